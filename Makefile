@@ -1,0 +1,54 @@
+# Needs Python 3.11 or newer and make; everything else is set up in .venv from requirements.lock.
+PYTHON ?= python3
+BIN := .venv/bin
+PIP := $(BIN)/python -m pip --disable-pip-version-check -qq
+
+.PHONY: help demo test check format bench lock clean
+
+help: ## list what can be made
+	@sed -n 's/^\([a-z]*\):.*## /  make \1	/p' Makefile
+
+demo: .venv/ready ## show backup and restore at work; DUMP=file brings your own documents
+	$(BIN)/python -m muniment.demo $(if $(DUMP),--dump "$(DUMP)")
+
+test: .venv/ready $(if $(T),,check) ## check, then all tests; T=path runs only those, ARGS= goes to pytest
+	$(BIN)/python -m pytest $(T) $(ARGS)
+
+check: .venv/ready ## lint, format, types and the direction of imports
+	$(BIN)/ruff check
+	$(BIN)/ruff format --check
+	$(BIN)/mypy .
+	$(BIN)/lint-imports --no-logo
+
+format: .venv/ready ## let ruff fix and format the code
+	$(BIN)/ruff check --fix
+	$(BIN)/ruff format
+
+bench: .venv/ready ## run the benchmarks; B=benchmarks/one.py only that, ARGS= goes to each
+	@set -e; for bench in $(or $(B),$(filter-out benchmarks/_%,$(wildcard benchmarks/*.py))); do \
+	    echo "== $$bench"; $(BIN)/python $$bench $(ARGS); done
+
+lock: build/uv/bin/uv ## re-create requirements.lock with the newest versions that pyproject.toml allows
+	build/uv/bin/uv --no-config --quiet pip compile pyproject.toml --extra duckdb --group dev --universal \
+	    --python-version 3.11 --generate-hashes --upgrade --no-header --output-file requirements.lock
+	@! grep -nE '^ *-[^ -]|--(index|extra|find|trusted)|://|[ "](/|file:)' requirements.lock
+
+clean: ## remove everything that make and the tools created
+	rm -rf .venv build dist .hypothesis .import_linter_cache .mypy_cache .pytest_cache .ruff_cache
+
+# The stamps are touched last, so a setup that was interrupted is begun anew.
+.venv/ready: .venv/locked pyproject.toml
+	$(PIP) install --no-deps --no-build-isolation --editable .
+	$(PIP) check
+	@touch $@
+
+.venv/locked: requirements.lock
+	@$(PYTHON) -c 'import sys; v = sys.version.split()[0]; sys.exit(None if sys.version_info >= (3, 11) else \
+	    "Muniment needs Python 3.11 or newer, and $(PYTHON) is " + v + ". Name another: make PYTHON=python3.12")'
+	$(PYTHON) -m venv --clear .venv
+	$(PIP) install --require-hashes --only-binary :all: --requirement requirements.lock
+	@touch $@
+
+build/uv/bin/uv:
+	$(PYTHON) -m venv --clear build/uv
+	build/uv/bin/pip --disable-pip-version-check -qq install uv

@@ -1,0 +1,31 @@
+"""Muniment: a document database whose reason to exist is backup and restore that can be trusted."""
+
+from muniment.attachment import Attachment
+from muniment.command import Delete, Put
+from muniment.database import DocumentDatabase, Statistics
+from muniment.document import Document
+from muniment.errors import MunimentError
+from muniment.maintenance import BackupOperation, BackupStatus, MaintenanceActions
+from muniment.progress import Progress
+from muniment.session import Session
+from muniment.storage.base import Written
+from muniment.version import VERSION
+
+__all__ = [
+    "Attachment",
+    "BackupOperation",
+    "BackupStatus",
+    "Delete",
+    "Document",
+    "DocumentDatabase",
+    "MaintenanceActions",
+    "MunimentError",
+    "Progress",
+    "Put",
+    "Session",
+    "Statistics",
+    "Written",
+    "__version__",
+]
+
+__version__ = VERSION

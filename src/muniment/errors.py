@@ -1,0 +1,154 @@
+"""Every error that Muniment raises on purpose, drawn as one tree.
+
+Each has a message that says what failed and where, and a hint that says what to do next. `status` is the HTTP
+status and `exit_code` the command line's exit code for it; both are part of the public contract and are inherited
+down the tree. Errors of the libraries underneath (SQLite, Parquet) are mapped to these at the edge where they occur.
+"""
+
+from __future__ import annotations
+
+
+class MunimentError(Exception):
+    """The root: something that Muniment was asked to do was not done, and nothing is left half done."""
+
+    status = 500
+    exit_code = 1
+
+    def __init__(self, message: str, hint: str = "") -> None:
+        super().__init__(message)
+        self.message = message
+        self.hint = hint
+
+    def __str__(self) -> str:
+        return self.message
+
+
+class InvalidInput(MunimentError):
+    """What was given can not be accepted as it is; nothing was changed."""
+
+    status = 400
+    exit_code = 2
+
+
+class InvalidId(InvalidInput):
+    """A document id or attachment key that is empty, too long or not Unicode."""
+
+
+class InvalidDocument(InvalidInput):
+    """A body or metadata that is not a JSON object, or is too large."""
+
+    status = 422
+
+
+class NotFound(MunimentError):
+    """What was asked for does not exist."""
+
+    status = 404
+    exit_code = 3
+
+
+class DocumentNotFound(NotFound):
+    """No document or attachment has this id."""
+
+
+class DatabaseNotFound(NotFound):
+    """There is no database in this place."""
+
+
+class BackupNotFound(NotFound):
+    """There is no complete backup in this place."""
+
+
+class Conflict(MunimentError):
+    """The present state does not allow it; nothing was changed."""
+
+    status = 409
+    exit_code = 4
+
+
+class ConcurrencyConflict(Conflict):
+    """A document is not at the etag that the writer expected.
+
+    `actual` is the current etag, 0 when the document does not exist; `expected` is what the writer asked for.
+    """
+
+    def __init__(self, id: str, expected: int, actual: int) -> None:
+        found = f"its etag is {actual}" if actual else "there is no such document"
+        super().__init__(
+            f"{id!r} was expected at etag {expected}, but {found}",
+            "load it again, repeat the change on what it is now, and save that",
+        )
+        self.id = id
+        self.expected = expected
+        self.actual = actual
+
+
+class TargetExists(Conflict):
+    """A restore or a full backup would have written over something that is already there."""
+
+
+class ForeignBackup(Conflict):
+    """The destination holds the backups of another database."""
+
+
+class Damaged(MunimentError):
+    """Stored data is not what was written: a checksum, a count or a structure does not agree."""
+
+    exit_code = 5
+
+
+class DamagedBackup(Damaged):
+    """A file of a backup is missing, cut short or changed, or its content is not what the manifest says."""
+
+
+class DamagedDatabase(Damaged):
+    """The database's own structures or checksums do not agree."""
+
+
+class DamagedDump(Damaged):
+    """A dump is cut short, is not well formed, or does not hold what it says."""
+
+    status = 400
+
+
+class UnknownFormat(MunimentError):
+    """A file or backup of a kind or a version that this software does not read."""
+
+    status = 400
+    exit_code = 6
+
+
+class Busy(MunimentError):
+    """Somebody else has it; the same call can succeed later."""
+
+    status = 503
+    exit_code = 7
+
+
+class DatabaseLocked(Busy):
+    """Another process has this database open for writing."""
+
+
+class BackupRunning(Busy):
+    """A backup of this database is already running."""
+
+    status = 500  # RavenDB's answer to a second backup
+
+
+class StorageFailure(MunimentError):
+    """The operating system refused a read or a write: disk full, no permission, an I/O error."""
+
+    status = 507
+    exit_code = 8
+
+
+class DatabaseClosed(MunimentError):
+    """The database was closed before or while it was asked."""
+
+    status = 503
+
+
+class Cancelled(MunimentError):
+    """The operation was stopped because somebody asked for that; nothing half done is left."""
+
+    exit_code = 130
