@@ -1,0 +1,299 @@
+"""Revisions to Parquet and back. The only module that knows pyarrow.
+
+`docs/backup-format.md` describes the columns. A row group is one batch, so that a reader needs no more memory than the
+writer did, and its statistics tell the etags in it, so that the files of a backup can be read in etag order.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from array import array
+from collections.abc import Iterable, Iterator
+from itertools import chain, groupby
+from operator import itemgetter
+from pathlib import Path
+from typing import Any, Final
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from muniment.backup.manifest import File
+from muniment.errors import DamagedBackup
+from muniment.revision import ATTACHMENT, Batch, Packed, Revision
+
+FILE_BYTES: Final = 128 << 20
+ZSTD_LEVEL: Final = 1
+ATTACHMENT_GROUP_BYTES: Final = 8 << 20
+
+_time = pa.timestamp("us", "UTC")
+DOCUMENTS: Final = pa.schema(
+    [
+        pa.field("etag", pa.int64(), nullable=False),
+        pa.field("id", pa.string(), nullable=False),
+        pa.field("collection", pa.dictionary(pa.int32(), pa.string())),
+        pa.field("modified", _time, nullable=False),
+        pa.field("metadata", pa.string(), nullable=False),
+        pa.field("document", pa.string()),
+    ]
+)
+ATTACHMENTS: Final = pa.schema(
+    [
+        pa.field("etag", pa.int64(), nullable=False),
+        pa.field("id", pa.string(), nullable=False),
+        pa.field("collection", pa.string()),
+        pa.field("modified", _time, nullable=False),
+        pa.field("metadata", pa.string(), nullable=False),
+        pa.field("size", pa.int64()),
+        pa.field("sha256", pa.binary()),
+        pa.field("part", pa.int32(), nullable=False),
+        pa.field("data", pa.binary()),
+    ]
+)
+
+
+class _HashingSink:
+    """A file that knows the SHA-256 and size of what was written to it; pyarrow writes only forwards."""
+
+    def __init__(self, path: Path) -> None:
+        self._file = path.open("xb")
+        self.sha256 = hashlib.sha256()
+        self.size = 0
+
+    def write(self, data: Any) -> int:
+        view = memoryview(data)
+        self.sha256.update(view)
+        self.size += view.nbytes
+        self._file.write(view)
+        return view.nbytes
+
+    def tell(self) -> int:
+        return self.size
+
+    def flush(self) -> None:
+        self._file.flush()
+
+    def sync(self) -> None:
+        self._file.flush()
+        os.fsync(self._file.fileno())
+
+    @property
+    def closed(self) -> bool:
+        return self._file.closed
+
+    def close(self) -> None:
+        self._file.close()
+
+
+class ParquetFile:
+    """One data file being written. `close` brings it to disk and returns what the manifest says of it."""
+
+    def __init__(self, path: Path, schema: pa.Schema) -> None:
+        self._path = path
+        self._schema = schema
+        self._sink = _HashingSink(path)
+        self._writer = pq.ParquetWriter(
+            pa.PythonFile(self._sink, mode="w"),
+            schema,
+            compression="zstd",
+            compression_level=ZSTD_LEVEL,
+            use_dictionary=["collection", "metadata"],
+            write_statistics=["etag", "id"],
+            write_page_checksum=True,
+        )
+        self._rows = 0
+        self._first: int | None = None
+        self._last = 0
+
+    @property
+    def size(self) -> int:
+        """The bytes written so far."""
+        return self._sink.size
+
+    def write(self, columns: list[Any], etags: array[int]) -> None:
+        """Append a row group."""
+        self._writer.write_batch(pa.record_batch(columns, schema=self._schema), row_group_size=max(len(etags), 1))
+        self._rows += len(etags)
+        self._first = etags[0] if self._first is None else self._first
+        self._last = etags[-1]
+
+    def close(self) -> File:
+        """End the file and bring it to disk."""
+        self._writer.close()
+        self._sink.sync()
+        self._sink.close()
+        return File(
+            name=self._path.name,
+            size=self._sink.size,
+            sha256=self._sink.sha256.hexdigest(),
+            rows=self._rows,
+            first_etag=self._first or 0,
+            last_etag=self._last,
+        )
+
+    def abandon(self) -> None:
+        """Close without finishing; the caller removes the file."""
+        self._sink.close()
+
+
+def document_columns(batch: Batch) -> list[Any]:
+    """A batch as the columns of `DOCUMENTS`, without copying the bytes."""
+    collections = _strings(batch.collections).dictionary_encode()
+    modified = pa.array(batch.modified, pa.int64()).view(_time)
+    return [
+        pa.array(batch.etags, pa.int64()),
+        _strings(batch.ids),
+        collections,
+        modified,
+        _strings(batch.metadata),
+        _strings(batch.bodies),
+    ]
+
+
+def _strings(column: Packed) -> Any:
+    validity = None
+    if column.nulls:
+        bits = bytearray(b"\xff") * ((len(column) + 7) // 8)
+        for i in column.nulls:
+            bits[i >> 3] &= ~(1 << (i & 7)) & 0xFF
+        validity = pa.py_buffer(bytes(bits))
+    buffers = [validity, pa.py_buffer(column.offsets), pa.py_buffer(column.data)]
+    return pa.StringArray.from_buffers(len(column), buffers[1], buffers[2], buffers[0], len(column.nulls))
+
+
+class AttachmentFile:
+    """A data file of attachments being written: a row for each part of a content, everything but the data repeated."""
+
+    def __init__(self, path: Path) -> None:
+        self._file = ParquetFile(path, ATTACHMENTS)
+        self._rows: list[tuple[Any, ...]] = []
+        self._waiting = 0
+
+    @property
+    def size(self) -> int:
+        """The bytes written so far, and those that wait to be."""
+        return self._file.size + self._waiting
+
+    def append(self, revision: Revision, parts: Iterable[bytes]) -> Iterator[int]:
+        """Append an attachment, or its tombstone; gives the size of each part when it has been taken in."""
+        size = None if revision.body is None else revision.size
+        head = (revision.etag, revision.id, revision.collection, revision.modified, revision.metadata.decode())
+        position = -1
+        for position, part in enumerate(parts):
+            self._append((*head, size, revision.body, position, part), len(part))
+            yield len(part)
+        if position < 0:
+            self._append((*head, size, revision.body, 0, None if size is None else b""), 0)
+
+    def _append(self, row: tuple[Any, ...], size: int) -> None:
+        self._rows.append(row)
+        self._waiting += size + 200
+        if self._waiting >= ATTACHMENT_GROUP_BYTES:
+            self._flush()
+
+    def _flush(self) -> None:
+        if self._rows:
+            columns = zip(zip(*self._rows, strict=True), ATTACHMENTS, strict=True)
+            etags = array("q", [row[0] for row in self._rows])
+            self._file.write([pa.array(values, field.type) for values, field in columns], etags)
+        self._rows, self._waiting = [], 0
+
+    def close(self) -> File:
+        """End the file and bring it to disk."""
+        self._flush()
+        return self._file.close()
+
+    def abandon(self) -> None:
+        """Close without finishing; the caller removes the file."""
+        self._file.abandon()
+
+
+class Source:
+    """A data file of a backup, opened for reading. Every error in it is a `DamagedBackup` that names it."""
+
+    def __init__(self, path: Path, file: File, schema: pa.Schema) -> None:
+        self._name = path.name
+        self._where = path
+        try:
+            self._parquet = pq.ParquetFile(path, page_checksum_verification=True, pre_buffer=False)
+        except (pa.ArrowException, OSError) as error:
+            raise self._damaged(error) from error
+        found = self._parquet.schema_arrow
+        if found.names != schema.names or self._parquet.metadata.num_rows != file.rows:
+            self.close()
+            raise self._damaged("its columns or rows are not those of the manifest")
+
+    def _damaged(self, error: object) -> DamagedBackup:
+        return DamagedBackup(
+            f"{self._where} can not be read: {error}", "restore from another backup, or another copy of this one"
+        )
+
+    def groups(self) -> list[tuple[int, int]]:
+        """For each row group its first etag and its number."""
+        metadata = self._parquet.metadata
+        try:
+            return [(metadata.row_group(i).column(0).statistics.min, i) for i in range(metadata.num_row_groups)]
+        except (AttributeError, pa.ArrowException) as error:
+            raise self._damaged(f"a row group has no statistics ({error})") from error
+
+    def read(self, group: int) -> Any:
+        """One row group as a table."""
+        try:
+            return self._parquet.read_row_group(group, use_threads=False)
+        except (pa.ArrowException, OSError) as error:
+            raise self._damaged(error) from error
+
+    def close(self) -> None:
+        """Close the file."""
+        self._parquet.close()
+
+
+def batch_of(table: Any) -> Batch:
+    """A row group of documents as a batch, without copying the bytes more than once."""
+    return Batch(
+        _numbers(table.column("etag")),
+        _packed(table.column("id")),
+        _packed(table.column("collection").cast(pa.string())),
+        _numbers(table.column("modified").cast(pa.int64())),
+        _packed(table.column("metadata")),
+        _packed(table.column("document")),
+    )
+
+
+def _one_array(column: Any) -> Any:
+    combined = column.combine_chunks()
+    if isinstance(combined, pa.ChunkedArray):
+        combined = combined.chunk(0) if combined.num_chunks else pa.array([], combined.type)
+    return combined
+
+
+def _numbers(column: Any) -> array[int]:
+    return array("q", _one_array(column).to_pylist())
+
+
+def _packed(column: Any) -> Packed:
+    values = _one_array(column)
+    _, offsets_buffer, data = values.buffers()
+    offsets: array[int] = array("i")
+    start = 4 * values.offset
+    offsets.frombytes(memoryview(offsets_buffer)[start : start + 4 * (len(values) + 1)])
+    nulls = [i for i, present in enumerate(values.is_valid().to_pylist()) if not present] if values.null_count else ()
+    return Packed(offsets, data.to_pybytes() if data is not None else b"", nulls)
+
+
+def attachments_of(tables: Iterable[Any]) -> Iterator[tuple[Revision, Iterator[bytes]]]:
+    """Attachments with their parts from the row groups of a file; parts that are not asked for are passed over."""
+    for _, rows in groupby(_attachment_rows(tables), key=itemgetter(0)):
+        first = next(rows)
+        etag, id, collection, modified, metadata, size, sha256, _, _ = first
+        revision = Revision(etag, ATTACHMENT, id, collection, modified, metadata.encode(), sha256, size or 0)
+        yield revision, (row[8] for row in chain([first], rows) if row[8])
+
+
+def _attachment_rows(tables: Iterable[Any]) -> Iterator[tuple[Any, ...]]:
+    for table in tables:
+        columns = [
+            (column.cast(pa.int64()) if field.name == "modified" else column).to_pylist()
+            for column, field in zip(table.columns, ATTACHMENTS, strict=True)
+        ]
+        yield from zip(*columns, strict=True)

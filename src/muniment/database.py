@@ -1,0 +1,268 @@
+"""The embedded database: documents and attachments in a folder, used by one process at a time."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from datetime import datetime
+from pathlib import Path
+from types import TracebackType
+from typing import Any, BinaryIO, Final
+
+from muniment.attachment import Attachment, attachment_of, content_chunks
+from muniment.command import Command, Delete, Put, check_etag, write_of
+from muniment.document import Document, check_id, collection_of, encode, from_microseconds, metadata_bytes
+from muniment.errors import ConcurrencyConflict, DatabaseNotFound, InvalidInput, StorageFailure
+from muniment.hilo import HiLo
+from muniment.maintenance import MaintenanceActions
+from muniment.revision import ATTACHMENT, DOCUMENT, Revision
+from muniment.session import Session
+from muniment.storage.base import Snapshot, Write, Written
+from muniment.storage.schema import FILE
+from muniment.storage.sqlite import SqliteStorage, create_storage, lock
+
+IDENTITIES: Final = "Raven/Identities/"
+PAGE: Final = 25
+
+
+def system_clock() -> int:
+    """Microseconds since 1970."""
+    return time.time_ns() // 1000
+
+
+@dataclass(frozen=True, slots=True)
+class Statistics:
+    """What is in a database. Bytes are those of bodies and contents; `file_bytes` is what the folder takes on disk."""
+
+    name: str
+    database_id: str
+    lineage: str
+    documents: int
+    attachments: int
+    collections: dict[str, int]
+    bytes: int
+    file_bytes: int
+    last_etag: int
+    last_changed: datetime
+    fingerprint: str
+
+    def as_json(self) -> dict[str, Any]:
+        """For `--json` and HTTP."""
+        return asdict(self)
+
+
+class DocumentDatabase:
+    """A database in a folder, which is made when it is not there.
+
+    Threads may share it. Another process may open it at the same time only with `read_only=True`; a second writer gets
+    `DatabaseLocked`. What a method that writes has returned from is on disk. `clock` gives microseconds since 1970.
+    """
+
+    def __init__(
+        self,
+        path: str | Path,
+        *,
+        create: bool = True,
+        read_only: bool = False,
+        clock: Callable[[], int] = system_clock,
+    ) -> None:
+        self.path = Path(path)
+        self.clock = clock
+        if not (self.path / FILE).is_file():
+            _create(self.path, create and not read_only)
+        self.storage = SqliteStorage(self.path, clock=clock, read_only=read_only)
+        self.maintenance = MaintenanceActions(self.storage, self.name, clock)
+        self._hilo = HiLo(self)
+
+    @property
+    def name(self) -> str:
+        """The name of the folder."""
+        return self.path.resolve().name
+
+    def __enter__(self) -> DocumentDatabase:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Stop a running backup, finish what was written, and let other processes open the folder."""
+        self.maintenance.close()
+        self.storage.close()
+
+    def open_session(self, *, optimistic_concurrency: bool = False) -> Session:
+        """A unit of work: load, change and store objects, then `save_changes` as one transaction."""
+        return Session(self, optimistic_concurrency=optimistic_concurrency)
+
+    def get(self, id: str) -> Document | None:
+        """The document with this id, in any case; None when there is none."""
+        check_id(id)
+        revision = self.storage.get(DOCUMENT, id)
+        return None if revision is None else _document(revision)
+
+    def get_many(self, ids: Iterable[str]) -> list[Document | None]:
+        """The documents with these ids, in their order, None for each that does not exist."""
+        return [self.get(id) for id in ids]
+
+    def put(
+        self,
+        id: str,
+        body: Any,
+        metadata: Mapping[str, Any] | bytes | None = None,
+        *,
+        etag: int | None = None,
+    ) -> Written:
+        """Store a document and return its id and new etag once it is on disk. See `Put` for the arguments.
+
+        An id that ends in "/" gets the next number of that prefix: "orders/" becomes "orders/831".
+        """
+        return self.batch([Put(id, body, metadata, etag)])[0]
+
+    def delete(self, id: str, *, etag: int | None = None) -> bool:
+        """Delete a document; returns whether there was one."""
+        return self.batch([Delete(id, etag)])[0].existed
+
+    def batch(self, commands: Sequence[Command]) -> list[Written]:
+        """Carry out all commands in order as one transaction, or none when one of them can not be."""
+        return self.storage.commit([self._numbered(write_of(command)) for command in commands])
+
+    def by_prefix(self, prefix: str, *, start: int = 0, limit: int = PAGE) -> list[Document]:
+        """Documents whose ids begin so (in any case), in the order of their ids."""
+        check_page(start, limit)
+        return [_document(revision) for revision in self.storage.by_prefix(DOCUMENT, prefix, start, limit)]
+
+    def by_collection(self, collection: str, *, after: int = 0, limit: int = PAGE) -> list[Document]:
+        """Documents of a collection (in any case) in the order of their etags; `after` is the last etag seen."""
+        check_page(after, limit)
+        return [_document(revision) for revision in self.storage.by_collection(collection, after, limit)]
+
+    def by_etag(self, *, after: int = 0, limit: int = PAGE) -> list[Document]:
+        """Documents in the order of their etags, oldest change first; `after` is the last etag seen."""
+        check_page(after, limit)
+        return [_document(revision) for revision in self.storage.by_etag(DOCUMENT, after, limit)]
+
+    def put_attachment(
+        self,
+        key: str,
+        content: bytes | BinaryIO | Iterable[bytes],
+        metadata: Mapping[str, Any] | bytes | None = None,
+        *,
+        etag: int | None = None,
+    ) -> Written:
+        """Store an attachment of up to 2 GiB from bytes, an open file or a stream, in constant memory."""
+        check_id(key)
+        check_etag(etag)
+        meta = metadata_bytes(metadata)
+        upload = self.storage.upload(content_chunks(content))
+        write = Write(key, upload.sha256, meta, collection_of(meta), etag, ATTACHMENT, upload)
+        try:
+            return self.storage.commit([write])[0]
+        except BaseException:
+            self.storage.discard(upload)
+            raise
+
+    def get_attachment(self, key: str) -> Attachment | None:
+        """The attachment with this key, in any case; None when there is none. Its content is read when asked for."""
+        check_id(key)
+        revision = self.storage.get(ATTACHMENT, key)
+        return None if revision is None else attachment_of(revision, self.storage)
+
+    def delete_attachment(self, key: str, *, etag: int | None = None) -> bool:
+        """Delete an attachment; returns whether there was one."""
+        check_id(key)
+        check_etag(etag)
+        return self.storage.commit([Write(key, None, expected=etag, kind=ATTACHMENT)])[0].existed
+
+    def attachments(self, prefix: str = "", *, start: int = 0, limit: int = PAGE) -> list[Attachment]:
+        """Attachments whose keys begin so (in any case), in the order of their keys."""
+        check_page(start, limit)
+        found = self.storage.by_prefix(ATTACHMENT, prefix, start, limit)
+        return [attachment_of(revision, self.storage) for revision in found]
+
+    def statistics(self) -> Statistics:
+        """Counts, sizes and the fingerprint of this moment."""
+        snapshot = self.storage.snapshot()
+        fingerprint = snapshot.fingerprint
+        identity = self.storage.identity
+        return Statistics(
+            name=self.name,
+            database_id=identity.database_id,
+            lineage=identity.lineage,
+            documents=fingerprint.count(DOCUMENT),
+            attachments=fingerprint.count(ATTACHMENT),
+            collections={
+                name: tally.count for (kind, name), tally in sorted(fingerprint.occupied().items()) if kind == DOCUMENT
+            },
+            bytes=fingerprint.size(DOCUMENT) + fingerprint.size(ATTACHMENT),
+            file_bytes=sum(path.stat().st_size for path in self.path.glob(f"{FILE}*")),
+            last_etag=snapshot.etag,
+            last_changed=from_microseconds(snapshot.modified),
+            fingerprint=fingerprint.short(),
+        )
+
+    def snapshot(self) -> Snapshot:
+        """The last etag, its time and the whole fingerprint of this moment."""
+        return self.storage.snapshot()
+
+    def check(self) -> list[str]:
+        """One sentence for each way in which the database does not agree with itself; empty when all is well.
+
+        Reads everything: the structures, every document and attachment against its digest, all against the fingerprint.
+        """
+        return list(self.storage.check())
+
+    def next_id(self, collection: str) -> str:
+        """A new id for a document of this collection, `orders/33`, from a range this database has reserved."""
+        return self._hilo.next_id(collection)
+
+    def next_identity(self, prefix: str) -> int:
+        """The next number of a prefix, consecutive over all processes; it is used up even if nobody stores with it."""
+        id = IDENTITIES + prefix
+        while True:
+            present = self.get(id)
+            number = int(present.json()["Value"]) + 1 if present else 1
+            try:
+                self.storage.commit([Write(id, encode({"Value": number}), expected=present.etag if present else 0)])
+            except ConcurrencyConflict:
+                continue
+            return number
+
+    def _numbered(self, write: Write) -> Write:
+        """A write to a prefix gets an id of its own, one that no document has; any other write stays as it is."""
+        if write.body is None or not write.id.endswith("/") or write.id.startswith(IDENTITIES):
+            return write
+        while True:
+            id = f"{write.id}{self.next_identity(write.id)}"
+            check_id(id)
+            if self.storage.get(DOCUMENT, id) is None:
+                return write._replace(id=id, expected=0)
+
+
+def check_page(start: int, limit: int) -> None:
+    """Raises `InvalidInput` when a page can not be that."""
+    if start < 0 or limit < 0:
+        raise InvalidInput(f"a page can not start at {start} or have {limit} documents", "use 0 or more")
+
+
+def _document(revision: Revision) -> Document:
+    changed = from_microseconds(revision.modified)
+    return Document(revision.id, revision.etag, changed, revision.metadata, revision.body or b"")
+
+
+def _create(folder: Path, allowed: bool) -> None:
+    if folder.exists() and not folder.is_dir():
+        raise StorageFailure(f"{folder} is a file, so no database can be in it", "give a folder")
+    if not allowed:
+        raise DatabaseNotFound(f"there is no database in {folder}", "give the folder that holds muniment.db")
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise StorageFailure(
+            f"the folder {folder} can not be made: {error.strerror}", "give a folder of yours"
+        ) from error
+    with lock(folder):
+        if not (folder / FILE).exists():
+            create_storage(folder)

@@ -1,0 +1,282 @@
+"""What a document is: its id, its bytes, its metadata, and what is refused.
+
+A body is kept exactly as it came; everything here that looks inside only reads.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from functools import lru_cache
+from typing import Any, Final, TypeVar
+
+import msgspec
+
+from muniment.errors import InvalidDocument, InvalidId
+
+MAX_ID_BYTES: Final = 512
+MAX_BODY_BYTES: Final = 64 << 20
+MAX_METADATA_BYTES: Final = 1 << 20
+MAX_ATTACHMENT_BYTES: Final = 2 << 30
+
+ENTITY_NAME: Final = "Raven-Entity-Name"
+LAST_MODIFIED: Final = "Last-Modified"
+# What the database itself says about a document; RavenDB 3.x drops the same names when metadata comes back to it.
+RESERVED_METADATA: Final = frozenset(
+    {"last-modified", "raven-last-modified", "raven-server-build", "raven-client-version", "raven-authenticated-user"}
+    | {"raven-timer-request", "has-api-key", "non-authoritative-information"}
+)
+
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+_grammar = msgspec.json.Decoder(msgspec.Raw)
+_members = msgspec.json.Decoder(dict[str, msgspec.Raw])
+
+T = TypeVar("T")
+
+
+def fold(id: str) -> str:
+    """The form in which ids are compared: two ids that differ only in case are one document."""
+    return id.casefold()
+
+
+def check_id(id: str) -> bytes:
+    """The id in UTF-8; raises `InvalidId` unless it is 1 to 512 bytes."""
+    if not isinstance(id, str):
+        raise InvalidId(f"an id is a string, not {type(id).__name__}", "pass the id as str, for example 'orders/830'")
+    try:
+        encoded = id.encode()
+    except UnicodeEncodeError as error:
+        raise InvalidId(f"the id {id!r} is not Unicode text: {error.reason}", "remove the lone surrogate") from error
+    if not encoded:
+        raise InvalidId("the id is empty", "give the document an id of 1 to 512 bytes, for example 'orders/830'")
+    if len(encoded) > MAX_ID_BYTES:
+        raise InvalidId(
+            f"the id {id[:40]!r}… has {len(encoded)} bytes of UTF-8; at most {MAX_ID_BYTES} are allowed",
+            "use a shorter id and keep the long text inside the document",
+        )
+    return encoded
+
+
+def check_body(body: bytes, what: str = "the document") -> None:
+    """Raises `InvalidDocument` unless these bytes are one JSON object in UTF-8 of at most 64 MiB."""
+    if len(body) > MAX_BODY_BYTES:
+        raise InvalidDocument(
+            f"{what} has {len(body):,} bytes; at most {MAX_BODY_BYTES:,} are allowed",
+            "split it into several documents, or store the large part as an attachment",
+        )
+    _check_object(body, what)
+
+
+def _check_object(value: bytes, what: str) -> None:
+    hint = "pass a JSON object as bytes, or a dict"
+    try:
+        value.decode()  # msgspec.Raw checks the grammar, but not that strings are UTF-8
+    except UnicodeDecodeError as error:
+        raise InvalidDocument(f"{what} is not UTF-8: {error.reason} at byte {error.start}", hint) from error
+    try:
+        _grammar.decode(value)
+    except msgspec.DecodeError as error:
+        if not _is_json(value):
+            raise InvalidDocument(f"{what} is not JSON: {error}", hint) from error
+    except RecursionError as error:
+        raise InvalidDocument(f"{what} is nested too deeply", "nest at most 900 levels") from error
+    if value.lstrip(b" \t\r\n")[:1] != b"{":
+        raise InvalidDocument(f"{what} is JSON, but not an object", hint)
+
+
+def _is_json(value: bytes) -> bool:
+    """A second opinion: msgspec refuses the escape of a lone surrogate, which the grammar of JSON allows."""
+    if b"\\u" not in value:
+        return False
+    try:
+        json.loads(value, parse_constant=_refuse_constant)
+    except (ValueError, RecursionError):
+        return False
+    return True
+
+
+def _refuse_constant(name: str) -> None:
+    raise ValueError(name)
+
+
+class ExactFloat(float):
+    """A float that remembers how it was written, so that saving a changed document rewrites only what changed."""
+
+    text: str
+
+    def __new__(cls, text: str) -> ExactFloat:
+        number = super().__new__(cls, text)
+        number.text = text
+        return number
+
+    def __reduce__(self) -> tuple[type[ExactFloat], tuple[str]]:
+        return (ExactFloat, (self.text,))
+
+
+_decoder = msgspec.json.Decoder(float_hook=ExactFloat)
+
+
+def decode(body: bytes) -> Any:
+    """The Python value of some JSON. Numbers with a fraction are floats that keep their text (`ExactFloat`)."""
+    try:
+        return _decoder.decode(body)
+    except msgspec.DecodeError:
+        return json.loads(body, parse_float=ExactFloat)
+
+
+def _encode_hook(value: Any) -> Any:
+    if isinstance(value, ExactFloat):
+        return msgspec.Raw(value.text.encode())
+    if hasattr(value, "__dict__"):
+        return vars(value)
+    raise TypeError(f"{type(value).__name__} has no JSON form")
+
+
+_encoder = msgspec.json.Encoder(enc_hook=_encode_hook)
+
+
+def encode(value: Any) -> bytes:
+    """The JSON of a dict, a dataclass, a msgspec.Struct or a plain object; raises `InvalidDocument`."""
+    try:
+        try:
+            encoded = _encoder.encode(value)
+        except UnicodeEncodeError:
+            encoded = _encoder.encode(_escape_surrogates(value))
+        if b"null" in encoded:  # which is what msgspec writes for a number that JSON can not hold
+            _check_finite(msgspec.to_builtins(value, enc_hook=_plain_hook, str_keys=True))
+    except (TypeError, ValueError, OverflowError, RecursionError) as error:
+        raise InvalidDocument(f"this can not be written as JSON: {error}", "use plain JSON types") from error
+    return encoded
+
+
+def _escape_surrogates(value: Any) -> Any:
+    """Strings that UTF-8 can not hold become ready-made JSON with an escape, as they were read."""
+    if isinstance(value, str):
+        return value if value.isprintable() else msgspec.Raw(json.dumps(value).encode())
+    if isinstance(value, Mapping):
+        return {name: _escape_surrogates(item) for name, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_escape_surrogates(item) for item in value]
+    return value
+
+
+def _plain_hook(value: Any) -> Any:
+    return value.text if isinstance(value, ExactFloat) else _encode_hook(value)
+
+
+def _check_finite(value: Any) -> None:
+    if isinstance(value, float) and not math.isfinite(value):
+        raise ValueError(f"{value} is not a JSON number")
+    for item in value.values() if isinstance(value, dict) else value if isinstance(value, list) else ():
+        _check_finite(item)
+
+
+def metadata_bytes(metadata: Mapping[str, Any] | bytes | None) -> bytes:
+    """Metadata as it will be stored: a JSON object without the names that the database itself provides."""
+    if metadata is None:
+        return b"{}"
+    if isinstance(metadata, Mapping):
+        metadata = encode({name: value for name, value in metadata.items() if not is_reserved(name)})
+        _check_metadata(metadata)
+        return metadata
+    return _clean_metadata(metadata) if len(metadata) < 2048 else _clean_metadata.__wrapped__(metadata)
+
+
+@lru_cache(4096)
+def _clean_metadata(metadata: bytes) -> bytes:
+    _check_metadata(metadata)
+    members = _members.decode(metadata)
+    if any(map(is_reserved, members)):
+        return msgspec.json.encode({name: value for name, value in members.items() if not is_reserved(name)})
+    return metadata
+
+
+def _check_metadata(metadata: bytes) -> None:
+    if len(metadata) > MAX_METADATA_BYTES:
+        raise InvalidDocument(
+            f"the metadata has {len(metadata):,} bytes; at most {MAX_METADATA_BYTES:,} are allowed",
+            "keep large values in the document",
+        )
+    _check_object(metadata, "the metadata")
+
+
+def is_reserved(name: str) -> bool:
+    """Whether the database provides this metadata itself, so that it is not stored when it comes back."""
+    return name.startswith("@") or name.lower() in RESERVED_METADATA
+
+
+@lru_cache(4096)
+def collection_of(metadata: bytes) -> str | None:
+    """What `Raven-Entity-Name` says (any spelling of its case), None when there is none."""
+    if ENTITY_NAME.lower().encode() not in metadata.lower() and b"\\" not in metadata:
+        return None
+    for name, value in decode(metadata).items():
+        if name.lower() == ENTITY_NAME.lower() and isinstance(value, str) and value:
+            try:
+                value.encode()
+            except UnicodeEncodeError as error:
+                raise InvalidDocument(f"the collection {value!r} is not Unicode text", "name it in Unicode") from error
+            return value
+    return None
+
+
+def from_microseconds(modified: int) -> datetime:
+    """Microseconds since 1970 as a time in UTC."""
+    return _EPOCH + timedelta(microseconds=modified)
+
+
+def to_microseconds(time: datetime) -> int:
+    """A time as microseconds since 1970; a time without a zone is taken as UTC."""
+    if time.tzinfo is None:
+        time = time.replace(tzinfo=UTC)
+    return (time - _EPOCH) // timedelta(microseconds=1)
+
+
+def raven_time(time: datetime) -> str:
+    """RavenDB's spelling: ISO 8601 with seven digits of a second, `2026-11-22T14:03:00.1234560Z`."""
+    return time.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%S.%f0Z")
+
+
+@dataclass(slots=True, frozen=True)
+class Document:
+    """A document as it was when it was read.
+
+    `body` are the bytes that were stored; `changed` is when this version was written to this database.
+    """
+
+    id: str
+    etag: int
+    changed: datetime
+    metadata_json: bytes
+    body: bytes
+
+    @property
+    def metadata(self) -> dict[str, Any]:
+        """The metadata as a new dict."""
+        value: dict[str, Any] = decode(self.metadata_json)
+        return value
+
+    @property
+    def collection(self) -> str | None:
+        """The collection that the metadata names."""
+        return collection_of(self.metadata_json)
+
+    @property
+    def last_modified(self) -> str:
+        """When it was last modified, as RavenDB writes it: an imported document keeps the time it came with."""
+        kept = self.metadata.get(LAST_MODIFIED) if LAST_MODIFIED.encode() in self.metadata_json else None
+        return kept if isinstance(kept, str) else raven_time(self.changed)
+
+    def json(self) -> Any:
+        """The body as a new Python value."""
+        return decode(self.body)
+
+    def to(self, type: type[T]) -> T:
+        """The body as a dataclass, msgspec.Struct or TypedDict; raises `InvalidDocument` when it does not fit."""
+        try:
+            return msgspec.json.decode(self.body, type=type)
+        except msgspec.ValidationError as error:
+            raise InvalidDocument(f"{self.id} is not a {type.__name__}: {error}", "load it as a dict") from error

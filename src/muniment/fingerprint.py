@@ -1,0 +1,160 @@
+"""The fingerprint of a set of documents and attachments: a count and a digest for each collection.
+
+The digest of a collection is the sum, modulo 2^256, of the SHA-256 of each of its members, so it does not depend on
+order and can be kept up to date by adding what comes and subtracting what goes. `docs/backup-format.md` has the
+definition for readers in other languages.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from struct import Struct
+from typing import Any, TypeAlias
+
+from muniment.errors import UnknownFormat
+from muniment.revision import ATTACHMENT, DOCUMENT, Batch
+
+MODULUS = 1 << 256
+_lengths = Struct("<II").pack
+_sha256 = hashlib.sha256
+
+Group: TypeAlias = tuple[int, str]
+"""What is counted together: a kind (`DOCUMENT` or `ATTACHMENT`) and a collection, "" for those that have none."""
+
+
+def member_digest(id: bytes, metadata: bytes, body: bytes) -> bytes:
+    """SHA-256 over the lengths of id and metadata (two unsigned 32-bit little-endian), id, metadata and body.
+
+    The body of an attachment stands for its content as the SHA-256 of that content.
+    """
+    return _sha256(b"".join((_lengths(len(id), len(metadata)), id, metadata, body))).digest()
+
+
+def batch_digests(batch: Batch) -> list[bytes | None]:
+    """The digest of each document of a batch, None for tombstones."""
+    join, sha256, lengths = b"".join, _sha256, _lengths
+    return [
+        None if body is None else sha256(join((lengths(len(id), len(metadata)), id, metadata, body))).digest()
+        for id, metadata, body in zip(batch.ids.values(), batch.metadata.values(), batch.bodies, strict=True)
+    ]
+
+
+@dataclass(slots=True)
+class Tally:
+    """The members of one group: how many, the bytes of their bodies or contents, and the sum of their digests."""
+
+    count: int = 0
+    bytes: int = 0
+    digest: int = 0
+
+    def add(self, count: int, size: int, digest: int) -> None:
+        """Count members in, or out when all three are negative."""
+        self.count += count
+        self.bytes += size
+        self.digest = (self.digest + digest) % MODULUS
+
+
+class Fingerprint:
+    """Tallies by group. Two are equal when every group that is not empty has the same count, bytes and digest."""
+
+    def __init__(self, tallies: Mapping[Group, Tally] | None = None) -> None:
+        self.tallies: dict[Group, Tally] = {
+            group: Tally(tally.count, tally.bytes, tally.digest)
+            for group, tally in (tallies or {}).items()
+            if tally.count
+        }
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Fingerprint) and self.occupied() == other.occupied()
+
+    __hash__ = None  # type: ignore[assignment]
+
+    def __repr__(self) -> str:
+        return f"Fingerprint({self.occupied()})"
+
+    def occupied(self) -> dict[Group, Tally]:
+        """The groups that have members."""
+        return {group: tally for group, tally in self.tallies.items() if tally.count}
+
+    def add(self, group: Group, count: int, size: int, digest: int) -> None:
+        """Count members of a group in, or out when all three numbers are negative."""
+        tally = self.tallies.get(group)
+        if tally is None:
+            tally = self.tallies[group] = Tally()
+        tally.add(count, size, digest)
+
+    def add_batch(self, batch: Batch, digests: Sequence[bytes | None]) -> None:
+        """Count the documents of a batch in."""
+        sums: dict[bytes | None, list[int]] = {}
+        for collection, digest, length in zip(batch.collections, digests, batch.bodies.lengths(), strict=True):
+            if digest is not None:
+                tally = sums.get(collection) or sums.setdefault(collection, [0, 0, 0])
+                tally[0] += 1
+                tally[1] += length
+                tally[2] += int.from_bytes(digest, "big")
+        for collection, (count, size, total) in sums.items():
+            self.add((DOCUMENT, (collection or b"").decode()), count, size, total)
+
+    def merge(self, other: Fingerprint) -> None:
+        """Count everything in that another one counted, in or out."""
+        for group, tally in other.tallies.items():
+            self.add(group, tally.count, tally.bytes, tally.digest)
+
+    def copy(self) -> Fingerprint:
+        """An equal one that does not change with this one."""
+        return Fingerprint(self.tallies)
+
+    def count(self, kind: int) -> int:
+        """How many members of this kind there are."""
+        return sum(tally.count for (of, _), tally in self.tallies.items() if of == kind)
+
+    def size(self, kind: int) -> int:
+        """The bytes of the bodies or contents of all members of this kind."""
+        return sum(tally.bytes for (of, _), tally in self.tallies.items() if of == kind)
+
+    def short(self) -> str:
+        """16 hexadecimal digits for people to compare; the whole comparison is `==`."""
+        text = "".join(f"{kind}/{name}/{t.count}/{t.digest:x};" for (kind, name), t in sorted(self.occupied().items()))
+        return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+    def as_json(self) -> dict[str, Any]:
+        """`{"documents": {collection: {count, bytes, digest}}, "attachments": …}`; digests are 64 hex digits."""
+        return {
+            name: {
+                group[1]: {"count": tally.count, "bytes": tally.bytes, "digest": f"{tally.digest:064x}"}
+                for group, tally in sorted(self.occupied().items())
+                if group[0] == kind
+            }
+            for kind, name in _KINDS
+        }
+
+    @classmethod
+    def from_json(cls, value: Mapping[str, Any]) -> Fingerprint:
+        """Read what `as_json` wrote; raises `UnknownFormat` on anything else."""
+        try:
+            return cls(
+                {
+                    (kind, collection): Tally(int(t["count"]), int(t["bytes"]), int(t["digest"], 16))
+                    for kind, name in _KINDS
+                    for collection, t in value[name].items()
+                }
+            )
+        except (KeyError, TypeError, ValueError, AttributeError) as error:
+            raise UnknownFormat(f"the fingerprint is not one that this version reads: {error!r}") from error
+
+    def differences(self, other: Fingerprint) -> Iterable[str]:
+        """One sentence for each group in which this one (expected) and the other (found) do not agree."""
+        mine, others = self.occupied(), other.occupied()
+        for group in sorted(mine.keys() | others.keys()):
+            expected, found = mine.get(group, Tally()), others.get(group, Tally())
+            if expected != found:
+                name = f"{dict(_KINDS)[group[0]]} of {group[1]!r}" if group[1] else dict(_KINDS)[group[0]]
+                if expected.count != found.count:
+                    yield f"{name}: {found.count} where {expected.count} are expected"
+                else:
+                    yield f"{name}: the count is right ({found.count}) but the content is not"
+
+
+_KINDS = ((DOCUMENT, "documents"), (ATTACHMENT, "attachments"))

@@ -1,0 +1,149 @@
+"""What keeps a database safe: backups while it is in use, restores, and verification."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+from muniment.backup.repository import Backup
+from muniment.backup.restore import Restored, restore_backup
+from muniment.backup.take import take_backup
+from muniment.backup.verify import Verified, verify_backup
+from muniment.document import encode
+from muniment.errors import BackupRunning, Cancelled, MunimentError, StorageFailure
+from muniment.progress import Progress
+from muniment.storage.base import Storage
+
+State = Literal["running", "completed", "faulted", "cancelled"]
+
+
+@dataclass(frozen=True, slots=True)
+class BackupStatus:
+    """A moment of a backup: its state, what it is doing, what was written so far, and the error if it failed."""
+
+    state: State
+    stage: str
+    documents: int
+    attachments: int
+    bytes: int
+    total_documents: int | None
+    total_bytes: int | None
+    seconds: float
+    error: str | None = None
+    hint: str | None = None
+
+
+class BackupOperation:
+    """A backup that runs in a thread of its own."""
+
+    def __init__(self, take: Callable[[Progress], Backup]) -> None:
+        self.progress = Progress()
+        self._take = take
+        self._backup: Backup | None = None
+        self._error: BaseException | None = None
+        self._thread = threading.Thread(target=self._run, name="muniment backup", daemon=True)
+        self._thread.start()
+
+    def _run(self) -> None:
+        try:
+            self._backup = self._take(self.progress)
+        except MunimentError as error:
+            self._error = error
+        except Exception as error:
+            self._error = StorageFailure(f"the backup failed: {error!r}", "please report this as a bug")
+            self._error.__cause__ = error
+        finally:
+            self.progress.finish()
+
+    @property
+    def running(self) -> bool:
+        """Whether it has not ended yet."""
+        return self._thread.is_alive()
+
+    @property
+    def status(self) -> BackupStatus:
+        """How far it is."""
+        error, progress = self._error, self.progress
+        state: State = "completed" if self._backup else "running"
+        if error:
+            state = "cancelled" if isinstance(error, Cancelled) else "faulted"
+        return BackupStatus(
+            state,
+            progress.stage,
+            progress.documents,
+            progress.attachments,
+            progress.bytes,
+            progress.total_documents,
+            progress.total_bytes,
+            progress.seconds,
+            str(error) if error else None,
+            getattr(error, "hint", None),
+        )
+
+    def cancel(self) -> None:
+        """Ask it to stop. `wait` then raises `Cancelled`, unless the backup was complete before that."""
+        self.progress.cancel()
+
+    def wait(self, timeout: float | None = None) -> Backup:
+        """The complete backup; raises what it failed with, or `TimeoutError` after that many seconds."""
+        self._thread.join(timeout)
+        if self._error:
+            raise self._error
+        if self._backup is None:
+            raise TimeoutError("the backup is still running")
+        return self._backup
+
+
+class MaintenanceActions:
+    """Backups of one database; `restore` and `verify` need no database and are called on the class itself."""
+
+    def __init__(self, storage: Storage, name: str, clock: Callable[[], int]) -> None:
+        self._storage = storage
+        self._name = name
+        self._clock = clock
+        self._lock = threading.Lock()
+        self._backup: BackupOperation | None = None
+
+    def start_backup(self, destination: str | Path) -> BackupOperation:
+        """Begin a full backup of the state of this moment into a folder, and return at once.
+
+        Reading and writing go on; the backup is the state at its start. Raises `BackupRunning` while another one runs.
+        """
+
+        def take(progress: Progress) -> Backup:
+            return take_backup(
+                self._storage,
+                Path(destination),
+                name=self._name,
+                database_document=encode({"Id": self._name, "Settings": {}}),
+                clock=self._clock,
+                progress=progress,
+            )
+
+        with self._lock:
+            if self._backup and self._backup.running:
+                raise BackupRunning(f"a backup of {self._name} is already running", "wait for it, or cancel it")
+            self._backup = BackupOperation(take)
+            return self._backup
+
+    def close(self) -> None:
+        """Cancel a backup that is running, and wait until it has ended."""
+        with self._lock:
+            if self._backup and self._backup.running:
+                self._backup.cancel()
+                self._backup._thread.join()
+
+    @staticmethod
+    def restore(
+        source: str | Path, destination: str | Path, *, defrag: bool = False, progress: Progress | None = None
+    ) -> Restored:
+        """See `muniment.backup.restore.restore_backup`: a new database in a new folder, proven by its fingerprint."""
+        return restore_backup(Path(source), Path(destination), defrag=defrag, progress=progress)
+
+    @staticmethod
+    def verify(source: str | Path, *, progress: Progress | None = None) -> Verified:
+        """See `muniment.backup.verify.verify_backup`: read and check all that a restore would need."""
+        return verify_backup(Path(source), progress)

@@ -1,0 +1,116 @@
+"""The record that everything carries: a revision of a document or an attachment, alone or in batches of columns.
+
+The log, a Parquet row, a dump line and a copy to another engine all hold revisions; their order is the etag.
+"""
+
+from __future__ import annotations
+
+from array import array
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from itertools import accumulate, pairwise
+from typing import Final, NamedTuple
+
+DOCUMENT: Final = 0
+ATTACHMENT: Final = 1
+NO_METADATA: Final = b"{}"
+
+
+class Revision(NamedTuple):
+    """One version of a document or an attachment, or its deletion.
+
+    `modified` is in microseconds since 1970 (UTC) and is shared by all revisions of one transaction. `body` is None
+    for a tombstone; for an attachment it is the SHA-256 of the content, and `size` the content's length. `content` is
+    the engine's own handle on an attachment's content; it means nothing elsewhere.
+    """
+
+    etag: int
+    kind: int
+    id: str
+    collection: str | None
+    modified: int
+    metadata: bytes
+    body: bytes | None
+    size: int
+    content: int | None = None
+
+
+@dataclass(slots=True, frozen=True)
+class Packed:
+    """A column of byte strings in one piece: value i is `data[offsets[i]:offsets[i + 1]]`, or None if i is in `nulls`.
+
+    `offsets` are signed 32-bit, one more than there are values, the layout of an Arrow string column.
+    """
+
+    offsets: array[int]
+    data: bytes
+    nulls: Sequence[int] = ()
+
+    @classmethod
+    def of_lengths(cls, lengths: Sequence[int], data: bytes) -> Packed:
+        """From the lengths of the values, -1 where there is none, and their concatenation."""
+        nulls: Sequence[int] = ()
+        if lengths and min(lengths) < 0:
+            nulls = [i for i, length in enumerate(lengths) if length < 0]
+            lengths = [max(length, 0) for length in lengths]
+        return cls(array("i", accumulate(lengths, initial=0)), data, nulls)
+
+    @classmethod
+    def of(cls, values: Iterable[bytes | None]) -> Packed:
+        """From the values themselves."""
+        values = list(values)
+        return cls.of_lengths([-1 if v is None else len(v) for v in values], b"".join(v for v in values if v))
+
+    def __len__(self) -> int:
+        return len(self.offsets) - 1
+
+    def lengths(self) -> Iterator[int]:
+        """The length of each value, 0 where there is none."""
+        return (end - start for start, end in pairwise(self.offsets))
+
+    def values(self) -> list[bytes]:
+        """The values of a column that has one in every row."""
+        return [self.data[start:end] for start, end in pairwise(self.offsets)]
+
+    def __iter__(self) -> Iterator[bytes | None]:
+        values: list[bytes | None] = list(self.values())
+        for i in self.nulls:
+            values[i] = None
+        return iter(values)
+
+
+@dataclass(slots=True, frozen=True)
+class Batch:
+    """Revisions of documents in etag order, in columns; iterating gives them one by one.
+
+    Columns are what makes a backup as fast as its compression: no Python object is made for a row.
+    """
+
+    etags: array[int]
+    ids: Packed
+    collections: Packed
+    modified: array[int]
+    metadata: Packed
+    bodies: Packed
+
+    def __len__(self) -> int:
+        return len(self.etags)
+
+    def size(self) -> int:
+        """The bytes of all ids, metadata and bodies."""
+        return len(self.ids.data) + len(self.metadata.data) + len(self.bodies.data)
+
+    def __iter__(self) -> Iterator[Revision]:
+        ids, metadata = self.ids.values(), self.metadata.values()
+        columns = zip(self.etags, ids, self.collections, self.modified, metadata, self.bodies, strict=True)
+        for etag, id, collection, modified, metadata, body in columns:
+            yield Revision(
+                etag,
+                DOCUMENT,
+                id.decode(),
+                None if collection is None else collection.decode(),
+                modified,
+                metadata,
+                body,
+                0 if body is None else len(body),
+            )

@@ -1,0 +1,187 @@
+"""A unit of work, the same for an embedded and a remote database: load, change, store, save everything or nothing."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from types import TracebackType
+from typing import Any, Protocol, TypeVar, overload
+
+from muniment.command import Command, Delete, Put
+from muniment.document import ENTITY_NAME, Document, check_id, encode, fold, is_reserved
+from muniment.errors import InvalidInput
+from muniment.hilo import collection_for
+from muniment.storage.base import Written
+
+T = TypeVar("T")
+
+
+class Database(Protocol):
+    """What a session needs of a database."""
+
+    def get_many(self, ids: Iterable[str]) -> list[Document | None]: ...
+
+    def batch(self, commands: Sequence[Command]) -> list[Written]: ...
+
+    def next_id(self, collection: str) -> str: ...
+
+
+@dataclass(slots=True)
+class _Tracked:
+    """An object of the session: what it was when it was loaded tells at the end whether it has changed."""
+
+    entity: Any
+    id: str
+    etag: int | None
+    metadata: dict[str, Any]
+    body: bytes | None
+    metadata_body: bytes
+    expected: int | None = None
+
+
+class Session:
+    """Objects that belong to documents. Nothing is written before `save_changes`, which writes one transaction.
+
+    Entities are dicts, dataclasses, msgspec Structs or plain objects. A document whose entity was not changed is not
+    written again, and the numbers in a loaded dict keep their spelling (`1.10`) when something else in it changes.
+    With `optimistic_concurrency`, saving a document that somebody else has changed since raises `ConcurrencyConflict`.
+    """
+
+    def __init__(self, database: Database, *, optimistic_concurrency: bool = False) -> None:
+        self._database = database
+        self._optimistic = optimistic_concurrency
+        self._by_key: dict[str, _Tracked] = {}
+        self._by_entity: dict[int, _Tracked] = {}
+        self._deleted: dict[str, Delete] = {}
+
+    def __enter__(self) -> Session:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        """Leave without saving what was not saved."""
+
+    @overload
+    def load(self, id: str) -> dict[str, Any] | None: ...
+
+    @overload
+    def load(self, id: str, type: type[T]) -> T | None: ...
+
+    def load(self, id: str, type: Any = None) -> Any:
+        """The document with this id as a dict or as `type`, always the same object in a session; None if none."""
+        return self.load_many([id], type)[0]
+
+    def load_many(self, ids: Iterable[str], type: Any = None) -> list[Any]:
+        """The documents with these ids, in their order, None for each that does not exist."""
+        wanted = list(ids)
+        unknown = [id for id in wanted if fold(id) not in self._by_key and fold(id) not in self._deleted]
+        for document in self._database.get_many(unknown):
+            if document is not None:
+                self._track(document, type)
+        tracked = (self._by_key.get(fold(id)) for id in wanted)
+        return [entry.entity if entry else None for entry in tracked]
+
+    def _track(self, document: Document, type: Any) -> None:
+        entity = document.json() if type is None else document.to(type)
+        metadata = {name: value for name, value in document.metadata.items() if not is_reserved(name)}
+        entry = _Tracked(entity, document.id, document.etag, metadata, encode(entity), encode(metadata))
+        self._remember(entry)
+
+    def _remember(self, entry: _Tracked) -> None:
+        self._by_key[fold(entry.id)] = entry
+        self._by_entity[id(entry.entity)] = entry
+
+    def store(
+        self,
+        entity: Any,
+        id: str | None = None,
+        *,
+        collection: str | None = None,
+        metadata: Mapping[str, Any] | None = None,
+        etag: int | None = None,
+    ) -> str:
+        """Have this object saved; returns its id, made by HiLo from the collection when none is given.
+
+        The collection of an object that is not a dict is the plural of its class. `etag` is the one that the document
+        must have when it is saved, 0 for "it must not exist".
+        """
+        if isinstance(entity, bytes | str | int | float | list | tuple) or entity is None:
+            raise InvalidInput(f"a document is a JSON object, not {type(entity).__name__}", "store a dict or an object")
+        known = self._by_entity.get(_identity(entity))
+        if known and (id is None or fold(id) == fold(known.id)):
+            known.expected = etag if etag is not None else known.expected
+            return known.id
+        if collection is None and not isinstance(entity, dict):
+            collection = collection_for(type(entity))
+        id = self._database.next_id(collection or "") if id is None else id
+        check_id(id)
+        present = self._by_key.get(fold(id))
+        if present and present.entity is not entity:
+            raise InvalidInput(f"another object is already stored as {id!r} in this session", "change that one instead")
+        named = {ENTITY_NAME: collection} if collection else {}
+        self._deleted.pop(fold(id), None)
+        self._remember(_Tracked(entity, id, None, {**named, **(metadata or {})}, None, b"", etag))
+        return id
+
+    def delete(self, entity_or_id: Any) -> None:
+        """Have the document of this object, or with this id, deleted when the session is saved."""
+        entry = self._by_key.get(fold(entity_or_id)) if isinstance(entity_or_id, str) else self._entry(entity_or_id)
+        id = entry.id if entry else check_id(entity_or_id).decode()
+        expected = entry.etag if entry and self._optimistic else None
+        if entry:
+            self._forget(entry)
+        self._deleted[fold(id)] = Delete(id, expected)
+
+    def _forget(self, entry: _Tracked) -> None:
+        del self._by_key[fold(entry.id)]
+        del self._by_entity[_identity(entry.entity)]
+
+    def _entry(self, entity: Any) -> _Tracked:
+        entry = self._by_entity.get(_identity(entity))
+        if entry is None:
+            raise InvalidInput("this object does not belong to the session", "load or store it first")
+        return entry
+
+    def metadata(self, entity: Any) -> dict[str, Any]:
+        """The metadata of an object's document; changes to it are saved with the object."""
+        return self._entry(entity).metadata
+
+    def etag(self, entity: Any) -> int | None:
+        """The etag that an object's document had when it was loaded or saved, None for one not yet saved."""
+        return self._entry(entity).etag
+
+    def id(self, entity: Any) -> str:
+        """The id of an object's document."""
+        return self._entry(entity).id
+
+    def save_changes(self) -> None:
+        """Write every change as one transaction. When it raises, nothing was written and the session is as it was."""
+        changed = [
+            (entry, body, metadata)
+            for entry in self._by_key.values()
+            for body, metadata in [(encode(entry.entity), encode(entry.metadata))]
+            if (body, metadata) != (entry.body, entry.metadata_body)
+        ]
+        deletes = list(self._deleted.values())
+        puts = [Put(entry.id, body, metadata, self._expected(entry)) for entry, body, metadata in changed]
+        if not deletes and not puts:
+            return
+        written = self._database.batch([*deletes, *puts])[len(deletes) :]
+        for (entry, body, metadata), result in zip(changed, written, strict=True):
+            self._by_key.pop(fold(entry.id), None)
+            entry.id, entry.etag, entry.expected = result.id, result.etag, None
+            entry.body, entry.metadata_body = body, metadata
+            self._by_key[fold(entry.id)] = entry
+        self._deleted.clear()
+
+    def _expected(self, entry: _Tracked) -> int | None:
+        if entry.expected is not None:
+            return entry.expected
+        if not self._optimistic:
+            return None
+        return 0 if entry.etag is None else entry.etag
+
+
+def _identity(entity: Any) -> int:
+    return id(entity)

@@ -1,0 +1,117 @@
+"""The attachments of a dump: raw bytes behind an item (RavenDB 4 and later), or base64 inside one (RavenDB 2 and 3)."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import re
+from collections.abc import Iterator
+from typing import Annotated, Final, Self
+
+import msgspec
+
+from muniment.smuggler import grammar
+from muniment.smuggler.grammar import OPEN_OBJECT, Malformed
+from muniment.smuggler.scanner import Scanner
+
+_HASH_LENGTH: Final = 44  # 32 bytes in base64
+# What stands between the parts of a tag: id, type, name, hash and content type. Early builds left it as it is stored.
+_separator = re.compile("[|\x1e]")
+
+Size = Annotated[int, msgspec.Meta(ge=0, le=(1 << 63) - 1)]
+
+
+class DumpAttachment(msgspec.Struct, frozen=True):
+    """The bytes of an attachment, in `chunks` that must be read before the next item is asked for.
+
+    RavenDB 4 and later writes them once for each `hash` (BLAKE2b-256 in base64), ahead of the first document whose
+    metadata names that hash under `@attachments`; `key` and `metadata` are None. RavenDB 2 and 3 give each of them its
+    `key` and its `metadata`, and no hash. `position` is where the item begins in the dump, compression aside.
+    """
+
+    hash: str | None
+    key: str | None
+    size: int
+    content_type: str | None
+    metadata: bytes | None
+    chunks: Iterator[bytes]
+    position: int
+
+
+class Header(msgspec.Struct):
+    """The item that raw bytes follow."""
+
+    hash: str = msgspec.field(name="Hash")
+    size: Size = msgspec.field(name="Size")
+    tag: str = msgspec.field(name="Tag", default="")
+
+    @property
+    def content_type(self) -> str | None:
+        parts = _separator.split(self.tag)
+        return parts[-1] or None if len(parts) >= 5 else None
+
+
+class Chunks:
+    """An attachment's bytes as they are read. Once the reader has moved on they are gone; to ask then is an error."""
+
+    def __init__(self, pieces: Iterator[bytes]) -> None:
+        self._pieces = pieces
+        self._gone = False
+
+    def __iter__(self) -> Self:
+        return self
+
+    def __next__(self) -> bytes:
+        if self._gone:
+            raise RuntimeError("the chunks of an attachment must be read before the next item of the dump")
+        return next(self._pieces)
+
+    def skip(self) -> None:
+        """Reads over what nobody has asked for."""
+        for _ in self._pieces:
+            self._gone = True
+
+
+def pieces(scanner: Scanner, header: Header, position: int, *, check_hash: bool) -> Iterator[bytes]:
+    """Moves over the raw bytes behind this header; raises `DamagedDump` at their end if they do not have its hash."""
+    digest = hashlib.blake2b(digest_size=32)
+    for piece in scanner.raw(header.size):
+        digest.update(piece)
+        yield piece
+    # Betas of RavenDB 4 had another hash, which is shorter.
+    comparable = check_hash and len(header.hash) == _HASH_LENGTH
+    if comparable and base64.b64encode(digest.digest()).decode() != header.hash:
+        what = f"holds an attachment whose {header.size:,} bytes do not have the hash that it gives them"
+        raise scanner.damaged(what, position)
+
+
+def legacy(item: bytes, position: int) -> DumpAttachment:
+    """The attachment in an item of RavenDB 2 or 3; raises `Malformed` for a JSON value that is none."""
+    if item[0] != OPEN_OBJECT:
+        raise Malformed("is not an object")
+    key, data = (_required(item, name) for name in ("Key", "Data"))
+    metadata = grammar.member_value(item, "Metadata") or b"{}"
+    if metadata[0] != OPEN_OBJECT:
+        raise Malformed("has Metadata that is not an object")
+    try:
+        content = base64.b64decode(data, validate=True)
+    except ValueError as error:
+        raise Malformed(f"has Data that is not base64 ({error})") from error
+    return DumpAttachment(None, key, len(content), _legacy_type(metadata), metadata, iter((content,)), position)
+
+
+def _required(item: bytes, name: str) -> str:
+    value = grammar.member_value(item, name)
+    if value is None:
+        raise Malformed(f"has no {name}")
+    try:
+        return grammar.text(value)
+    except Malformed as error:
+        raise Malformed(f"has a {name} that {error}") from error
+
+
+def _legacy_type(metadata: bytes) -> str | None:
+    try:
+        return grammar.text(grammar.member_value(metadata, "Content-Type") or b"null")
+    except Malformed:
+        return None

@@ -1,0 +1,282 @@
+"""Reads the dumps of RavenDB: `.ravendbdump` (RavenDB 4 to 7) and `.ravendump` (RavenDB 2 and 3).
+
+Both are one JSON object whose members are the sections of the export, compressed with gzip or zstd or not at all. It
+is read once from its beginning to its end, item by item. Between the JSON of a `.ravendbdump` stand raw bytes: those of
+an attachment follow an item with `"@export-type":"Attachment"`, those of a time series one with `"@raven-blob-size"`.
+"""
+
+from __future__ import annotations
+
+import os
+import stat
+from collections import Counter
+from collections.abc import Iterator
+from pathlib import Path
+from types import TracebackType
+from typing import Annotated, BinaryIO, Final, Self, TypeVar
+
+import msgspec
+
+from muniment.smuggler import attachment, metadata
+from muniment.smuggler.attachment import DumpAttachment
+from muniment.smuggler.grammar import OPEN_ARRAY, Malformed
+from muniment.smuggler.head import build_version
+from muniment.smuggler.scanner import Scanner
+from muniment.smuggler.stream import DumpStream, Readable, cannot_read
+
+__all__ = ["Dump", "DumpAttachment", "DumpDocument", "DumpIdentity", "DumpItem", "DumpUnknown", "open_dump"]
+
+_ATTACHMENT: Final = "Attachment"
+
+T = TypeVar("T")
+
+
+class DumpDocument(msgspec.Struct, frozen=True, gc=False):
+    """A document: its body without the `@metadata` member, and the JSON object that was this member's value.
+
+    Apart from the member that was cut out, every byte is as it stands in the dump. Both parts are valid JSON objects
+    in UTF-8. `position` is where the document begins in the dump, in bytes without compression.
+    """
+
+    id: str
+    body: bytes
+    metadata: bytes
+    position: int
+
+
+class DumpIdentity(msgspec.Struct, frozen=True, gc=False):
+    """The last number given to ids that begin with this key, for example `orders|` (RavenDB 4) or `orders/` (3)."""
+
+    key: str
+    value: int
+
+
+class DumpUnknown(msgspec.Struct, frozen=True, gc=False):
+    """An item that Muniment has no place for, the `count`-th of its section; it has been read over."""
+
+    section: str
+    count: int
+    position: int
+
+
+DumpItem = DumpDocument | DumpAttachment | DumpIdentity | DumpUnknown
+
+
+class _BlobHeader(msgspec.Struct):
+    size: attachment.Size = msgspec.field(name="@raven-blob-size", default=0)
+
+
+class _Identity(msgspec.Struct):
+    key: str = msgspec.field(name="Key")
+    value: Annotated[int, msgspec.Meta(ge=-(1 << 63), le=(1 << 63) - 1)] = msgspec.field(name="Value")
+
+
+class Dump:
+    """A dump that is being read; to iterate over it gives its items once, in the order in which they stand.
+
+    `compression` is "gzip", "zstd" or "none", `build_version` the RavenDB build that wrote it if it says so, and
+    `compressed_size` the size of the file if it is one. `sections` counts the items met so far under the name of their
+    section, and those of a kind of their own under the section and that kind, such as `Docs/Attachment`.
+
+    Only an iteration that has come to its end without an error has seen a whole dump.
+    """
+
+    def __init__(self, stream: DumpStream, scanner: Scanner, *, check_hashes: bool, file: BinaryIO | None) -> None:
+        self.sections: Counter[str] = Counter()
+        self.compression = stream.compression
+        self.compressed_size = _size(file) if file else None
+        self.build_version = build_version(scanner.buffer[scanner.offset :])
+        self._stream = stream
+        self._scanner = scanner
+        self._check_hashes = check_hashes
+        self._file = file
+        self._items = self._read()
+
+    @property
+    def position(self) -> int:
+        """How many bytes of the dump have been gone over, compression aside."""
+        return self._scanner.position
+
+    @property
+    def compressed_position(self) -> int:
+        """How many bytes have been taken from the file or stream."""
+        return self._stream.compressed_position
+
+    def __iter__(self) -> Iterator[DumpItem]:
+        return self._items
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Closes the file if the dump was opened by its path; a stream stays with whoever opened it."""
+        self._stream.close()
+        if self._file:
+            self._file.close()
+
+    def _read(self) -> Iterator[DumpItem]:
+        for section in self._scanner.members():
+            yield from self._section(section)
+        self._scanner.finish()
+
+    def _section(self, section: str) -> Iterator[DumpItem]:
+        match section.lower():
+            case "docs" | "results":  # the latter is what the endpoint that streams documents answers
+                return self._documents(section)
+            case "revisiondocuments":
+                return self._revisions(section)
+            case "attachments":
+                return self._legacy_attachments(section)
+            case "identities":
+                return self._identities(section)
+            case "buildversion":
+                return self._later_build_version()
+        return self._others(section)
+
+    def _documents(self, section: str) -> Iterator[DumpItem]:
+        scanner = self._scanner
+        for position in scanner.items():
+            split = self._split_next(position)
+            if not split.kind:
+                self.sections[section] += 1
+                scanner.after = split.id
+                yield DumpDocument(split.id, split.body, split.metadata, position)
+            elif split.kind == _ATTACHMENT:
+                yield from self._attachment(f"{section}/{_ATTACHMENT}", split.body, position)
+            else:
+                yield self._unknown(f"{section}/{split.kind}", position)
+
+    def _revisions(self, section: str) -> Iterator[DumpItem]:
+        for position in self._scanner.items():
+            split = self._split_next(position)
+            if split.kind == _ATTACHMENT:
+                self._skip_attachment(split.body, position)
+            yield self._unknown(f"{section}/{split.kind}" if split.kind else section, position)
+
+    def _split_next(self, position: int) -> metadata.Split:
+        scanner = self._scanner
+        while True:
+            found = metadata.search(scanner.buffer, scanner.offset)
+            if found:
+                scanner.move(found.end)
+                return found
+            if scanner.end_of_value() >= 0:
+                break
+        item = scanner.value()
+        try:
+            return metadata.split(item)
+        except Malformed as error:
+            raise scanner.damaged(f"holds an item that {error}", position) from error
+
+    def _attachment(self, section: str, item: bytes, position: int) -> Iterator[DumpItem]:
+        header = self._decode(attachment.Header, item, position)
+        pieces = attachment.pieces(self._scanner, header, position, check_hash=self._check_hashes)
+        chunks = attachment.Chunks(pieces)
+        self.sections[section] += 1
+        yield DumpAttachment(header.hash, None, header.size, header.content_type, None, chunks, position)
+        chunks.skip()
+
+    def _skip_attachment(self, item: bytes, position: int) -> None:
+        header = self._decode(attachment.Header, item, position)
+        for _ in attachment.pieces(self._scanner, header, position, check_hash=self._check_hashes):
+            pass
+
+    def _legacy_attachments(self, section: str) -> Iterator[DumpItem]:
+        for position in self._scanner.items():
+            item = self._scanner.value()
+            try:
+                found = attachment.legacy(item, position)
+            except Malformed as error:
+                raise self._scanner.damaged(f"holds an attachment that {error}", position) from error
+            self.sections[section] += 1
+            yield found
+
+    def _identities(self, section: str) -> Iterator[DumpItem]:
+        for position in self._scanner.items():
+            identity = self._decode(_Identity, self._scanner.value(), position)
+            self.sections[section] += 1
+            yield DumpIdentity(identity.key, identity.value)
+
+    def _later_build_version(self) -> Iterator[DumpItem]:
+        position = self._scanner.position
+        self.build_version = self._decode(int, self._scanner.value(), position)
+        return iter(())
+
+    def _others(self, section: str) -> Iterator[DumpItem]:
+        scanner = self._scanner
+        if scanner.peek() == OPEN_ARRAY:
+            for position in scanner.items():
+                self._skip_raw(scanner.value(), position)
+                yield self._unknown(section, position)
+        else:
+            position = scanner.position
+            scanner.value()
+            yield self._unknown(section, position)
+
+    def _skip_raw(self, item: bytes, position: int) -> None:
+        """Moves over the raw bytes that follow an item of a section of which we know nothing, if it has some."""
+        if b'"@raven-blob-size"' in item:
+            for _ in self._scanner.raw(self._decode(_BlobHeader, item, position).size):
+                pass
+        elif b'"@export-type"' in item and metadata.kind(item) == _ATTACHMENT:
+            self._skip_attachment(item, position)
+
+    def _unknown(self, section: str, position: int) -> DumpUnknown:
+        self.sections[section] += 1
+        return DumpUnknown(section, self.sections[section], position)
+
+    def _decode(self, wanted: type[T], item: bytes, position: int) -> T:
+        try:
+            return msgspec.json.decode(item, type=wanted, strict=False)  # numbers may stand in quotes
+        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+            raise self._scanner.damaged(f"holds an item that is not as it should be ({error})", position) from error
+
+
+def open_dump(
+    source: str | os.PathLike[str] | Readable,
+    *,
+    block_size: int = 1 << 20,
+    max_item: int = 80 << 20,
+    bomb_size: int = 1 << 30,
+    bomb_ratio: int = 1000,
+    check_hashes: bool = True,
+) -> Dump:
+    """Opens a dump, by its path or from a binary stream, which need not be seekable, and reads its first block.
+
+    Memory stays within a few times `block_size` or the largest item; an item of more than `max_item` bytes is refused.
+    What decompresses to more than `bomb_size` bytes and more than `bomb_ratio` times its own size is refused too.
+    `check_hashes` compares each attachment with the hash that the dump gives for it, whether it is read or skipped.
+
+    Opening raises `UnknownFormat` for what is no dump. Opening, iterating and reading the chunks of an attachment raise
+    `DamagedDump` for a dump that is cut short, not well formed or does not hold what it says, and `StorageFailure` when
+    the file or stream can not be read.
+    """
+    readable, file = _open(source)
+    try:
+        stream = DumpStream(readable, block_size=block_size, bomb_size=bomb_size, bomb_ratio=bomb_ratio)
+        return Dump(stream, Scanner(stream, block_size, max_item), check_hashes=check_hashes, file=file)
+    except BaseException:
+        if file:
+            file.close()
+        raise
+
+
+def _open(source: str | os.PathLike[str] | Readable) -> tuple[Readable, BinaryIO | None]:
+    """What to read from, and the file to close in the end if it was opened here."""
+    if not isinstance(source, str | os.PathLike):
+        return source, None
+    try:
+        file = Path(source).open("rb", buffering=0)  # noqa: SIM115 - the dump closes it
+    except (OSError, ValueError) as error:  # ValueError: a zero byte in the path
+        raise cannot_read(error) from error
+    return file, file
+
+
+def _size(file: BinaryIO) -> int | None:
+    status = os.fstat(file.fileno())
+    return status.st_size if stat.S_ISREG(status.st_mode) else None

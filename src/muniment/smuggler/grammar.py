@@ -1,0 +1,129 @@
+"""Where things begin and end in the bytes of JSON, without decoding and re-encoding them.
+
+A JSON object is never the beginning of another one, so the end of an item can be found by counting its brackets
+alone; that the bytes between are JSON is then proved by msgspec. Nothing here recurses, however deep an item nests.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from typing import Final, NamedTuple
+
+import msgspec
+
+WHITESPACE: Final = rb"[ \t\r\n]*+"
+COMMA, COLON, QUOTE, OPEN_ARRAY, CLOSE_ARRAY, OPEN_OBJECT, CLOSE_OBJECT = b',:"[]{}'
+
+_STRING = rb'"[^"\\]*+(?:\\.[^"\\]*+)*+"'
+_string = re.compile(_STRING, re.DOTALL)
+_scalar = re.compile(rb'[^][{},:" \t\r\n]*+(?=.)', re.DOTALL)
+_space = re.compile(WHITESPACE)
+# Up to and with the next bracket of the kind that is being counted; those inside strings do not count.
+_next_brace = re.compile(rb'[^"{}]*+(?:%s[^"{}]*+)*+[{}]' % _STRING, re.DOTALL)
+_next_bracket = re.compile(rb'[^"\[\]]*+(?:%s[^"\[\]]*+)*+[\[\]]' % _STRING, re.DOTALL)
+
+_value = msgspec.json.Decoder(msgspec.Raw)
+_text = msgspec.json.Decoder(str)
+_surrogate = re.compile(rb"\\u[dD][89a-fA-F][0-9a-fA-F]{2}")
+
+
+class Malformed(Exception):
+    """These bytes are not what a dump holds at this place; the text says why, as the end of a sentence."""
+
+
+class Member(NamedTuple):
+    """Where a member of an object stands in its bytes: from the quote of its name to the end of its value."""
+
+    name: str
+    start: int
+    value: int
+    end: int
+
+
+def skip_space(data: bytes, start: int) -> int:
+    """Where the first byte at or after `start` is that is not white space."""
+    found = _space.match(data, start)
+    return found.end() if found else start
+
+
+def value_end(data: bytes, start: int) -> int:
+    """Where the JSON value that begins at `start` ends, or -1 if that is not in these bytes.
+
+    It trusts that there is a JSON value; for anything else the place means nothing, and `check` tells.
+    """
+    first = data[start]
+    if first == OPEN_OBJECT:
+        return _balanced_end(_next_brace, data, start)
+    if first == OPEN_ARRAY:
+        return _balanced_end(_next_bracket, data, start)
+    found = (_string if first == QUOTE else _scalar).match(data, start)
+    return found.end() if found else -1
+
+
+def _balanced_end(bracket: re.Pattern[bytes], data: bytes, start: int) -> int:
+    opening, depth, end = data[start], 0, start
+    while found := bracket.match(data, end):
+        end = found.end()
+        depth += 1 if data[end - 1] == opening else -1
+        if not depth:
+            return end
+    return -1
+
+
+def check(data: bytes) -> None:
+    """Raises `Malformed` unless these bytes are one JSON value in UTF-8."""
+    try:
+        data.decode()  # msgspec.Raw looks at the grammar only
+        _check_grammar(data)
+    except UnicodeDecodeError as error:
+        raise Malformed(f"is not UTF-8 ({error.reason} at its byte {error.start})") from error
+    except msgspec.DecodeError as error:
+        raise Malformed(f"is not valid JSON ({error})") from error
+    except RecursionError as error:
+        raise Malformed("is nested too deeply") from error
+
+
+def _check_grammar(data: bytes) -> None:
+    try:
+        _value.decode(data)
+    except msgspec.DecodeError:
+        # JSON allows the escape of half a surrogate pair, msgspec does not. With another escape in its place, which is
+        # as long, the grammar is as it was, and so are the places that an error names.
+        _value.decode(_surrogate.sub(rb"\\ufffd", data))
+
+
+def text(data: bytes) -> str:
+    """The text of a JSON string; raises `Malformed` if it is none, or not Unicode."""
+    try:
+        return _text.decode(data)
+    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+        raise Malformed(f"is not a string of Unicode text ({error})") from error
+
+
+def members(data: bytes) -> Iterator[Member]:
+    """The members, in the order in which they stand, of bytes that `check` has found to be a JSON object."""
+    start = skip_space(data, 1)
+    while data[start] == QUOTE:
+        name_end = value_end(data, start)
+        value = skip_space(data, skip_space(data, name_end) + 1)
+        end = value_end(data, value)
+        yield Member(_surrogate_free(data[start:name_end]), start, value, end)
+        after = skip_space(data, end)
+        if data[after] != COMMA:
+            return
+        start = skip_space(data, after + 1)
+
+
+def _surrogate_free(name: bytes) -> str:
+    """The name of a member, good for comparing only: half a surrogate pair is in no name that we look for."""
+    return text(_surrogate.sub(rb"\\ufffd", name))
+
+
+def member_value(data: bytes, name: str) -> bytes | None:
+    """The bytes of the value of this member of a JSON object, the last one where there are several."""
+    found = None
+    for member in members(data):
+        if member.name == name:
+            found = data[member.value : member.end]
+    return found

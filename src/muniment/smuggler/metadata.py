@@ -1,0 +1,130 @@
+"""Cuts the `@metadata` member out of a document's bytes and leaves every other byte of it as it was.
+
+Nearly every document of a dump ends with `,"@metadata":{...}}`, so that is looked for first, without scanning the
+document. What is found by searching alone could stand inside a string, so it counts only when both parts prove to be
+JSON objects: `{...}` and what is left of the document. No JSON object is the beginning of another, hence the document
+can then be divided in no other way. Anything else is scanned member by member.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import Final, NamedTuple
+
+import msgspec
+
+from muniment.smuggler import grammar
+from muniment.smuggler.grammar import COMMA, OPEN_OBJECT, WHITESPACE, Malformed
+
+_NAME: Final = b'"@metadata"'
+_to_object = re.compile(rb"%s:%s(?=\{)" % (WHITESPACE, WHITESPACE)).match
+_to_end = re.compile(rb"%s\}" % WHITESPACE).match
+
+
+class Split(NamedTuple):
+    """A document in two parts: the body without its `@metadata` member, and the JSON object that this member was.
+
+    `id` is the `@id` of the metadata and `kind` its `@export-type`, empty where there is none. `end` is where the
+    document ends in the bytes that were searched.
+    """
+
+    body: bytes
+    metadata: bytes
+    id: str
+    kind: str
+    end: int
+
+
+class _Body(msgspec.Struct, gc=False):
+    metadata: msgspec.Raw | None = msgspec.field(name="@metadata", default=None)
+
+
+class _Metadata(msgspec.Struct, gc=False):
+    id: str = msgspec.field(name="@id", default="")
+    kind: str = msgspec.field(name="@export-type", default="")
+
+
+_body = msgspec.json.Decoder(_Body).decode
+_metadata = msgspec.json.Decoder(_Metadata).decode
+
+
+def search(data: bytes, start: int) -> Split | None:
+    """Splits the document that begins at `start`, if its metadata stands last; None says nothing about it.
+
+    It looks no further than the metadata, so what it finds or not does not depend on how much follows.
+    """
+    name = data.find(_NAME, start)
+    if name < 0 or not (colon := _to_object(data, name + len(_NAME))):
+        return None
+    head = data[start:name].rstrip(b" \t\r\n")
+    opening = colon.end()
+    if not head.endswith(b",") or not (closing := _last_member_end(data, opening)):
+        return None
+    middle, end = closing.span()
+    return _proved(head[:-1] + data[middle:end], data[opening:middle], end)
+
+
+def _last_member_end(data: bytes, opening: int) -> re.Match[bytes] | None:
+    """The end of a document whose last member is the object that begins at `opening`, from the end of this object."""
+    # Mostly there is no object inside, and the first brace is the one.
+    if found := _to_end(data, data.find(b"}", opening) + 1):
+        return found
+    end = grammar.value_end(data, opening)
+    return _to_end(data, end) if end >= 0 else None
+
+
+def _proved(body: bytes, metadata: bytes, end: int) -> Split | None:
+    try:
+        if _body(body).metadata is not None:
+            return None
+        found = _metadata(metadata)
+        if not (body.isascii() and metadata.isascii()):
+            body.decode()
+            metadata.decode()
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        return None
+    return Split(body, metadata, found.id, found.kind, end) if found.id or found.kind else None
+
+
+def split(document: bytes) -> Split:
+    """Splits the JSON value that these bytes are known to be; raises `Malformed` unless it is a whole document."""
+    if document[0] != OPEN_OBJECT:
+        raise Malformed("is not an object")
+    found = [member for member in grammar.members(document) if member.name == "@metadata"]
+    if len(found) != 1:
+        raise Malformed("has more than one @metadata" if found else "has no @metadata")
+    [member] = found
+    metadata = document[member.value : member.end]
+    if metadata[0] != OPEN_OBJECT:
+        raise Malformed("has @metadata that is not an object")
+    id, kind = _string_member(metadata, "@id"), _string_member(metadata, "@export-type")
+    if not id and not kind:
+        raise Malformed("has no @id in its @metadata")
+    return Split(_without(document, member), metadata, id, kind, len(document))
+
+
+def kind(item: bytes) -> str:
+    """The `@export-type` of any JSON value; empty for one that has none."""
+    try:
+        return split(item).kind
+    except Malformed:
+        return ""
+
+
+def _string_member(data: bytes, name: str) -> str:
+    value = grammar.member_value(data, name)
+    try:
+        return "" if value is None else grammar.text(value)
+    except Malformed as error:
+        raise Malformed(f"has an {name} that {error}") from error
+
+
+def _without(document: bytes, member: grammar.Member) -> bytes:
+    """The object without this member and without the comma before it, or after it if it is the first."""
+    before = document[: member.start].rstrip(b" \t\r\n")
+    if before.endswith(b","):
+        return before[:-1] + document[member.end :]
+    after = grammar.skip_space(document, member.end)
+    if document[after] == COMMA:
+        after = grammar.skip_space(document, after + 1)
+    return document[: member.start] + document[after:]

@@ -1,0 +1,179 @@
+"""A window on the bytes of a dump that moves over its JSON, and over the raw bytes that stand between."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Final
+
+from muniment.errors import DamagedDump
+from muniment.smuggler import grammar
+from muniment.smuggler.grammar import CLOSE_ARRAY, CLOSE_OBJECT, COLON, COMMA, OPEN_ARRAY, OPEN_OBJECT, QUOTE, Malformed
+from muniment.smuggler.stream import BrokenStream, DumpStream
+
+AT_END: Final = -1
+_BOM: Final = b"\xef\xbb\xbf"
+_HEAD: Final = 256
+
+
+class Scanner:
+    """Walks through a dump; holds one block of it, or one item where an item is larger.
+
+    `buffer[offset]` is the next byte. At first at least 256 bytes are in the buffer, or all there are, and a byte order
+    mark has been passed over. `after` is the id of the last document that was whole; every error names it.
+    """
+
+    def __init__(self, stream: DumpStream, block_size: int, max_item: int) -> None:
+        self.buffer = b""
+        self.offset = 0
+        self.after = ""
+        self._start = 0  # where the buffer begins in the dump
+        self._stream = stream
+        self._block_size = block_size
+        self._max_item = max_item
+        while len(self.buffer) < _HEAD and self._refill():
+            pass
+        if self.buffer.startswith(_BOM):
+            self.offset = len(_BOM)
+
+    @property
+    def position(self) -> int:
+        """How many bytes of the dump stand before the next one, compression aside."""
+        return self._start + self.offset
+
+    def peek(self) -> int:
+        """The next byte that is not white space, or `AT_END`; moves to it, not over it."""
+        while True:
+            if self.offset < len(self.buffer) and (byte := self.buffer[self.offset]) > 32:
+                return byte
+            self.offset = grammar.skip_space(self.buffer, self.offset)
+            if self.offset < len(self.buffer):
+                return self.buffer[self.offset]
+            if not self._refill():
+                return AT_END
+
+    def items(self) -> Iterator[int]:
+        """Walks over the array that comes next, giving the position of each item; the caller moves over the item."""
+        self._expect(OPEN_ARRAY, "an array")
+        if self.peek() == CLOSE_ARRAY:
+            self.offset += 1
+            return
+        while True:
+            self.peek()
+            yield self.position
+            byte = self.peek()
+            if byte == CLOSE_ARRAY:
+                self.offset += 1
+                return
+            self._expect(COMMA, "a comma or the end of the array")
+
+    def members(self) -> Iterator[str]:
+        """Walks over the object that comes next, giving the name of each member; the caller moves over its value."""
+        self._expect(OPEN_OBJECT, "an object")
+        if self.peek() == CLOSE_OBJECT:
+            self.offset += 1
+            return
+        while True:
+            yield self._member_name()
+            if self.peek() == CLOSE_OBJECT:
+                self.offset += 1
+                return
+            self._expect(COMMA, "a comma or the end of the object")
+
+    def value(self) -> bytes:
+        """Moves over the JSON value that comes next, and gives its bytes as they stand."""
+        self.peek()
+        position = self.position
+        while (end := self.end_of_value()) < 0:
+            pass
+        data = self.buffer[self.offset : end]
+        self.move(end)
+        try:
+            grammar.check(data)
+        except Malformed as error:
+            raise self.damaged(f"holds an item that {error}", position) from error
+        return data
+
+    def end_of_value(self) -> int:
+        """Where in the buffer the value at `offset` ends; -1 if it was not all there, and then more has been read."""
+        available = len(self.buffer) - self.offset
+        end = grammar.value_end(self.buffer, self.offset) if available else -1
+        if end < 0 and available > self._max_item:
+            raise self._too_large()
+        if end < 0 and not self._refill():
+            raise self.cut_short()
+        return end
+
+    def move(self, end: int) -> None:
+        """Moves over an item that ends there in the buffer, unless it is too large for one."""
+        if end - self.offset > self._max_item:
+            raise self._too_large()
+        self.offset = end
+
+    def raw(self, size: int) -> Iterator[bytes]:
+        """Moves over so many bytes that are not JSON, giving them in pieces of a block or less."""
+        while size:
+            if self.offset == len(self.buffer) and not self._refill():
+                raise self.cut_short()
+            piece = self.buffer[self.offset : self.offset + size]
+            self.offset += len(piece)
+            size -= len(piece)
+            yield piece
+
+    def finish(self) -> None:
+        """Makes sure that nothing follows, and that the compression came to a good end."""
+        if self.peek() != AT_END:
+            raise self.damaged("goes on after its end")
+
+    def cut_short(self) -> DamagedDump:
+        return self._error(f"is cut short at byte {self._stream.position:,}", "copy or export it again")
+
+    def damaged(self, what: str, position: int | None = None) -> DamagedDump:
+        """The error to raise: what is wrong with "the dump", by default at the next byte."""
+        at = self.position if position is None else position
+        return self._error(f"{what}, at byte {at:,}", "copy or export it again")
+
+    def _error(self, what: str, hint: str) -> DamagedDump:
+        after = f", after document {self.after!r}" if self.after else ", before its first document"
+        return DamagedDump(f"the dump {what}{after}", f"{hint}; what stands before this place has been read whole")
+
+    def _too_large(self) -> DamagedDump:
+        return self._error(
+            f"has an item without an end within {self._max_item:,} bytes, at byte {self.position:,}",
+            "raise max_item if an item can be so large; else it is damaged: copy or export it again",
+        )
+
+    def _member_name(self) -> str:
+        if self.peek() != QUOTE:
+            raise self._unexpected("the name of a section")
+        name = grammar.text(self.value())
+        self._expect(COLON, "a colon")
+        return name
+
+    def _expect(self, byte: int, what: str) -> None:
+        if self.peek() != byte:
+            raise self._unexpected(what)
+        self.offset += 1
+
+    def _unexpected(self, wanted: str) -> DamagedDump:
+        if self.peek() == AT_END:
+            return self.cut_short()
+        return self.damaged(f"has {self.buffer[self.offset : self.offset + 1]!r} where {wanted} was expected")
+
+    def _refill(self) -> bool:
+        """Reads more behind what has not been used yet; false at the end of the dump.
+
+        It doubles what it holds, so that a large item is looked at a few times only, whatever the size of a block.
+        """
+        rest = self.buffer[self.offset :]
+        parts = [rest]
+        wanted = max(self._block_size, min(len(rest), self._max_item))
+        try:
+            while wanted > 0 and (more := self._stream.read(wanted)):
+                parts.append(more)
+                wanted -= len(more)
+        except BrokenStream as error:
+            if len(parts) == 1:  # else what came before it is good, and the next read fails again
+                raise self._error(f"{error.what}, at byte {self._stream.position:,}", error.hint) from error
+        self._start += self.offset
+        self.buffer, self.offset = b"".join(parts), 0
+        return len(parts) > 1

@@ -1,0 +1,113 @@
+"""The seam between Muniment and an engine: what every storage promises. `tests/storage/test_contract.py` states it.
+
+A storage is a log of revisions ordered by etag, and knows which revision of each id is current.
+
+- `commit` makes new revisions, all or nothing, and returns when they are on disk. The revisions of one commit share
+  one `modified` time, later than that of every earlier commit, even when the clock goes back.
+- `pin` holds a snapshot: as long as it is held, every revision that was current at its etag can still be read.
+- `changes(after, upto)` gives, in etag order, the revisions of documents that were current at `upto` and are later
+  than `after`, tombstones included; with `after=0` that is the whole database. The caller holds a pin at `upto`.
+  No lock or read transaction is held between batches. `attachment_changes` does the same for attachments.
+- `fingerprint` in a snapshot is exactly that of the documents and attachments that were current at its etag.
+
+Ids are compared without case (`document.fold`); the spelling of the first revision is kept.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from concurrent.futures import Future
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+from typing import NamedTuple, Protocol
+
+from muniment.fingerprint import Fingerprint
+from muniment.revision import DOCUMENT, NO_METADATA, Batch, Revision
+
+
+class Upload(NamedTuple):
+    """The content of an attachment that is on disk but that no revision names yet."""
+
+    content: int
+    size: int
+    sha256: bytes
+
+
+class Write(NamedTuple):
+    """One change to make. `body` None deletes; `upload` is the content of an attachment.
+
+    `expected` is the etag that the current revision must have, 0 for "does not exist", None for "whatever it is".
+    """
+
+    id: str
+    body: bytes | None
+    metadata: bytes = NO_METADATA
+    collection: str | None = None
+    expected: int | None = None
+    kind: int = DOCUMENT
+    upload: Upload | None = None
+
+
+class Written(NamedTuple):
+    """What became of a `Write`: the id as it is spelled in the database, and its etag now.
+
+    `existed` tells whether there was a document before; deleting one that did not exist writes nothing, and has etag 0.
+    """
+
+    id: str
+    etag: int
+    existed: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Snapshot:
+    """A moment of a database: the last etag, the time of the last commit (microseconds), and what was there."""
+
+    etag: int
+    modified: int
+    fingerprint: Fingerprint
+
+
+@dataclass(frozen=True, slots=True)
+class Identity:
+    """Which database this is, and which history of it. A restore keeps the database's id and begins a new lineage."""
+
+    database_id: str
+    lineage: str
+
+
+class Storage(Protocol):
+    """What the rest of Muniment uses of an engine. See the module's text for the promises."""
+
+    @property
+    def identity(self) -> Identity: ...
+
+    def submit(self, writes: Sequence[Write]) -> Future[list[Written]]: ...
+
+    def commit(self, writes: Sequence[Write]) -> list[Written]: ...
+
+    def upload(self, chunks: Iterable[bytes]) -> Upload: ...
+
+    def discard(self, upload: Upload) -> None: ...
+
+    def pin(self) -> AbstractContextManager[Snapshot]: ...
+
+    def changes(self, after: int, upto: int) -> Iterator[Batch]: ...
+
+    def attachment_changes(self, after: int, upto: int) -> Iterator[Revision]: ...
+
+    def content(self, revision: Revision) -> Iterator[bytes]: ...
+
+    def get(self, kind: int, id: str) -> Revision | None: ...
+
+    def by_prefix(self, kind: int, prefix: str, start: int, limit: int) -> list[Revision]: ...
+
+    def by_collection(self, collection: str, after: int, limit: int) -> list[Revision]: ...
+
+    def by_etag(self, kind: int, after: int, limit: int) -> list[Revision]: ...
+
+    def purge(self) -> int: ...
+
+    def check(self) -> Iterable[str]: ...
+
+    def close(self) -> None: ...

@@ -1,0 +1,140 @@
+"""Loading a whole database in one go, into a file that nobody else sees until it is finished.
+
+No journal and no index while rows come in: a load that fails is thrown away, so nothing of it needs to be undone.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from collections.abc import Iterable
+from itertools import repeat
+from pathlib import Path
+from typing import Final
+
+import apsw
+
+from muniment.document import fold
+from muniment.errors import DamagedBackup
+from muniment.fingerprint import Fingerprint, batch_digests, member_digest
+from muniment.revision import ATTACHMENT, DOCUMENT, Batch, Revision
+from muniment.storage.schema import FILE, INDEXES, PART_BITS, PART_BYTES, create, mapped_errors, sync_folder
+
+SCRATCH: Final = "loading.tmp"
+
+
+class Loader:
+    """Takes in revisions, each id at most once, and makes a database of them in a folder that has none."""
+
+    def __init__(self, folder: Path, database_id: str, lineage: str) -> None:
+        self.folder = folder
+        self.fingerprint = Fingerprint()
+        self._connection = create(folder / FILE, database_id, lineage)
+        with mapped_errors(folder):
+            self._connection.execute(
+                "PRAGMA journal_mode=OFF; PRAGMA synchronous=OFF; PRAGMA locking_mode=EXCLUSIVE;"
+                " PRAGMA cache_size=-65536; PRAGMA threads=2"
+            )
+            # `current` is filled at the end, in the order of its keys; until then the pointers wait in a scratch file.
+            self._connection.execute("ATTACH ? AS scratch", (str(folder / SCRATCH),))
+            self._connection.execute("PRAGMA scratch.journal_mode=OFF; PRAGMA scratch.synchronous=OFF")
+            self._connection.execute(
+                "CREATE TABLE scratch.pointer(kind, key, spelling, etag, collection, size, digest); BEGIN"
+            )
+
+    def apply(self, batch: Batch) -> None:
+        """Take in revisions of documents with the etags and times that they have; fast when etags ascend."""
+        digests = batch_digests(batch)
+        self.fingerprint.add_batch(batch, digests)
+        ids = [id.decode() for id in batch.ids.values()]
+        metadata = batch.metadata.values()
+        keys = [fold(id) for id in ids]
+        spellings = [None if id == key else id for id, key in zip(ids, keys, strict=True)]
+        names = {name: None if name is None else name.decode() for name in set(batch.collections)}
+        collections = [names[name] for name in batch.collections]
+        kinds = repeat(DOCUMENT)
+        self._insert(
+            zip(batch.etags, kinds, ids, collections, batch.modified, metadata, batch.bodies, repeat(None)),
+            zip(kinds, keys, spellings, batch.etags, collections, batch.bodies.lengths(), digests),  # noqa: B905
+        )
+
+    def apply_attachment(self, revision: Revision, parts: Iterable[bytes]) -> None:
+        """Take in a revision of an attachment with its content; raises `DamagedBackup` if that is not what it says."""
+        content = digest = None
+        key = fold(revision.id)
+        spelling = None if key == revision.id else revision.id
+        if revision.body is not None:
+            content = self._store_content(revision, parts)
+            digest = member_digest(revision.id.encode(), revision.metadata, revision.body)
+            group = (ATTACHMENT, revision.collection or "")
+            self.fingerprint.add(group, 1, revision.size, int.from_bytes(digest, "big"))
+        self._insert(
+            [(*revision[:7], content)],
+            [(ATTACHMENT, key, spelling, revision.etag, revision.collection, revision.size if digest else 0, digest)],
+        )
+
+    def _store_content(self, revision: Revision, parts: Iterable[bytes]) -> int:
+        sha256, size = hashlib.sha256(), 0
+        with mapped_errors(self.folder):
+            query = "INSERT INTO content(size, sha256, staged) VALUES(?, ?, 0) RETURNING content"
+            content: int = self._connection.execute(query, (revision.size, revision.body)).get
+            for position, part in enumerate(parts):
+                if len(part) > PART_BYTES or position >= 1 << PART_BITS:
+                    raise DamagedBackup(f"attachment {revision.id!r} has a part too many or too large")
+                sha256.update(part)
+                size += len(part)
+                self._connection.execute("INSERT INTO part VALUES(?, ?)", ((content << PART_BITS) + position, part))
+        if size != revision.size or sha256.digest() != revision.body:
+            raise DamagedBackup(
+                f"attachment {revision.id!r} has {size} bytes that are not the {revision.size} it was stored with",
+                "restore from another backup, or another copy of this one",
+            )
+        return content
+
+    def _insert(self, log: Iterable[tuple[object, ...]], pointers: Iterable[tuple[object, ...]]) -> None:
+        with mapped_errors(self.folder):
+            try:
+                self._connection.executemany("INSERT INTO log VALUES(?, ?, ?, ?, ?, ?, ?, ?)", log)
+            except apsw.ConstraintError as error:
+                raise DamagedBackup(f"an etag occurs twice: {error}", "restore from another backup") from error
+            self._connection.executemany("INSERT INTO scratch.pointer VALUES(?, ?, ?, ?, ?, ?, ?)", pointers)
+
+    def finish(self, last_etag: int, last_modified: int, *, defrag: bool = False) -> Fingerprint:
+        """Build the pointers and indexes and bring everything to disk; returns the fingerprint of what is there."""
+        run = self._connection.execute
+        with mapped_errors(self.folder):
+            try:
+                run("INSERT INTO current SELECT * FROM scratch.pointer ORDER BY kind, key")
+            except apsw.ConstraintError as error:
+                raise DamagedBackup(f"an id occurs twice: {error}", "restore from another backup") from error
+            run(INDEXES)
+            run("UPDATE state SET value = ? WHERE name = 'last_etag'", (last_etag,))
+            run("UPDATE state SET value = ? WHERE name = 'last_modified'", (last_modified,))
+            self._connection.executemany(
+                "INSERT INTO fingerprint VALUES(?, ?, ?, ?, ?)",
+                [
+                    (kind, name, tally.count, tally.bytes, tally.digest.to_bytes(32, "big"))
+                    for (kind, name), tally in self.fingerprint.occupied().items()
+                ],
+            )
+            run("COMMIT; DETACH scratch")
+            if defrag:
+                run("VACUUM")
+        self.close()
+        _sync_file(self.folder / FILE)
+        sync_folder(self.folder)
+        return self.fingerprint
+
+    def close(self) -> None:
+        """Close the file, finished or not."""
+        with mapped_errors(self.folder):
+            self._connection.close()
+            (self.folder / SCRATCH).unlink(missing_ok=True)
+
+
+def _sync_file(file: Path) -> None:
+    descriptor = os.open(file, os.O_RDWR)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

@@ -1,0 +1,177 @@
+"""Reading a database file: short queries on pooled connections, and changes in batches of columns."""
+
+from __future__ import annotations
+
+from array import array
+from collections import deque
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, Final
+
+import apsw
+import msgspec
+
+from muniment.document import fold
+from muniment.errors import DatabaseClosed
+from muniment.revision import ATTACHMENT, DOCUMENT, Batch, Packed, Revision
+from muniment.storage.schema import PART_BITS, connect, mapped_errors
+
+BATCH_ROWS: Final = 8192
+BATCH_BYTES: Final = 8 << 20
+
+_COLUMNS: Final = (
+    "log.etag, log.kind, log.id, log.collection, log.modified, log.metadata, log.body,"
+    " coalesce(content.size, octet_length(log.body), 0), log.content"
+)
+_FROM_LOG: Final = f"SELECT {_COLUMNS} FROM log LEFT JOIN content ON content.content = log.content"
+_FROM_CURRENT: Final = (
+    f"SELECT {_COLUMNS} FROM current CROSS JOIN log ON log.etag = current.etag"
+    " LEFT JOIN content ON content.content = log.content"
+)
+_ALIVE: Final = "log.body IS NOT NULL AND NOT EXISTS (SELECT 1 FROM dead WHERE dead.etag = log.etag)"
+_CURRENT_AT: Final = (
+    "log.etag > :after AND log.etag <= :through"
+    " AND NOT EXISTS (SELECT 1 FROM dead WHERE dead.etag = log.etag AND dead.replaced_by <= :snapshot)"
+)
+# Two queries for each batch: the first measures rows without reading their bodies, the second gathers the bytes of as
+# many as fit. SQLite does the gathering, outside Python's global lock and without an object for each row.
+_MEASURE: Final = f"""
+SELECT json_group_array(etag), json_group_array(modified), json_group_array(octet_length(id)),
+  json_group_array(ifnull(octet_length(collection), -1)), json_group_array(octet_length(metadata)),
+  json_group_array(ifnull(octet_length(body), -1))
+FROM (SELECT * FROM log WHERE kind = {DOCUMENT} AND {_CURRENT_AT} ORDER BY etag LIMIT {BATCH_ROWS})
+"""
+_GATHER: Final = f"""
+SELECT CAST(group_concat(id, '') AS BLOB), CAST(group_concat(collection, '') AS BLOB),
+  CAST(group_concat(metadata, '') AS BLOB), CAST(group_concat(body, '') AS BLOB)
+FROM (SELECT id, collection, metadata, body FROM log WHERE kind = {DOCUMENT} AND {_CURRENT_AT} ORDER BY etag)
+"""
+
+
+class Reader:
+    """Reads what is committed. Every call borrows a connection for one short read transaction; threads may share it."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        self._free: deque[apsw.Connection] = deque()
+        self._all: list[apsw.Connection] = []
+        self._closed = False
+
+    @contextmanager
+    def connection(self) -> Iterator[apsw.Connection]:
+        """A connection that nobody else uses meanwhile."""
+        if self._closed:
+            raise DatabaseClosed(f"the database in {self._folder} is closed", "open it again")
+        try:
+            connection = self._free.pop()
+        except IndexError:
+            connection = connect(self._folder, read_only=True)
+            self._all.append(connection)
+        try:
+            with mapped_errors(self._folder):
+                yield connection
+        finally:
+            self._free.append(connection)
+
+    def close(self) -> None:
+        """Close the connections; whoever is still reading finds the database closed."""
+        self._closed = True
+        while self._free:
+            self._free.pop().close()
+
+    def _rows(self, query: str, bindings: Any) -> list[Revision]:
+        with self.connection() as connection:
+            return [Revision(*row) for row in connection.execute(query, bindings)]
+
+    def get(self, kind: int, id: str) -> Revision | None:
+        """The current revision of this id, None when there is none or it is deleted."""
+        query = f"{_FROM_CURRENT} WHERE current.kind = ? AND current.key = ? AND current.digest IS NOT NULL"
+        rows = self._rows(query, (kind, fold(id)))
+        return rows[0] if rows else None
+
+    def by_prefix(self, kind: int, prefix: str, start: int, limit: int) -> list[Revision]:
+        """Current revisions whose ids begin so, in the order of their folded ids."""
+        key = fold(prefix)
+        end = _after_prefix(key)
+        below = "" if end is None else "AND current.key < :end"
+        query = f"""{_FROM_CURRENT} WHERE current.kind = :kind AND current.key >= :key {below}
+            AND current.digest IS NOT NULL ORDER BY current.key LIMIT :limit OFFSET :start"""
+        bindings = {"kind": kind, "key": key, "end": end, "limit": limit, "start": start}
+        return self._rows(query, bindings)
+
+    def by_collection(self, collection: str, after: int, limit: int) -> list[Revision]:
+        """Current documents of a collection (in any case) in the order of their etags, from the one after `after`."""
+        query = f"""{_FROM_LOG} WHERE log.collection = ? COLLATE NOCASE AND log.collection IS NOT NULL
+            AND log.etag > ? AND log.kind = {DOCUMENT} AND {_ALIVE} ORDER BY log.etag LIMIT ?"""
+        return self._rows(query, (collection, after, limit))
+
+    def by_etag(self, kind: int, after: int, limit: int) -> list[Revision]:
+        """Current documents or attachments in the order of their etags, from the one after `after`."""
+        query = f"{_FROM_LOG} WHERE log.etag > ? AND log.kind = {kind:d} AND {_ALIVE} ORDER BY log.etag LIMIT ?"
+        return self._rows(query, (after, limit))
+
+    def changes(self, after: int, upto: int) -> Iterator[Batch]:
+        """See `base`: the documents' revisions that were current at `upto` and are later than `after`."""
+        while True:
+            with self.connection() as connection, connection:  # one transaction: both queries see the same rows
+                batch = _next_batch(connection, after, upto)
+            if batch is None:
+                return
+            yield batch
+            after = batch.etags[-1]
+
+    def attachment_changes(self, after: int, upto: int) -> Iterator[Revision]:
+        """See `base`: the attachments' revisions that were current at `upto` and are later than `after`."""
+        query = f"{_FROM_LOG} WHERE log.kind = {ATTACHMENT} AND {_CURRENT_AT} ORDER BY log.etag LIMIT 100"
+        while rows := self._rows(query, _span(after, upto, upto)):
+            yield from rows
+            after = rows[-1].etag
+
+    def content(self, content: int) -> Iterator[bytes]:
+        """The parts of an attachment's content, of at most 1 MiB each."""
+        part, end = content << PART_BITS, (content + 1) << PART_BITS
+        query = "SELECT part, data FROM part WHERE part >= ? AND part < ? ORDER BY part LIMIT 1"
+        while True:
+            with self.connection() as connection:
+                row = connection.execute(query, (part, end)).fetchone()
+            if row is None:
+                return
+            yield row[1]
+            part = row[0] + 1
+
+
+def _next_batch(connection: apsw.Connection, after: int, upto: int) -> Batch | None:
+    measured = connection.execute(_MEASURE, _span(after, upto, upto)).fetchone()
+    assert measured is not None
+    etags, modified, ids, collections, metadata, bodies = (
+        msgspec.json.decode(text, type=list[int]) for text in measured
+    )
+    if not etags:
+        return None
+    rows, size = 0, 0
+    for lengths in zip(ids, metadata, bodies, strict=True):
+        size += sum(lengths)
+        if rows and size > BATCH_BYTES:
+            break
+        rows += 1
+    gathered = connection.execute(_GATHER, _span(after, etags[rows - 1], upto)).fetchone()
+    assert gathered is not None
+    columns = [
+        Packed.of_lengths(lengths[:rows], data or b"")
+        for lengths, data in zip((ids, collections, metadata, bodies), gathered, strict=True)
+    ]
+    return Batch(array("q", etags[:rows]), columns[0], columns[1], array("q", modified[:rows]), columns[2], columns[3])
+
+
+def _span(after: int, through: int, snapshot: int) -> dict[str, int]:
+    return {"after": after, "through": through, "snapshot": snapshot}
+
+
+def _after_prefix(key: str) -> str | None:
+    """The least string greater than all that begin with this key, None when there is none."""
+    key = key.rstrip("\U0010ffff")
+    if not key:
+        return None
+    following = ord(key[-1]) + 1
+    return key[:-1] + chr(0xE000 if following == 0xD800 else following)

@@ -1,0 +1,144 @@
+"""The tables of a SQLite database of Muniment, and the connection settings that its promises stand on."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Final
+
+import apsw
+
+from muniment.errors import (
+    DamagedDatabase,
+    DatabaseLocked,
+    DatabaseNotFound,
+    MunimentError,
+    StorageFailure,
+    UnknownFormat,
+)
+
+FILE: Final = "muniment.db"
+APPLICATION_ID: Final = 0x4D756E69  # "Muni"
+FORMAT: Final = 1
+PAGE_BYTES: Final = 8192
+PART_BYTES: Final = 1 << 20
+PART_BITS: Final = 12  # parts of one content: 2^12 of 1 MiB are more than the largest attachment's 2 GiB
+
+TABLES: Final = """
+CREATE TABLE state(name TEXT PRIMARY KEY, value ANY) STRICT, WITHOUT ROWID;
+-- Append only. A NULL body is a tombstone; an attachment's body is the SHA-256 of its content.
+CREATE TABLE log(
+  etag INTEGER PRIMARY KEY, kind INTEGER NOT NULL, id TEXT NOT NULL, collection TEXT, modified INTEGER NOT NULL,
+  metadata BLOB NOT NULL, body BLOB, content INTEGER
+) STRICT;
+-- The newest revision of every id. The key is the folded id; the spelling is there when it differs from the key.
+-- A NULL digest is a tombstone. Collection and size repeat the log's, so that a write need not read the old revision.
+CREATE TABLE current(
+  kind INTEGER NOT NULL, key TEXT NOT NULL, spelling TEXT, etag INTEGER NOT NULL, collection TEXT,
+  size INTEGER NOT NULL, digest BLOB, PRIMARY KEY(kind, key)
+) STRICT, WITHOUT ROWID;
+-- Revisions that are no longer current, and the etag that took their place.
+CREATE TABLE dead(etag INTEGER PRIMARY KEY, replaced_by INTEGER NOT NULL) STRICT;
+CREATE TABLE fingerprint(
+  kind INTEGER NOT NULL, collection TEXT NOT NULL, count INTEGER NOT NULL, bytes INTEGER NOT NULL,
+  digest BLOB NOT NULL, PRIMARY KEY(kind, collection)
+) STRICT, WITHOUT ROWID;
+-- The contents of attachments, in parts numbered content * 4096 + position. Staged: no revision names it yet.
+CREATE TABLE content(
+  content INTEGER PRIMARY KEY AUTOINCREMENT, size INTEGER NOT NULL, sha256 BLOB NOT NULL, staged INTEGER NOT NULL
+) STRICT;
+CREATE TABLE part(part INTEGER PRIMARY KEY, data BLOB NOT NULL) STRICT;
+"""
+# Made after the rows when a database is loaded in one go.
+INDEXES: Final = """
+CREATE INDEX log_collection ON log(collection COLLATE NOCASE, etag) WHERE collection IS NOT NULL;
+CREATE INDEX log_attachment ON log(etag) WHERE kind = 1;
+CREATE INDEX content_staged ON content(content) WHERE staged = 1;
+"""
+
+
+@contextmanager
+def mapped_errors(path: Path) -> Iterator[None]:
+    """Within it, what SQLite or the operating system raise becomes an error of ours that names the place."""
+    try:
+        yield
+    except (apsw.Error, OSError) as error:
+        raise mapped(error, path) from error
+
+
+def mapped(error: BaseException, path: Path) -> BaseException:
+    """The error of ours for one of SQLite's or the operating system's."""
+    if isinstance(error, MunimentError):
+        return error
+    if isinstance(error, apsw.CorruptError | apsw.NotADBError):
+        return DamagedDatabase(
+            f"the database file in {path} is damaged: {error}", "restore it from its last backup into a new folder"
+        )
+    if isinstance(error, apsw.BusyError | apsw.LockedError):
+        return DatabaseLocked(f"another process holds the database file in {path}", "close it there and try again")
+    if isinstance(error, apsw.FullError):
+        return StorageFailure(
+            f"the disk that holds {path} is full; nothing of this write was kept", "make room and write again"
+        )
+    if isinstance(error, apsw.Error | OSError):
+        reason = error.strerror if isinstance(error, OSError) and error.strerror else error
+        return StorageFailure(
+            f"{path} could not be read or written: {reason}", "see that the disk is there and the folder is yours"
+        )
+    return error
+
+
+def connect(folder: Path, *, read_only: bool = False) -> apsw.Connection:
+    """A connection to an existing database; raises `DatabaseNotFound`, `UnknownFormat`, `DamagedDatabase`."""
+    file = folder / FILE
+    if not file.is_file():
+        raise DatabaseNotFound(f"there is no database in {folder}", "give the folder that holds muniment.db")
+    with mapped_errors(folder):
+        # A reader opens for writing too, because only so can it rebuild the index of a write-ahead log after a crash.
+        connection = apsw.Connection(str(file), flags=apsw.SQLITE_OPEN_READWRITE)
+        connection.set_busy_timeout(10_000)
+        connection.execute(f"PRAGMA cache_size=-{4_096 if read_only else 65_536}")
+        _check_format(connection, folder)
+        if read_only:
+            connection.execute("PRAGMA query_only=1")
+        else:
+            connection.execute("PRAGMA journal_mode=WAL; PRAGMA synchronous=FULL; PRAGMA wal_autocheckpoint=4000")
+    return connection
+
+
+def _check_format(connection: apsw.Connection, folder: Path) -> None:
+    application = connection.execute("PRAGMA application_id").get
+    version = connection.execute("PRAGMA user_version").get
+    if application != APPLICATION_ID:
+        raise UnknownFormat(f"the file {FILE} in {folder} is not a database of Muniment", "give another folder")
+    if version > FORMAT:
+        raise UnknownFormat(
+            f"the database in {folder} has format {version}; this software reads up to {FORMAT}",
+            "open it with a newer version of Muniment",
+        )
+
+
+def create(file: Path, database_id: str, lineage: str) -> apsw.Connection:
+    """A connection to a new, empty database file, without its indexes."""
+    with mapped_errors(file.parent):
+        connection = apsw.Connection(str(file))
+        connection.execute(f"PRAGMA page_size={PAGE_BYTES}; PRAGMA application_id={APPLICATION_ID}")
+        connection.execute(f"PRAGMA user_version={FORMAT}; PRAGMA encoding='UTF-8'")
+        with connection:
+            connection.execute(TABLES)
+            connection.executemany(
+                "INSERT INTO state VALUES(?, ?)",
+                [("database_id", database_id), ("lineage", lineage), ("last_etag", 0), ("last_modified", 0)],
+            )
+    return connection
+
+
+def sync_folder(folder: Path) -> None:
+    """Make the names in this folder durable: a rename is on disk only after this."""
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

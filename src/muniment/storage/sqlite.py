@@ -1,0 +1,248 @@
+"""The embedded engine: one SQLite file in a folder of its own. `base.Storage` says what it promises."""
+
+from __future__ import annotations
+
+import hashlib
+import uuid
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import Future
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, Final
+
+import apsw
+from filelock import FileLock, Timeout
+
+from muniment.document import MAX_ATTACHMENT_BYTES
+from muniment.errors import DatabaseLocked, InvalidDocument, StorageFailure
+from muniment.revision import Batch, Revision
+from muniment.storage.base import Identity, Snapshot, Upload, Write, Written
+from muniment.storage.checking import check
+from muniment.storage.reading import Reader
+from muniment.storage.schema import FILE, INDEXES, PART_BITS, PART_BYTES, connect, create, mapped_errors, sync_folder
+from muniment.storage.writer import Transaction, Writer, delete_content
+
+LOCK: Final = "muniment.lock"
+UPLOAD_PARTS: Final = 8  # parts a staged upload writes in one commit
+
+
+class SqliteStorage:
+    """A database file that this process has open, for writing or only for reading."""
+
+    def __init__(self, folder: Path, *, clock: Callable[[], int], read_only: bool = False) -> None:
+        self.folder = folder
+        self._lock: FileLock | None = None
+        self._writer: Writer | None = None
+        if not read_only:
+            self._lock = lock(folder)
+        try:
+            self._open(clock, read_only)
+        except BaseException:
+            self._release()
+            raise
+
+    def _open(self, clock: Callable[[], int], read_only: bool) -> None:
+        connection = connect(self.folder, read_only=read_only)
+        with mapped_errors(self.folder):
+            state: dict[str, Any] = dict(connection.execute("SELECT name, value FROM state"))
+            self.identity = Identity(state["database_id"], state["lineage"])
+            self._reader = Reader(self.folder)
+            if read_only:
+                connection.close()
+            else:
+                _forget_staged(connection)
+                self._writer = Writer(connection, self.folder, clock)
+
+    @property
+    def writer(self) -> Writer:
+        """The writer; raises `StorageFailure` when the database was opened only for reading."""
+        if self._writer is None:
+            raise StorageFailure(f"the database in {self.folder} was opened only for reading", "open it for writing")
+        return self._writer
+
+    def submit(self, writes: Sequence[Write]) -> Future[list[Written]]:
+        """Like `commit`, without waiting: the future is answered when the writes are on disk."""
+        return self.writer.submit(lambda transaction: transaction.write(writes))
+
+    def commit(self, writes: Sequence[Write]) -> list[Written]:
+        """Carry out the writes in order as one transaction and return when they are on disk; or change nothing."""
+        return self.submit(writes).result()
+
+    def upload(self, chunks: Iterable[bytes]) -> Upload:
+        """Put the content of an attachment on disk, in constant memory, for a later `Write` to name."""
+        content: int = self.writer.submit(_new_content).result()
+        sha256, size, position = hashlib.sha256(), 0, 0
+        try:
+            for parts in _grouped(_parts(chunks), UPLOAD_PARTS):
+                for part in parts:
+                    sha256.update(part)
+                    size += len(part)
+                if size > MAX_ATTACHMENT_BYTES:
+                    raise InvalidDocument(
+                        f"the attachment has more than {MAX_ATTACHMENT_BYTES:,} bytes", "split it into several"
+                    )
+                first = (content << PART_BITS) + position
+                self.writer.submit(_insert_parts(first, parts)).result()
+                position += len(parts)
+            self.writer.submit(_complete_content(content, size, sha256.digest())).result()
+        except BaseException:
+            self.discard(Upload(content, 0, b""))
+            raise
+        return Upload(content, size, sha256.digest())
+
+    def discard(self, upload: Upload) -> None:
+        """Forget an upload that no revision will name."""
+        self.writer.submit(lambda transaction: _delete_staged(transaction, upload.content)).result()
+
+    @contextmanager
+    def pin(self) -> Iterator[Snapshot]:
+        """A snapshot of this moment: until the block ends, what is current now can be read."""
+        pin = object()
+        try:
+            yield self.writer.snapshot(pin)
+        finally:
+            self.writer.unpin(pin)
+
+    def snapshot(self) -> Snapshot:
+        """The state after the last commit, without holding on to it."""
+        return self.writer.snapshot()
+
+    def changes(self, after: int, upto: int) -> Iterator[Batch]:
+        """See `base.Storage`."""
+        return self._reader.changes(after, upto)
+
+    def attachment_changes(self, after: int, upto: int) -> Iterator[Revision]:
+        """See `base.Storage`."""
+        return self._reader.attachment_changes(after, upto)
+
+    def content(self, revision: Revision) -> Iterator[bytes]:
+        """The content of an attachment's revision, in parts; it must be pinned or current meanwhile."""
+        return iter(()) if revision.content is None else self._reader.content(revision.content)
+
+    def get(self, kind: int, id: str) -> Revision | None:
+        """The current revision of this id, None when there is none or it is deleted."""
+        return self._reader.get(kind, id)
+
+    def by_prefix(self, kind: int, prefix: str, start: int, limit: int) -> list[Revision]:
+        """Current revisions whose ids begin so, in the order of their folded ids."""
+        return self._reader.by_prefix(kind, prefix, start, limit)
+
+    def by_collection(self, collection: str, after: int, limit: int) -> list[Revision]:
+        """Current documents of a collection in the order of their etags, from the one after `after`."""
+        return self._reader.by_collection(collection, after, limit)
+
+    def by_etag(self, kind: int, after: int, limit: int) -> list[Revision]:
+        """Current documents or attachments in the order of their etags, from the one after `after`."""
+        return self._reader.by_etag(kind, after, limit)
+
+    def purge(self) -> int:
+        """Forget now what no pin needs; returns how many revisions that were."""
+        total = 0
+        while step := self.writer.purge():
+            total += step
+        return total
+
+    def check(self) -> Iterator[str]:
+        """One sentence for each way in which the database does not agree with itself; none when all is well."""
+        with self._reader.connection() as connection:
+            yield from check(connection)
+
+    def close(self) -> None:
+        """Finish what was submitted, and let others open the database."""
+        self._reader.close()
+        self._release()
+
+    def _release(self) -> None:
+        if self._writer is not None:
+            self._writer.close()
+        if self._lock is not None:
+            self._lock.release()
+
+
+def lock(folder: Path) -> FileLock:
+    """Hold the folder against other writers; raises `DatabaseLocked`. The system lets go of it when a process dies."""
+    held = FileLock(folder / LOCK, timeout=0, thread_local=False)
+    try:
+        held.acquire()
+    except Timeout as error:
+        raise DatabaseLocked(
+            f"another process has the database in {folder} open for writing",
+            "close it there, or talk to that process instead of opening the folder",
+        ) from error
+    except OSError as error:
+        raise StorageFailure(
+            f"{folder / LOCK} could not be written: {error.strerror}", "use a folder of yours"
+        ) from error
+    return held
+
+
+def create_storage(folder: Path) -> None:
+    """Make a new, empty database in this folder, which must hold none. A crash leaves none or a whole one."""
+    unfinished = folder / f"{FILE}.creating"
+    with mapped_errors(folder):
+        unfinished.unlink(missing_ok=True)
+        connection = create(unfinished, str(uuid.uuid4()), str(uuid.uuid4()))
+        connection.execute(INDEXES)
+        connection.close()
+        unfinished.rename(folder / FILE)
+        sync_folder(folder)
+
+
+def _forget_staged(connection: apsw.Connection) -> None:
+    """Remove the uploads that a crash left without a revision."""
+    with connection:
+        staged: list[tuple[Any, ...]] = connection.execute("SELECT content FROM content WHERE staged = 1").fetchall()
+        for (content,) in staged:
+            delete_content(connection, content)
+
+
+def _new_content(transaction: Transaction) -> int:
+    query = "INSERT INTO content(size, sha256, staged) VALUES(0, x'', 1) RETURNING content"
+    content: int = transaction.connection.execute(query).get
+    return content
+
+
+def _insert_parts(first: int, parts: Sequence[bytes]) -> Callable[[Transaction], None]:
+    rows = list(enumerate(parts, first))
+
+    def job(transaction: Transaction) -> None:
+        transaction.connection.executemany("INSERT INTO part VALUES(?, ?)", rows)
+
+    return job
+
+
+def _complete_content(content: int, size: int, sha256: bytes) -> Callable[[Transaction], None]:
+    def job(transaction: Transaction) -> None:
+        query = "UPDATE content SET size = ?, sha256 = ? WHERE content = ?"
+        transaction.connection.execute(query, (size, sha256, content))
+
+    return job
+
+
+def _delete_staged(transaction: Transaction, content: int) -> None:
+    staged = transaction.connection.execute("SELECT staged FROM content WHERE content = ?", (content,)).get
+    if staged == 1:
+        delete_content(transaction.connection, content)
+
+
+def _parts(chunks: Iterable[bytes]) -> Iterator[bytes]:
+    """The same bytes in pieces of exactly 1 MiB but for the last."""
+    waiting = bytearray()
+    for chunk in chunks:
+        waiting += chunk
+        while len(waiting) >= PART_BYTES:
+            yield bytes(waiting[:PART_BYTES])
+            del waiting[:PART_BYTES]
+    if waiting:
+        yield bytes(waiting)
+
+
+def _grouped(items: Iterable[bytes], count: int) -> Iterator[list[bytes]]:
+    group: list[bytes] = []
+    for item in items:
+        group.append(item)
+        if len(group) == count:
+            yield group
+            group = []
+    if group:
+        yield group

@@ -1,0 +1,299 @@
+"""The one thread that writes to a database file: it groups the writes that wait into one commit, and purges.
+
+Every job of a group has its own savepoint, so that a job that fails (a concurrency conflict, say) takes back only
+itself. A job's future is answered after the commit that contains it is on disk.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Sequence
+from concurrent.futures import Future
+from pathlib import Path
+from queue import Empty, SimpleQueue
+from typing import Any, Final, NamedTuple, TypeAlias, TypeVar
+
+import apsw
+
+from muniment.document import fold
+from muniment.errors import ConcurrencyConflict, DatabaseClosed
+from muniment.fingerprint import Fingerprint, Group, Tally, member_digest
+from muniment.storage.base import Snapshot, Write, Written
+from muniment.storage.schema import PART_BITS, mapped
+
+T = TypeVar("T")
+GROUP_JOBS: Final = 64  # jobs in one commit: a job can be a batch of thousands, and nobody waits for an endless group
+PURGE_ROWS: Final = 1000
+# Purging waits until nobody has written for so long: rows that die together are cheaper to forget together.
+IDLE_SECONDS: Final = 0.05
+# With more dead rows than this, purging no longer waits for an idle moment, so that the file stops growing.
+DEAD_ROWS: Final = 100_000
+
+Job: TypeAlias = Callable[["Transaction"], Any]
+
+
+class _Present(NamedTuple):
+    """The newest revision of an id, from the table `current`. Without a digest it is a tombstone."""
+
+    spelling: str | None
+    etag: int
+    collection: str | None
+    size: int
+    digest: bytes | None
+
+
+class Transaction:
+    """What one job does inside a commit; its effects on counters and fingerprint are kept apart until it succeeds."""
+
+    def __init__(self, connection: apsw.Connection, etag: int, modified: int) -> None:
+        self.connection = connection
+        self.etag = etag
+        self.modified = modified
+        self.fingerprint = Fingerprint()
+        self.dead = 0
+
+    def write(self, writes: Sequence[Write]) -> list[Written]:
+        """Carry out these writes in order; raises `ConcurrencyConflict` when one is not as its writer expected."""
+        self._log: list[tuple[object, ...]] = []
+        self._current: list[tuple[object, ...]] = []
+        self._dead: list[tuple[int, int]] = []
+        self._seen: dict[tuple[int, str], _Present] = {}
+        written = [self._write(write) for write in writes]
+        run = self.connection.executemany
+        run("INSERT INTO log VALUES(?, ?, ?, ?, ?, ?, ?, ?)", self._log)
+        run("REPLACE INTO current VALUES(?, ?, ?, ?, ?, ?, ?)", self._current)
+        if self._dead:
+            run("INSERT INTO dead VALUES(?, ?)", self._dead)
+            self.dead += len(self._dead)
+        return written
+
+    def _write(self, write: Write) -> Written:
+        key = (write.kind, fold(write.id))
+        old = self._seen.get(key) or self._present(key)
+        actual = old.etag if old and old.digest else 0
+        if write.expected is not None and write.expected != actual:
+            raise ConcurrencyConflict(write.id, write.expected, actual)
+        if write.body is None and not actual:
+            return Written(write.id, 0, False)
+        self.etag += 1
+        id = (old.spelling or key[1]) if old else write.id
+        new = self._revision(write, id, key, old)
+        self._seen[key] = new
+        if old:
+            self._dead.append((old.etag, self.etag))
+            if old.digest:
+                self._count((write.kind, old.collection or ""), -1, -old.size, -_number(old.digest))
+        if new.digest:
+            self._count((write.kind, new.collection or ""), 1, new.size, _number(new.digest))
+        return Written(id, self.etag, bool(actual))
+
+    def _revision(self, write: Write, id: str, key: tuple[int, str], old: _Present | None) -> _Present:
+        body, upload = write.body, write.upload
+        digest = None if body is None else member_digest(id.encode(), write.metadata, body)
+        size = upload.size if upload else len(body or b"")
+        collection = old.collection if body is None and old else write.collection
+        new = _Present(None if id == key[1] else id, self.etag, collection, size, digest)
+        content = upload.content if upload else None
+        self._log.append((self.etag, write.kind, id, collection, self.modified, write.metadata, body, content))
+        self._current.append((*key, *new))
+        if upload:
+            self.connection.execute("UPDATE content SET staged = 0 WHERE content = ?", (upload.content,))
+        return new
+
+    def _present(self, key: tuple[int, str]) -> _Present | None:
+        query = "SELECT spelling, etag, collection, size, digest FROM current WHERE kind = ? AND key = ?"
+        row = self.connection.execute(query, key).fetchone()
+        return None if row is None else _Present(*row)
+
+    def _count(self, group: Group, count: int, size: int, digest: int) -> None:
+        self.fingerprint.add(group, count, size, digest)
+
+
+def _number(digest: bytes) -> int:
+    return int.from_bytes(digest, "big")
+
+
+class Writer:
+    """Owns the connection that writes, the counters and the fingerprint. `clock` gives microseconds since 1970."""
+
+    def __init__(self, connection: apsw.Connection, folder: Path, clock: Callable[[], int]) -> None:
+        self._connection = connection
+        self._folder = folder
+        self._clock = clock
+        self._jobs: SimpleQueue[tuple[Job, Future[Any]] | None] = SimpleQueue()
+        self._lock = threading.Lock()  # over the three below, which readers see, and over the pins
+        self._state = self._load()
+        self._pins: dict[object, int] = {}
+        self._closed = False
+        self._dead = int(connection.execute("SELECT count(*) FROM dead").get)
+        self._purgeable = self._dead > 0
+        self._thread = threading.Thread(target=self._run, name=f"muniment writer {folder.name}", daemon=True)
+        self._thread.start()
+
+    def _load(self) -> Snapshot:
+        state: dict[str, Any] = dict(self._connection.execute("SELECT name, value FROM state"))
+        newest = self._connection.execute("SELECT etag, modified FROM log ORDER BY etag DESC LIMIT 1").fetchone()
+        etag, modified = newest or (0, 0)
+        tallies = {
+            (kind, collection): Tally(count, size, _number(digest))
+            for kind, collection, count, size, digest in self._connection.execute("SELECT * FROM fingerprint")
+        }
+        return Snapshot(max(etag, state["last_etag"]), max(modified, state["last_modified"]), Fingerprint(tallies))
+
+    def submit(self, job: Callable[[Transaction], T]) -> Future[T]:
+        """Have this job done in the next commit; the future is answered when that is on disk."""
+        future: Future[T] = Future()
+        with self._lock:
+            if self._closed:
+                raise DatabaseClosed(f"the database in {self._folder} is closed", "open it again")
+            self._jobs.put((job, future))
+        return future
+
+    def snapshot(self, pin: object | None = None) -> Snapshot:
+        """The state after the last commit; with a pin, nothing that is current in it is purged until `unpin`."""
+        with self._lock:
+            state = Snapshot(self._state.etag, self._state.modified, self._state.fingerprint.copy())
+            if pin is not None:
+                self._pins[pin] = state.etag
+        return state
+
+    def unpin(self, pin: object) -> None:
+        """Let go of a snapshot; the next idle moment purges what only it kept."""
+        with self._lock:
+            self._pins.pop(pin, None)
+            self._purgeable = self._dead > 0
+            if self._purgeable and not self._closed:
+                self._jobs.put((lambda _: None, Future()))  # wakes the thread
+
+    def close(self) -> None:
+        """Finish what was submitted, then end the thread and close the connection. Closing again does nothing."""
+        with self._lock:
+            already, self._closed = self._closed, True
+        if not already:
+            self._jobs.put(None)
+        self._thread.join()
+
+    def _run(self) -> None:
+        idle = stopping = False
+        while not stopping:
+            group = self._next_group(idle)
+            if group and group[-1] is None:
+                stopping = True
+                group.pop()
+            if group:
+                self._commit([job for job in group if job])
+            idle = not group
+            if self._purgeable and (idle or self._dead > DEAD_ROWS) and not stopping:
+                self._purge_idly()
+        self._connection.close()
+
+    def _next_group(self, idle: bool) -> list[tuple[Job, Future[Any]] | None]:
+        """Wait for a job and take all others that wait with it; none when there is time to purge."""
+        group: list[tuple[Job, Future[Any]] | None] = []
+        patience = (0 if idle else IDLE_SECONDS) if self._purgeable else None
+        try:
+            group.append(self._jobs.get(timeout=patience))
+            while group[-1] is not None and len(group) < GROUP_JOBS:
+                group.append(self._jobs.get(block=False))
+        except Empty:
+            pass
+        return group
+
+    def _commit(self, group: list[tuple[Job, Future[Any]]]) -> None:
+        answers: list[tuple[Future[Any], Any, BaseException | None]] = []
+        try:
+            state, dead = self._perform(group, answers)
+        except BaseException as error:  # every caller of the group is told, whatever it was
+            failure = mapped(error, self._folder)
+            if self._connection.in_transaction:
+                self._connection.execute("ROLLBACK")
+            answers = [(future, None, failure) for _, future in group]
+        else:
+            with self._lock:
+                self._state = state
+                self._dead += dead
+                self._purgeable = self._purgeable or dead > 0
+        for future, result, failed in answers:
+            if failed is None:
+                future.set_result(result)
+            else:
+                future.set_exception(failed)
+
+    def _perform(
+        self, group: list[tuple[Job, Future[Any]]], answers: list[tuple[Future[Any], Any, BaseException | None]]
+    ) -> tuple[Snapshot, int]:
+        execute = self._connection.execute
+        etag, modified, dead = self._state.etag, self._state.modified, 0
+        changed = Fingerprint()
+        execute("BEGIN IMMEDIATE")
+        for job, future in group:
+            transaction = Transaction(self._connection, etag, max(self._clock(), modified + 1))
+            execute("SAVEPOINT job")
+            try:
+                result = job(transaction)
+            except Exception as error:
+                if not self._connection.in_transaction:  # SQLite itself took everything back: the disk is full
+                    raise
+                execute("ROLLBACK TO job; RELEASE job")
+                answers.append((future, None, mapped(error, self._folder)))
+                continue
+            execute("RELEASE job")
+            dead += transaction.dead
+            if transaction.etag > etag:
+                etag, modified = transaction.etag, transaction.modified
+                changed.merge(transaction.fingerprint)
+            answers.append((future, result, None))
+        fingerprint = self._save(changed)
+        execute("COMMIT")
+        return Snapshot(etag, modified, fingerprint), dead
+
+    def _save(self, changed: Fingerprint) -> Fingerprint:
+        """Write the tallies that changed, and return the whole fingerprint with them."""
+        if not changed.tallies:
+            return self._state.fingerprint
+        whole = self._state.fingerprint.copy()
+        whole.merge(changed)
+        rows = [
+            (kind, name, tally.count, tally.bytes, tally.digest.to_bytes(32, "big"))
+            for (kind, name), tally in ((group, whole.tallies[group]) for group in changed.tallies)
+        ]
+        self._connection.executemany("REPLACE INTO fingerprint VALUES(?, ?, ?, ?, ?)", rows)
+        return whole
+
+    def _purge_idly(self) -> None:
+        """One step; one that fails (the disk is full) loses nothing and is tried again after the next commit."""
+        answer: Future[int] = Future()
+        self._commit([(self._purge, answer)])
+        if answer.exception() is not None:
+            self._purgeable = False
+
+    def purge(self) -> int:
+        """Forget up to 1000 dead revisions that no pin needs; returns how many there were."""
+        return self.submit(self._purge).result()
+
+    def _purge(self, transaction: Transaction) -> int:
+        with self._lock:
+            limit = min(self._pins.values(), default=self._state.etag)
+        execute = transaction.connection.execute
+        # In etag order, since what is neighbours in the file is then forgotten together.
+        query = "SELECT etag FROM dead WHERE replaced_by <= ? ORDER BY etag LIMIT ?"
+        etags = execute(query, (limit, PURGE_ROWS)).fetchall()
+        self._purgeable = bool(etags)
+        contents = [
+            content
+            for etag in etags
+            for (content,) in execute("DELETE FROM log WHERE etag = ? RETURNING content", etag)
+            if content is not None
+        ]
+        for content in contents:
+            delete_content(transaction.connection, content)
+        transaction.connection.executemany("DELETE FROM dead WHERE etag = ?", etags)
+        transaction.dead = -len(etags)
+        return len(etags)
+
+
+def delete_content(connection: apsw.Connection, content: int) -> None:
+    """Remove the content of an attachment and all its parts."""
+    first = content << PART_BITS
+    connection.execute("DELETE FROM part WHERE part >= ? AND part < ?", (first, first + (1 << PART_BITS)))
+    connection.execute("DELETE FROM content WHERE content = ?", (content,))
