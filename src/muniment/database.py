@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from concurrent.futures import Future
 from dataclasses import asdict, dataclass
 from datetime import datetime
 from pathlib import Path
@@ -12,7 +13,7 @@ from typing import Any, BinaryIO, Final
 
 from muniment.attachment import Attachment, attachment_of, content_chunks
 from muniment.command import Command, Delete, Put, check_etag, write_of
-from muniment.document import Document, check_id, collection_of, encode, from_microseconds, metadata_bytes
+from muniment.document import IDENTITIES, Document, check_id, collection_of, encode, from_microseconds, metadata_bytes
 from muniment.errors import ConcurrencyConflict, DatabaseNotFound, InvalidInput, StorageFailure
 from muniment.hilo import HiLo
 from muniment.maintenance import MaintenanceActions
@@ -22,7 +23,6 @@ from muniment.storage.base import Snapshot, Write, Written
 from muniment.storage.schema import FILE
 from muniment.storage.sqlite import SqliteStorage, create_storage, lock
 
-IDENTITIES: Final = "Raven/Identities/"
 PAGE: Final = 25
 
 
@@ -127,7 +127,14 @@ class DocumentDatabase:
 
     def batch(self, commands: Sequence[Command]) -> list[Written]:
         """Carry out all commands in order as one transaction, or none when one of them can not be."""
-        return self.storage.commit([self._numbered(write_of(command)) for command in commands])
+        return self.submit(commands).result()
+
+    def submit(self, commands: Sequence[Command]) -> Future[list[Written]]:
+        """Like `batch`, without waiting until it is on disk: the future is answered then, from another thread.
+
+        Raises at once what is wrong with a command; that the present state does not allow it is the future's answer.
+        """
+        return self.storage.submit([self._numbered(write_of(command)) for command in commands])
 
     def by_prefix(self, prefix: str, *, start: int = 0, limit: int = PAGE) -> list[Document]:
         """Documents whose ids begin so (in any case), in the order of their ids."""

@@ -24,6 +24,7 @@ MAX_ATTACHMENT_BYTES: Final = 2 << 30
 
 ENTITY_NAME: Final = "Raven-Entity-Name"
 LAST_MODIFIED: Final = "Last-Modified"
+IDENTITIES: Final = "Raven/Identities/"  # the documents that hold the last number given to the ids of a prefix
 # What the database itself says about a document; RavenDB 3.x drops the same names when metadata comes back to it.
 RESERVED_METADATA: Final = frozenset(
     {"last-modified", "raven-last-modified", "raven-server-build", "raven-client-version", "raven-authenticated-user"}
@@ -62,12 +63,17 @@ def check_id(id: str) -> bytes:
 
 def check_body(body: bytes, what: str = "the document") -> None:
     """Raises `InvalidDocument` unless these bytes are one JSON object in UTF-8 of at most 64 MiB."""
+    check_size(body, what)
+    _check_object(body, what)
+
+
+def check_size(body: bytes, what: str = "the document") -> None:
+    """Raises `InvalidDocument` when a body has more than 64 MiB."""
     if len(body) > MAX_BODY_BYTES:
         raise InvalidDocument(
             f"{what} has {len(body):,} bytes; at most {MAX_BODY_BYTES:,} are allowed",
             "split it into several documents, or store the large part as an attachment",
         )
-    _check_object(body, what)
 
 
 def _check_object(value: bytes, what: str) -> None:

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import hashlib
+from collections import deque
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
-from typing import Protocol
+from typing import Final, Protocol
 
 from muniment.backup.files import ATTACHMENTS, DOCUMENTS, Source, attachments_of, batch_of
 from muniment.backup.manifest import File
@@ -19,6 +22,7 @@ from muniment.fingerprint import Fingerprint, batch_digests, member_digest
 from muniment.progress import Progress
 from muniment.revision import ATTACHMENT, Batch, Revision
 
+READ_AHEAD: Final = 2
 _HINT = "restore from another backup, or another copy of this one"
 
 
@@ -104,9 +108,16 @@ def _documents(plan: RestorePlan, progress: Progress) -> Iterator[Batch]:
             source = Source(plan.backup.folder / file.name, file, DOCUMENTS)
             stack.callback(source.close)
             groups += [(first, group, source) for first, group in source.groups()]
-        for _, group, source in sorted(groups, key=lambda item: item[0]):
+        groups.sort(key=lambda item: item[0])
+        # A thread reads ahead: decompressing needs no Python, so it goes on while rows are put into the database.
+        pool = stack.enter_context(ThreadPoolExecutor(1, "muniment reader"))
+        waiting = iter(groups)
+        ahead = deque(pool.submit(source.read, group) for _, group, source in islice(waiting, READ_AHEAD))
+        while ahead:
             progress.check()
-            yield batch_of(source.read(group))
+            table = ahead.popleft().result()
+            ahead.extend(pool.submit(source.read, group) for _, group, source in islice(waiting, 1))
+            yield batch_of(table)
 
 
 def _attachments(plan: RestorePlan) -> Iterator[tuple[Revision, Iterator[bytes]]]:
@@ -131,8 +142,9 @@ class _Tally:
         self.fingerprint = Fingerprint()
 
     def apply(self, batch: Batch) -> None:
-        self.fingerprint.add_batch(batch, batch_digests(batch))
-        for id, body in zip(batch.ids, batch.bodies, strict=True):
+        ids, bodies = batch.ids.values(), list(batch.bodies)
+        self.fingerprint.add_batch(batch, batch_digests(ids, batch.metadata.values(), bodies))
+        for id, body in zip(ids, bodies, strict=True):
             if body is not None:
                 try:
                     check_body(body)

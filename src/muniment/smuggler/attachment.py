@@ -97,7 +97,8 @@ def legacy(item: bytes, position: int) -> DumpAttachment:
         content = base64.b64decode(data, validate=True)
     except ValueError as error:
         raise Malformed(f"has Data that is not base64 ({error})") from error
-    return DumpAttachment(None, key, len(content), _legacy_type(metadata), metadata, iter((content,)), position)
+    chunks = iter([content] if content else [])
+    return DumpAttachment(None, key, len(content), _legacy_type(metadata), metadata, chunks, position)
 
 
 def _required(item: bytes, name: str) -> str:

@@ -2,7 +2,7 @@
 
 Nearly every document of a dump ends with `,"@metadata":{...}}`, so that is looked for first, without scanning the
 document. What is found by searching alone could stand inside a string, so it counts only when both parts prove to be
-JSON objects: `{...}` and what is left of the document. No JSON object is the beginning of another, hence the document
+JSON objects: `{...}`, and what is left of the document. No JSON object is the beginning of another, hence the document
 can then be divided in no other way. Anything else is scanned member by member.
 """
 
@@ -57,8 +57,11 @@ def search(data: bytes, start: int) -> Split | None:
     if name < 0 or not (colon := _to_object(data, name + len(_NAME))):
         return None
     head = data[start:name].rstrip(b" \t\r\n")
+    # A comma behind nothing at all would go unnoticed once it has been cut out.
+    if not head.endswith(b",") or not head[-2:-1].strip(b"{ \t\r\n"):
+        return None
     opening = colon.end()
-    if not head.endswith(b",") or not (closing := _last_member_end(data, opening)):
+    if not (closing := _last_member_end(data, opening)):
         return None
     middle, end = closing.span()
     return _proved(head[:-1] + data[middle:end], data[opening:middle], end)
@@ -66,8 +69,8 @@ def search(data: bytes, start: int) -> Split | None:
 
 def _last_member_end(data: bytes, opening: int) -> re.Match[bytes] | None:
     """The end of a document whose last member is the object that begins at `opening`, from the end of this object."""
-    # Mostly there is no object inside, and the first brace is the one.
-    if found := _to_end(data, data.find(b"}", opening) + 1):
+    brace = data.find(b"}", opening)  # mostly no object stands inside, and this is its end
+    if brace >= 0 and (found := _to_end(data, brace + 1)):
         return found
     end = grammar.value_end(data, opening)
     return _to_end(data, end) if end >= 0 else None

@@ -145,7 +145,11 @@ class Scanner:
     def _member_name(self) -> str:
         if self.peek() != QUOTE:
             raise self._unexpected("the name of a section")
-        name = grammar.text(self.value())
+        position = self.position
+        try:
+            name = grammar.text(self.value())
+        except Malformed as error:
+            raise self.damaged(f"has a section whose name {error}", position) from error
         self._expect(COLON, "a colon")
         return name
 

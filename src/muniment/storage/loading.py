@@ -38,24 +38,25 @@ class Loader:
             # `current` is filled at the end, in the order of its keys; until then the pointers wait in a scratch file.
             self._connection.execute("ATTACH ? AS scratch", (str(folder / SCRATCH),))
             self._connection.execute("PRAGMA scratch.journal_mode=OFF; PRAGMA scratch.synchronous=OFF")
+            self._connection.execute(INDEXES)
             self._connection.execute(
                 "CREATE TABLE scratch.pointer(kind, key, spelling, etag, collection, size, digest); BEGIN"
             )
 
     def apply(self, batch: Batch) -> None:
         """Take in revisions of documents with the etags and times that they have; fast when etags ascend."""
-        digests = batch_digests(batch)
+        raw_ids, metadata, bodies = batch.ids.values(), batch.metadata.values(), list(batch.bodies)
+        digests = batch_digests(raw_ids, metadata, bodies)
         self.fingerprint.add_batch(batch, digests)
-        ids = [id.decode() for id in batch.ids.values()]
-        metadata = batch.metadata.values()
+        ids = [id.decode() for id in raw_ids]
         keys = [fold(id) for id in ids]
         spellings = [None if id == key else id for id, key in zip(ids, keys, strict=True)]
         names = {name: None if name is None else name.decode() for name in set(batch.collections)}
         collections = [names[name] for name in batch.collections]
-        kinds = repeat(DOCUMENT)
         self._insert(
-            zip(batch.etags, kinds, ids, collections, batch.modified, metadata, batch.bodies, repeat(None)),
-            zip(kinds, keys, spellings, batch.etags, collections, batch.bodies.lengths(), digests),  # noqa: B905
+            DOCUMENT,
+            zip(batch.etags, ids, collections, batch.modified, metadata, bodies, repeat(None)),
+            zip(keys, spellings, batch.etags, collections, batch.bodies.lengths(), digests, strict=True),
         )
 
     def apply_attachment(self, revision: Revision, parts: Iterable[bytes]) -> None:
@@ -69,8 +70,9 @@ class Loader:
             group = (ATTACHMENT, revision.collection or "")
             self.fingerprint.add(group, 1, revision.size, int.from_bytes(digest, "big"))
         self._insert(
-            [(*revision[:7], content)],
-            [(ATTACHMENT, key, spelling, revision.etag, revision.collection, revision.size if digest else 0, digest)],
+            ATTACHMENT,
+            [(revision.etag, *revision[2:7], content)],
+            [(key, spelling, revision.etag, revision.collection, revision.size if digest else 0, digest)],
         )
 
     def _store_content(self, revision: Revision, parts: Iterable[bytes]) -> int:
@@ -91,13 +93,13 @@ class Loader:
             )
         return content
 
-    def _insert(self, log: Iterable[tuple[object, ...]], pointers: Iterable[tuple[object, ...]]) -> None:
+    def _insert(self, kind: int, log: Iterable[tuple[object, ...]], pointers: Iterable[tuple[object, ...]]) -> None:
         with mapped_errors(self.folder):
             try:
-                self._connection.executemany("INSERT INTO log VALUES(?, ?, ?, ?, ?, ?, ?, ?)", log)
+                self._connection.executemany(f"INSERT INTO log VALUES(?, {kind:d}, ?, ?, ?, ?, ?, ?)", log)
             except apsw.ConstraintError as error:
                 raise DamagedBackup(f"an etag occurs twice: {error}", "restore from another backup") from error
-            self._connection.executemany("INSERT INTO scratch.pointer VALUES(?, ?, ?, ?, ?, ?, ?)", pointers)
+            self._connection.executemany(f"INSERT INTO scratch.pointer VALUES({kind:d}, ?, ?, ?, ?, ?, ?)", pointers)
 
     def finish(self, last_etag: int, last_modified: int, *, defrag: bool = False) -> Fingerprint:
         """Build the pointers and indexes and bring everything to disk; returns the fingerprint of what is there."""
@@ -107,7 +109,6 @@ class Loader:
                 run("INSERT INTO current SELECT * FROM scratch.pointer ORDER BY kind, key")
             except apsw.ConstraintError as error:
                 raise DamagedBackup(f"an id occurs twice: {error}", "restore from another backup") from error
-            run(INDEXES)
             run("UPDATE state SET value = ? WHERE name = 'last_etag'", (last_etag,))
             run("UPDATE state SET value = ? WHERE name = 'last_modified'", (last_modified,))
             self._connection.executemany(

@@ -51,7 +51,6 @@ CREATE TABLE content(
 ) STRICT;
 CREATE TABLE part(part INTEGER PRIMARY KEY, data BLOB NOT NULL) STRICT;
 """
-# Made after the rows when a database is loaded in one go.
 INDEXES: Final = """
 CREATE INDEX log_collection ON log(collection COLLATE NOCASE, etag) WHERE collection IS NOT NULL;
 CREATE INDEX log_attachment ON log(etag) WHERE kind = 1;

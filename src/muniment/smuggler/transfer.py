@@ -1,0 +1,243 @@
+"""Moving a dump into a storage: in batches, in constant memory, nothing left out in silence."""
+
+from __future__ import annotations
+
+from collections import Counter, deque
+from collections.abc import Mapping
+from concurrent.futures import Future
+from dataclasses import dataclass, field
+from os import PathLike
+from typing import Any, Final
+
+import msgspec
+
+from muniment.document import (
+    ENTITY_NAME,
+    IDENTITIES,
+    LAST_MODIFIED,
+    check_id,
+    check_size,
+    collection_of,
+    decode,
+    encode,
+)
+from muniment.errors import Cancelled, MunimentError
+from muniment.progress import Progress
+from muniment.revision import ATTACHMENT, DOCUMENT
+from muniment.smuggler.dump import Dump, DumpAttachment, DumpDocument, DumpIdentity, DumpUnknown, open_dump
+from muniment.smuggler.stream import Readable
+from muniment.storage.base import Storage, Upload, Write, Written
+
+BATCH_DOCUMENTS: Final = 1000
+BATCH_BYTES: Final = 8 << 20
+PENDING_BATCHES: Final = 2
+NOT_IN_DUMP: Final = "attachments that documents name but the dump does not hold"
+NOT_NAMED: Final = "attachments that no document names"
+
+# RavenDB 4 and later keep these for themselves; what they say is in our etags and attachments, or means nothing here.
+_INTERNAL: Final = frozenset(
+    {"@id", "@etag", "@change-vector", "@flags", "@attachments", "@counters", "@timeseries", "@index-score"}
+    | {"raven-last-modified", "non-authoritative-information"}
+)
+_NO_COLLECTION: Final = ("@empty", "@hilo")
+_members = msgspec.json.Decoder(dict[str, msgspec.Raw])
+
+
+@dataclass
+class Imported:
+    """What an import did. `skipped` names and counts what the dump holds and Muniment has no place for."""
+
+    documents: int = 0
+    attachments: int = 0
+    identities: int = 0
+    skipped: dict[str, int] = field(default_factory=dict)
+    bytes: int = 0
+    seconds: float = 0.0
+    compression: str = ""
+    build_version: int | None = None
+
+
+class _AttachmentName(msgspec.Struct):
+    name: str = msgspec.field(name="Name")
+    hash: str = msgspec.field(name="Hash")
+    content_type: str = msgspec.field(name="ContentType", default="")
+
+
+class _Named(msgspec.Struct):
+    attachments: list[_AttachmentName] = msgspec.field(name="@attachments", default_factory=list)
+
+
+def import_dump(
+    storage: Storage, source: str | PathLike[str] | Readable, *, progress: Progress | None = None
+) -> Imported:
+    """Store everything that a RavenDB dump holds and Muniment has a place for; documents that exist are replaced.
+
+    It is written in batches: when this raises, what came before in the dump has been stored, as the error says, and
+    importing the same dump again completes it. Last-modified times are kept in the metadata.
+    """
+    progress = progress or Progress()
+    progress.stage = "importing"
+    with open_dump(source) as dump:
+        work = _Import(storage, dump, progress)
+        try:
+            for item in dump:
+                work.take(item)
+            work.flush()
+        except MunimentError as error:
+            work.drain()
+            if not isinstance(error, Cancelled):
+                error.message += f"; {work.summary.documents:,} documents were imported before that"
+            raise
+        finally:
+            work.discard_uploads()
+            progress.finish()
+        summary = work.summary
+        summary.skipped = dict(work.skipped)
+        summary.seconds = progress.seconds
+        summary.compression, summary.build_version = dump.compression, dump.build_version
+    return summary
+
+
+class _Import:
+    """The state of one import: documents that wait for their commit, and contents that wait for their documents."""
+
+    def __init__(self, storage: Storage, dump: Dump, progress: Progress) -> None:
+        self.summary = Imported()
+        self.skipped: Counter[str] = Counter()
+        self._storage = storage
+        self._dump = dump
+        self._progress = progress
+        self._writes: list[Write] = []
+        self._size = 0
+        self._pending: deque[tuple[Future[list[Written]], int, int]] = deque()
+        self._staged: dict[str, Upload] = {}
+        self._placed: dict[str, tuple[str, bytes]] = {}
+
+    def take(self, item: DumpDocument | DumpAttachment | DumpIdentity | DumpUnknown) -> None:
+        """Store one item of the dump, or count it as skipped."""
+        if isinstance(item, DumpDocument):
+            self._document(item)
+        elif isinstance(item, DumpAttachment):
+            self._attachment(item)
+        elif isinstance(item, DumpIdentity):
+            self._identity(item)
+        else:
+            self._progress.check()
+            self.skipped[item.section] += 1
+
+    def _document(self, item: DumpDocument) -> None:
+        check_id(item.id)
+        check_size(item.body, f"document {item.id!r}")
+        metadata = stored_metadata(item.metadata)
+        self._writes.append(Write(item.id, item.body, metadata, collection_of(metadata)))
+        self._size += len(item.body)
+        if len(self._writes) >= BATCH_DOCUMENTS or self._size >= BATCH_BYTES:
+            self._submit()
+        if b'"@attachments"' in item.metadata:
+            for named in msgspec.json.decode(item.metadata, type=_Named).attachments:
+                self._place(item.id, named)
+
+    def _submit(self) -> None:
+        if self._writes:
+            self._pending.append((self._storage.submit(self._writes), len(self._writes), self._size))
+            self._writes, self._size = [], 0
+        while len(self._pending) > PENDING_BATCHES:
+            self._acknowledge()
+
+    def _acknowledge(self) -> None:
+        future, documents, size = self._pending.popleft()
+        future.result()
+        self.summary.documents += documents
+        self.summary.bytes += size
+        self._progress.advance(documents=documents, bytes=size)
+
+    def flush(self) -> None:
+        """Wait until everything taken so far is on disk."""
+        self._submit()
+        while self._pending:
+            self._acknowledge()
+
+    def drain(self) -> None:
+        """Wait for what was submitted, whatever becomes of it, so that the summary counts what is stored."""
+        for future, documents, size in self._pending:
+            if future.exception() is None:
+                self.summary.documents += documents
+                self.summary.bytes += size
+        self._pending.clear()
+
+    def _attachment(self, item: DumpAttachment) -> None:
+        if item.key is not None:  # RavenDB 2 and 3: attachments stand by themselves
+            metadata = stored_metadata(item.metadata or b"{}")
+            self._commit_attachment(item.key, metadata, self._storage.upload(self._counted(item)))
+        elif item.hash is not None and item.hash not in self._staged and item.hash not in self._placed:
+            self._staged[item.hash] = self._storage.upload(self._counted(item))
+
+    def _counted(self, item: DumpAttachment) -> Any:
+        for chunk in item.chunks:
+            self._progress.advance(bytes=len(chunk))
+            yield chunk
+
+    def _place(self, id: str, named: _AttachmentName) -> None:
+        """Store the content that came under this hash as an attachment of the document, `ID/NAME`."""
+        upload = self._staged.pop(named.hash, None) or self._copy(named.hash)
+        if upload is None:
+            self.skipped[NOT_IN_DUMP] += 1
+            return
+        key = f"{id}/{named.name}"
+        metadata = {"Content-Type": named.content_type} if named.content_type else {}
+        self._commit_attachment(key, encode({**metadata, "Hash": named.hash}), upload)
+        self._placed[named.hash] = (key, upload.sha256)
+
+    def _copy(self, hash: str) -> Upload | None:
+        """Another copy of a content that an earlier document of this dump named too."""
+        key, sha256 = self._placed.get(hash, ("", b""))
+        revision = self._storage.get(ATTACHMENT, key) if key else None
+        if revision is None or revision.body != sha256:
+            return None
+        return self._storage.upload(self._storage.content(revision))
+
+    def _commit_attachment(self, key: str, metadata: bytes, upload: Upload) -> None:
+        try:
+            check_id(key)
+            self._storage.commit([Write(key, upload.sha256, metadata, None, None, ATTACHMENT, upload)])
+        except BaseException:
+            self._storage.discard(upload)
+            raise
+        self.summary.attachments += 1
+        self.summary.bytes += upload.size
+        self._progress.advance(attachments=1)
+
+    def _identity(self, item: DumpIdentity) -> None:
+        prefix = item.key[:-1] + "/" if item.key.endswith("|") else item.key
+        id = IDENTITIES + prefix
+        check_id(id)
+        present = self._storage.get(DOCUMENT, id)
+        value = max(item.value, int(decode(present.body or b"{}").get("Value", 0)) if present else 0)
+        self._storage.commit([Write(id, encode({"Value": value}))])
+        self.summary.identities += 1
+
+    def discard_uploads(self) -> None:
+        """Let go of contents that no document named."""
+        if self._staged:
+            self.skipped[NOT_NAMED] += len(self._staged)
+        for upload in self._staged.values():
+            self._storage.discard(upload)
+        self._staged.clear()
+
+
+def stored_metadata(metadata: bytes) -> bytes:
+    """The metadata of a dump as it is kept: `@collection` becomes `Raven-Entity-Name`, internals are left out."""
+    members: Mapping[str, msgspec.Raw] = _members.decode(metadata)
+    kept: dict[str, Any] = {}
+    for name, value in members.items():
+        match name.lower():
+            case "@collection":
+                if decode(value) not in _NO_COLLECTION:
+                    kept.setdefault(ENTITY_NAME, value)
+            case "@last-modified":
+                kept.setdefault(LAST_MODIFIED, value)
+            case "@expires":
+                kept.setdefault("Raven-Expiration-Date", value)
+            case lowered if lowered not in _INTERNAL:
+                kept[name] = value
+    return msgspec.json.encode(kept)
