@@ -14,7 +14,7 @@ from typing import Any, BinaryIO, Final
 from muniment.attachment import Attachment, attachment_of, content_chunks
 from muniment.command import Command, Delete, Put, check_etag, write_of
 from muniment.document import IDENTITIES, Document, check_id, collection_of, encode, from_microseconds, metadata_bytes
-from muniment.errors import ConcurrencyConflict, DatabaseNotFound, InvalidInput, StorageFailure
+from muniment.errors import ConcurrencyConflict, DatabaseNotFound, InvalidDocument, InvalidInput, StorageFailure
 from muniment.hilo import HiLo
 from muniment.maintenance import MaintenanceActions
 from muniment.revision import ATTACHMENT, DOCUMENT, Revision
@@ -138,11 +138,13 @@ class DocumentDatabase:
 
     def by_prefix(self, prefix: str, *, start: int = 0, limit: int = PAGE) -> list[Document]:
         """Documents whose ids begin so (in any case), in the order of their ids."""
+        check_text(prefix)
         check_page(start, limit)
         return [_document(revision) for revision in self.storage.by_prefix(DOCUMENT, prefix, start, limit)]
 
     def by_collection(self, collection: str, *, after: int = 0, limit: int = PAGE) -> list[Document]:
         """Documents of a collection (in any case) in the order of their etags; `after` is the last etag seen."""
+        check_text(collection)
         check_page(after, limit)
         return [_document(revision) for revision in self.storage.by_collection(collection, after, limit)]
 
@@ -163,8 +165,9 @@ class DocumentDatabase:
         check_id(key)
         check_etag(etag)
         meta = metadata_bytes(metadata)
+        collection = collection_of(meta)
         upload = self.storage.upload(content_chunks(content))
-        write = Write(key, upload.sha256, meta, collection_of(meta), etag, ATTACHMENT, upload)
+        write = Write(key, upload.sha256, meta, collection, etag, ATTACHMENT, upload)
         try:
             return self.storage.commit([write])[0]
         except BaseException:
@@ -185,9 +188,19 @@ class DocumentDatabase:
 
     def attachments(self, prefix: str = "", *, start: int = 0, limit: int = PAGE) -> list[Attachment]:
         """Attachments whose keys begin so (in any case), in the order of their keys."""
+        check_text(prefix)
         check_page(start, limit)
         found = self.storage.by_prefix(ATTACHMENT, prefix, start, limit)
         return [attachment_of(revision, self.storage) for revision in found]
+
+    @property
+    def settings(self) -> dict[str, str]:
+        """The database's settings, a copy."""
+        return self.storage.settings
+
+    def configure(self, settings: Mapping[str, str]) -> None:
+        """Keep these settings instead of the present ones; `docs/backup-guide.md` lists those that mean something."""
+        self.storage.configure(settings)
 
     def statistics(self) -> Statistics:
         """Counts, sizes and the fingerprint of this moment."""
@@ -230,7 +243,10 @@ class DocumentDatabase:
         id = IDENTITIES + prefix
         while True:
             present = self.get(id)
-            number = int(present.json()["Value"]) + 1 if present else 1
+            try:
+                number = int(present.json()["Value"]) + 1 if present else 1
+            except (KeyError, TypeError, ValueError, OverflowError) as error:
+                raise InvalidDocument(f"{id} does not hold a number", 'store {"Value": LAST} in it') from error
             try:
                 self.storage.commit([Write(id, encode({"Value": number}), expected=present.etag if present else 0)])
             except ConcurrencyConflict:
@@ -248,10 +264,18 @@ class DocumentDatabase:
                 return write._replace(id=id, expected=0)
 
 
+def check_text(text: str) -> None:
+    """Raises `InvalidInput` unless this is Unicode text, as every id and every collection is."""
+    try:
+        text.encode()
+    except UnicodeEncodeError as error:
+        raise InvalidInput(f"{text!r} is not Unicode text: {error.reason}", "remove the lone surrogate") from error
+
+
 def check_page(start: int, limit: int) -> None:
     """Raises `InvalidInput` when a page can not be that."""
-    if start < 0 or limit < 0:
-        raise InvalidInput(f"a page can not start at {start} or have {limit} documents", "use 0 or more")
+    if not (0 <= start < 1 << 63 and 0 <= limit < 1 << 63):
+        raise InvalidInput(f"a page can not start at {start} or have {limit} documents", "use 0 or more, below 2^63")
 
 
 def _document(revision: Revision) -> Document:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from functools import lru_cache
@@ -89,7 +89,7 @@ def _check_object(value: bytes, what: str) -> None:
             raise InvalidDocument(f"{what} is not JSON: {error}", hint) from error
     except RecursionError as error:
         raise InvalidDocument(f"{what} is nested too deeply", "nest at most 900 levels") from error
-    if value.lstrip(b" \t\r\n")[:1] != b"{":
+    if value[:1] != b"{" and value.lstrip(b" \t\r\n")[:1] != b"{":
         raise InvalidDocument(f"{what} is JSON, but not an object", hint)
 
 
@@ -98,7 +98,7 @@ def _is_json(value: bytes) -> bool:
     if b"\\u" not in value:
         return False
     try:
-        json.loads(value, parse_constant=_refuse_constant)
+        json.loads(value.decode(), parse_constant=_refuse_constant)  # bytes could be taken for UTF-16
     except (ValueError, RecursionError):
         return False
     return True
@@ -126,11 +126,17 @@ _decoder = msgspec.json.Decoder(float_hook=ExactFloat)
 
 
 def decode(body: bytes) -> Any:
-    """The Python value of some JSON. Numbers with a fraction are floats that keep their text (`ExactFloat`)."""
+    """The Python value of some JSON. Numbers with a fraction are floats that keep their text (`ExactFloat`).
+
+    Raises `InvalidDocument` for what Python has no value for: an integer of more than 4300 digits, very deep nesting.
+    """
     try:
-        return _decoder.decode(body)
-    except msgspec.DecodeError:
-        return json.loads(body, parse_float=ExactFloat)
+        try:
+            return _decoder.decode(body)
+        except msgspec.DecodeError:
+            return json.loads(body, parse_float=ExactFloat)
+    except (ValueError, RecursionError) as error:
+        raise InvalidDocument(f"this JSON has no value in Python: {error}", "use its bytes as they are") from error
 
 
 def _encode_hook(value: Any) -> Any:
@@ -176,7 +182,7 @@ def _plain_hook(value: Any) -> Any:
 def _check_finite(value: Any) -> None:
     if isinstance(value, float) and not math.isfinite(value):
         raise ValueError(f"{value} is not a JSON number")
-    for item in value.values() if isinstance(value, dict) else value if isinstance(value, list) else ():
+    for item in value.values() if isinstance(value, dict) else value if isinstance(value, list | tuple) else ():
         _check_finite(item)
 
 
@@ -185,18 +191,25 @@ def metadata_bytes(metadata: Mapping[str, Any] | bytes | None) -> bytes:
     if metadata is None:
         return b"{}"
     if isinstance(metadata, Mapping):
-        metadata = encode({name: value for name, value in metadata.items() if not is_reserved(name)})
+        metadata = encode({name: value for name, value in metadata.items() if not is_reserved(str(name))})
         _check_metadata(metadata)
         return metadata
+    if not isinstance(metadata, bytes):
+        raise InvalidDocument(f"metadata is a JSON object, not {type(metadata).__name__}", "pass a dict or bytes")
     return _clean_metadata(metadata) if len(metadata) < 2048 else _clean_metadata.__wrapped__(metadata)
 
 
 @lru_cache(4096)
 def _clean_metadata(metadata: bytes) -> bytes:
     _check_metadata(metadata)
-    members = _members.decode(metadata)
+    write: Callable[[Any], bytes] = msgspec.json.encode
+    members: dict[str, Any]
+    try:
+        members = _members.decode(metadata)
+    except msgspec.DecodeError:  # the escape of a lone surrogate
+        members, write = decode(metadata), encode
     if any(map(is_reserved, members)):
-        return msgspec.json.encode({name: value for name, value in members.items() if not is_reserved(name)})
+        return write({name: value for name, value in members.items() if not is_reserved(name)})
     return metadata
 
 
@@ -284,5 +297,5 @@ class Document:
         """The body as a dataclass, msgspec.Struct or TypedDict; raises `InvalidDocument` when it does not fit."""
         try:
             return msgspec.json.decode(self.body, type=type)
-        except msgspec.ValidationError as error:
+        except (msgspec.DecodeError, ValueError, RecursionError) as error:
             raise InvalidDocument(f"{self.id} is not a {type.__name__}: {error}", "load it as a dict") from error

@@ -59,6 +59,10 @@ class BackupNotFound(NotFound):
     """There is no complete backup in this place."""
 
 
+class UnreachablePoint(NotFound):
+    """The backups do not hold this moment; the hint names the nearest that they do hold."""
+
+
 class Conflict(MunimentError):
     """The present state does not allow it; nothing was changed."""
 
@@ -146,6 +150,13 @@ class DatabaseClosed(MunimentError):
     """The database was closed before or while it was asked."""
 
     status = 503
+
+
+class ServerUnavailable(MunimentError):
+    """No server answered, or what answered is none of ours."""
+
+    status = 503
+    exit_code = 9
 
 
 class Cancelled(MunimentError):

@@ -161,7 +161,8 @@ class Fingerprint:
         for group in sorted(mine.keys() | others.keys()):
             expected, found = mine.get(group, Tally()), others.get(group, Tally())
             if expected != found:
-                name = f"{dict(_KINDS)[group[0]]} of {group[1]!r}" if group[1] else dict(_KINDS)[group[0]]
+                kind = dict(_KINDS).get(group[0], f"members of the unknown kind {group[0]}")
+                name = f"{kind} of {group[1]!r}" if group[1] else kind
                 if expected.count != found.count:
                     yield f"{name}: {found.count} where {expected.count} are expected"
                 else:

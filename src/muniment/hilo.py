@@ -8,7 +8,7 @@ from typing import Final, Protocol
 
 from muniment.command import Command, Put
 from muniment.document import Document
-from muniment.errors import ConcurrencyConflict, InvalidInput
+from muniment.errors import ConcurrencyConflict, InvalidDocument, InvalidInput
 from muniment.storage.base import Written
 
 CAPACITY: Final = 32
@@ -41,15 +41,27 @@ class HiLo:
 
     def _reserve(self, tag: str) -> range:
         while True:
-            document = self._documents.get(PREFIX + tag)
-            maximum = int(document.json()["Max"]) if document else 0
-            body = {**(document.json() if document else {}), "Max": maximum + CAPACITY}
-            metadata = document.metadata_json if document else None
+            reservation, reserved = reserve(tag, self._documents.get(PREFIX + tag))
             try:
-                self._documents.batch([Put(PREFIX + tag, body, metadata, document.etag if document else 0)])
+                self._documents.batch([reservation])
             except ConcurrencyConflict:
                 continue
-            return range(maximum + 1, maximum + CAPACITY + 1)
+            return reserved
+
+
+def reserve(tag: str, document: Document | None) -> tuple[Put, range]:
+    """What to write to reserve the next range, given the document as it is, and that range."""
+    known = document.json() if document else {}
+    try:
+        maximum = int(known["Max"]) if document else 0
+    except (KeyError, TypeError, ValueError, OverflowError) as error:
+        raise InvalidDocument(
+            f"{PREFIX + tag} does not say which ids are taken", 'store {"Max": LAST} in it'
+        ) from error
+    metadata = document.metadata_json if document else None
+    etag = document.etag if document else 0
+    reservation = Put(PREFIX + tag, {**known, "Max": maximum + CAPACITY}, metadata, etag)
+    return reservation, range(maximum + 1, maximum + CAPACITY + 1)
 
 
 def tag_of(collection: str) -> str:

@@ -5,10 +5,12 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable
 from dataclasses import dataclass
+from datetime import datetime
 from pathlib import Path
 from typing import Literal
 
-from muniment.backup.repository import Backup
+from muniment.backup.plan import RestorePlan, plan_restore
+from muniment.backup.repository import Backup, backups
 from muniment.backup.restore import Restored, restore_backup
 from muniment.backup.take import take_backup
 from muniment.backup.verify import Verified, verify_backup
@@ -107,10 +109,12 @@ class MaintenanceActions:
         self._lock = threading.Lock()
         self._backup: BackupOperation | None = None
 
-    def start_backup(self, destination: str | Path) -> BackupOperation:
-        """Begin a full backup of the state of this moment into a folder, and return at once.
+    def start_backup(self, destination: str | Path, *, incremental: bool = False) -> BackupOperation:
+        """Begin a backup of the state of this moment into a folder, and return at once.
 
-        Reading and writing go on; the backup is the state at its start. Raises `BackupRunning` while another one runs.
+        An incremental one holds what changed since the last backup in that folder; where there is none, or something
+        might be missed, it is a full one, and the manifest's `reason` says why. Reading and writing go on; the backup
+        is the state at its start. Raises `BackupRunning` while another one runs.
         """
 
         def take(progress: Progress) -> Backup:
@@ -118,8 +122,9 @@ class MaintenanceActions:
                 self._storage,
                 Path(destination),
                 name=self._name,
-                database_document=encode({"Id": self._name, "Settings": {}}),
+                database_document=encode({"Id": self._name, "Settings": self._storage.settings}),
                 clock=self._clock,
+                incremental=incremental,
                 progress=progress,
             )
 
@@ -138,10 +143,29 @@ class MaintenanceActions:
 
     @staticmethod
     def restore(
-        source: str | Path, destination: str | Path, *, defrag: bool = False, progress: Progress | None = None
+        source: str | Path,
+        destination: str | Path,
+        *,
+        at: datetime | None = None,
+        etag: int | None = None,
+        backup: str | None = None,
+        defrag: bool = False,
+        progress: Progress | None = None,
     ) -> Restored:
-        """See `muniment.backup.restore.restore_backup`: a new database in a new folder, proven by its fingerprint."""
-        return restore_backup(Path(source), Path(destination), defrag=defrag, progress=progress)
+        """Make a new database in a new folder from the newest moment in `source`, or the one that is named.
+
+        `at` is a time, `etag` a transaction's last etag, `backup` the name of a backup whose end is meant. See
+        `muniment.backup.restore.restore_backup` for what holds afterwards.
+        """
+        plan = MaintenanceActions.plan_restore(source, at=at, etag=etag, backup=backup)
+        return restore_backup(Path(source), Path(destination), defrag=defrag, progress=progress, plan=plan)
+
+    @staticmethod
+    def plan_restore(
+        source: str | Path, *, at: datetime | None = None, etag: int | None = None, backup: str | None = None
+    ) -> RestorePlan:
+        """Which backups a restore of this moment would read; raises what that restore would raise before it began."""
+        return plan_restore(backups(Path(source)), str(source), at=at, etag=etag, backup=backup)
 
     @staticmethod
     def verify(source: str | Path, *, progress: Progress | None = None) -> Verified:

@@ -50,7 +50,7 @@ class Packed:
     def of_lengths(cls, lengths: Sequence[int], data: bytes) -> Packed:
         """From the lengths of the values, -1 where there is none, and their concatenation."""
         nulls: Sequence[int] = ()
-        if lengths and min(lengths) < 0:
+        if -1 in lengths:
             nulls = [i for i, length in enumerate(lengths) if length < 0]
             lengths = [max(length, 0) for length in lengths]
         return cls(array("i", accumulate(lengths, initial=0)), data, nulls)
@@ -99,6 +99,17 @@ class Batch:
     def size(self) -> int:
         """The bytes of all ids, metadata and bodies."""
         return len(self.ids.data) + len(self.metadata.data) + len(self.bodies.data)
+
+    def take(self, rows: Sequence[int]) -> Batch:
+        """The batch of these rows only, which must be in ascending order."""
+        if len(rows) == len(self):
+            return self
+        columns = [Packed.of([values[row] for row in rows]) for values in map(list, self._packed())]
+        etags, modified = (array("q", (numbers[row] for row in rows)) for numbers in (self.etags, self.modified))
+        return Batch(etags, columns[0], columns[1], modified, columns[2], columns[3])
+
+    def _packed(self) -> tuple[Packed, Packed, Packed, Packed]:
+        return self.ids, self.collections, self.metadata, self.bodies
 
     def __iter__(self) -> Iterator[Revision]:
         ids, metadata = self.ids.values(), self.metadata.values()

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from types import TracebackType
-from typing import Any, Protocol, TypeVar, overload
+from typing import Any, NamedTuple, Protocol, TypeVar, overload
 
 from muniment.command import Command, Delete, Put
 from muniment.document import ENTITY_NAME, Document, check_id, encode, fold, is_reserved
@@ -17,7 +17,7 @@ T = TypeVar("T")
 
 
 class Database(Protocol):
-    """What a session needs of a database."""
+    """What a session needs of a database, embedded or remote."""
 
     def get_many(self, ids: Iterable[str]) -> list[Document | None]: ...
 
@@ -39,7 +39,139 @@ class _Tracked:
     expected: int | None = None
 
 
-class Session:
+class _Changed(NamedTuple):
+    """An object that is not what was loaded, and what is to be written for it."""
+
+    entry: _Tracked
+    body: bytes
+    metadata: bytes
+
+
+class _Changes(NamedTuple):
+    """What is to be written in one transaction: deletes, then puts."""
+
+    commands: list[Command]
+    deletes: list[Delete]
+    changed: list[_Changed]
+
+
+class UnitOfWork:
+    """What a session knows and decides, without asking any database: `Session` asks one, the client's in asyncio too.
+
+    Whoever has the database loads what `_unknown` names into `_found`, and has the `_changes` written and `_saved`.
+    """
+
+    def __init__(self, *, optimistic_concurrency: bool = False) -> None:
+        self._optimistic = optimistic_concurrency
+        self._by_key: dict[str, _Tracked] = {}
+        self._by_entity: dict[int, _Tracked] = {}
+        self._deleted: dict[str, Delete] = {}
+
+    def _unknown(self, ids: Iterable[str]) -> list[str]:
+        return [id for id in ids if fold(id) not in self._by_key and fold(id) not in self._deleted]
+
+    def _found(self, documents: Iterable[Document | None], type: Any) -> None:
+        for document in documents:
+            if document is not None:
+                self._track(document, type)
+
+    def _entities(self, ids: Iterable[str]) -> list[Any]:
+        tracked = (self._by_key.get(fold(id)) for id in ids)
+        return [entry.entity if entry else None for entry in tracked]
+
+    def _track(self, document: Document, type: Any) -> None:
+        entity = document.json() if type is None else document.to(type)
+        metadata = {name: value for name, value in document.metadata.items() if not is_reserved(name)}
+        entry = _Tracked(entity, document.id, document.etag, metadata, encode(entity), encode(metadata))
+        self._remember(entry)
+
+    def _remember(self, entry: _Tracked) -> None:
+        self._by_key[fold(entry.id)] = entry
+        self._by_entity[id(entry.entity)] = entry
+
+    def _stored_again(self, entity: Any, id: str | None, etag: int | None) -> str | None:
+        """The id of an object that the session has already, when it is to be saved under that one again."""
+        if isinstance(entity, bytes | str | int | float | list | tuple) or entity is None:
+            raise InvalidInput(f"a document is a JSON object, not {type(entity).__name__}", "store a dict or an object")
+        known = self._by_entity.get(_identity(entity))
+        if known is None or (id is not None and fold(id) != fold(known.id)):
+            return None
+        known.expected = etag if etag is not None else known.expected
+        return known.id
+
+    def _store(
+        self, entity: Any, id: str, collection: str | None, metadata: Mapping[str, Any] | None, etag: int | None
+    ) -> str:
+        check_id(id)
+        present = self._by_key.get(fold(id))
+        if present and present.entity is not entity:
+            raise InvalidInput(f"another object is already stored as {id!r} in this session", "change that one instead")
+        named = {ENTITY_NAME: collection} if collection else {}
+        deleted = self._deleted.pop(fold(id), None)
+        expected = deleted.etag if deleted and etag is None else etag
+        self._remember(_Tracked(entity, id, None, {**named, **(metadata or {})}, None, b"", expected))
+        return id
+
+    def delete(self, entity_or_id: Any) -> None:
+        """Have the document of this object, or with this id, deleted when the session is saved."""
+        entry = self._by_key.get(fold(entity_or_id)) if isinstance(entity_or_id, str) else self._entry(entity_or_id)
+        id = entry.id if entry else check_id(entity_or_id).decode()
+        expected = entry.etag if entry and self._optimistic else None
+        if entry:
+            self._forget(entry)
+        self._deleted[fold(id)] = Delete(id, expected)
+
+    def _forget(self, entry: _Tracked) -> None:
+        del self._by_key[fold(entry.id)]
+        self._by_entity.pop(_identity(entry.entity), None)  # an object may be stored under a second id
+
+    def _entry(self, entity: Any) -> _Tracked:
+        entry = self._by_entity.get(_identity(entity))
+        if entry is None:
+            raise InvalidInput("this object does not belong to the session", "load or store it first")
+        return entry
+
+    def metadata(self, entity: Any) -> dict[str, Any]:
+        """The metadata of an object's document; changes to it are saved with the object."""
+        return self._entry(entity).metadata
+
+    def etag(self, entity: Any) -> int | None:
+        """The etag that an object's document had when it was loaded or saved, None for one not yet saved."""
+        return self._entry(entity).etag
+
+    def id(self, entity: Any) -> str:
+        """The id of an object's document."""
+        return self._entry(entity).id
+
+    def _changes(self) -> _Changes:
+        changed = [
+            _Changed(entry, body, metadata)
+            for entry in self._by_key.values()
+            for body, metadata in [(encode(entry.entity), encode(entry.metadata))]
+            if (body, metadata) != (entry.body, entry.metadata_body)
+        ]
+        deletes = list(self._deleted.values())
+        puts = [Put(entry.id, body, metadata, self._expected(entry)) for entry, body, metadata in changed]
+        return _Changes([*deletes, *puts], deletes, changed)
+
+    def _saved(self, changes: _Changes, written: Sequence[Written]) -> None:
+        for (entry, body, metadata), result in zip(changes.changed, written[len(changes.deletes) :], strict=True):
+            self._by_key.pop(fold(entry.id), None)
+            entry.id, entry.etag, entry.expected = result.id, result.etag, None
+            entry.body, entry.metadata_body = body, metadata
+            self._by_key[fold(entry.id)] = entry
+        for delete in changes.deletes:
+            self._deleted.pop(fold(delete.id), None)
+
+    def _expected(self, entry: _Tracked) -> int | None:
+        if entry.expected is not None:
+            return entry.expected
+        if not self._optimistic:
+            return None
+        return 0 if entry.etag is None else entry.etag
+
+
+class Session(UnitOfWork):
     """Objects that belong to documents. Nothing is written before `save_changes`, which writes one transaction.
 
     Entities are dicts, dataclasses, msgspec Structs or plain objects. A document whose entity was not changed is not
@@ -48,11 +180,8 @@ class Session:
     """
 
     def __init__(self, database: Database, *, optimistic_concurrency: bool = False) -> None:
+        super().__init__(optimistic_concurrency=optimistic_concurrency)
         self._database = database
-        self._optimistic = optimistic_concurrency
-        self._by_key: dict[str, _Tracked] = {}
-        self._by_entity: dict[int, _Tracked] = {}
-        self._deleted: dict[str, Delete] = {}
 
     def __enter__(self) -> Session:
         return self
@@ -75,22 +204,8 @@ class Session:
     def load_many(self, ids: Iterable[str], type: Any = None) -> list[Any]:
         """The documents with these ids, in their order, None for each that does not exist."""
         wanted = list(ids)
-        unknown = [id for id in wanted if fold(id) not in self._by_key and fold(id) not in self._deleted]
-        for document in self._database.get_many(unknown):
-            if document is not None:
-                self._track(document, type)
-        tracked = (self._by_key.get(fold(id)) for id in wanted)
-        return [entry.entity if entry else None for entry in tracked]
-
-    def _track(self, document: Document, type: Any) -> None:
-        entity = document.json() if type is None else document.to(type)
-        metadata = {name: value for name, value in document.metadata.items() if not is_reserved(name)}
-        entry = _Tracked(entity, document.id, document.etag, metadata, encode(entity), encode(metadata))
-        self._remember(entry)
-
-    def _remember(self, entry: _Tracked) -> None:
-        self._by_key[fold(entry.id)] = entry
-        self._by_entity[id(entry.entity)] = entry
+        self._found(self._database.get_many(self._unknown(wanted)), type)
+        return self._entities(wanted)
 
     def store(
         self,
@@ -106,81 +221,22 @@ class Session:
         The collection of an object that is not a dict is the plural of its class. `etag` is the one that the document
         must have when it is saved, 0 for "it must not exist".
         """
-        if isinstance(entity, bytes | str | int | float | list | tuple) or entity is None:
-            raise InvalidInput(f"a document is a JSON object, not {type(entity).__name__}", "store a dict or an object")
-        known = self._by_entity.get(_identity(entity))
-        if known and (id is None or fold(id) == fold(known.id)):
-            known.expected = etag if etag is not None else known.expected
-            return known.id
-        if collection is None and not isinstance(entity, dict):
-            collection = collection_for(type(entity))
+        if known := self._stored_again(entity, id, etag):
+            return known
+        collection = collection_of_entity(entity) if collection is None else collection
         id = self._database.next_id(collection or "") if id is None else id
-        check_id(id)
-        present = self._by_key.get(fold(id))
-        if present and present.entity is not entity:
-            raise InvalidInput(f"another object is already stored as {id!r} in this session", "change that one instead")
-        named = {ENTITY_NAME: collection} if collection else {}
-        self._deleted.pop(fold(id), None)
-        self._remember(_Tracked(entity, id, None, {**named, **(metadata or {})}, None, b"", etag))
-        return id
-
-    def delete(self, entity_or_id: Any) -> None:
-        """Have the document of this object, or with this id, deleted when the session is saved."""
-        entry = self._by_key.get(fold(entity_or_id)) if isinstance(entity_or_id, str) else self._entry(entity_or_id)
-        id = entry.id if entry else check_id(entity_or_id).decode()
-        expected = entry.etag if entry and self._optimistic else None
-        if entry:
-            self._forget(entry)
-        self._deleted[fold(id)] = Delete(id, expected)
-
-    def _forget(self, entry: _Tracked) -> None:
-        del self._by_key[fold(entry.id)]
-        del self._by_entity[_identity(entry.entity)]
-
-    def _entry(self, entity: Any) -> _Tracked:
-        entry = self._by_entity.get(_identity(entity))
-        if entry is None:
-            raise InvalidInput("this object does not belong to the session", "load or store it first")
-        return entry
-
-    def metadata(self, entity: Any) -> dict[str, Any]:
-        """The metadata of an object's document; changes to it are saved with the object."""
-        return self._entry(entity).metadata
-
-    def etag(self, entity: Any) -> int | None:
-        """The etag that an object's document had when it was loaded or saved, None for one not yet saved."""
-        return self._entry(entity).etag
-
-    def id(self, entity: Any) -> str:
-        """The id of an object's document."""
-        return self._entry(entity).id
+        return self._store(entity, id, collection, metadata, etag)
 
     def save_changes(self) -> None:
         """Write every change as one transaction. When it raises, nothing was written and the session is as it was."""
-        changed = [
-            (entry, body, metadata)
-            for entry in self._by_key.values()
-            for body, metadata in [(encode(entry.entity), encode(entry.metadata))]
-            if (body, metadata) != (entry.body, entry.metadata_body)
-        ]
-        deletes = list(self._deleted.values())
-        puts = [Put(entry.id, body, metadata, self._expected(entry)) for entry, body, metadata in changed]
-        if not deletes and not puts:
-            return
-        written = self._database.batch([*deletes, *puts])[len(deletes) :]
-        for (entry, body, metadata), result in zip(changed, written, strict=True):
-            self._by_key.pop(fold(entry.id), None)
-            entry.id, entry.etag, entry.expected = result.id, result.etag, None
-            entry.body, entry.metadata_body = body, metadata
-            self._by_key[fold(entry.id)] = entry
-        self._deleted.clear()
+        changes = self._changes()
+        if changes.commands:
+            self._saved(changes, self._database.batch(changes.commands))
 
-    def _expected(self, entry: _Tracked) -> int | None:
-        if entry.expected is not None:
-            return entry.expected
-        if not self._optimistic:
-            return None
-        return 0 if entry.etag is None else entry.etag
+
+def collection_of_entity(entity: Any) -> str | None:
+    """The collection of an object that is stored without one: the plural of its class, none for a dict."""
+    return None if isinstance(entity, dict) else collection_for(type(entity))
 
 
 def _identity(entity: Any) -> int:

@@ -133,6 +133,7 @@ class ParquetFile:
 
     def abandon(self) -> None:
         """Close without finishing; the caller removes the file."""
+        self._writer.is_open = False  # or pyarrow's finalizer would write the end of the file into the closed sink
         self._sink.close()
 
 
@@ -212,14 +213,14 @@ class Source:
     """A data file of a backup, opened for reading. Every error in it is a `DamagedBackup` that names it."""
 
     def __init__(self, path: Path, file: File, schema: pa.Schema) -> None:
-        self._name = path.name
         self._where = path
+        self._etags = (file.first_etag, file.last_etag)
         try:
             self._parquet = pq.ParquetFile(path, page_checksum_verification=True, pre_buffer=False)
         except (pa.ArrowException, OSError) as error:
             raise self._damaged(error) from error
         found = self._parquet.schema_arrow
-        if found.names != schema.names or self._parquet.metadata.num_rows != file.rows:
+        if not found.equals(schema) or self._parquet.metadata.num_rows != file.rows:
             self.close()
             raise self._damaged("its columns or rows are not those of the manifest")
 
@@ -232,16 +233,22 @@ class Source:
         """For each row group its first etag and its number."""
         metadata = self._parquet.metadata
         try:
-            return [(metadata.row_group(i).column(0).statistics.min, i) for i in range(metadata.num_row_groups)]
-        except (AttributeError, pa.ArrowException) as error:
+            etags = [metadata.row_group(i).column(0).statistics for i in range(metadata.num_row_groups)]
+            found = (min(group.min for group in etags), max(group.max for group in etags))
+        except (AttributeError, TypeError, ValueError) as error:
             raise self._damaged(f"a row group has no statistics ({error})") from error
+        if found != self._etags:
+            raise self._damaged("its etags are not those of the manifest")
+        return [(group.min, i) for i, group in enumerate(etags)]
 
-    def read(self, group: int) -> Any:
-        """One row group as a table."""
+    def read(self, group: int, columns: list[str] | None = None) -> Any:
+        """One row group as a table, whole or only these columns."""
         try:
-            return self._parquet.read_row_group(group, use_threads=False)
+            table = self._parquet.read_row_group(group, columns, use_threads=False)
+            table.validate(full=True)  # that its text is Unicode: 4 GB/s
         except (pa.ArrowException, OSError) as error:
             raise self._damaged(error) from error
+        return table
 
     def close(self) -> None:
         """Close the file."""
@@ -265,6 +272,17 @@ def _one_array(column: Any) -> Any:
     if isinstance(combined, pa.ChunkedArray):
         combined = combined.chunk(0) if combined.num_chunks else pa.array([], combined.type)
     return combined
+
+
+def numbers_of(table: Any, column: str) -> array[int]:
+    """A column of integers or times."""
+    return _numbers(table.column(column).cast(pa.int64()))
+
+
+def texts_of(table: Any, column: str) -> list[str]:
+    """A column of strings without nulls."""
+    texts: list[str] = table.column(column).to_pylist()
+    return texts
 
 
 def _numbers(column: Any) -> array[int]:

@@ -6,64 +6,77 @@
 from __future__ import annotations
 
 import hashlib
-from typing import Any, Final, Literal
+from collections.abc import Iterator
+from datetime import datetime
+from typing import Annotated, Any, Final, Literal, TypeAlias
 
 import msgspec
+from msgspec import Meta
 
 from muniment.errors import DamagedBackup, UnknownFormat
 from muniment.fingerprint import Fingerprint
+from muniment.revision import ATTACHMENT, DOCUMENT
 
 FORMAT: Final = 1
 NAME: Final = "manifest.json"
 
 Kind = Literal["full", "incremental"]
+Number: TypeAlias = Annotated[int, Meta(ge=0, le=(1 << 63) - 1)]
+Hex: TypeAlias = Annotated[str, Meta(pattern="^[0-9a-f]{64}$")]
+Time: TypeAlias = Annotated[str, Meta(pattern=r"^[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9:]{8}\.[0-9]{6}Z$")]
+FileName: TypeAlias = Annotated[str, Meta(pattern=r"^(documents|attachments)-[0-9]+\.parquet$")]
+Uuid: TypeAlias = Annotated[str, Meta(min_length=1)]
 
 
-class File(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+class File(msgspec.Struct, frozen=True):
     """One data file of a backup. Its rows are in etag order; the etags of two files may interleave."""
 
-    name: str
-    size: int
-    sha256: str
-    rows: int
-    first_etag: int
-    last_etag: int
+    name: FileName
+    size: Number
+    sha256: Hex
+    rows: Number
+    first_etag: Number
+    last_etag: Number
 
 
 class DatabaseIdentity(msgspec.Struct, frozen=True):
     """Which database a backup is of, and which history of it."""
 
-    id: str
-    lineage: str
+    id: Uuid
+    lineage: Uuid
     name: str
 
 
 class SnapshotRecord(msgspec.Struct, frozen=True):
     """The moment that a backup holds: the last etag and the time of its transaction, RFC 3339 with microseconds."""
 
-    etag: int
-    time: str
+    etag: Number
+    time: Time
 
 
 class Parent(msgspec.Struct, frozen=True):
     """The backup that an incremental one continues: its folder's name and the SHA-256 of its manifest."""
 
     backup: str
-    sha256: str
+    sha256: Hex
 
 
 class Counts(msgspec.Struct, frozen=True):
     """What is in the files of this backup. Bytes are those of bodies and contents, before compression."""
 
-    documents: int
-    document_tombstones: int
-    attachments: int
-    attachment_tombstones: int
-    bytes: int
+    documents: Number
+    document_tombstones: Number
+    attachments: Number
+    attachment_tombstones: Number
+    bytes: Number
 
 
 class Manifest(msgspec.Struct, frozen=True, kw_only=True):
-    """A whole backup. `after` and `through` are the etags between which its files hold what changed."""
+    """A whole backup. `after` and `through` are the etags between which its files hold what changed.
+
+    Every moment from the etag `history_from` through the end can be restored; without it, only the end can.
+    `database_document` is the SHA-256 of the file with the settings.
+    """
 
     format: int = FORMAT
     software: str
@@ -71,20 +84,27 @@ class Manifest(msgspec.Struct, frozen=True, kw_only=True):
     reason: str
     database: DatabaseIdentity
     engine: str
-    started: str
-    completed: str
+    started: Time
+    completed: Time
     snapshot: SnapshotRecord
-    after: int
-    through: int
+    after: Number
+    through: Number
+    history_from: Number | None = None
     parent: Parent | None = None
     counts: Counts
     fingerprint: dict[str, Any]
     encryption: None = None
+    database_document: Hex | None = None
     files: tuple[File, ...]
 
     def fingerprint_at_snapshot(self) -> Fingerprint:
         """What a restore to the end of this backup must reproduce."""
         return Fingerprint.from_json(self.fingerprint)
+
+    @property
+    def whole_from(self) -> int:
+        """The first etag that can be restored from this backup and its parents, other than the parents' own."""
+        return self.through if self.history_from is None else self.history_from
 
     def files_of(self, kind: str) -> list[File]:
         """The files with documents or with attachments."""
@@ -96,8 +116,19 @@ class Manifest(msgspec.Struct, frozen=True, kw_only=True):
         return sum(file.size for file in self.files)
 
 
+class _Tally(msgspec.Struct):
+    count: Number
+    bytes: Number
+    digest: Hex
+
+
+class _Fingerprint(msgspec.Struct):
+    documents: dict[str, _Tally]
+    attachments: dict[str, _Tally]
+
+
 class _Version(msgspec.Struct):
-    format: int
+    format: Annotated[int, Meta(ge=1)]
     software: str = "an unknown version"
 
 
@@ -107,8 +138,12 @@ def encode(manifest: Manifest) -> bytes:
 
 
 def decode(text: bytes, where: str) -> Manifest:
-    """Read a manifest; raises `UnknownFormat` for a newer format and `DamagedBackup` for one that makes no sense."""
+    """Read a manifest; raises `UnknownFormat` for a newer format and `DamagedBackup` for one that makes no sense.
+
+    Members that this version does not know are passed over: a newer version of the same format may have added them.
+    """
     try:
+        text.decode()  # msgspec does not look into the names of members that it passes over
         version = msgspec.json.decode(text, type=_Version)
         if version.format > FORMAT:
             raise UnknownFormat(
@@ -117,12 +152,40 @@ def decode(text: bytes, where: str) -> Manifest:
                 f"restore it with {version.software} or newer",
             )
         manifest = msgspec.json.decode(text, type=Manifest)
-        manifest.fingerprint_at_snapshot()
-    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+        msgspec.convert(manifest.fingerprint, _Fingerprint)
+        for contradiction in _contradictions(manifest):
+            raise ValueError(contradiction)
+    except (msgspec.DecodeError, ValueError, RecursionError) as error:
         raise DamagedBackup(
             f"the manifest in {where} is not one: {error}", "use another backup, or another copy of this one"
         ) from error
     return manifest
+
+
+def _contradictions(manifest: Manifest) -> Iterator[str]:
+    """What a manifest says twice, and not alike: one that was written by hand, or a byte that was changed."""
+    for time in (manifest.started, manifest.completed, manifest.snapshot.time):
+        datetime.fromisoformat(time)
+    counts, files, through = manifest.counts, manifest.files, manifest.through
+    if not manifest.after <= through == manifest.snapshot.etag:
+        yield "the etags of the snapshot do not agree"
+    fingerprint = manifest.fingerprint_at_snapshot()
+    size = fingerprint.size(DOCUMENT) + fingerprint.size(ATTACHMENT)
+    expected = (fingerprint.count(DOCUMENT), fingerprint.count(ATTACHMENT), size)
+    if manifest.kind == "full" and expected != (counts.documents, counts.attachments, counts.bytes):
+        yield "the counts are not those of the fingerprint"
+    if sum(file.rows for file in manifest.files_of("documents")) != counts.documents + counts.document_tombstones:
+        yield "the rows of the files are not as many as the counts"
+    if sum(file.rows for file in manifest.files_of("attachments")) < counts.attachments + counts.attachment_tombstones:
+        yield "the attachments have fewer rows than the counts"
+    if (manifest.kind == "incremental") != (manifest.parent is not None):
+        yield "an incremental backup has a parent, and a full one has none"
+    if not manifest.after <= manifest.whole_from <= through:
+        yield "the history begins outside the backup"
+    if len({file.name for file in files}) < len(files):
+        yield "a file is named twice"
+    if not all(manifest.after < file.first_etag <= file.last_etag <= through for file in files):
+        yield "the etags of a file are not those of the backup"
 
 
 def digest(text: bytes) -> str:

@@ -9,17 +9,21 @@ from __future__ import annotations
 import os
 import shutil
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Final
 
+import msgspec
+
 from muniment.backup import manifest as manifests
 from muniment.backup.manifest import Kind, Manifest
-from muniment.errors import BackupNotFound, StorageFailure, TargetExists
+from muniment.errors import BackupNotFound, DamagedBackup, StorageFailure
 
 DATABASE_DOCUMENT: Final = "Database.Document"
+_HINT: Final = "restore from another backup, or another copy of this one"
+LOST_AND_FOUND: Final = "lost+found"  # at the root of a disk; only root may look into it
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,9 +40,29 @@ class Backup:
         return self.folder.name
 
     def read_database_document(self) -> bytes:
-        """The settings of the database as JSON."""
-        with mapped_errors(self.folder):
-            return (self.folder / DATABASE_DOCUMENT).read_bytes()
+        """The database's document as JSON; raises `DamagedBackup` if it is not what was written."""
+        path = self.folder / DATABASE_DOCUMENT
+        try:
+            text = path.read_bytes()
+        except FileNotFoundError as error:
+            raise DamagedBackup(f"{path} is missing", _HINT) from error
+        except OSError as error:
+            raise StorageFailure(f"{path} could not be read: {error.strerror}", "see that it is yours") from error
+        if self.manifest.database_document not in (None, manifests.digest(text)):
+            raise DamagedBackup(f"{path} was changed: its SHA-256 is not the manifest's", _HINT)
+        return text
+
+    def settings(self) -> dict[str, str]:
+        """The database's settings when it was backed up, from its document."""
+        text = self.read_database_document()
+        try:
+            return msgspec.json.decode(text, type=_DatabaseDocument).settings
+        except (msgspec.DecodeError, UnicodeDecodeError) as error:
+            raise DamagedBackup(f"{self.folder / DATABASE_DOCUMENT} is not one: {error}", _HINT) from error
+
+
+class _DatabaseDocument(msgspec.Struct):
+    settings: dict[str, str] = msgspec.field(name="Settings", default_factory=dict)
 
 
 @contextmanager
@@ -55,12 +79,13 @@ def mapped_errors(place: Path) -> Iterator[None]:
 
 def backups(destination: Path) -> list[Backup]:
     """The complete backups in a folder, or the one that the folder itself is, in the order of their snapshots."""
-    if not destination.exists():
-        raise BackupNotFound(f"there is no folder {destination}", "give the folder that the backup was written to")
-    if not destination.is_dir():
-        raise BackupNotFound(f"{destination} is a file, not a folder of backups", "give the folder that holds it")
     with mapped_errors(destination):
-        folders = [destination, *sorted(path for path in destination.iterdir() if path.is_dir())]
+        if not destination.exists():
+            raise BackupNotFound(f"there is no folder {destination}", "give the folder that the backup was written to")
+        if not destination.is_dir():
+            raise BackupNotFound(f"{destination} is a file, not a folder of backups", "give the folder that holds it")
+        inside = (path for path in destination.iterdir() if path.is_dir() and path.name != LOST_AND_FOUND)
+        folders = [destination, *sorted(inside)]
         found = [read(folder) for folder in folders if (folder / manifests.NAME).is_file()]
     return sorted(found, key=lambda backup: (backup.manifest.through, backup.manifest.completed))
 
@@ -76,61 +101,82 @@ class NewBackup:
     """A backup being written. Until `publish`, it does not exist; `abandon` removes what was written."""
 
     def __init__(self, destination: Path, kind: Kind, time: datetime) -> None:
-        self.folder = destination / f"{time:%Y-%m-%dT%H%M%S}.{time.microsecond // 1000:03d}Z.{kind}"
         with mapped_errors(destination):
-            self._made = _make_folders(destination)
+            self._made = make_folders(destination)
             try:
-                self.folder.mkdir()
-            except FileExistsError as error:
-                raise TargetExists(f"{self.folder} is already there", "start the backup again") from error
+                self.folder = _make_named(destination, kind, time)
+            except BaseException:
+                remove_folders(self._made)
+                raise
 
     def path(self, name: str) -> Path:
         """Where a file of this name goes."""
         return self.folder / name
 
-    def publish(self, manifest: Manifest, database_document: bytes) -> Backup:
+    def publish(self, manifest: bytes, database_document: bytes) -> Backup:
         """Write the settings and then the manifest; when this returns, the backup is whole and on disk."""
-        text = manifests.encode(manifest)
         with mapped_errors(self.folder):
             _write(self.folder / DATABASE_DOCUMENT, database_document)
             unnamed = self.folder / f"{manifests.NAME}.unfinished"
-            _write(unnamed, text)
+            _write(unnamed, manifest)
             _sync_folder(self.folder)
             unnamed.rename(self.folder / manifests.NAME)
-            for folder in (self.folder, self.folder.parent, *self._made):
+            for folder in (self.folder, self.folder.parent, *(made.parent for made in self._made)):
                 _sync_folder(folder)
-        return Backup(self.folder, manifest, manifests.digest(text))
+        return Backup(self.folder, manifests.decode(manifest, str(self.folder)), manifests.digest(manifest))
 
     def abandon(self) -> None:
         """Remove what was written, and the folders that were made for it."""
         shutil.rmtree(self.folder, ignore_errors=True)
-        for folder in self._made:
-            try:
-                folder.rmdir()
-            except OSError:
-                return
+        remove_folders(self._made)
 
 
 def check_destination(destination: Path) -> None:
     """Raises `StorageFailure` unless this is a folder that can be written to, or can become one."""
     place = destination
-    while not place.exists() and place != place.parent:
-        place = place.parent
-    if not place.is_dir():
-        raise StorageFailure(f"{place} is a file, so no backup can be written into it", "give a folder")
-    if not os.access(place, os.W_OK | os.X_OK):
-        raise StorageFailure(f"{place} may not be written to", "give a folder of yours, or change its permissions")
+    with mapped_errors(destination):
+        if "\0" in str(destination):
+            raise StorageFailure(f"{str(destination)!r} is not the name of a folder", "give another")
+        while not place.exists() and place != place.parent:
+            place = place.parent
+        if not place.is_dir():
+            raise StorageFailure(f"{place} is a file, so no backup can be written into it", "give a folder")
+        if not os.access(place, os.W_OK | os.X_OK):
+            raise StorageFailure(f"{place} may not be written to", "give a folder of yours, or change its permissions")
 
 
-def _make_folders(folder: Path) -> list[Path]:
+def make_folders(folder: Path) -> list[Path]:
     """Make a folder and its parents; returns those that were missing, the innermost first."""
     missing = []
     while not folder.exists():
         missing.append(folder)
         folder = folder.parent
-    for path in reversed(missing):
-        path.mkdir(exist_ok=True)
+    try:
+        for path in reversed(missing):
+            path.mkdir(exist_ok=True)
+    except OSError:
+        remove_folders(missing)
+        raise
     return missing
+
+
+def remove_folders(made: list[Path]) -> None:
+    """Remove the folders that `make_folders` made, unless somebody has put something into them."""
+    for folder in made:
+        with suppress(OSError):
+            folder.rmdir()
+
+
+def _make_named(destination: Path, kind: Kind, time: datetime) -> Path:
+    """A new folder with the name of this time, or of the next millisecond that no other backup has."""
+    while True:
+        folder = destination / f"{time:%Y-%m-%dT%H%M%S}.{time.microsecond // 1000:03d}Z.{kind}"
+        try:
+            folder.mkdir()
+        except FileExistsError:
+            time += timedelta(milliseconds=1)
+        else:
+            return folder
 
 
 def _write(path: Path, content: bytes) -> None:

@@ -12,13 +12,13 @@ from pathlib import Path
 from typing import Final
 
 from muniment.backup.files import DOCUMENTS, FILE_BYTES, AttachmentFile, ParquetFile, document_columns
-from muniment.backup.manifest import Counts, DatabaseIdentity, File, Manifest, SnapshotRecord
-from muniment.backup.plan import BackupPlan, plan_backup
+from muniment.backup.manifest import Counts, DatabaseIdentity, File, Manifest, Parent, SnapshotRecord, digest, encode
+from muniment.backup.plan import BackupPlan, Origin, plan_backup
 from muniment.backup.repository import Backup, NewBackup, backups, check_destination, mapped_errors
 from muniment.document import from_microseconds
 from muniment.errors import DamagedDatabase
 from muniment.progress import Progress
-from muniment.revision import ATTACHMENT, DOCUMENT, Batch
+from muniment.revision import ATTACHMENT, DOCUMENT, Batch, Revision
 from muniment.storage.base import Snapshot, Storage
 from muniment.version import VERSION
 
@@ -45,43 +45,60 @@ def take_backup(
     name: str,
     database_document: bytes,
     clock: Callable[[], int],
+    incremental: bool = False,
     progress: Progress | None = None,
 ) -> Backup:
     """Write the state of this moment into a new folder in the destination, while others read and write.
 
-    When it returns the backup is complete and on disk. When it raises (`Cancelled` too), there is none, and what was
-    written is removed.
+    An incremental backup holds what changed since the newest backup of this lineage there; where it might miss
+    something, or there is none, a full one is taken, and the manifest says why. When it returns, the backup is complete
+    and on disk. When it raises (`Cancelled` too), there is none, and what was written is removed.
     """
     progress = progress or Progress()
     progress.stage = "planning"
     check_destination(destination)
     existing = backups(destination) if destination.exists() else []
-    plan = plan_backup([backup.manifest for backup in existing], storage.identity.database_id, str(destination))
+    facts = storage.backup_facts()
+    origin = Origin(storage.identity.database_id, storage.identity.lineage, facts.known, facts.tombstones_from)
+    plan = plan_backup(existing, origin, str(destination), incremental=incremental)
     started = from_microseconds(clock())
     new = NewBackup(destination, plan.kind, started)
     try:
-        with storage.pin() as snapshot, mapped_errors(new.folder):
-            progress.total_documents = snapshot.fingerprint.count(DOCUMENT)
-            progress.total_bytes = snapshot.fingerprint.size(DOCUMENT) + snapshot.fingerprint.size(ATTACHMENT)
-            written = _write_files(storage, plan, snapshot, new, progress)
+        with storage.pin(plan.after if plan.parent else None) as snapshot, mapped_errors(new.folder):
+            if plan.kind == "full":
+                progress.total_documents = snapshot.fingerprint.count(DOCUMENT)
+                progress.total_bytes = snapshot.fingerprint.size(DOCUMENT) + snapshot.fingerprint.size(ATTACHMENT)
+            history = plan.parent is not None and storage.history.kept
+            written = _write_files(storage, plan, snapshot, new, progress, history=history)
         progress.stage = "publishing"
         progress.check()
         identity = DatabaseIdentity(storage.identity.database_id, storage.identity.lineage, name)
-        manifest = _manifest(plan, identity, snapshot, written, started, from_microseconds(clock()))
-        return new.publish(manifest, database_document)
+        history_from = max(plan.after, snapshot.history_from) if history else None
+        times = started, from_microseconds(clock())
+        settings = digest(database_document)
+        manifest = _manifest(
+            plan, identity, snapshot, written, *times, history_from=history_from, database_document=settings
+        )
+        text = encode(manifest)
+        storage.remember_backup(digest(text))
+        published = new.publish(text, database_document)
     except BaseException:
         new.abandon()
         raise
+    storage.backed_up(snapshot.etag)
+    return published
 
 
 def _write_files(
-    storage: Storage, plan: BackupPlan, snapshot: Snapshot, new: NewBackup, progress: Progress
+    storage: Storage, plan: BackupPlan, snapshot: Snapshot, new: NewBackup, progress: Progress, *, history: bool
 ) -> _Written:
     written = _Written()
     progress.stage = "writing documents"
-    _write_documents(_shared(storage.changes(plan.after, snapshot.etag)), new, written, progress)
+    documents = storage.changes(plan.after, snapshot.etag, history=history)
+    _write_documents(_shared(documents), new, written, progress)
     progress.stage = "writing attachments"
-    _write_attachments(storage, plan, snapshot, new, written, progress)
+    attachments = storage.attachment_changes(plan.after, snapshot.etag, history=history)
+    _write_attachments(attachments, storage, new, written, progress)
     expected = (snapshot.fingerprint.count(DOCUMENT), snapshot.fingerprint.count(ATTACHMENT))
     if plan.kind == "full" and expected != (written.documents, written.attachments):
         raise DamagedDatabase(
@@ -143,12 +160,12 @@ def _write_share(
 
 
 def _write_attachments(
-    storage: Storage, plan: BackupPlan, snapshot: Snapshot, new: NewBackup, written: _Written, progress: Progress
+    revisions: Iterator[Revision], storage: Storage, new: NewBackup, written: _Written, progress: Progress
 ) -> None:
     numbers = count(1)
     file: AttachmentFile | None = None
     try:
-        for revision in storage.attachment_changes(plan.after, snapshot.etag):
+        for revision in revisions:
             file = file or AttachmentFile(new.path(f"attachments-{next(numbers):05d}.parquet"))
             for size in file.append(revision, storage.content(revision)):
                 progress.advance(bytes=size)
@@ -175,7 +192,11 @@ def _manifest(
     written: _Written,
     started: datetime,
     completed: datetime,
+    *,
+    history_from: int | None,
+    database_document: str,
 ) -> Manifest:
+    parent = plan.parent
     return Manifest(
         software=f"muniment {VERSION}",
         kind=plan.kind,
@@ -187,6 +208,8 @@ def _manifest(
         snapshot=SnapshotRecord(snapshot.etag, rfc3339(from_microseconds(snapshot.modified))),
         after=plan.after,
         through=snapshot.etag,
+        history_from=history_from,
+        parent=Parent(parent.name, parent.sha256) if parent else None,
         counts=Counts(
             written.documents,
             written.document_tombstones,
@@ -195,6 +218,7 @@ def _manifest(
             written.bytes,
         ),
         fingerprint=snapshot.fingerprint.as_json(),
+        database_document=database_document,
         files=tuple(written.files),
     )
 

@@ -67,11 +67,8 @@ class Scanner:
             self._expect(COMMA, "a comma or the end of the array")
 
     def members(self) -> Iterator[str]:
-        """Walks over the object that comes next, giving the name of each member; the caller moves over its value."""
+        """Walks over the object that comes next, which is not empty; the caller moves over the value of each member."""
         self._expect(OPEN_OBJECT, "an object")
-        if self.peek() == CLOSE_OBJECT:
-            self.offset += 1
-            return
         while True:
             yield self._member_name()
             if self.peek() == CLOSE_OBJECT:

@@ -113,7 +113,7 @@ class DumpStream:
             self.position += len(data)
             self._check_ratio()
         except BrokenStream as error:
-            self._failure = error
+            self._failure = error  # a decoder could go on behind the damage, as if nothing were missing
             raise
         return data
 
@@ -136,22 +136,23 @@ class DumpStream:
 
     def _decompressed(self, size: int) -> bytes:
         while self._decoder is not None:
+            if self._decoder.eof:
+                self._next_member()
+                continue
             data = self._input() if self._decoder.needs_input else b""
             starved = self._decoder.needs_input and not data
             try:
                 plain = self._decoder.decompress(data, size)
             except (zlib.error, zstd.ZstdError) as error:
                 raise self._broken(f"is damaged: its {self.compression} stream is broken ({error})") from error
-            if self._decoder.eof:
-                self._end_member()
-            elif starved and not plain:
-                raise self._broken(f"is cut short: its {self.compression} stream has no end")
             if plain:
                 return plain
+            if starved and not self._decoder.eof:
+                raise self._broken(f"is cut short: its {self.compression} stream has no end")
         return b""
 
-    def _end_member(self) -> None:
-        """Begins the next gzip member or zstd frame, if there is one."""
+    def _next_member(self) -> None:
+        """Begins the gzip member or zstd frame after the one that has ended, if there is one."""
         assert self._decoder is not None
         # Zeros after the end are padding, as tapes and block devices leave it; the gzip program lets it pass too.
         self._pending = self._up_to_magic(self._decoder.unused_data.lstrip(b"\0"), padding=b"\0")

@@ -8,6 +8,9 @@ A storage is a log of revisions ordered by etag, and knows which revision of eac
 - `changes(after, upto)` gives, in etag order, the revisions of documents that were current at `upto` and are later
   than `after`, tombstones included; with `after=0` that is the whole database. The caller holds a pin at `upto`.
   No lock or read transaction is held between batches. `attachment_changes` does the same for attachments.
+  With `history`, the revisions that were superseded before `upto` come too, as far as they have not been purged; a
+  pin that keeps the etag `after` lets none of them be purged meanwhile.
+- `backed_up` tells that a backup holds everything through an etag, so that kept history may be purged.
 - `fingerprint` in a snapshot is exactly that of the documents and attachments that were current at its etag.
 
 Ids are compared without case (`document.fold`); the spelling of the first revision is kept.
@@ -18,11 +21,12 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import Future
 from contextlib import AbstractContextManager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import NamedTuple, Protocol
 
 from muniment.fingerprint import Fingerprint
 from muniment.revision import DOCUMENT, NO_METADATA, Batch, Revision
+from muniment.storage.history import History
 
 
 class Upload(NamedTuple):
@@ -61,11 +65,17 @@ class Written(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Snapshot:
-    """A moment of a database: the last etag, the time of the last commit (microseconds), and what was there."""
+    """A moment of a database: the last etag, the time of the last commit (microseconds), and what was there.
+
+    Every earlier moment from the etag `history_from` on can be told from the log, and every deletion after the etag
+    `tombstones_from`.
+    """
 
     etag: int
     modified: int
     fingerprint: Fingerprint
+    history_from: int = field(default=0, compare=False)
+    tombstones_from: int = field(default=0, compare=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,6 +84,16 @@ class Identity:
 
     database_id: str
     lineage: str
+
+
+class BackupFacts(NamedTuple):
+    """What a database remembers: the manifests of its backups by SHA-256, and through where deletions are forgotten.
+
+    A database whose files were put back to an older state does not know the backups that were taken since.
+    """
+
+    known: frozenset[str]
+    tombstones_from: int
 
 
 class Storage(Protocol):
@@ -90,11 +110,23 @@ class Storage(Protocol):
 
     def discard(self, upload: Upload) -> None: ...
 
-    def pin(self) -> AbstractContextManager[Snapshot]: ...
+    @property
+    def settings(self) -> dict[str, str]: ...
 
-    def changes(self, after: int, upto: int) -> Iterator[Batch]: ...
+    @property
+    def history(self) -> History: ...
 
-    def attachment_changes(self, after: int, upto: int) -> Iterator[Revision]: ...
+    def pin(self, keep: int | None = None) -> AbstractContextManager[Snapshot]: ...
+
+    def changes(self, after: int, upto: int, *, history: bool = False) -> Iterator[Batch]: ...
+
+    def attachment_changes(self, after: int, upto: int, *, history: bool = False) -> Iterator[Revision]: ...
+
+    def backup_facts(self) -> BackupFacts: ...
+
+    def remember_backup(self, sha256: str) -> None: ...
+
+    def backed_up(self, through: int) -> None: ...
 
     def content(self, revision: Revision) -> Iterator[bytes]: ...
 

@@ -9,15 +9,19 @@ from typing import Final
 import apsw
 
 from muniment.document import fold
-from muniment.fingerprint import Fingerprint, Tally, member_digest
+from muniment.fingerprint import Fingerprint, member_digest
 from muniment.revision import ATTACHMENT
 from muniment.storage.schema import PART_BITS
+from muniment.storage.state import read_fingerprint
 
 _COUNTS: Final = (
     ("revisions in `current` that the log does not have", """SELECT count(*) FROM current
         LEFT JOIN log USING(etag, kind) WHERE log.etag IS NULL"""),
     ("dead revisions that the log does not have", """SELECT count(*) FROM dead LEFT JOIN log USING(etag)
-        WHERE log.etag IS NULL OR dead.replaced_by <= dead.etag"""),
+        WHERE log.etag IS NULL"""),
+    ("dead revisions that something else took the place of", """SELECT count(*) FROM dead JOIN (SELECT etag,
+        lead(etag) OVER (PARTITION BY kind, id ORDER BY etag) AS next FROM log
+        WHERE id IN (SELECT id FROM log JOIN dead USING(etag))) USING(etag) WHERE replaced_by IS NOT next"""),
     ("revisions that are both dead and current", "SELECT count(*) FROM dead JOIN current USING(etag)"),
     ("revisions in the log that are neither current nor dead", """SELECT (SELECT count(*) FROM log)
         - (SELECT count(*) FROM current) - (SELECT count(*) FROM dead)"""),
@@ -25,6 +29,13 @@ _COUNTS: Final = (
         WHERE kind = 1 AND body IS NOT NULL AND (content.content IS NULL OR staged)"""),
     ("contents that no attachment has", """SELECT count(*) FROM content
         WHERE NOT staged AND content NOT IN (SELECT content FROM log WHERE kind = 1 AND content IS NOT NULL)"""),
+    ("contents whose size or checksum is not their attachment's", """SELECT count(*) FROM log
+        JOIN content USING(content) LEFT JOIN current USING(etag)
+        WHERE content.sha256 IS NOT log.body OR content.size <> coalesce(current.size, content.size)"""),
+    ("parts that no content has", """SELECT count(*) FROM part
+        WHERE part >> 12 NOT IN (SELECT content FROM content)"""),
+    ("revisions that are older than one before them", """SELECT count(*)
+        FROM (SELECT modified < lag(modified) OVER (ORDER BY etag) AS older FROM log) WHERE older"""),
 )  # fmt: skip
 _CURRENT: Final = """
 SELECT current.kind, key, spelling, current.collection, size, digest, id, log.collection, metadata, body, log.content
@@ -45,16 +56,7 @@ def check(connection: apsw.Connection) -> Iterator[str]:
         found = Fingerprint()
         for row in connection.execute(_CURRENT):
             yield from _check_revision(connection, found, *row)
-        yield from _recorded(connection).differences(found)
-
-
-def _recorded(connection: apsw.Connection) -> Fingerprint:
-    return Fingerprint(
-        {
-            (kind, collection): Tally(count, size, int.from_bytes(digest, "big"))
-            for kind, collection, count, size, digest in connection.execute("SELECT * FROM fingerprint")
-        }
-    )
+        yield from read_fingerprint(connection).differences(found)
 
 
 def _check_revision(

@@ -7,18 +7,20 @@ from __future__ import annotations
 
 import hashlib
 import os
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from itertools import repeat
 from pathlib import Path
 from typing import Final
 
 import apsw
+import msgspec
 
 from muniment.document import fold
 from muniment.errors import DamagedBackup
 from muniment.fingerprint import Fingerprint, batch_digests, member_digest
 from muniment.revision import ATTACHMENT, DOCUMENT, Batch, Revision
 from muniment.storage.schema import FILE, INDEXES, PART_BITS, PART_BYTES, create, mapped_errors, sync_folder
+from muniment.storage.state import write_fact
 
 SCRATCH: Final = "loading.tmp"
 
@@ -82,7 +84,9 @@ class Loader:
             content: int = self._connection.execute(query, (revision.size, revision.body)).get
             for position, part in enumerate(parts):
                 if len(part) > PART_BYTES or position >= 1 << PART_BITS:
-                    raise DamagedBackup(f"attachment {revision.id!r} has a part too many or too large")
+                    raise DamagedBackup(
+                        f"attachment {revision.id!r} has a part too many or too large", "restore from another backup"
+                    )
                 sha256.update(part)
                 size += len(part)
                 self._connection.execute("INSERT INTO part VALUES(?, ?)", ((content << PART_BITS) + position, part))
@@ -101,7 +105,9 @@ class Loader:
                 raise DamagedBackup(f"an etag occurs twice: {error}", "restore from another backup") from error
             self._connection.executemany(f"INSERT INTO scratch.pointer VALUES({kind:d}, ?, ?, ?, ?, ?, ?)", pointers)
 
-    def finish(self, last_etag: int, last_modified: int, *, defrag: bool = False) -> Fingerprint:
+    def finish(
+        self, last_etag: int, last_modified: int, settings: Mapping[str, str], *, defrag: bool = False
+    ) -> Fingerprint:
         """Build the pointers and indexes and bring everything to disk; returns the fingerprint of what is there."""
         run = self._connection.execute
         with mapped_errors(self.folder):
@@ -111,6 +117,10 @@ class Loader:
                 raise DamagedBackup(f"an id occurs twice: {error}", "restore from another backup") from error
             run("UPDATE state SET value = ? WHERE name = 'last_etag'", (last_etag,))
             run("UPDATE state SET value = ? WHERE name = 'last_modified'", (last_modified,))
+            write_fact(self._connection, "settings", msgspec.json.encode(dict(settings)).decode())
+            # What came before this moment is not in this log.
+            write_fact(self._connection, "history_from", last_etag)
+            write_fact(self._connection, "tombstones_from", last_etag)
             self._connection.executemany(
                 "INSERT INTO fingerprint VALUES(?, ?, ?, ?, ?)",
                 [

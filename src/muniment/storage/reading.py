@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 from array import array
+from bisect import bisect_right
 from collections import deque
 from collections.abc import Iterator
 from contextlib import contextmanager
+from itertools import accumulate
+from operator import add
 from pathlib import Path
 from typing import Any, Final
 
@@ -55,30 +58,37 @@ class Reader:
     def __init__(self, folder: Path) -> None:
         self._folder = folder
         self._free: deque[apsw.Connection] = deque()
-        self._all: list[apsw.Connection] = []
         self._closed = False
 
     @contextmanager
     def connection(self) -> Iterator[apsw.Connection]:
         """A connection that nobody else uses meanwhile."""
-        if self._closed:
-            raise DatabaseClosed(f"the database in {self._folder} is closed", "open it again")
+        self._check_open()
         try:
             connection = self._free.pop()
         except IndexError:
             connection = connect(self._folder, read_only=True)
-            self._all.append(connection)
         try:
             with mapped_errors(self._folder):
                 yield connection
         finally:
             self._free.append(connection)
+            if self._closed:  # meanwhile
+                self.close()
+
+    def _check_open(self) -> None:
+        if self._closed:
+            raise DatabaseClosed(f"the database in {self._folder} is closed", "open it again")
 
     def close(self) -> None:
         """Close the connections; whoever is still reading finds the database closed."""
         self._closed = True
-        while self._free:
-            self._free.pop().close()
+        while True:
+            try:
+                connection = self._free.pop()
+            except IndexError:
+                return
+            connection.close()
 
     def _rows(self, query: str, bindings: Any) -> list[Revision]:
         with self.connection() as connection:
@@ -102,7 +112,8 @@ class Reader:
 
     def by_collection(self, collection: str, after: int, limit: int) -> list[Revision]:
         """Current documents of a collection (in any case) in the order of their etags, from the one after `after`."""
-        query = f"""{_FROM_LOG} WHERE log.collection = ? COLLATE NOCASE AND log.collection IS NOT NULL
+        query = f"""{_FROM_LOG} WHERE log.collection = ?1 COLLATE NOCASE AND log.collection IS NOT NULL
+            AND lower(log.collection) = lower(?1) -- NOCASE compares only as far as a NUL
             AND log.etag > ? AND log.kind = {DOCUMENT} AND {_ALIVE} ORDER BY log.etag LIMIT ?"""
         return self._rows(query, (collection, after, limit))
 
@@ -111,20 +122,20 @@ class Reader:
         query = f"{_FROM_LOG} WHERE log.etag > ? AND log.kind = {kind:d} AND {_ALIVE} ORDER BY log.etag LIMIT ?"
         return self._rows(query, (after, limit))
 
-    def changes(self, after: int, upto: int) -> Iterator[Batch]:
+    def changes(self, after: int, upto: int, *, history: bool = False) -> Iterator[Batch]:
         """See `base`: the documents' revisions that were current at `upto` and are later than `after`."""
         while True:
             with self.connection() as connection, connection:  # one transaction: both queries see the same rows
-                batch = _next_batch(connection, after, upto)
+                batch = _next_batch(connection, after, upto, 0 if history else upto)
             if batch is None:
                 return
             yield batch
             after = batch.etags[-1]
 
-    def attachment_changes(self, after: int, upto: int) -> Iterator[Revision]:
+    def attachment_changes(self, after: int, upto: int, *, history: bool = False) -> Iterator[Revision]:
         """See `base`: the attachments' revisions that were current at `upto` and are later than `after`."""
         query = f"{_FROM_LOG} WHERE log.kind = {ATTACHMENT} AND {_CURRENT_AT} ORDER BY log.etag LIMIT 100"
-        while rows := self._rows(query, _span(after, upto, upto)):
+        while rows := self._rows(query, _span(after, upto, 0 if history else upto)):
             yield from rows
             after = rows[-1].etag
 
@@ -141,22 +152,20 @@ class Reader:
             part = row[0] + 1
 
 
-def _next_batch(connection: apsw.Connection, after: int, upto: int) -> Batch | None:
-    measured = connection.execute(_MEASURE, _span(after, upto, upto)).fetchone()
+def _next_batch(connection: apsw.Connection, after: int, upto: int, snapshot: int) -> Batch | None:
+    measured = connection.execute(_MEASURE, _span(after, upto, snapshot)).fetchone()
     assert measured is not None
     etags, modified, ids, collections, metadata, bodies = (
         msgspec.json.decode(text, type=list[int]) for text in measured
     )
     if not etags:
         return None
-    rows, size = 0, 0
-    for lengths in zip(ids, metadata, bodies, strict=True):
-        size += sum(lengths)
-        if rows and size > BATCH_BYTES:
-            break
-        rows += 1
-    gathered = connection.execute(_GATHER, _span(after, etags[rows - 1], upto)).fetchone()
+    sizes = list(accumulate(map(add, metadata, bodies)))  # ids are short, and there are not many
+    rows = max(1, bisect_right(sizes, BATCH_BYTES))
+    gathered = connection.execute(_GATHER, _span(after, etags[rows - 1], snapshot)).fetchone()
     assert gathered is not None
+    for text in gathered[:2]:
+        (text or b"").decode()  # what is not Unicode is damage, and must not get into a backup
     columns = [
         Packed.of_lengths(lengths[:rows], data or b"")
         for lengths, data in zip((ids, collections, metadata, bodies), gathered, strict=True)
@@ -165,6 +174,7 @@ def _next_batch(connection: apsw.Connection, after: int, upto: int) -> Batch | N
 
 
 def _span(after: int, through: int, snapshot: int) -> dict[str, int]:
+    """Bindings for `_CURRENT_AT`; no revision was dead at snapshot 0, so that one gives the whole history."""
     return {"after": after, "through": through, "snapshot": snapshot}
 
 

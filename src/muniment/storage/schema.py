@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Final
 
 import apsw
+import msgspec
 
 from muniment.errors import (
     DamagedDatabase,
@@ -57,13 +58,16 @@ CREATE INDEX log_attachment ON log(etag) WHERE kind = 1;
 CREATE INDEX content_staged ON content(content) WHERE staged = 1;
 """
 
+# What a file that is not as it was written leads to: SQLite's own checks, or values that can not be what they are for.
+_DAMAGE: Final = (apsw.CorruptError, apsw.NotADBError, apsw.SQLError, UnicodeDecodeError, msgspec.DecodeError)
+
 
 @contextmanager
 def mapped_errors(path: Path) -> Iterator[None]:
     """Within it, what SQLite or the operating system raise becomes an error of ours that names the place."""
     try:
         yield
-    except (apsw.Error, OSError) as error:
+    except (apsw.Error, OSError, UnicodeDecodeError, msgspec.DecodeError) as error:
         raise mapped(error, path) from error
 
 
@@ -71,7 +75,7 @@ def mapped(error: BaseException, path: Path) -> BaseException:
     """The error of ours for one of SQLite's or the operating system's."""
     if isinstance(error, MunimentError):
         return error
-    if isinstance(error, apsw.CorruptError | apsw.NotADBError):
+    if isinstance(error, _DAMAGE):
         return DamagedDatabase(
             f"the database file in {path} is damaged: {error}", "restore it from its last backup into a new folder"
         )

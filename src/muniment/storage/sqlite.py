@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import uuid
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future
 from contextlib import contextmanager
 from pathlib import Path
@@ -16,10 +16,12 @@ from filelock import FileLock, Timeout
 from muniment.document import MAX_ATTACHMENT_BYTES
 from muniment.errors import DatabaseLocked, InvalidDocument, StorageFailure
 from muniment.revision import Batch, Revision
-from muniment.storage.base import Identity, Snapshot, Upload, Write, Written
+from muniment.storage.base import BackupFacts, Snapshot, Upload, Write, Written
 from muniment.storage.checking import check
+from muniment.storage.history import History, history_of
 from muniment.storage.reading import Reader
 from muniment.storage.schema import FILE, INDEXES, PART_BITS, PART_BYTES, connect, create, mapped_errors, sync_folder
+from muniment.storage.state import read_snapshot, read_state, remember_backup
 from muniment.storage.writer import Transaction, Writer, delete_content
 
 LOCK: Final = "muniment.lock"
@@ -44,8 +46,7 @@ class SqliteStorage:
     def _open(self, clock: Callable[[], int], read_only: bool) -> None:
         connection = connect(self.folder, read_only=read_only)
         with mapped_errors(self.folder):
-            state: dict[str, Any] = dict(connection.execute("SELECT name, value FROM state"))
-            self.identity = Identity(state["database_id"], state["lineage"])
+            self.identity = read_state(connection).identity
             self._reader = Reader(self.folder)
             if read_only:
                 connection.close()
@@ -95,25 +96,64 @@ class SqliteStorage:
         self.writer.submit(lambda transaction: _delete_staged(transaction, upload.content)).result()
 
     @contextmanager
-    def pin(self) -> Iterator[Snapshot]:
-        """A snapshot of this moment: until the block ends, what is current now can be read."""
+    def pin(self, keep: int | None = None) -> Iterator[Snapshot]:
+        """A snapshot of this moment: until the block ends, what is current now can be read.
+
+        With `keep`, so can what was current at that etag or later. A process that has the database open only for
+        reading holds nothing back: whoever writes it has to hold the pin.
+        """
+        if self._writer is None:
+            yield self.snapshot()
+            return
         pin = object()
         try:
-            yield self.writer.snapshot(pin)
+            yield self._writer.snapshot(pin, keep)
         finally:
-            self.writer.unpin(pin)
+            self._writer.unpin(pin)
 
     def snapshot(self) -> Snapshot:
         """The state after the last commit, without holding on to it."""
-        return self.writer.snapshot()
+        if self._writer is not None:
+            return self._writer.snapshot()
+        with self._reader.connection() as connection:
+            return read_snapshot(connection)
 
-    def changes(self, after: int, upto: int) -> Iterator[Batch]:
-        """See `base.Storage`."""
-        return self._reader.changes(after, upto)
+    @property
+    def history(self) -> History:
+        """Whether superseded revisions are kept."""
+        return history_of(self.settings)
 
-    def attachment_changes(self, after: int, upto: int) -> Iterator[Revision]:
+    @property
+    def settings(self) -> dict[str, str]:
+        """The database's settings, a copy."""
+        with self._reader.connection() as connection:
+            return dict(read_state(connection).settings)
+
+    def configure(self, settings: Mapping[str, str]) -> None:
+        """Keep these settings instead of the present ones; raises `InvalidInput` when they make no sense."""
+        self.writer.configure(settings)
+
+    def backup_facts(self) -> BackupFacts:
+        """What the database remembers of its backups and of what it has forgotten."""
+        with self._reader.connection() as connection:
+            state = read_state(connection)
+        return BackupFacts(frozenset(state.backups), state.tombstones_from)
+
+    def remember_backup(self, sha256: str) -> None:
+        """A backup with this manifest is about to be published; on disk when this returns."""
+        self.writer.submit(lambda transaction: remember_backup(transaction.connection, sha256)).result()
+
+    def backed_up(self, through: int) -> None:
+        """A backup holds everything through this etag, so that what is older may be forgotten."""
+        self.writer.backed_up(through)
+
+    def changes(self, after: int, upto: int, *, history: bool = False) -> Iterator[Batch]:
         """See `base.Storage`."""
-        return self._reader.attachment_changes(after, upto)
+        return self._reader.changes(after, upto, history=history)
+
+    def attachment_changes(self, after: int, upto: int, *, history: bool = False) -> Iterator[Revision]:
+        """See `base.Storage`."""
+        return self._reader.attachment_changes(after, upto, history=history)
 
     def content(self, revision: Revision) -> Iterator[bytes]:
         """The content of an attachment's revision, in parts; it must be pinned or current meanwhile."""

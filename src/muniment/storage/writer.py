@@ -7,19 +7,23 @@ itself. A job's future is answered after the commit that contains it is on disk.
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future
+from dataclasses import replace
 from pathlib import Path
 from queue import Empty, SimpleQueue
 from typing import Any, Final, NamedTuple, TypeAlias, TypeVar
 
 import apsw
+import msgspec
 
 from muniment.document import fold
 from muniment.errors import ConcurrencyConflict, DatabaseClosed
-from muniment.fingerprint import Fingerprint, Group, Tally, member_digest
+from muniment.fingerprint import Fingerprint, member_digest
 from muniment.storage.base import Snapshot, Write, Written
+from muniment.storage.history import history_of, purge_limit
 from muniment.storage.schema import PART_BITS, mapped
+from muniment.storage.state import read_snapshot, read_state, write_fact
 
 T = TypeVar("T")
 GROUP_JOBS: Final = 64  # jobs in one commit: a job can be a batch of thousands, and nobody waits for an endless group
@@ -50,63 +54,57 @@ class Transaction:
         self.etag = etag
         self.modified = modified
         self.fingerprint = Fingerprint()
+        self.history_from = 0
         self.dead = 0
 
     def write(self, writes: Sequence[Write]) -> list[Written]:
         """Carry out these writes in order; raises `ConcurrencyConflict` when one is not as its writer expected."""
-        self._log: list[tuple[object, ...]] = []
-        self._current: list[tuple[object, ...]] = []
-        self._dead: list[tuple[int, int]] = []
-        self._seen: dict[tuple[int, str], _Present] = {}
-        written = [self._write(write) for write in writes]
         run = self.connection.executemany
-        run("INSERT INTO log VALUES(?, ?, ?, ?, ?, ?, ?, ?)", self._log)
-        run("REPLACE INTO current VALUES(?, ?, ?, ?, ?, ?, ?)", self._current)
-        if self._dead:
+        keys = [(write.kind, fold(write.id)) for write in writes]
+        query = "SELECT kind, key, spelling, etag, collection, size, digest FROM current WHERE kind = ? AND key = ?"
+        newest = {(row[0], row[1]): _Present(*row[2:]) for row in run(query, keys)}
+        self._log: list[tuple[object, ...]] = []
+        self._dead: list[tuple[int, int]] = []
+        written = [self._write(write, key, newest) for write, key in zip(writes, keys, strict=True)]
+        if self._log:
+            run("INSERT INTO log VALUES(?, ?, ?, ?, ?, ?, ?, ?)", self._log)
+            changed = [(*key, *newest[key]) for key in dict.fromkeys(keys) if key in newest]
+            run("REPLACE INTO current VALUES(?, ?, ?, ?, ?, ?, ?)", changed)
             run("INSERT INTO dead VALUES(?, ?)", self._dead)
             self.dead += len(self._dead)
         return written
 
-    def _write(self, write: Write) -> Written:
-        key = (write.kind, fold(write.id))
-        old = self._seen.get(key) or self._present(key)
+    def _write(self, write: Write, key: tuple[int, str], newest: dict[tuple[int, str], _Present]) -> Written:
+        old = newest.get(key)
         actual = old.etag if old and old.digest else 0
         if write.expected is not None and write.expected != actual:
             raise ConcurrencyConflict(write.id, write.expected, actual)
         if write.body is None and not actual:
             return Written(write.id, 0, False)
         self.etag += 1
-        id = (old.spelling or key[1]) if old else write.id
-        new = self._revision(write, id, key, old)
-        self._seen[key] = new
+        id = write.id
         if old:
+            id = old.spelling or key[1]
             self._dead.append((old.etag, self.etag))
             if old.digest:
-                self._count((write.kind, old.collection or ""), -1, -old.size, -_number(old.digest))
-        if new.digest:
-            self._count((write.kind, new.collection or ""), 1, new.size, _number(new.digest))
+                self.fingerprint.add((write.kind, old.collection or ""), -1, -old.size, -_number(old.digest))
+        newest[key] = self._revision(write, id, key[1], old)
         return Written(id, self.etag, bool(actual))
 
-    def _revision(self, write: Write, id: str, key: tuple[int, str], old: _Present | None) -> _Present:
-        body, upload = write.body, write.upload
-        digest = None if body is None else member_digest(id.encode(), write.metadata, body)
-        size = upload.size if upload else len(body or b"")
-        collection = old.collection if body is None and old else write.collection
-        new = _Present(None if id == key[1] else id, self.etag, collection, size, digest)
-        content = upload.content if upload else None
-        self._log.append((self.etag, write.kind, id, collection, self.modified, write.metadata, body, content))
-        self._current.append((*key, *new))
+    def _revision(self, write: Write, id: str, key: str, old: _Present | None) -> _Present:
+        kind, body, collection, upload = write.kind, write.body, write.collection, write.upload
+        size, digest, content = 0, None, None
+        if body is None:
+            collection = old.collection if old else None
+        else:
+            size = upload.size if upload else len(body)
+            digest = member_digest(id.encode(), write.metadata, body)
+            self.fingerprint.add((kind, collection or ""), 1, size, _number(digest))
         if upload:
-            self.connection.execute("UPDATE content SET staged = 0 WHERE content = ?", (upload.content,))
-        return new
-
-    def _present(self, key: tuple[int, str]) -> _Present | None:
-        query = "SELECT spelling, etag, collection, size, digest FROM current WHERE kind = ? AND key = ?"
-        row = self.connection.execute(query, key).fetchone()
-        return None if row is None else _Present(*row)
-
-    def _count(self, group: Group, count: int, size: int, digest: int) -> None:
-        self.fingerprint.add(group, count, size, digest)
+            content = upload.content
+            self.connection.execute("UPDATE content SET staged = 0 WHERE content = ?", (content,))
+        self._log.append((self.etag, kind, id, collection, self.modified, write.metadata, body, content))
+        return _Present(None if id == key else id, self.etag, collection, size, digest)
 
 
 def _number(digest: bytes) -> int:
@@ -122,7 +120,11 @@ class Writer:
         self._clock = clock
         self._jobs: SimpleQueue[tuple[Job, Future[Any]] | None] = SimpleQueue()
         self._lock = threading.Lock()  # over the three below, which readers see, and over the pins
-        self._state = self._load()
+        self._state = read_snapshot(connection)
+        facts = read_state(connection)
+        self.history = history_of(facts.settings)
+        self._backed_up = facts.backed_up
+        self._purged_to = -1  # a purge with no higher limit would find nothing
         self._pins: dict[object, int] = {}
         self._closed = False
         self._dead = int(connection.execute("SELECT count(*) FROM dead").get)
@@ -130,31 +132,29 @@ class Writer:
         self._thread = threading.Thread(target=self._run, name=f"muniment writer {folder.name}", daemon=True)
         self._thread.start()
 
-    def _load(self) -> Snapshot:
-        state: dict[str, Any] = dict(self._connection.execute("SELECT name, value FROM state"))
-        newest = self._connection.execute("SELECT etag, modified FROM log ORDER BY etag DESC LIMIT 1").fetchone()
-        etag, modified = newest or (0, 0)
-        tallies = {
-            (kind, collection): Tally(count, size, _number(digest))
-            for kind, collection, count, size, digest in self._connection.execute("SELECT * FROM fingerprint")
-        }
-        return Snapshot(max(etag, state["last_etag"]), max(modified, state["last_modified"]), Fingerprint(tallies))
-
     def submit(self, job: Callable[[Transaction], T]) -> Future[T]:
-        """Have this job done in the next commit; the future is answered when that is on disk."""
+        """Have this job done in the next commit; the future, which nobody can cancel, is answered after that."""
         future: Future[T] = Future()
+        future.set_running_or_notify_cancel()
         with self._lock:
-            if self._closed:
-                raise DatabaseClosed(f"the database in {self._folder} is closed", "open it again")
+            self._check_open()
             self._jobs.put((job, future))
         return future
 
-    def snapshot(self, pin: object | None = None) -> Snapshot:
-        """The state after the last commit; with a pin, nothing that is current in it is purged until `unpin`."""
+    def _check_open(self) -> None:
+        if self._closed:
+            raise DatabaseClosed(f"the database in {self._folder} is closed", "open it again")
+
+    def snapshot(self, pin: object | None = None, keep: int | None = None) -> Snapshot:
+        """The state after the last commit; with a pin, nothing that is current in it is purged until `unpin`.
+
+        With `keep`, nothing that was current at that etag or later is purged either.
+        """
         with self._lock:
-            state = Snapshot(self._state.etag, self._state.modified, self._state.fingerprint.copy())
+            self._check_open()
+            state = replace(self._state, fingerprint=self._state.fingerprint.copy())
             if pin is not None:
-                self._pins[pin] = state.etag
+                self._pins[pin] = state.etag if keep is None else min(keep, state.etag)
         return state
 
     def unpin(self, pin: object) -> None:
@@ -223,7 +223,7 @@ class Writer:
         self, group: list[tuple[Job, Future[Any]]], answers: list[tuple[Future[Any], Any, BaseException | None]]
     ) -> tuple[Snapshot, int]:
         execute = self._connection.execute
-        etag, modified, dead = self._state.etag, self._state.modified, 0
+        etag, modified, history_from, dead = self._state.etag, self._state.modified, self._state.history_from, 0
         changed = Fingerprint()
         execute("BEGIN IMMEDIATE")
         for job, future in group:
@@ -242,10 +242,11 @@ class Writer:
             if transaction.etag > etag:
                 etag, modified = transaction.etag, transaction.modified
                 changed.merge(transaction.fingerprint)
+            history_from = max(history_from, transaction.history_from)
             answers.append((future, result, None))
         fingerprint = self._save(changed)
         execute("COMMIT")
-        return Snapshot(etag, modified, fingerprint), dead
+        return Snapshot(etag, modified, fingerprint, history_from, self._state.tombstones_from), dead
 
     def _save(self, changed: Fingerprint) -> Fingerprint:
         """Write the tallies that changed, and return the whole fingerprint with them."""
@@ -272,13 +273,19 @@ class Writer:
         return self.submit(self._purge).result()
 
     def _purge(self, transaction: Transaction) -> int:
-        with self._lock:
-            limit = min(self._pins.values(), default=self._state.etag)
+        limit = self._purge_limit(transaction)
+        self._purgeable = limit > self._purged_to
+        if not self._purgeable:
+            return 0
         execute = transaction.connection.execute
         # In etag order, since what is neighbours in the file is then forgotten together.
-        query = "SELECT etag FROM dead WHERE replaced_by <= ? ORDER BY etag LIMIT ?"
-        etags = execute(query, (limit, PURGE_ROWS)).fetchall()
-        self._purgeable = bool(etags)
+        query = "SELECT etag, replaced_by FROM dead WHERE replaced_by <= ? ORDER BY etag LIMIT ?"
+        found: list[tuple[Any, ...]] = execute(query, (limit, PURGE_ROWS)).fetchall()
+        if len(found) < PURGE_ROWS:
+            self._purged_to, self._purgeable = limit, False
+        if not found:
+            return 0
+        etags = [(etag,) for etag, _ in found]
         contents = [
             content
             for etag in etags
@@ -289,7 +296,55 @@ class Writer:
             delete_content(transaction.connection, content)
         transaction.connection.executemany("DELETE FROM dead WHERE etag = ?", etags)
         transaction.dead = -len(etags)
+        transaction.history_from = max(replaced_by for _, replaced_by in found)
+        if transaction.history_from > self._state.history_from:
+            write_fact(transaction.connection, "history_from", transaction.history_from)
         return len(etags)
+
+    def _purge_limit(self, transaction: Transaction) -> int:
+        with self._lock:
+            pins = list(self._pins.values())
+        newest, before_window = self._state.etag, self._state.etag
+        if self.history.kept and self.history.window:
+            past = transaction.modified - self.history.window * 1_000_000
+            before_window = last_etag_before(transaction.connection, past, newest)
+        return purge_limit(
+            self.history, newest=newest, pins=pins, backed_up=self._backed_up, before_window=before_window
+        )
+
+    def backed_up(self, through: int) -> None:
+        """A backup holds everything through this etag."""
+
+        def job(transaction: Transaction) -> None:
+            if through > self._backed_up:
+                write_fact(transaction.connection, "backed_up", through)
+
+        self.submit(job).result()
+        with self._lock:
+            self._backed_up = max(self._backed_up, through)
+            self._purgeable = self._dead > 0
+
+    def configure(self, settings: Mapping[str, str]) -> None:
+        """Keep these settings instead of the present ones, and history as they say."""
+        history = history_of(settings)
+        text = msgspec.json.encode(dict(settings)).decode()
+        self.submit(lambda transaction: write_fact(transaction.connection, "settings", text)).result()
+        self.history = history
+        self._purgeable = self._dead > 0
+
+
+def last_etag_before(connection: apsw.Connection, modified: int, newest: int) -> int:
+    """The last etag that was committed at this time or before; found by halving, for times ascend with etags."""
+    query = "SELECT etag, modified FROM log WHERE etag > ? ORDER BY etag LIMIT 1"
+    low, high = 0, newest  # everything through low is old enough, everything after high is not
+    while low < high:
+        middle = (low + high) // 2
+        row = connection.execute(query, (middle,)).fetchone()
+        if row is None or row[1] > modified or row[0] > high:
+            high = middle
+        else:
+            low = row[0]
+    return low
 
 
 def delete_content(connection: apsw.Connection, content: int) -> None:

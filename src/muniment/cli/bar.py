@@ -1,0 +1,75 @@
+"""The line on a terminal that shows how far a job is."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from math import ceil
+from typing import Final
+
+from rich.console import Console
+from rich.live import Live
+from rich.progress_bar import ProgressBar
+from rich.table import Table
+from rich.text import Text
+
+from muniment.cli.interrupts import interrupts
+from muniment.cli.output import speed_text
+from muniment.progress import Progress
+
+REFRESHES_PER_SECOND: Final = 8
+
+
+@contextmanager
+def job(progress: Progress, *, quiet: bool) -> Iterator[None]:
+    """Within it, the job is shown if stderr is a terminal, and Ctrl-C asks it to stop."""
+    with interrupts.cancel(progress), showing(progress, quiet=quiet):
+        yield
+
+
+@contextmanager
+def showing(progress: Progress, *, quiet: bool) -> Iterator[None]:
+    """Within it, the line is there; after it, it is gone and the result can be printed in its place."""
+    if quiet or not sys.stderr.isatty() or os.environ.get("TERM", "") in ("", "dumb", "unknown"):
+        yield
+        return
+    console = Console(stderr=True)
+    with Live(Bar(progress), console=console, refresh_per_second=REFRESHES_PER_SECOND, transient=True):
+        yield
+
+
+class Bar:
+    """Draws a `Progress` as it is at this moment: stage, bar, documents, MB/s and the time left."""
+
+    def __init__(self, progress: Progress) -> None:
+        self._progress = progress
+
+    def __rich__(self) -> Table:
+        progress = self._progress
+        line = Table.grid(padding=(0, 2), expand=False)
+        stage = "stopping" if interrupts.received else progress.stage or "starting"
+        bar = ProgressBar(1.0, self.fraction or 0.0, width=24, pulse=self.fraction is None)
+        line.add_row(Text(f"{stage:19}", no_wrap=True), bar, *(Text(text, no_wrap=True) for text in self.texts()))
+        return line
+
+    @property
+    def fraction(self) -> float | None:
+        """How much is done, from 0 to 1, None while nobody knows how much there is."""
+        progress = self._progress
+        if progress.total_bytes:
+            return min(progress.bytes / progress.total_bytes, 1.0)
+        if progress.total_documents:
+            return min(progress.documents / progress.total_documents, 1.0)
+        return None
+
+    def texts(self) -> list[str]:
+        """What stands behind the bar."""
+        progress = self._progress
+        total = "" if progress.total_documents is None else f"/{progress.total_documents:,}"
+        texts = [f"{progress.documents:,}{total} documents", speed_text(progress.bytes, progress.seconds)]
+        if self.fraction and self.fraction < 1:
+            left = ceil(progress.seconds * (1 / self.fraction - 1))
+            texts.append(f"{left // 60}:{left % 60:02} left")
+        return texts

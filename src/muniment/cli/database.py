@@ -1,0 +1,119 @@
+"""`muniment statistics`, `check` and `get`: what is in a database."""
+
+from __future__ import annotations
+
+import sys
+from time import monotonic
+from typing import Annotated, Any
+
+import msgspec
+import typer
+
+from muniment.backup.take import rfc3339
+from muniment.cli.bar import showing
+from muniment.cli.output import Folder, Json, Quiet, complain, count_text, emit, seconds_text, size_text, write
+from muniment.database import DocumentDatabase, Statistics
+from muniment.document import Document
+from muniment.errors import DamagedDatabase, DocumentNotFound
+from muniment.progress import Progress
+
+
+def statistics(folder: Folder, json: Json = False) -> None:
+    """Show what is in a database: counts, sizes, collections, and the fingerprint.
+
+    Two databases with the same fingerprint hold the same documents and attachments, byte for byte.
+
+    $ muniment statistics shop
+    """
+    with DocumentDatabase(folder, create=False) as database:
+        found = database.statistics()
+    emit(f"{found.name} in {folder}", statistics_rows(found), found.as_json(), as_json=json)
+
+
+def statistics_rows(found: Statistics) -> list[tuple[str, str]]:
+    """Statistics as labelled lines."""
+    return [
+        ("documents", f"{found.documents:,}"),
+        *((f"  {name or '(no collection)'}", f"  {count:,}") for name, count in found.collections.items()),
+        ("attachments", f"{found.attachments:,}"),
+        ("content", size_text(found.bytes)),
+        ("on disk", size_text(found.file_bytes)),
+        ("last etag", f"{found.last_etag:,}"),
+        ("last change", rfc3339(found.last_changed) if found.last_etag else "never"),
+        ("database id", found.database_id),
+        ("fingerprint", found.fingerprint),
+    ]
+
+
+def check(folder: Folder, json: Json = False, quiet: Quiet = False) -> None:
+    """Read a whole database and check that it agrees with itself.
+
+    That is the structure of the file, every document and attachment against the digest it was written with, and all of
+    them against the fingerprint. It changes nothing. Exit code 5 says that something is wrong, and stdout says what.
+
+    $ muniment check shop
+    """
+    started = monotonic()
+    with (
+        DocumentDatabase(folder, create=False, read_only=True) as database,
+        showing(Progress(stage="checking"), quiet=quiet),
+    ):
+        problems = database.check()
+    seconds = monotonic() - started
+    facts = {"database": str(folder), "problems": problems, "seconds": round(seconds, 3)}
+    if problems:
+        raise typer.Exit(_report(problems, facts, as_json=json))
+    emit(f"{folder} agrees with itself", [("checked in", seconds_text(seconds))], facts, as_json=json)
+
+
+def _report(problems: list[str], facts: dict[str, Any], *, as_json: bool) -> int:
+    error = DamagedDatabase(
+        f"{facts['database']} does not agree with itself in {count_text(len(problems), 'way')}",
+        "restore its last backup into a new folder, and keep this one until that is done",
+    )
+    if not as_json:
+        write("".join(f"{problem}\n" for problem in problems).encode())
+    complain(error, facts=facts, as_json=as_json)
+    return error.exit_code
+
+
+def get(
+    folder: Folder,
+    id: Annotated[str, typer.Argument(metavar="ID", help="The id of the document, in any case.")],
+    metadata: Annotated[
+        bool, typer.Option("--metadata", metavar="", help="Print the metadata instead of the document.")
+    ] = False,
+    json: Annotated[
+        bool,
+        typer.Option("--json", metavar="", help="Print an object with id, etag, last_modified, metadata and document."),
+    ] = False,
+) -> None:
+    """Print a document: exactly the bytes that were stored.
+
+    Nothing is added but, on a terminal, a line end. Another process may be using the database.
+
+    $ muniment get shop orders/830 > order.json
+    $ muniment get shop orders/830 --json | jq .metadata
+    """
+    with DocumentDatabase(folder, create=False, read_only=True) as database:
+        document = database.get(id)
+    if document is None:
+        raise DocumentNotFound(f"there is no document {id!r} in {folder}", "ids are compared without case, but whole")
+    if json:
+        write(_as_json(document) + b"\n")
+    else:
+        end = b"\n" if sys.stdout.isatty() else b""
+        write((document.metadata_json if metadata else document.body) + end)
+
+
+def _as_json(document: Document) -> bytes:
+    """The stored bytes stand in it as they are, so that a number keeps its spelling (`1.10`)."""
+    return msgspec.json.encode(
+        {
+            "id": document.id,
+            "etag": document.etag,
+            "last_modified": document.last_modified,
+            "metadata": msgspec.Raw(document.metadata_json),
+            "document": msgspec.Raw(document.body),
+        }
+    )

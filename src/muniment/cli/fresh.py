@@ -1,0 +1,38 @@
+"""A database that a command makes in order to fill it, and removes again when that fails."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from muniment.database import DocumentDatabase
+from muniment.storage.schema import FILE
+from muniment.storage.sqlite import LOCK
+
+
+@contextmanager
+def made(folder: Path, *, keep_if: Callable[[DocumentDatabase], bool]) -> Iterator[tuple[DocumentDatabase, bool]]:
+    """The database in this folder, made if there is none, and whether it was.
+
+    If the block fails, a database that was made for it is removed again, with its folders, unless it is to be kept.
+    A database that was there before is never removed.
+    """
+    missing = [path for path in (folder, *folder.parents) if not path.exists()]
+    new = not (folder / FILE).exists()
+    with DocumentDatabase(folder) as database:
+        new = new and database.snapshot().etag == 0  # somebody else could have made it meanwhile
+        try:
+            yield database, new
+        except BaseException:
+            if new and not keep_if(database):
+                database.close()
+                _remove(folder, missing)
+            raise
+
+
+def _remove(folder: Path, made: list[Path]) -> None:
+    for path in (*folder.glob(f"{FILE}*"), folder / LOCK):
+        path.unlink(missing_ok=True)
+    for path in made:
+        path.rmdir()

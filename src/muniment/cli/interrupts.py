@@ -1,0 +1,61 @@
+"""Ctrl-C and its kin: a job is asked to stop and ends cleanly by itself, anything else is left at once."""
+
+from __future__ import annotations
+
+import signal
+from collections.abc import Iterator
+from contextlib import contextmanager
+from types import FrameType
+from typing import Final
+
+from muniment.progress import Progress
+
+SIGNALS: Final = tuple(
+    getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name)
+)  # the last is not known on Windows
+
+
+class Stopped(BaseException):
+    """A signal asked the command to stop while no job was running that could be asked in its turn."""
+
+
+class Interrupts:
+    """What the signals of this process do. There is one, `interrupts`, because signals belong to the process."""
+
+    def __init__(self) -> None:
+        self.received: int | None = None
+        self._job: Progress | None = None
+
+    def install(self) -> None:
+        """Take the signals over, but for those that whoever started the process wants ignored (`nohup`)."""
+        for number in SIGNALS:
+            if signal.getsignal(number) is not signal.SIG_IGN:
+                signal.signal(number, self._receive)
+
+    @contextmanager
+    def cancel(self, progress: Progress) -> Iterator[None]:
+        """Within it, a signal cancels this job, and the library ends it so that nothing half done is left.
+
+        A second signal changes nothing: the cleaning up is never broken off.
+        """
+        self._job = progress
+        try:
+            yield
+        finally:
+            self._job = None
+
+    @property
+    def exit_code(self) -> int:
+        """What a shell expects of a process that a signal has ended."""
+        return 128 + (self.received or signal.SIGINT)
+
+    def _receive(self, number: int, frame: FrameType | None) -> None:
+        if self.received is not None:
+            return
+        self.received = number
+        if self._job is None:
+            raise Stopped
+        self._job.cancel()
+
+
+interrupts: Final = Interrupts()

@@ -1,0 +1,101 @@
+"""What a command says: on stdout facts, as text for people or as one JSON object; on stderr what went wrong."""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+import traceback
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Annotated, Any, Final, TypeAlias
+
+import msgspec
+import typer
+from rich.console import Console
+from rich.text import Text
+
+from muniment.errors import MunimentError, StorageFailure
+
+Folder: TypeAlias = Annotated[Path, typer.Argument(metavar="FOLDER", help="The folder of the database.")]
+Json: TypeAlias = Annotated[bool, typer.Option("--json", metavar="", help="Print one JSON object, for programs.")]
+Quiet: TypeAlias = Annotated[bool, typer.Option("--quiet", "-q", metavar="", help="Show no progress.")]
+
+_UNITS: Final = ("kB", "MB", "GB", "TB")
+
+
+def emit(headline: str, rows: Iterable[tuple[str, str]], facts: Mapping[str, Any], *, as_json: bool) -> None:
+    """Print the facts: as one JSON object, or as a headline with a labelled line for each row."""
+    if as_json:
+        emit_json(facts)
+        return
+    rows = list(rows)
+    width = max((len(label) for label, _ in rows), default=0)
+    lines = [headline, *(f"  {label:{width}}  {value}" for label, value in rows)]
+    write("".join(f"{line}\n" for line in lines).encode(sys.stdout.encoding, "backslashreplace"))
+
+
+def emit_json(facts: Mapping[str, Any]) -> None:
+    """Print one JSON object on one line, in UTF-8 whatever the terminal speaks."""
+    # A path that is not Unicode has lone surrogates in Python; a backslash makes valid JSON escapes of them.
+    text = json.dumps(msgspec.to_builtins(facts), ensure_ascii=False)
+    write(text.encode(errors="backslashreplace") + b"\n")
+
+
+def write(data: bytes) -> None:
+    """Put these bytes on stdout now; a reader who has gone away is no error, a disk that is full is one."""
+    try:
+        sys.stdout.flush()
+        sys.stdout.buffer.write(data)
+        sys.stdout.buffer.flush()
+    except OSError as error:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # or Python would try once more at its end
+        if not isinstance(error, BrokenPipeError):
+            raise StorageFailure(
+                f"the output could not be written: {error.strerror}",
+                "what the command did is done; see where it prints",
+            ) from error
+
+
+def complain(
+    error: MunimentError, *, facts: Mapping[str, Any] | None = None, as_json: bool = False, debug: bool = False
+) -> None:
+    """Say on stderr in two lines what failed and what to do next, and if wanted on stdout as one JSON object too."""
+    if as_json:
+        kind = type(error).__name__
+        emit_json({**(facts or {}), "error": error.message, "hint": error.hint, "kind": kind})
+    if debug:
+        traceback.print_exception(error.__cause__ or error)
+    console = Console(stderr=True, highlight=False, soft_wrap=True, emoji=False)
+    console.print(Text.assemble(("error: ", "bold red"), error.message))
+    if error.hint:
+        console.print(Text.assemble(("hint: ", "bold"), error.hint))
+
+
+def count_text(count: int, noun: str) -> str:
+    """A number of things: `1 file`, `1,200 documents`."""
+    return f"{count:,} {noun}{'' if count == 1 else 's'}"
+
+
+def size_text(size: float) -> str:
+    """Bytes in the unit that suits them, a thousand to a unit: `22.7 MB`."""
+    if size < 1000:
+        return f"{size:.0f} B"
+    for unit in _UNITS:
+        size /= 1000
+        if size < 999.95 or unit == _UNITS[-1]:
+            break
+    return f"{size:,.1f} {unit}"
+
+
+def seconds_text(seconds: float) -> str:
+    """A duration as people say it: `0.41 s`, `12.3 s`, `2 min 05 s`, `1 h 02 min`."""
+    if seconds < 59.95:
+        return f"{seconds:.{2 if seconds < 9.995 else 1}f} s"
+    minutes, rest = divmod(round(seconds), 60)
+    return f"{minutes} min {rest:02} s" if minutes < 60 else f"{minutes // 60} h {minutes % 60:02} min"
+
+
+def speed_text(size: int, seconds: float) -> str:
+    """Megabytes (a million bytes) each second: `57 MB/s`."""
+    return f"{size / 1e6 / seconds:,.0f} MB/s" if seconds else "at once"

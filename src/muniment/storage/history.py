@@ -1,0 +1,57 @@
+"""How long superseded revisions are kept: the setting, and what it lets be forgotten. Nothing here touches a file."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Final
+
+from muniment.errors import InvalidInput
+
+HISTORY: Final = "Muniment/History"
+WINDOW: Final = "Muniment/HistoryWindow"
+# What a RavenDB 3.x database document says to allow incremental backups, and the value that says yes.
+_RAVEN: Final = {"raven/esent/circularlog": "false", "raven/voron/allowincrementalbackups": "true"}
+_BOOLEANS: Final = {"true": True, "false": False}
+_SECONDS: Final = {"s": 1, "m": 60, "h": 3600, "d": 86400}
+
+
+@dataclass(frozen=True, slots=True)
+class History:
+    """Whether superseded revisions stay until a backup holds them, and for how many seconds at least."""
+
+    kept: bool = False
+    window: int = 0
+
+
+def history_of(settings: Mapping[str, str]) -> History:
+    """What a database's settings say; raises `InvalidInput` for values that make no sense.
+
+    `Muniment/History` is `true` or `false`; `Muniment/HistoryWindow` a time such as `7d`, `12h`, `30m` or `45s`.
+    """
+    lowered = {name.lower(): str(value).strip() for name, value in settings.items()}
+    kept = any(lowered.get(name, "").lower() == yes for name, yes in _RAVEN.items())
+    given = lowered.get(HISTORY.lower())
+    if given is not None:
+        if given.lower() not in _BOOLEANS:
+            raise InvalidInput(f"{HISTORY} is {given!r}", "set it to true or false")
+        kept = _BOOLEANS[given.lower()]
+    return History(kept, _seconds(lowered.get(WINDOW.lower(), "0s")))
+
+
+def _seconds(text: str) -> int:
+    matched = re.fullmatch(r"(\d{1,9})\s*([smhd])", text.lower())
+    if not matched:
+        raise InvalidInput(f"{WINDOW} is {text!r}", "give a number and s, m, h or d, for example 7d")
+    return int(matched[1]) * _SECONDS[matched[2]]
+
+
+def purge_limit(history: History, *, newest: int, pins: Iterable[int], backed_up: int, before_window: int) -> int:
+    """The etag through which replaced revisions may be forgotten: those replaced by it or by an earlier one.
+
+    `newest` is the last etag, `pins` the etags that readers hold, `backed_up` the last etag that a backup holds, and
+    `before_window` the last etag that is older than the history window.
+    """
+    limit = min((newest, *pins))
+    return min(limit, backed_up, before_window) if history.kept else limit

@@ -1,0 +1,91 @@
+"""The row of facts that a database file keeps about itself, beside its revisions."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import Any, Final
+
+import apsw
+import msgspec
+
+from muniment.errors import DamagedDatabase
+from muniment.fingerprint import Fingerprint, Tally
+from muniment.storage.base import Identity, Snapshot
+
+KNOWN_BACKUPS: Final = 1000
+
+
+@dataclass(frozen=True, slots=True)
+class State:
+    """Who the database is, how it is set, and what it has forgotten.
+
+    `history_from`: the state at this etag, and at every later one, can be told from the log. `tombstones_from`: every
+    deletion after this etag is in the log. `backed_up`: the last etag that some backup holds. `backups`: the SHA-256 of
+    the manifests of the latest backups.
+    """
+
+    identity: Identity
+    settings: Mapping[str, str] = field(default_factory=dict)
+    backups: tuple[str, ...] = ()
+    history_from: int = 0
+    tombstones_from: int = 0
+    backed_up: int = 0
+    last_etag: int = 0
+    last_modified: int = 0
+
+
+def read_state(connection: apsw.Connection) -> State:
+    """What the file says; a fact that an older version did not know has its default."""
+    facts: dict[str, Any] = dict(connection.execute("SELECT name, value FROM state"))
+    with _readable():
+        identity = Identity(str(facts.pop("database_id")), str(facts.pop("lineage")))
+        settings = msgspec.json.decode(facts.pop("settings", "{}"), type=dict[str, str])
+        backups = msgspec.json.decode(facts.pop("backups", "[]"), type=tuple[str, ...])
+        numbers = {name: int(facts[name]) for name in State.__slots__ if name in facts}
+        return State(identity, settings, backups, **numbers)
+
+
+@contextmanager
+def _readable() -> Iterator[None]:
+    """Within it, a value of a wrong type is damage."""
+    try:
+        yield
+    except (KeyError, TypeError, ValueError, msgspec.DecodeError) as error:
+        raise DamagedDatabase(
+            f"what the database file says about itself can not be read: {error!r}",
+            "restore it from its last backup into a new folder",
+        ) from error
+
+
+def write_fact(connection: apsw.Connection, name: str, value: int | str) -> None:
+    """Write one fact down; part of the transaction that makes it true."""
+    connection.execute("REPLACE INTO state VALUES(?, ?)", (name, value))
+
+
+def remember_backup(connection: apsw.Connection, sha256: str) -> None:
+    """Add a manifest to those that the database knows; of very many, the oldest are forgotten."""
+    known = [*read_state(connection).backups, sha256][-KNOWN_BACKUPS:]
+    write_fact(connection, "backups", msgspec.json.encode(known).decode())
+
+
+def read_snapshot(connection: apsw.Connection) -> Snapshot:
+    """The state after the last commit, from the tables, in one read transaction."""
+    with connection, _readable():
+        state = read_state(connection)
+        newest = connection.execute("SELECT etag, modified FROM log ORDER BY etag DESC LIMIT 1").fetchone()
+        fingerprint = read_fingerprint(connection)
+        etag, modified = newest or (0, 0)
+        last = max(etag, state.last_etag), max(modified, state.last_modified)
+    return Snapshot(*last, fingerprint, state.history_from, state.tombstones_from)
+
+
+def read_fingerprint(connection: apsw.Connection) -> Fingerprint:
+    """The running fingerprint, from its table."""
+    return Fingerprint(
+        {
+            (kind, collection): Tally(count, size, int.from_bytes(digest, "big"))
+            for kind, collection, count, size, digest in connection.execute("SELECT * FROM fingerprint")
+        }
+    )

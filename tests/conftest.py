@@ -1,0 +1,60 @@
+"""What tests share: a clock that they set, a database that is checked at the end, and a second process."""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+import threading
+from collections.abc import Iterator
+from concurrent.futures import ProcessPoolExecutor
+from pathlib import Path
+
+import hypothesis
+import pytest
+
+from muniment import DocumentDatabase
+
+START = 1_790_000_000_000_000  # 2026-09-21T14:13:20Z, in microseconds since 1970
+
+# Examples write to a real disk, whose speed says nothing about right and wrong.
+hypothesis.settings.register_profile("default", hypothesis.settings(deadline=None))
+hypothesis.settings.register_profile("thorough", hypothesis.settings(deadline=None, max_examples=1000))
+hypothesis.settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "default"))
+
+
+class Clock:
+    """Microseconds since 1970: every reading is a step later than the one before, unless a test sets the time."""
+
+    def __init__(self, now: int = START, step: int = 1) -> None:
+        self.now = now
+        self.step = step
+        self._lock = threading.Lock()
+
+    def __call__(self) -> int:
+        with self._lock:
+            self.now += self.step
+            return self.now
+
+
+@pytest.fixture
+def clock() -> Clock:
+    return Clock()
+
+
+@pytest.fixture
+def database(tmp_path: Path, clock: Clock) -> Iterator[DocumentDatabase]:
+    """An empty database. At the end it agrees with itself, and is found again as it was left."""
+    with DocumentDatabase(tmp_path / "shop", clock=clock) as database:
+        yield database
+        left = database.snapshot()
+        assert database.check() == []
+    with DocumentDatabase(tmp_path / "shop", create=False, clock=clock) as again:
+        assert again.snapshot() == left
+        assert again.check() == []
+
+
+@pytest.fixture(scope="session")
+def other_process() -> Iterator[ProcessPoolExecutor]:
+    """A second process that began without anything of this one: `other_process.submit(function, …).result()`."""
+    with ProcessPoolExecutor(1, multiprocessing.get_context("spawn")) as pool:
+        yield pool

@@ -1,0 +1,33 @@
+"""The engines that the contract suite runs on. Every store agrees with itself when its test has ended."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from muniment.storage.base import Storage
+from tests.conftest import Clock
+from tests.storage.place import ENGINES, Engine, Place
+from tests.storage.reference import fingerprint_of, state_of, tallies
+
+
+@pytest.fixture(params=sorted(ENGINES))
+def engine(request: pytest.FixtureRequest) -> Engine:
+    return ENGINES[request.param]
+
+
+@pytest.fixture
+def place(engine: Engine, tmp_path: Path, clock: Clock) -> Iterator[Place]:
+    place = Place(engine, tmp_path / "store", clock)
+    yield place
+    assert list(place.store.check()) == []
+    with place.store.pin() as snapshot:
+        assert tallies(snapshot.fingerprint) == fingerprint_of(state_of(place.store, snapshot.etag))
+    place.store.close()
+
+
+@pytest.fixture
+def store(place: Place) -> Storage:
+    return place.store

@@ -1,0 +1,289 @@
+"""A disk that refuses: what fails leaves the old state, says so, and does not stop what comes after."""
+
+from __future__ import annotations
+
+import random
+import resource
+import threading
+from collections.abc import Callable, Iterator
+from concurrent.futures import Future, ProcessPoolExecutor
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+
+from muniment.errors import ConcurrencyConflict, MunimentError, StorageFailure
+from muniment.revision import ATTACHMENT, DOCUMENT
+from muniment.storage.base import Snapshot, Written
+from muniment.storage.schema import FILE
+from muniment.storage.sqlite import SqliteStorage, create_storage
+from tests.conftest import Clock
+from tests.storage.raw import number
+from tests.storage.reference import State, attach, delete, put, state_now
+
+MIB = 1 << 20
+SECONDS = 60
+
+
+@contextmanager
+def files_no_larger_than(size: int) -> Iterator[None]:
+    """The system refuses every write beyond this size: to SQLite that is an I/O error in the middle of a write."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (size, hard))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+
+
+def whole(store: SqliteStorage) -> tuple[Snapshot, State]:
+    return store.snapshot(), state_now(store)
+
+
+def noise(size: int, seed: int = 0) -> bytes:
+    return b'{"a":"' + random.Random(seed).randbytes(size // 2).hex().encode() + b'"}'
+
+
+def fill_up(folder: Path, kind: str, room: int) -> list[str]:
+    """In a process of its own: write beyond what the disk takes, and return the hints of what was raised."""
+    store = SqliteStorage(folder, clock=Clock())
+    store.commit([put(f"orders/{n}", noise(500, n), collection="Orders") for n in range(100)])
+    attach(store, "photo", [noise(3 * MIB)])
+    before = whole(store)
+    largest = max(path.stat().st_size for path in folder.iterdir())
+    writes: dict[str, Callable[[], object]] = {
+        "put": lambda: store.commit([put("orders/1", noise(2 * MIB))]),
+        "batch": lambda: store.commit([put(f"new/{n}", noise(20_000, n), collection="New") for n in range(100)]),
+        "attachment": lambda: attach(store, "photo", [noise(MIB, n) for n in range(20)]),
+        "delete": lambda: store.commit([delete(f"orders/{n}") for n in range(100)] + [put("new", noise(2 * MIB))]),
+    }
+    raised: list[str] = []
+    with files_no_larger_than(largest + room):
+        for _ in range(3):
+            with pytest.raises(StorageFailure, match=str(folder)) as caught:
+                writes[kind]()
+            raised.append(caught.value.hint)
+            assert whole(store) == before
+            assert list(store.check()) == []
+        with store.pin() as snapshot:
+            assert snapshot == before[0]
+    writes[kind]()
+    after = whole(store)
+    assert after[0].etag > before[0].etag
+    assert list(store.check()) == []
+    store.close()
+    with_another_look = SqliteStorage(folder, clock=Clock())
+    assert whole(with_another_look) == after
+    assert list(with_another_look.check()) == []
+    with_another_look.close()
+    assert number(folder, "SELECT count(*) FROM content WHERE staged") == 0
+    return raised
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    folder = tmp_path / "shop"
+    folder.mkdir()
+    create_storage(folder)
+    return folder
+
+
+@pytest.mark.parametrize("room", [0, 5_000, 300_000])
+@pytest.mark.parametrize("kind", ["put", "batch", "attachment", "delete"])
+def test_a_write_that_the_disk_refuses_changes_nothing(
+    folder: Path, other_process: ProcessPoolExecutor, kind: str, room: int
+) -> None:
+    hints = other_process.submit(fill_up, folder, kind, room).result(SECONDS)
+    assert len(hints) == 3
+    assert all(hints)
+
+
+def purge_on_full_disk(folder: Path) -> tuple[int, int]:
+    """How many revisions are in the log after purging on a full disk, and after purging when there is room again."""
+    store = SqliteStorage(folder, clock=Clock())
+    with store.pin():
+        for n in range(3):
+            store.commit([put(f"orders/{m}", b'{"n":%d}' % n) for m in range(300)])
+        before = whole(store)
+        limit = files_no_larger_than(1000)
+        limit.__enter__()
+    try:
+        with pytest.raises(StorageFailure):
+            store.purge()
+        assert whole(store) == before
+        full = number(folder, "SELECT count(*) FROM log")
+    finally:
+        limit.__exit__(None, None, None)
+    store.purge()
+    assert whole(store) == before
+    assert list(store.check()) == []
+    left = number(folder, "SELECT count(*) FROM log")
+    store.close()
+    return full, left
+
+
+def test_a_purge_that_the_disk_refuses_can_be_repeated(folder: Path, other_process: ProcessPoolExecutor) -> None:
+    assert other_process.submit(purge_on_full_disk, folder).result(SECONDS) == (900, 300)
+
+
+def open_on_full_disk(folder: Path) -> str:
+    with files_no_larger_than(1000):
+        try:
+            SqliteStorage(folder, clock=Clock()).close()
+        except MunimentError as error:
+            return f"{type(error).__name__}: {error.hint}"
+    return "opened"
+
+
+def make_on_full_disk(folder: Path) -> str:
+    folder.mkdir()
+    with files_no_larger_than(1000):
+        try:
+            create_storage(folder)
+        except MunimentError as error:
+            return f"{type(error).__name__}: {error.hint}"
+    return "made"
+
+
+def test_opening_and_making_on_a_full_disk(folder: Path, clock: Clock, other_process: ProcessPoolExecutor) -> None:
+    told = other_process.submit(open_on_full_disk, folder).result(SECONDS)
+    assert told == "opened" or told.startswith("StorageFailure: see")
+    told = other_process.submit(make_on_full_disk, folder.with_name("new")).result(SECONDS)
+    assert told.startswith("StorageFailure: see")
+    assert not (folder.with_name("new") / FILE).exists()
+    create_storage(folder.with_name("new"))
+    for place in (folder, folder.with_name("new")):
+        store = SqliteStorage(place, clock=clock)
+        store.commit([put("a")])
+        assert list(store.check()) == []
+        store.close()
+
+
+# SQLite's own limit is what it says when a disk is full
+
+
+@pytest.fixture
+def store(folder: Path, clock: Clock) -> Iterator[SqliteStorage]:
+    store = SqliteStorage(folder, clock=clock)
+    yield store
+    assert list(store.check()) == []
+    store.close()
+
+
+def limit_pages(store: SqliteStorage, more: int) -> None:
+    """Let the database grow by so many pages only."""
+
+    def job(transaction: object) -> None:
+        connection = store.writer._connection
+        pages = connection.execute("PRAGMA page_count").get
+        connection.execute(f"PRAGMA max_page_count={pages + more}")
+
+    store.writer.submit(job).result(SECONDS)
+
+
+def at_once(store: SqliteStorage, *jobs: Callable[[], Future[list[Written]]]) -> list[Future[list[Written]]]:
+    """Have these come to the writer together, as one group."""
+    busy, gate = threading.Event(), threading.Event()
+
+    def hold_up(transaction: object) -> None:
+        busy.set()
+        gate.wait(SECONDS)
+
+    waiting = store.writer.submit(hold_up)
+    assert busy.wait(SECONDS)
+    futures = [job() for job in jobs]
+    gate.set()
+    waiting.result(SECONDS)
+    return futures
+
+
+def test_a_full_disk_says_so(store: SqliteStorage) -> None:
+    store.commit([put("a", b'{"v":1}')])
+    before = whole(store)
+    limit_pages(store, 10)
+    for _ in range(2):
+        with pytest.raises(StorageFailure, match="full; nothing of this write was kept") as caught:
+            store.commit([put("a", b'{"v":2}'), put("large", noise(MIB))])
+        assert caught.value.hint == "make room and write again"
+        assert whole(store) == before
+    limit_pages(store, 10_000)
+    store.commit([put("large", noise(MIB))])
+
+
+def test_a_group_on_a_full_disk(store: SqliteStorage) -> None:
+    """SQLite may take the whole group back; each of it is told the truth about its own write."""
+    etag = store.commit([put("a", b'{"v":1}')])[0].etag
+    limit_pages(store, 20)
+    jobs = {
+        "first": lambda: store.submit([put("first")]),
+        "large": lambda: store.submit([put("large", noise(MIB)), put("a", b"{}")]),
+        "conflict": lambda: store.submit([put("conflict"), put("a", expected=etag + 5)]),
+        "last": lambda: store.submit([put("last"), put("a", b'{"v":2}', expected=etag)]),
+    }
+    futures = dict(zip(jobs, at_once(store, *jobs.values()), strict=True))
+    assert isinstance(futures["large"].exception(SECONDS), StorageFailure)
+    assert isinstance(futures["conflict"].exception(SECONDS), ConcurrencyConflict | StorageFailure)
+    done = {name for name, future in futures.items() if future.exception(SECONDS) is None}
+    assert {id for _, id in state_now(store)} == {"a", *done}
+    for name in {"first", "last"} - done:
+        jobs[name]().result(SECONDS)
+    assert state_now(store)[DOCUMENT, "a"].content == b'{"v":2}'
+
+
+def test_an_upload_on_a_full_disk_leaves_nothing(store: SqliteStorage, folder: Path) -> None:
+    attach(store, "photo", [b"before"])
+    limit_pages(store, 300)
+    with pytest.raises(StorageFailure):
+        attach(store, "photo", [noise(MIB, n) for n in range(20)])
+    assert number(folder, "SELECT count(*) FROM content") == 1
+    assert state_now(store)[ATTACHMENT, "photo"].content == b"before"
+    limit_pages(store, 10_000)
+    attach(store, "photo", [noise(MIB)])
+
+
+def test_reading_goes_on_when_writing_can_not(store: SqliteStorage) -> None:
+    store.commit([put(f"orders/{n}") for n in range(100)])
+    limit_pages(store, 0)
+    for _ in range(5):
+        with pytest.raises(StorageFailure):
+            store.commit([put("large", noise(MIB))])
+        assert store.get(DOCUMENT, "orders/7") is not None
+        assert len(store.by_etag(DOCUMENT, 0, 1000)) == 100
+
+
+def test_a_job_that_fails_in_any_way_fails_alone(store: SqliteStorage) -> None:
+    def broken(transaction: object) -> list[Written]:
+        raise ZeroDivisionError("a bug")
+
+    first, bug, last = at_once(
+        store,
+        lambda: store.submit([put("first")]),
+        lambda: store.writer.submit(broken),
+        lambda: store.submit([put("last")]),
+    )
+    assert first.result(SECONDS)
+    assert isinstance(bug.exception(SECONDS), ZeroDivisionError)
+    assert last.result(SECONDS)
+
+
+def test_a_clock_that_fails_fails_the_writes_and_no_more(folder: Path) -> None:
+    clock = Clock()
+    broken = False
+
+    def failing() -> int:
+        if broken:
+            raise ZeroDivisionError("no time")
+        return clock()
+
+    store = SqliteStorage(folder, clock=failing)
+    store.commit([put("a")])
+    before = whole(store)
+    broken = True
+    for _ in range(3):
+        with pytest.raises(ZeroDivisionError):
+            store.commit([put("a", b'{"v":2}')])
+    assert whole(store) == before
+    broken = False
+    store.commit([put("a", b'{"v":2}')])
+    assert list(store.check()) == []
+    store.close()

@@ -1,0 +1,50 @@
+"""What the settings say of history, and what may be forgotten: tables, for no file is touched."""
+
+from __future__ import annotations
+
+import pytest
+
+from muniment.errors import InvalidInput
+from muniment.storage.history import History, history_of, purge_limit
+
+
+@pytest.mark.parametrize(
+    ("settings", "history"),
+    [
+        ({}, History(False, 0)),
+        ({"Muniment/History": "true"}, History(True, 0)),
+        ({"muniment/HISTORY": " True "}, History(True, 0)),
+        ({"Muniment/History": "true", "Muniment/HistoryWindow": "7d"}, History(True, 7 * 86400)),
+        ({"Muniment/HistoryWindow": "90 m"}, History(False, 5400)),
+        ({"Raven/Esent/CircularLog": "false"}, History(True, 0)),
+        ({"Raven/Esent/CircularLog": "true"}, History(False, 0)),
+        ({"Raven/Voron/AllowIncrementalBackups": "true"}, History(True, 0)),
+        ({"Raven/Voron/AllowIncrementalBackups": "true", "Muniment/History": "false"}, History(False, 0)),
+        ({"Raven/DataDir": "~/shop"}, History(False, 0)),
+    ],
+)
+def test_settings(settings: dict[str, str], history: History) -> None:
+    assert history_of(settings) == history
+
+
+@pytest.mark.parametrize("settings", [{"Muniment/History": "yes"}, {"Muniment/HistoryWindow": "a week"}])
+def test_settings_that_make_no_sense(settings: dict[str, str]) -> None:
+    with pytest.raises(InvalidInput) as caught:
+        history_of(settings)
+    assert caught.value.hint
+
+
+@pytest.mark.parametrize(
+    ("kept", "pins", "backed_up", "before_window", "limit"),
+    [
+        (False, [], 0, 0, 100),
+        (False, [40, 70], 0, 0, 40),
+        (True, [], 0, 100, 0),
+        (True, [], 60, 100, 60),
+        (True, [], 60, 50, 50),
+        (True, [20], 60, 50, 20),
+    ],
+)
+def test_purge_limit(kept: bool, pins: list[int], backed_up: int, before_window: int, limit: int) -> None:
+    found = purge_limit(History(kept), newest=100, pins=pins, backed_up=backed_up, before_window=before_window)
+    assert found == limit

@@ -1,0 +1,99 @@
+"""The documentation is run: its sessions give what they show, and its tables name everything that there is."""
+
+from __future__ import annotations
+
+import doctest
+import re
+import shlex
+import shutil
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from muniment import errors
+
+ROOT = Path(__file__).parents[1]
+PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
+# What differs from run to run: times, durations, rates, sizes on disk, and the ids of databases.
+VARYING = [
+    (r"\d{4}-\d\d-\d\dT\d{6}\.\d{3}Z", "FOLDER"),
+    (r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{6}Z", "TIME"),
+    (r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}", "UUID"),
+    (r"\d+(\.\d+)? s\b", "SECONDS"),
+    (r"[\d,.]+ [kM]B(/s)?", "SIZE"),
+]
+
+
+def blocks(page: Path, language: str) -> list[str]:
+    return re.findall(rf"^```{language}\n(.*?)^```", page.read_text(encoding="utf-8"), re.MULTILINE | re.DOTALL)
+
+
+def settled(text: str) -> list[str]:
+    for pattern, name in VARYING:
+        text = re.sub(pattern, name, text)
+    return [line.rstrip() for line in text.strip().splitlines()]
+
+
+def steps(session: str) -> Iterator[tuple[str, str]]:
+    for step in re.split(r"^\$ ", session, flags=re.MULTILINE)[1:]:
+        command, _, output = step.partition("\n")
+        yield command, output
+
+
+def run(command: str, folder: Path) -> str:
+    words = shlex.split(command)
+    if words[:2] == ["rm", "-r"]:
+        shutil.rmtree(folder / words[2])
+        return ""
+    assert words[0] == "muniment", command
+    done = subprocess.run(
+        [sys.executable, "-m", *words], cwd=folder, capture_output=True, text=True, encoding="utf-8", timeout=120
+    )
+    return done.stdout + done.stderr
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_console_sessions_print_what_the_page_shows(page: Path, tmp_path: Path) -> None:
+    for session in blocks(page, "console"):
+        for command, expected in steps(session):
+            assert settled(run(command, tmp_path)) == settled(expected), command
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_python_sessions_give_what_the_page_shows(page: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    session = doctest.DocTestParser().get_doctest("\n".join(blocks(page, "python")), {}, page.name, str(page), 0)
+    told: list[str] = []
+    assert doctest.DocTestRunner().run(session, out=told.append).failed == 0, "".join(told)
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_links_lead_somewhere(page: Path) -> None:
+    for target in re.findall(r"\]\(([^)#]+)(?:#[^)]*)?\)", page.read_text(encoding="utf-8")):
+        if "://" not in target:
+            assert (page.parent / target).exists(), target
+
+
+def every_error(root: type[errors.MunimentError] = errors.MunimentError) -> Iterator[type[errors.MunimentError]]:
+    yield root
+    for leaf in root.__subclasses__():
+        yield from every_error(leaf)
+
+
+def test_every_error_is_in_the_table_with_its_codes() -> None:
+    table = (ROOT / "docs" / "errors.md").read_text(encoding="utf-8")
+    rows = re.findall(r"^\|[ ―]*`(\w+)` \| (\d+) \| (\d+) \|", table, re.MULTILINE)
+    assert rows == [(error.__name__, str(error.exit_code), str(error.status)) for error in every_error()]
+
+
+def test_the_format_page_names_every_member_of_a_manifest_and_every_column() -> None:
+    from muniment.backup.files import ATTACHMENTS, DOCUMENTS
+    from muniment.backup.manifest import Counts, File, Manifest
+
+    page = (ROOT / "docs" / "backup-format.md").read_text(encoding="utf-8")
+    names = {*Manifest.__struct_fields__, *Counts.__struct_fields__, *File.__struct_fields__}
+    for name in names | {*DOCUMENTS.names, *ATTACHMENTS.names}:
+        assert re.search(rf"`({name}|\w+\.{name}|{name}\.\w+)`", page), name
