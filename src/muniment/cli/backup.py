@@ -13,8 +13,10 @@ from muniment.backup.repository import Backup
 from muniment.cli.bar import job
 from muniment.cli.output import Folder, Json, Quiet, emit, seconds_text, size_text, speed_text
 from muniment.database import DocumentDatabase
+from muniment.fingerprint import Fingerprint
 from muniment.maintenance import BackupOperation, MaintenanceActions
 from muniment.progress import Progress
+from muniment.revision import ATTACHMENT, DOCUMENT
 
 Source: TypeAlias = Annotated[
     Path, typer.Argument(metavar="SOURCE", help="The folder that backups were written to, or one of them in it.")
@@ -42,8 +44,9 @@ def backup(
         with job(operation.progress, quiet=quiet):
             taken = _finished(operation)
     seconds = operation.progress.seconds
-    facts = {"backup": str(taken.folder), **_facts(taken.manifest, seconds)}
-    emit(f"Backed up {folder} to {taken.folder}", _rows(taken.manifest, seconds), facts, as_json=json)
+    shown = taken.manifest, taken.manifest.fingerprint_at_snapshot(), seconds
+    facts = {"backup": str(taken.folder), **_facts(*shown)}
+    emit(f"Backed up {folder} to {taken.folder}", _rows(*shown), facts, as_json=json)
 
 
 def _finished(operation: BackupOperation) -> Backup:
@@ -80,8 +83,9 @@ def restore(
     with job(progress, quiet=quiet):
         restored = MaintenanceActions.restore(source, to, defrag=defrag, progress=progress)
     manifest = restored.backup.manifest
-    facts = {"database": str(to), "backup": str(restored.backup.folder), **_facts(manifest, restored.seconds)}
-    rows = [("from", str(restored.backup.folder)), *_rows(manifest, restored.seconds)]
+    shown = manifest, restored.fingerprint, restored.seconds
+    facts = {"database": str(to), "backup": str(restored.backup.folder), **_facts(*shown)}
+    rows = [("from", str(restored.backup.folder)), *_rows(*shown)]
     emit(f"Restored {manifest.database.name} to {to}", rows, facts, as_json=json)
 
 
@@ -96,13 +100,13 @@ def verify(source: Source, json: Json = False, quiet: Quiet = False) -> None:
     progress = Progress()
     with job(progress, quiet=quiet):
         verified = MaintenanceActions.verify(source, progress=progress)
-    manifest = verified.backup.manifest
-    facts = {"backup": str(verified.backup.folder), **_facts(manifest, verified.seconds)}
-    emit(f"Verified {verified.backup.folder}", _rows(manifest, verified.seconds), facts, as_json=json)
+    shown = verified.backup.manifest, verified.fingerprint, verified.seconds
+    facts = {"backup": str(verified.backup.folder), **_facts(*shown)}
+    emit(f"Verified {verified.backup.folder}", _rows(*shown), facts, as_json=json)
 
 
-def _facts(manifest: Manifest, seconds: float) -> dict[str, Any]:
-    counts = manifest.counts
+def _facts(manifest: Manifest, found: Fingerprint, seconds: float) -> dict[str, Any]:
+    size = _size(found)
     return {
         "kind": manifest.kind,
         "reason": manifest.reason,
@@ -110,25 +114,29 @@ def _facts(manifest: Manifest, seconds: float) -> dict[str, Any]:
         "database_id": manifest.database.id,
         "etag": manifest.snapshot.etag,
         "time": manifest.snapshot.time,
-        "documents": counts.documents,
-        "attachments": counts.attachments,
-        "bytes": counts.bytes,
+        "documents": found.count(DOCUMENT),
+        "attachments": found.count(ATTACHMENT),
+        "bytes": size,
         "files": len(manifest.files),
         "file_bytes": manifest.size,
         "seconds": round(seconds, 3),
-        "bytes_per_second": round(counts.bytes / seconds) if seconds else None,
-        "fingerprint": manifest.fingerprint_at_snapshot().short(),
+        "bytes_per_second": round(size / seconds) if seconds else None,
+        "fingerprint": found.short(),
     }
 
 
-def _rows(manifest: Manifest, seconds: float) -> list[tuple[str, str]]:
-    counts = manifest.counts
+def _rows(manifest: Manifest, found: Fingerprint, seconds: float) -> list[tuple[str, str]]:
+    size = _size(found)
     return [
         ("state of", f"{manifest.snapshot.time}, etag {manifest.snapshot.etag:,}"),
-        ("documents", f"{counts.documents:,}"),
-        ("attachments", f"{counts.attachments:,}"),
-        ("content", size_text(counts.bytes)),
+        ("documents", f"{found.count(DOCUMENT):,}"),
+        ("attachments", f"{found.count(ATTACHMENT):,}"),
+        ("content", size_text(size)),
         ("files", f"{len(manifest.files)} with {size_text(manifest.size)}"),
-        ("took", f"{seconds_text(seconds)}, {speed_text(counts.bytes, seconds)}"),
-        ("fingerprint", manifest.fingerprint_at_snapshot().short()),
+        ("took", f"{seconds_text(seconds)}, {speed_text(size, seconds)}"),
+        ("fingerprint", found.short()),
     ]
+
+
+def _size(found: Fingerprint) -> int:
+    return found.size(DOCUMENT) + found.size(ATTACHMENT)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from math import ceil
 from typing import Final
 
@@ -36,8 +36,13 @@ def showing(progress: Progress, *, quiet: bool) -> Iterator[None]:
         yield
         return
     console = Console(stderr=True)
-    with Live(Bar(progress), console=console, refresh_per_second=REFRESHES_PER_SECOND, transient=True):
+    live = Live(Bar(progress), console=console, refresh_per_second=REFRESHES_PER_SECOND, transient=True)
+    live.start()
+    try:
         yield
+    finally:
+        with suppress(OSError):  # the terminal can have been closed meanwhile
+            live.stop()
 
 
 class Bar:

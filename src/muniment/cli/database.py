@@ -21,11 +21,12 @@ from muniment.progress import Progress
 def statistics(folder: Folder, json: Json = False) -> None:
     """Show what is in a database: counts, sizes, collections, and the fingerprint.
 
-    Two databases with the same fingerprint hold the same documents and attachments, byte for byte.
+    Two databases with the same fingerprint hold the same documents and attachments, byte for byte. Another process may
+    be using the database.
 
     $ muniment statistics shop
     """
-    with DocumentDatabase(folder, create=False) as database:
+    with DocumentDatabase(folder, create=False, read_only=True) as database:
         found = database.statistics()
     emit(f"{found.name} in {folder}", statistics_rows(found), found.as_json(), as_json=json)
 

@@ -7,7 +7,7 @@ from collections.abc import Callable
 import typer
 
 from muniment.cli.interrupts import Stopped, interrupts
-from muniment.cli.output import complain
+from muniment.cli.output import complain, open_streams
 from muniment.errors import Cancelled, InvalidInput, MunimentError
 
 
@@ -21,6 +21,7 @@ class Unexpected(MunimentError):
 
 def outcome(command: Callable[[], int | None], *, as_json: bool = False, debug: bool = False) -> int:
     """Run this and return the exit code: its own, or that of the error it raised, which is told to the user."""
+    open_streams()
     interrupts.install()
     try:
         return command() or 0

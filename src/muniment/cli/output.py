@@ -7,6 +7,7 @@ import os
 import sys
 import traceback
 from collections.abc import Iterable, Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Annotated, Any, Final, TypeAlias
 
@@ -22,6 +23,16 @@ Json: TypeAlias = Annotated[bool, typer.Option("--json", metavar="", help="Print
 Quiet: TypeAlias = Annotated[bool, typer.Option("--quiet", "-q", metavar="", help="Show no progress.")]
 
 _UNITS: Final = ("kB", "MB", "GB", "TB")
+
+
+def open_streams() -> None:
+    """Have somewhere to write to when the process was started with stdout or stderr closed (`>&-`).
+
+    Otherwise the next file to be opened, a database say, would take the place of stdout.
+    """
+    for name in ("stdout", "stderr"):
+        if getattr(sys, name) is None:
+            setattr(sys, name, Path(os.devnull).open("w"))
 
 
 def emit(headline: str, rows: Iterable[tuple[str, str]], facts: Mapping[str, Any], *, as_json: bool) -> None:
@@ -63,13 +74,15 @@ def complain(
     """Say on stderr in two lines what failed and what to do next, and if wanted on stdout as one JSON object too."""
     if as_json:
         kind = type(error).__name__
-        emit_json({**(facts or {}), "error": error.message, "hint": error.hint, "kind": kind})
-    if debug:
-        traceback.print_exception(error.__cause__ or error)
+        with suppress(StorageFailure):  # stdout may be what failed
+            emit_json({**(facts or {}), "error": error.message, "hint": error.hint, "kind": kind})
     console = Console(stderr=True, highlight=False, soft_wrap=True, emoji=False)
-    console.print(Text.assemble(("error: ", "bold red"), error.message))
-    if error.hint:
-        console.print(Text.assemble(("hint: ", "bold"), error.hint))
+    with suppress(OSError):  # nobody may be there any more to read it
+        if debug:
+            traceback.print_exception(error.__cause__ or error)
+        console.print(Text.assemble(("error: ", "bold red"), error.message))
+        if error.hint:
+            console.print(Text.assemble(("hint: ", "bold"), error.hint))
 
 
 def count_text(count: int, noun: str) -> str:

@@ -43,7 +43,7 @@ _MEASURE: Final = f"""
 SELECT json_group_array(etag), json_group_array(modified), json_group_array(octet_length(id)),
   json_group_array(ifnull(octet_length(collection), -1)), json_group_array(octet_length(metadata)),
   json_group_array(ifnull(octet_length(body), -1))
-FROM (SELECT * FROM log WHERE kind = {DOCUMENT} AND {_CURRENT_AT} ORDER BY etag LIMIT {BATCH_ROWS})
+FROM (SELECT * FROM log WHERE kind = {DOCUMENT} AND {_CURRENT_AT} ORDER BY etag LIMIT :limit)
 """
 _GATHER: Final = f"""
 SELECT CAST(group_concat(id, '') AS BLOB), CAST(group_concat(collection, '') AS BLOB),
@@ -124,13 +124,16 @@ class Reader:
 
     def changes(self, after: int, upto: int, *, history: bool = False) -> Iterator[Batch]:
         """See `base`: the documents' revisions that were current at `upto` and are later than `after`."""
+        limit = BATCH_ROWS // 8
         while True:
             with self.connection() as connection, connection:  # one transaction: both queries see the same rows
-                batch = _next_batch(connection, after, upto, 0 if history else upto)
+                batch = _next_batch(connection, after, upto, 0 if history else upto, limit)
             if batch is None:
                 return
             yield batch
             after = batch.etags[-1]
+            # About as many rows as will fit: to measure more costs time for nothing.
+            limit = min(BATCH_ROWS, limit * 2 if len(batch) == limit else len(batch) + len(batch) // 16 + 1)
 
     def attachment_changes(self, after: int, upto: int, *, history: bool = False) -> Iterator[Revision]:
         """See `base`: the attachments' revisions that were current at `upto` and are later than `after`."""
@@ -152,8 +155,8 @@ class Reader:
             part = row[0] + 1
 
 
-def _next_batch(connection: apsw.Connection, after: int, upto: int, snapshot: int) -> Batch | None:
-    measured = connection.execute(_MEASURE, _span(after, upto, snapshot)).fetchone()
+def _next_batch(connection: apsw.Connection, after: int, upto: int, snapshot: int, limit: int) -> Batch | None:
+    measured = connection.execute(_MEASURE, _span(after, upto, snapshot) | {"limit": limit}).fetchone()
     assert measured is not None
     etags, modified, ids, collections, metadata, bodies = (
         msgspec.json.decode(text, type=list[int]) for text in measured

@@ -207,6 +207,7 @@ class Writer:
             failure = mapped(error, self._folder)
             if self._connection.in_transaction:
                 self._connection.execute("ROLLBACK")
+            self._purged_to = -1  # a purge may be among what was taken back
             answers = [(future, None, failure) for _, future in group]
         else:
             with self._lock:
