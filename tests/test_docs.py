@@ -97,3 +97,19 @@ def test_the_format_page_names_every_member_of_a_manifest_and_every_column() -> 
     names = {*Manifest.__struct_fields__, *Counts.__struct_fields__, *File.__struct_fields__}
     for name in names | {*DOCUMENTS.names, *ATTACHMENTS.names}:
         assert re.search(rf"`({name}|\w+\.{name}|{name}\.\w+)`", page), name
+
+
+def test_every_setting_is_in_the_table() -> None:
+    from muniment.settings import table
+
+    page = (ROOT / "docs" / "server.md").read_text(encoding="utf-8")
+    for row in table():
+        assert f"| `{row.name}` | `{row.environment}` | `{row.default}` | {row.description} |" in page, row.name
+
+
+def test_every_route_is_in_the_table() -> None:
+    from muniment.server.routes import ROUTES
+
+    page = (ROOT / "docs" / "http-api.md").read_text(encoding="utf-8")
+    for route in ROUTES:
+        assert f"`{route.path}`" in page, route.path

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import Future
 from dataclasses import asdict, dataclass
@@ -19,16 +18,11 @@ from muniment.hilo import HiLo
 from muniment.maintenance import MaintenanceActions
 from muniment.revision import ATTACHMENT, DOCUMENT, Revision
 from muniment.session import Session
-from muniment.storage.base import Snapshot, Write, Written
+from muniment.storage.base import Snapshot, Write, Written, system_clock
 from muniment.storage.schema import FILE
 from muniment.storage.sqlite import SqliteStorage, create_storage, lock
 
 PAGE: Final = 25
-
-
-def system_clock() -> int:
-    """Microseconds since 1970."""
-    return time.time_ns() // 1000
 
 
 @dataclass(frozen=True, slots=True)

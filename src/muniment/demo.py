@@ -46,10 +46,6 @@ SELECT collection, count(*) AS documents FROM 'backups/*/documents-*.parquet'
 GROUP BY collection ORDER BY documents DESC, collection LIMIT 3"""
 
 
-class ProofFailed(MunimentError):
-    """Something that Muniment promises was found not to be so."""
-
-
 class Acknowledged(NamedTuple):
     """A write that the database has said is on disk: its etag, and the document."""
 
@@ -202,7 +198,7 @@ class Demo:
         _say(f"{seconds_text(restored.seconds)}, {speed}")
 
     def prove(self, before: Before, backup: Backup, acknowledged: Sequence[Acknowledged], asked: int) -> None:
-        """Compare the restored database with what was written down before; raises `ProofFailed`."""
+        """Compare the restored database with what was written down before; raises `MunimentError`."""
         _step(4, "The proof: what was written down before, compared with what is there now", "check shop-restored")
         with DocumentDatabase(self.restored, create=False) as database:
             prove(database, before, backup, acknowledged, asked)
@@ -230,7 +226,7 @@ class Demo:
 def prove(
     database: DocumentDatabase, before: Before, backup: Backup, acknowledged: Sequence[Acknowledged], asked: int
 ) -> None:
-    """Say what is proven of a restored database, line by line; raises `ProofFailed` at the first thing that is not."""
+    """Say what is proven of a restored database, line by line; raises at the first thing that is not."""
     expected, moment = backup.manifest.fingerprint_at_snapshot(), backup.manifest.snapshot.etag
     _proven(
         database.snapshot().fingerprint == expected,
@@ -269,7 +265,7 @@ def _say(*lines: str) -> None:
 
 def _proven(holds: bool, what: str) -> None:
     if not holds:
-        raise ProofFailed(f"NOT PROVEN: {what}", "please report this: it is a bug in Muniment")
+        raise MunimentError(f"NOT PROVEN: {what}", "please report this: it is a bug in Muniment")
     _say(f"proven: {what}")
 
 

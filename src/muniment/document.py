@@ -259,6 +259,11 @@ def raven_time(time: datetime) -> str:
     return time.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%S.%f0Z")
 
 
+def rfc3339(time: datetime) -> str:
+    """The spelling of manifests: UTC with microseconds, `2026-11-22T17:18:03.417000Z`."""
+    return time.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
+
+
 @dataclass(slots=True, frozen=True)
 class Document:
     """A document as it was when it was read.

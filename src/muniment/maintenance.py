@@ -7,18 +7,23 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
-from typing import Literal
+from time import monotonic
+from typing import Final, Literal
 
 from muniment.backup.plan import RestorePlan, plan_restore
+from muniment.backup.rehearse import Rehearsal, rehearse
 from muniment.backup.repository import Backup, backups
 from muniment.backup.restore import Restored, restore_backup
+from muniment.backup.selection import Selection
 from muniment.backup.take import take_backup
 from muniment.backup.verify import Verified, verify_backup
 from muniment.document import encode
 from muniment.errors import BackupRunning, Cancelled, MunimentError, StorageFailure
 from muniment.progress import Progress
-from muniment.storage.base import Storage
+from muniment.storage.base import Storage, system_clock
+from muniment.storage.sqlite import SqliteStorage
 
+WAIT_SECONDS: Final = 0.1
 State = Literal["running", "completed", "faulted", "cancelled"]
 
 
@@ -91,12 +96,25 @@ class BackupOperation:
 
     def wait(self, timeout: float | None = None) -> Backup:
         """The complete backup; raises what it failed with, or `TimeoutError` after that many seconds."""
-        self._thread.join(timeout)
+        # In slices: of two signals that come at once, Linux may give both to other threads, and then only a main thread
+        # that wakes by itself acts on them.
+        deadline = None if timeout is None else monotonic() + timeout
+        while self._thread.is_alive() and (deadline is None or monotonic() < deadline):
+            self._thread.join(WAIT_SECONDS if deadline is None else min(WAIT_SECONDS, max(0, deadline - monotonic())))
         if self._error:
             raise self._error
         if self._backup is None:
             raise TimeoutError("the backup is still running")
         return self._backup
+
+
+def _check(folder: Path) -> list[str]:
+    """Open a restored database and check that it agrees with itself; what is wrong with it."""
+    storage = SqliteStorage(folder, clock=system_clock, read_only=True)
+    try:
+        return list(storage.check())
+    finally:
+        storage.close()
 
 
 class MaintenanceActions:
@@ -149,16 +167,20 @@ class MaintenanceActions:
         at: datetime | None = None,
         etag: int | None = None,
         backup: str | None = None,
+        selection: Selection | None = None,
         defrag: bool = False,
         progress: Progress | None = None,
     ) -> Restored:
         """Make a new database in a new folder from the newest moment in `source`, or the one that is named.
 
-        `at` is a time, `etag` a transaction's last etag, `backup` the name of a backup whose end is meant. See
+        `at` is a time, `etag` a transaction's last etag, `backup` the name of a backup whose end is meant, and
+        `selection` says which part of it to restore. See
         `muniment.backup.restore.restore_backup` for what holds afterwards.
         """
         plan = MaintenanceActions.plan_restore(source, at=at, etag=etag, backup=backup)
-        return restore_backup(Path(source), Path(destination), defrag=defrag, progress=progress, plan=plan)
+        return restore_backup(
+            Path(source), Path(destination), defrag=defrag, progress=progress, plan=plan, selection=selection
+        )
 
     @staticmethod
     def plan_restore(
@@ -166,6 +188,25 @@ class MaintenanceActions:
     ) -> RestorePlan:
         """Which backups a restore of this moment would read; raises what that restore would raise before it began."""
         return plan_restore(backups(Path(source)), str(source), at=at, etag=etag, backup=backup)
+
+    @staticmethod
+    def rehearse(
+        source: str | Path,
+        *,
+        at: datetime | None = None,
+        etag: int | None = None,
+        backup: str | None = None,
+        place: str | Path | None = None,
+        progress: Progress | None = None,
+        clock: Callable[[], int] = system_clock,
+    ) -> Rehearsal:
+        """Really restore into a temporary folder in `place`, check the database there, and delete it again.
+
+        See `muniment.backup.rehearse.rehearse`: its result is written as a new object beside the backups.
+        """
+        plan = MaintenanceActions.plan_restore(source, at=at, etag=etag, backup=backup)
+        folder = Path(place) if place else None
+        return rehearse(Path(source), plan, look=_check, clock=clock, place=folder, progress=progress)
 
     @staticmethod
     def verify(source: str | Path, *, progress: Progress | None = None) -> Verified:

@@ -1,7 +1,8 @@
-"""A database file looked at, and changed, behind Muniment's back."""
+"""A database file looked at and changed behind Muniment's back, and the disk below it made small."""
 
 from __future__ import annotations
 
+import resource
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -32,3 +33,14 @@ def number(folder: Path, query: str) -> int:
     [(value,)] = rows(folder, query)
     assert isinstance(value, int)
     return value
+
+
+@contextmanager
+def files_no_larger_than(size: int) -> Iterator[None]:
+    """The system refuses every write beyond this size: to SQLite that is an I/O error in the middle of a write."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (size, hard))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))

@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import random
-import resource
 import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ProcessPoolExecutor
-from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -18,22 +16,11 @@ from muniment.storage.base import Snapshot, Written
 from muniment.storage.schema import FILE
 from muniment.storage.sqlite import SqliteStorage, create_storage
 from tests.conftest import Clock
-from tests.storage.raw import number
+from tests.storage.raw import files_no_larger_than, number
 from tests.storage.reference import State, attach, delete, put, state_now
 
 MIB = 1 << 20
 SECONDS = 60
-
-
-@contextmanager
-def files_no_larger_than(size: int) -> Iterator[None]:
-    """The system refuses every write beyond this size: to SQLite that is an I/O error in the middle of a write."""
-    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (size, hard))
-    try:
-        yield
-    finally:
-        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
 
 
 def whole(store: SqliteStorage) -> tuple[Snapshot, State]:

@@ -94,7 +94,7 @@ class Manifest(msgspec.Struct, frozen=True, kw_only=True):
     counts: Counts
     fingerprint: dict[str, Any]
     encryption: None = None
-    database_document: Hex | None = None
+    database_document: Hex
     files: tuple[File, ...]
 
     def fingerprint_at_snapshot(self) -> Fingerprint:

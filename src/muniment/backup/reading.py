@@ -36,7 +36,9 @@ HINT: Final = "restore from another backup, or another copy of this one"
 class Destination(Protocol):
     """What a backup can be read into."""
 
-    fingerprint: Fingerprint
+    @property
+    def fingerprint(self) -> Fingerprint:
+        """Of everything that was taken in."""
 
     def apply(self, batch: Batch) -> None:
         """Take in documents, each id once."""

@@ -8,12 +8,12 @@ from __future__ import annotations
 
 import os
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 import msgspec
 
@@ -48,7 +48,7 @@ class Backup:
             raise DamagedBackup(f"{path} is missing", _HINT) from error
         except OSError as error:
             raise StorageFailure(f"{path} could not be read: {error.strerror}", "see that it is yours") from error
-        if self.manifest.database_document not in (None, manifests.digest(text)):
+        if self.manifest.database_document != manifests.digest(text):
             raise DamagedBackup(f"{path} was changed: its SHA-256 is not the manifest's", _HINT)
         return text
 
@@ -131,6 +131,21 @@ class NewBackup:
         remove_folders(self._made)
 
 
+def write_rehearsal(source: Path, facts: Mapping[str, Any], time: datetime) -> Path:
+    """Write a new object beside the backups that says how a rehearsal went; returns its path."""
+    text = msgspec.json.format(msgspec.json.encode(facts), indent=2) + b"\n"
+    with mapped_errors(source):
+        while True:
+            record = source / f"rehearsal-{_stamp(time)}.json"
+            try:
+                _write(record, text)
+            except FileExistsError:
+                time += timedelta(milliseconds=1)
+            else:
+                _sync_folder(source)
+                return record
+
+
 def check_destination(destination: Path) -> None:
     """Raises `StorageFailure` unless this is a folder that can be written to, or can become one."""
     place = destination
@@ -170,13 +185,17 @@ def remove_folders(made: list[Path]) -> None:
 def _make_named(destination: Path, kind: Kind, time: datetime) -> Path:
     """A new folder with the name of this time, or of the next millisecond that no other backup has."""
     while True:
-        folder = destination / f"{time:%Y-%m-%dT%H%M%S}.{time.microsecond // 1000:03d}Z.{kind}"
+        folder = destination / f"{_stamp(time)}.{kind}"
         try:
             folder.mkdir()
         except FileExistsError:
             time += timedelta(milliseconds=1)
         else:
             return folder
+
+
+def _stamp(time: datetime) -> str:
+    return f"{time:%Y-%m-%dT%H%M%S}.{time.microsecond // 1000:03d}Z"
 
 
 def _write(path: Path, content: bytes) -> None:

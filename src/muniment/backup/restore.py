@@ -11,6 +11,7 @@ from pathlib import Path
 from muniment.backup.plan import RestorePlan, plan_restore
 from muniment.backup.reading import Moment, read_backup
 from muniment.backup.repository import Backup, backups, make_folders, mapped_errors, remove_folders
+from muniment.backup.selection import Selected, Selection
 from muniment.errors import Busy, DatabaseLocked, MunimentError, StorageFailure, TargetExists
 from muniment.fingerprint import Fingerprint
 from muniment.progress import Progress
@@ -37,10 +38,12 @@ def restore_backup(
     defrag: bool = False,
     progress: Progress | None = None,
     plan: RestorePlan | None = None,
+    selection: Selection | None = None,
 ) -> Restored:
     """Make a new database in the folder `target` from the newest backup in `source`, or as planned.
 
-    When it returns, the database is on disk and its fingerprint is the manifest's. When it raises, `target` is as it
+    With a selection only that part of the moment is restored, and the proof is that of the whole moment. When it
+    returns, the database is on disk and its fingerprint is the manifest's. When it raises, `target` is as it
     was. An existing database or a folder that is not empty is never written to. The restored database keeps its id and
     begins a new lineage.
     """
@@ -67,7 +70,7 @@ def restore_backup(
         _clear(staging)
         loader = Loader(staging, plan.manifest.database.id, str(uuid.uuid4()))
         try:
-            moment = read_backup(plan, loader, progress)
+            moment = read_backup(plan, Selected(selection, loader) if selection else loader, progress)
             progress.stage = "finishing"
             loader.finish(moment.etag, moment.modified, plan.backup.settings(), defrag=defrag)
         finally:

@@ -6,7 +6,7 @@ import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import FIRST_EXCEPTION, ThreadPoolExecutor, wait
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
+from datetime import datetime
 from itertools import count
 from pathlib import Path
 from typing import Final
@@ -15,7 +15,7 @@ from muniment.backup.files import DOCUMENTS, FILE_BYTES, AttachmentFile, Parquet
 from muniment.backup.manifest import Counts, DatabaseIdentity, File, Manifest, Parent, SnapshotRecord, digest, encode
 from muniment.backup.plan import BackupPlan, Origin, plan_backup
 from muniment.backup.repository import Backup, NewBackup, backups, check_destination, mapped_errors
-from muniment.document import from_microseconds
+from muniment.document import from_microseconds, rfc3339
 from muniment.errors import DamagedDatabase
 from muniment.progress import Progress
 from muniment.revision import ATTACHMENT, DOCUMENT, Batch, Revision
@@ -221,8 +221,3 @@ def _manifest(
         database_document=database_document,
         files=tuple(written.files),
     )
-
-
-def rfc3339(time: datetime) -> str:
-    """UTC with microseconds, `2026-11-22T17:18:03.417000Z`."""
-    return time.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ")

@@ -30,19 +30,21 @@ def verify_backup(source: Path, progress: Progress | None = None, plan: RestoreP
     """Read everything that a restore would read and check it; raises `DamagedBackup` with the first thing wrong."""
     progress = progress or Progress()
     plan = plan or plan_restore(backups(source), str(source))
-    tally = _Tally()
+    plan.backup.settings()
+    tally = Tally()
     read_backup(plan, tally, progress)
     progress.finish()
     return Verified(plan.backup, tally.fingerprint, progress.seconds)
 
 
-class _Tally:
+class Tally:
     """A destination that keeps nothing but the fingerprint, and checks that documents are JSON."""
 
     def __init__(self) -> None:
         self.fingerprint = Fingerprint()
 
     def apply(self, batch: Batch) -> None:
+        """Count these documents in."""
         ids, bodies = batch.ids.values(), list(batch.bodies)
         self.fingerprint.add_batch(batch, batch_digests(ids, batch.metadata.values(), bodies))
         for id, body in zip(ids, bodies, strict=True):
@@ -53,14 +55,19 @@ class _Tally:
                     raise DamagedBackup(f"document {id!r} in the backup: {error}", HINT) from error
 
     def apply_attachment(self, revision: Revision, parts: Iterator[bytes]) -> None:
+        """Count an attachment in, after reading its content."""
         sha256 = hashlib.sha256()
         size = 0
         for part in parts:
             sha256.update(part)
             size += len(part)
-        if revision.body is None:
-            return
-        if sha256.digest() != revision.body or size != revision.size:
+        if revision.body is not None and (sha256.digest() != revision.body or size != revision.size):
             raise DamagedBackup(f"the content of attachment {revision.id!r} was changed", HINT)
-        digest = member_digest(revision.id.encode(), revision.metadata, revision.body)
-        self.fingerprint.add((ATTACHMENT, revision.collection or ""), 1, size, int.from_bytes(digest, "big"))
+        self.count_attachment(revision)
+
+    def count_attachment(self, revision: Revision) -> None:
+        """Count an attachment in whose content somebody else checks."""
+        if revision.body is not None:
+            digest = member_digest(revision.id.encode(), revision.metadata, revision.body)
+            group = (ATTACHMENT, revision.collection or "")
+            self.fingerprint.add(group, 1, revision.size, int.from_bytes(digest, "big"))

@@ -12,7 +12,7 @@ import typer
 
 from muniment.cli.backup import backup, restore, verify
 from muniment.cli.database import check, get, statistics
-from muniment.cli.outcome import UsageError, outcome
+from muniment.cli.outcome import USAGE, outcome
 from muniment.cli.sample import sample
 from muniment.cli.smuggler import smuggler_in
 from muniment.version import VERSION
@@ -69,7 +69,7 @@ def _smuggler(context: typer.Context) -> None:
 def _help_unless_command(context: typer.Context) -> None:
     if context.invoked_subcommand is None:
         context.get_help()  # which prints it
-        raise typer.Exit(UsageError.exit_code)
+        raise typer.Exit(USAGE)
 
 
 def _print_version(wanted: bool) -> None:

@@ -9,11 +9,22 @@ from typing import Annotated, Any
 import msgspec
 import typer
 
-from muniment.backup.take import rfc3339
 from muniment.cli.bar import showing
-from muniment.cli.output import Folder, Json, Quiet, complain, count_text, emit, seconds_text, size_text, write
+from muniment.cli.output import (
+    Failure,
+    Folder,
+    Json,
+    Quiet,
+    complain,
+    count_text,
+    emit,
+    seconds_text,
+    size_text,
+    speed_text,
+    write,
+)
 from muniment.database import DocumentDatabase, Statistics
-from muniment.document import Document
+from muniment.document import Document, rfc3339
 from muniment.errors import DamagedDatabase, DocumentNotFound
 from muniment.progress import Progress
 
@@ -55,16 +66,22 @@ def check(folder: Folder, json: Json = False, quiet: Quiet = False) -> None:
     $ muniment check shop
     """
     started = monotonic()
-    with (
-        DocumentDatabase(folder, create=False, read_only=True) as database,
-        showing(Progress(stage="checking"), quiet=quiet),
-    ):
-        problems = database.check()
-    seconds = monotonic() - started
-    facts = {"database": str(folder), "problems": problems, "seconds": round(seconds, 3)}
-    if problems:
-        raise typer.Exit(_report(problems, facts, as_json=json))
-    emit(f"{folder} agrees with itself", [("checked in", seconds_text(seconds))], facts, as_json=json)
+    with DocumentDatabase(folder, create=False, read_only=True) as database:
+        with showing(Progress(stage="checking"), quiet=quiet):
+            problems = database.check()
+        seconds = monotonic() - started
+        facts = {"database": str(folder), "problems": problems, "seconds": round(seconds, 3)}
+        if problems:
+            raise typer.Exit(_report(problems, facts, as_json=json))
+        found = database.statistics()
+    rows = [
+        ("documents", f"{found.documents:,}"),
+        ("attachments", f"{found.attachments:,}"),
+        ("content", size_text(found.bytes)),
+        ("took", f"{seconds_text(seconds)}, {speed_text(found.bytes, seconds)}"),
+        ("fingerprint", found.fingerprint),
+    ]
+    emit(f"{folder} agrees with itself", rows, {**found.as_json(), **facts}, as_json=json)
 
 
 def _report(problems: list[str], facts: dict[str, Any], *, as_json: bool) -> int:
@@ -74,7 +91,7 @@ def _report(problems: list[str], facts: dict[str, Any], *, as_json: bool) -> int
     )
     if not as_json:
         write("".join(f"{problem}\n" for problem in problems).encode())
-    complain(error, facts=facts, as_json=as_json)
+    complain(Failure.of(error), facts=facts, as_json=as_json)
     return error.exit_code
 
 

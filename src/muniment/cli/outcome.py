@@ -3,20 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Final
 
 import typer
 
 from muniment.cli.interrupts import Stopped, interrupts
-from muniment.cli.output import complain, open_streams
-from muniment.errors import Cancelled, InvalidInput, MunimentError
+from muniment.cli.output import Failure, complain, open_streams
+from muniment.errors import Cancelled, MunimentError
 
-
-class UsageError(InvalidInput):
-    """The command line can not be understood."""
-
-
-class Unexpected(MunimentError):
-    """A bug."""
+UNEXPECTED: Final = 1
+USAGE: Final = 2
 
 
 def outcome(command: Callable[[], int | None], *, as_json: bool = False, debug: bool = False) -> int:
@@ -26,30 +22,27 @@ def outcome(command: Callable[[], int | None], *, as_json: bool = False, debug: 
     try:
         return command() or 0
     except SystemExit as error:  # typer's own answer to a reader of its help who has gone away
-        return error.code if isinstance(error.code, int) else 1
+        return error.code if isinstance(error.code, int) else UNEXPECTED
     except BaseException as error:
-        told = explained(error)
-        complain(told, as_json=as_json, debug=debug)
-        return interrupts.exit_code if isinstance(told, Cancelled) else told.exit_code
+        failure = explained(error)
+        complain(failure, as_json=as_json, traceback_of=error if debug else None)
+        return failure.exit_code
 
 
-def explained(error: BaseException) -> MunimentError:
-    """The error of ours that says what happened and what to do next; its cause is the error itself."""
-    told: MunimentError
+def explained(error: BaseException) -> Failure:
+    """What happened and what to do next."""
     match error:
+        case Cancelled():
+            return Failure("Cancelled", error.message, error.hint, interrupts.exit_code)
         case MunimentError():
-            return error
+            return Failure.of(error)
         case Stopped() | KeyboardInterrupt():
-            told = Cancelled("stopped", "run it again; nothing half done was left")
+            return Failure("Cancelled", "stopped", "run it again; nothing half done was left", interrupts.exit_code)
         case typer.TyperException():
-            told = UsageError(_sentence(error.format_message()), _usage_hint(error))
+            return Failure("UsageError", _sentence(error.format_message()), _usage_hint(error), USAGE)
         case _:
-            told = Unexpected(
-                f"something unexpected happened: {error!r}",
-                "please report this, with what it says when it is run with MUNIMENT_DEBUG=1",
-            )
-    told.__cause__ = error
-    return told
+            hint = "please report this, with what it says when it is run with MUNIMENT_DEBUG=1"
+            return Failure("Unexpected", f"something unexpected happened: {error!r}", hint, UNEXPECTED)
 
 
 def _sentence(text: str) -> str:

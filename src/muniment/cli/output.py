@@ -8,6 +8,7 @@ import sys
 import traceback
 from collections.abc import Iterable, Mapping
 from contextlib import suppress
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, Final, TypeAlias
 
@@ -32,7 +33,7 @@ def open_streams() -> None:
     """
     for name in ("stdout", "stderr"):
         if getattr(sys, name) is None:
-            setattr(sys, name, Path(os.devnull).open("w"))
+            setattr(sys, name, Path(os.devnull).open("w"))  # noqa: SIM115 - for the rest of the process
 
 
 def emit(headline: str, rows: Iterable[tuple[str, str]], facts: Mapping[str, Any], *, as_json: bool) -> None:
@@ -68,21 +69,39 @@ def write(data: bytes) -> None:
             ) from error
 
 
+@dataclass(frozen=True, slots=True)
+class Failure:
+    """What failed, in words for people: a message, what to do next, and the name of the kind of error."""
+
+    kind: str
+    message: str
+    hint: str
+    exit_code: int
+
+    @classmethod
+    def of(cls, error: MunimentError) -> Failure:
+        """What an error of the library says."""
+        return cls(type(error).__name__, error.message, error.hint, error.exit_code)
+
+
 def complain(
-    error: MunimentError, *, facts: Mapping[str, Any] | None = None, as_json: bool = False, debug: bool = False
+    failure: Failure,
+    *,
+    facts: Mapping[str, Any] | None = None,
+    as_json: bool = False,
+    traceback_of: BaseException | None = None,
 ) -> None:
     """Say on stderr in two lines what failed and what to do next, and if wanted on stdout as one JSON object too."""
     if as_json:
-        kind = type(error).__name__
         with suppress(StorageFailure):  # stdout may be what failed
-            emit_json({**(facts or {}), "error": error.message, "hint": error.hint, "kind": kind})
+            emit_json({**(facts or {}), "error": failure.message, "hint": failure.hint, "kind": failure.kind})
     console = Console(stderr=True, highlight=False, soft_wrap=True, emoji=False)
     with suppress(OSError):  # nobody may be there any more to read it
-        if debug:
-            traceback.print_exception(error.__cause__ or error)
-        console.print(Text.assemble(("error: ", "bold red"), error.message))
-        if error.hint:
-            console.print(Text.assemble(("hint: ", "bold"), error.hint))
+        if traceback_of:
+            traceback.print_exception(traceback_of)
+        console.print(Text.assemble(("error: ", "bold red"), failure.message))
+        if failure.hint:
+            console.print(Text.assemble(("hint: ", "bold"), failure.hint))
 
 
 def count_text(count: int, noun: str) -> str:

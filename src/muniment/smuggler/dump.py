@@ -161,13 +161,11 @@ class Dump:
     def _split_next(self, position: int) -> metadata.Split:
         scanner = self._scanner
         while True:
-            found = metadata.search(scanner.buffer, scanner.offset)
-            if found:
+            if found := metadata.search(scanner.buffer, scanner.offset):
                 scanner.move(found.end)
                 return found
-            if scanner.end_of_value() >= 0:
+            if item := scanner.value_here():
                 break
-        item = scanner.value()
         try:
             return metadata.split(item)
         except Malformed as error:

@@ -15,13 +15,14 @@ import msgspec
 WHITESPACE: Final = rb"[ \t\r\n]*+"
 COMMA, COLON, QUOTE, OPEN_ARRAY, CLOSE_ARRAY, OPEN_OBJECT, CLOSE_OBJECT = b',:"[]{}'
 
+MAX_DEPTH: Final = 10_000  # far more than msgspec decodes; it only ends the counting of brackets that mean nothing
+
 _STRING = rb'"[^"\\]*+(?:\\.[^"\\]*+)*+"'
 _string = re.compile(_STRING, re.DOTALL)
 _scalar = re.compile(rb'[^][{},:" \t\r\n]*+(?=.)', re.DOTALL)
 _space = re.compile(WHITESPACE)
-# Up to and with the next bracket of the kind that is being counted; those inside strings do not count.
-_next_brace = re.compile(rb'[^"{}]*+(?:%s[^"{}]*+)*+[{}]' % _STRING, re.DOTALL)
-_next_bracket = re.compile(rb'[^"\[\]]*+(?:%s[^"\[\]]*+)*+[\[\]]' % _STRING, re.DOTALL)
+_name = re.compile(rb"%s(%s)%s:%s" % (WHITESPACE, _STRING, WHITESPACE, WHITESPACE), re.DOTALL)
+_comma = re.compile(rb"%s," % WHITESPACE)
 
 _value = msgspec.json.Decoder(msgspec.Raw)
 _text = msgspec.json.Decoder(str)
@@ -41,6 +42,16 @@ class Member(NamedTuple):
     end: int
 
 
+def _next_bracket(opening: bytes, closing: bytes) -> re.Pattern[bytes]:
+    """Matches up to and with the next bracket that counts: none in a string, and no pair that has no other inside."""
+    other = rb'[^"%s%s]*+' % (opening, closing)
+    pair = rb"%s%s(?:%s%s)*+%s" % (opening, other, _STRING, other, closing)
+    return re.compile(rb"%s(?:(?:%s|%s)%s)*+[%s%s]" % (other, _STRING, pair, other, opening, closing), re.DOTALL)
+
+
+_brackets = {OPEN_OBJECT: _next_bracket(rb"\{", rb"\}"), OPEN_ARRAY: _next_bracket(rb"\[", rb"\]")}
+
+
 def skip_space(data: bytes, start: int) -> int:
     """Where the first byte at or after `start` is that is not white space."""
     found = _space.match(data, start)
@@ -53,22 +64,20 @@ def value_end(data: bytes, start: int) -> int:
     It trusts that there is a JSON value; for anything else the place means nothing, and `check` tells.
     """
     first = data[start]
-    if first == OPEN_OBJECT:
-        return _balanced_end(_next_brace, data, start)
-    if first == OPEN_ARRAY:
-        return _balanced_end(_next_bracket, data, start)
+    if first in _brackets:
+        return _balanced_end(_brackets[first], data, start)
     found = (_string if first == QUOTE else _scalar).match(data, start)
     return found.end() if found else -1
 
 
 def _balanced_end(bracket: re.Pattern[bytes], data: bytes, start: int) -> int:
-    opening, depth, end = data[start], 0, start
-    while found := bracket.match(data, end):
+    opening, depth, end = data[start], 1, start + 1
+    while depth and (found := bracket.match(data, end)):
         end = found.end()
         depth += 1 if data[end - 1] == opening else -1
-        if not depth:
-            return end
-    return -1
+        if depth > MAX_DEPTH:
+            raise Malformed("is nested too deeply")
+    return -1 if depth else end
 
 
 def check(data: bytes) -> None:
@@ -103,21 +112,19 @@ def text(data: bytes) -> str:
 
 def members(data: bytes) -> Iterator[Member]:
     """The members, in the order in which they stand, of bytes that `check` has found to be a JSON object."""
-    start = skip_space(data, 1)
-    while data[start] == QUOTE:
-        name_end = value_end(data, start)
-        value = skip_space(data, skip_space(data, name_end) + 1)
-        end = value_end(data, value)
-        yield Member(_surrogate_free(data[start:name_end]), start, value, end)
-        after = skip_space(data, end)
-        if data[after] != COMMA:
+    start = 1
+    while found := _name.match(data, start):
+        end = value_end(data, found.end())
+        yield Member(_member_name(found[1]), found.start(1), found.end(), end)
+        comma = _comma.match(data, end)
+        if not comma:
             return
-        start = skip_space(data, after + 1)
+        start = comma.end()
 
 
-def _surrogate_free(name: bytes) -> str:
-    """The name of a member, good for comparing only: half a surrogate pair is in no name that we look for."""
-    return text(_surrogate.sub(rb"\\ufffd", name))
+def _member_name(name: bytes) -> str:
+    """Good for comparing only: half a surrogate pair, which no text can have, is in no name that is looked for."""
+    return text(_surrogate.sub(rb"\\ufffd", name)) if b"\\" in name else name[1:-1].decode()
 
 
 def member_value(data: bytes, name: str) -> bytes | None:

@@ -36,16 +36,16 @@ class Split(NamedTuple):
 
 
 class _Body(msgspec.Struct, gc=False):
-    metadata: msgspec.Raw | None = msgspec.field(name="@metadata", default=None)
+    metadata: msgspec.Raw | msgspec.UnsetType = msgspec.field(name="@metadata", default=msgspec.UNSET)
 
 
-class _Metadata(msgspec.Struct, gc=False):
+class _Names(msgspec.Struct, gc=False):
     id: str = msgspec.field(name="@id", default="")
     kind: str = msgspec.field(name="@export-type", default="")
 
 
-_body = msgspec.json.Decoder(_Body).decode
-_metadata = msgspec.json.Decoder(_Metadata).decode
+_decode_body = msgspec.json.Decoder(_Body).decode
+_decode_names = msgspec.json.Decoder(_Names).decode
 
 
 def search(data: bytes, start: int) -> Split | None:
@@ -72,21 +72,24 @@ def _last_member_end(data: bytes, opening: int) -> re.Match[bytes] | None:
     brace = data.find(b"}", opening)  # mostly no object stands inside, and this is its end
     if brace >= 0 and (found := _to_end(data, brace + 1)):
         return found
-    end = grammar.value_end(data, opening)
+    try:
+        end = grammar.value_end(data, opening)
+    except Malformed:
+        return None
     return _to_end(data, end) if end >= 0 else None
 
 
 def _proved(body: bytes, metadata: bytes, end: int) -> Split | None:
     try:
-        if _body(body).metadata is not None:
+        if _decode_body(body).metadata is not msgspec.UNSET:
             return None
-        found = _metadata(metadata)
+        names = _decode_names(metadata)
         if not (body.isascii() and metadata.isascii()):
             body.decode()
             metadata.decode()
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
         return None
-    return Split(body, metadata, found.id, found.kind, end) if found.id or found.kind else None
+    return Split(body, metadata, names.id, names.kind, end) if names.id or names.kind else None
 
 
 def split(document: bytes) -> Split:
@@ -100,10 +103,10 @@ def split(document: bytes) -> Split:
     metadata = document[member.value : member.end]
     if metadata[0] != OPEN_OBJECT:
         raise Malformed("has @metadata that is not an object")
-    id, kind = _string_member(metadata, "@id"), _string_member(metadata, "@export-type")
-    if not id and not kind:
+    names = _names(metadata)
+    if not names.id and not names.kind:
         raise Malformed("has no @id in its @metadata")
-    return Split(_without(document, member), metadata, id, kind, len(document))
+    return Split(_without(document, member), metadata, names.id, names.kind, len(document))
 
 
 def kind(item: bytes) -> str:
@@ -112,6 +115,13 @@ def kind(item: bytes) -> str:
         return split(item).kind
     except Malformed:
         return ""
+
+
+def _names(metadata: bytes) -> _Names:
+    try:
+        return _decode_names(metadata)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):  # or half a surrogate pair stands somewhere else
+        return _Names(_string_member(metadata, "@id"), _string_member(metadata, "@export-type"))
 
 
 def _string_member(data: bytes, name: str) -> str:

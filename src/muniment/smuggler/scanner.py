@@ -79,26 +79,30 @@ class Scanner:
     def value(self) -> bytes:
         """Moves over the JSON value that comes next, and gives its bytes as they stand."""
         self.peek()
-        position = self.position
-        while (end := self.end_of_value()) < 0:
+        while (value := self.value_here()) is None:
             pass
-        data = self.buffer[self.offset : end]
-        self.move(end)
+        return value
+
+    def value_here(self) -> bytes | None:
+        """Does what `value` does for one that begins at `offset`; None if not all of it is in the buffer.
+
+        In that case more has been read, so that there is a next try.
+        """
+        position, available = self.position, len(self.buffer) - self.offset
         try:
-            grammar.check(data)
+            end = grammar.value_end(self.buffer, self.offset) if available else -1
+            if end >= 0:
+                value = self.buffer[self.offset : end]
+                self.move(end)
+                grammar.check(value)
+                return value
         except Malformed as error:
             raise self.damaged(f"holds an item that {error}", position) from error
-        return data
-
-    def end_of_value(self) -> int:
-        """Where in the buffer the value at `offset` ends; -1 if it was not all there, and then more has been read."""
-        available = len(self.buffer) - self.offset
-        end = grammar.value_end(self.buffer, self.offset) if available else -1
-        if end < 0 and available > self._max_item:
+        if available > self._max_item:
             raise self._too_large()
-        if end < 0 and not self._refill():
+        if not self._refill():
             raise self.cut_short()
-        return end
+        return None
 
     def move(self, end: int) -> None:
         """Moves over an item that ends there in the buffer, unless it is too large for one."""

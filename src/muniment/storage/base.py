@@ -18,6 +18,7 @@ Ids are compared without case (`document.fold`); the spelling of the first revis
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import Future
 from contextlib import AbstractContextManager
@@ -27,6 +28,11 @@ from typing import NamedTuple, Protocol
 from muniment.fingerprint import Fingerprint
 from muniment.revision import DOCUMENT, NO_METADATA, Batch, Revision
 from muniment.storage.history import History
+
+
+def system_clock() -> int:
+    """Microseconds since 1970."""
+    return time.time_ns() // 1000
 
 
 class Upload(NamedTuple):

@@ -124,7 +124,7 @@ class Reader:
 
     def changes(self, after: int, upto: int, *, history: bool = False) -> Iterator[Batch]:
         """See `base`: the documents' revisions that were current at `upto` and are later than `after`."""
-        limit = BATCH_ROWS // 8
+        limit = BATCH_ROWS
         while True:
             with self.connection() as connection, connection:  # one transaction: both queries see the same rows
                 batch = _next_batch(connection, after, upto, 0 if history else upto, limit)

@@ -1,0 +1,97 @@
+"""The versions of one document or attachment over all backups, found without reading any other document."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from contextlib import closing
+from dataclasses import dataclass
+from typing import Any
+
+from muniment.backup.files import ATTACHMENTS, DOCUMENTS, Source, numbers_of, texts_of
+from muniment.backup.repository import Backup
+from muniment.document import fold
+from muniment.revision import ATTACHMENT, DOCUMENT
+
+
+@dataclass(frozen=True, slots=True)
+class Version:
+    """One version: `body` is None for a deletion and for attachments; `backups` are the backups that hold it.
+
+    `modified` is in microseconds since 1970 (UTC), `size` in bytes.
+    """
+
+    kind: int
+    id: str
+    etag: int
+    lineage: str
+    modified: int
+    metadata: bytes
+    deleted: bool
+    size: int
+    body: bytes | None
+    backups: tuple[str, ...]
+
+
+def versions_of(id: str, available: Sequence[Backup]) -> list[Version]:
+    """Every version of this id (in any case) that the backups hold, oldest first; of documents and of attachments.
+
+    Only the column of ids is read of a row group that does not have it. Files are not compared with their SHA-256, but
+    every page that is read has its checksum.
+    """
+    found: dict[tuple[str, int], Version] = {}
+    for backup in available:
+        for file in backup.manifest.files:
+            schema = DOCUMENTS if file.name.startswith("documents") else ATTACHMENTS
+            with closing(Source(backup.folder / file.name, file, schema)) as source:
+                for version in _in_file(source, schema, fold(id), backup):
+                    key = (version.lineage, version.etag)
+                    known = found.get(key)
+                    names = (*known.backups, backup.name) if known else (backup.name,)
+                    found[key] = _named(version, names)
+    return sorted(found.values(), key=lambda version: (version.modified, version.etag))
+
+
+def _in_file(source: Source, schema: Any, key: str, backup: Backup) -> list[Version]:
+    versions = []
+    for _, group in source.groups():
+        rows = [row for row, id in enumerate(texts_of(source.read(group, ["id"]), "id")) if fold(id) == key]
+        if rows:
+            table = source.read(group)
+            seen: set[int] = set()
+            for row in rows:
+                version = _version(table, row, schema, backup)
+                if version.etag not in seen:  # an attachment has a row for each part
+                    seen.add(version.etag)
+                    versions.append(version)
+    return versions
+
+
+def _version(table: Any, row: int, schema: Any, backup: Backup) -> Version:
+    part = table.slice(row, 1)
+    values = {name: part.column(name)[0].as_py() for name in ("id", "metadata")}
+    (etag,), (modified,) = numbers_of(part, "etag"), numbers_of(part, "modified")
+    if schema is DOCUMENTS:
+        text = part.column("document")[0].as_py()
+        kind, deleted, body = DOCUMENT, text is None, None if text is None else text.encode()
+        size = len(body or b"")
+    else:
+        size = part.column("size")[0].as_py()
+        kind, deleted, body = ATTACHMENT, size is None, None
+    lineage = backup.manifest.database.lineage
+    metadata = values["metadata"].encode()
+    return Version(kind, values["id"], etag, lineage, modified, metadata, deleted, size or 0, body, (backup.name,))
+
+
+def _named(version: Version, names: tuple[str, ...]) -> Version:
+    return Version(
+        version.kind,
+        version.id,
+        version.etag,
+        version.lineage,
+        version.modified,
+        version.metadata,
+        version.deleted,
+        version.size,
+        version.body,
+        names,
+    )

@@ -1,0 +1,109 @@
+"""The command as a user runs it: a process of its own, with pipes or with a terminal."""
+
+from __future__ import annotations
+
+import json
+import os
+import pty
+import re
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final
+
+COMMAND: Final = (sys.executable, "-m", "muniment")
+PATIENCE: Final = 60.0
+
+
+@dataclass(frozen=True)
+class Ended:
+    """What became of a process; `out` and `err` are what it said."""
+
+    code: int
+    out: bytes
+    err: str
+
+    @property
+    def text(self) -> str:
+        return self.out.decode()
+
+    @property
+    def json(self) -> dict[str, Any]:
+        """The one JSON object on stdout."""
+        value = json.loads(self.out)
+        assert isinstance(value, dict)
+        return value
+
+
+def muniment(*arguments: str | Path, cwd: Path | None = None, env: Mapping[str, str] | None = None) -> Ended:
+    """Run a command to its end, without a terminal."""
+    done = subprocess.run(
+        [*COMMAND, *map(str, arguments)],
+        cwd=cwd,
+        env=environment(**(env or {})),
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        timeout=PATIENCE,
+        check=False,
+    )
+    return Ended(done.returncode, done.stdout, done.stderr.decode())
+
+
+def environment(**more: str) -> dict[str, str]:
+    """This process's, without what would colour the output or change its width."""
+    unwanted = ("NO_COLOR", "FORCE_COLOR", "GITHUB_ACTIONS", "PY_COLORS", "COLUMNS", "MUNIMENT_DEBUG")
+    kept = {name: value for name, value in os.environ.items() if name not in unwanted}
+    return {**kept, "TERM": "xterm-256color", "COLUMNS": "120", **more}
+
+
+def on_terminal(
+    *arguments: str | Path,
+    env: Mapping[str, str] | None = None,
+    seen: Callable[[str], bool] = lambda _: False,
+    then: Callable[[subprocess.Popen[bytes]], object] = lambda _: None,
+    stdout: bool = False,
+) -> Ended:
+    """Run a command with a pseudo-terminal as stderr (and stdout too, if wanted).
+
+    As soon as what it shows there satisfies `seen`, `then` is done to the process.
+    """
+    ours, theirs = pty.openpty()
+    process = subprocess.Popen(
+        [*COMMAND, *map(str, arguments)],
+        env=environment(**(env or {})),
+        stdin=subprocess.DEVNULL,
+        stdout=theirs if stdout else subprocess.PIPE,
+        stderr=theirs,
+    )
+    os.close(theirs)
+    shown, waiting, deadline = "", True, time.monotonic() + PATIENCE
+    while data := _read(ours):
+        shown += data.decode(errors="replace")
+        if waiting and seen(shown):
+            waiting = False
+            then(process)
+        assert time.monotonic() < deadline, shown
+    out, _ = process.communicate(timeout=PATIENCE)
+    os.close(ours)
+    return Ended(process.returncode, out or b"", shown)
+
+
+def _read(terminal: int) -> bytes:
+    try:
+        return os.read(terminal, 1 << 16)
+    except OSError:  # how Linux says that nobody has the other end open any more
+        return b""
+
+
+def interrupted(*arguments: str | Path, stage: str, number: signal.Signals = signal.SIGINT) -> Ended:
+    """Run a command on a terminal, and send it this signal when it shows that it is in the middle of this stage."""
+    middle = re.compile(rf"{stage} [^\r]*?\b[1-9][\d,]*(/[\d,]+)? documents")
+    ended = on_terminal(
+        *arguments, seen=lambda shown: bool(middle.search(shown)), then=lambda process: process.send_signal(number)
+    )
+    assert middle.search(ended.err)
+    return ended

@@ -1,0 +1,232 @@
+"""Every mistake a user can make: two lines in plain words, one JSON object if wanted, and the right exit code."""
+
+from __future__ import annotations
+
+import errno
+import json
+import os
+import shutil
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import closing
+from pathlib import Path
+
+import apsw
+import pytest
+
+from muniment import DocumentDatabase
+from tests.cli.process import COMMAND, Ended, environment, muniment
+
+
+@pytest.fixture
+def here(tmp_path: Path, shop: Path, backups: Path) -> Path:
+    """A folder with a bit of everything that can be wrong."""
+    shutil.copytree(shop, tmp_path / "shop")
+    shutil.copytree(backups, tmp_path / "backups")
+    (tmp_path / "file").write_text("not a folder")
+    (tmp_path / "empty").mkdir()
+    (tmp_path / "cut.ravendbdump").write_bytes(b'{"BuildVersion":62028,"Docs":[{"A":1,"@metadata":{"@id":"a/1"}},{"A"')
+    return tmp_path
+
+
+def failed(ended: Ended, code: int, *parts: str) -> None:
+    """Whether this is how a command fails."""
+    assert ended.code == code
+    assert "Traceback" not in ended.err
+    message, hint = ended.err.splitlines()
+    assert message.startswith("error: ")
+    assert hint.startswith("hint: ")
+    for part in parts:
+        assert part in ended.err
+
+
+@pytest.mark.parametrize(
+    ("line", "code", "part"),
+    [
+        ("backup nowhere --dest out", 3, "there is no database in nowhere"),
+        ("backup empty --dest out", 3, "there is no database in empty"),
+        ("backup file --dest out", 8, "file is a file"),
+        ("backup shop --dest file", 8, "file is a file"),
+        ("backup shop --dest file/out", 8, "file is a file"),
+        ("backup shop --dest backups", 4, "already holds a full backup"),
+        ("backup other --dest backups", 4, "backups of another database"),
+        ("restore nowhere --to out", 3, "there is no folder nowhere"),
+        ("restore empty --to out", 3, "no complete backup in empty"),
+        ("restore file --to out", 3, "file is a file"),
+        ("restore backups --to shop", 4, "shop already exists"),
+        ("restore backups --to file", 4, "file already exists"),
+        ("restore backups --to file/out", 8, "Not a directory"),
+        ("verify nowhere", 3, "there is no folder nowhere"),
+        ("verify file", 3, "file is a file"),
+        ("check nowhere", 3, "there is no database in nowhere"),
+        ("check file", 8, "file is a file"),
+        ("statistics empty", 3, "there is no database in empty"),
+        ("get shop orders/0", 3, "there is no document 'orders/0' in shop"),
+        ("get nowhere orders/0", 3, "there is no database in nowhere"),
+        ("sample shop --documents 10", 4, "not empty: it has 1,052 documents and 8 attachments"),
+        ("sample file --documents 10", 8, "file is a file"),
+        ("sample file/out --documents 10", 8, "Not a directory"),
+        ("sample out --documents -1", 2, "--documents"),
+        ("sample out --documents ten", 2, "--documents"),
+        ("smuggler in out nowhere", 8, "No such file"),
+        ("smuggler in out empty", 8, "Is a directory"),
+        ("smuggler in out file", 6, "not a dump"),
+        ("backup shop", 2, "missing option '--dest'"),
+        ("backup --dest out", 2, "missing argument 'FOLDER'"),
+        ("backup shop --dest out --full", 2, "no such option: --full"),
+        ("backup shop more --dest out", 2, "more"),
+        ("bakup shop --dest out", 2, "did you mean 'backup'"),
+        ("smuggler out shop file", 2, "no such command 'out'"),
+        ("--nonsense", 2, "no such option: --nonsense"),
+    ],
+)
+def test_bad_input(here: Path, line: str, code: int, part: str) -> None:
+    if "other" in line:
+        DocumentDatabase(here / "other").close()
+    before = sorted(here.rglob("*"))
+    ended = muniment(*line.split(), "--json", cwd=here)
+    assert part.lower() in ended.err.lower()
+    failed(ended, code)
+    assert ended.err.splitlines() == [f"error: {ended.json['error']}", f"hint: {ended.json['hint']}"]
+    assert set(ended.json) == {"error", "hint", "kind"}
+    unchanged = [path for path in sorted(here.rglob("*")) if not path.name.startswith("muniment.db-")]
+    assert unchanged == [path for path in before if not path.name.startswith("muniment.db-")]
+
+
+def test_without_json_an_error_leaves_stdout_alone(here: Path) -> None:
+    ended = muniment("check", here / "nowhere")
+    failed(ended, 3, f"there is no database in {here / 'nowhere'}")
+    assert ended.out == b""
+
+
+def test_a_name_that_is_not_unicode_can_be_complained_about(here: Path) -> None:
+    ended = muniment("check", here / "\udcff", "--json")
+    failed(ended, 3, "there is no database in ")
+    assert ended.json["error"] == f"there is no database in {here}/\udcff"
+
+
+@pytest.mark.parametrize("line", ["", "smuggler"])
+def test_without_a_command_there_is_help(line: str) -> None:
+    ended = muniment(*line.split())
+    assert ended.code == 2
+    assert "Usage:" in ended.text
+    assert ended.err == ""
+
+
+def test_a_dump_that_is_cut_short_says_how_far_it_got(here: Path) -> None:
+    failed(muniment("smuggler", "in", here / "out", here / "cut.ravendbdump"), 5, "cut short", "after document 'a/1'")
+
+
+def the_file(folder: Path, name: str) -> Path:
+    (found,) = folder.rglob(name)
+    return found
+
+
+def test_a_damaged_backup(here: Path) -> None:
+    file = the_file(here / "backups", "documents-00001.parquet")
+    content = bytearray(file.read_bytes())
+    content[len(content) // 2] ^= 1
+    file.write_bytes(content)
+    failed(muniment("verify", here / "backups"), 5, "SHA-256")
+    failed(muniment("restore", here / "backups", "--to", here / "out"), 5, "SHA-256")
+    assert not list(here.glob("out*"))
+    assert muniment("verify", here / "backups", "--json").json["kind"] == "DamagedBackup"
+
+
+def test_a_backup_without_one_of_its_files(here: Path) -> None:
+    the_file(here / "backups", "attachments-00001.parquet").unlink()
+    failed(muniment("verify", here / "backups"), 5, "is missing")
+
+
+def test_a_backup_of_a_newer_format(here: Path) -> None:
+    file = the_file(here / "backups", "manifest.json")
+    file.write_text(json.dumps({**json.loads(file.read_text()), "format": 99}))
+    failed(muniment("restore", here / "backups", "--to", here / "out"), 6, "has format 99")
+    failed(muniment("verify", here / "backups"), 6)
+
+
+def test_a_database_of_a_newer_format(here: Path) -> None:
+    with closing(apsw.Connection(str(here / "shop" / "muniment.db"))) as connection:
+        connection.execute("PRAGMA user_version = 99")
+    for line in ("statistics shop", "check shop", "get shop orders/1", "backup shop --dest out"):
+        failed(muniment(*line.split(), cwd=here), 6, "has format 99")
+
+
+def test_a_database_that_does_not_agree_with_itself(here: Path) -> None:
+    with closing(apsw.Connection(str(here / "shop" / "muniment.db"))) as connection:
+        connection.execute("UPDATE log SET body = x'7b7d' WHERE id IN ('orders/1', 'orders/2')")
+    ended = muniment("check", here / "shop")
+    failed(ended, 5, "does not agree with itself in ")
+    assert "'orders/1'" in ended.text
+    facts = muniment("check", here / "shop", "--json").json
+    assert facts["kind"] == "DamagedDatabase"
+    assert len(facts["problems"]) >= 2
+
+
+def test_a_database_file_that_is_none(here: Path) -> None:
+    (here / "shop" / "muniment.db").write_bytes(b"nothing of the kind" * 1000)
+    failed(muniment("check", here / "shop"), 5, "damaged")
+
+
+@pytest.fixture
+def held(here: Path) -> Iterator[Path]:
+    """A database that another process has open for writing."""
+    code = "import sys, muniment; muniment.DocumentDatabase(sys.argv[1]); print('open', flush=True); sys.stdin.read()"
+    command = [sys.executable, "-c", code, str(here / "shop")]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as process:
+        assert process.stdout
+        assert process.stdout.readline() == b"open\n"
+        yield here / "shop"
+        process.communicate()
+
+
+def test_a_database_that_another_process_holds(held: Path, tmp_path: Path) -> None:
+    failed(muniment("backup", held, "--dest", tmp_path / "out"), 7, "another process")
+    failed(muniment("sample", held), 7, "another process")
+    assert (held / "muniment.db").is_file()
+    assert muniment("backup", held, "--dest", tmp_path / "out", "--json").json["kind"] == "DatabaseLocked"
+
+
+def test_a_reader_who_goes_away_is_no_error(shop: Path) -> None:
+    reading, writing = os.pipe()
+    os.close(reading)
+    process = subprocess.run(
+        [*COMMAND, "statistics", str(shop)], stdout=writing, stderr=subprocess.PIPE, env=environment(), check=False
+    )
+    os.close(writing)
+    assert (process.returncode, process.stderr) == (0, b"")
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="this system has no /dev/full")
+def test_an_output_that_is_full(shop: Path) -> None:
+    command = [*COMMAND, "get", str(shop), "orders/1", "--json"]
+    with Path("/dev/full").open("wb") as full:
+        process = subprocess.run(command, stdout=full, stderr=subprocess.PIPE, env=environment(), check=False)
+    failed(Ended(process.returncode, b"", process.stderr.decode()), 8, os.strerror(errno.ENOSPC))
+
+
+def test_closed_streams(shop: Path, tmp_path: Path) -> None:
+    line = [*COMMAND, "backup", str(shop), "--dest", str(tmp_path / "backups")]
+    closed = ["sh", "-c", 'exec "$@" >&- 2>&-', "sh"]
+    assert subprocess.run([*closed, *line], env=environment(), check=False).returncode == 0
+    assert subprocess.run([*closed, *line], env=environment(), check=False).returncode == 4
+    assert muniment("verify", tmp_path / "backups").code == 0
+
+
+@pytest.mark.parametrize("debug", [False, True])
+def test_what_nobody_foresaw(debug: bool) -> None:
+    code = f"from muniment.cli.outcome import outcome; exit(outcome(lambda: 1 // 0, as_json=True, debug={debug}))"
+    process = subprocess.run([sys.executable, "-c", code], capture_output=True, env=environment(), check=False)
+    assert process.returncode == 1
+    assert b"please report this" in process.stderr
+    assert (b"Traceback" in process.stderr) == debug
+    assert json.loads(process.stdout)["kind"] == "Unexpected"
+
+
+@pytest.mark.parametrize(("options", "env"), [(["--debug"], {}), ([], {"MUNIMENT_DEBUG": "1"})])
+def test_debug_shows_where_an_error_was_raised(tmp_path: Path, options: list[str], env: dict[str, str]) -> None:
+    ended = muniment(*options, "check", tmp_path / "nowhere", env=env)
+    assert ended.code == 3
+    assert "Traceback" in ended.err
+    assert ended.err.splitlines()[-2].startswith("error: there is no database in ")

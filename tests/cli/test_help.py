@@ -1,0 +1,68 @@
+"""The help teaches: every option, an example for every command, every exit code."""
+
+from __future__ import annotations
+
+import os
+import re
+
+import pytest
+import typer
+
+from muniment import errors
+from muniment.cli import app
+from muniment.cli.interrupts import SIGNALS
+from tests.cli.process import muniment
+
+COMMANDS = {
+    "backup": ["FOLDER", "--dest", "--json", "--quiet"],
+    "restore": ["SOURCE", "--to", "--defrag", "--json", "--quiet"],
+    "verify": ["SOURCE", "--json", "--quiet"],
+    "statistics": ["FOLDER", "--json"],
+    "check": ["FOLDER", "--json", "--quiet"],
+    "get": ["FOLDER", "ID", "--metadata", "--json"],
+    "sample": ["FOLDER", "--documents", "--attachments", "--seed", "--json", "--quiet"],
+    "smuggler in": ["FOLDER", "FILE", "--json", "--quiet"],
+}
+
+
+def exit_codes() -> set[int]:
+    kinds = [kind for kind in vars(errors).values() if isinstance(kind, type)]
+    return {0} | {kind.exit_code for kind in kinds if issubclass(kind, errors.MunimentError)}
+
+
+def test_the_main_help_names_every_command_and_exit_code() -> None:
+    said = muniment("--help").text
+    for command in COMMANDS:
+        assert f"│ {command.partition(' ')[0]} " in said
+    listed = {int(code) for code in re.findall(r"\b\d+\b", said.partition("Exit codes:")[2])}
+    assert listed == exit_codes() | {128 + number for number in SIGNALS}
+    assert "--version" in said
+    assert "MUNIMENT_DEBUG" in said
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_every_command_explains_itself(command: str) -> None:
+    said = muniment(*command.split(), "--help").text
+    assert f"$ muniment {command} " in said
+    for option in COMMANDS[command]:
+        assert re.search(rf"│ .*{option}\b", said)
+    shown = set(re.findall(r"│[ *]+(--[a-z]+)", said)) - {"--help"}
+    assert shown == {option for option in COMMANDS[command] if option.startswith("--")}
+
+
+def test_every_command_is_tested_here() -> None:
+    main = typer.main.get_command(app)
+    names = set(main.commands)  # type: ignore[attr-defined]
+    assert names == {command.partition(" ")[0] for command in COMMANDS}
+
+
+@pytest.mark.parametrize("columns", ["40", "200"])
+def test_help_fits_the_terminal(columns: str) -> None:
+    said = muniment("restore", "--help", env={"COLUMNS": columns}).text
+    assert max(map(len, said.splitlines())) <= int(columns)
+
+
+def test_completion() -> None:
+    env = {"_MUNIMENT_COMPLETE": "complete_bash", "COMP_WORDS": "muniment re", "COMP_CWORD": "1"}
+    assert muniment(env=env).text.split() == ["restore"]
+    assert "_MUNIMENT_COMPLETE" not in os.environ

@@ -1,0 +1,131 @@
+"""Ctrl-C and SIGTERM in the middle of every command: a clean end, and nothing half done left."""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import pty
+import signal
+import subprocess
+import termios
+from pathlib import Path
+
+import pytest
+
+from muniment import DocumentDatabase
+from muniment.sample import documents
+from tests.cli.conftest import BIG
+from tests.cli.process import COMMAND, PATIENCE, Ended, environment, interrupted, muniment, on_terminal
+
+NUMBERS = [(signal.SIGINT, 130), (signal.SIGTERM, 143)]
+
+
+def stopped(ended: Ended, code: int, hint: str = "nothing half done was left") -> None:
+    """Whether this is how a command ends when somebody stops it."""
+    assert ended.code == code
+    assert "Traceback" not in ended.err
+    assert "error: " in ended.err
+    assert hint in ended.err
+    assert ended.out == b""
+
+
+@pytest.mark.parametrize(("number", "code"), NUMBERS)
+def test_backup(big: Path, tmp_path: Path, number: signal.Signals, code: int) -> None:
+    stopped(interrupted("backup", big, "--dest", tmp_path / "new", stage="writing documents", number=number), code)
+    assert not list(tmp_path.iterdir())
+    with DocumentDatabase(big, create=False) as database:
+        assert database.statistics().documents == BIG
+
+
+@pytest.mark.parametrize(("number", "code"), NUMBERS)
+def test_restore(big_backups: Path, tmp_path: Path, number: signal.Signals, code: int) -> None:
+    command = ("restore", big_backups, "--to", tmp_path / "new")
+    stopped(interrupted(*command, stage="reading documents", number=number), code)
+    assert not list(tmp_path.iterdir())
+
+
+def test_verify(big_backups: Path) -> None:
+    stopped(interrupted("verify", big_backups, stage="reading documents"), 130)
+
+
+@pytest.mark.parametrize(("number", "code"), NUMBERS)
+def test_a_sample_in_a_new_folder_is_removed(tmp_path: Path, number: signal.Signals, code: int) -> None:
+    command = ("sample", tmp_path / "new" / "shop", "--documents", str(BIG))
+    stopped(interrupted(*command, stage="writing documents", number=number), code)
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_sample_in_an_empty_database_leaves_it_empty(tmp_path: Path) -> None:
+    DocumentDatabase(tmp_path / "shop").close()
+    command = ("sample", tmp_path / "shop", "--documents", str(BIG))
+    stopped(interrupted(*command, stage="writing documents"), 130)
+    with DocumentDatabase(tmp_path / "shop", create=False) as database:
+        assert database.statistics().documents == 0
+        assert database.check() == []
+    assert muniment("sample", tmp_path / "shop", "--documents", "10").code == 0
+
+
+def write_dump(path: Path, count: int) -> None:
+    with path.open("wb") as dump:
+        dump.write(b'{"BuildVersion":62028,"Docs":[')
+        for number, (id, body, _) in enumerate(documents(count)):
+            separator = b",\n" if number else b""
+            dump.write(b'%b%b,"@metadata":{"@id":"%b"}}' % (separator, body[:-1], id.encode()))
+        dump.write(b"]}")
+
+
+def test_an_import_says_how_far_it_got_and_can_be_completed(tmp_path: Path) -> None:
+    write_dump(tmp_path / "big.ravendbdump", BIG)
+    command = ("smuggler", "in", tmp_path / "shop", tmp_path / "big.ravendbdump")
+    ended = interrupted(*command, stage="importing")
+    stopped(ended, 130, "import the same dump again to complete it")
+    with DocumentDatabase(tmp_path / "shop", create=False) as database:
+        assert 0 < database.statistics().documents < BIG
+        assert database.check() == []
+    again = muniment(*command, "--json")
+    assert again.json["documents"] == BIG
+    with DocumentDatabase(tmp_path / "shop", create=False) as database:
+        assert database.statistics().documents == BIG
+
+
+def test_check(big: Path) -> None:
+    ended = on_terminal(
+        "check",
+        big,
+        seen=lambda shown: "checking" in shown,
+        then=lambda process: process.send_signal(signal.SIGINT),
+    )
+    stopped(ended, 130)
+
+
+def test_a_second_signal_does_not_break_off_the_cleaning_up(big: Path, tmp_path: Path) -> None:
+    def insist(process: subprocess.Popen[bytes]) -> None:
+        for number in (signal.SIGINT, signal.SIGINT, signal.SIGTERM):
+            process.send_signal(number)
+
+    ended = on_terminal(
+        "backup", big, "--dest", tmp_path / "new", seen=lambda shown: "writing documents" in shown, then=insist
+    )
+    assert ended.code in (130, 143)  # the first that was delivered, and Linux may choose any
+    stopped(ended, ended.code)
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_terminal_that_is_closed(big: Path, tmp_path: Path) -> None:
+    ours, theirs = pty.openpty()
+    process = subprocess.Popen(
+        [*COMMAND, "backup", str(big), "--dest", str(tmp_path / "new")],
+        env=environment(),
+        stdin=theirs,
+        stdout=theirs,
+        stderr=theirs,
+        start_new_session=True,
+        preexec_fn=lambda: fcntl.ioctl(0, termios.TIOCSCTTY, 0),
+    )
+    os.close(theirs)
+    shown = b""
+    while b"writing documents" not in shown:
+        shown += os.read(ours, 1 << 16)
+    os.close(ours)
+    assert process.wait(PATIENCE) == 129
+    assert not list(tmp_path.iterdir())

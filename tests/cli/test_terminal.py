@@ -1,0 +1,54 @@
+"""What a terminal gets to see, and that nothing but a terminal does."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from tests.cli.process import muniment, on_terminal
+
+ESCAPE = "\x1b"
+COLOUR = f"{ESCAPE}[3"
+
+
+def test_a_terminal_shows_the_bar(big_backups: Path) -> None:
+    ended = on_terminal("verify", big_backups, "--json")
+    assert ended.code == 0
+    for part in ("reading documents", "/150,000 documents", " MB/s", " left", "━", COLOUR):
+        assert part in ended.err
+    assert ended.json["documents"] == 150_000
+
+
+def test_without_a_terminal_there_is_no_bar_and_no_escape_code(big_backups: Path, tmp_path: Path) -> None:
+    ended = muniment("verify", big_backups)
+    assert (ended.code, ended.err) == (0, "")
+    assert ESCAPE not in ended.text
+    for ended in (muniment("--help"), muniment("verify", "--help"), muniment("verify", tmp_path / "nowhere")):
+        assert ESCAPE not in ended.text + ended.err
+
+
+@pytest.mark.parametrize(
+    ("options", "env"), [(["--quiet"], {}), (["-q"], {}), ([], {"TERM": "dumb"}), ([], {"TERM": ""})]
+)
+def test_no_bar_when_it_is_not_wanted(backups: Path, options: list[str], env: dict[str, str]) -> None:
+    ended = on_terminal("verify", backups, *options, env=env)
+    assert ended.code == 0
+    assert ended.err == ""
+
+
+def test_no_colour_when_it_is_not_wanted(backups: Path, tmp_path: Path) -> None:
+    ended = on_terminal("verify", backups, env={"NO_COLOR": "1"})
+    assert "documents" in ended.err
+    assert COLOUR not in ended.err
+    assert COLOUR not in on_terminal("verify", tmp_path / "nowhere", env={"NO_COLOR": "1"}).err
+
+
+def test_an_error_is_coloured_on_a_terminal(tmp_path: Path) -> None:
+    assert f"{ESCAPE}[1;31merror: {ESCAPE}[0m" in on_terminal("verify", tmp_path / "nowhere").err
+
+
+def test_a_document_ends_its_line_only_on_a_terminal(shop: Path) -> None:
+    document = muniment("get", shop, "orders/1").text
+    assert not document.endswith("\n")
+    assert on_terminal("get", shop, "orders/1", stdout=True).err == document + "\r\n"

@@ -1,0 +1,289 @@
+"""A store and a plain dict are given the same things to do, in any order; after each step they hold the same."""
+
+from __future__ import annotations
+
+import shutil
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+from pathlib import Path
+from tempfile import mkdtemp
+from typing import NamedTuple
+
+from hypothesis import settings
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
+
+from muniment.errors import ConcurrencyConflict
+from muniment.revision import ATTACHMENT, DOCUMENT
+from muniment.storage.base import Snapshot, Write
+from muniment.storage.sqlite import SqliteStorage, create_storage
+from tests.conftest import Clock
+from tests.storage.reference import Key, Row, State, fingerprint_of, key_of, live, row_of, state_of, tallies
+
+WRONG = 987_654_321
+CONTENTS = {
+    "object": b"{}",
+    "number": b'{"n":1.10}',
+    "other number": b'{"n":1.1}',
+    "nothing": b"",
+    "pages": b"x" * 40_000,
+    "parts": b"y" * ((1 << 20) + 1),
+}
+PENDING = -1  # the etag of a row that the commit under way is to write
+
+
+class Step(NamedTuple):
+    """One write of a commit, without what only the moment can say."""
+
+    deletes: bool
+    kind: int
+    id: str
+    content: str
+    metadata: bytes
+    collection: str | None
+    expected: str
+
+
+@dataclass
+class Held:
+    """A pin, and what was there when it was taken. `keeps` is the etag from which it keeps all history."""
+
+    pin: AbstractContextManager[Snapshot]
+    snapshot: Snapshot
+    state: State
+    keeps: int
+
+
+ids = st.sampled_from(["a", "A", "b", "B/1", "straße", "STRASSE", "photo", "\0", "\U0010ffff"])
+contents = st.sampled_from(sorted(CONTENTS))
+steps = st.builds(
+    Step,
+    deletes=st.sampled_from([False, False, True]),
+    kind=st.sampled_from([DOCUMENT, DOCUMENT, ATTACHMENT]),
+    id=ids,
+    content=contents,
+    metadata=st.sampled_from([b"{}", b'{"m":1}']),
+    collection=st.sampled_from([None, "Orders", "orders", "Photos"]),
+    expected=st.sampled_from(["anything", "anything", "anything", "what is there", "nothing", "what never was"]),
+)
+
+
+class Store(RuleBasedStateMachine):
+    def __init__(self) -> None:
+        super().__init__()
+        self.folder = Path(mkdtemp())
+        create_storage(self.folder)
+        self.clock = Clock()
+        self.store = SqliteStorage(self.folder, clock=self.clock)
+        self.log: list[tuple[Key, Row]] = []
+        self.state: State = {}
+        self.etag = 0
+        self.modified = 0
+        self.kept = False
+        self.backed_up = 0
+        self.begins = 0
+        self.held: list[Held] = []
+
+    @initialize(kept=st.booleans())
+    def begin(self, kept: bool) -> None:
+        if kept:
+            self.keep_history(True)
+
+    # Writing
+
+    @rule(step=steps)
+    def write(self, step: Step) -> None:
+        self._commit([step])
+
+    @rule(steps=st.lists(steps, max_size=6))
+    def write_several(self, steps: list[Step]) -> None:
+        self._commit(steps)
+
+    def _commit(self, steps: list[Step]) -> None:
+        after, conflict = self._foreseen(steps)
+        writes = [self._write(step) for step in steps]
+        try:
+            written = self.store.commit(writes)
+        except ConcurrencyConflict:
+            for write in writes:
+                if write.upload:
+                    self.store.discard(write.upload)
+            assert conflict
+            return
+        assert not conflict
+        self.modified, previous = self.store.snapshot().modified, self.modified
+        etag = self.etag
+        for row, result in zip(after, written, strict=True):
+            if row is None:
+                assert (result.etag, result.existed) == (0, False)
+                continue
+            key, foreseen, existed = row
+            assert result.etag > etag
+            assert (result.id, result.existed) == (foreseen.id, existed)
+            etag = result.etag
+            self.state[key] = foreseen._replace(etag=etag, modified=self.modified)
+            self.log.append((key, self.state[key]))
+        if etag > self.etag:
+            assert self.modified > previous
+        else:
+            assert self.modified == previous
+        self.etag = etag
+
+    def _foreseen(self, steps: list[Step]) -> tuple[list[tuple[Key, Row, bool] | None], bool]:
+        """What each step will write, None for nothing, and whether one of them conflicts."""
+        tentative, rows, conflict = dict(self.state), list[tuple[Key, Row, bool] | None](), False
+        for step in steps:
+            key = key_of(step.kind, step.id)
+            old = tentative.get(key)
+            actual = old.etag if old and old.content is not None else 0
+            expected = self._expected(step)
+            conflict = conflict or (expected is not None and expected != actual)
+            if step.deletes and not actual:
+                rows.append(None)
+                continue
+            collection = old.collection if step.deletes and old else step.collection
+            content, metadata = (None, b"{}") if step.deletes else (CONTENTS[step.content], step.metadata)
+            tentative[key] = Row(PENDING, old.id if old else step.id, collection, PENDING, metadata, content)
+            rows.append((key, tentative[key], bool(actual)))
+        return rows, conflict
+
+    def _expected(self, step: Step) -> int | None:
+        row = self.state.get(key_of(step.kind, step.id))
+        there = row.etag if row and row.content is not None else 0
+        return {"anything": None, "what is there": there, "nothing": 0, "what never was": WRONG}[step.expected]
+
+    def _write(self, step: Step) -> Write:
+        expected = self._expected(step)
+        if step.deletes:
+            return Write(step.id, None, expected=expected, kind=step.kind)
+        content = CONTENTS[step.content]
+        if step.kind == DOCUMENT:
+            return Write(step.id, content, step.metadata, step.collection, expected)
+        upload = self.store.upload([content[:7], content[7:]])
+        return Write(step.id, upload.sha256, step.metadata, step.collection, expected, ATTACHMENT, upload)
+
+    # Everything else that happens to a store
+
+    @rule(content=contents)
+    def upload_and_forget(self, content: str) -> None:
+        self.store.upload([CONTENTS[content]])
+
+    @rule(content=contents)
+    def upload_and_discard(self, content: str) -> None:
+        self.store.discard(self.store.upload([CONTENTS[content]]))
+
+    @rule(seconds=st.sampled_from([-1_000_000_000, -1, 0, 1, 3600]))
+    def set_the_clock(self, seconds: int) -> None:
+        self.clock.now += seconds * 1_000_000
+
+    @rule(kept=st.booleans())
+    def keep_history(self, kept: bool) -> None:
+        self.store.configure({"Muniment/History": str(kept).lower()})
+        self.store.purge()
+        self.kept, self.begins = kept, self.store.snapshot().history_from
+        assert self.store.history.kept == kept
+
+    @rule()
+    def back_up(self) -> None:
+        self.store.backed_up(self.etag)
+        self.backed_up = self.etag
+
+    @precondition(lambda self: len(self.held) < 4)
+    @rule(share=st.sampled_from([None, None, 0.0, 0.5, 1.0]))
+    def pin(self, share: float | None) -> None:
+        keep = None if share is None else int(self.etag * share)
+        pin = self.store.pin(keep)
+        snapshot = pin.__enter__()
+        keeps = max(snapshot.history_from, self.etag if keep is None else keep)
+        self.held.append(Held(pin, snapshot, dict(self.state), keeps))
+
+    @precondition(lambda self: self.held)
+    @rule(which=st.integers(0, 3))
+    def unpin(self, which: int) -> None:
+        self.held.pop(which % len(self.held)).pin.__exit__(None, None, None)
+
+    @rule()
+    def purge(self) -> None:
+        self.store.purge()
+        assert self.store.purge() == 0
+
+    @rule()
+    def reopen(self) -> None:
+        while self.held:
+            self.unpin(0)
+        left = self.store.snapshot()
+        self.store.close()
+        self.store = SqliteStorage(self.folder, clock=self.clock)
+        found = self.store.snapshot()
+        assert found == left
+        assert found.history_from >= left.history_from
+        assert self.store.history.kept == self.kept
+
+    @rule(kind=st.sampled_from([DOCUMENT, ATTACHMENT]), id=ids, limit=st.sampled_from([1, 100]))
+    def read(self, kind: int, id: str, limit: int) -> None:
+        expected = sorted(row for (of, _), row in live(self.state).items() if of == kind)
+        found = [row_of(self.store, revision) for revision in self.store.by_etag(kind, 0, limit)]
+        assert found == expected[:limit]
+        revision = self.store.get(kind, id)
+        assert (revision and row_of(self.store, revision)) == live(self.state).get(key_of(kind, id))
+        named = {
+            key: row for (of, key), row in live(self.state).items() if of == kind and key.startswith(id.casefold())
+        }
+        found = [row_of(self.store, revision) for revision in self.store.by_prefix(kind, id, 0, limit)]
+        assert found == [named[key] for key in sorted(named)][:limit]
+        if kind == DOCUMENT:
+            orders = [row for row in expected if row.collection and row.collection.lower() == "orders"]
+            found = [row_of(self.store, revision) for revision in self.store.by_collection("Orders", 0, limit)]
+            assert found == orders[:limit]
+
+    # What always holds
+
+    @invariant()
+    def the_store_holds_what_the_dict_holds(self) -> None:
+        with self.store.pin() as snapshot:
+            assert (snapshot.etag, snapshot.modified) == (self.etag, self.modified)
+            assert state_of(self.store, snapshot.etag) == self.state
+            assert tallies(snapshot.fingerprint) == fingerprint_of(self.state)
+
+    @invariant()
+    def every_pin_holds_what_it_held(self) -> None:
+        for held in self.held:
+            upto = held.snapshot.etag
+            assert state_of(self.store, upto) == held.state
+            assert tallies(held.snapshot.fingerprint) == fingerprint_of(held.state)
+            assert self._history(held.keeps, upto) == {r.etag: r for _, r in self.log if held.keeps < r.etag <= upto}
+
+    @invariant()
+    def history_is_whole_from_where_it_is_said_to_begin(self) -> None:
+        with self.store.pin(0) as snapshot:
+            begins = snapshot.history_from
+            assert begins <= self.etag
+            if self.kept:
+                assert begins <= max(self.begins, self.backed_up)
+            self.begins = begins
+            found = self._history(0, self.etag)
+            everything = {row.etag: row for _, row in self.log}
+            assert found.items() <= everything.items()
+            newest: dict[Key, int] = {}
+            for key, row in self.log:
+                if row.etag <= begins:
+                    newest[key] = row.etag
+            assert found.keys() >= {*newest.values(), *(etag for etag in everything if etag > begins)}
+
+    def _history(self, after: int, upto: int) -> dict[int, Row]:
+        documents = [r for batch in self.store.changes(after, upto, history=True) for r in batch]
+        revisions = [*documents, *self.store.attachment_changes(after, upto, history=True)]
+        return {revision.etag: row_of(self.store, revision) for revision in revisions}
+
+    def teardown(self) -> None:
+        while self.held:
+            self.held.pop().pin.__exit__(None, None, None)
+        self.store.purge()
+        assert list(self.store.check()) == []
+        self.the_store_holds_what_the_dict_holds()
+        self.store.close()
+        shutil.rmtree(self.folder)
+
+
+TestStore = Store.TestCase
+TestStore.settings = settings(max_examples=40, stateful_step_count=25)
