@@ -10,6 +10,7 @@ from pathlib import Path
 from time import monotonic
 from typing import Final, Literal
 
+from muniment.backup.merge import merge_backups
 from muniment.backup.plan import RestorePlan, plan_restore
 from muniment.backup.rehearse import Rehearsal, rehearse
 from muniment.backup.repository import Backup, backups
@@ -188,6 +189,18 @@ class MaintenanceActions:
     ) -> RestorePlan:
         """Which backups a restore of this moment would read; raises what that restore would raise before it began."""
         return plan_restore(backups(Path(source)), str(source), at=at, etag=etag, backup=backup)
+
+    @staticmethod
+    def merge(
+        source: str | Path,
+        through: str,
+        *,
+        delete_merged: bool = False,
+        progress: Progress | None = None,
+        clock: Callable[[], int] = system_clock,
+    ) -> Backup:
+        """See `muniment.backup.merge.merge_backups`: one full backup out of a chain, without the database."""
+        return merge_backups(Path(source), through, clock=clock, delete_merged=delete_merged, progress=progress)
 
     @staticmethod
     def rehearse(

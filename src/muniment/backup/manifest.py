@@ -75,7 +75,8 @@ class Manifest(msgspec.Struct, frozen=True, kw_only=True):
     """A whole backup. `after` and `through` are the etags between which its files hold what changed.
 
     Every moment from the etag `history_from` through the end can be restored; without it, only the end can.
-    `database_document` is the SHA-256 of the file with the settings.
+    `database_document` is the SHA-256 of the file with the settings. `same_state_as` is the SHA-256 of the manifest of
+    the incremental backup whose state a merged one repeats, so that what continues that one continues this one too.
     """
 
     format: int = FORMAT
@@ -91,6 +92,7 @@ class Manifest(msgspec.Struct, frozen=True, kw_only=True):
     through: Number
     history_from: Number | None = None
     parent: Parent | None = None
+    same_state_as: Hex | None = None
     counts: Counts
     fingerprint: dict[str, Any]
     encryption: None = None

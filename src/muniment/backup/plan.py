@@ -107,7 +107,7 @@ def _plan_incremental(existing: Sequence[Backup], origin: Origin) -> BackupPlan:
         return BackupPlan("full", "restored since: new lineage")
     # One that the database does not know was taken from a state that it was put back from, by copying its files: its
     # log has gone another way since.
-    known = [backup for backup in same if backup.sha256 in origin.known]
+    known = [backup for backup in same if {backup.sha256, backup.manifest.same_state_as} & {*origin.known}]
     if not known:
         return BackupPlan("full", "the database was put back to a state before its last backup")
     parent = max(known, key=lambda backup: (backup.manifest.through, backup.manifest.completed))
@@ -152,7 +152,7 @@ def plan_restore(
 def ends_of(available: Sequence[Backup]) -> list[Backup]:
     """The last backups of all chains, the one that was completed last first."""
     continued = {found.manifest.parent.sha256 for found in available if found.manifest.parent}
-    ends = [found for found in available if found.sha256 not in continued]
+    ends = [found for found in available if not {found.sha256, found.manifest.same_state_as} & continued]
     return sorted(ends, key=lambda found: (found.manifest.completed, found.manifest.through), reverse=True)
 
 
@@ -168,7 +168,9 @@ def _chain_at(newest: Backup, older: Sequence[Backup], available: Sequence[Backu
 
 def chain_of(last: Backup, available: Iterable[Backup]) -> tuple[Backup, ...]:
     """The full backup and the incrementals that lead to this one; raises `DamagedBackup` at a gap."""
-    by_digest = {backup.sha256: backup for backup in available}
+    available = list(available)
+    by_digest = {state: backup for backup in available if (state := backup.manifest.same_state_as)}
+    by_digest |= {backup.sha256: backup for backup in available}
     chain = [last]
     while parent := chain[-1].manifest.parent:
         found = by_digest.get(parent.sha256)

@@ -131,6 +131,15 @@ class NewBackup:
         remove_folders(self._made)
 
 
+def delete_backup(backup: Backup) -> None:
+    """Delete a backup: its manifest first, so that it does not exist from then on."""
+    with mapped_errors(backup.folder):
+        (backup.folder / manifests.NAME).unlink()
+        _sync_folder(backup.folder)
+        shutil.rmtree(backup.folder)
+        _sync_folder(backup.folder.parent)
+
+
 def write_rehearsal(source: Path, facts: Mapping[str, Any], time: datetime) -> Path:
     """Write a new object beside the backups that says how a rehearsal went; returns its path."""
     text = msgspec.json.format(msgspec.json.encode(facts), indent=2) + b"\n"

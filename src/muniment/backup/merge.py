@@ -1,0 +1,158 @@
+"""Merging a chain into one full backup, from the backups alone: neither the database nor its server is needed."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Iterator
+from itertools import count
+from pathlib import Path
+
+from muniment.backup.files import DOCUMENTS, FILE_BYTES, AttachmentFile, ParquetFile, document_columns
+from muniment.backup.manifest import Counts, File, Manifest, SnapshotRecord, encode
+from muniment.backup.plan import RestorePlan, plan_restore
+from muniment.backup.reading import HINT, Moment, read_backup
+from muniment.backup.repository import Backup, NewBackup, backups, delete_backup, mapped_errors
+from muniment.backup.verify import Tally
+from muniment.document import from_microseconds, rfc3339
+from muniment.errors import Conflict, DamagedBackup, InvalidInput
+from muniment.progress import Progress
+from muniment.revision import ATTACHMENT, DOCUMENT, Batch, Revision
+from muniment.version import VERSION
+
+
+def merge_backups(
+    source: Path,
+    through: str,
+    *,
+    clock: Callable[[], int],
+    delete_merged: bool = False,
+    progress: Progress | None = None,
+) -> Backup:
+    """Write a new full backup with the state at the end of the backup `through`, and return it.
+
+    Everything is checked as in a restore, and the fingerprint proven, before the new backup exists. The old ones stay
+    as they are, and incremental backups that continue them can be restored; with `delete_merged` those that the new one
+    replaces are deleted, and what continued the last of them continues the new one. Raises `Conflict`, and deletes
+    nothing, when another backup continues one before the last.
+    """
+    progress = progress or Progress()
+    available = backups(source)
+    plan = plan_restore(available, str(source), backup=through)
+    if len(plan.chain) == 1:
+        raise InvalidInput(f"{through} is a full backup: there is nothing to merge", "name an incremental backup")
+    if delete_merged:
+        _check_unused(plan, available)
+    started = from_microseconds(clock())
+    new = NewBackup(source, "full", started)
+    writer = _Writer(new)
+    try:
+        with mapped_errors(new.folder):
+            moment = read_backup(plan, writer, progress)
+            writer.close()
+        completed = from_microseconds(clock())
+        manifest = _manifest(plan, moment, writer, rfc3339(started), rfc3339(completed))
+        merged = new.publish(encode(manifest), plan.backup.read_database_document())
+    except BaseException:
+        writer.abandon()
+        new.abandon()
+        raise
+    if delete_merged:
+        for backup in reversed(plan.chain):
+            delete_backup(backup)
+    progress.finish()
+    return merged
+
+
+def _check_unused(plan: RestorePlan, available: list[Backup]) -> None:
+    merged = {backup.sha256 for backup in plan.chain}
+    inner = {backup.sha256: backup for backup in plan.chain[:-1]}
+    for backup in available:
+        parent = backup.manifest.parent
+        if parent and parent.sha256 in inner and backup.sha256 not in merged:
+            raise Conflict(
+                f"{backup.name} continues {inner[parent.sha256].name}, which would be deleted",
+                "merge without deleting, or delete that backup first",
+            )
+
+
+class _Writer(Tally):
+    """A destination that writes what it is given into the files of a new backup, and keeps its fingerprint."""
+
+    def __init__(self, new: NewBackup) -> None:
+        super().__init__()
+        self.files: list[File] = []
+        self.tombstones = [0, 0]
+        self._new = new
+        self._numbers = count(1)
+        self._attachment_numbers = count(1)
+        self._documents: ParquetFile | None = None
+        self._attachments: AttachmentFile | None = None
+
+    def apply(self, batch: Batch) -> None:
+        """Write documents."""
+        super().apply(batch)
+        if self._documents is None:
+            path = self._new.path(f"documents-{next(self._numbers):05d}.parquet")
+            self._documents = ParquetFile(path, DOCUMENTS)
+        self._documents.write(document_columns(batch), batch.etags)
+        self.tombstones[0] += len(batch.bodies.nulls)
+        if self._documents.size >= FILE_BYTES:
+            self.close()
+
+    def apply_attachment(self, revision: Revision, parts: Iterator[bytes]) -> None:
+        """Write an attachment."""
+        if self._attachments is None:
+            path = self._new.path(f"attachments-{next(self._attachment_numbers):05d}.parquet")
+            self._attachments = AttachmentFile(path)
+        sha256, size = hashlib.sha256(), 0
+
+        def hashed() -> Iterator[bytes]:
+            for part in parts:
+                sha256.update(part)
+                yield part
+
+        for written in self._attachments.append(revision, hashed()):
+            size += written
+        if revision.body is not None and (sha256.digest() != revision.body or size != revision.size):
+            raise DamagedBackup(f"the content of attachment {revision.id!r} was changed", HINT)
+        self.count_attachment(revision)
+        self.tombstones[1] += revision.body is None
+        if self._attachments.size >= FILE_BYTES:
+            self.close()
+
+    def close(self) -> None:
+        """Bring the files that are open to disk."""
+        for file in (self._documents, self._attachments):
+            if file is not None:
+                self.files.append(file.close())
+        self._documents = self._attachments = None
+
+    def abandon(self) -> None:
+        """Close what is open; the caller removes the files."""
+        for file in (self._documents, self._attachments):
+            if file is not None:
+                file.abandon()
+
+
+def _manifest(plan: RestorePlan, moment: Moment, writer: _Writer, started: str, completed: str) -> Manifest:
+    last = plan.manifest
+    found = writer.fingerprint
+    documents, attachments = found.count(DOCUMENT), found.count(ATTACHMENT)
+    size = found.size(DOCUMENT) + found.size(ATTACHMENT)
+    return Manifest(
+        software=f"muniment {VERSION}",
+        kind="full",
+        reason=f"merged from {len(plan.chain)} backups, {plan.chain[0].name} through {plan.backup.name}",
+        database=last.database,
+        engine=last.engine,
+        started=started,
+        completed=completed,
+        snapshot=SnapshotRecord(moment.etag, last.snapshot.time),
+        after=0,
+        through=moment.etag,
+        same_state_as=plan.backup.sha256,
+        counts=Counts(documents, writer.tombstones[0], attachments, writer.tombstones[1], size),
+        fingerprint=found.as_json(),
+        database_document=last.database_document,
+        files=tuple(sorted(writer.files, key=lambda file: file.name)),
+    )

@@ -1,0 +1,106 @@
+"""A chain becomes one full backup that restores to the same state, and that later backups continue."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from muniment import DocumentDatabase, MaintenanceActions
+from muniment.backup.merge import merge_backups
+from muniment.backup.repository import Backup, backups
+from muniment.errors import BackupNotFound, Conflict, DamagedBackup, InvalidInput
+from tests.backup.clock import Clock
+from tests.backup.damage import DOCUMENTS, rewrite_rows, seal
+from tests.backup.state import Seen, opened, seen_by_readers
+
+
+@pytest.fixture
+def chain(small: DocumentDatabase, tmp_path: Path) -> list[Backup]:
+    """A full backup and three incrementals in `backups`, of different states."""
+    small.configure({"Muniment/History": "true"})
+    taken = [back_up(small, tmp_path)]
+    for number in range(3):
+        small.put("orders/1", {"lines": number})
+        small.put(f"new/{number}", {})
+        small.delete(f"orders/{number + 2}")
+        small.put_attachment("photos/1", bytes([number]) * 2_000_000)
+        small.put_attachment("photos/9", b"")
+        small.delete_attachment("photos/9")
+        taken.append(back_up(small, tmp_path))
+    return taken
+
+
+def back_up(database: DocumentDatabase, tmp_path: Path) -> Backup:
+    return database.maintenance.start_backup(tmp_path / "backups", incremental=True).wait()
+
+
+def state(tmp_path: Path, name: str, backup: str) -> Seen:
+    MaintenanceActions.restore(tmp_path / "backups", tmp_path / name, backup=backup)
+    with opened(tmp_path / name) as database:
+        return seen_by_readers(database)
+
+
+def test_the_merged_backup_has_the_same_state(chain: list[Backup], tmp_path: Path, clock: Clock) -> None:
+    merged = merge_backups(tmp_path / "backups", chain[2].name, clock=clock)
+    assert (merged.manifest.kind, merged.manifest.through) == ("full", chain[2].manifest.through)
+    assert merged.manifest.fingerprint == chain[2].manifest.fingerprint
+    assert merged.manifest.reason == f"merged from 3 backups, {chain[0].name} through {chain[2].name}"
+    assert state(tmp_path, "merged", merged.name) == state(tmp_path, "original", chain[2].name)
+    assert {backup.name for backup in backups(tmp_path / "backups")} == {merged.name, *(b.name for b in chain)}
+    assert MaintenanceActions.verify(merged.folder).fingerprint == merged.manifest.fingerprint_at_snapshot()
+
+
+def test_what_continued_the_last_continues_the_merged_one(
+    small: DocumentDatabase, chain: list[Backup], tmp_path: Path, clock: Clock
+) -> None:
+    before = state(tmp_path, "before", chain[3].name)
+    merged = merge_backups(tmp_path / "backups", chain[2].name, clock=clock, delete_merged=True)
+    assert [backup.name for backup in backups(tmp_path / "backups")] == [merged.name, chain[3].name]
+    assert state(tmp_path, "after", chain[3].name) == before
+    last = merge_backups(tmp_path / "backups", chain[3].name, clock=clock, delete_merged=True)
+    assert [backup.name for backup in backups(tmp_path / "backups")] == [last.name]
+    small.put("orders/1", {"lines": 9})
+    following = back_up(small, tmp_path)
+    assert (following.manifest.kind, following.manifest.reason) == ("incremental", "asked for")
+    assert state(tmp_path, "following", following.name) == seen_by_readers(small)
+
+
+def test_a_backup_that_others_continue_is_not_deleted(chain: list[Backup], tmp_path: Path, clock: Clock) -> None:
+    fork = merge_backups(tmp_path / "backups", chain[1].name, clock=clock)
+    manifest = chain[3].folder / "manifest.json"
+    edited = json.loads(manifest.read_bytes())
+    edited["parent"] = {"backup": chain[1].name, "sha256": chain[1].sha256}
+    edited["after"] = edited["history_from"] = chain[1].manifest.through
+    manifest.write_text(json.dumps(edited))
+    with pytest.raises(Conflict, match="would be deleted"):
+        merge_backups(tmp_path / "backups", chain[2].name, clock=clock, delete_merged=True)
+    assert {backup.name for backup in backups(tmp_path / "backups")} == {fork.name, *(b.name for b in chain)}
+
+
+@pytest.mark.parametrize(("name", "error"), [("else", BackupNotFound), (None, InvalidInput)])
+def test_what_can_not_be_merged(
+    chain: list[Backup], tmp_path: Path, clock: Clock, name: str | None, error: type[Exception]
+) -> None:
+    with pytest.raises(error):
+        merge_backups(tmp_path / "backups", name or chain[0].name, clock=clock)
+    assert backups(tmp_path / "backups") == backups(tmp_path / "backups")
+    assert len(list((tmp_path / "backups").iterdir())) == 4
+
+
+def test_damage_leaves_everything_as_it_was(chain: list[Backup], tmp_path: Path, clock: Clock) -> None:
+    def change(rows: list[dict[str, object]]) -> None:
+        next(row for row in rows if row["id"] == "new/0")["metadata"] = '{"forged":true}'
+
+    rewrite_rows(chain[1].folder, DOCUMENTS, change)
+    seal(chain[1].folder)
+    manifest = chain[2].folder / "manifest.json"
+    edited = json.loads(manifest.read_bytes())
+    changed = next(backup for backup in backups(tmp_path / "backups") if backup.name == chain[1].name)
+    edited["parent"]["sha256"] = changed.sha256
+    manifest.write_text(json.dumps(edited))
+    names = sorted(path.name for path in (tmp_path / "backups").iterdir())
+    with pytest.raises(DamagedBackup):
+        merge_backups(tmp_path / "backups", chain[2].name, clock=clock, delete_merged=True)
+    assert sorted(path.name for path in (tmp_path / "backups").iterdir()) == names
