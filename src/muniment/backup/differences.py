@@ -1,0 +1,94 @@
+"""What was added, changed and deleted between two moments that backups hold, without restoring either."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import closing
+from dataclasses import dataclass, field
+from typing import Any, Final
+
+import apsw
+
+from muniment.backup.files import ATTACHMENTS, DOCUMENTS, Source, numbers_of, texts_of
+from muniment.backup.plan import RestorePlan
+from muniment.backup.reading import Moment, moment_of
+from muniment.document import fold
+from muniment.progress import Progress
+from muniment.revision import ATTACHMENT, DOCUMENT
+
+_TABLE: Final = """
+CREATE TABLE {0}(kind, key, id, collection, etag, modified, deleted, PRIMARY KEY(kind, key)) WITHOUT ROWID
+"""
+_ADD: Final = """
+INSERT INTO {0} VALUES(?, ?, ?, ?, ?, ?, ?) ON CONFLICT DO UPDATE SET id = excluded.id,
+  collection = excluded.collection, etag = excluded.etag, modified = excluded.modified, deleted = excluded.deleted
+  WHERE excluded.etag > etag
+"""
+# Within a lineage an etag stands for one revision; over a restore the time tells two with the same etag apart.
+_COMPARE: Final = """
+SELECT kind, coalesce(after.collection, before.collection, ''), coalesce(after.id, before.id),
+  coalesce(before.deleted, 1), coalesce(after.deleted, 1)
+FROM before FULL JOIN after USING(kind, key)
+WHERE before.etag IS NOT after.etag OR before.modified IS NOT after.modified
+ORDER BY 1, 2, after.key
+"""
+
+
+@dataclass(slots=True)
+class Changes:
+    """The ids of one kind and collection that were added, changed and deleted, in the order of their keys."""
+
+    kind: int
+    collection: str
+    added: list[str] = field(default_factory=list)
+    changed: list[str] = field(default_factory=list)
+    deleted: list[str] = field(default_factory=list)
+
+
+def differences(before: RestorePlan, after: RestorePlan, progress: Progress | None = None) -> list[Changes]:
+    """What has to be done to the state of the first moment to get that of the second, by kind and collection.
+
+    The two states are compared in a temporary database that goes to disk when they are large.
+    """
+    progress = progress or Progress()
+    with closing(apsw.Connection("")) as connection:
+        connection.execute("PRAGMA journal_mode=OFF; PRAGMA synchronous=OFF; PRAGMA cache_size=-32768; BEGIN")
+        for name, plan in (("before", before), ("after", after)):
+            progress.stage = f"reading the state {name}"
+            connection.execute(_TABLE.format(name))
+            moment = moment_of(plan)
+            for rows in _revisions(plan, moment, progress):
+                connection.executemany(_ADD.format(name), rows)
+        return _compared(connection)
+
+
+def _revisions(plan: RestorePlan, moment: Moment, progress: Progress) -> Iterator[Iterator[tuple[Any, ...]]]:
+    for backup, file in plan.files:
+        documents = file.name.startswith("documents")
+        kind, schema, content = (DOCUMENT, DOCUMENTS, "document") if documents else (ATTACHMENT, ATTACHMENTS, "sha256")
+        with closing(Source(backup.folder / file.name, file, schema)) as source:
+            for _, group in source.groups():
+                progress.check()
+                table = source.read(group, ["etag", "id", "collection", "modified", content])
+                ids, etags = texts_of(table, "id"), numbers_of(table, "etag")
+                deleted = table.column(content).is_null().to_pylist()
+                columns = zip(
+                    ids,
+                    table.column("collection").to_pylist(),
+                    etags,
+                    numbers_of(table, "modified"),
+                    deleted,
+                    strict=True,
+                )
+                yield ((kind, fold(row[0]), *row) for row in columns if row[2] <= moment.etag)
+                progress.advance(documents=len(ids) if documents else 0)
+
+
+def _compared(connection: apsw.Connection) -> list[Changes]:
+    found: dict[tuple[int, str], Changes] = {}
+    for kind, collection, id, was_deleted, is_deleted in connection.execute(_COMPARE):
+        if was_deleted and is_deleted:
+            continue
+        changes = found.setdefault((kind, collection), Changes(kind, collection))
+        (changes.added if was_deleted else changes.deleted if is_deleted else changes.changed).append(id)
+    return list(found.values())
