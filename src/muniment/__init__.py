@@ -1,6 +1,7 @@
 """Muniment: a document database whose reason to exist is backup and restore that can be trusted."""
 
 from muniment.attachment import Attachment
+from muniment.client import AsyncDocumentStore, DocumentStore
 from muniment.command import Delete, Put
 from muniment.database import DocumentDatabase, Statistics
 from muniment.document import Document
@@ -12,12 +13,14 @@ from muniment.storage.base import Written
 from muniment.version import VERSION
 
 __all__ = [
+    "AsyncDocumentStore",
     "Attachment",
     "BackupOperation",
     "BackupStatus",
     "Delete",
     "Document",
     "DocumentDatabase",
+    "DocumentStore",
     "MaintenanceActions",
     "MunimentError",
     "Progress",

@@ -19,7 +19,7 @@ from muniment.maintenance import MaintenanceActions
 from muniment.revision import ATTACHMENT, DOCUMENT, Revision
 from muniment.session import Session
 from muniment.storage.base import Snapshot, Write, Written, system_clock
-from muniment.storage.schema import FILE
+from muniment.storage.schema import FILE, mapped_errors
 from muniment.storage.sqlite import SqliteStorage, create_storage, lock
 
 PAGE: Final = 25
@@ -63,7 +63,7 @@ class DocumentDatabase:
     ) -> None:
         self.path = Path(path)
         self.clock = clock
-        if not (self.path / FILE).is_file():
+        if not _exists(self.path):
             _create(self.path, create and not read_only)
         self.storage = SqliteStorage(self.path, clock=clock, read_only=read_only)
         self.maintenance = MaintenanceActions(self.storage, self.name, clock)
@@ -277,6 +277,11 @@ def _document(revision: Revision) -> Document:
     return Document(revision.id, revision.etag, changed, revision.metadata, revision.body or b"")
 
 
+def _exists(folder: Path) -> bool:
+    with mapped_errors(folder):
+        return (folder / FILE).is_file()
+
+
 def _create(folder: Path, allowed: bool) -> None:
     if folder.exists() and not folder.is_dir():
         raise StorageFailure(f"{folder} is a file, so no database can be in it", "give a folder")
@@ -284,9 +289,10 @@ def _create(folder: Path, allowed: bool) -> None:
         raise DatabaseNotFound(f"there is no database in {folder}", "give the folder that holds muniment.db")
     try:
         folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
+    except (OSError, ValueError) as error:
+        reason = error.strerror if isinstance(error, OSError) else error
         raise StorageFailure(
-            f"the folder {folder} can not be made: {error.strerror}", "give a folder of yours"
+            f"the folder {str(folder)!r} can not be made: {reason}", "give a folder of yours"
         ) from error
     with lock(folder):
         if not (folder / FILE).exists():

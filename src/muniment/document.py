@@ -256,7 +256,7 @@ def to_microseconds(time: datetime) -> int:
 
 def raven_time(time: datetime) -> str:
     """RavenDB's spelling: ISO 8601 with seven digits of a second, `2026-11-22T14:03:00.1234560Z`."""
-    return time.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%S.%f0Z")
+    return time.astimezone(UTC).isoformat(timespec="microseconds")[:26] + "0Z"
 
 
 def rfc3339(time: datetime) -> str:

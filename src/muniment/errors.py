@@ -86,6 +86,9 @@ class ConcurrencyConflict(Conflict):
         self.expected = expected
         self.actual = actual
 
+    def __reduce__(self) -> tuple[type[ConcurrencyConflict], tuple[str, int, int]]:
+        return type(self), (self.id, self.expected, self.actual)  # so that it may come from another process
+
 
 class TargetExists(Conflict):
     """A restore or a full backup would have written over something that is already there."""

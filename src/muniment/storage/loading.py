@@ -19,7 +19,7 @@ from muniment.document import fold
 from muniment.errors import DamagedBackup
 from muniment.fingerprint import Fingerprint, batch_digests, member_digest
 from muniment.revision import ATTACHMENT, DOCUMENT, Batch, Revision
-from muniment.storage.schema import FILE, INDEXES, PART_BITS, PART_BYTES, create, mapped_errors, sync_folder
+from muniment.storage.schema import FILE, INDEXES, PART_BITS, PART_BYTES, create, mapped_errors, run, sync_folder
 from muniment.storage.state import write_fact
 
 SCRATCH: Final = "loading.tmp"
@@ -33,13 +33,14 @@ class Loader:
         self.fingerprint = Fingerprint()
         self._connection = create(folder / FILE, database_id, lineage)
         with mapped_errors(folder):
-            self._connection.execute(
+            run(
+                self._connection,
                 "PRAGMA journal_mode=OFF; PRAGMA synchronous=OFF; PRAGMA locking_mode=EXCLUSIVE;"
-                " PRAGMA cache_size=-65536; PRAGMA threads=2"
+                " PRAGMA cache_size=-65536; PRAGMA threads=2",
             )
             # `current` is filled at the end, in the order of its keys; until then the pointers wait in a scratch file.
             self._connection.execute("ATTACH ? AS scratch", (str(folder / SCRATCH),))
-            self._connection.execute("PRAGMA scratch.journal_mode=OFF; PRAGMA scratch.synchronous=OFF")
+            run(self._connection, "PRAGMA scratch.journal_mode=OFF; PRAGMA scratch.synchronous=OFF")
             self._connection.execute(INDEXES)
             self._connection.execute(
                 "CREATE TABLE scratch.pointer(kind, key, spelling, etag, collection, size, digest); BEGIN"

@@ -18,7 +18,7 @@ import msgspec
 from muniment.document import fold
 from muniment.errors import DatabaseClosed
 from muniment.revision import ATTACHMENT, DOCUMENT, Batch, Packed, Revision
-from muniment.storage.schema import PART_BITS, connect, mapped_errors
+from muniment.storage.schema import PART_BITS, connect, mapped, mapped_errors
 
 BATCH_ROWS: Final = 8192
 BATCH_BYTES: Final = 8 << 20
@@ -32,6 +32,11 @@ _FROM_CURRENT: Final = (
     f"SELECT {_COLUMNS} FROM current CROSS JOIN log ON log.etag = current.etag"
     " LEFT JOIN content ON content.content = log.content"
 )
+# A third of the time that SQLite needs for the same as a join.
+_DOCUMENT: Final = f"""
+SELECT etag, kind, id, collection, modified, metadata, body, octet_length(body), NULL FROM log
+WHERE etag = (SELECT etag FROM current WHERE kind = {DOCUMENT} AND key = ? AND digest IS NOT NULL)
+"""
 _ALIVE: Final = "log.body IS NOT NULL AND NOT EXISTS (SELECT 1 FROM dead WHERE dead.etag = log.etag)"
 _CURRENT_AT: Final = (
     "log.etag > :after AND log.etag <= :through"
@@ -63,18 +68,24 @@ class Reader:
     @contextmanager
     def connection(self) -> Iterator[apsw.Connection]:
         """A connection that nobody else uses meanwhile."""
-        self._check_open()
-        try:
-            connection = self._free.pop()
-        except IndexError:
-            connection = connect(self._folder, read_only=True)
+        connection = self._borrow()
         try:
             with mapped_errors(self._folder):
                 yield connection
         finally:
-            self._free.append(connection)
-            if self._closed:  # meanwhile
-                self.close()
+            self._give_back(connection)
+
+    def _borrow(self) -> apsw.Connection:
+        self._check_open()
+        try:
+            return self._free.pop()
+        except IndexError:
+            return connect(self._folder, read_only=True)
+
+    def _give_back(self, connection: apsw.Connection) -> None:
+        self._free.append(connection)
+        if self._closed:  # meanwhile
+            self.close()
 
     def _check_open(self) -> None:
         if self._closed:
@@ -96,9 +107,21 @@ class Reader:
 
     def get(self, kind: int, id: str) -> Revision | None:
         """The current revision of this id, None when there is none or it is deleted."""
+        if kind == DOCUMENT:
+            return self._document(fold(id))
         query = f"{_FROM_CURRENT} WHERE current.kind = ? AND current.key = ? AND current.digest IS NOT NULL"
         rows = self._rows(query, (kind, fold(id)))
         return rows[0] if rows else None
+
+    def _document(self, key: str) -> Revision | None:
+        connection = self._borrow()
+        try:
+            rows: list[Any] = connection.execute(_DOCUMENT, (key,)).fetchall()
+        except Exception as error:
+            raise mapped(error, self._folder) from error
+        finally:
+            self._give_back(connection)
+        return Revision(*rows[0]) if rows else None
 
     def by_prefix(self, kind: int, prefix: str, start: int, limit: int) -> list[Revision]:
         """Current revisions whose ids begin so, in the order of their folded ids."""

@@ -96,19 +96,30 @@ def mapped(error: BaseException, path: Path) -> BaseException:
 def connect(folder: Path, *, read_only: bool = False) -> apsw.Connection:
     """A connection to an existing database; raises `DatabaseNotFound`, `UnknownFormat`, `DamagedDatabase`."""
     file = folder / FILE
-    if not file.is_file():
+    with mapped_errors(folder):
+        there = file.is_file()
+    if not there:
         raise DatabaseNotFound(f"there is no database in {folder}", "give the folder that holds muniment.db")
     with mapped_errors(folder):
         # A reader opens for writing too, because only so can it rebuild the index of a write-ahead log after a crash.
         connection = apsw.Connection(str(file), flags=apsw.SQLITE_OPEN_READWRITE)
-        connection.set_busy_timeout(10_000)
-        connection.execute(f"PRAGMA cache_size=-{4_096 if read_only else 65_536}")
-        _check_format(connection, folder)
-        if read_only:
-            connection.execute("PRAGMA query_only=1")
-        else:
-            connection.execute("PRAGMA journal_mode=WAL; PRAGMA synchronous=FULL; PRAGMA wal_autocheckpoint=4000")
+        try:
+            connection.set_busy_timeout(10_000)
+            _check_format(connection, folder)
+            run(connection, f"PRAGMA cache_size=-{4_096 if read_only else 65_536}")
+            if read_only:
+                run(connection, "PRAGMA query_only=1")
+            else:
+                run(connection, "PRAGMA journal_mode=WAL; PRAGMA synchronous=FULL; PRAGMA wal_autocheckpoint=4000")
+        except BaseException:
+            connection.close()
+            raise
     return connection
+
+
+def run(connection: apsw.Connection, statements: str) -> None:
+    """Execute all of these statements: by itself, apsw stops at the first that gives a row, as many a PRAGMA does."""
+    connection.execute(statements).fetchall()
 
 
 def _check_format(connection: apsw.Connection, folder: Path) -> None:
@@ -127,8 +138,8 @@ def create(file: Path, database_id: str, lineage: str) -> apsw.Connection:
     """A connection to a new, empty database file, without its indexes."""
     with mapped_errors(file.parent):
         connection = apsw.Connection(str(file))
-        connection.execute(f"PRAGMA page_size={PAGE_BYTES}; PRAGMA application_id={APPLICATION_ID}")
-        connection.execute(f"PRAGMA user_version={FORMAT}; PRAGMA encoding='UTF-8'")
+        run(connection, f"PRAGMA page_size={PAGE_BYTES}; PRAGMA application_id={APPLICATION_ID}")
+        run(connection, f"PRAGMA user_version={FORMAT}; PRAGMA encoding='UTF-8'")
         with connection:
             connection.execute(TABLES)
             connection.executemany(

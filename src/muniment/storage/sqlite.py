@@ -45,14 +45,16 @@ class SqliteStorage:
 
     def _open(self, clock: Callable[[], int], read_only: bool) -> None:
         connection = connect(self.folder, read_only=read_only)
-        with mapped_errors(self.folder):
-            self.identity = read_state(connection).identity
-            self._reader = Reader(self.folder)
-            if read_only:
+        try:
+            with mapped_errors(self.folder):
+                self.identity = read_state(connection).identity
+                self._reader = Reader(self.folder)
+                if not read_only:
+                    _forget_staged(connection)
+                    self._writer = Writer(connection, self.folder, clock)
+        finally:
+            if self._writer is None:
                 connection.close()
-            else:
-                _forget_staged(connection)
-                self._writer = Writer(connection, self.folder, clock)
 
     @property
     def writer(self) -> Writer:

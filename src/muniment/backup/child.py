@@ -1,0 +1,349 @@
+"""Backups and restores in a child process, so that whoever serves requests meanwhile keeps its processor and memory.
+
+The child reads the same file and writes the backup. What only the writer of a database can do (hold a snapshot, note
+down a backup) it asks of its parent, in JSON lines on its stdout that are answered on its stdin; there it also says how
+far it is. It stops, and removes what it wrote, as soon as its stdin ends: when the parent closes it, or dies.
+"""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager, suppress
+from pathlib import Path
+from queue import SimpleQueue
+from time import monotonic, time_ns
+from typing import IO, Any, Final
+
+import msgspec
+
+from muniment import errors
+from muniment.backup.repository import Backup, read
+from muniment.backup.restore import restore_backup
+from muniment.backup.take import take_backup
+from muniment.errors import Cancelled, MunimentError, StorageFailure
+from muniment.fingerprint import Fingerprint
+from muniment.progress import Progress
+from muniment.storage.base import Snapshot
+from muniment.storage.compacting import compact
+from muniment.storage.sqlite import SqliteStorage
+
+REPORT_SECONDS: Final = 0.2
+GRACE_SECONDS: Final = 20.0
+
+_COUNTS: Final = ("stage", "documents", "attachments", "bytes", "total_documents", "total_bytes")
+
+
+class _Job(msgspec.Struct, tag=True, tag_field="job"):
+    """What a child is to do."""
+
+
+class _Backup(_Job, tag="backup"):
+    folder: str
+    destination: str
+    name: str
+    database_document: bytes
+    incremental: bool
+    niceness: int
+
+
+class _Restore(_Job, tag="restore"):
+    source: str
+    target: str
+    defrag: bool
+    niceness: int
+
+
+class _Compact(_Job, tag="compact"):
+    folder: str
+    niceness: int
+
+
+_AnyJob = _Backup | _Restore | _Compact
+
+
+class _Told(msgspec.Struct):
+    """A snapshot, as the parent tells it."""
+
+    etag: int
+    modified: int
+    fingerprint: dict[str, Any]
+    history_from: int
+    tombstones_from: int
+
+
+def backup_in_child(
+    storage: SqliteStorage,
+    destination: Path,
+    *,
+    name: str,
+    database_document: bytes,
+    incremental: bool = False,
+    progress: Progress | None = None,
+    niceness: int = 0,
+    pinned: Callable[[Snapshot], None] = lambda snapshot: None,
+) -> Backup:
+    """`take.take_backup` in a process of its own; `pinned` is told the moment that the backup will hold."""
+    job = _Backup(str(storage.folder), str(destination), name, database_document, incremental, niceness)
+    with ExitStack() as held:
+
+        def answer(ask: str, value: Any) -> Any:
+            if ask == "pin":
+                snapshot = held.enter_context(storage.pin(value))
+                pinned(snapshot)
+                return _told(snapshot)
+            actions: dict[str, Callable[[Any], None]] = {
+                "remember_backup": storage.remember_backup,
+                "backed_up": storage.backed_up,
+            }
+            actions[ask](value)
+            return None
+
+        folder: str = _run(job, progress or Progress(), answer)["backup"]
+    return read(Path(folder))
+
+
+def _told(snapshot: Snapshot) -> _Told:
+    fingerprint = snapshot.fingerprint.as_json()
+    return _Told(snapshot.etag, snapshot.modified, fingerprint, snapshot.history_from, snapshot.tombstones_from)
+
+
+def restore_in_child(
+    source: Path, target: Path, *, defrag: bool = False, progress: Progress | None = None, niceness: int = 0
+) -> Backup:
+    """`restore.restore_backup` in a process of its own; returns the backup that was restored."""
+    result = _run(_Restore(str(source), str(target), defrag, niceness), progress or Progress())
+    return read(Path(result["backup"]))
+
+
+def compact_in_child(folder: Path, *, progress: Progress | None = None, niceness: int = 0) -> tuple[int, int]:
+    """`storage.compacting.compact` in a process of its own; returns the bytes before and after."""
+    result = _run(_Compact(str(folder), niceness), progress or Progress())
+    return result["before"], result["after"]
+
+
+Answer = Callable[[str, Any], Any]
+
+
+def _no_answer(ask: str, value: Any) -> Any:
+    raise AssertionError(ask)
+
+
+def _run(job: _AnyJob, progress: Progress, answer: Answer = _no_answer) -> dict[str, Any]:
+    """Run the job, mirror its progress and answer it; raises what it failed with, or `Cancelled`."""
+    command = [sys.executable, "-c", "from muniment.backup.child import main; main()"]
+    # A session of its own, because Ctrl-C is for the parent, which tells the child.
+    child = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, start_new_session=True)
+    assert child.stdin is not None
+    assert child.stdout is not None
+    try:
+        with _cancelling(child, progress):
+            result = _follow(child, msgspec.json.encode(job), progress, answer)
+        code = child.wait(GRACE_SECONDS)
+    finally:
+        _close(child.stdin)
+        child.stdout.close()
+        if child.poll() is None:
+            child.kill()
+        child.wait()
+    progress.finish()
+    if result is None:
+        progress.check()
+        raise StorageFailure(f"the process that did the work ended with code {code}", "see the server's stderr")
+    if "error" in result:
+        raise _error(result["error"])
+    return result
+
+
+def _follow(child: subprocess.Popen[bytes], job: bytes, progress: Progress, answer: Answer) -> dict[str, Any] | None:
+    """Take over and answer what the child says until it is done; None when it ended without a result."""
+    assert child.stdin is not None
+    assert child.stdout is not None
+    _tell(child.stdin, job)
+    for line in child.stdout:
+        said: dict[str, Any] = msgspec.json.decode(line)
+        if "ask" in said:
+            _tell(child.stdin, msgspec.json.encode(answer(said["ask"], said["value"])))
+        elif "stage" in said:
+            for name in _COUNTS:
+                setattr(progress, name, said[name])
+        else:
+            return said
+    return None
+
+
+def _tell(stdin: IO[bytes], line: bytes) -> None:
+    try:
+        stdin.write(line + b"\n")
+        stdin.flush()
+    except (BrokenPipeError, ValueError):
+        pass  # it died, or it was told to stop; what it says or its exit code tells more
+
+
+def _close(stdin: IO[bytes]) -> None:
+    with suppress(BrokenPipeError):
+        stdin.close()
+
+
+@contextmanager
+def _cancelling(child: subprocess.Popen[bytes], progress: Progress) -> Iterator[None]:
+    """Within it, a wish to stop ends the child's stdin, and the child itself when it does not stop soon."""
+    ended = threading.Event()
+
+    def watch() -> None:
+        asked: float | None = None
+        while not ended.wait(0.05):
+            try:
+                progress.check()
+            except Cancelled:
+                assert child.stdin is not None
+                if asked is None:
+                    asked = monotonic()
+                    _close(child.stdin)
+                elif monotonic() - asked > GRACE_SECONDS:
+                    child.kill()
+                    return
+
+    watcher = threading.Thread(target=watch, name="muniment child watcher", daemon=True)
+    watcher.start()
+    try:
+        yield
+    finally:
+        ended.set()
+        watcher.join()
+
+
+def _error(told: dict[str, str]) -> MunimentError:
+    kind = getattr(errors, told["kind"], None)
+    if not (isinstance(kind, type) and issubclass(kind, MunimentError)):
+        kind = StorageFailure
+    error = kind.__new__(kind)
+    MunimentError.__init__(error, told["message"], told["hint"])
+    return error
+
+
+class _Parent:
+    """The child's end of the talk with its parent."""
+
+    def __init__(self, progress: Progress) -> None:
+        self.done = threading.Event()
+        self._progress = progress
+        self._answers: SimpleQueue[bytes] = SimpleQueue()
+        self._lock = threading.Lock()
+        for task in (self._listen, self._report):
+            threading.Thread(target=task, daemon=True).start()
+
+    def say(self, what: dict[str, Any]) -> None:
+        """Tell the parent, if it is still there."""
+        with self._lock:
+            try:
+                sys.stdout.buffer.write(msgspec.json.encode(what) + b"\n")
+                sys.stdout.buffer.flush()
+            except OSError:
+                pass  # stdin has ended too, which stops the job
+
+    def ask(self, what: str, value: Any) -> bytes:
+        """Have the parent do something, and get its answer; raises `Cancelled` when it has gone."""
+        self.say({"ask": what, "value": value})
+        answer = self._answers.get()
+        if not answer:
+            self._answers.put(b"")
+            self._progress.check()
+        return answer
+
+    def counts(self) -> None:
+        """Say how far the job is."""
+        self.say({name: getattr(self._progress, name) for name in _COUNTS})
+
+    def _listen(self) -> None:
+        for line in sys.stdin.buffer:
+            self._answers.put(line)
+        self._progress.cancel()
+        self._answers.put(b"")
+        if not self.done.wait(GRACE_SECONDS):
+            os._exit(1)
+
+    def _report(self) -> None:
+        while not self.done.wait(REPORT_SECONDS):
+            self.counts()
+
+
+class _SharedStorage:
+    """A storage that is read here, and for which the parent does what only its writer can."""
+
+    def __init__(self, storage: SqliteStorage, parent: _Parent) -> None:
+        self._storage = storage
+        self._parent = parent
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._storage, name)
+
+    @contextmanager
+    def pin(self, keep: int | None = None) -> Iterator[Snapshot]:
+        """The parent holds it, until this process ends."""
+        told = msgspec.json.decode(self._parent.ask("pin", keep), type=_Told)
+        fingerprint = Fingerprint.from_json(told.fingerprint)
+        yield Snapshot(told.etag, told.modified, fingerprint, told.history_from, told.tombstones_from)
+
+    def remember_backup(self, sha256: str) -> None:
+        """See `base.Storage`."""
+        self._parent.ask("remember_backup", sha256)
+
+    def backed_up(self, through: int) -> None:
+        """See `base.Storage`."""
+        self._parent.ask("backed_up", through)
+
+
+def main() -> None:
+    """The child's side: one job from stdin, progress and the result to stdout."""
+    job: _AnyJob = msgspec.json.decode(sys.stdin.buffer.readline(), type=_AnyJob)
+    os.nice(job.niceness)
+    progress = Progress()
+    parent = _Parent(progress)
+    try:
+        result = _do(job, progress, parent)
+    except MunimentError as error:
+        result = {"error": {"kind": type(error).__name__, "message": error.message, "hint": error.hint}}
+    except Exception as error:
+        message = f"something unexpected happened: {error!r}"
+        result = {"error": {"kind": "StorageFailure", "message": message, "hint": "please report this"}}
+    parent.done.set()
+    parent.counts()
+    parent.say(result)
+    os._exit(0)  # the thread that listens to stdin would be waited for
+
+
+def _do(job: _AnyJob, progress: Progress, parent: _Parent) -> dict[str, Any]:
+    match job:
+        case _Backup():
+            return {"backup": str(_take(job, progress, parent).folder)}
+        case _Restore():
+            source, target = Path(job.source), Path(job.target)
+            restored = restore_backup(source, target, defrag=job.defrag, progress=progress)
+            return {"backup": str(restored.backup.folder)}
+        case _Compact():
+            before, after = compact(Path(job.folder), progress=progress)
+            return {"before": before, "after": after}
+
+
+def _take(job: _Backup, progress: Progress, parent: _Parent) -> Backup:
+    storage = SqliteStorage(Path(job.folder), clock=_clock, read_only=True)
+    try:
+        return take_backup(
+            _SharedStorage(storage, parent),
+            Path(job.destination),
+            name=job.name,
+            database_document=job.database_document,
+            clock=_clock,
+            incremental=job.incremental,
+            progress=progress,
+        )
+    finally:
+        storage.close()
+
+
+def _clock() -> int:
+    return time_ns() // 1000

@@ -1,0 +1,155 @@
+"""What is asked of a server as a whole: databases, backups, restores, operations."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import PurePath
+from typing import Any, Final
+
+import msgspec
+
+from muniment.client.documents import JSON, PAGE_LIMIT
+from muniment.client.failure import failure
+from muniment.client.jobs import Job
+from muniment.client.retry import call
+from muniment.client.wire import SYSTEM, Flow, Request, parsed, root_of, target
+from muniment.document import encode
+from muniment.errors import DatabaseNotFound, InvalidInput, MunimentError, TargetExists
+
+BACKUP_STATUS: Final = "Raven/Backup/Status"
+RESTORE_STATUS: Final = "Raven/Restore/Status"
+COMPACT_STATUS: Final = "Raven/Database/Compact/Status/"
+COMPACT_SECONDS: Final = 120.0  # the server first waits until nobody uses the database
+START_TIMEOUT: Final = 15
+SLACK: Final = 15.0  # seconds that a server may need on top of what it was asked to wait
+
+
+class _Accepted(msgspec.Struct):
+    operation: int | None = msgspec.field(name="OperationId", default=None)
+
+
+@dataclass(frozen=True, slots=True)
+class Operation:
+    """A job that a server is doing or has done."""
+
+    id: int
+    status: str
+    type: str
+    description: str
+    error: str
+
+
+class _Task(msgspec.Struct):
+    id: int = msgspec.field(name="Id")
+    status: str = msgspec.field(name="Status", default="")
+    type: str = msgspec.field(name="TaskType", default="")
+    description: str | None = msgspec.field(name="Description", default=None)
+    error: str | None = msgspec.field(name="ExceptionText", default=None)
+
+
+def start_backup(name: str, destination: str | os.PathLike[str], incremental: bool) -> Flow[Job]:
+    """Begins a backup of a database into a folder of the server."""
+    root = root_of(name)
+    body = encode({"BackupLocation": _location(destination), "DatabaseDocument": None})
+    path = target(*root, "admin", "backup", query=[("incremental", str(incremental).lower())])
+    accepted = yield from _accepted(Request("POST", path, body, JSON))
+    return Job("backup", accepted, root, BACKUP_STATUS)
+
+
+def start_restore(
+    source: str | os.PathLike[str],
+    name: str | None,
+    location: str | os.PathLike[str] | None,
+    defrag: bool,
+    start_timeout: int,
+) -> Flow[Job]:
+    """Begins the restore of a backup into a new database."""
+    body = encode(
+        {
+            "BackupLocation": _location(source),
+            "DatabaseName": name,
+            "DatabaseLocation": None if location is None else _location(location),
+            "Defrag": defrag,
+            "RestoreStartTimeout": start_timeout,
+        }
+    )
+    path = target("admin", "restore", query=[("defrag", str(defrag).lower())])
+    request = Request("POST", path, body, JSON, timeout=start_timeout + SLACK)
+    return Job("restore", (yield from _accepted(request)), (), RESTORE_STATUS)
+
+
+def start_compact(name: str) -> Flow[Job]:
+    """Begins to compact a database."""
+    request = Request("POST", target("admin", "compact", query=[("database", name)]), b"", timeout=COMPACT_SECONDS)
+    return Job("compaction", (yield from _accepted(request)), (), COMPACT_STATUS + name)
+
+
+def _accepted(request: Request) -> Flow[int | None]:
+    response = yield from call(request, 200, 201, 202, 400, 404)
+    if response.status == 400:
+        raise _existing(failure(request, response))
+    if response.status == 404:
+        raise DatabaseNotFound(failure(request, response).message, "see databases() for those there are")
+    return parsed(response, _Accepted).operation if response.body.strip() else None
+
+
+def _location(place: str | os.PathLike[str]) -> str:
+    if isinstance(place, PurePath) and not place.is_absolute():
+        raise InvalidInput(f"{place} is relative to this program's folder", "name a place on the server's machine")
+    return os.fspath(place)
+
+
+def create_database(name: str, settings: Mapping[str, str] | None) -> Flow[None]:
+    """Makes a database; its settings are those of RavenDB's database document."""
+    _check_name(name)
+    body = encode({"Id": f"Raven/Databases/{name}", "Settings": dict(settings or {}), "Disabled": False})
+    request = Request("PUT", target("admin", "databases", name), body, JSON, subjects=(name,))
+    response = yield from call(request, 200, 201, 400)
+    if response.status == 400:
+        raise _existing(failure(request, response))
+
+
+def _existing(error: MunimentError) -> MunimentError:
+    """RavenDB's protocol has one status for a name that is taken and for one that is not allowed."""
+    taken = "already" in error.message or "existing database" in error.message
+    return TargetExists(error.message, error.hint or "give another name, or delete that database") if taken else error
+
+
+def delete_database(name: str, hard: bool) -> Flow[None]:
+    """Forgets a database, and deletes its files when that is asked for."""
+    _check_name(name)
+    path = target("admin", "databases", name, query=[("hard-delete", str(hard).lower())])
+    request = Request("DELETE", path, subjects=(name,))
+    response = yield from call(request, 200, 204, 404)
+    if response.status == 404:
+        raise DatabaseNotFound(failure(request, response).message, "see databases() for those there are")
+
+
+def databases() -> Flow[list[str]]:
+    """The names of all databases but the system database."""
+    names: list[str] = []
+    while True:
+        query = [("start", str(len(names))), ("pageSize", str(PAGE_LIMIT))]
+        request = Request("GET", target("databases", query=query), repeatable=True)
+        page = parsed((yield from call(request, 200)), list[str])
+        names += page
+        if len(page) < PAGE_LIMIT:
+            return names
+
+
+def _check_name(name: str) -> None:
+    if not name or name == SYSTEM:
+        raise InvalidInput(f"{name!r} can not be made or deleted", "name a database other than the system database")
+
+
+def operations() -> Flow[list[Operation]]:
+    """The jobs that the server knows of."""
+    tasks = parsed((yield from call(Request("GET", target("operations"), repeatable=True), 200)), list[_Task])
+    return [Operation(task.id, task.status, task.type, task.description or "", task.error or "") for task in tasks]
+
+
+def build_version() -> Flow[dict[str, Any]]:
+    """`ProductVersion` and `BuildVersion` of the server."""
+    return parsed((yield from call(Request("GET", target("build", "version"), repeatable=True), 200)), dict[str, Any])

@@ -1,0 +1,199 @@
+"""Databases, backups, restores and operations of a server, with threads and in asyncio."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Mapping
+from typing import TypeAlias
+
+from muniment.client import admin, jobs
+from muniment.client.admin import START_TIMEOUT, Operation
+from muniment.client.jobs import Job, JobStatus
+from muniment.client.transport import AsyncTransport, Transport
+
+OnStatus: TypeAlias = Callable[[JobStatus], object]
+
+
+class RemoteJob:
+    """A backup, a restore or a compaction that a server is doing; it goes on when this program ends."""
+
+    def __init__(self, job: Job, transport: Transport) -> None:
+        self.id = job.operation
+        self._job = job
+        self._transport = transport
+
+    @property
+    def status(self) -> JobStatus:
+        """How far it is now, as the server says."""
+        return self._transport.run(jobs.status(self._job))
+
+    def cancel(self) -> None:
+        """Ask it to stop. `wait` then raises `Cancelled`, unless it was complete before that."""
+        self._transport.run(jobs.cancel(self._job))
+
+    def wait(self, timeout: float | None = None, on_status: OnStatus | None = None) -> JobStatus:
+        """Its status once it is complete; raises what it failed with, or `TimeoutError` after that many seconds.
+
+        Asks every second, at first more often, and tells `on_status` each answer.
+        """
+        return self._transport.run(jobs.wait(self._job, timeout, on_status))
+
+
+class Administration:
+    """What is done with databases as a whole. Paths are those of the server's machine."""
+
+    def __init__(self, transport: Transport, database: str) -> None:
+        self._transport = transport
+        self._database = database
+
+    def start_backup(self, destination: str | os.PathLike[str], incremental: bool = False) -> RemoteJob:
+        """Begin a backup of the store's database into a folder, and return at once.
+
+        Raises `BackupRunning` while another one runs. What the server finds wrong with the folder is the job's failure.
+        """
+        flow = admin.start_backup(self._database, destination, incremental)
+        return RemoteJob(self._transport.run(flow), self._transport)
+
+    def start_restore(
+        self,
+        backup_location: str | os.PathLike[str],
+        database_name: str | None = None,
+        location: str | os.PathLike[str] | None = None,
+        defrag: bool = False,
+        start_timeout: int = START_TIMEOUT,
+    ) -> RemoteJob:
+        """Begin the restore of a backup into a new database, named as in the backup when no name is given.
+
+        When another restore runs, its end is waited for up to `start_timeout` seconds.
+        """
+        flow = admin.start_restore(backup_location, database_name, location, defrag, start_timeout)
+        return RemoteJob(self._transport.run(flow), self._transport)
+
+    def compact(self, database: str | None = None) -> RemoteJob:
+        """Begin to compact a database, by default the store's, which nobody can use meanwhile."""
+        return RemoteJob(self._transport.run(admin.start_compact(database or self._database)), self._transport)
+
+    def create_database(self, name: str, settings: Mapping[str, str] | None = None) -> None:
+        """Make a database. `settings` are RavenDB's, like `Raven/DataDir`. Raises when there is one of this name."""
+        self._transport.run(admin.create_database(name, settings))
+
+    def delete_database(self, name: str, *, hard: bool = False) -> None:
+        """Forget a database; with `hard`, delete its files too."""
+        self._transport.run(admin.delete_database(name, hard))
+
+    def databases(self) -> list[str]:
+        """The names of all databases but the system database."""
+        return self._transport.run(admin.databases())
+
+    def build_version(self) -> dict[str, object]:
+        """`ProductVersion` and `BuildVersion` of the server."""
+        return self._transport.run(admin.build_version())
+
+
+class Operations:
+    """The jobs of a server, by their numbers."""
+
+    def __init__(self, transport: Transport) -> None:
+        self._transport = transport
+
+    def status(self, id: int) -> JobStatus:
+        """How far an operation is; raises `NotFound` when the server does not know it (any more)."""
+        return self._transport.run(jobs.operation(id))
+
+    def list(self) -> list[Operation]:
+        """The operations that the server knows."""
+        return self._transport.run(admin.operations())
+
+    def kill(self, id: int) -> None:
+        """Ask an operation to stop."""
+        self._transport.run(jobs.kill(id))
+
+
+class AsyncRemoteJob:
+    """`RemoteJob` in asyncio."""
+
+    def __init__(self, job: Job, transport: AsyncTransport) -> None:
+        self.id = job.operation
+        self._job = job
+        self._transport = transport
+
+    async def status(self) -> JobStatus:
+        """See `RemoteJob.status`."""
+        return await self._transport.run(jobs.status(self._job))
+
+    async def cancel(self) -> None:
+        """See `RemoteJob.cancel`."""
+        await self._transport.run(jobs.cancel(self._job))
+
+    async def wait(
+        self,
+        timeout: float | None = None,  # noqa: ASYNC109 (as in the twin)
+        on_status: OnStatus | None = None,
+    ) -> JobStatus:
+        """See `RemoteJob.wait`."""
+        return await self._transport.run(jobs.wait(self._job, timeout, on_status))
+
+
+class AsyncAdministration:
+    """`Administration` in asyncio."""
+
+    def __init__(self, transport: AsyncTransport, database: str) -> None:
+        self._transport = transport
+        self._database = database
+
+    async def start_backup(self, destination: str | os.PathLike[str], incremental: bool = False) -> AsyncRemoteJob:
+        """See `Administration.start_backup`."""
+        flow = admin.start_backup(self._database, destination, incremental)
+        return AsyncRemoteJob(await self._transport.run(flow), self._transport)
+
+    async def start_restore(
+        self,
+        backup_location: str | os.PathLike[str],
+        database_name: str | None = None,
+        location: str | os.PathLike[str] | None = None,
+        defrag: bool = False,
+        start_timeout: int = START_TIMEOUT,
+    ) -> AsyncRemoteJob:
+        """See `Administration.start_restore`."""
+        flow = admin.start_restore(backup_location, database_name, location, defrag, start_timeout)
+        return AsyncRemoteJob(await self._transport.run(flow), self._transport)
+
+    async def compact(self, database: str | None = None) -> AsyncRemoteJob:
+        """See `Administration.compact`."""
+        flow = admin.start_compact(database or self._database)
+        return AsyncRemoteJob(await self._transport.run(flow), self._transport)
+
+    async def create_database(self, name: str, settings: Mapping[str, str] | None = None) -> None:
+        """See `Administration.create_database`."""
+        await self._transport.run(admin.create_database(name, settings))
+
+    async def delete_database(self, name: str, *, hard: bool = False) -> None:
+        """See `Administration.delete_database`."""
+        await self._transport.run(admin.delete_database(name, hard))
+
+    async def databases(self) -> list[str]:
+        """See `Administration.databases`."""
+        return await self._transport.run(admin.databases())
+
+    async def build_version(self) -> dict[str, object]:
+        """See `Administration.build_version`."""
+        return await self._transport.run(admin.build_version())
+
+
+class AsyncOperations:
+    """`Operations` in asyncio."""
+
+    def __init__(self, transport: AsyncTransport) -> None:
+        self._transport = transport
+
+    async def status(self, id: int) -> JobStatus:
+        """See `Operations.status`."""
+        return await self._transport.run(jobs.operation(id))
+
+    async def list(self) -> list[Operation]:
+        """See `Operations.list`."""
+        return await self._transport.run(admin.operations())
+
+    async def kill(self, id: int) -> None:
+        """See `Operations.kill`."""
+        await self._transport.run(jobs.kill(id))

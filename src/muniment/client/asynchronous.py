@@ -1,0 +1,114 @@
+"""A database on a server, in asyncio."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterable, Iterable, Mapping, Sequence
+from types import TracebackType
+from typing import Any
+
+from muniment.client import attachments, documents, statistics
+from muniment.client.administration import AsyncAdministration, AsyncOperations
+from muniment.client.attachments import AsyncRemoteAttachment, Content, chunks_of
+from muniment.client.session import AsyncHiLo, AsyncSession
+from muniment.client.store import CONNECTIONS, TIMEOUT
+from muniment.client.transport import AsyncTransport
+from muniment.client.wire import SYSTEM, root_of, split_url
+from muniment.command import Command, Delete, Put
+from muniment.database import PAGE, Statistics
+from muniment.document import Document, metadata_bytes
+from muniment.storage.base import Written
+
+
+class AsyncDocumentStore:
+    """`DocumentStore` in asyncio: the same methods, to be awaited. Tasks of one event loop may share it."""
+
+    def __init__(
+        self, url: str, database: str | None = None, *, timeout: float = TIMEOUT, connections: int = CONNECTIONS
+    ) -> None:
+        self.url, named = split_url(url)
+        self.name = database or named or SYSTEM
+        self._root = root_of(self.name)
+        self._transport = AsyncTransport(self.url, timeout, connections)
+        self._hilo = AsyncHiLo(self)
+        self.admin = AsyncAdministration(self._transport, self.name)
+        self.operations = AsyncOperations(self._transport)
+
+    async def __aenter__(self) -> AsyncDocumentStore:
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        await self.close()
+
+    async def close(self) -> None:
+        """See `DocumentStore.close`."""
+        await self._transport.close()
+
+    def open_session(self, *, optimistic_concurrency: bool = False) -> AsyncSession:
+        """See `DocumentStore.open_session`."""
+        return AsyncSession(self, optimistic_concurrency=optimistic_concurrency)
+
+    async def get(self, id: str) -> Document | None:
+        """See `DocumentStore.get`."""
+        return (await self.get_many([id]))[0]
+
+    async def get_many(self, ids: Iterable[str]) -> list[Document | None]:
+        """See `DocumentStore.get_many`."""
+        return await self._transport.run(documents.get_many(self._root, ids))
+
+    async def put(
+        self, id: str, body: Any, metadata: Mapping[str, Any] | bytes | None = None, *, etag: int | None = None
+    ) -> Written:
+        """See `DocumentStore.put`."""
+        return (await self.batch([Put(id, body, metadata, etag)]))[0]
+
+    async def delete(self, id: str, *, etag: int | None = None) -> bool:
+        """See `DocumentStore.delete`."""
+        return (await self.batch([Delete(id, etag)]))[0].existed
+
+    async def batch(self, commands: Sequence[Command]) -> list[Written]:
+        """See `DocumentStore.batch`."""
+        return await self._transport.run(documents.batch(self._root, commands))
+
+    async def by_prefix(self, prefix: str, *, start: int = 0, limit: int = PAGE) -> list[Document]:
+        """See `DocumentStore.by_prefix`."""
+        return await self._transport.run(documents.by_prefix(self._root, prefix, start, limit))
+
+    async def by_etag(self, *, after: int = 0, limit: int = PAGE) -> list[Document]:
+        """See `DocumentStore.by_etag`."""
+        return await self._transport.run(documents.by_etag(self._root, after, limit))
+
+    async def put_attachment(
+        self,
+        key: str,
+        content: Content | AsyncIterable[bytes],
+        metadata: Mapping[str, Any] | bytes | None = None,
+        *,
+        etag: int | None = None,
+    ) -> Written:
+        """See `DocumentStore.put_attachment`; an asynchronous stream will do too."""
+        body = content if isinstance(content, bytes) else chunks_of(content)
+        return await self._transport.run(attachments.put(self._root, key, body, metadata_bytes(metadata), etag))
+
+    async def get_attachment(self, key: str) -> AsyncRemoteAttachment | None:
+        """See `DocumentStore.get_attachment`."""
+        found = await self._transport.run(attachments.find(self._root, key))
+        return AsyncRemoteAttachment(found, self._root, self._transport) if found else None
+
+    async def delete_attachment(self, key: str, *, etag: int | None = None) -> bool:
+        """See `DocumentStore.delete_attachment`."""
+        return await self._transport.run(attachments.delete(self._root, key, etag))
+
+    async def attachments(self, prefix: str = "", *, start: int = 0, limit: int = PAGE) -> list[AsyncRemoteAttachment]:
+        """See `DocumentStore.attachments`."""
+        found = await self._transport.run(attachments.listing(self._root, prefix, start, limit))
+        return [AsyncRemoteAttachment(listed, self._root, self._transport) for listed in found]
+
+    async def statistics(self) -> Statistics:
+        """See `DocumentStore.statistics`."""
+        return await self._transport.run(statistics.statistics(self._root, self.name))
+
+    async def next_id(self, collection: str) -> str:
+        """See `DocumentStore.next_id`."""
+        return await self._hilo.next_id(collection)

@@ -1,0 +1,257 @@
+"""Attachments of a remote database: what is asked of the server, and an attachment as its reader sees it."""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import json
+from collections.abc import AsyncIterable, AsyncIterator, Iterable, Iterator
+from typing import Any, BinaryIO, Final, TypeAlias
+from urllib.parse import quote as percent_encoded
+from urllib.parse import unquote
+
+import msgspec
+
+from muniment.attachment import content_chunks
+from muniment.client.documents import PAGE_LIMIT, number_of
+from muniment.client.retry import call, unavailable
+from muniment.client.transport import AsyncTransport, Broken, Transport
+from muniment.client.wire import Body, Flow, Request, Response, etag_text, parsed, target
+from muniment.command import check_etag
+from muniment.database import check_page
+from muniment.document import ENTITY_NAME, check_id, decode, fold
+from muniment.errors import DamagedDatabase, DocumentNotFound, InvalidInput, ServerUnavailable
+from muniment.storage.base import Written
+
+Content: TypeAlias = bytes | BinaryIO | Iterable[bytes]
+ATTACHMENT_ETAG: Final = 2
+_PLAIN: Final = frozenset(b"abcdefghijklmnopqrstuvwxyz0123456789-_")
+
+
+class _Listed(msgspec.Struct):
+    key: str = msgspec.field(name="Key")
+    etag: str = msgspec.field(name="Etag")
+    size: int = msgspec.field(name="Size")
+    metadata: msgspec.Raw = msgspec.field(name="Metadata")
+    sha256: str = msgspec.field(name="Sha256", default="")
+
+
+class _Known:
+    """What is known about an attachment; `size` is in bytes, `sha256` in hexadecimal, empty if it was not told."""
+
+    def __init__(self, listed: _Listed, root: tuple[str, ...]) -> None:
+        self.key = listed.key
+        self.etag = number_of(listed.etag)
+        self.metadata_json = bytes(listed.metadata)
+        self.size = listed.size
+        self.sha256 = listed.sha256
+        self._root = root
+
+    def __repr__(self) -> str:
+        return f"<attachment {self.key!r} at etag {self.etag}, {self.size:,} bytes>"
+
+    @property
+    def metadata(self) -> dict[str, Any]:
+        """The metadata as a new dict."""
+        value: dict[str, Any] = decode(self.metadata_json)
+        return value
+
+
+class RemoteAttachment(_Known):
+    """An attachment of a remote database as it was when it was asked for."""
+
+    def __init__(self, listed: _Listed, root: tuple[str, ...], transport: Transport) -> None:
+        super().__init__(listed, root)
+        self._transport = transport
+
+    def chunks(self) -> Iterator[bytes]:
+        """The content as it comes in, in constant memory.
+
+        Raises `DocumentNotFound` when the attachment was replaced or deleted before this began, `DamagedDatabase` at
+        the end when the bytes are not those that were stored, and `ServerUnavailable` when the connection breaks.
+        """
+        with self._transport.stream(get(self._root, self.key)) as (head, chunks):
+            check = _Check(self, head)
+            try:
+                for chunk in chunks:
+                    check.add(chunk)
+                    yield chunk
+            except Broken as error:
+                raise check.broken(error) from error
+            check.finish()
+
+    def read(self) -> bytes:
+        """The whole content."""
+        return b"".join(self.chunks())
+
+
+class AsyncRemoteAttachment(_Known):
+    """`RemoteAttachment` in asyncio."""
+
+    def __init__(self, listed: _Listed, root: tuple[str, ...], transport: AsyncTransport) -> None:
+        super().__init__(listed, root)
+        self._transport = transport
+
+    async def chunks(self) -> AsyncIterator[bytes]:
+        """See `RemoteAttachment.chunks`."""
+        async with self._transport.stream(get(self._root, self.key)) as (head, chunks):
+            check = _Check(self, head)
+            try:
+                async for chunk in chunks:
+                    check.add(chunk)
+                    yield chunk
+            except Broken as error:
+                raise check.broken(error) from error
+            check.finish()
+
+    async def read(self) -> bytes:
+        """The whole content."""
+        return b"".join([chunk async for chunk in self.chunks()])
+
+
+class _Check:
+    """Makes sure that what comes in is the content of the attachment that was asked for, whole and unchanged."""
+
+    def __init__(self, attachment: _Known, head: Response) -> None:
+        if head.headers.get("ETag", "").strip('"') != etag_text(attachment.etag, ATTACHMENT_ETAG):
+            raise replaced(attachment.key)
+        self._attachment = attachment
+        self._size = 0
+        self._sha256 = hashlib.sha256()
+
+    def add(self, chunk: bytes) -> None:
+        self._size += len(chunk)
+        self._sha256.update(chunk)
+
+    def broken(self, error: Broken) -> ServerUnavailable:
+        told = unavailable(Request("GET", "", repeatable=True), error.outcome)
+        place = f"after {self._size:,} of {self._attachment.size:,} bytes of attachment {self._attachment.key!r}"
+        return ServerUnavailable(f"{told.message}, {place}", "read it again")
+
+    def finish(self) -> None:
+        known = self._attachment
+        if self._size != known.size or (known.sha256 and self._sha256.hexdigest() != known.sha256):
+            raise DamagedDatabase(f"the content of attachment {known.key!r} was changed", "restore it from a backup")
+
+
+def replaced(key: str) -> DocumentNotFound:
+    return DocumentNotFound(f"attachment {key!r} was replaced or deleted meanwhile", "get it again")
+
+
+def get(root: tuple[str, ...], key: str) -> Flow[Response]:
+    """The content, as a stream."""
+    identity = (("Accept-Encoding", "identity"), ("Accept", "*/*"))
+    request = Request("GET", target(*root, "static", key), None, identity, repeatable=True, subjects=(key,))
+    response = yield from call(request, 200, 404)
+    if response.status == 404:
+        raise replaced(key)
+    return response
+
+
+def find(root: tuple[str, ...], key: str) -> Flow[_Listed | None]:
+    """What is known about the attachment with this key: of the keys that begin with it, it is the first."""
+    check_id(key)
+    found = yield from listing(root, key, 0, 1)
+    return found[0] if found and fold(found[0].key) == fold(key) else None
+
+
+def listing(root: tuple[str, ...], prefix: str, start: int, limit: int) -> Flow[list[_Listed]]:
+    """Attachments whose keys begin so, in the order of their keys."""
+    check_page(start, limit)
+    found: list[_Listed] = []
+    while len(found) < limit:
+        asked = min(limit - len(found), PAGE_LIMIT)
+        query = [("startsWith", prefix), ("start", str(start + len(found))), ("pageSize", str(asked))]
+        request = Request("GET", target(*root, "static", "", query=query), repeatable=True)
+        page = parsed((yield from call(request, 200)), list[_Listed])
+        found += page
+        if len(page) < asked:
+            break
+    return found
+
+
+def put(root: tuple[str, ...], key: str, content: Body, metadata: bytes, etag: int | None) -> Flow[Written]:
+    """Stores an attachment; whether there was one is known from the etag, or from asking first."""
+    check_id(key)
+    check_etag(etag)
+    request = Request(
+        "PUT",
+        target(*root, "static", key),
+        content,
+        (*metadata_headers(metadata), *_expecting(etag)),
+        repeatable=etag is not None and isinstance(content, bytes),
+        subjects=(key,),
+    )
+    present = bool(etag) if etag is not None else (yield from find(root, key)) is not None
+    response = yield from call(request, 200, 201, 204)
+    number = number_of(response.headers.get("ETag", ""))
+    stored_as = unquote(response.headers.get("Location", "").partition("/static/")[2])
+    return Written(stored_as or key, number, present)
+
+
+def delete(root: tuple[str, ...], key: str, etag: int | None) -> Flow[bool]:
+    """Deletes an attachment; whether there was one is known from asking first."""
+    check_id(key)
+    check_etag(etag)
+    present = yield from find(root, key)
+    request = Request(
+        "DELETE", target(*root, "static", key), None, _expecting(etag), repeatable=etag is not None, subjects=(key,)
+    )
+    yield from call(request, 200, 204)
+    return present is not None
+
+
+def _expecting(etag: int | None) -> tuple[tuple[str, str], ...]:
+    if etag is None:
+        return ()
+    return (("If-None-Match", f'"{etag_text(etag, ATTACHMENT_ETAG)}"'),)
+
+
+def metadata_headers(metadata: bytes) -> tuple[tuple[str, str], ...]:
+    """Metadata as headers of which the server makes the same metadata; raises `InvalidInput` if there are none."""
+    return tuple((_header_name(name), _header_value(name, value)) for name, value in decode(metadata).items())
+
+
+def _header_name(name: str) -> str:
+    """The name, percent-encoded where case would be lost, and at its beginning, lest it be taken for a header's own.
+
+    The server makes the first letter of the name, and each after a dash, a capital.
+    """
+    if name == ENTITY_NAME:
+        return name
+    if not name or any(part[:1].upper() != part[:1] for part in name.split("-")):
+        hint = "begin each part of the name with a capital: 'Owner', 'Raven-Entity-Name'"
+        raise InvalidInput(f"attachment metadata can not have the name {name!r} over HTTP", hint)
+    try:
+        first, *rest = name.encode()
+    except UnicodeEncodeError as error:
+        raise InvalidInput(f"attachment metadata can not have the name {name!r}", "name it in Unicode") from error
+    return f"%{first:02X}" + "".join(chr(byte) if byte in _PLAIN else f"%{byte:02X}" for byte in rest)
+
+
+def _header_value(name: str, value: Any) -> str:
+    """Objects and arrays go as JSON, text percent-encoded."""
+    if isinstance(value, dict | list):
+        return json.dumps(value)
+    if not isinstance(value, str):
+        raise InvalidInput(f"attachment metadata {name!r} is {value!r}, not text", "over HTTP, pass text")
+    try:
+        return percent_encoded(value, safe="!$&'()*+,-./:;<=>?@^_`|~")
+    except UnicodeEncodeError as error:
+        raise InvalidInput(f"attachment metadata {name!r} is not Unicode text", "remove the lone surrogate") from error
+
+
+async def chunks_of(content: Content | AsyncIterable[bytes]) -> AsyncIterator[bytes]:
+    """Bytes, an open binary file or anything that gives bytes, as an asynchronous stream; files are read in threads."""
+    if isinstance(content, AsyncIterable):
+        async for chunk in content:
+            for part in content_chunks(chunk):
+                yield part
+        return
+    source = content_chunks(content)
+    while chunk := await asyncio.to_thread(_next, source):
+        yield chunk
+
+
+def _next(source: Iterator[bytes]) -> bytes:
+    return next(filter(None, source), b"")

@@ -1,0 +1,129 @@
+"""A database on a server, with the same session as the embedded one."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from types import TracebackType
+from typing import Any
+
+from muniment.attachment import content_chunks
+from muniment.client import attachments, documents, statistics
+from muniment.client.administration import Administration, Operations
+from muniment.client.attachments import Content, RemoteAttachment
+from muniment.client.transport import Transport
+from muniment.client.wire import SYSTEM, root_of, split_url
+from muniment.command import Command, Delete, Put
+from muniment.database import PAGE, Statistics
+from muniment.document import Document, metadata_bytes
+from muniment.hilo import HiLo
+from muniment.session import Session
+from muniment.storage.base import Written
+
+TIMEOUT = 60.0
+CONNECTIONS = 32
+
+
+class DocumentStore:
+    """A database on a server: `DocumentStore("http://127.0.0.1:8080", "shop")`. Threads may share it.
+
+    The database is the one named, or the one of a URL that ends in `/databases/NAME`, or else the system database.
+    What a method that writes has returned from is on the server's disk. Every failure is a `MunimentError`: the one
+    that the embedded database raises, or `ServerUnavailable` when no answer came within `timeout` seconds.
+
+    A request is sent again, up to three times within 1.3 seconds, when that is safe: when the server can not have got
+    it, and, when the connection broke, if it only reads or names the etag that it expects.
+    """
+
+    def __init__(
+        self, url: str, database: str | None = None, *, timeout: float = TIMEOUT, connections: int = CONNECTIONS
+    ) -> None:
+        self.url, named = split_url(url)
+        self.name = database or named or SYSTEM
+        self._root = root_of(self.name)
+        self._transport = Transport(self.url, timeout, connections)
+        self._hilo = HiLo(self)
+        self.admin = Administration(self._transport, self.name)
+        self.operations = Operations(self._transport)
+
+    def __enter__(self) -> DocumentStore:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Close the connections."""
+        self._transport.close()
+
+    def open_session(self, *, optimistic_concurrency: bool = False) -> Session:
+        """A unit of work: load, change and store objects, then `save_changes` as one transaction."""
+        return Session(self, optimistic_concurrency=optimistic_concurrency)
+
+    def get(self, id: str) -> Document | None:
+        """The document with this id, in any case; None when there is none."""
+        return self.get_many([id])[0]
+
+    def get_many(self, ids: Iterable[str]) -> list[Document | None]:
+        """The documents with these ids, in their order, None for each that does not exist."""
+        return self._transport.run(documents.get_many(self._root, ids))
+
+    def put(
+        self, id: str, body: Any, metadata: Mapping[str, Any] | bytes | None = None, *, etag: int | None = None
+    ) -> Written:
+        """Store a document and return its id and new etag once it is on disk. See `Put` for the arguments.
+
+        An id that ends in "/" gets the next number of that prefix: "orders/" becomes "orders/831".
+        """
+        return self.batch([Put(id, body, metadata, etag)])[0]
+
+    def delete(self, id: str, *, etag: int | None = None) -> bool:
+        """Delete a document; returns whether there was one."""
+        return self.batch([Delete(id, etag)])[0].existed
+
+    def batch(self, commands: Sequence[Command]) -> list[Written]:
+        """Carry out all commands in order as one transaction, or none when one of them can not be."""
+        return self._transport.run(documents.batch(self._root, commands))
+
+    def by_prefix(self, prefix: str, *, start: int = 0, limit: int = PAGE) -> list[Document]:
+        """Documents whose ids begin so (in any case), in the order of their ids. The prefix can not be empty."""
+        return self._transport.run(documents.by_prefix(self._root, prefix, start, limit))
+
+    def by_etag(self, *, after: int = 0, limit: int = PAGE) -> list[Document]:
+        """Documents in the order of their etags, oldest change first; `after` is the last etag seen."""
+        return self._transport.run(documents.by_etag(self._root, after, limit))
+
+    def put_attachment(
+        self,
+        key: str,
+        content: Content,
+        metadata: Mapping[str, Any] | bytes | None = None,
+        *,
+        etag: int | None = None,
+    ) -> Written:
+        """Store an attachment of up to 2 GiB from bytes, an open file or a stream, in constant memory."""
+        body = content if isinstance(content, bytes) else content_chunks(content)
+        return self._transport.run(attachments.put(self._root, key, body, metadata_bytes(metadata), etag))
+
+    def get_attachment(self, key: str) -> RemoteAttachment | None:
+        """The attachment with this key, in any case; None when there is none. Its content is read when asked for."""
+        found = self._transport.run(attachments.find(self._root, key))
+        return RemoteAttachment(found, self._root, self._transport) if found else None
+
+    def delete_attachment(self, key: str, *, etag: int | None = None) -> bool:
+        """Delete an attachment; returns whether there was one."""
+        return self._transport.run(attachments.delete(self._root, key, etag))
+
+    def attachments(self, prefix: str = "", *, start: int = 0, limit: int = PAGE) -> list[RemoteAttachment]:
+        """Attachments whose keys begin so (in any case), in the order of their keys."""
+        found = self._transport.run(attachments.listing(self._root, prefix, start, limit))
+        return [RemoteAttachment(listed, self._root, self._transport) for listed in found]
+
+    def statistics(self) -> Statistics:
+        """Counts, sizes and the fingerprint of this moment."""
+        return self._transport.run(statistics.statistics(self._root, self.name))
+
+    def next_id(self, collection: str) -> str:
+        """A new id for a document of this collection, `orders/33`, from a range this store has reserved."""
+        return self._hilo.next_id(collection)

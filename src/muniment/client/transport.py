@@ -1,0 +1,194 @@
+"""The only place that speaks HTTP: takes a request, gives what came of it, with threads or with asyncio."""
+
+from __future__ import annotations
+
+import asyncio
+import ipaddress
+import time
+from collections.abc import AsyncIterator, Iterator
+from contextlib import aclosing, asynccontextmanager, closing, contextmanager
+from typing import Any, Final, TypeVar
+from urllib.parse import urlsplit
+
+import httpx
+
+from muniment.client.wire import CLIENT_VERSION, Flow, Pause, Request, Response, Unreachable
+from muniment.errors import DatabaseClosed, InvalidInput
+from muniment.version import VERSION
+
+CONNECT_SECONDS: Final = 5.0
+IDLE_SECONDS: Final = 3.0  # a connection that was idle for longer may be about to be closed by the server
+
+_HEADERS: Final = {
+    "Accept": "application/json",
+    "Raven-Client-Version": CLIENT_VERSION,
+    "User-Agent": f"muniment/{VERSION}",
+}
+_NOTHING_SENT: Final = (httpx.ConnectError, httpx.ConnectTimeout, httpx.PoolTimeout, httpx.UnsupportedProtocol)
+_FAILURES: Final = (httpx.HTTPError, httpx.StreamError, RuntimeError)
+
+T = TypeVar("T")
+
+
+class Transport:
+    """Runs flows, and streams, in the calling thread. Threads may share it."""
+
+    def __init__(self, url: str, timeout: float, connections: int) -> None:
+        self._base = url
+        self._timeout = timeout
+        self._client = httpx.Client(**_options(url, timeout, connections))
+
+    def close(self) -> None:
+        self._client.close()
+
+    def run(self, flow: Flow[T], streams: list[httpx.Response] | None = None) -> T:
+        """The result of a flow, or what it raises. An answer 200 goes to `streams` unread, where there is such."""
+        outcome: Response | Unreachable | None = None
+        while True:
+            try:
+                step = flow.send(outcome)
+            except StopIteration as end:
+                result: T = end.value
+                return result
+            outcome = self._take(step, streams)
+
+    def _take(self, step: Request | Pause, streams: list[httpx.Response] | None) -> Response | Unreachable | None:
+        if isinstance(step, Pause):
+            time.sleep(step.seconds)
+            return None
+        try:
+            answer = self._client.send(_http(self._client, self._base, step, self._timeout), stream=True)
+            if streams is not None and answer.status_code == 200:
+                streams.append(answer)
+                return Response(answer.status_code, answer.headers)
+            with closing(answer):
+                return Response(answer.status_code, answer.headers, answer.read())
+        except _FAILURES as error:
+            return unreachable(error, self._base)
+
+    @contextmanager
+    def stream(self, flow: Flow[Response]) -> Iterator[tuple[Response, Iterator[bytes]]]:
+        """The head of the answer that a flow comes to, and its body as it comes in, which can raise `Broken`."""
+        streams: list[httpx.Response] = []
+        head = self.run(flow, streams)
+        [answer] = streams
+        with closing(answer):
+            yield head, self._chunks(answer)
+
+    def _chunks(self, answer: httpx.Response) -> Iterator[bytes]:
+        try:
+            yield from answer.iter_bytes()
+        except _FAILURES as error:
+            raise Broken(unreachable(error, self._base)) from error
+
+
+class AsyncTransport:
+    """Runs flows, and streams, in an asyncio event loop."""
+
+    def __init__(self, url: str, timeout: float, connections: int) -> None:
+        self._base = url
+        self._timeout = timeout
+        self._client = httpx.AsyncClient(**_options(url, timeout, connections))
+
+    async def close(self) -> None:
+        await self._client.aclose()
+
+    async def run(self, flow: Flow[T], streams: list[httpx.Response] | None = None) -> T:
+        """The result of a flow, or what it raises. An answer 200 goes to `streams` unread, where there is such."""
+        outcome: Response | Unreachable | None = None
+        while True:
+            try:
+                step = flow.send(outcome)
+            except StopIteration as end:
+                result: T = end.value
+                return result
+            outcome = await self._take(step, streams)
+
+    async def _take(self, step: Request | Pause, streams: list[httpx.Response] | None) -> Response | Unreachable | None:
+        if isinstance(step, Pause):
+            await asyncio.sleep(step.seconds)
+            return None
+        try:
+            answer = await self._client.send(_http(self._client, self._base, step, self._timeout), stream=True)
+            if streams is not None and answer.status_code == 200:
+                streams.append(answer)
+                return Response(answer.status_code, answer.headers)
+            async with aclosing(answer):
+                return Response(answer.status_code, answer.headers, await answer.aread())
+        except _FAILURES as error:
+            return unreachable(error, self._base)
+
+    @asynccontextmanager
+    async def stream(self, flow: Flow[Response]) -> AsyncIterator[tuple[Response, AsyncIterator[bytes]]]:
+        """The head of the answer that a flow comes to, and its body as it comes in, which can raise `Broken`."""
+        streams: list[httpx.Response] = []
+        head = await self.run(flow, streams)
+        [answer] = streams
+        async with aclosing(answer):
+            yield head, self._chunks(answer)
+
+    async def _chunks(self, answer: httpx.Response) -> AsyncIterator[bytes]:
+        try:
+            async for chunk in answer.aiter_bytes():
+                yield chunk
+        except _FAILURES as error:
+            raise Broken(unreachable(error, self._base)) from error
+
+
+class Broken(Exception):
+    """A body stopped half-way."""
+
+    def __init__(self, outcome: Unreachable) -> None:
+        super().__init__(outcome.reason)
+        self.outcome = outcome
+
+
+def unreachable(error: Exception, url: str) -> Unreachable:
+    """What a failure of the HTTP library means; raises the error that it means when it is not the server's."""
+    if isinstance(error, RuntimeError) and not isinstance(error, httpx.StreamError):
+        if "closed" in str(error):
+            raise DatabaseClosed("the store is closed", "open a new one") from error
+        raise error
+    if isinstance(error, httpx.LocalProtocolError):
+        raise InvalidInput(f"this can not be sent: {error}", "check names and values of the metadata") from error
+    late = isinstance(error, httpx.TimeoutException)
+    reason = str(error) or type(error).__name__
+    return Unreachable(f"{url}: {reason}", sent=not isinstance(error, _NOTHING_SENT), late=late)
+
+
+def _options(url: str, timeout: float, connections: int) -> dict[str, Any]:
+    if not timeout > 0:
+        raise InvalidInput(f"a timeout of {timeout} s can not be kept", "give more than 0 seconds")
+    limits = httpx.Limits(
+        max_connections=connections, max_keepalive_connections=connections, keepalive_expiry=IDLE_SECONDS
+    )
+    options = {"headers": _HEADERS, "timeout": timeout, "limits": limits, "trust_env": not _is_loopback(url)}
+    try:
+        httpx.URL(url)
+    except (httpx.InvalidURL, ValueError) as error:
+        raise InvalidInput(f"{url!r} is not a URL: {error}", "for example http://127.0.0.1:8080") from error
+    return options
+
+
+def _is_loopback(url: str) -> bool:
+    """Whether this is the machine itself, which no proxy of the environment leads to."""
+    host = urlsplit(url).hostname or ""
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"
+
+
+def _http(client: httpx.Client | httpx.AsyncClient, base: str, request: Request, timeout: float) -> httpx.Request:
+    if client.is_closed:
+        raise DatabaseClosed("the store is closed", "open a new one")
+    url = httpx.URL(base)
+    raw_path = url.raw_path.rstrip(b"/") + request.target.encode("ascii")
+    seconds = timeout if request.timeout is None else request.timeout
+    return client.build_request(
+        request.method,
+        url.copy_with(raw_path=raw_path),
+        content=request.body,
+        headers=request.headers,
+        timeout=httpx.Timeout(seconds, connect=min(seconds, CONNECT_SECONDS)),
+    )

@@ -1,0 +1,133 @@
+"""The application: every request comes in here, and every answer and error goes out here.
+
+It speaks RSGI, granian's own interface, because that answers what ASGI does with fewer calls between Rust and Python:
+measured on 2 cores with 32 connections, 17 800 GET/s and 14 200 PUT/s of 1 KB where ASGI gave 16 500 and 9 900.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import sys
+import traceback
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
+from time import monotonic
+from typing import Any, Final
+
+from muniment.document import fold
+from muniment.errors import MunimentError
+from muniment.server.databases import SYSTEM, Databases, Tenant
+from muniment.server.documents import Completions
+from muniment.server.operations import Operations, log
+from muniment.server.request import Request
+from muniment.server.restores import RestoreStatus
+from muniment.server.routes import Route, resolve
+from muniment.server.wire import CutShort, Refused, Response, error_response
+from muniment.settings import Settings
+
+MARK: Final = "/databases/"
+UPLOADS: Final = 64
+WITHOUT_BODY: Final = frozenset({"GET", "HEAD", "DELETE"})
+SMALL_BODY: Final = 1 << 20
+
+
+class App:
+    """A server's state, and the RSGI application."""
+
+    def __init__(self, settings: Settings, databases: Databases, loop: asyncio.AbstractEventLoop) -> None:
+        self.settings = settings
+        self.databases = databases
+        self.operations = Operations()
+        self.completions = Completions(loop)
+        self.uploads = ThreadPoolExecutor(UPLOADS, "muniment upload")
+        self.restore_status = RestoreStatus(databases.system.database)
+        self.restoring: str | None = None
+        self.started = monotonic()
+        self.requests = 0
+        self.active = 0
+        self.stopping = False
+
+    def restored(self) -> None:
+        """The restore that was running has ended."""
+        self.restoring = None
+
+    async def __rsgi__(self, scope: Any, proto: Any) -> None:
+        """Answer one request."""
+        self.active += 1
+        self.requests += 1
+        try:
+            request = Request(self, scope, proto)
+            try:
+                answer = await self._answer(request)
+            except MunimentError as error:
+                answer = error_response(error, request.url, expected=_expected(request))
+            except asyncio.CancelledError:
+                raise
+            except Exception as error:
+                answer = _unexpected(request, error)
+            if self.settings.access_log:
+                log(f"{scope.client} {request.method} {request.url} {answer.status}")
+            await answer.send(proto)
+        finally:
+            self.active -= 1
+
+    async def _answer(self, request: Request) -> Any:
+        path = request.path
+        if path.startswith(MARK) or path[: len(MARK)].lower() == MARK:
+            request.name, _, path = path[len(MARK) :].partition("/")
+            if not request.name:
+                request.name, path = None, "databases"
+        else:
+            path = path[1:]
+        route, request.argument = resolve(path) or _not_found(request)
+        handler = route.methods.get(request.method) or _not_allowed(request, route)
+        version = request.headers.get("raven-client-version")
+        if version and version[0] in "456789":
+            raise Refused(503, f"a client of version {version} is too new", "use one of RavenDB 3.x's")
+        if request.method in WITHOUT_BODY and request.headers.get("content-length", "0") != "0":
+            await _drain(request)
+        if not route.tenant:
+            if request.name is not None and route.path != "admin/restore":
+                raise Refused(404, f"{path} is asked of the server, not of a database", "leave /databases/NAME out")
+            return await handler(request)
+        tenant = await self._tenant(request.name)
+        tenant.active += 1
+        tenant.used = monotonic()
+        request.tenant = tenant
+        try:
+            return await handler(request)
+        finally:
+            tenant.active -= 1
+
+    async def _tenant(self, name: str | None) -> Tenant:
+        if name is None or name == SYSTEM or fold(name) == "system":
+            return self.databases.system
+        return self.databases.open.get(name) or await self.databases.get(name)
+
+
+def _expected(request: Request) -> str | None:
+    return request.expected_text
+
+
+def _not_found(request: Request) -> tuple[Route, str]:
+    raise Refused(404, f"there is nothing at {request.path}", "see /openapi.json for what there is")
+
+
+def _not_allowed(request: Request, route: Route) -> Any:
+    allow = ("allow", route.allow)
+    raise Refused(405, f"{request.method} is not possible on {request.path}", f"use {route.allow}", headers=[allow])
+
+
+async def _drain(request: Request) -> None:
+    """Some clients send a body, "null", where none is expected."""
+    if (request.content_length or 0) > SMALL_BODY:
+        raise Refused(413, f"a {request.method} has no body", "leave it out")
+    with suppress(CutShort):
+        await request.body()
+
+
+def _unexpected(request: Request, error: Exception) -> Response:
+    log(f"{request.method} {request.path} failed:\n{''.join(traceback.format_exception(error))}")
+    sys.stderr.flush()
+    told = Refused(500, f"something unexpected happened: {type(error).__name__}", "the server's log says more")
+    return error_response(told, request.url)

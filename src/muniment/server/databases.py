@@ -1,0 +1,236 @@
+"""The databases of a server: opened when first asked for, closed when idle, made and deleted by their documents."""
+
+from __future__ import annotations
+
+import asyncio
+import re
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+from time import monotonic
+from typing import Any, Final
+
+from muniment.database import DocumentDatabase
+from muniment.document import Document, decode, fold
+from muniment.errors import InvalidInput
+from muniment.server.status import BackupStatus
+from muniment.server.wire import Refused
+
+SYSTEM: Final = "<system>"
+SYSTEM_FOLDER: Final = "System"
+PREFIX: Final = "Raven/Databases/"
+DATA_DIR: Final = "Raven/DataDir"
+LEAVE_SECONDS: Final = 30.0
+
+_FORBIDDEN: Final = re.compile(r'[\x00-\x1f\x7f/\\:*?"<>|]')
+_RESERVED: Final = re.compile(r"(con|prn|aux|nul|com\d|lpt\d)(\..*)?", re.IGNORECASE)
+
+
+class Tenant:
+    """A database that is open, and who is using it."""
+
+    __slots__ = ("active", "backup", "database", "folder", "name", "used")
+
+    def __init__(self, name: str, database: DocumentDatabase) -> None:
+        self.name = name
+        self.folder = database.path
+        self.database = database
+        self.backup = BackupStatus(database.path)
+        self.active = 0
+        self.used = monotonic()
+
+    @property
+    def is_system(self) -> bool:
+        """Whether it is the database of the server itself."""
+        return self.name == SYSTEM
+
+
+class Databases:
+    """All databases below one folder, by name; names are compared without case."""
+
+    def __init__(self, data_dir: Path) -> None:
+        self.data_dir = data_dir.resolve()
+        self.system = Tenant(SYSTEM, DocumentDatabase(self.data_dir / SYSTEM_FOLDER))
+        self.open: dict[str, Tenant] = {}
+        self._locks: dict[str, asyncio.Lock] = {}
+        self._offline: dict[str, str] = {}
+
+    def document(self, name: str) -> Document | None:
+        """The document that describes a database."""
+        return self.system.database.get(PREFIX + name)
+
+    def names(self, start: int = 0, limit: int = 1024) -> list[str]:
+        """The names of all databases, in their order."""
+        documents = self.system.database.by_prefix(PREFIX, start=start, limit=limit)
+        return [document.id[len(PREFIX) :] for document in documents]
+
+    async def get(self, name: str) -> Tenant:
+        """The open database of this name; raises `Refused` (503) when there is none or it may not be used now."""
+        key = fold(name)
+        if tenant := self.open.get(key):
+            return tenant
+        if reason := self._offline.get(key):
+            raise Refused(503, f"the database {name} is {reason}", "try again later")
+        document = self._known(name)
+        async with self._lock(key):
+            if tenant := self.open.get(key):
+                return tenant
+            settings = decode(document.body)
+            if settings.get("Disabled") is True:
+                raise Refused(503, f"the database {name} is disabled", "enable it through /admin/databases")
+            folder = self.folder_of(document)
+            spelled = document.id[len(PREFIX) :]
+            database = await asyncio.to_thread(_open, folder, plain_settings(settings))
+            tenant = self.open[key] = Tenant(spelled, database)
+            return tenant
+
+    def _known(self, name: str) -> Document:
+        document = self.document(name) if name and len(name) <= 200 else None
+        if document is None:
+            raise Refused(503, f"could not find a database named: {name}", "see /databases for those there are")
+        return document
+
+    def _lock(self, key: str) -> asyncio.Lock:
+        return self._locks.setdefault(key, asyncio.Lock())
+
+    @asynccontextmanager
+    async def offline(self, name: str, reason: str) -> AsyncIterator[None]:
+        """Within it, the database is closed and requests for it get 503 with this reason."""
+        key = fold(name)
+        if other := self._offline.get(key):
+            raise Refused(503, f"the database {name} is {other}", "try again later")
+        self._offline[key] = reason
+        try:
+            async with self._lock(key):
+                await self._close(key)
+                yield
+        finally:
+            del self._offline[key]
+
+    async def _close(self, key: str) -> None:
+        """Close a database when nobody uses it any more; new requests have been kept out before."""
+        tenant = self.open.get(key)
+        if tenant is None:
+            return
+        if tenant.backup.running:
+            raise Refused(503, f"a backup of {tenant.name} is running", "wait for it, or cancel it")
+        del self.open[key]
+        until = monotonic() + LEAVE_SECONDS
+        while tenant.active:
+            if monotonic() > until:
+                self.open[key] = tenant
+                raise Refused(503, f"{tenant.name} is still being used", "try again later")
+            await asyncio.sleep(0.005)
+        await asyncio.to_thread(tenant.database.close)
+
+    async def close_idle(self, seconds: float) -> list[str]:
+        """Close what nobody has used for so long; returns the names."""
+        before = monotonic() - seconds
+        closed = []
+        for key, tenant in list(self.open.items()):
+            if not tenant.active and tenant.used < before and not tenant.backup.running:
+                async with self._lock(key):
+                    if self.open.get(key) is tenant and not tenant.active:
+                        await self._close(key)
+                        closed.append(tenant.name)
+        return closed
+
+    async def forget(self, id: str) -> None:
+        """The document with this id, of a database, was written or deleted: what it says is looked up anew."""
+        name = id[len(PREFIX) :]
+        if fold(name) in self.open:
+            async with self.offline(name, "being changed"):
+                pass
+
+    async def close(self) -> None:
+        """Close everything."""
+        for tenant in (*self.open.values(), self.system):
+            await asyncio.to_thread(tenant.database.close)
+        self.open.clear()
+
+    def folder_of(self, document: Document) -> Path:
+        """Where the database that this document describes has its files."""
+        name = document.id[len(PREFIX) :]
+        return resolve_folder(self.data_dir, folder_text(decode(document.body)) or f"~/{name}")
+
+    def place(self, text: str) -> Path:
+        """A folder for backups: relative ones are below the server's data folder, as those of databases are."""
+        return resolve_folder(self.data_dir, text)
+
+    def settings(self, tenant: Tenant) -> dict[str, Any]:
+        """What a backup keeps in `Database.Document`: the database's document, with its name as `Id`."""
+        document = None if tenant.is_system else self.document(tenant.name)
+        told: dict[str, Any] = decode(document.body) if document else {}
+        return {**told, "Settings": plain_settings(told), "Id": tenant.name}
+
+    def check_folder(self, name: str, folder: Path) -> None:
+        """Raises `Refused` when another database has this folder, or one above or below it."""
+        others = [(SYSTEM, self.system.folder)]
+        start = 0
+        while page := self.system.database.by_prefix(PREFIX, start=start, limit=1024):
+            others += [(other.id[len(PREFIX) :], self.folder_of(other)) for other in page]
+            start += len(page)
+        for other, taken in others:
+            if fold(other) != fold(name) and (folder == taken or folder in taken.parents or taken in folder.parents):
+                raise Refused(400, f"{folder} belongs to the database {other}", "give another folder", bare=True)
+
+
+def _open(folder: Path, settings: dict[str, str]) -> DocumentDatabase:
+    database = DocumentDatabase(folder)
+    try:
+        if database.storage.settings != settings:
+            database.storage.configure(settings)
+    except BaseException:
+        database.close()
+        raise
+    return database
+
+
+def plain_settings(document: dict[str, Any]) -> dict[str, str]:
+    """The settings in a database's document, those that are text."""
+    settings = document.get("Settings")
+    found = settings.items() if isinstance(settings, dict) else ()
+    return {name: value for name, value in found if isinstance(value, str)}
+
+
+def folder_text(document: dict[str, Any]) -> str | None:
+    """What a database's document says of its folder."""
+    settings = plain_settings(document)
+    return next((value for key, value in settings.items() if key.lower() == DATA_DIR.lower() and value), None)
+
+
+def check_name(name: str) -> None:
+    """Raises `Refused` unless a database may have this name."""
+    if fold(name) in ("system", SYSTEM):
+        raise Refused(403, f"{name} is the server's own database", "give another name", bare=True)
+    problem = None
+    if not name.strip():
+        problem = "it is empty"
+    elif _FORBIDDEN.search(name):
+        problem = 'it has one of / \\ : * ? " < > | or a control character'
+    elif _RESERVED.fullmatch(name):
+        problem = "Windows reserves it"
+    elif name != name.strip() or name.endswith(".") or name in (".", ".."):
+        problem = "it begins or ends with a blank or ends with a dot"
+    elif len(name.encode(errors="replace")) > 150:
+        problem = "it has more than 150 bytes"
+    if problem:
+        raise Refused(400, f"{name!r} can not be the name of a database: {problem}", bare=True)
+
+
+def resolve_folder(data_dir: Path, text: str) -> Path:
+    """The folder that this means: RavenDB's `~/x`, `~\\x`, `x` and `a\\b` are below the data folder.
+
+    An absolute path is taken as it is. Raises `InvalidInput` for one that leads out of the data folder otherwise, or
+    is the data folder itself.
+    """
+    hint = "give a folder below the server's data folder (`~/Name`), or an absolute path"
+    if re.match(r"[A-Za-z]:|\\\\?", text) or any(ord(letter) < 32 for letter in text):
+        raise InvalidInput(f"{text!r} is not a folder of this machine", hint)
+    if text.startswith("/"):
+        return Path(text).resolve()
+    plain = re.sub(r"^~(/|$)", "", text.replace("\\", "/")).lstrip("/")
+    folder = (data_dir / plain).resolve()
+    if data_dir not in folder.parents:
+        raise InvalidInput(f"{text!r} is not below the server's data folder {data_dir}", hint)
+    return folder

@@ -1,0 +1,133 @@
+"""One document: reading it with its metadata as headers, storing and deleting it."""
+
+from __future__ import annotations
+
+import asyncio
+import uuid
+from collections import deque
+from collections.abc import Sequence
+from concurrent.futures import Future
+from contextlib import suppress
+from typing import TYPE_CHECKING, Final, TypeVar
+
+from muniment.command import Command, Delete, Put
+from muniment.document import Document, encode, fold
+from muniment.server.databases import PREFIX
+from muniment.server.headers import document_headers, metadata_of
+from muniment.server.request import Request
+from muniment.server.status import ID as STATUS_ID
+from muniment.server.wire import Refused, Response, empty_response, etag_text, json_response
+from muniment.storage.base import Written
+
+if TYPE_CHECKING:
+    from muniment.server.databases import Tenant
+
+T = TypeVar("T")
+
+_STATUS: Final = fold(STATUS_ID)
+_PREFIX: Final = fold(PREFIX)
+
+
+def find(tenant: Tenant, id: str) -> Document | None:
+    """A document, or what the server itself tells under this id."""
+    if len(id) == len(_STATUS) and fold(id) == _STATUS and (status := tenant.backup.document()):
+        return status
+    return tenant.database.get(id)
+
+
+async def get(request: Request) -> Response:
+    """A document: its bytes as they were stored, its metadata as headers."""
+    document = find(request.tenant, request.argument)
+    if document is None:
+        return empty_response(404)
+    etag = etag_text(document.etag)
+    if request.has(etag):
+        return empty_response(304, [("etag", f'"{etag}"')])
+    return Response(200, document_headers(document, etag), document.body)
+
+
+async def put(request: Request) -> Response:
+    """Store a document; the request's headers are its metadata. An id that ends in "/" gets the next number."""
+    written = await _put(request, request.argument)
+    return json_response({"Key": written.id, "ETag": etag_text(written.etag)}, 201)
+
+
+async def post(request: Request) -> Response:
+    """Store a document under a new id."""
+    written = await _put(request, str(uuid.uuid4()))
+    return json_response({"Key": written.id, "ETag": etag_text(written.etag)})
+
+
+async def _put(request: Request, id: str) -> Written:
+    body = await request.body()
+    metadata = encode(metadata_of(request.headers.items()))
+    [written] = await write(request, [Put(id, body, metadata, request.expected)])
+    return written
+
+
+async def delete(request: Request) -> Response:
+    """Delete a document, whether or not there is one."""
+    if fold(request.argument) == _STATUS:
+        request.tenant.backup.forget()
+    await write(request, [Delete(request.argument, request.expected)])
+    return empty_response(204)
+
+
+async def unsupported(request: Request) -> Response:
+    """Patching is not here: load the document, change it, and store it with its etag."""
+    raise Refused(
+        501, f"{request.method} is not supported: documents are not patched", "load it, change it, and store it again"
+    )
+
+
+async def write(request: Request, commands: Sequence[Command]) -> list[Written]:
+    """Carry out commands as one transaction, together with whatever other requests write at this moment."""
+    database = request.tenant.database
+    if any(command.id.endswith("/") for command in commands) or sum(map(_size, commands)) > _LARGE:
+        # A number for a prefix takes a transaction of its own, and much to check takes long; others need not wait.
+        future = await asyncio.to_thread(database.submit, commands)
+    else:
+        future = database.submit(commands)
+    written = await request.app.completions.wait(future)
+    if request.tenant.is_system:
+        for id in {result.id for result in written if fold(result.id).startswith(_PREFIX)}:
+            await request.app.databases.forget(id)
+    return written
+
+
+_LARGE: Final = 256 << 10
+
+
+def _size(command: Command) -> int:
+    return len(command.body) if isinstance(command, Put) else 0
+
+
+class Completions:
+    """Brings the answers of the databases' writer threads to the event loop: a whole group of them in one call."""
+
+    def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
+        self._loop = loop
+        self._done: deque[asyncio.Future[None]] = deque()
+        self._called = False
+
+    async def wait(self, future: Future[T]) -> T:
+        """The answer, when it is there."""
+        if not future.done():
+            waiting: asyncio.Future[None] = self._loop.create_future()
+            future.add_done_callback(lambda _: self._complete(waiting))
+            await waiting
+        return future.result()
+
+    def _complete(self, waiting: asyncio.Future[None]) -> None:
+        self._done.append(waiting)
+        if not self._called:
+            self._called = True
+            with suppress(RuntimeError):  # the loop was closed: nobody waits any more
+                self._loop.call_soon_threadsafe(self._wake)
+
+    def _wake(self) -> None:
+        self._called = False
+        while self._done:
+            waiting = self._done.popleft()
+            if not waiting.done():
+                waiting.set_result(None)

@@ -1,0 +1,116 @@
+"""Metadata as HTTP headers, and headers as metadata, by RavenDB 3.x's rules."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterable
+from datetime import UTC, datetime
+from functools import lru_cache
+from typing import Any, Final
+from urllib.parse import quote, unquote
+
+from muniment.document import Document, decode, encode, is_reserved
+from muniment.errors import InvalidDocument
+from muniment.server.wire import BUILD_HEADER, JSON, Headers, http_date
+
+# What belongs to the transport or to the protocol: neither metadata when it comes in nor sent when metadata has it.
+_TRANSPORT: Final = frozenset(
+    "allow authorization cache-control connection content-type cookie date etag expect from host if-match "
+    "if-modified-since if-none-match if-range if-unmodified-since keep-alive last-event-id last-modified location "
+    "origin pragma proxy-authenticate proxy-authorization proxy-connection range referer server set-cookie te trailer "
+    "transfer-encoding upgrade upgrade-insecure-requests user-agent vary via warning x-requested-with "
+    "single-use-auth-token raven-write-assurance raven-wait-indexes raven-transaction-information __document_id".split()
+)
+_TRANSPORT_PREFIXES: Final = ("content-", "accept", "x-forwarded-", "access-control-", "sec-", "temp")
+_TOKEN: Final = "!#$&'*+-.^_`|~"
+_PLAIN: Final = re.compile(r"[!-$&-~]([ !-$&-~]*[!-$&-~])?")
+_SIMPLE: Final = re.compile(r"[A-Za-z0-9_./~-]*")
+_DATE: Final = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d{1,7})?Z")
+
+
+def is_transport(name: str) -> bool:
+    """Whether a header of this name, in lower case, is no metadata."""
+    return name in _TRANSPORT or name.startswith(_TRANSPORT_PREFIXES)
+
+
+def document_headers(document: Document, etag: str) -> Headers:
+    """The headers of a document that is answered alone."""
+    changed = document.changed
+    last = document.last_modified
+    date = http_date(changed) if b"Last-Modified" not in document.metadata_json else _date_text(last)
+    return [
+        JSON,
+        BUILD_HEADER,
+        *metadata_headers(document.metadata_json),
+        ("etag", f'"{etag}"'),
+        ("__document_id", escaped(document.id)),
+        ("last-modified", date),
+        ("raven-last-modified", last),
+    ]
+
+
+def escaped(id: str) -> str:
+    """An id, percent-encoded."""
+    return id.replace("/", "%2F") if _SIMPLE.fullmatch(id) else quote(id, safe="")
+
+
+@lru_cache(2048)
+def metadata_headers(metadata: bytes) -> tuple[tuple[str, str], ...]:
+    """Stored metadata as headers; what HTTP can not carry in a header is percent-encoded."""
+    found: Headers = []
+    for name, value in decode(metadata).items():
+        header = quote(name.lower(), safe=_TOKEN)
+        if not header or is_reserved(name) or is_transport(header):
+            continue
+        if isinstance(value, str) and _DATE.fullmatch(value) and (date := _date_text(value)) != value:
+            found += [(header, date), (f"raven-{header}", value)]
+        else:
+            found.append((header, _value_text(value)))
+    return tuple(found)
+
+
+def _value_text(value: Any) -> str:
+    if isinstance(value, bool):
+        return str(value)
+    text = value if isinstance(value, str) else encode(value).decode()
+    if isinstance(value, dict | list):
+        return text if text.isascii() else json.dumps(json.loads(text))
+    if not text or (_PLAIN.fullmatch(text) and text[0] not in "[{"):
+        return text
+    return quote(text, safe="!$&'()*+,/:;<=>@^`|")
+
+
+def _date_text(text: str) -> str:
+    try:
+        return http_date(datetime.fromisoformat(text[:26].rstrip("Z")).replace(tzinfo=UTC))
+    except ValueError:
+        return text
+
+
+def metadata_of(headers: Iterable[tuple[str, str]], *, keep: frozenset[str] = frozenset()) -> dict[str, Any]:
+    """The metadata in the headers of a request; `keep` names headers of the transport that are metadata here."""
+    found: dict[str, Any] = {}
+    repeated: set[str] = set()
+    for header, text in headers:
+        if (is_transport(header) and header not in keep) or is_reserved(header):
+            continue
+        name = "-".join(part[:1].upper() + part[1:] for part in unquote(header).split("-"))
+        value = _value(text)
+        if name not in found:
+            found[name] = value
+        elif name in repeated:
+            found[name].append(value)
+        else:
+            repeated.add(name)
+            found[name] = [found[name], value]
+    return found
+
+
+def _value(text: str) -> Any:
+    if text[:1] in ("{", "["):
+        try:
+            return decode(text.encode())
+        except InvalidDocument:
+            return text
+    return unquote(text)

@@ -1,0 +1,171 @@
+"""Long jobs of the server: each has a number, a progress that any request may look at, and can be cancelled."""
+
+from __future__ import annotations
+
+import asyncio
+import sys
+import threading
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from typing import Any, Final
+
+from muniment.document import raven_time
+from muniment.errors import Cancelled, MunimentError, StorageFailure
+from muniment.progress import Progress
+from muniment.server.request import Request
+from muniment.server.wire import Refused, Response, empty_response, json_response
+
+KEPT: Final = 1000
+
+
+@dataclass(eq=False)
+class Operation:
+    """A job that runs in a thread of its own."""
+
+    id: int
+    kind: str
+    database: str
+    progress: Progress = field(default_factory=Progress)
+    started: datetime = field(default_factory=lambda: datetime.now(UTC))
+    ended: bool = False
+    error: MunimentError | None = None
+
+    @property
+    def state(self) -> str:
+        """How it stands, in RavenDB's words."""
+        if not self.ended:
+            return "Running"
+        if self.error is None:
+            return "Completed"
+        return "Canceled" if isinstance(self.error, Cancelled) else "Faulted"
+
+    def counts(self) -> dict[str, Any]:
+        """How far it is."""
+        progress, error = self.progress, self.error
+        return {
+            "Progress": progress.stage,
+            "Documents": progress.documents,
+            "Attachments": progress.attachments,
+            "Bytes": progress.bytes,
+            "TotalDocuments": progress.total_documents,
+            "TotalBytes": progress.total_bytes,
+            "Seconds": round(progress.seconds, 3),
+            "Error": error.message if error else None,
+            "Hint": error.hint if error else None,
+            "Kind": type(error).__name__ if error else None,
+        }
+
+
+class Operations:
+    """The jobs of a server, the last thousand of them."""
+
+    def __init__(self) -> None:
+        self._known: dict[int, Operation] = {}
+        self._threads: dict[int, threading.Thread] = {}
+        self._last = 0
+
+    def new(self, kind: str, database: str) -> Operation:
+        """A job that is about to begin."""
+        self._last += 1
+        operation = self._known[self._last] = Operation(self._last, kind, database)
+        for id in [id for id, known in self._known.items() if known.ended][: max(0, len(self._known) - KEPT)]:
+            del self._known[id]
+        return operation
+
+    def run(self, operation: Operation, work: Callable[[Operation], None]) -> None:
+        """Begin it, in a thread."""
+        thread = threading.Thread(target=self._run, args=(operation, work), name=f"muniment {operation.kind}")
+        self._threads[operation.id] = thread
+        log(f"{operation.kind} of {operation.database} started, operation {operation.id}")
+        thread.start()
+
+    def _run(self, operation: Operation, work: Callable[[Operation], None]) -> None:
+        try:
+            work(operation)
+        except MunimentError as error:
+            operation.error = error
+        except Exception as error:
+            operation.error = StorageFailure(f"something unexpected happened: {error!r}", "please report this")
+            operation.error.__cause__ = error
+        operation.progress.finish()
+        operation.ended = True
+        del self._threads[operation.id]
+        seconds, reason = operation.progress.seconds, f": {operation.error}" if operation.error else ""
+        log(f"{operation.kind} of {operation.database} {operation.state.lower()} after {seconds:.1f} s{reason}")
+
+    def find(self, text: str | None) -> Operation:
+        """The job with this number; raises `Refused` (400, 404)."""
+        try:
+            number = int(text or "")
+        except ValueError as error:
+            raise Refused(400, f"{text!r} is not the number of an operation", "pass ?id=NUMBER") from error
+        if number not in self._known:
+            raise Refused(404, f"there is no operation {number}", "it ended long ago, or before the server was started")
+        return self._known[number]
+
+    def all(self) -> list[Operation]:
+        """All that are known, the newest first."""
+        return list(self._known.values())[::-1]
+
+    async def stop(self) -> None:
+        """Cancel what is running and wait for its end."""
+        threads = list(self._threads.items())
+        for id, _ in threads:
+            self._known[id].progress.cancel()
+        for _, thread in threads:
+            await asyncio.to_thread(thread.join)
+
+
+async def status(request: Request) -> Response:
+    """How a long operation stands, and how far it is."""
+    try:
+        operation = request.app.operations.find(request.parameter("id"))
+    except Refused as error:
+        if error.status == 404:
+            return empty_response(404)
+        raise
+    state = operation.state
+    return json_response(
+        {
+            "Id": operation.id,
+            "Completed": operation.ended,
+            "Faulted": state == "Faulted",
+            "Canceled": state == "Canceled",
+            "State": operation.counts(),
+            "Exception": str(operation.error) if operation.error else None,
+            "OperationProgress": None,
+        }
+    )
+
+
+async def kill(request: Request) -> Response:
+    """Ask a long operation to stop; nothing half done is left of it."""
+    operation = request.app.operations.find(request.parameter("id"))
+    if not operation.ended:
+        operation.progress.cancel()
+    return json_response(operation.counts())
+
+
+async def listing(request: Request) -> Response:
+    """The long operations that the server knows of, the newest first."""
+    return json_response(
+        [
+            {
+                "Id": operation.id,
+                "Status": operation.state,
+                "Exception": None,
+                "ExceptionText": str(operation.error) if operation.error else None,
+                "TaskType": operation.kind,
+                "Description": f"{operation.kind} of {operation.database}",
+                "StartTime": raven_time(operation.started),
+            }
+            for operation in request.app.operations.all()
+        ]
+    )
+
+
+def log(message: str) -> None:
+    """One line to stderr, for whoever runs the server."""
+    print(f"{time.strftime('%Y-%m-%dT%H:%M:%SZ', time.gmtime())} {message}", file=sys.stderr, flush=True)

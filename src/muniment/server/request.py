@@ -1,0 +1,167 @@
+"""A request as handlers see it: what was asked for, of which database, and its body read within a limit."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from typing import TYPE_CHECKING, Any, Final
+from urllib.parse import parse_qsl
+
+import msgspec
+
+from muniment.document import MAX_BODY_BYTES, MAX_METADATA_BYTES
+from muniment.errors import InvalidDocument
+from muniment.server.wire import CutShort, Refused, parse_etag
+
+if TYPE_CHECKING:
+    from muniment.server.app import App
+    from muniment.server.databases import Tenant
+
+MAX_REQUEST_BYTES: Final = MAX_BODY_BYTES + MAX_METADATA_BYTES
+MAX_PAGE: Final = 1024
+DEFAULT_PAGE: Final = 25
+
+
+class Request:
+    """One request. `name` is the database's in the URL, None for the system database; `argument` what follows the
+    route: the id in `docs/{id}`."""
+
+    __slots__ = ("_query", "app", "argument", "headers", "method", "name", "path", "proto", "scope", "tenant")
+
+    tenant: Tenant
+
+    def __init__(self, app: App, scope: Any, proto: Any) -> None:
+        self.app = app
+        self.scope = scope
+        self.proto = proto
+        self.method: str = scope.method
+        self.path: str = scope.path
+        self.headers = scope.headers
+        self.name: str | None = None
+        self.argument = ""
+        self._query: list[tuple[str, str]] | None = None
+
+    @property
+    def url(self) -> str:
+        """The path and query, for the body of an error."""
+        query = self.scope.query_string
+        return f"{self.path}?{query}" if query else self.path
+
+    @property
+    def query(self) -> list[tuple[str, str]]:
+        """The pairs of the query string, in their order."""
+        if self._query is None:
+            text = self.scope.query_string
+            try:
+                self._query = parse_qsl(text, keep_blank_values=True, errors="strict") if text else []
+            except ValueError as error:
+                raise Refused(400, f"the query string can not be read: {error}", "encode it as UTF-8") from error
+        return self._query
+
+    def parameter(self, name: str) -> str | None:
+        """The first value of a parameter, in any case, None when it was not given."""
+        return next(iter(self.parameters(name)), None)
+
+    def parameters(self, name: str) -> list[str]:
+        """All values of a parameter."""
+        name = name.lower()
+        return [value for key, value in self.query if key.lower() == name]
+
+    def flag(self, name: str) -> bool:
+        """Whether a parameter says true; anything else is false."""
+        return (self.parameter(name) or "").lower() == "true"
+
+    def number(self, name: str, default: int) -> int:
+        """A parameter that is a whole number; less than zero counts as zero."""
+        text = self.parameter(name)
+        if not text:
+            return default
+        try:
+            return min(max(int(text), 0), 1 << 62)
+        except ValueError as error:
+            raise Refused(400, f"{name} can not be {text!r}", "give a number") from error
+
+    @property
+    def page(self) -> tuple[int, int]:
+        """`start` and `pageSize`, which has a limit."""
+        return self.number("start", 0), min(self.number("pageSize", DEFAULT_PAGE), MAX_PAGE)
+
+    @property
+    def expected_text(self) -> str | None:
+        """The etag that a write expects the document to have, as it was sent."""
+        text: str | None = self.headers.get("if-none-match") or self.headers.get("if-match")
+        return text.strip().strip('"') if text else None
+
+    @property
+    def expected(self) -> int | None:
+        """The etag that a write expects, 0 for "must not exist", None for "whatever it is"."""
+        text = self.expected_text
+        return None if text is None else parse_etag(text)
+
+    def has(self, etag: str) -> bool:
+        """Whether the client says that it has this version already."""
+        text: str | None = self.headers.get("if-none-match")
+        return text is not None and text.strip().removeprefix("W/").strip('"').upper() == etag
+
+    @property
+    def content_length(self) -> int | None:
+        """The length that the body was announced with."""
+        text: str | None = self.headers.get("content-length")
+        return int(text) if text is not None and text.isascii() and text.isdigit() else None
+
+    async def body(self, limit: int = MAX_REQUEST_BYTES) -> bytes:
+        """The whole body; raises `Refused` when it is too large and `CutShort` when it is not all there."""
+        length = self.content_length
+        if length == 0:
+            return b""
+        if length is not None:
+            _check_size(length, limit)
+            try:
+                body: bytes = await self.proto()
+            except RuntimeError as error:
+                raise _cut_short() from error
+            if len(body) != length:
+                raise _cut_short()
+            return body
+        if "transfer-encoding" not in self.headers:
+            return b""
+        return b"".join([chunk async for chunk in self.chunks(limit)])
+
+    async def chunks(self, limit: int) -> AsyncIterator[bytes]:
+        """The body as it comes; raises as `body` does, but only when it gets there."""
+        length, size, empty = self.content_length, 0, 0
+        if length is not None:
+            _check_size(length, limit)
+        elif "transfer-encoding" not in self.headers:
+            return
+        async for chunk in self.proto:
+            size += len(chunk)
+            _check_size(size, limit)
+            if chunk:
+                yield chunk
+            else:
+                empty += 1
+        # granian gives an empty chunk where the body ended, and one more where the connection broke within it.
+        if size != length if length is not None else empty > 1:
+            raise _cut_short()
+
+    async def json(self, type: Any, what: str = "the body") -> Any:
+        """The body as JSON of this type; raises `InvalidDocument` (422) when it is not that."""
+        return decode_json(await self.body(), type, what)
+
+
+def decode_json(body: bytes, type: Any, what: str = "the body") -> Any:
+    """JSON of this type; raises `InvalidDocument` (422) when it is not that."""
+    try:
+        body.decode()
+        return msgspec.json.decode(body, type=type)
+    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
+        raise InvalidDocument(f"{what} can not be read: {error}", "see docs/http-api.md") from error
+
+
+def _check_size(size: int, limit: int) -> None:
+    if size > limit:
+        raise Refused(413, f"the request has more than the {limit:,} bytes that are allowed", "send less at once")
+
+
+def _cut_short() -> CutShort:
+    return CutShort("the request ended before it was complete", "send it again; nothing of it was done")

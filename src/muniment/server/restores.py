@@ -1,0 +1,258 @@
+"""Restoring a backup into a new database while the others go on being served; and the system database, offline."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from pathlib import Path
+from time import monotonic
+from typing import TYPE_CHECKING, Any, Final
+
+import msgspec
+
+from muniment.backup.child import restore_in_child
+from muniment.backup.repository import DATABASE_DOCUMENT, Backup, backups, mapped_errors
+from muniment.backup.restore import Restored, restore_backup
+from muniment.command import Delete, Put
+from muniment.document import decode
+from muniment.errors import (
+    BackupNotFound,
+    DatabaseLocked,
+    InvalidDocument,
+    InvalidInput,
+    MunimentError,
+    TargetExists,
+)
+from muniment.progress import Progress
+from muniment.server.databases import DATA_DIR, PREFIX, SYSTEM_FOLDER, Databases, check_name
+from muniment.server.operations import Operation
+from muniment.server.request import Request
+from muniment.server.status import TELL_SECONDS, amount
+from muniment.server.wire import Refused, Response, json_response
+from muniment.storage.sqlite import LOCK, lock
+
+if TYPE_CHECKING:
+    from muniment.database import DocumentDatabase
+
+STATUS: Final = "Raven/Restore/Status"
+IN_PROGRESS: Final = "Raven/Restore/InProgress"
+POLL_SECONDS: Final = 0.1
+
+
+class _Wanted(msgspec.Struct):
+    source: str = msgspec.field(name="BackupLocation", default="")
+    name: str | None = msgspec.field(name="DatabaseName", default=None)
+    location: str | None = msgspec.field(name="DatabaseLocation", default=None)
+    defrag: bool | None = msgspec.field(name="Defrag", default=None)
+    timeout: int | None = msgspec.field(name="RestoreStartTimeout", default=None)
+    new_id: bool | None = msgspec.field(name="GenerateNewDatabaseId", default=None)
+
+
+class RestoreStatus:
+    """What is told of the last restore, in a document of the system database."""
+
+    def __init__(self, system: DocumentDatabase) -> None:
+        self._system = system
+        self._lock = threading.Lock()
+        self._messages: list[str] = []
+
+    def recover(self) -> None:
+        """What was running when the server ended was interrupted."""
+        status = self._system.get(STATUS)
+        if status is not None and decode(status.body).get("State") == "Running":
+            self._messages = [str(message) for message in decode(status.body).get("Messages") or []]
+            self.say("Error: the restore was interrupted, because the server was ended while it ran", "Faulted")
+        self._system.delete(IN_PROGRESS)
+
+    def begin(self, name: str) -> None:
+        """Forget the last restore; from now on this one runs."""
+        self._messages = []
+        self._system.batch([Delete(STATUS), Put(IN_PROGRESS, {"Resource": name})])
+
+    def say(self, message: str, state: str = "Running", operation: Operation | None = None) -> None:
+        """Add a message."""
+        with self._lock:
+            self._messages = [*self._messages[:100], *self._messages[100:][-100:], message]
+            told: dict[str, Any] = {"State": state, "Messages": self._messages}
+            if operation:
+                told |= {key: value for key, value in operation.counts().items() if value is not None}
+            self._system.put(STATUS, told)
+
+    def end(self) -> None:
+        """Another restore may begin."""
+        self._system.delete(IN_PROGRESS)
+
+
+async def start(request: Request) -> Response:
+    """Begin to restore a backup into a new database."""
+    if request.name is not None:
+        raise Refused(400, "a restore is asked of the server, not of a database", bare=True)
+    wanted: _Wanted = await request.json(_Wanted)
+    if not wanted.source.strip():
+        raise InvalidInput("BackupLocation is missing", 'send {"BackupLocation": "/a/folder/of/the/server"}')
+    if wanted.new_id:
+        raise InvalidInput("GenerateNewDatabaseId is not supported", "a restored database keeps its id")
+    app, databases = request.app, request.app.databases
+    source = databases.place(wanted.source)
+    if not await asyncio.to_thread(source.is_dir):
+        raise Refused(500, f"there is no folder {source}", "give the folder that the backup was written to")
+    name = wanted.name or await _name_in(source, app.restore_status)
+    check_name(name)
+    _check_new(databases, name)
+    target = databases.place(wanted.location or f"~/{name}")
+    databases.check_folder(name, target)
+    await _wait_for_other(request, wanted.timeout)
+    app.restoring = name
+    try:
+        _check_new(databases, name)
+        await asyncio.to_thread(app.restore_status.begin, name)
+        defrag = bool(wanted.defrag) or request.flag("defrag")
+        operation = app.operations.new("restore", name)
+        loop = asyncio.get_running_loop()
+
+        def work(operation: Operation) -> None:
+            try:
+                _restore(databases, app.restore_status, source, target, name, defrag, operation)
+            finally:
+                app.restore_status.end()
+                loop.call_soon_threadsafe(app.restored)
+
+        app.operations.run(operation, work)
+    except BaseException:
+        app.restoring = None
+        raise
+    return json_response({"OperationId": operation.id}, 202)
+
+
+def _check_new(databases: Databases, name: str) -> None:
+    if databases.document(name):
+        message = f"Cannot do an online restore for an existing database, delete the database {name} and restore again."
+        raise Refused(400, message, bare=True)
+
+
+async def _name_in(source: Path, status: RestoreStatus) -> str:
+    """The name that the newest backup in a folder has kept; raises `Refused` when there is none."""
+
+    def read() -> str:
+        try:
+            name = decode(database_document(newest(source))).get("Id")
+        except (MunimentError, AttributeError) as error:
+            raise _nameless(f"A database name must be supplied if the backup has none: {error}") from error
+        if not isinstance(name, str) or not name:
+            raise _nameless("A database name must be supplied if the backup location has no Database.Document")
+        return name.removeprefix(PREFIX)
+
+    def _nameless(message: str) -> Refused:
+        status.say(f"Error: {message}", "Faulted")
+        return Refused(400, message, bare=True)
+
+    return await asyncio.to_thread(read)
+
+
+def newest(source: Path) -> Backup:
+    """The newest backup in a folder; raises `BackupNotFound`."""
+    found = backups(source)
+    if not found:
+        raise BackupNotFound(f"there is no complete backup in {source}", "give another folder")
+    return found[-1]
+
+
+def database_document(backup: Backup) -> bytes:
+    """The document of the database as the backup has kept it."""
+    backup.settings()  # which checks the file
+    with mapped_errors(backup.folder):
+        return (backup.folder / DATABASE_DOCUMENT).read_bytes()
+
+
+async def _wait_for_other(request: Request, seconds: int | None) -> None:
+    """Wait until no restore runs, up to so many seconds; raises `Refused` (503)."""
+    app = request.app
+    until = monotonic() + (seconds or 0)
+    while app.restoring is not None:
+        if seconds is None:
+            raise Refused(503, f"Another restore is still in progress for database named {app.restoring}", bare=True)
+        if monotonic() >= until:
+            waited = f"Waited for {seconds} seconds"
+            message = f"{waited}; another restore is still in progress for database named {app.restoring}"
+            raise Refused(503, message, bare=True)
+        await asyncio.sleep(POLL_SECONDS)
+
+
+def _restore(
+    databases: Databases,
+    status: RestoreStatus,
+    source: Path,
+    target: Path,
+    name: str,
+    defrag: bool,
+    operation: Operation,
+) -> None:
+    status.say(f"Starting to restore {name} from {source} to {target}", operation=operation)
+    ended = threading.Event()
+    teller = threading.Thread(target=_tell, args=(status, operation, ended), name="muniment restore teller")
+    teller.start()
+    try:
+        try:
+            backup = restore_in_child(source, target, defrag=defrag, progress=operation.progress)
+            document = _document(backup, target)
+        finally:
+            ended.set()
+            teller.join()
+        status.say(f"Restored {amount(operation.progress)}; the fingerprint is that of the backup", operation=operation)
+        databases.system.database.put(PREFIX + name, {**document, "Id": PREFIX + name}, etag=0)
+    except Exception as error:
+        hint = f" ({error.hint})" if isinstance(error, MunimentError) and error.hint else ""
+        operation.error = error if isinstance(error, MunimentError) else None
+        if isinstance(error, TargetExists):
+            status.say(f"Error: {error}", operation=operation)
+            status.say("Error: Restore Canceled", "Faulted", operation)
+        else:
+            status.say(f"Error: Unable to restore database {name} because: {error}{hint}", "Faulted", operation)
+        raise
+    status.say(f"The new database {name} was created", "Completed", operation)
+
+
+def _document(backup: Backup, target: Path) -> dict[str, Any]:
+    """The database's document of the backup, for its new place."""
+    try:
+        document = decode(database_document(backup))
+    except InvalidDocument:
+        document = {}
+    kept = document.get("Settings") if isinstance(document, dict) else None
+    paths = ("raven/datadir", "raven/indexstoragepath", "raven/esent/logspath", "raven/transactionjournalspath")
+    settings = {key: value for key, value in (kept or {}).items() if key.lower() not in paths}
+    told = document if isinstance(document, dict) else {}
+    return {**told, "Settings": {**settings, DATA_DIR: str(target)}, "Disabled": False}
+
+
+def _tell(status: RestoreStatus, operation: Operation, ended: threading.Event) -> None:
+    told = monotonic()
+    progress = operation.progress
+    while not ended.wait(0.1):
+        if monotonic() - told >= TELL_SECONDS and progress.stage:
+            told = monotonic()
+            status.say(f"{progress.stage[:1].upper()}{progress.stage[1:]}: {amount(progress)}", operation=operation)
+
+
+def restore_system_database(
+    source: Path, data_dir: Path, *, defrag: bool = False, progress: Progress | None = None
+) -> Restored:
+    """Make the system database of a server's data folder from a backup, while no server uses that folder.
+
+    Raises `DatabaseLocked` while a server has it open, and `TargetExists` when there is one.
+    """
+    target = data_dir / SYSTEM_FOLDER
+    if (target / LOCK).exists():
+        try:
+            lock(target).release()
+        except DatabaseLocked as error:
+            raise DatabaseLocked(
+                f"a server is using the system database in {target}", "stop it, and restore again"
+            ) from error
+    try:
+        return restore_backup(source, target, defrag=defrag, progress=progress)
+    except TargetExists as error:
+        raise TargetExists(
+            f"{target} already exists; a restore never writes over anything",
+            "move it away, or restore into another data folder",
+        ) from error

@@ -1,0 +1,141 @@
+"""Starting and stopping a server: one process, one event loop, granian in front."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+import socket
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from time import monotonic
+from typing import Any, Final
+
+from granian._granian import SocketHolder
+from granian.constants import HTTPModes, Interfaces
+from granian.http import HTTP1Settings
+from granian.server.embed import Server as Granian
+
+from muniment.errors import StorageFailure
+from muniment.server.app import App
+from muniment.server.databases import Databases
+from muniment.server.operations import log
+from muniment.settings import Settings
+from muniment.version import VERSION
+
+BACKLOG: Final = 1024
+THREADS: Final = 32
+IDLE_CHECK_SECONDS: Final = 5.0
+
+
+class _Listener(Granian):
+    """granian on a socket that we have opened: it would share a port with another server without a word."""
+
+    def __init__(self, app: App, opened: socket.socket) -> None:
+        super().__init__(
+            app,
+            interface=Interfaces.RSGI,
+            http=HTTPModes.http1,
+            websockets=False,
+            backlog=BACKLOG,
+            log_enabled=False,
+            http1_settings=HTTP1Settings(max_buffer_size=1 << 20),
+        )
+        self._opened = opened
+
+    def _init_shared_socket(self) -> None:
+        self._shd = SocketHolder(self._opened.detach(), False, BACKLOG)  # type: ignore[assignment,call-arg]
+
+
+def serve(settings: Settings, on_ready: Callable[[str], None] = lambda url: None) -> None:
+    """Run a server until SIGTERM or SIGINT; `on_ready` is told its URL. A second signal ends it at once.
+
+    Raises `DatabaseLocked` when another server has the data folder open, `StorageFailure` when the address is taken.
+    """
+    asyncio.run(_serve(settings, on_ready))
+
+
+async def _serve(settings: Settings, on_ready: Callable[[str], None]) -> None:
+    loop = asyncio.get_running_loop()
+    loop.set_default_executor(ThreadPoolExecutor(THREADS, "muniment worker"))
+    opened = listen(settings.host, settings.port)
+    stop = asyncio.Event()
+    try:
+        databases = Databases(settings.data_dir)
+        app = App(settings, databases, loop)
+        _take_signals(loop, app, stop)
+        await asyncio.to_thread(app.restore_status.recover)
+        await _run(app, opened, stop, on_ready)
+    finally:
+        opened.close()
+
+
+async def _run(app: App, opened: socket.socket, stop: asyncio.Event, on_ready: Callable[[str], None]) -> None:
+    url = url_of(opened)
+    listener = _Listener(app, opened)
+    serving = asyncio.create_task(listener.serve())
+    idle = asyncio.create_task(_close_idle(app))
+    log(f"muniment {VERSION} serves {app.databases.data_dir} at {url}")
+    on_ready(url)
+    stopped = asyncio.create_task(stop.wait())
+    await asyncio.wait([serving, stopped], return_when=asyncio.FIRST_COMPLETED)
+    app.stopping = True
+    log("stopping")
+    listener.stop()  # type: ignore[no-untyped-call]
+    idle.cancel()
+    await _finish(app, serving)
+    await app.operations.stop()
+    await app.databases.close()
+    app.uploads.shutdown(wait=False, cancel_futures=True)
+    log(f"stopped after {app.requests:,} requests in {monotonic() - app.started:.0f} s")
+    if not serving.done():  # a client holds its connection with half a request; nothing is left to lose
+        os._exit(0)
+    serving.result()
+
+
+async def _finish(app: App, serving: asyncio.Task[Any]) -> None:
+    """Wait until every request that came in has been answered, but not for ever."""
+    until = monotonic() + app.settings.stop_seconds
+    while not serving.done() and monotonic() < until:
+        await asyncio.wait([serving], timeout=0.05)
+        if not app.active and not serving.done():
+            await asyncio.wait([serving], timeout=0.5)  # the last answers are on their way
+            return
+
+
+def _take_signals(loop: asyncio.AbstractEventLoop, app: App, stop: asyncio.Event) -> None:
+    def receive(number: int) -> None:
+        if stop.is_set():
+            log("ended at once")
+            os._exit(128 + number)
+        stop.set()
+
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, receive, number)
+
+
+async def _close_idle(app: App) -> None:
+    while True:
+        await asyncio.sleep(min(IDLE_CHECK_SECONDS, app.settings.idle_seconds))
+        for name in await app.databases.close_idle(app.settings.idle_seconds):
+            log(f"database {name} closed, nobody used it for {app.settings.idle_seconds} s")
+
+
+def listen(host: str, port: int) -> socket.socket:
+    """A socket that accepts connections; raises `StorageFailure` when the address can not be had."""
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    try:
+        opened = socket.create_server((host, port), family=family, backlog=BACKLOG)
+    except OSError as error:
+        raise StorageFailure(
+            f"{host}:{port} can not be listened on: {error.strerror or error}",
+            "stop what listens there, or give another --port",
+        ) from error
+    opened.setblocking(False)
+    return opened
+
+
+def url_of(opened: socket.socket) -> str:
+    """Where clients find the server."""
+    host, port = opened.getsockname()[:2]
+    return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"

@@ -1,0 +1,124 @@
+"""What is told of a database's last backup: the document `Raven/Backup/Status`, which is in no log and no backup."""
+
+from __future__ import annotations
+
+import hashlib
+import threading
+from contextlib import suppress
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any, Final
+
+import msgspec
+
+from muniment.document import Document, raven_time
+from muniment.errors import BackupRunning
+from muniment.progress import Progress
+from muniment.server.operations import Operation, log
+
+ID: Final = "Raven/Backup/Status"
+FILE: Final = "Backup.Status"
+MESSAGES: Final = 200
+TELL_SECONDS: Final = 1.0
+
+
+class _Message(msgspec.Struct):
+    text: str = msgspec.field(name="Message")
+    time: str = msgspec.field(name="Timestamp")
+    severity: str = msgspec.field(name="Severity")
+    details: str | None = msgspec.field(name="Details", default=None)
+
+
+class _Status(msgspec.Struct):
+    started: str = msgspec.field(name="Started")
+    completed: str | None = msgspec.field(name="Completed", default=None)
+    running: bool = msgspec.field(name="IsRunning", default=True)
+    messages: list[_Message] = msgspec.field(name="Messages", default_factory=list)
+
+
+class BackupStatus:
+    """What is told of the last backup of a database. It is kept in a file beside the database, not in its log."""
+
+    def __init__(self, folder: Path) -> None:
+        self._path = folder / FILE
+        self._lock = threading.Lock()
+        self._status: _Status | None = None
+        self._operation: Operation | None = None
+        with suppress(OSError, msgspec.MsgspecError):  # there was none
+            self._status = msgspec.json.decode(self._path.read_bytes(), type=_Status)
+        if self._status and self._status.running:
+            self.end("Failed: the backup was interrupted, because the server was ended while it ran", "Error")
+
+    @property
+    def running(self) -> bool:
+        """Whether a backup is being taken now."""
+        return self._status is not None and self._status.running
+
+    def begin(self, operation: Operation, message: str) -> None:
+        """Raises `BackupRunning` if one runs already."""
+        with self._lock:
+            if self.running:
+                raise BackupRunning("a backup of this database is already running", "wait for it, or cancel it")
+            self._status = _Status(_now())
+            self._operation = operation
+        self.say(message)
+
+    def say(self, text: str, severity: str = "Informational") -> None:
+        """Add a message. Of very many, the oldest are forgotten, but not the first two."""
+        status = self._status
+        assert status is not None
+        with self._lock:
+            status.messages.append(_Message(text, _now(), severity))
+            if len(status.messages) > MESSAGES:
+                del status.messages[2]
+        self._save(status)
+
+    def end(self, text: str, severity: str = "Informational") -> None:
+        """Say the last message: nothing runs any more."""
+        status = self._status
+        assert status is not None
+        status.completed = _now()
+        status.running = False
+        self.say(text, severity)
+
+    def _save(self, status: _Status) -> None:
+        unnamed = self._path.with_name(f"{FILE}.new")
+        try:
+            with self._lock:
+                unnamed.write_bytes(msgspec.json.encode(status))
+                unnamed.replace(self._path)
+        except OSError as error:
+            log(f"{self._path} could not be written: {error}")
+
+    def forget(self) -> bool:
+        """Forget the last backup, if none is running; returns whether there was one."""
+        if self._status is None or self._status.running:
+            return False
+        self._status = None
+        self._path.unlink(missing_ok=True)
+        return True
+
+    def document(self) -> Document | None:
+        """The status as a document, None if there never was a backup."""
+        status = self._status
+        if status is None:
+            return None
+        with self._lock:
+            told: dict[str, Any] = msgspec.to_builtins(status)
+        if self._operation:
+            told |= {name: value for name, value in self._operation.counts().items() if value is not None}
+        body = msgspec.json.encode(told)
+        etag = int.from_bytes(hashlib.blake2b(body, digest_size=6).digest(), "big")
+        return Document(ID, etag, datetime.now(UTC), b"{}", body)
+
+
+def amount(progress: Progress) -> str:
+    """What a job has done so far, for people."""
+    total = f" of {progress.total_documents:,}" if progress.total_documents else ""
+    attachments = f" and {progress.attachments:,} attachments" if progress.attachments else ""
+    size = f"{progress.bytes / 1e6:,.1f} MB, {progress.rate / 1e6:,.1f} MB/s"
+    return f"{progress.documents:,}{total} documents{attachments}, {size}"
+
+
+def _now() -> str:
+    return raven_time(datetime.now(UTC))

@@ -1,0 +1,167 @@
+"""The settings of a server: one table of names, defaults and descriptions, read from a file, the environment and flags.
+
+What is given later in that order wins. The file is TOML with the names as they stand here; in the environment
+`data-dir` is `MUNIMENT_DATA_DIR`, on the command line `--data-dir`.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+import tomllib
+from collections.abc import Mapping
+from dataclasses import dataclass, fields
+from pathlib import Path
+from typing import Annotated, Any, Final, TypeAlias, get_type_hints
+
+from muniment.errors import InvalidInput, StorageFailure
+
+PREFIX: Final = "MUNIMENT_"
+CONFIG: Final = "MUNIMENT_CONFIG"
+
+Value: TypeAlias = str | int | bool | Path
+
+
+class InvalidSetting(InvalidInput):
+    """A setting that does not exist, or a value that it can not have."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Settings:
+    """What a server can be told. Each field is a setting; its default and description are the documentation's too."""
+
+    data_dir: Annotated[Path, "The folder that holds the system database and, below it, all others."] = Path("data")
+    host: Annotated[str, "The address to listen on."] = "127.0.0.1"
+    port: Annotated[int, "The port to listen on; 0 takes a free one and prints it."] = 8080
+    anonymous_access: Annotated[
+        str, "Who may use the server without a key: `local` (this machine only) or `admin` (whoever reaches it)."
+    ] = "local"
+    idle_seconds: Annotated[int, "A database that nobody has used for so long is closed."] = 900
+    stop_seconds: Annotated[int, "How long a stop waits for the requests that are being answered."] = 15
+    backup_niceness: Annotated[
+        int, "How far backups stand back for requests: 0 (not at all) to 19 (they take only what is left)."
+    ] = 5
+    access_log: Annotated[bool, "Write a line to stderr for every request."] = False
+
+    def __post_init__(self) -> None:
+        for each in fields(self):
+            value = getattr(self, each.name)
+            if isinstance(value, int) and value < 0:
+                raise InvalidSetting(f"{spelled(each.name)} can not be less than 0", "give a larger number")
+        if self.port > 65535:
+            raise InvalidSetting(f"{self.port} is not a port", "give a number from 0 to 65535")
+        if self.backup_niceness > 19:
+            raise InvalidSetting("backup-niceness can not be more than 19", "give a number from 0 to 19")
+        if self.anonymous_access not in ("local", "admin"):
+            raise InvalidSetting(
+                f"anonymous-access can not be {self.anonymous_access!r}", "give `local` or `admin`; keys come later"
+            )
+        if self.anonymous_access == "local" and not is_loopback(self.host):
+            raise InvalidSetting(
+                f"{self.host} can be reached from other machines, and whoever reaches it could read and delete all",
+                "listen on 127.0.0.1, or say --anonymous-access=admin if your network keeps strangers out",
+            )
+
+
+def is_loopback(host: str) -> bool:
+    """Whether only this machine can reach this address."""
+    if host.lower() == "localhost":
+        return True
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False
+
+
+def spelled(name: str) -> str:
+    """A setting's name as users write it: `data_dir` is `data-dir`."""
+    return name.replace("_", "-")
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """A line of the table of settings."""
+
+    name: str
+    environment: str
+    default: Value
+    description: str
+
+
+def table() -> list[Row]:
+    """All settings, for the documentation and for help."""
+    hints = get_type_hints(Settings, include_extras=True)
+    defaults = Settings()
+    return [
+        Row(
+            spelled(each.name),
+            PREFIX + each.name.upper(),
+            getattr(defaults, each.name),
+            hints[each.name].__metadata__[0],
+        )
+        for each in fields(Settings)
+    ]
+
+
+def load_settings(
+    flags: Mapping[str, Value | None] | None = None,
+    *,
+    environment: Mapping[str, str] | None = None,
+    config: Path | None = None,
+) -> Settings:
+    """The settings from a file (`config`, or the one `MUNIMENT_CONFIG` names), the environment and flags.
+
+    A flag that is None was not given. Raises `InvalidSetting`, and `StorageFailure` when the file can not be read.
+    """
+    environment = environment or {}
+    named = environment.get(CONFIG)
+    path = config or (Path(named) if named else None)
+    found: dict[str, Value] = {} if path is None else _from_file(path)
+    for row in table():
+        if (text := environment.get(row.environment)) is not None:
+            found[_field(row.name)] = _parsed(row.environment, row.default, text)
+    for name, value in (flags or {}).items():
+        if value is not None:
+            found[_field(name)] = value
+    return Settings(**found)  # type: ignore[arg-type]  # each was checked against its default's type
+
+
+def _field(name: str) -> str:
+    return name.replace("-", "_")
+
+
+def _from_file(path: Path) -> dict[str, Value]:
+    try:
+        with path.open("rb") as file:
+            given = tomllib.load(file)
+    except OSError as error:
+        raise StorageFailure(f"{path} could not be read: {error.strerror}", "name the settings file") from error
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise InvalidSetting(f"{path} is not TOML: {error}", 'write lines like: port = 8080, host = "::1"') from error
+    rows = {row.name: row for row in table()}
+    unknown = sorted(given.keys() - rows.keys())
+    if unknown:
+        raise InvalidSetting(f"{path} has no setting {unknown[0]!r}", f"the settings are: {', '.join(rows)}")
+    return {_field(name): _checked(f"{name} in {path}", rows[name].default, value) for name, value in given.items()}
+
+
+def _checked(what: str, default: Value, value: Any) -> Value:
+    if isinstance(default, Path) and isinstance(value, str):
+        return Path(value)
+    if type(value) is not type(default):
+        raise InvalidSetting(f"{what} can not be {value!r}", f"give a value like {default!r}")
+    checked: Value = value
+    return checked
+
+
+def _parsed(what: str, default: Value, text: str) -> Value:
+    if isinstance(default, bool):
+        words = {"1": True, "true": True, "yes": True, "0": False, "false": False, "no": False}
+        if text.lower() not in words:
+            raise InvalidSetting(f"{what} can not be {text!r}", "give `true` or `false`")
+        return words[text.lower()]
+    if isinstance(default, int):
+        try:
+            return int(text)
+        except ValueError as error:
+            raise InvalidSetting(f"{what} can not be {text!r}", "give a number") from error
+    return Path(text) if isinstance(default, Path) else text

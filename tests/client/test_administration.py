@@ -1,0 +1,206 @@
+"""Databases, backups, restores and operations of a real server, from threads and from asyncio."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from muniment import DocumentDatabase, MaintenanceActions, Put
+from muniment.backup.verify import verify_backup
+from muniment.client import AsyncDocumentStore, DocumentStore, JobStatus
+from muniment.errors import (
+    BackupRunning,
+    Cancelled,
+    Conflict,
+    DatabaseNotFound,
+    InvalidInput,
+    MunimentError,
+    NotFound,
+    TargetExists,
+)
+from muniment.revision import ATTACHMENT, DOCUMENT
+from tests.client.serving import blocking
+
+
+@pytest.fixture(params=["threads", "asyncio"])
+def remote(request: pytest.FixtureRequest, store: DocumentStore) -> Iterator[Any]:
+    """A store whose database has a few documents."""
+    store.batch([Put(f"a/{number}", {"n": number}, {"Raven-Entity-Name": "A"}) for number in range(100)])
+    if request.param == "threads":
+        yield store
+        return
+    with blocking(lambda: AsyncDocumentStore(store.url, store.name)) as asynchronous:
+        yield asynchronous
+
+
+def test_databases(url: str) -> None:
+    with DocumentStore(url) as server:
+        server.admin.create_database("My shop ü%", {"Raven/DataDir": "~\\Other\\Shop"})
+        with pytest.raises(TargetExists):
+            server.admin.create_database("my shop ü%")
+        assert "My shop ü%" in server.admin.databases()
+        with DocumentStore(f"{url}/databases/my%20shop%20%C3%BC%25") as store:
+            store.put("a", {})
+            assert store.statistics().documents == 1
+        server.admin.delete_database("My shop ü%", hard=True)
+        assert "My shop ü%" not in server.admin.databases()
+        with pytest.raises(DatabaseNotFound):
+            server.admin.delete_database("My shop ü%")
+        assert server.get("Raven/Databases/My shop ü%") is None
+
+
+def test_a_database_can_be_made_again(url: str) -> None:
+    with DocumentStore(url, "again") as store:
+        for _ in range(3):
+            store.admin.create_database("again")
+            assert store.get("a") is None
+            store.put("a", {})
+            store.admin.delete_database("again", hard=True)
+
+
+@pytest.mark.parametrize("name", ["", "<system>"])
+def test_names_that_are_refused_here(url: str, name: str) -> None:
+    with DocumentStore(url) as store, pytest.raises(InvalidInput):
+        store.admin.create_database(name)
+
+
+@pytest.mark.parametrize("name", ["a/b", "con", "..", "x" * 300, "a\x00b"])
+def test_names_that_the_server_refuses(url: str, name: str) -> None:
+    with DocumentStore(url) as store:
+        with pytest.raises(MunimentError):
+            store.admin.create_database(name)
+        assert name not in store.admin.databases()
+
+
+def test_a_database_that_is_not_there(url: str) -> None:
+    with DocumentStore(url, "missing") as store:
+        for ask in (
+            lambda: store.get("a"),
+            lambda: store.put("a", {}),
+            lambda: store.statistics(),
+            lambda: store.put_attachment("a", io.BytesIO(b"x" * 1_000_000)),
+            lambda: store.admin.start_backup("/tmp/never"),
+        ):
+            with pytest.raises(DatabaseNotFound, match="missing"):
+                ask()
+        with pytest.raises(DatabaseNotFound):
+            store.admin.compact()
+
+
+def test_backup_and_restore(remote: Any, tmp_path: Path) -> None:
+    backup = remote.admin.start_backup(tmp_path / "backup")
+    told: list[JobStatus] = []
+    done = backup.wait(30, told.append)
+    assert told[-1] == done
+    assert (done.state, done.documents) == ("completed", 100)
+    assert done.error is None
+    assert "Started" in done.messages[0]
+    assert "completed" in done.messages[-1]
+    remote.put("later", {})
+    remote.admin.start_backup(str(tmp_path / "backup"), incremental=True).wait(30)
+    assert verify_backup(tmp_path / "backup").fingerprint.count(DOCUMENT) == 101
+    name = f"{remote.name}-copy"
+    restore = remote.admin.start_restore(tmp_path / "backup", name, location=tmp_path / "copy")
+    assert restore.wait(30).state == "completed"
+    with DocumentStore(remote.url, name) as copy:
+        assert copy.statistics().fingerprint == remote.statistics().fingerprint
+        assert copy.get("later") is not None
+        with pytest.raises(TargetExists):
+            remote.admin.start_restore(tmp_path / "backup", name)
+        copy.admin.delete_database(name, hard=True)
+
+
+def test_a_name_from_the_backup(remote: Any, tmp_path: Path) -> None:
+    remote.admin.start_backup(tmp_path / "backup").wait(30)
+    with pytest.raises(TargetExists):
+        remote.admin.start_restore(tmp_path / "backup")
+
+
+def test_a_backup_that_fails(remote: Any, tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("x")
+    backup = remote.admin.start_backup(tmp_path / "file")
+    with pytest.raises(MunimentError) as error:
+        backup.wait(30)
+    assert str(tmp_path / "file") in error.value.message
+    status = backup.status() if not isinstance(remote, DocumentStore) else backup.status
+    assert status.state == "faulted"
+    assert status.messages[-1].startswith("Failed")
+
+
+def test_a_restore_that_fails(remote: Any, tmp_path: Path) -> None:
+    with pytest.raises(MunimentError):
+        remote.admin.start_restore(tmp_path / "missing", "copy")
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(MunimentError):
+        remote.admin.start_restore(tmp_path / "empty", "copy").wait(30)
+    with pytest.raises(MunimentError):
+        remote.admin.start_restore(tmp_path / "empty")
+    assert "copy" not in remote.admin.databases()
+
+
+def test_a_relative_path_is_not_taken_for_one_of_the_server(remote: Any) -> None:
+    with pytest.raises(InvalidInput, match="relative"):
+        remote.admin.start_backup(Path("here"))
+
+
+def test_compaction(remote: Any) -> None:
+    before = remote.statistics().fingerprint
+    assert remote.admin.compact().wait(60).state == "completed"
+    assert remote.statistics().fingerprint == before
+
+
+def test_operations(remote: Any, tmp_path: Path) -> None:
+    backup = remote.admin.start_backup(tmp_path / "backup")
+    backup.wait(30)
+    [found] = [each for each in remote.operations.list() if each.id == backup.id]
+    assert (found.type, found.status, found.error) == ("backup", "Completed", "")
+    assert remote.name in found.description
+    assert remote.operations.status(backup.id).state == "completed"
+    remote.operations.kill(backup.id)
+    assert remote.operations.status(backup.id).state == "completed"
+    with pytest.raises(NotFound):
+        remote.operations.status(99_999)
+    with pytest.raises(NotFound):
+        remote.operations.kill(99_999)
+
+
+def test_one_backup_at_a_time_and_cancelling(remote: Any, tmp_path: Path) -> None:
+    with io.BytesIO(b"\1\2\3\4" * (16 << 20)) as content:
+        remote.put_attachment("large", content)
+    backup = remote.admin.start_backup(tmp_path / "one")
+    with pytest.raises(BackupRunning):
+        remote.admin.start_backup(tmp_path / "two")
+    with pytest.raises(TimeoutError):
+        backup.wait(0)
+    backup.cancel()
+    with pytest.raises(Cancelled):
+        backup.wait(30)
+    assert not [each for each in (tmp_path / "one").glob("*") if (each / "manifest.json").exists()]
+    remote.admin.start_backup(tmp_path / "two").wait(60)
+    assert verify_backup(tmp_path / "two").fingerprint.count(ATTACHMENT) == 1
+
+
+def test_the_system_database_is_backed_up_too(url: str, tmp_path: Path) -> None:
+    with DocumentStore(url) as store:
+        assert store.name == "<system>"
+        store.admin.start_backup(tmp_path / "system").wait(30)
+        with pytest.raises((NotFound, Conflict, InvalidInput)):
+            store.admin.compact()
+    assert verify_backup(tmp_path / "system").fingerprint.count(DOCUMENT) >= 0
+
+
+def test_build_version(remote: Any) -> None:
+    assert "muniment" in remote.admin.build_version()["ProductVersion"]
+
+
+def test_what_a_restore_of_the_library_gives(remote: Any, tmp_path: Path) -> None:
+    """A backup taken by a server is one like any other."""
+    remote.admin.start_backup(tmp_path / "backup").wait(30)
+
+    MaintenanceActions.restore(tmp_path / "backup", tmp_path / "copy")
+    with DocumentDatabase(tmp_path / "copy", create=False) as copy:
+        assert copy.statistics().fingerprint == remote.statistics().fingerprint

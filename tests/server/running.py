@@ -1,0 +1,194 @@
+"""A real server in a process of its own, on a free port of the loopback interface, and clients for it."""
+
+from __future__ import annotations
+
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import httpx
+
+_SERVE = """
+import sys
+from pathlib import Path
+from muniment.cli.outcome import outcome
+from muniment.server.run import serve
+from muniment.settings import load_settings
+flags = {name: int(value) if value.isdigit() else value for name, value in (a.split("=") for a in sys.argv[2:])}
+def run():
+    serve(load_settings({"data_dir": Path(sys.argv[1]), "port": 0} | flags), lambda url: print(url, flush=True))
+sys.exit(outcome(run))
+"""
+
+
+class Server:
+    """A server process. `client` keeps its connections; `raw` sends bytes as they are."""
+
+    def __init__(self, data_dir: Path, **settings: str | int) -> None:
+        self.data_dir = data_dir
+        self._log = data_dir.with_name(f"{data_dir.name}.stderr").open("a+")
+        flags = [f"{name}={value}" for name, value in settings.items()]
+        self.process = subprocess.Popen(
+            [sys.executable, "-c", _SERVE, str(data_dir), *flags],
+            stdout=subprocess.PIPE,
+            stderr=self._log,
+            text=True,
+            start_new_session=True,
+        )
+        assert self.process.stdout is not None
+        self.url = self.process.stdout.readline().strip()
+        if not self.url:
+            self.process.wait()
+            self.process.stdout.close()
+            said = self.log()
+            self._log.close()
+            raise RuntimeError(said)
+        headers = {"Raven-Client-Version": "3.5.0.0"}
+        self.client = httpx.Client(base_url=self.url, headers=headers, timeout=60)
+
+    @property
+    def port(self) -> int:
+        return int(self.url.rpartition(":")[2])
+
+    def log(self) -> str:
+        self._log.seek(0)
+        return self._log.read()
+
+    def raw(self, data: bytes, *, shut: bool = False, seconds: float = 10) -> bytes:
+        """Send these bytes on a connection of their own, and all that is answered until the other side is silent."""
+        with socket.create_connection(("127.0.0.1", self.port), timeout=seconds) as connection:
+            connection.sendall(data)
+            if shut:
+                connection.shutdown(socket.SHUT_WR)
+            answer = b""
+            try:
+                while part := connection.recv(65536):
+                    answer += part
+                    connection.settimeout(0.2)
+            except (TimeoutError, ConnectionResetError):
+                pass
+            return answer
+
+    def stop(self) -> int:
+        self.client.close()
+        if self.process.poll() is None:
+            self.process.send_signal(signal.SIGTERM)
+        return self._ended()
+
+    def kill(self) -> None:
+        self.client.close()
+        self.process.kill()
+        self._ended()
+        self._log.close()
+
+    def _ended(self) -> int:
+        try:
+            return self.process.wait(30)
+        finally:
+            if self.process.poll() is None:
+                os.kill(self.process.pid, signal.SIGKILL)
+                self.process.wait()
+            assert self.process.stdout is not None
+            self.process.stdout.close()
+
+    def close(self) -> None:
+        self.stop()
+        self._log.close()
+
+    def create(self, name: str, **settings: str) -> Database:
+        """A new database."""
+        response = self.client.put(f"/admin/databases/{name}", json={"Settings": settings})
+        assert response.status_code == 200, response.text
+        return Database(self, name)
+
+    def wait_for(self, operation: int, seconds: float = 60) -> dict[str, Any]:
+        """The status of an operation when it has ended."""
+        until = time.monotonic() + seconds
+        status: dict[str, Any] = {}
+        while time.monotonic() < until:
+            status = self.client.get("/operation/status", params={"id": operation}).json()
+            if status["Completed"]:
+                return status
+            time.sleep(0.05)
+        raise TimeoutError(status)
+
+    def restore(self, **wanted: Any) -> dict[str, Any]:
+        """The status of a restore when it has ended."""
+        response = self.client.post("/admin/restore", json=wanted)
+        assert response.status_code == 202, response.text
+        return self.wait_for(response.json()["OperationId"])
+
+
+class Database:
+    """A database of a server."""
+
+    def __init__(self, server: Server, name: str) -> None:
+        self.server = server
+        self.name = name
+        self.root = f"/databases/{name}" if name else ""
+
+    def request(self, method: str, path: str, **kwargs: Any) -> httpx.Response:
+        return self.server.client.request(method, f"{self.root}{path}", **kwargs)
+
+    def get(self, path: str, **kwargs: Any) -> httpx.Response:
+        return self.request("GET", path, **kwargs)
+
+    def put(self, id: str, body: bytes | str = b"{}", **headers: str) -> httpx.Response:
+        return self.request("PUT", f"/docs/{id}", content=body, headers=headers)
+
+    def batch(self, commands: list[Any]) -> httpx.Response:
+        return self.request("POST", "/bulk_docs", json=commands)
+
+    def fill(self, count: int, size: int = 200) -> None:
+        """Documents `items/0`, `items/1` and so on."""
+        metadata = {"Raven-Entity-Name": "Items"}
+        for first in range(0, count, 1000):
+            commands = [
+                {"Method": "PUT", "Key": f"items/{n}", "Document": {"n": n, "text": "x" * size}, "Metadata": metadata}
+                for n in range(first, min(first + 1000, count))
+            ]
+            assert self.batch(commands).status_code == 200
+
+    def backup(self, location: str | Path, **query: str) -> dict[str, Any]:
+        """The status of a backup when it has ended."""
+        response = self.request("POST", "/admin/backup", json={"BackupLocation": str(location)}, params=query)
+        assert response.status_code == 202, response.text
+        return self.server.wait_for(response.json()["OperationId"])
+
+    def status(self) -> dict[str, Any]:
+        """What the database tells of its last backup."""
+        told: dict[str, Any] = self.get("/docs/Raven/Backup/Status").json()
+        return told
+
+    def fingerprint(self) -> str:
+        text: str = self.get("/stats").json()["Fingerprint"]
+        return text
+
+
+@contextmanager
+def running(data_dir: Path, **settings: str | int) -> Iterator[Server]:
+    """A server that is stopped at the end, however that comes."""
+    server = Server(data_dir, **settings)
+    try:
+        yield server
+    finally:
+        server.close()
+
+
+def assert_error(response: httpx.Response, status: int, *words: str) -> dict[str, Any]:
+    """The one shape of an error, with these words in its text."""
+    assert response.status_code == status, response.text
+    body: dict[str, Any] = response.json()
+    assert body["Error"]
+    assert body["Url"].startswith("/")
+    assert "Traceback" not in response.text
+    for word in words:
+        assert word in body["Error"]
+    return body

@@ -1,0 +1,323 @@
+"""Backup, restore and compaction of databases that are in use."""
+
+from __future__ import annotations
+
+import threading
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from muniment import DocumentDatabase
+from muniment.errors import DatabaseLocked, TargetExists
+from muniment.server.restores import restore_system_database
+from tests.server.running import Database, Server, assert_error, running
+
+
+def texts(status: dict[str, Any]) -> list[str]:
+    return [message["Message"] for message in status["Messages"]]
+
+
+def everything(database: Database) -> dict[str, tuple[bytes, Any]]:
+    """Every document's bytes and metadata."""
+    found: dict[str, tuple[bytes, Any]] = {}
+    start = 0
+    while documents := database.get("/docs", params={"start": start, "pageSize": 1024}).json():
+        for document in documents:
+            metadata = document.pop("@metadata")
+            found[metadata["@id"]] = (document, metadata["@etag"])
+        start += len(documents)
+    return found
+
+
+def test_backup_and_restore_under_another_name(shop: Database, tmp_path: Path) -> None:
+    shop.fill(500)
+    exact = b'{ "price":1.10, "text":"\\u00e4" }'
+    shop.put("exact", exact, **{"Raven-Entity-Name": "Exacts"})
+    shop.request("PUT", "/static/pic", content=b"x" * 3_000_000)
+    before = everything(shop)
+    ended = shop.backup(tmp_path / "backup")
+    assert (ended["Faulted"], ended["Canceled"], ended["Exception"]) == (False, False, None)
+    assert ended["State"]["Documents"] == 501
+    status = shop.status()
+    assert status["IsRunning"] is False
+    assert status["Completed"] >= status["Started"]
+    assert {message["Severity"] for message in status["Messages"]} == {"Informational"}
+    assert str(tmp_path / "backup") in texts(status)[0]
+    assert "501 of 501 documents" in texts(status)[-1]
+    assert everything(shop) == before  # the status is no document of the log
+
+    copy = f"{shop.name}copy"
+    ended = shop.server.restore(BackupLocation=str(tmp_path / "backup"), DatabaseName=copy)
+    assert not ended["Faulted"], ended
+    told = shop.server.client.get("/docs/Raven/Restore/Status").json()
+    assert told["State"] == "Completed"
+    assert "created" in told["Messages"][-1]
+    assert shop.server.client.get("/docs/Raven/Restore/InProgress").status_code == 404
+    restored = Database(shop.server, copy)
+    assert everything(restored) == before
+    assert restored.get("/docs/exact").content == exact
+    assert restored.get("/static/pic").content == b"x" * 3_000_000
+    assert restored.fingerprint() == shop.fingerprint()
+    document = shop.server.client.get(f"/admin/databases/{copy}").json()
+    assert Path(document["Settings"]["Raven/DataDir"]) == shop.server.data_dir / copy
+    assert restored.get("/docs/Raven/Backup/Status").status_code == 404
+
+
+def test_the_settings_are_in_the_backup(server: Server, tmp_path: Path) -> None:
+    shop = server.create("settings", **{"Raven/DataDir": "~/settings", "Muniment/History": "true", "Mine": "kept"})
+    shop.put("a")
+    shop.backup(tmp_path / "of-the-server")
+    given = {"BackupLocation": str(tmp_path / "given"), "DatabaseDocument": {"Settings": {"Mine": "other", "N": None}}}
+    answer = shop.request("POST", "/admin/backup", json=given)
+    server.wait_for(answer.json()["OperationId"])
+    for name, value in (("of-the-server", "kept"), ("given", "other")):
+        ended = server.restore(BackupLocation=str(tmp_path / name), DatabaseName=f"settings {name}")
+        assert not ended["Faulted"], ended
+        document = server.client.get(f"/admin/databases/settings {name}").json()
+        assert document["Settings"]["Mine"] == value
+
+
+def test_the_name_is_in_the_backup(server: Server, tmp_path: Path) -> None:
+    shop = server.create("Named")
+    shop.put("a", b'{"n":1}')
+    shop.backup(tmp_path / "b")
+    assert server.client.post("/admin/restore", json={"BackupLocation": str(tmp_path / "b")}).status_code == 400
+    server.client.delete("/admin/databases/Named", params={"hard-delete": "true"})
+    ended = server.restore(BackupLocation=str(tmp_path / "b"), DatabaseLocation="~\\elsewhere\\Named")
+    assert not ended["Faulted"], ended
+    assert shop.get("/docs/a").json() == {"n": 1}
+    assert (server.data_dir / "elsewhere" / "Named" / "muniment.db").exists()
+
+
+def test_the_system_database(server: Server, tmp_path: Path) -> None:
+    system = Database(server, "")
+    system.put("Raven/Mine", b'{"n":1}')
+    assert not system.backup(tmp_path / "b")["Faulted"]
+    assert system.status()["IsRunning"] is False
+    with pytest.raises(DatabaseLocked):
+        restore_system_database(tmp_path / "b", server.data_dir)
+    restore_system_database(tmp_path / "b", tmp_path / "other")
+    with DocumentDatabase(tmp_path / "other" / "System", create=False) as restored:
+        document = restored.get("Raven/Mine")
+        assert document is not None
+        assert document.json() == {"n": 1}
+    with pytest.raises(TargetExists):
+        restore_system_database(tmp_path / "b", tmp_path / "other")
+
+
+def test_incremental_backups(shop: Database, tmp_path: Path) -> None:
+    shop.fill(50)
+    assert not shop.backup(tmp_path / "b", incremental="true")["Faulted"]
+    assert "completed: full" in texts(shop.status())[-1]
+    shop.put("later", b'{"n":1}')
+    shop.request("DELETE", "/docs/items/7")
+    assert not shop.backup(tmp_path / "b", incremental="True")["Faulted"]
+    assert "completed: incremental" in texts(shop.status())[-1]
+    assert not shop.server.restore(BackupLocation=str(tmp_path / "b"), DatabaseName=f"{shop.name} again")["Faulted"]
+    assert everything(Database(shop.server, f"{shop.name} again")) == everything(shop)
+
+
+def test_destinations_that_can_not_be_used(shop: Database, tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("x")
+    for place, word in (("file", "is a file"), ("file/below", "is a file")):
+        ended = shop.backup(tmp_path / place)
+        assert ended["Faulted"]
+        assert word in ended["State"]["Error"]
+        status = shop.status()
+        assert (status["IsRunning"], status["Messages"][-1]["Severity"]) == (False, "Error")
+        assert "Failed" in texts(status)[-1]
+        assert word in texts(status)[-1]
+    shop.backup(tmp_path / "b")
+    shop.put("a")
+    ended = shop.backup(tmp_path / "b")
+    assert ended["Faulted"]
+    assert "already holds" in texts(shop.status())[-1]
+    other = shop.server.create(f"{shop.name}other")
+    assert "another database" in other.backup(tmp_path / "b", incremental="true")["State"]["Error"]
+
+
+@pytest.mark.parametrize("body", [b"", b"{", b"[]", b"null", b'{"BackupLocation":7}'])
+def test_requests_that_can_not_be_read(shop: Database, body: bytes) -> None:
+    assert_error(shop.request("POST", "/admin/backup", content=body), 422)
+    assert_error(shop.server.client.post("/admin/restore", content=body), 422)
+
+
+def test_requests_that_make_no_sense(shop: Database, tmp_path: Path) -> None:
+    assert_error(shop.request("POST", "/admin/backup", json={}), 400, "BackupLocation")
+    assert_error(shop.request("POST", "/admin/backup", json={"BackupLocation": "../out"}), 400)
+    assert_error(Database(shop.server, "none").request("POST", "/admin/backup", json={"BackupLocation": "x"}), 503)
+    restore = shop.server.client.post
+    assert_error(restore("/admin/restore", json={}), 400)
+    assert_error(
+        restore("/admin/restore", json={"BackupLocation": str(tmp_path / "none"), "DatabaseName": "x"}), 500, "none"
+    )
+    assert restore(f"{shop.root}/admin/restore", json={"BackupLocation": "x"}).status_code == 400
+    for name in ("System", "a/b", shop.name):
+        answer = restore("/admin/restore", json={"BackupLocation": str(tmp_path), "DatabaseName": name})
+        assert answer.status_code in (400, 403)
+        assert isinstance(answer.json(), str)
+    nameless = restore("/admin/restore", json={"BackupLocation": str(tmp_path)})
+    assert nameless.status_code == 400
+    assert shop.server.client.get("/docs/Raven/Restore/Status").json()["State"] == "Faulted"
+
+
+def test_restores_that_fail_leave_nothing(shop: Database, tmp_path: Path) -> None:
+    shop.fill(100)
+    shop.backup(tmp_path / "b")
+    name = f"{shop.name}bad"
+    target = shop.server.data_dir / name
+
+    def failed(word: str) -> list[str]:
+        ended = shop.server.restore(BackupLocation=str(tmp_path / "b"), DatabaseName=name)
+        assert ended["Faulted"]
+        told = shop.server.client.get("/docs/Raven/Restore/Status").json()
+        assert told["State"] == "Faulted"
+        assert any(word in message for message in told["Messages"])
+        assert_error(Database(shop.server, name).get("/docs"), 503)
+        messages: list[str] = told["Messages"]
+        return messages
+
+    target.mkdir()
+    (target / "mine.txt").write_text("keep")
+    assert [message[:6] for message in failed("already exists")[-2:]] == ["Error:", "Error:"]
+    assert (target / "mine.txt").read_text() == "keep"
+    (target / "mine.txt").unlink()
+    [data] = (tmp_path / "b").glob("*/documents-*.parquet")
+    content = data.read_bytes()
+    data.write_bytes(content[:-10] + bytes(10))
+    assert "Unable to restore" in failed("changed")[-1]
+    data.unlink()
+    failed("missing")
+    assert not any(target.iterdir())
+    data.write_bytes(content)
+    assert not shop.server.restore(BackupLocation=str(tmp_path / "b"), DatabaseName=name)["Faulted"]
+
+
+def test_one_at_a_time_and_cancel(tmp_path: Path) -> None:
+    with running(tmp_path / "data", backup_niceness=0) as server:
+        shop = server.create("shop")
+        shop.fill(20_000, size=1000)
+        location = {"BackupLocation": str(tmp_path / "b")}
+        first = shop.request("POST", "/admin/backup", json=location).json()["OperationId"]
+        second = shop.request("POST", "/admin/backup", json=location)
+        assert_error(second, 500, "already running")
+        assert shop.status()["IsRunning"] is True
+        assert_error(server.client.post("/admin/compact", params={"database": "shop"}), 503, "backup")
+        assert server.client.get("/operation/kill", params={"id": first}).status_code == 200
+        ended = server.wait_for(first)
+        assert (ended["Completed"], ended["Canceled"], ended["Faulted"]) == (True, True, False)
+        assert "Failed" in texts(shop.status())[-1]
+        assert not (tmp_path / "b").exists()
+        assert not shop.backup(tmp_path / "b")["Faulted"]
+
+        one = server.client.post("/admin/restore", json=location | {"DatabaseName": "one"})
+        assert server.client.get("/docs/Raven/Restore/InProgress").json() == {"Resource": "one"}
+        busy = server.client.post("/admin/restore", json=location | {"DatabaseName": "two"})
+        assert busy.status_code == 503
+        assert "one" in busy.json()
+        waiting = server.client.post(
+            "/admin/restore", json=location | {"DatabaseName": "two", "RestoreStartTimeout": 15}
+        )
+        assert waiting.status_code == 202
+        assert not server.wait_for(one.json()["OperationId"])["Faulted"]
+        assert not server.wait_for(waiting.json()["OperationId"])["Faulted"]
+        assert Database(server, "one").fingerprint() == Database(server, "two").fingerprint() == shop.fingerprint()
+        assert [task["Status"] for task in server.client.get("/operations").json()][-1] == "Canceled"
+
+
+def test_writing_goes_on_while_a_backup_runs(tmp_path: Path) -> None:
+    with running(tmp_path / "data") as server:
+        shop = server.create("shop")
+        shop.fill(20_000, size=500)
+        before = everything(shop)
+        stop = threading.Event()
+        written: list[int] = []
+
+        def write() -> None:
+            n = 0
+            while not stop.is_set():
+                n += 1
+                assert shop.put(f"items/{n % 20_000}", b'{"changed":%d}' % n).status_code == 201
+                written.append(n)
+
+        writer = threading.Thread(target=write)
+        operation = shop.request("POST", "/admin/backup", json={"BackupLocation": str(tmp_path / "b")}).json()[
+            "OperationId"
+        ]
+        while "etag" not in str(shop.status()["Messages"]):
+            time.sleep(0.01)
+        writer.start()
+        server.wait_for(operation)
+        stop.set()
+        writer.join()
+        assert len(written) > 20
+        assert not server.restore(BackupLocation=str(tmp_path / "b"), DatabaseName="copy")["Faulted"]
+        assert everything(Database(server, "copy")) == before
+
+
+def test_a_backup_ends_with_its_server(tmp_path: Path) -> None:
+    server = Server(tmp_path / "data")
+    shop = server.create("shop")
+    shop.fill(30_000, size=1000)
+    shop.request("POST", "/admin/backup", json={"BackupLocation": str(tmp_path / "b")})
+    for _ in range(1000):
+        if (tmp_path / "b").exists():
+            break
+        time.sleep(0.005)
+    server.kill()
+    for _ in range(1000):
+        if not (tmp_path / "b").exists():
+            break
+        time.sleep(0.01)
+    assert not (tmp_path / "b").exists()  # the child has removed what it wrote
+    with running(tmp_path / "data") as again:
+        status = Database(again, "shop").status()
+        assert status["IsRunning"] is False
+        assert "interrupted" in texts(status)[-1]
+        assert not Database(again, "shop").backup(tmp_path / "b")["Faulted"]
+
+
+def test_an_interrupted_restore_is_told(tmp_path: Path) -> None:
+    server = Server(tmp_path / "data")
+    shop = server.create("shop")
+    shop.fill(20_000, size=1000)
+    shop.backup(tmp_path / "b")
+    server.client.post("/admin/restore", json={"BackupLocation": str(tmp_path / "b"), "DatabaseName": "copy"})
+    server.kill()
+    with running(tmp_path / "data") as again:
+        assert again.client.get("/docs/Raven/Restore/InProgress").status_code == 404
+        told = again.client.get("/docs/Raven/Restore/Status").json()
+        assert (told["State"], "interrupted" in told["Messages"][-1]) == ("Faulted", True)
+        for _ in range(100):  # the child of the dead server may not have ended yet
+            ended = again.restore(BackupLocation=str(tmp_path / "b"), DatabaseName="copy")
+            if not ended["Faulted"]:
+                break
+            time.sleep(0.1)
+        assert Database(again, "copy").fingerprint() == Database(again, "shop").fingerprint()
+
+
+def test_compaction(server: Server) -> None:
+    shop = server.create("compacted")
+    shop.fill(5000, size=500)
+    shop.batch([{"Method": "DELETE", "Key": f"items/{n}"} for n in range(4500)])
+    before, fingerprint = everything(shop), shop.fingerprint()
+    time.sleep(0.5)  # until what was deleted is purged
+    answer = server.client.post("/admin/compact", params={"database": "Compacted"})
+    assert answer.status_code == 202
+    assert_error(shop.get("/docs"), 503, "compacted")
+    assert not server.wait_for(answer.json()["OperationId"])["Faulted"]
+    assert server.client.get("/docs/Raven/Database/Compact/Status/compacted").json()["State"] == "Completed"
+    assert (everything(shop), shop.fingerprint()) == (before, fingerprint)
+    assert (server.data_dir / "Databases" / "compacted" / "muniment.db").stat().st_size < 1_500_000
+    assert server.client.post("/admin/compact").status_code == 400
+    assert server.client.post("/admin/compact", params={"database": "none"}).status_code == 404
+
+
+def test_operations_that_nobody_knows(server: Server) -> None:
+    missing = server.client.get("/operation/status", params={"id": "99999"})
+    assert (missing.status_code, missing.content) == (404, b"")
+    assert_error(server.client.get("/operation/status", params={"id": "x"}), 400)
+    assert_error(server.client.get("/operation/status"), 400)
+    assert_error(server.client.get("/operation/kill", params={"id": "99999"}), 404)

@@ -1,0 +1,165 @@
+"""The server as a process: starting, stopping, being killed, and what it keeps."""
+
+from __future__ import annotations
+
+import signal
+import socket
+import subprocess
+import threading
+import time
+from pathlib import Path
+
+import httpx
+import pytest
+
+from tests.server.running import Database, Server, running
+
+
+def memory(server: Server) -> int:
+    lines = Path(f"/proc/{server.process.pid}/status").read_text().splitlines()
+    return int(next(line for line in lines if line.startswith("VmRSS")).split()[1])
+
+
+def test_a_stop_finishes_what_was_begun(tmp_path: Path) -> None:
+    server = Server(tmp_path / "data")
+    try:
+        server.create("shop").fill(100)
+        idle = socket.create_connection(("127.0.0.1", server.port))
+        slow = socket.create_connection(("127.0.0.1", server.port), timeout=10)
+        slow.sendall(b"PUT /databases/shop/docs/slow HTTP/1.1\r\nHost: x\r\nContent-Length: 7\r\n\r\n{")
+        time.sleep(0.2)
+        server.process.send_signal(signal.SIGTERM)
+        time.sleep(0.3)
+        with pytest.raises(httpx.ConnectError):
+            httpx.get(f"{server.url}/health/ready")
+        slow.sendall(b'"a":1}')
+        assert b" 201 " in slow.recv(1000)
+        assert server.process.wait(10) == 0
+        slow.close()
+        idle.close()
+        assert "stopped after" in server.log()
+    finally:
+        server.close()
+    with running(tmp_path / "data") as again:
+        assert Database(again, "shop").get("/docs/slow").json() == {"a": 1}
+
+
+def test_half_a_request_does_not_hold_a_stop_for_ever(tmp_path: Path) -> None:
+    server = Server(tmp_path / "data", stop_seconds=1)
+    try:
+        server.create("shop").put("a")
+        with socket.create_connection(("127.0.0.1", server.port)) as half:
+            half.sendall(b"PUT /databases/shop/docs/b HTTP/1.1\r\nHost: x\r\nContent-Length: 7\r\n\r\n{")
+            time.sleep(0.2)
+            started = time.monotonic()
+            server.process.send_signal(signal.SIGINT)
+            assert server.process.wait(10) == 0
+            assert 0.5 < time.monotonic() - started < 5
+    finally:
+        server.close()
+
+
+def test_a_second_signal_ends_it_at_once(tmp_path: Path) -> None:
+    server = Server(tmp_path / "data", stop_seconds=60)
+    try:
+        with socket.create_connection(("127.0.0.1", server.port)) as half:
+            half.sendall(b"PUT /docs/b HTTP/1.1\r\nHost: x\r\nContent-Length: 7\r\n\r\n{")
+            time.sleep(0.2)
+            server.process.send_signal(signal.SIGTERM)
+            time.sleep(0.3)
+            assert server.process.poll() is None
+            server.process.send_signal(signal.SIGTERM)
+            assert server.process.wait(5) == 128 + signal.SIGTERM
+    finally:
+        server.close()
+
+
+def test_acknowledged_writes_survive_a_kill(tmp_path: Path) -> None:
+    server = Server(tmp_path / "data")
+    server.create("shop")
+    acknowledged: list[str] = []
+
+    def write(worker: int) -> None:
+        with httpx.Client(base_url=server.url) as client:
+            for n in range(100_000):
+                id = f"items/{worker}-{n}"
+                try:
+                    if client.put(f"/databases/shop/docs/{id}", content=b'{"n":%d}' % n).status_code == 201:
+                        acknowledged.append(id)
+                except httpx.TransportError:
+                    return
+
+    workers = [threading.Thread(target=write, args=(n,)) for n in range(6)]
+    for worker in workers:
+        worker.start()
+    time.sleep(1.5)
+    server.kill()
+    for worker in workers:
+        worker.join()
+    assert len(acknowledged) > 100
+    with running(tmp_path / "data") as again:
+        for start in range(0, len(acknowledged), 500):
+            ids = acknowledged[start : start + 500]
+            found = again.client.post("/databases/shop/queries/", json=ids).json()["Results"]
+            assert [document["@metadata"]["@id"] for document in found] == ids
+
+
+def test_one_server_for_a_folder_and_for_a_port(tmp_path: Path) -> None:
+    with running(tmp_path / "data") as server:
+        with pytest.raises(RuntimeError, match="open for writing"):
+            Server(tmp_path / "data")
+        with pytest.raises(RuntimeError, match="can not be listened on"):
+            Server(tmp_path / "other", port=server.port)
+        with pytest.raises(RuntimeError, match="anonymous-access"):
+            Server(tmp_path / "other", host="0.0.0.0")
+        assert server.client.get("/health/live").status_code == 200
+
+
+def test_everybody_may_be_let_in_by_name(tmp_path: Path) -> None:
+    with running(tmp_path / "data", host="0.0.0.0", anonymous_access="admin") as server:
+        assert httpx.get(f"http://127.0.0.1:{server.port}/health/ready").status_code == 200
+
+
+def test_a_data_folder_that_can_not_be_made(tmp_path: Path) -> None:
+    (tmp_path / "data").write_text("a file")
+    with pytest.raises(RuntimeError, match=r"hint:"):
+        Server(tmp_path / "data")
+
+
+def test_the_access_log(tmp_path: Path) -> None:
+    with running(tmp_path / "data", access_log=1) as server:
+        server.client.get("/build/version?x=1")
+        assert "GET /build/version?x=1 200" in server.log()
+
+
+@pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="needs /proc")
+def test_memory_stays_as_it_is(server: Server, shop: Database) -> None:
+    shop.fill(50)
+
+    def work(count: int) -> None:
+        with socket.create_connection(("127.0.0.1", server.port)) as connection:
+            get = f"GET {shop.root}/docs/items/7 HTTP/1.1\r\nHost: x\r\n\r\n".encode()
+            put = (
+                f"PUT {shop.root}/docs/items/8 HTTP/1.1\r\nHost: x\r\nX-A: b\r\nContent-Length: 2\r\n\r\n{{}}".encode()
+            )
+            for n in range(count):
+                connection.sendall(put if n % 10 == 0 else get)
+                assert connection.recv(65536).startswith(b"HTTP/1.1 20")
+
+    work(2000)
+    before = memory(server)
+    work(6000)
+    assert memory(server) - before < 3000  # kB
+
+
+def test_no_process_is_left(tmp_path: Path) -> None:
+    with running(tmp_path / "data") as server:
+        shop = server.create("shop")
+        shop.fill(20_000, size=1000)
+        shop.request("POST", "/admin/backup", json={"BackupLocation": str(tmp_path / "b")})
+        pid = server.process.pid
+        time.sleep(0.3)
+    left = subprocess.run(["pgrep", "-P", str(pid)], capture_output=True, text=True, check=False).stdout
+    assert left == ""
+    # It was cancelled and has removed what it wrote, or it was complete.
+    assert [len(list(folder.glob("manifest.json"))) for folder in tmp_path.glob("b/*")] in ([], [1])

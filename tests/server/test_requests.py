@@ -1,0 +1,164 @@
+"""What is refused, and how: one shape of error, the right status, nothing half done."""
+
+from __future__ import annotations
+
+import socket
+import time
+
+import pytest
+
+from tests.server.running import Database, Server, assert_error
+
+WRONG = [
+    ("GET", "/nothing", b"", 404),
+    ("GET", "/docsx/a", b"", 404),
+    ("GET", "/", b"", 404),
+    ("GET", "/indexes/dynamic", b"", 404),
+    ("PUT", "/docs", b"{}", 405),
+    ("POST", "/docs/a", b"{}", 405),
+    ("RESET", "/docs/a", b"", 405),
+    ("PATCH", "/docs/a", b"[]", 501),
+    ("EVAL", "/docs/a", b"{}", 501),
+    ("DELETE", "/bulk_docs/Index", b"", 501),
+    ("GET", "/bulk_docs", b"", 405),
+    ("DELETE", "/queries", b"", 405),
+    ("GET", "/admin/backup", b"", 405),
+    ("PUT", "/docs/a", b"", 422),
+    ("PUT", "/docs/a", b"{", 422),
+    ("PUT", "/docs/a", b"[]", 422),
+    ("PUT", "/docs/a", b"null", 422),
+    ("PUT", "/docs/a", b'{"a":"\xff"}', 422),
+    ("PUT", "/docs/" + "x" * 513, b"{}", 400),
+    ("GET", "/docs/" + "x" * 513, b"", 400),
+    ("POST", "/queries/", b"{}", 422),
+    ("POST", "/queries/", b"[1]", 422),
+    ("GET", "/docs?start=one", b"", 400),
+    ("GET", "/docs?startsWith=%FF", b"", 400),
+    ("POST", "/admin/restore", b"{}", 400),
+    ("GET", "/operation/status?id=many", b"", 400),
+]
+
+
+@pytest.mark.parametrize(("method", "path", "body", "status"), WRONG, ids=str)
+def test_what_is_refused(shop: Database, method: str, path: str, body: bytes, status: int) -> None:
+    answer = shop.request(method, path, content=body)
+    if path == "/admin/restore":
+        assert (answer.status_code, type(answer.json())) == (status, str)
+        return
+    assert_error(answer, status)
+    if status == 405:
+        assert method not in answer.headers["allow"].split(", ")
+    assert shop.get("/docs").json() == []
+
+
+def test_server_wide_paths_are_not_below_a_database(shop: Database) -> None:
+    for path in ("/admin/stats", "/databases", "/health/live", "/admin/databases/x"):
+        assert_error(shop.get(path), 404)
+
+
+def test_routes_compare_without_case(shop: Database) -> None:
+    shop.put("Case")
+    assert shop.server.client.get(f"/Databases/{shop.name.upper()}/Docs/case").status_code == 200
+    assert shop.get("/BUILD/Version").status_code == 200
+
+
+def test_missing_parts_are_empty(shop: Database) -> None:
+    missing = shop.get("/docs/none")
+    assert (missing.status_code, missing.content) == (404, b"")
+
+
+def test_unknown_databases(server: Server) -> None:
+    for path in ("/docs", "/docs/a", "/stats", "/static/a"):
+        assert_error(server.client.get(f"/databases/none{path}"), 503, "could not find", "none")
+    for name in ("x" * 600, "a%00b", "%FF", "..", "%20"):
+        answer = server.raw(f"GET /databases/{name}/docs HTTP/1.1\r\nHost: x\r\n\r\n".encode())
+        assert b" 503 " in answer.splitlines()[0]
+
+
+def test_clients_of_the_future(shop: Database) -> None:
+    assert_error(shop.get("/docs", headers={"Raven-Client-Version": "4.0.0"}), 503, "4.0.0")
+
+
+def test_bodies_that_are_too_large(shop: Database) -> None:
+    head = f"PUT {shop.root}/docs/a HTTP/1.1\r\nHost: x\r\n"
+    answer = shop.server.raw(f"{head}Content-Length: 99999999999\r\n\r\n{{".encode())
+    assert b" 413 " in answer.splitlines()[0]
+    answer = shop.server.raw(f"{head}Content-Length: 99999999999999999999999999999\r\n\r\n{{".encode())
+    assert b" 400 " in answer.splitlines()[0]
+    chunk = b"%x\r\n%s\r\n" % (1 << 20, b" " * (1 << 20))
+    with socket.create_connection(("127.0.0.1", shop.server.port), timeout=10) as connection:
+        connection.sendall(f"{head}Transfer-Encoding: chunked\r\n\r\n".encode())
+        with pytest.raises(ConnectionError):  # noqa: PT012
+            for _ in range(200):
+                connection.sendall(chunk)
+            connection.recv(65536)
+            connection.sendall(chunk)
+    assert shop.get("/docs").json() == []
+    large = b'{"t":"' + b"x" * ((64 << 20) - 8) + b'"}'
+    assert shop.put("large", large).status_code == 201
+    assert shop.get("/docs/large").content == large
+    assert_error(shop.put("larger", large + b" "), 422, "67,108,864")
+
+
+HALVES = [
+    b"Content-Length: 100\r\n\r\n" + b'{"a":1}',
+    b'Transfer-Encoding: chunked\r\n\r\n7\r\n{"a":1}\r\n',
+    b'Transfer-Encoding: chunked\r\n\r\n7\r\n{"a":1}\r\nzz\r\n',
+    b"Transfer-Encoding: chunked\r\n\r\nffffffffffffffffff\r\n{}",
+]
+
+
+@pytest.mark.parametrize("shut", [False, True])
+@pytest.mark.parametrize("half", HALVES, ids=str)
+def test_half_a_request_writes_nothing(shop: Database, half: bytes, shut: bool) -> None:
+    for method, path in (("PUT", "/docs/a"), ("POST", "/docs"), ("POST", "/bulk_docs")):
+        body = half.replace(b'{"a":1}', b'[{"Method":"PUT","Key":"b","Document":{}}]') if "bulk" in path else half
+        head = f"{method} {shop.root}{path} HTTP/1.1\r\nHost: x\r\n".encode()
+        if shut:
+            assert b" 20" not in shop.server.raw(head + body, shut=True).splitlines()[:1]
+        else:
+            with socket.create_connection(("127.0.0.1", shop.server.port)) as connection:
+                connection.sendall(head + body)
+    time.sleep(0.1)
+    assert shop.get("/docs").json() == []
+
+
+@pytest.mark.parametrize(
+    "line",
+    [b"GARBAGE", b"GET", b"GET / HTTP/9.9", b"\x16\x03\x01\x02\x00\x01", b"GET /" + b"a" * 100_000 + b" HTTP/1.1"],
+)
+def test_what_is_not_http(server: Server, line: bytes) -> None:
+    answer = server.raw(line + b"\r\n\r\n")
+    assert answer == b"" or answer.startswith(b"HTTP/1.1 4")
+    assert server.client.get("/health/live").status_code == 200
+
+
+def test_requests_on_one_connection(shop: Database) -> None:
+    put = f"PUT {shop.root}/docs/a HTTP/1.1\r\nHost: x\r\nContent-Length: 2\r\n\r\n{{}}"
+    get = f"GET {shop.root}/docs/a HTTP/1.1\r\nHost: x\r\nContent-Length: 4\r\n\r\nnull"
+    answer = shop.server.raw((put + get + put + get).encode())
+    assert answer.count(b"HTTP/1.1 201") == 2
+    assert answer.count(b"HTTP/1.1 200") == 2
+
+
+def test_a_chunked_body(shop: Database) -> None:
+    assert shop.request("PUT", "/docs/a", content=iter([b'{"a"', b":1}"])).status_code == 201
+    assert shop.get("/docs/a").json() == {"a": 1}
+
+
+def test_header_values_that_are_not_ascii(shop: Database) -> None:
+    head = f"PUT {shop.root}/docs/a HTTP/1.1\r\nHost: x\r\nContent-Length: 2\r\n".encode()
+    assert b" 201 " in shop.server.raw(head + "X-Name: Jürgen\r\nX-Other: b\r\n\r\n{}".encode())
+    assert shop.get("/docs/a").headers["x-other"] == "b"
+
+
+def test_the_openapi_document(server: Server) -> None:
+    told = server.client.get("/openapi.json").json()
+    assert told["openapi"].startswith("3.")
+    for path, methods in told["paths"].items():
+        for method, operation in methods.items():
+            assert operation["summary"], (method, path)
+            if method == "get":
+                filled = path.format(database="none", id="x", key="x", name="x", index="x")
+                answer = server.client.get(filled, params={"id": "1"})
+                assert b"there is nothing at" not in answer.content

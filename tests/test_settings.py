@@ -1,0 +1,87 @@
+"""Settings: a file, the environment, flags, in that order."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from muniment.errors import StorageFailure
+from muniment.settings import InvalidSetting, Settings, load_settings, table
+
+
+def test_defaults() -> None:
+    assert load_settings() == Settings()
+    assert (Settings().host, Settings().port) == ("127.0.0.1", 8080)
+
+
+def test_what_comes_later_counts(tmp_path: Path) -> None:
+    file = tmp_path / "muniment.toml"
+    file.write_text('port = 1\nhost = "::1"\nidle-seconds = 5\ndata-dir = "here"\naccess-log = true\n')
+    environment = {
+        "MUNIMENT_PORT": "2",
+        "MUNIMENT_IDLE_SECONDS": "6",
+        "MUNIMENT_DEBUG": "1",
+        "MUNIMENT_ACCESS_LOG": "no",
+    }
+    found = load_settings({"port": 3, "host": None}, environment=environment, config=file)
+    assert found == Settings(port=3, host="::1", idle_seconds=6, data_dir=Path("here"), access_log=False)
+    assert load_settings(environment={"MUNIMENT_CONFIG": str(file)}).port == 1
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["port = ", "port = 'x'", "port = true", "colour = 1", "idle-seconds = -1", "data_dir = 'x'", "[a]\nb = 1", "\xff"],
+)
+def test_files_that_make_no_sense(tmp_path: Path, text: str) -> None:
+    file = tmp_path / "muniment.toml"
+    file.write_bytes(text.encode("latin-1"))
+    with pytest.raises(InvalidSetting) as error:
+        load_settings(config=file)
+    assert error.value.hint
+
+
+def test_a_file_that_is_not_there(tmp_path: Path) -> None:
+    with pytest.raises(StorageFailure):
+        load_settings(config=tmp_path / "none.toml")
+
+
+@pytest.mark.parametrize(
+    "value", [{"MUNIMENT_PORT": "x"}, {"MUNIMENT_PORT": "70000"}, {"MUNIMENT_ACCESS_LOG": "perhaps"}]
+)
+def test_environments_that_make_no_sense(value: dict[str, str]) -> None:
+    with pytest.raises(InvalidSetting):
+        load_settings(environment=value)
+
+
+@pytest.mark.parametrize(
+    ("settings", "allowed"),
+    [
+        ({"host": "127.0.0.1"}, True),
+        ({"host": "127.1.2.3"}, True),
+        ({"host": "::1"}, True),
+        ({"host": "LocalHost"}, True),
+        ({"host": "0.0.0.0"}, False),
+        ({"host": "::"}, False),
+        ({"host": "192.168.1.7"}, False),
+        ({"host": "example.org"}, False),
+        ({"host": ""}, False),
+        ({"host": "0.0.0.0", "anonymous_access": "admin"}, True),
+        ({"anonymous_access": "all"}, False),
+        ({"backup_niceness": 20}, False),
+    ],
+)
+def test_strangers_are_let_in_by_name_only(settings: dict[str, Any], allowed: bool) -> None:
+    if allowed:
+        Settings(**settings)
+        return
+    with pytest.raises(InvalidSetting):
+        Settings(**settings)
+
+
+def test_the_table_describes_every_setting() -> None:
+    rows = {row.name: row for row in table()}
+    assert rows["data-dir"].environment == "MUNIMENT_DATA_DIR"
+    assert rows["port"].default == 8080
+    assert all(row.description.endswith(".") for row in rows.values())
