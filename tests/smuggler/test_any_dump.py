@@ -6,6 +6,7 @@ import contextlib
 import json
 from typing import Any
 
+import msgspec
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -122,7 +123,7 @@ def test_searching_and_scanning_agree(written: tuple[bytes, Any], after: bytes) 
     text, _ = written
     found = metadata.search(b"[" + text + after, 1)
     if found:
-        assert found == metadata.split(text)._replace(end=len(text) + 1)
+        assert found == msgspec.structs.replace(metadata.split(text), end=len(text) + 1)
 
 
 # What a change puts in the place of some bytes.

@@ -80,6 +80,15 @@ def test_what_was_loaded_is_what_was_there(source: SqliteStorage, tmp_path: Path
     copy.close()
 
 
+def test_loading_is_without_journal_and_sync_until_the_end(tmp_path: Path) -> None:
+    loader = Loader(tmp_path, "the id", "the lineage")
+    for place in ("", "scratch."):
+        found = [loader._connection.execute(f"PRAGMA {place}{name}").get for name in ("journal_mode", "synchronous")]
+        assert found == ["off", 0]
+    assert loader._connection.execute("PRAGMA cache_size").get == -65_536
+    loader.close()
+
+
 def test_etags_go_on_after_the_last_that_was_loaded(tmp_path: Path, clock: Clock) -> None:
     loader = Loader(tmp_path, "the id", "the lineage")
     loader.apply(batch(Revision(7, DOCUMENT, "a", None, 70, b"{}", b"{}", 2)))

@@ -57,6 +57,8 @@ def test_an_acknowledged_write_is_synced_to_a_write_ahead_log(store: SqliteStora
 
     assert settings("journal_mode") == "wal"
     assert settings("synchronous") == 2  # FULL: the log is synced at every commit
+    assert settings("wal_autocheckpoint") == 4000
+    assert settings("cache_size") == -65_536
     assert settings("page_size") == PAGE_BYTES
     assert settings("encoding") == "UTF-8"
     assert settings("application_id") == 0x4D756E69

@@ -15,6 +15,7 @@ from muniment.backup.reading import Moment, moment_of
 from muniment.document import fold
 from muniment.progress import Progress
 from muniment.revision import ATTACHMENT, DOCUMENT
+from muniment.storage.scratch import scratch_database
 
 _TABLE: Final = """
 CREATE TABLE {0}(kind, key, id, collection, etag, modified, deleted, PRIMARY KEY(kind, key)) WITHOUT ROWID
@@ -51,8 +52,8 @@ def differences(before: RestorePlan, after: RestorePlan, progress: Progress | No
     The two states are compared in a temporary database that goes to disk when they are large.
     """
     progress = progress or Progress()
-    with closing(apsw.Connection("")) as connection:
-        connection.execute("PRAGMA journal_mode=OFF; PRAGMA synchronous=OFF; PRAGMA cache_size=-32768; BEGIN")
+    with scratch_database(cache_kib=32_768) as connection:
+        connection.execute("BEGIN")
         for name, plan in (("before", before), ("after", after)):
             progress.stage = f"reading the state {name}"
             connection.execute(_TABLE.format(name))

@@ -7,11 +7,11 @@ that memory does not grow with the chain.
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from contextlib import ExitStack
 from typing import Final
 
-import apsw
-
 from muniment.document import fold
+from muniment.storage.scratch import scratch_database
 
 _ADD: Final = """
 INSERT INTO newest VALUES(?, ?, ?) ON CONFLICT(kind, key) DO UPDATE SET etag = max(etag, excluded.etag)
@@ -23,8 +23,8 @@ class Survivors:
     """The newest etag of every id that was added."""
 
     def __init__(self) -> None:
-        self._connection = apsw.Connection("")
-        self._connection.execute("PRAGMA journal_mode=OFF; PRAGMA synchronous=OFF; PRAGMA cache_size=-16384")
+        self._scratch = ExitStack()
+        self._connection = self._scratch.enter_context(scratch_database())
         self._connection.execute("CREATE TABLE newest(kind, key, etag, PRIMARY KEY(kind, key)) WITHOUT ROWID; BEGIN")
 
     def add(self, kind: int, ids: Iterable[str], etags: Iterable[int]) -> None:
@@ -40,4 +40,4 @@ class Survivors:
 
     def close(self) -> None:
         """Forget everything."""
-        self._connection.close()
+        self._scratch.close()

@@ -11,9 +11,9 @@ from contextlib import suppress
 from typing import TYPE_CHECKING, Final, TypeVar
 
 from muniment.command import Command, Delete, Put
-from muniment.document import Document, encode, fold
+from muniment.document import Document, fold
 from muniment.server.databases import PREFIX
-from muniment.server.headers import document_headers, metadata_of
+from muniment.server.headers import document_headers, metadata_json_of
 from muniment.server.request import Request
 from muniment.server.status import ID as STATUS_ID
 from muniment.server.wire import Refused, Response, empty_response, etag_text, json_response
@@ -48,19 +48,21 @@ async def get(request: Request) -> Response:
 
 async def put(request: Request) -> Response:
     """Store a document; the request's headers are its metadata. An id that ends in "/" gets the next number."""
-    written = await _put(request, request.argument)
-    return json_response({"Key": written.id, "ETag": etag_text(written.etag)}, 201)
+    return _stored(await _put(request, request.argument), 201)
 
 
 async def post(request: Request) -> Response:
     """Store a document under a new id."""
-    written = await _put(request, str(uuid.uuid4()))
-    return json_response({"Key": written.id, "ETag": etag_text(written.etag)})
+    return _stored(await _put(request, str(uuid.uuid4())), 200)
+
+
+def _stored(written: Written, status: int) -> Response:
+    return json_response({"Key": written.id, "ETag": etag_text(written.etag)}, status)
 
 
 async def _put(request: Request, id: str) -> Written:
     body = await request.body()
-    metadata = encode(metadata_of(request.headers.items()))
+    metadata = metadata_json_of(request.headers.items())
     [written] = await write(request, [Put(id, body, metadata, request.expected)])
     return written
 

@@ -29,6 +29,7 @@ _SIMPLE: Final = re.compile(r"[A-Za-z0-9_./~-]*")
 _DATE: Final = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d{1,7})?Z")
 
 
+@lru_cache(4096)
 def is_transport(name: str) -> bool:
     """Whether a header of this name, in lower case, is no metadata."""
     return name in _TRANSPORT or name.startswith(_TRANSPORT_PREFIXES)
@@ -105,6 +106,16 @@ def metadata_of(headers: Iterable[tuple[str, str]], *, keep: frozenset[str] = fr
             repeated.add(name)
             found[name] = [found[name], value]
     return found
+
+
+def metadata_json_of(headers: Iterable[tuple[str, str]]) -> bytes:
+    """The metadata in the headers of a request as it is stored; most requests have the same."""
+    return _metadata_json(tuple(header for header in headers if not is_transport(header[0])))
+
+
+@lru_cache(2048)
+def _metadata_json(headers: tuple[tuple[str, str], ...]) -> bytes:
+    return encode(metadata_of(headers))
 
 
 def _value(text: str) -> Any:

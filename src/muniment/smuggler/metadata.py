@@ -9,7 +9,7 @@ can then be divided in no other way. Anything else is scanned member by member.
 from __future__ import annotations
 
 import re
-from typing import Final, NamedTuple
+from typing import Final
 
 import msgspec
 
@@ -21,7 +21,7 @@ _to_object = re.compile(rb"%s:%s(?=\{)" % (WHITESPACE, WHITESPACE)).match
 _to_end = re.compile(rb"%s\}" % WHITESPACE).match
 
 
-class Split(NamedTuple):
+class Split(msgspec.Struct, gc=False):
     """A document in two parts: the body without its `@metadata` member, and the JSON object that this member was.
 
     `id` is the `@id` of the metadata and `kind` its `@export-type`, empty where there is none. `end` is where the

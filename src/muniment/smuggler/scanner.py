@@ -61,10 +61,11 @@ class Scanner:
             self.peek()
             yield self.position
             byte = self.peek()
+            if byte not in (COMMA, CLOSE_ARRAY):
+                raise self._unexpected("a comma or the end of the array")
+            self.offset += 1
             if byte == CLOSE_ARRAY:
-                self.offset += 1
                 return
-            self._expect(COMMA, "a comma or the end of the array")
 
     def members(self) -> Iterator[str]:
         """Walks over the object that comes next, which is not empty; the caller moves over the value of each member."""
@@ -134,7 +135,7 @@ class Scanner:
         return self._error(f"{what}, at byte {at:,}", "copy or export it again")
 
     def _error(self, what: str, hint: str) -> DamagedDump:
-        after = f", after document {self.after!r}" if self.after else ", before its first document"
+        after = f", after document {self.after[:512]!r}" if self.after else ", before its first document"
         return DamagedDump(f"the dump {what}{after}", f"{hint}; what stands before this place has been read whole")
 
     def _too_large(self) -> DamagedDump:

@@ -105,6 +105,7 @@ def connect(folder: Path, *, read_only: bool = False) -> apsw.Connection:
         connection = apsw.Connection(str(file), flags=apsw.SQLITE_OPEN_READWRITE)
         try:
             connection.set_busy_timeout(10_000)
+            run(connection, "PRAGMA temp_store=FILE")  # apsw's build would sort, and rewrite whole files, in memory
             _check_format(connection, folder)
             run(connection, f"PRAGMA cache_size=-{4_096 if read_only else 65_536}")
             if read_only:
