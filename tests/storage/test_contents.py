@@ -147,6 +147,16 @@ def test_a_conflict_is_told_before_the_content_is_named(store: Storage) -> None:
     assert state_now(store)[ATTACHMENT, "photo"].content == b"before"
 
 
+def test_an_upload_of_a_refused_commit_can_be_discarded(store: Storage) -> None:
+    upload = store.upload([b"content"])
+    named = Write("photo", upload.sha256, kind=ATTACHMENT, upload=upload)
+    with pytest.raises(ConcurrencyConflict):
+        store.commit([named, put("a", expected=5)])
+    store.discard(upload)
+    assert state_now(store) == {}
+    assert list(store.check()) == []  # no content that nobody has
+
+
 def test_discarding_does_not_touch_a_content_that_is_in_use(store: Storage) -> None:
     upload = store.upload([b"content"])
     store.commit([Write("photo", upload.sha256, kind=ATTACHMENT, upload=upload)])

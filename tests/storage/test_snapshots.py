@@ -150,7 +150,14 @@ def test_a_snapshot_does_not_change(store: Storage) -> None:
         before = tallies(snapshot.fingerprint)
         store.commit([put("b", collection="As"), put("a", b'{"v":2}', collection="Bs")])
         assert tallies(snapshot.fingerprint) == before
-        snapshot.fingerprint.add((DOCUMENT, "As"), 5, 5, 5)  # nor does the store change with it
+
+
+def test_a_store_does_not_change_with_what_is_done_to_a_snapshot(store: Storage) -> None:
+    store.commit([put("a", collection="As")])
+    with store.pin() as snapshot, store.pin() as other:
+        snapshot.fingerprint.add((DOCUMENT, "As"), 5, 5, 5)
+        assert tallies(other.fingerprint) == fingerprint_of(state_now(store))
+        store.commit([put("b", collection="As")])
     with store.pin() as later:
         assert tallies(later.fingerprint) == fingerprint_of(state_now(store))
 

@@ -1,0 +1,271 @@
+"""Backups and restores in processes of their own: killed, raced, out of room, without permissions, measured.
+
+`python -m tests.backup.child JOB ARGUMENTS-AS-JSON` forks a process for each attempt, so that Muniment is imported
+once for all of them, and prints what became of each as JSON.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import random
+import resource
+import signal
+import subprocess
+import sys
+import time
+import traceback
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pyarrow.compute
+import pytest
+
+from muniment import DocumentDatabase, MaintenanceActions, MunimentError, Progress
+from muniment.backup.restore import restore_backup
+from tests.backup.clock import SECOND, START, Clock
+from tests.backup.gate import take
+
+ROOT = Path(__file__).parents[2]
+NOBODY = 65534
+UNEXPECTED = 99
+KILLED = -signal.SIGKILL
+
+
+def run(job: str, *, within: str = "", **arguments: Any) -> Any:
+    """In a test: what that job printed. `within` is a shell command to run before, with mounts of its own."""
+    command = [sys.executable, "-W", "error", "-m", "tests.backup.child", job, json.dumps(arguments, default=str)]
+    if within:
+        command = ["unshare", "-rm", "sh", "-c", f'{within} && exec "$@"', "sh", *command]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=120, check=False)
+    if done.returncode or done.stderr:
+        pytest.fail(f"the job {job} ended with {done.returncode}:\n{done.stdout}\n{done.stderr}")
+    return json.loads(done.stdout)
+
+
+def fork(work: Callable[[], object]) -> int:
+    """Do this in a process of its own, whose exit code is that of the error it ends with; returns its number."""
+    sys.stdout.flush()
+    if process := os.fork():
+        return process
+    code = UNEXPECTED
+    try:
+        work()
+        code = 0
+    except MunimentError as error:
+        code = error.exit_code
+    except BaseException:
+        traceback.print_exc()
+    sys.stderr.flush()
+    os._exit(code)
+
+
+def wait_for(process: int) -> int:
+    """Its exit code, negative when a signal ended it."""
+    return os.waitstatus_to_exitcode(os.waitpid(process, 0)[1])
+
+
+def back_up(database: str, destination: str, progress: Progress | None = None) -> None:
+    with DocumentDatabase(database, create=False, clock=Clock(START + 500 * SECOND)) as opened:
+        take(opened, Path(destination), progress)
+
+
+def restore(source: str, target: str, progress: Progress | None = None, *, defrag: bool = False) -> None:
+    restore_backup(Path(source), Path(target), progress=progress, defrag=defrag)
+
+
+class Steps(Progress):
+    """Counts the steps of a job (its own, and what it asks of the file system), and ends the process at one of them.
+
+    An end by SIGKILL comes without notice: no `finally`, no flush, no close.
+    """
+
+    def __init__(self, last: int) -> None:
+        super().__init__()
+        self.left = last
+        self._sync = os.fsync
+        vars(os)["fsync"] = self._fsync
+        sys.addaudithook(self._audit)
+
+    def _step(self) -> None:
+        self.left -= 1
+        if self.left == 0:
+            os.kill(os.getpid(), signal.SIGKILL)
+
+    def _audit(self, event: str, arguments: tuple[Any, ...]) -> None:
+        writes = event == "open" and arguments[2] is not None and arguments[2] & (os.O_WRONLY | os.O_RDWR)
+        if writes or event in {"os.mkdir", "os.rename", "os.remove", "os.rmdir", "os.listdir", "os.scandir"}:
+            self._step()
+
+    def _fsync(self, file: int) -> None:
+        self._step()
+        self._sync(file)
+        self._step()
+
+    def check(self) -> None:
+        self._step()
+        super().check()
+
+
+def job_kill_at_every_step(what: str, source: str, places: str) -> list[str]:
+    """Kill a backup or restore at its first step, the next one at its second, until one comes through."""
+    killed: list[str] = []
+    for step in range(1, 1000):
+        place = f"{places}/{step}/target"
+        Path(place).parent.mkdir(parents=True)
+
+        def work(step: int = step, place: str = place) -> None:
+            (back_up if what == "back up" else restore)(source, place, Steps(step))
+
+        code = wait_for(fork(work))
+        assert code in {0, KILLED}, code
+        if code == 0:
+            return killed
+        killed.append(place)
+    raise AssertionError("it never came through")
+
+
+def job_kill_at_random(what: str, source: str, places: str, count: int, seed: int) -> list[str]:
+    """Kill that many backups or restores after a random part of the time that a whole one takes."""
+    action = back_up if what == "back up" else restore
+    begun = time.monotonic()
+    assert wait_for(fork(lambda: action(source, f"{places}/whole"))) == 0
+    whole = time.monotonic() - begun
+    chance = random.Random(seed)
+    killed: list[str] = []
+    for number in range(count):
+        place = f"{places}/{number}/target"
+        Path(place).parent.mkdir(parents=True)
+        process = fork(lambda place=place: action(source, place))  # type: ignore[misc]
+        time.sleep(whole * chance.random())
+        os.kill(process, signal.SIGKILL)
+        wait_for(process)
+        killed.append(place)
+    return killed
+
+
+def job_race(source: str, places: str, rounds: int, racers: int) -> list[list[int]]:
+    """In each round, several restores to the same target that start together; their exit codes."""
+    results = []
+    for number in range(rounds):
+        reading, writing = os.pipe()
+
+        def work(number: int = number, reading: int = reading, writing: int = writing) -> None:
+            os.close(writing)
+            os.read(reading, 1)  # until the last who could write has closed
+            restore(source, f"{places}/{number}")
+
+        processes = [fork(work) for _ in range(racers)]
+        os.close(writing)
+        results.append([wait_for(process) for process in processes])
+        os.close(reading)
+    return results
+
+
+def _refused(work: Callable[[], object]) -> dict[str, str]:
+    """The error that this ends with."""
+    try:
+        work()
+    except MunimentError as error:
+        return {"error": type(error).__name__, "message": str(error), "hint": error.hint}
+    return {"error": ""}
+
+
+def _forked(work: Callable[[], dict[str, Any]]) -> dict[str, Any]:
+    """What this returns, done in a process of its own."""
+    reading, writing = os.pipe()
+
+    def answer() -> None:
+        with os.fdopen(writing, "w") as file:
+            json.dump(work(), file)
+
+    process = fork(answer)
+    os.close(writing)
+    with os.fdopen(reading) as file:
+        answered = file.read()
+    code = wait_for(process)
+    assert code == 0, code
+    result: dict[str, Any] = json.loads(answered)
+    return result
+
+
+def job_limited(what: str, source: str, places: str, limits: list[int], defrag: bool = False) -> list[dict[str, Any]]:
+    """The same job for each limit of the size of a file, in bytes: beyond that a write fails."""
+
+    def attempt(limit: int) -> dict[str, Any]:
+        if what == "restore":
+            resource.setrlimit(resource.RLIMIT_FSIZE, (limit, limit))
+            return _refused(lambda: restore(source, f"{places}/{limit}/new/target", defrag=defrag))
+        with DocumentDatabase(source, create=False, clock=Clock(START + 500 * SECOND)) as database:
+            soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+            resource.setrlimit(resource.RLIMIT_FSIZE, (limit, hard))
+            refused = _refused(lambda: database.maintenance.start_backup(f"{places}/{limit}/new/target").wait())
+            resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+            database.put("still", {"alive": True})
+            return refused | {"check": database.check()}
+
+    return [_forked(lambda limit=limit: attempt(limit)) for limit in limits]  # type: ignore[misc]
+
+
+def job_full(what: str, source: str, place: str, defrag: bool = False) -> dict[str, Any]:
+    """On a disk that is too small, which is gone with this process; so what is left there is told."""
+    before = sorted(path.name for path in Path(place).rglob("*"))
+    if what == "back up":
+        refused = _refused(lambda: back_up(source, f"{place}/new/target"))
+    else:
+        refused = _refused(lambda: restore(source, f"{place}/new/target", defrag=defrag))
+    return refused | {"left": sorted(path.name for path in Path(place).rglob("*")), "before": before}
+
+
+assert pyarrow.compute  # imported while that is still allowed
+
+
+def job_as_nobody(what: str, sources: list[str], places: list[str]) -> list[dict[str, Any]]:
+    """Each source to each place, by a user who may do little."""
+
+    def attempt(source: str, place: str) -> dict[str, Any]:
+        if os.geteuid() == 0:
+            os.setgroups([])
+            os.setgid(NOBODY)
+            os.setuid(NOBODY)
+        action = back_up if what == "back up" else restore
+        return _refused(lambda: action(source, place))
+
+    return [
+        _forked(lambda source=source, place=place: attempt(source, place))  # type: ignore[misc]
+        for source, place in zip(sources, places, strict=True)
+    ]
+
+
+def _peak() -> int:
+    """The most memory that this process has had at once since `_forget_peak`, in bytes."""
+    status = Path("/proc/self/status").read_text()
+    return 1024 * int(next(line.split()[1] for line in status.splitlines() if line.startswith("VmHWM")))
+
+
+def _forget_peak() -> None:
+    Path("/proc/self/clear_refs").write_text("5")
+
+
+def job_measure(source: str, destination: str, target: str) -> dict[str, int]:
+    """The most memory that a backup, its verification and its restore take, each in a process of its own, in bytes."""
+    jobs: dict[str, Callable[[], object]] = {
+        "back up": lambda: back_up(source, destination),
+        "verify": lambda: MaintenanceActions.verify(destination),
+        "restore": lambda: restore(destination, target),
+        "defragment": lambda: restore(destination, f"{target} defragmented", defrag=True),
+    }
+
+    def measure(work: Callable[[], object]) -> dict[str, Any]:
+        _forget_peak()
+        before = _peak()
+        work()
+        return {"bytes": _peak() - before}
+
+    return {name: _forked(lambda work=work: measure(work))["bytes"] for name, work in jobs.items()}  # type: ignore[misc]
+
+
+if __name__ == "__main__":
+    name, arguments = sys.argv[1:]
+    print(json.dumps(globals()["job_" + name](**json.loads(arguments))))

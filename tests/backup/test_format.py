@@ -1,0 +1,112 @@
+"""Backups of every format version that was ever released can be restored: their samples are frozen."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from muniment import MaintenanceActions
+from muniment.backup.manifest import FORMAT
+from muniment.backup.repository import backups
+from muniment.revision import ATTACHMENT, DOCUMENT
+from tests.backup.state import Item, State, opened, seen_by_readers, state_of, tree
+
+DATA = Path(__file__).parents[1] / "data"
+FIRST = DATA / "format-1"
+DATABASE_ID = "7c4d94a0-d859-4bba-b815-d7b08d34586b"
+FULL = "2026-09-21T142420.000Z.full"
+SHA256 = (
+    "4f85a8c748600341eebdf41286a3e46cc820f33507141e2c0a90d0fcc518930b",
+    "208a2b0119a7edf10b8a2173791230876a49658536f433e1cc57bcf32467d3f9",
+)
+FINGERPRINT = "7d5938729d790026"
+MINUTE = 60_000_000
+START = 1_790_000_000_000_000 + MINUTE
+ORDERS = b'{"Raven-Entity-Name":"Orders"}'
+NUMBERS = b'{"price":1.10,"zero":-0.0,"huge":1e400,"long":1234567890123456789012345678901234567890}'
+
+# Written out here, so that neither the script that made the sample nor what it uses can change what is expected.
+FORMAT_1: State = {
+    (DOCUMENT, "orders/2"): Item(
+        2, "orders/2", "Orders", START + MINUTE, b'{ "Raven-Entity-Name" : "Orders" }', b'{"z":1,"a":2,"a":3}'
+    ),
+    (DOCUMENT, "escapes"): Item(
+        4,
+        "escapes",
+        None,
+        START + 3 * MINUTE,
+        b"{}",
+        b'{"half":"\\ud800","slash":"\\/","nul":"\\u0000","e":"\\u00e9"}',
+    ),
+    (DOCUMENT, "white space"): Item(5, "white space", None, START + 4 * MINUTE, b'{"note":"1.10"}', b" \t\r\n{ } \n"),
+    (DOCUMENT, "nul\0 '\"%_\\"): Item(
+        6,
+        "nul\0 '\"%_\\",
+        "中文",
+        START + 5 * MINUTE,
+        b'{"Raven-Entity-Name":"\xe4\xb8\xad\xe6\x96\x87"}',
+        b'{"\xe6\x9d\xb1\xe4\xba\xac":"\xf0\x9d\x84\x9e \xc3\xa9 e\xcc\x81 \xf4\x8f\xbf\xbf"}',
+    ),
+    (DOCUMENT, "x" * 512): Item(7, "x" * 512, None, START + 6 * MINUTE, b"{}", b"{}"),
+    (DOCUMENT, "orders/1"): Item(8, "Orders/1", "Orders", START + 7 * MINUTE, ORDERS, b'{"again":2.50}'),
+    (DOCUMENT, "orders/3"): Item(9, "orders/3", "Orders", START + 7 * MINUTE, b"{}", None),
+    (DOCUMENT, "numbers"): Item(10, "numbers", None, START + 8 * MINUTE, b"{}", NUMBERS),
+    (ATTACHMENT, "photos/1"): Item(
+        11, "photos/1", None, START + 9 * MINUTE, b'{"type":"image/png"}', bytes(range(256)) * 12
+    ),
+    (ATTACHMENT, "photos/empty"): Item(
+        12, "Photos/Empty", "Photos", START + 9 * MINUTE + 1, b'{"Raven-Entity-Name":"Photos"}', b""
+    ),
+    (ATTACHMENT, "photos/gone"): Item(14, "photos/gone", None, START + 9 * MINUTE + 3, b"{}", None),
+}
+
+
+SECOND = (DOCUMENT, "orders/2")
+AT_15 = FORMAT_1 | {SECOND: Item(15, "orders/2", "Orders", START + 11 * MINUTE, ORDERS, b'{"second":1.0}')}
+AT_16 = FORMAT_1 | {SECOND: Item(16, "orders/2", "Orders", START + 12 * MINUTE, ORDERS, b'{"third":1.00}')}
+AT_18 = AT_16 | {
+    (DOCUMENT, "escapes"): Item(17, "escapes", None, START + 13 * MINUTE, b"{}", None),
+    (DOCUMENT, "new"): Item(18, "new", "New", START + 13 * MINUTE, b'{"Raven-Entity-Name":"New"}', b"{}"),
+}
+AT_19 = AT_18 | {(ATTACHMENT, "photos/1"): Item(19, "photos/1", None, START + 14 * MINUTE, b"{}", b"replaced")}
+
+
+@pytest.mark.parametrize("defrag", [False, True])
+@pytest.mark.parametrize(
+    ("etag", "expected"),
+    [(14, FORMAT_1), (15, AT_15), (16, AT_16), (18, AT_18), (19, AT_19), (None, AT_19)],
+)
+def test_format_1_is_restored(tmp_path: Path, etag: int | None, expected: State, defrag: bool) -> None:
+    before = tree(FIRST)
+    restored = MaintenanceActions.restore(FIRST, tmp_path / "restored", etag=etag, defrag=defrag)
+    with opened(tmp_path / "restored") as database:
+        assert state_of(database) == expected
+        assert seen_by_readers(database) == {
+            key: (item.id, item.metadata, item.content) for key, item in expected.items() if item.content is not None
+        }
+        assert database.storage.identity.database_id == restored.backup.manifest.database.id == DATABASE_ID
+        assert database.snapshot().etag == (etag or 19)
+    assert tree(FIRST) == before
+
+
+def test_format_1_still_says_the_same() -> None:
+    first, second = backups(FIRST)
+    assert (first.name, second.name) == (FULL, "2026-09-21T142920.000Z.incremental")
+    assert (first.sha256, second.sha256) == SHA256
+    assert MaintenanceActions.verify(FIRST).fingerprint.short() == FINGERPRINT
+    manifest = first.manifest
+    assert (manifest.format, manifest.kind, manifest.reason, manifest.through) == (1, "full", "first", 14)
+    counts = manifest.counts
+    assert (counts.documents, counts.document_tombstones) == (7, 1)
+    assert (counts.attachments, counts.attachment_tombstones) == (2, 1)
+    manifest = second.manifest
+    assert (manifest.kind, manifest.after, manifest.through, manifest.history_from) == ("incremental", 14, 19, 14)
+    assert manifest.parent is not None
+    assert (manifest.parent.backup, manifest.parent.sha256) == (first.name, first.sha256)
+
+
+def test_every_format_has_its_sample() -> None:
+    samples = sorted(path.name for path in DATA.iterdir() if path.name.startswith("format-"))
+    assert samples == [f"format-{number}" for number in range(1, FORMAT + 1)]
+    assert sum(path.stat().st_size for path in FIRST.rglob("*") if path.is_file()) < 100_000

@@ -1,0 +1,43 @@
+"""The memory that backup, verification and restore take does not grow with the database."""
+
+from __future__ import annotations
+
+import random
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from muniment import DocumentDatabase, Put
+from tests.backup import child
+
+LIMIT = 250 << 20
+
+
+def _content(parts: int) -> Iterator[bytes]:
+    part = random.Random(1).randbytes(1 << 20)
+    for number in range(parts):
+        yield number.to_bytes(8, "big") + part[8:]
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="the peak is read from /proc")
+def test_memory_is_bounded(tmp_path: Path) -> None:
+    """60 000 documents of 2 KB, which compress little, and an attachment of 200 MiB."""
+    text = random.Random(2).randbytes(1 << 20).hex().encode()
+    metadata = b'{"Raven-Entity-Name":"Orders"}'
+    with DocumentDatabase(tmp_path / "shop") as database:
+        for start in range(0, 60_000, 3_000):
+            database.batch(
+                [
+                    Put(f"orders/{n}", b'{"n":%d,"text":"%b"}' % (n, text[n * 31 : n * 31 + 2000]), metadata)
+                    for n in range(start, start + 3_000)
+                ]
+            )
+        database.put_attachment("film", _content(200))
+        assert database.statistics().bytes > 320_000_000
+    peaks = child.run(
+        "measure", source=tmp_path / "shop", destination=tmp_path / "backups", target=tmp_path / "restored"
+    )
+    assert set(peaks) == {"back up", "verify", "restore", "defragment"}
+    assert all(0 < peak < LIMIT for peak in peaks.values()), peaks

@@ -1,0 +1,67 @@
+"""Made `tests/data/format-1`, a backup that every later version must be able to restore.
+
+Never run this again for a version that has its sample: the point of it is that it does not change. A new format version
+gets a folder of its own, made by `python -m tests.data.make_format_sample` once and then left alone.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+from muniment import Delete, DocumentDatabase, Put
+from muniment.backup.manifest import FORMAT
+
+FOLDER = Path(__file__).parent / f"format-{FORMAT}"
+START = 1_790_000_000_000_000  # 2026-09-21T14:13:20Z
+MINUTE = 60_000_000
+
+ORDERS = b'{"Raven-Entity-Name":"Orders"}'
+DOCUMENTS: list[tuple[str, bytes, bytes]] = [
+    ("Orders/1", b'{"price":1.10,"zero":-0.0,"huge":1e400,"long":1234567890123456789012345678901234567890}', ORDERS),
+    ("orders/2", b'{"z":1,"a":2,"a":3}', b'{ "Raven-Entity-Name" : "Orders" }'),
+    ("orders/3", b'{"gone":true}', ORDERS),
+    ("escapes", b'{"half":"\\ud800","slash":"\\/","nul":"\\u0000","e":"\\u00e9"}', b"{}"),
+    ("white space", b" \t\r\n{ } \n", b'{"note":"1.10"}'),
+    ("nul\0 '\"%_\\", '{"東京":"\U0001d11e é e\u0301 \U0010ffff"}'.encode(), '{"Raven-Entity-Name":"中文"}'.encode()),
+    ("x" * 512, b"{}", b"{}"),
+]
+
+
+def main() -> None:
+    """Write a few documents of every awkward kind, at times that are the same every time, and back them up twice."""
+    now = START
+
+    def clock() -> int:
+        return now
+
+    FOLDER.mkdir()
+    with TemporaryDirectory() as name, DocumentDatabase(Path(name) / "shop", clock=clock) as database:
+        for id, body, metadata in DOCUMENTS:
+            now += MINUTE
+            database.put(id, body, metadata)
+        now += MINUTE
+        database.batch([Put("orders/1", b'{"again":2.50}', ORDERS), Delete("orders/3"), Delete("nothing")])
+        now += MINUTE
+        database.put("numbers", DOCUMENTS[0][1])
+        now += MINUTE
+        database.put_attachment("photos/1", bytes(range(256)) * 12, b'{"type":"image/png"}')
+        database.put_attachment("Photos/Empty", b"", b'{"Raven-Entity-Name":"Photos"}')
+        database.put_attachment("photos/gone", b"x")
+        database.delete_attachment("photos/gone")
+        now += MINUTE
+        database.maintenance.start_backup(FOLDER).wait()
+        database.configure({"Muniment/History": "true"})
+        for body in (b'{"second":1.0}', b'{"third":1.00}'):
+            now += MINUTE
+            database.put("ORDERS/2", body, ORDERS)
+        now += MINUTE
+        database.batch([Delete("escapes"), Put("new", b"{}", b'{"Raven-Entity-Name":"New"}')])
+        now += MINUTE
+        database.put_attachment("photos/1", b"replaced")
+        now += MINUTE
+        database.maintenance.start_backup(FOLDER, incremental=True).wait()
+
+
+if __name__ == "__main__":
+    main()

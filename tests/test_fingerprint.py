@@ -1,0 +1,210 @@
+"""The fingerprint: its definition, written out again, and its arithmetic."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import random
+from array import array
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from muniment.errors import UnknownFormat
+from muniment.fingerprint import MODULUS, Fingerprint, Tally, batch_digests, digest_sum, member_digest
+from muniment.revision import ATTACHMENT, DOCUMENT, Batch, Packed
+
+DOCUMENTS = (DOCUMENT, "Orders")
+PHOTOS = (ATTACHMENT, "")
+
+
+def filled() -> Fingerprint:
+    fingerprint = Fingerprint()
+    fingerprint.add(DOCUMENTS, 1, 10, 5)
+    fingerprint.add(DOCUMENTS, 1, 20, MODULUS - 1)
+    fingerprint.add(PHOTOS, 3, 0, 7)
+    return fingerprint
+
+
+# The definition
+
+
+def test_the_digest_of_a_member_is_the_one_that_is_documented() -> None:
+    written_out = b"\x08\0\0\0" + b"\x02\0\0\0" + b"orders/1" + b"{}" + b'{"n":1.10}'
+    assert member_digest(b"orders/1", b"{}", b'{"n":1.10}') == hashlib.sha256(written_out).digest()
+    # printf '\x08\0\0\0\x02\0\0\0orders/1{}{"n":1.10}' | sha256sum
+    known = "70358367049a9cb5a1ee1443416283507dec42ee26b6e13da0becc2661f65d44"
+    assert hashlib.sha256(written_out).hexdigest() == known
+
+
+@given(st.binary(), st.binary(), st.binary())
+def test_where_a_member_s_parts_end_counts(id: bytes, metadata: bytes, body: bytes) -> None:
+    digest = member_digest(id, metadata, body)
+    assert (
+        digest
+        == hashlib.sha256(
+            len(id).to_bytes(4, "little") + len(metadata).to_bytes(4, "little") + id + metadata + body
+        ).digest()
+    )
+    if id:
+        assert digest != member_digest(id[:-1], id[-1:] + metadata, body)
+    if metadata:
+        assert digest != member_digest(id, metadata[:-1], metadata[-1:] + body)
+
+
+def test_digests_of_a_batch() -> None:
+    ids, metadata, bodies = [b"a", b"b", b"c"], [b"{}", b"{}", b"{1}"], [b"x", None, b""]
+    assert batch_digests(ids, metadata, bodies) == [
+        member_digest(b"a", b"{}", b"x"),
+        None,
+        member_digest(b"c", b"{1}", b""),
+    ]
+
+
+@given(st.lists(st.binary(min_size=32, max_size=32) | st.sampled_from([b"\xff" * 32, b"\0" * 32])))
+def test_digests_are_added_as_numbers(digests: list[bytes]) -> None:
+    assert digest_sum(digests) == sum(int.from_bytes(digest, "big") for digest in digests)
+
+
+# Counting
+
+
+def test_members_are_counted_in_and_out() -> None:
+    fingerprint = filled()
+    assert fingerprint.tallies == {DOCUMENTS: Tally(2, 30, 4), PHOTOS: Tally(3, 0, 7)}
+    fingerprint.add(DOCUMENTS, -1, -10, -5)
+    assert fingerprint.tallies[DOCUMENTS] == Tally(1, 20, MODULUS - 1)
+    fingerprint.add(DOCUMENTS, -1, -20, -(MODULUS - 1))
+    assert fingerprint.occupied() == {PHOTOS: Tally(3, 0, 7)}
+    assert (fingerprint.count(DOCUMENT), fingerprint.count(ATTACHMENT)) == (0, 3)
+
+
+@given(st.lists(st.tuples(st.sampled_from(["", "A", "B"]), st.binary(max_size=3)), max_size=20), st.randoms())
+def test_order_and_detours_do_not_matter(members: list[tuple[str, bytes]], choose: random.Random) -> None:
+    def count(fingerprint: Fingerprint, collection: str, body: bytes, sign: int = 1) -> None:
+        digest = int.from_bytes(member_digest(b"", b"", body), "big")
+        fingerprint.add((DOCUMENT, collection), sign, sign * len(body), sign * digest)
+
+    straight, other = Fingerprint(), Fingerprint()
+    for collection, body in members:
+        count(straight, collection, body)
+    for collection, body in choose.sample(members, len(members)):
+        count(other, "Detour", b"x")
+        count(other, collection, body)
+    for _ in members:
+        count(other, "Detour", b"x", -1)
+    assert straight == other
+    assert straight.short() == other.short()
+    assert straight.as_json() == other.as_json()
+
+
+def test_a_batch_is_counted_in() -> None:
+    batch = Batch(
+        array("q", [1, 2, 3, 4]),
+        Packed.of([b"a", b"b", b"c", b"d"]),
+        Packed.of([b"Orders", None, b"Orders", "Ä".encode()]),
+        array("q", [1, 1, 1, 1]),
+        Packed.of([b"{}"] * 4),
+        Packed.of([b"12", b"345", None, b""]),
+    )
+    digests = batch_digests(batch.ids.values(), batch.metadata.values(), list(batch.bodies))
+    fingerprint = Fingerprint()
+    fingerprint.add_batch(batch, digests)
+    one_by_one = Fingerprint()
+    for revision, digest in zip(batch, digests, strict=True):
+        if digest:
+            group = (DOCUMENT, revision.collection or "")
+            one_by_one.add(group, 1, revision.size, int.from_bytes(digest, "big"))
+    assert fingerprint == one_by_one
+    assert {group: tally.count for group, tally in fingerprint.tallies.items()} == {
+        (DOCUMENT, "Orders"): 1,
+        (DOCUMENT, ""): 1,
+        (DOCUMENT, "Ä"): 1,
+    }
+
+
+def test_merging() -> None:
+    one, two = filled(), filled()
+    one.merge(two)
+    assert one.tallies[DOCUMENTS] == Tally(4, 60, 8)
+    assert two == filled()
+    copy = two.copy()
+    copy.add(PHOTOS, 1, 1, 1)
+    assert two == filled() != copy
+
+
+def test_equality_is_of_what_is_there() -> None:
+    empty = Fingerprint({DOCUMENTS: Tally(0, 0, 0)})
+    assert empty == Fingerprint()
+    for tally in (Tally(3, 30, 4), Tally(2, 31, 4), Tally(2, 30, 5)):
+        assert Fingerprint({DOCUMENTS: tally, PHOTOS: Tally(3, 0, 7)}) != filled()
+    assert filled() != "filled"
+    with pytest.raises(TypeError):
+        hash(filled())
+
+
+def test_a_fingerprint_does_not_share_its_tallies() -> None:
+    tallies = {DOCUMENTS: Tally(1, 1, 1)}
+    fingerprint = Fingerprint(tallies)
+    fingerprint.add(DOCUMENTS, 1, 1, 1)
+    assert tallies == {DOCUMENTS: Tally(1, 1, 1)}
+
+
+# As JSON and for people
+
+
+def test_as_json() -> None:
+    value = filled().as_json()
+    assert value == {
+        "documents": {"Orders": {"count": 2, "bytes": 30, "digest": f"{4:064x}"}},
+        "attachments": {"": {"count": 3, "bytes": 0, "digest": f"{7:064x}"}},
+    }
+    assert Fingerprint.from_json(json.loads(json.dumps(value))) == filled()
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        {},
+        {"documents": {}},
+        {"documents": [], "attachments": {}},
+        {"documents": {"Orders": {"count": 2, "bytes": 30}}, "attachments": {}},
+        {"documents": {"Orders": {"count": "two", "bytes": 30, "digest": "0"}}, "attachments": {}},
+        {"documents": {"Orders": {"count": 2, "bytes": 30, "digest": "xyz"}}, "attachments": {}},
+        {"documents": {"Orders": {"count": 2, "bytes": 30, "digest": 4}}, "attachments": {}},
+        {"documents": {"Orders": 5}, "attachments": {}},
+        {"documents": None, "attachments": {}},
+    ],
+)
+def test_json_of_another_kind_is_refused(value: dict[str, object]) -> None:
+    with pytest.raises(UnknownFormat):
+        Fingerprint.from_json(value)
+
+
+def test_the_short_form_is_16_digits_that_change_with_everything() -> None:
+    shorts = {filled().short(), Fingerprint().short()}
+    for group, tally in (
+        (DOCUMENTS, Tally(3, 30, 4)),
+        (DOCUMENTS, Tally(2, 30, 5)),
+        ((DOCUMENT, "orders"), Tally(2, 30, 4)),
+        ((ATTACHMENT, "Orders"), Tally(2, 30, 4)),
+    ):
+        shorts.add(Fingerprint({group: tally, PHOTOS: Tally(3, 0, 7)}).short())
+    assert len(shorts) == 6
+    assert all(len(short) == 16 and int(short, 16) >= 0 for short in shorts)
+
+
+def test_differences_are_told_by_group() -> None:
+    assert list(filled().differences(filled())) == []
+    other = filled()
+    other.add(DOCUMENTS, 1, 0, 0)
+    other.add((DOCUMENT, ""), 1, 0, 0)
+    other.add(PHOTOS, 0, 0, 1)
+    assert list(filled().differences(other)) == [
+        "documents: 1 where 0 are expected",
+        "documents of 'Orders': 3 where 2 are expected",
+        "attachments: the count is right (3) but the content is not",
+    ]
+    odd = Fingerprint({(7, "Odd"): Tally(1, 1, 1)})
+    assert len(list(odd.differences(Fingerprint()))) == 1

@@ -1,0 +1,389 @@
+"""A backup that runs in a thread of its own: one at a time, watched, cancelled, failing, and closed under its feet."""
+
+from __future__ import annotations
+
+import random
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import suppress
+from itertools import pairwise
+from pathlib import Path
+from time import monotonic, sleep
+from typing import Any
+
+import pytest
+
+from muniment import BackupOperation, BackupStatus, DocumentDatabase, MaintenanceActions, Progress, Put
+from muniment.backup.repository import backups
+from muniment.errors import (
+    BackupRunning,
+    Cancelled,
+    DamagedBackup,
+    DamagedDatabase,
+    DatabaseClosed,
+    StorageFailure,
+    TargetExists,
+)
+from muniment.revision import Batch
+from muniment.storage.sqlite import SqliteStorage
+from tests.backup.clock import Clock
+from tests.backup.state import opened, state_of
+
+PATIENCE = 30.0
+
+
+class Pausing(Clock):
+    """A clock that makes a backup stand still: at its first reading, before it begins, or at its second, at its end."""
+
+    def __init__(self, reading: int) -> None:
+        super().__init__()
+        self.reading = reading
+        self.reached = threading.Event()
+        self.go_on = threading.Event()
+
+    def __call__(self) -> int:
+        if threading.current_thread().name == "muniment backup":
+            self.reading -= 1
+            if self.reading == 0:
+                self.reached.set()
+                assert self.go_on.wait(PATIENCE)
+        return super().__call__()
+
+
+def fill(database: DocumentDatabase, count: int = 25_000) -> DocumentDatabase:
+    for start in range(0, count, 5_000):
+        database.batch([Put(f"orders/{n}", b'{"n":%d,"t":"0123456789"}' % n) for n in range(start, start + 5_000)])
+    for number in range(8):
+        database.put_attachment(f"photos/{number}", bytes([number]) * 1_500_000)
+    return database
+
+
+@pytest.fixture
+def database(tmp_path: Path) -> Iterator[DocumentDatabase]:
+    with DocumentDatabase(tmp_path / "shop", clock=Clock()) as database:
+        yield fill(database)
+    with opened(tmp_path / "shop"):
+        pass
+
+
+@pytest.fixture(params=[1, 2], ids=["at its beginning", "at its end"])
+def paused(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[tuple[DocumentDatabase, Pausing]]:
+    """A small database whose backup stands still until the clock is told to go on."""
+    clock = Pausing(request.param)
+    with DocumentDatabase(tmp_path / "shop", clock=clock) as database:
+        database.put("orders/1", {"n": 1})
+        yield database, clock
+        clock.go_on.set()
+    with opened(tmp_path / "shop"):
+        pass
+
+
+def test_one_backup_at_a_time(paused: tuple[DocumentDatabase, Pausing], tmp_path: Path) -> None:
+    database, clock = paused
+    first = database.maintenance.start_backup(tmp_path / "first")
+    assert clock.reached.wait(PATIENCE)
+    for _ in range(2):
+        with pytest.raises(BackupRunning) as caught:
+            database.maintenance.start_backup(tmp_path / "second")
+        assert caught.value.hint
+    assert not (tmp_path / "second").exists()
+    assert {first.status.state} == {"running"}
+    clock.go_on.set()
+    assert first.wait(PATIENCE) == backups(tmp_path / "first")[0]
+    assert not first.running
+    assert first.status.state == "completed"
+    database.maintenance.start_backup(tmp_path / "second").wait(PATIENCE)
+
+
+def test_waiting_has_a_limit(paused: tuple[DocumentDatabase, Pausing], tmp_path: Path) -> None:
+    database, clock = paused
+    operation = database.maintenance.start_backup(tmp_path / "backups")
+    begun = monotonic()
+    with pytest.raises(TimeoutError):
+        operation.wait(0.05)
+    with pytest.raises(TimeoutError):
+        operation.wait(0)
+    assert monotonic() - begun < PATIENCE / 2
+    assert operation.running  # waiting in vain does not end it
+    clock.go_on.set()
+    assert operation.wait(PATIENCE).manifest.counts.documents == 1
+    assert operation.wait() == operation.wait(0)
+
+
+def test_two_databases_are_backed_up_at_once(paused: tuple[DocumentDatabase, Pausing], tmp_path: Path) -> None:
+    database, clock = paused
+    first = database.maintenance.start_backup(tmp_path / "first")
+    assert clock.reached.wait(PATIENCE)
+    with DocumentDatabase(tmp_path / "other", clock=Clock()) as other:
+        other.maintenance.start_backup(tmp_path / "second").wait(PATIENCE)
+    assert first.running
+
+
+def test_writing_goes_on_while_it_stands_still(paused: tuple[DocumentDatabase, Pausing], tmp_path: Path) -> None:
+    database, clock = paused
+    operation = database.maintenance.start_backup(tmp_path / "backups")
+    assert clock.reached.wait(PATIENCE)
+    database.put("orders/2", {"n": 2})
+    assert database.get("orders/2") is not None
+    clock.go_on.set()
+    operation.wait(PATIENCE)
+
+
+def watch(operation: BackupOperation) -> list[BackupStatus]:
+    """Every state that it was seen in until its end, and its last."""
+    seen = []
+    while operation.running:
+        seen.append(operation.status)
+        sleep(0.0005)
+    return [*seen, operation.status]
+
+
+def test_its_status_only_ever_moves_on(database: DocumentDatabase, tmp_path: Path) -> None:
+    seen = watch(database.maintenance.start_backup(tmp_path / "backups"))
+    for before, after in pairwise(seen):
+        assert before.documents <= after.documents
+        assert before.attachments <= after.attachments
+        assert before.bytes <= after.bytes
+        assert before.seconds <= after.seconds
+        assert before.total_documents in (None, after.total_documents)
+        assert before.total_bytes in (None, after.total_bytes)
+    stages = list(dict.fromkeys(status.stage for status in seen))
+    order = ["", "planning", "writing documents", "writing attachments", "publishing"]
+    assert [stage for stage in stages if stage in order] == [stage for stage in order if stage in stages]
+    assert {"writing documents", "writing attachments"} <= set(stages)
+    assert {status.state for status in seen[:-1]} <= {"running", "completed"}
+    last = seen[-1]
+    assert last.state == "completed"
+    assert (last.documents, last.attachments) == (last.total_documents, 8) == (25_000, 8)
+    assert last.bytes == last.total_bytes == database.statistics().bytes
+    assert (last.error, last.hint) == (None, None)
+    assert last.seconds > 0
+
+
+def test_the_clock_stops_at_the_end(database: DocumentDatabase, tmp_path: Path) -> None:
+    operation = database.maintenance.start_backup(tmp_path / "backups")
+    operation.wait(PATIENCE)
+    seconds = operation.status.seconds
+    sleep(0.01)
+    assert operation.status.seconds == seconds
+
+
+@pytest.mark.parametrize("action", ["verify", "restore"])
+def test_the_progress_of_reading_ends_at_its_totals(database: DocumentDatabase, tmp_path: Path, action: str) -> None:
+    class Watched(Progress):
+        def advance(self, *, documents: int = 0, attachments: int = 0, bytes: int = 0) -> None:
+            before = (self.documents, self.attachments, self.bytes)
+            super().advance(documents=documents, attachments=attachments, bytes=bytes)
+            assert before <= (self.documents, self.attachments, self.bytes)
+            assert self.total_documents is not None
+            assert self.total_bytes is not None
+            assert self.documents <= self.total_documents
+            assert self.bytes <= self.total_bytes
+            stages.append(self.stage)
+
+    database.maintenance.start_backup(tmp_path / "backups").wait(PATIENCE)
+    progress, stages = Watched(), list[str]()
+    if action == "verify":
+        MaintenanceActions.verify(tmp_path / "backups", progress=progress)
+    else:
+        MaintenanceActions.restore(tmp_path / "backups", tmp_path / "restored", progress=progress)
+    assert (progress.documents, progress.attachments) == (25_000, 8)
+    assert progress.documents == progress.total_documents
+    assert progress.bytes == progress.total_bytes == database.statistics().bytes
+    assert list(dict.fromkeys(stages)) == ["reading documents", "reading attachments"]
+    assert progress.finished is not None
+
+
+def test_cancelled_at_any_moment_it_leaves_nothing(database: DocumentDatabase, tmp_path: Path) -> None:
+    begun = monotonic()
+    database.maintenance.start_backup(tmp_path / "whole").wait(PATIENCE)
+    whole = monotonic() - begun
+    chance = random.Random(3)
+    states = []
+    for number in range(20):
+        place = tmp_path / "places" / str(number) / "deep"
+        operation = database.maintenance.start_backup(place)
+        sleep(whole * chance.random() * 1.1)
+        operation.cancel()
+        with suppress(Cancelled):
+            operation.wait(PATIENCE)
+        states.append(operation.status.state)
+        if states[-1] == "completed":
+            assert backups(place) == [operation.wait(0)]
+            continue
+        assert states[-1] == "cancelled"
+        with pytest.raises(Cancelled) as caught:
+            operation.wait(0)
+        assert operation.status.error == str(caught.value)
+        assert operation.status.hint == caught.value.hint
+        assert not (tmp_path / "places" / str(number)).exists()
+    assert states.count("cancelled") >= 5
+    database.maintenance.start_backup(tmp_path / "after").wait(PATIENCE)
+    assert MaintenanceActions.verify(tmp_path / "after").fingerprint == database.snapshot().fingerprint
+
+
+@pytest.mark.parametrize("action", ["verify", "restore"])
+def test_reading_can_be_cancelled_at_any_moment(database: DocumentDatabase, tmp_path: Path, action: str) -> None:
+    database.maintenance.start_backup(tmp_path / "backups").wait(PATIENCE)
+    chance = random.Random(4)
+    for _ in range(6):
+        progress = Progress()
+        timer = threading.Timer(chance.random() * 0.15, progress.cancel)
+        timer.start()
+        try:
+            if action == "verify":
+                MaintenanceActions.verify(tmp_path / "backups", progress=progress)
+            else:
+                MaintenanceActions.restore(tmp_path / "backups", tmp_path / "a" / "restored", progress=progress)
+        except Cancelled:
+            assert not (tmp_path / "a").exists()
+        else:
+            break
+        finally:
+            timer.cancel()
+            timer.join()
+    assert sorted(path.name for path in tmp_path.iterdir() if path.name != "a") == ["backups", "shop"]
+
+
+def test_closing_the_database_ends_its_backup(database: DocumentDatabase, tmp_path: Path) -> None:
+    chance = random.Random(5)
+    states = set()
+    for number in range(8):
+        with DocumentDatabase(database.path, clock=Clock()) if number else database as opened_again:
+            operation = opened_again.maintenance.start_backup(tmp_path / str(number))
+            sleep(chance.random() * 0.1)
+            opened_again.close()
+            assert not operation.running
+        states.add(operation.status.state)
+        if operation.status.state == "completed":
+            assert backups(tmp_path / str(number)) == [operation.wait(0)]
+        else:
+            with pytest.raises(Cancelled):
+                operation.wait(0)
+            assert not (tmp_path / str(number)).exists()
+    assert "cancelled" in states
+
+
+def test_closing_while_it_stands_still(paused: tuple[DocumentDatabase, Pausing], tmp_path: Path) -> None:
+    database, clock = paused
+    operation = database.maintenance.start_backup(tmp_path / "backups")
+    assert clock.reached.wait(PATIENCE)
+    closing = threading.Thread(target=database.close)
+    closing.start()
+    closing.join(0.05)
+    assert closing.is_alive()  # it waits until the backup has cleaned up
+    clock.go_on.set()
+    closing.join(PATIENCE)
+    assert not closing.is_alive()
+    assert not operation.running
+    assert operation.status.state in {"cancelled", "completed"}
+    assert (tmp_path / "backups").exists() == (operation.status.state == "completed")
+
+
+def test_a_closed_database_takes_no_backup(database: DocumentDatabase, tmp_path: Path) -> None:
+    database.close()
+    with pytest.raises(DatabaseClosed):
+        database.maintenance.start_backup(tmp_path / "backups").wait(PATIENCE)
+    assert not (tmp_path / "backups").exists()
+
+
+def test_a_database_opened_for_reading_takes_no_backup(database: DocumentDatabase, tmp_path: Path) -> None:
+    with DocumentDatabase(database.path, read_only=True) as reader:
+        with pytest.raises(StorageFailure, match="only for reading"):
+            reader.maintenance.start_backup(tmp_path / "backups").wait(PATIENCE)
+        assert not (tmp_path / "backups").exists()
+
+
+def test_an_error_comes_to_whoever_waits(database: DocumentDatabase, tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("precious")
+    operation = database.maintenance.start_backup(tmp_path / "file")
+    with pytest.raises(StorageFailure, match="is a file") as caught:
+        operation.wait(PATIENCE)
+    with pytest.raises(StorageFailure, match="is a file"):
+        operation.wait(PATIENCE)
+    status = operation.status
+    assert status.state == "faulted"
+    assert status.error == str(caught.value)
+    assert status.hint == caught.value.hint
+    assert not operation.running
+    database.maintenance.start_backup(tmp_path / "backups").wait(PATIENCE)
+    with pytest.raises(TargetExists):
+        database.maintenance.start_backup(tmp_path / "backups").wait(PATIENCE)
+
+
+class Stumbling(SqliteStorage):
+    """A storage that raises after the first batch of documents."""
+
+    error: Callable[[], BaseException]
+
+    def changes(self, *arguments: Any, **options: Any) -> Iterator[Batch]:
+        batches = super().changes(*arguments, **options)
+        yield next(batches)
+        raise self.error()
+
+
+@pytest.mark.parametrize(
+    ("error", "expected", "state"),
+    [
+        pytest.param(lambda: DamagedDatabase("a page is damaged", "restore"), DamagedDatabase, "faulted", id="ours"),
+        pytest.param(lambda: ValueError("unforeseen"), StorageFailure, "faulted", id="a bug"),
+        pytest.param(lambda: OSError(5, "Input/output error"), StorageFailure, "faulted", id="the disk"),
+        pytest.param(lambda: MemoryError(), StorageFailure, "faulted", id="no memory"),
+    ],
+)
+def test_an_error_in_the_middle_leaves_nothing(
+    database: DocumentDatabase,
+    tmp_path: Path,
+    error: Callable[[], BaseException],
+    expected: type[Exception],
+    state: str,
+) -> None:
+    folder = database.path
+    database.close()
+    storage = Stumbling(folder, clock=Clock())
+    storage.error = error
+    try:
+        operation = MaintenanceActions(storage, "shop", Clock()).start_backup(tmp_path / "new" / "backups")
+        with pytest.raises(expected) as caught:
+            operation.wait(PATIENCE)
+    finally:
+        storage.close()
+    assert operation.status.state == state
+    assert operation.status.error == str(caught.value)
+    assert operation.status.hint
+    if expected is not DamagedDatabase:
+        assert caught.value.__cause__ is not None  # what really happened is not lost
+    assert not (tmp_path / "new").exists()
+
+
+def test_a_log_that_lost_rows_is_not_backed_up(tmp_path: Path) -> None:
+    """A backup counts what it writes: a database that does not agree with its own fingerprint gives none."""
+
+    class Forgetful(SqliteStorage):
+        def changes(self, *arguments: Any, **options: Any) -> Iterator[Batch]:
+            yield from list(super().changes(*arguments, **options))[:-1]
+
+    with DocumentDatabase(tmp_path / "shop", clock=Clock()) as database:
+        fill(database, 10_000)
+    storage = Forgetful(tmp_path / "shop", clock=Clock())
+    try:
+        with pytest.raises(DamagedDatabase, match=r"gave \d+ documents .* has 10000 and 8"):
+            MaintenanceActions(storage, "shop", Clock()).start_backup(tmp_path / "backups").wait(PATIENCE)
+    finally:
+        storage.close()
+    assert not (tmp_path / "backups").exists()
+
+
+def test_restore_and_verify_need_no_database(database: DocumentDatabase, tmp_path: Path) -> None:
+    expected = state_of(database)
+    backup = database.maintenance.start_backup(tmp_path / "backups").wait(PATIENCE)
+    verified = MaintenanceActions.verify(str(tmp_path / "backups"))
+    restored = MaintenanceActions.restore(str(backup.folder), str(tmp_path / "restored"))
+    assert verified.fingerprint == restored.fingerprint
+    assert restored.folder == tmp_path / "restored"
+    assert restored.seconds > 0 < verified.seconds
+    with opened(tmp_path / "restored") as copy:
+        assert state_of(copy) == expected
+    (backup.folder / "documents-00001.parquet").unlink()
+    with pytest.raises(DamagedBackup, match=r"documents-00001\.parquet is missing"):
+        database.maintenance.verify(backup.folder)
