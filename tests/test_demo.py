@@ -12,7 +12,9 @@ import pytest
 
 from muniment import DocumentDatabase, demo
 from muniment.backup.repository import Backup
+from muniment.client import DocumentStore
 from muniment.demo import Acknowledged, Before, prove
+from muniment.errors import ServerUnavailable
 from muniment.maintenance import MaintenanceActions
 from tests.cli.process import environment
 
@@ -48,10 +50,10 @@ def test_it_proves_every_promise_on_a_sample(tmp_path: Path) -> None:
     for part in (
         "2,000 documents and 40 attachments: all are there, byte for byte",
         "transactions acknowledged after it: none is there",
-        "$ muniment sample shop --documents 2000 --attachments 40",
-        "$ muniment backup shop --dest backups",
-        "$ muniment restore backups --to shop-restored",
-        "$ muniment check shop-restored",
+        "$ muniment sample data/shop --documents 2000 --attachments 40",
+        "$ muniment server --data-dir data",
+        "$ muniment backup --url=URL --database=shop --dest=$PWD/backups",
+        "$ muniment restore $PWD/backups --server URL --name shop-restored",
         "$ muniment verify backups",
         "FROM 'backups/*/documents-*.parquet'",
     ):
@@ -73,6 +75,21 @@ def test_a_dump_that_is_none_is_said_to_be_so(tmp_path: Path) -> None:
     done = run(tmp_path, "--dump", tmp_path / "nowhere")
     assert done.returncode == 8
     assert done.stderr.startswith("error: the dump can not be read")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_stopped_in_the_middle_it_leaves_no_server_and_no_file(tmp_path: Path) -> None:
+    command = [sys.executable, "-u", "-m", "muniment.demo", "--documents", "500"]
+    env = environment(TMPDIR=str(tmp_path))
+    with subprocess.Popen(command, env=env, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None
+        line = next(line for line in process.stdout if line.startswith("2. A server"))
+        process.terminate()
+        _, said = process.communicate(timeout=60)
+    assert process.returncode == 143
+    assert said.startswith("error: ")
+    with pytest.raises(ServerUnavailable), DocumentStore(line.split()[-1]) as store:
+        store.admin.build_version()
     assert list(tmp_path.iterdir()) == []
 
 

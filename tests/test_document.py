@@ -383,7 +383,8 @@ def test_a_collection_is_unicode() -> None:
 
 @given(st.datetimes(timezones=st.just(UTC) | st.timezones()))
 def test_microseconds_and_back(time: datetime) -> None:
-    assert from_microseconds(to_microseconds(time)) == time
+    # In UTC, because Python holds times of two zones for unequal where a clock was turned back.
+    assert from_microseconds(to_microseconds(time)) == time.astimezone(UTC)
 
 
 def test_times() -> None:

@@ -73,7 +73,7 @@ def failed(ended: Ended, code: int, *parts: str) -> None:
         ("smuggler in out empty", 8, "Is a directory"),
         ("smuggler in out file", 6, "not a dump"),
         ("backup shop", 2, "missing option '--dest'"),
-        ("backup --dest out", 2, "missing argument 'FOLDER'"),
+        ("backup --dest out", 2, "not said what to back up"),
         ("backup shop --dest out --full", 2, "no such option: --full"),
         ("backup shop more --dest out", 2, "more"),
         ("bakup shop --dest out", 2, "did you mean 'backup'"),

@@ -13,15 +13,34 @@ from muniment.cli import app
 from muniment.cli.interrupts import SIGNALS
 from tests.cli.process import muniment
 
+POINT = ["--at", "--etag", "--backup"]
+KEYS = ["--username", "--password", "--domain", "--api-key"]
+SERVED = ["--url", "--database", "--all-databases", "--nowait", "--timeout", "--readkey", *KEYS]
+PART = ["--collection", "--id", "--id-prefix"]
+WHERE = ["source", "destination", "system-database", "database", "database-name"]
+RESTORE = [f"--restore-{name}" for name in (*WHERE, "defrag", "no-wait", "start-timeout")]
 COMMANDS = {
-    "backup": ["FOLDER", "--dest", "--json", "--quiet"],
-    "restore": ["SOURCE", "--to", "--defrag", "--json", "--quiet"],
-    "verify": ["SOURCE", "--json", "--quiet"],
+    "backup": ["FOLDER", "--dest", "--incremental", *SERVED, "--json", "--quiet"],
+    "restore": [
+        *("SOURCE", "--to", *POINT, "--dry-run", *PART, "--defrag"),
+        *("--server", "--name", "--location", "--json", "--quiet"),
+    ],
+    "verify": ["SOURCE", *POINT, "--json", "--quiet"],
+    "inspect": ["DEST", "--id", "--json"],
     "statistics": ["FOLDER", "--json"],
     "check": ["FOLDER", "--json", "--quiet"],
     "get": ["FOLDER", "ID", "--metadata", "--json"],
     "sample": ["FOLDER", "--documents", "--attachments", "--seed", "--json", "--quiet"],
     "smuggler in": ["FOLDER", "FILE", "--json", "--quiet"],
+    "server": [
+        *("--data-dir", "--host", "--port", "--anonymous-access", "--config"),
+        *RESTORE,
+        *("--json", "--quiet"),
+    ],
+    "databases list": ["--url", "--json"],
+    "databases create": ["NAME", "--url", "--location", "--setting", "--json"],
+    "databases delete": ["NAME", "--url", "--hard", "--json"],
+    "databases info": ["NAME", "--url", "--json"],
 }
 
 
@@ -46,7 +65,7 @@ def test_every_command_explains_itself(command: str) -> None:
     assert f"$ muniment {command} " in said
     for option in COMMANDS[command]:
         assert re.search(rf"│ .*{option}\b", said)
-    shown = set(re.findall(r"│[ *]+(--[a-z]+)", said)) - {"--help"}
+    shown = set(re.findall(r"│[ *]+(--[a-z-]+)", said)) - {"--help"}
     assert shown == {option for option in COMMANDS[command] if option.startswith("--")}
 
 

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import os
+import pty
+import subprocess
+import time
 from pathlib import Path
 
 import pytest
 
-from tests.cli.process import muniment, on_terminal
+from tests.cli.process import COMMAND, PATIENCE, environment, muniment, on_terminal
 
 ESCAPE = "\x1b"
 COLOUR = f"{ESCAPE}[3"
@@ -52,3 +56,28 @@ def test_a_document_ends_its_line_only_on_a_terminal(shop: Path) -> None:
     document = muniment("get", shop, "orders/1").text
     assert not document.endswith("\n")
     assert on_terminal("get", shop, "orders/1", stdout=True).err == document + "\r\n"
+
+
+@pytest.mark.parametrize("code", [0, 3])
+def test_readkey_waits_for_a_key_after_the_last_word(shop: Path, tmp_path: Path, code: int) -> None:
+    ours, theirs = pty.openpty()
+    folder = shop if code == 0 else tmp_path
+    process = subprocess.Popen(
+        [*COMMAND, "backup", str(folder), "--dest", str(tmp_path / "b"), "--readkey", "--quiet"],
+        env=environment(),
+        stdin=theirs,
+        stdout=theirs,
+        stderr=theirs,
+    )
+    os.close(theirs)
+    shown = b""
+    while b"press any key" not in shown:
+        shown += os.read(ours, 1 << 16)
+    assert (b"Backed up" if code == 0 else b"hint: ") in shown
+    assert process.poll() is None
+    deadline = time.monotonic() + PATIENCE
+    while process.poll() is None and time.monotonic() < deadline:  # the first key can come before it listens
+        os.write(ours, b"x")
+        time.sleep(0.05)
+    os.close(ours)
+    assert process.wait(PATIENCE) == code

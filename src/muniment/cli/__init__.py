@@ -2,18 +2,23 @@
 
 from __future__ import annotations
 
-import inspect
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from inspect import cleandoc
 from typing import Annotated
 
 import typer
 
-from muniment.cli.backup import backup, restore, verify
+from muniment.cli import databases as of_server
+from muniment.cli.backup import backup
 from muniment.cli.database import check, get, statistics
+from muniment.cli.inspect import inspect
 from muniment.cli.outcome import USAGE, outcome
+from muniment.cli.output import wait_for_key
+from muniment.cli.restore import restore, verify
 from muniment.cli.sample import sample
+from muniment.cli.server import server
 from muniment.cli.smuggler import smuggler_in
 from muniment.version import VERSION
 
@@ -41,35 +46,50 @@ _EPILOG = """Exit codes:
   9  no server answered
   130, 143, 129  stopped by Ctrl-C, SIGTERM, SIGHUP; nothing half done is left
 
+backup --all-databases: the number of those that failed.
+
 With --json, stdout is one JSON object, after an error too: error, hint, kind.
 """
 
 
 def _flowing(text: str) -> str:
     """The paragraphs each on one line, so that the terminal's width decides where they break; examples as they are."""
-    paragraphs = inspect.cleandoc(text).split("\n\n")
+    paragraphs = cleandoc(text).split("\n\n")
     return "\n\n".join(text if text.startswith("$") else text.replace("\n", " ") for text in paragraphs)
 
 
 app = typer.Typer(
     help=_HELP, epilog=_EPILOG, rich_markup_mode="rich", pretty_exceptions_enable=False, invoke_without_command=True
 )
-for command in (backup, restore, verify, statistics, check, get, sample):
+for command in (backup, restore, verify, inspect, statistics, check, get, sample, server):
     app.command(help=_flowing(command.__doc__ or ""))(command)
-smuggler = typer.Typer(help="Bring documents in from a dump of RavenDB.")
-smuggler.command("in", help=_flowing(smuggler_in.__doc__ or ""))(smuggler_in)
-app.add_typer(smuggler, name="smuggler")
 
 
-@smuggler.callback(invoke_without_command=True)
-def _smuggler(context: typer.Context) -> None:
-    _help_unless_command(context)
+def _group(name: str, about: str, commands: dict[str, Callable[..., None]]) -> None:
+    group = typer.Typer(help=about)
+    for called, command in commands.items():
+        group.command(called, help=_flowing(command.__doc__ or ""))(command)
+    group.callback(invoke_without_command=True)(_help_unless_command)
+    app.add_typer(group, name=name)
 
 
 def _help_unless_command(context: typer.Context) -> None:
     if context.invoked_subcommand is None:
         context.get_help()  # which prints it
         raise typer.Exit(USAGE)
+
+
+_group("smuggler", "Bring documents in from a dump of RavenDB.", {"in": smuggler_in})
+_group(
+    "databases",
+    "List, make, delete and look at the databases of a server.",
+    {
+        "list": of_server.list_databases,
+        "create": of_server.create,
+        "delete": of_server.delete,
+        "info": of_server.info,
+    },
+)
 
 
 def _print_version(wanted: bool) -> None:
@@ -100,4 +120,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         code: int | None = app(args=given, prog_name="muniment", standalone_mode=False)
         return code
 
-    return outcome(run, as_json="--json" in given, debug=debug)
+    code = outcome(run, as_json="--json" in given, debug=debug)
+    if "--readkey" in given:
+        wait_for_key()
+    return code

@@ -1,112 +1,114 @@
-"""`muniment backup`, `restore` and `verify`."""
+"""`muniment backup`: of a database in a folder, or of those of a server."""
 
 from __future__ import annotations
 
-from contextlib import suppress
 from pathlib import Path
-from typing import Annotated, Any, TypeAlias
+from typing import Annotated, Any
 
 import typer
 
 from muniment.backup.manifest import Manifest
-from muniment.backup.repository import Backup
 from muniment.cli.bar import job
-from muniment.cli.output import Folder, Json, Quiet, emit, seconds_text, size_text, speed_text
+from muniment.cli.output import Json, Quiet, count_text, emit, seconds_text, size_text, speed_text
+from muniment.cli.state import content_size
 from muniment.database import DocumentDatabase
-from muniment.fingerprint import Fingerprint
-from muniment.maintenance import BackupOperation, MaintenanceActions
-from muniment.progress import Progress
+from muniment.errors import InvalidInput
 from muniment.revision import ATTACHMENT, DOCUMENT
 
-Source: TypeAlias = Annotated[
-    Path, typer.Argument(metavar="SOURCE", help="The folder that backups were written to, or one of them in it.")
-]
+_NO_KEYS = "Refused unless empty: the server has no authentication yet."
 
 
 def backup(
-    folder: Folder,
     dest: Annotated[
         Path, typer.Option("--dest", metavar="FOLDER", help="Where to put the backup; the folder is made if need be.")
     ],
+    folder: Annotated[
+        Path | None, typer.Argument(metavar="FOLDER", help="The folder of the database, if it is not on a server.")
+    ] = None,
+    incremental: Annotated[
+        bool,
+        typer.Option("--incremental", metavar="", help="Write only what changed since the last backup in the folder."),
+    ] = False,
+    url: Annotated[
+        str | None, typer.Option("--url", metavar="URL", help="Have this server do it; it may end in /databases/NAME.")
+    ] = None,
+    database: Annotated[
+        str | None,
+        typer.Option("--database", metavar="NAME", help="Which database of the server; its system database if none."),
+    ] = None,
+    all_databases: Annotated[
+        bool,
+        typer.Option("--all-databases", metavar="", help="All of the server, each into its own folder in --dest."),
+    ] = False,
+    nowait: Annotated[
+        bool, typer.Option("--nowait", metavar="", help="Return as soon as the server has begun.")
+    ] = False,
+    timeout: Annotated[
+        int | None,
+        typer.Option("--timeout", metavar="MS", min=1, help="How long one answer of the server may take; 60000."),
+    ] = None,
+    readkey: Annotated[
+        bool, typer.Option("--readkey", metavar="", help="Wait for a key at the end, so that a window stays open.")
+    ] = False,
+    username: Annotated[str, typer.Option("--username", metavar="NAME", help=_NO_KEYS)] = "",
+    password: Annotated[str, typer.Option("--password", metavar="TEXT", help=_NO_KEYS)] = "",
+    domain: Annotated[str, typer.Option("--domain", metavar="NAME", help=_NO_KEYS)] = "",
+    api_key: Annotated[str, typer.Option("--api-key", metavar="KEY", help=_NO_KEYS)] = "",
     json: Json = False,
     quiet: Quiet = False,
 ) -> None:
-    """Write a full backup of a database into a folder.
+    """Write a backup of a database into a folder.
 
     The backup is the state of the moment at which it starts. It is a folder of Parquet files and a manifest, which is
     written last: a backup that was interrupted does not exist. Nothing that is already in the destination is touched.
+    An incremental backup holds what changed since the last one in the folder; where there is none, or something might
+    be missed, a full one is taken, and it is said why.
+
+    With --url the options are those of Raven.Backup. --dest is then a path on the server's machine, below its data
+    folder if it is relative. Exit code 0 says that the backup is complete, or with --nowait that it has begun; with
+    --all-databases the exit code is the number of those that failed. Ctrl-C ends the command, not the backup: the
+    server goes on with it.
 
     $ muniment backup shop --dest /mnt/backups/shop
-    $ muniment backup shop --dest /mnt/backups/shop --json | jq .fingerprint
+    $ muniment backup shop --dest /mnt/backups/shop --incremental --json | jq .fingerprint
+    $ muniment backup --url http://127.0.0.1:8080 --database shop --dest /mnt/backups/shop
+    $ muniment backup --url http://127.0.0.1:8080 --all-databases --dest /mnt/backups --incremental
     """
+    credentials = {"--username": username, "--password": password, "--domain": domain, "--api-key": api_key}
+    if url is None:
+        remote = {"--database": database, "--all-databases": all_databases, "--nowait": nowait, "--timeout": timeout}
+        for option in (name for name, value in (remote | credentials).items() if value):
+            raise InvalidInput(f"{option} is for the databases of a server", "give --url URL")
+        if folder is None:
+            raise InvalidInput("it is not said what to back up", "give the FOLDER of a database, or --url URL")
+        _back_up(folder, dest, incremental, as_json=json, quiet=quiet)
+        return
+    if folder is not None:
+        raise InvalidInput("FOLDER and --url each say what to back up", "give one of them")
+    if all_databases and (database or nowait):
+        raise InvalidInput("--all-databases goes with neither --database nor --nowait", "leave one of them away")
+    for option in (name for name, value in credentials.items() if value):
+        raise InvalidInput(f"the server has no authentication yet, so it takes no {option}", "leave it away")
+    from muniment.cli import remote as servers  # here: its HTTP client loads longer than most commands run
+
+    wanted = servers.BackupWanted(url, database, str(dest), incremental, nowait, timeout)
+    if all_databases:
+        raise typer.Exit(servers.back_up_all(wanted, as_json=json, quiet=quiet))
+    servers.back_up(wanted, as_json=json, quiet=quiet)
+
+
+def _back_up(folder: Path, dest: Path, incremental: bool, *, as_json: bool, quiet: bool) -> None:
     with DocumentDatabase(folder, create=False) as database:
-        operation = database.maintenance.start_backup(dest)
+        operation = database.maintenance.start_backup(dest, incremental=incremental)
         with job(operation.progress, quiet=quiet):
-            taken = _finished(operation)
+            taken = operation.wait()
     seconds = operation.progress.seconds
-    shown = taken.manifest, taken.manifest.fingerprint_at_snapshot(), seconds
-    facts = {"backup": str(taken.folder), **_facts(*shown)}
-    emit(f"Backed up {folder} to {taken.folder}", _rows(*shown), facts, as_json=json)
+    facts = {"backup": str(taken.folder), **_facts(taken.manifest, seconds)}
+    emit(f"Backed up {folder} to {taken.folder}", _rows(taken.manifest, seconds), facts, as_json=as_json)
 
 
-def _finished(operation: BackupOperation) -> Backup:
-    # Python acts on a signal in the main thread, which a wait without end may keep from it: when two signals come at
-    # once, Linux can give both to another thread, and the main thread is not woken.
-    while operation.running:
-        with suppress(TimeoutError):
-            return operation.wait(0.1)
-    return operation.wait()
-
-
-def restore(
-    source: Source,
-    to: Annotated[
-        Path,
-        typer.Option("--to", metavar="FOLDER", help="The new database's folder, which must not exist or be empty."),
-    ],
-    defrag: Annotated[
-        bool, typer.Option("--defrag", metavar="", help="Rewrite the new database file without gaps.")
-    ] = False,
-    json: Json = False,
-    quiet: Quiet = False,
-) -> None:
-    """Make a new database from the newest backup in a folder.
-
-    Every file is checked against its SHA-256 before it is used and the whole database against the fingerprint in the
-    manifest. The new folder appears when all of that is true and it is on disk, or not at all. An existing database is
-    never written to.
-
-    $ muniment restore /mnt/backups/shop --to shop-restored
-    $ muniment restore backups/2026-11-22T171803.417Z.full --to shop-restored
-    """
-    progress = Progress()
-    with job(progress, quiet=quiet):
-        restored = MaintenanceActions.restore(source, to, defrag=defrag, progress=progress)
-    manifest = restored.backup.manifest
-    shown = manifest, restored.fingerprint, restored.seconds
-    facts = {"database": str(to), "backup": str(restored.backup.folder), **_facts(*shown)}
-    rows = [("from", str(restored.backup.folder)), *_rows(*shown)]
-    emit(f"Restored {manifest.database.name} to {to}", rows, facts, as_json=json)
-
-
-def verify(source: Source, json: Json = False, quiet: Quiet = False) -> None:
-    """Read the newest backup in a folder and check all that a restore would need.
-
-    That is every file's SHA-256, every page's checksum, every document's grammar, and the fingerprint of the whole. It
-    writes nothing and needs no database, so it can run where the backups are kept. Exit code 5 says that it is damaged.
-
-    $ muniment verify /mnt/backups/shop
-    """
-    progress = Progress()
-    with job(progress, quiet=quiet):
-        verified = MaintenanceActions.verify(source, progress=progress)
-    shown = verified.backup.manifest, verified.fingerprint, verified.seconds
-    facts = {"backup": str(verified.backup.folder), **_facts(*shown)}
-    emit(f"Verified {verified.backup.folder}", _rows(*shown), facts, as_json=json)
-
-
-def _facts(manifest: Manifest, found: Fingerprint, seconds: float) -> dict[str, Any]:
-    size = _size(found)
+def _facts(manifest: Manifest, seconds: float) -> dict[str, Any]:
+    found, counts = manifest.fingerprint_at_snapshot(), manifest.counts
     return {
         "kind": manifest.kind,
         "reason": manifest.reason,
@@ -116,27 +118,30 @@ def _facts(manifest: Manifest, found: Fingerprint, seconds: float) -> dict[str, 
         "time": manifest.snapshot.time,
         "documents": found.count(DOCUMENT),
         "attachments": found.count(ATTACHMENT),
-        "bytes": size,
+        "bytes": content_size(found),
+        "written": {name: getattr(counts, name) for name in counts.__struct_fields__},
         "files": len(manifest.files),
         "file_bytes": manifest.size,
         "seconds": round(seconds, 3),
-        "bytes_per_second": round(size / seconds) if seconds else None,
+        "bytes_per_second": round(counts.bytes / seconds) if seconds else None,
         "fingerprint": found.short(),
     }
 
 
-def _rows(manifest: Manifest, found: Fingerprint, seconds: float) -> list[tuple[str, str]]:
-    size = _size(found)
-    return [
+def _rows(manifest: Manifest, seconds: float) -> list[tuple[str, str]]:
+    found, counts = manifest.fingerprint_at_snapshot(), manifest.counts
+    rows = [
+        ("kind", f"{manifest.kind} ({manifest.reason})"),
         ("state of", f"{manifest.snapshot.time}, etag {manifest.snapshot.etag:,}"),
         ("documents", f"{found.count(DOCUMENT):,}"),
         ("attachments", f"{found.count(ATTACHMENT):,}"),
-        ("content", size_text(size)),
+        ("content", size_text(content_size(found))),
         ("files", f"{len(manifest.files)} with {size_text(manifest.size)}"),
-        ("took", f"{seconds_text(seconds)}, {speed_text(size, seconds)}"),
+        ("took", f"{seconds_text(seconds)}, {speed_text(counts.bytes, seconds)}"),
         ("fingerprint", found.short()),
     ]
-
-
-def _size(found: Fingerprint) -> int:
-    return found.size(DOCUMENT) + found.size(ATTACHMENT)
+    if manifest.kind == "incremental":
+        written = count_text(counts.documents + counts.attachments, "revision")
+        deleted = count_text(counts.document_tombstones + counts.attachment_tombstones, "deletion")
+        rows.insert(5, ("written", f"{written}, {deleted}, {size_text(counts.bytes)}"))
+    return rows

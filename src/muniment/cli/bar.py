@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from math import ceil
 from typing import Final
@@ -30,16 +30,25 @@ def job(progress: Progress, *, quiet: bool) -> Iterator[None]:
 
 
 @contextmanager
-def showing(progress: Progress, *, quiet: bool) -> Iterator[None]:
-    """Within it, the line is there; after it, it is gone and the result can be printed in its place."""
+def showing(progress: Progress, *, quiet: bool) -> Iterator[Callable[[str], None]]:
+    """Within it, the line is there; after it, it is gone and the result can be printed in its place.
+
+    Gives what prints a message on stderr, above the line if there is one.
+    """
+    console = Console(stderr=True, highlight=False, soft_wrap=True, emoji=False)
+
+    def say(message: str) -> None:
+        if not quiet:
+            with suppress(OSError):  # nobody may be there any more to read it
+                console.print(Text(message))
+
     if quiet or not sys.stderr.isatty() or os.environ.get("TERM", "") in ("", "dumb", "unknown"):
-        yield
+        yield say
         return
-    console = Console(stderr=True)
     live = Live(Bar(progress), console=console, refresh_per_second=REFRESHES_PER_SECOND, transient=True)
     live.start()
     try:
-        yield
+        yield say
     finally:
         with suppress(OSError):  # the terminal can have been closed meanwhile
             live.stop()

@@ -104,6 +104,15 @@ def complain(
             console.print(Text.assemble(("hint: ", "bold"), failure.hint))
 
 
+def wait_for_key() -> None:
+    """Wait until somebody presses a key, if anybody can."""
+    if sys.stdin is not None and sys.stdin.isatty() and sys.stderr.isatty():
+        with suppress(OSError, KeyboardInterrupt, EOFError):
+            print("press any key", end="", file=sys.stderr, flush=True)
+            typer.getchar()
+            print(file=sys.stderr)
+
+
 def count_text(count: int, noun: str) -> str:
     """A number of things: `1 file`, `1,200 documents`."""
     return f"{count:,} {noun}{'' if count == 1 else 's'}"

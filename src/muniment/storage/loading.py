@@ -23,6 +23,7 @@ from muniment.storage.schema import FILE, INDEXES, PART_BITS, PART_BYTES, create
 from muniment.storage.state import write_fact
 
 SCRATCH: Final = "loading.tmp"
+DEFRAGMENTED: Final = f"{FILE}.defragmented"
 
 
 class Loader:
@@ -130,9 +131,13 @@ class Loader:
                 ],
             )
             run("COMMIT; DETACH scratch")
-            if defrag:
-                run("VACUUM")
+            if defrag:  # beside the file: VACUUM alone would make its copy wherever temporary files go
+                run("PRAGMA cache_size=-16384")  # which the copy takes over
+                run("VACUUM INTO ?", (str(self.folder / DEFRAGMENTED),))
         self.close()
+        if defrag:
+            with mapped_errors(self.folder):
+                (self.folder / DEFRAGMENTED).replace(self.folder / FILE)
         _sync_file(self.folder / FILE)
         sync_folder(self.folder)
         return self.fingerprint
