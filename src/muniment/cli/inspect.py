@@ -1,0 +1,164 @@
+"""`muniment inspect`: what is in a folder of backups, without restoring anything."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from muniment.backup.plan import chain_of, ends_of
+from muniment.backup.repository import Backup, backups
+from muniment.backup.versions import Version, versions_of
+from muniment.cli.output import Json, count_text, emit, size_text
+from muniment.cli.state import time_text
+from muniment.errors import BackupNotFound, DamagedBackup, DocumentNotFound
+from muniment.revision import DOCUMENT
+
+
+def inspect(
+    dest: Annotated[Path, typer.Argument(metavar="DEST", help="The folder that backups were written to.")],
+    id: Annotated[
+        str | None, typer.Option("--id", metavar="ID", help="Every version of this document or attachment instead.")
+    ] = None,
+    json: Json = False,
+) -> None:
+    """List the backups in a folder as chains, or every version of one document in all of them.
+
+    A chain is a full backup and the incrementals that continue it. "restorable" says from where to where every
+    transaction can be restored; elsewhere only the ends of the backups can. With --id and --json the documents are
+    printed too, each as the text that was stored.
+
+    $ muniment inspect backups
+    $ muniment inspect backups --id orders/830
+    $ muniment inspect backups --id orders/830 --json | jq -r '.versions[-1].document'
+    """
+    found = backups(dest)
+    if not found:
+        raise BackupNotFound(f"there is no complete backup in {dest}", "give the folder that backups were written to")
+    if id is None:
+        _list(dest, found, as_json=json)
+    else:
+        _trace(dest, id, found, as_json=json)
+
+
+def _list(dest: Path, found: Sequence[Backup], *, as_json: bool) -> None:
+    told = []
+    rows: list[tuple[str, str]] = []
+    for number, end in enumerate(ends_of(found), 1):
+        chain, problem = _chain(end, found)
+        reach = [] if problem else restorable(chain)
+        told.append(_chain_facts(chain, problem, reach))
+        rows.append((f"chain {number} of {end.manifest.database.name}", problem or ""))
+        rows += [(f"  {backup.name}", _backup_text(backup)) for backup in chain]
+        rows += [("  restorable", _reach_text(first, last)) for first, last in reach]
+    size = size_text(sum(backup.manifest.size for backup in found))
+    facts = {"folder": str(dest), "chains": told}
+    emit(f"{dest} has {count_text(len(found), 'backup')} with {size}", rows, facts, as_json=as_json)
+
+
+def _chain(end: Backup, found: Sequence[Backup]) -> tuple[tuple[Backup, ...], str | None]:
+    """The chain with this end; of one with a gap the end alone, and what is missing."""
+    try:
+        return chain_of(end, found), None
+    except DamagedBackup as error:
+        return (end,), error.message
+
+
+@dataclass(frozen=True, slots=True)
+class Point:
+    """A moment that can be restored; its time is known when it is the end of a backup."""
+
+    etag: int
+    time: str | None = None
+
+    def __str__(self) -> str:
+        return f"{self.time} (etag {self.etag:,})" if self.time else f"etag {self.etag:,}"
+
+
+def restorable(chain: Sequence[Backup]) -> list[tuple[Point, Point]]:
+    """From where to where every transaction can be restored; the end of a backup without history stands for itself."""
+    reach: list[tuple[Point, Point]] = []
+    for backup in chain:
+        manifest = backup.manifest
+        end = Point(manifest.through, manifest.snapshot.time)
+        if reach and manifest.whole_from == manifest.after:
+            reach[-1] = (reach[-1][0], end)
+        elif reach and manifest.whole_from < manifest.through:
+            reach.append((Point(manifest.whole_from), end))
+        else:
+            reach.append((end, end))
+    return reach
+
+
+def _reach_text(first: Point, last: Point) -> str:
+    return f"at {last}" if first == last else f"from {first} to {last}"
+
+
+def _chain_facts(chain: Sequence[Backup], problem: str | None, reach: list[tuple[Point, Point]]) -> dict[str, Any]:
+    database = chain[-1].manifest.database
+    return {
+        "name": database.name,
+        "database_id": database.id,
+        "lineage": database.lineage,
+        "problem": problem,
+        "restorable": [{"from": asdict(first), "to": asdict(last)} for first, last in reach],
+        "backups": [_backup_facts(backup) for backup in chain],
+    }
+
+
+def _backup_facts(backup: Backup) -> dict[str, Any]:
+    manifest = backup.manifest
+    return {
+        "backup": backup.name,
+        "kind": manifest.kind,
+        "reason": manifest.reason,
+        "time": manifest.snapshot.time,
+        "completed": manifest.completed,
+        "after": manifest.after,
+        "etag": manifest.through,
+        "whole_from": manifest.whole_from,
+        "rows": sum(file.rows for file in manifest.files),
+        "file_bytes": manifest.size,
+    }
+
+
+def _backup_text(backup: Backup) -> str:
+    manifest = backup.manifest
+    etags = f"etag {manifest.through:,}"
+    if manifest.kind == "incremental":
+        etags = f"etags {manifest.after:,} to {manifest.through:,}"
+    return f"{manifest.snapshot.time}  {etags}  {size_text(manifest.size)}  {manifest.kind} ({manifest.reason})"
+
+
+def _trace(dest: Path, id: str, found: Sequence[Backup], *, as_json: bool) -> None:
+    versions = versions_of(id, found)
+    if not versions:
+        raise DocumentNotFound(
+            f"no backup in {dest} has a document or attachment {id!r}", "ids are compared without case, but whole"
+        )
+    rows = [(time_text(version.modified), _version_text(version)) for version in versions]
+    facts = {"folder": str(dest), "id": versions[-1].id, "versions": [_version_facts(version) for version in versions]}
+    emit(f"{versions[-1].id} has {count_text(len(versions), 'version')} in {dest}", rows, facts, as_json=as_json)
+
+
+def _version_text(version: Version) -> str:
+    what = "deleted" if version.deleted else size_text(version.size)
+    kind = "" if version.kind == DOCUMENT else "attachment, "
+    return f"etag {version.etag:,}  {kind}{what}  in {', '.join(version.backups)}"
+
+
+def _version_facts(version: Version) -> dict[str, Any]:
+    return {
+        "kind": "document" if version.kind == DOCUMENT else "attachment",
+        "etag": version.etag,
+        "time": time_text(version.modified),
+        "deleted": version.deleted,
+        "bytes": None if version.deleted else version.size,
+        "metadata": version.metadata.decode(),
+        "document": None if version.body is None else version.body.decode(),
+        "lineage": version.lineage,
+        "backups": version.backups,
+    }

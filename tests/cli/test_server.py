@@ -1,0 +1,240 @@
+"""The commands that talk to a server, each against `muniment server` in a process of its own."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import signal
+import subprocess
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from muniment import DocumentDatabase
+from muniment.cli.remote import unseen
+from muniment.client import DocumentStore
+from tests.cli.conftest import BIG
+from tests.cli.process import Ended, interrupted, muniment, on_terminal
+from tests.cli.serving import serving
+
+
+@pytest.fixture(scope="module")
+def url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """A server with the databases `shop` and `big`."""
+    with serving(tmp_path_factory.mktemp("server") / "data") as (url, process):
+        with DocumentStore(url) as store:
+            store.admin.create_database("shop")
+        with DocumentStore(url, "shop") as shop:
+            for number in range(3):
+                shop.put(f"orders/{number}", {"number": number}, {"Raven-Entity-Name": "Orders"})
+        yield url
+        process.terminate()
+        assert process.wait(30) == 0
+
+
+def well(*arguments: str | Path) -> Ended:
+    ended = muniment(*arguments)
+    assert ended.code == 0, ended.err
+    return ended
+
+
+def failed(ended: Ended, code: int, *parts: str) -> None:
+    assert ended.code == code, ended.err
+    assert "Traceback" not in ended.err
+    for part in parts:
+        assert part in ended.err
+
+
+def fingerprint(url: str, name: str) -> str:
+    with DocumentStore(url, name) as store:
+        return store.statistics().fingerprint
+
+
+def test_a_backup_with_the_flags_of_raven_backup(url: str, tmp_path: Path) -> None:
+    ended = well("backup", f"--url={url}", "--database=shop", f"--dest={tmp_path / 'b'}", "--username=", "--readkey")
+    assert ended.text.startswith(f"Backed up shop of {url} to {tmp_path / 'b'}\n")
+    assert "Started backup of shop" in ended.err
+    assert "Backup completed: full (first), 3 of 3 documents" in ended.err
+    assert well("verify", tmp_path / "b", "--json").json["fingerprint"] == fingerprint(url, "shop")
+
+
+def test_the_database_of_the_url_and_an_incremental_backup(url: str, tmp_path: Path) -> None:
+    line = ("backup", f"--url={url}/databases/shop", f"--dest={tmp_path}", "--incremental", "--timeout=20000", "--json")
+    first, second = (well(*line, "--quiet") for _ in range(2))
+    assert (first.err, second.err) == ("", "")
+    assert (first.json["database"], first.json["state"], first.json["documents"]) == ("shop", "completed", 3)
+    assert second.json["documents"] == 0
+    assert "incremental (asked for)" in second.json["messages"][-1]
+    failed(muniment(*line[:3]), 4, "already holds a full backup")
+
+
+def test_the_system_database_and_its_restore_offline(url: str, tmp_path: Path) -> None:
+    facts = well("backup", f"--url={url}", f"--dest={tmp_path / 'b'}", "--json").json
+    assert facts["database"] == "<system>"
+    flags = (f"--restore-source={tmp_path / 'b'}", f"--restore-destination={tmp_path / 'data'}")
+    said = well("server", *flags, "--restore-system-database", "--restore-defrag").text
+    assert said.startswith(f"Restored <system> to {tmp_path / 'data' / 'System'}\n")
+    with serving(tmp_path / "data") as (again, _):
+        failed(muniment("server", *flags, "--restore-system-database"), 7, "a server is using the system database")
+        assert "shop" in well("databases", "list", "--url", again, "--json").json["databases"]
+    failed(muniment("server", *flags, "--restore-system-database"), 4, "already exists")
+
+
+def test_without_waiting(url: str, tmp_path: Path) -> None:
+    facts = well("backup", f"--url={url}/databases/shop", f"--dest={tmp_path}", "--nowait", "--json").json
+    assert facts["state"] == "running"
+    with DocumentStore(url) as store:
+        until = time.monotonic() + 30
+        while store.operations.status(facts["operation"]).state == "running":
+            assert time.monotonic() < until
+            time.sleep(0.05)
+    assert muniment("verify", tmp_path).code == 0
+
+
+def test_all_databases_and_a_count_of_failures(url: str, tmp_path: Path) -> None:
+    line = ("backup", f"--url={url}", f"--dest={tmp_path}", "--all-databases")
+    (tmp_path / "shop").write_text("in the way")
+    ended = muniment(*line, "--json", "--quiet")
+    failed(ended, 1, "shop is a file")
+    done = {facts["database"]: facts for facts in ended.json["backups"]}
+    assert ended.json["failed"] == 1
+    assert done["shop"]["kind"] == "StorageFailure"
+    assert done["<system>"]["state"] == "completed"
+    assert muniment("verify", tmp_path / "System").code == 0
+    (tmp_path / "shop").unlink()
+    assert f"Backed up {len(done)} of {len(done)} databases" in well(*line, "--incremental").text
+
+
+def test_a_restore_through_the_server(url: str, tmp_path: Path) -> None:
+    well("backup", f"--url={url}", "--database=shop", f"--dest={tmp_path / 'b'}", "--quiet")
+    line = ("restore", tmp_path / "b", "--server", url)
+    ended = well(*line, "--name", "twin", "--location", tmp_path / "twin", "--defrag")
+    assert "The new database twin was created" in ended.err
+    assert ended.text.startswith(f"Restored {tmp_path / 'b'} as twin on {url}\n")
+    assert fingerprint(url, "twin") == fingerprint(url, "shop")
+    failed(muniment(*line), 4, "existing database")
+    flags = (f"--restore-source={tmp_path / 'b'}", f"--restore-database={url}")
+    failed(muniment("server", *flags), 4, "existing database")
+    taken = f"--restore-destination={tmp_path / 'b'}"
+    failed(muniment("server", *flags, "--restore-database-name=third", taken), 4, "already exists")
+    well("server", *flags, "--restore-database-name=third", "--restore-defrag", "--restore-start-timeout=30")
+    assert fingerprint(url, "third") == fingerprint(url, "shop")
+    facts = well("server", *flags, "--restore-database-name=fourth", "--restore-no-wait", "--json").json
+    assert facts["state"] == "running"
+
+
+def test_databases(url: str, tmp_path: Path) -> None:
+    at = ("--url", url)
+    said = well("databases", "create", "new", *at, "--setting", "Muniment/History=true", "--location", tmp_path / "n")
+    assert said.text.startswith(f"Made new on {url}\n")
+    assert (tmp_path / "n" / "muniment.db").is_file()
+    assert "\n  new" in well("databases", "list", *at).text
+    assert well("databases", "info", "new", *at, "--json").json["documents"] == 0
+    assert "fingerprint" in well("databases", "info", "shop", *at).text
+    well("databases", "delete", "new", *at)
+    assert (tmp_path / "n" / "muniment.db").is_file()
+    well("databases", "create", "new", *at, "--location", tmp_path / "n")
+    well("databases", "delete", "new", *at, "--hard")
+    assert not (tmp_path / "n" / "muniment.db").exists()
+    assert "new" not in well("databases", "list", *at, "--json").json["databases"]
+
+
+@pytest.mark.parametrize(
+    ("line", "code", "part"),
+    [
+        ("databases create shop --url URL", 4, "exists already"),
+        ("databases create a/b --url URL", 2, "can not be the name"),
+        ("databases create new --setting nonsense --url URL", 2, "'nonsense' is not a setting"),
+        ("databases create new --setting Muniment/HistoryWindow=x --url URL", 2, "HistoryWindow"),
+        ("databases delete nowhere --url URL", 3, "no database named: nowhere"),
+        ("databases info nowhere --url URL", 3, "nowhere"),
+        ("databases list --url http://127.0.0.1:1", 9, "does not answer"),
+        ("databases list --url nonsense", 2, "is not the URL of a server"),
+        ("backup --url URL --database nowhere --dest out", 3, "nowhere"),
+        ("backup --url URL --api-key k --dest out", 2, "no authentication yet, so it takes no --api-key"),
+        ("backup --url http://127.0.0.1:1 --dest out", 9, "does not answer"),
+        ("backup --url URL shop --dest out", 2, "FOLDER and --url"),
+        ("backup shop --database shop --dest out", 2, "--database is for"),
+        ("backup shop --nowait --dest out", 2, "--nowait is for"),
+        ("backup --url URL --all-databases --database shop --dest out", 2, "--all-databases goes with neither"),
+        ("backup --url URL/databases/shop --all-databases --dest out", 2, "the URL names shop"),
+        ("backup --url URL --database shop --dest ../out", 2, "is not below the server's data folder"),
+        ("restore /nowhere --server URL --name x", 1, "there is no folder /nowhere"),
+        ("server --restore-source x", 2, "not said which database"),
+        ("server --restore-source x --restore-system-database --restore-database URL", 2, "give one of"),
+        ("server --restore-destination x", 2, "give --restore-source"),
+        ("server --restore-source nowhere --restore-system-database", 3, "there is no folder nowhere"),
+        ("server --host 0.0.0.0", 2, "can be reached from other machines"),
+        ("server --port 99999", 2, "is not a port"),
+    ],
+)
+def test_bad_input(url: str, tmp_path: Path, line: str, code: int, part: str) -> None:
+    ended = muniment(*line.replace("URL", url).split(), "--json", cwd=tmp_path)
+    failed(ended, code, part)
+    assert set(ended.json) == {"error", "hint", "kind"}
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.fixture
+def big_url(big: Path, tmp_path: Path) -> Iterator[tuple[str, subprocess.Popen[str]]]:
+    """A server with a database whose backup takes a while."""
+    shutil.copytree(big, tmp_path / "data" / "big")
+    with serving(tmp_path / "data") as (url, process):
+        with DocumentStore(url) as store:
+            store.admin.create_database("big", {"Raven/DataDir": "~/big"})
+        yield url, process
+
+
+def test_ctrl_c_ends_the_command_and_not_the_backup(big_url: tuple[str, subprocess.Popen[str]], tmp_path: Path) -> None:
+    url, _ = big_url
+    ended = interrupted("backup", f"--url={url}/databases/big", "--dest", tmp_path / "b", stage="writing documents")
+    failed(ended, 130, "the backup of big goes on in the server", f"{url}/operation/kill?id=ID")
+    with DocumentStore(url) as store:
+        assert store.operations.list()[0].type == "backup"
+        until = time.monotonic() + 60
+        while store.operations.status(1).state == "running":
+            assert time.monotonic() < until
+            time.sleep(0.1)
+    assert well("verify", tmp_path / "b", "--json").json["documents"] == BIG
+
+
+def test_a_server_that_is_gone(big_url: tuple[str, subprocess.Popen[str]], tmp_path: Path) -> None:
+    url, process = big_url
+    ended = on_terminal(
+        *("backup", f"--url={url}/databases/big", "--dest", tmp_path / "b"),
+        seen=lambda shown: "writing documents" in shown,
+        then=lambda _: process.send_signal(signal.SIGKILL),
+    )
+    failed(ended, 9, "its status document tells")
+    with serving(tmp_path / "data") as (again, _), DocumentStore(again, "big") as store:
+        status = store.get("Raven/Backup/Status")
+        assert status is not None
+        assert "interrupted" in json.loads(status.body)["Messages"][-1]["Message"]
+        well("backup", f"--url={again}/databases/big", "--dest", tmp_path / "b", "--quiet")
+
+
+def test_the_folder_of_the_server_is_a_database_like_others(tmp_path: Path) -> None:
+    with serving(tmp_path / "data") as (url, _):
+        well("databases", "create", "shop", "--url", url, "--location", "~/shop")
+        with DocumentStore(url, "shop") as store:
+            store.put("orders/1", b'{"price":1.10}')
+    with DocumentDatabase(tmp_path / "data" / "shop", create=False) as database:
+        document = database.get("orders/1")
+        assert document is not None
+        assert document.body == b'{"price":1.10}'
+
+
+@pytest.mark.parametrize(
+    ("seen", "messages", "new"),
+    [
+        ((), ("a", "b"), ("a", "b")),
+        (("a",), ("a", "b"), ("b",)),
+        (("a", "b"), ("a", "b"), ()),
+        (("a", "b", "c", "d"), ("a", "b", "d", "e"), ("e",)),
+        (("a", "b", "c"), ("x", "y"), ("x", "y")),
+    ],
+)
+def test_only_what_is_new_is_said(seen: tuple[str, ...], messages: tuple[str, ...], new: tuple[str, ...]) -> None:
+    assert unseen(messages, seen) == new
