@@ -356,6 +356,24 @@ def test_an_error_in_the_middle_leaves_nothing(
     assert not (tmp_path / "new").exists()
 
 
+def test_a_backup_that_is_complete_is_not_called_failed(tmp_path: Path) -> None:
+    """When only the note that what it holds may be purged can not be made, there is a backup all the same."""
+
+    class Full(SqliteStorage):
+        def backed_up(self, through: int) -> None:
+            raise StorageFailure("the disk of the database is full", "make room")
+
+    with DocumentDatabase(tmp_path / "shop", clock=Clock()) as database:
+        fill(database, 5_000)
+    storage = Full(tmp_path / "shop", clock=Clock())
+    try:
+        operation = MaintenanceActions(storage, "shop", Clock()).start_backup(tmp_path / "backups")
+        assert [operation.wait(PATIENCE)] == backups(tmp_path / "backups")
+        assert operation.status.state == "completed"
+    finally:
+        storage.close()
+
+
 def test_a_log_that_lost_rows_is_not_backed_up(tmp_path: Path) -> None:
     """A backup counts what it writes: a database that does not agree with its own fingerprint gives none."""
 

@@ -16,6 +16,7 @@ import sys
 import time
 import traceback
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +25,7 @@ import pytest
 
 from muniment import DocumentDatabase, MaintenanceActions, MunimentError, Progress
 from muniment.backup.restore import restore_backup
+from muniment.errors import Busy
 from tests.backup.clock import SECOND, START, Clock
 from tests.backup.gate import take
 
@@ -146,17 +148,33 @@ def job_kill_at_random(what: str, source: str, places: str, count: int, seed: in
 
 
 def job_race(source: str, places: str, rounds: int, racers: int) -> list[list[int]]:
-    """In each round, several restores to the same target that start together; their exit codes."""
+    """In each round, several restores to one target that begin together; their exit codes.
+
+    Each tries again as long as it is told that another one is running, and renaming takes long, so that they meet at
+    the moment at which the target appears.
+    """
+    rename = Path.rename
+
+    def slowly(self: Path, target: Path) -> Path:
+        time.sleep(0.02)
+        renamed = rename(self, target)
+        time.sleep(0.02)
+        return renamed
+
+    def insist(number: int, reading: int, writing: int) -> None:
+        os.close(writing)
+        os.read(reading, 1)  # until the last who could write has closed
+        while True:
+            try:
+                return restore(source, f"{places}/{number}")
+            except Busy:
+                time.sleep(0.0005)
+
+    setattr(Path, "rename", slowly)  # noqa: B010
     results = []
     for number in range(rounds):
         reading, writing = os.pipe()
-
-        def work(number: int = number, reading: int = reading, writing: int = writing) -> None:
-            os.close(writing)
-            os.read(reading, 1)  # until the last who could write has closed
-            restore(source, f"{places}/{number}")
-
-        processes = [fork(work) for _ in range(racers)]
+        processes = [fork(partial(insist, number, reading, writing)) for _ in range(racers)]
         os.close(writing)
         results.append([wait_for(process) for process in processes])
         os.close(reading)

@@ -238,3 +238,21 @@ def test_the_folder_of_the_server_is_a_database_like_others(tmp_path: Path) -> N
 )
 def test_only_what_is_new_is_said(seen: tuple[str, ...], messages: tuple[str, ...], new: tuple[str, ...]) -> None:
     assert unseen(messages, seen) == new
+
+
+def test_a_dump_goes_into_a_server(tmp_path: Path) -> None:
+    dump = tmp_path / "shop.ravendbdump"
+    dump.write_bytes(b'{"BuildVersion":62028,"Docs":[{"n":1.10,"@metadata":{"@id":"a/1","@collection":"As"}}]}')
+    with serving(tmp_path / "data") as (url, _):
+        muniment("databases", "create", "shop", "--url", url)
+        done = muniment("smuggler", "in", url, str(dump), "--database", "shop", "--json")
+        assert done.code == 0, done.err
+        assert json.loads(done.out)["documents"] == 1
+        done = muniment("smuggler", "in", f"{url}/databases/shop", str(dump))
+        assert (done.code, b"documents    1" in done.out) == (0, True)
+        assert muniment("smuggler", "in", url, str(dump), "--database", "none").code == 3
+        dump.write_bytes(dump.read_bytes()[:-1])
+        assert muniment("smuggler", "in", url, str(dump), "--database", "shop").code == 5
+    assert muniment("smuggler", "in", url, str(dump), "--database", "shop").code == 9
+    assert muniment("smuggler", "in", str(tmp_path / "f"), str(dump), "--database", "shop").code == 2
+    assert muniment("smuggler", "in", url, str(tmp_path / "none"), "--database", "shop").code == 8

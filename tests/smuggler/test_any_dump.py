@@ -7,7 +7,7 @@ import json
 from typing import Any
 
 import msgspec
-from hypothesis import given
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from muniment.errors import DamagedDump, UnknownFormat
@@ -24,6 +24,9 @@ from tests.smuggler.dumps import (
     read,
     time_series,
 )
+
+# Before its first example Hypothesis has to make tables of Unicode, which takes longer than it lets examples take.
+patient = settings(suppress_health_check=[HealthCheck.too_slow])
 
 spaces = st.text(" \t\r\n", max_size=2).map(str.encode)
 odd_names = ["@metadata ", "@Metadata", r"\u0040metadat", r"x\"@metadata", "@id", r"\ud800", "é", "", "@export-type"]
@@ -95,6 +98,7 @@ def streams(draw: st.DrawFn) -> tuple[bytes, Any]:
     return attachment(content), (blake2b(content), None, len(content), "image/png", None, content, 0)
 
 
+@patient
 @given(
     st.lists(st.tuples(spaces, documents() | streams(), spaces), max_size=6),
     st.integers(1, 80) | st.just(1 << 20),
@@ -118,6 +122,7 @@ def test_whatever_is_written_is_read(parts: list[tuple[bytes, Any, bytes]], bloc
     assert sections["Docs"] + sections["Docs/Attachment"] == len(expected)
 
 
+@patient
 @given(documents(), st.sampled_from([b"", b",", b"]", b'\xff{"@metadata":{"@id":"x"}}']))
 def test_searching_and_scanning_agree(written: tuple[bytes, Any], after: bytes) -> None:
     text, _ = written
@@ -158,6 +163,7 @@ def expected_parts(text: bytes) -> tuple[str, Pairs, Pairs] | None:
     return id, Pairs(pair for pair in whole if pair[0] != "@metadata"), found[0]
 
 
+@patient
 @given(documents(), st.data())
 def test_a_document_is_accepted_just_if_it_is_one(written: tuple[bytes, Any], data: st.DataObject) -> None:
     text, _ = written
@@ -174,6 +180,7 @@ def test_a_document_is_accepted_just_if_it_is_one(written: tuple[bytes, Any], da
         assert expected == (items[0].id, parsed(items[0].body), parsed(items[0].metadata))
 
 
+@patient
 @given(st.data())
 def test_no_change_of_a_plain_dump_ends_in_anything_but_our_errors(data: st.DataObject) -> None:
     whole = bytearray(data.draw(st.sampled_from([SMALL, LEGACY])))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import FIRST_EXCEPTION, ThreadPoolExecutor, wait
+from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import datetime
 from itertools import count
@@ -16,7 +17,7 @@ from muniment.backup.manifest import Counts, DatabaseIdentity, File, Manifest, P
 from muniment.backup.plan import BackupPlan, Origin, plan_backup
 from muniment.backup.repository import Backup, NewBackup, backups, check_destination, mapped_errors
 from muniment.document import from_microseconds, rfc3339
-from muniment.errors import DamagedDatabase
+from muniment.errors import DamagedDatabase, MunimentError
 from muniment.progress import Progress
 from muniment.revision import ATTACHMENT, DOCUMENT, Batch, Revision
 from muniment.storage.base import Snapshot, Storage
@@ -85,7 +86,8 @@ def take_backup(
     except BaseException:
         new.abandon()
         raise
-    storage.backed_up(snapshot.etag)
+    with suppress(MunimentError):  # the backup is there; what may be forgotten now will be after the next one
+        storage.backed_up(snapshot.etag)
     return published
 
 

@@ -2,24 +2,34 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import asdict
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, BinaryIO, Final
 
 import typer
 
 from muniment.cli.bar import job
 from muniment.cli.fresh import made
 from muniment.cli.output import Json, Quiet, count_text, emit, seconds_text, size_text, speed_text
+from muniment.client import DocumentStore
 from muniment.database import DocumentDatabase
-from muniment.errors import Cancelled
+from muniment.errors import Cancelled, InvalidInput, StorageFailure
 from muniment.progress import Progress
 from muniment.smuggler.transfer import Imported, import_dump
 
+SENT_BYTES: Final = 1 << 20
+
 
 def smuggler_in(
-    folder: Annotated[Path, typer.Argument(metavar="FOLDER", help="The folder of the database; a new one is made.")],
+    target: Annotated[
+        str, typer.Argument(metavar="FOLDER|URL", help="The database's folder (a new one is made), or a server.")
+    ],
     file: Annotated[Path, typer.Argument(metavar="FILE", help="A .ravendbdump or .ravendump.")],
+    database: Annotated[
+        str | None,
+        typer.Option("--database", metavar="NAME", help="The database on the server, if the URL names none."),
+    ] = None,
     json: Json = False,
     quiet: Quiet = False,
 ) -> None:
@@ -30,9 +40,22 @@ def smuggler_in(
     whole transactions: after an interruption, importing the same dump again completes it.
 
     $ muniment smuggler in shop northwind.ravendbdump
+    $ muniment smuggler in http://127.0.0.1:8080 northwind.ravendbdump --database shop
     """
     progress = Progress()
-    with job(progress, quiet=quiet), made(folder, keep_if=_has_content) as (database, _):
+    remote = "://" in target
+    if database and not remote:
+        raise InvalidInput(f"{target} is a folder, which is one database", "leave out --database, or give a URL")
+    imported, fingerprint = (_into_server if remote else _into_folder)(target, file, database, progress, quiet)
+    facts = {"database": target, "dump": str(file), **asdict(imported), "fingerprint": fingerprint}
+    rows = [*_rows(imported), *([("fingerprint", fingerprint)] if fingerprint else [])]
+    emit(f"Imported {file} into {target}", rows, facts, as_json=json)
+
+
+def _into_folder(
+    target: str, file: Path, _: str | None, progress: Progress, quiet: bool
+) -> tuple[Imported, str | None]:
+    with job(progress, quiet=quiet), made(Path(target), keep_if=_has_content) as (database, _new):
         try:
             imported = import_dump(database.storage, file, progress=progress)
         except Cancelled as error:
@@ -40,9 +63,27 @@ def smuggler_in(
                 f"{error.message}; {count_text(progress.documents, 'document')} had been imported",
                 "import the same dump again to complete it; every document that is there is whole",
             ) from error
-        fingerprint = database.statistics().fingerprint
-    facts = {"database": str(folder), "dump": str(file), **asdict(imported), "fingerprint": fingerprint}
-    emit(f"Imported {file} into {folder}", [*_rows(imported), ("fingerprint", fingerprint)], facts, as_json=json)
+        return imported, database.statistics().fingerprint
+
+
+def _into_server(
+    target: str, file: Path, name: str | None, progress: Progress, quiet: bool
+) -> tuple[Imported, str | None]:
+    progress.stage = "sending"
+    try:
+        progress.total_bytes = file.stat().st_size
+        opened = file.open("rb")
+    except OSError as error:
+        raise StorageFailure(f"{file} can not be read: {error.strerror}", "give the path of a dump") from error
+    with opened, job(progress, quiet=quiet), DocumentStore(target, name) as store:
+        return store.import_dump(_sent(opened, progress)), None
+
+
+def _sent(file: BinaryIO, progress: Progress) -> Iterator[bytes]:
+    while block := file.read(SENT_BYTES):
+        progress.advance(bytes=len(block))
+        yield block
+    progress.stage = "waiting for the server"
 
 
 def _has_content(database: DocumentDatabase) -> bool:

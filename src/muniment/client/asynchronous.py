@@ -16,6 +16,7 @@ from muniment.client.wire import SYSTEM, root_of, split_url
 from muniment.command import Command, Delete, Put
 from muniment.database import PAGE, Statistics
 from muniment.document import Document, metadata_bytes
+from muniment.smuggler.transfer import Imported
 from muniment.storage.base import Written
 
 
@@ -104,6 +105,10 @@ class AsyncDocumentStore:
         """See `DocumentStore.attachments`."""
         found = await self._transport.run(attachments.listing(self._root, prefix, start, limit))
         return [AsyncRemoteAttachment(listed, self._root, self._transport) for listed in found]
+
+    async def import_dump(self, dump: Content | AsyncIterable[bytes]) -> Imported:
+        """See `DocumentStore.import_dump`."""
+        return await self._transport.run(documents.import_dump(self._root, chunks_of(dump)))
 
     async def statistics(self) -> Statistics:
         """See `DocumentStore.statistics`."""

@@ -17,6 +17,7 @@ from muniment.database import PAGE, Statistics
 from muniment.document import Document, metadata_bytes
 from muniment.hilo import HiLo
 from muniment.session import Session
+from muniment.smuggler.transfer import Imported
 from muniment.storage.base import Written
 
 TIMEOUT = 60.0
@@ -119,6 +120,14 @@ class DocumentStore:
         """Attachments whose keys begin so (in any case), in the order of their keys."""
         found = self._transport.run(attachments.listing(self._root, prefix, start, limit))
         return [RemoteAttachment(listed, self._root, self._transport) for listed in found]
+
+    def import_dump(self, dump: Content) -> Imported:
+        """Have the server import a RavenDB dump that this streams to it, in constant memory, and wait until it has.
+
+        Documents that exist are replaced. When this raises, what came before in the dump has been stored, as the error
+        says where the server could still tell; importing the same dump again completes it.
+        """
+        return self._transport.run(documents.import_dump(self._root, content_chunks(dump)))
 
     def statistics(self) -> Statistics:
         """Counts, sizes and the fingerprint of this moment."""

@@ -133,7 +133,7 @@ async def put(request: Request) -> Response:
         del metadata["Content-Type"]
     expected = request.expected
     loop = asyncio.get_running_loop()
-    chunks = _pulled(request.chunks(MAX_ATTACHMENT_BYTES), loop)
+    chunks = pulled(request.chunks(MAX_ATTACHMENT_BYTES), loop)
     store = partial(request.tenant.database.put_attachment, request.argument, chunks, encode(metadata), etag=expected)
     # Threads of their own, because an upload takes as long as its client likes.
     written = await loop.run_in_executor(request.app.uploads, store)
@@ -142,7 +142,7 @@ async def put(request: Request) -> Response:
     return empty_response(201, headers)
 
 
-def _pulled(chunks: AsyncIterator[bytes], loop: asyncio.AbstractEventLoop) -> Iterator[bytes]:
+def pulled(chunks: AsyncIterator[bytes], loop: asyncio.AbstractEventLoop) -> Iterator[bytes]:
     """What comes in on the loop, for a thread that takes it one by one."""
 
     async def following() -> bytes | None:

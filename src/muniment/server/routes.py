@@ -17,6 +17,7 @@ from muniment.server import (
     operations,
     queries,
     restores,
+    smuggling,
     statistics,
 )
 from muniment.server.request import Request
@@ -72,6 +73,7 @@ ROUTES: Final = (
     Route("replication/topology", {"GET": statistics.topology}),
     Route("build/version", {"GET": statistics.build_version}),
     Route("admin/backup", {"POST": backups.start}),
+    Route("smuggler/import", {"POST": smuggling.import_}),
     Route("admin/restore", {"POST": restores.start}, tenant=False),
     Route("admin/compact", {"POST": compaction.start}, tenant=False),
     Route("admin/stats", {"GET": statistics.server_statistics}, tenant=False),
