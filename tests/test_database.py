@@ -290,6 +290,15 @@ def test_a_numbered_id_never_takes_the_place_of_a_document(database: DocumentDat
     assert database.get("orders/1").json() == {"mine": 1}  # type: ignore[union-attr]
 
 
+def test_a_numbered_id_never_takes_the_place_of_a_document_in_its_own_batch(database: DocumentDatabase) -> None:
+    batch = [Put("orders/1", {"mine": 1}), Put("orders/", {"new": True})]
+    with pytest.raises(ConcurrencyConflict, match="'orders/1' was expected at etag 0"):
+        database.batch(batch)
+    assert database.get("orders/1") is None
+    assert [written.id for written in database.batch(batch)] == ["orders/1", "orders/2"]
+    assert database.get("orders/1").json() == {"mine": 1}  # type: ignore[union-attr]
+
+
 def test_numbers_are_consecutive_over_threads_and_reopening(tmp_path: Path, clock: Clock) -> None:
     ids: list[str] = []
     for _ in range(2):

@@ -23,19 +23,19 @@ def _content(parts: int) -> Iterator[bytes]:
 
 @pytest.mark.skipif(sys.platform != "linux", reason="the peak is read from /proc")
 def test_memory_is_bounded(tmp_path: Path) -> None:
-    """60 000 documents of 2 KB, which compress little, and an attachment of 200 MiB."""
+    """60 000 documents of 4 KB, which compress little, and an attachment of 200 MiB."""
     text = random.Random(2).randbytes(1 << 20).hex().encode()
     metadata = b'{"Raven-Entity-Name":"Orders"}'
     with DocumentDatabase(tmp_path / "shop") as database:
         for start in range(0, 60_000, 3_000):
             database.batch(
                 [
-                    Put(f"orders/{n}", b'{"n":%d,"text":"%b"}' % (n, text[n * 31 : n * 31 + 2000]), metadata)
+                    Put(f"orders/{n}", b'{"n":%d,"text":"%b"}' % (n, text[n * 31 : n * 31 + 4000]), metadata)
                     for n in range(start, start + 3_000)
                 ]
             )
         database.put_attachment("film", _content(200))
-        assert database.statistics().bytes > 320_000_000
+        assert database.statistics().bytes > 440_000_000
     peaks = child.run(
         "measure", source=tmp_path / "shop", destination=tmp_path / "backups", target=tmp_path / "restored"
     )

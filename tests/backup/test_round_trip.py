@@ -232,8 +232,9 @@ def test_the_restored_database_goes_on(small: DocumentDatabase, tmp_path: Path, 
         assert MaintenanceActions.restore(again.folder, tmp_path / "second").fingerprint == copy.snapshot().fingerprint
 
 
-def test_a_restored_folder_holds_only_the_database(small: DocumentDatabase, tmp_path: Path) -> None:
-    round_trip(small, tmp_path)
+@pytest.mark.parametrize("defrag", [False, True])
+def test_a_restored_folder_holds_only_the_database(small: DocumentDatabase, tmp_path: Path, defrag: bool) -> None:
+    round_trip(small, tmp_path, defrag=defrag)
     with opened(tmp_path / "restored"):
         pass
     assert {path.name for path in (tmp_path / "restored").iterdir()} <= {"muniment.db", "muniment.lock"}

@@ -1,16 +1,22 @@
-"""A database file looked at and changed behind Muniment's back, and the disk below it made small."""
+"""A database file looked at and changed behind Muniment's back, its disk made small, and its writer held up."""
 
 from __future__ import annotations
 
 import resource
-from collections.abc import Iterator
+import threading
+from collections.abc import Callable, Iterator
+from concurrent.futures import Future
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import apsw
 
+from muniment.storage.base import Written
 from muniment.storage.schema import FILE
+from muniment.storage.sqlite import SqliteStorage
+
+SECONDS = 60  # before a test that waits gives up
 
 
 @contextmanager
@@ -44,3 +50,19 @@ def files_no_larger_than(size: int) -> Iterator[None]:
         yield
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+
+
+def at_once(store: SqliteStorage, *jobs: Callable[[], Future[list[Written]]]) -> list[Future[list[Written]]]:
+    """Have these come to the writer together, as one group."""
+    busy, gate = threading.Event(), threading.Event()
+
+    def hold_up(transaction: object) -> None:
+        busy.set()
+        gate.wait(SECONDS)
+
+    waiting = store.writer.submit(hold_up)
+    assert busy.wait(SECONDS)
+    futures = [job() for job in jobs]
+    gate.set()
+    waiting.result(SECONDS)
+    return futures

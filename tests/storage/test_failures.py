@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import random
-import threading
 from collections.abc import Callable, Iterator
-from concurrent.futures import Future, ProcessPoolExecutor
+from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -16,11 +15,10 @@ from muniment.storage.base import Snapshot, Written
 from muniment.storage.schema import FILE
 from muniment.storage.sqlite import SqliteStorage, create_storage
 from tests.conftest import Clock
-from tests.storage.raw import files_no_larger_than, number
+from tests.storage.raw import SECONDS, at_once, files_no_larger_than, number
 from tests.storage.reference import State, attach, delete, put, state_now
 
 MIB = 1 << 20
-SECONDS = 60
 
 
 def whole(store: SqliteStorage) -> tuple[Snapshot, State]:
@@ -166,22 +164,6 @@ def limit_pages(store: SqliteStorage, more: int) -> None:
         connection.execute(f"PRAGMA max_page_count={pages + more}")
 
     store.writer.submit(job).result(SECONDS)
-
-
-def at_once(store: SqliteStorage, *jobs: Callable[[], Future[list[Written]]]) -> list[Future[list[Written]]]:
-    """Have these come to the writer together, as one group."""
-    busy, gate = threading.Event(), threading.Event()
-
-    def hold_up(transaction: object) -> None:
-        busy.set()
-        gate.wait(SECONDS)
-
-    waiting = store.writer.submit(hold_up)
-    assert busy.wait(SECONDS)
-    futures = [job() for job in jobs]
-    gate.set()
-    waiting.result(SECONDS)
-    return futures
 
 
 def test_a_full_disk_says_so(store: SqliteStorage) -> None:

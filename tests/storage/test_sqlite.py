@@ -6,6 +6,7 @@ import shutil
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ProcessPoolExecutor
+from functools import partial
 from pathlib import Path
 
 import apsw
@@ -16,6 +17,7 @@ from muniment.errors import (
     DamagedDatabase,
     DatabaseLocked,
     DatabaseNotFound,
+    InvalidDocument,
     MunimentError,
     StorageFailure,
     UnknownFormat,
@@ -25,7 +27,7 @@ from muniment.storage.schema import FILE, PAGE_BYTES
 from muniment.storage.sqlite import LOCK, SqliteStorage, create_storage
 from muniment.storage.writer import PURGE_ROWS
 from tests.conftest import Clock
-from tests.storage.raw import number, raw, rows
+from tests.storage.raw import SECONDS, at_once, number, raw, rows
 from tests.storage.reference import attach, delete, detach, put, state_now
 
 MIB = 1 << 20
@@ -63,6 +65,22 @@ def test_an_acknowledged_write_is_synced_to_a_write_ahead_log(store: SqliteStora
     assert settings("encoding") == "UTF-8"
     assert settings("application_id") == 0x4D756E69
     assert settings("user_version") == 1
+
+
+def test_writes_that_come_together_share_a_commit(store: SqliteStorage) -> None:
+    commits = 0
+
+    def count() -> bool:
+        nonlocal commits
+        commits += 1
+        return False
+
+    store.writer.submit(lambda transaction: transaction.connection.set_commit_hook(count)).result()
+    commits = 0
+    futures = at_once(store, *(partial(store.submit, [put(f"orders/{n}")]) for n in range(50)))
+    assert [future.result(SECONDS)[0].id for future in futures] == [f"orders/{n}" for n in range(50)]
+    assert commits <= 3
+    assert len({row.modified for row in state_now(store).values()}) == 50
 
 
 def test_readers_can_not_write(store: SqliteStorage) -> None:
@@ -160,6 +178,17 @@ def test_a_stream_that_fails_leaves_nothing(folder: Path, store: SqliteStorage) 
 
     with pytest.raises(ZeroDivisionError):
         store.upload(broken())
+    assert staged(folder) == (0, 0)
+
+
+def test_an_upload_that_is_too_large_leaves_nothing(
+    folder: Path, store: SqliteStorage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("muniment.storage.sqlite.MAX_ATTACHMENT_BYTES", 9 * MIB)  # in place of 2 GiB
+    store.discard(store.upload([b"x" * MIB] * 9))
+    with pytest.raises(InvalidDocument, match="more than 9,437,184 bytes") as caught:
+        store.upload(b"x" * MIB for _ in range(1_000_000))
+    assert caught.value.hint
     assert staged(folder) == (0, 0)
 
 
