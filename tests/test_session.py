@@ -416,7 +416,7 @@ def test_with_optimistic_concurrency_what_is_new_must_be_new(database: DocumentD
 def test_an_etag_may_be_given(database: DocumentDatabase) -> None:
     now = database.put("a", {"n": 0}).etag
     session = database.open_session()
-    mine = {"n": 1}
+    mine: dict[str, float] = {"n": 1}
     session.store(mine, "a", etag=now)
     session.store({"n": 1}, "b", etag=0)
     session.save_changes()

@@ -88,6 +88,8 @@ class Steps(Progress):
         self.left = last
         self._sync = os.fsync
         vars(os)["fsync"] = self._fsync
+        self._open = Path.open
+        setattr(Path, "open", lambda path, *rest, **options: self._opened(path, *rest, **options))  # noqa: B010
         sys.addaudithook(self._audit)
 
     def _step(self) -> None:
@@ -99,6 +101,11 @@ class Steps(Progress):
         writes = event == "open" and arguments[2] is not None and arguments[2] & (os.O_WRONLY | os.O_RDWR)
         if writes or event in {"os.mkdir", "os.rename", "os.remove", "os.rmdir", "os.listdir", "os.scandir"}:
             self._step()
+
+    def _opened(self, path: Path, *rest: Any, **options: Any) -> Any:
+        file = self._open(path, *rest, **options)
+        self._step()  # the file is there, and nothing is in it
+        return file
 
     def _fsync(self, file: int) -> None:
         self._step()

@@ -30,7 +30,6 @@ def verify_backup(source: Path, progress: Progress | None = None, plan: RestoreP
     """Read everything that a restore would read and check it; raises `DamagedBackup` with the first thing wrong."""
     progress = progress or Progress()
     plan = plan or plan_restore(backups(source), str(source))
-    plan.backup.settings()
     tally = Tally()
     read_backup(plan, tally, progress)
     progress.finish()

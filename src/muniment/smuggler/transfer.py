@@ -21,7 +21,7 @@ from muniment.document import (
     decode,
     encode,
 )
-from muniment.errors import Cancelled, MunimentError
+from muniment.errors import Cancelled, DamagedDump, MunimentError
 from muniment.progress import Progress
 from muniment.revision import ATTACHMENT, DOCUMENT
 from muniment.smuggler.dump import Dump, DumpAttachment, DumpDocument, DumpIdentity, DumpUnknown, open_dump
@@ -134,7 +134,7 @@ class _Import:
         if len(self._writes) >= BATCH_DOCUMENTS or self._size >= BATCH_BYTES:
             self._submit()
         if b'"@attachments"' in item.metadata:
-            for named in msgspec.json.decode(item.metadata, type=_Named).attachments:
+            for named in _named(item):
                 self._place(item.id, named)
 
     def _submit(self) -> None:
@@ -225,14 +225,33 @@ class _Import:
         self._staged.clear()
 
 
+def _named(item: DumpDocument) -> list[_AttachmentName]:
+    """The attachments that a document of a dump names."""
+    try:
+        return msgspec.convert(decode(item.metadata), _Named).attachments
+    except msgspec.ValidationError as error:
+        raise DamagedDump(
+            f"document {item.id!r} names its attachments in a way that makes no sense: {error}",
+            "export the dump again",
+        ) from error
+
+
+def _members_of(metadata: bytes) -> Mapping[str, Any]:
+    """The members with their values as they are written; with a lone surrogate somewhere, as Python reads them."""
+    try:
+        return _members.decode(metadata)
+    except msgspec.DecodeError:
+        members: dict[str, Any] = decode(metadata)
+        return members
+
+
 def stored_metadata(metadata: bytes) -> bytes:
     """The metadata of a dump as it is kept: `@collection` becomes `Raven-Entity-Name`, internals are left out."""
-    members: Mapping[str, msgspec.Raw] = _members.decode(metadata)
     kept: dict[str, Any] = {}
-    for name, value in members.items():
+    for name, value in _members_of(metadata).items():
         match name.lower():
             case "@collection":
-                if decode(value) not in _NO_COLLECTION:
+                if (decode(value) if isinstance(value, msgspec.Raw) else value) not in _NO_COLLECTION:
                     kept.setdefault(ENTITY_NAME, value)
             case "@last-modified":
                 kept.setdefault(LAST_MODIFIED, value)
@@ -240,4 +259,4 @@ def stored_metadata(metadata: bytes) -> bytes:
                 kept.setdefault("Raven-Expiration-Date", value)
             case lowered if lowered not in _INTERNAL:
                 kept[name] = value
-    return msgspec.json.encode(kept)
+    return encode(kept)

@@ -59,7 +59,10 @@ CREATE INDEX content_staged ON content(content) WHERE staged = 1;
 """
 
 # What a file that is not as it was written leads to: SQLite's own checks, or values that can not be what they are for.
-_DAMAGE: Final = (apsw.CorruptError, apsw.NotADBError, apsw.SQLError, UnicodeDecodeError, msgspec.DecodeError)
+_DAMAGE: Final = (
+    *(apsw.CorruptError, apsw.NotADBError, apsw.SQLError, apsw.TooBigError),
+    *(UnicodeDecodeError, msgspec.DecodeError),
+)
 
 
 @contextmanager

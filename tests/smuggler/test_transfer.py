@@ -1,0 +1,135 @@
+"""Dumps into a database: what is kept, what is mapped, and what is said of the rest."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from muniment import DocumentDatabase
+from muniment.document import encode
+from muniment.errors import Cancelled, DamagedDump, InvalidDocument, InvalidId
+from muniment.progress import Progress
+from muniment.smuggler.transfer import NOT_IN_DUMP, NOT_NAMED, Imported, import_dump, stored_metadata
+from tests.smuggler.dumps import attachment, blake2b, docs, document
+
+PICTURE = b"\x89PNG" * 1000
+
+
+@pytest.fixture
+def database(tmp_path: Path) -> Iterator[DocumentDatabase]:
+    with DocumentDatabase(tmp_path / "db") as database:
+        yield database
+        assert database.check() == []
+
+
+def load(database: DocumentDatabase, dump: bytes, progress: Progress | None = None) -> Imported:
+    return import_dump(database.storage, io.BytesIO(dump), progress=progress)
+
+
+def naming(id: str, *contents: bytes) -> bytes:
+    named = [{"Name": f"{n}.png", "Hash": blake2b(each), "ContentType": "image/png"} for n, each in enumerate(contents)]
+    return b'{"n":1.10,"@metadata":' + encode({"@id": id, "@collection": "As", "@attachments": named}) + b"}"
+
+
+@pytest.mark.parametrize(
+    ("metadata", "stored"),
+    [
+        (b'{"@collection":"Orders","@id":"a","@change-vector":"A:1"}', b'{"Raven-Entity-Name":"Orders"}'),
+        (b'{"@collection":"@empty","@id":"a"}', b"{}"),
+        (b'{"@collection":"@hilo","@id":"a"}', b"{}"),
+        (b'{"@last-modified":"2018-07-27T12:11:53.0145929Z"}', b'{"Last-Modified":"2018-07-27T12:11:53.0145929Z"}'),
+        (b'{"@expires":"2030-01-01","@refresh":"x"}', b'{"Raven-Expiration-Date":"2030-01-01","@refresh":"x"}'),
+        (b'{"Raven-Clr-Type":"A.B","n":1.10,"@flags":"HasAttachments"}', b'{"Raven-Clr-Type":"A.B","n":1.10}'),
+        (b'{"half":"\\ud800","n":1.10,"@collection":"As"}', b'{"half":"\\ud800","n":1.10,"Raven-Entity-Name":"As"}'),
+    ],
+)
+def test_metadata(metadata: bytes, stored: bytes) -> None:
+    assert stored_metadata(metadata) == stored
+
+
+def test_attachments_belong_to_the_documents_that_name_them(database: DocumentDatabase) -> None:
+    """Each content is in the dump once, before the first of the documents that share it."""
+    found = load(database, docs(attachment(PICTURE), naming("a/1", PICTURE), document("b/1"), naming("A/2", PICTURE)))
+    assert (found.documents, found.attachments, found.skipped) == (3, 2, {})
+    for key in ("a/1/0.png", "A/2/0.png"):
+        stored = database.get_attachment(key)
+        assert stored is not None
+        assert stored.read() == PICTURE
+        assert stored.metadata == {"Content-Type": "image/png", "Hash": blake2b(PICTURE)}
+
+
+def test_what_has_no_place_is_named_and_counted(database: DocumentDatabase) -> None:
+    dump = docs(attachment(b"nobody's"), naming("a/1", b"missing"), more=b',"CounterGroups":[{},{}],"New":[1]')
+    assert load(database, dump).skipped == {"CounterGroups": 2, "New": 1, NOT_IN_DUMP: 1, NOT_NAMED: 1}
+    assert database.attachments() == []
+
+
+def test_identities_never_go_back(database: DocumentDatabase) -> None:
+    database.put("b/", {})
+    dump = docs(more=b',"Identities":[{"Key":"a|","Value":"7"},{"Key":"b/","Value":0}]')
+    assert load(database, dump).identities == 2
+    assert database.put("a/", {}).id == "a/8"
+    assert database.put("b/", {}).id == "b/2"
+
+
+def test_importing_again_changes_nothing(database: DocumentDatabase) -> None:
+    dump = docs(attachment(PICTURE), naming("a/1", PICTURE), document("b/1"))
+    load(database, dump)
+    before = database.snapshot().fingerprint
+    load(database, dump)
+    assert database.snapshot().fingerprint == before
+
+
+def test_a_broken_dump_says_what_was_imported_and_leaves_whole_documents(database: DocumentDatabase) -> None:
+    dump = docs(*(document(f"a/{number}") for number in range(2500)))
+    with pytest.raises(DamagedDump, match=r"2,\d\d\d documents were imported before|2,000 documents were imported"):
+        load(database, dump[:-10])
+    assert database.statistics().documents >= 2000
+    load(database, dump)
+    assert database.statistics().documents == 2500
+
+
+@pytest.mark.parametrize(
+    ("item", "error"),
+    [
+        (document("x" * 513), InvalidId),
+        (b'{"@metadata":{"@id":"a","@attachments":[{"Name":1}]}}', DamagedDump),
+        (b'{"@metadata":{"@id":"a","@collection":"\\ud800"}}', InvalidDocument),
+    ],
+)
+def test_items_that_can_not_be_stored(database: DocumentDatabase, item: bytes, error: type[Exception]) -> None:
+    with pytest.raises(error):
+        load(database, docs(item))
+    assert database.statistics().documents == 0
+
+
+def test_a_cancelled_import_keeps_whole_batches(database: DocumentDatabase) -> None:
+    progress = Progress()
+    progress.cancel()
+    with pytest.raises(Cancelled):
+        load(database, docs(attachment(PICTURE), naming("a/1", PICTURE)), progress)
+    assert database.attachments() == []
+
+
+def test_the_real_dump_is_byte_identical(database: DocumentDatabase) -> None:
+    path = Path(__file__).parents[3] / "shared" / "data" / "northwind-ravendb-6.2.ravendbdump"
+    if not path.exists():
+        pytest.skip(f"{path.name} is not beside the checkout")
+    import gzip
+
+    found = import_dump(database.storage, path)
+    assert (found.documents, found.attachments, found.build_version) == (1059, 17, 62028)
+    plain = gzip.decompress(path.read_bytes())
+    checked = 0
+    for found_document in database.by_etag(limit=2000):
+        inner = found_document.body.removesuffix(b"}")
+        assert inner in plain, found_document.id
+        checked += 1
+    assert checked == 1059
+    for stored in database.attachments(limit=100):
+        content = stored.read()
+        assert content in plain
+        assert blake2b(content) == stored.metadata["Hash"]
