@@ -7,6 +7,7 @@ import json
 import math
 import pickle
 import string
+import tracemalloc
 from datetime import UTC, date, datetime, timedelta, timezone
 from enum import Enum
 from typing import Any, TypedDict
@@ -372,6 +373,17 @@ def test_the_collection_that_metadata_names(metadata: bytes, collection: str | N
     assert collection_of(metadata) == collection
 
 
+def test_large_metadata_is_not_held_in_memory() -> None:
+    tracemalloc.start()
+    try:
+        for n in range(40):
+            metadata = b'{"Raven-Entity-Name":"Orders","n":%d,"x":"%s"}' % (n, b"x" * 1_000_000)
+            assert collection_of(metadata_bytes(metadata)) == "Orders"
+        assert tracemalloc.get_traced_memory()[0] < 5_000_000
+    finally:
+        tracemalloc.stop()
+
+
 def test_a_collection_is_unicode() -> None:
     with pytest.raises(InvalidDocument, match="not Unicode") as caught:
         collection_of(b'{"Raven-Entity-Name":"\\ud800"}')
@@ -453,3 +465,10 @@ def test_a_document_that_is_not_of_a_type(body: bytes) -> None:
     with pytest.raises(InvalidDocument, match="orders/1 is not a Line") as caught:
         document(body).to(Line)
     assert caught.value.hint
+
+
+@pytest.mark.parametrize("value", [print, lambda: None, dict, len])
+def test_what_is_no_data_is_refused(value: object) -> None:
+    """A function has a `__dict__` too, and would have been stored as an empty object."""
+    with pytest.raises(InvalidDocument, match="can not be written as JSON"):
+        encode({"price": 1, "oops": value})

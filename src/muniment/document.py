@@ -142,7 +142,7 @@ def decode(body: bytes) -> Any:
 def _encode_hook(value: Any) -> Any:
     if isinstance(value, ExactFloat):
         return msgspec.Raw(value.text.encode())
-    if hasattr(value, "__dict__"):
+    if hasattr(value, "__dict__") and not callable(value):
         return vars(value)
     raise TypeError(f"{type(value).__name__} has no JSON form")
 
@@ -227,9 +227,13 @@ def is_reserved(name: str) -> bool:
     return name.startswith("@") or name.lower() in RESERVED_METADATA
 
 
-@lru_cache(4096)
 def collection_of(metadata: bytes) -> str | None:
     """What `Raven-Entity-Name` says (any spelling of its case), None when there is none."""
+    return _collection_of(metadata) if len(metadata) < 2048 else _collection_of.__wrapped__(metadata)
+
+
+@lru_cache(4096)
+def _collection_of(metadata: bytes) -> str | None:
     if ENTITY_NAME.lower().encode() not in metadata.lower() and b"\\" not in metadata:
         return None
     for name, value in decode(metadata).items():
