@@ -31,7 +31,7 @@ COMMANDS = {
     "check": ["FOLDER", "--json", "--quiet"],
     "get": ["FOLDER", "ID", "--metadata", "--json"],
     "sample": ["FOLDER", "--documents", "--attachments", "--seed", "--json", "--quiet"],
-    "smuggler in": ["FOLDER", "FILE", "--json", "--quiet"],
+    "smuggler in": ["FOLDER", "URL", "FILE", "--database", "--json", "--quiet"],
     "server": [
         *("--data-dir", "--host", "--port", "--anonymous-access", "--config"),
         *RESTORE,

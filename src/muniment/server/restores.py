@@ -59,8 +59,9 @@ class RestoreStatus:
     def recover(self) -> None:
         """What was running when the server ended was interrupted."""
         status = self._system.get(STATUS)
-        if status is not None and decode(status.body).get("State") == "Running":
-            self._messages = [str(message) for message in decode(status.body).get("Messages") or []]
+        told = decode(status.body) if status else {}
+        if told.get("State") == "Running" or self._system.get(IN_PROGRESS):  # the mark comes before the first message
+            self._messages = [str(message) for message in told.get("Messages") or []]
             self.say("Error: the restore was interrupted, because the server was ended while it ran", "Faulted")
         self._system.delete(IN_PROGRESS)
 
