@@ -85,7 +85,7 @@ def test_loading_is_without_journal_and_sync_until_the_end(tmp_path: Path) -> No
     for place in ("", "scratch."):
         found = [loader._connection.execute(f"PRAGMA {place}{name}").get for name in ("journal_mode", "synchronous")]
         assert found == ["off", 0]
-    assert loader._connection.execute("PRAGMA cache_size").get == -65_536
+    assert loader._connection.execute("PRAGMA cache_size").get == -32_768
     loader.close()
 
 

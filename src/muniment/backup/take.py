@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import sys
 import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import FIRST_EXCEPTION, ThreadPoolExecutor, wait
@@ -24,6 +26,7 @@ from muniment.storage.base import Snapshot, Storage
 from muniment.version import VERSION
 
 WRITERS: Final = 2
+BACKUP_NICENESS: Final = 15
 
 
 @dataclass
@@ -140,6 +143,7 @@ def _write_share(
     batches: Iterator[Batch], new: NewBackup, numbers: Iterator[int], written: _Written, progress: Progress
 ) -> None:
     file: ParquetFile | None = None
+    _stand_back()
     try:
         for batch in batches:
             file = file or ParquetFile(new.path(f"documents-{next(numbers):05d}.parquet"), DOCUMENTS)
@@ -159,6 +163,13 @@ def _write_share(
     finally:
         if file:
             file.abandon()
+
+
+def _stand_back() -> None:
+    """Give this thread the processor only when writers and readers of the database leave it some, where that exists."""
+    if sys.platform == "linux":  # elsewhere the priority is that of the whole process
+        with suppress(OSError):
+            os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), BACKUP_NICENESS)
 
 
 def _write_attachments(

@@ -37,7 +37,7 @@ class Loader:
             run(
                 self._connection,
                 "PRAGMA journal_mode=OFF; PRAGMA synchronous=OFF; PRAGMA locking_mode=EXCLUSIVE;"
-                " PRAGMA cache_size=-65536; PRAGMA temp_store=FILE",
+                " PRAGMA cache_size=-32768; PRAGMA temp_store=FILE",
             )
             # `current` is filled at the end, in the order of its keys; until then the pointers wait in a scratch file.
             self._connection.execute("ATTACH ? AS scratch", (str(folder / SCRATCH),))
