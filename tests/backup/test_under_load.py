@@ -4,16 +4,19 @@ from __future__ import annotations
 
 import random
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing, contextmanager
 from pathlib import Path
 from time import monotonic, sleep
+from types import FrameType
+from typing import Any, TypeAlias
 
 import apsw
 import pytest
 
 from muniment import Delete, DocumentDatabase, MaintenanceActions, Put
+from muniment.backup import take as taking
 from muniment.backup.repository import Backup
 from muniment.document import fold
 from muniment.errors import Cancelled
@@ -21,6 +24,7 @@ from muniment.revision import ATTACHMENT, DOCUMENT
 from tests.backup.gate import Gate, take
 from tests.backup.state import State, live, opened, state_of
 
+TraceFunction: TypeAlias = Callable[[FrameType, str, Any], Any]
 PATIENCE = 30.0  # seconds until a writer counts as blocked
 
 
@@ -189,6 +193,32 @@ def test_everything_is_replaced_and_purged_while_the_backup_stands_still(
         rows = sum(len(batch) for batch in database.storage.changes(0, snapshot.etag))
     assert rows == 30_000  # the tombstones among them
     assert len(list(database.attachments(limit=100))) == 12
+
+
+@pytest.fixture
+def hesitant() -> Iterator[None]:
+    """New threads wait before they return anything from a function that takes backups, so that others overtake them."""
+
+    def hesitate(frame: FrameType, event: str, value: object) -> TraceFunction:
+        if event == "return" and value is not None and frame.f_code.co_filename == taking.__file__:
+            sleep(0.005)
+        return hesitate
+
+    before = threading.gettrace()
+    threading.settrace(hesitate)
+    yield
+    threading.settrace(before or (lambda *_: None))
+
+
+@pytest.mark.usefixtures("hesitant")
+def test_the_threads_that_write_lose_nothing_between_them(tmp_path: Path) -> None:
+    """A batch got lost when one thread came to the end of them just as the other had been given the last."""
+    with DocumentDatabase(tmp_path / "shop") as database:
+        for number in range(3):
+            database.put("orders/1", {"n": number})
+            full = database.maintenance.start_backup(tmp_path / str(number)).wait()
+            incremental = database.maintenance.start_backup(tmp_path / "chain", incremental=True).wait()
+            assert full.manifest.counts.documents == incremental.manifest.counts.documents == 1
 
 
 @pytest.mark.parametrize("stage", ["writing documents", "writing attachments"])

@@ -115,22 +115,25 @@ def _write_files(
     return written
 
 
-def _shared(batches: Iterator[Batch]) -> Iterator[Batch]:
-    """The same batches for several threads, each of which gets the next."""
+def _shared(batches: Iterator[Batch]) -> Callable[[], Batch | None]:
+    """Gives each thread that calls it the next batch, None at the end.
+
+    Not an iterator: two threads that end `iter(call, None)` at once can lose what the other one has just been given.
+    """
     lock = threading.Lock()
 
     def take() -> Batch | None:
         with lock:
             return next(batches, None)
 
-    return iter(take, None)
+    return take
 
 
-def _write_documents(batches: Iterator[Batch], new: NewBackup, written: _Written, progress: Progress) -> None:
+def _write_documents(take: Callable[[], Batch | None], new: NewBackup, written: _Written, progress: Progress) -> None:
     """Two threads compress, each into its own files, so that both cores work and no order is waited for."""
     numbers = count(1)
     with ThreadPoolExecutor(WRITERS, "muniment backup") as pool:
-        tasks = [pool.submit(_write_share, batches, new, numbers, written, progress) for _ in range(WRITERS)]
+        tasks = [pool.submit(_write_share, iter(take, None), new, numbers, written, progress) for _ in range(WRITERS)]
         try:
             for task in wait(tasks, return_when=FIRST_EXCEPTION).done:
                 task.result()
