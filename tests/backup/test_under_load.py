@@ -207,7 +207,7 @@ def hesitant() -> Iterator[None]:
     before = threading.gettrace()
     threading.settrace(hesitate)
     yield
-    threading.settrace(before or (lambda *_: None))
+    threading.settrace(before)
 
 
 @pytest.mark.usefixtures("hesitant")
