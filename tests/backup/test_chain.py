@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import shutil
 from datetime import timedelta
 from pathlib import Path
@@ -17,6 +16,7 @@ from muniment.backup.repository import Backup, backups
 from muniment.document import from_microseconds
 from muniment.errors import BackupNotFound, DamagedBackup, UnreachablePoint
 from tests.backup.clock import SECOND, Clock
+from tests.backup.damage import DOCUMENTS, manifest_of, rewrite_rows, seal, write_manifest
 from tests.backup.state import Seen, opened, seen_by_readers
 
 KEPT = {"Muniment/History": "true"}
@@ -202,10 +202,9 @@ def test_a_broken_chain_is_refused(small: DocumentDatabase, tmp_path: Path) -> N
         take(small, folder)
     assert restored(folder, tmp_path / "first", backup=found[0].name)
     hidden.rename(found[1].folder)
-    manifest = found[1].folder / "manifest.json"
-    edited = json.loads(manifest.read_text())
+    edited = manifest_of(found[1].folder)
     edited["database"]["name"] = "another"
-    manifest.write_text(json.dumps(edited))
+    write_manifest(found[1].folder, edited)
     with pytest.raises(DamagedBackup, match="missing or was changed"):
         MaintenanceActions.restore(folder, tmp_path / "no")
     assert not (tmp_path / "no").exists()
@@ -215,8 +214,6 @@ def test_forged_content_inside_a_backup_does_not_reach_an_earlier_moment(
     database: DocumentDatabase, tmp_path: Path
 ) -> None:
     """The proof of a moment inside a backup: taken on to the end, it must give the recorded fingerprint."""
-    from tests.backup.damage import DOCUMENTS, rewrite_rows, seal
-
     database.configure(KEPT)
     take(database, tmp_path / "backups")
     for number in range(4):

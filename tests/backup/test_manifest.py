@@ -87,10 +87,18 @@ def paths(value: object, prefix: str = "") -> list[str]:
     ]
 
 
+def written(manifest: Manifest) -> Manifest:
+    """What is read of a manifest that was written, but for its checksum."""
+    return msgspec.structs.replace(manifests.decode(manifests.encode(manifest), ""), checksum=None)
+
+
 def test_what_is_written_is_what_is_read() -> None:
     manifest = decode(VALID)
-    assert json.loads(manifests.encode(manifest)) == VALID
-    assert manifests.decode(manifests.encode(manifest), "") == manifest
+    text = manifests.encode(manifest)
+    checksum = json.loads(text)["checksum"]
+    assert json.loads(text) == VALID | {"checksum": checksum}
+    assert written(manifest) == manifest
+    assert hashlib.sha256(text.replace(checksum.encode(), b"0" * 64)).hexdigest() == checksum
     fingerprint = manifest.fingerprint_at_snapshot()
     assert (fingerprint.count(DOCUMENT), fingerprint.count(ATTACHMENT)) == (3, 1)
     assert fingerprint.as_json() == VALID["fingerprint"]
@@ -107,7 +115,22 @@ def test_it_is_written_for_people_too() -> None:
 
 def test_a_parent_is_kept() -> None:
     manifest = msgspec.structs.replace(decode(VALID), kind="incremental", parent=Parent("2026-11-22", SHA256))
-    assert manifests.decode(manifests.encode(manifest), "") == manifest
+    assert written(manifest) == manifest
+
+
+@pytest.mark.parametrize(
+    ("member", "value"),
+    [
+        ('"name": "shop"', '"name": "show"'),
+        ('"2026-11-22T17:18:03.000001Z"', '"2026-11-22T17:18:03.000002Z"'),
+        ('"reason": "first"', '"reason": "asked for"'),
+        ("{\n", "{ \n"),
+    ],
+)
+def test_one_that_was_edited_by_hand_is_damage(member: str, value: str) -> None:
+    text = manifests.encode(decode(VALID)).decode()
+    with pytest.raises(DamagedBackup, match="changed after it was written"):
+        manifests.decode(text.replace(member, value, 1).encode(), "backups/one")
 
 
 @pytest.mark.parametrize(
@@ -269,6 +292,7 @@ def test_it_says_what_the_backup_holds(small: DocumentDatabase, backup: Backup) 
         "encryption": None,
         "database_document": hashlib.sha256((backup.folder / "Database.Document").read_bytes()).hexdigest(),
         "files": [msgspec.to_builtins(file) for file in manifest.files],
+        "checksum": manifest.checksum,
     }
     assert manifest.counts.bytes == snapshot.fingerprint.size(DOCUMENT) + snapshot.fingerprint.size(ATTACHMENT)
     assert [(file.name, file.rows, file.first_etag, file.last_etag) for file in manifest.files] == [

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 
 import pytest
@@ -12,7 +11,7 @@ from muniment.backup.merge import merge_backups
 from muniment.backup.repository import Backup, backups
 from muniment.errors import BackupNotFound, Conflict, DamagedBackup, InvalidInput
 from tests.backup.clock import Clock
-from tests.backup.damage import DOCUMENTS, rewrite_rows, seal
+from tests.backup.damage import DOCUMENTS, manifest_of, rewrite_rows, seal, write_manifest
 from tests.backup.state import Seen, opened, seen_by_readers
 
 
@@ -69,11 +68,10 @@ def test_what_continued_the_last_continues_the_merged_one(
 
 def test_a_backup_that_others_continue_is_not_deleted(chain: list[Backup], tmp_path: Path, clock: Clock) -> None:
     fork = merge_backups(tmp_path / "backups", chain[1].name, clock=clock)
-    manifest = chain[3].folder / "manifest.json"
-    edited = json.loads(manifest.read_bytes())
+    edited = manifest_of(chain[3].folder)
     edited["parent"] = {"backup": chain[1].name, "sha256": chain[1].sha256}
     edited["after"] = edited["history_from"] = chain[1].manifest.through
-    manifest.write_text(json.dumps(edited))
+    write_manifest(chain[3].folder, edited)
     with pytest.raises(Conflict, match="would be deleted"):
         merge_backups(tmp_path / "backups", chain[2].name, clock=clock, delete_merged=True)
     assert {backup.name for backup in backups(tmp_path / "backups")} == {fork.name, *(b.name for b in chain)}
@@ -95,11 +93,10 @@ def test_damage_leaves_everything_as_it_was(chain: list[Backup], tmp_path: Path,
 
     rewrite_rows(chain[1].folder, DOCUMENTS, change)
     seal(chain[1].folder)
-    manifest = chain[2].folder / "manifest.json"
-    edited = json.loads(manifest.read_bytes())
+    edited = manifest_of(chain[2].folder)
     changed = next(backup for backup in backups(tmp_path / "backups") if backup.name == chain[1].name)
     edited["parent"]["sha256"] = changed.sha256
-    manifest.write_text(json.dumps(edited))
+    write_manifest(chain[2].folder, edited)
     names = sorted(path.name for path in (tmp_path / "backups").iterdir())
     with pytest.raises(DamagedBackup):
         merge_backups(tmp_path / "backups", chain[2].name, clock=clock, delete_merged=True)

@@ -19,6 +19,7 @@ from muniment.revision import ATTACHMENT, DOCUMENT
 
 FORMAT: Final = 1
 NAME: Final = "manifest.json"
+_BLANK: Final = "0" * 64
 
 Kind = Literal["full", "incremental"]
 Number: TypeAlias = Annotated[int, Meta(ge=0, le=(1 << 63) - 1)]
@@ -77,6 +78,8 @@ class Manifest(msgspec.Struct, frozen=True, kw_only=True):
     Every moment from the etag `history_from` through the end can be restored; without it, only the end can.
     `database_document` is the SHA-256 of the file with the settings. `same_state_as` is the SHA-256 of the manifest of
     the incremental backup whose state a merged one repeats, so that what continues that one continues this one too.
+    `checksum` is the SHA-256 of the manifest itself, taken while 64 zeros stand in its place; the first manifests of
+    format 1 had none.
     """
 
     format: int = FORMAT
@@ -98,6 +101,7 @@ class Manifest(msgspec.Struct, frozen=True, kw_only=True):
     encryption: None = None
     database_document: Hex
     files: tuple[File, ...]
+    checksum: Hex | None = None
 
     def fingerprint_at_snapshot(self) -> Fingerprint:
         """What a restore to the end of this backup must reproduce."""
@@ -135,8 +139,16 @@ class _Version(msgspec.Struct):
 
 
 def encode(manifest: Manifest) -> bytes:
-    """The manifest as it is written: indented JSON, for people read it too."""
-    return msgspec.json.format(msgspec.json.encode(manifest), indent=2) + b"\n"
+    """The manifest as it is written, with its checksum: indented JSON, for people read it too."""
+    blank = msgspec.structs.replace(manifest, checksum=_BLANK)
+    text = msgspec.json.format(msgspec.json.encode(blank), indent=2) + b"\n"
+    return _with_checksum(text, _BLANK, digest(text))
+
+
+def _with_checksum(text: bytes, old: str, new: str) -> bytes:
+    """The text with another checksum in the last place where the old one stands."""
+    head, found, tail = text.rpartition(old.encode())
+    return head + new.encode() + tail if found else text
 
 
 def decode(text: bytes, where: str) -> Manifest:
@@ -154,12 +166,14 @@ def decode(text: bytes, where: str) -> Manifest:
                 f"restore it with {version.software} or newer",
             )
         manifest = msgspec.json.decode(text, type=Manifest)
+        if manifest.checksum and digest(_with_checksum(text, manifest.checksum, _BLANK)) != manifest.checksum:
+            raise ValueError("it was changed after it was written: its checksum does not agree")
         msgspec.convert(manifest.fingerprint, _Fingerprint)
         for contradiction in _contradictions(manifest):
             raise ValueError(contradiction)
     except (msgspec.DecodeError, ValueError, RecursionError) as error:
         raise DamagedBackup(
-            f"the manifest in {where} is not one: {error}", "use another backup, or another copy of this one"
+            f"the manifest in {where} can not be trusted: {error}", "use another backup, or another copy of this one"
         ) from error
     return manifest
 
