@@ -12,6 +12,7 @@ import muniment
 EXPORTED = """
     AsyncDocumentStore Attachment BackupOperation BackupStatus Delete Document DocumentDatabase DocumentStore
     MaintenanceActions MunimentError Progress Put Session Statistics Written __version__
+    rehearse
 """.split()
 
 

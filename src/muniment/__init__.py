@@ -8,6 +8,7 @@ from muniment.document import Document
 from muniment.errors import MunimentError
 from muniment.maintenance import BackupOperation, BackupStatus, MaintenanceActions
 from muniment.progress import Progress
+from muniment.rehearsal import rehearse
 from muniment.session import Session
 from muniment.storage.base import Written
 from muniment.version import VERSION
@@ -29,6 +30,7 @@ __all__ = [
     "Statistics",
     "Written",
     "__version__",
+    "rehearse",
 ]
 
 __version__ = VERSION

@@ -12,7 +12,6 @@ from typing import Final, Literal
 
 from muniment.backup.merge import merge_backups
 from muniment.backup.plan import RestorePlan, plan_restore
-from muniment.backup.rehearse import Rehearsal, rehearse
 from muniment.backup.repository import Backup, backups
 from muniment.backup.restore import Restored, restore_backup
 from muniment.backup.selection import Selection
@@ -22,7 +21,6 @@ from muniment.document import encode
 from muniment.errors import BackupRunning, Cancelled, MunimentError, StorageFailure
 from muniment.progress import Progress
 from muniment.storage.base import Storage, system_clock
-from muniment.storage.sqlite import SqliteStorage
 
 WAIT_SECONDS: Final = 0.1
 State = Literal["running", "completed", "faulted", "cancelled"]
@@ -109,15 +107,6 @@ class BackupOperation:
         return self._backup
 
 
-def _check(folder: Path) -> list[str]:
-    """Open a restored database and check that it agrees with itself; what is wrong with it."""
-    storage = SqliteStorage(folder, clock=system_clock, read_only=True)
-    try:
-        return list(storage.check())
-    finally:
-        storage.close()
-
-
 class MaintenanceActions:
     """Backups of one database; `restore` and `verify` need no database and are called on the class itself."""
 
@@ -201,25 +190,6 @@ class MaintenanceActions:
     ) -> Backup:
         """See `muniment.backup.merge.merge_backups`: one full backup out of a chain, without the database."""
         return merge_backups(Path(source), through, clock=clock, delete_merged=delete_merged, progress=progress)
-
-    @staticmethod
-    def rehearse(
-        source: str | Path,
-        *,
-        at: datetime | None = None,
-        etag: int | None = None,
-        backup: str | None = None,
-        place: str | Path | None = None,
-        progress: Progress | None = None,
-        clock: Callable[[], int] = system_clock,
-    ) -> Rehearsal:
-        """Really restore into a temporary folder in `place`, check the database there, and delete it again.
-
-        See `muniment.backup.rehearse.rehearse`: its result is written as a new object beside the backups.
-        """
-        plan = MaintenanceActions.plan_restore(source, at=at, etag=etag, backup=backup)
-        folder = Path(place) if place else None
-        return rehearse(Path(source), plan, look=_check, clock=clock, place=folder, progress=progress)
 
     @staticmethod
     def verify(source: str | Path, *, progress: Progress | None = None) -> Verified:

@@ -23,6 +23,7 @@ from typing import Any
 import pyarrow.compute
 import pytest
 
+import muniment
 from muniment import DocumentDatabase, MaintenanceActions, MunimentError, Progress
 from muniment.backup.restore import restore_backup
 from muniment.errors import Busy
@@ -71,6 +72,12 @@ def wait_for(process: int) -> int:
 def back_up(database: str, destination: str, progress: Progress | None = None) -> None:
     with DocumentDatabase(database, create=False, clock=Clock(START + 500 * SECOND)) as opened:
         take(opened, Path(destination), progress)
+
+
+def rehearse(source: str, place: str) -> None:
+    """Write down beside `place` what a rehearsal there said of its own record."""
+    rehearsal = muniment.rehearse(source, place=place)
+    Path(place, "said").write_text(f"{rehearsal.record}: {rehearsal.unrecorded}")
 
 
 def restore(source: str, target: str, progress: Progress | None = None, *, defrag: bool = False) -> None:
@@ -254,8 +261,8 @@ def job_as_nobody(what: str, sources: list[str], places: list[str]) -> list[dict
             os.setgroups([])
             os.setgid(NOBODY)
             os.setuid(NOBODY)
-        action = back_up if what == "back up" else restore
-        return _refused(lambda: action(source, place))
+        actions: dict[str, Callable[[str, str], None]] = {"back up": back_up, "restore": restore, "rehearse": rehearse}
+        return _refused(lambda: actions[what](source, place))
 
     return [
         _forked(lambda source=source, place=place: attempt(source, place))  # type: ignore[misc]

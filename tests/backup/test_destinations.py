@@ -318,6 +318,17 @@ def test_a_backup_to_the_root_of_a_disk(small: DocumentDatabase, shared: Path) -
         assert state_of(copy) == state_of(small)
 
 
+def test_a_rehearsal_where_its_record_may_not_be_written(backup: Backup, shared: Path) -> None:
+    source, place = shared / "backups", shared / "place"
+    shutil.copytree(backup.folder.parent, source)
+    place.mkdir()
+    _give(place)
+    source.chmod(0o555)
+    assert child.run("as_nobody", what="rehearse", sources=[source], places=[place]) == [{"error": ""}]
+    assert (place / "said").read_text().startswith(f"None: {source}")
+    assert list(source.glob("rehearsal-*")) == []
+
+
 def test_a_restore_without_permission(small: DocumentDatabase, backup: Backup, shared: Path) -> None:
     source = shared / "backups"
     shutil.copytree(backup.folder.parent, source)

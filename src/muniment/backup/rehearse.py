@@ -6,24 +6,33 @@ import tempfile
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Final
 
 from muniment.backup.plan import RestorePlan
-from muniment.backup.repository import write_rehearsal
+from muniment.backup.repository import Record, mapped_errors, write_record
 from muniment.backup.restore import Restored, restore_backup
 from muniment.document import from_microseconds, rfc3339
-from muniment.errors import DamagedBackup
+from muniment.errors import Damaged, DamagedBackup, StorageFailure
 from muniment.progress import Progress
+
+PREFIX: Final = "muniment-rehearsal-"
 
 
 @dataclass(frozen=True, slots=True)
 class Rehearsal:
-    """A restore that worked, and the file beside the backup that says so; `restored.seconds` is the time to recover."""
+    """A restore that worked; `restored.seconds` is the time to recover, `seconds` that with the looking at it.
+
+    `record` is the file beside the backups that says so. Where none can be written (the destination may be read-only),
+    it is None, and `unrecorded` says why.
+    """
 
     restored: Restored
-    record: Path
+    seconds: float
+    record: Path | None
+    unrecorded: str | None = None
 
 
-def rehearse(
+def rehearse_restore(
     source: Path,
     plan: RestorePlan,
     *,
@@ -35,28 +44,59 @@ def rehearse(
     """Restore as planned into a folder in `place` (the system's temporary one if not given) and delete it again.
 
     `look` opens the restored database as a user would and returns what is wrong with it. When this returns, the restore
-    worked, and a new object `rehearsal-….json` in `source` says so. Raises what the restore raises, and `DamagedBackup`
-    when `look` found something.
+    worked, and a new object `rehearsal-….json` in `source` says so, if one can be written there. Raises what the
+    restore raises, and `DamagedBackup` when `look` found something; damage is written down in such a record too.
     """
     progress = progress or Progress()
-    with tempfile.TemporaryDirectory(prefix="muniment-rehearsal-", dir=place) as temporary:
+    try:
+        restored = _try(source, plan, look, place, progress)
+    except Damaged as error:
+        _write_down(source, _record(plan, clock, progress, problem=error.message))
+        raise
+    record = _record(plan, clock, progress, restored)
+    return Rehearsal(restored, progress.seconds, *_write_down(source, record))
+
+
+def _try(
+    source: Path, plan: RestorePlan, look: Callable[[Path], list[str]], place: Path | None, progress: Progress
+) -> Restored:
+    with mapped_errors(place or source), tempfile.TemporaryDirectory(prefix=PREFIX, dir=place) as temporary:
         target = Path(temporary) / "restored"
         restored = restore_backup(source, target, plan=plan, progress=progress)
         progress.stage = "looking at it"
-        problems = look(target)
-        if problems:
+        if problems := look(target):
             raise DamagedBackup(
                 f"the database restored from {restored.backup.folder} is not as it should be: {problems[0]}",
                 "restore from another backup, or another copy of this one",
             )
-    now = from_microseconds(clock())
-    facts = {
-        "backup": restored.backup.name,
-        "manifest": restored.backup.sha256,
-        "etag": restored.moment.etag,
-        "time": rfc3339(from_microseconds(restored.moment.modified)),
-        "rehearsed": rfc3339(now),
-        "seconds": round(restored.seconds, 3),
-        "fingerprint": restored.fingerprint.as_json(),
-    }
-    return Rehearsal(restored, write_rehearsal(source, facts, now))
+    progress.finish()
+    return restored
+
+
+def _record(
+    plan: RestorePlan,
+    clock: Callable[[], int],
+    progress: Progress,
+    restored: Restored | None = None,
+    problem: str | None = None,
+) -> Record:
+    snapshot = plan.manifest.snapshot
+    return Record(
+        kind="rehearsal",
+        backup=plan.backup.name,
+        etag=restored.moment.etag if restored else snapshot.etag,
+        time=rfc3339(from_microseconds(restored.moment.modified)) if restored else snapshot.time,
+        manifests=tuple(backup.sha256 for backup in plan.chain),
+        completed=rfc3339(from_microseconds(clock())),
+        seconds=round(restored.seconds if restored else progress.seconds, 3),
+        fingerprint=restored.fingerprint.as_json() if restored else None,
+        problem=problem,
+    )
+
+
+def _write_down(source: Path, record: Record) -> tuple[Path | None, str | None]:
+    """The record's file, or why there is none."""
+    try:
+        return write_record(source, record), None
+    except StorageFailure as error:
+        return None, error.message

@@ -8,17 +8,17 @@ from __future__ import annotations
 
 import os
 import shutil
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, Literal, get_args
 
 import msgspec
 
 from muniment.backup import manifest as manifests
-from muniment.backup.manifest import Kind, Manifest
+from muniment.backup.manifest import Hex, Kind, Manifest, Time
 from muniment.errors import BackupNotFound, DamagedBackup, StorageFailure
 
 DATABASE_DOCUMENT: Final = "Database.Document"
@@ -140,19 +140,56 @@ def delete_backup(backup: Backup) -> None:
         _sync_folder(backup.folder.parent)
 
 
-def write_rehearsal(source: Path, facts: Mapping[str, Any], time: datetime) -> Path:
-    """Write a new object beside the backups that says how a rehearsal went; returns its path."""
-    text = msgspec.json.format(msgspec.json.encode(facts), indent=2) + b"\n"
+RecordKind = Literal["rehearsal", "verification"]
+
+
+class Record(msgspec.Struct, frozen=True, kw_only=True):
+    """How a rehearsal or a verification went; it stands beside the backups in a file of its own, which never changes.
+
+    `backup`, `etag` and `time` name the newest moment that was read, `manifests` are the SHA-256 of the manifests of
+    all backups that were, `completed` and `seconds` say when it ended and how long it took, and `problem` what was
+    wrong, None when nothing was.
+    """
+
+    kind: RecordKind
+    backup: str
+    etag: int
+    time: Time
+    manifests: tuple[Hex, ...]
+    completed: Time
+    seconds: float
+    fingerprint: dict[str, Any] | None = None
+    problem: str | None = None
+
+
+def write_record(source: Path, record: Record) -> Path:
+    """Write a record beside the backups, as a new object; when this returns, it is on disk at this path."""
+    text = msgspec.json.format(msgspec.json.encode(record), indent=2) + b"\n"
+    time = datetime.fromisoformat(record.completed)
     with mapped_errors(source):
         while True:
-            record = source / f"rehearsal-{_stamp(time)}.json"
+            path = source / f"{record.kind}-{_stamp(time)}.json"
             try:
-                _write(record, text)
+                _write(path, text)
             except FileExistsError:
                 time += timedelta(milliseconds=1)
             else:
                 _sync_folder(source)
-                return record
+                return path
+
+
+def records(destination: Path) -> list[Record]:
+    """The records of rehearsals and verifications beside these backups, the oldest first.
+
+    A file that is not whole, since it was being written when the power failed, proves nothing and is passed over.
+    """
+    found = []
+    with mapped_errors(destination):
+        for kind in get_args(RecordKind):
+            for path in sorted(destination.glob(f"{kind}-*.json")):
+                with suppress(msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+                    found.append(msgspec.json.decode(path.read_bytes(), type=Record))
+    return sorted(found, key=lambda record: record.completed)
 
 
 def check_destination(destination: Path) -> None:
