@@ -10,8 +10,11 @@ from pathlib import Path
 from time import monotonic
 from typing import Final, Literal
 
+from muniment.backup.differences import Differences, differences
 from muniment.backup.merge import merge_backups
 from muniment.backup.plan import RestorePlan, plan_restore
+from muniment.backup.point import plan_point
+from muniment.backup.query import LIMIT, Answer, query_backup
 from muniment.backup.repository import Backup, backups
 from muniment.backup.restore import Restored, restore_backup
 from muniment.backup.selection import Selection
@@ -178,6 +181,31 @@ class MaintenanceActions:
     ) -> RestorePlan:
         """Which backups a restore of this moment would read; raises what that restore would raise before it began."""
         return plan_restore(backups(Path(source)), str(source), at=at, etag=etag, backup=backup)
+
+    @staticmethod
+    def differences(source: str | Path, before: str, after: str, *, progress: Progress | None = None) -> Differences:
+        """What was added, changed and deleted between two moments, which are named as `plan_point` reads them.
+
+        See `muniment.backup.differences.differences`. Nothing is restored.
+        """
+        available = backups(Path(source))
+        plans = [plan_point(point, available, str(source)) for point in (before, after)]
+        return differences(plans[0], plans[1], progress)
+
+    @staticmethod
+    def query(
+        source: str | Path,
+        sql: str,
+        *,
+        at: datetime | None = None,
+        etag: int | None = None,
+        backup: str | None = None,
+        limit: int = LIMIT,
+        progress: Progress | None = None,
+    ) -> Answer:
+        """See `muniment.backup.query.query_backup`: SQL over the documents of a moment, without restoring it."""
+        plan = MaintenanceActions.plan_restore(source, at=at, etag=etag, backup=backup)
+        return query_backup(plan, sql, limit=limit, progress=progress)
 
     @staticmethod
     def merge(

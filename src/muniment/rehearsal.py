@@ -7,6 +7,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import Final
 
+from muniment.backup.plan import RestorePlan
 from muniment.backup.rehearse import Rehearsal, rehearse_restore
 from muniment.database import DocumentDatabase
 from muniment.maintenance import MaintenanceActions
@@ -32,6 +33,18 @@ def rehearse(
     through `DocumentDatabase`. See `muniment.backup.rehearse.rehearse_restore` for what holds afterwards.
     """
     plan = MaintenanceActions.plan_restore(source, at=at, etag=etag, backup=backup)
+    return rehearse_plan(source, plan, place=place, progress=progress, clock=clock)
+
+
+def rehearse_plan(
+    source: str | Path,
+    plan: RestorePlan,
+    *,
+    place: str | Path | None = None,
+    progress: Progress | None = None,
+    clock: Callable[[], int] = system_clock,
+) -> Rehearsal:
+    """The same for what was planned already."""
     folder = Path(place) if place else None
     return rehearse_restore(Path(source), plan, look=look, clock=clock, place=folder, progress=progress)
 

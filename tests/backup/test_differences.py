@@ -34,7 +34,7 @@ def test_differences_between_any_two_moments(database: DocumentDatabase, tmp_pat
 
     def between(before: dict[str, object], after: dict[str, object]) -> list[Changes]:
         plans = [MaintenanceActions.plan_restore(tmp_path / "backups", **at) for at in (before, after)]  # type: ignore[arg-type]
-        return differences(plans[0], plans[1])
+        return differences(plans[0], plans[1]).changes
 
     assert between({"backup": first}, {"backup": second}) == [
         Changes(0, "", deleted=["loose"]),
@@ -54,5 +54,5 @@ def test_a_moment_of_a_restored_database_compares_with_one_before(small: Documen
         again.put("orders/1", {"lines": "after the restore"})
         again.maintenance.start_backup(folder, incremental=True).wait()
     plans = [MaintenanceActions.plan_restore(folder, backup=first.name), MaintenanceActions.plan_restore(folder)]
-    (changes,) = differences(plans[0], plans[1])
+    (changes,) = differences(plans[0], plans[1]).changes
     assert (changes.added, changes.changed, changes.deleted) == ([], ["orders/1"], [])

@@ -26,7 +26,9 @@ COMMANDS = {
         *("--server", "--name", "--location", "--json", "--quiet"),
     ],
     "verify": ["SOURCE", *POINT, "--json", "--quiet"],
-    "inspect": ["DEST", "--id", "--json"],
+    "rehearse": ["DEST", *POINT, "--place", "--json", "--quiet"],
+    "inspect": ["DEST", "--id", "--diff", "--query", *POINT, "--limit", "--json", "--quiet"],
+    "merge": ["DEST", "--through", "--delete-merged", "--json", "--quiet"],
     "statistics": ["FOLDER", "--json"],
     "check": ["FOLDER", "--json", "--quiet"],
     "get": ["FOLDER", "ID", "--metadata", "--json"],
@@ -82,6 +84,6 @@ def test_help_fits_the_terminal(columns: str) -> None:
 
 
 def test_completion() -> None:
-    env = {"_MUNIMENT_COMPLETE": "complete_bash", "COMP_WORDS": "muniment re", "COMP_CWORD": "1"}
+    env = {"_MUNIMENT_COMPLETE": "complete_bash", "COMP_WORDS": "muniment res", "COMP_CWORD": "1"}
     assert muniment(env=env).text.split() == ["restore"]
     assert "_MUNIMENT_COMPLETE" not in os.environ

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import json
+import re
+import shutil
 from dataclasses import dataclass
+from datetime import datetime
 from pathlib import Path
 
 import pytest
 
-from muniment import DocumentDatabase, MaintenanceActions
+from muniment import DocumentDatabase, MaintenanceActions, Put
 from tests.cli.process import muniment
 from tests.cli.test_commands import well
 
@@ -182,10 +185,22 @@ def test_every_version_of_a_document(chain: Chain) -> None:
         ("inspect nowhere", 3, "there is no folder nowhere"),
         ("inspect .", 3, "no complete backup in ."),
         ("inspect SOURCE --id orders/9", 3, "no backup in"),
+        ("inspect SOURCE --diff 3 yesterday", 2, "'yesterday' names no moment"),
+        ("inspect SOURCE --diff 3 1", 3, "before the end of the first backup"),
+        ("inspect SOURCE --diff 3 7 --id orders/1", 2, "--id and --diff are different questions"),
+        ("inspect SOURCE --etag 7", 2, "--etag is for --query"),
+        ("inspect SOURCE --query SELEKT", 2, "DuckDB refuses this: "),
+        ("inspect SOURCE --query INSTALL\xa0httpfs", 2, ""),
+        ("inspect nowhere --query SELECT", 3, "there is no folder nowhere"),
+        ("merge SOURCE --through nowhere", 3, "no complete backup 'nowhere'"),
+        ("merge SOURCE --through NAME", 2, "there is nothing to merge"),
+        ("rehearse SOURCE --backup nowhere", 3, "no complete backup 'nowhere'"),
+        ("rehearse SOURCE --place nowhere", 8, "nowhere"),
     ],
 )
 def test_bad_input(chain: Chain, tmp_path: Path, options: str, code: int, part: str) -> None:
-    line = [str(chain.backups) if word == "SOURCE" else word for word in options.split()]
+    words = {"SOURCE": str(chain.backups), "NAME": chain.names[0]}
+    line = [words.get(word, word) for word in options.split(" ")]
     ended = muniment(*line, cwd=tmp_path)
     assert ended.code == code, ended.err
     assert "Traceback" not in ended.err
@@ -201,3 +216,85 @@ def test_what_is_listed_as_restorable_is(chain: Chain, tmp_path: Path) -> None:
     for etag in range(reach["from"]["etag"], reach["to"]["etag"] + 1):
         plan = MaintenanceActions.plan_restore(chain.backups, etag=etag)
         assert plan.manifest.through >= etag
+
+
+def test_what_changed_between_two_moments(chain: Chain) -> None:
+    said = well("inspect", chain.backups, "--diff", "3", "newest").text
+    assert said.splitlines()[0] == f"0 added, 0 changed, 1 deleted in {chain.backups}"
+    assert re.search(r"^  Orders +1 deleted\n    deleted +orders/1$", said, re.MULTILINE)
+    facts = well("inspect", chain.backups, "--diff", chain.names[2], chain.time, "--json").json
+    assert (facts["before"]["etag"], facts["after"]["etag"]) == (7, 6)
+    assert (facts["added"], facts["changed"], facts["deleted"]) == (1, 0, 0)
+    [changes] = facts["changes"]
+    assert (changes["kind"], changes["collection"], changes["added"]) == ("document", "Orders", ["orders/1"])
+
+
+def test_long_lists_are_cut_for_people_and_whole_for_programs(tmp_path: Path) -> None:
+    with DocumentDatabase(tmp_path / "shop") as database:
+        database.maintenance.start_backup(tmp_path / "backups").wait()
+        database.batch([Put(f"loose/{number}", {}) for number in range(1, 31)])
+        database.put_attachment("photo", b"")
+        database.maintenance.start_backup(tmp_path / "backups", incremental=True).wait()
+    said = well("inspect", tmp_path / "backups", "--diff", "etag:0", "newest").text
+    assert "31 added" in said
+    assert said.count("loose/") == 10
+    assert "and 20 more; --json names all" in said
+    assert "attachments, (no collection)" in said
+    facts = well("inspect", tmp_path / "backups", "--diff", "etag:0", "newest", "--json").json
+    assert len(facts["changes"][0]["added"]) == 30
+
+
+def test_a_query_prints_a_table_or_an_object(chain: Chain) -> None:
+    query = (
+        "SELECT id, (document->>'$.price')::DECIMAL(5,2) AS price, modified, 1e999 AS big FROM documents ORDER BY id"
+    )
+    lines = well("inspect", chain.backups, "--query", query, "--etag", "6").text.splitlines()
+    assert [line.split()[0] for line in lines[:4]] == ["id", "--------", "Orders/2", "orders/1"]
+    assert "1.10" in lines[2]
+    assert lines[-1].startswith("2 rows at 20")
+    ended = well("inspect", chain.backups, "--query", query, "--limit", "1", "--json")
+    facts = ended.json
+    assert (facts["columns"], facts["etag"], facts["whole"]) == (["id", "price", "modified", "big"], 7, True)
+    assert b"1.10" in ended.out
+    [[id, price, modified, big]] = facts["rows"]
+    assert (id, price, big) == ("Orders/2", 1.10, None)
+    assert datetime.fromisoformat(modified).tzinfo is None
+    said = well(
+        "inspect", chain.backups, "--query", "SELECT 'a\nb' || repeat('x', 99) FROM range(3)", "--limit", "2"
+    ).text
+    assert "\na bxxx" in said
+    assert "…" in said
+    assert "2 rows" in said
+    assert "--limit N shows N" in said
+
+
+def test_a_rehearsal_leaves_its_record(chain: Chain, tmp_path: Path) -> None:
+    copy = tmp_path / "backups"
+    shutil.copytree(chain.backups, copy)
+    said = well("rehearse", copy, "--place", tmp_path, "--quiet").text
+    assert said.startswith(f"shop can be recovered from {copy}\n")
+    facts = well("rehearse", copy, "--etag", "4", "--json").json
+    assert facts["etag"] == 4
+    record = json.loads(Path(facts["record"]).read_bytes())
+    assert (record["etag"], record["backup"], record["problem"]) == (4, chain.names[1], None)
+    assert len(list(copy.glob("rehearsal-*.json"))) == 2
+    assert f"record             {copy}" in said
+    file = next((copy / chain.names[0]).glob("documents-*.parquet"))
+    file.write_bytes(b"")
+    assert muniment("rehearse", copy).code == 5
+    assert len(list(copy.glob("rehearsal-*.json"))) == 3
+
+
+def test_a_chain_is_merged(chain: Chain, tmp_path: Path) -> None:
+    copy = tmp_path / "backups"
+    shutil.copytree(chain.backups, copy)
+    facts = well("merge", copy, "--through", chain.names[1], "--json").json
+    assert (facts["kind"], facts["etag"], facts["documents"]) == ("full", 6, 2)
+    assert len(list(copy.iterdir())) == 4
+    shutil.rmtree(facts["backup"])
+    said = well("merge", copy, "--through", chain.names[1], "--delete-merged").text
+    assert said.startswith(f"Merged {copy} through {chain.names[1]} into {copy}/")
+    assert "merged from 2 backups" in said
+    [listed] = well("inspect", copy, "--json").json["chains"]
+    assert [backup["etag"] for backup in listed["backups"]] == [6, 7]
+    assert version(MaintenanceActions.restore(copy, tmp_path / "six", etag=6).folder) == 4

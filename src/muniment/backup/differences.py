@@ -46,21 +46,35 @@ class Changes:
     deleted: list[str] = field(default_factory=list)
 
 
-def differences(before: RestorePlan, after: RestorePlan, progress: Progress | None = None) -> list[Changes]:
-    """What has to be done to the state of the first moment to get that of the second, by kind and collection.
+@dataclass(frozen=True, slots=True)
+class Differences:
+    """What has to be done to the state `before` to get that `after`, by kind and collection."""
 
-    The two states are compared in a temporary database that goes to disk when they are large.
+    before: Moment
+    after: Moment
+    changes: list[Changes]
+
+
+def differences(before: RestorePlan, after: RestorePlan, progress: Progress | None = None) -> Differences:
+    """What was added, changed and deleted between two moments.
+
+    The two states are compared in a temporary database that goes to disk when they are large. Only ids and etags are
+    read. Files are not compared with their SHA-256, but every page that is read has its checksum.
     """
     progress = progress or Progress()
     with scratch_database(cache_kib=32_768) as connection:
         connection.execute("BEGIN")
+        moments = []
         for name, plan in (("before", before), ("after", after)):
             progress.stage = f"reading the state {name}"
             connection.execute(_TABLE.format(name))
             moment = moment_of(plan)
+            moments.append(moment)
             for rows in _revisions(plan, moment, progress):
                 connection.executemany(_ADD.format(name), rows)
-        return _compared(connection)
+        compared = _compared(connection)
+    progress.finish()
+    return Differences(moments[0], moments[1], compared)
 
 
 def _revisions(plan: RestorePlan, moment: Moment, progress: Progress) -> Iterator[Iterator[tuple[Any, ...]]]:

@@ -65,7 +65,7 @@ def read_backup(plan: RestorePlan, destination: Destination, progress: Progress)
     progress.stage = "checking files"
     plan.backup.settings()
     for backup, file in plan.files:
-        _check_file(backup.folder / file.name, file, progress)
+        check_file(backup.folder / file.name, file, progress)
     moment = moment_of(plan)
     with ExitStack() as stack:
         reader = _Reader(plan, moment, stack)
@@ -210,7 +210,7 @@ class _Reader:
             )
 
 
-def _check_file(path: Path, file: File, progress: Progress) -> None:
+def check_file(path: Path, file: File, progress: Progress) -> None:
     if not path.is_file():
         raise DamagedBackup(f"{path} is missing", HINT)
     with mapped_errors(path):

@@ -14,8 +14,10 @@ from muniment.cli import databases as of_server
 from muniment.cli.backup import backup
 from muniment.cli.database import check, get, statistics
 from muniment.cli.inspect import inspect
+from muniment.cli.merge import merge
 from muniment.cli.outcome import USAGE, outcome
 from muniment.cli.output import wait_for_key
+from muniment.cli.rehearse import rehearse
 from muniment.cli.restore import restore, verify
 from muniment.cli.sample import sample
 from muniment.cli.server import server
@@ -61,7 +63,7 @@ def _flowing(text: str) -> str:
 app = typer.Typer(
     help=_HELP, epilog=_EPILOG, rich_markup_mode="rich", pretty_exceptions_enable=False, invoke_without_command=True
 )
-for command in (backup, restore, verify, inspect, statistics, check, get, sample, server):
+for command in (backup, restore, verify, rehearse, inspect, merge, statistics, check, get, sample, server):
     app.command(help=_flowing(command.__doc__ or ""))(command)
 
 

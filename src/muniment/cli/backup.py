@@ -103,11 +103,12 @@ def _back_up(folder: Path, dest: Path, incremental: bool, *, as_json: bool, quie
         with job(operation.progress, quiet=quiet):
             taken = operation.wait()
     seconds = operation.progress.seconds
-    facts = {"backup": str(taken.folder), **_facts(taken.manifest, seconds)}
-    emit(f"Backed up {folder} to {taken.folder}", _rows(taken.manifest, seconds), facts, as_json=as_json)
+    facts = {"backup": str(taken.folder), **manifest_facts(taken.manifest, seconds)}
+    emit(f"Backed up {folder} to {taken.folder}", manifest_rows(taken.manifest, seconds), facts, as_json=as_json)
 
 
-def _facts(manifest: Manifest, seconds: float) -> dict[str, Any]:
+def manifest_facts(manifest: Manifest, seconds: float) -> dict[str, Any]:
+    """For `--json`: what a backup holds that took so long to write."""
     found, counts = manifest.fingerprint_at_snapshot(), manifest.counts
     return {
         "kind": manifest.kind,
@@ -128,7 +129,8 @@ def _facts(manifest: Manifest, seconds: float) -> dict[str, Any]:
     }
 
 
-def _rows(manifest: Manifest, seconds: float) -> list[tuple[str, str]]:
+def manifest_rows(manifest: Manifest, seconds: float) -> list[tuple[str, str]]:
+    """The same for people."""
     found, counts = manifest.fingerprint_at_snapshot(), manifest.counts
     rows = [
         ("kind", f"{manifest.kind} ({manifest.reason})"),

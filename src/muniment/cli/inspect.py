@@ -10,31 +10,73 @@ from typing import Annotated, Any
 import typer
 
 from muniment.backup.plan import chain_of, ends_of
+from muniment.backup.query import LIMIT
 from muniment.backup.repository import Backup, backups
 from muniment.backup.versions import Version, versions_of
-from muniment.cli.output import Json, count_text, emit, size_text
+from muniment.cli.difference import show_differences
+from muniment.cli.output import Dest, Json, Quiet, count_text, emit, size_text
+from muniment.cli.point import At, Etag, Named
+from muniment.cli.sql import show_answer
 from muniment.cli.state import time_text
-from muniment.errors import BackupNotFound, DamagedBackup, DocumentNotFound
+from muniment.errors import BackupNotFound, DamagedBackup, DocumentNotFound, InvalidInput
 from muniment.revision import DOCUMENT
 
 
 def inspect(
-    dest: Annotated[Path, typer.Argument(metavar="DEST", help="The folder that backups were written to.")],
+    dest: Dest,
     id: Annotated[
         str | None, typer.Option("--id", metavar="ID", help="Every version of this document or attachment instead.")
     ] = None,
+    diff: Annotated[
+        tuple[str, str] | None,
+        typer.Option("--diff", metavar="POINT POINT", help="What was added, changed and deleted between two moments."),
+    ] = None,
+    query: Annotated[
+        str | None, typer.Option("--query", metavar="SQL", help="What this SELECT gives, run by DuckDB.")
+    ] = None,
+    at: At = None,
+    etag: Etag = None,
+    backup: Named = None,
+    limit: Annotated[
+        int | None, typer.Option("--limit", metavar="N", min=1, help="With --query: so many rows at most; 1000.")
+    ] = None,
     json: Json = False,
+    quiet: Quiet = False,
 ) -> None:
-    """List the backups in a folder as chains, or every version of one document in all of them.
+    """List the backups in a folder as chains, or look into them without restoring anything.
 
     A chain is a full backup and the incrementals that continue it. "restorable" says from where to where every
-    transaction can be restored; elsewhere only the ends of the backups can. With --id and --json the documents are
-    printed too, each as the text that was stored.
+    transaction can be restored; elsewhere only the ends of the backups can.
+
+    --id prints every version of one document; with --json the documents are there too, each as the text that was
+    stored.
+
+    --diff compares two moments, each of them an etag (830 or etag:830), a time (2026-11-22T17:18:03Z), the name of a
+    backup, or newest.
+
+    --query runs one SELECT over the views documents and attachments of the newest state, or of the one that --at,
+    --etag or --backup names. Their columns are id, collection, etag, modified, metadata and document, or size and
+    sha256. Every file is compared with its SHA-256 first. It needs DuckDB: pip install 'muniment\\[duckdb]'.
 
     $ muniment inspect backups
     $ muniment inspect backups --id orders/830
     $ muniment inspect backups --id orders/830 --json | jq -r '.versions[-1].document'
+    $ muniment inspect backups --diff 830 newest
+    $ muniment inspect backups --query "SELECT id, document->>'$.Company' FROM documents" --at 2026-11-22T17:18Z
     """
+    given = {"--id": id, "--diff": diff, "--query": query}
+    asked = [name for name, value in given.items() if value is not None]
+    if len(asked) > 1:
+        raise InvalidInput(f"{' and '.join(asked)} are different questions", "ask one of them")
+    points = {"--at": at, "--etag": etag, "--backup": backup, "--limit": limit}
+    for option in (name for name, value in points.items() if value is not None and query is None):
+        raise InvalidInput(f"{option} is for --query", "give --query SQL, or leave it away")
+    if diff is not None:
+        show_differences(dest, *diff, as_json=json, quiet=quiet)
+        return
+    if query is not None:
+        show_answer(dest, query, at, etag, backup, limit=limit or LIMIT, as_json=json, quiet=quiet)
+        return
     found = backups(dest)
     if not found:
         raise BackupNotFound(f"there is no complete backup in {dest}", "give the folder that backups were written to")

@@ -20,6 +20,7 @@ from rich.text import Text
 from muniment.errors import MunimentError, StorageFailure
 
 Folder: TypeAlias = Annotated[Path, typer.Argument(metavar="FOLDER", help="The folder of the database.")]
+Dest: TypeAlias = Annotated[Path, typer.Argument(metavar="DEST", help="The folder that backups were written to.")]
 Json: TypeAlias = Annotated[bool, typer.Option("--json", metavar="", help="Print one JSON object, for programs.")]
 Quiet: TypeAlias = Annotated[bool, typer.Option("--quiet", "-q", metavar="", help="Show no progress.")]
 

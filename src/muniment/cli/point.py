@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from datetime import datetime
 from pathlib import Path
 from typing import Annotated, TypeAlias
 
 import typer
 
 from muniment.backup.plan import RestorePlan
-from muniment.document import to_microseconds
+from muniment.backup.point import time_of
 from muniment.errors import InvalidInput
 from muniment.maintenance import MaintenanceActions
 
@@ -37,14 +36,3 @@ def check_one_point(at: str | None, etag: int | None, backup: str | None) -> Non
     given = [name for name, value in (("--at", at), ("--etag", etag), ("--backup", backup)) if value is not None]
     if len(given) > 1:
         raise InvalidInput(f"{' and '.join(given)} each name a moment", "give one of them")
-
-
-def time_of(text: str) -> datetime:
-    """A time from a command line; raises `InvalidInput` when it is none."""
-    hint = "write it like 2026-11-22T17:18:03Z or 2026-11-22T18:18:03+01:00; without a zone it is UTC"
-    try:
-        time = datetime.fromisoformat(text.strip())
-        to_microseconds(time)
-    except (ValueError, OverflowError) as error:
-        raise InvalidInput(f"{text!r} is not a time", hint) from error
-    return time

@@ -1,0 +1,51 @@
+"""`muniment merge`."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from muniment.cli.backup import manifest_facts, manifest_rows
+from muniment.cli.bar import job
+from muniment.cli.output import Dest, Json, Quiet, emit
+from muniment.maintenance import MaintenanceActions
+from muniment.progress import Progress
+
+
+def merge(
+    dest: Dest,
+    through: Annotated[
+        str, typer.Option("--through", metavar="NAME", help="The last of the backups to merge, an incremental one.")
+    ],
+    delete_merged: Annotated[
+        bool, typer.Option("--delete-merged", metavar="", help="Then delete the backups that the new one replaces.")
+    ] = False,
+    json: Json = False,
+    quiet: Quiet = False,
+) -> None:
+    """Make one full backup out of a chain, without the database.
+
+    It holds the state at the end of the backup that is named. Everything is checked as in a restore and the fingerprint
+    proven before the new backup exists. The old ones stay until --delete-merged removes them; a backup that continues
+    the last of them continues the new one then. Moments between the old ones can not be restored any more after that.
+
+    $ muniment merge backups --through 2026-11-22T181500.002Z.incremental
+    $ muniment merge backups --through 2026-11-22T181500.002Z.incremental --delete-merged
+    """
+    progress = Progress()
+    with job(progress, quiet=quiet):
+        merged = MaintenanceActions.merge(dest, through, delete_merged=delete_merged, progress=progress)
+    seconds = progress.seconds
+    facts = {
+        "backup": str(merged.folder),
+        "through": through,
+        "deleted_merged": delete_merged,
+        **manifest_facts(merged.manifest, seconds),
+    }
+    emit(
+        f"Merged {dest} through {through} into {merged.folder}",
+        manifest_rows(merged.manifest, seconds),
+        facts,
+        as_json=json,
+    )
