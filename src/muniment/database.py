@@ -14,10 +14,14 @@ from muniment.attachment import Attachment, attachment_of, content_chunks
 from muniment.command import Command, Delete, Put, check_etag, write_of
 from muniment.document import IDENTITIES, Document, check_id, collection_of, encode, from_microseconds, metadata_bytes
 from muniment.errors import ConcurrencyConflict, DatabaseNotFound, InvalidDocument, InvalidInput, StorageFailure
+from muniment.exporting import Format, export_storage
 from muniment.hilo import HiLo
 from muniment.maintenance import MaintenanceActions
+from muniment.progress import Progress
 from muniment.revision import ATTACHMENT, DOCUMENT, Revision
 from muniment.session import Session
+from muniment.smuggler.export import Exported, Scope
+from muniment.smuggler.sink import Compression
 from muniment.storage.base import Snapshot, Write, Written, system_clock
 from muniment.storage.schema import FILE, mapped_errors
 from muniment.storage.sqlite import SqliteStorage, create_storage, lock
@@ -186,6 +190,31 @@ class DocumentDatabase:
         check_page(start, limit)
         found = self.storage.by_prefix(ATTACHMENT, prefix, start, limit)
         return [attachment_of(revision, self.storage) for revision in found]
+
+    def export(
+        self,
+        destination: str | Path | BinaryIO,
+        *,
+        format: Format | None = None,
+        compression: Compression | None = None,
+        scope: Scope | None = None,
+        overwrite: bool = False,
+        progress: Progress | None = None,
+    ) -> Exported:
+        """Write the state of this moment to a file or a binary stream as a dump, as NDJSON or as Parquet.
+
+        The end of the file's name says the format, unless `format` does: `.ravendbdump`, `.ravendump`, `.ndjson` or
+        `.parquet`. See `muniment.exporting.export_storage` for what holds afterwards, and `Scope` for a part of it.
+        """
+        return export_storage(
+            self.storage,
+            destination,
+            format=format,
+            compression=compression,
+            scope=scope,
+            overwrite=overwrite,
+            progress=progress,
+        )
 
     @property
     def settings(self) -> dict[str, str]:

@@ -93,6 +93,16 @@ class Batch:
     metadata: Packed
     bodies: Packed
 
+    @classmethod
+    def of(cls, revisions: Sequence[Revision]) -> Batch:
+        """From revisions of documents."""
+        ids = Packed.of(revision.id.encode() for revision in revisions)
+        collections = Packed.of(None if (name := each.collection) is None else name.encode() for each in revisions)
+        metadata = Packed.of(revision.metadata for revision in revisions)
+        bodies = Packed.of(revision.body for revision in revisions)
+        etags, modified = array("q", (r.etag for r in revisions)), array("q", (r.modified for r in revisions))
+        return cls(etags, ids, collections, modified, metadata, bodies)
+
     def __len__(self) -> int:
         return len(self.etags)
 

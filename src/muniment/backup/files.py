@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 import os
 from array import array
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from itertools import chain, groupby
 from operator import itemgetter
 from pathlib import Path
@@ -85,6 +85,59 @@ class _HashingSink:
         self._file.close()
 
 
+def _writer(sink: Any, schema: pa.Schema) -> pq.ParquetWriter:
+    return pq.ParquetWriter(
+        pa.PythonFile(sink, mode="w"),
+        schema,
+        compression="zstd",
+        compression_level=ZSTD_LEVEL,
+        use_dictionary=["collection", "metadata"],
+        write_statistics=["etag", "id"],
+        write_page_checksum=True,
+    )
+
+
+class _Forwards:
+    """The file that pyarrow wants, where there is only something to pass bytes on to."""
+
+    closed = False
+
+    def __init__(self, write: Callable[[bytes], object]) -> None:
+        self._write = write
+        self._size = 0
+
+    def write(self, data: Any) -> int:
+        block = bytes(memoryview(data))
+        self._write(block)
+        self._size += len(block)
+        return len(block)
+
+    def tell(self) -> int:
+        return self._size
+
+    def flush(self) -> None:
+        pass
+
+    def close(self) -> None:
+        pass
+
+
+class DocumentTable:
+    """Documents as one Parquet file with the columns that a backup has, passed on while they come."""
+
+    def __init__(self, write: Callable[[bytes], object]) -> None:
+        self._writer = _writer(_Forwards(write), DOCUMENTS)
+
+    def write(self, batch: Batch) -> None:
+        """Append a row group."""
+        columns = pa.record_batch(document_columns(batch), schema=DOCUMENTS)
+        self._writer.write_batch(columns, row_group_size=max(len(batch), 1))
+
+    def close(self) -> None:
+        """Write the end of the file."""
+        self._writer.close()
+
+
 class ParquetFile:
     """One data file being written. `close` brings it to disk and returns what the manifest says of it."""
 
@@ -92,15 +145,7 @@ class ParquetFile:
         self._path = path
         self._schema = schema
         self._sink = _HashingSink(path)
-        self._writer = pq.ParquetWriter(
-            pa.PythonFile(self._sink, mode="w"),
-            schema,
-            compression="zstd",
-            compression_level=ZSTD_LEVEL,
-            use_dictionary=["collection", "metadata"],
-            write_statistics=["etag", "id"],
-            write_page_checksum=True,
-        )
+        self._writer = _writer(self._sink, schema)
         self._rows = 0
         self._first: int | None = None
         self._last = 0

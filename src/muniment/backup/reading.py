@@ -55,8 +55,12 @@ class Moment:
     modified: int
 
 
-def read_backup(plan: RestorePlan, destination: Destination, progress: Progress) -> Moment:
+def read_backup(
+    plan: RestorePlan, destination: Destination, progress: Progress, *, attachments_first: bool = False
+) -> Moment:
     """Give the destination everything that was there at the planned moment, and prove that it is what was there.
+
+    Documents come before attachments, unless it is wanted otherwise.
 
     Raises `DamagedBackup` when a file is not the one that was written or the fingerprint is not the recorded one.
     """
@@ -69,18 +73,27 @@ def read_backup(plan: RestorePlan, destination: Destination, progress: Progress)
     moment = moment_of(plan)
     with ExitStack() as stack:
         reader = _Reader(plan, moment, stack)
-        progress.stage = "reading documents"
-        for batch in _batches(plan, progress):
-            if kept := reader.documents(batch):
-                destination.apply(kept)
-            progress.advance(documents=len(batch) - len(batch.bodies.nulls), bytes=len(batch.bodies.data))
-        progress.stage = "reading attachments"
-        for revision, parts in _attachments(plan):
-            if reader.attachment(revision):
-                destination.apply_attachment(revision, _counted(parts, progress))
-                progress.advance(attachments=revision.body is not None)
+        steps = [_read_documents, _read_attachments]
+        for step in reversed(steps) if attachments_first else steps:
+            step(plan, reader, destination, progress)
         reader.prove(destination.fingerprint)
     return moment
+
+
+def _read_documents(plan: RestorePlan, reader: _Reader, destination: Destination, progress: Progress) -> None:
+    progress.stage = "reading documents"
+    for batch in _batches(plan, progress):
+        if kept := reader.documents(batch):
+            destination.apply(kept)
+        progress.advance(documents=len(batch) - len(batch.bodies.nulls), bytes=len(batch.bodies.data))
+
+
+def _read_attachments(plan: RestorePlan, reader: _Reader, destination: Destination, progress: Progress) -> None:
+    progress.stage = "reading attachments"
+    for revision, parts in _attachments(plan):
+        if reader.attachment(revision):
+            destination.apply_attachment(revision, _counted(parts, progress))
+            progress.advance(attachments=revision.body is not None)
 
 
 def moment_of(plan: RestorePlan) -> Moment:

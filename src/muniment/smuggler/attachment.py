@@ -51,6 +51,17 @@ class Header(msgspec.Struct):
         return parts[-1] or None if len(parts) >= 5 else None
 
 
+FILES: Final = "files/"
+"""Where RavenDB 4 and later put the attachments of RavenDB 3, which belong to no document, below their own keys."""
+
+
+def key_of(parts: str) -> str:
+    """Our key of an attachment, given what RavenDB makes of its document's id, its name, hash and content type."""
+    owner, *rest = _separator.split(parts)
+    name = rest[1] if len(rest) > 1 else ""
+    return name if owner == FILES + name else f"{owner}/{name}"
+
+
 class Chunks:
     """An attachment's bytes as they are read. Once the reader has moved on they are gone; to ask then is an error."""
 

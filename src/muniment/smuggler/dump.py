@@ -24,9 +24,19 @@ from muniment.smuggler.head import build_version
 from muniment.smuggler.scanner import Scanner
 from muniment.smuggler.stream import DumpStream, Readable, cannot_read
 
-__all__ = ["Dump", "DumpAttachment", "DumpDocument", "DumpIdentity", "DumpItem", "DumpUnknown", "open_dump"]
+__all__ = [
+    "Dump",
+    "DumpAttachment",
+    "DumpDeletion",
+    "DumpDocument",
+    "DumpIdentity",
+    "DumpItem",
+    "DumpUnknown",
+    "open_dump",
+]
 
 _ATTACHMENT: Final = "Attachment"
+_LEGACY_DELETIONS: Final = {"docsdeletions": "Document", "attachmentsdeletions": _ATTACHMENT}
 
 T = TypeVar("T")
 
@@ -59,7 +69,15 @@ class DumpUnknown(msgspec.Struct, frozen=True, gc=False):
     position: int
 
 
-DumpItem = DumpDocument | DumpAttachment | DumpIdentity | DumpUnknown
+class DumpDeletion(msgspec.Struct, frozen=True, gc=False):
+    """The deletion of a document (`id`), or of an attachment with this key. Only incremental exports have them."""
+
+    id: str
+    attachment: bool
+    position: int
+
+
+DumpItem = DumpDocument | DumpAttachment | DumpIdentity | DumpDeletion | DumpUnknown
 
 
 class _BlobHeader(msgspec.Struct):
@@ -69,6 +87,11 @@ class _BlobHeader(msgspec.Struct):
 class _Identity(msgspec.Struct):
     key: str = msgspec.field(name="Key")
     value: Annotated[int, msgspec.Meta(ge=-(1 << 63), le=(1 << 63) - 1)] = msgspec.field(name="Value")
+
+
+class _Tombstone(msgspec.Struct):
+    key: str = msgspec.field(name="Key")
+    type: str = msgspec.field(name="Type", default="")
 
 
 class Dump:
@@ -134,6 +157,8 @@ class Dump:
                 return self._legacy_attachments(section)
             case "identities":
                 return self._identities(section)
+            case "tombstones" | "docsdeletions" | "attachmentsdeletions":
+                return self._deletions(section)
             case "buildversion":
                 return self._later_build_version()
         return self._others(section)
@@ -199,6 +224,19 @@ class Dump:
             identity = self._decode(_Identity, self._scanner.value(), position)
             self.sections[section] += 1
             yield DumpIdentity(identity.key, identity.value)
+
+    def _deletions(self, section: str) -> Iterator[DumpItem]:
+        for position in self._scanner.items():
+            tombstone = self._decode(_Tombstone, self._scanner.value(), position)
+            kind = tombstone.type or _LEGACY_DELETIONS.get(section.lower(), "")
+            if kind not in ("Document", _ATTACHMENT):
+                yield self._unknown(f"{section}/{kind}", position)
+                continue
+            self.sections[section] += 1
+            key = tombstone.key
+            if kind == _ATTACHMENT and tombstone.type:
+                key = attachment.key_of(key)
+            yield DumpDeletion(key, kind == _ATTACHMENT, position)
 
     def _later_build_version(self) -> Iterator[DumpItem]:
         position = self._scanner.position

@@ -24,7 +24,8 @@ from muniment.document import (
 from muniment.errors import Cancelled, DamagedDump, MunimentError
 from muniment.progress import Progress
 from muniment.revision import ATTACHMENT, DOCUMENT
-from muniment.smuggler.dump import Dump, DumpAttachment, DumpDocument, DumpIdentity, DumpUnknown, open_dump
+from muniment.smuggler.attachment import FILES
+from muniment.smuggler.dump import Dump, DumpAttachment, DumpDeletion, DumpDocument, DumpIdentity, DumpItem, open_dump
 from muniment.smuggler.stream import Readable
 from muniment.storage.base import Storage, Upload, Write, Written
 
@@ -39,6 +40,7 @@ _INTERNAL: Final = frozenset(
     {"@id", "@etag", "@change-vector", "@flags", "@attachments", "@counters", "@timeseries", "@index-score"}
     | {"raven-last-modified", "non-authoritative-information"}
 )
+LEGACY_METADATA: Final = b'"@legacy-attachment-metadata"'
 _NO_COLLECTION: Final = ("@empty", "@hilo")
 _members = msgspec.json.Decoder(dict[str, msgspec.Raw])
 
@@ -50,6 +52,7 @@ class Imported:
     documents: int = 0
     attachments: int = 0
     identities: int = 0
+    deletions: int = 0
     skipped: dict[str, int] = field(default_factory=dict)
     bytes: int = 0
     seconds: float = 0.0
@@ -61,10 +64,12 @@ class _AttachmentName(msgspec.Struct):
     name: str = msgspec.field(name="Name")
     hash: str = msgspec.field(name="Hash")
     content_type: str = msgspec.field(name="ContentType", default="")
+    metadata: dict[str, Any] | None = msgspec.field(name="Metadata", default=None)  # Muniment's own exports have it
 
 
 class _Named(msgspec.Struct):
     attachments: list[_AttachmentName] = msgspec.field(name="@attachments", default_factory=list)
+    metadata: dict[str, Any] | None = msgspec.field(name="@legacy-attachment-metadata", default=None)
 
 
 def import_dump(
@@ -113,7 +118,7 @@ class _Import:
         self._staged: dict[str, Upload] = {}
         self._placed: dict[str, tuple[str, bytes]] = {}
 
-    def take(self, item: DumpDocument | DumpAttachment | DumpIdentity | DumpUnknown) -> None:
+    def take(self, item: DumpItem) -> None:
         """Store one item of the dump, or count it as skipped."""
         if isinstance(item, DumpDocument):
             self._document(item)
@@ -121,11 +126,15 @@ class _Import:
             self._attachment(item)
         elif isinstance(item, DumpIdentity):
             self._identity(item)
+        elif isinstance(item, DumpDeletion):
+            self._deletion(item)
         else:
             self._progress.check()
             self.skipped[item.section] += 1
 
     def _document(self, item: DumpDocument) -> None:
+        if LEGACY_METADATA in item.metadata and item.id.startswith(FILES):
+            return self._loose(item)
         check_id(item.id)
         check_size(item.body, f"document {item.id!r}")
         metadata = stored_metadata(item.metadata)
@@ -134,12 +143,27 @@ class _Import:
         if len(self._writes) >= BATCH_DOCUMENTS or self._size >= BATCH_BYTES:
             self._submit()
         if b'"@attachments"' in item.metadata:
-            for named in _named(item):
-                self._place(item.id, named)
+            for named in _named(item).attachments:
+                self._place(f"{item.id}/{named.name}", named, named.metadata)
+        return None
+
+    def _loose(self, item: DumpDocument) -> None:
+        """A document that stands in for an attachment, which belongs to none."""
+        of = _named(item)
+        for named in of.attachments:
+            self._place(named.name, named, of.metadata)
+
+    def _deletion(self, item: DumpDeletion) -> None:
+        check_id(item.id)
+        self._writes.append(Write(item.id, None, kind=ATTACHMENT if item.attachment else DOCUMENT))
+        self.summary.deletions += 1
+        if len(self._writes) >= BATCH_DOCUMENTS:
+            self._submit()
 
     def _submit(self) -> None:
         if self._writes:
-            self._pending.append((self._storage.submit(self._writes), len(self._writes), self._size))
+            documents = sum(write.body is not None for write in self._writes)
+            self._pending.append((self._storage.submit(self._writes), documents, self._size))
             self._writes, self._size = [], 0
         while len(self._pending) > PENDING_BATCHES:
             self._acknowledge()
@@ -177,15 +201,15 @@ class _Import:
             self._progress.advance(bytes=len(chunk))
             yield chunk
 
-    def _place(self, id: str, named: _AttachmentName) -> None:
-        """Store the content that came under this hash as an attachment of the document, `ID/NAME`."""
+    def _place(self, key: str, named: _AttachmentName, metadata: dict[str, Any] | None) -> None:
+        """Store the content that came under this hash as an attachment, that of a document as `ID/NAME`."""
         upload = self._staged.pop(named.hash, None) or self._copy(named.hash)
         if upload is None:
             self.skipped[NOT_IN_DUMP] += 1
             return
-        key = f"{id}/{named.name}"
-        metadata = {"Content-Type": named.content_type} if named.content_type else {}
-        self._commit_attachment(key, encode({**metadata, "Hash": named.hash}), upload)
+        type = {"Content-Type": named.content_type} if named.content_type else {}
+        kept = encode({**type, "Hash": named.hash}) if metadata is None else stored_metadata(encode(metadata))
+        self._commit_attachment(key, kept, upload)
         self._placed[named.hash] = (key, upload.sha256)
 
     def _copy(self, hash: str) -> Upload | None:
@@ -225,10 +249,10 @@ class _Import:
         self._staged.clear()
 
 
-def _named(item: DumpDocument) -> list[_AttachmentName]:
+def _named(item: DumpDocument) -> _Named:
     """The attachments that a document of a dump names."""
     try:
-        return msgspec.convert(decode(item.metadata), _Named).attachments
+        return msgspec.convert(decode(item.metadata), _Named)
     except msgspec.ValidationError as error:
         raise DamagedDump(
             f"document {item.id!r} names its attachments in a way that makes no sense: {error}",

@@ -1,0 +1,219 @@
+"""Exports: a state of a database, open or in a backup, into a file or stream of a format that others read."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from contextlib import ExitStack, closing, contextmanager
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+from typing import BinaryIO, Final, Literal
+
+from muniment.backup.files import DocumentTable
+from muniment.backup.plan import plan_restore
+from muniment.backup.reading import read_backup
+from muniment.backup.repository import backups
+from muniment.errors import InvalidInput
+from muniment.progress import Progress
+from muniment.revision import ATTACHMENT, DOCUMENT, Batch, Revision
+from muniment.smuggler.aside import Aside, Owned
+from muniment.smuggler.export import Export, Exported, Scope
+from muniment.smuggler.sink import Compression, Sink, Writable, new_file
+from muniment.smuggler.writers import Content, Deletion, DumpWriter, LegacyDumpWriter, LinesWriter, Writer
+from muniment.storage.base import Storage
+
+Format = Literal["ravendbdump", "ravendump", "ndjson", "parquet"]
+
+BATCH_BYTES: Final = 8 << 20
+_COMPRESSIONS: Final[dict[str, Compression]] = {".gz": "gzip", ".zst": "zstd"}
+_FORMATS: Final[dict[str, Format]] = {
+    ".ravendbdump": "ravendbdump",
+    ".ravendump": "ravendump",
+    ".ndjson": "ndjson",
+    ".jsonl": "ndjson",
+    ".parquet": "parquet",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Shape:
+    """What a file is to look like: its format and its compression."""
+
+    format: Format
+    compression: Compression
+
+    @classmethod
+    def of(cls, name: str | None, format: Format | None = None, compression: Compression | None = None) -> Shape:
+        """From what is asked for, else from the end of the file's name; raises `InvalidInput` if that says nothing.
+
+        Dumps are compressed with gzip, which every RavenDB reads, and NDJSON as `.gz` or `.zst` say.
+        """
+        path = Path(name or "")
+        by_name = _COMPRESSIONS.get(path.suffix.lower())
+        suffix = Path(path.stem).suffix if by_name else path.suffix
+        found = format or _FORMATS.get(suffix.lower())
+        if found is None:
+            raise InvalidInput(
+                f"{name or 'a stream'} does not say which format to write",
+                f"end the name in one of {', '.join(_FORMATS)}, or name the format",
+            )
+        if found not in _FORMATS.values():
+            raise InvalidInput(
+                f"{found!r} is no format that can be written", f"name one of {', '.join(_FORMATS.values())}"
+            )
+        if compression not in (None, "gzip", "zstd", "none"):
+            raise InvalidInput(f"{compression!r} is not a compression that can be written", "name gzip, zstd or none")
+        usual: Compression = "gzip" if found in ("ravendbdump", "ravendump") else "none"
+        return cls(found, compression or by_name or usual)
+
+
+def export_storage(
+    storage: Storage,
+    destination: str | Path | BinaryIO,
+    *,
+    format: Format | None = None,
+    compression: Compression | None = None,
+    scope: Scope | None = None,
+    overwrite: bool = False,
+    progress: Progress | None = None,
+) -> Exported:
+    """Write the state of this moment to a file or a binary stream, while others read and write.
+
+    The file has its name only when it is complete and on disk; one that exists is replaced only if `overwrite` says so,
+    and only then. A stream is not closed. When it raises, `Cancelled` too, no file is left.
+    """
+    progress, scope = progress or Progress(), scope or Scope()
+    shape = _shape(destination, format, compression)
+    with _opened(destination, shape, overwrite) as sink, storage.pin() as snapshot, _aside(storage) as aside:
+        progress.total_documents = snapshot.fingerprint.count(DOCUMENT)
+        progress.total_bytes = snapshot.fingerprint.size(DOCUMENT) + snapshot.fingerprint.size(ATTACHMENT)
+        export = Export(writer_of(shape, sink, storage.content), aside, scope, progress)
+        progress.stage = "looking for attachments"
+        attachments = snapshot.fingerprint.count(ATTACHMENT)
+        for revision in storage.attachment_changes(0, snapshot.etag) if attachments else ():
+            export.apply_attachment(revision)
+        progress.stage = "exporting"
+        for batch in storage.changes(0 if attachments else scope.start_etag, snapshot.etag):
+            export.apply(batch)
+            if export.full:
+                break
+        summary = export.finish()
+    summary.etag, summary.time = snapshot.etag, snapshot.modified
+    return described(summary, shape, sink, progress)
+
+
+def export_backup(
+    source: str | Path,
+    destination: str | Path | BinaryIO,
+    *,
+    at: datetime | None = None,
+    etag: int | None = None,
+    backup: str | None = None,
+    format: Format | None = None,
+    compression: Compression | None = None,
+    scope: Scope | None = None,
+    overwrite: bool = False,
+    progress: Progress | None = None,
+) -> Exported:
+    """Write the newest moment that the backups in `source` hold, or the one that is named, without restoring it.
+
+    Everything is read and proven as in a restore before the file gets its name; see `export_storage` for that. The
+    contents of attachments wait in the system's temporary folder meanwhile. A stream is cut short by an error.
+    """
+    progress, scope = progress or Progress(), scope or Scope()
+    shape = _shape(destination, format, compression)
+    progress.stage = "planning"
+    plan = plan_restore(backups(Path(source)), str(source), at=at, etag=etag, backup=backup)
+    with _opened(destination, shape, overwrite) as sink, closing(Aside(lambda _: False)) as aside:
+        export = Export(writer_of(shape, sink, aside.content), aside, scope, Progress(), account=True)
+        moment = read_backup(plan, export, progress, attachments_first=True)
+        summary = export.finish()
+    summary.etag, summary.time = moment.etag, moment.modified
+    return described(summary, shape, sink, progress)
+
+
+def writer_of(shape: Shape, sink: Sink, content: Content) -> Writer:
+    """What writes this format."""
+    if shape.format == "ravendbdump":
+        return DumpWriter(sink, content)
+    if shape.format == "ravendump":
+        return LegacyDumpWriter(sink, content)
+    return LinesWriter(sink) if shape.format == "ndjson" else ParquetWriter(sink)
+
+
+def described(summary: Exported, shape: Shape, sink: Sink, progress: Progress) -> Exported:
+    """The summary with what is known of the file and the time it took."""
+    progress.finish()
+    summary.bytes, summary.size, summary.seconds = sink.plain, sink.written, progress.seconds
+    summary.format, summary.compression = shape.format, shape.compression
+    return summary
+
+
+def _shape(destination: str | Path | BinaryIO, format: Format | None, compression: Compression | None) -> Shape:
+    name = str(destination) if isinstance(destination, str | Path) else None
+    return Shape.of(name, format, compression)
+
+
+def _aside(storage: Storage) -> closing[Aside]:
+    return closing(Aside(lambda id: storage.get(DOCUMENT, id) is not None))
+
+
+@contextmanager
+def _opened(destination: str | Path | BinaryIO, shape: Shape, overwrite: bool) -> Iterator[Sink]:
+    """What to write to. It is finished when the block ends, and a file only then gets its name."""
+    with ExitStack() as stack:
+        file: Writable
+        if isinstance(destination, str | Path):
+            path = stack.enter_context(new_file(Path(destination), overwrite=overwrite))
+            file = stack.enter_context(path.open("xb"))
+        else:
+            file = destination
+        with closing(Sink(file, shape.compression)) as sink:
+            yield sink
+            sink.finish()
+
+
+class ParquetWriter:
+    """Documents in the columns that a backup gives them."""
+
+    inline = False
+    carries = frozenset({"Documents"})
+
+    def __init__(self, sink: Sink) -> None:
+        self._table = DocumentTable(sink.write)
+        self._waiting: list[Revision] = []
+        self._size = 0
+
+    def begin(self) -> None:
+        """The file begins by itself."""
+
+    def batch(self, batch: Batch) -> None:
+        """See `Writer`."""
+        self._flush()
+        self._table.write(batch)
+
+    def document(self, revision: Revision, owned: list[Owned]) -> None:
+        """See `Writer`."""
+        self._waiting.append(revision)
+        self._size += revision.size
+        if self._size >= BATCH_BYTES:
+            self._flush()
+
+    def _flush(self) -> None:
+        if self._waiting:
+            self._table.write(Batch.of(self._waiting))
+        self._waiting, self._size = [], 0
+
+    def loose(self, attachments: Iterable[Revision]) -> None:
+        """Attachments have no place."""
+
+    def identities(self, identities: Iterable[tuple[str, int]]) -> None:
+        """Identities are documents like others here."""
+
+    def deletions(self, documents: Iterable[Deletion], attachments: Iterable[Deletion]) -> None:
+        """Deletions have no place."""
+
+    def end(self) -> None:
+        """The end of the file, which tells a reader where everything is."""
+        self._flush()
+        self._table.close()

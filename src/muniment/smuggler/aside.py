@@ -1,0 +1,118 @@
+"""What an export meets before its place in the dump has come: attachments before their documents, and deletions.
+
+They wait in a scratch database, so that memory does not depend on how many there are.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import ExitStack
+from typing import Any, Final, NamedTuple
+
+from muniment.document import fold
+from muniment.revision import ATTACHMENT, Revision
+from muniment.storage.scratch import scratch_database
+
+_TABLES: Final = """
+CREATE TABLE attachment(
+  etag INTEGER PRIMARY KEY, id TEXT, collection TEXT, modified INTEGER, metadata BLOB, sha256 BLOB, size INTEGER,
+  content INTEGER
+);
+-- Every document that may be the one an attachment belongs to: the folded part of its key before one of its slashes.
+CREATE TABLE owner(key TEXT, etag INTEGER, slash INTEGER, PRIMARY KEY(key, etag)) WITHOUT ROWID;
+CREATE TABLE part(etag INTEGER, position INTEGER, data BLOB, PRIMARY KEY(etag, position)) WITHOUT ROWID;
+CREATE TABLE deletion(kind INTEGER, id TEXT, collection TEXT, modified INTEGER);
+"""
+_COLUMNS: Final = "etag, id, collection, modified, metadata, sha256, size, content"
+
+
+class Owned(NamedTuple):
+    """An attachment of a document, and the name that it has there."""
+
+    revision: Revision
+    name: str
+
+
+class Aside:
+    """The attachments that have not been written yet, and the deletions. `close` throws everything away.
+
+    An attachment `orders/830/photo.png` belongs to the document `orders/830`, and if there is none, to `orders`.
+    `exists` tells whether there is a document of this id.
+    """
+
+    def __init__(self, exists: Callable[[str], bool]) -> None:
+        self.attachments = 0
+        self._exists = exists
+        self._stack = ExitStack()
+        self._run = self._stack.enter_context(scratch_database()).execute
+        self._run(_TABLES).fetchall()
+
+    def close(self) -> None:
+        """Forget everything."""
+        self._stack.close()
+
+    def add(self, revision: Revision, parts: Iterable[bytes] = ()) -> None:
+        """Remember an attachment, with its content where that can not be read again later."""
+        etag = revision.etag
+        self._run("INSERT INTO attachment VALUES(?, ?, ?, ?, ?, ?, ?, ?)", (etag, *revision[2:]))
+        for slash, key in _owners(revision.id):
+            self._run("REPLACE INTO owner VALUES(?, ?, ?)", (fold(key), etag, slash))
+        for position, part in enumerate(parts):
+            self._run("INSERT INTO part VALUES(?, ?, ?)", (etag, position, part))
+        self.attachments += 1
+
+    def content(self, revision: Revision) -> Iterator[bytes]:
+        """The parts of a content that came with its revision."""
+        position = 0
+        query = "SELECT data FROM part WHERE etag = ? AND position = ?"
+        while row := self._run(query, (revision.etag, position)).fetchone():
+            yield row[0]
+            position += 1
+
+    def take(self, id: str) -> list[Owned]:
+        """The attachments of this document, in the order of their names; they are not given again."""
+        if not self.attachments:
+            return []
+        query = f"SELECT {_COLUMNS}, slash FROM owner JOIN attachment USING(etag) WHERE key = ?"
+        taken = []
+        rows: list[Any] = self._run(query, (fold(id),)).fetchall()
+        for *columns, slash in rows:
+            revision = _revision(columns)
+            if not any(self._exists(key) for longer, key in _owners(revision.id) if longer > slash):
+                taken.append(Owned(revision, revision.id[slash + 1 :]))
+                self._forget(revision)
+        return sorted(taken, key=lambda owned: owned.name)
+
+    def _forget(self, revision: Revision) -> None:
+        for _, key in _owners(revision.id):
+            self._run("DELETE FROM owner WHERE key = ? AND etag = ?", (fold(key), revision.etag))
+        self._run("DELETE FROM attachment WHERE etag = ?", (revision.etag,))
+        self.attachments -= 1
+
+    def left(self) -> Iterator[Revision]:
+        """The attachments that no document has taken, in the order of their etags."""
+        etag = -1
+        query = f"SELECT {_COLUMNS} FROM attachment WHERE etag > ? ORDER BY etag LIMIT 1"
+        while row := self._run(query, (etag,)).fetchone():
+            etag = row[0]
+            yield _revision(row)
+
+    def delete(self, kind: int, id: str, collection: str | None, modified: int) -> None:
+        """Remember a deletion."""
+        self._run("INSERT INTO deletion VALUES(?, ?, ?, ?)", (kind, id, collection, modified))
+
+    def deletions(self, kind: int) -> Iterator[tuple[str, str | None, int]]:
+        """The deletions of documents or of attachments: id, collection, and time in microseconds."""
+        yield from self._run("SELECT id, collection, modified FROM deletion WHERE kind = ? ORDER BY rowid", (kind,))
+
+
+def _revision(columns: Sequence[Any]) -> Revision:
+    return Revision(columns[0], ATTACHMENT, *columns[1:])
+
+
+def _owners(key: str) -> Iterator[tuple[int, str]]:
+    """Where a slash is in a key, and the id of the document to which the attachment may belong if it ends there."""
+    at = key.find("/", 1)
+    while at > 0:
+        yield at, key[:at]
+        at = key.find("/", at + 1)

@@ -1,0 +1,363 @@
+"""Exports: what is imported again is what was exported, whatever the format says of it on the way."""
+
+from __future__ import annotations
+
+import gzip
+import io
+import json
+import os
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pyarrow.parquet as pq
+import pytest
+
+from muniment import DocumentDatabase, Put
+from muniment.errors import Cancelled, DamagedBackup, InvalidDocument, InvalidInput, StorageFailure, TargetExists
+from muniment.exporting import Shape, export_backup, export_storage
+from muniment.maintenance import MaintenanceActions
+from muniment.progress import Progress
+from muniment.smuggler.dump import open_dump
+from muniment.smuggler.export import Exported, Scope
+from muniment.smuggler.transfer import import_dump
+from tests.smuggler.dumps import blake2b, plain
+
+REAL = Path(__file__).parents[2] / "shared" / "data" / "northwind-ravendb-6.2.ravendbdump"
+PICTURE = b"\x89PNG" * 1000
+DUMPS = ["ravendbdump", "ravendump"]
+
+
+@pytest.fixture
+def database(tmp_path: Path) -> Iterator[DocumentDatabase]:
+    with DocumentDatabase(tmp_path / "db", clock=lambda: 1_700_000_000_000_000) as database:
+        yield database
+
+
+def fill(database: DocumentDatabase) -> None:
+    """One of everything that could get lost."""
+    database.put(
+        "orders/1", b' { "n" : 1.10 , "text":"M\xc3\xbcnster\\u0000" } \n', {"Raven-Entity-Name": "Orders", "x": [1.10]}
+    )
+    database.put("Orders/2", b"{}", b'{"Raven-Entity-Name":"Orders","Raven-Clr-Type":"A.B, C","@half":"x"}')
+    database.put("empty", b"{ \n}", {"Raven-Expiration-Date": "2030-01-01T00:00:00.0000000Z"})
+    database.put('quote"\\\u2028', {"Name": "@metadata"})
+    database.put("Raven/Hilo/orders", {"Max": 64})
+    database.put("Raven/Identities/odd", {"Value": "no number"})
+    database.put("people/", {})
+    database.put("gone", {})
+    database.delete("gone")
+    database.put_attachment("orders/1/a.png", PICTURE, {"Content-Type": "image/png"})
+    database.put_attachment("orders/1/b.png", PICTURE, {"Content-Type": "image/png", "Hash": blake2b(PICTURE)})
+    database.put_attachment("orders/1/deep/c", b"", {"Author": "x"})
+    database.put_attachment("logo", PICTURE[:-1], {"Size": 1.10})
+    database.put_attachment("nobody/5/large", b"large " * 1_000_000)
+
+
+def exported(database: DocumentDatabase, **options: Any) -> tuple[bytes, Exported]:
+    stream = io.BytesIO()
+    summary = export_storage(database.storage, stream, **options)
+    return stream.getvalue(), summary
+
+
+def contents(database: DocumentDatabase) -> dict[str, Any]:
+    """Everything but the times at which it was stored, and the white space around documents, which no dump holds."""
+    documents = {d.id: (d.body.strip(), without_time(d.metadata_json)) for d in database.by_prefix("", limit=9999)}
+    attachments = {a.key: (a.read(), a.metadata_json) for a in database.attachments(limit=9999)}
+    return {"documents": documents, "attachments": attachments}
+
+
+def without_time(metadata: bytes) -> dict[str, Any]:
+    return {name: value for name, value in json.loads(metadata).items() if name != "Last-Modified"}
+
+
+def copy_of(dump: bytes | Path, folder: Path) -> DocumentDatabase:
+    database = DocumentDatabase(folder)
+    found = import_dump(database.storage, io.BytesIO(dump) if isinstance(dump, bytes) else dump)
+    assert found.skipped == {}
+    assert database.check() == []
+    return database
+
+
+@pytest.mark.parametrize("compression", ["gzip", "zstd", "none"])
+@pytest.mark.parametrize("format", DUMPS)
+def test_a_dump_holds_everything(database: DocumentDatabase, tmp_path: Path, format: Any, compression: Any) -> None:
+    fill(database)
+    dump, summary = exported(database, format=format, compression=compression)
+    assert (summary.documents, summary.attachments, summary.identities, summary.skipped) == (7, 5, 1, {})
+    assert (summary.size, summary.compression) == (len(dump), compression)
+    with copy_of(dump, tmp_path / "copy") as copy:
+        assert contents(copy) == contents(database)
+        assert {d.last_modified for d in copy.by_prefix("orders/")} == {
+            d.last_modified for d in database.by_prefix("orders/")
+        }
+        again, _ = exported(copy, format=format, compression=compression)
+        with copy_of(again, tmp_path / "again") as third:
+            assert third.snapshot().fingerprint == copy.snapshot().fingerprint
+
+
+@pytest.mark.parametrize("format", DUMPS)
+def test_the_real_dump_goes_round(tmp_path: Path, format: Any) -> None:
+    if not REAL.exists():
+        pytest.skip(f"{REAL.name} is not beside the checkout")
+    with DocumentDatabase(tmp_path / "first") as first:
+        import_dump(first.storage, REAL)
+        first.export(tmp_path / f"second.{format}")
+        with copy_of(tmp_path / f"second.{format}", tmp_path / "second") as second:
+            assert second.snapshot().fingerprint == first.snapshot().fingerprint
+
+
+def test_the_shape_is_that_of_the_real_dump(tmp_path: Path) -> None:
+    """What RavenDB wrote and what we write of the same documents differs in nothing that we know of."""
+    if not REAL.exists():
+        pytest.skip(f"{REAL.name} is not beside the checkout")
+    with DocumentDatabase(tmp_path / "db") as database:
+        import_dump(database.storage, REAL)
+        ours, _ = exported(database, format="ravendbdump")
+    with open_dump(REAL) as real:
+        theirs = [item for item in map(plain, real) if kind(item)]
+    with open_dump(io.BytesIO(ours)) as dump:
+        mine = list(map(plain, dump))
+        assert dump.build_version == real.build_version
+    assert [kind(item) for item in mine] == [kind(item) for item in theirs]
+    assert [described(item) for item in mine] == [described(item) for item in theirs]
+    digest = b"S5Opbm22FH1LW5SAC3wRb3HA64QM7odd26djlt5cAkM="
+    header = b'{"@metadata":{"@export-type":"Attachment"},"Hash":"%s","Size":16958,' % digest
+    assert header + b'"Tag":"categories/1-a|d|image.jpg|%s|image/jpeg"}\xff\xd8' % digest in gzip.decompress(ours)
+
+
+def kind(item: Any) -> str:
+    if isinstance(item, tuple):
+        return "attachment"
+    return "document" if type(item).__name__ == "DumpDocument" else ""
+
+
+def described(item: Any) -> Any:
+    """Without positions, and without what RavenDB alone can know."""
+    if isinstance(item, tuple):
+        return item[:-1]
+    metadata = json.loads(item.metadata)
+    for name in ("@change-vector", "@counters", "@timeseries"):
+        metadata.pop(name, None)
+    flags = [flag for flag in metadata.pop("@flags", "").split(", ") if flag == "HasAttachments"]
+    return item.id, item.body, metadata, flags
+
+
+def items(dump: bytes) -> list[Any]:
+    with open_dump(io.BytesIO(dump)) as opened:
+        return list(map(plain, opened))
+
+
+def test_attachments_come_before_their_documents_and_once(database: DocumentDatabase) -> None:
+    database.put("a", {})
+    database.put("a/1", {})
+    for key in ("a/1/x", "a/1/y", "a/2/z", "a/b"):
+        database.put_attachment(key, PICTURE if key != "a/b" else b"b")
+    dump, _ = exported(database, format="ravendbdump", compression="none")
+    found = items(dump)
+    assert [item[5] if isinstance(item, tuple) else item.id for item in found] == [PICTURE, b"b", "a", "a/1"]
+    named = [[each["Name"] for each in json.loads(item.metadata)["@attachments"]] for item in found[2:]]
+    assert named == [["2/z", "b"], ["x", "y"]]
+    assert dump.count(PICTURE) == 1
+
+
+def test_an_attachment_of_no_document_has_a_stand_in(database: DocumentDatabase) -> None:
+    """In the form in which RavenDB itself imports what it calls legacy attachments."""
+    database.put_attachment("logo", b"x", {"n": 1.10})
+    dump, _ = exported(database, format="ravendbdump")
+    content, document = items(dump)
+    metadata = json.loads(document.metadata)
+    assert content[5] == b"x"
+    assert (document.id, document.body, metadata["@collection"]) == ("files/logo", b"{}", "@files")
+    assert metadata["@legacy-attachment-metadata"] == {"n": 1.10}
+
+
+def test_lines(database: DocumentDatabase) -> None:
+    fill(database)
+    lines, summary = exported(database, format="ndjson")
+    found = [json.loads(line) for line in lines.splitlines()]
+    assert {each["@metadata"]["@id"] for each in found} == {d.id for d in database.by_prefix("", limit=99)}
+    assert summary.skipped == {"attachments that this format has no place for": 5}
+    assert b'{"n" : 1.10 , "text"' in lines.replace(b" { ", b"{")
+
+
+def test_parquet(database: DocumentDatabase, tmp_path: Path) -> None:
+    fill(database)
+    for scope in (None, Scope(choose=lambda id, metadata, body: (metadata, body))):
+        export_storage(database.storage, tmp_path / "x.parquet", scope=scope, overwrite=True)
+        rows = pq.read_table(tmp_path / "x.parquet").to_pylist()
+        assert {row["id"]: row["document"].encode() for row in rows} == {
+            d.id: d.body for d in database.by_prefix("", limit=99)
+        }
+        assert {row["collection"] for row in rows} == {None, "Orders"}
+
+
+def test_documents_that_are_left_out_take_their_attachments_along(database: DocumentDatabase, tmp_path: Path) -> None:
+    fill(database)
+
+    def choose(id: str, metadata: bytes, body: bytes) -> tuple[bytes, bytes] | None:
+        return None if id == "orders/1" else (b'{"new":true}', b'{"id":1}')
+
+    for format in DUMPS:
+        dump, summary = exported(database, format=format, scope=Scope(choose=choose))
+        assert (summary.documents, summary.left_out, summary.attachments) == (6, 1, 2)
+        with copy_of(dump, tmp_path / format) as copy:
+            assert copy.get("orders/1") is None
+            assert [each.key for each in copy.attachments()] == ["logo", "nobody/5/large"]
+            found = copy.get("Orders/2")
+            assert found is not None
+            assert (found.body, without_time(found.metadata_json)) == (b'{"id":1}', {"new": True})
+
+
+@pytest.mark.parametrize(
+    ("scope", "documents", "attachments", "identities"),
+    [
+        (Scope(types=frozenset({"Documents"})), 7, 0, 0),
+        (Scope(types=frozenset({"Attachments"})), 0, 5, 0),
+        (Scope(types=frozenset({"Identities"})), 0, 0, 1),
+        (Scope(limit=2), 2, 5, 1),
+        (Scope(limit=0), 0, 2, 1),
+        (Scope(start_etag=2), 5, 2, 1),
+    ],
+)
+@pytest.mark.parametrize("format", DUMPS)
+def test_scopes(
+    database: DocumentDatabase, format: Any, scope: Scope, documents: int, attachments: int, identities: int
+) -> None:
+    fill(database)
+    dump, summary = exported(database, format=format, scope=scope)
+    assert (summary.documents, summary.attachments, summary.identities) == (documents, attachments, identities)
+    with open_dump(io.BytesIO(dump)) as opened:
+        assert sum(1 for _ in opened)
+
+
+def test_a_limit_ends_the_reading(database: DocumentDatabase) -> None:
+    for batch in range(3):
+        database.batch([Put(f"a/{batch}/{n}", b"{}") for n in range(5000)])
+    dump, summary = exported(database, format="ndjson", scope=Scope(limit=10, start_etag=4999))
+    assert (dump.count(b"\n"), summary.documents) == (10, 10)
+
+
+def test_the_state_is_that_of_the_beginning(database: DocumentDatabase, tmp_path: Path) -> None:
+    """Writers go on, and nothing of what they do is in the export."""
+    for n in range(5):
+        database.put(f"a/{n}", {"n": n})
+
+    class Meddler(io.BytesIO):
+        def write(self, data: Any) -> int:
+            database.put("a/1", {"n": "later"})
+            database.put("a/9", {})
+            database.delete("a/2")
+            return super().write(data)
+
+    stream = Meddler()
+    summary = export_storage(database.storage, stream, format="ravendbdump", compression="none")
+    assert (summary.documents, summary.etag) == (5, 5)
+    assert [f'{{"n":{n},'.encode() in stream.getvalue() for n in range(5)] == [True] * 5
+
+
+def test_backups_are_exported_without_a_restore(database: DocumentDatabase, tmp_path: Path) -> None:
+    fill(database)
+    MaintenanceActions(database.storage, "db", lambda: 1).start_backup(tmp_path / "backups").wait()
+    before, full = contents(database), database.snapshot().etag
+    database.put("orders/1", {"later": True})
+    database.delete_attachment("logo")
+    MaintenanceActions(database.storage, "db", lambda: 2).start_backup(tmp_path / "backups", incremental=True).wait()
+    for format in DUMPS:
+        summary = export_backup(tmp_path / "backups", tmp_path / f"first.{format}", etag=full)
+        assert (summary.documents, summary.attachments, summary.etag) == (7, 5, full)
+        export_backup(tmp_path / "backups", tmp_path / f"last.{format}")
+        with copy_of(tmp_path / f"first.{format}", tmp_path / f"1{format}") as copy:
+            assert contents(copy) == before
+        with copy_of(tmp_path / f"last.{format}", tmp_path / f"2{format}") as copy:
+            assert contents(copy) == contents(database)
+
+
+def test_a_damaged_backup_is_not_exported(database: DocumentDatabase, tmp_path: Path) -> None:
+    fill(database)
+    backup = MaintenanceActions(database.storage, "db", lambda: 1).start_backup(tmp_path / "backups").wait()
+    data = backup.folder / "documents-00001.parquet"
+    data.write_bytes(data.read_bytes()[:-9] + b"123456789")
+    with pytest.raises(DamagedBackup):
+        export_backup(tmp_path / "backups", tmp_path / "x.ravendbdump")
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["backups", "db"]
+
+
+def test_an_existing_file_is_replaced_only_when_asked(database: DocumentDatabase, tmp_path: Path) -> None:
+    file = tmp_path / "x.ravendbdump"
+    file.write_bytes(b"precious")
+    with pytest.raises(TargetExists):
+        export_storage(database.storage, file)
+    assert file.read_bytes() == b"precious"
+    database.put("bad", b'{"@metadata":{}}')
+    with pytest.raises(InvalidDocument, match="bad"):
+        export_storage(database.storage, file, overwrite=True)
+    assert file.read_bytes() == b"precious"
+    database.delete("bad")
+    export_storage(database.storage, file, overwrite=True)
+    assert file.read_bytes()[:2] == b"\x1f\x8b"
+
+
+def test_a_file_that_appears_meanwhile_stays(database: DocumentDatabase, tmp_path: Path) -> None:
+    file = tmp_path / "x.ravendbdump"
+    database.put("a", {})
+
+    def choose(id: str, metadata: bytes, body: bytes) -> tuple[bytes, bytes]:
+        file.write_bytes(b"precious")
+        return metadata, body
+
+    with pytest.raises(TargetExists):
+        export_storage(database.storage, file, scope=Scope(choose=choose))
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["db", "x.ravendbdump"]
+    assert file.read_bytes() == b"precious"
+
+
+@pytest.mark.parametrize("bad", ["missing/x.ravendbdump", "db", "db/muniment.db/x.ravendbdump", "x\0.ravendbdump", ""])
+def test_places_that_can_not_be_written(database: DocumentDatabase, tmp_path: Path, bad: str) -> None:
+    with pytest.raises((StorageFailure, InvalidInput, TargetExists)):
+        export_storage(database.storage, tmp_path / bad if bad else "", format="ravendbdump")
+    assert [path.name for path in tmp_path.iterdir()] == ["db"]
+
+
+def test_a_cancelled_export_leaves_nothing(database: DocumentDatabase, tmp_path: Path) -> None:
+    database.put("a", {})
+    progress = Progress()
+    progress.cancel()
+    with pytest.raises(Cancelled):
+        export_storage(database.storage, tmp_path / "x.ravendbdump", progress=progress)
+    assert [path.name for path in tmp_path.iterdir()] == ["db"]
+
+
+@pytest.mark.skipif(not os.path.exists("/dev/full"), reason="there is no /dev/full")  # noqa: PTH110
+@pytest.mark.parametrize("format", [*DUMPS, "ndjson", "parquet"])
+def test_a_full_disk(database: DocumentDatabase, format: Any) -> None:
+    database.put("a", {})
+    with Path("/dev/full").open("wb", buffering=0) as full, pytest.raises(StorageFailure, match="No space left"):
+        export_storage(database.storage, full, format=format)
+
+
+@pytest.mark.parametrize(
+    ("name", "shape"),
+    [
+        ("x.ravendbdump", Shape("ravendbdump", "gzip")),
+        ("X.RavenDump", Shape("ravendump", "gzip")),
+        ("x.ndjson", Shape("ndjson", "none")),
+        ("x.jsonl.gz", Shape("ndjson", "gzip")),
+        ("x.ndjson.zst", Shape("ndjson", "zstd")),
+        ("x.parquet", Shape("parquet", "none")),
+    ],
+)
+def test_the_name_says_the_format(name: str, shape: Shape) -> None:
+    assert Shape.of(name) == shape
+
+
+@pytest.mark.parametrize("options", [{}, {"format": "csv"}, {"format": "ndjson", "compression": "lz4"}])
+def test_formats_that_make_no_sense(database: DocumentDatabase, options: Any) -> None:
+    with pytest.raises(InvalidInput):
+        export_storage(database.storage, io.BytesIO(), **options)
+
+
+@pytest.mark.parametrize("options", [{"types": frozenset({"Docs"})}, {"limit": -1}, {"start_etag": -1}])
+def test_scopes_that_make_no_sense(options: Any) -> None:
+    with pytest.raises(InvalidInput):
+        Scope(**options)
