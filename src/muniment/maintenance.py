@@ -220,6 +220,22 @@ class MaintenanceActions:
         return merge_backups(Path(source), through, clock=clock, delete_merged=delete_merged, progress=progress)
 
     @staticmethod
-    def verify(source: str | Path, *, progress: Progress | None = None) -> Verified:
-        """See `muniment.backup.verify.verify_backup`: read and check all that a restore would need."""
-        return verify_backup(Path(source), progress)
+    def verify(
+        source: str | Path,
+        *,
+        at: datetime | None = None,
+        etag: int | None = None,
+        backup: str | None = None,
+        record: bool = True,
+        progress: Progress | None = None,
+        clock: Callable[[], int] = system_clock,
+    ) -> Verified:
+        """Read and check all backups in a folder, or with a moment named all that a restore of it would need.
+
+        See `muniment.backup.verify.verify_backup`. Its result is written as a new object beside the backups, unless
+        `record` is False or nothing can be written there.
+        """
+        plan = None
+        if (at, etag, backup) != (None, None, None):
+            plan = MaintenanceActions.plan_restore(source, at=at, etag=etag, backup=backup)
+        return verify_backup(Path(source), progress, plan, clock if record else None)

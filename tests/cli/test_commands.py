@@ -9,6 +9,7 @@ import pytest
 
 from muniment import DocumentDatabase
 from muniment.version import VERSION
+from tests.backup.state import tree
 from tests.cli.conftest import SMALL
 from tests.cli.process import Ended, muniment
 
@@ -76,10 +77,17 @@ def test_a_restore_into_the_empty_folder_one_stands_in(shop: Path, backups: Path
 
 def test_verify(shop: Path, backups: Path) -> None:
     (one,) = backups.iterdir()
-    assert well("verify", backups).text.startswith(f"Verified {one}\n")
+    assert well("verify", backups, "--no-record").text.startswith(f"Verified 1 backup in {backups}\n")
+    assert list(backups.iterdir()) == [one]
+    before = tree(one)
     facts = well("verify", one, "--json").json
     assert facts["backup"] == str(one)
+    assert facts["verified"] == [str(one)]
     assert facts["fingerprint"] == fingerprint(shop)
+    record = Path(facts["record"])
+    assert (record.parent, tree(one)) == (backups, before)
+    assert json.loads(record.read_bytes())["problem"] is None
+    record.unlink()  # other tests use the folder too
 
 
 def test_of_a_chain_the_whole_is_counted(tmp_path: Path) -> None:

@@ -25,7 +25,7 @@ COMMANDS = {
         *("SOURCE", "--to", *POINT, "--dry-run", *PART, "--defrag"),
         *("--server", "--name", "--location", "--json", "--quiet"),
     ],
-    "verify": ["SOURCE", *POINT, "--json", "--quiet"],
+    "verify": ["SOURCE", *POINT, "--no-record", "--json", "--quiet"],
     "rehearse": ["DEST", *POINT, "--place", "--json", "--quiet"],
     "inspect": ["DEST", "--id", "--diff", "--query", *POINT, "--limit", "--json", "--quiet"],
     "merge": ["DEST", "--through", "--delete-merged", "--json", "--quiet"],

@@ -12,7 +12,7 @@ from muniment.backup.manifest import Counts, File, Manifest, SnapshotRecord, enc
 from muniment.backup.plan import RestorePlan, plan_restore
 from muniment.backup.reading import HINT, Moment, read_backup
 from muniment.backup.repository import Backup, NewBackup, backups, delete_backup, mapped_errors
-from muniment.backup.verify import Tally
+from muniment.backup.tally import Tally
 from muniment.document import from_microseconds, rfc3339
 from muniment.errors import Conflict, DamagedBackup, InvalidInput
 from muniment.progress import Progress

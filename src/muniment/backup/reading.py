@@ -224,6 +224,7 @@ class _Reader:
 
 
 def check_file(path: Path, file: File, progress: Progress) -> None:
+    """Raises `DamagedBackup` unless a file is there and has the size and SHA-256 of its manifest."""
     if not path.is_file():
         raise DamagedBackup(f"{path} is missing", HINT)
     with mapped_errors(path):
@@ -250,7 +251,12 @@ def _batches(plan: RestorePlan, progress: Progress) -> Iterator[Batch]:
             progress.check()
             reading, group = ahead.popleft()
             batch = batch_of(reading.result())
-            _check_etags(batch.etags, max(previous, group.backup.manifest.after), group.backup)
+            check_etags(
+                batch.etags,
+                max(previous, group.backup.manifest.after),
+                group.backup.manifest.through,
+                group.backup.folder,
+            )
             previous = batch.etags[-1] if batch.etags else previous
             if group.last:
                 group.last.close()
@@ -283,13 +289,13 @@ def _row_groups(plan: RestorePlan, files: ExitStack) -> Iterator[_RowGroup]:
             yield _RowGroup(backup, source, number, opened if position == len(groups) else None)
 
 
-def _check_etags(etags: Sequence[int], previous: int, backup: Backup) -> None:
+def check_etags(etags: Sequence[int], previous: int, through: int, folder: Path) -> None:
     """Raises `DamagedBackup` unless these follow what was read before, in order and within the backup."""
     if not etags:
         return
     ascending = all(map(lt, etags, islice(etags, 1, None)))
-    if not ascending or etags[0] <= previous or etags[-1] > backup.manifest.through:
-        raise DamagedBackup(f"the etags in the files of {backup.folder} are out of order", HINT)
+    if not ascending or etags[0] <= previous or etags[-1] > through:
+        raise DamagedBackup(f"the etags in the files of {folder} are out of order", HINT)
 
 
 def _attachments(plan: RestorePlan) -> Iterator[tuple[Revision, Iterator[bytes]]]:
@@ -298,7 +304,7 @@ def _attachments(plan: RestorePlan) -> Iterator[tuple[Revision, Iterator[bytes]]
         for file in backup.manifest.files_of("attachments"):
             with closing(Source(backup.folder / file.name, file, ATTACHMENTS)) as source:
                 for revision, parts in attachments_of(source.read(number) for _, number in source.groups()):
-                    _check_etags([revision.etag], previous, backup)
+                    check_etags([revision.etag], previous, backup.manifest.through, backup.folder)
                     previous = revision.etag
                     yield revision, parts
 

@@ -9,10 +9,10 @@ from pathlib import Path
 from typing import Final
 
 from muniment.backup.plan import RestorePlan
-from muniment.backup.repository import Record, mapped_errors, write_record
+from muniment.backup.repository import Record, mapped_errors, write_down
 from muniment.backup.restore import Restored, restore_backup
 from muniment.document import from_microseconds, rfc3339
-from muniment.errors import Damaged, DamagedBackup, StorageFailure
+from muniment.errors import Damaged, DamagedBackup
 from muniment.progress import Progress
 
 PREFIX: Final = "muniment-rehearsal-"
@@ -51,10 +51,10 @@ def rehearse_restore(
     try:
         restored = _try(source, plan, look, place, progress)
     except Damaged as error:
-        _write_down(source, _record(plan, clock, progress, problem=error.message))
+        write_down(source, _record(plan, clock, progress, problem=error.message))
         raise
     record = _record(plan, clock, progress, restored)
-    return Rehearsal(restored, progress.seconds, *_write_down(source, record))
+    return Rehearsal(restored, progress.seconds, *write_down(source, record))
 
 
 def _try(
@@ -92,11 +92,3 @@ def _record(
         fingerprint=restored.fingerprint.as_json() if restored else None,
         problem=problem,
     )
-
-
-def _write_down(source: Path, record: Record) -> tuple[Path | None, str | None]:
-    """The record's file, or why there is none."""
-    try:
-        return write_record(source, record), None
-    except StorageFailure as error:
-        return None, error.message

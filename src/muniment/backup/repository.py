@@ -163,7 +163,12 @@ class Record(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def write_record(source: Path, record: Record) -> Path:
-    """Write a record beside the backups, as a new object; when this returns, it is on disk at this path."""
+    """Write a record beside the backups, as a new object; when this returns, it is on disk at this path.
+
+    `source` is the folder of the backups, or one of them.
+    """
+    if (source / manifests.NAME).is_file():
+        source = source.absolute().parent
     text = msgspec.json.format(msgspec.json.encode(record), indent=2) + b"\n"
     time = datetime.fromisoformat(record.completed)
     with mapped_errors(source):
@@ -176,6 +181,14 @@ def write_record(source: Path, record: Record) -> Path:
             else:
                 _sync_folder(source)
                 return path
+
+
+def write_down(source: Path, record: Record) -> tuple[Path | None, str | None]:
+    """Write a record if one can be written there: its path, or why there is none."""
+    try:
+        return write_record(source, record), None
+    except StorageFailure as error:
+        return None, error.message
 
 
 def records(destination: Path) -> list[Record]:

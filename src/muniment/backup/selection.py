@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from muniment.backup.reading import Destination
-from muniment.backup.verify import Tally
+from muniment.backup.tally import Tally
 from muniment.document import fold
 from muniment.errors import InvalidInput
 from muniment.fingerprint import Fingerprint

@@ -99,11 +99,16 @@ def _write_files(
 ) -> _Written:
     written = _Written()
     progress.stage = "writing documents"
-    documents = storage.changes(plan.after, snapshot.etag, history=history)
-    _write_documents(_shared(documents), new, written, progress)
+    documents = _Shared(storage.changes(plan.after, snapshot.etag, history=history))
+    _write_documents(documents.take, new, written, progress)
     progress.stage = "writing attachments"
     attachments = storage.attachment_changes(plan.after, snapshot.etag, history=history)
     _write_attachments(attachments, storage, new, written, progress)
+    if documents.rows != written.documents + written.document_tombstones:
+        raise DamagedDatabase(
+            f"of {documents.rows} revisions, {written.documents + written.document_tombstones} were written",
+            "take the backup again, and please report this as a bug",
+        )
     expected = (snapshot.fingerprint.count(DOCUMENT), snapshot.fingerprint.count(ATTACHMENT))
     if plan.kind == "full" and expected != (written.documents, written.attachments):
         raise DamagedDatabase(
@@ -115,18 +120,23 @@ def _write_files(
     return written
 
 
-def _shared(batches: Iterator[Batch]) -> Callable[[], Batch | None]:
-    """Gives each thread that calls it the next batch, None at the end.
+class _Shared:
+    """Gives each thread that asks the next batch, None at the end, and counts the rows that it gave.
 
     Not an iterator: two threads that end `iter(call, None)` at once can lose what the other one has just been given.
     """
-    lock = threading.Lock()
 
-    def take() -> Batch | None:
-        with lock:
-            return next(batches, None)
+    def __init__(self, batches: Iterator[Batch]) -> None:
+        self.rows = 0
+        self._batches = batches
+        self._lock = threading.Lock()
 
-    return take
+    def take(self) -> Batch | None:
+        """The next batch."""
+        with self._lock:
+            batch = next(self._batches, None)
+            self.rows += len(batch) if batch else 0
+            return batch
 
 
 def _write_documents(take: Callable[[], Batch | None], new: NewBackup, written: _Written, progress: Progress) -> None:

@@ -1,72 +1,272 @@
-"""Proving a backup without restoring it: a restore in every respect, but for keeping what it reads."""
+"""Proving backups without restoring them: every file is examined, and every chain must lead to its fingerprints.
+
+Files are examined side by side, each for itself. What the proof of a chain needs beside the fingerprints of whole files
+are the revisions that replaced others; those are put together in a temporary database.
+"""
 
 from __future__ import annotations
 
-import hashlib
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, replace
+from itertools import pairwise
 from pathlib import Path
+from typing import Any, Final
 
-from muniment.backup.plan import RestorePlan, plan_restore
-from muniment.backup.reading import HINT, read_backup
-from muniment.backup.repository import Backup, backups
-from muniment.document import check_body
-from muniment.errors import DamagedBackup, InvalidDocument
-from muniment.fingerprint import Fingerprint, batch_digests, member_digest
+import apsw
+
+from muniment.backup.examine import Failed, Group, Task, Whole, examine_all
+from muniment.backup.plan import RestorePlan, chain_of, plan_restore
+from muniment.backup.reading import HINT, Moment, moment_of
+from muniment.backup.repository import Backup, Record, backups, write_down
+from muniment.document import from_microseconds, rfc3339
+from muniment.errors import Damaged, DamagedBackup, MunimentError
+from muniment.fingerprint import Fingerprint
 from muniment.progress import Progress
-from muniment.revision import ATTACHMENT, Batch, Revision
+from muniment.revision import DOCUMENT
+from muniment.storage.scratch import shared_scratch
+
+NAMED_FILES: Final = 5
+
+_TABLE: Final = """
+CREATE TABLE {0}.revision(backup TEXT, kind INTEGER, key TEXT, etag INTEGER, collection TEXT, size INTEGER, digest BLOB)
+"""
+# Each revision of a chain beside the one that it replaced.
+_REPLACED: Final = """
+SELECT backup, kind, etag, collection, size, digest, lag(collection) OVER history, lag(size) OVER history,
+  lag(digest) OVER history
+FROM (SELECT * FROM main.revision UNION ALL SELECT * FROM base.revision) JOIN chain USING(backup)
+WINDOW history AS (PARTITION BY kind, key ORDER BY etag) ORDER BY etag
+"""
+_WHOLE: Final = "SELECT count(DISTINCT etag) FROM main.revision WHERE backup = ? AND etag > ?"
 
 
 @dataclass(frozen=True, slots=True)
 class Verified:
-    """A backup that would restore: what it holds, and how long reading all of it took, in seconds."""
+    """Backups that would restore: all that were read, and of the newest moment, or the one asked for, what it holds.
+
+    `record` is the file beside the backups that says so, if one was asked for. Where none can be written (they may be
+    on a medium that is only read), it is None, and `unrecorded` says why.
+    """
 
     backup: Backup
+    moment: Moment
     fingerprint: Fingerprint
+    backups: tuple[Backup, ...]
     seconds: float
+    record: Path | None = None
+    unrecorded: str | None = None
 
 
-def verify_backup(source: Path, progress: Progress | None = None, plan: RestorePlan | None = None) -> Verified:
-    """Read everything that a restore would read and check it; raises `DamagedBackup` with the first thing wrong."""
+def verify_backup(
+    source: Path,
+    progress: Progress | None = None,
+    plan: RestorePlan | None = None,
+    clock: Callable[[], int] | None = None,
+) -> Verified:
+    """Read and check all backups in a folder, or all that the planned moment needs, and prove the end of each.
+
+    Raises `DamagedBackup` when something is not as it was written, naming the files. With a clock, a new object
+    `verification-….json` beside the backups tells of the result, good or bad.
+    """
     progress = progress or Progress()
-    plan = plan or plan_restore(backups(source), str(source))
-    tally = Tally()
-    read_backup(plan, tally, progress)
+    progress.stage = "planning"
+    available = backups(source) if plan is None else plan.chain
+    wanted = plan or plan_restore(available, str(source))
+    try:
+        verified = _verify(available, wanted, [plan.chain] if plan else _chains(available), progress)
+    except Damaged as error:
+        if clock:
+            write_down(source, _record(available, wanted, clock, progress, problem=error.message))
+        raise
+    if clock is None:
+        return verified
+    path, problem = write_down(source, _record(available, wanted, clock, progress, verified))
+    return replace(verified, record=path, unrecorded=problem)
+
+
+def _verify(
+    available: Sequence[Backup], plan: RestorePlan, chains: Sequence[tuple[Backup, ...]], progress: Progress
+) -> Verified:
+    moment = moment_of(plan)
+    progress.stage = "verifying"
+    progress.total_documents = sum(backup.manifest.counts.documents for backup in available)
+    progress.total_bytes = sum(backup.manifest.counts.bytes for backup in available)
+    with shared_scratch() as (connection, path):
+        account = _Account(connection, path, progress)
+        account.read(available)
+        progress.stage = "proving"
+        for chain in chains:
+            if chain != plan.chain:
+                account.prove(chain, moment)
+        found = account.prove(plan.chain, moment)
     progress.finish()
-    return Verified(plan.backup, tally.fingerprint, progress.seconds)
+    return Verified(plan.backup, moment, found, tuple(available), progress.seconds)
 
 
-class Tally:
-    """A destination that keeps nothing but the fingerprint, and checks that documents are JSON."""
+def _record(
+    read: Sequence[Backup],
+    plan: RestorePlan,
+    clock: Callable[[], int],
+    progress: Progress,
+    verified: Verified | None = None,
+    problem: str | None = None,
+) -> Record:
+    snapshot = plan.manifest.snapshot
+    return Record(
+        kind="verification",
+        backup=plan.backup.name,
+        etag=verified.moment.etag if verified else snapshot.etag,
+        time=rfc3339(from_microseconds(verified.moment.modified)) if verified else snapshot.time,
+        manifests=tuple(backup.sha256 for backup in read),
+        completed=rfc3339(from_microseconds(clock())),
+        seconds=round(progress.seconds, 3),
+        fingerprint=verified.fingerprint.as_json() if verified else None,
+        problem=problem,
+    )
 
-    def __init__(self) -> None:
-        self.fingerprint = Fingerprint()
 
-    def apply(self, batch: Batch) -> None:
-        """Count these documents in."""
-        ids, bodies = batch.ids.values(), list(batch.bodies)
-        self.fingerprint.add_batch(batch, batch_digests(ids, batch.metadata.values(), bodies))
-        for id, body in zip(ids, bodies, strict=True):
-            if body is not None:
-                try:
-                    check_body(body)
-                except InvalidDocument as error:
-                    raise DamagedBackup(f"document {id!r} in the backup: {error}", HINT) from error
+def _chains(available: Sequence[Backup]) -> list[tuple[Backup, ...]]:
+    """Chains that together have every backup; raises `DamagedBackup` at a gap."""
+    chains: list[tuple[Backup, ...]] = []
+    seen: set[str] = set()
+    for backup in reversed(available):
+        if backup.sha256 not in seen:
+            chain = chain_of(backup, available)
+            chains.append(chain)
+            seen |= {part.sha256 for part in chain}
+    return chains
 
-    def apply_attachment(self, revision: Revision, parts: Iterator[bytes]) -> None:
-        """Count an attachment in, after reading its content."""
-        sha256 = hashlib.sha256()
-        size = 0
-        for part in parts:
-            sha256.update(part)
-            size += len(part)
-        if revision.body is not None and (sha256.digest() != revision.body or size != revision.size):
-            raise DamagedBackup(f"the content of attachment {revision.id!r} was changed", HINT)
-        self.count_attachment(revision)
 
-    def count_attachment(self, revision: Revision) -> None:
-        """Count an attachment in whose content somebody else checks."""
-        if revision.body is not None:
-            digest = member_digest(revision.id.encode(), revision.metadata, revision.body)
-            group = (ATTACHMENT, revision.collection or "")
-            self.fingerprint.add(group, 1, revision.size, int.from_bytes(digest, "big"))
+class _Account:
+    """What the files of some backups were found to hold."""
+
+    def __init__(self, connection: apsw.Connection, path: Path, progress: Progress) -> None:
+        self._connection = connection
+        self._path = path
+        self._progress = progress
+        self._whole: dict[str, Fingerprint] = {}
+        self._counts: dict[str, dict[str, int]] = {}
+        self._spans: dict[str, list[tuple[int, int]]] = {}
+        connection.execute("ATTACH ? AS base", (str(path.with_name("base.db")),))
+        connection.execute("PRAGMA base.journal_mode=OFF; PRAGMA base.synchronous=OFF").fetchall()
+        connection.execute("CREATE TABLE chain(backup TEXT PRIMARY KEY)")
+        for name in ("main", "base"):
+            connection.execute(_TABLE.format(name))
+
+    def read(self, found: Sequence[Backup]) -> None:
+        """Examine all files; the incrementals first, since they tell which revisions of the full ones were replaced."""
+        for backup in found:
+            backup.settings()
+            self._whole[backup.sha256] = Fingerprint()
+            self._counts[backup.sha256] = dict.fromkeys(backup.manifest.counts.__struct_fields__, 0)
+            self._spans[backup.sha256] = []
+        parts = [backup for backup in found if backup.manifest.kind == "incremental"]
+        self._examine("main", _tasks(parts, None))
+        self._connection.execute("CREATE INDEX main.revision_key ON revision(kind, key)")
+        fulls = [backup for backup in found if backup.manifest.kind == "full"]
+        self._examine("base", _tasks(fulls, str(self._path) if parts else None))
+        for backup in found:
+            self._check_counts(backup)
+
+    def _examine(self, into: str, tasks: Sequence[Task]) -> None:
+        failed: list[tuple[Task, Failed]] = []
+        with self._connection:
+            for task, finding in examine_all(tasks):
+                match finding:
+                    case Group():
+                        self._take(into, task, finding)
+                    case Whole():
+                        self._whole[task.backup].merge(Fingerprint.from_json(finding.fingerprint))
+                    case Failed():
+                        failed.append((task, finding))
+        if failed:
+            raise _failure(failed)
+
+    def _take(self, into: str, task: Task, group: Group) -> None:
+        kind = "documents" if task.kind == DOCUMENT else "attachments"
+        counts = self._counts[task.backup]
+        counts[kind] += group.alive
+        counts[f"{kind[:-1]}_tombstones"] += group.tombstones
+        counts["bytes"] += group.bytes
+        if task.kind == DOCUMENT:  # attachments are read one by one, in order
+            self._spans[task.backup].append((group.first, group.last))
+        rows = ((task.backup, task.kind, *member) for member in group.members)
+        self._connection.executemany(f"INSERT INTO {into}.revision VALUES(?, ?, ?, ?, ?, ?, ?)", rows)
+        self._progress.advance(**{kind: group.alive, "bytes": group.bytes})
+
+    def _check_counts(self, backup: Backup) -> None:
+        manifest, counts = backup.manifest, self._counts[backup.sha256]
+        for name, found in counts.items():
+            if found != (expected := getattr(manifest.counts, name)):
+                raise DamagedBackup(
+                    f"{backup.folder} has {found:,} {name.replace('_', ' ')}, where its manifest says {expected:,}",
+                    HINT,
+                )
+        if any(later[0] <= earlier[1] for earlier, later in pairwise(sorted(self._spans[backup.sha256]))):
+            raise DamagedBackup(f"the etags in the files of {backup.folder} are out of order", HINT)
+        if manifest.history_from is not None:
+            # Every change has an etag of its own, so that a history without a gap has every one of them.
+            found = self._connection.execute(_WHOLE, (backup.sha256, manifest.history_from)).get
+            if found != manifest.through - manifest.history_from:
+                raise DamagedBackup(
+                    f"the history in {backup.folder} has {found:,} changes after etag {manifest.history_from:,}, where"
+                    f" there were {manifest.through - manifest.history_from:,}",
+                    HINT,
+                )
+
+    def prove(self, chain: Sequence[Backup], moment: Moment) -> Fingerprint:
+        """Compare the state at the end of every backup of a chain with its manifest; gives that at the moment."""
+        reached, at_moment = self._whole[chain[0].sha256].copy(), None
+        _compare(reached, chain[0])
+        self._connection.execute("DELETE FROM chain")
+        self._connection.executemany("INSERT INTO chain VALUES(?)", [(backup.sha256,) for backup in chain])
+        ends = iter(chain[1:])
+        backup = next(ends, None)
+        for sha256, kind, etag, *new_and_old in self._connection.execute(_REPLACED):
+            if sha256 == chain[0].sha256:
+                continue
+            while backup is not None and etag > backup.manifest.through:
+                _compare(reached, backup)
+                backup = next(ends, None)
+            if at_moment is None and etag > moment.etag:
+                at_moment = reached.copy()
+            _replace(reached, kind, *new_and_old)
+        for rest in (backup, *ends) if backup else ():
+            _compare(reached, rest)
+        return at_moment or reached
+
+
+def _replace(fingerprint: Fingerprint, kind: int, *new_and_old: Any) -> None:
+    """Count a revision in, and the one that it replaced out: collection, size and digest of each, None without one."""
+    collection, size, digest, old_collection, old_size, old_digest = new_and_old
+    if digest is not None:
+        fingerprint.add((kind, collection or ""), 1, size, int.from_bytes(digest, "big"))
+    if old_digest is not None:
+        fingerprint.add((kind, old_collection or ""), -1, -old_size, -int.from_bytes(old_digest, "big"))
+
+
+def _compare(reached: Fingerprint, backup: Backup) -> None:
+    expected = backup.manifest.fingerprint_at_snapshot()
+    if reached != expected:
+        differences = "; ".join(expected.differences(reached))
+        raise DamagedBackup(f"the fingerprint of {backup.folder} is not the manifest's: {differences}", HINT)
+
+
+def _tasks(found: Iterable[Backup], changed: str | None) -> list[Task]:
+    return [
+        Task(backup.sha256, str(backup.folder), file, backup.manifest.after, backup.manifest.through, changed)
+        for backup in found
+        for file in backup.manifest.files
+    ]
+
+
+def _failure(failed: list[tuple[Task, Failed]]) -> MunimentError:
+    """The first failure, with the names of the other files that are not as they should be."""
+    failed.sort(key=lambda pair: (pair[0].folder, pair[0].file.name))
+    (_, first), *rest = failed
+    error = first.error()
+    if rest:
+        names = ", ".join(f"{task.folder}/{task.file.name}" for task, _ in rest[:NAMED_FILES])
+        more = f" and {len(rest) - NAMED_FILES} more" if len(rest) > NAMED_FILES else ""
+        error.message += f"; so are {names}{more}"
+    return error

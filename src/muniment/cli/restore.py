@@ -18,6 +18,7 @@ from muniment.cli.point import At, Etag, Named, planned
 from muniment.cli.state import moment_text, state_facts, state_rows, time_text
 from muniment.errors import InvalidInput
 from muniment.progress import Progress
+from muniment.storage.base import system_clock
 
 Source: TypeAlias = Annotated[
     Path, typer.Argument(metavar="SOURCE", help="The folder that backups were written to, or one of them in it.")
@@ -151,22 +152,36 @@ def verify(
     at: At = None,
     etag: Etag = None,
     backup: Named = None,
+    no_record: Annotated[
+        bool, typer.Option("--no-record", metavar="", help="Write no verification-TIME.json beside the backups.")
+    ] = False,
     json: Json = False,
     quiet: Quiet = False,
 ) -> None:
-    """Read the backups of a state and check all that a restore of it would need.
+    """Read all backups in a folder and check everything that a restore of any of them would need.
 
-    That is every file's SHA-256, every page's checksum, every document's grammar, and the fingerprint of the whole. It
-    is the newest state, or the one that is named. It writes nothing and needs no database, so it can run where the
-    backups are kept. Exit code 5 says that something is damaged.
+    That is every file's size and SHA-256, every page's checksum, the number and order of rows, every document's
+    grammar, the links of the chains, and the fingerprint at the end of each backup. With a moment named it is what a
+    restore of that moment would read. It needs no database, so it can run where the backups are kept, and what it
+    found is written beside them as a new file, for `muniment status`. Exit code 5 says that something is damaged.
 
     $ muniment verify /mnt/backups/shop
     $ muniment verify /mnt/backups/shop --at 2026-11-22T17:18:03Z
     """
     plan = planned(source, at, etag, backup)
+    named = (at, etag, backup) != (None, None, None)
     progress = Progress()
     with job(progress, quiet=quiet):
-        verified = verify_backup(source, progress, plan)
-    shown = plan, moment_of(plan), verified.fingerprint, verified.seconds
-    facts = {"backup": str(verified.backup.folder), **state_facts(*shown)}
-    emit(f"Verified {verified.backup.folder}", state_rows(*shown), facts, as_json=json)
+        verified = verify_backup(source, progress, plan if named else None, None if no_record else system_clock)
+    shown = plan, verified.moment, verified.fingerprint, verified.seconds
+    facts = {
+        "backup": str(verified.backup.folder),
+        "verified": [str(read.folder) for read in verified.backups],
+        "record": str(verified.record) if verified.record else None,
+        "unrecorded": verified.unrecorded,
+        **state_facts(*shown),
+    }
+    rows = [("newest" if not named else "moment", str(verified.backup.folder)), *state_rows(*shown)]
+    if verified.unrecorded:
+        rows.append(("no record", verified.unrecorded))
+    emit(f"Verified {count_text(len(verified.backups), 'backup')} in {source}", rows, facts, as_json=json)

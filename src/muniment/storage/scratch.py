@@ -25,10 +25,31 @@ def scratch_database(cache_kib: int = 16_384) -> Iterator[apsw.Connection]:
         os.close(descriptor)
         connection = apsw.Connection(path)
         try:
-            run(connection, "PRAGMA locking_mode=EXCLUSIVE; PRAGMA journal_mode=OFF; PRAGMA synchronous=OFF")
-            run(connection, f"PRAGMA temp_store=FILE; PRAGMA cache_size=-{cache_kib}; CREATE TABLE opened(file)")
+            _prepare(connection, cache_kib)
+            run(connection, "PRAGMA locking_mode=EXCLUSIVE; CREATE TABLE opened(file)")
             Path(path).unlink()
             yield connection
         finally:
             connection.close()
             Path(path).unlink(missing_ok=True)
+
+
+@contextmanager
+def shared_scratch(cache_kib: int = 16_384) -> Iterator[tuple[apsw.Connection, Path]]:
+    """The same for a job of several processes: a connection, and the file, which others may read between its commits.
+
+    A process that is killed leaves its folder in the system's temporary one.
+    """
+    with mapped_errors(Path(tempfile.gettempdir())), tempfile.TemporaryDirectory(prefix="muniment-scratch-") as folder:
+        path = Path(folder) / "scratch.db"
+        connection = apsw.Connection(str(path))
+        try:
+            _prepare(connection, cache_kib)
+            yield connection, path
+        finally:
+            connection.close()
+
+
+def _prepare(connection: apsw.Connection, cache_kib: int) -> None:
+    run(connection, f"PRAGMA journal_mode=OFF; PRAGMA synchronous=OFF; PRAGMA cache_size=-{cache_kib}")
+    run(connection, "PRAGMA temp_store=FILE")

@@ -1,0 +1,258 @@
+"""Examining the data files of backups, each for itself: by several processes at once when there is much to read.
+
+A file that is examined is there, has the size and SHA-256 of its manifest, its pages have their checksums, its rows are
+as many as they should be and in the order of their etags, and its documents and metadata are JSON.
+"""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import threading
+from collections import deque
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import ExitStack, closing, suppress
+from pathlib import Path
+from queue import Queue
+from typing import Any, Final
+
+import apsw
+import msgspec
+
+from muniment import errors
+from muniment.backup.files import ATTACHMENTS, DOCUMENTS, Source, attachments_of, batch_of
+from muniment.backup.manifest import File
+from muniment.backup.reading import check_etags, check_file
+from muniment.backup.tally import check_content, check_json
+from muniment.document import fold
+from muniment.errors import MunimentError, StorageFailure
+from muniment.fingerprint import Fingerprint, batch_digests, member_digest
+from muniment.progress import Progress
+from muniment.revision import ATTACHMENT, DOCUMENT, Batch
+
+ALONE_BYTES: Final = 16 << 20  # below, a process would take longer to start than to work
+QUEUED: Final = 64
+CHANGED: Final = "SELECT key FROM revision WHERE kind = ? AND key = ? LIMIT 1"
+
+Member = tuple[str, int, str | None, int, bytes | None]
+"""What the proof of a chain needs of a revision: key, etag, collection, size, digest (None for a tombstone)."""
+
+
+class Task(msgspec.Struct, frozen=True):
+    """A file to examine; of a full backup only the members whose keys are in the database `changed` are told."""
+
+    backup: str
+    folder: str
+    file: File
+    after: int
+    through: int
+    changed: str | None = None
+
+    @property
+    def kind(self) -> int:
+        """Whether it has documents or attachments."""
+        return DOCUMENT if self.file.name.startswith("documents") else ATTACHMENT
+
+
+class Group(msgspec.Struct, frozen=True, tag=True):
+    """A row group that is as it should be: its etags, how much is in it, and the members that were asked for."""
+
+    first: int
+    last: int
+    alive: int
+    tombstones: int
+    bytes: int
+    members: list[Member]
+
+
+class Whole(msgspec.Struct, frozen=True, tag=True):
+    """The end of a file that is as it should be: the fingerprint of all its rows that are not tombstones."""
+
+    fingerprint: dict[str, Any]
+
+
+class Failed(msgspec.Struct, frozen=True, tag=True):
+    """A file that is not as it should be, or could not be read."""
+
+    kind: str
+    message: str
+    hint: str
+
+    @classmethod
+    def of(cls, error: MunimentError) -> Failed:
+        """What an error says."""
+        return cls(type(error).__name__, error.message, error.hint)
+
+    def error(self) -> MunimentError:
+        """The error again."""
+        kind: type[MunimentError] = getattr(errors, self.kind)
+        return kind(self.message, self.hint)
+
+
+Finding = Group | Whole | Failed
+
+
+def examine(task: Task) -> Iterator[Finding]:
+    """What there is in a file, row group by row group; the last finding is `Whole`, or `Failed`."""
+    path = Path(task.folder) / task.file.name
+    try:
+        check_file(path, task.file, Progress())  # to cancel, its process is ended
+        with ExitStack() as stack:
+            chooser = stack.enter_context(closing(_Chooser(task)))
+            schema = DOCUMENTS if task.kind == DOCUMENT else ATTACHMENTS
+            source = stack.enter_context(closing(Source(path, task.file, schema)))
+            whole = Fingerprint()
+            groups = _documents if task.kind == DOCUMENT else _attachments
+            yield from groups(source, task, whole, chooser)
+            yield Whole(whole.as_json())
+    except MunimentError as error:
+        yield Failed.of(error)
+
+
+class _Chooser:
+    """Says of which revisions to tell: of an incremental backup all, of a full one those that changed later."""
+
+    def __init__(self, task: Task) -> None:
+        self._kind = task.kind
+        self._all = task.after > 0
+        self._connection: apsw.Connection | None = None
+        if not self._all and task.changed:
+            self._connection = apsw.Connection(task.changed, flags=apsw.SQLITE_OPEN_READONLY)
+            self._connection.execute("BEGIN")  # or every look into it would lock the file anew
+
+    def rows(self, ids: Sequence[bytes]) -> Sequence[int]:
+        """The places of the ids that are part of the proof."""
+        if self._all:
+            return range(len(ids))
+        if self._connection is None:
+            return ()
+        keys = [fold(id.decode()) for id in ids]
+        changed = {key for (key,) in self._connection.executemany(CHANGED, ((self._kind, key) for key in keys))}
+        return [row for row, key in enumerate(keys) if key in changed] if changed else ()
+
+    def close(self) -> None:
+        """Let go of the database."""
+        if self._connection is not None:
+            self._connection.close()
+
+
+def _documents(source: Source, task: Task, whole: Fingerprint, chooser: _Chooser) -> Iterator[Group]:
+    previous = task.after
+    for _, number in source.groups():
+        batch = batch_of(source.read(number))
+        if not batch.etags:
+            continue
+        check_etags(batch.etags, previous, task.through, Path(task.folder))
+        previous = batch.etags[-1]
+        ids, metadata, bodies = batch.ids.values(), batch.metadata.values(), list(batch.bodies)
+        check_json(ids, metadata, bodies)
+        digests = batch_digests(ids, metadata, bodies)
+        whole.add_batch(batch, digests)
+        rows = chooser.rows(ids)
+        members = _members(batch, ids, digests, rows) if rows else []
+        dead = len(batch.bodies.nulls)
+        yield Group(batch.etags[0], previous, len(batch) - dead, dead, len(batch.bodies.data), members)
+
+
+def _members(batch: Batch, ids: Sequence[bytes], digests: Sequence[bytes | None], rows: Iterable[int]) -> list[Member]:
+    collections = [None if name is None else name.decode() for name in batch.collections]
+    sizes = list(batch.bodies.lengths())
+    return [(fold(ids[row].decode()), batch.etags[row], collections[row], sizes[row], digests[row]) for row in rows]
+
+
+def _attachments(source: Source, task: Task, whole: Fingerprint, chooser: _Chooser) -> Iterator[Group]:
+    previous = task.after
+    tables = (source.read(number) for _, number in source.groups())
+    for revision, parts in attachments_of(tables):
+        check_etags([revision.etag], previous, task.through, Path(task.folder))
+        previous, alive = revision.etag, revision.body is not None
+        check_content(revision, parts)
+        digest = None
+        if revision.body is not None:
+            digest = member_digest(revision.id.encode(), revision.metadata, revision.body)
+            whole.add((ATTACHMENT, revision.collection or ""), 1, revision.size, int.from_bytes(digest, "big"))
+        member = (fold(revision.id), revision.etag, revision.collection, revision.size, digest)
+        members = [member for _ in chooser.rows([revision.id.encode()])]
+        yield Group(previous, previous, int(alive), int(not alive), revision.size, members)
+
+
+def examine_all(tasks: Sequence[Task]) -> Iterator[tuple[Task, Finding]]:
+    """The findings of all these files, in any order of the files; by as many processes as there are processors."""
+    if len(tasks) < 2 or sum(task.file.size for task in tasks) < ALONE_BYTES:
+        for task in tasks:
+            yield from ((task, finding) for finding in examine(task))
+        return
+    waiting = deque(sorted(tasks, key=lambda task: -task.file.size))
+    found: Queue[tuple[Task, Finding] | BaseException | None] = Queue(QUEUED)
+    with ExitStack() as stack:
+        count = min(os.cpu_count() or 1, len(tasks))
+        for _ in range(count):
+            stack.enter_context(_Worker(waiting, found))
+        while count:
+            match found.get():
+                case None:
+                    count -= 1
+                case BaseException() as error:
+                    raise error
+                case pair:
+                    yield pair
+
+
+class _Worker:
+    """A process that examines one file after the other, and the thread that talks to it."""
+
+    def __init__(self, waiting: deque[Task], found: Queue[tuple[Task, Finding] | BaseException | None]) -> None:
+        self._waiting = waiting
+        self._found = found
+
+    def __enter__(self) -> _Worker:
+        command = [sys.executable, "-c", "from muniment.backup.examine import main; main()"]
+        # A session of its own, because Ctrl-C is for the parent.
+        self._process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, start_new_session=True)
+        self._thread = threading.Thread(target=self._run, name="muniment examiner", daemon=True)
+        self._thread.start()
+        return self
+
+    def _run(self) -> None:
+        try:
+            with suppress(IndexError):
+                while True:
+                    self._examine(self._waiting.popleft())
+        except BaseException as error:
+            self._found.put(error)
+        self._found.put(None)
+
+    def _examine(self, task: Task) -> None:
+        stdin, stdout = self._process.stdin, self._process.stdout
+        assert stdin is not None
+        assert stdout is not None
+        with suppress(BrokenPipeError):
+            stdin.write(msgspec.json.encode(task) + b"\n")
+            stdin.flush()
+        for line in stdout:
+            finding = msgspec.json.decode(line, type=Finding)
+            self._found.put((task, finding))
+            if not isinstance(finding, Group):
+                return
+        path = Path(task.folder) / task.file.name
+        raise StorageFailure(f"the process that read {path} was ended", "see that there is memory, and verify again")
+
+    def __exit__(self, *error: object) -> None:
+        self._process.kill()
+        while self._thread.is_alive():  # it may wait for room
+            with suppress(Exception):
+                self._found.get(timeout=0.01)
+        for pipe in (self._process.stdin, self._process.stdout):
+            assert pipe is not None
+            with suppress(BrokenPipeError):
+                pipe.close()
+        self._process.wait()
+
+
+def main() -> None:
+    """A worker: tasks from stdin, a line each, findings to stdout, until stdin ends."""
+    for line in sys.stdin.buffer:
+        for finding in examine(msgspec.json.decode(line, type=Task)):
+            sys.stdout.buffer.write(msgspec.json.encode(finding) + b"\n")
+            sys.stdout.buffer.flush()
