@@ -1,4 +1,4 @@
-"""Parts of a moment: what is selected comes back, nothing else, and the whole moment is proven all the same."""
+"""Parts of a moment: what is selected comes back, and nothing else; what is taken from is proven."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ from muniment import DocumentDatabase, MaintenanceActions
 from muniment.backup.repository import Backup
 from muniment.backup.selection import Selection
 from muniment.errors import DamagedBackup, InvalidInput
-from tests.backup.damage import DOCUMENTS, rewrite_rows, seal
-from tests.backup.state import opened, seen_by_readers
+from tests.backup.damage import ATTACHMENTS, DOCUMENTS, Rows, flip, rewrite_rows, seal
+from tests.backup.state import Seen, opened, seen_by_readers
 
 ORDERS = {(0, "orders/1"), (0, "orders/2"), (0, "orders/3"), (0, "orders/4")}
 
@@ -51,15 +51,63 @@ def test_a_part_of_an_earlier_moment(database: DocumentDatabase, tmp_path: Path)
         assert {key: seen[2] for key, seen in seen_by_readers(part).items()} == {(0, "a"): b'{"n":2}'}
 
 
-def test_damage_elsewhere_in_the_moment_is_found(backup: Backup, tmp_path: Path) -> None:
-    def change(rows: list[dict[str, object]]) -> None:
+@pytest.mark.parametrize("selection", [Selection.of(prefixes=("loose",)), Selection.of(collections=("Companies",))])
+def test_collections_and_prefixes_are_proven_with_the_whole_moment(
+    backup: Backup, tmp_path: Path, selection: Selection
+) -> None:
+    def change(rows: Rows) -> None:
         rows[0]["document"] = '{"lines":999}'
 
     rewrite_rows(backup.folder, DOCUMENTS, change)
     seal(backup.folder)
     with pytest.raises(DamagedBackup, match="fingerprint"):
-        MaintenanceActions.restore(backup.folder, tmp_path / "no", selection=Selection.of(ids=("loose",)))
+        MaintenanceActions.restore(backup.folder, tmp_path / "no", selection=selection)
     assert not (tmp_path / "no").exists()
+
+
+def test_ids_come_back_from_files_that_are_whole(small: DocumentDatabase, backup: Backup, tmp_path: Path) -> None:
+    """Only the file that holds the newest revision is compared with its SHA-256, and every page that is read."""
+    small.put("companies/1", {"name": "newer"})
+    small.put_attachment("companies/1/logo", b"logo" * 1_000_000)
+    small.put_attachment("companies/2/logo", b"other")
+    newer = small.maintenance.start_backup(backup.folder.parent, incremental=True).wait()
+    last = backup.folder / DOCUMENTS
+    content = last.read_bytes()
+    whole = seen_by_readers(small)
+
+    def restore(id: str) -> Seen:
+        target = tmp_path / f"part-{len(list(tmp_path.iterdir()))}"
+        MaintenanceActions.restore(backup.folder.parent, target, selection=Selection.of(ids=(id,)))
+        with opened(target) as part:
+            return seen_by_readers(part)
+
+    both = {(0, "companies/1"), (1, "companies/1/logo")}
+    assert restore("companies/1") == {key: whole[key] for key in both}
+    flip(last, content.index(b"PAR1") + 4 + content[4:].index(b"loose"))  # of the ids: a page that has to be read
+    with pytest.raises(DamagedBackup, match=r"(?i)checksum"):
+        restore("companies/1")
+    last.write_bytes(content)
+    flip(last, content.index(b"Zajazd"))
+    with pytest.raises(DamagedBackup, match=f"{DOCUMENTS} was changed"):
+        restore("loose")
+    last.write_bytes(content)
+    flip(newer.folder / ATTACHMENTS, 1000)
+    with pytest.raises(DamagedBackup, match=f"{ATTACHMENTS} was changed"):
+        restore("companies/1")
+    assert restore("orders/1") == {(0, "orders/1"): whole[0, "orders/1"]}
+
+
+def test_what_was_deleted_by_the_moment_does_not_come_back(
+    small: DocumentDatabase, backup: Backup, tmp_path: Path
+) -> None:
+    small.delete("loose")
+    small.maintenance.start_backup(backup.folder.parent, incremental=True).wait()
+    for name, keys in ((None, set()), (backup.name, {(0, "loose")})):
+        MaintenanceActions.restore(
+            backup.folder.parent, tmp_path / f"{name}", backup=name, selection=Selection.of(ids=("loose",))
+        )
+        with opened(tmp_path / f"{name}") as part:
+            assert set(seen_by_readers(part)) == keys
 
 
 def test_an_empty_name_is_refused() -> None:

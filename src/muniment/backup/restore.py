@@ -9,9 +9,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from muniment.backup.plan import RestorePlan, plan_restore
-from muniment.backup.reading import Moment, read_backup
+from muniment.backup.reading import Moment
 from muniment.backup.repository import Backup, backups, make_folders, mapped_errors, remove_folders
-from muniment.backup.selection import Selected, Selection
+from muniment.backup.selection import Selection, read_part
 from muniment.errors import Busy, DatabaseLocked, MunimentError, StorageFailure, TargetExists
 from muniment.fingerprint import Fingerprint
 from muniment.progress import Progress
@@ -42,10 +42,10 @@ def restore_backup(
 ) -> Restored:
     """Make a new database in the folder `target` from the newest backup in `source`, or as planned.
 
-    With a selection only that part of the moment is restored, and the proof is that of the whole moment. When it
-    returns, the database is on disk and its fingerprint is the manifest's. When it raises, `target` is as it
-    was. An existing database or a folder that is not empty is never written to. The restored database keeps its id and
-    begins a new lineage.
+    With a selection only that part of the moment is restored; `selection.read_part` says what is proven of it. When it
+    returns, the database is on disk, and without a selection its fingerprint is the manifest's. When it raises,
+    `target` is as it was. An existing database or a folder that is not empty is never written to. The restored database
+    keeps its id and begins a new lineage.
     """
     progress = progress or Progress()
     progress.stage = "planning"
@@ -70,7 +70,7 @@ def restore_backup(
         _clear(staging)
         loader = Loader(staging, plan.manifest.database.id, str(uuid.uuid4()))
         try:
-            moment = read_backup(plan, Selected(selection, loader) if selection else loader, progress)
+            moment = read_part(plan, selection, loader, progress)
             progress.stage = "finishing"
             loader.finish(moment.etag, moment.modified, plan.backup.settings(), defrag=defrag)
         finally:

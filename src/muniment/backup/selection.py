@@ -1,15 +1,25 @@
-"""Restoring a part: some collections, ids or prefixes of a moment, proven as part of the whole."""
+"""Restoring a part of a moment: collections and prefixes proven as part of the whole, single ids without reading it.
+
+To find ids, only the columns of ids and etags are read, and then the row groups that hold their newest revisions. Every
+page that is read has its checksum, and a file from which something is taken has the SHA-256 of its manifest.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from contextlib import closing
 from dataclasses import dataclass
+from pathlib import Path
 
-from muniment.backup.reading import Destination
+from muniment.backup.files import ATTACHMENTS, DOCUMENTS, Source, attachments_of, batch_of, numbers_of, texts_of
+from muniment.backup.manifest import File
+from muniment.backup.plan import RestorePlan
+from muniment.backup.reading import Destination, Moment, check_file, moment_of, read_backup
 from muniment.backup.tally import Tally
 from muniment.document import fold
 from muniment.errors import InvalidInput
 from muniment.fingerprint import Fingerprint
+from muniment.progress import Progress
 from muniment.revision import Batch, Revision
 
 
@@ -41,11 +51,84 @@ class Selection:
 
     def takes_attachment(self, key: str) -> bool:
         """Whether this attachment is to be restored."""
-        folded = fold(key)
+        return self.takes_folded(fold(key))
+
+    def takes_folded(self, folded: str) -> bool:
+        """Whether an attachment with this folded key is."""
         return self._takes_key(folded) or folded.rpartition("/")[0] in self.ids
 
     def _takes_key(self, key: str) -> bool:
         return key in self.ids or (bool(self.prefixes) and key.startswith(self.prefixes))
+
+
+def read_part(plan: RestorePlan, selection: Selection | None, destination: Destination, progress: Progress) -> Moment:
+    """Give the destination what is selected of the planned moment, everything without a selection.
+
+    Raises `DamagedBackup` when something that was read is not what was written.
+    """
+    if selection is None:
+        return read_backup(plan, destination, progress)
+    if selection.collections or selection.prefixes:
+        return read_backup(plan, Selected(selection, destination), progress)
+    plan.backup.settings()
+    moment = moment_of(plan)
+    progress.stage = "looking for ids"
+    places = _find(plan, selection, moment, progress)
+    progress.stage = "reading documents"
+    for backup, file in plan.files:
+        found = [place for place in places if place.file is file]
+        if found:
+            path = backup.folder / file.name
+            check_file(path, file, progress)
+            _read(path, file, found, destination, progress)
+    return moment
+
+
+@dataclass(slots=True)
+class _Place:
+    """Where the newest revision of an id is: an attachment's may be in several row groups."""
+
+    file: File
+    etag: int
+    groups: set[int]
+
+
+def _find(plan: RestorePlan, selection: Selection, moment: Moment, progress: Progress) -> list[_Place]:
+    """The places of the revisions that were current at the moment."""
+    newest: dict[tuple[bool, str], _Place] = {}
+    for backup, file in plan.files:
+        documents = file.name.startswith("documents")
+        takes = selection.ids.__contains__ if documents else selection.takes_folded
+        with closing(Source(backup.folder / file.name, file, DOCUMENTS if documents else ATTACHMENTS)) as source:
+            for _, group in source.groups():
+                progress.check()
+                table = source.read(group, ["etag", "id"])
+                for key, etag in zip(map(fold, texts_of(table, "id")), numbers_of(table, "etag"), strict=True):
+                    if takes(key) and etag <= moment.etag:
+                        place = newest.setdefault((documents, key), _Place(file, etag, {group}))
+                        if etag == place.etag:
+                            place.groups.add(group)
+                        elif etag > place.etag:
+                            newest[documents, key] = _Place(file, etag, {group})
+    return list(newest.values())
+
+
+def _read(path: Path, file: File, found: Sequence[_Place], destination: Destination, progress: Progress) -> None:
+    etags = {place.etag for place in found}
+    groups = sorted(set().union(*(place.groups for place in found)))
+    documents = file.name.startswith("documents")
+    with closing(Source(path, file, DOCUMENTS if documents else ATTACHMENTS)) as source:
+        tables = (source.read(group) for group in groups)
+        if documents:
+            for batch in map(batch_of, tables):
+                batch = batch.take([row for row, etag in enumerate(batch.etags) if etag in etags])
+                destination.apply(batch)
+                progress.advance(documents=len(batch) - len(batch.bodies.nulls), bytes=len(batch.bodies.data))
+        else:
+            for revision, parts in attachments_of(tables):
+                if revision.etag in etags:
+                    destination.apply_attachment(revision, parts)
+                    progress.advance(attachments=revision.body is not None, bytes=revision.size)
 
 
 class Selected:
