@@ -176,6 +176,8 @@ def _escape_surrogates(value: Any) -> Any:
 
 
 def _plain_hook(value: Any) -> Any:
+    if isinstance(value, msgspec.Raw):  # JSON already, whatever it says
+        return None
     return value.text if isinstance(value, ExactFloat) else _encode_hook(value)
 
 

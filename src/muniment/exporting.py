@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import ExitStack, closing, contextmanager
 from dataclasses import dataclass
 from datetime import datetime
@@ -13,14 +13,16 @@ from muniment.backup.files import DocumentTable
 from muniment.backup.plan import plan_restore
 from muniment.backup.reading import read_backup
 from muniment.backup.repository import backups
+from muniment.document import from_microseconds
 from muniment.errors import InvalidInput
 from muniment.progress import Progress
 from muniment.revision import ATTACHMENT, DOCUMENT, Batch, Revision
-from muniment.smuggler.aside import Aside, Owned
+from muniment.smuggler.aside import Aside, Owned, owners
 from muniment.smuggler.export import Export, Exported, Scope
+from muniment.smuggler.folder import Kind, State, begin, held, new_name, read_state, write_state
 from muniment.smuggler.sink import Compression, Sink, Writable, new_file
 from muniment.smuggler.writers import Content, Deletion, DumpWriter, LegacyDumpWriter, LinesWriter, Writer
-from muniment.storage.base import Storage
+from muniment.storage.base import Snapshot, Storage, system_clock
 
 Format = Literal["ravendbdump", "ravendump", "ndjson", "parquet"]
 
@@ -84,22 +86,81 @@ def export_storage(
     """
     progress, scope = progress or Progress(), scope or Scope()
     shape = _shape(destination, format, compression)
-    with _opened(destination, shape, overwrite) as sink, storage.pin() as snapshot, _aside(storage) as aside:
-        progress.total_documents = snapshot.fingerprint.count(DOCUMENT)
-        progress.total_bytes = snapshot.fingerprint.size(DOCUMENT) + snapshot.fingerprint.size(ATTACHMENT)
-        export = Export(writer_of(shape, sink, storage.content), aside, scope, progress)
+    with storage.pin() as snapshot, _opened(destination, shape, overwrite) as sink:
+        summary = _export_state(storage, snapshot, writer_of(shape, sink, storage.content), scope, progress)
+    return _described(summary, shape, sink, progress, destination)
+
+
+def export_incremental(
+    storage: Storage,
+    folder: str | Path,
+    *,
+    format: Format = "ravendbdump",
+    compression: Compression | None = None,
+    scope: Scope | None = None,
+    clock: Callable[[], int] = system_clock,
+    progress: Progress | None = None,
+) -> Exported:
+    """Write what changed since the last export into this folder, deletions too, as a new dump there.
+
+    A state file in the folder keeps how far that one went. The first export is a full one, and so is one that might
+    miss something, as `reason` says. Where nothing has changed no file is written. `import_folder` applies them all.
+    Raises `ForeignBackup` when the folder holds another database's exports, and `Busy` while another one runs.
+    """
+    progress, scope, folder = progress or Progress(), scope or Scope(), Path(folder)
+    shape = Shape.of(None, format, compression)
+    if format not in ("ravendbdump", "ravendump"):
+        raise InvalidInput(f"{format} has no place for deletions", "export incrementally as ravendbdump or ravendump")
+    if scope.start_etag or scope.limit is not None:
+        raise InvalidInput("an incremental export begins where the last one ended, and has no limit", "leave them out")
+    identity = storage.identity
+    with held(folder), storage.pin() as snapshot:
+        state = read_state(folder)
+        after, reason = begin(state, state is not None and (folder / state.file).exists(), identity, snapshot)
+        if after == snapshot.etag > 0:
+            return Exported(kind="incremental", reason="nothing has changed", etag=after, time=snapshot.modified)
+        kind: Kind = "incremental" if after else "full"
+        path = new_name(folder, kind, from_microseconds(clock()), format)
+        with _opened(path, shape, False) as sink:
+            summary = _export_state(storage, snapshot, writer_of(shape, sink, storage.content), scope, progress, after)
+        write_state(folder, State(identity.database_id, identity.lineage, snapshot.etag, path.name))
+    summary.kind, summary.reason = kind, reason
+    return _described(summary, shape, sink, progress, path)
+
+
+def _export_state(
+    storage: Storage, snapshot: Snapshot, writer: Writer, scope: Scope, progress: Progress, after: int = 0
+) -> Exported:
+    attachments = snapshot.fingerprint.count(ATTACHMENT) > 0 or after > 0
+    with closing(Aside(lambda id: storage.get(DOCUMENT, id) is not None)) as aside:
+        if not after:
+            progress.total_documents = snapshot.fingerprint.count(DOCUMENT)
+            progress.total_bytes = snapshot.fingerprint.size(DOCUMENT) + snapshot.fingerprint.size(ATTACHMENT)
+        export = Export(writer, aside, scope, progress, after=after)
         progress.stage = "looking for attachments"
-        attachments = snapshot.fingerprint.count(ATTACHMENT)
         for revision in storage.attachment_changes(0, snapshot.etag) if attachments else ():
             export.apply_attachment(revision)
         progress.stage = "exporting"
-        for batch in storage.changes(0 if attachments else scope.start_etag, snapshot.etag):
+        for batch in storage.changes(after or (0 if attachments else scope.start_etag), snapshot.etag):
             export.apply(batch)
             if export.full:
                 break
+        if after and writer.inline:
+            for owner in _owners_of_changed(storage, aside, after, snapshot.etag):
+                export.take(owner)
         summary = export.finish()
     summary.etag, summary.time = snapshot.etag, snapshot.modified
-    return described(summary, shape, sink, progress)
+    return summary
+
+
+def _owners_of_changed(storage: Storage, aside: Aside, after: int, upto: int) -> Iterator[Revision]:
+    """Documents that did not change themselves, but one of their attachments did: RavenDB takes them only together."""
+    for revision in storage.attachment_changes(after, upto):
+        if revision.body is not None and aside.waits(revision):
+            ids = [id for _, id in owners(revision.id)]
+            found = next((owner for id in reversed(ids) if (owner := storage.get(DOCUMENT, id))), None)
+            if found and found.etag <= upto:  # else the next export has it
+                yield found
 
 
 def export_backup(
@@ -129,7 +190,7 @@ def export_backup(
         moment = read_backup(plan, export, progress, attachments_first=True)
         summary = export.finish()
     summary.etag, summary.time = moment.etag, moment.modified
-    return described(summary, shape, sink, progress)
+    return _described(summary, shape, sink, progress, destination)
 
 
 def writer_of(shape: Shape, sink: Sink, content: Content) -> Writer:
@@ -141,21 +202,20 @@ def writer_of(shape: Shape, sink: Sink, content: Content) -> Writer:
     return LinesWriter(sink) if shape.format == "ndjson" else ParquetWriter(sink)
 
 
-def described(summary: Exported, shape: Shape, sink: Sink, progress: Progress) -> Exported:
+def _described(
+    summary: Exported, shape: Shape, sink: Sink, progress: Progress, destination: str | Path | BinaryIO
+) -> Exported:
     """The summary with what is known of the file and the time it took."""
     progress.finish()
     summary.bytes, summary.size, summary.seconds = sink.plain, sink.written, progress.seconds
     summary.format, summary.compression = shape.format, shape.compression
+    summary.file = str(destination) if isinstance(destination, str | Path) else None
     return summary
 
 
 def _shape(destination: str | Path | BinaryIO, format: Format | None, compression: Compression | None) -> Shape:
     name = str(destination) if isinstance(destination, str | Path) else None
     return Shape.of(name, format, compression)
-
-
-def _aside(storage: Storage) -> closing[Aside]:
-    return closing(Aside(lambda id: storage.get(DOCUMENT, id) is not None))
 
 
 @contextmanager

@@ -43,6 +43,7 @@ def naming(id: str, *contents: bytes) -> bytes:
         (b'{"@last-modified":"2018-07-27T12:11:53.0145929Z"}', b'{"Last-Modified":"2018-07-27T12:11:53.0145929Z"}'),
         (b'{"@expires":"2030-01-01","@refresh":"x"}', b'{"Raven-Expiration-Date":"2030-01-01","@refresh":"x"}'),
         (b'{"Raven-Clr-Type":"A.B","n":1.10,"@flags":"HasAttachments"}', b'{"Raven-Clr-Type":"A.B","n":1.10}'),
+        (b'{"n":null,"m":{"a":[null]},"@id":"a"}', b'{"n":null,"m":{"a":[null]}}'),
         (b'{"half":"\\ud800","n":1.10,"@collection":"As"}', b'{"half":"\\ud800","n":1.10,"Raven-Entity-Name":"As"}'),
     ],
 )

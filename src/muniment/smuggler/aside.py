@@ -55,7 +55,7 @@ class Aside:
         """Remember an attachment, with its content where that can not be read again later."""
         etag = revision.etag
         self._run("INSERT INTO attachment VALUES(?, ?, ?, ?, ?, ?, ?, ?)", (etag, *revision[2:]))
-        for slash, key in _owners(revision.id):
+        for slash, key in owners(revision.id):
             self._run("REPLACE INTO owner VALUES(?, ?, ?)", (fold(key), etag, slash))
         for position, part in enumerate(parts):
             self._run("INSERT INTO part VALUES(?, ?, ?)", (etag, position, part))
@@ -78,16 +78,20 @@ class Aside:
         rows: list[Any] = self._run(query, (fold(id),)).fetchall()
         for *columns, slash in rows:
             revision = _revision(columns)
-            if not any(self._exists(key) for longer, key in _owners(revision.id) if longer > slash):
+            if not any(self._exists(key) for longer, key in owners(revision.id) if longer > slash):
                 taken.append(Owned(revision, revision.id[slash + 1 :]))
                 self._forget(revision)
         return sorted(taken, key=lambda owned: owned.name)
 
     def _forget(self, revision: Revision) -> None:
-        for _, key in _owners(revision.id):
+        for _, key in owners(revision.id):
             self._run("DELETE FROM owner WHERE key = ? AND etag = ?", (fold(key), revision.etag))
         self._run("DELETE FROM attachment WHERE etag = ?", (revision.etag,))
         self.attachments -= 1
+
+    def waits(self, revision: Revision) -> bool:
+        """Whether no document has taken this attachment yet."""
+        return self._run("SELECT 1 FROM attachment WHERE etag = ?", (revision.etag,)).fetchone() is not None
 
     def left(self) -> Iterator[Revision]:
         """The attachments that no document has taken, in the order of their etags."""
@@ -110,7 +114,7 @@ def _revision(columns: Sequence[Any]) -> Revision:
     return Revision(columns[0], ATTACHMENT, *columns[1:])
 
 
-def _owners(key: str) -> Iterator[tuple[int, str]]:
+def owners(key: str) -> Iterator[tuple[int, str]]:
     """Where a slash is in a key, and the id of the document to which the attachment may belong if it ends there."""
     at = key.find("/", 1)
     while at > 0:

@@ -49,7 +49,8 @@ class Exported:
     """What an export wrote. `skipped` names and counts what was there, was asked for, and has no place in the format.
 
     `etag` and `time` (microseconds) are those of the state that was exported. `bytes` are those before compression and
-    `size` those written. `left_out` counts the documents that were not asked for.
+    `size` those written. `left_out` counts the documents that were not asked for. `kind` is "full" or "incremental",
+    and `reason` says why an incremental export became a full one, or wrote no `file`.
     """
 
     documents: int = 0
@@ -65,6 +66,9 @@ class Exported:
     seconds: float = 0.0
     format: str = ""
     compression: str = ""
+    kind: str = "full"
+    reason: str = ""
+    file: str | None = None
 
 
 class _Identity(msgspec.Struct, forbid_unknown_fields=True):
@@ -103,7 +107,7 @@ class Export:
             number = int.from_bytes(digest, "big")
             self.fingerprint.add((ATTACHMENT, revision.collection or ""), 1, revision.size, number)
         if revision.body is None:
-            if self._after and "Attachments" in self._scope.types:
+            if 0 < self._after < revision.etag and "Attachments" in self._scope.types:
                 self._aside.delete(ATTACHMENT, revision.id, revision.collection, revision.modified)
         elif "Attachments" in self._types:
             self._aside.add(revision, parts)

@@ -1,7 +1,7 @@
 """The formats that an export can have. Each writer is given everything in the order in which its format has it.
 
-`docs/smuggler.md` says what each format carries. The shape of a `.ravendbdump` is that of the files which RavenDB 6.2
-writes, member for member.
+`docs/dump-formats.md` says what each format carries. The shape of a `.ravendbdump` is that of the files which RavenDB
+6.2 writes, member for member.
 """
 
 from __future__ import annotations

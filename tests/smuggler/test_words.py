@@ -1,0 +1,89 @@
+"""Stored metadata in RavenDB's words, and back."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from muniment.document import encode
+from muniment.revision import DOCUMENT, Revision
+from muniment.smuggler.transfer import stored_metadata
+from muniment.smuggler.words import ids_json, words
+from muniment.smuggler.writers import dump_document
+
+TIME = '"2018-07-27T12:11:53.0145929Z"'
+NOW = '"1970-01-01T00:00:00.0000010Z"'
+
+
+@pytest.mark.parametrize(
+    ("stored", "dumped", "legacy"),
+    [
+        ("{}", f'"@collection":"@empty","@id":"a","@last-modified":{NOW}', f'"@id":"a","Last-Modified":{NOW}'),
+        (
+            f'{{"Raven-Entity-Name":"As","Last-Modified":{TIME}}}',
+            f'"@collection":"As","@id":"a","@last-modified":{TIME}',
+            f'"Raven-Entity-Name":"As","@id":"a","Last-Modified":{TIME}',
+        ),
+        (
+            '{"raven-entity-name":"As","Raven-Expiration-Date":"2030","n":1.10}',
+            f'"@collection":"As","@expires":"2030","n":1.10,"@id":"a","@last-modified":{NOW}',
+            f'"raven-entity-name":"As","Raven-Expiration-Date":"2030","n":1.10,"@id":"a","Last-Modified":{NOW}',
+        ),
+        # What only looks like the name of a collection, or like the time.
+        (
+            f'{{"Raven-Entity-Name":null,"x":{{"Last-Modified":{TIME}}}}}',
+            f'"Raven-Entity-Name":null,"x":{{"Last-Modified":{TIME}}},"@collection":"@empty","@id":"a","@last-modified":{NOW}',
+            f'"Raven-Entity-Name":null,"x":{{"Last-Modified":{TIME}}},"@id":"a","Last-Modified":{NOW}',
+        ),
+        (
+            '{"Last-Modified":"a\\",\\"b","x":"\\"Last-Modified\\":\\""}',
+            '"x":"\\"Last-Modified\\":\\"","@collection":"@empty","@id":"a","@last-modified":"a\\",\\"b"',
+            '"x":"\\"Last-Modified\\":\\"","@id":"a","Last-Modified":"a\\",\\"b"',
+        ),
+        (
+            '{"half":"\\ud800","Raven-Entity-Name":"As"}',
+            f'"half":"\\ud800","@collection":"As","@id":"a","@last-modified":{NOW}',
+            f'"half":"\\ud800","Raven-Entity-Name":"As","@id":"a","Last-Modified":{NOW}',
+        ),
+    ],
+)
+def test_metadata(stored: str, dumped: str, legacy: str) -> None:
+    revision = Revision(1, DOCUMENT, "a", None, 1, stored.encode(), b'{"b":1}', 7)
+    assert dump_document(revision, []) == f'{{"b":1,"@metadata":{{{dumped}}}}}'.encode()
+    assert dump_document(revision, [], legacy=True) == f'{{"b":1,"@metadata":{{{legacy}}}}}'.encode()
+
+
+@pytest.mark.parametrize("body", [b"{}", b"{ }", b"\n{\t}\r\n", b'{"a":{}}', b'{"a":1\n} ', b'{"@metadatas":1}'])
+def test_bodies(body: bytes) -> None:
+    found = json.loads(dump_document(Revision(1, DOCUMENT, "RAVEN/hilo/x", None, 1, b"{}", body, 9), []))
+    assert found.pop("@metadata")["@collection"] == "@hilo"
+    assert found == json.loads(body)
+
+
+NAMES = st.sampled_from(["Raven-Entity-Name", "Last-Modified", "Raven-Expiration-Date", "x", "Y-z", 'ü\\"'])
+VALUES = st.one_of(st.none(), st.floats(allow_nan=False, allow_infinity=False), st.text('aü"\\ ', min_size=1))
+
+
+@given(st.dictionaries(NAMES, st.one_of(VALUES, st.dictionaries(NAMES, VALUES))))
+def test_an_import_brings_the_same_back(metadata: Mapping[str, object]) -> None:
+    stored = encode(metadata)
+    revision = Revision(1, DOCUMENT, "a", None, 1, stored, b"{}", 2)
+    for legacy in (False, True):
+        dumped = json.loads(dump_document(revision, [], legacy=legacy))["@metadata"]
+        back = json.loads(stored_metadata(encode(dumped)))
+        assert back == {"Last-Modified": NOW[1:-1]} | json.loads(stored)
+
+
+def test_documents_that_differ_in_their_times_share_what_is_made_of_the_rest() -> None:
+    one, two = (words(b'{"Raven-Entity-Name":"As","Last-Modified":"%d"}' % n, False) for n in (1, 2))
+    assert one.members is two.members
+    assert (one.last_modified, two.last_modified) == (b'"1"', b'"2"')
+
+
+@pytest.mark.parametrize("ids", [[b"a/1", b"\xc3\xbc"], [b"a", b'"\\'], [b"a\n", b"\x7f"]])
+def test_ids(ids: list[bytes]) -> None:
+    assert [json.loads(id) for id in ids_json(ids, b"".join(ids))] == [id.decode() for id in ids]
