@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any, BinaryIO, Final
 
-from muniment.document import decode, from_microseconds
+from muniment.document import decode, from_microseconds, without_time_kept
 from muniment.errors import DamagedDatabase, DocumentNotFound, InvalidInput
 from muniment.revision import ATTACHMENT, Revision
 from muniment.storage.base import Storage
@@ -58,9 +58,10 @@ class Attachment:
 
 def attachment_of(revision: Revision, storage: Storage) -> Attachment:
     """The current revision of an attachment as its reader sees it."""
-    changed = from_microseconds(revision.modified)
+    metadata, changed = without_time_kept(revision.metadata, revision.modified)
     sha256 = (revision.body or b"").hex()
-    return Attachment(revision.id, revision.etag, changed, revision.metadata, revision.size, sha256, storage)
+    time = from_microseconds(changed)
+    return Attachment(revision.id, revision.etag, time, metadata, revision.size, sha256, storage)
 
 
 def content_chunks(content: bytes | BinaryIO | Iterable[bytes]) -> Iterator[bytes]:

@@ -11,8 +11,18 @@ from types import TracebackType
 from typing import Any, BinaryIO, Final
 
 from muniment.attachment import Attachment, attachment_of, content_chunks
+from muniment.backup.into import forget_unfinished
 from muniment.command import Command, Delete, Put, check_etag, write_of
-from muniment.document import IDENTITIES, Document, check_id, collection_of, encode, from_microseconds, metadata_bytes
+from muniment.document import (
+    IDENTITIES,
+    Document,
+    check_id,
+    collection_of,
+    encode,
+    from_microseconds,
+    metadata_bytes,
+    without_time_kept,
+)
 from muniment.errors import ConcurrencyConflict, DatabaseNotFound, InvalidDocument, InvalidInput, StorageFailure
 from muniment.exporting import Format, export_storage
 from muniment.hilo import HiLo
@@ -70,7 +80,9 @@ class DocumentDatabase:
         if not _exists(self.path):
             _create(self.path, create and not read_only)
         self.storage = SqliteStorage(self.path, clock=clock, read_only=read_only)
-        self.maintenance = MaintenanceActions(self.storage, self.name, clock)
+        if not read_only:
+            forget_unfinished(self.path)
+        self.maintenance = MaintenanceActions(self.storage, self.name, clock, None if read_only else self.path)
         self._hilo = HiLo(self)
 
     @property
@@ -302,8 +314,8 @@ def check_page(start: int, limit: int) -> None:
 
 
 def _document(revision: Revision) -> Document:
-    changed = from_microseconds(revision.modified)
-    return Document(revision.id, revision.etag, changed, revision.metadata, revision.body or b"")
+    metadata, changed = without_time_kept(revision.metadata, revision.modified)
+    return Document(revision.id, revision.etag, from_microseconds(changed), metadata, revision.body or b"")
 
 
 def _exists(folder: Path) -> bool:

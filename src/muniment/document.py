@@ -31,6 +31,7 @@ RESERVED_METADATA: Final = frozenset(
     | {"raven-timer-request", "has-api-key", "non-authoritative-information"}
 )
 
+_TIME_KEPT: Final = b'"@last-modified":"'
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _grammar = msgspec.json.Decoder(msgspec.Raw)
 _members = msgspec.json.Decoder(dict[str, msgspec.Raw])
@@ -270,11 +271,32 @@ def rfc3339(time: datetime) -> str:
     return time.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
 
 
+def with_time_kept(metadata: bytes, changed: int) -> bytes:
+    """Metadata that says when its version was first written (microseconds), to be stored with it once more.
+
+    It stands in front, as a member that no user's metadata can have, so that `without_time_kept` gives the same bytes.
+    """
+    member = _TIME_KEPT + raven_time(from_microseconds(changed)).encode() + b'"'
+    rest = metadata[metadata.index(b"{") + 1 :]
+    return metadata[: -len(rest)] + member + (b"" if rest.strip(b" \t\r\n") == b"}" else b",") + rest
+
+
+def without_time_kept(metadata: bytes, changed: int) -> tuple[bytes, int]:
+    """What `with_time_kept` was given; other metadata as it is, with the time at which it was stored."""
+    start = metadata.find(b"{") + 1
+    if not metadata.startswith(_TIME_KEPT, start):
+        return metadata, changed
+    time, _, rest = metadata[start + len(_TIME_KEPT) :].partition(b'"')
+    kept = to_microseconds(datetime.fromisoformat(time.decode()))
+    return metadata[:start] + rest.removeprefix(b","), kept
+
+
 @dataclass(slots=True, frozen=True)
 class Document:
     """A document as it was when it was read.
 
-    `body` are the bytes that were stored; `changed` is when this version was written to this database.
+    `body` are the bytes that were stored; `changed` is when this version was written to this database, for the first
+    time when it was restored into it later.
     """
 
     id: str

@@ -95,7 +95,7 @@ class TargetExists(Conflict):
 
 
 class ForeignBackup(Conflict):
-    """The destination holds the backups of another database."""
+    """The folder holds the backups of another database."""
 
 
 class Damaged(MunimentError):

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import tempfile
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
@@ -11,6 +13,7 @@ from time import monotonic
 from typing import Final, Literal
 
 from muniment.backup.differences import Differences, differences
+from muniment.backup.into import Comparison, OnConflict, RestoredInto, check_database, check_policy, compared
 from muniment.backup.merge import merge_backups
 from muniment.backup.plan import RestorePlan, plan_restore
 from muniment.backup.point import plan_point
@@ -113,10 +116,12 @@ class BackupOperation:
 class MaintenanceActions:
     """Backups of one database; `restore` and `verify` need no database and are called on the class itself."""
 
-    def __init__(self, storage: Storage, name: str, clock: Callable[[], int]) -> None:
+    def __init__(self, storage: Storage, name: str, clock: Callable[[], int], folder: Path | None = None) -> None:
+        """`folder` is where a moment is restored to be compared, the system's temporary one if it is not given."""
         self._storage = storage
         self._name = name
         self._clock = clock
+        self._place = folder or Path(tempfile.gettempdir())
         self._lock = threading.Lock()
         self._backup: BackupOperation | None = None
 
@@ -151,6 +156,62 @@ class MaintenanceActions:
             if self._backup and self._backup.running:
                 self._backup.cancel()
                 self._backup._thread.join()
+
+    @contextmanager
+    def compare(
+        self,
+        source: str | Path,
+        *,
+        at: datetime | None = None,
+        etag: int | None = None,
+        backup: str | None = None,
+        selection: Selection | None = None,
+        other_database: bool = False,
+        progress: Progress | None = None,
+    ) -> Iterator[Comparison]:
+        """Within it, this database is compared with a moment of its backups, or with the selected part of that.
+
+        The `difference` of what it gives says what restoring would add, change and delete; `write` does it. The moment
+        is named as for `restore`, and read and proven as there. Raises `ForeignBackup` when the backups are those of
+        another database, unless `other_database` says that this is meant.
+        """
+        plan = self.plan_restore(source, at=at, etag=etag, backup=backup)
+        if not other_database:
+            check_database(plan, self._storage, self._name)
+        with compared(self._storage, plan, self._place, selection=selection, progress=progress) as comparison:
+            yield comparison
+
+    def restore_into(
+        self,
+        source: str | Path,
+        *,
+        on_conflict: OnConflict,
+        at: datetime | None = None,
+        etag: int | None = None,
+        backup: str | None = None,
+        selection: Selection | None = None,
+        other_database: bool = False,
+        progress: Progress | None = None,
+    ) -> RestoredInto:
+        """Bring a moment of the backups, or the selected part of it, back into this database, as one transaction.
+
+        `skip` adds what is missing and leaves the rest alone, `overwrite` makes the part exactly what it was, deletions
+        included, and `fail` adds, but raises `Conflict` when anything was changed or deleted since. When this raises,
+        nothing was written. Reading and writing go on meanwhile; what somebody writes to the same ids after they were
+        compared is never overwritten, but raises `Conflict`. See `compare` for the rest.
+        """
+        check_policy(on_conflict)
+        progress = progress or Progress()
+        with self.compare(
+            source,
+            at=at,
+            etag=etag,
+            backup=backup,
+            selection=selection,
+            other_database=other_database,
+            progress=progress,
+        ) as comparison:
+            return comparison.write(on_conflict, progress)
 
     @staticmethod
     def restore(

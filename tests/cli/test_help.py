@@ -22,7 +22,7 @@ RESTORE = [f"--restore-{name}" for name in (*WHERE, "defrag", "no-wait", "start-
 COMMANDS = {
     "backup": ["FOLDER", "--dest", "--incremental", *SERVED, "--json", "--quiet"],
     "restore": [
-        *("SOURCE", "--to", *POINT, "--dry-run", *PART, "--defrag"),
+        *("SOURCE", "--to", *POINT, "--dry-run", *PART, "--on-conflict", "--other-database", "--defrag"),
         *("--server", "--name", "--location", "--json", "--quiet"),
     ],
     "verify": ["SOURCE", *POINT, "--no-record", "--json", "--quiet"],

@@ -21,8 +21,10 @@ from typing import IO, Any, Final
 import msgspec
 
 from muniment import errors
+from muniment.backup.plan import RestorePlan, chain_of
 from muniment.backup.repository import Backup, read
 from muniment.backup.restore import restore_backup
+from muniment.backup.selection import Selection
 from muniment.backup.take import take_backup
 from muniment.errors import Cancelled, MunimentError, StorageFailure
 from muniment.fingerprint import Fingerprint
@@ -51,10 +53,20 @@ class _Backup(_Job, tag="backup"):
 
 
 class _Restore(_Job, tag="restore"):
-    source: str
+    """A plan, as the folders of its backups and where to stop in the last of them, and what to take of it."""
+
+    chain: list[str]
+    upto: int | None
+    at: int | None
     target: str
+    selection: Selection | None
     defrag: bool
     niceness: int
+
+    def plan(self) -> RestorePlan:
+        """The same plan again, from the manifests as they are now."""
+        chain = [read(Path(folder)) for folder in self.chain]
+        return RestorePlan(chain_of(chain[-1], chain), self.upto, self.at)
 
 
 class _Compact(_Job, tag="compact"):
@@ -112,11 +124,17 @@ def _told(snapshot: Snapshot) -> _Told:
 
 
 def restore_in_child(
-    source: Path, target: Path, *, defrag: bool = False, progress: Progress | None = None, niceness: int = 0
-) -> Backup:
-    """`restore.restore_backup` in a process of its own; returns the backup that was restored."""
-    result = _run(_Restore(str(source), str(target), defrag, niceness), progress or Progress())
-    return read(Path(result["backup"]))
+    plan: RestorePlan,
+    target: Path,
+    *,
+    selection: Selection | None = None,
+    defrag: bool = False,
+    progress: Progress | None = None,
+    niceness: int = 0,
+) -> None:
+    """`restore.restore_backup` of this plan in a process of its own."""
+    chain = [str(backup.folder) for backup in plan.chain]
+    _run(_Restore(chain, plan.upto, plan.at, str(target), selection, defrag, niceness), progress or Progress())
 
 
 def compact_in_child(folder: Path, *, progress: Progress | None = None, niceness: int = 0) -> tuple[int, int]:
@@ -321,9 +339,10 @@ def _do(job: _AnyJob, progress: Progress, parent: _Parent) -> dict[str, Any]:
         case _Backup():
             return {"backup": str(_take(job, progress, parent).folder)}
         case _Restore():
-            source, target = Path(job.source), Path(job.target)
-            restored = restore_backup(source, target, defrag=job.defrag, progress=progress)
-            return {"backup": str(restored.backup.folder)}
+            plan, target = job.plan(), Path(job.target)
+            source = plan.backup.folder.parent
+            restore_backup(source, target, defrag=job.defrag, progress=progress, plan=plan, selection=job.selection)
+            return {}
         case _Compact():
             before, after = compact(Path(job.folder), progress=progress)
             return {"before": before, "after": after}

@@ -9,7 +9,7 @@ from datetime import datetime
 from muniment.backup.manifest import File, Kind, Manifest
 from muniment.backup.repository import Backup
 from muniment.document import to_microseconds
-from muniment.errors import BackupNotFound, DamagedBackup, ForeignBackup, TargetExists, UnreachablePoint
+from muniment.errors import BackupNotFound, DamagedBackup, ForeignBackup, InvalidInput, TargetExists, UnreachablePoint
 
 
 @dataclass(frozen=True, slots=True)
@@ -127,9 +127,12 @@ def plan_restore(
 ) -> RestorePlan:
     """The newest moment that these backups hold, or the one that is named: a time, an etag, or the end of a backup.
 
-    Raises `BackupNotFound` when there is none, `UnreachablePoint` with the nearest moments that can be reached, and
-    `DamagedBackup` when a link of the chain is missing or was changed.
+    Raises `BackupNotFound` when there is none, `UnreachablePoint` with the nearest moments that can be reached,
+    `DamagedBackup` when a link of the chain is missing or was changed, and `InvalidInput` for two moments at once.
     """
+    given = [name for name, value in (("time", at), ("etag", etag), ("backup", backup)) if value is not None]
+    if len(given) > 1:
+        raise InvalidInput(f"{' and '.join(given)} each name a moment", "give one of them")
     if not available:
         raise BackupNotFound(
             f"there is no complete backup in {where}", "a backup without a manifest.json was not finished; take another"

@@ -9,7 +9,7 @@ from typing import Any
 
 from muniment.backup.files import ATTACHMENTS, DOCUMENTS, Source, numbers_of, texts_of
 from muniment.backup.repository import Backup
-from muniment.document import fold
+from muniment.document import fold, without_time_kept
 from muniment.revision import ATTACHMENT, DOCUMENT
 
 
@@ -78,7 +78,7 @@ def _version(table: Any, row: int, schema: Any, backup: Backup) -> Version:
         size = part.column("size")[0].as_py()
         kind, deleted, body = ATTACHMENT, size is None, None
     lineage = backup.manifest.database.lineage
-    metadata = values["metadata"].encode()
+    metadata, _ = without_time_kept(values["metadata"].encode(), modified)
     return Version(kind, values["id"], etag, lineage, modified, metadata, deleted, size or 0, body, (backup.name,))
 
 

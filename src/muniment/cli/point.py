@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+from datetime import datetime
 from pathlib import Path
-from typing import Annotated, TypeAlias
+from typing import Annotated, TypeAlias, TypedDict
 
 import typer
 
 from muniment.backup.plan import RestorePlan
 from muniment.backup.point import time_of
-from muniment.errors import InvalidInput
+from muniment.backup.selection import Selection
 from muniment.maintenance import MaintenanceActions
 
 At: TypeAlias = Annotated[
@@ -24,15 +25,27 @@ Named: TypeAlias = Annotated[
 ]
 
 
+Collections: TypeAlias = Annotated[
+    list[str], typer.Option("--collection", metavar="NAME", help="Only this collection; may be repeated.")
+]
+Ids: TypeAlias = Annotated[
+    list[str], typer.Option("--id", metavar="ID", help="Only this document, with its attachments; may be repeated.")
+]
+Prefixes: TypeAlias = Annotated[
+    list[str], typer.Option("--id-prefix", metavar="PREFIX", help="Only ids that begin so; may be repeated.")
+]
+
+
+class Point(TypedDict, total=False):
+    """The moment and the part that options name, as the library takes them."""
+
+    at: datetime | None
+    etag: int | None
+    backup: str | None
+    selection: Selection | None
+
+
 def planned(source: Path, at: str | None, etag: int | None, backup: str | None) -> RestorePlan:
     """What to read for this moment, the newest one when none is named."""
-    check_one_point(at, etag, backup)
     time = None if at is None else time_of(at)
     return MaintenanceActions.plan_restore(source, at=time, etag=etag, backup=backup)
-
-
-def check_one_point(at: str | None, etag: int | None, backup: str | None) -> None:
-    """Raises `InvalidInput` when more than one moment is named."""
-    given = [name for name, value in (("--at", at), ("--etag", etag), ("--backup", backup)) if value is not None]
-    if len(given) > 1:
-        raise InvalidInput(f"{' and '.join(given)} each name a moment", "give one of them")

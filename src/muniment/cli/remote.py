@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
 from typing import Any, Final
 
 from muniment.cli.bar import showing
 from muniment.cli.interrupts import Stopped, interrupts
+from muniment.cli.into import Into, show_difference, show_written
 from muniment.cli.output import Failure, complain, count_text, emit, seconds_text, size_text, speed_text
+from muniment.cli.point import Point
 from muniment.client import DocumentStore, JobStatus, RemoteJob, split_url
 from muniment.client.admin import START_TIMEOUT
 from muniment.client.store import TIMEOUT
@@ -118,6 +120,7 @@ def restore_on_server(
     source: str,
     name: str | None,
     location: str | None,
+    point: Point | None = None,
     *,
     defrag: bool = False,
     wait: bool = True,
@@ -127,14 +130,45 @@ def restore_on_server(
 ) -> None:
     """Have a server restore a backup as a new database, and say what came of it."""
     with DocumentStore(url) as store, _going_on("the restore", store):
-        job = store.admin.start_restore(source, name, location, defrag, start_timeout)
+        job = store.admin.start_restore(source, name, location, defrag, start_timeout, **(point or Point()))
         ended = _followed(job, quiet=quiet) if wait else _Ended(job.id, None, None)
     facts = {"url": store.url, "source": source, "name": name, "location": location, **ended.facts()}
-    done = "Restored" if wait else "The server has begun to restore"
+    part = " a part of" if point and point.get("selection") else ""
+    done = f"Restored{part}" if wait else "The server has begun to restore"
     emit(f"{done} {source} as {name or 'it was named'} on {store.url}", ended.rows(), facts, as_json=as_json)
 
 
-def _followed(job: RemoteJob, *, quiet: bool) -> _Ended:
+def plan_on_server(url: str, source: str, name: str | None, point: Point) -> dict[str, Any]:
+    """What a server would read for a restore."""
+    with DocumentStore(url) as store:
+        return store.admin.plan_restore(source, name, **point)
+
+
+def into_server(into: Into, point: Point, *, as_json: bool, quiet: bool) -> None:
+    """Have a server restore into one of its databases; how that differs is said as soon as the server knows it."""
+    assert into.server is not None
+    with DocumentStore(into.server, into.name) as store, _going_on("the restore", store):
+        job = store.admin.start_restore_into(
+            into.source,
+            into.policy,
+            **point,
+            other_database=into.other_database,
+            dry_run=into.dry_run,
+        )
+        compared = _followed(job, quiet=quiet, until=lambda status: status.difference is not None)
+        assert compared.status is not None
+        difference = compared.status.difference
+        if difference is None:
+            raise ServerUnavailable("the server does not say how its database differs", "see its log")
+        show_difference(into, difference, compared.status.seconds or 0, as_json=as_json)
+        ended = _followed(job, quiet=quiet)
+        if not into.dry_run and ended.status:
+            status = ended.status
+            show_written(into, difference, status.written or 0, status.etag, status.seconds or 0, as_json=as_json)
+
+
+def _followed(job: RemoteJob, *, quiet: bool, until: Callable[[JobStatus], bool] = lambda status: False) -> _Ended:
+    """Its status at its end, or as soon as it satisfies `until`; raises what it failed with."""
     progress = Progress()
     seen: tuple[str, ...] = ()
     pause = SHORTEST_PAUSE
@@ -145,8 +179,10 @@ def _followed(job: RemoteJob, *, quiet: bool) -> _Ended:
                 say(message)
             seen = status.messages
             _show(status, progress)
-            if status.state != "running":
-                status.raise_failure()
+            wanted = until(status)
+            if wanted or status.state != "running":
+                if not wanted:
+                    status.raise_failure()
                 progress.finish()
                 return _Ended(job.id, status, progress.seconds)
             time.sleep(pause)

@@ -2,21 +2,23 @@
 
 from __future__ import annotations
 
-from pathlib import Path
+from pathlib import Path, PurePath
 from typing import Annotated, Any, TypeAlias
 
 import typer
 
-from muniment.backup.plan import RestorePlan
-from muniment.backup.reading import Moment, moment_of
+from muniment.backup.dry_run import dry_run as told_only
+from muniment.backup.point import time_of
 from muniment.backup.restore import restore_backup
 from muniment.backup.selection import Selection
 from muniment.backup.verify import verify_backup
 from muniment.cli.bar import job
+from muniment.cli.into import Into, restore_into
 from muniment.cli.output import Json, Quiet, count_text, emit, size_text
-from muniment.cli.point import At, Etag, Named, planned
-from muniment.cli.state import moment_text, state_facts, state_rows, time_text
+from muniment.cli.point import At, Collections, Etag, Ids, Named, Point, Prefixes, planned
+from muniment.cli.state import state_facts, state_rows
 from muniment.errors import InvalidInput
+from muniment.maintenance import MaintenanceActions
 from muniment.progress import Progress
 from muniment.storage.base import system_clock
 
@@ -35,18 +37,25 @@ def restore(
     etag: Etag = None,
     backup: Named = None,
     dry_run: Annotated[
-        bool, typer.Option("--dry-run", metavar="", help="Print what would be read, and write nothing.")
+        bool, typer.Option("--dry-run", metavar="", help="Print what would be done, and write nothing.")
     ] = False,
-    collection: Annotated[
-        list[str], typer.Option("--collection", metavar="NAME", help="Only this collection; may be repeated.")
-    ] = [],  # noqa: B006 - typer never changes it
-    id: Annotated[
-        list[str],
-        typer.Option("--id", metavar="ID", help="Only this document, with its attachments; may be repeated."),
-    ] = [],  # noqa: B006
-    id_prefix: Annotated[
-        list[str], typer.Option("--id-prefix", metavar="PREFIX", help="Only ids that begin so; may be repeated.")
-    ] = [],  # noqa: B006
+    collection: Collections = [],  # noqa: B006 - typer never changes it
+    id: Ids = [],  # noqa: B006
+    id_prefix: Prefixes = [],  # noqa: B006
+    on_conflict: Annotated[
+        str | None,
+        typer.Option(
+            "--on-conflict",
+            metavar="POLICY",
+            help="Restore into a database that there is: skip, overwrite or fail where something differs.",
+        ),
+    ] = None,
+    other_database: Annotated[
+        bool,
+        typer.Option(
+            "--other-database", metavar="", help="With --on-conflict: the backups may be of another database."
+        ),
+    ] = False,
     defrag: Annotated[
         bool, typer.Option("--defrag", metavar="", help="Rewrite the new database file without gaps.")
     ] = False,
@@ -62,35 +71,84 @@ def restore(
     json: Json = False,
     quiet: Quiet = False,
 ) -> None:
-    """Make a new database from the backups in a folder.
+    """Make a new database from the backups in a folder, or bring back into one what was lost or changed.
 
     It is the newest state, or the last one at or before the moment that is named; a transaction is never split. Every
     file is checked against its SHA-256 before it is used and the whole against the fingerprint in the manifest, also
     when only a part of it is wanted. The new folder appears when all of that is true and it is on disk, or not at all.
-    An existing database is never written to.
+
+    An existing database is never written to, unless --on-conflict says how. Then the moment, or the part of it that is
+    selected, is compared with the database in --to or on the server, the difference is printed, and what the policy
+    says is written as one transaction: skip adds what is missing, overwrite also puts back what was changed and deletes
+    what was not there, and fail does nothing if there is any of that. --dry-run only prints the difference.
 
     With --server, SOURCE and --location are paths on the server's machine, and the server goes on with the restore
     when this command is stopped.
 
     $ muniment restore /mnt/backups/shop --to shop-restored
     $ muniment restore backups --at 2026-11-22T17:18:03Z --to earlier --dry-run
-    $ muniment restore backups --id orders/830 --to found
+    $ muniment restore backups --id orders/830 --to shop --on-conflict=skip
     $ muniment restore /mnt/backups/shop --server http://127.0.0.1:8080 --name shop-restored
+    $ muniment restore /mnt/backups/shop --server URL --name shop --id orders/830 --on-conflict=overwrite --dry-run
     """
-    if server is not None:
-        _check_for_server(to, at, etag, backup, dry_run, collection, id, id_prefix)
-        from muniment.cli.remote import restore_on_server  # here: its HTTP client loads longer than most commands run
+    _check_place(to, server, name, location, dry_run=dry_run)
+    point = Point(
+        at=None if at is None else time_of(at),
+        etag=etag,
+        backup=backup,
+        selection=Selection.of(tuple(collection), tuple(id), tuple(id_prefix)),
+    )
+    if on_conflict is not None:
+        if defrag or location is not None:
+            raise InvalidInput("--defrag and --location are for a new database", "leave out --on-conflict, or them")
+        into = Into(str(source), to, server, name, on_conflict, other_database=other_database, dry_run=dry_run)
+        restore_into(into, point, as_json=json, quiet=quiet)
+    elif other_database:
+        raise InvalidInput(
+            "--other-database is for a database that there is", "give --on-conflict too, or leave it out"
+        )
+    elif server is not None:
+        _on_server(server, str(source), name, location, point, dry_run, defrag, as_json=json, quiet=quiet)
+    else:
+        _to_folder(source, to, point, dry_run, defrag, as_json=json, quiet=quiet)
 
-        restore_on_server(server, str(source), name, location, defrag=defrag, as_json=json, quiet=quiet)
-        return
-    if name is not None or location is not None:
+
+def _check_place(to: Path | None, server: str | None, name: str | None, location: str | None, *, dry_run: bool) -> None:
+    if server is not None and to is not None:
+        raise InvalidInput("--to and --server each say where to restore to", "give one of them")
+    if server is None and (name is not None or location is not None):
         raise InvalidInput("--name and --location are for a server", "give --server URL, or --to FOLDER alone")
-    if to is None and not dry_run:
+    if server is None and to is None and not dry_run:
         raise InvalidInput("it is not said where to restore to", "give --to FOLDER, or --server URL")
-    selection = Selection.of(tuple(collection), tuple(id), tuple(id_prefix))
-    plan = planned(source, at, etag, backup)
+
+
+def _on_server(
+    url: str,
+    source: str,
+    name: str | None,
+    location: str | None,
+    point: Point,
+    dry_run: bool,
+    defrag: bool,
+    *,
+    as_json: bool,
+    quiet: bool,
+) -> None:
+    from muniment.cli.remote import plan_on_server, restore_on_server  # here: its HTTP client loads longer than most
+
     if dry_run:
-        _show(plan, source, as_json=json)
+        _show(plan_on_server(url, source, name, point), as_json=as_json)
+    else:
+        restore_on_server(url, source, name, location, point, defrag=defrag, as_json=as_json, quiet=quiet)
+
+
+def _to_folder(
+    source: Path, to: Path | None, point: Point, dry_run: bool, defrag: bool, *, as_json: bool, quiet: bool
+) -> None:
+    selection = point["selection"]
+    plan = MaintenanceActions.plan_restore(source, at=point["at"], etag=point["etag"], backup=point["backup"])
+    if dry_run:
+        _show(told_only(plan, str(source)), as_json=as_json)
         return
     assert to is not None
     progress = Progress()
@@ -100,51 +158,21 @@ def restore(
     facts = {"database": str(to), "backup": str(restored.backup.folder), **state_facts(*shown)}
     part = "Restored a part of" if selection else "Restored"
     rows = [("from", str(restored.backup.folder)), *state_rows(*shown)]
-    emit(f"{part} {plan.manifest.database.name} to {to}", rows, facts, as_json=json)
+    emit(f"{part} {plan.manifest.database.name} to {to}", rows, facts, as_json=as_json)
 
 
-def _check_for_server(to: Path | None, *options: Any) -> None:
-    if to is not None:
-        raise InvalidInput("--to and --server each say where to restore to", "give one of them")
-    if any(option not in (None, False, []) for option in options):
-        raise InvalidInput(
-            "a server restores the newest state, whole",
-            "restore with --to FOLDER for another moment or a part, or give it the folder of one full backup",
-        )
-
-
-def _show(plan: RestorePlan, source: Path, *, as_json: bool) -> None:
-    moment = moment_of(plan)
+def _show(plan: dict[str, Any], *, as_json: bool) -> None:
     rows = []
-    for backup in plan.chain:
-        rows.append((backup.name, f"{count_text(len(backup.manifest.files), 'file')}"))
+    files = [file for backup in plan["backups"] for file in backup["files"]]
+    for backup in plan["backups"]:
+        rows.append((PurePath(backup["backup"]).name, count_text(len(backup["files"]), "file")))
         rows += [
-            (f"  {file.name}", f"  {count_text(file.rows, 'row')}, {size_text(file.size)}")
-            for file in backup.manifest.files
+            (f"  {file['name']}", f"  {count_text(file['rows'], 'row')}, {size_text(file['bytes'])}")
+            for file in backup["files"]
         ]
-    total = f"{count_text(len(plan.files), 'file')}, {count_text(plan.rows, 'row')}, {size_text(plan.size)}"
-    rows += [("in all", total), ("stops at", moment_text(moment))]
-    emit(f"A restore from {source} would read", rows, _plan_facts(plan, moment, source), as_json=as_json)
-
-
-def _plan_facts(plan: RestorePlan, moment: Moment, source: Path) -> dict[str, Any]:
-    return {
-        "source": str(source),
-        "name": plan.manifest.database.name,
-        "database_id": plan.manifest.database.id,
-        "etag": moment.etag,
-        "time": time_text(moment.modified),
-        "rows": plan.rows,
-        "file_bytes": plan.size,
-        "backups": [
-            {
-                "backup": str(backup.folder),
-                "kind": backup.manifest.kind,
-                "files": [{"name": file.name, "rows": file.rows, "bytes": file.size} for file in backup.manifest.files],
-            }
-            for backup in plan.chain
-        ],
-    }
+    total = f"{count_text(len(files), 'file')}, {count_text(plan['rows'], 'row')}, {size_text(plan['file_bytes'])}"
+    rows += [("in all", total), ("stops at", f"{plan['time']}, etag {plan['etag']:,}")]
+    emit(f"A restore from {plan['source']} would read", rows, plan, as_json=as_json)
 
 
 def verify(

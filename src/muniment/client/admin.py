@@ -5,18 +5,21 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass
+from datetime import datetime
 from pathlib import PurePath
 from typing import Any, Final
 
 import msgspec
 
+from muniment.backup.into import OnConflict
+from muniment.backup.selection import Selection
 from muniment.client.documents import JSON, PAGE_LIMIT
 from muniment.client.failure import failure
 from muniment.client.jobs import Job
 from muniment.client.retry import call
 from muniment.client.wire import SYSTEM, Flow, Request, parsed, root_of, target
 from muniment.document import encode
-from muniment.errors import DatabaseNotFound, InvalidInput, MunimentError, TargetExists
+from muniment.errors import DatabaseNotFound, InvalidInput, MunimentError, NotFound, TargetExists
 
 BACKUP_STATUS: Final = "Raven/Backup/Status"
 RESTORE_STATUS: Final = "Raven/Restore/Status"
@@ -58,26 +61,69 @@ def start_backup(name: str, destination: str | os.PathLike[str], incremental: bo
     return Job("backup", accepted, root, BACKUP_STATUS)
 
 
+@dataclass(frozen=True, slots=True)
+class Point:
+    """The backups in a folder of the server, a moment of them (the newest when none is named), and a part of that."""
+
+    source: str | os.PathLike[str]
+    at: datetime | None = None
+    etag: int | None = None
+    backup: str | None = None
+    selection: Selection | None = None
+
+    def members(self) -> dict[str, Any]:
+        """For the body of a request; what is not said is left out, as RavenDB's servers do not know it."""
+        part = self.selection or Selection()
+        told = {
+            "BackupLocation": _location(self.source),
+            "At": None if self.at is None else self.at.isoformat(),
+            "Etag": self.etag,
+            "Backup": self.backup,
+            "Collections": sorted(part.collections),
+            "Ids": sorted(part.ids),
+            "IdPrefixes": list(part.prefixes),
+        }
+        return {name: value for name, value in told.items() if value is not None and value != []}
+
+
 def start_restore(
-    source: str | os.PathLike[str],
+    point: Point,
     name: str | None,
     location: str | os.PathLike[str] | None,
     defrag: bool,
     start_timeout: int,
 ) -> Flow[Job]:
-    """Begins the restore of a backup into a new database."""
-    body = encode(
-        {
-            "BackupLocation": _location(source),
-            "DatabaseName": name,
-            "DatabaseLocation": None if location is None else _location(location),
-            "Defrag": defrag,
-            "RestoreStartTimeout": start_timeout,
-        }
-    )
+    """Begins a restore into a new database."""
+    body = {
+        **point.members(),
+        "DatabaseName": name,
+        "DatabaseLocation": None if location is None else _location(location),
+        "Defrag": defrag,
+        "RestoreStartTimeout": start_timeout,
+    }
     path = target("admin", "restore", query=[("defrag", str(defrag).lower())])
-    request = Request("POST", path, body, JSON, timeout=start_timeout + SLACK)
+    request = Request("POST", path, encode(body), JSON, timeout=start_timeout + SLACK)
     return Job("restore", (yield from _accepted(request)), (), RESTORE_STATUS)
+
+
+def plan_restore(point: Point, name: str | None) -> Flow[dict[str, Any]]:
+    """What a restore would read."""
+    body = encode({**point.members(), "DatabaseName": name})
+    request = Request("POST", target("admin", "restore", "plan"), body, JSON, repeatable=True)
+    response = yield from call(request, 200, 400)
+    if response.status == 400:
+        raise _existing(failure(request, response))
+    return parsed(response, dict[str, Any])
+
+
+def start_restore_into(
+    name: str, point: Point, on_conflict: OnConflict | None, dry_run: bool, other_database: bool
+) -> Flow[Job]:
+    """Begins a restore into a database that there is, or a comparison with it."""
+    told = {"OnConflict": on_conflict, "DryRun": dry_run, "OtherDatabase": other_database}
+    path = target(*root_of(name), "admin", "restore-into")
+    request = Request("POST", path, encode({**point.members(), **told}), JSON)
+    return Job("restore", (yield from _accepted(request)))
 
 
 def start_compact(name: str) -> Flow[Job]:
@@ -91,7 +137,10 @@ def _accepted(request: Request) -> Flow[int | None]:
     if response.status == 400:
         raise _existing(failure(request, response))
     if response.status == 404:
-        raise DatabaseNotFound(failure(request, response).message, "see databases() for those there are")
+        error = failure(request, response)
+        if type(error) is NotFound:  # which is all that RavenDB says
+            error = DatabaseNotFound(error.message, "see databases() for those there are")
+        raise error
     return parsed(response, _Accepted).operation if response.body.strip() else None
 
 

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Mapping
-from typing import TypeAlias
+from datetime import datetime
+from typing import Any, TypeAlias
 
+from muniment.backup.into import OnConflict
+from muniment.backup.selection import Selection
 from muniment.client import admin, jobs
-from muniment.client.admin import START_TIMEOUT, Operation
+from muniment.client.admin import START_TIMEOUT, Operation, Point
 from muniment.client.jobs import Job, JobStatus
 from muniment.client.transport import AsyncTransport, Transport
 
@@ -61,12 +64,58 @@ class Administration:
         location: str | os.PathLike[str] | None = None,
         defrag: bool = False,
         start_timeout: int = START_TIMEOUT,
+        *,
+        at: datetime | None = None,
+        etag: int | None = None,
+        backup: str | None = None,
+        selection: Selection | None = None,
     ) -> RemoteJob:
-        """Begin the restore of a backup into a new database, named as in the backup when no name is given.
+        """Begin the restore of a moment into a new database, named as in the backup when no name is given.
 
-        When another restore runs, its end is waited for up to `start_timeout` seconds.
+        The moment is the newest that the folder holds, or one named as for `MaintenanceActions.restore`; what can not
+        be reached is refused at once. When another restore runs, its end is waited for up to `start_timeout` seconds.
         """
-        flow = admin.start_restore(backup_location, database_name, location, defrag, start_timeout)
+        point = Point(backup_location, at, etag, backup, selection)
+        flow = admin.start_restore(point, database_name, location, defrag, start_timeout)
+        return RemoteJob(self._transport.run(flow), self._transport)
+
+    def plan_restore(
+        self,
+        backup_location: str | os.PathLike[str],
+        database_name: str | None = None,
+        *,
+        at: datetime | None = None,
+        etag: int | None = None,
+        backup: str | None = None,
+        selection: Selection | None = None,
+    ) -> dict[str, Any]:
+        """What such a restore would read (files, rows, bytes), and the etag and time of the transaction it stops at.
+
+        Raises what that restore would raise before it began.
+        """
+        point = Point(backup_location, at, etag, backup, selection)
+        return self._transport.run(admin.plan_restore(point, database_name))
+
+    def start_restore_into(
+        self,
+        backup_location: str | os.PathLike[str],
+        on_conflict: OnConflict | None = None,
+        *,
+        at: datetime | None = None,
+        etag: int | None = None,
+        backup: str | None = None,
+        selection: Selection | None = None,
+        other_database: bool = False,
+        dry_run: bool = False,
+    ) -> RemoteJob:
+        """Begin to bring a moment of the backups, or a part of it, back into the store's database while it is used.
+
+        `on_conflict` and the rest are as for `MaintenanceActions.restore_into`; the server works in the folder of the
+        database. With `dry_run`, or without `on_conflict`, it only compares. The job's status has the `difference`.
+        """
+        point = Point(backup_location, at, etag, backup, selection)
+        only = dry_run or on_conflict is None
+        flow = admin.start_restore_into(self._database, point, on_conflict, only, other_database)
         return RemoteJob(self._transport.run(flow), self._transport)
 
     def compact(self, database: str | None = None) -> RemoteJob:
@@ -153,9 +202,47 @@ class AsyncAdministration:
         location: str | os.PathLike[str] | None = None,
         defrag: bool = False,
         start_timeout: int = START_TIMEOUT,
+        *,
+        at: datetime | None = None,
+        etag: int | None = None,
+        backup: str | None = None,
+        selection: Selection | None = None,
     ) -> AsyncRemoteJob:
         """See `Administration.start_restore`."""
-        flow = admin.start_restore(backup_location, database_name, location, defrag, start_timeout)
+        point = Point(backup_location, at, etag, backup, selection)
+        flow = admin.start_restore(point, database_name, location, defrag, start_timeout)
+        return AsyncRemoteJob(await self._transport.run(flow), self._transport)
+
+    async def plan_restore(
+        self,
+        backup_location: str | os.PathLike[str],
+        database_name: str | None = None,
+        *,
+        at: datetime | None = None,
+        etag: int | None = None,
+        backup: str | None = None,
+        selection: Selection | None = None,
+    ) -> dict[str, Any]:
+        """See `Administration.plan_restore`."""
+        point = Point(backup_location, at, etag, backup, selection)
+        return await self._transport.run(admin.plan_restore(point, database_name))
+
+    async def start_restore_into(
+        self,
+        backup_location: str | os.PathLike[str],
+        on_conflict: OnConflict | None = None,
+        *,
+        at: datetime | None = None,
+        etag: int | None = None,
+        backup: str | None = None,
+        selection: Selection | None = None,
+        other_database: bool = False,
+        dry_run: bool = False,
+    ) -> AsyncRemoteJob:
+        """See `Administration.start_restore_into`."""
+        point = Point(backup_location, at, etag, backup, selection)
+        only = dry_run or on_conflict is None
+        flow = admin.start_restore_into(self._database, point, on_conflict, only, other_database)
         return AsyncRemoteJob(await self._transport.run(flow), self._transport)
 
     async def compact(self, database: str | None = None) -> AsyncRemoteJob:

@@ -22,7 +22,9 @@ LONGEST_PAUSE: Final = 1.0
 class JobStatus:
     """A moment of a job on a server: its state, what the server has said, and what is done where that is counted.
 
-    `error` and `hint` are those of a job that has failed; `kind` is the class of the error in `muniment.errors`.
+    `error` and `hint` are those of a job that has failed; `kind` is the class of the error in `muniment.errors`. Of a
+    restore into a database, `difference` is what `backup.into.Difference.as_json` gives, as soon as it is known, and
+    `written` and `etag` are how much was written and in which transaction.
     """
 
     state: State
@@ -37,6 +39,9 @@ class JobStatus:
     error: str | None = None
     hint: str = ""
     kind: str = ""
+    difference: dict[str, Any] | None = None
+    written: int | None = None
+    etag: int | None = None
 
     def raise_failure(self) -> None:
         """Raises the error of a job that has failed or was cancelled."""
@@ -48,18 +53,19 @@ class JobStatus:
 
 @dataclass(frozen=True, slots=True)
 class Job:
-    """Where to ask about a job: the server's number for it, and the document that the server writes about it."""
+    """Where to ask about a job: the server's number for it, and the document, if any, that it writes about it."""
 
     what: str
     operation: int | None
-    root: tuple[str, ...]
-    document: str
+    root: tuple[str, ...] = ()
+    document: str | None = None
 
 
 def status(job: Job) -> Flow[JobStatus]:
     """How far it is: the document has the server's messages, the operation how it ended."""
     known = None if job.operation is None else (yield from _operation(job.operation))
-    told = yield from get_json(job.root, job.document)  # after it, so that the last messages are there
+    # After it, so that the last messages are there.
+    told = None if job.document is None else (yield from get_json(job.root, job.document))
     written = document_status(told) if told else None
     if known and written:
         return replace(known, messages=written.messages, error=known.error or written.error)
@@ -162,6 +168,9 @@ def _status(now: State, told: dict[str, Any], messages: tuple[str, ...], error: 
         error=error,
         hint=_text(told, "Hint") or "",
         kind=_text(told, "Kind") or "",
+        difference=difference if isinstance(difference := told.get("Difference"), dict) else None,
+        written=_number(told, "Written"),
+        etag=_number(told, "Etag"),
     )
 
 

@@ -6,6 +6,7 @@ import asyncio
 from pathlib import Path
 from typing import Any
 
+from muniment.backup.into import forget_unfinished
 from muniment.command import Delete, Put
 from muniment.database import DocumentDatabase
 from muniment.document import decode, encode
@@ -120,6 +121,7 @@ def remove_files(folder: Path) -> None:
     if not (folder / FILE).exists():
         return
     lock(folder).release()  # raises `DatabaseLocked` if another process uses it
+    forget_unfinished(folder)
     for path in (*folder.glob(f"{FILE}*"), folder / STATUS_FILE, folder / LOCK):
         path.unlink(missing_ok=True)
     try:

@@ -87,7 +87,7 @@ class App:
         if request.method in WITHOUT_BODY and request.headers.get("content-length", "0") != "0":
             await _drain(request)
         if not route.tenant:
-            if request.name is not None and route.path != "admin/restore":
+            if request.name is not None and not route.path.startswith("admin/restore"):
                 raise Refused(404, f"{path} is asked of the server, not of a database", "leave /databases/NAME out")
             return await handler(request)
         tenant = await self._tenant(request.name)

@@ -33,6 +33,7 @@ _ANSWERS: Final = {
     ("static/{key}", "DELETE"): "204",
     ("admin/backup", "POST"): "202",
     ("admin/restore", "POST"): "202",
+    ("admin/restore-into", "POST"): "202",
     ("admin/compact", "POST"): "202",
 }
 _OPENAPI_METHODS: Final = ("GET", "PUT", "POST", "DELETE", "HEAD", "PATCH")

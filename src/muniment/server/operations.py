@@ -18,11 +18,12 @@ from muniment.server.request import Request
 from muniment.server.wire import Refused, Response, empty_response, json_response
 
 KEPT: Final = 1000
+TOLD: Final = 10
 
 
 @dataclass(eq=False)
 class Operation:
-    """A job that runs in a thread of its own."""
+    """A job that runs in a thread of its own; `told` is what its kind alone has to tell."""
 
     id: int
     kind: str
@@ -31,6 +32,7 @@ class Operation:
     started: datetime = field(default_factory=lambda: datetime.now(UTC))
     ended: bool = False
     error: MunimentError | None = None
+    told: dict[str, Any] = field(default_factory=dict)
 
     @property
     def state(self) -> str:
@@ -55,6 +57,7 @@ class Operation:
             "Error": error.message if error else None,
             "Hint": error.hint if error else None,
             "Kind": type(error).__name__ if error else None,
+            **self.told,
         }
 
 
@@ -70,6 +73,8 @@ class Operations:
         """A job that is about to begin."""
         self._last += 1
         operation = self._known[self._last] = Operation(self._last, kind, database)
+        for ended in [known for known in self._known.values() if known.ended][:-TOLD]:
+            ended.told.clear()  # it can be large
         for id in [id for id, known in self._known.items() if known.ended][: max(0, len(self._known) - KEPT)]:
             del self._known[id]
         return operation

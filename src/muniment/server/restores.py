@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import threading
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from time import monotonic
 from typing import TYPE_CHECKING, Any, Final
@@ -11,6 +13,7 @@ from typing import TYPE_CHECKING, Any, Final
 import msgspec
 
 from muniment.backup.child import restore_in_child
+from muniment.backup.plan import RestorePlan
 from muniment.backup.repository import DATABASE_DOCUMENT, Backup, backups, mapped_errors
 from muniment.backup.restore import Restored, restore_backup
 from muniment.command import Delete, Put
@@ -26,6 +29,7 @@ from muniment.errors import (
 from muniment.progress import Progress
 from muniment.server.databases import DATA_DIR, PREFIX, SYSTEM_FOLDER, Databases, check_name
 from muniment.server.operations import Operation
+from muniment.server.points import Point
 from muniment.server.request import Request
 from muniment.server.status import TELL_SECONDS, amount
 from muniment.server.wire import Refused, Response, json_response
@@ -39,8 +43,7 @@ IN_PROGRESS: Final = "Raven/Restore/InProgress"
 POLL_SECONDS: Final = 0.1
 
 
-class _Wanted(msgspec.Struct):
-    source: str = msgspec.field(name="BackupLocation", default="")
+class _Wanted(Point):
     name: str | None = msgspec.field(name="DatabaseName", default=None)
     location: str | None = msgspec.field(name="DatabaseLocation", default=None)
     defrag: bool | None = msgspec.field(name="Defrag", default=None)
@@ -85,23 +88,13 @@ class RestoreStatus:
 
 
 async def start(request: Request) -> Response:
-    """Begin to restore a backup into a new database."""
-    if request.name is not None:
-        raise Refused(400, "a restore is asked of the server, not of a database", bare=True)
-    wanted: _Wanted = await request.json(_Wanted)
-    if not wanted.source.strip():
-        raise InvalidInput("BackupLocation is missing", 'send {"BackupLocation": "/a/folder/of/the/server"}')
-    if wanted.new_id:
-        raise InvalidInput("GenerateNewDatabaseId is not supported", "a restored database keeps its id")
+    """Begin to restore a moment of the backups in a folder, or a part of it, into a new database."""
+    wanted = await _wanted(request)
     app, databases = request.app, request.app.databases
-    source = databases.place(wanted.source)
-    if not await asyncio.to_thread(source.is_dir):
-        raise Refused(500, f"there is no folder {source}", "give the folder that the backup was written to")
+    source, selection = await wanted.folder(databases), wanted.selection
     name = wanted.name or await _name_in(source, app.restore_status)
-    check_name(name)
-    _check_new(databases, name)
-    target = databases.place(wanted.location or f"~/{name}")
-    databases.check_folder(name, target)
+    target = _new_place(databases, name, wanted.location)
+    plan, _ = await wanted.plan(source)
     await _wait_for_other(request, wanted.timeout)
     app.restoring = name
     try:
@@ -113,7 +106,8 @@ async def start(request: Request) -> Response:
 
         def work(operation: Operation) -> None:
             try:
-                _restore(databases, app.restore_status, source, target, name, defrag, operation)
+                restore = partial(restore_in_child, plan, target, selection=selection, defrag=defrag)
+                _restore(databases, app.restore_status, plan, restore, target, name, operation)
             finally:
                 app.restore_status.end()
                 loop.call_soon_threadsafe(app.restored)
@@ -123,6 +117,35 @@ async def start(request: Request) -> Response:
         app.restoring = None
         raise
     return json_response({"OperationId": operation.id}, 202)
+
+
+async def plan(request: Request) -> Response:
+    """What a restore would read, and the exact transaction at which it would stop; nothing is written."""
+    wanted = await _wanted(request)
+    databases = request.app.databases
+    source, _ = await wanted.folder(databases), wanted.selection
+    if wanted.name:
+        _new_place(databases, wanted.name, wanted.location)
+    _, told = await wanted.plan(source)
+    return json_response(told)
+
+
+async def _wanted(request: Request) -> _Wanted:
+    if request.name is not None:
+        raise Refused(400, "a restore is asked of the server, not of a database", bare=True)
+    wanted: _Wanted = await request.json(_Wanted)
+    if wanted.new_id:
+        raise InvalidInput("GenerateNewDatabaseId is not supported", "a restored database keeps its id")
+    return wanted
+
+
+def _new_place(databases: Databases, name: str, location: str | None) -> Path:
+    """The folder for a new database; raises `Refused` when the name or the folder is taken or can not be had."""
+    check_name(name)
+    _check_new(databases, name)
+    target = databases.place(location or f"~/{name}")
+    databases.check_folder(name, target)
+    return target
 
 
 def _check_new(databases: Databases, name: str) -> None:
@@ -182,20 +205,20 @@ async def _wait_for_other(request: Request, seconds: int | None) -> None:
 def _restore(
     databases: Databases,
     status: RestoreStatus,
-    source: Path,
+    plan: RestorePlan,
+    restore: Callable[..., None],
     target: Path,
     name: str,
-    defrag: bool,
     operation: Operation,
 ) -> None:
-    status.say(f"Starting to restore {name} from {source} to {target}", operation=operation)
+    status.say(f"Starting to restore {name} from {plan.backup.folder} to {target}", operation=operation)
     ended = threading.Event()
     teller = threading.Thread(target=_tell, args=(status, operation, ended), name="muniment restore teller")
     teller.start()
     try:
         try:
-            backup = restore_in_child(source, target, defrag=defrag, progress=operation.progress)
-            document = _document(backup, target)
+            restore(progress=operation.progress)
+            document = _document(plan.backup, target)
         finally:
             ended.set()
             teller.join()

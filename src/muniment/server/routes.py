@@ -13,6 +13,7 @@ from muniment.server import (
     batches,
     compaction,
     documents,
+    into,
     openapi,
     operations,
     queries,
@@ -73,8 +74,10 @@ ROUTES: Final = (
     Route("replication/topology", {"GET": statistics.topology}),
     Route("build/version", {"GET": statistics.build_version}),
     Route("admin/backup", {"POST": backups.start}),
+    Route("admin/restore-into", {"POST": into.start}),
     Route("smuggler/import", {"POST": smuggling.import_}),
     Route("admin/restore", {"POST": restores.start}, tenant=False),
+    Route("admin/restore/plan", {"POST": restores.plan}, tenant=False),
     Route("admin/compact", {"POST": compaction.start}, tenant=False),
     Route("admin/stats", {"GET": statistics.server_statistics}, tenant=False),
     Route(

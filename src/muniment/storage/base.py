@@ -4,12 +4,14 @@ A storage is a log of revisions ordered by etag, and knows which revision of eac
 
 - `commit` makes new revisions, all or nothing, and returns when they are on disk. The revisions of one commit share
   one `modified` time, later than that of every earlier commit, even when the clock goes back.
+- `commit_all` is one commit of many batches, in memory for one; it takes them from the writer's thread, one by one.
 - `pin` holds a snapshot: as long as it is held, every revision that was current at its etag can still be read.
 - `changes(after, upto)` gives, in etag order, the revisions of documents that were current at `upto` and are later
   than `after`, tombstones included; with `after=0` that is the whole database. The caller holds a pin at `upto`.
   No lock or read transaction is held between batches. `attachment_changes` does the same for attachments.
   With `history`, the revisions that were superseded before `upto` come too, as far as they have not been purged; a
   pin that keeps the etag `after` lets none of them be purged meanwhile.
+- `members` gives everything whose id begins so, by kind and folded id, as it was when the first one was asked for.
 - `backed_up` tells that a backup holds everything through an etag, so that kept history may be purged.
 - `fingerprint` in a snapshot is exactly that of the documents and attachments that were current at its etag.
 
@@ -69,6 +71,17 @@ class Written(NamedTuple):
     existed: bool
 
 
+class Member(NamedTuple):
+    """What is current under an id, by its digest (`fingerprint.member_digest`); `key` is the folded id."""
+
+    kind: int
+    key: str
+    id: str
+    collection: str | None
+    etag: int
+    digest: bytes
+
+
 @dataclass(frozen=True, slots=True)
 class Snapshot:
     """A moment of a database: the last etag, the time of the last commit (microseconds), and what was there.
@@ -112,6 +125,8 @@ class Storage(Protocol):
 
     def commit(self, writes: Sequence[Write]) -> list[Written]: ...
 
+    def commit_all(self, batches: Iterable[Sequence[Write]]) -> int: ...
+
     def upload(self, chunks: Iterable[bytes]) -> Upload: ...
 
     def discard(self, upload: Upload) -> None: ...
@@ -137,6 +152,8 @@ class Storage(Protocol):
     def content(self, revision: Revision) -> Iterator[bytes]: ...
 
     def get(self, kind: int, id: str) -> Revision | None: ...
+
+    def members(self, prefixes: Sequence[str] = ("",)) -> Iterator[Member]: ...
 
     def by_prefix(self, kind: int, prefix: str, start: int, limit: int) -> list[Revision]: ...
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from array import array
 from bisect import bisect_right
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from itertools import accumulate
 from operator import add
@@ -18,6 +18,7 @@ import msgspec
 from muniment.document import fold
 from muniment.errors import DatabaseClosed
 from muniment.revision import ATTACHMENT, DOCUMENT, Batch, Packed, Revision
+from muniment.storage.base import Member
 from muniment.storage.schema import PART_BITS, connect, mapped, mapped_errors
 
 BATCH_ROWS: Final = 8192
@@ -42,6 +43,10 @@ _CURRENT_AT: Final = (
     "log.etag > :after AND log.etag <= :through"
     " AND NOT EXISTS (SELECT 1 FROM dead WHERE dead.etag = log.etag AND dead.replaced_by <= :snapshot)"
 )
+_MEMBERS: Final = """
+SELECT kind, key, ifnull(spelling, key), collection, etag, digest FROM current
+WHERE kind = :kind AND key >= :key {} AND digest IS NOT NULL ORDER BY key
+"""
 # Two queries for each batch: the first measures rows without reading their bodies, the second gathers the bytes of as
 # many as fit. SQLite does the gathering, outside Python's global lock and without an object for each row.
 _MEASURE: Final = f"""
@@ -122,6 +127,20 @@ class Reader:
         finally:
             self._give_back(connection)
         return Revision(*rows[0]) if rows else None
+
+    def members(self, prefixes: Sequence[str]) -> Iterator[Member]:
+        """What is current and has an id that begins with one of these, by kind and folded id; all of one moment."""
+        apart: list[str] = []
+        for key in sorted(map(fold, prefixes)):
+            if not (apart and key.startswith(apart[-1])):
+                apart.append(key)
+        with self.connection() as connection, connection:  # one transaction
+            for kind in (DOCUMENT, ATTACHMENT):
+                for key in apart:
+                    end = _after_prefix(key)
+                    query = _MEMBERS.format("" if end is None else "AND key < :end")
+                    bindings = {"kind": kind, "key": key, "end": end}
+                    yield from map(Member._make, connection.execute(query, bindings))
 
     def by_prefix(self, kind: int, prefix: str, start: int, limit: int) -> list[Revision]:
         """Current revisions whose ids begin so, in the order of their folded ids."""

@@ -16,7 +16,7 @@ from filelock import FileLock, Timeout
 from muniment.document import MAX_ATTACHMENT_BYTES
 from muniment.errors import DatabaseLocked, InvalidDocument, StorageFailure
 from muniment.revision import Batch, Revision
-from muniment.storage.base import BackupFacts, Snapshot, Upload, Write, Written
+from muniment.storage.base import BackupFacts, Member, Snapshot, Upload, Write, Written
 from muniment.storage.checking import check
 from muniment.storage.history import History, history_of
 from muniment.storage.reading import Reader
@@ -70,6 +70,19 @@ class SqliteStorage:
     def commit(self, writes: Sequence[Write]) -> list[Written]:
         """Carry out the writes in order as one transaction and return when they are on disk; or change nothing."""
         return self.submit(writes).result()
+
+    def commit_all(self, batches: Iterable[Sequence[Write]]) -> int:
+        """Carry out all batches in order as one transaction, each taken when the one before it is done.
+
+        Returns the last etag when they are on disk; what taking a batch raises takes everything back.
+        """
+
+        def job(transaction: Transaction) -> int:
+            for writes in batches:
+                transaction.write(writes)
+            return transaction.etag
+
+        return self.writer.submit(job).result()
 
     def upload(self, chunks: Iterable[bytes]) -> Upload:
         """Put the content of an attachment on disk, in constant memory, for a later `Write` to name."""
@@ -164,6 +177,10 @@ class SqliteStorage:
     def get(self, kind: int, id: str) -> Revision | None:
         """The current revision of this id, None when there is none or it is deleted."""
         return self._reader.get(kind, id)
+
+    def members(self, prefixes: Sequence[str] = ("",)) -> Iterator[Member]:
+        """What is current and has an id that begins with one of these, by kind and folded id; all of one moment."""
+        return self._reader.members(prefixes)
 
     def by_prefix(self, kind: int, prefix: str, start: int, limit: int) -> list[Revision]:
         """Current revisions whose ids begin so, in the order of their folded ids."""

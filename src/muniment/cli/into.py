@@ -1,0 +1,144 @@
+"""Restoring into a database that there is: the difference is printed first, and then what was written."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final
+
+from muniment.backup.into import OnConflict, check_policy
+from muniment.cli.bar import job
+from muniment.cli.output import emit, seconds_text
+from muniment.cli.point import Point
+from muniment.database import DocumentDatabase
+from muniment.errors import InvalidInput
+from muniment.progress import Progress
+
+SHOWN: Final = 10
+ACTIONS: Final = ("added", "changed", "deleted")
+
+
+@dataclass(frozen=True, slots=True)
+class Into:
+    """What the options say: from where, into which folder or which database of a server, and how."""
+
+    source: str
+    to: Path | None
+    server: str | None
+    name: str | None
+    on_conflict: str
+    other_database: bool
+    dry_run: bool
+
+    @property
+    def policy(self) -> OnConflict:
+        """What to do where something differs; raises `InvalidInput`."""
+        return check_policy(self.on_conflict)
+
+    @property
+    def database(self) -> str:
+        """Which database that is, for people."""
+        return str(self.to) if self.server is None else f"{self.name} on {self.server}"
+
+    def facts(
+        self, difference: dict[str, Any], written: int | None, etag: int | None, seconds: float
+    ) -> dict[str, Any]:
+        """For `--json`: the whole difference, how much was written, and the last etag of the transaction."""
+        return {
+            "source": self.source,
+            "database": str(self.to) if self.server is None else self.name,
+            **({} if self.server is None else {"url": self.server}),
+            "on_conflict": self.on_conflict,
+            "dry_run": self.dry_run,
+            "difference": difference,
+            "written": written,
+            "transaction": etag,
+            "seconds": round(seconds, 3),
+        }
+
+
+def restore_into(into: Into, point: Point, *, as_json: bool, quiet: bool) -> None:
+    """Compare, say how the database differs, and write what the policy says."""
+    check_policy(into.on_conflict)
+    if into.server is None:
+        _into_folder(into, point, as_json=as_json, quiet=quiet)
+        return
+    from muniment.cli.remote import into_server  # here: its HTTP client loads longer than most commands run
+
+    if not into.name:
+        raise InvalidInput("it is not said which database of the server to restore into", "give --name NAME")
+    into_server(into, point, as_json=as_json, quiet=quiet)
+
+
+def _into_folder(into: Into, point: Point, *, as_json: bool, quiet: bool) -> None:
+    if into.to is None:
+        raise InvalidInput("it is not said which database to restore into", "give --to FOLDER, or --server and --name")
+    progress = Progress()
+    with ExitStack() as stack:
+        database = stack.enter_context(DocumentDatabase(into.to, create=False, read_only=into.dry_run))
+        compared = database.maintenance.compare(
+            into.source, **point, other_database=into.other_database, progress=progress
+        )
+        with job(progress, quiet=quiet):
+            comparison = stack.enter_context(compared)
+        difference = comparison.difference.as_json()
+        show_difference(into, difference, progress.seconds, as_json=as_json)
+        if not into.dry_run:
+            with job(progress, quiet=quiet):
+                restored = comparison.write(into.policy, progress)
+            show_written(into, difference, restored.written, restored.etag, restored.seconds, as_json=as_json)
+
+
+def show_difference(into: Into, difference: dict[str, Any], seconds: float, *, as_json: bool) -> None:
+    """Say how the database differs, before anything is written; as JSON it comes at the end, with what was written."""
+    if into.dry_run or not as_json:
+        moment = f"the state of {difference['time']}, etag {difference['etag']:,}"
+        headline = f"To be as in {moment}, {into.database} needs{'' if difference['changes'] else ' nothing'}"
+        facts = into.facts(difference, None, None, seconds)
+        rows = [*_difference_rows(difference), *_nowhere_rows(difference, into.source)]
+        emit(headline, rows, facts, as_json=as_json)
+
+
+def _difference_rows(difference: dict[str, Any]) -> Iterator[tuple[str, str]]:
+    for changes in difference["changes"]:
+        found = {action: changes[action] for action in ACTIONS if changes[action]}
+        yield _group(changes), ", ".join(f"{len(ids):,} {action}" for action, ids in found.items())
+        for action, ids in found.items():
+            yield f"  {action}", f"  {_cut(ids)}"
+
+
+def _nowhere_rows(difference: dict[str, Any], source: str) -> Iterator[tuple[str, str]]:
+    if ids := difference["nowhere"]:
+        yield "not there", f"{_cut(ids)}: neither then nor now; see `muniment inspect {source} --id ID` for when"
+
+
+def _cut(ids: Sequence[str]) -> str:
+    more = f" and {len(ids) - SHOWN:,} more" if len(ids) > SHOWN else ""
+    return f"{', '.join(ids[:SHOWN])}{more}"
+
+
+def _group(changes: dict[str, Any]) -> str:
+    if changes["kind"] == "document":
+        return changes["collection"] or "(no collection)"
+    return f"attachments of {changes['collection']}" if changes["collection"] else "attachments"
+
+
+def show_written(
+    into: Into, difference: dict[str, Any], written: int, etag: int | None, seconds: float, *, as_json: bool
+) -> None:
+    """Say what was written, and what was not."""
+    done = ACTIONS if into.policy == "overwrite" else ACTIONS[:1]
+    rows = [
+        ("written", _counts(difference, done)),
+        ("left alone", _counts(difference, [action for action in ACTIONS if action not in done])),
+        ("transaction", f"etag {etag:,}" if etag else "none"),
+        ("took", seconds_text(seconds)),
+    ]
+    facts = into.facts(difference, written, etag, seconds)
+    emit(f"Restored into {into.database}", rows, facts, as_json=as_json)
+
+
+def _counts(difference: dict[str, Any], actions: Iterable[str]) -> str:
+    return ", ".join(f"{difference[action]:,} {action}" for action in actions if difference[action]) or "nothing"

@@ -1,0 +1,59 @@
+"""What a request says of a restore: which backups, which moment of them, and which part of that."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from muniment.backup.dry_run import dry_run
+from muniment.backup.plan import RestorePlan
+from muniment.backup.point import time_of
+from muniment.backup.selection import Selection
+from muniment.errors import InvalidInput
+from muniment.maintenance import MaintenanceActions
+from muniment.server.databases import Databases
+from muniment.server.wire import Refused
+
+
+class Point(msgspec.Struct):
+    """A moment of the backups in a folder of the server's machine, the newest when none is named; whole, or parts."""
+
+    source: str = msgspec.field(name="BackupLocation", default="")
+    at: str | None = msgspec.field(name="At", default=None)
+    etag: int | None = msgspec.field(name="Etag", default=None)
+    backup: str | None = msgspec.field(name="Backup", default=None)
+    collections: list[str] | None = msgspec.field(name="Collections", default=None)
+    ids: list[str] | None = msgspec.field(name="Ids", default=None)
+    prefixes: list[str] | None = msgspec.field(name="IdPrefixes", default=None)
+
+    @property
+    def selection(self) -> Selection | None:
+        """The part to restore, None for all of it."""
+        return Selection.of(*map(_names, (self.collections, self.ids, self.prefixes)))
+
+    async def folder(self, databases: Databases) -> Path:
+        """Where the backups are; raises `Refused` (500, as RavenDB) when there is no such folder."""
+        if not self.source.strip():
+            raise InvalidInput("BackupLocation is missing", 'send {"BackupLocation": "/a/folder/of/the/server"}')
+        source = databases.place(self.source)
+        if not await asyncio.to_thread(source.is_dir):
+            raise Refused(500, f"there is no folder {source}", "give the folder that the backup was written to")
+        return source
+
+    async def plan(self, source: Path) -> tuple[RestorePlan, dict[str, Any]]:
+        """What a restore of it reads, and the same as JSON; raises what makes it impossible."""
+        at = None if self.at is None else time_of(self.at)
+
+        def planned() -> tuple[RestorePlan, dict[str, Any]]:
+            plan = MaintenanceActions.plan_restore(source, at=at, etag=self.etag, backup=self.backup)
+            return plan, dry_run(plan, str(source))
+
+        return await asyncio.to_thread(planned)
+
+
+def _names(given: Iterable[str] | None) -> tuple[str, ...]:
+    return tuple(given or ())
