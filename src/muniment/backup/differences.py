@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import closing
 from dataclasses import dataclass, field
 from typing import Any, Final
@@ -44,6 +44,22 @@ class Changes:
     added: list[str] = field(default_factory=list)
     changed: list[str] = field(default_factory=list)
     deleted: list[str] = field(default_factory=list)
+
+    def as_json(self) -> dict[str, Any]:
+        """For `--json` and HTTP."""
+        return {
+            "kind": "attachment" if self.kind == ATTACHMENT else "document",
+            "collection": self.collection or None,
+            "added": self.added,
+            "changed": self.changed,
+            "deleted": self.deleted,
+        }
+
+    @classmethod
+    def from_json(cls, told: Mapping[str, Any]) -> Changes:
+        """Read what `as_json` gave."""
+        kind = ATTACHMENT if told["kind"] == "attachment" else DOCUMENT
+        return cls(kind, told["collection"] or "", told["added"], told["changed"], told["deleted"])
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,7 +11,7 @@ import shutil
 import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, closing, contextmanager, suppress
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from heapq import merge
 from itertools import groupby
 from pathlib import Path
@@ -41,7 +41,6 @@ FOLDER_PREFIX: Final = "restoring-"
 BATCH_ROWS: Final = 1000
 BATCH_BYTES: Final = 8 << 20
 NAMED: Final = 5  # ids in the message of a conflict
-KINDS: Final = {DOCUMENT: "document", ATTACHMENT: "attachment"}
 
 _TABLES: Final = """
 CREATE TABLE todo(number INTEGER PRIMARY KEY, kind, id, action, expected);
@@ -73,7 +72,7 @@ class Difference:
             "time": rfc3339(from_microseconds(self.moment.modified)),
             **{action: self.count(action) for action in get_args(Action)},
             "nowhere": self.nowhere,
-            "changes": [{**asdict(changes), "kind": KINDS[changes.kind]} for changes in self.changes],
+            "changes": [changes.as_json() for changes in self.changes],
         }
 
 

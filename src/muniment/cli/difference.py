@@ -29,7 +29,7 @@ def show_differences(source: Path, before: str, after: str, *, as_json: bool, qu
         "before": _moment_facts(found.before),
         "after": _moment_facts(found.after),
         **counts,
-        "changes": [_facts(changes) for changes in found.changes],
+        "changes": [changes.as_json() for changes in found.changes],
     }
     total = ", ".join(f"{count:,} {name}" for name, count in counts.items())
     rows = [("before", moment_text(found.before)), ("after", moment_text(found.after))]
@@ -39,16 +39,6 @@ def show_differences(source: Path, before: str, after: str, *, as_json: bool, qu
 
 def _moment_facts(moment: Moment) -> dict[str, Any]:
     return {"etag": moment.etag, "time": time_text(moment.modified)}
-
-
-def _facts(changes: Changes) -> dict[str, Any]:
-    return {
-        "kind": "attachment" if changes.kind == ATTACHMENT else "document",
-        "collection": changes.collection or None,
-        "added": changes.added,
-        "changed": changes.changed,
-        "deleted": changes.deleted,
-    }
 
 
 def change_rows(changes: Changes) -> Iterator[tuple[str, str]]:

@@ -2,21 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
+from muniment.backup.differences import Changes
 from muniment.backup.into import OnConflict, check_policy
 from muniment.cli.bar import job
+from muniment.cli.difference import SHOWN, change_rows
 from muniment.cli.output import emit, seconds_text
 from muniment.cli.point import Point
 from muniment.database import DocumentDatabase
 from muniment.errors import InvalidInput
 from muniment.progress import Progress
 
-SHOWN: Final = 10
 ACTIONS: Final = ("added", "changed", "deleted")
 
 
@@ -97,32 +98,16 @@ def show_difference(into: Into, difference: dict[str, Any], seconds: float, *, a
         moment = f"the state of {difference['time']}, etag {difference['etag']:,}"
         headline = f"To be as in {moment}, {into.database} needs{'' if difference['changes'] else ' nothing'}"
         facts = into.facts(difference, None, None, seconds)
-        rows = [*_difference_rows(difference), *_nowhere_rows(difference, into.source)]
+        rows = [row for changes in difference["changes"] for row in change_rows(Changes.from_json(changes))]
+        rows += _nowhere_rows(difference, into.source)
         emit(headline, rows, facts, as_json=as_json)
 
 
-def _difference_rows(difference: dict[str, Any]) -> Iterator[tuple[str, str]]:
-    for changes in difference["changes"]:
-        found = {action: changes[action] for action in ACTIONS if changes[action]}
-        yield _group(changes), ", ".join(f"{len(ids):,} {action}" for action, ids in found.items())
-        for action, ids in found.items():
-            yield f"  {action}", f"  {_cut(ids)}"
-
-
 def _nowhere_rows(difference: dict[str, Any], source: str) -> Iterator[tuple[str, str]]:
-    if ids := difference["nowhere"]:
-        yield "not there", f"{_cut(ids)}: neither then nor now; see `muniment inspect {source} --id ID` for when"
-
-
-def _cut(ids: Sequence[str]) -> str:
-    more = f" and {len(ids) - SHOWN:,} more" if len(ids) > SHOWN else ""
-    return f"{', '.join(ids[:SHOWN])}{more}"
-
-
-def _group(changes: dict[str, Any]) -> str:
-    if changes["kind"] == "document":
-        return changes["collection"] or "(no collection)"
-    return f"attachments of {changes['collection']}" if changes["collection"] else "attachments"
+    for id in difference["nowhere"][:SHOWN]:
+        yield "not there", f"{id}, neither then nor now: see `muniment inspect {source} --id {id}`"
+    if (more := len(difference["nowhere"]) - SHOWN) > 0:
+        yield "not there", f"and {more:,} more; --json names all"
 
 
 def show_written(
