@@ -328,3 +328,41 @@ TestChain = Chain.TestCase
 TestChain.settings = settings(
     max_examples=25, stateful_step_count=15, deadline=None, suppress_health_check=list(HealthCheck)
 )
+
+
+def test_a_clock_that_is_set_back_changes_neither_the_order_nor_the_newest(
+    small: DocumentDatabase, clock: Clock, tmp_path: Path
+) -> None:
+    folder = tmp_path / "backups"
+    first = take(small, folder)
+    MaintenanceActions.restore(folder, tmp_path / "again")
+    small.put("later", {"n": 1})
+    second = take(small, folder)
+    early = Clock(clock.now - 86_400 * SECOND)
+    with DocumentDatabase(tmp_path / "again", clock=early) as again:
+        again.put("orders/1", {"lines": "after the restore"})
+        third = take(again, folder)
+        again.put("orders/1", {"lines": "and on"})
+        fourth = take(again, folder)
+        expected = seen_by_readers(again)
+    taken = [first, second, third, fourth]
+    assert [backup.manifest.kind for backup in taken] == ["full", "incremental", "full", "incremental"]
+    times = [time for backup in taken for time in (backup.manifest.started, backup.manifest.completed)]
+    assert times == sorted(times)
+    assert third.manifest.snapshot.time < fourth.manifest.snapshot.time
+    assert restored(folder, tmp_path / "newest") == expected
+
+
+def test_a_merge_of_an_old_chain_is_not_the_newest(small: DocumentDatabase, tmp_path: Path, clock: Clock) -> None:
+    folder = tmp_path / "backups"
+    take(small, folder)
+    small.put("later", {"n": 1})
+    last = take(small, folder)
+    MaintenanceActions.restore(folder, tmp_path / "again")
+    with DocumentDatabase(tmp_path / "again", clock=clock) as again:
+        again.delete("later")
+        take(again, folder)
+        expected = seen_by_readers(again)
+    merged = MaintenanceActions.merge(folder, last.name, clock=clock)
+    assert (merged.manifest.started, merged.manifest.completed) == (last.manifest.started, last.manifest.completed)
+    assert restored(folder, tmp_path / "newest") == expected

@@ -13,7 +13,7 @@ from muniment.backup.plan import RestorePlan, plan_restore
 from muniment.backup.reading import HINT, Moment, read_backup
 from muniment.backup.repository import Backup, NewBackup, backups, delete_backup, mapped_errors
 from muniment.backup.tally import Tally
-from muniment.document import from_microseconds, rfc3339
+from muniment.document import from_microseconds
 from muniment.errors import Conflict, DamagedBackup, InvalidInput
 from muniment.progress import Progress
 from muniment.revision import ATTACHMENT, DOCUMENT, Batch, Revision
@@ -42,16 +42,13 @@ def merge_backups(
         raise InvalidInput(f"{through} is a full backup: there is nothing to merge", "name an incremental backup")
     if delete_merged:
         _check_unused(plan, available)
-    started = from_microseconds(clock())
-    new = NewBackup(source, "full", started)
+    new = NewBackup(source, "full", from_microseconds(clock()))
     writer = _Writer(new)
     try:
         with mapped_errors(new.folder):
             moment = read_backup(plan, writer, progress)
             writer.close()
-        completed = from_microseconds(clock())
-        manifest = _manifest(plan, moment, writer, rfc3339(started), rfc3339(completed))
-        merged = new.publish(encode(manifest), plan.backup.read_database_document())
+        merged = new.publish(encode(_manifest(plan, moment, writer)), plan.backup.read_database_document())
     except BaseException:
         writer.abandon()
         new.abandon()
@@ -134,7 +131,8 @@ class _Writer(Tally):
                 file.abandon()
 
 
-def _manifest(plan: RestorePlan, moment: Moment, writer: _Writer, started: str, completed: str) -> Manifest:
+def _manifest(plan: RestorePlan, moment: Moment, writer: _Writer) -> Manifest:
+    """That of the last backup, but for what a full one has: its times too, for the state is no newer than it was."""
     last = plan.manifest
     found = writer.fingerprint
     documents, attachments = found.count(DOCUMENT), found.count(ATTACHMENT)
@@ -145,8 +143,8 @@ def _manifest(plan: RestorePlan, moment: Moment, writer: _Writer, started: str, 
         reason=f"merged from {len(plan.chain)} backups, {plan.chain[0].name} through {plan.backup.name}",
         database=last.database,
         engine=last.engine,
-        started=started,
-        completed=completed,
+        started=last.started,
+        completed=last.completed,
         snapshot=SnapshotRecord(moment.etag, last.snapshot.time),
         after=0,
         through=moment.etag,

@@ -5,11 +5,11 @@ from __future__ import annotations
 import os
 import sys
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import FIRST_EXCEPTION, ThreadPoolExecutor, wait
 from contextlib import suppress
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import datetime, timedelta
 from itertools import count
 from pathlib import Path
 from typing import Final
@@ -65,7 +65,7 @@ def take_backup(
     facts = storage.backup_facts()
     origin = Origin(storage.identity.database_id, storage.identity.lineage, facts.known, facts.tombstones_from)
     plan = plan_backup(existing, origin, str(destination), incremental=incremental)
-    started = from_microseconds(clock())
+    started = _time(clock, existing)
     new = NewBackup(destination, plan.kind, started)
     try:
         with storage.pin(plan.after if plan.parent else None) as snapshot, mapped_errors(new.folder):
@@ -78,7 +78,7 @@ def take_backup(
         progress.check()
         identity = DatabaseIdentity(storage.identity.database_id, storage.identity.lineage, name)
         history_from = max(plan.after, snapshot.history_from) if history else None
-        times = started, from_microseconds(clock())
+        times = started, max(started, _time(clock, existing))
         settings = digest(database_document)
         manifest = _manifest(
             plan, identity, snapshot, written, *times, history_from=history_from, database_document=settings
@@ -92,6 +92,13 @@ def take_backup(
     with suppress(MunimentError):  # the backup is there; what may be forgotten now will be after the next one
         storage.backed_up(snapshot.etag)
     return published
+
+
+def _time(clock: Callable[[], int], existing: Sequence[Backup]) -> datetime:
+    """Now, but never before the backups that are there: the one that was taken last is the newest to a restore."""
+    now = from_microseconds(clock())
+    ends = [datetime.fromisoformat(backup.manifest.completed) for backup in existing]
+    return max(now, max(ends) + timedelta(microseconds=1)) if ends else now
 
 
 def _write_files(
