@@ -40,6 +40,7 @@ TREE = {
     "InvalidInput": ("MunimentError", 400, 2),
     "InvalidId": ("InvalidInput", 400, 2),
     "InvalidDocument": ("InvalidInput", 422, 2),
+    "InvalidScript": ("InvalidInput", 400, 2),
     "NotFound": ("MunimentError", 404, 3),
     "DocumentNotFound": ("NotFound", 404, 3),
     "DatabaseNotFound": ("NotFound", 404, 3),

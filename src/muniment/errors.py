@@ -40,6 +40,10 @@ class InvalidDocument(InvalidInput):
     status = 422
 
 
+class InvalidScript(InvalidInput):
+    """A transform script that does not compile, throws, takes too long, or makes something that is no document."""
+
+
 class NotFound(MunimentError):
     """What was asked for does not exist."""
 

@@ -12,7 +12,8 @@ from muniment import DocumentDatabase
 from muniment.document import encode
 from muniment.errors import Cancelled, DamagedDump, InvalidDocument, InvalidId
 from muniment.progress import Progress
-from muniment.smuggler.transfer import NOT_IN_DUMP, NOT_NAMED, Imported, import_dump, stored_metadata
+from muniment.smuggler.mapping import stored_metadata
+from muniment.smuggler.transfer import NOT_IN_DUMP, NOT_NAMED, Imported, import_dump
 from tests.smuggler.dumps import attachment, blake2b, docs, document
 
 PICTURE = b"\x89PNG" * 1000

@@ -122,6 +122,17 @@ def members(data: bytes) -> Iterator[Member]:
         start = comma.end()
 
 
+def elements(data: bytes) -> Iterator[bytes]:
+    """The bytes of the elements of what `check` has found to be a JSON array."""
+    start = skip_space(data, 1)
+    while data[start] != CLOSE_ARRAY:
+        end = value_end(data, start)
+        yield data[start:end]
+        start = skip_space(data, end)
+        if data[start] == COMMA:
+            start = skip_space(data, start + 1)
+
+
 def _member_name(name: bytes) -> str:
     """Good for comparing only: half a surrogate pair, which no text can have, is in no name that is looked for."""
     return text(_surrogate.sub(rb"\\ufffd", name)) if b"\\" in name else name[1:-1].decode()

@@ -1,0 +1,191 @@
+"""Filters as RavenDB's Smuggler has them: `path=value`, on the body or the metadata of a document.
+
+A path leads through members with dots, to one element of an array with `[0]`, and to all of them with a comma:
+`Lines,Product` is the member Product of each element of Lines. A value is compared as text, without case, and may hold
+the wildcards `*` and `?`; alternatives stand behind each other with commas, and in single quotes where they hold one.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterator, Mapping
+from contextlib import suppress
+from dataclasses import dataclass, field
+from decimal import Decimal, InvalidOperation
+from typing import Final
+
+import msgspec
+
+from muniment.document import ENTITY_NAME, LAST_MODIFIED, encode
+from muniment.errors import InvalidInput
+from muniment.smuggler import grammar
+from muniment.smuggler.grammar import OPEN_ARRAY, OPEN_OBJECT, QUOTE
+from muniment.smuggler.mapping import INTERNAL
+from muniment.smuggler.words import EXPIRES
+
+# What RavenDB 4 and later call what is kept under RavenDB 3's names.
+_LATER_NAMES: Final = {"@collection": ENTITY_NAME, "@last-modified": LAST_MODIFIED, "@expires": EXPIRES}
+_LENGTHS: Final = ("Count", "count", "Length", "length")
+_step = re.compile(r"\[(\d{1,9})\]|\((\d{1,9})\)|(?:^|\.)([^][().]+)")
+_alternative = re.compile(r"'[^']+'|[^,]+")
+_object = msgspec.json.Decoder(dict[str, msgspec.Raw])
+_array = msgspec.json.Decoder(list[msgspec.Raw])
+_string = msgspec.json.Decoder(str)
+
+Step = str | int
+
+
+@dataclass(frozen=True, slots=True)
+class Filter:
+    """One condition; a document is carried only if it meets all of them.
+
+    A negative filter is met by a document without the value; where the path leads to several values, one that differs
+    is enough, as in RavenDB.
+    """
+
+    text: str
+    on_metadata: bool = False
+    negative: bool = False
+    _path: tuple[tuple[Step, ...], ...] = field(init=False, repr=False, compare=False)
+    _values: re.Pattern[str] = field(init=False, repr=False, compare=False)
+    _numbers: frozenset[Decimal] = field(init=False, repr=False, compare=False)
+
+    def __post_init__(self) -> None:
+        """Raises `InvalidInput` for a filter that can not be understood, or that no document could ever meet."""
+        path, equals, values = self.text.partition("=")
+        alternatives = [found.removeprefix("'").removesuffix("'") for found in _alternative.findall(values)]
+        if not path.strip() or not equals or not alternatives:
+            raise _refused(self.text, "has no path and value", "write path=value, for example Raven-Entity-Name=Orders")
+        steps = tuple(_steps(part, self.text) for part in path.strip().split(",") if part)
+        if not steps:
+            raise _refused(self.text, "has no path", "write path=value, for example Lines,Product=products/1")
+        if self.on_metadata and str(steps[0][0]).lower() in INTERNAL - {"@id"}:
+            raise _refused(self.text, f"asks for {steps[0][0]}, which documents do not keep here", "use another member")
+        object.__setattr__(self, "_path", steps)
+        pattern = "|".join(map(_pattern, alternatives))
+        object.__setattr__(self, "_values", re.compile(pattern, re.IGNORECASE | re.DOTALL))
+        numbers = frozenset(number for text in alternatives if (number := _number(text)) is not None)
+        object.__setattr__(self, "_numbers", numbers)
+
+    def accepts(self, id: str, metadata: bytes, body: bytes) -> bool:
+        """Whether the document meets it; neither of the two JSON objects is changed."""
+        if self.on_metadata:
+            found = self._in_metadata(id, metadata)
+        elif self._path[0][0] == "@metadata" and len(self._path[0]) > 1:
+            found = self._in_metadata(id, metadata, 1)
+        else:
+            found = _values_at(body.lstrip(), self._path)
+        matches = [self._matches(value) for value in found]
+        return not matches or not all(matches) if self.negative else any(matches)
+
+    def _in_metadata(self, id: str, metadata: bytes, skipped: int = 0) -> Iterator[bytes]:
+        first, *more = self._path
+        name, *rest = first[skipped:]
+        name = str(name)
+        if name.lower() == "@id":
+            value: bytes | None = encode(id)
+        else:
+            value = _members_without_case(metadata).get(_LATER_NAMES.get(name.lower(), name).lower())
+        return iter(()) if value is None else _values_at(value, (tuple(rest), *more))
+
+    def _matches(self, value: bytes) -> bool:
+        text = _text(value)
+        if self._values.fullmatch(text):
+            return True
+        return bool(self._numbers) and value[0] in b"-0123456789" and _number(text) in self._numbers
+
+
+def _refused(text: str, what: str, hint: str) -> InvalidInput:
+    return InvalidInput(f"the filter {text!r} {what}", hint)
+
+
+def _steps(part: str, text: str) -> tuple[Step, ...]:
+    """The members and indexes that a path without a comma leads through."""
+    steps: list[Step] = []
+    end = 0
+    while end < len(part):
+        found = _step.match(part, end)
+        if not found:
+            raise _refused(text, f"has a path that makes no sense at {part[end:]!r}", "write it like Lines[0].Product")
+        index = found[1] or found[2]
+        steps.append(int(index) if index else found[3])
+        end = found.end()
+    return tuple(steps)
+
+
+def _pattern(value: str) -> str:
+    """The regular expression of a value with wildcards; `|` stands between alternatives, as in RavenDB 3.5."""
+    escaped = (re.escape(part).replace(r"\*", ".*").replace(r"\?", ".") for part in value.split("|") if part)
+    return "|".join(escaped) or "(?!)"
+
+
+def _number(text: str) -> Decimal | None:
+    with suppress(InvalidOperation):
+        number = Decimal(text)
+        return number if number.is_finite() else None
+    return None
+
+
+def _values_at(value: bytes, path: tuple[tuple[Step, ...], ...]) -> Iterator[bytes]:
+    """The values that the path leads to; one that is not there gives nothing, as in RavenDB."""
+    first, *more = path
+    for step in first:
+        found = _at(value, step)
+        if found is None:
+            return
+        value = found
+    if not more:
+        yield value
+        return
+    if value[0] == OPEN_OBJECT:
+        value = _at(value, "$values") or value  # how .NET writes a collection whose type it names
+    for element in _elements(value) if value[0] == OPEN_ARRAY else ():
+        yield from _values_at(element, tuple(more))
+
+
+def _at(value: bytes, step: Step) -> bytes | None:
+    if isinstance(step, str):
+        if value[0] == OPEN_OBJECT:
+            return _member(value, step)
+        return b"%d" % len(_elements(value)) if value[0] == OPEN_ARRAY and step in _LENGTHS else None
+    if value[0] != OPEN_ARRAY:
+        return None
+    elements = _elements(value)
+    return elements[step] if step < len(elements) else None
+
+
+def _member(value: bytes, name: str) -> bytes | None:
+    try:
+        found = _object.decode(value).get(name)
+    except msgspec.DecodeError:  # the escape of half a surrogate pair
+        return grammar.member_value(value, name)
+    return None if found is None else bytes(found)
+
+
+def _elements(value: bytes) -> list[bytes]:
+    try:
+        return list(map(bytes, _array.decode(value)))
+    except msgspec.DecodeError:
+        return list(grammar.elements(value))
+
+
+def _members_without_case(metadata: bytes) -> Mapping[str, bytes]:
+    try:
+        return {name.lower(): bytes(value) for name, value in _object.decode(metadata).items()}
+    except msgspec.DecodeError:
+        metadata = metadata.lstrip()
+        return {member.name.lower(): metadata[member.value : member.end] for member in grammar.members(metadata)}
+
+
+def _text(value: bytes) -> str:
+    """What a value is compared by: the text of a string, and of anything else its JSON without white space."""
+    if value[0] == QUOTE:
+        try:
+            return _string.decode(value)
+        except msgspec.DecodeError:
+            return str(json.loads(value))
+    if value[0] in (OPEN_OBJECT, OPEN_ARRAY):
+        with suppress(msgspec.DecodeError):
+            value = msgspec.json.format(value, indent=-1)
+    return value.decode()

@@ -1,0 +1,161 @@
+"""What an export or import is asked to carry, in the words of RavenDB's Smuggler."""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final, Self
+
+from muniment.errors import InvalidInput, StorageFailure
+from muniment.smuggler.filter import Filter
+
+DOCUMENTS: Final = "Documents"
+ATTACHMENTS: Final = "Attachments"
+IDENTITIES: Final = "Identities"
+KEPT_TYPES: Final = frozenset({DOCUMENTS, ATTACHMENTS, IDENTITIES})
+# What some RavenDB can carry and Muniment has no place for.
+OTHER_TYPES: Final = frozenset(
+    """
+    Indexes Transformers RemoveAnalyzers IndexesHistory RevisionDocuments Conflicts DatabaseRecord Tombstones Counters
+    CounterGroups TimeSeries TimeSeriesDeletedRanges CompareExchange CompareExchangeTombstones Subscriptions
+    ReplicationHubCertificates LegacyDocumentDeletions LegacyAttachmentDeletions LegacyAttachments
+    """.split()
+)
+
+BATCH_DOCUMENTS: Final = 1000
+MAX_BATCH_DOCUMENTS: Final = 100_000
+MAX_SCRIPT_BYTES: Final = 1 << 20
+
+_spelling = {name.lower(): name for name in KEPT_TYPES | OTHER_TYPES}
+_guid = re.compile(r"\w{8}-\w{4}-\w{4}-([0-9a-fA-F]{4})-([0-9a-fA-F]{12})", re.ASCII)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SmugglerOptions:
+    """What to carry and how; a value that has been checked, so that a mistake is told before anything is read.
+
+    `types` are the kinds to carry, None for everything. A document is carried if it meets all `filters`; then
+    `transform`, a JavaScript function, may change it or leave it out. `exclude_expired` leaves out documents whose
+    expiration date has passed when the work begins. `limit` is how many documents are carried at most, `timeout` the
+    seconds for all of it. `ignore_errors` passes over items that can not be carried, `fail_on_unknown` makes a section
+    that Muniment has no place for an error. `continuation` is the token of an import that broke off, and `start_etag`
+    the etag that an export begins after.
+    """
+
+    types: frozenset[str] | None = None
+    filters: tuple[Filter, ...] = ()
+    transform: str | None = None
+    exclude_expired: bool = False
+    ignore_errors: bool = False
+    fail_on_unknown: bool = False
+    limit: int | None = None
+    batch_size: int = BATCH_DOCUMENTS
+    timeout: float | None = None
+    continuation: str | None = None
+    start_etag: int = 0
+
+    def __post_init__(self) -> None:
+        """Raises `InvalidInput` for a value that can not be."""
+        unknown = (self.types or frozenset()) - KEPT_TYPES - OTHER_TYPES
+        if unknown:
+            names = ", ".join(sorted(KEPT_TYPES))
+            raise InvalidInput(f"{min(unknown)!r} is no type that a dump can hold", f"name some of {names}")
+        _check("limit", self.limit, 1, 1 << 62, "documents")
+        _check("batch size", self.batch_size, 1, MAX_BATCH_DOCUMENTS, "documents")
+        _check("timeout", self.timeout, 0.001, 1e9, "seconds")
+        _check("start etag", self.start_etag, 0, (1 << 63) - 1, "as etags go")
+        if self.transform is not None and not self.transform.strip():
+            raise InvalidInput("the transform script is empty", "write function(doc) { return doc; }")
+        if self.transform is not None and len(self.transform) > MAX_SCRIPT_BYTES:
+            raise InvalidInput(f"the transform script has more than {MAX_SCRIPT_BYTES:,} characters", "shorten it")
+
+    @classmethod
+    def of(
+        cls,
+        *,
+        operate_on_types: str | Iterable[str] | None = None,
+        filter: Iterable[str] = (),
+        negative_filter: Iterable[str] = (),
+        metadata_filter: Iterable[str] = (),
+        negative_metadata_filter: Iterable[str] = (),
+        transform: str | None = None,
+        transform_file: str | os.PathLike[str] | None = None,
+        start_document_etag: str | int | None = None,
+        **others: Any,
+    ) -> Self:
+        """From the words of RavenDB's command line; `others` are members of this class.
+
+        Types stand behind each other with commas, an etag may be a number or as RavenDB 3 writes it.
+        """
+        if transform is not None and transform_file is not None:
+            raise InvalidInput("there are two transforms", "give --transform or --transform-file, not both")
+        filters = [
+            Filter(text, on_metadata=on_metadata, negative=negative)
+            for texts, on_metadata, negative in (
+                (filter, False, False),
+                (negative_filter, False, True),
+                (metadata_filter, True, False),
+                (negative_metadata_filter, True, True),
+            )
+            for text in texts
+        ]
+        return cls(
+            types=_types(operate_on_types),
+            filters=tuple(filters),
+            transform=transform if transform_file is None else _script(Path(transform_file)),
+            start_etag=_etag(start_document_etag),
+            **others,
+        )
+
+    @property
+    def carried(self) -> frozenset[str]:
+        """Which of "Documents", "Attachments" and "Identities" are carried."""
+        return KEPT_TYPES if self.types is None else self.types & KEPT_TYPES
+
+    @property
+    def meaningless(self) -> list[str]:
+        """Types that were asked for and for which nothing happens, since Muniment has no place for them."""
+        return sorted((self.types or frozenset()) - KEPT_TYPES)
+
+    def expects(self, section: str) -> bool:
+        """Whether somebody who gave these options would miss this section of a dump if it were left out."""
+        if self.types is None:
+            return True
+        name = _spelling.get(section.partition("/")[0].lower())
+        return name is None or name in self.types
+
+
+def _check(what: str, value: float | None, least: float, most: float, unit: str) -> None:
+    if value is not None and not (type(value) in (int, float) and least <= value <= most):
+        raise InvalidInput(f"a {what} of {value!r} is not possible", f"give {least:g} or more {unit}, at most {most:g}")
+
+
+def _types(given: str | Iterable[str] | None) -> frozenset[str] | None:
+    if given is None:
+        return None
+    names = given.split(",") if isinstance(given, str) else given
+    types = frozenset(_spelling.get(name.strip().lower(), name.strip()) for name in names if name.strip())
+    return types or None
+
+
+def _script(path: Path) -> str:
+    try:
+        return path.read_text("utf-8-sig")
+    except OSError as error:
+        raise StorageFailure(f"{path} can not be read: {error.strerror}", "give the path of a script") from error
+    except ValueError as error:
+        raise InvalidInput(f"{path} is not UTF-8 text: {error}", "save the script as UTF-8") from error
+
+
+def _etag(given: str | int | None) -> int:
+    if given is None or isinstance(given, int):
+        return given or 0
+    found = _guid.fullmatch(given.strip().strip('"'))
+    if found:
+        return (int(found[1], 16) << 48) + int(found[2], 16)
+    if given.strip().isascii() and given.strip().isdigit():
+        return int(given)
+    raise InvalidInput(f"{given!r} is not an etag", "give a number, or 01000000-0000-0001-0000-000000000004")
