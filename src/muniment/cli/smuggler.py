@@ -11,10 +11,10 @@ import typer
 
 from muniment.cli.bar import job
 from muniment.cli.fresh import made
-from muniment.cli.output import Json, Quiet, count_text, emit, seconds_text, size_text, speed_text
+from muniment.cli.output import Json, Quiet, emit, seconds_text, size_text, speed_text
 from muniment.client import DocumentStore
 from muniment.database import DocumentDatabase
-from muniment.errors import Cancelled, InvalidInput, StorageFailure
+from muniment.errors import InvalidInput, StorageFailure
 from muniment.progress import Progress
 from muniment.smuggler.transfer import Imported, import_dump
 
@@ -56,13 +56,7 @@ def _into_folder(
     target: str, file: Path, _: str | None, progress: Progress, quiet: bool
 ) -> tuple[Imported, str | None]:
     with job(progress, quiet=quiet), made(Path(target), keep_if=_has_content) as (database, _new):
-        try:
-            imported = import_dump(database.storage, file, progress=progress)
-        except Cancelled as error:
-            raise Cancelled(
-                f"{error.message}; {count_text(progress.documents, 'document')} had been imported",
-                "import the same dump again to complete it; every document that is there is whole",
-            ) from error
+        imported = import_dump(database.storage, file, progress=progress)
         return imported, database.statistics().fingerprint
 
 

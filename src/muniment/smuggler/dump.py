@@ -7,6 +7,7 @@ an attachment follow an item with `"@export-type":"Attachment"`, those of a time
 
 from __future__ import annotations
 
+import hashlib
 import os
 import stat
 from collections import Counter
@@ -17,9 +18,10 @@ from typing import Annotated, BinaryIO, Final, Self, TypeVar
 
 import msgspec
 
-from muniment.smuggler import attachment, metadata
+from muniment.errors import DamagedDump
+from muniment.smuggler import attachment, grammar, metadata
 from muniment.smuggler.attachment import DumpAttachment
-from muniment.smuggler.grammar import OPEN_ARRAY, Malformed
+from muniment.smuggler.grammar import CLOSE_ARRAY, COMMA, OPEN_ARRAY, Malformed
 from muniment.smuggler.head import build_version
 from muniment.smuggler.scanner import Scanner
 from muniment.smuggler.stream import DumpStream, Readable, cannot_read
@@ -29,6 +31,7 @@ __all__ = [
     "DumpAttachment",
     "DumpDeletion",
     "DumpDocument",
+    "DumpFault",
     "DumpIdentity",
     "DumpItem",
     "DumpUnknown",
@@ -77,7 +80,14 @@ class DumpDeletion(msgspec.Struct, frozen=True, gc=False):
     position: int
 
 
-DumpItem = DumpDocument | DumpAttachment | DumpIdentity | DumpDeletion | DumpUnknown
+class DumpFault(msgspec.Struct, frozen=True):
+    """An item that is not as it should be, but ends where it should, so that the rest of the dump can be read."""
+
+    error: DamagedDump
+    position: int
+
+
+DumpItem = DumpDocument | DumpAttachment | DumpIdentity | DumpDeletion | DumpUnknown | DumpFault
 
 
 class _BlobHeader(msgspec.Struct):
@@ -99,19 +109,24 @@ class Dump:
 
     `compression` is "gzip", "zstd" or "none", `build_version` the RavenDB build that wrote it if it says so, and
     `compressed_size` the size of the file if it is one. `sections` counts the items met so far under the name of their
-    section, and those of a kind of their own under the section and that kind, such as `Docs/Attachment`.
+    section, and those of a kind of their own under the section and that kind, such as `Docs/Attachment`. `head` is the
+    SHA-256 of the first block.
 
     Only an iteration that has come to its end without an error has seen a whole dump.
     """
 
-    def __init__(self, stream: DumpStream, scanner: Scanner, *, check_hashes: bool, file: BinaryIO | None) -> None:
+    def __init__(
+        self, stream: DumpStream, scanner: Scanner, *, check_hashes: bool, pass_faults: bool, file: BinaryIO | None
+    ) -> None:
         self.sections: Counter[str] = Counter()
         self.compression = stream.compression
         self.compressed_size = _size(file) if file else None
         self.build_version = build_version(scanner.buffer[scanner.offset :])
         self._stream = stream
         self._scanner = scanner
+        self.head = hashlib.sha256(scanner.buffer).hexdigest()
         self._check_hashes = check_hashes
+        self._pass_faults = pass_faults
         self._file = file
         self._items = self._read()
 
@@ -167,7 +182,9 @@ class Dump:
         scanner = self._scanner
         for position in scanner.items():
             split = self._split_next(position)
-            if not split.kind:
+            if isinstance(split, DumpFault):
+                yield split
+            elif not split.kind:
                 self.sections[section] += 1
                 scanner.after = split.id
                 yield DumpDocument(split.id, split.body, split.metadata, position)
@@ -179,22 +196,39 @@ class Dump:
     def _revisions(self, section: str) -> Iterator[DumpItem]:
         for position in self._scanner.items():
             split = self._split_next(position)
+            if isinstance(split, DumpFault):
+                yield split
+                continue
             if split.kind == _ATTACHMENT:
                 self._skip_attachment(split.body, position)
             yield self._unknown(f"{section}/{split.kind}" if split.kind else section, position)
 
-    def _split_next(self, position: int) -> metadata.Split:
+    def _split_next(self, position: int) -> metadata.Split | DumpFault:
         scanner = self._scanner
         while True:
             if found := metadata.search(scanner.buffer, scanner.offset):
                 scanner.move(found.end)
                 return found
-            if item := scanner.value_here():
+            if (item := self._item_here(position)) is not None:
                 break
         try:
+            grammar.check(item)
             return metadata.split(item)
         except Malformed as error:
-            raise scanner.damaged(f"holds an item that {error}", position) from error
+            return self._fault(f"holds an item that {error}", position, error)
+
+    def _item_here(self, position: int) -> bytes | None:
+        try:
+            return self._scanner.unproved_here()
+        except Malformed as error:
+            raise self._scanner.damaged(f"holds an item that {error}", position) from error
+
+    def _fault(self, what: str, position: int, cause: Exception) -> DumpFault:
+        """Raises the error, unless faults are passed on and the scanner stands where the next item is expected."""
+        error = self._scanner.damaged(what, position)
+        if not self._pass_faults or self._scanner.peek() not in (COMMA, CLOSE_ARRAY):
+            raise error from cause
+        return DumpFault(error, position)
 
     def _attachment(self, section: str, item: bytes, position: int) -> Iterator[DumpItem]:
         header = self._decode(attachment.Header, item, position)
@@ -215,9 +249,10 @@ class Dump:
             try:
                 found = attachment.legacy(item, position)
             except Malformed as error:
-                raise self._scanner.damaged(f"holds an attachment that {error}", position) from error
-            self.sections[section] += 1
-            yield found
+                yield self._fault(f"holds an attachment that {error}", position, error)
+            else:
+                self.sections[section] += 1
+                yield found
 
     def _identities(self, section: str) -> Iterator[DumpItem]:
         for position in self._scanner.items():
@@ -281,12 +316,15 @@ def open_dump(
     bomb_size: int = 1 << 30,
     bomb_ratio: int = 1000,
     check_hashes: bool = True,
+    pass_faults: bool = False,
 ) -> Dump:
     """Opens a dump, by its path or from a binary stream, which need not be seekable, and reads its first block.
 
     Memory stays within a few times `block_size` or the largest item; an item of more than `max_item` bytes is refused.
     What decompresses to more than `bomb_size` bytes and more than `bomb_ratio` times its own size is refused too.
     `check_hashes` compares each attachment with the hash that the dump gives for it, whether it is read or skipped.
+    `pass_faults` gives a `DumpFault` for an item that is no whole document or attachment but has a certain end, where
+    else an error is raised.
 
     Opening raises `UnknownFormat` for what is no dump. Opening, iterating and reading the chunks of an attachment raise
     `DamagedDump` for a dump that is cut short, not well formed or does not hold what it says, and `StorageFailure` when
@@ -295,7 +333,13 @@ def open_dump(
     readable, file = _open(source)
     try:
         stream = DumpStream(readable, block_size=block_size, bomb_size=bomb_size, bomb_ratio=bomb_ratio)
-        return Dump(stream, Scanner(stream, block_size, max_item), check_hashes=check_hashes, file=file)
+        return Dump(
+            stream,
+            Scanner(stream, block_size, max_item),
+            check_hashes=check_hashes,
+            pass_faults=pass_faults,
+            file=file,
+        )
     except BaseException:
         if file:
             file.close()

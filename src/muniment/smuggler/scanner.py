@@ -89,16 +89,23 @@ class Scanner:
 
         In that case more has been read, so that there is a next try.
         """
-        position, available = self.position, len(self.buffer) - self.offset
+        position = self.position
         try:
-            end = grammar.value_end(self.buffer, self.offset) if available else -1
-            if end >= 0:
-                value = self.buffer[self.offset : end]
-                self.move(end)
+            value = self.unproved_here()
+            if value is not None:
                 grammar.check(value)
-                return value
         except Malformed as error:
             raise self.damaged(f"holds an item that {error}", position) from error
+        return value
+
+    def unproved_here(self) -> bytes | None:
+        """Does what `value_here` does, without looking whether what it has moved over is JSON in UTF-8."""
+        available = len(self.buffer) - self.offset
+        end = grammar.value_end(self.buffer, self.offset) if available else -1
+        if end >= 0:
+            value = self.buffer[self.offset : end]
+            self.move(end)
+            return value
         if available > self._max_item:
             raise self._too_large()
         if not self._refill():

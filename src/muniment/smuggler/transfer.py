@@ -2,52 +2,66 @@
 
 from __future__ import annotations
 
+import base64
+import hashlib
 from collections import Counter, deque
-from collections.abc import Mapping
+from collections.abc import Callable, Iterator
 from concurrent.futures import Future
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from os import PathLike
-from typing import Any, Final
+from threading import Event, Timer
+from typing import Any, Final, NamedTuple
 
 import msgspec
 
-from muniment.document import (
-    ENTITY_NAME,
-    IDENTITIES,
-    LAST_MODIFIED,
-    check_id,
-    check_size,
-    collection_of,
-    decode,
-    encode,
-)
-from muniment.errors import Cancelled, DamagedDump, MunimentError
+from muniment.document import IDENTITIES, check_id, check_size, collection_of, decode, encode
+from muniment.errors import Cancelled, DamagedDump, InvalidInput, MunimentError, UnknownFormat
 from muniment.progress import Progress
 from muniment.revision import ATTACHMENT, DOCUMENT
+from muniment.smuggler import options as smuggler_options
 from muniment.smuggler.attachment import FILES
-from muniment.smuggler.dump import Dump, DumpAttachment, DumpDeletion, DumpDocument, DumpIdentity, DumpItem, open_dump
+from muniment.smuggler.chooser import Chooser
+from muniment.smuggler.continuation import Continuation
+from muniment.smuggler.dump import (
+    Dump,
+    DumpAttachment,
+    DumpDeletion,
+    DumpDocument,
+    DumpIdentity,
+    DumpItem,
+    DumpUnknown,
+    open_dump,
+)
+from muniment.smuggler.faults import Fault
+from muniment.smuggler.mapping import stored_metadata
+from muniment.smuggler.options import ATTACHMENTS, DOCUMENTS, SmugglerOptions
+from muniment.smuggler.repeats import Repeat, Repeats
 from muniment.smuggler.stream import Readable
-from muniment.storage.base import Storage, Upload, Write, Written
+from muniment.storage.base import Storage, Upload, Write, Written, system_clock
 
-BATCH_DOCUMENTS: Final = 1000
 BATCH_BYTES: Final = 8 << 20
 PENDING_BATCHES: Final = 2
 NOT_IN_DUMP: Final = "attachments that documents name but the dump does not hold"
 NOT_NAMED: Final = "attachments that no document names"
-
-# RavenDB 4 and later keep these for themselves; what they say is in our etags and attachments, or means nothing here.
-_INTERNAL: Final = frozenset(
-    {"@id", "@etag", "@change-vector", "@flags", "@attachments", "@counters", "@timeseries", "@index-score"}
-    | {"raven-last-modified", "non-authoritative-information"}
-)
+LEFT_OUT: Final = "attachments of documents that were left out"
+NOT_ASKED: Final = "that were not asked for"
 LEGACY_METADATA: Final = b'"@legacy-attachment-metadata"'
-_NO_COLLECTION: Final = ("@empty", "@hilo")
-_members = msgspec.json.Decoder(dict[str, msgspec.Raw])
+SUPERSEDED: Final = "documents that stand in the dump again later"
+
+# Builds from this on export a snapshot, so that no document is in it twice; earlier ones exported while others wrote.
+SNAPSHOT_BUILD: Final = 40_000
+_HASH_LENGTH: Final = 44  # BLAKE2b-256 in base64; betas of RavenDB 4 had another, shorter one
 
 
 @dataclass
 class Imported:
-    """What an import did. `skipped` names and counts what the dump holds and Muniment has no place for."""
+    """What an import did.
+
+    `skipped` names and counts what the dump holds and was not stored. `failed` items were passed over because they are
+    not as they should be; the first of them are in `faults`. `continuation` is set when the import has stopped at its
+    limit: the token with which another one goes on.
+    """
 
     documents: int = 0
     attachments: int = 0
@@ -58,6 +72,9 @@ class Imported:
     seconds: float = 0.0
     compression: str = ""
     build_version: int | None = None
+    failed: int = 0
+    faults: list[Fault] = field(default_factory=list)
+    continuation: str | None = None
 
 
 class _AttachmentName(msgspec.Struct):
@@ -72,108 +89,264 @@ class _Named(msgspec.Struct):
     metadata: dict[str, Any] | None = msgspec.field(name="@legacy-attachment-metadata", default=None)
 
 
-def import_dump(
-    storage: Storage, source: str | PathLike[str] | Readable, *, progress: Progress | None = None
-) -> Imported:
-    """Store everything that a RavenDB dump holds and Muniment has a place for; documents that exist are replaced.
+class _Batch(NamedTuple):
+    """Documents and deletions on their way to disk; what stands before the document `last` has been dealt with.
 
-    It is written in batches: when this raises, what came before in the dump has been stored, as the error says, and
-    importing the same dump again completes it. Last-modified times are kept in the metadata.
+    `positions` are those of the documents in the dump, None for deletions.
     """
+
+    future: Future[list[Written]]
+    positions: list[int | None]
+    size: int
+    last: DumpDocument | None
+
+
+def import_dump(
+    storage: Storage,
+    source: str | PathLike[str] | Readable,
+    *,
+    options: SmugglerOptions | None = None,
+    clock: Callable[[], int] = system_clock,
+    progress: Progress | None = None,
+) -> Imported:
+    """Store what a RavenDB dump holds and Muniment has a place for; documents that exist are replaced.
+
+    It is written in batches: when this raises, what came before in the dump has been stored, as the error says, with
+    the token to go on from there; importing the whole dump again completes it too. Last-modified times are kept in the
+    metadata. `clock` gives microseconds since 1970, by which documents expire.
+    """
+    options = options or SmugglerOptions()
+    if options.start_etag:
+        raise InvalidInput("an import can not start at an etag, which dumps do not carry", "leave out the start etag")
     progress = progress or Progress()
     progress.stage = "importing"
-    with open_dump(source) as dump:
-        work = _Import(storage, dump, progress)
+    with (
+        _time_limit(options.timeout, progress),
+        open_dump(source, pass_faults=options.ignore_errors) as dump,
+        Chooser(options, clock=clock) as chooser,
+    ):
+        work = _Import(storage, dump, options, chooser, progress)
         try:
-            for item in dump:
-                work.take(item)
-            work.flush()
+            work.run()
         except MunimentError as error:
             work.drain()
-            if not isinstance(error, Cancelled):
-                error.message += f"; {work.summary.documents:,} documents were imported before that"
+            work.explain(error)
             raise
         finally:
             work.discard_uploads()
             progress.finish()
-        summary = work.summary
-        summary.skipped = dict(work.skipped)
-        summary.seconds = progress.seconds
-        summary.compression, summary.build_version = dump.compression, dump.build_version
-    return summary
+        return work.result()
+
+
+@contextmanager
+def _time_limit(seconds: float | None, progress: Progress) -> Iterator[None]:
+    """Cancels the work when it takes longer."""
+    if seconds is None:
+        yield
+        return
+    expired = Event()
+
+    def stop() -> None:
+        expired.set()
+        progress.cancel()
+
+    timer = Timer(seconds, stop)
+    timer.daemon = True
+    timer.start()
+    try:
+        yield
+    except Cancelled as error:
+        if expired.is_set():
+            error.message = f"it did not end within its {seconds:g} s: {error.message}"
+        raise
+    finally:
+        timer.cancel()
 
 
 class _Import:
     """The state of one import: documents that wait for their commit, and contents that wait for their documents."""
 
-    def __init__(self, storage: Storage, dump: Dump, progress: Progress) -> None:
+    def __init__(
+        self, storage: Storage, dump: Dump, options: SmugglerOptions, chooser: Chooser, progress: Progress
+    ) -> None:
         self.summary = Imported()
         self.skipped: Counter[str] = Counter()
         self._storage = storage
         self._dump = dump
+        self._options = options
+        self._chooser = chooser
+        self._choose = chooser.choose if DOCUMENTS in options.carried else self._not_asked
+        self._with_attachments = ATTACHMENTS in options.carried
+        self._batch_size = options.batch_size
         self._progress = progress
+        self._room = options.limit if options.limit is not None else -1  # documents that may still be taken
         self._writes: list[Write] = []
+        self._positions: list[int | None] = []
         self._size = 0
-        self._pending: deque[tuple[Future[list[Written]], int, int]] = deque()
-        self._staged: dict[str, Upload] = {}
+        self._pending: deque[_Batch] = deque()
+        self._repeats = Repeats()
+        self._last: DumpDocument | None = None  # of those that were taken
+        self._stored: DumpDocument | None = None  # the last of those that are known to be on disk
+        self._staged: dict[str, tuple[Upload, int]] = {}
         self._placed: dict[str, tuple[str, bytes]] = {}
+        self._placing: deque[tuple[int, int]] = deque()  # a document that may not be on disk, and a content it took
+        self._left_out: set[str] = set()
+
+    def run(self) -> None:
+        """Take what the options ask for, from where they say."""
+        if self._options.continuation is not None:
+            self._resume(Continuation.parse(self._options.continuation))
+        for item in self._dump:
+            self.take(item)
+            if not self._room:
+                break
+        self.flush()
+        self.summary.continuation = None if self._room else self._token()
+
+    def _resume(self, at: Continuation) -> None:
+        """Read through to that place; only contents that documents after it may name are taken."""
+        at.check_dump(self._dump)
+        for item in self._dump:
+            self._progress.check()
+            if isinstance(item, DumpDocument):
+                if item.position >= at.position:
+                    at.check_document(item)
+                self._remember_placed(item)
+                if item.position == at.position:
+                    self._stored = item
+                    return
+            elif isinstance(item, DumpAttachment) and item.key is None and item.position >= at.contents:
+                self.take(item)
+        raise at.foreign()
 
     def take(self, item: DumpItem) -> None:
         """Store one item of the dump, or count it as skipped."""
-        if isinstance(item, DumpDocument):
-            self._document(item)
-        elif isinstance(item, DumpAttachment):
-            self._attachment(item)
-        elif isinstance(item, DumpIdentity):
-            self._identity(item)
-        elif isinstance(item, DumpDeletion):
-            self._deletion(item)
-        else:
-            self._progress.check()
-            self.skipped[item.section] += 1
+        try:
+            if isinstance(item, DumpDocument):
+                self._document(item)
+            elif isinstance(item, DumpAttachment):
+                self._attachment(item)
+            elif isinstance(item, DumpIdentity):
+                self._identity(item)
+            elif isinstance(item, DumpDeletion):
+                self._deletion(item)
+            elif isinstance(item, DumpUnknown):
+                self._unknown(item)
+            else:
+                raise item.error
+        except (InvalidInput, DamagedDump) as error:
+            self._pass_over(item, error)
+
+    def _pass_over(self, item: DumpItem, error: MunimentError) -> None:
+        """Count an item that can not be stored; raises the error unless the options say to go on."""
+        position = None if isinstance(item, DumpIdentity) else item.position
+        if position is not None and " at byte " not in error.message:
+            error.message += f", at byte {position:,}"
+        if not self._options.ignore_errors:
+            raise error
+        self._progress.check()
+        id = getattr(item, "id", None) or getattr(item, "key", None)
+        self._chooser.faults.add(id, position, error)
+
+    def _unknown(self, item: DumpUnknown) -> None:
+        self._progress.check()
+        self.skipped[item.section] += 1
+        if self._options.fail_on_unknown and self._options.expects(item.section):
+            raise UnknownFormat(
+                f"the dump holds {item.section!r}, for which Muniment has no place, at byte {item.position:,}",
+                "name the types to carry, or let unknown sections be counted instead",
+            )
 
     def _document(self, item: DumpDocument) -> None:
         if LEGACY_METADATA in item.metadata and item.id.startswith(FILES):
-            return self._loose(item)
+            self._loose(item)
+            return
         check_id(item.id)
         check_size(item.body, f"document {item.id!r}")
-        metadata = stored_metadata(item.metadata)
-        self._writes.append(Write(item.id, item.body, metadata, collection_of(metadata)))
-        self._size += len(item.body)
-        if len(self._writes) >= BATCH_DOCUMENTS or self._size >= BATCH_BYTES:
+        metadata, body = stored_metadata(item.metadata), item.body
+        if self._choose:
+            self._chooser.position = item.position
+            chosen = self._choose(item.id, metadata, body)
+            if chosen is None:
+                self._leave_out(item)
+                return
+            metadata, body = chosen
+        named = _named(item).attachments if self._with_attachments and b'"@attachments"' in item.metadata else ()
+        self._last = item
+        self._writes.append(Write(item.id, body, metadata, collection_of(metadata)))
+        self._positions.append(item.position)
+        self._size += len(body)
+        self._room -= 1
+        for each in named:  # before the document, which once it is stored is not looked at again
+            try:
+                self._place(item, f"{item.id}/{each.name}", each, each.metadata)
+            except InvalidInput as error:
+                self._pass_over(item, error)
+        if len(self._writes) >= self._batch_size or self._size >= BATCH_BYTES or not self._room:
             self._submit()
+
+    def _not_asked(self, id: str, metadata: bytes, body: bytes) -> None:
+        self.skipped[f"documents {NOT_ASKED}"] += 1
+
+    def _leave_out(self, item: DumpDocument) -> None:
+        self._progress.check()
         if b'"@attachments"' in item.metadata:
-            for named in _named(item).attachments:
-                self._place(f"{item.id}/{named.name}", named, named.metadata)
-        return None
+            self._left_out.update(named.hash for named in _named(item).attachments)
 
     def _loose(self, item: DumpDocument) -> None:
         """A document that stands in for an attachment, which belongs to none."""
         of = _named(item)
-        for named in of.attachments:
-            self._place(named.name, named, of.metadata)
+        for named in of.attachments if self._with_attachments else ():
+            self._place(item, named.name, named, of.metadata)
 
     def _deletion(self, item: DumpDeletion) -> None:
+        if (ATTACHMENTS if item.attachment else DOCUMENTS) not in self._options.carried:
+            self.skipped[f"deletions {NOT_ASKED}"] += 1
+            return
         check_id(item.id)
         self._writes.append(Write(item.id, None, kind=ATTACHMENT if item.attachment else DOCUMENT))
+        self._positions.append(None)
         self.summary.deletions += 1
-        if len(self._writes) >= BATCH_DOCUMENTS:
+        if len(self._writes) >= self._batch_size:
             self._submit()
 
     def _submit(self) -> None:
         if self._writes:
-            documents = sum(write.body is not None for write in self._writes)
-            self._pending.append((self._storage.submit(self._writes), documents, self._size))
-            self._writes, self._size = [], 0
+            future = self._storage.submit(self._writes)
+            self._pending.append(_Batch(future, self._positions, self._size, self._last))
+            self._writes, self._positions, self._size = [], [], 0
         while len(self._pending) > PENDING_BATCHES:
             self._acknowledge()
 
     def _acknowledge(self) -> None:
-        future, documents, size = self._pending.popleft()
-        future.result()
-        self.summary.documents += documents
-        self.summary.bytes += size
-        self._progress.advance(documents=documents, bytes=size)
+        batch = self._pending[0]
+        batch.future.result()
+        self._pending.popleft()
+        repeats = self._count(batch)
+        self._stored = batch.last
+        while self._placing and batch.last and self._placing[0][0] <= batch.last.position:
+            self._placing.popleft()
+        self._progress.advance(documents=_documents_in(batch), bytes=batch.size)
+        if repeats:
+            self._tell(repeats)
+
+    def _count(self, batch: _Batch) -> list[Repeat]:
+        repeats = self._repeats.add(batch.future.result(), batch.positions)
+        self.summary.documents += _documents_in(batch) - len(repeats)
+        self.summary.bytes += batch.size
+        return repeats
+
+    def _tell(self, repeats: list[Repeat]) -> None:
+        """The later one has been stored. A snapshot can not hold both, so one of them may be another document."""
+        if (self._dump.build_version or 0) < SNAPSHOT_BUILD:
+            self.skipped[SUPERSEDED] += len(repeats)
+            return
+        for repeat in repeats:
+            what = f"the dump holds document {repeat.id!r} at byte {repeat.position:,}, and before that {repeat.before}"
+            error = DamagedDump(what, "export it again, or ignore errors: then the later one is kept")
+            if not self._options.ignore_errors:
+                raise error
+            self._chooser.faults.add(repeat.id, repeat.position, error)
 
     def flush(self) -> None:
         """Wait until everything taken so far is on disk."""
@@ -183,34 +356,75 @@ class _Import:
 
     def drain(self) -> None:
         """Wait for what was submitted, whatever becomes of it, so that the summary counts what is stored."""
-        for future, documents, size in self._pending:
-            if future.exception() is None:
-                self.summary.documents += documents
-                self.summary.bytes += size
+        all_stored = True
+        for batch in self._pending:
+            if batch.future.exception() is None:
+                self._count(batch)
+                self._stored = batch.last if all_stored else self._stored
+            else:
+                all_stored = False
         self._pending.clear()
 
+    def explain(self, error: MunimentError) -> None:
+        """Add to an error what was imported before it, and how to go on."""
+        attachments = f" and {self.summary.attachments:,} attachments" if self.summary.attachments else ""
+        last = f", the last of them {self._stored.id!r}" if self._stored else ""
+        error.message += f"; {self.summary.documents:,} documents{attachments} were imported before that{last}"
+        if token := self._token():
+            error.hint += f"; to go on from there, give the continuation token {token}"
+
+    def _token(self) -> str | None:
+        stored = self._stored
+        if stored is None:
+            return None
+        needed = [position for _, position in self._staged.values()]
+        needed += (content for document, content in self._placing if document > stored.position)
+        return str(Continuation.after(self._dump, stored, min(needed, default=stored.position)))
+
+    def result(self) -> Imported:
+        """What was done, once all of it is."""
+        summary, faults = self.summary, self._chooser.faults
+        summary.skipped = dict(self.skipped + self._chooser.left_out)
+        summary.failed, summary.faults = faults.count, faults.first
+        summary.seconds = self._progress.seconds
+        summary.compression, summary.build_version = self._dump.compression, self._dump.build_version
+        return summary
+
     def _attachment(self, item: DumpAttachment) -> None:
-        if item.key is not None:  # RavenDB 2 and 3: attachments stand by themselves
+        if not self._with_attachments:
+            self._progress.check()
+            self.skipped[f"attachments {NOT_ASKED}"] += 1
+        elif item.key is not None:  # RavenDB 2 and 3: attachments stand by themselves
             metadata = stored_metadata(item.metadata or b"{}")
             self._commit_attachment(item.key, metadata, self._storage.upload(self._counted(item)))
         elif item.hash is not None and item.hash not in self._staged and item.hash not in self._placed:
-            self._staged[item.hash] = self._storage.upload(self._counted(item))
+            self._staged[item.hash] = self._storage.upload(self._counted(item)), item.position
 
-    def _counted(self, item: DumpAttachment) -> Any:
+    def _counted(self, item: DumpAttachment) -> Iterator[bytes]:
         for chunk in item.chunks:
             self._progress.advance(bytes=len(chunk))
             yield chunk
 
-    def _place(self, key: str, named: _AttachmentName, metadata: dict[str, Any] | None) -> None:
+    def _place(self, item: DumpDocument, key: str, named: _AttachmentName, metadata: dict[str, Any] | None) -> None:
         """Store the content that came under this hash as an attachment, that of a document as `ID/NAME`."""
-        upload = self._staged.pop(named.hash, None) or self._copy(named.hash)
+        upload, position = self._staged.pop(named.hash, None) or (self._copy(named.hash), None)
         if upload is None:
             self.skipped[NOT_IN_DUMP] += 1
             return
+        if position is not None:
+            self._placing.append((item.position, position))
         type = {"Content-Type": named.content_type} if named.content_type else {}
         kept = encode({**type, "Hash": named.hash}) if metadata is None else stored_metadata(encode(metadata))
         self._commit_attachment(key, kept, upload)
         self._placed[named.hash] = (key, upload.sha256)
+
+    def _remember_placed(self, item: DumpDocument) -> None:
+        """A document that an earlier import has stored may have an attachment whose content later ones name too."""
+        stands_in = LEGACY_METADATA in item.metadata and item.id.startswith(FILES)
+        for named in _named(item).attachments if b'"@attachments"' in item.metadata else ():
+            revision = self._storage.get(ATTACHMENT, named.name if stands_in else f"{item.id}/{named.name}")
+            if revision and revision.body:
+                self._placed.setdefault(named.hash, (revision.id, revision.body))
 
     def _copy(self, hash: str) -> Upload | None:
         """Another copy of a content that an earlier document of this dump named too."""
@@ -218,7 +432,18 @@ class _Import:
         revision = self._storage.get(ATTACHMENT, key) if key else None
         if revision is None or revision.body != sha256:
             return None
-        return self._storage.upload(self._storage.content(revision))
+        digest = hashlib.blake2b(digest_size=32)
+
+        def content() -> Iterator[bytes]:
+            for chunk in self._storage.content(revision):
+                digest.update(chunk)
+                yield chunk
+
+        upload = self._storage.upload(content())
+        if len(hash) == _HASH_LENGTH and base64.b64encode(digest.digest()).decode() != hash:
+            self._storage.discard(upload)
+            return None
+        return upload
 
     def _commit_attachment(self, key: str, metadata: bytes, upload: Upload) -> None:
         try:
@@ -232,6 +457,9 @@ class _Import:
         self._progress.advance(attachments=1)
 
     def _identity(self, item: DumpIdentity) -> None:
+        if smuggler_options.IDENTITIES not in self._options.carried:
+            self.skipped[f"identities {NOT_ASKED}"] += 1
+            return
         prefix = item.key[:-1] + "/" if item.key.endswith("|") else item.key
         id = IDENTITIES + prefix
         check_id(id)
@@ -242,11 +470,15 @@ class _Import:
 
     def discard_uploads(self) -> None:
         """Let go of contents that no document named."""
-        if self._staged:
-            self.skipped[NOT_NAMED] += len(self._staged)
-        for upload in self._staged.values():
+        for hash, (upload, _) in self._staged.items():
+            if self._room:
+                self.skipped[LEFT_OUT if hash in self._left_out else NOT_NAMED] += 1
             self._storage.discard(upload)
         self._staged.clear()
+
+
+def _documents_in(batch: _Batch) -> int:
+    return len(batch.positions) - batch.positions.count(None)
 
 
 def _named(item: DumpDocument) -> _Named:
@@ -258,29 +490,3 @@ def _named(item: DumpDocument) -> _Named:
             f"document {item.id!r} names its attachments in a way that makes no sense: {error}",
             "export the dump again",
         ) from error
-
-
-def _members_of(metadata: bytes) -> Mapping[str, Any]:
-    """The members with their values as they are written; with a lone surrogate somewhere, as Python reads them."""
-    try:
-        return _members.decode(metadata)
-    except msgspec.DecodeError:
-        members: dict[str, Any] = decode(metadata)
-        return members
-
-
-def stored_metadata(metadata: bytes) -> bytes:
-    """The metadata of a dump as it is kept: `@collection` becomes `Raven-Entity-Name`, internals are left out."""
-    kept: dict[str, Any] = {}
-    for name, value in _members_of(metadata).items():
-        match name.lower():
-            case "@collection":
-                if (decode(value) if isinstance(value, msgspec.Raw) else value) not in _NO_COLLECTION:
-                    kept.setdefault(ENTITY_NAME, value)
-            case "@last-modified":
-                kept.setdefault(LAST_MODIFIED, value)
-            case "@expires":
-                kept.setdefault("Raven-Expiration-Date", value)
-            case lowered if lowered not in _INTERNAL:
-                kept[name] = value
-    return encode(kept)

@@ -64,11 +64,13 @@ class Written(NamedTuple):
     """What became of a `Write`: the id as it is spelled in the database, and its etag now.
 
     `existed` tells whether there was a document before; deleting one that did not exist writes nothing, and has etag 0.
+    `replaced` is the etag that it had before, as far as the storage tells.
     """
 
     id: str
     etag: int
     existed: bool
+    replaced: int = 0
 
 
 class Member(NamedTuple):

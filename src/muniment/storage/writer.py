@@ -89,7 +89,7 @@ class Transaction:
             if old.digest:
                 self.fingerprint.add((write.kind, old.collection or ""), -1, -old.size, -_number(old.digest))
         newest[key] = self._revision(write, id, key[1], old)
-        return Written(id, self.etag, bool(actual))
+        return Written(id, self.etag, bool(actual), actual)
 
     def _revision(self, write: Write, id: str, key: str, old: _Present | None) -> _Present:
         kind, body, collection, upload = write.kind, write.body, write.collection, write.upload
