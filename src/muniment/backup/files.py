@@ -331,7 +331,13 @@ def texts_of(table: Any, column: str) -> list[str]:
 
 
 def _numbers(column: Any) -> array[int]:
-    return array("q", _one_array(column).to_pylist())
+    values = _one_array(column)
+    if values.null_count:
+        return array("q", values.to_pylist())  # which says so
+    numbers: array[int] = array("q")
+    start = 8 * values.offset
+    numbers.frombytes(memoryview(values.buffers()[1])[start : start + 8 * len(values)])
+    return numbers
 
 
 def _packed(column: Any) -> Packed:
