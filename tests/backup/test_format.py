@@ -14,7 +14,11 @@ from tests.backup.state import Item, State, opened, seen_by_readers, state_of, t
 
 DATA = Path(__file__).parents[1] / "data"
 FIRST = DATA / "format-1"
-DATABASE_ID = "7c4d94a0-d859-4bba-b815-d7b08d34586b"
+# The samples and the ids of their databases.
+SAMPLES = {
+    "format-1": "7c4d94a0-d859-4bba-b815-d7b08d34586b",
+    "format-1-checksum": "31ca6564-5110-4703-9b1f-4759a6c2e1c0",
+}
 FULL = "2026-09-21T142420.000Z.full"
 SHA256 = (
     "4f85a8c748600341eebdf41286a3e46cc820f33507141e2c0a90d0fcc518930b",
@@ -72,29 +76,41 @@ AT_18 = AT_16 | {
 AT_19 = AT_18 | {(ATTACHMENT, "photos/1"): Item(19, "photos/1", None, START + 14 * MINUTE, b"{}", b"replaced")}
 
 
+@pytest.mark.parametrize("sample", SAMPLES)
 @pytest.mark.parametrize("defrag", [False, True])
 @pytest.mark.parametrize(
     ("etag", "expected"),
     [(14, FORMAT_1), (15, AT_15), (16, AT_16), (18, AT_18), (19, AT_19), (None, AT_19)],
 )
-def test_format_1_is_restored(tmp_path: Path, etag: int | None, expected: State, defrag: bool) -> None:
-    before = tree(FIRST)
-    restored = MaintenanceActions.restore(FIRST, tmp_path / "restored", etag=etag, defrag=defrag)
+def test_format_1_is_restored(tmp_path: Path, sample: str, etag: int | None, expected: State, defrag: bool) -> None:
+    before = tree(DATA / sample)
+    restored = MaintenanceActions.restore(DATA / sample, tmp_path / "restored", etag=etag, defrag=defrag)
     with opened(tmp_path / "restored") as database:
         assert state_of(database) == expected
         assert seen_by_readers(database) == {
             key: (item.id, item.metadata, item.content) for key, item in expected.items() if item.content is not None
         }
-        assert database.storage.identity.database_id == restored.backup.manifest.database.id == DATABASE_ID
+        assert database.storage.identity.database_id == restored.backup.manifest.database.id == SAMPLES[sample]
         assert database.snapshot().etag == (etag or 19)
-    assert tree(FIRST) == before
+    assert tree(DATA / sample) == before
+
+
+@pytest.mark.parametrize("sample", SAMPLES)
+def test_format_1_still_verifies(sample: str) -> None:
+    verified = MaintenanceActions.verify(DATA / sample, record=False)
+    assert (len(verified.backups), verified.fingerprint.short()) == (2, FINGERPRINT)
+
+
+def test_the_first_manifests_had_no_checksum() -> None:
+    checksums = [[backup.manifest.checksum for backup in backups(DATA / sample)] for sample in SAMPLES]
+    assert checksums[0] == [None, None]
+    assert None not in checksums[1]
 
 
 def test_format_1_still_says_the_same() -> None:
     first, second = backups(FIRST)
     assert (first.name, second.name) == (FULL, "2026-09-21T142920.000Z.incremental")
     assert (first.sha256, second.sha256) == SHA256
-    assert MaintenanceActions.verify(FIRST).fingerprint.short() == FINGERPRINT
     manifest = first.manifest
     assert (manifest.format, manifest.kind, manifest.reason, manifest.through) == (1, "full", "first", 14)
     counts = manifest.counts
@@ -107,6 +123,6 @@ def test_format_1_still_says_the_same() -> None:
 
 
 def test_every_format_has_its_sample() -> None:
-    samples = sorted(path.name for path in DATA.iterdir() if path.name.startswith("format-"))
-    assert samples == [f"format-{number}" for number in range(1, FORMAT + 1)]
+    assert sorted(path.name for path in DATA.iterdir() if path.name.startswith("format-")) == sorted(SAMPLES)
+    assert {name.split("-")[1] for name in SAMPLES} == {str(number) for number in range(1, FORMAT + 1)}
     assert sum(path.stat().st_size for path in FIRST.rglob("*") if path.is_file()) < 100_000

@@ -1,18 +1,18 @@
-"""Made `tests/data/format-1`, a backup that every later version must be able to restore.
+"""Made `tests/data/format-1` and `format-1-checksum`, backups that every later version must be able to restore.
 
-Never run this again for a version that has its sample: the point of it is that it does not change. A new format version
-gets a folder of its own, made by `python -m tests.data.make_format_sample` once and then left alone.
+Never run this again for a sample that is there: the point of it is that it does not change. A new format version, or a
+new member of the manifest that is relied upon, gets a folder of its own, made once by
+`python -m tests.data.make_format_sample NAME` and then left alone.
 """
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
 from muniment import Delete, DocumentDatabase, Put
-from muniment.backup.manifest import FORMAT
 
-FOLDER = Path(__file__).parent / f"format-{FORMAT}"
 START = 1_790_000_000_000_000  # 2026-09-21T14:13:20Z
 MINUTE = 60_000_000
 
@@ -35,7 +35,8 @@ def main() -> None:
     def clock() -> int:
         return now
 
-    FOLDER.mkdir()
+    folder = Path(__file__).parent / sys.argv[1]
+    folder.mkdir()
     with TemporaryDirectory() as name, DocumentDatabase(Path(name) / "shop", clock=clock) as database:
         for id, body, metadata in DOCUMENTS:
             now += MINUTE
@@ -50,7 +51,7 @@ def main() -> None:
         database.put_attachment("photos/gone", b"x")
         database.delete_attachment("photos/gone")
         now += MINUTE
-        database.maintenance.start_backup(FOLDER).wait()
+        database.maintenance.start_backup(folder).wait()
         database.configure({"Muniment/History": "true"})
         for body in (b'{"second":1.0}', b'{"third":1.00}'):
             now += MINUTE
@@ -60,7 +61,7 @@ def main() -> None:
         now += MINUTE
         database.put_attachment("photos/1", b"replaced")
         now += MINUTE
-        database.maintenance.start_backup(FOLDER, incremental=True).wait()
+        database.maintenance.start_backup(folder, incremental=True).wait()
 
 
 if __name__ == "__main__":
