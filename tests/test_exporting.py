@@ -18,8 +18,10 @@ from muniment.errors import Cancelled, DamagedBackup, InvalidDocument, InvalidIn
 from muniment.exporting import Shape, export_backup, export_storage
 from muniment.maintenance import MaintenanceActions
 from muniment.progress import Progress
+from muniment.smuggler.chooser import FILTERED
 from muniment.smuggler.dump import open_dump
-from muniment.smuggler.export import Exported, Scope
+from muniment.smuggler.export import Exported
+from muniment.smuggler.options import SmugglerOptions
 from muniment.smuggler.transfer import import_dump
 from tests.smuggler.dumps import blake2b, plain
 
@@ -183,8 +185,8 @@ def test_lines(database: DocumentDatabase) -> None:
 
 def test_parquet(database: DocumentDatabase, tmp_path: Path) -> None:
     fill(database)
-    for scope in (None, Scope(choose=lambda id, metadata, body: (metadata, body))):
-        export_storage(database.storage, tmp_path / "x.parquet", scope=scope, overwrite=True)
+    for options in (None, SmugglerOptions(ignore_errors=True)):
+        export_storage(database.storage, tmp_path / "x.parquet", options=options, overwrite=True)
         rows = pq.read_table(tmp_path / "x.parquet").to_pylist()
         assert {row["id"]: row["document"].encode() for row in rows} == {
             d.id: d.body for d in database.by_prefix("", limit=99)
@@ -194,38 +196,43 @@ def test_parquet(database: DocumentDatabase, tmp_path: Path) -> None:
 
 def test_documents_that_are_left_out_take_their_attachments_along(database: DocumentDatabase, tmp_path: Path) -> None:
     fill(database)
-
-    def choose(id: str, metadata: bytes, body: bytes) -> tuple[bytes, bytes] | None:
-        return None if id == "orders/1" else (b'{"new":true}', b'{"id":1}')
-
+    script = "function(doc) { doc.New = doc['@metadata']['@id']; return doc; }"
+    options = SmugglerOptions.of(negative_metadata_filter=["@id=orders/1"], transform=script)
     for format in DUMPS:
-        dump, summary = exported(database, format=format, scope=Scope(choose=choose))
-        assert (summary.documents, summary.left_out, summary.attachments) == (6, 1, 2)
+        dump, summary = exported(database, format=format, options=options)
+        assert (summary.documents, summary.attachments, summary.skipped) == (6, 2, {FILTERED: 1})
         with copy_of(dump, tmp_path / format) as copy:
             assert copy.get("orders/1") is None
             assert [each.key for each in copy.attachments()] == ["logo", "nobody/5/large"]
             found = copy.get("Orders/2")
             assert found is not None
-            assert (found.body, without_time(found.metadata_json)) == (b'{"id":1}', {"new": True})
+            assert found.json() == {"New": "Orders/2"}
+
+
+def test_what_has_no_place_is_passed_over_when_errors_are(database: DocumentDatabase) -> None:
+    database.put("bad", b'{"@metadata":{}}')
+    database.put("good", {})
+    for format in DUMPS:
+        _, summary = exported(database, format=format, options=SmugglerOptions(ignore_errors=True))
+        assert (summary.documents, summary.failed, summary.faults[0].id) == (1, 1, "bad")
 
 
 @pytest.mark.parametrize(
-    ("scope", "documents", "attachments", "identities"),
+    ("options", "documents", "attachments", "identities"),
     [
-        (Scope(types=frozenset({"Documents"})), 7, 0, 0),
-        (Scope(types=frozenset({"Attachments"})), 0, 5, 0),
-        (Scope(types=frozenset({"Identities"})), 0, 0, 1),
-        (Scope(limit=2), 2, 5, 1),
-        (Scope(limit=0), 0, 2, 1),
-        (Scope(start_etag=2), 5, 2, 1),
+        (SmugglerOptions(types=frozenset({"Documents"})), 7, 0, 0),
+        (SmugglerOptions(types=frozenset({"Attachments"})), 0, 5, 0),
+        (SmugglerOptions(types=frozenset({"Identities"})), 0, 0, 1),
+        (SmugglerOptions(limit=2), 2, 5, 1),
+        (SmugglerOptions(start_etag=2), 5, 2, 1),
     ],
 )
 @pytest.mark.parametrize("format", DUMPS)
-def test_scopes(
-    database: DocumentDatabase, format: Any, scope: Scope, documents: int, attachments: int, identities: int
+def test_parts(
+    database: DocumentDatabase, format: Any, options: SmugglerOptions, documents: int, attachments: int, identities: int
 ) -> None:
     fill(database)
-    dump, summary = exported(database, format=format, scope=scope)
+    dump, summary = exported(database, format=format, options=options)
     assert (summary.documents, summary.attachments, summary.identities) == (documents, attachments, identities)
     with open_dump(io.BytesIO(dump)) as opened:
         assert sum(1 for _ in opened)
@@ -234,7 +241,7 @@ def test_scopes(
 def test_a_limit_ends_the_reading(database: DocumentDatabase) -> None:
     for batch in range(3):
         database.batch([Put(f"a/{batch}/{n}", b"{}") for n in range(5000)])
-    dump, summary = exported(database, format="ndjson", scope=Scope(limit=10, start_etag=4999))
+    dump, summary = exported(database, format="ndjson", options=SmugglerOptions(limit=10, start_etag=4999))
     assert (dump.count(b"\n"), summary.documents) == (10, 10)
 
 
@@ -300,14 +307,14 @@ def test_an_existing_file_is_replaced_only_when_asked(database: DocumentDatabase
 
 def test_a_file_that_appears_meanwhile_stays(database: DocumentDatabase, tmp_path: Path) -> None:
     file = tmp_path / "x.ravendbdump"
+
+    class Meddler(Progress):
+        def advance(self, **counts: int) -> None:
+            file.write_bytes(b"precious")
+
     database.put("a", {})
-
-    def choose(id: str, metadata: bytes, body: bytes) -> tuple[bytes, bytes]:
-        file.write_bytes(b"precious")
-        return metadata, body
-
     with pytest.raises(TargetExists):
-        export_storage(database.storage, file, scope=Scope(choose=choose))
+        database.export(file, progress=Meddler())
     assert sorted(path.name for path in tmp_path.iterdir()) == ["db", "x.ravendbdump"]
     assert file.read_bytes() == b"precious"
 
@@ -357,7 +364,15 @@ def test_formats_that_make_no_sense(database: DocumentDatabase, options: Any) ->
         export_storage(database.storage, io.BytesIO(), **options)
 
 
-@pytest.mark.parametrize("options", [{"types": frozenset({"Docs"})}, {"limit": -1}, {"start_etag": -1}])
-def test_scopes_that_make_no_sense(options: Any) -> None:
+def test_an_export_has_no_continuation(database: DocumentDatabase) -> None:
     with pytest.raises(InvalidInput):
-        Scope(**options)
+        exported(database, format="ndjson", options=SmugglerOptions(continuation="x"))
+
+
+def test_a_time_limit(database: DocumentDatabase, tmp_path: Path) -> None:
+    for n in range(3):
+        database.put(f"a/{n}", {})
+    slow = "function(doc) { var until = Date.now() + 300; while (Date.now() < until); return doc; }"
+    with pytest.raises(Cancelled, match=r"within its 0\.1 s"):
+        database.export(tmp_path / "x.ndjson", options=SmugglerOptions(transform=slow, timeout=0.1))
+    assert [path.name for path in tmp_path.iterdir()] == ["db"]

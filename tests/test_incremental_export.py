@@ -17,8 +17,9 @@ from muniment.exporting import export_incremental
 from muniment.maintenance import MaintenanceActions
 from muniment.progress import Progress
 from muniment.smuggler.dump import DumpDeletion, open_dump
-from muniment.smuggler.export import Exported, Scope
+from muniment.smuggler.export import Exported
 from muniment.smuggler.folder import STATE, held, import_folder
+from muniment.smuggler.options import SmugglerOptions
 from muniment.smuggler.transfer import Imported, import_dump
 from tests.test_exporting import DUMPS, contents, fill
 
@@ -215,7 +216,13 @@ def test_a_state_that_is_none(database: DocumentDatabase, tmp_path: Path) -> Non
 
 
 @pytest.mark.parametrize(
-    "options", [{"format": "ndjson"}, {"format": "csv"}, {"scope": Scope(limit=1)}, {"scope": Scope(start_etag=1)}]
+    "options",
+    [
+        {"format": "ndjson"},
+        {"format": "csv"},
+        {"options": SmugglerOptions(limit=1)},
+        {"options": SmugglerOptions(start_etag=1)},
+    ],
 )
 def test_what_makes_no_sense(database: DocumentDatabase, tmp_path: Path, options: Any) -> None:
     with pytest.raises(InvalidInput):

@@ -30,7 +30,8 @@ from muniment.maintenance import MaintenanceActions
 from muniment.progress import Progress
 from muniment.revision import ATTACHMENT, DOCUMENT, Revision
 from muniment.session import Session
-from muniment.smuggler.export import Exported, Scope
+from muniment.smuggler.export import Exported
+from muniment.smuggler.options import SmugglerOptions
 from muniment.smuggler.sink import Compression
 from muniment.storage.base import Snapshot, Write, Written, system_clock
 from muniment.storage.schema import FILE, mapped_errors
@@ -209,21 +210,21 @@ class DocumentDatabase:
         *,
         format: Format | None = None,
         compression: Compression | None = None,
-        scope: Scope | None = None,
+        options: SmugglerOptions | None = None,
         overwrite: bool = False,
         progress: Progress | None = None,
     ) -> Exported:
         """Write the state of this moment to a file or a binary stream as a dump, as NDJSON or as Parquet.
 
         The end of the file's name says the format, unless `format` does: `.ravendbdump`, `.ravendump`, `.ndjson` or
-        `.parquet`. See `muniment.exporting.export_storage` for what holds afterwards, and `Scope` for a part of it.
+        `.parquet`. `options` say which part to write. See `muniment.exporting.export_storage` for what holds afterwards.
         """
         return export_storage(
             self.storage,
             destination,
             format=format,
             compression=compression,
-            scope=scope,
+            options=options,
             overwrite=overwrite,
             progress=progress,
         )

@@ -18,9 +18,12 @@ from muniment.errors import InvalidInput
 from muniment.progress import Progress
 from muniment.revision import ATTACHMENT, DOCUMENT, Batch, Revision
 from muniment.smuggler.aside import Aside, Owned, owners
-from muniment.smuggler.export import Export, Exported, Scope
+from muniment.smuggler.chooser import Chooser
+from muniment.smuggler.export import Export, Exported
 from muniment.smuggler.folder import Kind, State, begin, held, new_name, read_state, write_state
+from muniment.smuggler.options import DOCUMENTS, SmugglerOptions
 from muniment.smuggler.sink import Compression, Sink, Writable, new_file
+from muniment.smuggler.transfer import time_limit
 from muniment.smuggler.writers import Content, Deletion, DumpWriter, LegacyDumpWriter, LinesWriter, Writer
 from muniment.storage.base import Snapshot, Storage, system_clock
 
@@ -75,8 +78,9 @@ def export_storage(
     *,
     format: Format | None = None,
     compression: Compression | None = None,
-    scope: Scope | None = None,
+    options: SmugglerOptions | None = None,
     overwrite: bool = False,
+    clock: Callable[[], int] = system_clock,
     progress: Progress | None = None,
 ) -> Exported:
     """Write the state of this moment to a file or a binary stream, while others read and write.
@@ -84,10 +88,15 @@ def export_storage(
     The file has its name only when it is complete and on disk; one that exists is replaced only if `overwrite` says so,
     and only then. A stream is not closed. When it raises, `Cancelled` too, no file is left.
     """
-    progress, scope = progress or Progress(), scope or Scope()
+    progress, options = progress or Progress(), _checked(options)
     shape = _shape(destination, format, compression)
-    with storage.pin() as snapshot, _opened(destination, shape, overwrite) as sink:
-        summary = _export_state(storage, snapshot, writer_of(shape, sink, storage.content), scope, progress)
+    with (
+        _begun(options, clock, progress) as chooser,
+        storage.pin() as snapshot,
+        _opened(destination, shape, overwrite) as sink,
+    ):
+        writer = writer_of(shape, sink, storage.content)
+        summary = _export_state(storage, snapshot, writer, options, chooser, progress)
     return _described(summary, shape, sink, progress, destination)
 
 
@@ -97,7 +106,7 @@ def export_incremental(
     *,
     format: Format = "ravendbdump",
     compression: Compression | None = None,
-    scope: Scope | None = None,
+    options: SmugglerOptions | None = None,
     clock: Callable[[], int] = system_clock,
     progress: Progress | None = None,
 ) -> Exported:
@@ -107,14 +116,14 @@ def export_incremental(
     miss something, as `reason` says. Where nothing has changed no file is written. `import_folder` applies them all.
     Raises `ForeignBackup` when the folder holds another database's exports, and `Busy` while another one runs.
     """
-    progress, scope, folder = progress or Progress(), scope or Scope(), Path(folder)
+    progress, options, folder = progress or Progress(), _checked(options), Path(folder)
     shape = Shape.of(None, format, compression)
     if format not in ("ravendbdump", "ravendump"):
         raise InvalidInput(f"{format} has no place for deletions", "export incrementally as ravendbdump or ravendump")
-    if scope.start_etag or scope.limit is not None:
+    if options.start_etag or options.limit is not None:
         raise InvalidInput("an incremental export begins where the last one ended, and has no limit", "leave them out")
     identity = storage.identity
-    with held(folder), storage.pin() as snapshot:
+    with held(folder), _begun(options, clock, progress) as chooser, storage.pin() as snapshot:
         state = read_state(folder)
         after, reason = begin(state, state is not None and (folder / state.file).exists(), identity, snapshot)
         if after == snapshot.etag > 0:
@@ -122,26 +131,33 @@ def export_incremental(
         kind: Kind = "incremental" if after else "full"
         path = new_name(folder, kind, from_microseconds(clock()), format)
         with _opened(path, shape, False) as sink:
-            summary = _export_state(storage, snapshot, writer_of(shape, sink, storage.content), scope, progress, after)
+            writer = writer_of(shape, sink, storage.content)
+            summary = _export_state(storage, snapshot, writer, options, chooser, progress, after)
         write_state(folder, State(identity.database_id, identity.lineage, snapshot.etag, path.name))
     summary.kind, summary.reason = kind, reason
     return _described(summary, shape, sink, progress, path)
 
 
 def _export_state(
-    storage: Storage, snapshot: Snapshot, writer: Writer, scope: Scope, progress: Progress, after: int = 0
+    storage: Storage,
+    snapshot: Snapshot,
+    writer: Writer,
+    options: SmugglerOptions,
+    chooser: Chooser,
+    progress: Progress,
+    after: int = 0,
 ) -> Exported:
     attachments = snapshot.fingerprint.count(ATTACHMENT) > 0 or after > 0
     with closing(Aside(lambda id: storage.get(DOCUMENT, id) is not None)) as aside:
         if not after:
             progress.total_documents = snapshot.fingerprint.count(DOCUMENT)
             progress.total_bytes = snapshot.fingerprint.size(DOCUMENT) + snapshot.fingerprint.size(ATTACHMENT)
-        export = Export(writer, aside, scope, progress, after=after)
+        export = Export(writer, aside, options, chooser, progress, after=after)
         progress.stage = "looking for attachments"
         for revision in storage.attachment_changes(0, snapshot.etag) if attachments else ():
             export.apply_attachment(revision)
         progress.stage = "exporting"
-        for batch in storage.changes(after or (0 if attachments else scope.start_etag), snapshot.etag):
+        for batch in storage.changes(after or (0 if attachments else options.start_etag), snapshot.etag):
             export.apply(batch)
             if export.full:
                 break
@@ -151,6 +167,19 @@ def _export_state(
         summary = export.finish()
     summary.etag, summary.time = snapshot.etag, snapshot.modified
     return summary
+
+
+@contextmanager
+def _begun(options: SmugglerOptions, clock: Callable[[], int], progress: Progress) -> Iterator[Chooser]:
+    """What chooses documents, within the time that the options allow."""
+    with time_limit(options.timeout, progress), Chooser(options, clock=clock) as chooser:
+        yield chooser
+
+
+def _checked(options: SmugglerOptions | None) -> SmugglerOptions:
+    if options and options.continuation is not None:
+        raise InvalidInput("an export can not be continued: each is one state", "leave out the continuation token")
+    return options or SmugglerOptions()
 
 
 def _owners_of_changed(storage: Storage, aside: Aside, after: int, upto: int) -> Iterator[Revision]:
@@ -172,8 +201,9 @@ def export_backup(
     backup: str | None = None,
     format: Format | None = None,
     compression: Compression | None = None,
-    scope: Scope | None = None,
+    options: SmugglerOptions | None = None,
     overwrite: bool = False,
+    clock: Callable[[], int] = system_clock,
     progress: Progress | None = None,
 ) -> Exported:
     """Write the newest moment that the backups in `source` hold, or the one that is named, without restoring it.
@@ -181,12 +211,17 @@ def export_backup(
     Everything is read and proven as in a restore before the file gets its name; see `export_storage` for that. The
     contents of attachments wait in the system's temporary folder meanwhile. A stream is cut short by an error.
     """
-    progress, scope = progress or Progress(), scope or Scope()
+    progress, options = progress or Progress(), _checked(options)
     shape = _shape(destination, format, compression)
     progress.stage = "planning"
     plan = plan_restore(backups(Path(source)), str(source), at=at, etag=etag, backup=backup)
-    with _opened(destination, shape, overwrite) as sink, closing(Aside(lambda _: False)) as aside:
-        export = Export(writer_of(shape, sink, aside.content), aside, scope, Progress(), account=True)
+    with (
+        _begun(options, clock, progress) as chooser,
+        closing(Aside(lambda _: False)) as aside,
+        _opened(destination, shape, overwrite) as sink,
+    ):
+        writer = writer_of(shape, sink, aside.content)
+        export = Export(writer, aside, options, chooser, Progress(), account=True)
         moment = read_backup(plan, export, progress, attachments_first=True)
         summary = export.finish()
     summary.etag, summary.time = moment.etag, moment.modified
@@ -237,7 +272,7 @@ class ParquetWriter:
     """Documents in the columns that a backup gives them."""
 
     inline = False
-    carries = frozenset({"Documents"})
+    carries = frozenset({DOCUMENTS})
 
     def __init__(self, sink: Sink) -> None:
         self._table = DocumentTable(sink.write)

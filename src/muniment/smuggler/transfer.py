@@ -121,7 +121,7 @@ def import_dump(
     progress = progress or Progress()
     progress.stage = "importing"
     with (
-        _time_limit(options.timeout, progress),
+        time_limit(options.timeout, progress),
         open_dump(source, pass_faults=options.ignore_errors) as dump,
         Chooser(options, clock=clock) as chooser,
     ):
@@ -139,7 +139,7 @@ def import_dump(
 
 
 @contextmanager
-def _time_limit(seconds: float | None, progress: Progress) -> Iterator[None]:
+def time_limit(seconds: float | None, progress: Progress) -> Iterator[None]:
     """Cancels the work when it takes longer."""
     if seconds is None:
         yield

@@ -19,6 +19,7 @@ from muniment.errors import DamagedDatabase, InvalidDocument
 from muniment.revision import Batch, Revision
 from muniment.smuggler.aside import Owned
 from muniment.smuggler.attachment import FILES
+from muniment.smuggler.options import DOCUMENTS, KEPT_TYPES
 from muniment.smuggler.sink import Sink
 from muniment.smuggler.words import HILO, Words, ids_json, members_of, time_json, words
 
@@ -47,7 +48,8 @@ class Writer(Protocol):
     def batch(self, batch: Batch) -> None:
         """Write documents that are neither changed nor left out and have no attachments."""
 
-    def document(self, revision: Revision, owned: list[Owned]) -> None: ...
+    def document(self, revision: Revision, owned: list[Owned]) -> None:
+        """Write a document; raises `InvalidDocument`, having written nothing, if it has no place in the format."""
 
     def loose(self, attachments: Iterable[Revision]) -> None:
         """Write attachments that no document has taken; called once, after the last document."""
@@ -59,14 +61,11 @@ class Writer(Protocol):
     def end(self) -> None: ...
 
 
-ALL_TYPES: Final = frozenset({"Documents", "Attachments", "Identities"})
-
-
 class DumpWriter:
     """A `.ravendbdump`, as RavenDB 4 and later have it."""
 
     inline = True
-    carries = ALL_TYPES
+    carries = KEPT_TYPES
 
     def __init__(self, sink: Sink, content: Content) -> None:
         self._write = sink.write
@@ -85,6 +84,7 @@ class DumpWriter:
 
     def document(self, revision: Revision, owned: list[Owned]) -> None:
         """See `Writer`; contents that have not been written before come first."""
+        check_own_metadata(revision)
         named = [self._attachment(each.revision, revision.id, each.name) for each in owned]
         self._write(self._comma + dump_document(revision, named))
         self._comma = b","
@@ -160,7 +160,7 @@ class LegacyDumpWriter:
     """A `.ravendump`, as RavenDB 2 and 3 have it: attachments stand by themselves, in base64."""
 
     inline = False
-    carries = ALL_TYPES
+    carries = KEPT_TYPES
 
     def __init__(self, sink: Sink, content: Content) -> None:
         self._write = sink.write
@@ -211,7 +211,7 @@ class LinesWriter:
     """NDJSON: a document a line, with its metadata as in a `.ravendbdump`. It has no place for anything else."""
 
     inline = False
-    carries = frozenset({"Documents"})
+    carries = frozenset({DOCUMENTS})
 
     def __init__(self, sink: Sink) -> None:
         self._write = sink.write
@@ -256,7 +256,7 @@ def dump_documents(batch: Batch, *, legacy: bool = False) -> Iterator[bytes]:
         ids, batch.metadata.values(), batch.modified, batch.bodies.values(), strict=True
     ):
         if own:
-            _check_own_metadata(id, body)
+            _check_own_metadata(id.decode(), body)
         yield _joined(id, words(metadata, legacy), modified, body, legacy)
 
 
@@ -264,7 +264,7 @@ def dump_document(revision: Revision, named: list[dict[str, Any]], *, legacy: bo
     """A document as a dump has it, with what it says of its attachments."""
     body = revision.body or b""
     id = encode(revision.id)
-    _check_own_metadata(id, body)
+    check_own_metadata(revision)
     of = words(revision.metadata, legacy)
     if named:
         members = b'"@attachments":' + encode(named) + b"," + of.members + b'"@flags":"HasAttachments",'
@@ -294,10 +294,15 @@ def _joined(id: bytes, of: Words, modified: int, body: bytes, legacy: bool) -> b
 _MAY_BE_EMPTY: Final = (b"{", b" ", b"\t", b"\r", b"\n")
 
 
-def _check_own_metadata(id: bytes, body: bytes) -> None:
+def check_own_metadata(revision: Revision) -> None:
+    """Raises `InvalidDocument` for a document that has a member of the name under which a dump puts its metadata."""
+    _check_own_metadata(repr(revision.id), revision.body or b"")
+
+
+def _check_own_metadata(id: str, body: bytes) -> None:
     if (b"@metadata" in body or b"\\u0040" in body) and any(name == "@metadata" for name in members_of(body)):
         raise InvalidDocument(
-            f"document {id.decode()} has a member @metadata of its own, which has no place in a dump",
+            f"document {id} has a member @metadata of its own, which has no place in a dump",
             "rename it, or leave the document out",
         )
 
