@@ -21,6 +21,7 @@
         const found = (0, eval)("(" + text + "\n)");
         if (typeof found === "function") return document => found.call(globalThis, document);
       } catch (error) {
+        if (!(error instanceof SyntaxError)) throw error;
         failure = error;
       }
     }
@@ -56,7 +57,7 @@
       let places = this.places.get(container);
       if (!places) this.places.set(container, places = new Map());
       places.set(key, text);
-      if (mark[0] === "!") {
+      if (mark[0] === "!" && Number.isFinite(number)) {
         const other = this.inexact.get(number);
         this.inexact.set(number, other === undefined || other === text ? text : null);
       }

@@ -131,7 +131,7 @@ def _mark(found: re.Match[bytes]) -> bytes:
         return text
     number = float(text)
     shortest = repr(number)
-    if shortest.encode() == text and not text.endswith(b".0") and 1e-6 <= abs(number) < 1e16:
+    if shortest.encode() == text and b"e" not in text and not text.endswith(b".0"):
         return text
     exact = Decimal(text.decode()) == Decimal(shortest)
     return b'"%s%s"' % (b"" if exact else b"!", text)
