@@ -73,7 +73,7 @@ def test_a_document_that_is_not_changed_keeps_its_bytes(script: str) -> None:
         "function(doc) { return null; }",
         "doc => null",
         "function(doc) { if (doc['@metadata']['@id'] === 'orders/1-A') { return null; } return doc; }",
-        "var id = this['@metadata']['@id'];\nif (id === 'orders/1-A')\n    throw 'skip'; // this one\nthis.Freight = 1;",
+        "var id = this['@metadata']['@id'];\nif (id === 'orders/1-A')\n    throw 'skip'; // it\nthis.Freight = 1;",
         "function(doc) { throw 'skip'; }",
     ],
 )
