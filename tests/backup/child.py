@@ -10,6 +10,7 @@ import json
 import os
 import random
 import resource
+import shutil
 import signal
 import subprocess
 import sys
@@ -82,6 +83,11 @@ def rehearse(source: str, place: str) -> None:
 
 def restore(source: str, target: str, progress: Progress | None = None, *, defrag: bool = False) -> None:
     restore_backup(Path(source), Path(target), progress=progress, defrag=defrag)
+
+
+def restore_into(database: str, source: str, progress: Progress | None = None) -> None:
+    with DocumentDatabase(database, create=False, clock=Clock(START + 500 * SECOND)) as opened:
+        opened.maintenance.restore_into(source, on_conflict="overwrite", progress=progress)
 
 
 class Steps(Progress):
@@ -159,6 +165,36 @@ def job_kill_at_random(what: str, source: str, places: str, count: int, seed: in
         wait_for(process)
         killed.append(place)
     return killed
+
+
+def job_kill_into_at_every_step(database: str, source: str, places: str) -> list[str]:
+    """Kill a restore into a copy of a database at its first step, the next one at its second, until one comes through.
+
+    The last of the copies is the one into which the restore came through.
+    """
+    copies: list[str] = []
+    for step in range(1, 1000):
+        copies.append(shutil.copytree(database, f"{places}/{step}"))
+        code = wait_for(fork(partial(lambda copy, step: restore_into(copy, source, Steps(step)), copies[-1], step)))
+        assert code in {0, KILLED}, code
+        if code == 0:
+            return copies
+    raise AssertionError("it never came through")
+
+
+def job_kill_into_at_random(database: str, source: str, places: str, count: int, seed: int) -> list[str]:
+    """Kill that many restores into copies of a database after a random part of the time that a whole one takes."""
+    chance = random.Random(seed)
+    copies = [shutil.copytree(database, f"{places}/{number}") for number in range(count + 1)]
+    begun = time.monotonic()
+    assert wait_for(fork(lambda: restore_into(copies[0], source))) == 0
+    whole = time.monotonic() - begun
+    for copy in copies[1:]:
+        process = fork(partial(restore_into, copy, source))
+        time.sleep(whole * chance.random())
+        os.kill(process, signal.SIGKILL)
+        wait_for(process)
+    return copies[1:]
 
 
 def job_race(source: str, places: str, rounds: int, racers: int) -> list[list[int]]:

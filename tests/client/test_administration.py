@@ -4,23 +4,30 @@ from __future__ import annotations
 
 import io
 from collections.abc import Iterator
+from datetime import datetime
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from muniment import DocumentDatabase, MaintenanceActions, Put
+from muniment.backup.dry_run import dry_run
+from muniment.backup.selection import Selection
 from muniment.backup.verify import verify_backup
 from muniment.client import AsyncDocumentStore, DocumentStore, JobStatus
 from muniment.errors import (
+    BackupNotFound,
     BackupRunning,
     Cancelled,
     Conflict,
     DatabaseNotFound,
+    ForeignBackup,
     InvalidInput,
     MunimentError,
     NotFound,
     TargetExists,
+    UnreachablePoint,
 )
 from muniment.revision import ATTACHMENT, DOCUMENT
 from tests.client.serving import blocking
@@ -204,3 +211,80 @@ def test_what_a_restore_of_the_library_gives(remote: Any, tmp_path: Path) -> Non
     MaintenanceActions.restore(tmp_path / "backup", tmp_path / "copy")
     with DocumentDatabase(tmp_path / "copy", create=False) as copy:
         assert copy.statistics().fingerprint == remote.statistics().fingerprint
+
+
+@pytest.fixture
+def chain(remote: Any, tmp_path: Path) -> Path:
+    """Backups with history: a full one, then one in which `a/1` has two more versions."""
+    remote.admin.delete_database(remote.name, hard=True)
+    remote.admin.create_database(remote.name, {"Muniment/History": "true"})
+    remote.put("a/1", {"n": "first"})
+    remote.admin.start_backup(tmp_path / "chain").wait(30)
+    remote.put("a/1", {"n": "second"})
+    remote.put("a/1", {"n": "third"})
+    remote.admin.start_backup(tmp_path / "chain", incremental=True).wait(30)
+    return tmp_path / "chain"
+
+
+def test_any_moment_and_part(remote: Any, chain: Path) -> None:
+    end = remote.admin.plan_restore(chain)
+    assert end == dry_run(MaintenanceActions.plan_restore(chain), str(chain))
+    plan = remote.admin.plan_restore(chain, etag=end["etag"] - 1)
+    assert plan["etag"] == end["etag"] - 1
+    assert remote.admin.plan_restore(chain, backup=Path(plan["backups"][0]["backup"]).name)["rows"] == 1
+    at = datetime.fromisoformat(plan["time"])
+    assert remote.admin.plan_restore(chain, at=at) == plan
+    assert remote.admin.plan_restore(chain, at=at.replace(tzinfo=None)) == plan
+    name = f"{remote.name}-part"
+    selection = Selection.of(ids=("A/1",))
+    remote.admin.start_restore(chain, name, at=at, selection=selection).wait(30)
+    with DocumentStore(remote.url, name) as copy:
+        document = copy.get("a/1")
+        assert document is not None
+        assert document.json() == {"n": "second"}
+        assert copy.statistics().documents == 1
+        copy.admin.delete_database(name, hard=True)
+
+
+def test_moments_that_can_not_be_reached(remote: Any, chain: Path) -> None:
+    with pytest.raises(UnreachablePoint) as here:
+        MaintenanceActions.plan_restore(chain, etag=9_999)
+    for ask in (
+        partial(remote.admin.plan_restore, chain),
+        partial(remote.admin.start_restore, chain, "never"),
+        partial(remote.admin.start_restore_into, chain, "skip"),
+    ):
+        with pytest.raises(UnreachablePoint) as error:
+            ask(etag=9_999)
+        assert (error.value.message, error.value.hint) == (here.value.message, here.value.hint)
+    with pytest.raises(BackupNotFound):
+        remote.admin.start_restore(chain, "never", backup="none")
+    with pytest.raises(TargetExists):
+        remote.admin.plan_restore(chain, remote.name)
+
+
+def test_into_the_store_s_database(remote: Any, chain: Path) -> None:
+    remote.delete("a/1")
+    remote.put("new", {})
+    compared = remote.admin.start_restore_into(chain).wait(30)
+    assert (compared.difference["added"], compared.difference["deleted"], compared.written) == (1, 1, None)
+    assert remote.get("a/1") is None
+    with pytest.raises(Conflict, match="new was deleted") as error:
+        remote.admin.start_restore_into(chain, "fail").wait(30)
+    assert error.value.exit_code == Conflict.exit_code
+    part = Selection.of(ids=("a/1",))
+    restored = remote.admin.start_restore_into(chain, "skip", selection=part).wait(30)
+    document = remote.get("a/1")
+    assert (document.json(), document.etag, restored.written) == ({"n": "third"}, restored.etag, 1)
+    assert remote.admin.start_restore_into(chain, "overwrite", dry_run=True).wait(30).written is None
+    assert remote.admin.start_restore_into(chain, "overwrite").wait(30).written == 1
+    assert remote.get("new") is None
+
+
+def test_backups_of_another_database(remote: Any, chain: Path) -> None:
+    with DocumentStore(remote.url, f"{remote.name}-2") as other:
+        other.admin.create_database(other.name)
+        with pytest.raises(ForeignBackup):
+            other.admin.start_restore_into(chain, "skip")
+        assert other.admin.start_restore_into(chain, "skip", other_database=True).wait(30).written == 1
+        other.admin.delete_database(other.name, hard=True)

@@ -1,0 +1,325 @@
+"""Any moment and any part through a server: into new databases, and into one that is in use."""
+
+from __future__ import annotations
+
+import os
+import signal
+import threading
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from muniment import MaintenanceActions
+from muniment.backup.dry_run import dry_run
+from tests.server.running import Database, Server, assert_error, running
+
+ORDERS = {"Raven-Entity-Name": "Orders"}
+
+
+@dataclass(frozen=True)
+class Chain:
+    """A full backup at etag 3, one with history to etag 6, and the database, in which more has happened since."""
+
+    shop: Database
+    place: Path
+    names: list[str]
+
+    @property
+    def location(self) -> dict[str, Any]:
+        return {"BackupLocation": str(self.place)}
+
+
+@pytest.fixture
+def chain(server: Server, tmp_path: Path, request: pytest.FixtureRequest) -> Chain:
+    name = f"chain-{request.node.name}".translate(str.maketrans("[]/", "---"))[:100]
+    shop = server.create(name, **{"Muniment/History": "true"})
+    place = tmp_path / "backups"
+    shop.put("orders/1", b'{"version":1}', **ORDERS)
+    shop.put("orders/2", b'{ "price":1.10 }', **ORDERS)
+    shop.request("PUT", "/static/orders/2/photo", content=b"\x89PNG")
+    assert not shop.backup(place, incremental="true")["Faulted"]
+    for version in (2, 3, 4):
+        shop.put("orders/1", b'{"version":%d}' % version, **ORDERS)
+    assert not shop.backup(place, incremental="true")["Faulted"]
+    shop.request("DELETE", "/docs/orders/1")
+    shop.put("orders/2", b'{"changed":true}', **ORDERS)
+    shop.put("orders/3", b"{}", **ORDERS)
+    shop.put("loose")
+    return Chain(shop, place, sorted(path.name for path in place.iterdir() if path.is_dir()))
+
+
+def seen(shop: Database) -> dict[str, tuple[Any, ...]]:
+    """Everything with its etag: documents' bytes and headers, attachments' contents."""
+    found: dict[str, tuple[Any, ...]] = {}
+    for document in shop.get("/docs", params={"pageSize": 1024}).json():
+        id = document["@metadata"]["@id"]
+        answer = shop.get(f"/docs/{id}")
+        found[id] = (answer.content, answer.headers["last-modified"], answer.headers["etag"])
+    for attachment in shop.get("/static", params={"pageSize": 1024}).json():
+        answer = shop.get(f"/static/{attachment['Key']}")
+        found[attachment["Key"]] = (answer.content, answer.headers["etag"])
+    return found
+
+
+@pytest.mark.parametrize(
+    ("point", "version"),
+    [
+        ({"Etag": 4}, 2),
+        ({"Backup": 0}, 1),
+        ({"At": "now"}, 4),
+        ({"At": None, "Etag": None, "Backup": None, "Ids": None}, 4),
+        ({"Etag": 5, "Ids": ["ORDERS/1"]}, 3),
+    ],
+)
+def test_a_moment_is_planned_and_restored(chain: Chain, point: dict[str, Any], version: int) -> None:
+    server, copy = chain.shop.server, f"{chain.shop.name}-copy"
+    wanted = chain.location | point
+    if "Backup" in point and point["Backup"] is not None:
+        wanted["Backup"] = chain.names[0]
+    if wanted.get("At"):
+        wanted["At"] = MaintenanceActions.plan_restore(chain.place).manifest.snapshot.time
+    answer = server.client.post("/admin/restore/plan", json=wanted)
+    assert answer.status_code == 200, answer.text
+    at = datetime.fromisoformat(wanted["At"]).astimezone(UTC) if wanted.get("At") else None
+    plan = MaintenanceActions.plan_restore(chain.place, at=at, etag=wanted.get("Etag"), backup=wanted.get("Backup"))
+    assert answer.json() == dry_run(plan, str(chain.place))
+    ended = server.restore(**wanted, DatabaseName=copy)
+    assert not ended["Faulted"], ended
+    restored = Database(server, copy)
+    assert restored.get("/docs/orders/1").json() == {"version": version}
+    assert (restored.get("/docs/orders/2").status_code == 200) == ("Ids" not in point or point["Ids"] is None)
+
+
+def test_parts_of_a_moment(chain: Chain) -> None:
+    server = chain.shop.server
+    parts: list[tuple[dict[str, Any], set[str]]] = [
+        ({"Collections": ["orders"]}, {"orders/1", "orders/2"}),
+        ({"Ids": ["orders/2"], "Collections": []}, {"orders/2", "orders/2/photo"}),
+        ({"IdPrefixes": ["orders/2/"]}, {"orders/2/photo"}),
+    ]
+    for number, (part, expected) in enumerate(parts):
+        copy = f"{chain.shop.name}-part{number}"
+        assert not server.restore(**chain.location, **part, DatabaseName=copy)["Faulted"]
+        assert set(seen(Database(server, copy))) == expected
+
+
+@pytest.mark.parametrize("path", ["/admin/restore", "/admin/restore/plan", "into"])
+def test_what_can_not_be_reached_is_refused_at_once(chain: Chain, path: str) -> None:
+    shop, client = chain.shop, chain.shop.server.client
+    more: dict[str, Any] = {"DatabaseName": "never"}
+    if path == "into":
+        path, more = f"{shop.root}/admin/restore-into", {"OnConflict": "overwrite"}
+    before = len(client.get("/operations").json())
+
+    def refused(status: int, kind: str, *words: str, **point: Any) -> str:
+        body = assert_error(client.post(path, json={**chain.location, **more, **point}), status, *words)
+        assert body["Kind"] == kind
+        return str(body["Hint"])
+
+    assert "(etag 6)" in refused(404, "UnreachablePoint", "after the last backup", Etag=99)
+    assert "(etag 3)" in refused(404, "UnreachablePoint", "before the first backup", At="2020-01-01")
+    assert refused(404, "BackupNotFound", "'none'", Backup="none")
+    refused(400, "InvalidInput", "each name a moment", Etag=4, Backup=chain.names[0])
+    refused(400, "InvalidInput", "is not a time", At="tomorrow")
+    refused(400, "InvalidInput", "is empty", Ids=[""])
+    refused(422, "InvalidDocument", "can not be read", Ids="orders/1")
+    refused(422, "InvalidDocument", "can not be read", Etag="4")
+    (chain.place / chain.names[0] / "manifest.json").rename(chain.place / "kept")
+    refused(500, "DamagedBackup", "which is missing or was changed")
+    assert len(client.get("/operations").json()) == before
+    assert client.get("/docs/Raven/Restore/InProgress").status_code == 404
+    assert client.get("/admin/databases/never").status_code == 404
+
+
+def test_a_plan_says_when_the_name_is_taken(chain: Chain) -> None:
+    post = chain.shop.server.client.post
+    assert post("/admin/restore/plan", json=chain.location | {"DatabaseName": chain.shop.name}).status_code == 400
+    assert post(f"{chain.shop.root}/admin/restore/plan", json=chain.location).status_code == 400
+    assert_error(post("/admin/restore/plan", json={}), 400, "BackupLocation")
+
+
+def into(shop: Database, **wanted: Any) -> dict[str, Any]:
+    """The status of a restore into this database when it has ended."""
+    answer = shop.request("POST", "/admin/restore-into", json=wanted)
+    assert answer.status_code == 202, answer.text
+    return shop.server.wait_for(answer.json()["OperationId"])
+
+
+def test_into_a_database_that_is_used(chain: Chain) -> None:
+    shop = chain.shop
+    copy = f"{shop.name}-then"
+    shop.server.restore(**chain.location, DatabaseName=copy)
+    then, now = seen(Database(shop.server, copy)), seen(shop)
+    ended = into(shop, **chain.location, DryRun=True)
+    assert (ended["Faulted"], ended["State"].get("Written")) == (False, None)
+    difference = ended["State"]["Difference"]
+    assert difference["changes"] == [
+        {"kind": "document", "collection": None, "added": [], "changed": [], "deleted": ["loose"]},
+        {"kind": "document", "collection": "Orders"}
+        | {"added": ["orders/1"], "changed": ["orders/2"], "deleted": ["orders/3"]},
+    ]
+    assert (difference["etag"], difference["added"], difference["changed"], difference["deleted"]) == (6, 1, 1, 2)
+    assert seen(shop) == now
+
+    failed = into(shop, **chain.location, OnConflict="fail")
+    assert (failed["Faulted"], failed["State"]["Kind"]) == (True, "Conflict")
+    assert failed["State"]["Difference"] == difference
+    assert seen(shop) == now
+
+    skipped = into(shop, **chain.location, OnConflict="skip")
+    assert (skipped["Faulted"], skipped["State"]["Written"]) == (False, 1)
+    after = seen(shop)
+    assert after.pop("orders/1")[:2] == then["orders/1"][:2]
+    assert after == now
+
+    written = into(shop, **chain.location, OnConflict="overwrite")["State"]
+    assert (written["Written"], written["Documents"]) == (3, 3)
+    assert {id: thing[:-1] for id, thing in seen(shop).items()} == {id: thing[:-1] for id, thing in then.items()}
+    assert not list((shop.server.data_dir / "Databases" / shop.name).glob("restoring-*"))
+
+
+def test_into_only_what_is_selected_of_an_earlier_moment(chain: Chain) -> None:
+    shop, now = chain.shop, seen(chain.shop)
+    ended = into(shop, **chain.location, Etag=4, Ids=["orders/1", "none"], OnConflict="skip")
+    assert ended["State"]["Difference"]["nowhere"] == ["none"]
+    after = seen(shop)
+    assert after.pop("orders/1")[0] == b'{"version":2}'
+    assert after == now
+
+
+def test_into_what_can_not_be(chain: Chain) -> None:
+    shop, client = chain.shop, chain.shop.server.client
+    post = shop.request
+    assert_error(post("POST", "/admin/restore-into", json=chain.location), 400, "OnConflict")
+    assert_error(post("POST", "/admin/restore-into", json=chain.location | {"OnConflict": "merge"}), 422)
+    assert_error(post("POST", "/admin/restore-into", json={"OnConflict": "skip"}), 400, "BackupLocation")
+    assert_error(client.post("/admin/restore-into", json=chain.location | {"OnConflict": "skip"}), 400, "system")
+    other = shop.server.create(f"{shop.name}-other")
+    wanted = chain.location | {"OnConflict": "skip"}
+    foreign = other.request("POST", "/admin/restore-into", json=wanted)
+    assert assert_error(foreign, 409, "another database")["Kind"] == "ForeignBackup"
+    assert not into(other, **wanted, OtherDatabase=True)["Faulted"]
+    assert other.get("/docs/orders/1").json() == {"version": 4}
+
+
+def test_the_database_can_not_be_deleted_under_it_and_is_afterwards(chain: Chain) -> None:
+    shop = chain.shop
+    operation = shop.request("POST", "/admin/restore-into", json=chain.location | {"OnConflict": "skip"}).json()
+    deleted = shop.server.client.delete(f"/admin/databases/{shop.name}", params={"hard-delete": "true"})
+    assert deleted.status_code == 200  # when it had ended
+    assert shop.server.wait_for(operation["OperationId"])["State"]["Written"] == 1
+    assert not (shop.server.data_dir / "Databases" / shop.name).exists()
+
+
+@dataclass(frozen=True)
+class Large:
+    """A server with a database that has lost much of what its backup holds."""
+
+    server: Server
+    shop: Database
+    wanted: dict[str, Any]
+
+    def begin(self) -> int:
+        answer = self.shop.request("POST", "/admin/restore-into", json=self.wanted)
+        return int(answer.json()["OperationId"])
+
+    def await_stage(self, operation: int, reached: Callable[[dict[str, Any]], bool]) -> None:
+        until = time.monotonic() + 60
+        while not reached(self.server.client.get("/operation/status", params={"id": operation}).json()["State"]):
+            assert time.monotonic() < until
+
+
+def children(process: int) -> list[int]:
+    return [
+        int(child) for path in Path(f"/proc/{process}/task").glob("*/children") for child in path.read_text().split()
+    ]
+
+
+def make_large(server: Server, place: Path) -> Large:
+    shop = server.create("large")
+    shop.fill(20_000, size=1000)
+    shop.backup(place)
+    shop.batch([{"Method": "DELETE", "Key": f"items/{n}"} for n in range(15_000)])
+    return Large(server, shop, {"BackupLocation": str(place), "OnConflict": "overwrite"})
+
+
+STAGES: dict[str, Callable[[dict[str, Any]], bool]] = {
+    "reading": lambda state: state["Documents"] > 0,
+    "writing": lambda state: state["Progress"] == "writing" and state["Documents"] > 0,
+}
+
+
+@pytest.mark.parametrize("stage", sorted(STAGES))
+def test_cancelled_it_changes_nothing_and_can_begin_again(tmp_path: Path, stage: str) -> None:
+    with running(tmp_path / "data") as server:
+        large = make_large(server, tmp_path / "b")
+        before = large.shop.fingerprint()
+        operation = large.begin()
+        large.await_stage(operation, STAGES[stage])
+        server.client.get("/operation/kill", params={"id": operation})
+        ended = server.wait_for(operation)
+        assert (ended["Canceled"], ended["State"]["Kind"]) == (True, "Cancelled")
+        assert large.shop.fingerprint() == before
+        assert not server.wait_for(large.begin())["Faulted"]
+        assert large.shop.get("/stats").json()["CountOfDocuments"] == 20_000
+
+
+def test_a_child_that_is_killed_changes_nothing(tmp_path: Path) -> None:
+    with running(tmp_path / "data") as server:
+        large = make_large(server, tmp_path / "b")
+        before = large.shop.fingerprint()
+        operation = large.begin()
+        large.await_stage(operation, STAGES["reading"])
+        for child in children(server.process.pid):
+            os.kill(child, signal.SIGKILL)
+        ended = server.wait_for(operation)
+        assert ended["Faulted"]
+        assert "ended with code -9" in ended["State"]["Error"]
+        assert large.shop.fingerprint() == before
+        assert not list((server.data_dir / "Databases" / "large").glob("restoring-*"))
+        assert not server.wait_for(large.begin())["Faulted"]
+        assert large.shop.get("/stats").json()["CountOfDocuments"] == 20_000
+
+
+@pytest.mark.parametrize("stage", sorted(STAGES))
+def test_a_server_that_is_killed_leaves_the_database_as_it_was(tmp_path: Path, stage: str) -> None:
+    server = Server(tmp_path / "data")
+    large = make_large(server, tmp_path / "b")
+    before = large.shop.fingerprint()
+    operation = large.begin()
+    large.await_stage(operation, STAGES[stage])
+    server.kill()
+    with running(tmp_path / "data") as again:
+        shop = Database(again, "large")
+        assert shop.fingerprint() == before
+        ended = into(shop, **large.wanted)
+        assert not ended["Faulted"], ended
+        assert shop.get("/stats").json()["CountOfDocuments"] == 20_000
+        names = {path.name.partition("-")[0] for path in (again.data_dir / "Databases" / "large").iterdir()}
+    assert "restoring" not in names
+
+
+def test_writing_goes_on_while_it_is_read_and_compared(tmp_path: Path) -> None:
+    with running(tmp_path / "data") as server:
+        large = make_large(server, tmp_path / "b")
+        written: list[int] = []
+        stop = threading.Event()
+
+        def write() -> None:
+            while not stop.is_set():
+                assert large.shop.put(f"mine/{len(written)}").status_code == 201
+                written.append(1)
+
+        writer = threading.Thread(target=write)
+        writer.start()
+        ended = into(large.shop, **(large.wanted | {"OnConflict": "skip"}))
+        stop.set()
+        writer.join()
+        assert not ended["Faulted"], ended
+        assert written
+        assert large.shop.get("/stats").json()["CountOfDocuments"] == 20_000 + len(written)
