@@ -316,12 +316,18 @@ def _forget_peak() -> None:
     Path("/proc/self/clear_refs").write_text("5")
 
 
+def _restore_into_an_empty_one(database: str, source: str) -> None:
+    with DocumentDatabase(database) as opened:
+        opened.maintenance.restore_into(source, on_conflict="overwrite", other_database=True)
+
+
 def job_measure(source: str, destination: str, target: str) -> dict[str, int]:
-    """The most memory that a backup, its verification and its restore take, each in a process of its own, in bytes."""
+    """The most memory that a backup, its verification and its restores take, each in a process of its own, in bytes."""
     jobs: dict[str, Callable[[], object]] = {
         "back up": lambda: back_up(source, destination),
         "verify": lambda: MaintenanceActions.verify(destination),
         "restore": lambda: restore(destination, target),
+        "restore into": lambda: _restore_into_an_empty_one(f"{target} later", destination),
         "defragment": lambda: restore(destination, f"{target} defragmented", defrag=True),
     }
 
