@@ -34,6 +34,8 @@ from muniment.document import (
     metadata_bytes,
     raven_time,
     to_microseconds,
+    with_time_kept,
+    without_time_kept,
 )
 from muniment.errors import InvalidDocument, InvalidId
 
@@ -472,3 +474,23 @@ def test_what_is_no_data_is_refused(value: object) -> None:
     """A function has a `__dict__` too, and would have been stored as an empty object."""
     with pytest.raises(InvalidDocument, match="can not be written as JSON"):
         encode({"price": 1, "oops": value})
+
+
+@given(
+    st.sampled_from([b"{}", b"{ }", b'{"a":1}', b' \n{ "b" : {} }\t', b'{"@last":1}']),
+    st.integers(-62_135_596_800_000_000, 253_402_300_799_999_999),
+)
+def test_a_time_that_is_kept_in_metadata(stored: bytes, changed: int) -> None:
+    kept = with_time_kept(stored, changed)
+    json.loads(kept)
+    assert without_time_kept(kept, 7) == (stored, changed)
+    assert without_time_kept(stored, 7) == (stored, 7)
+
+
+def test_what_only_looks_like_a_time_that_is_kept() -> None:
+    for metadata in (
+        b'{"@last-modified":"x","a":1}',
+        b'{"@last-modified":1}',
+        b'{"a":1,"@last-modified":"2026-01-01"}',
+    ):
+        assert without_time_kept(metadata, 7) == (metadata, 7)

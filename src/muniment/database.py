@@ -217,7 +217,8 @@ class DocumentDatabase:
         """Write the state of this moment to a file or a binary stream as a dump, as NDJSON or as Parquet.
 
         The end of the file's name says the format, unless `format` does: `.ravendbdump`, `.ravendump`, `.ndjson` or
-        `.parquet`. `options` say which part to write. See `muniment.exporting.export_storage` for what holds afterwards.
+        `.parquet`. `options` say which part to write. See `muniment.exporting.export_storage` for what holds
+        afterwards.
         """
         return export_storage(
             self.storage,

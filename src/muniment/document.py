@@ -287,7 +287,10 @@ def without_time_kept(metadata: bytes, changed: int) -> tuple[bytes, int]:
     if not metadata.startswith(_TIME_KEPT, start):
         return metadata, changed
     time, _, rest = metadata[start + len(_TIME_KEPT) :].partition(b'"')
-    kept = to_microseconds(datetime.fromisoformat(time.decode()))
+    try:
+        kept = to_microseconds(datetime.fromisoformat(time.decode()))
+    except ValueError:  # it is none of ours
+        return metadata, changed
     return metadata[:start] + rest.removeprefix(b","), kept
 
 

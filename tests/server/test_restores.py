@@ -286,6 +286,22 @@ def test_a_child_that_is_killed_changes_nothing(tmp_path: Path) -> None:
         assert large.shop.get("/stats").json()["CountOfDocuments"] == 20_000
 
 
+def test_a_new_database_is_not_made_by_a_child_that_is_killed(tmp_path: Path) -> None:
+    with running(tmp_path / "data") as server:
+        large = make_large(server, tmp_path / "b")
+        wanted = large.wanted | {"DatabaseName": "copy"}
+        operation = server.client.post("/admin/restore", json=wanted).json()["OperationId"]
+        large.await_stage(operation, STAGES["reading"])
+        for child in children(server.process.pid):
+            os.kill(child, signal.SIGKILL)
+        assert server.wait_for(operation)["Faulted"]
+        assert_error(Database(server, "copy").get("/docs"), 503, "could not find")
+        assert not (server.data_dir / "copy").exists()
+        assert not server.restore(**wanted)["Faulted"]
+        assert Database(server, "copy").get("/stats").json()["CountOfDocuments"] == 20_000
+        assert not (server.data_dir / "copy.restoring").exists()
+
+
 @pytest.mark.parametrize("stage", sorted(STAGES))
 def test_a_server_that_is_killed_leaves_the_database_as_it_was(tmp_path: Path, stage: str) -> None:
     server = Server(tmp_path / "data")

@@ -16,6 +16,7 @@ from muniment.smuggler.words import ids_json, words
 from muniment.smuggler.writers import dump_document
 
 TIME = '"2018-07-27T12:11:53.0145929Z"'
+KEPT = '"2026-11-22T14:03:00.1234560Z"'  # by a restore into a database in use
 NOW = '"1970-01-01T00:00:00.0000010Z"'
 
 
@@ -43,6 +44,16 @@ NOW = '"1970-01-01T00:00:00.0000010Z"'
             '{"Last-Modified":"a\\",\\"b","x":"\\"Last-Modified\\":\\""}',
             '"x":"\\"Last-Modified\\":\\"","@collection":"@empty","@id":"a","@last-modified":"a\\",\\"b"',
             '"x":"\\"Last-Modified\\":\\"","@id":"a","Last-Modified":"a\\",\\"b"',
+        ),
+        (
+            f'{{"@last-modified":{KEPT},"Raven-Entity-Name":"As"}}',
+            f'"@collection":"As","@id":"a","@last-modified":{KEPT}',
+            f'"Raven-Entity-Name":"As","@id":"a","Last-Modified":{KEPT}',
+        ),
+        (
+            f'{{"@last-modified":{KEPT},"Last-Modified":{TIME}}}',
+            f'"@collection":"@empty","@id":"a","@last-modified":{TIME}',
+            f'"@id":"a","Last-Modified":{TIME}',
         ),
         (
             '{"half":"\\ud800","Raven-Entity-Name":"As"}',

@@ -107,7 +107,7 @@ async def start(request: Request) -> Response:
         def work(operation: Operation) -> None:
             try:
                 restore = partial(restore_in_child, plan, target, selection=selection, defrag=defrag)
-                _restore(databases, app.restore_status, plan, restore, target, name, operation)
+                _restore(databases, app.restore_status, plan, restore, target, name, operation, selection is None)
             finally:
                 app.restore_status.end()
                 loop.call_soon_threadsafe(app.restored)
@@ -210,6 +210,7 @@ def _restore(
     target: Path,
     name: str,
     operation: Operation,
+    whole: bool,
 ) -> None:
     status.say(f"Starting to restore {name} from {plan.backup.folder} to {target}", operation=operation)
     ended = threading.Event()
@@ -222,7 +223,9 @@ def _restore(
         finally:
             ended.set()
             teller.join()
-        status.say(f"Restored {amount(operation.progress)}; the fingerprint is that of the backup", operation=operation)
+        done = amount(operation.progress)
+        proven = f"Restored {done}; the fingerprint is that of the backup"
+        status.say(proven if whole else f"Restored a part; read {done}", operation=operation)
         databases.system.database.put(PREFIX + name, {**document, "Id": PREFIX + name}, etag=0)
     except Exception as error:
         hint = f" ({error.hint})" if isinstance(error, MunimentError) and error.hint else ""

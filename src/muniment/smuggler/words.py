@@ -12,7 +12,15 @@ from typing import Any, Final, NamedTuple
 
 import msgspec
 
-from muniment.document import ENTITY_NAME, LAST_MODIFIED, decode, encode, from_microseconds, raven_time
+from muniment.document import (
+    ENTITY_NAME,
+    LAST_MODIFIED,
+    decode,
+    encode,
+    from_microseconds,
+    raven_time,
+    without_time_kept,
+)
 
 EXPIRES: Final = "Raven-Expiration-Date"
 HILO: Final = "raven/hilo/"
@@ -46,6 +54,10 @@ def members_of(metadata: bytes) -> Mapping[str, Any]:
 
 def words(metadata: bytes, legacy: bool) -> Words:
     """What a document's metadata is called in a dump of RavenDB 4 and later, or of 2 and 3 (`legacy`)."""
+    metadata, kept = without_time_kept(metadata, 0)
+    if kept:
+        of = words(metadata, legacy)
+        return of if of.last_modified else of._replace(last_modified=time_json(kept))
     if len(metadata) > _CACHED_BYTES:
         return _words(metadata, legacy)
     at = metadata.find(_LAST_MODIFIED)
