@@ -31,8 +31,10 @@ from muniment.progress import Progress
 from muniment.revision import ATTACHMENT, DOCUMENT, Revision
 from muniment.session import Session
 from muniment.smuggler.export import Exported
+from muniment.smuggler.incoming import Incoming
 from muniment.smuggler.options import SmugglerOptions
-from muniment.smuggler.sink import Compression
+from muniment.smuggler.sink import Compression, Writable
+from muniment.smuggler.transfer import Imported, import_dump
 from muniment.storage.base import Snapshot, Write, Written, system_clock
 from muniment.storage.schema import FILE, mapped_errors
 from muniment.storage.sqlite import SqliteStorage, create_storage, lock
@@ -206,7 +208,7 @@ class DocumentDatabase:
 
     def export(
         self,
-        destination: str | Path | BinaryIO,
+        destination: str | Path | Writable,
         *,
         format: Format | None = None,
         compression: Compression | None = None,
@@ -229,6 +231,17 @@ class DocumentDatabase:
             overwrite=overwrite,
             progress=progress,
         )
+
+    def import_dump(
+        self, source: str | Path | bytes | BinaryIO | Iterable[bytes], *, progress: Progress | None = None
+    ) -> Imported:
+        """Store what a dump holds, from a file or a stream, in constant memory; documents that exist are replaced.
+
+        When this raises, what came before in the dump has been stored, as the error says; importing the same dump again
+        completes it. See `muniment.smuggler.transfer.import_dump`.
+        """
+        dump = source if isinstance(source, str | Path) else Incoming(content_chunks(source))
+        return import_dump(self.storage, dump, progress=progress)
 
     @property
     def settings(self) -> dict[str, str]:

@@ -7,7 +7,7 @@ from contextlib import ExitStack, closing, contextmanager
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
-from typing import BinaryIO, Final, Literal
+from typing import Final, Literal
 
 from muniment.backup.files import DocumentTable
 from muniment.backup.plan import plan_restore
@@ -64,17 +64,24 @@ class Shape:
             )
         if found not in _FORMATS.values():
             raise InvalidInput(
-                f"{found!r} is no format that can be written", f"name one of {', '.join(_FORMATS.values())}"
+                f"{found!r} is no format that can be written",
+                f"name one of {', '.join(dict.fromkeys(_FORMATS.values()))}",
             )
         if compression not in (None, "gzip", "zstd", "none"):
             raise InvalidInput(f"{compression!r} is not a compression that can be written", "name gzip, zstd or none")
         usual: Compression = "gzip" if found in ("ravendbdump", "ravendump") else "none"
         return cls(found, compression or by_name or usual)
 
+    @classmethod
+    def to(cls, destination: str | Path | Writable, format: Format | None, compression: Compression | None) -> Shape:
+        """The same for a path or a stream, which has no name."""
+        name = str(destination) if isinstance(destination, str | Path) else None
+        return cls.of(name, format, compression)
+
 
 def export_storage(
     storage: Storage,
-    destination: str | Path | BinaryIO,
+    destination: str | Path | Writable,
     *,
     format: Format | None = None,
     compression: Compression | None = None,
@@ -89,7 +96,7 @@ def export_storage(
     and only then. A stream is not closed. When it raises, `Cancelled` too, no file is left.
     """
     progress, options = progress or Progress(), _checked(options)
-    shape = _shape(destination, format, compression)
+    shape = Shape.to(destination, format, compression)
     with (
         _begun(options, clock, progress) as chooser,
         storage.pin() as snapshot,
@@ -194,7 +201,7 @@ def _owners_of_changed(storage: Storage, aside: Aside, after: int, upto: int) ->
 
 def export_backup(
     source: str | Path,
-    destination: str | Path | BinaryIO,
+    destination: str | Path | Writable,
     *,
     at: datetime | None = None,
     etag: int | None = None,
@@ -212,7 +219,7 @@ def export_backup(
     contents of attachments wait in the system's temporary folder meanwhile. A stream is cut short by an error.
     """
     progress, options = progress or Progress(), _checked(options)
-    shape = _shape(destination, format, compression)
+    shape = Shape.to(destination, format, compression)
     progress.stage = "planning"
     plan = plan_restore(backups(Path(source)), str(source), at=at, etag=etag, backup=backup)
     with (
@@ -238,7 +245,7 @@ def writer_of(shape: Shape, sink: Sink, content: Content) -> Writer:
 
 
 def _described(
-    summary: Exported, shape: Shape, sink: Sink, progress: Progress, destination: str | Path | BinaryIO
+    summary: Exported, shape: Shape, sink: Sink, progress: Progress, destination: str | Path | Writable
 ) -> Exported:
     """The summary with what is known of the file and the time it took."""
     progress.finish()
@@ -248,13 +255,8 @@ def _described(
     return summary
 
 
-def _shape(destination: str | Path | BinaryIO, format: Format | None, compression: Compression | None) -> Shape:
-    name = str(destination) if isinstance(destination, str | Path) else None
-    return Shape.of(name, format, compression)
-
-
 @contextmanager
-def _opened(destination: str | Path | BinaryIO, shape: Shape, overwrite: bool) -> Iterator[Sink]:
+def _opened(destination: str | Path | Writable, shape: Shape, overwrite: bool) -> Iterator[Sink]:
     """What to write to. It is finished when the block ends, and a file only then gets its name."""
     with ExitStack() as stack:
         file: Writable

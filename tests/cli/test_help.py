@@ -33,6 +33,10 @@ COMMANDS = {
     "check": ["FOLDER", "--json", "--quiet"],
     "get": ["FOLDER", "ID", "--metadata", "--json"],
     "sample": ["FOLDER", "--documents", "--attachments", "--seed", "--json", "--quiet"],
+    "smuggler out": [
+        *("FOLDER", "URL", "FILE", "--database", *POINT, "--format", "--compression", "--overwrite"),
+        *("--json", "--quiet"),
+    ],
     "smuggler in": ["FOLDER", "URL", "FILE", "--database", "--json", "--quiet"],
     "server": [
         *("--data-dir", "--host", "--port", "--anonymous-access", "--config"),

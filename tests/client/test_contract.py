@@ -3,14 +3,26 @@
 from __future__ import annotations
 
 import io
+import json
 from collections.abc import Iterator
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import pytest
 
-from muniment import Delete, Put
-from muniment.errors import ConcurrencyConflict, InvalidDocument, InvalidId, InvalidInput
+from muniment import Delete, Progress, Put
+from muniment.errors import (
+    Cancelled,
+    ConcurrencyConflict,
+    DamagedDump,
+    InvalidDocument,
+    InvalidId,
+    InvalidInput,
+    StorageFailure,
+    TargetExists,
+)
+from muniment.smuggler.export import Scope
 from tests.client.test_results import BODIES, METADATA
 from tests.client.test_wire import AWKWARD
 
@@ -285,3 +297,50 @@ def test_large_documents(any_database: Any, size: int) -> None:
 def test_too_large_a_document(any_database: Any) -> None:
     with pytest.raises(InvalidDocument):
         any_database.put("a", b'{"a":"' + b"x" * (64 << 20) + b'"}')
+
+
+def test_dumps_go_out_and_in(any_database: Any, tmp_path: Path) -> None:
+    any_database.put("orders/1", b'{"total":1.10}', {"Raven-Entity-Name": "Orders"})
+    any_database.put("orders/2", {})
+    any_database.put_attachment("orders/1/a", b"x" * 3_000_000)
+    path, stream, progress = tmp_path / "new.ravendbdump", io.BytesIO(), Progress()
+    exported = any_database.export(path, progress=progress)
+    assert (exported.documents, exported.attachments, exported.etag) == (2, 1, 3)
+    assert (exported.file, exported.size, exported.format) == (str(path), path.stat().st_size, "ravendbdump")
+    assert (progress.documents, progress.total_documents, progress.finished is None) == (2, 2, False)
+    with pytest.raises(TargetExists):
+        any_database.export(path)
+    scope = Scope(types=frozenset({"Documents"}), start_etag=1)
+    exported = any_database.export(stream, format="ndjson", compression="none", scope=scope)
+    assert (exported.documents, exported.left_out, exported.file) == (1, 1, None)
+    assert json.loads(stream.getvalue())["@metadata"]["@id"] == "orders/2"
+    any_database.export(path, overwrite=True)
+    any_database.delete("orders/1")
+    for source in (path, str(path), path.read_bytes(), io.BytesIO(path.read_bytes()), iter([path.read_bytes()])):
+        imported = any_database.import_dump(source)
+        assert (imported.documents, imported.attachments) == (2, 1)
+    assert any_database.get("orders/1").body == b'{"total":1.10}'
+    with pytest.raises(StorageFailure, match="none"):
+        any_database.import_dump(tmp_path / "none")
+    with pytest.raises(DamagedDump, match="cut short"):
+        any_database.import_dump(path.read_bytes()[:-1])
+    with pytest.raises(InvalidInput, match="which format"):
+        any_database.export(tmp_path / "new")
+    with pytest.raises(StorageFailure, match="could not be written"):
+        any_database.export(tmp_path / "none" / "new.ravendump")
+    assert [found.name for found in tmp_path.glob("*ump*")] == [path.name]
+
+
+def test_an_export_that_fails_leaves_nothing(any_database: Any, tmp_path: Path) -> None:
+    """Neither when it fails before anything came, nor in the middle."""
+    text = "x" * 100_000
+    any_database.batch([Put(f"a/{n}", {"n": f"{n}{text}"}) for n in range(100)])
+    any_database.put("odd", {"@metadata": 1})
+    for format in ("ravendbdump", "ndjson"):
+        with pytest.raises(InvalidDocument, match="odd"):
+            any_database.export(tmp_path / "new", format=format, compression="none")
+    progress = Progress()
+    progress.cancel()
+    with pytest.raises(Cancelled):
+        any_database.export(tmp_path / "new.ndjson", progress=progress)
+    assert list(tmp_path.glob("new*")) == []

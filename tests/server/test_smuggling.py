@@ -1,15 +1,21 @@
-"""Dumps that are streamed to a server."""
+"""Dumps that are streamed to a server and from one."""
 
 from __future__ import annotations
 
 import gzip
+import json
+import os
+import socket
+import time
+from collections.abc import Iterator
 from pathlib import Path
 
+import httpx
 import pytest
 
 from muniment.client import DocumentStore
-from muniment.errors import DamagedDump, DatabaseNotFound, UnknownFormat
-from tests.server.running import Database, Server, assert_error
+from muniment.errors import DamagedDump, DatabaseNotFound, ServerUnavailable, UnknownFormat
+from tests.server.running import Database, Server, assert_error, running
 from tests.smuggler.dumps import attachment, blake2b, docs, document
 
 PICTURE = b"\x89PNG" * 700_000
@@ -55,6 +61,107 @@ def test_a_request_that_breaks_is_no_import(shop: Database, server: Server) -> N
     server.raw(head.encode() + DUMP[: len(DUMP) // 2], shut=True)
     assert shop.get("/docs/a/1").status_code == 404
     assert_error(shop.request("POST", "/smuggler/import", content=b""), 400)
+
+
+def test_an_export_is_a_stream_and_an_operation(shop: Database, server: Server, tmp_path: Path) -> None:
+    shop.fill(10)
+    answer = shop.get("/smuggler/export")
+    assert (answer.status_code, answer.headers["transfer-encoding"]) == (200, "chunked")
+    assert f"{shop.name}%20" in answer.headers["content-disposition"]
+    assert json.loads(gzip.decompress(answer.content))["Docs"][9]["n"] == 9
+    told = server.wait_for(int(answer.headers["muniment-operation"]))
+    result = told["State"]["Result"]
+    assert (result["documents"], result["etag"], result["size"]) == (10, 10, len(answer.content))
+    [listed] = [each for each in server.client.get("/operations").json() if each["Id"] == told["Id"]]
+    assert (listed["TaskType"], listed["Status"]) == ("export", "Completed")
+
+
+def test_options_of_an_export(shop: Database) -> None:
+    shop.fill(10)
+    lines = shop.get("/smuggler/export?format=ndjson&limit=2&Start-Document-Etag=3").text.splitlines()
+    assert [json.loads(line)["n"] for line in lines] == [3, 4]
+    wanted = {"format": "ndjson", "compression": "zstd", "limit": 1, "operate-on-types": ["Documents"]}
+    answer = shop.request("POST", "/smuggler/export", json=wanted)
+    assert answer.content.startswith(b"\x28\xb5\x2f\xfd")
+    for query in ("format=xml", "compression=lz4", "limit=few", "limit=-1", "nonsense=1", "operate-on-types=Indices"):
+        assert_error(shop.get(f"/smuggler/export?{query}"), 400)
+    assert_error(shop.request("POST", "/smuggler/export", json={"limit": {}}), 422)
+    assert_error(shop.request("POST", "/smuggler/export", content=b"x"), 422)
+    assert_error(shop.server.client.get("/databases/none/smuggler/export"), 503)
+
+
+def test_an_export_that_fails_breaks_the_connection(shop: Database) -> None:
+    shop.put("first", b'{"@metadata":1}')
+    assert_error(shop.get("/smuggler/export"), 422, "first")
+    shop.request("DELETE", "/docs/first")
+    content = b"x" * 3_000_000
+    for number in range(5):
+        shop.put(f"big/{number}", b'{"text":"%s"}' % content)
+    shop.put("last", b'{"@metadata":1}')
+    for format in ("ndjson", "ravendbdump"):
+        with pytest.raises(httpx.RemoteProtocolError):
+            shop.get(f"/smuggler/export?format={format}&compression=none")
+
+
+def memory(server: Server) -> int:
+    """The most memory that the server has had, in bytes."""
+    status = Path(f"/proc/{server.process.pid}/status").read_text()
+    return int(status.partition("VmHWM:")[2].split()[0]) << 10
+
+
+def test_memory_does_not_depend_on_the_size_nor_on_the_client(shop: Database, server: Server) -> None:
+    size, picture = 150, os.urandom(1 << 20)
+    shop.request("PUT", "/static/big", content=(picture for _ in range(size)))
+    before = memory(server)
+    asked = f"GET /databases/{shop.name}/smuggler/export?compression=none HTTP/1.1\r\nHost: x\r\n\r\n"
+    with socket.create_connection(("127.0.0.1", server.port), timeout=10) as connection:
+        connection.sendall(asked.encode())
+        head = connection.recv(1000)
+        operation = int(head.lower().partition(b"muniment-operation: ")[2].split()[0])
+        sent = -1
+        while sent != (sent := server.client.get(f"/operation/status?id={operation}").json()["State"]["Bytes"]):
+            time.sleep(0.5)
+    assert server.wait_for(operation)["Canceled"]
+    with server.client.stream("GET", f"{shop.root}/smuggler/export?compression=none") as answer:
+        other = server.create(f"{shop.name}-copy")
+        imported = other.request("POST", "/smuggler/import", content=answer.iter_bytes(), timeout=60)
+    assert imported.json()["attachments"] == 1
+    assert other.get("/static/big").content == picture * size
+    assert memory(server) - before < 100 << 20
+    deleted = server.client.delete(f"/admin/databases/{shop.name}?hard-delete=true")
+    assert deleted.status_code == 200  # nobody uses it any more
+
+
+def test_exports_and_imports_can_be_killed(shop: Database, server: Server) -> None:
+    shop.request("PUT", "/static/big", content=(os.urandom(1 << 20) for _ in range(20)))
+    with server.client.stream("GET", f"{shop.root}/smuggler/export?compression=none") as answer:
+        assert server.client.get(f"/operation/kill?id={answer.headers['muniment-operation']}").status_code == 200
+        with pytest.raises(httpx.RemoteProtocolError):
+            answer.read()
+
+    def killing() -> Iterator[bytes]:
+        yield DUMP[:-1]
+        [running] = [each for each in server.client.get("/operations").json() if each["Status"] == "Running"]
+        assert running["TaskType"] == "import"
+        server.client.get(f"/operation/kill?id={running['Id']}")
+        yield DUMP[-1:]
+
+    assert_error(shop.request("POST", "/smuggler/import", content=killing()), 500, "stopped while importing")
+
+
+def test_a_server_that_is_killed_in_the_middle_of_an_export(tmp_path: Path) -> None:
+    with running(tmp_path / "data") as server:
+        shop = server.create("shop")
+        shop.request("PUT", "/static/big", content=(os.urandom(1 << 20) for _ in range(20)))
+        with DocumentStore(server.url, "shop") as store:
+
+            class Killing:
+                def write(self, data: bytes) -> None:
+                    server.process.kill()
+
+            with pytest.raises(ServerUnavailable):
+                store.export(Killing(), format="ravendbdump", compression="none")
+        server.process.wait()
 
 
 def test_the_real_dump(shop: Database) -> None:

@@ -21,7 +21,7 @@ from muniment.cli.rehearse import rehearse
 from muniment.cli.restore import restore, verify
 from muniment.cli.sample import sample
 from muniment.cli.server import server
-from muniment.cli.smuggler import smuggler_in
+from muniment.cli.smuggler import smuggler_in, smuggler_out
 from muniment.version import VERSION
 
 __all__ = ["app", "main"]
@@ -81,7 +81,7 @@ def _help_unless_command(context: typer.Context) -> None:
         raise typer.Exit(USAGE)
 
 
-_group("smuggler", "Bring documents in from a dump of RavenDB.", {"in": smuggler_in})
+_group("smuggler", "Bring documents out into dumps, and in from them.", {"out": smuggler_out, "in": smuggler_in})
 _group(
     "databases",
     "List, make, delete and look at the databases of a server.",

@@ -41,11 +41,16 @@ def emit(headline: str, rows: Iterable[tuple[str, str]], facts: Mapping[str, Any
     """Print the facts: as one JSON object, or as a headline with a labelled line for each row."""
     if as_json:
         emit_json(facts)
-        return
+    else:
+        write(labelled(headline, rows).encode(sys.stdout.encoding, "backslashreplace"))
+
+
+def labelled(headline: str, rows: Iterable[tuple[str, str]]) -> str:
+    """A headline, and below it a labelled line for each row."""
     rows = list(rows)
     width = max((len(label) for label, _ in rows), default=0)
     lines = [headline, *(f"  {label:{width}}  {value}" for label, value in rows)]
-    write("".join(f"{line}\n" for line in lines).encode(sys.stdout.encoding, "backslashreplace"))
+    return "".join(f"{line}\n" for line in lines)
 
 
 def emit_json(facts: Mapping[str, Any]) -> None:

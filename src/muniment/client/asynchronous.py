@@ -2,20 +2,26 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterable, Iterable, Mapping, Sequence
+from pathlib import Path
 from types import TracebackType
 from typing import Any
 
-from muniment.client import attachments, documents, statistics
+from muniment.client import attachments, documents, dumps, statistics
 from muniment.client.administration import AsyncAdministration, AsyncOperations
 from muniment.client.attachments import AsyncRemoteAttachment, Content, chunks_of
 from muniment.client.session import AsyncHiLo, AsyncSession
 from muniment.client.store import CONNECTIONS, TIMEOUT
-from muniment.client.transport import AsyncTransport
+from muniment.client.transport import AsyncTransport, Broken
 from muniment.client.wire import SYSTEM, root_of, split_url
 from muniment.command import Command, Delete, Put
 from muniment.database import PAGE, Statistics
 from muniment.document import Document, metadata_bytes
+from muniment.exporting import Format, Shape
+from muniment.progress import Progress
+from muniment.smuggler.export import Exported, Scope
+from muniment.smuggler.sink import Compression, Writable
 from muniment.smuggler.transfer import Imported
 from muniment.storage.base import Written
 
@@ -106,9 +112,40 @@ class AsyncDocumentStore:
         found = await self._transport.run(attachments.listing(self._root, prefix, start, limit))
         return [AsyncRemoteAttachment(listed, self._root, self._transport) for listed in found]
 
-    async def import_dump(self, dump: Content | AsyncIterable[bytes]) -> Imported:
-        """See `DocumentStore.import_dump`."""
-        return await self._transport.run(documents.import_dump(self._root, chunks_of(dump)))
+    async def export(
+        self,
+        destination: str | Path | Writable,
+        *,
+        format: Format | None = None,
+        compression: Compression | None = None,
+        scope: Scope | None = None,
+        overwrite: bool = False,
+        progress: Progress | None = None,
+    ) -> Exported:
+        """See `DocumentStore.export`."""
+        shape = Shape.to(destination, format, compression)
+        async with (
+            dumps.in_thread(dumps.written_to(destination, overwrite)) as file,
+            self._transport.stream(dumps.export(self._root, shape, scope)) as (head, chunks),
+        ):
+            taking, broken = dumps.Taking(head, progress), None
+            try:
+                async for chunk in chunks:
+                    await asyncio.to_thread(file.write, chunk)
+                    if taking.add(chunk):
+                        await self._transport.run(taking.look())
+            except Broken as error:
+                broken = error
+            return await self._transport.run(taking.end(destination, broken))
+
+    async def import_dump(
+        self, source: str | Path | Content | AsyncIterable[bytes], *, progress: Progress | None = None
+    ) -> Imported:
+        """See `DocumentStore.import_dump`; an asynchronous stream will do too."""
+        if isinstance(source, AsyncIterable):
+            return await self._transport.run(dumps.import_dump(self._root, chunks_of(source)))
+        with dumps.read_from(source, progress) as pieces:
+            return await self._transport.run(dumps.import_dump(self._root, chunks_of(pieces)))
 
     async def statistics(self) -> Statistics:
         """See `DocumentStore.statistics`."""

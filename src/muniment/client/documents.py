@@ -10,18 +10,16 @@ import msgspec
 from muniment.client.failure import failure
 from muniment.client.results import documents_of, results_of
 from muniment.client.retry import call
-from muniment.client.wire import Body, Flow, Request, etag_number, etag_text, parsed, query_text, target, unexpected
+from muniment.client.wire import Flow, Request, etag_number, etag_text, parsed, query_text, target, unexpected
 from muniment.command import Command, write_of
 from muniment.database import check_page
 from muniment.document import Document, check_id, encode, fold
 from muniment.errors import ConcurrencyConflict, InvalidInput
 from muniment.revision import NO_METADATA
-from muniment.smuggler.transfer import Imported
 from muniment.storage.base import Write, Written
 
 PAGE_LIMIT: Final = 1024  # the server gives no more documents at once
 JSON: Final = (("Content-Type", "application/json"),)
-IMPORT_SECONDS: Final = 3600.0  # a server answers when the last batch of a dump is on disk
 _IDS_AT_ONCE: Final = 256
 _LONGEST_QUERY: Final = 1800  # bytes; some proxies refuse lines of more than 2 KB
 
@@ -189,9 +187,3 @@ def get_json(root: tuple[str, ...], id: str) -> Flow[dict[str, Any] | None]:
     request = Request("GET", target(*root, "docs", id), repeatable=True, subjects=(id,))
     response = yield from call(request, 200, 404)
     return None if response.status == 404 else parsed(response, dict[str, Any])
-
-
-def import_dump(root: tuple[str, ...], dump: Body) -> Flow[Imported]:
-    """Streams a dump to the server, which stores what is in it; never sent twice by itself."""
-    request = Request("POST", target(*root, "smuggler", "import"), dump, timeout=IMPORT_SECONDS)
-    return parsed((yield from call(request, 200)), Imported)

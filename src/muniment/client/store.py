@@ -3,20 +3,25 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
 from types import TracebackType
 from typing import Any
 
 from muniment.attachment import content_chunks
-from muniment.client import attachments, documents, statistics
+from muniment.client import attachments, documents, dumps, statistics
 from muniment.client.administration import Administration, Operations
 from muniment.client.attachments import Content, RemoteAttachment
-from muniment.client.transport import Transport
+from muniment.client.transport import Broken, Transport
 from muniment.client.wire import SYSTEM, root_of, split_url
 from muniment.command import Command, Delete, Put
 from muniment.database import PAGE, Statistics
 from muniment.document import Document, metadata_bytes
+from muniment.exporting import Format, Shape
 from muniment.hilo import HiLo
+from muniment.progress import Progress
 from muniment.session import Session
+from muniment.smuggler.export import Exported, Scope
+from muniment.smuggler.sink import Compression, Writable
 from muniment.smuggler.transfer import Imported
 from muniment.storage.base import Written
 
@@ -121,13 +126,44 @@ class DocumentStore:
         found = self._transport.run(attachments.listing(self._root, prefix, start, limit))
         return [RemoteAttachment(listed, self._root, self._transport) for listed in found]
 
-    def import_dump(self, dump: Content) -> Imported:
-        """Have the server import a RavenDB dump that this streams to it, in constant memory, and wait until it has.
+    def export(
+        self,
+        destination: str | Path | Writable,
+        *,
+        format: Format | None = None,
+        compression: Compression | None = None,
+        scope: Scope | None = None,
+        overwrite: bool = False,
+        progress: Progress | None = None,
+    ) -> Exported:
+        """Have the server export the state of this moment, and write it to a file or a binary stream as it comes.
+
+        It is as with `DocumentDatabase.export`, in constant memory here and there. Raises what the server failed with,
+        and `ServerUnavailable` when the connection breaks: then no file is left, and a stream is cut short.
+        """
+        shape = Shape.to(destination, format, compression)
+        with (
+            dumps.written_to(destination, overwrite) as file,
+            self._transport.stream(dumps.export(self._root, shape, scope)) as (head, chunks),
+        ):
+            taking, broken = dumps.Taking(head, progress), None
+            try:
+                for chunk in chunks:
+                    file.write(chunk)
+                    if taking.add(chunk):
+                        self._transport.run(taking.look())
+            except Broken as error:
+                broken = error
+            return self._transport.run(taking.end(destination, broken))
+
+    def import_dump(self, source: str | Path | Content, *, progress: Progress | None = None) -> Imported:
+        """Have the server import a dump that this streams to it, in constant memory, and wait until it has.
 
         Documents that exist are replaced. When this raises, what came before in the dump has been stored, as the error
         says where the server could still tell; importing the same dump again completes it.
         """
-        return self._transport.run(documents.import_dump(self._root, content_chunks(dump)))
+        with dumps.read_from(source, progress) as pieces:
+            return self._transport.run(dumps.import_dump(self._root, pieces))
 
     def statistics(self) -> Statistics:
         """Counts, sizes and the fingerprint of this moment."""

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import os
 import tempfile
 from collections.abc import AsyncIterator, Iterator
@@ -19,6 +18,7 @@ from muniment.document import MAX_ATTACHMENT_BYTES, encode, fold, raven_time
 from muniment.errors import DocumentNotFound
 from muniment.revision import ATTACHMENT
 from muniment.server.headers import metadata_headers, metadata_of
+from muniment.server.pipe import STALL_SECONDS, opened
 from muniment.server.request import Request
 from muniment.server.wire import (
     BUILD_HEADER,
@@ -33,8 +33,6 @@ from muniment.server.wire import (
 )
 
 SMALL: Final = 1 << 20
-OPEN_SECONDS: Final = 20.0
-STALL_SECONDS: Final = 60.0
 _KEPT: Final = frozenset({"content-type"})
 _ANY_TYPE: Final = "application/octet-stream"
 
@@ -88,7 +86,7 @@ class Stream(NamedTuple):
             pipe = Path(folder) / "content"
             os.mkfifo(pipe, 0o600)
             proto.response_file(self.status, headers, str(pipe))
-            descriptor = await _opened(pipe)
+            descriptor = await opened(pipe)
         if descriptor is not None:
             await self._pour(descriptor)
 
@@ -114,16 +112,6 @@ def _close(parts: Iterator[bytes]) -> None:
     close = getattr(parts, "close", None)
     if close:
         close()
-
-
-async def _opened(pipe: Path) -> int | None:
-    """The end of a pipe to write to, when somebody has opened the other; None if nobody does."""
-    until = asyncio.get_running_loop().time() + OPEN_SECONDS
-    while asyncio.get_running_loop().time() < until:
-        with contextlib.suppress(OSError):
-            return os.open(pipe, os.O_WRONLY | os.O_NONBLOCK)
-        await asyncio.sleep(0.002)
-    return None
 
 
 async def put(request: Request) -> Response:

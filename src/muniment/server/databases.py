@@ -39,6 +39,10 @@ class Tenant:
         self.active = 0
         self.used = monotonic()
 
+    def leave(self) -> None:
+        """One less is using it."""
+        self.active -= 1
+
     @property
     def is_system(self) -> bool:
         """Whether it is the database of the server itself."""

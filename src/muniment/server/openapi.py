@@ -19,6 +19,7 @@ _QUERY: Final = {
     ("operation/kill", "GET"): "id",
     ("operation/kill", "POST"): "id",
     ("admin/backup", "POST"): "incremental",
+    ("smuggler/export", "GET"): "format compression operate-on-types start-document-etag limit",
     ("admin/restore", "POST"): "defrag",
     ("admin/compact", "POST"): "database",
     ("admin/databases/{name}", "DELETE"): "hard-delete",

@@ -32,6 +32,7 @@ class Operation:
     started: datetime = field(default_factory=lambda: datetime.now(UTC))
     ended: bool = False
     error: MunimentError | None = None
+    result: dict[str, Any] | None = None
     told: dict[str, Any] = field(default_factory=dict)
 
     @property
@@ -57,6 +58,7 @@ class Operation:
             "Error": error.message if error else None,
             "Hint": error.hint if error else None,
             "Kind": type(error).__name__ if error else None,
+            "Result": self.result,
             **self.told,
         }
 
@@ -79,14 +81,25 @@ class Operations:
             del self._known[id]
         return operation
 
-    def run(self, operation: Operation, work: Callable[[Operation], None]) -> None:
-        """Begin it, in a thread."""
-        thread = threading.Thread(target=self._run, args=(operation, work), name=f"muniment {operation.kind}")
+    def run(
+        self, operation: Operation, work: Callable[[Operation], None], on_end: Callable[[], object] | None = None
+    ) -> None:
+        """Begin it, in a thread, which calls `on_end` last."""
+        thread = threading.Thread(target=self._run, args=(operation, work, on_end), name=f"muniment {operation.kind}")
         self._threads[operation.id] = thread
         log(f"{operation.kind} of {operation.database} started, operation {operation.id}")
         thread.start()
 
-    def _run(self, operation: Operation, work: Callable[[Operation], None]) -> None:
+    def start(self, operation: Operation, work: Callable[[Operation], None]) -> asyncio.Future[None]:
+        """Begin it, and give what is done when it has ended, in whatever way."""
+        loop = asyncio.get_running_loop()
+        ended = loop.create_future()
+        self.run(operation, work, lambda: loop.call_soon_threadsafe(ended.set_result, None))
+        return ended
+
+    def _run(
+        self, operation: Operation, work: Callable[[Operation], None], on_end: Callable[[], object] | None
+    ) -> None:
         try:
             work(operation)
         except MunimentError as error:
@@ -99,6 +112,8 @@ class Operations:
         del self._threads[operation.id]
         seconds, reason = operation.progress.seconds, f": {operation.error}" if operation.error else ""
         log(f"{operation.kind} of {operation.database} {operation.state.lower()} after {seconds:.1f} s{reason}")
+        if on_end:
+            on_end()
 
     def find(self, text: str | None) -> Operation:
         """The job with this number; raises `Refused` (400, 404)."""

@@ -75,6 +75,7 @@ ROUTES: Final = (
     Route("build/version", {"GET": statistics.build_version}),
     Route("admin/backup", {"POST": backups.start}),
     Route("admin/restore-into", {"POST": into.start}),
+    Route("smuggler/export", {"GET": smuggling.export, "POST": smuggling.export}),
     Route("smuggler/import", {"POST": smuggling.import_}),
     Route("admin/restore", {"POST": restores.start}, tenant=False),
     Route("admin/restore/plan", {"POST": restores.plan}, tenant=False),

@@ -1,0 +1,167 @@
+"""Dumps out of a remote database and into one: what is asked of the server, and what becomes of what comes in."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from collections.abc import AsyncIterator, Iterator
+from contextlib import AbstractContextManager, ExitStack, asynccontextmanager, contextmanager
+from pathlib import Path
+from sys import exc_info
+from time import monotonic
+from typing import Any, Final
+
+import msgspec
+
+from muniment.attachment import content_chunks
+from muniment.client.attachments import Content
+from muniment.client.documents import JSON
+from muniment.client.jobs import operation_status
+from muniment.client.retry import call, unavailable
+from muniment.client.transport import Broken
+from muniment.client.wire import Body, Flow, Pause, Request, Response, parsed, target
+from muniment.document import encode
+from muniment.errors import ServerUnavailable, StorageFailure
+from muniment.exporting import Shape
+from muniment.progress import Progress
+from muniment.smuggler.export import Exported, Scope
+from muniment.smuggler.parameters import pairs_of
+from muniment.smuggler.sink import Writable, cannot_write, new_file
+from muniment.smuggler.transfer import Imported
+
+PATIENCE: Final = 3600.0  # seconds: a filter may find nothing for long, and the last batch has to get to the disk
+LOOK_SECONDS: Final = 1.0
+ENDING_PAUSES: Final = (0.02, 0.05, 0.1, 0.3, 1.0, 3.0)
+OPERATION: Final = "Muniment-Operation"
+_IDENTITY: Final = (("Accept-Encoding", "identity"), ("Accept", "*/*"))
+
+
+def import_dump(root: tuple[str, ...], dump: Body) -> Flow[Imported]:
+    """Streams a dump to the server, which stores what is in it; never sent twice by itself."""
+    request = Request("POST", target(*root, "smuggler", "import"), dump, timeout=PATIENCE)
+    return parsed((yield from call(request, 200)), Imported)
+
+
+def export(root: tuple[str, ...], shape: Shape, scope: Scope | None) -> Flow[Response]:
+    """The dump, as a stream."""
+    wanted = {"format": shape.format, "compression": shape.compression, **dict(pairs_of(scope or Scope()))}
+    path = target(*root, "smuggler", "export")
+    request = Request("POST", path, encode(wanted), (*JSON, *_IDENTITY), repeatable=True, timeout=PATIENCE)
+    return (yield from call(request, 200))
+
+
+class Taking:
+    """An export that comes in: which operation it is on the server, and how far that is."""
+
+    def __init__(self, head: Response, progress: Progress | None) -> None:
+        self.operation = head.headers.get(OPERATION, "")
+        self._progress = progress or Progress()
+        self._progress.stage = "exporting"
+        self._size = 0
+        self._looked = monotonic()
+
+    def add(self, chunk: bytes) -> bool:
+        """Count what has come in, and say whether it is time to ask how far the server is; raises `Cancelled`."""
+        self._progress.check()
+        self._size += len(chunk)
+        due = monotonic() - self._looked > LOOK_SECONDS
+        if due:
+            self._looked = monotonic()
+        return due
+
+    def look(self) -> Flow[None]:
+        """Asks how far the server is."""
+        told = yield from _told(self.operation)
+        self._show(told)
+
+    def _show(self, told: dict[str, Any]) -> None:
+        status, progress = operation_status(told), self._progress
+        progress.documents = status.documents or 0
+        progress.attachments = status.attachments or 0
+        progress.bytes = status.bytes or 0
+        progress.total_documents, progress.total_bytes = status.total_documents, status.total_bytes
+
+    def end(self, destination: str | Path | Writable, broken: Broken | None = None) -> Flow[Exported]:
+        """What the server says of its end: only then is it whole. Raises why it is not."""
+        pauses = iter(ENDING_PAUSES)
+        while True:
+            told = yield from _told(self.operation)
+            status = operation_status(told)
+            if status.state != "running":
+                break
+            pause = next(pauses, None)
+            if pause is None:
+                break
+            yield Pause(pause)
+        self._show(told)
+        self._progress.finish()
+        status.raise_failure()
+        if broken:
+            raise self.broken(broken)
+        exported = msgspec.convert(told["State"]["Result"], Exported)
+        if exported.size != self._size:
+            raise ServerUnavailable(
+                f"{self._size:,} of the {exported.size:,} bytes of the export came", "export it again"
+            )
+        exported.file = str(destination) if isinstance(destination, str | Path) else None
+        return exported
+
+    def broken(self, error: Broken) -> ServerUnavailable:
+        """The error for a connection that broke within the export."""
+        told = unavailable(Request("GET", "", repeatable=True), error.outcome)
+        return ServerUnavailable(f"{told.message}, after {self._size:,} bytes of the export", "export it again")
+
+
+def _told(operation: str) -> Flow[dict[str, Any]]:
+    request = Request("GET", target("operation", "status", query=[("id", operation)]), repeatable=True)
+    return parsed((yield from call(request, 200)), dict[str, Any])
+
+
+@contextmanager
+def read_from(source: str | Path | Content, progress: Progress | None) -> Iterator[Iterator[bytes]]:
+    """The pieces of a dump, from a file or as they come; raises `StorageFailure` for a file that can not be read."""
+    progress = progress or Progress()
+    progress.stage = "sending"
+    with ExitStack() as stack:
+        if isinstance(source, str | Path):
+            try:
+                source = stack.enter_context(Path(source).open("rb"))
+                progress.total_bytes = os.fstat(source.fileno()).st_size or None
+            except (OSError, ValueError) as error:
+                reason = error.strerror if isinstance(error, OSError) else error
+                raise StorageFailure(f"{source} can not be read: {reason}", "give the path of a dump") from error
+        yield _counted(content_chunks(source), progress)
+        progress.finish()
+
+
+def _counted(pieces: Iterator[bytes], progress: Progress) -> Iterator[bytes]:
+    for piece in pieces:
+        progress.advance(bytes=len(piece))
+        yield piece
+    progress.stage = "waiting for the server"
+
+
+@contextmanager
+def written_to(destination: str | Path | Writable, overwrite: bool) -> Iterator[Writable]:
+    """What to write an export to: a file, which has its name only when the block has ended well, or this stream."""
+    try:
+        if isinstance(destination, str | Path):
+            with new_file(Path(destination), overwrite=overwrite) as path, path.open("xb") as file:
+                yield file
+        else:
+            yield destination
+    except OSError as error:
+        raise cannot_write(error) from error
+
+
+@asynccontextmanager
+async def in_thread(manager: AbstractContextManager[Writable]) -> AsyncIterator[Writable]:
+    """A context manager whose beginning and end may take their time."""
+    entered = await asyncio.to_thread(manager.__enter__)
+    try:
+        yield entered
+    except BaseException:
+        if not await asyncio.to_thread(manager.__exit__, *exc_info()):
+            raise
+    else:
+        await asyncio.to_thread(manager.__exit__, None, None, None)
