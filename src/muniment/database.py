@@ -233,15 +233,19 @@ class DocumentDatabase:
         )
 
     def import_dump(
-        self, source: str | Path | bytes | BinaryIO | Iterable[bytes], *, progress: Progress | None = None
+        self,
+        source: str | Path | bytes | BinaryIO | Iterable[bytes],
+        *,
+        options: SmugglerOptions | None = None,
+        progress: Progress | None = None,
     ) -> Imported:
         """Store what a dump holds, from a file or a stream, in constant memory; documents that exist are replaced.
 
         When this raises, what came before in the dump has been stored, as the error says; importing the same dump again
-        completes it. See `muniment.smuggler.transfer.import_dump`.
+        completes it. `options` say which part to take, and how. See `muniment.smuggler.transfer.import_dump`.
         """
         dump = source if isinstance(source, str | Path) else Incoming(content_chunks(source))
-        return import_dump(self.storage, dump, progress=progress)
+        return import_dump(self.storage, dump, options=options, clock=self.clock, progress=progress)
 
     @property
     def settings(self) -> dict[str, str]:

@@ -15,7 +15,8 @@ from muniment.database import DocumentDatabase
 from muniment.errors import DatabaseNotFound, InvalidInput
 from muniment.exporting import Format, export_backup
 from muniment.progress import Progress
-from muniment.smuggler.export import Exported, Scope
+from muniment.smuggler.export import Exported
+from muniment.smuggler.options import SmugglerOptions
 from muniment.smuggler.sink import Compression, Writable
 from muniment.storage.schema import FILE
 
@@ -29,7 +30,7 @@ class Source(Protocol):
         *,
         format: Format | None = None,
         compression: Compression | None = None,
-        scope: Scope | None = None,
+        options: SmugglerOptions | None = None,
         overwrite: bool = False,
         progress: Progress | None = None,
     ) -> Exported: ...
@@ -50,7 +51,7 @@ class Backups:
         *,
         format: Format | None = None,
         compression: Compression | None = None,
-        scope: Scope | None = None,
+        options: SmugglerOptions | None = None,
         overwrite: bool = False,
         progress: Progress | None = None,
     ) -> Exported:
@@ -63,7 +64,7 @@ class Backups:
             backup=self.backup,
             format=format,
             compression=compression,
-            scope=scope,
+            options=options,
             overwrite=overwrite,
             progress=progress,
         )

@@ -22,7 +22,7 @@ from muniment.errors import (
     StorageFailure,
     TargetExists,
 )
-from muniment.smuggler.export import Scope
+from muniment.smuggler.options import SmugglerOptions
 from tests.client.test_results import BODIES, METADATA
 from tests.client.test_wire import AWKWARD
 
@@ -310,9 +310,9 @@ def test_dumps_go_out_and_in(any_database: Any, tmp_path: Path) -> None:
     assert (progress.documents, progress.total_documents, progress.finished is None) == (2, 2, False)
     with pytest.raises(TargetExists):
         any_database.export(path)
-    scope = Scope(types=frozenset({"Documents"}), start_etag=1)
-    exported = any_database.export(stream, format="ndjson", compression="none", scope=scope)
-    assert (exported.documents, exported.left_out, exported.file) == (1, 1, None)
+    options = SmugglerOptions.of(operate_on_types="Documents", start_document_etag=1)
+    exported = any_database.export(stream, format="ndjson", compression="none", options=options)
+    assert (exported.documents, exported.file) == (1, None)
     assert json.loads(stream.getvalue())["@metadata"]["@id"] == "orders/2"
     any_database.export(path, overwrite=True)
     any_database.delete("orders/1")
@@ -320,6 +320,8 @@ def test_dumps_go_out_and_in(any_database: Any, tmp_path: Path) -> None:
         imported = any_database.import_dump(source)
         assert (imported.documents, imported.attachments) == (2, 1)
     assert any_database.get("orders/1").body == b'{"total":1.10}'
+    options = SmugglerOptions.of(filter=["total=1.10,7", "total=1.1*"], metadata_filter=["@id=orders/*"], limit=5)
+    assert any_database.import_dump(path, options=options).documents == 1
     with pytest.raises(StorageFailure, match="none"):
         any_database.import_dump(tmp_path / "none")
     with pytest.raises(DamagedDump, match="cut short"):

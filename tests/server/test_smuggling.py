@@ -83,7 +83,15 @@ def test_options_of_an_export(shop: Database) -> None:
     wanted = {"format": "ndjson", "compression": "zstd", "limit": 1, "operate-on-types": ["Documents"]}
     answer = shop.request("POST", "/smuggler/export", json=wanted)
     assert answer.content.startswith(b"\x28\xb5\x2f\xfd")
-    for query in ("format=xml", "compression=lz4", "limit=few", "limit=-1", "nonsense=1", "operate-on-types=Indices"):
+    for query in (
+        "format=xml",
+        "compression=lz4",
+        "limit=few",
+        "limit=-1",
+        "nonsense=1",
+        "excludeexpired=1",
+        "operate-on-types=Indices",
+    ):
         assert_error(shop.get(f"/smuggler/export?{query}"), 400)
     assert_error(shop.request("POST", "/smuggler/export", json={"limit": {}}), 422)
     assert_error(shop.request("POST", "/smuggler/export", content=b"x"), 422)

@@ -15,7 +15,7 @@ import typer
 from muniment.backup.point import time_of
 from muniment.cli.bar import job
 from muniment.cli.fresh import made
-from muniment.cli.output import Json, Quiet, count_text, emit, labelled, seconds_text, size_text, speed_text
+from muniment.cli.output import Json, Quiet, emit, labelled, seconds_text, size_text, speed_text
 from muniment.cli.point import At, Etag, Named
 from muniment.cli.state import time_text
 from muniment.client import DocumentStore
@@ -125,7 +125,6 @@ def _exported_rows(exported: Exported) -> list[tuple[str, str]]:
         ("documents", f"{exported.documents:,}"),
         ("attachments", f"{exported.attachments:,}"),
         ("identities", f"{exported.identities:,}"),
-        *([("left out", f"{count_text(exported.left_out, 'document')}")] if exported.left_out else []),
         *(("skipped", f"{count:,} {what}") for what, count in sorted(exported.skipped.items())),
         ("size", f"{size_text(exported.size)}, {size_text(exported.bytes)} before compression"),
         ("took", f"{seconds_text(exported.seconds)}, {speed_text(exported.bytes, exported.seconds)}"),

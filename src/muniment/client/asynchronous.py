@@ -20,7 +20,8 @@ from muniment.database import PAGE, Statistics
 from muniment.document import Document, metadata_bytes
 from muniment.exporting import Format, Shape
 from muniment.progress import Progress
-from muniment.smuggler.export import Exported, Scope
+from muniment.smuggler.export import Exported
+from muniment.smuggler.options import SmugglerOptions
 from muniment.smuggler.sink import Compression, Writable
 from muniment.smuggler.transfer import Imported
 from muniment.storage.base import Written
@@ -118,7 +119,7 @@ class AsyncDocumentStore:
         *,
         format: Format | None = None,
         compression: Compression | None = None,
-        scope: Scope | None = None,
+        options: SmugglerOptions | None = None,
         overwrite: bool = False,
         progress: Progress | None = None,
     ) -> Exported:
@@ -126,7 +127,7 @@ class AsyncDocumentStore:
         shape = Shape.to(destination, format, compression)
         async with (
             dumps.in_thread(dumps.written_to(destination, overwrite)) as file,
-            self._transport.stream(dumps.export(self._root, shape, scope)) as (head, chunks),
+            self._transport.stream(dumps.export(self._root, shape, options)) as (head, chunks),
         ):
             taking, broken = dumps.Taking(head, progress), None
             try:
@@ -139,13 +140,17 @@ class AsyncDocumentStore:
             return await self._transport.run(taking.end(destination, broken))
 
     async def import_dump(
-        self, source: str | Path | Content | AsyncIterable[bytes], *, progress: Progress | None = None
+        self,
+        source: str | Path | Content | AsyncIterable[bytes],
+        *,
+        options: SmugglerOptions | None = None,
+        progress: Progress | None = None,
     ) -> Imported:
         """See `DocumentStore.import_dump`; an asynchronous stream will do too."""
         if isinstance(source, AsyncIterable):
-            return await self._transport.run(dumps.import_dump(self._root, chunks_of(source)))
+            return await self._transport.run(dumps.import_dump(self._root, chunks_of(source), options))
         with dumps.read_from(source, progress) as pieces:
-            return await self._transport.run(dumps.import_dump(self._root, chunks_of(pieces)))
+            return await self._transport.run(dumps.import_dump(self._root, chunks_of(pieces), options))
 
     async def statistics(self) -> Statistics:
         """See `DocumentStore.statistics`."""

@@ -21,30 +21,40 @@ from muniment.client.retry import call, unavailable
 from muniment.client.transport import Broken
 from muniment.client.wire import Body, Flow, Pause, Request, Response, parsed, target
 from muniment.document import encode
-from muniment.errors import ServerUnavailable, StorageFailure
+from muniment.errors import InvalidInput, ServerUnavailable, StorageFailure
 from muniment.exporting import Shape
 from muniment.progress import Progress
-from muniment.smuggler.export import Exported, Scope
+from muniment.smuggler.export import Exported
+from muniment.smuggler.options import SmugglerOptions
 from muniment.smuggler.parameters import pairs_of
 from muniment.smuggler.sink import Writable, cannot_write, new_file
 from muniment.smuggler.transfer import Imported
 
 PATIENCE: Final = 3600.0  # seconds: a filter may find nothing for long, and the last batch has to get to the disk
+LONGEST_TARGET: Final = 60_000  # bytes of an address; what the HTTP libraries take is 64 KiB
 LOOK_SECONDS: Final = 1.0
 ENDING_PAUSES: Final = (0.02, 0.05, 0.1, 0.3, 1.0, 3.0)
 OPERATION: Final = "Muniment-Operation"
 _IDENTITY: Final = (("Accept-Encoding", "identity"), ("Accept", "*/*"))
 
 
-def import_dump(root: tuple[str, ...], dump: Body) -> Flow[Imported]:
-    """Streams a dump to the server, which stores what is in it; never sent twice by itself."""
-    request = Request("POST", target(*root, "smuggler", "import"), dump, timeout=PATIENCE)
+def import_dump(root: tuple[str, ...], dump: Body, options: SmugglerOptions | None) -> Flow[Imported]:
+    """Streams a dump to the server, which stores what is in it; never sent twice by itself.
+
+    The options are in the address, because the body is the dump; raises `InvalidInput` when a script makes it too long.
+    """
+    path = target(*root, "smuggler", "import", query=pairs_of(options or SmugglerOptions()))
+    if len(path) > LONGEST_TARGET:
+        raise InvalidInput("the transform script is too long to be sent with a dump", "use it in the export")
+    request = Request("POST", path, dump, timeout=PATIENCE)
     return parsed((yield from call(request, 200)), Imported)
 
 
-def export(root: tuple[str, ...], shape: Shape, scope: Scope | None) -> Flow[Response]:
+def export(root: tuple[str, ...], shape: Shape, options: SmugglerOptions | None) -> Flow[Response]:
     """The dump, as a stream."""
-    wanted = {"format": shape.format, "compression": shape.compression, **dict(pairs_of(scope or Scope()))}
+    wanted: dict[str, list[str]] = {"format": [shape.format], "compression": [shape.compression]}
+    for name, value in pairs_of(options or SmugglerOptions()):
+        wanted.setdefault(name, []).append(value)
     path = target(*root, "smuggler", "export")
     request = Request("POST", path, encode(wanted), (*JSON, *_IDENTITY), repeatable=True, timeout=PATIENCE)
     return (yield from call(request, 200))

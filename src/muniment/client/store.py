@@ -20,7 +20,8 @@ from muniment.exporting import Format, Shape
 from muniment.hilo import HiLo
 from muniment.progress import Progress
 from muniment.session import Session
-from muniment.smuggler.export import Exported, Scope
+from muniment.smuggler.export import Exported
+from muniment.smuggler.options import SmugglerOptions
 from muniment.smuggler.sink import Compression, Writable
 from muniment.smuggler.transfer import Imported
 from muniment.storage.base import Written
@@ -132,7 +133,7 @@ class DocumentStore:
         *,
         format: Format | None = None,
         compression: Compression | None = None,
-        scope: Scope | None = None,
+        options: SmugglerOptions | None = None,
         overwrite: bool = False,
         progress: Progress | None = None,
     ) -> Exported:
@@ -144,7 +145,7 @@ class DocumentStore:
         shape = Shape.to(destination, format, compression)
         with (
             dumps.written_to(destination, overwrite) as file,
-            self._transport.stream(dumps.export(self._root, shape, scope)) as (head, chunks),
+            self._transport.stream(dumps.export(self._root, shape, options)) as (head, chunks),
         ):
             taking, broken = dumps.Taking(head, progress), None
             try:
@@ -156,14 +157,20 @@ class DocumentStore:
                 broken = error
             return self._transport.run(taking.end(destination, broken))
 
-    def import_dump(self, source: str | Path | Content, *, progress: Progress | None = None) -> Imported:
+    def import_dump(
+        self,
+        source: str | Path | Content,
+        *,
+        options: SmugglerOptions | None = None,
+        progress: Progress | None = None,
+    ) -> Imported:
         """Have the server import a dump that this streams to it, in constant memory, and wait until it has.
 
         Documents that exist are replaced. When this raises, what came before in the dump has been stored, as the error
         says where the server could still tell; importing the same dump again completes it.
         """
         with dumps.read_from(source, progress) as pieces:
-            return self._transport.run(dumps.import_dump(self._root, pieces))
+            return self._transport.run(dumps.import_dump(self._root, pieces, options))
 
     def statistics(self) -> Statistics:
         """Counts, sizes and the fingerprint of this moment."""

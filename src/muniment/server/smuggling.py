@@ -16,10 +16,8 @@ from muniment.server.operations import Operation
 from muniment.server.pipe import Pipe
 from muniment.server.request import Request
 from muniment.server.wire import BUILD_HEADER, Headers, Response, json_response
-from muniment.smuggler.incoming import Incoming
-from muniment.smuggler.parameters import Pairs, scope_of
+from muniment.smuggler.parameters import EXPORT, IMPORT, Pairs, options_of
 from muniment.smuggler.sink import Compression
-from muniment.smuggler.transfer import import_dump
 
 MAX_DUMP_BYTES: Final = 1 << 50  # no limit of its own: batches are on disk before the next is taken in
 LOOK_SECONDS: Final = 0.25
@@ -30,12 +28,13 @@ _Value: TypeAlias = str | int | bool
 async def import_(request: Request) -> Response:
     """Import a dump (the body, as `.ravendbdump` or `.ravendump`); answers what was imported and what was not."""
     loop = asyncio.get_running_loop()
-    storage = request.tenant.database.storage
-    incoming = Incoming(pulled(request.chunks(MAX_DUMP_BYTES), loop))
+    database = request.tenant.database
+    options = options_of(request.query, IMPORT)
+    incoming = pulled(request.chunks(MAX_DUMP_BYTES), loop)
     operation = request.app.operations.new("import", request.tenant.name)
 
     def work(operation: Operation) -> None:
-        operation.result = asdict(import_dump(storage, incoming, progress=operation.progress))
+        operation.result = asdict(database.import_dump(incoming, options=options, progress=operation.progress))
 
     await request.app.operations.start(operation, work)
     if operation.error:
@@ -48,7 +47,7 @@ async def export(request: Request) -> Outgoing:
     pairs = await _pairs(request)
     format, compression = (_taken(pairs, name) for name in ("format", "compression"))
     shape = Shape.of("a.ravendbdump", cast("Format | None", format), cast("Compression | None", compression))
-    scope = scope_of(pairs)
+    options = options_of(pairs, EXPORT)
     tenant, operations = request.tenant, request.app.operations
     operation = operations.new("export", tenant.name)
     loop, begun = asyncio.get_running_loop(), asyncio.Event()
@@ -56,7 +55,7 @@ async def export(request: Request) -> Outgoing:
 
     def work(operation: Operation) -> None:
         told = tenant.database.export(
-            pipe, format=shape.format, compression=shape.compression, scope=scope, progress=operation.progress
+            pipe, format=shape.format, compression=shape.compression, options=options, progress=operation.progress
         )
         operation.result = asdict(told)
 

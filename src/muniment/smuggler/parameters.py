@@ -1,48 +1,83 @@
-"""Options as requests carry them: names with their values as text, in RavenDB's words."""
+"""Options as requests carry them: names with their values as text, in the words of RavenDB's Smuggler."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import Final
+from typing import Any, Final
 
 from muniment.errors import InvalidInput
-from muniment.smuggler.export import Scope
-from muniment.smuggler.writers import ALL_TYPES
+from muniment.smuggler.options import SmugglerOptions
 
 Pairs = list[tuple[str, str]]
 
-_SCOPE: Final = ("operate-on-types", "start-document-etag", "limit")
+FILTERS: Final = ("filter", "negative-filter", "metadata-filter", "negative-metadata-filter")
+_TEXTS: Final = {
+    "operate-on-types": "operate_on_types",
+    "transform": "transform",
+    "start-document-etag": "start_document_etag",
+    "continuation-token": "continuation",
+}
+_FLAGS: Final = {
+    "excludeexpired": "exclude_expired",
+    "ignore-errors-and-continue": "ignore_errors",
+    "fail-on-unknown": "fail_on_unknown",
+}
+_NUMBERS: Final = {"limit": "limit", "batch-size": "batch_size"}
+TIMEOUT: Final = "timeout"  # in milliseconds, as RavenDB's is
+
+COMMON: Final = frozenset(
+    {"operate-on-types", *FILTERS, "transform", *_FLAGS, *_NUMBERS, TIMEOUT} - {"fail-on-unknown"}
+)
+EXPORT: Final = COMMON | {"start-document-etag"}
+IMPORT: Final = COMMON | {"continuation-token", "fail-on-unknown"}
 
 
-def pairs_of(scope: Scope) -> Pairs:
-    """What a request has to say for this scope; raises `InvalidInput` for a function, which no request can carry."""
-    if scope.choose is not None:
-        raise InvalidInput("a function can not be sent to a server", "export everything, and choose in the import")
-    pairs = []
-    if scope.types != ALL_TYPES:
-        pairs.append(("operate-on-types", ",".join(sorted(scope.types))))
-    if scope.start_etag:
-        pairs.append(("start-document-etag", str(scope.start_etag)))
-    if scope.limit is not None:
-        pairs.append(("limit", str(scope.limit)))
+def pairs_of(options: SmugglerOptions) -> Pairs:
+    """What a request has to say for these options: nothing for those that are as they are by default."""
+    usual = SmugglerOptions()
+    pairs: Pairs = []
+    if options.types is not None:
+        pairs.append(("operate-on-types", ",".join(sorted(options.types))))
+    for filter in options.filters:
+        name = f"{'negative-' if filter.negative else ''}{'metadata-' if filter.on_metadata else ''}filter"
+        pairs.append((name, filter.text))
+    for name, member in (("transform", "transform"), ("continuation-token", "continuation"), *_NUMBERS.items()):
+        if (value := getattr(options, member)) != getattr(usual, member):
+            pairs.append((name, str(value)))
+    pairs += [(name, "true") for name, member in _FLAGS.items() if getattr(options, member)]
+    if options.timeout is not None:
+        pairs.append((TIMEOUT, str(round(options.timeout * 1000))))
+    if options.start_etag:
+        pairs.append(("start-document-etag", str(options.start_etag)))
     return pairs
 
 
-def scope_of(pairs: Iterable[tuple[str, str]]) -> Scope:
-    """The scope that a request asks for; raises `InvalidInput` for a name or a value that makes no sense."""
-    given = {name.lower(): value for name, value in pairs}
-    if unknown := sorted(given.keys() - set(_SCOPE)):
-        raise InvalidInput(f"{unknown[0]!r} is no option here", f"use {', '.join(_SCOPE)}")
-    types = [name.strip() for name in given.get("operate-on-types", "").split(",") if name.strip()]
-    limit = given.get("limit")
-    return Scope(
-        types=frozenset(types) or ALL_TYPES,
-        start_etag=_number("start-document-etag", given.get("start-document-etag", "0")),
-        limit=None if limit is None else _number("limit", limit),
-    )
+def options_of(pairs: Iterable[tuple[str, str]], known: frozenset[str]) -> SmugglerOptions:
+    """The options that a request asks for; raises `InvalidInput` for a name or a value that makes no sense."""
+    given: dict[str, Any] = {}
+    for name, value in ((name.lower(), value) for name, value in pairs):
+        if name not in known:
+            raise InvalidInput(f"there is no option {name!r} here", f"use {', '.join(sorted(known))}")
+        if name in FILTERS:
+            given.setdefault(name.replace("-", "_"), []).append(value)
+        elif member := _TEXTS.get(name):
+            given[member] = value
+        elif member := _FLAGS.get(name):
+            given[member] = _truth(name, value)
+        elif member := _NUMBERS.get(name):
+            given[member] = _number(name, value)
+        else:
+            given[TIMEOUT] = _number(name, value) / 1000
+    return SmugglerOptions.of(**given)
+
+
+def _truth(name: str, text: str) -> bool:
+    if text.lower() not in ("true", "false", ""):
+        raise InvalidInput(f"{name} can not be {text!r}", "give true or false")
+    return text.lower() != "false"
 
 
 def _number(name: str, text: str) -> int:
-    if not (text.isascii() and text.isdigit()):
-        raise InvalidInput(f"{name} can not be {text!r}", "give a number")
+    if not (text.isascii() and text.isdigit() and len(text) < 20):
+        raise InvalidInput(f"{name} can not be {text!r}", "give a whole number")
     return int(text)
