@@ -89,6 +89,7 @@ def after(contents: Contents, step: Step) -> Contents:
 def write_forever(folder: Path, begins: list[int], pipe: Connection) -> None:
     """The child: each thread tells of each step when the database has acknowledged it."""
     database = DocumentDatabase(folder)
+    database.configure({"Muniment/TombstoneWindow": "0s"})  # so that it dies while tombstones expire too
     os.write(pipe.fileno(), TOLD.pack(255, 0))
     for thread, begin in enumerate(begins):
         threading.Thread(target=_work, args=(database, thread, begin, pipe.fileno())).start()

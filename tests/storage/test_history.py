@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from muniment.errors import InvalidInput
-from muniment.storage.history import History, history_of, purge_limit
+from muniment.storage.history import History, expiry_limit, history_of, purge_limit
 
 
 @pytest.mark.parametrize(
@@ -21,17 +21,23 @@ from muniment.storage.history import History, history_of, purge_limit
         ({"Raven/Voron/AllowIncrementalBackups": "true"}, History(True, 0)),
         ({"Raven/Voron/AllowIncrementalBackups": "true", "Muniment/History": "false"}, History(False, 0)),
         ({"Raven/DataDir": "~/shop"}, History(False, 0)),
+        ({"Muniment/TombstoneWindow": "90d"}, History(False, 0, 90 * 86400)),
+        ({"muniment/tombstonewindow": "0s", "Muniment/History": "true"}, History(True, 0, 0)),
     ],
 )
 def test_settings(settings: dict[str, str], history: History) -> None:
     assert history_of(settings) == history
 
 
-@pytest.mark.parametrize("settings", [{"Muniment/History": "yes"}, {"Muniment/HistoryWindow": "a week"}])
+@pytest.mark.parametrize(
+    "settings",
+    [{"Muniment/History": "yes"}, {"Muniment/HistoryWindow": "a week"}, {"Muniment/TombstoneWindow": "for ever"}],
+)
 def test_settings_that_make_no_sense(settings: dict[str, str]) -> None:
     with pytest.raises(InvalidInput) as caught:
         history_of(settings)
     assert caught.value.hint
+    assert next(iter(settings)) in caught.value.message
 
 
 @pytest.mark.parametrize(
@@ -47,4 +53,13 @@ def test_settings_that_make_no_sense(settings: dict[str, str]) -> None:
 )
 def test_purge_limit(kept: bool, pins: list[int], backed_up: int, before_window: int, limit: int) -> None:
     found = purge_limit(History(kept), newest=100, pins=pins, backed_up=backed_up, before_window=before_window)
+    assert found == limit
+
+
+@pytest.mark.parametrize(
+    ("purged_to", "backed_up", "before_window", "limit"),
+    [(100, None, 100, 99), (100, None, 50, 50), (40, None, 50, 40), (100, 30, 50, 30), (100, 0, 50, 0), (-1, 9, 9, -1)],
+)
+def test_expiry_limit(purged_to: int, backed_up: int | None, before_window: int, limit: int) -> None:
+    found = expiry_limit(purged_to=purged_to, newest=100, backed_up=backed_up, before_window=before_window)
     assert found == limit

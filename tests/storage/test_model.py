@@ -80,14 +80,17 @@ class Store(RuleBasedStateMachine):
         self.etag = 0
         self.modified = 0
         self.kept = False
+        self.window: str | None = None
+        self.expired: set[int] = set()
         self.backed_up = 0
+        self.ever_backed_up = False
         self.begins = 0
         self.held: list[Held] = []
 
-    @initialize(kept=st.booleans())
-    def begin(self, kept: bool) -> None:
-        if kept:
-            self.keep_history(True)
+    @initialize(kept=st.booleans(), window=st.sampled_from([None, None, "0s"]))
+    def begin(self, kept: bool, window: str | None) -> None:
+        if kept or window:
+            self.configure(kept, window)
 
     # Writing
 
@@ -100,6 +103,24 @@ class Store(RuleBasedStateMachine):
         self._commit(steps)
 
     def _commit(self, steps: list[Step]) -> None:
+        with self.store.pin() as snapshot:  # so that no tombstone expires between what is foreseen and the commit
+            self._forget(snapshot)
+            self._commit_pinned(steps)
+
+    def _forget(self, snapshot: Snapshot) -> None:
+        """Take out of the dict the tombstones that have expired, which only those may that are old enough."""
+        self.store.commit([])  # one that had begun to expire before the pin is gone after this
+        found = state_of(self.store, snapshot.etag)
+        gone = {key: row for key, row in self.state.items() if key not in found}
+        for key, row in gone.items():
+            assert row.content is None
+            assert row.etag <= snapshot.tombstones_from < self.etag
+            assert self.window is not None
+            assert not (self.kept or self.ever_backed_up) or row.etag <= self.backed_up
+            del self.state[key]
+            self.expired.add(row.etag)
+
+    def _commit_pinned(self, steps: list[Step]) -> None:
         after, conflict = self._foreseen(steps)
         writes = [self._write(step) for step in steps]
         try:
@@ -176,17 +197,39 @@ class Store(RuleBasedStateMachine):
     def set_the_clock(self, seconds: int) -> None:
         self.clock.now += seconds * 1_000_000
 
-    @rule(kept=st.booleans())
-    def keep_history(self, kept: bool) -> None:
-        self.store.configure({"Muniment/History": str(kept).lower()})
+    @rule(kept=st.booleans(), window=st.sampled_from([None, "0s", "20s", "1h"]))
+    def configure(self, kept: bool, window: str | None) -> None:
+        with self.store.pin() as snapshot:
+            self._forget(snapshot)  # by the settings that there were
+            expiry = {} if window is None else {"Muniment/TombstoneWindow": window}
+            self.store.configure({"Muniment/History": str(kept).lower(), **expiry})
+            self.window = window
         self.store.purge()
         self.kept, self.begins = kept, self.store.snapshot().history_from
         assert self.store.history.kept == kept
 
+    @rule(backed_up=st.booleans(), deleted=st.sets(ids, max_size=3))
+    def let_tombstones_expire(self, backed_up: bool, deleted: set[str]) -> None:
+        while self.held:
+            self.unpin(0)
+        for deletes in (False, True):
+            self._commit([Step(deletes, DOCUMENT, id, "object", b"{}", None, "anything") for id in sorted(deleted)])
+        if backed_up:
+            self.back_up()
+        self.configure(self.kept, "0s")
+        with self.store.pin() as snapshot:
+            self._forget(snapshot)
+            held = self.backed_up if self.ever_backed_up or self.kept else self.etag
+            left = [row.etag for row in self.state.values() if row.content is None]
+            assert not [etag for etag in left if etag <= min(held, self.etag - 1)]
+
     @rule()
     def back_up(self) -> None:
-        self.store.backed_up(self.etag)
-        self.backed_up = self.etag
+        with self.store.pin() as snapshot:
+            self._forget(snapshot)
+            self.store.remember_backup("ab" * 32)
+            self.store.backed_up(self.etag)
+            self.backed_up, self.ever_backed_up = self.etag, True
 
     @precondition(lambda self: len(self.held) < 4)
     @rule(share=st.sampled_from([None, None, 0.0, 0.5, 1.0]))
@@ -194,6 +237,7 @@ class Store(RuleBasedStateMachine):
         keep = None if share is None else int(self.etag * share)
         pin = self.store.pin(keep)
         snapshot = pin.__enter__()
+        self._forget(snapshot)
         keeps = max(snapshot.history_from, self.etag if keep is None else keep)
         self.held.append(Held(pin, snapshot, dict(self.state), keeps))
 
@@ -242,6 +286,7 @@ class Store(RuleBasedStateMachine):
     def the_store_holds_what_the_dict_holds(self) -> None:
         with self.store.pin() as snapshot:
             assert (snapshot.etag, snapshot.modified) == (self.etag, self.modified)
+            self._forget(snapshot)
             assert state_of(self.store, snapshot.etag) == self.state
             assert tallies(snapshot.fingerprint) == fingerprint_of(self.state)
 
@@ -256,6 +301,7 @@ class Store(RuleBasedStateMachine):
     @invariant()
     def history_is_whole_from_where_it_is_said_to_begin(self) -> None:
         with self.store.pin(0) as snapshot:
+            self._forget(snapshot)
             begins = snapshot.history_from
             assert begins <= self.etag
             if self.kept:
@@ -268,7 +314,8 @@ class Store(RuleBasedStateMachine):
             for key, row in self.log:
                 if row.etag <= begins:
                     newest[key] = row.etag
-            assert found.keys() >= {*newest.values(), *(etag for etag in everything if etag > begins)}
+            needed = {*newest.values(), *(etag for etag in everything if etag > begins)}
+            assert found.keys() >= needed - self.expired
 
     def _history(self, after: int, upto: int) -> dict[int, Row]:
         documents = [r for batch in self.store.changes(after, upto, history=True) for r in batch]
@@ -286,4 +333,4 @@ class Store(RuleBasedStateMachine):
 
 
 TestStore = Store.TestCase
-TestStore.settings = settings(max_examples=40, stateful_step_count=25)
+TestStore.settings = settings(max_examples=80, stateful_step_count=25)

@@ -8,7 +8,7 @@ import threading
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import FIRST_EXCEPTION, ThreadPoolExecutor, wait
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from itertools import count
 from pathlib import Path
@@ -66,29 +66,33 @@ def take_backup(
     origin = Origin(storage.identity.database_id, storage.identity.lineage, facts.known, facts.tombstones_from)
     plan = plan_backup(existing, origin, str(destination), incremental=incremental)
     started = _time(clock, existing)
-    new = NewBackup(destination, plan.kind, started)
-    try:
-        with storage.pin(plan.after if plan.parent else None) as snapshot, mapped_errors(new.folder):
+    with storage.pin(plan.after if plan.parent else None) as snapshot:
+        if plan.parent and snapshot.tombstones_from > plan.after:  # they expired between the plan and the pin
+            origin = replace(origin, tombstones_from=snapshot.tombstones_from)
+            plan = plan_backup(existing, origin, str(destination), incremental=True)
+        new = NewBackup(destination, plan.kind, started)
+        try:
             if plan.kind == "full":
                 progress.total_documents = snapshot.fingerprint.count(DOCUMENT)
                 progress.total_bytes = snapshot.fingerprint.size(DOCUMENT) + snapshot.fingerprint.size(ATTACHMENT)
             history = plan.parent is not None and storage.history.kept
-            written = _write_files(storage, plan, snapshot, new, progress, history=history)
-        progress.stage = "publishing"
-        progress.check()
-        identity = DatabaseIdentity(storage.identity.database_id, storage.identity.lineage, name)
-        history_from = max(plan.after, snapshot.history_from) if history else None
-        times = started, max(started, _time(clock, existing))
-        settings = digest(database_document)
-        manifest = _manifest(
-            plan, identity, snapshot, written, *times, history_from=history_from, database_document=settings
-        )
-        text = encode(manifest)
-        storage.remember_backup(digest(text))
-        published = new.publish(text, database_document)
-    except BaseException:
-        new.abandon()
-        raise
+            with mapped_errors(new.folder):
+                written = _write_files(storage, plan, snapshot, new, progress, history=history)
+            progress.stage = "publishing"
+            progress.check()
+            identity = DatabaseIdentity(storage.identity.database_id, storage.identity.lineage, name)
+            history_from = max(plan.after, snapshot.history_from) if history else None
+            times = started, max(started, _time(clock, existing))
+            settings = digest(database_document)
+            manifest = _manifest(
+                plan, identity, snapshot, written, *times, history_from=history_from, database_document=settings
+            )
+            text = encode(manifest)
+            storage.remember_backup(digest(text))
+            published = new.publish(text, database_document)
+        except BaseException:
+            new.abandon()
+            raise
     with suppress(MunimentError):  # the backup is there; what may be forgotten now will be after the next one
         storage.backed_up(snapshot.etag)
     return published

@@ -12,6 +12,9 @@ A storage is a log of revisions ordered by etag, and knows which revision of eac
   With `history`, the revisions that were superseded before `upto` come too, as far as they have not been purged; a
   pin that keeps the etag `after` lets none of them be purged meanwhile.
 - `members` gives everything whose id begins so, by kind and folded id, as it was when the first one was asked for.
+- tombstones stay until they are older than the setting `Muniment/TombstoneWindow` and, if a backup was ever taken, one
+  holds them; none is forgotten while there is a pin. `tombstones_from` in a snapshot is raised with it. An id whose
+  tombstone is forgotten is new when it comes again, in its new spelling.
 - `backed_up` tells that a backup holds everything through an etag, so that kept history may be purged.
 - `fingerprint` in a snapshot is exactly that of the documents and attachments that were current at its etag.
 

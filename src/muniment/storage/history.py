@@ -1,4 +1,4 @@
-"""How long superseded revisions are kept: the setting, and what it lets be forgotten. Nothing here touches a file."""
+"""How long superseded revisions and tombstones are kept, and what may be forgotten. Nothing here touches a file."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from muniment.errors import InvalidInput
 
 HISTORY: Final = "Muniment/History"
 WINDOW: Final = "Muniment/HistoryWindow"
+TOMBSTONES: Final = "Muniment/TombstoneWindow"
 # What a RavenDB 3.x database document says to allow incremental backups, and the value that says yes.
 _RAVEN: Final = {"raven/esent/circularlog": "false", "raven/voron/allowincrementalbackups": "true"}
 _BOOLEANS: Final = {"true": True, "false": False}
@@ -19,16 +20,21 @@ _SECONDS: Final = {"s": 1, "m": 60, "h": 3600, "d": 86400}
 
 @dataclass(frozen=True, slots=True)
 class History:
-    """Whether superseded revisions stay until a backup holds them, and for how many seconds at least."""
+    """Whether superseded revisions stay until a backup holds them, and for how many seconds at least.
+
+    `tombstones` is for how many seconds tombstones stay, None for ever.
+    """
 
     kept: bool = False
     window: int = 0
+    tombstones: int | None = None
 
 
 def history_of(settings: Mapping[str, str]) -> History:
     """What a database's settings say; raises `InvalidInput` for values that make no sense.
 
-    `Muniment/History` is `true` or `false`; `Muniment/HistoryWindow` a time such as `7d`, `12h`, `30m` or `45s`.
+    `Muniment/History` is `true` or `false`; `Muniment/HistoryWindow` and `Muniment/TombstoneWindow` are times such as
+    `7d`, `12h`, `30m` or `45s`.
     """
     lowered = {name.lower(): str(value).strip() for name, value in settings.items()}
     kept = any(lowered.get(name, "").lower() == yes for name, yes in _RAVEN.items())
@@ -37,13 +43,16 @@ def history_of(settings: Mapping[str, str]) -> History:
         if given.lower() not in _BOOLEANS:
             raise InvalidInput(f"{HISTORY} is {given!r}", "set it to true or false")
         kept = _BOOLEANS[given.lower()]
-    return History(kept, _seconds(lowered.get(WINDOW.lower(), "0s")))
+    return History(kept, _seconds(lowered, WINDOW) or 0, _seconds(lowered, TOMBSTONES))
 
 
-def _seconds(text: str) -> int:
+def _seconds(lowered: Mapping[str, str], name: str) -> int | None:
+    text = lowered.get(name.lower())
+    if text is None:
+        return None
     matched = re.fullmatch(r"(\d{1,9})\s*([smhd])", text.lower())
     if not matched:
-        raise InvalidInput(f"{WINDOW} is {text!r}", "give a number and s, m, h or d, for example 7d")
+        raise InvalidInput(f"{name} is {text!r}", "give a number and s, m, h or d, for example 7d")
     return int(matched[1]) * _SECONDS[matched[2]]
 
 
@@ -55,3 +64,14 @@ def purge_limit(history: History, *, newest: int, pins: Iterable[int], backed_up
     """
     limit = min((newest, *pins))
     return min(limit, backed_up, before_window) if history.kept else limit
+
+
+def expiry_limit(*, purged_to: int, newest: int, backed_up: int | None, before_window: int) -> int:
+    """The etag through which tombstones may be forgotten.
+
+    `purged_to` is the etag through which replaced revisions are, since one that a tombstone has replaced must not
+    outlive it; `newest` the last etag, which tells the next one and stays; `backed_up` the last etag that a backup
+    holds, None when none was ever taken; `before_window` the last etag that is older than the window.
+    """
+    limit = min(purged_to, newest - 1, before_window)
+    return limit if backed_up is None else min(limit, backed_up)

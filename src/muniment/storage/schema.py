@@ -57,7 +57,6 @@ CREATE INDEX log_collection ON log(collection COLLATE NOCASE, etag) WHERE collec
 CREATE INDEX log_attachment ON log(etag) WHERE kind = 1;
 CREATE INDEX content_staged ON content(content) WHERE staged = 1;
 """
-
 # What a file that is not as it was written leads to: SQLite's own checks, or values that can not be what they are for.
 _DAMAGE: Final = (
     *(apsw.CorruptError, apsw.NotADBError, apsw.SQLError, apsw.TooBigError),

@@ -21,7 +21,8 @@ from muniment.document import fold
 from muniment.errors import ConcurrencyConflict, DatabaseClosed
 from muniment.fingerprint import Fingerprint, member_digest
 from muniment.storage.base import Snapshot, Write, Written
-from muniment.storage.history import history_of, purge_limit
+from muniment.storage.expiry import forget_tombstones, tombstones
+from muniment.storage.history import expiry_limit, history_of, purge_limit
 from muniment.storage.schema import PART_BITS, mapped
 from muniment.storage.state import read_snapshot, read_state, write_fact
 
@@ -32,6 +33,8 @@ PURGE_ROWS: Final = 1000
 IDLE_SECONDS: Final = 0.05
 # With more dead rows than this, purging no longer waits for an idle moment, so that the file stops growing.
 DEAD_ROWS: Final = 100_000
+# When tombstones expire, they do so in a database that nobody writes to as well.
+EXPIRY_SECONDS: Final = 600
 
 Job: TypeAlias = Callable[["Transaction"], Any]
 
@@ -54,7 +57,6 @@ class Transaction:
         self.etag = etag
         self.modified = modified
         self.fingerprint = Fingerprint()
-        self.history_from = 0
         self.dead = 0
 
     def write(self, writes: Sequence[Write]) -> list[Written]:
@@ -128,7 +130,7 @@ class Writer:
         self._pins: dict[object, int] = {}
         self._closed = False
         self._dead = int(connection.execute("SELECT count(*) FROM dead").get)
-        self._purgeable = self._dead > 0
+        self._purgeable = self._may_purge()
         self._thread = threading.Thread(target=self._run, name=f"muniment writer {folder.name}", daemon=True)
         self._thread.start()
 
@@ -161,9 +163,16 @@ class Writer:
         """Let go of a snapshot; the next idle moment purges what only it kept."""
         with self._lock:
             self._pins.pop(pin, None)
-            self._purgeable = self._dead > 0
-            if self._purgeable and not self._closed:
-                self._jobs.put((lambda _: None, Future()))  # wakes the thread
+            self._wake_to_purge()
+
+    def _may_purge(self) -> bool:
+        """Whether there may be something to forget, now or as soon as it is old enough."""
+        return self._dead > 0 or self.history.tombstones is not None
+
+    def _wake_to_purge(self) -> None:
+        self._purgeable = self._may_purge()
+        if self._purgeable and not self._closed:
+            self._jobs.put((lambda _: None, Future()))  # wakes the thread
 
     def close(self) -> None:
         """Finish what was submitted, then end the thread and close the connection. Closing again does nothing."""
@@ -190,13 +199,15 @@ class Writer:
     def _next_group(self, idle: bool) -> list[tuple[Job, Future[Any]] | None]:
         """Wait for a job and take all others that wait with it; none when there is time to purge."""
         group: list[tuple[Job, Future[Any]] | None] = []
-        patience = (0 if idle else IDLE_SECONDS) if self._purgeable else None
+        patience: float | None = None if self.history.tombstones is None else EXPIRY_SECONDS
+        if self._purgeable:
+            patience = 0 if idle else IDLE_SECONDS
         try:
             group.append(self._jobs.get(timeout=patience))
             while group[-1] is not None and len(group) < GROUP_JOBS:
                 group.append(self._jobs.get(block=False))
         except Empty:
-            pass
+            self._purgeable = self._purgeable or self._may_purge()
         return group
 
     def _commit(self, group: list[tuple[Job, Future[Any]]]) -> None:
@@ -211,9 +222,9 @@ class Writer:
             answers = [(future, None, failure) for _, future in group]
         else:
             with self._lock:
-                self._state = state
+                written, self._state = state.etag > self._state.etag, state
                 self._dead += dead
-                self._purgeable = self._purgeable or dead > 0
+                self._purgeable = self._purgeable or dead > 0 or (written and self._may_purge())
         for future, result, failed in answers:
             if failed is None:
                 future.set_result(result)
@@ -224,7 +235,7 @@ class Writer:
         self, group: list[tuple[Job, Future[Any]]], answers: list[tuple[Future[Any], Any, BaseException | None]]
     ) -> tuple[Snapshot, int]:
         execute = self._connection.execute
-        etag, modified, history_from, dead = self._state.etag, self._state.modified, self._state.history_from, 0
+        etag, modified, dead = self._state.etag, self._state.modified, 0
         changed = Fingerprint()
         execute("BEGIN IMMEDIATE")
         for job, future in group:
@@ -243,11 +254,10 @@ class Writer:
             if transaction.etag > etag:
                 etag, modified = transaction.etag, transaction.modified
                 changed.merge(transaction.fingerprint)
-            history_from = max(history_from, transaction.history_from)
             answers.append((future, result, None))
         fingerprint = self._save(changed)
         execute("COMMIT")
-        return Snapshot(etag, modified, fingerprint, history_from, self._state.tombstones_from), dead
+        return Snapshot(etag, modified, fingerprint, self._state.history_from, self._state.tombstones_from), dead
 
     def _save(self, changed: Fingerprint) -> Fingerprint:
         """Write the tallies that changed, and return the whole fingerprint with them."""
@@ -270,10 +280,16 @@ class Writer:
             self._purgeable = False
 
     def purge(self) -> int:
-        """Forget up to 1000 dead revisions that no pin needs; returns how many there were."""
+        """Forget up to 1000 dead revisions that no pin needs, or old tombstones; returns how many there were."""
         return self.submit(self._purge).result()
 
     def _purge(self, transaction: Transaction) -> int:
+        forgotten = self._purge_dead(transaction)
+        if forgotten < PURGE_ROWS and self.history.tombstones is not None:
+            forgotten += self._expire(transaction, self.history.tombstones)
+        return forgotten
+
+    def _purge_dead(self, transaction: Transaction) -> int:
         limit = self._purge_limit(transaction)
         self._purgeable = limit > self._purged_to
         if not self._purgeable:
@@ -282,6 +298,8 @@ class Writer:
         # In etag order, since what is neighbours in the file is then forgotten together.
         query = "SELECT etag, replaced_by FROM dead WHERE replaced_by <= ? ORDER BY etag LIMIT ?"
         found: list[tuple[Any, ...]] = execute(query, (limit, PURGE_ROWS)).fetchall()
+        if not self._raise(history_from=max((replaced_by for _, replaced_by in found), default=0)):
+            return 0  # a pin that has come since needs one of them; the next step asks again
         if len(found) < PURGE_ROWS:
             self._purged_to, self._purgeable = limit, False
         if not found:
@@ -297,10 +315,40 @@ class Writer:
             delete_content(transaction.connection, content)
         transaction.connection.executemany("DELETE FROM dead WHERE etag = ?", etags)
         transaction.dead = -len(etags)
-        transaction.history_from = max(replaced_by for _, replaced_by in found)
-        if transaction.history_from > self._state.history_from:
-            write_fact(transaction.connection, "history_from", transaction.history_from)
+        write_fact(transaction.connection, "history_from", self._state.history_from)
         return len(etags)
+
+    def _expire(self, transaction: Transaction, window: int) -> int:
+        """Forget tombstones older than so many seconds, if a backup holds them and no pin does."""
+        connection, newest = transaction.connection, self._state.etag
+        limit = expiry_limit(
+            purged_to=self._purged_to,
+            newest=newest,
+            backed_up=self._backed_up if read_state(connection).backups else None,
+            before_window=last_etag_before(connection, transaction.modified - window * 1_000_000, newest),
+        )
+        found = tombstones(connection, limit, PURGE_ROWS)
+        if not found or not self._raise(tombstones_from=found[-1].etag):
+            return 0
+        forget_tombstones(connection, found)
+        write_fact(connection, "tombstones_from", self._state.tombstones_from)
+        self._purgeable = len(found) == PURGE_ROWS
+        return len(found)
+
+    def _raise(self, *, history_from: int = 0, tombstones_from: int = 0) -> bool:
+        """Raise the watermarks, unless a pin needs what is before them.
+
+        That is before the commit which makes them true, so that who pins meanwhile does not count on what is going.
+        """
+        with self._lock:
+            if self._pins and (tombstones_from or min(self._pins.values()) < history_from):
+                return False
+            self._state = replace(
+                self._state,
+                history_from=max(self._state.history_from, history_from),
+                tombstones_from=max(self._state.tombstones_from, tombstones_from),
+            )
+        return True
 
     def _purge_limit(self, transaction: Transaction) -> int:
         with self._lock:
@@ -323,15 +371,16 @@ class Writer:
         self.submit(job).result()
         with self._lock:
             self._backed_up = max(self._backed_up, through)
-            self._purgeable = self._dead > 0
+            self._wake_to_purge()
 
     def configure(self, settings: Mapping[str, str]) -> None:
         """Keep these settings instead of the present ones, and history as they say."""
         history = history_of(settings)
         text = msgspec.json.encode(dict(settings)).decode()
         self.submit(lambda transaction: write_fact(transaction.connection, "settings", text)).result()
-        self.history = history
-        self._purgeable = self._dead > 0
+        with self._lock:
+            self.history = history
+            self._wake_to_purge()
 
 
 def last_etag_before(connection: apsw.Connection, modified: int, newest: int) -> int:

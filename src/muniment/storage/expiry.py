@@ -1,0 +1,38 @@
+"""Tombstones that nobody needs any more: finding them, and taking them out of the log."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Final, NamedTuple
+
+import apsw
+
+from muniment.document import fold
+
+# Made when tombstones are to expire for the first time: few databases need it.
+_INDEX: Final = "CREATE INDEX IF NOT EXISTS log_tombstone ON log(etag) WHERE body IS NULL"
+_FIND: Final = """
+SELECT etag, kind, id FROM log WHERE body IS NULL AND etag <= ?
+AND NOT EXISTS (SELECT * FROM dead WHERE dead.etag = log.etag) ORDER BY etag LIMIT ?
+"""
+
+
+class Tombstone(NamedTuple):
+    """The newest revision of an id that is deleted."""
+
+    etag: int
+    kind: int
+    id: str
+
+
+def tombstones(connection: apsw.Connection, through: int, count: int) -> list[Tombstone]:
+    """The oldest tombstones through this etag, at most so many."""
+    connection.execute(_INDEX)
+    return [Tombstone(*row) for row in connection.execute(_FIND, (through, count))]
+
+
+def forget_tombstones(connection: apsw.Connection, found: Sequence[Tombstone]) -> None:
+    """Take them out of the log, and with them all that the database knows of their ids."""
+    keys = [(each.kind, fold(each.id), each.etag) for each in found]
+    connection.executemany("DELETE FROM current WHERE kind = ? AND key = ? AND etag = ?", keys)
+    connection.executemany("DELETE FROM log WHERE etag = ?", [(each.etag,) for each in found])
