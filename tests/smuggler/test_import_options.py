@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import io
 import json
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -17,8 +17,8 @@ from muniment.progress import Progress
 from muniment.smuggler.chooser import DROPPED, EXPIRED, FILTERED
 from muniment.smuggler.options import SmugglerOptions
 from muniment.smuggler.transfer import LEFT_OUT, NOT_IN_DUMP, SUPERSEDED, Imported, import_dump
-from muniment.storage.base import Upload
 from tests.smuggler.dumps import LEGACY, attachment, blake2b, docs, document
+from tests.storage.raw import raw
 
 PICTURE, OTHER = b"\x89PNG" * 1000, b"other" * 999
 MORE = b',"Identities":[{"Key":"a|","Value":7}],"CompareExchange":[{}],"New":[1,2]'
@@ -321,18 +321,13 @@ def test_after_any_failure_the_token_completes_it(tmp_path: Path, monkeypatch: p
             assert database.check() == []
 
 
-def test_no_upload_is_left_behind(database: DocumentDatabase, monkeypatch: pytest.MonkeyPatch) -> None:
-    uploads: list[Upload] = []
-    upload = database.storage.upload
-
-    def counted(chunks: Iterable[bytes]) -> Upload:
-        uploads.append(upload(chunks))
-        return uploads[-1]
-
-    monkeypatch.setattr(database.storage, "upload", counted)
+def test_no_content_is_left_behind(database: DocumentDatabase, tmp_path: Path) -> None:
     dump = docs(attachment(PICTURE), attachment(OTHER), document("a/1"), naming("a/2", PICTURE), document("x" * 600))
     with pytest.raises(InvalidInput):
         load(database, dump)
     load(database, dump, limit=1)
-    assert len(uploads) == 4
-    assert database.check() == []
+    load(database, dump, ignore_errors=True, negative_metadata_filter=["@id=a/2"])
+    database.delete_attachment("a/2/0.png")
+    database.storage.purge()
+    with raw(tmp_path / "db") as file:
+        assert file.execute("SELECT count(*) FROM content").get == 0
