@@ -10,6 +10,7 @@ from muniment.maintenance import BackupOperation, BackupStatus, MaintenanceActio
 from muniment.progress import Progress
 from muniment.rehearsal import rehearse
 from muniment.session import Session
+from muniment.smuggler.options import SmugglerOptions
 from muniment.storage.base import Written
 from muniment.version import VERSION
 
@@ -27,6 +28,7 @@ __all__ = [
     "Progress",
     "Put",
     "Session",
+    "SmugglerOptions",
     "Statistics",
     "Written",
     "__version__",

@@ -14,12 +14,12 @@ import subprocess
 import sys
 from contextlib import suppress
 from decimal import Decimal
+from functools import lru_cache
 from pathlib import Path
 from typing import Final
 
 from muniment.document import MAX_METADATA_BYTES, check_body, encode
 from muniment.errors import InvalidInput, InvalidScript
-from muniment.smuggler.grammar import QUOTE
 from muniment.smuggler.mapping import stored_metadata
 
 SECONDS: Final = 1.0
@@ -31,7 +31,9 @@ _HINT: Final = (
 _HERE: Final = Path(__file__).parent
 
 _maybe_marked = re.compile(rb"-0|[0-9][.eE]|[0-9]{16}").search
-_string_or_number = re.compile(rb'"[^"\\]*+(?:\\.[^"\\]*+)*+"|-?[0-9][0-9.eE+-]*+')
+# A number or the end, behind everything since the last one.
+_number = re.compile(rb'((?:"[^"\\]*+(?:\\.[^"\\]*+)*+"|[^"0-9-]++)*+)(-?[0-9][0-9.eE+-]*+|\Z)', re.DOTALL)
+_CACHED_DIGITS: Final = 32
 
 
 class Transform:
@@ -121,13 +123,18 @@ def _marked(text: bytes) -> bytes:
     """
     if not _maybe_marked(text):
         return b""
-    marked = _string_or_number.sub(_mark, text)
+    marked = _number.sub(_mark, text)
     return b"" if marked == text else marked
 
 
 def _mark(found: re.Match[bytes]) -> bytes:
-    text = found[0]
-    if text[0] == QUOTE or (text.isdigit() and len(text) < 16):
+    before, number = found.groups()
+    return before + (_marked_number(number) if len(number) <= _CACHED_DIGITS else _marked_number.__wrapped__(number))
+
+
+@lru_cache(4096)
+def _marked_number(text: bytes) -> bytes:
+    if not text or (text.isdigit() and len(text) < 16):
         return text
     number = float(text)
     shortest = repr(number)
