@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from bisect import bisect_right
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 from muniment.storage.base import Written
@@ -32,10 +32,12 @@ class Repeats:
     def __init__(self) -> None:
         self._ranges: list[_Range] = []
 
-    def add(self, written: Sequence[Written], positions: Sequence[int | None]) -> list[Repeat]:
+    def add(
+        self, written: Sequence[Written], positions: Sequence[int | None], replaced: Mapping[int, int]
+    ) -> list[Repeat]:
         """Take in a batch; gives those of its documents that replaced one of this or an earlier batch.
 
-        A deletion has no position, and is none of them.
+        A deletion has no position, and is none of them. `replaced` has the etags that these have replaced.
         """
         places = [position for result, position in zip(written, positions, strict=True) if result.etag]
         etags = [result.etag for result in written if result.etag]
@@ -43,13 +45,16 @@ class Repeats:
         if not whole:
             return []
         self._ranges.append(_Range(etags[0], etags[-1], whole[0], whole[-1]))
+        if not replaced:
+            return []
         repeats = []
         for result, position in zip(written, positions, strict=True):
-            if position is None or result.replaced < self._ranges[0].first_etag:
+            old = replaced.get(result.etag, 0) if result.existed else 0
+            if position is None or old < self._ranges[0].first_etag:
                 continue
-            if result.replaced >= etags[0]:
-                repeats.append(Repeat(result.id, position, f"at byte {places[result.replaced - etags[0]]:,}"))
-            elif found := self._range(result.replaced):
+            if old >= etags[0]:
+                repeats.append(Repeat(result.id, position, f"at byte {places[old - etags[0]]:,}"))
+            elif found := self._range(old):
                 repeats.append(Repeat(result.id, position, f"between the bytes {found.first:,} and {found.last:,}"))
         return repeats
 

@@ -92,13 +92,14 @@ class _Named(msgspec.Struct):
 class _Batch(NamedTuple):
     """Documents and deletions on their way to disk; what stands before the document `last` has been dealt with.
 
-    `positions` are those of the documents in the dump, None for deletions.
+    `positions` are those of the documents in the dump, None for deletions; `replaced` is as the storage tells it.
     """
 
     future: Future[list[Written]]
     positions: list[int | None]
     size: int
     last: DumpDocument | None
+    replaced: dict[int, int]
 
 
 def import_dump(
@@ -312,8 +313,9 @@ class _Import:
 
     def _submit(self) -> None:
         if self._writes:
-            future = self._storage.submit(self._writes)
-            self._pending.append(_Batch(future, self._positions, self._size, self._last))
+            replaced: dict[int, int] = {}
+            future = self._storage.submit(self._writes, replaced)
+            self._pending.append(_Batch(future, self._positions, self._size, self._last, replaced))
             self._writes, self._positions, self._size = [], [], 0
         while len(self._pending) > PENDING_BATCHES:
             self._acknowledge()
@@ -331,7 +333,7 @@ class _Import:
             self._tell(repeats)
 
     def _count(self, batch: _Batch) -> list[Repeat]:
-        repeats = self._repeats.add(batch.future.result(), batch.positions)
+        repeats = self._repeats.add(batch.future.result(), batch.positions, batch.replaced)
         self.summary.documents += _documents_in(batch) - len(repeats)
         self.summary.bytes += batch.size
         return repeats

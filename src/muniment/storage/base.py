@@ -67,13 +67,11 @@ class Written(NamedTuple):
     """What became of a `Write`: the id as it is spelled in the database, and its etag now.
 
     `existed` tells whether there was a document before; deleting one that did not exist writes nothing, and has etag 0.
-    `replaced` is the etag that it had before, as far as the storage tells.
     """
 
     id: str
     etag: int
     existed: bool
-    replaced: int = 0
 
 
 class Member(NamedTuple):
@@ -126,7 +124,7 @@ class Storage(Protocol):
     @property
     def identity(self) -> Identity: ...
 
-    def submit(self, writes: Sequence[Write]) -> Future[list[Written]]: ...
+    def submit(self, writes: Sequence[Write], replaced: dict[int, int] | None = None) -> Future[list[Written]]: ...
 
     def commit(self, writes: Sequence[Write]) -> list[Written]: ...
 

@@ -63,9 +63,12 @@ class SqliteStorage:
             raise StorageFailure(f"the database in {self.folder} was opened only for reading", "open it for writing")
         return self._writer
 
-    def submit(self, writes: Sequence[Write]) -> Future[list[Written]]:
-        """Like `commit`, without waiting: the future is answered when the writes are on disk."""
-        return self.writer.submit(lambda transaction: transaction.write(writes))
+    def submit(self, writes: Sequence[Write], replaced: dict[int, int] | None = None) -> Future[list[Written]]:
+        """Like `commit`, without waiting: the future is answered when the writes are on disk.
+
+        In `replaced`, if it is given, stands then for each etag of these that has replaced another one which.
+        """
+        return self.writer.submit(lambda transaction: transaction.write(writes, replaced))
 
     def commit(self, writes: Sequence[Write]) -> list[Written]:
         """Carry out the writes in order as one transaction and return when they are on disk; or change nothing."""

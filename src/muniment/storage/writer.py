@@ -59,8 +59,11 @@ class Transaction:
         self.fingerprint = Fingerprint()
         self.dead = 0
 
-    def write(self, writes: Sequence[Write]) -> list[Written]:
-        """Carry out these writes in order; raises `ConcurrencyConflict` when one is not as its writer expected."""
+    def write(self, writes: Sequence[Write], replaced: dict[int, int] | None = None) -> list[Written]:
+        """Carry out these writes in order; raises `ConcurrencyConflict` when one is not as its writer expected.
+
+        `replaced` takes the etags that were replaced, by those that have replaced them.
+        """
         run = self.connection.executemany
         keys = [(write.kind, fold(write.id)) for write in writes]
         query = "SELECT kind, key, spelling, etag, collection, size, digest FROM current WHERE kind = ? AND key = ?"
@@ -74,6 +77,8 @@ class Transaction:
             run("REPLACE INTO current VALUES(?, ?, ?, ?, ?, ?, ?)", changed)
             run("INSERT INTO dead VALUES(?, ?)", self._dead)
             self.dead += len(self._dead)
+        if replaced is not None:
+            replaced.update((etag, old) for old, etag in self._dead)
         return written
 
     def _write(self, write: Write, key: tuple[int, str], newest: dict[tuple[int, str], _Present]) -> Written:
@@ -91,7 +96,7 @@ class Transaction:
             if old.digest:
                 self.fingerprint.add((write.kind, old.collection or ""), -1, -old.size, -_number(old.digest))
         newest[key] = self._revision(write, id, key[1], old)
-        return Written(id, self.etag, bool(actual), actual)
+        return Written(id, self.etag, bool(actual))
 
     def _revision(self, write: Write, id: str, key: str, old: _Present | None) -> _Present:
         kind, body, collection, upload = write.kind, write.body, write.collection, write.upload
