@@ -260,6 +260,24 @@ def test_what_is_written_after_the_comparison_is_kept(
     assert seen_by_readers(small) == before
 
 
+def test_a_comparison_is_written_once(small: DocumentDatabase, backup: Backup, before: Seen) -> None:
+    with small.maintenance.compare(backup.folder) as comparison:
+        with pytest.raises(Conflict, match="differ"):
+            comparison.write("fail")
+        comparison.write("skip")
+        live = state_of(small)
+        with pytest.raises(Conflict, match="somebody else"):
+            comparison.write("overwrite")
+        assert state_of(small) == live
+        assert staged(small) == 0
+
+
+def test_what_goes_wrong_within_a_comparison_is_not_taken_for_ours(small: DocumentDatabase, backup: Backup) -> None:
+    with pytest.raises(FileNotFoundError), small.maintenance.compare(backup.folder):
+        Path("nowhere").read_bytes()
+    assert not list(small.path.glob("restoring-*"))
+
+
 def test_other_documents_may_be_written_meanwhile(small: DocumentDatabase, backup: Backup, before: Seen) -> None:
     with small.maintenance.compare(backup.folder) as comparison:
         small.put("loose/2", {"mine": 1})

@@ -30,7 +30,7 @@ from muniment.errors import ConcurrencyConflict, Conflict, ForeignBackup, Invali
 from muniment.progress import Progress
 from muniment.revision import ATTACHMENT, DOCUMENT, Revision
 from muniment.storage.base import Member, Storage, Upload, Write
-from muniment.storage.scratch import scratch_database
+from muniment.storage.scratch import scratch_database, scratch_errors
 from muniment.storage.sqlite import SqliteStorage
 
 OnConflict: TypeAlias = Literal["skip", "overwrite", "fail"]
@@ -134,7 +134,9 @@ class Comparison:
 
     def _written(self, actions: Sequence[str], progress: Progress) -> int:
         try:
-            self._upload(actions, progress)
+            with scratch_errors():
+                self._scratch.execute("DELETE FROM uploaded")  # by an earlier call
+                self._upload(actions, progress)
             return self._storage.commit_all(self._batches(actions, progress))
         except BaseException as error:
             with suppress(MunimentError):  # a database that was closed forgets them when it is opened again
@@ -235,19 +237,37 @@ def compared(
     `read` restores that part into a new folder in `place`, of which nothing is left afterwards.
     """
     progress = progress or Progress()
-    with ExitStack() as stack:
-        with mapped_errors(place):
-            work = Path(tempfile.mkdtemp(prefix=FOLDER_PREFIX, dir=place))
-        stack.callback(shutil.rmtree, work, ignore_errors=True)
-        widened = _widened(selection, storage)
-        read(plan, work / "moment", widened, progress)
-        progress.stage = "comparing"
-        moment = stack.enter_context(closing(SqliteStorage(work / "moment", clock=lambda: 0, read_only=True)))
-        scratch = stack.enter_context(scratch_database())
-        scratch.execute(_TABLES)
-        difference = Difference(moment_of(plan), *_compared(moment, storage, selection, widened, scratch, progress))
-        progress.finish()
-        yield Comparison(storage, moment, scratch, difference)
+    with ExitStack() as making:
+        comparison = _compare(storage, plan, place, selection, progress, read, making)
+        made = making.pop_all()
+    try:
+        yield comparison
+    finally:
+        made.close()
+
+
+def _compare(
+    storage: Storage,
+    plan: RestorePlan,
+    place: Path,
+    selection: Selection | None,
+    progress: Progress,
+    read: Read,
+    stack: ExitStack,
+) -> Comparison:
+    """The comparison, and on the stack what it needs."""
+    with mapped_errors(place):
+        work = Path(tempfile.mkdtemp(prefix=FOLDER_PREFIX, dir=place))
+    stack.callback(shutil.rmtree, work, ignore_errors=True)
+    widened = _widened(selection, storage)
+    read(plan, work / "moment", widened, progress)
+    progress.stage = "comparing"
+    moment = stack.enter_context(closing(SqliteStorage(work / "moment", clock=lambda: 0, read_only=True)))
+    scratch = stack.enter_context(scratch_database())
+    scratch.execute(_TABLES)
+    difference = Difference(moment_of(plan), *_compared(moment, storage, selection, widened, scratch, progress))
+    progress.finish()
+    return Comparison(storage, moment, scratch, difference)
 
 
 def forget_unfinished(place: Path) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 
 import apsw
@@ -20,7 +20,7 @@ def scratch_database(cache_kib: int = 16_384) -> Iterator[apsw.Connection]:
     Its file has no name from the beginning, so that not even a killed process leaves it. SQLite's own nameless
     databases would not do: as apsw builds it, they stay in memory.
     """
-    with mapped_errors(Path(tempfile.gettempdir())):
+    with scratch_errors():
         descriptor, path = tempfile.mkstemp(prefix="muniment-scratch-")
         os.close(descriptor)
         connection = apsw.Connection(path)
@@ -53,3 +53,8 @@ def shared_scratch(cache_kib: int = 16_384) -> Iterator[tuple[apsw.Connection, P
 def _prepare(connection: apsw.Connection, cache_kib: int) -> None:
     run(connection, f"PRAGMA journal_mode=OFF; PRAGMA synchronous=OFF; PRAGMA cache_size=-{cache_kib}")
     run(connection, "PRAGMA temp_store=FILE")
+
+
+def scratch_errors() -> AbstractContextManager[None]:
+    """Within it, what goes wrong with such a database is an error of ours."""
+    return mapped_errors(Path(tempfile.gettempdir()))
