@@ -1,6 +1,7 @@
 """Muniment: a document database whose reason to exist is backup and restore that can be trusted."""
 
 from muniment.attachment import Attachment
+from muniment.backup.selection import Selection
 from muniment.client import AsyncDocumentStore, DocumentStore
 from muniment.command import Delete, Put
 from muniment.database import DocumentDatabase, Statistics
@@ -27,6 +28,7 @@ __all__ = [
     "MunimentError",
     "Progress",
     "Put",
+    "Selection",
     "Session",
     "SmugglerOptions",
     "Statistics",

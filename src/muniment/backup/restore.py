@@ -99,7 +99,8 @@ def _check_target(target: Path) -> None:
             raise StorageFailure(f"{str(target)!r} is not the name of a folder", "give another")
         if target.exists() and (not target.is_dir() or any(target.iterdir())):
             raise TargetExists(
-                f"{target} already exists; a restore never writes over anything", "restore to a new folder"
+                f"{target} already exists; a restore never writes over anything",
+                "restore to a new folder, or say how to restore into this one (--on-conflict)",
             )
 
 
