@@ -8,8 +8,10 @@ from pathlib import Path
 import pytest
 
 from muniment import DocumentDatabase, MaintenanceActions, Put
-from muniment.backup.into import Action, OnConflict
+from muniment.backup.into import Action, OnConflict, compared
+from muniment.backup.plan import RestorePlan
 from muniment.backup.repository import Backup
+from muniment.backup.restore import restore_backup
 from muniment.backup.selection import Selection
 from muniment.errors import (
     Cancelled,
@@ -202,6 +204,25 @@ def test_a_document_that_changed_its_collection(database: DocumentDatabase, tmp_
     kept = {(ATTACHMENT, "b/x"): seen_by_readers(database)[ATTACHMENT, "b/x"]}
     database.maintenance.restore_into(backup.folder, on_conflict="overwrite", selection=Selection.of(("here",)))
     assert seen_by_readers(database) == before | kept
+
+
+def test_a_document_that_comes_into_a_collection_while_it_is_read(database: DocumentDatabase, tmp_path: Path) -> None:
+    """What it was is not known then, so it is left alone."""
+    database.put("a", {}, {"Raven-Entity-Name": "There"})
+    database.put("b", {}, {"Raven-Entity-Name": "Here"})
+    backup = database.maintenance.start_backup(tmp_path / "backups").wait()
+    plan = MaintenanceActions.plan_restore(backup.folder)
+
+    def read(plan: RestorePlan, target: Path, selection: Selection | None, progress: Progress) -> None:
+        restore_backup(backup.folder, target, plan=plan, selection=selection)
+        database.put("a", {}, {"Raven-Entity-Name": "Here"})
+        database.delete("b")
+
+    with compared(database.storage, plan, tmp_path, selection=Selection.of(("Here",)), read=read) as comparison:
+        [changes] = comparison.difference.changes
+        assert (changes.added, changes.changed, changes.deleted) == (["b"], [], [])
+        comparison.write("overwrite")
+    assert [document.collection for document in database.by_prefix("")] == ["Here", "Here"]
 
 
 def test_ids_in_another_case_are_the_same(database: DocumentDatabase, tmp_path: Path) -> None:

@@ -10,8 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from muniment import DocumentDatabase, DocumentStore
-from tests.cli.process import ROOT, muniment
+from muniment import Delete, DocumentDatabase, DocumentStore, Put
+from tests.cli.process import ROOT, interrupted, muniment
 from tests.cli.serving import serving
 from tests.cli.test_commands import well
 
@@ -205,3 +205,20 @@ def test_into_a_database_of_a_server(served: str, place: Place) -> None:
         assert [document.body if document else None for document in documents] == [b'{"version":3}', ODD]
         assert documents[1] is not None
         assert documents[1].etag == facts["transaction"]
+
+
+@pytest.mark.parametrize("stage", ["reading documents", "writing"])
+def test_ctrl_c_leaves_the_database_as_it_was(tmp_path: Path, stage: str) -> None:
+    with DocumentDatabase(tmp_path / "shop") as database:
+        for first in range(0, 40_000, 5_000):
+            database.batch([Put(f"n/{n}", {"n": n, "text": "x" * 500}) for n in range(first, first + 5_000)])
+        database.maintenance.start_backup(tmp_path / "b").wait()
+        for first in range(0, 40_000, 5_000):
+            database.batch([Delete(f"n/{n}") for n in range(first, first + 5_000)])
+        before = database.snapshot()
+    ended = interrupted("restore", tmp_path / "b", "--to", tmp_path / "shop", "--on-conflict=skip", stage=stage)
+    assert ended.code == 130
+    with DocumentDatabase(tmp_path / "shop", create=False) as database:
+        assert database.snapshot() == before
+        assert database.maintenance.restore_into(tmp_path / "b", on_conflict="skip").written == 40_000
+    assert not list((tmp_path / "shop").glob("restoring-*"))
