@@ -179,13 +179,13 @@ class Dump:
         return self._others(section)
 
     def _documents(self, section: str) -> Iterator[DumpItem]:
-        scanner = self._scanner
+        scanner, sections = self._scanner, self.sections
         for position in scanner.items():
             split = self._split_next(position)
             if isinstance(split, DumpFault):
                 yield split
             elif not split.kind:
-                self.sections[section] += 1
+                sections[section] += 1
                 scanner.after = split.id
                 yield DumpDocument(split.id, split.body, split.metadata, position)
             elif split.kind == _ATTACHMENT:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Any, Final
+import re
+from functools import lru_cache
+from typing import Any, Final, NamedTuple
 
 import msgspec
 
-from muniment.document import ENTITY_NAME, LAST_MODIFIED, decode, encode
+from muniment.document import ENTITY_NAME, LAST_MODIFIED, collection_of, decode, encode
 from muniment.smuggler.words import EXPIRES, members_of
 
 # RavenDB 4 and later keep these for themselves; what they say is in our etags and attachments, or means nothing here.
@@ -15,6 +17,56 @@ INTERNAL: Final = frozenset(
     | {"raven-last-modified", "non-authoritative-information"}
 )
 _NO_COLLECTION: Final = ("@empty", "@hilo")
+
+_CACHED_BYTES: Final = 2048
+_ANY: Final = b'"\x7f"'  # stands for a value that differs from document to document
+_varying = re.compile(rb'"@(id|change-vector|last-modified)":"[^"\\]*"')
+_last_modified = re.compile(rb'"@last-modified":("[^"\\]*")')
+
+
+class Kept(NamedTuple):
+    """The metadata of a dump as it is kept, and the collection that it names."""
+
+    metadata: bytes
+    collection: str | None
+
+
+class _Template(NamedTuple):
+    """What is kept of metadata, but for the last-modified time, which comes between the two parts."""
+
+    before: bytes
+    after: bytes | None
+    collection: str | None
+
+
+def kept_metadata(metadata: bytes) -> Kept:
+    """`stored_metadata` and the collection that it names, for many documents that differ in little."""
+    template = _template(tuple(_varying.split(metadata))) if len(metadata) <= _CACHED_BYTES else None
+    if template is None:
+        stored = stored_metadata(metadata)
+        return Kept(stored, collection_of(stored))
+    before, after, collection = template
+    if after is None:
+        return Kept(before, collection)
+    time = _last_modified.search(metadata)
+    assert time is not None
+    return Kept(before + time[1] + after, collection)
+
+
+@lru_cache(4096)
+def _template(pieces: tuple[bytes, ...]) -> _Template | None:
+    """Metadata with names in the place of members that vary; None unless these members are its own, and each once."""
+    names = pieces[1::2]
+    members = [b'"@%s":%s' % (name, _ANY) for name in names]
+    metadata = b"".join(piece for pair in zip(pieces[::2], [*members, b""], strict=True) for piece in pair)
+    own = members_of(metadata)
+    if len(set(names)) < len(names) or any(own.get(f"@{name.decode()}") != msgspec.Raw(_ANY) for name in names):
+        return None
+    if metadata.count(_ANY) != len(names):
+        return None
+    stored = stored_metadata(metadata)
+    before, found, after = stored.partition(_ANY)
+    return _Template(before, after if found else None, collection_of(stored))
 
 
 def stored_metadata(metadata: bytes) -> bytes:

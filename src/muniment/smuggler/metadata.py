@@ -17,6 +17,7 @@ from muniment.smuggler import grammar
 from muniment.smuggler.grammar import COMMA, OPEN_OBJECT, WHITESPACE, Malformed
 
 _NAME: Final = b'"@metadata"'
+_NOTHING: Final = (b"", b"{", b" ", b"\t", b"\r", b"\n")
 _to_object = re.compile(rb"%s:%s(?=\{)" % (WHITESPACE, WHITESPACE)).match
 _to_end = re.compile(rb"%s\}" % WHITESPACE).match
 
@@ -56,9 +57,11 @@ def search(data: bytes, start: int) -> Split | None:
     name = data.find(_NAME, start)
     if name < 0 or not (colon := _to_object(data, name + len(_NAME))):
         return None
-    head = data[start:name].rstrip(b" \t\r\n")
+    head = data[start:name]
+    if head[-1:] != b",":
+        head = head.rstrip(b" \t\r\n")
     # A comma behind nothing at all would go unnoticed once it has been cut out.
-    if not head.endswith(b",") or not head[-2:-1].strip(b"{ \t\r\n"):
+    if head[-1:] != b"," or head[-2:-1] in _NOTHING:
         return None
     opening = colon.end()
     if not (closing := _last_member_end(data, opening)):

@@ -59,7 +59,7 @@ class Scanner:
             return
         while True:
             self.peek()
-            yield self.position
+            yield self._start + self.offset
             byte = self.peek()
             if byte not in (COMMA, CLOSE_ARRAY):
                 raise self._unexpected("a comma or the end of the array")

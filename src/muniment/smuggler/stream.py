@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import re
 import sys
-import zlib
 from typing import Final, Protocol
+
+from isal import isal_zlib
 
 from muniment.errors import StorageFailure
 
@@ -56,10 +57,13 @@ class _Decoder(Protocol):
 
 
 class _GzipDecoder:
-    """Brings zlib's decompressor, the only one of another shape, into it; zlib checks the CRC and the length."""
+    """Brings ISA-L's decompressor, the only one of another shape, into it; it checks the CRC and the length.
+
+    It has the shape of zlib's and takes half its time.
+    """
 
     def __init__(self) -> None:
-        self._zlib = zlib.decompressobj(wbits=31)
+        self._zlib = isal_zlib.decompressobj(wbits=31)
 
     @property
     def eof(self) -> bool:
@@ -143,7 +147,7 @@ class DumpStream:
             starved = self._decoder.needs_input and not data
             try:
                 plain = self._decoder.decompress(data, size)
-            except (zlib.error, zstd.ZstdError) as error:
+            except (isal_zlib.error, zstd.ZstdError) as error:  # type: ignore[misc]  # its types take a class for a value
                 raise self._broken(f"is damaged: its {self.compression} stream is broken ({error})") from error
             if plain:
                 return plain

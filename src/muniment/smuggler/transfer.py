@@ -15,7 +15,7 @@ from typing import Any, Final, NamedTuple
 
 import msgspec
 
-from muniment.document import IDENTITIES, check_id, check_size, collection_of, decode, encode
+from muniment.document import IDENTITIES, MAX_BODY_BYTES, check_id, check_size, collection_of, decode, encode
 from muniment.errors import Cancelled, DamagedDump, InvalidInput, MunimentError, UnknownFormat
 from muniment.progress import Progress
 from muniment.revision import ATTACHMENT, DOCUMENT
@@ -34,7 +34,7 @@ from muniment.smuggler.dump import (
     open_dump,
 )
 from muniment.smuggler.faults import Fault
-from muniment.smuggler.mapping import stored_metadata
+from muniment.smuggler.mapping import kept_metadata, stored_metadata
 from muniment.smuggler.options import ATTACHMENTS, DOCUMENTS, SmugglerOptions
 from muniment.smuggler.repeats import Repeat, Repeats
 from muniment.smuggler.stream import Readable
@@ -263,8 +263,9 @@ class _Import:
             self._loose(item)
             return
         check_id(item.id)
-        check_size(item.body, f"document {item.id!r}")
-        metadata, body = stored_metadata(item.metadata), item.body
+        if len(item.body) > MAX_BODY_BYTES:
+            check_size(item.body, f"document {item.id!r}")
+        (metadata, collection), body = kept_metadata(item.metadata), item.body
         if self._choose:
             self._chooser.position = item.position
             chosen = self._choose(item.id, metadata, body)
@@ -272,9 +273,10 @@ class _Import:
                 self._leave_out(item)
                 return
             metadata, body = chosen
+            collection = collection_of(metadata)
         named = _named(item).attachments if self._with_attachments and b'"@attachments"' in item.metadata else ()
         self._last = item
-        self._writes.append(Write(item.id, body, metadata, collection_of(metadata)))
+        self._writes.append(Write(item.id, body, metadata, collection))
         self._positions.append(item.position)
         self._size += len(body)
         self._room -= 1

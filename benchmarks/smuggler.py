@@ -1,0 +1,129 @@
+"""Export and import of dumps, beside the time that compressing or decompressing the same bytes takes alone."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import resource
+import subprocess
+import sys
+import tempfile
+from itertools import islice
+from pathlib import Path
+
+from _machine import Report, timed
+
+from muniment import DocumentDatabase, Put, sample
+from muniment.smuggler.sink import Compression, Sink
+from muniment.smuggler.stream import DumpStream
+from muniment.smuggler.transfer import import_dump
+
+BATCH = 1000
+BLOCK = 1 << 20
+# File, compression, and what is wanted of its export and import, in documents per second.
+DUMPS: list[tuple[str, Compression, str, str]] = [
+    ("dump.ravendbdump", "gzip", "100 000/s", "60 000/s"),
+    ("zstd.ravendbdump", "zstd", "", ""),
+    ("dump.ravendump", "gzip", "", ""),
+]
+
+
+def load(folder: Path, count: int) -> int:
+    """Fill a database, and return the bytes of its documents."""
+    documents, size = sample.documents(count), 0
+    with DocumentDatabase(folder) as database:
+        while batch := [Put(id, body, metadata) for id, body, metadata in islice(documents, BATCH)]:
+            database.batch(batch)
+            size += sum(len(put.body) for put in batch)
+    return size
+
+
+def alone(*arguments: str) -> dict[str, float]:
+    """One step in a process of its own, so that its memory is known: seconds and the peak in MB."""
+    command = [sys.executable, __file__, "--step", *arguments]
+    result: dict[str, float] = json.loads(subprocess.run(command, check=True, capture_output=True).stdout)
+    return result
+
+
+def step(name: str, folder: str, file: str, compression: Compression) -> None:
+    """What `alone` runs: prints its seconds and peak memory as JSON."""
+    with DocumentDatabase(folder) as database:
+        if name == "export":
+            seconds = timed(lambda: database.export(file, compression=compression, overwrite=True))
+        else:
+            seconds = timed(lambda: import_dump(database.storage, file))
+    print(json.dumps({"seconds": seconds, "memory": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024}))
+
+
+def decompress(file: Path) -> bytes:
+    """The dump in plain, a block at a time; what is returned is the last of them."""
+    with file.open("rb") as opened:
+        stream = DumpStream(opened, block_size=BLOCK, bomb_size=1 << 40, bomb_ratio=1000)
+        last = b""
+        while block := stream.read(BLOCK):
+            last = block
+    return last
+
+
+def recompress(file: Path, plain: Path, compression: Compression) -> float:
+    """Seconds to compress what is in the dump and write it, without the time to decompress it before."""
+    with file.open("rb") as opened, plain.open("wb") as target:
+        stream = DumpStream(opened, block_size=BLOCK, bomb_size=1 << 40, bomb_ratio=1000)
+        while block := stream.read(BLOCK):
+            target.write(block)
+    again = plain.with_suffix(".again")
+    with plain.open("rb") as source, again.open("wb") as target:
+        sink = Sink(target, compression)
+
+        def work() -> None:
+            while block := source.read(BLOCK):
+                sink.write(block)
+            sink.finish()
+            target.flush()
+            os.fsync(target.fileno())
+
+        seconds = timed(work)
+        sink.close()
+    for path in (plain, again):
+        path.unlink()
+    return seconds
+
+
+def add(
+    report: Report, what: str, count: int, done: dict[str, float], limit: tuple[Compression, float], wanted: str
+) -> None:
+    """Two lines: documents per second beside those of the compression alone, and memory."""
+    compression, alone = limit
+    peer = f"{compression} alone {count / alone:,.0f}/s"
+    report.add(what, f"{count / done['seconds']:,.0f}/s", peer, alone / done["seconds"], wanted)
+    report.add("… memory, peak", f"{done['memory']:,.0f} MB", wanted="< 200 MB")
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--documents", type=int, default=500_000)
+    parser.add_argument("--step", nargs=4, help=argparse.SUPPRESS)
+    arguments = parser.parse_args()
+    if arguments.step:
+        name, folder, file, compression = arguments.step
+        step(name, folder, file, compression)
+        return
+    count = arguments.documents
+    with tempfile.TemporaryDirectory(dir=Path.cwd()) as temporary:
+        place = Path(temporary)
+        size = load(place / "db", count)
+        report = Report("Smuggler", f"{count:,} documents of muniment.sample, {size / count:,.0f} bytes each")
+        for name, compression, export_wanted, import_wanted in DUMPS:
+            dump = place / name
+            out = alone("export", str(place / "db"), str(dump), compression)
+            limit = recompress(dump, place / "plain", compression)
+            add(report, f"export, {name}", count, out, (compression, limit), export_wanted)
+            back = alone("import", str(place / f"copy of {name}"), str(dump), compression)
+            limit = timed(lambda dump=dump: decompress(dump))  # type: ignore[misc]
+            add(report, f"import, {name}", count, back, (compression, limit), import_wanted)
+        report.print()
+
+
+if __name__ == "__main__":
+    main()
