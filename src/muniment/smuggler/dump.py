@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import re
 import stat
 from collections import Counter
 from collections.abc import Iterator
@@ -42,6 +43,7 @@ _ATTACHMENT: Final = "Attachment"
 _LEGACY_DELETIONS: Final = {"docsdeletions": "Document", "attachmentsdeletions": _ATTACHMENT}
 
 T = TypeVar("T")
+_id = re.compile(rb'"@id"\s*:\s*"([^"\\\0-\x1f]{1,512})"')
 
 
 class DumpDocument(msgspec.Struct, frozen=True, gc=False):
@@ -215,7 +217,7 @@ class Dump:
             grammar.check(item)
             return metadata.split(item)
         except Malformed as error:
-            return self._fault(f"holds an item that {error}", position, error)
+            return self._fault(f"holds {_named(item)} {error}", position, error)
 
     def _item_here(self, position: int) -> bytes | None:
         try:
@@ -306,6 +308,12 @@ class Dump:
             return msgspec.json.decode(item, type=wanted, strict=False)  # numbers may stand in quotes
         except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
             raise self._scanner.damaged(f"holds an item that is not as it should be ({error})", position) from error
+
+
+def _named(item: bytes) -> str:
+    """What to call a damaged item: by its id, where something in it looks like one."""
+    found = _id.search(item)
+    return f"document {found[1].decode('utf-8', 'replace')!r}, which" if found else "an item that"
 
 
 def open_dump(
