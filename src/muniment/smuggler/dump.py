@@ -22,7 +22,7 @@ import msgspec
 from muniment.errors import DamagedDump
 from muniment.smuggler import attachment, grammar, metadata
 from muniment.smuggler.attachment import DumpAttachment
-from muniment.smuggler.grammar import CLOSE_ARRAY, COMMA, OPEN_ARRAY, Malformed
+from muniment.smuggler.grammar import OPEN_ARRAY, Malformed
 from muniment.smuggler.head import build_version
 from muniment.smuggler.scanner import Scanner
 from muniment.smuggler.stream import DumpStream, Readable, cannot_read
@@ -226,9 +226,9 @@ class Dump:
             raise self._scanner.damaged(f"holds an item that {error}", position) from error
 
     def _fault(self, what: str, position: int, cause: Exception) -> DumpFault:
-        """Raises the error, unless faults are passed on and the scanner stands where the next item is expected."""
+        """Raises the error, unless faults are passed on; the scanner has moved over the item."""
         error = self._scanner.damaged(what, position)
-        if not self._pass_faults or self._scanner.peek() not in (COMMA, CLOSE_ARRAY):
+        if not self._pass_faults:
             raise error from cause
         return DumpFault(error, position)
 
