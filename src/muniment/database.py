@@ -24,7 +24,7 @@ from muniment.document import (
     without_time_kept,
 )
 from muniment.errors import ConcurrencyConflict, DatabaseNotFound, InvalidDocument, InvalidInput, StorageFailure
-from muniment.exporting import Format, export_storage
+from muniment.exporting import Format, export_incremental, export_storage
 from muniment.hilo import HiLo
 from muniment.maintenance import MaintenanceActions
 from muniment.progress import Progress
@@ -44,11 +44,7 @@ PAGE: Final = 25
 
 @dataclass(frozen=True, slots=True)
 class Statistics:
-    """What is in a database. Bytes are those of bodies and contents; `file_bytes` is what the folder takes on disk.
-
-    `last_backup` is when the last backup was begun, and `changes_since_backup` how many changes it does not hold; None
-    when none was taken. `MaintenanceActions.recoverability` tells more.
-    """
+    """What is in a database. Bytes are those of bodies and contents; `file_bytes` is what the folder takes on disk."""
 
     name: str
     database_id: str
@@ -61,8 +57,6 @@ class Statistics:
     last_etag: int
     last_changed: datetime
     fingerprint: str
-    last_backup: datetime | None = None
-    changes_since_backup: int | None = None
 
     def as_json(self) -> dict[str, Any]:
         """For `--json` and HTTP."""
@@ -238,6 +232,29 @@ class DocumentDatabase:
             progress=progress,
         )
 
+    def export_incremental(
+        self,
+        folder: str | Path,
+        *,
+        format: Format | None = None,
+        compression: Compression | None = None,
+        options: SmugglerOptions | None = None,
+        progress: Progress | None = None,
+    ) -> Exported:
+        """Write what changed since the last export into this folder, deletions too, as a new dump in it.
+
+        See `muniment.exporting.export_incremental`; a dump is a `ravendbdump` unless `format` says otherwise.
+        """
+        return export_incremental(
+            self.storage,
+            folder,
+            format=format or "ravendbdump",
+            compression=compression,
+            options=options,
+            clock=self.clock,
+            progress=progress,
+        )
+
     def import_dump(
         self,
         source: str | Path | bytes | BinaryIO | Iterable[bytes],
@@ -267,7 +284,6 @@ class DocumentDatabase:
         snapshot = self.storage.snapshot()
         fingerprint = snapshot.fingerprint
         identity = self.storage.identity
-        backup = self.storage.backup_facts().last
         return Statistics(
             name=self.name,
             database_id=identity.database_id,
@@ -282,8 +298,6 @@ class DocumentDatabase:
             last_etag=snapshot.etag,
             last_changed=from_microseconds(snapshot.modified),
             fingerprint=fingerprint.short(),
-            last_backup=from_microseconds(backup.time) if backup else None,
-            changes_since_backup=snapshot.etag - backup.etag if backup else None,
         )
 
     def snapshot(self) -> Snapshot:

@@ -164,7 +164,7 @@ class Demo:
         with DocumentDatabase(self.data / "shop") as database:
             if dump:
                 import_dump(database.storage, dump)
-                command = f"smuggler in data/shop {dump}"
+                command = f"smuggler in data/shop {dump} --create"
             else:
                 fill(database, documents, attachments=ATTACHMENTS)
                 command = f"sample data/shop --documents {documents} --attachments {ATTACHMENTS}"

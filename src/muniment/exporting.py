@@ -123,26 +123,73 @@ def export_incremental(
     miss something, as `reason` says. Where nothing has changed no file is written. `import_folder` applies them all.
     Raises `ForeignBackup` when the folder holds another database's exports, and `Busy` while another one runs.
     """
-    progress, options, folder = progress or Progress(), _checked(options), Path(folder)
-    shape = Shape.of(None, format, compression)
-    if format not in ("ravendbdump", "ravendump"):
-        raise InvalidInput(f"{format} has no place for deletions", "export incrementally as ravendbdump or ravendump")
-    if options.start_etag or options.limit is not None:
-        raise InvalidInput("an incremental export begins where the last one ended, and has no limit", "leave them out")
-    identity = storage.identity
-    with held(folder), _begun(options, clock, progress) as chooser, storage.pin() as snapshot:
+    folder = Path(folder)
+    incremental_shape(format, compression, options)  # before anything is made
+    with held(folder):
         state = read_state(folder)
-        after, reason = begin(state, state is not None and (folder / state.file).exists(), identity, snapshot)
+
+        def place(kind: Kind) -> Path:
+            return new_name(folder, kind, from_microseconds(clock()), format)
+
+        lost = state is not None and not (folder / state.file).exists()
+        summary = export_changes(
+            storage,
+            place,
+            state,
+            lost=lost,
+            format=format,
+            compression=compression,
+            options=options,
+            clock=clock,
+            progress=progress,
+        )
+        if summary.file:
+            identity = storage.identity
+            name = Path(summary.file).name
+            write_state(folder, State(identity.database_id, identity.lineage, summary.etag, name))
+    return summary
+
+
+def export_changes(
+    storage: Storage,
+    destination: Callable[[Kind], str | Path | Writable],
+    state: State | None,
+    *,
+    lost: bool = False,
+    format: Format = "ravendbdump",
+    compression: Compression | None = None,
+    options: SmugglerOptions | None = None,
+    clock: Callable[[], int] = system_clock,
+    progress: Progress | None = None,
+) -> Exported:
+    """Write what changed since the export that this state is of, or everything, to where `destination` says.
+
+    `lost` says that the dump of that export is gone, so that a full one has to take its place. `destination` is not
+    asked where nothing has changed. See `export_incremental`.
+    """
+    progress, options = progress or Progress(), _checked(options)
+    shape = incremental_shape(format, compression, options)
+    with _begun(options, clock, progress) as chooser, storage.pin() as snapshot:
+        after, reason = begin(state, not lost, storage.identity, snapshot)
         if after == snapshot.etag > 0:
             return Exported(kind="incremental", reason="nothing has changed", etag=after, time=snapshot.modified)
         kind: Kind = "incremental" if after else "full"
-        path = new_name(folder, kind, from_microseconds(clock()), format)
-        with _opened(path, shape, False) as sink:
+        place = destination(kind)
+        with _opened(place, shape, False) as sink:
             writer = writer_of(shape, sink, storage.content)
             summary = _export_state(storage, snapshot, writer, options, chooser, progress, after)
-        write_state(folder, State(identity.database_id, identity.lineage, snapshot.etag, path.name))
     summary.kind, summary.reason = kind, reason
-    return _described(summary, shape, sink, progress, path)
+    return _described(summary, shape, sink, progress, place)
+
+
+def incremental_shape(format: Format, compression: Compression | None, options: SmugglerOptions | None) -> Shape:
+    """What the files of incremental exports look like; raises `InvalidInput` for what there can be none of."""
+    shape = Shape.of(None, format, compression)
+    if format not in ("ravendbdump", "ravendump"):
+        raise InvalidInput(f"{format} has no place for deletions", "export incrementally as ravendbdump or ravendump")
+    if options and (options.start_etag or options.limit is not None):
+        raise InvalidInput("an incremental export begins where the last one ended, and has no limit", "leave them out")
+    return shape
 
 
 def _export_state(

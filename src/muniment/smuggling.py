@@ -2,22 +2,29 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
-from contextlib import contextmanager
-from dataclasses import dataclass
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import contextmanager, nullcontext, suppress
+from dataclasses import dataclass, replace
 from datetime import datetime
 from pathlib import Path
-from typing import Protocol
+from typing import BinaryIO, NamedTuple, Protocol
 
 from muniment.backup.repository import backups
 from muniment.client import DocumentStore
-from muniment.database import DocumentDatabase
-from muniment.errors import DatabaseNotFound, InvalidInput
+from muniment.client.wire import SYSTEM
+from muniment.database import DocumentDatabase, Statistics
+from muniment.document import fold
+from muniment.errors import DatabaseNotFound, InvalidInput, MunimentError
 from muniment.exporting import Format, export_backup
+from muniment.fresh import made
 from muniment.progress import Progress
 from muniment.smuggler.export import Exported
-from muniment.smuggler.options import SmugglerOptions
+from muniment.smuggler.folder import import_folder
+from muniment.smuggler.options import BATCH_DOCUMENTS, SmugglerOptions
 from muniment.smuggler.sink import Compression, Writable
+from muniment.smuggler.transfer import Imported
 from muniment.storage.schema import FILE
 
 
@@ -34,6 +41,30 @@ class Source(Protocol):
         overwrite: bool = False,
         progress: Progress | None = None,
     ) -> Exported: ...
+
+    def export_incremental(
+        self,
+        folder: str | Path,
+        *,
+        format: Format | None = None,
+        compression: Compression | None = None,
+        options: SmugglerOptions | None = None,
+        progress: Progress | None = None,
+    ) -> Exported: ...
+
+
+class Target(Protocol):
+    """What can be imported into; see `DocumentDatabase.import_dump`."""
+
+    def import_dump(
+        self,
+        source: str | Path | BinaryIO,
+        *,
+        options: SmugglerOptions | None = None,
+        progress: Progress | None = None,
+    ) -> Imported: ...
+
+    def statistics(self) -> Statistics: ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,6 +98,20 @@ class Backups:
             options=options,
             overwrite=overwrite,
             progress=progress,
+        )
+
+    def export_incremental(
+        self,
+        folder: str | Path,
+        *,
+        format: Format | None = None,
+        compression: Compression | None = None,
+        options: SmugglerOptions | None = None,
+        progress: Progress | None = None,
+    ) -> Exported:
+        """Raises `InvalidInput`: what is in backups does not change."""
+        raise InvalidInput(
+            f"{self.folder} holds backups, of which there is no incremental export", "export a database, or a moment"
         )
 
 
@@ -104,6 +149,124 @@ def source(
             f"there is neither a database nor a backup in {place}",
             "give the folder that holds muniment.db, one that backups were written to, or the URL of a server",
         )
+
+
+@contextmanager
+def target(place: str, database: str | None = None, *, create: bool = False) -> Iterator[Target]:
+    """The database at this place to import into; raises `DatabaseNotFound` when there is none, unless it may be made.
+
+    If the block fails, a database that was made for it is removed again when nothing has come into it.
+    """
+    try:
+        with _target(place, database, create) as opened:
+            yield opened
+    except DatabaseNotFound as error:
+        if not create:
+            error.hint = "make it first, or say that it may be made (--create)"
+        raise
+
+
+@contextmanager
+def _target(place: str, database: str | None, create: bool) -> Iterator[Target]:
+    if is_url(place):
+        with DocumentStore(place, database) as store, _made(store) if create else nullcontext():
+            store.statistics()  # a dump should not be on its way before it is known that there is a database
+            yield store
+        return
+    check_folder(place, database)
+    if create:
+        with made(Path(place), keep_if=_has_content) as (new, _):
+            yield new
+    else:
+        with DocumentDatabase(place, create=False) as present:
+            yield present
+
+
+@contextmanager
+def _made(store: DocumentStore) -> Iterator[None]:
+    """Make the database on the server if there is none, and remove it if the block fails and it is empty."""
+    if store.name == SYSTEM or fold(store.name) in map(fold, store.admin.databases()):
+        yield
+        return
+    store.admin.create_database(store.name)
+    try:
+        yield
+    except BaseException:
+        with suppress(MunimentError):
+            if not _has_content(store):
+                store.admin.delete_database(store.name, hard=True)
+        raise
+
+
+def _has_content(database: DocumentDatabase | DocumentStore) -> bool:
+    found = database.statistics()
+    return found.documents + found.attachments > 0
+
+
+def import_from(
+    source: str | Path | BinaryIO,
+    target: Target,
+    *,
+    options: SmugglerOptions | None = None,
+    progress: Progress | None = None,
+) -> Imported:
+    """Import a dump, or all dumps of a folder in their order."""
+    if isinstance(source, str | Path) and Path(source).is_dir():
+        return import_folder(source, lambda path: target.import_dump(path, options=options, progress=progress))
+    return target.import_dump(source, options=options, progress=progress)
+
+
+class Moved(NamedTuple):
+    """What left the source, and what came into the target."""
+
+    exported: Exported
+    imported: Imported
+
+
+def between(
+    source: Source, target: Target, *, options: SmugglerOptions | None = None, progress: Progress | None = None
+) -> Moved:
+    """Bring the state of this moment from one database into another, without a file in between, in constant memory.
+
+    Documents that exist in the target are replaced. When it raises, what came before has been stored, and doing it
+    again is harmless. `progress` is that of the source; the options that say which part to carry are applied there.
+    """
+    options, progress = options or SmugglerOptions(), progress or Progress()
+    at_source = replace(options, batch_size=BATCH_DOCUMENTS, fail_on_unknown=False)
+    at_target = SmugglerOptions(
+        batch_size=options.batch_size, ignore_errors=options.ignore_errors, fail_on_unknown=options.fail_on_unknown
+    )
+    reading, writing = os.pipe()
+    with ThreadPoolExecutor(1, "muniment export") as pool:
+        exporting = pool.submit(_export, source, writing, at_source, progress)
+        try:
+            with os.fdopen(reading, "rb") as dump:
+                imported = target.import_dump(dump, options=at_target)
+                while dump.read(1 << 16):  # the end of the compression
+                    pass
+        except MunimentError as error:
+            raise _cause(exporting, error) from error
+        return Moved(exporting.result(), imported)
+
+
+def _export(source: Source, writing: int, options: SmugglerOptions, progress: Progress) -> Exported:
+    dump = os.fdopen(writing, "wb")
+    try:
+        exported = source.export(dump, format="ravendbdump", compression="zstd", options=options, progress=progress)
+        dump.flush()
+        return exported
+    finally:
+        with suppress(BrokenPipeError):
+            dump.close()
+
+
+def _cause(exporting: Future[Exported], error: MunimentError) -> MunimentError:
+    """Which error is the first: an import ends with one of its own when the export does, and the other way round."""
+    first = exporting.exception()
+    if not isinstance(first, MunimentError) or isinstance(first.__cause__, BrokenPipeError):
+        return error
+    first.message += f"; the import then ended: {error.message}"
+    return first
 
 
 def is_url(place: str) -> bool:

@@ -69,9 +69,10 @@ def failed(ended: Ended, code: int, *parts: str) -> None:
         ("sample file/out --documents 10", 8, "Not a directory"),
         ("sample out --documents -1", 2, "--documents"),
         ("sample out --documents ten", 2, "--documents"),
-        ("smuggler in out nowhere", 8, "No such file"),
-        ("smuggler in out empty", 8, "Is a directory"),
-        ("smuggler in out file", 6, "not a dump"),
+        ("smuggler in out nowhere --create", 8, "No such file"),
+        ("smuggler in out empty --create", 2, "no dump in empty"),
+        ("smuggler in out file --create", 6, "not a dump"),
+        ("smuggler in out file", 3, "there is no database in out"),
         ("backup shop", 2, "missing option '--dest'"),
         ("backup --dest out", 2, "not said what to back up"),
         ("backup shop --dest out --full", 2, "no such option: --full"),
@@ -130,7 +131,12 @@ def test_without_a_command_there_is_help(line: str) -> None:
 
 
 def test_a_dump_that_is_cut_short_says_how_far_it_got(here: Path) -> None:
-    failed(muniment("smuggler", "in", here / "out", here / "cut.ravendbdump"), 5, "cut short", "after document 'a/1'")
+    failed(
+        muniment("smuggler", "in", here / "out", here / "cut.ravendbdump", "--create"),
+        5,
+        "cut short",
+        "after document 'a/1'",
+    )
 
 
 def the_file(folder: Path, name: str) -> Path:

@@ -19,6 +19,11 @@ SERVED = ["--url", "--database", "--all-databases", "--nowait", "--timeout", "--
 PART = ["--collection", "--id", "--id-prefix"]
 WHERE = ["source", "destination", "system-database", "database", "database-name"]
 RESTORE = [f"--restore-{name}" for name in (*WHERE, "defrag", "no-wait", "start-timeout")]
+FILTERS = ["--filter", "--negative-filter", "--metadata-filter", "--negative-metadata-filter"]
+CARRIED = [
+    *("--operate-on-types", *FILTERS, "--transform", "--transform-file", "--excludeexpired"),
+    *("--ignore-errors-and-continue", "--limit", "--batch-size", "--timeout", *KEYS),
+]
 COMMANDS = {
     "backup": ["FOLDER", "--dest", "--incremental", *SERVED, "--json", "--quiet"],
     "restore": [
@@ -29,16 +34,25 @@ COMMANDS = {
     "rehearse": ["DEST", *POINT, "--place", "--json", "--quiet"],
     "inspect": ["DEST", "--id", "--diff", "--query", *POINT, "--limit", "--json", "--quiet"],
     "merge": ["DEST", "--through", "--delete-merged", "--json", "--quiet"],
-    "status": ["FOLDER", "--url", "--database", "--json"],
     "statistics": ["FOLDER", "--json"],
     "check": ["FOLDER", "--json", "--quiet"],
     "get": ["FOLDER", "ID", "--metadata", "--json"],
     "sample": ["FOLDER", "--documents", "--attachments", "--seed", "--json", "--quiet"],
     "smuggler out": [
-        *("FOLDER", "URL", "FILE", "--database", *POINT, "--format", "--compression", "--overwrite"),
-        *("--json", "--quiet"),
+        *("FOLDER", "URL", "FILE", "--database", *POINT, "--format", "--compression", "--overwrite", "--incremental"),
+        *CARRIED,
+        *("--start-document-etag", "--json", "--quiet"),
     ],
-    "smuggler in": ["FOLDER", "URL", "FILE", "--database", "--json", "--quiet"],
+    "smuggler in": [
+        *("FOLDER", "URL", "FILE", "--database", "--create", "--incremental"),
+        *CARRIED,
+        *("--continuation-token", "--fail-on-unknown", "--json", "--quiet"),
+    ],
+    "smuggler between": [
+        *("SOURCE", "TARGET", "--database", "--database2", *POINT, "--create"),
+        *CARRIED,
+        *("--start-document-etag", "--fail-on-unknown", *(f"{key}2" for key in KEYS), "--json", "--quiet"),
+    ],
     "server": [
         *("--data-dir", "--host", "--port", "--anonymous-access", "--config"),
         *RESTORE,
@@ -72,7 +86,7 @@ def test_every_command_explains_itself(command: str) -> None:
     assert f"$ muniment {command} " in said
     for option in COMMANDS[command]:
         assert re.search(rf"│ .*{option}\b", said)
-    shown = set(re.findall(r"│[ *]+(--[a-z-]+)", said)) - {"--help"}
+    shown = set(re.findall(r"│[ *]+(--[a-z0-9-]+)", said)) - {"--help"}
     assert shown == {option for option in COMMANDS[command] if option.startswith("--")}
 
 

@@ -77,7 +77,7 @@ def write_dump(path: Path, count: int) -> None:
 
 def test_an_import_says_how_far_it_got_and_can_be_completed(tmp_path: Path) -> None:
     write_dump(tmp_path / "big.ravendbdump", DUMPED)
-    command = ("smuggler", "in", tmp_path / "shop", tmp_path / "big.ravendbdump")
+    command = ("smuggler", "in", tmp_path / "shop", tmp_path / "big.ravendbdump", "--create")
     ended = interrupted(*command, stage="importing")
     stopped(ended, 130, "import the same dump again to complete it")
     with DocumentDatabase(tmp_path / "shop", create=False) as database:

@@ -21,8 +21,7 @@ from muniment.cli.rehearse import rehearse
 from muniment.cli.restore import restore, verify
 from muniment.cli.sample import sample
 from muniment.cli.server import server
-from muniment.cli.smuggler import smuggler_in, smuggler_out
-from muniment.cli.status import status
+from muniment.cli.smuggler import smuggler_between, smuggler_in, smuggler_out
 from muniment.version import VERSION
 
 __all__ = ["app", "main"]
@@ -64,7 +63,7 @@ def _flowing(text: str) -> str:
 app = typer.Typer(
     help=_HELP, epilog=_EPILOG, rich_markup_mode="rich", pretty_exceptions_enable=False, invoke_without_command=True
 )
-for command in (backup, restore, verify, rehearse, inspect, merge, status, statistics, check, get, sample, server):
+for command in (backup, restore, verify, rehearse, inspect, merge, statistics, check, get, sample, server):
     app.command(help=_flowing(command.__doc__ or ""))(command)
 
 
@@ -82,7 +81,11 @@ def _help_unless_command(context: typer.Context) -> None:
         raise typer.Exit(USAGE)
 
 
-_group("smuggler", "Bring documents out into dumps, and in from them.", {"out": smuggler_out, "in": smuggler_in})
+_group(
+    "smuggler",
+    "Bring documents out into dumps, in from them, and from one database into another.",
+    {"out": smuggler_out, "in": smuggler_in, "between": smuggler_between},
+)
 _group(
     "databases",
     "List, make, delete and look at the databases of a server.",

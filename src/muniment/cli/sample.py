@@ -13,11 +13,11 @@ import typer
 from muniment import sample as samples
 from muniment.cli.bar import job
 from muniment.cli.database import statistics_rows
-from muniment.cli.fresh import made
 from muniment.cli.output import Json, Quiet, count_text, emit, seconds_text, speed_text
 from muniment.command import Delete, Put
 from muniment.database import DocumentDatabase
 from muniment.errors import Conflict
+from muniment.fresh import made
 from muniment.progress import Progress
 
 BATCH: Final = 1000

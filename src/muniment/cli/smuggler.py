@@ -8,34 +8,39 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import asdict
 from pathlib import Path
-from typing import Annotated, BinaryIO, Final, TypeAlias
+from typing import Annotated, Any, BinaryIO, Final, TypeAlias
 
 import typer
 
 from muniment.backup.point import time_of
 from muniment.cli.bar import job
-from muniment.cli.fresh import made
-from muniment.cli.output import Json, Quiet, emit, labelled, seconds_text, size_text, speed_text
+from muniment.cli.options import IN, OUT, TWINS, with_options
+from muniment.cli.output import Json, Quiet, count_text, emit, labelled, seconds_text, size_text, speed_text
 from muniment.cli.point import At, Etag, Named
 from muniment.cli.state import time_text
-from muniment.client import DocumentStore
-from muniment.database import DocumentDatabase
 from muniment.errors import InvalidInput
 from muniment.exporting import Format
 from muniment.progress import Progress
 from muniment.smuggler.export import Exported
+from muniment.smuggler.options import SmugglerOptions
 from muniment.smuggler.sink import Compression, cannot_write
 from muniment.smuggler.transfer import Imported
+from muniment.smuggling import between as move
+from muniment.smuggling import import_from
 from muniment.smuggling import source as opened_source
+from muniment.smuggling import target as opened_target
 
 Database: TypeAlias = Annotated[
     str | None, typer.Option("--database", metavar="NAME", help="The database on the server, if the URL names none.")
 ]
 
+Create: TypeAlias = Annotated[bool, typer.Option("--create", metavar="", help="Make the database, if there is none.")]
+
 DEFAULT: Final[Format] = "ravendbdump"
 STREAM: Final = "-"
 
 
+@with_options(*OUT)
 def smuggler_out(
     source: Annotated[
         str, typer.Argument(metavar="URL|FOLDER", help="A server, the folder of a database, or one with backups.")
@@ -58,6 +63,12 @@ def smuggler_out(
     overwrite: Annotated[
         bool, typer.Option("--overwrite", metavar="", help="Replace FILE, when the new one is complete.")
     ] = False,
+    incremental: Annotated[
+        bool,
+        typer.Option("--incremental", metavar="", help="Into the folder FILE, what changed since the last time."),
+    ] = False,
+    *,
+    options: SmugglerOptions,
     json: Json = False,
     quiet: Quiet = False,
 ) -> None:
@@ -75,6 +86,8 @@ def smuggler_out(
     $ muniment smuggler out /mnt/backups/shop shop.ravendump --at 2026-11-22T17:18:03Z
     $ muniment smuggler out shop - --compression zstd | ssh elsewhere muniment smuggler in copy -
     """
+    if incremental and (file == STREAM or overwrite):
+        raise InvalidInput("an incremental export goes into a folder, as a new file", "name a folder")
     if file == STREAM and json:
         raise InvalidInput("stdout can not have both the dump and --json", "write the dump to a file")
     progress = Progress()
@@ -84,15 +97,15 @@ def smuggler_out(
         _destination(file) as destination,
         job(progress, quiet=quiet),
     ):
-        exported = opened.export(
-            destination,
-            format=format or (DEFAULT if file == STREAM else None),
-            compression=compression,
-            overwrite=overwrite,
-            progress=progress,
-        )
-    facts = {"source": source, **asdict(exported), "time": time_text(exported.time)}
-    headline, rows = f"Exported {source} to {exported.file or 'stdout'}", _exported_rows(exported)
+        asked: dict[str, Any] = {"compression": compression, "options": options, "progress": progress}
+        if incremental:
+            exported = opened.export_incremental(file, format=format, **asked)
+        else:
+            shape = format or (DEFAULT if file == STREAM else None)
+            exported = opened.export(destination, format=shape, overwrite=overwrite, **asked)
+    facts = {"source": source, **_exported_facts(exported)}
+    headline = f"Exported {source} to {exported.file or (file if incremental else 'stdout')}"
+    rows = [*_exported_rows(exported), *_meaningless(options)]
     if file != STREAM:
         emit(headline, rows, facts, as_json=json)
     elif not quiet:
@@ -117,78 +130,151 @@ def _destination(file: str) -> Iterator[str | BinaryIO]:
             stream.close()
 
 
+def _exported_facts(exported: Exported) -> dict[str, Any]:
+    return {**asdict(exported), "time": time_text(exported.time)}
+
+
 def _exported_rows(exported: Exported) -> list[tuple[str, str]]:
     compressed = "" if exported.compression == "none" else f", {exported.compression}"
+    reason = f" ({exported.reason})" if exported.reason else ""
+    kind = [("kind", f"{exported.kind}{reason}")] if reason or exported.kind == "incremental" else []
+    if not exported.format:  # nothing has changed
+        return kind
     return [
         ("format", f"{exported.format}{compressed}"),
+        *kind,
         ("state of", f"{time_text(exported.time)}, etag {exported.etag:,}"),
-        ("documents", f"{exported.documents:,}"),
-        ("attachments", f"{exported.attachments:,}"),
-        ("identities", f"{exported.identities:,}"),
-        *(("skipped", f"{count:,} {what}") for what, count in sorted(exported.skipped.items())),
+        *_counts(exported),
+        *_missing(exported),
         ("size", f"{size_text(exported.size)}, {size_text(exported.bytes)} before compression"),
         ("took", f"{seconds_text(exported.seconds)}, {speed_text(exported.bytes, exported.seconds)}"),
     ]
 
 
+@with_options(*IN)
 def smuggler_in(
-    target: Annotated[
-        str, typer.Argument(metavar="FOLDER|URL", help="The database's folder (a new one is made), or a server.")
+    target: Annotated[str, typer.Argument(metavar="URL|FOLDER", help="A server, or the folder of a database.")],
+    file: Annotated[
+        str, typer.Argument(metavar="FILE", help="A .ravendbdump or .ravendump, a folder of them, `-` for stdin.")
     ],
-    file: Annotated[str, typer.Argument(metavar="FILE", help="A .ravendbdump or .ravendump, `-` for stdin.")],
     database: Database = None,
+    create: Create = False,
+    incremental: Annotated[
+        bool, typer.Option("--incremental", metavar="", help="FILE is a folder, and has to be one.")
+    ] = False,
+    *,
+    options: SmugglerOptions,
     json: Json = False,
     quiet: Quiet = False,
 ) -> None:
-    """Import a dump that RavenDB has exported (versions 2 to 7) into a database.
+    """Import a dump that RavenDB (2 to 7) or Muniment has exported into a database.
 
     Documents keep their bytes, metadata, collection and last-modified time; a document with the same id is replaced.
     What the dump holds and Muniment has no place for is counted and named, not left out in silence. It is written in
-    whole transactions: after an interruption, importing the same dump again completes it.
+    whole transactions: after an interruption, importing the same dump again completes it, and so does
+    --continuation-token with what the error names. Of a folder of incremental exports, all are imported in their order.
 
-    $ muniment smuggler in shop northwind.ravendbdump
+    $ muniment smuggler in shop northwind.ravendbdump --create
     $ muniment smuggler in http://127.0.0.1:8080 northwind.ravendbdump --database shop
+    $ muniment smuggler in shop exports --negative-metadata-filter=@id=Raven/Replication/Destinations
+    $ zcat shop.ravendump | muniment smuggler in copy - --create --transform-file anonymous.js
     """
+    if incremental and not Path(file).is_dir():
+        raise InvalidInput(f"{file} is not a folder", "give the folder that incremental exports were written to")
     progress = Progress()
-    remote = "://" in target
-    if database and not remote:
-        raise InvalidInput(f"{target} is a folder, which is one database", "leave out --database, or give a URL")
-    imported, fingerprint = (_into_server if remote else _into_folder)(target, file, database, progress, quiet)
+    with job(progress, quiet=quiet), opened_target(target, database, create=create) as opened:
+        dump = sys.stdin.buffer if file == STREAM else file
+        imported = import_from(dump, opened, options=options, progress=progress)
+        fingerprint = opened.statistics().fingerprint
     facts = {"database": target, "dump": file, **asdict(imported), "fingerprint": fingerprint}
-    rows = [*_rows(imported), *([("fingerprint", fingerprint)] if fingerprint else [])]
+    rows = [*_imported_rows(imported), ("fingerprint", fingerprint), *_meaningless(options)]
     emit(f"Imported {'stdin' if file == STREAM else file} into {target}", rows, facts, as_json=json)
 
 
-def _into_folder(target: str, file: str, _: str | None, progress: Progress, quiet: bool) -> tuple[Imported, str | None]:
-    with job(progress, quiet=quiet), made(Path(target), keep_if=_has_content) as (database, _new):
-        imported = database.import_dump(_dump(file), progress=progress)
-        return imported, database.statistics().fingerprint
+@with_options(*OUT, "fail_on_unknown", *TWINS)
+def smuggler_between(
+    source: Annotated[
+        str, typer.Argument(metavar="SOURCE", help="A server, the folder of a database, or one with backups.")
+    ],
+    target: Annotated[str, typer.Argument(metavar="TARGET", help="A server, or the folder of a database.")],
+    database: Annotated[
+        str | None, typer.Option("--database", metavar="NAME", help="The database on the server SOURCE.")
+    ] = None,
+    database2: Annotated[
+        str | None, typer.Option("--database2", metavar="NAME", help="The database on the server TARGET.")
+    ] = None,
+    at: At = None,
+    etag: Etag = None,
+    backup: Named = None,
+    create: Create = False,
+    *,
+    options: SmugglerOptions,
+    json: Json = False,
+    quiet: Quiet = False,
+) -> None:
+    """Bring documents from one database, or a moment in backups, into another one, without a file in between.
+
+    It is the state of one moment of the source. In the target a document with the same id is replaced, and all others
+    stay. After an interruption, doing it again completes it.
+
+    $ muniment smuggler between http://127.0.0.1:8080 http://127.0.0.1:8081 --database shop --database2 copy
+    $ muniment smuggler between shop http://127.0.0.1:8080 --database2 shop --create
+    $ muniment smuggler between /mnt/backups/shop copy --create --metadata-filter=Raven-Entity-Name=Orders
+    """
+    progress = Progress()
+    moment = None if at is None else time_of(at)
+    with (
+        job(progress, quiet=quiet),
+        opened_source(source, database, at=moment, etag=etag, backup=backup) as origin,
+        opened_target(target, database2, create=create) as opened,
+    ):
+        exported, imported = move(origin, opened, options=options, progress=progress)
+        fingerprint = opened.statistics().fingerprint
+    facts = {
+        "source": source,
+        "target": target,
+        "exported": _exported_facts(exported),
+        "imported": asdict(imported),
+        "fingerprint": fingerprint,
+    }
+    rows = [
+        ("state of", f"{time_text(exported.time)}, etag {exported.etag:,}"),
+        *_counts(imported),
+        *_missing(exported),
+        *_missing(imported),
+        ("took", f"{seconds_text(exported.seconds)}, {speed_text(exported.bytes, exported.seconds)}"),
+        ("fingerprint", fingerprint),
+        *_meaningless(options),
+    ]
+    emit(f"Brought {source} into {target}", rows, facts, as_json=json)
 
 
-def _into_server(
-    target: str, file: str, name: str | None, progress: Progress, quiet: bool
-) -> tuple[Imported, str | None]:
-    with job(progress, quiet=quiet), DocumentStore(target, name) as store:
-        return store.import_dump(_dump(file), progress=progress), None
-
-
-def _dump(file: str) -> str | BinaryIO:
-    return sys.stdin.buffer if file == STREAM else file
-
-
-def _has_content(database: DocumentDatabase) -> bool:
-    found = database.statistics()
-    return found.documents + found.attachments > 0
-
-
-def _rows(imported: Imported) -> list[tuple[str, str]]:
+def _imported_rows(imported: Imported) -> list[tuple[str, str]]:
     build = "" if imported.build_version is None else f" of RavenDB build {imported.build_version}"
+    token = imported.continuation
     return [
         ("dump", f"{imported.compression} compression{build}"),
-        ("documents", f"{imported.documents:,}"),
-        ("attachments", f"{imported.attachments:,}"),
-        ("identities", f"{imported.identities:,}"),
+        *_counts(imported),
         ("content", size_text(imported.bytes)),
-        *(("skipped", f"{count:,} {what}") for what, count in sorted(imported.skipped.items())),
+        *_missing(imported),
+        *([("go on with", f"--continuation-token {token}")] if token else []),
         ("took", f"{seconds_text(imported.seconds)}, {speed_text(imported.bytes, imported.seconds)}"),
     ]
+
+
+def _counts(told: Exported | Imported) -> list[tuple[str, str]]:
+    names = ["documents", "attachments", "identities", *(["deletions"] if told.deletions else [])]
+    return [(name, f"{getattr(told, name):,}") for name in names]
+
+
+def _missing(told: Exported | Imported) -> list[tuple[str, str]]:
+    """What was not carried: by name, and the first of the items that had errors."""
+    rows = [("skipped", f"{count:,} {what}") for what, count in sorted(told.skipped.items())]
+    if told.failed:
+        rows.append(("failed", f"{count_text(told.failed, 'item')}, passed over"))
+    return rows + [(f"  {fault.id or f'at {fault.position}'}", fault.reason) for fault in told.faults]
+
+
+def _meaningless(options: SmugglerOptions) -> list[tuple[str, str]]:
+    names = ", ".join(options.meaningless)
+    return [("no effect", f"{names}: Muniment has no place for them")] if names else []

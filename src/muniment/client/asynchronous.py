@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterable, Iterable, Mapping, Sequence
+from collections.abc import AsyncIterable, AsyncIterator, Iterable, Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -18,7 +18,7 @@ from muniment.client.wire import SYSTEM, root_of, split_url
 from muniment.command import Command, Delete, Put
 from muniment.database import PAGE, Statistics
 from muniment.document import Document, metadata_bytes
-from muniment.exporting import Format, Shape
+from muniment.exporting import Format, Shape, incremental_shape
 from muniment.progress import Progress
 from muniment.smuggler.export import Exported
 from muniment.smuggler.options import SmugglerOptions
@@ -125,19 +125,45 @@ class AsyncDocumentStore:
     ) -> Exported:
         """See `DocumentStore.export`."""
         shape = Shape.to(destination, format, compression)
+        flow = dumps.export(self._root, shape, options)
         async with (
             dumps.in_thread(dumps.written_to(destination, overwrite)) as file,
-            self._transport.stream(dumps.export(self._root, shape, options)) as (head, chunks),
+            self._transport.stream(flow) as (head, chunks),
         ):
-            taking, broken = dumps.Taking(head, progress), None
-            try:
-                async for chunk in chunks:
-                    await asyncio.to_thread(file.write, chunk)
-                    if taking.add(chunk):
-                        await self._transport.run(taking.look())
-            except Broken as error:
-                broken = error
+            taking = dumps.Taking(head, progress)
+            broken = await self._take(taking, chunks, file)
             return await self._transport.run(taking.end(destination, broken))
+
+    async def _take(self, taking: dumps.Taking, chunks: AsyncIterator[bytes], file: Writable) -> Broken | None:
+        try:
+            async for chunk in chunks:
+                await asyncio.to_thread(file.write, chunk)
+                if taking.add(chunk):
+                    await self._transport.run(taking.look())
+        except Broken as error:
+            return error
+        return None
+
+    async def export_incremental(
+        self,
+        folder: str | Path,
+        *,
+        format: Format | None = None,
+        compression: Compression | None = None,
+        options: SmugglerOptions | None = None,
+        progress: Progress | None = None,
+    ) -> Exported:
+        """See `DocumentStore.export_incremental`."""
+        place, shape = Path(folder), incremental_shape(format or "ravendbdump", compression, options)
+        with dumps.next_in(place) as since:
+            flow = dumps.export(self._root, shape, options, *since)
+            async with self._transport.stream(flow) as (head, chunks):
+                taking, path = dumps.Taking(head, progress), dumps.new_dump(place, head, shape)
+                async with dumps.in_thread(dumps.written_to(path, False)) as file:
+                    broken = await self._take(taking, chunks, file)
+                    exported = await self._transport.run(taking.end(path, broken))
+            taking.remember(place, exported)
+            return exported
 
     async def import_dump(
         self,

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import io
 import os
 from collections.abc import AsyncIterator, Iterator
 from contextlib import AbstractContextManager, ExitStack, asynccontextmanager, contextmanager
+from datetime import UTC, datetime
 from pathlib import Path
 from sys import exc_info
 from time import monotonic
@@ -25,8 +27,9 @@ from muniment.errors import InvalidInput, ServerUnavailable, StorageFailure
 from muniment.exporting import Shape
 from muniment.progress import Progress
 from muniment.smuggler.export import Exported
+from muniment.smuggler.folder import Kind, State, held, new_name, read_state, write_state
 from muniment.smuggler.options import SmugglerOptions
-from muniment.smuggler.parameters import pairs_of
+from muniment.smuggler.parameters import Pairs, pairs_of, state_pairs
 from muniment.smuggler.sink import Writable, cannot_write, new_file
 from muniment.smuggler.transfer import Imported
 
@@ -35,6 +38,7 @@ LONGEST_TARGET: Final = 60_000  # bytes of an address; what the HTTP libraries t
 LOOK_SECONDS: Final = 1.0
 ENDING_PAUSES: Final = (0.02, 0.05, 0.1, 0.3, 1.0, 3.0)
 OPERATION: Final = "Muniment-Operation"
+KIND: Final = "Muniment-Kind"
 _IDENTITY: Final = (("Accept-Encoding", "identity"), ("Accept", "*/*"))
 
 
@@ -50,14 +54,30 @@ def import_dump(root: tuple[str, ...], dump: Body, options: SmugglerOptions | No
     return parsed((yield from call(request, 200)), Imported)
 
 
-def export(root: tuple[str, ...], shape: Shape, options: SmugglerOptions | None) -> Flow[Response]:
-    """The dump, as a stream."""
+def export(
+    root: tuple[str, ...], shape: Shape, options: SmugglerOptions | None, *since: tuple[str, str]
+) -> Flow[Response]:
+    """The dump, as a stream; `since` what it has to begin after, and then there may be none."""
     wanted: dict[str, list[str]] = {"format": [shape.format], "compression": [shape.compression]}
-    for name, value in pairs_of(options or SmugglerOptions()):
+    for name, value in (*pairs_of(options or SmugglerOptions()), *since):
         wanted.setdefault(name, []).append(value)
     path = target(*root, "smuggler", "export")
     request = Request("POST", path, encode(wanted), (*JSON, *_IDENTITY), repeatable=True, timeout=PATIENCE)
-    return (yield from call(request, 200))
+    return (yield from call(request, 200, 204))
+
+
+@contextmanager
+def next_in(folder: Path) -> Iterator[Pairs]:
+    """What to ask a server for, so that the folder's next dump begins where the last one ended; held meanwhile."""
+    with held(folder):
+        state = read_state(folder)
+        yield state_pairs(state, state is not None and not (folder / state.file).exists())
+
+
+def new_dump(folder: Path, head: Response, shape: Shape) -> Path | None:
+    """The name of the dump that comes in, None when there is none because nothing has changed."""
+    kind: Kind = "incremental" if head.headers.get(KIND) == "incremental" else "full"
+    return None if head.status == 204 else new_name(folder, kind, datetime.now(UTC), shape.format)
 
 
 class Taking:
@@ -91,15 +111,13 @@ class Taking:
         progress.bytes = status.bytes or 0
         progress.total_documents, progress.total_bytes = status.total_documents, status.total_bytes
 
-    def end(self, destination: str | Path | Writable, broken: Broken | None = None) -> Flow[Exported]:
+    def end(self, destination: str | Path | Writable | None, broken: Broken | None = None) -> Flow[Exported]:
         """What the server says of its end: only then is it whole. Raises why it is not."""
         pauses = iter(ENDING_PAUSES)
         while True:
             told = yield from _told(self.operation)
             status = operation_status(told)
-            if status.state != "running":
-                break
-            pause = next(pauses, None)
+            pause = next(pauses, None) if status.state == "running" else None
             if pause is None:
                 break
             yield Pause(pause)
@@ -108,13 +126,20 @@ class Taking:
         status.raise_failure()
         if broken:
             raise self.broken(broken)
-        exported = msgspec.convert(told["State"]["Result"], Exported)
+        self.result: dict[str, Any] = told["State"]["Result"]
+        exported = msgspec.convert(self.result, Exported)
         if exported.size != self._size:
-            raise ServerUnavailable(
-                f"{self._size:,} of the {exported.size:,} bytes of the export came", "export it again"
-            )
+            what = f"{self._size:,} of the {exported.size:,} bytes of the export came"
+            raise ServerUnavailable(what, "export it again")
         exported.file = str(destination) if isinstance(destination, str | Path) else None
         return exported
+
+    def remember(self, folder: Path, exported: Exported) -> None:
+        """Write down how far the dump goes that has come into this folder, if one has."""
+        if exported.file:
+            told = self.result
+            state = State(told["database_id"], told["lineage"], exported.etag, Path(exported.file).name)
+            write_state(folder, state)
 
     def broken(self, error: Broken) -> ServerUnavailable:
         """The error for a connection that broke within the export."""
@@ -152,10 +177,12 @@ def _counted(pieces: Iterator[bytes], progress: Progress) -> Iterator[bytes]:
 
 
 @contextmanager
-def written_to(destination: str | Path | Writable, overwrite: bool) -> Iterator[Writable]:
+def written_to(destination: str | Path | Writable | None, overwrite: bool) -> Iterator[Writable]:
     """What to write an export to: a file, which has its name only when the block has ended well, or this stream."""
     try:
-        if isinstance(destination, str | Path):
+        if destination is None:
+            yield io.BytesIO()
+        elif isinstance(destination, str | Path):
             with new_file(Path(destination), overwrite=overwrite) as path, path.open("xb") as file:
                 yield file
         else:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -16,7 +16,7 @@ from muniment.client.wire import SYSTEM, root_of, split_url
 from muniment.command import Command, Delete, Put
 from muniment.database import PAGE, Statistics
 from muniment.document import Document, metadata_bytes
-from muniment.exporting import Format, Shape
+from muniment.exporting import Format, Shape, incremental_shape
 from muniment.hilo import HiLo
 from muniment.progress import Progress
 from muniment.session import Session
@@ -143,19 +143,45 @@ class DocumentStore:
         and `ServerUnavailable` when the connection breaks: then no file is left, and a stream is cut short.
         """
         shape = Shape.to(destination, format, compression)
-        with (
-            dumps.written_to(destination, overwrite) as file,
-            self._transport.stream(dumps.export(self._root, shape, options)) as (head, chunks),
-        ):
-            taking, broken = dumps.Taking(head, progress), None
-            try:
-                for chunk in chunks:
-                    file.write(chunk)
-                    if taking.add(chunk):
-                        self._transport.run(taking.look())
-            except Broken as error:
-                broken = error
+        flow = dumps.export(self._root, shape, options)
+        with dumps.written_to(destination, overwrite) as file, self._transport.stream(flow) as (head, chunks):
+            taking = dumps.Taking(head, progress)
+            broken = self._take(taking, chunks, file)
             return self._transport.run(taking.end(destination, broken))
+
+    def _take(self, taking: dumps.Taking, chunks: Iterator[bytes], file: Writable) -> Broken | None:
+        try:
+            for chunk in chunks:
+                file.write(chunk)
+                if taking.add(chunk):
+                    self._transport.run(taking.look())
+        except Broken as error:
+            return error
+        return None
+
+    def export_incremental(
+        self,
+        folder: str | Path,
+        *,
+        format: Format | None = None,
+        compression: Compression | None = None,
+        options: SmugglerOptions | None = None,
+        progress: Progress | None = None,
+    ) -> Exported:
+        """Write what changed since the last export into this folder, deletions too, as a new dump in it.
+
+        The folder is on this machine, and keeps where the last one ended. See `DocumentDatabase.export_incremental`.
+        """
+        place, shape = Path(folder), incremental_shape(format or "ravendbdump", compression, options)
+        with dumps.next_in(place) as since:
+            flow = dumps.export(self._root, shape, options, *since)
+            with self._transport.stream(flow) as (head, chunks):
+                taking, path = dumps.Taking(head, progress), dumps.new_dump(place, head, shape)
+                with dumps.written_to(path, False) as file:
+                    broken = self._take(taking, chunks, file)
+                    exported = self._transport.run(taking.end(path, broken))
+            taking.remember(place, exported)
+            return exported
 
     def import_dump(
         self,

@@ -6,7 +6,7 @@ import asyncio
 import ipaddress
 import time
 from collections.abc import AsyncIterator, Iterator
-from contextlib import aclosing, asynccontextmanager, closing, contextmanager
+from contextlib import aclosing, asynccontextmanager, closing, contextmanager, nullcontext
 from typing import Any, Final, TypeVar
 from urllib.parse import urlsplit
 
@@ -68,16 +68,16 @@ class Transport:
 
     @contextmanager
     def stream(self, flow: Flow[Response]) -> Iterator[tuple[Response, Iterator[bytes]]]:
-        """The head of the answer that a flow comes to, and its body as it comes in, which can raise `Broken`."""
+        """The head of the answer that a flow comes to, and its body or nothing; it comes in, and can raise `Broken`."""
         streams: list[httpx.Response] = []
         head = self.run(flow, streams)
-        [answer] = streams
-        with closing(answer):
-            yield head, self._chunks(answer)
+        with closing(streams[0]) if streams else nullcontext():
+            yield head, self._chunks(streams)
 
-    def _chunks(self, answer: httpx.Response) -> Iterator[bytes]:
+    def _chunks(self, answers: list[httpx.Response]) -> Iterator[bytes]:
         try:
-            yield from answer.iter_bytes()
+            for answer in answers:
+                yield from answer.iter_bytes()
         except _FAILURES as error:
             raise Broken(unreachable(error, self._base)) from error
 
@@ -120,17 +120,17 @@ class AsyncTransport:
 
     @asynccontextmanager
     async def stream(self, flow: Flow[Response]) -> AsyncIterator[tuple[Response, AsyncIterator[bytes]]]:
-        """The head of the answer that a flow comes to, and its body as it comes in, which can raise `Broken`."""
+        """The head of the answer that a flow comes to, and its body or nothing; it comes in, and can raise `Broken`."""
         streams: list[httpx.Response] = []
         head = await self.run(flow, streams)
-        [answer] = streams
-        async with aclosing(answer):
-            yield head, self._chunks(answer)
+        async with aclosing(streams[0]) if streams else nullcontext():
+            yield head, self._chunks(streams)
 
-    async def _chunks(self, answer: httpx.Response) -> AsyncIterator[bytes]:
+    async def _chunks(self, answers: list[httpx.Response]) -> AsyncIterator[bytes]:
         try:
-            async for chunk in answer.aiter_bytes():
-                yield chunk
+            for answer in answers:
+                async for chunk in answer.aiter_bytes():
+                    yield chunk
         except _FAILURES as error:
             raise Broken(unreachable(error, self._base)) from error
 

@@ -130,15 +130,17 @@ async def put(request: Request) -> Response:
     return empty_response(201, headers)
 
 
-def pulled(chunks: AsyncIterator[bytes], loop: asyncio.AbstractEventLoop) -> Iterator[bytes]:
-    """What comes in on the loop, for a thread that takes it one by one."""
+def pulled(
+    chunks: AsyncIterator[bytes], loop: asyncio.AbstractEventLoop, stall: float = STALL_SECONDS
+) -> Iterator[bytes]:
+    """What comes in on the loop, for a thread that takes it one by one; raises `Refused` after so many seconds."""
 
     async def following() -> bytes | None:
         try:
-            async with asyncio.timeout(STALL_SECONDS):
+            async with asyncio.timeout(stall):
                 return await anext(chunks, None)
         except TimeoutError as error:
-            raise Refused(408, f"nothing came for {STALL_SECONDS:.0f} s", "send it again, without pauses") from error
+            raise Refused(408, f"nothing came for {stall:.0f} s", "send it again, without pauses") from error
 
     while (chunk := asyncio.run_coroutine_threadsafe(following(), loop).result()) is not None:
         yield chunk

@@ -8,7 +8,7 @@ from typing import Any, Final
 
 from muniment.server.request import Request
 from muniment.server.wire import Response, json_response
-from muniment.smuggler.parameters import EXPORT, IMPORT
+from muniment.smuggler.parameters import CHANGES, IMPORT
 from muniment.version import VERSION
 
 _QUERY: Final = {
@@ -20,7 +20,7 @@ _QUERY: Final = {
     ("operation/kill", "GET"): "id",
     ("operation/kill", "POST"): "id",
     ("admin/backup", "POST"): "incremental",
-    ("smuggler/export", "GET"): " ".join(["format", "compression", *sorted(EXPORT)]),
+    ("smuggler/export", "GET"): " ".join(["format", "compression", *sorted(CHANGES)]),
     ("smuggler/import", "POST"): " ".join(sorted(IMPORT)),
     ("admin/restore", "POST"): "defrag",
     ("admin/compact", "POST"): "database",

@@ -9,19 +9,23 @@ from dataclasses import asdict
 from typing import Any, Final, TypeAlias, cast
 from urllib.parse import quote
 
-from muniment.exporting import Format, Shape
+from muniment.database import DocumentDatabase
+from muniment.exporting import Format, Shape, export_changes
 from muniment.server.attachments import pulled
 from muniment.server.connection import Connection
 from muniment.server.operations import Operation
 from muniment.server.pipe import Pipe
 from muniment.server.request import Request
-from muniment.server.wire import BUILD_HEADER, Headers, Response, json_response
-from muniment.smuggler.parameters import EXPORT, IMPORT, Pairs, options_of
+from muniment.server.wire import BUILD_HEADER, Headers, Response, empty_response, json_response
+from muniment.smuggler.folder import Kind, State
+from muniment.smuggler.parameters import EXPORT, IMPORT, Pairs, options_of, state_of
 from muniment.smuggler.sink import Compression
 
 MAX_DUMP_BYTES: Final = 1 << 50  # no limit of its own: batches are on disk before the next is taken in
+PAUSE_SECONDS: Final = 600.0  # what makes the dump may look through much that it leaves out
 LOOK_SECONDS: Final = 0.25
 OPERATION: Final = "muniment-operation"
+KIND: Final = "muniment-kind"
 _Value: TypeAlias = str | int | bool
 
 
@@ -30,7 +34,7 @@ async def import_(request: Request) -> Response:
     loop = asyncio.get_running_loop()
     database = request.tenant.database
     options = options_of(request.query, IMPORT)
-    incoming = pulled(request.chunks(MAX_DUMP_BYTES), loop)
+    incoming = pulled(request.chunks(MAX_DUMP_BYTES), loop, PAUSE_SECONDS)
     operation = request.app.operations.new("import", request.tenant.name)
 
     def work(operation: Operation) -> None:
@@ -42,33 +46,52 @@ async def import_(request: Request) -> Response:
     return json_response(operation.result, headers=[(OPERATION, str(operation.id))])
 
 
-async def export(request: Request) -> Outgoing:
+async def export(request: Request) -> Response | Outgoing:
     """Stream the state of this moment as a dump, NDJSON or Parquet; options in the query or a POST's JSON object."""
     pairs = await _pairs(request)
     format, compression = (_taken(pairs, name) for name in ("format", "compression"))
     shape = Shape.of("a.ravendbdump", cast("Format | None", format), cast("Compression | None", compression))
-    options = options_of(pairs, EXPORT)
+    since, options = state_of(pairs), options_of(pairs, EXPORT)
     tenant, operations = request.tenant, request.app.operations
     operation = operations.new("export", tenant.name)
     loop, begun = asyncio.get_running_loop(), asyncio.Event()
     pipe = Pipe(lambda: loop.call_soon_threadsafe(begun.set), operation.progress)
+    headers = _headers(tenant.name, shape, operation)
+    asked: dict[str, Any] = {"format": shape.format, "compression": shape.compression, "options": options}
+    asked["progress"] = operation.progress
 
     def work(operation: Operation) -> None:
-        told = tenant.database.export(
-            pipe, format=shape.format, compression=shape.compression, options=options, progress=operation.progress
-        )
-        operation.result = asdict(told)
+        if since is None:
+            operation.result = asdict(tenant.database.export(pipe, **asked))
+        else:
+            operation.result = _changes(tenant.database, since, pipe, headers, asked)
 
     ended = operations.start(operation, work)
     tenant.active += 1  # until the thread has ended
     ended.add_done_callback(lambda _: tenant.leave())
-    outgoing = Outgoing(_headers(tenant.name, shape, operation), operation, pipe, ended, request.scope.client)
+    outgoing = Outgoing(headers, operation, pipe, ended, request.scope.client)
     await outgoing.follow(begun.wait())
-    if not begun.is_set():
-        outgoing.close()
-        assert operation.error
+    if begun.is_set():
+        return outgoing
+    outgoing.close()
+    if operation.error:
         raise operation.error
-    return outgoing
+    return empty_response(204, [(OPERATION, str(operation.id))])  # nothing has changed
+
+
+def _changes(
+    database: DocumentDatabase, since: tuple[State | None, bool], pipe: Pipe, headers: Headers, asked: dict[str, Any]
+) -> dict[str, Any]:
+    """Export what changed since then; the headers say whether it became a full export, before the first byte."""
+
+    def destination(kind: Kind) -> Pipe:
+        headers.append((KIND, kind))
+        return pipe
+
+    state, lost = since
+    told = export_changes(database.storage, destination, state, lost=lost, clock=database.clock, **asked)
+    identity = database.storage.identity
+    return {**asdict(told), "database_id": identity.database_id, "lineage": identity.lineage}
 
 
 async def _pairs(request: Request) -> Pairs:

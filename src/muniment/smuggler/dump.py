@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import hashlib
 import os
-import re
 import stat
 from collections import Counter
 from collections.abc import Iterator
@@ -22,7 +21,7 @@ import msgspec
 from muniment.errors import DamagedDump
 from muniment.smuggler import attachment, grammar, metadata
 from muniment.smuggler.attachment import DumpAttachment
-from muniment.smuggler.grammar import OPEN_ARRAY, Malformed
+from muniment.smuggler.grammar import CLOSE_ARRAY, COMMA, OPEN_ARRAY, Malformed
 from muniment.smuggler.head import build_version
 from muniment.smuggler.scanner import Scanner
 from muniment.smuggler.stream import DumpStream, Readable, cannot_read
@@ -43,7 +42,6 @@ _ATTACHMENT: Final = "Attachment"
 _LEGACY_DELETIONS: Final = {"docsdeletions": "Document", "attachmentsdeletions": _ATTACHMENT}
 
 T = TypeVar("T")
-_id = re.compile(rb'"@id"\s*:\s*"([^"\\\0-\x1f]{1,512})"')
 
 
 class DumpDocument(msgspec.Struct, frozen=True, gc=False):
@@ -217,7 +215,7 @@ class Dump:
             grammar.check(item)
             return metadata.split(item)
         except Malformed as error:
-            return self._fault(f"holds {_named(item)} {error}", position, error)
+            return self._fault(f"holds an item that {error}", position, error)
 
     def _item_here(self, position: int) -> bytes | None:
         try:
@@ -226,9 +224,9 @@ class Dump:
             raise self._scanner.damaged(f"holds an item that {error}", position) from error
 
     def _fault(self, what: str, position: int, cause: Exception) -> DumpFault:
-        """Raises the error, unless faults are passed on; the scanner has moved over the item."""
+        """Raises the error, unless faults are passed on and the scanner stands where the next item is expected."""
         error = self._scanner.damaged(what, position)
-        if not self._pass_faults:
+        if not self._pass_faults or self._scanner.peek() not in (COMMA, CLOSE_ARRAY):
             raise error from cause
         return DumpFault(error, position)
 
@@ -308,12 +306,6 @@ class Dump:
             return msgspec.json.decode(item, type=wanted, strict=False)  # numbers may stand in quotes
         except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
             raise self._scanner.damaged(f"holds an item that is not as it should be ({error})", position) from error
-
-
-def _named(item: bytes) -> str:
-    """What to call a damaged item: by its id, where something in it looks like one."""
-    found = _id.search(item)
-    return f"document {found[1].decode('utf-8', 'replace')!r}, which" if found else "an item that"
 
 
 def open_dump(

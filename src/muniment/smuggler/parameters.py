@@ -6,6 +6,7 @@ from collections.abc import Iterable
 from typing import Any, Final
 
 from muniment.errors import InvalidInput
+from muniment.smuggler.folder import State
 from muniment.smuggler.options import SmugglerOptions
 
 Pairs = list[tuple[str, str]]
@@ -30,6 +31,38 @@ COMMON: Final = frozenset(
 )
 EXPORT: Final = COMMON | {"start-document-etag"}
 IMPORT: Final = COMMON | {"continuation-token", "fail-on-unknown"}
+
+
+INCREMENTAL: Final = "incremental"
+_STATE: Final = ("database-id", "lineage", "after-etag", "lost-file")
+CHANGES: Final = EXPORT | {INCREMENTAL, *_STATE}
+
+
+def state_pairs(state: State | None, lost: bool) -> Pairs:
+    """What a request for what changed since this state has to say; `lost` that the file is gone that it names."""
+    if state is None:
+        return [(INCREMENTAL, "true")]
+    values = (state.database, state.lineage, str(state.etag), state.file)
+    return [(INCREMENTAL, "true"), *zip(_STATE if lost else _STATE[:-1], values, strict=False)]
+
+
+def state_of(pairs: Pairs) -> tuple[State | None, bool] | None:
+    """The state since which a request asks for changes, and whether its file is gone; None when it asks for none.
+
+    What it says of them is no longer among the pairs then.
+    """
+    told = {name.lower(): value for name, value in pairs if name.lower() in (INCREMENTAL, *_STATE)}
+    pairs[:] = [pair for pair in pairs if pair[0].lower() not in told]
+    if not _truth(INCREMENTAL, told.pop(INCREMENTAL, "false")):
+        if told:
+            raise InvalidInput(f"{min(told)} is for an incremental export", "say incremental=true")
+        return None
+    if not told:
+        return None, False
+    if missing := [name for name in _STATE[:-1] if name not in told]:
+        raise InvalidInput(f"{missing[0]} of the last export is missing", f"name {', '.join(_STATE[:-1])}")
+    etag = _number("after-etag", told["after-etag"])
+    return State(told["database-id"], told["lineage"], etag, told.get("lost-file", "")), "lost-file" in told
 
 
 def pairs_of(options: SmugglerOptions) -> Pairs:

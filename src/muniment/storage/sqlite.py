@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import hashlib
-import threading
 import uuid
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from concurrent.futures import Future, wait
+from concurrent.futures import Future
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Final
@@ -15,9 +14,9 @@ import apsw
 from filelock import FileLock, Timeout
 
 from muniment.document import MAX_ATTACHMENT_BYTES
-from muniment.errors import Cancelled, DatabaseLocked, InvalidDocument, StorageFailure
+from muniment.errors import DatabaseLocked, InvalidDocument, StorageFailure
 from muniment.revision import Batch, Revision
-from muniment.storage.base import BackupFacts, BackupPlace, Member, Snapshot, Upload, Write, Written
+from muniment.storage.base import BackupFacts, Member, Snapshot, Upload, Write, Written
 from muniment.storage.checking import check
 from muniment.storage.history import History, history_of
 from muniment.storage.reading import Reader
@@ -78,25 +77,15 @@ class SqliteStorage:
     def commit_all(self, batches: Iterable[Sequence[Write]]) -> int:
         """Carry out all batches in order as one transaction, each taken when the one before it is done.
 
-        Returns the last etag when they are on disk; what taking a batch raises takes everything back, and so does what
-        interrupts this thread. No batch is taken any more when this has returned or raised.
+        Returns the last etag when they are on disk; what taking a batch raises takes everything back.
         """
-        interrupted = threading.Event()
 
         def job(transaction: Transaction) -> int:
             for writes in batches:
-                if interrupted.is_set():
-                    raise Cancelled("stopped while writing", "write it again; nothing of it was kept")
                 transaction.write(writes)
             return transaction.etag
 
-        future = self.writer.submit(job)
-        try:
-            return future.result()
-        except BaseException:
-            interrupted.set()
-            wait([future])
-            raise
+        return self.writer.submit(job).result()
 
     def upload(self, chunks: Iterable[bytes]) -> Upload:
         """Put the content of an attachment on disk, in constant memory, for a later `Write` to name."""
@@ -166,11 +155,11 @@ class SqliteStorage:
         """What the database remembers of its backups and of what it has forgotten."""
         with self._reader.connection() as connection:
             state = read_state(connection)
-        return BackupFacts(frozenset(state.backups), state.tombstones_from, state.places)
+        return BackupFacts(frozenset(state.backups), state.tombstones_from)
 
-    def remember_backup(self, sha256: str, place: BackupPlace | None = None) -> None:
-        """A backup with this manifest is about to be published there; on disk when this returns."""
-        self.writer.submit(lambda transaction: remember_backup(transaction.connection, sha256, place)).result()
+    def remember_backup(self, sha256: str) -> None:
+        """A backup with this manifest is about to be published; on disk when this returns."""
+        self.writer.submit(lambda transaction: remember_backup(transaction.connection, sha256)).result()
 
     def backed_up(self, through: int) -> None:
         """A backup holds everything through this etag, so that what is older may be forgotten."""

@@ -1,4 +1,4 @@
-"""A database that a command makes in order to fill it, and removes again when that fails."""
+"""A database that is made in order to fill it, and removed again when that fails."""
 
 from __future__ import annotations
 

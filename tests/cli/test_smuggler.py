@@ -1,0 +1,337 @@
+"""`muniment smuggler` as a user runs it: between servers, folders, backups and files, in real processes."""
+
+from __future__ import annotations
+
+import gzip
+import json
+import os
+import signal
+import subprocess
+import time
+from collections.abc import Iterator
+from itertools import count
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from muniment import DocumentDatabase, DocumentStore
+from tests.cli.process import COMMAND, PATIENCE, Ended, environment, muniment
+from tests.cli.serving import serving
+from tests.smuggler.dumps import docs, document
+
+REAL = Path(__file__).parents[3] / "shared" / "data" / "northwind-ravendb-6.2.ravendbdump"
+ORDERS = [{"n": n, "text": "x" * 1000} for n in range(2500)]
+_numbers = count(1)
+
+
+@pytest.fixture(scope="module")
+def url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    with serving(tmp_path_factory.mktemp("smuggler") / "data") as (url, _):
+        yield url
+
+
+@pytest.fixture
+def name(url: str) -> str:
+    """The name of a database of the server that is not there yet."""
+    return f"shop{next(_numbers)}"
+
+
+@pytest.fixture
+def dump(tmp_path: Path) -> Path:
+    """A dump of 2500 documents, more than two batches and more than two blocks."""
+    path = tmp_path / "orders.ravendbdump"
+    path.write_bytes(docs(*(document(f"orders/{n}", json.dumps(each)[1:-1].encode()) for n, each in enumerate(ORDERS))))
+    return path
+
+
+def well(*arguments: str | Path) -> dict[str, Any]:
+    ended = muniment("smuggler", *arguments, "--json")
+    assert ended.code == 0, ended.err
+    return ended.json
+
+
+def failed(ended: Ended, code: int, *parts: str) -> None:
+    assert (ended.code, "Traceback" in ended.err) == (code, False), ended.err
+    for part in parts:
+        assert part in ended.err
+
+
+def started(*arguments: str | Path, **streams: Any) -> subprocess.Popen[bytes]:
+    command = [*COMMAND, "smuggler", *map(str, arguments)]
+    return subprocess.Popen(command, env=environment(), stderr=subprocess.PIPE, **streams)
+
+
+def ended(process: subprocess.Popen[bytes]) -> Ended:
+    out, err = process.communicate(timeout=PATIENCE)
+    return Ended(process.returncode, out or b"", err.decode())
+
+
+def lines(source: str | Path, folder: Path, *options: str) -> list[str]:
+    """All documents of a place, in the order of their ids."""
+    path = folder / f"lines{next(_numbers)}.ndjson"
+    well("out", source, path, *options)
+    return sorted(path.read_text().splitlines())
+
+
+def attachments(url: str, name: str) -> dict[str, str]:
+    with DocumentStore(url, name) as store:
+        return {each.key: each.sha256 for each in store.attachments(limit=1000)}
+
+
+def test_the_real_dump_goes_round(url: str, name: str, tmp_path: Path) -> None:
+    if not REAL.exists():
+        pytest.skip(f"{REAL.name} is not beside the checkout")
+    first, last, folder = f"{name}-first", f"{name}-last", tmp_path / "folder"
+    told = well("in", url, REAL, "--database", first, "--create")
+    assert (told["documents"], told["attachments"]) == (1059, 17)
+    for number, suffix in enumerate(("ravendbdump", "ravendump")):
+        path, place = tmp_path / f"northwind.{suffix}", folder.with_name(f"folder{number}")
+        exported = well("out", f"{url}/databases/{first}", path)
+        assert (exported["documents"], exported["attachments"]) == (1059, 17)
+        assert exported["file"] == str(path)
+        assert well("in", place, path, "--create")["documents"] == 1059
+        again = f"{last}{number}"
+        moved = well("between", place, url, "--database2", again, "--create")
+        assert (moved["exported"]["documents"], moved["imported"]["attachments"]) == (1059, 17)
+        assert lines(url, tmp_path, "--database", again) == lines(url, tmp_path, "--database", first)
+        assert attachments(url, again) == attachments(url, first)
+
+
+def test_pipes(shop: Path, tmp_path: Path) -> None:
+    copy = tmp_path / "copy"
+    sending = started("out", shop, "-", "--compression", "zstd", stdout=subprocess.PIPE)
+    taking = started("in", copy, "-", "--create", "--json", stdin=sending.stdout, stdout=subprocess.PIPE)
+    assert sending.stdout is not None
+    sending.stdout.close()
+    sending.stdout = None
+    taken, sent = ended(taking), ended(sending)
+    assert (taken.code, sent.code) == (0, 0), taken.err + sent.err
+    assert taken.json["documents"] == 1052
+    assert "Exported" in sent.err
+    assert lines(copy, tmp_path) == lines(shop, tmp_path)
+
+
+def test_a_pipe_that_breaks(shop: Path, tmp_path: Path) -> None:
+    """The first end fails: the second says that its dump is cut short. And the other way round."""
+    sending = started("out", tmp_path / "none", "-", stdout=subprocess.PIPE)
+    taking = started("in", tmp_path / "copy", "-", "--create", stdin=sending.stdout)
+    sending.communicate()
+    failed(ended(taking), 6, "the dump is empty")
+    assert not (tmp_path / "copy").exists()
+    sending = started("out", shop, "-", "--compression", "none", stdout=subprocess.PIPE)
+    assert sending.stdout is not None
+    sending.stdout.read(10)
+    sending.stdout.close()
+    sending.stdout = None
+    failed(ended(sending), 8, "Broken pipe")
+
+
+def test_a_moment_in_backups(shop: Path, backups: Path, url: str, name: str, tmp_path: Path) -> None:
+    told = well("out", backups, tmp_path / "new.ravendbdump")
+    with DocumentDatabase(shop, read_only=True) as database:
+        assert (told["etag"], told["documents"]) == (database.statistics().last_etag, database.statistics().documents)
+    moved = well("between", backups, url, "--database2", name, "--create", "--metadata-filter=Raven-Entity-Name=Odd")
+    assert moved["imported"]["documents"] == 1
+    with DocumentStore(url, name) as store:
+        found = store.get("Odd/One")
+        assert found is not None
+        assert found.body == b'{"price": 1.10 ,\n "name":"S\xc3\xa3o [bold]Paulo"}'
+    failed(muniment("smuggler", "between", backups, tmp_path / "new", "--create", "--etag", "99999999"), 3)
+    assert not (tmp_path / "new").exists()
+
+
+def test_between_servers(url: str, name: str, dump: Path, tmp_path: Path) -> None:
+    well("in", url, dump, "--database", name, "--create")
+    moved = well("between", url, url, "--database", name, "--database2", f"{name}-copy", "--create", "--limit", "2000")
+    assert moved["imported"]["documents"] == 2000
+    moved = well("between", f"{url}/databases/{name}", f"{url}/databases/{name}-copy")
+    assert lines(url, tmp_path, "--database", f"{name}-copy") == lines(url, tmp_path, "--database", name)
+    text = muniment("smuggler", "between", url, tmp_path / "new", "--database", name, "--create").text
+    assert "documents    2,500" in text
+    assert "etag 2,500" in text
+
+
+def test_a_database_that_is_not_there(url: str, name: str, dump: Path, tmp_path: Path) -> None:
+    for place in ((url, "--database", name), (str(tmp_path / "new"),)):
+        for command in (("in", place[0], dump), ("out", place[0], tmp_path / "new.ndjson")):
+            failed(muniment("smuggler", *command, *place[1:]), 3)
+        failed(muniment("smuggler", "in", place[0], dump, *place[1:]), 3, "--create")
+    failed(muniment("smuggler", "between", url, tmp_path / "new", "--database", name, "--create"), 3)
+    failed(muniment("smuggler", "between", tmp_path / "none", url, "--database2", name, "--create"), 3)
+    assert name not in muniment("databases", "list", "--url", url, "--json").json["databases"]
+    assert sorted(tmp_path.iterdir()) == [dump]
+    failed(muniment("smuggler", "in", url, dump, "--database", "a/b", "--create"), 2)
+
+
+def test_what_was_made_for_a_dump_that_can_not_be_read_is_removed(url: str, name: str, tmp_path: Path) -> None:
+    (tmp_path / "bad.ravendbdump").write_bytes(b"no dump")
+    failed(muniment("smuggler", "in", url, tmp_path / "bad.ravendbdump", "--database", name, "--create"), 6)
+    failed(muniment("smuggler", "in", tmp_path / "new", tmp_path / "bad.ravendbdump", "--create"), 6)
+    assert name not in muniment("databases", "list", "--url", url, "--json").json["databases"]
+    assert not (tmp_path / "new").exists()
+
+
+@pytest.mark.parametrize("form", ["folder", "server"])
+def test_options(form: str, url: str, name: str, dump: Path, tmp_path: Path) -> None:
+    place = [str(tmp_path / "new")] if form == "folder" else [f"{url}/databases/{name}"]
+    script = tmp_path / "script.js"
+    script.write_text("function(doc) { if (doc.n % 2) return null; doc.even = true; return doc; }")
+    told = well(
+        "in", *place, dump, "--create", "--filter=n=1*,2", "--negative-filter=n=10*", "--transform-file", script
+    )
+    wanted = [n for n in range(2500) if (str(n)[0] == "1" or n == 2) and str(n)[:2] != "10" and n % 2 == 0]
+    assert told["documents"] == len(wanted)
+    assert sum(told["skipped"].values()) == 2500 - len(wanted)
+    found = [json.loads(line) for line in lines(place[0], tmp_path, "--filter=n=12,14", "--operate-on-types=Documents")]
+    assert [(each["n"], each["even"]) for each in found] == [(12, True), (14, True)]
+    first = well("in", *place, dump, "--limit", "1200", "--batch-size", "500")
+    rest = well("in", *place, dump, "--continuation-token", first["continuation"])
+    assert (first["documents"], rest["documents"]) == (1200, 1300)
+    late = well("out", *place, tmp_path / "late.ndjson", "--start-document-etag", "2400", "--limit", "10")
+    assert late["documents"] == 10
+    said = muniment("smuggler", "out", *place, tmp_path / "x.ndjson", "--operate-on-types=Documents,Indexes").text
+    assert "no effect    Indexes" in said
+    wrong = muniment("smuggler", "in", *place, dump, "--continuation-token", "x" * 10)
+    failed(wrong, 2, "not a continuation token")
+    wrong = muniment("smuggler", "out", *place, tmp_path / "y.ndjson", "--transform", "function(doc) { throw 'oh' }")
+    failed(wrong, 2, "orders/", "oh")
+    failed(muniment("smuggler", "out", *place, tmp_path / "y.ndjson", "--filter", "n"), 2, "n")
+    assert not (tmp_path / "y.ndjson").exists()
+
+
+def test_errors_that_are_passed_over(url: str, name: str, tmp_path: Path) -> None:
+    path = tmp_path / "odd.ravendbdump"
+    path.write_bytes(docs(document("a/1"), b'{"x":"\xff","@metadata":{"@id":"a/2"}}', document("a/3")))
+    failed(muniment("smuggler", "in", url, path, "--database", name, "--create"), 5, "a/1")
+    told = well("in", url, path, "--database", name, "--create", "--ignore-errors-and-continue")
+    assert (told["documents"], told["failed"]) == (2, 1)
+    said = muniment("smuggler", "in", url, path, "--database", name, "--ignore-errors-and-continue").text
+    assert "1 item, passed over" in said
+    path.write_bytes(docs(document("a/1"), more=b',"Oddities":[{}]'))
+    assert well("in", url, path, "--database", name)["skipped"] == {"Oddities": 1}
+    failed(muniment("smuggler", "in", url, path, "--database", name, "--fail-on-unknown"), 6, "Oddities")
+
+
+@pytest.mark.parametrize("command", ["out", "in", "between"])
+def test_credentials_are_refused(command: str, shop: Path, tmp_path: Path) -> None:
+    for option in ("--username", "--password", "--domain", "--api-key"):
+        for twin in ("", "2") if command == "between" else ("",):
+            ended = muniment("smuggler", command, shop, tmp_path / "new.ravendump", f"{option}{twin}=x")
+            failed(ended, 2, "no authentication yet", f"{option}{twin}")
+    assert list(tmp_path.iterdir()) == []
+    assert muniment("smuggler", "out", shop, tmp_path / "new.ravendump", "--username=", "--api-key=").code == 0
+
+
+def test_a_timeout(shop: Path, tmp_path: Path) -> None:
+    failed(muniment("smuggler", "out", shop, tmp_path / "new.ndjson", "--timeout", "1"), 130, "did not end within")
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("form", ["folder", "server"])
+def test_incremental_exports(form: str, url: str, name: str, dump: Path, tmp_path: Path) -> None:
+    place = [str(tmp_path / "new")] if form == "folder" else [url, "--database", name]
+    exports = tmp_path / "exports"
+    well("in", *place, dump, "--create")
+    assert well("out", place[0], exports, *place[1:], "--incremental")["kind"] == "full"
+    nothing = muniment("smuggler", "out", place[0], exports, *place[1:], "--incremental")
+    assert "nothing has changed" in nothing.text
+    with DocumentStore(url, name) if form == "server" else DocumentDatabase(place[0]) as database:
+        database.delete("orders/7")
+        database.put("orders/8", {"new": True})
+    told = well("out", place[0], exports, *place[1:], "--incremental")
+    assert (told["kind"], told["documents"], told["deletions"]) == ("incremental", 1, 1)
+    assert len(list(exports.glob("*.ravendbdump"))) == 2
+    for target in ([str(tmp_path / "copy")], [url, "--database", f"{name}-copy"]):
+        told = well("in", target[0], exports, *target[1:], "--create", "--incremental")
+        assert told["deletions"] == 1
+        source = (place[0], *place[1:])
+        assert lines(target[0], tmp_path, *target[1:]) == lines(source[0], tmp_path, *source[1:])
+    (exports / "export-state.json").write_text("{}")
+    failed(muniment("smuggler", "out", place[0], exports, *place[1:], "--incremental"), 6, "not the state")
+    failed(muniment("smuggler", "in", tmp_path / "copy", dump, "--incremental"), 2, "is not a folder")
+
+
+def test_a_client_that_is_killed_in_the_middle_of_an_export(url: str, name: str, tmp_path: Path) -> None:
+    with DocumentStore(url, name) as store:
+        store.admin.create_database(name)
+        store.put_attachment("big", (os.urandom(1 << 20) for _ in range(20)))
+        process = started("out", url, "-", "--database", name, "--compression", "none", stdout=subprocess.PIPE)
+        assert process.stdout is not None
+        process.stdout.read(1000)
+        process.kill()
+        ended(process)
+        [operation] = [each for each in store.operations.list() if name in str(each)]
+        until = time.monotonic() + PATIENCE
+        while (state := store.operations.status(operation.id).state) == "running" and time.monotonic() < until:
+            time.sleep(0.05)
+        assert state == "cancelled"
+        store.admin.delete_database(name, hard=True)
+
+
+def test_a_client_that_is_killed_in_the_middle_of_an_import(url: str, name: str, dump: Path, tmp_path: Path) -> None:
+    content = dump.read_bytes()
+    with DocumentStore(url, name) as store:
+        store.admin.create_database(name)
+        process = started("in", url, "-", "--database", name, "--batch-size", "100", stdin=subprocess.PIPE)
+        assert process.stdin is not None
+        process.stdin.write(content[:-1000])
+        process.stdin.flush()
+        until = time.monotonic() + PATIENCE
+        while not store.statistics().documents and time.monotonic() < until:
+            time.sleep(0.05)
+        process.kill()
+        ended(process)
+        assert 0 < store.statistics().documents < 2500
+    assert well("in", url, dump, "--database", name)["documents"] == 2500
+    assert len(lines(url, tmp_path, "--database", name)) == 2500
+
+
+def test_a_server_that_is_killed_in_the_middle_of_an_import(dump: Path, tmp_path: Path) -> None:
+    content = dump.read_bytes()
+    with serving(tmp_path / "data") as (url, server):
+        with DocumentStore(url, "shop") as store:
+            store.admin.create_database("shop")
+            process = started("in", url, "-", "--database", "shop", "--batch-size", "100", stdin=subprocess.PIPE)
+            assert process.stdin is not None
+            process.stdin.write(content[:-1000])
+            process.stdin.flush()
+            until = time.monotonic() + PATIENCE
+            while not store.statistics().documents and time.monotonic() < until:
+                time.sleep(0.05)
+        server.send_signal(signal.SIGKILL)
+        server.wait()
+        failed(ended(process), 9, "the server broke the connection")
+    with serving(tmp_path / "data") as (url, _):
+        assert well("in", url, dump, "--database", "shop")["documents"] == 2500
+
+
+CUT, GOOD = b'{"Docs":[{"a":1,"@metadata":{"@id":"a/1"}},', docs(document("a/1"))
+BAD = {
+    "cut": (CUT, 5, "cut short"),
+    "cut gzip": (gzip.compress(GOOD)[:-5], 5, "cut short"),
+    "broken gzip": (gzip.compress(GOOD)[:20] + b"xxxx" + gzip.compress(GOOD)[24:], 5, ""),
+    "nothing": (b"", 6, "empty"),
+    "text": (b"Hello, world", 6, "not a dump"),
+    "not UTF-8": (b'{"Docs":[{"a":"\xff","@metadata":{"@id":"a/1"}}]}', 5, ""),
+    "no id": (b'{"Docs":[{"a":1}]}', 5, ""),
+    "twice": (b'{"BuildVersion":62028,"Docs":[' + b",".join([document("a/1")] * 2) + b"]}", 5, "a/1"),
+}
+
+
+@pytest.mark.parametrize("kind", BAD)
+def test_bad_dumps(kind: str, url: str, name: str, tmp_path: Path) -> None:
+    """The same from a folder, a pipe and through a server: a code, two lines, and no traceback."""
+    content, code, said = BAD[kind]
+    path = tmp_path / "bad.ravendbdump"
+    path.write_bytes(content)
+    failed(muniment("smuggler", "in", tmp_path / "new", path, "--create"), code, said)
+    failed(muniment("smuggler", "in", url, path, "--database", name, "--create"), code, said)
+    with path.open("rb") as stream:
+        failed(ended(started("in", tmp_path / "new", "-", "--create", stdin=stream)), code, said)
+
+
+def test_a_bad_dump_is_told_of_while_most_of_it_is_still_to_come(url: str, name: str, tmp_path: Path) -> None:
+    path = tmp_path / "bad.ravendbdump"
+    path.write_bytes(b'{"Docs":[{"a":1}],"x":"' + os.urandom(15_000_000).hex().encode() + b'"}')
+    failed(muniment("smuggler", "in", url, path, "--database", name, "--create"), 5, "no @metadata")
