@@ -23,6 +23,7 @@ CREATE TABLE owner(key TEXT, etag INTEGER, slash INTEGER, PRIMARY KEY(key, etag)
 CREATE TABLE part(etag INTEGER, position INTEGER, data BLOB, PRIMARY KEY(etag, position)) WITHOUT ROWID;
 CREATE TABLE deletion(kind INTEGER, id TEXT, collection TEXT, modified INTEGER);
 """
+_KEYS: Final = 500
 _COLUMNS: Final = "etag, id, collection, modified, metadata, sha256, size, content"
 
 
@@ -82,6 +83,16 @@ class Aside:
                 taken.append(Owned(revision, revision.id[slash + 1 :]))
                 self._forget(revision)
         return sorted(taken, key=lambda owned: owned.name)
+
+    def owners_among(self, ids: Sequence[str]) -> set[str]:
+        """Which of these documents have attachments that have not been given yet; or may have, where names nest."""
+        keys = [fold(id) for id in ids] if self.attachments else []
+        found: set[str] = set()
+        for start in range(0, len(keys), _KEYS):
+            some = keys[start : start + _KEYS]
+            query = f"SELECT DISTINCT key FROM owner WHERE key IN (VALUES {', '.join(['(?)'] * len(some))})"
+            found.update(key for (key,) in self._run(query, some))
+        return {id for id, key in zip(ids, keys, strict=True) if key in found} if found else found
 
     def _forget(self, revision: Revision) -> None:
         for _, key in owners(revision.id):

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
+from itertools import groupby
 from typing import Final
 
 import msgspec
@@ -119,15 +120,31 @@ class Export:
             self.fingerprint.add_batch(batch, digests)
         if batch.bodies.nulls:
             batch = self._without_deletions(batch)
-        plain = self._plain and not self._aside.attachments and DOCUMENTS in self._types
-        if not len(batch):
+        if not self._plain or DOCUMENTS not in self._types:
+            for revision in batch:
+                self.take(revision)
+        elif len(batch):
+            self._plain_documents(batch)
+
+    def _plain_documents(self, batch: Batch) -> None:
+        """Documents of which nothing is changed or left out; most have neither attachments nor are identities."""
+        apart = set()
+        if _IDENTITIES.encode() in batch.ids.data.lower() or (self._aside.attachments and self._writer.inline):
+            ids = [id.decode() for id in batch.ids.values()]
+            apart = self._aside.owners_among(ids) | {id for id in ids if fold(id).startswith(_IDENTITIES)}
+        if not apart:
+            self._write_batch(batch)
             return
-        if plain and _IDENTITIES.encode() not in batch.ids.data.lower():
-            self._writer.batch(batch)
-            self._count(len(batch), len(batch.bodies.data))
-            return
-        for revision in batch:
-            self.take(revision)
+        for together, revisions in groupby(batch, lambda revision: revision.id not in apart):
+            if together:
+                self._write_batch(Batch.of(list(revisions)))
+            else:
+                for revision in revisions:
+                    self.take(revision)
+
+    def _write_batch(self, batch: Batch) -> None:
+        self._writer.batch(batch)
+        self._count(len(batch), len(batch.bodies.data))
 
     def _without_deletions(self, batch: Batch) -> Batch:
         deleted = set(batch.bodies.nulls)
