@@ -6,6 +6,8 @@ import gzip
 import io
 import json
 import os
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -14,7 +16,15 @@ import pyarrow.parquet as pq
 import pytest
 
 from muniment import DocumentDatabase, Put
-from muniment.errors import Cancelled, DamagedBackup, InvalidDocument, InvalidInput, StorageFailure, TargetExists
+from muniment.errors import (
+    Cancelled,
+    DamagedBackup,
+    DamagedDatabase,
+    InvalidDocument,
+    InvalidInput,
+    StorageFailure,
+    TargetExists,
+)
 from muniment.exporting import Shape, export_backup, export_storage
 from muniment.maintenance import MaintenanceActions
 from muniment.progress import Progress
@@ -324,6 +334,48 @@ def test_places_that_can_not_be_written(database: DocumentDatabase, tmp_path: Pa
     with pytest.raises((StorageFailure, InvalidInput, TargetExists)):
         export_storage(database.storage, tmp_path / bad if bad else "", format="ravendbdump")
     assert [path.name for path in tmp_path.iterdir()] == ["db"]
+
+
+def test_a_reader_that_can_not_hold_a_snapshot_says_what_it_missed(database: DocumentDatabase, tmp_path: Path) -> None:
+    """Another process that only reads pins nothing: what is replaced and purged meanwhile is gone."""
+    database.batch([Put(f"a/{n}", b"{}") for n in range(9000)])
+
+    class Meddler(Progress):
+        def advance(self, **counts: int) -> None:
+            database.put("a/8999", {"later": True})
+            database.storage.purge()
+
+    with (
+        DocumentDatabase(database.path, read_only=True) as reader,
+        pytest.raises(DamagedDatabase, match="where the fingerprint has 9,000"),
+    ):
+        reader.export(tmp_path / "x.ravendbdump", progress=Meddler())
+    assert [path.name for path in tmp_path.iterdir()] == ["db"]
+
+
+def test_a_killed_export_leaves_no_file_of_that_name(database: DocumentDatabase, tmp_path: Path) -> None:
+    code = """if True:
+        import sys, time
+        from muniment import DocumentDatabase, Progress
+
+        class Slow(Progress):
+            def advance(self, **counts):
+                print("writing", flush=True)
+                time.sleep(60)
+
+        DocumentDatabase(sys.argv[1]).export(sys.argv[2], progress=Slow())
+    """
+    database.put("a", {})
+    database.close()
+    file = tmp_path / "x.ravendbdump"
+    command = [sys.executable, "-c", code, str(database.path), str(file)]
+    with subprocess.Popen(command, stdout=subprocess.PIPE) as process:
+        assert process.stdout is not None
+        assert process.stdout.readline() == b"writing\n"
+        process.kill()
+    assert not file.exists()
+    with DocumentDatabase(database.path) as again:
+        assert again.export(file).documents == 1
 
 
 def test_a_cancelled_export_leaves_nothing(database: DocumentDatabase, tmp_path: Path) -> None:

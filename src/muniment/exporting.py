@@ -14,7 +14,7 @@ from muniment.backup.plan import plan_restore
 from muniment.backup.reading import read_backup
 from muniment.backup.repository import backups
 from muniment.document import from_microseconds
-from muniment.errors import InvalidInput
+from muniment.errors import DamagedDatabase, InvalidInput
 from muniment.progress import Progress
 from muniment.revision import ATTACHMENT, DOCUMENT, Batch, Revision
 from muniment.smuggler.aside import Aside, Owned, owners
@@ -211,10 +211,17 @@ def _export_state(
         for revision in storage.attachment_changes(0, snapshot.etag) if attachments else ():
             export.apply_attachment(revision)
         progress.stage = "exporting"
-        for batch in storage.changes(after or (0 if attachments else options.start_etag), snapshot.etag):
+        start = after or (0 if attachments else options.start_etag)
+        for batch in storage.changes(start, snapshot.etag):
             export.apply(batch)
             if export.full:
                 break
+        expected = snapshot.fingerprint.count(DOCUMENT)
+        if export.seen != expected and not (start or export.full):
+            raise DamagedDatabase(
+                f"the log gave {export.seen:,} documents where the fingerprint has {expected:,}",
+                "if another process is writing to the database, export it there; else run `muniment check`",
+            )
         if after and writer.inline:
             for owner in _owners_of_changed(storage, aside, after, snapshot.etag):
                 export.take(owner)

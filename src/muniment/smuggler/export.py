@@ -80,6 +80,7 @@ class Export:
     ) -> None:
         self.fingerprint = Fingerprint()
         self.summary = Exported()
+        self.seen = 0  # documents that came in
         self._writer = writer
         self._aside = aside
         self._options = options
@@ -120,6 +121,7 @@ class Export:
             self.fingerprint.add_batch(batch, digests)
         if batch.bodies.nulls:
             batch = self._without_deletions(batch)
+        self.seen += len(batch)
         if not self._plain or DOCUMENTS not in self._types:
             for revision in batch:
                 self.take(revision)
