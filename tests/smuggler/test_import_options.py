@@ -200,6 +200,17 @@ def test_bad_attachments_of_ravendb_3_can_be_passed_over(database: DocumentDatab
     assert (found.attachments, found.failed) == (2, 4)
 
 
+def test_bad_identities_and_deletions_can_be_passed_over(database: DocumentDatabase) -> None:
+    bad = b',"Identities":[{"Key":"a|","Value":"x"},7,{"Key":"\xff","Value":1},{"Key":"%s","Value":1},' % (b"k" * 600)
+    bad += (
+        b'{"Key":"b|","Value":7}],"Tombstones":[{"Id":1},{"Key":"a/1","Type":"Document"},{"Key":"","Type":"Document"}]'
+    )
+    found = load(database, docs(document("a/1"), document("a/2"), more=bad), ignore_errors=True)
+    assert (found.documents, found.identities, found.deletions, found.failed) == (2, 1, 1, 6)
+    assert database.put("b/", {}).id == "b/8"
+    assert database.get("a/1") is None
+
+
 def test_an_attachment_without_its_content_is_not_stored(database: DocumentDatabase) -> None:
     """Its bytes are not what the dump says, so the document comes without it."""
     wrong = attachment(b"abc", hash=blake2b(PICTURE))

@@ -209,7 +209,7 @@ class Dump:
             if found := metadata.search(scanner.buffer, scanner.offset):
                 scanner.move(found.end)
                 return found
-            if (item := self._item_here(position)) is not None:
+            if (item := self._unproved_here(position)) is not None:
                 break
         try:
             grammar.check(item)
@@ -217,7 +217,12 @@ class Dump:
         except Malformed as error:
             return self._fault(f"holds an item that {error}", position, error)
 
-    def _item_here(self, position: int) -> bytes | None:
+    def _unproved(self, position: int) -> bytes:
+        while (item := self._unproved_here(position)) is None:
+            pass
+        return item
+
+    def _unproved_here(self, position: int) -> bytes | None:
         try:
             return self._scanner.unproved_here()
         except Malformed as error:
@@ -245,8 +250,9 @@ class Dump:
 
     def _legacy_attachments(self, section: str) -> Iterator[DumpItem]:
         for position in self._scanner.items():
-            item = self._scanner.value()
+            item = self._unproved(position)
             try:
+                grammar.check(item)
                 found = attachment.legacy(item, position)
             except Malformed as error:
                 yield self._fault(f"holds an attachment that {error}", position, error)
@@ -256,13 +262,19 @@ class Dump:
 
     def _identities(self, section: str) -> Iterator[DumpItem]:
         for position in self._scanner.items():
-            identity = self._decode(_Identity, self._scanner.value(), position)
+            identity = self._decode_next(_Identity, position)
+            if isinstance(identity, DumpFault):
+                yield identity
+                continue
             self.sections[section] += 1
             yield DumpIdentity(identity.key, identity.value)
 
     def _deletions(self, section: str) -> Iterator[DumpItem]:
         for position in self._scanner.items():
-            tombstone = self._decode(_Tombstone, self._scanner.value(), position)
+            tombstone = self._decode_next(_Tombstone, position)
+            if isinstance(tombstone, DumpFault):
+                yield tombstone
+                continue
             kind = tombstone.type or _LEGACY_DELETIONS.get(section.lower(), "")
             if kind not in ("Document", _ATTACHMENT):
                 yield self._unknown(f"{section}/{kind}", position)
@@ -303,9 +315,24 @@ class Dump:
 
     def _decode(self, wanted: type[T], item: bytes, position: int) -> T:
         try:
-            return msgspec.json.decode(item, type=wanted, strict=False)  # numbers may stand in quotes
-        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
-            raise self._scanner.damaged(f"holds an item that is not as it should be ({error})", position) from error
+            return _decoded(wanted, item)
+        except Malformed as error:
+            raise self._scanner.damaged(f"holds an item that {error}", position) from error
+
+    def _decode_next(self, wanted: type[T], position: int) -> T | DumpFault:
+        item = self._unproved(position)
+        try:
+            grammar.check(item)
+            return _decoded(wanted, item)
+        except Malformed as error:
+            return self._fault(f"holds an item that {error}", position, error)
+
+
+def _decoded(wanted: type[T], item: bytes) -> T:
+    try:
+        return msgspec.json.decode(item, type=wanted, strict=False)  # numbers may stand in quotes
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+        raise Malformed(f"is not as it should be ({error})") from error
 
 
 def open_dump(
@@ -323,8 +350,8 @@ def open_dump(
     Memory stays within a few times `block_size` or the largest item; an item of more than `max_item` bytes is refused.
     What decompresses to more than `bomb_size` bytes and more than `bomb_ratio` times its own size is refused too.
     `check_hashes` compares each attachment with the hash that the dump gives for it, whether it is read or skipped.
-    `pass_faults` gives a `DumpFault` for an item that is no whole document or attachment but has a certain end, where
-    else an error is raised.
+    `pass_faults` gives a `DumpFault` for an item that is not as it should be but has a certain end, where else an error
+    is raised.
 
     Opening raises `UnknownFormat` for what is no dump. Opening, iterating and reading the chunks of an attachment raise
     `DamagedDump` for a dump that is cut short, not well formed or does not hold what it says, and `StorageFailure` when
