@@ -263,10 +263,16 @@ def test_moments_that_can_not_be_reached(remote: Any, chain: Path) -> None:
         remote.admin.plan_restore(chain, remote.name)
 
 
+ACTIONS = ("added", "changed", "deleted")
+
+
 def test_into_the_store_s_database(remote: Any, chain: Path) -> None:
     remote.delete("a/1")
     remote.put("new", {})
-    compared = remote.admin.start_restore_into(chain).wait(30)
+    comparing = remote.admin.start_restore_into(chain)
+    compared = comparing.wait(30)
+    lists = {name: ["new"] if name == "deleted" else ["a/1"] if name == "added" else [] for name in ACTIONS}
+    assert comparing.changes() == [{"kind": "document", "collection": None, **lists}]
     assert (compared.difference["added"], compared.difference["deleted"], compared.written) == (1, 1, None)
     assert remote.get("a/1") is None
     with pytest.raises(Conflict, match="new was deleted") as error:

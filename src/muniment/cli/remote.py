@@ -157,9 +157,9 @@ def into_server(into: Into, point: Point, *, as_json: bool, quiet: bool) -> None
         )
         compared = _followed(job, quiet=quiet, until=lambda status: status.difference is not None)
         assert compared.status is not None
-        difference = compared.status.difference
-        if difference is None:
+        if compared.status.difference is None:
             raise ServerUnavailable("the server does not say how its database differs", "see its log")
+        difference = {**compared.status.difference, "changes": job.changes()}
         show_difference(into, difference, compared.status.seconds or 0, as_json=as_json)
         ended = _followed(job, quiet=quiet)
         if not into.dry_run and ended.status:

@@ -31,7 +31,11 @@ def restore(
     source: Source,
     to: Annotated[
         Path | None,
-        typer.Option("--to", metavar="FOLDER", help="The new database's folder, which must not exist or be empty."),
+        typer.Option(
+            "--to",
+            metavar="FOLDER",
+            help="The new database's folder, missing or empty; with --on-conflict, that of one.",
+        ),
     ] = None,
     at: At = None,
     etag: Etag = None,

@@ -30,6 +30,13 @@ class RemoteJob:
         """How far it is now, as the server says."""
         return self._transport.run(jobs.status(self._job))
 
+    def changes(self) -> list[dict[str, Any]]:
+        """Of a restore into a database: the ids that differ, by kind and collection, as soon as that is known.
+
+        Raises `NotFound` before, and when the server has forgotten them.
+        """
+        return self._transport.run(jobs.changes(self._job))
+
     def cancel(self) -> None:
         """Ask it to stop. `wait` then raises `Cancelled`, unless it was complete before that."""
         self._transport.run(jobs.cancel(self._job))
@@ -111,7 +118,8 @@ class Administration:
         """Begin to bring a moment of the backups, or a part of it, back into the store's database while it is used.
 
         `on_conflict` and the rest are as for `MaintenanceActions.restore_into`; the server works in the folder of the
-        database. With `dry_run`, or without `on_conflict`, it only compares. The job's status has the `difference`.
+        database. With `dry_run`, or without `on_conflict`, it only compares. The job's status has the `difference`,
+        and its `changes` are the ids.
         """
         point = Point(backup_location, at, etag, backup, selection)
         only = dry_run or on_conflict is None
@@ -169,6 +177,10 @@ class AsyncRemoteJob:
     async def status(self) -> JobStatus:
         """See `RemoteJob.status`."""
         return await self._transport.run(jobs.status(self._job))
+
+    async def changes(self) -> list[dict[str, Any]]:
+        """See `RemoteJob.changes`."""
+        return await self._transport.run(jobs.changes(self._job))
 
     async def cancel(self) -> None:
         """See `RemoteJob.cancel`."""

@@ -23,8 +23,8 @@ class JobStatus:
     """A moment of a job on a server: its state, what the server has said, and what is done where that is counted.
 
     `error` and `hint` are those of a job that has failed; `kind` is the class of the error in `muniment.errors`. Of a
-    restore into a database, `difference` is what `backup.into.Difference.as_json` gives, as soon as it is known, and
-    `written` and `etag` are how much was written and in which transaction.
+    restore into a database, `difference` has the counts of what differs as soon as they are known (the ids have to be
+    asked for: `RemoteJob.changes`), and `written` and `etag` are how much was written and in which transaction.
     """
 
     state: State
@@ -72,6 +72,16 @@ def status(job: Job) -> Flow[JobStatus]:
     if found := known or written:
         return found
     raise NotFound(f"the server knows nothing of the {job.what} any more", "it was restarted, or it is long ago")
+
+
+def changes(job: Job) -> Flow[list[dict[str, Any]]]:
+    """The ids that differ, by kind and collection."""
+    request = Request("GET", target("operation", "status", query=[("id", str(job.operation)), ("changes", "true")]))
+    told = parsed((yield from call(replace(request, repeatable=True), 200)), dict[str, Any])
+    found = told.get("Changes")
+    if not isinstance(found, list):
+        raise NotFound("the server does not have these ids (any more)", "compare again: it keeps those of a few jobs")
+    return found
 
 
 def operation(id: int) -> Flow[JobStatus]:

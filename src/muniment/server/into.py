@@ -65,7 +65,9 @@ def _restore(
 
     storage, progress = tenant.database.storage, operation.progress
     with compared(storage, plan, tenant.folder, selection=selection, progress=progress, read=read) as comparison:
-        operation.told["Difference"] = comparison.difference.as_json()
+        difference = comparison.difference.as_json()
+        operation.changes = difference.pop("changes")
+        operation.told["Difference"] = difference
         if wanted.on_conflict and not wanted.dry_run:
             restored = comparison.write(wanted.on_conflict, progress)
             operation.told |= {"Written": restored.written, "Etag": restored.etag}

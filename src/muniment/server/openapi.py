@@ -16,7 +16,7 @@ _QUERY: Final = {
     ("queries", "GET"): "id include metadata-only",
     ("queries", "POST"): "include metadata-only",
     ("static", "GET"): "startsWith start pageSize etag",
-    ("operation/status", "GET"): "id",
+    ("operation/status", "GET"): "id changes",
     ("operation/kill", "GET"): "id",
     ("operation/kill", "POST"): "id",
     ("admin/backup", "POST"): "incremental",

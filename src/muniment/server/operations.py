@@ -18,12 +18,15 @@ from muniment.server.request import Request
 from muniment.server.wire import Refused, Response, empty_response, json_response
 
 KEPT: Final = 1000
-TOLD: Final = 10
+WITH_CHANGES: Final = 10  # their ids take memory
 
 
 @dataclass(eq=False)
 class Operation:
-    """A job that runs in a thread of its own; `told` is what its kind alone has to tell."""
+    """A job that runs in a thread of its own.
+
+    `told` is what its kind alone has to tell, `changes` the ids of a comparison, which are told when asked for.
+    """
 
     id: int
     kind: str
@@ -34,6 +37,7 @@ class Operation:
     error: MunimentError | None = None
     result: dict[str, Any] | None = None
     told: dict[str, Any] = field(default_factory=dict)
+    changes: list[Any] | None = None
 
     @property
     def state(self) -> str:
@@ -75,8 +79,8 @@ class Operations:
         """A job that is about to begin."""
         self._last += 1
         operation = self._known[self._last] = Operation(self._last, kind, database)
-        for ended in [known for known in self._known.values() if known.ended][:-TOLD]:
-            ended.told.clear()  # it can be large
+        for ended in [known for known in self._known.values() if known.ended][:-WITH_CHANGES]:
+            ended.changes = None
         for id in [id for id, known in self._known.items() if known.ended][: max(0, len(self._known) - KEPT)]:
             del self._known[id]
         return operation
@@ -139,7 +143,7 @@ class Operations:
 
 
 async def status(request: Request) -> Response:
-    """How a long operation stands, and how far it is."""
+    """How a long operation stands, and how far it is; with `changes=true`, of a comparison all ids that differ."""
     try:
         operation = request.app.operations.find(request.parameter("id"))
     except Refused as error:
@@ -147,8 +151,10 @@ async def status(request: Request) -> Response:
             return empty_response(404)
         raise
     state = operation.state
+    more = {"Changes": operation.changes} if request.flag("changes") else {}
     return json_response(
         {
+            **more,
             "Id": operation.id,
             "Completed": operation.ended,
             "Faulted": state == "Faulted",
