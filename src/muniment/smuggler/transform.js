@@ -4,7 +4,7 @@
 (script => {
   "use strict";
   const { parse, stringify } = JSON;
-  const { defineProperty, is, keys } = Object;
+  const { defineProperty, is, keys, setPrototypeOf } = Object;
   const kind = Object.prototype.toString;
   const MAX_DEPTH = 900;
   const flat = (...strings) => strings.join(""); // what + makes of long strings is a rope, which does not come out
@@ -74,14 +74,15 @@
     }
   }
 
+  const boxed = value => value instanceof Number || value instanceof String || value instanceof Boolean;
+
   const write = (value, container, key, spelling, depth) => {
-    if (depth > MAX_DEPTH) throw new RangeError("the result is nested too deeply, or holds itself");
     if (typeof value === "number") return spelling.write(value, container, key);
     if (typeof value === "bigint") return String(value);
     if (typeof value !== "object" || value === null) return stringify(value);
+    if (depth > MAX_DEPTH) throw new RangeError("the result is nested too deeply, or holds itself");
     if (typeof value.toJSON === "function") return write(value.toJSON(key), container, key, spelling, depth + 1);
-    if (/^\[object (?:Number|String|Boolean)\]$/.test(kind.call(value)))
-      return write(value.valueOf(), container, key, spelling, depth + 1);
+    if (boxed(value)) return write(value.valueOf(), container, key, spelling, depth + 1);
     const parts = [];
     if (Array.isArray(value)) {
       for (let i = 0; i < value.length; i++)
@@ -100,23 +101,28 @@
   // Empty if it is written as it was before.
   const changed = (value, before, spelling) => {
     try {
-      if (stringify(value) === before) return "";
+      const after = stringify(value);
+      if (after === before) return "";
+      if (!spelling.places.size && !after.includes("null")) return after; // null is also what is written of NaN
     } catch {} // it holds a BigInt, or itself
     return write(value, null, "", spelling, 0);
   };
 
-  const withLaterNames = metadata => {
-    for (const later of keys(LATER_NAMES)) {
-      const wanted = LATER_NAMES[later].toLowerCase();
-      const name = keys(metadata).find(each => each.toLowerCase() === wanted) ?? LATER_NAMES[later];
-      if (!(later in metadata))
-        defineProperty(metadata, later, {
-          configurable: true,
-          get: () => metadata[name],
-          set: value => (value == null ? delete metadata[name] : (metadata[name] = value)),
-        });
-    }
-  };
+  // What metadata inherits: the names of RavenDB 4 and later, which are no members of their own.
+  const laterNames = Object.create(Object.prototype);
+  for (const later of keys(LATER_NAMES)) {
+    const wanted = LATER_NAMES[later].toLowerCase();
+    const nameIn = metadata => keys(metadata).find(each => each.toLowerCase() === wanted) ?? LATER_NAMES[later];
+    defineProperty(laterNames, later, {
+      get() {
+        return this[nameIn(this)];
+      },
+      set(value) {
+        if (value == null) delete this[nameIn(this)];
+        else this[nameIn(this)] = value;
+      },
+    });
+  }
 
   globalThis.id = document => document["@metadata"]["@id"];
   const transform = compile();
@@ -126,7 +132,7 @@
     if (markedBody) spelling.collect(document, parse(markedBody));
     if (markedMetadata) spelling.collect(metadata, parse(markedMetadata));
     const before = stringify(document), metadataBefore = stringify(metadata);
-    withLaterNames(metadata);
+    setPrototypeOf(metadata, laterNames);
     metadata["@id"] = id;
     document["@metadata"] = metadata;
 
