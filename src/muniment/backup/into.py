@@ -113,7 +113,9 @@ class Comparison:
         actions = get_args(Action) if on_conflict == "overwrite" else ("added",)
         count = sum(self.difference.count(action) for action in actions)
         progress.stage = "writing"
-        progress.total_documents, progress.total_bytes = count, None
+        documents = [changes for changes in self.difference.changes if changes.kind == DOCUMENT]
+        progress.total_documents = sum(len(getattr(changes, action)) for changes in documents for action in actions)
+        progress.total_bytes = None
         progress.documents = progress.attachments = progress.bytes = 0
         etag = self._written(actions, progress) if count else None
         progress.finish()
