@@ -29,6 +29,7 @@ Compression = Literal["gzip", "zstd", "none"]
 
 BLOCK_BYTES: Final = 1 << 20
 BLOCKS_AHEAD: Final = 4
+BYTES_AHEAD: Final = 8 << 20
 GZIP_LEVEL: Final = 1
 ZSTD_LEVEL: Final = 1
 _numbers = itertools.count()
@@ -79,7 +80,7 @@ class Sink:
         self._compressor = _compressor(compression)
         self._waiting: list[bytes] = []
         self._size = 0
-        self._ahead: deque[Future[None]] = deque()
+        self._ahead: deque[tuple[Future[None], int]] = deque()
         self._pool = ThreadPoolExecutor(1, "muniment compression")
 
     def write(self, data: bytes) -> None:
@@ -92,9 +93,9 @@ class Sink:
     def finish(self) -> None:
         """Write what waits, and the end of the compression."""
         self._submit()
-        self._ahead.append(self._pool.submit(self._end))
+        self._ahead.append((self._pool.submit(self._end), 0))
         while self._ahead:
-            self._ahead.popleft().result()
+            self._ahead.popleft()[0].result()
 
     def close(self) -> None:
         """Let go of the thread; what has not been finished stays without its end."""
@@ -103,9 +104,14 @@ class Sink:
     def _submit(self) -> None:
         block, self._waiting, self._size = b"".join(self._waiting), [], 0
         self.plain += len(block)
-        self._ahead.append(self._pool.submit(self._block, block))
-        while len(self._ahead) > BLOCKS_AHEAD or (self._ahead and self._ahead[0].done()):
-            self._ahead.popleft().result()
+        self._ahead.append((self._pool.submit(self._block, block), len(block)))
+        while self._ahead and (self._too_far() or self._ahead[0][0].done()):
+            self._ahead.popleft()[0].result()
+
+    def _too_far(self) -> bool:
+        """Whether there is more than should be in memory, beside the block that is being compressed."""
+        count = len(self._ahead)
+        return count > BLOCKS_AHEAD or (count > 1 and sum(size for _, size in self._ahead) > BYTES_AHEAD)
 
     def _block(self, block: bytes) -> None:
         self._pass_on(self._compressor.compress(block))

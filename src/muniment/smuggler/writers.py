@@ -9,7 +9,7 @@ from __future__ import annotations
 import base64
 import hashlib
 from collections.abc import Callable, Iterable, Iterator
-from itertools import chain
+from itertools import chain, islice
 from typing import Any, Final, Protocol
 
 import msgspec
@@ -27,6 +27,7 @@ BUILD_VERSION: Final = 62028
 FILES_COLLECTION: Final = "@files"
 LEGACY_METADATA: Final = "@legacy-attachment-metadata"
 IN_MEMORY: Final = 4 << 20
+TOGETHER: Final = 512  # documents of a batch that are joined at once
 SEPARATOR: Final = "\x1e"  # between the parts of the key that RavenDB gives an attachment
 
 Content = Callable[[Revision], Iterator[bytes]]
@@ -79,8 +80,9 @@ class DumpWriter:
 
     def batch(self, batch: Batch) -> None:
         """See `Writer`."""
-        self._write(self._comma + b",".join(dump_documents(batch)))
-        self._comma = b","
+        for piece in _pieces(b",", dump_documents(batch)):
+            self._write(self._comma + piece)
+            self._comma = b","
 
     def document(self, revision: Revision, owned: list[Owned]) -> None:
         """See `Writer`; contents that have not been written before come first."""
@@ -173,8 +175,9 @@ class LegacyDumpWriter:
 
     def batch(self, batch: Batch) -> None:
         """See `Writer`."""
-        self._write(self._comma + b",".join(dump_documents(batch, legacy=True)))
-        self._comma = b","
+        for piece in _pieces(b",", dump_documents(batch, legacy=True)):
+            self._write(self._comma + piece)
+            self._comma = b","
 
     def document(self, revision: Revision, owned: list[Owned]) -> None:
         """See `Writer`."""
@@ -224,7 +227,8 @@ class LinesWriter:
         documents = dump_documents(batch)
         if any(end in data for data in (batch.bodies.data, batch.metadata.data) for end in (b"\n", b"\r")):
             documents = map(_one_line, documents)
-        self._write(b"\n".join(documents) + b"\n")
+        for piece in _pieces(b"\n", documents):
+            self._write(piece + b"\n")
 
     def document(self, revision: Revision, owned: list[Owned]) -> None:
         """See `Writer`."""
@@ -241,6 +245,12 @@ class LinesWriter:
 
     def end(self) -> None:
         """Nothing comes after the documents."""
+
+
+def _pieces(separator: bytes, documents: Iterator[bytes]) -> Iterator[bytes]:
+    """The documents of a batch in pieces of a few hundred, so that all of them are not in memory once more."""
+    while group := list(islice(documents, TOGETHER)):
+        yield separator.join(group)
 
 
 def _one_line(document: bytes) -> bytes:
