@@ -181,6 +181,25 @@ def test_what_might_be_missed_makes_a_full_export(database: DocumentDatabase, tm
         assert export(restored, tmp_path).reason.endswith(".full.ravendbdump is not there any more")
 
 
+def test_forgotten_deletions_make_a_full_export(database: DocumentDatabase, tmp_path: Path) -> None:
+    for id in ("a", "b", "c"):
+        database.put(id, {})
+    export(database, tmp_path)
+    database.delete("a")
+    database.put("d", {})
+    database.configure({"Muniment/TombstoneWindow": "60s"})  # the clock makes hours of every look
+    database.storage.purge()
+    forgotten = database.snapshot().tombstones_from
+    assert forgotten > 3
+    summary = export(database, tmp_path)
+    assert (summary.kind, summary.reason) == ("full", f"deletions through etag {forgotten} are forgotten")
+    copy, _ = imported(tmp_path / "out", tmp_path / "copy")
+    with copy:
+        assert contents(copy) == contents(database)
+    database.delete("b")
+    assert export(database, tmp_path).kind == "incremental"
+
+
 def test_a_failed_export_leaves_the_folder_as_it_was(database: DocumentDatabase, tmp_path: Path) -> None:
     database.put("a", {})
     export(database, tmp_path)
