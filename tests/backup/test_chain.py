@@ -210,6 +210,31 @@ def test_a_broken_chain_is_refused(small: DocumentDatabase, tmp_path: Path) -> N
     assert not (tmp_path / "no").exists()
 
 
+def test_links_that_were_swapped_are_refused_and_folders_that_were_are_not(
+    small: DocumentDatabase, tmp_path: Path
+) -> None:
+    folder = tmp_path / "backups"
+    found = [take(small, folder)]
+    for number in range(3):
+        small.put("orders/1", {"lines": number})
+        found.append(take(small, folder))
+    one, other = found[1].folder, found[2].folder
+    whole = restored(folder, tmp_path / "whole")
+
+    def swap(first: Path, second: Path) -> None:
+        first.rename(tmp_path / "aside")
+        second.rename(first)
+        (tmp_path / "aside").rename(second)
+
+    swap(one, other)  # names of folders prove nothing
+    assert restored(folder, tmp_path / "renamed") == whole
+    swap(one / "manifest.json", other / "manifest.json")
+    for options in ({}, {"backup": one.name}, {"backup": other.name}):
+        with pytest.raises(DamagedBackup):
+            MaintenanceActions.restore(folder, tmp_path / "no", **options)  # type: ignore[arg-type]
+    assert not (tmp_path / "no").exists()
+
+
 def test_forged_content_inside_a_backup_does_not_reach_an_earlier_moment(
     database: DocumentDatabase, tmp_path: Path
 ) -> None:

@@ -1,26 +1,33 @@
-"""Any history of writes, purges, backups and restores against a plain dict."""
+"""Any history of writes, purges, backups, merges and restores against a plain dict, at every moment promised."""
 
 from __future__ import annotations
 
 import shutil
-from contextlib import suppress
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
+from datetime import datetime
 from pathlib import Path
 from tempfile import mkdtemp
+from typing import Any
 
-from hypothesis import HealthCheck, settings
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
+from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
 from muniment import Delete, DocumentDatabase, MaintenanceActions, Put
-from muniment.backup.repository import Backup
+from muniment.backup.plan import chain_of, ends_of
+from muniment.backup.reach import restorable
+from muniment.backup.reading import moment_of
+from muniment.backup.repository import Backup, backups
+from muniment.backup.selection import Selection
 from muniment.command import Command
-from muniment.document import collection_of, fold, to_microseconds
-from muniment.errors import ConcurrencyConflict
+from muniment.document import collection_of, fold, from_microseconds, to_microseconds
+from muniment.errors import ConcurrencyConflict, Conflict
 from muniment.revision import ATTACHMENT, DOCUMENT
 from tests.backup import awkward
 from tests.backup.clock import Clock
-from tests.backup.state import Item, State, opened, state_of
+from tests.backup.state import Item, State, live, opened, state_of
 
 MEMORY = Path("/dev/shm")  # where there is no disk to wait for
 
@@ -29,6 +36,12 @@ ids = st.sampled_from(["a", "A", "b", "orders/1", "Orders/1", "straße", "STRASS
 metadata = st.sampled_from(awkward.METADATA)
 contents = st.binary(max_size=50) | st.sampled_from([1 << 20, (1 << 20) + 1]).map(bytes)
 commands: st.SearchStrategy[Command] = st.builds(Put, ids, awkward.bodies, metadata) | st.builds(Delete, ids)
+
+
+few: st.SearchStrategy[Command] = st.builds(Put, st.sampled_from("abB"), awkward.bodies, metadata) | st.builds(
+    Delete, st.sampled_from("ab")
+)
+destinations = st.sampled_from(["one", "two"])
 
 
 @dataclass
@@ -51,11 +64,32 @@ class Rehearsal(RuleBasedStateMachine):
         self.etag = 0
         self.modified = 0
         self.taken: list[Taken] = []
+        self.moments: dict[str, dict[int, State]] = {}  # what was there after every transaction of every lineage
         self.places = 0
 
     def place(self) -> Path:
         self.places += 1
         return self.folder / str(self.places)
+
+    @property
+    def lineage(self) -> str:
+        return self.database.storage.identity.lineage
+
+    @contextmanager
+    def settled(self) -> Iterator[None]:
+        """Within it no tombstone expires, and those that have are gone from the model too."""
+        storage = self.database.storage
+        with storage.pin() as snapshot:
+            storage.commit([])  # one that had begun to expire before the pin is gone after this
+            found = state_of(self.database)
+            for key, item in [*self.model.items()]:
+                if key not in found:
+                    assert item.content is None
+                    assert item.etag <= snapshot.tombstones_from
+                    assert item.etag < self.etag
+                    assert "Muniment/TombstoneWindow" in self.database.settings
+                    del self.model[key]
+            yield
 
     def apply(self, kind: int, id: str, metadata: bytes, content: bytes | None) -> int:
         """Carry out a write on the model; returns the etag that the database should have given it."""
@@ -89,13 +123,14 @@ class Rehearsal(RuleBasedStateMachine):
 
     @rule(commands=st.lists(commands, min_size=1, max_size=8))
     def write(self, commands: list[Command]) -> None:
-        written = self.database.batch(commands)
-        for command, result in zip(commands, written, strict=True):
-            if isinstance(command, Put):
-                assert isinstance(command.metadata, bytes)
-                assert result.etag == self.apply(DOCUMENT, command.id, command.metadata, command.body)
-            else:
-                assert result.etag == self.apply(DOCUMENT, command.id, b"{}", None)
+        with self.settled():
+            written = self.database.batch(commands)
+            for command, result in zip(commands, written, strict=True):
+                if isinstance(command, Put):
+                    assert isinstance(command.metadata, bytes)
+                    assert result.etag == self.apply(DOCUMENT, command.id, command.metadata, command.body)
+                else:
+                    assert result.etag == self.apply(DOCUMENT, command.id, b"{}", None)
         self.read_times()
 
     @rule(commands=st.lists(commands, min_size=1, max_size=4), id=ids)
@@ -107,13 +142,15 @@ class Rehearsal(RuleBasedStateMachine):
 
     @rule(key=ids, content=contents, metadata=metadata)
     def attach(self, key: str, content: bytes, metadata: bytes) -> None:
-        written = self.database.put_attachment(key, content, metadata)
-        assert written.etag == self.apply(ATTACHMENT, key, metadata, content)
+        with self.settled():
+            written = self.database.put_attachment(key, content, metadata)
+            assert written.etag == self.apply(ATTACHMENT, key, metadata, content)
         self.read_times()
 
     @rule(key=ids)
     def detach(self, key: str) -> None:
-        assert self.database.delete_attachment(key) == bool(self.apply(ATTACHMENT, key, b"{}", None))
+        with self.settled():
+            assert self.database.delete_attachment(key) == bool(self.apply(ATTACHMENT, key, b"{}", None))
         self.read_times()
 
     @rule()
@@ -130,18 +167,140 @@ class Rehearsal(RuleBasedStateMachine):
         self.database.close()
         self.database = DocumentDatabase(folder, create=False, clock=self.clock)
 
+    @initialize(kept=st.booleans(), window=st.sampled_from([None, "0s"]))
+    def begin(self, kept: bool, window: str | None) -> None:
+        self.configure(kept, window)
+
+    @rule(kept=st.booleans(), window=st.sampled_from([None, "0s", "1h"]))
+    def configure(self, kept: bool, window: str | None) -> None:
+        expiry = {} if window is None else {"Muniment/TombstoneWindow": window}
+        with self.settled():  # by the settings that there were
+            self.database.configure({"Muniment/History": str(kept).lower(), **expiry})
+
     @rule()
     def back_up(self) -> None:
-        backup = self.database.maintenance.start_backup(self.place()).wait()
-        assert backup.manifest.snapshot.etag == self.etag
-        self.taken.append(Taken(backup, dict(self.model), self.database.storage.identity.lineage))
+        with self.settled():
+            backup = self.database.maintenance.start_backup(self.place()).wait()
+            assert backup.manifest.snapshot.etag == self.etag
+            self.taken.append(Taken(backup, dict(self.model), self.lineage))
+
+    @rule(name=destinations)
+    def back_up_incrementally(self, name: str) -> None:
+        backup = self.database.maintenance.start_backup(self.folder / name, incremental=True).wait()
+        assert backup.manifest.through == self.etag
+        assert backup.manifest.database.lineage == self.lineage
+
+    @rule(name=destinations, commands=st.lists(few, min_size=1, max_size=6), purge=st.booleans())
+    def live_a_while(self, name: str, commands: list[Command], purge: bool) -> None:
+        """Transactions on few ids, a backup, and what may be forgotten then: what makes chains, so it is done often."""
+        for command in commands:
+            self.write([command])
+            self.the_database_is_the_model()
+        self.back_up_incrementally(name)
+        if purge:
+            self.database.storage.purge()
+
+    def available(self, name: str) -> list[Backup]:
+        return backups(self.folder / name) if (self.folder / name).exists() else []
+
+    @rule(name=destinations, which=st.integers(0, 9), delete=st.booleans())
+    def merge(self, name: str, which: int, delete: bool) -> None:
+        incremental = [backup.name for backup in self.available(name) if backup.manifest.kind == "incremental"]
+        if not incremental:
+            return
+        through = incremental[which % len(incremental)]
+        before = {backup.name for backup in self.available(name)}
+        try:
+            merged = MaintenanceActions.merge(self.folder / name, through, delete_merged=delete, clock=self.clock)
+        except Conflict:
+            assert delete
+            assert {backup.name for backup in self.available(name)} == before
+            return
+        assert merged.manifest.kind == "full"
+        assert not delete or through not in {backup.name for backup in self.available(name)}
+
+    def check_moment(self, name: str, state: State, **moment: Any) -> Path:
+        """A restore of this moment has what was there then, bytes, metadata, etags and times."""
+        target = self.place()
+        MaintenanceActions.restore(self.folder / name, target, **moment)
+        with opened(target, self.clock) as database:
+            assert live(state_of(database)) == state
+        return target
+
+    def reachable(self, name: str) -> dict[int, State]:
+        """By etag, what the newest chain of a destination promises to restore."""
+        available = self.available(name)
+        if not available:
+            return {}
+        chain = chain_of(ends_of(available)[0], available)
+        moments = self.moments[chain[-1].manifest.database.lineage]
+        reach = [(first.etag, last.etag) for first, last in restorable(chain)]
+        assert {backup.manifest.through for backup in chain} <= moments.keys()
+        return {etag: state for etag, state in moments.items() if any(first <= etag <= last for first, last in reach)}
+
+    def check_destination(self, name: str) -> None:
+        """Every transaction that is promised, by its etag; and the end of every backup of every chain, by its name."""
+        for etag, state in self.reachable(name).items():
+            shutil.rmtree(self.check_moment(name, state, etag=etag))
+        available = self.available(name)
+        for backup in available:
+            state = self.moments[backup.manifest.database.lineage][backup.manifest.through]
+            shutil.rmtree(self.check_moment(name, state, backup=backup.name))
+
+    @rule(data=st.data(), name=destinations)
+    def look_at_a_moment(self, data: st.DataObject, name: str) -> None:
+        """By its time, in part, and compared with another."""
+        moments = self.reachable(name)
+        if not moments:
+            return
+        etag, other = (data.draw(st.sampled_from(sorted(moments))) for _ in range(2))
+        state, after = moments[etag], moments[other]
+        if len({backup.manifest.database.lineage for backup in self.available(name)}) == 1:
+            plan = MaintenanceActions.plan_restore(self.folder / name, at=self.time_of(name, etag))
+            shutil.rmtree(self.check_moment(name, state, at=self.time_of(name, etag)))
+            assert plan.manifest.through >= etag
+        id = fold(data.draw(ids))
+        part = {key: item for key, item in state.items() if id in (key[1], key[1].rpartition("/")[0] if key[0] else "")}
+        shutil.rmtree(self.check_moment(name, part, etag=etag, selection=Selection.of(ids=(id,))))
+        found = MaintenanceActions.differences(self.folder / name, str(etag), f"etag:{other}").changes
+        assert sorted(id for changes in found for id in changes.added) == sorted(
+            item.id for key, item in after.items() if key not in state
+        )
+        assert sorted(id for changes in found for id in changes.deleted) == sorted(
+            item.id for key, item in state.items() if key not in after
+        )
+        assert sorted(id for changes in found for id in changes.changed) == sorted(
+            item.id for key, item in after.items() if key in state and state[key].etag != item.etag
+        )
+
+    def time_of(self, name: str, etag: int) -> datetime:
+        """When the transaction with this last etag was made."""
+        plan = MaintenanceActions.plan_restore(self.folder / name, etag=etag)
+        return from_microseconds(moment_of(plan).modified)
+
+    @rule(data=st.data(), name=destinations)
+    def go_on_from_a_moment(self, data: st.DataObject, name: str) -> None:
+        """Life goes on in a restored database, and its next backup begins a chain."""
+        moments = self.reachable(name)
+        if not moments:
+            return
+        etag = data.draw(st.sampled_from(sorted(moments)))
+        target = self.check_moment(name, moments[etag], etag=etag)
+        self.database.close()
+        self.database = DocumentDatabase(target, create=False, clock=self.clock)
+        with self.database.storage.pin():
+            self.database.storage.commit([])
+            self.model = self.expected(state_of(self.database))
+        self.etag, self.modified = etag, self.database.snapshot().modified
 
     def restore(self, taken: Taken, defrag: bool = False) -> Path:
         target = self.place()
         restored = MaintenanceActions.restore(taken.backup.folder, target, defrag=defrag)
         assert restored.fingerprint == MaintenanceActions.verify(taken.backup.folder.parent).fingerprint
         with opened(target, self.clock) as database:
-            assert self.expected(state_of(database)) == taken.state
+            found = self.expected(state_of(database))
+            assert live(found) == live(taken.state)
+            assert found.items() <= taken.state.items()  # tombstones may have expired already
             identity = database.storage.identity
             assert (identity.database_id, identity.lineage != taken.lineage) == (self.database_id, True)
             assert database.snapshot().etag == taken.backup.manifest.snapshot.etag
@@ -160,20 +319,26 @@ class Rehearsal(RuleBasedStateMachine):
         target = self.restore(taken)
         self.database.close()
         self.database = DocumentDatabase(target, create=False, clock=self.clock)
-        self.model = dict(taken.state)
+        with self.database.storage.pin():
+            self.database.storage.commit([])
+            self.model = self.expected(state_of(self.database))
         self.etag = taken.backup.manifest.snapshot.etag
         self.modified = self.database.snapshot().modified
 
     @invariant()
     def the_database_is_the_model(self) -> None:
-        assert self.expected(state_of(self.database)) == self.model
-        assert self.database.snapshot().etag == self.etag
+        with self.settled():
+            assert self.expected(state_of(self.database)) == self.model
+            assert self.database.snapshot().etag == self.etag
+            self.moments.setdefault(self.lineage, {})[self.etag] = live(self.model)
 
     def teardown(self) -> None:
         try:
             assert self.database.check() == []
-            for taken in self.taken[-2:]:
+            for taken in self.taken[-1:]:
                 self.restore(taken)
+            for name in ("one", "two"):
+                self.check_destination(name)
         finally:
             self.database.close()
             shutil.rmtree(self.folder)
@@ -182,7 +347,49 @@ class Rehearsal(RuleBasedStateMachine):
 TestRehearsal = Rehearsal.TestCase
 TestRehearsal.settings = settings(
     deadline=None,
-    max_examples=60,
-    stateful_step_count=40,
+    max_examples=30,
+    stateful_step_count=30,
     suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large],
 )
+
+
+# The machine goes everywhere, and so seldom far: these histories do little but make chains.
+lives: st.SearchStrategy[Callable[[Rehearsal], None]] = st.builds(
+    lambda name, commands, purge: lambda machine: machine.live_a_while(name, commands, purge),
+    destinations,
+    st.lists(few, min_size=1, max_size=4),
+    st.booleans(),
+)
+others: st.SearchStrategy[Callable[[Rehearsal], None]] = st.one_of(
+    st.builds(
+        lambda kept, window: lambda machine: machine.configure(kept, window),
+        st.booleans(),
+        st.sampled_from([None, "0s"]),
+    ),
+    st.builds(
+        lambda name, which, delete: lambda machine: machine.merge(name, which, delete),
+        destinations,
+        st.integers(0, 9),
+        st.booleans(),
+    ),
+    st.builds(lambda key, content: lambda machine: machine.attach(key, content, b"{}"), ids, st.binary(max_size=9)),
+    st.builds(lambda key: lambda machine: machine.detach(key), ids),
+    st.builds(lambda hours: lambda machine: machine.change_the_clock(hours), st.integers(-48, 48)),
+)
+
+
+@settings(deadline=None, max_examples=60, suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large])
+@given(
+    kept=st.booleans(),
+    window=st.sampled_from([None, "0s"]),
+    steps=st.lists(lives | lives | others, min_size=10, max_size=30),
+)
+def test_every_moment_of_any_chain(kept: bool, window: str | None, steps: list[Callable[[Rehearsal], None]]) -> None:
+    machine = Rehearsal()
+    try:
+        machine.begin(kept, window)
+        for step in steps:
+            step(machine)
+            machine.the_database_is_the_model()
+    finally:
+        machine.teardown()
