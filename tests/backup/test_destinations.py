@@ -8,12 +8,14 @@ import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from typing import Any
 
 import pytest
 
 from muniment import DocumentDatabase, MaintenanceActions, MunimentError, Progress, Put
 from muniment.backup.repository import Backup, backups
 from muniment.errors import BackupNotFound, Busy, Cancelled, ForeignBackup, StorageFailure, TargetExists
+from muniment.storage.loading import Loader
 from tests.backup import child
 from tests.backup.clock import Clock
 from tests.backup.gate import take
@@ -187,6 +189,23 @@ def test_missing_parents_are_made_and_when_it_fails_removed(backup: Backup, tmp_
     assert tree(around) == {"empty": None}
     MaintenanceActions.restore(backup.folder, around / "a" / "b" / "target")
     assert {path.name for path in (around / "a" / "b").iterdir()} == {"target"}
+
+
+def test_stopped_while_it_is_finished_a_restore_leaves_nothing(
+    backup: Backup, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A server that is killed then would leave a database that it does not know, in the way of the next restore."""
+    progress = Progress()
+    finish = Loader.finish
+
+    def stopped(loader: Loader, *arguments: Any, **options: Any) -> Any:
+        progress.cancel()
+        return finish(loader, *arguments, **options)
+
+    monkeypatch.setattr(Loader, "finish", stopped)
+    with pytest.raises(Cancelled, match="finishing"):
+        MaintenanceActions.restore(backup.folder, tmp_path / "new" / "target", progress=progress)
+    assert not (tmp_path / "new").exists()
 
 
 def test_somebody_elses_folder_is_not_taken_for_a_leftover(

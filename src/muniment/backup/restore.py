@@ -75,6 +75,7 @@ def restore_backup(
             loader.finish(moment.etag, moment.modified, plan.backup.settings(), defrag=defrag)
         finally:
             loader.close()
+        progress.check()  # whoever wanted it may have gone: then nobody would know of the database
         _check_target(target)
         with mapped_errors(target):
             staging.rename(target)  # with its lock, so that nobody else can have begun to work in it
