@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import signal
+import threading
 from collections.abc import Iterator
 
 import pytest
@@ -88,3 +90,23 @@ def test_a_batch_that_fails_takes_all_of_them_back(store: Storage) -> None:
         store.commit_all([[put("b")], [put("a", expected=99)]])
     assert state_now(store) == before
     assert store.commit([put("b")])[0].etag == 2
+
+
+def test_an_interruption_of_the_waiting_thread_takes_all_back(store: Storage) -> None:
+    main = threading.get_ident()
+    taken: list[int] = []
+
+    def batches() -> Iterator[list[Write]]:
+        for number in range(1_000_000):
+            taken.append(number)
+            if number == 3:
+                signal.pthread_kill(main, signal.SIGINT)
+            yield [put(f"a/{number}")]
+
+    with pytest.raises(KeyboardInterrupt):
+        store.commit_all(batches())
+    count = len(taken)
+    assert count < 1_000_000
+    assert state_now(store) == {}
+    assert store.commit([put("a")])[0].etag == 1
+    assert len(taken) == count

@@ -11,30 +11,27 @@ import shutil
 import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, closing, contextmanager, suppress
-from dataclasses import dataclass, replace
-from heapq import merge
-from itertools import groupby
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final, Literal, TypeAlias, cast, get_args
 
 import apsw
 
-from muniment.backup.differences import Changes
+from muniment.backup.comparison import Account, Action, Difference
 from muniment.backup.plan import RestorePlan
-from muniment.backup.reading import Moment, moment_of
+from muniment.backup.reading import moment_of
 from muniment.backup.repository import mapped_errors
 from muniment.backup.restore import restore_backup
 from muniment.backup.selection import Selection
-from muniment.document import from_microseconds, rfc3339, with_time_kept, without_time_kept
+from muniment.document import with_time_kept, without_time_kept
 from muniment.errors import ConcurrencyConflict, Conflict, ForeignBackup, InvalidInput, MunimentError
 from muniment.progress import Progress
 from muniment.revision import ATTACHMENT, DOCUMENT, Revision
-from muniment.storage.base import Member, Storage, Upload, Write
+from muniment.storage.base import Storage, Upload, Write
 from muniment.storage.scratch import scratch_database, scratch_errors
 from muniment.storage.sqlite import SqliteStorage
 
 OnConflict: TypeAlias = Literal["skip", "overwrite", "fail"]
-Action: TypeAlias = Literal["added", "changed", "deleted"]
 Read: TypeAlias = Callable[[RestorePlan, Path, Selection | None, Progress], object]
 
 FOLDER_PREFIX: Final = "restoring-"
@@ -42,38 +39,8 @@ BATCH_ROWS: Final = 1000
 BATCH_BYTES: Final = 8 << 20
 NAMED: Final = 5  # ids in the message of a conflict
 
-_TABLES: Final = """
-CREATE TABLE todo(number INTEGER PRIMARY KEY, kind, id, action, expected);
-CREATE TABLE uploaded(number INTEGER PRIMARY KEY, content, size, sha256); BEGIN
-"""
+_UPLOADED: Final = "CREATE TABLE uploaded(number INTEGER PRIMARY KEY, content, size, sha256); BEGIN"
 _TODO: Final = "SELECT number, kind, id, action, expected FROM todo WHERE action IN ({}) AND number > ?"
-
-
-@dataclass(frozen=True, slots=True)
-class Difference:
-    """What a database lacks and has of a moment, by kind and collection, and the moment that it was compared with.
-
-    Added is what the moment has and the database has not; deleted is what the database has and the moment has not;
-    `nowhere` are selected ids that neither has.
-    """
-
-    moment: Moment
-    changes: tuple[Changes, ...]
-    nowhere: tuple[str, ...] = ()
-
-    def count(self, action: Action) -> int:
-        """How many documents and attachments were added, changed or deleted."""
-        return sum(len(getattr(changes, action)) for changes in self.changes)
-
-    def as_json(self) -> dict[str, Any]:
-        """For `--json` and HTTP, with every id."""
-        return {
-            "etag": self.moment.etag,
-            "time": rfc3339(from_microseconds(self.moment.modified)),
-            **{action: self.count(action) for action in get_args(Action)},
-            "nowhere": self.nowhere,
-            "changes": [changes.as_json() for changes in self.changes],
-        }
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,11 +60,11 @@ class Comparison:
     """A database compared with a moment; `write` does what the policy says about the difference."""
 
     def __init__(
-        self, storage: Storage, moment: SqliteStorage, scratch: apsw.Connection, difference: Difference
+        self, storage: Storage, moments: Sequence[Storage], scratch: apsw.Connection, difference: Difference
     ) -> None:
         self.difference = difference
         self._storage = storage
-        self._moment = moment
+        self._moments = moments
         self._scratch = scratch
 
     def write(self, on_conflict: OnConflict, progress: Progress | None = None) -> RestoredInto:
@@ -155,13 +122,12 @@ class Comparison:
         """Put the contents of attachments on disk, where the transaction only has to name them."""
         for number, kind, id, action, _ in self._todo(actions):
             if kind == ATTACHMENT and action != "deleted":
-                upload = self._storage.upload(_counted(self._moment.content(self._was(kind, id)), progress))
+                moment, was = self._was(kind, id)
+                upload = self._storage.upload(_counted(moment.content(was), progress))
                 self._scratch.execute("INSERT INTO uploaded VALUES(?, ?, ?, ?)", (number, *upload))
 
-    def _was(self, kind: int, id: str) -> Revision:
-        revision = self._moment.get(kind, id)
-        assert revision is not None
-        return revision
+    def _was(self, kind: int, id: str) -> tuple[Storage, Revision]:
+        return next((moment, was) for moment in self._moments if (was := moment.get(kind, id)))
 
     def _batches(self, actions: Sequence[str], progress: Progress) -> Iterator[list[Write]]:
         batch: list[Write] = []
@@ -181,7 +147,7 @@ class Comparison:
             _advance(batch, size, progress)
 
     def _restoring(self, number: int, write: Write) -> Write:
-        was = self._was(write.kind, write.id)
+        _, was = self._was(write.kind, write.id)
         metadata, changed = without_time_kept(was.metadata, was.modified)
         upload = None
         if write.kind == ATTACHMENT:
@@ -206,7 +172,7 @@ def check_policy(text: str) -> OnConflict:
     """The policy of this name; raises `InvalidInput` when there is none."""
     if text not in get_args(OnConflict):
         policies = " or ".join(get_args(OnConflict))
-        raise InvalidInput(f"{text!r} does not say what to do about what differs", f"it is {policies}")
+        raise InvalidInput(f"{text!r} does not say what to do about what differs", f"use {policies}")
     return cast(OnConflict, text)
 
 
@@ -261,106 +227,29 @@ def _compare(
     with mapped_errors(place):
         work = Path(tempfile.mkdtemp(prefix=FOLDER_PREFIX, dir=place))
     stack.callback(shutil.rmtree, work, ignore_errors=True)
-    widened = _widened(selection, storage)
-    read(plan, work / "moment", widened, progress)
-    progress.stage = "comparing"
-    moment = stack.enter_context(closing(SqliteStorage(work / "moment", clock=lambda: 0, read_only=True)))
+
+    def restored(name: str, part: Selection | None) -> SqliteStorage:
+        read(plan, work / name, part, progress)
+        progress.stage = "comparing"
+        return stack.enter_context(closing(SqliteStorage(work / name, clock=lambda: 0, read_only=True)))
+
+    moments = [restored("moment", selection)]
     scratch = stack.enter_context(scratch_database())
-    scratch.execute(_TABLES)
-    difference = Difference(moment_of(plan), *_compared(moment, storage, selection, widened, scratch, progress))
+    scratch.execute(_UPLOADED)
+    account = Account(storage, selection, scratch)
+    for _ in account.take_all(moments[0]):
+        progress.check()
+    if account.moved:
+        moments.append(restored("elsewhere", Selection(ids=frozenset(account.moved))))
+        account.take_moved(moments[1])
     progress.finish()
-    return Comparison(storage, moment, scratch, difference)
+    return Comparison(storage, moments, scratch, account.difference(moment_of(plan)))
 
 
 def forget_unfinished(place: Path) -> None:
     """Remove what comparisons of a process that was killed have left; nobody else may be using this database."""
     for left in place.glob(f"{FOLDER_PREFIX}*"):
         shutil.rmtree(left, ignore_errors=True)
-
-
-def _widened(selection: Selection | None, storage: Storage) -> Selection | None:
-    """The selection, and by their ids the documents that are in its collections now.
-
-    They may have been in others at the moment; then they are put back there, and not deleted.
-    """
-    if selection is None or not selection.collections:
-        return selection
-    by_collection = Selection(selection.collections)
-    members = (member for member in storage.members() if member.kind == DOCUMENT)
-    now = (member.key for member in members if by_collection.takes(member.id, member.collection))
-    return replace(selection, ids=selection.ids.union(now))
-
-
-def _compared(
-    moment: Storage,
-    storage: Storage,
-    selection: Selection | None,
-    widened: Selection | None,
-    scratch: apsw.Connection,
-    progress: Progress,
-) -> tuple[tuple[Changes, ...], tuple[str, ...]]:
-    found: dict[tuple[int, str], Changes] = {}
-    nowhere = set(selection.ids) if selection else set()
-    for was, now in _pairs(moment.members(), storage.members(_prefixes(selection))):
-        progress.check()
-        if not _selected(was, now, selection, widened):
-            continue
-        member = was or now
-        assert member is not None
-        nowhere -= {member.key, member.key.rpartition("/")[0]}
-        action = _action(was, now, moment, storage)
-        if action is None:
-            continue
-        collection = member.collection or ""
-        changes = found.setdefault((member.kind, collection), Changes(member.kind, collection))
-        getattr(changes, action).append((now or member).id)
-        row = (member.kind, (now or member).id, action, now.etag if now else 0)
-        scratch.execute("INSERT INTO todo(kind, id, action, expected) VALUES(?, ?, ?, ?)", row)
-    return tuple(found[group] for group in sorted(found)), tuple(sorted(nowhere))
-
-
-def _prefixes(selection: Selection | None) -> tuple[str, ...]:
-    """What all ids begin with that the selection can take."""
-    if selection is None or selection.collections:
-        return ("",)
-    return (*selection.ids, *selection.prefixes)
-
-
-def _pairs(moment: Iterator[Member], database: Iterator[Member]) -> Iterator[tuple[Member | None, Member | None]]:
-    """Both in the order of their ids: what was there at the moment beside what is there now."""
-    both = merge(((m.kind, m.key, 0, m) for m in moment), ((m.kind, m.key, 1, m) for m in database))
-    for _, group in groupby(both, key=lambda entry: entry[:2]):
-        sides = {side: member for _, _, side, member in group}
-        yield sides.get(0), sides.get(1)
-
-
-def _selected(was: Member | None, now: Member | None, selection: Selection | None, widened: Selection | None) -> bool:
-    """Whether the selection takes this id, by what it was or by what it is."""
-    if selection is None or widened is None:
-        return True
-    member = was or now
-    assert member is not None
-    if member.kind == ATTACHMENT:
-        return selection.takes_attachment(member.id)
-    if was is None:  # of one that came into a collection after it was listed, nothing is known of the moment
-        return widened.takes(member.id, None)
-    return selection.takes(was.id, was.collection) or (now is not None and selection.takes(now.id, now.collection))
-
-
-def _action(was: Member | None, now: Member | None, moment: Storage, storage: Storage) -> Action | None:
-    if was is None or now is None:
-        return "added" if now is None else "deleted"
-    return None if was.digest == now.digest or _same(was, now, moment, storage) else "changed"
-
-
-def _same(was: Member, now: Member, moment: Storage, storage: Storage) -> bool:
-    """Whether two differ only in the case of their ids, or in the time that a restore has kept."""
-    before, after = moment.get(was.kind, was.id), storage.get(now.kind, now.id)
-    return before is not None and after is not None and _content(before) == _content(after)
-
-
-def _content(revision: Revision) -> tuple[bytes | None, bytes]:
-    return revision.body, without_time_kept(revision.metadata, 0)[0]
 
 
 def _counted(parts: Iterator[bytes], progress: Progress) -> Iterator[bytes]:

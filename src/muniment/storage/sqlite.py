@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import hashlib
+import threading
 import uuid
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from concurrent.futures import Future
+from concurrent.futures import Future, wait
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Final
@@ -14,7 +15,7 @@ import apsw
 from filelock import FileLock, Timeout
 
 from muniment.document import MAX_ATTACHMENT_BYTES
-from muniment.errors import DatabaseLocked, InvalidDocument, StorageFailure
+from muniment.errors import Cancelled, DatabaseLocked, InvalidDocument, StorageFailure
 from muniment.revision import Batch, Revision
 from muniment.storage.base import BackupFacts, Member, Snapshot, Upload, Write, Written
 from muniment.storage.checking import check
@@ -77,15 +78,25 @@ class SqliteStorage:
     def commit_all(self, batches: Iterable[Sequence[Write]]) -> int:
         """Carry out all batches in order as one transaction, each taken when the one before it is done.
 
-        Returns the last etag when they are on disk; what taking a batch raises takes everything back.
+        Returns the last etag when they are on disk; what taking a batch raises takes everything back, and so does what
+        interrupts this thread. No batch is taken any more when this has returned or raised.
         """
+        interrupted = threading.Event()
 
         def job(transaction: Transaction) -> int:
             for writes in batches:
+                if interrupted.is_set():
+                    raise Cancelled("stopped while writing", "write it again; nothing of it was kept")
                 transaction.write(writes)
             return transaction.etag
 
-        return self.writer.submit(job).result()
+        future = self.writer.submit(job)
+        try:
+            return future.result()
+        except BaseException:
+            interrupted.set()
+            wait([future])
+            raise
 
     def upload(self, chunks: Iterable[bytes]) -> Upload:
         """Put the content of an attachment on disk, in constant memory, for a later `Write` to name."""
