@@ -44,7 +44,11 @@ PAGE: Final = 25
 
 @dataclass(frozen=True, slots=True)
 class Statistics:
-    """What is in a database. Bytes are those of bodies and contents; `file_bytes` is what the folder takes on disk."""
+    """What is in a database. Bytes are those of bodies and contents; `file_bytes` is what the folder takes on disk.
+
+    `last_backup` is when the last backup was begun, and `changes_since_backup` how many changes it does not hold; None
+    when none was taken. `MaintenanceActions.recoverability` tells more.
+    """
 
     name: str
     database_id: str
@@ -57,6 +61,8 @@ class Statistics:
     last_etag: int
     last_changed: datetime
     fingerprint: str
+    last_backup: datetime | None = None
+    changes_since_backup: int | None = None
 
     def as_json(self) -> dict[str, Any]:
         """For `--json` and HTTP."""
@@ -284,6 +290,7 @@ class DocumentDatabase:
         snapshot = self.storage.snapshot()
         fingerprint = snapshot.fingerprint
         identity = self.storage.identity
+        backup = self.storage.backup_facts().last
         return Statistics(
             name=self.name,
             database_id=identity.database_id,
@@ -298,6 +305,8 @@ class DocumentDatabase:
             last_etag=snapshot.etag,
             last_changed=from_microseconds(snapshot.modified),
             fingerprint=fingerprint.short(),
+            last_backup=from_microseconds(backup.time) if backup else None,
+            changes_since_backup=snapshot.etag - backup.etag if backup else None,
         )
 
     def snapshot(self) -> Snapshot:

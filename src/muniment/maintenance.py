@@ -18,6 +18,7 @@ from muniment.backup.merge import merge_backups
 from muniment.backup.plan import RestorePlan, plan_restore
 from muniment.backup.point import plan_point
 from muniment.backup.query import LIMIT, Answer, query_backup
+from muniment.backup.recoverability import Recoverability, recoverability
 from muniment.backup.repository import Backup, backups
 from muniment.backup.restore import Restored, restore_backup
 from muniment.backup.selection import Selection
@@ -212,6 +213,14 @@ class MaintenanceActions:
             progress=progress,
         ) as comparison:
             return comparison.write(on_conflict, progress)
+
+    def recoverability(self) -> Recoverability:
+        """How far the database could be recovered from the folders it was backed up to, and what to do next.
+
+        See `muniment.backup.recoverability`: manifests and records are read, nothing is changed.
+        """
+        snapshot, facts = self._storage.snapshot(), self._storage.backup_facts()
+        return recoverability(self._name, self._storage.identity, snapshot, facts.places, self._clock())
 
     @staticmethod
     def restore(

@@ -8,7 +8,8 @@ from pathlib import Path
 import pytest
 
 from muniment import DocumentDatabase, MaintenanceActions, Put
-from muniment.backup.into import Action, OnConflict, compared
+from muniment.backup.comparison import Action
+from muniment.backup.into import OnConflict, compared
 from muniment.backup.plan import RestorePlan
 from muniment.backup.repository import Backup
 from muniment.backup.restore import restore_backup

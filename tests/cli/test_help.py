@@ -34,6 +34,7 @@ COMMANDS = {
     "rehearse": ["DEST", *POINT, "--place", "--json", "--quiet"],
     "inspect": ["DEST", "--id", "--diff", "--query", *POINT, "--limit", "--json", "--quiet"],
     "merge": ["DEST", "--through", "--delete-merged", "--json", "--quiet"],
+    "status": ["FOLDER", "--url", "--database", "--json"],
     "statistics": ["FOLDER", "--json"],
     "check": ["FOLDER", "--json", "--quiet"],
     "get": ["FOLDER", "ID", "--metadata", "--json"],

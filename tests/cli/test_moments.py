@@ -195,6 +195,10 @@ def test_every_version_of_a_document(chain: Chain) -> None:
         ("merge SOURCE --through NAME", 2, "there is nothing to merge"),
         ("rehearse SOURCE --backup nowhere", 3, "no complete backup 'nowhere'"),
         ("rehearse SOURCE --place nowhere", 8, "nowhere"),
+        ("status", 2, "it is not said which database is meant"),
+        ("status SOURCE --url http://127.0.0.1:1", 2, "give either its FOLDER or --url URL"),
+        ("status nowhere", 3, "there is no database in nowhere"),
+        ("status --url http://127.0.0.1:1", 9, "does not answer"),
     ],
 )
 def test_bad_input(chain: Chain, tmp_path: Path, options: str, code: int, part: str) -> None:
@@ -297,3 +301,23 @@ def test_a_chain_is_merged(chain: Chain, tmp_path: Path) -> None:
     [listed] = well("inspect", copy, "--json").json["chains"]
     assert [backup["etag"] for backup in listed["backups"]] == [6, 7]
     assert version(MaintenanceActions.restore(copy, tmp_path / "six", etag=6).folder) == 4
+
+
+def test_the_status_says_what_to_do_next(tmp_path: Path) -> None:
+    shop, backups = tmp_path / "shop", tmp_path / "backups"
+    with DocumentDatabase(shop) as database:
+        database.put("orders/1", {})
+    assert "take a first backup" in well("status", shop).text
+    well("backup", shop, "--dest", backups)
+    said = well("status", shop).text
+    assert said.startswith("shop at etag 1 was backed up to 1 folder\n")
+    assert re.search(rf"^  {backups} +1 backup with ", said, re.MULTILINE)
+    assert re.search(r"^    rehearsed +never$", said, re.MULTILINE)
+    assert said.count(f"no rehearsal yet: muniment rehearse {backups}") == 1
+    well("rehearse", backups)
+    facts = well("status", shop, "--json").json
+    assert facts["next"] is None
+    [state] = facts["destinations"]
+    assert (state["backups"], state["changes_since"], state["last_rehearsal"]["etag"]) == (1, 0, 1)
+    assert "nothing: all of it is backed up, and proven" in well("status", shop).text
+    assert "last backup" in well("statistics", shop).text

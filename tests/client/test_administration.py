@@ -294,3 +294,15 @@ def test_backups_of_another_database(remote: Any, chain: Path) -> None:
             other.admin.start_restore_into(chain, "skip")
         assert other.admin.start_restore_into(chain, "skip", other_database=True).wait(30).written == 1
         other.admin.delete_database(other.name, hard=True)
+
+
+def test_recoverability(remote: Any, tmp_path: Path) -> None:
+    assert remote.admin.recoverability().destinations == []
+    remote.admin.start_backup(tmp_path / "backups").wait()
+    remote.put("a/1", {})
+    found = remote.admin.recoverability()
+    [state] = found.destinations
+    assert (found.name, state.destination, state.backups) == (remote.name, str(tmp_path / "backups"), 1)
+    assert (state.changes_since, state.restorable[0].last.etag) == (1, 100)
+    told = remote.statistics()
+    assert (told.changes_since_backup, told.last_backup is None) == (1, False)

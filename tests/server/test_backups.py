@@ -321,3 +321,20 @@ def test_operations_that_nobody_knows(server: Server) -> None:
     assert_error(server.client.get("/operation/status", params={"id": "x"}), 400)
     assert_error(server.client.get("/operation/status"), 400)
     assert_error(server.client.get("/operation/kill", params={"id": "99999"}), 404)
+
+
+def test_the_status_of_recoverability(shop: Database, tmp_path: Path) -> None:
+    assert shop.get("/backups").json()["destinations"] == []
+    assert shop.get("/stats").json()["LastBackup"] is None
+    shop.fill(20)
+    shop.backup(tmp_path / "backup", incremental="true")
+    shop.put("more", b"{}")
+    told = shop.get("/backups").json()
+    [state] = told["destinations"]
+    assert (state["destination"], state["changes_since"], state["problems"]) == (str(tmp_path / "backup"), 1, [])
+    assert told["next"] == state["next"]
+    assert told["next"].startswith("take an incremental backup: 1 change since ")
+    stats = shop.get("/stats").json()
+    assert stats["ChangesSinceBackup"] == 1
+    assert stats["LastBackup"]
+    assert shop.server.client.get("/backups").json()["name"] == "System"

@@ -258,6 +258,13 @@ def test_ravendb_3_exported_while_others_wrote(database: DocumentDatabase) -> No
     assert json.loads(database.get("a/1").body) == {"n": 11}  # type: ignore[union-attr]
 
 
+def test_a_document_that_was_deleted_in_between_is_no_repeat(database: DocumentDatabase) -> None:
+    again = b',"Tombstones":[{"Key":"a/1","Type":"Document"}],"Docs":[%s]' % document("a/1", b'"n":2')
+    found = load(database, docs(document("a/1", b'"n":1'), document("b/1"), more=again))
+    assert (found.documents, found.deletions) == (3, 1)
+    assert json.loads(database.get("a/1").body) == {"n": 2}  # type: ignore[union-attr]
+
+
 def test_documents_that_were_there_before_are_no_repeats(database: DocumentDatabase) -> None:
     dump = docs(*(document(f"a/{n}") for n in range(50)))
     load(database, dump, batch_size=7)
@@ -316,7 +323,7 @@ def test_after_any_failure_the_token_completes_it(tmp_path: Path, monkeypatch: p
     contents = [bytes([n]) * 300 for n in range(4)]
     items = [attachment(contents[0]), naming("a/0", contents[0]), document("a/1"), attachment(contents[1])]
     items += [attachment(contents[2]), document("a/2"), naming("a/3", contents[2], contents[0]), document("a/4")]
-    items += [naming("a/5", contents[1]), attachment(contents[3]), document("a/6"), naming("a/7", contents[3])]
+    items += [naming("a/5", contents[1]), attachment(contents[3]), document("a/6"), naming("a/7", *contents[::-1])]
     dump = docs(*items, more=MORE)
     with DocumentDatabase(tmp_path / "whole") as database:
         load(database, dump, batch_size=2)
@@ -327,7 +334,7 @@ def test_after_any_failure_the_token_completes_it(tmp_path: Path, monkeypatch: p
                 load(database, dump, Stopping(step), batch_size=2)
             except Cancelled as error:
                 token = error.hint.rpartition("continuation token ")[2] if "token" in error.hint else None
-                load(database, dump, batch_size=2, continuation=token)
+                assert NOT_IN_DUMP not in load(database, dump, batch_size=2, continuation=token).skipped
             assert database.snapshot().fingerprint == expected, step
             assert database.check() == []
 
@@ -342,3 +349,31 @@ def test_no_content_is_left_behind(database: DocumentDatabase, tmp_path: Path) -
     database.storage.purge()
     with raw(tmp_path / "db") as file:
         assert file.execute("SELECT count(*) FROM content").get == 0
+
+
+def test_the_real_dump_by_options_and_in_parts(database: DocumentDatabase) -> None:
+    path = Path(__file__).parents[3] / "shared" / "data" / "northwind-ravendb-6.2.ravendbdump"
+    if not path.exists():
+        pytest.skip(f"{path.name} is not beside the checkout")
+    options: dict[str, Any] = {
+        "metadata_filter": ["@collection=Orders,Employees"],
+        "negative_filter": ["ShipTo.Country=USA"],
+        "transform": "function(doc) { if (doc.Lines) doc.Count = doc.Lines.length; return doc; }",
+    }
+    whole = import_dump(database.storage, path, options=SmugglerOptions.of(**options))
+    assert whole.skipped[FILTERED] + whole.documents == 1059
+    order = next(found for found in database.by_etag(limit=5000) if found.id == "orders/1-A")
+    assert order.body.endswith(b',"Count":3}')
+    assert b'"PricePerUnit":14.0,' in order.body
+    before = database.snapshot().fingerprint
+    token: str | None = None
+    counts = []
+    while True:
+        found = import_dump(
+            database.storage, path, options=SmugglerOptions.of(**options, limit=300, continuation=token)
+        )
+        counts.append(found.documents)
+        if not (token := found.continuation):
+            break
+    assert counts == [300] * (whole.documents // 300) + [whole.documents % 300]
+    assert database.snapshot().fingerprint == before

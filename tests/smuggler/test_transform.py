@@ -209,18 +209,20 @@ def test_a_script_that_does_not_end_is_stopped(script: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "script",
+    ("script", "reason"),
     [
-        "function(doc) { let a = []; while (true) a.push(new Array(1000).fill(1)) }",
-        "function(doc) { doc.x = 'x'.repeat(2 ** 29); return doc }",
-        "function(doc) { return new ArrayBuffer(1e10) }",
-        "function(doc) { (function f() { f() })() }",
-        "function(doc) { let o = {}; for (let i = 0; i < 1e5; i++) o = {o}; return o }",
-        "function(doc) { doc.x = 1n << 1000000000n; return doc }",
+        ("function(doc) { let a = []; while (true) a.push(new Array(1000).fill(1)) }", "out of memory"),
+        ("function(doc) { doc.x = 'x'.repeat(2 ** 29); return doc }", "out of memory"),
+        ("function(doc) { return new ArrayBuffer(1e10) }", "invalid array buffer length"),
+        ("function(doc) { (function f() { f() })() }", "stack"),
+        ("function(doc) { let o = {}; for (let i = 0; i < 1e5; i++) o = {o}; return o }", "nested too deeply"),
+        ("function(doc) { doc.x = 1n << 1000000000n; return doc }", "too large"),
     ],
 )
-def test_a_script_that_takes_too_much_memory_is_stopped(script: str) -> None:
-    assert "orders/1-A" in failure(script, memory=32 << 20)
+def test_a_script_that_takes_too_much_memory_is_stopped(script: str, reason: str) -> None:
+    message = failure(script, memory=32 << 20)
+    assert "orders/1-A" in message
+    assert reason in message
 
 
 def test_after_a_failure_the_next_document_is_transformed() -> None:

@@ -29,7 +29,7 @@ from muniment.backup.take import take_backup
 from muniment.errors import Cancelled, MunimentError, StorageFailure
 from muniment.fingerprint import Fingerprint
 from muniment.progress import Progress
-from muniment.storage.base import Snapshot
+from muniment.storage.base import BackupPlace, Snapshot
 from muniment.storage.compacting import compact
 from muniment.storage.sqlite import SqliteStorage
 
@@ -108,7 +108,7 @@ def backup_in_child(
                 pinned(snapshot)
                 return _told(snapshot)
             actions: dict[str, Callable[[Any], None]] = {
-                "remember_backup": storage.remember_backup,
+                "remember_backup": lambda told: storage.remember_backup(told[0], told[1] and BackupPlace(*told[1])),
                 "backed_up": storage.backed_up,
             }
             actions[ask](value)
@@ -306,9 +306,9 @@ class _SharedStorage:
         fingerprint = Fingerprint.from_json(told.fingerprint)
         yield Snapshot(told.etag, told.modified, fingerprint, told.history_from, told.tombstones_from)
 
-    def remember_backup(self, sha256: str) -> None:
+    def remember_backup(self, sha256: str, place: BackupPlace | None = None) -> None:
         """See `base.Storage`."""
-        self._parent.ask("remember_backup", sha256)
+        self._parent.ask("remember_backup", (sha256, place))
 
     def backed_up(self, through: int) -> None:
         """See `base.Storage`."""

@@ -19,7 +19,7 @@ import msgspec
 
 from muniment.backup import manifest as manifests
 from muniment.backup.manifest import Hex, Kind, Manifest, Time
-from muniment.errors import BackupNotFound, DamagedBackup, StorageFailure
+from muniment.errors import BackupNotFound, DamagedBackup, MunimentError, StorageFailure
 
 DATABASE_DOCUMENT: Final = "Database.Document"
 _HINT: Final = "restore from another backup, or another copy of this one"
@@ -95,6 +95,36 @@ def read(folder: Path) -> Backup:
     with mapped_errors(folder):
         text = (folder / manifests.NAME).read_bytes()
     return Backup(folder, manifests.decode(text, str(folder)), manifests.digest(text))
+
+
+@dataclass(frozen=True, slots=True)
+class Survey:
+    """What is in a folder of backups, good and bad: `unfinished` are folders of backups that have no manifest."""
+
+    backups: list[Backup]
+    unfinished: list[Path]
+    problems: list[str]
+
+
+def survey(destination: Path) -> Survey:
+    """Look at a folder of backups without being stopped by what is wrong in it, or by its not being there."""
+    found = Survey([], [], [])
+    try:
+        with mapped_errors(destination):
+            folders = [path for path in sorted(destination.iterdir()) if path.is_dir() and path.name != LOST_AND_FOUND]
+    except StorageFailure as error:
+        found.problems.append(error.message)
+        return found
+    for folder in folders:
+        try:
+            with mapped_errors(folder):
+                if (folder / manifests.NAME).is_file():
+                    found.backups.append(read(folder))
+                elif folder.suffix[1:] in get_args(Kind):
+                    found.unfinished.append(folder)
+        except MunimentError as error:
+            found.problems.append(error.message)
+    return found
 
 
 class NewBackup:

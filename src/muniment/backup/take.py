@@ -18,11 +18,11 @@ from muniment.backup.files import DOCUMENTS, FILE_BYTES, AttachmentFile, Parquet
 from muniment.backup.manifest import Counts, DatabaseIdentity, File, Manifest, Parent, SnapshotRecord, digest, encode
 from muniment.backup.plan import BackupPlan, Origin, plan_backup
 from muniment.backup.repository import Backup, NewBackup, backups, check_destination, mapped_errors
-from muniment.document import from_microseconds, rfc3339
+from muniment.document import from_microseconds, rfc3339, to_microseconds
 from muniment.errors import DamagedDatabase, MunimentError
 from muniment.progress import Progress
 from muniment.revision import ATTACHMENT, DOCUMENT, Batch, Revision
-from muniment.storage.base import Snapshot, Storage
+from muniment.storage.base import BackupPlace, Snapshot, Storage
 from muniment.version import VERSION
 
 WRITERS: Final = 2
@@ -88,7 +88,7 @@ def take_backup(
                 plan, identity, snapshot, written, *times, history_from=history_from, database_document=settings
             )
             text = encode(manifest)
-            storage.remember_backup(digest(text))
+            storage.remember_backup(digest(text), _place(destination, snapshot, started))
             published = new.publish(text, database_document)
         except BaseException:
             new.abandon()
@@ -103,6 +103,14 @@ def _time(clock: Callable[[], int], existing: Sequence[Backup]) -> datetime:
     now = from_microseconds(clock())
     ends = [datetime.fromisoformat(backup.manifest.completed) for backup in existing]
     return max(now, max(ends) + timedelta(microseconds=1)) if ends else now
+
+
+def _place(destination: Path, snapshot: Snapshot, started: datetime) -> BackupPlace | None:
+    """What the database remembers of the destination; nothing of one whose name is not Unicode."""
+    folder = os.path.abspath(destination)  # noqa: PTH100 - a link stays one, for it may lead elsewhere later
+    if folder != os.fsencode(folder).decode(errors="replace"):
+        return None
+    return BackupPlace(folder, snapshot.etag, to_microseconds(started))
 
 
 def _write_files(

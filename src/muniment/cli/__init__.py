@@ -22,6 +22,7 @@ from muniment.cli.restore import restore, verify
 from muniment.cli.sample import sample
 from muniment.cli.server import server
 from muniment.cli.smuggler import smuggler_between, smuggler_in, smuggler_out
+from muniment.cli.status import status
 from muniment.version import VERSION
 
 __all__ = ["app", "main"]
@@ -63,7 +64,7 @@ def _flowing(text: str) -> str:
 app = typer.Typer(
     help=_HELP, epilog=_EPILOG, rich_markup_mode="rich", pretty_exceptions_enable=False, invoke_without_command=True
 )
-for command in (backup, restore, verify, rehearse, inspect, merge, statistics, check, get, sample, server):
+for command in (backup, restore, verify, rehearse, inspect, merge, status, statistics, check, get, sample, server):
     app.command(help=_flowing(command.__doc__ or ""))(command)
 
 

@@ -52,9 +52,15 @@ def statistics_rows(found: Statistics) -> list[tuple[str, str]]:
         ("on disk", size_text(found.file_bytes)),
         ("last etag", f"{found.last_etag:,}"),
         ("last change", rfc3339(found.last_changed) if found.last_etag else "never"),
+        *([("last backup", _backup_text(found))] if found.last_backup else []),
         ("database id", found.database_id),
         ("fingerprint", found.fingerprint),
     ]
+
+
+def _backup_text(found: Statistics) -> str:
+    begun = rfc3339(found.last_backup) if found.last_backup else "never"
+    return f"{begun}, {count_text(found.changes_since_backup or 0, 'change')} since"
 
 
 def check(folder: Folder, json: Json = False, quiet: Quiet = False) -> None:

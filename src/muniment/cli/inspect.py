@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -11,6 +10,7 @@ import typer
 
 from muniment.backup.plan import chain_of, ends_of
 from muniment.backup.query import LIMIT
+from muniment.backup.reach import Point, restorable
 from muniment.backup.repository import Backup, backups
 from muniment.backup.versions import Version, versions_of
 from muniment.cli.difference import show_differences
@@ -109,32 +109,6 @@ def _chain(end: Backup, found: Sequence[Backup]) -> tuple[tuple[Backup, ...], st
         return (end,), error.message
 
 
-@dataclass(frozen=True, slots=True)
-class Point:
-    """A moment that can be restored; its time is known when it is the end of a backup."""
-
-    etag: int
-    time: str | None = None
-
-    def __str__(self) -> str:
-        return f"{self.time} (etag {self.etag:,})" if self.time else f"etag {self.etag:,}"
-
-
-def restorable(chain: Sequence[Backup]) -> list[tuple[Point, Point]]:
-    """From where to where every transaction can be restored; the end of a backup without history stands for itself."""
-    reach: list[tuple[Point, Point]] = []
-    for backup in chain:
-        manifest = backup.manifest
-        end = Point(manifest.through, manifest.snapshot.time)
-        if reach and manifest.whole_from == manifest.after:
-            reach[-1] = (reach[-1][0], end)
-        elif reach and manifest.whole_from < manifest.through:
-            reach.append((Point(manifest.whole_from), end))
-        else:
-            reach.append((end, end))
-    return reach
-
-
 def _reach_text(first: Point, last: Point) -> str:
     return f"at {last}" if first == last else f"from {first} to {last}"
 
@@ -146,7 +120,7 @@ def _chain_facts(chain: Sequence[Backup], problem: str | None, reach: list[tuple
         "database_id": database.id,
         "lineage": database.lineage,
         "problem": problem,
-        "restorable": [{"from": asdict(first), "to": asdict(last)} for first, last in reach],
+        "restorable": [{"from": first, "to": last} for first, last in reach],
         "backups": [_backup_facts(backup) for backup in chain],
     }
 

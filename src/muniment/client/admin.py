@@ -12,6 +12,7 @@ from typing import Any, Final
 import msgspec
 
 from muniment.backup.into import OnConflict
+from muniment.backup.recoverability import Recoverability
 from muniment.backup.selection import Selection
 from muniment.client.documents import JSON, PAGE_LIMIT
 from muniment.client.failure import failure
@@ -59,6 +60,12 @@ def start_backup(name: str, destination: str | os.PathLike[str], incremental: bo
     path = target(*root, "admin", "backup", query=[("incremental", str(incremental).lower())])
     accepted = yield from _accepted(Request("POST", path, body, JSON))
     return Job("backup", accepted, root, BACKUP_STATUS)
+
+
+def recoverability(name: str) -> Flow[Recoverability]:
+    """How far a database could be recovered."""
+    request = Request("GET", target(*root_of(name), "backups"), repeatable=True)
+    return parsed((yield from call(request, 200)), Recoverability)
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,6 +8,7 @@ from datetime import datetime
 from typing import Any, TypeAlias
 
 from muniment.backup.into import OnConflict
+from muniment.backup.recoverability import Recoverability
 from muniment.backup.selection import Selection
 from muniment.client import admin, jobs
 from muniment.client.admin import START_TIMEOUT, Operation, Point
@@ -63,6 +64,10 @@ class Administration:
         """
         flow = admin.start_backup(self._database, destination, incremental)
         return RemoteJob(self._transport.run(flow), self._transport)
+
+    def recoverability(self) -> Recoverability:
+        """How far the store's database could be recovered from the folders it was backed up to, and what to do next."""
+        return self._transport.run(admin.recoverability(self._database))
 
     def start_restore(
         self,
@@ -206,6 +211,10 @@ class AsyncAdministration:
         """See `Administration.start_backup`."""
         flow = admin.start_backup(self._database, destination, incremental)
         return AsyncRemoteJob(await self._transport.run(flow), self._transport)
+
+    async def recoverability(self) -> Recoverability:
+        """See `Administration.recoverability`."""
+        return await self._transport.run(admin.recoverability(self._database))
 
     async def start_restore(
         self,

@@ -21,6 +21,8 @@ class _Told(msgspec.Struct):
     file_bytes: int = msgspec.field(name="FileBytes")
     last_changed: str = msgspec.field(name="LastChanged")
     fingerprint: str = msgspec.field(name="Fingerprint")
+    last_backup: str | None = msgspec.field(name="LastBackup", default=None)
+    changes_since_backup: int | None = msgspec.field(name="ChangesSinceBackup", default=None)
 
 
 def statistics(root: tuple[str, ...], name: str) -> Flow[Statistics]:
@@ -28,6 +30,7 @@ def statistics(root: tuple[str, ...], name: str) -> Flow[Statistics]:
     told = parsed((yield from call(Request("GET", target(*root, "stats"), repeatable=True), 200)), _Told)
     try:
         last_etag, last_changed = etag_number(told.last_etag), time_of(told.last_changed)
+        last_backup = None if told.last_backup is None else time_of(told.last_backup)
     except ValueError as error:
         raise unexpected(f"the server's statistics can not be understood: {error}") from error
     return Statistics(
@@ -42,4 +45,6 @@ def statistics(root: tuple[str, ...], name: str) -> Flow[Statistics]:
         last_etag=last_etag,
         last_changed=last_changed,
         fingerprint=told.fingerprint,
+        last_backup=last_backup,
+        changes_since_backup=told.changes_since_backup,
     )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import threading
 from pathlib import Path
 from time import monotonic
@@ -47,6 +48,12 @@ async def start(request: Request) -> Response:
 
     app.operations.run(operation, work)
     return json_response({"OperationId": operation.id}, 202)
+
+
+async def status(request: Request) -> Response:
+    """How far the database could be recovered from the folders it was backed up to, and what to do next."""
+    found = await asyncio.to_thread(request.tenant.database.maintenance.recoverability)
+    return json_response(msgspec.to_builtins(found))
 
 
 def _take(

@@ -73,6 +73,7 @@ ROUTES: Final = (
     Route("operations", {"GET": operations.listing}),
     Route("replication/topology", {"GET": statistics.topology}),
     Route("build/version", {"GET": statistics.build_version}),
+    Route("backups", _readable(backups.status)),
     Route("admin/backup", {"POST": backups.start}),
     Route("admin/restore-into", {"POST": into.start}),
     Route("smuggler/export", {"GET": smuggling.export, "POST": smuggling.export}),

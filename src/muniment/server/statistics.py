@@ -55,6 +55,8 @@ async def database_statistics(request: Request) -> Response:
             "FileBytes": found.file_bytes,
             "LastChanged": raven_time(found.last_changed),
             "Fingerprint": found.fingerprint,
+            "LastBackup": None if found.last_backup is None else raven_time(found.last_backup),
+            "ChangesSinceBackup": found.changes_since_backup,
         }
     )
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import re
 import stat
 from collections import Counter
 from collections.abc import Iterator
@@ -21,7 +22,7 @@ import msgspec
 from muniment.errors import DamagedDump
 from muniment.smuggler import attachment, grammar, metadata
 from muniment.smuggler.attachment import DumpAttachment
-from muniment.smuggler.grammar import CLOSE_ARRAY, COMMA, OPEN_ARRAY, Malformed
+from muniment.smuggler.grammar import OPEN_ARRAY, Malformed
 from muniment.smuggler.head import build_version
 from muniment.smuggler.scanner import Scanner
 from muniment.smuggler.stream import DumpStream, Readable, cannot_read
@@ -42,6 +43,7 @@ _ATTACHMENT: Final = "Attachment"
 _LEGACY_DELETIONS: Final = {"docsdeletions": "Document", "attachmentsdeletions": _ATTACHMENT}
 
 T = TypeVar("T")
+_id = re.compile(rb'"@id"\s*:\s*"([^"\\\0-\x1f]{1,512})"')
 
 
 class DumpDocument(msgspec.Struct, frozen=True, gc=False):
@@ -215,7 +217,7 @@ class Dump:
             grammar.check(item)
             return metadata.split(item)
         except Malformed as error:
-            return self._fault(f"holds an item that {error}", position, error)
+            return self._fault(f"holds {_named(item)} {error}", position, error)
 
     def _unproved(self, position: int) -> bytes:
         while (item := self._unproved_here(position)) is None:
@@ -229,9 +231,9 @@ class Dump:
             raise self._scanner.damaged(f"holds an item that {error}", position) from error
 
     def _fault(self, what: str, position: int, cause: Exception) -> DumpFault:
-        """Raises the error, unless faults are passed on and the scanner stands where the next item is expected."""
+        """Raises the error, unless faults are passed on; the scanner has moved over the item."""
         error = self._scanner.damaged(what, position)
-        if not self._pass_faults or self._scanner.peek() not in (COMMA, CLOSE_ARRAY):
+        if not self._pass_faults:
             raise error from cause
         return DumpFault(error, position)
 
@@ -333,6 +335,12 @@ def _decoded(wanted: type[T], item: bytes) -> T:
         return msgspec.json.decode(item, type=wanted, strict=False)  # numbers may stand in quotes
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         raise Malformed(f"is not as it should be ({error})") from error
+
+
+def _named(item: bytes) -> str:
+    """What to call a damaged item: by its id, where something in it looks like one."""
+    found = _id.search(item)
+    return f"document {found[1].decode('utf-8', 'replace')!r}, which" if found else "an item that"
 
 
 def open_dump(

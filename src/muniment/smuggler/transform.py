@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import importlib.util
 import re
+import signal
 import struct
 import subprocess
 import sys
@@ -99,7 +100,9 @@ class Transform:
         if len(head) == 4:
             return process.stdout.read(struct.unpack("!I", head)[0])
         process.communicate()
-        return f"!it ran for more than {self._seconds:g} s, or took too much memory".encode()
+        if process.returncode == -signal.SIGPROF:
+            return f"!it ran for more than {self._seconds:g} s".encode()
+        return f"!the process in which it ran ended with code {process.returncode}".encode()
 
 
 def _whole(id: str, body: bytes) -> bytes:

@@ -108,14 +108,29 @@ class Identity:
     lineage: str
 
 
+class BackupPlace(NamedTuple):
+    """A folder that backups were written to, and of the last one the etag and when it was begun (microseconds)."""
+
+    folder: str
+    etag: int
+    time: int
+
+
 class BackupFacts(NamedTuple):
     """What a database remembers: the manifests of its backups by SHA-256, and through where deletions are forgotten.
 
-    A database whose files were put back to an older state does not know the backups that were taken since.
+    `places` are the folders that it was backed up to, the last one last. A database whose files were put back to an
+    older state does not know the backups that were taken since.
     """
 
     known: frozenset[str]
     tombstones_from: int
+    places: tuple[BackupPlace, ...] = ()
+
+    @property
+    def last(self) -> BackupPlace | None:
+        """Where the last backup was written to, None when none was."""
+        return self.places[-1] if self.places else None
 
 
 class Storage(Protocol):
@@ -140,6 +155,8 @@ class Storage(Protocol):
     @property
     def history(self) -> History: ...
 
+    def snapshot(self) -> Snapshot: ...
+
     def pin(self, keep: int | None = None) -> AbstractContextManager[Snapshot]: ...
 
     def changes(self, after: int, upto: int, *, history: bool = False) -> Iterator[Batch]: ...
@@ -148,7 +165,7 @@ class Storage(Protocol):
 
     def backup_facts(self) -> BackupFacts: ...
 
-    def remember_backup(self, sha256: str) -> None: ...
+    def remember_backup(self, sha256: str, place: BackupPlace | None = None) -> None: ...
 
     def backed_up(self, through: int) -> None: ...
 

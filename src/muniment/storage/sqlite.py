@@ -17,7 +17,7 @@ from filelock import FileLock, Timeout
 from muniment.document import MAX_ATTACHMENT_BYTES
 from muniment.errors import Cancelled, DatabaseLocked, InvalidDocument, StorageFailure
 from muniment.revision import Batch, Revision
-from muniment.storage.base import BackupFacts, Member, Snapshot, Upload, Write, Written
+from muniment.storage.base import BackupFacts, BackupPlace, Member, Snapshot, Upload, Write, Written
 from muniment.storage.checking import check
 from muniment.storage.history import History, history_of
 from muniment.storage.reading import Reader
@@ -166,11 +166,11 @@ class SqliteStorage:
         """What the database remembers of its backups and of what it has forgotten."""
         with self._reader.connection() as connection:
             state = read_state(connection)
-        return BackupFacts(frozenset(state.backups), state.tombstones_from)
+        return BackupFacts(frozenset(state.backups), state.tombstones_from, state.places)
 
-    def remember_backup(self, sha256: str) -> None:
-        """A backup with this manifest is about to be published; on disk when this returns."""
-        self.writer.submit(lambda transaction: remember_backup(transaction.connection, sha256)).result()
+    def remember_backup(self, sha256: str, place: BackupPlace | None = None) -> None:
+        """A backup with this manifest is about to be published there; on disk when this returns."""
+        self.writer.submit(lambda transaction: remember_backup(transaction.connection, sha256, place)).result()
 
     def backed_up(self, through: int) -> None:
         """A backup holds everything through this etag, so that what is older may be forgotten."""

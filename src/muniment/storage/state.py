@@ -12,9 +12,10 @@ import msgspec
 
 from muniment.errors import DamagedDatabase
 from muniment.fingerprint import Fingerprint, Tally
-from muniment.storage.base import Identity, Snapshot
+from muniment.storage.base import BackupPlace, Identity, Snapshot
 
 KNOWN_BACKUPS: Final = 1000
+KNOWN_PLACES: Final = 20
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,12 +24,13 @@ class State:
 
     `history_from`: the state at this etag, and at every later one, can be told from the log. `tombstones_from`: every
     deletion after this etag is in the log. `backed_up`: the last etag that some backup holds. `backups`: the SHA-256 of
-    the manifests of the latest backups.
+    the manifests of the latest backups. `places`: the folders that they were written to.
     """
 
     identity: Identity
     settings: Mapping[str, str] = field(default_factory=dict)
     backups: tuple[str, ...] = ()
+    places: tuple[BackupPlace, ...] = ()
     history_from: int = 0
     tombstones_from: int = 0
     backed_up: int = 0
@@ -43,8 +45,9 @@ def read_state(connection: apsw.Connection) -> State:
         identity = Identity(str(facts.pop("database_id")), str(facts.pop("lineage")))
         settings = msgspec.json.decode(facts.pop("settings", "{}"), type=dict[str, str])
         backups = msgspec.json.decode(facts.pop("backups", "[]"), type=tuple[str, ...])
+        places = msgspec.json.decode(facts.pop("places", "[]"), type=tuple[BackupPlace, ...])
         numbers = {name: int(facts[name]) for name in State.__slots__ if name in facts}
-        return State(identity, settings, backups, **numbers)
+        return State(identity, settings, backups, places, **numbers)
 
 
 @contextmanager
@@ -64,10 +67,14 @@ def write_fact(connection: apsw.Connection, name: str, value: int | str) -> None
     connection.execute("REPLACE INTO state VALUES(?, ?)", (name, value))
 
 
-def remember_backup(connection: apsw.Connection, sha256: str) -> None:
-    """Add a manifest to those that the database knows; of very many, the oldest are forgotten."""
-    known = [*read_state(connection).backups, sha256][-KNOWN_BACKUPS:]
+def remember_backup(connection: apsw.Connection, sha256: str, place: BackupPlace | None = None) -> None:
+    """Add a manifest to those that the database knows, and where it is; of very many, the oldest are forgotten."""
+    state = read_state(connection)
+    known = [*state.backups, sha256][-KNOWN_BACKUPS:]
     write_fact(connection, "backups", msgspec.json.encode(known).decode())
+    if place is not None:
+        others = [other for other in state.places if other.folder != place.folder]
+        write_fact(connection, "places", msgspec.json.encode([*others, place][-KNOWN_PLACES:]).decode())
 
 
 def read_snapshot(connection: apsw.Connection) -> Snapshot:
