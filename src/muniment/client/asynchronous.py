@@ -174,7 +174,9 @@ class AsyncDocumentStore:
     ) -> Imported:
         """See `DocumentStore.import_dump`; an asynchronous stream will do too."""
         if isinstance(source, AsyncIterable):
-            return await self._transport.run(dumps.import_dump(self._root, chunks_of(source), options))
+            return await self._transport.run(
+                dumps.import_dump(self._root, dumps.counted(chunks_of(source), progress), options)
+            )
         with dumps.read_from(source, progress) as pieces:
             return await self._transport.run(dumps.import_dump(self._root, chunks_of(pieces), options))
 

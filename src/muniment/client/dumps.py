@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import io
 import os
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterable, AsyncIterator, Iterator
 from contextlib import AbstractContextManager, ExitStack, asynccontextmanager, contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
@@ -21,7 +21,7 @@ from muniment.client.documents import JSON
 from muniment.client.jobs import operation_status
 from muniment.client.retry import call, unavailable
 from muniment.client.transport import Broken
-from muniment.client.wire import Body, Flow, Pause, Request, Response, parsed, target
+from muniment.client.wire import Body, Flow, Pause, Request, Response, parsed, target, unexpected
 from muniment.document import encode
 from muniment.errors import InvalidInput, ServerUnavailable, StorageFailure
 from muniment.exporting import Shape
@@ -81,10 +81,15 @@ def new_dump(folder: Path, head: Response, shape: Shape) -> Path | None:
 
 
 class Taking:
-    """An export that comes in: which operation it is on the server, and how far that is."""
+    """An export that comes in: which operation it is on the server, and how far that is.
+
+    Raises `ServerUnavailable` for the answer of a server that is none of ours (RavenDB 4 has this path too).
+    """
 
     def __init__(self, head: Response, progress: Progress | None) -> None:
         self.operation = head.headers.get(OPERATION, "")
+        if not self.operation:
+            raise unexpected("the answer does not name the operation that makes the dump")
         self._progress = progress or Progress()
         self._progress.stage = "exporting"
         self._size = 0
@@ -174,6 +179,14 @@ def _counted(pieces: Iterator[bytes], progress: Progress) -> Iterator[bytes]:
         progress.advance(bytes=len(piece))
         yield piece
     progress.stage = "waiting for the server"
+
+
+async def counted(pieces: AsyncIterable[bytes], progress: Progress | None) -> AsyncIterator[bytes]:
+    """The pieces of a dump as they come, counted."""
+    async for piece in pieces:
+        if progress:
+            progress.advance(bytes=len(piece))
+        yield piece
 
 
 @contextmanager
