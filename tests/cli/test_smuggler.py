@@ -16,7 +16,7 @@ from typing import Any
 import pytest
 
 from muniment import DocumentDatabase, DocumentStore
-from tests.cli.process import COMMAND, PATIENCE, Ended, environment, muniment
+from tests.cli.process import COMMAND, PATIENCE, Ended, environment, muniment, on_terminal
 from tests.cli.serving import serving
 from tests.smuggler.dumps import docs, document
 
@@ -125,6 +125,14 @@ def test_a_pipe_that_breaks(shop: Path, tmp_path: Path) -> None:
     sending.stdout.close()
     sending.stdout = None
     failed(ended(sending), 8, "Broken pipe")
+
+
+def test_streams_that_are_not_there(shop: Path, tmp_path: Path) -> None:
+    command = " ".join((*COMMAND, "smuggler", "in", str(tmp_path / "copy"), "-", "--create"))
+    closed = subprocess.Popen(f"{command} <&-", shell=True, env=environment(), stderr=subprocess.PIPE)
+    failed(ended(closed), 2, "nothing comes in from stdin")
+    failed(on_terminal("smuggler", "out", shop, "-", stdout=True), 2, "nothing for a terminal")
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_a_moment_in_backups(shop: Path, backups: Path, url: str, name: str, tmp_path: Path) -> None:

@@ -130,6 +130,14 @@ def _destination(file: str) -> Iterator[str | BinaryIO]:
             stream.close()
 
 
+def _dump(file: str) -> str | BinaryIO:
+    if file != STREAM:
+        return file
+    if sys.stdin is None or sys.stdin.isatty():
+        raise InvalidInput("nothing comes in from stdin", "send a dump to it from another program, or name a file")
+    return sys.stdin.buffer
+
+
 def _exported_facts(exported: Exported) -> dict[str, Any]:
     return {**asdict(exported), "time": time_text(exported.time)}
 
@@ -183,8 +191,7 @@ def smuggler_in(
         raise InvalidInput(f"{file} is not a folder", "give the folder that incremental exports were written to")
     progress = Progress()
     with job(progress, quiet=quiet), opened_target(target, database, create=create) as opened:
-        dump = sys.stdin.buffer if file == STREAM else file
-        imported = import_from(dump, opened, options=options, progress=progress)
+        imported = import_from(_dump(file), opened, options=options, progress=progress)
         fingerprint = opened.statistics().fingerprint
     facts = {"database": target, "dump": file, **asdict(imported), "fingerprint": fingerprint}
     rows = [*_imported_rows(imported), ("fingerprint", fingerprint), *_meaningless(options)]

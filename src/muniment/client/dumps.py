@@ -131,6 +131,8 @@ class Taking:
         status.raise_failure()
         if broken:
             raise self.broken(broken)
+        if status.state == "running":
+            raise ServerUnavailable("the export has come, but on the server it has not ended", "export it again")
         self.result: dict[str, Any] = told["State"]["Result"]
         exported = msgspec.convert(self.result, Exported)
         if exported.size != self._size:
