@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import fcntl
 import os
 import select
 import tempfile
@@ -19,6 +20,7 @@ from muniment.server.wire import Headers
 OPEN_SECONDS: Final = 20.0
 STALL_SECONDS: Final = 60.0
 LOOK_SECONDS: Final = 0.2
+PIPE_BYTES: Final = 1 << 20  # where the system can be told; fewer wakings of both sides
 _HINT: Final = "ask for it again"
 
 
@@ -68,6 +70,9 @@ class Pipe:
             os.mkfifo(path, 0o600)
             proto.response_file(status, headers, str(path))
             self._descriptor = await opened(path)
+        if self._descriptor is not None and hasattr(fcntl, "F_SETPIPE_SZ"):
+            with contextlib.suppress(OSError):
+                fcntl.fcntl(self._descriptor, fcntl.F_SETPIPE_SZ, PIPE_BYTES)
         self._opened.set()
 
     def close(self) -> None:
