@@ -84,8 +84,9 @@ def test_the_target_fails(shop: DocumentDatabase, copy: DocumentDatabase) -> Non
 def test_it_is_cancelled(shop: DocumentDatabase, copy: DocumentDatabase) -> None:
     progress = Progress()
     progress.cancel()
-    with pytest.raises(Cancelled):
+    with pytest.raises(Cancelled) as stopped:
         between(shop, copy, progress=progress)
+    assert "what has been brought over stays" in stopped.value.hint
     assert copy.statistics().documents == 0
 
 

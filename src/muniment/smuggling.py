@@ -16,7 +16,7 @@ from muniment.client import DocumentStore
 from muniment.client.wire import SYSTEM
 from muniment.database import DocumentDatabase, Statistics
 from muniment.document import fold
-from muniment.errors import DatabaseNotFound, InvalidInput, MunimentError
+from muniment.errors import Cancelled, DatabaseNotFound, InvalidInput, MunimentError
 from muniment.exporting import Format, export_backup
 from muniment.fresh import made
 from muniment.progress import Progress
@@ -266,6 +266,8 @@ def _cause(exporting: Future[Exported], error: MunimentError) -> MunimentError:
     if not isinstance(first, MunimentError) or isinstance(first.__cause__, BrokenPipeError):
         return error
     first.message += f"; the import then ended: {error.message}"
+    if isinstance(first, Cancelled):
+        first.hint = "run it again to complete it; what has been brought over stays"
     return first
 
 

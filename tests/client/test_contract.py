@@ -346,3 +346,13 @@ def test_an_export_that_fails_leaves_nothing(any_database: Any, tmp_path: Path) 
     with pytest.raises(Cancelled):
         any_database.export(tmp_path / "new.ndjson", progress=progress)
     assert list(tmp_path.glob("new*")) == []
+
+
+def test_an_import_that_is_stopped(any_database: Any, tmp_path: Path) -> None:
+    any_database.put("a", {})
+    any_database.export(tmp_path / "new.ravendump")
+    progress = Progress()
+    progress.cancel()
+    with pytest.raises(Cancelled) as stopped:
+        any_database.import_dump(tmp_path / "new.ravendump", progress=progress)
+    assert any(words in stopped.value.hint for words in ("continuation token", "has stored by now stays"))

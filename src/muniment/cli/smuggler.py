@@ -181,6 +181,7 @@ def smuggler_in(
     What the dump holds and Muniment has no place for is counted and named, not left out in silence. It is written in
     whole transactions: after an interruption, importing the same dump again completes it, and so does
     --continuation-token with what the error names. Of a folder of incremental exports, all are imported in their order.
+    Once a server has the whole dump, Ctrl-C waits for its answer.
 
     $ muniment smuggler in shop northwind.ravendbdump --create
     $ muniment smuggler in http://127.0.0.1:8080 northwind.ravendbdump --database shop

@@ -23,7 +23,7 @@ from muniment.client.retry import call, unavailable
 from muniment.client.transport import Broken
 from muniment.client.wire import Body, Flow, Pause, Request, Response, parsed, target, unexpected
 from muniment.document import encode
-from muniment.errors import InvalidInput, ServerUnavailable, StorageFailure
+from muniment.errors import Cancelled, InvalidInput, ServerUnavailable, StorageFailure
 from muniment.exporting import Shape
 from muniment.progress import Progress
 from muniment.smuggler.export import Exported
@@ -172,8 +172,13 @@ def read_from(source: str | Path | Content, progress: Progress | None) -> Iterat
             except (OSError, ValueError) as error:
                 reason = error.strerror if isinstance(error, OSError) else error
                 raise StorageFailure(f"{source} can not be read: {reason}", "give the path of a dump") from error
-        yield _counted(content_chunks(source), progress)
-        progress.finish()
+        try:
+            yield _counted(content_chunks(source), progress)
+        except Cancelled as error:
+            error.hint = "import the same dump again to complete it; what the server has stored by now stays"
+            raise
+        finally:
+            progress.finish()
 
 
 def _counted(pieces: Iterator[bytes], progress: Progress) -> Iterator[bytes]:
