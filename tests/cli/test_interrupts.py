@@ -46,7 +46,8 @@ def test_restore(big_backups: Path, tmp_path: Path, number: signal.Signals, code
 
 
 def test_verify(big_backups: Path) -> None:
-    stopped(interrupted("verify", big_backups, stage="reading documents"), 130)
+    stopped(interrupted("verify", big_backups, stage="verifying"), 130)
+    assert not list(big_backups.glob("verification-*"))
 
 
 @pytest.mark.parametrize(("number", "code"), NUMBERS)

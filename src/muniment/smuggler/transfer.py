@@ -374,6 +374,8 @@ class _Import:
         attachments = f" and {self.summary.attachments:,} attachments" if self.summary.attachments else ""
         last = f", the last of them {self._stored.id!r}" if self._stored else ""
         error.message += f"; {self.summary.documents:,} documents{attachments} were imported before that{last}"
+        if isinstance(error, Cancelled):
+            error.hint = "import the same dump again to complete it; every document that is there is whole"
         if token := self._token():
             error.hint += f"; to go on from there, give the continuation token {token}"
 
