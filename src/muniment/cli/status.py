@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Final
 
 import msgspec
 import typer
@@ -13,6 +14,8 @@ from muniment.backup.recoverability import DestinationState, Proof, Recoverabili
 from muniment.cli.output import Json, count_text, emit, seconds_text, size_text
 from muniment.database import DocumentDatabase
 from muniment.errors import InvalidInput
+
+MOST_INTERVALS: Final = 3
 
 
 def status(
@@ -43,6 +46,8 @@ def status(
     rows = [row for state in found.destinations for row in _rows(state)]
     rows = [row for row in rows if row != ("  next", found.next)]
     rows.append(("next", found.next or "nothing: all of it is backed up, and proven"))
+    where = shlex.join(["--url", url, "--database", found.name] if url else [str(folder)])
+    rows = [(label, text.replace("muniment backup …", f"muniment backup {where}")) for label, text in rows]
     held = count_text(len(found.destinations), "folder")
     emit(f"{found.name} at etag {found.etag:,} was backed up to {held}", rows, msgspec.to_builtins(found), as_json=json)
 
@@ -61,7 +66,10 @@ def _of_server(url: str, database: str | None) -> Recoverability:
 
 def _rows(state: DestinationState) -> Iterator[tuple[str, str]]:
     yield state.destination, f"{count_text(state.backups, 'backup')} with {size_text(state.size)}"
-    for each in state.restorable:
+    reach = state.restorable
+    if len(reach) > MOST_INTERVALS:
+        yield "  restorable", f"from {reach[0].first} to {reach[-1].last}, {len(reach)} moments or spans: see inspect"
+    for each in reach if len(reach) <= MOST_INTERVALS else ():
         yield "  restorable", f"at {each.last}" if each.first == each.last else f"from {each.first} to {each.last}"
     if last := state.last_backup:
         since = "" if state.changes_since is None else f", {count_text(state.changes_since, 'change')} since"
