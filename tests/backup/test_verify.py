@@ -59,6 +59,19 @@ def test_every_backup_of_a_folder_is_read(small: DocumentDatabase, chain: list[B
     assert progress.bytes == progress.total_bytes
 
 
+@pytest.mark.usefixtures("place")
+@pytest.mark.parametrize("kept", ["true", "false"])
+def test_a_chain_that_begins_with_an_empty_database(database: DocumentDatabase, tmp_path: Path, kept: str) -> None:
+    """Its first incremental backup has no etag before it either, and is none the less an incremental one."""
+    database.configure({"Muniment/History": kept})
+    for number in range(3):
+        last = database.maintenance.start_backup(tmp_path / "backups", incremental=True).wait()
+        database.batch([Put("a", {"n": number}), Put("b", {"n": number}), Put("a", {"again": number})])
+    verified = MaintenanceActions.verify(tmp_path / "backups")
+    assert [backup.manifest.after for backup in verified.backups] == [0, 0, 3]
+    assert verified.fingerprint == last.manifest.fingerprint_at_snapshot()
+
+
 def test_the_fingerprint_of_every_moment_is_that_of_its_restore(chain: list[Backup], tmp_path: Path) -> None:
     last = chain[-1].manifest
     found: dict[int, Fingerprint] = {}

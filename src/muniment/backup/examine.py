@@ -48,6 +48,7 @@ class Task(msgspec.Struct, frozen=True):
     after: int
     through: int
     changed: str | None = None
+    incremental: bool = False
 
     @property
     def kind(self) -> int:
@@ -115,7 +116,7 @@ class _Chooser:
 
     def __init__(self, task: Task) -> None:
         self._kind = task.kind
-        self._all = task.after > 0
+        self._all = task.incremental
         self._connection: apsw.Connection | None = None
         if not self._all and task.changed:
             self._connection = apsw.Connection(task.changed, flags=apsw.SQLITE_OPEN_READONLY)

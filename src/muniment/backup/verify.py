@@ -254,9 +254,18 @@ def _compare(reached: Fingerprint, backup: Backup) -> None:
 
 def _tasks(found: Iterable[Backup], changed: str | None) -> list[Task]:
     return [
-        Task(backup.sha256, str(backup.folder), file, backup.manifest.after, backup.manifest.through, changed)
+        Task(
+            backup.sha256,
+            str(backup.folder),
+            file,
+            manifest.after,
+            manifest.through,
+            changed,
+            manifest.parent is not None,
+        )
         for backup in found
-        for file in backup.manifest.files
+        for manifest in [backup.manifest]
+        for file in manifest.files
     ]
 
 
