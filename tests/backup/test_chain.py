@@ -169,6 +169,21 @@ def test_a_database_whose_files_were_put_back_continues_what_it_knows(
         assert restored(tmp_path / "backups", tmp_path / "copy") == seen_by_readers(database)
 
 
+def test_a_database_whose_folder_was_given_another_name_continues_its_chain(tmp_path: Path, clock: Clock) -> None:
+    """The name in a manifest is that of the folder; which database it is, its identity says."""
+    with DocumentDatabase(tmp_path / "shop", clock=clock) as database:
+        database.put("a", {"n": 1})
+        take(database, tmp_path / "backups")
+    (tmp_path / "shop").rename(tmp_path / "store")
+    with opened(tmp_path / "store", clock) as database:
+        database.put("a", {"n": 2})
+        last = take(database, tmp_path / "backups")
+        seen = seen_by_readers(database)
+    assert (last.manifest.kind, last.manifest.database.name) == ("incremental", "store")
+    assert restored(tmp_path / "backups", tmp_path / "restored") == seen
+    assert MaintenanceActions.verify(tmp_path / "backups").backup == last
+
+
 def test_two_destinations_each_say_what_they_hold(database: DocumentDatabase, tmp_path: Path) -> None:
     """History that one backup allowed to be purged is never claimed by the other's chain."""
     database.configure(KEPT)

@@ -185,12 +185,17 @@ def chain_of(last: Backup, available: Iterable[Backup]) -> tuple[Backup, ...]:
         older, newer = found.manifest, chain[-1].manifest
         if (
             older.through != newer.after
-            or older.database != newer.database
+            or _history(older) != _history(newer)
             or older.snapshot.time > newer.snapshot.time
         ):
             raise DamagedBackup(f"{chain[-1].name} does not continue {found.name}", "restore an earlier moment")
         chain.append(found)
     return tuple(reversed(chain))
+
+
+def _history(manifest: Manifest) -> tuple[str, str]:
+    """Which history a backup is of; the database's name is only its folder's, which may be given another."""
+    return manifest.database.id, manifest.database.lineage
 
 
 def _time(backup: Backup) -> int:
