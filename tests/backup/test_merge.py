@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 
 import pytest
@@ -75,6 +76,30 @@ def test_a_backup_that_others_continue_is_not_deleted(chain: list[Backup], tmp_p
     with pytest.raises(Conflict, match="would be deleted"):
         merge_backups(tmp_path / "backups", chain[2].name, clock=clock, delete_merged=True)
     assert {backup.name for backup in backups(tmp_path / "backups")} == {fork.name, *(b.name for b in chain)}
+
+
+def test_a_merged_backup_that_others_continue_is_not_deleted(
+    database: DocumentDatabase, tmp_path: Path, clock: Clock
+) -> None:
+    """Two backups continue one that was merged, since the database was put back to it once by copying its files."""
+    database.put("a", {"n": 0})
+    back_up(database, tmp_path)
+    database.put("a", {"n": 1})
+    forked = back_up(database, tmp_path)
+    (tmp_path / "put back").mkdir()
+    shutil.copytree(database.path, tmp_path / "put back" / "shop")
+    database.put("a", {"n": 2})
+    last = back_up(database, tmp_path)
+    with opened(tmp_path / "put back" / "shop") as other:
+        other.put("b", {"other": True})
+        fork = back_up(other, tmp_path)
+    assert fork.manifest.parent == last.manifest.parent
+    merge_backups(tmp_path / "backups", forked.name, clock=clock, delete_merged=True)
+    before = backups(tmp_path / "backups")
+    with pytest.raises(Conflict, match=f"{fork.name} continues"):
+        merge_backups(tmp_path / "backups", last.name, clock=clock, delete_merged=True)
+    assert backups(tmp_path / "backups") == before
+    assert state(tmp_path, "fork", fork.name).keys() == {(0, "a"), (0, "b")}
 
 
 @pytest.mark.parametrize(("name", "error"), [("else", BackupNotFound), (None, InvalidInput)])

@@ -62,7 +62,8 @@ def merge_backups(
 
 def _check_unused(plan: RestorePlan, available: list[Backup]) -> None:
     merged = {backup.sha256 for backup in plan.chain}
-    inner = {backup.sha256: backup for backup in plan.chain[:-1]}
+    # What continued a backup that was merged before names that one as its parent.
+    inner = {state: backup for backup in plan.chain[:-1] for state in (backup.sha256, backup.manifest.same_state_as)}
     for backup in available:
         parent = backup.manifest.parent
         if parent and parent.sha256 in inner and backup.sha256 not in merged:
