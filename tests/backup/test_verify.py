@@ -65,11 +65,11 @@ def test_a_chain_that_begins_with_an_empty_database(database: DocumentDatabase, 
     """Its first incremental backup has no etag before it either, and is none the less an incremental one."""
     database.configure({"Muniment/History": kept})
     for number in range(3):
-        last = database.maintenance.start_backup(tmp_path / "backups", incremental=True).wait()
+        database.maintenance.start_backup(tmp_path / "backups", incremental=True).wait()
         database.batch([Put("a", {"n": number}), Put("b", {"n": number}), Put("a", {"again": number})])
     verified = MaintenanceActions.verify(tmp_path / "backups")
     assert [backup.manifest.after for backup in verified.backups] == [0, 0, 3]
-    assert verified.fingerprint == last.manifest.fingerprint_at_snapshot()
+    assert verified.fingerprint == verified.backup.manifest.fingerprint_at_snapshot()
 
 
 def test_the_fingerprint_of_every_moment_is_that_of_its_restore(chain: list[Backup], tmp_path: Path) -> None:
@@ -212,6 +212,15 @@ def test_a_process_that_is_killed_is_said(
     with pytest.raises(StorageFailure, match="was ended"):
         list(findings)
     assert set(children()) == before
+
+
+def test_modules_in_the_working_folder_are_not_taken_for_those_of_the_processes(
+    chain: list[Backup], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(examine, "ALONE_BYTES", 0)
+    (tmp_path / "apsw.py").write_text("raise SystemExit('somebody else')")
+    monkeypatch.chdir(tmp_path)
+    assert MaintenanceActions.verify(chain[0].folder.parent).backup == chain[-1]
 
 
 def test_nothing_is_left_in_the_temporary_folder(

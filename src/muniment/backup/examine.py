@@ -208,7 +208,7 @@ class _Worker:
         self._found = found
 
     def __enter__(self) -> _Worker:
-        command = [sys.executable, "-c", "from muniment.backup.examine import main; main()"]
+        command = [sys.executable, "-P", "-c", "from muniment.backup.examine import main; main()"]
         # A session of its own, because Ctrl-C is for the parent.
         self._process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, start_new_session=True)
         self._thread = threading.Thread(target=self._run, name="muniment examiner", daemon=True)

@@ -15,6 +15,7 @@ from typing import Any, Final
 import apsw
 
 from muniment.backup.examine import Failed, Group, Task, Whole, examine_all
+from muniment.backup.manifest import Manifest
 from muniment.backup.plan import RestorePlan, chain_of, plan_restore
 from muniment.backup.reading import HINT, Moment, moment_of
 from muniment.backup.repository import Backup, Record, backups, write_down
@@ -253,20 +254,12 @@ def _compare(reached: Fingerprint, backup: Backup) -> None:
 
 
 def _tasks(found: Iterable[Backup], changed: str | None) -> list[Task]:
-    return [
-        Task(
-            backup.sha256,
-            str(backup.folder),
-            file,
-            manifest.after,
-            manifest.through,
-            changed,
-            manifest.parent is not None,
-        )
-        for backup in found
-        for manifest in [backup.manifest]
-        for file in manifest.files
-    ]
+    return [task for backup in found for task in _tasks_of(backup.manifest, backup, changed)]
+
+
+def _tasks_of(manifest: Manifest, backup: Backup, changed: str | None) -> list[Task]:
+    more = manifest.after, manifest.through, changed, manifest.kind == "incremental"
+    return [Task(backup.sha256, str(backup.folder), file, *more) for file in manifest.files]
 
 
 def _failure(failed: list[tuple[Task, Failed]]) -> MunimentError:
