@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import re
-import shlex
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from muniment import Delete, DocumentDatabase, DocumentStore, Put
-from tests.cli.process import ROOT, interrupted, muniment
+from tests.cli.process import interrupted, muniment
 from tests.cli.serving import serving
 from tests.cli.test_commands import well
 
@@ -57,19 +55,6 @@ def place(tmp_path: Path) -> Place:
         database.put("new", {})
     assert middle is not None
     return Place(tmp_path, middle.etag, middle.last_modified)
-
-
-def test_the_two_commands_of_the_guide(place: Place) -> None:
-    """A document deleted by mistake comes back with what the guide says, word for word."""
-    guide = (ROOT / "docs" / "backup-guide.md").read_text()
-    [commands] = re.findall(r"^## A document deleted by mistake\n.*?^```\n(.*?)^```", guide, re.MULTILINE | re.DOTALL)
-    lines = [shlex.split(line, comments=True) for line in commands.splitlines()]
-    assert [line[:2] for line in lines] == [["muniment", "inspect"], ["muniment", "restore"]]
-    before = place.bodies()
-    for line in lines:
-        ended = muniment(*line[1:], cwd=place.folder)
-        assert ended.code == 0, ended.err
-    assert place.bodies() == before | {"orders/2": ODD}
 
 
 def test_the_difference_comes_before_what_was_written(place: Place) -> None:

@@ -19,7 +19,7 @@ COLOUR = f"{ESCAPE}[3"
 def test_a_terminal_shows_the_bar(big_backups: Path) -> None:
     ended = on_terminal("verify", big_backups, "--json")
     assert ended.code == 0
-    for part in ("reading documents", "/150,000 documents", " MB/s", " left", "━", COLOUR):
+    for part in ("verifying", "/150,000 documents", " MB/s", " left", "━", COLOUR):
         assert part in ended.err
     assert ended.json["documents"] == 150_000
 
