@@ -20,13 +20,13 @@ from typing import IO, Any, Final
 
 import msgspec
 
-from muniment import errors
 from muniment.backup.plan import RestorePlan, chain_of
 from muniment.backup.repository import Backup, read
 from muniment.backup.restore import restore_backup
 from muniment.backup.selection import Selection
 from muniment.backup.take import take_backup
-from muniment.errors import Cancelled, MunimentError, StorageFailure
+from muniment.errors import Cancelled, StorageFailure
+from muniment.failed import Failed
 from muniment.fingerprint import Fingerprint
 from muniment.progress import Progress
 from muniment.storage.base import BackupPlace, Snapshot
@@ -172,7 +172,7 @@ def _run(job: _AnyJob, progress: Progress, answer: Answer = _no_answer) -> dict[
         progress.check()
         raise StorageFailure(f"the process that did the work ended with code {code}", "see the server's stderr")
     if "error" in result:
-        raise _error(result["error"])
+        raise msgspec.convert(result["error"], Failed).error()
     return result
 
 
@@ -232,15 +232,6 @@ def _cancelling(child: subprocess.Popen[bytes], progress: Progress) -> Iterator[
     finally:
         ended.set()
         watcher.join()
-
-
-def _error(told: dict[str, str]) -> MunimentError:
-    kind = getattr(errors, told["kind"], None)
-    if not (isinstance(kind, type) and issubclass(kind, MunimentError)):
-        kind = StorageFailure
-    error = kind.__new__(kind)
-    MunimentError.__init__(error, told["message"], told["hint"])
-    return error
 
 
 class _Parent:
@@ -323,11 +314,8 @@ def main() -> None:
     parent = _Parent(progress)
     try:
         result = _do(job, progress, parent)
-    except MunimentError as error:
-        result = {"error": {"kind": type(error).__name__, "message": error.message, "hint": error.hint}}
     except Exception as error:
-        message = f"something unexpected happened: {error!r}"
-        result = {"error": {"kind": "StorageFailure", "message": message, "hint": "please report this"}}
+        result = {"error": Failed.of(error)}
     parent.done.set()
     parent.counts()
     parent.say(result)

@@ -20,13 +20,13 @@ from typing import Any, Final
 import apsw
 import msgspec
 
-from muniment import errors
 from muniment.backup.files import ATTACHMENTS, DOCUMENTS, Source, attachments_of, batch_of
 from muniment.backup.manifest import File
 from muniment.backup.reading import check_etags, check_file
 from muniment.backup.tally import check_content, check_json
 from muniment.document import fold
 from muniment.errors import MunimentError, StorageFailure
+from muniment.failed import Failed
 from muniment.fingerprint import Fingerprint, batch_digests, member_digest
 from muniment.progress import Progress
 from muniment.revision import ATTACHMENT, DOCUMENT, Batch
@@ -71,24 +71,6 @@ class Whole(msgspec.Struct, frozen=True, tag=True):
     """The end of a file that is as it should be: the fingerprint of all its rows that are not tombstones."""
 
     fingerprint: dict[str, Any]
-
-
-class Failed(msgspec.Struct, frozen=True, tag=True):
-    """A file that is not as it should be, or could not be read."""
-
-    kind: str
-    message: str
-    hint: str
-
-    @classmethod
-    def of(cls, error: MunimentError) -> Failed:
-        """What an error says."""
-        return cls(type(error).__name__, error.message, error.hint)
-
-    def error(self) -> MunimentError:
-        """The error again."""
-        kind: type[MunimentError] = getattr(errors, self.kind)
-        return kind(self.message, self.hint)
 
 
 Finding = Group | Whole | Failed

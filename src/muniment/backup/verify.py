@@ -14,13 +14,14 @@ from typing import Any, Final
 
 import apsw
 
-from muniment.backup.examine import Failed, Group, Task, Whole, examine_all
+from muniment.backup.examine import Group, Task, Whole, examine_all
 from muniment.backup.manifest import Manifest
 from muniment.backup.plan import RestorePlan, chain_of, plan_restore
 from muniment.backup.reading import HINT, Moment, moment_of
 from muniment.backup.repository import Backup, Record, backups, write_down
 from muniment.document import from_microseconds, rfc3339
 from muniment.errors import Damaged, DamagedBackup, MunimentError
+from muniment.failed import Failed
 from muniment.fingerprint import Fingerprint
 from muniment.progress import Progress
 from muniment.revision import DOCUMENT
