@@ -5,10 +5,12 @@ from __future__ import annotations
 import argparse
 import json
 import os
-import resource
+import re
 import subprocess
 import sys
 import tempfile
+import time
+from contextlib import suppress
 from itertools import islice
 from pathlib import Path
 
@@ -40,20 +42,37 @@ def load(folder: Path, count: int) -> int:
 
 
 def alone(*arguments: str) -> dict[str, float]:
-    """One step in a process of its own, so that its memory is known: seconds and the peak in MB."""
+    """One step in a process of its own, so that its memory and its children's is known: seconds and the peak in MB."""
     command = [sys.executable, __file__, "--step", *arguments]
-    result: dict[str, float] = json.loads(subprocess.run(command, check=True, capture_output=True).stdout)
-    return result
+    peaks: dict[int, int] = {}
+    with subprocess.Popen(command, stdout=subprocess.PIPE) as process:
+        while process.poll() is None:
+            for pid in (process.pid, *_children(process.pid)):
+                with suppress(OSError, AttributeError):  # it has just ended
+                    status = Path(f"/proc/{pid}/status").read_text()
+                    peaks[pid] = int(re.search(r"VmHWM:\s+(\d+) kB", status)[1])  # type: ignore[index]
+            time.sleep(0.05)
+        assert process.stdout is not None
+        result: dict[str, float] = json.loads(process.stdout.read())
+    return {**result, "memory": sum(peaks.values()) / 1024}
+
+
+def _children(pid: int) -> list[int]:
+    found: list[int] = []
+    for thread in Path(f"/proc/{pid}/task").glob("*/children"):
+        with suppress(OSError):
+            found += map(int, thread.read_text().split())
+    return found
 
 
 def step(name: str, folder: str, file: str, compression: Compression) -> None:
-    """What `alone` runs: prints its seconds and peak memory as JSON."""
+    """What `alone` runs: prints its seconds as JSON."""
     with DocumentDatabase(folder) as database:
         if name == "export":
             seconds = timed(lambda: database.export(file, compression=compression, overwrite=True))
         else:
             seconds = timed(lambda: import_dump(database.storage, file))
-    print(json.dumps({"seconds": seconds, "memory": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024}))
+    print(json.dumps({"seconds": seconds}))
 
 
 def decompress(file: Path) -> bytes:

@@ -10,11 +10,13 @@ import json
 import sys
 from collections import Counter
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 from muniment.errors import DamagedDump, MunimentError, UnknownFormat
+from muniment.smuggler import ahead
 from muniment.smuggler.dump import DumpAttachment, DumpItem, open_dump
 
 if sys.version_info >= (3, 14):
@@ -54,6 +56,15 @@ def attachment(content: bytes, size: int | None = None, hash: str | None = None,
 
 def time_series(content: bytes) -> bytes:
     return b'{"@raven-data":{"DocId":"a/1","Name":"Heart"},"@raven-blob-size":%d}' % len(content) + content
+
+
+def source_of(dump: bytes, folder: Path) -> Path | io.BytesIO:
+    """The dump as a stream, or as a file in this folder when it is to be read ahead."""
+    if ahead.AHEAD_BYTES:
+        return io.BytesIO(dump)
+    path = folder / "dump"
+    path.write_bytes(dump)
+    return path
 
 
 def docs(*items: bytes, more: bytes = b"") -> bytes:

@@ -14,11 +14,14 @@ from muniment import DocumentDatabase
 from muniment.document import encode
 from muniment.errors import Cancelled, DamagedDump, InvalidInput, InvalidScript, MunimentError, UnknownFormat
 from muniment.progress import Progress
+from muniment.smuggler import ahead
 from muniment.smuggler.chooser import DROPPED, EXPIRED, FILTERED
 from muniment.smuggler.options import SmugglerOptions
 from muniment.smuggler.transfer import LEFT_OUT, NOT_IN_DUMP, SUPERSEDED, Imported, import_dump
-from tests.smuggler.dumps import LEGACY, attachment, blake2b, docs, document
+from tests.smuggler.dumps import LEGACY, attachment, blake2b, docs, document, source_of
 from tests.storage.raw import raw
+
+pytestmark = pytest.mark.usefixtures("both_ways")
 
 PICTURE, OTHER = b"\x89PNG" * 1000, b"other" * 999
 MORE = b',"Identities":[{"Key":"a|","Value":7}],"CompareExchange":[{}],"New":[1,2]'
@@ -32,7 +35,12 @@ def database(tmp_path: Path) -> Iterator[DocumentDatabase]:
 
 
 def load(database: DocumentDatabase, dump: bytes, progress: Progress | None = None, **options: Any) -> Imported:
-    return import_dump(database.storage, io.BytesIO(dump), options=SmugglerOptions.of(**options), progress=progress)
+    return import_dump(
+        database.storage,
+        source_of(dump, database.storage.folder.parent),
+        options=SmugglerOptions.of(**options),
+        progress=progress,
+    )
 
 
 class Stopping(Progress):
@@ -328,7 +336,7 @@ def test_after_any_failure_the_token_completes_it(tmp_path: Path, monkeypatch: p
     with DocumentDatabase(tmp_path / "whole") as database:
         load(database, dump, batch_size=2)
         expected = database.snapshot().fingerprint
-    for step in range(1, 40):
+    for step in range(1, 40) if ahead.AHEAD_BYTES else range(1, 40, 4):
         with DocumentDatabase(tmp_path / str(step)) as database:
             try:
                 load(database, dump, Stopping(step), batch_size=2)

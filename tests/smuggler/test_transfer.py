@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -14,7 +13,9 @@ from muniment.errors import Cancelled, DamagedDump, InvalidDocument, InvalidId
 from muniment.progress import Progress
 from muniment.smuggler.mapping import stored_metadata
 from muniment.smuggler.transfer import NOT_IN_DUMP, NOT_NAMED, Imported, import_dump
-from tests.smuggler.dumps import attachment, blake2b, docs, document
+from tests.smuggler.dumps import attachment, blake2b, docs, document, source_of
+
+pytestmark = pytest.mark.usefixtures("both_ways")
 
 PICTURE = b"\x89PNG" * 1000
 
@@ -27,7 +28,7 @@ def database(tmp_path: Path) -> Iterator[DocumentDatabase]:
 
 
 def load(database: DocumentDatabase, dump: bytes, progress: Progress | None = None) -> Imported:
-    return import_dump(database.storage, io.BytesIO(dump), progress=progress)
+    return import_dump(database.storage, source_of(dump, database.storage.folder.parent), progress=progress)
 
 
 def naming(id: str, *contents: bytes) -> bytes:

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Final, Self
 
 from muniment.errors import InvalidInput
-from muniment.smuggler.dump import Dump, DumpDocument
+from muniment.smuggler.dump import DumpDocument
 
 _DIGITS: Final = 16
 _form = re.compile(r"([0-9a-f]{16})-(\d{1,18})-(\d{1,18})-([0-9a-f]{16})", re.ASCII)
@@ -28,9 +28,9 @@ class Continuation:
     document: str
 
     @classmethod
-    def after(cls, dump: Dump, document: DumpDocument, contents: int) -> Self:
-        """The place behind a document of this dump."""
-        return cls(dump.head[:_DIGITS], document.position, contents, _digest(document))
+    def after(cls, head: str, document: DumpDocument, contents: int) -> Self:
+        """The place behind a document of the dump with this head."""
+        return cls(head[:_DIGITS], document.position, contents, _digest(document))
 
     @classmethod
     def parse(cls, token: str) -> Self:
@@ -45,9 +45,9 @@ class Continuation:
     def __str__(self) -> str:
         return f"{self.head}-{self.position}-{self.contents}-{self.document}"
 
-    def check_dump(self, dump: Dump) -> None:
+    def check_head(self, head: str) -> None:
         """Raises `InvalidInput` for a dump that begins otherwise."""
-        if not dump.head.startswith(self.head):
+        if not head.startswith(self.head):
             raise self.foreign()
 
     def check_document(self, document: DumpDocument) -> None:

@@ -19,7 +19,7 @@ from typing import Annotated, BinaryIO, Final, Self, TypeVar
 
 import msgspec
 
-from muniment.errors import DamagedDump
+from muniment.errors import MunimentError
 from muniment.smuggler import attachment, grammar, metadata
 from muniment.smuggler.attachment import DumpAttachment
 from muniment.smuggler.grammar import OPEN_ARRAY, Malformed
@@ -46,7 +46,7 @@ T = TypeVar("T")
 _id = re.compile(rb'"@id"\s*:\s*"([^"\\\0-\x1f]{1,512})"')
 
 
-class DumpDocument(msgspec.Struct, frozen=True, gc=False):
+class DumpDocument(msgspec.Struct, frozen=True, gc=False, tag=True, array_like=True):
     """A document: its body without the `@metadata` member, and the JSON object that was this member's value.
 
     Apart from the member that was cut out, every byte is as it stands in the dump. Both parts are valid JSON objects
@@ -59,14 +59,14 @@ class DumpDocument(msgspec.Struct, frozen=True, gc=False):
     position: int
 
 
-class DumpIdentity(msgspec.Struct, frozen=True, gc=False):
+class DumpIdentity(msgspec.Struct, frozen=True, gc=False, tag=True, array_like=True):
     """The last number given to ids that begin with this key, for example `orders|` (RavenDB 4) or `orders/` (3)."""
 
     key: str
     value: int
 
 
-class DumpUnknown(msgspec.Struct, frozen=True, gc=False):
+class DumpUnknown(msgspec.Struct, frozen=True, gc=False, tag=True, array_like=True):
     """An item that Muniment has no place for, the `count`-th of its section; it has been read over."""
 
     section: str
@@ -74,7 +74,7 @@ class DumpUnknown(msgspec.Struct, frozen=True, gc=False):
     position: int
 
 
-class DumpDeletion(msgspec.Struct, frozen=True, gc=False):
+class DumpDeletion(msgspec.Struct, frozen=True, gc=False, tag=True, array_like=True):
     """The deletion of a document (`id`), or of an attachment with this key. Only incremental exports have them."""
 
     id: str
@@ -85,7 +85,7 @@ class DumpDeletion(msgspec.Struct, frozen=True, gc=False):
 class DumpFault(msgspec.Struct, frozen=True):
     """An item that is not as it should be, but ends where it should, so that the rest of the dump can be read."""
 
-    error: DamagedDump
+    error: MunimentError
     position: int
 
 
@@ -289,7 +289,10 @@ class Dump:
 
     def _later_build_version(self) -> Iterator[DumpItem]:
         position = self._scanner.position
-        self.build_version = self._decode(int, self._scanner.value(), position)
+        version = self._decode(int, self._scanner.value(), position)
+        if abs(version) >= 1 << 63:
+            raise self._scanner.damaged("holds a build version that is out of range", position)
+        self.build_version = version
         return iter(())
 
     def _others(self, section: str) -> Iterator[DumpItem]:

@@ -15,11 +15,12 @@ from typing import Any, Final, NamedTuple
 
 import msgspec
 
-from muniment.document import IDENTITIES, MAX_BODY_BYTES, check_id, check_size, collection_of, decode, encode
+from muniment.document import IDENTITIES, check_id, collection_of, decode, encode
 from muniment.errors import Cancelled, DamagedDump, InvalidInput, MunimentError, UnknownFormat
 from muniment.progress import Progress
 from muniment.revision import ATTACHMENT, DOCUMENT
 from muniment.smuggler import options as smuggler_options
+from muniment.smuggler.ahead import DumpAhead, ReadyDocument, kept, open_ahead
 from muniment.smuggler.attachment import FILES
 from muniment.smuggler.chooser import Chooser
 from muniment.smuggler.continuation import Continuation
@@ -31,10 +32,9 @@ from muniment.smuggler.dump import (
     DumpIdentity,
     DumpItem,
     DumpUnknown,
-    open_dump,
 )
 from muniment.smuggler.faults import Fault
-from muniment.smuggler.mapping import kept_metadata, stored_metadata
+from muniment.smuggler.mapping import stored_metadata
 from muniment.smuggler.options import ATTACHMENTS, DOCUMENTS, SmugglerOptions
 from muniment.smuggler.repeats import Repeat, Repeats
 from muniment.smuggler.stream import Readable
@@ -123,7 +123,7 @@ def import_dump(
     progress.stage = "importing"
     with (
         time_limit(options.timeout, progress),
-        open_dump(source, pass_faults=options.ignore_errors) as dump,
+        open_ahead(source, pass_faults=options.ignore_errors, progress=progress) as dump,
         Chooser(options, clock=clock) as chooser,
     ):
         work = _Import(storage, dump, options, chooser, progress)
@@ -168,7 +168,12 @@ class _Import:
     """The state of one import: documents that wait for their commit, and contents that wait for their documents."""
 
     def __init__(
-        self, storage: Storage, dump: Dump, options: SmugglerOptions, chooser: Chooser, progress: Progress
+        self,
+        storage: Storage,
+        dump: Dump | DumpAhead,
+        options: SmugglerOptions,
+        chooser: Chooser,
+        progress: Progress,
     ) -> None:
         self.summary = Imported()
         self.skipped: Counter[str] = Counter()
@@ -206,7 +211,7 @@ class _Import:
 
     def _resume(self, at: Continuation) -> None:
         """Read through to that place; only contents that documents after it may name are taken."""
-        at.check_dump(self._dump)
+        at.check_head(self._dump.head)
         for item in self._dump:
             self._progress.check()
             if isinstance(item, DumpDocument):
@@ -262,10 +267,8 @@ class _Import:
         if LEGACY_METADATA in item.metadata and item.id.startswith(FILES):
             self._loose(item)
             return
-        check_id(item.id)
-        if len(item.body) > MAX_BODY_BYTES:
-            check_size(item.body, f"document {item.id!r}")
-        (metadata, collection), body = kept_metadata(item.metadata), item.body
+        metadata, collection = (item.kept, item.collection) if isinstance(item, ReadyDocument) else kept(item)
+        body = item.body
         if self._choose:
             self._chooser.position = item.position
             chosen = self._choose(item.id, metadata, body)
@@ -385,7 +388,7 @@ class _Import:
             return None
         needed = [position for _, position in self._staged.values()]
         needed += (content for document, content in self._placing if document > stored.position)
-        return str(Continuation.after(self._dump, stored, min(needed, default=stored.position)))
+        return str(Continuation.after(self._dump.head, stored, min(needed, default=stored.position)))
 
     def result(self) -> Imported:
         """What was done, once all of it is."""
@@ -420,8 +423,8 @@ class _Import:
         if position is not None:
             self._placing.append((item.position, position))
         type = {"Content-Type": named.content_type} if named.content_type else {}
-        kept = encode({**type, "Hash": named.hash}) if metadata is None else stored_metadata(encode(metadata))
-        self._commit_attachment(key, kept, upload)
+        stored = encode({**type, "Hash": named.hash}) if metadata is None else stored_metadata(encode(metadata))
+        self._commit_attachment(key, stored, upload)
         self._placed[named.hash] = (key, upload.sha256)
 
     def _remember_placed(self, item: DumpDocument) -> None:

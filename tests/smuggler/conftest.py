@@ -1,0 +1,14 @@
+"""Imports are tested both ways: the dump read in this process, and ahead of it in one of its own."""
+
+from __future__ import annotations
+
+import pytest
+
+from muniment.smuggler import ahead
+
+
+@pytest.fixture(params=["here", "ahead"])
+def both_ways(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whether a dump that `source_of` gives is read by a child process; the child starts for the smallest of them."""
+    if request.param == "ahead":
+        monkeypatch.setattr(ahead, "AHEAD_BYTES", 0)
