@@ -317,3 +317,9 @@ def test_a_document_of_64_mib(block_size: int) -> None:
         items, _ = read(docs(item, document("next")), block_size=block_size)
         assert items[0].body == b"{%s}" % rest
         assert [item.id for item in items] == ["big", "next"]
+
+
+def test_a_build_version_that_no_number_of_64_bits_is() -> None:
+    _, error = read_until_error(b'{"Docs":[],"BuildVersion":%d}' % (1 << 63))
+    assert "build version that is out of range, at byte 26" in error.message
+    assert read(b'{"Docs":[],"BuildVersion":%d}' % ((1 << 63) - 1)) == ([], {})
