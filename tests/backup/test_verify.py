@@ -59,6 +59,15 @@ def test_every_backup_of_a_folder_is_read(small: DocumentDatabase, chain: list[B
     assert progress.bytes == progress.total_bytes
 
 
+def test_backups_with_the_same_manifest_are_each_read(chain: list[Backup], tmp_path: Path) -> None:
+    copies = [MaintenanceActions.merge(tmp_path / "backups", chain[2].name) for _ in range(2)]
+    assert copies[0].sha256 == copies[1].sha256
+    assert len(MaintenanceActions.verify(tmp_path / "backups").backups) == len(chain) + 2
+    flip(copies[1].folder / DOCUMENTS, 100)
+    with pytest.raises(DamagedBackup, match=copies[1].name):
+        MaintenanceActions.verify(tmp_path / "backups")
+
+
 @pytest.mark.usefixtures("place")
 @pytest.mark.parametrize("kept", ["true", "false"])
 def test_a_chain_that_begins_with_an_empty_database(database: DocumentDatabase, tmp_path: Path, kept: str) -> None:

@@ -130,17 +130,17 @@ def _record(
 def _chains(available: Sequence[Backup]) -> list[tuple[Backup, ...]]:
     """Chains that together have every backup; raises `DamagedBackup` at a gap."""
     chains: list[tuple[Backup, ...]] = []
-    seen: set[str] = set()
+    seen: set[Path] = set()
     for backup in reversed(available):
-        if backup.sha256 not in seen:
+        if backup.folder not in seen:
             chain = chain_of(backup, available)
             chains.append(chain)
-            seen |= {part.sha256 for part in chain}
+            seen |= {part.folder for part in chain}
     return chains
 
 
 class _Account:
-    """What the files of some backups were found to hold."""
+    """What the files of some backups were found to hold, by their folders: two may have the same manifest."""
 
     def __init__(self, connection: apsw.Connection, path: Path, progress: Progress) -> None:
         self._connection = connection
@@ -159,9 +159,9 @@ class _Account:
         """Examine all files; the incrementals first, since they tell which revisions of the full ones were replaced."""
         for backup in found:
             backup.settings()
-            self._whole[backup.sha256] = Fingerprint()
-            self._counts[backup.sha256] = dict.fromkeys(backup.manifest.counts.__struct_fields__, 0)
-            self._spans[backup.sha256] = []
+            self._whole[_key(backup)] = Fingerprint()
+            self._counts[_key(backup)] = dict.fromkeys(backup.manifest.counts.__struct_fields__, 0)
+            self._spans[_key(backup)] = []
         parts = [backup for backup in found if backup.manifest.kind == "incremental"]
         self._examine("main", _tasks(parts, None))
         self._connection.execute("CREATE INDEX main.revision_key ON revision(kind, key)")
@@ -197,18 +197,18 @@ class _Account:
         self._progress.advance(**{kind: group.alive, "bytes": group.bytes})
 
     def _check_counts(self, backup: Backup) -> None:
-        manifest, counts = backup.manifest, self._counts[backup.sha256]
+        manifest, counts = backup.manifest, self._counts[_key(backup)]
         for name, found in counts.items():
             if found != (expected := getattr(manifest.counts, name)):
                 raise DamagedBackup(
                     f"{backup.folder} has {found:,} {name.replace('_', ' ')}, where its manifest says {expected:,}",
                     HINT,
                 )
-        if any(later[0] <= earlier[1] for earlier, later in pairwise(sorted(self._spans[backup.sha256]))):
+        if any(later[0] <= earlier[1] for earlier, later in pairwise(sorted(self._spans[_key(backup)]))):
             raise DamagedBackup(f"the etags in the files of {backup.folder} are out of order", HINT)
         if manifest.history_from is not None:
             # Every change has an etag of its own, so that a history without a gap has every one of them.
-            found = self._connection.execute(_WHOLE, (backup.sha256, manifest.history_from)).get
+            found = self._connection.execute(_WHOLE, (_key(backup), manifest.history_from)).get
             if found != manifest.through - manifest.history_from:
                 raise DamagedBackup(
                     f"the history in {backup.folder} has {found:,} changes after etag {manifest.history_from:,}, where"
@@ -218,14 +218,14 @@ class _Account:
 
     def prove(self, chain: Sequence[Backup], moment: Moment) -> Fingerprint:
         """Compare the state at the end of every backup of a chain with its manifest; gives that at the moment."""
-        reached, at_moment = self._whole[chain[0].sha256].copy(), None
+        reached, at_moment = self._whole[_key(chain[0])].copy(), None
         _compare(reached, chain[0])
         self._connection.execute("DELETE FROM chain")
-        self._connection.executemany("INSERT INTO chain VALUES(?)", [(backup.sha256,) for backup in chain])
+        self._connection.executemany("INSERT INTO chain VALUES(?)", [(_key(backup),) for backup in chain])
         ends = iter(chain[1:])
         backup = next(ends, None)
-        for sha256, kind, etag, *new_and_old in self._connection.execute(_REPLACED):
-            if sha256 == chain[0].sha256:
+        for folder, kind, etag, *new_and_old in self._connection.execute(_REPLACED):
+            if folder == _key(chain[0]):
                 continue
             while backup is not None and etag > backup.manifest.through:
                 _compare(reached, backup)
@@ -254,13 +254,18 @@ def _compare(reached: Fingerprint, backup: Backup) -> None:
         raise DamagedBackup(f"the fingerprint of {backup.folder} is not the manifest's: {differences}", HINT)
 
 
+def _key(backup: Backup) -> str:
+    """Its folder, also where that is not Unicode."""
+    return ascii(str(backup.folder))
+
+
 def _tasks(found: Iterable[Backup], changed: str | None) -> list[Task]:
     return [task for backup in found for task in _tasks_of(backup.manifest, backup, changed)]
 
 
 def _tasks_of(manifest: Manifest, backup: Backup, changed: str | None) -> list[Task]:
     more = manifest.after, manifest.through, changed, manifest.kind == "incremental"
-    return [Task(backup.sha256, str(backup.folder), file, *more) for file in manifest.files]
+    return [Task(_key(backup), str(backup.folder), file, *more) for file in manifest.files]
 
 
 def _failure(failed: list[tuple[Task, Failed]]) -> MunimentError:
