@@ -243,6 +243,9 @@ class Rehearsal(RuleBasedStateMachine):
         for etag, state in self.reachable(name).items():
             shutil.rmtree(self.check_moment(name, state, etag=etag))
         available = self.available(name)
+        if available:
+            verified = MaintenanceActions.verify(self.folder / name, record=False)
+            assert verified.backups == tuple(available)
         for backup in available:
             state = self.moments[backup.manifest.database.lineage][backup.manifest.through]
             shutil.rmtree(self.check_moment(name, state, backup=backup.name))
