@@ -14,7 +14,7 @@ import pytest
 
 from muniment import DocumentDatabase, MaintenanceActions, MunimentError, Progress, Put
 from muniment.backup.repository import Backup, backups
-from muniment.errors import BackupNotFound, Busy, Cancelled, ForeignBackup, StorageFailure, TargetExists
+from muniment.errors import BackupNotFound, Busy, Cancelled, ForeignBackup, InvalidInput, StorageFailure, TargetExists
 from muniment.storage.loading import Loader
 from tests.backup import child
 from tests.backup.clock import Clock
@@ -440,3 +440,15 @@ def test_nothing_is_restored_from_what_is_not_a_backup(tmp_path: Path) -> None:
     with pytest.raises(StorageFailure):
         MaintenanceActions.verify(tmp_path / TOO_LONG)
     assert [path.name for path in tmp_path.iterdir()] == ["file"]
+
+
+@pytest.mark.parametrize("inside", [".", "backups", "deep/er"])
+def test_not_inside_a_database(small: DocumentDatabase, tmp_path: Path, inside: str) -> None:
+    before = sorted(small.path.iterdir())
+    with pytest.raises(InvalidInput, match="inside the database") as caught:
+        small.maintenance.start_backup(small.path / inside).wait()
+    assert "outside" in caught.value.hint
+    assert sorted(small.path.iterdir()) == before
+    (tmp_path / "link").symlink_to(small.path)
+    with pytest.raises(InvalidInput, match="inside the database"):
+        small.maintenance.start_backup(tmp_path / "link" / inside).wait()

@@ -135,7 +135,8 @@ def plan_restore(
         raise InvalidInput(f"{' and '.join(given)} each name a moment", "give one of them")
     if not available:
         raise BackupNotFound(
-            f"there is no complete backup in {where}", "a backup without a manifest.json was not finished; take another"
+            f"there is no complete backup in {where}",
+            "give the folder that backups were written to; one without a manifest.json was not finished",
         )
     if len({found.manifest.database.id for found in available}) > 1:
         raise BackupNotFound(f"{where} holds the backups of several databases", "give the folder of one of them")

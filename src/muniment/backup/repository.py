@@ -19,7 +19,8 @@ import msgspec
 
 from muniment.backup import manifest as manifests
 from muniment.backup.manifest import Hex, Kind, Manifest, Time
-from muniment.errors import BackupNotFound, DamagedBackup, MunimentError, StorageFailure
+from muniment.errors import BackupNotFound, DamagedBackup, InvalidInput, MunimentError, StorageFailure
+from muniment.storage.schema import FILE
 
 DATABASE_DOCUMENT: Final = "Database.Document"
 _HINT: Final = "restore from another backup, or another copy of this one"
@@ -236,7 +237,10 @@ def records(destination: Path) -> list[Record]:
 
 
 def check_destination(destination: Path) -> None:
-    """Raises `StorageFailure` unless this is a folder that can be written to, or can become one."""
+    """Raises `StorageFailure` unless this is a folder that can be written to, or can become one.
+
+    Raises `InvalidInput` for one inside a database: whoever removes the database would remove its backups too.
+    """
     place = destination
     with mapped_errors(destination):
         if "\0" in str(destination):
@@ -247,6 +251,13 @@ def check_destination(destination: Path) -> None:
             raise StorageFailure(f"{place} is a file, so no backup can be written into it", "give a folder")
         if not os.access(place, os.W_OK | os.X_OK):
             raise StorageFailure(f"{place} may not be written to", "give a folder of yours, or change its permissions")
+        resolved = Path(os.path.realpath(destination))  # resolve() fails in a way of its own at a loop of links
+        for folder in (resolved, *resolved.parents):
+            if (folder / FILE).exists():
+                raise InvalidInput(
+                    f"{destination} is inside the database in {folder}: its backups would be lost with it",
+                    "give a folder outside of it, at best on another disk",
+                )
 
 
 def make_folders(folder: Path) -> list[Path]:

@@ -37,7 +37,8 @@ def explained(error: BaseException) -> Failure:
         case MunimentError():
             return Failure.of(error)
         case Stopped() | KeyboardInterrupt():
-            return Failure("Cancelled", "stopped", "run it again; nothing half done was left", interrupts.exit_code)
+            hint = "nothing half done was left; see whether it was done already, and else run it again"
+            return Failure("Cancelled", "stopped", hint, interrupts.exit_code)
         case typer.TyperException():
             return Failure("UsageError", _sentence(error.format_message()), _usage_hint(error), USAGE)
         case _:

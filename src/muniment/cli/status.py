@@ -43,13 +43,23 @@ def status(
     if (folder is None) == (url is None):
         raise InvalidInput("it is not said which database is meant", "give either its FOLDER or --url URL")
     found = _of_folder(folder) if folder is not None else _of_server(url or "", database)
+    where = shlex.join(["--url", url, "--database", found.name] if url else [str(folder)])
+    found = _addressed(found, where)
     rows = [row for state in found.destinations for row in _rows(state)]
     rows = [row for row in rows if row != ("  next", found.next)]
     rows.append(("next", found.next or "nothing: all of it is backed up, and proven"))
-    where = shlex.join(["--url", url, "--database", found.name] if url else [str(folder)])
-    rows = [(label, text.replace("muniment backup …", f"muniment backup {where}")) for label, text in rows]
     held = count_text(len(found.destinations), "folder")
     emit(f"{found.name} at etag {found.etag:,} was backed up to {held}", rows, msgspec.to_builtins(found), as_json=json)
+
+
+def _addressed(found: Recoverability, where: str) -> Recoverability:
+    """The same with commands that name the database as this command did."""
+
+    def whole(text: str | None) -> str | None:
+        return text and text.replace("muniment backup …", f"muniment backup {where}")
+
+    states = [msgspec.structs.replace(state, next=whole(state.next)) for state in found.destinations]
+    return msgspec.structs.replace(found, next=whole(found.next), destinations=states)
 
 
 def _of_folder(folder: Path) -> Recoverability:
