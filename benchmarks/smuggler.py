@@ -48,7 +48,7 @@ def alone(*arguments: str) -> dict[str, float]:
     with subprocess.Popen(command, stdout=subprocess.PIPE) as process:
         while process.poll() is None:
             for pid in (process.pid, *_children(process.pid)):
-                with suppress(OSError, AttributeError):  # it has just ended
+                with suppress(OSError, TypeError):  # it has just ended
                     status = Path(f"/proc/{pid}/status").read_text()
                     peaks[pid] = int(re.search(r"VmHWM:\s+(\d+) kB", status)[1])  # type: ignore[index]
             time.sleep(0.05)
