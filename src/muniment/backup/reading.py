@@ -7,6 +7,7 @@ revisions that follow replace those that were read, and the result must be the r
 from __future__ import annotations
 
 import hashlib
+import os
 from collections import deque
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -68,8 +69,7 @@ def read_backup(
     progress.total_bytes = sum(backup.manifest.counts.bytes for backup in plan.chain)
     progress.stage = "checking files"
     plan.backup.settings()
-    for backup, file in plan.files:
-        check_file(backup.folder / file.name, file, progress)
+    check_files(plan, progress)
     moment = moment_of(plan)
     with ExitStack() as stack:
         reader = _Reader(plan, moment, stack)
@@ -221,6 +221,21 @@ class _Reader:
             raise DamagedBackup(
                 f"the fingerprint of {self._plan.backup.folder} is not the manifest's: {differences}", HINT
             )
+
+
+def check_files(plan: RestorePlan, progress: Progress) -> None:
+    """Raises `DamagedBackup` unless every file of a plan is as its manifest says; with all processors.
+
+    Nothing is to be read of a file before: neither its footer nor the heads of its pages have checksums of their own.
+    """
+    with ThreadPoolExecutor(os.cpu_count(), "muniment checker") as pool:
+        checks = [pool.submit(check_file, backup.folder / file.name, file, progress) for backup, file in plan.files]
+        try:
+            for check in checks:
+                check.result()
+        except BaseException:
+            pool.shutdown(wait=False, cancel_futures=True)
+            raise
 
 
 def check_file(path: Path, file: File, progress: Progress) -> None:

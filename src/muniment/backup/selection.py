@@ -1,7 +1,7 @@
 """Restoring a part of a moment: collections and prefixes proven as part of the whole, single ids without reading it.
 
-To find ids, only the columns of ids and etags are read, and then the row groups that hold their newest revisions. Every
-page that is read has its checksum, and a file from which something is taken has the SHA-256 of its manifest.
+To find ids, only the columns of ids and etags are decoded, and then the row groups that hold their newest revisions.
+All files are compared with their SHA-256 before; what is not decoded is not counted, so the fingerprint is not proven.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from pathlib import Path
 from muniment.backup.files import ATTACHMENTS, DOCUMENTS, Source, attachments_of, batch_of, numbers_of, texts_of
 from muniment.backup.manifest import File
 from muniment.backup.plan import RestorePlan
-from muniment.backup.reading import Destination, Moment, check_file, moment_of, read_backup
+from muniment.backup.reading import Destination, Moment, check_files, moment_of, read_backup
 from muniment.backup.tally import Tally
 from muniment.document import fold
 from muniment.errors import InvalidInput
@@ -70,17 +70,16 @@ def read_part(plan: RestorePlan, selection: Selection | None, destination: Desti
         return read_backup(plan, destination, progress)
     if selection.collections or selection.prefixes:
         return read_backup(plan, Selected(selection, destination), progress)
+    progress.stage = "checking files"
     plan.backup.settings()
+    check_files(plan, progress)
     moment = moment_of(plan)
     progress.stage = "looking for ids"
     places = _find(plan, selection, moment, progress)
     progress.stage = "reading documents"
     for backup, file in plan.files:
-        found = [place for place in places if place.file is file]
-        if found:
-            path = backup.folder / file.name
-            check_file(path, file, progress)
-            _read(path, file, found, destination, progress)
+        if found := [place for place in places if place.file is file]:
+            _read(backup.folder / file.name, file, found, destination, progress)
     return moment
 
 

@@ -89,7 +89,6 @@ def verify_backup(
 def _verify(
     available: Sequence[Backup], plan: RestorePlan, chains: Sequence[tuple[Backup, ...]], progress: Progress
 ) -> Verified:
-    moment = moment_of(plan)
     progress.stage = "verifying"
     progress.total_documents = sum(backup.manifest.counts.documents for backup in available)
     progress.total_bytes = sum(backup.manifest.counts.bytes for backup in available)
@@ -97,6 +96,7 @@ def _verify(
         account = _Account(connection, path, progress)
         account.read(available)
         progress.stage = "proving"
+        moment = moment_of(plan)  # not before: it opens files, which is safe only with those that are as written
         for chain in chains:
             if chain != plan.chain:
                 account.prove(chain, moment)

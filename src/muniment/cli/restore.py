@@ -79,8 +79,8 @@ def restore(
 
     It is the newest state, or the last one at or before the moment that is named; a transaction is never split. Every
     file is checked against its SHA-256 before it is used and the whole against the fingerprint in the manifest, also
-    when only collections or prefixes are wanted; of single ids only what has to be read is checked. The new folder
-    appears when all of that is true and it is on disk, or not at all.
+    when only collections or prefixes are wanted, but not for single ids. The new folder appears when all of that is
+    true and it is on disk, or not at all.
 
     An existing database is never written to, unless --on-conflict says how. Then the moment, or the part of it that is
     selected, is compared with the database in --to or on the server, the difference is printed, and what the policy
