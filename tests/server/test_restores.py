@@ -241,6 +241,15 @@ def children(process: int) -> list[int]:
     ]
 
 
+def kill_child(process: int) -> None:
+    """Kill the child as soon as there is one: later it could have ended by itself."""
+    until = time.monotonic() + 60
+    while not (found := children(process)):
+        assert time.monotonic() < until
+    for child in found:
+        os.kill(child, signal.SIGKILL)
+
+
 def make_large(server: Server, place: Path) -> Large:
     shop = server.create("large")
     shop.fill(20_000, size=1000)
@@ -275,9 +284,7 @@ def test_a_child_that_is_killed_changes_nothing(tmp_path: Path) -> None:
         large = make_large(server, tmp_path / "b")
         before = large.shop.fingerprint()
         operation = large.begin()
-        large.await_stage(operation, STAGES["reading"])
-        for child in children(server.process.pid):
-            os.kill(child, signal.SIGKILL)
+        kill_child(server.process.pid)
         ended = server.wait_for(operation)
         assert ended["Faulted"]
         assert "ended with code -9" in ended["State"]["Error"]
@@ -292,9 +299,7 @@ def test_a_new_database_is_not_made_by_a_child_that_is_killed(tmp_path: Path) ->
         large = make_large(server, tmp_path / "b")
         wanted = large.wanted | {"DatabaseName": "copy"}
         operation = server.client.post("/admin/restore", json=wanted).json()["OperationId"]
-        large.await_stage(operation, STAGES["reading"])
-        for child in children(server.process.pid):
-            os.kill(child, signal.SIGKILL)
+        kill_child(server.process.pid)
         assert server.wait_for(operation)["Faulted"]
         assert_error(Database(server, "copy").get("/docs"), 503, "could not find")
         assert not (server.data_dir / "copy").exists()
