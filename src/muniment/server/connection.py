@@ -54,11 +54,11 @@ class Connection:
 def _found(peer: tuple[str, int]) -> socket.socket | None:
     for name in os.listdir(_DESCRIPTORS):  # noqa: PTH208 - of these, a Path is of no use
         with suppress(OSError):
-            descriptor = os.dup(int(name))
-            if not stat.S_ISSOCK(os.fstat(descriptor).st_mode):
-                os.close(descriptor)
+            # Only sockets are duplicated: closing any descriptor of a database file takes away the locks that SQLite
+            # has on it (fcntl), and then another process checkpoints and deletes the write-ahead log in use.
+            if not stat.S_ISSOCK(os.fstat(int(name)).st_mode):
                 continue
-            found = socket.socket(fileno=descriptor)
+            found = socket.socket(fileno=os.dup(int(name)))
             with suppress(OSError):
                 if found.getpeername()[:2] == peer:
                     return found
