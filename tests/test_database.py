@@ -481,3 +481,39 @@ def test_ids_of_two_processes_are_never_the_same(tmp_path: Path, other_process: 
         ids += numbered(tmp_path, 3)
     assert len(set(ids)) == len(ids) == 36
     assert {id for id in ids if id.startswith("things")} == {f"things/{n}" for n in range(1, 19)}
+
+
+def test_settings_are_changed_one_by_one(tmp_path: Path) -> None:
+    with DocumentDatabase(tmp_path / "shop") as database:
+        assert database.configure({"Muniment/History": "true", "Mine": "kept"}) == database.settings
+        assert database.configure({"Muniment/HistoryWindow": "7d"}) == {
+            "Muniment/History": "true",
+            "Mine": "kept",
+            "Muniment/HistoryWindow": "7d",
+        }
+        for wrong in ({"Muniment/Histroy": "true"}, {"Muniment/History": True}, {"Muniment/History": None}, {"x": 1}):
+            with pytest.raises(InvalidInput) as caught:
+                database.configure(wrong)  # type: ignore[arg-type]
+            assert caught.value.hint
+        assert len(database.settings) == 3
+    with DocumentDatabase(tmp_path / "shop") as database:
+        assert database.settings["Muniment/HistoryWindow"] == "7d"
+        assert database.configure({"Other": "alone"}, replace=True) == database.settings == {"Other": "alone"}
+        assert database.configure({"Other": None}) == database.settings == {}
+
+
+def test_a_database_whose_settings_an_older_version_took_can_be_opened(tmp_path: Path) -> None:
+    old = {"Muniment/Histroy": "true", "Muniment/HistoryWindow": "7d"}
+    with DocumentDatabase(tmp_path / "shop") as database:
+        database.storage.configure(old)
+    with DocumentDatabase(tmp_path / "shop") as database:
+        assert database.settings == old
+        with pytest.raises(InvalidInput):
+            database.configure({"Mine": "new"})
+        assert database.configure({"Muniment/Histroy": None, "Muniment/History": "true"})["Muniment/HistoryWindow"]
+
+
+def test_threads_change_settings_without_losing_any(database: DocumentDatabase) -> None:
+    with ThreadPoolExecutor(8) as pool:
+        list(pool.map(lambda number: database.configure({f"Mine/{number}": "x"}), range(40)))
+    assert len(database.settings) == 40

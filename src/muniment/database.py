@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import Future
 from dataclasses import asdict, dataclass
@@ -36,6 +37,7 @@ from muniment.smuggler.options import SmugglerOptions
 from muniment.smuggler.sink import Compression, Writable
 from muniment.smuggler.transfer import Imported, import_dump
 from muniment.storage.base import Snapshot, Write, Written, system_clock
+from muniment.storage.history import changed_settings
 from muniment.storage.schema import FILE, mapped_errors
 from muniment.storage.sqlite import SqliteStorage, create_storage, lock
 
@@ -93,6 +95,7 @@ class DocumentDatabase:
             forget_unfinished(self.path)
         self.maintenance = MaintenanceActions(self.storage, self.name, clock, None if read_only else self.path)
         self._hilo = HiLo(self)
+        self._configuring = threading.Lock()
 
     @property
     def name(self) -> str:
@@ -281,9 +284,17 @@ class DocumentDatabase:
         """The database's settings, a copy."""
         return self.storage.settings
 
-    def configure(self, settings: Mapping[str, str]) -> None:
-        """Keep these settings instead of the present ones; `docs/backup-guide.md` lists those that mean something."""
-        self.storage.configure(settings)
+    def configure(self, settings: Mapping[str, str | None], *, replace: bool = False) -> dict[str, str]:
+        """Change these settings, of which None removes one, and return all that hold now; the others stay.
+
+        With `replace` they are all there are afterwards. `docs/backup-guide.md` lists those that mean something; others
+        are kept for those who know them. Raises `InvalidInput` for what would do nothing: an unknown `Muniment/` name,
+        a value that makes no sense, a window for a history that is not kept. Nothing is changed then.
+        """
+        with self._configuring:
+            changed = changed_settings(self.storage.settings, settings, replace=replace)
+            self.storage.configure(changed)
+            return changed
 
     def statistics(self) -> Statistics:
         """Counts, sizes and the fingerprint of this moment."""

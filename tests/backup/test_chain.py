@@ -283,7 +283,7 @@ def test_history_is_kept_until_it_is_backed_up_and_the_window_has_passed(
     database.put("b", {})
     assert database.storage.purge() == 3
     assert database.snapshot().history_from == 4
-    database.configure({})
+    database.configure({}, replace=True)
     database.put("b", {"n": 1})
     assert database.storage.purge() == 1
 

@@ -175,7 +175,7 @@ class Rehearsal(RuleBasedStateMachine):
     def configure(self, kept: bool, window: str | None) -> None:
         expiry = {} if window is None else {"Muniment/TombstoneWindow": window}
         with self.settled():  # by the settings that there were
-            self.database.configure({"Muniment/History": str(kept).lower(), **expiry})
+            self.database.configure({"Muniment/History": str(kept).lower(), **expiry}, replace=True)
 
     @rule()
     def back_up(self) -> None:

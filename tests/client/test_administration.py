@@ -213,6 +213,39 @@ def test_what_a_restore_of_the_library_gives(remote: Any, tmp_path: Path) -> Non
         assert copy.statistics().fingerprint == remote.statistics().fingerprint
 
 
+def test_settings(remote: Any) -> None:
+    remote.admin.configure({"Mine": "kept"}, replace=True)
+    place = remote.admin.settings()["Raven/DataDir"]
+    changed = remote.admin.configure({"Muniment/History": "true", "Muniment/HistoryWindow": "7d"})
+    assert changed == remote.admin.settings()
+    assert changed == {
+        "Raven/DataDir": place,
+        "Mine": "kept",
+        "Muniment/History": "true",
+        "Muniment/HistoryWindow": "7d",
+    }
+    assert remote.admin.configure({"MINE": None, "muniment/historywindow": None}) == {
+        "Raven/DataDir": place,
+        "Muniment/History": "true",
+    }
+    for wrong in ({"Muniment/Histroy": "true"}, {"Muniment/History": True}):
+        with pytest.raises(InvalidInput) as caught:
+            remote.admin.configure(wrong)
+        assert caught.value.hint
+    assert remote.get("a/1").json() == {"n": 1}
+    assert remote.admin.configure({}, replace=True) == {"Raven/DataDir": place}
+
+
+def test_settings_of_nothing(url: str) -> None:
+    with DocumentStore(url, "nowhere") as store:
+        with pytest.raises(DatabaseNotFound):
+            store.admin.settings()
+        with pytest.raises(DatabaseNotFound):
+            store.admin.configure({"Mine": "new"})
+    with DocumentStore(url) as system, pytest.raises(InvalidInput):
+        system.admin.settings()
+
+
 @pytest.fixture
 def chain(remote: Any, tmp_path: Path) -> Path:
     """Backups with history: a full one, then one in which `a/1` has two more versions."""

@@ -96,8 +96,25 @@ def test_settings_are_changed_with_their_etag(server: Server) -> None:
     assert moved.status_code == 400
     wrong = server.client.put(path, json={"Settings": {"Muniment/History": "perhaps"}}, headers=now)
     assert_error(wrong, 400, "Muniment/History")
+    for silent in ({"Muniment/Histroy": "true"}, {"Muniment/HistoryWindow": "7d"}, {"Muniment/History": True}):
+        assert_error(server.client.put(path, json={"Settings": silent}, headers=now), 400, "Muniment/Hist")
     assert_error(server.client.put(path, content=b"[]", headers=now), 422)
     assert_error(server.client.put(path, json={"Settings": 1}, headers=now), 422)
+
+
+def test_settings_that_would_do_nothing_are_refused_in_documents_too(server: Server) -> None:
+    create(server, "silent")
+    document = server.client.get("/admin/databases/silent").json()
+    wrong = {**document, "Settings": {**document["Settings"], "Muniment/Histroy": "true"}}
+    refused = server.client.put("/docs/Raven/Databases/silent", json=wrong)
+    assert_error(refused, 400, "Muniment/Histroy")
+    batch = [{"Method": "PUT", "Key": "raven/databases/silent", "Document": wrong, "Metadata": {}}]
+    assert_error(server.client.post("/bulk_docs", json=batch), 400, "Muniment/Histroy")
+    assert server.client.get("/admin/databases/silent").json() == document
+    right = {**document, "Settings": {**document["Settings"], "Muniment/History": "true"}}
+    assert server.client.put("/docs/Raven/Databases/silent", json=right).status_code == 201
+    assert server.client.get("/admin/databases/silent").json() == right
+    assert_error(server.client.put("/docs/Raven/Databases/silent", content=b"{"), 422)
 
 
 def test_soft_and_hard_deletion(server: Server) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from muniment.errors import InvalidInput
-from muniment.storage.history import History, expiry_limit, history_of, purge_limit
+from muniment.storage.history import History, changed_settings, check_settings, expiry_limit, history_of, purge_limit
 
 
 @pytest.mark.parametrize(
@@ -38,6 +38,45 @@ def test_settings_that_make_no_sense(settings: dict[str, str]) -> None:
         history_of(settings)
     assert caught.value.hint
     assert next(iter(settings)) in caught.value.message
+
+
+@pytest.mark.parametrize(
+    ("settings", "said", "hint"),
+    [
+        ({"Muniment/Histroy": "true"}, "Muniment/Histroy", "Muniment/History?"),
+        ({"Muniment.History": "true"}, "Muniment.History", "Muniment/History?"),
+        ({"muniment/tombstonewindows": "7d"}, "tombstonewindows", "Muniment/TombstoneWindow?"),
+        ({"Muniment/Colour": "red"}, "Muniment/Colour", "Muniment/HistoryWindow"),
+        ({"Muniment/HistoryWindow": "7d"}, "Muniment/HistoryWindow", "Muniment/History=true"),
+        ({"Muniment/History": "false", "Muniment/HistoryWindow": "7d"}, "no history is kept", "remove"),
+        ({"Muniment/History": True}, "Muniment/History", "'true'"),
+        ({"Muniment/History": "perhaps"}, "Muniment/History", "true or false"),
+        ({"Muniment/History": "true", "muniment/history": "false"}, "twice", "once"),
+        ({7: "true"}, "7", "write"),
+    ],
+)
+def test_settings_that_would_do_nothing(settings: dict[str, str], said: str, hint: str) -> None:
+    with pytest.raises(InvalidInput) as caught:
+        check_settings(settings)
+    assert said in caught.value.message
+    assert hint in caught.value.hint
+
+
+def test_settings_of_others_are_theirs() -> None:
+    check_settings(
+        {"Raven/DataDir": "~/shop", "Mine": "kept", "History": "of the town", "Muniment/HistoryWindow": "0s"}
+    )
+    check_settings({"Raven/Esent/CircularLog": "false", "Muniment/HistoryWindow": "7d"})
+
+
+def test_changes_are_merged_by_names_without_case() -> None:
+    present = {"Mine": "kept", "muniment/history": "true"}
+    assert changed_settings(present, {"Muniment/History": "false"}) == {"Mine": "kept", "Muniment/History": "false"}
+    assert changed_settings(present, {"MUNIMENT/HISTORY": None}) == {"Mine": "kept"}
+    assert changed_settings(present, {"Other": "new"}, replace=True) == {"Other": "new"}
+    assert changed_settings(present, {}) == present
+    with pytest.raises(InvalidInput):
+        changed_settings(present, {"Muniment/HistoryWindow": "7d", "muniment/history": None})
 
 
 @pytest.mark.parametrize(

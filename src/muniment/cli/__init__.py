@@ -21,6 +21,7 @@ from muniment.cli.rehearse import rehearse
 from muniment.cli.restore import restore, verify
 from muniment.cli.sample import sample
 from muniment.cli.server import server
+from muniment.cli.settings import settings
 from muniment.cli.smuggler import smuggler_between, smuggler_in, smuggler_out
 from muniment.cli.status import status
 from muniment.version import VERSION
@@ -64,7 +65,21 @@ def _flowing(text: str) -> str:
 app = typer.Typer(
     help=_HELP, epilog=_EPILOG, rich_markup_mode="rich", pretty_exceptions_enable=False, invoke_without_command=True
 )
-for command in (backup, restore, verify, rehearse, inspect, merge, status, statistics, check, get, sample, server):
+for command in (
+    backup,
+    restore,
+    verify,
+    rehearse,
+    inspect,
+    merge,
+    status,
+    statistics,
+    check,
+    get,
+    settings,
+    sample,
+    server,
+):
     app.command(help=_flowing(command.__doc__ or ""))(command)
 
 

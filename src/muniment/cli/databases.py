@@ -46,7 +46,7 @@ def create(
     $ muniment databases create shop
     $ muniment databases create shop --setting Muniment/History=true --setting Muniment/HistoryWindow=7d
     """
-    settings = dict(map(_setting, setting))
+    settings = dict(map(setting_of, setting))
     if location is not None:
         settings["Raven/DataDir"] = location
     from muniment.client import DocumentStore
@@ -57,7 +57,8 @@ def create(
     emit(f"Made {name} on {store.url}", settings.items(), facts, as_json=json)
 
 
-def _setting(text: str) -> tuple[str, str]:
+def setting_of(text: str) -> tuple[str, str]:
+    """The name and the value that `NAME=VALUE` says."""
     name, equals, value = text.partition("=")
     if not (name and equals):
         raise InvalidInput(f"{text!r} is not a setting", "write it like Muniment/History=true")

@@ -21,6 +21,7 @@ from muniment.client.retry import call
 from muniment.client.wire import SYSTEM, Flow, Request, parsed, root_of, target
 from muniment.document import encode
 from muniment.errors import DatabaseNotFound, InvalidInput, MunimentError, NotFound, TargetExists
+from muniment.storage.history import changed_settings
 
 BACKUP_STATUS: Final = "Raven/Backup/Status"
 RESTORE_STATUS: Final = "Raven/Restore/Status"
@@ -165,6 +166,43 @@ def create_database(name: str, settings: Mapping[str, str] | None) -> Flow[None]
     response = yield from call(request, 200, 201, 400)
     if response.status == 400:
         raise _existing(failure(request, response))
+
+
+def settings(name: str) -> Flow[dict[str, str]]:
+    """The settings of a database."""
+    return _settings_of((yield from _database_document(name))[0])
+
+
+def configure(name: str, changes: Mapping[str, str | None], replace: bool) -> Flow[dict[str, str]]:
+    """Changes settings of a database, and again when somebody else has changed them meanwhile."""
+    while True:
+        document, etag = yield from _database_document(name)
+        present = _settings_of(document)
+        others = {} if replace else {key: value for key, value in _all_of(document).items() if key not in present}
+        body = encode({**document, "Settings": others | changed_settings(present, changes, replace=replace)})
+        headers = (*JSON, ("If-None-Match", etag))
+        response = yield from call(Request("PUT", target("admin", "databases", name), body, headers), 200, 409)
+        if response.status == 200:
+            return (yield from settings(name))
+
+
+def _database_document(name: str) -> Flow[tuple[dict[str, Any], str]]:
+    """What describes a database, and the etag of that."""
+    _check_name(name)
+    request = Request("GET", target("admin", "databases", name), repeatable=True)
+    response = yield from call(request, 200, 404)
+    if response.status == 404:
+        raise DatabaseNotFound(failure(request, response).message, "see databases() for those there are")
+    return parsed(response, dict[str, Any]), response.headers["ETag"]
+
+
+def _settings_of(document: dict[str, Any]) -> dict[str, str]:
+    return {name: value for name, value in _all_of(document).items() if isinstance(value, str)}
+
+
+def _all_of(document: dict[str, Any]) -> dict[str, Any]:
+    found = document.get("Settings")
+    return found if isinstance(found, dict) else {}
 
 
 def _existing(error: MunimentError) -> MunimentError:

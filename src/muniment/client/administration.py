@@ -143,6 +143,17 @@ class Administration:
         """Forget a database; with `hard`, delete its files too."""
         self._transport.run(admin.delete_database(name, hard))
 
+    def settings(self) -> dict[str, str]:
+        """The settings of the store's database."""
+        return self._transport.run(admin.settings(self._database))
+
+    def configure(self, settings: Mapping[str, str | None], *, replace: bool = False) -> dict[str, str]:
+        """Change settings of the store's database, as `DocumentDatabase.configure` does; nobody can use it meanwhile.
+
+        The settings that say where its files are stay, also with `replace`.
+        """
+        return self._transport.run(admin.configure(self._database, settings, replace))
+
     def databases(self) -> list[str]:
         """The names of all databases but the system database."""
         return self._transport.run(admin.databases())
@@ -278,6 +289,14 @@ class AsyncAdministration:
     async def delete_database(self, name: str, *, hard: bool = False) -> None:
         """See `Administration.delete_database`."""
         await self._transport.run(admin.delete_database(name, hard))
+
+    async def settings(self) -> dict[str, str]:
+        """See `Administration.settings`."""
+        return await self._transport.run(admin.settings(self._database))
+
+    async def configure(self, settings: Mapping[str, str | None], *, replace: bool = False) -> dict[str, str]:
+        """See `Administration.configure`."""
+        return await self._transport.run(admin.configure(self._database, settings, replace))
 
     async def databases(self) -> list[str]:
         """See `Administration.databases`."""

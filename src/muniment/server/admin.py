@@ -11,13 +11,12 @@ from muniment.command import Delete, Put
 from muniment.database import DocumentDatabase
 from muniment.document import decode, encode
 from muniment.errors import ConcurrencyConflict, InvalidDocument, MunimentError
-from muniment.server.databases import PREFIX, Databases, check_name, folder_text, plain_settings
+from muniment.server.databases import PREFIX, Databases, check_document, check_name, folder_text
 from muniment.server.headers import document_headers
 from muniment.server.operations import log
 from muniment.server.request import Request
 from muniment.server.status import FILE as STATUS_FILE
 from muniment.server.wire import Refused, Response, empty_response, etag_text, json_response
-from muniment.storage.history import history_of
 from muniment.storage.schema import FILE
 from muniment.storage.sqlite import LOCK, lock
 
@@ -47,7 +46,7 @@ async def put_database(request: Request) -> Response:
     folder = databases.place(folder_text(given) or "")
     if present and folder != databases.folder_of(present):
         raise Refused(400, f"the database {name} can not be moved to {folder}", bare=True)
-    history_of(plain_settings(given))  # raises what is wrong with it
+    check_document(given)
     databases.check_folder(name, folder)
     if present is None:
         await _make(folder)

@@ -15,6 +15,7 @@ from muniment.document import Document, decode, fold
 from muniment.errors import InvalidInput
 from muniment.server.status import BackupStatus
 from muniment.server.wire import Refused
+from muniment.storage.history import check_settings
 
 SYSTEM: Final = "<system>"
 SYSTEM_FOLDER: Final = "System"
@@ -195,6 +196,14 @@ def plain_settings(document: dict[str, Any]) -> dict[str, str]:
     settings = document.get("Settings")
     found = settings.items() if isinstance(settings, dict) else ()
     return {name: value for name, value in found if isinstance(value, str)}
+
+
+def check_document(document: Any) -> None:
+    """Raises `InvalidInput` for settings in a database's document that would do nothing, as `check_settings` does."""
+    settings = document.get("Settings") if isinstance(document, dict) else None
+    if isinstance(settings, dict):
+        ours = {name: value for name, value in settings.items() if name.lower().startswith("muniment/")}
+        check_settings(plain_settings(document) | {name: value for name, value in ours.items() if value is not None})
 
 
 def folder_text(document: dict[str, Any]) -> str | None:

@@ -11,8 +11,9 @@ from contextlib import suppress
 from typing import TYPE_CHECKING, Final, TypeVar
 
 from muniment.command import Command, Delete, Put
-from muniment.document import Document, fold
-from muniment.server.databases import PREFIX
+from muniment.document import Document, decode, fold
+from muniment.errors import InvalidDocument
+from muniment.server.databases import PREFIX, check_document
 from muniment.server.headers import document_headers, metadata_json_of
 from muniment.server.request import Request
 from muniment.server.status import ID as STATUS_ID
@@ -85,6 +86,8 @@ async def unsupported(request: Request) -> Response:
 async def write(request: Request, commands: Sequence[Command]) -> list[Written]:
     """Carry out commands as one transaction, together with whatever other requests write at this moment."""
     database = request.tenant.database
+    if request.tenant.is_system:
+        _check_settings(commands)
     if any(command.id.endswith("/") for command in commands) or sum(map(_size, commands)) > _LARGE:
         # A number for a prefix takes a transaction of its own, and much to check takes long; others need not wait.
         future = await asyncio.to_thread(database.submit, commands)
@@ -95,6 +98,14 @@ async def write(request: Request, commands: Sequence[Command]) -> list[Written]:
         for id in {result.id for result in written if fold(result.id).startswith(_PREFIX)}:
             await request.app.databases.forget(id)
     return written
+
+
+def _check_settings(commands: Sequence[Command]) -> None:
+    """Raises `InvalidInput` for a document of a database with settings that would do nothing."""
+    for command in commands:
+        if isinstance(command, Put) and fold(command.id).startswith(_PREFIX):
+            with suppress(InvalidDocument):  # which the database says better
+                check_document(decode(command.body))
 
 
 _LARGE: Final = 256 << 10

@@ -5,13 +5,17 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from typing import Final
+from difflib import get_close_matches
+from typing import Any, Final
 
 from muniment.errors import InvalidInput
 
 HISTORY: Final = "Muniment/History"
 WINDOW: Final = "Muniment/HistoryWindow"
 TOMBSTONES: Final = "Muniment/TombstoneWindow"
+DEFAULTS: Final = {HISTORY: "false", WINDOW: "0s", TOMBSTONES: "for ever"}  # for people: the last is not a value to set
+_OURS: Final = "muniment/"
+_NEAR: Final = 0.8
 # What a RavenDB 3.x database document says to allow incremental backups, and the value that says yes.
 _RAVEN: Final = {"raven/esent/circularlog": "false", "raven/voron/allowincrementalbackups": "true"}
 _BOOLEANS: Final = {"true": True, "false": False}
@@ -44,6 +48,46 @@ def history_of(settings: Mapping[str, str]) -> History:
             raise InvalidInput(f"{HISTORY} is {given!r}", "set it to true or false")
         kept = _BOOLEANS[given.lower()]
     return History(kept, _seconds(lowered, WINDOW) or 0, _seconds(lowered, TOMBSTONES))
+
+
+def changed_settings(
+    present: Mapping[str, str], changes: Mapping[str, str | None], *, replace: bool = False
+) -> dict[str, str]:
+    """The present settings with these changes, of which None removes one; with `replace`, the changes alone.
+
+    Names are compared without case. Raises what `check_settings` raises for the settings that would hold then.
+    """
+    named = {str(name).lower() for name in changes}
+    kept = {} if replace else {name: value for name, value in present.items() if name.lower() not in named}
+    settings: dict[str, Any] = kept | {name: value for name, value in changes.items() if value is not None}
+    check_settings(settings)
+    return settings
+
+
+def check_settings(settings: Mapping[Any, Any]) -> None:
+    """Raises `InvalidInput` for settings that would do nothing, or nothing that was meant.
+
+    That are names like `Muniment/Histroy`, values that are not text or make no sense, and a window for a history that
+    is not kept. Only new settings are judged so: a database whose settings an older version took can still be opened.
+    """
+    known = {name.lower(): name for name in DEFAULTS}
+    for name, value in settings.items():
+        if not isinstance(name, str) or not isinstance(value, str):
+            raise InvalidInput(f"the setting {name!r} is {value!r}, not text", f"write {str(value).lower()!r}")
+        if name.lower() in known:
+            continue
+        near = [known[found] for found in get_close_matches(name.lower(), known, 1, _NEAR)]
+        if near or name.lower().startswith(_OURS):
+            hint = f"did you mean {near[0]}?" if near else f"those there are: {', '.join(DEFAULTS)}"
+            raise InvalidInput(f"there is no setting {name}", hint)
+    if len({name.lower() for name in settings}) < len(settings):
+        raise InvalidInput("a setting is given twice, in different case", "give it once")
+    history = history_of(settings)
+    if history.window and not history.kept:
+        raise InvalidInput(
+            f"{WINDOW} is set, but without {HISTORY}=true no history is kept",
+            f"set {HISTORY}=true too, or remove {WINDOW}",
+        )
 
 
 def _seconds(lowered: Mapping[str, str], name: str) -> int | None:

@@ -1,0 +1,86 @@
+"""`muniment settings`: what a database is told to keep."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from muniment.cli.databases import setting_of
+from muniment.cli.output import Json, emit
+from muniment.database import DocumentDatabase
+from muniment.errors import InvalidInput
+from muniment.storage.history import DEFAULTS, history_of
+
+
+def settings(
+    place: Annotated[str, typer.Argument(metavar="FOLDER|URL", help="The folder of a database, or a server.")],
+    setting: Annotated[
+        list[str] | None, typer.Argument(metavar="[KEY=VALUE]...", help="What to change; KEY= removes a setting.")
+    ] = None,
+    database: Annotated[
+        str | None,
+        typer.Option("--database", metavar="NAME", help="The database on the server, if the URL names none."),
+    ] = None,
+    json: Json = False,
+) -> None:
+    """Show the settings of a database, or change some of them; the others stay.
+
+    Muniment/History=true keeps superseded revisions, so that backups can be restored to any transaction.
+    Muniment/HistoryWindow is for how long at least, backed up or not (7d, 12h, 30m, 45s), Muniment/TombstoneWindow for
+    how long deletions are remembered. A name or a value that would do nothing is refused.
+
+    $ muniment settings shop
+    $ muniment settings shop Muniment/History=true Muniment/HistoryWindow=7d
+    $ muniment settings shop Muniment/TombstoneWindow=
+    $ muniment settings http://127.0.0.1:8080 --database shop Muniment/History=true
+    """
+    changes = {name: value or None for name, value in map(setting_of, setting or [])}
+    if "://" in place:
+        _on_server(place, database, changes, as_json=json)
+    elif database is not None:
+        raise InvalidInput(
+            "--database is for the databases of a server", "give the URL of a server instead of a folder"
+        )
+    else:
+        _in_folder(Path(place), changes, as_json=json)
+
+
+def _in_folder(folder: Path, changes: Mapping[str, str | None], *, as_json: bool) -> None:
+    with DocumentDatabase(folder, create=False, read_only=not changes) as opened:
+        found = opened.configure(changes) if changes else opened.settings
+    _show(str(folder), {"database": str(folder)}, found, changes, as_json=as_json)
+
+
+def _on_server(url: str, database: str | None, changes: Mapping[str, str | None], *, as_json: bool) -> None:
+    from muniment.client import DocumentStore  # here: its HTTP client loads longer than most commands run
+    from muniment.client.wire import SYSTEM
+
+    with DocumentStore(url, database) as store:
+        if store.name == SYSTEM:
+            raise InvalidInput("the URL names no database", "give --database NAME, or URL/databases/NAME")
+        found = store.admin.configure(changes) if changes else store.admin.settings()
+        _show(
+            f"{store.name} on {store.url}", {"database": store.name, "url": store.url}, found, changes, as_json=as_json
+        )
+
+
+def _show(
+    where: str,
+    facts: dict[str, Any],
+    found: Mapping[str, str],
+    changes: Mapping[str, str | None],
+    *,
+    as_json: bool,
+) -> None:
+    given = {name.lower() for name in found}
+    rows = [
+        *sorted(found.items()),
+        *((n, f"{value} (default)") for n, value in DEFAULTS.items() if n.lower() not in given),
+    ]
+    history = history_of(found)
+    kept = {"kept": history.kept, "window_seconds": history.window, "tombstone_seconds": history.tombstones}
+    headline = f"{'Changed the settings' if changes else 'Settings'} of {where}"
+    emit(headline, rows, {**facts, "settings": dict(found), "changed": bool(changes), "history": kept}, as_json=as_json)
