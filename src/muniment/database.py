@@ -89,7 +89,7 @@ class DocumentDatabase:
         self.path = Path(path)
         self.clock = clock
         if not _exists(self.path):
-            _create(self.path, create and not read_only)
+            _create(self.path, create and not read_only, clock)
         self.storage = SqliteStorage(self.path, clock=clock, read_only=read_only)
         if not read_only:
             forget_unfinished(self.path)
@@ -385,7 +385,7 @@ def _exists(folder: Path) -> bool:
         return (folder / FILE).is_file()
 
 
-def _create(folder: Path, allowed: bool) -> None:
+def _create(folder: Path, allowed: bool, clock: Callable[[], int]) -> None:
     if folder.exists() and not folder.is_dir():
         raise StorageFailure(f"{folder} is a file, so no database can be in it", "give a folder")
     if not allowed:
@@ -399,4 +399,4 @@ def _create(folder: Path, allowed: bool) -> None:
         ) from error
     with lock(folder):
         if not (folder / FILE).exists():
-            create_storage(folder)
+            create_storage(folder, clock)

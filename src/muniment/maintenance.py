@@ -232,17 +232,26 @@ class MaintenanceActions:
         backup: str | None = None,
         selection: Selection | None = None,
         defrag: bool = False,
+        new_id: bool = False,
         progress: Progress | None = None,
+        clock: Callable[[], int] = system_clock,
     ) -> Restored:
         """Make a new database in a new folder from the newest moment in `source`, or the one that is named.
 
         `at` is a time, `etag` a transaction's last etag, `backup` the name of a backup whose end is meant, and
-        `selection` says which part of it to restore. See
-        `muniment.backup.restore.restore_backup` for what holds afterwards.
+        `selection` says which part of it to restore. With `new_id` it becomes another database, as RavenDB's
+        `GenerateNewDatabaseId` says. See `muniment.backup.restore.restore_backup` for what holds afterwards.
         """
         plan = MaintenanceActions.plan_restore(source, at=at, etag=etag, backup=backup)
         return restore_backup(
-            Path(source), Path(destination), defrag=defrag, progress=progress, plan=plan, selection=selection
+            Path(source),
+            Path(destination),
+            defrag=defrag,
+            progress=progress,
+            plan=plan,
+            selection=selection,
+            new_id=new_id,
+            clock=clock,
         )
 
     @staticmethod

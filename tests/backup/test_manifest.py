@@ -271,7 +271,12 @@ def test_it_says_what_the_backup_holds(small: DocumentDatabase, backup: Backup) 
         "software": f"muniment {VERSION}",
         "kind": "full",
         "reason": "first",
-        "database": {"id": identity.database_id, "lineage": identity.lineage, "name": "shop"},
+        "database": {
+            "id": identity.database_id,
+            "lineage": identity.lineage,
+            "name": "shop",
+            "lineages": [msgspec.to_builtins(lineage) for lineage in identity.lineages],
+        },
         "engine": "sqlite",
         "started": manifest.started,
         "completed": manifest.completed,

@@ -27,7 +27,7 @@ CARRIED = [
 COMMANDS = {
     "backup": ["FOLDER", "--dest", "--incremental", *SERVED, "--json", "--quiet"],
     "restore": [
-        *("SOURCE", "--to", *POINT, "--dry-run", *PART, "--on-conflict", "--other-database", "--defrag"),
+        *("SOURCE", "--to", *POINT, "--dry-run", *PART, "--on-conflict", "--other-database", "--defrag", "--new-id"),
         *("--server", "--name", "--location", "--json", "--quiet"),
     ],
     "verify": ["SOURCE", *POINT, "--no-record", "--json", "--quiet"],

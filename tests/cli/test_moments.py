@@ -124,6 +124,14 @@ def test_a_part_is_restored(chain: Chain, tmp_path: Path) -> None:
     assert (facts["documents"], facts["attachments"], facts["etag"]) == (2, 0, 6)
 
 
+def test_a_copy_is_made_another_database(chain: Chain, tmp_path: Path) -> None:
+    well("restore", chain.backups, "--to", tmp_path / "copy", "--new-id")
+    ended = muniment("backup", tmp_path / "copy", "--dest", chain.backups, "--incremental")
+    assert (ended.code, "another database" in ended.err) == (4, True)
+    ended = muniment("restore", chain.backups, "--to", tmp_path / "copy", "--new-id", "--on-conflict=skip")
+    assert (ended.code, "--new-id" in ended.err) == (2, True)
+
+
 def test_the_chains_of_a_folder_are_listed(chain: Chain, tmp_path: Path) -> None:
     said = well("inspect", chain.backups).text
     facts = well("inspect", chain.backups, "--json").json

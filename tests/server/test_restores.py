@@ -95,6 +95,15 @@ def test_a_moment_is_planned_and_restored(chain: Chain, point: dict[str, Any], v
     assert (restored.get("/docs/orders/2").status_code == 200) == ("Ids" not in point or point["Ids"] is None)
 
 
+@pytest.mark.parametrize("new", [None, False, True])
+def test_another_database_can_be_made_of_it(chain: Chain, new: bool | None) -> None:
+    server, copy = chain.shop.server, Database(chain.shop.server, f"{chain.shop.name}-other")
+    assert not server.restore(**chain.location, GenerateNewDatabaseId=new, DatabaseName=copy.name)["Faulted"]
+    same = copy.get("/stats").json()["DatabaseId"] == chain.shop.get("/stats").json()["DatabaseId"]
+    assert same == (not new)
+    assert bool(copy.backup(chain.place, incremental="true")["Faulted"]) == bool(new)
+
+
 def test_parts_of_a_moment(chain: Chain) -> None:
     server = chain.shop.server
     parts: list[tuple[dict[str, Any], set[str]]] = [

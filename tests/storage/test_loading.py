@@ -45,7 +45,7 @@ def source(tmp_path: Path, clock: Clock) -> Iterator[SqliteStorage]:
 def load(source: SqliteStorage, folder: Path) -> Loader:
     """A loader that has taken in everything."""
     folder.mkdir()
-    loader = Loader(folder, "the id", "the lineage")
+    loader = Loader(folder, Identity("the id", "the lineage"))
     with source.pin() as snapshot:
         for batch in source.changes(0, snapshot.etag):
             loader.apply(batch)
@@ -81,7 +81,7 @@ def test_what_was_loaded_is_what_was_there(source: SqliteStorage, tmp_path: Path
 
 
 def test_loading_is_without_journal_and_sync_until_the_end(tmp_path: Path) -> None:
-    loader = Loader(tmp_path, "the id", "the lineage")
+    loader = Loader(tmp_path, Identity("the id", "the lineage"))
     for place in ("", "scratch."):
         found = [loader._connection.execute(f"PRAGMA {place}{name}").get for name in ("journal_mode", "synchronous")]
         assert found == ["off", 0]
@@ -90,7 +90,7 @@ def test_loading_is_without_journal_and_sync_until_the_end(tmp_path: Path) -> No
 
 
 def test_etags_go_on_after_the_last_that_was_loaded(tmp_path: Path, clock: Clock) -> None:
-    loader = Loader(tmp_path, "the id", "the lineage")
+    loader = Loader(tmp_path, Identity("the id", "the lineage"))
     loader.apply(batch(Revision(7, DOCUMENT, "a", None, 70, b"{}", b"{}", 2)))
     loader.finish(100, 10**15, {})
     clock.now = 0
@@ -128,7 +128,7 @@ def document(etag: int, id: str) -> Revision:
     ids=["an etag", "an etag later", "an id", "an id in another spelling"],
 )
 def test_nothing_may_come_twice(tmp_path: Path, batches: list[Batch]) -> None:
-    loader = Loader(tmp_path, "the id", "the lineage")
+    loader = Loader(tmp_path, Identity("the id", "the lineage"))
 
     def apply_all() -> None:
         for one in batches:
@@ -154,7 +154,7 @@ def test_nothing_may_come_twice(tmp_path: Path, batches: list[Batch]) -> None:
     ],
 )
 def test_a_content_must_be_what_its_revision_says(tmp_path: Path, size: int, parts: list[bytes]) -> None:
-    loader = Loader(tmp_path, "the id", "the lineage")
+    loader = Loader(tmp_path, Identity("the id", "the lineage"))
     sha256 = hashlib.sha256(b"abc" if size < MIB else b"x" * (MIB + 1)).digest()
     with pytest.raises(DamagedBackup, match="'photo'") as caught:
         loader.apply_attachment(Revision(1, ATTACHMENT, "photo", None, 1, b"{}", sha256, size), parts)

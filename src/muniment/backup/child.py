@@ -61,6 +61,7 @@ class _Restore(_Job, tag="restore"):
     target: str
     selection: Selection | None
     defrag: bool
+    new_id: bool
     niceness: int
 
     def plan(self) -> RestorePlan:
@@ -129,12 +130,14 @@ def restore_in_child(
     *,
     selection: Selection | None = None,
     defrag: bool = False,
+    new_id: bool = False,
     progress: Progress | None = None,
     niceness: int = 0,
 ) -> None:
     """`restore.restore_backup` of this plan in a process of its own."""
     chain = [str(backup.folder) for backup in plan.chain]
-    _run(_Restore(chain, plan.upto, plan.at, str(target), selection, defrag, niceness), progress or Progress())
+    job = _Restore(chain, plan.upto, plan.at, str(target), selection, defrag, new_id, niceness)
+    _run(job, progress or Progress())
 
 
 def compact_in_child(folder: Path, *, progress: Progress | None = None, niceness: int = 0) -> tuple[int, int]:
@@ -328,8 +331,15 @@ def _do(job: _AnyJob, progress: Progress, parent: _Parent) -> dict[str, Any]:
             return {"backup": str(_take(job, progress, parent).folder)}
         case _Restore():
             plan, target = job.plan(), Path(job.target)
-            source = plan.backup.folder.parent
-            restore_backup(source, target, defrag=job.defrag, progress=progress, plan=plan, selection=job.selection)
+            restore_backup(
+                plan.backup.folder.parent,
+                target,
+                defrag=job.defrag,
+                progress=progress,
+                plan=plan,
+                selection=job.selection,
+                new_id=job.new_id,
+            )
             return {}
         case _Compact():
             before, after = compact(Path(job.folder), progress=progress)

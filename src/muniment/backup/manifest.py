@@ -13,9 +13,11 @@ from typing import Annotated, Any, Final, Literal, TypeAlias
 import msgspec
 from msgspec import Meta
 
+from muniment.document import to_microseconds
 from muniment.errors import DamagedBackup, UnknownFormat
 from muniment.fingerprint import Fingerprint
 from muniment.revision import ATTACHMENT, DOCUMENT
+from muniment.storage.base import Lineage
 
 FORMAT: Final = 1
 NAME: Final = "manifest.json"
@@ -40,12 +42,16 @@ class File(msgspec.Struct, frozen=True):
     last_etag: Number
 
 
-class DatabaseIdentity(msgspec.Struct, frozen=True):
-    """Which database a backup is of, and which history of it."""
+class DatabaseIdentity(msgspec.Struct, frozen=True, omit_defaults=True):
+    """Which database a backup is of, and which history of it.
+
+    `lineages` are that history and those that it came from, the oldest first; at first format 1 had none.
+    """
 
     id: Uuid
     lineage: Uuid
     name: str
+    lineages: tuple[Lineage, ...] = ()
 
 
 class SnapshotRecord(msgspec.Struct, frozen=True):
@@ -182,6 +188,7 @@ def _contradictions(manifest: Manifest) -> Iterator[str]:
     """What a manifest says twice, and not alike: one that was written by hand, or a byte that was changed."""
     for time in (manifest.started, manifest.completed, manifest.snapshot.time):
         datetime.fromisoformat(time)
+    yield from _broken_line(manifest.database)
     counts, files, through = manifest.counts, manifest.files, manifest.through
     if not manifest.after <= through == manifest.snapshot.etag:
         yield "the etags of the snapshot do not agree"
@@ -202,6 +209,20 @@ def _contradictions(manifest: Manifest) -> Iterator[str]:
         yield "a file is named twice"
     if not all(manifest.after < file.first_etag <= file.last_etag <= through for file in files):
         yield "the etags of a file are not those of the backup"
+
+
+def _broken_line(database: DatabaseIdentity) -> Iterator[str]:
+    """What is wrong with the lineages: each comes from the one before, and the last one is the backup's."""
+    parent = None
+    for lineage in database.lineages:
+        for time in (lineage.time, lineage.began):
+            if time is not None:
+                to_microseconds(datetime.fromisoformat(time))
+        if lineage.parent != parent or lineage.etag < 0:
+            yield "the lineages do not come from each other"
+        parent = lineage.lineage
+    if database.lineages and parent != database.lineage:
+        yield "the last lineage is not the backup's"
 
 
 def digest(text: bytes) -> str:

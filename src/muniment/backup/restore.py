@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import uuid
+from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,9 +13,11 @@ from muniment.backup.plan import RestorePlan, plan_restore
 from muniment.backup.reading import Moment
 from muniment.backup.repository import Backup, backups, make_folders, mapped_errors, remove_folders
 from muniment.backup.selection import Selection, read_part
+from muniment.document import from_microseconds, rfc3339
 from muniment.errors import Busy, DatabaseLocked, MunimentError, StorageFailure, TargetExists
 from muniment.fingerprint import Fingerprint
 from muniment.progress import Progress
+from muniment.storage.base import Identity, Lineage, system_clock
 from muniment.storage.loading import SCRATCH, Loader
 from muniment.storage.schema import FILE, sync_folder
 from muniment.storage.sqlite import LOCK, lock
@@ -39,13 +42,16 @@ def restore_backup(
     progress: Progress | None = None,
     plan: RestorePlan | None = None,
     selection: Selection | None = None,
+    new_id: bool = False,
+    clock: Callable[[], int] = system_clock,
 ) -> Restored:
     """Make a new database in the folder `target` from the newest backup in `source`, or as planned.
 
     With a selection only that part of the moment is restored; `selection.read_part` says what is proven of it. When it
     returns, the database is on disk, and without a selection its fingerprint is the manifest's. When it raises,
     `target` is as it was. An existing database or a folder that is not empty is never written to. The restored database
-    keeps its id and begins a new lineage.
+    begins a new lineage. It keeps its id, unless `new_id` makes another database of it, which can not be backed up to
+    the folder of the first.
     """
     progress = progress or Progress()
     progress.stage = "planning"
@@ -68,11 +74,14 @@ def restore_backup(
     try:
         _check_target(target)
         _clear(staging)
-        loader = Loader(staging, plan.manifest.database.id, str(uuid.uuid4()))
+        source_id = plan.manifest.database.id
+        identity = Identity(str(uuid.uuid4()) if new_id else source_id, str(uuid.uuid4()))
+        loader = Loader(staging, identity)
         try:
             moment = read_part(plan, selection, loader, progress)
             progress.stage = "finishing"
-            loader.finish(moment.etag, moment.modified, plan.backup.settings(), defrag=defrag)
+            lineages = _continued(plan, identity, moment, clock(), part=selection is not None)
+            loader.finish(moment.etag, moment.modified, plan.backup.settings(), lineages=lineages, defrag=defrag)
         finally:
             loader.close()
         progress.check()  # whoever wanted it may have gone: then nobody would know of the database
@@ -92,6 +101,14 @@ def restore_backup(
         held.release()
     progress.finish()
     return Restored(target, plan.backup, moment, loader.fingerprint, progress.seconds)
+
+
+def _continued(plan: RestorePlan, identity: Identity, moment: Moment, now: int, *, part: bool) -> list[Lineage]:
+    """The lineages of the backup and the one that begins now, which never begins before the moment it comes from."""
+    database = plan.manifest.database
+    time, began = (rfc3339(from_microseconds(each)) for each in (moment.modified, max(now, moment.modified)))
+    new = Lineage(identity.lineage, database.lineage, moment.etag, time, began, part)
+    return [*(database.lineages or [Lineage(database.lineage, None, 0, None, None)]), new]
 
 
 def _check_target(target: Path) -> None:

@@ -22,7 +22,7 @@ from muniment.document import from_microseconds, rfc3339, to_microseconds
 from muniment.errors import DamagedDatabase, MunimentError
 from muniment.progress import Progress
 from muniment.revision import ATTACHMENT, DOCUMENT, Batch, Revision
-from muniment.storage.base import BackupPlace, Snapshot, Storage
+from muniment.storage.base import BackupPlace, Identity, Snapshot, Storage
 from muniment.version import VERSION
 
 WRITERS: Final = 2
@@ -80,7 +80,7 @@ def take_backup(
                 written = _write_files(storage, plan, snapshot, new, progress, history=history)
             progress.stage = "publishing"
             progress.check()
-            identity = DatabaseIdentity(storage.identity.database_id, storage.identity.lineage, name)
+            identity = _identity(storage.identity, name)
             history_from = max(plan.after, snapshot.history_from) if history else None
             times = started, max(started, _time(clock, existing))
             settings = digest(database_document)
@@ -96,6 +96,10 @@ def take_backup(
     with suppress(MunimentError):  # the backup is there; what may be forgotten now will be after the next one
         storage.backed_up(snapshot.etag)
     return published
+
+
+def _identity(identity: Identity, name: str) -> DatabaseIdentity:
+    return DatabaseIdentity(identity.database_id, identity.lineage, name, identity.lineages)
 
 
 def _time(clock: Callable[[], int], existing: Sequence[Backup]) -> datetime:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 from typing import Annotated, TypeAlias, TypedDict
@@ -43,6 +44,16 @@ class Point(TypedDict, total=False):
     etag: int | None
     backup: str | None
     selection: Selection | None
+
+
+@dataclass(frozen=True, slots=True)
+class NewDatabase:
+    """How a server is to make the new database: its name and folder if not those that it has, and the rest."""
+
+    name: str | None = None
+    location: str | None = None
+    defrag: bool = False
+    new_id: bool = False
 
 
 def planned(source: Path, at: str | None, etag: int | None, backup: str | None) -> RestorePlan:

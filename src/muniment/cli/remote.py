@@ -12,7 +12,7 @@ from muniment.cli.bar import showing
 from muniment.cli.interrupts import Stopped, interrupts
 from muniment.cli.into import Into, show_difference, show_written
 from muniment.cli.output import Failure, complain, count_text, emit, seconds_text, size_text, speed_text
-from muniment.cli.point import Point
+from muniment.cli.point import NewDatabase, Point
 from muniment.client import DocumentStore, JobStatus, RemoteJob, split_url
 from muniment.client.admin import START_TIMEOUT
 from muniment.client.store import TIMEOUT
@@ -118,11 +118,9 @@ def _backup_of(store: DocumentStore, wanted: BackupWanted, *, quiet: bool) -> _E
 def restore_on_server(
     url: str,
     source: str,
-    name: str | None,
-    location: str | None,
+    new: NewDatabase,
     point: Point | None = None,
     *,
-    defrag: bool = False,
     wait: bool = True,
     start_timeout: int = START_TIMEOUT,
     as_json: bool = False,
@@ -130,12 +128,14 @@ def restore_on_server(
 ) -> None:
     """Have a server restore a backup as a new database, and say what came of it."""
     with DocumentStore(url) as store, _going_on("the restore", store):
-        job = store.admin.start_restore(source, name, location, defrag, start_timeout, **(point or Point()))
+        job = store.admin.start_restore(
+            source, new.name, new.location, new.defrag, start_timeout, new_id=new.new_id, **(point or Point())
+        )
         ended = _followed(job, quiet=quiet) if wait else _Ended(job.id, None, None)
-    facts = {"url": store.url, "source": source, "name": name, "location": location, **ended.facts()}
+    facts = {"url": store.url, "source": source, "name": new.name, "location": new.location, **ended.facts()}
     part = " a part of" if point and point.get("selection") else ""
     done = f"Restored{part}" if wait else "The server has begun to restore"
-    emit(f"{done} {source} as {name or 'it was named'} on {store.url}", ended.rows(), facts, as_json=as_json)
+    emit(f"{done} {source} as {new.name or 'it was named'} on {store.url}", ended.rows(), facts, as_json=as_json)
 
 
 def plan_on_server(url: str, source: str, name: str | None, point: Point) -> dict[str, Any]:

@@ -15,7 +15,7 @@ from muniment.backup.verify import verify_backup
 from muniment.cli.bar import job
 from muniment.cli.into import Into, restore_into
 from muniment.cli.output import Json, Quiet, count_text, emit, size_text
-from muniment.cli.point import At, Collections, Etag, Ids, Named, Point, Prefixes, planned
+from muniment.cli.point import At, Collections, Etag, Ids, Named, NewDatabase, Point, Prefixes, planned
 from muniment.cli.state import state_facts, state_rows
 from muniment.errors import InvalidInput
 from muniment.maintenance import MaintenanceActions
@@ -63,6 +63,10 @@ def restore(
     defrag: Annotated[
         bool, typer.Option("--defrag", metavar="", help="Rewrite the new database file without gaps.")
     ] = False,
+    new_id: Annotated[
+        bool,
+        typer.Option("--new-id", metavar="", help="Make another database of it, for folders of backups of its own."),
+    ] = False,
     server: Annotated[
         str | None, typer.Option("--server", metavar="URL", help="Have this server restore it, as a new database.")
     ] = None,
@@ -104,8 +108,10 @@ def restore(
         selection=Selection.of(tuple(collection), tuple(id), tuple(id_prefix)),
     )
     if on_conflict is not None:
-        if defrag or location is not None:
-            raise InvalidInput("--defrag and --location are for a new database", "leave out --on-conflict, or them")
+        if defrag or new_id or location is not None:
+            raise InvalidInput(
+                "--defrag, --new-id and --location are for a new database", "leave out --on-conflict, or them"
+            )
         into = Into(str(source), to, server, name, on_conflict, other_database=other_database, dry_run=dry_run)
         restore_into(into, point, as_json=json, quiet=quiet)
     elif other_database:
@@ -113,9 +119,10 @@ def restore(
             "--other-database is for a database that there is", "give --on-conflict too, or leave it out"
         )
     elif server is not None:
-        _on_server(server, str(source), name, location, point, dry_run, defrag, as_json=json, quiet=quiet)
+        new = NewDatabase(name, location, defrag=defrag, new_id=new_id)
+        _on_server(server, str(source), new, point, dry_run, as_json=json, quiet=quiet)
     else:
-        _to_folder(source, to, point, dry_run, defrag, as_json=json, quiet=quiet)
+        _to_folder(source, to, point, dry_run, defrag, new_id, as_json=json, quiet=quiet)
 
 
 def _check_place(to: Path | None, server: str | None, name: str | None, location: str | None, *, dry_run: bool) -> None:
@@ -128,27 +135,26 @@ def _check_place(to: Path | None, server: str | None, name: str | None, location
 
 
 def _on_server(
-    url: str,
-    source: str,
-    name: str | None,
-    location: str | None,
-    point: Point,
-    dry_run: bool,
-    defrag: bool,
-    *,
-    as_json: bool,
-    quiet: bool,
+    url: str, source: str, new: NewDatabase, point: Point, dry_run: bool, *, as_json: bool, quiet: bool
 ) -> None:
     from muniment.cli.remote import plan_on_server, restore_on_server  # here: its HTTP client loads longer than most
 
     if dry_run:
-        _show(plan_on_server(url, source, name, point), as_json=as_json)
+        _show(plan_on_server(url, source, new.name, point), as_json=as_json)
     else:
-        restore_on_server(url, source, name, location, point, defrag=defrag, as_json=as_json, quiet=quiet)
+        restore_on_server(url, source, new, point, as_json=as_json, quiet=quiet)
 
 
 def _to_folder(
-    source: Path, to: Path | None, point: Point, dry_run: bool, defrag: bool, *, as_json: bool, quiet: bool
+    source: Path,
+    to: Path | None,
+    point: Point,
+    dry_run: bool,
+    defrag: bool,
+    new_id: bool,
+    *,
+    as_json: bool,
+    quiet: bool,
 ) -> None:
     selection = point["selection"]
     plan = MaintenanceActions.plan_restore(source, at=point["at"], etag=point["etag"], backup=point["backup"])
@@ -158,7 +164,9 @@ def _to_folder(
     assert to is not None
     progress = Progress()
     with job(progress, quiet=quiet):
-        restored = restore_backup(source, to, defrag=defrag, progress=progress, plan=plan, selection=selection)
+        restored = restore_backup(
+            source, to, defrag=defrag, progress=progress, plan=plan, selection=selection, new_id=new_id
+        )
     shown = plan, restored.moment, restored.fingerprint, restored.seconds
     facts = {"database": str(to), "backup": str(restored.backup.folder), **state_facts(*shown)}
     part = "Restored a part of" if selection else "Restored"

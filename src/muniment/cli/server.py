@@ -10,6 +10,7 @@ import typer
 
 from muniment.cli.bar import job
 from muniment.cli.output import Json, Quiet, emit
+from muniment.cli.point import NewDatabase
 from muniment.cli.state import state_facts, state_rows
 from muniment.errors import InvalidInput
 from muniment.maintenance import MaintenanceActions
@@ -102,9 +103,7 @@ def server(
         restore_on_server(
             restore_database,
             restore_source,
-            restore_database_name or None,
-            restore_destination or None,
-            defrag=restore_defrag,
+            NewDatabase(restore_database_name or None, restore_destination or None, restore_defrag),
             wait=not restore_no_wait,
             start_timeout=restore_start_timeout,
             as_json=json,

@@ -100,6 +100,7 @@ def start_restore(
     location: str | os.PathLike[str] | None,
     defrag: bool,
     start_timeout: int,
+    new_id: bool = False,
 ) -> Flow[Job]:
     """Begins a restore into a new database."""
     body = {
@@ -108,6 +109,7 @@ def start_restore(
         "DatabaseLocation": None if location is None else _location(location),
         "Defrag": defrag,
         "RestoreStartTimeout": start_timeout,
+        **({"GenerateNewDatabaseId": True} if new_id else {}),
     }
     path = target("admin", "restore", query=[("defrag", str(defrag).lower())])
     request = Request("POST", path, encode(body), JSON, timeout=start_timeout + SLACK)

@@ -81,14 +81,16 @@ class Administration:
         etag: int | None = None,
         backup: str | None = None,
         selection: Selection | None = None,
+        new_id: bool = False,
     ) -> RemoteJob:
         """Begin the restore of a moment into a new database, named as in the backup when no name is given.
 
         The moment is the newest that the folder holds, or one named as for `MaintenanceActions.restore`; what can not
         be reached is refused at once. When another restore runs, its end is waited for up to `start_timeout` seconds.
+        `new_id` makes another database of it, which the folder of these backups then refuses.
         """
         point = Point(backup_location, at, etag, backup, selection)
-        flow = admin.start_restore(point, database_name, location, defrag, start_timeout)
+        flow = admin.start_restore(point, database_name, location, defrag, start_timeout, new_id)
         return RemoteJob(self._transport.run(flow), self._transport)
 
     def plan_restore(
@@ -239,10 +241,11 @@ class AsyncAdministration:
         etag: int | None = None,
         backup: str | None = None,
         selection: Selection | None = None,
+        new_id: bool = False,
     ) -> AsyncRemoteJob:
         """See `Administration.start_restore`."""
         point = Point(backup_location, at, etag, backup, selection)
-        flow = admin.start_restore(point, database_name, location, defrag, start_timeout)
+        flow = admin.start_restore(point, database_name, location, defrag, start_timeout, new_id)
         return AsyncRemoteJob(await self._transport.run(flow), self._transport)
 
     async def plan_restore(

@@ -22,7 +22,6 @@ from muniment.errors import (
     BackupNotFound,
     DatabaseLocked,
     InvalidDocument,
-    InvalidInput,
     MunimentError,
     TargetExists,
 )
@@ -106,7 +105,9 @@ async def start(request: Request) -> Response:
 
         def work(operation: Operation) -> None:
             try:
-                restore = partial(restore_in_child, plan, target, selection=selection, defrag=defrag)
+                restore = partial(
+                    restore_in_child, plan, target, selection=selection, defrag=defrag, new_id=bool(wanted.new_id)
+                )
                 _restore(databases, app.restore_status, plan, restore, target, name, operation, selection is None)
             finally:
                 app.restore_status.end()
@@ -134,8 +135,6 @@ async def _wanted(request: Request) -> _Wanted:
     if request.name is not None:
         raise Refused(400, "a restore is asked of the server, not of a database", bare=True)
     wanted: _Wanted = await request.json(_Wanted)
-    if wanted.new_id:
-        raise InvalidInput("GenerateNewDatabaseId is not supported", "a restored database keeps its id")
     return wanted
 
 

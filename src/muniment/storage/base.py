@@ -30,6 +30,8 @@ from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from typing import NamedTuple, Protocol
 
+import msgspec
+
 from muniment.fingerprint import Fingerprint
 from muniment.revision import DOCUMENT, NO_METADATA, Batch, Revision
 from muniment.storage.history import History
@@ -100,12 +102,32 @@ class Snapshot:
     tombstones_from: int = field(default=0, compare=False)
 
 
+class Lineage(msgspec.Struct, frozen=True, omit_defaults=True):
+    """One history of a database, and where it left the one before: after the etag and transaction time of `parent`.
+
+    `began` is when it was begun; None when that is not known, since software that did not note it down made it. Times
+    are RFC 3339 with microseconds. Of the first lineage `parent` and `time` are None and `etag` is 0. `part` says that
+    it began with a part of what its parent had at that etag.
+    """
+
+    lineage: str
+    parent: str | None
+    etag: int
+    time: str | None
+    began: str | None
+    part: bool = False
+
+
 @dataclass(frozen=True, slots=True)
 class Identity:
-    """Which database this is, and which history of it. A restore keeps the database's id and begins a new lineage."""
+    """Which database this is, and which history of it. A restore keeps the database's id and begins a new lineage.
+
+    `lineages` are the present lineage and those that it came from, the oldest first; empty when that is not known.
+    """
 
     database_id: str
     lineage: str
+    lineages: tuple[Lineage, ...] = ()
 
 
 class BackupPlace(NamedTuple):

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import hashlib
 import os
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from itertools import repeat
 from pathlib import Path
 from typing import Final
@@ -19,6 +19,7 @@ from muniment.document import fold
 from muniment.errors import DamagedBackup
 from muniment.fingerprint import Fingerprint, batch_digests, member_digest
 from muniment.revision import ATTACHMENT, DOCUMENT, Batch, Revision
+from muniment.storage.base import Identity, Lineage
 from muniment.storage.schema import FILE, INDEXES, PART_BITS, PART_BYTES, create, mapped_errors, run, sync_folder
 from muniment.storage.state import write_fact
 
@@ -29,10 +30,10 @@ DEFRAGMENTED: Final = f"{FILE}.defragmented"
 class Loader:
     """Takes in revisions, each id at most once, and makes a database of them in a folder that has none."""
 
-    def __init__(self, folder: Path, database_id: str, lineage: str) -> None:
+    def __init__(self, folder: Path, identity: Identity) -> None:
         self.folder = folder
         self.fingerprint = Fingerprint()
-        self._connection = create(folder / FILE, database_id, lineage)
+        self._connection = create(folder / FILE, identity)
         with mapped_errors(folder):
             run(
                 self._connection,
@@ -108,9 +109,18 @@ class Loader:
             self._connection.executemany(f"INSERT INTO scratch.pointer VALUES({kind:d}, ?, ?, ?, ?, ?, ?)", pointers)
 
     def finish(
-        self, last_etag: int, last_modified: int, settings: Mapping[str, str], *, defrag: bool = False
+        self,
+        last_etag: int,
+        last_modified: int,
+        settings: Mapping[str, str],
+        *,
+        lineages: Sequence[Lineage] = (),
+        defrag: bool = False,
     ) -> Fingerprint:
-        """Build the pointers and indexes and bring everything to disk; returns the fingerprint of what is there."""
+        """Build the pointers and indexes and bring everything to disk; returns the fingerprint of what is there.
+
+        `lineages` are the database's, which are known only now that the moment is known from which the last one comes.
+        """
         run = self._connection.execute
         with mapped_errors(self.folder):
             try:
@@ -120,6 +130,8 @@ class Loader:
             run("UPDATE state SET value = ? WHERE name = 'last_etag'", (last_etag,))
             run("UPDATE state SET value = ? WHERE name = 'last_modified'", (last_modified,))
             write_fact(self._connection, "settings", msgspec.json.encode(dict(settings)).decode())
+            if lineages:
+                write_fact(self._connection, "lineages", msgspec.json.encode(lineages).decode())
             # What came before this moment is not in this log.
             write_fact(self._connection, "history_from", last_etag)
             write_fact(self._connection, "tombstones_from", last_etag)

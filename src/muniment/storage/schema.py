@@ -19,6 +19,7 @@ from muniment.errors import (
     StorageFailure,
     UnknownFormat,
 )
+from muniment.storage.base import Identity
 
 FILE: Final = "muniment.db"
 APPLICATION_ID: Final = 0x4D756E69  # "Muni"
@@ -137,7 +138,7 @@ def _check_format(connection: apsw.Connection, folder: Path) -> None:
         )
 
 
-def create(file: Path, database_id: str, lineage: str) -> apsw.Connection:
+def create(file: Path, identity: Identity) -> apsw.Connection:
     """A connection to a new, empty database file, without its indexes."""
     with mapped_errors(file.parent):
         connection = apsw.Connection(str(file))
@@ -147,7 +148,13 @@ def create(file: Path, database_id: str, lineage: str) -> apsw.Connection:
             connection.execute(TABLES)
             connection.executemany(
                 "INSERT INTO state VALUES(?, ?)",
-                [("database_id", database_id), ("lineage", lineage), ("last_etag", 0), ("last_modified", 0)],
+                [
+                    ("database_id", identity.database_id),
+                    ("lineage", identity.lineage),
+                    ("lineages", msgspec.json.encode(identity.lineages).decode()),
+                    ("last_etag", 0),
+                    ("last_modified", 0),
+                ],
             )
     return connection
 

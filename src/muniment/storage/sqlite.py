@@ -14,10 +14,21 @@ from typing import Any, Final
 import apsw
 from filelock import FileLock, Timeout
 
-from muniment.document import MAX_ATTACHMENT_BYTES
+from muniment.document import MAX_ATTACHMENT_BYTES, from_microseconds, rfc3339
 from muniment.errors import Cancelled, DatabaseLocked, InvalidDocument, StorageFailure
 from muniment.revision import Batch, Revision
-from muniment.storage.base import BackupFacts, BackupPlace, Member, Snapshot, Upload, Write, Written
+from muniment.storage.base import (
+    BackupFacts,
+    BackupPlace,
+    Identity,
+    Lineage,
+    Member,
+    Snapshot,
+    Upload,
+    Write,
+    Written,
+    system_clock,
+)
 from muniment.storage.checking import check
 from muniment.storage.history import History, history_of
 from muniment.storage.reading import Reader
@@ -249,12 +260,14 @@ def lock(folder: Path) -> FileLock:
     return held
 
 
-def create_storage(folder: Path) -> None:
+def create_storage(folder: Path, clock: Callable[[], int] = system_clock) -> None:
     """Make a new, empty database in this folder, which must hold none. A crash leaves none or a whole one."""
+    lineage = Lineage(str(uuid.uuid4()), None, 0, None, rfc3339(from_microseconds(clock())))
+    identity = Identity(str(uuid.uuid4()), lineage.lineage, (lineage,))
     unfinished = folder / f"{FILE}.creating"
     with mapped_errors(folder):
         unfinished.unlink(missing_ok=True)
-        connection = create(unfinished, str(uuid.uuid4()), str(uuid.uuid4()))
+        connection = create(unfinished, identity)
         connection.execute(INDEXES)
         connection.close()
         unfinished.rename(folder / FILE)

@@ -12,7 +12,7 @@ import msgspec
 
 from muniment.errors import DamagedDatabase
 from muniment.fingerprint import Fingerprint, Tally
-from muniment.storage.base import BackupPlace, Identity, Snapshot
+from muniment.storage.base import BackupPlace, Identity, Lineage, Snapshot
 
 KNOWN_BACKUPS: Final = 1000
 KNOWN_PLACES: Final = 20
@@ -42,7 +42,8 @@ def read_state(connection: apsw.Connection) -> State:
     """What the file says; a fact that an older version did not know has its default."""
     facts: dict[str, Any] = dict(connection.execute("SELECT name, value FROM state"))
     with _readable():
-        identity = Identity(str(facts.pop("database_id")), str(facts.pop("lineage")))
+        lineages = msgspec.json.decode(facts.pop("lineages", "[]"), type=tuple[Lineage, ...])
+        identity = Identity(str(facts.pop("database_id")), str(facts.pop("lineage")), lineages)
         settings = msgspec.json.decode(facts.pop("settings", "{}"), type=dict[str, str])
         backups = msgspec.json.decode(facts.pop("backups", "[]"), type=tuple[str, ...])
         places = msgspec.json.decode(facts.pop("places", "[]"), type=tuple[BackupPlace, ...])
