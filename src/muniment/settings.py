@@ -1,7 +1,8 @@
 """The settings of a server: one table of names, defaults and descriptions, read from a file, the environment and flags.
 
 What is given later in that order wins. The file is TOML with the names as they stand here; in the environment
-`data-dir` is `MUNIMENT_DATA_DIR`, on the command line `--data-dir`.
+`data-dir` is `MUNIMENT_DATA_DIR`, on the command line `--data-dir`. Several values are a list in the file, are
+separated by commas in the environment, and on the command line are given one by one, under the name of one.
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ from muniment.errors import InvalidInput, StorageFailure
 PREFIX: Final = "MUNIMENT_"
 CONFIG: Final = "MUNIMENT_CONFIG"
 
-Value: TypeAlias = str | int | bool | Path
+Value: TypeAlias = str | int | bool | Path | tuple[str, ...]
 
 
 class InvalidSetting(InvalidInput):
@@ -32,6 +33,14 @@ class Settings:
     data_dir: Annotated[Path, "The folder that holds the system database and, below it, all others."] = Path("data")
     host: Annotated[str, "The address to listen on."] = "127.0.0.1"
     port: Annotated[int, "The port to listen on; 0 takes a free one and prints it."] = 8080
+    host_names: Annotated[
+        tuple[str, ...],
+        "Names besides its address that the server is asked by (`db.example.org`): others are refused, because a page"
+        " in a browser may have bound its own name to the server's address.",
+    ] = ()
+    page_origins: Annotated[
+        tuple[str, ...], "Sites whose pages may use the server from a browser (`https://app.example.org`)."
+    ] = ()
     anonymous_access: Annotated[
         str, "Who may use the server without a key: `local` (this machine only) or `admin` (whoever reaches it)."
     ] = "local"
@@ -147,6 +156,11 @@ def _from_file(path: Path) -> dict[str, Value]:
 def _checked(what: str, default: Value, value: Any) -> Value:
     if isinstance(default, Path) and isinstance(value, str):
         return Path(value)
+    if isinstance(default, tuple):
+        texts = [value] if isinstance(value, str) else value
+        if not isinstance(texts, list) or not all(isinstance(text, str) and text for text in texts):
+            raise InvalidSetting(f"{what} can not be {value!r}", 'give a list of texts: ["a", "b"]')
+        return tuple(texts)
     if type(value) is not type(default):
         raise InvalidSetting(f"{what} can not be {value!r}", f"give a value like {default!r}")
     checked: Value = value
@@ -164,4 +178,6 @@ def _parsed(what: str, default: Value, text: str) -> Value:
             return int(text)
         except ValueError as error:
             raise InvalidSetting(f"{what} can not be {text!r}", "give a number") from error
+    if isinstance(default, tuple):
+        return tuple(part.strip() for part in text.split(",") if part.strip())
     return Path(text) if isinstance(default, Path) else text

@@ -56,7 +56,7 @@ COMMANDS = {
         *("--start-document-etag", "--fail-on-unknown", *(f"{key}2" for key in KEYS), "--json", "--quiet"),
     ],
     "server": [
-        *("--data-dir", "--host", "--port", "--anonymous-access", "--config"),
+        *("--data-dir", "--host", "--port", "--host-name", "--page-origin", "--anonymous-access", "--config"),
         *RESTORE,
         *("--json", "--quiet"),
     ],

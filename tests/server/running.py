@@ -21,9 +21,11 @@ from pathlib import Path
 from muniment.cli.outcome import outcome
 from muniment.server.run import serve
 from muniment.settings import load_settings
-flags = {name: int(value) if value.isdigit() else value for name, value in (a.split("=") for a in sys.argv[2:])}
+environment = {"MUNIMENT_PORT": "0"}
+environment |= {"MUNIMENT_" + name.upper(): value for name, value in (a.split("=", 1) for a in sys.argv[2:])}
 def run():
-    serve(load_settings({"data_dir": Path(sys.argv[1]), "port": 0} | flags), lambda url: print(url, flush=True))
+    settings = load_settings({"data_dir": Path(sys.argv[1])}, environment=environment)
+    serve(settings, lambda url: print(url, flush=True))
 sys.exit(outcome(run))
 """
 

@@ -94,7 +94,7 @@ HALVES = [
 @pytest.mark.parametrize("half", HALVES)
 def test_half_an_attachment_is_none(shop: Database, half: bytes) -> None:
     store(shop, "a", b"before")
-    head = f"PUT {shop.root}/static/a HTTP/1.1\r\nHost: x\r\n".encode()
+    head = f"PUT {shop.root}/static/a HTTP/1.1\r\nHost: 127.0.0.1\r\nMuniment-Request: 1\r\n".encode()
     with socket.create_connection(("127.0.0.1", shop.server.port)) as connection:
         connection.sendall(head + half)
     time.sleep(0.3)
@@ -116,7 +116,7 @@ def test_large_attachments_take_little_memory(tmp_path: Path) -> None:
         before = memory(server)
         store(shop, "large", os.urandom(100 << 20))
         with socket.create_connection(("127.0.0.1", server.port)) as slow:
-            slow.sendall(b"GET /databases/shop/static/large HTTP/1.1\r\nHost: x\r\n\r\n")
+            slow.sendall(b"GET /databases/shop/static/large HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n")
             time.sleep(0.7)  # a client that does not read is waited for
             left = 100 << 20
             while left > 0 and (part := slow.recv(1 << 20)):

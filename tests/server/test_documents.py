@@ -73,12 +73,16 @@ def test_metadata_that_a_header_can_not_hold_is_encoded_or_left_out(shop: Databa
 def test_any_id_comes_back(shop: Database, id: str) -> None:
     path = quote(id, safe="").replace(".", "%2E")
     answer = shop.server.raw(
-        f"PUT {shop.root}/docs/{path} HTTP/1.1\r\nHost: x\r\nContent-Length: 7\r\n\r\n".encode() + b'{"n":1}'
+        (
+            f"PUT {shop.root}/docs/{path} HTTP/1.1\r\nHost: 127.0.0.1\r\nMuniment-Request: 1\r\n"
+            f"Content-Length: 7\r\n\r\n"
+        ).encode()
+        + b'{"n":1}'
     )
     assert b" 201 " in answer
     [document] = shop.get("/docs").json()
     assert document["@metadata"]["@id"] == id
-    answer = shop.server.raw(f"GET {shop.root}/docs/{path} HTTP/1.1\r\nHost: x\r\n\r\n".encode())
+    answer = shop.server.raw(f"GET {shop.root}/docs/{path} HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n".encode())
     assert answer.endswith(b'{"n":1}')
     assert f"__document_id: {quote(id, safe='')}".encode() in answer
     found = shop.get("/queries/", params={"id": id}).json()

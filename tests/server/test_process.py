@@ -26,7 +26,10 @@ def test_a_stop_finishes_what_was_begun(tmp_path: Path) -> None:
         server.create("shop").fill(100)
         idle = socket.create_connection(("127.0.0.1", server.port))
         slow = socket.create_connection(("127.0.0.1", server.port), timeout=10)
-        slow.sendall(b"PUT /databases/shop/docs/slow HTTP/1.1\r\nHost: x\r\nContent-Length: 7\r\n\r\n{")
+        slow.sendall(
+            b"PUT /databases/shop/docs/slow HTTP/1.1\r\nHost: 127.0.0.1\r\nMuniment-Request: 1\r\n"
+            b"Content-Length: 7\r\n\r\n{"
+        )
         time.sleep(0.2)
         server.process.send_signal(signal.SIGTERM)
         time.sleep(0.3)
@@ -49,7 +52,10 @@ def test_half_a_request_does_not_hold_a_stop_for_ever(tmp_path: Path) -> None:
     try:
         server.create("shop").put("a")
         with socket.create_connection(("127.0.0.1", server.port)) as half:
-            half.sendall(b"PUT /databases/shop/docs/b HTTP/1.1\r\nHost: x\r\nContent-Length: 7\r\n\r\n{")
+            half.sendall(
+                b"PUT /databases/shop/docs/b HTTP/1.1\r\nHost: 127.0.0.1\r\nMuniment-Request: 1\r\n"
+                b"Content-Length: 7\r\n\r\n{"
+            )
             time.sleep(0.2)
             started = time.monotonic()
             server.process.send_signal(signal.SIGINT)
@@ -63,7 +69,9 @@ def test_a_second_signal_ends_it_at_once(tmp_path: Path) -> None:
     server = Server(tmp_path / "data", stop_seconds=60)
     try:
         with socket.create_connection(("127.0.0.1", server.port)) as half:
-            half.sendall(b"PUT /docs/b HTTP/1.1\r\nHost: x\r\nContent-Length: 7\r\n\r\n{")
+            half.sendall(
+                b"PUT /docs/b HTTP/1.1\r\nHost: 127.0.0.1\r\nMuniment-Request: 1\r\nContent-Length: 7\r\n\r\n{"
+            )
             time.sleep(0.2)
             server.process.send_signal(signal.SIGTERM)
             time.sleep(0.3)
@@ -80,7 +88,7 @@ def test_acknowledged_writes_survive_a_kill(tmp_path: Path) -> None:
     acknowledged: list[str] = []
 
     def write(worker: int) -> None:
-        with httpx.Client(base_url=server.url) as client:
+        with httpx.Client(base_url=server.url, headers={"Muniment-Request": "1"}) as client:
             for n in range(100_000):
                 id = f"items/{worker}-{n}"
                 try:
@@ -138,10 +146,11 @@ def test_memory_stays_as_it_is(server: Server, shop: Database) -> None:
 
     def work(count: int) -> None:
         with socket.create_connection(("127.0.0.1", server.port)) as connection:
-            get = f"GET {shop.root}/docs/items/7 HTTP/1.1\r\nHost: x\r\n\r\n".encode()
+            get = f"GET {shop.root}/docs/items/7 HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n".encode()
             put = (
-                f"PUT {shop.root}/docs/items/8 HTTP/1.1\r\nHost: x\r\nX-A: b\r\nContent-Length: 2\r\n\r\n{{}}".encode()
-            )
+                f"PUT {shop.root}/docs/items/8 HTTP/1.1\r\nHost: 127.0.0.1\r\nMuniment-Request: 1\r\n"
+                f"X-A: b\r\nContent-Length: 2\r\n\r\n{{}}"
+            ).encode()
             for n in range(count):
                 connection.sendall(put if n % 10 == 0 else get)
                 assert connection.recv(65536).startswith(b"HTTP/1.1 20")

@@ -71,7 +71,7 @@ def test_unknown_databases(server: Server) -> None:
     for path in ("/docs", "/docs/a", "/stats", "/static/a"):
         assert_error(server.client.get(f"/databases/none{path}"), 503, "could not find", "none")
     for name in ("x" * 600, "a%00b", "%FF", "..", "%20"):
-        answer = server.raw(f"GET /databases/{name}/docs HTTP/1.1\r\nHost: x\r\n\r\n".encode())
+        answer = server.raw(f"GET /databases/{name}/docs HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n".encode())
         assert b" 503 " in answer.splitlines()[0]
 
 
@@ -80,7 +80,7 @@ def test_clients_of_the_future(shop: Database) -> None:
 
 
 def test_bodies_that_are_too_large(shop: Database) -> None:
-    head = f"PUT {shop.root}/docs/a HTTP/1.1\r\nHost: x\r\n"
+    head = f"PUT {shop.root}/docs/a HTTP/1.1\r\nHost: 127.0.0.1\r\nMuniment-Request: 1\r\n"
     answer = shop.server.raw(f"{head}Content-Length: 99999999999\r\n\r\n{{".encode())
     assert b" 413 " in answer.splitlines()[0]
     answer = shop.server.raw(f"{head}Content-Length: 99999999999999999999999999999\r\n\r\n{{".encode())
@@ -113,7 +113,7 @@ HALVES = [
 def test_half_a_request_writes_nothing(shop: Database, half: bytes, shut: bool) -> None:
     for method, path in (("PUT", "/docs/a"), ("POST", "/docs"), ("POST", "/bulk_docs")):
         body = half.replace(b'{"a":1}', b'[{"Method":"PUT","Key":"b","Document":{}}]') if "bulk" in path else half
-        head = f"{method} {shop.root}{path} HTTP/1.1\r\nHost: x\r\n".encode()
+        head = f"{method} {shop.root}{path} HTTP/1.1\r\nHost: 127.0.0.1\r\nMuniment-Request: 1\r\n".encode()
         if shut:
             assert b" 20" not in shop.server.raw(head + body, shut=True).splitlines()[:1]
         else:
@@ -134,8 +134,8 @@ def test_what_is_not_http(server: Server, line: bytes) -> None:
 
 
 def test_requests_on_one_connection(shop: Database) -> None:
-    put = f"PUT {shop.root}/docs/a HTTP/1.1\r\nHost: x\r\nContent-Length: 2\r\n\r\n{{}}"
-    get = f"GET {shop.root}/docs/a HTTP/1.1\r\nHost: x\r\nContent-Length: 4\r\n\r\nnull"
+    put = f"PUT {shop.root}/docs/a HTTP/1.1\r\nHost: 127.0.0.1\r\nMuniment-Request: 1\r\nContent-Length: 2\r\n\r\n{{}}"
+    get = f"GET {shop.root}/docs/a HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Length: 4\r\n\r\nnull"
     answer = shop.server.raw((put + get + put + get).encode())
     assert answer.count(b"HTTP/1.1 201") == 2
     assert answer.count(b"HTTP/1.1 200") == 2
@@ -147,7 +147,9 @@ def test_a_chunked_body(shop: Database) -> None:
 
 
 def test_header_values_that_are_not_ascii(shop: Database) -> None:
-    head = f"PUT {shop.root}/docs/a HTTP/1.1\r\nHost: x\r\nContent-Length: 2\r\n".encode()
+    head = (
+        f"PUT {shop.root}/docs/a HTTP/1.1\r\nHost: 127.0.0.1\r\nMuniment-Request: 1\r\nContent-Length: 2\r\n".encode()
+    )
     assert b" 201 " in shop.server.raw(head + "X-Name: Jürgen\r\nX-Other: b\r\n\r\n{}".encode())
     assert shop.get("/docs/a").headers["x-other"] == "b"
 

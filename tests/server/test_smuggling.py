@@ -57,7 +57,10 @@ def test_the_client_streams_it(shop: Database, server: Server) -> None:
 
 
 def test_a_request_that_breaks_is_no_import(shop: Database, server: Server) -> None:
-    head = f"POST /databases/{shop.name}/smuggler/import HTTP/1.1\r\nHost: x\r\nContent-Length: {len(DUMP)}\r\n\r\n"
+    head = (
+        f"POST /databases/{shop.name}/smuggler/import HTTP/1.1\r\nHost: 127.0.0.1\r\nMuniment-Request: 1\r\n"
+        f"Content-Length: {len(DUMP)}\r\n\r\n"
+    )
     server.raw(head.encode() + DUMP[: len(DUMP) // 2], shut=True)
     assert shop.get("/docs/a/1").status_code == 404
     assert_error(shop.request("POST", "/smuggler/import", content=b""), 400)
@@ -121,7 +124,7 @@ def test_memory_does_not_depend_on_the_size_nor_on_the_client(shop: Database, se
     size, picture = 150, os.urandom(1 << 20)
     shop.request("PUT", "/static/big", content=(picture for _ in range(size)))
     before = memory(server)
-    asked = f"GET /databases/{shop.name}/smuggler/export?compression=none HTTP/1.1\r\nHost: x\r\n\r\n"
+    asked = f"GET /databases/{shop.name}/smuggler/export?compression=none HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n"
     with socket.create_connection(("127.0.0.1", server.port), timeout=10) as connection:
         connection.sendall(asked.encode())
         head = connection.recv(1000)

@@ -222,5 +222,6 @@ def _going_on(what: str, store: DocumentStore) -> Iterator[None]:
     except Stopped as error:
         raise Cancelled(
             f"stopped; {what} goes on in the server if it had begun",
-            f"see {store.url}/operations for its Id, and stop it with {store.url}/operation/kill?id=ID",
+            f"see {store.url}/operations for its Id, and stop it with"
+            f" curl -X POST -H 'Muniment-Request: 1' '{store.url}/operation/kill?id=ID'",
         ) from error

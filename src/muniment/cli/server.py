@@ -15,7 +15,7 @@ from muniment.cli.state import state_facts, state_rows
 from muniment.errors import InvalidInput
 from muniment.maintenance import MaintenanceActions
 from muniment.progress import Progress
-from muniment.settings import Settings, load_settings
+from muniment.settings import Value, load_settings
 
 _START_SECONDS = 15
 
@@ -29,6 +29,16 @@ def server(
     port: Annotated[
         int | None, typer.Option("--port", metavar="NUMBER", help="8080 if not given; 0 takes a free one.")
     ] = None,
+    host_name: Annotated[
+        list[str],
+        typer.Option(
+            "--host-name", metavar="NAME", help="A name it is asked by, besides its address; may be repeated."
+        ),
+    ] = [],  # noqa: B006 - typer never changes it
+    page_origin: Annotated[
+        list[str],
+        typer.Option("--page-origin", metavar="ORIGIN", help="A site whose pages may use it; may be repeated."),
+    ] = [],  # noqa: B006
     anonymous_access: Annotated[
         str | None,
         typer.Option(
@@ -84,7 +94,10 @@ def server(
     if not restore_source:
         if restore_system_database or restore_database or restore_destination or restore_database_name:
             raise InvalidInput("it is not said what to restore", "give --restore-source")
-        settings = _settings(data_dir, host, port, anonymous_access, config)
+        flags: dict[str, Value | None] = {"data_dir": data_dir, "host": host, "port": port}
+        flags |= {"host_names": tuple(host_name) or None, "page_origins": tuple(page_origin) or None}
+        flags |= {"anonymous_access": anonymous_access}
+        settings = load_settings(flags, environment=os.environ, config=config)
         from muniment.server.run import serve  # here: a server loads longer than most commands run
 
         serve(settings, lambda url: print(url, flush=True))
@@ -95,7 +108,7 @@ def server(
         )
     elif restore_system_database:
         folder = Path(restore_destination) if restore_destination else data_dir
-        settings = _settings(folder, host, port, anonymous_access, config)
+        settings = load_settings({"data_dir": folder}, environment=os.environ, config=config)
         _restore_system(Path(restore_source), settings.data_dir, restore_defrag, as_json=json, quiet=quiet)
     else:
         from muniment.cli.remote import restore_on_server  # here too
@@ -109,13 +122,6 @@ def server(
             as_json=json,
             quiet=quiet,
         )
-
-
-def _settings(
-    data_dir: Path | None, host: str | None, port: int | None, anonymous_access: str | None, config: Path | None
-) -> Settings:
-    flags = {"data_dir": data_dir, "host": host, "port": port, "anonymous_access": anonymous_access}
-    return load_settings(flags, environment=os.environ, config=config)
 
 
 def _restore_system(source: Path, data_dir: Path, defrag: bool, *, as_json: bool, quiet: bool) -> None:

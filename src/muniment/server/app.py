@@ -19,6 +19,7 @@ from muniment.errors import MunimentError
 from muniment.server.databases import SYSTEM, Databases, Tenant
 from muniment.server.documents import Completions
 from muniment.server.operations import Operations, log
+from muniment.server.origin import READING, Origin, check_deliberate
 from muniment.server.request import Request
 from muniment.server.restores import RestoreStatus
 from muniment.server.routes import Route, resolve
@@ -37,6 +38,7 @@ class App:
     def __init__(self, settings: Settings, databases: Databases, loop: asyncio.AbstractEventLoop) -> None:
         self.settings = settings
         self.databases = databases
+        self.origin = Origin(settings)
         self.operations = Operations()
         self.completions = Completions(loop)
         self.uploads = ThreadPoolExecutor(UPLOADS, "muniment upload")
@@ -72,6 +74,7 @@ class App:
             self.active -= 1
 
     async def _answer(self, request: Request) -> Any:
+        self.origin.check(request.headers)
         path = request.path
         if path.startswith(MARK) or path[: len(MARK)].lower() == MARK:
             request.name, _, path = path[len(MARK) :].partition("/")
@@ -81,6 +84,8 @@ class App:
             path = path[1:]
         route, request.argument = resolve(path) or _not_found(request)
         handler = route.methods.get(request.method) or _not_allowed(request, route)
+        if request.method not in READING or route.acts:
+            check_deliberate(request.headers, request.method, request.path)
         version = request.headers.get("raven-client-version")
         if version and version[0] in "456789":
             raise Refused(503, f"a client of version {version} is too new", "use one of RavenDB 3.x's")

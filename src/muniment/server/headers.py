@@ -20,7 +20,8 @@ _TRANSPORT: Final = frozenset(
     "if-modified-since if-none-match if-range if-unmodified-since keep-alive last-event-id last-modified location "
     "origin pragma proxy-authenticate proxy-authorization proxy-connection range referer server set-cookie te trailer "
     "transfer-encoding upgrade upgrade-insecure-requests user-agent vary via warning x-requested-with "
-    "single-use-auth-token raven-write-assurance raven-wait-indexes raven-transaction-information __document_id".split()
+    "single-use-auth-token raven-write-assurance raven-wait-indexes raven-transaction-information __document_id "
+    "muniment-request muniment-local".split()
 )
 _TRANSPORT_PREFIXES: Final = ("content-", "accept", "x-forwarded-", "access-control-", "sec-", "temp")
 _TOKEN: Final = "!#$&'*+-.^_`|~"

@@ -28,11 +28,15 @@ Handler: TypeAlias = Callable[[Request], Awaitable[Any]]
 
 @dataclass(frozen=True, slots=True)
 class Route:
-    """A path below the server, or (`tenant`) below a database, and the handlers of its methods."""
+    """A path below the server, or (`tenant`) below a database, and the handlers of its methods.
+
+    `acts` says that even its GET changes something, as that of RavenDB does.
+    """
 
     path: str
     methods: dict[str, Handler]
     tenant: bool = True
+    acts: bool = False
 
     @property
     def allow(self) -> str:
@@ -69,7 +73,7 @@ ROUTES: Final = (
     Route("static", _readable(attachments.listing)),
     Route("stats", _readable(statistics.database_statistics)),
     Route("operation/status", {"GET": operations.status}),
-    Route("operation/kill", {"GET": operations.kill, "POST": operations.kill}),
+    Route("operation/kill", {"GET": operations.kill, "POST": operations.kill}, acts=True),
     Route("operations", {"GET": operations.listing}),
     Route("replication/topology", {"GET": statistics.topology}),
     Route("build/version", {"GET": statistics.build_version}),
