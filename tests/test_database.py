@@ -290,11 +290,23 @@ def test_a_numbered_id_never_takes_the_place_of_a_document(database: DocumentDat
     assert database.get("orders/1").json() == {"mine": 1}  # type: ignore[union-attr]
 
 
+def test_a_number_jumps_behind_many_documents(database: DocumentDatabase) -> None:
+    database.batch([Put(f"orders/{n}", {"mine": n}) for n in range(1, 3001)])
+    before = database.snapshot().etag
+    assert database.put("orders/", {}).id == "orders/3001"
+    assert database.next_identity("orders/") == 3002
+    assert database.snapshot().etag == before + 3  # no number was tried on disk
+
+
+def test_a_conflict_about_another_document_of_the_batch_is_told(database: DocumentDatabase) -> None:
+    database.put("mine", {})
+    with pytest.raises(ConcurrencyConflict, match="'mine'"):
+        database.batch([Put("orders/", {}), Put("mine", {}, etag=0)])
+    assert database.get("orders/1") is None
+
+
 def test_a_numbered_id_never_takes_the_place_of_a_document_in_its_own_batch(database: DocumentDatabase) -> None:
     batch = [Put("orders/1", {"mine": 1}), Put("orders/", {"new": True})]
-    with pytest.raises(ConcurrencyConflict, match="'orders/1' was expected at etag 0"):
-        database.batch(batch)
-    assert database.get("orders/1") is None
     assert [written.id for written in database.batch(batch)] == ["orders/1", "orders/2"]
     assert database.get("orders/1").json() == {"mine": 1}  # type: ignore[union-attr]
 

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Generator
 from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from muniment import DocumentDatabase
+from muniment import DocumentDatabase, Put
 from muniment.errors import InvalidDocument, InvalidId, InvalidInput
 from muniment.hilo import CAPACITY, HiLo, collection_for, tag_of
+from muniment.numbers import free_after
 
 
 def maximum(database: DocumentDatabase, tag: str) -> int:
@@ -126,3 +128,40 @@ def test_collections_without_a_tag(database: DocumentDatabase) -> None:
 def test_the_collection_of_a_class(name: str, collection: str) -> None:
     kind: type[Any] = type(name, (), {})
     assert collection_for(kind) == collection
+
+
+def test_ids_that_are_taken_are_skipped_whatever_the_number_says(database: DocumentDatabase) -> None:
+    database.batch([Put(f"orders/{n}", {"mine": n}) for n in range(1, 1001)])
+    assert database.next_id("Orders") == f"orders/{32 * CAPACITY + 1}"
+    assert maximum(database, "orders") == 33 * CAPACITY
+    database.put("Raven/Hilo/companies", {"Max": 64})
+    database.put("COMPANIES/70", {})
+    assert database.next_id("Companies") == "companies/97"
+
+
+def test_an_id_that_was_taken_after_its_range_was_reserved_is_skipped(database: DocumentDatabase) -> None:
+    assert database.next_id("Orders") == "orders/1"
+    database.batch([Put("orders/2", {"mine": 2}), Put("orders/4", {"mine": 4})])
+    assert [database.next_id("Orders") for _ in range(3)] == ["orders/3", "orders/5", "orders/6"]
+
+
+@pytest.mark.parametrize(
+    ("used", "after"), [(0, 0), (1, 32), (32, 32), (33, 64), (100, 128), (1024, 1024), (9999, 10016)]
+)
+def test_the_first_free_range_is_found_in_a_few_steps(used: int, after: int) -> None:
+    asked = []
+
+    def find() -> Generator[int, bool, None]:
+        found = yield from free_after(0, CAPACITY)
+        asked.append(found)
+
+    search = find()
+    start: int | None = next(search)
+    while start is not None:
+        asked.append(start)
+        try:
+            start = search.send(start < used)
+        except StopIteration:
+            start = None
+    assert asked[-1] == after
+    assert len(asked) <= 20

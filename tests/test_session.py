@@ -511,3 +511,33 @@ def test_the_session_of_a_numbered_entity_knows_only_what_it_stored(database: Do
     assert len(set(ids)) == 200
     session.save_changes()
     assert len(database.by_collection("Orders", limit=1000)) == 100
+
+
+# Ids that were made
+
+
+def test_a_new_object_never_takes_a_documents_place(database: DocumentDatabase) -> None:
+    """Not even when the document came between the two."""
+    with database.open_session() as session:
+        id = session.store({"new": 1}, collection="Orders")
+        database.put(id.upper(), {"mine": 1})
+        with pytest.raises(ConcurrencyConflict, match="was expected at etag 0") as caught:
+            session.save_changes()
+        assert "new session" in caught.value.hint
+    assert body(database, id) == b'{"mine":1}'
+    with database.open_session() as session:
+        assert session.store({"new": 2}, collection="Orders") == "orders/2"
+        session.save_changes()
+        session.store({"name": "mine"}, "orders/1", etag=etag(database, "orders/1"))
+        session.save_changes()
+    assert (body(database, "orders/1"), body(database, "orders/2")) == (b'{"name":"mine"}', b'{"new":2}')
+
+
+def test_other_conflicts_say_to_load_again(database: DocumentDatabase) -> None:
+    with database.open_session() as session:
+        session.store({"new": 1}, collection="Orders")
+        session.store({"new": 2}, "mine", etag=0)
+        database.put("mine", {})
+        with pytest.raises(ConcurrencyConflict, match="'mine'") as caught:
+            session.save_changes()
+        assert "load it again" in caught.value.hint

@@ -28,6 +28,7 @@ from muniment.errors import ConcurrencyConflict, DatabaseNotFound, InvalidDocume
 from muniment.exporting import Format, export_incremental, export_storage
 from muniment.hilo import HiLo
 from muniment.maintenance import MaintenanceActions
+from muniment.numbers import free_after
 from muniment.progress import Progress
 from muniment.revision import ATTACHMENT, DOCUMENT, Revision
 from muniment.session import Session
@@ -42,6 +43,7 @@ from muniment.storage.schema import FILE, mapped_errors
 from muniment.storage.sqlite import SqliteStorage, create_storage, lock
 
 PAGE: Final = 25
+NUMBERS_TRIED: Final = 100
 
 
 @dataclass(frozen=True, slots=True)
@@ -149,7 +151,15 @@ class DocumentDatabase:
 
     def batch(self, commands: Sequence[Command]) -> list[Written]:
         """Carry out all commands in order as one transaction, or none when one of them can not be."""
-        return self.submit(commands).result()
+        writes = [write_of(command) for command in commands]
+        while True:
+            numbered = [self._numbered(write) for write in writes]
+            try:
+                return self.storage.commit(numbered)
+            except ConcurrencyConflict as error:
+                given = [new.id for new, asked in zip(numbered, writes, strict=True) if new is not asked]
+                if error.id not in given:  # else somebody has used that number meanwhile, and there are others
+                    raise
 
     def submit(self, commands: Sequence[Command]) -> Future[list[Written]]:
         """Like `batch`, without waiting until it is on disk: the future is answered then, from another thread.
@@ -333,15 +343,21 @@ class DocumentDatabase:
 
     def next_id(self, collection: str) -> str:
         """A new id for a document of this collection, `orders/33`, from a range this database has reserved."""
-        return self._hilo.next_id(collection)
+        while True:
+            id = self._hilo.next_id(collection)
+            if self.storage.get(DOCUMENT, id) is None:  # it may have come since its range was reserved
+                return id
 
     def next_identity(self, prefix: str) -> int:
-        """The next number of a prefix, consecutive over all processes; it is used up even if nobody stores with it."""
+        """The next number of a prefix, consecutive over all processes; it is used up even if nobody stores with it.
+
+        A number that a document has already, `PREFIX` and the number being its id, is passed over.
+        """
         id = IDENTITIES + prefix
         while True:
             present = self.get(id)
             try:
-                number = int(present.json()["Value"]) + 1 if present else 1
+                number = self._free_number(prefix, int(present.json()["Value"]) if present else 0)
             except (KeyError, TypeError, ValueError, OverflowError) as error:
                 raise InvalidDocument(f"{id} does not hold a number", 'store {"Value": LAST} in it') from error
             try:
@@ -350,15 +366,33 @@ class DocumentDatabase:
                 continue
             return number
 
+    def _free_number(self, prefix: str, last: int) -> int:
+        """The next number after `last` that no document has; where many follow each other, it jumps behind them."""
+        for number in range(last + 1, last + NUMBERS_TRIED + 1):
+            if self.storage.get(DOCUMENT, f"{prefix}{number}") is None:
+                return number
+        search = free_after(last + NUMBERS_TRIED, 1)
+        try:
+            after = next(search)
+            while True:
+                id = f"{prefix}{after + 1}"
+                after = search.send(bool(self.storage.get(DOCUMENT, id)))
+        except StopIteration as end:
+            free: int = end.value
+            return free + 1
+
     def _numbered(self, write: Write) -> Write:
         """A write to a prefix gets an id of its own, one that no document has; any other write stays as it is."""
-        if write.body is None or not write.id.endswith("/") or write.id.startswith(IDENTITIES):
+        if not _is_numbered(write):
             return write
-        while True:
-            id = f"{write.id}{self.next_identity(write.id)}"
-            check_id(id)
-            if self.storage.get(DOCUMENT, id) is None:
-                return write._replace(id=id, expected=0)
+        id = f"{write.id}{self.next_identity(write.id)}"
+        check_id(id)
+        return write._replace(id=id, expected=0)
+
+
+def _is_numbered(write: Write) -> bool:
+    """Whether this is a document that wants a number of a prefix."""
+    return write.body is not None and write.id.endswith("/") and not write.id.startswith(IDENTITIES)
 
 
 def check_text(text: str) -> None:

@@ -3,28 +3,34 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Sequence
-from typing import Final, Protocol
+from collections.abc import Generator, Iterable, Sequence
+from typing import Any, Final, Protocol, TypeAlias
 
 from muniment.command import Command, Put
 from muniment.document import Document
 from muniment.errors import ConcurrencyConflict, InvalidDocument, InvalidInput
+from muniment.numbers import HILO as PREFIX
+from muniment.numbers import free_after
 from muniment.storage.base import Written
 
 CAPACITY: Final = 32
-PREFIX: Final = "Raven/Hilo/"
+
+Reserving: TypeAlias = Generator["list[str] | Put", Any, range]
 
 
 class Documents(Protocol):
     """What HiLo needs of a database, embedded or remote."""
 
-    def get(self, id: str) -> Document | None: ...
+    def get_many(self, ids: Iterable[str]) -> list[Document | None]: ...
 
     def batch(self, commands: Sequence[Command]) -> list[Written]: ...
 
 
 class HiLo:
-    """Hands out ids. A range is reserved by moving `Max` on; what a program does not use of it is skipped."""
+    """Hands out ids. A range is reserved by moving `Max` on; what a program does not use of it is skipped.
+
+    No document has an id of the range when it is reserved, whatever `Max` says.
+    """
 
     def __init__(self, documents: Documents) -> None:
         self._documents = documents
@@ -39,29 +45,65 @@ class HiLo:
             self._ranges[tag] = left[1:]
         return f"{tag}/{left[0]}"
 
+    def forget(self, id: str) -> None:
+        """Somebody else has used this id: the next one comes from a range that is reserved anew."""
+        with self._lock:
+            self._ranges.pop(id.rpartition("/")[0], None)
+
     def _reserve(self, tag: str) -> range:
-        while True:
-            reservation, reserved = reserve(tag, self._documents.get(PREFIX + tag))
-            try:
-                self._documents.batch([reservation])
-            except ConcurrencyConflict:
-                continue
+        reserving = reserve(tag)
+        try:
+            asked = next(reserving)
+            while True:
+                try:
+                    answer: Any = self._documents.get_many(asked) if isinstance(asked, list) else None
+                    if isinstance(asked, Put):
+                        self._documents.batch([asked])
+                except ConcurrencyConflict as error:
+                    asked = reserving.throw(error)
+                else:
+                    asked = reserving.send(answer)
+        except StopIteration as end:
+            reserved: range = end.value
             return reserved
 
 
-def reserve(tag: str, document: Document | None) -> tuple[Put, range]:
-    """What to write to reserve the next range, given the document as it is, and that range."""
-    known = document.json() if document else {}
+def reserve(tag: str) -> Reserving:
+    """Reserves a range and returns it. It gives ids, to be told the documents that have them, and what is to be put.
+
+    A `ConcurrencyConflict` of that put is to be thrown in.
+    """
+    while True:
+        [document] = yield [PREFIX + tag]
+        search = free_after(_maximum(tag, document), CAPACITY)
+        try:
+            after = next(search)
+            while True:
+                found = yield [f"{tag}/{number}" for number in _range(after)]
+                after = search.send(any(found))
+        except StopIteration as end:
+            after = end.value
+        known = document.json() if document else {}
+        metadata = document.metadata_json if document else None
+        etag = document.etag if document else 0
+        try:
+            yield Put(PREFIX + tag, {**known, "Max": after + CAPACITY}, metadata, etag)
+        except ConcurrencyConflict:
+            continue
+        return _range(after)
+
+
+def _range(after: int) -> range:
+    return range(after + 1, after + CAPACITY + 1)
+
+
+def _maximum(tag: str, document: Document | None) -> int:
     try:
-        maximum = int(known["Max"]) if document else 0
+        return int(document.json()["Max"]) if document else 0
     except (KeyError, TypeError, ValueError, OverflowError) as error:
         raise InvalidDocument(
             f"{PREFIX + tag} does not say which ids are taken", 'store {"Max": LAST} in it'
         ) from error
-    metadata = document.metadata_json if document else None
-    etag = document.etag if document else 0
-    reservation = Put(PREFIX + tag, {**known, "Max": maximum + CAPACITY}, metadata, etag)
-    return reservation, range(maximum + 1, maximum + CAPACITY + 1)
 
 
 def tag_of(collection: str) -> str:

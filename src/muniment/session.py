@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from types import TracebackType
 from typing import Any, NamedTuple, Protocol, TypeVar, overload
 
 from muniment.command import Command, Delete, Put
 from muniment.document import ENTITY_NAME, Document, check_id, encode, fold, is_reserved
-from muniment.errors import InvalidInput
+from muniment.errors import ConcurrencyConflict, InvalidInput
 from muniment.hilo import collection_for
 from muniment.storage.base import Written
 
@@ -66,6 +67,7 @@ class UnitOfWork:
         self._by_key: dict[str, _Tracked] = {}
         self._by_entity: dict[int, _Tracked] = {}
         self._deleted: dict[str, Delete] = {}
+        self._given: set[str] = set()  # ids that were made for objects, and are not saved yet
 
     def _unknown(self, ids: Iterable[str]) -> list[str]:
         return [id for id in ids if fold(id) not in self._by_key and fold(id) not in self._deleted]
@@ -100,8 +102,16 @@ class UnitOfWork:
         return known.id
 
     def _store(
-        self, entity: Any, id: str, collection: str | None, metadata: Mapping[str, Any] | None, etag: int | None
+        self,
+        entity: Any,
+        id: str,
+        collection: str | None,
+        metadata: Mapping[str, Any] | None,
+        etag: int | None,
+        *,
+        new: bool = False,
     ) -> str:
+        """`new` says that the id was given out for this object, so that no document may have it when it is saved."""
         check_id(id)
         present = self._by_key.get(fold(id))
         if present and present.entity is not entity:
@@ -109,6 +119,9 @@ class UnitOfWork:
         named = {ENTITY_NAME: collection} if collection else {}
         deleted = self._deleted.pop(fold(id), None)
         expected = deleted.etag if deleted and etag is None else etag
+        if new:
+            self._given.add(fold(id))
+            expected = 0 if expected is None else expected
         self._remember(_Tracked(entity, id, None, {**named, **(metadata or {})}, None, b"", expected))
         return id
 
@@ -160,8 +173,21 @@ class UnitOfWork:
             entry.id, entry.etag, entry.expected = result.id, result.etag, None
             entry.body, entry.metadata_body = body, metadata
             self._by_key[fold(entry.id)] = entry
+            self._given.discard(fold(entry.id))
         for delete in changes.deletes:
             self._deleted.pop(fold(delete.id), None)
+
+    @contextmanager
+    def _named_conflicts(self) -> Iterator[None]:
+        """Says of a conflict about an id that was made here what to do: loading it again would be of no use."""
+        try:
+            yield
+        except ConcurrencyConflict as error:
+            if error.expected == 0 and fold(error.id) in self._given:
+                error.hint = (
+                    "somebody else has used this id meanwhile: store the object in a new session, under another"
+                )
+            raise
 
     def _expected(self, entry: _Tracked) -> int | None:
         if entry.expected is not None:
@@ -218,20 +244,25 @@ class Session(UnitOfWork):
     ) -> str:
         """Have this object saved; returns its id, made by HiLo from the collection when none is given.
 
+        A document never takes the place of another one under an id that was made: `save_changes` then raises.
         The collection of an object that is not a dict is the plural of its class. `etag` is the one that the document
         must have when it is saved, 0 for "it must not exist".
         """
         if known := self._stored_again(entity, id, etag):
             return known
         collection = collection_of_entity(entity) if collection is None else collection
-        id = self._database.next_id(collection or "") if id is None else id
+        if id is None:
+            id = self._database.next_id(collection or "")
+            return self._store(entity, id, collection, metadata, etag, new=True)
         return self._store(entity, id, collection, metadata, etag)
 
     def save_changes(self) -> None:
         """Write every change as one transaction. When it raises, nothing was written and the session is as it was."""
         changes = self._changes()
         if changes.commands:
-            self._saved(changes, self._database.batch(changes.commands))
+            with self._named_conflicts():
+                written = self._database.batch(changes.commands)
+            self._saved(changes, written)
 
 
 def collection_of_entity(entity: Any) -> str | None:

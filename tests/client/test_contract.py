@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import json
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -356,3 +357,30 @@ def test_an_import_that_is_stopped(any_database: Any, tmp_path: Path) -> None:
     with pytest.raises(Cancelled) as stopped:
         any_database.import_dump(tmp_path / "new.ravendump", progress=progress)
     assert any(words in stopped.value.hint for words in ("continuation token", "has stored by now stays"))
+
+
+def test_new_objects_never_take_the_place_of_documents(any_database: Any) -> None:
+    """Whatever `Raven/Hilo/…` says, which is nothing after a restore of one collection."""
+    any_database.batch([Put(f"orders/{n}", {"mine": n}) for n in (1, 2, 33, 70)])
+    with any_database.open_session() as session:
+        assert session.store(Order("new"), collection="Orders") == "orders/97"
+        session.save_changes()
+    any_database.put("orders/98", {"mine": 98})
+    for _ in range(3):
+        with any_database.open_session() as session:
+            session.store(Order("again"), collection="Orders")
+            with suppress(ConcurrencyConflict):  # of a range that was reserved before
+                session.save_changes()
+    expected = {f"orders/{n}": {"mine": n} for n in (1, 2, 33, 70, 98)}
+    assert {id: any_database.get(id).json() for id in expected} == expected
+    stored = [document.json().get("customer") for document in any_database.by_prefix("orders/")]
+    assert stored.count("new") == 1
+    assert stored.count("again") >= 2
+
+
+def test_numbered_documents_never_take_the_place_of_others(any_database: Any) -> None:
+    any_database.batch([Put(f"orders/{n}", {"mine": n}) for n in (1, 2, 4)])
+    ids = [any_database.put("orders/", {"new": True}).id for _ in range(2)]
+    assert ids == ["orders/3", "orders/5"]
+    written = any_database.batch([Put("orders/6", {"mine": 6}), Put("orders/", {"new": True})])
+    assert [each.id for each in written] == ["orders/6", "orders/7"]

@@ -168,4 +168,5 @@ def test_what_stands_at_a_path_is_found(path: list[str], value: Any, other: str)
     if path[0].lower() != "@metadata":
         assert accepts(f"{'.'.join(path)}='{text}'", body=body)
         assert not accepts(f"{'.'.join(path)}='{text}'", body=body, negative=True)
-        assert accepts(f"{'.'.join(path)}='{other}{text}'", body=body) is (other == "" or other + text == text)
+        if type(value) is not int:  # 00 is the number 0 in another spelling
+            assert accepts(f"{'.'.join(path)}='{other}{text}'", body=body) is (other == "" or other + text == text)

@@ -14,6 +14,7 @@ from muniment.backup.differences import Changes
 from muniment.backup.reading import Moment
 from muniment.backup.selection import Selection
 from muniment.document import fold, from_microseconds, rfc3339, without_time_kept
+from muniment.numbers import series_of
 from muniment.revision import ATTACHMENT, DOCUMENT, Revision
 from muniment.storage.base import Member, Storage
 
@@ -91,6 +92,8 @@ class Account:
         if selection and not any(_selects(selection, each) for each in (was, now) if each):
             return
         self._nowhere -= {member.key, member.key.rpartition("/")[0]}
+        if now and member.kind == DOCUMENT and series_of(member.key):
+            return  # numbers do not go back: whoever writes the rest raises them where they are too low
         if selection and was is None and not _selects(selection, member._replace(collection=None)):
             self.moved[member.key] = member
         else:

@@ -25,6 +25,7 @@ from muniment.backup.restore import restore_backup
 from muniment.backup.selection import Selection
 from muniment.document import with_time_kept, without_time_kept
 from muniment.errors import ConcurrencyConflict, Conflict, ForeignBackup, InvalidInput, MunimentError
+from muniment.numbers import number_documents, raise_numbers, store_number
 from muniment.progress import Progress
 from muniment.revision import ATTACHMENT, DOCUMENT, Revision
 from muniment.storage.base import Storage, Upload, Write
@@ -84,9 +85,24 @@ class Comparison:
         progress.total_documents = sum(len(getattr(changes, action)) for changes in documents for action in actions)
         progress.total_bytes = None
         progress.documents = progress.attachments = progress.bytes = 0
-        etag = self._written(actions, progress) if count else None
+        etag = None
+        if count:
+            self._raise_numbers()  # before the documents that need them are there
+            etag = self._written(actions, progress)
+            raise_numbers(self._storage)
         progress.finish()
         return RestoredInto(self.difference, count, etag, progress.seconds)
+
+    def _raise_numbers(self) -> None:
+        """Bring the last numbers given out to what they were at the moment, where they are lower now."""
+        for revision in number_documents(self._moments[0]):
+            present = self._storage.get(DOCUMENT, revision.id)
+            query = "SELECT 1 FROM todo WHERE kind = ? AND id = ?"
+            waits = self._scratch.execute(query, (DOCUMENT, revision.id)).fetchone()  # as one that is missing
+            if not waits and (present is None or present.body != revision.body):
+                metadata, changed = without_time_kept(revision.metadata, revision.modified)
+                kept = with_time_kept(metadata, changed)
+                store_number(self._storage, Write(revision.id, revision.body, kept, revision.collection))
 
     def _check_only_added(self) -> None:
         found = [(action, id) for action in ("changed", "deleted") for id in self._ids(action)]

@@ -10,6 +10,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Final
 
 from muniment.backup.files import ATTACHMENTS, DOCUMENTS, Source, attachments_of, batch_of, numbers_of, texts_of
 from muniment.backup.manifest import File
@@ -19,15 +20,20 @@ from muniment.backup.tally import Tally
 from muniment.document import fold
 from muniment.errors import InvalidInput
 from muniment.fingerprint import Fingerprint
+from muniment.numbers import numbers_for, series_of
 from muniment.progress import Progress
 from muniment.revision import Batch, Revision
+
+MANY_SERIES: Final = 10_000  # of ids with numbers; with more, all numbers are taken
 
 
 @dataclass(frozen=True, slots=True)
 class Selection:
     """What to restore; a document is taken when it is in one of the collections or its id is one of those named.
 
-    Attachments are taken by their keys; those of a document (`orders/830/photo.png`) come with its id. Case is ignored.
+    With documents comes the one that holds the last number given to ids like theirs (`Raven/Hilo/orders`), lest it be
+    given out again. Attachments are taken by their keys; those of a document (`orders/830/photo.png`) come with its id.
+    Case is ignored.
     """
 
     collections: frozenset[str] = frozenset()
@@ -69,7 +75,10 @@ def read_part(plan: RestorePlan, selection: Selection | None, destination: Desti
     if selection is None:
         return read_backup(plan, destination, progress)
     if selection.collections or selection.prefixes:
-        return read_backup(plan, Selected(selection, destination), progress)
+        selected = Selected(selection, destination)
+        moment = read_backup(plan, selected, progress)
+        selected.apply_numbers()
+        return moment
     progress.stage = "checking files"
     plan.backup.settings()
     check_files(plan, progress)
@@ -95,9 +104,10 @@ class _Place:
 def _find(plan: RestorePlan, selection: Selection, moment: Moment, progress: Progress) -> list[_Place]:
     """The places of the revisions that were current at the moment."""
     newest: dict[tuple[bool, str], _Place] = {}
+    ids = selection.ids.union(*map(numbers_for, selection.ids))
     for backup, file in plan.files:
         documents = file.name.startswith("documents")
-        takes = selection.ids.__contains__ if documents else selection.takes_folded
+        takes = ids.__contains__ if documents else selection.takes_folded
         with closing(Source(backup.folder / file.name, file, DOCUMENTS if documents else ATTACHMENTS)) as source:
             for _, group in source.groups():
                 progress.check()
@@ -137,6 +147,8 @@ class Selected:
         self._selection = selection
         self._destination = destination
         self._whole = Tally()
+        self._numbers: dict[str, Revision] = {}
+        self._needed: set[str] = set()
 
     @property
     def fingerprint(self) -> Fingerprint:
@@ -146,10 +158,25 @@ class Selected:
     def apply(self, batch: Batch) -> None:
         """Take in documents."""
         self._whole.apply(batch)
-        takes = self._selection.takes
-        rows = [row for row, revision in enumerate(batch) if takes(revision.id, revision.collection)]
+        rows = [row for row, revision in enumerate(batch) if self._takes(revision)]
         if rows:
             self._destination.apply(batch.take(rows))
+
+    def _takes(self, revision: Revision) -> bool:
+        if self._selection.takes(revision.id, revision.collection):
+            if len(self._needed) < MANY_SERIES:
+                self._needed.update(numbers_for(revision.id))
+            return True
+        if series_of(revision.id):
+            self._numbers[fold(revision.id)] = revision
+        return False
+
+    def apply_numbers(self) -> None:
+        """Pass on the documents that hold the last numbers given to ids like those that were."""
+        all_of_them = len(self._needed) >= MANY_SERIES
+        found = [each for key, each in self._numbers.items() if all_of_them or key in self._needed]
+        if found:
+            self._destination.apply(Batch.of(sorted(found, key=lambda revision: revision.etag)))
 
     def apply_attachment(self, revision: Revision, parts: Iterator[bytes]) -> None:
         """Take in an attachment; the destination checks the content of those that it is given."""

@@ -18,6 +18,7 @@ from muniment.client.wire import SYSTEM, root_of, split_url
 from muniment.command import Command, Delete, Put
 from muniment.database import PAGE, Statistics
 from muniment.document import Document, metadata_bytes
+from muniment.errors import ConcurrencyConflict
 from muniment.exporting import Format, Shape, incremental_shape
 from muniment.progress import Progress
 from muniment.smuggler.export import Exported
@@ -77,7 +78,12 @@ class AsyncDocumentStore:
 
     async def batch(self, commands: Sequence[Command]) -> list[Written]:
         """See `DocumentStore.batch`."""
-        return await self._transport.run(documents.batch(self._root, commands))
+        try:
+            return await self._transport.run(documents.batch(self._root, commands))
+        except ConcurrencyConflict as error:
+            if error.expected == 0:
+                await self._hilo.forget(error.id)
+            raise
 
     async def by_prefix(self, prefix: str, *, start: int = 0, limit: int = PAGE) -> list[Document]:
         """See `DocumentStore.by_prefix`."""

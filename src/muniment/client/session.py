@@ -7,10 +7,10 @@ from collections.abc import Iterable, Mapping, Sequence
 from types import TracebackType
 from typing import Any, Protocol, TypeVar, overload
 
-from muniment.command import Command
+from muniment.command import Command, Put
 from muniment.document import Document
 from muniment.errors import ConcurrencyConflict
-from muniment.hilo import PREFIX, reserve, tag_of
+from muniment.hilo import reserve, tag_of
 from muniment.session import UnitOfWork, collection_of_entity
 from muniment.storage.base import Written
 
@@ -73,14 +73,18 @@ class AsyncSession(UnitOfWork):
         if known := self._stored_again(entity, id, etag):
             return known
         collection = collection_of_entity(entity) if collection is None else collection
-        id = await self._database.next_id(collection or "") if id is None else id
+        if id is None:
+            id = await self._database.next_id(collection or "")
+            return self._store(entity, id, collection, metadata, etag, new=True)
         return self._store(entity, id, collection, metadata, etag)
 
     async def save_changes(self) -> None:
         """See `muniment.Session.save_changes`."""
         changes = self._changes()
         if changes.commands:
-            self._saved(changes, await self._database.batch(changes.commands))
+            with self._named_conflicts():
+                written = await self._database.batch(changes.commands)
+            self._saved(changes, written)
 
 
 class AsyncHiLo:
@@ -99,11 +103,24 @@ class AsyncHiLo:
             self._ranges[tag] = left[1:]
         return f"{tag}/{left[0]}"
 
+    async def forget(self, id: str) -> None:
+        """See `muniment.hilo.HiLo.forget`."""
+        async with self._lock:
+            self._ranges.pop(id.rpartition("/")[0], None)
+
     async def _reserve(self, tag: str) -> range:
-        while True:
-            reservation, reserved = reserve(tag, await self._documents.get(PREFIX + tag))
-            try:
-                await self._documents.batch([reservation])
-            except ConcurrencyConflict:
-                continue
+        reserving = reserve(tag)
+        try:
+            asked = next(reserving)
+            while True:
+                try:
+                    answer: Any = await self._documents.get_many(asked) if isinstance(asked, list) else None
+                    if isinstance(asked, Put):
+                        await self._documents.batch([asked])
+                except ConcurrencyConflict as error:
+                    asked = reserving.throw(error)
+                else:
+                    asked = reserving.send(answer)
+        except StopIteration as end:
+            reserved: range = end.value
             return reserved

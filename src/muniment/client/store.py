@@ -16,6 +16,7 @@ from muniment.client.wire import SYSTEM, root_of, split_url
 from muniment.command import Command, Delete, Put
 from muniment.database import PAGE, Statistics
 from muniment.document import Document, metadata_bytes
+from muniment.errors import ConcurrencyConflict
 from muniment.exporting import Format, Shape, incremental_shape
 from muniment.hilo import HiLo
 from muniment.progress import Progress
@@ -91,7 +92,12 @@ class DocumentStore:
 
     def batch(self, commands: Sequence[Command]) -> list[Written]:
         """Carry out all commands in order as one transaction, or none when one of them can not be."""
-        return self._transport.run(documents.batch(self._root, commands))
+        try:
+            return self._transport.run(documents.batch(self._root, commands))
+        except ConcurrencyConflict as error:
+            if error.expected == 0:
+                self._hilo.forget(error.id)
+            raise
 
     def by_prefix(self, prefix: str, *, start: int = 0, limit: int = PAGE) -> list[Document]:
         """Documents whose ids begin so (in any case), in the order of their ids. The prefix can not be empty."""

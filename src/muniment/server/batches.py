@@ -88,7 +88,9 @@ def _command(index: int, given: _Command) -> Command:
                 metadata = _EMPTY
             elif b'"etag"' in metadata or b'"Temp' in metadata:
                 metadata = _without_leavings(metadata)
-            return Put(given.key or str(uuid.uuid4()), bytes(given.document), metadata_bytes(metadata), etag)
+            if not given.key:
+                return Put(str(uuid.uuid4()), bytes(given.document), metadata_bytes(metadata), 0)
+            return Put(given.key, bytes(given.document), metadata_bytes(metadata), etag)
         case "DELETE":
             if not given.key:
                 raise InvalidDocument(f"command {index} deletes nothing: it has no Key", "name the document")

@@ -54,17 +54,17 @@ async def put(request: Request) -> Response:
 
 async def post(request: Request) -> Response:
     """Store a document under a new id."""
-    return _stored(await _put(request, str(uuid.uuid4())), 200)
+    return _stored(await _put(request, str(uuid.uuid4()), new=True), 200)
 
 
 def _stored(written: Written, status: int) -> Response:
     return json_response({"Key": written.id, "ETag": etag_text(written.etag)}, status)
 
 
-async def _put(request: Request, id: str) -> Written:
+async def _put(request: Request, id: str, *, new: bool = False) -> Written:
     body = await request.body()
     metadata = metadata_json_of(request.headers.items())
-    [written] = await write(request, [Put(id, body, metadata, request.expected)])
+    [written] = await write(request, [Put(id, body, metadata, 0 if new else request.expected)])
     return written
 
 
@@ -88,12 +88,13 @@ async def write(request: Request, commands: Sequence[Command]) -> list[Written]:
     database = request.tenant.database
     if request.tenant.is_system:
         _check_settings(commands)
-    if any(command.id.endswith("/") for command in commands) or sum(map(_size, commands)) > _LARGE:
-        # A number for a prefix takes a transaction of its own, and much to check takes long; others need not wait.
-        future = await asyncio.to_thread(database.submit, commands)
+    if any(command.id.endswith("/") for command in commands):
+        # A number for a prefix takes a transaction of its own, and is taken anew when somebody else has used it.
+        written = await asyncio.to_thread(database.batch, commands)
     else:
-        future = database.submit(commands)
-    written = await request.app.completions.wait(future)
+        large = sum(map(_size, commands)) > _LARGE  # much to check takes long; others need not wait
+        future = await asyncio.to_thread(database.submit, commands) if large else database.submit(commands)
+        written = await request.app.completions.wait(future)
     if request.tenant.is_system:
         for id in {result.id for result in written if fold(result.id).startswith(_PREFIX)}:
             await request.app.databases.forget(id)

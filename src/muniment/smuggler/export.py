@@ -14,6 +14,7 @@ from muniment.document import IDENTITIES as IDENTITIES_PREFIX
 from muniment.document import fold
 from muniment.errors import InvalidDocument
 from muniment.fingerprint import Fingerprint, batch_digests, member_digest
+from muniment.numbers import numbers_for, series_of
 from muniment.progress import Progress
 from muniment.revision import ATTACHMENT, DOCUMENT, Batch, Revision
 from muniment.smuggler.aside import Aside
@@ -22,6 +23,7 @@ from muniment.smuggler.faults import Fault
 from muniment.smuggler.options import ATTACHMENTS, DOCUMENTS, IDENTITIES, SmugglerOptions
 from muniment.smuggler.writers import Writer
 
+MANY_NUMBERS: Final = 10_000
 NO_PLACE: Final = "{} that this format has no place for"
 _IDENTITIES: Final = fold(IDENTITIES_PREFIX)
 
@@ -95,6 +97,10 @@ class Export:
         # Attachments have to know which documents are left out, so these are read too.
         part = self._choose or options.start_etag or options.limit is not None or options.ignore_errors
         self._plain = not part
+        # Of what filters leave out, the last numbers given to ids like those that are carried come along.
+        self._with_numbers = bool(self._choose) and options.limit is None and IDENTITIES in writer.carries
+        self._numbers: dict[str, Revision] = {}
+        self._needed: set[str] = set()
         writer.begin()
 
     def apply_attachment(self, revision: Revision, parts: Iterable[bytes] = ()) -> None:
@@ -168,7 +174,11 @@ class Export:
         owned = self._aside.take(revision.id) if chosen is None or self._writer.inline else []
         if chosen is None:
             self._progress.check()
+            if self._with_numbers and series_of(revision.id) and len(self._numbers) < MANY_NUMBERS:
+                self._numbers[fold(revision.id)] = revision
             return
+        if self._with_numbers and len(self._needed) < MANY_NUMBERS:
+            self._needed.update(numbers_for(revision.id))
         try:
             self._writer.document(chosen, owned)
         except InvalidDocument as error:
@@ -208,6 +218,7 @@ class Export:
     def finish(self) -> Exported:
         """Write what comes after the documents, and the end."""
         summary = self.summary
+        self._write_numbers()
         self._writer.loose(self._loose())
         if self._after:
             self._writer.deletions(self._deleted(DOCUMENT), self._deleted(ATTACHMENT))
@@ -217,6 +228,12 @@ class Export:
         summary.skipped = dict(self._skipped + self._chooser.left_out)
         summary.failed, summary.faults = self._chooser.faults.count, self._chooser.faults.first
         return summary
+
+    def _write_numbers(self) -> None:
+        for key, revision in self._numbers.items():
+            if key in self._needed or len(self._needed) >= MANY_NUMBERS:
+                self._writer.document(revision, [])
+                self._count(1, len(revision.body or b""))
 
     def _loose(self) -> Iterator[Revision]:
         for revision in self._aside.left():

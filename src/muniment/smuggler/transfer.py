@@ -7,7 +7,7 @@ import hashlib
 from collections import Counter, deque
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from os import PathLike
 from threading import Event, Timer
@@ -17,6 +17,7 @@ import msgspec
 
 from muniment.document import IDENTITIES, check_id, collection_of, decode, encode
 from muniment.errors import Cancelled, DamagedDump, InvalidInput, MunimentError, UnknownFormat
+from muniment.numbers import raise_numbers, series_of, store_number
 from muniment.progress import Progress
 from muniment.revision import ATTACHMENT, DOCUMENT
 from muniment.smuggler import options as smuggler_options
@@ -47,6 +48,8 @@ NOT_NAMED: Final = "attachments that no document names"
 LEFT_OUT: Final = "attachments of documents that were left out"
 NOT_ASKED: Final = "that were not asked for"
 LEGACY_METADATA: Final = b'"@legacy-attachment-metadata"'
+NUMBERS_STAY: Final = "deletions of the last numbers given out, which stay"
+MANY_NUMBERS: Final = 100_000
 SUPERSEDED: Final = "documents that stand in the dump again later"
 
 # Builds from this on export a snapshot, so that no document is in it twice; earlier ones exported while others wrote.
@@ -132,6 +135,8 @@ def import_dump(
         except MunimentError as error:
             work.drain()
             work.explain(error)
+            with suppress(MunimentError):
+                raise_numbers(storage)
             raise
         finally:
             work.discard_uploads()
@@ -197,6 +202,8 @@ class _Import:
         self._placed: dict[str, tuple[str, bytes]] = {}
         self._placing: deque[tuple[int, int]] = deque()  # a document that may not be on disk, and a content it took
         self._left_out: set[str] = set()
+        self._numbers: list[Write] = []
+        self._left_by_filters = DOCUMENTS in options.carried
 
     def run(self) -> None:
         """Take what the options ask for, from where they say."""
@@ -207,7 +214,16 @@ class _Import:
             if not self._room:
                 break
         self.flush()
+        self._raise_numbers()
         self.summary.continuation = None if self._room else self._token()
+
+    def _raise_numbers(self) -> None:
+        """Bring the last numbers given out to what the documents need, with those in the dump that filters left out."""
+        for write in self._numbers:
+            series = series_of(write.id)
+            if series and self._storage.highest_number(series.prefix):
+                store_number(self._storage, write)
+        raise_numbers(self._storage)
 
     def _resume(self, at: Continuation) -> None:
         """Read through to that place; only contents that documents after it may name are taken."""
@@ -274,11 +290,16 @@ class _Import:
             chosen = self._choose(item.id, metadata, body)
             if chosen is None:
                 self._leave_out(item)
+                if self._left_by_filters and series_of(item.id) and len(self._numbers) < MANY_NUMBERS:
+                    self._numbers.append(Write(item.id, body, metadata, collection))
                 return
             metadata, body = chosen
             collection = collection_of(metadata)
         named = _named(item).attachments if self._with_attachments and b'"@attachments"' in item.metadata else ()
         self._last = item
+        if series_of(item.id):
+            self._number(Write(item.id, body, metadata, collection), len(body))
+            return
         self._writes.append(Write(item.id, body, metadata, collection))
         self._positions.append(item.position)
         self._size += len(body)
@@ -290,6 +311,16 @@ class _Import:
                 self._pass_over(item, error)
         if len(self._writes) >= self._batch_size or self._size >= BATCH_BYTES or not self._room:
             self._submit()
+
+    def _number(self, write: Write, size: int) -> None:
+        """A document that holds the last number given out; it never goes back."""
+        store_number(self._storage, write)
+        if not self._writes and not self._pending:
+            self._stored = self._last
+        self._room -= 1
+        self.summary.documents += 1
+        self.summary.bytes += size
+        self._progress.advance(documents=1, bytes=size)
 
     def _not_asked(self, id: str, metadata: bytes, body: bytes) -> None:
         self.skipped[f"documents {NOT_ASKED}"] += 1
@@ -310,6 +341,9 @@ class _Import:
             self.skipped[f"deletions {NOT_ASKED}"] += 1
             return
         check_id(item.id)
+        if not item.attachment and series_of(item.id):
+            self.skipped[NUMBERS_STAY] += 1
+            return
         self._writes.append(Write(item.id, None, kind=ATTACHMENT if item.attachment else DOCUMENT))
         self._positions.append(None)
         self.summary.deletions += 1

@@ -12,6 +12,8 @@ A storage is a log of revisions ordered by etag, and knows which revision of eac
   With `history`, the revisions that were superseded before `upto` come too, as far as they have not been purged; a
   pin that keeps the etag `after` lets none of them be purged meanwhile.
 - `members` gives everything whose id begins so, by kind and folded id, as it was when the first one was asked for.
+- `highest_number` is the highest number that a current document has after this prefix, and nothing else after it but
+  perhaps a dash and a letter (`orders/830`, `orders/830-A`); 0 where none has one.
 - tombstones stay until they are older than the setting `Muniment/TombstoneWindow` and, if a backup was ever taken, one
   holds them; none is forgotten while there is a pin. `tombstones_from` in a snapshot is raised with it. An id whose
   tombstone is forgotten is new when it comes again, in its new spelling.
@@ -196,6 +198,8 @@ class Storage(Protocol):
     def get(self, kind: int, id: str) -> Revision | None: ...
 
     def members(self, prefixes: Sequence[str] = ("",)) -> Iterator[Member]: ...
+
+    def highest_number(self, prefix: str) -> int: ...
 
     def by_prefix(self, kind: int, prefix: str, start: int, limit: int) -> list[Revision]: ...
 

@@ -47,6 +47,14 @@ _MEMBERS: Final = """
 SELECT kind, key, ifnull(spelling, key), collection, etag, digest FROM current
 WHERE kind = :kind AND key >= :key {} AND digest IS NOT NULL ORDER BY key
 """
+_HIGHEST: Final = f"""
+SELECT max(CAST(number AS INTEGER)) FROM (
+  SELECT CASE WHEN rest GLOB '*-[a-z]' THEN substr(rest, 1, length(rest) - 2) ELSE rest END AS number FROM (
+    SELECT substr(key, :first) AS rest FROM current
+    WHERE kind = {DOCUMENT} AND key >= :key {{}} AND digest IS NOT NULL
+  )
+) WHERE number GLOB '[0-9]*' AND number NOT GLOB '*[^0-9]*' AND length(number) <= 18
+"""
 # Two queries for each batch: the first measures rows without reading their bodies, the second gathers the bytes of as
 # many as fit. SQLite does the gathering, outside Python's global lock and without an object for each row.
 _MEASURE: Final = f"""
@@ -141,6 +149,14 @@ class Reader:
                     query = _MEMBERS.format("" if end is None else "AND key < :end")
                     bindings = {"kind": kind, "key": key, "end": end}
                     yield from map(Member._make, connection.execute(query, bindings))
+
+    def highest_number(self, prefix: str) -> int:
+        """See `base`: read from the ids alone."""
+        key = fold(prefix)
+        query = _HIGHEST.format("" if (end := _after_prefix(key)) is None else "AND key < :end")
+        with self.connection() as connection:
+            found = connection.execute(query, {"key": key, "end": end, "first": len(key) + 1}).get
+        return found or 0
 
     def by_prefix(self, kind: int, prefix: str, start: int, limit: int) -> list[Revision]:
         """Current revisions whose ids begin so, in the order of their folded ids."""

@@ -207,6 +207,10 @@ class SqliteStorage:
         """What is current and has an id that begins with one of these, by kind and folded id; all of one moment."""
         return self._reader.members(prefixes)
 
+    def highest_number(self, prefix: str) -> int:
+        """The highest number that a current document has after this prefix, 0 where none has one."""
+        return self._reader.highest_number(prefix)
+
     def by_prefix(self, kind: int, prefix: str, start: int, limit: int) -> list[Revision]:
         """Current revisions whose ids begin so, in the order of their folded ids."""
         return self._reader.by_prefix(kind, prefix, start, limit)
