@@ -33,7 +33,7 @@ PATIENCE = 30.0
 
 
 class Pausing(Clock):
-    """A clock that makes a backup stand still: at its first reading, before it begins, or at its second, at its end."""
+    """A clock that makes a backup stand still: at its first reading, before it begins, or at its last, the third."""
 
     def __init__(self, reading: int) -> None:
         super().__init__()
@@ -66,7 +66,7 @@ def database(tmp_path: Path) -> Iterator[DocumentDatabase]:
         pass
 
 
-@pytest.fixture(params=[1, 2], ids=["at its beginning", "at its end"])
+@pytest.fixture(params=[1, 3], ids=["at its beginning", "at its end"])
 def paused(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[tuple[DocumentDatabase, Pausing]]:
     """A small database whose backup stands still until the clock is told to go on."""
     clock = Pausing(request.param)

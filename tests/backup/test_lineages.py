@@ -78,6 +78,23 @@ def test_a_moment_inside_a_backup_is_where_the_new_lineage_begins(database: Docu
         assert begun.began == begun.time
 
 
+def test_a_clock_that_was_set_back_writes_nothing_before_the_lineage_began(
+    backup: Backup, tmp_path: Path, clock: Clock
+) -> None:
+    clock.now += HOUR
+    MaintenanceActions.restore(backup.folder, tmp_path / "restored", clock=clock)
+    clock.now -= 2 * HOUR
+    with opened(tmp_path / "restored", clock) as database:
+        database.put("orders/1", {})
+        assert database.snapshot().modified > micros(database.storage.identity.lineages[-1].began)
+
+
+def test_a_backup_says_how_long_its_state_was_the_state(backup: Backup, small: DocumentDatabase, clock: Clock) -> None:
+    snapshot = backup.manifest.snapshot
+    assert micros(snapshot.time) == small.snapshot().modified
+    assert micros(backup.manifest.started) < micros(snapshot.until) < micros(backup.manifest.completed)
+
+
 def test_another_id_makes_another_database(backup: Backup, tmp_path: Path) -> None:
     MaintenanceActions.restore(backup.folder, tmp_path / "copy", new_id=True)
     with opened(tmp_path / "copy") as copy:

@@ -280,7 +280,7 @@ def test_it_says_what_the_backup_holds(small: DocumentDatabase, backup: Backup) 
         "engine": "sqlite",
         "started": manifest.started,
         "completed": manifest.completed,
-        "snapshot": {"etag": 12, "time": manifest.snapshot.time},
+        "snapshot": {"etag": 12, "time": manifest.snapshot.time, "until": manifest.snapshot.until},
         "after": 0,
         "through": 12,
         "history_from": None,

@@ -383,3 +383,33 @@ def test_the_fingerprint_tells_any_two_states_apart(store: Storage, change: Call
         store.commit([delete("a2"), write])
         with store.pin() as three:
             assert three.fingerprint == one.fingerprint
+
+
+def test_nothing_is_committed_up_to_the_time_until_which_a_snapshot_was_the_state(place: Place, clock: Clock) -> None:
+    place.store.commit([put("a")])
+    clock.now += 3_600_000_000
+    with place.store.pin() as snapshot:
+        assert snapshot.until > snapshot.modified + 3_000_000_000
+        place.store.remember_backup("0" * 64)
+    clock.now -= 86_400_000_000
+    place.reopen().commit([put("b")])
+    assert place.store.snapshot().modified > snapshot.until
+
+
+def test_a_commit_in_progress_is_later_than_the_snapshot_says(store: Storage, clock: Clock) -> None:
+    begun, go_on = threading.Event(), threading.Event()
+
+    def slowly() -> Iterator[list[Write]]:
+        begun.set()
+        assert go_on.wait(60)
+        yield [put("a")]
+
+    store.commit([put("b")])
+    with ThreadPoolExecutor(1) as pool:
+        committing = pool.submit(store.commit_all, slowly())
+        assert begun.wait(60)
+        clock.now += 3_600_000_000
+        with store.pin() as snapshot:
+            go_on.set()
+            committing.result()
+    assert snapshot.modified <= snapshot.until < store.snapshot().modified

@@ -86,6 +86,7 @@ class _Told(msgspec.Struct):
     fingerprint: dict[str, Any]
     history_from: int
     tombstones_from: int
+    until: int
 
 
 def backup_in_child(
@@ -121,7 +122,8 @@ def backup_in_child(
 
 def _told(snapshot: Snapshot) -> _Told:
     fingerprint = snapshot.fingerprint.as_json()
-    return _Told(snapshot.etag, snapshot.modified, fingerprint, snapshot.history_from, snapshot.tombstones_from)
+    watermarks = snapshot.history_from, snapshot.tombstones_from
+    return _Told(snapshot.etag, snapshot.modified, fingerprint, *watermarks, snapshot.until)
 
 
 def restore_in_child(
@@ -298,7 +300,7 @@ class _SharedStorage:
         """The parent holds it, until this process ends."""
         told = msgspec.json.decode(self._parent.ask("pin", keep), type=_Told)
         fingerprint = Fingerprint.from_json(told.fingerprint)
-        yield Snapshot(told.etag, told.modified, fingerprint, told.history_from, told.tombstones_from)
+        yield Snapshot(told.etag, told.modified, fingerprint, told.history_from, told.tombstones_from, told.until)
 
     def remember_backup(self, sha256: str, place: BackupPlace | None = None) -> None:
         """See `base.Storage`."""

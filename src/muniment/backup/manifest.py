@@ -54,11 +54,15 @@ class DatabaseIdentity(msgspec.Struct, frozen=True, omit_defaults=True):
     lineages: tuple[Lineage, ...] = ()
 
 
-class SnapshotRecord(msgspec.Struct, frozen=True):
-    """The moment that a backup holds: the last etag and the time of its transaction, RFC 3339 with microseconds."""
+class SnapshotRecord(msgspec.Struct, frozen=True, omit_defaults=True):
+    """The moment that a backup holds: the last etag and the time of its transaction, RFC 3339 with microseconds.
+
+    `until` says how long that was the state: nothing else was committed up to then. At first format 1 did not have it.
+    """
 
     etag: Number
     time: Time
+    until: Time | None = None
 
 
 class Parent(msgspec.Struct, frozen=True):
@@ -186,8 +190,11 @@ def decode(text: bytes, where: str) -> Manifest:
 
 def _contradictions(manifest: Manifest) -> Iterator[str]:
     """What a manifest says twice, and not alike: one that was written by hand, or a byte that was changed."""
-    for time in (manifest.started, manifest.completed, manifest.snapshot.time):
+    snapshot = manifest.snapshot
+    for time in (manifest.started, manifest.completed, snapshot.time, snapshot.until or snapshot.time):
         datetime.fromisoformat(time)
+    if snapshot.until and snapshot.until < snapshot.time:
+        yield "the snapshot ends before it begins"
     yield from _broken_line(manifest.database)
     counts, files, through = manifest.counts, manifest.files, manifest.through
     if not manifest.after <= through == manifest.snapshot.etag:

@@ -146,7 +146,7 @@ def _manifest(plan: RestorePlan, moment: Moment, writer: _Writer) -> Manifest:
         engine=last.engine,
         started=last.started,
         completed=last.completed,
-        snapshot=SnapshotRecord(moment.etag, last.snapshot.time),
+        snapshot=SnapshotRecord(moment.etag, last.snapshot.time, last.snapshot.until),
         after=0,
         through=moment.etag,
         same_state_as=plan.backup.sha256,

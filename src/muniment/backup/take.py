@@ -254,7 +254,9 @@ def _manifest(
         engine="sqlite",
         started=rfc3339(started),
         completed=rfc3339(completed),
-        snapshot=SnapshotRecord(snapshot.etag, rfc3339(from_microseconds(snapshot.modified))),
+        snapshot=SnapshotRecord(
+            snapshot.etag, *(rfc3339(from_microseconds(time)) for time in (snapshot.modified, snapshot.until))
+        ),
         after=plan.after,
         through=snapshot.etag,
         history_from=history_from,

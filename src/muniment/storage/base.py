@@ -5,6 +5,7 @@ A storage is a log of revisions ordered by etag, and knows which revision of eac
 - `commit` makes new revisions, all or nothing, and returns when they are on disk. The revisions of one commit share
   one `modified` time, later than that of every earlier commit, even when the clock goes back.
 - `commit_all` is one commit of many batches, in memory for one; it takes them from the writer's thread, one by one.
+- a snapshot says until when it was the state: no later commit has a time up to then, even when the clock goes back.
 - `pin` holds a snapshot: as long as it is held, every revision that was current at its etag can still be read.
 - `changes(after, upto)` gives, in etag order, the revisions of documents that were current at `upto` and are later
   than `after`, tombstones included; with `after=0` that is the whole database. The caller holds a pin at `upto`.
@@ -94,7 +95,7 @@ class Snapshot:
     """A moment of a database: the last etag, the time of the last commit (microseconds), and what was there.
 
     Every earlier moment from the etag `history_from` on can be told from the log, and every deletion after the etag
-    `tombstones_from`.
+    `tombstones_from`. Every later commit has a time after `until`, so that this was the state until then.
     """
 
     etag: int
@@ -102,6 +103,7 @@ class Snapshot:
     fingerprint: Fingerprint
     history_from: int = field(default=0, compare=False)
     tombstones_from: int = field(default=0, compare=False)
+    until: int = field(default=0, compare=False)
 
 
 class Lineage(msgspec.Struct, frozen=True, omit_defaults=True):

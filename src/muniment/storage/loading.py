@@ -8,6 +8,7 @@ from __future__ import annotations
 import hashlib
 import os
 from collections.abc import Iterable, Mapping, Sequence
+from datetime import datetime
 from itertools import repeat
 from pathlib import Path
 from typing import Final
@@ -15,7 +16,7 @@ from typing import Final
 import apsw
 import msgspec
 
-from muniment.document import fold
+from muniment.document import fold, to_microseconds
 from muniment.errors import DamagedBackup
 from muniment.fingerprint import Fingerprint, batch_digests, member_digest
 from muniment.revision import ATTACHMENT, DOCUMENT, Batch, Revision
@@ -131,6 +132,9 @@ class Loader:
             run("UPDATE state SET value = ? WHERE name = 'last_modified'", (last_modified,))
             write_fact(self._connection, "settings", msgspec.json.encode(dict(settings)).decode())
             if lineages:
+                began = lineages[-1].began
+                if began is not None:
+                    write_fact(self._connection, "told_until", to_microseconds(datetime.fromisoformat(began)))
                 write_fact(self._connection, "lineages", msgspec.json.encode(lineages).decode())
             # What came before this moment is not in this log.
             write_fact(self._connection, "history_from", last_etag)

@@ -33,7 +33,7 @@ from muniment.storage.checking import check
 from muniment.storage.history import History, history_of
 from muniment.storage.reading import Reader
 from muniment.storage.schema import FILE, INDEXES, PART_BITS, PART_BYTES, connect, create, mapped_errors, sync_folder
-from muniment.storage.state import read_snapshot, read_state, remember_backup
+from muniment.storage.state import read_snapshot, read_state
 from muniment.storage.writer import Transaction, Writer, delete_content
 
 LOCK: Final = "muniment.lock"
@@ -181,7 +181,7 @@ class SqliteStorage:
 
     def remember_backup(self, sha256: str, place: BackupPlace | None = None) -> None:
         """A backup with this manifest is about to be published there; on disk when this returns."""
-        self.writer.submit(lambda transaction: remember_backup(transaction.connection, sha256, place)).result()
+        self.writer.remember_backup(sha256, place)
 
     def backed_up(self, through: int) -> None:
         """A backup holds everything through this etag, so that what is older may be forgotten."""

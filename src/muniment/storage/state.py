@@ -24,7 +24,8 @@ class State:
 
     `history_from`: the state at this etag, and at every later one, can be told from the log. `tombstones_from`: every
     deletion after this etag is in the log. `backed_up`: the last etag that some backup holds. `backups`: the SHA-256 of
-    the manifests of the latest backups. `places`: the folders that they were written to.
+    the manifests of the latest backups. `places`: the folders that they were written to. `told_until`: no commit has a
+    time up to here (microseconds), for it was said of the state before that it was the state until then.
     """
 
     identity: Identity
@@ -36,6 +37,7 @@ class State:
     backed_up: int = 0
     last_etag: int = 0
     last_modified: int = 0
+    told_until: int = 0
 
 
 def read_state(connection: apsw.Connection) -> State:
@@ -86,7 +88,7 @@ def read_snapshot(connection: apsw.Connection) -> Snapshot:
         fingerprint = read_fingerprint(connection)
         etag, modified = newest or (0, 0)
         last = max(etag, state.last_etag), max(modified, state.last_modified)
-    return Snapshot(*last, fingerprint, state.history_from, state.tombstones_from)
+    return Snapshot(*last, fingerprint, state.history_from, state.tombstones_from, last[1])
 
 
 def read_fingerprint(connection: apsw.Connection) -> Fingerprint:

@@ -20,11 +20,11 @@ import msgspec
 from muniment.document import fold
 from muniment.errors import ConcurrencyConflict, DatabaseClosed
 from muniment.fingerprint import Fingerprint, member_digest
-from muniment.storage.base import Snapshot, Write, Written
+from muniment.storage.base import BackupPlace, Snapshot, Write, Written
 from muniment.storage.expiry import forget_tombstones, tombstones
 from muniment.storage.history import expiry_limit, history_of, purge_limit
 from muniment.storage.schema import PART_BITS, mapped
-from muniment.storage.state import read_snapshot, read_state, write_fact
+from muniment.storage.state import read_snapshot, read_state, remember_backup, write_fact
 
 T = TypeVar("T")
 GROUP_JOBS: Final = 64  # jobs in one commit: a job can be a batch of thousands, and nobody waits for an endless group
@@ -129,6 +129,9 @@ class Writer:
         self._lock = threading.Lock()  # over the three below, which readers see, and over the pins
         self._state = read_snapshot(connection)
         facts = read_state(connection)
+        # What was told of a snapshot stays true: no commit has a time up to here, whatever the clock says.
+        self._told_until = facts.told_until
+        self._working_from: int | None = None  # the earliest time that the commit in progress can have
         self.history = history_of(facts.settings)
         self._backed_up = facts.backed_up
         self._purged_to = -1  # a purge with no higher limit would find nothing
@@ -157,11 +160,15 @@ class Writer:
 
         With `keep`, nothing that was current at that etag or later is purged either.
         """
+        now = 0 if pin is None else self._clock()
         with self._lock:
             self._check_open()
-            state = replace(self._state, fingerprint=self._state.fingerprint.copy())
+            state = replace(self._state, fingerprint=self._state.fingerprint.copy(), until=self._state.modified)
             if pin is not None:
                 self._pins[pin] = state.etag if keep is None else min(keep, state.etag)
+                until = now if self._working_from is None else self._working_from - 1
+                self._told_until = max(self._told_until, until)
+                state = replace(state, until=max(until, state.modified))
         return state
 
     def unpin(self, pin: object) -> None:
@@ -224,10 +231,13 @@ class Writer:
             if self._connection.in_transaction:
                 self._connection.execute("ROLLBACK")
             self._purged_to = -1  # a purge may be among what was taken back
+            with self._lock:
+                self._working_from = None
             answers = [(future, None, failure) for _, future in group]
         else:
             with self._lock:
                 written, self._state = state.etag > self._state.etag, state
+                self._working_from = None
                 self._dead += dead
                 self._purgeable = self._purgeable or dead > 0 or (written and self._may_purge())
         for future, result, failed in answers:
@@ -242,9 +252,11 @@ class Writer:
         execute = self._connection.execute
         etag, modified, dead = self._state.etag, self._state.modified, 0
         changed = Fingerprint()
+        with self._lock:
+            earliest = self._working_from = max(self._clock(), modified + 1, self._told_until + 1)
         execute("BEGIN IMMEDIATE")
         for job, future in group:
-            transaction = Transaction(self._connection, etag, max(self._clock(), modified + 1))
+            transaction = Transaction(self._connection, etag, max(self._clock(), modified + 1, earliest))
             execute("SAVEPOINT job")
             try:
                 result = job(transaction)
@@ -365,6 +377,15 @@ class Writer:
         return purge_limit(
             self.history, newest=newest, pins=pins, backed_up=self._backed_up, before_window=before_window
         )
+
+    def remember_backup(self, sha256: str, place: BackupPlace | None) -> None:
+        """Note a backup down, and until when it says that nothing was written after it."""
+
+        def job(transaction: Transaction) -> None:
+            remember_backup(transaction.connection, sha256, place)
+            write_fact(transaction.connection, "told_until", self._told_until)
+
+        self.submit(job).result()
 
     def backed_up(self, through: int) -> None:
         """A backup holds everything through this etag."""
