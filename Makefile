@@ -1,6 +1,8 @@
 # Needs Python 3.11 or newer and make; everything else is set up in .venv from requirements.lock.
 PYTHON ?= python3
 BIN := .venv/bin
+# Every worker builds what its tests share, so more of them than this cost more than they save.
+WORKERS ?= auto --maxprocesses 4
 PIP := $(BIN)/python -m pip --disable-pip-version-check -qq
 
 .PHONY: help demo test check format bench lock clean
@@ -11,8 +13,8 @@ help: ## list what can be made
 demo: .venv/ready ## show backup and restore at work; DUMP=file brings your own documents
 	$(BIN)/python -m muniment.demo $(if $(DUMP),--dump "$(DUMP)")
 
-test: .venv/ready $(if $(T),,check) ## check, then all tests; T=path runs only those, ARGS= goes to pytest
-	$(BIN)/python -m pytest $(T) $(ARGS)
+test: .venv/ready $(if $(T),,check) ## check, then all tests in parallel; T=path runs only those, ARGS= goes to pytest
+	$(BIN)/python -m pytest $(if $(T),$(T),-n $(WORKERS) --dist worksteal) $(ARGS)
 
 check: .venv/ready ## lint, format, types and the direction of imports
 	$(BIN)/ruff check

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import multiprocessing
 import os
+import signal
 import threading
 from collections.abc import Iterator
 from concurrent.futures import ProcessPoolExecutor
@@ -20,6 +21,13 @@ START = 1_790_000_000_000_000  # 2026-09-21T14:13:20Z, in microseconds since 197
 hypothesis.settings.register_profile("default", hypothesis.settings(deadline=None))
 hypothesis.settings.register_profile("thorough", hypothesis.settings(deadline=None, max_examples=1000))
 hypothesis.settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "default"))
+
+# What a parent ignores stays ignored in its children: nohup ignores SIGHUP, a shell without job control SIGINT of what
+# it starts with &. A handler does not outlive exec, so the commands that tests start can be stopped again.
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+if signal.getsignal(signal.SIGHUP) is signal.SIG_IGN:
+    signal.signal(signal.SIGHUP, lambda *_: None)
 
 
 class Clock:
