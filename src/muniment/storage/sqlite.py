@@ -38,6 +38,7 @@ from muniment.storage.writer import Transaction, Writer, delete_content
 
 LOCK: Final = "muniment.lock"
 UPLOAD_PARTS: Final = 8  # parts a staged upload writes in one commit
+WAIT_SECONDS: Final = 0.1
 
 
 class SqliteStorage:
@@ -103,6 +104,8 @@ class SqliteStorage:
 
         future = self.writer.submit(job)
         try:
+            while not wait([future], WAIT_SECONDS).done:
+                pass  # in slices: a signal that comes just before a wait does not end it
             return future.result()
         except BaseException:
             interrupted.set()
