@@ -22,7 +22,6 @@ from muniment.errors import (
     DamagedDatabase,
     DatabaseClosed,
     StorageFailure,
-    TargetExists,
 )
 from muniment.revision import Batch
 from muniment.storage.sqlite import SqliteStorage
@@ -307,9 +306,6 @@ def test_an_error_comes_to_whoever_waits(database: DocumentDatabase, tmp_path: P
     assert status.error == str(caught.value)
     assert status.hint == caught.value.hint
     assert not operation.running
-    database.maintenance.start_backup(tmp_path / "backups").wait(PATIENCE)
-    with pytest.raises(TargetExists):
-        database.maintenance.start_backup(tmp_path / "backups").wait(PATIENCE)
 
 
 class Stumbling(SqliteStorage):

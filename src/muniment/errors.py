@@ -95,7 +95,7 @@ class ConcurrencyConflict(Conflict):
 
 
 class TargetExists(Conflict):
-    """A restore or a full backup would have written over something that is already there."""
+    """A restore or an export would have written over something that is already there."""
 
 
 class ForeignBackup(Conflict):

@@ -275,7 +275,8 @@ def export_backup(
     progress, options = progress or Progress(), _checked(options)
     shape = Shape.to(destination, format, compression)
     progress.stage = "planning"
-    plan = plan_restore(backups(Path(source)), str(source), at=at, etag=etag, backup=backup)
+    found = backups(Path(source))
+    plan = plan_restore(found, str(source), at=at, etag=etag, backup=backup)
     with (
         _begun(options, clock, progress) as chooser,
         closing(Aside(lambda _: False)) as aside,
@@ -285,6 +286,7 @@ def export_backup(
         export = Export(writer, aside, options, chooser, Progress(), account=True)
         moment = read_backup(plan, export, progress, attachments_first=True)
         summary = export.finish()
+    summary.notes = list(found.notes)
     summary.etag, summary.time = moment.etag, moment.modified
     return _described(summary, shape, sink, progress, destination)
 

@@ -6,7 +6,7 @@ import tempfile
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from pathlib import Path
 from time import monotonic
@@ -130,7 +130,8 @@ class MaintenanceActions:
         """Begin a backup of the state of this moment into a folder, and return at once.
 
         An incremental one holds what changed since the last backup in that folder; where there is none, or something
-        might be missed, it is a full one, and the manifest's `reason` says why. Reading and writing go on; the backup
+        might be missed, or the chain is not whole, it is a full one, and the manifest's `reason` says why. A full one
+        begins a chain of its own. Reading and writing go on; the backup
         is the state at its start. Raises `BackupRunning` while another one runs.
         """
 
@@ -259,7 +260,9 @@ class MaintenanceActions:
         source: str | Path, *, at: datetime | None = None, etag: int | None = None, backup: str | None = None
     ) -> RestorePlan:
         """Which backups a restore of this moment would read; raises what that restore would raise before it began."""
-        return plan_restore(backups(Path(source)), str(source), at=at, etag=etag, backup=backup)
+        found = backups(Path(source))
+        plan = plan_restore(found, str(source), at=at, etag=etag, backup=backup)
+        return replace(plan, notes=found.notes)
 
     @staticmethod
     def differences(source: str | Path, before: str, after: str, *, progress: Progress | None = None) -> Differences:

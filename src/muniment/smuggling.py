@@ -142,7 +142,7 @@ def source(
             raise InvalidInput(f"{place} is a database, which has only its present state", "name no moment")
         with DocumentDatabase(folder, create=False) as opened:
             yield opened
-    elif folder.is_dir() and backups(folder):
+    elif folder.is_dir() and ((found := backups(folder)) or found.unusable):
         yield Backups(folder, at, etag, backup)
     else:
         raise DatabaseNotFound(

@@ -18,9 +18,11 @@ import time
 import traceback
 from collections.abc import Callable
 from functools import partial
+from itertools import count
 from pathlib import Path
 from typing import Any
 
+import apsw
 import pyarrow.compute
 import pytest
 
@@ -304,6 +306,48 @@ def job_as_nobody(what: str, sources: list[str], places: list[str]) -> list[dict
         _forked(lambda source=source, place=place: attempt(source, place))  # type: ignore[misc]
         for source, place in zip(sources, places, strict=True)
     ]
+
+
+class _Spoilt(apsw.VFS):
+    """A file system that fails, once, at a given write into a journal."""
+
+    def __init__(self, last: int) -> None:
+        super().__init__("spoilt", "unix", makedefault=True)
+        self.left = last
+
+    def xOpen(self, name: Any, flags: list[int]) -> _SpoiltFile:
+        return _SpoiltFile(self, name, flags)
+
+
+class _SpoiltFile(apsw.VFSFile):
+    def __init__(self, system: _Spoilt, name: Any, flags: list[int]) -> None:
+        super().__init__("unix", name, flags)
+        self._system = system
+        self._journal = str(name.filename() if hasattr(name, "filename") else name).endswith("-journal")
+
+    def xWrite(self, data: bytes, offset: int) -> None:
+        if self._journal:
+            self._system.left -= 1
+            if self._system.left == 0:
+                raise apsw.IOError("disk I/O error")
+        super().xWrite(data, offset)
+
+
+def job_journal_errors(source: str, target: str) -> dict[str, Any]:
+    """A restore with an input/output error at each write into a journal; what each was told as."""
+    kinds = []
+    for number in count(1):
+        system = _Spoilt(number)
+        try:
+            MaintenanceActions.restore(source, target)
+        except MunimentError as error:
+            kinds.append(type(error).__name__)
+        finally:
+            system.unregister()
+        if system.left > 0:
+            shutil.rmtree(target)
+            return {"hit": number - 1, "kinds": kinds}
+    raise AssertionError
 
 
 def _peak() -> int:

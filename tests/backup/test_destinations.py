@@ -59,9 +59,8 @@ def test_a_backup_where_others_are(small: DocumentDatabase, tmp_path: Path) -> N
     with DocumentDatabase(tmp_path / "other", clock=Clock()) as other:
         foreign = other.maintenance.start_backup(around / "other").wait()
     assert "'other'" in str(assert_backup_refused(small, around / "other", ForeignBackup, around))
-    assert_backup_refused(small, foreign.folder, ForeignBackup, around)
-    assert_backup_refused(small, around / "mine", TargetExists, around)
-    assert_backup_refused(small, backups(around / "mine")[0].folder, TargetExists, around)
+    assert_backup_refused(small, foreign.folder, InvalidInput, around)
+    assert_backup_refused(small, backups(around / "mine")[0].folder, InvalidInput, around)
 
 
 def test_a_backup_goes_through_a_link(small: DocumentDatabase, tmp_path: Path) -> None:

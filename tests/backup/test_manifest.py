@@ -233,7 +233,9 @@ def test_values_that_contradict_the_others_are_damage(path: str, value: object) 
     ids=lambda extra: next(iter(extra)),
 )
 def test_members_of_a_newer_version_of_format_1_are_passed_over(extra: dict[str, Any]) -> None:
-    newer, manifest = decode(VALID | extra), decode(VALID)
+    text = json.dumps(VALID | extra | {"checksum": "0" * 64}).encode()
+    newer = manifests.decode(text.replace(b"0" * 64, manifests.digest(text).encode()), "here")
+    manifest = msgspec.structs.replace(decode(VALID), checksum=newer.checksum)
     assert newer.fingerprint_at_snapshot() == manifest.fingerprint_at_snapshot()
     assert msgspec.structs.replace(newer, fingerprint=manifest.fingerprint) == manifest
 
@@ -256,9 +258,12 @@ def test_a_newer_backup_in_the_folder_is_never_passed_over(backup: Backup, tmp_p
     newer = backup.folder.parent / "2027-01-01T000000.000Z.full"
     newer.mkdir()
     (newer / "manifest.json").write_bytes(b'{"format": 2, "software": "muniment 9"}')
-    for use in (backups, MaintenanceActions.verify, lambda source: MaintenanceActions.restore(source, tmp_path / "x")):
-        with pytest.raises(UnknownFormat, match="muniment 9"):
-            use(backup.folder.parent)
+    with pytest.raises(UnknownFormat, match="muniment 9") as caught:
+        MaintenanceActions.restore(backup.folder.parent, tmp_path / "x")
+    assert f"--backup {backup.name}" in caught.value.hint
+    with pytest.raises(DamagedBackup, match="muniment 9"):
+        MaintenanceActions.verify(backup.folder.parent)
+    assert [bad.folder for bad in backups(backup.folder.parent).unusable] == [newer]
     assert not (tmp_path / "x").exists()
     MaintenanceActions.restore(backup.folder, tmp_path / "x")
 

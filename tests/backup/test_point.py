@@ -18,7 +18,7 @@ def chain(small: DocumentDatabase, backup: Backup) -> list[Backup]:
     for number in range(3):
         small.put("orders/1", {"lines": number})
     small.maintenance.start_backup(backup.folder.parent, incremental=True).wait()
-    return backups(backup.folder.parent)
+    return list(backups(backup.folder.parent))
 
 
 def test_points(chain: list[Backup]) -> None:

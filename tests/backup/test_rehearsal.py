@@ -201,7 +201,7 @@ class Rehearsal(RuleBasedStateMachine):
             self.database.storage.purge()
 
     def available(self, name: str) -> list[Backup]:
-        return backups(self.folder / name) if (self.folder / name).exists() else []
+        return list(backups(self.folder / name)) if (self.folder / name).exists() else []
 
     @rule(name=destinations, which=st.integers(0, 9), delete=st.booleans())
     def merge(self, name: str, which: int, delete: bool) -> None:

@@ -212,9 +212,10 @@ def test_a_process_that_is_killed_is_said(
     assert len(backup.manifest.files) > 2
     before = set(children())
     tasks = [
-        Task(backup.sha256, str(backup.folder), file, 0, backup.manifest.through) for file in backup.manifest.files
+        Task(backup.sha256, os.fsencode(backup.folder), file, 0, backup.manifest.through)
+        for file in backup.manifest.files
     ]
-    findings = examine_all(tasks)
+    findings = examine_all(tasks, Progress())
     assert isinstance(next(findings)[1], Group)
     for pid in set(children()) - before:
         os.kill(pid, signal.SIGKILL)

@@ -11,8 +11,10 @@ import os
 import subprocess
 import sys
 import threading
+from base64 import b64decode
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager, suppress
+from dataclasses import replace
 from pathlib import Path
 from queue import SimpleQueue
 from time import monotonic, time_ns
@@ -26,7 +28,7 @@ from muniment.backup.restore import restore_backup
 from muniment.backup.selection import Selection
 from muniment.backup.take import take_backup
 from muniment.errors import Cancelled, StorageFailure
-from muniment.failed import Failed
+from muniment.failed import Failed, unicode
 from muniment.fingerprint import Fingerprint
 from muniment.progress import Progress
 from muniment.storage.base import BackupPlace, Snapshot
@@ -40,12 +42,12 @@ _COUNTS: Final = ("stage", "documents", "attachments", "bytes", "total_documents
 
 
 class _Job(msgspec.Struct, tag=True, tag_field="job"):
-    """What a child is to do."""
+    """What a child is to do. Folders are what the operating system calls them, which need not be Unicode."""
 
 
 class _Backup(_Job, tag="backup"):
-    folder: str
-    destination: str
+    folder: bytes
+    destination: bytes
     name: str
     database_document: bytes
     incremental: bool
@@ -55,10 +57,10 @@ class _Backup(_Job, tag="backup"):
 class _Restore(_Job, tag="restore"):
     """A plan, as the folders of its backups and where to stop in the last of them, and what to take of it."""
 
-    chain: list[str]
+    chain: list[bytes]
     upto: int | None
     at: int | None
-    target: str
+    target: bytes
     selection: Selection | None
     defrag: bool
     new_id: bool
@@ -66,16 +68,20 @@ class _Restore(_Job, tag="restore"):
 
     def plan(self) -> RestorePlan:
         """The same plan again, from the manifests as they are now."""
-        chain = [read(Path(folder)) for folder in self.chain]
+        chain = [read(_path(folder)) for folder in self.chain]
         return RestorePlan(chain_of(chain[-1], chain), self.upto, self.at)
 
 
 class _Compact(_Job, tag="compact"):
-    folder: str
+    folder: bytes
     niceness: int
 
 
 _AnyJob = _Backup | _Restore | _Compact
+
+
+def _path(folder: bytes) -> Path:
+    return Path(os.fsdecode(folder))
 
 
 class _Told(msgspec.Struct):
@@ -101,7 +107,7 @@ def backup_in_child(
     pinned: Callable[[Snapshot], None] = lambda snapshot: None,
 ) -> Backup:
     """`take.take_backup` in a process of its own; `pinned` is told the moment that the backup will hold."""
-    job = _Backup(str(storage.folder), str(destination), name, database_document, incremental, niceness)
+    job = _Backup(os.fsencode(storage.folder), os.fsencode(destination), name, database_document, incremental, niceness)
     with ExitStack() as held:
 
         def answer(ask: str, value: Any) -> Any:
@@ -116,8 +122,8 @@ def backup_in_child(
             actions[ask](value)
             return None
 
-        folder: str = _run(job, progress or Progress(), answer)["backup"]
-    return read(Path(folder))
+        done = _run(job, progress or Progress(), answer)
+    return replace(read(_path(b64decode(done["backup"]))), notes=tuple(done["notes"]))
 
 
 def _told(snapshot: Snapshot) -> _Told:
@@ -137,14 +143,14 @@ def restore_in_child(
     niceness: int = 0,
 ) -> None:
     """`restore.restore_backup` of this plan in a process of its own."""
-    chain = [str(backup.folder) for backup in plan.chain]
-    job = _Restore(chain, plan.upto, plan.at, str(target), selection, defrag, new_id, niceness)
+    chain = [os.fsencode(backup.folder) for backup in plan.chain]
+    job = _Restore(chain, plan.upto, plan.at, os.fsencode(target), selection, defrag, new_id, niceness)
     _run(job, progress or Progress())
 
 
 def compact_in_child(folder: Path, *, progress: Progress | None = None, niceness: int = 0) -> tuple[int, int]:
     """`storage.compacting.compact` in a process of its own; returns the bytes before and after."""
-    result = _run(_Compact(str(folder), niceness), progress or Progress())
+    result = _run(_Compact(os.fsencode(folder), niceness), progress or Progress())
     return result["before"], result["after"]
 
 
@@ -330,9 +336,10 @@ def main() -> None:
 def _do(job: _AnyJob, progress: Progress, parent: _Parent) -> dict[str, Any]:
     match job:
         case _Backup():
-            return {"backup": str(_take(job, progress, parent).folder)}
+            taken = _take(job, progress, parent)
+            return {"backup": os.fsencode(taken.folder), "notes": list(map(unicode, taken.notes))}
         case _Restore():
-            plan, target = job.plan(), Path(job.target)
+            plan, target = job.plan(), _path(job.target)
             restore_backup(
                 plan.backup.folder.parent,
                 target,
@@ -344,16 +351,16 @@ def _do(job: _AnyJob, progress: Progress, parent: _Parent) -> dict[str, Any]:
             )
             return {}
         case _Compact():
-            before, after = compact(Path(job.folder), progress=progress)
+            before, after = compact(_path(job.folder), progress=progress)
             return {"before": before, "after": after}
 
 
 def _take(job: _Backup, progress: Progress, parent: _Parent) -> Backup:
-    storage = SqliteStorage(Path(job.folder), clock=_clock, read_only=True)
+    storage = SqliteStorage(_path(job.folder), clock=_clock, read_only=True)
     try:
         return take_backup(
             _SharedStorage(storage, parent),
-            Path(job.destination),
+            _path(job.destination),
             name=job.name,
             database_document=job.database_document,
             clock=_clock,

@@ -31,4 +31,5 @@ def dry_run(plan: RestorePlan, source: str) -> dict[str, Any]:
             }
             for backup in plan.chain
         ],
+        "notes": list(plan.notes),
     }

@@ -14,7 +14,7 @@ from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import ExitStack, closing, suppress
 from pathlib import Path
-from queue import Queue
+from queue import Empty, Queue
 from typing import Any, Final
 
 import apsw
@@ -25,7 +25,7 @@ from muniment.backup.manifest import File
 from muniment.backup.reading import check_etags, check_file
 from muniment.backup.tally import check_content, check_json
 from muniment.document import fold
-from muniment.errors import MunimentError, StorageFailure
+from muniment.errors import Cancelled, MunimentError, StorageFailure
 from muniment.failed import Failed
 from muniment.fingerprint import Fingerprint, batch_digests, member_digest
 from muniment.progress import Progress
@@ -33,6 +33,7 @@ from muniment.revision import ATTACHMENT, DOCUMENT, Batch
 
 ALONE_BYTES: Final = 16 << 20  # below, a process would take longer to start than to work
 QUEUED: Final = 64
+CHECK_SECONDS: Final = 0.2
 CHANGED: Final = "SELECT key FROM revision WHERE kind = ? AND key = ? LIMIT 1"
 
 Member = tuple[str, int, str | None, int, bytes | None]
@@ -40,10 +41,13 @@ Member = tuple[str, int, str | None, int, bytes | None]
 
 
 class Task(msgspec.Struct, frozen=True):
-    """A file to examine; of a full backup only the members whose keys are in the database `changed` are told."""
+    """A file to examine; of a full backup only the members whose keys are in the database `changed` are told.
+
+    The folder is what the operating system calls it, which need not be Unicode.
+    """
 
     backup: str
-    folder: str
+    folder: bytes
     file: File
     after: int
     through: int
@@ -54,6 +58,11 @@ class Task(msgspec.Struct, frozen=True):
     def kind(self) -> int:
         """Whether it has documents or attachments."""
         return DOCUMENT if self.file.name.startswith("documents") else ATTACHMENT
+
+    @property
+    def path(self) -> Path:
+        """Where it is."""
+        return Path(os.fsdecode(self.folder)) / self.file.name
 
 
 class Group(msgspec.Struct, frozen=True, tag=True):
@@ -76,11 +85,11 @@ class Whole(msgspec.Struct, frozen=True, tag=True):
 Finding = Group | Whole | Failed
 
 
-def examine(task: Task) -> Iterator[Finding]:
+def examine(task: Task, progress: Progress) -> Iterator[Finding]:
     """What there is in a file, row group by row group; the last finding is `Whole`, or `Failed`."""
-    path = Path(task.folder) / task.file.name
+    path = task.path
     try:
-        check_file(path, task.file, Progress())  # to cancel, its process is ended
+        check_file(path, task.file, progress)
         with ExitStack() as stack:
             chooser = stack.enter_context(closing(_Chooser(task)))
             schema = DOCUMENTS if task.kind == DOCUMENT else ATTACHMENTS
@@ -89,6 +98,8 @@ def examine(task: Task) -> Iterator[Finding]:
             groups = _documents if task.kind == DOCUMENT else _attachments
             yield from groups(source, task, whole, chooser)
             yield Whole(whole.as_json())
+    except Cancelled:
+        raise
     except MunimentError as error:
         yield Failed.of(error)
 
@@ -126,7 +137,7 @@ def _documents(source: Source, task: Task, whole: Fingerprint, chooser: _Chooser
         batch = batch_of(source.read(number))
         if not batch.etags:
             continue
-        check_etags(batch.etags, previous, task.through, Path(task.folder))
+        check_etags(batch.etags, previous, task.through, task.path.parent)
         previous = batch.etags[-1]
         ids, metadata, bodies = batch.ids.values(), batch.metadata.values(), list(batch.bodies)
         check_json(ids, metadata, bodies)
@@ -148,7 +159,7 @@ def _attachments(source: Source, task: Task, whole: Fingerprint, chooser: _Choos
     previous = task.after
     tables = (source.read(number) for _, number in source.groups())
     for revision, parts in attachments_of(tables):
-        check_etags([revision.etag], previous, task.through, Path(task.folder))
+        check_etags([revision.etag], previous, task.through, task.path.parent)
         previous, alive = revision.etag, revision.body is not None
         check_content(revision, parts)
         digest = None
@@ -160,11 +171,14 @@ def _attachments(source: Source, task: Task, whole: Fingerprint, chooser: _Choos
         yield Group(previous, previous, int(alive), int(not alive), revision.size, members)
 
 
-def examine_all(tasks: Sequence[Task]) -> Iterator[tuple[Task, Finding]]:
-    """The findings of all these files, in any order of the files; by as many processes as there are processors."""
+def examine_all(tasks: Sequence[Task], progress: Progress) -> Iterator[tuple[Task, Finding]]:
+    """The findings of all these files, in any order of the files; by as many processes as there are processors.
+
+    Raises `Cancelled`, and ends the processes, when somebody asks for that.
+    """
     if len(tasks) < 2 or sum(task.file.size for task in tasks) < ALONE_BYTES:
         for task in tasks:
-            yield from ((task, finding) for finding in examine(task))
+            yield from ((task, finding) for finding in examine(task, progress))
         return
     waiting = deque(sorted(tasks, key=lambda task: -task.file.size))
     found: Queue[tuple[Task, Finding] | BaseException | None] = Queue(QUEUED)
@@ -173,7 +187,12 @@ def examine_all(tasks: Sequence[Task]) -> Iterator[tuple[Task, Finding]]:
         for _ in range(count):
             stack.enter_context(_Worker(waiting, found))
         while count:
-            match found.get():
+            try:
+                item = found.get(timeout=CHECK_SECONDS)
+            except Empty:
+                progress.check()
+                continue
+            match item:
                 case None:
                     count -= 1
                 case BaseException() as error:
@@ -218,8 +237,9 @@ class _Worker:
             self._found.put((task, finding))
             if not isinstance(finding, Group):
                 return
-        path = Path(task.folder) / task.file.name
-        raise StorageFailure(f"the process that read {path} was ended", "see that there is memory, and verify again")
+        raise StorageFailure(
+            f"the process that read {task.path} was ended", "see that there is memory, and verify again"
+        )
 
     def __exit__(self, *error: object) -> None:
         self._process.kill()
@@ -236,6 +256,6 @@ class _Worker:
 def main() -> None:
     """A worker: tasks from stdin, a line each, findings to stdout, until stdin ends."""
     for line in sys.stdin.buffer:
-        for finding in examine(msgspec.json.decode(line, type=Task)):
+        for finding in examine(msgspec.json.decode(line, type=Task), Progress()):  # to cancel, it is ended
             sys.stdout.buffer.write(msgspec.json.encode(finding) + b"\n")
             sys.stdout.buffer.flush()

@@ -261,7 +261,7 @@ class Source:
         self._where = path
         self._etags = (file.first_etag, file.last_etag)
         try:
-            self._parquet = pq.ParquetFile(path, page_checksum_verification=True, pre_buffer=False)
+            self._parquet = pq.ParquetFile(_openable(path), page_checksum_verification=True, pre_buffer=False)
         except (pa.ArrowException, OSError) as error:
             raise self._damaged(error) from error
         found = self._parquet.schema_arrow
@@ -297,7 +297,13 @@ class Source:
 
     def close(self) -> None:
         """Close the file."""
-        self._parquet.close()
+        self._parquet.close(force=True)
+
+
+def _openable(path: Path) -> Any:
+    """What pyarrow can open: the path, or where that is not Unicode, a file, through which it reads more slowly."""
+    unicode = str(path).encode(errors="replace").decode() == str(path)
+    return path if unicode else path.open("rb")
 
 
 def batch_of(table: Any) -> Batch:

@@ -148,6 +148,9 @@ class _Version(msgspec.Struct):
     software: str = "an unknown version"
 
 
+_MEMBERS: Final = frozenset(Manifest.__struct_fields__)
+
+
 def encode(manifest: Manifest) -> bytes:
     """The manifest as it is written, with its checksum: indented JSON, for people read it too."""
     blank = msgspec.structs.replace(manifest, checksum=_BLANK)
@@ -168,6 +171,9 @@ def decode(text: bytes, where: str) -> Manifest:
     """
     try:
         text.decode()  # msgspec does not look into the names of members that it passes over
+        members = msgspec.json.decode(text, type=dict[str, msgspec.Raw]).keys()
+        if not members & _MEMBERS:
+            raise ValueError("it has nothing that a backup's manifest has, so it is somebody else's file")
         version = msgspec.json.decode(text, type=_Version)
         if version.format > FORMAT:
             raise UnknownFormat(
@@ -176,7 +182,11 @@ def decode(text: bytes, where: str) -> Manifest:
                 f"restore it with {version.software} or newer",
             )
         manifest = msgspec.json.decode(text, type=Manifest)
-        if manifest.checksum and digest(_with_checksum(text, manifest.checksum, _BLANK)) != manifest.checksum:
+        if manifest.checksum is None:
+            # Only the first manifests had none, and no members but these: another may be the checksum, misspelled.
+            for name in sorted(members - _MEMBERS):
+                raise ValueError(f"it has no checksum, but a member {name!r} that none without one has")
+        elif digest(_with_checksum(text, manifest.checksum, _BLANK)) != manifest.checksum:
             raise ValueError("it was changed after it was written: its checksum does not agree")
         msgspec.convert(manifest.fingerprint, _Fingerprint)
         for contradiction in _contradictions(manifest):
@@ -186,6 +196,11 @@ def decode(text: bytes, where: str) -> Manifest:
             f"the manifest in {where} can not be trusted: {error}", "use another backup, or another copy of this one"
         ) from error
     return manifest
+
+
+def was_one(text: bytes) -> bool:
+    """Whether this is what is left of a manifest, and not somebody else's file of the same name."""
+    return b'"software": "muniment' in text or b'"database_document"' in text
 
 
 def _contradictions(manifest: Manifest) -> Iterator[str]:

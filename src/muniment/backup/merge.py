@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
 from itertools import count
 from pathlib import Path
 
@@ -42,7 +43,7 @@ def merge_backups(
         raise InvalidInput(f"{through} is a full backup: there is nothing to merge", "name an incremental backup")
     if delete_merged:
         _check_unused(plan, available)
-    new = NewBackup(source, "full", from_microseconds(clock()))
+    new = NewBackup(available.place, "full", from_microseconds(clock()))
     writer = _Writer(new)
     try:
         with mapped_errors(new.folder):
@@ -57,10 +58,10 @@ def merge_backups(
         for backup in reversed(plan.chain):
             delete_backup(backup)
     progress.finish()
-    return merged
+    return replace(merged, notes=available.notes)
 
 
-def _check_unused(plan: RestorePlan, available: list[Backup]) -> None:
+def _check_unused(plan: RestorePlan, available: Sequence[Backup]) -> None:
     merged = {backup.sha256 for backup in plan.chain}
     # What continued a backup that was merged before names that one as its parent.
     inner = {state: backup for backup in plan.chain[:-1] for state in (backup.sha256, backup.manifest.same_state_as)}

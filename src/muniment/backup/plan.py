@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Sequence
-from dataclasses import dataclass
+from contextlib import suppress
+from dataclasses import dataclass, field
 from datetime import datetime
 
 from muniment.backup.manifest import File, Kind, Manifest
-from muniment.backup.repository import Backup
+from muniment.backup.repository import Backup, Unusable, stamp, stamp_of, unusable_in
 from muniment.document import to_microseconds
-from muniment.errors import BackupNotFound, DamagedBackup, ForeignBackup, InvalidInput, TargetExists, UnreachablePoint
+from muniment.errors import BackupNotFound, DamagedBackup, ForeignBackup, InvalidInput, MunimentError, UnreachablePoint
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,12 +42,13 @@ class RestorePlan:
     """Which backups to read, oldest first, to get which moment back.
 
     `upto` is the etag, or `at` the time in microseconds, at which to stop inside the last of them; both None for its
-    end.
+    end. `notes` tell what beside these backups can not be used.
     """
 
     chain: tuple[Backup, ...]
     upto: int | None = None
     at: int | None = None
+    notes: tuple[str, ...] = field(default=(), compare=False)
 
     @property
     def backup(self) -> Backup:
@@ -80,10 +82,10 @@ class RestorePlan:
 
 
 def plan_backup(existing: Sequence[Backup], origin: Origin, where: str, *, incremental: bool = False) -> BackupPlan:
-    """A full backup into a folder without one, or an incremental one onto the newest of this lineage.
+    """A full backup, which begins a chain, or an incremental one onto the newest of this lineage.
 
-    Raises `ForeignBackup` when the folder holds another database's, `TargetExists` for a second full one. Where an
-    incremental backup could miss something, the plan is a full one, with the reason.
+    Raises `ForeignBackup` when the folder holds another database's. Where an incremental backup could miss something,
+    or the chain is not whole, the plan is a full one, with the reason.
     """
     for backup in existing:
         if backup.manifest.database.id != origin.database_id:
@@ -91,14 +93,12 @@ def plan_backup(existing: Sequence[Backup], origin: Origin, where: str, *, incre
                 f"{where} holds the backups of another database, {backup.manifest.database.name!r}",
                 "give each database a folder of its own",
             )
-    if not incremental and existing:
-        raise TargetExists(
-            f"{where} already holds a full backup of this database, taken at {existing[-1].manifest.snapshot.time}",
-            "take an incremental backup, or give a new folder for the full one",
-        )
-    if not existing:
+    unusable = [bad for bad in unusable_in(existing) if bad.ours]
+    if not existing and incremental and unusable:
+        return BackupPlan("full", f"no backup there can be used: {unusable[-1].error.message}")
+    if not existing and not unusable:
         return BackupPlan("full", "first")
-    return _plan_incremental(existing, origin)
+    return _plan_incremental(existing, origin) if incremental else BackupPlan("full", "asked for")
 
 
 def _plan_incremental(existing: Sequence[Backup], origin: Origin) -> BackupPlan:
@@ -113,8 +113,21 @@ def _plan_incremental(existing: Sequence[Backup], origin: Origin) -> BackupPlan:
     parent = max(known, key=lambda backup: (backup.manifest.through, backup.manifest.completed))
     if parent.manifest.through < origin.tombstones_from:
         return BackupPlan("full", f"history purged past {origin.tombstones_from}: a full backup was taken")
-    chain_of(parent, existing)
+    if newer := newer_unusable(parent, existing):
+        return BackupPlan("full", f"the chain is not whole: {newer.error.message}")
+    try:
+        chain_of(parent, existing)
+    except DamagedBackup as error:
+        return BackupPlan("full", f"the chain is not whole: {error.message}")
     return BackupPlan("incremental", "asked for", parent.manifest.through, parent)
+
+
+def newer_unusable(newest: Backup, available: Sequence[Backup]) -> Unusable | None:
+    """A backup that can not be used and was begun after this one, or may have been: its folder's name tells."""
+    begun = stamp(datetime.fromisoformat(newest.manifest.started))
+    last = max(begun, stamp_of(newest.name) or "")  # a merged backup has the times of the last that went into it
+    newer = [bad for bad in unusable_in(available) if bad.ours and (bad.stamp is None or bad.stamp > last)]
+    return newer[-1] if newer else None
 
 
 def plan_restore(
@@ -133,6 +146,12 @@ def plan_restore(
     given = [name for name, value in (("time", at), ("etag", etag), ("backup", backup)) if value is not None]
     if len(given) > 1:
         raise InvalidInput(f"{' and '.join(given)} each name a moment", "give one of them")
+    if backup is not None:
+        backup = backup.rstrip("/")
+    unusable = unusable_in(available)
+    for bad in unusable:
+        if backup == bad.folder.name or not available:
+            raise _unusable(bad, available)
     if not available:
         raise BackupNotFound(
             f"there is no complete backup in {where}",
@@ -141,7 +160,7 @@ def plan_restore(
     if len({found.manifest.database.id for found in available}) > 1:
         raise BackupNotFound(f"{where} holds the backups of several databases", "give the folder of one of them")
     if backup is not None:
-        named = [found for found in available if found.name == backup]
+        named = [found for found in available if backup in (found.name, *found.aliases)]
         if not named:
             raise BackupNotFound(f"there is no complete backup {backup!r} in {where}", "give the name of its folder")
         return RestorePlan(chain_of(named[0], available))
@@ -150,7 +169,21 @@ def plan_restore(
         return _plan_etag(chain_of(newest, available), etag)
     if at is not None:
         return _plan_time(_chain_at(newest, older, available, to_microseconds(at)), to_microseconds(at))
+    if newer := newer_unusable(newest, available):
+        raise _unusable(newer, available)
     return RestorePlan(chain_of(newest, available))
+
+
+def _unusable(bad: Unusable, available: Sequence[Backup]) -> MunimentError:
+    """The error of one that is needed; its hint names what can be restored all the same."""
+    error = type(bad.error)(f"{bad.folder.name} can not be used: {bad.error.message}", bad.error.hint)
+    for end in ends_of(available):
+        with suppress(DamagedBackup):
+            chain_of(end, available)
+            time = end.manifest.snapshot.time
+            error.hint += f"; the newest state that can be restored without it is that of {time}: --backup {end.name}"
+            break
+    return error
 
 
 def ends_of(available: Sequence[Backup]) -> list[Backup]:
@@ -172,6 +205,7 @@ def _chain_at(newest: Backup, older: Sequence[Backup], available: Sequence[Backu
 
 def chain_of(last: Backup, available: Iterable[Backup]) -> tuple[Backup, ...]:
     """The full backup and the incrementals that lead to this one; raises `DamagedBackup` at a gap."""
+    unusable = unusable_in(available) if isinstance(available, Sequence) else ()
     available = list(available)
     by_digest = {state: backup for backup in available if (state := backup.manifest.same_state_as)}
     by_digest |= {backup.sha256: backup for backup in available}
@@ -179,8 +213,10 @@ def chain_of(last: Backup, available: Iterable[Backup]) -> tuple[Backup, ...]:
     while parent := chain[-1].manifest.parent:
         found = by_digest.get(parent.sha256)
         if found is None:
+            bad = [str(bad.error) for bad in unusable if bad.folder.name == parent.backup]
             raise DamagedBackup(
-                f"{chain[-1].name} continues {parent.backup}, which is missing or was changed",
+                f"{chain[-1].name} continues {parent.backup}, which is missing or was changed"
+                + (f": {bad[0]}" if bad else ""),
                 "put that backup back beside it, or restore an earlier moment with --backup",
             )
         older, newer = found.manifest, chain[-1].manifest

@@ -15,9 +15,9 @@ import msgspec
 
 from muniment.backup.plan import chain_of, ends_of
 from muniment.backup.reach import Point, restorable
-from muniment.backup.repository import Backup, Record, RecordKind, records, survey
+from muniment.backup.repository import Backup, Backups, Record, RecordKind, backups, records
 from muniment.document import from_microseconds, rfc3339
-from muniment.errors import DamagedBackup, StorageFailure
+from muniment.errors import DamagedBackup, MunimentError, StorageFailure
 from muniment.storage.base import BackupPlace, Identity, Snapshot
 
 REHEARSE_DAYS: Final = 30
@@ -35,6 +35,7 @@ class LastBackup(msgspec.Struct, frozen=True, kw_only=True):
 
     name: str
     kind: str
+    reason: str
     etag: int
     time: str
     completed: str
@@ -100,10 +101,13 @@ def recoverability(
 
 def _destination(place: BackupPlace, identity: Identity, snapshot: Snapshot, now: datetime) -> DestinationState:
     folder = Path(place.folder)
-    found = survey(folder)
-    problems = [*found.problems]
-    own = [backup for backup in found.backups if backup.manifest.database.id == identity.database_id]
-    if len(own) < len(found.backups):
+    try:
+        found, problems = backups(folder), []
+        problems += [str(bad) for bad in found.unusable]
+    except MunimentError as error:
+        found, problems = Backups(folder), [error.message]
+    own = [backup for backup in found if backup.manifest.database.id == identity.database_id]
+    if len(own) < len(found):
         problems.append("it holds backups of other databases too")
     reach: list[Interval] = []
     for end in reversed(ends_of(own)):
@@ -138,6 +142,7 @@ def _last(backup: Backup, now: datetime) -> LastBackup:
     return LastBackup(
         name=backup.name,
         kind=manifest.kind,
+        reason=manifest.reason,
         etag=manifest.through,
         time=manifest.snapshot.time,
         completed=manifest.completed,

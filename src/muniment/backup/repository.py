@@ -7,13 +7,14 @@ is written last, under another name, synced, and then renamed.
 from __future__ import annotations
 
 import os
+import re
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from pathlib import Path
-from typing import Any, Final, Literal, get_args
+from typing import Any, Final, Literal, get_args, overload
 
 import msgspec
 
@@ -25,15 +26,21 @@ from muniment.storage.schema import FILE
 DATABASE_DOCUMENT: Final = "Database.Document"
 _HINT: Final = "restore from another backup, or another copy of this one"
 LOST_AND_FOUND: Final = "lost+found"  # at the root of a disk; only root may look into it
+_name = re.compile(r"(\d{4}-\d\d-\d\dT\d{6}\.\d{3}Z)\.(full|incremental)")
 
 
 @dataclass(frozen=True, slots=True)
 class Backup:
-    """A complete backup: where it is, its manifest, and the SHA-256 of that."""
+    """A complete backup: where it is, its manifest, and the SHA-256 of that.
+
+    `aliases` are the names of links to it in the same folder (`latest`). `notes` are what whoever took it should know.
+    """
 
     folder: Path
     manifest: Manifest
     sha256: str
+    aliases: tuple[str, ...] = field(default=(), compare=False)
+    notes: tuple[str, ...] = field(default=(), compare=False)
 
     @property
     def name(self) -> str:
@@ -78,17 +85,156 @@ def mapped_errors(place: Path) -> Iterator[None]:
         ) from error
 
 
-def backups(destination: Path) -> list[Backup]:
-    """The complete backups in a folder, or the one that the folder itself is, in the order of their snapshots."""
-    with mapped_errors(destination):
-        if not destination.exists():
-            raise BackupNotFound(f"there is no folder {destination}", "give the folder that the backup was written to")
-        if not destination.is_dir():
-            raise BackupNotFound(f"{destination} is a file, not a folder of backups", "give the folder that holds it")
-        inside = (path for path in destination.iterdir() if path.is_dir() and path.name != LOST_AND_FOUND)
-        folders = [destination, *sorted(inside)]
-        found = [read(folder) for folder in folders if (folder / manifests.NAME).is_file()]
-    return sorted(found, key=lambda backup: (backup.manifest.through, backup.manifest.completed))
+@dataclass(frozen=True, slots=True)
+class Unusable:
+    """A folder whose manifest can not be used, and why: damaged, of a newer format, or somebody else's file.
+
+    `ours` says whether it was a backup, as its name or what is left of the manifest tells.
+    """
+
+    folder: Path
+    error: MunimentError
+    ours: bool
+
+    @property
+    def stamp(self) -> str | None:
+        """When a backup with this name was begun, None if the name is not one that backups have."""
+        return stamp_of(self.folder.name)
+
+    def __str__(self) -> str:
+        return f"{self.folder} can not be used: {self.error.message}"
+
+
+class Backups(Sequence[Backup]):
+    """The complete backups of a folder in the order of their snapshots; and beside them what is no use.
+
+    `place` is the folder that they are in, `unusable` are those with a manifest that can not be used, and `unfinished`
+    the folders of backups that have none.
+    """
+
+    def __init__(
+        self,
+        place: Path,
+        found: Sequence[Backup] = (),
+        unusable: Sequence[Unusable] = (),
+        unfinished: Sequence[Path] = (),
+    ) -> None:
+        self.place = place
+        self.unusable = tuple(unusable)
+        self.unfinished = tuple(unfinished)
+        self._found = sorted(found, key=lambda backup: (backup.manifest.through, backup.manifest.completed))
+
+    @overload
+    def __getitem__(self, index: int) -> Backup: ...
+
+    @overload
+    def __getitem__(self, index: slice) -> Sequence[Backup]: ...
+
+    def __getitem__(self, index: int | slice) -> Backup | Sequence[Backup]:
+        return self._found[index]
+
+    def __len__(self) -> int:
+        return len(self._found)
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Sequence) and self._found == list(other)
+
+    __hash__ = None  # type: ignore[assignment]
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """A sentence for each that can not be used."""
+        return tuple(map(str, self.unusable))
+
+
+def unusable_in(available: Sequence[Backup]) -> tuple[Unusable, ...]:
+    """What can not be used beside these backups."""
+    return available.unusable if isinstance(available, Backups) else ()
+
+
+def backups(source: Path) -> Backups:
+    """What is in a folder of backups, good and bad; of the folder of one backup, that one and those that it continues.
+
+    One that is damaged stops nobody who does not need it. Raises `BackupNotFound` when there is no such folder.
+    """
+    with mapped_errors(source):
+        if not source.exists():
+            raise BackupNotFound(f"there is no folder {source}", "give the folder that the backup was written to")
+        if not source.is_dir():
+            raise BackupNotFound(f"{source} is a file, not a folder of backups", "give the folder that holds it")
+        one = _entry(source)
+        if isinstance(one, Backup):
+            return _with_those_before(one)
+        found = _folder(source)
+    if one is None:
+        return found
+    return Backups(source, found, (one, *found.unusable), found.unfinished)
+
+
+def _folder(place: Path) -> Backups:
+    """What is in the folders inside this one."""
+    found: list[Backup] = []
+    unusable: list[Unusable] = []
+    unfinished: list[Path] = []
+    links = _links(place)
+    for path in sorted(place.iterdir()):
+        if path.name == LOST_AND_FOUND or path.name in links or not path.is_dir():
+            continue
+        match _entry(path, aliases=tuple(link for link, name in links.items() if name == path.name)):
+            case Backup() as backup:
+                found.append(backup)
+            case Unusable() as bad:
+                unusable.append(bad)
+            case None if _name.fullmatch(path.name):
+                unfinished.append(path)
+    return Backups(place, found, unusable, unfinished)
+
+
+def _links(place: Path) -> Mapping[str, str]:
+    """Links to folders beside them (`latest`), which are not backups of their own."""
+    real = Path(os.path.realpath(place))
+    links = {path.name: Path(os.path.realpath(path)) for path in place.iterdir() if path.is_symlink()}
+    return {link: to.name for link, to in links.items() if to.parent == real}
+
+
+def _with_those_before(last: Backup) -> Backups:
+    """One backup, and those beside it that it continues, as far as they are there."""
+    folder = Path(os.path.realpath(last.folder))
+    last = Backup(folder, last.manifest, last.sha256)
+    if last.manifest.parent is None:
+        return Backups(folder.parent, [last])
+    beside = _folder(folder.parent)
+    by_state = {state: backup for backup in beside if (state := backup.manifest.same_state_as)}
+    by_state |= {backup.sha256: backup for backup in beside}
+    found = [last]
+    while (parent := found[-1].manifest.parent) and (before := by_state.get(parent.sha256)) and before not in found:
+        found.append(before)
+    missing = [bad for bad in beside.unusable if parent and bad.folder.name == parent.backup]
+    return Backups(folder.parent, found, missing)
+
+
+def _entry(folder: Path, aliases: tuple[str, ...] = ()) -> Backup | Unusable | None:
+    """The backup that a folder is, or why it can not be used; None when it has no manifest."""
+    try:
+        with mapped_errors(folder):
+            there = (folder / manifests.NAME).is_file()
+    except StorageFailure as error:  # nobody may look into it: only its name can tell whether it is a backup
+        return Unusable(folder, error, True) if _name.fullmatch(folder.name) else None
+    if not there:
+        return None
+    try:
+        backup = read(folder)
+    except MunimentError as error:
+        return Unusable(folder, error, _name.fullmatch(folder.name) is not None or _was_ours(folder))
+    return Backup(folder, backup.manifest, backup.sha256, aliases)
+
+
+def _was_ours(folder: Path) -> bool:
+    """Whether something of a backup's manifest is left in a file that can not be read as one."""
+    try:
+        return manifests.was_one((folder / manifests.NAME).read_bytes())
+    except OSError:
+        return False
 
 
 def read(folder: Path) -> Backup:
@@ -96,36 +242,6 @@ def read(folder: Path) -> Backup:
     with mapped_errors(folder):
         text = (folder / manifests.NAME).read_bytes()
     return Backup(folder, manifests.decode(text, str(folder)), manifests.digest(text))
-
-
-@dataclass(frozen=True, slots=True)
-class Survey:
-    """What is in a folder of backups, good and bad: `unfinished` are folders of backups that have no manifest."""
-
-    backups: list[Backup]
-    unfinished: list[Path]
-    problems: list[str]
-
-
-def survey(destination: Path) -> Survey:
-    """Look at a folder of backups without being stopped by what is wrong in it, or by its not being there."""
-    found = Survey([], [], [])
-    try:
-        with mapped_errors(destination):
-            folders = [path for path in sorted(destination.iterdir()) if path.is_dir() and path.name != LOST_AND_FOUND]
-    except StorageFailure as error:
-        found.problems.append(error.message)
-        return found
-    for folder in folders:
-        try:
-            with mapped_errors(folder):
-                if (folder / manifests.NAME).is_file():
-                    found.backups.append(read(folder))
-                elif folder.suffix[1:] in get_args(Kind):
-                    found.unfinished.append(folder)
-        except MunimentError as error:
-            found.problems.append(error.message)
-    return found
 
 
 class NewBackup:
@@ -198,13 +314,13 @@ def write_record(source: Path, record: Record) -> Path:
 
     `source` is the folder of the backups, or one of them.
     """
-    if (source / manifests.NAME).is_file():
-        source = source.absolute().parent
+    if isinstance(_entry(source), Backup):
+        source = Path(os.path.realpath(source)).parent
     text = msgspec.json.format(msgspec.json.encode(record), indent=2) + b"\n"
     time = datetime.fromisoformat(record.completed)
     with mapped_errors(source):
         while True:
-            path = source / f"{record.kind}-{_stamp(time)}.json"
+            path = source / f"{record.kind}-{stamp(time)}.json"
             try:
                 _write(path, text)
             except FileExistsError:
@@ -252,6 +368,8 @@ def check_destination(destination: Path) -> None:
         if not os.access(place, os.W_OK | os.X_OK):
             raise StorageFailure(f"{place} may not be written to", "give a folder of yours, or change its permissions")
         resolved = Path(os.path.realpath(destination))  # resolve() fails in a way of its own at a loop of links
+        if isinstance(_entry(resolved), Backup):
+            raise InvalidInput(f"{destination} is a backup itself", f"give the folder that it is in: {resolved.parent}")
         for folder in (resolved, *resolved.parents):
             if (folder / FILE).exists():
                 raise InvalidInput(
@@ -285,7 +403,7 @@ def remove_folders(made: list[Path]) -> None:
 def _make_named(destination: Path, kind: Kind, time: datetime) -> Path:
     """A new folder with the name of this time, or of the next millisecond that no other backup has."""
     while True:
-        folder = destination / f"{_stamp(time)}.{kind}"
+        folder = destination / f"{stamp(time)}.{kind}"
         try:
             folder.mkdir()
         except FileExistsError:
@@ -294,7 +412,19 @@ def _make_named(destination: Path, kind: Kind, time: datetime) -> Path:
             return folder
 
 
-def _stamp(time: datetime) -> str:
+def stamp_of(name: str) -> str | None:
+    """The time in a name that backups have, None if it is none of those."""
+    named = _name.fullmatch(name)
+    return named[1] if named else None
+
+
+def time_of(stamp: str) -> datetime:
+    """The end of the millisecond that this is."""
+    return datetime.strptime(f"{stamp[:-1]}999+0000", "%Y-%m-%dT%H%M%S.%f%z")
+
+
+def stamp(time: datetime) -> str:
+    """A time as the names of backups and records have it."""
     return f"{time:%Y-%m-%dT%H%M%S}.{time.microsecond // 1000:03d}Z"
 
 

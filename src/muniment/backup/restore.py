@@ -14,7 +14,8 @@ from muniment.backup.reading import Moment
 from muniment.backup.repository import Backup, backups, make_folders, mapped_errors, remove_folders
 from muniment.backup.selection import Selection, read_part
 from muniment.document import from_microseconds, rfc3339
-from muniment.errors import Busy, DatabaseLocked, MunimentError, StorageFailure, TargetExists
+from muniment.errors import Busy, DatabaseLocked, InvalidInput, MunimentError, StorageFailure, TargetExists
+from muniment.failed import unicode
 from muniment.fingerprint import Fingerprint
 from muniment.progress import Progress
 from muniment.storage.base import Identity, Lineage, system_clock
@@ -25,13 +26,17 @@ from muniment.storage.sqlite import LOCK, lock
 
 @dataclass(frozen=True, slots=True)
 class Restored:
-    """A database that was restored: where, from which backup and moment, what is in it, and the seconds it took."""
+    """A database that was restored: where, from which backup and moment, what is in it, and the seconds it took.
+
+    `notes` are what whoever asked for it should know.
+    """
 
     folder: Path
     backup: Backup
     moment: Moment
     fingerprint: Fingerprint
     seconds: float
+    notes: tuple[str, ...] = ()
 
 
 def restore_backup(
@@ -100,7 +105,7 @@ def restore_backup(
     finally:
         held.release()
     progress.finish()
-    return Restored(target, plan.backup, moment, loader.fingerprint, progress.seconds)
+    return Restored(target, plan.backup, moment, loader.fingerprint, progress.seconds, plan.notes)
 
 
 def _continued(plan: RestorePlan, identity: Identity, moment: Moment, now: int, *, part: bool) -> list[Lineage]:
@@ -115,6 +120,8 @@ def _check_target(target: Path) -> None:
     with mapped_errors(target):
         if "\0" in str(target):
             raise StorageFailure(f"{str(target)!r} is not the name of a folder", "give another")
+        if unicode(os.path.realpath(target)) != os.path.realpath(target):
+            raise InvalidInput(f"the path {str(target)!r} is not Unicode, which SQLite wants", "restore elsewhere")
         if target.exists() and (not target.is_dir() or any(target.iterdir())):
             raise TargetExists(
                 f"{target} already exists; a restore never writes over anything",

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import sys
 import threading
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from concurrent.futures import FIRST_EXCEPTION, ThreadPoolExecutor, wait
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
@@ -17,7 +17,7 @@ from typing import Final
 from muniment.backup.files import DOCUMENTS, FILE_BYTES, AttachmentFile, ParquetFile, document_columns
 from muniment.backup.manifest import Counts, DatabaseIdentity, File, Manifest, Parent, SnapshotRecord, digest, encode
 from muniment.backup.plan import BackupPlan, Origin, plan_backup
-from muniment.backup.repository import Backup, NewBackup, backups, check_destination, mapped_errors
+from muniment.backup.repository import Backup, Backups, NewBackup, backups, check_destination, mapped_errors, time_of
 from muniment.document import from_microseconds, rfc3339, to_microseconds
 from muniment.errors import DamagedDatabase, MunimentError
 from muniment.progress import Progress
@@ -61,7 +61,7 @@ def take_backup(
     progress = progress or Progress()
     progress.stage = "planning"
     check_destination(destination)
-    existing = backups(destination) if destination.exists() else []
+    existing = backups(destination) if destination.exists() else Backups(destination)
     facts = storage.backup_facts()
     origin = Origin(storage.identity.database_id, storage.identity.lineage, facts.known, facts.tombstones_from)
     plan = plan_backup(existing, origin, str(destination), incremental=incremental)
@@ -95,17 +95,18 @@ def take_backup(
             raise
     with suppress(MunimentError):  # the backup is there; what may be forgotten now will be after the next one
         storage.backed_up(snapshot.etag)
-    return published
+    return replace(published, notes=existing.notes)
 
 
 def _identity(identity: Identity, name: str) -> DatabaseIdentity:
     return DatabaseIdentity(identity.database_id, identity.lineage, name, identity.lineages)
 
 
-def _time(clock: Callable[[], int], existing: Sequence[Backup]) -> datetime:
+def _time(clock: Callable[[], int], existing: Backups) -> datetime:
     """Now, but never before the backups that are there: the one that was taken last is the newest to a restore."""
     now = from_microseconds(clock())
     ends = [datetime.fromisoformat(backup.manifest.completed) for backup in existing]
+    ends += [time_of(bad.stamp) for bad in existing.unusable if bad.stamp]
     return max(now, max(ends) + timedelta(microseconds=1)) if ends else now
 
 

@@ -6,9 +6,12 @@ are the revisions that replaced others; those are put together in a temporary da
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+import os
+import shlex
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass, replace
-from itertools import pairwise
+from itertools import pairwise, takewhile
 from pathlib import Path
 from typing import Any, Final
 
@@ -18,16 +21,17 @@ from muniment.backup.examine import Group, Task, Whole, examine_all
 from muniment.backup.manifest import Manifest
 from muniment.backup.plan import RestorePlan, chain_of, plan_restore
 from muniment.backup.reading import HINT, Moment, moment_of
-from muniment.backup.repository import Backup, Record, backups, write_down
+from muniment.backup.repository import Backup, Backups, Record, backups, records, unusable_in, write_down
 from muniment.document import from_microseconds, rfc3339
-from muniment.errors import Damaged, DamagedBackup, MunimentError
+from muniment.errors import DamagedBackup, MunimentError, StorageFailure, UnknownFormat
 from muniment.failed import Failed
 from muniment.fingerprint import Fingerprint
 from muniment.progress import Progress
 from muniment.revision import DOCUMENT
 from muniment.storage.scratch import shared_scratch
 
-NAMED_FILES: Final = 5
+NAMED_FAULTS: Final = 5
+CHECK_STEPS: Final = 100_000  # of SQLite's machine: some milliseconds
 
 _TABLE: Final = """
 CREATE TABLE {0}.revision(backup TEXT, kind INTEGER, key TEXT, etag INTEGER, collection TEXT, size INTEGER, digest BLOB)
@@ -54,9 +58,19 @@ class Verified:
     moment: Moment
     fingerprint: Fingerprint
     backups: tuple[Backup, ...]
+    plan: RestorePlan
     seconds: float
     record: Path | None = None
     unrecorded: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class _Fault:
+    """What is wrong with a backup; `itself` when those that continue it need nothing of what is wrong."""
+
+    folder: Path
+    error: MunimentError
+    itself: bool = False
 
 
 def verify_backup(
@@ -67,76 +81,142 @@ def verify_backup(
 ) -> Verified:
     """Read and check all backups in a folder, or all that the planned moment needs, and prove the end of each.
 
-    Raises `DamagedBackup` when something is not as it was written, naming the files. With a clock, a new object
-    `verification-….json` beside the backups tells of the result, good or bad.
+    Everything is read, whatever is found on the way. Raises `DamagedBackup` when something is not as it was written:
+    it names what, and its hint what can be restored all the same. With a clock, a new object `verification-….json`
+    beside the backups tells of the result, good or bad.
     """
     progress = progress or Progress()
     progress.stage = "planning"
-    available = backups(source) if plan is None else plan.chain
-    wanted = plan or plan_restore(available, str(source))
-    try:
-        verified = _verify(available, wanted, [plan.chain] if plan else _chains(available), progress)
-    except Damaged as error:
-        if clock:
-            write_down(source, _record(available, wanted, clock, progress, problem=error.message))
-        raise
-    if clock is None:
-        return verified
-    path, problem = write_down(source, _record(available, wanted, clock, progress, verified))
-    return replace(verified, record=path, unrecorded=problem)
-
-
-def _verify(
-    available: Sequence[Backup], plan: RestorePlan, chains: Sequence[tuple[Backup, ...]], progress: Progress
-) -> Verified:
+    available: Sequence[Backup] = backups(source) if plan is None else plan.chain
+    faults = [_Fault(bad.folder, bad.error) for bad in unusable_in(available)]
+    with ExitStack() as stack:
+        if available:  # what is wrong with some of them is told with the rest; that there are none is told now
+            stack.enter_context(suppress(DamagedBackup, UnknownFormat))
+        newest = plan or plan_restore(available, str(source))
     progress.stage = "verifying"
     progress.total_documents = sum(backup.manifest.counts.documents for backup in available)
     progress.total_bytes = sum(backup.manifest.counts.bytes for backup in available)
     with shared_scratch() as (connection, path):
         account = _Account(connection, path, progress)
-        account.read(available)
+        faults += account.read(available)
         progress.stage = "proving"
-        moment = moment_of(plan)  # not before: it opens files, which is safe only with those that are as written
-        for chain in chains:
-            if chain != plan.chain:
-                account.prove(chain, moment)
-        found = account.prove(plan.chain, moment)
+        good, gaps = _chains(available) if plan is None else ([plan.chain], [])
+        faults += gaps
+        proven: list[_Proven] = []
+        for chain in good:
+            proven.append(account.prove(_whole_part(chain, faults), plan))
+            faults += proven[-1].faults
     progress.finish()
-    return Verified(plan.backup, moment, found, tuple(available), progress.seconds)
+    if plan is None:
+        faults += _vanished(source, available)
+    if faults:
+        error = _failure(faults, proven, source)
+        if clock:
+            write_down(source, _record(available, plan.backup if plan else available[-1], clock, progress, error=error))
+        raise error
+    found = next(each for each in proven if each.last == newest.backup)
+    assert found.moment is not None
+    assert found.fingerprint is not None
+    verified = Verified(newest.backup, found.moment, found.fingerprint, tuple(available), newest, progress.seconds)
+    if clock is None:
+        return verified
+    record, problem = write_down(source, _record(available, newest.backup, clock, progress, verified))
+    return replace(verified, record=record, unrecorded=problem)
 
 
 def _record(
     read: Sequence[Backup],
-    plan: RestorePlan,
+    newest: Backup,
     clock: Callable[[], int],
     progress: Progress,
     verified: Verified | None = None,
-    problem: str | None = None,
+    error: MunimentError | None = None,
 ) -> Record:
-    snapshot = plan.manifest.snapshot
+    snapshot = newest.manifest.snapshot
     return Record(
         kind="verification",
-        backup=plan.backup.name,
+        backup=newest.name,
         etag=verified.moment.etag if verified else snapshot.etag,
         time=rfc3339(from_microseconds(verified.moment.modified)) if verified else snapshot.time,
         manifests=tuple(backup.sha256 for backup in read),
         completed=rfc3339(from_microseconds(clock())),
         seconds=round(progress.seconds, 3),
         fingerprint=verified.fingerprint.as_json() if verified else None,
-        problem=problem,
+        problem=error.message if error else None,
     )
 
 
-def _chains(available: Sequence[Backup]) -> list[tuple[Backup, ...]]:
-    """Chains that together have every backup; raises `DamagedBackup` at a gap."""
+def _chains(available: Sequence[Backup]) -> tuple[list[tuple[Backup, ...]], list[_Fault]]:
+    """Chains that together have every backup that has one, and what is wrong with those that have a gap."""
     chains: list[tuple[Backup, ...]] = []
+    faults: list[_Fault] = []
     seen: set[Path] = set()
     for backup in reversed(available):
         if backup.folder not in seen:
-            chain = chain_of(backup, available)
+            try:
+                chain = chain_of(backup, available)
+            except DamagedBackup as error:
+                faults.append(_Fault(backup.folder, error))
+                continue
             chains.append(chain)
             seen |= {part.folder for part in chain}
-    return chains
+    return chains, faults
+
+
+def _whole_part(chain: tuple[Backup, ...], faults: Sequence[_Fault]) -> tuple[Backup, ...]:
+    """The beginning of a chain, before the first backup with a fault."""
+    bad = {fault.folder for fault in faults if not fault.itself}
+    return tuple(takewhile(lambda backup: backup.folder not in bad, chain))
+
+
+def _vanished(source: Path, available: Sequence[Backup]) -> Iterator[_Fault]:
+    """Of moments that a record has seen restorable, and that no backup reaches any more: the newest."""
+    last = max(backup.manifest.snapshot.time for backup in available)
+    known = {backup.sha256 for backup in available}
+    place = available.place if isinstance(available, Backups) else source
+    later = [record for record in records(place) if record.time > last and not {*record.manifests} <= known]
+    if later:
+        record = max(later, key=lambda record: record.time)
+        error = DamagedBackup(
+            f"the newest backup has vanished: {record.backup}, with the state of {record.time}, was there at the"
+            f" {record.kind} of {record.completed}",
+            f"put it back; if it was deleted on purpose, delete {record.kind}-*.json from {place} too",
+        )
+        yield _Fault(place / record.backup, error)
+
+
+def _failure(faults: Sequence[_Fault], proven: Sequence[_Proven], source: Path) -> MunimentError:
+    """All that was found wrong, and what can be restored all the same."""
+    faults = sorted(faults, key=lambda fault: str(fault.folder))
+    told = list(dict.fromkeys(fault.error.message for fault in faults))
+    more = f"; and {len(told) - NAMED_FAULTS} more" if len(told) > NAMED_FAULTS else ""
+    message = "; ".join(told[:NAMED_FAULTS]) + more
+    kind = StorageFailure if all(isinstance(fault.error, StorageFailure) for fault in faults) else DamagedBackup
+    not_these = {fault.folder for fault in faults}
+    good = {backup.folder: backup for each in proven for backup in each.backups if backup.folder not in not_these}
+    if not good:
+        return kind(message, HINT)
+    newest = max(good.values(), key=lambda backup: (backup.manifest.snapshot.time, backup.manifest.completed))
+    return kind(
+        message,
+        f"{len(good)} of the backups there can be restored all the same; the newest has the state of"
+        f" {newest.manifest.snapshot.time}: muniment restore {shlex.quote(str(source))} --backup {newest.name} --to …",
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class _Proven:
+    """The backups of a chain whose ends were proven, the state at the moment in it, and what is wrong with the rest."""
+
+    backups: tuple[Backup, ...] = ()
+    moment: Moment | None = None
+    fingerprint: Fingerprint | None = None
+    faults: tuple[_Fault, ...] = ()
+
+    @property
+    def last(self) -> Backup | None:
+        """The last of them."""
+        return self.backups[-1] if self.backups else None
 
 
 class _Account:
@@ -155,34 +235,46 @@ class _Account:
         for name in ("main", "base"):
             connection.execute(_TABLE.format(name))
 
-    def read(self, found: Sequence[Backup]) -> None:
-        """Examine all files; the incrementals first, since they tell which revisions of the full ones were replaced."""
+    def read(self, found: Sequence[Backup]) -> list[_Fault]:
+        """Examine all files; the incrementals first, since they tell which revisions of the full ones were replaced.
+
+        Returns what is wrong with them.
+        """
+        faults: list[_Fault] = []
         for backup in found:
-            backup.settings()
             self._whole[_key(backup)] = Fingerprint()
             self._counts[_key(backup)] = dict.fromkeys(backup.manifest.counts.__struct_fields__, 0)
             self._spans[_key(backup)] = []
+            try:
+                backup.settings()
+            except MunimentError as error:
+                faults.append(_Fault(backup.folder, error, itself=True))
         parts = [backup for backup in found if backup.manifest.kind == "incremental"]
-        self._examine("main", _tasks(parts, None))
+        faults += self._examine("main", _tasks(parts, None))
         self._connection.execute("CREATE INDEX main.revision_key ON revision(kind, key)")
         fulls = [backup for backup in found if backup.manifest.kind == "full"]
-        self._examine("base", _tasks(fulls, str(self._path) if parts else None))
+        faults += self._examine("base", _tasks(fulls, str(self._path) if parts else None))
+        bad = {fault.folder for fault in faults}
         for backup in found:
-            self._check_counts(backup)
+            if backup.folder not in bad:
+                try:
+                    self._check_counts(backup)
+                except DamagedBackup as error:
+                    faults.append(_Fault(backup.folder, error))
+        return faults
 
-    def _examine(self, into: str, tasks: Sequence[Task]) -> None:
-        failed: list[tuple[Task, Failed]] = []
+    def _examine(self, into: str, tasks: Sequence[Task]) -> list[_Fault]:
+        faults = []
         with self._connection:
-            for task, finding in examine_all(tasks):
+            for task, finding in examine_all(tasks, self._progress):
                 match finding:
                     case Group():
                         self._take(into, task, finding)
                     case Whole():
                         self._whole[task.backup].merge(Fingerprint.from_json(finding.fingerprint))
                     case Failed():
-                        failed.append((task, finding))
-        if failed:
-            raise _failure(failed)
+                        faults.append(_Fault(task.path.parent, finding.error()))
+        return faults
 
     def _take(self, into: str, task: Task, group: Group) -> None:
         kind = "documents" if task.kind == DOCUMENT else "attachments"
@@ -216,26 +308,50 @@ class _Account:
                     HINT,
                 )
 
-    def prove(self, chain: Sequence[Backup], moment: Moment) -> Fingerprint:
-        """Compare the state at the end of every backup of a chain with its manifest; gives that at the moment."""
+    def prove(self, chain: tuple[Backup, ...], plan: RestorePlan | None) -> _Proven:
+        """Compare the state at the end of every backup of a chain with its manifest.
+
+        What is given back has the state at the planned moment; without a plan, at the end of the chain.
+        """
+        if not chain:
+            return _Proven()
+        # Only now: it opens files, which is safe only with those that are as written.
+        moment = moment_of(plan if plan and chain == plan.chain else RestorePlan(chain))
         reached, at_moment = self._whole[_key(chain[0])].copy(), None
-        _compare(reached, chain[0])
         self._connection.execute("DELETE FROM chain")
         self._connection.executemany("INSERT INTO chain VALUES(?)", [(_key(backup),) for backup in chain])
-        ends = iter(chain[1:])
-        backup = next(ends, None)
-        for folder, kind, etag, *new_and_old in self._connection.execute(_REPLACED):
-            if folder == _key(chain[0]):
-                continue
-            while backup is not None and etag > backup.manifest.through:
-                _compare(reached, backup)
-                backup = next(ends, None)
-            if at_moment is None and etag > moment.etag:
-                at_moment = reached.copy()
-            _replace(reached, kind, *new_and_old)
-        for rest in (backup, *ends) if backup else ():
-            _compare(reached, rest)
-        return at_moment or reached
+        ends = list(chain)
+        proven = 0
+
+        def differs() -> _Proven | None:
+            nonlocal proven
+            if fault := _compare(reached, ends[proven]):
+                return _Proven(chain[:proven], faults=(fault,))
+            proven += 1
+            return None
+
+        # The sort behind it can take long before it gives a row.
+        self._connection.set_progress_handler(self._check, CHECK_STEPS)
+        try:
+            for folder, kind, etag, *new_and_old in self._connection.execute(_REPLACED):
+                if folder == _key(chain[0]):
+                    continue
+                while proven < len(ends) and etag > ends[proven].manifest.through:
+                    if found := differs():
+                        return found
+                if at_moment is None and etag > moment.etag:
+                    at_moment = reached.copy()
+                _replace(reached, kind, *new_and_old)
+        finally:
+            self._connection.set_progress_handler(None)
+        while proven < len(ends):
+            if found := differs():
+                return found
+        return _Proven(chain, moment, at_moment or reached)
+
+    def _check(self) -> bool:
+        self._progress.check()
+        return False
 
 
 def _replace(fingerprint: Fingerprint, kind: int, *new_and_old: Any) -> None:
@@ -247,11 +363,13 @@ def _replace(fingerprint: Fingerprint, kind: int, *new_and_old: Any) -> None:
         fingerprint.add((kind, old_collection or ""), -1, -old_size, -int.from_bytes(old_digest, "big"))
 
 
-def _compare(reached: Fingerprint, backup: Backup) -> None:
+def _compare(reached: Fingerprint, backup: Backup) -> _Fault | None:
     expected = backup.manifest.fingerprint_at_snapshot()
-    if reached != expected:
-        differences = "; ".join(expected.differences(reached))
-        raise DamagedBackup(f"the fingerprint of {backup.folder} is not the manifest's: {differences}", HINT)
+    if reached == expected:
+        return None
+    differences = "; ".join(expected.differences(reached))
+    error = DamagedBackup(f"the fingerprint of {backup.folder} is not the manifest's: {differences}", HINT)
+    return _Fault(backup.folder, error)
 
 
 def _key(backup: Backup) -> str:
@@ -265,16 +383,4 @@ def _tasks(found: Iterable[Backup], changed: str | None) -> list[Task]:
 
 def _tasks_of(manifest: Manifest, backup: Backup, changed: str | None) -> list[Task]:
     more = manifest.after, manifest.through, changed, manifest.kind == "incremental"
-    return [Task(_key(backup), str(backup.folder), file, *more) for file in manifest.files]
-
-
-def _failure(failed: list[tuple[Task, Failed]]) -> MunimentError:
-    """The first failure, with the names of the other files that are not as they should be."""
-    failed.sort(key=lambda pair: (pair[0].folder, pair[0].file.name))
-    (_, first), *rest = failed
-    error = first.error()
-    if rest:
-        names = ", ".join(f"{task.folder}/{task.file.name}" for task, _ in rest[:NAMED_FILES])
-        more = f" and {len(rest) - NAMED_FILES} more" if len(rest) > NAMED_FILES else ""
-        error.message += f"; so are {names}{more}"
-    return error
+    return [Task(_key(backup), os.fsencode(backup.folder), file, *more) for file in manifest.files]

@@ -9,7 +9,7 @@ import typer
 
 from muniment.backup.manifest import Manifest
 from muniment.cli.bar import job
-from muniment.cli.output import Json, Quiet, count_text, emit, seconds_text, size_text, speed_text
+from muniment.cli.output import Json, Quiet, count_text, emit, note_rows, seconds_text, size_text, speed_text
 from muniment.cli.state import content_size
 from muniment.database import DocumentDatabase
 from muniment.errors import InvalidInput
@@ -61,8 +61,8 @@ def backup(
 
     The backup is the state of the moment at which it starts. It is a folder of Parquet files and a manifest, which is
     written last: a backup that was interrupted does not exist. Nothing that is already in the destination is touched.
-    An incremental backup holds what changed since the last one in the folder; where there is none, or something might
-    be missed, a full one is taken, and it is said why.
+    An incremental backup holds what changed since the last one in the folder; where there is none, something might be
+    missed, or the chain is not whole, a full one is taken, and it is said why. A full one begins a chain of its own.
 
     With --url the options are those of Raven.Backup. --dest is then a path on the server's machine, below its data
     folder if it is relative. Exit code 0 says that the backup is complete, or with --nowait that it has begun; with
@@ -103,8 +103,9 @@ def _back_up(folder: Path, dest: Path, incremental: bool, *, as_json: bool, quie
         with job(operation.progress, quiet=quiet):
             taken = operation.wait()
     seconds = operation.progress.seconds
-    facts = {"backup": str(taken.folder), **manifest_facts(taken.manifest, seconds)}
-    emit(f"Backed up {folder} to {taken.folder}", manifest_rows(taken.manifest, seconds), facts, as_json=as_json)
+    facts = {"backup": str(taken.folder), **manifest_facts(taken.manifest, seconds), "notes": taken.notes}
+    rows = [*manifest_rows(taken.manifest, seconds), *note_rows(taken.notes)]
+    emit(f"Backed up {folder} to {taken.folder}", rows, facts, as_json=as_json)
 
 
 def manifest_facts(manifest: Manifest, seconds: float) -> dict[str, Any]:

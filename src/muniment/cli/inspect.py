@@ -8,17 +8,17 @@ from typing import Annotated, Any
 
 import typer
 
-from muniment.backup.plan import chain_of, ends_of
+from muniment.backup.plan import chain_of, ends_of, plan_restore
 from muniment.backup.query import LIMIT
 from muniment.backup.reach import Point, restorable
-from muniment.backup.repository import Backup, backups
+from muniment.backup.repository import Backup, Backups, backups
 from muniment.backup.versions import Version, versions_of
 from muniment.cli.difference import show_differences
 from muniment.cli.output import Dest, Json, Quiet, count_text, emit, size_text
 from muniment.cli.point import At, Etag, Named
 from muniment.cli.sql import show_answer
 from muniment.cli.state import time_text
-from muniment.errors import BackupNotFound, DamagedBackup, DocumentNotFound, InvalidInput
+from muniment.errors import DamagedBackup, DocumentNotFound, InvalidInput
 from muniment.revision import DOCUMENT
 
 
@@ -79,14 +79,14 @@ def inspect(
         return
     found = backups(dest)
     if not found:
-        raise BackupNotFound(f"there is no complete backup in {dest}", "give the folder that backups were written to")
+        plan_restore(found, str(dest))  # which says why there is nothing to list
     if id is None:
         _list(dest, found, as_json=json)
     else:
         _trace(dest, id, found, as_json=json)
 
 
-def _list(dest: Path, found: Sequence[Backup], *, as_json: bool) -> None:
+def _list(dest: Path, found: Backups, *, as_json: bool) -> None:
     told = []
     rows: list[tuple[str, str]] = []
     for number, end in enumerate(ends_of(found), 1):
@@ -97,7 +97,14 @@ def _list(dest: Path, found: Sequence[Backup], *, as_json: bool) -> None:
         rows += [(f"  {backup.name}", _backup_text(backup)) for backup in chain]
         rows += [("  restorable", _reach_text(first, last)) for first, last in reach]
     size = size_text(sum(backup.manifest.size for backup in found))
-    facts = {"folder": str(dest), "chains": told}
+    rows += [("not usable", f"{bad.folder.name}: {bad.error.message}") for bad in found.unusable]
+    rows += [("unfinished", f"{path.name}; it may be deleted if no backup is running") for path in found.unfinished]
+    facts = {
+        "folder": str(dest),
+        "chains": told,
+        "unusable": [{"folder": str(bad.folder), "problem": bad.error.message} for bad in found.unusable],
+        "unfinished": list(map(str, found.unfinished)),
+    }
     emit(f"{dest} has {count_text(len(found), 'backup')} with {size}", rows, facts, as_json=as_json)
 
 

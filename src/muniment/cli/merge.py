@@ -8,7 +8,7 @@ import typer
 
 from muniment.cli.backup import manifest_facts, manifest_rows
 from muniment.cli.bar import job
-from muniment.cli.output import Dest, Json, Quiet, emit
+from muniment.cli.output import Dest, Json, Quiet, emit, note_rows
 from muniment.maintenance import MaintenanceActions
 from muniment.progress import Progress
 
@@ -42,10 +42,11 @@ def merge(
         "through": through,
         "deleted_merged": delete_merged,
         **manifest_facts(merged.manifest, seconds),
+        "notes": merged.notes,
     }
     emit(
         f"Merged {dest} through {through} into {merged.folder}",
-        manifest_rows(merged.manifest, seconds),
+        [*manifest_rows(merged.manifest, seconds), *note_rows(merged.notes)],
         facts,
         as_json=json,
     )

@@ -45,6 +45,11 @@ def emit(headline: str, rows: Iterable[tuple[str, str]], facts: Mapping[str, Any
         write(labelled(headline, rows).encode(sys.stdout.encoding, "backslashreplace"))
 
 
+def note_rows(notes: Iterable[str]) -> list[tuple[str, str]]:
+    """What whoever asked should know, a line each."""
+    return [("note", note) for note in notes]
+
+
 def labelled(headline: str, rows: Iterable[tuple[str, str]]) -> str:
     """A headline, and below it a labelled line for each row."""
     rows = list(rows)

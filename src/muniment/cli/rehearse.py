@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from muniment.cli.bar import job
-from muniment.cli.output import Dest, Json, Quiet, emit, seconds_text
+from muniment.cli.output import Dest, Json, Quiet, emit, note_rows, seconds_text
 from muniment.cli.point import At, Etag, Named, planned
 from muniment.cli.state import state_facts, state_rows
 from muniment.progress import Progress
@@ -48,11 +48,13 @@ def rehearse(
         "seconds_with_look": round(done.seconds, 3),
         "record": record,
         "unrecorded": done.unrecorded,
+        "notes": plan.notes,
     }
     rows = [
         ("from", str(plan.backup.folder)),
         *state_rows(*shown),
         ("with a look at it", seconds_text(done.seconds)),
         ("record", record or f"none: {done.unrecorded}"),
+        *note_rows(plan.notes),
     ]
     emit(f"{plan.manifest.database.name} can be recovered from {dest}", rows, facts, as_json=json)

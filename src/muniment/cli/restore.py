@@ -14,7 +14,7 @@ from muniment.backup.selection import Selection
 from muniment.backup.verify import verify_backup
 from muniment.cli.bar import job
 from muniment.cli.into import Into, restore_into
-from muniment.cli.output import Json, Quiet, count_text, emit, size_text
+from muniment.cli.output import Json, Quiet, count_text, emit, note_rows, size_text
 from muniment.cli.point import At, Collections, Etag, Ids, Named, NewDatabase, Point, Prefixes, planned
 from muniment.cli.state import state_facts, state_rows
 from muniment.errors import InvalidInput
@@ -168,9 +168,9 @@ def _to_folder(
             source, to, defrag=defrag, progress=progress, plan=plan, selection=selection, new_id=new_id
         )
     shown = plan, restored.moment, restored.fingerprint, restored.seconds
-    facts = {"database": str(to), "backup": str(restored.backup.folder), **state_facts(*shown)}
+    facts = {"database": str(to), "backup": str(restored.backup.folder), **state_facts(*shown), "notes": restored.notes}
     part = "Restored a part of" if selection else "Restored"
-    rows = [("from", str(restored.backup.folder)), *state_rows(*shown)]
+    rows = [("from", str(restored.backup.folder)), *state_rows(*shown), *note_rows(restored.notes)]
     emit(f"{part} {plan.manifest.database.name} to {to}", rows, facts, as_json=as_json)
 
 
@@ -185,6 +185,7 @@ def _show(plan: dict[str, Any], *, as_json: bool) -> None:
         ]
     total = f"{count_text(len(files), 'file')}, {count_text(plan['rows'], 'row')}, {size_text(plan['file_bytes'])}"
     rows += [("in all", total), ("stops at", f"{plan['time']}, etag {plan['etag']:,}")]
+    rows += note_rows(plan.get("notes") or ())
     emit(f"A restore from {plan['source']} would read", rows, plan, as_json=as_json)
 
 
@@ -209,20 +210,22 @@ def verify(
     $ muniment verify /mnt/backups/shop
     $ muniment verify /mnt/backups/shop --at 2026-11-22T17:18:03Z
     """
-    plan = planned(source, at, etag, backup)
     named = (at, etag, backup) != (None, None, None)
+    plan = planned(source, at, etag, backup) if named else None
     progress = Progress()
     with job(progress, quiet=quiet):
-        verified = verify_backup(source, progress, plan if named else None, None if no_record else system_clock)
-    shown = plan, verified.moment, verified.fingerprint, verified.seconds
+        verified = verify_backup(source, progress, plan, None if no_record else system_clock)
+    shown = verified.plan, verified.moment, verified.fingerprint, verified.seconds
     facts = {
         "backup": str(verified.backup.folder),
         "verified": [str(read.folder) for read in verified.backups],
         "record": str(verified.record) if verified.record else None,
         "unrecorded": verified.unrecorded,
         **state_facts(*shown),
+        "notes": verified.plan.notes,
     }
     rows = [("newest" if not named else "moment", str(verified.backup.folder)), *state_rows(*shown)]
     if verified.unrecorded:
         rows.append(("no record", verified.unrecorded))
+    rows += note_rows(verified.plan.notes)
     emit(f"Verified {count_text(len(verified.backups), 'backup')} in {source}", rows, facts, as_json=json)

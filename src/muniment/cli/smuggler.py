@@ -15,7 +15,7 @@ import typer
 from muniment.backup.point import time_of
 from muniment.cli.bar import job
 from muniment.cli.options import IN, OUT, TWINS, with_options
-from muniment.cli.output import Json, Quiet, count_text, emit, labelled, seconds_text, size_text, speed_text
+from muniment.cli.output import Json, Quiet, count_text, emit, labelled, note_rows, seconds_text, size_text, speed_text
 from muniment.cli.point import At, Etag, Named
 from muniment.cli.state import time_text
 from muniment.errors import InvalidInput
@@ -277,7 +277,8 @@ def _counts(told: Exported | Imported) -> list[tuple[str, str]]:
 
 def _missing(told: Exported | Imported) -> list[tuple[str, str]]:
     """What was not carried: by name, and the first of the items that had errors."""
-    rows = [("skipped", f"{count:,} {what}") for what, count in sorted(told.skipped.items())]
+    rows = note_rows(told.notes) if isinstance(told, Exported) else []
+    rows += [("skipped", f"{count:,} {what}") for what, count in sorted(told.skipped.items())]
     if told.failed:
         rows.append(("failed", f"{count_text(told.failed, 'item')}, passed over"))
     return rows + [(f"  {fault.id or f'at {fault.position}'}", fault.reason) for fault in told.faults]

@@ -83,7 +83,7 @@ def _rows(state: DestinationState) -> Iterator[tuple[str, str]]:
         yield "  restorable", f"at {each.last}" if each.first == each.last else f"from {each.first} to {each.last}"
     if last := state.last_backup:
         since = "" if state.changes_since is None else f", {count_text(state.changes_since, 'change')} since"
-        yield "  last backup", f"{last.completed} ({last.kind}, {_age_text(last.age)} ago){since}"
+        yield "  last backup", f"{last.completed} ({last.kind}: {last.reason}, {_age_text(last.age)} ago){since}"
     yield "  verified", _proof_text(state.last_verification)
     yield "  rehearsed", _proof_text(state.last_rehearsal)
     for folder in state.unfinished:

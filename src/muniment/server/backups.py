@@ -88,6 +88,8 @@ def _take(
     ended.set()
     teller.join()
     manifest = backup.manifest
+    for note in backup.notes:
+        status.say(f"Note: {note}")
     status.end(
         f"Backup completed: {manifest.kind} ({manifest.reason}), {amount(progress)}"
         f" in {progress.seconds:.1f} s, in {backup.folder}"

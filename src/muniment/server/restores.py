@@ -13,13 +13,12 @@ from typing import TYPE_CHECKING, Any, Final
 import msgspec
 
 from muniment.backup.child import restore_in_child
-from muniment.backup.plan import RestorePlan
+from muniment.backup.plan import RestorePlan, plan_restore
 from muniment.backup.repository import DATABASE_DOCUMENT, Backup, backups, mapped_errors
 from muniment.backup.restore import Restored, restore_backup
 from muniment.command import Delete, Put
 from muniment.document import decode
 from muniment.errors import (
-    BackupNotFound,
     DatabaseLocked,
     InvalidDocument,
     MunimentError,
@@ -174,10 +173,7 @@ async def _name_in(source: Path, status: RestoreStatus) -> str:
 
 def newest(source: Path) -> Backup:
     """The newest backup in a folder; raises `BackupNotFound`."""
-    found = backups(source)
-    if not found:
-        raise BackupNotFound(f"there is no complete backup in {source}", "give another folder")
-    return found[-1]
+    return plan_restore(backups(source), str(source)).backup
 
 
 def database_document(backup: Backup) -> bytes:
@@ -235,6 +231,8 @@ def _restore(
         else:
             status.say(f"Error: Unable to restore database {name} because: {error}{hint}", "Faulted", operation)
         raise
+    for note in plan.notes:
+        status.say(f"Note: {note}", operation=operation)
     status.say(f"The new database {name} was created", "Completed", operation)
 
 

@@ -36,7 +36,7 @@ class Exported:
     that the options left out. `failed` documents were passed over, and the first of them are in `faults`. `etag` and
     `time` (microseconds) are those of the state that was exported, `bytes` those before compression and `size` those
     written. `kind` is "full" or "incremental", and `reason` says why an incremental export became a full one, or wrote
-    no `file`.
+    no `file`. `notes` are what whoever asked for it should know.
     """
 
     documents: int = 0
@@ -56,6 +56,7 @@ class Exported:
     kind: str = "full"
     reason: str = ""
     file: str | None = None
+    notes: list[str] = field(default_factory=list)
 
 
 class _Identity(msgspec.Struct, forbid_unknown_fields=True):

@@ -78,6 +78,9 @@ def mapped(error: BaseException, path: Path) -> BaseException:
     """The error of ours for one of SQLite's or the operating system's."""
     if isinstance(error, MunimentError):
         return error
+    cause = error.__context__
+    if isinstance(error, apsw.SQLError) and isinstance(cause, apsw.IOError | apsw.FullError | apsw.CantOpenError):
+        error = cause  # SQLite has rolled back by itself, so that undoing it again failed too
     if isinstance(error, _DAMAGE):
         return DamagedDatabase(
             f"the database file in {path} is damaged: {error}", "restore it from its last backup into a new folder"
