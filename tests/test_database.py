@@ -36,7 +36,7 @@ def everything(database: DocumentDatabase) -> dict[str, bytes]:
 
 
 def test_put_and_get(database: DocumentDatabase, clock: Clock) -> None:
-    clock.step = 0
+    clock.now, clock.step = START, 0  # it was read when the database was made
     written = database.put("Orders/1", {"price": 1.5}, ORDERS)
     assert written == Written("Orders/1", 1, False)
     found = database.get("orders/1")

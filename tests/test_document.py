@@ -9,8 +9,10 @@ import pickle
 import string
 import tracemalloc
 from datetime import UTC, date, datetime, timedelta, timezone
+from decimal import Decimal
 from enum import Enum
 from typing import Any, TypedDict
+from uuid import UUID
 
 import msgspec
 import pytest
@@ -271,8 +273,6 @@ CIRCLE.append(CIRCLE)
         lambda number: {"a": {"b": [number]}},
         lambda number: {"a": (1, number)},
         lambda number: {"a": ((number,),)},
-        lambda number: {"a": {number}},
-        lambda number: {"a": frozenset([number])},
         lambda number: Line("x", number),
         lambda number: Line("x", (number,)),
         lambda number: Order([Line("x", number)]),
@@ -293,6 +293,41 @@ def test_what_can_not_be_written_as_json_is_refused(value: Any) -> None:
     with pytest.raises(InvalidDocument) as caught:
         encode(value)
     assert caught.value.hint
+
+
+@dataclasses.dataclass
+class Tagged:
+    tags: set[str]
+
+
+class Slotted(msgspec.Struct):
+    inner: Any
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        {"a": {1}},
+        {"a": frozenset([1])},
+        {"a": set()},
+        {"a": [[], ({"b": ({1},)},)]},
+        Tagged({"x"}),
+        Slotted([Tagged(set())]),
+        Plain(a=[Plain(b={1})]),
+    ],
+)
+def test_a_set_is_refused_as_it_would_come_back_as_a_list(value: Any) -> None:
+    with pytest.raises(InvalidDocument, match="no sets") as caught:
+        encode(value)
+    assert caught.value.hint
+
+
+def test_what_is_looked_through_for_sets_is_only_what_is_written() -> None:
+    odd: dict[str, Any] = {"list": [1], "colour": Colour.BLUE, "id": UUID(int=0), "price": Decimal("1.10")}
+    assert encode(odd) == (b'{"list":[1],"colour":"blue","id":"00000000-0000-0000-0000-000000000000","price":"1.10"}')
+    assert (
+        encode({"a": [ExactFloat("1.10"), datetime(2026, 1, 1, tzinfo=UTC)]}) == b'{"a":[1.10,"2026-01-01T00:00:00Z"]}'
+    )
 
 
 # Metadata

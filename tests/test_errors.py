@@ -7,13 +7,14 @@ import inspect
 import pickle
 import re
 import shutil
+import traceback
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from muniment import Delete, DocumentDatabase, MaintenanceActions, Put, errors
+from muniment import Delete, DocumentDatabase, DocumentStore, MaintenanceActions, Put, Selection, errors, rehearse
 from muniment.errors import (
     BackupNotFound,
     ConcurrencyConflict,
@@ -311,3 +312,76 @@ def test_no_error_keeps_a_database_open(tmp_path: Path) -> None:
         connection.execute("PRAGMA locking_mode=EXCLUSIVE").fetchall()
         connection.execute("PRAGMA user_version=1")
     DocumentDatabase(folder).close()
+
+
+def test_a_traceback_says_what_to_do_next() -> None:
+    error = InvalidInput("this is wrong", "do that instead")
+    assert traceback.format_exception(error)[-2:] == [
+        "muniment.errors.InvalidInput: this is wrong\n",
+        "hint: do that instead\n",
+    ]
+    error.add_note("seen at noon")
+    error.hint = "do something else"
+    for one in (error, pickle.loads(pickle.dumps(error)), copy.copy(error)):
+        assert one.__notes__ == ["seen at noon", "hint: do something else"]
+        assert (one.message, one.hint) == ("this is wrong", "do something else")
+    assert not hasattr(InvalidInput("this is wrong"), "__notes__") or not InvalidInput("this is wrong").__notes__
+    assert ConcurrencyConflict("a", 1, 2).__notes__ == ["hint: " + ConcurrencyConflict("a", 1, 2).hint]
+
+
+@pytest.mark.parametrize(
+    "moment", [{"at": "2026-11-22T17:18:03Z"}, {"at": 5}, {"etag": "1"}, {"etag": True}, {"etag": -1}, {"backup": 7}]
+)
+def test_what_can_name_no_moment(tmp_path: Path, moment: dict[str, Any]) -> None:
+    with DocumentDatabase(tmp_path / "shop") as database:
+        database.put("a", {})
+        database.maintenance.start_backup(tmp_path / "b").wait()
+        calls: list[Callable[[], object]] = [
+            lambda: MaintenanceActions.restore(tmp_path / "b", tmp_path / "new", **moment),
+            lambda: MaintenanceActions.verify(tmp_path / "b", **moment),
+            lambda: rehearse(tmp_path / "b", **moment),
+            lambda: database.maintenance.restore_into(tmp_path / "b", on_conflict="skip", **moment),
+            lambda: DocumentStore("http://127.0.0.1:1", "shop").admin.start_restore("b", **moment),
+        ]
+        for call in calls:
+            with pytest.raises(InvalidInput, match=next(iter(moment))) as caught:
+                call()
+            assert caught.value.hint
+    assert not (tmp_path / "new").exists()
+
+
+def test_what_is_no_selection(tmp_path: Path) -> None:
+    for wrong in ({"ids": "orders/1"}, {"collections": "Orders"}, {"prefixes": b"x"}, {"ids": [1]}, {"ids": 5}):
+        with pytest.raises(InvalidInput) as caught:
+            Selection.of(**wrong)
+        assert caught.value.hint
+    with pytest.raises(InvalidInput):
+        Selection(ids="orders/1")  # type: ignore[arg-type]
+    assert Selection.of(ids=["Orders/1"]) == Selection.of(ids=("orders/1",)) == Selection(ids=frozenset(["orders/1"]))
+    with pytest.raises(InvalidInput, match="'orders/1', not a Selection"):
+        MaintenanceActions.restore(tmp_path, tmp_path / "new", selection="orders/1")  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("wrong", [None, "1", 1.5, True])
+def test_numbers_that_are_none(database: DocumentDatabase, wrong: Any) -> None:
+    calls: list[Callable[[], object]] = [
+        lambda: database.by_etag(after=wrong),
+        lambda: database.by_collection("Orders", limit=wrong),
+        lambda: database.by_prefix("a", start=wrong),
+        lambda: database.attachments(limit=wrong),
+    ]
+    for call in calls:
+        with pytest.raises(InvalidInput) as caught:
+            call()
+        assert caught.value.hint
+
+
+@pytest.mark.parametrize("wrong", [None, 5, b"orders/", ["orders/"]])
+def test_names_that_are_none(database: DocumentDatabase, wrong: Any) -> None:
+    for call in (database.by_prefix, database.by_collection, database.attachments):
+        with pytest.raises(InvalidInput, match="is not text"):
+            call(wrong)
+    with pytest.raises(InvalidInput):
+        database.batch(None)  # type: ignore[arg-type]
+    with pytest.raises(InvalidInput):
+        database.configure(wrong)

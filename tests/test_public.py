@@ -11,7 +11,7 @@ import muniment
 
 EXPORTED = """
     AsyncDocumentStore Attachment BackupOperation BackupStatus Delete Document DocumentDatabase DocumentStore
-    MaintenanceActions MunimentError Progress Put Selection Session SmugglerOptions Statistics Written __version__
+    MaintenanceActions MunimentError Page Progress Put Selection Session SmugglerOptions Statistics Written __version__
     rehearse
 """.split()
 

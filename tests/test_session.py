@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, TypedDict
 
@@ -203,7 +204,7 @@ def test_documents_are_loaded_as_a_type(database: DocumentDatabase) -> None:
     order, company = session.load("o", Order), session.load("c", Company)
     assert order == Order("Zajazd")
     assert company == Company("Zajazd")
-    assert [session.load_many(["c"], Named)[0]] == [company]  # as it was loaded first
+    assert session.load_many(["c", "C"], Company) == [company, company]
     assert order is not None
     assert company is not None
     order.lines.append({"price": 2})
@@ -213,6 +214,50 @@ def test_documents_are_loaded_as_a_type(database: DocumentDatabase) -> None:
     assert body(database, "c") == b'{"name":"Zajazd","size":7}'
     with pytest.raises(InvalidDocument, match="c is not a Order"):
         database.open_session().load("c", Order)
+
+
+@pytest.mark.parametrize(
+    ("first", "second"), [(None, Company), (Company, Order), (Company, None), (Company, dict), (Named, Company)]
+)
+def test_an_object_of_a_session_is_of_one_type(database: DocumentDatabase, first: Any, second: Any) -> None:
+    database.put("c", b'{"name":"Zajazd","company":"Zajazd"}')
+    session = database.open_session()
+    found = session.load("c", first)
+    with pytest.raises(InvalidInput, match="in this session, and was now asked for as") as caught:
+        session.load("C", second) if second else session.load("c")
+    assert caught.value.hint
+    assert session.load("c", first) is found
+    assert session.load_many(["c"]) == [found]
+    if second:
+        with pytest.raises(InvalidInput):
+            session.load_many(["x", "c"], second)
+
+
+@pytest.mark.parametrize(
+    "type", [Named, dict, dict[str, Any], dict[str, str] | None, Any, Mapping, dict[str, int] | Company]
+)
+def test_a_dict_is_a_dict_by_any_name(database: DocumentDatabase, type: Any) -> None:
+    database.put("c", b'{"name":"Zajazd"}')
+    session = database.open_session()
+    found = session.load("c")
+    assert session.load("c", type) is found
+
+
+def test_what_was_stored_is_loaded_as_what_it_is(database: DocumentDatabase) -> None:
+    session = database.open_session()
+    category = Category("Tea")
+    id = session.store(category)
+    assert session.load(id, Category) is category
+    with pytest.raises(InvalidInput, match="is a Category in this session, and was now asked for as a dict"):
+        session.load(id)
+
+
+@pytest.mark.parametrize("ids", ["orders/1", b"orders/1", 5, None, ["a", 5]])
+def test_ids_come_in_lists(database: DocumentDatabase, ids: Any) -> None:
+    for ask in (database.get_many, database.open_session().load_many):
+        with pytest.raises(InvalidInput) as caught:
+            ask(ids)
+        assert caught.value.hint
 
 
 def test_documents_of_a_type_that_were_not_changed_are_not_written(database: DocumentDatabase) -> None:

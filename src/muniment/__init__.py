@@ -8,6 +8,7 @@ from muniment.database import DocumentDatabase, Statistics
 from muniment.document import Document
 from muniment.errors import MunimentError
 from muniment.maintenance import BackupOperation, BackupStatus, MaintenanceActions
+from muniment.page import Page
 from muniment.progress import Progress
 from muniment.rehearsal import rehearse
 from muniment.session import Session
@@ -26,6 +27,7 @@ __all__ = [
     "DocumentStore",
     "MaintenanceActions",
     "MunimentError",
+    "Page",
     "Progress",
     "Put",
     "Selection",

@@ -22,6 +22,7 @@ from muniment.document import (
     encode,
     from_microseconds,
     metadata_bytes,
+    texts_in,
     without_time_kept,
 )
 from muniment.errors import ConcurrencyConflict, DatabaseNotFound, InvalidDocument, InvalidInput, StorageFailure
@@ -29,6 +30,7 @@ from muniment.exporting import Format, export_incremental, export_storage
 from muniment.hilo import HiLo
 from muniment.maintenance import MaintenanceActions
 from muniment.numbers import free_after
+from muniment.page import Page, one_more
 from muniment.progress import Progress
 from muniment.revision import ATTACHMENT, DOCUMENT, Revision
 from muniment.session import Session
@@ -129,7 +131,7 @@ class DocumentDatabase:
 
     def get_many(self, ids: Iterable[str]) -> list[Document | None]:
         """The documents with these ids, in their order, None for each that does not exist."""
-        return [self.get(id) for id in ids]
+        return [self.get(id) for id in texts_in(ids, "ids")]
 
     def put(
         self,
@@ -151,7 +153,7 @@ class DocumentDatabase:
 
     def batch(self, commands: Sequence[Command]) -> list[Written]:
         """Carry out all commands in order as one transaction, or none when one of them can not be."""
-        writes = [write_of(command) for command in commands]
+        writes = _writes(commands)
         while True:
             numbered = [self._numbered(write) for write in writes]
             try:
@@ -166,24 +168,24 @@ class DocumentDatabase:
 
         Raises at once what is wrong with a command; that the present state does not allow it is the future's answer.
         """
-        return self.storage.submit([self._numbered(write_of(command)) for command in commands])
+        return self.storage.submit([self._numbered(write) for write in _writes(commands)])
 
-    def by_prefix(self, prefix: str, *, start: int = 0, limit: int = PAGE) -> list[Document]:
-        """Documents whose ids begin so (in any case), in the order of their ids."""
+    def by_prefix(self, prefix: str, *, start: int = 0, limit: int = PAGE) -> Page[Document]:
+        """Documents whose ids begin so (in any case), in the order of their ids; `more` says if there are others."""
         check_text(prefix)
         check_page(start, limit)
-        return [_document(revision) for revision in self.storage.by_prefix(DOCUMENT, prefix, start, limit)]
+        return _page(self.storage.by_prefix(DOCUMENT, prefix, start, one_more(limit)), limit)
 
-    def by_collection(self, collection: str, *, after: int = 0, limit: int = PAGE) -> list[Document]:
+    def by_collection(self, collection: str, *, after: int = 0, limit: int = PAGE) -> Page[Document]:
         """Documents of a collection (in any case) in the order of their etags; `after` is the last etag seen."""
         check_text(collection)
         check_page(after, limit)
-        return [_document(revision) for revision in self.storage.by_collection(collection, after, limit)]
+        return _page(self.storage.by_collection(collection, after, one_more(limit)), limit)
 
-    def by_etag(self, *, after: int = 0, limit: int = PAGE) -> list[Document]:
+    def by_etag(self, *, after: int = 0, limit: int = PAGE) -> Page[Document]:
         """Documents in the order of their etags, oldest change first; `after` is the last etag seen."""
         check_page(after, limit)
-        return [_document(revision) for revision in self.storage.by_etag(DOCUMENT, after, limit)]
+        return _page(self.storage.by_etag(DOCUMENT, after, one_more(limit)), limit)
 
     def put_attachment(
         self,
@@ -218,12 +220,12 @@ class DocumentDatabase:
         check_etag(etag)
         return self.storage.commit([Write(key, None, expected=etag, kind=ATTACHMENT)])[0].existed
 
-    def attachments(self, prefix: str = "", *, start: int = 0, limit: int = PAGE) -> list[Attachment]:
+    def attachments(self, prefix: str = "", *, start: int = 0, limit: int = PAGE) -> Page[Attachment]:
         """Attachments whose keys begin so (in any case), in the order of their keys."""
         check_text(prefix)
         check_page(start, limit)
-        found = self.storage.by_prefix(ATTACHMENT, prefix, start, limit)
-        return [attachment_of(revision, self.storage) for revision in found]
+        found = self.storage.by_prefix(ATTACHMENT, prefix, start, one_more(limit))
+        return Page.cut([attachment_of(revision, self.storage) for revision in found], limit)
 
     def export(
         self,
@@ -395,8 +397,16 @@ def _is_numbered(write: Write) -> bool:
     return write.body is not None and write.id.endswith("/") and not write.id.startswith(IDENTITIES)
 
 
+def _writes(commands: Iterable[Command]) -> list[Write]:
+    if not isinstance(commands, Iterable):
+        raise InvalidInput(f"a batch is a list of commands, not {type(commands).__name__}", "write [muniment.Put(…)]")
+    return [write_of(command) for command in commands]
+
+
 def check_text(text: str) -> None:
     """Raises `InvalidInput` unless this is Unicode text, as every id and every collection is."""
+    if not isinstance(text, str):
+        raise InvalidInput(f"{text!r} is not text", "pass a str, for example 'orders/'")
     try:
         text.encode()
     except UnicodeEncodeError as error:
@@ -405,8 +415,15 @@ def check_text(text: str) -> None:
 
 def check_page(start: int, limit: int) -> None:
     """Raises `InvalidInput` when a page can not be that."""
-    if not (0 <= start < 1 << 63 and 0 <= limit < 1 << 63):
-        raise InvalidInput(f"a page can not start at {start} or have {limit} documents", "use 0 or more, below 2^63")
+    for number in (start, limit):
+        if type(number) is not int or not 0 <= number < 1 << 63:
+            raise InvalidInput(
+                f"a page can not start at {start!r} or have {limit!r} documents", "use whole numbers from 0 to 2^63-1"
+            )
+
+
+def _page(found: Sequence[Revision], limit: int) -> Page[Document]:
+    return Page.cut([_document(revision) for revision in found], limit)
 
 
 def _document(revision: Revision) -> Document:

@@ -7,15 +7,18 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, date, datetime, time, timedelta
+from decimal import Decimal
+from enum import Enum
 from functools import lru_cache
 from typing import Any, Final, TypeVar
+from uuid import UUID
 
 import msgspec
 
-from muniment.errors import InvalidDocument, InvalidId
+from muniment.errors import InvalidDocument, InvalidId, InvalidInput
 
 MAX_ID_BYTES: Final = 512
 MAX_BODY_BYTES: Final = 64 << 20
@@ -60,6 +63,16 @@ def check_id(id: str) -> bytes:
             "use a shorter id and keep the long text inside the document",
         )
     return encoded
+
+
+def texts_in(given: Iterable[str], what: str) -> tuple[str, ...]:
+    """What a list of ids or names has in it; each is still to be checked.
+
+    Raises `InvalidInput` for anything else; one text would be taken letter by letter.
+    """
+    if isinstance(given, str | bytes) or not isinstance(given, Iterable):
+        raise InvalidInput(f"{what} are given as a list, not as {given!r}", f"write [{given!r}] for a single one")
+    return tuple(given)
 
 
 def check_body(body: bytes, what: str = "the document") -> None:
@@ -158,11 +171,50 @@ def encode(value: Any) -> bytes:
             encoded = _encoder.encode(value)
         except UnicodeEncodeError:
             encoded = _encoder.encode(_escape_surrogates(value))
+        if b"[" in encoded and _has_set(value):
+            raise TypeError("JSON has no sets, and one would come back as a list in any order")
         if b"null" in encoded:  # which is what msgspec writes for a number that JSON can not hold
             _check_finite(msgspec.to_builtins(value, enc_hook=_plain_hook, str_keys=True))
     except (TypeError, ValueError, OverflowError, RecursionError) as error:
         raise InvalidDocument(f"this can not be written as JSON: {error}", "use plain JSON types") from error
     return encoded
+
+
+_PLAIN: Final = frozenset({str, int, float, bool, type(None), ExactFloat})
+_WHOLE: Final = (str, int, float, bytes, bytearray, memoryview, date, time, timedelta, Decimal, UUID, Enum, msgspec.Raw)
+
+
+def _has_set(value: Any) -> bool:
+    """Whether there is a set in this, which msgspec would write as a list."""
+    pending = [value]
+    for value in pending:  # which grows meanwhile
+        kind = type(value)
+        if kind is dict:
+            items = value.values()
+        elif kind is list or kind is tuple:
+            items = value
+        elif isinstance(value, set | frozenset):
+            return True
+        else:
+            items = _members_of(value)
+        pending += [item for item in items if type(item) not in _PLAIN]
+    return False
+
+
+def _members_of(value: Any) -> Iterable[Any]:
+    """What msgspec or `_encode_hook` writes of an object."""
+    if isinstance(value, Mapping):
+        return value.values()
+    if isinstance(value, list | tuple):
+        return value
+    if isinstance(value, _WHOLE) or callable(value):
+        return ()
+    names = getattr(value, "__struct_fields__", None) or getattr(value, "__dataclass_fields__", None)
+    return vars(value).values() if names is None and hasattr(value, "__dict__") else _fields(value, names or ())
+
+
+def _fields(value: Any, names: Iterable[str]) -> list[Any]:
+    return [getattr(value, name) for name in names if hasattr(value, name)]
 
 
 def _escape_surrogates(value: Any) -> Any:

@@ -7,6 +7,10 @@ down the tree. Errors of the libraries underneath (SQLite, Parquet) are mapped t
 
 from __future__ import annotations
 
+from typing import Final
+
+_NOTE: Final = "hint: "
+
 
 class MunimentError(Exception):
     """The root: something that Muniment was asked to do was not done, and nothing is left half done."""
@@ -18,6 +22,17 @@ class MunimentError(Exception):
         super().__init__(message)
         self.message = message
         self.hint = hint
+
+    @property
+    def hint(self) -> str:
+        """What to do next; it stands below the message in a traceback too."""
+        return self._hint
+
+    @hint.setter
+    def hint(self, hint: str) -> None:
+        self._hint = hint
+        others = [note for note in getattr(self, "__notes__", []) if not note.startswith(_NOTE)]
+        self.__notes__ = [*others, f"{_NOTE}{hint}"] if hint else others
 
     def __str__(self) -> str:
         return self.message

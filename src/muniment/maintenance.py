@@ -16,12 +16,12 @@ from muniment.backup.differences import Differences, differences
 from muniment.backup.into import Comparison, OnConflict, RestoredInto, check_database, check_policy, compared
 from muniment.backup.merge import merge_backups
 from muniment.backup.plan import RestorePlan, plan_restore
-from muniment.backup.point import plan_point
+from muniment.backup.point import check_moment, plan_point
 from muniment.backup.query import LIMIT, Answer, query_backup
 from muniment.backup.recoverability import Recoverability, recoverability
 from muniment.backup.repository import Backup, backups
 from muniment.backup.restore import Restored, restore_backup
-from muniment.backup.selection import Selection
+from muniment.backup.selection import Selection, check_selection
 from muniment.backup.take import take_backup
 from muniment.backup.verify import Verified, verify_backup
 from muniment.document import encode
@@ -177,6 +177,7 @@ class MaintenanceActions:
         is named as for `restore`, and read and proven as there. Raises `ForeignBackup` when the backups are those of
         another database, unless `other_database` says that this is meant.
         """
+        check_selection(selection)
         plan = self.plan_restore(source, at=at, etag=etag, backup=backup)
         if not other_database:
             check_database(plan, self._storage, self._name)
@@ -243,6 +244,7 @@ class MaintenanceActions:
         `selection` says which part of it to restore. With `new_id` it becomes another database, as RavenDB's
         `GenerateNewDatabaseId` says. See `muniment.backup.restore.restore_backup` for what holds afterwards.
         """
+        check_selection(selection)
         plan = MaintenanceActions.plan_restore(source, at=at, etag=etag, backup=backup)
         return restore_backup(
             Path(source),
@@ -260,6 +262,7 @@ class MaintenanceActions:
         source: str | Path, *, at: datetime | None = None, etag: int | None = None, backup: str | None = None
     ) -> RestorePlan:
         """Which backups a restore of this moment would read; raises what that restore would raise before it began."""
+        check_moment(at, etag, backup)
         found = backups(Path(source))
         plan = plan_restore(found, str(source), at=at, etag=etag, backup=backup)
         return replace(plan, notes=found.notes)

@@ -6,10 +6,10 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from types import TracebackType
-from typing import Any, NamedTuple, Protocol, TypeVar, overload
+from typing import Any, NamedTuple, Protocol, TypeVar, get_origin, is_typeddict, overload
 
 from muniment.command import Command, Delete, Put
-from muniment.document import ENTITY_NAME, Document, check_id, encode, fold, is_reserved
+from muniment.document import ENTITY_NAME, Document, check_id, encode, fold, is_reserved, texts_in
 from muniment.errors import ConcurrencyConflict, InvalidInput
 from muniment.hilo import collection_for
 from muniment.storage.base import Written
@@ -70,6 +70,9 @@ class UnitOfWork:
         self._given: set[str] = set()  # ids that were made for objects, and are not saved yet
 
     def _unknown(self, ids: Iterable[str]) -> list[str]:
+        ids = list(ids)
+        for id in ids:
+            check_id(id)
         return [id for id in ids if fold(id) not in self._by_key and fold(id) not in self._deleted]
 
     def _found(self, documents: Iterable[Document | None], type: Any) -> None:
@@ -77,9 +80,16 @@ class UnitOfWork:
             if document is not None:
                 self._track(document, type)
 
-    def _entities(self, ids: Iterable[str]) -> list[Any]:
-        tracked = (self._by_key.get(fold(id)) for id in ids)
-        return [entry.entity if entry else None for entry in tracked]
+    def _entities(self, ids: Iterable[str], type: Any) -> list[Any]:
+        found = [(id, self._by_key.get(fold(id))) for id in ids]
+        for id, entry in found:
+            if type is not None and entry is not None and not _is(entry.entity, type):
+                present, wanted = _name(entry.entity.__class__), _name(type)
+                raise InvalidInput(
+                    f"{id!r} is a {present} in this session, and was now asked for as a {wanted}",
+                    f"load it as a {present}, or in a session of its own",
+                )
+        return [entry.entity if entry else None for _, entry in found]
 
     def _track(self, document: Document, type: Any) -> None:
         entity = document.json() if type is None else document.to(type)
@@ -224,14 +234,18 @@ class Session(UnitOfWork):
     def load(self, id: str, type: type[T]) -> T | None: ...
 
     def load(self, id: str, type: Any = None) -> Any:
-        """The document with this id as a dict or as `type`, always the same object in a session; None if none."""
-        return self.load_many([id], type)[0]
+        """The document with this id as a dict or as `type`, always the same object in a session; None if none.
+
+        Raises `InvalidInput` when the session has it as something else, which it was loaded or stored as before.
+        """
+        self._found(self._database.get_many(self._unknown([id])), type)
+        return self._entities([id], type or dict)[0]
 
     def load_many(self, ids: Iterable[str], type: Any = None) -> list[Any]:
         """The documents with these ids, in their order, None for each that does not exist."""
-        wanted = list(ids)
+        wanted = texts_in(ids, "ids")
         self._found(self._database.get_many(self._unknown(wanted)), type)
-        return self._entities(wanted)
+        return self._entities(wanted, type)
 
     def store(
         self,
@@ -268,6 +282,19 @@ class Session(UnitOfWork):
 def collection_of_entity(entity: Any) -> str | None:
     """The collection of an object that is stored without one: the plural of its class, none for a dict."""
     return None if isinstance(entity, dict) else collection_for(type(entity))
+
+
+def _is(entity: Any, type: Any) -> bool:
+    """Whether an object is what was asked for; True for a type of which Python can not tell."""
+    asked = dict if is_typeddict(type) or get_origin(type) is dict else type
+    try:
+        return isinstance(entity, asked)
+    except TypeError:
+        return True
+
+
+def _name(type: Any) -> str:
+    return getattr(type, "__name__", str(type))
 
 
 def _identity(entity: Any) -> int:

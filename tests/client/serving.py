@@ -11,6 +11,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from muniment.page import Page
+
 _PROGRAM = """
 import sys
 from pathlib import Path
@@ -55,6 +57,8 @@ class Blocking:
             value = self._run(value)
         if isinstance(value, AsyncIterator):
             return self._parts(value)
+        if isinstance(value, Page):
+            return Page(map(self._done, value), more=value.more)
         if isinstance(value, list):
             return [self._done(item) for item in value]
         return Blocking(value, self._run) if type(value).__name__.startswith("Async") else value

@@ -151,6 +151,10 @@ def test_pages(any_database: Any) -> None:
     assert any_database.by_prefix("x") == any_database.by_prefix("a", limit=0) == []
     everything = any_database.by_etag(limit=5000)
     assert len(everything) == 1101
+    cut = [any_database.by_prefix("a/"), any_database.by_prefix("a/", limit=0), any_database.by_etag(limit=1100)]
+    whole = [everything, any_database.by_prefix("a/", start=1075), any_database.by_etag(after=everything[-2].etag)]
+    whole += [any_database.by_prefix("a/", limit=1100), any_database.by_etag(limit=(1 << 63) - 1)]
+    assert [page.more for page in cut + whole] == [True] * 3 + [False] * 5
     assert [document.id for document in everything][-2:] == ["b", "a/0003"]
     assert any_database.by_etag(after=everything[-2].etag) == everything[-1:]
     with pytest.raises(InvalidInput):
@@ -165,7 +169,9 @@ def test_sessions(any_database: Any) -> None:
         order = Order("alice", 1.5)
         assert session.store(order) == "orders/1"
         session.store({"a": 1}, "things/1", collection="Things", metadata={"Owner": "bob"})
-        assert session.load("orders/1") is order
+        assert session.load("orders/1", Order) is order
+        with pytest.raises(InvalidInput, match="is a Order in this session"):
+            session.load("orders/1")
         session.save_changes()
         assert session.etag(order) is not None
         order.total = 2.5
@@ -223,6 +229,7 @@ def test_attachments(any_database: Any) -> None:
         ("photos/10", 0),
     ]
     assert [each.key for each in any_database.attachments(start=1, limit=1)] == ["photos/1.png"]
+    assert [any_database.attachments(limit=limit).more for limit in (0, 1, 25)] == [True, True, False]
     assert any_database.get_attachment("photos/10").read() == b""
     assert any_database.get_attachment("other").read() == b"\0\1\2\3\4"
     assert any_database.get_attachment("photos/") is None

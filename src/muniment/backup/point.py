@@ -43,6 +43,18 @@ def plan_point(text: str, available: Sequence[Backup], where: str) -> RestorePla
     return plan_restore(available, where, at=time)
 
 
+def check_moment(at: datetime | None, etag: int | None, backup: str | None) -> None:
+    """Raises `InvalidInput` for what can name no moment: a time as text, say."""
+    if at is not None and not isinstance(at, datetime):
+        raise InvalidInput(
+            f"at is {at!r}, not a datetime", "write at=datetime.fromisoformat('2026-11-22T17:18:03+00:00')"
+        )
+    if etag is not None and (type(etag) is not int or not 0 <= etag < 1 << 63):
+        raise InvalidInput(f"etag is {etag!r}, not the etag of a transaction", "give a whole number from 0 to 2^63-1")
+    if backup is not None and not isinstance(backup, str):
+        raise InvalidInput(f"backup is {backup!r}, not the name of a backup", "give the name of its folder as a str")
+
+
 def _etag_of(text: str) -> int:
     if not (text.isascii() and text.isdecimal() and len(text) < 20 and int(text) < 1 << 63):
         raise InvalidInput(f"{text!r} is not an etag", _NOTATION)

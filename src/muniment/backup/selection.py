@@ -6,7 +6,7 @@ All files are compared with their SHA-256 before; what is not decoded is not cou
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,7 +17,7 @@ from muniment.backup.manifest import File
 from muniment.backup.plan import RestorePlan
 from muniment.backup.reading import Destination, Moment, check_files, moment_of, read_backup
 from muniment.backup.tally import Tally
-from muniment.document import fold
+from muniment.document import fold, texts_in
 from muniment.errors import InvalidInput
 from muniment.fingerprint import Fingerprint
 from muniment.numbers import numbers_for, series_of
@@ -40,13 +40,27 @@ class Selection:
     ids: frozenset[str] = frozenset()
     prefixes: tuple[str, ...] = ()
 
+    def __post_init__(self) -> None:
+        if any(isinstance(given, str | bytes) for given in (self.collections, self.ids, self.prefixes)):
+            raise InvalidInput("a Selection is made of sets of names, not of one text", "use Selection.of(ids=[…])")
+
     @classmethod
     def of(
-        cls, collections: tuple[str, ...] = (), ids: tuple[str, ...] = (), prefixes: tuple[str, ...] = ()
+        cls, collections: Iterable[str] = (), ids: Iterable[str] = (), prefixes: Iterable[str] = ()
     ) -> Selection | None:
-        """A selection of these, None when nothing was named; raises `InvalidInput` for an empty name."""
+        """A selection of these, None when nothing was named.
+
+        Raises `InvalidInput` for an empty name, and for one name where a list of names belongs.
+        """
+        collections, ids, prefixes = (
+            texts_in(given, what)
+            for given, what in ((collections, "collections"), (ids, "ids"), (prefixes, "prefixes"))
+        )
+        for text in (*collections, *ids, *prefixes):
+            if not isinstance(text, str):
+                raise InvalidInput(f"{text!r} is not the name of a collection, an id or a prefix", "give text")
         if not all((*collections, *ids, *prefixes)):
-            raise InvalidInput("a collection, id or prefix to restore is empty", "leave the option away")
+            raise InvalidInput("a collection, id or prefix to restore is empty", "leave it out")
         if not (collections or ids or prefixes):
             return None
         return cls(frozenset(map(fold, collections)), frozenset(map(fold, ids)), tuple(map(fold, prefixes)))
@@ -65,6 +79,15 @@ class Selection:
 
     def _takes_key(self, key: str) -> bool:
         return key in self.ids or (bool(self.prefixes) and key.startswith(self.prefixes))
+
+
+def check_selection(selection: Selection | None) -> None:
+    """Raises `InvalidInput` for what is no selection."""
+    if selection is not None and not isinstance(selection, Selection):
+        raise InvalidInput(
+            f"the selection is {selection!r}, not a Selection",
+            "write Selection.of(collections=[…], ids=[…], prefixes=[…])",
+        )
 
 
 def read_part(plan: RestorePlan, selection: Selection | None, destination: Destination, progress: Progress) -> Moment:

@@ -12,8 +12,9 @@ from typing import Any, Final
 import msgspec
 
 from muniment.backup.into import OnConflict
+from muniment.backup.point import check_moment
 from muniment.backup.recoverability import Recoverability
-from muniment.backup.selection import Selection
+from muniment.backup.selection import Selection, check_selection
 from muniment.client.documents import JSON, PAGE_LIMIT
 from muniment.client.failure import failure
 from muniment.client.jobs import Job
@@ -78,6 +79,10 @@ class Point:
     etag: int | None = None
     backup: str | None = None
     selection: Selection | None = None
+
+    def __post_init__(self) -> None:
+        check_moment(self.at, self.etag, self.backup)
+        check_selection(self.selection)
 
     def members(self) -> dict[str, Any]:
         """For the body of a request; what is not said is left out, as RavenDB's servers do not know it."""

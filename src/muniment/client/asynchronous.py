@@ -20,6 +20,7 @@ from muniment.database import PAGE, Statistics
 from muniment.document import Document, metadata_bytes
 from muniment.errors import ConcurrencyConflict
 from muniment.exporting import Format, Shape, incremental_shape
+from muniment.page import Page
 from muniment.progress import Progress
 from muniment.smuggler.export import Exported
 from muniment.smuggler.options import SmugglerOptions
@@ -85,11 +86,11 @@ class AsyncDocumentStore:
                 await self._hilo.forget(error.id)
             raise
 
-    async def by_prefix(self, prefix: str, *, start: int = 0, limit: int = PAGE) -> list[Document]:
+    async def by_prefix(self, prefix: str, *, start: int = 0, limit: int = PAGE) -> Page[Document]:
         """See `DocumentStore.by_prefix`."""
         return await self._transport.run(documents.by_prefix(self._root, prefix, start, limit))
 
-    async def by_etag(self, *, after: int = 0, limit: int = PAGE) -> list[Document]:
+    async def by_etag(self, *, after: int = 0, limit: int = PAGE) -> Page[Document]:
         """See `DocumentStore.by_etag`."""
         return await self._transport.run(documents.by_etag(self._root, after, limit))
 
@@ -114,10 +115,10 @@ class AsyncDocumentStore:
         """See `DocumentStore.delete_attachment`."""
         return await self._transport.run(attachments.delete(self._root, key, etag))
 
-    async def attachments(self, prefix: str = "", *, start: int = 0, limit: int = PAGE) -> list[AsyncRemoteAttachment]:
+    async def attachments(self, prefix: str = "", *, start: int = 0, limit: int = PAGE) -> Page[AsyncRemoteAttachment]:
         """See `DocumentStore.attachments`."""
         found = await self._transport.run(attachments.listing(self._root, prefix, start, limit))
-        return [AsyncRemoteAttachment(listed, self._root, self._transport) for listed in found]
+        return Page([AsyncRemoteAttachment(listed, self._root, self._transport) for listed in found], more=found.more)
 
     async def export(
         self,

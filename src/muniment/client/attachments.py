@@ -21,6 +21,7 @@ from muniment.command import check_etag
 from muniment.database import check_page
 from muniment.document import ENTITY_NAME, check_id, decode, fold
 from muniment.errors import DamagedDatabase, DocumentNotFound, InvalidInput, ServerUnavailable
+from muniment.page import Page
 from muniment.storage.base import Written
 
 Content: TypeAlias = bytes | BinaryIO | Iterable[bytes]
@@ -155,19 +156,19 @@ def find(root: tuple[str, ...], key: str) -> Flow[_Listed | None]:
     return found[0] if found and fold(found[0].key) == fold(key) else None
 
 
-def listing(root: tuple[str, ...], prefix: str, start: int, limit: int) -> Flow[list[_Listed]]:
+def listing(root: tuple[str, ...], prefix: str, start: int, limit: int) -> Flow[Page[_Listed]]:
     """Attachments whose keys begin so, in the order of their keys."""
     check_page(start, limit)
     found: list[_Listed] = []
-    while len(found) < limit:
-        asked = min(limit - len(found), PAGE_LIMIT)
+    while len(found) <= limit:
+        asked = min(limit + 1 - len(found), PAGE_LIMIT)
         query = [("startsWith", prefix), ("start", str(start + len(found))), ("pageSize", str(asked))]
         request = Request("GET", target(*root, "static", "", query=query), repeatable=True)
         page = parsed((yield from call(request, 200)), list[_Listed])
         found += page
         if len(page) < asked:
             break
-    return found
+    return Page.cut(found, limit)
 
 
 def put(root: tuple[str, ...], key: str, content: Body, metadata: bytes, etag: int | None) -> Flow[Written]:

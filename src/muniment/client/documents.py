@@ -13,8 +13,9 @@ from muniment.client.retry import call
 from muniment.client.wire import Flow, Request, etag_number, etag_text, parsed, query_text, target, unexpected
 from muniment.command import Command, write_of
 from muniment.database import check_page
-from muniment.document import Document, check_id, encode, fold
+from muniment.document import Document, check_id, encode, fold, texts_in
 from muniment.errors import ConcurrencyConflict, InvalidInput
+from muniment.page import Page
 from muniment.revision import NO_METADATA
 from muniment.storage.base import Write, Written
 
@@ -26,7 +27,7 @@ _LONGEST_QUERY: Final = 1800  # bytes; some proxies refuse lines of more than 2 
 
 def get_many(root: tuple[str, ...], ids: Iterable[str]) -> Flow[list[Document | None]]:
     """The documents with these ids, in their order; each is asked for once."""
-    wanted = list(ids)
+    wanted = texts_in(ids, "ids")
     first_spelling: dict[str, str] = {}
     for id in wanted:
         check_id(id)
@@ -148,32 +149,32 @@ def number_of(etag: str) -> int:
         raise unexpected(f"the server's answer can not be understood: {error}") from error
 
 
-def by_prefix(root: tuple[str, ...], prefix: str, start: int, limit: int) -> Flow[list[Document]]:
+def by_prefix(root: tuple[str, ...], prefix: str, start: int, limit: int) -> Flow[Page[Document]]:
     """Documents whose ids begin so, in the order of their ids."""
     check_page(start, limit)
     if not prefix:  # a server takes no prefix for the wish to have them in the order of their etags
         raise InvalidInput("over HTTP a prefix can not be empty", "read everything with by_etag")
     found: list[Document] = []
-    while len(found) < limit:
-        asked = min(limit - len(found), PAGE_LIMIT)
+    while len(found) <= limit:
+        asked = min(limit + 1 - len(found), PAGE_LIMIT)
         page = yield from _page(root, [("startsWith", prefix), ("start", str(start + len(found)))], asked)
         found += page
         if len(page) < asked:
             break
-    return found
+    return Page.cut(found, limit)
 
 
-def by_etag(root: tuple[str, ...], after: int, limit: int) -> Flow[list[Document]]:
+def by_etag(root: tuple[str, ...], after: int, limit: int) -> Flow[Page[Document]]:
     """Documents in the order of their etags, those after this one."""
     check_page(after, limit)
     found: list[Document] = []
-    while len(found) < limit:
-        asked = min(limit - len(found), PAGE_LIMIT)
+    while len(found) <= limit:
+        asked = min(limit + 1 - len(found), PAGE_LIMIT)
         page = yield from _page(root, [("etag", etag_text(found[-1].etag if found else after))], asked)
         found += page
         if len(page) < asked:
             break
-    return found
+    return Page.cut(found, limit)
 
 
 def _page(root: tuple[str, ...], query: list[tuple[str, str]], size: int) -> Flow[list[Document]]:

@@ -8,7 +8,7 @@ from types import TracebackType
 from typing import Any, Protocol, TypeVar, overload
 
 from muniment.command import Command, Put
-from muniment.document import Document
+from muniment.document import Document, texts_in
 from muniment.errors import ConcurrencyConflict
 from muniment.hilo import reserve, tag_of
 from muniment.session import UnitOfWork, collection_of_entity
@@ -52,13 +52,14 @@ class AsyncSession(UnitOfWork):
 
     async def load(self, id: str, type: Any = None) -> Any:
         """See `muniment.Session.load`."""
-        return (await self.load_many([id], type))[0]
+        self._found(await self._database.get_many(self._unknown([id])), type)
+        return self._entities([id], type or dict)[0]
 
     async def load_many(self, ids: Iterable[str], type: Any = None) -> list[Any]:
         """See `muniment.Session.load_many`."""
-        wanted = list(ids)
+        wanted = texts_in(ids, "ids")
         self._found(await self._database.get_many(self._unknown(wanted)), type)
-        return self._entities(wanted)
+        return self._entities(wanted, type)
 
     async def store(
         self,

@@ -19,6 +19,7 @@ from muniment.document import Document, metadata_bytes
 from muniment.errors import ConcurrencyConflict
 from muniment.exporting import Format, Shape, incremental_shape
 from muniment.hilo import HiLo
+from muniment.page import Page
 from muniment.progress import Progress
 from muniment.session import Session
 from muniment.smuggler.export import Exported
@@ -99,11 +100,11 @@ class DocumentStore:
                 self._hilo.forget(error.id)
             raise
 
-    def by_prefix(self, prefix: str, *, start: int = 0, limit: int = PAGE) -> list[Document]:
+    def by_prefix(self, prefix: str, *, start: int = 0, limit: int = PAGE) -> Page[Document]:
         """Documents whose ids begin so (in any case), in the order of their ids. The prefix can not be empty."""
         return self._transport.run(documents.by_prefix(self._root, prefix, start, limit))
 
-    def by_etag(self, *, after: int = 0, limit: int = PAGE) -> list[Document]:
+    def by_etag(self, *, after: int = 0, limit: int = PAGE) -> Page[Document]:
         """Documents in the order of their etags, oldest change first; `after` is the last etag seen."""
         return self._transport.run(documents.by_etag(self._root, after, limit))
 
@@ -128,10 +129,10 @@ class DocumentStore:
         """Delete an attachment; returns whether there was one."""
         return self._transport.run(attachments.delete(self._root, key, etag))
 
-    def attachments(self, prefix: str = "", *, start: int = 0, limit: int = PAGE) -> list[RemoteAttachment]:
+    def attachments(self, prefix: str = "", *, start: int = 0, limit: int = PAGE) -> Page[RemoteAttachment]:
         """Attachments whose keys begin so (in any case), in the order of their keys."""
         found = self._transport.run(attachments.listing(self._root, prefix, start, limit))
-        return [RemoteAttachment(listed, self._root, self._transport) for listed in found]
+        return Page([RemoteAttachment(listed, self._root, self._transport) for listed in found], more=found.more)
 
     def export(
         self,

@@ -57,6 +57,8 @@ def changed_settings(
 
     Names are compared without case. Raises what `check_settings` raises for the settings that would hold then.
     """
+    if not isinstance(changes, Mapping):
+        raise InvalidInput(f"settings are given as a dict, not as {changes!r}", 'write {"Muniment/History": "true"}')
     named = {str(name).lower() for name in changes}
     kept = {} if replace else {name: value for name, value in present.items() if name.lower() not in named}
     settings: dict[str, Any] = kept | {name: value for name, value in changes.items() if value is not None}
