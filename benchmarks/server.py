@@ -53,7 +53,9 @@ import sys
 from pathlib import Path
 from muniment.server.run import serve
 from muniment.settings import Settings
-serve(Settings(data_dir=Path(sys.argv[1]), port=0), lambda url: print(url, flush=True))
+folder = Path(sys.argv[1])
+settings = Settings(data_dir=folder, backup_roots=(str(folder.parent),), port=0)
+serve(settings, lambda url: print(url, flush=True))
 """
 
 

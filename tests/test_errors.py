@@ -42,6 +42,7 @@ TREE = {
     "InvalidId": ("InvalidInput", 400, 2),
     "InvalidDocument": ("InvalidInput", 422, 2),
     "InvalidScript": ("InvalidInput", 400, 2),
+    "Forbidden": ("InvalidInput", 403, 2),
     "NotFound": ("MunimentError", 404, 3),
     "DocumentNotFound": ("NotFound", 404, 3),
     "DatabaseNotFound": ("NotFound", 404, 3),

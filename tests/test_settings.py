@@ -80,6 +80,18 @@ def test_strangers_are_let_in_by_name_only(settings: dict[str, Any], allowed: bo
         Settings(**settings)
 
 
+def test_several_values(tmp_path: Path) -> None:
+    file = tmp_path / "muniment.toml"
+    file.write_text('"Muniment/BackupRoots" = ["/a", "/b"]\ndata-roots = "/c"\n')
+    found = load_settings({"host_names": ("x",)}, environment={"MUNIMENT_PAGE_ORIGINS": "https://a, b,"}, config=file)
+    assert found.backup_roots == ("/a", "/b")
+    assert (found.data_roots, found.host_names, found.page_origins) == (("/c",), ("x",), ("https://a", "b"))
+    for text in ("backup-roots = 1", "backup-roots = [1]", 'backup-roots = [""]', '"Other/BackupRoots" = []'):
+        file.write_text(text)
+        with pytest.raises(InvalidSetting):
+            load_settings(config=file)
+
+
 def test_the_table_describes_every_setting() -> None:
     rows = {row.name: row for row in table()}
     assert rows["data-dir"].environment == "MUNIMENT_DATA_DIR"

@@ -59,6 +59,12 @@ class InvalidScript(InvalidInput):
     """A transform script that does not compile, throws, takes too long, or makes something that is no document."""
 
 
+class Forbidden(InvalidInput):
+    """A folder, or something else, that the server does not use for whoever asks."""
+
+    status = 403
+
+
 class NotFound(MunimentError):
     """What was asked for does not exist."""
 

@@ -8,6 +8,7 @@ separated by commas in the environment, and on the command line are given one by
 from __future__ import annotations
 
 import ipaddress
+import re
 import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
@@ -31,6 +32,14 @@ class Settings:
     """What a server can be told. Each field is a setting; its default and description are the documentation's too."""
 
     data_dir: Annotated[Path, "The folder that holds the system database and, below it, all others."] = Path("data")
+    data_roots: Annotated[
+        tuple[str, ...], "Folders besides the data folder that `Raven/DataDir` and a restore may put databases into."
+    ] = ()
+    backup_roots: Annotated[
+        tuple[str, ...],
+        "Folders besides the data folder that backups are written to and restored from. A client of ours that runs on"
+        " the same machine as the server's user may use any.",
+    ] = ()
     host: Annotated[str, "The address to listen on."] = "127.0.0.1"
     port: Annotated[int, "The port to listen on; 0 takes a free one and prints it."] = 8080
     host_names: Annotated[
@@ -138,6 +147,12 @@ def _field(name: str) -> str:
     return name.replace("-", "_")
 
 
+def _as_ours(name: str) -> str:
+    """`Muniment/BackupRoots`, as RavenDB's settings are spelled, is `backup-roots`."""
+    prefix, slash, rest = name.partition("/")
+    return re.sub(r"(?<=[a-z])(?=[A-Z])", "-", rest).lower() if slash and prefix == "Muniment" else name
+
+
 def _from_file(path: Path) -> dict[str, Value]:
     try:
         with path.open("rb") as file:
@@ -147,6 +162,7 @@ def _from_file(path: Path) -> dict[str, Value]:
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise InvalidSetting(f"{path} is not TOML: {error}", 'write lines like: port = 8080, host = "::1"') from error
     rows = {row.name: row for row in table()}
+    given = {_as_ours(name): value for name, value in given.items()}
     unknown = sorted(given.keys() - rows.keys())
     if unknown:
         raise InvalidSetting(f"{path} has no setting {unknown[0]!r}", f"the settings are: {', '.join(rows)}")

@@ -56,7 +56,17 @@ COMMANDS = {
         *("--start-document-etag", "--fail-on-unknown", *(f"{key}2" for key in KEYS), "--json", "--quiet"),
     ],
     "server": [
-        *("--data-dir", "--host", "--port", "--host-name", "--page-origin", "--anonymous-access", "--config"),
+        *(
+            "--data-dir",
+            "--data-root",
+            "--backup-root",
+            "--host",
+            "--port",
+            "--host-name",
+            "--page-origin",
+            "--anonymous-access",
+            "--config",
+        ),
         *RESTORE,
         *("--json", "--quiet"),
     ],

@@ -23,7 +23,8 @@ from tests.cli.serving import serving
 @pytest.fixture(scope="module")
 def url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """A server with the databases `shop` and `big`."""
-    with serving(tmp_path_factory.mktemp("server") / "data") as (url, process):
+    roots = ("--data-root", str(tmp_path_factory.getbasetemp()))
+    with serving(tmp_path_factory.mktemp("server") / "data", *roots) as (url, process):
         with DocumentStore(url) as store:
             store.admin.create_database("shop")
         with DocumentStore(url, "shop") as shop:

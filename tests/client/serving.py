@@ -18,7 +18,9 @@ import sys
 from pathlib import Path
 from muniment.server.run import serve
 from muniment.settings import Settings
-serve(Settings(data_dir=Path(sys.argv[1]), port=int(sys.argv[2])), lambda url: print(url, flush=True))
+folder = Path(sys.argv[1])
+roots = (str(folder.parent.parent),)  # of all temporary folders of a run
+serve(Settings(data_dir=folder, data_roots=roots, port=int(sys.argv[2])), lambda url: print(url, flush=True))
 """
 
 

@@ -35,6 +35,9 @@ class Server:
 
     def __init__(self, data_dir: Path, **settings: str | int) -> None:
         self.data_dir = data_dir
+        roots = str(data_dir.parent.parent)  # of all temporary folders of a run
+        settings.setdefault("backup_roots", roots)
+        settings.setdefault("data_roots", roots)
         self._log = data_dir.with_name(f"{data_dir.name}.stderr").open("a+")
         flags = [f"{name}={value}" for name, value in settings.items()]
         self.process = subprocess.Popen(

@@ -25,6 +25,14 @@ def server(
         Path | None,
         typer.Option("--data-dir", metavar="FOLDER", help="The folder of all databases; `data` if not given."),
     ] = None,
+    data_root: Annotated[
+        list[str],
+        typer.Option("--data-root", metavar="FOLDER", help="Another that databases may be in; may be repeated."),
+    ] = [],  # noqa: B006 - typer never changes it
+    backup_root: Annotated[
+        list[str],
+        typer.Option("--backup-root", metavar="FOLDER", help="One that backups may be in; may be repeated."),
+    ] = [],  # noqa: B006
     host: Annotated[str | None, typer.Option("--host", metavar="ADDRESS", help="127.0.0.1 if not given.")] = None,
     port: Annotated[
         int | None, typer.Option("--port", metavar="NUMBER", help="8080 if not given; 0 takes a free one.")
@@ -34,7 +42,7 @@ def server(
         typer.Option(
             "--host-name", metavar="NAME", help="A name it is asked by, besides its address; may be repeated."
         ),
-    ] = [],  # noqa: B006 - typer never changes it
+    ] = [],  # noqa: B006
     page_origin: Annotated[
         list[str],
         typer.Option("--page-origin", metavar="ORIGIN", help="A site whose pages may use it; may be repeated."),
@@ -95,6 +103,7 @@ def server(
         if restore_system_database or restore_database or restore_destination or restore_database_name:
             raise InvalidInput("it is not said what to restore", "give --restore-source")
         flags: dict[str, Value | None] = {"data_dir": data_dir, "host": host, "port": port}
+        flags |= {"data_roots": tuple(data_root) or None, "backup_roots": tuple(backup_root) or None}
         flags |= {"host_names": tuple(host_name) or None, "page_origins": tuple(page_origin) or None}
         flags |= {"anonymous_access": anonymous_access}
         settings = load_settings(flags, environment=os.environ, config=config)

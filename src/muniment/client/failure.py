@@ -14,6 +14,7 @@ LOADING: Final = "Raven-Database-Load-In-Progress"
 
 _BY_STATUS: Final[dict[int, type[MunimentError]]] = {
     400: errors.InvalidInput,
+    403: errors.Forbidden,
     404: errors.NotFound,
     405: errors.InvalidInput,
     408: errors.Busy,

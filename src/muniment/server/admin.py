@@ -43,7 +43,7 @@ async def put_database(request: Request) -> Response:
         raise Refused(400, f"the database {name} exists already", bare=True)
     if folder_text(given) is None:
         settings["Raven/DataDir"] = (folder_text(decode(present.body)) if present else None) or f"~/Databases/{name}"
-    folder = databases.place(folder_text(given) or "")
+    folder = databases.places.data(folder_text(given) or "")
     if present and folder != databases.folder_of(present):
         raise Refused(400, f"the database {name} can not be moved to {folder}", bare=True)
     check_document(given)
@@ -108,6 +108,8 @@ async def _delete(request: Request, name: str) -> None:
         raise _unknown(name)
     folder = databases.folder_of(document)
     hard = request.flag("hard-delete")
+    if hard:
+        databases.places.check_data(folder, f"the folder of the database {name}")
     async with databases.offline(name, "being deleted"):
         await request.app.completions.wait(databases.system.database.submit([Delete(document.id)]))
         if hard:

@@ -15,9 +15,10 @@ from time import monotonic
 from typing import Any, Final
 
 from muniment.document import fold
-from muniment.errors import MunimentError
+from muniment.errors import Forbidden, MunimentError
 from muniment.server.databases import SYSTEM, Databases, Tenant
 from muniment.server.documents import Completions
+from muniment.server.local import Local
 from muniment.server.operations import Operations, log
 from muniment.server.origin import READING, Origin, check_deliberate
 from muniment.server.request import Request
@@ -35,9 +36,10 @@ SMALL_BODY: Final = 1 << 20
 class App:
     """A server's state, and the RSGI application."""
 
-    def __init__(self, settings: Settings, databases: Databases, loop: asyncio.AbstractEventLoop) -> None:
+    def __init__(self, settings: Settings, databases: Databases, loop: asyncio.AbstractEventLoop, url: str) -> None:
         self.settings = settings
         self.databases = databases
+        self.local = Local(databases.data_dir, url)
         self.origin = Origin(settings)
         self.operations = Operations()
         self.completions = Completions(loop)
@@ -63,6 +65,8 @@ class App:
                 answer = await self._answer(request)
             except MunimentError as error:
                 answer = error_response(error, request.url, expected=_expected(request))
+                if isinstance(error, Forbidden):
+                    answer.headers.extend(self.local.offer(scope.client))
             except asyncio.CancelledError:
                 raise
             except Exception as error:

@@ -17,6 +17,7 @@ from muniment.progress import Progress
 from muniment.revision import ATTACHMENT, DOCUMENT
 from muniment.server.databases import Tenant, plain_settings
 from muniment.server.operations import Operation
+from muniment.server.places import check_unmoved
 from muniment.server.request import Request
 from muniment.server.status import TELL_SECONDS, BackupStatus, amount
 from muniment.server.wire import Response, json_response
@@ -34,7 +35,7 @@ async def start(request: Request) -> Response:
     if not wanted.location.strip():
         raise InvalidInput("BackupLocation is missing", 'send {"BackupLocation": "/a/folder/of/the/server"}')
     tenant, app = request.tenant, request.app
-    destination = app.databases.place(wanted.location)
+    destination = app.databases.backup_folder(wanted.location, local=request.is_local)
     document = app.databases.settings(tenant)
     if wanted.document is not None:
         document = {**wanted.document, "Settings": plain_settings(wanted.document), "Id": tenant.name}
@@ -69,6 +70,7 @@ def _take(
 
     teller.start()
     try:
+        check_unmoved(destination)
         backup = backup_in_child(
             tenant.database.storage,
             destination,

@@ -27,6 +27,7 @@ async def start(request: Request) -> Response:
     if document is None:
         raise Refused(404, f"there is no database named: {name}", bare=True)
     folder = app.databases.folder_of(document)
+    app.databases.places.check_data(folder, f"the folder of the database {name}")
     offline = app.databases.offline(name, "being compacted")
     await offline.__aenter__()
     operation = app.operations.new("compaction", name)

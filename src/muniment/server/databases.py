@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import asyncio
 import re
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 from time import monotonic
 from typing import Any, Final
 
 from muniment.database import DocumentDatabase
 from muniment.document import Document, decode, fold
-from muniment.errors import InvalidInput
+from muniment.errors import Forbidden, InvalidInput
+from muniment.server.places import Places, resolve_folder
 from muniment.server.status import BackupStatus
 from muniment.server.wire import Refused
 from muniment.storage.history import check_settings
@@ -51,10 +52,11 @@ class Tenant:
 
 
 class Databases:
-    """All databases below one folder, by name; names are compared without case."""
+    """All databases of a server, by name; names are compared without case."""
 
-    def __init__(self, data_dir: Path) -> None:
-        self.data_dir = data_dir.resolve()
+    def __init__(self, data_dir: Path, data_roots: Sequence[str] = (), backup_roots: Sequence[str] = ()) -> None:
+        self.places = Places(data_dir, data_roots, backup_roots)
+        self.data_dir = self.places.data_dir
         self.system = Tenant(SYSTEM, DocumentDatabase(self.data_dir / SYSTEM_FOLDER))
         self.open: dict[str, Tenant] = {}
         self._locks: dict[str, asyncio.Lock] = {}
@@ -84,6 +86,7 @@ class Databases:
             if settings.get("Disabled") is True:
                 raise Refused(503, f"the database {name} is disabled", "enable it through /admin/databases")
             folder = self.folder_of(document)
+            self.places.check_data(folder, f"the folder of the database {name}")
             spelled = document.id[len(PREFIX) :]
             database = await asyncio.to_thread(_open, folder, plain_settings(settings))
             tenant = self.open[key] = Tenant(spelled, database)
@@ -158,9 +161,16 @@ class Databases:
         name = document.id[len(PREFIX) :]
         return resolve_folder(self.data_dir, folder_text(decode(document.body)) or f"~/{name}")
 
-    def place(self, text: str) -> Path:
-        """A folder for backups: relative ones are below the server's data folder, as those of databases are."""
-        return resolve_folder(self.data_dir, text)
+    def backup_folder(self, text: str, *, local: bool) -> Path:
+        """The folder with backups that this names, for somebody who is `local` or not; none of a database's own.
+
+        Raises `InvalidInput` and `Forbidden`.
+        """
+        folder = self.places.backups(text, local=local)
+        for name, taken in self._folders():
+            if taken in (folder, *folder.parents):
+                raise Forbidden(f"{text!r} belongs to the database {name}", "give another folder for its backups")
+        return folder
 
     def settings(self, tenant: Tenant) -> dict[str, Any]:
         """What a backup keeps in `Database.Document`: the database's document, with its name as `Id`."""
@@ -170,14 +180,19 @@ class Databases:
 
     def check_folder(self, name: str, folder: Path) -> None:
         """Raises `Refused` when another database has this folder, or one above or below it."""
-        others = [(SYSTEM, self.system.folder)]
-        start = 0
-        while page := self.system.database.by_prefix(PREFIX, start=start, limit=1024):
-            others += [(other.id[len(PREFIX) :], self.folder_of(other)) for other in page]
-            start += len(page)
-        for other, taken in others:
+        for other, taken in self._folders():
             if fold(other) != fold(name) and (folder == taken or folder in taken.parents or taken in folder.parents):
                 raise Refused(400, f"{folder} belongs to the database {other}", "give another folder", bare=True)
+
+    def _folders(self) -> list[tuple[str, Path]]:
+        """All databases, and where they are."""
+        found, start = [(SYSTEM, self.system.folder)], 0
+        while page := self.system.database.by_prefix(PREFIX, start=start, limit=1024):
+            for document in page:
+                with suppress(InvalidInput):  # it names no folder that could be anybody's
+                    found.append((document.id[len(PREFIX) :], self.folder_of(document)))
+            start += len(page)
+        return found
 
 
 def _open(folder: Path, settings: dict[str, str]) -> DocumentDatabase:
@@ -229,21 +244,3 @@ def check_name(name: str) -> None:
         problem = "it has more than 150 bytes"
     if problem:
         raise Refused(400, f"{name!r} can not be the name of a database: {problem}", bare=True)
-
-
-def resolve_folder(data_dir: Path, text: str) -> Path:
-    """The folder that this means: RavenDB's `~/x`, `~\\x`, `x` and `a\\b` are below the data folder.
-
-    An absolute path is taken as it is. Raises `InvalidInput` for one that leads out of the data folder otherwise, or
-    is the data folder itself.
-    """
-    hint = "give a folder below the server's data folder (`~/Name`), or an absolute path"
-    if re.match(r"[A-Za-z]:|\\\\?", text) or any(ord(letter) < 32 for letter in text):
-        raise InvalidInput(f"{text!r} is not a folder of this machine", hint)
-    if text.startswith("/"):
-        return Path(text).resolve()
-    plain = re.sub(r"^~(/|$)", "", text.replace("\\", "/")).lstrip("/")
-    folder = (data_dir / plain).resolve()
-    if data_dir not in folder.parents:
-        raise InvalidInput(f"{text!r} is not below the server's data folder {data_dir}", hint)
-    return folder

@@ -36,7 +36,7 @@ async def start(request: Request) -> Response:
     if wanted.on_conflict is None and not wanted.dry_run:
         raise InvalidInput("OnConflict is missing", f"send one of {', '.join(get_args(OnConflict))}")
     selection = wanted.selection
-    plan, _ = await wanted.plan(await wanted.folder(app.databases))
+    plan, _ = await wanted.plan(await wanted.folder(app.databases, local=request.is_local))
     if not wanted.other_database:
         check_database(plan, tenant.database.storage, tenant.name)
     operation = app.operations.new("restore", tenant.name)

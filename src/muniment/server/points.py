@@ -35,11 +35,11 @@ class Point(msgspec.Struct):
         """The part to restore, None for all of it."""
         return Selection.of(*map(_names, (self.collections, self.ids, self.prefixes)))
 
-    async def folder(self, databases: Databases) -> Path:
-        """Where the backups are; raises `Refused` (500, as RavenDB) when there is no such folder."""
+    async def folder(self, databases: Databases, *, local: bool) -> Path:
+        """Where the backups are; raises `Forbidden`, and `Refused` (500, as RavenDB) when there is no such folder."""
         if not self.source.strip():
             raise InvalidInput("BackupLocation is missing", 'send {"BackupLocation": "/a/folder/of/the/server"}')
-        source = databases.place(self.source)
+        source = databases.backup_folder(self.source, local=local)
         if not await asyncio.to_thread(source.is_dir):
             raise Refused(500, f"there is no folder {source}", "give the folder that the backup was written to")
         return source

@@ -47,6 +47,11 @@ class Request:
         return f"{self.path}?{query}" if query else self.path
 
     @property
+    def is_local(self) -> bool:
+        """Whether the client has shown that it may read the server's own files."""
+        return self.app.local.is_known_to(self.headers)
+
+    @property
     def query(self) -> list[tuple[str, str]]:
         """The pairs of the query string, in their order."""
         if self._query is None:

@@ -89,7 +89,7 @@ async def start(request: Request) -> Response:
     """Begin to restore a moment of the backups in a folder, or a part of it, into a new database."""
     wanted = await _wanted(request)
     app, databases = request.app, request.app.databases
-    source, selection = await wanted.folder(databases), wanted.selection
+    source, selection = await wanted.folder(databases, local=request.is_local), wanted.selection
     name = wanted.name or await _name_in(source, app.restore_status)
     target = _new_place(databases, name, wanted.location)
     plan, _ = await wanted.plan(source)
@@ -123,7 +123,7 @@ async def plan(request: Request) -> Response:
     """What a restore would read, and the exact transaction at which it would stop; nothing is written."""
     wanted = await _wanted(request)
     databases = request.app.databases
-    source, _ = await wanted.folder(databases), wanted.selection
+    source, _ = await wanted.folder(databases, local=request.is_local), wanted.selection
     if wanted.name:
         _new_place(databases, wanted.name, wanted.location)
     _, told = await wanted.plan(source)
@@ -141,7 +141,7 @@ def _new_place(databases: Databases, name: str, location: str | None) -> Path:
     """The folder for a new database; raises `Refused` when the name or the folder is taken or can not be had."""
     check_name(name)
     _check_new(databases, name)
-    target = databases.place(location or f"~/{name}")
+    target = databases.places.data(location or f"~/{name}")
     databases.check_folder(name, target)
     return target
 

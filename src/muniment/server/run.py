@@ -75,8 +75,8 @@ async def _serve(settings: Settings, on_ready: Callable[[str], None]) -> None:
     opened = listen(settings.host, settings.port)
     stop = asyncio.Event()
     try:
-        databases = Databases(settings.data_dir)
-        app = App(settings, databases, loop)
+        databases = Databases(settings.data_dir, settings.data_roots, settings.backup_roots)
+        app = App(settings, databases, loop, url_of(opened))
         _take_signals(loop, app, stop)
         await asyncio.to_thread(app.restore_status.recover)
         await _run(app, opened, stop, on_ready)
@@ -100,6 +100,7 @@ async def _run(app: App, opened: socket.socket, stop: asyncio.Event, on_ready: C
     await _finish(app, serving)
     await app.operations.stop()
     await app.databases.close()
+    app.local.forget()
     app.uploads.shutdown(wait=False, cancel_futures=True)
     log(f"stopped after {app.requests:,} requests in {monotonic() - app.started:.0f} s")
     if not serving.done():  # a client holds its connection with half a request; nothing is left to lose

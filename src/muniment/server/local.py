@@ -1,0 +1,54 @@
+"""How a client shows that it runs on the server's machine as somebody who may read the server's own files.
+
+At each start the server writes a new secret into a file of its data folder that only its own user can read. An answer
+that refuses a folder names that file to a client on the same machine; who sends what is in it has the rights of the
+server's user anyway. A process behind a proxy or a tunnel can not, though its connection comes from this machine.
+"""
+
+from __future__ import annotations
+
+import hmac
+import json
+import os
+import secrets
+from pathlib import Path
+from typing import Any, Final
+
+from muniment.errors import StorageFailure
+from muniment.settings import is_loopback
+
+FILE: Final = "muniment.local"
+HEADER: Final = "muniment-local"
+
+
+class Local:
+    """The secret of a server that serves at this address."""
+
+    def __init__(self, data_dir: Path, url: str) -> None:
+        self.path = data_dir / FILE
+        self._secret = secrets.token_hex(32)
+        unnamed = self.path.with_name(f"{FILE}.{os.getpid()}")
+        try:
+            unnamed.unlink(missing_ok=True)
+            descriptor = os.open(unnamed, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, 0o600)
+            with os.fdopen(descriptor, "w") as file:
+                json.dump({"Url": url, "Secret": self._secret}, file)
+            unnamed.replace(self.path)
+        except OSError as error:
+            raise StorageFailure(
+                f"{self.path} could not be written: {error.strerror}", "make its folder writable"
+            ) from error
+
+    def is_known_to(self, headers: Any) -> bool:
+        """Whether a request shows that its client has read the secret."""
+        given = headers.get(HEADER)
+        return given is not None and hmac.compare_digest(given.encode(), self._secret.encode())
+
+    def offer(self, client: str) -> list[tuple[str, str]]:
+        """The header that tells a client of this machine where the secret is."""
+        host = client.rpartition(":")[0].strip("[]")
+        return [(HEADER, str(self.path))] if is_loopback(host) and str(self.path).isascii() else []
+
+    def forget(self) -> None:
+        """No secret is valid any more."""
+        self.path.unlink(missing_ok=True)

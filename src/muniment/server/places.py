@@ -1,0 +1,108 @@
+"""Which folders of its machine a server reads and writes for whoever asks it.
+
+Databases lie below its data folder or another data root, backups below the data folder or a backup root; and who shows
+that he may read the server's own files (`local.py`) may name any folder for backups, as he could without the server.
+Links are followed before that is decided, and nothing outside is looked at, so no answer tells what is there.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import suppress
+from pathlib import Path
+from typing import Final
+
+from muniment.errors import Forbidden, InvalidInput
+
+# No folder for anybody: what is in there is the system's and its processes'.
+_SYSTEM: Final = (Path("/proc"), Path("/sys"), Path("/dev"))
+_MEMORY: Final = Path("/dev/shm")
+
+
+class Places:
+    """The roots of a server. They are followed anew each time, as an operator may move what they lead to."""
+
+    def __init__(self, data_dir: Path, data_roots: Sequence[str] = (), backup_roots: Sequence[str] = ()) -> None:
+        self.data_dir = data_dir.resolve()
+        self._data = [self.data_dir, *(Path(root).absolute() for root in data_roots)]
+        self._backups = [self.data_dir, *(Path(root).absolute() for root in backup_roots)]
+
+    def data(self, text: str) -> Path:
+        """The folder for a database that this names; raises `InvalidInput`, or `Forbidden` where none may be."""
+        folder = resolve_folder(self.data_dir, text)
+        self.check_data(folder, repr(text))
+        return folder
+
+    def check_data(self, folder: Path, what: str) -> None:
+        """Raises `Forbidden` when no database may be in this folder, which is called `what`."""
+        if not _is_below(folder, self._data):
+            raise Forbidden(
+                f"{what} is not where this server keeps databases",
+                "use a folder below its data folder (`~/Name`), or start it with --data-root and another folder",
+            )
+
+    def backups(self, text: str, *, local: bool) -> Path:
+        """The folder with backups that this names; raises `InvalidInput`, or `Forbidden` where none may be."""
+        folder = resolve_folder(self.data_dir, text)
+        roots = [Path("/")] if local else self._backups
+        if _is_below(folder, roots) and all(_is_below(link, roots) for link in _links(folder)):
+            return folder
+        raise Forbidden(
+            f"{text!r} is not where this server keeps backups",
+            "use a folder below its data folder (`~/Backups`), or start it with --backup-root and another folder",
+        )
+
+
+def check_unmoved(folder: Path) -> None:
+    """Raises `Forbidden` when a link leads elsewhere from where this folder was when it was allowed."""
+    if _real(folder) != folder:
+        raise Forbidden(f"{folder} leads to another folder than before", "leave links out of its path")
+
+
+def resolve_folder(data_dir: Path, text: str) -> Path:
+    """The folder that this means: RavenDB's `~/x`, `~\\x`, `x` and `a\\b` are below the data folder.
+
+    All links are followed. Raises `InvalidInput` for one that leads out of the data folder by `..`, or is that itself.
+    """
+    hint = "give a folder below the server's data folder (`~/Name`), or an absolute path"
+    if re.match(r"[A-Za-z]:|\\\\?", text) or any(ord(letter) < 32 for letter in text):
+        raise InvalidInput(f"{text!r} is not a folder of this machine", hint)
+    if text.startswith("/"):
+        return _real(Path(text))
+    plain = os.path.normpath(re.sub(r"^~(/|$)", "", text.replace("\\", "/")).lstrip("/"))
+    if plain == "." or plain.split("/")[0] == "..":
+        raise InvalidInput(f"{text!r} is not below the server's data folder", hint)
+    folder = _real(data_dir / plain)
+    if folder == data_dir:
+        raise InvalidInput(f"{text!r} is the server's data folder itself", hint)
+    return folder
+
+
+def _real(folder: Path) -> Path:
+    try:
+        return Path(os.path.realpath(folder))  # Path.resolve would tell of links that go round in circles
+    except (OSError, ValueError) as error:
+        raise InvalidInput(f"{str(folder)!r} is not a folder of this machine", "give another folder") from error
+
+
+def _is_below(folder: Path, roots: Iterable[Path]) -> bool:
+    if any(system in (folder, *folder.parents) for system in _SYSTEM) and _MEMORY not in folder.parents:
+        return False
+    return any(root in (folder, *folder.parents) for root in map(_real, roots))
+
+
+def _links(folder: Path) -> Iterator[Path]:
+    """Where the links lead that are in a folder of backups, and in the folders in it."""
+    for each in _entries(folder):
+        if each.is_symlink():
+            yield _real(Path(each.path))
+        elif each.is_dir():
+            yield from (_real(Path(below.path)) for below in _entries(Path(each.path)) if below.is_symlink())
+
+
+def _entries(folder: Path) -> list[os.DirEntry[str]]:
+    with suppress(OSError), os.scandir(folder) as found:
+        return list(found)
+    return []
