@@ -14,6 +14,7 @@ from muniment.backup.plan import plan_restore
 from muniment.backup.reading import read_backup
 from muniment.backup.repository import backups
 from muniment.document import from_microseconds
+from muniment.durable import new_file
 from muniment.errors import DamagedDatabase, InvalidInput
 from muniment.progress import Progress
 from muniment.revision import ATTACHMENT, DOCUMENT, Batch, Revision
@@ -22,7 +23,7 @@ from muniment.smuggler.chooser import Chooser
 from muniment.smuggler.export import Export, Exported
 from muniment.smuggler.folder import Kind, State, begin, held, new_name, read_state, write_state
 from muniment.smuggler.options import DOCUMENTS, SmugglerOptions
-from muniment.smuggler.sink import Compression, Sink, Writable, new_file
+from muniment.smuggler.sink import Compression, Sink, Writable
 from muniment.smuggler.transfer import time_limit
 from muniment.smuggler.writers import Content, Deletion, DumpWriter, LegacyDumpWriter, LinesWriter, Writer
 from muniment.storage.base import Snapshot, Storage, system_clock
@@ -96,15 +97,16 @@ def export_storage(
     and only then. A stream is not closed. When it raises, `Cancelled` too, no file is left.
     """
     progress, options = progress or Progress(), _checked(options)
+    notes: list[str] = []
     shape = Shape.to(destination, format, compression)
     with (
         _begun(options, clock, progress) as chooser,
         storage.pin() as snapshot,
-        _opened(destination, shape, overwrite) as sink,
+        _opened(destination, shape, notes, overwrite=overwrite) as sink,
     ):
         writer = writer_of(shape, sink, storage.content)
         summary = _export_state(storage, snapshot, writer, options, chooser, progress)
-    return _described(summary, shape, sink, progress, destination)
+    return _described(summary, shape, sink, progress, destination, notes)
 
 
 def export_incremental(
@@ -168,6 +170,7 @@ def export_changes(
     asked where nothing has changed. See `export_incremental`.
     """
     progress, options = progress or Progress(), _checked(options)
+    notes: list[str] = []
     shape = incremental_shape(format, compression, options)
     with _begun(options, clock, progress) as chooser, storage.pin() as snapshot:
         after, reason = begin(state, not lost, storage.identity, snapshot)
@@ -175,11 +178,11 @@ def export_changes(
             return Exported(kind="incremental", reason="nothing has changed", etag=after, time=snapshot.modified)
         kind: Kind = "incremental" if after else "full"
         place = destination(kind)
-        with _opened(place, shape, False) as sink:
+        with _opened(place, shape, notes) as sink:
             writer = writer_of(shape, sink, storage.content)
             summary = _export_state(storage, snapshot, writer, options, chooser, progress, after)
     summary.kind, summary.reason = kind, reason
-    return _described(summary, shape, sink, progress, place)
+    return _described(summary, shape, sink, progress, place, notes)
 
 
 def incremental_shape(format: Format, compression: Compression | None, options: SmugglerOptions | None) -> Shape:
@@ -273,6 +276,7 @@ def export_backup(
     contents of attachments wait in the system's temporary folder meanwhile. A stream is cut short by an error.
     """
     progress, options = progress or Progress(), _checked(options)
+    notes: list[str] = []
     shape = Shape.to(destination, format, compression)
     progress.stage = "planning"
     found = backups(Path(source))
@@ -280,15 +284,15 @@ def export_backup(
     with (
         _begun(options, clock, progress) as chooser,
         closing(Aside(lambda _: False)) as aside,
-        _opened(destination, shape, overwrite) as sink,
+        _opened(destination, shape, notes, overwrite=overwrite) as sink,
     ):
         writer = writer_of(shape, sink, aside.content)
         export = Export(writer, aside, options, chooser, Progress(), account=True)
         moment = read_backup(plan, export, progress, attachments_first=True)
         summary = export.finish()
-    summary.notes = list(found.notes)
+    notes += found.notes
     summary.etag, summary.time = moment.etag, moment.modified
-    return _described(summary, shape, sink, progress, destination)
+    return _described(summary, shape, sink, progress, destination, notes)
 
 
 def writer_of(shape: Shape, sink: Sink, content: Content) -> Writer:
@@ -301,23 +305,34 @@ def writer_of(shape: Shape, sink: Sink, content: Content) -> Writer:
 
 
 def _described(
-    summary: Exported, shape: Shape, sink: Sink, progress: Progress, destination: str | Path | Writable
+    summary: Exported,
+    shape: Shape,
+    sink: Sink,
+    progress: Progress,
+    destination: str | Path | Writable,
+    notes: list[str],
 ) -> Exported:
     """The summary with what is known of the file and the time it took."""
     progress.finish()
     summary.bytes, summary.size, summary.seconds = sink.plain, sink.written, progress.seconds
     summary.format, summary.compression = shape.format, shape.compression
     summary.file = str(destination) if isinstance(destination, str | Path) else None
+    summary.notes = notes
     return summary
 
 
 @contextmanager
-def _opened(destination: str | Path | Writable, shape: Shape, overwrite: bool) -> Iterator[Sink]:
-    """What to write to. It is finished when the block ends, and a file only then gets its name."""
+def _opened(
+    destination: str | Path | Writable, shape: Shape, notes: list[str], *, overwrite: bool = False
+) -> Iterator[Sink]:
+    """What to write to. It is finished when the block ends, and a file only then gets its name.
+
+    What could not be brought to disk is added to the notes.
+    """
     with ExitStack() as stack:
         file: Writable
         if isinstance(destination, str | Path):
-            path = stack.enter_context(new_file(Path(destination), overwrite=overwrite))
+            path = stack.enter_context(new_file(Path(destination), overwrite=overwrite, notes=notes))
             file = stack.enter_context(path.open("xb"))
         else:
             file = destination

@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import os
 import random
+import re
 import resource
 import shutil
 import signal
@@ -28,6 +29,7 @@ import pytest
 
 import muniment
 from muniment import DocumentDatabase, MaintenanceActions, MunimentError, Progress
+from muniment.backup.repository import Record, records, write_record
 from muniment.backup.restore import restore_backup
 from muniment.errors import Busy
 from tests.backup.clock import SECOND, START, Clock
@@ -286,6 +288,48 @@ def job_full(what: str, source: str, place: str, defrag: bool = False) -> dict[s
     else:
         refused = _refused(lambda: restore(source, f"{place}/new/target", defrag=defrag))
     return refused | {"left": sorted(path.name for path in Path(place).rglob("*")), "before": before}
+
+
+def job_restore_and_look(source: str, target: str) -> dict[str, Any]:
+    """A restore to a place that only this process sees, and what is there afterwards."""
+    refused = _refused(lambda: MaintenanceActions.restore(source, target))
+    names = sorted(path.name for path in Path(target).iterdir())
+    if refused["error"]:
+        return {"error": refused["error"], "names": names}
+    with DocumentDatabase(target, create=False) as database:
+        assert database.check() == []
+        fingerprint = database.snapshot().fingerprint.short()
+    again = _refused(lambda: MaintenanceActions.restore(source, target))["error"]
+    return {"names": names, "fingerprint": fingerprint, "again": again}
+
+
+def job_records(place: str) -> dict[str, Any]:
+    """Records on a disk that gets full: how many could be written, and what can be read."""
+    time = "2026-11-22T17:18:03.000000Z"
+    written = 0
+
+    def write() -> None:
+        nonlocal written
+        while True:
+            hashes = (f"{written:064x}",) * 10
+            write_record(
+                Path(place),
+                Record(
+                    kind="verification",
+                    backup="one",
+                    etag=1,
+                    time=time,
+                    manifests=hashes,
+                    completed=time,
+                    seconds=1.0,
+                ),
+            )
+            written += 1
+
+    error = _refused(write)["error"]
+    names = [path.name for path in Path(place).iterdir()]
+    other = [name for name in names if not re.fullmatch(r"verification-.*Z\.json", name)]
+    return {"error": error, "written": written, "read": len(records(Path(place))), "other": other}
 
 
 assert pyarrow.compute  # imported while that is still allowed

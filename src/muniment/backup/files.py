@@ -6,6 +6,7 @@ writer did, and its statistics tell the etags in it, so that the files of a back
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import os
 from array import array
@@ -19,7 +20,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from muniment.backup.manifest import File
-from muniment.errors import DamagedBackup
+from muniment.errors import DamagedBackup, MunimentError, StorageFailure
 from muniment.revision import ATTACHMENT, Batch, Packed, Revision
 
 FILE_BYTES: Final = 128 << 20
@@ -255,7 +256,7 @@ class AttachmentFile:
 
 
 class Source:
-    """A data file of a backup, opened for reading. Every error in it is a `DamagedBackup` that names it."""
+    """A data file of a backup, opened for reading. Every error in it is one of ours that names it."""
 
     def __init__(self, path: Path, file: File, schema: pa.Schema) -> None:
         self._where = path
@@ -269,7 +270,10 @@ class Source:
             self.close()
             raise self._damaged("its columns or rows are not those of the manifest")
 
-    def _damaged(self, error: object) -> DamagedBackup:
+    def _damaged(self, error: object) -> MunimentError:
+        if isinstance(error, OSError) and error.errno not in (None, errno.ENOENT):  # pyarrow's own have no number
+            reason = os.strerror(error.errno or 0)
+            return StorageFailure(f"{self._where} could not be read: {reason}", "see that the disk is there and yours")
         return DamagedBackup(
             f"{self._where} can not be read: {error}", "restore from another backup, or another copy of this one"
         )

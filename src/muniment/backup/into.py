@@ -20,10 +20,11 @@ import apsw
 from muniment.backup.comparison import Account, Action, Difference
 from muniment.backup.plan import RestorePlan
 from muniment.backup.reading import moment_of
-from muniment.backup.repository import mapped_errors
 from muniment.backup.restore import restore_backup
 from muniment.backup.selection import Selection
+from muniment.backup.staging import forget_staging
 from muniment.document import with_time_kept, without_time_kept
+from muniment.durable import mapped_errors
 from muniment.errors import ConcurrencyConflict, Conflict, ForeignBackup, InvalidInput, MunimentError
 from muniment.numbers import number_documents, raise_numbers, store_number
 from muniment.progress import Progress
@@ -263,7 +264,8 @@ def _compare(
 
 
 def forget_unfinished(place: Path) -> None:
-    """Remove what comparisons of a process that was killed have left; nobody else may be using this database."""
+    """Remove what restores and comparisons of a killed process have left; nobody else may be using this database."""
+    forget_staging(place)
     for left in place.glob(f"{FOLDER_PREFIX}*"):
         shutil.rmtree(left, ignore_errors=True)
 

@@ -12,9 +12,10 @@ from muniment.backup.files import DOCUMENTS, FILE_BYTES, AttachmentFile, Parquet
 from muniment.backup.manifest import Counts, File, Manifest, SnapshotRecord, encode
 from muniment.backup.plan import RestorePlan, plan_restore
 from muniment.backup.reading import HINT, Moment, read_backup
-from muniment.backup.repository import Backup, NewBackup, backups, delete_backup, mapped_errors
+from muniment.backup.repository import Backup, NewBackup, backups, delete_backup
 from muniment.backup.tally import Tally
 from muniment.document import from_microseconds
+from muniment.durable import mapped_errors
 from muniment.errors import Conflict, DamagedBackup, InvalidInput
 from muniment.progress import Progress
 from muniment.revision import ATTACHMENT, DOCUMENT, Batch, Revision
@@ -58,7 +59,7 @@ def merge_backups(
         for backup in reversed(plan.chain):
             delete_backup(backup)
     progress.finish()
-    return replace(merged, notes=available.notes)
+    return replace(merged, notes=(*available.notes, *merged.notes))
 
 
 def _check_unused(plan: RestorePlan, available: Sequence[Backup]) -> None:

@@ -17,8 +17,8 @@ from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 from muniment.backup.plan import RestorePlan
 from muniment.backup.reading import Moment, check_file, moment_of
-from muniment.backup.repository import mapped_errors
 from muniment.document import fold
+from muniment.durable import mapped_errors
 from muniment.errors import Cancelled, InvalidInput, StorageFailure
 from muniment.progress import Progress
 

@@ -22,9 +22,10 @@ from typing import Any, Final, Protocol
 from muniment.backup.files import ATTACHMENTS, DOCUMENTS, Source, attachments_of, batch_of, numbers_of, texts_of
 from muniment.backup.manifest import File
 from muniment.backup.plan import RestorePlan
-from muniment.backup.repository import Backup, mapped_errors
+from muniment.backup.repository import Backup
 from muniment.backup.survivors import Survivors
 from muniment.document import to_microseconds
+from muniment.durable import mapped_errors
 from muniment.errors import DamagedBackup, UnreachablePoint
 from muniment.fingerprint import Fingerprint, batch_digests, member_digest
 from muniment.progress import Progress
@@ -240,9 +241,9 @@ def check_files(plan: RestorePlan, progress: Progress) -> None:
 
 def check_file(path: Path, file: File, progress: Progress) -> None:
     """Raises `DamagedBackup` unless a file is there and has the size and SHA-256 of its manifest."""
-    if not path.is_file():
-        raise DamagedBackup(f"{path} is missing", HINT)
     with mapped_errors(path):
+        if not path.is_file():
+            raise DamagedBackup(f"{path} is missing", HINT)
         size = path.stat().st_size
         if size != file.size:
             raise DamagedBackup(f"{path} has {size:,} bytes; the manifest says {file.size:,}", HINT)

@@ -9,9 +9,10 @@ from pathlib import Path
 from typing import Final
 
 from muniment.backup.plan import RestorePlan
-from muniment.backup.repository import Record, mapped_errors, write_down
+from muniment.backup.repository import Record, write_down
 from muniment.backup.restore import Restored, restore_backup
 from muniment.document import from_microseconds, rfc3339
+from muniment.durable import mapped_errors
 from muniment.errors import Damaged, DamagedBackup
 from muniment.progress import Progress
 

@@ -9,8 +9,8 @@ from __future__ import annotations
 import os
 import re
 import shutil
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from pathlib import Path
@@ -20,12 +20,21 @@ import msgspec
 
 from muniment.backup import manifest as manifests
 from muniment.backup.manifest import Hex, Kind, Manifest, Time
-from muniment.errors import BackupNotFound, DamagedBackup, InvalidInput, MunimentError, StorageFailure
+from muniment.durable import (
+    LOST_AND_FOUND,
+    make_folders,
+    mapped_errors,
+    new_file,
+    remove_folders,
+    sync_folder,
+    sync_folders,
+    write_new,
+)
+from muniment.errors import BackupNotFound, DamagedBackup, InvalidInput, MunimentError, StorageFailure, TargetExists
 from muniment.storage.schema import FILE
 
 DATABASE_DOCUMENT: Final = "Database.Document"
 _HINT: Final = "restore from another backup, or another copy of this one"
-LOST_AND_FOUND: Final = "lost+found"  # at the root of a disk; only root may look into it
 _name = re.compile(r"(\d{4}-\d\d-\d\dT\d{6}\.\d{3}Z)\.(full|incremental)")
 
 
@@ -71,18 +80,6 @@ class Backup:
 
 class _DatabaseDocument(msgspec.Struct):
     settings: dict[str, str] = msgspec.field(name="Settings", default_factory=dict)
-
-
-@contextmanager
-def mapped_errors(place: Path) -> Iterator[None]:
-    """Within it, what the operating system refuses becomes a `StorageFailure` that names the place."""
-    try:
-        yield
-    except OSError as error:
-        raise StorageFailure(
-            f"{error.filename or place} could not be read or written: {error.strerror or error}",
-            "see that there is room, and that the folder is there and yours",
-        ) from error
 
 
 @dataclass(frozen=True, slots=True)
@@ -263,14 +260,14 @@ class NewBackup:
     def publish(self, manifest: bytes, database_document: bytes) -> Backup:
         """Write the settings and then the manifest; when this returns, the backup is whole and on disk."""
         with mapped_errors(self.folder):
-            _write(self.folder / DATABASE_DOCUMENT, database_document)
+            write_new(self.folder / DATABASE_DOCUMENT, database_document)
             unnamed = self.folder / f"{manifests.NAME}.unfinished"
-            _write(unnamed, manifest)
-            _sync_folder(self.folder)
+            write_new(unnamed, manifest)
+            sync_folder(self.folder)
             unnamed.rename(self.folder / manifests.NAME)
-            for folder in (self.folder, self.folder.parent, *(made.parent for made in self._made)):
-                _sync_folder(folder)
-        return Backup(self.folder, manifests.decode(manifest, str(self.folder)), manifests.digest(manifest))
+            notes = sync_folders((self.folder, self.folder.parent, *(made.parent for made in self._made)))
+        decoded = manifests.decode(manifest, str(self.folder))
+        return Backup(self.folder, decoded, manifests.digest(manifest), notes=tuple(notes))
 
     def abandon(self) -> None:
         """Remove what was written, and the folders that were made for it."""
@@ -282,9 +279,9 @@ def delete_backup(backup: Backup) -> None:
     """Delete a backup: its manifest first, so that it does not exist from then on."""
     with mapped_errors(backup.folder):
         (backup.folder / manifests.NAME).unlink()
-        _sync_folder(backup.folder)
+        sync_folder(backup.folder)
         shutil.rmtree(backup.folder)
-        _sync_folder(backup.folder.parent)
+        sync_folder(backup.folder.parent)
 
 
 RecordKind = Literal["rehearsal", "verification"]
@@ -322,11 +319,11 @@ def write_record(source: Path, record: Record) -> Path:
         while True:
             path = source / f"{record.kind}-{stamp(time)}.json"
             try:
-                _write(path, text)
-            except FileExistsError:
+                with new_file(path) as unfinished:
+                    write_new(unfinished, text)
+            except TargetExists:
                 time += timedelta(milliseconds=1)
             else:
-                _sync_folder(source)
                 return path
 
 
@@ -378,28 +375,6 @@ def check_destination(destination: Path) -> None:
                 )
 
 
-def make_folders(folder: Path) -> list[Path]:
-    """Make a folder and its parents; returns those that were missing, the innermost first."""
-    missing = []
-    while not folder.exists():
-        missing.append(folder)
-        folder = folder.parent
-    try:
-        for path in reversed(missing):
-            path.mkdir(exist_ok=True)
-    except OSError:
-        remove_folders(missing)
-        raise
-    return missing
-
-
-def remove_folders(made: list[Path]) -> None:
-    """Remove the folders that `make_folders` made, unless somebody has put something into them."""
-    for folder in made:
-        with suppress(OSError):
-            folder.rmdir()
-
-
 def _make_named(destination: Path, kind: Kind, time: datetime) -> Path:
     """A new folder with the name of this time, or of the next millisecond that no other backup has."""
     while True:
@@ -426,18 +401,3 @@ def time_of(stamp: str) -> datetime:
 def stamp(time: datetime) -> str:
     """A time as the names of backups and records have it."""
     return f"{time:%Y-%m-%dT%H%M%S}.{time.microsecond // 1000:03d}Z"
-
-
-def _write(path: Path, content: bytes) -> None:
-    with path.open("xb") as file:
-        file.write(content)
-        file.flush()
-        os.fsync(file.fileno())
-
-
-def _sync_folder(folder: Path) -> None:
-    descriptor = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

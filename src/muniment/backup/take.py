@@ -17,8 +17,9 @@ from typing import Final
 from muniment.backup.files import DOCUMENTS, FILE_BYTES, AttachmentFile, ParquetFile, document_columns
 from muniment.backup.manifest import Counts, DatabaseIdentity, File, Manifest, Parent, SnapshotRecord, digest, encode
 from muniment.backup.plan import BackupPlan, Origin, plan_backup
-from muniment.backup.repository import Backup, Backups, NewBackup, backups, check_destination, mapped_errors, time_of
+from muniment.backup.repository import Backup, Backups, NewBackup, backups, check_destination, time_of
 from muniment.document import from_microseconds, rfc3339, to_microseconds
+from muniment.durable import mapped_errors
 from muniment.errors import DamagedDatabase, MunimentError
 from muniment.progress import Progress
 from muniment.revision import ATTACHMENT, DOCUMENT, Batch, Revision
@@ -95,7 +96,7 @@ def take_backup(
             raise
     with suppress(MunimentError):  # the backup is there; what may be forgotten now will be after the next one
         storage.backed_up(snapshot.etag)
-    return replace(published, notes=existing.notes)
+    return replace(published, notes=(*existing.notes, *published.notes))
 
 
 def _identity(identity: Identity, name: str) -> DatabaseIdentity:

@@ -18,12 +18,13 @@ from muniment.cli.options import IN, OUT, TWINS, with_options
 from muniment.cli.output import Json, Quiet, count_text, emit, labelled, note_rows, seconds_text, size_text, speed_text
 from muniment.cli.point import At, Etag, Named
 from muniment.cli.state import time_text
+from muniment.durable import cannot_write
 from muniment.errors import InvalidInput
 from muniment.exporting import Format
 from muniment.progress import Progress
 from muniment.smuggler.export import Exported
 from muniment.smuggler.options import SmugglerOptions
-from muniment.smuggler.sink import Compression, cannot_write
+from muniment.smuggler.sink import Compression
 from muniment.smuggler.transfer import Imported
 from muniment.smuggling import between as move
 from muniment.smuggling import import_from

@@ -23,6 +23,7 @@ from muniment.client.retry import call, unavailable
 from muniment.client.transport import Broken
 from muniment.client.wire import Body, Flow, Pause, Request, Response, parsed, target, unexpected
 from muniment.document import encode
+from muniment.durable import cannot_write, new_file
 from muniment.errors import Cancelled, InvalidInput, ServerUnavailable, StorageFailure
 from muniment.exporting import Shape
 from muniment.progress import Progress
@@ -30,7 +31,7 @@ from muniment.smuggler.export import Exported
 from muniment.smuggler.folder import Kind, State, held, new_name, read_state, write_state
 from muniment.smuggler.options import SmugglerOptions
 from muniment.smuggler.parameters import Pairs, pairs_of, state_pairs
-from muniment.smuggler.sink import Writable, cannot_write, new_file
+from muniment.smuggler.sink import Writable
 from muniment.smuggler.transfer import Imported
 
 PATIENCE: Final = 3600.0  # seconds: a filter may find nothing for long, and the last batch has to get to the disk

@@ -14,10 +14,11 @@ import msgspec
 
 from muniment.backup.child import restore_in_child
 from muniment.backup.plan import RestorePlan, plan_restore
-from muniment.backup.repository import DATABASE_DOCUMENT, Backup, backups, mapped_errors
+from muniment.backup.repository import DATABASE_DOCUMENT, Backup, backups
 from muniment.backup.restore import Restored, restore_backup
 from muniment.command import Delete, Put
 from muniment.document import decode
+from muniment.durable import mapped_errors
 from muniment.errors import (
     DatabaseLocked,
     InvalidDocument,

@@ -17,8 +17,8 @@ from typing import Final, Literal, NamedTuple
 import msgspec
 from filelock import FileLock, Timeout
 
+from muniment.durable import new_file
 from muniment.errors import Busy, ForeignBackup, InvalidInput, StorageFailure, UnknownFormat
-from muniment.smuggler.sink import new_file
 from muniment.smuggler.transfer import Imported
 from muniment.storage.base import Identity, Snapshot
 

@@ -1,24 +1,18 @@
-"""Where a dump is written to: compressed on the way in a thread of its own, and a file appears whole or not at all.
+"""Where a dump is written to: compressed on the way in a thread of its own.
 
 gzip is made by ISA-L, which needs a quarter of zlib's time for the same size; it gives one ordinary gzip member.
 """
 
 from __future__ import annotations
 
-import itertools
-import os
 import sys
 from collections import deque
-from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import contextmanager, suppress
-from pathlib import Path
 from typing import Final, Literal, Protocol
 
 from isal import isal_zlib
 
-from muniment.errors import InvalidInput, StorageFailure, TargetExists
-from muniment.storage.schema import sync_folder
+from muniment.durable import cannot_write
 
 if sys.version_info >= (3, 14):
     from compression import zstd
@@ -32,7 +26,6 @@ BLOCKS_AHEAD: Final = 4
 BYTES_AHEAD: Final = 8 << 20
 GZIP_LEVEL: Final = 1
 ZSTD_LEVEL: Final = 1
-_numbers = itertools.count()
 
 
 class Writable(Protocol):
@@ -126,55 +119,3 @@ class Sink:
             except OSError as error:
                 raise cannot_write(error) from error
             self.written += len(data)
-
-
-def cannot_write(error: OSError, path: Path | None = None) -> StorageFailure:
-    """Says what the operating system said."""
-    place = path or error.filename or "the export"
-    return StorageFailure(
-        f"{place} could not be written: {error.strerror or error}", "see that there is room and the folder is yours"
-    )
-
-
-@contextmanager
-def new_file(path: Path, *, overwrite: bool = False) -> Iterator[Path]:
-    """Gives a path to write to in the same folder, which becomes `path` when the block ends without an error.
-
-    It is on disk then. After an error nothing of it is left, and what was at `path` before is as it was. Raises
-    `TargetExists` for something that exists, unless `overwrite` says to replace it when the new one is complete.
-    """
-    if not path.name or "\0" in str(path):
-        raise InvalidInput(f"{str(path)!r} is not the name of a file", "give a path to write to")
-    unfinished = path.with_name(f"{path.name}.{os.getpid()}-{next(_numbers)}.unfinished")
-    try:
-        if path.is_dir():
-            raise TargetExists(f"{path} is a folder", "give the name of a file in it")
-        if path.exists() and not overwrite:
-            raise _exists(path)
-        yield unfinished
-        with unfinished.open("rb+") as file:
-            os.fsync(file.fileno())
-        if overwrite:
-            unfinished.replace(path)
-        else:
-            _name(unfinished, path)
-        sync_folder(path.parent)
-    except OSError as error:
-        raise cannot_write(error, path) from error
-    finally:
-        with suppress(OSError):
-            unfinished.unlink(missing_ok=True)
-
-
-def _name(unfinished: Path, path: Path) -> None:
-    """Give the file its name unless something has it by now; a rename would replace that."""
-    try:
-        path.hardlink_to(unfinished)
-    except FileExistsError as error:
-        raise _exists(path) from error
-    except OSError:  # a file system without links
-        unfinished.rename(path)
-
-
-def _exists(path: Path) -> TargetExists:
-    return TargetExists(f"{path} exists already", "give another name, or say that it may be replaced")

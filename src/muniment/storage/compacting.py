@@ -8,10 +8,11 @@ from typing import Final
 
 import apsw
 
+from muniment.durable import sync_folder
 from muniment.errors import DamagedDatabase, StorageFailure
 from muniment.progress import Progress
 from muniment.storage.checking import check
-from muniment.storage.schema import FILE, connect, mapped_errors, sync_folder
+from muniment.storage.schema import FILE, connect, mapped_errors
 from muniment.storage.sqlite import lock
 
 UNFINISHED: Final = f"{FILE}.compacting"

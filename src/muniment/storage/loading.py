@@ -6,7 +6,6 @@ No journal and no index while rows come in: a load that fails is thrown away, so
 from __future__ import annotations
 
 import hashlib
-import os
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
 from itertools import repeat
@@ -17,11 +16,12 @@ import apsw
 import msgspec
 
 from muniment.document import fold, to_microseconds
+from muniment.durable import sync_file, sync_folder
 from muniment.errors import DamagedBackup
 from muniment.fingerprint import Fingerprint, batch_digests, member_digest
 from muniment.revision import ATTACHMENT, DOCUMENT, Batch, Revision
 from muniment.storage.base import Identity, Lineage
-from muniment.storage.schema import FILE, INDEXES, PART_BITS, PART_BYTES, create, mapped_errors, run, sync_folder
+from muniment.storage.schema import FILE, INDEXES, PART_BITS, PART_BYTES, create, mapped_errors, run
 from muniment.storage.state import write_fact
 
 SCRATCH: Final = "loading.tmp"
@@ -154,8 +154,9 @@ class Loader:
         if defrag:
             with mapped_errors(self.folder):
                 (self.folder / DEFRAGMENTED).replace(self.folder / FILE)
-        _sync_file(self.folder / FILE)
-        sync_folder(self.folder)
+        with mapped_errors(self.folder):
+            sync_file(self.folder / FILE)
+            sync_folder(self.folder)
         return self.fingerprint
 
     def close(self) -> None:
@@ -163,11 +164,3 @@ class Loader:
         with mapped_errors(self.folder):
             self._connection.close()
             (self.folder / SCRATCH).unlink(missing_ok=True)
-
-
-def _sync_file(file: Path) -> None:
-    descriptor = os.open(file, os.O_RDWR)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

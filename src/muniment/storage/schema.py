@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -160,12 +159,3 @@ def create(file: Path, identity: Identity) -> apsw.Connection:
                 ],
             )
     return connection
-
-
-def sync_folder(folder: Path) -> None:
-    """Make the names in this folder durable: a rename is on disk only after this."""
-    descriptor = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

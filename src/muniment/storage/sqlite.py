@@ -15,6 +15,7 @@ import apsw
 from filelock import FileLock, Timeout
 
 from muniment.document import MAX_ATTACHMENT_BYTES, from_microseconds, rfc3339
+from muniment.durable import sync_folder
 from muniment.errors import Cancelled, DatabaseLocked, InvalidDocument, StorageFailure
 from muniment.revision import Batch, Revision
 from muniment.storage.base import (
@@ -32,7 +33,7 @@ from muniment.storage.base import (
 from muniment.storage.checking import check
 from muniment.storage.history import History, history_of
 from muniment.storage.reading import Reader
-from muniment.storage.schema import FILE, INDEXES, PART_BITS, PART_BYTES, connect, create, mapped_errors, sync_folder
+from muniment.storage.schema import FILE, INDEXES, PART_BITS, PART_BYTES, connect, create, mapped_errors
 from muniment.storage.state import read_snapshot, read_state
 from muniment.storage.writer import Transaction, Writer, delete_content
 
