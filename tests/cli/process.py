@@ -96,16 +96,18 @@ def on_terminal(
     seen: Callable[[str], bool] = lambda _: False,
     then: Callable[[subprocess.Popen[bytes]], object] = lambda _: None,
     stdout: bool = False,
+    typed: str | None = None,
 ) -> Ended:
     """Run a command with a pseudo-terminal as stderr (and stdout too, if wanted).
 
-    As soon as what it shows there satisfies `seen`, `then` is done to the process.
+    As soon as what it shows there satisfies `seen`, `then` is done to the process, and what is to be `typed` is; only
+    then stdin is the terminal too.
     """
     ours, theirs = pty.openpty()
     process = subprocess.Popen(
         [*COMMAND, *map(str, arguments)],
         env=environment(**(env or {})),
-        stdin=subprocess.DEVNULL,
+        stdin=subprocess.DEVNULL if typed is None else theirs,
         stdout=theirs if stdout else subprocess.PIPE,
         stderr=theirs,
     )
@@ -116,6 +118,8 @@ def on_terminal(
         if waiting and seen(shown):
             waiting = False
             then(process)
+            if typed is not None:
+                os.write(ours, typed.encode())
         assert time.monotonic() < deadline, shown
     out, _ = process.communicate(timeout=PATIENCE)
     os.close(ours)

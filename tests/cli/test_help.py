@@ -28,7 +28,7 @@ COMMANDS = {
     "backup": ["FOLDER", "--dest", "--incremental", *SERVED, "--json", "--quiet"],
     "restore": [
         *("SOURCE", "--to", *POINT, "--dry-run", *PART, "--on-conflict", "--other-database", "--defrag", "--new-id"),
-        *("--server", "--name", "--location", "--json", "--quiet"),
+        *("--server", "--name", "--location", "--yes", "--json", "--quiet"),
     ],
     "verify": ["SOURCE", *POINT, "--no-record", "--json", "--quiet"],
     "rehearse": ["DEST", *POINT, "--place", "--json", "--quiet"],
@@ -72,7 +72,7 @@ COMMANDS = {
     ],
     "databases list": ["--url", "--json"],
     "databases create": ["NAME", "--url", "--location", "--setting", "--json"],
-    "databases delete": ["NAME", "--url", "--hard", "--json"],
+    "databases delete": ["NAME", "--url", "--hard", "--yes", "--json"],
     "databases info": ["NAME", "--url", "--json"],
 }
 

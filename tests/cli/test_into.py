@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -9,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from muniment import Delete, DocumentDatabase, DocumentStore, Put
-from tests.cli.process import interrupted, muniment
+from tests.cli.process import interrupted, muniment, on_terminal
 from tests.cli.serving import serving
 from tests.cli.test_commands import well
 
@@ -58,7 +59,7 @@ def place(tmp_path: Path) -> Place:
 
 
 def test_the_difference_comes_before_what_was_written(place: Place) -> None:
-    said = well("restore", place.backups, "--to", place.shop, "--on-conflict=overwrite").text
+    said = well("restore", place.backups, "--to", place.shop, "--on-conflict=overwrite", "--yes").text
     lines = [" ".join(line.split()) for line in said.splitlines()]
     assert lines[0].endswith(f"{place.shop} needs")
     assert lines[0].startswith("To be as in the state of ")
@@ -70,6 +71,38 @@ def test_the_difference_comes_before_what_was_written(place: Place) -> None:
     again = well("restore", place.backups, "--to", place.shop, "--on-conflict=fail").text
     assert "needs nothing" in again
     assert "written      nothing" in again
+
+
+def question(shown: str) -> bool:
+    return "[y/N]" in shown
+
+
+def test_overwriting_everything_is_asked_about(place: Place) -> None:
+    line = ("restore", place.backups, "--to", place.shop, "--on-conflict=overwrite")
+    before = place.bodies()
+    refused = muniment(*line)
+    assert (refused.code, refused.out) == (2, b"")
+    assert "--yes" in refused.err
+    no = on_terminal(*line, seen=question, typed="n\n")
+    assert no.code == 130
+    assert "Orders" in no.text  # the difference comes before the question
+    assert f"Overwrite {place.shop}, 1 to be changed, 1 to be deleted? [y/N]" in no.err
+    assert "nothing was changed" in no.err
+    assert (
+        on_terminal(*line, seen=question, then=lambda process: process.send_signal(signal.SIGINT), typed="").code == 130
+    )
+    assert place.bodies() == before
+    yes = on_terminal(*line, "--json", seen=question, typed="y\n")
+    assert (yes.code, yes.json["written"]) == (0, 3)
+    assert place.bodies() == {"orders/1": b'{"version":3}', "orders/2": ODD}
+    same = on_terminal(*line, seen=question, typed="")
+    assert (same.code, question(same.err)) == (0, False)  # nothing would be lost
+
+
+def test_a_part_and_a_dry_run_are_not_asked_about(place: Place) -> None:
+    line = ("restore", place.backups, "--to", place.shop, "--on-conflict=overwrite")
+    well(*line, "--dry-run")
+    well(*line, "--id", "orders/1")
 
 
 def test_a_dry_run_says_all_and_writes_nothing(place: Place) -> None:
@@ -118,7 +151,7 @@ def test_long_lists_are_cut_in_text_and_whole_in_json(tmp_path: Path) -> None:
         ("--on-conflict=skip --dry-run", 2, "which database"),
         ("--on-conflict=skip", 2, "where to restore to"),
         ("--to none --on-conflict=skip", 3, "no database in"),
-        ("--to SHOP --on-conflict=skip --defrag", 2, "--defrag and --location"),
+        ("--to SHOP --on-conflict=skip --defrag", 2, "--defrag, --new-id and --location"),
         ("--to new --other-database", 2, "--other-database is for"),
         ("--to SHOP --on-conflict=skip --etag 99", 3, "after the last backup"),
         ("--to SHOP --on-conflict=skip --id=", 2, "is empty"),
@@ -184,7 +217,13 @@ def test_into_a_database_of_a_server(served: str, place: Place) -> None:
         assert (facts["written"], facts["on_conflict"], facts["database"]) == (1, "skip", "shop")
         failed = muniment(*line, "fail", "--quiet")
         assert (failed.code, "orders/1" in failed.text, "was changed" in failed.err) == (4, True, True)
-        said = well(*line, "overwrite", "--quiet").text
+        refused = muniment(*line, "overwrite")
+        assert (refused.code, refused.out) == (2, b"")
+        no = on_terminal(*line, "overwrite", seen=question, typed="\n")
+        assert (no.code, no.text.count("orders/1"), "Restored" in no.text) == (130, 1, False)
+        asked = on_terminal(*line, "overwrite", "--id-prefix=orders/2", "--json", seen=question, typed="")
+        assert (asked.code, asked.json["written"]) == (0, 0)
+        said = well(*line, "overwrite", "--quiet", "--yes").text
         assert said.index("1 changed") < said.index(f"Restored into shop on {served}")
         documents = store.get_many(["orders/1", "orders/2"])
         assert [document.body if document else None for document in documents] == [b'{"version":3}', ODD]

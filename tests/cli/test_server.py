@@ -68,7 +68,7 @@ def test_the_database_of_the_url_and_an_incremental_backup(url: str, tmp_path: P
     assert (first.json["database"], first.json["state"], first.json["documents"]) == ("shop", "completed", 3)
     assert second.json["documents"] == 0
     assert "incremental (asked for)" in second.json["messages"][-1]
-    failed(muniment(*line[:3]), 4, "already holds a full backup")
+    assert "full (asked for)" in well(*line[:3]).err
 
 
 def test_the_system_database_and_its_restore_offline(url: str, tmp_path: Path) -> None:
@@ -137,7 +137,12 @@ def test_databases(url: str, tmp_path: Path) -> None:
     well("databases", "delete", "new", *at)
     assert (tmp_path / "n" / "muniment.db").is_file()
     well("databases", "create", "new", *at, "--location", tmp_path / "n")
-    well("databases", "delete", "new", *at, "--hard")
+    failed(muniment("databases", "delete", "new", *at, "--hard"), 2, "--yes")
+    no = on_terminal("databases", "delete", "new", *at, "--hard", seen=lambda shown: "[y/N]" in shown, typed="n\n")
+    assert (no.code, no.out) == (130, b"")
+    assert (tmp_path / "n" / "muniment.db").is_file()
+    assert "new" in well("databases", "list", *at, "--json").json["databases"]
+    well("databases", "delete", "new", *at, "--hard", "--yes")
     assert not (tmp_path / "n" / "muniment.db").exists()
     assert "new" not in well("databases", "list", *at, "--json").json["databases"]
 

@@ -7,7 +7,7 @@ from typing import Annotated, TypeAlias
 import typer
 
 from muniment.cli.database import statistics_rows
-from muniment.cli.output import Json, count_text, emit
+from muniment.cli.output import Json, Yes, check_meant, confirm, count_text, emit
 from muniment.errors import InvalidInput
 
 Url: TypeAlias = Annotated[str, typer.Option("--url", metavar="URL", help="The address of the server.")]
@@ -69,21 +69,31 @@ def delete(
     name: Name,
     url: Url = DEFAULT,
     hard: Annotated[bool, typer.Option("--hard", metavar="", help="Delete its files too.")] = False,
+    yes: Yes = False,
     json: Json = False,
 ) -> None:
-    """Have a server forget a database.
+    """Remove a database from a server.
 
     Its files stay where they are, and `databases create` with the same folder brings it back, unless --hard deletes
-    them too. Backups are never touched.
+    them too. Before that a terminal is asked, and anything else has to say --yes. Backups are never touched.
 
     $ muniment databases delete shop
+    $ muniment databases delete shop --hard --yes
     """
+    if hard:
+        check_meant(f"--hard deletes the files of {name} for good", yes=yes)
+        if not yes:
+            confirm(f"Delete {name} on {url} with all its files? Backups are kept.")
     from muniment.client import DocumentStore
 
     with DocumentStore(url) as store:
         store.admin.delete_database(name, hard=hard)
-    done = "Deleted" if hard else "Forgot"
-    emit(f"{done} {name} of {store.url}", [], {"url": store.url, "database": name, "hard": hard}, as_json=json)
+    done = (
+        f"Deleted {name} from {store.url} with its files"
+        if hard
+        else f"Removed {name} from {store.url}; its files stay"
+    )
+    emit(done, [], {"url": store.url, "database": name, "hard": hard}, as_json=json)
 
 
 def info(name: Name, url: Url = DEFAULT, json: Json = False) -> None:

@@ -12,7 +12,7 @@ from muniment.backup.differences import Changes
 from muniment.backup.into import OnConflict, check_policy
 from muniment.cli.bar import job
 from muniment.cli.difference import SHOWN, change_rows
-from muniment.cli.output import emit, seconds_text
+from muniment.cli.output import check_meant, confirm, emit, seconds_text
 from muniment.cli.point import Point
 from muniment.database import DocumentDatabase
 from muniment.errors import InvalidInput
@@ -32,11 +32,29 @@ class Into:
     on_conflict: str
     other_database: bool
     dry_run: bool
+    yes: bool
 
     @property
     def policy(self) -> OnConflict:
         """What to do where something differs; raises `InvalidInput`."""
         return check_policy(self.on_conflict)
+
+    def check_meant(self, point: Point) -> None:
+        """Raises `InvalidInput` when a whole database would be overwritten and nobody could be asked about it."""
+        if self._overwrites_all(point):
+            check_meant(f"--on-conflict=overwrite would replace all of {self.database}", yes=self.yes)
+
+    def asks(self, point: Point) -> bool:
+        """Whether somebody is to be asked when the difference is known."""
+        return self._overwrites_all(point) and not self.yes
+
+    def confirm(self, difference: dict[str, Any]) -> None:
+        """Ask whether what is changed and deleted by it may be; raises `Cancelled` if not."""
+        if lost := _counts(difference, ACTIONS[1:], "to be "):
+            confirm(f"Overwrite {self.database}, {lost}?")
+
+    def _overwrites_all(self, point: Point) -> bool:
+        return self.policy == "overwrite" and point.get("selection") is None and not self.dry_run
 
     @property
     def database(self) -> str:
@@ -62,7 +80,7 @@ class Into:
 
 def restore_into(into: Into, point: Point, *, as_json: bool, quiet: bool) -> None:
     """Compare, say how the database differs, and write what the policy says."""
-    check_policy(into.on_conflict)
+    into.check_meant(point)
     if into.server is None:
         _into_folder(into, point, as_json=as_json, quiet=quiet)
         return
@@ -86,6 +104,8 @@ def _into_folder(into: Into, point: Point, *, as_json: bool, quiet: bool) -> Non
             comparison = stack.enter_context(compared)
         difference = comparison.difference.as_json()
         show_difference(into, difference, progress.seconds, as_json=as_json)
+        if into.asks(point):
+            into.confirm(difference)
         if not into.dry_run:
             with job(progress, quiet=quiet):
                 restored = comparison.write(into.policy, progress)
@@ -116,8 +136,8 @@ def show_written(
     """Say what was written, and what was not."""
     done = ACTIONS if into.policy == "overwrite" else ACTIONS[:1]
     rows = [
-        ("written", _counts(difference, done)),
-        ("left alone", _counts(difference, [action for action in ACTIONS if action not in done])),
+        ("written", _counts(difference, done) or "nothing"),
+        ("left alone", _counts(difference, [action for action in ACTIONS if action not in done]) or "nothing"),
         ("transaction", f"etag {etag:,}" if etag else "none"),
         ("took", seconds_text(seconds)),
     ]
@@ -125,5 +145,5 @@ def show_written(
     emit(f"Restored into {into.database}", rows, facts, as_json=as_json)
 
 
-def _counts(difference: dict[str, Any], actions: Iterable[str]) -> str:
-    return ", ".join(f"{difference[action]:,} {action}" for action in actions if difference[action]) or "nothing"
+def _counts(difference: dict[str, Any], actions: Iterable[str], how: str = "") -> str:
+    return ", ".join(f"{difference[action]:,} {how}{action}" for action in actions if difference[action])

@@ -17,11 +17,12 @@ import typer
 from rich.console import Console
 from rich.text import Text
 
-from muniment.errors import MunimentError, StorageFailure
+from muniment.errors import Cancelled, InvalidInput, MunimentError, StorageFailure
 
 Folder: TypeAlias = Annotated[Path, typer.Argument(metavar="FOLDER", help="The folder of the database.")]
 Dest: TypeAlias = Annotated[Path, typer.Argument(metavar="DEST", help="The folder that backups were written to.")]
 Json: TypeAlias = Annotated[bool, typer.Option("--json", metavar="", help="Print one JSON object, for programs.")]
+Yes: TypeAlias = Annotated[bool, typer.Option("--yes", "-y", metavar="", help="Do not ask before it is done.")]
 Quiet: TypeAlias = Annotated[bool, typer.Option("--quiet", "-q", metavar="", help="Show no progress.")]
 
 _UNITS: Final = ("kB", "MB", "GB", "TB")
@@ -115,9 +116,27 @@ def complain(
             console.print(Text.assemble(("hint: ", "bold"), failure.hint))
 
 
+def may_ask() -> bool:
+    """Whether somebody is there who can be asked."""
+    return sys.stdin is not None and sys.stdin.isatty() and sys.stderr.isatty()
+
+
+def check_meant(what: str, *, yes: bool) -> None:
+    """Raises `InvalidInput` for what can not be taken back, unless `--yes` says so or somebody can be asked."""
+    if not (yes or may_ask()):
+        raise InvalidInput(f"{what}, and nobody is at a terminal to confirm it", "give --yes if that is meant")
+
+
+def confirm(question: str) -> None:
+    """Ask on the terminal; raises `Cancelled` unless the answer is yes."""
+    print(f"{question} [y/N] ", end="", file=sys.stderr, flush=True)
+    if sys.stdin.readline().strip().lower() not in ("y", "yes"):
+        raise Cancelled("it was not confirmed, so nothing was changed", "answer y, or give --yes")
+
+
 def wait_for_key() -> None:
     """Wait until somebody presses a key, if anybody can."""
-    if sys.stdin is not None and sys.stdin.isatty() and sys.stderr.isatty():
+    if may_ask():
         with suppress(OSError, KeyboardInterrupt, EOFError):
             print("press any key", end="", file=sys.stderr, flush=True)
             typer.getchar()

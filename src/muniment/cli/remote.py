@@ -146,6 +146,16 @@ def plan_on_server(url: str, source: str, name: str | None, point: Point) -> dic
 
 def into_server(into: Into, point: Point, *, as_json: bool, quiet: bool) -> None:
     """Have a server restore into one of its databases; how that differs is said as soon as the server knows it."""
+    if not into.asks(point):
+        _into_server(into, point, as_json=as_json, quiet=quiet)
+        return
+    only = replace(into, dry_run=True)
+    into.confirm(_into_server(only, point, as_json=as_json, quiet=quiet, show=not as_json))
+    _into_server(into, point, as_json=as_json, quiet=quiet, show=False)
+
+
+def _into_server(into: Into, point: Point, *, as_json: bool, quiet: bool, show: bool = True) -> dict[str, Any]:
+    """How the database differed from the moment that it was restored to; `show` says it before anything is written."""
     assert into.server is not None
     with DocumentStore(into.server, into.name) as store, _going_on("the restore", store):
         job = store.admin.start_restore_into(
@@ -160,11 +170,13 @@ def into_server(into: Into, point: Point, *, as_json: bool, quiet: bool) -> None
         if compared.status.difference is None:
             raise ServerUnavailable("the server does not say how its database differs", "see its log")
         difference = {**compared.status.difference, "changes": job.changes()}
-        show_difference(into, difference, compared.status.seconds or 0, as_json=as_json)
+        if show:
+            show_difference(into, difference, compared.status.seconds or 0, as_json=as_json)
         ended = _followed(job, quiet=quiet)
         if not into.dry_run and ended.status:
             status = ended.status
             show_written(into, difference, status.written or 0, status.etag, status.seconds or 0, as_json=as_json)
+        return difference
 
 
 def _followed(job: RemoteJob, *, quiet: bool, until: Callable[[JobStatus], bool] = lambda status: False) -> _Ended:

@@ -14,7 +14,7 @@ from muniment.backup.selection import Selection
 from muniment.backup.verify import verify_backup
 from muniment.cli.bar import job
 from muniment.cli.into import Into, restore_into
-from muniment.cli.output import Json, Quiet, count_text, emit, note_rows, size_text
+from muniment.cli.output import Json, Quiet, Yes, count_text, emit, note_rows, size_text
 from muniment.cli.point import At, Collections, Etag, Ids, Named, NewDatabase, Point, Prefixes, planned
 from muniment.cli.state import state_facts, state_rows
 from muniment.errors import InvalidInput
@@ -76,6 +76,7 @@ def restore(
     location: Annotated[
         str | None, typer.Option("--location", metavar="FOLDER", help="With --server: where its files go.")
     ] = None,
+    yes: Yes = False,
     json: Json = False,
     quiet: Quiet = False,
 ) -> None:
@@ -89,7 +90,8 @@ def restore(
     An existing database is never written to, unless --on-conflict says how. Then the moment, or the part of it that is
     selected, is compared with the database in --to or on the server, the difference is printed, and what the policy
     says is written as one transaction: skip adds what is missing, overwrite also puts back what was changed and deletes
-    what was not there, and fail does nothing if there is any of that. --dry-run only prints the difference.
+    what was not there, and fail does nothing if there is any of that. --dry-run only prints the difference. Before all
+    of a database is overwritten, a terminal is asked, and anything else has to say --yes.
 
     With --server, SOURCE and --location are paths on the server's machine, and the server goes on with the restore
     when this command is stopped.
@@ -112,7 +114,7 @@ def restore(
             raise InvalidInput(
                 "--defrag, --new-id and --location are for a new database", "leave out --on-conflict, or them"
             )
-        into = Into(str(source), to, server, name, on_conflict, other_database=other_database, dry_run=dry_run)
+        into = Into(str(source), to, server, name, on_conflict, other_database=other_database, dry_run=dry_run, yes=yes)
         restore_into(into, point, as_json=json, quiet=quiet)
     elif other_database:
         raise InvalidInput(
