@@ -7,6 +7,8 @@ import sys
 from importlib.metadata import version
 from pathlib import Path
 
+import pytest
+
 import muniment
 
 EXPORTED = """
@@ -48,3 +50,20 @@ def test_importing_it_prints_and_starts_nothing() -> None:
     code = "import muniment, threading; assert threading.active_count() == 1"
     done = subprocess.run([sys.executable, "-W", "error", "-c", code], capture_output=True, check=True)
     assert (done.stdout, done.stderr) == (b"", b"")
+
+
+def test_what_is_not_asked_for_is_not_loaded() -> None:
+    """A child process that reads one file should not wait for an HTTP client."""
+    program = (
+        "import sys, muniment; print([name for name in ('httpx', 'pyarrow', 'apsw', 'msgspec') if name in sys.modules])"
+    )
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"
+    program = "import muniment; assert set(muniment.__all__) <= set(dir(muniment)); from muniment import *; print(Put)"
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "<class 'muniment.command.Put'>"
+
+
+def test_a_name_that_is_not_there() -> None:
+    with pytest.raises(AttributeError, match="module 'muniment' has no attribute 'DocumentDatabse'"):
+        muniment.DocumentDatabse  # type: ignore[attr-defined]  # noqa: B018

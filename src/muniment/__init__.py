@@ -1,20 +1,29 @@
-"""Muniment: a document database whose reason to exist is backup and restore that can be trusted."""
+"""Muniment: a document database whose reason to exist is backup and restore that can be trusted.
 
-from muniment.attachment import Attachment
-from muniment.backup.selection import Selection
-from muniment.client import AsyncDocumentStore, DocumentStore
-from muniment.command import Delete, Put
-from muniment.database import DocumentDatabase, Statistics
-from muniment.document import Document
-from muniment.errors import MunimentError
-from muniment.maintenance import BackupOperation, BackupStatus, MaintenanceActions
-from muniment.page import Page
-from muniment.progress import Progress
-from muniment.rehearsal import rehearse
-from muniment.session import Session
-from muniment.smuggler.options import SmugglerOptions
-from muniment.storage.base import Written
+What it offers is loaded when it is first asked for: a program, and each of its child processes, waits for no more than
+it uses.
+"""
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
 from muniment.version import VERSION
+
+if TYPE_CHECKING:
+    from muniment.attachment import Attachment
+    from muniment.backup.selection import Selection
+    from muniment.client import AsyncDocumentStore, DocumentStore
+    from muniment.command import Delete, Put
+    from muniment.database import DocumentDatabase, Statistics
+    from muniment.document import Document
+    from muniment.errors import MunimentError
+    from muniment.maintenance import BackupOperation, BackupStatus, MaintenanceActions
+    from muniment.page import Page
+    from muniment.progress import Progress
+    from muniment.rehearsal import rehearse
+    from muniment.session import Session
+    from muniment.smuggler.options import SmugglerOptions
+    from muniment.storage.base import Written
 
 __all__ = [
     "AsyncDocumentStore",
@@ -40,3 +49,38 @@ __all__ = [
 ]
 
 __version__ = VERSION
+
+_MODULES = {
+    "AsyncDocumentStore": "muniment.client",
+    "Attachment": "muniment.attachment",
+    "BackupOperation": "muniment.maintenance",
+    "BackupStatus": "muniment.maintenance",
+    "Delete": "muniment.command",
+    "Document": "muniment.document",
+    "DocumentDatabase": "muniment.database",
+    "DocumentStore": "muniment.client",
+    "MaintenanceActions": "muniment.maintenance",
+    "MunimentError": "muniment.errors",
+    "Page": "muniment.page",
+    "Progress": "muniment.progress",
+    "Put": "muniment.command",
+    "Selection": "muniment.backup.selection",
+    "Session": "muniment.session",
+    "SmugglerOptions": "muniment.smuggler.options",
+    "Statistics": "muniment.database",
+    "Written": "muniment.storage.base",
+    "rehearse": "muniment.rehearsal",
+}
+
+
+if not TYPE_CHECKING:  # or a type checker would take every name for one of ours
+
+    def __getattr__(name: str) -> Any:
+        if name not in _MODULES:
+            raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+        value = globals()[name] = getattr(import_module(_MODULES[name]), name)
+        return value
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

@@ -8,6 +8,7 @@ import pty
 import signal
 import subprocess
 import termios
+import time
 from pathlib import Path
 
 import pytest
@@ -132,3 +133,18 @@ def test_a_terminal_that_is_closed(big: Path, tmp_path: Path) -> None:
     os.close(ours)
     assert process.wait(PATIENCE) == 129
     assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("loaded", ["msgspec", "apsw", "pyarrow"])
+def test_ctrl_c_while_the_command_is_loading_is_no_traceback(loaded: str, tmp_path: Path) -> None:
+    process = subprocess.Popen(
+        [*COMMAND, "check", tmp_path], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environment()
+    )
+    maps = Path(f"/proc/{process.pid}/maps")
+    deadline = time.monotonic() + PATIENCE
+    while loaded not in maps.read_text():
+        assert process.poll() is None
+        assert time.monotonic() < deadline
+    process.send_signal(signal.SIGINT)
+    out, err = process.communicate(timeout=PATIENCE)
+    assert (process.returncode, out, err) == (-signal.SIGINT, "", "")

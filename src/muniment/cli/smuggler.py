@@ -26,10 +26,6 @@ from muniment.smuggler.export import Exported
 from muniment.smuggler.options import SmugglerOptions
 from muniment.smuggler.sink import Compression
 from muniment.smuggler.transfer import Imported
-from muniment.smuggling import between as move
-from muniment.smuggling import import_from
-from muniment.smuggling import source as opened_source
-from muniment.smuggling import target as opened_target
 
 Database: TypeAlias = Annotated[
     str | None, typer.Option("--database", metavar="NAME", help="The database on the server, if the URL names none.")
@@ -91,6 +87,8 @@ def smuggler_out(
         raise InvalidInput("an incremental export goes into a folder, as a new file", "name a folder")
     if file == STREAM and json:
         raise InvalidInput("stdout can not have both the dump and --json", "write the dump to a file")
+    from muniment.smuggling import source as opened_source  # here: its HTTP client loads longer than most commands run
+
     progress = Progress()
     moment = None if at is None else time_of(at)
     with (
@@ -191,6 +189,9 @@ def smuggler_in(
     """
     if incremental and not Path(file).is_dir():
         raise InvalidInput(f"{file} is not a folder", "give the folder that incremental exports were written to")
+    from muniment.smuggling import import_from  # here too
+    from muniment.smuggling import target as opened_target
+
     progress = Progress()
     with job(progress, quiet=quiet), opened_target(target, database, create=create) as opened:
         imported = import_from(_dump(file), opened, options=options, progress=progress)
@@ -230,6 +231,10 @@ def smuggler_between(
     $ muniment smuggler between shop http://127.0.0.1:8080 --database2 shop --create
     $ muniment smuggler between /mnt/backups/shop copy --create --metadata-filter=Raven-Entity-Name=Orders
     """
+    from muniment.smuggling import between as move  # here too
+    from muniment.smuggling import source as opened_source
+    from muniment.smuggling import target as opened_target
+
     progress = Progress()
     moment = None if at is None else time_of(at)
     with (
