@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import dataclasses
+import gzip
 import json
 import math
 import pickle
 import string
+import sys
 import tracemalloc
+import unicodedata
 from datetime import UTC, date, datetime, timedelta, timezone
 from decimal import Decimal
 from enum import Enum
+from pathlib import Path
 from typing import Any, TypedDict
 from uuid import UUID
 
@@ -39,7 +43,10 @@ from muniment.document import (
     with_time_kept,
     without_time_kept,
 )
-from muniment.errors import InvalidDocument, InvalidId
+from muniment.errors import DamagedDatabase, InvalidDocument, InvalidId
+
+CASES = Path(__file__).resolve().parents[1].parent / "shared" / "data" / "cases"
+LOWER_CASE = Path(__file__).parent / "data" / "lower-case.txt"
 
 # Ids
 
@@ -73,6 +80,35 @@ def test_folding_goes_letter_by_letter(one: str, other: str) -> None:
     assert fold(one + other) == fold(one) + fold(other)
     assert fold(fold(one)) == fold(one)
     assert fold(one) == fold(one.swapcase()) or not one.isascii()
+
+
+def test_the_letters_that_full_case_folding_would_join() -> None:
+    """All of them: each has a simple lower case of its own, and every other character is compared as it folds."""
+    lines = [line.split() for line in LOWER_CASE.read_text("ascii").splitlines() if not line.startswith("#")]
+    letters = [[chr(int(code, 16)) for code in line] for line in lines]
+    table = {letter: (lower, "".join(full)) for letter, lower, *full in letters}
+    assert len(table) == 298
+    for letter, both in table.items():
+        assert (fold(letter), letter.casefold()) == both
+    differing = set()
+    for code in range(sys.maxunicode + 1):
+        character = chr(code)
+        assert len(fold(character)) == 1
+        assert fold(character).casefold() == character.casefold()  # so what was one before can be taken apart
+        if fold(character) != character.casefold():
+            differing.add(character)
+    newer = differing - set(table)
+    assert differing >= set(table)
+    assert not newer or unicodedata.unidata_version > "14.0.0"
+
+
+def test_ids_that_a_server_of_ravendb_keeps_apart() -> None:
+    """The order is that of its dump; what it took for a spelling of an id that it had is not in there again."""
+    if not (dump := CASES / "ids-apart-by-case-rule.ravendbdump").exists():
+        pytest.skip("the sample dump is not beside this checkout: shared/data/cases/ids-apart-by-case-rule.ravendbdump")
+    ids = [document["id"] for document in json.loads(gzip.decompress(dump.read_bytes()))["Docs"]]
+    assert {"straße", "STRASSE", "ids/ς", "ids/σ", "ids/İ", "ids/i\u0307", "ids/ſ", "ids/s"} <= set(ids)
+    assert len({fold(id) for id in ids}) == len(ids)
 
 
 # Bodies
@@ -529,3 +565,9 @@ def test_what_only_looks_like_a_time_that_is_kept() -> None:
         b'{"a":1,"@last-modified":"2026-01-01"}',
     ):
         assert without_time_kept(metadata, 7) == (metadata, 7)
+
+
+@pytest.mark.parametrize("modified", [1 << 62, -(1 << 63), 253402300800000000])
+def test_a_time_that_is_none_is_damage(modified: int) -> None:
+    with pytest.raises(DamagedDatabase, match="is no time"):
+        from_microseconds(modified)

@@ -32,7 +32,7 @@ from muniment.errors import (
     TargetExists,
     UnknownFormat,
 )
-from muniment.storage.schema import FILE
+from muniment.storage.schema import FILE, FORMAT
 from tests.storage.raw import raw
 
 # Name: parent, HTTP status, exit code.
@@ -311,7 +311,7 @@ def test_no_error_keeps_a_database_open(tmp_path: Path) -> None:
         kept.append(caught)
     with raw(folder) as connection:
         connection.execute("PRAGMA locking_mode=EXCLUSIVE").fetchall()
-        connection.execute("PRAGMA user_version=1")
+        connection.execute(f"PRAGMA user_version={FORMAT}")
     DocumentDatabase(folder).close()
 
 

@@ -12,8 +12,17 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from muniment.errors import UnknownFormat
-from muniment.fingerprint import MODULUS, Fingerprint, Tally, batch_digests, digest_sum, member_digest
-from muniment.revision import ATTACHMENT, DOCUMENT, Batch, Packed
+from muniment.fingerprint import (
+    MODULUS,
+    Fingerprint,
+    Tally,
+    batch_digests,
+    batch_row_digests,
+    digest_sum,
+    member_digest,
+    row_digest,
+)
+from muniment.revision import ATTACHMENT, DOCUMENT, Batch, Packed, Revision
 
 DOCUMENTS = (DOCUMENT, "Orders")
 PHOTOS = (ATTACHMENT, "")
@@ -51,6 +60,33 @@ def test_where_a_member_s_parts_end_counts(id: bytes, metadata: bytes, body: byt
         assert digest != member_digest(id[:-1], id[-1:] + metadata, body)
     if metadata:
         assert digest != member_digest(id, metadata[:-1], metadata[-1:] + body)
+
+
+def test_the_digest_of_a_row_is_the_one_that_is_documented() -> None:
+    member = member_digest(b"orders/1", b"{}", b'{"n":1.10}')
+    fixed = b"\x07" + bytes(7) + b"\xe8\x03" + bytes(6) + b"\0" + b"\0" + b"\x06\0\0\0"
+    known = hashlib.sha256(fixed + member + b"Orders").digest()
+    assert row_digest(7, DOCUMENT, 1000, b"Orders", member, tombstone=False) == known
+    deleted = b"\x07" + bytes(7) + b"\xe8\x03" + bytes(6) + b"\x01" + b"\x01" + b"\xff\xff\xff\xff"
+    assert row_digest(7, ATTACHMENT, 1000, None, member, tombstone=True) == hashlib.sha256(deleted + member).digest()
+
+
+def test_digests_of_the_rows_of_a_batch() -> None:
+    batch = Batch.of(
+        [
+            Revision(1, DOCUMENT, "a", "Orders", 5, b"{}", b"{1}", 3),
+            Revision(2, DOCUMENT, "b", None, 5, b"{2}", None, 0),
+            Revision(7, DOCUMENT, "ß", "", 6, b"{}", b"", 0),
+        ]
+    )
+    expected = [
+        row_digest(1, DOCUMENT, 5, b"Orders", member_digest(b"a", b"{}", b"{1}"), tombstone=False),
+        row_digest(2, DOCUMENT, 5, None, member_digest(b"b", b"{2}", b""), tombstone=True),
+        row_digest(7, DOCUMENT, 6, b"", member_digest("ß".encode(), b"{}", b""), tombstone=False),
+    ]
+    assert batch_row_digests(batch) == expected
+    members = batch_digests(batch.ids.values(), batch.metadata.values(), list(batch.bodies))
+    assert batch_row_digests(batch, members) == expected
 
 
 def test_digests_of_a_batch() -> None:

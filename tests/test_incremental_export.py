@@ -21,6 +21,7 @@ from muniment.smuggler.export import Exported
 from muniment.smuggler.folder import STATE, held, import_folder
 from muniment.smuggler.options import SmugglerOptions
 from muniment.smuggler.transfer import Imported, import_dump
+from tests.storage.reference import lowered
 from tests.test_exporting import DUMPS, contents, fill
 
 HOUR = 3_600_000_000
@@ -100,7 +101,7 @@ def test_any_history(database: DocumentDatabase, tmp_path: Path, format: Any, se
 
 
 def folded(state: dict[str, Any]) -> dict[str, Any]:
-    return {kind: {id.casefold(): value for id, value in found.items()} for kind, found in state.items()}
+    return {kind: {lowered(id): value for id, value in found.items()} for kind, found in state.items()}
 
 
 def test_a_document_comes_with_an_attachment_that_changed(database: DocumentDatabase, tmp_path: Path) -> None:

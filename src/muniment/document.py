@@ -18,7 +18,7 @@ from uuid import UUID
 
 import msgspec
 
-from muniment.errors import InvalidDocument, InvalidId, InvalidInput
+from muniment.errors import DamagedDatabase, InvalidDocument, InvalidId, InvalidInput
 
 MAX_ID_BYTES: Final = 512
 MAX_BODY_BYTES: Final = 64 << 20
@@ -43,8 +43,15 @@ T = TypeVar("T")
 
 
 def fold(id: str) -> str:
-    """The form in which ids are compared: two ids that differ only in case are one document."""
-    return id.casefold()
+    """The form in which ids are compared: two ids that differ only in case are one document.
+
+    The rule is RavenDB's (.NET's `ToLowerInvariant`): each character by itself becomes its simple lower case, one for
+    one. So "ß" and "ss", "ς" and "σ", "ſ" and "s" are different ids, and "İ" has no lower case.
+    """
+    if id.isascii():
+        return id.lower()
+    # All that `str.lower` does otherwise: a "Σ" at the end of a word becomes "ς", and "İ" two characters.
+    return "İ".join(part.lower() for part in id.replace("Σ", "σ").split("İ"))
 
 
 def check_id(id: str) -> bytes:
@@ -291,7 +298,10 @@ def collection_of(metadata: bytes) -> str | None:
 def _collection_of(metadata: bytes) -> str | None:
     if ENTITY_NAME.lower().encode() not in metadata.lower() and b"\\" not in metadata:
         return None
-    for name, value in decode(metadata).items():
+    members = decode(metadata)
+    if not isinstance(members, dict):
+        raise InvalidDocument("the metadata is JSON, but not an object", "run `muniment check` on the database")
+    for name, value in members.items():
         if name.lower() == ENTITY_NAME.lower() and isinstance(value, str) and value:
             try:
                 value.encode()
@@ -302,8 +312,13 @@ def _collection_of(metadata: bytes) -> str | None:
 
 
 def from_microseconds(modified: int) -> datetime:
-    """Microseconds since 1970 as a time in UTC."""
-    return _EPOCH + timedelta(microseconds=modified)
+    """Microseconds since 1970 as a time in UTC; raises `DamagedDatabase` for what is no time before the year 10000."""
+    try:
+        return _EPOCH + timedelta(microseconds=modified)
+    except (OverflowError, TypeError) as error:
+        raise DamagedDatabase(
+            f"{modified!r} is no time in microseconds since 1970: {error}", "run `muniment check` on the database"
+        ) from error
 
 
 def to_microseconds(time: datetime) -> int:

@@ -1,4 +1,4 @@
-"""The fingerprint of a set of documents and attachments: a count and a digest for each collection.
+"""The fingerprint of a set of documents and attachments, and the digests that it and the log are made of.
 
 The digest of a collection is the sum, modulo 2^256, of the SHA-256 of each of its members, so it does not depend on
 order and can be kept up to date by adding what comes and subtracting what goes. `docs/backup-format.md` has the
@@ -20,6 +20,7 @@ from muniment.revision import ATTACHMENT, DOCUMENT, Batch
 
 MODULUS = 1 << 256
 _lengths = Struct("<II").pack
+_row = Struct("<qqBBi").pack
 _sha256 = hashlib.sha256
 
 Group: TypeAlias = tuple[int, str]
@@ -43,6 +44,45 @@ def batch_digests(
         None if body is None else sha256(join((lengths(len(id), len(meta)), id, meta, body))).digest()
         for id, meta, body in zip(ids, metadata, bodies, strict=True)
     ]
+
+
+def row_digest(
+    etag: int, kind: int, modified: int, collection: bytes | None, member: bytes, *, tombstone: bool
+) -> bytes:
+    """SHA-256 over all columns of a row of the log, of which `member` (`member_digest`) stands for the largest three.
+
+    Etag and time (signed 64-bit), kind and whether it is a tombstone (a byte each), the length of the collection's name
+    (signed 32-bit, -1 where there is none), all little-endian; the member's digest; the collection's name. The member's
+    digest of a tombstone is that of an empty body.
+    """
+    length = -1 if collection is None else len(collection)
+    return _sha256(_row(etag, modified, kind, tombstone, length) + member + (collection or b"")).digest()
+
+
+def batch_row_digests(batch: Batch, members: Sequence[bytes | None] | None = None) -> list[bytes]:
+    """The digest of each row of a batch of documents; `members` is what `batch_digests` gives for the same batch."""
+    ids, metadata = batch.ids.values(), batch.metadata.values()
+    if members is None:
+        members = batch_digests(ids, metadata, list(batch.bodies))
+    sha256, row, kind = _sha256, _row, DOCUMENT
+    digests = [
+        b""
+        if member is None
+        else sha256(
+            row(etag, modified, kind, 0, -1) + member
+            if collection is None
+            else row(etag, modified, kind, 0, len(collection)) + member + collection
+        ).digest()
+        for etag, modified, collection, member in zip(
+            batch.etags, batch.modified, batch.collections, members, strict=True
+        )
+    ]
+    if batch.bodies.nulls:
+        collections = list(batch.collections)
+        for i in batch.bodies.nulls:
+            member = member_digest(ids[i], metadata[i], b"")
+            digests[i] = row_digest(batch.etags[i], kind, batch.modified[i], collections[i], member, tombstone=True)
+    return digests
 
 
 def digest_sum(digests: Sequence[bytes]) -> int:

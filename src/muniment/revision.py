@@ -83,7 +83,9 @@ class Packed:
 class Batch:
     """Revisions of documents in etag order, in columns; iterating gives them one by one.
 
-    Columns are what makes a backup as fast as its compression: no Python object is made for a row.
+    Columns are what makes a backup as fast as its compression: no Python object is made for a row. `digests` are those
+    that the log keeps of the rows (`fingerprint.batch_row_digests` gives those that they have), None where they come
+    from elsewhere.
     """
 
     etags: array[int]
@@ -92,6 +94,7 @@ class Batch:
     modified: array[int]
     metadata: Packed
     bodies: Packed
+    digests: Packed | None = None
 
     @classmethod
     def of(cls, revisions: Sequence[Revision]) -> Batch:
@@ -116,7 +119,11 @@ class Batch:
             return self
         columns = [Packed.of([values[row] for row in rows]) for values in map(list, self._packed())]
         etags, modified = (array("q", (numbers[row] for row in rows)) for numbers in (self.etags, self.modified))
-        return Batch(etags, columns[0], columns[1], modified, columns[2], columns[3])
+        digests = None
+        if self.digests:
+            kept = self.digests.values()
+            digests = Packed.of(kept[row] for row in rows)
+        return Batch(etags, columns[0], columns[1], modified, columns[2], columns[3], digests)
 
     def _packed(self) -> tuple[Packed, Packed, Packed, Packed]:
         return self.ids, self.collections, self.metadata, self.bodies

@@ -16,6 +16,7 @@ from muniment.errors import Conflict
 from muniment.revision import ATTACHMENT, DOCUMENT
 from tests.backup.clock import Clock
 from tests.backup.state import seen_by_readers
+from tests.storage.reference import lowered
 
 IDS = ["a", "a/1", "a/2", "B", "b/c", "ß"]
 COLLECTIONS = [None, "As", "Bs"]
@@ -49,7 +50,7 @@ selections = st.none() | st.builds(
 
 
 def carry_out(write: Write, database: DocumentDatabase, model: Model) -> None:
-    key = (write.kind, write.id.casefold())
+    key = (write.kind, lowered(write.id))
     if write.thing is None:
         (database.delete if write.kind == DOCUMENT else database.delete_attachment)(write.id)
         model.pop(key, None)
@@ -72,7 +73,7 @@ def selected(selection: Selection | None, key: tuple[int, str], thing: Thing | N
         return True
     if kind == ATTACHMENT:
         return "/" in id and id.rpartition("/")[0] in selection.ids
-    return bool(thing and thing.collection and thing.collection.casefold() in selection.collections)
+    return bool(thing and thing.collection and lowered(thing.collection) in selection.collections)
 
 
 def restored(was: Model, now: Model, selection: Selection | None, policy: OnConflict) -> Model | None:

@@ -30,7 +30,12 @@ Tallies: TypeAlias = dict[tuple[int, str], tuple[int, int, int]]
 
 
 def key_of(kind: int, id: str) -> Key:
-    return kind, id.casefold()
+    return kind, lowered(id)
+
+
+def lowered(id: str) -> str:
+    """An id as RavenDB compares it, written out: each character by itself, and "İ" has no lower case."""
+    return "".join(character if character == "İ" else character.lower() for character in id)
 
 
 def row_of(store: Storage, revision: Revision) -> Row:

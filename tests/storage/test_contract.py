@@ -226,13 +226,11 @@ def test_a_write_sees_what_was_written_before_it_in_the_commit(store: Storage) -
     ("first", "other"),
     [
         ("Orders/1", "oRDERS/1"),
-        ("Straße/1", "STRASSE/1"),
-        ("ΣΟΦΟΣ", "σοφος"),
-        ("σοφός", "ΣΟΦΌΣ"),
+        ("Straße/1", "STRAẞE/1"),
+        ("ΣΟΦΟΣ", "σοφοσ"),
         ("Ǆ", "ǆ"),
-        ("ﬁsh", "FISH"),
         ("é/\U00010400", "É/\U00010428"),
-        ("İ", "i̇"),
+        ("İİ", "İİ"),
         ("\N{KELVIN SIGN}", "k"),
         ("NUL\0x", "nul\0X"),
     ],
@@ -256,7 +254,8 @@ def test_the_first_spelling_of_an_id_is_kept(place: Place, first: str, other: st
 
 
 def test_ids_that_only_look_alike_are_two(store: Storage) -> None:
-    ids = ["é", "e\u0301", "a", "а", "a ", "a\0", "ı", "i", "1", "01", "orders/1", "orders/1/"]
+    ids = ["é", "e\u0301", "a", "а", "a ", "a\0", "ı", "i", "1", "01", "orders/1", "orders/1/", "İ", "i̇", "straße"]
+    ids += ["STRASSE", "σοφος", "ΣΟΦΟΣ", "ſ", "s", "µ", "μ", "ﬁ", "fi", "ŉ", "ʼn", "ΐ", "ι\u0308\u0301"]
     store.commit([put(id, b'{"id":%d}' % n) for n, id in enumerate(ids)])
     for n, id in enumerate(ids):
         row = current(store, id)

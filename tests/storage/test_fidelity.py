@@ -20,7 +20,7 @@ def every_road(store: Storage, id: str, collection: str | None) -> list[Revision
     """The revision as each way of reading gives it."""
     with store.pin() as snapshot:
         changed = [revision for revision in changes(store, 0, snapshot.etag) if revision.id == id]
-    found = [store.get(DOCUMENT, id), store.get(DOCUMENT, fold(id)), store.get(DOCUMENT, id.upper().lower().casefold())]
+    found = [store.get(DOCUMENT, id), store.get(DOCUMENT, fold(id)), store.get(DOCUMENT, id.upper().lower())]
     if fold(id.upper().lower()) != fold(id):  # as with "ẞ" and "ΐ" in some versions of Unicode
         found.pop()
     ways = [

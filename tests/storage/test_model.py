@@ -18,7 +18,7 @@ from muniment.revision import ATTACHMENT, DOCUMENT
 from muniment.storage.base import Snapshot, Write
 from muniment.storage.sqlite import SqliteStorage, create_storage
 from tests.conftest import Clock
-from tests.storage.reference import Key, Row, State, fingerprint_of, key_of, live, row_of, state_of, tallies
+from tests.storage.reference import Key, Row, State, fingerprint_of, key_of, live, lowered, row_of, state_of, tallies
 
 WRONG = 987_654_321
 CONTENTS = {
@@ -270,9 +270,7 @@ class Store(RuleBasedStateMachine):
         assert found == expected[:limit]
         revision = self.store.get(kind, id)
         assert (revision and row_of(self.store, revision)) == live(self.state).get(key_of(kind, id))
-        named = {
-            key: row for (of, key), row in live(self.state).items() if of == kind and key.startswith(id.casefold())
-        }
+        named = {key: row for (of, key), row in live(self.state).items() if of == kind and key.startswith(lowered(id))}
         found = [row_of(self.store, revision) for revision in self.store.by_prefix(kind, id, 0, limit)]
         assert found == [named[key] for key in sorted(named)][:limit]
         if kind == DOCUMENT:

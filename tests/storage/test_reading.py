@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from muniment.revision import ATTACHMENT, DOCUMENT, Revision
 from muniment.storage.base import Storage
 from tests.storage.place import Place
-from tests.storage.reference import attach, delete, detach, put, state_now
+from tests.storage.reference import attach, delete, detach, lowered, put, state_now
 
 EVERYTHING = 10_000
 
@@ -62,8 +62,8 @@ def edges(store: Storage) -> Storage:
 
 def beginning(prefix: str) -> list[str]:
     """The ids that begin so when case does not count, in the order of their code points."""
-    first_spellings = {id.casefold(): id for id in reversed(EDGES)}
-    return [id for key, id in sorted(first_spellings.items()) if key.startswith(prefix.casefold())]
+    first_spellings = {lowered(id): id for id in reversed(EDGES)}
+    return [id for key, id in sorted(first_spellings.items()) if key.startswith(lowered(prefix))]
 
 
 @pytest.mark.parametrize(

@@ -64,7 +64,7 @@ def test_an_acknowledged_write_is_synced_to_a_write_ahead_log(store: SqliteStora
     assert settings("page_size") == PAGE_BYTES
     assert settings("encoding") == "UTF-8"
     assert settings("application_id") == 0x4D756E69
-    assert settings("user_version") == 1
+    assert settings("user_version") == 2
 
 
 def test_writes_that_come_together_share_a_commit(store: SqliteStorage) -> None:
@@ -379,13 +379,20 @@ def test_a_file_that_is_no_database_is_refused_and_left_alone(tmp_path: Path, si
     ("edit", "error", "says"),
     [
         ("PRAGMA application_id=7", UnknownFormat, "not a database of Muniment"),
-        ("PRAGMA user_version=2", UnknownFormat, "format 2; this software reads up to 1"),
+        ("PRAGMA user_version=3", UnknownFormat, "format 3; this software reads up to 2"),
         ("PRAGMA user_version=999", UnknownFormat, "format 999"),
         ("DROP TABLE state", DamagedDatabase, "no such table: state"),
         ("DROP TABLE log", DamagedDatabase, "no such table"),
-        ("DELETE FROM state WHERE name='database_id'", DamagedDatabase, "database_id"),
-        ("UPDATE state SET value='soon' WHERE name='last_etag'", DamagedDatabase, "soon"),
-        ("UPDATE state SET value=NULL WHERE name='last_etag'", DamagedDatabase, "can not be read"),
+        ("DELETE FROM state WHERE name='database_id'", DamagedDatabase, "the digest of settings, identity and water"),
+        (
+            "UPDATE state SET value=lower(hex(randomblob(16))) WHERE name='database_id'",
+            DamagedDatabase,
+            "the digest of",
+        ),
+        ("INSERT INTO state VALUES('backed_up', 7)", DamagedDatabase, "the digest of settings"),
+        ("INSERT INTO state VALUES('settings', NULL)", DamagedDatabase, "can not be read"),
+        ("INSERT INTO state VALUES('settings', x'ff')", DamagedDatabase, "can not be read"),
+        ("DELETE FROM state WHERE name='digest'", DamagedDatabase, "the digest of settings"),
     ],
 )
 def test_a_file_that_can_not_be_read_is_refused_and_left_alone(

@@ -54,7 +54,7 @@ _VIEWS: Final = (
         "sha256 IS NOT NULL AND part = 0",
     ),
 )
-# DuckDB's lower() is Python's casefold() only for ASCII: what other ids are folded to is looked up.
+# DuckDB's lower() is ours only for ASCII: what other ids are folded to is looked up.
 _NEWEST: Final = """
 CREATE TABLE newest_{name} AS SELECT max(etag) AS etag FROM {rows} LEFT JOIN folded USING(id)
 WHERE etag <= {etag} AND {one_row} GROUP BY coalesce(folded.key, lower(id))

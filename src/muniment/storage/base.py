@@ -35,7 +35,7 @@ from typing import NamedTuple, Protocol
 
 import msgspec
 
-from muniment.fingerprint import Fingerprint
+from muniment.fingerprint import Fingerprint, Tally
 from muniment.revision import DOCUMENT, NO_METADATA, Batch, Revision
 from muniment.storage.history import History
 
@@ -95,7 +95,8 @@ class Snapshot:
     """A moment of a database: the last etag, the time of the last commit (microseconds), and what was there.
 
     Every earlier moment from the etag `history_from` on can be told from the log, and every deletion after the etag
-    `tombstones_from`. Every later commit has a time after `until`, so that this was the state until then.
+    `tombstones_from`. Every later commit has a time after `until`, so that this was the state until then. `rows` are
+    all rows of the log: how many, and the sum of their `fingerprint.row_digest`.
     """
 
     etag: int
@@ -104,6 +105,7 @@ class Snapshot:
     history_from: int = field(default=0, compare=False)
     tombstones_from: int = field(default=0, compare=False)
     until: int = field(default=0, compare=False)
+    rows: Tally = field(default_factory=Tally, compare=False)
 
 
 class Lineage(msgspec.Struct, frozen=True, omit_defaults=True):

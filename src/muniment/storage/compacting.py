@@ -12,7 +12,8 @@ from muniment.durable import sync_folder
 from muniment.errors import DamagedDatabase, StorageFailure
 from muniment.progress import Progress
 from muniment.storage.checking import check
-from muniment.storage.schema import FILE, connect, mapped_errors
+from muniment.storage.migrating import migrate
+from muniment.storage.schema import FILE, connect, mapped_errors, outdated
 from muniment.storage.sqlite import lock
 
 UNFINISHED: Final = f"{FILE}.compacting"
@@ -26,7 +27,7 @@ def compact(folder: Path, *, progress: Progress | None = None) -> tuple[int, int
     """
     progress = progress or Progress()
     new = folder / UNFINISHED
-    connect(folder, read_only=True).close()  # says it if there is none
+    connect(folder).close()  # says it if there is none
     held = lock(folder)
     try:
         with mapped_errors(folder):
@@ -49,6 +50,8 @@ def _rewrite(folder: Path, new: Path, progress: Progress) -> int:
     progress.stage = "rewriting"
     connection = connect(folder)
     try:
+        if outdated(connection):
+            migrate(connection, folder)
         connection.set_progress_handler(lambda: _cancelled(progress), 100_000)
         try:
             connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")

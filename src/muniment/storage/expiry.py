@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from typing import Final, NamedTuple
 
 import apsw
+import msgspec
 
 from muniment.document import fold
 
@@ -28,11 +29,12 @@ class Tombstone(NamedTuple):
 def tombstones(connection: apsw.Connection, through: int, count: int) -> list[Tombstone]:
     """The oldest tombstones through this etag, at most so many."""
     connection.execute(_INDEX)
-    return [Tombstone(*row) for row in connection.execute(_FIND, (through, count))]
+    return [msgspec.convert(row, Tombstone) for row in connection.execute(_FIND, (through, count))]
 
 
-def forget_tombstones(connection: apsw.Connection, found: Sequence[Tombstone]) -> None:
-    """Take them out of the log, and with them all that the database knows of their ids."""
+def forget_tombstones(connection: apsw.Connection, found: Sequence[Tombstone]) -> list[bytes]:
+    """Take them out of the log, and with them all that the database knows of their ids; returns their digests."""
     keys = [(each.kind, fold(each.id), each.etag) for each in found]
     connection.executemany("DELETE FROM current WHERE kind = ? AND key = ? AND etag = ?", keys)
-    connection.executemany("DELETE FROM log WHERE etag = ?", [(each.etag,) for each in found])
+    query, etags = "DELETE FROM log WHERE etag = ? RETURNING digest", [(each.etag,) for each in found]
+    return [msgspec.convert(digest, bytes) for (digest,) in connection.executemany(query, etags).fetchall()]

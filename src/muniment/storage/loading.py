@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
 from datetime import datetime
 from itertools import repeat
 from pathlib import Path
@@ -18,11 +19,19 @@ import msgspec
 from muniment.document import fold, to_microseconds
 from muniment.durable import sync_file, sync_folder
 from muniment.errors import DamagedBackup
-from muniment.fingerprint import Fingerprint, batch_digests, member_digest
+from muniment.fingerprint import (
+    Fingerprint,
+    Tally,
+    batch_digests,
+    batch_row_digests,
+    digest_sum,
+    member_digest,
+    row_digest,
+)
 from muniment.revision import ATTACHMENT, DOCUMENT, Batch, Revision
 from muniment.storage.base import Identity, Lineage
 from muniment.storage.schema import FILE, INDEXES, PART_BITS, PART_BYTES, create, mapped_errors, run
-from muniment.storage.state import write_fact
+from muniment.storage.state import LOG_ROWS, identity_facts, write_facts, write_tally
 
 SCRATCH: Final = "loading.tmp"
 DEFRAGMENTED: Final = f"{FILE}.defragmented"
@@ -34,7 +43,9 @@ class Loader:
     def __init__(self, folder: Path, identity: Identity) -> None:
         self.folder = folder
         self.fingerprint = Fingerprint()
-        self._connection = create(folder / FILE, identity)
+        self._identity = identity
+        self._rows = Tally()
+        self._connection = create(folder / FILE)
         with mapped_errors(folder):
             run(
                 self._connection,
@@ -54,6 +65,8 @@ class Loader:
         raw_ids, metadata, bodies = batch.ids.values(), batch.metadata.values(), list(batch.bodies)
         digests = batch_digests(raw_ids, metadata, bodies)
         self.fingerprint.add_batch(batch, digests)
+        rows = batch_row_digests(batch, digests)
+        self._rows.add(len(rows), 0, digest_sum(rows))
         ids = [id.decode() for id in raw_ids]
         keys = [fold(id) for id in ids]
         spellings = [None if id == key else id for id, key in zip(ids, keys, strict=True)]
@@ -61,23 +74,29 @@ class Loader:
         collections = [names[name] for name in batch.collections]
         self._insert(
             DOCUMENT,
-            zip(batch.etags, ids, collections, batch.modified, metadata, bodies, repeat(None)),
+            zip(batch.etags, ids, collections, batch.modified, metadata, bodies, repeat(None), rows),
             zip(keys, spellings, batch.etags, collections, batch.bodies.lengths(), digests, strict=True),
         )
 
     def apply_attachment(self, revision: Revision, parts: Iterable[bytes]) -> None:
         """Take in a revision of an attachment with its content; raises `DamagedBackup` if that is not what it says."""
         content = digest = None
+        member = member_digest(revision.id.encode(), revision.metadata, revision.body or b"")
         key = fold(revision.id)
         spelling = None if key == revision.id else revision.id
         if revision.body is not None:
             content = self._store_content(revision, parts)
-            digest = member_digest(revision.id.encode(), revision.metadata, revision.body)
+            digest = member
             group = (ATTACHMENT, revision.collection or "")
             self.fingerprint.add(group, 1, revision.size, int.from_bytes(digest, "big"))
+        collection = None if revision.collection is None else revision.collection.encode()
+        row = row_digest(
+            revision.etag, ATTACHMENT, revision.modified, collection, member, tombstone=revision.body is None
+        )
+        self._rows.add(1, 0, int.from_bytes(row, "big"))
         self._insert(
             ATTACHMENT,
-            [(revision.etag, *revision[2:7], content)],
+            [(revision.etag, *revision[2:7], content, row)],
             [(key, spelling, revision.etag, revision.collection, revision.size if digest else 0, digest)],
         )
 
@@ -104,7 +123,7 @@ class Loader:
     def _insert(self, kind: int, log: Iterable[tuple[object, ...]], pointers: Iterable[tuple[object, ...]]) -> None:
         with mapped_errors(self.folder):
             try:
-                self._connection.executemany(f"INSERT INTO log VALUES(?, {kind:d}, ?, ?, ?, ?, ?, ?)", log)
+                self._connection.executemany(f"INSERT INTO log VALUES(?, {kind:d}, ?, ?, ?, ?, ?, ?, ?)", log)
             except apsw.ConstraintError as error:
                 raise DamagedBackup(f"an etag occurs twice: {error}", "restore from another backup") from error
             self._connection.executemany(f"INSERT INTO scratch.pointer VALUES({kind:d}, ?, ?, ?, ?, ?, ?)", pointers)
@@ -128,24 +147,16 @@ class Loader:
                 run("INSERT INTO current SELECT * FROM scratch.pointer ORDER BY kind, key")
             except apsw.ConstraintError as error:
                 raise DamagedBackup(f"an id occurs twice: {error}", "restore from another backup") from error
-            run("UPDATE state SET value = ? WHERE name = 'last_etag'", (last_etag,))
-            run("UPDATE state SET value = ? WHERE name = 'last_modified'", (last_modified,))
-            write_fact(self._connection, "settings", msgspec.json.encode(dict(settings)).decode())
-            if lineages:
-                began = lineages[-1].began
-                if began is not None:
-                    write_fact(self._connection, "told_until", to_microseconds(datetime.fromisoformat(began)))
-                write_fact(self._connection, "lineages", msgspec.json.encode(lineages).decode())
+            facts = identity_facts(replace(self._identity, lineages=tuple(lineages)))
+            if lineages and (began := lineages[-1].began):
+                facts["told_until"] = to_microseconds(datetime.fromisoformat(began))
+            facts |= {"last_etag": last_etag, "last_modified": last_modified}
+            facts["settings"] = msgspec.json.encode(dict(settings)).decode()
             # What came before this moment is not in this log.
-            write_fact(self._connection, "history_from", last_etag)
-            write_fact(self._connection, "tombstones_from", last_etag)
-            self._connection.executemany(
-                "INSERT INTO fingerprint VALUES(?, ?, ?, ?, ?)",
-                [
-                    (kind, name, tally.count, tally.bytes, tally.digest.to_bytes(32, "big"))
-                    for (kind, name), tally in self.fingerprint.occupied().items()
-                ],
-            )
+            write_facts(self._connection, facts | {"history_from": last_etag, "tombstones_from": last_etag})
+            write_tally(self._connection, LOG_ROWS, "", self._rows)
+            for (kind, name), tally in self.fingerprint.occupied().items():
+                write_tally(self._connection, kind, name, tally)
             run("COMMIT; DETACH scratch")
             if defrag:  # beside the file: VACUUM alone would make its copy wherever temporary files go
                 run("PRAGMA cache_size=-16384")  # which the copy takes over

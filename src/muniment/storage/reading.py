@@ -16,13 +16,14 @@ import apsw
 import msgspec
 
 from muniment.document import fold
-from muniment.errors import DatabaseClosed
+from muniment.errors import DamagedDatabase, DatabaseClosed
 from muniment.revision import ATTACHMENT, DOCUMENT, Batch, Packed, Revision
 from muniment.storage.base import Member
-from muniment.storage.schema import PART_BITS, connect, mapped, mapped_errors
+from muniment.storage.schema import connect, mapped, mapped_errors, parts_of
 
 BATCH_ROWS: Final = 8192
 BATCH_BYTES: Final = 8 << 20
+DIGEST_BYTES: Final = 32
 
 _COLUMNS: Final = (
     "log.etag, log.kind, log.id, log.collection, log.modified, log.metadata, log.body,"
@@ -60,13 +61,16 @@ SELECT max(CAST(number AS INTEGER)) FROM (
 _MEASURE: Final = f"""
 SELECT json_group_array(etag), json_group_array(modified), json_group_array(octet_length(id)),
   json_group_array(ifnull(octet_length(collection), -1)), json_group_array(octet_length(metadata)),
-  json_group_array(ifnull(octet_length(body), -1))
+  json_group_array(ifnull(octet_length(body), -1)),
+  ifnull(sum(typeof(id) <> 'text' OR typeof(collection) NOT IN ('text', 'null') OR typeof(metadata) <> 'blob'
+    OR typeof(body) NOT IN ('blob', 'null') OR typeof(digest) <> 'blob'), 0)
 FROM (SELECT * FROM log WHERE kind = {DOCUMENT} AND {_CURRENT_AT} ORDER BY etag LIMIT :limit)
 """
 _GATHER: Final = f"""
 SELECT CAST(group_concat(id, '') AS BLOB), CAST(group_concat(collection, '') AS BLOB),
-  CAST(group_concat(metadata, '') AS BLOB), CAST(group_concat(body, '') AS BLOB)
-FROM (SELECT id, collection, metadata, body FROM log WHERE kind = {DOCUMENT} AND {_CURRENT_AT} ORDER BY etag)
+  CAST(group_concat(metadata, '') AS BLOB), CAST(group_concat(body, '') AS BLOB),
+  CAST(group_concat(digest, '') AS BLOB)
+FROM (SELECT id, collection, metadata, body, digest FROM log WHERE kind = {DOCUMENT} AND {_CURRENT_AT} ORDER BY etag)
 """
 
 
@@ -116,7 +120,7 @@ class Reader:
 
     def _rows(self, query: str, bindings: Any) -> list[Revision]:
         with self.connection() as connection:
-            return [Revision(*row) for row in connection.execute(query, bindings)]
+            return [msgspec.convert(row, Revision) for row in connection.execute(query, bindings)]
 
     def get(self, kind: int, id: str) -> Revision | None:
         """The current revision of this id, None when there is none or it is deleted."""
@@ -129,12 +133,12 @@ class Reader:
     def _document(self, key: str) -> Revision | None:
         connection = self._borrow()
         try:
-            rows: list[Any] = connection.execute(_DOCUMENT, (key,)).fetchall()
+            rows = [msgspec.convert(row, Revision) for row in connection.execute(_DOCUMENT, (key,))]
         except Exception as error:
             raise mapped(error, self._folder) from error
         finally:
             self._give_back(connection)
-        return Revision(*rows[0]) if rows else None
+        return rows[0] if rows else None
 
     def members(self, prefixes: Sequence[str]) -> Iterator[Member]:
         """What is current and has an id that begins with one of these, by kind and folded id; all of one moment."""
@@ -148,7 +152,8 @@ class Reader:
                     end = _after_prefix(key)
                     query = _MEMBERS.format("" if end is None else "AND key < :end")
                     bindings = {"kind": kind, "key": key, "end": end}
-                    yield from map(Member._make, connection.execute(query, bindings))
+                    for row in connection.execute(query, bindings):
+                        yield msgspec.convert(row, Member)
 
     def highest_number(self, prefix: str) -> int:
         """See `base`: read from the ids alone."""
@@ -202,22 +207,22 @@ class Reader:
 
     def content(self, content: int) -> Iterator[bytes]:
         """The parts of an attachment's content, of at most 1 MiB each."""
-        part, end = content << PART_BITS, (content + 1) << PART_BITS
-        query = "SELECT part, data FROM part WHERE part >= ? AND part < ? ORDER BY part LIMIT 1"
+        (part, _), query = parts_of(content), "SELECT data FROM part WHERE part = ?"
         while True:
             with self.connection() as connection:
-                row = connection.execute(query, (part, end)).fetchone()
-            if row is None:
-                return
-            yield row[1]
-            part = row[0] + 1
+                row = connection.execute(query, (part,)).fetchone()
+                if row is None:
+                    return
+                data = msgspec.convert(row[0], bytes)
+            yield data
+            part += 1
 
 
 def _next_batch(connection: apsw.Connection, after: int, upto: int, snapshot: int, limit: int) -> Batch | None:
     measured = connection.execute(_MEASURE, _span(after, upto, snapshot) | {"limit": limit}).fetchone()
     assert measured is not None
     etags, modified, ids, collections, metadata, bodies = (
-        msgspec.json.decode(text, type=list[int]) for text in measured
+        msgspec.json.decode(text, type=list[int]) for text in measured[:-1]
     )
     if not etags:
         return None
@@ -229,9 +234,14 @@ def _next_batch(connection: apsw.Connection, after: int, upto: int, snapshot: in
         (text or b"").decode()  # what is not Unicode is damage, and must not get into a backup
     columns = [
         Packed.of_lengths(lengths[:rows], data or b"")
-        for lengths, data in zip((ids, collections, metadata, bodies), gathered, strict=True)
+        for lengths, data in zip((ids, collections, metadata, bodies, [DIGEST_BYTES] * rows), gathered, strict=True)
     ]
-    return Batch(array("q", etags[:rows]), columns[0], columns[1], array("q", modified[:rows]), columns[2], columns[3])
+    if measured[-1] or any(len(column.data) != column.offsets[-1] for column in columns):
+        raise DamagedDatabase(
+            f"revisions after etag {after} are not what a log holds", "run `muniment check` on the database"
+        )
+    times = array("q", modified[:rows])
+    return Batch(array("q", etags[:rows]), columns[0], columns[1], times, columns[2], columns[3], columns[4])
 
 
 def _span(after: int, through: int, snapshot: int) -> dict[str, int]:

@@ -18,21 +18,21 @@ from muniment.errors import (
     StorageFailure,
     UnknownFormat,
 )
-from muniment.storage.base import Identity
 
 FILE: Final = "muniment.db"
 APPLICATION_ID: Final = 0x4D756E69  # "Muni"
-FORMAT: Final = 1
+FORMAT: Final = 2
 PAGE_BYTES: Final = 8192
 PART_BYTES: Final = 1 << 20
 PART_BITS: Final = 12  # parts of one content: 2^12 of 1 MiB are more than the largest attachment's 2 GiB
 
 TABLES: Final = """
 CREATE TABLE state(name TEXT PRIMARY KEY, value ANY) STRICT, WITHOUT ROWID;
--- Append only. A NULL body is a tombstone; an attachment's body is the SHA-256 of its content.
+-- Append only. A NULL body is a tombstone; an attachment's body is the SHA-256 of its content. The digest is that of
+-- all other columns but the last (`fingerprint.row_digest`); its default is there because format 1 had no such column.
 CREATE TABLE log(
   etag INTEGER PRIMARY KEY, kind INTEGER NOT NULL, id TEXT NOT NULL, collection TEXT, modified INTEGER NOT NULL,
-  metadata BLOB NOT NULL, body BLOB, content INTEGER
+  metadata BLOB NOT NULL, body BLOB, content INTEGER, digest BLOB NOT NULL DEFAULT x''
 ) STRICT;
 -- The newest revision of every id. The key is the folded id; the spelling is there when it differs from the key.
 -- A NULL digest is a tombstone. Collection and size repeat the log's, so that a write need not read the old revision.
@@ -42,6 +42,7 @@ CREATE TABLE current(
 ) STRICT, WITHOUT ROWID;
 -- Revisions that are no longer current, and the etag that took their place.
 CREATE TABLE dead(etag INTEGER PRIMARY KEY, replaced_by INTEGER NOT NULL) STRICT;
+-- A kind of -1 counts all rows of the log, with the sum of their digests.
 CREATE TABLE fingerprint(
   kind INTEGER NOT NULL, collection TEXT NOT NULL, count INTEGER NOT NULL, bytes INTEGER NOT NULL,
   digest BLOB NOT NULL, PRIMARY KEY(kind, collection)
@@ -59,7 +60,7 @@ CREATE INDEX content_staged ON content(content) WHERE staged = 1;
 """
 # What a file that is not as it was written leads to: SQLite's own checks, or values that can not be what they are for.
 _DAMAGE: Final = (
-    *(apsw.CorruptError, apsw.NotADBError, apsw.SQLError, apsw.TooBigError),
+    *(apsw.CorruptError, apsw.NotADBError, apsw.SQLError, apsw.TooBigError, apsw.ConstraintError),
     *(UnicodeDecodeError, msgspec.DecodeError),
 )
 
@@ -99,7 +100,10 @@ def mapped(error: BaseException, path: Path) -> BaseException:
 
 
 def connect(folder: Path, *, read_only: bool = False) -> apsw.Connection:
-    """A connection to an existing database; raises `DatabaseNotFound`, `UnknownFormat`, `DamagedDatabase`."""
+    """A connection to an existing database; raises `DatabaseNotFound`, `UnknownFormat`, `DamagedDatabase`.
+
+    One for writing may be to a file of an older format, which `outdated` tells.
+    """
     file = folder / FILE
     with mapped_errors(folder):
         there = file.is_file()
@@ -111,7 +115,7 @@ def connect(folder: Path, *, read_only: bool = False) -> apsw.Connection:
         try:
             connection.set_busy_timeout(10_000)
             run(connection, "PRAGMA temp_store=FILE")  # apsw's build would sort, and rewrite whole files, in memory
-            _check_format(connection, folder)
+            _check_format(connection, folder, read_only=read_only)
             run(connection, f"PRAGMA cache_size=-{4_096 if read_only else 65_536}")
             if read_only:
                 run(connection, "PRAGMA query_only=1")
@@ -123,12 +127,17 @@ def connect(folder: Path, *, read_only: bool = False) -> apsw.Connection:
     return connection
 
 
+def outdated(connection: apsw.Connection) -> bool:
+    """Whether the file has an older format than the present one."""
+    return int(connection.execute("PRAGMA user_version").get) < FORMAT
+
+
 def run(connection: apsw.Connection, statements: str) -> None:
     """Execute all of these statements: by itself, apsw stops at the first that gives a row, as many a PRAGMA does."""
     connection.execute(statements).fetchall()
 
 
-def _check_format(connection: apsw.Connection, folder: Path) -> None:
+def _check_format(connection: apsw.Connection, folder: Path, *, read_only: bool) -> None:
     application = connection.execute("PRAGMA application_id").get
     version = connection.execute("PRAGMA user_version").get
     if application != APPLICATION_ID:
@@ -138,24 +147,28 @@ def _check_format(connection: apsw.Connection, folder: Path) -> None:
             f"the database in {folder} has format {version}; this software reads up to {FORMAT}",
             "open it with a newer version of Muniment",
         )
+    if version < FORMAT and read_only:
+        raise UnknownFormat(
+            f"the database in {folder} has format {version}, which is brought to format {FORMAT} when it is written to",
+            "open it for writing once, for example with `muniment compact`",
+        )
 
 
-def create(file: Path, identity: Identity) -> apsw.Connection:
-    """A connection to a new, empty database file, without its indexes."""
+def create(file: Path) -> apsw.Connection:
+    """A connection to a new database file with empty tables, without its indexes."""
     with mapped_errors(file.parent):
         connection = apsw.Connection(str(file))
         run(connection, f"PRAGMA page_size={PAGE_BYTES}; PRAGMA application_id={APPLICATION_ID}")
         run(connection, f"PRAGMA user_version={FORMAT}; PRAGMA encoding='UTF-8'")
         with connection:
             connection.execute(TABLES)
-            connection.executemany(
-                "INSERT INTO state VALUES(?, ?)",
-                [
-                    ("database_id", identity.database_id),
-                    ("lineage", identity.lineage),
-                    ("lineages", msgspec.json.encode(identity.lineages).decode()),
-                    ("last_etag", 0),
-                    ("last_modified", 0),
-                ],
-            )
     return connection
+
+
+def parts_of(content: int) -> tuple[int, int]:
+    """The number of the first part of a content, and the one after the last that it can have."""
+    if not 0 <= content < 1 << (63 - PART_BITS):
+        raise DamagedDatabase(
+            f"no content of an attachment has the number {content}", "run `muniment check` on the database"
+        )
+    return content << PART_BITS, (content + 1) << PART_BITS

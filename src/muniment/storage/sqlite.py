@@ -32,9 +32,10 @@ from muniment.storage.base import (
 )
 from muniment.storage.checking import check
 from muniment.storage.history import History, history_of
+from muniment.storage.migrating import migrate
 from muniment.storage.reading import Reader
-from muniment.storage.schema import FILE, INDEXES, PART_BITS, PART_BYTES, connect, create, mapped_errors
-from muniment.storage.state import read_snapshot, read_state
+from muniment.storage.schema import FILE, INDEXES, PART_BITS, PART_BYTES, connect, create, mapped_errors, outdated
+from muniment.storage.state import identity_facts, read_snapshot, read_state, write_facts
 from muniment.storage.writer import Transaction, Writer, delete_content
 
 LOCK: Final = "muniment.lock"
@@ -60,6 +61,8 @@ class SqliteStorage:
     def _open(self, clock: Callable[[], int], read_only: bool) -> None:
         connection = connect(self.folder, read_only=read_only)
         try:
+            if outdated(connection):
+                migrate(connection, self.folder)
             with mapped_errors(self.folder):
                 self.identity = read_state(connection).identity
                 self._reader = Reader(self.folder)
@@ -275,8 +278,10 @@ def create_storage(folder: Path, clock: Callable[[], int] = system_clock) -> Non
     unfinished = folder / f"{FILE}.creating"
     with mapped_errors(folder):
         unfinished.unlink(missing_ok=True)
-        connection = create(unfinished, identity)
+        connection = create(unfinished)
         connection.execute(INDEXES)
+        with connection:
+            write_facts(connection, identity_facts(identity))
         connection.close()
         unfinished.rename(folder / FILE)
         sync_folder(folder)

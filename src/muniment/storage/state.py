@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -14,8 +15,10 @@ from muniment.errors import DamagedDatabase
 from muniment.fingerprint import Fingerprint, Tally
 from muniment.storage.base import BackupPlace, Identity, Lineage, Snapshot
 
+LOG_ROWS: Final = -1  # the kind that stands for all rows of the log in the table `fingerprint`
 KNOWN_BACKUPS: Final = 1000
 KNOWN_PLACES: Final = 20
+_TallyRow = tuple[int, str, int, int, bytes]
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,9 +44,14 @@ class State:
 
 
 def read_state(connection: apsw.Connection) -> State:
-    """What the file says; a fact that an older version did not know has its default."""
-    facts: dict[str, Any] = dict(connection.execute("SELECT name, value FROM state"))
+    """What the file says; a fact that an older version did not know has its default.
+
+    Raises `DamagedDatabase` unless the digest of the facts is theirs.
+    """
     with _readable():
+        facts: dict[str, Any] = dict(connection.execute("SELECT name, value FROM state"))
+        if facts.pop("digest", None) != _digest(facts):
+            raise ValueError("the digest of settings, identity and watermarks differs")
         lineages = msgspec.json.decode(facts.pop("lineages", "[]"), type=tuple[Lineage, ...])
         identity = Identity(str(facts.pop("database_id")), str(facts.pop("lineage")), lineages)
         settings = msgspec.json.decode(facts.pop("settings", "{}"), type=dict[str, str])
@@ -58,7 +66,7 @@ def _readable() -> Iterator[None]:
     """Within it, a value of a wrong type is damage."""
     try:
         yield
-    except (KeyError, TypeError, ValueError, msgspec.DecodeError) as error:
+    except (LookupError, TypeError, ValueError, OverflowError, msgspec.DecodeError, apsw.SQLError) as error:
         raise DamagedDatabase(
             f"what the database file says about itself can not be read: {error!r}",
             "restore it from its last backup into a new folder",
@@ -67,7 +75,25 @@ def _readable() -> Iterator[None]:
 
 def write_fact(connection: apsw.Connection, name: str, value: int | str) -> None:
     """Write one fact down; part of the transaction that makes it true."""
-    connection.execute("REPLACE INTO state VALUES(?, ?)", (name, value))
+    write_facts(connection, {name: value})
+
+
+def write_facts(connection: apsw.Connection, changed: Mapping[str, int | str]) -> None:
+    """Write these facts down, and the digest of all; part of the transaction that makes them true."""
+    connection.executemany("REPLACE INTO state VALUES(?, ?)", changed.items())
+    facts: dict[str, Any] = dict(connection.execute("SELECT name, value FROM state WHERE name <> 'digest'"))
+    connection.execute("REPLACE INTO state VALUES('digest', ?)", (_digest(facts),))
+
+
+def _digest(facts: Mapping[str, Any]) -> str:
+    """SHA-256 over the facts as JSON without spaces, in the order of their names."""
+    return hashlib.sha256(msgspec.json.encode(dict(facts), order="sorted")).hexdigest()
+
+
+def identity_facts(identity: Identity) -> dict[str, int | str]:
+    """How an identity is written down."""
+    lineages = msgspec.json.encode(identity.lineages).decode()
+    return {"database_id": identity.database_id, "lineage": identity.lineage, "lineages": lineages}
 
 
 def remember_backup(connection: apsw.Connection, sha256: str, place: BackupPlace | None = None) -> None:
@@ -85,17 +111,28 @@ def read_snapshot(connection: apsw.Connection) -> Snapshot:
     with connection, _readable():
         state = read_state(connection)
         newest = connection.execute("SELECT etag, modified FROM log ORDER BY etag DESC LIMIT 1").fetchone()
-        fingerprint = read_fingerprint(connection)
-        etag, modified = newest or (0, 0)
+        fingerprint, rows = read_tallies(connection)
+        etag, modified = msgspec.convert(newest or (0, 0), tuple[int, int])
         last = max(etag, state.last_etag), max(modified, state.last_modified)
-    return Snapshot(*last, fingerprint, state.history_from, state.tombstones_from, last[1])
+    return Snapshot(*last, fingerprint, state.history_from, state.tombstones_from, last[1], rows)
 
 
-def read_fingerprint(connection: apsw.Connection) -> Fingerprint:
-    """The running fingerprint, from its table."""
-    return Fingerprint(
-        {
-            (kind, collection): Tally(count, size, int.from_bytes(digest, "big"))
-            for kind, collection, count, size, digest in connection.execute("SELECT * FROM fingerprint")
-        }
-    )
+def read_tallies(connection: apsw.Connection) -> tuple[Fingerprint, Tally]:
+    """The running fingerprint, and the tally of all rows of the log."""
+    tallies, rows = {}, Tally()
+    with _readable():
+        for row in connection.execute("SELECT kind, collection, count, bytes, digest FROM fingerprint"):
+            kind, collection, count, size, digest = msgspec.convert(row, _TallyRow)
+            tally = Tally(count, size, int.from_bytes(digest, "big"))
+            if kind == LOG_ROWS:
+                rows = tally
+            else:
+                tallies[kind, collection] = tally
+    return Fingerprint(tallies), rows
+
+
+def write_tally(connection: apsw.Connection, kind: int, collection: str, tally: Tally) -> None:
+    """Write the tally of a group, or of the log's rows, down."""
+    row = (kind, collection, tally.count, tally.bytes, tally.digest.to_bytes(32, "big"))
+    with _readable():  # sizes that were read may be out of all bounds
+        connection.execute("REPLACE INTO fingerprint VALUES(?, ?, ?, ?, ?)", row)

@@ -19,12 +19,19 @@ import msgspec
 
 from muniment.document import fold
 from muniment.errors import ConcurrencyConflict, DatabaseClosed
-from muniment.fingerprint import Fingerprint, member_digest
+from muniment.fingerprint import Fingerprint, Tally, member_digest, row_digest
 from muniment.storage.base import BackupPlace, Snapshot, Write, Written
 from muniment.storage.expiry import forget_tombstones, tombstones
 from muniment.storage.history import expiry_limit, history_of, purge_limit
-from muniment.storage.schema import PART_BITS, mapped
-from muniment.storage.state import read_snapshot, read_state, remember_backup, write_fact
+from muniment.storage.schema import mapped, parts_of
+from muniment.storage.state import (
+    LOG_ROWS,
+    read_snapshot,
+    read_state,
+    remember_backup,
+    write_fact,
+    write_tally,
+)
 
 T = TypeVar("T")
 GROUP_JOBS: Final = 64  # jobs in one commit: a job can be a batch of thousands, and nobody waits for an endless group
@@ -57,6 +64,7 @@ class Transaction:
         self.etag = etag
         self.modified = modified
         self.fingerprint = Fingerprint()
+        self.rows = Tally()
         self.dead = 0
 
     def write(self, writes: Sequence[Write], replaced: dict[int, int] | None = None) -> list[Written]:
@@ -67,12 +75,14 @@ class Transaction:
         run = self.connection.executemany
         keys = [(write.kind, fold(write.id)) for write in writes]
         query = "SELECT kind, key, spelling, etag, collection, size, digest FROM current WHERE kind = ? AND key = ?"
-        newest = {(row[0], row[1]): _Present(*row[2:]) for row in run(query, keys)}
-        self._log: list[tuple[object, ...]] = []
+        found: list[tuple[Any, ...]] = run(query, keys).fetchall()
+        newest = {(row[0], row[1]): msgspec.convert(row[2:], _Present) for row in found}
+        self._log: list[tuple[Any, ...]] = []
         self._dead: list[tuple[int, int]] = []
         written = [self._write(write, key, newest) for write, key in zip(writes, keys, strict=True)]
         if self._log:
-            run("INSERT INTO log VALUES(?, ?, ?, ?, ?, ?, ?, ?)", self._log)
+            run("INSERT INTO log VALUES(?, ?, ?, ?, ?, ?, ?, ?, ?)", self._log)
+            self.rows.add(len(self._log), 0, sum(_number(row[-1]) for row in self._log))
             changed = [(*key, *newest[key]) for key in dict.fromkeys(keys) if key in newest]
             run("REPLACE INTO current VALUES(?, ?, ?, ?, ?, ?, ?)", changed)
             run("INSERT INTO dead VALUES(?, ?)", self._dead)
@@ -101,16 +111,18 @@ class Transaction:
     def _revision(self, write: Write, id: str, key: str, old: _Present | None) -> _Present:
         kind, body, collection, upload = write.kind, write.body, write.collection, write.upload
         size, digest, content = 0, None, None
+        member = member_digest(id.encode(), write.metadata, body or b"")
         if body is None:
             collection = old.collection if old else None
         else:
-            size = upload.size if upload else len(body)
-            digest = member_digest(id.encode(), write.metadata, body)
+            size, digest = upload.size if upload else len(body), member
             self.fingerprint.add((kind, collection or ""), 1, size, _number(digest))
         if upload:
             content = upload.content
             self.connection.execute("UPDATE content SET staged = 0 WHERE content = ?", (content,))
-        self._log.append((self.etag, kind, id, collection, self.modified, write.metadata, body, content))
+        name = None if collection is None else collection.encode()
+        row = row_digest(self.etag, kind, self.modified, name, member, tombstone=body is None)
+        self._log.append((self.etag, kind, id, collection, self.modified, write.metadata, body, content, row))
         return _Present(None if id == key else id, self.etag, collection, size, digest)
 
 
@@ -163,7 +175,8 @@ class Writer:
         now = 0 if pin is None else self._clock()
         with self._lock:
             self._check_open()
-            state = replace(self._state, fingerprint=self._state.fingerprint.copy(), until=self._state.modified)
+            fingerprint, rows = self._state.fingerprint.copy(), replace(self._state.rows)
+            state = replace(self._state, fingerprint=fingerprint, until=self._state.modified, rows=rows)
             if pin is not None:
                 self._pins[pin] = state.etag if keep is None else min(keep, state.etag)
                 until = now if self._working_from is None else self._working_from - 1
@@ -206,7 +219,7 @@ class Writer:
             idle = not group
             if self._purgeable and (idle or self._dead > DEAD_ROWS) and not stopping:
                 self._purge_idly()
-        self._connection.close()
+        self._connection.close(True)  # also with a query that an error has left unfinished
 
     def _next_group(self, idle: bool) -> list[tuple[Job, Future[Any]] | None]:
         """Wait for a job and take all others that wait with it; none when there is time to purge."""
@@ -251,7 +264,7 @@ class Writer:
     ) -> tuple[Snapshot, int]:
         execute = self._connection.execute
         etag, modified, dead = self._state.etag, self._state.modified, 0
-        changed = Fingerprint()
+        changed, rows = Fingerprint(), Tally()
         with self._lock:
             earliest = self._working_from = max(self._clock(), modified + 1, self._told_until + 1)
         execute("BEGIN IMMEDIATE")
@@ -268,26 +281,29 @@ class Writer:
                 continue
             execute("RELEASE job")
             dead += transaction.dead
+            rows.add(transaction.rows.count, 0, transaction.rows.digest)
             if transaction.etag > etag:
                 etag, modified = transaction.etag, transaction.modified
                 changed.merge(transaction.fingerprint)
             answers.append((future, result, None))
-        fingerprint = self._save(changed)
+        fingerprint, log = self._save(changed, rows)
         execute("COMMIT")
-        return Snapshot(etag, modified, fingerprint, self._state.history_from, self._state.tombstones_from), dead
+        known = self._state.history_from, self._state.tombstones_from
+        return Snapshot(etag, modified, fingerprint, *known, rows=log), dead
 
-    def _save(self, changed: Fingerprint) -> Fingerprint:
-        """Write the tallies that changed, and return the whole fingerprint with them."""
-        if not changed.tallies:
-            return self._state.fingerprint
-        whole = self._state.fingerprint.copy()
-        whole.merge(changed)
-        rows = [
-            (kind, name, tally.count, tally.bytes, tally.digest.to_bytes(32, "big"))
-            for (kind, name), tally in ((group, whole.tallies[group]) for group in changed.tallies)
-        ]
-        self._connection.executemany("REPLACE INTO fingerprint VALUES(?, ?, ?, ?, ?)", rows)
-        return whole
+    def _save(self, changed: Fingerprint, rows: Tally) -> tuple[Fingerprint, Tally]:
+        """Write the tallies that changed, and return the whole fingerprint and the tally of the log with them."""
+        if not rows.count and not rows.digest:  # then no document has changed either
+            return self._state.fingerprint, self._state.rows
+        whole, log = self._state.fingerprint, replace(self._state.rows)
+        log.add(rows.count, 0, rows.digest)
+        write_tally(self._connection, LOG_ROWS, "", log)
+        if changed.tallies:
+            whole = whole.copy()
+            whole.merge(changed)
+            for kind, name in changed.tallies:
+                write_tally(self._connection, kind, name, whole.tallies[kind, name])
+        return whole, log
 
     def _purge_idly(self) -> None:
         """One step; one that fails (the disk is full) loses nothing and is tried again after the next commit."""
@@ -322,14 +338,12 @@ class Writer:
         if not found:
             return 0
         etags = [(etag,) for etag, _ in found]
-        contents = [
-            content
-            for etag in etags
-            for (content,) in execute("DELETE FROM log WHERE etag = ? RETURNING content", etag)
-            if content is not None
-        ]
-        for content in contents:
-            delete_content(transaction.connection, content)
+        query = "DELETE FROM log WHERE etag = ? RETURNING content, digest"
+        rows = [msgspec.convert(row, tuple[int | None, bytes]) for each in etags for row in execute(query, each)]
+        for content, _ in rows:
+            if content is not None:
+                delete_content(transaction.connection, content)
+        transaction.rows.add(-len(rows), 0, -sum(_number(digest) for _, digest in rows))
         transaction.connection.executemany("DELETE FROM dead WHERE etag = ?", etags)
         transaction.dead = -len(etags)
         write_fact(transaction.connection, "history_from", self._state.history_from)
@@ -347,7 +361,8 @@ class Writer:
         found = tombstones(connection, limit, PURGE_ROWS)
         if not found or not self._raise(tombstones_from=found[-1].etag):
             return 0
-        forget_tombstones(connection, found)
+        digests = forget_tombstones(connection, found)
+        transaction.rows.add(-len(digests), 0, -sum(map(_number, digests)))
         write_fact(connection, "tombstones_from", self._state.tombstones_from)
         self._purgeable = len(found) == PURGE_ROWS
         return len(found)
@@ -416,15 +431,15 @@ def last_etag_before(connection: apsw.Connection, modified: int, newest: int) ->
     while low < high:
         middle = (low + high) // 2
         row = connection.execute(query, (middle,)).fetchone()
-        if row is None or row[1] > modified or row[0] > high:
+        etag, time = (newest + 1, 0) if row is None else msgspec.convert(row, tuple[int, int])
+        if etag > high or time > modified:
             high = middle
         else:
-            low = row[0]
+            low = etag
     return low
 
 
 def delete_content(connection: apsw.Connection, content: int) -> None:
     """Remove the content of an attachment and all its parts."""
-    first = content << PART_BITS
-    connection.execute("DELETE FROM part WHERE part >= ? AND part < ?", (first, first + (1 << PART_BITS)))
+    connection.execute("DELETE FROM part WHERE part >= ? AND part < ?", parts_of(content))
     connection.execute("DELETE FROM content WHERE content = ?", (content,))
