@@ -33,7 +33,7 @@ sys.exit(outcome(run))
 class Server:
     """A server process. `client` keeps its connections; `raw` sends bytes as they are."""
 
-    def __init__(self, data_dir: Path, **settings: str | int) -> None:
+    def __init__(self, data_dir: Path, *, stderr: int | None = None, **settings: str | int) -> None:
         self.data_dir = data_dir
         roots = str(data_dir.parent.parent)  # of all temporary folders of a run
         settings.setdefault("backup_roots", roots)
@@ -43,7 +43,7 @@ class Server:
         self.process = subprocess.Popen(
             [sys.executable, "-c", _SERVE, str(data_dir), *flags],
             stdout=subprocess.PIPE,
-            stderr=self._log,
+            stderr=self._log if stderr is None else stderr,
             text=True,
             start_new_session=True,
         )
@@ -178,9 +178,9 @@ class Database:
 
 
 @contextmanager
-def running(data_dir: Path, **settings: str | int) -> Iterator[Server]:
+def running(data_dir: Path, *, stderr: int | None = None, **settings: str | int) -> Iterator[Server]:
     """A server that is stopped at the end, however that comes."""
-    server = Server(data_dir, **settings)
+    server = Server(data_dir, stderr=stderr, **settings)
     try:
         yield server
     finally:

@@ -13,12 +13,12 @@ from muniment.document import decode, encode
 from muniment.errors import ConcurrencyConflict, InvalidDocument, MunimentError
 from muniment.server.databases import PREFIX, Databases, check_document, check_name, folder_text
 from muniment.server.headers import document_headers
-from muniment.server.operations import log
 from muniment.server.request import Request
 from muniment.server.status import FILE as STATUS_FILE
 from muniment.server.wire import Refused, Response, empty_response, etag_text, json_response
 from muniment.storage.schema import FILE
 from muniment.storage.sqlite import LOCK, lock
+from muniment.telling import log
 
 
 async def get_database(request: Request) -> Response:

@@ -7,7 +7,6 @@ measured on 2 cores with 32 connections, 17 800 GET/s and 14 200 PUT/s of 1 KB w
 from __future__ import annotations
 
 import asyncio
-import sys
 import traceback
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
@@ -19,13 +18,14 @@ from muniment.errors import Forbidden, MunimentError
 from muniment.server.databases import SYSTEM, Databases, Tenant
 from muniment.server.documents import Completions
 from muniment.server.local import Local
-from muniment.server.operations import Operations, log
+from muniment.server.operations import Operations
 from muniment.server.origin import READING, Origin, check_deliberate
 from muniment.server.request import Request
 from muniment.server.restores import RestoreStatus
 from muniment.server.routes import Route, resolve
 from muniment.server.wire import CutShort, Refused, Response, error_response
 from muniment.settings import Settings
+from muniment.telling import log
 
 MARK: Final = "/databases/"
 UPLOADS: Final = 64
@@ -137,6 +137,5 @@ async def _drain(request: Request) -> None:
 
 def _unexpected(request: Request, error: Exception) -> Response:
     log(f"{request.method} {request.path} failed:\n{''.join(traceback.format_exception(error))}")
-    sys.stderr.flush()
     told = Refused(500, f"something unexpected happened: {type(error).__name__}", "the server's log says more")
     return error_response(told, request.url)

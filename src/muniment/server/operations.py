@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-import sys
 import threading
-import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -16,6 +14,7 @@ from muniment.errors import Cancelled, MunimentError, StorageFailure
 from muniment.progress import Progress
 from muniment.server.request import Request
 from muniment.server.wire import Refused, Response, empty_response, json_response
+from muniment.telling import log
 
 KEPT: Final = 1000
 WITH_CHANGES: Final = 10  # their ids take memory
@@ -88,11 +87,16 @@ class Operations:
     def run(
         self, operation: Operation, work: Callable[[Operation], None], on_end: Callable[[], object] | None = None
     ) -> None:
-        """Begin it, in a thread, which calls `on_end` last."""
+        """Begin it, in a thread, which calls `on_end` last; raises `StorageFailure` when there can be no thread."""
         thread = threading.Thread(target=self._run, args=(operation, work, on_end), name=f"muniment {operation.kind}")
         self._threads[operation.id] = thread
         log(f"{operation.kind} of {operation.database} started, operation {operation.id}")
-        thread.start()
+        try:
+            thread.start()
+        except RuntimeError as error:
+            operation.error = StorageFailure(f"no thread could be started: {error}", "try again when less is running")
+            self._end(operation)
+            raise operation.error from error
 
     def start(self, operation: Operation, work: Callable[[Operation], None]) -> asyncio.Future[None]:
         """Begin it, and give what is done when it has ended, in whatever way."""
@@ -111,13 +115,17 @@ class Operations:
         except Exception as error:
             operation.error = StorageFailure(f"something unexpected happened: {error!r}", "please report this")
             operation.error.__cause__ = error
+        finally:
+            self._end(operation)
+            if on_end:
+                on_end()
+
+    def _end(self, operation: Operation) -> None:
         operation.progress.finish()
         operation.ended = True
         del self._threads[operation.id]
         seconds, reason = operation.progress.seconds, f": {operation.error}" if operation.error else ""
         log(f"{operation.kind} of {operation.database} {operation.state.lower()} after {seconds:.1f} s{reason}")
-        if on_end:
-            on_end()
 
     def find(self, text: str | None) -> Operation:
         """The job with this number; raises `Refused` (400, 404)."""
@@ -190,8 +198,3 @@ async def listing(request: Request) -> Response:
             for operation in request.app.operations.all()
         ]
     )
-
-
-def log(message: str) -> None:
-    """One line to stderr, for whoever runs the server."""
-    print(f"{time.strftime('%Y-%m-%dT%H:%M:%SZ', time.gmtime())} {message}", file=sys.stderr, flush=True)

@@ -18,11 +18,11 @@ from granian.constants import HTTPModes, Interfaces
 from granian.http import HTTP1Settings
 from granian.server.embed import Server as Granian
 
-from muniment.errors import StorageFailure
+from muniment.errors import MunimentError, StorageFailure
 from muniment.server.app import App
 from muniment.server.databases import Databases
-from muniment.server.operations import log
 from muniment.settings import Settings
+from muniment.telling import log, telling
 from muniment.version import VERSION
 
 BACKLOG: Final = 1024
@@ -90,7 +90,8 @@ async def _run(app: App, opened: socket.socket, stop: asyncio.Event, on_ready: C
     serving = asyncio.create_task(listener.serve())
     idle = asyncio.create_task(_close_idle(app))
     log(f"muniment {VERSION} serves {app.databases.data_dir} at {url}")
-    on_ready(url)
+    with telling("that the server is ready"):
+        on_ready(url)
     stopped = asyncio.create_task(stop.wait())
     await asyncio.wait([serving, stopped], return_when=asyncio.FIRST_COMPLETED)
     app.stopping = True
@@ -132,8 +133,11 @@ def _take_signals(loop: asyncio.AbstractEventLoop, app: App, stop: asyncio.Event
 async def _close_idle(app: App) -> None:
     while True:
         await asyncio.sleep(min(IDLE_CHECK_SECONDS, app.settings.idle_seconds))
-        for name in await app.databases.close_idle(app.settings.idle_seconds):
-            log(f"database {name} closed, nobody used it for {app.settings.idle_seconds} s")
+        try:
+            for name in await app.databases.close_idle(app.settings.idle_seconds):
+                log(f"database {name} closed, nobody used it for {app.settings.idle_seconds} s")
+        except MunimentError as error:  # somebody has begun to use it
+            log(f"a database that nobody used could not be closed: {error}")
 
 
 def listen(host: str, port: int) -> socket.socket:

@@ -19,6 +19,7 @@ from muniment.server.wire import (
     etag_text,
     json_response,
 )
+from muniment.telling import log
 
 if TYPE_CHECKING:
     from muniment.server.databases import Tenant
@@ -71,6 +72,7 @@ async def server_statistics(request: Request) -> Response:
             "TotalNumberOfRequests": app.requests,
             "Uptime": str(timedelta(seconds=round(monotonic() - app.started))),
             "Memory": _memory(),
+            "UnwrittenLogLines": log.unwritten,
             "LoadedDatabases": await asyncio.to_thread(lambda: [_loaded(tenant) for tenant in tenants]),
             "LoadedFileSystems": [],
         }

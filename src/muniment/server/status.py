@@ -14,7 +14,8 @@ import msgspec
 from muniment.document import Document, raven_time
 from muniment.errors import BackupRunning
 from muniment.progress import Progress
-from muniment.server.operations import Operation, log
+from muniment.server.operations import Operation
+from muniment.telling import telling
 
 ID: Final = "Raven/Backup/Status"
 FILE: Final = "Backup.Status"
@@ -83,12 +84,9 @@ class BackupStatus:
 
     def _save(self, status: _Status) -> None:
         unnamed = self._path.with_name(f"{FILE}.new")
-        try:
-            with self._lock:
-                unnamed.write_bytes(msgspec.json.encode(status))
-                unnamed.replace(self._path)
-        except OSError as error:
-            log(f"{self._path} could not be written: {error}")
+        with telling(f"in {self._path}, how the backup stands,"), self._lock:
+            unnamed.write_bytes(msgspec.json.encode(status))
+            unnamed.replace(self._path)
 
     def forget(self) -> bool:
         """Forget the last backup, if none is running; returns whether there was one."""
