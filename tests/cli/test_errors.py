@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import json
 import os
+import pty
 import shutil
 import subprocess
 import sys
@@ -251,3 +252,38 @@ def test_debug_shows_where_an_error_was_raised(tmp_path: Path, options: list[str
     assert ended.code == 3
     assert "Traceback" in ended.err
     assert ended.err.splitlines()[-2].startswith("error: there is no database in ")
+
+
+@pytest.mark.parametrize("stderr", ["closed", "full"])
+def test_what_can_not_be_said_changes_no_outcome(big: Path, shop: Path, tmp_path: Path, stderr: str) -> None:
+    if stderr == "closed":
+        reading, descriptor = os.pipe()
+        os.close(reading)
+    else:
+        descriptor = os.open("/dev/full", os.O_WRONLY)
+
+    def code(*arguments: str | Path) -> int:
+        command = [*COMMAND, *map(str, arguments)]
+        nowhere = subprocess.DEVNULL
+        return subprocess.run(command, env=environment(), check=False, stdout=nowhere, stderr=descriptor).returncode
+
+    try:
+        assert code("check", tmp_path / "nowhere") == 3
+        assert code("--debug", "check", tmp_path / "nowhere") == 3
+        assert code("no-such-command") == 2
+        assert code("backup", shop, "--dest", tmp_path / "backups") == 0
+        assert code("smuggler", "out", shop, "-") == 0
+    finally:
+        os.close(descriptor)
+
+
+def test_a_terminal_that_is_closed_changes_no_outcome(big: Path, tmp_path: Path) -> None:
+    ours, theirs = pty.openpty()
+    command = [*COMMAND, "backup", str(big), "--dest", str(tmp_path / "backups")]
+    nowhere = subprocess.DEVNULL
+    process = subprocess.Popen(command, env=environment(), stdin=nowhere, stdout=nowhere, stderr=theirs)
+    os.close(theirs)
+    assert os.read(ours, 1000)
+    os.close(ours)
+    assert process.wait(60) == 0
+    assert muniment("verify", tmp_path / "backups").code == 0

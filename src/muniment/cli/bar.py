@@ -5,18 +5,17 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from math import ceil
 from typing import Final
 
-from rich.console import Console
 from rich.live import Live
 from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
 from muniment.cli.interrupts import interrupts
-from muniment.cli.output import speed_text
+from muniment.cli.output import aside, speed_text
 from muniment.progress import Progress
 
 REFRESHES_PER_SECOND: Final = 8
@@ -35,12 +34,11 @@ def showing(progress: Progress, *, quiet: bool) -> Iterator[Callable[[str], None
 
     Gives what prints a message on stderr, above the line if there is one.
     """
-    console = Console(stderr=True, highlight=False, soft_wrap=True, emoji=False)
+    console = aside()
 
     def say(message: str) -> None:
         if not quiet:
-            with suppress(OSError):  # nobody may be there any more to read it
-                console.print(Text(message))
+            console.print(Text(message))
 
     if quiet or not sys.stderr.isatty() or os.environ.get("TERM", "") in ("", "dumb", "unknown"):
         yield say
@@ -50,8 +48,7 @@ def showing(progress: Progress, *, quiet: bool) -> Iterator[Callable[[str], None
     try:
         yield say
     finally:
-        with suppress(OSError):  # the terminal can have been closed meanwhile
-            live.stop()
+        live.stop()
 
 
 class Bar:

@@ -6,11 +6,11 @@ import json
 import os
 import sys
 import traceback
-from collections.abc import Iterable, Mapping
-from contextlib import suppress
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any, Final, TypeAlias
+from typing import IO, Annotated, Any, Final, TypeAlias, cast
 
 import msgspec
 import typer
@@ -26,6 +26,50 @@ Yes: TypeAlias = Annotated[bool, typer.Option("--yes", "-y", metavar="", help="D
 Quiet: TypeAlias = Annotated[bool, typer.Option("--quiet", "-q", metavar="", help="Show no progress.")]
 
 _UNITS: Final = ("kB", "MB", "GB", "TB")
+
+
+class Aside:
+    """stderr for what is told beside the work, which goes on and ends as it would: what can not be written is left out.
+
+    Neither Python nor rich leaves that out by itself: the one ends with code 120, the other with code 1.
+    """
+
+    def write(self, text: str) -> int:
+        """Write what can be written."""
+        with self._leaving_out():
+            sys.stderr.write(text)
+        return len(text)
+
+    def flush(self) -> None:
+        """Write now what can be written."""
+        with self._leaving_out():
+            sys.stderr.flush()
+
+    def isatty(self) -> bool:
+        """Whether it is a terminal."""
+        return sys.stderr.isatty()
+
+    def fileno(self) -> int:
+        """The descriptor of stderr."""
+        return sys.stderr.fileno()
+
+    @property
+    def encoding(self) -> str:
+        """How stderr spells its text."""
+        return sys.stderr.encoding
+
+    @contextmanager
+    def _leaving_out(self) -> Iterator[None]:
+        try:
+            yield
+        except OSError:
+            with suppress(OSError):
+                os.dup2(os.open(os.devnull, os.O_WRONLY), self.fileno())
+
+
+def aside() -> Console:
+    """What prints on stderr, and leaves out what can not be printed."""
+    return Console(file=cast(IO[str], Aside()), highlight=False, soft_wrap=True, emoji=False)
 
 
 def open_streams() -> None:
@@ -107,13 +151,12 @@ def complain(
     if as_json:
         with suppress(StorageFailure):  # stdout may be what failed
             emit_json({**(facts or {}), "error": failure.message, "hint": failure.hint, "kind": failure.kind})
-    console = Console(stderr=True, highlight=False, soft_wrap=True, emoji=False)
-    with suppress(OSError):  # nobody may be there any more to read it
-        if traceback_of:
-            traceback.print_exception(traceback_of)
-        console.print(Text.assemble(("error: ", "bold red"), failure.message))
-        if failure.hint:
-            console.print(Text.assemble(("hint: ", "bold"), failure.hint))
+    console = aside()
+    if traceback_of:
+        console.file.write("".join(traceback.format_exception(traceback_of)))
+    console.print(Text.assemble(("error: ", "bold red"), failure.message))
+    if failure.hint:
+        console.print(Text.assemble(("hint: ", "bold"), failure.hint))
 
 
 def may_ask() -> bool:

@@ -15,7 +15,18 @@ import typer
 from muniment.backup.point import time_of
 from muniment.cli.bar import job
 from muniment.cli.options import IN, OUT, TWINS, with_options
-from muniment.cli.output import Json, Quiet, count_text, emit, labelled, note_rows, seconds_text, size_text, speed_text
+from muniment.cli.output import (
+    Json,
+    Quiet,
+    aside,
+    count_text,
+    emit,
+    labelled,
+    note_rows,
+    seconds_text,
+    size_text,
+    speed_text,
+)
 from muniment.cli.point import At, Etag, Named
 from muniment.cli.state import time_text
 from muniment.durable import cannot_write
@@ -108,7 +119,7 @@ def smuggler_out(
     if file != STREAM:
         emit(headline, rows, facts, as_json=json)
     elif not quiet:
-        print(labelled(headline, rows), end="", file=sys.stderr)
+        aside().file.write(labelled(headline, rows))
 
 
 @contextmanager
