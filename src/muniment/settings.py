@@ -55,6 +55,21 @@ class Settings:
     ] = "local"
     idle_seconds: Annotated[int, "A database that nobody has used for so long is closed."] = 900
     stop_seconds: Annotated[int, "How long a stop waits for the requests that are being answered."] = 15
+    body_memory: Annotated[
+        int, "How many MiB of requests are in memory at once; more get 503 with Retry-After. None can be larger."
+    ] = 256
+    body_seconds: Annotated[
+        int, "How long the body of a request may take to come, and a second more for each 16 KiB of it."
+    ] = 30
+    batch_commands: Annotated[int, "How many commands a request to `bulk_docs` may have."] = 50_000
+    uploads: Annotated[int, "How many large attachments are received at once; more get 503 with Retry-After."] = 256
+    transfers: Annotated[int, "How many dumps go in and out at once; more get 503 with Retry-After."] = 32
+    open_databases: Annotated[
+        int, "How many databases are open at once: the one that was unused for longest is closed for another."
+    ] = 100
+    jobs: Annotated[
+        int, "How many backups, restores and compactions run at once; others wait, in the order in which they came."
+    ] = 4
     backup_niceness: Annotated[
         int, "How far backups stand back for requests: 0 (not at all) to 19 (they take only what is left)."
     ] = 5
@@ -65,6 +80,9 @@ class Settings:
             value = getattr(self, each.name)
             if isinstance(value, int) and value < 0:
                 raise InvalidSetting(f"{spelled(each.name)} can not be less than 0", "give a larger number")
+        for name in ("body_memory", "body_seconds", "batch_commands", "uploads", "transfers", "open_databases", "jobs"):
+            if getattr(self, name) < 1:
+                raise InvalidSetting(f"{spelled(name)} can not be 0", "give 1 or more")
         if self.port > 65535:
             raise InvalidSetting(f"{self.port} is not a port", "give a number from 0 to 65535")
         if self.backup_niceness > 19:

@@ -17,6 +17,7 @@ WRITE = Request("POST", "/bulk_docs")
 REFUSED = Unreachable("connection refused", sent=False)
 BROKEN = Unreachable("connection reset", sent=True)
 LATE = Unreachable("timed out", sent=True, late=True)
+FULL = Response(503, {"Retry-After": "1"}, b"{}")
 LOADING = Response(503, {"Raven-Database-Load-In-Progress": "x"}, b"{}")
 OK = answer({})
 
@@ -29,6 +30,7 @@ OK = answer({})
         (BROKEN, True, False),
         (LATE, False, False),
         (LOADING, True, False),
+        (FULL, True, True),
         (Response(503, {}), False, False),
         (Response(500, {}), False, False),
         (Response(404, {}), False, False),
@@ -48,6 +50,15 @@ def test_an_answer_that_comes_later() -> None:
 
 def test_an_answer_to_what_was_sent_once_only() -> None:
     assert Play().run(call(WRITE, 200), REFUSED, OK) == OK
+
+
+def test_a_server_without_room_is_left_alone_for_as_long_as_it_says() -> None:
+    play = Play()
+    assert play.run(call(WRITE, 200), FULL, Response(503, {"Retry-After": "3600"}), OK) == OK
+    assert play.pauses == [1.0, 5.0]
+    stream = replace(WRITE, body=iter([b"x"]))
+    with pytest.raises(errors.Busy):
+        Play().run(call(stream, 200), FULL)
 
 
 def test_it_gives_up() -> None:

@@ -15,6 +15,7 @@ from typing import Any, Final
 
 from muniment.document import fold
 from muniment.errors import Forbidden, MunimentError
+from muniment.server.bodies import Bodies
 from muniment.server.databases import SYSTEM, Databases, Tenant
 from muniment.server.documents import Completions
 from muniment.server.local import Local
@@ -23,12 +24,12 @@ from muniment.server.origin import READING, Origin, check_deliberate
 from muniment.server.request import Request
 from muniment.server.restores import RestoreStatus
 from muniment.server.routes import Route, resolve
+from muniment.server.seats import Seats
 from muniment.server.wire import CutShort, Refused, Response, error_response
 from muniment.settings import Settings
 from muniment.telling import log
 
 MARK: Final = "/databases/"
-UPLOADS: Final = 64
 WITHOUT_BODY: Final = frozenset({"GET", "HEAD", "DELETE"})
 SMALL_BODY: Final = 1 << 20
 
@@ -41,9 +42,12 @@ class App:
         self.databases = databases
         self.local = Local(databases.data_dir, url)
         self.origin = Origin(settings)
+        self.bodies = Bodies(settings.body_memory << 20, settings.body_seconds)
         self.operations = Operations()
         self.completions = Completions(loop)
-        self.uploads = ThreadPoolExecutor(UPLOADS, "muniment upload")
+        self.uploads = ThreadPoolExecutor(settings.uploads, "muniment upload")
+        self.uploading = Seats(settings.uploads, "large attachments")
+        self.transfers = Seats(settings.transfers, "dumps")
         self.restore_status = RestoreStatus(databases.system.database)
         self.restoring: str | None = None
         self.started = monotonic()
@@ -57,10 +61,10 @@ class App:
 
     async def __rsgi__(self, scope: Any, proto: Any) -> None:
         """Answer one request."""
+        request = Request(self, scope, proto)
         self.active += 1
         self.requests += 1
         try:
-            request = Request(self, scope, proto)
             try:
                 answer = await self._answer(request)
             except MunimentError as error:
@@ -76,6 +80,8 @@ class App:
             await answer.send(proto)
         finally:
             self.active -= 1
+            if request.held:
+                self.bodies.release(request.held)
 
     async def _answer(self, request: Request) -> Any:
         self.origin.check(request.headers)

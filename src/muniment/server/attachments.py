@@ -17,6 +17,7 @@ from muniment.attachment import Attachment, attachment_of
 from muniment.document import MAX_ATTACHMENT_BYTES, encode, fold, raven_time
 from muniment.errors import DocumentNotFound
 from muniment.revision import ATTACHMENT
+from muniment.server.databases import Tenant
 from muniment.server.headers import metadata_headers, metadata_of
 from muniment.server.pipe import STALL_SECONDS, opened
 from muniment.server.request import Request
@@ -47,7 +48,7 @@ async def get(request: Request) -> Response | Stream:
         return empty_response(304, [("etag", f'"{etag}"')])
     headers = _headers(attachment, etag)
     if request.method == "HEAD" or attachment.size > SMALL:
-        return Stream(200, headers, attachment, request.method == "HEAD")
+        return Stream(200, headers, attachment, request.method == "HEAD", request.tenant)
     return Response(200, headers, await asyncio.to_thread(attachment.read))
 
 
@@ -75,9 +76,17 @@ class Stream(NamedTuple):
     headers: Headers
     attachment: Attachment
     head: bool
+    tenant: Tenant
 
     async def send(self, proto: Any) -> None:
-        """Give it to the connection, as fast as that takes it."""
+        """Give it to the connection, as fast as that takes it. The database stays open until then."""
+        self.tenant.active += 1
+        try:
+            await self._send(proto)
+        finally:
+            self.tenant.leave()
+
+    async def _send(self, proto: Any) -> None:
         headers = [*self.headers, ("content-length", str(self.attachment.size))]
         if self.head:
             proto.response_empty(self.status, headers)
@@ -120,11 +129,17 @@ async def put(request: Request) -> Response:
     if metadata.get("Content-Type") == _ANY_TYPE:
         del metadata["Content-Type"]
     expected = request.expected
-    loop = asyncio.get_running_loop()
-    chunks = pulled(request.chunks(MAX_ATTACHMENT_BYTES), loop)
-    store = partial(request.tenant.database.put_attachment, request.argument, chunks, encode(metadata), etag=expected)
-    # Threads of their own, because an upload takes as long as its client likes.
-    written = await loop.run_in_executor(request.app.uploads, store)
+    store = partial(request.tenant.database.put_attachment, request.argument, metadata=encode(metadata), etag=expected)
+    length = request.content_length
+    if length is not None and length <= SMALL:
+        content = await request.body()
+        written = await asyncio.to_thread(store, iter([content]))
+    else:
+        with request.app.uploading.one():
+            loop = asyncio.get_running_loop()
+            chunks = pulled(request.chunks(MAX_ATTACHMENT_BYTES), loop)
+            # Threads of their own, because an upload takes nearly as long as its client likes.
+            written = await loop.run_in_executor(request.app.uploads, partial(store, chunks))
     etag = attachment_etag_text(written.etag)
     headers = [("etag", f'"{etag}"'), ("location", f"/static/{quote(written.id, safe='')}")]
     return empty_response(201, headers)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import re
 import uuid
+from contextlib import suppress
 from typing import Any
 
 import msgspec
@@ -25,7 +26,7 @@ _LONE_SURROGATE = re.compile(rb"\\u[dD][89a-fA-F][0-9a-fA-F]{2}")
 
 
 class _Command(msgspec.Struct):
-    method: str = msgspec.field(name="Method", default="")
+    method: str = msgspec.field(name="Method")
     key: str | None = msgspec.field(name="Key", default=None)
     etag: str | None = msgspec.field(name="Etag", default=None)
     document: msgspec.Raw = msgspec.field(name="Document", default=_NULL)
@@ -35,11 +36,11 @@ class _Command(msgspec.Struct):
 
 async def execute(request: Request) -> Response:
     """Store and delete documents, all of them or none; answers what became of each."""
-    body = await request.body()
+    body, most = await request.body(), request.app.settings.batch_commands
     if len(body) > 65536:
-        given, commands = await asyncio.to_thread(_read, body)
+        given, commands = await asyncio.to_thread(_read, body, most)
     else:
-        given, commands = _read(body)
+        given, commands = _read(body, most)
     if not commands:
         return Response(200, [JSON, BUILD_HEADER], b"[]")
     try:
@@ -50,7 +51,8 @@ async def execute(request: Request) -> Response:
     return Response(200, [JSON, BUILD_HEADER], array(results))
 
 
-def _read(body: bytes) -> tuple[list[_Command], list[Command]]:
+def _read(body: bytes, most: int) -> tuple[list[_Command], list[Command]]:
+    _check_number(body, most)
     given: list[_Command]
     try:
         given = decode_json(body, list[_Command], "the array of commands")
@@ -59,6 +61,18 @@ def _read(body: bytes) -> tuple[list[_Command], list[Command]]:
             raise
         given = _read_with_surrogates(body)
     return given, [_command(index, command) for index, command in enumerate(given)]
+
+
+def _check_number(body: bytes, most: int) -> None:
+    """Raises `Refused` (413) for more commands than this, before any is made: each takes some hundred bytes."""
+    if body.count(b"{") <= most:
+        return
+    with suppress(grammar.Malformed):  # what is wrong with it is told better later
+        array = body.strip()
+        grammar.check(array)
+        for number, _ in enumerate(grammar.elements(array) if array[:1] == b"[" else (), 1):
+            if number > most:
+                raise Refused(413, f"the batch has more than {most:,} commands", "send them in several requests")
 
 
 def _read_with_surrogates(body: bytes) -> list[_Command]:

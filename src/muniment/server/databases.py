@@ -13,6 +13,7 @@ from typing import Any, Final
 from muniment.database import DocumentDatabase
 from muniment.document import Document, decode, fold
 from muniment.errors import Forbidden, InvalidInput
+from muniment.server.bodies import RETRY
 from muniment.server.places import Places, resolve_folder
 from muniment.server.status import BackupStatus
 from muniment.server.wire import Refused
@@ -23,6 +24,7 @@ SYSTEM_FOLDER: Final = "System"
 PREFIX: Final = "Raven/Databases/"
 DATA_DIR: Final = "Raven/DataDir"
 LEAVE_SECONDS: Final = 30.0
+ROOM_SECONDS: Final = 5.0
 
 _FORBIDDEN: Final = re.compile(r'[\x00-\x1f\x7f/\\:*?"<>|]')
 _RESERVED: Final = re.compile(r"(con|prn|aux|nul|com\d|lpt\d)(\..*)?", re.IGNORECASE)
@@ -46,6 +48,11 @@ class Tenant:
         self.active -= 1
 
     @property
+    def is_unused(self) -> bool:
+        """Whether no request and no job is using it."""
+        return not self.active and not self.backup.running
+
+    @property
     def is_system(self) -> bool:
         """Whether it is the database of the server itself."""
         return self.name == SYSTEM
@@ -54,11 +61,16 @@ class Tenant:
 class Databases:
     """All databases of a server, by name; names are compared without case."""
 
-    def __init__(self, data_dir: Path, data_roots: Sequence[str] = (), backup_roots: Sequence[str] = ()) -> None:
+    def __init__(
+        self, data_dir: Path, data_roots: Sequence[str] = (), backup_roots: Sequence[str] = (), most: int = 100
+    ) -> None:
         self.places = Places(data_dir, data_roots, backup_roots)
         self.data_dir = self.places.data_dir
         self.system = Tenant(SYSTEM, DocumentDatabase(self.data_dir / SYSTEM_FOLDER))
         self.open: dict[str, Tenant] = {}
+        self._most = most
+        self._opening = 0
+        self._making_room = asyncio.Lock()
         self._locks: dict[str, asyncio.Lock] = {}
         self._offline: dict[str, str] = {}
 
@@ -88,9 +100,37 @@ class Databases:
             folder = self.folder_of(document)
             self.places.check_data(folder, f"the folder of the database {name}")
             spelled = document.id[len(PREFIX) :]
-            database = await asyncio.to_thread(_open, folder, plain_settings(settings))
-            tenant = self.open[key] = Tenant(spelled, database)
+            async with self._room():
+                database = await asyncio.to_thread(_open, folder, plain_settings(settings))
+                tenant = self.open[key] = Tenant(spelled, database)
             return tenant
+
+    @asynccontextmanager
+    async def _room(self) -> AsyncIterator[None]:
+        """Within it, one more may be opened; the one that was unused for longest is closed for it, if need be."""
+        async with self._making_room:
+            until = monotonic() + ROOM_SECONDS
+            while len(self.open) + self._opening >= self._most:
+                if await self._close_one():
+                    continue
+                if monotonic() > until:
+                    hint = "nothing was done: try again in a second, or start the server with more open-databases"
+                    raise Refused(503, f"all {self._most} databases that may be open are in use", hint, headers=[RETRY])
+                await asyncio.sleep(0.01)
+            self._opening += 1
+        try:
+            yield
+        finally:
+            self._opening -= 1
+
+    async def _close_one(self) -> bool:
+        """Close the database that was unused for longest, if one is unused; returns whether that is so."""
+        for key, tenant in sorted(self.open.items(), key=lambda each: each[1].used):
+            if tenant.is_unused and not self._lock(key).locked():
+                async with self._lock(key):
+                    await self._close(key)
+                return True
+        return False
 
     def _known(self, name: str) -> Document:
         document = self.document(name) if name and len(name) <= 200 else None
@@ -136,7 +176,7 @@ class Databases:
         before = monotonic() - seconds
         closed = []
         for key, tenant in list(self.open.items()):
-            if not tenant.active and tenant.used < before and not tenant.backup.running:
+            if tenant.is_unused and tenant.used < before:
                 async with self._lock(key):
                     if self.open.get(key) is tenant and not tenant.active:
                         await self._close(key)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator
+from contextlib import nullcontext
 from typing import TYPE_CHECKING, Any, Final
 from urllib.parse import parse_qsl
 
@@ -10,6 +11,7 @@ import msgspec
 
 from muniment.document import MAX_BODY_BYTES, MAX_METADATA_BYTES
 from muniment.errors import InvalidDocument
+from muniment.server.bodies import SLOWEST, SMALL, Pace
 from muniment.server.wire import CutShort, Refused, parse_etag
 
 if TYPE_CHECKING:
@@ -25,7 +27,7 @@ class Request:
     """One request. `name` is the database's in the URL, None for the system database; `argument` what follows the
     route: the id in `docs/{id}`."""
 
-    __slots__ = ("_query", "app", "argument", "headers", "method", "name", "path", "proto", "scope", "tenant")
+    __slots__ = ("_query", "app", "argument", "headers", "held", "method", "name", "path", "proto", "scope", "tenant")
 
     tenant: Tenant
 
@@ -38,6 +40,7 @@ class Request:
         self.headers = scope.headers
         self.name: str | None = None
         self.argument = ""
+        self.held = 0
         self._query: list[tuple[str, str]] | None = None
 
     @property
@@ -118,36 +121,62 @@ class Request:
         length = self.content_length
         if length == 0:
             return b""
-        if length is not None:
-            _check_size(length, limit)
+        if length is not None and length <= SMALL:
             try:
-                body: bytes = await self.proto()
+                body = await self.app.bodies.small(self.proto())
             except RuntimeError as error:
                 raise _cut_short() from error
             if len(body) != length:
                 raise _cut_short()
             return body
-        if "transfer-encoding" not in self.headers:
+        limit = min(limit, self.app.bodies.memory)
+        if length is not None:
+            _check_size(length, limit)
+            self.held += self.app.bodies.hold(length)
+        elif "transfer-encoding" not in self.headers:
             return b""
-        return b"".join([chunk async for chunk in self.chunks(limit)])
+        return await self._large(length, limit)
 
-    async def chunks(self, limit: int) -> AsyncIterator[bytes]:
-        """The body as it comes; raises as `body` does, but only when it gets there."""
-        length, size, empty = self.content_length, 0, 0
+    async def _large(self, length: int | None, limit: int) -> bytes:
+        bodies, parts, empty, told, pace = self.app.bodies, [], 0, 0, Pace()
+        async with bodies.in_time(pace) as timer:
+            async for chunk in self.proto:
+                pace.received += len(chunk)
+                _check_size(pace.received, limit)
+                if length is None:
+                    self.held += bodies.hold(len(chunk))
+                parts.append(chunk)
+                empty += not chunk
+                if pace.received - told >= SLOWEST:
+                    told = pace.received
+                    timer.reschedule(bodies.until(pace))
+        _check_end(length, pace.received, empty)
+        return b"".join(parts)
+
+    async def chunks(self, limit: int, *, paced: bool = True) -> AsyncIterator[bytes]:
+        """The body as it comes; raises as `body` does, but only when it gets there.
+
+        Unless it is `paced`, it may take as long as it likes.
+        """
+        length, empty, pace = self.content_length, 0, Pace()
         if length is not None:
             _check_size(length, limit)
         elif "transfer-encoding" not in self.headers:
             return
-        async for chunk in self.proto:
-            size += len(chunk)
-            _check_size(size, limit)
+        coming = aiter(self.proto)
+        while True:
+            try:
+                async with self.app.bodies.in_time(pace) if paced else nullcontext():
+                    chunk = await anext(coming)
+            except StopAsyncIteration:
+                break
+            pace.received += len(chunk)
+            _check_size(pace.received, limit)
             if chunk:
                 yield chunk
             else:
                 empty += 1
-        # granian gives an empty chunk where the body ended, and one more where the connection broke within it.
-        if size != length if length is not None else empty > 1:
-            raise _cut_short()
+        _check_end(length, pace.received, empty)
 
     async def json(self, type: Any, what: str = "the body") -> Any:
         """The body as JSON of this type; raises `InvalidDocument` (422) when it is not that."""
@@ -166,6 +195,12 @@ def decode_json(body: bytes, type: Any, what: str = "the body") -> Any:
 def _check_size(size: int, limit: int) -> None:
     if size > limit:
         raise Refused(413, f"the request has more than the {limit:,} bytes that are allowed", "send less at once")
+
+
+def _check_end(length: int | None, size: int, empty: int) -> None:
+    # granian gives an empty chunk where the body ended, and one more where the connection broke within it.
+    if size != length if length is not None else empty > 1:
+        raise _cut_short()
 
 
 def _cut_short() -> CutShort:

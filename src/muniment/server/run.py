@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import ctypes
 import os
+import resource
 import signal
 import socket
 from collections.abc import Callable
@@ -57,6 +58,7 @@ def serve(settings: Settings, on_ready: Callable[[str], None] = lambda url: None
     Raises `DatabaseLocked` when another server has the data folder open, `StorageFailure` when the address is taken.
     """
     _give_memory_back()
+    _raise_descriptors()
     asyncio.run(_serve(settings, on_ready))
 
 
@@ -69,13 +71,20 @@ def _give_memory_back() -> None:
         ctypes.CDLL(None).mallopt(M_MMAP_THRESHOLD, LARGE_BYTES)
 
 
+def _raise_descriptors() -> None:
+    """Let this process have as many files and connections open as it may: the soft limit is for older programs."""
+    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    with suppress(OSError, ValueError):
+        resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+
+
 async def _serve(settings: Settings, on_ready: Callable[[str], None]) -> None:
     loop = asyncio.get_running_loop()
     loop.set_default_executor(ThreadPoolExecutor(THREADS, "muniment worker"))
     opened = listen(settings.host, settings.port)
     stop = asyncio.Event()
     try:
-        databases = Databases(settings.data_dir, settings.data_roots, settings.backup_roots)
+        databases = Databases(settings.data_dir, settings.data_roots, settings.backup_roots, settings.open_databases)
         app = App(settings, databases, loop, url_of(opened))
         _take_signals(loop, app, stop)
         await asyncio.to_thread(app.restore_status.recover)
@@ -88,7 +97,7 @@ async def _run(app: App, opened: socket.socket, stop: asyncio.Event, on_ready: C
     url = url_of(opened)
     listener = _Listener(app, opened)
     serving = asyncio.create_task(listener.serve())
-    idle = asyncio.create_task(_close_idle(app))
+    watching = [asyncio.create_task(_close_idle(app)), asyncio.create_task(app.bodies.watch())]
     log(f"muniment {VERSION} serves {app.databases.data_dir} at {url}")
     with telling("that the server is ready"):
         on_ready(url)
@@ -97,7 +106,8 @@ async def _run(app: App, opened: socket.socket, stop: asyncio.Event, on_ready: C
     app.stopping = True
     log("stopping")
     listener.stop()  # type: ignore[no-untyped-call]
-    idle.cancel()
+    for task in watching:
+        task.cancel()
     await _finish(app, serving)
     await app.operations.stop()
     await app.databases.close()

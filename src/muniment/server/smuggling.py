@@ -34,13 +34,14 @@ async def import_(request: Request) -> Response:
     loop = asyncio.get_running_loop()
     database = request.tenant.database
     options = options_of(request.query, IMPORT)
-    incoming = pulled(request.chunks(MAX_DUMP_BYTES), loop, PAUSE_SECONDS)
-    operation = request.app.operations.new("import", request.tenant.name)
+    incoming = pulled(request.chunks(MAX_DUMP_BYTES, paced=False), loop, PAUSE_SECONDS)
 
     def work(operation: Operation) -> None:
         operation.result = asdict(database.import_dump(incoming, options=options, progress=operation.progress))
 
-    await request.app.operations.start(operation, work)
+    with request.app.transfers.one():
+        operation = request.app.operations.new("import", request.tenant.name)
+        await request.app.operations.start(operation, work)
     if operation.error:
         raise operation.error
     return json_response(operation.result, headers=[(OPERATION, str(operation.id))])
@@ -52,7 +53,8 @@ async def export(request: Request) -> Response | Outgoing:
     format, compression = (_taken(pairs, name) for name in ("format", "compression"))
     shape = Shape.of("a.ravendbdump", cast("Format | None", format), cast("Compression | None", compression))
     since, options = state_of(pairs), options_of(pairs, EXPORT)
-    tenant, operations = request.tenant, request.app.operations
+    tenant, operations, transfers = request.tenant, request.app.operations, request.app.transfers
+    transfers.take()
     operation = operations.new("export", tenant.name)
     loop, begun = asyncio.get_running_loop(), asyncio.Event()
     pipe = Pipe(lambda: loop.call_soon_threadsafe(begun.set), operation.progress)
@@ -69,6 +71,7 @@ async def export(request: Request) -> Response | Outgoing:
     ended = operations.start(operation, work)
     tenant.active += 1  # until the thread has ended
     ended.add_done_callback(lambda _: tenant.leave())
+    ended.add_done_callback(lambda _: transfers.leave())
     outgoing = Outgoing(headers, operation, pipe, ended, request.scope.client)
     await outgoing.follow(begun.wait())
     if begun.is_set():

@@ -1,0 +1,260 @@
+"""What a server can be made to hold at once is bounded, and a good request gets by whoever goes too far."""
+
+from __future__ import annotations
+
+import resource
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+
+import httpx
+import pytest
+
+from tests.server.running import Database, Server, assert_error, running
+
+MIB = 1 << 20
+
+
+def head(path: str, length: int, method: str = "PUT") -> bytes:
+    lines = (f"{method} {path} HTTP/1.1", "Host: 127.0.0.1", "Muniment-Request: 1", f"Content-Length: {length}", "", "")
+    return "\r\n".join(lines).encode()
+
+
+@contextmanager
+def begun(server: Server, number: int, path: str, length: int, sent: bytes) -> Iterator[list[socket.socket]]:
+    """So many requests of which only a part was sent."""
+    with ExitStack() as stack:
+        opened = []
+        for n in range(number):
+            connection = socket.create_connection(("127.0.0.1", server.port), timeout=20)
+            opened.append(stack.enter_context(connection))
+            try:
+                connection.sendall(head(path.format(n=n), length) + sent)
+            except OSError:
+                continue  # it was refused, and has been told
+        yield opened
+
+
+def statuses(connections: list[socket.socket]) -> list[int]:
+    """What has been answered by now, 0 for nothing, -1 where the connection was broken off."""
+    found = []
+    for connection in connections:
+        connection.settimeout(0.1)
+        try:
+            found.append(int(connection.recv(4096).split(b" ")[1]))
+        except TimeoutError:
+            found.append(0)
+        except (OSError, IndexError):
+            found.append(-1)
+    return found
+
+
+def peak(server: Server) -> int:
+    """The most memory that the server has had, in MiB."""
+    status = Path(f"/proc/{server.process.pid}/status").read_text()
+    return int(status.split("VmHWM:")[1].split()[0]) >> 10
+
+
+def test_bodies_have_so_much_memory_in_all(tmp_path: Path) -> None:
+    with running(tmp_path / "data", body_memory=100) as server:
+        shop = server.create("shop")
+        before = peak(server)
+        with begun(server, 15, "/databases/shop/docs/{n}", 55 * MIB, b'{"a":"' + b"x" * (50 * MIB)) as connections:
+            time.sleep(1)
+            answers = statuses(connections)
+            assert answers.count(0) == 1  # of the others some were told, and some were still sending
+            assert 503 in answers
+            refused = shop.put("large", b'{"a":"' + b"x" * (60 * MIB) + b'"}')
+            assert_error(refused, 503, "MiB", "send it again")
+            assert refused.headers["retry-after"] == "1"
+            assert shop.put("good").status_code == 201
+            assert shop.batch([{"Method": "PUT", "Key": "better", "Document": {}}]).status_code == 200
+        assert peak(server) - before < 200
+        time.sleep(0.5)
+        assert shop.put("large", b'{"a":"' + b"x" * (60 * MIB) + b'"}').status_code == 201
+        chunks = (b'{"a":"', *[b"x" * MIB] * 50, b'"}')
+        assert shop.request("PUT", "/docs/chunked", content=iter(chunks)).status_code == 201
+        assert_error(shop.request("PUT", "/docs/more", content=iter([b" " * MIB] * 80)), 413)
+    with running(tmp_path / "data", body_memory=10) as server:
+        assert_error(Database(server, "shop").put("large", b" " * (11 * MIB)), 413, "10,485,760")
+
+
+@pytest.mark.parametrize(
+    ("path", "length"),
+    [("docs/a", 100), ("docs/a", 10 * MIB), ("static/a", 100), ("static/a", 10 * MIB), ("bulk_docs", 100_000)],
+)
+def test_a_body_has_to_come_in_time(tmp_path: Path, path: str, length: int) -> None:
+    with running(tmp_path / "data", body_seconds=1) as server:
+        server.create("shop")
+        connection = socket.create_connection(("127.0.0.1", server.port), timeout=20)
+        with connection:
+            connection.sendall(head(f"/databases/shop/{path}", length, "POST" if path == "bulk_docs" else "PUT"))
+            started = time.monotonic()
+            connection.settimeout(0.2)
+            answer = b""
+            while not answer and time.monotonic() - started < 15:
+                connection.sendall(b" ")
+                try:
+                    answer = connection.recv(4096)
+                except TimeoutError:
+                    continue
+            assert b" 408 " in answer.splitlines()[0]
+            assert b"nothing was done" in answer
+        assert Database(server, "shop").put("good").status_code == 201
+
+
+def test_a_large_body_has_more_time(tmp_path: Path) -> None:
+    with running(tmp_path / "data", body_seconds=1) as server:
+        shop = server.create("shop")
+
+        def parts() -> Iterator[bytes]:
+            for _ in range(8):
+                yield b"x" * (64 << 10)
+                time.sleep(0.4)
+
+        assert shop.request("PUT", "/static/a", content=parts()).status_code == 201
+        body = (part for around in ((b'{"a":"',), parts(), (b'"}',)) for part in around)
+        assert shop.request("PUT", "/docs/a", content=body).status_code == 201
+
+
+@pytest.mark.parametrize("length", [1000, 5 * MIB])
+def test_slow_uploads_are_in_nobodys_way(tmp_path: Path, length: int) -> None:
+    with running(tmp_path / "data") as server:
+        shop = server.create("shop")
+        with begun(server, 100, "/databases/shop/static/{n}", length, b"x"):
+            time.sleep(0.5)
+            started = time.monotonic()
+            assert shop.request("PUT", "/static/good", content=b"x" * 100).status_code == 201
+            assert shop.request("PUT", "/static/large", content=b"x" * (3 * MIB)).status_code == 201
+            assert time.monotonic() - started < 8
+        assert shop.get("/static/large").content == b"x" * (3 * MIB)
+
+
+def test_so_many_large_attachments_and_dumps_come_at_once(tmp_path: Path) -> None:
+    with running(tmp_path / "data", uploads=3, transfers=2) as server:
+        shop = server.create("shop")
+        with begun(server, 3, "/databases/shop/static/{n}", 5 * MIB, b"x"):
+            time.sleep(0.3)
+            refused = shop.request("PUT", "/static/large", content=b"x" * (3 * MIB))
+            assert_error(refused, 503, "3 large attachments")
+            assert refused.headers["retry-after"]
+            assert shop.request("PUT", "/static/small", content=b"x").status_code == 201
+        with ExitStack() as stack:
+            for _ in range(2):
+                connection = socket.create_connection(("127.0.0.1", server.port), timeout=20)
+                stack.enter_context(connection).sendall(head("/databases/shop/smuggler/import", 1000, "POST"))
+            time.sleep(0.3)
+            refused = shop.request("POST", "/smuggler/import", content=b'{"Docs":[]}')
+            assert_error(refused, 503, "2 dumps")
+            assert_error(shop.get("/smuggler/export"), 503, "2 dumps")
+            assert len(server.client.get("/operations").json()) == 2
+        time.sleep(0.5)
+        for _ in range(4):
+            assert shop.get("/smuggler/export").status_code == 200
+            assert shop.request("POST", "/smuggler/import", content=b'{"Docs":[]}').status_code == 200
+        assert shop.request("PUT", "/static/large", content=b"x" * (3 * MIB)).status_code == 201
+
+
+def test_so_many_commands_are_in_a_batch(tmp_path: Path) -> None:
+    with running(tmp_path / "data", batch_commands=1000) as server:
+        shop = server.create("shop")
+        delete = b'{"Method":"DELETE","Key":"items/1"}'
+        batch = b"[" + b",".join([delete] * 1000) + b"]"
+        assert shop.request("POST", "/bulk_docs", content=batch).status_code == 200
+        batch = b"[" + b" , ".join([delete] * 1001) + b"]"
+        assert_error(shop.request("POST", "/bulk_docs", content=batch), 413, "1,000 commands")
+        # Objects in documents are not counted.
+        document = {"Method": "PUT", "Key": "a", "Document": {"all": [{"n": n} for n in range(2000)]}}
+        assert shop.batch([document] * 3).status_code == 200
+        before = peak(server)
+        for item in (b"{}", b'{"Method":"DELETE","Key":"a"}', b'{"M\\u0065thod":"DELETE","Key":"a"}'):
+            batch = b"[" + b",".join([item] * (60 * MIB // len(item) - 1000)) + b"]"
+            assert shop.request("POST", "/bulk_docs", content=batch).status_code == 413
+        assert peak(server) - before < 350
+        assert_error(shop.request("POST", "/bulk_docs", content=b"[{},{}]"), 422, "Method")
+
+
+def test_so_many_databases_are_open_at_once(tmp_path: Path) -> None:
+    with running(tmp_path / "data", open_databases=3) as server:
+        shops = [server.create(f"s{n}") for n in range(8)]
+        for round in range(2):
+            for n, shop in enumerate(shops):
+                assert shop.put(f"{round}-{n}").status_code == 201
+                assert opened(server) <= 3
+        assert loaded(server) == ["s5", "s6", "s7"]
+        shops[5].get("/docs")
+        assert shops[0].get("/docs/1-0").status_code == 200
+        assert loaded(server) == ["s0", "s5", "s7"]
+        for shop in shops:
+            assert len(shop.get("/docs").json()) == 2
+
+
+def test_databases_in_use_stay_open(tmp_path: Path) -> None:
+    with running(tmp_path / "data", open_databases=2) as server:
+        shops = [server.create(f"s{n}") for n in range(3)]
+        with begun(server, 1, "/databases/s0/docs/{n}", 100, b"{"), begun(server, 1, "/databases/s1/docs/1", 10, b"{"):
+            time.sleep(0.5)
+            assert loaded(server) == ["s0", "s1"]
+            refused = shops[2].put("a")
+            assert_error(refused, 503, "all 2 databases", "open-databases")
+            assert refused.headers["retry-after"]
+            assert shops[0].put("a").status_code == 201
+        time.sleep(0.5)
+        assert shops[2].put("a").status_code == 201
+
+
+def test_an_attachment_that_is_being_sent_keeps_its_database_open(tmp_path: Path) -> None:
+    with running(tmp_path / "data", open_databases=1) as server:
+        first, second = server.create("first"), server.create("second")
+        content = bytes(range(256)) * (20 * MIB // 256)
+        assert first.request("PUT", "/static/large", content=content).status_code == 201
+        with socket.create_connection(("127.0.0.1", server.port), timeout=20) as slow:
+            slow.sendall(b"GET /databases/first/static/large HTTP/1.1\r\nHost: 127.0.0.1\r\nConnection: close\r\n\r\n")
+            received = slow.recv(1000)
+            assert_error(second.get("/docs"), 503, "in use")
+            while part := slow.recv(MIB):
+                received += part
+        assert received.partition(b"\r\n\r\n")[2] == content
+        assert second.get("/docs").status_code == 200
+
+
+def test_many_databases_with_few_descriptors(tmp_path: Path) -> None:
+    """The 167th failed at 1 024 descriptors."""
+    program = "import resource, runpy, sys; resource.setrlimit(resource.RLIMIT_NOFILE, (256, 1024)); "
+    program += "sys.argv = ['muniment', *sys.argv[1:]]; runpy.run_module('muniment', run_name='__main__')"
+    command = [sys.executable, "-c", program, "server", "--data-dir", str(tmp_path / "data"), "--port", "0"]
+    with (tmp_path / "log").open("w") as log:
+        process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=log, text=True)
+    try:
+        assert process.stdout is not None
+        url = process.stdout.readline().strip()
+        with httpx.Client(base_url=url, headers={"Muniment-Request": "1"}, timeout=60) as client:
+            limits = resource.prlimit(process.pid, resource.RLIMIT_NOFILE)
+            assert limits[0] == limits[1] == 1024
+            for n in range(180):
+                assert client.put(f"/admin/databases/d{n}", json={}).status_code == 200
+                assert client.put(f"/databases/d{n}/docs/a", json={}).status_code == 201
+            assert len(list(Path(f"/proc/{process.pid}/fd").iterdir())) < 800
+            for n in range(0, 180, 20):
+                assert client.get(f"/databases/d{n}/docs/a").status_code == 200
+    finally:
+        process.terminate()
+        process.wait(30)
+        assert process.stdout is not None
+        process.stdout.close()
+
+
+def loaded(server: Server) -> list[str]:
+    """The names of the databases that are open."""
+    told = server.client.get("/admin/stats").json()["LoadedDatabases"]
+    return sorted(each["Name"] for each in told if each["Name"] != "<system>")
+
+
+def opened(server: Server) -> int:
+    """How many databases but the system's the server's process has open."""
+    files = [str(each.readlink()) for each in Path(f"/proc/{server.process.pid}/fd").iterdir() if each.is_symlink()]
+    return len({file for file in files if file.endswith("/muniment.db") and "/System/" not in file})
