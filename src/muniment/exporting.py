@@ -16,16 +16,17 @@ from muniment.backup.repository import backups
 from muniment.document import from_microseconds
 from muniment.durable import new_file
 from muniment.errors import DamagedDatabase, InvalidInput
+from muniment.owner import present_owner, split_id
 from muniment.progress import Progress
 from muniment.revision import ATTACHMENT, DOCUMENT, Batch, Revision
-from muniment.smuggler.aside import Aside, Owned, owners
+from muniment.smuggler.aside import Aside, Deletion, Owned
 from muniment.smuggler.chooser import Chooser
 from muniment.smuggler.export import Export, Exported
 from muniment.smuggler.folder import Kind, State, begin, held, new_name, read_state, write_state
 from muniment.smuggler.options import DOCUMENTS, SmugglerOptions
 from muniment.smuggler.sink import Compression, Sink, Writable
 from muniment.smuggler.transfer import time_limit
-from muniment.smuggler.writers import Content, Deletion, DumpWriter, LegacyDumpWriter, LinesWriter, Writer
+from muniment.smuggler.writers import Content, DumpWriter, LegacyDumpWriter, LinesWriter, Writer
 from muniment.storage.base import Snapshot, Storage, system_clock
 
 Format = Literal["ravendbdump", "ravendump", "ndjson", "parquet"]
@@ -250,8 +251,9 @@ def _owners_of_changed(storage: Storage, aside: Aside, after: int, upto: int) ->
     """Documents that did not change themselves, but one of their attachments did: RavenDB takes them only together."""
     for revision in storage.attachment_changes(after, upto):
         if revision.body is not None and aside.waits(revision):
-            ids = [id for _, id in owners(revision.id)]
-            found = next((owner for id in reversed(ids) if (owner := storage.get(DOCUMENT, id))), None)
+            owner, key = split_id(revision.id)
+            id = owner or present_owner(storage, key)
+            found = storage.get(DOCUMENT, id) if id else None
             if found and found.etag <= upto:  # else the next export has it
                 yield found
 

@@ -15,6 +15,7 @@ from muniment.backup.reading import Moment
 from muniment.backup.selection import Selection
 from muniment.document import fold, from_microseconds, rfc3339, without_time_kept
 from muniment.numbers import series_of
+from muniment.owner import ids_of, key_of, split_id
 from muniment.revision import ATTACHMENT, DOCUMENT, Revision
 from muniment.storage.base import Member, Storage
 
@@ -91,7 +92,8 @@ class Account:
         assert member is not None
         if selection and not any(_selects(selection, each) for each in (was, now) if each):
             return
-        self._nowhere -= {member.key, member.key.rpartition("/")[0]}
+        owner, _ = split_id(member.key)
+        self._nowhere -= {key_of(member.key), owner or member.key.rpartition("/")[0]}
         if now and member.kind == DOCUMENT and series_of(member.key):
             return  # numbers do not go back: whoever writes the rest raises them where they are too low
         if selection and was is None and not _selects(selection, member._replace(collection=None)):
@@ -109,7 +111,7 @@ class Account:
             action = "changed"
         id, collection = (now or member).id, member.collection or ""
         changes = self._found.setdefault((member.kind, collection), Changes(member.kind, collection))
-        getattr(changes, action).append(id)
+        getattr(changes, action).append(key_of(id) if member.kind == ATTACHMENT else id)
         row = (member.kind, id, action, now.etag if now else 0)
         self._scratch.execute("INSERT INTO todo(kind, id, action, expected) VALUES(?, ?, ?, ?)", row)
 
@@ -124,7 +126,7 @@ def _prefixes(selection: Selection | None) -> tuple[str, ...]:
     """What all ids begin with that the selection can take."""
     if selection is None or selection.collections:
         return ("",)
-    return (*selection.ids, *selection.prefixes)
+    return tuple(id for key in (*selection.ids, *selection.prefixes) for id in ids_of(key))
 
 
 def _pairs(moment: Iterator[Member], database: Iterator[Member]) -> Iterator[tuple[Member | None, Member | None]]:

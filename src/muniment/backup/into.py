@@ -27,6 +27,7 @@ from muniment.document import with_time_kept, without_time_kept
 from muniment.durable import mapped_errors
 from muniment.errors import ConcurrencyConflict, Conflict, ForeignBackup, InvalidInput, MunimentError
 from muniment.numbers import number_documents, raise_numbers, store_number
+from muniment.owner import tombstone
 from muniment.progress import Progress
 from muniment.revision import ATTACHMENT, DOCUMENT, Revision
 from muniment.storage.base import Storage, Upload, Write
@@ -153,6 +154,8 @@ class Comparison:
             write = Write(id, None, expected=expected, kind=kind)
             if action != "deleted":
                 write = self._restoring(number, write)
+            elif kind == ATTACHMENT and (present := self._storage.get(kind, id)):
+                write = write._replace(metadata=tombstone(self._storage, present))
             batch.append(write)
             size += len(write.body or b"") + len(write.metadata)
             if len(batch) == BATCH_ROWS or size >= BATCH_BYTES:

@@ -21,6 +21,7 @@ from muniment.document import fold, texts_in
 from muniment.errors import InvalidInput
 from muniment.fingerprint import Fingerprint
 from muniment.numbers import numbers_for, series_of
+from muniment.owner import key_of, split_id
 from muniment.progress import Progress
 from muniment.revision import Batch, Revision
 
@@ -75,7 +76,8 @@ class Selection:
 
     def takes_folded(self, folded: str) -> bool:
         """Whether an attachment with this folded key is."""
-        return self._takes_key(folded) or folded.rpartition("/")[0] in self.ids
+        owner, name = split_id(folded)
+        return self._takes_key(key_of(folded)) or (name.rpartition("/")[0] if owner is None else owner) in self.ids
 
     def _takes_key(self, key: str) -> bool:
         return key in self.ids or (bool(self.prefixes) and key.startswith(self.prefixes))
