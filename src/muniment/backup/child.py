@@ -163,6 +163,7 @@ def _no_answer(ask: str, value: Any) -> Any:
 
 def _run(job: _AnyJob, progress: Progress, answer: Answer = _no_answer) -> dict[str, Any]:
     """Run the job, mirror its progress and answer it; raises what it failed with, or `Cancelled`."""
+    progress.check()
     command = [sys.executable, "-P", "-c", "from muniment.backup.child import main; main()"]
     # A session of its own, because Ctrl-C is for the parent, which tells the child.
     child = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, start_new_session=True)

@@ -43,7 +43,7 @@ class App:
         self.local = Local(databases.data_dir, url)
         self.origin = Origin(settings)
         self.bodies = Bodies(settings.body_memory << 20, settings.body_seconds)
-        self.operations = Operations()
+        self.operations = Operations(settings.jobs)
         self.completions = Completions(loop)
         self.uploads = ThreadPoolExecutor(settings.uploads, "muniment upload")
         self.uploading = Seats(settings.uploads, "large attachments")

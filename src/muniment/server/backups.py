@@ -42,12 +42,16 @@ async def start(request: Request) -> Response:
     incremental = request.flag("incremental")
     operation = app.operations.new("backup", tenant.name)
     started = f"Started {'incremental ' if incremental else ''}backup of {tenant.name}. Destination: {destination}"
-    tenant.backup.begin(operation, started)
+    try:
+        tenant.backup.begin(operation, started)
+    except BaseException:
+        app.operations.forget(operation)
+        raise
 
     def work(operation: Operation) -> None:
         _take(tenant, destination, encode(document), incremental, operation, app.settings.backup_niceness)
 
-    app.operations.run(operation, work)
+    app.operations.run(operation, work, on_wait=tenant.backup.say)
     return json_response({"OperationId": operation.id}, 202)
 
 

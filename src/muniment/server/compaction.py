@@ -29,12 +29,21 @@ async def start(request: Request) -> Response:
     folder = app.databases.folder_of(document)
     app.databases.places.check_data(folder, f"the folder of the database {name}")
     offline = app.databases.offline(name, "being compacted")
-    await offline.__aenter__()
     operation = app.operations.new("compaction", name)
     loop = asyncio.get_running_loop()
+    waits = app.operations.turns.are_taken
+    if not waits:
+        try:
+            await offline.__aenter__()
+        except BaseException:
+            app.operations.forget(operation)
+            raise
 
     def work(operation: Operation) -> None:
         messages: list[str] = []
+        if waits:  # until now, it was used
+            operation.progress.check()
+            asyncio.run_coroutine_threadsafe(_offline(offline), loop).result()
         _say(app.databases, name, messages, f"Compacting {name} in {folder}", "Running")
         try:
             before, after = compact_in_child(folder, progress=operation.progress)
@@ -46,8 +55,12 @@ async def start(request: Request) -> Response:
         size = f"{before:,} bytes are now {after:,}"
         _say(app.databases, name, messages, f"Compaction of {name} completed: {size}", "Completed")
 
-    app.operations.run(operation, work)
+    app.operations.run(operation, work, on_wait=lambda text: _say(app.databases, name, [], text, "Running"))
     return json_response({"OperationId": operation.id}, 202)
+
+
+async def _offline(offline: Any) -> None:
+    await offline.__aenter__()
 
 
 async def _online(offline: Any) -> None:

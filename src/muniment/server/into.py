@@ -16,6 +16,7 @@ from muniment.errors import InvalidInput
 from muniment.progress import Progress
 from muniment.server.databases import Tenant
 from muniment.server.operations import Operation
+from muniment.server.places import check_unmoved
 from muniment.server.points import Point
 from muniment.server.request import Request
 from muniment.server.wire import Refused, Response, json_response
@@ -36,7 +37,8 @@ async def start(request: Request) -> Response:
     if wanted.on_conflict is None and not wanted.dry_run:
         raise InvalidInput("OnConflict is missing", f"send one of {', '.join(get_args(OnConflict))}")
     selection = wanted.selection
-    plan, _ = await wanted.plan(await wanted.folder(app.databases, local=request.is_local))
+    source = await wanted.folder(app.databases, local=request.is_local)
+    plan, _ = await wanted.plan(source)
     if not wanted.other_database:
         check_database(plan, tenant.database.storage, tenant.name)
     operation = app.operations.new("restore", tenant.name)
@@ -45,6 +47,7 @@ async def start(request: Request) -> Response:
 
     def work(operation: Operation) -> None:
         try:
+            check_unmoved(source)
             _restore(tenant, plan, selection, wanted, operation)
         finally:
             loop.call_soon_threadsafe(_leave, tenant)

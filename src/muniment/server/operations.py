@@ -13,16 +13,18 @@ from muniment.document import raven_time
 from muniment.errors import Cancelled, MunimentError, StorageFailure
 from muniment.progress import Progress
 from muniment.server.request import Request
+from muniment.server.turns import Turns
 from muniment.server.wire import Refused, Response, empty_response, json_response
 from muniment.telling import log
 
 KEPT: Final = 1000
+IN_TURN: Final = frozenset({"backup", "restore", "compaction"})  # each has a child process
 WITH_CHANGES: Final = 10  # their ids take memory
 
 
 @dataclass(eq=False)
 class Operation:
-    """A job that runs in a thread of its own.
+    """A job that runs in a thread of its own. While it waits for its turn, `position` is its place among those that do.
 
     `told` is what its kind alone has to tell, `changes` the ids of a comparison, which are told when asked for.
     """
@@ -37,12 +39,13 @@ class Operation:
     result: dict[str, Any] | None = None
     told: dict[str, Any] = field(default_factory=dict)
     changes: list[Any] | None = None
+    position: int = 0
 
     @property
     def state(self) -> str:
         """How it stands, in RavenDB's words."""
         if not self.ended:
-            return "Running"
+            return "Waiting" if self.position else "Running"
         if self.error is None:
             return "Completed"
         return "Canceled" if isinstance(self.error, Cancelled) else "Faulted"
@@ -52,6 +55,8 @@ class Operation:
         progress, error = self.progress, self.error
         return {
             "Progress": progress.stage,
+            "Waiting": bool(self.position),
+            "Position": self.position or None,
             "Documents": progress.documents,
             "Attachments": progress.attachments,
             "Bytes": progress.bytes,
@@ -69,13 +74,15 @@ class Operation:
 class Operations:
     """The jobs of a server, the last thousand of them."""
 
-    def __init__(self) -> None:
+    def __init__(self, at_once: int) -> None:
+        self.turns = Turns(at_once)
         self._known: dict[int, Operation] = {}
         self._threads: dict[int, threading.Thread] = {}
         self._last = 0
 
     def new(self, kind: str, database: str) -> Operation:
-        """A job that is about to begin."""
+        """A job that is about to begin; raises `Refused` (503) when too many wait already."""
+        self.turns.check()
         self._last += 1
         operation = self._known[self._last] = Operation(self._last, kind, database)
         for ended in [known for known in self._known.values() if known.ended][:-WITH_CHANGES]:
@@ -84,13 +91,30 @@ class Operations:
             del self._known[id]
         return operation
 
+    def forget(self, operation: Operation) -> None:
+        """It did not begin."""
+        del self._known[operation.id]
+
     def run(
-        self, operation: Operation, work: Callable[[Operation], None], on_end: Callable[[], object] | None = None
+        self,
+        operation: Operation,
+        work: Callable[[Operation], None],
+        on_end: Callable[[], object] | None = None,
+        on_wait: Callable[[str], object] | None = None,
     ) -> None:
-        """Begin it, in a thread, which calls `on_end` last; raises `StorageFailure` when there can be no thread."""
-        thread = threading.Thread(target=self._run, args=(operation, work, on_end), name=f"muniment {operation.kind}")
+        """Begin it, in a thread, which calls `on_end` last; raises `StorageFailure` when there can be no thread.
+
+        It may have to wait for its turn, which `on_wait` is told. One that is cancelled meanwhile is begun at once, to
+        end as it would have ended.
+        """
+        thread = threading.Thread(
+            target=self._run, args=(operation, work, on_end, on_wait), name=f"muniment {operation.kind}"
+        )
         self._threads[operation.id] = thread
-        log(f"{operation.kind} of {operation.database} started, operation {operation.id}")
+        if operation.kind in IN_TURN:
+            self.turns.enter(operation)
+        what = f"waits as number {operation.position}" if operation.position else "started"
+        log(f"{operation.kind} of {operation.database} {what}, operation {operation.id}")
         try:
             thread.start()
         except RuntimeError as error:
@@ -106,9 +130,16 @@ class Operations:
         return ended
 
     def _run(
-        self, operation: Operation, work: Callable[[Operation], None], on_end: Callable[[], object] | None
+        self,
+        operation: Operation,
+        work: Callable[[Operation], None],
+        on_end: Callable[[], object] | None,
+        on_wait: Callable[[str], object] | None,
     ) -> None:
         try:
+            if (position := operation.position) and on_wait:
+                on_wait(f"Waiting for other jobs to end; it is number {position} of those that wait")
+            self.turns.wait(operation)
             work(operation)
         except MunimentError as error:
             operation.error = error
@@ -121,6 +152,7 @@ class Operations:
                 on_end()
 
     def _end(self, operation: Operation) -> None:
+        self.turns.leave(operation)
         operation.progress.finish()
         operation.ended = True
         del self._threads[operation.id]

@@ -28,6 +28,7 @@ from muniment.errors import (
 from muniment.progress import Progress
 from muniment.server.databases import DATA_DIR, PREFIX, SYSTEM_FOLDER, Databases, check_name
 from muniment.server.operations import Operation
+from muniment.server.places import check_unmoved
 from muniment.server.points import Point
 from muniment.server.request import Request
 from muniment.server.status import TELL_SECONDS, amount
@@ -106,18 +107,23 @@ async def start(request: Request) -> Response:
         def work(operation: Operation) -> None:
             try:
                 restore = partial(
-                    restore_in_child, plan, target, selection=selection, defrag=defrag, new_id=bool(wanted.new_id)
+                    _from_there, source, plan, target, selection=selection, defrag=defrag, new_id=bool(wanted.new_id)
                 )
                 _restore(databases, app.restore_status, plan, restore, target, name, operation, selection is None)
             finally:
                 app.restore_status.end()
                 loop.call_soon_threadsafe(app.restored)
 
-        app.operations.run(operation, work)
+        app.operations.run(operation, work, on_wait=lambda text: app.restore_status.say(text, operation=operation))
     except BaseException:
         app.restoring = None
         raise
     return json_response({"OperationId": operation.id}, 202)
+
+
+def _from_there(source: Path, *args: Any, **options: Any) -> None:
+    check_unmoved(source)
+    restore_in_child(*args, **options)
 
 
 async def plan(request: Request) -> Response:
