@@ -5,7 +5,7 @@ BIN := .venv/bin
 WORKERS ?= auto --maxprocesses 4
 PIP := $(BIN)/python -m pip --disable-pip-version-check -qq
 
-.PHONY: help demo test check format bench lock clean
+.PHONY: help demo test check torture format bench lock clean
 
 help: ## list what can be made
 	@sed -n 's/^\([a-z]*\):.*## /  make \1	/p' Makefile
@@ -21,6 +21,10 @@ check: .venv/ready ## lint, format, types and the direction of imports
 	$(BIN)/ruff format --check
 	$(BIN)/mypy .
 	$(BIN)/lint-imports --no-logo
+
+torture: .venv/ready ## inject faults and tell what became of them; MINUTES=10 SEED=1 KIND=flips CASE=number
+	$(BIN)/python -m tests.torture $(if $(MINUTES),--minutes $(MINUTES)) $(if $(SEED),--seed $(SEED)) \
+	    $(if $(KIND),--kind "$(KIND)") $(if $(CASE),--case $(CASE))
 
 format: .venv/ready ## let ruff fix and format the code
 	$(BIN)/ruff check --fix

@@ -29,6 +29,7 @@ from tests.server.running import Database, Server, running
 LOCKS = Path("/proc/locks")
 CLOSE_ON_EXEC = 0o2000000
 SETTLE_SECONDS = 15.0
+READINGS = 20
 STEADY_TIMES = 6
 pytestmark = pytest.mark.skipif(not LOCKS.exists(), reason="there is no /proc/locks here")
 
@@ -51,7 +52,8 @@ def assert_locked(process: int, *folders: Path) -> None:
     """Each of these databases has the two locks that SQLite holds on one as long as it is open."""
     for folder in folders:
         kept = {(FILE, "READ", 0x40000002), (f"{FILE}-shm", "READ", 128)}
-        assert kept <= locked(process, folder), f"{folder.name} is not locked any more"
+        # The list is read in parts, and leaves some out while others lock; a lock that is gone does not come back.
+        assert any(kept <= locked(process, folder) for _ in range(READINGS)), f"{folder.name} is not locked any more"
 
 
 def descriptors(process: int) -> Counter[str]:
@@ -229,7 +231,7 @@ def _backup(site: Site) -> None:
     place = {"BackupLocation": str(site.place / "b")}
     site.ask("PUT", f"{SHOP}/docs/a", 201, content=b'{"n":%d}' % next(_numbers))
     site.run("POST", f"{SHOP}/admin/backup?incremental=true", "Completed", json=place)
-    site.run("POST", f"{SHOP}/admin/backup", "Faulted", json=place)
+    site.run("POST", f"{SHOP}/admin/backup", "Completed", json=place)
     site.begin_and_kill(f"{SHOP}/admin/backup", json={"BackupLocation": str(site.place / f"b{next(_numbers)}")})
     site.run("POST", "/admin/backup?incremental=true", "Completed", json={"BackupLocation": str(site.place / "system")})
 
@@ -312,7 +314,7 @@ KINDS: dict[str, Callable[[Site], None]] = {
     "smuggler/import": _import,
     "admin/restore": _restore,
     "admin/restore/plan": _asked(
-        "POST", "/admin/restore/plan", 404, 500, json={"BackupLocation": "/nowhere", "DatabaseName": "x"}
+        "POST", "/admin/restore/plan", 403, json={"BackupLocation": "/nowhere", "DatabaseName": "x"}
     ),
     "admin/compact": _compact,
     "admin/stats": _asked("GET", "/admin/stats"),

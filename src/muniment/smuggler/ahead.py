@@ -94,7 +94,6 @@ class _Attachment(msgspec.Struct, frozen=True, tag=True):
     content_type: str | None
     metadata: bytes | None
     position: int
-    owner: str | None
 
 
 class _Chunk(msgspec.Struct, frozen=True, tag=True):
@@ -185,7 +184,7 @@ class DumpAhead:
     def _attachment(self, begun: _Attachment) -> Iterator[DumpAttachment]:
         chunks = Chunks(self._chunks())
         yield DumpAttachment(
-            begun.hash, begun.key, begun.size, begun.content_type, begun.metadata, chunks, begun.position, begun.owner
+            begun.hash, begun.key, begun.size, begun.content_type, begun.metadata, chunks, begun.position
         )
         chunks.skip()
 
@@ -301,7 +300,7 @@ def _ready(document: DumpDocument) -> DumpDocument:
 
 
 def _tell_attachment(item: DumpAttachment) -> None:
-    _say(_Attachment(item.hash, item.key, item.size, item.content_type, item.metadata, item.position, item.owner))
+    _say(_Attachment(item.hash, item.key, item.size, item.content_type, item.metadata, item.position))
     try:
         for content in item.chunks:
             _say(_Chunk(content))
