@@ -20,6 +20,7 @@ from muniment.errors import (
     Cancelled,
     DamagedBackup,
     DamagedDatabase,
+    DocumentNotFound,
     InvalidDocument,
     InvalidInput,
     StorageFailure,
@@ -428,3 +429,22 @@ def test_a_time_limit(database: DocumentDatabase, tmp_path: Path) -> None:
     with pytest.raises(Cancelled, match=r"within its 0\.1 s"):
         database.export(tmp_path / "x.ndjson", options=SmugglerOptions(transform=slow, timeout=0.1))
     assert [path.name for path in tmp_path.iterdir()] == ["db"]
+
+
+@pytest.mark.parametrize("source", ["database", "backups"])
+def test_filters_that_nothing_meets_export_nothing(database: DocumentDatabase, tmp_path: Path, source: str) -> None:
+    database.put("orders/1", {"Freight": 1}, {"Raven-Entity-Name": "Orders"})
+    database.maintenance.start_backup(tmp_path / "backups").wait()
+
+    def export(*filters: str) -> Exported:
+        options = SmugglerOptions.of(metadata_filter=filters)
+        file = tmp_path / "new.ndjson"
+        if source == "database":
+            return database.export(file, options=options)
+        return export_backup(tmp_path / "backups", file, options=options)
+
+    with pytest.raises(DocumentNotFound, match="none of the 1 documents meets 'Raven-Entity-Name=Order'") as caught:
+        export("Raven-Entity-Name=Order")
+    assert caught.value.hint == "did you mean Orders?"
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["backups", "db"]
+    assert export("Raven-Entity-Name=Orders").documents == 1

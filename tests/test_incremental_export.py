@@ -21,6 +21,7 @@ from muniment.smuggler.export import Exported
 from muniment.smuggler.folder import STATE, held, import_folder
 from muniment.smuggler.options import SmugglerOptions
 from muniment.smuggler.transfer import Imported, import_dump
+from tests.smuggler.dumps import blake2b
 from tests.storage.reference import lowered
 from tests.test_exporting import DUMPS, contents, fill
 
@@ -119,7 +120,7 @@ def test_a_document_comes_with_an_attachment_that_changed(database: DocumentData
 def test_tombstones_have_the_shape_that_ravendb_reads(database: DocumentDatabase, tmp_path: Path) -> None:
     database.put("Orders/1", {}, {"Raven-Entity-Name": "Orders"})
     database.put_attachment("Orders/1/a/b.png", b"")
-    database.put_attachment("logo", b"")
+    database.put_attachment("logo", b"", {"Content-Type": "t/1"})
     export(database, tmp_path)
     database.delete("Orders/1")
     database.delete_attachment("Orders/1/a/b.png")
@@ -138,13 +139,16 @@ def test_tombstones_have_the_shape_that_ravendb_reads(database: DocumentDatabase
         "Etag": 0,
         "LastModified": tombstones[0]["LastModified"],
     }
-    assert [each["Key"] for each in tombstones[1:]] == [
-        "orders/1/a\x1ed\x1eb.png\x1e\x1e",
-        "files/logo\x1ed\x1elogo\x1e\x1e",
+    nothing = blake2b(b"")
+    assert [(each["Type"], each["Key"], each["Collection"]) for each in tombstones[1:]] == [
+        ("Document", "files/orders/1/a/b.png", "@files"),
+        ("Attachment", f"files/orders/1/a/b.png\x1ed\x1eorders/1/a/b.png\x1e{nothing}\x1e", None),
+        ("Document", "files/logo", "@files"),
+        ("Attachment", f"files/logo\x1ed\x1elogo\x1e{nothing}\x1et/1", None),
     ]
     with open_dump(io.BytesIO(text)) as dump:
         deleted = [(item.id, item.attachment) for item in dump if isinstance(item, DumpDeletion)]
-    assert deleted == [("orders/1", False), ("orders/1/a/b.png", True), ("logo", True)]
+    assert deleted == [("orders/1", False), ("Orders/1/a/b.png", True), ("logo", True)]
 
 
 def test_nothing_new_writes_nothing(database: DocumentDatabase, tmp_path: Path) -> None:

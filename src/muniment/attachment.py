@@ -10,6 +10,7 @@ from typing import Any, BinaryIO, Final
 
 from muniment.document import decode, from_microseconds, without_time_kept
 from muniment.errors import DamagedDatabase, DocumentNotFound, InvalidInput
+from muniment.owner import key_of, split_id
 from muniment.revision import ATTACHMENT, Revision
 from muniment.storage.base import Storage
 
@@ -18,7 +19,10 @@ CHUNK_BYTES: Final = 1 << 20
 
 @dataclass(slots=True, frozen=True)
 class Attachment:
-    """An attachment as it was when it was asked for; `size` is in bytes, `sha256` in hexadecimal."""
+    """An attachment as it was when it was asked for; `size` is in bytes, `sha256` in hexadecimal.
+
+    `owner` is the document that it was stored with, None for one that was stored by its key alone.
+    """
 
     key: str
     etag: int
@@ -26,6 +30,9 @@ class Attachment:
     metadata_json: bytes
     size: int
     sha256: str
+    owner: str | None
+    name: str
+    _id: str = field(repr=False)
     _storage: Storage = field(repr=False, compare=False)
 
     @property
@@ -41,7 +48,7 @@ class Attachment:
         at the end when the bytes are not those that were stored.
         """
         with self._storage.pin():
-            revision = self._storage.get(ATTACHMENT, self.key)
+            revision = self._storage.get(ATTACHMENT, self._id)
             if revision is None or revision.etag != self.etag:
                 raise DocumentNotFound(f"attachment {self.key!r} was replaced or deleted meanwhile", "get it again")
             sha256 = hashlib.sha256()
@@ -61,7 +68,8 @@ def attachment_of(revision: Revision, storage: Storage) -> Attachment:
     metadata, changed = without_time_kept(revision.metadata, revision.modified)
     sha256 = (revision.body or b"").hex()
     time = from_microseconds(changed)
-    return Attachment(revision.id, revision.etag, time, metadata, revision.size, sha256, storage)
+    key, (owner, name) = key_of(revision.id), split_id(revision.id)
+    return Attachment(key, revision.etag, time, metadata, revision.size, sha256, owner, name, revision.id, storage)
 
 
 def content_chunks(content: bytes | BinaryIO | Iterable[bytes]) -> Iterator[bytes]:

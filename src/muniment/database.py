@@ -30,9 +30,10 @@ from muniment.exporting import Format, export_incremental, export_storage
 from muniment.hilo import HiLo
 from muniment.maintenance import MaintenanceActions
 from muniment.numbers import free_after
+from muniment.owner import by_prefix, find, key_of, owned_id, replacing, tombstone
 from muniment.page import Page, one_more
 from muniment.progress import Progress
-from muniment.revision import ATTACHMENT, DOCUMENT, Revision
+from muniment.revision import ATTACHMENT, DOCUMENT, NO_METADATA, Revision
 from muniment.session import Session
 from muniment.smuggler.export import Exported
 from muniment.smuggler.incoming import Incoming
@@ -194,37 +195,64 @@ class DocumentDatabase:
         metadata: Mapping[str, Any] | bytes | None = None,
         *,
         etag: int | None = None,
+        owner: str | None = None,
     ) -> Written:
-        """Store an attachment of up to 2 GiB from bytes, an open file or a stream, in constant memory."""
+        """Store an attachment of up to 2 GiB from bytes, an open file or a stream, in constant memory.
+
+        `owner` is the id of the document that it belongs to, and `key` then its name there. Without it, the key
+        `orders/830/photo.png` is that of an attachment of `orders/830`, if there is one with this name or none of it.
+        """
         check_id(key)
         check_etag(etag)
         meta = metadata_bytes(metadata)
         collection = collection_of(meta)
         upload = self.storage.upload(content_chunks(content))
-        write = Write(key, upload.sha256, meta, collection, etag, ATTACHMENT, upload)
         try:
-            return self.storage.commit([write])[0]
+            id = self._attachment_id(key, owner)
+            write = Write(id, upload.sha256, meta, collection, etag, ATTACHMENT, upload)
+            written = self.storage.commit(replacing(self.storage, write))[0]
+            return written._replace(id=key_of(written.id))
         except BaseException:
             self.storage.discard(upload)
             raise
 
-    def get_attachment(self, key: str) -> Attachment | None:
-        """The attachment with this key, in any case; None when there is none. Its content is read when asked for."""
+    def _attachment_id(self, key: str, owner: str | None) -> str:
+        """The id that an attachment with this key has, or gets."""
+        if owner is not None:
+            return owned_id(owner, key)
+        present = find(self.storage, key)
+        return present.id if present else key
+
+    def get_attachment(self, key: str, *, owner: str | None = None) -> Attachment | None:
+        """The attachment with this key, in any case; None when there is none. Its content is read when asked for.
+
+        With `owner`, the id of a document, it is the one with the name `key` there.
+        """
         check_id(key)
-        revision = self.storage.get(ATTACHMENT, key)
+        revision = find(self.storage, key, owner)
         return None if revision is None else attachment_of(revision, self.storage)
 
-    def delete_attachment(self, key: str, *, etag: int | None = None) -> bool:
-        """Delete an attachment; returns whether there was one."""
+    def delete_attachment(self, key: str, *, etag: int | None = None, owner: str | None = None) -> bool:
+        """Delete an attachment; returns whether there was one. See `get_attachment` for the arguments."""
         check_id(key)
         check_etag(etag)
-        return self.storage.commit([Write(key, None, expected=etag, kind=ATTACHMENT)])[0].existed
+        while True:
+            with self.storage.pin():
+                present = find(self.storage, key, owner)
+                metadata = tombstone(self.storage, present) if present else NO_METADATA
+            id = present.id if present else self._attachment_id(key, owner)
+            expected = present.etag if present and etag is None else etag
+            try:
+                return self.storage.commit([Write(id, None, metadata, None, expected, ATTACHMENT)])[0].existed
+            except ConcurrencyConflict:  # it was replaced meanwhile, and the deletion has to say what it deletes
+                if etag is not None or present is None:
+                    raise
 
     def attachments(self, prefix: str = "", *, start: int = 0, limit: int = PAGE) -> Page[Attachment]:
-        """Attachments whose keys begin so (in any case), in the order of their keys."""
+        """Attachments whose keys begin so (in any case), in the order of their owners and names."""
         check_text(prefix)
         check_page(start, limit)
-        found = self.storage.by_prefix(ATTACHMENT, prefix, start, one_more(limit))
+        found = by_prefix(self.storage, prefix, start, one_more(limit))
         return Page.cut([attachment_of(revision, self.storage) for revision in found], limit)
 
     def export(

@@ -21,6 +21,7 @@ import msgspec
 from muniment.errors import DamagedDatabase, InvalidDocument, InvalidId, InvalidInput
 
 MAX_ID_BYTES: Final = 512
+SEPARATOR: Final = "\x1e"  # between the owner and the name in the id of an attachment; in no other id
 MAX_BODY_BYTES: Final = 64 << 20
 MAX_METADATA_BYTES: Final = 1 << 20
 MAX_ATTACHMENT_BYTES: Final = 2 << 30
@@ -55,13 +56,17 @@ def fold(id: str) -> str:
 
 
 def check_id(id: str) -> bytes:
-    """The id in UTF-8; raises `InvalidId` unless it is 1 to 512 bytes."""
+    """The id in UTF-8; raises `InvalidId` unless it is 1 to 512 bytes, without U+001E."""
     if not isinstance(id, str):
         raise InvalidId(f"an id is a string, not {type(id).__name__}", "pass the id as str, for example 'orders/830'")
     try:
         encoded = id.encode()
     except UnicodeEncodeError as error:
         raise InvalidId(f"the id {id!r} is not Unicode text: {error.reason}", "remove the lone surrogate") from error
+    if SEPARATOR in id:
+        raise InvalidId(
+            f"the id {id!r} has U+001E in it", "leave that character out; an attachment's owner is named apart"
+        )
     if not encoded:
         raise InvalidId("the id is empty", "give the document an id of 1 to 512 bytes, for example 'orders/830'")
     if len(encoded) > MAX_ID_BYTES:

@@ -10,22 +10,25 @@ from pathlib import Path
 from typing import Final, Literal
 
 from muniment.backup.files import DocumentTable
+from muniment.backup.matches import collections_of, near, near_hint
 from muniment.backup.plan import plan_restore
 from muniment.backup.reading import read_backup
 from muniment.backup.repository import backups
 from muniment.document import from_microseconds
 from muniment.durable import new_file
-from muniment.errors import DamagedDatabase, InvalidInput
+from muniment.errors import DamagedDatabase, DocumentNotFound, InvalidInput
+from muniment.fingerprint import Fingerprint
+from muniment.owner import present_owner, split_id
 from muniment.progress import Progress
 from muniment.revision import ATTACHMENT, DOCUMENT, Batch, Revision
-from muniment.smuggler.aside import Aside, Owned, owners
+from muniment.smuggler.aside import Aside, Deletion, Owned
 from muniment.smuggler.chooser import Chooser
 from muniment.smuggler.export import Export, Exported
 from muniment.smuggler.folder import Kind, State, begin, held, new_name, read_state, write_state
 from muniment.smuggler.options import DOCUMENTS, SmugglerOptions
 from muniment.smuggler.sink import Compression, Sink, Writable
 from muniment.smuggler.transfer import time_limit
-from muniment.smuggler.writers import Content, Deletion, DumpWriter, LegacyDumpWriter, LinesWriter, Writer
+from muniment.smuggler.writers import Content, DumpWriter, LegacyDumpWriter, LinesWriter, Writer
 from muniment.storage.base import Snapshot, Storage, system_clock
 
 Format = Literal["ravendbdump", "ravendump", "ndjson", "parquet"]
@@ -229,8 +232,21 @@ def _export_state(
             for owner in _owners_of_changed(storage, aside, after, snapshot.etag):
                 export.take(owner)
         summary = export.finish()
+        if not after:
+            _check_met(options, summary, export.seen, snapshot.fingerprint)
     summary.etag, summary.time = snapshot.etag, snapshot.modified
     return summary
+
+
+def _check_met(options: SmugglerOptions, summary: Exported, seen: int, found: Fingerprint) -> None:
+    """Raises `DocumentNotFound` when there were documents, and none met the filters."""
+    if options.filters and DOCUMENTS in options.carried and seen and not summary.documents:
+        told = ", ".join(repr(filter.text) for filter in options.filters)
+        values = [value for filter in options.filters for value in filter.text.partition("=")[2].split(",")]
+        alike = [name for value in values for name in near(value.strip().strip("'"), collections_of(found))]
+        raise DocumentNotFound(
+            f"none of the {seen:,} documents meets {told}, so nothing was exported", near_hint(alike)
+        )
 
 
 @contextmanager
@@ -250,8 +266,9 @@ def _owners_of_changed(storage: Storage, aside: Aside, after: int, upto: int) ->
     """Documents that did not change themselves, but one of their attachments did: RavenDB takes them only together."""
     for revision in storage.attachment_changes(after, upto):
         if revision.body is not None and aside.waits(revision):
-            ids = [id for _, id in owners(revision.id)]
-            found = next((owner for id in reversed(ids) if (owner := storage.get(DOCUMENT, id))), None)
+            owner, key = split_id(revision.id)
+            id = owner or present_owner(storage, key)
+            found = storage.get(DOCUMENT, id) if id else None
             if found and found.etag <= upto:  # else the next export has it
                 yield found
 
@@ -290,6 +307,7 @@ def export_backup(
         export = Export(writer, aside, options, chooser, Progress(), account=True)
         moment = read_backup(plan, export, progress, attachments_first=True)
         summary = export.finish()
+        _check_met(options, summary, export.seen, export.fingerprint)
     notes += found.notes
     summary.etag, summary.time = moment.etag, moment.modified
     return _described(summary, shape, sink, progress, destination, notes)

@@ -128,8 +128,12 @@ def test_fail_says_what_differs_and_ends_with_4(place: Place) -> None:
 
 def test_an_id_that_is_nowhere_and_a_part_of_a_moment(place: Place) -> None:
     line = ("restore", place.backups, "--to", place.shop, "--on-conflict=overwrite", "--id=orders/1", "--id=none")
-    said = well(*line, "--at", place.time).text
-    assert "none, neither then nor now: see `muniment inspect" in said
+    before = place.bodies()
+    ended = muniment(*line, "--at", place.time)
+    assert ended.code == 3
+    assert "there is neither document nor attachment 'none'" in ended.err
+    assert place.bodies() == before
+    well(*line[:-1], "--at", place.time)
     assert place.bodies() == {"orders/1": b'{"version":2}', "new": b"{}"}
 
 

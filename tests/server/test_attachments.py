@@ -68,10 +68,35 @@ def test_listing(shop: Database) -> None:
         "Metadata": {"Owner": "a/1"},
         "Etag": "02000000-0000-0001-0000-000000000002",
         "Sha256": hashlib.sha256(b"a/1").hexdigest(),
+        "Owner": None,
+        "Name": "a/1",
     }
     assert [each["Key"] for each in shop.get("/static", params={"etag": listed[0]["Etag"]}).json()] == ["a/1", "b/1"]
     assert [each["Key"] for each in shop.get("/static", params={"startsWith": "B/"}).json()] == ["b/1", "b/2"]
     assert [each["Key"] for each in shop.get("/static", params={"start": 1, "pageSize": 1}).json()] == ["a/1"]
+
+
+def test_owners_and_names_apart(shop: Database) -> None:
+    """The key of both is a/b/c, and RavenDB 3's clients, which know keys alone, find one of them."""
+    for owner, name, content in (("a", "b/c", b"1"), ("a/b", "c", b"2")):
+        params = {"owner": owner}
+        put = shop.request("PUT", f"/static/{name}", params=params, content=content)
+        assert (put.status_code, put.headers["location"]) == (201, "/static/a%2Fb%2Fc")
+        assert shop.get(f"/static/{name}", params=params).content == content
+    assert shop.get("/static/A/b/c").content == b"2"
+    listed = shop.get("/static/", params={"startsWith": "a/B/"}).json()
+    assert [(each["Key"], each["Owner"], each["Name"]) for each in listed] == [
+        ("a/b/c", "a", "b/c"),
+        ("a/b/c", "a/b", "c"),
+    ]
+    assert shop.get("/static/", params={"key": "c", "owner": "a/b"}).json() == listed[1:]
+    assert shop.get("/static/", params={"key": "a/b/c"}).json() == listed[1:]
+    assert shop.get("/static/", params={"key": "a/b"}).json() == []
+    assert shop.request("POST", "/static/a/b/c", headers={"Owner": "x"}).status_code == 200
+    assert shop.get("/static/c", params={"owner": "a/b"}).headers["owner"] == "x"
+    assert shop.request("DELETE", "/static/a/b/c").status_code == 204
+    assert shop.get("/static/a/b/c").content == b"1"
+    assert shop.request("PUT", "/static/a%1Eb", content=b"").status_code == 400
 
 
 def test_a_stream_without_a_length(shop: Database) -> None:

@@ -196,7 +196,10 @@ def test_into_a_database_that_is_used(chain: Chain) -> None:
 def test_into_only_what_is_selected_of_an_earlier_moment(chain: Chain) -> None:
     shop, now = chain.shop, seen(chain.shop)
     ended = into(shop, **chain.location, Etag=4, Ids=["orders/1", "none"], OnConflict="skip")
-    assert ended["State"]["Difference"]["nowhere"] == ["none"]
+    assert ended["Faulted"]
+    assert "neither document nor attachment 'none'" in ended["State"]["Error"]
+    assert seen(shop) == now
+    assert not into(shop, **chain.location, Etag=4, Ids=["orders/1"], OnConflict="skip")["Faulted"]
     after = seen(shop)
     assert after.pop("orders/1")[0] == b'{"version":2}'
     assert after == now

@@ -11,10 +11,12 @@ from typing import Any, Final, Literal, TypeAlias, get_args
 import apsw
 
 from muniment.backup.differences import Changes
+from muniment.backup.matches import Matches
 from muniment.backup.reading import Moment
 from muniment.backup.selection import Selection
 from muniment.document import fold, from_microseconds, rfc3339, without_time_kept
 from muniment.numbers import series_of
+from muniment.owner import ids_of, key_of
 from muniment.revision import ATTACHMENT, DOCUMENT, Revision
 from muniment.storage.base import Member, Storage
 
@@ -27,13 +29,11 @@ _TABLE: Final = "CREATE TABLE todo(number INTEGER PRIMARY KEY, kind, id, action,
 class Difference:
     """What a database lacks and has of a moment, by kind and collection, and the moment that it was compared with.
 
-    Added is what the moment has and the database has not; deleted is what the database has and the moment has not;
-    `nowhere` are selected ids that neither has.
+    Added is what the moment has and the database has not; deleted is what the database has and the moment has not.
     """
 
     moment: Moment
     changes: tuple[Changes, ...]
-    nowhere: tuple[str, ...] = ()
 
     def count(self, action: Action) -> int:
         """How many documents and attachments were added, changed or deleted."""
@@ -45,7 +45,6 @@ class Difference:
             "etag": self.moment.etag,
             "time": rfc3339(from_microseconds(self.moment.modified)),
             **{action: self.count(action) for action in get_args(Action)},
-            "nowhere": self.nowhere,
             "changes": [changes.as_json() for changes in self.changes],
         }
 
@@ -64,7 +63,7 @@ class Account:
         self._scratch = scratch
         self._scratch.execute(_TABLE)
         self._found: dict[tuple[int, str], Changes] = {}
-        self._nowhere = set(selection.ids) if selection else set()
+        self.matches = Matches(selection) if selection else None
 
     def take_all(self, moment: Storage) -> Iterator[None]:
         """Compare everything that is selected, one id for each that is taken from this."""
@@ -84,20 +83,30 @@ class Account:
     def difference(self, moment: Moment) -> Difference:
         """All of it."""
         changes = tuple(self._found[group] for group in sorted(self._found))
-        return Difference(moment, changes, tuple(sorted(self._nowhere)))
+        return Difference(moment, changes)
 
     def _take(self, was: Member | None, now: Member | None, moment: Storage) -> None:
         member, selection = was or now, self._selection
         assert member is not None
         if selection and not any(_selects(selection, each) for each in (was, now) if each):
             return
-        self._nowhere -= {member.key, member.key.rpartition("/")[0]}
+        for each in (was, now) if self.matches else ():
+            self._match(each)
         if now and member.kind == DOCUMENT and series_of(member.key):
             return  # numbers do not go back: whoever writes the rest raises them where they are too low
         if selection and was is None and not _selects(selection, member._replace(collection=None)):
             self.moved[member.key] = member
         else:
             self._note(was, now, moment)
+
+    def _match(self, member: Member | None) -> None:
+        assert self.matches is not None
+        if member is None or self.matches.complete:
+            return
+        if member.kind == ATTACHMENT:
+            self.matches.note_attachment(member.id)
+        else:
+            self.matches.note(member.id, member.collection)
 
     def _note(self, was: Member | None, now: Member | None, moment: Storage) -> None:
         member = was or now
@@ -109,7 +118,7 @@ class Account:
             action = "changed"
         id, collection = (now or member).id, member.collection or ""
         changes = self._found.setdefault((member.kind, collection), Changes(member.kind, collection))
-        getattr(changes, action).append(id)
+        getattr(changes, action).append(key_of(id) if member.kind == ATTACHMENT else id)
         row = (member.kind, id, action, now.etag if now else 0)
         self._scratch.execute("INSERT INTO todo(kind, id, action, expected) VALUES(?, ?, ?, ?)", row)
 
@@ -124,7 +133,7 @@ def _prefixes(selection: Selection | None) -> tuple[str, ...]:
     """What all ids begin with that the selection can take."""
     if selection is None or selection.collections:
         return ("",)
-    return (*selection.ids, *selection.prefixes)
+    return tuple(id for key in (*selection.ids, *selection.prefixes) for id in ids_of(key))
 
 
 def _pairs(moment: Iterator[Member], database: Iterator[Member]) -> Iterator[tuple[Member | None, Member | None]]:

@@ -13,6 +13,7 @@ from muniment.backup.files import ATTACHMENTS, DOCUMENTS, Source, numbers_of, te
 from muniment.backup.plan import RestorePlan
 from muniment.backup.reading import Moment, moment_of
 from muniment.document import fold
+from muniment.owner import key_of
 from muniment.progress import Progress
 from muniment.revision import ATTACHMENT, DOCUMENT
 from muniment.storage.scratch import scratch_database
@@ -121,5 +122,7 @@ def _compared(connection: apsw.Connection) -> list[Changes]:
         if was_deleted and is_deleted:
             continue
         changes = found.setdefault((kind, collection), Changes(kind, collection))
-        (changes.added if was_deleted else changes.deleted if is_deleted else changes.changed).append(id)
+        (changes.added if was_deleted else changes.deleted if is_deleted else changes.changed).append(
+            key_of(id) if kind == ATTACHMENT else id
+        )
     return list(found.values())

@@ -11,7 +11,7 @@ import shutil
 import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, closing, contextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Final, Literal, TypeAlias, cast, get_args
 
@@ -23,10 +23,11 @@ from muniment.backup.reading import moment_of
 from muniment.backup.restore import restore_backup
 from muniment.backup.selection import Selection
 from muniment.backup.staging import forget_staging
-from muniment.document import with_time_kept, without_time_kept
+from muniment.document import from_microseconds, rfc3339, with_time_kept, without_time_kept
 from muniment.durable import mapped_errors
 from muniment.errors import ConcurrencyConflict, Conflict, ForeignBackup, InvalidInput, MunimentError
 from muniment.numbers import number_documents, raise_numbers, store_number
+from muniment.owner import tombstone
 from muniment.progress import Progress
 from muniment.revision import ATTACHMENT, DOCUMENT, Revision
 from muniment.storage.base import Storage, Upload, Write
@@ -153,6 +154,8 @@ class Comparison:
             write = Write(id, None, expected=expected, kind=kind)
             if action != "deleted":
                 write = self._restoring(number, write)
+            elif kind == ATTACHMENT and (present := self._storage.get(kind, id)):
+                write = write._replace(metadata=tombstone(self._storage, present))
             batch.append(write)
             size += len(write.body or b"") + len(write.metadata)
             if len(batch) == BATCH_ROWS or size >= BATCH_BYTES:
@@ -250,17 +253,22 @@ def _compare(
         progress.stage = "comparing"
         return stack.enter_context(closing(SqliteStorage(work / name, clock=lambda: 0, read_only=True)))
 
-    moments = [restored("moment", selection)]
+    part = selection and replace(selection, wanted_if_there=True)  # it may be only in the database, and go from there
+    moments = [restored("moment", part)]
     scratch = stack.enter_context(scratch_database())
     scratch.execute(_UPLOADED)
     account = Account(storage, selection, scratch)
     for _ in account.take_all(moments[0]):
         progress.check()
+    moment = moment_of(plan)
+    if account.matches:
+        time = rfc3339(from_microseconds(moment.modified))
+        account.matches.check(plan, f"in the database and in the state of {time}")
     if account.moved:
-        moments.append(restored("elsewhere", Selection(ids=frozenset(account.moved))))
+        moments.append(restored("elsewhere", Selection(ids=frozenset(account.moved), wanted_if_there=True)))
         account.take_moved(moments[1])
     progress.finish()
-    return Comparison(storage, moments, scratch, account.difference(moment_of(plan)))
+    return Comparison(storage, moments, scratch, account.difference(moment))
 
 
 def forget_unfinished(place: Path) -> None:

@@ -14,13 +14,15 @@ from typing import Final
 
 from muniment.backup.files import ATTACHMENTS, DOCUMENTS, Source, attachments_of, batch_of, numbers_of, texts_of
 from muniment.backup.manifest import File
+from muniment.backup.matches import Matches, collections_of
 from muniment.backup.plan import RestorePlan
 from muniment.backup.reading import Destination, Moment, check_files, moment_of, read_backup
 from muniment.backup.tally import Tally
-from muniment.document import fold, texts_in
+from muniment.document import fold, from_microseconds, rfc3339, texts_in
 from muniment.errors import InvalidInput
 from muniment.fingerprint import Fingerprint
 from muniment.numbers import numbers_for, series_of
+from muniment.owner import key_of, split_id
 from muniment.progress import Progress
 from muniment.revision import Batch, Revision
 
@@ -33,12 +35,13 @@ class Selection:
 
     With documents comes the one that holds the last number given to ids like theirs (`Raven/Hilo/orders`), lest it be
     given out again. Attachments are taken by their keys; those of a document (`orders/830/photo.png`) come with its id.
-    Case is ignored.
+    Case is ignored. What nothing is found for is an error, unless it is only `wanted_if_there`.
     """
 
     collections: frozenset[str] = frozenset()
     ids: frozenset[str] = frozenset()
     prefixes: tuple[str, ...] = ()
+    wanted_if_there: bool = False
 
     def __post_init__(self) -> None:
         if any(isinstance(given, str | bytes) for given in (self.collections, self.ids, self.prefixes)):
@@ -75,7 +78,8 @@ class Selection:
 
     def takes_folded(self, folded: str) -> bool:
         """Whether an attachment with this folded key is."""
-        return self._takes_key(folded) or folded.rpartition("/")[0] in self.ids
+        owner, name = split_id(folded)
+        return self._takes_key(key_of(folded)) or (name.rpartition("/")[0] if owner is None else owner) in self.ids
 
     def _takes_key(self, key: str) -> bool:
         return key in self.ids or (bool(self.prefixes) and key.startswith(self.prefixes))
@@ -93,13 +97,19 @@ def check_selection(selection: Selection | None) -> None:
 def read_part(plan: RestorePlan, selection: Selection | None, destination: Destination, progress: Progress) -> Moment:
     """Give the destination what is selected of the planned moment, everything without a selection.
 
-    Raises `DamagedBackup` when something that was read is not what was written.
+    Raises `DamagedBackup` when something that was read is not what was written, and `DocumentNotFound` when there was
+    nothing for one of the names that were selected: before anything is read where the manifest tells it.
     """
     if selection is None:
         return read_backup(plan, destination, progress)
     if selection.collections or selection.prefixes:
+        where = f"in the state of {plan.manifest.snapshot.time}"
+        if not plan.partial and not selection.wanted_if_there:
+            _check_collections(plan, selection, where)
         selected = Selected(selection, destination)
         moment = read_backup(plan, selected, progress)
+        if not selection.wanted_if_there:
+            selected.matches.check(plan, _where(moment))
         selected.apply_numbers()
         return moment
     progress.stage = "checking files"
@@ -109,10 +119,24 @@ def read_part(plan: RestorePlan, selection: Selection | None, destination: Desti
     progress.stage = "looking for ids"
     places = _find(plan, selection, moment, progress)
     progress.stage = "reading documents"
+    matches = Matches(selection)
     for backup, file in plan.files:
         if found := [place for place in places if place.file is file]:
-            _read(backup.folder / file.name, file, found, destination, progress)
+            _read(backup.folder / file.name, file, found, destination, progress, matches)
+    if not selection.wanted_if_there:
+        matches.check(plan, _where(moment))
     return moment
+
+
+def _check_collections(plan: RestorePlan, selection: Selection, where: str) -> None:
+    matches = Matches(Selection(selection.collections))
+    for name in collections_of(plan.manifest.fingerprint_at_snapshot()):
+        matches.note("", name)
+    matches.check(plan, where)
+
+
+def _where(moment: Moment) -> str:
+    return f"in the state of {rfc3339(from_microseconds(moment.modified))}"
 
 
 @dataclass(slots=True)
@@ -145,7 +169,14 @@ def _find(plan: RestorePlan, selection: Selection, moment: Moment, progress: Pro
     return list(newest.values())
 
 
-def _read(path: Path, file: File, found: Sequence[_Place], destination: Destination, progress: Progress) -> None:
+def _read(
+    path: Path,
+    file: File,
+    found: Sequence[_Place],
+    destination: Destination,
+    progress: Progress,
+    matches: Matches,
+) -> None:
     etags = {place.etag for place in found}
     groups = sorted(set().union(*(place.groups for place in found)))
     documents = file.name.startswith("documents")
@@ -154,21 +185,30 @@ def _read(path: Path, file: File, found: Sequence[_Place], destination: Destinat
         if documents:
             for batch in map(batch_of, tables):
                 batch = batch.take([row for row, etag in enumerate(batch.etags) if etag in etags])
+                for revision in batch:
+                    if revision.body is not None:
+                        matches.note(revision.id, revision.collection)
                 destination.apply(batch)
                 progress.advance(documents=len(batch) - len(batch.bodies.nulls), bytes=len(batch.bodies.data))
         else:
             for revision, parts in attachments_of(tables):
                 if revision.etag in etags:
+                    if revision.body is not None:
+                        matches.note_attachment(revision.id)
                     destination.apply_attachment(revision, parts)
                     progress.advance(attachments=revision.body is not None, bytes=revision.size)
 
 
 class Selected:
-    """A destination that passes on what is selected, and tallies everything, so that the whole moment is proven."""
+    """A destination that passes on what is selected, and tallies everything, so that the whole moment is proven.
+
+    `matches` tells which names of the selection something was found for.
+    """
 
     def __init__(self, selection: Selection, destination: Destination) -> None:
         self._selection = selection
         self._destination = destination
+        self.matches = Matches(selection)
         self._whole = Tally()
         self._numbers: dict[str, Revision] = {}
         self._needed: set[str] = set()
@@ -187,6 +227,8 @@ class Selected:
 
     def _takes(self, revision: Revision) -> bool:
         if self._selection.takes(revision.id, revision.collection):
+            if revision.body is not None and not self.matches.complete:
+                self.matches.note(revision.id, revision.collection)
             if len(self._needed) < MANY_SERIES:
                 self._needed.update(numbers_for(revision.id))
             return True
@@ -205,6 +247,8 @@ class Selected:
         """Take in an attachment; the destination checks the content of those that it is given."""
         if self._selection.takes_attachment(revision.id):
             self._whole.count_attachment(revision)
+            if revision.body is not None:
+                self.matches.note_attachment(revision.id)
             self._destination.apply_attachment(revision, parts)
         else:
             self._whole.apply_attachment(revision, parts)

@@ -10,6 +10,7 @@ from typing import Any
 from muniment.backup.files import ATTACHMENTS, DOCUMENTS, Source, numbers_of, texts_of
 from muniment.backup.repository import Backup
 from muniment.document import fold, without_time_kept
+from muniment.owner import key_of
 from muniment.revision import ATTACHMENT, DOCUMENT
 
 
@@ -54,7 +55,8 @@ def versions_of(id: str, available: Sequence[Backup]) -> list[Version]:
 def _in_file(source: Source, schema: Any, key: str, backup: Backup) -> list[Version]:
     versions = []
     for _, group in source.groups():
-        rows = [row for row, id in enumerate(texts_of(source.read(group, ["id"]), "id")) if fold(id) == key]
+        ids = texts_of(source.read(group, ["id"]), "id")
+        rows = [row for row, id in enumerate(ids) if fold(key_of(id) if schema is ATTACHMENTS else id) == key]
         if rows:
             table = source.read(group)
             seen: set[int] = set()
@@ -77,6 +79,7 @@ def _version(table: Any, row: int, schema: Any, backup: Backup) -> Version:
     else:
         size = part.column("size")[0].as_py()
         kind, deleted, body = ATTACHMENT, size is None, None
+        values["id"] = key_of(values["id"])
     lineage = backup.manifest.database.lineage
     metadata, _ = without_time_kept(values["metadata"].encode(), modified)
     return Version(kind, values["id"], etag, lineage, modified, metadata, deleted, size or 0, body, (backup.name,))

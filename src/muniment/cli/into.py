@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,7 +11,7 @@ from typing import Any, Final
 from muniment.backup.differences import Changes
 from muniment.backup.into import OnConflict, check_policy
 from muniment.cli.bar import job
-from muniment.cli.difference import SHOWN, change_rows
+from muniment.cli.difference import change_rows
 from muniment.cli.output import check_meant, confirm, emit, seconds_text
 from muniment.cli.point import Point
 from muniment.database import DocumentDatabase
@@ -119,15 +119,7 @@ def show_difference(into: Into, difference: dict[str, Any], seconds: float, *, a
         headline = f"To be as in {moment}, {into.database} needs{'' if difference['changes'] else ' nothing'}"
         facts = into.facts(difference, None, None, seconds)
         rows = [row for changes in difference["changes"] for row in change_rows(Changes.from_json(changes))]
-        rows += _nowhere_rows(difference, into.source)
         emit(headline, rows, facts, as_json=as_json)
-
-
-def _nowhere_rows(difference: dict[str, Any], source: str) -> Iterator[tuple[str, str]]:
-    for id in difference["nowhere"][:SHOWN]:
-        yield "not there", f"{id}, neither then nor now: see `muniment inspect {source} --id {id}`"
-    if (more := len(difference["nowhere"]) - SHOWN) > 0:
-        yield "not there", f"and {more:,} more; --json names all"
 
 
 def show_written(

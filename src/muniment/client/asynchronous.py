@@ -101,19 +101,20 @@ class AsyncDocumentStore:
         metadata: Mapping[str, Any] | bytes | None = None,
         *,
         etag: int | None = None,
+        owner: str | None = None,
     ) -> Written:
         """See `DocumentStore.put_attachment`; an asynchronous stream will do too."""
         body = content if isinstance(content, bytes) else chunks_of(content)
-        return await self._transport.run(attachments.put(self._root, key, body, metadata_bytes(metadata), etag))
+        return await self._transport.run(attachments.put(self._root, key, body, metadata_bytes(metadata), etag, owner))
 
-    async def get_attachment(self, key: str) -> AsyncRemoteAttachment | None:
+    async def get_attachment(self, key: str, *, owner: str | None = None) -> AsyncRemoteAttachment | None:
         """See `DocumentStore.get_attachment`."""
-        found = await self._transport.run(attachments.find(self._root, key))
+        found = await self._transport.run(attachments.find(self._root, key, owner))
         return AsyncRemoteAttachment(found, self._root, self._transport) if found else None
 
-    async def delete_attachment(self, key: str, *, etag: int | None = None) -> bool:
+    async def delete_attachment(self, key: str, *, etag: int | None = None, owner: str | None = None) -> bool:
         """See `DocumentStore.delete_attachment`."""
-        return await self._transport.run(attachments.delete(self._root, key, etag))
+        return await self._transport.run(attachments.delete(self._root, key, etag, owner))
 
     async def attachments(self, prefix: str = "", *, start: int = 0, limit: int = PAGE) -> Page[AsyncRemoteAttachment]:
         """See `DocumentStore.attachments`."""

@@ -19,8 +19,9 @@ from muniment.client.transport import AsyncTransport, Broken, Transport
 from muniment.client.wire import Body, Flow, Request, Response, etag_text, parsed, target
 from muniment.command import check_etag
 from muniment.database import check_page
-from muniment.document import ENTITY_NAME, check_id, decode, fold
+from muniment.document import ENTITY_NAME, check_id, decode
 from muniment.errors import DamagedDatabase, DocumentNotFound, InvalidInput, ServerUnavailable
+from muniment.owner import owned_id
 from muniment.page import Page
 from muniment.storage.base import Written
 
@@ -35,10 +36,15 @@ class _Listed(msgspec.Struct):
     size: int = msgspec.field(name="Size")
     metadata: msgspec.Raw = msgspec.field(name="Metadata")
     sha256: str = msgspec.field(name="Sha256", default="")
+    owner: str | None = msgspec.field(name="Owner", default=None)
+    name: str = msgspec.field(name="Name", default="")
 
 
 class _Known:
-    """What is known about an attachment; `size` is in bytes, `sha256` in hexadecimal, empty if it was not told."""
+    """What is known about an attachment; `size` is in bytes, `sha256` in hexadecimal, empty if it was not told.
+
+    `owner` is the document that it was stored with, None for one that was stored by its key alone.
+    """
 
     def __init__(self, listed: _Listed, root: tuple[str, ...]) -> None:
         self.key = listed.key
@@ -46,6 +52,8 @@ class _Known:
         self.metadata_json = bytes(listed.metadata)
         self.size = listed.size
         self.sha256 = listed.sha256
+        self.owner = listed.owner
+        self.name = listed.name or listed.key
         self._root = root
 
     def __repr__(self) -> str:
@@ -71,7 +79,7 @@ class RemoteAttachment(_Known):
         Raises `DocumentNotFound` when the attachment was replaced or deleted before this began, `DamagedDatabase` at
         the end when the bytes are not those that were stored, and `ServerUnavailable` when the connection breaks.
         """
-        with self._transport.stream(get(self._root, self.key)) as (head, chunks):
+        with self._transport.stream(get(self._root, self.name, self.owner)) as (head, chunks):
             check = _Check(self, head)
             try:
                 for chunk in chunks:
@@ -95,7 +103,7 @@ class AsyncRemoteAttachment(_Known):
 
     async def chunks(self) -> AsyncIterator[bytes]:
         """See `RemoteAttachment.chunks`."""
-        async with self._transport.stream(get(self._root, self.key)) as (head, chunks):
+        async with self._transport.stream(get(self._root, self.name, self.owner)) as (head, chunks):
             check = _Check(self, head)
             try:
                 async for chunk in chunks:
@@ -139,25 +147,37 @@ def replaced(key: str) -> DocumentNotFound:
     return DocumentNotFound(f"attachment {key!r} was replaced or deleted meanwhile", "get it again")
 
 
-def get(root: tuple[str, ...], key: str) -> Flow[Response]:
+def _path(root: tuple[str, ...], key: str, owner: str | None) -> str:
+    return target(*root, "static", key, query=[] if owner is None else [("owner", owner)])
+
+
+def get(root: tuple[str, ...], key: str, owner: str | None = None) -> Flow[Response]:
     """The content, as a stream."""
     identity = (("Accept-Encoding", "identity"), ("Accept", "*/*"))
-    request = Request("GET", target(*root, "static", key), None, identity, repeatable=True, subjects=(key,))
+    request = Request("GET", _path(root, key, owner), None, identity, repeatable=True, subjects=(key,))
     response = yield from call(request, 200, 404)
     if response.status == 404:
         raise replaced(key)
     return response
 
 
-def find(root: tuple[str, ...], key: str) -> Flow[_Listed | None]:
-    """What is known about the attachment with this key: of the keys that begin with it, it is the first."""
+def find(root: tuple[str, ...], key: str, owner: str | None = None) -> Flow[_Listed | None]:
+    """What is known about the attachment with this key."""
+    _check(key, owner)
+    query = [("key", key), *([] if owner is None else [("owner", owner)])]
+    request = Request("GET", target(*root, "static", "", query=query), repeatable=True)
+    found = parsed((yield from call(request, 200)), list[_Listed])
+    return found[0] if found else None
+
+
+def _check(key: str, owner: str | None) -> None:
     check_id(key)
-    found = yield from listing(root, key, 0, 1)
-    return found[0] if found and fold(found[0].key) == fold(key) else None
+    if owner is not None:
+        owned_id(owner, key)
 
 
 def listing(root: tuple[str, ...], prefix: str, start: int, limit: int) -> Flow[Page[_Listed]]:
-    """Attachments whose keys begin so, in the order of their keys."""
+    """Attachments whose keys begin so, in the order of their owners and names."""
     check_page(start, limit)
     found: list[_Listed] = []
     while len(found) <= limit:
@@ -171,32 +191,34 @@ def listing(root: tuple[str, ...], prefix: str, start: int, limit: int) -> Flow[
     return Page.cut(found, limit)
 
 
-def put(root: tuple[str, ...], key: str, content: Body, metadata: bytes, etag: int | None) -> Flow[Written]:
+def put(
+    root: tuple[str, ...], key: str, content: Body, metadata: bytes, etag: int | None, owner: str | None = None
+) -> Flow[Written]:
     """Stores an attachment; whether there was one is known from the etag, or from asking first."""
-    check_id(key)
+    _check(key, owner)
     check_etag(etag)
     request = Request(
         "PUT",
-        target(*root, "static", key),
+        _path(root, key, owner),
         content,
         (*metadata_headers(metadata), *_expecting(etag)),
         repeatable=etag is not None and isinstance(content, bytes),
         subjects=(key,),
     )
-    present = bool(etag) if etag is not None else (yield from find(root, key)) is not None
+    present = bool(etag) if etag is not None else (yield from find(root, key, owner)) is not None
     response = yield from call(request, 200, 201, 204)
     number = number_of(response.headers.get("ETag", ""))
     stored_as = unquote(response.headers.get("Location", "").partition("/static/")[2])
     return Written(stored_as or key, number, present)
 
 
-def delete(root: tuple[str, ...], key: str, etag: int | None) -> Flow[bool]:
+def delete(root: tuple[str, ...], key: str, etag: int | None, owner: str | None = None) -> Flow[bool]:
     """Deletes an attachment; whether there was one is known from asking first."""
-    check_id(key)
+    _check(key, owner)
     check_etag(etag)
-    present = yield from find(root, key)
+    present = yield from find(root, key, owner)
     request = Request(
-        "DELETE", target(*root, "static", key), None, _expecting(etag), repeatable=etag is not None, subjects=(key,)
+        "DELETE", _path(root, key, owner), None, _expecting(etag), repeatable=etag is not None, subjects=(key,)
     )
     yield from call(request, 200, 204)
     return present is not None

@@ -115,22 +115,26 @@ class DocumentStore:
         metadata: Mapping[str, Any] | bytes | None = None,
         *,
         etag: int | None = None,
+        owner: str | None = None,
     ) -> Written:
-        """Store an attachment of up to 2 GiB from bytes, an open file or a stream, in constant memory."""
-        body = content if isinstance(content, bytes) else content_chunks(content)
-        return self._transport.run(attachments.put(self._root, key, body, metadata_bytes(metadata), etag))
+        """Store an attachment of up to 2 GiB from bytes, an open file or a stream, in constant memory.
 
-    def get_attachment(self, key: str) -> RemoteAttachment | None:
+        `owner` is as in `DocumentDatabase.put_attachment`.
+        """
+        body = content if isinstance(content, bytes) else content_chunks(content)
+        return self._transport.run(attachments.put(self._root, key, body, metadata_bytes(metadata), etag, owner))
+
+    def get_attachment(self, key: str, *, owner: str | None = None) -> RemoteAttachment | None:
         """The attachment with this key, in any case; None when there is none. Its content is read when asked for."""
-        found = self._transport.run(attachments.find(self._root, key))
+        found = self._transport.run(attachments.find(self._root, key, owner))
         return RemoteAttachment(found, self._root, self._transport) if found else None
 
-    def delete_attachment(self, key: str, *, etag: int | None = None) -> bool:
+    def delete_attachment(self, key: str, *, etag: int | None = None, owner: str | None = None) -> bool:
         """Delete an attachment; returns whether there was one."""
-        return self._transport.run(attachments.delete(self._root, key, etag))
+        return self._transport.run(attachments.delete(self._root, key, etag, owner))
 
     def attachments(self, prefix: str = "", *, start: int = 0, limit: int = PAGE) -> Page[RemoteAttachment]:
-        """Attachments whose keys begin so (in any case), in the order of their keys."""
+        """Attachments whose keys begin so (in any case), in the order of their owners and names."""
         found = self._transport.run(attachments.listing(self._root, prefix, start, limit))
         return Page([RemoteAttachment(listed, self._root, self._transport) for listed in found], more=found.more)
 

@@ -40,7 +40,7 @@ _ANY_TYPE: Final = "application/octet-stream"
 
 async def get(request: Request) -> Response | Stream:
     """An attachment's content, with its metadata as headers."""
-    attachment = request.tenant.database.get_attachment(request.argument)
+    attachment = request.tenant.database.get_attachment(request.argument, owner=request.parameter("owner"))
     if attachment is None:
         return empty_response(404)
     etag = attachment_etag_text(attachment.etag)
@@ -129,7 +129,8 @@ async def put(request: Request) -> Response:
     if metadata.get("Content-Type") == _ANY_TYPE:
         del metadata["Content-Type"]
     expected = request.expected
-    store = partial(request.tenant.database.put_attachment, request.argument, metadata=encode(metadata), etag=expected)
+    put_attachment, owner = request.tenant.database.put_attachment, request.parameter("owner")
+    store = partial(put_attachment, request.argument, metadata=encode(metadata), etag=expected, owner=owner)
     length = request.content_length
     if length is not None and length <= SMALL:
         content = await request.body()
@@ -164,29 +165,40 @@ def pulled(
 async def post(request: Request) -> Response:
     """Give an attachment other metadata; its content stays."""
     database, key = request.tenant.database, request.argument
-    attachment = database.get_attachment(key)
+    attachment = database.get_attachment(key, owner=request.parameter("owner"))
     if attachment is None:
         raise DocumentNotFound(f"there is no attachment {key!r}", "PUT one")
     expected = request.expected
     metadata = encode(metadata_of(request.headers.items(), keep=_KEPT))
     etag = attachment.etag if expected is None else expected
-    written = await asyncio.to_thread(database.put_attachment, key, attachment.chunks(), metadata, etag=etag)
+    written = await asyncio.to_thread(
+        database.put_attachment, attachment.name, attachment.chunks(), metadata, etag=etag, owner=attachment.owner
+    )
     return empty_response(200, [("etag", f'"{attachment_etag_text(written.etag)}"')])
 
 
 async def delete(request: Request) -> Response:
     """Delete an attachment, whether or not there is one."""
     database = request.tenant.database
-    await asyncio.to_thread(database.delete_attachment, request.argument, etag=request.expected)
+    owner = request.parameter("owner")
+    await asyncio.to_thread(database.delete_attachment, request.argument, etag=request.expected, owner=owner)
     return empty_response(204)
 
 
 async def listing(request: Request) -> Response:
-    """What attachments there are: by prefix (`startsWith`), or those after an etag in the order of their changes."""
+    """What attachments there are: by prefix (`startsWith`), or those after an etag in the order of their changes.
+
+    With `key`, and `owner` as in other requests, it is at most the one with this key.
+    """
     start, size = request.page
     prefix, etag = request.parameter("startsWith"), request.parameter("etag")
     after = parse_etag(etag) if etag else 0
-    found = await asyncio.to_thread(_listed, request, prefix, after, start, size)
+    key = request.parameter("key")
+    if key is None:
+        found = await asyncio.to_thread(_listed, request, prefix, after, start, size)
+    else:
+        one = request.tenant.database.get_attachment(key, owner=request.parameter("owner"))
+        found = [one] if one else []
     return json_response(
         [
             {
@@ -195,6 +207,8 @@ async def listing(request: Request) -> Response:
                 "Metadata": msgspec.Raw(attachment.metadata_json),
                 "Etag": attachment_etag_text(attachment.etag),
                 "Sha256": attachment.sha256,
+                "Owner": attachment.owner,
+                "Name": attachment.name,
             }
             for attachment in found
         ]

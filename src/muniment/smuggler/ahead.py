@@ -94,6 +94,7 @@ class _Attachment(msgspec.Struct, frozen=True, tag=True):
     content_type: str | None
     metadata: bytes | None
     position: int
+    owner: str | None
 
 
 class _Chunk(msgspec.Struct, frozen=True, tag=True):
@@ -184,7 +185,7 @@ class DumpAhead:
     def _attachment(self, begun: _Attachment) -> Iterator[DumpAttachment]:
         chunks = Chunks(self._chunks())
         yield DumpAttachment(
-            begun.hash, begun.key, begun.size, begun.content_type, begun.metadata, chunks, begun.position
+            begun.hash, begun.key, begun.size, begun.content_type, begun.metadata, chunks, begun.position, begun.owner
         )
         chunks.skip()
 
@@ -300,7 +301,7 @@ def _ready(document: DumpDocument) -> DumpDocument:
 
 
 def _tell_attachment(item: DumpAttachment) -> None:
-    _say(_Attachment(item.hash, item.key, item.size, item.content_type, item.metadata, item.position))
+    _say(_Attachment(item.hash, item.key, item.size, item.content_type, item.metadata, item.position, item.owner))
     try:
         for content in item.chunks:
             _say(_Chunk(content))

@@ -9,7 +9,8 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import ExitStack
 from typing import Any, Final, NamedTuple
 
-from muniment.document import fold
+from muniment.document import SEPARATOR, fold
+from muniment.owner import deleted_content, owners, split_id
 from muniment.revision import ATTACHMENT, Revision
 from muniment.storage.scratch import scratch_database
 
@@ -21,7 +22,7 @@ CREATE TABLE attachment(
 -- Every document that may be the one an attachment belongs to: the folded part of its key before one of its slashes.
 CREATE TABLE owner(key TEXT, etag INTEGER, slash INTEGER, PRIMARY KEY(key, etag)) WITHOUT ROWID;
 CREATE TABLE part(etag INTEGER, position INTEGER, data BLOB, PRIMARY KEY(etag, position)) WITHOUT ROWID;
-CREATE TABLE deletion(kind INTEGER, id TEXT, collection TEXT, modified INTEGER);
+CREATE TABLE deletion(kind INTEGER, id TEXT, collection TEXT, modified INTEGER, metadata BLOB);
 """
 _KEYS: Final = 500
 _COLUMNS: Final = "etag, id, collection, modified, metadata, sha256, size, content"
@@ -34,10 +35,23 @@ class Owned(NamedTuple):
     name: str
 
 
+class Deletion(NamedTuple):
+    """A deletion, with its time in microseconds; of an attachment also whose it was, and the content that it had."""
+
+    id: str
+    collection: str | None
+    modified: int
+    owner: str | None
+    name: str
+    hash: str
+    type: str
+
+
 class Aside:
     """The attachments that have not been written yet, and the deletions. `close` throws everything away.
 
-    An attachment `orders/830/photo.png` belongs to the document `orders/830`, and if there is none, to `orders`.
+    An attachment that was stored by its key `orders/830/photo.png` alone belongs to the document `orders/830`, and if
+    there is none, to `orders`.
     `exists` tells whether there is a document of this id.
     """
 
@@ -56,7 +70,7 @@ class Aside:
         """Remember an attachment, with its content where that can not be read again later."""
         etag = revision.etag
         self._run("INSERT INTO attachment VALUES(?, ?, ?, ?, ?, ?, ?, ?)", (etag, *revision[2:]))
-        for slash, key in owners(revision.id):
+        for slash, key in _owners(revision.id):
             self._run("REPLACE INTO owner VALUES(?, ?, ?)", (fold(key), etag, slash))
         for position, part in enumerate(parts):
             self._run("INSERT INTO part VALUES(?, ?, ?)", (etag, position, part))
@@ -79,7 +93,7 @@ class Aside:
         rows: list[Any] = self._run(query, (fold(id),)).fetchall()
         for *columns, slash in rows:
             revision = _revision(columns)
-            if not any(self._exists(key) for longer, key in owners(revision.id) if longer > slash):
+            if not any(self._exists(key) for longer, key in _owners(revision.id) if longer > slash):
                 taken.append(Owned(revision, revision.id[slash + 1 :]))
                 self._forget(revision)
         return sorted(taken, key=lambda owned: owned.name)
@@ -95,7 +109,7 @@ class Aside:
         return {id for id, key in zip(ids, keys, strict=True) if key in found} if found else found
 
     def _forget(self, revision: Revision) -> None:
-        for _, key in owners(revision.id):
+        for _, key in _owners(revision.id):
             self._run("DELETE FROM owner WHERE key = ? AND etag = ?", (fold(key), revision.etag))
         self._run("DELETE FROM attachment WHERE etag = ?", (revision.etag,))
         self.attachments -= 1
@@ -112,22 +126,30 @@ class Aside:
             etag = row[0]
             yield _revision(row)
 
-    def delete(self, kind: int, id: str, collection: str | None, modified: int) -> None:
+    def delete(self, revision: Revision) -> None:
         """Remember a deletion."""
-        self._run("INSERT INTO deletion VALUES(?, ?, ?, ?)", (kind, id, collection, modified))
+        row = (revision.kind, revision.id, revision.collection, revision.modified, revision.metadata)
+        self._run("INSERT INTO deletion VALUES(?, ?, ?, ?, ?)", row)
 
-    def deletions(self, kind: int) -> Iterator[tuple[str, str | None, int]]:
-        """The deletions of documents or of attachments: id, collection, and time in microseconds."""
-        yield from self._run("SELECT id, collection, modified FROM deletion WHERE kind = ? ORDER BY rowid", (kind,))
+    def deletions(self, kind: int) -> Iterator[Deletion]:
+        """The deletions of documents or of attachments."""
+        query = "SELECT id, collection, modified, metadata FROM deletion WHERE kind = ? ORDER BY rowid"
+        for id, collection, modified, metadata in self._run(query, (kind,)):
+            owner, name, hash, type = None, id, "", ""
+            if kind == ATTACHMENT:
+                longest_first = reversed(list(_owners(id)))
+                owned = SEPARATOR in id
+                found = next((slash for slash, key in longest_first if owned or self._exists(key)), None)
+                owner, name = (None, id) if found is None else (id[:found], id[found + 1 :])
+                hash, type = deleted_content(metadata)
+            yield Deletion(id, collection, modified, owner, name, hash, type)
 
 
 def _revision(columns: Sequence[Any]) -> Revision:
     return Revision(columns[0], ATTACHMENT, *columns[1:])
 
 
-def owners(key: str) -> Iterator[tuple[int, str]]:
-    """Where a slash is in a key, and the id of the document to which the attachment may belong if it ends there."""
-    at = key.find("/", 1)
-    while at > 0:
-        yield at, key[:at]
-        at = key.find("/", at + 1)
+def _owners(id: str) -> Iterator[tuple[int, str]]:
+    """The documents to which an attachment may belong, each with the place in the id where its own ends."""
+    owner, _ = split_id(id)
+    return owners(id) if owner is None else iter([(len(owner), owner)])

@@ -4,19 +4,17 @@ from __future__ import annotations
 
 import base64
 import hashlib
-import re
 from collections.abc import Iterator
 from typing import Annotated, Final, Self
 
 import msgspec
 
+from muniment.document import SEPARATOR
 from muniment.smuggler import grammar
 from muniment.smuggler.grammar import OPEN_OBJECT, Malformed
 from muniment.smuggler.scanner import Scanner
 
 _HASH_LENGTH: Final = 44  # 32 bytes in base64
-# What stands between the parts of a tag: id, type, name, hash and content type. Early builds left it as it is stored.
-_separator = re.compile("[|\x1e]")
 
 Size = Annotated[int, msgspec.Meta(ge=0, le=(1 << 63) - 1)]
 
@@ -26,7 +24,8 @@ class DumpAttachment(msgspec.Struct, frozen=True):
 
     RavenDB 4 and later writes them once for each `hash` (BLAKE2b-256 in base64), ahead of the first document whose
     metadata names that hash under `@attachments`; `key` and `metadata` are None. RavenDB 2 and 3 give each of them its
-    `key` and its `metadata`, and no hash. `position` is where the item begins in the dump, compression aside.
+    `key` and its `metadata`, and no hash; our own exports in that form name the `owner` as well. `position` is where
+    the item begins in the dump, compression aside.
     """
 
     hash: str | None
@@ -36,6 +35,7 @@ class DumpAttachment(msgspec.Struct, frozen=True):
     metadata: bytes | None
     chunks: Iterator[bytes]
     position: int
+    owner: str | None = None
 
 
 class Header(msgspec.Struct):
@@ -47,19 +47,41 @@ class Header(msgspec.Struct):
 
     @property
     def content_type(self) -> str | None:
-        parts = _separator.split(self.tag)
-        return parts[-1] or None if len(parts) >= 5 else None
+        parts = StoredKey.parse(self.tag)
+        return parts.content_type or None if parts else None
 
 
 FILES: Final = "files/"
 """Where RavenDB 4 and later put the attachments of RavenDB 3, which belong to no document, below their own keys."""
 
 
-def key_of(parts: str) -> str:
-    """Our key of an attachment, given what RavenDB makes of its document's id, its name, hash and content type."""
-    owner, *rest = _separator.split(parts)
-    name = rest[1] if len(rest) > 1 else ""
-    return name if owner == FILES + name else f"{owner}/{name}"
+class StoredKey(msgspec.Struct, frozen=True):
+    """What RavenDB makes of a document's id, "d" (or another letter for a revision), a name, a hash and a type.
+
+    The first and the third are in lower case.
+    """
+
+    owner: str
+    type: str
+    name: str
+    hash: str
+    content_type: str
+
+    @classmethod
+    def parse(cls, text: str) -> Self | None:
+        """From its text, in which bars may stand for U+001E; None for any other."""
+        if SEPARATOR in text:
+            parts = text.split(SEPARATOR)
+        else:  # an id or a name may have bars in it too
+            head, *tail = text.rsplit("|", 2)
+            owner, found, name = head.partition("|d|")
+            parts = [owner, "d", name, *tail] if found else text.split("|")
+        return cls(*parts) if len(parts) == 5 else None
+
+    @property
+    def stands_in(self) -> bool:
+        """Whether the document is one that RavenDB 4 and later make for an attachment that belongs to none."""
+        return self.owner == FILES + self.name
 
 
 class Chunks:
@@ -109,7 +131,8 @@ def legacy(item: bytes, position: int) -> DumpAttachment:
     except ValueError as error:
         raise Malformed(f"has Data that is not base64 ({error})") from error
     chunks = iter([content] if content else [])
-    return DumpAttachment(None, key, len(content), _legacy_type(metadata), metadata, chunks, position)
+    owner = None if (named := grammar.member_value(item, "Owner")) is None else grammar.text(named)
+    return DumpAttachment(None, key, len(content), _legacy_type(metadata), metadata, chunks, position, owner)
 
 
 def _required(item: bytes, name: str) -> str:

@@ -20,8 +20,9 @@ from typing import Annotated, BinaryIO, Final, Self, TypeVar
 import msgspec
 
 from muniment.errors import MunimentError
+from muniment.owner import key_of, split_id
 from muniment.smuggler import attachment, grammar, metadata
-from muniment.smuggler.attachment import DumpAttachment
+from muniment.smuggler.attachment import DumpAttachment, StoredKey
 from muniment.smuggler.grammar import OPEN_ARRAY, Malformed
 from muniment.smuggler.head import build_version
 from muniment.smuggler.scanner import Scanner
@@ -40,6 +41,7 @@ __all__ = [
 ]
 
 _ATTACHMENT: Final = "Attachment"
+FILES_COLLECTION: Final = "@files"  # of the documents that stand in for attachments
 _LEGACY_DELETIONS: Final = {"docsdeletions": "Document", "attachmentsdeletions": _ATTACHMENT}
 
 T = TypeVar("T")
@@ -75,11 +77,18 @@ class DumpUnknown(msgspec.Struct, frozen=True, gc=False, tag=True, array_like=Tr
 
 
 class DumpDeletion(msgspec.Struct, frozen=True, gc=False, tag=True, array_like=True):
-    """The deletion of a document (`id`), or of an attachment with this key. Only incremental exports have them."""
+    """The deletion of a document (`id`), or of an attachment with this key. Only incremental exports have them.
+
+    That of an attachment is of the content with this `hash` and `content_type` only, where it tells them, and may name
+    the document that is its `owner`.
+    """
 
     id: str
     attachment: bool
     position: int
+    owner: str | None = None
+    hash: str = ""
+    content_type: str = ""
 
 
 class DumpFault(msgspec.Struct, frozen=True):
@@ -104,6 +113,9 @@ class _Identity(msgspec.Struct):
 class _Tombstone(msgspec.Struct):
     key: str = msgspec.field(name="Key")
     type: str = msgspec.field(name="Type", default="")
+    owner: str | None = msgspec.field(name="Owner", default=None)
+    collection: str | None = msgspec.field(name="Collection", default=None)
+    gone: str = msgspec.field(name="Gone", default="")  # of our own exports: under this id there is nothing any more
 
 
 class Dump:
@@ -281,11 +293,12 @@ class Dump:
             if kind not in ("Document", _ATTACHMENT):
                 yield self._unknown(f"{section}/{kind}", position)
                 continue
-            self.sections[section] += 1
-            key = tombstone.key
-            if kind == _ATTACHMENT and tombstone.type:
-                key = attachment.key_of(key)
-            yield DumpDeletion(key, kind == _ATTACHMENT, position)
+            deletion = _deletion(tombstone, kind == _ATTACHMENT, position)
+            if deletion is None:
+                yield self._unknown(f"{section}/Revision{kind}", position)
+            elif tombstone.collection != FILES_COLLECTION or deletion.attachment:
+                self.sections[section] += 1
+                yield deletion
 
     def _later_build_version(self) -> Iterator[DumpItem]:
         position = self._scanner.position
@@ -331,6 +344,21 @@ class Dump:
             return _decoded(wanted, item)
         except Malformed as error:
             return self._fault(f"holds an item that {error}", position, error)
+
+
+def _deletion(tombstone: _Tombstone, of_attachment: bool, position: int) -> DumpDeletion | None:
+    """The deletion that this is; None for one of an attachment that only a revision of a document had."""
+    if not of_attachment or not tombstone.type:
+        return DumpDeletion(tombstone.key, of_attachment, position, tombstone.owner)
+    stored = StoredKey.parse(tombstone.key)
+    if stored is None or stored.type != "d":
+        return None
+    if tombstone.gone:
+        return DumpDeletion(key_of(tombstone.gone), True, position, split_id(tombstone.gone)[0])
+    if stored.stands_in:
+        return DumpDeletion(stored.name, True, position, None, stored.hash, stored.content_type)
+    key = f"{stored.owner}/{stored.name}"
+    return DumpDeletion(key, True, position, stored.owner, stored.hash, stored.content_type)
 
 
 def _decoded(wanted: type[T], item: bytes) -> T:

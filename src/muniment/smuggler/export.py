@@ -17,7 +17,7 @@ from muniment.fingerprint import Fingerprint, batch_digests, member_digest
 from muniment.numbers import numbers_for, series_of
 from muniment.progress import Progress
 from muniment.revision import ATTACHMENT, DOCUMENT, Batch, Revision
-from muniment.smuggler.aside import Aside
+from muniment.smuggler.aside import Aside, Deletion
 from muniment.smuggler.chooser import Chooser
 from muniment.smuggler.faults import Fault
 from muniment.smuggler.options import ATTACHMENTS, DOCUMENTS, IDENTITIES, SmugglerOptions
@@ -112,7 +112,7 @@ class Export:
             self.fingerprint.add((ATTACHMENT, revision.collection or ""), 1, revision.size, number)
         if revision.body is None:
             if 0 < self._after < revision.etag and ATTACHMENTS in self._options.carried:
-                self._aside.delete(ATTACHMENT, revision.id, revision.collection, revision.modified)
+                self._aside.delete(revision)
         elif ATTACHMENTS in self._types:
             self._aside.add(revision, parts)
         else:
@@ -159,7 +159,7 @@ class Export:
         deleted = set(batch.bodies.nulls)
         if self._after and DOCUMENTS in self._options.carried:
             for revision in batch.take(sorted(deleted)):
-                self._aside.delete(DOCUMENT, revision.id, revision.collection, revision.modified)
+                self._aside.delete(revision)
         return batch.take([row for row in range(len(batch)) if row not in deleted])
 
     def take(self, revision: Revision) -> None:
@@ -243,7 +243,7 @@ class Export:
                 self.summary.attachments += 1
                 self._progress.advance(attachments=1, bytes=revision.size)
 
-    def _deleted(self, kind: int) -> Iterator[tuple[str, str | None, int]]:
+    def _deleted(self, kind: int) -> Iterator[Deletion]:
         for deletion in self._aside.deletions(kind):
             yield deletion
             self.summary.deletions += 1

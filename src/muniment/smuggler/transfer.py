@@ -16,8 +16,9 @@ from typing import Any, Final, NamedTuple
 import msgspec
 
 from muniment.document import IDENTITIES, check_id, collection_of, decode, encode
-from muniment.errors import Cancelled, DamagedDump, InvalidInput, MunimentError, UnknownFormat
+from muniment.errors import Cancelled, ConcurrencyConflict, DamagedDump, InvalidInput, MunimentError, UnknownFormat
 from muniment.numbers import raise_numbers, series_of, store_number
+from muniment.owner import deleted_content, find, owned_id, replacing, tombstone
 from muniment.progress import Progress
 from muniment.revision import ATTACHMENT, DOCUMENT
 from muniment.smuggler import options as smuggler_options
@@ -84,7 +85,9 @@ class _AttachmentName(msgspec.Struct):
     name: str = msgspec.field(name="Name")
     hash: str = msgspec.field(name="Hash")
     content_type: str = msgspec.field(name="ContentType", default="")
-    metadata: dict[str, Any] | None = msgspec.field(name="Metadata", default=None)  # Muniment's own exports have it
+    # Muniment's own exports have these two.
+    metadata: dict[str, Any] | None = msgspec.field(name="Metadata", default=None)
+    key: str | None = msgspec.field(name="Key", default=None)
 
 
 class _Named(msgspec.Struct):
@@ -306,7 +309,8 @@ class _Import:
         self._room -= 1
         for each in named:  # before the document, which once it is stored is not looked at again
             try:
-                self._place(item, f"{item.id}/{each.name}", each, each.metadata)
+                id = self._legacy_id(each.key, None) if each.key else owned_id(item.id, each.name)
+                self._place(item, id, each, each.metadata)
             except InvalidInput as error:
                 self._pass_over(item, error)
         if len(self._writes) >= self._batch_size or self._size >= BATCH_BYTES or not self._room:
@@ -334,6 +338,7 @@ class _Import:
         """A document that stands in for an attachment, which belongs to none."""
         of = _named(item)
         for named in of.attachments if self._with_attachments else ():
+            check_id(named.name)
             self._place(item, named.name, named, of.metadata)
 
     def _deletion(self, item: DumpDeletion) -> None:
@@ -341,14 +346,30 @@ class _Import:
             self.skipped[f"deletions {NOT_ASKED}"] += 1
             return
         check_id(item.id)
-        if not item.attachment and series_of(item.id):
+        if item.attachment:
+            self._delete_attachment(item)
+            return
+        if series_of(item.id):
             self.skipped[NUMBERS_STAY] += 1
             return
-        self._writes.append(Write(item.id, None, kind=ATTACHMENT if item.attachment else DOCUMENT))
+        self._writes.append(Write(item.id, None))
         self._positions.append(None)
         self.summary.deletions += 1
         if len(self._writes) >= self._batch_size:
             self._submit()
+
+    def _delete_attachment(self, item: DumpDeletion) -> None:
+        """Delete an attachment, unless it has another content by now: RavenDB tells so of what was replaced."""
+        self.summary.deletions += 1
+        name = item.id[len(item.owner) + 1 :] if item.owner else item.id
+        present = find(self._storage, name, item.owner)
+        if present is None:
+            return
+        metadata = tombstone(self._storage, present)
+        if item.hash and (item.hash, item.content_type) != deleted_content(metadata):
+            return
+        with suppress(ConcurrencyConflict):  # or somebody has replaced it right now
+            self._storage.commit([Write(present.id, None, metadata, None, present.etag, ATTACHMENT)])
 
     def _submit(self) -> None:
         if self._writes:
@@ -439,17 +460,26 @@ class _Import:
             self.skipped[f"attachments {NOT_ASKED}"] += 1
         elif item.key is not None:  # RavenDB 2 and 3: attachments stand by themselves
             metadata = stored_metadata(item.metadata or b"{}")
-            self._commit_attachment(item.key, metadata, self._storage.upload(self._counted(item)))
+            id = self._legacy_id(item.key, item.owner)
+            self._commit_attachment(id, metadata, self._storage.upload(self._counted(item)))
         elif item.hash is not None and item.hash not in self._staged and item.hash not in self._placed:
             self._staged[item.hash] = self._storage.upload(self._counted(item)), item.position
+
+    def _legacy_id(self, key: str, owner: str | None) -> str:
+        """The id of an attachment of which a dump tells the key, and the owner if it is ours."""
+        check_id(key)
+        if owner and key.startswith(f"{owner}/"):
+            return owned_id(owner, key[len(owner) + 1 :])
+        present = find(self._storage, key)
+        return present.id if present else key
 
     def _counted(self, item: DumpAttachment) -> Iterator[bytes]:
         for chunk in item.chunks:
             self._progress.advance(bytes=len(chunk))
             yield chunk
 
-    def _place(self, item: DumpDocument, key: str, named: _AttachmentName, metadata: dict[str, Any] | None) -> None:
-        """Store the content that came under this hash as an attachment, that of a document as `ID/NAME`."""
+    def _place(self, item: DumpDocument, id: str, named: _AttachmentName, metadata: dict[str, Any] | None) -> None:
+        """Store the content that came under this hash as an attachment."""
         upload, position = self._staged.pop(named.hash, None) or (self._copy(named.hash), None)
         if upload is None:
             self.skipped[NOT_IN_DUMP] += 1
@@ -458,14 +488,14 @@ class _Import:
             self._placing.append((item.position, position))
         type = {"Content-Type": named.content_type} if named.content_type else {}
         stored = encode({**type, "Hash": named.hash}) if metadata is None else stored_metadata(encode(metadata))
-        self._commit_attachment(key, stored, upload)
-        self._placed[named.hash] = (key, upload.sha256)
+        self._commit_attachment(id, stored, upload)
+        self._placed[named.hash] = (id, upload.sha256)
 
     def _remember_placed(self, item: DumpDocument) -> None:
         """A document that an earlier import has stored may have an attachment whose content later ones name too."""
         stands_in = LEGACY_METADATA in item.metadata and item.id.startswith(FILES)
         for named in _named(item).attachments if b'"@attachments"' in item.metadata else ():
-            revision = self._storage.get(ATTACHMENT, named.name if stands_in else f"{item.id}/{named.name}")
+            revision = find(self._storage, named.name, None if stands_in else item.id)
             if revision and revision.body:
                 self._placed.setdefault(named.hash, (revision.id, revision.body))
 
@@ -488,10 +518,10 @@ class _Import:
             return None
         return upload
 
-    def _commit_attachment(self, key: str, metadata: bytes, upload: Upload) -> None:
+    def _commit_attachment(self, id: str, metadata: bytes, upload: Upload) -> None:
         try:
-            check_id(key)
-            self._storage.commit([Write(key, upload.sha256, metadata, None, None, ATTACHMENT, upload)])
+            write = Write(id, upload.sha256, metadata, None, None, ATTACHMENT, upload)
+            self._storage.commit(replacing(self._storage, write))
         except BaseException:
             self._storage.discard(upload)
             raise

@@ -14,24 +14,23 @@ from typing import Any, Final, Protocol
 
 import msgspec
 
-from muniment.document import decode, encode, fold
+from muniment.document import SEPARATOR, encode, fold
 from muniment.errors import DamagedDatabase, InvalidDocument
+from muniment.owner import content_type, key_of, split_id
 from muniment.revision import Batch, Revision
-from muniment.smuggler.aside import Owned
+from muniment.smuggler.aside import Deletion, Owned
 from muniment.smuggler.attachment import FILES
+from muniment.smuggler.dump import FILES_COLLECTION
 from muniment.smuggler.options import DOCUMENTS, KEPT_TYPES
 from muniment.smuggler.sink import Sink
 from muniment.smuggler.words import HILO, Words, ids_json, members_of, time_json, words
 
 BUILD_VERSION: Final = 62028
-FILES_COLLECTION: Final = "@files"
 LEGACY_METADATA: Final = "@legacy-attachment-metadata"
 IN_MEMORY: Final = 4 << 20
 TOGETHER: Final = 512  # documents of a batch that are joined at once
-SEPARATOR: Final = "\x1e"  # between the parts of the key that RavenDB gives an attachment
 
 Content = Callable[[Revision], Iterator[bytes]]
-Deletion = tuple[str, str | None, int]
 
 
 class Writer(Protocol):
@@ -124,6 +123,8 @@ class DumpWriter:
             self._comma = b","
         named: dict[str, Any] = {"Name": name, "Hash": hash, "ContentType": type, "Size": revision.size}
         implied = {"Content-Type": type, "Hash": hash} if type else {"Hash": hash}
+        if SEPARATOR not in revision.id and not id.startswith(FILES):
+            named["Key"] = revision.id  # which our own import stores it under again
         if revision.metadata != encode(implied):
             named["Metadata"] = msgspec.Raw(revision.metadata)
         return named
@@ -132,18 +133,11 @@ class DumpWriter:
         """The section of tombstones."""
         self._write(b'],"Tombstones":[')
         kinds = chain((("Document", each) for each in documents), (("Attachment", each) for each in attachments))
-        for number, (type, (id, collection, modified)) in enumerate(kinds):
-            tombstone = {
-                "Key": fold(id) if type == "Document" else _attachment_key(id),
-                "Type": type,
-                "Collection": collection or "@empty",
-                "Flags": "None",
-                "ChangeVector": None,
-                "DeletedEtag": 0,
-                "Etag": 0,
-                "LastModified": msgspec.Raw(time_json(modified)),
-            }
-            self._write((b"," if number else b"") + encode(tombstone))
+        comma = b""
+        for type, deletion in kinds:
+            for tombstone in _tombstones(type, deletion):
+                self._write(comma + encode(tombstone))
+                comma = b","
 
     def identities(self, identities: Iterable[tuple[str, int]]) -> None:
         """The section of identities, whose keys end in a bar."""
@@ -191,15 +185,15 @@ class LegacyDumpWriter:
             self._write((b"," if number else b"") + b'{"Data":"')
             for piece in _base64(checked(revision, self._content)):
                 self._write(piece)
-            self._write(b'","Metadata":' + revision.metadata + b',"Key":' + encode(revision.id) + b"}")
+            self._write(b'","Metadata":' + revision.metadata + b"," + encode(_key_members(revision.id))[1:])
         self._write(b'],"Transformers":[')
 
     def deletions(self, documents: Iterable[Deletion], attachments: Iterable[Deletion]) -> None:
         """The two sections of deletions."""
         for section, deleted in ((b"DocsDeletions", documents), (b"AttachmentsDeletions", attachments)):
             self._write(b'],"%s":[' % section)
-            for number, (id, _, _) in enumerate(deleted):
-                self._write((b"," if number else b"") + encode({"Key": id}))
+            for number, deletion in enumerate(deleted):
+                self._write((b"," if number else b"") + encode(_key_members(deletion.id)))
 
     def identities(self, identities: Iterable[tuple[str, int]]) -> None:
         """The section of identities."""
@@ -317,16 +311,37 @@ def _check_own_metadata(id: str, body: bytes) -> None:
         )
 
 
-def _attachment_key(key: str) -> str:
-    """The key of an attachment's tombstone as RavenDB has it, but for its last two parts: nobody remembers them."""
-    owner, slash, name = key.rpartition("/")
-    return SEPARATOR.join((fold(owner) if slash else fold(FILES + key), "d", fold(name), "", ""))
+def _tombstones(type: str, deletion: Deletion) -> Iterator[dict[str, Any]]:
+    """A deletion as RavenDB writes it; that of an attachment without a document deletes what stands in for one too."""
+    key, collection = fold(deletion.id), deletion.collection or "@empty"
+    if type == "Attachment":
+        stand_in = FILES + deletion.id if deletion.owner is None else deletion.owner
+        key = SEPARATOR.join((fold(stand_in), "d", fold(deletion.name), deletion.hash, deletion.type))
+        if deletion.owner is None:
+            yield _tombstone(fold(stand_in), "Document", FILES_COLLECTION, deletion.modified)
+        # RavenDB tells of each content that is deleted or replaced, we of the name that has none at this moment.
+        yield {**_tombstone(key, type, None, deletion.modified), "Gone": deletion.id}
+        return
+    yield _tombstone(key, type, collection, deletion.modified)
 
 
-def content_type(metadata: bytes) -> str:
-    """What an attachment's metadata says of its type, empty if nothing."""
-    found = next((value for name, value in decode(metadata).items() if name.lower() == "content-type"), "")
-    return found if isinstance(found, str) else ""
+def _tombstone(key: str, type: str, collection: str | None, modified: int) -> dict[str, Any]:
+    return {
+        "Key": key,
+        "Type": type,
+        "Collection": collection,
+        "Flags": "None",
+        "ChangeVector": None,
+        "DeletedEtag": 0,
+        "Etag": 0,
+        "LastModified": msgspec.Raw(time_json(modified)),
+    }
+
+
+def _key_members(id: str) -> dict[str, Any]:
+    """What a dump for RavenDB 2 and 3, which has keys alone, says of an attachment; our own import reads the owner."""
+    owner, _ = split_id(id)
+    return {"Key": key_of(id), **({"Owner": owner} if owner else {})}
 
 
 def read_whole(revision: Revision, content: Content) -> bytes:

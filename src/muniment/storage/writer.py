@@ -17,7 +17,7 @@ from typing import Any, Final, NamedTuple, TypeAlias, TypeVar
 import apsw
 import msgspec
 
-from muniment.document import fold
+from muniment.document import SEPARATOR, fold
 from muniment.errors import ConcurrencyConflict, DatabaseClosed
 from muniment.fingerprint import Fingerprint, Tally, member_digest, row_digest
 from muniment.storage.base import BackupPlace, Snapshot, Write, Written
@@ -101,7 +101,8 @@ class Transaction:
         self.etag += 1
         id = write.id
         if old:
-            id = old.spelling or key[1]
+            if SEPARATOR not in id:  # the name of a document's attachment is what the document calls it now
+                id = old.spelling or key[1]
             self._dead.append((old.etag, self.etag))
             if old.digest:
                 self.fingerprint.add((write.kind, old.collection or ""), -1, -old.size, -_number(old.digest))
