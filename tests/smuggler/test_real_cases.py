@@ -16,6 +16,9 @@ DATA = Path(__file__).parents[3] / "shared" / "data"
 CASES = (
     "attachment-names-with-slash",
     "attachment-replaced",
+    "ids-apart-by-case-rule",
+    "own-metadata-entity-name",
+    "own-metadata-last-modified",
 )
 _INTERNAL = {"@change-vector", "@flags", "@etag"}
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import io
+import json
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -41,8 +43,25 @@ def naming(id: str, *contents: bytes) -> bytes:
     [
         (b'{"@collection":"Orders","@id":"a","@change-vector":"A:1"}', b'{"Raven-Entity-Name":"Orders"}'),
         (b'{"@collection":"@empty","@id":"a"}', b"{}"),
-        (b'{"@collection":"@hilo","@id":"a"}', b"{}"),
-        (b'{"@last-modified":"2018-07-27T12:11:53.0145929Z"}', b'{"Last-Modified":"2018-07-27T12:11:53.0145929Z"}'),
+        (b'{"@collection":"@hilo","@id":"Raven/Hilo/As"}', b"{}"),
+        # What is not as RavenDB would have it for this id is kept, so that it goes out as it came in.
+        (b'{"@collection":"@hilo","@id":"a"}', b'{"@collection":"@hilo"}'),
+        (b'{"@collection":"@empty","@id":"RAVEN/hilo/a"}', b'{"@collection":"@empty"}'),
+        (b'{"@collection":"","@id":"a"}', b'{"@collection":""}'),
+        (b'{"@collection":1.10,"@id":"a"}', b'{"@collection":1.10}'),
+        (b'{"@last-modified":"2018-07-27"}', b'{"Last-Modified":"2018-07-27","@collection":null}'),
+        (b'{"Last-Modified":"2018-07-27","@id":"a"}', b'{"Last-Modified":"2018-07-27"}'),
+        (
+            b'{"Raven-Last-Modified":"2018","Raven-Entity-Name":"As"}',
+            b'{"Raven-Entity-Name":"As","Last-Modified":"2018"}',
+        ),
+        (b'{"Last-Modified":"2018","Raven-Last-Modified":"2019"}', b'{"Last-Modified":"2018"}'),
+        # In RavenDB 4 and later, our names for these are ordinary words.
+        (
+            b'{"Raven-Entity-Name":"Own","@collection":"As","last-modified":1.10,"Own-Last-Modified":"x"}',
+            b'{"Own-Raven-Entity-Name":"Own","Raven-Entity-Name":"As","Own-last-modified":1.10,"Own-Own-Last-Modified":"x"}',
+        ),
+        (b'{"Raven-Expiration-Date":"tomorrow","@collection":"@empty"}', b'{"Own-Raven-Expiration-Date":"tomorrow"}'),
         (b'{"@expires":"2030-01-01","@refresh":"x"}', b'{"Raven-Expiration-Date":"2030-01-01","@refresh":"x"}'),
         (b'{"Raven-Clr-Type":"A.B","n":1.10,"@flags":"HasAttachments"}', b'{"Raven-Clr-Type":"A.B","n":1.10}'),
         (b'{"n":null,"m":{"a":[null]},"@id":"a"}', b'{"n":null,"m":{"a":[null]}}'),
@@ -51,6 +70,34 @@ def naming(id: str, *contents: bytes) -> bytes:
 )
 def test_metadata(metadata: bytes, stored: bytes) -> None:
     assert stored_metadata(metadata) == stored
+
+
+@pytest.mark.parametrize("id", ["a", "Raven/Hilo/as"])
+@pytest.mark.parametrize(
+    "metadata",
+    [
+        b'"@collection":"@empty"',
+        b'"@collection":"@hilo"',
+        b'"@collection":""',
+        b'"@collection":"As"',
+        b'"@collection":null',
+        b'"@collection":5',
+        b'"@change-vector":"A:1"',
+        b'"@collection":"As","Raven-Entity-Name":"Bs","Last-Modified":"x","Own-Last-Modified":1,"Raven-Expiration-Date":null',
+    ],
+)
+def test_what_came_in_goes_out(database: DocumentDatabase, id: str, metadata: bytes) -> None:
+    """Also where a document names no collection, or names what is none."""
+    time = b'"@last-modified":"2018-07-27T12:11:53.0145929Z"'
+    load(database, docs(b'{"n":1,"@metadata":{%s,"@id":"%s",%s}}' % (metadata, id.encode(), time)))
+    dump = io.BytesIO()
+    database.export(dump, format="ravendbdump", compression="none")
+    [document] = json.loads(dump.getvalue())["Docs"]
+    expected = json.loads(b'{%s,"@id":"%s",%s}' % (metadata, id.encode(), time))
+    expected.pop("@change-vector", None)
+    if expected.get("@collection", "") is None:
+        del expected["@collection"]  # which says as much
+    assert document["@metadata"] == expected
 
 
 def test_attachments_belong_to_the_documents_that_name_them(database: DocumentDatabase) -> None:

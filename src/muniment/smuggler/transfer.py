@@ -299,10 +299,10 @@ class _Import:
             metadata, body = chosen
             collection = collection_of(metadata)
         named = _named(item).attachments if self._with_attachments and b'"@attachments"' in item.metadata else ()
-        self._last = item
-        if series_of(item.id):
-            self._number(Write(item.id, body, metadata, collection), len(body))
+        if series_of(item.id) and self._storage.get(DOCUMENT, item.id):
+            self._number(item, Write(item.id, body, metadata, collection), len(body))
             return
+        self._last = item
         self._writes.append(Write(item.id, body, metadata, collection))
         self._positions.append(item.position)
         self._size += len(body)
@@ -316,11 +316,11 @@ class _Import:
         if len(self._writes) >= self._batch_size or self._size >= BATCH_BYTES or not self._room:
             self._submit()
 
-    def _number(self, write: Write, size: int) -> None:
-        """A document that holds the last number given out; it never goes back."""
+    def _number(self, item: DumpDocument, write: Write, size: int) -> None:
+        """A document that holds the last number given out, where there is one; it never goes back."""
+        self.flush()  # what stands before it in the dump is stored before it
         store_number(self._storage, write)
-        if not self._writes and not self._pending:
-            self._stored = self._last
+        self._last = self._stored = item
         self._room -= 1
         self.summary.documents += 1
         self.summary.bytes += size
@@ -459,7 +459,7 @@ class _Import:
             self._progress.check()
             self.skipped[f"attachments {NOT_ASKED}"] += 1
         elif item.key is not None:  # RavenDB 2 and 3: attachments stand by themselves
-            metadata = stored_metadata(item.metadata or b"{}")
+            metadata = stored_metadata(item.metadata or b"{}", later=False)
             id = self._legacy_id(item.key, item.owner)
             self._commit_attachment(id, metadata, self._storage.upload(self._counted(item)))
         elif item.hash is not None and item.hash not in self._staged and item.hash not in self._placed:
@@ -487,7 +487,8 @@ class _Import:
         if position is not None:
             self._placing.append((item.position, position))
         type = {"Content-Type": named.content_type} if named.content_type else {}
-        stored = encode({**type, "Hash": named.hash}) if metadata is None else stored_metadata(encode(metadata))
+        told = {**type, "Hash": named.hash} if metadata is None else metadata
+        stored = stored_metadata(encode(told), later=False)
         self._commit_attachment(id, stored, upload)
         self._placed[named.hash] = (id, upload.sha256)
 

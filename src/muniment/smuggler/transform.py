@@ -113,7 +113,7 @@ def _whole(id: str, body: bytes) -> bytes:
 
 
 def _stored(id: str, metadata: bytes) -> bytes:
-    stored = stored_metadata(_whole(id, metadata))
+    stored = stored_metadata(_whole(id, metadata), later=False)
     if len(stored) > MAX_METADATA_BYTES:
         raise InvalidScript(f"the transform script made metadata of {len(stored):,} bytes for document {id!r}", _HINT)
     return stored

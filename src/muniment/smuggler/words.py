@@ -6,6 +6,7 @@ their bytes. Most documents of a collection differ only in id and time, so what 
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Mapping
 from functools import lru_cache
 from typing import Any, Final, NamedTuple
@@ -23,11 +24,17 @@ from muniment.document import (
 )
 
 EXPIRES: Final = "Raven-Expiration-Date"
+COLLECTION: Final = "@collection"  # kept under this name if it is not the name of one
+# Before what users of RavenDB 4 and later have called as we call what is RavenDB's.
+OWN: Final = "Own-"
 HILO: Final = "raven/hilo/"
 _LAST_MODIFIED: Final = f'"{LAST_MODIFIED}":"'.encode()
 _CACHED_BYTES: Final = 2048
 _ESCAPED: Final = bytes(range(32)) + b'"\\'
 _RENAMED: Final = {ENTITY_NAME.lower(): "@collection", EXPIRES.lower(): "@expires"}
+_own = re.compile(
+    "(?:own-)*(?:raven-entity-name|raven-expiration-date|last-modified|raven-last-modified|non-authoritative-information)"
+).fullmatch
 _members = msgspec.json.Decoder(dict[str, msgspec.Raw])
 _encode = msgspec.json.encode
 
@@ -50,6 +57,11 @@ def members_of(metadata: bytes) -> Mapping[str, Any]:
     except msgspec.DecodeError:
         members: dict[str, Any] = decode(metadata)
         return members
+
+
+def is_own(name: str) -> bool:
+    """Whether a name in lower case is one that users of RavenDB 4 and later may give, and that means something here."""
+    return _own(name) is not None
 
 
 def words(metadata: bytes, legacy: bool) -> Words:
@@ -88,12 +100,22 @@ def _words(metadata: bytes, legacy: bool) -> Words:
             last_modified = encode(value)
             continue
         renamed = None if legacy else _RENAMED.get(lowered)
-        if renamed == "@collection" and not _is_name(value):
+        if renamed == COLLECTION and not _is_name(value):
             renamed = None
-        collection = collection or renamed == "@collection"
+        if name == COLLECTION:
+            collection = not legacy
+            if legacy or _is_null(value):
+                continue
+        if not legacy and lowered.startswith(OWN.lower()) and is_own(lowered[len(OWN) :]):
+            renamed = name[len(OWN) :]
+        collection = collection or renamed == COLLECTION
         kept[name if renamed is None or renamed in kept else renamed] = value
     members = encode(kept)[1:-1] + b"," if kept else b""
     return Words(members, last_modified, collection)
+
+
+def _is_null(value: Any) -> bool:
+    return (decode(value) if isinstance(value, msgspec.Raw) else value) is None
 
 
 def _is_name(value: Any) -> bool:

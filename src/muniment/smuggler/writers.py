@@ -197,7 +197,7 @@ class LegacyDumpWriter:
 
     def identities(self, identities: Iterable[tuple[str, int]]) -> None:
         """The section of identities."""
-        self._write(b'],"Identities":' + encode([{"Key": key, "Value": value} for key, value in identities])[:-1])
+        self._write(b'],"Identities":' + encode([{"Key": key, "Value": str(value)} for key, value in identities])[:-1])
 
     def end(self) -> None:
         """The end of the last section and of the dump."""
@@ -279,7 +279,9 @@ def dump_document(revision: Revision, named: list[dict[str, Any]], *, legacy: bo
 def _joined(id: bytes, of: Words, modified: int, body: bytes, legacy: bool) -> bytes:
     members, last_modified, collection = of
     if legacy:
-        id_name, time_name = b'"@id":', b',"Last-Modified":'
+        # RavenDB 3 shows the second, later ones keep the first.
+        time = last_modified or time_json(modified)
+        id_name, time_name = b'"@id":', b',"Raven-Last-Modified":' + time + b',"Last-Modified":'
     else:
         id_name, time_name = b'"@id":', b',"@last-modified":'
         if not collection:
