@@ -34,29 +34,33 @@ class Aside:
     Neither Python nor rich leaves that out by itself: the one ends with code 120, the other with code 1.
     """
 
+    def __init__(self) -> None:
+        # As it is now: while a line is drawn on it, rich puts something in its place that prints through this.
+        self._stderr = sys.stderr
+
     def write(self, text: str) -> int:
         """Write what can be written."""
         with self._leaving_out():
-            sys.stderr.write(text)
+            self._stderr.write(text)
         return len(text)
 
     def flush(self) -> None:
         """Write now what can be written."""
         with self._leaving_out():
-            sys.stderr.flush()
+            self._stderr.flush()
 
     def isatty(self) -> bool:
         """Whether it is a terminal."""
-        return sys.stderr.isatty()
+        return self._stderr.isatty()
 
     def fileno(self) -> int:
         """The descriptor of stderr."""
-        return sys.stderr.fileno()
+        return self._stderr.fileno()
 
     @property
     def encoding(self) -> str:
         """How stderr spells its text."""
-        return sys.stderr.encoding
+        return self._stderr.encoding
 
     @contextmanager
     def _leaving_out(self) -> Iterator[None]:
