@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import http.client
 import socket
 import time
+from pathlib import Path
+from urllib.parse import quote, unquote
 
 import pytest
 
-from tests.server.running import Database, Server, assert_error
+from tests.server.running import Database, Server, assert_error, running
 
 WRONG = [
     ("GET", "/nothing", b"", 404),
@@ -164,3 +167,74 @@ def test_the_openapi_document(server: Server) -> None:
                 filled = path.format(database="none", id="x", key="x", name="x", index="x")
                 answer = server.client.get(filled, params={"id": "1"})
                 assert b"there is nothing at" not in answer.content
+
+
+BROKEN_UP = "a\r\nX-Evil: 1\r\n\r\n{}"
+
+
+def test_metadata_adds_no_headers(shop: Database) -> None:
+    metadata = {"Plain": BROKEN_UP, BROKEN_UP: "x", "List": [BROKEN_UP], "Object": {BROKEN_UP: BROKEN_UP}, "Nul": "\0"}
+    metadata |= {"Next": "\x85\u2028", "Set-Cookie": "a=b", "Content-Length": "0", "Transfer-Encoding": "chunked"}
+    document = {"Method": "PUT", "Key": BROKEN_UP, "Document": {"a": 1}, "Metadata": metadata}
+    assert shop.batch([document]).status_code == 200
+    answer = shop.get(f"/docs/{quote(BROKEN_UP, safe='')}")
+    assert answer.json() == {"a": 1}
+    for name in ("x-evil", "set-cookie", "transfer-encoding"):
+        assert name not in answer.headers
+    assert answer.headers["content-length"] == "7"
+    assert unquote(answer.headers["plain"]) == BROKEN_UP
+    key = quote(BROKEN_UP, safe="")
+    stored = shop.request("PUT", f"/static/{key}", content=b"x", headers={"X-Name": quote(BROKEN_UP)})
+    for answer in (stored, shop.get(f"/static/{key}")):
+        assert answer.status_code in (200, 201)
+        assert "x-evil" not in answer.headers
+
+
+def test_a_body_has_one_length(shop: Database) -> None:
+    """What a proxy could take for two requests where this takes it for one is refused, or is the last."""
+    head = f"PUT {shop.root}/docs/a HTTP/1.1\r\nHost: 127.0.0.1\r\nMuniment-Request: 1\r\n"
+    chunks = "2\r\n{}\r\n0\r\n\r\n"
+    second = (
+        f"PUT {shop.root}/docs/evil HTTP/1.1\r\nHost: 127.0.0.1\r\nMuniment-Request: 1\r\nContent-Length: 2\r\n\r\n{{}}"
+    )
+    lengths = [
+        "Content-Length: 2\r\nTransfer-Encoding: chunked\r\n",
+        "Transfer-Encoding: chunked\r\nContent-Length: 2\r\n",
+    ]
+    lengths += ["Content-Length: 2\r\nContent-Length: 12\r\n", "Content-Length: +2\r\n", "Content-Length: 2, 12\r\n"]
+    lengths += ["Transfer-Encoding: xchunked\r\n", "Transfer-Encoding: chunked, identity\r\n", "Content-Length : 2\r\n"]
+    lengths += ["Transfer-Encoding : chunked\r\n", "Transfer-Encoding:\x0bchunked\r\n", "Content-Length: 0x2\r\n"]
+    for length in lengths:
+        answer = shop.server.raw(f"{head}{length}\r\n{chunks}{second}".encode())
+        assert answer.count(b"HTTP/1.1 ") == 1, length
+        assert b"connection: close" in answer, length
+    assert shop.get("/docs/evil").status_code == 404
+    answer = shop.server.raw(f"{head}Transfer-Encoding: gzip, chunked\r\n\r\n{chunks}".encode())
+    assert b" 501 " in answer.splitlines()[0]
+
+
+def test_a_refusal_reaches_who_is_still_sending(shop: Database) -> None:
+    shop.request("PUT", "/static/there", content=b"x")
+    large = b"x" * (30 << 20)
+    foreign = {"Origin": "http://evil"}
+    none = {"If-None-Match": "00000000-0000-0000-0000-000000000000"}
+    for method, path, headers, status in (
+        ("PUT", "/docs/a", foreign, 403),
+        ("PUT", "/static/a", foreign, 403),
+        ("PUT", "/static/there", none, 409),
+        ("PUT", "/nothing", {}, 404),
+        ("PUT", "/stats", {}, 405),
+        ("POST", "/smuggler/import?nothing=1", {}, 400),
+    ):
+        for body in (large, (large[:1000000] for _ in range(30))):
+            # It reads nothing before all is sent.
+            client = http.client.HTTPConnection("127.0.0.1", shop.server.port, timeout=30)
+            client.request(method, f"{shop.root}{path}", body, {"Muniment-Request": "1", **headers})
+            assert client.getresponse().status == status
+            client.close()
+
+
+def test_the_log_has_one_line_for_a_request(tmp_path: Path) -> None:
+    with running(tmp_path / "data", access_log="true") as server:
+        server.client.get("/docs/a%0A2026-01-01T00:00:00Z%20evil%1b[2J%E2%80%A8")
+        assert "/docs/a\\n2026-01-01T00:00:00Z evil\\x1b[2J\\u2028 404\n" in server.log()

@@ -75,8 +75,10 @@ class App:
                 raise
             except Exception as error:
                 answer = _unexpected(request, error)
+            if answer.status >= 400:
+                await request.drain()
             if self.settings.access_log:
-                log(f"{scope.client} {request.method} {request.url} {answer.status}")
+                log(_line(f"{scope.client} {request.method} {request.url} {answer.status}"))
             await answer.send(proto)
         finally:
             self.active -= 1
@@ -141,7 +143,12 @@ async def _drain(request: Request) -> None:
         await request.body()
 
 
+def _line(text: str) -> str:
+    """Text from outside as one line of the log, whatever is in it."""
+    return text if text.isprintable() else "".join(each if each.isprintable() else repr(each)[1:-1] for each in text)
+
+
 def _unexpected(request: Request, error: Exception) -> Response:
-    log(f"{request.method} {request.path} failed:\n{''.join(traceback.format_exception(error))}")
+    log(f"{_line(f'{request.method} {request.path}')} failed:\n{''.join(traceback.format_exception(error))}")
     told = Refused(500, f"something unexpected happened: {type(error).__name__}", "the server's log says more")
     return error_response(told, request.url)

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator
-from contextlib import nullcontext
+from contextlib import nullcontext, suppress
 from typing import TYPE_CHECKING, Any, Final
 from urllib.parse import parse_qsl
 
@@ -21,13 +22,28 @@ if TYPE_CHECKING:
 MAX_REQUEST_BYTES: Final = MAX_BODY_BYTES + MAX_METADATA_BYTES
 MAX_PAGE: Final = 1024
 DEFAULT_PAGE: Final = 25
+DRAIN_SECONDS: Final = 5.0
+DRAIN_PAUSE: Final = 0.5
 
 
 class Request:
     """One request. `name` is the database's in the URL, None for the system database; `argument` what follows the
     route: the id in `docs/{id}`."""
 
-    __slots__ = ("_query", "app", "argument", "headers", "held", "method", "name", "path", "proto", "scope", "tenant")
+    __slots__ = (
+        "_query",
+        "app",
+        "argument",
+        "ended",
+        "headers",
+        "held",
+        "method",
+        "name",
+        "path",
+        "proto",
+        "scope",
+        "tenant",
+    )
 
     tenant: Tenant
 
@@ -41,6 +57,7 @@ class Request:
         self.name: str | None = None
         self.argument = ""
         self.held = 0
+        self.ended = False
         self._query: list[tuple[str, str]] | None = None
 
     @property
@@ -128,12 +145,13 @@ class Request:
                 raise _cut_short() from error
             if len(body) != length:
                 raise _cut_short()
+            self.ended = True
             return body
         limit = min(limit, self.app.bodies.memory)
         if length is not None:
             _check_size(length, limit)
             self.held += self.app.bodies.hold(length)
-        elif "transfer-encoding" not in self.headers:
+        elif not self._is_chunked():
             return b""
         return await self._large(length, limit)
 
@@ -151,6 +169,7 @@ class Request:
                     told = pace.received
                     timer.reschedule(bodies.until(pace))
         _check_end(length, pace.received, empty)
+        self.ended = True
         return b"".join(parts)
 
     async def chunks(self, limit: int, *, paced: bool = True) -> AsyncIterator[bytes]:
@@ -161,7 +180,7 @@ class Request:
         length, empty, pace = self.content_length, 0, Pace()
         if length is not None:
             _check_size(length, limit)
-        elif "transfer-encoding" not in self.headers:
+        elif not self._is_chunked():
             return
         coming = aiter(self.proto)
         while True:
@@ -177,6 +196,32 @@ class Request:
             else:
                 empty += 1
         _check_end(length, pace.received, empty)
+        self.ended = True
+
+    def _is_chunked(self) -> bool:
+        """Whether there is a body of a length that nobody knows; raises `Refused` (501) if it is packed."""
+        encoding: str | None = self.headers.get("transfer-encoding")
+        if encoding is None:
+            return False
+        if encoding.strip().lower() != "chunked":
+            raise Refused(501, f"the transfer encoding {encoding!r} is not known here", "send the body as it is")
+        return True
+
+    async def drain(self) -> None:
+        """Let in what is left of the body and forget it, within a limit of bytes and time.
+
+        Many clients read no answer before they have sent everything; without this a refusal would not reach them.
+        """
+        if self.ended or not (self.content_length or "transfer-encoding" in self.headers):
+            return
+        size, until = 0, asyncio.get_running_loop().time() + DRAIN_SECONDS
+        with suppress(TimeoutError, RuntimeError):
+            async with asyncio.timeout(DRAIN_PAUSE) as timer:
+                async for chunk in self.proto:
+                    size += len(chunk)
+                    if size > MAX_REQUEST_BYTES or not chunk:
+                        return
+                    timer.reschedule(min(until, asyncio.get_running_loop().time() + DRAIN_PAUSE))
 
     async def json(self, type: Any, what: str = "the body") -> Any:
         """The body as JSON of this type; raises `InvalidDocument` (422) when it is not that."""
