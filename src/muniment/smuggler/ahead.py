@@ -46,11 +46,10 @@ PIPE_BYTES: Final = 1 << 20
 _HEAD_BYTES: Final = 4
 _ITEM_BYTES: Final = 100  # about what an item takes beside its text
 _LOOK_MILLISECONDS: Final = 200
-_PACKAGE: Final = str(Path(__file__).parents[1])
-# The package without what its `__init__` imports for users, which would take a third of a second and 50 MB.
+# A program that has found the package in a place of its own need not have told that to its processes.
+_PLACE: Final = str(Path(__file__).parents[2])
 _CHILD: Final = (
-    "import sys, types; package = sys.modules['muniment'] = types.ModuleType('muniment');"
-    " package.__path__ = [sys.argv[1]]; from muniment.smuggler.ahead import main; main(*sys.argv[2:])"
+    "import sys; sys.path.append(sys.argv[1]); from muniment.smuggler.ahead import main; main(*sys.argv[2:])"
 )
 
 
@@ -224,7 +223,7 @@ class DumpAhead:
 
 
 def _started(path: str, pass_faults: bool) -> subprocess.Popen[bytes]:
-    command = [sys.executable, "-P", "-c", _CHILD, _PACKAGE, path, str(int(pass_faults))]
+    command = [sys.executable, "-P", "-c", _CHILD, _PLACE, path, str(int(pass_faults))]
     try:
         # A session of its own, because Ctrl-C is for the parent, which ends it.
         return subprocess.Popen(
