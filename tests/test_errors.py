@@ -27,6 +27,7 @@ from muniment.errors import (
     InvalidDocument,
     InvalidId,
     InvalidInput,
+    LostWrites,
     MunimentError,
     StorageFailure,
     TargetExists,
@@ -55,6 +56,7 @@ TREE = {
     "Damaged": ("MunimentError", 500, 5),
     "DamagedBackup": ("Damaged", 500, 5),
     "DamagedDatabase": ("Damaged", 500, 5),
+    "LostWrites": ("DamagedDatabase", 500, 5),
     "DamagedDump": ("Damaged", 400, 5),
     "UnknownFormat": ("MunimentError", 400, 6),
     "Busy": ("MunimentError", 503, 7),
@@ -72,6 +74,8 @@ CLASSES = [kind for _, kind in inspect.getmembers(errors, inspect.isclass) if is
 def example(kind: type[MunimentError]) -> MunimentError:
     if kind is ConcurrencyConflict:
         return ConcurrencyConflict("orders/1", 5, 7)
+    if kind is LostWrites:
+        return LostWrites("the file is gone", "look for it", 7)
     return kind("the file is gone", "look for it")
 
 

@@ -80,7 +80,9 @@ class DocumentDatabase:
     """A database in a folder, which is made when it is not there.
 
     Threads may share it. Another process may open it at the same time only with `read_only=True`; a second writer gets
-    `DatabaseLocked`. What a method that writes has returned from is on disk. `clock` gives microseconds since 1970.
+    `DatabaseLocked`. What a method that writes has returned from is on disk. One that does not have all that was
+    acknowledged is refused with `LostWrites`, unless `accept_loss` says to go on with what it has, as a new lineage.
+    `clock` gives microseconds since 1970.
     """
 
     def __init__(
@@ -89,13 +91,14 @@ class DocumentDatabase:
         *,
         create: bool = True,
         read_only: bool = False,
+        accept_loss: bool = False,
         clock: Callable[[], int] = system_clock,
     ) -> None:
         self.path = Path(path)
         self.clock = clock
         if not _exists(self.path):
             _create(self.path, create and not read_only, clock)
-        self.storage = SqliteStorage(self.path, clock=clock, read_only=read_only)
+        self.storage = SqliteStorage(self.path, clock=clock, read_only=read_only, accept_loss=accept_loss)
         if not read_only:
             forget_unfinished(self.path)
         self.maintenance = MaintenanceActions(self.storage, self.name, clock, None if read_only else self.path)

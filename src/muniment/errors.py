@@ -137,6 +137,20 @@ class DamagedDatabase(Damaged):
     """The database's own structures or checksums do not agree."""
 
 
+class LostWrites(DamagedDatabase):
+    """A database does not have all that was acknowledged: its log is damaged or gone, or its files are older.
+
+    `missing` is how many etags that are, None when nobody knows.
+    """
+
+    def __init__(self, message: str, hint: str = "", missing: int | None = None) -> None:
+        super().__init__(message, hint)
+        self.missing = missing
+
+    def __reduce__(self) -> tuple[type[LostWrites], tuple[str, str, int | None]]:
+        return type(self), (self.message, self.hint, self.missing)
+
+
 class DamagedDump(Damaged):
     """A dump is cut short, is not well formed, or does not hold what it says."""
 

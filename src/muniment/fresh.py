@@ -7,8 +7,8 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from muniment.database import DocumentDatabase
+from muniment.storage.files import own_files
 from muniment.storage.schema import FILE
-from muniment.storage.sqlite import LOCK
 
 
 @contextmanager
@@ -32,7 +32,7 @@ def made(folder: Path, *, keep_if: Callable[[DocumentDatabase], bool]) -> Iterat
 
 
 def _remove(folder: Path, made: list[Path]) -> None:
-    for path in (*folder.glob(f"{FILE}*"), folder / LOCK):
+    for path in own_files(folder):
         path.unlink(missing_ok=True)
     for path in made:
         path.rmdir()

@@ -36,7 +36,7 @@ COMMANDS = {
     "merge": ["DEST", "--through", "--delete-merged", "--json", "--quiet"],
     "status": ["FOLDER", "--url", "--database", "--json"],
     "statistics": ["FOLDER", "--json"],
-    "check": ["FOLDER", "--json", "--quiet"],
+    "check": ["FOLDER", "--accept-loss", "--json", "--quiet"],
     "get": ["FOLDER", "ID", "--metadata", "--json"],
     "settings": ["FOLDER|URL", "[KEY=VALUE]", "--database", "--json"],
     "sample": ["FOLDER", "--documents", "--attachments", "--seed", "--json", "--quiet"],

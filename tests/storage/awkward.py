@@ -85,7 +85,7 @@ IDS = [
         "a:b",
         "a|b",
     ),
-    "".join(map(chr, range(1, 128))),
+    "".join(map(chr, (n for n in range(1, 128) if n != 0x1E))),
 ]
 
 METADATA = {

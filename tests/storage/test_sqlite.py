@@ -23,6 +23,7 @@ from muniment.errors import (
     UnknownFormat,
 )
 from muniment.revision import ATTACHMENT, DOCUMENT
+from muniment.storage.reach import REACH
 from muniment.storage.schema import FILE, PAGE_BYTES
 from muniment.storage.sqlite import LOCK, SqliteStorage, create_storage
 from muniment.storage.writer import PURGE_ROWS
@@ -233,7 +234,7 @@ def test_closing_leaves_one_file(folder: Path, clock: Clock) -> None:
     store.commit([put("a")])
     store.get(DOCUMENT, "a")
     store.close()
-    assert {path.name for path in folder.iterdir()} <= {FILE, LOCK}
+    assert {path.name for path in folder.iterdir()} <= {FILE, LOCK, REACH}
 
 
 # A second process

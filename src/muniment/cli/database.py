@@ -63,16 +63,25 @@ def _backup_text(found: Statistics) -> str:
     return f"{begun}, {count_text(found.changes_since_backup or 0, 'change')} since"
 
 
-def check(folder: Folder, json: Json = False, quiet: Quiet = False) -> None:
+def check(
+    folder: Folder,
+    accept_loss: Annotated[
+        bool, typer.Option("--accept-loss", help="Go on without the acknowledged writes that are missing.")
+    ] = False,
+    json: Json = False,
+    quiet: Quiet = False,
+) -> None:
     """Read a whole database and check that it agrees with itself.
 
     That is the structure of the file, every document and attachment against the digest it was written with, and all of
     them against the fingerprint. It changes nothing. Exit code 5 says that something is wrong, and stdout says what.
+    A database that has lost acknowledged writes is refused here as everywhere; --accept-loss lets it go on with what it
+    has, as a new lineage.
 
     $ muniment check shop
     """
     started = monotonic()
-    with DocumentDatabase(folder, create=False, read_only=True) as database:
+    with DocumentDatabase(folder, create=False, read_only=not accept_loss, accept_loss=accept_loss) as database:
         with showing(Progress(stage="checking"), quiet=quiet):
             problems = database.check()
         seconds = monotonic() - started

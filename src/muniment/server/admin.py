@@ -16,8 +16,9 @@ from muniment.server.headers import document_headers
 from muniment.server.request import Request
 from muniment.server.status import FILE as STATUS_FILE
 from muniment.server.wire import Refused, Response, empty_response, etag_text, json_response
+from muniment.storage.files import own_files
 from muniment.storage.schema import FILE
-from muniment.storage.sqlite import LOCK, lock
+from muniment.storage.sqlite import lock
 from muniment.telling import log
 
 
@@ -123,7 +124,7 @@ def remove_files(folder: Path) -> None:
         return
     lock(folder).release()  # raises `DatabaseLocked` if another process uses it
     forget_unfinished(folder)
-    for path in (*folder.glob(f"{FILE}*"), folder / STATUS_FILE, folder / LOCK):
+    for path in (folder / STATUS_FILE, *own_files(folder)):
         path.unlink(missing_ok=True)
     try:
         folder.rmdir()

@@ -96,7 +96,7 @@ class Snapshot:
 
     Every earlier moment from the etag `history_from` on can be told from the log, and every deletion after the etag
     `tombstones_from`. Every later commit has a time after `until`, so that this was the state until then. `rows` are
-    all rows of the log: how many, and the sum of their `fingerprint.row_digest`.
+    all rows of the log: how many, and the sum of their `fingerprint.row_digest`; its bytes are the commit's number.
     """
 
     etag: int

@@ -13,6 +13,7 @@ from muniment.errors import DamagedDatabase, StorageFailure
 from muniment.progress import Progress
 from muniment.storage.checking import check
 from muniment.storage.migrating import migrate
+from muniment.storage.reach import check_reach
 from muniment.storage.schema import FILE, connect, mapped_errors, outdated
 from muniment.storage.sqlite import lock
 
@@ -52,6 +53,7 @@ def _rewrite(folder: Path, new: Path, progress: Progress) -> int:
     try:
         if outdated(connection):
             migrate(connection, folder)
+        check_reach(connection, folder)
         connection.set_progress_handler(lambda: _cancelled(progress), 100_000)
         try:
             connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")

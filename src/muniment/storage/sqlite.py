@@ -16,7 +16,7 @@ from filelock import FileLock, Timeout
 
 from muniment.document import MAX_ATTACHMENT_BYTES, from_microseconds, rfc3339
 from muniment.durable import sync_folder
-from muniment.errors import Cancelled, DatabaseLocked, InvalidDocument, StorageFailure
+from muniment.errors import Cancelled, DatabaseLocked, InvalidDocument, LostWrites, StorageFailure
 from muniment.revision import Batch, Revision
 from muniment.storage.base import (
     BackupFacts,
@@ -33,37 +33,52 @@ from muniment.storage.base import (
 from muniment.storage.checking import check
 from muniment.storage.history import History, history_of
 from muniment.storage.migrating import migrate
+from muniment.storage.reach import check_reach, go_on_without
 from muniment.storage.reading import Reader
 from muniment.storage.schema import FILE, INDEXES, PART_BITS, PART_BYTES, connect, create, mapped_errors, outdated
 from muniment.storage.state import identity_facts, read_snapshot, read_state, write_facts
 from muniment.storage.writer import Transaction, Writer, delete_content
 
 LOCK: Final = "muniment.lock"
+CREATING: Final = f"{FILE}.creating"
 UPLOAD_PARTS: Final = 8  # parts a staged upload writes in one commit
 WAIT_SECONDS: Final = 0.1
 
 
 class SqliteStorage:
-    """A database file that this process has open, for writing or only for reading."""
+    """A database file that this process has open, for writing or only for reading.
 
-    def __init__(self, folder: Path, *, clock: Callable[[], int], read_only: bool = False) -> None:
+    Raises `LostWrites` when it does not have all that was acknowledged; `accept_loss` goes on with what it has, as a
+    new lineage.
+    """
+
+    def __init__(
+        self, folder: Path, *, clock: Callable[[], int], read_only: bool = False, accept_loss: bool = False
+    ) -> None:
         self.folder = folder
         self._lock: FileLock | None = None
         self._writer: Writer | None = None
         if not read_only:
             self._lock = lock(folder)
         try:
-            self._open(clock, read_only)
+            self._open(clock, read_only, accept_loss)
         except BaseException:
             self._release()
             raise
 
-    def _open(self, clock: Callable[[], int], read_only: bool) -> None:
+    def _open(self, clock: Callable[[], int], read_only: bool, accept_loss: bool) -> None:
         connection = connect(self.folder, read_only=read_only)
         try:
             if outdated(connection):
                 migrate(connection, self.folder)
             with mapped_errors(self.folder):
+                try:
+                    check_reach(connection, self.folder)
+                except LostWrites:
+                    if not accept_loss:
+                        raise
+                    if not read_only:
+                        go_on_without(connection, self.folder, clock())
                 self.identity = read_state(connection).identity
                 self._reader = Reader(self.folder)
                 if not read_only:
@@ -275,7 +290,7 @@ def create_storage(folder: Path, clock: Callable[[], int] = system_clock) -> Non
     """Make a new, empty database in this folder, which must hold none. A crash leaves none or a whole one."""
     lineage = Lineage(str(uuid.uuid4()), None, 0, None, rfc3339(from_microseconds(clock())))
     identity = Identity(str(uuid.uuid4()), lineage.lineage, (lineage,))
-    unfinished = folder / f"{FILE}.creating"
+    unfinished = folder / CREATING
     with mapped_errors(folder):
         unfinished.unlink(missing_ok=True)
         connection = create(unfinished)

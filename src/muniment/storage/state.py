@@ -28,7 +28,8 @@ class State:
     `history_from`: the state at this etag, and at every later one, can be told from the log. `tombstones_from`: every
     deletion after this etag is in the log. `backed_up`: the last etag that some backup holds. `backups`: the SHA-256 of
     the manifests of the latest backups. `places`: the folders that they were written to. `told_until`: no commit has a
-    time up to here (microseconds), for it was said of the state before that it was the state until then.
+    time up to here (microseconds), for it was said of the state before that it was the state until then. `open`: it has
+    been written to and not been closed since, so that the file alone may not be all.
     """
 
     identity: Identity
@@ -41,6 +42,7 @@ class State:
     last_etag: int = 0
     last_modified: int = 0
     told_until: int = 0
+    open: int = 0
 
 
 def read_state(connection: apsw.Connection) -> State:

@@ -9,9 +9,11 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 from queue import Empty, SimpleQueue
+from time import monotonic
 from typing import Any, Final, NamedTuple, TypeAlias, TypeVar
 
 import apsw
@@ -23,7 +25,9 @@ from muniment.fingerprint import Fingerprint, Tally, member_digest, row_digest
 from muniment.storage.base import BackupPlace, Snapshot, Write, Written
 from muniment.storage.expiry import forget_tombstones, tombstones
 from muniment.storage.history import expiry_limit, history_of, purge_limit
+from muniment.storage.reach import Reach, Reached
 from muniment.storage.schema import mapped, parts_of
+from muniment.storage.standing import OpenFiles
 from muniment.storage.state import (
     LOG_ROWS,
     read_snapshot,
@@ -40,6 +44,9 @@ PURGE_ROWS: Final = 1000
 IDLE_SECONDS: Final = 0.05
 # With more dead rows than this, purging no longer waits for an idle moment, so that the file stops growing.
 DEAD_ROWS: Final = 100_000
+# How long what is noted in the reach may not be on disk: when nobody writes, and when somebody does all the time.
+BEAT_SECONDS: Final = 1.0
+BUSY_BEAT_SECONDS: Final = 5.0
 # When tombstones expire, they do so in a database that nobody writes to as well.
 EXPIRY_SECONDS: Final = 600
 
@@ -152,6 +159,12 @@ class Writer:
         self._closed = False
         self._dead = int(connection.execute("SELECT count(*) FROM dead").get)
         self._purgeable = self._may_purge()
+        self._lineage = facts.identity.lineage
+        self._files = OpenFiles(folder)
+        self._reach: Reach | None = None
+        self._noted_at: float | None = None  # since when what is noted there may not be on disk
+        self._open = facts.open == 1
+        self._open_on_disk = False  # in the file itself, not only in its log
         self._thread = threading.Thread(target=self._run, name=f"muniment writer {folder.name}", daemon=True)
         self._thread.start()
 
@@ -220,12 +233,15 @@ class Writer:
             idle = not group
             if self._purgeable and (idle or self._dead > DEAD_ROWS) and not stopping:
                 self._purge_idly()
-        self._connection.close(True)  # also with a query that an error has left unfinished
+            self._sync_reach(BEAT_SECONDS if idle else BUSY_BEAT_SECONDS)
+        self._finish()
 
     def _next_group(self, idle: bool) -> list[tuple[Job, Future[Any]] | None]:
         """Wait for a job and take all others that wait with it; none when there is time to purge."""
         group: list[tuple[Job, Future[Any]] | None] = []
         patience: float | None = None if self.history.tombstones is None else EXPIRY_SECONDS
+        if self._noted_at is not None:
+            patience = BEAT_SECONDS
         if self._purgeable:
             patience = 0 if idle else IDLE_SECONDS
         try:
@@ -266,6 +282,8 @@ class Writer:
         execute = self._connection.execute
         etag, modified, dead = self._state.etag, self._state.modified, 0
         changed, rows = Fingerprint(), Tally()
+        self._files.refuse()
+        before = self._connection.total_changes()
         with self._lock:
             earliest = self._working_from = max(self._clock(), modified + 1, self._told_until + 1)
         execute("BEGIN IMMEDIATE")
@@ -287,17 +305,58 @@ class Writer:
                 etag, modified = transaction.etag, transaction.modified
                 changed.merge(transaction.fingerprint)
             answers.append((future, result, None))
-        fingerprint, log = self._save(changed, rows)
+        fingerprint, log = self._state.fingerprint, self._state.rows
+        if written := self._connection.total_changes() != before:
+            self._say_open()
+            fingerprint, log = self._save(changed, rows)
         execute("COMMIT")
         known = self._state.history_from, self._state.tombstones_from
-        return Snapshot(etag, modified, fingerprint, *known, rows=log), dead
+        state = Snapshot(etag, modified, fingerprint, *known, rows=log)
+        if written:
+            self._note(state)
+        return state, dead
+
+    def _say_open(self) -> None:
+        """Before the first commit: from now on the file alone is not all, and the reach tells how far it must go."""
+        if self._reach is None:
+            self._reach = Reach(self._folder)
+            self._reach.write(Reached.of(self._lineage, self._state))
+            self._reach.sync()
+        if not self._open:
+            write_fact(self._connection, "open", 1)
+
+    def _note(self, state: Snapshot) -> None:
+        """After a commit: see that it can be found again, and note it down, before anybody is told."""
+        self._open = True
+        if not self._open_on_disk:
+            with suppress(apsw.Error):  # it is tried again after the next one
+                busy, frames, moved = self._connection.execute("PRAGMA wal_checkpoint(PASSIVE)").fetchall()[0]
+                self._open_on_disk = busy == 0 and frames == moved
+        self._files.check()
+        if self._reach is not None:
+            self._reach.write(Reached.of(self._lineage, state))
+            self._noted_at = self._noted_at or monotonic()
+
+    def _sync_reach(self, seconds: float) -> None:
+        if self._reach is not None and self._noted_at is not None and monotonic() - self._noted_at >= seconds:
+            self._noted_at = None
+            self._reach.sync()
+
+    def _finish(self) -> None:
+        """Close the connection, after saying in the file that it is all, which it is when nobody else reads it."""
+        if self._open:
+            self._commit([(_say_closed, Future())])
+        if self._files.replaced():  # what is in the log belongs to a file that is not there any more
+            self._connection.config(apsw.SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, 1)
+        self._connection.close(True)  # also with a query that an error has left unfinished
+        if self._reach is not None:
+            self._reach.sync()
+            self._reach.close()
 
     def _save(self, changed: Fingerprint, rows: Tally) -> tuple[Fingerprint, Tally]:
         """Write the tallies that changed, and return the whole fingerprint and the tally of the log with them."""
-        if not rows.count and not rows.digest:  # then no document has changed either
-            return self._state.fingerprint, self._state.rows
         whole, log = self._state.fingerprint, replace(self._state.rows)
-        log.add(rows.count, 0, rows.digest)
+        log.add(rows.count, 1, rows.digest)
         write_tally(self._connection, LOG_ROWS, "", log)
         if changed.tallies:
             whole = whole.copy()
@@ -423,6 +482,10 @@ class Writer:
         with self._lock:
             self.history = history
             self._wake_to_purge()
+
+
+def _say_closed(transaction: Transaction) -> None:
+    write_fact(transaction.connection, "open", 0)
 
 
 def last_etag_before(connection: apsw.Connection, modified: int, newest: int) -> int:

@@ -1,0 +1,21 @@
+"""The files in a database's folder that are Muniment's own, by their whole names: others may lie beside them."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Final
+
+from muniment.storage.compacting import UNFINISHED
+from muniment.storage.loading import DEFRAGMENTED, SCRATCH
+from muniment.storage.reach import REACH
+from muniment.storage.schema import FILE
+from muniment.storage.sqlite import CREATING, LOCK
+
+_DATABASES: Final = (FILE, CREATING, UNFINISHED, DEFRAGMENTED, SCRATCH)
+_ENDS: Final = ("-wal", "-shm", "-journal", "")  # the file itself last: as long as it is there, so is the database
+
+
+def own_files(folder: Path) -> list[Path]:
+    """Those that are there, the lock as the last one."""
+    names = [REACH, *(f"{name}{end}" for name in reversed(_DATABASES) for end in _ENDS), LOCK]
+    return [path for name in names if (path := folder / name).exists()]
