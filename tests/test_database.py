@@ -529,3 +529,13 @@ def test_threads_change_settings_without_losing_any(database: DocumentDatabase) 
     with ThreadPoolExecutor(8) as pool:
         list(pool.map(lambda number: database.configure({f"Mine/{number}": "x"}), range(40)))
     assert len(database.settings) == 40
+
+
+@pytest.mark.parametrize("place", ["", "  ", "http://127.0.0.1:8080", Path("https://server/databases/shop")])
+def test_what_is_no_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, place: Any) -> None:
+    monkeypatch.chdir(tmp_path)
+    for create in (True, False):
+        with pytest.raises(InvalidInput) as caught:
+            DocumentDatabase(place, create=create)
+        assert caught.value.hint
+    assert not list(tmp_path.iterdir())

@@ -69,9 +69,10 @@ def test_console_sessions_print_what_the_page_shows(page: Path, tmp_path: Path) 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
 def test_python_sessions_give_what_the_page_shows(page: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
-    session = doctest.DocTestParser().get_doctest("\n".join(blocks(page, "python")), {}, page.name, str(page), 0)
-    told: list[str] = []
-    assert doctest.DocTestRunner().run(session, out=told.append).failed == 0, "".join(told)
+    for _ in range(2 if page.name == "README.md" else 1):  # who tries it out may well do so again
+        session = doctest.DocTestParser().get_doctest("\n".join(blocks(page, "python")), {}, page.name, str(page), 0)
+        told: list[str] = []
+        assert doctest.DocTestRunner().run(session, out=told.append).failed == 0, "".join(told)
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from muniment.errors import StorageFailure
+from muniment.errors import NotFound, StorageFailure
 from muniment.settings import InvalidSetting, Settings, load_settings, table
 
 
@@ -43,8 +43,10 @@ def test_files_that_make_no_sense(tmp_path: Path, text: str) -> None:
 
 
 def test_a_file_that_is_not_there(tmp_path: Path) -> None:
-    with pytest.raises(StorageFailure):
+    with pytest.raises(NotFound):
         load_settings(config=tmp_path / "none.toml")
+    with pytest.raises(StorageFailure):
+        load_settings(config=tmp_path)
 
 
 @pytest.mark.parametrize(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import threading
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import Future
@@ -94,6 +95,8 @@ class DocumentDatabase:
         accept_loss: bool = False,
         clock: Callable[[], int] = system_clock,
     ) -> None:
+        if isinstance(path, str) and not path.strip():
+            raise InvalidInput("the name of the database's folder is empty", "give a folder; the present one is '.'")
         self.path = Path(path)
         self.clock = clock
         if not _exists(self.path):
@@ -468,6 +471,8 @@ def _exists(folder: Path) -> bool:
 
 
 def _create(folder: Path, allowed: bool, clock: Callable[[], int]) -> None:
+    if re.match(r"https?:/", str(folder), re.IGNORECASE):
+        raise InvalidInput(f"{folder} is the address of a server, not a folder", "open it with muniment.DocumentStore")
     if folder.exists() and not folder.is_dir():
         raise StorageFailure(f"{folder} is a file, so no database can be in it", "give a folder")
     if not allowed:

@@ -72,6 +72,14 @@ class NotFound(MunimentError):
     exit_code = 3
 
 
+def unreadable(path: object, error: OSError | ValueError, hint: str) -> MunimentError:
+    """For a file that somebody named and that can not be read: `NotFound` if it is missing, else `StorageFailure`."""
+    if isinstance(error, FileNotFoundError | NotADirectoryError):
+        return NotFound(f"there is no file {path}", hint)
+    reason = error.strerror if isinstance(error, OSError) else None
+    return StorageFailure(f"{path} can not be read: {reason or error}", hint)
+
+
 class DocumentNotFound(NotFound):
     """No document or attachment has this id."""
 

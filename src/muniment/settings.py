@@ -15,7 +15,7 @@ from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Annotated, Any, Final, TypeAlias, get_type_hints
 
-from muniment.errors import InvalidInput, StorageFailure
+from muniment.errors import InvalidInput, unreadable
 
 PREFIX: Final = "MUNIMENT_"
 CONFIG: Final = "MUNIMENT_CONFIG"
@@ -146,7 +146,8 @@ def load_settings(
 ) -> Settings:
     """The settings from a file (`config`, or the one `MUNIMENT_CONFIG` names), the environment and flags.
 
-    A flag that is None was not given. Raises `InvalidSetting`, and `StorageFailure` when the file can not be read.
+    A flag that is None was not given. Raises `InvalidSetting`, and `NotFound` or
+    `StorageFailure` when the file can not be read.
     """
     environment = environment or {}
     named = environment.get(CONFIG)
@@ -176,7 +177,7 @@ def _from_file(path: Path) -> dict[str, Value]:
         with path.open("rb") as file:
             given = tomllib.load(file)
     except OSError as error:
-        raise StorageFailure(f"{path} could not be read: {error.strerror}", "name the settings file") from error
+        raise unreadable(path, error, "name the settings file") from error
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise InvalidSetting(f"{path} is not TOML: {error}", 'write lines like: port = 8080, host = "::1"') from error
     rows = {row.name: row for row in table()}

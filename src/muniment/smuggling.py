@@ -278,5 +278,7 @@ def is_url(place: str) -> bool:
 
 def check_folder(place: str, database: str | None) -> None:
     """Raises `InvalidInput` when a database is named and the place is a folder."""
+    if not place.strip():
+        raise InvalidInput("the name of a folder is empty", "give the folder of a database, or the URL of a server")
     if database:
         raise InvalidInput(f"{place} is a folder, which is one database", "name no database, or give a URL")

@@ -50,7 +50,6 @@ def failed(ended: Ended, code: int, *parts: str) -> None:
         ("backup file --dest out", 8, "file is a file"),
         ("backup shop --dest file", 8, "file is a file"),
         ("backup shop --dest file/out", 8, "file is a file"),
-        ("backup shop --dest backups", 4, "already holds a full backup"),
         ("backup other --dest backups", 4, "backups of another database"),
         ("restore nowhere --to out", 3, "there is no folder nowhere"),
         ("restore empty --to out", 3, "no complete backup in empty"),
@@ -70,10 +69,17 @@ def failed(ended: Ended, code: int, *parts: str) -> None:
         ("sample file/out --documents 10", 8, "Not a directory"),
         ("sample out --documents -1", 2, "--documents"),
         ("sample out --documents ten", 2, "--documents"),
-        ("smuggler in out nowhere --create", 8, "No such file"),
+        ("smuggler in out nowhere --create", 3, "there is no file nowhere"),
         ("smuggler in out empty --create", 2, "no dump in empty"),
         ("smuggler in out file --create", 6, "not a dump"),
         ("smuggler in out file", 3, "there is no database in out"),
+        ("smuggler in shop file/x", 3, "there is no file file/x"),
+        ("smuggler out shop new.ndjson --transform-file nowhere", 3, "there is no file nowhere"),
+        ("backup shop --dest=", 2, "the name of a folder or file is empty"),
+        ("backup= --dest=out", 2, "backup="),
+        ("sample http://127.0.0.1:8080 --documents 1", 2, "is the address of a server"),
+        ("check http://127.0.0.1:8080", 2, "is the address of a server"),
+        ("restore backups --to https://server/x", 2, "is the address of a server"),
         ("backup shop", 2, "missing option '--dest'"),
         ("backup --dest out", 2, "not said what to back up"),
         ("backup shop --dest out --full", 2, "no such option: --full"),
@@ -232,7 +238,8 @@ def test_closed_streams(shop: Path, tmp_path: Path) -> None:
     line = [*COMMAND, "backup", str(shop), "--dest", str(tmp_path / "backups")]
     closed = ["sh", "-c", 'exec "$@" >&- 2>&-', "sh"]
     assert subprocess.run([*closed, *line], env=environment(), check=False).returncode == 0
-    assert subprocess.run([*closed, *line], env=environment(), check=False).returncode == 4
+    missing = [*COMMAND, "check", str(tmp_path / "nowhere")]
+    assert subprocess.run([*closed, *missing], env=environment(), check=False).returncode == 3
     assert muniment("verify", tmp_path / "backups").code == 0
 
 
@@ -287,3 +294,21 @@ def test_a_terminal_that_is_closed_changes_no_outcome(big: Path, tmp_path: Path)
     os.close(ours)
     assert process.wait(60) == 0
     assert muniment("verify", tmp_path / "backups").code == 0
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ("check", ""),
+        ("backup", "shop", "--dest", " "),
+        ("restore", "backups", "--to", ""),
+        ("smuggler", "out", "", "new.ndjson"),
+        ("smuggler", "in", "", "file", "--create"),
+        ("settings", ""),
+        ("sample", ""),
+    ],
+)
+def test_a_name_that_is_empty_is_not_the_present_folder(here: Path, words: tuple[str, ...]) -> None:
+    before = sorted(here.iterdir())
+    failed(muniment(*words, cwd=here), 2)
+    assert sorted(here.iterdir()) == before

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import signal
 
 import pytest
 import typer
@@ -87,7 +88,7 @@ def test_the_main_help_names_every_command_and_exit_code() -> None:
     for command in COMMANDS:
         assert f"│ {command.partition(' ')[0]} " in said
     listed = {int(code) for code in re.findall(r"\b\d+\b", said.partition("Exit codes:")[2])}
-    assert listed == exit_codes() | {128 + number for number in SIGNALS}
+    assert listed == exit_codes() | {128 + number for number in (*SIGNALS, signal.SIGPIPE)}
     assert "--version" in said
     assert "MUNIMENT_DEBUG" in said
 
@@ -100,6 +101,11 @@ def test_every_command_explains_itself(command: str) -> None:
         assert re.search(rf"│ .*{re.escape(option)}(?!\w)", said)
     shown = set(re.findall(r"│[ *]+(--[a-z0-9-]+)", said)) - {"--help"}
     assert shown == {option for option in COMMANDS[command] if option.startswith("--")}
+
+
+@pytest.mark.parametrize("command", ["", "check", "smuggler", "smuggler out", "databases", "databases list"])
+def test_h_is_help(command: str) -> None:
+    assert muniment(*command.split(), "-h").out == muniment(*command.split(), "--help").out != b""
 
 
 def test_every_command_is_tested_here() -> None:

@@ -49,6 +49,7 @@ _EPILOG = """Exit codes:
   8  the system refused: disk full, no permission, an I/O error
   9  no server answered
   130, 143, 129  stopped by Ctrl-C, SIGTERM, SIGHUP; nothing half done is left
+  141  whoever read a dump from stdout went away before its end
 
 backup --all-databases: the number of those that failed.
 
@@ -62,8 +63,15 @@ def _flowing(text: str) -> str:
     return "\n\n".join(text if text.startswith("$") else text.replace("\n", " ") for text in paragraphs)
 
 
+_CONTEXT = {"help_option_names": ["--help", "-h"]}
+
 app = typer.Typer(
-    help=_HELP, epilog=_EPILOG, rich_markup_mode="rich", pretty_exceptions_enable=False, invoke_without_command=True
+    help=_HELP,
+    epilog=_EPILOG,
+    rich_markup_mode="rich",
+    pretty_exceptions_enable=False,
+    invoke_without_command=True,
+    context_settings=_CONTEXT,
 )
 for command in (
     backup,
@@ -80,13 +88,13 @@ for command in (
     sample,
     server,
 ):
-    app.command(help=_flowing(command.__doc__ or ""))(command)
+    app.command(help=_flowing(command.__doc__ or ""), context_settings=_CONTEXT)(command)
 
 
 def _group(name: str, about: str, commands: dict[str, Callable[..., None]]) -> None:
-    group = typer.Typer(help=about)
+    group = typer.Typer(help=about, context_settings=_CONTEXT)
     for called, command in commands.items():
-        group.command(called, help=_flowing(command.__doc__ or ""))(command)
+        group.command(called, help=_flowing(command.__doc__ or ""), context_settings=_CONTEXT)(command)
     group.callback(invoke_without_command=True)(_help_unless_command)
     app.add_typer(group, name=name)
 

@@ -9,7 +9,7 @@ import typer
 
 from muniment.backup.manifest import Manifest
 from muniment.cli.bar import job
-from muniment.cli.output import Json, Quiet, count_text, emit, note_rows, seconds_text, size_text, speed_text
+from muniment.cli.output import Json, Quiet, count_text, emit, note_rows, path_of, seconds_text, size_text, speed_text
 from muniment.cli.state import content_size
 from muniment.database import DocumentDatabase
 from muniment.errors import InvalidInput
@@ -20,10 +20,14 @@ _NO_KEYS = "Refused unless empty: the server has no authentication yet."
 
 def backup(
     dest: Annotated[
-        Path, typer.Option("--dest", metavar="FOLDER", help="Where to put the backup; the folder is made if need be.")
+        Path,
+        typer.Option(
+            "--dest", parser=path_of, metavar="FOLDER", help="Where to put the backup; the folder is made if need be."
+        ),
     ],
     folder: Annotated[
-        Path | None, typer.Argument(metavar="FOLDER", help="The folder of the database, if it is not on a server.")
+        Path | None,
+        typer.Argument(parser=path_of, metavar="FOLDER", help="The folder of the database, if it is not on a server."),
     ] = None,
     incremental: Annotated[
         bool,

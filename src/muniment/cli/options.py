@@ -10,6 +10,7 @@ from typing import Annotated, Any, Final, TypeAlias
 
 import typer
 
+from muniment.cli.output import path_of
 from muniment.errors import InvalidInput
 from muniment.smuggler.options import SmugglerOptions
 
@@ -42,7 +43,7 @@ def smuggler_options(
         typer.Option("--transform", metavar="SCRIPT", help="JavaScript: function(doc) { return doc; }"),
     ] = None,
     transform_file: Annotated[
-        Path | None, typer.Option("--transform-file", metavar="FILE", help="The same, from a file.")
+        Path | None, typer.Option("--transform-file", parser=path_of, metavar="FILE", help="The same, from a file.")
     ] = None,
     excludeexpired: Annotated[
         bool, typer.Option("--excludeexpired", metavar="", help="Leave out documents that have expired.")

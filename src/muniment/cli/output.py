@@ -19,8 +19,22 @@ from rich.text import Text
 
 from muniment.errors import Cancelled, InvalidInput, MunimentError, StorageFailure
 
-Folder: TypeAlias = Annotated[Path, typer.Argument(metavar="FOLDER", help="The folder of the database.")]
-Dest: TypeAlias = Annotated[Path, typer.Argument(metavar="DEST", help="The folder that backups were written to.")]
+
+def path_of(text: str) -> Path:
+    """The folder or file that an argument names; raises `InvalidInput` for none, and for the address of a server."""
+    if not text.strip():
+        raise InvalidInput("the name of a folder or file is empty", "give one; the present folder is .")
+    if text.lower().startswith(("http://", "https://")):
+        raise InvalidInput(f"{text} is the address of a server, and a folder or file belongs here", "see --help")
+    return Path(text)
+
+
+Folder: TypeAlias = Annotated[
+    Path, typer.Argument(parser=path_of, metavar="FOLDER", help="The folder of the database.")
+]
+Dest: TypeAlias = Annotated[
+    Path, typer.Argument(parser=path_of, metavar="DEST", help="The folder that backups were written to.")
+]
 Json: TypeAlias = Annotated[bool, typer.Option("--json", metavar="", help="Print one JSON object, for programs.")]
 Yes: TypeAlias = Annotated[bool, typer.Option("--yes", "-y", metavar="", help="Do not ask before it is done.")]
 Quiet: TypeAlias = Annotated[bool, typer.Option("--quiet", "-q", metavar="", help="Show no progress.")]

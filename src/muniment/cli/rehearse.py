@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from muniment.cli.bar import job
-from muniment.cli.output import Dest, Json, Quiet, emit, note_rows, seconds_text
+from muniment.cli.output import Dest, Json, Quiet, emit, note_rows, path_of, seconds_text
 from muniment.cli.point import At, Etag, Named, planned
 from muniment.cli.state import state_facts, state_rows
 from muniment.progress import Progress
@@ -22,7 +22,12 @@ def rehearse(
     backup: Named = None,
     place: Annotated[
         Path | None,
-        typer.Option("--place", metavar="FOLDER", help="Where to restore to, if not the system's temporary folder."),
+        typer.Option(
+            "--place",
+            parser=path_of,
+            metavar="FOLDER",
+            help="Where to restore to, if not the system's temporary folder.",
+        ),
     ] = None,
     json: Json = False,
     quiet: Quiet = False,

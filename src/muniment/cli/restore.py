@@ -14,7 +14,7 @@ from muniment.backup.selection import Selection
 from muniment.backup.verify import verify_backup
 from muniment.cli.bar import job
 from muniment.cli.into import Into, restore_into
-from muniment.cli.output import Json, Quiet, Yes, count_text, emit, note_rows, size_text
+from muniment.cli.output import Json, Quiet, Yes, count_text, emit, note_rows, path_of, size_text
 from muniment.cli.point import At, Collections, Etag, Ids, Named, NewDatabase, Point, Prefixes, planned
 from muniment.cli.state import state_facts, state_rows
 from muniment.errors import InvalidInput
@@ -23,7 +23,10 @@ from muniment.progress import Progress
 from muniment.storage.base import system_clock
 
 Source: TypeAlias = Annotated[
-    Path, typer.Argument(metavar="SOURCE", help="The folder that backups were written to, or one of them in it.")
+    Path,
+    typer.Argument(
+        parser=path_of, metavar="SOURCE", help="The folder that backups were written to, or one of them in it."
+    ),
 ]
 
 
@@ -33,6 +36,7 @@ def restore(
         Path | None,
         typer.Option(
             "--to",
+            parser=path_of,
             metavar="FOLDER",
             help="The new database's folder, missing or empty; with --on-conflict, that of one.",
         ),

@@ -13,7 +13,7 @@ import typer
 from muniment import sample as samples
 from muniment.cli.bar import job
 from muniment.cli.database import statistics_rows
-from muniment.cli.output import Json, Quiet, count_text, emit, seconds_text, speed_text
+from muniment.cli.output import Json, Quiet, count_text, emit, path_of, seconds_text, speed_text
 from muniment.command import Delete, Put
 from muniment.database import DocumentDatabase
 from muniment.errors import Conflict
@@ -24,7 +24,9 @@ BATCH: Final = 1000
 
 
 def sample(
-    folder: Annotated[Path, typer.Argument(metavar="FOLDER", help="A new folder, or that of an empty database.")],
+    folder: Annotated[
+        Path, typer.Argument(parser=path_of, metavar="FOLDER", help="A new folder, or that of an empty database.")
+    ],
     documents: Annotated[
         int, typer.Option("--documents", metavar="NUMBER", min=0, help="How many documents.")
     ] = samples.NORTHWIND,

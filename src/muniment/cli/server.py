@@ -9,7 +9,7 @@ from typing import Annotated
 import typer
 
 from muniment.cli.bar import job
-from muniment.cli.output import Json, Quiet, emit
+from muniment.cli.output import Json, Quiet, emit, path_of
 from muniment.cli.point import NewDatabase
 from muniment.cli.state import state_facts, state_rows
 from muniment.errors import InvalidInput
@@ -23,7 +23,9 @@ _START_SECONDS = 15
 def server(
     data_dir: Annotated[
         Path | None,
-        typer.Option("--data-dir", metavar="FOLDER", help="The folder of all databases; `data` if not given."),
+        typer.Option(
+            "--data-dir", parser=path_of, metavar="FOLDER", help="The folder of all databases; `data` if not given."
+        ),
     ] = None,
     data_root: Annotated[
         list[str],
@@ -54,7 +56,8 @@ def server(
         ),
     ] = None,
     config: Annotated[
-        Path | None, typer.Option("--config", metavar="FILE", help="A TOML file of settings, or MUNIMENT_CONFIG.")
+        Path | None,
+        typer.Option("--config", parser=path_of, metavar="FILE", help="A TOML file of settings, or MUNIMENT_CONFIG."),
     ] = None,
     restore_source: Annotated[
         str, typer.Option("--restore-source", metavar="FOLDER", help="Restore this backup, and do not serve.")

@@ -38,6 +38,8 @@ def settings(
     $ muniment settings http://127.0.0.1:8080 --database shop Muniment/History=true
     """
     changes = {name: value or None for name, value in map(setting_of, setting or [])}
+    if not place.strip():
+        raise InvalidInput("it is not said which database is meant", "give its folder, or the URL of a server")
     if "://" in place:
         _on_server(place, database, changes, as_json=json)
     elif database is not None:

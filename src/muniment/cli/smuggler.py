@@ -30,7 +30,7 @@ from muniment.cli.output import (
 from muniment.cli.point import At, Etag, Named
 from muniment.cli.state import time_text
 from muniment.durable import cannot_write
-from muniment.errors import InvalidInput
+from muniment.errors import InvalidInput, StorageFailure
 from muniment.exporting import Format
 from muniment.progress import Progress
 from muniment.smuggler.export import Exported
@@ -46,6 +46,7 @@ Create: TypeAlias = Annotated[bool, typer.Option("--create", metavar="", help="M
 
 DEFAULT: Final[Format] = "ravendbdump"
 STREAM: Final = "-"
+CLOSED_PIPE: Final = 141  # what a shell says of a program that SIGPIPE has ended
 
 
 @with_options(*OUT)
@@ -133,6 +134,12 @@ def _destination(file: str) -> Iterator[str | BinaryIO]:
     try:
         yield stream
         stream.close()
+    except BrokenPipeError:  # as any program ends whose reader has gone away, and not with 0: the dump is not complete
+        raise SystemExit(CLOSED_PIPE) from None
+    except StorageFailure as error:
+        if isinstance(error.__cause__, BrokenPipeError):
+            raise SystemExit(CLOSED_PIPE) from None
+        raise
     except OSError as error:
         raise cannot_write(error) from error
     finally:

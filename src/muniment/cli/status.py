@@ -11,7 +11,7 @@ import msgspec
 import typer
 
 from muniment.backup.recoverability import DestinationState, Proof, Recoverability
-from muniment.cli.output import Json, count_text, emit, seconds_text, size_text
+from muniment.cli.output import Json, count_text, emit, path_of, seconds_text, size_text
 from muniment.database import DocumentDatabase
 from muniment.errors import InvalidInput
 
@@ -20,7 +20,8 @@ MOST_INTERVALS: Final = 3
 
 def status(
     folder: Annotated[
-        Path | None, typer.Argument(metavar="FOLDER", help="The folder of the database, if it is not on a server.")
+        Path | None,
+        typer.Argument(parser=path_of, metavar="FOLDER", help="The folder of the database, if it is not on a server."),
     ] = None,
     url: Annotated[
         str | None, typer.Option("--url", metavar="URL", help="Ask this server; it may end in /databases/NAME.")

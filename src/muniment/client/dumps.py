@@ -24,7 +24,7 @@ from muniment.client.transport import Broken
 from muniment.client.wire import Body, Flow, Pause, Request, Response, parsed, target, unexpected
 from muniment.document import encode
 from muniment.durable import cannot_write, new_file
-from muniment.errors import Cancelled, InvalidInput, ServerUnavailable, StorageFailure
+from muniment.errors import Cancelled, InvalidInput, ServerUnavailable, unreadable
 from muniment.exporting import Shape
 from muniment.progress import Progress
 from muniment.smuggler.export import Exported
@@ -162,7 +162,7 @@ def _told(operation: str) -> Flow[dict[str, Any]]:
 
 @contextmanager
 def read_from(source: str | Path | Content, progress: Progress | None) -> Iterator[Iterator[bytes]]:
-    """The pieces of a dump, from a file or as they come; raises `StorageFailure` for a file that can not be read."""
+    """The pieces of a dump, from a file or as they come; raises `NotFound` for a file that is missing."""
     progress = progress or Progress()
     progress.stage = "sending"
     with ExitStack() as stack:
@@ -171,8 +171,7 @@ def read_from(source: str | Path | Content, progress: Progress | None) -> Iterat
                 source = stack.enter_context(Path(source).open("rb"))
                 progress.total_bytes = os.fstat(source.fileno()).st_size or None
             except (OSError, ValueError) as error:
-                reason = error.strerror if isinstance(error, OSError) else error
-                raise StorageFailure(f"{source} can not be read: {reason}", "give the path of a dump") from error
+                raise unreadable(source, error, "give the path of a dump") from error
         try:
             yield _counted(content_chunks(source), progress)
         except Cancelled as error:

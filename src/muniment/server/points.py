@@ -13,10 +13,9 @@ from muniment.backup.dry_run import dry_run
 from muniment.backup.plan import RestorePlan
 from muniment.backup.point import time_of
 from muniment.backup.selection import Selection
-from muniment.errors import InvalidInput
+from muniment.errors import BackupNotFound, InvalidInput
 from muniment.maintenance import MaintenanceActions
 from muniment.server.databases import Databases
-from muniment.server.wire import Refused
 
 
 class Point(msgspec.Struct):
@@ -36,12 +35,12 @@ class Point(msgspec.Struct):
         return Selection.of(*map(_names, (self.collections, self.ids, self.prefixes)))
 
     async def folder(self, databases: Databases, *, local: bool) -> Path:
-        """Where the backups are; raises `Forbidden`, and `Refused` (500, as RavenDB) when there is no such folder."""
+        """Where the backups are; raises `Forbidden`, and `BackupNotFound` when there is no such folder."""
         if not self.source.strip():
             raise InvalidInput("BackupLocation is missing", 'send {"BackupLocation": "/a/folder/of/the/server"}')
         source = databases.backup_folder(self.source, local=local)
         if not await asyncio.to_thread(source.is_dir):
-            raise Refused(500, f"there is no folder {source}", "give the folder that the backup was written to")
+            raise BackupNotFound(f"there is no folder {source}", "give the folder that the backup was written to")
         return source
 
     async def plan(self, source: Path) -> tuple[RestorePlan, dict[str, Any]]:

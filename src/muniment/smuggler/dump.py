@@ -19,14 +19,14 @@ from typing import Annotated, BinaryIO, Final, Self, TypeVar
 
 import msgspec
 
-from muniment.errors import MunimentError
+from muniment.errors import MunimentError, unreadable
 from muniment.owner import key_of, split_id
 from muniment.smuggler import attachment, grammar, metadata
 from muniment.smuggler.attachment import DumpAttachment, StoredKey
 from muniment.smuggler.grammar import OPEN_ARRAY, Malformed
 from muniment.smuggler.head import build_version
 from muniment.smuggler.scanner import Scanner
-from muniment.smuggler.stream import DumpStream, Readable, cannot_read
+from muniment.smuggler.stream import DumpStream, Readable
 
 __all__ = [
     "Dump",
@@ -419,7 +419,7 @@ def _open(source: str | os.PathLike[str] | Readable) -> tuple[Readable, BinaryIO
     try:
         file = Path(source).open("rb", buffering=0)  # noqa: SIM115 - the dump closes it
     except (OSError, ValueError) as error:  # ValueError: a zero byte in the path
-        raise cannot_read(error) from error
+        raise unreadable(source, error, "give the path of a dump") from error
     return file, file
 
 

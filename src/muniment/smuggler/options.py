@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final, Self
 
-from muniment.errors import InvalidInput, StorageFailure
+from muniment.errors import InvalidInput, unreadable
 from muniment.smuggler.filter import Filter
 
 DOCUMENTS: Final = "Documents"
@@ -145,7 +145,7 @@ def _script(path: Path) -> str:
     try:
         return path.read_text("utf-8-sig")
     except OSError as error:
-        raise StorageFailure(f"{path} can not be read: {error.strerror}", "give the path of a script") from error
+        raise unreadable(path, error, "give the path of a script") from error
     except ValueError as error:
         raise InvalidInput(f"{path} is not UTF-8 text: {error}", "save the script as UTF-8") from error
 
