@@ -40,6 +40,7 @@ from tests.storage.raw import raw
 TREE = {
     "MunimentError": ("Exception", 500, 1),
     "InvalidInput": ("MunimentError", 400, 2),
+    "AmbiguousPoint": ("InvalidInput", 400, 2),
     "InvalidId": ("InvalidInput", 400, 2),
     "InvalidDocument": ("InvalidInput", 422, 2),
     "InvalidScript": ("InvalidInput", 400, 2),

@@ -49,6 +49,15 @@ class InvalidId(InvalidInput):
     """A document id or attachment key that is empty, too long or not Unicode."""
 
 
+class AmbiguousPoint(InvalidInput):
+    """Several histories of the database have this moment; the hint names them. `instead` are the options that say one.
+
+    A copy that is backed up beside the database that it was made of has a history of its own.
+    """
+
+    instead: tuple[tuple[str, ...], ...] = ()
+
+
 class InvalidDocument(InvalidInput):
     """A body or metadata that is not a JSON object, or is too large."""
 
@@ -93,7 +102,9 @@ class BackupNotFound(NotFound):
 
 
 class UnreachablePoint(NotFound):
-    """The backups do not hold this moment; the hint names the nearest that they do hold."""
+    """The backups do not hold this moment; the hint names the nearest that they do hold, `instead` their options."""
+
+    instead: tuple[tuple[str, ...], ...] = ()
 
 
 class Conflict(MunimentError):
@@ -138,7 +149,12 @@ class Damaged(MunimentError):
 
 
 class DamagedBackup(Damaged):
-    """A file of a backup is missing, cut short or changed, or its content is not what the manifest says."""
+    """A file of a backup is missing, cut short or changed, or its content is not what the manifest says.
+
+    Where a moment was asked for, `instead` are the options for the nearest that can be restored all the same.
+    """
+
+    instead: tuple[tuple[str, ...], ...] = ()
 
 
 class DamagedDatabase(Damaged):

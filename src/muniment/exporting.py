@@ -11,9 +11,10 @@ from typing import Final, Literal
 
 from muniment.backup.files import DocumentTable
 from muniment.backup.matches import collections_of, near, near_hint
-from muniment.backup.plan import plan_restore
+from muniment.backup.moment import RestorePoint
 from muniment.backup.reading import read_backup
 from muniment.backup.repository import backups
+from muniment.backup.restore_plan import plan_restore
 from muniment.document import from_microseconds
 from muniment.durable import new_file
 from muniment.errors import DamagedDatabase, DocumentNotFound, InvalidInput
@@ -280,6 +281,7 @@ def export_backup(
     at: datetime | None = None,
     etag: int | None = None,
     backup: str | None = None,
+    lineage: str | None = None,
     format: Format | None = None,
     compression: Compression | None = None,
     options: SmugglerOptions | None = None,
@@ -297,7 +299,7 @@ def export_backup(
     shape = Shape.to(destination, format, compression)
     progress.stage = "planning"
     found = backups(Path(source))
-    plan = plan_restore(found, str(source), at=at, etag=etag, backup=backup)
+    plan = plan_restore(found, str(source), RestorePoint(at, etag, backup, lineage))
     with (
         _begun(options, clock, progress) as chooser,
         closing(Aside(lambda _: False)) as aside,

@@ -15,16 +15,19 @@ from typing import Final, Literal
 from muniment.backup.differences import Differences, differences
 from muniment.backup.into import Comparison, OnConflict, RestoredInto, check_database, check_policy, compared
 from muniment.backup.merge import merge_backups
-from muniment.backup.plan import RestorePlan, plan_restore
-from muniment.backup.point import check_moment, plan_point
+from muniment.backup.moment import RestorePoint
+from muniment.backup.plan import RestorePlan
+from muniment.backup.point import point_of
 from muniment.backup.query import LIMIT, Answer, query_backup
 from muniment.backup.recoverability import Recoverability, recoverability
 from muniment.backup.repository import Backup, backups
 from muniment.backup.restore import Restored, restore_backup
+from muniment.backup.restore_plan import plan_restore
 from muniment.backup.selection import Selection, check_selection
 from muniment.backup.take import take_backup
 from muniment.backup.verify import Verified, verify_backup
-from muniment.document import encode
+from muniment.backup.when import Zone
+from muniment.document import encode, from_microseconds
 from muniment.errors import BackupRunning, Cancelled, MunimentError, StorageFailure
 from muniment.progress import Progress
 from muniment.storage.base import Storage, system_clock
@@ -167,6 +170,7 @@ class MaintenanceActions:
         at: datetime | None = None,
         etag: int | None = None,
         backup: str | None = None,
+        lineage: str | None = None,
         selection: Selection | None = None,
         other_database: bool = False,
         progress: Progress | None = None,
@@ -178,7 +182,7 @@ class MaintenanceActions:
         another database, unless `other_database` says that this is meant.
         """
         check_selection(selection)
-        plan = self.plan_restore(source, at=at, etag=etag, backup=backup)
+        plan = self.plan_restore(source, at=at, etag=etag, backup=backup, lineage=lineage)
         if not other_database:
             check_database(plan, self._storage, self._name)
         with compared(self._storage, plan, self._place, selection=selection, progress=progress) as comparison:
@@ -192,6 +196,7 @@ class MaintenanceActions:
         at: datetime | None = None,
         etag: int | None = None,
         backup: str | None = None,
+        lineage: str | None = None,
         selection: Selection | None = None,
         other_database: bool = False,
         progress: Progress | None = None,
@@ -210,6 +215,7 @@ class MaintenanceActions:
             at=at,
             etag=etag,
             backup=backup,
+            lineage=lineage,
             selection=selection,
             other_database=other_database,
             progress=progress,
@@ -222,7 +228,8 @@ class MaintenanceActions:
         See `muniment.backup.recoverability`: manifests and records are read, nothing is changed.
         """
         snapshot, facts = self._storage.snapshot(), self._storage.backup_facts()
-        return recoverability(self._name, self._storage.identity, snapshot, facts.places, self._clock())
+        history = self._storage.kept_history() if self._storage.history.kept else None
+        return recoverability(self._name, self._storage.identity, snapshot, facts, self._clock(), history)
 
     @staticmethod
     def restore(
@@ -232,6 +239,7 @@ class MaintenanceActions:
         at: datetime | None = None,
         etag: int | None = None,
         backup: str | None = None,
+        lineage: str | None = None,
         selection: Selection | None = None,
         defrag: bool = False,
         new_id: bool = False,
@@ -240,12 +248,13 @@ class MaintenanceActions:
     ) -> Restored:
         """Make a new database in a new folder from the newest moment in `source`, or the one that is named.
 
-        `at` is a time, `etag` a transaction's last etag, `backup` the name of a backup whose end is meant, and
-        `selection` says which part of it to restore. With `new_id` it becomes another database, as RavenDB's
+        `at` is a time with a zone, `etag` a transaction's last etag, `backup` the name of a backup whose end is meant;
+        `lineage` says of which history, by the first letters of its id, where several have that moment. `selection`
+        says which part of it to restore. With `new_id` it becomes another database, as RavenDB's
         `GenerateNewDatabaseId` says. See `muniment.backup.restore.restore_backup` for what holds afterwards.
         """
         check_selection(selection)
-        plan = MaintenanceActions.plan_restore(source, at=at, etag=etag, backup=backup)
+        plan = MaintenanceActions.plan_restore(source, at=at, etag=etag, backup=backup, lineage=lineage)
         return restore_backup(
             Path(source),
             Path(destination),
@@ -259,22 +268,38 @@ class MaintenanceActions:
 
     @staticmethod
     def plan_restore(
-        source: str | Path, *, at: datetime | None = None, etag: int | None = None, backup: str | None = None
+        source: str | Path,
+        *,
+        at: datetime | None = None,
+        etag: int | None = None,
+        backup: str | None = None,
+        lineage: str | None = None,
     ) -> RestorePlan:
         """Which backups a restore of this moment would read; raises what that restore would raise before it began."""
-        check_moment(at, etag, backup)
+        point = RestorePoint(at, etag, backup, lineage)
         found = backups(Path(source))
-        plan = plan_restore(found, str(source), at=at, etag=etag, backup=backup)
+        plan = plan_restore(found, str(source), point)
         return replace(plan, notes=found.notes)
 
     @staticmethod
-    def differences(source: str | Path, before: str, after: str, *, progress: Progress | None = None) -> Differences:
-        """What was added, changed and deleted between two moments, which are named as `plan_point` reads them.
+    def differences(
+        source: str | Path,
+        before: str,
+        after: str,
+        *,
+        lineage: str | None = None,
+        zone: Zone = None,
+        progress: Progress | None = None,
+        clock: Callable[[], int] = system_clock,
+    ) -> Differences:
+        """What was added, changed and deleted between two moments, which are named as `point_of` reads them.
 
-        See `muniment.backup.differences.differences`. Nothing is restored.
+        `zone` is that of times without one, which are refused unless it is given. See
+        `muniment.backup.differences.differences`. Nothing is restored.
         """
-        available = backups(Path(source))
-        plans = [plan_point(point, available, str(source)) for point in (before, after)]
+        available, now = backups(Path(source)), from_microseconds(clock())
+        points = [point_of(text, available, str(source), lineage, zone, now) for text in (before, after)]
+        plans = [plan_restore(available, str(source), point) for point in points]
         return differences(plans[0], plans[1], progress)
 
     @staticmethod
@@ -285,11 +310,12 @@ class MaintenanceActions:
         at: datetime | None = None,
         etag: int | None = None,
         backup: str | None = None,
+        lineage: str | None = None,
         limit: int = LIMIT,
         progress: Progress | None = None,
     ) -> Answer:
         """See `muniment.backup.query.query_backup`: SQL over the documents of a moment, without restoring it."""
-        plan = MaintenanceActions.plan_restore(source, at=at, etag=etag, backup=backup)
+        plan = MaintenanceActions.plan_restore(source, at=at, etag=etag, backup=backup, lineage=lineage)
         return query_backup(plan, sql, limit=limit, progress=progress)
 
     @staticmethod
@@ -311,6 +337,7 @@ class MaintenanceActions:
         at: datetime | None = None,
         etag: int | None = None,
         backup: str | None = None,
+        lineage: str | None = None,
         record: bool = True,
         progress: Progress | None = None,
         clock: Callable[[], int] = system_clock,
@@ -321,6 +348,6 @@ class MaintenanceActions:
         `record` is False or nothing can be written there.
         """
         plan = None
-        if (at, etag, backup) != (None, None, None):
-            plan = MaintenanceActions.plan_restore(source, at=at, etag=etag, backup=backup)
+        if RestorePoint(at, etag, backup, lineage).named:
+            plan = MaintenanceActions.plan_restore(source, at=at, etag=etag, backup=backup, lineage=lineage)
         return verify_backup(Path(source), progress, plan, clock if record else None)

@@ -23,6 +23,7 @@ def rehearse(
     at: datetime | None = None,
     etag: int | None = None,
     backup: str | None = None,
+    lineage: str | None = None,
     place: str | Path | None = None,
     progress: Progress | None = None,
     clock: Callable[[], int] = system_clock,
@@ -32,7 +33,7 @@ def rehearse(
     The restored database is checked against itself, and documents of every collection and attachments are read from it
     through `DocumentDatabase`. See `muniment.backup.rehearse.rehearse_restore` for what holds afterwards.
     """
-    plan = MaintenanceActions.plan_restore(source, at=at, etag=etag, backup=backup)
+    plan = MaintenanceActions.plan_restore(source, at=at, etag=etag, backup=backup, lineage=lineage)
     return rehearse_plan(source, plan, place=place, progress=progress, clock=clock)
 
 

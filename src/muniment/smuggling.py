@@ -11,6 +11,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import BinaryIO, NamedTuple, Protocol
 
+from muniment.backup.moment import NEWEST, RestorePoint
 from muniment.backup.repository import backups
 from muniment.client import DocumentStore
 from muniment.client.wire import SYSTEM
@@ -72,9 +73,7 @@ class Backups:
     """A moment in a folder of backups, the newest one when none is named; it is read without restoring it."""
 
     folder: Path
-    at: datetime | None = None
-    etag: int | None = None
-    backup: str | None = None
+    point: RestorePoint = NEWEST
 
     def export(
         self,
@@ -90,9 +89,10 @@ class Backups:
         return export_backup(
             self.folder,
             destination,
-            at=self.at,
-            etag=self.etag,
-            backup=self.backup,
+            at=self.point.at,
+            etag=self.point.etag,
+            backup=self.point.backup,
+            lineage=self.point.lineage,
             format=format,
             compression=compression,
             options=options,
@@ -123,14 +123,15 @@ def source(
     at: datetime | None = None,
     etag: int | None = None,
     backup: str | None = None,
+    lineage: str | None = None,
 ) -> Iterator[Source]:
     """What is at this place: a URL is a server, and of a folder its content says whether it is a database or backups.
 
-    `database` names the one on a server; `at`, `etag` or `backup` the moment in backups.
+    `database` names the one on a server; `at`, `etag` or `backup` the moment in backups, and `lineage` its history.
     """
-    pointed = at is not None or etag is not None or backup is not None
+    point = RestorePoint(at, etag, backup, lineage)
     if is_url(place):
-        if pointed:
+        if point.named:
             raise InvalidInput(f"{place} is a server, which has only its present state", "name no moment")
         with DocumentStore(place, database) as store:
             yield store
@@ -138,12 +139,12 @@ def source(
     check_folder(place, database)
     folder = Path(place)
     if (folder / FILE).is_file():
-        if pointed:
+        if point.named:
             raise InvalidInput(f"{place} is a database, which has only its present state", "name no moment")
         with DocumentDatabase(folder, create=False) as opened:
             yield opened
     elif folder.is_dir() and ((found := backups(folder)) or found.unusable):
-        yield Backups(folder, at, etag, backup)
+        yield Backups(folder, point)
     else:
         raise DatabaseNotFound(
             f"there is neither a database nor a backup in {place}",

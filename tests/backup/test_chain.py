@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import shutil
-from datetime import timedelta
+from datetime import datetime, timedelta
 from pathlib import Path
 
 import pytest
@@ -98,10 +98,12 @@ def test_a_moment_never_lies_inside_a_transaction(database: DocumentDatabase, cl
 def test_moments_outside_the_backups_are_refused(small: DocumentDatabase, clock: Clock, tmp_path: Path) -> None:
     found = take(small, tmp_path / "backups")
     time = from_microseconds(small.snapshot().modified)
+    assert found.manifest.snapshot.until is not None
+    until = datetime.fromisoformat(found.manifest.snapshot.until)
     for moment, why in [
         ({"etag": found.manifest.through + 1}, "after the last backup"),
         ({"etag": 1}, "before the end of the first backup"),
-        ({"at": time + timedelta(microseconds=1)}, "after the last backup"),
+        ({"at": until + timedelta(microseconds=1)}, "after the last backup"),
         ({"at": time - timedelta(days=9)}, "before the first backup"),
     ]:
         with pytest.raises(UnreachablePoint, match=why):
@@ -213,8 +215,6 @@ def test_a_broken_chain_is_refused(small: DocumentDatabase, tmp_path: Path) -> N
     hidden = found[1].folder.rename(tmp_path / "hidden")
     with pytest.raises(DamagedBackup, match="missing or was changed"):
         MaintenanceActions.restore(folder, tmp_path / "no")
-    with pytest.raises(DamagedBackup, match="missing or was changed"):
-        take(small, folder)
     assert restored(folder, tmp_path / "first", backup=found[0].name)
     hidden.rename(found[1].folder)
     edited = manifest_of(found[1].folder)

@@ -12,8 +12,10 @@ import pytest
 
 from muniment import DocumentDatabase, MaintenanceActions, MunimentError
 from muniment.backup.manifest import DatabaseIdentity, Manifest, Parent, SnapshotRecord
-from muniment.backup.plan import BackupPlan, Origin, plan_backup, plan_restore
+from muniment.backup.moment import RestorePoint
+from muniment.backup.plan import BackupPlan, Origin, plan_backup
 from muniment.backup.repository import Backup, backups
+from muniment.backup.restore_plan import plan_restore
 from muniment.errors import BackupNotFound, DamagedBackup, ForeignBackup, UnreachablePoint
 from tests.backup.state import opened
 from tests.backup.test_manifest import VALID
@@ -40,6 +42,7 @@ def full(
         through=through,
         history_from=history_from,
         parent=Parent(parent.name, parent.sha256) if parent else None,
+        started=f"2026-11-22T23:{through // 60:02d}:{through % 60:02d}.000000Z",
         completed=f"2026-11-22T23:{through // 60:02d}:{through % 60:02d}.000000Z",
     )
     name = f"{kind} {through} of {id} {lineage}"
@@ -189,10 +192,10 @@ def test_plan_restore(
 ) -> None:
     if isinstance(expected, type):
         with pytest.raises(expected) as caught:
-            plan_restore(available, "backups", **moment)  # type: ignore[arg-type]
+            plan_restore(available, "backups", RestorePoint(**moment))  # type: ignore[arg-type]
         assert caught.value.hint
         return
-    plan = plan_restore(available, "backups", **moment)  # type: ignore[arg-type]
+    plan = plan_restore(available, "backups", RestorePoint(**moment))  # type: ignore[arg-type]
     chain, upto, at = expected if isinstance(expected, tuple) else (expected, None, None)
     assert list(plan.chain) == chain
     assert plan.upto == upto
@@ -202,7 +205,7 @@ def test_plan_restore(
 
 def test_what_can_not_be_reached_names_the_nearest() -> None:
     with pytest.raises(UnreachablePoint) as caught:
-        plan_restore([A, B, C], "backups", etag=11)
+        plan_restore([A, B, C], "backups", RestorePoint(etag=11))
     assert "etag 9" in caught.value.hint
     assert "etag 12" in caught.value.hint
 
@@ -225,7 +228,7 @@ def test_what_can_not_be_reached_names_the_nearest() -> None:
 def test_links_that_do_not_fit_are_damage(forged: Manifest) -> None:
     link = Backup(B.folder, forged, B.sha256)
     with pytest.raises(DamagedBackup) as caught:
-        plan_restore([A, link], "backups", backup=link.name)
+        plan_restore([A, link], "backups", RestorePoint(backup=link.name))
     assert caught.value.hint
 
 

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+from datetime import UTC, datetime
+
 import pytest
 
 from muniment import DocumentDatabase
-from muniment.backup.plan import plan_restore
-from muniment.backup.point import plan_point
+from muniment.backup.moment import RestorePoint
+from muniment.backup.plan import RestorePlan
+from muniment.backup.point import point_of
 from muniment.backup.repository import Backup, backups
+from muniment.backup.restore_plan import plan_restore
 from muniment.errors import BackupNotFound, InvalidInput, UnreachablePoint
 
 
@@ -21,6 +25,10 @@ def chain(small: DocumentDatabase, backup: Backup) -> list[Backup]:
     return list(backups(backup.folder.parent))
 
 
+def plan_point(text: str, available: list[Backup], where: str) -> RestorePlan:
+    return plan_restore(available, where, point_of(text, available, where, None, UTC, datetime.now(UTC)))
+
+
 def test_points(chain: list[Backup]) -> None:
     first, last = chain
     middle = last.manifest.through - 1
@@ -29,11 +37,16 @@ def test_points(chain: list[Backup]) -> None:
     def named(text: str) -> object:
         return plan_point(text, chain, "backups")
 
-    assert named("newest") == named(" Newest ") == plan_restore(chain, "", backup=last.name)
+    assert named("newest") == named(" Newest ") == plan_restore(chain, "", RestorePoint(backup=last.name))
     assert (
-        named(str(middle)) == named(f"etag:{middle}") == named(f"ETAG:{middle}") == plan_restore(chain, "", etag=middle)
+        named(str(middle))
+        == named(f"etag:{middle}")
+        == named(f"ETAG:{middle}")
+        == plan_restore(chain, "", RestorePoint(etag=middle))
     )
-    assert named(first.name) == named(f"backup:{first.name}") == plan_restore(chain, "", backup=first.name)
+    assert (
+        named(first.name) == named(f"backup:{first.name}") == plan_restore(chain, "", RestorePoint(backup=first.name))
+    )
     assert named(time) == named(f"time:{time}") == named(time.replace("Z", "+00:00")) == named("newest")
 
 

@@ -234,7 +234,7 @@ class Rehearsal(RuleBasedStateMachine):
             return {}
         chain = chain_of(ends_of(available)[0], available)
         moments = self.moments[chain[-1].manifest.database.lineage]
-        reach = [(first.etag, last.etag) for first, last in restorable(chain)]
+        reach = [(span.first.etag, span.last.etag) for span in restorable(chain)]
         assert {backup.manifest.through for backup in chain} <= moments.keys()
         return {etag: state for etag, state in moments.items() if any(first <= etag <= last for first, last in reach)}
 

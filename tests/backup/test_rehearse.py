@@ -11,9 +11,9 @@ from msgspec.structs import replace
 
 import muniment
 from muniment import DocumentDatabase, MaintenanceActions
-from muniment.backup.plan import plan_restore
 from muniment.backup.rehearse import rehearse_restore
 from muniment.backup.repository import Backup, backups, records, write_record
+from muniment.backup.restore_plan import plan_restore
 from muniment.errors import BackupNotFound, DamagedBackup, StorageFailure
 from muniment.rehearsal import look
 from muniment.storage.schema import connect

@@ -14,7 +14,7 @@ from muniment.cli import app
 from muniment.cli.interrupts import SIGNALS
 from tests.cli.process import muniment
 
-POINT = ["--at", "--etag", "--backup"]
+POINT = ["--at", "--etag", "--backup", "--lineage", "--utc"]
 KEYS = ["--username", "--password", "--domain", "--api-key"]
 SERVED = ["--url", "--database", "--all-databases", "--nowait", "--timeout", "--readkey", *KEYS]
 PART = ["--collection", "--id", "--id-prefix"]
@@ -35,7 +35,7 @@ COMMANDS = {
     "rehearse": ["DEST", *POINT, "--place", "--json", "--quiet"],
     "inspect": ["DEST", "--id", "--diff", "--query", *POINT, "--limit", "--json", "--quiet"],
     "merge": ["DEST", "--through", "--delete-merged", "--json", "--quiet"],
-    "status": ["FOLDER", "--url", "--database", "--json"],
+    "status": ["FOLDER|URL", "--url", "--database", "--json"],
     "statistics": ["FOLDER", "--json"],
     "check": ["FOLDER", "--accept-loss", "--json", "--quiet"],
     "get": ["FOLDER", "ID", "--metadata", "--json"],

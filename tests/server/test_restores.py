@@ -131,10 +131,12 @@ def test_what_can_not_be_reached_is_refused_at_once(chain: Chain, path: str) -> 
         return str(body["Hint"])
 
     assert "(etag 6)" in refused(404, "UnreachablePoint", "after the last backup", Etag=99)
-    assert "(etag 3)" in refused(404, "UnreachablePoint", "before the first backup", At="2020-01-01")
+    assert "(etag 3)" in refused(404, "UnreachablePoint", "before the first backup", At="2020-01-01T00:00Z")
     assert refused(404, "BackupNotFound", "'none'", Backup="none")
     refused(400, "InvalidInput", "each name a moment", Etag=4, Backup=chain.names[0])
     refused(400, "InvalidInput", "is not a time", At="tomorrow")
+    refused(400, "InvalidInput", "has no zone", At="2020-01-01T00:00")
+    refused(404, "BackupNotFound", "no backup is of a lineage 'x'", Lineage="x")
     refused(400, "InvalidInput", "is empty", Ids=[""])
     refused(422, "InvalidDocument", "can not be read", Ids="orders/1")
     refused(422, "InvalidDocument", "can not be read", Etag="4")

@@ -10,9 +10,11 @@ from pathlib import Path
 
 from muniment.backup.files import DOCUMENTS, FILE_BYTES, AttachmentFile, ParquetFile, document_columns
 from muniment.backup.manifest import Counts, File, Manifest, SnapshotRecord, encode
-from muniment.backup.plan import RestorePlan, plan_restore
+from muniment.backup.moment import RestorePoint
+from muniment.backup.plan import RestorePlan
 from muniment.backup.reading import HINT, Moment, read_backup
 from muniment.backup.repository import Backup, NewBackup, backups, delete_backup
+from muniment.backup.restore_plan import plan_restore
 from muniment.backup.tally import Tally
 from muniment.document import from_microseconds
 from muniment.durable import mapped_errors
@@ -39,7 +41,7 @@ def merge_backups(
     """
     progress = progress or Progress()
     available = backups(source)
-    plan = plan_restore(available, str(source), backup=through)
+    plan = plan_restore(available, str(source), RestorePoint(backup=through))
     if len(plan.chain) == 1:
         raise InvalidInput(f"{through} is a full backup: there is nothing to merge", "name an incremental backup")
     if delete_merged:

@@ -6,28 +6,22 @@ Only manifests and records are read, no data: whether that is as it was written 
 from __future__ import annotations
 
 import shlex
-from collections.abc import Sequence
+from collections.abc import Collection, Iterator, Sequence
 from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Final
 
 import msgspec
 
+from muniment.backup.lineages import Branch
 from muniment.backup.plan import chain_of, ends_of
-from muniment.backup.reach import Point, restorable
+from muniment.backup.reach import Point, Span, spans_of
 from muniment.backup.repository import Backup, Backups, Record, RecordKind, backups, records
 from muniment.document import from_microseconds, rfc3339
 from muniment.errors import DamagedBackup, MunimentError, StorageFailure
-from muniment.storage.base import BackupPlace, Identity, Snapshot
+from muniment.storage.base import BackupFacts, BackupPlace, Identity, KeptHistory, Lineage, Snapshot
 
 REHEARSE_DAYS: Final = 30
-
-
-class Interval(msgspec.Struct, frozen=True, rename={"first": "from", "last": "to"}):
-    """Every transaction from the first point to the last can be restored; when they are the same, only that one."""
-
-    first: Point
-    last: Point
 
 
 class LastBackup(msgspec.Struct, frozen=True, kw_only=True):
@@ -58,72 +52,84 @@ class Proof(msgspec.Struct, frozen=True, kw_only=True):
 class DestinationState(msgspec.Struct, frozen=True, kw_only=True):
     """What can be restored from one destination; sizes in bytes.
 
-    `changes_since` is how many changes the last backup does not hold, None when that can not be told. `unfinished` are
+    `there` says whether there is such a folder. `changes_since` is how many changes the last backup does not hold, None
+    when that can not be told. `notes` say what else is there that is not this database's. `unfinished` are
     folders without a manifest: of a backup that is being written, or of one that was killed, which may be deleted.
     """
 
     destination: str
+    there: bool
     backups: int
     size: int
-    restorable: list[Interval]
+    restorable: list[Span]
     last_backup: LastBackup | None
     changes_since: int | None
     last_verification: Proof | None
     last_rehearsal: Proof | None
     unfinished: list[str]
     problems: list[str]
+    notes: list[str]
     next: str | None
 
 
 class Recoverability(msgspec.Struct, frozen=True, kw_only=True):
-    """A database and the destinations it was backed up to, the last one first; `next` is what to do now."""
+    """A database and the destinations it was backed up to, the last one first; `next` is what to do now.
+
+    `history` tells of the superseded revisions that it keeps, None when it is not set to keep any.
+    """
 
     name: str
     etag: int
     time: str | None
+    lineage: str
+    history: KeptHistory | None
     destinations: list[DestinationState]
     next: str | None
 
 
 def recoverability(
-    name: str, identity: Identity, snapshot: Snapshot, places: Sequence[BackupPlace], now: int
+    name: str, identity: Identity, snapshot: Snapshot, facts: BackupFacts, now: int, history: KeptHistory | None = None
 ) -> Recoverability:
-    """What these places hold of the database in this state; nothing in them is changed."""
-    states = [_destination(place, identity, snapshot, from_microseconds(now)) for place in reversed(places)]
+    """What the folders that were backed up to hold of the database in this state; nothing in them is changed."""
+    time = from_microseconds(now)
+    states = [_destination(place, identity, snapshot, facts.known, time) for place in reversed(facts.places)]
     return Recoverability(
         name=name,
         etag=snapshot.etag,
         time=rfc3339(from_microseconds(snapshot.modified)) if snapshot.etag else None,
+        lineage=identity.lineage,
+        history=history,
         destinations=states,
         next=states[0].next if states else "take a first backup: muniment backup … --dest FOLDER",
     )
 
 
-def _destination(place: BackupPlace, identity: Identity, snapshot: Snapshot, now: datetime) -> DestinationState:
+def _destination(
+    place: BackupPlace, identity: Identity, snapshot: Snapshot, known: Collection[str], now: datetime
+) -> DestinationState:
     folder = Path(place.folder)
+    there, problems = True, []
     try:
-        found, problems = backups(folder), []
+        found = backups(folder)
         problems += [str(bad) for bad in found.unusable]
     except MunimentError as error:
-        found, problems = Backups(folder), [error.message]
-    own = [backup for backup in found if backup.manifest.database.id == identity.database_id]
-    if len(own) < len(found):
-        problems.append("it holds backups of other databases too")
-    reach: list[Interval] = []
-    for end in reversed(ends_of(own)):
-        try:
-            reach += [Interval(*points) for points in restorable(chain_of(end, own))]
-        except DamagedBackup as error:
-            problems.append(error.message)
-    last = max(own, key=lambda backup: (backup.manifest.completed, backup.manifest.through), default=None)
-    if (last.manifest.through if last else -1) < place.etag and not found.unfinished:
+        there, found, problems = False, Backups(folder), [error.message]
+    same = [backup for backup in found if backup.manifest.database.id == identity.database_id]
+    problems += _gaps(same)
+    line = list(_line(same, identity, known))
+    own = [backup for branch in line for backup in branch.backups]
+    last = max(line[0].backups or own, key=_age, default=None)
+    begun = max((backup.manifest.through for backup in same), default=-1)
+    if there and begun < place.etag and not found.unfinished:
         problems.append(f"the last backup that was begun there, of etag {place.etag:,}, is not there")
     changes = None
-    if last and last.manifest.database.lineage == identity.lineage:
+    if last and last in line[0].backups:
         changes = max(snapshot.etag - last.manifest.through, 0)
+    reach = _reach(line)
     proofs = _proofs(folder, own, last)
     return DestinationState(
         destination=place.folder,
+        there=there,
         backups=len(own),
         size=sum(backup.manifest.size for backup in own),
         restorable=reach,
@@ -133,8 +139,66 @@ def _destination(place: BackupPlace, identity: Identity, snapshot: Snapshot, now
         last_rehearsal=proofs.get("rehearsal"),
         unfinished=[str(path) for path in found.unfinished],
         problems=problems,
+        notes=list(_notes(found, same, own, identity)),
         next=_next(place.folder, last, changes, proofs, [] if reach else problems, now),
     )
+
+
+def _age(backup: Backup) -> tuple[str, int]:
+    return backup.manifest.completed, backup.manifest.through
+
+
+def _line(same: Sequence[Backup], identity: Identity, known: Collection[str]) -> Iterator[Branch]:
+    """The database's history and those that it came from, each with the backups that hold what is this one's past.
+
+    Of the present one these are only the backups that the database knows: another copy of it may take others.
+    """
+    limit: int | None = None
+    for lineage in reversed(identity.lineages or (Lineage(identity.lineage, None, 0, None, None),)):
+        held = [backup for backup in same if backup.manifest.database.lineage == lineage.lineage]
+        if limit is None:
+            held = [backup for backup in held if {backup.sha256, backup.manifest.same_state_as} & {*known}]
+        else:
+            held = [backup for backup in held if backup.manifest.after < limit]
+        yield Branch(lineage.lineage, lineage, tuple(sorted(held, key=_age)))
+        limit = lineage.etag
+        if lineage.part:
+            return  # what was there before is not what this one began with
+
+
+def _reach(line: Sequence[Branch]) -> list[Span]:
+    """What can be restored of the database's own past, the oldest first."""
+    reach: list[Span] = []
+    limit: Point | None = None
+    for branch in line:
+        reach += [cut for span in reversed(spans_of(branch)) if (cut := span.through(limit))]
+        limit = Point(branch.lineage.etag, branch.lineage.time)
+    return reach[::-1]
+
+
+def _gaps(own: Sequence[Backup]) -> Iterator[str]:
+    for end in reversed(ends_of(own)):
+        try:
+            chain_of(end, own)
+        except DamagedBackup as error:
+            yield error.message
+
+
+def _notes(found: Sequence[Backup], same: Sequence[Backup], own: Sequence[Backup], identity: Identity) -> Iterator[str]:
+    """What is there beside the backups of this history."""
+    if len(same) < len(found):
+        yield "it holds backups of other databases too"
+    others = [backup for backup in same if backup not in own]
+    strange = [backup for backup in others if backup.manifest.database.lineage == identity.lineage]
+    if strange:
+        count = _count(len(strange), "backup")
+        yield f"{count} there that this database does not know: it is a copy, or was put back to an earlier state"
+    if others := [backup for backup in others if backup not in strange]:
+        yield f"{_count(len(others), 'backup')} there of other histories of this database: see inspect"
+
+
+def _count(count: int, noun: str) -> str:
+    return f"{count:,} {noun}{' is' if count == 1 else 's are'}"
 
 
 def _last(backup: Backup, now: datetime) -> LastBackup:

@@ -7,9 +7,10 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from muniment.backup.plan import RestorePlan, plan_restore
+from muniment.backup.plan import RestorePlan
 from muniment.backup.reading import Moment
 from muniment.backup.repository import Backup, backups
+from muniment.backup.restore_plan import plan_restore
 from muniment.backup.selection import Selection, read_part
 from muniment.backup.staging import staged
 from muniment.document import from_microseconds, rfc3339

@@ -19,9 +19,10 @@ import apsw
 
 from muniment.backup.examine import Group, Task, Whole, examine_all
 from muniment.backup.manifest import Manifest
-from muniment.backup.plan import RestorePlan, chain_of, plan_restore
+from muniment.backup.plan import RestorePlan, chain_of
 from muniment.backup.reading import HINT, Moment, moment_of
 from muniment.backup.repository import Backup, Backups, Record, backups, records, unusable_in, write_down
+from muniment.backup.restore_plan import plan_latest
 from muniment.document import from_microseconds, rfc3339
 from muniment.errors import DamagedBackup, MunimentError, StorageFailure, UnknownFormat
 from muniment.failed import Failed
@@ -92,7 +93,7 @@ def verify_backup(
     with ExitStack() as stack:
         if available:  # what is wrong with some of them is told with the rest; that there are none is told now
             stack.enter_context(suppress(DamagedBackup, UnknownFormat))
-        newest = plan or plan_restore(available, str(source))
+        newest = plan or plan_latest(available, str(source))
     progress.stage = "verifying"
     progress.total_documents = sum(backup.manifest.counts.documents for backup in available)
     progress.total_bytes = sum(backup.manifest.counts.bytes for backup in available)

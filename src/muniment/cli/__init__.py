@@ -17,6 +17,7 @@ from muniment.cli.inspect import inspect
 from muniment.cli.merge import merge
 from muniment.cli.outcome import USAGE, outcome
 from muniment.cli.output import wait_for_key
+from muniment.cli.point import instead
 from muniment.cli.rehearse import rehearse
 from muniment.cli.restore import restore, verify
 from muniment.cli.sample import sample
@@ -24,6 +25,7 @@ from muniment.cli.server import server
 from muniment.cli.settings import settings
 from muniment.cli.smuggler import smuggler_between, smuggler_in, smuggler_out
 from muniment.cli.status import status
+from muniment.errors import MunimentError
 from muniment.version import VERSION
 
 __all__ = ["app", "main"]
@@ -147,7 +149,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
     debug = "--debug" in given or os.environ.get("MUNIMENT_DEBUG", "0") not in ("", "0")
 
     def run() -> int | None:
-        code: int | None = app(args=given, prog_name="muniment", standalone_mode=False)
+        try:
+            code: int | None = app(args=given, prog_name="muniment", standalone_mode=False)
+        except MunimentError as error:
+            error.hint = instead(error, given)
+            raise
         return code
 
     code = outcome(run, as_json="--json" in given, debug=debug)

@@ -8,6 +8,7 @@ from typing import Any, Final
 
 from muniment.backup.differences import Changes
 from muniment.backup.reading import Moment
+from muniment.backup.when import Zone
 from muniment.cli.bar import job
 from muniment.cli.output import emit
 from muniment.cli.state import moment_text, time_text
@@ -18,11 +19,13 @@ from muniment.revision import ATTACHMENT
 SHOWN: Final = 10  # ids of each list; --json has all
 
 
-def show_differences(source: Path, before: str, after: str, *, as_json: bool, quiet: bool) -> None:
+def show_differences(
+    source: Path, before: str, after: str, lineage: str | None, zone: Zone, *, as_json: bool, quiet: bool
+) -> None:
     """Print what has to be done to the state at one moment to get that at another."""
     progress = Progress()
     with job(progress, quiet=quiet):
-        found = MaintenanceActions.differences(source, before, after, progress=progress)
+        found = MaintenanceActions.differences(source, before, after, lineage=lineage, zone=zone, progress=progress)
     counts = {name: sum(len(getattr(each, name)) for each in found.changes) for name in ("added", "changed", "deleted")}
     facts = {
         "folder": str(source),

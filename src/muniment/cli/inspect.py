@@ -8,17 +8,17 @@ from typing import Annotated, Any
 
 import typer
 
-from muniment.backup.plan import chain_of, ends_of, plan_restore
 from muniment.backup.query import LIMIT
-from muniment.backup.reach import Point, restorable
-from muniment.backup.repository import Backup, Backups, backups
+from muniment.backup.repository import Backup, backups
+from muniment.backup.restore_plan import plan_restore
 from muniment.backup.versions import Version, versions_of
 from muniment.cli.difference import show_differences
+from muniment.cli.listing import show_backups
 from muniment.cli.output import Dest, Json, Quiet, count_text, emit, size_text
-from muniment.cli.point import At, Etag, Named
+from muniment.cli.point import At, Etag, InLineage, Named, Utc, point_of, zone_of
 from muniment.cli.sql import show_answer
 from muniment.cli.state import time_text
-from muniment.errors import DamagedBackup, DocumentNotFound, InvalidInput
+from muniment.errors import DocumentNotFound, InvalidInput
 from muniment.revision import DOCUMENT
 
 
@@ -37,6 +37,8 @@ def inspect(
     at: At = None,
     etag: Etag = None,
     backup: Named = None,
+    lineage: InLineage = None,
+    utc: Utc = False,
     limit: Annotated[
         int | None, typer.Option("--limit", metavar="N", min=1, help="With --query: so many rows at most; 1000.")
     ] = None,
@@ -45,8 +47,9 @@ def inspect(
 ) -> None:
     """List the backups in a folder as chains, or look into them without restoring anything.
 
-    A chain is a full backup and the incrementals that continue it. "restorable" says from where to where every
-    transaction can be restored; elsewhere only the ends of the backups can.
+    A chain is a full backup and the incrementals that continue it. A lineage is one history of the database: a restore
+    begins one, with the state of the lineage above it. "restorable" says from where to where every transaction of it
+    can be restored, and the single moments that can.
 
     --id prints every version of one document; with --json the documents are there too, each as the text that was
     stored.
@@ -64,96 +67,29 @@ def inspect(
     $ muniment inspect backups --diff 830 newest
     $ muniment inspect backups --query "SELECT id, document->>'$.Company' FROM documents" --at 2026-11-22T17:18Z
     """
-    given = {"--id": id, "--diff": diff, "--query": query}
-    asked = [name for name, value in given.items() if value is not None]
+    questions = {"--id": id, "--diff": diff, "--query": query}
+    asked = [name for name, value in questions.items() if value is not None]
     if len(asked) > 1:
         raise InvalidInput(f"{' and '.join(asked)} are different questions", "ask one of them")
     points = {"--at": at, "--etag": etag, "--backup": backup, "--limit": limit}
     for option in (name for name, value in points.items() if value is not None and query is None):
         raise InvalidInput(f"{option} is for --query", "give --query SQL, or leave it away")
+    if lineage is not None and query is None and diff is None:
+        raise InvalidInput("--lineage is for --query and --diff", "ask for one of them, or leave it out")
     if diff is not None:
-        show_differences(dest, *diff, as_json=json, quiet=quiet)
+        show_differences(dest, *diff, lineage, zone_of(utc=utc), as_json=json, quiet=quiet)
         return
     if query is not None:
-        show_answer(dest, query, at, etag, backup, limit=limit or LIMIT, as_json=json, quiet=quiet)
+        point = point_of(at, etag, backup, lineage, utc=utc)
+        show_answer(dest, query, point, limit=limit or LIMIT, as_json=json, quiet=quiet)
         return
     found = backups(dest)
     if not found:
         plan_restore(found, str(dest))  # which says why there is nothing to list
     if id is None:
-        _list(dest, found, as_json=json)
+        show_backups(dest, found, as_json=json)
     else:
         _trace(dest, id, found, as_json=json)
-
-
-def _list(dest: Path, found: Backups, *, as_json: bool) -> None:
-    told = []
-    rows: list[tuple[str, str]] = []
-    for number, end in enumerate(ends_of(found), 1):
-        chain, problem = _chain(end, found)
-        reach = [] if problem else restorable(chain)
-        told.append(_chain_facts(chain, problem, reach))
-        rows.append((f"chain {number} of {end.manifest.database.name}", problem or ""))
-        rows += [(f"  {backup.name}", _backup_text(backup)) for backup in chain]
-        rows += [("  restorable", _reach_text(first, last)) for first, last in reach]
-    size = size_text(sum(backup.manifest.size for backup in found))
-    rows += [("not usable", f"{bad.folder.name}: {bad.error.message}") for bad in found.unusable]
-    rows += [("unfinished", f"{path.name}; it may be deleted if no backup is running") for path in found.unfinished]
-    facts = {
-        "folder": str(dest),
-        "chains": told,
-        "unusable": [{"folder": str(bad.folder), "problem": bad.error.message} for bad in found.unusable],
-        "unfinished": list(map(str, found.unfinished)),
-    }
-    emit(f"{dest} has {count_text(len(found), 'backup')} with {size}", rows, facts, as_json=as_json)
-
-
-def _chain(end: Backup, found: Sequence[Backup]) -> tuple[tuple[Backup, ...], str | None]:
-    """The chain with this end; of one with a gap the end alone, and what is missing."""
-    try:
-        return chain_of(end, found), None
-    except DamagedBackup as error:
-        return (end,), error.message
-
-
-def _reach_text(first: Point, last: Point) -> str:
-    return f"at {last}" if first == last else f"from {first} to {last}"
-
-
-def _chain_facts(chain: Sequence[Backup], problem: str | None, reach: list[tuple[Point, Point]]) -> dict[str, Any]:
-    database = chain[-1].manifest.database
-    return {
-        "name": database.name,
-        "database_id": database.id,
-        "lineage": database.lineage,
-        "problem": problem,
-        "restorable": [{"from": first, "to": last} for first, last in reach],
-        "backups": [_backup_facts(backup) for backup in chain],
-    }
-
-
-def _backup_facts(backup: Backup) -> dict[str, Any]:
-    manifest = backup.manifest
-    return {
-        "backup": backup.name,
-        "kind": manifest.kind,
-        "reason": manifest.reason,
-        "time": manifest.snapshot.time,
-        "completed": manifest.completed,
-        "after": manifest.after,
-        "etag": manifest.through,
-        "whole_from": manifest.whole_from,
-        "rows": sum(file.rows for file in manifest.files),
-        "file_bytes": manifest.size,
-    }
-
-
-def _backup_text(backup: Backup) -> str:
-    manifest = backup.manifest
-    etags = f"etag {manifest.through:,}"
-    if manifest.kind == "incremental":
-        etags = f"etags {manifest.after:,} to {manifest.through:,}"
-    return f"{manifest.snapshot.time}  {etags}  {size_text(manifest.size)}  {manifest.kind} ({manifest.reason})"
 
 
 def _trace(dest: Path, id: str, found: Sequence[Backup], *, as_json: bool) -> None:

@@ -195,6 +195,13 @@ def confirm(question: str) -> None:
         raise Cancelled("it was not confirmed, so nothing was changed", "answer y, or give --yes")
 
 
+def note(text: str) -> None:
+    """Say on stderr how something was understood."""
+    console = Console(stderr=True, highlight=False, soft_wrap=True, emoji=False)
+    with suppress(OSError):  # nobody may be there any more to read it
+        console.print(Text.assemble(("note: ", "bold"), text))
+
+
 def wait_for_key() -> None:
     """Wait until somebody presses a key, if anybody can."""
     if may_ask():

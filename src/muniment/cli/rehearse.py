@@ -9,7 +9,7 @@ import typer
 
 from muniment.cli.bar import job
 from muniment.cli.output import Dest, Json, Quiet, emit, note_rows, path_of, seconds_text
-from muniment.cli.point import At, Etag, Named, planned
+from muniment.cli.point import At, Etag, InLineage, Named, Utc, planned, point_of
 from muniment.cli.state import state_facts, state_rows
 from muniment.progress import Progress
 from muniment.rehearsal import rehearse_plan
@@ -20,6 +20,8 @@ def rehearse(
     at: At = None,
     etag: Etag = None,
     backup: Named = None,
+    lineage: InLineage = None,
+    utc: Utc = False,
     place: Annotated[
         Path | None,
         typer.Option(
@@ -42,7 +44,7 @@ def rehearse(
     $ muniment rehearse /mnt/backups/shop
     $ muniment rehearse /mnt/backups/shop --at 2026-11-22T17:18:03Z --place /var/tmp
     """
-    plan, progress = planned(dest, at, etag, backup), Progress()
+    plan, progress = planned(dest, point_of(at, etag, backup, lineage, utc=utc)), Progress()
     with job(progress, quiet=quiet):
         done = rehearse_plan(dest, plan, place=place, progress=progress)
     shown = plan, done.restored.moment, done.restored.fingerprint, done.restored.seconds

@@ -8,17 +8,30 @@ from typing import Annotated, Any, TypeAlias
 import typer
 
 from muniment.backup.dry_run import dry_run as told_only
-from muniment.backup.point import time_of
+from muniment.backup.moment import RestorePoint
 from muniment.backup.restore import restore_backup
 from muniment.backup.selection import Selection
 from muniment.backup.verify import verify_backup
 from muniment.cli.bar import job
 from muniment.cli.into import Into, restore_into
 from muniment.cli.output import Json, Quiet, Yes, count_text, emit, note_rows, path_of, size_text
-from muniment.cli.point import At, Collections, Etag, Ids, Named, NewDatabase, Point, Prefixes, planned
+from muniment.cli.point import (
+    At,
+    Collections,
+    Etag,
+    Ids,
+    InLineage,
+    Named,
+    NewDatabase,
+    Point,
+    Prefixes,
+    Utc,
+    given,
+    planned,
+    point_of,
+)
 from muniment.cli.state import state_facts, state_rows
 from muniment.errors import InvalidInput
-from muniment.maintenance import MaintenanceActions
 from muniment.progress import Progress
 from muniment.storage.base import system_clock
 
@@ -44,6 +57,8 @@ def restore(
     at: At = None,
     etag: Etag = None,
     backup: Named = None,
+    lineage: InLineage = None,
+    utc: Utc = False,
     dry_run: Annotated[
         bool, typer.Option("--dry-run", metavar="", help="Print what would be done, and write nothing.")
     ] = False,
@@ -107,11 +122,8 @@ def restore(
     $ muniment restore /mnt/backups/shop --server URL --name shop --id orders/830 --on-conflict=overwrite --dry-run
     """
     _check_place(to, server, name, location, dry_run=dry_run)
-    point = Point(
-        at=None if at is None else time_of(at),
-        etag=etag,
-        backup=backup,
-        selection=Selection.of(tuple(collection), tuple(id), tuple(id_prefix)),
+    point = given(
+        point_of(at, etag, backup, lineage, utc=utc), Selection.of(tuple(collection), tuple(id), tuple(id_prefix))
     )
     if on_conflict is not None:
         if defrag or new_id or location is not None:
@@ -163,7 +175,8 @@ def _to_folder(
     quiet: bool,
 ) -> None:
     selection = point["selection"]
-    plan = MaintenanceActions.plan_restore(source, at=point["at"], etag=point["etag"], backup=point["backup"])
+    moment = RestorePoint(point["at"], point["etag"], point["backup"], point["lineage"])
+    plan = planned(source, moment)
     if dry_run:
         _show(told_only(plan, str(source)), as_json=as_json)
         return
@@ -200,6 +213,8 @@ def verify(
     at: At = None,
     etag: Etag = None,
     backup: Named = None,
+    lineage: InLineage = None,
+    utc: Utc = False,
     no_record: Annotated[
         bool, typer.Option("--no-record", metavar="", help="Write no verification-TIME.json beside the backups.")
     ] = False,
@@ -216,8 +231,8 @@ def verify(
     $ muniment verify /mnt/backups/shop
     $ muniment verify /mnt/backups/shop --at 2026-11-22T17:18:03Z
     """
-    named = (at, etag, backup) != (None, None, None)
-    plan = planned(source, at, etag, backup) if named else None
+    point = point_of(at, etag, backup, lineage, utc=utc)
+    plan, named = planned(source, point) if point.named else None, point.named
     progress = Progress()
     with job(progress, quiet=quiet):
         verified = verify_backup(source, progress, plan, None if no_record else system_clock)

@@ -12,7 +12,6 @@ from typing import Annotated, Any, BinaryIO, Final, TypeAlias
 
 import typer
 
-from muniment.backup.point import time_of
 from muniment.cli.bar import job
 from muniment.cli.options import IN, OUT, TWINS, with_options
 from muniment.cli.output import (
@@ -27,7 +26,7 @@ from muniment.cli.output import (
     size_text,
     speed_text,
 )
-from muniment.cli.point import At, Etag, Named
+from muniment.cli.point import At, Etag, InLineage, Named, Utc, point_of
 from muniment.cli.state import time_text
 from muniment.durable import cannot_write
 from muniment.errors import InvalidInput, StorageFailure
@@ -59,6 +58,8 @@ def smuggler_out(
     at: At = None,
     etag: Etag = None,
     backup: Named = None,
+    lineage: InLineage = None,
+    utc: Utc = False,
     format: Annotated[
         Format | None,
         typer.Option(
@@ -102,9 +103,9 @@ def smuggler_out(
     from muniment.smuggling import source as opened_source  # here: its HTTP client loads longer than most commands run
 
     progress = Progress()
-    moment = None if at is None else time_of(at)
+    point = point_of(at, etag, backup, lineage, utc=utc)
     with (
-        opened_source(source, database, at=moment, etag=etag, backup=backup) as opened,
+        opened_source(source, database, at=point.at, etag=etag, backup=backup, lineage=lineage) as opened,
         _destination(file) as destination,
         job(progress, quiet=quiet),
     ):
@@ -234,6 +235,8 @@ def smuggler_between(
     at: At = None,
     etag: Etag = None,
     backup: Named = None,
+    lineage: InLineage = None,
+    utc: Utc = False,
     create: Create = False,
     *,
     options: SmugglerOptions,
@@ -254,10 +257,10 @@ def smuggler_between(
     from muniment.smuggling import target as opened_target
 
     progress = Progress()
-    moment = None if at is None else time_of(at)
+    point = point_of(at, etag, backup, lineage, utc=utc)
     with (
         job(progress, quiet=quiet),
-        opened_source(source, database, at=moment, etag=etag, backup=backup) as origin,
+        opened_source(source, database, at=point.at, etag=etag, backup=backup, lineage=lineage) as origin,
         opened_target(target, database2, create=create) as opened,
     ):
         exported, imported = move(origin, opened, options=options, progress=progress)

@@ -9,6 +9,7 @@ from typing import Any, Final
 
 import msgspec
 
+from muniment.backup.moment import RestorePoint
 from muniment.backup.query import Answer, query_backup
 from muniment.cli.bar import job
 from muniment.cli.output import count_text, write
@@ -24,16 +25,14 @@ _json = msgspec.json.Encoder(decimal_format="number", enc_hook=str)
 def show_answer(
     source: Path,
     sql: str,
-    at: str | None,
-    etag: int | None,
-    backup: str | None,
+    point: RestorePoint,
     *,
     limit: int,
     as_json: bool,
     quiet: bool,
 ) -> None:
     """Print the rows that a query gave, as a table or as one JSON object."""
-    plan, progress = planned(source, at, etag, backup), Progress()
+    plan, progress = planned(source, point), Progress()
     with job(progress, quiet=quiet):
         answer = query_backup(plan, sql, limit=limit, progress=progress)
     write(_object(source, answer) if as_json else _table(answer))

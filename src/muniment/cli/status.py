@@ -13,15 +13,14 @@ import typer
 from muniment.backup.recoverability import DestinationState, Proof, Recoverability
 from muniment.cli.output import Json, count_text, emit, path_of, seconds_text, size_text
 from muniment.database import DocumentDatabase
-from muniment.errors import InvalidInput
+from muniment.errors import BackupNotFound, DamagedBackup, InvalidInput
 
-MOST_INTERVALS: Final = 3
+MOST_SPANS: Final = 3
 
 
 def status(
     folder: Annotated[
-        Path | None,
-        typer.Argument(parser=path_of, metavar="FOLDER", help="The folder of the database, if it is not on a server."),
+        str | None, typer.Argument(metavar="FOLDER|URL", help="The folder of the database, or the URL of a server.")
     ] = None,
     url: Annotated[
         str | None, typer.Option("--url", metavar="URL", help="Ask this server; it may end in /databases/NAME.")
@@ -36,21 +35,38 @@ def status(
 
     For each folder that it was backed up to: from when to when it can be restored, the last backup, when that was last
     verified and rehearsed, and what is wrong there. Only manifests and records are read; verify and rehearse read the
-    data. Another process may be using the database.
+    data. Another process may be using the database. Exit code 3 says that the last folder it was backed up to is not
+    there, 5 that something in that folder is missing or damaged.
 
     $ muniment status shop
-    $ muniment status --url http://127.0.0.1:8080 --database shop --json | jq -r .next
+    $ muniment status http://127.0.0.1:8080 --database shop --json | jq -r .next
     """
     if (folder is None) == (url is None):
         raise InvalidInput("it is not said which database is meant", "give either its FOLDER or --url URL")
-    found = _of_folder(folder) if folder is not None else _of_server(url or "", database)
+    if folder is not None and folder.lower().startswith(("http://", "https://")):
+        folder, url = None, folder
+    if folder is not None and database is not None:
+        raise InvalidInput("--database is for a server", "give its URL instead of FOLDER, or leave out --database")
+    found = _of_folder(path_of(folder)) if folder is not None else _of_server(url or "", database)
     where = shlex.join(["--url", url, "--database", found.name] if url else [str(folder)])
     found = _addressed(found, where)
-    rows = [row for state in found.destinations for row in _rows(state)]
+    rows = [*_history_rows(found), *(row for state in found.destinations for row in _rows(state))]
     rows = [row for row in rows if row != ("  next", found.next)]
     rows.append(("next", found.next or "nothing: all of it is backed up, and proven"))
     held = count_text(len(found.destinations), "folder")
     emit(f"{found.name} at etag {found.etag:,} was backed up to {held}", rows, msgspec.to_builtins(found), as_json=json)
+    for state in found.destinations[:1]:
+        if state.problems:
+            raise typer.Exit(DamagedBackup.exit_code if state.there else BackupNotFound.exit_code)
+
+
+def _history_rows(found: Recoverability) -> Iterator[tuple[str, str]]:
+    """Whether every transaction is kept for the next backup, and what that costs."""
+    if (history := found.history) is None:
+        yield "history", "not kept: only the ends of backups can be restored; `muniment settings` switches it on"
+    else:
+        cost = f"{count_text(history.revisions, 'superseded revision')} with {size_text(history.bytes)}"
+        yield "history", f"kept, every state since etag {history.since:,}; {cost} in the database"
 
 
 def _addressed(found: Recoverability, where: str) -> Recoverability:
@@ -78,10 +94,11 @@ def _of_server(url: str, database: str | None) -> Recoverability:
 def _rows(state: DestinationState) -> Iterator[tuple[str, str]]:
     yield state.destination, f"{count_text(state.backups, 'backup')} with {size_text(state.size)}"
     reach = state.restorable
-    if len(reach) > MOST_INTERVALS:
-        yield "  restorable", f"from {reach[0].first} to {reach[-1].last}, {len(reach)} moments or spans: see inspect"
-    for each in reach if len(reach) <= MOST_INTERVALS else ():
-        yield "  restorable", f"at {each.last}" if each.first == each.last else f"from {each.first} to {each.last}"
+    if len(reach) > MOST_SPANS:
+        before = f"{len(reach) - MOST_SPANS:,} moments or spans before these"
+        yield "  restorable", f"{before}: see muniment inspect {shlex.quote(state.destination)}"
+    for span in reach[-MOST_SPANS:]:
+        yield "  restorable", str(span)
     if last := state.last_backup:
         since = "" if state.changes_since is None else f", {count_text(state.changes_since, 'change')} since"
         yield "  last backup", f"{last.completed} ({last.kind}: {last.reason}, {_age_text(last.age)} ago){since}"
@@ -89,6 +106,8 @@ def _rows(state: DestinationState) -> Iterator[tuple[str, str]]:
     yield "  rehearsed", _proof_text(state.last_rehearsal)
     for folder in state.unfinished:
         yield "  unfinished", f"{folder}; it may be deleted if no backup is running"
+    for text in state.notes:
+        yield "  note", text
     for problem in state.problems:
         yield "  problem", problem
     if state.next:

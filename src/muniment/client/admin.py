@@ -5,14 +5,13 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass
-from datetime import datetime
 from pathlib import PurePath
 from typing import Any, Final
 
 import msgspec
 
 from muniment.backup.into import OnConflict
-from muniment.backup.point import check_moment
+from muniment.backup.moment import NEWEST, RestorePoint
 from muniment.backup.recoverability import Recoverability
 from muniment.backup.selection import Selection, check_selection
 from muniment.client.documents import JSON, PAGE_LIMIT
@@ -75,13 +74,10 @@ class Point:
     """The backups in a folder of the server, a moment of them (the newest when none is named), and a part of that."""
 
     source: str | os.PathLike[str]
-    at: datetime | None = None
-    etag: int | None = None
-    backup: str | None = None
+    moment: RestorePoint = NEWEST
     selection: Selection | None = None
 
     def __post_init__(self) -> None:
-        check_moment(self.at, self.etag, self.backup)
         check_selection(self.selection)
 
     def members(self) -> dict[str, Any]:
@@ -89,9 +85,10 @@ class Point:
         part = self.selection or Selection()
         told = {
             "BackupLocation": _location(self.source),
-            "At": None if self.at is None else self.at.isoformat(),
-            "Etag": self.etag,
-            "Backup": self.backup,
+            "At": None if self.moment.at is None else self.moment.at.isoformat(),
+            "Etag": self.moment.etag,
+            "Backup": self.moment.backup,
+            "Lineage": self.moment.lineage,
             "Collections": sorted(part.collections),
             "Ids": sorted(part.ids),
             "IdPrefixes": list(part.prefixes),

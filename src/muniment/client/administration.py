@@ -8,6 +8,7 @@ from datetime import datetime
 from typing import Any, TypeAlias
 
 from muniment.backup.into import OnConflict
+from muniment.backup.moment import RestorePoint
 from muniment.backup.recoverability import Recoverability
 from muniment.backup.selection import Selection
 from muniment.client import admin, jobs
@@ -80,6 +81,7 @@ class Administration:
         at: datetime | None = None,
         etag: int | None = None,
         backup: str | None = None,
+        lineage: str | None = None,
         selection: Selection | None = None,
         new_id: bool = False,
     ) -> RemoteJob:
@@ -89,7 +91,7 @@ class Administration:
         be reached is refused at once. When another restore runs, its end is waited for up to `start_timeout` seconds.
         `new_id` makes another database of it, which the folder of these backups then refuses.
         """
-        point = Point(backup_location, at, etag, backup, selection)
+        point = Point(backup_location, RestorePoint(at, etag, backup, lineage), selection)
         flow = admin.start_restore(point, database_name, location, defrag, start_timeout, new_id)
         return RemoteJob(self._transport.run(flow), self._transport)
 
@@ -101,13 +103,14 @@ class Administration:
         at: datetime | None = None,
         etag: int | None = None,
         backup: str | None = None,
+        lineage: str | None = None,
         selection: Selection | None = None,
     ) -> dict[str, Any]:
         """What such a restore would read (files, rows, bytes), and the etag and time of the transaction it stops at.
 
         Raises what that restore would raise before it began.
         """
-        point = Point(backup_location, at, etag, backup, selection)
+        point = Point(backup_location, RestorePoint(at, etag, backup, lineage), selection)
         return self._transport.run(admin.plan_restore(point, database_name))
 
     def start_restore_into(
@@ -118,6 +121,7 @@ class Administration:
         at: datetime | None = None,
         etag: int | None = None,
         backup: str | None = None,
+        lineage: str | None = None,
         selection: Selection | None = None,
         other_database: bool = False,
         dry_run: bool = False,
@@ -128,7 +132,7 @@ class Administration:
         database. With `dry_run`, or without `on_conflict`, it only compares. The job's status has the `difference`,
         and its `changes` are the ids.
         """
-        point = Point(backup_location, at, etag, backup, selection)
+        point = Point(backup_location, RestorePoint(at, etag, backup, lineage), selection)
         only = dry_run or on_conflict is None
         flow = admin.start_restore_into(self._database, point, on_conflict, only, other_database)
         return RemoteJob(self._transport.run(flow), self._transport)
@@ -240,11 +244,12 @@ class AsyncAdministration:
         at: datetime | None = None,
         etag: int | None = None,
         backup: str | None = None,
+        lineage: str | None = None,
         selection: Selection | None = None,
         new_id: bool = False,
     ) -> AsyncRemoteJob:
         """See `Administration.start_restore`."""
-        point = Point(backup_location, at, etag, backup, selection)
+        point = Point(backup_location, RestorePoint(at, etag, backup, lineage), selection)
         flow = admin.start_restore(point, database_name, location, defrag, start_timeout, new_id)
         return AsyncRemoteJob(await self._transport.run(flow), self._transport)
 
@@ -256,10 +261,11 @@ class AsyncAdministration:
         at: datetime | None = None,
         etag: int | None = None,
         backup: str | None = None,
+        lineage: str | None = None,
         selection: Selection | None = None,
     ) -> dict[str, Any]:
         """See `Administration.plan_restore`."""
-        point = Point(backup_location, at, etag, backup, selection)
+        point = Point(backup_location, RestorePoint(at, etag, backup, lineage), selection)
         return await self._transport.run(admin.plan_restore(point, database_name))
 
     async def start_restore_into(
@@ -270,12 +276,13 @@ class AsyncAdministration:
         at: datetime | None = None,
         etag: int | None = None,
         backup: str | None = None,
+        lineage: str | None = None,
         selection: Selection | None = None,
         other_database: bool = False,
         dry_run: bool = False,
     ) -> AsyncRemoteJob:
         """See `Administration.start_restore_into`."""
-        point = Point(backup_location, at, etag, backup, selection)
+        point = Point(backup_location, RestorePoint(at, etag, backup, lineage), selection)
         only = dry_run or on_conflict is None
         flow = admin.start_restore_into(self._database, point, on_conflict, only, other_database)
         return AsyncRemoteJob(await self._transport.run(flow), self._transport)

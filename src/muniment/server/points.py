@@ -11,11 +11,13 @@ import msgspec
 
 from muniment.backup.dry_run import dry_run
 from muniment.backup.plan import RestorePlan
-from muniment.backup.point import time_of
 from muniment.backup.selection import Selection
+from muniment.backup.when import time_of
+from muniment.document import from_microseconds
 from muniment.errors import BackupNotFound, InvalidInput
 from muniment.maintenance import MaintenanceActions
 from muniment.server.databases import Databases
+from muniment.storage.base import system_clock
 
 
 class Point(msgspec.Struct):
@@ -25,6 +27,7 @@ class Point(msgspec.Struct):
     at: str | None = msgspec.field(name="At", default=None)
     etag: int | None = msgspec.field(name="Etag", default=None)
     backup: str | None = msgspec.field(name="Backup", default=None)
+    lineage: str | None = msgspec.field(name="Lineage", default=None)
     collections: list[str] | None = msgspec.field(name="Collections", default=None)
     ids: list[str] | None = msgspec.field(name="Ids", default=None)
     prefixes: list[str] | None = msgspec.field(name="IdPrefixes", default=None)
@@ -45,10 +48,13 @@ class Point(msgspec.Struct):
 
     async def plan(self, source: Path) -> tuple[RestorePlan, dict[str, Any]]:
         """What a restore of it reads, and the same as JSON; raises what makes it impossible."""
-        at = None if self.at is None else time_of(self.at)
+        # Nobody knows the zone of whoever asks, nor whether it is the server's: a time has to say it.
+        at = None if self.at is None else time_of(self.at, None, from_microseconds(system_clock()))
 
         def planned() -> tuple[RestorePlan, dict[str, Any]]:
-            plan = MaintenanceActions.plan_restore(source, at=at, etag=self.etag, backup=self.backup)
+            plan = MaintenanceActions.plan_restore(
+                source, at=at, etag=self.etag, backup=self.backup, lineage=self.lineage
+            )
             return plan, dry_run(plan, str(source))
 
         return await asyncio.to_thread(planned)

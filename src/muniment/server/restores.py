@@ -13,9 +13,10 @@ from typing import TYPE_CHECKING, Any, Final
 import msgspec
 
 from muniment.backup.child import restore_in_child
-from muniment.backup.plan import RestorePlan, plan_restore
+from muniment.backup.plan import RestorePlan
 from muniment.backup.repository import DATABASE_DOCUMENT, Backup, backups
 from muniment.backup.restore import Restored, restore_backup
+from muniment.backup.restore_plan import plan_restore
 from muniment.command import Delete, Put
 from muniment.document import decode
 from muniment.durable import mapped_errors

@@ -136,6 +136,18 @@ class Identity:
     lineages: tuple[Lineage, ...] = ()
 
 
+class KeptHistory(msgspec.Struct, frozen=True):
+    """The superseded revisions that are kept: how many, and the bytes of their metadata and bodies.
+
+    Every state from the etag `since` on can be told; `time` is that of the first transaction after it, RFC 3339.
+    """
+
+    since: int
+    time: str | None
+    revisions: int
+    bytes: int
+
+
 class BackupPlace(NamedTuple):
     """A folder that backups were written to, and of the last one the etag and when it was begun (microseconds)."""
 
@@ -182,6 +194,8 @@ class Storage(Protocol):
 
     @property
     def history(self) -> History: ...
+
+    def kept_history(self) -> KeptHistory: ...
 
     def snapshot(self) -> Snapshot: ...
 

@@ -22,6 +22,7 @@ from muniment.storage.base import (
     BackupFacts,
     BackupPlace,
     Identity,
+    KeptHistory,
     Lineage,
     Member,
     Snapshot,
@@ -184,6 +185,16 @@ class SqliteStorage:
     def history(self) -> History:
         """Whether superseded revisions are kept."""
         return history_of(self.settings)
+
+    def kept_history(self) -> KeptHistory:
+        """The superseded revisions that have not been purged; reads all of them."""
+        with self._reader.connection() as connection:
+            since = read_state(connection).history_from
+            query = "SELECT modified FROM log WHERE etag > ? ORDER BY etag LIMIT 1"
+            row = connection.execute(query, (since,)).fetchone()
+            query = "SELECT count(*), total(length(metadata) + ifnull(length(body), 0)) FROM dead JOIN log USING(etag)"
+            count, size = connection.execute(query).fetchone() or (0, 0)
+        return KeptHistory(since, rfc3339(from_microseconds(row[0])) if row else None, count, int(size))
 
     @property
     def settings(self) -> dict[str, str]:
