@@ -43,6 +43,7 @@ from muniment.smuggler.sink import Compression, Writable
 from muniment.smuggler.transfer import Imported, import_dump
 from muniment.storage.base import Snapshot, Write, Written, system_clock
 from muniment.storage.history import changed_settings
+from muniment.storage.removing import clear_removed
 from muniment.storage.schema import FILE, mapped_errors
 from muniment.storage.sqlite import SqliteStorage, create_storage, lock
 
@@ -486,4 +487,5 @@ def _create(folder: Path, allowed: bool, clock: Callable[[], int]) -> None:
         ) from error
     with lock(folder):
         if not (folder / FILE).exists():
+            clear_removed(folder)
             create_storage(folder, clock)

@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from muniment.database import DocumentDatabase
-from muniment.storage.files import own_files
+from muniment.storage.removing import remove_database
 from muniment.storage.schema import FILE
 
 
@@ -32,7 +32,7 @@ def made(folder: Path, *, keep_if: Callable[[DocumentDatabase], bool]) -> Iterat
 
 
 def _remove(folder: Path, made: list[Path]) -> None:
-    for path in own_files(folder):
-        path.unlink(missing_ok=True)
+    remove_database(folder)
     for path in made:
-        path.rmdir()
+        if path.exists():
+            path.rmdir()

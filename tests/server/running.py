@@ -33,7 +33,10 @@ sys.exit(outcome(run))
 class Server:
     """A server process. `client` keeps its connections; `raw` sends bytes as they are."""
 
-    def __init__(self, data_dir: Path, *, stderr: int | None = None, **settings: str | int) -> None:
+    def __init__(
+        self, data_dir: Path, *, stderr: int | None = None, within: str | None = None, **settings: str | int
+    ) -> None:
+        """`stderr` takes its log, `within` is a shell command to run before, with mounts of its own."""
         self.data_dir = data_dir
         roots = str(data_dir.parent.parent)  # of all temporary folders of a run
         settings.setdefault("backup_roots", roots)
@@ -41,7 +44,7 @@ class Server:
         self._log = data_dir.with_name(f"{data_dir.name}.stderr").open("a+")
         flags = [f"{name}={value}" for name, value in settings.items()]
         self.process = subprocess.Popen(
-            [sys.executable, "-c", _SERVE, str(data_dir), *flags],
+            [*_after(within), sys.executable, "-c", _SERVE, str(data_dir), *flags],
             stdout=subprocess.PIPE,
             stderr=self._log if stderr is None else stderr,
             text=True,
@@ -131,6 +134,10 @@ class Server:
         return self.wait_for(response.json()["OperationId"])
 
 
+def _after(command: str | None) -> list[str]:
+    return [] if command is None else ["unshare", "-rm", "sh", "-c", f'{command} && exec "$@"', "sh"]
+
+
 class Database:
     """A database of a server."""
 
@@ -178,9 +185,11 @@ class Database:
 
 
 @contextmanager
-def running(data_dir: Path, *, stderr: int | None = None, **settings: str | int) -> Iterator[Server]:
+def running(
+    data_dir: Path, *, stderr: int | None = None, within: str | None = None, **settings: str | int
+) -> Iterator[Server]:
     """A server that is stopped at the end, however that comes."""
-    server = Server(data_dir, stderr=stderr, **settings)
+    server = Server(data_dir, stderr=stderr, within=within, **settings)
     try:
         yield server
     finally:

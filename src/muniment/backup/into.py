@@ -22,6 +22,7 @@ from muniment.backup.plan import RestorePlan
 from muniment.backup.reading import moment_of
 from muniment.backup.restore import restore_backup
 from muniment.backup.selection import Selection
+from muniment.backup.staging import NAME as STAGING
 from muniment.backup.staging import forget_staging
 from muniment.document import from_microseconds, rfc3339, with_time_kept, without_time_kept
 from muniment.durable import mapped_errors
@@ -38,6 +39,7 @@ OnConflict: TypeAlias = Literal["skip", "overwrite", "fail"]
 Read: TypeAlias = Callable[[RestorePlan, Path, Selection | None, Progress], object]
 
 FOLDER_PREFIX: Final = "restoring-"
+_MOMENTS: Final = {f"{name}{end}" for name in ("moment", "elsewhere") for end in ("", STAGING)}
 BATCH_ROWS: Final = 1000
 BATCH_BYTES: Final = 8 << 20
 NAMED: Final = 5  # ids in the message of a conflict
@@ -274,8 +276,9 @@ def _compare(
 def forget_unfinished(place: Path) -> None:
     """Remove what restores and comparisons of a killed process have left; nobody else may be using this database."""
     forget_staging(place)
-    for left in place.glob(f"{FOLDER_PREFIX}*"):
-        shutil.rmtree(left, ignore_errors=True)
+    for left in place.glob(f"{FOLDER_PREFIX}????????"):  # as tempfile names them
+        if left.is_dir() and all(path.name in _MOMENTS for path in left.iterdir()):
+            shutil.rmtree(left, ignore_errors=True)
 
 
 def _counted(parts: Iterator[bytes], progress: Progress) -> Iterator[bytes]:

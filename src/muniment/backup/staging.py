@@ -155,6 +155,24 @@ def forget_staging(folder: Path) -> None:
             staging.rmdir()
 
 
+def forget_beside(staging: Path) -> bool:
+    """Remove the folder beside a target in which a restore was killed; returns whether it surely was one.
+
+    Raises `Busy` while a process works there.
+    """
+    names = {path.name for path in staging.iterdir()}
+    if not (names <= _OURS and (SCRATCH in names or FILE not in names)):  # else it may be a database of that name
+        return False
+    held = _held(staging, staging)
+    try:
+        _clear(staging)
+        (staging / LOCK).unlink()
+        staging.rmdir()
+    finally:
+        held.release()
+    return True
+
+
 def _exists(target: Path) -> TargetExists:
     return TargetExists(
         f"{target} already exists; a restore never writes over anything",

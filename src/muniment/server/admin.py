@@ -9,16 +9,14 @@ from typing import Any
 from muniment.backup.into import forget_unfinished
 from muniment.command import Delete, Put
 from muniment.database import DocumentDatabase
-from muniment.document import decode, encode
+from muniment.document import Document, decode, encode
 from muniment.errors import ConcurrencyConflict, InvalidDocument, MunimentError
 from muniment.server.databases import PREFIX, Databases, check_document, check_name, folder_text
 from muniment.server.headers import document_headers
+from muniment.server.leftovers import ALSO, BEING_REMOVED
 from muniment.server.request import Request
-from muniment.server.status import FILE as STATUS_FILE
 from muniment.server.wire import Refused, Response, empty_response, etag_text, json_response
-from muniment.storage.files import own_files
-from muniment.storage.schema import FILE
-from muniment.storage.sqlite import lock
+from muniment.storage.removing import remove_database
 from muniment.telling import log
 
 
@@ -48,14 +46,25 @@ async def put_database(request: Request) -> Response:
     if present and folder != databases.folder_of(present):
         raise Refused(400, f"the database {name} can not be moved to {folder}", bare=True)
     check_document(given)
-    databases.check_folder(name, folder)
     if present is None:
-        await _make(folder)
-    written = await _store(request, databases, name, given, expected)
-    if present is None:
-        log(f"database {name} created in {folder}")
+        await _create(request, databases, name, folder, given, expected)
         return empty_response(200)
+    databases.check_folder(name, folder)
+    async with databases.offline(name, "being changed"):
+        written = await _store(request, databases, name, given, expected)
     return json_response({"Key": PREFIX + name, "ETag": etag_text(written)})
+
+
+async def _create(
+    request: Request, databases: Databases, name: str, folder: Path, value: dict[str, Any], expected: int | None
+) -> None:
+    databases.take(name, folder, "being created")
+    try:
+        await _make(folder)
+        await _store(request, databases, name, value, expected)
+    finally:
+        databases.give_back(name)
+    log(f"database {name} created in {folder}")
 
 
 async def _make(folder: Path) -> None:
@@ -68,14 +77,13 @@ async def _make(folder: Path) -> None:
 
 
 async def _store(request: Request, databases: Databases, name: str, value: dict[str, Any], expected: int | None) -> int:
-    async with databases.offline(name, "being changed"):
-        put = Put(PREFIX + name, encode(value), None, expected or 0)
-        try:
-            [written] = await request.app.completions.wait(databases.system.database.submit([put]))
-        except ConcurrencyConflict:
-            if expected:
-                raise
-            raise Refused(400, f"the database {name} exists already", bare=True) from None
+    put = Put(PREFIX + name, encode(value), None, expected or 0)
+    try:
+        [written] = await request.app.completions.wait(databases.system.database.submit([put]))
+    except ConcurrencyConflict:
+        if expected:
+            raise
+        raise Refused(400, f"the database {name} exists already", bare=True) from None
     return written.etag
 
 
@@ -111,25 +119,28 @@ async def _delete(request: Request, name: str) -> None:
     hard = request.flag("hard-delete")
     if hard:
         databases.places.check_data(folder, f"the folder of the database {name}")
+    gone = True
     async with databases.offline(name, "being deleted"):
-        await request.app.completions.wait(databases.system.database.submit([Delete(document.id)]))
         if hard:
-            await asyncio.to_thread(remove_files, folder)
+            gone = await asyncio.to_thread(_remove, databases, document, folder)
+        else:
+            await request.app.completions.wait(databases.system.database.submit([Delete(document.id)]))
     log(f"database {name} deleted{f' with its files in {folder}' if hard else ''}")
-
-
-def remove_files(folder: Path) -> None:
-    """Delete a database's own files, and its folder if nothing else is in it."""
-    if not (folder / FILE).exists():
-        return
-    lock(folder).release()  # raises `DatabaseLocked` if another process uses it
-    forget_unfinished(folder)
-    for path in (folder / STATUS_FILE, *own_files(folder)):
-        path.unlink(missing_ok=True)
-    try:
-        folder.rmdir()
-    except OSError:
+    if not gone:
         log(f"{folder} was kept, because there are other files in it")
+
+
+def _remove(databases: Databases, document: Document, folder: Path) -> bool:
+    """Forget a database and delete its files; returns whether its folder has gone."""
+    mark = BEING_REMOVED + document.id[len(PREFIX) :]
+
+    def forget() -> None:
+        databases.system.database.batch([Delete(document.id), Put(mark, {"Folder": str(folder)})])
+        forget_unfinished(folder)
+
+    gone = remove_database(folder, forget, also=ALSO)
+    databases.notes.tell({mark: None})
+    return gone
 
 
 async def toggle_database(request: Request) -> Response:
@@ -142,7 +153,8 @@ async def toggle_database(request: Request) -> Response:
     value = decode(document.body)
     if bool(value.get("Disabled")) == disabled:
         raise Refused(400, f"the database {name} is {'disabled' if disabled else 'enabled'} already", bare=True)
-    await _store(request, databases, name, value | {"Disabled": disabled}, document.etag)
+    async with databases.offline(name, "being changed"):
+        await _store(request, databases, name, value | {"Disabled": disabled}, document.etag)
     return empty_response(200)
 
 

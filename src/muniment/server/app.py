@@ -48,16 +48,12 @@ class App:
         self.uploads = ThreadPoolExecutor(settings.uploads, "muniment upload")
         self.uploading = Seats(settings.uploads, "large attachments")
         self.transfers = Seats(settings.transfers, "dumps")
-        self.restore_status = RestoreStatus(databases.system.database)
+        self.restore_status = RestoreStatus(databases)
         self.restoring: str | None = None
         self.started = monotonic()
         self.requests = 0
         self.active = 0
         self.stopping = False
-
-    def restored(self) -> None:
-        """The restore that was running has ended."""
-        self.restoring = None
 
     async def __rsgi__(self, scope: Any, proto: Any) -> None:
         """Answer one request."""

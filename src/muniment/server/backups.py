@@ -3,23 +3,20 @@
 from __future__ import annotations
 
 import asyncio
-import threading
 from pathlib import Path
-from time import monotonic
 from typing import Any
 
 import msgspec
 
 from muniment.backup.child import backup_in_child
 from muniment.document import encode
-from muniment.errors import InvalidInput, MunimentError
-from muniment.progress import Progress
+from muniment.errors import InvalidInput
 from muniment.revision import ATTACHMENT, DOCUMENT
 from muniment.server.databases import Tenant, plain_settings
 from muniment.server.operations import Operation
 from muniment.server.places import check_unmoved
 from muniment.server.request import Request
-from muniment.server.status import TELL_SECONDS, BackupStatus, amount
+from muniment.server.status import amount, progress_told, with_hint
 from muniment.server.wire import Response, json_response
 from muniment.storage.base import Snapshot
 
@@ -39,6 +36,7 @@ async def start(request: Request) -> Response:
     document = app.databases.settings(tenant)
     if wanted.document is not None:
         document = {**wanted.document, "Settings": plain_settings(wanted.document), "Id": tenant.name}
+    kept = encode(document)
     incremental = request.flag("incremental")
     operation = app.operations.new("backup", tenant.name)
     started = f"Started {'incremental ' if incremental else ''}backup of {tenant.name}. Destination: {destination}"
@@ -49,9 +47,13 @@ async def start(request: Request) -> Response:
         raise
 
     def work(operation: Operation) -> None:
-        _take(tenant, destination, encode(document), incremental, operation, app.settings.backup_niceness)
+        _take(tenant, destination, kept, incremental, operation, app.settings.backup_niceness)
 
-    app.operations.run(operation, work, on_wait=tenant.backup.say)
+    try:
+        app.operations.run(operation, work, on_wait=tenant.backup.say)
+    except BaseException as error:
+        tenant.backup.end(f"Failed to begin the backup because: {with_hint(error)}", "Error")
+        raise
     return json_response({"OperationId": operation.id}, 202)
 
 
@@ -65,34 +67,27 @@ def _take(
     tenant: Tenant, destination: Path, document: bytes, incremental: bool, operation: Operation, niceness: int
 ) -> None:
     status, progress = tenant.backup, operation.progress
-    ended = threading.Event()
-    teller = threading.Thread(target=_tell, args=(status, progress, ended), name="muniment backup teller")
 
     def pinned(snapshot: Snapshot) -> None:
         counts = f"{snapshot.fingerprint.count(DOCUMENT):,} documents, {snapshot.fingerprint.count(ATTACHMENT):,}"
         status.say(f"The backup will hold the state at etag {snapshot.etag:,}: {counts} attachments")
 
-    teller.start()
     try:
-        check_unmoved(destination)
-        backup = backup_in_child(
-            tenant.database.storage,
-            destination,
-            name=tenant.name,
-            database_document=document,
-            incremental=incremental,
-            progress=progress,
-            niceness=niceness,
-            pinned=pinned,
-        )
+        with progress_told(progress, status.say):
+            check_unmoved(destination)
+            backup = backup_in_child(
+                tenant.database.storage,
+                destination,
+                name=tenant.name,
+                database_document=document,
+                incremental=incremental,
+                progress=progress,
+                niceness=niceness,
+                pinned=pinned,
+            )
     except BaseException as error:
-        ended.set()
-        teller.join()
-        hint = f" ({error.hint})" if isinstance(error, MunimentError) and error.hint else ""
-        status.end(f"Failed to complete the backup because: {error}{hint}", "Error")
+        status.end(f"Failed to complete the backup because: {with_hint(error)}", "Error")
         raise
-    ended.set()
-    teller.join()
     manifest = backup.manifest
     for note in backup.notes:
         status.say(f"Note: {note}")
@@ -100,11 +95,3 @@ def _take(
         f"Backup completed: {manifest.kind} ({manifest.reason}), {amount(progress)}"
         f" in {progress.seconds:.1f} s, in {backup.folder}"
     )
-
-
-def _tell(status: BackupStatus, progress: Progress, ended: threading.Event) -> None:
-    told = monotonic()
-    while not ended.wait(0.1):
-        if monotonic() - told >= TELL_SECONDS and progress.stage:
-            told = monotonic()
-            status.say(f"{progress.stage[:1].upper()}{progress.stage[1:]}: {amount(progress)}")

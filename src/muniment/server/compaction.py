@@ -7,11 +7,11 @@ from datetime import UTC, datetime
 from typing import Any, Final
 
 from muniment.backup.child import compact_in_child
-from muniment.document import raven_time
-from muniment.errors import MunimentError
+from muniment.document import decode, raven_time
 from muniment.server.databases import Databases
 from muniment.server.operations import Operation
 from muniment.server.request import Request
+from muniment.server.status import with_hint
 from muniment.server.wire import Refused, Response, json_response
 
 STATUS: Final = "Raven/Database/Compact/Status/"
@@ -28,51 +28,65 @@ async def start(request: Request) -> Response:
         raise Refused(404, f"there is no database named: {name}", bare=True)
     folder = app.databases.folder_of(document)
     app.databases.places.check_data(folder, f"the folder of the database {name}")
-    offline = app.databases.offline(name, "being compacted")
     operation = app.operations.new("compaction", name)
-    loop = asyncio.get_running_loop()
-    waits = app.operations.turns.are_taken
+    loop, waits = asyncio.get_running_loop(), app.operations.turns.are_taken
     if not waits:
         try:
-            await offline.__aenter__()
+            await app.databases.take_offline(name, "being compacted")
         except BaseException:
             app.operations.forget(operation)
             raise
+    messages: list[str] = []
+
+    def say(message: str, state: str = "Running") -> None:
+        messages.append(message)
+        app.databases.notes.tell({STATUS + name: _told(messages, state)})
 
     def work(operation: Operation) -> None:
-        messages: list[str] = []
         if waits:  # until now, it was used
             operation.progress.check()
-            asyncio.run_coroutine_threadsafe(_offline(offline), loop).result()
-        _say(app.databases, name, messages, f"Compacting {name} in {folder}", "Running")
+            taking = app.databases.take_offline(name, "being compacted")
+            asyncio.run_coroutine_threadsafe(taking, loop).result()
         try:
+            say(f"Compacting {name} in {folder}")
             before, after = compact_in_child(folder, progress=operation.progress)
-        except MunimentError as error:
-            _say(app.databases, name, messages, f"Failed to compact {name} because: {error} ({error.hint})", "Faulted")
-            raise
         finally:
-            asyncio.run_coroutine_threadsafe(_online(offline), loop).result()
-        size = f"{before:,} bytes are now {after:,}"
-        _say(app.databases, name, messages, f"Compaction of {name} completed: {size}", "Completed")
+            app.databases.give_back(name)
+        say(f"Compaction of {name} completed: {before:,} bytes are now {after:,}", "Completed")
 
-    app.operations.run(operation, work, on_wait=lambda text: _say(app.databases, name, [], text, "Running"))
+    def told(operation: Operation) -> None:
+        try:
+            work(operation)
+        except BaseException as error:
+            say(f"Failed to compact {name} because: {with_hint(error)}", "Faulted")
+            raise
+
+    try:
+        app.operations.run(operation, told, on_wait=say)
+    except BaseException:
+        if not waits:
+            app.databases.give_back(name)
+        raise
     return json_response({"OperationId": operation.id}, 202)
 
 
-async def _offline(offline: Any) -> None:
-    await offline.__aenter__()
+def recover(databases: Databases) -> None:
+    """Say of the compactions that ran when the server ended that they were interrupted; the databases are as before."""
+    system, start = databases.system.database, 0
+    while page := system.by_prefix(STATUS, start=start, limit=1024):
+        start += len(page)
+        for document in page:
+            told = decode(document.body)
+            if isinstance(told, dict) and told.get("State") == "Running":
+                messages = [str(message) for message in told.get("Messages") or []]
+                messages.append("Error: the compaction was interrupted, because the server was ended while it ran")
+                databases.notes.tell({document.id: _told(messages, "Faulted")})
 
 
-async def _online(offline: Any) -> None:
-    await offline.__aexit__(None, None, None)
-
-
-def _say(databases: Databases, name: str, messages: list[str], message: str, state: str) -> None:
-    messages.append(message)
-    told = {
+def _told(messages: list[str], state: str) -> dict[str, Any]:
+    return {
         "State": state,
-        "Messages": messages,
-        "LastProgressMessage": message,
+        "Messages": [*messages],
+        "LastProgressMessage": messages[-1],
         "LastProgressMessageTime": raven_time(datetime.now(UTC)),
     }
-    databases.system.database.put(STATUS + name, told)

@@ -10,12 +10,13 @@ from pathlib import Path
 from time import monotonic
 from typing import Any, Final
 
+from muniment.backup.staging import NAME as STAGING
 from muniment.database import DocumentDatabase
 from muniment.document import Document, decode, fold
 from muniment.errors import Forbidden, InvalidInput
 from muniment.server.bodies import RETRY
 from muniment.server.places import Places, resolve_folder
-from muniment.server.status import BackupStatus
+from muniment.server.status import BackupStatus, Notes
 from muniment.server.wire import Refused
 from muniment.storage.history import check_settings
 
@@ -73,6 +74,8 @@ class Databases:
         self._making_room = asyncio.Lock()
         self._locks: dict[str, asyncio.Lock] = {}
         self._offline: dict[str, str] = {}
+        self._taken: dict[str, Path] = {}
+        self.notes = Notes(self.system.database)
 
     def document(self, name: str) -> Document | None:
         """The document that describes a database."""
@@ -88,12 +91,12 @@ class Databases:
         key = fold(name)
         if tenant := self.open.get(key):
             return tenant
-        if reason := self._offline.get(key):
-            raise Refused(503, f"the database {name} is {reason}", "try again later")
+        self.check_online(name)
         document = self._known(name)
         async with self._lock(key):
             if tenant := self.open.get(key):
                 return tenant
+            self.check_online(name)
             settings = decode(document.body)
             if settings.get("Disabled") is True:
                 raise Refused(503, f"the database {name} is disabled", "enable it through /admin/databases")
@@ -144,16 +147,43 @@ class Databases:
     @asynccontextmanager
     async def offline(self, name: str, reason: str) -> AsyncIterator[None]:
         """Within it, the database is closed and requests for it get 503 with this reason."""
+        await self.take_offline(name, reason)
+        try:
+            yield
+        finally:
+            self.give_back(name)
+
+    async def take_offline(self, name: str, reason: str) -> None:
+        """Close the database; requests for it get 503 with this reason until `give_back`."""
         key = fold(name)
-        if other := self._offline.get(key):
-            raise Refused(503, f"the database {name} is {other}", "try again later")
+        self.check_online(name)
         self._offline[key] = reason
         try:
             async with self._lock(key):
                 await self._close(key)
-                yield
-        finally:
-            del self._offline[key]
+        except BaseException:
+            self.give_back(name)
+            raise
+
+    def take(self, name: str, folder: Path, reason: str) -> None:
+        """Nobody else can have this name or folder for a database until `give_back`, and requests for it get 503.
+
+        Raises `Refused` when somebody else has one of them, or works with it.
+        """
+        self.check_online(name)
+        self.check_folder(name, folder)
+        self._offline[fold(name)] = reason
+        self._taken[fold(name)] = folder
+
+    def give_back(self, name: str) -> None:
+        """What was taken can be used again. Any thread may call it."""
+        self._offline.pop(fold(name), None)
+        self._taken.pop(fold(name), None)
+
+    def check_online(self, name: str) -> None:
+        """Raises `Refused` (503) while somebody works with the database, or makes it."""
+        if reason := self._offline.get(fold(name)):
+            raise Refused(503, f"the database {name} is {reason}", "try again later")
 
     async def _close(self, key: str) -> None:
         """Close a database when nobody uses it any more; new requests have been kept out before."""
@@ -190,8 +220,15 @@ class Databases:
             async with self.offline(name, "being changed"):
                 pass
 
+    def settle(self) -> None:
+        """Write what is told of jobs and could not be written before."""
+        for tenant in (*self.open.values(), self.system):
+            tenant.backup.settle()
+        self.notes.settle()
+
     async def close(self) -> None:
         """Close everything."""
+        await asyncio.to_thread(self.settle)
         for tenant in (*self.open.values(), self.system):
             await asyncio.to_thread(tenant.database.close)
         self.open.clear()
@@ -207,7 +244,7 @@ class Databases:
         Raises `InvalidInput` and `Forbidden`.
         """
         folder = self.places.backups(text, local=local)
-        for name, taken in self._folders():
+        for name, taken in self.folders():
             if taken in (folder, *folder.parents):
                 raise Forbidden(f"{text!r} belongs to the database {name}", "give another folder for its backups")
         return folder
@@ -220,13 +257,15 @@ class Databases:
 
     def check_folder(self, name: str, folder: Path) -> None:
         """Raises `Refused` when another database has this folder, or one above or below it."""
-        for other, taken in self._folders():
+        if folder.name.endswith(STAGING):
+            raise Refused(400, f"restores work in folders with names like {folder}", "give another folder", bare=True)
+        for other, taken in self.folders():
             if fold(other) != fold(name) and (folder == taken or folder in taken.parents or taken in folder.parents):
                 raise Refused(400, f"{folder} belongs to the database {other}", "give another folder", bare=True)
 
-    def _folders(self) -> list[tuple[str, Path]]:
-        """All databases, and where they are."""
-        found, start = [(SYSTEM, self.system.folder)], 0
+    def folders(self) -> list[tuple[str, Path]]:
+        """All databases and those that are being made, and where they are."""
+        found, start = [(SYSTEM, self.system.folder), *self._taken.items()], 0
         while page := self.system.database.by_prefix(PREFIX, start=start, limit=1024):
             for document in page:
                 with suppress(InvalidInput):  # it names no folder that could be anybody's
@@ -280,6 +319,8 @@ def check_name(name: str) -> None:
         problem = "Windows reserves it"
     elif name != name.strip() or name.endswith(".") or name in (".", ".."):
         problem = "it begins or ends with a blank or ends with a dot"
+    elif fold(name).endswith(STAGING):
+        problem = "restores work in folders of such names"
     elif len(name.encode(errors="replace")) > 150:
         problem = "it has more than 150 bytes"
     if problem:

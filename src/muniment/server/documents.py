@@ -88,6 +88,9 @@ async def write(request: Request, commands: Sequence[Command]) -> list[Written]:
     database = request.tenant.database
     if request.tenant.is_system:
         _check_settings(commands)
+        for command in commands:
+            if fold(command.id).startswith(_PREFIX):
+                request.app.databases.check_online(command.id[len(PREFIX) :])
     if any(command.id.endswith("/") for command in commands):
         # A number for a prefix takes a transaction of its own, and is taken anew when somebody else has used it.
         written = await asyncio.to_thread(database.batch, commands)

@@ -50,14 +50,14 @@ async def start(request: Request) -> Response:
             check_unmoved(source)
             _restore(tenant, plan, selection, wanted, operation)
         finally:
-            loop.call_soon_threadsafe(_leave, tenant)
+            loop.call_soon_threadsafe(tenant.leave)
 
-    app.operations.run(operation, work)
+    try:
+        app.operations.run(operation, work)
+    except BaseException:
+        tenant.leave()
+        raise
     return json_response({"OperationId": operation.id}, 202)
-
-
-def _leave(tenant: Tenant) -> None:
-    tenant.active -= 1
 
 
 def _restore(

@@ -15,7 +15,7 @@ from muniment.progress import Progress
 from muniment.server.request import Request
 from muniment.server.turns import Turns
 from muniment.server.wire import Refused, Response, empty_response, json_response
-from muniment.telling import log
+from muniment.telling import log, telling
 
 KEPT: Final = 1000
 IN_TURN: Final = frozenset({"backup", "restore", "compaction"})  # each has a child process
@@ -138,7 +138,8 @@ class Operations:
     ) -> None:
         try:
             if (position := operation.position) and on_wait:
-                on_wait(f"Waiting for other jobs to end; it is number {position} of those that wait")
+                with telling("that a job waits"):
+                    on_wait(f"Waiting for other jobs to end; it is number {position} of those that wait")
             self.turns.wait(operation)
             work(operation)
         except MunimentError as error:

@@ -8,7 +8,7 @@ from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 from time import monotonic
-from typing import TYPE_CHECKING, Any, Final
+from typing import Any, Final
 
 import msgspec
 
@@ -17,8 +17,7 @@ from muniment.backup.plan import RestorePlan
 from muniment.backup.repository import DATABASE_DOCUMENT, Backup, backups
 from muniment.backup.restore import Restored, restore_backup
 from muniment.backup.restore_plan import plan_restore
-from muniment.command import Delete, Put
-from muniment.document import decode
+from muniment.document import decode, fold
 from muniment.durable import mapped_errors
 from muniment.errors import (
     DatabaseLocked,
@@ -32,12 +31,11 @@ from muniment.server.operations import Operation
 from muniment.server.places import check_unmoved
 from muniment.server.points import Point
 from muniment.server.request import Request
-from muniment.server.status import TELL_SECONDS, amount
+from muniment.server.status import amount, progress_told, with_hint
 from muniment.server.wire import Refused, Response, json_response
+from muniment.storage.removing import remove_database
 from muniment.storage.sqlite import LOCK, lock
-
-if TYPE_CHECKING:
-    from muniment.database import DocumentDatabase
+from muniment.telling import telling
 
 STATUS: Final = "Raven/Restore/Status"
 IN_PROGRESS: Final = "Raven/Restore/InProgress"
@@ -55,24 +53,25 @@ class _Wanted(Point):
 class RestoreStatus:
     """What is told of the last restore, in a document of the system database."""
 
-    def __init__(self, system: DocumentDatabase) -> None:
-        self._system = system
+    def __init__(self, databases: Databases) -> None:
+        self._databases = databases
         self._lock = threading.Lock()
         self._messages: list[str] = []
 
     def recover(self) -> None:
         """What was running when the server ended was interrupted."""
-        status = self._system.get(STATUS)
+        system = self._databases.system.database
+        status = system.get(STATUS)
         told = decode(status.body) if status else {}
-        if told.get("State") == "Running" or self._system.get(IN_PROGRESS):  # the mark comes before the first message
+        if told.get("State") == "Running" or system.get(IN_PROGRESS):  # the mark comes before the first message
             self._messages = [str(message) for message in told.get("Messages") or []]
             self.say("Error: the restore was interrupted, because the server was ended while it ran", "Faulted")
-        self._system.delete(IN_PROGRESS)
+        self.end()
 
     def begin(self, name: str) -> None:
         """Forget the last restore; from now on this one runs."""
         self._messages = []
-        self._system.batch([Delete(STATUS), Put(IN_PROGRESS, {"Resource": name})])
+        self._databases.notes.tell({STATUS: None, IN_PROGRESS: {"Resource": name}})
 
     def say(self, message: str, state: str = "Running", operation: Operation | None = None) -> None:
         """Add a message."""
@@ -81,11 +80,11 @@ class RestoreStatus:
             told: dict[str, Any] = {"State": state, "Messages": self._messages}
             if operation:
                 told |= {key: value for key, value in operation.counts().items() if value is not None}
-            self._system.put(STATUS, told)
+            self._databases.notes.tell({STATUS: told})
 
     def end(self) -> None:
         """Another restore may begin."""
-        self._system.delete(IN_PROGRESS)
+        self._databases.notes.tell({IN_PROGRESS: None})
 
 
 async def start(request: Request) -> Response:
@@ -97,27 +96,29 @@ async def start(request: Request) -> Response:
     target = _new_place(databases, name, wanted.location)
     plan, _ = await wanted.plan(source)
     await _wait_for_other(request, wanted.timeout)
+    _check_new(databases, name)
+    databases.take(name, target, "being restored")
     app.restoring = name
+
+    def release() -> None:
+        databases.give_back(name)
+        app.restoring = None
+
+    def work(operation: Operation) -> None:
+        try:
+            defrag, new_id = bool(wanted.defrag) or request.flag("defrag"), bool(wanted.new_id)
+            restore = partial(_from_there, source, plan, target, selection=selection, defrag=defrag, new_id=new_id)
+            _restore(databases, app.restore_status, plan, restore, target, name, operation, selection is None)
+        finally:
+            release()
+            app.restore_status.end()
+
     try:
-        _check_new(databases, name)
         await asyncio.to_thread(app.restore_status.begin, name)
-        defrag = bool(wanted.defrag) or request.flag("defrag")
         operation = app.operations.new("restore", name)
-        loop = asyncio.get_running_loop()
-
-        def work(operation: Operation) -> None:
-            try:
-                restore = partial(
-                    _from_there, source, plan, target, selection=selection, defrag=defrag, new_id=bool(wanted.new_id)
-                )
-                _restore(databases, app.restore_status, plan, restore, target, name, operation, selection is None)
-            finally:
-                app.restore_status.end()
-                loop.call_soon_threadsafe(app.restored)
-
         app.operations.run(operation, work, on_wait=lambda text: app.restore_status.say(text, operation=operation))
     except BaseException:
-        app.restoring = None
+        release()
         raise
     return json_response({"OperationId": operation.id}, 202)
 
@@ -216,32 +217,36 @@ def _restore(
     whole: bool,
 ) -> None:
     status.say(f"Starting to restore {name} from {plan.backup.folder} to {target}", operation=operation)
-    ended = threading.Event()
-    teller = threading.Thread(target=_tell, args=(status, operation, ended), name="muniment restore teller")
-    teller.start()
     try:
-        try:
+        with progress_told(operation.progress, partial(status.say, operation=operation)):
             restore(progress=operation.progress)
-            document = _document(plan.backup, target)
-        finally:
-            ended.set()
-            teller.join()
         done = amount(operation.progress)
         proven = f"Restored {done}; the fingerprint is that of the backup"
         status.say(proven if whole else f"Restored a part; read {done}", operation=operation)
-        databases.system.database.put(PREFIX + name, {**document, "Id": PREFIX + name}, etag=0)
+        _list(databases, plan.backup, target, name)
     except Exception as error:
-        hint = f" ({error.hint})" if isinstance(error, MunimentError) and error.hint else ""
         operation.error = error if isinstance(error, MunimentError) else None
         if isinstance(error, TargetExists):
             status.say(f"Error: {error}", operation=operation)
             status.say("Error: Restore Canceled", "Faulted", operation)
         else:
-            status.say(f"Error: Unable to restore database {name} because: {error}{hint}", "Faulted", operation)
+            status.say(f"Error: Unable to restore database {name} because: {with_hint(error)}", "Faulted", operation)
         raise
     for note in plan.notes:
         status.say(f"Note: {note}", operation=operation)
     status.say(f"The new database {name} was created", "Completed", operation)
+
+
+def _list(databases: Databases, backup: Backup, target: Path, name: str) -> None:
+    """List the database that was restored; where that can not be done, nothing is left of it."""
+    try:
+        document = _document(backup, target)
+        databases.system.database.put(PREFIX + name, {**document, "Id": PREFIX + name}, etag=0)
+    except BaseException:
+        if all(target != taken for other, taken in databases.folders() if fold(other) != fold(name)):
+            with telling(f"that {target} is no database of this server"):
+                remove_database(target)
+        raise
 
 
 def _document(backup: Backup, target: Path) -> dict[str, Any]:
@@ -255,15 +260,6 @@ def _document(backup: Backup, target: Path) -> dict[str, Any]:
     settings = {key: value for key, value in (kept or {}).items() if key.lower() not in paths}
     told = document if isinstance(document, dict) else {}
     return {**told, "Settings": {**settings, DATA_DIR: str(target)}, "Disabled": False}
-
-
-def _tell(status: RestoreStatus, operation: Operation, ended: threading.Event) -> None:
-    told = monotonic()
-    progress = operation.progress
-    while not ended.wait(0.1):
-        if monotonic() - told >= TELL_SECONDS and progress.stage:
-            told = monotonic()
-            status.say(f"{progress.stage[:1].upper()}{progress.stage[1:]}: {amount(progress)}", operation=operation)
 
 
 def restore_system_database(

@@ -20,8 +20,10 @@ from granian.http import HTTP1Settings
 from granian.server.embed import Server as Granian
 
 from muniment.errors import MunimentError, StorageFailure
+from muniment.server import compaction
 from muniment.server.app import App
 from muniment.server.databases import Databases
+from muniment.server.leftovers import clean
 from muniment.settings import Settings
 from muniment.telling import log, telling
 from muniment.version import VERSION
@@ -87,10 +89,20 @@ async def _serve(settings: Settings, on_ready: Callable[[str], None]) -> None:
         databases = Databases(settings.data_dir, settings.data_roots, settings.backup_roots, settings.open_databases)
         app = App(settings, databases, loop, url_of(opened))
         _take_signals(loop, app, stop)
-        await asyncio.to_thread(app.restore_status.recover)
+        await asyncio.to_thread(_recover, app)
         await _run(app, opened, stop, on_ready)
     finally:
         opened.close()
+
+
+def _recover(app: App) -> None:
+    """Bring in order what a server that was killed has left."""
+    with telling("what was left behind"):
+        clean(app.databases)
+    with telling("which restore was interrupted"):
+        app.restore_status.recover()
+    with telling("which compactions were interrupted"):
+        compaction.recover(app.databases)
 
 
 async def _run(app: App, opened: socket.socket, stop: asyncio.Event, on_ready: Callable[[str], None]) -> None:
@@ -148,6 +160,7 @@ async def _close_idle(app: App) -> None:
                 log(f"database {name} closed, nobody used it for {app.settings.idle_seconds} s")
         except MunimentError as error:  # somebody has begun to use it
             log(f"a database that nobody used could not be closed: {error}")
+        await asyncio.to_thread(app.databases.settle)
 
 
 def listen(host: str, port: int) -> socket.socket:

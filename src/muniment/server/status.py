@@ -1,21 +1,30 @@
-"""What is told of a database's last backup: the document `Raven/Backup/Status`, which is in no log and no backup."""
+"""What is told of jobs: of a database's last backup in `Raven/Backup/Status`, which is in no log and no backup, and of
+others in documents of the system database.
+
+All of it is in memory first, and on disk as soon as it can be: whether a job runs is no question of a disk."""
 
 from __future__ import annotations
 
 import hashlib
 import threading
-from contextlib import suppress
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any, Final
+from time import monotonic
+from typing import TYPE_CHECKING, Any, Final
 
 import msgspec
 
+from muniment.command import Delete, Put
 from muniment.document import Document, raven_time
-from muniment.errors import BackupRunning
+from muniment.errors import BackupRunning, MunimentError
 from muniment.progress import Progress
 from muniment.server.operations import Operation
 from muniment.telling import telling
+
+if TYPE_CHECKING:
+    from muniment.database import DocumentDatabase
 
 ID: Final = "Raven/Backup/Status"
 FILE: Final = "Backup.Status"
@@ -44,6 +53,7 @@ class BackupStatus:
         self._path = folder / FILE
         self._lock = threading.Lock()
         self._status: _Status | None = None
+        self._unsaved = False
         self._operation: Operation | None = None
         with suppress(OSError, msgspec.MsgspecError):  # there was none
             self._status = msgspec.json.decode(self._path.read_bytes(), type=_Status)
@@ -53,7 +63,8 @@ class BackupStatus:
     @property
     def running(self) -> bool:
         """Whether a backup is being taken now."""
-        return self._status is not None and self._status.running
+        ended = self._operation is not None and self._operation.ended
+        return self._status is not None and self._status.running and not ended
 
     def begin(self, operation: Operation, message: str) -> None:
         """Raises `BackupRunning` if one runs already."""
@@ -72,7 +83,7 @@ class BackupStatus:
             status.messages.append(_Message(text, _now(), severity))
             if len(status.messages) > MESSAGES:
                 del status.messages[2]
-        self._save(status)
+        self._save()
 
     def end(self, text: str, severity: str = "Informational") -> None:
         """Say the last message: nothing runs any more."""
@@ -82,17 +93,25 @@ class BackupStatus:
         status.running = False
         self.say(text, severity)
 
-    def _save(self, status: _Status) -> None:
+    def settle(self) -> None:
+        """Write what could not be written before."""
+        if self._unsaved:
+            self._save()
+
+    def _save(self) -> None:
         unnamed = self._path.with_name(f"{FILE}.new")
         with telling(f"in {self._path}, how the backup stands,"), self._lock:
-            unnamed.write_bytes(msgspec.json.encode(status))
-            unnamed.replace(self._path)
+            self._unsaved = True
+            if self._status:
+                unnamed.write_bytes(msgspec.json.encode(self._status))
+                unnamed.replace(self._path)
+            self._unsaved = False
 
     def forget(self) -> bool:
         """Forget the last backup, if none is running; returns whether there was one."""
-        if self._status is None or self._status.running:
+        if self._status is None or self.running:
             return False
-        self._status = None
+        self._status, self._unsaved = None, False
         self._path.unlink(missing_ok=True)
         return True
 
@@ -102,12 +121,65 @@ class BackupStatus:
         if status is None:
             return None
         with self._lock:
-            told: dict[str, Any] = msgspec.to_builtins(status)
+            told: dict[str, Any] = msgspec.to_builtins(status) | {"IsRunning": self.running}
         if self._operation:
             told |= {name: value for name, value in self._operation.counts().items() if value is not None}
         body = msgspec.json.encode(told)
         etag = int.from_bytes(hashlib.blake2b(body, digest_size=6).digest(), "big")
         return Document(ID, etag, datetime.now(UTC), b"{}", body)
+
+
+class Notes:
+    """Documents of the system database that tell of jobs. Nothing waits for them, and none is lost while this lives."""
+
+    def __init__(self, system: DocumentDatabase) -> None:
+        self._system = system
+        self._lock = threading.Lock()
+        self._unwritten: dict[str, dict[str, Any] | None] = {}
+
+    def tell(self, documents: Mapping[str, dict[str, Any] | None]) -> None:
+        """Write these, or delete those that are None; what can not be written now is by `settle`."""
+        with self._lock:
+            self._unwritten.update(documents)
+        self.settle()
+
+    def settle(self) -> None:
+        """Write what could not be written before."""
+        with telling("in the system database, how jobs stand,"), self._lock:
+            if self._unwritten:
+                told = self._unwritten.items()
+                self._system.batch([Delete(id) if value is None else Put(id, value) for id, value in told])
+                self._unwritten.clear()
+
+
+@contextmanager
+def progress_told(progress: Progress, say: Callable[[str], object]) -> Iterator[None]:
+    """Within it, `say` is given a message about the progress every second."""
+    ended = threading.Event()
+
+    def tell() -> None:
+        told = monotonic()
+        while not ended.wait(0.1):
+            if monotonic() - told >= TELL_SECONDS and progress.stage:
+                told = monotonic()
+                with telling("how far a job is"):
+                    say(f"{progress.stage[:1].upper()}{progress.stage[1:]}: {amount(progress)}")
+
+    teller = threading.Thread(target=tell, name="muniment teller", daemon=True)
+    with telling("how far a job will be"):
+        teller.start()
+    try:
+        yield
+    finally:
+        ended.set()
+        if teller.ident is not None:
+            teller.join()
+
+
+def with_hint(error: BaseException) -> str:
+    """What an error says, with what to do next."""
+    hint = error.hint if isinstance(error, MunimentError) else ""
+    return f"{error} ({hint})" if hint else f"{error}"
 
 
 def amount(progress: Progress) -> str:

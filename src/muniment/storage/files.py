@@ -11,11 +11,16 @@ from muniment.storage.reach import REACH
 from muniment.storage.schema import FILE
 from muniment.storage.sqlite import CREATING, LOCK
 
-_DATABASES: Final = (FILE, CREATING, UNFINISHED, DEFRAGMENTED, SCRATCH)
+_WORK: Final = (CREATING, UNFINISHED, DEFRAGMENTED, SCRATCH)
 _ENDS: Final = ("-wal", "-shm", "-journal", "")  # the file itself last: as long as it is there, so is the database
 
 
 def own_files(folder: Path) -> list[Path]:
     """Those that are there, the lock as the last one."""
-    names = [REACH, *(f"{name}{end}" for name in reversed(_DATABASES) for end in _ENDS), LOCK]
+    names = [REACH, *(f"{name}{end}" for name in (*_WORK, FILE) for end in _ENDS), LOCK]
     return [path for name in names if (path := folder / name).exists()]
+
+
+def unfinished_files(folder: Path) -> list[Path]:
+    """Those that a process left which was killed while it made or rewrote a database."""
+    return [path for name in _WORK for end in _ENDS if (path := folder / f"{name}{end}").exists()]

@@ -1,0 +1,101 @@
+"""What a server that was killed has left: finished or removed when the next one starts, and otherwise told in its log.
+
+Only what is surely Muniment's is removed: unfinished files by their names, and databases whose deletion had begun.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Final
+
+from muniment.backup.manifest import NAME as MANIFEST
+from muniment.backup.staging import NAME as STAGING
+from muniment.backup.staging import forget_beside
+from muniment.command import Delete
+from muniment.document import Document, decode
+from muniment.errors import Busy, MunimentError
+from muniment.server.databases import PREFIX, SYSTEM, Databases
+from muniment.server.status import FILE as STATUS_FILE
+from muniment.storage.removing import finish_removing, is_being_removed, remove_unfinished
+from muniment.storage.schema import FILE
+from muniment.telling import log
+
+BEING_REMOVED: Final = "Raven/BeingRemoved/"
+ALSO: Final = (STATUS_FILE, f"{STATUS_FILE}.new")  # files of ours beside those of the database
+
+
+def clean(databases: Databases) -> None:
+    """Finish deletions, remove what was unfinished, and tell of databases that no list names.
+
+    What can not be read or removed is told; nothing of it keeps a server from starting.
+    """
+    for name, folder in databases.folders():
+        if name != SYSTEM:
+            with _passing_over(folder):
+                _clean_listed(databases, name, folder)
+    for document in _all(databases, BEING_REMOVED):
+        folder = Path(decode(document.body)["Folder"])
+        with _passing_over(folder):
+            _finish(folder)
+            databases.notes.tell({document.id: None})
+    for folder in _below(databases.data_dir, {folder for _, folder in databases.folders()}):
+        with _passing_over(folder):
+            _clean_unlisted(folder)
+
+
+@contextmanager
+def _passing_over(folder: Path) -> Iterator[None]:
+    try:
+        yield
+    except Busy:
+        log(f"a process still works in {folder}, which no server does")
+    except (MunimentError, OSError) as error:
+        log(f"what was left in {folder} is still there: {error}")
+
+
+def _all(databases: Databases, prefix: str) -> list[Document]:
+    found: list[Document] = []
+    while page := databases.system.database.by_prefix(prefix, start=len(found), limit=1024):
+        found += page
+    return found
+
+
+def _clean_listed(databases: Databases, name: str, folder: Path) -> None:
+    if is_being_removed(folder):
+        databases.system.database.batch([Delete(PREFIX + name)])
+        log(f"the deletion of the database {name} was interrupted")
+        _finish(folder)
+    elif folder.is_dir():
+        for left in remove_unfinished(folder):
+            log(f"{folder / left} was unfinished and has been removed")
+
+
+def _finish(folder: Path) -> None:
+    if is_being_removed(folder):
+        finish_removing(folder, also=ALSO)
+        log(f"the database in {folder} was being deleted, which is done now")
+
+
+def _clean_unlisted(folder: Path) -> None:
+    if folder.name.endswith(STAGING) and forget_beside(folder):
+        log(f"{folder} was left by a restore and has been removed")
+        return
+    _finish(folder)
+    if not folder.is_dir():
+        return
+    for left in remove_unfinished(folder):
+        log(f"{folder / left} was unfinished and has been removed")
+    if (folder / FILE).is_file():
+        log(f"{folder} holds a database that no list names: make one with this Raven/DataDir to use it, or delete it")
+
+
+def _below(data_dir: Path, listed: set[Path]) -> Iterator[Path]:
+    """All folders but those of databases, and those of backups."""
+    for root, folders, files in os.walk(data_dir):
+        if Path(root) in listed or MANIFEST in files:
+            folders.clear()
+        elif Path(root) != data_dir:
+            yield Path(root)

@@ -1,0 +1,75 @@
+"""A full disk at the wrong moment: what runs ends, what was locked is free again, and what is told follows."""
+
+from __future__ import annotations
+
+import subprocess
+import time
+from collections.abc import Iterator
+from contextlib import suppress
+from pathlib import Path
+
+import pytest
+
+from tests.server.running import Database, Server, running
+
+
+class Disk:
+    """The small disk on which a server keeps its data; nobody else sees it."""
+
+    def __init__(self, server: Server) -> None:
+        self._ballast = Path(f"/proc/{server.process.pid}/root{server.data_dir}/ballast")
+        self._server = server
+
+    def fill(self) -> None:
+        """Leave no room, not even within the files that are there."""
+        with suppress(OSError), self._ballast.open("wb", buffering=0) as file:
+            while True:
+                file.write(bytes(4096))
+        for n in range(10_000):
+            if self._server.client.put(f"/docs/filling/{n}", content=b'{"a":"%s"}' % (b"x" * 3000)).status_code == 507:
+                return
+        raise AssertionError("the disk is never full")
+
+    def free(self) -> None:
+        self._ballast.unlink()
+
+
+@pytest.fixture
+def server(tmp_path: Path) -> Iterator[Server]:
+    (tmp_path / "data").mkdir()
+    mount = f"mount -t tmpfs -o size=12m tmpfs '{tmp_path / 'data'}'"
+    if subprocess.run(["unshare", "-rm", "sh", "-c", mount], capture_output=True, check=False).returncode:
+        pytest.skip("this machine does not let us mount a small disk")
+    with running(tmp_path / "data", within=mount, backup_niceness=0) as server:
+        yield server
+
+
+def test_whatever_ran_when_the_disk_was_full_is_over(server: Server, tmp_path: Path) -> None:
+    client, disk = server.client, Disk(server)
+    shop = server.create("shop")
+    shop.fill(500)
+    assert not shop.backup(tmp_path / "b")["Faulted"]
+    disk.fill()
+    shop.backup(tmp_path / "c")
+    assert shop.status()["IsRunning"] is False
+    for number in range(2):
+        wanted = {"BackupLocation": str(tmp_path / "b"), "DatabaseName": "copy"}
+        answer = client.post("/admin/restore", json=wanted | {"DatabaseLocation": str(tmp_path / f"copy{number}")})
+        assert answer.status_code == 202, answer.text
+        assert server.wait_for(answer.json()["OperationId"])["Faulted"]
+        assert not (tmp_path / f"copy{number}").exists()  # it could not be listed
+        assert client.get("/databases/copy/docs").json()["Error"].startswith("could not find")
+        compaction = client.post("/admin/compact", params={"database": "shop"})
+        assert compaction.status_code == 202, compaction.text
+        assert server.wait_for(compaction.json()["OperationId"])["Faulted"]
+        assert shop.get("/docs/items/1").status_code == 200
+    disk.free()
+    told = ["Raven/Restore/Status", "Raven/Database/Compact/Status/shop"]
+    until = time.monotonic() + 30
+    while not all(b'"Faulted"' in client.get(f"/docs/{id}").content for id in told):
+        assert time.monotonic() < until
+        time.sleep(0.1)
+    assert client.get("/docs/Raven/Restore/InProgress").status_code == 404
+    wanted = {"BackupLocation": str(tmp_path / "b"), "DatabaseName": "copy"}
+    assert not server.restore(**wanted, DatabaseLocation=str(tmp_path / "copy0"))["Faulted"]
+    assert Database(server, "copy").get("/stats").json()["CountOfDocuments"] == 500

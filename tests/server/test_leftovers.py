@@ -1,0 +1,88 @@
+"""What a server that was killed has left is finished, removed or told by the next one."""
+
+from __future__ import annotations
+
+import os
+import signal
+import time
+from pathlib import Path
+
+from tests.server.running import Database, Server, assert_error, running
+
+
+def test_a_compaction_that_was_killed_is_told(tmp_path: Path) -> None:
+    server = Server(tmp_path / "data")
+    shop = server.create("shop")
+    shop.fill(20_000, size=1000)
+    folder = tmp_path / "data" / "Databases" / "shop"
+    assert server.client.post("/admin/compact", params={"database": "shop"}).status_code == 202
+    until = time.monotonic() + 60
+    while not (folder / "muniment.db.compacting").exists():
+        assert time.monotonic() < until
+        time.sleep(0.002)
+    for path in Path(f"/proc/{server.process.pid}/task").glob("*/children"):
+        for child in path.read_text().split():
+            os.kill(int(child), signal.SIGKILL)
+    server.kill()
+    with running(tmp_path / "data") as again:
+        told = again.client.get("/docs/Raven/Database/Compact/Status/shop").json()
+        assert told["State"] == "Faulted"
+        assert Database(again, "shop").get("/stats").json()["CountOfDocuments"] == 20_000
+        assert not list(folder.glob("*.compacting*"))
+        assert ("interrupted" in told["Messages"][-1]) or ("ended with code" in told["Messages"][-1])
+
+
+def test_what_is_surely_ours_is_removed_and_all_else_told(tmp_path: Path) -> None:
+    data = tmp_path / "data"
+    with running(data) as server:
+        server.create("shop").put("a")
+        for name in ("soft", "kept.restorings"):
+            server.create(name).put("a", b'{"n":1}')
+            server.client.delete(f"/admin/databases/{name}")
+    (data / "Databases" / "kept.restorings").rename(data / "Databases" / "kept.restoring")
+    (data / "Databases" / "shop" / "muniment.db.creating").write_bytes(b"x")
+    (data / "Databases" / "shop" / "muniment.db.compacting-journal").write_bytes(b"x")
+    (data / "Databases" / "begun").mkdir()
+    (data / "Databases" / "begun" / "muniment.db.creating").write_bytes(b"x")
+    (data / "copy.restoring").mkdir()
+    (data / "copy.restoring" / "muniment.db").write_bytes(b"x")
+    (data / "copy.restoring" / "loading.tmp").write_bytes(b"x")
+    (data / "mine.restoring").mkdir()
+    (data / "mine.restoring" / "letter.txt").write_text("keep")
+    with running(data) as server:
+        log = server.log()
+        assert server.client.get("/databases").json() == ["shop"]
+        assert {path.name for path in data.iterdir() if path.is_dir()} == {"Databases", "System", "mine.restoring"}
+        assert sorted(path.name for path in (data / "Databases").iterdir()) == ["kept.restoring", "shop", "soft"]
+        assert not [*(data / "Databases" / "shop").glob("*.c*ing*")]
+        for name in ("soft", "kept.restoring"):
+            assert f"{data / 'Databases' / name} holds a database that no list names" in log
+            assert (data / "Databases" / name / "muniment.db").is_file()
+        assert (data / "mine.restoring" / "letter.txt").exists()
+        server.create("soft")
+        assert Database(server, "soft").get("/docs/a").json() == {"n": 1}
+        assert_error(server.client.get("/databases/none/docs"), 503)
+
+
+def test_names_that_restores_work_in(server: Server) -> None:
+    for name, folder in (("shop.restoring", "~/x"), ("shop", "~/x.restoring")):
+        answer = server.client.put(f"/admin/databases/{name}", json={"Settings": {"Raven/DataDir": folder}})
+        assert answer.status_code == 400
+        assert "restores work in" in answer.json()
+
+
+def test_nobody_else_gets_the_name_or_the_folder_meanwhile(tmp_path: Path) -> None:
+    with running(tmp_path / "data") as server:
+        client, shop = server.client, server.create("shop")
+        shop.fill(20_000, size=1000)
+        shop.backup(tmp_path / "b")
+        restoring = client.post("/admin/restore", json={"BackupLocation": str(tmp_path / "b"), "DatabaseName": "Copy"})
+        assert restoring.status_code == 202
+        assert_error(client.put("/admin/databases/copy", json={}), 503, "being restored")
+        assert_error(client.put("/docs/Raven/Databases/COPY", json={"Settings": {}}), 503, "being restored")
+        taken = client.put("/admin/databases/other", json={"Settings": {"Raven/DataDir": "~/Copy/x"}})
+        assert (taken.status_code, "belongs to the database" in taken.json()) == (400, True)
+        assert_error(client.get("/databases/copy/docs"), 503, "being restored")
+        assert not server.wait_for(restoring.json()["OperationId"])["Faulted"]
+        assert Database(server, "Copy").get("/stats").json()["CountOfDocuments"] == 20_000
+        assert sorted(client.get("/databases").json()) == ["Copy", "shop"]
