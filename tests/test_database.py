@@ -531,6 +531,18 @@ def test_threads_change_settings_without_losing_any(database: DocumentDatabase) 
     assert len(database.settings) == 40
 
 
+def test_a_folder_whose_name_is_not_unicode(tmp_path: Path) -> None:
+    with pytest.raises(InvalidInput, match="is not Unicode"):
+        DocumentDatabase(tmp_path / "\udcff")
+    assert not list(tmp_path.iterdir())
+    with DocumentDatabase(tmp_path / "shop"):
+        pass
+    (tmp_path / "shop").rename(tmp_path / "\udcff")
+    for read_only in (False, True):
+        with pytest.raises(InvalidInput, match="is not Unicode"):
+            DocumentDatabase(tmp_path / "\udcff", read_only=read_only)
+
+
 @pytest.mark.parametrize("place", ["", "  ", "http://127.0.0.1:8080", Path("https://server/databases/shop")])
 def test_what_is_no_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, place: Any) -> None:
     monkeypatch.chdir(tmp_path)

@@ -102,6 +102,7 @@ class DocumentDatabase:
         self.clock = clock
         if not _exists(self.path):
             _create(self.path, create and not read_only, clock)
+        check_path(self.path)
         self.storage = SqliteStorage(self.path, clock=clock, read_only=read_only, accept_loss=accept_loss)
         if not read_only:
             forget_unfinished(self.path)
@@ -471,6 +472,14 @@ def _exists(folder: Path) -> bool:
         return (folder / FILE).is_file()
 
 
+def check_path(folder: Path) -> None:
+    """Raises `InvalidInput` for a folder whose path SQLite can not take."""
+    try:
+        str(folder.absolute()).encode()
+    except UnicodeEncodeError as error:
+        raise InvalidInput(f"the path {str(folder)!r} is not Unicode, which SQLite wants", "use another") from error
+
+
 def _create(folder: Path, allowed: bool, clock: Callable[[], int]) -> None:
     if re.match(r"https?:/", str(folder), re.IGNORECASE):
         raise InvalidInput(f"{folder} is the address of a server, not a folder", "open it with muniment.DocumentStore")
@@ -478,12 +487,13 @@ def _create(folder: Path, allowed: bool, clock: Callable[[], int]) -> None:
         raise StorageFailure(f"{folder} is a file, so no database can be in it", "give a folder")
     if not allowed:
         raise DatabaseNotFound(f"there is no database in {folder}", "give the folder that holds muniment.db")
+    check_path(folder)
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except (OSError, ValueError) as error:
         reason = error.strerror if isinstance(error, OSError) else error
         raise StorageFailure(
-            f"the folder {str(folder)!r} can not be made: {reason}", "give a folder of yours"
+            f"the folder {str(folder)!r} can not be created: {reason}", "give a folder that you may write to"
         ) from error
     with lock(folder):
         if not (folder / FILE).exists():

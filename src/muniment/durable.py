@@ -32,7 +32,7 @@ def mapped_errors(place: Path) -> Iterator[None]:
     except OSError as error:
         raise StorageFailure(
             f"{error.filename or place} could not be read or written: {error.strerror or error}",
-            "see that there is room, and that the folder is there and yours",
+            "check that there is room, that the folder is there and that you may write to it",
         ) from error
 
 
@@ -137,7 +137,8 @@ def cannot_write(error: OSError, path: Path | None = None) -> StorageFailure:
     """Says what the operating system said."""
     place = path or error.filename or "the export"
     return StorageFailure(
-        f"{place} could not be written: {error.strerror or error}", "see that there is room and the folder is yours"
+        f"{place} could not be written: {error.strerror or error}",
+        "check that there is room and that you may write to the folder",
     )
 
 

@@ -21,7 +21,7 @@ class Failed(msgspec.Struct, frozen=True, tag=True):
         if isinstance(error, MunimentError):
             kind = next(kind for kind in type(error).__mro__ if kind.__module__ == errors.__name__)
             return cls(kind.__name__, unicode(error.message), unicode(error.hint))
-        return cls(StorageFailure.__name__, unicode(f"something unexpected happened: {error!r}"), "please report this")
+        return cls(StorageFailure.__name__, unicode(f"unexpected error: {error!r}"), "please report this")
 
     def error(self) -> MunimentError:
         """The error again."""

@@ -150,6 +150,7 @@ def test_a_limit_is_kept_and_told(backup: Backup) -> None:
         "SELECT document::INTEGER FROM documents",
         "SELECT now() AS at",
         "SELECT \0",
+        "SELECT '\udcff'",
     ],
 )
 def test_nothing_else_is_reached_and_nothing_written(backup: Backup, tmp_path: Path, sql: str) -> None:

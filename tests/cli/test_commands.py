@@ -115,7 +115,7 @@ def test_statistics(shop: Path) -> None:
 
 
 def test_check(shop: Path) -> None:
-    assert well("check", shop).text.startswith(f"{shop} agrees with itself\n")
+    assert well("check", shop).text.startswith(f"{shop} is consistent\n")
     facts = well("check", shop, "--json").json
     assert (facts["problems"], facts["documents"], facts["fingerprint"]) == ([], SMALL + 1, fingerprint(shop))
 

@@ -80,8 +80,11 @@ def failed(ended: Ended, code: int, *parts: str) -> None:
         ("sample http://127.0.0.1:8080 --documents 1", 2, "is the address of a server"),
         ("check http://127.0.0.1:8080", 2, "is the address of a server"),
         ("restore backups --to https://server/x", 2, "is the address of a server"),
+        (f"sample {'x' * 300} --documents 1", 8, "name too long"),
+        (f"smuggler out {'x' * 300} new.ndjson", 8, "name too long"),
+        (f"smuggler in shop {'x' * 300}", 8, "name too long"),
         ("backup shop", 2, "missing option '--dest'"),
-        ("backup --dest out", 2, "not said what to back up"),
+        ("backup --dest out", 2, "no database to back up was named"),
         ("backup shop --dest out --full", 2, "no such option: --full"),
         ("backup shop more --dest out", 2, "more"),
         ("bakup shop --dest out", 2, "did you mean 'backup'"),
@@ -185,7 +188,7 @@ def test_a_database_that_does_not_agree_with_itself(here: Path) -> None:
     with closing(apsw.Connection(str(here / "shop" / "muniment.db"))) as connection:
         connection.execute("UPDATE log SET body = x'7b7d' WHERE id IN ('orders/1', 'orders/2')")
     ended = muniment("check", here / "shop")
-    failed(ended, 5, "does not agree with itself in ")
+    failed(ended, 5, "is damaged in ")
     assert "'orders/1'" in ended.text
     facts = muniment("check", here / "shop", "--json").json
     assert facts["kind"] == "DamagedDatabase"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import signal
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -61,15 +62,14 @@ def place(tmp_path: Path) -> Place:
 def test_the_difference_comes_before_what_was_written(place: Place) -> None:
     said = well("restore", place.backups, "--to", place.shop, "--on-conflict=overwrite", "--yes").text
     lines = [" ".join(line.split()) for line in said.splitlines()]
-    assert lines[0].endswith(f"{place.shop} needs")
-    assert lines[0].startswith("To be as in the state of ")
+    assert re.fullmatch(rf"To return {place.shop} to its state at \S+Z, etag 4", lines[0])
     assert lines[1:8] == [
-        *("(no collection) 1 deleted", "deleted new", "Orders 1 added, 1 changed", "added orders/2"),
-        *("changed orders/1", f"Restored into {place.shop}", "written 1 added, 1 changed, 1 deleted"),
+        *("(no collection) 1 to delete", "to delete new", "Orders 1 to add, 1 to change", "to add orders/2"),
+        *("to change orders/1", f"Restored into {place.shop}", "written 1 added, 1 changed, 1 deleted"),
     ]
     assert place.bodies() == {"orders/1": b'{"version":3}', "orders/2": ODD}
     again = well("restore", place.backups, "--to", place.shop, "--on-conflict=fail").text
-    assert "needs nothing" in again
+    assert f"{place.shop} is as it was at " in again
     assert "written      nothing" in again
 
 
@@ -122,7 +122,7 @@ def test_fail_says_what_differs_and_ends_with_4(place: Place) -> None:
     ended = muniment("restore", place.backups, "--to", place.shop, "--on-conflict", "fail")
     assert ended.code == 4
     assert "orders/1 was changed, new was deleted" in ended.err
-    assert "1 added, 1 changed" in ended.text
+    assert "1 to add, 1 to change" in ended.text
     assert place.bodies() == before
 
 
@@ -228,7 +228,7 @@ def test_into_a_database_of_a_server(served: str, place: Place) -> None:
         asked = on_terminal(*line, "overwrite", "--id-prefix=orders/2", "--json", seen=question, typed="")
         assert (asked.code, asked.json["written"]) == (0, 0)
         said = well(*line, "overwrite", "--quiet", "--yes").text
-        assert said.index("1 changed") < said.index(f"Restored into shop on {served}")
+        assert said.index("1 to change") < said.index(f"Restored into shop on {served}")
         documents = store.get_many(["orders/1", "orders/2"])
         assert [document.body if document else None for document in documents] == [b'{"version":3}', ODD]
         assert documents[1] is not None

@@ -203,7 +203,7 @@ def test_every_version_of_a_document(chain: Chain) -> None:
         ("merge SOURCE --through NAME", 2, "there is nothing to merge"),
         ("rehearse SOURCE --backup nowhere", 3, "no complete backup 'nowhere'"),
         ("rehearse SOURCE --place nowhere", 8, "nowhere"),
-        ("status", 2, "it is not said which database is meant"),
+        ("status", 2, "no database was named"),
         ("status SOURCE --url http://127.0.0.1:1", 2, "give either its FOLDER or --url URL"),
         ("status nowhere", 3, "there is no database in nowhere"),
         ("status --url http://127.0.0.1:1", 9, "does not answer"),

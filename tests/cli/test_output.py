@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from muniment.cli.output import count_text, seconds_text, size_text, speed_text
+from muniment.cli.output import count_text, seconds_text, size_text, speed_text, took_text
 
 
 @pytest.mark.parametrize(
@@ -45,7 +45,12 @@ def test_durations(seconds: float, text: str) -> None:
 def test_speeds() -> None:
     assert speed_text(57_000_000, 1.0) == "57 MB/s"
     assert speed_text(2_500_000_000, 1.0) == "2,500 MB/s"
-    assert speed_text(5, 0.0) == "at once"
+    assert speed_text(350_400, 1.0) == "350 kB/s"
+    assert speed_text(999_600, 1.0) == "1 MB/s"
+    assert speed_text(5, 1.0) == "1 kB/s"  # and never 0
+    assert speed_text(0, 1.0) == speed_text(5, 0.0) == ""
+    assert took_text(57_000_000, 1.0) == "1.00 s, 57 MB/s"
+    assert took_text(0, 1.0) == "1.00 s"
 
 
 def test_counts() -> None:

@@ -171,7 +171,7 @@ def test_databases(url: str, tmp_path: Path) -> None:
         ("restore /nowhere --server URL --name x --dry-run", 3, "there is no folder /nowhere"),
         ("restore /nowhere --server URL --name shop --on-conflict skip", 3, "there is no folder /nowhere"),
         ("server --config nowhere", 3, "there is no file nowhere"),
-        ("server --restore-source x", 2, "not said which database"),
+        ("server --restore-source x", 2, "it is not clear whether the system database"),
         ("server --restore-source x --restore-system-database --restore-database URL", 2, "give one of"),
         ("server --restore-destination x", 2, "give --restore-source"),
         ("server --restore-source nowhere --restore-system-database", 3, "there is no folder nowhere"),

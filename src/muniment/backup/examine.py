@@ -238,7 +238,7 @@ class _Worker:
             if not isinstance(finding, Group):
                 return
         raise StorageFailure(
-            f"the process that read {task.path} was ended", "see that there is memory, and verify again"
+            f"the process that read {task.path} was ended", "check that there is enough memory, and verify again"
         )
 
     def __exit__(self, *error: object) -> None:

@@ -273,7 +273,9 @@ class Source:
     def _damaged(self, error: object) -> MunimentError:
         if isinstance(error, OSError) and error.errno not in (None, errno.ENOENT):  # pyarrow's own have no number
             reason = os.strerror(error.errno or 0)
-            return StorageFailure(f"{self._where} could not be read: {reason}", "see that the disk is there and yours")
+            return StorageFailure(
+                f"{self._where} could not be read: {reason}", "check that the disk is there and that you may read it"
+            )
         return DamagedBackup(
             f"{self._where} can not be read: {error}", "restore from another backup, or another copy of this one"
         )

@@ -204,7 +204,7 @@ def check_database(plan: RestorePlan, storage: Storage, where: str) -> None:
     if database.id != storage.identity.database_id:
         raise ForeignBackup(
             f"{plan.backup.folder.parent} holds the backups of another database, {database.name!r}, and not of {where}",
-            "give the folder of its own backups, or say with `other_database` that another's are meant",
+            "give the folder of its own backups, or say that another's are meant (--other-database)",
         )
 
 

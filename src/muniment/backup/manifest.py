@@ -173,7 +173,7 @@ def decode(text: bytes, where: str) -> Manifest:
         text.decode()  # msgspec does not look into the names of members that it passes over
         members = msgspec.json.decode(text, type=dict[str, msgspec.Raw]).keys()
         if not members & _MEMBERS:
-            raise ValueError("it has nothing that a backup's manifest has, so it is somebody else's file")
+            raise ValueError("it has nothing that a backup's manifest has, so it is not one of ours")
         version = msgspec.json.decode(text, type=_Version)
         if version.format > FORMAT:
             raise UnknownFormat(

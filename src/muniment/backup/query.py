@@ -84,6 +84,10 @@ def query_backup(plan: RestorePlan, sql: str, *, limit: int = LIMIT, progress: P
     progress = progress or Progress()
     if limit < 1:
         raise InvalidInput(f"{limit} rows can not be shown", "give a limit of 1 or more")
+    try:
+        sql.encode()
+    except UnicodeEncodeError as error:
+        raise InvalidInput(f"the query is not Unicode text: {error.reason}", "write it in Unicode") from error
     with _connection() as connection:
         select = _checked(connection, sql)
         progress.stage = "checking files"
@@ -113,7 +117,7 @@ def _connection() -> Iterator[DuckDBPyConnection]:
             raise Cancelled("stopped while asking", "run it again; nothing was written") from error
         except (duckdb.IOException, duckdb.OutOfMemoryException) as error:
             raise StorageFailure(
-                f"DuckDB could not go on: {error}", "see that there is room, and ask for less"
+                f"DuckDB could not go on: {error}", "check that there is room, and ask for less"
             ) from error
         except duckdb.Error as error:
             hint = "the views are `documents` and `attachments`; see docs/backup-guide.md for their columns"

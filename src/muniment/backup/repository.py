@@ -64,7 +64,7 @@ class Backup:
         except FileNotFoundError as error:
             raise DamagedBackup(f"{path} is missing", _HINT) from error
         except OSError as error:
-            raise StorageFailure(f"{path} could not be read: {error.strerror}", "see that it is yours") from error
+            raise StorageFailure(f"{path} could not be read: {error.strerror}", "check that you may read it") from error
         if self.manifest.database_document != manifests.digest(text):
             raise DamagedBackup(f"{path} was changed: its SHA-256 is not the manifest's", _HINT)
         return text
@@ -363,7 +363,9 @@ def check_destination(destination: Path) -> None:
         if not place.is_dir():
             raise StorageFailure(f"{place} is a file, so no backup can be written into it", "give a folder")
         if not os.access(place, os.W_OK | os.X_OK):
-            raise StorageFailure(f"{place} may not be written to", "give a folder of yours, or change its permissions")
+            raise StorageFailure(
+                f"{place} may not be written to", "give a folder that you may write to, or change its permissions"
+            )
         resolved = Path(os.path.realpath(destination))  # resolve() fails in a way of its own at a loop of links
         if isinstance(_entry(resolved), Backup):
             raise InvalidInput(f"{destination} is a backup itself", f"give the folder that it is in: {resolved.parent}")

@@ -136,7 +136,9 @@ def check_target(target: Path) -> None:
         if not target.is_dir() or not all(map(_is_nothing, target.iterdir())):
             raise _exists(target)
         if not os.access(target, os.W_OK | os.X_OK):
-            raise StorageFailure(f"{target} may not be written to", "give a folder of yours, or change its permissions")
+            raise StorageFailure(
+                f"{target} may not be written to", "give a folder that you may write to, or change its permissions"
+            )
 
 
 def _is_nothing(path: Path) -> bool:
@@ -184,7 +186,7 @@ def _check_staging(staging: Path) -> None:
     """Raises `TargetExists` if there is anything but what a restore that was killed can have left."""
     if staging.exists() and not (staging.is_dir() and all(map(_is_ours, staging.iterdir()))):
         raise TargetExists(
-            f"{staging}, where the restore would work, is somebody else's",
+            f"{staging}, where the restore would work, was not made by a restore",
             "move it away, or restore to another folder",
         )
 

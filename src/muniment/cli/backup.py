@@ -9,7 +9,16 @@ import typer
 
 from muniment.backup.manifest import Manifest
 from muniment.cli.bar import job
-from muniment.cli.output import Json, Quiet, count_text, emit, note_rows, path_of, seconds_text, size_text, speed_text
+from muniment.cli.output import (
+    Json,
+    Quiet,
+    count_text,
+    emit,
+    note_rows,
+    path_of,
+    size_text,
+    took_text,
+)
 from muniment.cli.state import content_size
 from muniment.database import DocumentDatabase
 from muniment.errors import InvalidInput
@@ -84,15 +93,15 @@ def backup(
         for option in (name for name, value in (remote | credentials).items() if value):
             raise InvalidInput(f"{option} is for the databases of a server", "give --url URL")
         if folder is None:
-            raise InvalidInput("it is not said what to back up", "give the FOLDER of a database, or --url URL")
+            raise InvalidInput("no database to back up was named", "give the FOLDER of a database, or --url URL")
         _back_up(folder, dest, incremental, as_json=json, quiet=quiet)
         return
     if folder is not None:
         raise InvalidInput("FOLDER and --url each say what to back up", "give one of them")
     if all_databases and (database or nowait):
-        raise InvalidInput("--all-databases goes with neither --database nor --nowait", "leave one of them away")
+        raise InvalidInput("--all-databases goes with neither --database nor --nowait", "leave one of them out")
     for option in (name for name, value in credentials.items() if value):
-        raise InvalidInput(f"the server has no authentication yet, so it takes no {option}", "leave it away")
+        raise InvalidInput(f"the server has no authentication yet, so it takes no {option}", "leave it out")
     from muniment.cli import remote as servers  # here: its HTTP client loads longer than most commands run
 
     wanted = servers.BackupWanted(url, database, str(dest), incremental, nowait, timeout)
@@ -144,7 +153,7 @@ def manifest_rows(manifest: Manifest, seconds: float) -> list[tuple[str, str]]:
         ("attachments", f"{found.count(ATTACHMENT):,}"),
         ("content", size_text(content_size(found))),
         ("files", f"{len(manifest.files)} with {size_text(manifest.size)}"),
-        ("took", f"{seconds_text(seconds)}, {speed_text(counts.bytes, seconds)}"),
+        ("took", took_text(counts.bytes, seconds)),
         ("fingerprint", found.short()),
     ]
     if manifest.kind == "incremental":

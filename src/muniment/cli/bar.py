@@ -79,7 +79,9 @@ class Bar:
         """What stands behind the bar."""
         progress = self._progress
         total = "" if progress.total_documents is None else f"/{progress.total_documents:,}"
-        texts = [f"{progress.documents:,}{total} documents", speed_text(progress.bytes, progress.seconds)]
+        texts = [f"{progress.documents:,}{total} documents"]
+        if rate := speed_text(progress.bytes, progress.seconds):
+            texts.append(rate)
         if self.fraction and self.fraction < 1:
             left = ceil(progress.seconds * (1 / self.fraction - 1))
             texts.append(f"{left // 60}:{left % 60:02} left")

@@ -18,9 +18,8 @@ from muniment.cli.output import (
     complain,
     count_text,
     emit,
-    seconds_text,
     size_text,
-    speed_text,
+    took_text,
     write,
 )
 from muniment.database import DocumentDatabase, Statistics
@@ -71,7 +70,7 @@ def check(
     json: Json = False,
     quiet: Quiet = False,
 ) -> None:
-    """Read a whole database and check that it agrees with itself.
+    """Read a whole database and check that it is consistent.
 
     That is the structure of the file, every document and attachment against the digest it was written with, and all of
     them against the fingerprint. It changes nothing. Exit code 5 says that something is wrong, and stdout says what.
@@ -93,15 +92,15 @@ def check(
         ("documents", f"{found.documents:,}"),
         ("attachments", f"{found.attachments:,}"),
         ("content", size_text(found.bytes)),
-        ("took", f"{seconds_text(seconds)}, {speed_text(found.bytes, seconds)}"),
+        ("took", took_text(found.bytes, seconds)),
         ("fingerprint", found.fingerprint),
     ]
-    emit(f"{folder} agrees with itself", rows, {**found.as_json(), **facts}, as_json=json)
+    emit(f"{folder} is consistent", rows, {**found.as_json(), **facts}, as_json=json)
 
 
 def _report(problems: list[str], facts: dict[str, Any], *, as_json: bool) -> int:
     error = DamagedDatabase(
-        f"{facts['database']} does not agree with itself in {count_text(len(problems), 'way')}",
+        f"{facts['database']} is damaged in {count_text(len(problems), 'way')}",
         "restore its last backup into a new folder, and keep this one until that is done",
     )
     if not as_json:
@@ -131,7 +130,9 @@ def get(
     with DocumentDatabase(folder, create=False, read_only=True) as database:
         document = database.get(id)
     if document is None:
-        raise DocumentNotFound(f"there is no document {id!r} in {folder}", "ids are compared without case, but whole")
+        raise DocumentNotFound(
+            f"there is no document {id!r} in {folder}", "give the whole id; its case does not matter"
+        )
     if json:
         write(_as_json(document) + b"\n")
     else:

@@ -44,10 +44,12 @@ def _moment_facts(moment: Moment) -> dict[str, Any]:
     return {"etag": moment.etag, "time": time_text(moment.modified)}
 
 
-def change_rows(changes: Changes) -> Iterator[tuple[str, str]]:
+def change_rows(
+    changes: Changes, words: tuple[str, str, str] = ("added", "changed", "deleted")
+) -> Iterator[tuple[str, str]]:
     """What changed in one collection, for people: counts, and the first ids of each list."""
     collection = changes.collection or "(no collection)"
-    lists = {"added": changes.added, "changed": changes.changed, "deleted": changes.deleted}
+    lists = dict(zip(words, (changes.added, changes.changed, changes.deleted), strict=True))
     counts = ", ".join(f"{len(ids):,} {what}" for what, ids in lists.items() if ids)
     yield collection if changes.kind != ATTACHMENT else f"attachments, {collection}", counts
     for what, ids in lists.items():

@@ -73,7 +73,7 @@ def inspect(
         raise InvalidInput(f"{' and '.join(asked)} are different questions", "ask one of them")
     points = {"--at": at, "--etag": etag, "--backup": backup, "--limit": limit}
     for option in (name for name, value in points.items() if value is not None and query is None):
-        raise InvalidInput(f"{option} is for --query", "give --query SQL, or leave it away")
+        raise InvalidInput(f"{option} is for --query", "give --query SQL, or leave it out")
     if lineage is not None and query is None and diff is None:
         raise InvalidInput("--lineage is for --query and --diff", "ask for one of them, or leave it out")
     if diff is not None:
@@ -96,7 +96,7 @@ def _trace(dest: Path, id: str, found: Sequence[Backup], *, as_json: bool) -> No
     versions = versions_of(id, found)
     if not versions:
         raise DocumentNotFound(
-            f"no backup in {dest} has a document or attachment {id!r}", "ids are compared without case, but whole"
+            f"no backup in {dest} has a document or attachment {id!r}", "give the whole id; its case does not matter"
         )
     rows = [(time_text(version.modified), _version_text(version)) for version in versions]
     facts = {"folder": str(dest), "id": versions[-1].id, "versions": [_version_facts(version) for version in versions]}

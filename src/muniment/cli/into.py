@@ -1,4 +1,4 @@
-"""Restoring into a database that there is: the difference is printed first, and then what was written."""
+"""Restoring into an existing database: the difference is printed first, and then what was written."""
 
 from __future__ import annotations
 
@@ -19,6 +19,7 @@ from muniment.errors import InvalidInput
 from muniment.progress import Progress
 
 ACTIONS: Final = ("added", "changed", "deleted")
+TO_DO: Final = ("to add", "to change", "to delete")
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,13 +88,13 @@ def restore_into(into: Into, point: Point, *, as_json: bool, quiet: bool) -> Non
     from muniment.cli.remote import into_server  # here: its HTTP client loads longer than most commands run
 
     if not into.name:
-        raise InvalidInput("it is not said which database of the server to restore into", "give --name NAME")
+        raise InvalidInput("no database of the server to restore into was named", "give --name NAME")
     into_server(into, point, as_json=as_json, quiet=quiet)
 
 
 def _into_folder(into: Into, point: Point, *, as_json: bool, quiet: bool) -> None:
     if into.to is None:
-        raise InvalidInput("it is not said which database to restore into", "give --to FOLDER, or --server and --name")
+        raise InvalidInput("no database to restore into was named", "give --to FOLDER, or --server and --name")
     progress = Progress()
     with ExitStack() as stack:
         database = stack.enter_context(DocumentDatabase(into.to, create=False, read_only=into.dry_run))
@@ -115,10 +116,12 @@ def _into_folder(into: Into, point: Point, *, as_json: bool, quiet: bool) -> Non
 def show_difference(into: Into, difference: dict[str, Any], seconds: float, *, as_json: bool) -> None:
     """Say how the database differs, before anything is written; as JSON it comes at the end, with what was written."""
     if into.dry_run or not as_json:
-        moment = f"the state of {difference['time']}, etag {difference['etag']:,}"
-        headline = f"To be as in {moment}, {into.database} needs{'' if difference['changes'] else ' nothing'}"
+        moment = f"{difference['time']}, etag {difference['etag']:,}"
+        headline = f"To return {into.database} to its state at {moment}"
+        if not difference["changes"]:
+            headline = f"{into.database} is as it was at {moment}"
         facts = into.facts(difference, None, None, seconds)
-        rows = [row for changes in difference["changes"] for row in change_rows(Changes.from_json(changes))]
+        rows = [row for changes in difference["changes"] for row in change_rows(Changes.from_json(changes), TO_DO)]
         emit(headline, rows, facts, as_json=as_json)
 
 

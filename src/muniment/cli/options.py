@@ -84,7 +84,7 @@ def smuggler_options(
     keys = {"username": username, "password": password, "domain": domain, "api-key": api_key}
     keys |= {"username2": username2, "password2": password2, "domain2": domain2, "api-key2": api_key2}
     for name in (name for name, value in keys.items() if value):
-        raise InvalidInput(f"the server has no authentication yet, so it takes no --{name}", "leave it away")
+        raise InvalidInput(f"the server has no authentication yet, so it takes no --{name}", "leave it out")
     others: dict[str, Any] = {} if batch_size is None else {"batch_size": batch_size}
     return SmugglerOptions.of(
         operate_on_types=operate_on_types,

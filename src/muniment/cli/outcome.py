@@ -9,7 +9,7 @@ import typer
 
 from muniment.cli.interrupts import Stopped, interrupts
 from muniment.cli.output import Failure, complain, open_streams
-from muniment.errors import Cancelled, MunimentError
+from muniment.errors import Cancelled, MunimentError, StorageFailure
 
 UNEXPECTED: Final = 1
 USAGE: Final = 2
@@ -41,9 +41,12 @@ def explained(error: BaseException) -> Failure:
             return Failure("Cancelled", "stopped", hint, interrupts.exit_code)
         case typer.TyperException():
             return Failure("UsageError", _sentence(error.format_message()), _usage_hint(error), USAGE)
+        case OSError() if error.filename is not None and error.strerror:
+            said = f"{error.filename} can not be used: {error.strerror}"
+            return Failure("StorageFailure", said, "check the name, and that you may use it", StorageFailure.exit_code)
         case _:
             hint = "please report this, with what it says when it is run with MUNIMENT_DEBUG=1"
-            return Failure("Unexpected", f"something unexpected happened: {error!r}", hint, UNEXPECTED)
+            return Failure("Unexpected", f"unexpected error: {error!r}", hint, UNEXPECTED)
 
 
 def _sentence(text: str) -> str:

@@ -139,7 +139,7 @@ def write(data: bytes) -> None:
         if not isinstance(error, BrokenPipeError):
             raise StorageFailure(
                 f"the output could not be written: {error.strerror}",
-                "what the command did is done; see where it prints",
+                "what the command did is done; see where its output goes",
             ) from error
 
 
@@ -236,5 +236,13 @@ def seconds_text(seconds: float) -> str:
 
 
 def speed_text(size: int, seconds: float) -> str:
-    """Megabytes (a million bytes) each second: `57 MB/s`."""
-    return f"{size / 1e6 / seconds:,.0f} MB/s" if seconds else "at once"
+    """How much came each second, in the unit that suits it: `57 MB/s`, `350 kB/s`; nothing when nothing came."""
+    if not seconds or size < 1:
+        return ""
+    rate = size / seconds
+    return f"{rate / 1e6:,.0f} MB/s" if rate >= 999_500 else f"{max(rate / 1e3, 1):,.0f} kB/s"
+
+
+def took_text(size: int, seconds: float) -> str:
+    """A duration, and how much came each second if anything did: `0.41 s, 57 MB/s`."""
+    return ", ".join(filter(None, (seconds_text(seconds), speed_text(size, seconds))))

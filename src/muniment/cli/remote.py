@@ -11,7 +11,15 @@ from typing import Any, Final
 from muniment.cli.bar import showing
 from muniment.cli.interrupts import Stopped, interrupts
 from muniment.cli.into import Into, show_difference, show_written
-from muniment.cli.output import Failure, complain, count_text, emit, seconds_text, size_text, speed_text
+from muniment.cli.output import (
+    Failure,
+    complain,
+    count_text,
+    emit,
+    seconds_text,
+    size_text,
+    took_text,
+)
 from muniment.cli.point import NewDatabase, Point
 from muniment.client import DocumentStore, JobStatus, RemoteJob, split_url
 from muniment.client.admin import START_TIMEOUT
@@ -65,7 +73,7 @@ class _Ended:
         took = seconds_text(self.seconds)
         if status.bytes is not None:
             told.append(("content", size_text(status.bytes)))
-            took = f"{took}, {speed_text(status.bytes, self.seconds)}"
+            took = took_text(status.bytes, self.seconds)
         return [*told, ("took", took)]
 
 

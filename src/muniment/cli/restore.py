@@ -70,7 +70,7 @@ def restore(
         typer.Option(
             "--on-conflict",
             metavar="POLICY",
-            help="Restore into a database that there is: skip, overwrite or fail where something differs.",
+            help="Restore into an existing database: skip, overwrite or fail where something differs.",
         ),
     ] = None,
     other_database: Annotated[
@@ -134,7 +134,7 @@ def restore(
         restore_into(into, point, as_json=json, quiet=quiet)
     elif other_database:
         raise InvalidInput(
-            "--other-database is for a database that there is", "give --on-conflict too, or leave it out"
+            "--other-database is for restoring into an existing database", "give --on-conflict too, or leave it out"
         )
     elif server is not None:
         new = NewDatabase(name, location, defrag=defrag, new_id=new_id)
@@ -149,7 +149,7 @@ def _check_place(to: Path | None, server: str | None, name: str | None, location
     if server is None and (name is not None or location is not None):
         raise InvalidInput("--name and --location are for a server", "give --server URL, or --to FOLDER alone")
     if server is None and to is None and not dry_run:
-        raise InvalidInput("it is not said where to restore to", "give --to FOLDER, or --server URL")
+        raise InvalidInput("no place to restore to was named", "give --to FOLDER, or --server URL")
 
 
 def _on_server(

@@ -13,7 +13,14 @@ import typer
 from muniment import sample as samples
 from muniment.cli.bar import job
 from muniment.cli.database import statistics_rows
-from muniment.cli.output import Json, Quiet, count_text, emit, path_of, seconds_text, speed_text
+from muniment.cli.output import (
+    Json,
+    Quiet,
+    count_text,
+    emit,
+    path_of,
+    took_text,
+)
 from muniment.command import Delete, Put
 from muniment.database import DocumentDatabase
 from muniment.errors import Conflict
@@ -51,7 +58,7 @@ def sample(
             fill(database, documents, attachments=attachments, seed=seed, progress=progress)
         progress.finish()
         found = database.statistics()
-    took = ("took", f"{seconds_text(progress.seconds)}, {speed_text(progress.bytes, progress.seconds)}")
+    took = ("took", took_text(progress.bytes, progress.seconds))
     facts = {"database": str(folder), **found.as_json(), "seconds": round(progress.seconds, 3)}
     emit(f"Made {found.name} in {folder}", [*statistics_rows(found), took], facts, as_json=json)
 

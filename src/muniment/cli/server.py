@@ -104,7 +104,7 @@ def server(
     """
     if not restore_source:
         if restore_system_database or restore_database or restore_destination or restore_database_name:
-            raise InvalidInput("it is not said what to restore", "give --restore-source")
+            raise InvalidInput("no backup to restore was named", "give --restore-source")
         flags: dict[str, Value | None] = {"data_dir": data_dir, "host": host, "port": port}
         flags |= {"data_roots": tuple(data_root) or None, "backup_roots": tuple(backup_root) or None}
         flags |= {"host_names": tuple(host_name) or None, "page_origins": tuple(page_origin) or None}
@@ -115,7 +115,7 @@ def server(
         serve(settings, lambda url: print(url, flush=True))
     elif restore_system_database == bool(restore_database):
         raise InvalidInput(
-            "it is not said which database to restore, and where",
+            "it is not clear whether the system database is to be restored, or another through a server",
             "give one of --restore-system-database and --restore-database=URL",
         )
     elif restore_system_database:

@@ -39,7 +39,7 @@ def settings(
     """
     changes = {name: value or None for name, value in map(setting_of, setting or [])}
     if not place.strip():
-        raise InvalidInput("it is not said which database is meant", "give its folder, or the URL of a server")
+        raise InvalidInput("no database was named", "give its folder, or the URL of a server")
     if "://" in place:
         _on_server(place, database, changes, as_json=json)
     elif database is not None:

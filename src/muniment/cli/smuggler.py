@@ -22,9 +22,8 @@ from muniment.cli.output import (
     emit,
     labelled,
     note_rows,
-    seconds_text,
     size_text,
-    speed_text,
+    took_text,
 )
 from muniment.cli.point import At, Etag, InLineage, Named, Utc, point_of
 from muniment.cli.state import time_text
@@ -130,7 +129,7 @@ def _destination(file: str) -> Iterator[str | BinaryIO]:
         yield file
         return
     if sys.stdout.isatty():
-        raise InvalidInput("a dump is nothing for a terminal", "name a file, or send it on to another program")
+        raise InvalidInput("a dump can not be shown on a terminal", "name a file, or pipe it into another program")
     stream = os.fdopen(os.dup(sys.stdout.fileno()), "wb")
     try:
         yield stream
@@ -152,7 +151,7 @@ def _dump(file: str) -> str | BinaryIO:
     if file != STREAM:
         return file
     if sys.stdin is None or sys.stdin.isatty():
-        raise InvalidInput("nothing comes in from stdin", "send a dump to it from another program, or name a file")
+        raise InvalidInput("stdin has no dump to read", "pipe a dump into it, or name a file")
     return sys.stdin.buffer
 
 
@@ -173,7 +172,7 @@ def _exported_rows(exported: Exported) -> list[tuple[str, str]]:
         *_counts(exported),
         *_missing(exported),
         ("size", f"{size_text(exported.size)}, {size_text(exported.bytes)} before compression"),
-        ("took", f"{seconds_text(exported.seconds)}, {speed_text(exported.bytes, exported.seconds)}"),
+        ("took", took_text(exported.bytes, exported.seconds)),
     ]
 
 
@@ -277,7 +276,7 @@ def smuggler_between(
         *_counts(imported),
         *_missing(exported),
         *_missing(imported),
-        ("took", f"{seconds_text(exported.seconds)}, {speed_text(exported.bytes, exported.seconds)}"),
+        ("took", took_text(exported.bytes, exported.seconds)),
         ("fingerprint", fingerprint),
         *_meaningless(options),
     ]
@@ -293,7 +292,7 @@ def _imported_rows(imported: Imported) -> list[tuple[str, str]]:
         ("content", size_text(imported.bytes)),
         *_missing(imported),
         *([("go on with", f"--continuation-token {token}")] if token else []),
-        ("took", f"{seconds_text(imported.seconds)}, {speed_text(imported.bytes, imported.seconds)}"),
+        ("took", took_text(imported.bytes, imported.seconds)),
     ]
 
 

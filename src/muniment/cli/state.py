@@ -6,7 +6,11 @@ from typing import Any
 
 from muniment.backup.plan import RestorePlan
 from muniment.backup.reading import Moment
-from muniment.cli.output import count_text, seconds_text, size_text, speed_text
+from muniment.cli.output import (
+    count_text,
+    size_text,
+    took_text,
+)
 from muniment.document import from_microseconds, rfc3339
 from muniment.fingerprint import Fingerprint
 from muniment.revision import ATTACHMENT, DOCUMENT
@@ -43,7 +47,7 @@ def state_rows(plan: RestorePlan, moment: Moment, found: Fingerprint, seconds: f
         ("attachments", f"{found.count(ATTACHMENT):,}"),
         ("content", size_text(size)),
         ("files", f"{len(plan.files)}{backups} with {size_text(plan.size)}"),
-        ("took", f"{seconds_text(seconds)}, {speed_text(size, seconds)}"),
+        ("took", took_text(size, seconds)),
         ("fingerprint", found.short()),
     ]
 

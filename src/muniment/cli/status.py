@@ -42,7 +42,7 @@ def status(
     $ muniment status http://127.0.0.1:8080 --database shop --json | jq -r .next
     """
     if (folder is None) == (url is None):
-        raise InvalidInput("it is not said which database is meant", "give either its FOLDER or --url URL")
+        raise InvalidInput("no database was named", "give either its FOLDER or --url URL")
     if folder is not None and folder.lower().startswith(("http://", "https://")):
         folder, url = None, folder
     if folder is not None and database is not None:

@@ -151,7 +151,7 @@ def _accepted(request: Request) -> Flow[int | None]:
     if response.status == 404:
         error = failure(request, response)
         if type(error) is NotFound:  # which is all that RavenDB says
-            error = DatabaseNotFound(error.message, "see databases() for those there are")
+            error = DatabaseNotFound(error.message, "`muniment databases list` shows those that exist")
         raise error
     return parsed(response, _Accepted).operation if response.body.strip() else None
 
@@ -196,7 +196,7 @@ def _database_document(name: str) -> Flow[tuple[dict[str, Any], str]]:
     request = Request("GET", target("admin", "databases", name), repeatable=True)
     response = yield from call(request, 200, 404)
     if response.status == 404:
-        raise DatabaseNotFound(failure(request, response).message, "see databases() for those there are")
+        raise DatabaseNotFound(failure(request, response).message, "`muniment databases list` shows those that exist")
     return parsed(response, dict[str, Any]), response.headers["ETag"]
 
 
@@ -222,7 +222,7 @@ def delete_database(name: str, hard: bool) -> Flow[None]:
     request = Request("DELETE", path, subjects=(name,))
     response = yield from call(request, 200, 204, 404)
     if response.status == 404:
-        raise DatabaseNotFound(failure(request, response).message, "see databases() for those there are")
+        raise DatabaseNotFound(failure(request, response).message, "`muniment databases list` shows those that exist")
 
 
 def databases() -> Flow[list[str]]:

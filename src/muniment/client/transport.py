@@ -167,7 +167,7 @@ def unreachable(error: Exception, url: str) -> Unreachable:
 
 def _options(url: str, timeout: float, connections: int) -> dict[str, Any]:
     if not timeout > 0:
-        raise InvalidInput(f"a timeout of {timeout} s can not be kept", "give more than 0 seconds")
+        raise InvalidInput(f"a timeout of {timeout} s is not possible", "give more than 0 seconds")
     limits = httpx.Limits(
         max_connections=connections, max_keepalive_connections=connections, keepalive_expiry=IDLE_SECONDS
     )

@@ -146,5 +146,5 @@ def _line(text: str) -> str:
 
 def _unexpected(request: Request, error: Exception) -> Response:
     log(f"{_line(f'{request.method} {request.path}')} failed:\n{''.join(traceback.format_exception(error))}")
-    told = Refused(500, f"something unexpected happened: {type(error).__name__}", "the server's log says more")
+    told = Refused(500, f"unexpected error: {type(error).__name__}", "the server's log says more")
     return error_response(told, request.url)

@@ -145,7 +145,7 @@ class Operations:
         except MunimentError as error:
             operation.error = error
         except Exception as error:
-            operation.error = StorageFailure(f"something unexpected happened: {error!r}", "please report this")
+            operation.error = StorageFailure(f"unexpected error: {error!r}", "please report this")
             operation.error.__cause__ = error
         finally:
             self._end(operation)

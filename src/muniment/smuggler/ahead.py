@@ -218,7 +218,7 @@ class DumpAhead:
         code = self._process.wait()
         raise StorageFailure(
             f"the process that read the dump ended with code {code}",
-            "see that there is memory enough, and import it again",
+            "check that there is enough memory, and import it again",
         )
 
 
@@ -236,7 +236,8 @@ def _started(path: str, pass_faults: bool) -> subprocess.Popen[bytes]:
         )
     except OSError as error:
         raise StorageFailure(
-            f"no process could be started to read the dump: {error}", "see that there is memory, and import it again"
+            f"no process could be started to read the dump: {error}",
+            "check that there is enough memory, and import it again",
         ) from error
 
 

@@ -62,7 +62,7 @@ def begin(state: State | None, there: bool, identity: Identity, snapshot: Snapsh
     if state.lineage != identity.lineage:
         return Begin(0, "the database was restored since the last export")
     if state.etag > snapshot.etag:
-        return Begin(0, f"the database has gone back behind etag {state.etag}")
+        return Begin(0, f"the database was put back to before etag {state.etag}")
     if state.etag < snapshot.tombstones_from:
         return Begin(0, f"deletions through etag {snapshot.tombstones_from} are forgotten")
     if not there:
@@ -162,4 +162,6 @@ def import_folder(folder: str | Path, import_file: Callable[[Path], Imported]) -
 
 def _unreadable(path: Path, error: OSError) -> StorageFailure:
     reason = error.strerror or error
-    return StorageFailure(f"{path} could not be read or written: {reason}", "see that it is there and yours")
+    return StorageFailure(
+        f"{path} could not be read or written: {reason}", "check that it is there and that you may read and write it"
+    )

@@ -65,8 +65,8 @@ class SmugglerOptions:
             raise InvalidInput(f"{min(unknown)!r} is no type that a dump can hold", f"name some of {names}")
         _check("limit", self.limit, 1, 1 << 62, "documents")
         _check("batch size", self.batch_size, 1, MAX_BATCH_DOCUMENTS, "documents")
-        _check("timeout", self.timeout, 0.001, 1e9, "seconds")
-        _check("start etag", self.start_etag, 0, (1 << 63) - 1, "as etags go")
+        _check("timeout", self.timeout, 0.001, 10**9, "seconds")
+        _check("start etag", self.start_etag, 0, (1 << 63) - 1)
         if self.transform is not None and not self.transform.strip():
             raise InvalidInput("the transform script is empty", "write function(doc) { return doc; }")
         if self.transform is not None and len(self.transform) > MAX_SCRIPT_BYTES:
@@ -128,9 +128,11 @@ class SmugglerOptions:
         return name is None or name in self.types
 
 
-def _check(what: str, value: float | None, least: float, most: float, unit: str) -> None:
+def _check(what: str, value: float | None, least: float, most: int, unit: str = "") -> None:
     if value is not None and not (type(value) in (int, float) and least <= value <= most):
-        raise InvalidInput(f"a {what} of {value!r} is not possible", f"give {least:g} or more {unit}, at most {most:g}")
+        last = {1 << 62: "2^62", (1 << 63) - 1: "2^63-1"}.get(most, f"{most:,}")
+        hint = f"give {least:g} to {last} {unit}" if unit else f"give a whole number from {least:g} to {last}"
+        raise InvalidInput(f"a {what} of {value!r} is not possible", hint)
 
 
 def _types(given: str | Iterable[str] | None) -> frozenset[str] | None:

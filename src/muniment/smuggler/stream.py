@@ -129,7 +129,7 @@ class DumpStream:
         if self.position > self._bomb_size and self.position > self._bomb_ratio * self.compressed_position:
             raise BrokenStream(
                 f"swells to more than {self._bomb_ratio} times its compressed size, as a decompression bomb does",
-                "raise bomb_ratio if it comes from a place you trust",
+                "if it comes from a place that you trust, import it from Python with a larger bomb_ratio",
             )
 
     def _plain(self, size: int) -> bytes:

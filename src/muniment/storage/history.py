@@ -80,7 +80,7 @@ def check_settings(settings: Mapping[Any, Any]) -> None:
             continue
         near = [known[found] for found in get_close_matches(name.lower(), known, 1, _NEAR)]
         if near or name.lower().startswith(_OURS):
-            hint = f"did you mean {near[0]}?" if near else f"those there are: {', '.join(DEFAULTS)}"
+            hint = f"did you mean {near[0]}?" if near else f"those that exist: {', '.join(DEFAULTS)}"
             raise InvalidInput(f"there is no setting {name}", hint)
     if len({name.lower() for name in settings}) < len(settings):
         raise InvalidInput("a setting is given twice, in different case", "give it once")

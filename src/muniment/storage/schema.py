@@ -94,7 +94,8 @@ def mapped(error: BaseException, path: Path) -> BaseException:
     if isinstance(error, apsw.Error | OSError):
         reason = error.strerror if isinstance(error, OSError) and error.strerror else error
         return StorageFailure(
-            f"{path} could not be read or written: {reason}", "see that the disk is there and the folder is yours"
+            f"{path} could not be read or written: {reason}",
+            "check that the disk is there and that you may write to the folder",
         )
     return error
 

@@ -292,7 +292,7 @@ def lock(folder: Path) -> FileLock:
         ) from error
     except OSError as error:
         raise StorageFailure(
-            f"{folder / LOCK} could not be written: {error.strerror}", "use a folder of yours"
+            f"{folder / LOCK} could not be written: {error.strerror}", "use a folder that you may write to"
         ) from error
     return held
 
