@@ -20,6 +20,7 @@ _NO_SUCH_THING: Final = {
     *(errno.EINVAL, errno.EACCES, errno.EPERM, errno.ENOSYS, errno.EBADF, errno.EISDIR),
     *(errno.ENOTSUP, errno.EOPNOTSUPP),
 }
+DATABASE_FILES: Final = {f"muniment.db{end}" for end in ("", "-wal", "-shm", "-journal")}
 LOST_AND_FOUND: Final = "lost+found"  # at the root of a disk; only root may look into it
 _numbers = itertools.count()
 
@@ -34,6 +35,20 @@ def mapped_errors(place: Path) -> Iterator[None]:
             f"{error.filename or place} could not be read or written: {error.strerror or error}",
             "check that there is room, that the folder is there and that you may write to it",
         ) from error
+
+
+def check_no_database(path: str | os.PathLike[str], hint: str) -> None:
+    """Raises `InvalidInput` for a file of a database.
+
+    Whoever opens and closes one in a process that has the database open takes SQLite's locks away, and then another
+    process can delete the write-ahead log in use.
+    """
+    try:
+        name = os.path.basename(os.path.realpath(path))  # noqa: PTH119 - a path that is none would fail
+    except (OSError, ValueError):
+        return
+    if name in DATABASE_FILES:
+        raise InvalidInput(f"{os.fspath(path)} is a file of a database", hint)
 
 
 def sync_file(path: Path) -> None:
@@ -102,6 +117,7 @@ def new_file(path: Path, *, overwrite: bool = False, notes: list[str] | None = N
     """
     if not path.name or "\0" in str(path):
         raise InvalidInput(f"{str(path)!r} is not the name of a file", "give a path to write to")
+    check_no_database(path, "give another name")
     unfinished = path.with_name(f"{path.name}.{os.getpid()}-{next(_numbers)}.unfinished")
     named = False
     try:

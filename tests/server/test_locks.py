@@ -11,6 +11,7 @@ import random
 import socket
 import threading
 import time
+from base64 import b85encode
 from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
@@ -22,6 +23,8 @@ import httpx
 import pytest
 
 from muniment import DocumentDatabase, MaintenanceActions, Put, SmugglerOptions
+from muniment.durable import DATABASE_FILES
+from muniment.errors import InvalidInput
 from muniment.server.routes import ROUTES
 from muniment.storage.schema import FILE
 from tests.server.running import Database, Server, running
@@ -404,7 +407,7 @@ def test_what_an_embedded_database_starts_inherits_none_of_its_files(tmp_path: P
     folder, here = tmp_path / "shop", os.getpid()
     with DocumentDatabase(folder) as database:
         for first in range(0, 8000, 1000):
-            texts = (random.Random(first + n).randbytes(800).hex() for n in range(1000))
+            texts = (b85encode(random.Random(first + n).randbytes(2500)).decode() for n in range(1000))
             database.batch([Put(f"items/{first + n}", {"text": text}) for n, text in enumerate(texts)])
         assert not inherited(here, folder)
         for place in ("one", "two"):
@@ -425,3 +428,17 @@ def test_what_an_embedded_database_starts_inherits_none_of_its_files(tmp_path: P
         assert not inherited(here, folder)
         assert examining
         assert len(importing) >= 2
+
+
+def test_nothing_else_opens_the_files_of_a_database(tmp_path: Path) -> None:
+    (tmp_path / "link.ravendbdump").symlink_to(tmp_path / "shop" / FILE)
+    with DocumentDatabase(tmp_path / "shop") as database:
+        database.put("a", {})
+        for name in (*DATABASE_FILES, "../link.ravendbdump"):
+            with pytest.raises(InvalidInput, match="is a file of a database"):
+                database.import_dump(tmp_path / "shop" / name)
+            with pytest.raises(InvalidInput, match="is a file of a database"):
+                database.export(tmp_path / "shop" / name, format="ndjson", overwrite=True)
+        assert_locked(os.getpid(), tmp_path / "shop")
+    assert {path.name for path in (tmp_path / "shop").iterdir()} >= {FILE}
+    assert FILE in DATABASE_FILES

@@ -19,6 +19,7 @@ from typing import Annotated, BinaryIO, Final, Self, TypeVar
 
 import msgspec
 
+from muniment.durable import check_no_database
 from muniment.errors import MunimentError, unreadable
 from muniment.owner import key_of, split_id
 from muniment.smuggler import attachment, grammar, metadata
@@ -416,6 +417,7 @@ def _open(source: str | os.PathLike[str] | Readable) -> tuple[Readable, BinaryIO
     """What to read from, and the file to close in the end if it was opened here."""
     if not isinstance(source, str | os.PathLike):
         return source, None
+    check_no_database(source, "export the database, or bring its documents over with `smuggler between`")
     try:
         file = Path(source).open("rb", buffering=0)  # noqa: SIM115 - the dump closes it
     except (OSError, ValueError) as error:  # ValueError: a zero byte in the path
