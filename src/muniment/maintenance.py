@@ -26,6 +26,7 @@ from muniment.backup.restore_plan import plan_restore
 from muniment.backup.selection import Selection, check_selection
 from muniment.backup.take import take_backup
 from muniment.backup.verify import Verified, verify_backup
+from muniment.backup.versions import Version, version_at
 from muniment.backup.when import Zone
 from muniment.document import encode, from_microseconds
 from muniment.errors import BackupRunning, Cancelled, MunimentError, StorageFailure
@@ -301,6 +302,21 @@ class MaintenanceActions:
         points = [point_of(text, available, str(source), lineage, zone, now) for text in (before, after)]
         plans = [plan_restore(available, str(source), point) for point in points]
         return differences(plans[0], plans[1], progress)
+
+    @staticmethod
+    def version(
+        source: str | Path,
+        id: str,
+        *,
+        at: datetime | None = None,
+        etag: int | None = None,
+        backup: str | None = None,
+        lineage: str | None = None,
+        progress: Progress | None = None,
+    ) -> Version | None:
+        """One document as it was at a moment of the backups, or its deletion: see `backup.versions.version_at`."""
+        plan = MaintenanceActions.plan_restore(source, at=at, etag=etag, backup=backup, lineage=lineage)
+        return version_at(plan, id, progress)
 
     @staticmethod
     def query(

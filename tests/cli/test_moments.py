@@ -119,7 +119,7 @@ def test_a_part_is_restored(chain: Chain, tmp_path: Path) -> None:
         assert document is not None
         assert document.body == ODD
         assert [attachment.key for attachment in database.attachments()] == ["orders/2/photo"]
-    options = ("--collection", "orders", "--id-prefix", "x", "--etag", "6")
+    options = ("--collection", "orders", "--id-prefix", "orders/1", "--etag", "6")
     facts = well("restore", chain.backups, *options, "--to", tmp_path / "two", "--json").json
     assert (facts["documents"], facts["attachments"], facts["etag"]) == (2, 0, 6)
 
@@ -173,6 +173,40 @@ def test_every_version_of_a_document(chain: Chain) -> None:
     assert odd["document"].encode() == ODD
 
 
+def test_an_old_version_is_read(chain: Chain) -> None:
+    for options, expected in (
+        (["--etag", "4"], 2),
+        (["--backup", chain.names[0]], 1),
+        (["--at", chain.time], 4),
+    ):
+        ended = well("get", chain.backups, "ORDERS/1", *options)
+        assert json.loads(ended.out) == {"version": expected}
+    assert well("get", chain.backups, "orders/2").out == ODD
+    facts = well("get", chain.backups, "orders/1", "--etag", "5", "--json").json
+    assert (facts["etag"], facts["document"], facts["metadata"]) == (5, {"version": 3}, ORDERS)
+    said = well("inspect", chain.backups, "--id", "orders/1", "--content").text
+    assert re.findall(r'"version": (\d)', said) == ["1", "2", "3", "4"]
+    found = MaintenanceActions.version(chain.backups, "orders/1")
+    assert found is not None
+    assert (found.deleted, found.etag) == (True, 7)
+
+
+def test_an_old_version_is_compared_with_its_sha256_first(chain: Chain, tmp_path: Path) -> None:
+    shutil.copytree(chain.backups, tmp_path / "backups")
+    file = next((tmp_path / "backups" / chain.names[0]).glob("documents-*.parquet"))
+    file.write_bytes(file.read_bytes().replace(b"PAR1", b"PAR2"))
+    assert muniment("get", str(tmp_path / "backups"), "orders/1", "--etag", "4").code == 5
+
+
+def test_how_one_document_differs(chain: Chain) -> None:
+    lines = well("inspect", chain.backups, "--diff", "3", "etag:5", "--id", "orders/1").text.splitlines()
+    assert lines[0].startswith("--- before: stored at 20")
+    assert [line for line in lines if line[0] in "+-"][2:] == ['-  "version": 1', '+  "version": 3']
+    assert "the same at both" in well("inspect", chain.backups, "--diff", "3", "3", "--id", "orders/1").text
+    facts = well("inspect", chain.backups, "--diff", "5", "newest", "--id", "orders/1", "--json").json
+    assert (facts["before"]["document"], facts["after"]["deleted"]) == ('{"version":3}', True)
+
+
 @pytest.mark.parametrize(
     ("options", "code", "part"),
     [
@@ -194,7 +228,11 @@ def test_every_version_of_a_document(chain: Chain) -> None:
         ("inspect SOURCE --id orders/9", 3, "no backup in"),
         ("inspect SOURCE --diff 3 yesterday", 2, "'yesterday' names no moment"),
         ("inspect SOURCE --diff 3 1", 3, "before the end of the first backup"),
-        ("inspect SOURCE --diff 3 7 --id orders/1", 2, "--id and --diff are different questions"),
+        ("inspect SOURCE --id orders/1 --query SELECT", 2, "--id and --query are different questions"),
+        ("inspect SOURCE --diff 3 7 --id orders/9", 3, "was there at neither moment"),
+        ("inspect SOURCE --content", 2, "--content is for --id"),
+        ("get SOURCE orders/9", 3, "no document 'orders/9' at that moment"),
+        ("get SOURCE orders/1", 3, "it was deleted at 20"),
         ("inspect SOURCE --etag 7", 2, "--etag is for --query"),
         ("inspect SOURCE --query SELEKT", 2, "DuckDB refuses this: "),
         ("inspect SOURCE --query INSTALL\xa0httpfs", 2, ""),

@@ -8,9 +8,12 @@ from dataclasses import dataclass
 from typing import Any
 
 from muniment.backup.files import ATTACHMENTS, DOCUMENTS, Source, numbers_of, texts_of
+from muniment.backup.plan import RestorePlan
+from muniment.backup.reading import check_files, moment_of
 from muniment.backup.repository import Backup
 from muniment.document import fold, without_time_kept
 from muniment.owner import key_of
+from muniment.progress import Progress
 from muniment.revision import ATTACHMENT, DOCUMENT
 
 
@@ -52,6 +55,21 @@ def versions_of(id: str, available: Sequence[Backup]) -> list[Version]:
     return sorted(found.values(), key=lambda version: (version.modified, version.etag))
 
 
+def version_at(plan: RestorePlan, id: str, progress: Progress | None = None) -> Version | None:
+    """The version of this document that was the newest at the planned moment, a deletion too; None when there is none.
+
+    All files of the plan are compared with their SHA-256 first; the fingerprint is not proven.
+    """
+    progress = progress or Progress()
+    progress.stage = "checking files"
+    check_files(plan, progress)
+    moment = moment_of(plan)
+    versions = [version for version in versions_of(id, plan.chain) if version.kind == DOCUMENT]
+    before = [version for version in versions if version.etag <= moment.etag]
+    progress.finish()
+    return max(before, key=lambda version: version.etag, default=None)
+
+
 def _in_file(source: Source, schema: Any, key: str, backup: Backup) -> list[Version]:
     versions = []
     for _, group in source.groups():
@@ -80,9 +98,16 @@ def _version(table: Any, row: int, schema: Any, backup: Backup) -> Version:
         size = part.column("size")[0].as_py()
         kind, deleted, body = ATTACHMENT, size is None, None
         values["id"] = key_of(values["id"])
-    lineage = backup.manifest.database.lineage
+    lineage = _made_in(backup, etag)
     metadata, _ = without_time_kept(values["metadata"].encode(), modified)
     return Version(kind, values["id"], etag, lineage, modified, metadata, deleted, size or 0, body, (backup.name,))
+
+
+def _made_in(backup: Backup, etag: int) -> str:
+    """The lineage that made this etag, which may be one that the backup's came from."""
+    database = backup.manifest.database
+    lineages = [lineage for lineage in database.lineages if etag > lineage.etag]
+    return lineages[-1].lineage if lineages else database.lineage
 
 
 def _named(version: Version, names: tuple[str, ...]) -> Version:

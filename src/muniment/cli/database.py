@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import sys
+from pathlib import Path
 from time import monotonic
 from typing import Annotated, Any
 
 import msgspec
 import typer
 
+from muniment.backup.repository import Backups, backups
 from muniment.cli.bar import showing
 from muniment.cli.output import (
     Failure,
@@ -18,14 +20,18 @@ from muniment.cli.output import (
     complain,
     count_text,
     emit,
+    path_of,
     size_text,
     took_text,
     write,
 )
+from muniment.cli.point import At, Etag, InLineage, Named, Utc, point_of
+from muniment.cli.version import document_in
 from muniment.database import DocumentDatabase, Statistics
 from muniment.document import Document, rfc3339
 from muniment.errors import DamagedDatabase, DocumentNotFound
 from muniment.progress import Progress
+from muniment.storage.schema import FILE
 
 
 def statistics(folder: Folder, json: Json = False) -> None:
@@ -110,7 +116,10 @@ def _report(problems: list[str], facts: dict[str, Any], *, as_json: bool) -> int
 
 
 def get(
-    folder: Folder,
+    folder: Annotated[
+        Path,
+        typer.Argument(parser=path_of, metavar="FOLDER", help="The folder of the database, or one with backups of it."),
+    ],
     id: Annotated[str, typer.Argument(metavar="ID", help="The id of the document, in any case.")],
     metadata: Annotated[
         bool, typer.Option("--metadata", metavar="", help="Print the metadata instead of the document.")
@@ -119,25 +128,47 @@ def get(
         bool,
         typer.Option("--json", metavar="", help="Print an object with id, etag, last_modified, metadata and document."),
     ] = False,
+    at: At = None,
+    etag: Etag = None,
+    backup: Named = None,
+    lineage: InLineage = None,
+    utc: Utc = False,
 ) -> None:
     """Print a document: exactly the bytes that were stored.
 
-    Nothing is added but, on a terminal, a line end. Another process may be using the database.
+    Nothing is added but, on a terminal, a line end. Another process may be using the database. From backups it is the
+    document as it was in the newest state, or at the moment that is named; all files that lead to it are compared with
+    their SHA-256 first, but nothing is restored.
 
     $ muniment get shop orders/830 > order.json
+    $ muniment get backups orders/830 --at "yesterday 14:03"
     $ muniment get shop orders/830 --json | jq .metadata
     """
+    point = point_of(at, etag, backup, lineage, utc=utc)
+    if point.named or (not (folder / FILE).exists() and _holds_backups(folder)):
+        document = document_in(folder, id, point, quiet=True)
+    else:
+        document = _present(folder, id)
+    if json:
+        write(_as_json(document) + b"\n")
+    else:
+        end = b"\n" if sys.stdout.isatty() else b""
+        write((document.metadata_json if metadata else document.body) + end)
+
+
+def _holds_backups(folder: Path) -> bool:
+    found = backups(folder) if folder.is_dir() else Backups(folder)
+    return bool(found or found.unusable)
+
+
+def _present(folder: Path, id: str) -> Document:
     with DocumentDatabase(folder, create=False, read_only=True) as database:
         document = database.get(id)
     if document is None:
         raise DocumentNotFound(
             f"there is no document {id!r} in {folder}", "give the whole id; its case does not matter"
         )
-    if json:
-        write(_as_json(document) + b"\n")
-    else:
-        end = b"\n" if sys.stdout.isatty() else b""
-        write((document.metadata_json if metadata else document.body) + end)
+    return document
 
 
 def _as_json(document: Document) -> bytes:

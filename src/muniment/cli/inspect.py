@@ -2,24 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 
 from muniment.backup.query import LIMIT
-from muniment.backup.repository import Backup, backups
+from muniment.backup.repository import backups
 from muniment.backup.restore_plan import plan_restore
-from muniment.backup.versions import Version, versions_of
 from muniment.cli.difference import show_differences
 from muniment.cli.listing import show_backups
-from muniment.cli.output import Dest, Json, Quiet, count_text, emit, size_text
+from muniment.cli.output import Dest, Json, Quiet
 from muniment.cli.point import At, Etag, InLineage, Named, Utc, point_of, zone_of
 from muniment.cli.sql import show_answer
-from muniment.cli.state import time_text
-from muniment.errors import DocumentNotFound, InvalidInput
-from muniment.revision import DOCUMENT
+from muniment.cli.version import show_version_difference, show_versions
+from muniment.errors import InvalidInput
 
 
 def inspect(
@@ -27,6 +23,7 @@ def inspect(
     id: Annotated[
         str | None, typer.Option("--id", metavar="ID", help="Every version of this document or attachment instead.")
     ] = None,
+    content: Annotated[bool, typer.Option("--content", metavar="", help="With --id: print the documents too.")] = False,
     diff: Annotated[
         tuple[str, str] | None,
         typer.Option("--diff", metavar="POINT POINT", help="What was added, changed and deleted between two moments."),
@@ -51,11 +48,11 @@ def inspect(
     begins one, with the state of the lineage above it. "restorable" says from where to where every transaction of it
     can be restored, and the single moments that can.
 
-    --id prints every version of one document; with --json the documents are there too, each as the text that was
-    stored.
+    --id prints every version of one document; with --content, and with --json, the documents are there too.
+    `muniment get` prints the one of a moment.
 
     --diff compares two moments, each of them an etag (830 or etag:830), a time (2026-11-22T17:18:03Z), the name of a
-    backup, or newest.
+    backup, or newest. With --id it prints how that document differs, line by line.
 
     --query runs one SELECT over the views documents and attachments of the newest state, or of the one that --at,
     --etag or --backup names. Their columns are id, collection, etag, modified, metadata and document, or size and
@@ -65,9 +62,10 @@ def inspect(
     $ muniment inspect backups --id orders/830
     $ muniment inspect backups --id orders/830 --json | jq -r '.versions[-1].document'
     $ muniment inspect backups --diff 830 newest
+    $ muniment inspect backups --diff "yesterday 14:00" newest --id orders/830
     $ muniment inspect backups --query "SELECT id, document->>'$.Company' FROM documents" --at 2026-11-22T17:18Z
     """
-    questions = {"--id": id, "--diff": diff, "--query": query}
+    questions = {"--id": id if diff is None else None, "--diff": diff, "--query": query}
     asked = [name for name, value in questions.items() if value is not None]
     if len(asked) > 1:
         raise InvalidInput(f"{' and '.join(asked)} are different questions", "ask one of them")
@@ -76,6 +74,11 @@ def inspect(
         raise InvalidInput(f"{option} is for --query", "give --query SQL, or leave it out")
     if lineage is not None and query is None and diff is None:
         raise InvalidInput("--lineage is for --query and --diff", "ask for one of them, or leave it out")
+    if content and (id is None or diff is not None):
+        raise InvalidInput("--content is for --id", "give --id ID, or leave it out")
+    if diff is not None and id is not None:
+        show_version_difference(dest, id, diff, lineage, zone_of(utc=utc), as_json=json, quiet=quiet)
+        return
     if diff is not None:
         show_differences(dest, *diff, lineage, zone_of(utc=utc), as_json=json, quiet=quiet)
         return
@@ -89,35 +92,4 @@ def inspect(
     if id is None:
         show_backups(dest, found, as_json=json)
     else:
-        _trace(dest, id, found, as_json=json)
-
-
-def _trace(dest: Path, id: str, found: Sequence[Backup], *, as_json: bool) -> None:
-    versions = versions_of(id, found)
-    if not versions:
-        raise DocumentNotFound(
-            f"no backup in {dest} has a document or attachment {id!r}", "give the whole id; its case does not matter"
-        )
-    rows = [(time_text(version.modified), _version_text(version)) for version in versions]
-    facts = {"folder": str(dest), "id": versions[-1].id, "versions": [_version_facts(version) for version in versions]}
-    emit(f"{versions[-1].id} has {count_text(len(versions), 'version')} in {dest}", rows, facts, as_json=as_json)
-
-
-def _version_text(version: Version) -> str:
-    what = "deleted" if version.deleted else size_text(version.size)
-    kind = "" if version.kind == DOCUMENT else "attachment, "
-    return f"etag {version.etag:,}  {kind}{what}  in {', '.join(version.backups)}"
-
-
-def _version_facts(version: Version) -> dict[str, Any]:
-    return {
-        "kind": "document" if version.kind == DOCUMENT else "attachment",
-        "etag": version.etag,
-        "time": time_text(version.modified),
-        "deleted": version.deleted,
-        "bytes": None if version.deleted else version.size,
-        "metadata": version.metadata.decode(),
-        "document": None if version.body is None else version.body.decode(),
-        "lineage": version.lineage,
-        "backups": version.backups,
-    }
+        show_versions(dest, id, found, content=content, as_json=json)
