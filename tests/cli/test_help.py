@@ -33,7 +33,7 @@ COMMANDS = {
     ],
     "verify": ["SOURCE", *POINT, "--no-record", "--json", "--quiet"],
     "rehearse": ["DEST", *POINT, "--place", "--json", "--quiet"],
-    "inspect": ["DEST", "--id", "--content", "--diff", "--query", *POINT, "--limit", "--json", "--quiet"],
+    "inspect": ["DEST", "--id", "--content", "--diff", "--query", "--sql-view", *POINT, "--limit", "--json", "--quiet"],
     "merge": ["DEST", "--through", "--delete-merged", "--json", "--quiet"],
     "status": ["FOLDER|URL", "--url", "--database", "--json"],
     "statistics": ["FOLDER", "--json"],

@@ -233,7 +233,7 @@ def test_how_one_document_differs(chain: Chain) -> None:
         ("inspect SOURCE --content", 2, "--content is for --id"),
         ("get SOURCE orders/9", 3, "no document 'orders/9' at that moment"),
         ("get SOURCE orders/1", 3, "it was deleted at 20"),
-        ("inspect SOURCE --etag 7", 2, "--etag is for --query"),
+        ("inspect SOURCE --etag 7", 2, "--etag is for --query and --sql-view"),
         ("inspect SOURCE --query SELEKT", 2, "DuckDB refuses this: "),
         ("inspect SOURCE --query INSTALL\xa0httpfs", 2, ""),
         ("inspect nowhere --query SELECT", 3, "there is no folder nowhere"),

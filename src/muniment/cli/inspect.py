@@ -13,7 +13,7 @@ from muniment.cli.difference import show_differences
 from muniment.cli.listing import show_backups
 from muniment.cli.output import Dest, Json, Quiet
 from muniment.cli.point import At, Etag, InLineage, Named, Utc, point_of, zone_of
-from muniment.cli.sql import show_answer
+from muniment.cli.sql import show_answer, show_view
 from muniment.cli.version import show_version_difference, show_versions
 from muniment.errors import InvalidInput
 
@@ -31,6 +31,9 @@ def inspect(
     query: Annotated[
         str | None, typer.Option("--query", metavar="SQL", help="What this SELECT gives, run by DuckDB.")
     ] = None,
+    sql_view: Annotated[
+        bool, typer.Option("--sql-view", metavar="", help="Print SQL that makes views of a moment, for DuckDB.")
+    ] = False,
     at: At = None,
     etag: Etag = None,
     backup: Named = None,
@@ -57,6 +60,8 @@ def inspect(
     --query runs one SELECT over the views documents and attachments of the newest state, or of the one that --at,
     --etag or --backup names. Their columns are id, collection, etag, modified, metadata and document, or size and
     sha256. Every file is compared with its SHA-256 first. It needs DuckDB: pip install 'muniment\\[duckdb]'.
+    --sql-view prints SQL that makes such views in a DuckDB of your own; a glob over the files of a chain would count
+    what was replaced and deleted since.
 
     $ muniment inspect backups
     $ muniment inspect backups --id orders/830
@@ -64,16 +69,18 @@ def inspect(
     $ muniment inspect backups --diff 830 newest
     $ muniment inspect backups --diff "yesterday 14:00" newest --id orders/830
     $ muniment inspect backups --query "SELECT id, document->>'$.Company' FROM documents" --at 2026-11-22T17:18Z
+    $ muniment inspect backups --sql-view > views.sql; duckdb -init views.sql
     """
-    questions = {"--id": id if diff is None else None, "--diff": diff, "--query": query}
+    questions = {"--id": id if diff is None else None, "--diff": diff, "--query": query, "--sql-view": sql_view or None}
     asked = [name for name, value in questions.items() if value is not None]
     if len(asked) > 1:
         raise InvalidInput(f"{' and '.join(asked)} are different questions", "ask one of them")
     points = {"--at": at, "--etag": etag, "--backup": backup, "--limit": limit}
-    for option in (name for name, value in points.items() if value is not None and query is None):
-        raise InvalidInput(f"{option} is for --query", "give --query SQL, or leave it out")
-    if lineage is not None and query is None and diff is None:
-        raise InvalidInput("--lineage is for --query and --diff", "ask for one of them, or leave it out")
+    moment = query is not None or sql_view
+    for option in (name for name, value in points.items() if value is not None and not moment):
+        raise InvalidInput(f"{option} is for --query and --sql-view", "give --query SQL, or leave it out")
+    if lineage is not None and not moment and diff is None:
+        raise InvalidInput("--lineage is for --query, --sql-view and --diff", "ask for one of them, or leave it out")
     if content and (id is None or diff is not None):
         raise InvalidInput("--content is for --id", "give --id ID, or leave it out")
     if diff is not None and id is not None:
@@ -85,6 +92,9 @@ def inspect(
     if query is not None:
         point = point_of(at, etag, backup, lineage, utc=utc)
         show_answer(dest, query, point, limit=limit or LIMIT, as_json=json, quiet=quiet)
+        return
+    if sql_view:
+        show_view(dest, point_of(at, etag, backup, lineage, utc=utc), quiet=quiet)
         return
     found = backups(dest)
     if not found:

@@ -11,6 +11,7 @@ import msgspec
 
 from muniment.backup.moment import RestorePoint
 from muniment.backup.query import Answer, query_backup
+from muniment.backup.sql_view import sql_view
 from muniment.cli.bar import job
 from muniment.cli.output import count_text, write
 from muniment.cli.point import planned
@@ -36,6 +37,14 @@ def show_answer(
     with job(progress, quiet=quiet):
         answer = query_backup(plan, sql, limit=limit, progress=progress)
     write(_object(source, answer) if as_json else _table(answer))
+
+
+def show_view(source: Path, point: RestorePoint, *, quiet: bool) -> None:
+    """Print the SQL that makes views of a moment."""
+    plan, progress = planned(source, point), Progress()
+    with job(progress, quiet=quiet):
+        text = sql_view(plan, str(source), progress)
+    write(text.encode(errors="surrogateescape"))
 
 
 def _object(source: Path, answer: Answer) -> bytes:
