@@ -73,3 +73,27 @@ def test_whatever_ran_when_the_disk_was_full_is_over(server: Server, tmp_path: P
     wanted = {"BackupLocation": str(tmp_path / "b"), "DatabaseName": "copy"}
     assert not server.restore(**wanted, DatabaseLocation=str(tmp_path / "copy0"))["Faulted"]
     assert Database(server, "copy").get("/stats").json()["CountOfDocuments"] == 500
+
+
+def test_a_server_that_is_killed_on_a_full_disk_starts_there_and_makes_room(tmp_path: Path) -> None:
+    data = tmp_path / "data"
+    data.mkdir()
+    mount = ["mount", "-t", "tmpfs", "-o", "size=12m", "tmpfs", str(data)]
+    if subprocess.run(mount, capture_output=True, check=False).returncode:
+        pytest.skip("only root may mount a disk that outlives a process")
+    try:
+        server = Server(data)
+        server.create("shop").fill(500)
+        server.create("other").fill(10)
+        Disk(server).fill()
+        server.kill()
+        with running(data) as again:
+            shop = Database(again, "shop")
+            assert shop.get("/stats").json()["CountOfDocuments"] == 500
+            assert shop.put("more", b'{"a":"%s"}' % (b"x" * 50_000)).status_code == 507
+            assert again.client.delete("/admin/databases/other", params={"hard-delete": "true"}).status_code == 200
+            assert not (data / "Databases" / "other").exists()
+            (data / "ballast").unlink()
+            assert shop.put("more", b'{"a":"%s"}' % (b"x" * 50_000)).status_code == 201
+    finally:
+        subprocess.run(["umount", "-l", str(data)], check=False)

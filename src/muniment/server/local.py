@@ -14,8 +14,8 @@ import secrets
 from pathlib import Path
 from typing import Any, Final
 
-from muniment.errors import StorageFailure
 from muniment.settings import is_loopback
+from muniment.telling import telling
 
 FILE: Final = "muniment.local"
 HEADER: Final = "muniment-local"
@@ -27,17 +27,22 @@ class Local:
     def __init__(self, data_dir: Path, url: str) -> None:
         self.path = data_dir / FILE
         self._secret = secrets.token_hex(32)
+        self._offered = False
+        with telling(f"in {self.path}, how clients on this machine show that they may name any folder,"):
+            self._write(url)
+            self._offered = True
+
+    def _write(self, url: str) -> None:
         unnamed = self.path.with_name(f"{FILE}.{os.getpid()}")
+        unnamed.unlink(missing_ok=True)
         try:
-            unnamed.unlink(missing_ok=True)
             descriptor = os.open(unnamed, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, 0o600)
             with os.fdopen(descriptor, "w") as file:
                 json.dump({"Url": url, "Secret": self._secret}, file)
             unnamed.replace(self.path)
-        except OSError as error:
-            raise StorageFailure(
-                f"{self.path} could not be written: {error.strerror}", "make its folder writable"
-            ) from error
+        except OSError:
+            unnamed.unlink(missing_ok=True)
+            raise
 
     def is_known_to(self, headers: Any) -> bool:
         """Whether a request shows that its client has read the secret."""
@@ -47,8 +52,9 @@ class Local:
     def offer(self, client: str) -> list[tuple[str, str]]:
         """The header that tells a client of this machine where the secret is."""
         host = client.rpartition(":")[0].strip("[]")
-        return [(HEADER, str(self.path))] if is_loopback(host) and str(self.path).isascii() else []
+        return [(HEADER, str(self.path))] if self._offered and is_loopback(host) and str(self.path).isascii() else []
 
     def forget(self) -> None:
         """No secret is valid any more."""
-        self.path.unlink(missing_ok=True)
+        with telling(f"that {self.path} is not valid any more"):
+            self.path.unlink(missing_ok=True)
