@@ -21,7 +21,7 @@ from typing import Any, Final, NamedTuple, TypeAlias
 from muniment.attachment import Attachment
 from muniment.backup.repository import Backup, backups
 from muniment.cli.outcome import outcome
-from muniment.cli.output import count_text, seconds_text, size_text, speed_text
+from muniment.cli.output import count_text, seconds_text, size_text, took_text
 from muniment.cli.sample import fill
 from muniment.client import DocumentStore, RemoteAttachment
 from muniment.command import Put
@@ -215,7 +215,7 @@ class Demo:
             "backup --url=URL --database=shop --dest=$PWD/backups",
         )
         _say(
-            f"{seconds_text(told['seconds'])}, {speed_text(manifest.counts.bytes, told['seconds'])}:"
+            f"{took_text(manifest.counts.bytes, told['seconds'])}:"
             f" {count_text(len(manifest.files), 'Parquet file')} with {size_text(manifest.size)}, and a manifest",
             f"durable transactions meanwhile: {asked:,} before it, {ended - asked:,} while it ran,"
             f" {total - ended:,} after it",
@@ -234,7 +234,7 @@ class Demo:
             "databases delete shop --hard --url URL",
             "restore $PWD/backups --server URL --name shop-restored",
         )
-        _say(f"{seconds_text(told['seconds'])}, {speed_text(backup.manifest.counts.bytes, told['seconds'])}")
+        _say(f"{took_text(backup.manifest.counts.bytes, told['seconds'])}")
 
     def prove(
         self, database: Database, before: Before, backup: Backup, acknowledged: Sequence[Acknowledged], asked: int

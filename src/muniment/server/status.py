@@ -186,8 +186,12 @@ def amount(progress: Progress) -> str:
     """What a job has done so far, for people."""
     total = f" of {progress.total_documents:,}" if progress.total_documents else ""
     attachments = f" and {progress.attachments:,} attachments" if progress.attachments else ""
-    size = f"{progress.bytes / 1e6:,.1f} MB, {progress.rate / 1e6:,.1f} MB/s"
-    return f"{progress.documents:,}{total} documents{attachments}, {size}"
+    size = f", {_size(progress.bytes)}, {_size(progress.rate)}/s" if progress.bytes else ""
+    return f"{progress.documents:,}{total} documents{attachments}{size}"
+
+
+def _size(bytes: float) -> str:
+    return f"{bytes / 1e6:,.1f} MB" if bytes >= 1e6 else f"{bytes / 1e3:,.1f} kB"
 
 
 def _now() -> str:
