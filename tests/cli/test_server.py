@@ -135,7 +135,8 @@ def test_databases(url: str, tmp_path: Path) -> None:
     assert "\n  new" in well("databases", "list", *at).text
     assert well("databases", "info", "new", *at, "--json").json["documents"] == 0
     assert "fingerprint" in well("databases", "info", "shop", *at).text
-    well("databases", "delete", "new", *at)
+    removed = well("databases", "delete", "new", *at).text
+    assert removed == f"Removed new from {url}; its files were kept in {tmp_path / 'n'}\n"
     assert (tmp_path / "n" / "muniment.db").is_file()
     well("databases", "create", "new", *at, "--location", tmp_path / "n")
     failed(muniment("databases", "delete", "new", *at, "--hard"), 2, "--yes")

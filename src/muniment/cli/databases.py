@@ -86,14 +86,14 @@ def delete(
             confirm(f"Delete {name} on {url} with all its files? Backups are kept.")
     from muniment.client import DocumentStore
 
-    with DocumentStore(url) as store:
+    with DocumentStore(url, name) as store:
+        folder = store.admin.settings().get("Raven/DataDir", "their folder")
         store.admin.delete_database(name, hard=hard)
-    done = (
-        f"Deleted {name} from {store.url} with its files"
-        if hard
-        else f"Removed {name} from {store.url}; its files stay"
-    )
-    emit(done, [], {"url": store.url, "database": name, "hard": hard}, as_json=json)
+    done = f"Deleted {name} from {store.url} with its files in {folder}"
+    if not hard:
+        done = f"Removed {name} from {store.url}; its files were kept in {folder}"
+    facts = {"url": store.url, "database": name, "hard": hard, "folder": folder}
+    emit(done, [], facts, as_json=json)
 
 
 def info(name: Name, url: Url = DEFAULT, json: Json = False) -> None:
