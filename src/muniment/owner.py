@@ -85,8 +85,10 @@ def replacing(storage: Storage, write: Write) -> list[Write]:
     """This write of an attachment of a document, with the deletion of the same one that was stored by its key alone."""
     owner, _ = split_id(write.id)
     old = storage.get(ATTACHMENT, key_of(write.id)) if owner else None
-    if old is None or owner is None or fold(present_owner(storage, old.id) or "") != fold(owner):
+    if old is None or owner is None:
         return [write]
+    if any(storage.get(DOCUMENT, id) for at, id in owners(old.id) if at > len(owner)):
+        return [write]  # that one belongs to a document with a longer id
     return [write, Write(old.id, None, tombstone(storage, old), kind=ATTACHMENT)]
 
 

@@ -14,6 +14,7 @@ from muniment.document import encode
 from muniment.errors import Cancelled, DamagedDump, InvalidDocument, InvalidId
 from muniment.progress import Progress
 from muniment.smuggler.mapping import stored_metadata
+from muniment.smuggler.options import SmugglerOptions
 from muniment.smuggler.transfer import NOT_IN_DUMP, NOT_NAMED, Imported, import_dump
 from tests.smuggler.dumps import attachment, blake2b, docs, document, source_of
 
@@ -183,3 +184,44 @@ def test_the_real_dump_is_byte_identical(database: DocumentDatabase) -> None:
         content = stored.read()
         assert content in plain
         assert blake2b(content) == stored.metadata["Hash"]
+
+
+BEFORE = b",".join([attachment(b"1"), naming("a/1", b"1"), attachment(b"2"), naming("a/2", b"2")])
+
+
+@pytest.mark.parametrize("batch_size", [1, 2, 1000])
+@pytest.mark.parametrize(
+    "tail",
+    [
+        b"",
+        attachment(b"3"),
+        attachment(b"3") + b"," + naming("a/3", b"3")[:-20],
+        attachment(b"3") + b"," + naming("a/3", b"3") + b',{"broken":tru,"@metadata":{"@id":"a/4"}}]}',
+    ],
+)
+def test_an_import_that_fails_leaves_no_attachment_without_its_document(
+    database: DocumentDatabase, tail: bytes, batch_size: int
+) -> None:
+    """Contents wait for the document that names them, and are stored with it or not at all."""
+    dump = source_of(b'{"Docs":[%s,%s' % (BEFORE, tail), database.path.parent)
+    with pytest.raises(DamagedDump) as caught:
+        import_dump(database.storage, dump, options=SmugglerOptions.of(batch_size=batch_size))
+    documents = [document.id for document in database.by_etag()]
+    assert [each.key for each in database.attachments()] == [f"{id}/0.png" for id in documents]
+    assert f"{len(documents)} documents" in caught.value.message
+    assert documents[:2] == (["a/1", "a/2"] if batch_size < 1000 else [])
+
+
+def test_a_document_that_can_not_be_stored_takes_its_attachments_along(database: DocumentDatabase) -> None:
+    dump = b'{"Docs":[%s,%s,%s]}' % (BEFORE, attachment(b"3"), naming("a" * 600, b"3"))
+    options = SmugglerOptions.of(ignore_errors=True)
+    found = import_dump(database.storage, source_of(dump, database.path.parent), options=options)
+    assert (found.documents, found.attachments, found.failed) == (2, 2, 1)
+    assert [each.key for each in database.attachments()] == ["a/1/0.png", "a/2/0.png"]
+
+
+def test_contents_that_documents_of_one_batch_share(database: DocumentDatabase) -> None:
+    dump = docs(attachment(b"1"), *(naming(f"a/{n}", b"1") for n in range(20)), naming("b", b"1", b"1"))
+    found = load(database, dump)
+    assert (found.documents, found.attachments, found.skipped) == (21, 22, {})
+    assert {each.read() for each in database.attachments(limit=99)} == {b"1"}

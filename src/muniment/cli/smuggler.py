@@ -286,8 +286,9 @@ def smuggler_between(
 def _imported_rows(imported: Imported) -> list[tuple[str, str]]:
     build = "" if imported.build_version is None else f" of RavenDB build {imported.build_version}"
     token = imported.continuation
+    end = ", without an end, as RavenDB leaves it: all of the dump was there" if imported.unfinished else ""
     return [
-        ("dump", f"{imported.compression} compression{build}"),
+        ("dump", f"{imported.compression} compression{build}{end}"),
         *_counts(imported),
         ("content", size_text(imported.bytes)),
         *_missing(imported),

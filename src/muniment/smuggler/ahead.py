@@ -101,7 +101,9 @@ class _Chunk(msgspec.Struct, frozen=True, tag=True):
 
 
 class _Whole(msgspec.Struct, frozen=True, tag=True):
-    """The end of an attachment or of the dump."""
+    """The end of an attachment or of the dump, whose compression may have none."""
+
+    unfinished: bool = False
 
 
 _Told = _Opened | _Items | _BuildVersion | _Attachment | _Chunk | _Whole
@@ -151,6 +153,7 @@ class DumpAhead:
             raise
         assert isinstance(opened, _Opened)
         self.compression, self.head, self.build_version = opened.compression, opened.head, opened.build_version
+        self.unfinished = False
         self._items = self._read()
 
     def __iter__(self) -> Iterator[DumpItem]:
@@ -180,6 +183,7 @@ class DumpAhead:
                     yield from self._attachment(frame)
                 case _BuildVersion(version):
                     self.build_version = version
+        self.unfinished = frame.unfinished
 
     def _attachment(self, begun: _Attachment) -> Iterator[DumpAttachment]:
         chunks = Chunks(self._chunks())
@@ -266,7 +270,7 @@ class _Teller:
             raise
         self._keep_up()
         self._flush()
-        _say(_Whole())
+        _say(_Whole(self._dump.unfinished))
 
     def _keep_up(self) -> None:
         if self._dump.build_version != self._build_version:

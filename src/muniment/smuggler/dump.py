@@ -155,6 +155,11 @@ class Dump:
         """How many bytes have been taken from the file or stream."""
         return self._stream.compressed_position
 
+    @property
+    def unfinished(self) -> bool:
+        """Whether its compression has no end, as in what RavenDB compresses with zstd; known when all has been read."""
+        return self._stream.unfinished
+
     def __iter__(self) -> Iterator[DumpItem]:
         return self._items
 

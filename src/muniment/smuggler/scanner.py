@@ -129,12 +129,17 @@ class Scanner:
             yield piece
 
     def finish(self) -> None:
-        """Makes sure that nothing follows, and that the compression came to a good end."""
+        """Makes sure that nothing follows; the compression may have no end, since the object that it holds has one."""
         if self.peek() != AT_END:
             raise self.damaged("goes on after its end")
 
     def cut_short(self) -> DamagedDump:
-        return self._error(f"is cut short at byte {self._stream.position:,}", "copy or export it again")
+        stream = self._stream
+        place = f"at byte {stream.position:,}"
+        if stream.unfinished:
+            hint = f"test it with `{stream.compression} -t`, then copy or export it again"
+            return self._error(f"is cut short: its {stream.compression} stream has no end, {place}", hint)
+        return self._error(f"is cut short {place}", "copy or export it again")
 
     def damaged(self, what: str, position: int | None = None) -> DamagedDump:
         """The error to raise: what is wrong with "the dump", by default at the next byte."""

@@ -86,6 +86,8 @@ class DumpStream:
 
     `compression` is "gzip", "zstd" or "none". `position` counts the plain bytes given out and `compressed_position`
     the bytes taken from the source, so whoever knows the source's size can show how far the reading has come.
+    `unfinished` says, when all has been read, that the compression has no end: RavenDB leaves its zstd streams so.
+    Whoever reads has to know by the content whether that is all.
     """
 
     def __init__(self, source: Readable, *, block_size: int, bomb_size: int, bomb_ratio: int) -> None:
@@ -98,12 +100,13 @@ class DumpStream:
         self._failure: BrokenStream | None = None
         self.position = 0
         self.compressed_position = 0
+        self.unfinished = False
         self._pending = self._up_to_magic(b"", padding=b"")
         self.compression = next((name for name, magic in _MAGIC.items() if magic.match(self._pending)), "none")
         self._decoder = self._new_decoder()
 
     def read(self, size: int) -> bytes:
-        """Gives 1 to `size` bytes; none only where the dump and its compression have both come to a good end.
+        """Gives 1 to `size` bytes; none only at the end of the source, or of the compression.
 
         Raises `BrokenStream`, and again whenever it is called after that, or `StorageFailure` when the source can not
         be read.
@@ -152,7 +155,8 @@ class DumpStream:
             if plain:
                 return plain
             if starved and not self._decoder.eof:
-                raise self._broken(f"is cut short: its {self.compression} stream has no end")
+                self.unfinished = True
+                return b""
         return b""
 
     def _next_member(self) -> None:

@@ -20,7 +20,7 @@ from muniment.errors import Cancelled, ConcurrencyConflict, DamagedDump, Invalid
 from muniment.numbers import raise_numbers, series_of, store_number
 from muniment.owner import deleted_content, find, owned_id, replacing, tombstone
 from muniment.progress import Progress
-from muniment.revision import ATTACHMENT, DOCUMENT
+from muniment.revision import ATTACHMENT, DOCUMENT, NO_METADATA, Revision
 from muniment.smuggler import options as smuggler_options
 from muniment.smuggler.ahead import DumpAhead, ReadyDocument, kept, open_ahead
 from muniment.smuggler.attachment import FILES
@@ -63,7 +63,8 @@ class Imported:
     """What an import did.
 
     `skipped` names and counts what the dump holds and was not stored. `failed` items were passed over because they are
-    not as they should be; the first of them are in `faults`. `continuation` is set when the import has stopped at its
+    not as they should be; the first of them are in `faults`. `unfinished` says that the dump's compression had no end,
+    as RavenDB leaves it, although all of the dump was there. `continuation` is set when the import has stopped at its
     limit: the token with which another one goes on.
     """
 
@@ -79,6 +80,7 @@ class Imported:
     failed: int = 0
     faults: list[Fault] = field(default_factory=list)
     continuation: str | None = None
+    unfinished: bool = False
 
 
 class _AttachmentName(msgspec.Struct):
@@ -96,11 +98,12 @@ class _Named(msgspec.Struct):
 
 
 class _Batch(NamedTuple):
-    """Documents and deletions on their way to disk; what stands before the document `last` has been dealt with.
+    """Documents with their attachments, and deletions, on their way to disk; what stands before `last` is dealt with.
 
-    `positions` are those of the documents in the dump, None for deletions; `replaced` is as the storage tells it.
+    `positions` are those of the documents in the dump, None for all else; `replaced` is as the storage tells it.
     """
 
+    writes: list[Write]
     future: Future[list[Written]]
     positions: list[int | None]
     size: int
@@ -203,6 +206,7 @@ class _Import:
         self._stored: DumpDocument | None = None  # the last of those that are known to be on disk
         self._staged: dict[str, tuple[Upload, int]] = {}
         self._placed: dict[str, tuple[str, bytes]] = {}
+        self._waiting: dict[str, Upload] = {}  # contents of attachments that may not be on disk, by their ids
         self._placing: deque[tuple[int, int]] = deque()  # a document that may not be on disk, and a content it took
         self._left_out: set[str] = set()
         self._numbers: list[Write] = []
@@ -302,17 +306,20 @@ class _Import:
         if series_of(item.id) and self._storage.get(DOCUMENT, item.id):
             self._number(item, Write(item.id, body, metadata, collection), len(body))
             return
-        self._last = item
-        self._writes.append(Write(item.id, body, metadata, collection))
-        self._positions.append(item.position)
-        self._size += len(body)
-        self._room -= 1
-        for each in named:  # before the document, which once it is stored is not looked at again
+        placed: list[Write] = []
+        for each in named:
             try:
                 id = self._legacy_id(each.key, None) if each.key else owned_id(item.id, each.name)
-                self._place(item, id, each, each.metadata)
+                if write := self._placing_of(item, id, each, each.metadata):
+                    placed += replacing(self._storage, write)
             except InvalidInput as error:
                 self._pass_over(item, error)
+        self._last = item
+        # In one transaction, so that neither a document nor its attachments are ever there alone.
+        self._writes += [Write(item.id, body, metadata, collection), *placed]
+        self._positions += [item.position, *[None] * len(placed)]
+        self._size += len(body)
+        self._room -= 1
         if len(self._writes) >= self._batch_size or self._size >= BATCH_BYTES or not self._room:
             self._submit()
 
@@ -339,7 +346,9 @@ class _Import:
         of = _named(item)
         for named in of.attachments if self._with_attachments else ():
             check_id(named.name)
-            self._place(item, named.name, named, of.metadata)
+            if placed := self._placing_of(item, named.name, named, of.metadata):
+                self._commit_attachment(placed)
+                self._waiting.pop(placed.id, None)
 
     def _deletion(self, item: DumpDeletion) -> None:
         if (ATTACHMENTS if item.attachment else DOCUMENTS) not in self._options.carried:
@@ -375,7 +384,7 @@ class _Import:
         if self._writes:
             replaced: dict[int, int] = {}
             future = self._storage.submit(self._writes, replaced)
-            self._pending.append(_Batch(future, self._positions, self._size, self._last, replaced))
+            self._pending.append(_Batch(self._writes, future, self._positions, self._size, self._last, replaced))
             self._writes, self._positions, self._size = [], [], 0
         while len(self._pending) > PENDING_BATCHES:
             self._acknowledge()
@@ -388,14 +397,21 @@ class _Import:
         self._stored = batch.last
         while self._placing and batch.last and self._placing[0][0] <= batch.last.position:
             self._placing.popleft()
-        self._progress.advance(documents=_documents_in(batch), bytes=batch.size)
+        for write in batch.writes:
+            if write.upload and self._waiting.get(write.id) is write.upload:
+                del self._waiting[write.id]
+        attachments = sum(write.upload is not None for write in batch.writes)
+        self._progress.advance(documents=_documents_in(batch), attachments=attachments, bytes=batch.size)
         if repeats:
             self._tell(repeats)
 
     def _count(self, batch: _Batch) -> list[Repeat]:
         repeats = self._repeats.add(batch.future.result(), batch.positions, batch.replaced)
+        attachments = [write.upload for write in batch.writes if write.upload]
+        size = sum(upload.size for upload in attachments)
         self.summary.documents += _documents_in(batch) - len(repeats)
-        self.summary.bytes += batch.size
+        self.summary.attachments += len(attachments)
+        self.summary.bytes += batch.size + size
         return repeats
 
     def _tell(self, repeats: list[Repeat]) -> None:
@@ -425,7 +441,15 @@ class _Import:
                 self._stored = batch.last if all_stored else self._stored
             else:
                 all_stored = False
+                self._discard(batch.writes)
         self._pending.clear()
+        self._discard(self._writes)
+        self._writes, self._positions, self._size = [], [], 0
+
+    def _discard(self, writes: list[Write]) -> None:
+        for upload in (write.upload for write in writes if write.upload):
+            with suppress(MunimentError):  # opening the database anew forgets it too
+                self._storage.discard(upload)
 
     def explain(self, error: MunimentError) -> None:
         """Add to an error what was imported before it, and how to go on."""
@@ -452,6 +476,7 @@ class _Import:
         summary.failed, summary.faults = faults.count, faults.first
         summary.seconds = self._progress.seconds
         summary.compression, summary.build_version = self._dump.compression, self._dump.build_version
+        summary.unfinished = self._dump.unfinished
         return summary
 
     def _attachment(self, item: DumpAttachment) -> None:
@@ -461,7 +486,8 @@ class _Import:
         elif item.key is not None:  # RavenDB 2 and 3: attachments stand by themselves
             metadata = stored_metadata(item.metadata or b"{}", later=False)
             id = self._legacy_id(item.key, item.owner)
-            self._commit_attachment(id, metadata, self._storage.upload(self._counted(item)))
+            upload = self._storage.upload(self._counted(item))
+            self._commit_attachment(Write(id, upload.sha256, metadata, None, None, ATTACHMENT, upload))
         elif item.hash is not None and item.hash not in self._staged and item.hash not in self._placed:
             self._staged[item.hash] = self._storage.upload(self._counted(item)), item.position
 
@@ -478,19 +504,22 @@ class _Import:
             self._progress.advance(bytes=len(chunk))
             yield chunk
 
-    def _place(self, item: DumpDocument, id: str, named: _AttachmentName, metadata: dict[str, Any] | None) -> None:
-        """Store the content that came under this hash as an attachment."""
+    def _placing_of(
+        self, item: DumpDocument, id: str, named: _AttachmentName, metadata: dict[str, Any] | None
+    ) -> Write | None:
+        """What stores the content that came under this hash as an attachment; None if there is no such content."""
         upload, position = self._staged.pop(named.hash, None) or (self._copy(named.hash), None)
         if upload is None:
             self.skipped[NOT_IN_DUMP] += 1
-            return
+            return None
         if position is not None:
             self._placing.append((item.position, position))
         type = {"Content-Type": named.content_type} if named.content_type else {}
         told = {**type, "Hash": named.hash} if metadata is None else metadata
         stored = stored_metadata(encode(told), later=False)
-        self._commit_attachment(id, stored, upload)
         self._placed[named.hash] = (id, upload.sha256)
+        self._waiting[id] = upload
+        return Write(id, upload.sha256, stored, None, None, ATTACHMENT, upload)
 
     def _remember_placed(self, item: DumpDocument) -> None:
         """A document that an earlier import has stored may have an attachment whose content later ones name too."""
@@ -504,6 +533,8 @@ class _Import:
         """Another copy of a content that an earlier document of this dump named too."""
         key, sha256 = self._placed.get(hash, ("", b""))
         revision = self._storage.get(ATTACHMENT, key) if key else None
+        if upload := self._waiting.get(key):
+            revision = Revision(0, ATTACHMENT, key, None, 0, NO_METADATA, upload.sha256, upload.size, upload.content)
         if revision is None or revision.body != sha256:
             return None
         digest = hashlib.blake2b(digest_size=32)
@@ -519,9 +550,10 @@ class _Import:
             return None
         return upload
 
-    def _commit_attachment(self, id: str, metadata: bytes, upload: Upload) -> None:
+    def _commit_attachment(self, write: Write) -> None:
+        upload = write.upload
+        assert upload is not None
         try:
-            write = Write(id, upload.sha256, metadata, None, None, ATTACHMENT, upload)
             self._storage.commit(replacing(self._storage, write))
         except BaseException:
             self._storage.discard(upload)
