@@ -14,7 +14,7 @@ from typing import BinaryIO, NamedTuple, Protocol
 from muniment.backup.moment import NEWEST, RestorePoint
 from muniment.backup.repository import backups
 from muniment.client import DocumentStore
-from muniment.client.wire import SYSTEM
+from muniment.client.wire import SYSTEM, split_url
 from muniment.database import DocumentDatabase, Statistics
 from muniment.document import fold
 from muniment.errors import Cancelled, DatabaseNotFound, InvalidInput, MunimentError
@@ -133,6 +133,7 @@ def source(
     if is_url(place):
         if point.named:
             raise InvalidInput(f"{place} is a server, which has only its present state", "name no moment")
+        check_named(place, database)
         with DocumentStore(place, database) as store:
             yield store
         return
@@ -210,10 +211,18 @@ def import_from(
     *,
     options: SmugglerOptions | None = None,
     progress: Progress | None = None,
+    backup: str | None = None,
+    until: str | None = None,
 ) -> Imported:
-    """Import a dump, or all dumps of a folder in their order."""
+    """Import a dump, or all dumps of a folder in their order; see `muniment.smuggler.folder.dumps_in` for those."""
     if isinstance(source, str | Path) and Path(source).is_dir():
-        return import_folder(source, lambda path: target.import_dump(path, options=options, progress=progress))
+
+        def import_file(path: Path) -> Imported:
+            return target.import_dump(path, options=options, progress=progress)
+
+        return import_folder(source, import_file, backup=backup, until=until)
+    if backup is not None or until is not None:
+        raise InvalidInput(f"{source} is no folder, of which a part could be named", "give the folder of the backups")
     return target.import_dump(source, options=options, progress=progress)
 
 
@@ -275,6 +284,15 @@ def _cause(exporting: Future[Exported], error: MunimentError) -> MunimentError:
 def is_url(place: str) -> bool:
     """Whether this is a server, and no folder."""
     return "://" in place
+
+
+def check_named(place: str, database: str | None) -> None:
+    """Raises `InvalidInput` when no database of a server is named: its own, the system database, is not meant."""
+    if not database and not split_url(place)[1]:
+        raise InvalidInput(
+            f"which database of {place} is not said",
+            f"name it with --database, or {SYSTEM} for the one with the server's own documents",
+        )
 
 
 def check_folder(place: str, database: str | None) -> None:

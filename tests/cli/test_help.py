@@ -47,7 +47,7 @@ COMMANDS = {
         *("--start-document-etag", "--json", "--quiet"),
     ],
     "smuggler in": [
-        *("FOLDER", "URL", "FILE", "--database", "--create", "--incremental"),
+        *("FOLDER", "URL", "FILE", "--database", "--create", "--incremental", "--backup", "--until"),
         *CARRIED,
         *("--continuation-token", "--fail-on-unknown", "--json", "--quiet"),
     ],

@@ -187,6 +187,12 @@ def smuggler_in(
     incremental: Annotated[
         bool, typer.Option("--incremental", metavar="", help="FILE is a folder, and has to be one.")
     ] = False,
+    backup: Annotated[
+        str | None, typer.Option("--backup", metavar="NAME", help="Which of RavenDB's backups in the folder FILE.")
+    ] = None,
+    until: Annotated[
+        str | None, typer.Option("--until", metavar="NAME|TIME", help="The last file in the folder FILE to import.")
+    ] = None,
     *,
     options: SmugglerOptions,
     json: Json = False,
@@ -197,11 +203,13 @@ def smuggler_in(
     Documents keep their bytes, metadata, collection and last-modified time; a document with the same id is replaced.
     What the dump holds and Muniment has no place for is counted and named, not left out in silence. It is written in
     whole transactions: after an interruption, importing the same dump again completes it, and so does
-    --continuation-token with what the error names. Of a folder of incremental exports, all are imported in their order.
+    --continuation-token with what the error names. Of a folder of incremental exports, all are imported in their order,
+    and so are the full and the incremental backups of RavenDB 4 to 7, of which FILE may also be the folder above.
     Once a server has the whole dump, Ctrl-C waits for its answer.
 
     $ muniment smuggler in shop northwind.ravendbdump --create
     $ muniment smuggler in http://127.0.0.1:8080 northwind.ravendbdump --database shop
+    $ muniment smuggler in shop /var/lib/ravendb/backups --create --until 2026-11-27T06:36:03
     $ muniment smuggler in shop exports --negative-metadata-filter=@id=Raven/Replication/Destinations
     $ zcat shop.ravendump | muniment smuggler in copy - --create --transform-file anonymous.js
     """
@@ -212,7 +220,7 @@ def smuggler_in(
 
     progress = Progress()
     with job(progress, quiet=quiet), opened_target(target, database, create=create) as opened:
-        imported = import_from(_dump(file), opened, options=options, progress=progress)
+        imported = import_from(_dump(file), opened, options=options, progress=progress, backup=backup, until=until)
         fingerprint = opened.statistics().fingerprint
     facts = {"database": target, "dump": file, **asdict(imported), "fingerprint": fingerprint}
     rows = [*_imported_rows(imported), ("fingerprint", fingerprint), *_meaningless(options)]

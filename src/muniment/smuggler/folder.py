@@ -26,6 +26,12 @@ STATE: Final = "export-state.json"
 LOCK: Final = "export.lock"
 _dump = re.compile(r".+\.(ravendbdump|ravendump|ravendb-(full|incremental)-(dump|backup))", re.IGNORECASE)
 _full = re.compile(r".+\.full\.\w+|.+\.ravendb-full-\w+|.+\.ravendbdump\.full", re.IGNORECASE)
+_backup = re.compile(r".+\.ravendb-(?:full|incremental)-backup", re.IGNORECASE)
+_incremental = re.compile(r".+\.incremental\.\w+|.+\.ravendb-incremental-backup", re.IGNORECASE)
+# What RavenDB 4 to 7 write that is no dump: with a password of theirs, or their own files as they are.
+_of_ravendb = re.compile(r".+\.ravendb-(?:(encrypted)-(?:full|incremental)-\w+|(?:\w+-)?snapshot)", re.IGNORECASE)
+_DECRYPT: Final = "restore it with RavenDB and its key, and export the database from there"
+_EXPORT: Final = "restore it with RavenDB, and export the database from there"
 _digits = re.compile(r"(\d+)")
 
 Kind = Literal["full", "incremental"]
@@ -112,19 +118,79 @@ def held(folder: Path) -> Iterator[None]:
         lock.release()
 
 
-def dumps_in(folder: str | Path) -> list[Path]:
+def dumps_in(folder: str | Path, *, backup: str | None = None, until: str | None = None) -> list[Path]:
     """The dumps in a folder in the order in which an import applies them, from the last full one on.
 
-    Raises `InvalidInput` where there is none.
+    The folder may also be one that RavenDB 4 to 7 has written its backups to, each into a folder of its own: then it is
+    the newest of them, or the one named by `backup`. `until` is the last file to take, by its name or by the time in
+    it. Raises `InvalidInput` where there is no dump, or none to begin with, and `UnknownFormat` for what only RavenDB
+    reads.
     """
+    folder = Path(folder)
+    found = _dumps(folder)
+    if backup is not None or not found:
+        folder = _backup_in(folder, backup)
+        found = _dumps(folder)
+    if until is not None:
+        found = _until(found, until, folder)
+    first = max((number for number, path in enumerate(found) if _full.fullmatch(path.name)), default=None)
+    if first is None and _incremental.fullmatch(found[0].name):
+        raise InvalidInput(
+            f"{folder} begins with the incremental {found[0].name}; what it continues is missing",
+            "put the full one and all incremental ones after it into the folder",
+        )
+    return found[first or 0 :]
+
+
+def _dumps(folder: Path) -> list[Path]:
     try:
-        found = sorted((path for path in Path(folder).iterdir() if _dump.fullmatch(path.name)), key=_order)
+        names = [path for path in folder.iterdir() if path.is_file()]
     except OSError as error:
-        raise _unreadable(Path(folder), error) from error
-    if not found:
-        raise InvalidInput(f"there is no dump in {folder}", "give a folder of .ravendbdump or .ravendump files")
-    first = max((number for number, path in enumerate(found) if _full.fullmatch(path.name)), default=0)
-    return found[first:]
+        raise _unreadable(folder, error) from error
+    for path in names:
+        if found := _of_ravendb.fullmatch(path.name):
+            kind, hint = ("encrypted", _DECRYPT) if found[1] else ("a snapshot", _EXPORT)
+            raise UnknownFormat(f"{path.name} in {folder} is {kind}, which only RavenDB reads", hint)
+    dumps = sorted((path for path in names if _dump.fullmatch(path.name)), key=_order)
+    return [path for path in dumps if _backup.fullmatch(path.name)] or dumps  # an export beside backups is none of them
+
+
+def _backup_in(folder: Path, name: str | None) -> Path:
+    """One of the folders of RavenDB's backups in this one."""
+    try:
+        inside = sorted((path for path in folder.iterdir() if path.is_dir()), key=_order)
+    except OSError as error:
+        raise _unreadable(folder, error) from error
+    found = [path for path in inside if (path.name == name if name else _holds_backups(path))]
+    if found:
+        return found[-1]
+    if name:
+        names = ", ".join(path.name for path in inside if _holds_backups(path)) or "none"
+        raise InvalidInput(f"there is no backup {name!r} in {folder}", f"name one of those that are there: {names}")
+    raise InvalidInput(f"there is no dump in {folder}", "give a folder of .ravendbdump or .ravendump files")
+
+
+def _holds_backups(folder: Path) -> bool:
+    try:
+        return any(_of_ravendb.fullmatch(path.name) or _dump.fullmatch(path.name) for path in folder.iterdir())
+    except OSError:
+        return False
+
+
+def _until(found: list[Path], until: str, folder: Path) -> list[Path]:
+    names = [path.name for path in found]
+    if until in names:
+        return found[: names.index(until) + 1]
+    digits = "".join(_digits.findall(until.partition(".")[0]))
+    if not (8 <= len(digits) <= 14):
+        raise InvalidInput(
+            f"{until!r} is neither a file in {folder} nor a time", "give the name of a file, or 2026-11-27T06:36:03"
+        )
+    last = int(digits.ljust(14, "9"))
+    kept = [path for path in found if int("".join(_digits.findall(path.name))[:14].ljust(14, "0")) <= last]
+    if not kept:
+        raise InvalidInput(f"no file in {folder} is as old as {until}", f"the first one is {names[0]}")
+    return kept
 
 
 def _order(path: Path) -> list[str | int]:
@@ -145,16 +211,27 @@ def new_name(folder: Path, kind: Kind, time: datetime, format: str) -> Path:
         time = max(time, later) + timedelta(milliseconds=1)
 
 
-def import_folder(folder: str | Path, import_file: Callable[[Path], Imported]) -> Imported:
-    """Import the dumps of a folder one after the other, with what imports one; returns the sum of what was done."""
+def import_folder(
+    folder: str | Path,
+    import_file: Callable[[Path], Imported],
+    *,
+    backup: str | None = None,
+    until: str | None = None,
+) -> Imported:
+    """Import the dumps of a folder one after the other, with what imports one; returns the sum of what was done.
+
+    See `dumps_in` for which they are.
+    """
     total = Imported()
-    for path in dumps_in(folder):
+    for path in dumps_in(folder, backup=backup, until=until):
         found = import_file(path)
         for name in (field.name for field in fields(Imported)):
             value, old = getattr(found, name), getattr(total, name)
             if isinstance(value, dict):
                 value = {key: old.get(key, 0) + value.get(key, 0) for key in old | value}
-            elif isinstance(value, int | float) and not isinstance(value, bool) and name != "build_version":
+            elif isinstance(value, bool):
+                value = value or old
+            elif isinstance(value, int | float) and name != "build_version":
                 value += old
             setattr(total, name, value)
     return total
