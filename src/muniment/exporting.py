@@ -310,7 +310,7 @@ def export_backup(
         moment = read_backup(plan, export, progress, attachments_first=True)
         summary = export.finish()
         _check_met(options, summary, export.seen, export.fingerprint)
-    notes += found.notes
+    notes += (*found.notes, *plan.missing)
     summary.etag, summary.time = moment.etag, moment.modified
     return _described(summary, shape, sink, progress, destination, notes)
 

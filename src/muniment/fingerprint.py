@@ -16,7 +16,7 @@ from struct import Struct
 from typing import Any, TypeAlias
 
 from muniment.errors import UnknownFormat
-from muniment.revision import ATTACHMENT, DOCUMENT, Batch
+from muniment.revision import ATTACHMENT, DOCUMENT, Batch, Revision
 
 MODULUS = 1 << 256
 _lengths = Struct("<II").pack
@@ -83,6 +83,14 @@ def batch_row_digests(batch: Batch, members: Sequence[bytes | None] | None = Non
             member = member_digest(ids[i], metadata[i], b"")
             digests[i] = row_digest(batch.etags[i], kind, batch.modified[i], collections[i], member, tombstone=True)
     return digests
+
+
+def attachment_digests(revision: Revision) -> tuple[bytes, bytes]:
+    """The member's digest of a revision of an attachment, for a tombstone that of an empty body, and its row's."""
+    member = member_digest(revision.id.encode(), revision.metadata, revision.body or b"")
+    collection = None if revision.collection is None else revision.collection.encode()
+    dead = revision.body is None
+    return member, row_digest(revision.etag, ATTACHMENT, revision.modified, collection, member, tombstone=dead)
 
 
 def digest_sum(digests: Sequence[bytes]) -> int:

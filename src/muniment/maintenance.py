@@ -130,13 +130,24 @@ class MaintenanceActions:
         self._lock = threading.Lock()
         self._backup: BackupOperation | None = None
 
-    def start_backup(self, destination: str | Path, *, incremental: bool = False) -> BackupOperation:
+    def start_backup(
+        self,
+        destination: str | Path,
+        *,
+        incremental: bool = False,
+        new_chain: bool = False,
+        skip_damaged: bool = False,
+    ) -> BackupOperation:
         """Begin a backup of the state of this moment into a folder, and return at once.
 
         An incremental one holds what changed since the last backup in that folder; where there is none, or something
         might be missed, or the chain is not whole, it is a full one, and the manifest's `reason` says why. A full one
         begins a chain of its own. Reading and writing go on; the backup
         is the state at its start. Raises `BackupRunning` while another one runs.
+
+        All that is read is proven to be what was written, and the backup fails where it is not, unless `skip_damaged`
+        says to leave that out, which the manifest's `skipped` tells then. `new_chain` says that a folder where the
+        database remembers backups may have none. See `muniment.backup.take.take_backup`.
         """
 
         def take(progress: Progress) -> Backup:
@@ -147,6 +158,8 @@ class MaintenanceActions:
                 database_document=encode({"Id": self._name, "Settings": self._storage.settings}),
                 clock=self._clock,
                 incremental=incremental,
+                new_chain=new_chain,
+                skip_damaged=skip_damaged,
                 progress=progress,
             )
 
@@ -280,7 +293,7 @@ class MaintenanceActions:
         point = RestorePoint(at, etag, backup, lineage)
         found = backups(Path(source))
         plan = plan_restore(found, str(source), point)
-        return replace(plan, notes=found.notes)
+        return replace(plan, notes=(*found.notes, *plan.missing))
 
     @staticmethod
     def differences(

@@ -18,6 +18,7 @@ import sys
 import time
 import traceback
 from collections.abc import Callable
+from contextlib import suppress
 from functools import partial
 from itertools import count
 from pathlib import Path
@@ -301,6 +302,25 @@ def job_restore_and_look(source: str, target: str) -> dict[str, Any]:
         fingerprint = database.snapshot().fingerprint.short()
     again = _refused(lambda: MaintenanceActions.restore(source, target))["error"]
     return {"names": names, "fingerprint": fingerprint, "again": again}
+
+
+def job_full_database(place: str, destination: str) -> dict[str, Any]:
+    """A database on a disk without room is backed up to another one."""
+    with DocumentDatabase(f"{place}/shop") as database:
+        written = 0
+
+        def write() -> None:
+            nonlocal written
+            while True:
+                database.put(f"a/{written}", {"text": "x" * 20_000})
+                written += 1
+
+        refused = _refused(write)["error"]
+        with suppress(OSError), Path(place, "rest").open("wb", buffering=0) as rest:
+            while rest.write(b"x" * 512):
+                pass
+        database.maintenance.start_backup(destination).wait()
+        return {"write": refused, "documents": database.statistics().documents}
 
 
 def job_records(place: str) -> dict[str, Any]:

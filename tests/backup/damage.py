@@ -15,8 +15,9 @@ import pytest
 
 from muniment import MaintenanceActions
 from muniment.backup.repository import Backup
+from muniment.document import to_microseconds
 from muniment.errors import DamagedBackup
-from muniment.fingerprint import Fingerprint, member_digest
+from muniment.fingerprint import MODULUS, Fingerprint, member_digest, row_digest
 from muniment.revision import ATTACHMENT, DOCUMENT
 from tests.backup.state import tree
 
@@ -44,8 +45,9 @@ def manifest_of(folder: Path) -> dict[str, Any]:
 
 
 def write_manifest(folder: Path, manifest: dict[str, Any]) -> None:
-    """As somebody would who knows of the checksum too: the first manifests had none."""
-    (folder / "manifest.json").write_text(json.dumps(manifest | {"checksum": None}))
+    """As somebody would who knows of the checksum too."""
+    text = json.dumps(manifest | {"checksum": "0" * 64}).encode()
+    (folder / "manifest.json").write_bytes(text.replace(b"0" * 64, hashlib.sha256(text).hexdigest().encode()))
 
 
 def seal(folder: Path, *, rows: bool = True, fingerprint: bool = False) -> None:
@@ -57,6 +59,7 @@ def seal(folder: Path, *, rows: bool = True, fingerprint: bool = False) -> None:
         if rows:
             etags = pq.read_table(folder / file["name"], columns=["etag"]).column("etag").to_pylist()
             file |= {"rows": len(etags), "first_etag": min(etags), "last_etag": max(etags)}
+            file["rows_digest"] = rows_digest_of(folder / file["name"])
     documents = read_rows(folder / DOCUMENTS) if rows else []
     if rows:
         live = sum(row["document"] is not None for row in documents)
@@ -67,6 +70,23 @@ def seal(folder: Path, *, rows: bool = True, fingerprint: bool = False) -> None:
         manifest["counts"]["attachments"] = computed.count(ATTACHMENT)
         manifest["counts"]["bytes"] = computed.size(DOCUMENT) + computed.size(ATTACHMENT)
     write_manifest(folder, manifest)
+
+
+def rows_digest_of(file: Path) -> str:
+    """The sum of the digests of all rows in a data file."""
+    total = 0
+    for row in read_rows(file):
+        if row.get("part"):
+            continue
+        kind = DOCUMENT if "document" in row else ATTACHMENT
+        id = row["id"] if kind == DOCUMENT or row["owner"] is None else f"{row['owner']}\x1e{row['id']}"
+        content = row["sha256"] if kind == ATTACHMENT else row["document"] and row["document"].encode()
+        member = member_digest(id.encode(), row["metadata"].encode(), content or b"")
+        collection = None if row["collection"] is None else row["collection"].encode()
+        modified = to_microseconds(row["modified"])
+        digest = row_digest(row["etag"], kind, modified, collection, member, tombstone=content is None)
+        total += int.from_bytes(digest, "big")
+    return f"{total % MODULUS:064x}"
 
 
 def fingerprint_of(documents: Rows, attachments: Rows) -> Fingerprint:

@@ -10,6 +10,7 @@ from muniment import MaintenanceActions
 from muniment.backup.manifest import FORMAT
 from muniment.backup.repository import backups
 from muniment.revision import ATTACHMENT, DOCUMENT
+from tests.backup.damage import rows_digest_of
 from tests.backup.state import Item, State, opened, seen_by_readers, state_of, tree
 
 DATA = Path(__file__).parents[1] / "data"
@@ -18,13 +19,20 @@ FIRST = DATA / "format-1"
 SAMPLES = {
     "format-1": "7c4d94a0-d859-4bba-b815-d7b08d34586b",
     "format-1-checksum": "31ca6564-5110-4703-9b1f-4759a6c2e1c0",
+    "format-2": "e697a6d7-9829-4f79-bd1d-7f6e3a98f287",
 }
+FORMAT_1_SAMPLES = [name for name in SAMPLES if name.startswith("format-1")]
 FULL = "2026-09-21T142420.000Z.full"
 SHA256 = (
     "4f85a8c748600341eebdf41286a3e46cc820f33507141e2c0a90d0fcc518930b",
     "208a2b0119a7edf10b8a2173791230876a49658536f433e1cc57bcf32467d3f9",
 )
 FINGERPRINT = "7d5938729d790026"
+SHA256_2 = (
+    "085bb2d85f9a5fdd56a14f648ed5cc057fa9dbd31b0a8242ccfd14e7504c1927",
+    "3103c1a242fb321292896ce199f9df35961a96f201cef4ce964f35615603cd8f",
+)
+FINGERPRINT_2 = "0b59c7fc81b686c5"
 MINUTE = 60_000_000
 START = 1_790_000_000_000_000 + MINUTE
 ORDERS = b'{"Raven-Entity-Name":"Orders"}'
@@ -76,7 +84,7 @@ AT_18 = AT_16 | {
 AT_19 = AT_18 | {(ATTACHMENT, "photos/1"): Item(19, "photos/1", None, START + 14 * MINUTE, b"{}", b"replaced")}
 
 
-@pytest.mark.parametrize("sample", SAMPLES)
+@pytest.mark.parametrize("sample", FORMAT_1_SAMPLES)
 @pytest.mark.parametrize("defrag", [False, True])
 @pytest.mark.parametrize(
     ("etag", "expected"),
@@ -95,14 +103,14 @@ def test_format_1_is_restored(tmp_path: Path, sample: str, etag: int | None, exp
     assert tree(DATA / sample) == before
 
 
-@pytest.mark.parametrize("sample", SAMPLES)
+@pytest.mark.parametrize("sample", FORMAT_1_SAMPLES)
 def test_format_1_still_verifies(sample: str) -> None:
     verified = MaintenanceActions.verify(DATA / sample, record=False)
     assert (len(verified.backups), verified.fingerprint.short()) == (2, FINGERPRINT)
 
 
 def test_the_first_manifests_had_no_checksum() -> None:
-    checksums = [[backup.manifest.checksum for backup in backups(DATA / sample)] for sample in SAMPLES]
+    checksums = [[backup.manifest.checksum for backup in backups(DATA / sample)] for sample in FORMAT_1_SAMPLES]
     assert checksums[0] == [None, None]
     assert None not in checksums[1]
 
@@ -120,6 +128,53 @@ def test_format_1_still_says_the_same() -> None:
     assert (manifest.kind, manifest.after, manifest.through, manifest.history_from) == ("incremental", 14, 19, 14)
     assert manifest.parent is not None
     assert (manifest.parent.backup, manifest.parent.sha256) == (first.name, first.sha256)
+
+
+# A deletion of an attachment tells since format 2 what it deleted.
+GONE = {
+    (ATTACHMENT, "photos/gone"): Item(
+        14,
+        "photos/gone",
+        None,
+        START + 9 * MINUTE + 3,
+        b'{"Hash":"0WHXEUWr7sXvFavPBFnOxgonMh4vCsDves5SVPWURHY=","Content-Type":""}',
+        None,
+    )
+}
+OWNED = {
+    (ATTACHMENT, "orders/1\x1ea/b"): Item(
+        20, "Orders/1\x1ea/b", None, START + 15 * MINUTE, b'{"type":"text/plain"}', b"owned"
+    )
+}
+
+
+@pytest.mark.parametrize(
+    ("etag", "expected"),
+    [(14, FORMAT_1), (15, AT_15), (16, AT_16), (18, AT_18), (19, AT_19), (20, AT_19 | OWNED), (None, AT_19 | OWNED)],
+)
+def test_format_2_is_restored(tmp_path: Path, etag: int | None, expected: State) -> None:
+    before = tree(DATA / "format-2")
+    restored = MaintenanceActions.restore(DATA / "format-2", tmp_path / "restored", etag=etag)
+    with opened(tmp_path / "restored") as database:
+        assert state_of(database) == expected | GONE
+        assert database.storage.identity.database_id == restored.backup.manifest.database.id == SAMPLES["format-2"]
+        assert database.snapshot().etag == (etag or 20)
+    assert tree(DATA / "format-2") == before
+
+
+def test_format_2_still_says_the_same() -> None:
+    first, second = backups(DATA / "format-2")
+    assert (first.sha256, second.sha256) == SHA256_2
+    for backup in (first, second):
+        manifest = backup.manifest
+        assert (manifest.format, manifest.skipped, len(manifest.database.lineages)) == (2, (), 1)
+        assert manifest.database.lineages[-1].lineage == manifest.database.lineage
+        assert [file.rows_digest for file in manifest.files] == [
+            rows_digest_of(backup.folder / file.name) for file in manifest.files
+        ]
+    assert (second.manifest.after, second.manifest.through, second.manifest.history_from) == (14, 20, 14)
+    verified = MaintenanceActions.verify(DATA / "format-2", record=False)
+    assert (len(verified.backups), verified.fingerprint.short()) == (2, FINGERPRINT_2)
 
 
 def test_every_format_has_its_sample() -> None:

@@ -19,6 +19,7 @@ from muniment.backup.repository import Backup, backups
 from muniment.errors import DamagedBackup, UnknownFormat
 from muniment.revision import ATTACHMENT, DOCUMENT
 from muniment.version import VERSION
+from tests.backup.damage import rows_digest_of
 
 SHA256 = "0123456789abcdef" * 4
 VALID: dict[str, Any] = {
@@ -96,7 +97,7 @@ def test_what_is_written_is_what_is_read() -> None:
     manifest = decode(VALID)
     text = manifests.encode(manifest)
     checksum = json.loads(text)["checksum"]
-    assert json.loads(text) == VALID | {"checksum": checksum}
+    assert json.loads(text) == VALID | {"skipped": [], "checksum": checksum}
     assert written(manifest) == manifest
     assert hashlib.sha256(text.replace(checksum.encode(), b"0" * 64)).hexdigest() == checksum
     fingerprint = manifest.fingerprint_at_snapshot()
@@ -243,13 +244,13 @@ def test_members_of_a_newer_version_of_format_1_are_passed_over(extra: dict[str,
 @pytest.mark.parametrize(
     ("value", "named"),
     [
-        pytest.param(VALID | {"format": 2, "software": "muniment 3.1.4"}, "muniment 3.1.4", id="one more"),
-        pytest.param({"format": 2, "software": "muniment 3.1.4", "rows": []}, "muniment 3.1.4", id="of other members"),
+        pytest.param(VALID | {"format": 3, "software": "muniment 3.1.4"}, "muniment 3.1.4", id="one more"),
+        pytest.param({"format": 3, "software": "muniment 3.1.4", "rows": []}, "muniment 3.1.4", id="of other members"),
         pytest.param({"format": 900}, "an unknown version", id="no version"),
     ],
 )
 def test_a_newer_format_names_the_version_that_reads_it(value: dict[str, Any], named: str) -> None:
-    with pytest.raises(UnknownFormat, match=f"format {value['format']}, written by {named};.* up to 1") as caught:
+    with pytest.raises(UnknownFormat, match=f"format {value['format']}, written by {named};.* up to 2") as caught:
         decode(value)
     assert named in caught.value.hint
 
@@ -257,7 +258,7 @@ def test_a_newer_format_names_the_version_that_reads_it(value: dict[str, Any], n
 def test_a_newer_backup_in_the_folder_is_never_passed_over(backup: Backup, tmp_path: Path) -> None:
     newer = backup.folder.parent / "2027-01-01T000000.000Z.full"
     newer.mkdir()
-    (newer / "manifest.json").write_bytes(b'{"format": 2, "software": "muniment 9"}')
+    (newer / "manifest.json").write_bytes(b'{"format": 3, "software": "muniment 9"}')
     with pytest.raises(UnknownFormat, match="muniment 9") as caught:
         MaintenanceActions.restore(backup.folder.parent, tmp_path / "x")
     assert f"--backup {backup.name}" in caught.value.hint
@@ -272,7 +273,7 @@ def test_it_says_what_the_backup_holds(small: DocumentDatabase, backup: Backup) 
     manifest = backup.manifest
     snapshot, identity = small.snapshot(), small.storage.identity
     assert json.loads((backup.folder / "manifest.json").read_bytes()) == {
-        "format": 1,
+        "format": 2,
         "software": f"muniment {VERSION}",
         "kind": "full",
         "reason": "first",
@@ -301,7 +302,19 @@ def test_it_says_what_the_backup_holds(small: DocumentDatabase, backup: Backup) 
         "fingerprint": snapshot.fingerprint.as_json(),
         "encryption": None,
         "database_document": hashlib.sha256((backup.folder / "Database.Document").read_bytes()).hexdigest(),
-        "files": [msgspec.to_builtins(file) for file in manifest.files],
+        "files": [
+            {
+                "name": file.name,
+                "size": file.size,
+                "sha256": file.sha256,
+                "rows": file.rows,
+                "first_etag": file.first_etag,
+                "last_etag": file.last_etag,
+                "rows_digest": rows_digest_of(backup.folder / file.name),
+            }
+            for file in manifest.files
+        ],
+        "skipped": [],
         "checksum": manifest.checksum,
     }
     assert manifest.counts.bytes == snapshot.fingerprint.size(DOCUMENT) + snapshot.fingerprint.size(ATTACHMENT)

@@ -11,7 +11,7 @@ import msgspec
 import pytest
 
 from muniment import DocumentDatabase, MaintenanceActions, MunimentError
-from muniment.backup.manifest import DatabaseIdentity, Manifest, Parent, SnapshotRecord
+from muniment.backup.manifest import FORMAT, DatabaseIdentity, Manifest, Parent, SnapshotRecord
 from muniment.backup.moment import RestorePoint
 from muniment.backup.plan import BackupPlan, Origin, plan_backup
 from muniment.backup.repository import Backup, backups
@@ -35,6 +35,7 @@ def full(
     kind = "incremental" if parent else "full"
     manifest = msgspec.structs.replace(
         msgspec.convert(VALID, Manifest),
+        format=FORMAT,
         kind=kind,
         database=DatabaseIdentity(id, lineage, "shop"),
         snapshot=SnapshotRecord(through, f"{second(through):%Y-%m-%dT%H:%M:%S}.000000Z"),

@@ -1,4 +1,4 @@
-"""Made `tests/data/format-1` and `format-1-checksum`, backups that every later version must be able to restore.
+"""Made the samples `format-1`, `format-1-checksum` and `format-2`: backups that every later version must restore.
 
 Never run this again for a sample that is there: the point of it is that it does not change. A new format version, or a
 new member of the manifest that is relied upon, gets a folder of its own, made once by
@@ -60,6 +60,8 @@ def main() -> None:
         database.batch([Delete("escapes"), Put("new", b"{}", b'{"Raven-Entity-Name":"New"}')])
         now += MINUTE
         database.put_attachment("photos/1", b"replaced")
+        now += MINUTE
+        database.put_attachment("a/b", b"owned", b'{"type":"text/plain"}', owner="Orders/1")  # since format 2
         now += MINUTE
         database.maintenance.start_backup(folder, incremental=True).wait()
 

@@ -27,7 +27,7 @@ from muniment.backup.repository import Backup, read
 from muniment.backup.restore import restore_backup
 from muniment.backup.selection import Selection
 from muniment.backup.take import take_backup
-from muniment.errors import Cancelled, StorageFailure
+from muniment.errors import Cancelled, MunimentError, StorageFailure
 from muniment.failed import Failed, unicode
 from muniment.fingerprint import Fingerprint
 from muniment.progress import Progress
@@ -51,6 +51,8 @@ class _Backup(_Job, tag="backup"):
     name: str
     database_document: bytes
     incremental: bool
+    new_chain: bool
+    skip_damaged: bool
     niceness: int
 
 
@@ -84,6 +86,13 @@ def _path(folder: bytes) -> Path:
     return Path(os.fsdecode(folder))
 
 
+class _Answered(msgspec.Struct):
+    """What the parent says of what it was asked, or why it could not."""
+
+    answer: msgspec.Raw = msgspec.Raw(b"null")
+    error: Failed | None = None
+
+
 class _Told(msgspec.Struct):
     """A snapshot, as the parent tells it."""
 
@@ -102,12 +111,15 @@ def backup_in_child(
     name: str,
     database_document: bytes,
     incremental: bool = False,
+    new_chain: bool = False,
+    skip_damaged: bool = False,
     progress: Progress | None = None,
     niceness: int = 0,
     pinned: Callable[[Snapshot], None] = lambda snapshot: None,
 ) -> Backup:
     """`take.take_backup` in a process of its own; `pinned` is told the moment that the backup will hold."""
-    job = _Backup(os.fsencode(storage.folder), os.fsencode(destination), name, database_document, incremental, niceness)
+    folders = os.fsencode(storage.folder), os.fsencode(destination)
+    job = _Backup(*folders, name, database_document, incremental, new_chain, skip_damaged, niceness)
     with ExitStack() as held:
 
         def answer(ask: str, value: Any) -> Any:
@@ -196,13 +208,21 @@ def _follow(child: subprocess.Popen[bytes], job: bytes, progress: Progress, answ
     for line in child.stdout:
         said: dict[str, Any] = msgspec.json.decode(line)
         if "ask" in said:
-            _tell(child.stdin, msgspec.json.encode(answer(said["ask"], said["value"])))
+            _tell(child.stdin, msgspec.json.encode(_answered(answer, said["ask"], said["value"])))
         elif "stage" in said:
             for name in _COUNTS:
                 setattr(progress, name, said[name])
         else:
             return said
     return None
+
+
+def _answered(answer: Answer, ask: str, value: Any) -> _Answered:
+    """What the child is told; that it could not be done is for the child to act upon."""
+    try:
+        return _Answered(msgspec.Raw(msgspec.json.encode(answer(ask, value))))
+    except MunimentError as error:
+        return _Answered(error=Failed.of(error))
 
 
 def _tell(stdin: IO[bytes], line: bytes) -> None:
@@ -267,13 +287,16 @@ class _Parent:
                 pass  # stdin has ended too, which stops the job
 
     def ask(self, what: str, value: Any) -> bytes:
-        """Have the parent do something, and get its answer; raises `Cancelled` when it has gone."""
+        """Have the parent do something, and get its answer; raises what it raised, and `Cancelled` when it has gone."""
         self.say({"ask": what, "value": value})
         answer = self._answers.get()
         if not answer:
             self._answers.put(b"")
             self._progress.check()
-        return answer
+        told = msgspec.json.decode(answer, type=_Answered)
+        if told.error:
+            raise told.error.error()
+        return bytes(told.answer)
 
     def counts(self) -> None:
         """Say how far the job is."""
@@ -294,6 +317,8 @@ class _Parent:
 
 class _SharedStorage:
     """A storage that is read here, and for which the parent does what only its writer can."""
+
+    read_only = False
 
     def __init__(self, storage: SqliteStorage, parent: _Parent) -> None:
         self._storage = storage
@@ -366,6 +391,8 @@ def _take(job: _Backup, progress: Progress, parent: _Parent) -> Backup:
             database_document=job.database_document,
             clock=_clock,
             incremental=job.incremental,
+            new_chain=job.new_chain,
+            skip_damaged=job.skip_damaged,
             progress=progress,
         )
     finally:

@@ -22,12 +22,12 @@ import msgspec
 
 from muniment.backup.files import ATTACHMENTS, DOCUMENTS, Source, attachments_of, batch_of
 from muniment.backup.manifest import File
-from muniment.backup.reading import check_etags, check_file
+from muniment.backup.reading import HINT, check_etags, check_file
 from muniment.backup.tally import check_content, check_json
 from muniment.document import fold
-from muniment.errors import Cancelled, MunimentError, StorageFailure
+from muniment.errors import Cancelled, DamagedBackup, MunimentError, StorageFailure
 from muniment.failed import Failed
-from muniment.fingerprint import Fingerprint, batch_digests, member_digest
+from muniment.fingerprint import Fingerprint, Tally, attachment_digests, batch_digests, batch_row_digests, digest_sum
 from muniment.progress import Progress
 from muniment.revision import ATTACHMENT, DOCUMENT, Batch
 
@@ -94,9 +94,11 @@ def examine(task: Task, progress: Progress) -> Iterator[Finding]:
             chooser = stack.enter_context(closing(_Chooser(task)))
             schema = DOCUMENTS if task.kind == DOCUMENT else ATTACHMENTS
             source = stack.enter_context(closing(Source(path, task.file, schema)))
-            whole = Fingerprint()
+            whole, rows = Fingerprint(), Tally()
             groups = _documents if task.kind == DOCUMENT else _attachments
-            yield from groups(source, task, whole, chooser)
+            yield from groups(source, task, whole, rows, chooser)
+            if task.file.rows_digest and rows.digest != int(task.file.rows_digest, 16):
+                raise DamagedBackup(f"the rows of {path} are not those that were written: their digests differ", HINT)
             yield Whole(whole.as_json())
     except Cancelled:
         raise
@@ -131,7 +133,7 @@ class _Chooser:
             self._connection.close()
 
 
-def _documents(source: Source, task: Task, whole: Fingerprint, chooser: _Chooser) -> Iterator[Group]:
+def _documents(source: Source, task: Task, whole: Fingerprint, rows: Tally, chooser: _Chooser) -> Iterator[Group]:
     previous = task.after
     for _, number in source.groups():
         batch = batch_of(source.read(number))
@@ -143,8 +145,9 @@ def _documents(source: Source, task: Task, whole: Fingerprint, chooser: _Chooser
         check_json(ids, metadata, bodies)
         digests = batch_digests(ids, metadata, bodies)
         whole.add_batch(batch, digests)
-        rows = chooser.rows(ids)
-        members = _members(batch, ids, digests, rows) if rows else []
+        rows.add(len(batch), 0, digest_sum(batch_row_digests(batch, digests)))
+        wanted = chooser.rows(ids)
+        members = _members(batch, ids, digests, wanted) if wanted else []
         dead = len(batch.bodies.nulls)
         yield Group(batch.etags[0], previous, len(batch) - dead, dead, len(batch.bodies.data), members)
 
@@ -155,7 +158,7 @@ def _members(batch: Batch, ids: Sequence[bytes], digests: Sequence[bytes | None]
     return [(fold(ids[row].decode()), batch.etags[row], collections[row], sizes[row], digests[row]) for row in rows]
 
 
-def _attachments(source: Source, task: Task, whole: Fingerprint, chooser: _Chooser) -> Iterator[Group]:
+def _attachments(source: Source, task: Task, whole: Fingerprint, rows: Tally, chooser: _Chooser) -> Iterator[Group]:
     previous = task.after
     tables = (source.read(number) for _, number in source.groups())
     for revision, parts in attachments_of(tables):
@@ -163,8 +166,10 @@ def _attachments(source: Source, task: Task, whole: Fingerprint, chooser: _Choos
         previous, alive = revision.etag, revision.body is not None
         check_content(revision, parts)
         digest = None
+        member_of, row = attachment_digests(revision)
+        rows.add(1, 0, int.from_bytes(row, "big"))
         if revision.body is not None:
-            digest = member_digest(revision.id.encode(), revision.metadata, revision.body)
+            digest = member_of
             whole.add((ATTACHMENT, revision.collection or ""), 1, revision.size, int.from_bytes(digest, "big"))
         member = (fold(revision.id), revision.etag, revision.collection, revision.size, digest)
         members = [member for _ in chooser.rows([revision.id.encode()])]

@@ -17,10 +17,14 @@ from pathlib import Path
 from typing import Any, Final
 
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from muniment.backup.manifest import File
+from muniment.document import SEPARATOR
 from muniment.errors import DamagedBackup, MunimentError, StorageFailure
+from muniment.fingerprint import MODULUS
+from muniment.owner import split_id
 from muniment.revision import ATTACHMENT, Batch, Packed, Revision
 
 FILE_BYTES: Final = 128 << 20
@@ -38,9 +42,11 @@ DOCUMENTS: Final = pa.schema(
         pa.field("document", pa.string()),
     ]
 )
+# An owned attachment has its name as its id here. What is read has the id that it is stored under.
 ATTACHMENTS: Final = pa.schema(
     [
         pa.field("etag", pa.int64(), nullable=False),
+        pa.field("owner", pa.string()),
         pa.field("id", pa.string(), nullable=False),
         pa.field("collection", pa.string()),
         pa.field("modified", _time, nullable=False),
@@ -51,6 +57,7 @@ ATTACHMENTS: Final = pa.schema(
         pa.field("data", pa.binary()),
     ]
 )
+_ATTACHMENTS_1: Final = ATTACHMENTS.remove(1)  # as format 1 wrote them
 
 
 class _HashingSink:
@@ -148,6 +155,7 @@ class ParquetFile:
         self._sink = _HashingSink(path)
         self._writer = _writer(self._sink, schema)
         self._rows = 0
+        self._digest = 0
         self._first: int | None = None
         self._last = 0
 
@@ -156,8 +164,9 @@ class ParquetFile:
         """The bytes written so far."""
         return self._sink.size
 
-    def write(self, columns: list[Any], etags: array[int]) -> None:
-        """Append a row group."""
+    def write(self, columns: list[Any], etags: array[int], digest: int) -> None:
+        """Append a row group; `digest` is the sum of the digests of its rows."""
+        self._digest += digest
         self._writer.write_batch(pa.record_batch(columns, schema=self._schema), row_group_size=max(len(etags), 1))
         self._rows += len(etags)
         self._first = etags[0] if self._first is None else self._first
@@ -175,6 +184,7 @@ class ParquetFile:
             rows=self._rows,
             first_etag=self._first or 0,
             last_etag=self._last,
+            rows_digest=f"{self._digest % MODULUS:064x}",
         )
 
     def abandon(self) -> None:
@@ -214,6 +224,7 @@ class AttachmentFile:
     def __init__(self, path: Path) -> None:
         self._file = ParquetFile(path, ATTACHMENTS)
         self._rows: list[tuple[Any, ...]] = []
+        self._digest = 0
         self._waiting = 0
 
     @property
@@ -221,10 +232,20 @@ class AttachmentFile:
         """The bytes written so far, and those that wait to be."""
         return self._file.size + self._waiting
 
-    def append(self, revision: Revision, parts: Iterable[bytes]) -> Iterator[int]:
-        """Append an attachment, or its tombstone; gives the size of each part when it has been taken in."""
+    def append(self, revision: Revision, parts: Iterable[bytes], digest: bytes) -> Iterator[int]:
+        """Append an attachment, or its tombstone, with its row's digest.
+
+        Gives the size of each part when it has been taken in.
+        """
         size = None if revision.body is None else revision.size
-        head = (revision.etag, revision.id, revision.collection, revision.modified, revision.metadata.decode())
+        self._digest += int.from_bytes(digest, "big")
+        head = (
+            revision.etag,
+            *split_id(revision.id),
+            revision.collection,
+            revision.modified,
+            revision.metadata.decode(),
+        )
         position = -1
         for position, part in enumerate(parts):
             self._append((*head, size, revision.body, position, part), len(part))
@@ -242,8 +263,8 @@ class AttachmentFile:
         if self._rows:
             columns = zip(zip(*self._rows, strict=True), ATTACHMENTS, strict=True)
             etags = array("q", [row[0] for row in self._rows])
-            self._file.write([pa.array(values, field.type) for values, field in columns], etags)
-        self._rows, self._waiting = [], 0
+            self._file.write([pa.array(values, field.type) for values, field in columns], etags, self._digest)
+        self._rows, self._waiting, self._digest = [], 0, 0
 
     def close(self) -> File:
         """End the file and bring it to disk."""
@@ -266,7 +287,9 @@ class Source:
         except (pa.ArrowException, OSError) as error:
             raise self._damaged(error) from error
         found = self._parquet.schema_arrow
-        if not found.equals(schema) or self._parquet.metadata.num_rows != file.rows:
+        self._owners = schema is ATTACHMENTS and found.equals(ATTACHMENTS)
+        known = found.equals(schema) or (schema is ATTACHMENTS and found.equals(_ATTACHMENTS_1))
+        if not known or self._parquet.metadata.num_rows != file.rows:
             self.close()
             raise self._damaged("its columns or rows are not those of the manifest")
 
@@ -295,8 +318,11 @@ class Source:
     def read(self, group: int, columns: list[str] | None = None) -> Any:
         """One row group as a table, whole or only these columns."""
         try:
+            if self._owners and columns and "id" in columns:
+                columns = ["owner", *columns]
             table = self._parquet.read_row_group(group, columns, use_threads=False)
             table.validate(full=True)  # that its text is Unicode: 4 GB/s
+            table = _with_whole_ids(table) if "owner" in table.column_names else table
         except (pa.ArrowException, OSError) as error:
             raise self._damaged(error) from error
         return table
@@ -310,6 +336,13 @@ def _openable(path: Path) -> Any:
     """What pyarrow can open: the path, or where that is not Unicode, a file, through which it reads more slowly."""
     unicode = str(path).encode(errors="replace").decode() == str(path)
     return path if unicode else path.open("rb")
+
+
+def _with_whole_ids(table: Any) -> Any:
+    """The table without owners, which are part of the ids then."""
+    owners, ids = table.column("owner"), table.column("id")
+    whole = pc.if_else(pc.is_valid(owners), pc.binary_join_element_wise(owners, ids, SEPARATOR), ids)
+    return table.set_column(table.column_names.index("id"), "id", whole).drop_columns(["owner"])
 
 
 def batch_of(table: Any) -> Batch:
@@ -375,6 +408,6 @@ def _attachment_rows(tables: Iterable[Any]) -> Iterator[tuple[Any, ...]]:
     for table in tables:
         columns = [
             (column.cast(pa.int64()) if field.name == "modified" else column).to_pylist()
-            for column, field in zip(table.columns, ATTACHMENTS, strict=True)
+            for column, field in zip(table.columns, _ATTACHMENTS_1, strict=True)
         ]
         yield from zip(*columns, strict=True)

@@ -1,4 +1,4 @@
-"""The manifest of a backup: everything that a plan needs to know, as one JSON object. Format version 1.
+"""The manifest of a backup: everything that a plan needs to know, as one JSON object. Format version 2.
 
 `docs/backup-format.md` describes every member. The manifest is written last: a backup without one does not exist.
 """
@@ -19,7 +19,7 @@ from muniment.fingerprint import Fingerprint
 from muniment.revision import ATTACHMENT, DOCUMENT
 from muniment.storage.base import Lineage
 
-FORMAT: Final = 1
+FORMAT: Final = 2
 NAME: Final = "manifest.json"
 _BLANK: Final = "0" * 64
 
@@ -31,8 +31,12 @@ FileName: TypeAlias = Annotated[str, Meta(pattern=r"^(documents|attachments)-[0-
 Uuid: TypeAlias = Annotated[str, Meta(min_length=1)]
 
 
-class File(msgspec.Struct, frozen=True):
-    """One data file of a backup. Its rows are in etag order; the etags of two files may interleave."""
+class File(msgspec.Struct, frozen=True, omit_defaults=True):
+    """One data file of a backup. Its rows are in etag order; the etags of two files may interleave.
+
+    `rows_digest` is the sum of the digests of all its rows (`fingerprint.row_digest`), those of superseded revisions
+    and deletions too; format 1 had none.
+    """
 
     name: FileName
     size: Number
@@ -40,12 +44,22 @@ class File(msgspec.Struct, frozen=True):
     rows: Number
     first_etag: Number
     last_etag: Number
+    rows_digest: Hex | None = None
+
+
+class Skipped(msgspec.Struct, frozen=True):
+    """A revision that was not what the database had written, and that was left out because that was asked for."""
+
+    kind: Literal["document", "attachment"]
+    id: str
+    etag: Number
+    problem: str
 
 
 class DatabaseIdentity(msgspec.Struct, frozen=True, omit_defaults=True):
     """Which database a backup is of, and which history of it.
 
-    `lineages` are that history and those that it came from, the oldest first; at first format 1 had none.
+    `lineages` are that history and those that it came from, the oldest first; format 1 could have none.
     """
 
     id: Uuid
@@ -88,6 +102,7 @@ class Manifest(msgspec.Struct, frozen=True, kw_only=True):
     Every moment from the etag `history_from` through the end can be restored; without it, only the end can.
     `database_document` is the SHA-256 of the file with the settings. `same_state_as` is the SHA-256 of the manifest of
     the incremental backup whose state a merged one repeats, so that what continues that one continues this one too.
+    `skipped` is what the database had and the backup has not; the fingerprint is that of what is in the backup.
     `checksum` is the SHA-256 of the manifest itself, taken while 64 zeros stand in its place; the first manifests of
     format 1 had none.
     """
@@ -111,6 +126,7 @@ class Manifest(msgspec.Struct, frozen=True, kw_only=True):
     encryption: None = None
     database_document: Hex
     files: tuple[File, ...]
+    skipped: tuple[Skipped, ...] = ()
     checksum: Hex | None = None
 
     def fingerprint_at_snapshot(self) -> Fingerprint:
@@ -182,6 +198,8 @@ def decode(text: bytes, where: str) -> Manifest:
                 f"restore it with {version.software} or newer",
             )
         manifest = msgspec.json.decode(text, type=Manifest)
+        if manifest.checksum is None and manifest.format > 1:
+            raise ValueError("it has no checksum")
         if manifest.checksum is None:
             # Only the first manifests had none, and no members but these: another may be the checksum, misspelled.
             for name in sorted(members - _MEMBERS):
@@ -227,6 +245,13 @@ def _contradictions(manifest: Manifest) -> Iterator[str]:
         yield "an incremental backup has a parent, and a full one has none"
     if not manifest.after <= manifest.whole_from <= through:
         yield "the history begins outside the backup"
+    if manifest.format > 1 and not all(file.rows_digest for file in files):
+        yield "a file has no digest of its rows"
+    lineages = manifest.database.lineages
+    if manifest.format > 1 and (not lineages or lineages[-1].lineage != manifest.database.lineage):
+        yield "the last lineage is not the database's"
+    if manifest.skipped and manifest.kind != "full":
+        yield "an incremental backup leaves nothing out"
     if len({file.name for file in files}) < len(files):
         yield "a file is named twice"
     if not all(manifest.after < file.first_etag <= file.last_etag <= through for file in files):

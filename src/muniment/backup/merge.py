@@ -8,6 +8,8 @@ from dataclasses import replace
 from itertools import count
 from pathlib import Path
 
+import msgspec
+
 from muniment.backup.files import DOCUMENTS, FILE_BYTES, AttachmentFile, ParquetFile, document_columns
 from muniment.backup.manifest import Counts, File, Manifest, SnapshotRecord, encode
 from muniment.backup.moment import RestorePoint
@@ -19,8 +21,10 @@ from muniment.backup.tally import Tally
 from muniment.document import from_microseconds
 from muniment.durable import mapped_errors
 from muniment.errors import Conflict, DamagedBackup, InvalidInput
+from muniment.fingerprint import attachment_digests
 from muniment.progress import Progress
 from muniment.revision import ATTACHMENT, DOCUMENT, Batch, Revision
+from muniment.storage.base import Lineage
 from muniment.version import VERSION
 
 
@@ -92,11 +96,12 @@ class _Writer(Tally):
 
     def apply(self, batch: Batch) -> None:
         """Write documents."""
+        before = self.rows.digest
         super().apply(batch)
         if self._documents is None:
             path = self._new.path(f"documents-{next(self._numbers):05d}.parquet")
             self._documents = ParquetFile(path, DOCUMENTS)
-        self._documents.write(document_columns(batch), batch.etags)
+        self._documents.write(document_columns(batch), batch.etags, self.rows.digest - before)
         self.tombstones[0] += len(batch.bodies.nulls)
         if self._documents.size >= FILE_BYTES:
             self.close()
@@ -113,7 +118,7 @@ class _Writer(Tally):
                 sha256.update(part)
                 yield part
 
-        for written in self._attachments.append(revision, hashed()):
+        for written in self._attachments.append(revision, hashed(), attachment_digests(revision)[1]):
             size += written
         if revision.body is not None and (sha256.digest() != revision.body or size != revision.size):
             raise DamagedBackup(f"the content of attachment {revision.id!r} was changed", HINT)
@@ -142,11 +147,13 @@ def _manifest(plan: RestorePlan, moment: Moment, writer: _Writer) -> Manifest:
     found = writer.fingerprint
     documents, attachments = found.count(DOCUMENT), found.count(ATTACHMENT)
     size = found.size(DOCUMENT) + found.size(ATTACHMENT)
+    lineages = last.database.lineages or (Lineage(last.database.lineage, None, 0, None, None),)
+    database = msgspec.structs.replace(last.database, lineages=lineages)
     return Manifest(
         software=f"muniment {VERSION}",
         kind="full",
         reason=f"merged from {len(plan.chain)} backups, {plan.chain[0].name} through {plan.backup.name}",
-        database=last.database,
+        database=database,
         engine=last.engine,
         started=last.started,
         completed=last.completed,

@@ -7,7 +7,8 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Final
 
-from muniment.backup.manifest import File, Kind, Manifest
+from muniment.backup.manifest import FORMAT, File, Kind, Manifest
+from muniment.backup.proof import missing_note
 from muniment.backup.repository import Backup, Unusable, stamp, stamp_of, unusable_in
 from muniment.errors import DamagedBackup, ForeignBackup
 
@@ -72,6 +73,11 @@ class RestorePlan:
         return [(backup, file) for backup in self.chain for file in backup.manifest.files]
 
     @property
+    def missing(self) -> tuple[str, ...]:
+        """A sentence on what the backups were taken without."""
+        return tuple(note for each in self.chain for note in missing_note(each.manifest.skipped, each.name))
+
+    @property
     def size(self) -> int:
         """The bytes of all files to read."""
         return sum(backup.manifest.size for backup in self.chain)
@@ -114,6 +120,10 @@ def _plan_incremental(existing: Sequence[Backup], origin: Origin) -> BackupPlan:
     parent = max(known, key=lambda backup: (backup.manifest.through, backup.manifest.completed))
     if parent.manifest.through < origin.tombstones_from:
         return BackupPlan("full", f"history purged past {origin.tombstones_from}: a full backup was taken")
+    if parent.manifest.format < FORMAT:
+        return BackupPlan("full", f"format {FORMAT}: the backups there have format {parent.manifest.format}")
+    if parent.manifest.skipped:
+        return BackupPlan("full", f"{parent.name} was taken without what was damaged")
     if newer := newer_unusable(parent, existing):
         return BackupPlan("full", f"the chain is not whole: {newer.error.message}")
     try:

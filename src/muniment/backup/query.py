@@ -49,7 +49,7 @@ _VIEWS: Final = (
     _View(
         "attachments",
         f"{_COMMON}, size BIGINT, sha256 BLOB, part INTEGER, data BLOB",
-        f"{_SHOWN}, size, lower(hex(sha256)) AS sha256",
+        f"replace(id, chr(30), '/') AS {_SHOWN}, size, lower(hex(sha256)) AS sha256",
         "part = 0",
         "sha256 IS NOT NULL AND part = 0",
     ),
@@ -145,7 +145,8 @@ def _asked(
     for view in _VIEWS:
         files = [backup.folder / file.name for backup, file in plan.files if file.name.startswith(view.name)]
         quoted = [_quoted(str(file.resolve())) for file in files]
-        _create_view(connection, view, quoted, moment if len(plan.chain) > 1 else None)
+        owners = view.name == "attachments" and any(backup.manifest.format > 1 for backup in plan.chain)
+        _create_view(connection, view, quoted, moment if len(plan.chain) > 1 else None, owners=owners)
         allowed += quoted
     connection.execute(f"SET allowed_paths = [{', '.join(allowed)}]")
     connection.execute("SET enable_external_access = false; SET lock_configuration = true")
@@ -157,11 +158,15 @@ def _asked(
     return [column[0] for column in columns], answer.fetchmany(limit + 1)
 
 
-def _create_view(connection: DuckDBPyConnection, view: _View, files: list[str], moment: Moment | None) -> None:
+def _create_view(
+    connection: DuckDBPyConnection, view: _View, files: list[str], moment: Moment | None, *, owners: bool
+) -> None:
     """Of a chain the view shows, at this moment, the newest of each id."""
     name, current = view.name, ""
     if files:
-        rows = f"read_parquet([{', '.join(files)}], hive_partitioning = false)"
+        rows = f"read_parquet([{', '.join(files)}], hive_partitioning = false, union_by_name = true)"
+        if owners:  # an owned attachment has only its name as its id
+            rows = f"(SELECT * REPLACE (coalesce(owner || chr(30), '') || id AS id) FROM {rows})"
     else:
         rows = f"no_{name}"
         connection.execute(f"CREATE TABLE {rows}({view.columns})")

@@ -27,7 +27,16 @@ from muniment.backup.survivors import Survivors
 from muniment.document import to_microseconds
 from muniment.durable import mapped_errors
 from muniment.errors import DamagedBackup, UnreachablePoint
-from muniment.fingerprint import Fingerprint, batch_digests, member_digest
+from muniment.fingerprint import (
+    MODULUS,
+    Fingerprint,
+    Tally,
+    attachment_digests,
+    batch_digests,
+    batch_row_digests,
+    digest_sum,
+    member_digest,
+)
 from muniment.progress import Progress
 from muniment.revision import ATTACHMENT, DOCUMENT, Batch, Revision
 
@@ -41,6 +50,10 @@ class Destination(Protocol):
     @property
     def fingerprint(self) -> Fingerprint:
         """Of everything that was taken in."""
+
+    @property
+    def rows(self) -> Tally:
+        """The sum of the digests of all rows that were taken in."""
 
     def apply(self, batch: Batch) -> None:
         """Take in documents, each id once."""
@@ -77,7 +90,7 @@ def read_backup(
         steps = [_read_documents, _read_attachments]
         for step in reversed(steps) if attachments_first else steps:
             step(plan, reader, destination, progress)
-        reader.prove(destination.fingerprint)
+        reader.prove(destination.fingerprint, destination.rows)
     return moment
 
 
@@ -149,6 +162,7 @@ class _Reader:
         self._changed: Survivors | None = None
         self._later: Survivors | None = None
         self._on = Fingerprint()
+        self._passed_over = 0  # the sum of the digests of rows that were
         if len(plan.chain) > 1:
             self._changed = stack.enter_context(closing(Survivors()))
             self._later = stack.enter_context(closing(Survivors())) if plan.partial else None
@@ -184,6 +198,9 @@ class _Reader:
             later = self._later.newest(DOCUMENT, ids)
             self._account(batch, [row for row in kept if later[row] is not None], -1)
             self._account(batch, [row for row, etag in enumerate(batch.etags) if etag == later[row]], 1)
+        if len(kept) < len(batch):
+            dropped = set(range(len(batch))).difference(kept)
+            self._passed_over += digest_sum(batch_row_digests(batch.take(sorted(dropped))))
         return batch.take(kept) if kept else None
 
     def _account(self, batch: Batch, rows: list[int], sign: int) -> None:
@@ -204,6 +221,8 @@ class _Reader:
             (later,) = self._later.newest(ATTACHMENT, [revision.id])
             if (kept and later is not None) or later == revision.etag:
                 self._account_attachment(revision, -1 if kept else 1)
+        if not kept:
+            self._passed_over += int.from_bytes(attachment_digests(revision)[1], "big")
         return kept
 
     def _account_attachment(self, revision: Revision, sign: int) -> None:
@@ -212,8 +231,8 @@ class _Reader:
             group = (ATTACHMENT, revision.collection or "")
             self._on.add(group, sign, sign * revision.size, sign * digest)
 
-    def prove(self, found: Fingerprint) -> None:
-        """Raises `DamagedBackup` unless what was read leads to the fingerprint that the manifest has."""
+    def prove(self, found: Fingerprint, rows: Tally) -> None:
+        """Raises `DamagedBackup` unless what was read leads to the fingerprint and the rows that the manifests have."""
         reached = found.copy()
         reached.merge(self._on)
         expected = self._plan.manifest.fingerprint_at_snapshot()
@@ -221,6 +240,16 @@ class _Reader:
             differences = "; ".join(expected.differences(reached))
             raise DamagedBackup(
                 f"the fingerprint of {self._plan.backup.folder} is not the manifest's: {differences}", HINT
+            )
+        digests = [file.rows_digest for _, file in self._plan.files]
+        if None in digests:
+            return  # format 1
+        total = sum(int(digest, 16) for digest in digests if digest)
+        if (rows.digest + self._passed_over - total) % MODULUS:
+            raise DamagedBackup(
+                f"the revisions in {', '.join(backup.name for backup in self._plan.chain)} are not those that were"
+                " written: a time, or one that was superseded or deleted, differs",
+                HINT,
             )
 
 

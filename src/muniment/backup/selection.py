@@ -21,6 +21,7 @@ from muniment.backup.tally import Tally
 from muniment.document import fold, from_microseconds, rfc3339, texts_in
 from muniment.errors import InvalidInput
 from muniment.fingerprint import Fingerprint
+from muniment.fingerprint import Tally as Rows
 from muniment.numbers import numbers_for, series_of
 from muniment.owner import key_of, split_id
 from muniment.progress import Progress
@@ -217,6 +218,11 @@ class Selected:
     def fingerprint(self) -> Fingerprint:
         """Of everything that was read."""
         return self._whole.fingerprint
+
+    @property
+    def rows(self) -> Rows:
+        """The same of their digests as rows."""
+        return self._whole.rows
 
     def apply(self, batch: Batch) -> None:
         """Take in documents."""

@@ -20,7 +20,7 @@ CREATE OR REPLACE VIEW {name} AS
 SELECT {shown}
 FROM (
   SELECT *, row_number() OVER (PARTITION BY {key} ORDER BY etag DESC) AS newest
-  FROM read_parquet([{files}], hive_partitioning = false)
+  FROM {rows}
   WHERE etag <= {etag}{one_row}
 )
 WHERE newest = 1 AND {alive};
@@ -59,7 +59,7 @@ def _documents(plan: RestorePlan, moment: Moment) -> str:
 
 
 def _attachments(plan: RestorePlan, moment: Moment) -> str:
-    # An attachment of a document is stored under the document's id and its name, with U+001E between them.
+    # An attachment of a document is compared by the document's id and its name, with U+001E between them.
     shown = f"replace(id, chr(30), '/') AS {_SHOWN}, size, lower(hex(sha256)) AS sha256"
     empty = f"{_EMPTY}, 0::BIGINT AS size, ''::VARCHAR AS sha256"
     return _view(plan, moment, "attachments", shown, empty, " AND part = 0", "sha256 IS NOT NULL")
@@ -70,7 +70,10 @@ def _view(plan: RestorePlan, moment: Moment, name: str, shown: str, nothing: str
     if not paths:
         return _NOTHING.format(name=name, nothing=nothing)
     files = ", ".join(_quoted(str(path.resolve())) for path in paths)
-    return _VIEW.format(name=name, shown=shown, key=_KEY, files=files, etag=moment.etag, one_row=one_row, alive=alive)
+    rows = f"read_parquet([{files}], hive_partitioning = false, union_by_name = true)"
+    if name == "attachments" and any(backup.manifest.format > 1 for backup in plan.chain):
+        rows = f"(SELECT * REPLACE (coalesce(owner || chr(30), '') || id AS id) FROM {rows})"
+    return _VIEW.format(name=name, shown=shown, key=_KEY, rows=rows, etag=moment.etag, one_row=one_row, alive=alive)
 
 
 def _quoted(text: str) -> str:

@@ -15,15 +15,27 @@ from pathlib import Path
 from typing import Final
 
 from muniment.backup.files import DOCUMENTS, FILE_BYTES, AttachmentFile, ParquetFile, document_columns
-from muniment.backup.manifest import Counts, DatabaseIdentity, File, Manifest, Parent, SnapshotRecord, digest, encode
+from muniment.backup.manifest import (
+    Counts,
+    DatabaseIdentity,
+    File,
+    Manifest,
+    Parent,
+    Skipped,
+    SnapshotRecord,
+    digest,
+    encode,
+)
 from muniment.backup.plan import BackupPlan, Origin, plan_backup
+from muniment.backup.proof import Proof, damage, missing_note
 from muniment.backup.repository import Backup, Backups, NewBackup, backups, check_destination, time_of
 from muniment.document import from_microseconds, rfc3339, to_microseconds
 from muniment.durable import mapped_errors
-from muniment.errors import DamagedDatabase, MunimentError
+from muniment.errors import BackupNotFound, DamagedDatabase, MunimentError, StorageFailure
+from muniment.fingerprint import Fingerprint
 from muniment.progress import Progress
 from muniment.revision import ATTACHMENT, DOCUMENT, Batch, Revision
-from muniment.storage.base import BackupPlace, Identity, Snapshot, Storage
+from muniment.storage.base import BackupFacts, BackupPlace, Identity, Lineage, Snapshot, Storage
 from muniment.version import VERSION
 
 WRITERS: Final = 2
@@ -43,6 +55,10 @@ class _Written:
     lock: threading.Lock = field(default_factory=threading.Lock)
 
 
+class _DamagedSince(Exception):
+    """What changed is damaged, so that only a full backup can leave it out."""
+
+
 def take_backup(
     storage: Storage,
     destination: Path,
@@ -51,6 +67,8 @@ def take_backup(
     database_document: bytes,
     clock: Callable[[], int],
     incremental: bool = False,
+    new_chain: bool = False,
+    skip_damaged: bool = False,
     progress: Progress | None = None,
 ) -> Backup:
     """Write the state of this moment into a new folder in the destination, while others read and write.
@@ -58,49 +76,151 @@ def take_backup(
     An incremental backup holds what changed since the newest backup of this lineage there; where it might miss
     something, or there is none, a full one is taken, and the manifest says why. When it returns, the backup is complete
     and on disk. When it raises (`Cancelled` too), there is none, and what was written is removed.
+
+    Everything is proven as it is read. Raises `DamagedDatabase`, which names it, when something is not what was
+    written; with `skip_damaged` that is left out of a full backup, and the manifest says what. Raises `BackupNotFound`
+    where the database remembers backups and none is there, unless `new_chain` says that this is meant.
     """
     progress = progress or Progress()
     progress.stage = "planning"
     check_destination(destination)
+    if storage.read_only:
+        raise StorageFailure(
+            "the database was opened only for reading: whoever writes to it could purge what a backup still needs",
+            "open it for writing, or have the process back it up that has it open",
+        )
     existing = backups(destination) if destination.exists() else Backups(destination)
     facts = storage.backup_facts()
-    origin = Origin(storage.identity.database_id, storage.identity.lineage, facts.known, facts.tombstones_from)
+    if not new_chain:
+        _check_mounted(destination, existing, facts)
+    known = {*facts.known, *_of_this_log(storage, existing)}
+    origin = Origin(storage.identity.database_id, storage.identity.lineage, known, facts.tombstones_from)
     plan = plan_backup(existing, origin, str(destination), incremental=incremental)
-    started = _time(clock, existing)
-    with storage.pin(plan.after if plan.parent else None) as snapshot:
-        if plan.parent and snapshot.tombstones_from > plan.after:  # they expired between the plan and the pin
-            origin = replace(origin, tombstones_from=snapshot.tombstones_from)
-            plan = plan_backup(existing, origin, str(destination), incremental=True)
-        new = NewBackup(destination, plan.kind, started)
-        try:
-            if plan.kind == "full":
-                progress.total_documents = snapshot.fingerprint.count(DOCUMENT)
-                progress.total_bytes = snapshot.fingerprint.size(DOCUMENT) + snapshot.fingerprint.size(ATTACHMENT)
-            history = plan.parent is not None and storage.history.kept
-            with mapped_errors(new.folder):
-                written = _write_files(storage, plan, snapshot, new, progress, history=history)
-            progress.stage = "publishing"
-            progress.check()
-            identity = _identity(storage.identity, name)
-            history_from = max(plan.after, snapshot.history_from) if history else None
-            times = started, max(started, _time(clock, existing))
-            settings = digest(database_document)
-            manifest = _manifest(
-                plan, identity, snapshot, written, *times, history_from=history_from, database_document=settings
+    taker = _Taker(storage, destination, existing, origin, name, database_document, clock, progress, skip_damaged)
+    try:
+        return taker.take(plan)
+    except _DamagedSince:
+        return taker.take(BackupPlan("full", "what is damaged can only be left out of a full backup"))
+
+
+@dataclass(frozen=True, slots=True)
+class _Taker:
+    """Takes a backup as planned."""
+
+    storage: Storage
+    destination: Path
+    existing: Backups
+    origin: Origin
+    name: str
+    database_document: bytes
+    clock: Callable[[], int]
+    progress: Progress
+    skip_damaged: bool
+
+    def take(self, plan: BackupPlan) -> Backup:
+        storage, progress, existing = self.storage, self.progress, self.existing
+        started = _time(self.clock, existing)
+        with storage.pin(plan.after if plan.parent else None) as snapshot:
+            if plan.parent and snapshot.tombstones_from > plan.after:  # they expired between the plan and the pin
+                origin = replace(self.origin, tombstones_from=snapshot.tombstones_from)
+                plan = plan_backup(existing, origin, str(self.destination), incremental=True)
+            new = NewBackup(self.destination, plan.kind, started)
+            try:
+                if plan.kind == "full":
+                    progress.total_documents = snapshot.fingerprint.count(DOCUMENT)
+                    progress.total_bytes = snapshot.fingerprint.size(DOCUMENT) + snapshot.fingerprint.size(ATTACHMENT)
+                history = plan.parent is not None and storage.history.kept
+                proof = Proof(storage.logged, skip=self.skip_damaged)
+                with mapped_errors(new.folder):
+                    written = _write_files(storage, plan, snapshot, new, progress, proof, history=history)
+                skipped = _proven(plan, snapshot, proof)
+                progress.stage = "publishing"
+                progress.check()
+                history_from = max(plan.after, snapshot.history_from) if history else None
+                manifest = _manifest(
+                    plan,
+                    _identity(storage.identity, self.name),
+                    snapshot,
+                    written,
+                    started,
+                    max(started, _time(self.clock, existing)),
+                    history_from=history_from,
+                    database_document=digest(self.database_document),
+                    fingerprint=proof.fingerprint if skipped else snapshot.fingerprint,
+                    skipped=skipped,
+                )
+                text = encode(manifest)
+                notes = _remembered(storage, digest(text), None)  # before it exists: it may continue at once
+                published = new.publish(text, self.database_document)
+            except BaseException:
+                new.abandon()
+                raise
+        notes = notes or _remembered(storage, digest(text), _place(self.destination, snapshot, started))
+        with suppress(MunimentError):  # the backup is there; what may be forgotten now will be after the next one
+            storage.backed_up(snapshot.etag)
+        missing = missing_note(manifest.skipped, published.name)
+        return replace(published, notes=(*existing.notes, *missing, *published.notes, *notes))
+
+
+def _check_mounted(destination: Path, existing: Backups, facts: BackupFacts) -> None:
+    """Raises `BackupNotFound` where the database remembers backups, and there are none."""
+    if existing or existing.unfinished or any(bad.ours for bad in existing.unusable):
+        return
+    folder = os.path.abspath(destination)  # noqa: PTH100 - as `_place` has it
+    for place in facts.places:
+        if place.folder == folder:
+            raise BackupNotFound(
+                f"{destination} has no backup, but the database was backed up there, through etag {place.etag:,}",
+                "see whether its disk is mounted; if a new chain is to begin there, say so with --new-chain",
             )
-            text = encode(manifest)
-            storage.remember_backup(digest(text), _place(destination, snapshot, started))
-            published = new.publish(text, database_document)
-        except BaseException:
-            new.abandon()
-            raise
-    with suppress(MunimentError):  # the backup is there; what may be forgotten now will be after the next one
-        storage.backed_up(snapshot.etag)
-    return replace(published, notes=(*existing.notes, *published.notes))
+
+
+def _of_this_log(storage: Storage, existing: Backups) -> Iterator[str]:
+    """The manifests of backups that end with a transaction of this log, whether or not the database remembers them.
+
+    It could not note them down if its disk was full. A state that was put back has gone on with other transactions:
+    never one with the same etag and time.
+    """
+    for backup in existing:
+        manifest = backup.manifest
+        if manifest.database.lineage == storage.identity.lineage:
+            row = storage.logged(manifest.through)
+            if row and row[0] == to_microseconds(datetime.fromisoformat(manifest.snapshot.time)):
+                yield backup.sha256
+
+
+def _remembered(storage: Storage, sha256: str, place: BackupPlace | None) -> tuple[str, ...]:
+    """Have the database note a backup down; says why if it can not."""
+    try:
+        storage.remember_backup(sha256, place)
+    except StorageFailure as error:
+        return (
+            f"the database could not note this backup down, so `muniment status` may not know of it: {error.message}",
+        )
+    return ()
+
+
+def _proven(plan: BackupPlan, snapshot: Snapshot, proof: Proof) -> tuple[Skipped, ...]:
+    """What is not in the backup; raises `DamagedDatabase` for that unless it is to be left out."""
+    if proof.damaged and not proof.skip:
+        raise damage(proof.damaged)
+    if proof.damaged and plan.kind == "incremental":
+        raise _DamagedSince
+    if plan.kind == "full":
+        differences = "; ".join(snapshot.fingerprint.differences(proof.fingerprint))
+        if differences and not proof.damaged:
+            if not proof.skip:
+                raise DamagedDatabase(
+                    f"the log gave something else than the fingerprint has: {differences}",
+                    "run `muniment check` on the database; --skip-damaged takes what there is",
+                )
+            return (Skipped("document", "", 0, differences),)
+    return tuple(sorted(proof.damaged, key=lambda each: (each.kind, each.id, each.etag)))
 
 
 def _identity(identity: Identity, name: str) -> DatabaseIdentity:
-    return DatabaseIdentity(identity.database_id, identity.lineage, name, identity.lineages)
+    lineages = identity.lineages or (Lineage(identity.lineage, None, 0, None, None),)
+    return DatabaseIdentity(identity.database_id, identity.lineage, name, lineages)
 
 
 def _time(clock: Callable[[], int], existing: Backups) -> datetime:
@@ -120,26 +240,28 @@ def _place(destination: Path, snapshot: Snapshot, started: datetime) -> BackupPl
 
 
 def _write_files(
-    storage: Storage, plan: BackupPlan, snapshot: Snapshot, new: NewBackup, progress: Progress, *, history: bool
+    storage: Storage,
+    plan: BackupPlan,
+    snapshot: Snapshot,
+    new: NewBackup,
+    progress: Progress,
+    proof: Proof,
+    *,
+    history: bool,
 ) -> _Written:
     written = _Written()
     progress.stage = "writing documents"
     documents = _Shared(storage.changes(plan.after, snapshot.etag, history=history))
-    _write_documents(documents.take, new, written, progress)
+    _write_documents(documents.take, new, written, progress, proof)
     progress.stage = "writing attachments"
     attachments = storage.attachment_changes(plan.after, snapshot.etag, history=history)
-    _write_attachments(attachments, storage, new, written, progress)
-    if documents.rows != written.documents + written.document_tombstones:
+    _write_attachments(attachments, storage, new, written, progress, proof)
+    rows = written.documents + written.document_tombstones
+    rows += sum(each.kind == "document" for each in proof.damaged)
+    if documents.rows != rows:
         raise DamagedDatabase(
-            f"of {documents.rows} revisions, {written.documents + written.document_tombstones} were written",
+            f"of {documents.rows} revisions, {rows} were written",
             "take the backup again, and please report this as a bug",
-        )
-    expected = (snapshot.fingerprint.count(DOCUMENT), snapshot.fingerprint.count(ATTACHMENT))
-    if plan.kind == "full" and expected != (written.documents, written.attachments):
-        raise DamagedDatabase(
-            f"the log gave {written.documents} documents and {written.attachments} attachments, where the fingerprint"
-            f" has {expected[0]} and {expected[1]}",
-            "run `muniment check` on the database",
         )
     written.files.sort(key=lambda file: file.name)
     return written
@@ -164,11 +286,14 @@ class _Shared:
             return batch
 
 
-def _write_documents(take: Callable[[], Batch | None], new: NewBackup, written: _Written, progress: Progress) -> None:
+def _write_documents(
+    take: Callable[[], Batch | None], new: NewBackup, written: _Written, progress: Progress, proof: Proof
+) -> None:
     """Two threads compress, each into its own files, so that both cores work and no order is waited for."""
     numbers = count(1)
     with ThreadPoolExecutor(WRITERS, "muniment backup") as pool:
-        tasks = [pool.submit(_write_share, iter(take, None), new, numbers, written, progress) for _ in range(WRITERS)]
+        share = new, numbers, written, progress, proof
+        tasks = [pool.submit(_write_share, iter(take, None), *share) for _ in range(WRITERS)]
         try:
             for task in wait(tasks, return_when=FIRST_EXCEPTION).done:
                 task.result()
@@ -178,14 +303,22 @@ def _write_documents(take: Callable[[], Batch | None], new: NewBackup, written: 
 
 
 def _write_share(
-    batches: Iterator[Batch], new: NewBackup, numbers: Iterator[int], written: _Written, progress: Progress
+    batches: Iterator[Batch],
+    new: NewBackup,
+    numbers: Iterator[int],
+    written: _Written,
+    progress: Progress,
+    proof: Proof,
 ) -> None:
     file: ParquetFile | None = None
     _stand_back()
     try:
-        for batch in batches:
+        for read in batches:
+            batch, rows = proof.documents(read)
+            if not batch.etags:
+                continue
             file = file or ParquetFile(new.path(f"documents-{next(numbers):05d}.parquet"), DOCUMENTS)
-            file.write(document_columns(batch), batch.etags)
+            file.write(document_columns(batch), batch.etags, rows)
             tombstones, size = len(batch.bodies.nulls), len(batch.bodies.data)
             with written.lock:
                 written.documents += len(batch) - tombstones
@@ -211,14 +344,22 @@ def _stand_back() -> None:
 
 
 def _write_attachments(
-    revisions: Iterator[Revision], storage: Storage, new: NewBackup, written: _Written, progress: Progress
+    revisions: Iterator[Revision],
+    storage: Storage,
+    new: NewBackup,
+    written: _Written,
+    progress: Progress,
+    proof: Proof,
 ) -> None:
     numbers = count(1)
     file: AttachmentFile | None = None
     try:
         for revision in revisions:
+            row = proof.attachment(revision, lambda revision=revision: storage.content(revision))  # type: ignore[misc]
+            if row is None:
+                continue
             file = file or AttachmentFile(new.path(f"attachments-{next(numbers):05d}.parquet"))
-            for size in file.append(revision, storage.content(revision)):
+            for size in file.append(revision, proof.content(revision, storage.content(revision)), row):
                 progress.advance(bytes=size)
             tombstone = revision.body is None
             written.attachments += not tombstone
@@ -246,6 +387,8 @@ def _manifest(
     *,
     history_from: int | None,
     database_document: str,
+    fingerprint: Fingerprint,
+    skipped: tuple[Skipped, ...],
 ) -> Manifest:
     parent = plan.parent
     return Manifest(
@@ -270,7 +413,8 @@ def _manifest(
             written.attachment_tombstones,
             written.bytes,
         ),
-        fingerprint=snapshot.fingerprint.as_json(),
+        fingerprint=fingerprint.as_json(),
         database_document=database_document,
         files=tuple(written.files),
+        skipped=skipped,
     )

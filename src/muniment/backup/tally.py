@@ -10,23 +10,30 @@ import msgspec
 from muniment.backup.reading import HINT
 from muniment.document import check_body
 from muniment.errors import DamagedBackup, InvalidDocument
-from muniment.fingerprint import Fingerprint, batch_digests, member_digest
+from muniment.fingerprint import Fingerprint, attachment_digests, batch_digests, batch_row_digests, digest_sum
+from muniment.fingerprint import Tally as Rows
 from muniment.revision import ATTACHMENT, Batch, Revision
 
 _grammar = msgspec.json.Decoder(msgspec.Raw).decode
 
 
 class Tally:
-    """A destination that keeps nothing but the fingerprint, and checks that documents are JSON."""
+    """A destination that keeps nothing but the fingerprint and the sum of the rows' digests.
+
+    It checks that documents are JSON.
+    """
 
     def __init__(self) -> None:
         self.fingerprint = Fingerprint()
+        self.rows = Rows()
 
     def apply(self, batch: Batch) -> None:
         """Count these documents in."""
         ids, metadata, bodies = batch.ids.values(), batch.metadata.values(), list(batch.bodies)
         check_json(ids, metadata, bodies)
-        self.fingerprint.add_batch(batch, batch_digests(ids, metadata, bodies))
+        digests = batch_digests(ids, metadata, bodies)
+        self.fingerprint.add_batch(batch, digests)
+        self.rows.add(1, 0, digest_sum(batch_row_digests(batch, digests)))
 
     def apply_attachment(self, revision: Revision, parts: Iterator[bytes]) -> None:
         """Count an attachment in, after reading its content."""
@@ -35,8 +42,10 @@ class Tally:
 
     def count_attachment(self, revision: Revision) -> None:
         """Count an attachment in whose content somebody else checks."""
+        member, row = attachment_digests(revision)
+        self.rows.add(1, 0, int.from_bytes(row, "big"))
         if revision.body is not None:
-            digest = member_digest(revision.id.encode(), revision.metadata, revision.body)
+            digest = member
             group = (ATTACHMENT, revision.collection or "")
             self.fingerprint.add(group, 1, revision.size, int.from_bytes(digest, "big"))
 

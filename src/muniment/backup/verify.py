@@ -20,6 +20,7 @@ import apsw
 from muniment.backup.examine import Group, Task, Whole, examine_all
 from muniment.backup.manifest import Manifest
 from muniment.backup.plan import RestorePlan, chain_of
+from muniment.backup.proof import missing_note
 from muniment.backup.reading import HINT, Moment, moment_of
 from muniment.backup.repository import Backup, Backups, Record, backups, records, unusable_in, write_down
 from muniment.backup.restore_plan import plan_latest
@@ -63,6 +64,12 @@ class Verified:
     seconds: float
     record: Path | None = None
     unrecorded: str | None = None
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """What whoever asked should know: what else is there, and what backups were taken without."""
+        missing = (note for backup in self.backups for note in missing_note(backup.manifest.skipped, backup.name))
+        return tuple(dict.fromkeys((*self.plan.notes, *missing)))
 
 
 @dataclass(frozen=True, slots=True)

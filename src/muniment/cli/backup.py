@@ -42,6 +42,14 @@ def backup(
         bool,
         typer.Option("--incremental", metavar="", help="Write only what changed since the last backup in the folder."),
     ] = False,
+    new_chain: Annotated[
+        bool,
+        typer.Option("--new-chain", metavar="", help="Begin anew where the database remembers backups and none is."),
+    ] = False,
+    skip_damaged: Annotated[
+        bool,
+        typer.Option("--skip-damaged", metavar="", help="Leave out what is damaged in the database, and say what."),
+    ] = False,
     url: Annotated[
         str | None, typer.Option("--url", metavar="URL", help="Have this server do it; it may end in /databases/NAME.")
     ] = None,
@@ -77,6 +85,9 @@ def backup(
     An incremental backup holds what changed since the last one in the folder; where there is none, something might be
     missed, or the chain is not whole, a full one is taken, and it is said why. A full one begins a chain of its own.
 
+    All that is read is proven to be what was written. Where it is not the backup fails (exit code 5) and names it;
+    with --skip-damaged the rest is taken, and the manifest and this command say what is missing.
+
     With --url the options are those of Raven.Backup. --dest is then a path on the server's machine, below its data
     folder if it is relative. Exit code 0 says that the backup is complete, or with --nowait that it has begun; with
     --all-databases the exit code is the number of those that failed. Ctrl-C ends the command, not the backup: the
@@ -94,7 +105,8 @@ def backup(
             raise InvalidInput(f"{option} is for the databases of a server", "give --url URL")
         if folder is None:
             raise InvalidInput("no database to back up was named", "give the FOLDER of a database, or --url URL")
-        _back_up(folder, dest, incremental, as_json=json, quiet=quiet)
+        asked = {"incremental": incremental, "new_chain": new_chain, "skip_damaged": skip_damaged}
+        _back_up(folder, dest, asked, as_json=json, quiet=quiet)
         return
     if folder is not None:
         raise InvalidInput("FOLDER and --url each say what to back up", "give one of them")
@@ -104,15 +116,15 @@ def backup(
         raise InvalidInput(f"the server has no authentication yet, so it takes no {option}", "leave it out")
     from muniment.cli import remote as servers  # here: its HTTP client loads longer than most commands run
 
-    wanted = servers.BackupWanted(url, database, str(dest), incremental, nowait, timeout)
+    wanted = servers.BackupWanted(url, database, str(dest), incremental, new_chain, skip_damaged, nowait, timeout)
     if all_databases:
         raise typer.Exit(servers.back_up_all(wanted, as_json=json, quiet=quiet))
     servers.back_up(wanted, as_json=json, quiet=quiet)
 
 
-def _back_up(folder: Path, dest: Path, incremental: bool, *, as_json: bool, quiet: bool) -> None:
+def _back_up(folder: Path, dest: Path, asked: dict[str, bool], *, as_json: bool, quiet: bool) -> None:
     with DocumentDatabase(folder, create=False) as database:
-        operation = database.maintenance.start_backup(dest, incremental=incremental)
+        operation = database.maintenance.start_backup(dest, **asked)
         with job(operation.progress, quiet=quiet):
             taken = operation.wait()
     seconds = operation.progress.seconds
@@ -140,6 +152,7 @@ def manifest_facts(manifest: Manifest, seconds: float) -> dict[str, Any]:
         "seconds": round(seconds, 3),
         "bytes_per_second": round(counts.bytes / seconds) if seconds else None,
         "fingerprint": found.short(),
+        "skipped": manifest.skipped,
     }
 
 

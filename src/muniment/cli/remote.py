@@ -42,6 +42,8 @@ class BackupWanted:
     database: str | None
     dest: str
     incremental: bool
+    new_chain: bool
+    skip_damaged: bool
     nowait: bool
     timeout: int | None
 
@@ -117,7 +119,9 @@ def back_up_all(wanted: BackupWanted, *, as_json: bool, quiet: bool) -> int:
 
 def _backup_of(store: DocumentStore, wanted: BackupWanted, *, quiet: bool) -> _Ended:
     with _going_on(f"the backup of {store.name}", store):
-        job = store.admin.start_backup(wanted.dest, wanted.incremental)
+        job = store.admin.start_backup(
+            wanted.dest, wanted.incremental, new_chain=wanted.new_chain, skip_damaged=wanted.skip_damaged
+        )
         if wanted.nowait:
             return _Ended(job.id, None, None)
         return _followed(job, quiet=quiet)

@@ -243,10 +243,10 @@ def verify(
         "record": str(verified.record) if verified.record else None,
         "unrecorded": verified.unrecorded,
         **state_facts(*shown),
-        "notes": verified.plan.notes,
+        "notes": verified.notes,
     }
     rows = [("newest" if not named else "moment", str(verified.backup.folder)), *state_rows(*shown)]
     if verified.unrecorded:
         rows.append(("no record", verified.unrecorded))
-    rows += note_rows(verified.plan.notes)
+    rows += note_rows(verified.notes)
     emit(f"Verified {count_text(len(verified.backups), 'backup')} in {source}", rows, facts, as_json=json)

@@ -54,11 +54,19 @@ class _Task(msgspec.Struct):
     error: str | None = msgspec.field(name="ExceptionText", default=None)
 
 
-def start_backup(name: str, destination: str | os.PathLike[str], incremental: bool) -> Flow[Job]:
+def start_backup(
+    name: str,
+    destination: str | os.PathLike[str],
+    incremental: bool,
+    new_chain: bool = False,
+    skip_damaged: bool = False,
+) -> Flow[Job]:
     """Begins a backup of a database into a folder of the server."""
     root = root_of(name)
     body = encode({"BackupLocation": _location(destination), "DatabaseDocument": None})
-    path = target(*root, "admin", "backup", query=[("incremental", str(incremental).lower())])
+    flags = {"incremental": incremental, "new-chain": new_chain, "skip-damaged": skip_damaged}
+    query = [(flag, "true") for flag, value in flags.items() if value]
+    path = target(*root, "admin", "backup", query=query)
     accepted = yield from _accepted(Request("POST", path, body, JSON))
     return Job("backup", accepted, root, BACKUP_STATUS)
 

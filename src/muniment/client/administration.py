@@ -58,12 +58,20 @@ class Administration:
         self._transport = transport
         self._database = database
 
-    def start_backup(self, destination: str | os.PathLike[str], incremental: bool = False) -> RemoteJob:
+    def start_backup(
+        self,
+        destination: str | os.PathLike[str],
+        incremental: bool = False,
+        *,
+        new_chain: bool = False,
+        skip_damaged: bool = False,
+    ) -> RemoteJob:
         """Begin a backup of the store's database into a folder, and return at once.
 
-        Raises `BackupRunning` while another one runs. What the server finds wrong with the folder is the job's failure.
+        The flags are those of `MaintenanceActions.start_backup`. Raises `BackupRunning` while another one runs. What
+        the server finds wrong with the folder is the job's failure.
         """
-        flow = admin.start_backup(self._database, destination, incremental)
+        flow = admin.start_backup(self._database, destination, incremental, new_chain, skip_damaged)
         return RemoteJob(self._transport.run(flow), self._transport)
 
     def recoverability(self) -> Recoverability:
@@ -224,9 +232,16 @@ class AsyncAdministration:
         self._transport = transport
         self._database = database
 
-    async def start_backup(self, destination: str | os.PathLike[str], incremental: bool = False) -> AsyncRemoteJob:
+    async def start_backup(
+        self,
+        destination: str | os.PathLike[str],
+        incremental: bool = False,
+        *,
+        new_chain: bool = False,
+        skip_damaged: bool = False,
+    ) -> AsyncRemoteJob:
         """See `Administration.start_backup`."""
-        flow = admin.start_backup(self._database, destination, incremental)
+        flow = admin.start_backup(self._database, destination, incremental, new_chain, skip_damaged)
         return AsyncRemoteJob(await self._transport.run(flow), self._transport)
 
     async def recoverability(self) -> Recoverability:

@@ -37,7 +37,9 @@ async def start(request: Request) -> Response:
     if wanted.document is not None:
         document = {**wanted.document, "Settings": plain_settings(wanted.document), "Id": tenant.name}
     kept = encode(document)
-    incremental = request.flag("incremental")
+    flags = {"incremental": "incremental", "new_chain": "new-chain", "skip_damaged": "skip-damaged"}
+    asked = {name: request.flag(flag) for name, flag in flags.items()}
+    incremental = asked["incremental"]
     operation = app.operations.new("backup", tenant.name)
     started = f"Started {'incremental ' if incremental else ''}backup of {tenant.name}. Destination: {destination}"
     try:
@@ -47,7 +49,7 @@ async def start(request: Request) -> Response:
         raise
 
     def work(operation: Operation) -> None:
-        _take(tenant, destination, kept, incremental, operation, app.settings.backup_niceness)
+        _take(tenant, destination, kept, asked, operation, app.settings.backup_niceness)
 
     try:
         app.operations.run(operation, work, on_wait=tenant.backup.say)
@@ -64,7 +66,7 @@ async def status(request: Request) -> Response:
 
 
 def _take(
-    tenant: Tenant, destination: Path, document: bytes, incremental: bool, operation: Operation, niceness: int
+    tenant: Tenant, destination: Path, document: bytes, asked: dict[str, bool], operation: Operation, niceness: int
 ) -> None:
     status, progress = tenant.backup, operation.progress
 
@@ -80,7 +82,7 @@ def _take(
                 destination,
                 name=tenant.name,
                 database_document=document,
-                incremental=incremental,
+                **asked,
                 progress=progress,
                 niceness=niceness,
                 pinned=pinned,

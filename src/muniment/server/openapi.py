@@ -19,7 +19,7 @@ _QUERY: Final = {
     ("operation/status", "GET"): "id changes",
     ("operation/kill", "GET"): "id",
     ("operation/kill", "POST"): "id",
-    ("admin/backup", "POST"): "incremental",
+    ("admin/backup", "POST"): "incremental new-chain skip-damaged",
     ("smuggler/export", "GET"): " ".join(["format", "compression", *sorted(CHANGES)]),
     ("smuggler/import", "POST"): " ".join(sorted(IMPORT)),
     ("admin/restore", "POST"): "defrag",

@@ -13,7 +13,7 @@ import msgspec
 from muniment.document import IDENTITIES as IDENTITIES_PREFIX
 from muniment.document import fold
 from muniment.errors import InvalidDocument
-from muniment.fingerprint import Fingerprint, batch_digests, member_digest
+from muniment.fingerprint import Fingerprint, Tally, attachment_digests, batch_digests, batch_row_digests, digest_sum
 from muniment.numbers import numbers_for, series_of
 from muniment.progress import Progress
 from muniment.revision import ATTACHMENT, DOCUMENT, Batch, Revision
@@ -82,6 +82,7 @@ class Export:
         account: bool = False,
     ) -> None:
         self.fingerprint = Fingerprint()
+        self.rows = Tally()
         self.summary = Exported()
         self.seen = 0  # documents that came in
         self._writer = writer
@@ -106,10 +107,12 @@ class Export:
 
     def apply_attachment(self, revision: Revision, parts: Iterable[bytes] = ()) -> None:
         """Take in an attachment or the deletion of one, before all documents."""
-        if self._account and revision.body is not None:
-            digest = member_digest(revision.id.encode(), revision.metadata, revision.body)
-            number = int.from_bytes(digest, "big")
-            self.fingerprint.add((ATTACHMENT, revision.collection or ""), 1, revision.size, number)
+        if self._account:
+            member, row = attachment_digests(revision)
+            self.rows.add(1, 0, int.from_bytes(row, "big"))
+            if revision.body is not None:
+                number = int.from_bytes(member, "big")
+                self.fingerprint.add((ATTACHMENT, revision.collection or ""), 1, revision.size, number)
         if revision.body is None:
             if 0 < self._after < revision.etag and ATTACHMENTS in self._options.carried:
                 self._aside.delete(revision)
@@ -126,6 +129,7 @@ class Export:
         if self._account:
             digests = batch_digests(batch.ids.values(), batch.metadata.values(), list(batch.bodies))
             self.fingerprint.add_batch(batch, digests)
+            self.rows.add(len(batch), 0, digest_sum(batch_row_digests(batch, digests)))
         if batch.bodies.nulls:
             batch = self._without_deletions(batch)
         self.seen += len(batch)

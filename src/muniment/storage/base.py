@@ -18,6 +18,7 @@ A storage is a log of revisions ordered by etag, and knows which revision of eac
 - tombstones stay until they are older than the setting `Muniment/TombstoneWindow` and, if a backup was ever taken, one
   holds them; none is forgotten while there is a pin. `tombstones_from` in a snapshot is raised with it. An id whose
   tombstone is forgotten is new when it comes again, in its new spelling.
+- `logged` gives the time of a row of the log, and the digest that is kept of it (`fingerprint.row_digest`).
 - `backed_up` tells that a backup holds everything through an etag, so that kept history may be purged.
 - `fingerprint` in a snapshot is exactly that of the documents and attachments that were current at its etag.
 
@@ -179,6 +180,9 @@ class Storage(Protocol):
     @property
     def identity(self) -> Identity: ...
 
+    @property
+    def read_only(self) -> bool: ...
+
     def submit(self, writes: Sequence[Write], replaced: dict[int, int] | None = None) -> Future[list[Written]]: ...
 
     def commit(self, writes: Sequence[Write]) -> list[Written]: ...
@@ -210,6 +214,8 @@ class Storage(Protocol):
     def remember_backup(self, sha256: str, place: BackupPlace | None = None) -> None: ...
 
     def backed_up(self, through: int) -> None: ...
+
+    def logged(self, etag: int) -> tuple[int, bytes] | None: ...
 
     def content(self, revision: Revision) -> Iterator[bytes]: ...
 

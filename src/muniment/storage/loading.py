@@ -44,7 +44,7 @@ class Loader:
         self.folder = folder
         self.fingerprint = Fingerprint()
         self._identity = identity
-        self._rows = Tally()
+        self.rows = Tally()
         self._connection = create(folder / FILE)
         with mapped_errors(folder):
             run(
@@ -66,7 +66,7 @@ class Loader:
         digests = batch_digests(raw_ids, metadata, bodies)
         self.fingerprint.add_batch(batch, digests)
         rows = batch_row_digests(batch, digests)
-        self._rows.add(len(rows), 0, digest_sum(rows))
+        self.rows.add(len(rows), 0, digest_sum(rows))
         ids = [id.decode() for id in raw_ids]
         keys = [fold(id) for id in ids]
         spellings = [None if id == key else id for id, key in zip(ids, keys, strict=True)]
@@ -93,7 +93,7 @@ class Loader:
         row = row_digest(
             revision.etag, ATTACHMENT, revision.modified, collection, member, tombstone=revision.body is None
         )
-        self._rows.add(1, 0, int.from_bytes(row, "big"))
+        self.rows.add(1, 0, int.from_bytes(row, "big"))
         self._insert(
             ATTACHMENT,
             [(revision.etag, *revision[2:7], content, row)],
@@ -154,7 +154,7 @@ class Loader:
             facts["settings"] = msgspec.json.encode(dict(settings)).decode()
             # What came before this moment is not in this log.
             write_facts(self._connection, facts | {"history_from": last_etag, "tombstones_from": last_etag})
-            write_tally(self._connection, LOG_ROWS, "", self._rows)
+            write_tally(self._connection, LOG_ROWS, "", self.rows)
             for (kind, name), tally in self.fingerprint.occupied().items():
                 write_tally(self._connection, kind, name, tally)
             run("COMMIT; DETACH scratch")

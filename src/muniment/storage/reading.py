@@ -205,6 +205,12 @@ class Reader:
             yield from rows
             after = rows[-1].etag
 
+    def logged(self, etag: int) -> tuple[int, bytes] | None:
+        """The time and the digest of the row with this etag, None when the log does not have it."""
+        with self.connection() as connection:
+            row = connection.execute("SELECT modified, digest FROM log WHERE etag = ?", (etag,)).fetchone()
+            return None if row is None else msgspec.convert(row, tuple[int, bytes])
+
     def content(self, content: int) -> Iterator[bytes]:
         """The parts of an attachment's content, of at most 1 MiB each."""
         (part, _), query = parts_of(content), "SELECT data FROM part WHERE part = ?"

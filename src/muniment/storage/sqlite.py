@@ -90,6 +90,11 @@ class SqliteStorage:
                 connection.close()
 
     @property
+    def read_only(self) -> bool:
+        """Whether it was opened only for reading; another process may then write."""
+        return self._writer is None
+
+    @property
     def writer(self) -> Writer:
         """The writer; raises `StorageFailure` when the database was opened only for reading."""
         if self._writer is None:
@@ -227,6 +232,10 @@ class SqliteStorage:
     def attachment_changes(self, after: int, upto: int, *, history: bool = False) -> Iterator[Revision]:
         """See `base.Storage`."""
         return self._reader.attachment_changes(after, upto, history=history)
+
+    def logged(self, etag: int) -> tuple[int, bytes] | None:
+        """See `base.Storage`."""
+        return self._reader.logged(etag)
 
     def content(self, revision: Revision) -> Iterator[bytes]:
         """The content of an attachment's revision, in parts; it must be pinned or current meanwhile."""

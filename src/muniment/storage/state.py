@@ -101,7 +101,7 @@ def identity_facts(identity: Identity) -> dict[str, int | str]:
 def remember_backup(connection: apsw.Connection, sha256: str, place: BackupPlace | None = None) -> None:
     """Add a manifest to those that the database knows, and where it is; of very many, the oldest are forgotten."""
     state = read_state(connection)
-    known = [*state.backups, sha256][-KNOWN_BACKUPS:]
+    known = [*(other for other in state.backups if other != sha256), sha256][-KNOWN_BACKUPS:]
     write_fact(connection, "backups", msgspec.json.encode(known).decode())
     if place is not None:
         others = [other for other in state.places if other.folder != place.folder]
