@@ -21,8 +21,8 @@ from muniment.errors import (
     DamagedBackup,
     DamagedDatabase,
     DocumentNotFound,
-    InvalidDocument,
     InvalidInput,
+    InvalidScript,
     StorageFailure,
     TargetExists,
 )
@@ -34,6 +34,7 @@ from muniment.smuggler.dump import open_dump
 from muniment.smuggler.export import Exported
 from muniment.smuggler.options import SmugglerOptions
 from muniment.smuggler.transfer import import_dump
+from muniment.storage.base import Write
 from tests.smuggler.dumps import blake2b, plain
 
 REAL = Path(__file__).parents[2] / "shared" / "data" / "northwind-ravendb-6.2.ravendbdump"
@@ -220,12 +221,30 @@ def test_documents_that_are_left_out_take_their_attachments_along(database: Docu
             assert found.json() == {"New": "Orders/2"}
 
 
-def test_what_has_no_place_is_passed_over_when_errors_are(database: DocumentDatabase) -> None:
-    database.put("bad", b'{"@metadata":{}}')
-    database.put("good", {})
+@pytest.mark.parametrize("options", [SmugglerOptions(), SmugglerOptions(ignore_errors=True)])
+def test_any_document_that_the_database_holds(database: DocumentDatabase, options: SmugglerOptions) -> None:
+    """Earlier versions stored a member @metadata as a part of the body."""
+    bodies = {
+        "object": b'{"a":1,"@metadata":{"Raven-Entity-Name":"As","mine":1.10,"both":"no","@id":"other"},"b":2}',
+        "escaped": b' {"\\u0040metadata" : {"mine":2} , "b" : 2 } ',
+        "twice": b'{"@metadata":{"mine":3},"@metadata":{"mine":4}}',
+        "bad": b'{"@metadata":null}',
+        "inner": b'{"a":{"@metadata":5}}',
+    }
+    database.storage.commit([Write(id, body, b'{"both":"yes"}') for id, body in bodies.items()])
     for format in DUMPS:
-        _, summary = exported(database, format=format, options=SmugglerOptions(ignore_errors=True))
-        assert (summary.documents, summary.failed, summary.faults[0].id) == (1, 1, "bad")
+        dump, summary = exported(database, format=format, compression="none", options=options)
+        assert (summary.documents, summary.failed, summary.faults[0].id) == (4, 1, "bad")
+        found = {each["@metadata"]["@id"]: each for each in json.loads(dump)["Docs"]}
+        assert [found[id]["@metadata"].get("mine") for id in ("object", "escaped", "twice", "inner")] == [
+            1.1,
+            2,
+            4,
+            None,
+        ]
+        assert {each["@metadata"]["both"] for each in found.values()} == {"yes"}
+        assert {name: value for name, value in found["object"].items() if name != "@metadata"} == {"a": 1, "b": 2}
+        assert found["inner"]["a"] == {"@metadata": 5}
 
 
 @pytest.mark.parametrize(
@@ -307,11 +326,11 @@ def test_an_existing_file_is_replaced_only_when_asked(database: DocumentDatabase
     with pytest.raises(TargetExists):
         export_storage(database.storage, file)
     assert file.read_bytes() == b"precious"
-    database.put("bad", b'{"@metadata":{}}')
-    with pytest.raises(InvalidDocument, match="bad"):
-        export_storage(database.storage, file, overwrite=True)
+    database.put("any", {})
+    options = SmugglerOptions.of(transform="function(doc) { throw 'bad'; }")
+    with pytest.raises(InvalidScript, match="bad"):
+        export_storage(database.storage, file, overwrite=True, options=options)
     assert file.read_bytes() == b"precious"
-    database.delete("bad")
     export_storage(database.storage, file, overwrite=True)
     assert file.read_bytes()[:2] == b"\x1f\x8b"
 

@@ -8,12 +8,17 @@ from typing import Any, TypeAlias
 
 from muniment.document import check_body, check_id, collection_of, encode, metadata_bytes
 from muniment.errors import InvalidDocument, InvalidInput
+from muniment.smuggler.metadata import cut_out
+from muniment.smuggler.words import members_of
 from muniment.storage.base import Write
 
 
 @dataclass(frozen=True, slots=True)
 class Put:
     """Store a document. A body of bytes is kept exactly as it is; anything else is written as JSON.
+
+    A member `@metadata` of the body, as RavenDB shows documents, is no part of it: what it says is metadata, unless
+    `metadata` says otherwise.
 
     `etag` is the etag that the document must have now, 0 for "it must not exist", None for "whatever it is".
     """
@@ -46,7 +51,19 @@ def write_of(command: Command) -> Write:
     body = body_bytes(command.body)
     check_body(body, f"document {command.id!r}")
     metadata = metadata_bytes(command.metadata)
+    body, shown = cut_out(body)
+    if shown is not None:
+        metadata = _merged(command.id, shown, metadata)
     return Write(command.id, body, metadata, collection_of(metadata), command.etag)
+
+
+def _merged(id: str, shown: bytes, metadata: bytes) -> bytes:
+    if not shown.startswith(b"{"):
+        raise InvalidDocument(
+            f"document {id!r} has a member @metadata that is not an object",
+            "give the metadata apart, or rename the member",
+        )
+    return encode({**members_of(metadata_bytes(shown)), **members_of(metadata)})
 
 
 def body_bytes(body: Any) -> bytes:

@@ -391,3 +391,23 @@ def test_numbered_documents_never_take_the_place_of_others(any_database: Any) ->
     assert ids == ["orders/3", "orders/5"]
     written = any_database.batch([Put("orders/6", {"mine": 6}), Put("orders/", {"new": True})])
     assert [each.id for each in written] == ["orders/6", "orders/7"]
+
+
+@pytest.mark.parametrize(
+    ("body", "stored"),
+    [
+        (b'{"@metadata":{"@id":"other","Owner":"me"},"a":1.10}', b'{"a":1.10}'),
+        (b'{"a":1.10,"\\u0040metadata":{"Owner":"me"}}', b'{"a":1.10}'),
+        ({"a": 1, "@metadata": {"Owner": "me", "Last-Modified": "x"}}, b'{"a":1}'),
+        ({"@metadata": {"Owner": "me", "Raven-Entity-Name": "no"}}, b"{}"),
+    ],
+)
+def test_metadata_in_a_body_is_metadata(any_database: Any, body: Any, stored: bytes) -> None:
+    """As RavenDB shows documents in answers, and takes them back."""
+    any_database.put("a", body, {"Raven-Entity-Name": "As"})
+    document = any_database.get("a")
+    assert (document.body, document.metadata) == (stored, {"Owner": "me", "Raven-Entity-Name": "As"})
+    any_database.batch([Put("b", body, {"Raven-Entity-Name": "As", "Owner": "you"}), Put("c", {})])
+    assert any_database.get("b").metadata == {"Raven-Entity-Name": "As", "Owner": "you"}
+    with pytest.raises(InvalidDocument, match="@metadata"):
+        any_database.put("d", b'{"@metadata":"text"}')

@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 
+from muniment.document import encode
 from tests.server.running import Database, assert_error
 
 
@@ -108,3 +109,28 @@ def test_a_page_has_at_most_1024_documents(shop: Database) -> None:
     shop.fill(1100, size=1)
     assert len(shop.get("/docs", params={"pageSize": 5000}).json()) == 1024
     assert len(shop.get("/docs", params={"pageSize": 5000, "start": 1024}).json()) == 76
+
+
+def test_ids_that_are_asked_for_again_stand_where_they_were_first(shop: Database) -> None:
+    for id in ("a/1", "a/2", "a/3"):
+        shop.put(id, encode({"id": id}))
+    asked = ["a/2", "a/1", "A/2", "a/3", "a/1"]
+    for found in (shop.get("/queries", params={"id": asked}), shop.request("POST", "/queries", json=asked)):
+        assert [each["id"] for each in found.json()["Results"]] == ["a/2", "a/1", "a/3"]
+
+
+def test_there_are_no_transformers(shop: Database) -> None:
+    answer = shop.get("/queries", params={"id": "a/1", "transformer": "OrderTotals"})
+    assert answer.status_code == 400
+    assert "OrderTotals" in answer.json()["Error"]
+
+
+def test_documents_with_their_metadata_in_the_body(shop: Database) -> None:
+    body = encode({"n": 1, "@metadata": {"Owner": "me", "@id": "x"}})
+    shop.put("a/1", body, **{"Raven-Entity-Name": "As"})
+    command = {"Method": "PUT", "Key": "a/2", "Document": {"n": 2, "@metadata": {"Owner": "me"}}, "Metadata": {"b": 1}}
+    shop.batch([command])
+    one, two = shop.get("/queries", params={"id": ["a/1", "a/2"]}).json()["Results"]
+    assert (one["n"], one["@metadata"]["Owner"], one["@metadata"]["Raven-Entity-Name"]) == (1, "me", "As")
+    assert (two["n"], two["@metadata"]["Owner"], two["@metadata"]["b"]) == (2, "me", 1)
+    assert shop.get("/docs/a/1").json() == {"n": 1}

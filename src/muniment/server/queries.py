@@ -18,6 +18,7 @@ from muniment.server.wire import (
     BUILD_HEADER,
     JSON,
     Headers,
+    Refused,
     Response,
     combined_etag,
     empty_response,
@@ -43,7 +44,12 @@ async def post_many(request: Request) -> Response:
 
 
 async def _multi_get(request: Request, ids: list[str]) -> Response:
-    wanted = list({fold(id): id for id in reversed(ids)}.values())[::-1]
+    first: dict[str, str] = {}
+    for id in ids:
+        first.setdefault(fold(id), id)
+    wanted = list(first.values())
+    if transformer := request.parameter("transformer"):
+        raise Refused(400, f"there is no transformer {transformer!r}", "transform the documents where they are used")
     if len(wanted) > MAX_IDS:
         raise InvalidInput(f"{len(wanted):,} ids are too many for one request", "ask for fewer at once")
     paths = request.parameters("include")

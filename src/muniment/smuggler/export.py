@@ -156,6 +156,10 @@ class Export:
                     self.take(revision)
 
     def _write_batch(self, batch: Batch) -> None:
+        if b"@metadata" in batch.bodies.data or b"\\u0040" in batch.bodies.data:  # some may have no place in a dump
+            for revision in batch:
+                self._document(revision)
+            return
         self._writer.batch(batch)
         self._count(len(batch), len(batch.bodies.data))
 
@@ -186,9 +190,7 @@ class Export:
             self._needed.update(numbers_for(revision.id))
         try:
             self._writer.document(chosen, owned)
-        except InvalidDocument as error:
-            if not self._options.ignore_errors:
-                raise
+        except InvalidDocument as error:  # one document is no reason to have no export of all others
             self._chooser.faults.add(revision.id, None, error)
             return
         self.summary.attachments += len(owned)

@@ -112,6 +112,19 @@ def split(document: bytes) -> Split:
     return Split(_without(document, member), metadata, names.id, names.kind, len(document))
 
 
+def cut_out(document: bytes) -> tuple[bytes, bytes | None]:
+    """A JSON object without its member `@metadata`, and the value of that; None, and the very same, if it has none."""
+    if _NAME[:-1].lstrip(b'"') not in document and b"\\u0040" not in document:
+        return document, None
+    value = None
+    start = len(document) - len(document.lstrip(b" \t\r\n"))
+    rest = document[start:]
+    while found := next((member for member in grammar.members(rest) if member.name == "@metadata"), None):
+        value = rest[found.value : found.end]
+        rest = _without(rest, found)
+    return (document, None) if value is None else (rest, value)
+
+
 def kind(item: bytes) -> str:
     """The `@export-type` of any JSON value; empty for one that has none."""
     try:

@@ -14,13 +14,14 @@ from typing import Any, Final, Protocol
 
 import msgspec
 
-from muniment.document import SEPARATOR, encode, fold
+from muniment.document import SEPARATOR, encode, fold, metadata_bytes
 from muniment.errors import DamagedDatabase, InvalidDocument
 from muniment.owner import content_type, key_of, split_id
 from muniment.revision import Batch, Revision
 from muniment.smuggler.aside import Deletion, Owned
 from muniment.smuggler.attachment import FILES
 from muniment.smuggler.dump import FILES_COLLECTION
+from muniment.smuggler.metadata import cut_out
 from muniment.smuggler.options import DOCUMENTS, KEPT_TYPES
 from muniment.smuggler.sink import Sink
 from muniment.smuggler.words import HILO, Words, ids_json, members_of, time_json, words
@@ -85,7 +86,7 @@ class DumpWriter:
 
     def document(self, revision: Revision, owned: list[Owned]) -> None:
         """See `Writer`; contents that have not been written before come first."""
-        check_own_metadata(revision)
+        with_own_metadata(repr(revision.id), revision.metadata, revision.body or b"")  # before anything is written
         named = [self._attachment(each.revision, revision.id, each.name) for each in owned]
         self._write(self._comma + dump_document(revision, named))
         self._comma = b","
@@ -260,16 +261,15 @@ def dump_documents(batch: Batch, *, legacy: bool = False) -> Iterator[bytes]:
         ids, batch.metadata.values(), batch.modified, batch.bodies.values(), strict=True
     ):
         if own:
-            _check_own_metadata(id.decode(), body)
+            metadata, body = with_own_metadata(repr(msgspec.json.decode(id)), metadata, body)
         yield _joined(id, words(metadata, legacy), modified, body, legacy)
 
 
 def dump_document(revision: Revision, named: list[dict[str, Any]], *, legacy: bool = False) -> bytes:
     """A document as a dump has it, with what it says of its attachments."""
-    body = revision.body or b""
+    metadata, body = with_own_metadata(repr(revision.id), revision.metadata, revision.body or b"")
     id = encode(revision.id)
-    check_own_metadata(revision)
-    of = words(revision.metadata, legacy)
+    of = words(metadata, legacy)
     if named:
         members = b'"@attachments":' + encode(named) + b"," + of.members + b'"@flags":"HasAttachments",'
         of = Words(members, of.last_modified, of.collection)
@@ -300,17 +300,21 @@ def _joined(id: bytes, of: Words, modified: int, body: bytes, legacy: bool) -> b
 _MAY_BE_EMPTY: Final = (b"{", b" ", b"\t", b"\r", b"\n")
 
 
-def check_own_metadata(revision: Revision) -> None:
-    """Raises `InvalidDocument` for a document that has a member of the name under which a dump puts its metadata."""
-    _check_own_metadata(repr(revision.id), revision.body or b"")
+def with_own_metadata(id: str, metadata: bytes, body: bytes) -> tuple[bytes, bytes]:
+    """The metadata and body to write of a document, whose body may have a member `@metadata` of its own.
 
-
-def _check_own_metadata(id: str, body: bytes) -> None:
-    if (b"@metadata" in body or b"\\u0040" in body) and any(name == "@metadata" for name in members_of(body)):
+    Such a member joins the metadata, as it does in documents that are stored now. Raises `InvalidDocument` for one that
+    can not.
+    """
+    rest, own = cut_out(body)
+    if own is None:
+        return metadata, body
+    if not own.startswith(b"{"):
         raise InvalidDocument(
-            f"document {id} has a member @metadata of its own, which has no place in a dump",
+            f"document {id} has a member @metadata that is not an object, which has no place in a dump",
             "rename it, or leave the document out",
         )
+    return encode({**members_of(metadata_bytes(own)), **members_of(metadata)}), rest
 
 
 def _tombstones(type: str, deletion: Deletion) -> Iterator[dict[str, Any]]:
