@@ -7,7 +7,9 @@ import os
 import socket
 import sys
 
-from muniment.cli import main
+from muniment.cli import app, main
+
+assert app  # which loads every command, once for all of them
 
 
 def serve(number: int) -> None:

@@ -5,12 +5,14 @@ from __future__ import annotations
 import os
 import re
 import signal
+import subprocess
+import sys
 
 import pytest
 import typer
 
 from muniment import errors
-from muniment.cli import app
+from muniment.cli import ABOUT, app
 from muniment.cli.interrupts import SIGNALS
 from tests.cli.process import muniment
 
@@ -26,7 +28,7 @@ CARRIED = [
     *("--ignore-errors-and-continue", "--limit", "--batch-size", "--timeout", *KEYS),
 ]
 COMMANDS = {
-    "backup": ["FOLDER", "--dest", "--incremental", *SERVED, "--json", "--quiet"],
+    "backup": ["FOLDER", "--dest", "--incremental", "--new-chain", "--skip-damaged", *SERVED, "--json", "--quiet"],
     "restore": [
         *("SOURCE", "--to", *POINT, "--dry-run", *PART, "--on-conflict", "--other-database", "--defrag", "--new-id"),
         *("--server", "--name", "--location", "--yes", "--json", "--quiet"),
@@ -124,3 +126,19 @@ def test_completion() -> None:
     env = {"_MUNIMENT_COMPLETE": "complete_bash", "COMP_WORDS": "muniment res", "COMP_CWORD": "1"}
     assert muniment(env=env).text.split() == ["restore"]
     assert "_MUNIMENT_COMPLETE" not in os.environ
+
+
+def test_what_is_said_of_a_command_without_loading_it_is_its_first_sentence() -> None:
+    main = typer.main.get_command(app)
+    commands = main.commands  # type: ignore[attr-defined]
+    for name, (_, about) in ABOUT.items():
+        assert (commands[name].help or "").split("\n\n")[0] == about
+
+
+def test_help_loads_no_command() -> None:
+    program = "import sys; from muniment.cli import main; main(['--help']); print(*sys.modules, file=sys.stderr)"
+    ended = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    loaded = ended.stderr.split()
+    assert "typer" in loaded
+    for name in ("muniment.database", "muniment.cli.backup", "pyarrow", "httpx", "apsw"):
+        assert name not in loaded

@@ -4,31 +4,21 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
+from importlib import import_module
 from inspect import cleandoc
-from typing import Annotated
+from typing import Annotated, Any, Final
 
 import typer
 
-from muniment.cli import databases as of_server
-from muniment.cli.backup import backup
-from muniment.cli.database import check, get, statistics
-from muniment.cli.inspect import inspect
-from muniment.cli.merge import merge
 from muniment.cli.outcome import USAGE, outcome
 from muniment.cli.output import wait_for_key
-from muniment.cli.point import instead
-from muniment.cli.rehearse import rehearse
-from muniment.cli.restore import restore, verify
-from muniment.cli.sample import sample
-from muniment.cli.server import server
-from muniment.cli.settings import settings
-from muniment.cli.smuggler import smuggler_between, smuggler_in, smuggler_out
-from muniment.cli.status import status
 from muniment.errors import MunimentError
 from muniment.version import VERSION
 
 __all__ = ["app", "main"]
+
+COMPLETE: Final = "_MUNIMENT_COMPLETE"  # is set by shells that want to know what could be typed
 
 _HELP = """Muniment: a document database with backup and restore that can be trusted.
 
@@ -67,38 +57,101 @@ def _flowing(text: str) -> str:
 
 _CONTEXT = {"help_option_names": ["--help", "-h"]}
 
-app = typer.Typer(
-    help=_HELP,
-    epilog=_EPILOG,
-    rich_markup_mode="rich",
-    pretty_exceptions_enable=False,
-    invoke_without_command=True,
-    context_settings=_CONTEXT,
-)
-for command in (
-    backup,
-    restore,
-    verify,
-    rehearse,
-    inspect,
-    merge,
-    status,
-    statistics,
-    check,
-    get,
-    settings,
-    sample,
-    server,
-):
-    app.command(help=_flowing(command.__doc__ or ""), context_settings=_CONTEXT)(command)
+# Where each command is, and the first sentence of its help: all that is loaded of those that were not asked for.
+ABOUT: Final = {
+    "backup": ("backup.backup", "Write a backup of a database into a folder."),
+    "restore": (
+        "restore.restore",
+        "Make a new database from the backups in a folder, or bring back into one what was lost or changed.",
+    ),
+    "verify": (
+        "restore.verify",
+        "Read all backups in a folder and check everything that a restore of any of them would need.",
+    ),
+    "rehearse": (
+        "rehearse.rehearse",
+        "Really restore a state into a temporary folder, look at the database there, and delete it again.",
+    ),
+    "inspect": (
+        "inspect.inspect",
+        "List the backups in a folder as chains, or look into them without restoring anything.",
+    ),
+    "merge": ("merge.merge", "Make one full backup out of a chain, without the database."),
+    "status": ("status.status", "Show how far a database could be recovered, and what to do next."),
+    "statistics": (
+        "database.statistics",
+        "Show what is in a database: counts, sizes, collections, and the fingerprint.",
+    ),
+    "check": ("database.check", "Read a whole database and check that it is consistent."),
+    "get": ("database.get", "Print a document: exactly the bytes that were stored."),
+    "settings": (
+        "settings.settings",
+        "Show the settings of a database, or change some of them; the others stay.",
+    ),
+    "sample": ("sample.sample", "Make a shop's database of any size, after RavenDB's sample Northwind."),
+    "server": ("server.server", "Serve databases over HTTP, in RavenDB 3.x's words, until Ctrl-C or SIGTERM."),
+}
+_GROUPS: Final = {
+    "smuggler": (
+        "Bring documents out into dumps, in from them, and from one database into another.",
+        {"out": "smuggler.smuggler_out", "in": "smuggler.smuggler_in", "between": "smuggler.smuggler_between"},
+    ),
+    "databases": (
+        "List, make, delete and look at the databases of a server.",
+        {
+            "list": "databases.list_databases",
+            "create": "databases.create",
+            "delete": "databases.delete",
+            "info": "databases.info",
+        },
+    ),
+}
 
 
-def _group(name: str, about: str, commands: dict[str, Callable[..., None]]) -> None:
-    group = typer.Typer(help=about, context_settings=_CONTEXT)
-    for called, command in commands.items():
-        group.command(called, help=_flowing(command.__doc__ or ""), context_settings=_CONTEXT)(command)
-    group.callback(invoke_without_command=True)(_help_unless_command)
-    app.add_typer(group, name=name)
+def app_for(asked: Collection[str]) -> typer.Typer:
+    """The command line, with these commands and groups; of all others only the names and what they are for.
+
+    All of them together take three times as long to load as the one that is asked for.
+    """
+    app = typer.Typer(
+        help=_HELP,
+        epilog=_EPILOG,
+        rich_markup_mode="rich",
+        pretty_exceptions_enable=False,
+        invoke_without_command=True,
+        context_settings=_CONTEXT,
+    )
+    app.callback()(_options)
+    for name, (place, about) in ABOUT.items():
+        if name in asked:
+            command = _loaded(place)
+            app.command(name, help=_flowing(command.__doc__ or ""), context_settings=_CONTEXT)(command)
+        else:
+            app.command(name, help=about)(_not_loaded)
+    for name, (about, places) in _GROUPS.items():
+        group = typer.Typer(help=about, context_settings=_CONTEXT)
+        for called, place in places.items() if name in asked else ():
+            command = _loaded(place)
+            group.command(called, help=_flowing(command.__doc__ or ""), context_settings=_CONTEXT)(command)
+        group.callback(invoke_without_command=True)(_help_unless_command)
+        app.add_typer(group, name=name)
+    return app
+
+
+def _loaded(place: str) -> Callable[..., None]:
+    module, _, name = place.partition(".")
+    command: Callable[..., None] = getattr(import_module(f"muniment.cli.{module}"), name)
+    return command
+
+
+def _not_loaded() -> None:
+    raise AssertionError("a command that was not asked for was called")
+
+
+def __getattr__(name: str) -> Any:
+    if name != "app":
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return app_for([*ABOUT, *_GROUPS])
 
 
 def _help_unless_command(context: typer.Context) -> None:
@@ -107,30 +160,12 @@ def _help_unless_command(context: typer.Context) -> None:
         raise typer.Exit(USAGE)
 
 
-_group(
-    "smuggler",
-    "Bring documents out into dumps, in from them, and from one database into another.",
-    {"out": smuggler_out, "in": smuggler_in, "between": smuggler_between},
-)
-_group(
-    "databases",
-    "List, make, delete and look at the databases of a server.",
-    {
-        "list": of_server.list_databases,
-        "create": of_server.create,
-        "delete": of_server.delete,
-        "info": of_server.info,
-    },
-)
-
-
 def _print_version(wanted: bool) -> None:
     if wanted:
         print(f"muniment {VERSION}")
         raise typer.Exit
 
 
-@app.callback()
 def _options(
     context: typer.Context,
     version: Annotated[
@@ -148,10 +183,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
     given = list(sys.argv[1:] if arguments is None else arguments)
     debug = "--debug" in given or os.environ.get("MUNIMENT_DEBUG", "0") not in ("", "0")
 
+    app = app_for(ABOUT.keys() | _GROUPS if COMPLETE in os.environ else given)
+
     def run() -> int | None:
         try:
             code: int | None = app(args=given, prog_name="muniment", standalone_mode=False)
         except MunimentError as error:
+            from muniment.cli.point import instead  # here: it loads longer than help takes
+
             error.hint = instead(error, given)
             raise
         return code
