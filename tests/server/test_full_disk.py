@@ -20,15 +20,14 @@ class Disk:
         self._ballast = Path(f"/proc/{server.process.pid}/root{server.data_dir}/ballast")
         self._server = server
 
-    def fill(self) -> None:
-        """Leave no room, not even within the files that are there."""
+    def fill(self, *databases: Database) -> None:
+        """Leave no room, not even within the files of these databases and of the system's."""
         with suppress(OSError), self._ballast.open("wb", buffering=0) as file:
             while True:
                 file.write(bytes(4096))
-        for n in range(10_000):
-            if self._server.client.put(f"/docs/filling/{n}", content=b'{"a":"%s"}' % (b"x" * 3000)).status_code == 507:
-                return
-        raise AssertionError("the disk is never full")
+        for database in (*databases, Database(self._server, "")):
+            body = b'{"a":"%s"}' % (b"x" * 3000)
+            assert any(database.put(f"filling/{n}", body).status_code == 507 for n in range(10_000))
 
     def free(self) -> None:
         self._ballast.unlink()
@@ -49,9 +48,13 @@ def test_whatever_ran_when_the_disk_was_full_is_over(server: Server, tmp_path: P
     shop = server.create("shop")
     shop.fill(500)
     assert not shop.backup(tmp_path / "b")["Faulted"]
-    disk.fill()
-    shop.backup(tmp_path / "c")
-    assert shop.status()["IsRunning"] is False
+    disk.fill(shop)
+    for number in range(2):  # what the database could not note down can be continued all the same
+        assert not shop.backup(tmp_path / "c", incremental="true")["Faulted"]
+        status = shop.status()
+        assert status["IsRunning"] is False
+        assert [each["Message"] for each in status["Messages"] if "could not note this backup" in each["Message"]]
+        assert ("incremental (" in status["Messages"][-1]["Message"]) == (number == 1)
     for number in range(2):
         wanted = {"BackupLocation": str(tmp_path / "b"), "DatabaseName": "copy"}
         answer = client.post("/admin/restore", json=wanted | {"DatabaseLocation": str(tmp_path / f"copy{number}")})
