@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from muniment.errors import DamagedDump, StorageFailure
+from muniment.errors import DamagedDump, MunimentError, NotFound, StorageFailure
 from muniment.smuggler.dump import DumpAttachment, DumpDocument, open_dump
 from tests.smuggler.dumps import (
     COMPRESSIONS,
@@ -78,9 +78,11 @@ def test_a_dump_can_be_read_in_several_loops() -> None:
         assert [item.id for item in dump if isinstance(item, DumpDocument)] == ["2", "3"]
 
 
-@pytest.mark.parametrize("name", ["missing", ".", "zero\0byte"])
-def test_a_path_that_can_not_be_opened(tmp_path: Path, name: str) -> None:
-    with pytest.raises(StorageFailure) as caught:
+@pytest.mark.parametrize(
+    ("name", "kind"), [("missing", NotFound), (".", StorageFailure), ("zero\0byte", StorageFailure)]
+)
+def test_a_path_that_can_not_be_opened(tmp_path: Path, name: str, kind: type[MunimentError]) -> None:
+    with pytest.raises(kind) as caught:
         open_dump(tmp_path / name)
     assert caught.value.hint
 
