@@ -391,3 +391,28 @@ def test_names_that_are_none(database: DocumentDatabase, wrong: Any) -> None:
         database.batch(None)  # type: ignore[arg-type]
     with pytest.raises(InvalidInput):
         database.configure(wrong)
+
+
+@pytest.mark.parametrize("wrong", [None, 5, 1.5, b"x", ["x"], {"x"}])
+def test_values_of_wrong_types_are_input_that_is_refused(
+    database: DocumentDatabase, wrong: Any, tmp_path: Path
+) -> None:
+    database.put("a", {})
+    database.maintenance.start_backup(tmp_path / "b").wait()
+    session = database.open_session()
+    calls: list[Callable[[], object]] = [
+        lambda: database.next_identity(wrong),
+        lambda: database.next_id(wrong),
+        lambda: session.store({}, 7 if wrong is None else wrong),  # type: ignore[arg-type]
+        lambda: session.load(wrong),
+        lambda: session.delete(wrong),
+        lambda: MaintenanceActions.query(tmp_path / "b", wrong),
+        lambda: MaintenanceActions.query(tmp_path / "b", "SELECT 1", limit=True if wrong == 5 else wrong),
+        lambda: DocumentStore(wrong),
+        lambda: DocumentStore("http://127.0.0.1:1", timeout=0 if isinstance(wrong, int | float) else wrong),
+        lambda: DocumentStore("http://127.0.0.1:1", connections=0 if wrong == 5 else wrong),
+    ]
+    for call in calls:
+        with pytest.raises(InvalidInput) as caught:
+            call()
+        assert caught.value.hint

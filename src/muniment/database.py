@@ -391,6 +391,7 @@ class DocumentDatabase:
 
         A number that a document has already, `PREFIX` and the number being its id, is passed over.
         """
+        check_text(prefix)
         id = IDENTITIES + prefix
         while True:
             present = self.get(id)

@@ -105,6 +105,8 @@ class UnitOfWork:
         """The id of an object that the session has already, when it is to be saved under that one again."""
         if isinstance(entity, bytes | str | int | float | list | tuple) or entity is None:
             raise InvalidInput(f"a document is a JSON object, not {type(entity).__name__}", "store a dict or an object")
+        if id is not None:
+            check_id(id)
         known = self._by_entity.get(_identity(entity))
         if known is None or (id is not None and fold(id) != fold(known.id)):
             return None

@@ -121,8 +121,10 @@ def test_a_limit_is_kept_and_told(backup: Backup) -> None:
     answer = MaintenanceActions.query(backup.folder, query, limit=2)
     assert (answer.columns, answer.rows, answer.whole) == (["id"], [("companies/1",), ("loose",)], False)
     assert MaintenanceActions.query(backup.folder, query, limit=6).whole
-    with pytest.raises(InvalidInput, match="0 rows"):
-        MaintenanceActions.query(backup.folder, query, limit=0)
+    for limit in (0, -1, 10**9 + 1, 1 << 64):
+        with pytest.raises(InvalidInput, match=f"{limit} rows"):
+            MaintenanceActions.query(backup.folder, query, limit=limit)
+    assert MaintenanceActions.query(backup.folder, query, limit=10**9).whole
 
 
 @pytest.mark.parametrize(

@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 LIMIT: Final = 1000
+MOST: Final = 10**9  # rows at once; an answer is in memory
 _CHECK_SECONDS: Final = 0.1
 _BATCH: Final = 10_000
 _COMMON: Final = "etag BIGINT, id VARCHAR, collection VARCHAR, modified TIMESTAMPTZ, metadata VARCHAR"
@@ -82,8 +83,10 @@ def query_backup(plan: RestorePlan, sql: str, *, limit: int = LIMIT, progress: P
     `InvalidInput` for what DuckDB refuses, or when it is not installed.
     """
     progress = progress or Progress()
-    if limit < 1:
-        raise InvalidInput(f"{limit} rows can not be shown", "give a limit of 1 or more")
+    if type(limit) is not int or not 1 <= limit <= MOST:
+        raise InvalidInput(f"{limit!r} rows can not be shown", f"give a limit from 1 to {MOST:,}")
+    if not isinstance(sql, str):
+        raise InvalidInput(f"a query is text, not {type(sql).__name__}", "write it in SQL")
     try:
         sql.encode()
     except UnicodeEncodeError as error:

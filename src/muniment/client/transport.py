@@ -166,8 +166,10 @@ def unreachable(error: Exception, url: str) -> Unreachable:
 
 
 def _options(url: str, timeout: float, connections: int) -> dict[str, Any]:
-    if not timeout > 0:
+    if type(timeout) not in (int, float) or not timeout > 0:
         raise InvalidInput(f"a timeout of {timeout} s is not possible", "give more than 0 seconds")
+    if type(connections) is not int or connections < 1:
+        raise InvalidInput(f"{connections!r} is not a number of connections", "give 1 or more")
     limits = httpx.Limits(
         max_connections=connections, max_keepalive_connections=connections, keepalive_expiry=IDLE_SECONDS
     )

@@ -102,6 +102,8 @@ def root_of(database: str | None) -> tuple[str, ...]:
 def split_url(url: str) -> tuple[str, str | None]:
     """The server's address and the database that `http://server:8080/databases/NAME` names, None if it names none."""
     hint = "give the server's address, for example http://127.0.0.1:8080"
+    if not isinstance(url, str):
+        raise InvalidInput(f"{url!r} is not the URL of a server", hint)
     try:
         parts = urlsplit(url)
         parts.port  # noqa: B018 (it is checked when it is asked for)
