@@ -20,7 +20,7 @@ from muniment.backup.plan import RestorePlan
 from muniment.backup.point import point_of
 from muniment.backup.query import LIMIT, Answer, query_backup
 from muniment.backup.recoverability import Recoverability, recoverability
-from muniment.backup.repository import Backup, backups
+from muniment.backup.repository import Backup, backups, check_folder_name
 from muniment.backup.restore import Restored, restore_backup
 from muniment.backup.restore_plan import plan_restore
 from muniment.backup.selection import Selection, check_selection
@@ -149,6 +149,8 @@ class MaintenanceActions:
         says to leave that out, which the manifest's `skipped` tells then. `new_chain` says that a folder where the
         database remembers backups may have none. See `muniment.backup.take.take_backup`.
         """
+
+        check_folder_name(destination)
 
         def take(progress: Progress) -> Backup:
             return take_backup(

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import os
+import re
 import shutil
 import subprocess
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -451,3 +452,46 @@ def test_not_inside_a_database(small: DocumentDatabase, tmp_path: Path, inside: 
     (tmp_path / "link").symlink_to(small.path)
     with pytest.raises(InvalidInput, match="inside the database"):
         small.maintenance.start_backup(tmp_path / "link" / inside).wait()
+
+
+@pytest.mark.parametrize(
+    ("place", "meant", "hint"),
+    [
+        ("s3://bucket/shop", "an address (s3), not a folder", "mount"),
+        ("s3:/bucket", "an address (s3)", "mount"),
+        ("file:///srv/backups", "is an address", "write the folder itself, as /srv/backups"),
+        ("https://host/x", "an address (https)", "mount"),
+        (r"\\server\share", "a place on Windows", "mount it"),
+        (r"C:\backups", "a place on Windows", "mount it"),
+        ("c:/backups", "a place on Windows", "mount it"),
+        ("~/backups", "your home in the place of ~", "/backups, or leave out"),
+        ("~", "your home in the place of ~", "leave out the quotation marks"),
+        ("", "is empty", "write . for"),
+        ("  ", "is empty", "write . for"),
+    ],
+)
+def test_what_names_no_folder_of_this_machine(
+    small: DocumentDatabase,
+    backup: Backup,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    place: str,
+    meant: str,
+    hint: str,
+) -> None:
+    (tmp_path / "here").mkdir()
+    monkeypatch.chdir(tmp_path / "here")
+    attempts: list[Callable[[], object]] = [lambda: small.maintenance.start_backup(place).wait()]
+    if place.strip():
+        attempts += [
+            lambda: small.maintenance.start_backup(Path(place)).wait(),
+            lambda: MaintenanceActions.restore(backup.folder, place),
+            lambda: MaintenanceActions.verify(place),
+        ]
+    for attempt in attempts:
+        with pytest.raises(InvalidInput, match=re.escape(meant)) as caught:
+            attempt()
+        assert hint in caught.value.hint
+    assert list((tmp_path / "here").iterdir()) == []
+    (tmp_path / "here" / "a:b~c").mkdir()
+    assert small.maintenance.start_backup("a:b~c").wait().folder.parent == Path("a:b~c")

@@ -10,9 +10,9 @@ import pytest
 from muniment import DocumentDatabase, MaintenanceActions
 from muniment.backup.merge import merge_backups
 from muniment.backup.repository import Backup, backups
-from muniment.errors import BackupNotFound, Conflict, DamagedBackup, InvalidInput
+from muniment.errors import BackupNotFound, Conflict, DamagedBackup, InvalidInput, TargetExists
 from tests.backup.clock import Clock
-from tests.backup.damage import DOCUMENTS, manifest_of, rewrite_rows, seal, write_manifest
+from tests.backup.damage import DOCUMENTS, flip, manifest_of, rewrite_rows, seal, write_manifest
 from tests.backup.state import Seen, opened, seen_by_readers
 
 
@@ -126,3 +126,24 @@ def test_damage_leaves_everything_as_it_was(chain: list[Backup], tmp_path: Path,
     with pytest.raises(DamagedBackup):
         merge_backups(tmp_path / "backups", chain[2].name, clock=clock, delete_merged=True)
     assert sorted(path.name for path in (tmp_path / "backups").iterdir()) == names
+
+
+def test_one_backup_is_merged_once(chain: list[Backup], tmp_path: Path, clock: Clock) -> None:
+    place, last = tmp_path / "backups", chain[-1].name
+    merged = merge_backups(place, last, clock=clock)
+    with pytest.raises(TargetExists, match=f"merged already, into {merged.name}"):
+        merge_backups(place, last, clock=clock)
+    again = merge_backups(place, last, clock=clock, delete_merged=True)
+    assert again == merged
+    assert backups(place) == [merged]
+
+
+def test_what_a_damaged_merged_one_would_replace_is_not_deleted(
+    chain: list[Backup], tmp_path: Path, clock: Clock
+) -> None:
+    place, last = tmp_path / "backups", chain[-1].name
+    merged = merge_backups(place, last, clock=clock)
+    flip(merged.folder / DOCUMENTS, 100)
+    with pytest.raises(DamagedBackup):
+        merge_backups(place, last, clock=clock, delete_merged=True)
+    assert len(backups(place)) == len(chain) + 1

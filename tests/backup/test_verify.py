@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import signal
 import threading
 from datetime import timedelta
@@ -14,7 +15,7 @@ import pytest
 from muniment import DocumentDatabase, MaintenanceActions, Put
 from muniment.backup import examine
 from muniment.backup.examine import Group, Task, examine_all
-from muniment.backup.repository import Backup, records
+from muniment.backup.repository import Backup, backups, records
 from muniment.backup.verify import verify_backup
 from muniment.document import from_microseconds
 from muniment.errors import Cancelled, DamagedBackup, StorageFailure
@@ -60,8 +61,10 @@ def test_every_backup_of_a_folder_is_read(small: DocumentDatabase, chain: list[B
 
 
 def test_backups_with_the_same_manifest_are_each_read(chain: list[Backup], tmp_path: Path) -> None:
-    copies = [MaintenanceActions.merge(tmp_path / "backups", chain[2].name) for _ in range(2)]
-    assert copies[0].sha256 == copies[1].sha256
+    merged = MaintenanceActions.merge(tmp_path / "backups", chain[2].name)
+    shutil.copytree(merged.folder, tmp_path / "backups" / "copy")
+    copies = [backup for backup in backups(tmp_path / "backups") if backup.sha256 == merged.sha256]
+    assert len(copies) == 2
     assert len(MaintenanceActions.verify(tmp_path / "backups").backups) == len(chain) + 2
     flip(copies[1].folder / DOCUMENTS, 100)
     with pytest.raises(DamagedBackup, match=copies[1].name):

@@ -11,7 +11,7 @@ import apsw
 
 from muniment.backup.files import ATTACHMENTS, DOCUMENTS, Source, numbers_of, texts_of
 from muniment.backup.plan import RestorePlan
-from muniment.backup.reading import Moment, moment_of
+from muniment.backup.reading import Moment, check_files, moment_of
 from muniment.document import fold
 from muniment.owner import key_of
 from muniment.progress import Progress
@@ -75,10 +75,13 @@ class Differences:
 def differences(before: RestorePlan, after: RestorePlan, progress: Progress | None = None) -> Differences:
     """What was added, changed and deleted between two moments.
 
-    The two states are compared in a temporary database that goes to disk when they are large. Only ids and etags are
-    read. Files are not compared with their SHA-256, but every page that is read has its checksum.
+    The two states are compared in a temporary database that goes to disk when they are large. All files are compared
+    with their SHA-256 first; then only ids and etags are read.
     """
     progress = progress or Progress()
+    progress.stage = "checking files"
+    files = {(str(backup.folder), file.name): (backup, file) for plan in (before, after) for backup, file in plan.files}
+    check_files(files.values(), progress)
     with scratch_database(cache_kib=32_768) as connection:
         connection.execute("BEGIN")
         moments = []

@@ -5,15 +5,19 @@ from __future__ import annotations
 from typing import Any
 
 from muniment.backup.plan import RestorePlan
-from muniment.backup.reading import moment_of
+from muniment.backup.reading import check_files, moment_of
 from muniment.document import from_microseconds, rfc3339
+from muniment.progress import Progress
 
 
 def dry_run(plan: RestorePlan, source: str) -> dict[str, Any]:
     """The plan as JSON; raises `UnreachablePoint` and `DamagedBackup` where the files show that it can not be kept.
 
-    Of the files, only the etags and times of the last backup are read, and those only for a moment inside it.
+    Of the files, only the etags and times of the last backup are read, and those only for a moment inside it; they are
+    compared with their SHA-256 first.
     """
+    if plan.partial:
+        check_files([(plan.backup, file) for file in plan.manifest.files], Progress())
     moment = moment_of(plan)
     return {
         "source": source,

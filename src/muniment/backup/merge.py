@@ -15,12 +15,12 @@ from muniment.backup.manifest import Counts, File, Manifest, SnapshotRecord, enc
 from muniment.backup.moment import RestorePoint
 from muniment.backup.plan import RestorePlan
 from muniment.backup.reading import HINT, Moment, read_backup
-from muniment.backup.repository import Backup, NewBackup, backups, delete_backup
+from muniment.backup.repository import Backup, Backups, NewBackup, backups, delete_backup
 from muniment.backup.restore_plan import plan_restore
 from muniment.backup.tally import Tally
 from muniment.document import from_microseconds
 from muniment.durable import mapped_errors
-from muniment.errors import Conflict, DamagedBackup, InvalidInput
+from muniment.errors import Conflict, DamagedBackup, InvalidInput, TargetExists
 from muniment.fingerprint import attachment_digests
 from muniment.progress import Progress
 from muniment.revision import ATTACHMENT, DOCUMENT, Batch, Revision
@@ -41,7 +41,8 @@ def merge_backups(
     Everything is checked as in a restore, and the fingerprint proven, before the new backup exists. The old ones stay
     as they are, and incremental backups that continue them can be restored; with `delete_merged` those that the new one
     replaces are deleted, and what continued the last of them continues the new one. Raises `Conflict`, and deletes
-    nothing, when another backup continues one before the last.
+    nothing, when another backup continues one before the last; and `TargetExists` when it was merged already, unless
+    those are to be deleted now, for which the merged one is proven once more.
     """
     progress = progress or Progress()
     available = backups(source)
@@ -50,22 +51,35 @@ def merge_backups(
         raise InvalidInput(f"{through} is a full backup: there is nothing to merge", "name an incremental backup")
     if delete_merged:
         _check_unused(plan, available)
+    merged = next((each for each in available if each.manifest.same_state_as == plan.backup.sha256), None)
+    if merged and not delete_merged:
+        raise TargetExists(
+            f"{through} was merged already, into {merged.name}",
+            "restore or verify that one; --delete-merged deletes those that it replaces",
+        )
+    if merged:
+        read_backup(plan_restore(available, str(source), RestorePoint(backup=merged.name)), Tally(), progress)
+    else:
+        merged = _write_merged(plan, available, clock, progress)
+    if delete_merged:
+        for backup in reversed(plan.chain):
+            delete_backup(backup)
+    progress.finish()
+    return replace(merged, notes=(*available.notes, *merged.notes))
+
+
+def _write_merged(plan: RestorePlan, available: Backups, clock: Callable[[], int], progress: Progress) -> Backup:
     new = NewBackup(available.place, "full", from_microseconds(clock()))
     writer = _Writer(new)
     try:
         with mapped_errors(new.folder):
             moment = read_backup(plan, writer, progress)
             writer.close()
-        merged = new.publish(encode(_manifest(plan, moment, writer)), plan.backup.read_database_document())
+        return new.publish(encode(_manifest(plan, moment, writer)), plan.backup.read_database_document())
     except BaseException:
         writer.abandon()
         new.abandon()
         raise
-    if delete_merged:
-        for backup in reversed(plan.chain):
-            delete_backup(backup)
-    progress.finish()
-    return replace(merged, notes=(*available.notes, *merged.notes))
 
 
 def _check_unused(plan: RestorePlan, available: Sequence[Backup]) -> None:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 import os
 from collections import deque
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, closing
 from dataclasses import dataclass
@@ -83,7 +83,7 @@ def read_backup(
     progress.total_bytes = sum(backup.manifest.counts.bytes for backup in plan.chain)
     progress.stage = "checking files"
     plan.backup.settings()
-    check_files(plan, progress)
+    check_files(plan.files, progress)
     moment = moment_of(plan)
     with ExitStack() as stack:
         reader = _Reader(plan, moment, stack)
@@ -253,13 +253,13 @@ class _Reader:
             )
 
 
-def check_files(plan: RestorePlan, progress: Progress) -> None:
-    """Raises `DamagedBackup` unless every file of a plan is as its manifest says; with all processors.
+def check_files(files: Iterable[tuple[Backup, File]], progress: Progress) -> None:
+    """Raises `DamagedBackup` unless every one of these is as its manifest says; with all processors.
 
     Nothing is to be read of a file before: neither its footer nor the heads of its pages have checksums of their own.
     """
     with ThreadPoolExecutor(os.cpu_count(), "muniment checker") as pool:
-        checks = [pool.submit(check_file, backup.folder / file.name, file, progress) for backup, file in plan.files]
+        checks = [pool.submit(check_file, backup.folder / file.name, file, progress) for backup, file in files]
         try:
             for check in checks:
                 check.result()

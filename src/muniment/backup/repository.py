@@ -35,6 +35,8 @@ from muniment.storage.schema import FILE
 
 DATABASE_DOCUMENT: Final = "Database.Document"
 _HINT: Final = "restore from another backup, or another copy of this one"
+_scheme = re.compile(r"([A-Za-z][A-Za-z0-9+.-]+):/+")  # of two slashes, a path keeps one
+_windows = re.compile(r"[A-Za-z]:([\\/]|$)|\\\\")
 _name = re.compile(r"(\d{4}-\d\d-\d\dT\d{6}\.\d{3}Z)\.(full|incremental)")
 
 
@@ -156,6 +158,7 @@ def backups(source: Path) -> Backups:
     """
     with mapped_errors(source):
         if not source.exists():
+            check_folder_name(source)
             raise BackupNotFound(f"there is no folder {source}", "give the folder that the backup was written to")
         if not source.is_dir():
             raise BackupNotFound(f"{source} is a file, not a folder of backups", "give the folder that holds it")
@@ -349,11 +352,33 @@ def records(destination: Path) -> list[Record]:
     return sorted(found, key=lambda record: record.completed)
 
 
+def check_folder_name(place: str | Path) -> None:
+    """Raises `InvalidInput` for what names no folder of this machine: an address, a drive or share of Windows, `~`."""
+    text = str(place)
+    if not text.strip():
+        raise InvalidInput("the name of a folder is empty", "write . for the folder that you are in")
+    if found := _scheme.match(text):
+        meant = "an address" if found[1].lower() == "file" else f"an address ({found[1]}), not a folder of this machine"
+        path = "/" + text[found.end() :].lstrip("/") if found[1].lower() == "file" else "/mnt/…"
+        raise InvalidInput(f"{text} is {meant}", f"write the folder itself, as {path}; what is elsewhere, mount first")
+    if os.name != "nt" and _windows.match(text):
+        raise InvalidInput(
+            f"{text} is a place on Windows, not a folder of this machine", "mount it, and write the folder, as /mnt/…"
+        )
+    if text.startswith("~"):
+        raise InvalidInput(
+            f"{text} is not a folder: nobody has put your home in the place of ~",
+            f"write {Path.home()}{text[1:]}, or leave out the quotation marks around it",
+        )
+
+
 def check_destination(destination: Path) -> None:
     """Raises `StorageFailure` unless this is a folder that can be written to, or can become one.
 
-    Raises `InvalidInput` for one inside a database: whoever removes the database would remove its backups too.
+    Raises `InvalidInput` for what is no folder here, for a backup, and for one inside a database: whoever removes the
+    database would remove its backups too.
     """
+    check_folder_name(destination)
     place = destination
     with mapped_errors(destination):
         if "\0" in str(destination):

@@ -115,7 +115,7 @@ def read_part(plan: RestorePlan, selection: Selection | None, destination: Desti
         return moment
     progress.stage = "checking files"
     plan.backup.settings()
-    check_files(plan, progress)
+    check_files(plan.files, progress)
     moment = moment_of(plan)
     progress.stage = "looking for ids"
     places = _find(plan, selection, moment, progress)

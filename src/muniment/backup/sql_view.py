@@ -43,7 +43,7 @@ def sql_view(plan: RestorePlan, source: str, progress: Progress | None = None) -
     """
     progress = progress or Progress()
     progress.stage = "checking files"
-    check_files(plan, progress)
+    check_files(plan.files, progress)
     moment = moment_of(plan)
     time = rfc3339(from_microseconds(moment.modified))
     lineage = plan.manifest.database.lineage

@@ -15,6 +15,7 @@ from typing import Final
 
 from filelock import FileLock
 
+from muniment.backup.repository import check_folder_name
 from muniment.durable import LOST_AND_FOUND, make_folders, mapped_errors, name_anew, remove_folders, sync_folders
 from muniment.errors import Busy, DatabaseLocked, InvalidInput, MunimentError, StorageFailure, TargetExists
 from muniment.failed import unicode
@@ -85,6 +86,7 @@ def staged(target: Path) -> Iterator[Staging]:
     Raises at once `TargetExists` when the folder is not empty, `Busy` while another restore to it runs, and
     `StorageFailure` when it can not be written.
     """
+    check_folder_name(target)
     check_target(target)
     target = Path(os.path.realpath(target))  # "." has no name of its own, and a link stands for another folder
     with mapped_errors(target):

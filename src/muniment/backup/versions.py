@@ -36,12 +36,17 @@ class Version:
     backups: tuple[str, ...]
 
 
-def versions_of(id: str, available: Sequence[Backup]) -> list[Version]:
+def versions_of(id: str, available: Sequence[Backup], progress: Progress | None = None) -> list[Version]:
     """Every version of this id (in any case) that the backups hold, oldest first; of documents and of attachments.
 
-    Only the column of ids is read of a row group that does not have it. Files are not compared with their SHA-256, but
-    every page that is read has its checksum.
+    All files are compared with their SHA-256 first, for a damaged footer could end the process. Only the column of ids
+    is read of a row group that does not have it.
     """
+    check_files([(backup, file) for backup in available for file in backup.manifest.files], progress or Progress())
+    return _versions(id, available)
+
+
+def _versions(id: str, available: Sequence[Backup]) -> list[Version]:
     found: dict[tuple[str, int], Version] = {}
     for backup in available:
         for file in backup.manifest.files:
@@ -62,9 +67,9 @@ def version_at(plan: RestorePlan, id: str, progress: Progress | None = None) -> 
     """
     progress = progress or Progress()
     progress.stage = "checking files"
-    check_files(plan, progress)
+    check_files(plan.files, progress)
     moment = moment_of(plan)
-    versions = [version for version in versions_of(id, plan.chain) if version.kind == DOCUMENT]
+    versions = [version for version in _versions(id, plan.chain) if version.kind == DOCUMENT]
     before = [version for version in versions if version.etag <= moment.etag]
     progress.finish()
     return max(before, key=lambda version: version.etag, default=None)

@@ -9,6 +9,7 @@ from typing import Any
 import msgspec
 
 from muniment.backup.child import backup_in_child
+from muniment.backup.repository import check_folder_name
 from muniment.document import encode
 from muniment.errors import InvalidInput
 from muniment.revision import ATTACHMENT, DOCUMENT
@@ -32,6 +33,8 @@ async def start(request: Request) -> Response:
     if not wanted.location.strip():
         raise InvalidInput("BackupLocation is missing", 'send {"BackupLocation": "/a/folder/of/the/server"}')
     tenant, app = request.tenant, request.app
+    if not wanted.location.startswith("~"):  # which is the server's data folder
+        check_folder_name(wanted.location)
     destination = app.databases.backup_folder(wanted.location, local=request.is_local)
     document = app.databases.settings(tenant)
     if wanted.document is not None:
