@@ -73,8 +73,8 @@ def test_it_takes_a_dump(tmp_path: Path) -> None:
 
 def test_a_dump_that_is_none_is_said_to_be_so(tmp_path: Path) -> None:
     done = run(tmp_path, "--dump", tmp_path / "nowhere")
-    assert done.returncode == 8
-    assert done.stderr.startswith("error: the dump can not be read")
+    assert done.returncode == 3
+    assert done.stderr.startswith("error: there is no file")
     assert list(tmp_path.iterdir()) == []
 
 

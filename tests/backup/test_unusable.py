@@ -143,7 +143,7 @@ def test_a_stranger_among_the_backups_is_named_and_stops_nothing(
     assert not any(bad.ours for bad in backups(place).unusable)
     assert MaintenanceActions.restore(place, tmp_path / "x").backup == chain[2]
     assert take(small, place).manifest.kind == "incremental"
-    with pytest.raises(DamagedBackup, match=r"webapp.*somebody else's"):
+    with pytest.raises(DamagedBackup, match=r"webapp.*not one of ours"):
         MaintenanceActions.verify(place)
     assert records(place)[0].problem is not None
     assert records(place.parent) == []

@@ -15,7 +15,7 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
     """One server for all tests that do not end it; each test makes databases of its own."""
     with running(tmp_path_factory.mktemp("server") / "data") as server:
         yield server
-        assert "something unexpected" not in server.log(), server.log()
+        assert "unexpected error" not in server.log(), server.log()
 
 
 @pytest.fixture

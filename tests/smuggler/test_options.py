@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from muniment.document import to_microseconds
-from muniment.errors import InvalidInput, StorageFailure
+from muniment.errors import InvalidInput, NotFound, StorageFailure
 from muniment.smuggler.chooser import DROPPED, EXPIRED, FILTERED, Chooser
 from muniment.smuggler.filter import Filter
 from muniment.smuggler.options import KEPT_TYPES, SmugglerOptions
@@ -96,6 +96,8 @@ def test_a_script_from_a_file(tmp_path: Path) -> None:
         SmugglerOptions.of(transform_file=path)
     with pytest.raises(StorageFailure, match="can not be read"):
         SmugglerOptions.of(transform_file=tmp_path)
+    with pytest.raises(NotFound, match="there is no file"):
+        SmugglerOptions.of(transform_file=tmp_path / "none.js")
 
 
 def test_without_options_nothing_is_chosen() -> None:
