@@ -271,7 +271,7 @@ def replaced(path: Path) -> None:
     path.write_bytes(content)
 
 
-@pytest.mark.parametrize("name", [FILE, WAL, f"{FILE}-shm"])
+@pytest.mark.parametrize("name", [FILE, WAL])
 @pytest.mark.parametrize("change", [Path.unlink, replaced], ids=["deleted", "replaced"])
 def test_nothing_is_acknowledged_into_files_that_are_gone(
     store: SqliteStorage, name: str, change: Callable[[Path], object]

@@ -31,7 +31,7 @@ from muniment.fingerprint import (
 from muniment.revision import ATTACHMENT, DOCUMENT, Batch, Revision
 from muniment.storage.base import Identity, Lineage
 from muniment.storage.schema import FILE, INDEXES, PART_BITS, PART_BYTES, create, mapped_errors, run
-from muniment.storage.state import LOG_ROWS, identity_facts, write_facts, write_tally
+from muniment.storage.state import LOG_ROWS, identity_facts, write_facts, write_tallies
 
 SCRATCH: Final = "loading.tmp"
 DEFRAGMENTED: Final = f"{FILE}.defragmented"
@@ -154,9 +154,7 @@ class Loader:
             facts["settings"] = msgspec.json.encode(dict(settings)).decode()
             # What came before this moment is not in this log.
             write_facts(self._connection, facts | {"history_from": last_etag, "tombstones_from": last_etag})
-            write_tally(self._connection, LOG_ROWS, "", self.rows)
-            for (kind, name), tally in self.fingerprint.occupied().items():
-                write_tally(self._connection, kind, name, tally)
+            write_tallies(self._connection, {LOG_ROWS: self.rows, **self.fingerprint.occupied()})
             run("COMMIT; DETACH scratch")
             if defrag:  # beside the file: VACUUM alone would make its copy wherever temporary files go
                 run("PRAGMA cache_size=-16384")  # which the copy takes over

@@ -11,7 +11,7 @@ import msgspec
 from muniment.document import fold
 from muniment.fingerprint import Tally, member_digest, row_digest
 from muniment.storage.schema import FORMAT, mapped_errors, run
-from muniment.storage.state import LOG_ROWS, write_facts, write_tally
+from muniment.storage.state import LOG_ROWS, write_facts, write_tallies
 
 _DIGESTS: Final = """
 ALTER TABLE log ADD COLUMN digest BLOB NOT NULL DEFAULT x'';
@@ -66,6 +66,6 @@ def _from_1(connection: apsw.Connection) -> None:
     connection.create_scalar_function("row_digest", digest, 7)
     connection.create_scalar_function("fold", folded, 1, deterministic=True)
     run(connection, _DIGESTS)
-    write_tally(connection, LOG_ROWS, "", rows)
+    write_tallies(connection, {LOG_ROWS: rows})
     run(connection, _KEYS)
     write_facts(connection, {})  # and with them their digest

@@ -9,7 +9,7 @@ from typing import Final
 from muniment.errors import StorageFailure
 from muniment.storage.schema import FILE
 
-_NAMES: Final = (FILE, f"{FILE}-wal", f"{FILE}-shm")
+_NAMES: Final = (FILE, f"{FILE}-wal")
 
 
 class OpenFiles:
@@ -33,7 +33,7 @@ class OpenFiles:
 
     def replaced(self) -> bool:
         """Whether something else has the name of the file or of its log, or nothing that of the file."""
-        now = [_identity(path) for path in self._paths[:2]]
+        now = [_identity(path) for path in self._paths]
         return now[0] != self._found[0] or now[1] not in (None, self._found[1])
 
     def refuse(self) -> None:

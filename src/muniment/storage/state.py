@@ -12,10 +12,10 @@ import apsw
 import msgspec
 
 from muniment.errors import DamagedDatabase
-from muniment.fingerprint import Fingerprint, Tally
+from muniment.fingerprint import Fingerprint, Group, Tally
 from muniment.storage.base import BackupPlace, Identity, Lineage, Snapshot
 
-LOG_ROWS: Final = -1  # the kind that stands for all rows of the log in the table `fingerprint`
+LOG_ROWS: Final[Group] = -1, ""  # the group that stands for all rows of the log in the table `fingerprint`
 KNOWN_BACKUPS: Final = 1000
 KNOWN_PLACES: Final = 20
 _TallyRow = tuple[int, str, int, int, bytes]
@@ -126,15 +126,15 @@ def read_tallies(connection: apsw.Connection) -> tuple[Fingerprint, Tally]:
         for row in connection.execute("SELECT kind, collection, count, bytes, digest FROM fingerprint"):
             kind, collection, count, size, digest = msgspec.convert(row, _TallyRow)
             tally = Tally(count, size, int.from_bytes(digest, "big"))
-            if kind == LOG_ROWS:
+            if kind == LOG_ROWS[0]:
                 rows = tally
             else:
                 tallies[kind, collection] = tally
     return Fingerprint(tallies), rows
 
 
-def write_tally(connection: apsw.Connection, kind: int, collection: str, tally: Tally) -> None:
-    """Write the tally of a group, or of the log's rows, down."""
-    row = (kind, collection, tally.count, tally.bytes, tally.digest.to_bytes(32, "big"))
+def write_tallies(connection: apsw.Connection, tallies: Mapping[Group, Tally]) -> None:
+    """Write the tallies of these groups down; `LOG_ROWS` is that of the log."""
+    rows = [(*group, tally.count, tally.bytes, tally.digest.to_bytes(32, "big")) for group, tally in tallies.items()]
     with _readable():  # sizes that were read may be out of all bounds
-        connection.execute("REPLACE INTO fingerprint VALUES(?, ?, ?, ?, ?)", row)
+        connection.executemany("REPLACE INTO fingerprint VALUES(?, ?, ?, ?, ?)", rows)

@@ -34,7 +34,7 @@ from muniment.storage.state import (
     read_state,
     remember_backup,
     write_fact,
-    write_tally,
+    write_tallies,
 )
 
 T = TypeVar("T")
@@ -357,12 +357,12 @@ class Writer:
         """Write the tallies that changed, and return the whole fingerprint and the tally of the log with them."""
         whole, log = self._state.fingerprint, replace(self._state.rows)
         log.add(rows.count, 1, rows.digest)
-        write_tally(self._connection, LOG_ROWS, "", log)
+        tallies = {LOG_ROWS: log}
         if changed.tallies:
             whole = whole.copy()
             whole.merge(changed)
-            for kind, name in changed.tallies:
-                write_tally(self._connection, kind, name, whole.tallies[kind, name])
+            tallies |= {group: whole.tallies[group] for group in changed.tallies}
+        write_tallies(self._connection, tallies)
         return whole, log
 
     def _purge_idly(self) -> None:
