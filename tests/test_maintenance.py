@@ -287,11 +287,12 @@ def test_a_closed_database_takes_no_backup(database: DocumentDatabase, tmp_path:
     assert not (tmp_path / "backups").exists()
 
 
-def test_a_database_opened_for_reading_takes_no_backup(database: DocumentDatabase, tmp_path: Path) -> None:
+def test_a_backup_of_a_database_opened_for_reading_is_remembered(database: DocumentDatabase, tmp_path: Path) -> None:
     with DocumentDatabase(database.path, read_only=True) as reader:
-        with pytest.raises(StorageFailure, match="only for reading"):
-            reader.maintenance.start_backup(tmp_path / "backups").wait(PATIENCE)
-        assert not (tmp_path / "backups").exists()
+        taken = reader.maintenance.start_backup(tmp_path / "backups").wait(PATIENCE)
+    facts = database.storage.backup_facts()
+    assert facts.known == {taken.sha256}
+    assert [place.folder for place in facts.places] == [str(tmp_path / "backups")]
 
 
 def test_an_error_comes_to_whoever_waits(database: DocumentDatabase, tmp_path: Path) -> None:

@@ -26,7 +26,15 @@ from muniment.document import (
     texts_in,
     without_time_kept,
 )
-from muniment.errors import ConcurrencyConflict, DatabaseNotFound, InvalidDocument, InvalidInput, StorageFailure
+from muniment.durable import make_folders, sync_folders
+from muniment.errors import (
+    ConcurrencyConflict,
+    DatabaseLocked,
+    DatabaseNotFound,
+    InvalidDocument,
+    InvalidInput,
+    StorageFailure,
+)
 from muniment.exporting import Format, export_incremental, export_storage
 from muniment.hilo import HiLo
 from muniment.maintenance import MaintenanceActions
@@ -468,6 +476,17 @@ def _document(revision: Revision) -> Document:
     return Document(revision.id, revision.etag, from_microseconds(changed), metadata, revision.body or b"")
 
 
+def open_to_read(folder: Path) -> DocumentDatabase:
+    """A database that something is to be read of, also while another process writes it.
+
+    What a backup of it leaves to be remembered, that process takes over; what is read is pinned there too.
+    """
+    try:
+        return DocumentDatabase(folder, create=False)
+    except DatabaseLocked:
+        return DocumentDatabase(folder, create=False, read_only=True)
+
+
 def _exists(folder: Path) -> bool:
     with mapped_errors(folder):
         return (folder / FILE).is_file()
@@ -490,7 +509,7 @@ def _create(folder: Path, allowed: bool, clock: Callable[[], int]) -> None:
         raise DatabaseNotFound(f"there is no database in {folder}", "give the folder that holds muniment.db")
     check_path(folder)
     try:
-        folder.mkdir(parents=True, exist_ok=True)
+        made = make_folders(folder)
     except (OSError, ValueError) as error:
         reason = error.strerror if isinstance(error, OSError) else error
         raise StorageFailure(
@@ -500,3 +519,5 @@ def _create(folder: Path, allowed: bool, clock: Callable[[], int]) -> None:
         if not (folder / FILE).exists():
             clear_removed(folder)
             create_storage(folder, clock)
+    with mapped_errors(folder):  # or a power failure could take the folder away, with all that was acknowledged
+        sync_folders(path.parent for path in made)

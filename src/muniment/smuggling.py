@@ -15,7 +15,7 @@ from muniment.backup.moment import NEWEST, RestorePoint
 from muniment.backup.repository import backups
 from muniment.client import DocumentStore
 from muniment.client.wire import SYSTEM, split_url
-from muniment.database import DocumentDatabase, Statistics
+from muniment.database import DocumentDatabase, Statistics, open_to_read
 from muniment.document import fold
 from muniment.errors import Cancelled, DatabaseNotFound, InvalidInput, MunimentError
 from muniment.exporting import Format, export_backup
@@ -142,7 +142,7 @@ def source(
     if (folder / FILE).is_file():
         if point.named:
             raise InvalidInput(f"{place} is a database, which has only its present state", "name no moment")
-        with DocumentDatabase(folder, create=False) as opened:
+        with open_to_read(folder) as opened:
             yield opened
     elif folder.is_dir() and ((found := backups(folder)) or found.unusable):
         yield Backups(folder, point)

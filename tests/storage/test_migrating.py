@@ -101,7 +101,7 @@ def test_reading_alone_does_not_change_the_file(folder: Path) -> None:
     before = (folder / FILE).read_bytes()
     with pytest.raises(UnknownFormat) as caught:
         DocumentDatabase(folder, create=False, read_only=True)
-    assert "muniment compact" in caught.value.hint
+    assert "muniment backup FOLDER" in caught.value.hint
     assert (folder / FILE).read_bytes() == before
     compact(folder)
     with DocumentDatabase(folder, create=False, read_only=True) as database:

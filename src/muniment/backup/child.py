@@ -318,8 +318,6 @@ class _Parent:
 class _SharedStorage:
     """A storage that is read here, and for which the parent does what only its writer can."""
 
-    read_only = False
-
     def __init__(self, storage: SqliteStorage, parent: _Parent) -> None:
         self._storage = storage
         self._parent = parent

@@ -84,11 +84,6 @@ def take_backup(
     progress = progress or Progress()
     progress.stage = "planning"
     check_destination(destination)
-    if storage.read_only:
-        raise StorageFailure(
-            "the database was opened only for reading: whoever writes to it could purge what a backup still needs",
-            "open it for writing, or have the process back it up that has it open",
-        )
     existing = backups(destination) if destination.exists() else Backups(destination)
     facts = storage.backup_facts()
     if not new_chain:

@@ -20,7 +20,7 @@ from muniment.cli.output import (
     took_text,
 )
 from muniment.cli.state import content_size
-from muniment.database import DocumentDatabase
+from muniment.database import open_to_read
 from muniment.errors import InvalidInput
 from muniment.revision import ATTACHMENT, DOCUMENT
 
@@ -123,7 +123,7 @@ def backup(
 
 
 def _back_up(folder: Path, dest: Path, asked: dict[str, bool], *, as_json: bool, quiet: bool) -> None:
-    with DocumentDatabase(folder, create=False) as database:
+    with open_to_read(folder) as database:
         operation = database.maintenance.start_backup(dest, **asked)
         with job(operation.progress, quiet=quiet):
             taken = operation.wait()

@@ -7,6 +7,8 @@ from typing import Final
 
 from muniment.storage.compacting import UNFINISHED
 from muniment.storage.loading import DEFRAGMENTED, SCRATCH
+from muniment.storage.notes import note_files
+from muniment.storage.pins import pin_files
 from muniment.storage.reach import REACH
 from muniment.storage.schema import FILE
 from muniment.storage.sqlite import CREATING, LOCK
@@ -17,8 +19,9 @@ _ENDS: Final = ("-wal", "-shm", "-journal", "")  # the file itself last: as long
 
 def own_files(folder: Path) -> list[Path]:
     """Those that are there, the lock as the last one."""
-    names = [REACH, *(f"{name}{end}" for name in (*_WORK, FILE) for end in _ENDS), LOCK]
-    return [path for name in names if (path := folder / name).exists()]
+    named = [folder / f"{name}{end}" for name in (*_WORK, FILE) for end in _ENDS]
+    there = [path for path in (folder / REACH, *named, folder / LOCK) if path.exists()]
+    return [*pin_files(folder), *note_files(folder), *there]
 
 
 def unfinished_files(folder: Path) -> list[Path]:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import os
+import resource
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Final
 
@@ -23,6 +25,7 @@ FILE: Final = "muniment.db"
 APPLICATION_ID: Final = 0x4D756E69  # "Muni"
 FORMAT: Final = 2
 PAGE_BYTES: Final = 8192
+BUSY_MILLISECONDS: Final = 10_000
 PART_BYTES: Final = 1 << 20
 PART_BITS: Final = 12  # parts of one content: 2^12 of 1 MiB are more than the largest attachment's 2 GiB
 
@@ -91,6 +94,11 @@ def mapped(error: BaseException, path: Path) -> BaseException:
         return StorageFailure(
             f"the disk that holds {path} is full; nothing of this write was kept", "make room and write again"
         )
+    if isinstance(error, apsw.IOError | OSError) and (most := _limit_met(path)):
+        return StorageFailure(
+            f"a file in {path} could not be written: this process may make none larger than {most:,} bytes",
+            "raise that limit (RLIMIT_FSIZE: `ulimit -f unlimited`, or LimitFSIZE= of the service)",
+        )
     if isinstance(error, apsw.Error | OSError):
         reason = error.strerror if isinstance(error, OSError) and error.strerror else error
         return StorageFailure(
@@ -98,6 +106,18 @@ def mapped(error: BaseException, path: Path) -> BaseException:
             "check that the disk is there and that you may write to the folder",
         )
     return error
+
+
+def _limit_met(path: Path) -> int | None:
+    """The largest file that the system lets this process write, if one there has about that size."""
+    most, _ = resource.getrlimit(resource.RLIMIT_FSIZE)
+    if most == resource.RLIM_INFINITY:
+        return None
+    with suppress(OSError):
+        folder = path if path.is_dir() else path.parent
+        if any(entry.stat().st_size > most - 16 * PAGE_BYTES for entry in os.scandir(folder)):
+            return most
+    return None
 
 
 def connect(folder: Path, *, read_only: bool = False) -> apsw.Connection:
@@ -114,7 +134,7 @@ def connect(folder: Path, *, read_only: bool = False) -> apsw.Connection:
         # A reader opens for writing too, because only so can it rebuild the index of a write-ahead log after a crash.
         connection = apsw.Connection(str(file), flags=apsw.SQLITE_OPEN_READWRITE)
         try:
-            connection.set_busy_timeout(10_000)
+            connection.set_busy_timeout(BUSY_MILLISECONDS)
             run(connection, "PRAGMA temp_store=FILE")  # apsw's build would sort, and rewrite whole files, in memory
             _check_format(connection, folder, read_only=read_only)
             run(connection, f"PRAGMA cache_size=-{4_096 if read_only else 65_536}")
@@ -126,6 +146,19 @@ def connect(folder: Path, *, read_only: bool = False) -> apsw.Connection:
             connection.close()
             raise
     return connection
+
+
+def wait_for_commit(connection: apsw.Connection) -> None:
+    """Have a reader wait until a transaction that writes, if there is one, has ended.
+
+    Raises `apsw.BusyError` after a minute.
+    """
+    connection.set_busy_timeout(60_000)
+    try:
+        run(connection, "PRAGMA query_only=0; BEGIN IMMEDIATE; ROLLBACK")
+    finally:
+        run(connection, "PRAGMA query_only=1")
+        connection.set_busy_timeout(BUSY_MILLISECONDS)
 
 
 def outdated(connection: apsw.Connection) -> bool:
@@ -151,7 +184,7 @@ def _check_format(connection: apsw.Connection, folder: Path, *, read_only: bool)
     if version < FORMAT and read_only:
         raise UnknownFormat(
             f"the database in {folder} has format {version}, which is brought to format {FORMAT} when it is written to",
-            "open it for writing once, for example with `muniment compact`",
+            "open it for writing once: with the program that uses it, or by backing it up (`muniment backup FOLDER`)",
         )
 
 

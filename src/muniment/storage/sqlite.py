@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
+import os
 import threading
 import uuid
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, wait
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any, Final
+from weakref import WeakValueDictionary
 
 import apsw
+import msgspec
 from filelock import FileLock, Timeout
 
 from muniment.document import MAX_ATTACHMENT_BYTES, from_microseconds, rfc3339
@@ -34,14 +38,28 @@ from muniment.storage.base import (
 from muniment.storage.checking import check
 from muniment.storage.history import History, history_of
 from muniment.storage.migrating import migrate
+from muniment.storage.notes import Note, leave_note, note_files, read_notes
+from muniment.storage.pins import outside_pin
 from muniment.storage.reach import check_reach, go_on_without
 from muniment.storage.reading import Reader
-from muniment.storage.schema import FILE, INDEXES, PART_BITS, PART_BYTES, connect, create, mapped_errors, outdated
+from muniment.storage.schema import (
+    FILE,
+    INDEXES,
+    PART_BITS,
+    PART_BYTES,
+    connect,
+    create,
+    mapped,
+    mapped_errors,
+    outdated,
+    wait_for_commit,
+)
 from muniment.storage.state import identity_facts, read_snapshot, read_state, write_facts
 from muniment.storage.writer import Transaction, Writer, delete_content
 
 LOCK: Final = "muniment.lock"
 CREATING: Final = f"{FILE}.creating"
+_held: WeakValueDictionary[str, FileLock] = WeakValueDictionary()  # by the folders that this process has locked
 UPLOAD_PARTS: Final = 8  # parts a staged upload writes in one commit
 WAIT_SECONDS: Final = 0.1
 
@@ -59,6 +77,7 @@ class SqliteStorage:
         self.folder = folder
         self._lock: FileLock | None = None
         self._writer: Writer | None = None
+        self._note: Note | None = None
         if not read_only:
             self._lock = lock(folder)
         try:
@@ -85,14 +104,11 @@ class SqliteStorage:
                 if not read_only:
                     _forget_staged(connection)
                     self._writer = Writer(connection, self.folder, clock)
+                    if note_files(self.folder):
+                        self._writer.submit(self._writer.take_over_notes).result()
         finally:
             if self._writer is None:
                 connection.close()
-
-    @property
-    def read_only(self) -> bool:
-        """Whether it was opened only for reading; another process may then write."""
-        return self._writer is None
 
     @property
     def writer(self) -> Writer:
@@ -168,16 +184,34 @@ class SqliteStorage:
         """A snapshot of this moment: until the block ends, what is current now can be read.
 
         With `keep`, so can what was current at that etag or later. A process that has the database open only for
-        reading holds nothing back: whoever writes it has to hold the pin.
+        reading holds back whoever writes it by a file in the folder (see `pins`).
         """
         if self._writer is None:
-            yield self.snapshot()
+            with self._pin_outside(keep) as snapshot:
+                yield snapshot
             return
         pin = object()
         try:
             yield self._writer.snapshot(pin, keep)
         finally:
             self._writer.unpin(pin)
+
+    @contextmanager
+    def _pin_outside(self, keep: int | None) -> Iterator[Snapshot]:
+        with ExitStack() as stack:
+            try:
+                pin = stack.enter_context(outside_pin(self.folder))
+            except OSError as error:
+                if error.errno != errno.EROFS:  # then nobody writes there either
+                    raise mapped(error, self.folder) from error
+                yield self.snapshot()
+                return
+            if keep is not None:  # a purge that has begun has not seen the pin: what it takes must be known
+                with self._reader.connection() as connection:
+                    wait_for_commit(connection)
+            snapshot = self.snapshot()
+            pin.move(snapshot.etag if keep is None else min(keep, snapshot.etag))
+            yield snapshot
 
     def snapshot(self) -> Snapshot:
         """The state after the last commit, without holding on to it."""
@@ -213,17 +247,36 @@ class SqliteStorage:
 
     def backup_facts(self) -> BackupFacts:
         """What the database remembers of its backups and of what it has forgotten."""
+        with mapped_errors(self.folder):
+            notes = [note for _, note in read_notes(self.folder) if note.lineage == self.identity.lineage]
         with self._reader.connection() as connection:
             state = read_state(connection)
-        return BackupFacts(frozenset(state.backups), state.tombstones_from, state.places)
+        places = {place.folder: place for place in state.places}
+        for place in (note.place for note in notes if note.place):
+            places.pop(place.folder, None)  # it comes last now
+            places[place.folder] = place
+        known = frozenset((*state.backups, *(note.sha256 for note in notes)))
+        return BackupFacts(known, state.tombstones_from, tuple(places.values()))
 
     def remember_backup(self, sha256: str, place: BackupPlace | None = None) -> None:
-        """A backup with this manifest is about to be published there; on disk when this returns."""
-        self.writer.remember_backup(sha256, place)
+        """A backup with this manifest is about to be published there; on disk when this returns.
+
+        Where the database is open only for reading, a note is left for the process that writes it (see `notes`).
+        """
+        if self._writer is not None:
+            self._writer.remember_backup(sha256, place)
+            return
+        self._note = Note(sha256, self.identity.lineage, place)
+        with mapped_errors(self.folder):
+            leave_note(self.folder, self._note)
 
     def backed_up(self, through: int) -> None:
         """A backup holds everything through this etag, so that what is older may be forgotten."""
-        self.writer.backed_up(through)
+        if self._writer is not None:
+            self._writer.backed_up(through)
+        elif self._note is not None:
+            with mapped_errors(self.folder):
+                leave_note(self.folder, msgspec.structs.replace(self._note, through=through))
 
     def changes(self, after: int, upto: int, *, history: bool = False) -> Iterator[Batch]:
         """See `base.Storage`."""
@@ -292,9 +345,17 @@ class SqliteStorage:
 def lock(folder: Path) -> FileLock:
     """Hold the folder against other writers; raises `DatabaseLocked`. The system lets go of it when a process dies."""
     held = FileLock(folder / LOCK, timeout=0, thread_local=False)
+    place = os.path.realpath(folder)
     try:
         held.acquire()
     except Timeout as error:
+        mine = _held.get(place)
+        if mine is not None and mine.is_locked:
+            raise DatabaseLocked(
+                f"this process has the database in {folder} open already",
+                "use that one, which threads may share, or close it first; to read it beside, open it with"
+                " read_only=True",
+            ) from error
         raise DatabaseLocked(
             f"another process has the database in {folder} open for writing",
             "close it there, or talk to that process instead of opening the folder",
@@ -303,6 +364,7 @@ def lock(folder: Path) -> FileLock:
         raise StorageFailure(
             f"{folder / LOCK} could not be written: {error.strerror}", "use a folder that you may write to"
         ) from error
+    _held[place] = held
     return held
 
 

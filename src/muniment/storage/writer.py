@@ -11,6 +11,7 @@ from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future
 from contextlib import suppress
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from queue import Empty, SimpleQueue
 from time import monotonic
@@ -25,6 +26,8 @@ from muniment.fingerprint import Fingerprint, Tally, member_digest, row_digest
 from muniment.storage.base import BackupPlace, Snapshot, Write, Written
 from muniment.storage.expiry import forget_tombstones, tombstones
 from muniment.storage.history import expiry_limit, history_of, purge_limit
+from muniment.storage.notes import read_notes, remove_note
+from muniment.storage.pins import outside_pins
 from muniment.storage.reach import Reach, Reached
 from muniment.storage.schema import mapped, parts_of
 from muniment.storage.standing import OpenFiles
@@ -44,6 +47,8 @@ PURGE_ROWS: Final = 1000
 IDLE_SECONDS: Final = 0.05
 # With more dead rows than this, purging no longer waits for an idle moment, so that the file stops growing.
 DEAD_ROWS: Final = 100_000
+# How long a pin of another process, which nobody tells of, may be gone before what it kept is purged.
+OUTSIDE_SECONDS: Final = 5.0
 # How long what is noted in the reach may not be on disk: when nobody writes, and when somebody does all the time.
 BEAT_SECONDS: Final = 1.0
 BUSY_BEAT_SECONDS: Final = 5.0
@@ -73,6 +78,7 @@ class Transaction:
         self.fingerprint = Fingerprint()
         self.rows = Tally()
         self.dead = 0
+        self.afterwards: list[Callable[[], object]] = []
 
     def write(self, writes: Sequence[Write], replaced: dict[int, int] | None = None) -> list[Written]:
         """Carry out these writes in order; raises `ConcurrencyConflict` when one is not as its writer expected.
@@ -156,6 +162,7 @@ class Writer:
         self._backed_up = facts.backed_up
         self._purged_to = -1  # a purge with no higher limit would find nothing
         self._pins: dict[object, int] = {}
+        self._outside: list[int] = []  # the pins of other processes when something was last to be purged
         self._closed = False
         self._dead = int(connection.execute("SELECT count(*) FROM dead").get)
         self._purgeable = self._may_purge()
@@ -240,6 +247,8 @@ class Writer:
         """Wait for a job and take all others that wait with it; none when there is time to purge."""
         group: list[tuple[Job, Future[Any]] | None] = []
         patience: float | None = None if self.history.tombstones is None else EXPIRY_SECONDS
+        if self._outside:
+            patience = OUTSIDE_SECONDS
         if self._noted_at is not None:
             patience = BEAT_SECONDS
         if self._purgeable:
@@ -254,8 +263,9 @@ class Writer:
 
     def _commit(self, group: list[tuple[Job, Future[Any]]]) -> None:
         answers: list[tuple[Future[Any], Any, BaseException | None]] = []
+        afterwards: list[Callable[[], object]] = []
         try:
-            state, dead = self._perform(group, answers)
+            state, dead = self._perform(group, answers, afterwards)
         except BaseException as error:  # every caller of the group is told, whatever it was
             failure = mapped(error, self._folder)
             if self._connection.in_transaction:
@@ -270,6 +280,9 @@ class Writer:
                 self._working_from = None
                 self._dead += dead
                 self._purgeable = self._purgeable or dead > 0 or (written and self._may_purge())
+            for done in afterwards:
+                with suppress(OSError):
+                    done()
         for future, result, failed in answers:
             if failed is None:
                 future.set_result(result)
@@ -277,7 +290,10 @@ class Writer:
                 future.set_exception(failed)
 
     def _perform(
-        self, group: list[tuple[Job, Future[Any]]], answers: list[tuple[Future[Any], Any, BaseException | None]]
+        self,
+        group: list[tuple[Job, Future[Any]]],
+        answers: list[tuple[Future[Any], Any, BaseException | None]],
+        afterwards: list[Callable[[], object]],
     ) -> tuple[Snapshot, int]:
         execute = self._connection.execute
         etag, modified, dead = self._state.etag, self._state.modified, 0
@@ -300,6 +316,7 @@ class Writer:
                 continue
             execute("RELEASE job")
             dead += transaction.dead
+            afterwards += transaction.afterwards
             rows.add(transaction.rows.count, 0, transaction.rows.digest)
             if transaction.etag > etag:
                 etag, modified = transaction.etag, transaction.modified
@@ -377,6 +394,8 @@ class Writer:
         return self.submit(self._purge).result()
 
     def _purge(self, transaction: Transaction) -> int:
+        self._outside = outside_pins(self._folder)
+        self.take_over_notes(transaction)
         forgotten = self._purge_dead(transaction)
         if forgotten < PURGE_ROWS and self.history.tombstones is not None:
             forgotten += self._expire(transaction, self.history.tombstones)
@@ -433,7 +452,8 @@ class Writer:
         That is before the commit which makes them true, so that who pins meanwhile does not count on what is going.
         """
         with self._lock:
-            if self._pins and (tombstones_from or min(self._pins.values()) < history_from):
+            pins = [*self._pins.values(), *self._outside]
+            if pins and (tombstones_from or min(pins) < history_from):
                 return False
             self._state = replace(
                 self._state,
@@ -444,7 +464,7 @@ class Writer:
 
     def _purge_limit(self, transaction: Transaction) -> int:
         with self._lock:
-            pins = list(self._pins.values())
+            pins = [*self._pins.values(), *self._outside]
         newest, before_window = self._state.etag, self._state.etag
         if self.history.kept and self.history.window:
             past = transaction.modified - self.history.window * 1_000_000
@@ -461,6 +481,16 @@ class Writer:
             write_fact(transaction.connection, "told_until", self._told_until)
 
         self.submit(job).result()
+
+    def take_over_notes(self, transaction: Transaction) -> None:
+        """Remember the backups that other processes have taken; their notes go when that is on disk."""
+        for path, note in read_notes(self._folder):
+            if note.lineage == self._lineage:
+                remember_backup(transaction.connection, note.sha256, note.place)
+                if note.through > self._backed_up:
+                    write_fact(transaction.connection, "backed_up", note.through)
+                    self._backed_up = note.through
+            transaction.afterwards.append(partial(remove_note, path, note))
 
     def backed_up(self, through: int) -> None:
         """A backup holds everything through this etag."""

@@ -1,0 +1,84 @@
+"""Snapshots that another process holds while this one writes: a file for each in the database's folder.
+
+Whoever holds one has its file locked, so that it is let go of when the process dies. The process that writes looks for
+them inside the transaction that would forget something, so it need not be told, and may be started anew meanwhile.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import re
+import secrets
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import Final
+
+_NAME: Final = re.compile(r"muniment\.pin-[0-9]+-[0-9a-f]{8}")
+_BYTES: Final = 8
+
+
+class OutsidePin:
+    """A pin of this process in the folder of a database that another one may write to."""
+
+    def __init__(self, descriptor: int) -> None:
+        self._descriptor = descriptor
+
+    def move(self, etag: int) -> None:
+        """From now on hold what was current at this etag or later."""
+        os.pwrite(self._descriptor, etag.to_bytes(_BYTES, "little"), 0)
+
+
+@contextmanager
+def outside_pin(folder: Path) -> Iterator[OutsidePin]:
+    """Within it, whoever writes the database begins no purge of anything, or of less as soon as the pin is moved."""
+    path = folder / f"muniment.pin-{os.getpid()}-{secrets.token_hex(4)}"
+    descriptor = _locked(path)
+    try:
+        yield OutsidePin(descriptor)
+    finally:
+        with suppress(OSError):
+            path.unlink()
+        os.close(descriptor)
+
+
+def _locked(path: Path) -> int:
+    while True:
+        descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o666)
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX)
+            os.pwrite(descriptor, bytes(_BYTES), 0)
+            with suppress(FileNotFoundError):  # the writer took it for one that a dead process has left
+                if path.stat().st_ino == os.fstat(descriptor).st_ino:
+                    return descriptor
+        except BaseException:
+            os.close(descriptor)
+            raise
+        os.close(descriptor)
+
+
+def pin_files(folder: Path) -> list[Path]:
+    """The pins in this folder, also those that nobody holds any more."""
+    return [Path(entry.path) for entry in os.scandir(folder) if _NAME.fullmatch(entry.name)]
+
+
+def outside_pins(folder: Path) -> list[int]:
+    """The etags that other processes hold; what dead ones have left is removed."""
+    return [etag for path in pin_files(folder) if (etag := _held(path)) is not None]
+
+
+def _held(path: Path) -> int | None:
+    try:
+        descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    except FileNotFoundError:
+        return None
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return int.from_bytes(os.pread(descriptor, _BYTES, 0), "little")
+    else:
+        path.unlink(missing_ok=True)
+        return None
+    finally:
+        os.close(descriptor)
