@@ -11,25 +11,36 @@ from pathlib import Path
 from tempfile import mkdtemp
 from typing import Any
 
+import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
 from muniment import Delete, DocumentDatabase, MaintenanceActions, Put
-from muniment.backup.plan import chain_of, ends_of
-from muniment.backup.reach import restorable
+from muniment.backup.lineages import ALWAYS, Tree, micros
+from muniment.backup.reach import spans_of
 from muniment.backup.reading import moment_of
 from muniment.backup.repository import Backup, backups
 from muniment.backup.selection import Selection
 from muniment.command import Command
-from muniment.document import collection_of, fold, from_microseconds, to_microseconds
-from muniment.errors import ConcurrencyConflict, Conflict
+from muniment.document import collection_of, encode, fold, from_microseconds, to_microseconds
+from muniment.errors import (
+    AmbiguousPoint,
+    BackupNotFound,
+    ConcurrencyConflict,
+    Conflict,
+    DocumentNotFound,
+    UnreachablePoint,
+)
+from muniment.owner import content_hash, content_type
 from muniment.revision import ATTACHMENT, DOCUMENT
 from tests.backup import awkward
 from tests.backup.clock import Clock
 from tests.backup.state import Item, State, live, opened, state_of
 
 MEMORY = Path("/dev/shm")  # where there is no disk to wait for
+MOST_RESTORED = 12  # moments of a destination that are restored; the others are only planned
+LATEST = "9999-01-01T00:00:00.000000Z"
 
 # Few ids, so that they are often replaced and deleted; some are the same in another case.
 ids = st.sampled_from(["a", "A", "b", "orders/1", "Orders/1", "straße", "STRASSE", "nul\0", "İ", "'%_"])
@@ -53,6 +64,21 @@ class Taken:
     lineage: str
 
 
+@dataclass
+class Shelved:
+    """A database that was left for a copy of it, and may go on at any time."""
+
+    folder: Path
+    model: State
+    etag: int
+    modified: int
+
+
+def seen_until(backup: Backup) -> int:
+    """Through when a backup shows that its lineage was alive."""
+    return micros(backup.manifest.snapshot.until or "")
+
+
 class Rehearsal(RuleBasedStateMachine):
     def __init__(self) -> None:
         super().__init__()
@@ -65,6 +91,10 @@ class Rehearsal(RuleBasedStateMachine):
         self.modified = 0
         self.taken: list[Taken] = []
         self.moments: dict[str, dict[int, State]] = {}  # what was there after every transaction of every lineage
+        self.times: dict[str, dict[int, int]] = {}  # and when that was
+        self.forks: dict[str, tuple[str, int]] = {}  # the lineage that each one left, and after which etag
+        self.lived: dict[str, tuple[int, int]] = {}  # from when to when each one is known to have been alive
+        self.shelf: list[Shelved] = []
         self.places = 0
 
     def place(self) -> Path:
@@ -150,7 +180,11 @@ class Rehearsal(RuleBasedStateMachine):
     @rule(key=ids)
     def detach(self, key: str) -> None:
         with self.settled():
-            assert self.database.delete_attachment(key) == bool(self.apply(ATTACHMENT, key, b"{}", None))
+            old = self.model.get((ATTACHMENT, fold(key)))
+            kept = b"{}"
+            if old is not None and old.content is not None:  # what RavenDB has to know of the content that goes
+                kept = encode({"Hash": content_hash([old.content]), "Content-Type": content_type(old.metadata)})
+            assert self.database.delete_attachment(key) == bool(self.apply(ATTACHMENT, key, kept, None))
         self.read_times()
 
     @rule()
@@ -222,33 +256,88 @@ class Rehearsal(RuleBasedStateMachine):
     def check_moment(self, name: str, state: State, **moment: Any) -> Path:
         """A restore of this moment has what was there then, bytes, metadata, etags and times."""
         target = self.place()
-        MaintenanceActions.restore(self.folder / name, target, **moment)
+        MaintenanceActions.restore(self.folder / name, target, clock=self.clock, **moment)
         with opened(target, self.clock) as database:
             assert live(state_of(database)) == state
         return target
 
+    def owner(self, lineage: str, etag: int) -> str:
+        """The lineage that made this etag: the given one, or one that it came from."""
+        while lineage in self.forks and etag <= self.forks[lineage][1]:
+            lineage = self.forks[lineage][0]
+        return lineage
+
+    def promised(self, name: str) -> dict[tuple[str, int], State]:
+        """By lineage and etag, everything that is listed as restorable from a destination."""
+        return {
+            (branch.id, etag): state
+            for branch in Tree(self.available(name)).held
+            for span in spans_of(branch)
+            for etag, state in self.moments[branch.id].items()
+            if span.first.etag <= etag <= span.last.etag
+        }
+
     def reachable(self, name: str) -> dict[int, State]:
-        """By etag, what the newest chain of a destination promises to restore."""
-        available = self.available(name)
-        if not available:
-            return {}
-        chain = chain_of(ends_of(available)[0], available)
-        moments = self.moments[chain[-1].manifest.database.lineage]
-        reach = [(span.first.etag, span.last.etag) for span in restorable(chain)]
-        assert {backup.manifest.through for backup in chain} <= moments.keys()
-        return {etag: state for etag, state in moments.items() if any(first <= etag <= last for first, last in reach)}
+        """By etag, of that what only one lineage has."""
+        promised = self.promised(name)
+        owners: dict[int, set[str]] = {}
+        for branch in Tree(self.available(name)).held:
+            for etag in {etag for _, etag in promised if etag <= branch.last_etag}:
+                owners.setdefault(etag, set()).add(self.owner(branch.id, etag))
+        return {etag: state for (_, etag), state in promised.items() if len(owners[etag]) == 1}
 
     def check_destination(self, name: str) -> None:
-        """Every transaction that is promised, by its etag; and the end of every backup of every chain, by its name."""
-        for etag, state in self.reachable(name).items():
-            shutil.rmtree(self.check_moment(name, state, etag=etag))
-        available = self.available(name)
+        """Every transaction that is promised, by its etag and lineage; and the end of every backup, by its name."""
+        promised, alone, available = self.promised(name), self.reachable(name), self.available(name)
+        for number, ((lineage, etag), state) in enumerate(promised.items()):
+            plan = MaintenanceActions.plan_restore(self.folder / name, etag=etag, lineage=lineage)
+            assert moment_of(plan).etag == etag
+            assert self.owner(plan.manifest.database.lineage, etag) == self.owner(lineage, etag)
+            if number % (1 + len(promised) // MOST_RESTORED) == 0:
+                shutil.rmtree(self.check_moment(name, state, etag=etag, lineage=lineage))
+            if etag not in alone:
+                with pytest.raises(AmbiguousPoint):
+                    MaintenanceActions.plan_restore(self.folder / name, etag=etag)
+            else:
+                plan = MaintenanceActions.plan_restore(self.folder / name, etag=etag)
+                assert self.owner(plan.manifest.database.lineage, etag) == self.owner(lineage, etag)
+        self.check_times(name)
         if available:
             verified = MaintenanceActions.verify(self.folder / name, record=False)
             assert verified.backups == tuple(available)
         for backup in available:
             state = self.moments[backup.manifest.database.lineage][backup.manifest.through]
             shutil.rmtree(self.check_moment(name, state, backup=backup.name))
+
+    def check_times(self, name: str) -> None:
+        """At any time: the state that the database had then, or a refusal where that is not certain."""
+        held = Tree(self.available(name)).held
+        known = {time for times in self.times.values() for time in times.values()}
+        known |= {branch.seen for branch in held} | {branch.certain_from for branch in held if branch.certain_from > 0}
+        for at in sorted({time + more for time in known for more in (-1, 0, 1)}):
+            lived = [lineage for lineage, (since, until) in self.lived.items() if since <= at <= until]
+            expected = {self.moment_at(lineage, at) for lineage in lived}
+            try:
+                plan = MaintenanceActions.plan_restore(self.folder / name, at=from_microseconds(at))
+                etag = moment_of(plan).etag
+            except AmbiguousPoint:
+                assert len(lived) > 1
+            except UnreachablePoint:
+                sure = {branch.id: branch for branch in held if [branch.id] == lived}
+                for span in (span for branch in sure.values() for span in spans_of(branch)):
+                    assert not micros(span.first.time or LATEST) <= at <= micros(span.until or ""), (span, at)
+            except BackupNotFound:
+                assert not held
+            else:
+                assert (self.owner(plan.manifest.database.lineage, etag), etag) in expected
+                seen = {backup.manifest.database.lineage for backup in self.available(name) if seen_until(backup) >= at}
+                assert len({self.moment_at(lineage, at) for lineage in seen & {*lived}}) == 1
+
+    def moment_at(self, lineage: str, at: int) -> tuple[str, int]:
+        """The transaction after which a lineage stood at this time, and whose it was."""
+        before = [etag for etag, time in self.times[lineage].items() if time <= at]
+        etag = max(before, default=0)
+        return self.owner(lineage, etag), etag
 
     @rule(data=st.data(), name=destinations)
     def look_at_a_moment(self, data: st.DataObject, name: str) -> None:
@@ -258,13 +347,17 @@ class Rehearsal(RuleBasedStateMachine):
             return
         etag, other = (data.draw(st.sampled_from(sorted(moments))) for _ in range(2))
         state, after = moments[etag], moments[other]
-        if len({backup.manifest.database.lineage for backup in self.available(name)}) == 1:
+        if not self.forks:
             plan = MaintenanceActions.plan_restore(self.folder / name, at=self.time_of(name, etag))
             shutil.rmtree(self.check_moment(name, state, at=self.time_of(name, etag)))
             assert plan.manifest.through >= etag
         id = fold(data.draw(ids))
         part = {key: item for key, item in state.items() if id in (key[1], key[1].rpartition("/")[0] if key[0] else "")}
-        shutil.rmtree(self.check_moment(name, part, etag=etag, selection=Selection.of(ids=(id,))))
+        if part:
+            shutil.rmtree(self.check_moment(name, part, etag=etag, selection=Selection.of(ids=(id,))))
+        else:
+            with pytest.raises(DocumentNotFound):
+                self.check_moment(name, part, etag=etag, selection=Selection.of(ids=(id,)))
         found = MaintenanceActions.differences(self.folder / name, str(etag), f"etag:{other}").changes
         assert sorted(id for changes in found for id in changes.added) == sorted(
             item.id for key, item in after.items() if key not in state
@@ -289,16 +382,50 @@ class Rehearsal(RuleBasedStateMachine):
             return
         etag = data.draw(st.sampled_from(sorted(moments)))
         target = self.check_moment(name, moments[etag], etag=etag)
-        self.database.close()
-        self.database = DocumentDatabase(target, create=False, clock=self.clock)
+        self.leave_for(target)
         with self.database.storage.pin():
             self.database.storage.commit([])
             self.model = self.expected(state_of(self.database))
         self.etag, self.modified = etag, self.database.snapshot().modified
 
+    def restore_and_go_on(self, name: str, which: int) -> None:
+        """From any moment of any lineage that is promised, also of one that was left long ago."""
+        promised = self.promised(name)
+        if promised:
+            (lineage, etag), state = sorted(promised.items(), key=lambda item: item[0])[which % len(promised)]
+            self.go_on_in(self.check_moment(name, state, etag=etag, lineage=lineage), etag)
+
+    def go_on_in(self, target: Path, etag: int) -> None:
+        self.leave_for(target)
+        with self.database.storage.pin():
+            self.database.storage.commit([])
+            self.model = self.expected(state_of(self.database))
+        self.etag, self.modified = etag, self.database.snapshot().modified
+        self.the_database_is_the_model()
+
+    def leave_for(self, target: Path) -> None:
+        """The database that was restored is the one that is used now; the other one stays where it is."""
+        self.shelf.append(Shelved(self.database.path, self.model, self.etag, self.modified))
+        self.database.close()
+        self.database = DocumentDatabase(target, create=False, clock=self.clock)
+        begun = self.database.storage.identity.lineages[-1]
+        assert begun.parent is not None
+        self.forks[self.lineage] = begun.parent, begun.etag
+        self.lived[self.lineage] = micros(begun.began or ""), micros(begun.began or "")
+
+    @precondition(lambda self: self.shelf)
+    @rule(which=st.integers(0, 9))
+    def go_back_to_another(self, which: int) -> None:
+        """A database that was copied, or a copy, goes on: then there are two histories at once."""
+        self.shelf.append(Shelved(self.database.path, self.model, self.etag, self.modified))
+        self.database.close()
+        other = self.shelf.pop(which % (len(self.shelf) - 1) if len(self.shelf) > 1 else 0)
+        self.database = DocumentDatabase(other.folder, create=False, clock=self.clock)
+        self.model, self.etag, self.modified = other.model, other.etag, other.modified
+
     def restore(self, taken: Taken, defrag: bool = False) -> Path:
         target = self.place()
-        restored = MaintenanceActions.restore(taken.backup.folder, target, defrag=defrag)
+        restored = MaintenanceActions.restore(taken.backup.folder, target, defrag=defrag, clock=self.clock)
         assert restored.fingerprint == MaintenanceActions.verify(taken.backup.folder.parent).fingerprint
         with opened(target, self.clock) as database:
             found = self.expected(state_of(database))
@@ -320,8 +447,7 @@ class Rehearsal(RuleBasedStateMachine):
         """Life goes on in the restored database, from the moment of the backup."""
         taken = data.draw(st.sampled_from(self.taken))
         target = self.restore(taken)
-        self.database.close()
-        self.database = DocumentDatabase(target, create=False, clock=self.clock)
+        self.leave_for(target)
         with self.database.storage.pin():
             self.database.storage.commit([])
             self.model = self.expected(state_of(self.database))
@@ -334,6 +460,10 @@ class Rehearsal(RuleBasedStateMachine):
             assert self.expected(state_of(self.database)) == self.model
             assert self.database.snapshot().etag == self.etag
             self.moments.setdefault(self.lineage, {})[self.etag] = live(self.model)
+            modified = self.database.snapshot().modified
+            self.times.setdefault(self.lineage, {})[self.etag] = modified
+            since, until = self.lived.get(self.lineage, (ALWAYS, ALWAYS))
+            self.lived[self.lineage] = since, max(until, modified, self.clock.now)
 
     def teardown(self) -> None:
         try:
@@ -378,6 +508,10 @@ others: st.SearchStrategy[Callable[[Rehearsal], None]] = st.one_of(
     st.builds(lambda key, content: lambda machine: machine.attach(key, content, b"{}"), ids, st.binary(max_size=9)),
     st.builds(lambda key: lambda machine: machine.detach(key), ids),
     st.builds(lambda hours: lambda machine: machine.change_the_clock(hours), st.integers(-48, 48)),
+    st.builds(
+        lambda name, which: lambda machine: machine.restore_and_go_on(name, which), destinations, st.integers(0, 99)
+    ),
+    st.builds(lambda which: lambda machine: machine.shelf and machine.go_back_to_another(which), st.integers(0, 9)),
 )
 
 

@@ -78,7 +78,9 @@ def micros(time: str) -> int:
 
 def _seen(backup: Backup) -> int:
     snapshot = backup.manifest.snapshot
-    return max(micros(snapshot.until or snapshot.time), micros(backup.manifest.started))
+    if snapshot.until is not None:
+        return micros(snapshot.until)
+    return max(micros(snapshot.time), micros(backup.manifest.started))
 
 
 class Tree:
