@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager, nullcontext, suppress
 from dataclasses import dataclass, replace
@@ -20,6 +20,7 @@ from muniment.document import fold
 from muniment.errors import Cancelled, DatabaseNotFound, InvalidInput, MunimentError
 from muniment.exporting import Format, export_backup
 from muniment.fresh import made
+from muniment.importing import Plain, dump_of
 from muniment.progress import Progress
 from muniment.smuggler.export import Exported
 from muniment.smuggler.folder import import_folder
@@ -59,7 +60,7 @@ class Target(Protocol):
 
     def import_dump(
         self,
-        source: str | Path | BinaryIO,
+        source: str | Path | BinaryIO | Iterable[bytes],
         *,
         options: SmugglerOptions | None = None,
         progress: Progress | None = None,
@@ -213,8 +214,14 @@ def import_from(
     progress: Progress | None = None,
     backup: str | None = None,
     until: str | None = None,
+    id_field: str | None = None,
+    collection: str | None = None,
 ) -> Imported:
-    """Import a dump, or all dumps of a folder in their order; see `muniment.smuggler.folder.dumps_in` for those."""
+    """Import a dump, or all dumps of a folder in their order; see `muniment.smuggler.folder.dumps_in` for those.
+
+    NDJSON and Parquet are taken too; of plain objects `id_field` names the member that is the id, and `collection` is
+    theirs. See `muniment.importing.dump_of`.
+    """
     if isinstance(source, str | Path) and Path(source).is_dir():
 
         def import_file(path: Path) -> Imported:
@@ -223,6 +230,11 @@ def import_from(
         return import_folder(source, import_file, backup=backup, until=until)
     if backup is not None or until is not None:
         raise InvalidInput(f"{source} is no folder, of which a part could be named", "give the folder of the backups")
+    dump = dump_of(source, plain := Plain(id_field, collection))
+    if dump is not None:
+        return target.import_dump(dump, options=options, progress=progress)
+    if plain:
+        raise InvalidInput(f"{source} is a dump, which tells ids and collections itself", "leave out what it tells")
     return target.import_dump(source, options=options, progress=progress)
 
 

@@ -11,6 +11,7 @@ import hashlib
 import os
 from array import array
 from collections.abc import Callable, Iterable, Iterator
+from contextlib import closing
 from itertools import chain, groupby
 from operator import itemgetter
 from pathlib import Path
@@ -22,7 +23,7 @@ import pyarrow.parquet as pq
 
 from muniment.backup.manifest import File
 from muniment.document import SEPARATOR
-from muniment.errors import DamagedBackup, MunimentError, StorageFailure
+from muniment.errors import DamagedBackup, MunimentError, StorageFailure, UnknownFormat
 from muniment.fingerprint import MODULUS
 from muniment.owner import split_id
 from muniment.revision import ATTACHMENT, Batch, Packed, Revision
@@ -343,6 +344,19 @@ def _with_whole_ids(table: Any) -> Any:
     owners, ids = table.column("owner"), table.column("id")
     whole = pc.if_else(pc.is_valid(owners), pc.binary_join_element_wise(owners, ids, SEPARATOR), ids)
     return table.set_column(table.column_names.index("id"), "id", whole).drop_columns(["owner"])
+
+
+PARQUET: Final = b"PAR1"  # how such a file begins, and ends
+
+
+def rows_of(path: Path) -> Iterator[dict[str, Any]]:
+    """The rows of any Parquet file, by the names of its columns; raises `UnknownFormat` for what is none."""
+    try:
+        with closing(pq.ParquetFile(path, page_checksum_verification=True)) as file:
+            for batch in file.iter_batches(batch_size=1024, use_threads=False):
+                yield from batch.to_pylist()
+    except (pa.ArrowException, OSError) as error:
+        raise UnknownFormat(f"{path} can not be read as Parquet: {error}", "copy or write it again") from error
 
 
 def batch_of(table: Any) -> Batch:

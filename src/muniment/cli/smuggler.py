@@ -180,7 +180,10 @@ def _exported_rows(exported: Exported) -> list[tuple[str, str]]:
 def smuggler_in(
     target: Annotated[str, typer.Argument(metavar="URL|FOLDER", help="A server, or the folder of a database.")],
     file: Annotated[
-        str, typer.Argument(metavar="FILE", help="A .ravendbdump or .ravendump, a folder of them, `-` for stdin.")
+        str,
+        typer.Argument(
+            metavar="FILE", help="A .ravendbdump or .ravendump, .ndjson or .parquet, a folder of dumps, `-` for stdin."
+        ),
     ],
     database: Database = None,
     create: Create = False,
@@ -192,6 +195,12 @@ def smuggler_in(
     ] = None,
     until: Annotated[
         str | None, typer.Option("--until", metavar="NAME|TIME", help="The last file in the folder FILE to import.")
+    ] = None,
+    id_field: Annotated[
+        str | None, typer.Option("--id-field", metavar="MEMBER", help="Of plain objects, the member that is the id.")
+    ] = None,
+    collection: Annotated[
+        str | None, typer.Option("--collection", metavar="NAME", help="Of plain objects, their collection.")
     ] = None,
     *,
     options: SmugglerOptions,
@@ -205,10 +214,12 @@ def smuggler_in(
     whole transactions: after an interruption, importing the same dump again completes it, and so does
     --continuation-token with what the error names. Of a folder of incremental exports, all are imported in their order,
     and so are the full and the incremental backups of RavenDB 4 to 7, of which FILE may also be the folder above.
-    Once a server has the whole dump, Ctrl-C waits for its answer.
+    NDJSON and Parquet come in as they are written here, with the members id, document, collection and metadata, or as
+    plain objects with --id-field and --collection. Once a server has the whole dump, Ctrl-C waits for its answer.
 
     $ muniment smuggler in shop northwind.ravendbdump --create
     $ muniment smuggler in http://127.0.0.1:8080 northwind.ravendbdump --database shop
+    $ muniment smuggler in shop orders.ndjson.gz --id-field OrderNo --collection Orders
     $ muniment smuggler in shop /var/lib/ravendb/backups --create --until 2026-11-27T06:36:03
     $ muniment smuggler in shop exports --negative-metadata-filter=@id=Raven/Replication/Destinations
     $ zcat shop.ravendump | muniment smuggler in copy - --create --transform-file anonymous.js
@@ -220,7 +231,8 @@ def smuggler_in(
 
     progress = Progress()
     with job(progress, quiet=quiet), opened_target(target, database, create=create) as opened:
-        imported = import_from(_dump(file), opened, options=options, progress=progress, backup=backup, until=until)
+        part = {"backup": backup, "until": until, "id_field": id_field, "collection": collection}
+        imported = import_from(_dump(file), opened, options=options, progress=progress, **part)
         fingerprint = opened.statistics().fingerprint
     facts = {"database": target, "dump": file, **asdict(imported), "fingerprint": fingerprint}
     rows = [*_imported_rows(imported), ("fingerprint", fingerprint), *_meaningless(options)]

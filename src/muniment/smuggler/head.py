@@ -31,6 +31,12 @@ def build_version(head: bytes) -> int | None:
     return int(begins[2]) if begins[2] and section == "buildversion" else None
 
 
+def is_dump(head: bytes) -> bool:
+    """Whether a dump begins so."""
+    begins = _begins(head)
+    return begins is not None and begins[1].decode().lower() in _SECTIONS
+
+
 def _not_a_dump(head: bytes) -> UnknownFormat:
     hint = "give a .ravendbdump or .ravendump file: not encrypted; compressed with gzip or zstd, or not at all"
     if not head:
