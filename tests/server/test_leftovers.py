@@ -86,3 +86,23 @@ def test_nobody_else_gets_the_name_or_the_folder_meanwhile(tmp_path: Path) -> No
         assert not server.wait_for(restoring.json()["OperationId"])["Faulted"]
         assert Database(server, "Copy").get("/stats").json()["CountOfDocuments"] == 20_000
         assert sorted(client.get("/databases").json()) == ["Copy", "shop"]
+
+
+def test_files_that_are_missing_are_no_empty_database(tmp_path: Path) -> None:
+    folder = tmp_path / "data" / "Databases" / "shop"
+    with running(tmp_path / "data") as server:
+        server.create("shop").put("a", b'{"n":1}')
+    folder.rename(tmp_path / "unmounted")
+    with running(tmp_path / "data") as server:
+        shop = Database(server, "shop")
+        assert_error(shop.get("/docs/a"), 503, "files of this database are missing")
+        assert_error(shop.put("b"), 503, "files of this database are missing")
+        assert not folder.exists()
+        (tmp_path / "unmounted").rename(folder)
+        assert shop.get("/docs/a").json() == {"n": 1}
+        made = server.client.put("/docs/Raven/Databases/new", json={"Settings": {"Raven/DataDir": "~/new"}})
+        assert made.status_code == 201
+        assert Database(server, "new").get("/docs").json() == []
+        changed = server.client.put("/docs/Raven/Databases/new", json={"Settings": {"Raven/DataDir": "~/new"}, "x": 1})
+        assert changed.status_code == 201
+        assert Database(server, "new").put("a").status_code == 201

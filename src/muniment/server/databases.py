@@ -13,12 +13,13 @@ from typing import Any, Final
 from muniment.backup.staging import NAME as STAGING
 from muniment.database import DocumentDatabase
 from muniment.document import Document, decode, fold
-from muniment.errors import Forbidden, InvalidInput
+from muniment.errors import DatabaseNotFound, Forbidden, InvalidInput
 from muniment.server.bodies import RETRY
 from muniment.server.places import Places, resolve_folder
 from muniment.server.status import BackupStatus, Notes
 from muniment.server.wire import Refused
 from muniment.storage.history import check_settings
+from muniment.telling import telling
 
 SYSTEM: Final = "<system>"
 SYSTEM_FOLDER: Final = "System"
@@ -213,6 +214,18 @@ class Databases:
                         closed.append(tenant.name)
         return closed
 
+    async def make(self, id: str) -> None:
+        """Make the database whose document has just been written by itself; whoever opens it is told why there is none.
+
+        Only then: files that are missing later are lost, or on a disk that is not mounted.
+        """
+        document = self.document(id[len(PREFIX) :])
+        if document:
+            with telling(f"that {id} can not be made,"):
+                folder = self.folder_of(document)
+                self.places.check_data(folder, f"the folder of the database {id[len(PREFIX) :]}")
+                await asyncio.to_thread(lambda: DocumentDatabase(folder).close())
+
     async def forget(self, id: str) -> None:
         """The document with this id, of a database, was written or deleted: what it says is looked up anew."""
         name = id[len(PREFIX) :]
@@ -275,7 +288,14 @@ class Databases:
 
 
 def _open(folder: Path, settings: dict[str, str]) -> DocumentDatabase:
-    database = DocumentDatabase(folder)
+    try:
+        database = DocumentDatabase(folder, create=False)
+    except DatabaseNotFound as error:  # not 404, which clients take for a document that is not there
+        raise Refused(
+            503,
+            f"the files of this database are missing: {error}",
+            "see whether its disk is mounted; if they are lost, delete the database and restore its last backup",
+        ) from error
     try:
         if database.storage.settings != settings:
             database.storage.configure(settings)

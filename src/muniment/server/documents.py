@@ -101,6 +101,9 @@ async def write(request: Request, commands: Sequence[Command]) -> list[Written]:
     if request.tenant.is_system:
         for id in {result.id for result in written if fold(result.id).startswith(_PREFIX)}:
             await request.app.databases.forget(id)
+        for command, result in zip(commands, written, strict=True):
+            if isinstance(command, Put) and not result.existed and fold(result.id).startswith(_PREFIX):
+                await request.app.databases.make(result.id)
     return written
 
 
