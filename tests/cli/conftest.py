@@ -8,6 +8,7 @@ import pytest
 
 from muniment import DocumentDatabase
 from muniment.cli.sample import fill
+from tests.once import copy_of_once
 
 SMALL = 1_051
 BIG = 150_000
@@ -35,17 +36,20 @@ def backups(place: Path, shop: Path) -> Path:
     return place / "backups"
 
 
-@pytest.fixture(scope="session")
-def big(place: Path) -> Path:
-    """A database that takes every command a second or so."""
+def _make_big(place: Path) -> None:
     with DocumentDatabase(place / "big") as database:
         fill(database, BIG)
-    return place / "big"
+        database.maintenance.start_backup(place / "big-backups").wait()
+
+
+@pytest.fixture(scope="session")
+def big(tmp_path_factory: pytest.TempPathFactory, place: Path) -> Path:
+    """A database that takes every command a second or so."""
+    return copy_of_once(tmp_path_factory, "big", _make_big, place) / "big"
 
 
 @pytest.fixture(scope="session")
 def big_backups(place: Path, big: Path) -> Path:
     """A folder with a backup of the big database."""
-    with DocumentDatabase(big) as database:
-        database.maintenance.start_backup(place / "big-backups").wait()
+    assert big.exists()
     return place / "big-backups"

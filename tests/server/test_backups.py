@@ -194,11 +194,10 @@ def test_restores_that_fail_leave_nothing(shop: Database, tmp_path: Path) -> Non
     assert not shop.server.restore(BackupLocation=str(tmp_path / "b"), DatabaseName=name)["Faulted"]
 
 
-def test_one_at_a_time_and_cancel(tmp_path: Path) -> None:
-    with running(tmp_path / "data", backup_niceness=0) as server:
-        shop = server.create("shop")
-        shop.fill(20_000, size=1000)
-        location = {"BackupLocation": str(tmp_path / "b")}
+def test_one_at_a_time_and_cancel(filled: Path, tmp_path: Path) -> None:
+    with running(filled, backup_niceness=0) as server:
+        shop = Database(server, "shop")
+        location = {"BackupLocation": str(tmp_path / "new")}
         first = shop.request("POST", "/admin/backup", json=location).json()["OperationId"]
         second = shop.request("POST", "/admin/backup", json=location)
         assert_error(second, 500, "already running")
@@ -208,8 +207,8 @@ def test_one_at_a_time_and_cancel(tmp_path: Path) -> None:
         ended = server.wait_for(first)
         assert (ended["Completed"], ended["Canceled"], ended["Faulted"]) == (True, True, False)
         assert "Failed" in texts(shop.status())[-1]
-        assert not (tmp_path / "b").exists()
-        assert not shop.backup(tmp_path / "b")["Faulted"]
+        assert not (tmp_path / "new").exists()
+        assert not shop.backup(tmp_path / "new")["Faulted"]
 
         one = server.client.post("/admin/restore", json=location | {"DatabaseName": "one"})
         assert server.client.get("/docs/Raven/Restore/InProgress").json() == {"Resource": "one"}
@@ -226,10 +225,9 @@ def test_one_at_a_time_and_cancel(tmp_path: Path) -> None:
         assert [task["Status"] for task in server.client.get("/operations").json()][-1] == "Canceled"
 
 
-def test_writing_goes_on_while_a_backup_runs(tmp_path: Path) -> None:
-    with running(tmp_path / "data") as server:
-        shop = server.create("shop")
-        shop.fill(20_000, size=500)
+def test_writing_goes_on_while_a_backup_runs(filled: Path, tmp_path: Path) -> None:
+    with running(filled) as server:
+        shop = Database(server, "shop")
         before = everything(shop)
         stop = threading.Event()
         written: list[int] = []
@@ -242,7 +240,7 @@ def test_writing_goes_on_while_a_backup_runs(tmp_path: Path) -> None:
                 written.append(n)
 
         writer = threading.Thread(target=write)
-        operation = shop.request("POST", "/admin/backup", json={"BackupLocation": str(tmp_path / "b")}).json()[
+        operation = shop.request("POST", "/admin/backup", json={"BackupLocation": str(tmp_path / "new")}).json()[
             "OperationId"
         ]
         while "etag" not in str(shop.status()["Messages"]):
@@ -252,40 +250,36 @@ def test_writing_goes_on_while_a_backup_runs(tmp_path: Path) -> None:
         stop.set()
         writer.join()
         assert len(written) > 20
-        assert not server.restore(BackupLocation=str(tmp_path / "b"), DatabaseName="copy")["Faulted"]
+        assert not server.restore(BackupLocation=str(tmp_path / "new"), DatabaseName="copy")["Faulted"]
         assert everything(Database(server, "copy")) == before
 
 
-def test_a_backup_ends_with_its_server(tmp_path: Path) -> None:
-    server = Server(tmp_path / "data")
-    shop = server.create("shop")
-    shop.fill(30_000, size=1000)
-    shop.request("POST", "/admin/backup", json={"BackupLocation": str(tmp_path / "b")})
+def test_a_backup_ends_with_its_server(filled: Path, tmp_path: Path) -> None:
+    server = Server(filled)
+    shop = Database(server, "shop")
+    shop.request("POST", "/admin/backup", json={"BackupLocation": str(tmp_path / "new")})
     for _ in range(1000):
-        if (tmp_path / "b").exists():
+        if (tmp_path / "new").exists():
             break
         time.sleep(0.005)
     server.kill()
     for _ in range(1000):
-        if not (tmp_path / "b").exists():
+        if not (tmp_path / "new").exists():
             break
         time.sleep(0.01)
-    assert not (tmp_path / "b").exists()  # the child has removed what it wrote
-    with running(tmp_path / "data") as again:
+    assert not (tmp_path / "new").exists()  # the child has removed what it wrote
+    with running(filled) as again:
         status = Database(again, "shop").status()
         assert status["IsRunning"] is False
         assert "interrupted" in texts(status)[-1]
-        assert not Database(again, "shop").backup(tmp_path / "b")["Faulted"]
+        assert not Database(again, "shop").backup(tmp_path / "new")["Faulted"]
 
 
-def test_an_interrupted_restore_is_told(tmp_path: Path) -> None:
-    server = Server(tmp_path / "data")
-    shop = server.create("shop")
-    shop.fill(20_000, size=1000)
-    shop.backup(tmp_path / "b")
+def test_an_interrupted_restore_is_told(filled: Path, tmp_path: Path) -> None:
+    server = Server(filled)
     server.client.post("/admin/restore", json={"BackupLocation": str(tmp_path / "b"), "DatabaseName": "copy"})
     server.kill()
-    with running(tmp_path / "data") as again:
+    with running(filled) as again:
         assert again.client.get("/docs/Raven/Restore/InProgress").status_code == 404
         told = again.client.get("/docs/Raven/Restore/Status").json()
         assert (told["State"], "interrupted" in told["Messages"][-1]) == ("Faulted", True)

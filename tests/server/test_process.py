@@ -161,14 +161,12 @@ def test_memory_stays_as_it_is(server: Server, shop: Database) -> None:
     assert memory(server) - before < 3000  # kB
 
 
-def test_no_process_is_left(tmp_path: Path) -> None:
-    with running(tmp_path / "data") as server:
-        shop = server.create("shop")
-        shop.fill(20_000, size=1000)
-        shop.request("POST", "/admin/backup", json={"BackupLocation": str(tmp_path / "b")})
+def test_no_process_is_left(filled: Path, tmp_path: Path) -> None:
+    with running(filled) as server:
+        Database(server, "shop").request("POST", "/admin/backup", json={"BackupLocation": str(tmp_path / "new")})
         pid = server.process.pid
         time.sleep(0.3)
     left = subprocess.run(["pgrep", "-P", str(pid)], capture_output=True, text=True, check=False).stdout
     assert left == ""
     # It was cancelled and has removed what it wrote, or it was complete.
-    assert [len(list(folder.glob("manifest.json"))) for folder in tmp_path.glob("b/*")] in ([], [1])
+    assert [len(list(folder.glob("manifest.json"))) for folder in tmp_path.glob("new/*")] in ([], [1])

@@ -6,7 +6,7 @@ import os
 import signal
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -264,12 +264,12 @@ def kill_child(process: int) -> None:
         os.kill(child, signal.SIGKILL)
 
 
-def make_large(server: Server, place: Path) -> Large:
-    shop = server.create("large")
-    shop.fill(20_000, size=1000)
-    shop.backup(place)
-    shop.batch([{"Method": "DELETE", "Key": f"items/{n}"} for n in range(15_000)])
-    return Large(server, shop, {"BackupLocation": str(place), "OnConflict": "overwrite"})
+@pytest.fixture
+def large(filled: Path) -> Iterator[Large]:
+    with running(filled) as server:
+        shop = Database(server, "shop")
+        shop.batch([{"Method": "DELETE", "Key": f"items/{n}"} for n in range(15_000)])
+        yield Large(server, shop, {"BackupLocation": str(filled.with_name("b")), "OnConflict": "overwrite"})
 
 
 STAGES: dict[str, Callable[[dict[str, Any]], bool]] = {
@@ -279,83 +279,77 @@ STAGES: dict[str, Callable[[dict[str, Any]], bool]] = {
 
 
 @pytest.mark.parametrize("stage", sorted(STAGES))
-def test_cancelled_it_changes_nothing_and_can_begin_again(tmp_path: Path, stage: str) -> None:
-    with running(tmp_path / "data") as server:
-        large = make_large(server, tmp_path / "b")
-        before = large.shop.fingerprint()
-        operation = large.begin()
-        large.await_stage(operation, STAGES[stage])
-        server.client.get("/operation/kill", params={"id": operation})
-        ended = server.wait_for(operation)
-        assert (ended["Canceled"], ended["State"]["Kind"]) == (True, "Cancelled")
-        assert large.shop.fingerprint() == before
-        assert not server.wait_for(large.begin())["Faulted"]
-        assert large.shop.get("/stats").json()["CountOfDocuments"] == 20_000
+def test_cancelled_it_changes_nothing_and_can_begin_again(large: Large, stage: str) -> None:
+    server = large.server
+    before = large.shop.fingerprint()
+    operation = large.begin()
+    large.await_stage(operation, STAGES[stage])
+    server.client.get("/operation/kill", params={"id": operation})
+    ended = server.wait_for(operation)
+    assert (ended["Canceled"], ended["State"]["Kind"]) == (True, "Cancelled")
+    assert large.shop.fingerprint() == before
+    assert not server.wait_for(large.begin())["Faulted"]
+    assert large.shop.get("/stats").json()["CountOfDocuments"] == 20_000
 
 
-def test_a_child_that_is_killed_changes_nothing(tmp_path: Path) -> None:
-    with running(tmp_path / "data") as server:
-        large = make_large(server, tmp_path / "b")
-        before = large.shop.fingerprint()
-        operation = large.begin()
-        kill_child(server.process.pid)
-        ended = server.wait_for(operation)
-        assert ended["Faulted"]
-        assert "ended with code -9" in ended["State"]["Error"]
-        assert large.shop.fingerprint() == before
-        assert not list((server.data_dir / "Databases" / "large").glob("restoring-*"))
-        assert not server.wait_for(large.begin())["Faulted"]
-        assert large.shop.get("/stats").json()["CountOfDocuments"] == 20_000
+def test_a_child_that_is_killed_changes_nothing(large: Large) -> None:
+    server = large.server
+    before = large.shop.fingerprint()
+    operation = large.begin()
+    kill_child(server.process.pid)
+    ended = server.wait_for(operation)
+    assert ended["Faulted"]
+    assert "ended with code -9" in ended["State"]["Error"]
+    assert large.shop.fingerprint() == before
+    assert not list((server.data_dir / "Databases" / "shop").glob("restoring-*"))
+    assert not server.wait_for(large.begin())["Faulted"]
+    assert large.shop.get("/stats").json()["CountOfDocuments"] == 20_000
 
 
-def test_a_new_database_is_not_made_by_a_child_that_is_killed(tmp_path: Path) -> None:
-    with running(tmp_path / "data") as server:
-        large = make_large(server, tmp_path / "b")
-        wanted = large.wanted | {"DatabaseName": "copy"}
-        operation = server.client.post("/admin/restore", json=wanted).json()["OperationId"]
-        kill_child(server.process.pid)
-        assert server.wait_for(operation)["Faulted"]
-        assert_error(Database(server, "copy").get("/docs"), 503, "could not find")
-        assert not (server.data_dir / "copy").exists()
-        assert not server.restore(**wanted)["Faulted"]
-        assert Database(server, "copy").get("/stats").json()["CountOfDocuments"] == 20_000
-        assert not (server.data_dir / "copy.restoring").exists()
+def test_a_new_database_is_not_made_by_a_child_that_is_killed(large: Large) -> None:
+    server = large.server
+    wanted = large.wanted | {"DatabaseName": "copy"}
+    operation = server.client.post("/admin/restore", json=wanted).json()["OperationId"]
+    kill_child(server.process.pid)
+    assert server.wait_for(operation)["Faulted"]
+    assert_error(Database(server, "copy").get("/docs"), 503, "could not find")
+    assert not (server.data_dir / "copy").exists()
+    assert not server.restore(**wanted)["Faulted"]
+    assert Database(server, "copy").get("/stats").json()["CountOfDocuments"] == 20_000
+    assert not (server.data_dir / "copy.restoring").exists()
 
 
 @pytest.mark.parametrize("stage", sorted(STAGES))
-def test_a_server_that_is_killed_leaves_the_database_as_it_was(tmp_path: Path, stage: str) -> None:
-    server = Server(tmp_path / "data")
-    large = make_large(server, tmp_path / "b")
+def test_a_server_that_is_killed_leaves_the_database_as_it_was(large: Large, stage: str) -> None:
+    server = large.server
     before = large.shop.fingerprint()
     operation = large.begin()
     large.await_stage(operation, STAGES[stage])
     server.kill()
-    with running(tmp_path / "data") as again:
-        shop = Database(again, "large")
+    with running(server.data_dir) as again:
+        shop = Database(again, "shop")
         assert shop.fingerprint() == before
         ended = into(shop, **large.wanted)
         assert not ended["Faulted"], ended
         assert shop.get("/stats").json()["CountOfDocuments"] == 20_000
-        names = {path.name.partition("-")[0] for path in (again.data_dir / "Databases" / "large").iterdir()}
+        names = {path.name.partition("-")[0] for path in (again.data_dir / "Databases" / "shop").iterdir()}
     assert "restoring" not in names
 
 
-def test_writing_goes_on_while_it_is_read_and_compared(tmp_path: Path) -> None:
-    with running(tmp_path / "data") as server:
-        large = make_large(server, tmp_path / "b")
-        written: list[int] = []
-        stop = threading.Event()
+def test_writing_goes_on_while_it_is_read_and_compared(large: Large) -> None:
+    written: list[int] = []
+    stop = threading.Event()
 
-        def write() -> None:
-            while not stop.is_set():
-                assert large.shop.put(f"mine/{len(written)}").status_code == 201
-                written.append(1)
+    def write() -> None:
+        while not stop.is_set():
+            assert large.shop.put(f"mine/{len(written)}").status_code == 201
+            written.append(1)
 
-        writer = threading.Thread(target=write)
-        writer.start()
-        ended = into(large.shop, **(large.wanted | {"OnConflict": "skip"}))
-        stop.set()
-        writer.join()
-        assert not ended["Faulted"], ended
-        assert written
-        assert large.shop.get("/stats").json()["CountOfDocuments"] == 20_000 + len(written)
+    writer = threading.Thread(target=write)
+    writer.start()
+    ended = into(large.shop, **(large.wanted | {"OnConflict": "skip"}))
+    stop.set()
+    writer.join()
+    assert not ended["Faulted"], ended
+    assert written
+    assert large.shop.get("/stats").json()["CountOfDocuments"] == 20_000 + len(written)
