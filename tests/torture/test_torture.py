@@ -12,16 +12,11 @@ from tests.torture.verdict import DEFECTS, Outcome
 SEED = 1
 CASES = dict.fromkeys(KINDS, 12) | {"kills": 6, "faults of a server": 4}
 
-# Still to be mended, see the row of each in `make torture`.
-KNOWN = {"flips in logs": "a log that ends early loses what was acknowledged"}
-
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_no_fault_does_harm(kind: str, tmp_path: Path) -> None:
     if reason := why_not(kind):
         pytest.skip(reason)
-    if kind in KNOWN:
-        pytest.xfail(KNOWN[kind])
     with prepared(kind, tmp_path / "place") as case:
         verdicts = [run_case(case, kind, SEED, number, tmp_path / "place") for number in range(CASES[kind])]
     assert [verdict for verdict in verdicts if verdict.outcome in DEFECTS] == []
