@@ -6,7 +6,10 @@ from pathlib import Path
 
 import pytest
 
+from muniment.errors import StorageFailure
+from tests.torture import preload
 from tests.torture.__main__ import COLUMNS, KINDS, Tally, prepared, run_case, table, why_not
+from tests.torture.commands import COMMANDS, Command, make_template, run
 from tests.torture.verdict import DEFECTS, Outcome
 
 SEED = 1
@@ -20,6 +23,27 @@ def test_no_fault_does_harm(kind: str, tmp_path: Path) -> None:
     with prepared(kind, tmp_path / "place") as case:
         verdicts = [run_case(case, kind, SEED, number, tmp_path / "place") for number in range(CASES[kind])]
     assert [verdict for verdict in verdicts if verdict.outcome in DEFECTS] == []
+
+
+def command(beginning: str) -> Command:
+    [found] = [command for command in COMMANDS if command.arguments.startswith(beginning)]
+    return found
+
+
+@pytest.mark.skipif(not preload.COMPILER, reason=why_not("faults of commands"))
+@pytest.mark.parametrize(
+    ("beginning", "call", "first"),
+    [("sample", "ftruncate", 1)],  # faults that were badly told once
+)
+def test_a_disk_that_fails_is_told(beginning: str, call: str, first: int, tmp_path: Path) -> None:
+    place = tmp_path / "place"
+    place.mkdir()
+    make_template(place)
+    fault = preload.Fault(call, place, first, preload.FOREVER)
+    ended = run(command(beginning), place, fault, tmp_path / "state")
+    assert ended.happened.failed
+    assert ended.code == StorageFailure.exit_code
+    assert "could not be read or written" in ended.err
 
 
 def test_the_table_has_a_row_for_each_kind() -> None:

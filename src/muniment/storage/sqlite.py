@@ -89,9 +89,9 @@ class SqliteStorage:
     def _open(self, clock: Callable[[], int], read_only: bool, accept_loss: bool) -> None:
         connection = connect(self.folder, read_only=read_only)
         try:
-            if outdated(connection):
-                migrate(connection, self.folder)
             with mapped_errors(self.folder):
+                if outdated(connection):
+                    migrate(connection, self.folder)
                 try:
                     check_reach(connection, self.folder)
                 except LostWrites:
