@@ -8,6 +8,9 @@ from pathlib import Path
 
 import pytest
 
+from muniment import DocumentDatabase
+from muniment.backup.child import backup_in_child
+from muniment.storage.base import Snapshot
 from muniment.telling import Log, telling
 
 
@@ -51,3 +54,13 @@ def test_what_can_not_be_told_is_a_line_of_the_log(capsys: pytest.CaptureFixture
     assert capsys.readouterr().err.endswith("Z how it stands could not be told: no space\n")
     with pytest.raises(KeyboardInterrupt), telling("how it stands"):
         _raise(KeyboardInterrupt())
+
+
+def test_a_backup_goes_on_when_its_moment_can_not_be_told(tmp_path: Path) -> None:
+    def pinned(snapshot: Snapshot) -> None:
+        raise OSError("nobody listens")
+
+    with DocumentDatabase(tmp_path / "shop") as database:
+        database.put("a", {})
+        backup = backup_in_child(database.storage, tmp_path / "b", pinned=pinned, name="shop", database_document=b"{}")
+    assert backup.manifest.counts.documents == 1

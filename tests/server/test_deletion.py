@@ -11,7 +11,7 @@ from pathlib import Path
 import httpx
 import pytest
 
-from muniment import DocumentDatabase
+from muniment import Delete, DocumentDatabase, Put
 from tests.server.running import Database, Server, assert_error, running
 
 HARD = {"hard-delete": "true"}
@@ -69,6 +69,18 @@ def test_a_deletion_that_was_interrupted_is_finished(tmp_path: Path, listed: boo
         assert server.client.get("/databases").json() == []
         assert not folder.exists()
         assert server.create("shop").get("/docs/a").status_code == 404
+
+
+def test_one_outside_the_data_folder_is_finished_too(tmp_path: Path) -> None:
+    folder = tmp_path / "far" / "shop"
+    with running(tmp_path / "data") as server:
+        server.create("shop", **{"Raven/DataDir": str(folder)}).put("a", b'{"n":1}')
+    with DocumentDatabase(tmp_path / "data" / "System") as system:
+        system.batch([Delete("Raven/Databases/shop"), Put("Raven/BeingRemoved/shop", {"Folder": str(folder)})])
+    (folder / "muniment.db").rename(folder / "muniment.db.deleted")
+    with running(tmp_path / "data") as server:
+        assert not folder.exists()
+        assert server.client.get("/docs/Raven/BeingRemoved/shop").status_code == 404
 
 
 def test_creating_it_embedded_never_brings_back_what_was_deleted(tmp_path: Path) -> None:

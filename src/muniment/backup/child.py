@@ -34,6 +34,7 @@ from muniment.progress import Progress
 from muniment.storage.base import BackupPlace, Snapshot
 from muniment.storage.compacting import compact
 from muniment.storage.sqlite import SqliteStorage
+from muniment.telling import telling
 
 REPORT_SECONDS: Final = 0.2
 GRACE_SECONDS: Final = 20.0
@@ -125,7 +126,8 @@ def backup_in_child(
         def answer(ask: str, value: Any) -> Any:
             if ask == "pin":
                 snapshot = held.enter_context(storage.pin(value))
-                pinned(snapshot)
+                with telling("the moment that a backup will hold"):
+                    pinned(snapshot)
                 return _told(snapshot)
             actions: dict[str, Callable[[Any], None]] = {
                 "remember_backup": lambda told: storage.remember_backup(told[0], told[1] and BackupPlace(*told[1])),
