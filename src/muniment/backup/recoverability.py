@@ -140,7 +140,9 @@ def _destination(
         unfinished=[str(path) for path in found.unfinished],
         problems=problems,
         notes=list(_notes(found, same, own, identity)),
-        next=_next(place.folder, last, changes, proofs, [] if reach else problems, now),
+        next=_next(place.folder, last, changes, proofs, [] if reach else problems, now)
+        if there
+        else f"see that {place.folder} is mounted, or take a backup elsewhere: muniment backup … --dest FOLDER",
     )
 
 

@@ -95,8 +95,8 @@ def _rows(state: DestinationState) -> Iterator[tuple[str, str]]:
     yield state.destination, f"{count_text(state.backups, 'backup')} with {size_text(state.size)}"
     reach = state.restorable
     if len(reach) > MOST_SPANS:
-        before = f"{len(reach) - MOST_SPANS:,} moments or spans before these"
-        yield "  restorable", f"{before}: see muniment inspect {shlex.quote(state.destination)}"
+        more = f"{len(reach) - MOST_SPANS:,} more before these"
+        yield "  restorable", f"{more}: see muniment inspect {shlex.quote(state.destination)}"
     for span in reach[-MOST_SPANS:]:
         yield "  restorable", str(span)
     if last := state.last_backup:

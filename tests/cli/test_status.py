@@ -1,0 +1,74 @@
+"""`muniment status` says what is true, and its exit code whether something is wrong where the last backup went."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+import pytest
+
+from muniment import DocumentDatabase
+from tests.cli.process import muniment
+from tests.cli.serving import serving
+from tests.cli.test_commands import well
+
+
+@pytest.fixture
+def shop(tmp_path: Path) -> Path:
+    with DocumentDatabase(tmp_path / "shop") as database:
+        database.put("orders/1", {"n": 1})
+    well("backup", tmp_path / "shop", "--dest", tmp_path / "backups", "--incremental")
+    return tmp_path / "shop"
+
+
+def test_a_destination_that_is_not_there_is_missed(shop: Path, tmp_path: Path) -> None:
+    assert well("status", shop).text
+    shutil.rmtree(tmp_path / "backups")
+    ended = muniment("status", str(shop))
+    assert ended.code == 3
+    assert f"there is no folder {tmp_path / 'backups'}" in ended.text
+    assert "is mounted" in ended.text
+    assert muniment("status", str(shop), "--json").code == 3
+
+
+def test_what_is_missing_or_damaged_there_is_told_by_the_exit_code(shop: Path, tmp_path: Path) -> None:
+    [backup] = (tmp_path / "backups").iterdir()
+    (backup / "manifest.json").write_bytes(b"{}")
+    ended = muniment("status", str(shop))
+    assert (ended.code, "can not be used" in ended.text) == (5, True)
+    well("backup", shop, "--dest", tmp_path / "elsewhere")
+    ended = muniment("status", str(shop))  # an older destination is told of, but the last one is whole
+    assert (ended.code, "can not be used" in ended.text) == (0, True)
+
+
+def test_moments_are_moments_and_spans_are_spans(shop: Path, tmp_path: Path) -> None:
+    for number in range(2, 7):
+        with DocumentDatabase(shop) as database:
+            database.put("orders/1", {"n": number})
+            if number == 5:
+                database.configure({"Muniment/History": "true"})
+                database.put("orders/2", {})
+        well("backup", shop, "--dest", tmp_path / "backups", "--incremental")
+    said = well("status", shop).text
+    rows = [line.split(maxsplit=1)[1] for line in said.splitlines() if line.split()[0] == "restorable"]
+    assert rows[0].startswith("1 more before these: see muniment inspect ")
+    assert [row.split()[0] for row in rows[1:-1]] == ["at", "at"]
+    assert rows[-1].startswith("from ")
+    assert "kept, every state since etag" in said
+    assert "superseded revision" in said
+
+
+def test_of_a_server_by_its_url(shop: Path, tmp_path: Path) -> None:
+    data = tmp_path / "data"
+    data.mkdir()
+    with serving(data) as (url, _):
+        well("databases", "create", "copy", "--url", url)
+        well("backup", "--url", url, "--database", "copy", "--dest", tmp_path / "of the server", "--quiet")
+        by_option = well("status", "--url", url, "--database", "copy", "--json").json
+        assert well("status", url, "--database", "copy", "--json").json["destinations"][0]["backups"] == 1
+        assert by_option["destinations"][0]["destination"] == str(tmp_path / "of the server")
+        shutil.rmtree(tmp_path / "of the server")
+        assert muniment("status", url, "--database", "copy").code == 3
+        ended = muniment("restore", "/nowhere", "--server", url, "--name", "x")
+        assert (ended.code, "no folder /nowhere" in ended.err) == (3, True)
+    assert muniment("status", str(shop), "--database", "copy").code == 2
