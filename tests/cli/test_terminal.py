@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import os
 import pty
+import re
 import subprocess
 import time
+from datetime import datetime, timedelta, timezone
 from pathlib import Path
 
 import pytest
@@ -81,3 +83,24 @@ def test_readkey_waits_for_a_key_after_the_last_word(shop: Path, tmp_path: Path,
         time.sleep(0.05)
     os.close(ours)
     assert process.wait(PATIENCE) == code
+
+
+def test_a_terminal_shows_local_times_beside_those_in_utc(backups: Path) -> None:
+    told = muniment("inspect", backups, env={"TZ": "Asia/Kolkata"}).text
+    shown = on_terminal("inspect", backups, env={"TZ": "Asia/Kolkata"}, stdout=True).err
+    assert "+0530" not in told
+    [utc, local] = re.findall(r"at ([0-9T:-]{19})[0-9.]*Z \(([0-9: -]{19}) \+0530\)", shown)[0]
+    zone = timezone(timedelta(hours=5, minutes=30))
+    assert datetime.fromisoformat(f"{utc}Z").astimezone(zone).strftime("%Y-%m-%d %H:%M:%S") == local
+    assert "(20" not in on_terminal("inspect", backups, env={"TZ": "UTC"}, stdout=True).err
+
+
+def test_a_time_without_a_zone_is_said_in_both_readings(backups: Path, tmp_path: Path) -> None:
+    line = ("restore", backups, "--to", tmp_path / "new", "--at")
+    ended = on_terminal(*line, "2020-01-01T12:00", env={"TZ": "Asia/Kolkata"})
+    assert ended.code == 3
+    assert "2020-01-01T12:00 is read as 2020-01-01T12:00:00+05:30, 2020-01-01T06:30:00Z" in ended.err
+    ended = on_terminal(*line, "2020-01-01T12:00", "--utc", env={"TZ": "Asia/Kolkata"})
+    assert "is read as 2020-01-01T12:00:00Z" in ended.err
+    assert "note: " not in muniment(*line, "2020-01-01T12:00Z").err
+    assert "is read as" in muniment(*line, "2 hours ago").err

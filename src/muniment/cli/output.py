@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import sys
 import traceback
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
+from datetime import datetime
 from pathlib import Path
 from typing import IO, Annotated, Any, Final, TypeAlias, cast
 
@@ -39,6 +41,7 @@ Json: TypeAlias = Annotated[bool, typer.Option("--json", metavar="", help="Print
 Yes: TypeAlias = Annotated[bool, typer.Option("--yes", "-y", metavar="", help="Do not ask before it is done.")]
 Quiet: TypeAlias = Annotated[bool, typer.Option("--quiet", "-q", metavar="", help="Show no progress.")]
 
+_TIME: Final = re.compile(r"\b[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9:]{8}\.[0-9]{6}Z")
 _UNITS: Final = ("kB", "MB", "GB", "TB")
 
 
@@ -105,7 +108,20 @@ def emit(headline: str, rows: Iterable[tuple[str, str]], facts: Mapping[str, Any
     if as_json:
         emit_json(facts)
     else:
-        write(labelled(headline, rows).encode(sys.stdout.encoding, "backslashreplace"))
+        text = labelled(headline, rows)
+        if sys.stdout.isatty():
+            text = with_local_times(text)
+        write(text.encode(sys.stdout.encoding, "backslashreplace"))
+
+
+def with_local_times(text: str) -> str:
+    """The text with the time of this machine's clocks beside each in UTC, where they differ."""
+
+    def both(found: re.Match[str]) -> str:
+        time = datetime.fromisoformat(found[0]).astimezone()
+        return f"{found[0]} ({time:%Y-%m-%d %H:%M:%S %z})" if time.utcoffset() else found[0]
+
+    return _TIME.sub(both, text)
 
 
 def note_rows(notes: Iterable[str]) -> list[tuple[str, str]]:
@@ -197,9 +213,7 @@ def confirm(question: str) -> None:
 
 def note(text: str) -> None:
     """Say on stderr how something was understood."""
-    console = Console(stderr=True, highlight=False, soft_wrap=True, emoji=False)
-    with suppress(OSError):  # nobody may be there any more to read it
-        console.print(Text.assemble(("note: ", "bold"), text))
+    aside().print(Text.assemble(("note: ", "bold"), text))
 
 
 def wait_for_key() -> None:
