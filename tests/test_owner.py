@@ -153,6 +153,26 @@ def test_they_come_through_backups(slashes: DocumentDatabase, tmp_path: Path) ->
     assert contents(slashes) == list(SAME_KEY)
 
 
+def test_a_backup_that_knows_keys_alone_is_compared_by_them(database: DocumentDatabase, tmp_path: Path) -> None:
+    """As earlier versions took it, before the same attachments came in again with their owners."""
+    database.put("a", {})
+    for name in ("x", "y", "z"):
+        database.put_attachment(f"a/{name}", b"old", {"Content-Type": "t/1"})
+    database.maintenance.start_backup(tmp_path / "backups").wait()
+    for name, content in (("x", b"old"), ("y", b"new"), ("w", b"new")):
+        database.put_attachment(name, content, {"Content-Type": "t/1"}, owner="a")
+    database.delete_attachment("a/z")
+    assert contents(database) == [("a", "w", b"new"), ("a", "x", b"old"), ("a", "y", b"new")]
+    skipped = database.maintenance.restore_into(tmp_path / "backups", on_conflict="skip")
+    assert [(each.added, each.changed, each.deleted) for each in skipped.difference.changes] == [
+        (["a/z"], ["a/y"], ["a/w"])
+    ]
+    assert contents(database) == [("a", "w", b"new"), ("a", "x", b"old"), ("a", "y", b"new"), (None, "a/z", b"old")]
+    database.maintenance.restore_into(tmp_path / "backups", on_conflict="overwrite")
+    assert contents(database) == [("a", "x", b"old"), ("a", "y", b"old"), (None, "a/z", b"old")]
+    assert database.maintenance.restore_into(tmp_path / "backups", on_conflict="fail").written == 0
+
+
 # Deletions
 
 

@@ -14,9 +14,9 @@ from muniment.backup.differences import Changes
 from muniment.backup.matches import Matches
 from muniment.backup.reading import Moment
 from muniment.backup.selection import Selection
-from muniment.document import fold, from_microseconds, rfc3339, without_time_kept
+from muniment.document import SEPARATOR, fold, from_microseconds, rfc3339, without_time_kept
 from muniment.numbers import series_of
-from muniment.owner import ids_of, key_of
+from muniment.owner import find, ids_of, key_of
 from muniment.revision import ATTACHMENT, DOCUMENT, Revision
 from muniment.storage.base import Member, Storage
 
@@ -94,6 +94,10 @@ class Account:
             self._match(each)
         if now and member.kind == DOCUMENT and series_of(member.key):
             return  # numbers do not go back: whoever writes the rest raises them where they are too low
+        if member.kind == ATTACHMENT and was is None and now and _twin(moment, self._storage, now.id):
+            return  # it is compared under the id that it had
+        if member.kind == ATTACHMENT and was and now is None and (twin := _twin(self._storage, moment, was.id)):
+            now = Member(ATTACHMENT, fold(twin.id), twin.id, twin.collection, twin.etag, b"")
         if selection and was is None and not _selects(selection, member._replace(collection=None)):
             self.moved[member.key] = member
         else:
@@ -121,6 +125,17 @@ class Account:
         getattr(changes, action).append(key_of(id) if member.kind == ATTACHMENT else id)
         row = (member.kind, id, action, now.etag if now else 0)
         self._scratch.execute("INSERT INTO todo(kind, id, action, expected) VALUES(?, ?, ?, ?)", row)
+
+
+def _twin(here: Storage, there: Storage, id: str) -> Revision | None:
+    """The same attachment of a document, of which one side knows the owner and the other has the key alone.
+
+    Backups that earlier versions took have keys alone.
+    """
+    found = find(here, key_of(id))
+    if found is None or (SEPARATOR in found.id) == (SEPARATOR in id) or there.get(ATTACHMENT, found.id):
+        return None
+    return found
 
 
 def _selects(selection: Selection, member: Member) -> bool:

@@ -28,7 +28,7 @@ from muniment.document import from_microseconds, rfc3339, with_time_kept, withou
 from muniment.durable import mapped_errors
 from muniment.errors import ConcurrencyConflict, Conflict, ForeignBackup, InvalidInput, MunimentError
 from muniment.numbers import number_documents, raise_numbers, store_number
-from muniment.owner import tombstone
+from muniment.owner import find, key_of, tombstone
 from muniment.progress import Progress
 from muniment.revision import ATTACHMENT, DOCUMENT, Revision
 from muniment.storage.base import Storage, Upload, Write
@@ -147,7 +147,11 @@ class Comparison:
                 self._scratch.execute("INSERT INTO uploaded VALUES(?, ?, ?, ?)", (number, *upload))
 
     def _was(self, kind: int, id: str) -> tuple[Storage, Revision]:
-        return next((moment, was) for moment in self._moments if (was := moment.get(kind, id)))
+        for moment in self._moments:
+            was = moment.get(kind, id) or (find(moment, key_of(id)) if kind == ATTACHMENT else None)
+            if was:
+                return moment, was
+        raise AssertionError(f"{id} was found before")
 
     def _batches(self, actions: Sequence[str], progress: Progress) -> Iterator[list[Write]]:
         batch: list[Write] = []
