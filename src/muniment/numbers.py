@@ -96,7 +96,7 @@ def _raised(storage: Storage, document: Revision) -> bool:
     if series is None or known is None:
         return False
     highest = storage.highest_number(series.prefix)
-    if highest <= known:
+    if not highest or highest <= known:
         return False
     body = encode({**decode(document.body or b"{}"), series.member: highest})
     write = Write(document.id, body, document.metadata, document.collection)

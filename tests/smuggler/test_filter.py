@@ -136,6 +136,26 @@ def test_metadata_that_no_document_keeps(name: str) -> None:
         Filter(f"{name}=x", on_metadata=True)
 
 
+@pytest.mark.parametrize(
+    "text",
+    ["['a.b']=x", "c['d.e'][0]=x", "c.['d.e'][0]=x", "f['g,h'].i=x", "j,['k.l']=x", "['m(n)'].o=x", "['p']=x"],
+)
+def test_names_with_dots(text: str) -> None:
+    body = (
+        b'{"a.b":"x","c":{"d.e":["x"]},"f":{"g,h":{"i":"x"}},"j":[{"k.l":"y"},{"k.l":"x"}],"m(n)":{"o":"x"},"p":"x",'
+        b'"a":{"b":"no"}}'
+    )
+    assert accepts(text, body=body)
+    assert not accepts(text.replace("=x", "=z"), body=body)
+    assert accepts("['Owner.Name']=me", metadata=b'{"Owner.Name":"me"}', on_metadata=True)
+
+
+@pytest.mark.parametrize("text", ["['a=x", "['a.b'=x", "a['b'c=x"])
+def test_names_whose_brackets_do_not_end(text: str) -> None:
+    with pytest.raises(InvalidInput):
+        Filter(text)
+
+
 def test_half_a_surrogate_pair_somewhere_does_not_matter() -> None:
     body = b'{"other":"\\ud800","a":[{"b":"x","c":"\\ud83d\\ude00"}],"n":[1,"\\udfff"],"o":{}}'
     metadata = b'{"half":"\\ud800","Raven-Entity-Name":"As"}'

@@ -126,6 +126,23 @@ def test_identities_never_go_back(database: DocumentDatabase) -> None:
     assert database.put("b/", {}).id == "b/2"
 
 
+def test_identities_below_zero(database: DocumentDatabase) -> None:
+    load(database, docs(more=b',"Identities":[{"Key":"a|","Value":"-7"}]'))
+    assert database.get("Raven/Identities/a/").json() == {"Value": -7}  # type: ignore[union-attr]
+    load(database, docs(more=b',"Identities":[{"Key":"a|","Value":-3},{"Key":"A|","Value":-9}]'))
+    assert database.get("Raven/Identities/a/").json() == {"Value": -3}  # type: ignore[union-attr]
+
+
+def test_conflicts_that_were_not_resolved_are_named(database: DocumentDatabase) -> None:
+    """RavenDB 2 and 3 export a stub for each, with the versions beside it."""
+    stub = b'{"Conflicts":["a/1/conflicts/x"],"@metadata":{"@id":"a/%d","Raven-Replication-Conflict":true}}'
+    version = b'{"@metadata":{"@id":"a/1/conflicts/x","Raven-Replication-Conflict-Document":true}}'
+    solved = b'{"@metadata":{"@id":"b","Raven-Replication-Conflict":false}}'
+    found = load(database, b'{"Docs":[%s]}' % b",".join([*(stub % n for n in range(25)), version, solved]))
+    assert (found.documents, found.conflicts) == (27, 25)
+    assert found.conflicting == [f"a/{n}" for n in range(20)]
+
+
 def test_importing_again_changes_nothing(database: DocumentDatabase) -> None:
     dump = docs(attachment(PICTURE), naming("a/1", PICTURE), document("b/1"))
     load(database, dump)

@@ -311,10 +311,19 @@ def _imported_rows(imported: Imported) -> list[tuple[str, str]]:
         ("dump", f"{imported.compression} compression{build}{end}"),
         *_counts(imported),
         ("content", size_text(imported.bytes)),
+        *_conflicts(imported),
         *_missing(imported),
         *([("go on with", f"--continuation-token {token}")] if token else []),
         ("took", took_text(imported.bytes, imported.seconds)),
     ]
+
+
+def _conflicts(imported: Imported) -> list[tuple[str, str]]:
+    if not imported.conflicts:
+        return []
+    ids = [*imported.conflicting, *(["…"] if imported.conflicts > len(imported.conflicting) else [])]
+    what = f"{count_text(imported.conflicts, 'document')} that RavenDB had not resolved, stored as they are"
+    return [("conflicts", f"{what}: {', '.join(ids)}")]
 
 
 def _counts(told: Exported | Imported) -> list[tuple[str, str]]:

@@ -1,7 +1,8 @@
 """Filters as RavenDB's Smuggler has them: `path=value`, on the body or the metadata of a document.
 
 A path leads through members with dots, to one element of an array with `[0]`, and to all of them with a comma:
-`Lines,Product` is the member Product of each element of Lines. A value is compared as text, without case, and may hold
+`Lines,Product` is the member Product of each element of Lines. A name with a dot or another of these signs stands in
+brackets and quotes: `['Order.Total']`. A value is compared as text, without case, and may hold
 the wildcards `*` and `?`; alternatives stand behind each other with commas, and in single quotes where they hold one.
 """
 
@@ -27,7 +28,8 @@ from muniment.smuggler.words import EXPIRES
 # What RavenDB 4 and later call what is kept under RavenDB 3's names.
 _LATER_NAMES: Final = {"@collection": ENTITY_NAME, "@last-modified": LAST_MODIFIED, "@expires": EXPIRES}
 _LENGTHS: Final = ("Count", "count", "Length", "length")
-_step = re.compile(r"\[(\d{1,9})\]|\((\d{1,9})\)|(?:^|\.)([^][().]+)")
+_step = re.compile(r"\[(\d{1,9})\]|\((\d{1,9})\)|\.?\['([^']+)'\]|(?:^|\.)([^][().]+)")
+_part = re.compile(r"(?:\['[^']*'\]|[^,])+")
 _alternative = re.compile(r"'[^']+'|[^,]+")
 _object = msgspec.json.Decoder(dict[str, msgspec.Raw])
 _array = msgspec.json.Decoder(list[msgspec.Raw])
@@ -57,7 +59,7 @@ class Filter:
         alternatives = [found.removeprefix("'").removesuffix("'") for found in _alternative.findall(values)]
         if not path.strip() or not equals or not alternatives:
             raise _refused(self.text, "has no path and value", "write path=value, for example Raven-Entity-Name=Orders")
-        steps = tuple(_steps(part, self.text) for part in path.strip().split(",") if part)
+        steps = tuple(_steps(part, self.text) for part in _part.findall(path.strip()))
         if not steps:
             raise _refused(self.text, "has no path", "write path=value, for example Lines,Product=products/1")
         if self.on_metadata and str(steps[0][0]).lower() in INTERNAL - {"@id"}:
@@ -109,7 +111,7 @@ def _steps(part: str, text: str) -> tuple[Step, ...]:
         if not found:
             raise _refused(text, f"has a path that makes no sense at {part[end:]!r}", "write it like Lines[0].Product")
         index = found[1] or found[2]
-        steps.append(int(index) if index else found[3])
+        steps.append(int(index) if index else found[3] or found[4])
         end = found.end()
     return tuple(steps)
 

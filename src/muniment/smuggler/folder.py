@@ -19,6 +19,7 @@ from filelock import FileLock, Timeout
 
 from muniment.durable import new_file
 from muniment.errors import Busy, ForeignBackup, InvalidInput, StorageFailure, UnknownFormat
+from muniment.smuggler.faults import TOLD
 from muniment.smuggler.transfer import Imported
 from muniment.storage.base import Identity, Snapshot
 
@@ -229,6 +230,8 @@ def import_folder(
             value, old = getattr(found, name), getattr(total, name)
             if isinstance(value, dict):
                 value = {key: old.get(key, 0) + value.get(key, 0) for key in old | value}
+            elif isinstance(value, list):
+                value = (old + value)[:TOLD]
             elif isinstance(value, bool):
                 value = value or old
             elif isinstance(value, int | float) and name != "build_version":

@@ -35,7 +35,7 @@ from muniment.smuggler.dump import (
     DumpItem,
     DumpUnknown,
 )
-from muniment.smuggler.faults import Fault
+from muniment.smuggler.faults import TOLD, Fault
 from muniment.smuggler.mapping import stored_metadata
 from muniment.smuggler.options import ATTACHMENTS, DOCUMENTS, SmugglerOptions
 from muniment.smuggler.repeats import Repeat, Repeats
@@ -50,6 +50,7 @@ LEFT_OUT: Final = "attachments of documents that were left out"
 NOT_ASKED: Final = "that were not asked for"
 LEGACY_METADATA: Final = b'"@legacy-attachment-metadata"'
 NUMBERS_STAY: Final = "deletions of the last numbers given out, which stay"
+CONFLICT: Final = b"Raven-Replication-Conflict"
 MANY_NUMBERS: Final = 100_000
 SUPERSEDED: Final = "documents that stand in the dump again later"
 
@@ -64,8 +65,9 @@ class Imported:
 
     `skipped` names and counts what the dump holds and was not stored. `failed` items were passed over because they are
     not as they should be; the first of them are in `faults`. `unfinished` says that the dump's compression had no end,
-    as RavenDB leaves it, although all of the dump was there. `continuation` is set when the import has stopped at its
-    limit: the token with which another one goes on.
+    as RavenDB leaves it, although all of the dump was there. `conflicts` documents stand for conflicts that RavenDB 2
+    or 3 had not resolved; they are stored as they are, and the ids of the first 20 are in `conflicting`. `continuation`
+    is set when the import has stopped at its limit: the token with which another one goes on.
     """
 
     documents: int = 0
@@ -81,6 +83,8 @@ class Imported:
     faults: list[Fault] = field(default_factory=list)
     continuation: str | None = None
     unfinished: bool = False
+    conflicts: int = 0
+    conflicting: list[str] = field(default_factory=list)
 
 
 class _AttachmentName(msgspec.Struct):
@@ -303,6 +307,9 @@ class _Import:
             metadata, body = chosen
             collection = collection_of(metadata)
         named = _named(item).attachments if self._with_attachments and b'"@attachments"' in item.metadata else ()
+        if CONFLICT in metadata and decode(metadata).get(CONFLICT.decode()) is True:
+            self.summary.conflicts += 1
+            self.summary.conflicting += [item.id] if len(self.summary.conflicting) < TOLD else []
         if series_of(item.id) and self._storage.get(DOCUMENT, item.id):
             self._number(item, Write(item.id, body, metadata, collection), len(body))
             return
@@ -570,7 +577,7 @@ class _Import:
         id = IDENTITIES + prefix
         check_id(id)
         present = self._storage.get(DOCUMENT, id)
-        value = max(item.value, int(decode(present.body or b"{}").get("Value", 0)) if present else 0)
+        value = max(item.value, int(decode(present.body or b"{}").get("Value", 0))) if present else item.value
         self._storage.commit([Write(id, encode({"Value": value}))])
         self.summary.identities += 1
 
