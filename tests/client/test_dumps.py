@@ -79,3 +79,13 @@ def test_options_go_with_the_request() -> None:
     long = SmugglerOptions(transform="function(doc) { return doc; }" + " " * 60_000)
     with pytest.raises(InvalidInput, match="too long"):
         play.run(dumps.import_dump((), b"", long))
+
+
+def test_a_file_of_a_database_is_not_opened(tmp_path: Path) -> None:
+    """Not even to be refused by the server: this process may have the database open."""
+    (tmp_path / "muniment.db").write_bytes(b"{}")
+    with (
+        pytest.raises(InvalidInput, match="is a file of a database"),
+        dumps.read_from(tmp_path / "muniment.db", None),
+    ):
+        pass

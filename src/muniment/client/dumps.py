@@ -23,7 +23,7 @@ from muniment.client.retry import call, unavailable
 from muniment.client.transport import Broken
 from muniment.client.wire import Body, Flow, Pause, Request, Response, parsed, target, unexpected
 from muniment.document import encode
-from muniment.durable import cannot_write, new_file
+from muniment.durable import cannot_write, check_no_database, new_file
 from muniment.errors import Cancelled, InvalidInput, ServerUnavailable, unreadable
 from muniment.exporting import Shape
 from muniment.progress import Progress
@@ -167,6 +167,7 @@ def read_from(source: str | Path | Content, progress: Progress | None) -> Iterat
     progress.stage = "sending"
     with ExitStack() as stack:
         if isinstance(source, str | Path):
+            check_no_database(source, "export the database, or bring its documents over with `smuggler between`")
             try:
                 source = stack.enter_context(Path(source).open("rb"))
                 progress.total_bytes = os.fstat(source.fileno()).st_size or None
