@@ -71,7 +71,7 @@ def test_the_difference_by_kind_and_collection(small: DocumentDatabase, backup: 
     ]
     assert state_of(small) == left
     assert {path.name for path in small.path.iterdir()} <= {
-        *("muniment.db", "muniment.db-wal", "muniment.db-shm", "muniment.lock")
+        *("muniment.db", "muniment.db-wal", "muniment.db-shm", "muniment.lock", "muniment.reach")
     }
 
 
@@ -252,7 +252,7 @@ def test_backups_of_another_database(small: DocumentDatabase, backup: Backup, tm
     with DocumentDatabase(tmp_path / "other") as other:
         with pytest.raises(ForeignBackup, match="another database, 'shop'") as error:
             other.maintenance.restore_into(backup.folder, on_conflict="skip")
-        assert "other_database" in error.value.hint
+        assert "--other-database" in error.value.hint
         assert not other.statistics().documents
         other.maintenance.restore_into(backup.folder, on_conflict="skip", other_database=True)
         assert seen_by_readers(other) == seen_by_readers(small)
@@ -394,7 +394,7 @@ def test_another_process_may_only_compare(read_only: DocumentDatabase, backup: B
 
 
 def test_what_a_killed_restore_has_left_is_gone_when_the_database_is_opened(small: DocumentDatabase) -> None:
-    left = small.path / "restoring-killed" / "moment.restoring"
+    left = small.path / "restoring-abcd1234" / "moment.restoring"
     left.mkdir(parents=True)
     (left / "muniment.db").write_bytes(b"half")
     with DocumentDatabase(small.path, read_only=True):

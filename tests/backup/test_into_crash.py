@@ -18,7 +18,11 @@ def assert_whole(copies: list[str], source: Path, before: Seen, after: Seen) -> 
             found = seen_by_readers(database)
             assert found in (before, after)
             done += found == after
-            assert {path.name.partition("-")[0] for path in copy.iterdir()} <= {"muniment.db", "muniment.lock"}
+            assert {path.name.partition("-")[0] for path in copy.iterdir()} <= {
+                "muniment.db",
+                "muniment.lock",
+                "muniment.reach",
+            }
             database.maintenance.restore_into(source, on_conflict="overwrite")
             assert seen_by_readers(database) == after
     return done
