@@ -150,7 +150,7 @@ def test_requests_that_make_no_sense(shop: Database, tmp_path: Path) -> None:
     restore = shop.server.client.post
     assert_error(restore("/admin/restore", json={}), 400)
     assert_error(
-        restore("/admin/restore", json={"BackupLocation": str(tmp_path / "none"), "DatabaseName": "x"}), 500, "none"
+        restore("/admin/restore", json={"BackupLocation": str(tmp_path / "none"), "DatabaseName": "x"}), 404, "none"
     )
     assert restore(f"{shop.root}/admin/restore", json={"BackupLocation": "x"}).status_code == 400
     for name in ("System", "a/b", shop.name):
