@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import threading
 import time
 from pathlib import Path
@@ -331,3 +332,15 @@ def test_the_status_of_recoverability(shop: Database, tmp_path: Path) -> None:
     assert stats["ChangesSinceBackup"] == 1
     assert stats["LastBackup"]
     assert shop.server.client.get("/backups").json()["name"] == "System"
+
+
+def test_a_folder_that_lost_its_backups_wants_a_new_chain(shop: Database, tmp_path: Path) -> None:
+    shop.put("a", b"{}")
+    assert not shop.backup(tmp_path / "b")["Faulted"]
+    shutil.rmtree(tmp_path / "b")
+    refused = shop.backup(tmp_path / "b", incremental="true")
+    assert refused["Faulted"]
+    assert "was backed up there" in texts(shop.status())[-1]
+    assert "--new-chain" in texts(shop.status())[-1]
+    assert not shop.backup(tmp_path / "b", incremental="true", **{"new-chain": "true"})["Faulted"]
+    assert "completed: full (first)" in texts(shop.status())[-1]

@@ -20,13 +20,14 @@ from muniment.durable import LOST_AND_FOUND, make_folders, mapped_errors, name_a
 from muniment.errors import Busy, DatabaseLocked, InvalidInput, MunimentError, StorageFailure, TargetExists
 from muniment.failed import unicode
 from muniment.storage.loading import DEFRAGMENTED, SCRATCH
+from muniment.storage.reach import REACH
 from muniment.storage.schema import FILE
 from muniment.storage.sqlite import LOCK, lock
 
 NAME: Final = ".restoring"  # of the folder inside, and at the end of that beside
 _OURS: Final = {
     f"{name}{end}" for name in (FILE, DEFRAGMENTED, SCRATCH) for end in ("", "-journal", "-wal", "-shm")
-} | {LOCK}
+} | {LOCK, REACH}
 
 
 @dataclass(frozen=True, slots=True)
