@@ -8,7 +8,6 @@ kind injects the same fault again. What went wrong is printed with that, and its
 from __future__ import annotations
 
 import argparse
-import os
 import random
 import shutil
 import sys
@@ -17,7 +16,7 @@ import time
 import traceback
 from collections import Counter
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
@@ -96,9 +95,9 @@ def table(tallies: list[Tally]) -> str:
     return "\n".join([lines[0], "-|-".join("-" * width for width in widths), *lines[1:]])
 
 
-def _tally(kind: str, seed: int, until: float, only: int | None, place: Path) -> Tally:
-    tally = Tally(kind, seed)
-    number = only or 0
+def _inject(tally: Tally, until: float, only: int | None, place: Path) -> None:
+    """Faults of a kind until that time, or only the one of this number."""
+    kind, seed, number = tally.kind, tally.seed, only or 0
     with prepared(kind, place) as case:
         while True:
             verdict = run_case(case, kind, seed, number, place)
@@ -109,7 +108,7 @@ def _tally(kind: str, seed: int, until: float, only: int | None, place: Path) ->
                 print(f"  files: {place / f'case-{number}'}", flush=True)
             number += 1
             if only is not None or time.monotonic() > until:
-                return tally
+                return
 
 
 def main() -> int:
@@ -125,13 +124,15 @@ def main() -> int:
         parser.error(f"no kind begins with {asked.kind!r}: {', '.join(KINDS)}")
     place = Path(tempfile.mkdtemp(prefix="muniment-torture-"))
     tallies: list[Tally] = []
-    for kind in chosen:
-        if reason := why_not(kind):
-            print(f"left out: {kind}, because {reason}", flush=True)
-            continue
-        print(f"{kind} …", flush=True)
-        share = 60 * asked.minutes / len(chosen)
-        tallies.append(_tally(kind, asked.seed, time.monotonic() + share, asked.case, place / kind.replace(" ", "-")))
+    share = 60 * asked.minutes / len(chosen)
+    with suppress(KeyboardInterrupt):  # the table is of what was injected until then
+        for kind in chosen:
+            if reason := why_not(kind):
+                print(f"left out: {kind}, because {reason}", flush=True)
+                continue
+            print(f"{kind} …", flush=True)
+            tallies.append(Tally(kind, asked.seed))
+            _inject(tallies[-1], time.monotonic() + share, asked.case, place / kind.replace(" ", "-"))
     print(table(tallies), flush=True)
     defects = sum(tally.outcomes[outcome] for tally in tallies for outcome in DEFECTS)
     if not defects:
@@ -140,5 +141,4 @@ def main() -> int:
 
 
 if __name__ == "__main__":
-    os.environ.setdefault("PYTHONDONTWRITEBYTECODE", "1")
     sys.exit(main())
