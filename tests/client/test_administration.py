@@ -267,7 +267,12 @@ def test_any_moment_and_part(remote: Any, chain: Path) -> None:
     assert remote.admin.plan_restore(chain, backup=Path(plan["backups"][0]["backup"]).name)["rows"] == 1
     at = datetime.fromisoformat(plan["time"])
     assert remote.admin.plan_restore(chain, at=at) == plan
-    assert remote.admin.plan_restore(chain, at=at.replace(tzinfo=None)) == plan
+    with pytest.raises(InvalidInput, match="has no zone"):
+        remote.admin.plan_restore(chain, at=at.replace(tzinfo=None))
+    lineage = MaintenanceActions.plan_restore(chain).manifest.database.lineage
+    assert remote.admin.plan_restore(chain, at=at, lineage=lineage[:6]) == plan
+    with pytest.raises(BackupNotFound, match="lineage"):
+        remote.admin.plan_restore(chain, lineage="none")
     name = f"{remote.name}-part"
     selection = Selection.of(ids=("A/1",))
     remote.admin.start_restore(chain, name, at=at, selection=selection).wait(30)

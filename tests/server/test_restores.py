@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import signal
 import threading
 import time
@@ -102,6 +103,23 @@ def test_another_database_can_be_made_of_it(chain: Chain, new: bool | None) -> N
     same = copy.get("/stats").json()["DatabaseId"] == chain.shop.get("/stats").json()["DatabaseId"]
     assert same == (not new)
     assert bool(copy.backup(chain.place, incremental="true")["Faulted"]) == bool(new)
+
+
+def test_a_moment_of_two_histories_wants_a_lineage(chain: Chain) -> None:
+    server, copy = chain.shop.server, Database(chain.shop.server, f"{chain.shop.name}-copy")
+    assert not server.restore(**chain.location, Backup=chain.names[0], DatabaseName=copy.name)["Faulted"]
+    copy.put("orders/1", b'{"version":"copied"}', **ORDERS)
+    assert not copy.backup(chain.place, incremental="true")["Faulted"]
+    assert not chain.shop.backup(chain.place, incremental="true")["Faulted"]
+    for point in ({}, {"Etag": 4}):
+        wanted = {**chain.location, **point}
+        body = assert_error(server.client.post("/admin/restore/plan", json=wanted), 400, "2 histories")
+        assert body["Kind"] == "AmbiguousPoint"
+        lineages = re.findall("--lineage ([0-9a-f]+)", body["Hint"])
+        plans = [server.client.post("/admin/restore/plan", json={**wanted, "Lineage": id}).json() for id in lineages]
+        assert len({plan["backups"][-1]["backup"] for plan in plans}) == 2
+    into = {**chain.location, "DryRun": True}
+    assert_error(chain.shop.request("POST", "/admin/restore-into", json=into), 400, "2 histories")
 
 
 def test_parts_of_a_moment(chain: Chain) -> None:
