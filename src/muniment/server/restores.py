@@ -14,9 +14,8 @@ import msgspec
 
 from muniment.backup.child import restore_in_child
 from muniment.backup.plan import RestorePlan
-from muniment.backup.repository import DATABASE_DOCUMENT, Backup, backups
+from muniment.backup.repository import DATABASE_DOCUMENT, Backup
 from muniment.backup.restore import Restored, restore_backup
-from muniment.backup.restore_plan import plan_restore
 from muniment.document import decode, fold
 from muniment.durable import mapped_errors
 from muniment.errors import (
@@ -92,9 +91,14 @@ async def start(request: Request) -> Response:
     wanted = await _wanted(request)
     app, databases = request.app, request.app.databases
     source, selection = await wanted.folder(databases, local=request.is_local), wanted.selection
-    name = wanted.name or await _name_in(source, app.restore_status)
-    target = _new_place(databases, name, wanted.location)
-    plan, _ = await wanted.plan(source)
+    if wanted.name:
+        name = wanted.name
+        target = _new_place(databases, name, wanted.location)
+        plan, _ = await wanted.plan(source)
+    else:
+        plan, _ = await wanted.plan(source)
+        name = await _name_in(plan.backup, app.restore_status)
+        target = _new_place(databases, name, wanted.location)
     await _wait_for_other(request, wanted.timeout)
     _check_new(databases, name)
     databases.take(name, target, "being restored")
@@ -161,12 +165,12 @@ def _check_new(databases: Databases, name: str) -> None:
         raise Refused(400, message, bare=True)
 
 
-async def _name_in(source: Path, status: RestoreStatus) -> str:
-    """The name that the newest backup in a folder has kept; raises `Refused` when there is none."""
+async def _name_in(backup: Backup, status: RestoreStatus) -> str:
+    """The name that a backup has kept; raises `Refused` when there is none."""
 
     def read() -> str:
         try:
-            name = decode(database_document(newest(source))).get("Id")
+            name = decode(database_document(backup)).get("Id")
         except (MunimentError, AttributeError) as error:
             raise _nameless(f"A database name must be supplied if the backup has none: {error}") from error
         if not isinstance(name, str) or not name:
@@ -178,11 +182,6 @@ async def _name_in(source: Path, status: RestoreStatus) -> str:
         return Refused(400, message, bare=True)
 
     return await asyncio.to_thread(read)
-
-
-def newest(source: Path) -> Backup:
-    """The newest backup in a folder; raises `BackupNotFound`."""
-    return plan_restore(backups(source), str(source)).backup
 
 
 def database_document(backup: Backup) -> bytes:
