@@ -63,6 +63,8 @@ def test_what_is_damaged_is_named_or_left_out(small: DocumentDatabase, tmp_path:
         backup = take(database, place, skip_damaged=True)
         assert [(each.kind, each.id) for each in backup.manifest.skipped] == [(kind, id)]
         assert any(id in note for note in backup.notes)
+        (state,) = database.maintenance.recoverability().destinations
+        assert any(id in problem for problem in state.problems)
         verified = MaintenanceActions.verify(place)
         assert any(id in note for note in verified.notes)
         restored = MaintenanceActions.restore(place, tmp_path / "restored")

@@ -15,6 +15,7 @@ import msgspec
 
 from muniment.backup.lineages import Branch
 from muniment.backup.plan import chain_of, ends_of
+from muniment.backup.proof import missing_note
 from muniment.backup.reach import Point, Span, spans_of
 from muniment.backup.repository import Backup, Backups, Record, RecordKind, backups, records
 from muniment.document import from_microseconds, rfc3339
@@ -126,6 +127,8 @@ def _destination(
     if last and last in line[0].backups:
         changes = max(snapshot.etag - last.manifest.through, 0)
     reach = _reach(line)
+    if last:
+        problems += missing_note(last.manifest.skipped, last.name)
     proofs = _proofs(folder, own, last)
     return DestinationState(
         destination=place.folder,
