@@ -12,7 +12,6 @@ from muniment import DocumentDatabase, Progress, Put, SmugglerOptions
 from muniment.errors import (
     Cancelled,
     DatabaseNotFound,
-    InvalidDocument,
     InvalidInput,
     InvalidScript,
     StorageFailure,
@@ -61,9 +60,10 @@ def test_options_are_applied_once(shop: DocumentDatabase, copy: DocumentDatabase
 
 
 def test_the_source_fails(shop: DocumentDatabase, copy: DocumentDatabase) -> None:
-    shop.put("odd", {"@metadata": 1})
-    with pytest.raises(InvalidDocument, match=r"odd.*the import then ended.*documents were imported"):
-        between(shop, copy)
+    shop.put("odd", {"odd": True})
+    script = "function(doc) { if (doc.odd) throw 'no'; return doc; }"
+    with pytest.raises(InvalidScript, match=r"odd.*the import then ended.*documents were imported"):
+        between(shop, copy, options=SmugglerOptions(transform=script))
     assert 0 < copy.statistics().documents < 2000
     with pytest.raises(InvalidScript, match="a/0"):
         between(shop, copy, options=SmugglerOptions(transform="function(doc) { throw 'no'; }"))

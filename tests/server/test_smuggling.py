@@ -102,16 +102,17 @@ def test_options_of_an_export(shop: Database) -> None:
 
 
 def test_an_export_that_fails_breaks_the_connection(shop: Database) -> None:
-    shop.put("first", b'{"@metadata":1}')
-    assert_error(shop.get("/smuggler/export"), 422, "first")
+    script = {"transform": "function(doc) { if (doc.odd) throw 'odd'; return doc; }"}
+    shop.put("first", b'{"odd":1}')
+    assert_error(shop.get("/smuggler/export", params=script), 400, "first")
     shop.request("DELETE", "/docs/first")
     content = b"x" * 3_000_000
     for number in range(5):
         shop.put(f"big/{number}", b'{"text":"%s"}' % content)
-    shop.put("last", b'{"@metadata":1}')
+    shop.put("last", b'{"odd":1}')
     for format in ("ndjson", "ravendbdump"):
         with pytest.raises(httpx.RemoteProtocolError):
-            shop.get(f"/smuggler/export?format={format}&compression=none")
+            shop.get("/smuggler/export", params={"format": format, "compression": "none", **script})
 
 
 def memory(server: Server) -> int:
