@@ -19,6 +19,7 @@ from muniment.backup.restore import Restored, restore_backup
 from muniment.document import decode, fold
 from muniment.durable import mapped_errors
 from muniment.errors import (
+    BackupNotFound,
     DatabaseLocked,
     InvalidDocument,
     MunimentError,
@@ -96,7 +97,12 @@ async def start(request: Request) -> Response:
         target = _new_place(databases, name, wanted.location)
         plan, _ = await wanted.plan(source)
     else:
-        plan, _ = await wanted.plan(source)
+        try:
+            plan, _ = await wanted.plan(source)
+        except BackupNotFound as error:
+            if wanted.backup is not None or wanted.lineage is not None:
+                raise
+            raise await asyncio.to_thread(_nameless, app.restore_status, str(error)) from error
         name = await _name_in(plan.backup, app.restore_status)
         target = _new_place(databases, name, wanted.location)
     await _wait_for_other(request, wanted.timeout)
@@ -172,16 +178,19 @@ async def _name_in(backup: Backup, status: RestoreStatus) -> str:
         try:
             name = decode(database_document(backup)).get("Id")
         except (MunimentError, AttributeError) as error:
-            raise _nameless(f"A database name must be supplied if the backup has none: {error}") from error
+            raise _nameless(status, str(error)) from error
         if not isinstance(name, str) or not name:
-            raise _nameless("A database name must be supplied if the backup location has no Database.Document")
+            raise _nameless(status, "the backup location has no Database.Document")
         return name.removeprefix(PREFIX)
 
-    def _nameless(message: str) -> Refused:
-        status.say(f"Error: {message}", "Faulted")
-        return Refused(400, message, bare=True)
-
     return await asyncio.to_thread(read)
+
+
+def _nameless(status: RestoreStatus, why: str) -> Refused:
+    """RavenDB's answer to a restore without a name, when the backup has none either."""
+    message = f"A database name must be supplied if the backup has none: {why}"
+    status.say(f"Error: {message}", "Faulted")
+    return Refused(400, message, bare=True)
 
 
 def database_document(backup: Backup) -> bytes:
