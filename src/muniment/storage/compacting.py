@@ -14,7 +14,7 @@ from muniment.progress import Progress
 from muniment.storage.checking import check
 from muniment.storage.migrating import migrate
 from muniment.storage.reach import check_reach
-from muniment.storage.schema import FILE, connect, mapped_errors, outdated
+from muniment.storage.schema import FILE, check_there, connect, mapped_errors, outdated
 from muniment.storage.sqlite import lock
 
 UNFINISHED: Final = f"{FILE}.compacting"
@@ -28,7 +28,7 @@ def compact(folder: Path, *, progress: Progress | None = None) -> tuple[int, int
     """
     progress = progress or Progress()
     new = folder / UNFINISHED
-    connect(folder).close()  # says it if there is none
+    check_there(folder)
     held = lock(folder)
     try:
         with mapped_errors(folder):

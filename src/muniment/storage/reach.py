@@ -31,7 +31,8 @@ _MAGIC: Final = b"MunReach"
 _APART: Final = 4096  # so that a write that the power cuts off spoils only one of the two slots
 _HINT: Final = (
     "restore the last backup into a new folder; or if its files were copied or put back by hand, do that again with all"
-    " of them, while it is closed; or go on without what is missing: `muniment check FOLDER --accept-loss`"
+    " of them, while it is closed; or keep a copy of the folder and go on without what is missing:"
+    " `muniment check FOLDER --accept-loss`"
 )
 
 
@@ -116,7 +117,18 @@ def read_reach(folder: Path) -> Reached | None:
 
 
 def check_reach(connection: apsw.Connection, folder: Path) -> None:
-    """Raises `LostWrites` if the database does not have everything that was acknowledged."""
+    """Raises `LostWrites` if the database does not have everything that was acknowledged.
+
+    The connection leaves a damaged log as it is then, for whoever can still read something in it.
+    """
+    try:
+        _check(connection, folder)
+    except LostWrites:
+        connection.config(apsw.SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, 1)
+        raise
+
+
+def _check(connection: apsw.Connection, folder: Path) -> None:
     reached = read_reach(folder)  # before the database, which is always ahead of it
     state, snapshot = read_state(connection), read_snapshot(connection)
     if reached is None:
@@ -148,6 +160,7 @@ def go_on_without(connection: apsw.Connection, folder: Path, now: int) -> None:
     facts["last_etag"] = max(snapshot.etag, reached.etag if reached else 0)
     facts["last_modified"] = max(snapshot.modified, reached.modified if reached else 0)
     facts["told_until"] = max(now, state.told_until)
+    connection.config(apsw.SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, 0)
     with connection:
         write_facts(connection, facts)
     reach = Reach(folder)

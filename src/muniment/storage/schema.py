@@ -126,10 +126,7 @@ def connect(folder: Path, *, read_only: bool = False) -> apsw.Connection:
     One for writing may be to a file of an older format, which `outdated` tells.
     """
     file = folder / FILE
-    with mapped_errors(folder):
-        there = file.is_file()
-    if not there:
-        raise DatabaseNotFound(f"there is no database in {folder}", "give the folder that holds muniment.db")
+    check_there(folder)
     with mapped_errors(folder):
         # A reader opens for writing too, because only so can it rebuild the index of a write-ahead log after a crash.
         connection = apsw.Connection(str(file), flags=apsw.SQLITE_OPEN_READWRITE)
@@ -146,6 +143,14 @@ def connect(folder: Path, *, read_only: bool = False) -> apsw.Connection:
             connection.close()
             raise
     return connection
+
+
+def check_there(folder: Path) -> None:
+    """Raises `DatabaseNotFound` if there is no database in this folder."""
+    with mapped_errors(folder):
+        there = (folder / FILE).is_file()
+    if not there:
+        raise DatabaseNotFound(f"there is no database in {folder}", "give the folder that holds muniment.db")
 
 
 def wait_for_commit(connection: apsw.Connection) -> None:
