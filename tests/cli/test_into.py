@@ -152,8 +152,8 @@ def test_long_lists_are_cut_in_text_and_whole_in_json(tmp_path: Path) -> None:
     ("options", "code", "part"),
     [
         ("--to SHOP --on-conflict=maybe", 2, "'maybe' does not say"),
-        ("--on-conflict=skip --dry-run", 2, "which database"),
-        ("--on-conflict=skip", 2, "where to restore to"),
+        ("--on-conflict=skip --dry-run", 2, "no database to restore into was named"),
+        ("--on-conflict=skip", 2, "no place to restore to was named"),
         ("--to none --on-conflict=skip", 3, "no database in"),
         ("--to SHOP --on-conflict=skip --defrag", 2, "--defrag, --new-id and --location"),
         ("--to new --other-database", 2, "--other-database is for"),
@@ -166,8 +166,8 @@ def test_long_lists_are_cut_in_text_and_whole_in_json(tmp_path: Path) -> None:
         ("--server URL --name shop --on-conflict=maybe", 2, "'maybe' does not say"),
         ("--server URL --name then --etag 99", 3, "after the last backup"),
         ("--server URL --name shop --dry-run", 4, "existing database"),
-        ("--server URL --name new --dry-run --at 2020-01-01", 3, "before the first backup"),
-        ("--server URL --name new --etag 3 --at 2020-01-01", 2, "each name a moment"),
+        ("--server URL --name new --dry-run --at 2020-01-01T00:00:00Z", 3, "before the first backup"),
+        ("--server URL --name new --etag 3 --at 2020-01-01T00:00:00Z", 2, "each name a moment"),
         ("--server URL --name other --on-conflict=skip", 4, "another database"),
     ],
 )

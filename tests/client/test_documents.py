@@ -60,7 +60,13 @@ def test_many_documents_go_by_post_and_in_parts() -> None:
 def test_nothing_is_asked_for_nothing() -> None:
     assert Play().run(documents.get_many(ROOT, [])) == []
     assert Play().run(documents.batch(ROOT, [])) == []
-    assert Play().run(documents.by_prefix(ROOT, "a", 0, 0)) == []
+
+
+def test_an_empty_page_says_whether_there_is_anything() -> None:
+    play = Play()
+    page = play.run(documents.by_prefix(ROOT, "a", 0, 0), answer(b"[" + result("a") + b"]"))
+    assert (page, page.more) == ([], True)
+    assert [request.target for request in play.requests] == ["/databases/shop/docs?startsWith=a&start=0&pageSize=1"]
 
 
 @pytest.mark.parametrize("id", ["", "x" * 513, "\ud800"])
