@@ -90,6 +90,7 @@ def test_columns_and_types(shop: Backup) -> None:
     described = rows("DESCRIBE SELECT * FROM FILES", shop.folder / "attachments-*.parquet")
     assert [(name, type) for name, type, *_ in described] == [
         ("etag", "BIGINT"),
+        ("owner", "VARCHAR"),
         ("id", "VARCHAR"),
         ("collection", "VARCHAR"),
         ("modified", "TIMESTAMP WITH TIME ZONE"),

@@ -132,9 +132,9 @@ def make_on_full_disk(folder: Path) -> str:
 
 def test_opening_and_making_on_a_full_disk(folder: Path, clock: Clock, other_process: ProcessPoolExecutor) -> None:
     told = other_process.submit(open_on_full_disk, folder).result(SECONDS)
-    assert told == "opened" or told.startswith("StorageFailure: see")
+    assert told == "opened" or told.startswith("StorageFailure: raise that limit")
     told = other_process.submit(make_on_full_disk, folder.with_name("new")).result(SECONDS)
-    assert told.startswith("StorageFailure: see")
+    assert told.startswith("StorageFailure: ")
     assert not (folder.with_name("new") / FILE).exists()
     create_storage(folder.with_name("new"))
     for place in (folder, folder.with_name("new")):

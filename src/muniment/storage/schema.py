@@ -115,8 +115,9 @@ def _limit_met(path: Path) -> int | None:
         return None
     with suppress(OSError):
         folder = path if path.is_dir() else path.parent
-        if any(entry.stat().st_size > most - 16 * PAGE_BYTES for entry in os.scandir(folder)):
-            return most
+        with os.scandir(folder) as entries:
+            if any(entry.stat().st_size > most - 16 * PAGE_BYTES for entry in entries):
+                return most
     return None
 
 
