@@ -155,11 +155,16 @@ def source(
 
 
 @contextmanager
-def target(place: str, database: str | None = None, *, create: bool = False) -> Iterator[Target]:
+def target(
+    place: str, database: str | None = None, *, create: bool = False, flag: str = "--database"
+) -> Iterator[Target]:
     """The database at this place to import into; raises `DatabaseNotFound` when there is none, unless it may be made.
 
-    If the block fails, a database that was made for it is removed again when nothing has come into it.
+    Of a server the database has to be named, by the URL or with `flag`: `InvalidInput`. If the block fails, a database
+    that was made for it is removed again when nothing has come into it.
     """
+    if is_url(place):
+        check_named(place, database, flag)
     try:
         with _target(place, database, create) as opened:
             yield opened
@@ -298,12 +303,12 @@ def is_url(place: str) -> bool:
     return "://" in place
 
 
-def check_named(place: str, database: str | None) -> None:
+def check_named(place: str, database: str | None, flag: str = "--database") -> None:
     """Raises `InvalidInput` when no database of a server is named: its own, the system database, is not meant."""
     if not database and not split_url(place)[1]:
         raise InvalidInput(
             f"which database of {place} is not said",
-            f"name it with --database, or {SYSTEM} for the one with the server's own documents",
+            f"name it with {flag}, or {SYSTEM} for the one with the server's own documents",
         )
 
 

@@ -280,7 +280,7 @@ def smuggler_between(
     with (
         job(progress, quiet=quiet),
         opened_source(source, database, at=point.at, etag=etag, backup=backup, lineage=lineage) as origin,
-        opened_target(target, database2, create=create) as opened,
+        opened_target(target, database2, create=create, flag="--database2") as opened,
     ):
         exported, imported = move(origin, opened, options=options, progress=progress)
         fingerprint = opened.statistics().fingerprint
