@@ -8,7 +8,7 @@ import json
 import os
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -356,20 +356,39 @@ def test_places_that_can_not_be_written(database: DocumentDatabase, tmp_path: Pa
     assert [path.name for path in tmp_path.iterdir()] == ["db"]
 
 
-def test_a_reader_that_can_not_hold_a_snapshot_says_what_it_missed(database: DocumentDatabase, tmp_path: Path) -> None:
-    """Another process that only reads pins nothing: what is replaced and purged meanwhile is gone."""
+def export_while_it_is_replaced(database: DocumentDatabase, file: Path, meddle: Callable[[], object]) -> None:
+    """Export as another process would, which only reads, while documents are replaced and purged."""
     database.batch([Put(f"a/{n}", b"{}") for n in range(9000)])
 
     class Meddler(Progress):
         def advance(self, **counts: int) -> None:
+            meddle()
             database.put("a/8999", {"later": True})
             database.storage.purge()
 
-    with (
-        DocumentDatabase(database.path, read_only=True) as reader,
-        pytest.raises(DamagedDatabase, match="where the fingerprint has 9,000"),
-    ):
-        reader.export(tmp_path / "x.ravendbdump", progress=Meddler())
+    with DocumentDatabase(database.path, read_only=True) as reader:
+        reader.export(file, progress=Meddler())
+
+
+def test_a_reader_exports_the_state_at_its_start(database: DocumentDatabase, tmp_path: Path) -> None:
+    export_while_it_is_replaced(database, tmp_path / "x.ravendbdump", lambda: None)
+    now = database.get("a/8999")
+    assert now is not None
+    assert now.json() == {"later": True}
+    with DocumentDatabase(tmp_path / "again") as again:
+        again.import_dump(tmp_path / "x.ravendbdump")
+        then = again.get("a/8999")
+    assert then is not None
+    assert then.body == b"{}"
+
+
+def test_a_reader_whose_pin_was_removed_says_what_it_missed(database: DocumentDatabase, tmp_path: Path) -> None:
+    def unpin() -> None:
+        for pin in database.path.glob("muniment.pin-*"):
+            pin.unlink()
+
+    with pytest.raises(DamagedDatabase, match="where the fingerprint has 9,000"):
+        export_while_it_is_replaced(database, tmp_path / "x.ravendbdump", unpin)
     assert [path.name for path in tmp_path.iterdir()] == ["db"]
 
 

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from muniment import DocumentDatabase
 from muniment.backup.into import OnConflict
 from muniment.backup.selection import Selection
-from muniment.errors import Conflict
+from muniment.errors import Conflict, DocumentNotFound
 from muniment.revision import ATTACHMENT, DOCUMENT
 from tests.backup.clock import Clock
 from tests.backup.state import seen_by_readers
@@ -76,6 +76,18 @@ def selected(selection: Selection | None, key: tuple[int, str], thing: Thing | N
     return bool(thing and thing.collection and lowered(thing.collection) in selection.collections)
 
 
+def matches_nothing(selection: Selection | None, was: Model, now: Model) -> bool:
+    """Whether one of the names in the selection stands for nothing, neither then nor now."""
+    if selection is None:
+        return False
+    things = [*was.items(), *now.items()]
+    keys = {key for (_, key), _ in things}
+    owners = {key.rpartition("/")[0] for (kind, key), _ in things if kind == ATTACHMENT and "/" in key}
+    collections = {lowered(thing.collection) for (kind, _), thing in things if kind == DOCUMENT and thing.collection}
+    prefixes = {prefix for prefix in selection.prefixes if not any(key.startswith(prefix) for key in keys)}
+    return bool(selection.ids - keys - owners or prefixes or selection.collections - collections)
+
+
 def restored(was: Model, now: Model, selection: Selection | None, policy: OnConflict) -> Model | None:
     """What the policy makes of the present state, None for a conflict."""
     part = {
@@ -131,10 +143,16 @@ def test_into_any_later_state(
                 carry_out(write, database, model)
             etag, was = moments[max(0, len(moments) - 1 - back)]
             expected = restored(was, model, selection, policy)
+            nowhere = matches_nothing(selection, was, model)
             try:
                 database.maintenance.restore_into(backups, on_conflict=policy, etag=etag, selection=selection)
                 assert expected is not None
+                assert not nowhere
+            except DocumentNotFound:
+                assert nowhere
+                expected = model
             except Conflict:
+                assert not nowhere
                 assert expected is None
                 expected = model
             assert model_of(database) == expected
