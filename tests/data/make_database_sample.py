@@ -1,4 +1,4 @@
-"""Made `tests/data/database-format-1.db.gz`, a database file that every later version must be able to take over.
+"""Makes samples like `tests/data/database-format-2.db.gz`, a database file that every later version must take over.
 
 Never run this again for a sample that is there: the point of it is that it does not change. A new format of the file
 gets a sample of its own, made once by `python -m tests.data.make_database_sample NAME` and then left alone.
@@ -15,6 +15,7 @@ import apsw
 
 from muniment import Delete, DocumentDatabase, Put
 from muniment.storage.schema import FILE
+from muniment.storage.state import write_facts
 
 START = 1_790_000_000_000_000  # 2026-09-21T14:13:20Z
 MINUTE = 60_000_000
@@ -50,6 +51,7 @@ def main() -> None:
             database.put_attachment("Photos/ß", b"", b'{"Raven-Entity-Name":"Photos"}')
             database.put_attachment("photos/gone", b"x")
             database.delete_attachment("photos/gone")
+            database.put_attachment("a/photo.png", b"owned", owner="orders/7")
             now += MINUTE
             database.put_attachment("photos/1", b"replaced")
             database.put("orders/3", b'{"back":true}', ORDERS)
@@ -59,7 +61,8 @@ def main() -> None:
             now += MINUTE
             database.delete("orders/5")
         connection = apsw.Connection(str(folder / FILE))
-        connection.execute("UPDATE state SET value = replace(value, ?, '/srv')", (name,))
+        places = str(connection.execute("SELECT value FROM state WHERE name = 'places'").get)
+        write_facts(connection, {"places": places.replace(name, "/srv")})
         connection.close()
         with gzip.GzipFile(Path(__file__).parent / f"{sys.argv[1]}.db.gz", "wb", mtime=0) as file:
             file.write((folder / FILE).read_bytes())
