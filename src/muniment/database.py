@@ -54,6 +54,7 @@ from muniment.storage.history import changed_settings
 from muniment.storage.removing import clear_removed
 from muniment.storage.schema import FILE, mapped_errors
 from muniment.storage.sqlite import SqliteStorage, create_storage, lock
+from muniment.storage.still import mounted_read_only
 
 PAGE: Final = 25
 NUMBERS_TRIED: Final = 100
@@ -479,8 +480,11 @@ def _document(revision: Revision) -> Document:
 def open_to_read(folder: Path) -> DocumentDatabase:
     """A database that something is to be read of, also while another process writes it.
 
-    What a backup of it leaves to be remembered, that process takes over; what is read is pinned there too.
+    What a backup of it leaves to be remembered, that process takes over; what is read is pinned there too. A folder
+    that can not be written to is opened only for reading.
     """
+    if mounted_read_only(folder):
+        return DocumentDatabase(folder, create=False, read_only=True)
     try:
         return DocumentDatabase(folder, create=False)
     except DatabaseLocked:

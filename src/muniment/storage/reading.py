@@ -20,6 +20,7 @@ from muniment.errors import DamagedDatabase, DatabaseClosed
 from muniment.revision import ATTACHMENT, DOCUMENT, Batch, Packed, Revision
 from muniment.storage.base import Member
 from muniment.storage.schema import connect, mapped, mapped_errors, parts_of
+from muniment.storage.still import StillFiles, still_files
 
 BATCH_ROWS: Final = 8192
 BATCH_BYTES: Final = 8 << 20
@@ -73,12 +74,20 @@ SELECT CAST(group_concat(id, '') AS BLOB), CAST(group_concat(collection, '') AS 
 FROM (SELECT id, collection, metadata, body, digest FROM log WHERE kind = {DOCUMENT} AND {_CURRENT_AT} ORDER BY etag)
 """
 
+# Connections without locks to files that can be written to by now: closing them would end, as POSIX has it, the locks
+# of a writer that this process may have opened meanwhile.
+_left_open: Final[list[apsw.Connection]] = []
+
 
 class Reader:
-    """Reads what is committed. Every call borrows a connection for one short read transaction; threads may share it."""
+    """Reads what is committed. Every call borrows a connection for one short read transaction; threads may share it.
 
-    def __init__(self, folder: Path) -> None:
+    Of files that are `still` nothing is given that was read when somebody could write to them after all.
+    """
+
+    def __init__(self, folder: Path, still: StillFiles | None = None) -> None:
         self._folder = folder
+        self._still = still
         self._free: deque[apsw.Connection] = deque()
         self._closed = False
 
@@ -97,12 +106,14 @@ class Reader:
         try:
             return self._free.pop()
         except IndexError:
-            return connect(self._folder, read_only=True)
+            return connect(self._folder, read_only=True, still=self._still)
 
     def _give_back(self, connection: apsw.Connection) -> None:
         self._free.append(connection)
         if self._closed:  # meanwhile
             self.close()
+        if self._still:
+            self._still.check()
 
     def _check_open(self) -> None:
         if self._closed:
@@ -116,7 +127,10 @@ class Reader:
                 connection = self._free.pop()
             except IndexError:
                 return
-            connection.close()
+            if self._still and self._still.log and not still_files(self._folder):
+                _left_open.append(connection)
+            else:
+                connection.close()
 
     def _rows(self, query: str, bindings: Any) -> list[Revision]:
         with self.connection() as connection:

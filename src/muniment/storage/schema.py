@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Final
+from urllib.parse import quote
 
 import apsw
 import msgspec
@@ -20,6 +21,7 @@ from muniment.errors import (
     StorageFailure,
     UnknownFormat,
 )
+from muniment.storage.still import StillFiles, mounted_read_only
 
 FILE: Final = "muniment.db"
 APPLICATION_ID: Final = 0x4D756E69  # "Muni"
@@ -99,6 +101,8 @@ def mapped(error: BaseException, path: Path) -> BaseException:
             f"a file in {path} could not be written: this process may make none larger than {most:,} bytes",
             "raise that limit (RLIMIT_FSIZE: `ulimit -f unlimited`, or LimitFSIZE= of the service)",
         )
+    if isinstance(error, apsw.CantOpenError) and mounted_read_only(path):
+        return unsure(path)
     if isinstance(error, apsw.Error | OSError):
         reason = error.strerror if isinstance(error, OSError) and error.strerror else error
         return StorageFailure(
@@ -106,6 +110,15 @@ def mapped(error: BaseException, path: Path) -> BaseException:
             "check that the disk is there and that you may write to the folder",
         )
     return error
+
+
+def unsure(folder: Path) -> StorageFailure:
+    """Why a folder that is mounted read-only can not be read as one that nobody writes to."""
+    return StorageFailure(
+        f"{folder} is mounted read-only here, but its disk may be written to from elsewhere meanwhile",
+        "do it where the folder can be written to; or have the whole file system read-only; or copy the folder while no"
+        " process has the database open, and use the copy",
+    )
 
 
 def _limit_met(path: Path) -> int | None:
@@ -121,16 +134,17 @@ def _limit_met(path: Path) -> int | None:
     return None
 
 
-def connect(folder: Path, *, read_only: bool = False) -> apsw.Connection:
+def connect(folder: Path, *, read_only: bool = False, still: StillFiles | None = None) -> apsw.Connection:
     """A connection to an existing database; raises `DatabaseNotFound`, `UnknownFormat`, `DamagedDatabase`.
 
-    One for writing may be to a file of an older format, which `outdated` tells.
+    One for writing may be to a file of an older format, which `outdated` tells. One to files that are `still` takes no
+    locks.
     """
     file = folder / FILE
     check_there(folder)
     with mapped_errors(folder):
         # A reader opens for writing too, because only so can it rebuild the index of a write-ahead log after a crash.
-        connection = apsw.Connection(str(file), flags=apsw.SQLITE_OPEN_READWRITE)
+        connection = _still(file, still) if still else apsw.Connection(str(file), flags=apsw.SQLITE_OPEN_READWRITE)
         try:
             connection.set_busy_timeout(BUSY_MILLISECONDS)
             run(connection, "PRAGMA temp_store=FILE")  # apsw's build would sort, and rewrite whole files, in memory
@@ -143,6 +157,24 @@ def connect(folder: Path, *, read_only: bool = False) -> apsw.Connection:
         except BaseException:
             connection.close()
             raise
+    return connection
+
+
+def _still(file: Path, still: StillFiles) -> apsw.Connection:
+    """A connection to a file that nobody writes to, in a folder where SQLite can make none.
+
+    With a log that was left there SQLite wants its index in shared memory, unless it has the database for itself: then
+    it builds one in its own. It may believe so, for nobody can change anything. Without a log it would want to make an
+    empty one, unless it is told that the file never changes; with a log it would then pass over that.
+    """
+    how = "vfs=unix-none" if still.log else "immutable=1"
+    uri = f"file:{quote(str(file.absolute()))}?mode=ro&{how}"
+    connection = apsw.Connection(uri, flags=apsw.SQLITE_OPEN_READONLY | apsw.SQLITE_OPEN_URI)
+    try:
+        run(connection, "PRAGMA locking_mode=EXCLUSIVE")
+    except BaseException:
+        connection.close()
+        raise
     return connection
 
 

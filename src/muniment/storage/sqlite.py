@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import errno
 import hashlib
 import os
 import threading
@@ -52,9 +51,11 @@ from muniment.storage.schema import (
     mapped,
     mapped_errors,
     outdated,
+    unsure,
     wait_for_commit,
 )
 from muniment.storage.state import identity_facts, read_snapshot, read_state, write_facts
+from muniment.storage.still import mounted_read_only, still_files
 from muniment.storage.writer import Transaction, Writer, delete_content
 
 LOCK: Final = "muniment.lock"
@@ -78,6 +79,7 @@ class SqliteStorage:
         self._lock: FileLock | None = None
         self._writer: Writer | None = None
         self._note: Note | None = None
+        self._still = still_files(folder) if read_only else None
         if not read_only:
             self._lock = lock(folder)
         try:
@@ -87,7 +89,7 @@ class SqliteStorage:
             raise
 
     def _open(self, clock: Callable[[], int], read_only: bool, accept_loss: bool) -> None:
-        connection = connect(self.folder, read_only=read_only)
+        connection = connect(self.folder, read_only=read_only, still=self._still)
         try:
             with mapped_errors(self.folder):
                 if outdated(connection):
@@ -100,7 +102,7 @@ class SqliteStorage:
                     if not read_only:
                         go_on_without(connection, self.folder, clock())
                 self.identity = read_state(connection).identity
-                self._reader = Reader(self.folder)
+                self._reader = Reader(self.folder, self._still)
                 if not read_only:
                     _forget_staged(connection)
                     self._writer = Writer(connection, self.folder, clock)
@@ -184,7 +186,7 @@ class SqliteStorage:
         """A snapshot of this moment: until the block ends, what is current now can be read.
 
         With `keep`, so can what was current at that etag or later. A process that has the database open only for
-        reading holds back whoever writes it by a file in the folder (see `pins`).
+        reading holds back whoever writes it by a file in the folder (see `pins`), unless nobody can write there.
         """
         if self._writer is None:
             with self._pin_outside(keep) as snapshot:
@@ -198,14 +200,14 @@ class SqliteStorage:
 
     @contextmanager
     def _pin_outside(self, keep: int | None) -> Iterator[Snapshot]:
+        if self._still:
+            yield self.snapshot()
+            return
         with ExitStack() as stack:
             try:
                 pin = stack.enter_context(outside_pin(self.folder))
             except OSError as error:
-                if error.errno != errno.EROFS:  # then nobody writes there either
-                    raise mapped(error, self.folder) from error
-                yield self.snapshot()
-                return
+                raise (unsure(self.folder) if mounted_read_only(self.folder) else mapped(error, self.folder)) from error
             if keep is not None:  # a purge that has begun has not seen the pin: what it takes must be known
                 with self._reader.connection() as connection:
                     wait_for_commit(connection)
