@@ -6,6 +6,7 @@ import gzip
 import io
 import json
 import os
+import re
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
@@ -15,7 +16,7 @@ from typing import Any
 import pyarrow.parquet as pq
 import pytest
 
-from muniment import DocumentDatabase, Put
+from muniment import DocumentDatabase, DocumentStore, Put
 from muniment.errors import (
     Cancelled,
     DamagedBackup,
@@ -35,6 +36,7 @@ from muniment.smuggler.export import Exported
 from muniment.smuggler.options import SmugglerOptions
 from muniment.smuggler.transfer import import_dump
 from muniment.storage.base import Write
+from tests.server.running import running
 from tests.smuggler.dumps import blake2b, plain
 
 REAL = Path(__file__).parents[2] / "shared" / "data" / "northwind-ravendb-6.2.ravendbdump"
@@ -481,8 +483,74 @@ def test_filters_that_nothing_meets_export_nothing(database: DocumentDatabase, t
             return database.export(file, options=options)
         return export_backup(tmp_path / "backups", file, options=options)
 
-    with pytest.raises(DocumentNotFound, match="none of the 1 documents meets 'Raven-Entity-Name=Order'") as caught:
+    with pytest.raises(DocumentNotFound, match="no document in a collection 'Order'") as caught:
         export("Raven-Entity-Name=Order")
     assert caught.value.hint == "did you mean Orders?"
     assert sorted(path.name for path in tmp_path.iterdir()) == ["backups", "db"]
+    with pytest.raises(DocumentNotFound, match="none of the 1 documents meets 'Raven-Clr-Type=Order'"):
+        export("Raven-Clr-Type=Order")
     assert export("Raven-Entity-Name=Orders").documents == 1
+
+
+@pytest.mark.parametrize("source", ["database", "backups", "server"])
+def test_each_id_and_collection_that_filters_name_has_to_be_there(
+    database: DocumentDatabase, tmp_path: Path, tmp_path_factory: pytest.TempPathFactory, source: str
+) -> None:
+    if source == "server":
+        with (
+            running(tmp_path_factory.mktemp("named") / "data") as server,
+            DocumentStore(server.url, server.create("shop").name) as store,
+        ):
+            check_named(store, tmp_path, source)
+    else:
+        check_named(database, tmp_path, source)
+
+
+def check_named(filled: DocumentDatabase | DocumentStore, tmp_path: Path, source: str) -> None:
+    for n in range(1, 4):
+        filled.put(f"orders/{n}", {"n": n}, {"Raven-Entity-Name": "Orders"})
+    filled.put("users/1", {"n": 1}, {"Raven-Entity-Name": "Users"})
+    filled.put("users/2", {"n": 1}, {"Raven-Entity-Name": "Users"})
+    filled.delete("users/2")
+    if isinstance(filled, DocumentDatabase):
+        filled.maintenance.start_backup(tmp_path / "backups").wait()
+    before = sorted(path.name for path in tmp_path.iterdir())
+
+    def export(*filters: str, **others: Any) -> Exported:
+        options = SmugglerOptions.of(metadata_filter=filters, **others)
+        file = tmp_path / "new.ndjson"
+        if source == "backups":
+            return export_backup(tmp_path / "backups", file, options=options, overwrite=True)
+        return filled.export(file, options=options, overwrite=True)
+
+    for filters, others, message, hint in (
+        (["@collection=Orders,Ordrs"], {}, "no document in a collection 'Ordrs'", "did you mean Orders?"),
+        (["Raven-Entity-Name=Orders|Ordrs"], {}, "no document in a collection 'Ordrs'", "did you mean Orders?"),
+        (["@id=orders/1,orders/33"], {}, "no document 'orders/33'", "did you mean orders/3"),
+        (["@id=ORDERS/*,usrs/*"], {}, "no document 'usrs/*'", ""),
+        (["@id=orders/1,orders/9", "@collection=Orders,X"], {}, "no document in a collection 'X'", ""),
+        ([], {"filter": ["n=1", "@metadata.@collection=Orders,Ordrs"]}, "no document in a collection 'Ordrs'", ""),
+        (["@collection=Orders,Ordrs"], {"limit": 1}, "no document in a collection 'Ordrs'", ""),
+        (["@id=orders/1,orders/9"], {"limit": 1}, "no document 'orders/9'", ""),
+    ):
+        with pytest.raises(DocumentNotFound, match=re.escape(message)) as caught:
+            export(*filters, **others)
+        assert (caught.value.hint or "").startswith(hint)
+        assert sorted(path.name for path in tmp_path.iterdir()) == before
+    assert export("@collection=orders,'USERS'").documents == 4
+    assert export("@id=orders/1,Users/?", limit=1).documents == 1
+    assert export("@id=orders/1,users/1", "@collection=Orders").documents == 1  # both are there: judged together
+    assert export(negative_metadata_filter=["@collection=Orders,Ordrs"]).documents == 1
+    assert export(filter=["n=1,99"]).documents == 2
+    if source != "backups":  # a deleted one is not there
+        with pytest.raises(DocumentNotFound, match="users/2"):
+            export("@id=users/1,users/2")
+
+
+def test_a_collection_that_is_not_there_is_refused_before_the_first_byte(database: DocumentDatabase) -> None:
+    database.put("orders/1", {}, {"Raven-Entity-Name": "Orders"})
+    stream = io.BytesIO()
+    options = SmugglerOptions.of(metadata_filter=["@collection=Orders,Ordrs"])
+    with pytest.raises(DocumentNotFound):
+        database.export(stream, format="ndjson", compression="none", options=options)
+    assert stream.getvalue() == b""

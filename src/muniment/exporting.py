@@ -6,11 +6,12 @@ from collections.abc import Callable, Iterable, Iterator
 from contextlib import ExitStack, closing, contextmanager
 from dataclasses import dataclass
 from datetime import datetime
+from itertools import islice
 from pathlib import Path
 from typing import Final, Literal
 
 from muniment.backup.files import DocumentTable
-from muniment.backup.matches import collections_of, near, near_hint
+from muniment.backup.matches import MANY, collections_of, ids_of, near, near_hint
 from muniment.backup.moment import RestorePoint
 from muniment.backup.reading import read_backup
 from muniment.backup.repository import backups
@@ -25,7 +26,9 @@ from muniment.revision import ATTACHMENT, DOCUMENT, Batch, Revision
 from muniment.smuggler.aside import Aside, Deletion, Owned
 from muniment.smuggler.chooser import Chooser
 from muniment.smuggler.export import Export, Exported
+from muniment.smuggler.filter import COLLECTION
 from muniment.smuggler.folder import Kind, State, begin, held, new_name, read_state, write_state
+from muniment.smuggler.named import Named
 from muniment.smuggler.options import DOCUMENTS, SmugglerOptions
 from muniment.smuggler.sink import Compression, Sink, Writable
 from muniment.smuggler.transfer import time_limit
@@ -209,6 +212,8 @@ def _export_state(
     after: int = 0,
 ) -> Exported:
     attachments = snapshot.fingerprint.count(ATTACHMENT) > 0 or after > 0
+    if not after:  # before the first byte is on its way
+        _check_named(options, Named(options.filters), snapshot.fingerprint)
     with closing(Aside(lambda id: storage.get(DOCUMENT, id) is not None)) as aside:
         if not after:
             progress.total_documents = snapshot.fingerprint.count(DOCUMENT)
@@ -234,6 +239,7 @@ def _export_state(
                 export.take(owner)
         summary = export.finish()
         if not after:
+            _check_named(options, export.named, snapshot.fingerprint, lambda: _ids_in(storage, snapshot))
             _check_met(options, summary, export.seen, snapshot.fingerprint)
     summary.etag, summary.time = snapshot.etag, snapshot.modified
     return summary
@@ -248,6 +254,38 @@ def _check_met(options: SmugglerOptions, summary: Exported, seen: int, found: Fi
         raise DocumentNotFound(
             f"none of the {seen:,} documents meets {told}, so nothing was exported", near_hint(alike)
         )
+
+
+def _check_named(
+    options: SmugglerOptions, named: Named, found: Fingerprint, ids: Callable[[], Iterator[str]] | None = None
+) -> None:
+    """Raises `DocumentNotFound` for collections and ids that the filters name and that are not there.
+
+    `ids` are all that there are, for those that the export had no need to see, and to find one that is like a name;
+    without them only collections are looked at.
+    """
+    if DOCUMENTS not in options.carried:
+        return
+    collections = collections_of(found)
+    for collection in collections:
+        named.note_collection(collection)
+    for id in ids() if ids and named.seeks_ids else ():
+        named.note_id(id)
+    told, alike = [], []
+    for name in named.missing:
+        if name.member == COLLECTION:
+            told.append(f"no document in a collection {name.text!r}")
+            alike += near(name.text, collections)
+        elif ids:
+            told.append(f"no document {name.text!r}")
+            alike += near(name.text, islice(ids(), MANY))
+    if told:
+        raise DocumentNotFound(f"there is {' and '.join(told)}, so nothing was exported", near_hint(alike))
+
+
+def _ids_in(storage: Storage, snapshot: Snapshot) -> Iterator[str]:
+    for batch in storage.changes(0, snapshot.etag):
+        yield from (revision.id for revision in batch if revision.body is not None)
 
 
 @contextmanager
@@ -309,6 +347,7 @@ def export_backup(
         export = Export(writer, aside, options, chooser, Progress(), account=True)
         moment = read_backup(plan, export, progress, attachments_first=True)
         summary = export.finish()
+        _check_named(options, export.named, export.fingerprint, lambda: ids_of(plan))
         _check_met(options, summary, export.seen, export.fingerprint)
     notes += (*found.notes, *plan.missing)
     summary.etag, summary.time = moment.etag, moment.modified

@@ -75,7 +75,7 @@ class Matches:
             return
         ids: dict[str, str] = {}  # what is deleted at this moment is no better than what is missing
         beginnings: dict[str, str] = {}
-        for id in _ids_of(plan):
+        for id in ids_of(plan):
             key = fold(id)
             if "/" in id and len(beginnings) < MANY:
                 beginnings[key.partition("/")[0] + "/"] = id.partition("/")[0] + "/"
@@ -115,7 +115,8 @@ def _could_be(key: str, wanted: str) -> bool:
     )
 
 
-def _ids_of(plan: RestorePlan) -> Iterator[str]:
+def ids_of(plan: RestorePlan) -> Iterator[str]:
+    """The ids in the backups of this plan, also those of attachments and of what is deleted at its moment."""
     for backup, file in plan.files:
         schema = DOCUMENTS if file.name.startswith("documents") else ATTACHMENTS
         with closing(Source(backup.folder / file.name, file, schema)) as source:

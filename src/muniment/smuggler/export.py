@@ -20,6 +20,7 @@ from muniment.revision import ATTACHMENT, DOCUMENT, Batch, Revision
 from muniment.smuggler.aside import Aside, Deletion
 from muniment.smuggler.chooser import Chooser
 from muniment.smuggler.faults import Fault
+from muniment.smuggler.named import Named
 from muniment.smuggler.options import ATTACHMENTS, DOCUMENTS, IDENTITIES, SmugglerOptions
 from muniment.smuggler.writers import Writer
 
@@ -85,6 +86,7 @@ class Export:
         self.rows = Tally()
         self.summary = Exported()
         self.seen = 0  # documents that came in
+        self.named = Named(options.filters)
         self._writer = writer
         self._aside = aside
         self._options = options
@@ -172,6 +174,8 @@ class Export:
 
     def take(self, revision: Revision) -> None:
         """Take in one document."""
+        if self.named.seeks_ids:
+            self.named.note_id(revision.id)
         if (identity := _identity(revision)) and IDENTITIES in self._writer.carries:
             if IDENTITIES in self._types:
                 self._identities[identity[0]] = identity[1]

@@ -14,7 +14,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
 from decimal import Decimal, InvalidOperation
-from typing import Final
+from typing import Final, NamedTuple
 
 import msgspec
 
@@ -27,6 +27,9 @@ from muniment.smuggler.words import EXPIRES
 
 # What RavenDB 4 and later call what is kept under RavenDB 3's names.
 _LATER_NAMES: Final = {"@collection": ENTITY_NAME, "@last-modified": LAST_MODIFIED, "@expires": EXPIRES}
+ID: Final = "@id"
+COLLECTION: Final = "@collection"
+_NAMING: Final = {"@id": ID, "@collection": COLLECTION, ENTITY_NAME.lower(): COLLECTION}
 _LENGTHS: Final = ("Count", "count", "Length", "length")
 _step = re.compile(r"\[(\d{1,9})\]|\((\d{1,9})\)|\.?\['([^']+)'\]|(?:^|\.)([^][().]+)")
 _part = re.compile(r"(?:\['[^']*'\]|[^,])+")
@@ -36,6 +39,19 @@ _array = msgspec.json.Decoder(list[msgspec.Raw])
 _string = msgspec.json.Decoder(str)
 
 Step = str | int
+
+
+class Name(NamedTuple):
+    """An id or a collection (`member`) that a filter names; what it names matches the whole pattern."""
+
+    member: str
+    text: str
+    pattern: re.Pattern[str]
+
+    @property
+    def plain(self) -> bool:
+        """Whether to compare lower-case letters is enough."""
+        return self.text.isascii() and not set("*?") & set(self.text)
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,10 +81,22 @@ class Filter:
         if self.on_metadata and str(steps[0][0]).lower() in INTERNAL - {"@id"}:
             raise _refused(self.text, f"asks for {steps[0][0]}, which documents do not keep here", "use another member")
         object.__setattr__(self, "_path", steps)
-        pattern = "|".join(map(_pattern, alternatives))
-        object.__setattr__(self, "_values", re.compile(pattern, re.IGNORECASE | re.DOTALL))
+        object.__setattr__(self, "_values", _compiled("|".join(map(_pattern, alternatives))))
         numbers = frozenset(number for text in alternatives if (number := _number(text)) is not None)
         object.__setattr__(self, "_numbers", numbers)
+
+    @property
+    def names(self) -> list[Name]:
+        """The ids or collections that it names, each by itself; none if it asks for something else, or negatively."""
+        first, *more = self._path
+        steps = first[1:] if not self.on_metadata and first[0] == "@metadata" else first if self.on_metadata else ()
+        member = _NAMING.get(str(steps[0]).lower()) if len(steps) == 1 and not more else None
+        if member is None or self.negative:
+            return []
+        values = self.text.partition("=")[2]
+        alternatives = (found.removeprefix("'").removesuffix("'") for found in _alternative.findall(values))
+        texts = (text for alternative in alternatives for text in alternative.split("|") if text)
+        return [Name(member, text, _compiled(_pattern(text))) for text in texts]
 
     def accepts(self, id: str, metadata: bytes, body: bytes) -> bool:
         """Whether the document meets it; neither of the two JSON objects is changed."""
@@ -120,6 +148,10 @@ def _pattern(value: str) -> str:
     """The regular expression of a value with wildcards; `|` stands between alternatives, as in RavenDB 3.5."""
     escaped = (re.escape(part).replace(r"\*", ".*").replace(r"\?", ".") for part in value.split("|") if part)
     return "|".join(escaped) or "(?!)"
+
+
+def _compiled(pattern: str) -> re.Pattern[str]:
+    return re.compile(pattern, re.IGNORECASE | re.DOTALL)
 
 
 def _number(text: str) -> Decimal | None:
