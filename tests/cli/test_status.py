@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 import shutil
 from pathlib import Path
 
@@ -72,3 +73,53 @@ def test_of_a_server_by_its_url(shop: Path, tmp_path: Path) -> None:
         ended = muniment("restore", "/nowhere", "--server", url, "--name", "x")
         assert (ended.code, "no folder /nowhere" in ended.err) == (3, True)
     assert muniment("status", str(shop), "--database", "copy").code == 2
+
+
+def advised(*place: str | Path) -> str:
+    """Run the command that status gives, as it stands, and say what status says to do after that."""
+    said = muniment("status", *place, "--json").json["next"]
+    program, *arguments = shlex.split(said[said.rindex("muniment backup ") :])
+    assert program == "muniment"
+    assert muniment(*arguments).code == 0
+    return str(well("status", *place, "--json").json["next"])
+
+
+def test_the_command_for_a_first_backup_works(tmp_path: Path) -> None:
+    shop = tmp_path / "my shop"
+    with DocumentDatabase(shop) as database:
+        database.put("orders/1", {"n": 1})
+    (tmp_path / "my shop-backups").mkdir()
+    assert well("status", shop).text.startswith("my shop at etag 1 has no backup of its own yet\n")
+    assert advised(shop).startswith("no rehearsal yet")
+    assert len(list((tmp_path / "my shop-backups-2").glob("*.full"))) == 1
+
+
+def test_the_command_after_a_restore_works(shop: Path, tmp_path: Path) -> None:
+    shutil.rmtree(shop)
+    well("restore", tmp_path / "backups", "--to", shop)
+    said = well("status", shop).text
+    assert said.startswith("shop at etag 1 has no backup of its own yet\n")
+    assert "no backup since it was restored: take one into the folder it came from, or into a new one: " in said
+    assert advised(shop).startswith("no rehearsal yet")
+    assert well("status", shop).text.startswith("shop at etag 1 was backed up to 1 folder\n")
+
+
+def test_the_command_beside_a_damaged_destination_works(shop: Path, tmp_path: Path) -> None:
+    [backup] = (tmp_path / "backups").iterdir()
+    (backup / "manifest.json").write_bytes(b"{}")
+    (tmp_path / "backups-2").mkdir()
+    assert advised(shop).startswith("no rehearsal yet")
+    assert len(list((tmp_path / "backups-3").glob("*.full"))) == 1
+
+
+def test_the_commands_for_a_database_of_a_server_work(tmp_path: Path) -> None:
+    data = tmp_path / "data"
+    data.mkdir()
+    with serving(data) as (url, _):
+        well("databases", "create", "copy", "--url", url)
+        place = ("--url", url, "--database", "copy")
+        assert advised(*place).startswith("no rehearsal yet")
+        [backup] = (data / "Backups" / "copy").glob("*.full")
+        (backup / "manifest.json").write_bytes(b"{}")
+        assert advised(*place).startswith("no rehearsal yet")
+        assert len(list((data / "Backups" / "copy-2").glob("*.full"))) == 1

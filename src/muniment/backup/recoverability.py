@@ -5,9 +5,11 @@ Only manifests and records are read, no data: whether that is as it was written 
 
 from __future__ import annotations
 
+import os
 import shlex
 from collections.abc import Collection, Iterator, Sequence
 from datetime import datetime, timedelta
+from itertools import count
 from pathlib import Path
 from typing import Final
 
@@ -76,6 +78,8 @@ class DestinationState(msgspec.Struct, frozen=True, kw_only=True):
 class Recoverability(msgspec.Struct, frozen=True, kw_only=True):
     """A database and the destinations it was backed up to, the last one first; `next` is what to do now.
 
+    Its commands have `…` for what names the database, and FOLDER for a new folder where none can be told from here.
+
     `history` tells of the superseded revisions that it keeps, None when it is not set to keep any.
     """
 
@@ -101,8 +105,14 @@ def recoverability(
         lineage=identity.lineage,
         history=history,
         destinations=states,
-        next=states[0].next if states else "take a first backup: muniment backup … --dest FOLDER",
+        next=states[0].next if states else _first(identity),
     )
+
+
+def _first(identity: Identity) -> str:
+    restored = identity.lineages and identity.lineages[-1].parent
+    what = "it has no backup since it was restored: take one into the folder it came from, or into a new one"
+    return f"{what if restored else 'take a first backup'}: muniment backup … --dest FOLDER"
 
 
 def _destination(
@@ -254,7 +264,8 @@ def _next(
     place = shlex.quote(folder)
     bad = [proof.problem for proof in proofs.values() if proof.problem]
     for problem in (*bad, *problems):
-        return f"take a full backup into a new folder, for this one is no good: {problem}"
+        command = f"muniment backup … --dest {shlex.quote(_beside(folder))}"
+        return f"take a full backup into a new folder, for this one is no good ({problem}): {command}"
     if last is None:
         return f"take a backup: muniment backup … --dest {place}"
     if changes is None:
@@ -270,3 +281,8 @@ def _next(
     if now - datetime.fromisoformat(rehearsal.completed) > timedelta(days=REHEARSE_DAYS):
         return f"the last rehearsal is more than {REHEARSE_DAYS} days ago: muniment rehearse {place}"
     return None
+
+
+def _beside(folder: str) -> str:
+    """A folder next to this one that is not there yet."""
+    return next(name for number in count(2) if not os.path.lexists(name := f"{folder}-{number}"))

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import shlex
 from collections.abc import Iterator
+from itertools import count
 from pathlib import Path
 from typing import Annotated, Final
 
@@ -49,12 +51,14 @@ def status(
         raise InvalidInput("--database is for a server", "give its URL instead of FOLDER, or leave out --database")
     found = _of_folder(path_of(folder)) if folder is not None else _of_server(url or "", database)
     where = shlex.join(["--url", url, "--database", found.name] if url else [str(folder)])
-    found = _addressed(found, where)
+    new = _new_folder(Path(folder)) if folder is not None else f"Backups/{found.name.strip('<>')}"
+    found = _addressed(found, where, shlex.quote(new))
     rows = [*_history_rows(found), *(row for state in found.destinations for row in _rows(state))]
     rows = [row for row in rows if row != ("  next", found.next)]
     rows.append(("next", found.next or "nothing: all of it is backed up, and proven"))
-    held = count_text(len(found.destinations), "folder")
-    emit(f"{found.name} at etag {found.etag:,} was backed up to {held}", rows, msgspec.to_builtins(found), as_json=json)
+    held = f"was backed up to {count_text(len(found.destinations), 'folder')}"
+    held = held if found.destinations else "has no backup of its own yet"
+    emit(f"{found.name} at etag {found.etag:,} {held}", rows, msgspec.to_builtins(found), as_json=json)
     for state in found.destinations[:1]:
         if state.problems:
             raise typer.Exit(DamagedBackup.exit_code if state.there else BackupNotFound.exit_code)
@@ -69,11 +73,19 @@ def _history_rows(found: Recoverability) -> Iterator[tuple[str, str]]:
         yield "history", f"kept, every state since etag {history.since:,}; {cost} in the database"
 
 
-def _addressed(found: Recoverability, where: str) -> Recoverability:
-    """The same with commands that name the database as this command did."""
+def _new_folder(database: Path) -> str:
+    """Where a database can be backed up to if no folder is known: one beside it that is not there yet."""
+    name = f"{database.resolve()}-backups"
+    return next(path for number in count(1) if not os.path.lexists(path := name if number == 1 else f"{name}-{number}"))
+
+
+def _addressed(found: Recoverability, where: str, new: str) -> Recoverability:
+    """The same with commands that name the database as this command did, and a `new` folder."""
 
     def whole(text: str | None) -> str | None:
-        return text and text.replace("muniment backup …", f"muniment backup {where}")
+        return text and text.replace("muniment backup …", f"muniment backup {where}").replace(
+            "--dest FOLDER", f"--dest {new}"
+        )
 
     states = [msgspec.structs.replace(state, next=whole(state.next)) for state in found.destinations]
     return msgspec.structs.replace(found, next=whole(found.next), destinations=states)
