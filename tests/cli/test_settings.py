@@ -117,3 +117,23 @@ def test_somebody_else_may_have_it_open_to_look_and_not_to_change(tmp_path: Path
     with DocumentDatabase(tmp_path / "shop"):
         assert muniment("settings", tmp_path / "shop").code == 0
         assert muniment("settings", tmp_path / "shop", "Mine=1").code == 7
+
+
+def test_those_of_a_servers_database_are_not_changed_behind_its_back(tmp_path: Path) -> None:
+    """A server puts back what its own document says when it next opens the database."""
+    data = tmp_path / "data"
+    with serving(data) as (url, _), DocumentStore(url) as store:
+        store.admin.create_database("my shop", {"Mine": "kept"})
+        store.admin.create_database("moved", {"Raven/DataDir": "~/elsewhere/it"})
+        for name in ("my shop", "moved"):
+            with DocumentStore(url, name) as database:
+                database.put("a", {})
+    for folder, name in ((data / "Databases" / "my shop", "'my shop'"), (data / "elsewhere" / "it", "moved")):
+        ended = muniment("settings", folder, "Mine=new")
+        assert ended.code == 2, ended.text
+        assert f"muniment settings URL --database {name} KEY=VALUE" in ended.err
+        assert f"data folder {data}" in ended.err
+        assert muniment("settings", folder, "--json").json["settings"].get("Mine") != "new"
+    with DocumentDatabase(data / "mine"):  # that no server knows
+        pass
+    assert shown([str(data / "mine")], "Mine=new") == {"Mine": "new"}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any
@@ -30,7 +31,8 @@ def settings(
 
     Muniment/History=true keeps superseded revisions, so that backups can be restored to any transaction.
     Muniment/HistoryWindow is for how long at least, backed up or not (7d, 12h, 30m, 45s), Muniment/TombstoneWindow for
-    how long deletions are remembered. A name or a value that would do nothing is refused.
+    how long deletions are remembered. A name or a value that would do nothing is refused. The settings of a server's
+    database are changed on the server, not in its folder.
 
     $ muniment settings shop
     $ muniment settings shop Muniment/History=true Muniment/HistoryWindow=7d
@@ -51,9 +53,23 @@ def settings(
 
 
 def _in_folder(folder: Path, changes: Mapping[str, str | None], *, as_json: bool) -> None:
+    if changes:
+        _check_own(folder)
     with DocumentDatabase(folder, create=False, read_only=not changes) as opened:
         found = opened.configure(changes) if changes else opened.settings
     _show(str(folder), {"database": str(folder)}, found, changes, as_json=as_json)
+
+
+def _check_own(folder: Path) -> None:
+    """Raises `InvalidInput` for a database of a server, which would put back what its own document says."""
+    from muniment.server.databases import owner_of  # here: most commands need no server
+
+    if owner := owner_of(folder):
+        data_dir, name = owner
+        raise InvalidInput(
+            f"{folder} is the database {name} of the server with the data folder {data_dir}, which keeps its settings",
+            f"change them there, while it runs: muniment settings URL --database {shlex.quote(name)} KEY=VALUE",
+        )
 
 
 def _on_server(url: str, database: str | None, changes: Mapping[str, str | None], *, as_json: bool) -> None:

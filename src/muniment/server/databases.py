@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import re
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Iterator, Sequence
 from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 from time import monotonic
@@ -19,6 +19,7 @@ from muniment.server.places import Places, resolve_folder
 from muniment.server.status import BackupStatus, Notes
 from muniment.server.wire import Refused
 from muniment.storage.history import check_settings
+from muniment.storage.schema import FILE
 from muniment.telling import telling
 
 SYSTEM: Final = "<system>"
@@ -248,8 +249,7 @@ class Databases:
 
     def folder_of(self, document: Document) -> Path:
         """Where the database that this document describes has its files."""
-        name = document.id[len(PREFIX) :]
-        return resolve_folder(self.data_dir, folder_text(decode(document.body)) or f"~/{name}")
+        return folder_in(self.data_dir, document)
 
     def backup_folder(self, text: str, *, local: bool) -> Path:
         """The folder with backups that this names, for somebody who is `local` or not; none of a database's own.
@@ -278,13 +278,40 @@ class Databases:
 
     def folders(self) -> list[tuple[str, Path]]:
         """All databases and those that are being made, and where they are."""
-        found, start = [(SYSTEM, self.system.folder), *self._taken.items()], 0
-        while page := self.system.database.by_prefix(PREFIX, start=start, limit=1024):
-            for document in page:
-                with suppress(InvalidInput):  # it names no folder that could be anybody's
-                    found.append((document.id[len(PREFIX) :], self.folder_of(document)))
-            start += len(page)
+        found = [(SYSTEM, self.system.folder), *self._taken.items()]
+        for document in described(self.system.database):
+            with suppress(InvalidInput):  # it names no folder that could be anybody's
+                found.append((document.id[len(PREFIX) :], self.folder_of(document)))
         return found
+
+
+def owner_of(folder: Path) -> tuple[Path, str] | None:
+    """The data folder of the server whose database this is, running or not, and the name there.
+
+    Only servers whose data folder is above it are found.
+    """
+    folder = folder.resolve()
+    for data_dir in folder.parents:
+        if (data_dir / SYSTEM_FOLDER / FILE).is_file():
+            with DocumentDatabase(data_dir / SYSTEM_FOLDER, create=False, read_only=True) as system:
+                for document in described(system):
+                    with suppress(InvalidInput):  # it names no folder that could be this one
+                        if folder_in(data_dir, document) == folder:
+                            return data_dir, document.id[len(PREFIX) :]
+    return None
+
+
+def described(system: DocumentDatabase) -> Iterator[Document]:
+    """The documents of all databases of the server with this system database."""
+    start = 0
+    while page := system.by_prefix(PREFIX, start=start, limit=1024):
+        yield from page
+        start += len(page)
+
+
+def folder_in(data_dir: Path, document: Document) -> Path:
+    """Where the database that this document of a server describes has its files."""
+    return resolve_folder(data_dir, folder_text(decode(document.body)) or f"~/{document.id[len(PREFIX) :]}")
 
 
 def _open(folder: Path, settings: dict[str, str]) -> DocumentDatabase:
