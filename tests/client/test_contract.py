@@ -20,6 +20,7 @@ from muniment.errors import (
     InvalidDocument,
     InvalidId,
     InvalidInput,
+    InvalidScript,
     NotFound,
     StorageFailure,
     TargetExists,
@@ -353,10 +354,11 @@ def test_an_export_that_fails_leaves_nothing(any_database: Any, tmp_path: Path) 
     """Neither when it fails before anything came, nor in the middle."""
     text = "x" * 100_000
     any_database.batch([Put(f"a/{n}", {"n": f"{n}{text}"}) for n in range(100)])
-    any_database.put("odd", {"@metadata": 1})
+    any_database.put("odd", {"odd": True})
+    options = SmugglerOptions(transform="function(doc) { if (doc.odd) throw 'no'; return doc; }")
     for format in ("ravendbdump", "ndjson"):
-        with pytest.raises(InvalidDocument, match="odd"):
-            any_database.export(tmp_path / "new", format=format, compression="none")
+        with pytest.raises(InvalidScript, match="odd"):
+            any_database.export(tmp_path / "new", format=format, compression="none", options=options)
     progress = Progress()
     progress.cancel()
     with pytest.raises(Cancelled):
