@@ -200,7 +200,9 @@ def test_nothing_is_chained_onto_format_1(tmp_path: Path) -> None:
 class Full(SqliteStorage):
     """A database whose disk has no room for a note."""
 
-    def remember_backup(self, sha256: str, place: BackupPlace | None = None) -> None:
+    def remember_backup(
+        self, sha256: str, place: BackupPlace | None = None, end: tuple[int, int] | None = None
+    ) -> None:
         raise StorageFailure("the disk that holds the database is full", "make room")
 
 

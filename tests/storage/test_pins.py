@@ -5,6 +5,7 @@ from __future__ import annotations
 import multiprocessing
 import os
 import resource
+import shutil
 import signal
 import time
 from collections.abc import Iterator
@@ -208,6 +209,45 @@ def test_history_is_let_go_of_after_a_backup_by_another_process(database: Docume
     elsewhere(database.path, tmp_path / "backups", False)
     assert database.storage.purge() == 10
     assert note_files(database.path) == []
+
+
+@pytest.mark.parametrize("history", ["false", "true"])
+def test_a_backup_of_a_state_that_was_undone_is_not_remembered(tmp_path: Path, clock: Clock, history: str) -> None:
+    """The files are put back, and the note of a backup that knows more stays: nothing may be built on that one."""
+    folder, older, backups = tmp_path / "shop", tmp_path / "older", tmp_path / "backups"
+    with DocumentDatabase(folder, clock=clock) as database:
+        database.configure({"Muniment/History": history})
+        for n in range(10):
+            database.put(f"orders/{n}", {"n": n})
+        database.maintenance.start_backup(backups).wait()
+    shutil.copytree(folder, older)
+    with DocumentDatabase(folder, clock=clock) as database:
+        for n in range(10):
+            database.put(f"lost/{n}", {"n": n})
+        elsewhere(folder, backups, True)
+        (note,) = note_files(folder)
+        said = note.read_bytes()
+    note.write_bytes(said)  # as if the process had been killed
+    shutil.copytree(older, folder, dirs_exist_ok=True)
+    with DocumentDatabase(folder, create=False, read_only=True) as reader:
+        facts = reader.storage.backup_facts()
+        assert facts.last is not None
+        assert (len(facts.known), facts.last.etag) == (1, 10)
+    with DocumentDatabase(folder, create=False, clock=clock) as database:
+        assert note_files(folder) == []
+        assert number(folder, "SELECT value FROM state WHERE name = 'backed_up'") == 10
+        for n in range(15):
+            database.put(f"new/{n}", {"n": n})
+        note.write_bytes(said)  # by then there is another transaction with the etag that it ends with
+        taken = database.maintenance.start_backup(backups, incremental=True).wait()
+        assert (taken.manifest.after, taken.manifest.through) == (10, 25)
+        database.storage.purge()  # takes notes over
+        assert note_files(folder) == []
+        assert number(folder, "SELECT value FROM state WHERE name = 'backed_up'") == 25
+        expected = state_of(database.storage, 25)
+    MaintenanceActions.restore(backups, tmp_path / "restored")
+    with DocumentDatabase(tmp_path / "restored", create=False) as restored:
+        assert state_of(restored.storage, 25) == expected
 
 
 def test_an_export_and_a_copy_of_what_is_open(database: DocumentDatabase, tmp_path: Path) -> None:

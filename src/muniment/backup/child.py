@@ -130,7 +130,9 @@ def backup_in_child(
                     pinned(snapshot)
                 return _told(snapshot)
             actions: dict[str, Callable[[Any], None]] = {
-                "remember_backup": lambda told: storage.remember_backup(told[0], told[1] and BackupPlace(*told[1])),
+                "remember_backup": lambda told: storage.remember_backup(
+                    told[0], told[1] and BackupPlace(*told[1]), told[2] and (told[2][0], told[2][1])
+                ),
                 "backed_up": storage.backed_up,
             }
             actions[ask](value)
@@ -334,9 +336,11 @@ class _SharedStorage:
         fingerprint = Fingerprint.from_json(told.fingerprint)
         yield Snapshot(told.etag, told.modified, fingerprint, told.history_from, told.tombstones_from, told.until)
 
-    def remember_backup(self, sha256: str, place: BackupPlace | None = None) -> None:
+    def remember_backup(
+        self, sha256: str, place: BackupPlace | None = None, end: tuple[int, int] | None = None
+    ) -> None:
         """See `base.Storage`."""
-        self._parent.ask("remember_backup", (sha256, place))
+        self._parent.ask("remember_backup", (sha256, place, end))
 
     def backed_up(self, through: int) -> None:
         """See `base.Storage`."""

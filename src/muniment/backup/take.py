@@ -145,12 +145,13 @@ class _Taker:
                     skipped=skipped,
                 )
                 text = encode(manifest)
-                notes = _remembered(storage, digest(text), None)  # before it exists: it may continue at once
+                notes = _remembered(storage, digest(text), None, snapshot)  # before it exists: it may continue at once
                 published = new.publish(text, self.database_document)
             except BaseException:
                 new.abandon()
                 raise
-        notes = notes or _remembered(storage, digest(text), _place(self.destination, snapshot, started))
+        place = _place(self.destination, snapshot, started)
+        notes = notes or _remembered(storage, digest(text), place, snapshot)
         with suppress(MunimentError):  # the backup is there; what may be forgotten now will be after the next one
             storage.backed_up(snapshot.etag)
         missing = missing_note(manifest.skipped, published.name)
@@ -184,10 +185,10 @@ def _of_this_log(storage: Storage, existing: Backups) -> Iterator[str]:
                 yield backup.sha256
 
 
-def _remembered(storage: Storage, sha256: str, place: BackupPlace | None) -> tuple[str, ...]:
+def _remembered(storage: Storage, sha256: str, place: BackupPlace | None, snapshot: Snapshot) -> tuple[str, ...]:
     """Have the database note a backup down; says why if it can not."""
     try:
-        storage.remember_backup(sha256, place)
+        storage.remember_backup(sha256, place, (snapshot.etag, snapshot.modified))
     except StorageFailure as error:
         return (
             f"the database could not note this backup down, so `muniment status` may not know of it: {error.message}",

@@ -37,7 +37,7 @@ from muniment.storage.base import (
 from muniment.storage.checking import check
 from muniment.storage.history import History, history_of
 from muniment.storage.migrating import migrate
-from muniment.storage.notes import Note, leave_note, note_files, read_notes
+from muniment.storage.notes import Note, believed, leave_note, note_files, read_notes
 from muniment.storage.pins import outside_pin
 from muniment.storage.reach import check_reach, go_on_without
 from muniment.storage.reading import Reader
@@ -250,9 +250,10 @@ class SqliteStorage:
     def backup_facts(self) -> BackupFacts:
         """What the database remembers of its backups and of what it has forgotten."""
         with mapped_errors(self.folder):
-            notes = [note for _, note in read_notes(self.folder) if note.lineage == self.identity.lineage]
+            left = [note for _, note in read_notes(self.folder)]  # before the state, which has what they tell of
         with self._reader.connection() as connection:
             state = read_state(connection)
+            notes = [note for note in left if believed(connection, state, note)]
         places = {place.folder: place for place in state.places}
         for place in (note.place for note in notes if note.place):
             places.pop(place.folder, None)  # it comes last now
@@ -260,15 +261,19 @@ class SqliteStorage:
         known = frozenset((*state.backups, *(note.sha256 for note in notes)))
         return BackupFacts(known, state.tombstones_from, tuple(places.values()))
 
-    def remember_backup(self, sha256: str, place: BackupPlace | None = None) -> None:
+    def remember_backup(
+        self, sha256: str, place: BackupPlace | None = None, end: tuple[int, int] | None = None
+    ) -> None:
         """A backup with this manifest is about to be published there; on disk when this returns.
 
+        `end` are the last etag of the state that it holds and the time of its transaction (microseconds).
         Where the database is open only for reading, a note is left for the process that writes it (see `notes`).
         """
         if self._writer is not None:
             self._writer.remember_backup(sha256, place)
             return
-        self._note = Note(sha256, self.identity.lineage, place)
+        etag, modified = end or (-1, 0)
+        self._note = Note(sha256, self.identity.lineage, place, etag=etag, modified=modified)
         with mapped_errors(self.folder):
             leave_note(self.folder, self._note)
 

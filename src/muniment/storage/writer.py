@@ -26,7 +26,7 @@ from muniment.fingerprint import Fingerprint, Tally, member_digest, row_digest
 from muniment.storage.base import BackupPlace, Snapshot, Write, Written
 from muniment.storage.expiry import forget_tombstones, tombstones
 from muniment.storage.history import expiry_limit, history_of, purge_limit
-from muniment.storage.notes import read_notes, remove_note
+from muniment.storage.notes import believed, read_notes, remove_note
 from muniment.storage.pins import outside_pins
 from muniment.storage.reach import Reach, Reached
 from muniment.storage.schema import mapped, parts_of
@@ -483,9 +483,12 @@ class Writer:
         self.submit(job).result()
 
     def take_over_notes(self, transaction: Transaction) -> None:
-        """Remember the backups that other processes have taken; their notes go when that is on disk."""
+        """Remember the backups that other processes have taken; their notes go when that is on disk.
+
+        So do those of backups that this log knows nothing of, before it gets as far as they do.
+        """
         for path, note in read_notes(self._folder):
-            if note.lineage == self._lineage:
+            if believed(transaction.connection, read_state(transaction.connection), note):
                 remember_backup(transaction.connection, note.sha256, note.place)
                 if note.through > self._backed_up:
                     write_fact(transaction.connection, "backed_up", note.through)
