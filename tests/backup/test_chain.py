@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
 
 from muniment import Delete, DocumentDatabase, MaintenanceActions, Put
+from muniment.backup.plan import PUT_BACK
 from muniment.backup.repository import Backup, backups
 from muniment.document import from_microseconds
 from muniment.errors import BackupNotFound, DamagedBackup, UnreachablePoint
@@ -135,10 +136,13 @@ def test_a_restored_database_begins_with_a_full_backup(small: DocumentDatabase, 
 
 
 @pytest.mark.parametrize("knows_the_full_one", [True, False])
-def test_a_database_whose_files_were_put_back_continues_what_it_knows(
+def test_a_database_whose_files_were_put_back_begins_a_chain_of_its_own(
     clock: Clock, tmp_path: Path, knows_the_full_one: bool
 ) -> None:
-    """Its lineage is the same, but its log has gone another way since: to continue the last backup would be a lie."""
+    """Its lineage is the same, but its log has gone another way since: to continue the last backup would be a lie.
+
+    To continue the one before that would be true, but then one chain told of two histories, and moments were guessed.
+    """
 
     def keep_copy() -> None:
         shutil.copytree(tmp_path / "db", tmp_path / "older")
@@ -148,7 +152,7 @@ def test_a_database_whose_files_were_put_back_continues_what_it_knows(
     if not knows_the_full_one:
         keep_copy()
     with DocumentDatabase(tmp_path / "db", clock=clock) as database:
-        full = take(database, tmp_path / "backups")
+        take(database, tmp_path / "backups")
     if knows_the_full_one:
         keep_copy()
     with DocumentDatabase(tmp_path / "db", clock=clock) as database:
@@ -159,12 +163,14 @@ def test_a_database_whose_files_were_put_back_continues_what_it_knows(
     with DocumentDatabase(tmp_path / "db", clock=clock) as database:
         for number in range(5):
             database.put("c", {"n": number})
-        found = take(database, tmp_path / "backups").manifest
+        found = take(database, tmp_path / "backups")
         # Known or not, the full one ends with a transaction of this log; what came after it does not.
-        assert found.parent
-        assert found.parent.sha256 == full.sha256
+        assert found.manifest.kind == "full"
+        assert found.manifest.reason.startswith(PUT_BACK)
         database.put("c", {"n": 9})
-        take(database, tmp_path / "backups")
+        last = take(database, tmp_path / "backups").manifest
+        assert last.parent
+        assert last.parent.sha256 == found.sha256
         assert restored(tmp_path / "backups", tmp_path / "copy") == seen_by_readers(database)
 
 

@@ -81,18 +81,21 @@ def test_a_backup_that_others_continue_is_not_deleted(chain: list[Backup], tmp_p
 def test_a_merged_backup_that_others_continue_is_not_deleted(
     database: DocumentDatabase, tmp_path: Path, clock: Clock
 ) -> None:
-    """Two backups continue one that was merged, since the database was put back to it once by copying its files."""
+    """Two backups continue one that was merged, since a copy of the database was backed up to a copy of the folder."""
     database.put("a", {"n": 0})
     back_up(database, tmp_path)
     database.put("a", {"n": 1})
     forked = back_up(database, tmp_path)
     (tmp_path / "put back").mkdir()
     shutil.copytree(database.path, tmp_path / "put back" / "shop")
+    shutil.copytree(tmp_path / "backups", tmp_path / "put back" / "backups")
     database.put("a", {"n": 2})
     last = back_up(database, tmp_path)
     with opened(tmp_path / "put back" / "shop") as other:
         other.put("b", {"other": True})
-        fork = back_up(other, tmp_path)
+        fork = back_up(other, tmp_path / "put back")
+    shutil.move(fork.folder, tmp_path / "backups" / fork.name)
+    assert fork.name != last.name
     assert fork.manifest.parent == last.manifest.parent
     merge_backups(tmp_path / "backups", forked.name, clock=clock, delete_merged=True)
     before = backups(tmp_path / "backups")

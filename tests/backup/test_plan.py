@@ -13,7 +13,7 @@ import pytest
 from muniment import DocumentDatabase, MaintenanceActions, MunimentError
 from muniment.backup.manifest import FORMAT, DatabaseIdentity, Manifest, Parent, SnapshotRecord
 from muniment.backup.moment import RestorePoint
-from muniment.backup.plan import BackupPlan, Origin, plan_backup
+from muniment.backup.plan import PUT_BACK, BackupPlan, Origin, plan_backup
 from muniment.backup.repository import Backup, backups
 from muniment.backup.restore_plan import plan_restore
 from muniment.errors import BackupNotFound, DamagedBackup, ForeignBackup, UnreachablePoint
@@ -83,11 +83,16 @@ def origin(*known: Backup, lineage: str = "one", tombstones_from: int = 0) -> Or
 )
 def test_plan_of_a_full_backup(existing: Sequence[Backup], expected: BackupPlan | type[MunimentError]) -> None:
     if isinstance(expected, BackupPlan):
-        assert plan_backup(existing, origin(), "backups") == expected
+        assert plan_backup(existing, origin(*existing), "backups") == expected
         return
     with pytest.raises(expected, match="backups") as caught:
         plan_backup(existing, origin(*existing), "backups")
     assert caught.value.hint
+
+
+@pytest.mark.parametrize("known", [(), (A,), (A, B)])
+def test_a_full_backup_says_that_the_database_was_put_back(known: Sequence[Backup]) -> None:
+    assert plan_backup([A, B, C], origin(*known), "backups").reason.startswith(PUT_BACK)
 
 
 @pytest.mark.parametrize(
@@ -97,7 +102,7 @@ def test_plan_of_a_full_backup(existing: Sequence[Backup], expected: BackupPlan 
         pytest.param([A], origin(A), BackupPlan("incremental", "asked for", 7, A), id="onto a full one"),
         pytest.param([A, B], origin(A, B), BackupPlan("incremental", "asked for", 9, B), id="onto a chain"),
         pytest.param([B, C, A], origin(A, B, C), BackupPlan("incremental", "asked for", 12, C), id="in any order"),
-        pytest.param([A, B, C], origin(A, B), BackupPlan("incremental", "asked for", 9, B), id="put back to B"),
+        pytest.param([A, B, C], origin(A, B), "put back, or copied: incremental 12", id="put back to B"),
         pytest.param([A, B], origin(), "put back to a state before its last backup", id="put back to before A"),
         pytest.param([OLD], origin(lineage="two"), "new lineage", id="restored since"),
         pytest.param([OLD, A], origin(A), BackupPlan("incremental", "asked for", 7, A), id="onto its own lineage"),

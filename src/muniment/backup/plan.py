@@ -105,18 +105,21 @@ def plan_backup(existing: Sequence[Backup], origin: Origin, where: str, *, incre
         return BackupPlan("full", f"no backup there can be used: {unusable[-1].error.message}")
     if not existing and not unusable:
         return BackupPlan("full", "first")
-    return _plan_incremental(existing, origin) if incremental else BackupPlan("full", "asked for")
-
-
-def _plan_incremental(existing: Sequence[Backup], origin: Origin) -> BackupPlan:
     same = [backup for backup in existing if backup.manifest.database.lineage == origin.lineage]
-    if not same:
-        return BackupPlan("full", "restored since: new lineage")
-    # One that the database does not know was taken from a state that it was put back from, by copying its files: its
-    # log has gone another way since.
+    # One that the database does not know was taken from a state that it was put back from, by copying its files, or by
+    # a copy of it: its log has gone another way since.
     known = [backup for backup in same if {backup.sha256, backup.manifest.same_state_as} & {*origin.known}]
-    if not known:
+    if same and not known:
         return BackupPlan("full", f"{PUT_BACK} to a state before its last backup")
+    last = max((backup.manifest.completed for backup in known), default="")
+    if others := [backup for backup in same if backup not in known and backup.manifest.completed > last]:
+        return BackupPlan("full", f"{PUT_BACK}, or copied: {others[-1].name} is not of its log")
+    if not incremental:
+        return BackupPlan("full", "asked for")
+    return _plan_incremental(existing, known, origin) if same else BackupPlan("full", "restored since: new lineage")
+
+
+def _plan_incremental(existing: Sequence[Backup], known: Sequence[Backup], origin: Origin) -> BackupPlan:
     parent = max(known, key=lambda backup: (backup.manifest.through, backup.manifest.completed))
     if parent.manifest.through < origin.tombstones_from:
         return BackupPlan("full", f"history purged past {origin.tombstones_from}: a full backup was taken")

@@ -26,7 +26,7 @@ from muniment.backup.manifest import (
     digest,
     encode,
 )
-from muniment.backup.plan import BackupPlan, Origin, plan_backup
+from muniment.backup.plan import BackupPlan, Origin, chain_of, plan_backup
 from muniment.backup.proof import Proof, damage, missing_note
 from muniment.backup.repository import Backup, Backups, NewBackup, backups, check_destination, time_of
 from muniment.document import from_microseconds, rfc3339, to_microseconds
@@ -90,7 +90,7 @@ def take_backup(
         _check_mounted(destination, existing, facts)
     known = {*facts.known, *_of_this_log(storage, existing)}
     origin = Origin(storage.identity.database_id, storage.identity.lineage, known, facts.tombstones_from)
-    plan = plan_backup(existing, origin, str(destination), incremental=incremental)
+    plan = _onto_whole_files(plan_backup(existing, origin, str(destination), incremental=incremental), existing)
     taker = _Taker(storage, destination, existing, origin, name, database_document, clock, progress, skip_damaged)
     try:
         return taker.take(plan)
@@ -153,9 +153,32 @@ class _Taker:
         place = _place(self.destination, snapshot, started)
         notes = notes or _remembered(storage, digest(text), place, snapshot)
         with suppress(MunimentError):  # the backup is there; what may be forgotten now will be after the next one
-            storage.backed_up(snapshot.etag)
+            self._let_go(plan, snapshot, manifest)
         missing = missing_note(manifest.skipped, published.name)
         return replace(published, notes=(*existing.notes, *missing, *published.notes, *notes))
+
+    def _let_go(self, plan: BackupPlan, snapshot: Snapshot, manifest: Manifest) -> None:
+        """Tell through where a backup holds everything: without history, only what no chain elsewhere waits for."""
+        if manifest.skipped:
+            return
+        here = os.path.abspath(self.destination)  # noqa: PTH100 - as `_place` has it
+        elsewhere = [place.etag for place in self.storage.backup_facts().places if place.folder != here]
+        waits = self.storage.history.kept and plan.kind == "full"
+        self.storage.backed_up(min(snapshot.etag, *elsewhere) if waits and elsewhere else snapshot.etag)
+
+
+def _onto_whole_files(plan: BackupPlan, existing: Backups) -> BackupPlan:
+    """The plan, or a full backup where a file of the chain that it continues is missing or has another size."""
+    for backup in chain_of(plan.parent, existing) if plan.parent else ():
+        for file in backup.manifest.files:
+            path = backup.folder / file.name
+            try:
+                size = path.stat().st_size
+            except OSError as error:
+                return BackupPlan("full", f"the chain is not whole: {path} can not be read: {error.strerror}")
+            if size != file.size:
+                return BackupPlan("full", f"the chain is not whole: {path} has {size:,} bytes instead of {file.size:,}")
+    return plan
 
 
 def _check_mounted(destination: Path, existing: Backups, facts: BackupFacts) -> None:
