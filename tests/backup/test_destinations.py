@@ -15,8 +15,11 @@ import pytest
 
 from muniment import DocumentDatabase, MaintenanceActions, MunimentError, Progress, Put
 from muniment.backup.repository import Backup, backups
+from muniment.backup.staging import Staging
 from muniment.errors import BackupNotFound, Busy, Cancelled, ForeignBackup, InvalidInput, StorageFailure, TargetExists
-from muniment.storage.loading import Loader
+from muniment.storage.files import RESTORING
+from muniment.storage.loading import SCRATCH, Loader
+from muniment.storage.removing import remove_database
 from tests.backup import child
 from tests.backup.clock import Clock
 from tests.backup.gate import take
@@ -218,6 +221,13 @@ def test_somebody_elses_folder_is_not_taken_for_a_leftover(
     assert_restore_refused(backup, around / "shop", TargetExists, around)
     (around / "file.restoring").write_bytes(b"precious")
     assert_restore_refused(backup, around / "file", TargetExists, around)
+    for opened_since in (True, False):  # a database that happens to have such a name, or was restored to it
+        place = around / f"named-{opened_since}"
+        MaintenanceActions.restore(backup.folder, Path(f"{place}.restoring"))
+        if opened_since:
+            with DocumentDatabase(f"{place}.restoring", create=False) as database:
+                database.put("precious/1", {"a": 1})
+        assert_restore_refused(backup, place, TargetExists, around)
     # Least of all the backup itself.
     moved = Backup(Path(shutil.copytree(backup.folder, around / "copy.restoring")), backup.manifest, backup.sha256)
     assert_restore_refused(moved, around / "copy", TargetExists, around)
@@ -226,12 +236,58 @@ def test_somebody_elses_folder_is_not_taken_for_a_leftover(
 def test_leftovers_of_a_killed_restore_are_cleared(small: DocumentDatabase, backup: Backup, tmp_path: Path) -> None:
     leftover = tmp_path / "restored.restoring"
     leftover.mkdir()
-    for name in ("muniment.db", "muniment.db-journal", "loading.tmp", "muniment.lock"):
+    for name in ("muniment.db", "muniment.db-journal", SCRATCH, "muniment.lock"):
         (leftover / name).write_bytes(b"left by a restore that was killed")
     MaintenanceActions.restore(backup.folder, tmp_path / "restored")
     assert not leftover.exists()
     with opened(tmp_path / "restored") as restored:
         assert state_of(restored) == state_of(small)
+
+
+@pytest.mark.parametrize("inside", [False, True])
+def test_a_restore_that_was_killed_when_its_database_was_whole_is_taken_over(
+    small: DocumentDatabase, backup: Backup, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, inside: bool
+) -> None:
+    """Nothing but the mark tells what it has left from a database."""
+    target = tmp_path / "target"
+    if inside:
+        target.mkdir()
+    leftover = target / ".restoring" if inside else tmp_path / "target.restoring"
+    kept = tmp_path / "kept"
+    publish = Staging.publish
+
+    def copied(staging: Staging) -> list[str]:
+        if not kept.exists():
+            shutil.copytree(staging.folder, kept)
+        return publish(staging)
+
+    monkeypatch.setattr(Staging, "publish", copied)
+    MaintenanceActions.restore(backup.folder, target)
+    assert {path.name for path in target.iterdir()} == {"muniment.db", "muniment.lock"}
+    shutil.rmtree(target)
+    if inside:
+        target.mkdir()
+    shutil.copytree(kept, leftover)
+    assert "muniment.db" in {path.name for path in leftover.iterdir()}
+    MaintenanceActions.restore(backup.folder, target)
+    assert not leftover.exists()
+    with opened(target) as restored:
+        assert state_of(restored) == state_of(small)
+
+
+def test_a_mark_that_a_killed_restore_left_in_its_database_goes_when_that_is_opened(
+    backup: Backup, tmp_path: Path
+) -> None:
+    MaintenanceActions.restore(backup.folder, tmp_path / "target")
+    (tmp_path / "target" / RESTORING).touch()
+    with DocumentDatabase(tmp_path / "target", create=False) as database:
+        assert not (tmp_path / "target" / RESTORING).exists()
+        database.put("precious/1", {"a": 1})
+    (tmp_path / "target" / RESTORING).touch()
+    (tmp_path / "target").rename(tmp_path / "other.restoring")  # even then it is nobody's leftover
+    assert_restore_refused(backup, tmp_path / "other", TargetExists, tmp_path)
+    (tmp_path / "other.restoring").rename(tmp_path / "target")
+    assert remove_database(tmp_path / "target")
 
 
 def test_what_appears_meanwhile_is_not_overwritten(backup: Backup, tmp_path: Path) -> None:

@@ -15,6 +15,7 @@ from muniment.backup.repository import Backup, Record, records, write_record
 from muniment.backup.staging import NAME, forget_staging
 from muniment.errors import StorageFailure, TargetExists
 from muniment.exporting import export_backup, export_storage
+from muniment.storage.loading import SCRATCH
 from tests.backup import child
 from tests.backup.state import opened, state_of, tree
 
@@ -53,7 +54,7 @@ def test_a_killed_restore_into_an_empty_folder_is_taken_over(
     (target / NAME).mkdir(parents=True)
     (target / "lost+found").mkdir()
     (target / "muniment.lock").touch()
-    for name in ("muniment.db", "muniment.db-journal", "loading.tmp"):
+    for name in ("muniment.db", "muniment.db-journal", SCRATCH):
         (target / NAME / name).write_bytes(b"left by a restore that was killed")
     MaintenanceActions.restore(backup.folder, target)
     assert not (target / NAME).exists()
@@ -68,7 +69,7 @@ def test_what_a_restore_left_that_was_killed_at_its_end_is_removed_when_the_data
     target.mkdir()
     MaintenanceActions.restore(backup.folder, target)
     (target / NAME).mkdir()
-    (target / NAME / "loading.tmp").touch()
+    (target / NAME / SCRATCH).touch()
     with DocumentDatabase(target, create=False):
         assert not (target / NAME).exists()
     (target / NAME).mkdir()

@@ -7,6 +7,8 @@ import signal
 import time
 from pathlib import Path
 
+from muniment import DocumentDatabase, MaintenanceActions, Progress
+from muniment.storage.loading import SCRATCH
 from tests.server.running import Database, Server, assert_error, running
 
 
@@ -46,13 +48,23 @@ def test_what_is_surely_ours_is_removed_and_all_else_told(tmp_path: Path) -> Non
     (data / "Databases" / "begun" / "muniment.db.creating").write_bytes(b"x")
     (data / "copy.restoring").mkdir()
     (data / "copy.restoring" / "muniment.db").write_bytes(b"x")
-    (data / "copy.restoring" / "loading.tmp").write_bytes(b"x")
+    (data / "copy.restoring" / SCRATCH).write_bytes(b"x")
+    (data / "volume" / ".restoring").mkdir(parents=True)
+    (data / "volume" / ".restoring" / "muniment.db").write_bytes(b"x")
+    (data / "volume" / ".restoring" / SCRATCH).write_bytes(b"x")
+    (data / "volume" / "loading.tmp").write_text("keep")
     (data / "mine.restoring").mkdir()
     (data / "mine.restoring" / "letter.txt").write_text("keep")
     with running(data) as server:
         log = server.log()
         assert server.client.get("/databases").json() == ["shop"]
-        assert {path.name for path in data.iterdir() if path.is_dir()} == {"Databases", "System", "mine.restoring"}
+        assert {path.name for path in data.iterdir() if path.is_dir()} == {
+            "Databases",
+            "System",
+            "mine.restoring",
+            "volume",
+        }
+        assert [path.name for path in (data / "volume").iterdir()] == ["loading.tmp"]
         assert sorted(path.name for path in (data / "Databases").iterdir()) == ["kept.restoring", "shop", "soft"]
         assert not [*(data / "Databases" / "shop").glob("*.c*ing*")]
         for name in ("soft", "kept.restoring"):
@@ -62,6 +74,25 @@ def test_what_is_surely_ours_is_removed_and_all_else_told(tmp_path: Path) -> Non
         server.create("soft")
         assert Database(server, "soft").get("/docs/a").json() == {"n": 1}
         assert_error(server.client.get("/databases/none/docs"), 503)
+
+
+def test_a_restore_into_an_empty_folder_that_runs_while_a_server_starts(tmp_path: Path) -> None:
+    data = tmp_path / "data"
+    with DocumentDatabase(tmp_path / "source") as database:
+        database.put("orders/1", {"n": 1})
+        database.maintenance.start_backup(tmp_path / "backups").wait()
+    (data / "new").mkdir(parents=True)
+
+    class Started(Progress):
+        def check(self) -> None:
+            if self.stage == "finishing":
+                with running(data) as server:
+                    assert "a process still works in" in server.log()
+            super().check()
+
+    MaintenanceActions.restore(tmp_path / "backups", data / "new", progress=Started())
+    with DocumentDatabase(data / "new", create=False) as restored:
+        assert restored.get("orders/1")
 
 
 def test_names_that_restores_work_in(server: Server) -> None:

@@ -10,7 +10,13 @@ import pytest
 
 from muniment import DocumentDatabase
 from muniment.errors import DatabaseLocked, DatabaseNotFound, StorageFailure
-from muniment.storage.removing import clear_removed, finish_removing, is_being_removed, remove_database
+from muniment.storage.removing import (
+    clear_removed,
+    finish_removing,
+    is_being_removed,
+    remove_database,
+    remove_unfinished,
+)
 from muniment.storage.sqlite import lock
 
 
@@ -81,3 +87,13 @@ def test_a_log_without_its_database_is_nobodys_to_replay(folder: Path) -> None:
     with lock(folder), pytest.raises(StorageFailure):
         clear_removed(folder)
     assert (folder / "muniment.db-wal").read_bytes() == b"the last writes of somebody"
+
+
+def test_a_file_with_a_name_that_others_may_give_is_nobodys_to_remove(folder: Path, tmp_path: Path) -> None:
+    (tmp_path / "mine").mkdir()
+    for place in (tmp_path / "mine", folder):
+        (place / "loading.tmp").write_text("keep")
+        assert remove_unfinished(place) == []
+    assert not remove_database(folder)
+    for place in (tmp_path / "mine", folder):
+        assert [path.name for path in place.iterdir()] == ["loading.tmp"]

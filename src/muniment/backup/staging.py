@@ -1,7 +1,8 @@
 """Where a restored database is made until it is proven: beside a folder that is missing, inside one that is empty.
 
 An empty folder may be a mount point, into which nothing can be renamed from outside, and which may hold only what its
-file system has put there (`lost+found`). What a process that was killed has left is told by its names and taken over.
+file system has put there (`lost+found`). What a process that was killed has left is told by its names, and by a mark
+among them that stays until the database is published: without it, a finished database looks like any other.
 """
 
 from __future__ import annotations
@@ -19,15 +20,15 @@ from muniment.backup.repository import check_folder_name
 from muniment.durable import LOST_AND_FOUND, make_folders, mapped_errors, name_anew, remove_folders, sync_folders
 from muniment.errors import Busy, DatabaseLocked, InvalidInput, MunimentError, StorageFailure, TargetExists
 from muniment.failed import unicode
+from muniment.storage.files import RESTORING
 from muniment.storage.loading import DEFRAGMENTED, SCRATCH
-from muniment.storage.reach import REACH
 from muniment.storage.schema import FILE
 from muniment.storage.sqlite import LOCK, lock
 
 NAME: Final = ".restoring"  # of the folder inside, and at the end of that beside
 _OURS: Final = {
     f"{name}{end}" for name in (FILE, DEFRAGMENTED, SCRATCH) for end in ("", "-journal", "-wal", "-shm")
-} | {LOCK, REACH}
+} | {LOCK, RESTORING}  # no database that was ever written to has only these
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,13 +59,16 @@ class Staging:
     def _rename(self) -> list[str]:
         self.folder.rename(self.target)  # with its lock, so that nobody else can have begun to work in it
         try:
-            return sync_folders((self.target.parent, *(path.parent for path in self.made)))
+            notes = sync_folders((self.target.parent, *(path.parent for path in self.made)))
         except OSError:
             self.target.rename(self.folder)
             raise
+        with suppress(OSError):  # else whoever opens the database removes it
+            (self.target / RESTORING).unlink()
+        return notes
 
     def _move(self) -> list[str]:
-        files = [path for path in self.folder.iterdir() if path.name != LOCK]
+        files = [path for path in self.folder.iterdir() if path.name not in (LOCK, RESTORING)]
         moved = []
         try:
             for path in sorted(files, key=lambda path: path.name == FILE):  # with it, the database exists
@@ -76,6 +80,7 @@ class Staging:
                 path.unlink()
             raise
         with suppress(OSError):  # its name tells what it is, and whoever opens the database removes it
+            (self.folder / RESTORING).unlink()
             self.folder.rmdir()
         return notes
 
@@ -99,18 +104,26 @@ def staged(target: Path) -> Iterator[Staging]:
         with mapped_errors(target):
             locked = target / LOCK if inside else folder / LOCK
             left = locked.exists()  # by a process that was killed
-            folder.mkdir(exist_ok=True)
+            if not inside:
+                folder.mkdir(exist_ok=True)
         held = _held(target if inside else folder, target)
     except BaseException:
-        remove_folders([folder, *made] if inside else made)
+        remove_folders(made)
         raise
+    mine = False
     try:
         check_target(target)
-        _clear(folder)
+        with mapped_errors(target):
+            _check_staging(folder)  # again, now that nobody else works there
+            mine = True
+            folder.mkdir(exist_ok=True)  # inside, only with the lock of the target, by which others know of it
+            _clear(folder)
+            (folder / RESTORING).touch()
         yield Staging(folder, target, tuple(made), inside)
     except BaseException:
         with suppress(MunimentError, OSError):
-            _clear(folder)
+            if mine:
+                _clear(folder)
         with suppress(OSError):
             if not (inside and left):
                 locked.unlink()
@@ -147,7 +160,7 @@ def check_target(target: Path) -> None:
 def _is_nothing(path: Path) -> bool:
     """Whether this in the target is none of anybody's content."""
     if path.name == NAME:
-        return path.is_dir() and all(map(_is_ours, path.iterdir()))
+        return _was_left(path)
     return (path.name == LOST_AND_FOUND and path.is_dir()) or (path.name == LOCK and path.stat().st_size == 0)
 
 
@@ -155,25 +168,32 @@ def forget_staging(folder: Path) -> None:
     """Remove what a restore into this folder has left that was killed at its end; nobody else may be using it."""
     staging = folder / NAME
     with suppress(OSError, MunimentError):
-        if staging.is_dir() and all(map(_is_ours, staging.iterdir())):
+        (folder / RESTORING).unlink(missing_ok=True)
+        if _was_left(staging):
             _clear(staging)
             staging.rmdir()
 
 
 def forget_beside(staging: Path) -> bool:
-    """Remove the folder beside a target in which a restore was killed; returns whether it surely was one.
+    """Remove the folder beside a target, or inside it, in which a restore was killed; False if it may be another one.
 
     Raises `Busy` while a process works there.
     """
-    names = {path.name for path in staging.iterdir()}
-    if not (names <= _OURS and (SCRATCH in names or FILE not in names)):  # else it may be a database of that name
+    if not _was_left(staging):
         return False
-    held = _held(staging, staging)
+    inside = staging.name == NAME
+    locked = staging.parent if inside else staging
+    left = (locked / LOCK).exists()
+    held = _held(locked, staging)
     try:
+        if not _was_left(staging):  # any more
+            return False
         _clear(staging)
-        (staging / LOCK).unlink()
+        (staging / LOCK).unlink(missing_ok=True)
         staging.rmdir()
     finally:
+        if inside and not left:
+            (locked / LOCK).unlink()
         held.release()
     return True
 
@@ -187,11 +207,19 @@ def _exists(target: Path) -> TargetExists:
 
 def _check_staging(staging: Path) -> None:
     """Raises `TargetExists` if there is anything but what a restore that was killed can have left."""
-    if staging.exists() and not (staging.is_dir() and all(map(_is_ours, staging.iterdir()))):
+    if staging.exists() and not _was_left(staging):
         raise TargetExists(
-            f"{staging}, where the restore would work, was not made by a restore",
+            f"{staging}, where the restore would work, may not have been made by a restore",
             "move it away, or restore to another folder",
         )
+
+
+def _was_left(staging: Path) -> bool:
+    """Whether a restore surely was killed in this folder: a database that somebody has given such a name is none."""
+    if not (staging.is_dir() and all(map(_is_ours, staging.iterdir()))):
+        return False
+    names = {path.name for path in staging.iterdir()}
+    return names <= {LOCK} or SCRATCH in names or RESTORING in names
 
 
 def _is_ours(path: Path) -> bool:
@@ -199,8 +227,8 @@ def _is_ours(path: Path) -> bool:
 
 
 def _clear(staging: Path) -> None:
-    """Remove what a restore has left, except for the lock."""
+    """Remove what a restore has left, except for the lock; last that by which it is known."""
     with mapped_errors(staging):
-        for path in staging.iterdir():
+        for path in sorted(staging.iterdir(), key=lambda path: path.name == RESTORING):
             if path.name != LOCK and _is_ours(path):
                 path.unlink()

@@ -13,6 +13,7 @@ from muniment.storage.reach import REACH
 from muniment.storage.schema import FILE
 from muniment.storage.sqlite import CREATING, LOCK
 
+RESTORING: Final = "muniment.restoring"  # stands in a database's folder until a restore has published it
 _WORK: Final = (CREATING, UNFINISHED, DEFRAGMENTED, SCRATCH)
 _ENDS: Final = ("-wal", "-shm", "-journal", "")  # the file itself last: as long as it is there, so is the database
 
@@ -20,7 +21,7 @@ _ENDS: Final = ("-wal", "-shm", "-journal", "")  # the file itself last: as long
 def own_files(folder: Path) -> list[Path]:
     """Those that are there, the lock as the last one."""
     named = [folder / f"{name}{end}" for name in (*_WORK, FILE) for end in _ENDS]
-    there = [path for path in (folder / REACH, *named, folder / LOCK) if path.exists()]
+    there = [path for path in (folder / REACH, folder / RESTORING, *named, folder / LOCK) if path.exists()]
     return [*pin_files(folder), *note_files(folder), *there]
 
 

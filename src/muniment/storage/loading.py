@@ -33,7 +33,7 @@ from muniment.storage.base import Identity, Lineage
 from muniment.storage.schema import FILE, INDEXES, PART_BITS, PART_BYTES, create, mapped_errors, run
 from muniment.storage.state import LOG_ROWS, identity_facts, write_facts, write_tallies
 
-SCRATCH: Final = "loading.tmp"
+SCRATCH: Final = "muniment.loading"  # others may have a loading.tmp
 DEFRAGMENTED: Final = f"{FILE}.defragmented"
 
 
