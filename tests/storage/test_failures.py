@@ -6,7 +6,9 @@ import random
 from collections.abc import Callable, Iterator
 from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
+from typing import Any
 
+import apsw
 import pytest
 
 from muniment.errors import ConcurrencyConflict, MunimentError, StorageFailure
@@ -14,6 +16,7 @@ from muniment.revision import ATTACHMENT, DOCUMENT
 from muniment.storage.base import Snapshot, Written
 from muniment.storage.schema import FILE
 from muniment.storage.sqlite import SqliteStorage, create_storage
+from muniment.storage.writer import Transaction
 from tests.conftest import Clock
 from tests.storage.raw import SECONDS, at_once, files_no_larger_than, number
 from tests.storage.reference import State, attach, delete, put, state_now
@@ -233,6 +236,65 @@ def test_a_job_that_fails_in_any_way_fails_alone(store: SqliteStorage) -> None:
     assert first.result(SECONDS)
     assert isinstance(bug.exception(SECONDS), ZeroDivisionError)
     assert last.result(SECONDS)
+
+
+class Stubborn:
+    """A connection whose disk takes no commit and gives nothing back."""
+
+    def __init__(self, connection: apsw.Connection) -> None:
+        self.connection = connection
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self.connection, name)
+
+    def execute(self, query: str, *bindings: Any) -> apsw.Cursor:
+        if query in ("COMMIT", "ROLLBACK"):
+            raise apsw.IOError("disk I/O error")
+        return self.connection.execute(query, *bindings)
+
+
+def test_what_can_not_be_taken_back_is_the_last(folder: Path) -> None:
+    store = SqliteStorage(folder, clock=Clock())
+    store.commit([put("a")])
+    before = whole(store)
+    store.writer._connection = Stubborn(store.writer._connection)  # type: ignore[assignment]
+    with pytest.raises(StorageFailure, match="disk I/O error"):
+        store.submit([put("b")]).result(SECONDS)
+    store.writer._connection = store.writer._connection.connection  # type: ignore[attr-defined]
+    for _ in range(2):  # also when the disk is well again: what was taken for failed would come with it
+        with pytest.raises(StorageFailure, match=r"nothing is written .* any more: .* could not be taken back"):
+            store.submit([put("c")]).result(SECONDS)
+    assert whole(store) == before
+    store.close()
+    again = SqliteStorage(folder, clock=Clock())
+    assert whole(again) == before
+    again.commit([put("d")])
+    assert list(again.check()) == []
+    again.close()
+
+
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")
+def test_nobody_waits_for_a_writer_that_has_failed(folder: Path) -> None:
+    def broken() -> None:
+        raise ZeroDivisionError("a bug")
+
+    def job(transaction: Transaction) -> list[Written]:
+        transaction.afterwards.append(broken)
+        return transaction.write([put("b")])
+
+    store = SqliteStorage(folder, clock=Clock())
+    store.commit([put("a")])
+    futures = at_once(store, lambda: store.submit([put("c")]), lambda: store.writer.submit(job))
+    for future in futures:
+        with pytest.raises(StorageFailure, match="its writer has failed"):
+            future.result(SECONDS)
+    with pytest.raises(StorageFailure, match="its writer has failed"):
+        store.submit([put("d")])
+    store.close()
+    again = SqliteStorage(folder, clock=Clock())
+    assert again.get(DOCUMENT, "a") is not None
+    assert list(again.check()) == []
+    again.close()
 
 
 def test_a_clock_that_fails_fails_the_writes_and_no_more(folder: Path) -> None:

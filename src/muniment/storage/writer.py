@@ -21,7 +21,7 @@ import apsw
 import msgspec
 
 from muniment.document import SEPARATOR, fold
-from muniment.errors import ConcurrencyConflict, DatabaseClosed
+from muniment.errors import ConcurrencyConflict, DatabaseClosed, StorageFailure
 from muniment.fingerprint import Fingerprint, Tally, member_digest, row_digest
 from muniment.storage.base import BackupPlace, Snapshot, Write, Written
 from muniment.storage.expiry import forget_tombstones, tombstones
@@ -164,6 +164,8 @@ class Writer:
         self._pins: dict[object, int] = {}
         self._outside: list[int] = []  # the pins of other processes when something was last to be purged
         self._closed = False
+        self._stuck: str | None = None  # why nothing can be written any more
+        self._group: list[tuple[Job, Future[Any]]] = []  # in progress
         self._dead = int(connection.execute("SELECT count(*) FROM dead").get)
         self._purgeable = self._may_purge()
         self._lineage = facts.identity.lineage
@@ -186,6 +188,7 @@ class Writer:
 
     def _check_open(self) -> None:
         if self._closed:
+            self._refuse()
             raise DatabaseClosed(f"the database in {self._folder} is closed", "open it again")
 
     def snapshot(self, pin: object | None = None, keep: int | None = None) -> Snapshot:
@@ -228,7 +231,40 @@ class Writer:
             self._jobs.put(None)
         self._thread.join()
 
+    def _refuse(self) -> None:
+        """Raises `StorageFailure` when nothing can be written any more."""
+        if self._stuck is not None:
+            raise StorageFailure(
+                f"nothing is written to the database in {self._folder} any more: {self._stuck}",
+                "close it, see that its disk is well, and open it again: what was acknowledged is there, and what was"
+                " not may be",
+            )
+
     def _run(self) -> None:
+        try:
+            self._work()
+        except BaseException as error:  # a bug, or no memory: nobody may wait for what does not come
+            with self._lock:
+                self._closed, self._stuck = True, f"its writer has failed ({error!r})"
+            self._give_up()
+            raise
+
+    def _give_up(self) -> None:
+        """Tell everybody who waits, and close what is open."""
+        waiting = list(self._group)
+        with suppress(Empty):
+            while True:
+                waiting += filter(None, [self._jobs.get(block=False)])
+        for _, future in waiting:
+            if not future.done():
+                try:
+                    self._refuse()
+                except StorageFailure as error:
+                    future.set_exception(error)
+        with suppress(Exception):
+            self._close()
+
+    def _work(self) -> None:
         idle = stopping = False
         while not stopping:
             group = self._next_group(idle)
@@ -262,14 +298,18 @@ class Writer:
         return group
 
     def _commit(self, group: list[tuple[Job, Future[Any]]]) -> None:
+        self._group = group
         answers: list[tuple[Future[Any], Any, BaseException | None]] = []
         afterwards: list[Callable[[], object]] = []
         try:
             state, dead = self._perform(group, answers, afterwards)
         except BaseException as error:  # every caller of the group is told, whatever it was
             failure = mapped(error, self._folder)
-            if self._connection.in_transaction:
-                self._connection.execute("ROLLBACK")
+            with suppress(apsw.Error):
+                if self._connection.in_transaction:
+                    self._connection.execute("ROLLBACK")
+            if self._connection.in_transaction:  # the next commit would bring to disk what callers were told has failed
+                self._stuck = f"what has failed could not be taken back ({failure})"
             self._purged_to = -1  # a purge may be among what was taken back
             with self._lock:
                 self._working_from = None
@@ -299,6 +339,7 @@ class Writer:
         etag, modified, dead = self._state.etag, self._state.modified, 0
         changed, rows = Fingerprint(), Tally()
         self._files.refuse()
+        self._refuse()
         before = self._connection.total_changes()
         with self._lock:
             earliest = self._working_from = max(self._clock(), modified + 1, self._told_until + 1)
@@ -363,12 +404,16 @@ class Writer:
         """Close the connection, after saying in the file that it is all, which it is when nobody else reads it."""
         if self._open:
             self._commit([(_say_closed, Future())])
+        self._close()
+
+    def _close(self) -> None:
         if self._files.replaced():  # what is in the log belongs to a file that is not there any more
             self._connection.config(apsw.SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, 1)
         self._connection.close(True)  # also with a query that an error has left unfinished
         if self._reach is not None:
-            self._reach.sync()
-            self._reach.close()
+            reach, self._reach = self._reach, None
+            reach.sync()
+            reach.close()
 
     def _save(self, changed: Fingerprint, rows: Tally) -> tuple[Fingerprint, Tally]:
         """Write the tallies that changed, and return the whole fingerprint and the tally of the log with them."""
