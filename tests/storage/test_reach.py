@@ -246,6 +246,21 @@ def test_a_reader_in_another_process_while_it_is_written_to(tmp_path: Path) -> N
                 assert found.json() == {"n": n}
 
 
+def test_a_reader_that_comes_just_before_the_first_write(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It finds no reach, and then a database that was written to."""
+    with DocumentDatabase(tmp_path / "shop") as database:
+        read_reach = reach.read_reach
+
+        def read_before_a_write(folder: Path) -> reach.Reached | None:
+            found = read_reach(folder)
+            database.put("a", {})
+            return found
+
+        monkeypatch.setattr(reach, "read_reach", read_before_a_write)
+        with DocumentDatabase(tmp_path / "shop", create=False, read_only=True) as reader:
+            assert reader.get("a") is not None
+
+
 def test_opening_and_closing_without_writing_changes_no_byte(tmp_path: Path) -> None:
     folder = tmp_path / "shop"
     with DocumentDatabase(folder) as database:

@@ -131,6 +131,9 @@ def check_reach(connection: apsw.Connection, folder: Path) -> None:
 def _check(connection: apsw.Connection, folder: Path) -> None:
     reached = read_reach(folder)  # before the database, which is always ahead of it
     state, snapshot = read_state(connection), read_snapshot(connection)
+    if reached is None and state.open:  # another process may have made it since, just before its first commit
+        reached = read_reach(folder)
+        state, snapshot = read_state(connection), read_snapshot(connection)
     if reached is None:
         if state.open:
             raise LostWrites(
