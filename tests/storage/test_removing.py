@@ -97,3 +97,12 @@ def test_a_file_with_a_name_that_others_may_give_is_nobodys_to_remove(folder: Pa
     assert not remove_database(folder)
     for place in (tmp_path / "mine", folder):
         assert [path.name for path in place.iterdir()] == ["loading.tmp"]
+
+
+def test_no_database_is_made_where_one_has_vanished(folder: Path) -> None:
+    (folder / "muniment.db").unlink()
+    before = {path.name: path.read_bytes() for path in folder.iterdir()}
+    with pytest.raises(StorageFailure, match=r"there is muniment\.reach in .* but not the muniment\.db") as caught:
+        DocumentDatabase(folder)
+    assert "move muniment.reach away" in caught.value.hint
+    assert {path.name: path.read_bytes() for path in folder.iterdir()} == before

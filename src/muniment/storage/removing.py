@@ -13,6 +13,7 @@ from typing import Final
 from muniment.durable import sync_folder
 from muniment.errors import DatabaseLocked, MunimentError, StorageFailure
 from muniment.storage.files import own_files, unfinished_files
+from muniment.storage.reach import REACH
 from muniment.storage.schema import FILE, connect, mapped_errors
 from muniment.storage.sqlite import LOCK, lock
 
@@ -68,14 +69,16 @@ def finish_removing(folder: Path, *, also: Iterable[str] = ()) -> bool:
 def clear_removed(folder: Path) -> None:
     """Remove what could be taken for a part of the database that is about to be made here; the caller has the lock.
 
-    Raises `StorageFailure` for a write-ahead log that may be the last of a database that somebody misses.
+    Raises `StorageFailure` for what may be the last of a database that somebody misses: its write-ahead log, or the
+    file that says how far it reached.
     """
     if is_being_removed(folder):
         _remove_files(folder)
-    elif (folder / f"{FILE}-wal").exists():
+    elif left := [name for name in (f"{FILE}-wal", REACH) if (folder / name).exists()]:
+        names = " and ".join(left)
         raise StorageFailure(
-            f"there is {FILE}-wal in {folder}, but not the {FILE} that it belongs to",
-            f"bring that back, or if nobody misses it move {FILE}-wal away",
+            f"there is {names} in {folder}, but not the {FILE} that belongs to it",
+            f"bring that back, or if nobody misses it move {names} away",
         )
 
 
