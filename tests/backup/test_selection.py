@@ -45,8 +45,8 @@ def test_what_is_selected_comes_back(
         ({"collections": ["Elephants"]}, "a collection 'elephants'", "muniment inspect"),
         ({"ids": ["order/1"]}, "neither document nor attachment 'order/1'", "did you mean orders/1 or"),
         ({"ids": ["orders/1", "phots/1"]}, "'phots/1'", "did you mean photos/1"),
-        ({"ids": ["orders/5"]}, "'orders/5'", "did you mean"),  # which was deleted
-        ({"ids": ["photos/3"]}, "'photos/3'", "did you mean"),
+        ({"ids": ["orders/5"]}, "'orders/5'", "it was deleted before: `muniment inspect"),
+        ({"ids": ["photos/3"]}, "'photos/3'", "it was deleted before: `muniment inspect"),
         ({"prefixes": ["oders/"]}, "begins with 'oders/'", "did you mean orders/?"),
         ({"prefixes": ["orders/", "zz"]}, "begins with 'zz'", "muniment inspect"),
         ({"prefixes": ["orders/"], "ids": ["orders/9"]}, "'orders/9'", "did you mean orders/"),

@@ -75,6 +75,7 @@ def failed(ended: Ended, code: int, *parts: str) -> None:
         ("smuggler in out file", 3, "there is no database in out"),
         ("smuggler in shop file/x", 3, "there is no file file/x"),
         ("smuggler out shop new.ndjson --transform-file nowhere", 3, "there is no file nowhere"),
+        ("backup --url http://127.0.0.1:1 --database= --dest out", 2, "the name in --database is empty"),
         ("backup shop --dest=", 2, "the name of a folder or file is empty"),
         ("backup= --dest=out", 2, "backup="),
         ("sample http://127.0.0.1:8080 --documents 1", 2, "is the address of a server"),

@@ -61,8 +61,13 @@ class Matches:
             *(f"nothing whose id begins with {prefix!r}" for prefix in sorted(self._prefixes)),
         ]
         if missing:
-            alike = [*self._near_collections(plan), *self._near_ids(plan)]
-            raise DocumentNotFound(f"{where} there is {' and '.join(missing)}", near_hint(alike))
+            deleted: dict[str, str] = {}
+            alike = [*self._near_collections(plan), *self._near_ids(plan, deleted)]
+            hint = near_hint(alike)
+            if deleted:  # which somebody may want back, and then nothing that is only spelled alike
+                found, source = next(iter(deleted.values())), plan.backup.folder.parent
+                hint = f"it was deleted before: `muniment inspect {source} --id {found}` tells until when it was there"
+            raise DocumentNotFound(f"{where} there is {' and '.join(missing)}", hint)
 
     def _near_collections(self, plan: RestorePlan) -> Iterator[str]:
         if self._collections:
@@ -70,13 +75,16 @@ class Matches:
             for collection in sorted(self._collections):
                 yield from near(collection, names)
 
-    def _near_ids(self, plan: RestorePlan) -> Iterator[str]:
+    def _near_ids(self, plan: RestorePlan, deleted: dict[str, str]) -> Iterator[str]:
+        """Ids like those that are missing; `deleted` takes those of them that were there at another moment."""
         if not (self._ids or self._prefixes):
             return
         ids: dict[str, str] = {}  # what is deleted at this moment is no better than what is missing
         beginnings: dict[str, str] = {}
         for id in ids_of(plan):
             key = fold(id)
+            if key in self._ids:
+                deleted[key] = id
             if "/" in id and len(beginnings) < MANY:
                 beginnings[key.partition("/")[0] + "/"] = id.partition("/")[0] + "/"
             if len(ids) < MANY and key not in self._ids and any(_could_be(key, wanted) for wanted in self._ids):

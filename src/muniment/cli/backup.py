@@ -110,6 +110,8 @@ def backup(
         return
     if folder is not None:
         raise InvalidInput("FOLDER and --url each say what to back up", "give one of them")
+    if database is not None and not database.strip():
+        raise InvalidInput("the name in --database is empty", "give one, or leave it out for the system database")
     if all_databases and (database or nowait):
         raise InvalidInput("--all-databases goes with neither --database nor --nowait", "leave one of them out")
     for option in (name for name, value in credentials.items() if value):
