@@ -104,6 +104,20 @@ def test_the_command_after_a_restore_works(shop: Path, tmp_path: Path) -> None:
     assert well("status", shop).text.startswith("shop at etag 1 was backed up to 1 folder\n")
 
 
+def test_the_command_where_two_histories_are_alive_works(shop: Path, tmp_path: Path) -> None:
+    well("restore", tmp_path / "backups", "--to", tmp_path / "copy")
+    for database in (tmp_path / "copy", shop):
+        with DocumentDatabase(database) as opened:
+            opened.put("orders/2", {"of": database.name})
+        well("backup", database, "--dest", tmp_path / "backups", "--incremental")
+    said = well("status", shop, "--json").json["next"]
+    assert muniment("rehearse", tmp_path / "backups").code == 2
+    program, *arguments = shlex.split(said[said.index("muniment rehearse ") :])
+    assert program == "muniment"
+    well(*arguments)
+    assert well("status", shop, "--json").json["next"] is None
+
+
 def test_the_command_beside_a_damaged_destination_works(shop: Path, tmp_path: Path) -> None:
     [backup] = (tmp_path / "backups").iterdir()
     (backup / "manifest.json").write_bytes(b"{}")

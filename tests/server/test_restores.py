@@ -93,6 +93,8 @@ def test_a_moment_is_planned_and_restored(chain: Chain, point: dict[str, Any], v
     assert not ended["Faulted"], ended
     restored = Database(server, copy)
     assert restored.get("/docs/orders/1").json() == {"version": version}
+    if not point.get("Ids"):
+        assert ended["State"]["Documents"] == restored.get("/stats").json()["CountOfDocuments"]
     assert (restored.get("/docs/orders/2").status_code == 200) == ("Ids" not in point or point["Ids"] is None)
 
 

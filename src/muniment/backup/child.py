@@ -23,6 +23,7 @@ from typing import IO, Any, Final
 import msgspec
 
 from muniment.backup.plan import RestorePlan, chain_of
+from muniment.backup.reading import Moment
 from muniment.backup.repository import Backup, read
 from muniment.backup.restore import restore_backup
 from muniment.backup.selection import Selection
@@ -31,6 +32,7 @@ from muniment.errors import Cancelled, MunimentError, StorageFailure
 from muniment.failed import Failed, unicode
 from muniment.fingerprint import Fingerprint
 from muniment.progress import Progress
+from muniment.revision import ATTACHMENT, DOCUMENT
 from muniment.storage.base import BackupPlace, Snapshot
 from muniment.storage.compacting import compact
 from muniment.storage.sqlite import SqliteStorage
@@ -157,11 +159,19 @@ def restore_in_child(
     new_id: bool = False,
     progress: Progress | None = None,
     niceness: int = 0,
-) -> None:
-    """`restore.restore_backup` of this plan in a process of its own."""
+) -> Moment:
+    """`restore.restore_backup` of this plan in a process of its own; returns the moment that was reached.
+
+    The progress then tells what is in the new database, where before it told what was read.
+    """
+    progress = progress or Progress()
     chain = [os.fsencode(backup.folder) for backup in plan.chain]
     job = _Restore(chain, plan.upto, plan.at, os.fsencode(target), selection, defrag, new_id, niceness)
-    _run(job, progress or Progress())
+    result = _run(job, progress)
+    progress.documents, progress.attachments = result["documents"], result["attachments"]
+    progress.bytes = progress.total_bytes = result["bytes"]
+    progress.total_documents = progress.documents
+    return Moment(result["etag"], result["modified"])
 
 
 def compact_in_child(folder: Path, *, progress: Progress | None = None, niceness: int = 0) -> tuple[int, int]:
@@ -370,7 +380,7 @@ def _do(job: _AnyJob, progress: Progress, parent: _Parent) -> dict[str, Any]:
             return {"backup": os.fsencode(taken.folder), "notes": list(map(unicode, taken.notes))}
         case _Restore():
             plan, target = job.plan(), _path(job.target)
-            restore_backup(
+            restored = restore_backup(
                 plan.backup.folder.parent,
                 target,
                 defrag=job.defrag,
@@ -379,7 +389,14 @@ def _do(job: _AnyJob, progress: Progress, parent: _Parent) -> dict[str, Any]:
                 selection=job.selection,
                 new_id=job.new_id,
             )
-            return {}
+            held = restored.fingerprint
+            counts = {"documents": held.count(DOCUMENT), "attachments": held.count(ATTACHMENT)}
+            return {
+                **counts,
+                "bytes": held.size(DOCUMENT) + held.size(ATTACHMENT),
+                "etag": restored.moment.etag,
+                "modified": restored.moment.modified,
+            }
         case _Compact():
             before, after = compact(_path(job.folder), progress=progress)
             return {"before": before, "after": after}

@@ -15,7 +15,7 @@ from typing import Final
 
 import msgspec
 
-from muniment.backup.lineages import Branch
+from muniment.backup.lineages import Branch, Tree
 from muniment.backup.plan import chain_of, ends_of
 from muniment.backup.proof import missing_note
 from muniment.backup.reach import Point, Span, spans_of
@@ -137,6 +137,7 @@ def _destination(
     if last and last in line[0].backups:
         changes = max(snapshot.etag - last.manifest.through, 0)
     reach = _reach(line)
+    newest = Tree(same).newest()
     if last:
         problems += missing_note(last.manifest.skipped, last.name)
     proofs = _proofs(folder, own, last)
@@ -153,7 +154,7 @@ def _destination(
         unfinished=[str(path) for path in found.unfinished],
         problems=problems,
         notes=list(_notes(found, same, own, identity)),
-        next=_next(place.folder, last, changes, proofs, [] if reach else problems, now)
+        next=_next(place.folder, last, changes, proofs, [] if reach else problems, now, alone=len(newest) < 2)
         if there
         else f"see that {place.folder} is mounted, or take a backup elsewhere: muniment backup … --dest FOLDER",
     )
@@ -259,8 +260,13 @@ def _next(
     proofs: dict[RecordKind, Proof],
     problems: Sequence[str],
     now: datetime,
+    *,
+    alone: bool,
 ) -> str | None:
-    """The most urgent thing to do, in plain words, None when there is nothing."""
+    """The most urgent thing to do, in plain words, None when there is nothing.
+
+    Where this history is not `alone` in the folder, the newest backup to rehearse has to be named.
+    """
     place = shlex.quote(folder)
     bad = [proof.problem for proof in proofs.values() if proof.problem]
     for problem in (*bad, *problems):
@@ -273,13 +279,15 @@ def _next(
     if changes:
         count = f"{changes:,} {'change' if changes == 1 else 'changes'} since {last.manifest.snapshot.time}"
         return f"take an incremental backup: {count}: muniment backup … --dest {place} --incremental"
-    rehearsal = proofs.get("rehearsal")
+    rehearsal, rehearse = proofs.get("rehearsal"), f"muniment rehearse {place}"
+    if not alone:
+        rehearse += f" --backup {shlex.quote(last.name)}"
     if rehearsal is None:
-        return f"no rehearsal yet: muniment rehearse {place}"
+        return f"no rehearsal yet: {rehearse}"
     if not any(proof.of_last for proof in proofs.values()):
         return f"the last backup was never verified: muniment verify {place}"
     if now - datetime.fromisoformat(rehearsal.completed) > timedelta(days=REHEARSE_DAYS):
-        return f"the last rehearsal is more than {REHEARSE_DAYS} days ago: muniment rehearse {place}"
+        return f"the last rehearsal is more than {REHEARSE_DAYS} days ago: {rehearse}"
     return None
 
 

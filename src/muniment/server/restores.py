@@ -14,9 +14,10 @@ import msgspec
 
 from muniment.backup.child import restore_in_child
 from muniment.backup.plan import RestorePlan
+from muniment.backup.reading import Moment
 from muniment.backup.repository import DATABASE_DOCUMENT, Backup
 from muniment.backup.restore import Restored, restore_backup
-from muniment.document import decode, fold
+from muniment.document import decode, fold, from_microseconds, rfc3339
 from muniment.durable import mapped_errors
 from muniment.errors import (
     BackupNotFound,
@@ -133,9 +134,9 @@ async def start(request: Request) -> Response:
     return json_response({"OperationId": operation.id}, 202)
 
 
-def _from_there(source: Path, *args: Any, **options: Any) -> None:
+def _from_there(source: Path, *args: Any, **options: Any) -> Moment:
     check_unmoved(source)
-    restore_in_child(*args, **options)
+    return restore_in_child(*args, **options)
 
 
 async def plan(request: Request) -> Response:
@@ -218,7 +219,7 @@ def _restore(
     databases: Databases,
     status: RestoreStatus,
     plan: RestorePlan,
-    restore: Callable[..., None],
+    restore: Callable[..., Moment],
     target: Path,
     name: str,
     operation: Operation,
@@ -227,10 +228,10 @@ def _restore(
     status.say(f"Starting to restore {name} from {plan.backup.folder} to {target}", operation=operation)
     try:
         with progress_told(operation.progress, partial(status.say, operation=operation)):
-            restore(progress=operation.progress)
-        done = amount(operation.progress)
-        proven = f"Restored {done}; the fingerprint is that of the backup"
-        status.say(proven if whole else f"Restored a part; read {done}", operation=operation)
+            moment = restore(progress=operation.progress)
+        state = f"the state of {rfc3339(from_microseconds(moment.modified))}, etag {moment.etag:,}"
+        part = "; its fingerprint was proven" if whole else ", a part of it"
+        status.say(f"Restored {amount(operation.progress)} of {state}{part}", operation=operation)
         _list(databases, plan.backup, target, name)
     except Exception as error:
         operation.error = error if isinstance(error, MunimentError) else None
