@@ -161,7 +161,7 @@ class _Taker:
         """Tell through where a backup holds everything: without history, only what no chain elsewhere waits for."""
         if manifest.skipped:
             return
-        here = os.path.abspath(self.destination)  # noqa: PTH100 - as `_place` has it
+        here = _named(self.destination)
         elsewhere = [place.etag for place in self.storage.backup_facts().places if place.folder != here]
         waits = self.storage.history.kept and plan.kind == "full"
         self.storage.backed_up(min(snapshot.etag, *elsewhere) if waits and elsewhere else snapshot.etag)
@@ -185,7 +185,7 @@ def _check_mounted(destination: Path, existing: Backups, facts: BackupFacts) -> 
     """Raises `BackupNotFound` where the database remembers backups, and there are none."""
     if existing or existing.unfinished or any(bad.ours for bad in existing.unusable):
         return
-    folder = os.path.abspath(destination)  # noqa: PTH100 - as `_place` has it
+    folder = _named(destination)
     for place in facts.places:
         if place.folder == folder:
             raise BackupNotFound(
@@ -250,9 +250,14 @@ def _time(clock: Callable[[], int], existing: Backups) -> datetime:
     return max(now, max(ends) + timedelta(microseconds=1)) if ends else now
 
 
+def _named(destination: Path) -> str:
+    """How the database remembers a destination: a link stays one, for it may lead elsewhere later."""
+    return os.path.abspath(destination)  # noqa: PTH100 - `resolve` would follow it
+
+
 def _place(destination: Path, snapshot: Snapshot, started: datetime) -> BackupPlace | None:
     """What the database remembers of the destination; nothing of one whose name is not Unicode."""
-    folder = os.path.abspath(destination)  # noqa: PTH100 - a link stays one, for it may lead elsewhere later
+    folder = _named(destination)
     if folder != os.fsencode(folder).decode(errors="replace"):
         return None
     return BackupPlace(folder, snapshot.etag, to_microseconds(started))
