@@ -96,8 +96,8 @@ def test_every_error_is_in_the_table_with_its_codes() -> None:
 
 
 def test_the_format_page_names_every_member_of_a_manifest_and_every_column() -> None:
-    from muniment.backup.files import ATTACHMENTS, DOCUMENTS
     from muniment.backup.manifest import Counts, File, Manifest
+    from muniment.backup.parquet import ATTACHMENTS, DOCUMENTS
 
     page = (ROOT / "docs" / "backup-format.md").read_text(encoding="utf-8")
     names = {*Manifest.__struct_fields__, *Counts.__struct_fields__, *File.__struct_fields__}

@@ -33,7 +33,7 @@ from muniment.errors import (
     TargetExists,
     UnknownFormat,
 )
-from muniment.storage.schema import FILE, FORMAT
+from muniment.storage.sqlite.schema import FILE, FORMAT
 from tests.storage.raw import raw
 
 # Name: parent, HTTP status, exit code.

@@ -30,10 +30,10 @@ from muniment.errors import (
 from muniment.exporting import Shape, export_backup, export_storage
 from muniment.maintenance import MaintenanceActions
 from muniment.progress import Progress
-from muniment.smuggler.chooser import FILTERED
-from muniment.smuggler.dump import open_dump
 from muniment.smuggler.export import Exported
 from muniment.smuggler.options import SmugglerOptions
+from muniment.smuggler.pick import FILTERED
+from muniment.smuggler.reader import open_dump
 from muniment.smuggler.transfer import import_dump
 from muniment.storage.base import Write
 from tests.server.running import running

@@ -24,7 +24,7 @@ from muniment.errors import (
     StorageFailure,
 )
 from muniment.revision import Batch
-from muniment.storage.sqlite import SqliteStorage
+from muniment.storage.sqlite.store import SqliteStorage
 from tests.backup.clock import Clock
 from tests.backup.state import opened, state_of
 

@@ -13,7 +13,7 @@ from types import TracebackType
 from typing import Any, BinaryIO, Final
 
 from muniment.attachment import Attachment, attachment_of, content_chunks
-from muniment.backup.into import forget_unfinished
+from muniment.backup.restore_into import forget_unfinished
 from muniment.command import Command, Delete, Put, check_etag, write_of
 from muniment.document import (
     IDENTITIES,
@@ -50,11 +50,11 @@ from muniment.smuggler.options import SmugglerOptions
 from muniment.smuggler.sink import Compression, Writable
 from muniment.smuggler.transfer import Imported, import_dump
 from muniment.storage.base import Snapshot, Write, Written, system_clock
-from muniment.storage.history import changed_settings
-from muniment.storage.removing import clear_removed
-from muniment.storage.schema import FILE, mapped_errors
-from muniment.storage.sqlite import SqliteStorage, create_storage, lock
-from muniment.storage.still import mounted_read_only
+from muniment.storage.retention import changed_settings
+from muniment.storage.sqlite.remove import clear_removed
+from muniment.storage.sqlite.schema import FILE, mapped_errors
+from muniment.storage.sqlite.still import mounted_read_only
+from muniment.storage.sqlite.store import SqliteStorage, create_storage, lock
 
 PAGE: Final = 25
 NUMBERS_TRIED: Final = 100

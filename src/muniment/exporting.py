@@ -10,10 +10,10 @@ from itertools import islice
 from pathlib import Path
 from typing import Final, Literal
 
-from muniment.backup.files import DocumentTable
 from muniment.backup.matches import MANY, collections_of, ids_of, near, near_hint
 from muniment.backup.moment import RestorePoint
-from muniment.backup.reading import read_backup
+from muniment.backup.parquet import DocumentTable
+from muniment.backup.reader import read_backup
 from muniment.backup.repository import backups
 from muniment.backup.restore_plan import plan_restore
 from muniment.document import from_microseconds
@@ -23,16 +23,16 @@ from muniment.fingerprint import Fingerprint
 from muniment.owner import present_owner, split_id
 from muniment.progress import Progress
 from muniment.revision import ATTACHMENT, DOCUMENT, Batch, Revision
-from muniment.smuggler.aside import Aside, Deletion, Owned
-from muniment.smuggler.chooser import Chooser
 from muniment.smuggler.export import Export, Exported
 from muniment.smuggler.filter import COLLECTION
 from muniment.smuggler.folder import Kind, State, begin, held, new_name, read_state, write_state
+from muniment.smuggler.formats import Content, DumpWriter, LegacyDumpWriter, LinesWriter, Writer
 from muniment.smuggler.named import Named
 from muniment.smuggler.options import DOCUMENTS, SmugglerOptions
+from muniment.smuggler.pending import Aside, Deletion, Owned
+from muniment.smuggler.pick import Chooser
 from muniment.smuggler.sink import Compression, Sink, Writable
 from muniment.smuggler.transfer import time_limit
-from muniment.smuggler.writers import Content, DumpWriter, LegacyDumpWriter, LinesWriter, Writer
 from muniment.storage.base import Snapshot, Storage, system_clock
 
 Format = Literal["ravendbdump", "ravendump", "ndjson", "parquet"]

@@ -7,8 +7,8 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from muniment.database import DocumentDatabase
-from muniment.storage.removing import remove_database
-from muniment.storage.schema import FILE
+from muniment.storage.sqlite.remove import remove_database
+from muniment.storage.sqlite.schema import FILE
 
 
 @contextmanager

@@ -14,14 +14,14 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any, BinaryIO, Final
 
-from muniment.backup.files import PARQUET, rows_of
+from muniment.backup.parquet import PARQUET, rows_of
 from muniment.document import ENTITY_NAME, check_body, check_id, decode, encode, to_microseconds
 from muniment.errors import InvalidDocument, InvalidInput, UnknownFormat
 from muniment.revision import DOCUMENT, Revision
+from muniment.smuggler.formats import dump_document
 from muniment.smuggler.head import is_dump
-from muniment.smuggler.metadata import cut_out
+from muniment.smuggler.split import cut_out
 from muniment.smuggler.stream import BrokenStream, DumpStream
-from muniment.smuggler.writers import dump_document
 
 LINES: Final = (".ndjson", ".jsonl")
 _COMPRESSED: Final = (".gz", ".zst")

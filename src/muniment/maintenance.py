@@ -13,7 +13,6 @@ from time import monotonic
 from typing import Final, Literal
 
 from muniment.backup.differences import Differences, differences
-from muniment.backup.into import Comparison, OnConflict, RestoredInto, check_database, check_policy, compared
 from muniment.backup.merge import merge_backups
 from muniment.backup.moment import RestorePoint
 from muniment.backup.plan import RestorePlan
@@ -22,6 +21,7 @@ from muniment.backup.query import LIMIT, Answer, query_backup
 from muniment.backup.recoverability import Recoverability, recoverability
 from muniment.backup.repository import Backup, backups, check_folder_name
 from muniment.backup.restore import Restored, restore_backup
+from muniment.backup.restore_into import Comparison, OnConflict, RestoredInto, check_database, check_policy, compared
 from muniment.backup.restore_plan import plan_restore
 from muniment.backup.selection import Selection, check_selection
 from muniment.backup.take import take_backup

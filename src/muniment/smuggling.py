@@ -27,7 +27,7 @@ from muniment.smuggler.folder import import_folder
 from muniment.smuggler.options import BATCH_DOCUMENTS, SmugglerOptions
 from muniment.smuggler.sink import Compression, Writable
 from muniment.smuggler.transfer import Imported
-from muniment.storage.schema import FILE
+from muniment.storage.sqlite.schema import FILE
 
 
 class Source(Protocol):

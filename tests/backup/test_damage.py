@@ -16,7 +16,7 @@ import pytest
 
 from muniment import DocumentDatabase, MaintenanceActions, Progress, Put
 from muniment.backup import manifest as manifests
-from muniment.backup.reading import check_file
+from muniment.backup.reader import check_file
 from muniment.backup.repository import Backup
 from muniment.errors import DamagedBackup, UnknownFormat
 from tests.backup.damage import (

@@ -17,9 +17,9 @@ from muniment import DocumentDatabase, MaintenanceActions, MunimentError, Progre
 from muniment.backup.repository import Backup, backups
 from muniment.backup.staging import Staging
 from muniment.errors import BackupNotFound, Busy, Cancelled, ForeignBackup, InvalidInput, StorageFailure, TargetExists
-from muniment.storage.files import RESTORING
-from muniment.storage.loading import SCRATCH, Loader
-from muniment.storage.removing import remove_database
+from muniment.storage.sqlite.files import RESTORING
+from muniment.storage.sqlite.loader import SCRATCH, Loader
+from muniment.storage.sqlite.remove import remove_database
 from tests.backup import child
 from tests.backup.clock import Clock
 from tests.backup.gate import take

@@ -17,7 +17,7 @@ from muniment.backup.repository import Backup, backups
 from muniment.errors import BackupNotFound, DamagedBackup, DamagedDatabase, StorageFailure
 from muniment.exporting import export_backup
 from muniment.storage.base import BackupPlace
-from muniment.storage.sqlite import SqliteStorage
+from muniment.storage.sqlite.store import SqliteStorage
 from tests.backup import child
 from tests.backup.clock import Clock
 from tests.backup.damage import ATTACHMENTS, DOCUMENTS, Rows, manifest_of, read_rows, rewrite_rows, seal, write_manifest

@@ -14,8 +14,8 @@ import muniment
 from muniment import DocumentDatabase, MaintenanceActions
 from muniment.backup.recoverability import DestinationState, Recoverability
 from muniment.backup.repository import Backup
-from muniment.storage.sqlite import SqliteStorage
-from muniment.storage.state import KNOWN_PLACES
+from muniment.storage.sqlite.state import KNOWN_PLACES
+from muniment.storage.sqlite.store import SqliteStorage
 from tests.backup.clock import SECOND, Clock
 from tests.backup.state import opened, tree
 

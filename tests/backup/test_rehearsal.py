@@ -19,7 +19,7 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, pr
 from muniment import Delete, DocumentDatabase, MaintenanceActions, Put
 from muniment.backup.lineages import ALWAYS, Tree, micros
 from muniment.backup.reach import spans_of
-from muniment.backup.reading import moment_of
+from muniment.backup.reader import moment_of
 from muniment.backup.repository import Backup, backups
 from muniment.backup.selection import Selection
 from muniment.command import Command

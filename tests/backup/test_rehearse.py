@@ -16,7 +16,7 @@ from muniment.backup.repository import Backup, backups, records, write_record
 from muniment.backup.restore_plan import plan_restore
 from muniment.errors import BackupNotFound, DamagedBackup, StorageFailure
 from muniment.rehearsal import look
-from muniment.storage.schema import connect
+from muniment.storage.sqlite.schema import connect
 from tests.backup.clock import Clock
 
 

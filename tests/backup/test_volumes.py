@@ -15,7 +15,7 @@ from muniment.backup.repository import Backup, Record, records, write_record
 from muniment.backup.staging import NAME, forget_staging
 from muniment.errors import StorageFailure, TargetExists
 from muniment.exporting import export_backup, export_storage
-from muniment.storage.loading import SCRATCH
+from muniment.storage.sqlite.loader import SCRATCH
 from tests.backup import child
 from tests.backup.state import opened, state_of, tree
 

@@ -8,7 +8,7 @@ import time
 from pathlib import Path
 
 from muniment import DocumentDatabase, MaintenanceActions, Progress
-from muniment.storage.loading import SCRATCH
+from muniment.storage.sqlite.loader import SCRATCH
 from tests.server.running import Database, Server, assert_error, running
 
 

@@ -8,10 +8,10 @@ import pytest
 
 from muniment.document import Document
 from muniment.errors import ConcurrencyConflict, MunimentError, StorageFailure
-from muniment.server.databases import check_name
 from muniment.server.headers import metadata_headers, metadata_of
 from muniment.server.results import only_metadata, with_metadata
 from muniment.server.routes import ROUTES, resolve
+from muniment.server.tenants import check_name
 from muniment.server.wire import (
     FOREIGN,
     NO_ETAG,

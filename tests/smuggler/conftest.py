@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import pytest
 
-from muniment.smuggler import ahead
+from muniment.smuggler import read_ahead
 
 
 @pytest.fixture(params=["here", "ahead"])
 def both_ways(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
     """Whether a dump that `source_of` gives is read by a child process; the child starts for the smallest of them."""
     if request.param == "ahead":
-        monkeypatch.setattr(ahead, "AHEAD_BYTES", 0)
+        monkeypatch.setattr(read_ahead, "AHEAD_BYTES", 0)

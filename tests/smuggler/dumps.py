@@ -16,8 +16,8 @@ from typing import Any
 import pytest
 
 from muniment.errors import DamagedDump, MunimentError, UnknownFormat
-from muniment.smuggler import ahead
-from muniment.smuggler.dump import DumpAttachment, DumpItem, open_dump
+from muniment.smuggler import read_ahead
+from muniment.smuggler.reader import DumpAttachment, DumpItem, open_dump
 
 if sys.version_info >= (3, 14):
     from compression import zstd
@@ -60,7 +60,7 @@ def time_series(content: bytes) -> bytes:
 
 def source_of(dump: bytes, folder: Path) -> Path | io.BytesIO:
     """The dump as a stream, or as a file in this folder when it is to be read ahead."""
-    if ahead.AHEAD_BYTES:
+    if read_ahead.AHEAD_BYTES:
         return io.BytesIO(dump)
     path = folder / "dump"
     path.write_bytes(dump)

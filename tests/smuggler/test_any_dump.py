@@ -11,8 +11,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from muniment.errors import DamagedDump, UnknownFormat
-from muniment.smuggler import metadata
-from muniment.smuggler.dump import DumpDocument
+from muniment.smuggler import split
+from muniment.smuggler.reader import DumpDocument
 from tests.smuggler.dumps import (
     COMPRESSIONS,
     LEGACY,
@@ -126,9 +126,9 @@ def test_whatever_is_written_is_read(parts: list[tuple[bytes, Any, bytes]], bloc
 @given(documents(), st.sampled_from([b"", b",", b"]", b'\xff{"@metadata":{"@id":"x"}}']))
 def test_searching_and_scanning_agree(written: tuple[bytes, Any], after: bytes) -> None:
     text, _ = written
-    found = metadata.search(b"[" + text + after, 1)
+    found = split.search(b"[" + text + after, 1)
     if found:
-        assert found == msgspec.structs.replace(metadata.split(text), end=len(text) + 1)
+        assert found == msgspec.structs.replace(split.split(text), end=len(text) + 1)
 
 
 # What a change puts in the place of some bytes.

@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 
 from muniment.errors import DamagedDump, UnknownFormat
-from muniment.smuggler.dump import DumpDocument, open_dump
+from muniment.smuggler.reader import DumpDocument, open_dump
 from tests.smuggler.dumps import (
     COMPRESSIONS,
     LEGACY,

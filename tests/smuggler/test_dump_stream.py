@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from muniment.errors import DamagedDump, MunimentError, NotFound, StorageFailure
-from muniment.smuggler.dump import DumpAttachment, DumpDocument, open_dump
+from muniment.smuggler.reader import DumpAttachment, DumpDocument, open_dump
 from tests.smuggler.dumps import (
     COMPRESSIONS,
     LEGACY,

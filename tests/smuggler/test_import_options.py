@@ -14,9 +14,9 @@ from muniment import DocumentDatabase
 from muniment.document import encode
 from muniment.errors import Cancelled, DamagedDump, InvalidInput, InvalidScript, MunimentError, UnknownFormat
 from muniment.progress import Progress
-from muniment.smuggler import ahead
-from muniment.smuggler.chooser import DROPPED, EXPIRED, FILTERED
+from muniment.smuggler import read_ahead
 from muniment.smuggler.options import SmugglerOptions
+from muniment.smuggler.pick import DROPPED, EXPIRED, FILTERED
 from muniment.smuggler.transfer import LEFT_OUT, NOT_IN_DUMP, SUPERSEDED, Imported, import_dump
 from tests.smuggler.dumps import LEGACY, attachment, blake2b, docs, document, source_of
 from tests.storage.raw import raw
@@ -336,7 +336,7 @@ def test_after_any_failure_the_token_completes_it(tmp_path: Path, monkeypatch: p
     with DocumentDatabase(tmp_path / "whole") as database:
         load(database, dump, batch_size=2)
         expected = database.snapshot().fingerprint
-    for step in range(1, 40) if ahead.AHEAD_BYTES else range(1, 40, 4):
+    for step in range(1, 40) if read_ahead.AHEAD_BYTES else range(1, 40, 4):
         with DocumentDatabase(tmp_path / str(step)) as database:
             try:
                 load(database, dump, Stopping(step), batch_size=2)

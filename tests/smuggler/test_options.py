@@ -9,9 +9,9 @@ import pytest
 
 from muniment.document import to_microseconds
 from muniment.errors import InvalidInput, NotFound, StorageFailure
-from muniment.smuggler.chooser import DROPPED, EXPIRED, FILTERED, Chooser
 from muniment.smuggler.filter import Filter
 from muniment.smuggler.options import KEPT_TYPES, SmugglerOptions
+from muniment.smuggler.pick import DROPPED, EXPIRED, FILTERED, Chooser
 
 
 @pytest.mark.parametrize(

@@ -11,8 +11,8 @@ import pytest
 from muniment import DocumentDatabase
 from muniment.document import decode
 from muniment.errors import InvalidInput, UnknownFormat
-from muniment.smuggler.dump import DumpAttachment, DumpDeletion, DumpDocument, DumpIdentity, open_dump
 from muniment.smuggler.folder import dumps_in, import_folder
+from muniment.smuggler.reader import DumpAttachment, DumpDeletion, DumpDocument, DumpIdentity, open_dump
 
 DATA = Path(__file__).parents[3] / "shared" / "data"
 CASES = (

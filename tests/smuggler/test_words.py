@@ -11,9 +11,9 @@ from hypothesis import strategies as st
 
 from muniment.document import encode
 from muniment.revision import DOCUMENT, Revision
+from muniment.smuggler.formats import dump_document
 from muniment.smuggler.mapping import stored_metadata
 from muniment.smuggler.words import ids_json, words
-from muniment.smuggler.writers import dump_document
 
 TIME = '"2018-07-27T12:11:53.0145929Z"'
 KEPT = '"2026-11-22T14:03:00.1234560Z"'  # by a restore into a database in use

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Protocol
 
 from muniment.storage.base import Storage
-from muniment.storage.sqlite import SqliteStorage, create_storage
+from muniment.storage.sqlite.store import SqliteStorage, create_storage
 from tests.conftest import Clock
 
 

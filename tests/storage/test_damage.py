@@ -10,9 +10,9 @@ from pathlib import Path
 import pytest
 
 from muniment.errors import DamagedDatabase, UnknownFormat
-from muniment.storage import checking
-from muniment.storage.schema import FILE, PAGE_BYTES
-from muniment.storage.sqlite import SqliteStorage, create_storage
+from muniment.storage.sqlite import check
+from muniment.storage.sqlite.schema import FILE, PAGE_BYTES
+from muniment.storage.sqlite.store import SqliteStorage, create_storage
 from tests.conftest import Clock
 from tests.storage.raw import raw
 from tests.storage.reference import State, attach, delete, detach, put, state_now
@@ -139,7 +139,7 @@ def test_check_says_what_does_not_agree(folder: Path, clock: Clock, edit: str, s
 
 
 def test_every_sentence_of_check_has_an_example() -> None:
-    for what, _ in checking._COUNTS:
+    for what, _ in check._COUNTS:
         assert any(sentence[2:] in what for _, sentence in AGAINST_CURRENT), what
 
 

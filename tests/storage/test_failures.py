@@ -14,9 +14,9 @@ import pytest
 from muniment.errors import ConcurrencyConflict, MunimentError, StorageFailure
 from muniment.revision import ATTACHMENT, DOCUMENT
 from muniment.storage.base import Snapshot, Written
-from muniment.storage.schema import FILE
-from muniment.storage.sqlite import SqliteStorage, create_storage
-from muniment.storage.writer import Transaction
+from muniment.storage.sqlite.schema import FILE
+from muniment.storage.sqlite.store import SqliteStorage, create_storage
+from muniment.storage.sqlite.writer import Transaction
 from tests.conftest import Clock
 from tests.storage.raw import SECONDS, at_once, files_no_larger_than, number
 from tests.storage.reference import State, attach, delete, put, state_now

@@ -17,7 +17,7 @@ import pytest
 from muniment import DocumentDatabase
 from muniment.errors import MunimentError
 from muniment.revision import ATTACHMENT, DOCUMENT
-from muniment.storage import schema
+from muniment.storage.sqlite import schema
 from tests.conftest import Clock
 from tests.storage.raw import raw
 

@@ -12,9 +12,9 @@ from hypothesis import strategies as st
 
 from muniment.errors import InvalidInput
 from muniment.revision import ATTACHMENT
-from muniment.storage.history import History
-from muniment.storage.sqlite import SqliteStorage, create_storage
-from muniment.storage.writer import last_etag_before
+from muniment.storage.retention import History
+from muniment.storage.sqlite.store import SqliteStorage, create_storage
+from muniment.storage.sqlite.writer import last_etag_before
 from tests.conftest import START, Clock
 from tests.storage.reference import Row, attach, delete, detach, put, row_of, state_now
 

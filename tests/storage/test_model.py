@@ -16,7 +16,7 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, pr
 from muniment.errors import ConcurrencyConflict
 from muniment.revision import ATTACHMENT, DOCUMENT
 from muniment.storage.base import Snapshot, Write
-from muniment.storage.sqlite import SqliteStorage, create_storage
+from muniment.storage.sqlite.store import SqliteStorage, create_storage
 from tests.conftest import Clock
 from tests.storage.reference import Key, Row, State, fingerprint_of, key_of, live, lowered, row_of, state_of, tallies
 

@@ -19,10 +19,10 @@ from muniment import DocumentDatabase, MaintenanceActions
 from muniment.database import open_to_read
 from muniment.errors import DatabaseLocked, StorageFailure
 from muniment.smuggling import between, source, target
-from muniment.storage.files import own_files
-from muniment.storage.notes import note_files
-from muniment.storage.pins import outside_pin, outside_pins, pin_files
-from muniment.storage.sqlite import SqliteStorage
+from muniment.storage.sqlite.files import own_files
+from muniment.storage.sqlite.notes import note_files
+from muniment.storage.sqlite.pins import outside_pin, outside_pins, pin_files
+from muniment.storage.sqlite.store import SqliteStorage
 from tests.conftest import Clock
 from tests.storage.raw import files_no_larger_than, number
 from tests.storage.reference import state_of

@@ -15,11 +15,11 @@ import pytest
 
 from muniment import DocumentDatabase, MaintenanceActions
 from muniment.errors import LostWrites, StorageFailure
-from muniment.storage import reach
-from muniment.storage.compacting import compact
-from muniment.storage.reach import REACH
-from muniment.storage.schema import FILE
-from muniment.storage.sqlite import SqliteStorage
+from muniment.storage.sqlite import reach
+from muniment.storage.sqlite.compact import compact
+from muniment.storage.sqlite.reach import REACH
+from muniment.storage.sqlite.schema import FILE
+from muniment.storage.sqlite.store import SqliteStorage
 from tests.conftest import Clock
 from tests.storage.raw import number, raw
 from tests.storage.reference import attach, put

@@ -14,10 +14,10 @@ import pytest
 from muniment import DocumentDatabase, MaintenanceActions
 from muniment.database import open_to_read
 from muniment.errors import LostWrites, StorageFailure
-from muniment.storage.reading import _left_open
-from muniment.storage.schema import FILE
-from muniment.storage.sqlite import SqliteStorage
-from muniment.storage.still import still_files
+from muniment.storage.sqlite.reader import _left_open
+from muniment.storage.sqlite.schema import FILE
+from muniment.storage.sqlite.still import still_files
+from muniment.storage.sqlite.store import SqliteStorage
 from tests.cli.process import muniment
 from tests.conftest import Clock
 from tests.storage.test_reach import LOCKS, WAL, write_until_killed

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from muniment import DocumentDatabase
-from muniment.storage.schema import FILE
+from muniment.storage.sqlite.schema import FILE
 from tests.conftest import Clock
 
 DATA = Path(__file__).parent.parent / "data"

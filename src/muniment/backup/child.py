@@ -23,7 +23,7 @@ from typing import IO, Any, Final
 import msgspec
 
 from muniment.backup.plan import RestorePlan, chain_of
-from muniment.backup.reading import Moment
+from muniment.backup.reader import Moment
 from muniment.backup.repository import Backup, read
 from muniment.backup.restore import restore_backup
 from muniment.backup.selection import Selection
@@ -34,8 +34,8 @@ from muniment.fingerprint import Fingerprint
 from muniment.progress import Progress
 from muniment.revision import ATTACHMENT, DOCUMENT
 from muniment.storage.base import BackupPlace, Snapshot
-from muniment.storage.compacting import compact
-from muniment.storage.sqlite import SqliteStorage
+from muniment.storage.sqlite.compact import compact
+from muniment.storage.sqlite.store import SqliteStorage
 from muniment.telling import telling
 
 REPORT_SECONDS: Final = 0.2

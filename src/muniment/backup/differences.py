@@ -9,9 +9,9 @@ from typing import Any, Final
 
 import apsw
 
-from muniment.backup.files import ATTACHMENTS, DOCUMENTS, Source, numbers_of, texts_of
+from muniment.backup.parquet import ATTACHMENTS, DOCUMENTS, Source, numbers_of, texts_of
 from muniment.backup.plan import RestorePlan
-from muniment.backup.reading import Moment, check_files, moment_of
+from muniment.backup.reader import Moment, check_files, moment_of
 from muniment.document import fold
 from muniment.owner import key_of
 from muniment.progress import Progress

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from muniment.backup.plan import RestorePlan
-from muniment.backup.reading import check_files, moment_of
+from muniment.backup.reader import check_files, moment_of
 from muniment.document import from_microseconds, rfc3339
 from muniment.progress import Progress
 

@@ -20,9 +20,9 @@ from typing import Any, Final
 import apsw
 import msgspec
 
-from muniment.backup.files import ATTACHMENTS, DOCUMENTS, Source, attachments_of, batch_of
 from muniment.backup.manifest import File
-from muniment.backup.reading import HINT, check_etags, check_file
+from muniment.backup.parquet import ATTACHMENTS, DOCUMENTS, Source, attachments_of, batch_of
+from muniment.backup.reader import HINT, check_etags, check_file
 from muniment.backup.tally import check_content, check_json
 from muniment.document import fold
 from muniment.errors import Cancelled, DamagedBackup, MunimentError, StorageFailure

@@ -8,7 +8,7 @@ from difflib import get_close_matches
 from itertools import chain
 from typing import TYPE_CHECKING, Final
 
-from muniment.backup.files import ATTACHMENTS, DOCUMENTS, Source, texts_of
+from muniment.backup.parquet import ATTACHMENTS, DOCUMENTS, Source, texts_of
 from muniment.backup.plan import RestorePlan
 from muniment.document import fold
 from muniment.errors import DocumentNotFound

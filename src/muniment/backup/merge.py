@@ -10,11 +10,11 @@ from pathlib import Path
 
 import msgspec
 
-from muniment.backup.files import DOCUMENTS, FILE_BYTES, AttachmentFile, ParquetFile, document_columns
 from muniment.backup.manifest import Counts, File, Manifest, SnapshotRecord, encode
 from muniment.backup.moment import RestorePoint
+from muniment.backup.parquet import DOCUMENTS, FILE_BYTES, AttachmentFile, ParquetFile, document_columns
 from muniment.backup.plan import RestorePlan
-from muniment.backup.reading import HINT, Moment, read_backup
+from muniment.backup.reader import HINT, Moment, read_backup
 from muniment.backup.repository import Backup, Backups, NewBackup, backups, delete_backup
 from muniment.backup.restore_plan import plan_restore
 from muniment.backup.tally import Tally

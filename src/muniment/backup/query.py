@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 from muniment.backup.plan import RestorePlan
-from muniment.backup.reading import Moment, check_file, moment_of
+from muniment.backup.reader import Moment, check_file, moment_of
 from muniment.document import fold
 from muniment.durable import mapped_errors
 from muniment.errors import Cancelled, InvalidInput, StorageFailure

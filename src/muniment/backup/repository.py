@@ -31,7 +31,7 @@ from muniment.durable import (
     write_new,
 )
 from muniment.errors import BackupNotFound, DamagedBackup, InvalidInput, MunimentError, StorageFailure, TargetExists
-from muniment.storage.schema import FILE
+from muniment.storage.sqlite.schema import FILE
 
 DATABASE_DOCUMENT: Final = "Database.Document"
 _HINT: Final = "restore from another backup, or another copy of this one"

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from muniment.backup.plan import RestorePlan
-from muniment.backup.reading import Moment
+from muniment.backup.reader import Moment
 from muniment.backup.repository import Backup, backups
 from muniment.backup.restore_plan import plan_restore
 from muniment.backup.selection import Selection, read_part
@@ -17,7 +17,7 @@ from muniment.document import from_microseconds, rfc3339
 from muniment.fingerprint import Fingerprint
 from muniment.progress import Progress
 from muniment.storage.base import Identity, Lineage, system_clock
-from muniment.storage.loading import Loader
+from muniment.storage.sqlite.loader import Loader
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,11 +12,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-from muniment.backup.files import ATTACHMENTS, DOCUMENTS, Source, attachments_of, batch_of, numbers_of, texts_of
 from muniment.backup.manifest import File
 from muniment.backup.matches import Matches, collections_of
+from muniment.backup.parquet import ATTACHMENTS, DOCUMENTS, Source, attachments_of, batch_of, numbers_of, texts_of
 from muniment.backup.plan import RestorePlan
-from muniment.backup.reading import Destination, Moment, check_files, moment_of, read_backup
+from muniment.backup.reader import Destination, Moment, check_files, moment_of, read_backup
 from muniment.backup.tally import Tally
 from muniment.document import fold, from_microseconds, rfc3339, texts_in
 from muniment.errors import InvalidInput

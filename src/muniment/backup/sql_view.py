@@ -9,7 +9,7 @@ from __future__ import annotations
 from typing import Final
 
 from muniment.backup.plan import RestorePlan
-from muniment.backup.reading import Moment, check_files, moment_of
+from muniment.backup.reader import Moment, check_files, moment_of
 from muniment.document import from_microseconds, rfc3339
 from muniment.progress import Progress
 

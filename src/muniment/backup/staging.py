@@ -20,10 +20,10 @@ from muniment.backup.repository import check_folder_name
 from muniment.durable import LOST_AND_FOUND, make_folders, mapped_errors, name_anew, remove_folders, sync_folders
 from muniment.errors import Busy, DatabaseLocked, InvalidInput, MunimentError, StorageFailure, TargetExists
 from muniment.failed import unicode
-from muniment.storage.files import RESTORING
-from muniment.storage.loading import DEFRAGMENTED, SCRATCH
-from muniment.storage.schema import FILE
-from muniment.storage.sqlite import LOCK, lock
+from muniment.storage.sqlite.files import RESTORING
+from muniment.storage.sqlite.loader import DEFRAGMENTED, SCRATCH
+from muniment.storage.sqlite.schema import FILE
+from muniment.storage.sqlite.store import LOCK, lock
 
 NAME: Final = ".restoring"  # of the folder inside, and at the end of that beside
 _OURS: Final = {

@@ -14,7 +14,6 @@ from itertools import count
 from pathlib import Path
 from typing import Final
 
-from muniment.backup.files import DOCUMENTS, FILE_BYTES, AttachmentFile, ParquetFile, document_columns
 from muniment.backup.manifest import (
     Counts,
     DatabaseIdentity,
@@ -26,6 +25,7 @@ from muniment.backup.manifest import (
     digest,
     encode,
 )
+from muniment.backup.parquet import DOCUMENTS, FILE_BYTES, AttachmentFile, ParquetFile, document_columns
 from muniment.backup.plan import BackupPlan, Origin, chain_of, plan_backup
 from muniment.backup.proof import Proof, damage, missing_note
 from muniment.backup.repository import Backup, Backups, NewBackup, backups, check_destination, time_of

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Iterator, Sequence
 
 import msgspec
 
-from muniment.backup.reading import HINT
+from muniment.backup.reader import HINT
 from muniment.document import check_body
 from muniment.errors import DamagedBackup, InvalidDocument
 from muniment.fingerprint import Fingerprint, attachment_digests, batch_digests, batch_row_digests, digest_sum

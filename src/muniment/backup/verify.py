@@ -21,7 +21,7 @@ from muniment.backup.examine import Group, Task, Whole, examine_all
 from muniment.backup.manifest import Manifest
 from muniment.backup.plan import RestorePlan, chain_of
 from muniment.backup.proof import missing_note
-from muniment.backup.reading import HINT, Moment, moment_of
+from muniment.backup.reader import HINT, Moment, moment_of
 from muniment.backup.repository import Backup, Backups, Record, backups, records, unusable_in, write_down
 from muniment.backup.restore_plan import plan_latest
 from muniment.document import from_microseconds, rfc3339

@@ -7,9 +7,9 @@ from contextlib import closing
 from dataclasses import dataclass
 from typing import Any
 
-from muniment.backup.files import ATTACHMENTS, DOCUMENTS, Source, numbers_of, texts_of
+from muniment.backup.parquet import ATTACHMENTS, DOCUMENTS, Source, numbers_of, texts_of
 from muniment.backup.plan import RestorePlan
-from muniment.backup.reading import check_files, moment_of
+from muniment.backup.reader import check_files, moment_of
 from muniment.backup.repository import Backup
 from muniment.document import fold, without_time_kept
 from muniment.owner import key_of

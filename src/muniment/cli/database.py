@@ -31,7 +31,7 @@ from muniment.database import DocumentDatabase, Statistics
 from muniment.document import Document, rfc3339
 from muniment.errors import DamagedDatabase, DocumentNotFound
 from muniment.progress import Progress
-from muniment.storage.schema import FILE
+from muniment.storage.sqlite.schema import FILE
 
 
 def statistics(folder: Folder, json: Json = False) -> None:

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from muniment.backup.differences import Changes
-from muniment.backup.reading import Moment
+from muniment.backup.reader import Moment
 from muniment.backup.when import Zone
 from muniment.cli.bar import job
 from muniment.cli.output import emit

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from muniment.backup.differences import Changes
-from muniment.backup.into import OnConflict, check_policy
+from muniment.backup.restore_into import OnConflict, check_policy
 from muniment.cli.bar import job
 from muniment.cli.difference import change_rows
 from muniment.cli.output import check_meant, confirm, emit, seconds_text

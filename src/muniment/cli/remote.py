@@ -22,7 +22,7 @@ from muniment.cli.output import (
 )
 from muniment.cli.point import NewDatabase, Point
 from muniment.client import DocumentStore, JobStatus, RemoteJob, split_url
-from muniment.client.admin import START_TIMEOUT
+from muniment.client.databases import START_TIMEOUT
 from muniment.client.store import TIMEOUT
 from muniment.client.wire import SYSTEM
 from muniment.errors import Cancelled, InvalidInput, MunimentError, ServerUnavailable

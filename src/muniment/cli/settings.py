@@ -13,7 +13,7 @@ from muniment.cli.databases import setting_of
 from muniment.cli.output import Json, emit
 from muniment.database import DocumentDatabase
 from muniment.errors import InvalidInput
-from muniment.storage.history import DEFAULTS, history_of
+from muniment.storage.retention import DEFAULTS, history_of
 
 
 def settings(
@@ -62,7 +62,7 @@ def _in_folder(folder: Path, changes: Mapping[str, str | None], *, as_json: bool
 
 def _check_own(folder: Path) -> None:
     """Raises `InvalidInput` for a database of a server, which would put back what its own document says."""
-    from muniment.server.databases import owner_of  # here: most commands need no server
+    from muniment.server.tenants import owner_of  # here: most commands need no server
 
     if owner := owner_of(folder):
         data_dir, name = owner

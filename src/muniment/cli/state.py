@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from muniment.backup.plan import RestorePlan
-from muniment.backup.reading import Moment
+from muniment.backup.reader import Moment
 from muniment.cli.output import (
     count_text,
     size_text,

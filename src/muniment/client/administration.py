@@ -7,12 +7,12 @@ from collections.abc import Callable, Mapping
 from datetime import datetime
 from typing import Any, TypeAlias
 
-from muniment.backup.into import OnConflict
 from muniment.backup.moment import RestorePoint
 from muniment.backup.recoverability import Recoverability
+from muniment.backup.restore_into import OnConflict
 from muniment.backup.selection import Selection
-from muniment.client import admin, jobs
-from muniment.client.admin import START_TIMEOUT, Operation, Point
+from muniment.client import databases, jobs
+from muniment.client.databases import START_TIMEOUT, Operation, Point
 from muniment.client.jobs import Job, JobStatus
 from muniment.client.transport import AsyncTransport, Transport
 
@@ -71,12 +71,12 @@ class Administration:
         The flags are those of `MaintenanceActions.start_backup`. Raises `BackupRunning` while another one runs. What
         the server finds wrong with the folder is the job's failure.
         """
-        flow = admin.start_backup(self._database, destination, incremental, new_chain, skip_damaged)
+        flow = databases.start_backup(self._database, destination, incremental, new_chain, skip_damaged)
         return RemoteJob(self._transport.run(flow), self._transport)
 
     def recoverability(self) -> Recoverability:
         """How far the store's database could be recovered from the folders it was backed up to, and what to do next."""
-        return self._transport.run(admin.recoverability(self._database))
+        return self._transport.run(databases.recoverability(self._database))
 
     def start_restore(
         self,
@@ -100,7 +100,7 @@ class Administration:
         `new_id` makes another database of it, which the folder of these backups then refuses.
         """
         point = Point(backup_location, RestorePoint(at, etag, backup, lineage), selection)
-        flow = admin.start_restore(point, database_name, location, defrag, start_timeout, new_id)
+        flow = databases.start_restore(point, database_name, location, defrag, start_timeout, new_id)
         return RemoteJob(self._transport.run(flow), self._transport)
 
     def plan_restore(
@@ -119,7 +119,7 @@ class Administration:
         Raises what that restore would raise before it began.
         """
         point = Point(backup_location, RestorePoint(at, etag, backup, lineage), selection)
-        return self._transport.run(admin.plan_restore(point, database_name))
+        return self._transport.run(databases.plan_restore(point, database_name))
 
     def start_restore_into(
         self,
@@ -142,39 +142,39 @@ class Administration:
         """
         point = Point(backup_location, RestorePoint(at, etag, backup, lineage), selection)
         only = dry_run or on_conflict is None
-        flow = admin.start_restore_into(self._database, point, on_conflict, only, other_database)
+        flow = databases.start_restore_into(self._database, point, on_conflict, only, other_database)
         return RemoteJob(self._transport.run(flow), self._transport)
 
     def compact(self, database: str | None = None) -> RemoteJob:
         """Begin to compact a database, by default the store's, which nobody can use meanwhile."""
-        return RemoteJob(self._transport.run(admin.start_compact(database or self._database)), self._transport)
+        return RemoteJob(self._transport.run(databases.start_compact(database or self._database)), self._transport)
 
     def create_database(self, name: str, settings: Mapping[str, str] | None = None) -> None:
         """Make a database. `settings` are RavenDB's, like `Raven/DataDir`. Raises when there is one of this name."""
-        self._transport.run(admin.create_database(name, settings))
+        self._transport.run(databases.create_database(name, settings))
 
     def delete_database(self, name: str, *, hard: bool = False) -> None:
         """Forget a database; with `hard`, delete its files too."""
-        self._transport.run(admin.delete_database(name, hard))
+        self._transport.run(databases.delete_database(name, hard))
 
     def settings(self) -> dict[str, str]:
         """The settings of the store's database."""
-        return self._transport.run(admin.settings(self._database))
+        return self._transport.run(databases.settings(self._database))
 
     def configure(self, settings: Mapping[str, str | None], *, replace: bool = False) -> dict[str, str]:
         """Change settings of the store's database, as `DocumentDatabase.configure` does; nobody can use it meanwhile.
 
         The settings that say where its files are stay, also with `replace`.
         """
-        return self._transport.run(admin.configure(self._database, settings, replace))
+        return self._transport.run(databases.configure(self._database, settings, replace))
 
     def databases(self) -> list[str]:
         """The names of all databases but the system database."""
-        return self._transport.run(admin.databases())
+        return self._transport.run(databases.databases())
 
     def build_version(self) -> dict[str, object]:
         """`ProductVersion` and `BuildVersion` of the server."""
-        return self._transport.run(admin.build_version())
+        return self._transport.run(databases.build_version())
 
 
 class Operations:
@@ -189,7 +189,7 @@ class Operations:
 
     def list(self) -> list[Operation]:
         """The operations that the server knows."""
-        return self._transport.run(admin.operations())
+        return self._transport.run(databases.operations())
 
     def kill(self, id: int) -> None:
         """Ask an operation to stop."""
@@ -241,12 +241,12 @@ class AsyncAdministration:
         skip_damaged: bool = False,
     ) -> AsyncRemoteJob:
         """See `Administration.start_backup`."""
-        flow = admin.start_backup(self._database, destination, incremental, new_chain, skip_damaged)
+        flow = databases.start_backup(self._database, destination, incremental, new_chain, skip_damaged)
         return AsyncRemoteJob(await self._transport.run(flow), self._transport)
 
     async def recoverability(self) -> Recoverability:
         """See `Administration.recoverability`."""
-        return await self._transport.run(admin.recoverability(self._database))
+        return await self._transport.run(databases.recoverability(self._database))
 
     async def start_restore(
         self,
@@ -265,7 +265,7 @@ class AsyncAdministration:
     ) -> AsyncRemoteJob:
         """See `Administration.start_restore`."""
         point = Point(backup_location, RestorePoint(at, etag, backup, lineage), selection)
-        flow = admin.start_restore(point, database_name, location, defrag, start_timeout, new_id)
+        flow = databases.start_restore(point, database_name, location, defrag, start_timeout, new_id)
         return AsyncRemoteJob(await self._transport.run(flow), self._transport)
 
     async def plan_restore(
@@ -281,7 +281,7 @@ class AsyncAdministration:
     ) -> dict[str, Any]:
         """See `Administration.plan_restore`."""
         point = Point(backup_location, RestorePoint(at, etag, backup, lineage), selection)
-        return await self._transport.run(admin.plan_restore(point, database_name))
+        return await self._transport.run(databases.plan_restore(point, database_name))
 
     async def start_restore_into(
         self,
@@ -299,37 +299,37 @@ class AsyncAdministration:
         """See `Administration.start_restore_into`."""
         point = Point(backup_location, RestorePoint(at, etag, backup, lineage), selection)
         only = dry_run or on_conflict is None
-        flow = admin.start_restore_into(self._database, point, on_conflict, only, other_database)
+        flow = databases.start_restore_into(self._database, point, on_conflict, only, other_database)
         return AsyncRemoteJob(await self._transport.run(flow), self._transport)
 
     async def compact(self, database: str | None = None) -> AsyncRemoteJob:
         """See `Administration.compact`."""
-        flow = admin.start_compact(database or self._database)
+        flow = databases.start_compact(database or self._database)
         return AsyncRemoteJob(await self._transport.run(flow), self._transport)
 
     async def create_database(self, name: str, settings: Mapping[str, str] | None = None) -> None:
         """See `Administration.create_database`."""
-        await self._transport.run(admin.create_database(name, settings))
+        await self._transport.run(databases.create_database(name, settings))
 
     async def delete_database(self, name: str, *, hard: bool = False) -> None:
         """See `Administration.delete_database`."""
-        await self._transport.run(admin.delete_database(name, hard))
+        await self._transport.run(databases.delete_database(name, hard))
 
     async def settings(self) -> dict[str, str]:
         """See `Administration.settings`."""
-        return await self._transport.run(admin.settings(self._database))
+        return await self._transport.run(databases.settings(self._database))
 
     async def configure(self, settings: Mapping[str, str | None], *, replace: bool = False) -> dict[str, str]:
         """See `Administration.configure`."""
-        return await self._transport.run(admin.configure(self._database, settings, replace))
+        return await self._transport.run(databases.configure(self._database, settings, replace))
 
     async def databases(self) -> list[str]:
         """See `Administration.databases`."""
-        return await self._transport.run(admin.databases())
+        return await self._transport.run(databases.databases())
 
     async def build_version(self) -> dict[str, object]:
         """See `Administration.build_version`."""
-        return await self._transport.run(admin.build_version())
+        return await self._transport.run(databases.build_version())
 
 
 class AsyncOperations:
@@ -344,7 +344,7 @@ class AsyncOperations:
 
     async def list(self) -> list[Operation]:
         """See `Operations.list`."""
-        return await self._transport.run(admin.operations())
+        return await self._transport.run(databases.operations())
 
     async def kill(self, id: int) -> None:
         """See `Operations.kill`."""

@@ -16,8 +16,7 @@ from typing import Any, Final
 from muniment.document import fold
 from muniment.errors import Forbidden, MunimentError
 from muniment.server.bodies import Bodies
-from muniment.server.databases import SYSTEM, Databases, Tenant
-from muniment.server.documents import Completions
+from muniment.server.handlers.documents import Completions
 from muniment.server.local import Local
 from muniment.server.operations import Operations
 from muniment.server.origin import READING, Origin, check_deliberate
@@ -25,6 +24,7 @@ from muniment.server.request import Request
 from muniment.server.restores import RestoreStatus
 from muniment.server.routes import Route, resolve
 from muniment.server.seats import Seats
+from muniment.server.tenants import SYSTEM, Databases, Tenant
 from muniment.server.wire import CutShort, Refused, Response, error_response
 from muniment.settings import Settings
 from muniment.telling import log

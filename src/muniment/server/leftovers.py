@@ -17,10 +17,10 @@ from muniment.backup.staging import forget_beside
 from muniment.command import Delete
 from muniment.document import Document, decode
 from muniment.errors import Busy, MunimentError
-from muniment.server.databases import PREFIX, SYSTEM, Databases
 from muniment.server.status import FILE as STATUS_FILE
-from muniment.storage.removing import finish_removing, is_being_removed, remove_unfinished
-from muniment.storage.schema import FILE
+from muniment.server.tenants import PREFIX, SYSTEM, Databases
+from muniment.storage.sqlite.remove import finish_removing, is_being_removed, remove_unfinished
+from muniment.storage.sqlite.schema import FILE
 from muniment.telling import log
 
 BEING_REMOVED: Final = "Raven/BeingRemoved/"

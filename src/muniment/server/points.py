@@ -16,7 +16,7 @@ from muniment.backup.when import time_of
 from muniment.document import from_microseconds
 from muniment.errors import BackupNotFound, InvalidInput
 from muniment.maintenance import MaintenanceActions
-from muniment.server.databases import Databases
+from muniment.server.tenants import Databases
 from muniment.storage.base import system_clock
 
 

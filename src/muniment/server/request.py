@@ -17,7 +17,7 @@ from muniment.server.wire import CutShort, Refused, parse_etag
 
 if TYPE_CHECKING:
     from muniment.server.app import App
-    from muniment.server.databases import Tenant
+    from muniment.server.tenants import Tenant
 
 MAX_REQUEST_BYTES: Final = MAX_BODY_BYTES + MAX_METADATA_BYTES
 MAX_PAGE: Final = 1024

@@ -14,7 +14,7 @@ import msgspec
 
 from muniment.backup.child import restore_in_child
 from muniment.backup.plan import RestorePlan
-from muniment.backup.reading import Moment
+from muniment.backup.reader import Moment
 from muniment.backup.repository import DATABASE_DOCUMENT, Backup
 from muniment.backup.restore import Restored, restore_backup
 from muniment.document import decode, fold, from_microseconds, rfc3339
@@ -27,15 +27,15 @@ from muniment.errors import (
     TargetExists,
 )
 from muniment.progress import Progress
-from muniment.server.databases import DATA_DIR, PREFIX, SYSTEM_FOLDER, Databases, check_name
 from muniment.server.operations import Operation
 from muniment.server.places import check_unmoved
 from muniment.server.points import Point
 from muniment.server.request import Request
 from muniment.server.status import amount, progress_told, with_hint
+from muniment.server.tenants import DATA_DIR, PREFIX, SYSTEM_FOLDER, Databases, check_name
 from muniment.server.wire import Refused, Response, json_response
-from muniment.storage.removing import remove_database
-from muniment.storage.sqlite import LOCK, lock
+from muniment.storage.sqlite.remove import remove_database
+from muniment.storage.sqlite.store import LOCK, lock
 from muniment.telling import telling
 
 STATUS: Final = "Raven/Restore/Status"

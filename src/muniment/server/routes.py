@@ -6,19 +6,17 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from typing import Any, Final, TypeAlias
 
-from muniment.server import (
-    admin,
+from muniment.server import openapi, operations, restores
+from muniment.server.handlers import (
     attachments,
     backups,
     batches,
     compaction,
+    databases,
     documents,
-    into,
-    openapi,
-    operations,
+    dumps,
     queries,
-    restores,
-    smuggling,
+    restore_into,
     statistics,
 )
 from muniment.server.request import Request
@@ -79,20 +77,25 @@ ROUTES: Final = (
     Route("build/version", {"GET": statistics.build_version}),
     Route("backups", _readable(backups.status)),
     Route("admin/backup", {"POST": backups.start}),
-    Route("admin/restore-into", {"POST": into.start}),
-    Route("smuggler/export", {"GET": smuggling.export, "POST": smuggling.export}),
-    Route("smuggler/import", {"POST": smuggling.import_}),
+    Route("admin/restore-into", {"POST": restore_into.start}),
+    Route("smuggler/export", {"GET": dumps.export, "POST": dumps.export}),
+    Route("smuggler/import", {"POST": dumps.import_}),
     Route("admin/restore", {"POST": restores.start}, tenant=False),
     Route("admin/restore/plan", {"POST": restores.plan}, tenant=False),
     Route("admin/compact", {"POST": compaction.start}, tenant=False),
     Route("admin/stats", {"GET": statistics.server_statistics}, tenant=False),
     Route(
         "admin/databases/{name}",
-        _readable(admin.get_database, PUT=admin.put_database, POST=admin.toggle_database, DELETE=admin.delete_database),
+        _readable(
+            databases.get_database,
+            PUT=databases.put_database,
+            POST=databases.toggle_database,
+            DELETE=databases.delete_database,
+        ),
         tenant=False,
     ),
-    Route("admin/databases/batch-delete", {"DELETE": admin.delete_databases}, tenant=False),
-    Route("databases", {"GET": admin.list_databases}, tenant=False),
+    Route("admin/databases/batch-delete", {"DELETE": databases.delete_databases}, tenant=False),
+    Route("databases", {"GET": databases.list_databases}, tenant=False),
     Route("health/live", _readable(statistics.live), tenant=False),
     Route("health/ready", _readable(statistics.ready), tenant=False),
     Route("openapi.json", {"GET": openapi.get}, tenant=False),

@@ -20,10 +20,10 @@ from granian.http import HTTP1Settings
 from granian.server.embed import Server as Granian
 
 from muniment.errors import MunimentError, StorageFailure
-from muniment.server import compaction
 from muniment.server.app import App
-from muniment.server.databases import Databases
+from muniment.server.handlers import compaction
 from muniment.server.leftovers import clean
+from muniment.server.tenants import Databases
 from muniment.settings import Settings
 from muniment.telling import log, telling
 from muniment.version import VERSION

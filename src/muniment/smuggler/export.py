@@ -17,12 +17,12 @@ from muniment.fingerprint import Fingerprint, Tally, attachment_digests, batch_d
 from muniment.numbers import numbers_for, series_of
 from muniment.progress import Progress
 from muniment.revision import ATTACHMENT, DOCUMENT, Batch, Revision
-from muniment.smuggler.aside import Aside, Deletion
-from muniment.smuggler.chooser import Chooser
 from muniment.smuggler.faults import Fault
+from muniment.smuggler.formats import Writer
 from muniment.smuggler.named import Named
 from muniment.smuggler.options import ATTACHMENTS, DOCUMENTS, IDENTITIES, SmugglerOptions
-from muniment.smuggler.writers import Writer
+from muniment.smuggler.pending import Aside, Deletion
+from muniment.smuggler.pick import Chooser
 
 MANY_NUMBERS: Final = 10_000
 NO_PLACE: Final = "{} that this format has no place for"

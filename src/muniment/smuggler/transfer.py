@@ -22,11 +22,13 @@ from muniment.owner import deleted_content, find, owned_id, replacing, tombstone
 from muniment.progress import Progress
 from muniment.revision import ATTACHMENT, DOCUMENT, NO_METADATA, Revision
 from muniment.smuggler import options as smuggler_options
-from muniment.smuggler.ahead import DumpAhead, ReadyDocument, kept, open_ahead
-from muniment.smuggler.attachment import FILES
-from muniment.smuggler.chooser import Chooser
-from muniment.smuggler.continuation import Continuation
-from muniment.smuggler.dump import (
+from muniment.smuggler.attachments import FILES
+from muniment.smuggler.faults import TOLD, Fault
+from muniment.smuggler.mapping import stored_metadata
+from muniment.smuggler.options import ATTACHMENTS, DOCUMENTS, SmugglerOptions
+from muniment.smuggler.pick import Chooser
+from muniment.smuggler.read_ahead import DumpAhead, ReadyDocument, kept, open_ahead
+from muniment.smuggler.reader import (
     Dump,
     DumpAttachment,
     DumpDeletion,
@@ -35,10 +37,8 @@ from muniment.smuggler.dump import (
     DumpItem,
     DumpUnknown,
 )
-from muniment.smuggler.faults import TOLD, Fault
-from muniment.smuggler.mapping import stored_metadata
-from muniment.smuggler.options import ATTACHMENTS, DOCUMENTS, SmugglerOptions
 from muniment.smuggler.repeats import Repeat, Repeats
+from muniment.smuggler.resume import Continuation
 from muniment.smuggler.stream import Readable
 from muniment.storage.base import Storage, Upload, Write, Written, system_clock
 

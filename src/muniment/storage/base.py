@@ -38,7 +38,7 @@ import msgspec
 
 from muniment.fingerprint import Fingerprint, Tally
 from muniment.revision import DOCUMENT, NO_METADATA, Batch, Revision
-from muniment.storage.history import History
+from muniment.storage.retention import History
 
 
 def system_clock() -> int:

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import apsw
 
-from muniment.storage.schema import mapped_errors, run
+from muniment.storage.sqlite.schema import mapped_errors, run
 
 
 @contextmanager

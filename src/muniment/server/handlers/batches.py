@@ -1,0 +1,149 @@
+"""Many documents in one transaction: `bulk_docs`."""
+
+from __future__ import annotations
+
+import asyncio
+import re
+import uuid
+from contextlib import suppress
+from typing import Any
+
+import msgspec
+
+from muniment.command import Command, Delete, Put
+from muniment.document import decode, encode, metadata_bytes
+from muniment.errors import ConcurrencyConflict, InvalidDocument
+from muniment.server.handlers import documents
+from muniment.server.request import Request, decode_json
+from muniment.server.results import array
+from muniment.server.wire import BUILD_HEADER, JSON, Refused, Response, error_response, etag_text, parse_etag
+from muniment.smuggler import grammar
+from muniment.storage.base import Written
+
+_NULL = msgspec.Raw(b"null")
+_EMPTY = b"{}"
+_LONE_SURROGATE = re.compile(rb"\\u[dD][89a-fA-F][0-9a-fA-F]{2}")
+
+
+class _Command(msgspec.Struct):
+    method: str = msgspec.field(name="Method")
+    key: str | None = msgspec.field(name="Key", default=None)
+    etag: str | None = msgspec.field(name="Etag", default=None)
+    document: msgspec.Raw = msgspec.field(name="Document", default=_NULL)
+    metadata: msgspec.Raw = msgspec.field(name="Metadata", default=_NULL)
+    additional: msgspec.Raw = msgspec.field(name="AdditionalData", default=_NULL)
+
+
+async def execute(request: Request) -> Response:
+    """Store and delete documents, all of them or none; answers what became of each."""
+    body, most = await request.body(), request.app.settings.batch_commands
+    if len(body) > 65536:
+        given, commands = await asyncio.to_thread(_read, body, most)
+    else:
+        given, commands = _read(body, most)
+    if not commands:
+        return Response(200, [JSON, BUILD_HEADER], b"[]")
+    try:
+        written = await documents.write(request, commands)
+    except ConcurrencyConflict as error:
+        return error_response(error, request.url, expected=_expected(given, error))
+    results = [_result(*each) for each in zip(given, commands, written, strict=True)]
+    return Response(200, [JSON, BUILD_HEADER], array(results))
+
+
+def _read(body: bytes, most: int) -> tuple[list[_Command], list[Command]]:
+    _check_number(body, most)
+    given: list[_Command]
+    try:
+        given = decode_json(body, list[_Command], "the array of commands")
+    except InvalidDocument:
+        if not _LONE_SURROGATE.search(body):
+            raise
+        given = _read_with_surrogates(body)
+    return given, [_command(index, command) for index, command in enumerate(given)]
+
+
+def _check_number(body: bytes, most: int) -> None:
+    """Raises `Refused` (413) for more commands than this, before any is made: each takes some hundred bytes."""
+    if body.count(b"{") <= most:
+        return
+    with suppress(grammar.Malformed):  # what is wrong with it is told better later
+        array = body.strip()
+        grammar.check(array)
+        for number, _ in enumerate(grammar.elements(array) if array[:1] == b"[" else (), 1):
+            if number > most:
+                raise Refused(413, f"the batch has more than {most:,} commands", "send them in several requests")
+
+
+def _read_with_surrogates(body: bytes) -> list[_Command]:
+    """JSON allows the escape of half a surrogate pair and msgspec does not, so the bytes are cut without decoding."""
+    # Another escape in its place is as long, so the commands are where they were.
+    decode_json(_LONE_SURROGATE.sub(rb"\\ufffd", body), list[_Command], "the array of commands")
+    given, start = [], grammar.skip_space(body, grammar.skip_space(body, 0) + 1)
+    while body[start] != grammar.CLOSE_ARRAY:
+        end = grammar.value_end(body, start)
+        found = {member.name: body[start:end][member.value : member.end] for member in grammar.members(body[start:end])}
+        raw = {
+            name: msgspec.Raw(found.pop(name)) for name in ("Document", "Metadata", "AdditionalData") if name in found
+        }
+        plain = {name: decode(found[name]) for name in ("Method", "Key", "Etag") if name in found}
+        given.append(msgspec.convert(plain | raw, _Command))
+        after = grammar.skip_space(body, end)
+        start = grammar.skip_space(body, after + 1) if body[after] == grammar.COMMA else after
+    return given
+
+
+def _command(index: int, given: _Command) -> Command:
+    etag = None if given.etag is None else parse_etag(given.etag)
+    match given.method.upper():
+        case "PUT":
+            metadata = bytes(given.metadata)
+            if metadata == b"null":
+                metadata = _EMPTY
+            elif b'"etag"' in metadata or b'"Temp' in metadata:
+                metadata = _without_leavings(metadata)
+            if not given.key:
+                return Put(str(uuid.uuid4()), bytes(given.document), metadata_bytes(metadata), 0)
+            return Put(given.key, bytes(given.document), metadata_bytes(metadata), etag)
+        case "DELETE":
+            if not given.key:
+                raise InvalidDocument(f"command {index} deletes nothing: it has no Key", "name the document")
+            return Delete(given.key, etag)
+        case "PATCH" | "EVAL":
+            raise Refused(
+                501,
+                f"command {index} is {given.method}, which is not supported; nothing of the batch was done",
+                "load the document, change it, and PUT it with its Etag",
+            )
+    raise InvalidDocument(f"command {index} has the Method {given.method!r}", "use PUT or DELETE")
+
+
+def _without_leavings(metadata: bytes) -> bytes:
+    """Metadata without what clients echo of the answers they got."""
+    members = decode(metadata)
+    if not isinstance(members, dict):
+        return metadata
+    return encode({n: v for n, v in members.items() if n.lower() != "etag" and not n.startswith("Temp")})
+
+
+def _expected(given: list[_Command], error: ConcurrencyConflict) -> str | None:
+    """The etag of the command that failed, as it was sent."""
+    return next((command.etag for command in given if command.etag and (command.key or "") == error.id), None)
+
+
+def _result(given: _Command, command: Command, written: Written) -> bytes:
+    parts: dict[str, Any]
+    if isinstance(command, Delete):
+        parts = {"Etag": None, "Method": "DELETE", "Key": written.id, "Metadata": None, "Deleted": written.existed}
+    else:
+        metadata = command.metadata
+        assert isinstance(metadata, bytes)
+        parts = {
+            "Etag": etag_text(written.etag),
+            "Method": "PUT",
+            "Key": written.id,
+            "Metadata": msgspec.Raw(metadata),
+            "Deleted": None,
+        }
+    parts |= {"AdditionalData": given.additional, "PatchResult": None, "Existed": written.existed}
+    return msgspec.json.encode(parts)

@@ -1,0 +1,185 @@
+"""Making, changing and deleting databases."""
+
+from __future__ import annotations
+
+import asyncio
+from pathlib import Path
+from typing import Any
+
+from muniment.backup.restore_into import forget_unfinished
+from muniment.command import Delete, Put
+from muniment.database import DocumentDatabase
+from muniment.document import Document, decode, encode
+from muniment.errors import ConcurrencyConflict, InvalidDocument, MunimentError
+from muniment.server.headers import document_headers
+from muniment.server.leftovers import ALSO, BEING_REMOVED
+from muniment.server.request import Request
+from muniment.server.tenants import PREFIX, Databases, check_document, check_name, folder_text
+from muniment.server.wire import Refused, Response, empty_response, etag_text, json_response
+from muniment.storage.sqlite.remove import remove_database
+from muniment.telling import log
+
+
+async def get_database(request: Request) -> Response:
+    """The document that describes a database."""
+    document = request.app.databases.document(request.argument)
+    if document is None:
+        raise _unknown(request.argument)
+    return Response(200, document_headers(document, etag_text(document.etag)), document.body)
+
+
+async def put_database(request: Request) -> Response:
+    """Make a database, or with its document's etag change its settings."""
+    name, databases = request.argument, request.app.databases
+    check_name(name)
+    given = await request.json(dict[str, Any], "the database's document")
+    settings = given.setdefault("Settings", {})
+    if not isinstance(settings, dict):
+        raise InvalidDocument("Settings is not an object", 'send {"Settings": {"Raven/DataDir": "~/Name"}}')
+    expected = request.expected
+    present = databases.document(name)
+    if present and not expected:
+        raise Refused(400, f"the database {name} exists already", bare=True)
+    if folder_text(given) is None:
+        settings["Raven/DataDir"] = (folder_text(decode(present.body)) if present else None) or f"~/Databases/{name}"
+    folder = databases.places.data(folder_text(given) or "")
+    if present and folder != databases.folder_of(present):
+        raise Refused(400, f"the database {name} can not be moved to {folder}", bare=True)
+    check_document(given)
+    if present is None:
+        await _create(request, databases, name, folder, given, expected)
+        return empty_response(200)
+    databases.check_folder(name, folder)
+    async with databases.offline(name, "being changed"):
+        written = await _store(request, databases, name, given, expected)
+    return json_response({"Key": PREFIX + name, "ETag": etag_text(written)})
+
+
+async def _create(
+    request: Request, databases: Databases, name: str, folder: Path, value: dict[str, Any], expected: int | None
+) -> None:
+    databases.take(name, folder, "being created")
+    try:
+        await _make(folder)
+        await _store(request, databases, name, value, expected)
+    finally:
+        databases.give_back(name)
+    log(f"database {name} created in {folder}")
+
+
+async def _make(folder: Path) -> None:
+    """See that a database can be made there, or is there already."""
+    try:
+        database = await asyncio.to_thread(DocumentDatabase, folder)
+    except MunimentError as error:
+        raise Refused(400, f"the database can not be made: {error}", error.hint, bare=True) from error
+    await asyncio.to_thread(database.close)
+
+
+async def _store(request: Request, databases: Databases, name: str, value: dict[str, Any], expected: int | None) -> int:
+    put = Put(PREFIX + name, encode(value), None, expected or 0)
+    try:
+        [written] = await request.app.completions.wait(databases.system.database.submit([put]))
+    except ConcurrencyConflict:
+        if expected:
+            raise
+        raise Refused(400, f"the database {name} exists already", bare=True) from None
+    return written.etag
+
+
+async def delete_database(request: Request) -> Response:
+    """Forget a database; with `hard-delete=true`, delete its files too."""
+    await _delete(request, request.argument)
+    return empty_response(200)
+
+
+async def delete_databases(request: Request) -> Response:
+    """Forget several databases; answers the names of those that there were."""
+    names = request.parameters("ids")
+    if not names:
+        raise Refused(400, "no ids were given", "pass ?ids=NAME&ids=NAME", bare=True)
+    deleted = []
+    for name in names:
+        try:
+            await _delete(request, name)
+            deleted.append(name)
+        except Refused as error:
+            if error.status != 404:
+                raise
+    return json_response(deleted)
+
+
+async def _delete(request: Request, name: str) -> None:
+    check_name(name)
+    databases = request.app.databases
+    document = databases.document(name)
+    if document is None:
+        raise _unknown(name)
+    folder = databases.folder_of(document)
+    hard = request.flag("hard-delete")
+    if hard:
+        databases.places.check_data(folder, f"the folder of the database {name}")
+    gone = True
+    async with databases.offline(name, "being deleted"):
+        if hard:
+            gone = await asyncio.to_thread(_remove, databases, document, folder)
+        else:
+            await request.app.completions.wait(databases.system.database.submit([Delete(document.id)]))
+    log(f"database {name} deleted{f' with its files in {folder}' if hard else ''}")
+    if not gone:
+        log(f"{folder} was kept, because there are other files in it")
+
+
+def _remove(databases: Databases, document: Document, folder: Path) -> bool:
+    """Forget a database and delete its files; returns whether its folder has gone."""
+    mark = BEING_REMOVED + document.id[len(PREFIX) :]
+
+    def forget() -> None:
+        databases.system.database.batch([Delete(document.id), Put(mark, {"Folder": str(folder)})])
+        forget_unfinished(folder)
+
+    gone = remove_database(folder, forget, also=ALSO)
+    databases.notes.tell({mark: None})
+    return gone
+
+
+async def toggle_database(request: Request) -> Response:
+    """Disable a database (`isSettingDisabled=true`), or enable it again."""
+    name, databases = request.argument, request.app.databases
+    document = databases.document(name)
+    if document is None:
+        raise _unknown(name)
+    disabled = request.flag("isSettingDisabled")
+    value = decode(document.body)
+    if bool(value.get("Disabled")) == disabled:
+        raise Refused(400, f"the database {name} is {'disabled' if disabled else 'enabled'} already", bare=True)
+    async with databases.offline(name, "being changed"):
+        await _store(request, databases, name, value | {"Disabled": disabled}, document.etag)
+    return empty_response(200)
+
+
+async def list_databases(request: Request) -> Response:
+    """The names of the databases; with `getAdditionalData=true`, what is known about each."""
+    databases = request.app.databases
+    names = databases.names(*request.page)
+    if not request.flag("getAdditionalData"):
+        return json_response(names)
+    return json_response([_described(databases, name) for name in names])
+
+
+def _described(databases: Databases, name: str) -> dict[str, Any]:
+    document = databases.document(name)
+    disabled = bool(document and decode(document.body).get("Disabled"))
+    return {
+        "Name": name,
+        "Disabled": disabled,
+        "IndexingDisabled": False,
+        "RejectClientsEnabled": False,
+        "ClusterWide": False,
+        "Bundles": [],
+        "IsAdminCurrentTenant": True,
+    }
+
+
+def _unknown(name: str) -> Refused:
+    return Refused(404, f"there is no database named: {name}", bare=True)

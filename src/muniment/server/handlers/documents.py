@@ -1,0 +1,153 @@
+"""One document: reading it with its metadata as headers, storing and deleting it."""
+
+from __future__ import annotations
+
+import asyncio
+import uuid
+from collections import deque
+from collections.abc import Sequence
+from concurrent.futures import Future
+from contextlib import suppress
+from typing import TYPE_CHECKING, Final, TypeVar
+
+from muniment.command import Command, Delete, Put
+from muniment.document import Document, decode, fold
+from muniment.errors import InvalidDocument
+from muniment.server.headers import document_headers, metadata_json_of
+from muniment.server.request import Request
+from muniment.server.status import ID as STATUS_ID
+from muniment.server.tenants import PREFIX, check_document
+from muniment.server.wire import Refused, Response, empty_response, etag_text, json_response
+from muniment.storage.base import Written
+
+if TYPE_CHECKING:
+    from muniment.server.tenants import Tenant
+
+T = TypeVar("T")
+
+_STATUS: Final = fold(STATUS_ID)
+_PREFIX: Final = fold(PREFIX)
+
+
+def find(tenant: Tenant, id: str) -> Document | None:
+    """A document, or what the server itself tells under this id."""
+    if len(id) == len(_STATUS) and fold(id) == _STATUS and (status := tenant.backup.document()):
+        return status
+    return tenant.database.get(id)
+
+
+async def get(request: Request) -> Response:
+    """A document: its bytes as they were stored, its metadata as headers."""
+    document = find(request.tenant, request.argument)
+    if document is None:
+        return empty_response(404)
+    etag = etag_text(document.etag)
+    if request.has(etag):
+        return empty_response(304, [("etag", f'"{etag}"')])
+    return Response(200, document_headers(document, etag), document.body)
+
+
+async def put(request: Request) -> Response:
+    """Store a document; the request's headers are its metadata. An id that ends in "/" gets the next number."""
+    return _stored(await _put(request, request.argument), 201)
+
+
+async def post(request: Request) -> Response:
+    """Store a document under a new id."""
+    return _stored(await _put(request, str(uuid.uuid4()), new=True), 200)
+
+
+def _stored(written: Written, status: int) -> Response:
+    return json_response({"Key": written.id, "ETag": etag_text(written.etag)}, status)
+
+
+async def _put(request: Request, id: str, *, new: bool = False) -> Written:
+    body = await request.body()
+    metadata = metadata_json_of(request.headers.items())
+    [written] = await write(request, [Put(id, body, metadata, 0 if new else request.expected)])
+    return written
+
+
+async def delete(request: Request) -> Response:
+    """Delete a document, whether or not there is one."""
+    if fold(request.argument) == _STATUS:
+        request.tenant.backup.forget()
+    await write(request, [Delete(request.argument, request.expected)])
+    return empty_response(204)
+
+
+async def unsupported(request: Request) -> Response:
+    """Patching is not here: load the document, change it, and store it with its etag."""
+    raise Refused(
+        501, f"{request.method} is not supported: documents are not patched", "load it, change it, and store it again"
+    )
+
+
+async def write(request: Request, commands: Sequence[Command]) -> list[Written]:
+    """Carry out commands as one transaction, together with whatever other requests write at this moment."""
+    database = request.tenant.database
+    if request.tenant.is_system:
+        _check_settings(commands)
+        for command in commands:
+            if fold(command.id).startswith(_PREFIX):
+                request.app.databases.check_online(command.id[len(PREFIX) :])
+    if any(command.id.endswith("/") for command in commands):
+        # A number for a prefix takes a transaction of its own, and is taken anew when somebody else has used it.
+        written = await asyncio.to_thread(database.batch, commands)
+    else:
+        large = sum(map(_size, commands)) > _LARGE  # much to check takes long; others need not wait
+        future = await asyncio.to_thread(database.submit, commands) if large else database.submit(commands)
+        written = await request.app.completions.wait(future)
+    if request.tenant.is_system:
+        for id in {result.id for result in written if fold(result.id).startswith(_PREFIX)}:
+            await request.app.databases.forget(id)
+        for command, result in zip(commands, written, strict=True):
+            if isinstance(command, Put) and not result.existed and fold(result.id).startswith(_PREFIX):
+                await request.app.databases.make(result.id)
+    return written
+
+
+def _check_settings(commands: Sequence[Command]) -> None:
+    """Raises `InvalidInput` for a document of a database with settings that would do nothing."""
+    for command in commands:
+        if isinstance(command, Put) and fold(command.id).startswith(_PREFIX):
+            with suppress(InvalidDocument):  # which the database says better
+                check_document(decode(command.body))
+
+
+_LARGE: Final = 256 << 10
+
+
+def _size(command: Command) -> int:
+    return len(command.body) if isinstance(command, Put) else 0
+
+
+class Completions:
+    """Brings the answers of the databases' writer threads to the event loop: a whole group of them in one call."""
+
+    def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
+        self._loop = loop
+        self._done: deque[asyncio.Future[None]] = deque()
+        self._called = False
+
+    async def wait(self, future: Future[T]) -> T:
+        """The answer, when it is there."""
+        if not future.done():
+            waiting: asyncio.Future[None] = self._loop.create_future()
+            future.add_done_callback(lambda _: self._complete(waiting))
+            await waiting
+        return future.result()
+
+    def _complete(self, waiting: asyncio.Future[None]) -> None:
+        self._done.append(waiting)
+        if not self._called:
+            self._called = True
+            with suppress(RuntimeError):  # the loop was closed: nobody waits any more
+                self._loop.call_soon_threadsafe(self._wake)
+
+    def _wake(self) -> None:
+        self._called = False
+        while self._done:
+            waiting = self._done.popleft()
+            if not waiting.done():
+                waiting.set_result(None)

@@ -1,0 +1,169 @@
+"""Dumps that are streamed out to a client and in from one: not document by document, as RavenDB's Smuggler, but as
+they are. Each is an operation, which shows how far it is and can be killed."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Coroutine
+from dataclasses import asdict
+from typing import Any, Final, TypeAlias, cast
+from urllib.parse import quote
+
+from muniment.database import DocumentDatabase
+from muniment.exporting import Format, Shape, export_changes
+from muniment.server.connection import Connection
+from muniment.server.handlers.attachments import pulled
+from muniment.server.operations import Operation
+from muniment.server.pipe import Pipe
+from muniment.server.request import Request
+from muniment.server.wire import BUILD_HEADER, Headers, Response, empty_response, json_response
+from muniment.smuggler.folder import Kind, State
+from muniment.smuggler.parameters import EXPORT, IMPORT, Pairs, options_of, state_of
+from muniment.smuggler.sink import Compression
+
+MAX_DUMP_BYTES: Final = 1 << 50  # no limit of its own: batches are on disk before the next is taken in
+PAUSE_SECONDS: Final = 600.0  # what makes the dump may look through much that it leaves out
+LOOK_SECONDS: Final = 0.25
+OPERATION: Final = "muniment-operation"
+KIND: Final = "muniment-kind"
+_Value: TypeAlias = str | int | bool
+
+
+async def import_(request: Request) -> Response:
+    """Import a dump (the body, as `.ravendbdump` or `.ravendump`); answers what was imported and what was not."""
+    loop = asyncio.get_running_loop()
+    database = request.tenant.database
+    options = options_of(request.query, IMPORT)
+    incoming = pulled(request.chunks(MAX_DUMP_BYTES, paced=False), loop, PAUSE_SECONDS)
+
+    def work(operation: Operation) -> None:
+        operation.result = asdict(database.import_dump(incoming, options=options, progress=operation.progress))
+
+    with request.app.transfers.one():
+        operation = request.app.operations.new("import", request.tenant.name)
+        await request.app.operations.start(operation, work)
+    if operation.error:
+        raise operation.error
+    return json_response(operation.result, headers=[(OPERATION, str(operation.id))])
+
+
+async def export(request: Request) -> Response | Outgoing:
+    """Stream the state of this moment as a dump, NDJSON or Parquet; options in the query or a POST's JSON object."""
+    pairs = await _pairs(request)
+    format, compression = (_taken(pairs, name) for name in ("format", "compression"))
+    shape = Shape.of("a.ravendbdump", cast("Format | None", format), cast("Compression | None", compression))
+    since, options = state_of(pairs), options_of(pairs, EXPORT)
+    tenant, operations, transfers = request.tenant, request.app.operations, request.app.transfers
+    transfers.take()
+    operation = operations.new("export", tenant.name)
+    loop, begun = asyncio.get_running_loop(), asyncio.Event()
+    pipe = Pipe(lambda: loop.call_soon_threadsafe(begun.set), operation.progress)
+    headers = _headers(tenant.name, shape, operation)
+    asked: dict[str, Any] = {"format": shape.format, "compression": shape.compression, "options": options}
+    asked["progress"] = operation.progress
+
+    def work(operation: Operation) -> None:
+        if since is None:
+            operation.result = asdict(tenant.database.export(pipe, **asked))
+        else:
+            operation.result = _changes(tenant.database, since, pipe, headers, asked)
+
+    ended = operations.start(operation, work)
+    tenant.active += 1  # until the thread has ended
+    ended.add_done_callback(lambda _: tenant.leave())
+    ended.add_done_callback(lambda _: transfers.leave())
+    outgoing = Outgoing(headers, operation, pipe, ended, request.scope.client)
+    await outgoing.follow(begun.wait())
+    if begun.is_set():
+        return outgoing
+    outgoing.close()
+    if operation.error:
+        raise operation.error
+    return empty_response(204, [(OPERATION, str(operation.id))])  # nothing has changed
+
+
+def _changes(
+    database: DocumentDatabase, since: tuple[State | None, bool], pipe: Pipe, headers: Headers, asked: dict[str, Any]
+) -> dict[str, Any]:
+    """Export what changed since then; the headers say whether it became a full export, before the first byte."""
+
+    def destination(kind: Kind) -> Pipe:
+        headers.append((KIND, kind))
+        return pipe
+
+    state, lost = since
+    told = export_changes(database.storage, destination, state, lost=lost, clock=database.clock, **asked)
+    identity = database.storage.identity
+    return {**asdict(told), "database_id": identity.database_id, "lineage": identity.lineage}
+
+
+async def _pairs(request: Request) -> Pairs:
+    if request.method != "POST":
+        return request.query
+    told: dict[str, _Value | list[_Value]] = await request.json(dict[str, _Value | list[_Value]])
+    values = ((name, value if isinstance(value, list) else [value]) for name, value in told.items())
+    return request.query + [(name, _text(value)) for name, each in values for value in each]
+
+
+def _text(value: _Value) -> str:
+    return value if isinstance(value, str) else str(value).lower()
+
+
+def _taken(pairs: Pairs, name: str) -> str | None:
+    """The value of what is asked for by this name, and no longer among the pairs."""
+    found = [value for key, value in pairs if key.lower() == name]
+    pairs[:] = [pair for pair in pairs if pair[0].lower() != name]
+    return found[0] if found else None
+
+
+def _headers(name: str, shape: Shape, operation: Operation) -> Headers:
+    suffix = {"gzip": ".gz", "zstd": ".zst", "none": ""}[shape.compression] if shape.format == "ndjson" else ""
+    time = f"{operation.started:%Y-%m-%dT%H%M%SZ}"
+    file = quote(f"{name.strip('<>')} {time}.{shape.format}{suffix}", safe="")
+    return [
+        ("content-type", "application/octet-stream"),
+        ("content-disposition", f"attachment; filename*=UTF-8''{file}"),
+        (OPERATION, str(operation.id)),
+        BUILD_HEADER,
+    ]
+
+
+class Outgoing:
+    """An answer that a thread is making. If that fails the connection breaks, so that no part looks like the whole."""
+
+    status = 200
+
+    def __init__(
+        self, headers: Headers, operation: Operation, pipe: Pipe, ended: asyncio.Future[None], client: str
+    ) -> None:
+        self._headers = headers
+        self._operation = operation
+        self._pipe = pipe
+        self._ended = ended
+        self._connection = Connection.of(client)
+
+    async def send(self, proto: Any) -> None:
+        """Give it to the connection, as fast as that takes it."""
+        try:
+            await self._pipe.send(proto, self.status, self._headers)
+            await self.follow()
+            if self._operation.error:
+                self._connection.break_off()
+        finally:
+            self.close()
+
+    async def follow(self, until: Coroutine[Any, Any, object] | None = None) -> None:
+        """Wait until the thread has ended, or for this. When the client goes away, the thread is asked to stop."""
+        awaited: list[asyncio.Future[Any]] = [self._ended]
+        if until is not None:
+            awaited.append(asyncio.ensure_future(until))
+        while not (await asyncio.wait(awaited, timeout=LOOK_SECONDS, return_when=asyncio.FIRST_COMPLETED))[0]:
+            if self._connection.gone:
+                self._operation.progress.cancel()
+        for each in awaited[1:]:
+            each.cancel()
+
+    def close(self) -> None:
+        """The end of the answer."""
+        self._pipe.close()
+        self._connection.close()

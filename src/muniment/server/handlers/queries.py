@@ -1,0 +1,180 @@
+"""Several documents at once: by id with what they refer to, by prefix, and in the order of their etags."""
+
+from __future__ import annotations
+
+import asyncio
+import re
+from collections.abc import Callable, Iterable, Iterator
+from fnmatch import translate
+from itertools import islice
+from typing import TYPE_CHECKING, Any, Final
+
+from muniment.document import MAX_ID_BYTES, Document, fold
+from muniment.errors import InvalidDocument, InvalidInput
+from muniment.server.handlers.documents import find, get
+from muniment.server.request import Request
+from muniment.server.results import array, only_metadata, with_metadata
+from muniment.server.wire import (
+    BUILD_HEADER,
+    JSON,
+    Headers,
+    Refused,
+    Response,
+    combined_etag,
+    empty_response,
+    parse_etag,
+)
+
+if TYPE_CHECKING:
+    from muniment.server.tenants import Tenant
+
+FEW: Final = 8
+SCAN: Final = 256
+MAX_IDS: Final = 100_000
+
+
+async def get_many(request: Request) -> Response:
+    """Documents by their ids, in the order asked for, null for each that does not exist, with included documents."""
+    return await _multi_get(request, request.parameters("id"))
+
+
+async def post_many(request: Request) -> Response:
+    """The same for ids in the body."""
+    return await _multi_get(request, await request.json(list[str], "the array of ids"))
+
+
+async def _multi_get(request: Request, ids: list[str]) -> Response:
+    first: dict[str, str] = {}
+    for id in ids:
+        first.setdefault(fold(id), id)
+    wanted = list(first.values())
+    if transformer := request.parameter("transformer"):
+        raise Refused(400, f"there is no transformer {transformer!r}", "transform the documents where they are used")
+    if len(wanted) > MAX_IDS:
+        raise InvalidInput(f"{len(wanted):,} ids are too many for one request", "ask for fewer at once")
+    paths = request.parameters("include")
+    if len(wanted) <= FEW and not paths:
+        found, included = _load(request.tenant, wanted, paths)
+    else:
+        found, included = await asyncio.to_thread(_load, request.tenant, wanted, paths)
+    version = request.headers.get("raven-client-version") or "1"
+    etag = combined_etag(document.etag if document else 0 for document in (*found, *included))
+    if request.has(etag):
+        return empty_response(304, [("etag", f'"{etag}"')])
+    show = only_metadata if request.flag("metadata-only") else with_metadata
+    if version[:1] in "12":  # the oldest clients want to hear only of those that there are
+        found = [document for document in found if document]
+    results = array(show(document) if document else b"null" for document in found)
+    includes = array(with_metadata(document) for document in included)
+    body = b'{"Results":' + results + b',"Includes":' + includes + b"}"
+    return Response(200, [JSON, BUILD_HEADER, ("etag", f'"{etag}"')], body)
+
+
+def _load(tenant: Tenant, ids: list[str], paths: list[str]) -> tuple[list[Document | None], list[Document]]:
+    found = [find(tenant, id) if len(id) <= MAX_ID_BYTES and id else None for id in ids]
+    included: list[Document] = []
+    if paths:
+        loaded = {fold(id) for id in ids}
+        for id in (id for document in found if document for path in paths for id in referred(document, path)):
+            if fold(id) not in loaded and 0 < len(id) <= MAX_ID_BYTES:
+                loaded.add(fold(id))
+                if document := find(tenant, id):
+                    included.append(document)
+    return found, included
+
+
+def referred(document: Document, path: str) -> Iterator[str]:
+    """The ids that a document has at a path: `CustomerId`, `Lines,Product`, `Customer.Id`, `CustomerId(customers/)`."""
+    matched = re.fullmatch(r"(.*?)(?:\(([^()]*)\))?", path, re.DOTALL)
+    assert matched is not None
+    steps = [step for step in re.split(r"[.,]", matched[1]) if step]
+    try:
+        values = [document.json()]
+    except InvalidDocument:
+        return
+    for step in steps:
+        values = [value[step] for value in _flat(values) if isinstance(value, dict) and step in value]
+    prefix = matched[2] or ""
+    for value in _flat(values):
+        if isinstance(value, str) or (prefix and isinstance(value, int | float) and not isinstance(value, bool)):
+            yield f"{prefix}{value}"
+
+
+def _flat(values: Iterable[Any]) -> Iterator[Any]:
+    for value in values:
+        if isinstance(value, list):
+            yield from _flat(value)
+        else:
+            yield value
+
+
+async def listing(request: Request) -> Response:
+    """One document (`id`), documents by prefix (`startsWith`), or those after an etag in the order of their changes."""
+    if (id := request.parameter("id")) is not None:
+        request.argument = id
+        return await get(request)
+    start, size = request.page
+    prefix, etag = request.parameter("startsWith"), request.parameter("etag")
+    if prefix is not None:
+        wanted = _filter(request, prefix)
+        skip = request.parameter("skipAfter")
+        documents = await asyncio.to_thread(_by_prefix, request.tenant, prefix, wanted, skip, start, size)
+    else:
+        after = parse_etag(etag) if etag else 0
+        documents = await asyncio.to_thread(_by_etag, request.tenant, after, start, size)
+    headers: Headers = [JSON, BUILD_HEADER, ("next-page-start", str(start + len(documents)))]
+    if documents:
+        last = combined_etag(document.etag for document in documents)
+        if request.has(last):
+            return empty_response(304, [("etag", f'"{last}"')])
+        headers.append(("etag", f'"{last}"'))
+    show = only_metadata if request.flag("metadata-only") else with_metadata
+    return Response(200, headers, array(map(show, documents)))
+
+
+def _filter(request: Request, prefix: str) -> Callable[[Document], bool] | None:
+    """What `matches` and `exclude` say of the part of an id after the prefix; None if they say nothing."""
+    matches, exclude = _globs(request.parameter("matches")), _globs(request.parameter("exclude"))
+    if not matches and not exclude:
+        return None
+
+    def wanted(document: Document) -> bool:
+        rest = document.id[len(prefix) :].lower()
+        if exclude and exclude.fullmatch(rest):
+            return False
+        return matches is None or bool(matches.fullmatch(rest))
+
+    return wanted
+
+
+def _globs(text: str | None) -> re.Pattern[str] | None:
+    if not text:
+        return None
+    # Of fnmatch's syntax only ? and * are RavenDB's: brackets stand for themselves.
+    patterns = (translate(glob.lower().replace("[", "[[]")) for glob in text.split("|"))
+    return re.compile("|".join(patterns))
+
+
+def _by_prefix(
+    tenant: Tenant, prefix: str, wanted: Callable[[Document], bool] | None, skip: str | None, start: int, size: int
+) -> list[Document]:
+    if wanted is None and skip is None:
+        return tenant.database.by_prefix(prefix, start=start, limit=size)
+
+    def candidates() -> Iterator[Document]:
+        position = 0
+        while page := tenant.database.by_prefix(prefix, start=position, limit=SCAN):
+            yield from page
+            position += len(page)
+
+    found = (d for d in candidates() if skip is None or fold(d.id) > fold(skip))
+    return list(islice(filter(wanted, found), start, start + size))
+
+
+def _by_etag(tenant: Tenant, after: int, start: int, size: int) -> list[Document]:
+    while start:
+        skipped = tenant.database.by_etag(after=after, limit=min(start, SCAN))
+        if not skipped:
+            return []
+        after, start = skipped[-1].etag, start - len(skipped)
+    return tenant.database.by_etag(after=after, limit=size)

@@ -1,0 +1,76 @@
+"""Restoring a moment of the backups, or a part of it, into a database that goes on being used."""
+
+from __future__ import annotations
+
+import asyncio
+from pathlib import Path
+from typing import get_args
+
+import msgspec
+
+from muniment.backup.child import restore_in_child
+from muniment.backup.plan import RestorePlan
+from muniment.backup.restore_into import OnConflict, check_database, compared
+from muniment.backup.selection import Selection
+from muniment.errors import InvalidInput
+from muniment.progress import Progress
+from muniment.server.operations import Operation
+from muniment.server.places import check_unmoved
+from muniment.server.points import Point
+from muniment.server.request import Request
+from muniment.server.tenants import Tenant
+from muniment.server.wire import Refused, Response, json_response
+
+
+class _Wanted(Point):
+    on_conflict: OnConflict | None = msgspec.field(name="OnConflict", default=None)
+    dry_run: bool = msgspec.field(name="DryRun", default=False)
+    other_database: bool = msgspec.field(name="OtherDatabase", default=False)
+
+
+async def start(request: Request) -> Response:
+    """Begin to restore a moment of the backups in a folder, or a part of it, into this database; or only to compare."""
+    wanted: _Wanted = await request.json(_Wanted)
+    app, tenant = request.app, request.tenant
+    if tenant.is_system:
+        raise Refused(400, "the system database can not be restored while it is used", "see muniment server --help")
+    if wanted.on_conflict is None and not wanted.dry_run:
+        raise InvalidInput("OnConflict is missing", f"send one of {', '.join(get_args(OnConflict))}")
+    selection = wanted.selection
+    source = await wanted.folder(app.databases, local=request.is_local)
+    plan, _ = await wanted.plan(source)
+    if not wanted.other_database:
+        check_database(plan, tenant.database.storage, tenant.name)
+    operation = app.operations.new("restore", tenant.name)
+    loop = asyncio.get_running_loop()
+    tenant.active += 1
+
+    def work(operation: Operation) -> None:
+        try:
+            check_unmoved(source)
+            _restore(tenant, plan, selection, wanted, operation)
+        finally:
+            loop.call_soon_threadsafe(tenant.leave)
+
+    try:
+        app.operations.run(operation, work)
+    except BaseException:
+        tenant.leave()
+        raise
+    return json_response({"OperationId": operation.id}, 202)
+
+
+def _restore(
+    tenant: Tenant, plan: RestorePlan, selection: Selection | None, wanted: _Wanted, operation: Operation
+) -> None:
+    def read(plan: RestorePlan, target: Path, selection: Selection | None, progress: Progress) -> None:
+        restore_in_child(plan, target, selection=selection, progress=progress)
+
+    storage, progress = tenant.database.storage, operation.progress
+    with compared(storage, plan, tenant.folder, selection=selection, progress=progress, read=read) as comparison:
+        difference = comparison.difference.as_json()
+        operation.changes = difference.pop("changes")
+        operation.told["Difference"] = difference
+        if wanted.on_conflict and not wanted.dry_run:
+            restored = comparison.write(wanted.on_conflict, progress)
+            operation.told |= {"Written": restored.written, "Etag": restored.etag}

@@ -1,0 +1,374 @@
+"""The databases of a server: opened when first asked for, closed when idle, made and deleted by their documents."""
+
+from __future__ import annotations
+
+import asyncio
+import re
+from collections.abc import AsyncIterator, Iterator, Sequence
+from contextlib import asynccontextmanager, suppress
+from pathlib import Path
+from time import monotonic
+from typing import Any, Final
+
+from muniment.backup.staging import NAME as STAGING
+from muniment.database import DocumentDatabase
+from muniment.document import Document, decode, fold
+from muniment.errors import DatabaseNotFound, Forbidden, InvalidInput
+from muniment.server.bodies import RETRY
+from muniment.server.places import Places, resolve_folder
+from muniment.server.status import BackupStatus, Notes
+from muniment.server.wire import Refused
+from muniment.storage.retention import check_settings
+from muniment.storage.sqlite.schema import FILE
+from muniment.telling import telling
+
+SYSTEM: Final = "<system>"
+SYSTEM_FOLDER: Final = "System"
+PREFIX: Final = "Raven/Databases/"
+DATA_DIR: Final = "Raven/DataDir"
+LEAVE_SECONDS: Final = 30.0
+ROOM_SECONDS: Final = 5.0
+
+_FORBIDDEN: Final = re.compile(r'[\x00-\x1f\x7f/\\:*?"<>|]')
+_RESERVED: Final = re.compile(r"(con|prn|aux|nul|com\d|lpt\d)(\..*)?", re.IGNORECASE)
+
+
+class Tenant:
+    """A database that is open, and who is using it."""
+
+    __slots__ = ("active", "backup", "database", "folder", "name", "used")
+
+    def __init__(self, name: str, database: DocumentDatabase) -> None:
+        self.name = name
+        self.folder = database.path
+        self.database = database
+        self.backup = BackupStatus(database.path)
+        self.active = 0
+        self.used = monotonic()
+
+    def leave(self) -> None:
+        """One less is using it."""
+        self.active -= 1
+
+    @property
+    def is_unused(self) -> bool:
+        """Whether no request and no job is using it."""
+        return not self.active and not self.backup.running
+
+    @property
+    def is_system(self) -> bool:
+        """Whether it is the database of the server itself."""
+        return self.name == SYSTEM
+
+
+class Databases:
+    """All databases of a server, by name; names are compared without case."""
+
+    def __init__(
+        self, data_dir: Path, data_roots: Sequence[str] = (), backup_roots: Sequence[str] = (), most: int = 100
+    ) -> None:
+        self.places = Places(data_dir, data_roots, backup_roots)
+        self.data_dir = self.places.data_dir
+        self.system = Tenant(SYSTEM, DocumentDatabase(self.data_dir / SYSTEM_FOLDER))
+        self.open: dict[str, Tenant] = {}
+        self._most = most
+        self._opening = 0
+        self._making_room = asyncio.Lock()
+        self._locks: dict[str, asyncio.Lock] = {}
+        self._offline: dict[str, str] = {}
+        self._taken: dict[str, Path] = {}
+        self.notes = Notes(self.system.database)
+
+    def document(self, name: str) -> Document | None:
+        """The document that describes a database."""
+        return self.system.database.get(PREFIX + name)
+
+    def names(self, start: int = 0, limit: int = 1024) -> list[str]:
+        """The names of all databases, in their order."""
+        documents = self.system.database.by_prefix(PREFIX, start=start, limit=limit)
+        return [document.id[len(PREFIX) :] for document in documents]
+
+    async def get(self, name: str) -> Tenant:
+        """The open database of this name; raises `Refused` (503) when there is none or it may not be used now."""
+        key = fold(name)
+        if tenant := self.open.get(key):
+            return tenant
+        self.check_online(name)
+        document = self._known(name)
+        async with self._lock(key):
+            if tenant := self.open.get(key):
+                return tenant
+            self.check_online(name)
+            settings = decode(document.body)
+            if settings.get("Disabled") is True:
+                raise Refused(503, f"the database {name} is disabled", "enable it through /admin/databases")
+            folder = self.folder_of(document)
+            self.places.check_data(folder, f"the folder of the database {name}")
+            spelled = document.id[len(PREFIX) :]
+            async with self._room():
+                database = await asyncio.to_thread(_open, folder, plain_settings(settings))
+                tenant = self.open[key] = Tenant(spelled, database)
+            return tenant
+
+    @asynccontextmanager
+    async def _room(self) -> AsyncIterator[None]:
+        """Within it, one more may be opened; the one that was unused for longest is closed for it, if need be."""
+        async with self._making_room:
+            until = monotonic() + ROOM_SECONDS
+            while len(self.open) + self._opening >= self._most:
+                if await self._close_one():
+                    continue
+                if monotonic() > until:
+                    hint = "nothing was done: try again in a second, or start the server with more open-databases"
+                    raise Refused(503, f"all {self._most} databases that may be open are in use", hint, headers=[RETRY])
+                await asyncio.sleep(0.01)
+            self._opening += 1
+        try:
+            yield
+        finally:
+            self._opening -= 1
+
+    async def _close_one(self) -> bool:
+        """Close the database that was unused for longest, if one is unused; returns whether that is so."""
+        for key, tenant in sorted(self.open.items(), key=lambda each: each[1].used):
+            if tenant.is_unused and not self._lock(key).locked():
+                async with self._lock(key):
+                    await self._close(key)
+                return True
+        return False
+
+    def _known(self, name: str) -> Document:
+        document = self.document(name) if name and len(name) <= 200 else None
+        if document is None:
+            raise Refused(503, f"could not find a database named: {name}", "see /databases for those that exist")
+        return document
+
+    def _lock(self, key: str) -> asyncio.Lock:
+        return self._locks.setdefault(key, asyncio.Lock())
+
+    @asynccontextmanager
+    async def offline(self, name: str, reason: str) -> AsyncIterator[None]:
+        """Within it, the database is closed and requests for it get 503 with this reason."""
+        await self.take_offline(name, reason)
+        try:
+            yield
+        finally:
+            self.give_back(name)
+
+    async def take_offline(self, name: str, reason: str) -> None:
+        """Close the database; requests for it get 503 with this reason until `give_back`."""
+        key = fold(name)
+        self.check_online(name)
+        self._offline[key] = reason
+        try:
+            async with self._lock(key):
+                await self._close(key)
+        except BaseException:
+            self.give_back(name)
+            raise
+
+    def take(self, name: str, folder: Path, reason: str) -> None:
+        """Nobody else can have this name or folder for a database until `give_back`, and requests for it get 503.
+
+        Raises `Refused` when somebody else has one of them, or works with it.
+        """
+        self.check_online(name)
+        self.check_folder(name, folder)
+        self._offline[fold(name)] = reason
+        self._taken[fold(name)] = folder
+
+    def give_back(self, name: str) -> None:
+        """What was taken can be used again. Any thread may call it."""
+        self._offline.pop(fold(name), None)
+        self._taken.pop(fold(name), None)
+
+    def check_online(self, name: str) -> None:
+        """Raises `Refused` (503) while somebody works with the database, or makes it."""
+        if reason := self._offline.get(fold(name)):
+            raise Refused(503, f"the database {name} is {reason}", "try again later")
+
+    async def _close(self, key: str) -> None:
+        """Close a database when nobody uses it any more; new requests have been kept out before."""
+        tenant = self.open.get(key)
+        if tenant is None:
+            return
+        if tenant.backup.running:
+            raise Refused(503, f"a backup of {tenant.name} is running", "wait for it, or cancel it")
+        del self.open[key]
+        until = monotonic() + LEAVE_SECONDS
+        while tenant.active:
+            if monotonic() > until:
+                self.open[key] = tenant
+                raise Refused(503, f"{tenant.name} is still being used", "try again later")
+            await asyncio.sleep(0.005)
+        await asyncio.to_thread(tenant.database.close)
+
+    async def close_idle(self, seconds: float) -> list[str]:
+        """Close what nobody has used for so long; returns the names."""
+        before = monotonic() - seconds
+        closed = []
+        for key, tenant in list(self.open.items()):
+            if tenant.is_unused and tenant.used < before:
+                async with self._lock(key):
+                    if self.open.get(key) is tenant and not tenant.active:
+                        await self._close(key)
+                        closed.append(tenant.name)
+        return closed
+
+    async def make(self, id: str) -> None:
+        """Make the database whose document has just been written by itself; whoever opens it is told why there is none.
+
+        Only then: files that are missing later are lost, or on a disk that is not mounted.
+        """
+        document = self.document(id[len(PREFIX) :])
+        if document:
+            with telling(f"that {id} can not be made,"):
+                folder = self.folder_of(document)
+                self.places.check_data(folder, f"the folder of the database {id[len(PREFIX) :]}")
+                await asyncio.to_thread(lambda: DocumentDatabase(folder).close())
+
+    async def forget(self, id: str) -> None:
+        """The document with this id, of a database, was written or deleted: what it says is looked up anew."""
+        name = id[len(PREFIX) :]
+        if fold(name) in self.open:
+            async with self.offline(name, "being changed"):
+                pass
+
+    def settle(self) -> None:
+        """Write what is told of jobs and could not be written before."""
+        for tenant in (*self.open.values(), self.system):
+            tenant.backup.settle()
+        self.notes.settle()
+
+    async def close(self) -> None:
+        """Close everything."""
+        await asyncio.to_thread(self.settle)
+        for tenant in (*self.open.values(), self.system):
+            await asyncio.to_thread(tenant.database.close)
+        self.open.clear()
+
+    def folder_of(self, document: Document) -> Path:
+        """Where the database that this document describes has its files."""
+        return folder_in(self.data_dir, document)
+
+    def backup_folder(self, text: str, *, local: bool) -> Path:
+        """The folder with backups that this names, for somebody who is `local` or not; none of a database's own.
+
+        Raises `InvalidInput` and `Forbidden`.
+        """
+        folder = self.places.backups(text, local=local)
+        for name, taken in self.folders():
+            if taken in (folder, *folder.parents):
+                raise Forbidden(f"{text!r} belongs to the database {name}", "give another folder for its backups")
+        return folder
+
+    def settings(self, tenant: Tenant) -> dict[str, Any]:
+        """What a backup keeps in `Database.Document`: the database's document, with its name as `Id`."""
+        document = None if tenant.is_system else self.document(tenant.name)
+        told: dict[str, Any] = decode(document.body) if document else {}
+        return {**told, "Settings": plain_settings(told), "Id": tenant.name}
+
+    def check_folder(self, name: str, folder: Path) -> None:
+        """Raises `Refused` when another database has this folder, or one above or below it."""
+        if folder.name.endswith(STAGING):
+            raise Refused(400, f"restores work in folders with names like {folder}", "give another folder", bare=True)
+        for other, taken in self.folders():
+            if fold(other) != fold(name) and (folder == taken or folder in taken.parents or taken in folder.parents):
+                raise Refused(400, f"{folder} belongs to the database {other}", "give another folder", bare=True)
+
+    def folders(self) -> list[tuple[str, Path]]:
+        """All databases and those that are being made, and where they are."""
+        found = [(SYSTEM, self.system.folder), *self._taken.items()]
+        for document in described(self.system.database):
+            with suppress(InvalidInput):  # it names no folder that could be anybody's
+                found.append((document.id[len(PREFIX) :], self.folder_of(document)))
+        return found
+
+
+def owner_of(folder: Path) -> tuple[Path, str] | None:
+    """The data folder of the server whose database this is, running or not, and the name there.
+
+    Only servers whose data folder is above it are found.
+    """
+    folder = folder.resolve()
+    for data_dir in folder.parents:
+        if (data_dir / SYSTEM_FOLDER / FILE).is_file():
+            with DocumentDatabase(data_dir / SYSTEM_FOLDER, create=False, read_only=True) as system:
+                for document in described(system):
+                    with suppress(InvalidInput):  # it names no folder that could be this one
+                        if folder_in(data_dir, document) == folder:
+                            return data_dir, document.id[len(PREFIX) :]
+    return None
+
+
+def described(system: DocumentDatabase) -> Iterator[Document]:
+    """The documents of all databases of the server with this system database."""
+    start = 0
+    while page := system.by_prefix(PREFIX, start=start, limit=1024):
+        yield from page
+        start += len(page)
+
+
+def folder_in(data_dir: Path, document: Document) -> Path:
+    """Where the database that this document of a server describes has its files."""
+    return resolve_folder(data_dir, folder_text(decode(document.body)) or f"~/{document.id[len(PREFIX) :]}")
+
+
+def _open(folder: Path, settings: dict[str, str]) -> DocumentDatabase:
+    try:
+        database = DocumentDatabase(folder, create=False)
+    except DatabaseNotFound as error:  # not 404, which clients take for a document that is not there
+        raise Refused(
+            503,
+            f"the files of this database are missing: {error}",
+            "see whether its disk is mounted; if they are lost, delete the database and restore its last backup",
+        ) from error
+    try:
+        if database.storage.settings != settings:
+            database.storage.configure(settings)
+    except BaseException:
+        database.close()
+        raise
+    return database
+
+
+def plain_settings(document: dict[str, Any]) -> dict[str, str]:
+    """The settings in a database's document, those that are text."""
+    settings = document.get("Settings")
+    found = settings.items() if isinstance(settings, dict) else ()
+    return {name: value for name, value in found if isinstance(value, str)}
+
+
+def check_document(document: Any) -> None:
+    """Raises `InvalidInput` for settings in a database's document that would do nothing, as `check_settings` does."""
+    settings = document.get("Settings") if isinstance(document, dict) else None
+    if isinstance(settings, dict):
+        ours = {name: value for name, value in settings.items() if name.lower().startswith("muniment/")}
+        check_settings(plain_settings(document) | {name: value for name, value in ours.items() if value is not None})
+
+
+def folder_text(document: dict[str, Any]) -> str | None:
+    """What a database's document says of its folder."""
+    settings = plain_settings(document)
+    return next((value for key, value in settings.items() if key.lower() == DATA_DIR.lower() and value), None)
+
+
+def check_name(name: str) -> None:
+    """Raises `Refused` unless a database may have this name."""
+    if fold(name) in ("system", SYSTEM):
+        raise Refused(403, f"{name} is the server's own database", "give another name", bare=True)
+    problem = None
+    if not name.strip():
+        problem = "it is empty"
+    elif _FORBIDDEN.search(name):
+        problem = 'it has one of / \\ : * ? " < > | or a control character'
+    elif _RESERVED.fullmatch(name):
+        problem = "Windows reserves it"
+    elif name != name.strip() or name.endswith(".") or name in (".", ".."):
+        problem = "it begins or ends with a blank or ends with a dot"
+    elif fold(name).endswith(STAGING):
+        problem = "restores work in folders of such names"
+    elif len(name.encode(errors="replace")) > 150:
+        problem = "it has more than 150 bytes"
+    if problem:
+        raise Refused(400, f"{name!r} can not be the name of a database: {problem}", bare=True)

@@ -1,0 +1,335 @@
+"""A dump that a process of its own reads ahead, while this one writes what came before.
+
+In one process the reader and the writer of the database would fight for Python's global lock, which costs more time
+than either of them needs. The child gives what `open_dump` gives, in its order, in frames on its stdout: of documents
+also what is to be stored of them, so that this process has little but the writing. A pipe holds only so much, so the
+child is never further ahead than that, and it ends when nobody takes what it gives.
+"""
+
+from __future__ import annotations
+
+import os
+import select
+import stat
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import suppress
+from pathlib import Path
+from types import TracebackType
+from typing import Final, NoReturn, Self
+
+import msgspec
+
+from muniment.document import MAX_BODY_BYTES, check_id, check_size
+from muniment.errors import MunimentError, StorageFailure
+from muniment.failed import Failed
+from muniment.progress import Progress
+from muniment.smuggler.attachments import Chunks
+from muniment.smuggler.mapping import Kept, kept_metadata
+from muniment.smuggler.reader import (
+    Dump,
+    DumpAttachment,
+    DumpDeletion,
+    DumpDocument,
+    DumpFault,
+    DumpIdentity,
+    DumpItem,
+    DumpUnknown,
+    open_dump,
+)
+from muniment.smuggler.stream import Readable
+
+AHEAD_BYTES: Final = 4 << 20  # of the file; below, a process would take longer to start than it would save
+FRAME_BYTES: Final = 256 << 10
+PIPE_BYTES: Final = 1 << 20
+_HEAD_BYTES: Final = 4
+_ITEM_BYTES: Final = 100  # about what an item takes beside its text
+_LOOK_MILLISECONDS: Final = 200
+# A program that has found the package in a place of its own need not have told that to its processes.
+_PLACE: Final = str(Path(__file__).parents[2])
+_CHILD: Final = (
+    "import sys; sys.path.append(sys.argv[1]); from muniment.smuggler.read_ahead import main; main(*sys.argv[2:])"
+)
+
+
+class ReadyDocument(DumpDocument, frozen=True, gc=False, tag=True, array_like=True):
+    """A document whose id, size and metadata can be stored, with the metadata to store and the collection it names."""
+
+    kept: bytes
+    collection: str | None
+
+
+class _Fault(msgspec.Struct, frozen=True, tag=True, array_like=True):
+    failed: Failed
+    position: int
+
+
+_Item = ReadyDocument | DumpDocument | DumpIdentity | DumpDeletion | DumpUnknown | _Fault
+
+
+class _Opened(msgspec.Struct, frozen=True, tag=True):
+    compression: str
+    head: str
+    build_version: int | None
+
+
+class _Items(msgspec.Struct, frozen=True, tag=True):
+    items: list[_Item]
+
+
+class _BuildVersion(msgspec.Struct, frozen=True, tag=True):
+    """What wrote the dump, when that stands behind the items that came so far."""
+
+    version: int | None
+
+
+class _Attachment(msgspec.Struct, frozen=True, tag=True):
+    """The beginning of an attachment: its chunks follow, then `_Whole`, or `Failed` when they can not be read."""
+
+    hash: str | None
+    key: str | None
+    size: int
+    content_type: str | None
+    metadata: bytes | None
+    position: int
+    owner: str | None
+
+
+class _Chunk(msgspec.Struct, frozen=True, tag=True):
+    content: bytes
+
+
+class _Whole(msgspec.Struct, frozen=True, tag=True):
+    """The end of an attachment or of the dump, whose compression may have none."""
+
+    unfinished: bool = False
+
+
+_Told = _Opened | _Items | _BuildVersion | _Attachment | _Chunk | _Whole
+
+
+def open_ahead(source: str | os.PathLike[str] | Readable, *, pass_faults: bool, progress: Progress) -> Dump | DumpAhead:
+    """`open_dump`, in a process of its own for a large file; there is no other difference to whoever reads it.
+
+    Waiting for that process raises `Cancelled` when `progress` says so, and `StorageFailure` when it dies.
+    """
+    if isinstance(source, str | os.PathLike) and _size(source) >= AHEAD_BYTES:
+        return DumpAhead(source, pass_faults=pass_faults, progress=progress)
+    return open_dump(source, pass_faults=pass_faults)
+
+
+def _size(path: str | os.PathLike[str]) -> int:
+    with suppress(OSError, ValueError):  # whoever opens it says what is wrong with it
+        status = os.stat(path)  # noqa: PTH116 - a path that is none would fail before
+        if stat.S_ISREG(status.st_mode):
+            return status.st_size
+    return -1
+
+
+def kept(document: DumpDocument) -> Kept:
+    """What is stored of a document's metadata; raises `InvalidInput` for a document that can not be stored."""
+    check_id(document.id)
+    if len(document.body) > MAX_BODY_BYTES:
+        check_size(document.body, f"document {document.id!r}")
+    return kept_metadata(document.metadata)
+
+
+class DumpAhead:
+    """A dump that another process reads; to be used as a `Dump` is, and to be closed, which ends the process."""
+
+    def __init__(self, path: str | os.PathLike[str], *, pass_faults: bool, progress: Progress) -> None:
+        self._progress = progress
+        self._decode = msgspec.msgpack.Decoder(_Told | Failed).decode
+        self._process = _started(os.fspath(path), pass_faults)
+        assert self._process.stdout is not None
+        self._stdout = self._process.stdout
+        self._poll = select.poll()
+        self._poll.register(self._stdout, select.POLLIN)
+        try:
+            opened = self._next()
+        except BaseException:
+            self.close()
+            raise
+        assert isinstance(opened, _Opened)
+        self.compression, self.head, self.build_version = opened.compression, opened.head, opened.build_version
+        self.unfinished = False
+        self._items = self._read()
+
+    def __iter__(self) -> Iterator[DumpItem]:
+        return self._items
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """End the process, wherever it is. Closing again does nothing."""
+        self._process.kill()
+        self._stdout.close()
+        self._process.wait()
+
+    def _read(self) -> Iterator[DumpItem]:
+        while not isinstance(frame := self._next(), _Whole):
+            match frame:
+                case _Items(items):
+                    for item in items:
+                        yield DumpFault(item.failed.error(), item.position) if isinstance(item, _Fault) else item
+                case _Attachment():
+                    yield from self._attachment(frame)
+                case _BuildVersion(version):
+                    self.build_version = version
+        self.unfinished = frame.unfinished
+
+    def _attachment(self, begun: _Attachment) -> Iterator[DumpAttachment]:
+        chunks = Chunks(self._chunks())
+        yield DumpAttachment(
+            begun.hash, begun.key, begun.size, begun.content_type, begun.metadata, chunks, begun.position, begun.owner
+        )
+        chunks.skip()
+
+    def _chunks(self) -> Iterator[bytes]:
+        while isinstance(frame := self._next(), _Chunk):
+            yield frame.content
+        assert isinstance(frame, _Whole)
+
+    def _next(self) -> _Told:
+        """The next frame; raises the error that it tells of."""
+        size = int.from_bytes(self._take(_HEAD_BYTES), "big")
+        frame: _Told | Failed = self._decode(self._take(size))
+        if isinstance(frame, Failed):
+            raise frame.error()
+        return frame
+
+    def _take(self, size: int) -> bytearray:
+        """So many bytes from the process."""
+        taken = bytearray(size)
+        rest = memoryview(taken)
+        while rest:
+            while not self._poll.poll(_LOOK_MILLISECONDS):
+                self._progress.check()
+            count = self._stdout.readinto(rest)  # type: ignore[attr-defined]  # without a buffer it is a raw file
+            if not count:
+                self._died()
+            rest = rest[count:]
+        return taken
+
+    def _died(self) -> NoReturn:
+        code = self._process.wait()
+        raise StorageFailure(
+            f"the process that read the dump ended with code {code}",
+            "check that there is enough memory, and import it again",
+        )
+
+
+def _started(path: str, pass_faults: bool) -> subprocess.Popen[bytes]:
+    command = [sys.executable, "-P", "-c", _CHILD, _PLACE, path, str(int(pass_faults))]
+    try:
+        # A session of its own, because Ctrl-C is for the parent, which ends it.
+        return subprocess.Popen(
+            command,
+            bufsize=0,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            pipesize=PIPE_BYTES,
+            start_new_session=True,
+        )
+    except OSError as error:
+        raise StorageFailure(
+            f"no process could be started to read the dump: {error}",
+            "check that there is enough memory, and import it again",
+        ) from error
+
+
+class _Teller:
+    """The child's side: puts what is read into frames."""
+
+    def __init__(self, dump: Dump) -> None:
+        self._dump = dump
+        self._build_version = dump.build_version
+        self._items: list[_Item] = []
+        self._size = 0
+
+    def tell(self) -> None:
+        """Give all of the dump."""
+        _say(_Opened(self._dump.compression, self._dump.head, self._build_version))
+        try:
+            for item in self._dump:
+                self._keep_up()
+                if isinstance(item, DumpAttachment):
+                    self._flush()
+                    _tell_attachment(item)
+                else:
+                    self._add(item)
+        except MunimentError:
+            self._flush()  # what was read before an error comes before it
+            raise
+        self._keep_up()
+        self._flush()
+        _say(_Whole(self._dump.unfinished))
+
+    def _keep_up(self) -> None:
+        if self._dump.build_version != self._build_version:
+            self._flush()
+            self._build_version = self._dump.build_version
+            _say(_BuildVersion(self._build_version))
+
+    def _add(self, item: DumpDocument | DumpIdentity | DumpDeletion | DumpUnknown | DumpFault) -> None:
+        self._size += _ITEM_BYTES
+        if isinstance(item, DumpDocument):
+            self._size += len(item.body) + 2 * len(item.metadata)
+            self._items.append(_ready(item))
+        elif isinstance(item, DumpFault):
+            self._items.append(_Fault(Failed.of(item.error), item.position))
+        else:
+            self._items.append(item)
+        if self._size >= FRAME_BYTES:
+            self._flush()
+
+    def _flush(self) -> None:
+        _say(_Items(self._items))
+        self._items, self._size = [], 0
+
+
+def _ready(document: DumpDocument) -> DumpDocument:
+    """The document with what is to be stored of it; one that can not be stored is left to the parent, as it is."""
+    try:
+        metadata, collection = kept(document)
+    except MunimentError:
+        return document
+    return ReadyDocument(document.id, document.body, document.metadata, document.position, metadata, collection)
+
+
+def _tell_attachment(item: DumpAttachment) -> None:
+    _say(_Attachment(item.hash, item.key, item.size, item.content_type, item.metadata, item.position, item.owner))
+    try:
+        for content in item.chunks:
+            _say(_Chunk(content))
+    except MunimentError as error:
+        _say(Failed.of(error))  # an attachment that is not what it says: what follows it may still be read
+    else:
+        _say(_Whole())
+
+
+def _say(frame: _Told | Failed) -> None:
+    data = msgspec.msgpack.encode(frame)
+    sys.stdout.buffer.write(len(data).to_bytes(_HEAD_BYTES, "big"))
+    sys.stdout.buffer.write(data)
+    sys.stdout.buffer.flush()
+
+
+def main(path: str, pass_faults: str) -> None:
+    """The child: reads the dump at this path, and tells it until it ends or nobody listens."""
+    with suppress(BrokenPipeError):
+        try:
+            with open_dump(path, pass_faults=pass_faults == "1") as dump:
+                _Teller(dump).tell()
+        except BrokenPipeError:
+            raise
+        except Exception as error:
+            _say(Failed.of(error))
+    os._exit(0)  # without another try to write

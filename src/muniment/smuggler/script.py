@@ -1,0 +1,147 @@
+"""Transforms: a JavaScript function through which every document goes, in a process that a bad script can not escape.
+
+A script is RavenDB 3's `function(doc) { …; return doc; }`, where null leaves the document out, or the statements of
+RavenDB 4 and later, which change `this`, and leave it out with `throw 'skip'`. A number that the script has not touched
+keeps its text: JavaScript has doubles only, and would make 18 of 18.0 and lose the end of a long integer.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+import re
+import signal
+import struct
+import subprocess
+import sys
+from contextlib import suppress
+from decimal import Decimal
+from functools import lru_cache
+from pathlib import Path
+from typing import Final
+
+from muniment.document import MAX_METADATA_BYTES, check_body, encode
+from muniment.errors import InvalidInput, InvalidScript
+from muniment.smuggler.mapping import stored_metadata
+
+SECONDS: Final = 1.0
+MEMORY_BYTES: Final = 512 << 20
+
+_HINT: Final = (
+    "mend the script, leave these documents out with a filter, or pass over them with ignore-errors-and-continue"
+)
+_HERE: Final = Path(__file__).parent
+
+_maybe_marked = re.compile(rb"-0|[0-9][.eE]|[0-9]{16}").search
+# A number or the end, behind everything since the last one.
+_number = re.compile(rb'((?:"[^"\\]*+(?:\\.[^"\\]*+)*+"|[^"0-9-]++)*+)(-?[0-9][0-9.eE+-]*+|\Z)', re.DOTALL)
+_CACHED_DIGITS: Final = 32
+
+
+class Transform:
+    """A script that is ready to run. `seconds` of processor time and `memory` bytes are what one document may take."""
+
+    def __init__(self, script: str, *, seconds: float = SECONDS, memory: int = MEMORY_BYTES) -> None:
+        """Raises `InvalidScript` for one that does not compile, `InvalidInput` where there is no engine for it."""
+        if importlib.util.find_spec("quickjs") is None:
+            raise InvalidInput(
+                "transform scripts need the JavaScript engine, which is not installed",
+                "install it with: pip install 'muniment[javascript]'",
+            )
+        self._script = script
+        self._seconds = seconds
+        self._memory = memory
+        self._process = self._started()
+
+    def document(self, id: str, metadata: bytes, body: bytes) -> tuple[bytes, bytes] | None:
+        """What the script makes of a document: its metadata and body, None to leave it out.
+
+        The parts that it does not change come back as the same bytes. Raises `InvalidScript` with the id when it
+        throws, takes too much time or memory, or makes something that is no document; the next one can be given then.
+        """
+        if self._process.poll() is not None:
+            self._process = self._started()
+        answer = self._ask(self._process, body, metadata, encode(id), _marked(body), _marked(metadata))
+        match answer[:1]:
+            case b"=":
+                return metadata, body
+            case b"-":
+                return None
+            case b"+":
+                new_body, _, new_metadata = answer[1:].partition(b"\n")
+                return _stored(id, new_metadata) if new_metadata else metadata, _whole(id, new_body) or body
+        raise InvalidScript(f"the transform script fails for document {id!r}: {answer[1:].decode()}", _HINT)
+
+    def close(self) -> None:
+        """End the process. Closing again does nothing."""
+        self._process.kill()
+        self._process.communicate()
+
+    def _started(self) -> subprocess.Popen[bytes]:
+        command = [sys.executable, "-P", str(_HERE / "script_process.py")]
+        # A session of its own, because Ctrl-C is for the parent, which ends it.
+        pipe, null = subprocess.PIPE, subprocess.DEVNULL
+        process = subprocess.Popen(command, stdin=pipe, stdout=pipe, stderr=null, start_new_session=True)
+        around, script = (_HERE / "script.js").read_bytes(), self._script.encode("utf-8", "replace")
+        answer = self._ask(process, b"%g" % self._seconds, b"%d" % self._memory, around, script)
+        if answer != b"=":
+            process.communicate()
+            what = f"the transform script can not be used: {answer[1:].decode()}"
+            raise InvalidScript(what, "write function(doc) { return doc; }, or statements that change `this`")
+        return process
+
+    def _ask(self, process: subprocess.Popen[bytes], *strings: bytes) -> bytes:
+        """What the process answers to these strings, or that it was ended instead."""
+        assert process.stdin is not None
+        assert process.stdout is not None
+        with suppress(BrokenPipeError):
+            process.stdin.write(b"".join(struct.pack("!I", len(string)) + string for string in strings))
+            process.stdin.flush()
+        head = process.stdout.read(4)
+        if len(head) == 4:
+            return process.stdout.read(struct.unpack("!I", head)[0])
+        process.communicate()
+        if process.returncode == -signal.SIGPROF:
+            return f"!it ran for more than {self._seconds:g} s".encode()
+        return f"!the process in which it ran ended with code {process.returncode}".encode()
+
+
+def _whole(id: str, body: bytes) -> bytes:
+    """The body that a script has made, once it is known to be one."""
+    if body:
+        check_body(body, f"what the transform script made of document {id!r}")
+    return body
+
+
+def _stored(id: str, metadata: bytes) -> bytes:
+    stored = stored_metadata(_whole(id, metadata), later=False)
+    if len(stored) > MAX_METADATA_BYTES:
+        raise InvalidScript(f"the transform script made metadata of {len(stored):,} bytes for document {id!r}", _HINT)
+    return stored
+
+
+def _marked(text: bytes) -> bytes:
+    """This JSON with each number that JavaScript would write otherwise as a string of its text; empty without any.
+
+    Those that a double does not hold exactly stand behind an exclamation mark.
+    """
+    if not _maybe_marked(text):
+        return b""
+    marked = _number.sub(_mark, text)
+    return b"" if marked == text else marked
+
+
+def _mark(found: re.Match[bytes]) -> bytes:
+    before, number = found.groups()
+    return before + (_marked_number(number) if len(number) <= _CACHED_DIGITS else _marked_number.__wrapped__(number))
+
+
+@lru_cache(4096)
+def _marked_number(text: bytes) -> bytes:
+    if not text or (text.isdigit() and len(text) < 16):
+        return text
+    number = float(text)
+    shortest = repr(number)
+    if shortest.encode() == text and b"e" not in text and not text.endswith(b".0"):
+        return text
+    exact = Decimal(text.decode()) == Decimal(shortest)
+    return b'"%s%s"' % (b"" if exact else b"!", text)

@@ -1,0 +1,76 @@
+"""The process in which a transform script runs. It is started by `script.py`, and imports nothing of Muniment.
+
+It reads from stdin the limits, the JavaScript around the script and the script itself, then documents, and answers
+each on stdout. It has no other way out: QuickJS as it is embedded here knows no files, no network and no timers. The
+limit on memory is QuickJS's. That on processor time is too; should a script be in a place where QuickJS does not look
+at the clock, the kernel ends this process a second later.
+"""
+
+from __future__ import annotations
+
+import signal
+import struct
+import sys
+from typing import Any
+
+import quickjs
+
+STACK_BYTES = 2 << 20
+KILL_SECONDS = 1.0
+
+
+def _read(count: int) -> list[str] | None:
+    """So many strings, each behind its length; None at the end, when the parent has closed the pipe or died."""
+    strings = []
+    for _ in range(count):
+        head = sys.stdin.buffer.read(4)
+        if len(head) < 4:
+            return None
+        strings.append(sys.stdin.buffer.read(struct.unpack("!I", head)[0]).decode())
+    return strings
+
+
+def _answer(text: str) -> None:
+    data = text.encode("utf-8", "replace")
+    sys.stdout.buffer.write(struct.pack("!I", len(data)) + data)
+    sys.stdout.buffer.flush()
+
+
+def _timed(seconds: float, function: Any, *arguments: str) -> Any:
+    signal.setitimer(signal.ITIMER_PROF, seconds + KILL_SECONDS)
+    try:
+        return function(*arguments)
+    finally:
+        signal.setitimer(signal.ITIMER_PROF, 0)
+
+
+def _failure(error: Exception, seconds: float) -> str:
+    text = str(error).partition("\n")[0]
+    return f"!it ran for more than {seconds:g} s" if "interrupted" in text else f"!{text}"
+
+
+def main() -> None:
+    """One script, then documents until the parent closes the pipe."""
+    begin = _read(4)
+    assert begin is not None
+    seconds, memory = float(begin[0]), int(begin[1])
+    context = quickjs.Context()
+    context.set_memory_limit(memory)
+    context.set_time_limit(seconds)
+    context.set_max_stack_size(STACK_BYTES)
+    try:
+        run = _timed(seconds, context.eval(begin[2]), begin[3])
+    except Exception as error:
+        _answer(_failure(error, seconds))
+        return
+    _answer("=")
+    while (parts := _read(5)) is not None:
+        try:
+            answer = _timed(seconds, run, *parts)
+        except Exception as error:
+            answer = _failure(error, seconds)
+        _answer(answer)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,96 @@
+"""Rewriting a database file without gaps. The new file takes the old one's place when it is proven to be the same."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Final
+
+import apsw
+
+from muniment.durable import sync_folder
+from muniment.errors import DamagedDatabase, StorageFailure
+from muniment.progress import Progress
+from muniment.storage.sqlite.check import check
+from muniment.storage.sqlite.migrate import migrate
+from muniment.storage.sqlite.reach import check_reach
+from muniment.storage.sqlite.schema import FILE, check_there, connect, mapped_errors, outdated
+from muniment.storage.sqlite.store import lock
+
+UNFINISHED: Final = f"{FILE}.compacting"
+
+
+def compact(folder: Path, *, progress: Progress | None = None) -> tuple[int, int]:
+    """Rewrite the database in this folder; returns its bytes before and after.
+
+    Raises `DatabaseLocked` while it is open. When it raises, or the process dies, the database is as it was. The new
+    file is read whole, every document against its digest and all against the fingerprint, before it takes the place.
+    """
+    progress = progress or Progress()
+    new = folder / UNFINISHED
+    check_there(folder)
+    held = lock(folder)
+    try:
+        with mapped_errors(folder):
+            new.unlink(missing_ok=True)
+            before = _rewrite(folder, new, progress)
+            progress.stage = "publishing"
+            if any((folder / f"{FILE}{end}").exists() for end in ("-wal", "-journal")):
+                raise StorageFailure(f"another process is reading the database in {folder}", "close it there")
+            after = new.stat().st_size
+            new.rename(folder / FILE)
+            sync_folder(folder)
+    finally:
+        new.unlink(missing_ok=True)
+        held.release()
+    return before, after
+
+
+def _rewrite(folder: Path, new: Path, progress: Progress) -> int:
+    """Write the new file; returns the size of the old one."""
+    progress.stage = "rewriting"
+    connection = connect(folder)
+    try:
+        if outdated(connection):
+            migrate(connection, folder)
+        check_reach(connection, folder)
+        connection.set_progress_handler(lambda: _cancelled(progress), 100_000)
+        try:
+            connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+            before = (folder / FILE).stat().st_size
+            connection.execute("VACUUM INTO ?", (str(new),))
+        except apsw.InterruptError:
+            progress.check()
+            raise
+        finally:
+            connection.set_progress_handler(None)
+        progress.stage = "checking"
+        progress.check()
+        _prove(connection, new)
+    finally:
+        connection.close()
+    return before
+
+
+def _cancelled(progress: Progress) -> bool:
+    return progress._cancelled.is_set()
+
+
+def _prove(old: apsw.Connection, new: Path) -> None:
+    """Raises `DamagedDatabase` unless the new file agrees with itself and with the old one."""
+    query = "SELECT * FROM fingerprint ORDER BY kind, collection"
+    states = "SELECT name, value FROM state ORDER BY name"
+    copy = apsw.Connection(str(new), flags=apsw.SQLITE_OPEN_READWRITE)
+    try:
+        problems = list(check(copy))
+        if any(copy.execute(what).fetchall() != old.execute(what).fetchall() for what in (query, states)):
+            problems.append("the rewritten file is not the same")
+    finally:
+        copy.close()
+    if problems:
+        raise DamagedDatabase(
+            f"the rewritten database is not whole, so the old one was kept: {problems[0]}",
+            "run `muniment check` on the database, and restore its last backup if that finds something",
+        )
+    with new.open("rb+") as file:
+        os.fsync(file.fileno())

@@ -1,0 +1,175 @@
+"""Loading a whole database in one go, into a file that nobody else sees until it is finished.
+
+No journal and no index while rows come in: a load that fails is thrown away, so nothing of it needs to be undone.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
+from datetime import datetime
+from itertools import repeat
+from pathlib import Path
+from typing import Final
+
+import apsw
+import msgspec
+
+from muniment.document import fold, to_microseconds
+from muniment.durable import sync_file, sync_folder
+from muniment.errors import DamagedBackup
+from muniment.fingerprint import (
+    Fingerprint,
+    Tally,
+    batch_digests,
+    batch_row_digests,
+    digest_sum,
+    member_digest,
+    row_digest,
+)
+from muniment.revision import ATTACHMENT, DOCUMENT, Batch, Revision
+from muniment.storage.base import Identity, Lineage
+from muniment.storage.sqlite.schema import FILE, INDEXES, PART_BITS, PART_BYTES, create, mapped_errors, run
+from muniment.storage.sqlite.state import LOG_ROWS, identity_facts, write_facts, write_tallies
+
+SCRATCH: Final = "muniment.loading"  # others may have a loading.tmp
+DEFRAGMENTED: Final = f"{FILE}.defragmented"
+
+
+class Loader:
+    """Takes in revisions, each id at most once, and makes a database of them in a folder that has none."""
+
+    def __init__(self, folder: Path, identity: Identity) -> None:
+        self.folder = folder
+        self.fingerprint = Fingerprint()
+        self._identity = identity
+        self.rows = Tally()
+        self._connection = create(folder / FILE)
+        with mapped_errors(folder):
+            run(
+                self._connection,
+                "PRAGMA journal_mode=OFF; PRAGMA synchronous=OFF; PRAGMA locking_mode=EXCLUSIVE;"
+                " PRAGMA cache_size=-32768; PRAGMA temp_store=FILE",
+            )
+            # `current` is filled at the end, in the order of its keys; until then the pointers wait in a scratch file.
+            self._connection.execute("ATTACH ? AS scratch", (str(folder / SCRATCH),))
+            run(self._connection, "PRAGMA scratch.journal_mode=OFF; PRAGMA scratch.synchronous=OFF")
+            self._connection.execute(INDEXES)
+            self._connection.execute(
+                "CREATE TABLE scratch.pointer(kind, key, spelling, etag, collection, size, digest); BEGIN"
+            )
+
+    def apply(self, batch: Batch) -> None:
+        """Take in revisions of documents with the etags and times that they have; fast when etags ascend."""
+        raw_ids, metadata, bodies = batch.ids.values(), batch.metadata.values(), list(batch.bodies)
+        digests = batch_digests(raw_ids, metadata, bodies)
+        self.fingerprint.add_batch(batch, digests)
+        rows = batch_row_digests(batch, digests)
+        self.rows.add(len(rows), 0, digest_sum(rows))
+        ids = [id.decode() for id in raw_ids]
+        keys = [fold(id) for id in ids]
+        spellings = [None if id == key else id for id, key in zip(ids, keys, strict=True)]
+        names = {name: None if name is None else name.decode() for name in set(batch.collections)}
+        collections = [names[name] for name in batch.collections]
+        self._insert(
+            DOCUMENT,
+            zip(batch.etags, ids, collections, batch.modified, metadata, bodies, repeat(None), rows),
+            zip(keys, spellings, batch.etags, collections, batch.bodies.lengths(), digests, strict=True),
+        )
+
+    def apply_attachment(self, revision: Revision, parts: Iterable[bytes]) -> None:
+        """Take in a revision of an attachment with its content; raises `DamagedBackup` if that is not what it says."""
+        content = digest = None
+        member = member_digest(revision.id.encode(), revision.metadata, revision.body or b"")
+        key = fold(revision.id)
+        spelling = None if key == revision.id else revision.id
+        if revision.body is not None:
+            content = self._store_content(revision, parts)
+            digest = member
+            group = (ATTACHMENT, revision.collection or "")
+            self.fingerprint.add(group, 1, revision.size, int.from_bytes(digest, "big"))
+        collection = None if revision.collection is None else revision.collection.encode()
+        row = row_digest(
+            revision.etag, ATTACHMENT, revision.modified, collection, member, tombstone=revision.body is None
+        )
+        self.rows.add(1, 0, int.from_bytes(row, "big"))
+        self._insert(
+            ATTACHMENT,
+            [(revision.etag, *revision[2:7], content, row)],
+            [(key, spelling, revision.etag, revision.collection, revision.size if digest else 0, digest)],
+        )
+
+    def _store_content(self, revision: Revision, parts: Iterable[bytes]) -> int:
+        sha256, size = hashlib.sha256(), 0
+        with mapped_errors(self.folder):
+            query = "INSERT INTO content(size, sha256, staged) VALUES(?, ?, 0) RETURNING content"
+            content: int = self._connection.execute(query, (revision.size, revision.body)).get
+            for position, part in enumerate(parts):
+                if len(part) > PART_BYTES or position >= 1 << PART_BITS:
+                    raise DamagedBackup(
+                        f"attachment {revision.id!r} has a part too many or too large", "restore from another backup"
+                    )
+                sha256.update(part)
+                size += len(part)
+                self._connection.execute("INSERT INTO part VALUES(?, ?)", ((content << PART_BITS) + position, part))
+        if size != revision.size or sha256.digest() != revision.body:
+            raise DamagedBackup(
+                f"attachment {revision.id!r} has {size} bytes that are not the {revision.size} it was stored with",
+                "restore from another backup, or another copy of this one",
+            )
+        return content
+
+    def _insert(self, kind: int, log: Iterable[tuple[object, ...]], pointers: Iterable[tuple[object, ...]]) -> None:
+        with mapped_errors(self.folder):
+            try:
+                self._connection.executemany(f"INSERT INTO log VALUES(?, {kind:d}, ?, ?, ?, ?, ?, ?, ?)", log)
+            except apsw.ConstraintError as error:
+                raise DamagedBackup(f"an etag occurs twice: {error}", "restore from another backup") from error
+            self._connection.executemany(f"INSERT INTO scratch.pointer VALUES({kind:d}, ?, ?, ?, ?, ?, ?)", pointers)
+
+    def finish(
+        self,
+        last_etag: int,
+        last_modified: int,
+        settings: Mapping[str, str],
+        *,
+        lineages: Sequence[Lineage] = (),
+        defrag: bool = False,
+    ) -> Fingerprint:
+        """Build the pointers and indexes and bring everything to disk; returns the fingerprint of what is there.
+
+        `lineages` are the database's, which are known only now that the moment is known from which the last one comes.
+        """
+        run = self._connection.execute
+        with mapped_errors(self.folder):
+            try:
+                run("INSERT INTO current SELECT * FROM scratch.pointer ORDER BY kind, key")
+            except apsw.ConstraintError as error:
+                raise DamagedBackup(f"an id occurs twice: {error}", "restore from another backup") from error
+            facts = identity_facts(replace(self._identity, lineages=tuple(lineages)))
+            if lineages and (began := lineages[-1].began):
+                facts["told_until"] = to_microseconds(datetime.fromisoformat(began))
+            facts |= {"last_etag": last_etag, "last_modified": last_modified}
+            facts["settings"] = msgspec.json.encode(dict(settings)).decode()
+            # What came before this moment is not in this log.
+            write_facts(self._connection, facts | {"history_from": last_etag, "tombstones_from": last_etag})
+            write_tallies(self._connection, {LOG_ROWS: self.rows, **self.fingerprint.occupied()})
+            run("COMMIT; DETACH scratch")
+            if defrag:  # beside the file: VACUUM alone would make its copy wherever temporary files go
+                run("PRAGMA cache_size=-16384")  # which the copy takes over
+                run("VACUUM INTO ?", (str(self.folder / DEFRAGMENTED),))
+        self.close()
+        if defrag:
+            with mapped_errors(self.folder):
+                (self.folder / DEFRAGMENTED).replace(self.folder / FILE)
+        with mapped_errors(self.folder):
+            sync_file(self.folder / FILE)
+            sync_folder(self.folder)
+        return self.fingerprint
+
+    def close(self) -> None:
+        """Close the file, finished or not."""
+        with mapped_errors(self.folder):
+            self._connection.close()
+            (self.folder / SCRATCH).unlink(missing_ok=True)

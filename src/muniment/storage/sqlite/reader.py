@@ -1,0 +1,278 @@
+"""Reading a database file: short queries on pooled connections, and changes in batches of columns."""
+
+from __future__ import annotations
+
+from array import array
+from bisect import bisect_right
+from collections import deque
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from itertools import accumulate
+from operator import add
+from pathlib import Path
+from typing import Any, Final
+
+import apsw
+import msgspec
+
+from muniment.document import fold
+from muniment.errors import DamagedDatabase, DatabaseClosed
+from muniment.revision import ATTACHMENT, DOCUMENT, Batch, Packed, Revision
+from muniment.storage.base import Member
+from muniment.storage.sqlite.schema import connect, mapped, mapped_errors, parts_of
+from muniment.storage.sqlite.still import StillFiles, still_files
+
+BATCH_ROWS: Final = 8192
+BATCH_BYTES: Final = 8 << 20
+DIGEST_BYTES: Final = 32
+
+_COLUMNS: Final = (
+    "log.etag, log.kind, log.id, log.collection, log.modified, log.metadata, log.body,"
+    " coalesce(content.size, octet_length(log.body), 0), log.content"
+)
+_FROM_LOG: Final = f"SELECT {_COLUMNS} FROM log LEFT JOIN content ON content.content = log.content"
+_FROM_CURRENT: Final = (
+    f"SELECT {_COLUMNS} FROM current CROSS JOIN log ON log.etag = current.etag"
+    " LEFT JOIN content ON content.content = log.content"
+)
+# A third of the time that SQLite needs for the same as a join.
+_DOCUMENT: Final = f"""
+SELECT etag, kind, id, collection, modified, metadata, body, octet_length(body), NULL FROM log
+WHERE etag = (SELECT etag FROM current WHERE kind = {DOCUMENT} AND key = ? AND digest IS NOT NULL)
+"""
+_ALIVE: Final = "log.body IS NOT NULL AND NOT EXISTS (SELECT 1 FROM dead WHERE dead.etag = log.etag)"
+_CURRENT_AT: Final = (
+    "log.etag > :after AND log.etag <= :through"
+    " AND NOT EXISTS (SELECT 1 FROM dead WHERE dead.etag = log.etag AND dead.replaced_by <= :snapshot)"
+)
+_MEMBERS: Final = """
+SELECT kind, key, ifnull(spelling, key), collection, etag, digest FROM current
+WHERE kind = :kind AND key >= :key {} AND digest IS NOT NULL ORDER BY key
+"""
+_HIGHEST: Final = f"""
+SELECT max(CAST(number AS INTEGER)) FROM (
+  SELECT CASE WHEN rest GLOB '*-[a-z]' THEN substr(rest, 1, length(rest) - 2) ELSE rest END AS number FROM (
+    SELECT substr(key, :first) AS rest FROM current
+    WHERE kind = {DOCUMENT} AND key >= :key {{}} AND digest IS NOT NULL
+  )
+) WHERE number GLOB '[0-9]*' AND number NOT GLOB '*[^0-9]*' AND length(number) <= 18
+"""
+# Two queries for each batch: the first measures rows without reading their bodies, the second gathers the bytes of as
+# many as fit. SQLite does the gathering, outside Python's global lock and without an object for each row.
+_MEASURE: Final = f"""
+SELECT json_group_array(etag), json_group_array(modified), json_group_array(octet_length(id)),
+  json_group_array(ifnull(octet_length(collection), -1)), json_group_array(octet_length(metadata)),
+  json_group_array(ifnull(octet_length(body), -1)),
+  ifnull(sum(typeof(id) <> 'text' OR typeof(collection) NOT IN ('text', 'null') OR typeof(metadata) <> 'blob'
+    OR typeof(body) NOT IN ('blob', 'null') OR typeof(digest) <> 'blob'), 0)
+FROM (SELECT * FROM log WHERE kind = {DOCUMENT} AND {_CURRENT_AT} ORDER BY etag LIMIT :limit)
+"""
+_GATHER: Final = f"""
+SELECT CAST(group_concat(id, '') AS BLOB), CAST(group_concat(collection, '') AS BLOB),
+  CAST(group_concat(metadata, '') AS BLOB), CAST(group_concat(body, '') AS BLOB),
+  CAST(group_concat(digest, '') AS BLOB)
+FROM (SELECT id, collection, metadata, body, digest FROM log WHERE kind = {DOCUMENT} AND {_CURRENT_AT} ORDER BY etag)
+"""
+
+# Connections without locks to files that can be written to by now: closing them would end, as POSIX has it, the locks
+# of a writer that this process may have opened meanwhile.
+_left_open: Final[list[apsw.Connection]] = []
+
+
+class Reader:
+    """Reads what is committed. Every call borrows a connection for one short read transaction; threads may share it.
+
+    Of files that are `still` nothing is given that was read when somebody could write to them after all.
+    """
+
+    def __init__(self, folder: Path, still: StillFiles | None = None) -> None:
+        self._folder = folder
+        self._still = still
+        self._free: deque[apsw.Connection] = deque()
+        self._closed = False
+
+    @contextmanager
+    def connection(self) -> Iterator[apsw.Connection]:
+        """A connection that nobody else uses meanwhile."""
+        connection = self._borrow()
+        try:
+            with mapped_errors(self._folder):
+                yield connection
+        finally:
+            self._give_back(connection)
+
+    def _borrow(self) -> apsw.Connection:
+        self._check_open()
+        try:
+            return self._free.pop()
+        except IndexError:
+            return connect(self._folder, read_only=True, still=self._still)
+
+    def _give_back(self, connection: apsw.Connection) -> None:
+        self._free.append(connection)
+        if self._closed:  # meanwhile
+            self.close()
+        if self._still:
+            self._still.check()
+
+    def _check_open(self) -> None:
+        if self._closed:
+            raise DatabaseClosed(f"the database in {self._folder} is closed", "open it again")
+
+    def close(self) -> None:
+        """Close the connections; whoever is still reading finds the database closed."""
+        self._closed = True
+        while True:
+            try:
+                connection = self._free.pop()
+            except IndexError:
+                return
+            if self._still and self._still.log and not still_files(self._folder):
+                _left_open.append(connection)
+            else:
+                connection.close()
+
+    def _rows(self, query: str, bindings: Any) -> list[Revision]:
+        with self.connection() as connection:
+            return [msgspec.convert(row, Revision) for row in connection.execute(query, bindings)]
+
+    def get(self, kind: int, id: str) -> Revision | None:
+        """The current revision of this id, None when there is none or it is deleted."""
+        if kind == DOCUMENT:
+            return self._document(fold(id))
+        query = f"{_FROM_CURRENT} WHERE current.kind = ? AND current.key = ? AND current.digest IS NOT NULL"
+        rows = self._rows(query, (kind, fold(id)))
+        return rows[0] if rows else None
+
+    def _document(self, key: str) -> Revision | None:
+        connection = self._borrow()
+        try:
+            rows = [msgspec.convert(row, Revision) for row in connection.execute(_DOCUMENT, (key,))]
+        except Exception as error:
+            raise mapped(error, self._folder) from error
+        finally:
+            self._give_back(connection)
+        return rows[0] if rows else None
+
+    def members(self, prefixes: Sequence[str]) -> Iterator[Member]:
+        """What is current and has an id that begins with one of these, by kind and folded id; all of one moment."""
+        apart: list[str] = []
+        for key in sorted(map(fold, prefixes)):
+            if not (apart and key.startswith(apart[-1])):
+                apart.append(key)
+        with self.connection() as connection, connection:  # one transaction
+            for kind in (DOCUMENT, ATTACHMENT):
+                for key in apart:
+                    end = _after_prefix(key)
+                    query = _MEMBERS.format("" if end is None else "AND key < :end")
+                    bindings = {"kind": kind, "key": key, "end": end}
+                    for row in connection.execute(query, bindings):
+                        yield msgspec.convert(row, Member)
+
+    def highest_number(self, prefix: str) -> int:
+        """See `base`: read from the ids alone."""
+        key = fold(prefix)
+        query = _HIGHEST.format("" if (end := _after_prefix(key)) is None else "AND key < :end")
+        with self.connection() as connection:
+            found = connection.execute(query, {"key": key, "end": end, "first": len(key) + 1}).get
+        return found or 0
+
+    def by_prefix(self, kind: int, prefix: str, start: int, limit: int) -> list[Revision]:
+        """Current revisions whose ids begin so, in the order of their folded ids."""
+        key = fold(prefix)
+        end = _after_prefix(key)
+        below = "" if end is None else "AND current.key < :end"
+        query = f"""{_FROM_CURRENT} WHERE current.kind = :kind AND current.key >= :key {below}
+            AND current.digest IS NOT NULL ORDER BY current.key LIMIT :limit OFFSET :start"""
+        bindings = {"kind": kind, "key": key, "end": end, "limit": limit, "start": start}
+        return self._rows(query, bindings)
+
+    def by_collection(self, collection: str, after: int, limit: int) -> list[Revision]:
+        """Current documents of a collection (in any case) in the order of their etags, from the one after `after`."""
+        query = f"""{_FROM_LOG} WHERE log.collection = ?1 COLLATE NOCASE AND log.collection IS NOT NULL
+            AND lower(log.collection) = lower(?1) -- NOCASE compares only as far as a NUL
+            AND log.etag > ? AND log.kind = {DOCUMENT} AND {_ALIVE} ORDER BY log.etag LIMIT ?"""
+        return self._rows(query, (collection, after, limit))
+
+    def by_etag(self, kind: int, after: int, limit: int) -> list[Revision]:
+        """Current documents or attachments in the order of their etags, from the one after `after`."""
+        query = f"{_FROM_LOG} WHERE log.etag > ? AND log.kind = {kind:d} AND {_ALIVE} ORDER BY log.etag LIMIT ?"
+        return self._rows(query, (after, limit))
+
+    def changes(self, after: int, upto: int, *, history: bool = False) -> Iterator[Batch]:
+        """See `base`: the documents' revisions that were current at `upto` and are later than `after`."""
+        limit = BATCH_ROWS
+        while True:
+            with self.connection() as connection, connection:  # one transaction: both queries see the same rows
+                batch = _next_batch(connection, after, upto, 0 if history else upto, limit)
+            if batch is None:
+                return
+            yield batch
+            after = batch.etags[-1]
+            # About as many rows as will fit: to measure more costs time for nothing.
+            limit = min(BATCH_ROWS, limit * 2 if len(batch) == limit else len(batch) + len(batch) // 16 + 1)
+
+    def attachment_changes(self, after: int, upto: int, *, history: bool = False) -> Iterator[Revision]:
+        """See `base`: the attachments' revisions that were current at `upto` and are later than `after`."""
+        query = f"{_FROM_LOG} WHERE log.kind = {ATTACHMENT} AND {_CURRENT_AT} ORDER BY log.etag LIMIT 100"
+        while rows := self._rows(query, _span(after, upto, 0 if history else upto)):
+            yield from rows
+            after = rows[-1].etag
+
+    def logged(self, etag: int) -> tuple[int, bytes] | None:
+        """The time and the digest of the row with this etag, None when the log does not have it."""
+        with self.connection() as connection:
+            row = connection.execute("SELECT modified, digest FROM log WHERE etag = ?", (etag,)).fetchone()
+            return None if row is None else msgspec.convert(row, tuple[int, bytes])
+
+    def content(self, content: int) -> Iterator[bytes]:
+        """The parts of an attachment's content, of at most 1 MiB each."""
+        (part, _), query = parts_of(content), "SELECT data FROM part WHERE part = ?"
+        while True:
+            with self.connection() as connection:
+                row = connection.execute(query, (part,)).fetchone()
+                if row is None:
+                    return
+                data = msgspec.convert(row[0], bytes)
+            yield data
+            part += 1
+
+
+def _next_batch(connection: apsw.Connection, after: int, upto: int, snapshot: int, limit: int) -> Batch | None:
+    measured = connection.execute(_MEASURE, _span(after, upto, snapshot) | {"limit": limit}).fetchone()
+    assert measured is not None
+    etags, modified, ids, collections, metadata, bodies = (
+        msgspec.json.decode(text, type=list[int]) for text in measured[:-1]
+    )
+    if not etags:
+        return None
+    sizes = list(accumulate(map(add, metadata, bodies)))  # ids are short, and there are not many
+    rows = max(1, bisect_right(sizes, BATCH_BYTES))
+    gathered = connection.execute(_GATHER, _span(after, etags[rows - 1], snapshot)).fetchone()
+    assert gathered is not None
+    for text in gathered[:2]:
+        (text or b"").decode()  # what is not Unicode is damage, and must not get into a backup
+    columns = [
+        Packed.of_lengths(lengths[:rows], data or b"")
+        for lengths, data in zip((ids, collections, metadata, bodies, [DIGEST_BYTES] * rows), gathered, strict=True)
+    ]
+    if measured[-1] or any(len(column.data) != column.offsets[-1] for column in columns):
+        raise DamagedDatabase(
+            f"revisions after etag {after} are not what a log holds", "run `muniment check` on the database"
+        )
+    times = array("q", modified[:rows])
+    return Batch(array("q", etags[:rows]), columns[0], columns[1], times, columns[2], columns[3], columns[4])
+
+
+def _span(after: int, through: int, snapshot: int) -> dict[str, int]:
+    """Bindings for `_CURRENT_AT`; no revision was dead at snapshot 0, so that one gives the whole history."""
+    return {"after": after, "through": through, "snapshot": snapshot}
+
+
+def _after_prefix(key: str) -> str | None:
+    """The least string greater than all that begin with this key, None when there is none."""
+    key = key.rstrip("\U0010ffff")
+    if not key:
+        return None
+    following = ord(key[-1]) + 1
+    return key[:-1] + chr(0xE000 if following == 0xD800 else following)

@@ -1,0 +1,246 @@
+"""The tables of a SQLite database of Muniment, and the connection settings that its promises stand on."""
+
+from __future__ import annotations
+
+import os
+import resource
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import Final
+from urllib.parse import quote
+
+import apsw
+import msgspec
+
+from muniment.errors import (
+    DamagedDatabase,
+    DatabaseLocked,
+    DatabaseNotFound,
+    MunimentError,
+    StorageFailure,
+    UnknownFormat,
+)
+from muniment.storage.sqlite.still import StillFiles, mounted_read_only
+
+FILE: Final = "muniment.db"
+APPLICATION_ID: Final = 0x4D756E69  # "Muni"
+FORMAT: Final = 2
+PAGE_BYTES: Final = 8192
+BUSY_MILLISECONDS: Final = 10_000
+PART_BYTES: Final = 1 << 20
+PART_BITS: Final = 12  # parts of one content: 2^12 of 1 MiB are more than the largest attachment's 2 GiB
+
+TABLES: Final = """
+CREATE TABLE state(name TEXT PRIMARY KEY, value ANY) STRICT, WITHOUT ROWID;
+-- Append only. A NULL body is a tombstone; an attachment's body is the SHA-256 of its content. The digest is that of
+-- all other columns but the last (`fingerprint.row_digest`); its default is there because format 1 had no such column.
+CREATE TABLE log(
+  etag INTEGER PRIMARY KEY, kind INTEGER NOT NULL, id TEXT NOT NULL, collection TEXT, modified INTEGER NOT NULL,
+  metadata BLOB NOT NULL, body BLOB, content INTEGER, digest BLOB NOT NULL DEFAULT x''
+) STRICT;
+-- The newest revision of every id. The key is the folded id; the spelling is there when it differs from the key.
+-- A NULL digest is a tombstone. Collection and size repeat the log's, so that a write need not read the old revision.
+CREATE TABLE current(
+  kind INTEGER NOT NULL, key TEXT NOT NULL, spelling TEXT, etag INTEGER NOT NULL, collection TEXT,
+  size INTEGER NOT NULL, digest BLOB, PRIMARY KEY(kind, key)
+) STRICT, WITHOUT ROWID;
+-- Revisions that are no longer current, and the etag that took their place.
+CREATE TABLE dead(etag INTEGER PRIMARY KEY, replaced_by INTEGER NOT NULL) STRICT;
+-- A kind of -1 counts all rows of the log, with the sum of their digests.
+CREATE TABLE fingerprint(
+  kind INTEGER NOT NULL, collection TEXT NOT NULL, count INTEGER NOT NULL, bytes INTEGER NOT NULL,
+  digest BLOB NOT NULL, PRIMARY KEY(kind, collection)
+) STRICT, WITHOUT ROWID;
+-- The contents of attachments, in parts numbered content * 4096 + position. Staged: no revision names it yet.
+CREATE TABLE content(
+  content INTEGER PRIMARY KEY AUTOINCREMENT, size INTEGER NOT NULL, sha256 BLOB NOT NULL, staged INTEGER NOT NULL
+) STRICT;
+CREATE TABLE part(part INTEGER PRIMARY KEY, data BLOB NOT NULL) STRICT;
+"""
+INDEXES: Final = """
+CREATE INDEX log_collection ON log(collection COLLATE NOCASE, etag) WHERE collection IS NOT NULL;
+CREATE INDEX log_attachment ON log(etag) WHERE kind = 1;
+CREATE INDEX content_staged ON content(content) WHERE staged = 1;
+"""
+# What a file that is not as it was written leads to: SQLite's own checks, or values that can not be what they are for.
+_DAMAGE: Final = (
+    *(apsw.CorruptError, apsw.NotADBError, apsw.SQLError, apsw.TooBigError, apsw.ConstraintError),
+    *(UnicodeDecodeError, msgspec.DecodeError),
+)
+
+
+@contextmanager
+def mapped_errors(path: Path) -> Iterator[None]:
+    """Within it, what SQLite or the operating system raise becomes an error of ours that names the place."""
+    try:
+        yield
+    except (apsw.Error, OSError, UnicodeDecodeError, msgspec.DecodeError) as error:
+        raise mapped(error, path) from error
+
+
+def mapped(error: BaseException, path: Path) -> BaseException:
+    """The error of ours for one of SQLite's or the operating system's."""
+    if isinstance(error, MunimentError):
+        return error
+    cause = error.__context__
+    if isinstance(error, apsw.SQLError) and isinstance(cause, apsw.IOError | apsw.FullError | apsw.CantOpenError):
+        error = cause  # SQLite has rolled back by itself, so that undoing it again failed too
+    if isinstance(error, _DAMAGE):
+        return DamagedDatabase(
+            f"the database file in {path} is damaged: {error}", "restore it from its last backup into a new folder"
+        )
+    if isinstance(error, apsw.BusyError | apsw.LockedError):
+        return DatabaseLocked(f"another process holds the database file in {path}", "close it there and try again")
+    if isinstance(error, apsw.FullError):
+        return StorageFailure(
+            f"the disk that holds {path} is full; nothing of this write was kept", "make room and write again"
+        )
+    if isinstance(error, apsw.IOError | OSError) and (most := _limit_met(path)):
+        return StorageFailure(
+            f"a file in {path} could not be written: this process may make none larger than {most:,} bytes",
+            "raise that limit (RLIMIT_FSIZE: `ulimit -f unlimited`, or LimitFSIZE= of the service)",
+        )
+    if isinstance(error, apsw.CantOpenError) and mounted_read_only(path):
+        return unsure(path)
+    if isinstance(error, apsw.Error | OSError):
+        reason = error.strerror if isinstance(error, OSError) and error.strerror else error
+        return StorageFailure(
+            f"{path} could not be read or written: {reason}",
+            "check that the disk is there and that you may write to the folder",
+        )
+    return error
+
+
+def unsure(folder: Path) -> StorageFailure:
+    """Why a folder that is mounted read-only can not be read as one that nobody writes to."""
+    return StorageFailure(
+        f"{folder} is mounted read-only here, but its disk may be written to from elsewhere meanwhile",
+        "do it where the folder can be written to; or have the whole file system read-only; or copy the folder while no"
+        " process has the database open, and use the copy",
+    )
+
+
+def _limit_met(path: Path) -> int | None:
+    """The largest file that the system lets this process write, if one there has about that size."""
+    most, _ = resource.getrlimit(resource.RLIMIT_FSIZE)
+    if most == resource.RLIM_INFINITY:
+        return None
+    with suppress(OSError):
+        folder = path if path.is_dir() else path.parent
+        with os.scandir(folder) as entries:
+            if any(entry.stat().st_size > most - 16 * PAGE_BYTES for entry in entries):
+                return most
+    return None
+
+
+def connect(folder: Path, *, read_only: bool = False, still: StillFiles | None = None) -> apsw.Connection:
+    """A connection to an existing database; raises `DatabaseNotFound`, `UnknownFormat`, `DamagedDatabase`.
+
+    One for writing may be to a file of an older format, which `outdated` tells. One to files that are `still` takes no
+    locks.
+    """
+    file = folder / FILE
+    check_there(folder)
+    with mapped_errors(folder):
+        # A reader opens for writing too, because only so can it rebuild the index of a write-ahead log after a crash.
+        connection = _still(file, still) if still else apsw.Connection(str(file), flags=apsw.SQLITE_OPEN_READWRITE)
+        try:
+            connection.set_busy_timeout(BUSY_MILLISECONDS)
+            run(connection, "PRAGMA temp_store=FILE")  # apsw's build would sort, and rewrite whole files, in memory
+            _check_format(connection, folder, read_only=read_only)
+            run(connection, f"PRAGMA cache_size=-{4_096 if read_only else 65_536}")
+            if read_only:
+                run(connection, "PRAGMA query_only=1")
+            else:
+                run(connection, "PRAGMA journal_mode=WAL; PRAGMA synchronous=FULL; PRAGMA wal_autocheckpoint=4000")
+        except BaseException:
+            connection.close()
+            raise
+    return connection
+
+
+def _still(file: Path, still: StillFiles) -> apsw.Connection:
+    """A connection to a file that nobody writes to, in a folder where SQLite can make none.
+
+    With a log that was left there SQLite wants its index in shared memory, unless it has the database for itself: then
+    it builds one in its own. It may believe so, for nobody can change anything. Without a log it would want to make an
+    empty one, unless it is told that the file never changes; with a log it would then pass over that.
+    """
+    how = "vfs=unix-none" if still.log else "immutable=1"
+    uri = f"file:{quote(str(file.absolute()))}?mode=ro&{how}"
+    connection = apsw.Connection(uri, flags=apsw.SQLITE_OPEN_READONLY | apsw.SQLITE_OPEN_URI)
+    try:
+        run(connection, "PRAGMA locking_mode=EXCLUSIVE")
+    except BaseException:
+        connection.close()
+        raise
+    return connection
+
+
+def check_there(folder: Path) -> None:
+    """Raises `DatabaseNotFound` if there is no database in this folder."""
+    with mapped_errors(folder):
+        there = (folder / FILE).is_file()
+    if not there:
+        raise DatabaseNotFound(f"there is no database in {folder}", "give the folder that holds muniment.db")
+
+
+def wait_for_commit(connection: apsw.Connection) -> None:
+    """Have a reader wait until a transaction that writes, if there is one, has ended.
+
+    Raises `apsw.BusyError` after a minute.
+    """
+    connection.set_busy_timeout(60_000)
+    try:
+        run(connection, "PRAGMA query_only=0; BEGIN IMMEDIATE; ROLLBACK")
+    finally:
+        run(connection, "PRAGMA query_only=1")
+        connection.set_busy_timeout(BUSY_MILLISECONDS)
+
+
+def outdated(connection: apsw.Connection) -> bool:
+    """Whether the file has an older format than the present one."""
+    return int(connection.execute("PRAGMA user_version").get) < FORMAT
+
+
+def run(connection: apsw.Connection, statements: str) -> None:
+    """Execute all of these statements: by itself, apsw stops at the first that gives a row, as many a PRAGMA does."""
+    connection.execute(statements).fetchall()
+
+
+def _check_format(connection: apsw.Connection, folder: Path, *, read_only: bool) -> None:
+    application = connection.execute("PRAGMA application_id").get
+    version = connection.execute("PRAGMA user_version").get
+    if application != APPLICATION_ID:
+        raise UnknownFormat(f"the file {FILE} in {folder} is not a database of Muniment", "give another folder")
+    if version > FORMAT:
+        raise UnknownFormat(
+            f"the database in {folder} has format {version}; this software reads up to {FORMAT}",
+            "open it with a newer version of Muniment",
+        )
+    if version < FORMAT and read_only:
+        raise UnknownFormat(
+            f"the database in {folder} has format {version}, which is brought to format {FORMAT} when it is written to",
+            "open it for writing once: with the program that uses it, or by backing it up (`muniment backup FOLDER`)",
+        )
+
+
+def create(file: Path) -> apsw.Connection:
+    """A connection to a new database file with empty tables, without its indexes."""
+    with mapped_errors(file.parent):
+        connection = apsw.Connection(str(file))
+        run(connection, f"PRAGMA page_size={PAGE_BYTES}; PRAGMA application_id={APPLICATION_ID}")
+        run(connection, f"PRAGMA user_version={FORMAT}; PRAGMA encoding='UTF-8'")
+        with connection:
+            connection.execute(TABLES)
+    return connection
+
+
+def parts_of(content: int) -> tuple[int, int]:
+    """The number of the first part of a content, and the one after the last that it can have."""
+    if not 0 <= content < 1 << (63 - PART_BITS):
+        raise DamagedDatabase(
+            f"no content of an attachment has the number {content}", "run `muniment check` on the database"
+        )
+    return content << PART_BITS, (content + 1) << PART_BITS

@@ -1,0 +1,451 @@
+"""The embedded engine: one SQLite file in a folder of its own. `base.Storage` says what it promises."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import threading
+import uuid
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import Future, wait
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+from typing import Any, Final
+from weakref import WeakValueDictionary
+
+import apsw
+import msgspec
+from filelock import FileLock, Timeout
+
+from muniment.document import MAX_ATTACHMENT_BYTES, from_microseconds, rfc3339
+from muniment.durable import sync_folder
+from muniment.errors import Cancelled, DatabaseLocked, InvalidDocument, LostWrites, StorageFailure
+from muniment.revision import Batch, Revision
+from muniment.storage.base import (
+    BackupFacts,
+    BackupPlace,
+    Identity,
+    KeptHistory,
+    Lineage,
+    Member,
+    Snapshot,
+    Upload,
+    Write,
+    Written,
+    system_clock,
+)
+from muniment.storage.retention import History, history_of
+from muniment.storage.sqlite.check import check
+from muniment.storage.sqlite.migrate import migrate
+from muniment.storage.sqlite.notes import Note, believed, leave_note, note_files, read_notes
+from muniment.storage.sqlite.pins import outside_pin
+from muniment.storage.sqlite.reach import check_reach, go_on_without
+from muniment.storage.sqlite.reader import Reader
+from muniment.storage.sqlite.schema import (
+    FILE,
+    INDEXES,
+    PART_BITS,
+    PART_BYTES,
+    connect,
+    create,
+    mapped,
+    mapped_errors,
+    outdated,
+    unsure,
+    wait_for_commit,
+)
+from muniment.storage.sqlite.state import identity_facts, read_snapshot, read_state, write_facts
+from muniment.storage.sqlite.still import mounted_read_only, still_files
+from muniment.storage.sqlite.writer import Transaction, Writer, delete_content
+
+LOCK: Final = "muniment.lock"
+CREATING: Final = f"{FILE}.creating"
+_held: WeakValueDictionary[str, FileLock] = WeakValueDictionary()  # by the folders that this process has locked
+UPLOAD_PARTS: Final = 8  # parts a staged upload writes in one commit
+WAIT_SECONDS: Final = 0.1
+
+
+class SqliteStorage:
+    """A database file that this process has open, for writing or only for reading.
+
+    Raises `LostWrites` when it does not have all that was acknowledged; `accept_loss` goes on with what it has, as a
+    new lineage.
+    """
+
+    def __init__(
+        self, folder: Path, *, clock: Callable[[], int], read_only: bool = False, accept_loss: bool = False
+    ) -> None:
+        self.folder = folder
+        self._lock: FileLock | None = None
+        self._writer: Writer | None = None
+        self._note: Note | None = None
+        self._still = still_files(folder) if read_only else None
+        if not read_only:
+            self._lock = lock(folder)
+        try:
+            self._open(clock, read_only, accept_loss)
+        except BaseException:
+            self._release()
+            raise
+
+    def _open(self, clock: Callable[[], int], read_only: bool, accept_loss: bool) -> None:
+        connection = connect(self.folder, read_only=read_only, still=self._still)
+        try:
+            with mapped_errors(self.folder):
+                if outdated(connection):
+                    migrate(connection, self.folder)
+                try:
+                    check_reach(connection, self.folder)
+                except LostWrites:
+                    if not accept_loss:
+                        raise
+                    if not read_only:
+                        go_on_without(connection, self.folder, clock())
+                self.identity = read_state(connection).identity
+                self._reader = Reader(self.folder, self._still)
+                if not read_only:
+                    _forget_staged(connection)
+                    self._writer = Writer(connection, self.folder, clock)
+                    if note_files(self.folder):
+                        self._writer.submit(self._writer.take_over_notes).result()
+        finally:
+            if self._writer is None:
+                connection.close()
+
+    @property
+    def writer(self) -> Writer:
+        """The writer; raises `StorageFailure` when the database was opened only for reading."""
+        if self._writer is None:
+            raise StorageFailure(f"the database in {self.folder} was opened only for reading", "open it for writing")
+        return self._writer
+
+    def submit(self, writes: Sequence[Write], replaced: dict[int, int] | None = None) -> Future[list[Written]]:
+        """Like `commit`, without waiting: the future is answered when the writes are on disk.
+
+        In `replaced`, if it is given, stands then for each etag of these that has replaced another one which.
+        """
+        return self.writer.submit(lambda transaction: transaction.write(writes, replaced))
+
+    def commit(self, writes: Sequence[Write]) -> list[Written]:
+        """Carry out the writes in order as one transaction and return when they are on disk; or change nothing."""
+        return self.submit(writes).result()
+
+    def commit_all(self, batches: Iterable[Sequence[Write]]) -> int:
+        """Carry out all batches in order as one transaction, each taken when the one before it is done.
+
+        Returns the last etag when they are on disk; what taking a batch raises takes everything back, and so does what
+        interrupts this thread. No batch is taken any more when this has returned or raised.
+        """
+        interrupted = threading.Event()
+
+        def job(transaction: Transaction) -> int:
+            for writes in batches:
+                if interrupted.is_set():
+                    raise Cancelled("stopped while writing", "write it again; nothing of it was kept")
+                transaction.write(writes)
+            return transaction.etag
+
+        future = self.writer.submit(job)
+        try:
+            while not wait([future], WAIT_SECONDS).done:
+                pass  # in slices: a signal that comes just before a wait does not end it
+            return future.result()
+        except BaseException:
+            interrupted.set()
+            wait([future])
+            raise
+
+    def upload(self, chunks: Iterable[bytes]) -> Upload:
+        """Put the content of an attachment on disk, in constant memory, for a later `Write` to name."""
+        content: int = self.writer.submit(_new_content).result()
+        sha256, size, position = hashlib.sha256(), 0, 0
+        try:
+            for parts in _grouped(_parts(chunks), UPLOAD_PARTS):
+                for part in parts:
+                    sha256.update(part)
+                    size += len(part)
+                if size > MAX_ATTACHMENT_BYTES:
+                    raise InvalidDocument(
+                        f"the attachment has more than {MAX_ATTACHMENT_BYTES:,} bytes", "split it into several"
+                    )
+                first = (content << PART_BITS) + position
+                self.writer.submit(_insert_parts(first, parts)).result()
+                position += len(parts)
+            self.writer.submit(_complete_content(content, size, sha256.digest())).result()
+        except BaseException:
+            self.discard(Upload(content, 0, b""))
+            raise
+        return Upload(content, size, sha256.digest())
+
+    def discard(self, upload: Upload) -> None:
+        """Forget an upload that no revision will name."""
+        self.writer.submit(lambda transaction: _delete_staged(transaction, upload.content)).result()
+
+    @contextmanager
+    def pin(self, keep: int | None = None) -> Iterator[Snapshot]:
+        """A snapshot of this moment: until the block ends, what is current now can be read.
+
+        With `keep`, so can what was current at that etag or later. A process that has the database open only for
+        reading holds back whoever writes it by a file in the folder (see `pins`), unless nobody can write there.
+        """
+        if self._writer is None:
+            with self._pin_outside(keep) as snapshot:
+                yield snapshot
+            return
+        pin = object()
+        try:
+            yield self._writer.snapshot(pin, keep)
+        finally:
+            self._writer.unpin(pin)
+
+    @contextmanager
+    def _pin_outside(self, keep: int | None) -> Iterator[Snapshot]:
+        if self._still:
+            yield self.snapshot()
+            return
+        with ExitStack() as stack:
+            try:
+                pin = stack.enter_context(outside_pin(self.folder))
+            except OSError as error:
+                raise (unsure(self.folder) if mounted_read_only(self.folder) else mapped(error, self.folder)) from error
+            if keep is not None:  # a purge that has begun has not seen the pin: what it takes must be known
+                with self._reader.connection() as connection:
+                    wait_for_commit(connection)
+            snapshot = self.snapshot()
+            pin.move(snapshot.etag if keep is None else min(keep, snapshot.etag))
+            yield snapshot
+
+    def snapshot(self) -> Snapshot:
+        """The state after the last commit, without holding on to it."""
+        if self._writer is not None:
+            return self._writer.snapshot()
+        with self._reader.connection() as connection:
+            return read_snapshot(connection)
+
+    @property
+    def history(self) -> History:
+        """Whether superseded revisions are kept."""
+        return history_of(self.settings)
+
+    def kept_history(self) -> KeptHistory:
+        """The superseded revisions that have not been purged; reads all of them."""
+        with self._reader.connection() as connection:
+            since = read_state(connection).history_from
+            query = "SELECT modified FROM log WHERE etag > ? ORDER BY etag LIMIT 1"
+            row = connection.execute(query, (since,)).fetchone()
+            query = "SELECT count(*), total(length(metadata) + ifnull(length(body), 0)) FROM dead JOIN log USING(etag)"
+            count, size = connection.execute(query).fetchone() or (0, 0)
+        return KeptHistory(since, rfc3339(from_microseconds(row[0])) if row else None, count, int(size))
+
+    @property
+    def settings(self) -> dict[str, str]:
+        """The database's settings, a copy."""
+        with self._reader.connection() as connection:
+            return dict(read_state(connection).settings)
+
+    def configure(self, settings: Mapping[str, str]) -> None:
+        """Keep these settings instead of the present ones; raises `InvalidInput` when they make no sense."""
+        self.writer.configure(settings)
+
+    def backup_facts(self) -> BackupFacts:
+        """What the database remembers of its backups and of what it has forgotten."""
+        with mapped_errors(self.folder):
+            left = [note for _, note in read_notes(self.folder)]  # before the state, which has what they tell of
+        with self._reader.connection() as connection:
+            state = read_state(connection)
+            notes = [note for note in left if believed(connection, state, note)]
+        places = {place.folder: place for place in state.places}
+        for place in (note.place for note in notes if note.place):
+            places.pop(place.folder, None)  # it comes last now
+            places[place.folder] = place
+        known = frozenset((*state.backups, *(note.sha256 for note in notes)))
+        return BackupFacts(known, state.tombstones_from, tuple(places.values()))
+
+    def remember_backup(
+        self, sha256: str, place: BackupPlace | None = None, end: tuple[int, int] | None = None
+    ) -> None:
+        """A backup with this manifest is about to be published there; on disk when this returns.
+
+        `end` are the last etag of the state that it holds and the time of its transaction (microseconds).
+        Where the database is open only for reading, a note is left for the process that writes it (see `notes`).
+        """
+        if self._writer is not None:
+            self._writer.remember_backup(sha256, place)
+            return
+        etag, modified = end or (-1, 0)
+        self._note = Note(sha256, self.identity.lineage, place, etag=etag, modified=modified)
+        with mapped_errors(self.folder):
+            leave_note(self.folder, self._note)
+
+    def backed_up(self, through: int) -> None:
+        """A backup holds everything through this etag, so that what is older may be forgotten."""
+        if self._writer is not None:
+            self._writer.backed_up(through)
+        elif self._note is not None:
+            with mapped_errors(self.folder):
+                leave_note(self.folder, msgspec.structs.replace(self._note, through=through))
+
+    def changes(self, after: int, upto: int, *, history: bool = False) -> Iterator[Batch]:
+        """See `base.Storage`."""
+        return self._reader.changes(after, upto, history=history)
+
+    def attachment_changes(self, after: int, upto: int, *, history: bool = False) -> Iterator[Revision]:
+        """See `base.Storage`."""
+        return self._reader.attachment_changes(after, upto, history=history)
+
+    def logged(self, etag: int) -> tuple[int, bytes] | None:
+        """See `base.Storage`."""
+        return self._reader.logged(etag)
+
+    def content(self, revision: Revision) -> Iterator[bytes]:
+        """The content of an attachment's revision, in parts; it must be pinned or current meanwhile."""
+        return iter(()) if revision.content is None else self._reader.content(revision.content)
+
+    def get(self, kind: int, id: str) -> Revision | None:
+        """The current revision of this id, None when there is none or it is deleted."""
+        return self._reader.get(kind, id)
+
+    def members(self, prefixes: Sequence[str] = ("",)) -> Iterator[Member]:
+        """What is current and has an id that begins with one of these, by kind and folded id; all of one moment."""
+        return self._reader.members(prefixes)
+
+    def highest_number(self, prefix: str) -> int:
+        """The highest number that a current document has after this prefix, 0 where none has one."""
+        return self._reader.highest_number(prefix)
+
+    def by_prefix(self, kind: int, prefix: str, start: int, limit: int) -> list[Revision]:
+        """Current revisions whose ids begin so, in the order of their folded ids."""
+        return self._reader.by_prefix(kind, prefix, start, limit)
+
+    def by_collection(self, collection: str, after: int, limit: int) -> list[Revision]:
+        """Current documents of a collection in the order of their etags, from the one after `after`."""
+        return self._reader.by_collection(collection, after, limit)
+
+    def by_etag(self, kind: int, after: int, limit: int) -> list[Revision]:
+        """Current documents or attachments in the order of their etags, from the one after `after`."""
+        return self._reader.by_etag(kind, after, limit)
+
+    def purge(self) -> int:
+        """Forget now what no pin needs; returns how many revisions that were."""
+        total = 0
+        while step := self.writer.purge():
+            total += step
+        return total
+
+    def check(self) -> Iterator[str]:
+        """One sentence for each way in which the database does not agree with itself; none when all is well."""
+        with self._reader.connection() as connection:
+            yield from check(connection)
+
+    def close(self) -> None:
+        """Finish what was submitted, and let others open the database."""
+        self._reader.close()
+        self._release()
+
+    def _release(self) -> None:
+        if self._writer is not None:
+            self._writer.close()
+        if self._lock is not None:
+            self._lock.release()
+
+
+def lock(folder: Path) -> FileLock:
+    """Hold the folder against other writers; raises `DatabaseLocked`. The system lets go of it when a process dies."""
+    held = FileLock(folder / LOCK, timeout=0, thread_local=False)
+    place = os.path.realpath(folder)
+    try:
+        held.acquire()
+    except Timeout as error:
+        mine = _held.get(place)
+        if mine is not None and mine.is_locked:
+            raise DatabaseLocked(
+                f"this process has the database in {folder} open already",
+                "use that one, which threads may share, or close it first; to read it beside, open it with"
+                " read_only=True",
+            ) from error
+        raise DatabaseLocked(
+            f"another process has the database in {folder} open for writing",
+            "close it there, or talk to that process instead of opening the folder",
+        ) from error
+    except OSError as error:
+        raise StorageFailure(
+            f"{folder / LOCK} could not be written: {error.strerror}", "use a folder that you may write to"
+        ) from error
+    _held[place] = held
+    return held
+
+
+def create_storage(folder: Path, clock: Callable[[], int] = system_clock) -> None:
+    """Make a new, empty database in this folder, which must hold none. A crash leaves none or a whole one."""
+    lineage = Lineage(str(uuid.uuid4()), None, 0, None, rfc3339(from_microseconds(clock())))
+    identity = Identity(str(uuid.uuid4()), lineage.lineage, (lineage,))
+    unfinished = folder / CREATING
+    with mapped_errors(folder):
+        unfinished.unlink(missing_ok=True)
+        connection = create(unfinished)
+        connection.execute(INDEXES)
+        with connection:
+            write_facts(connection, identity_facts(identity))
+        connection.close()
+        unfinished.rename(folder / FILE)
+        sync_folder(folder)
+
+
+def _forget_staged(connection: apsw.Connection) -> None:
+    """Remove the uploads that a crash left without a revision."""
+    with connection:
+        staged: list[tuple[Any, ...]] = connection.execute("SELECT content FROM content WHERE staged = 1").fetchall()
+        for (content,) in staged:
+            delete_content(connection, content)
+
+
+def _new_content(transaction: Transaction) -> int:
+    query = "INSERT INTO content(size, sha256, staged) VALUES(0, x'', 1) RETURNING content"
+    content: int = transaction.connection.execute(query).get
+    return content
+
+
+def _insert_parts(first: int, parts: Sequence[bytes]) -> Callable[[Transaction], None]:
+    rows = list(enumerate(parts, first))
+
+    def job(transaction: Transaction) -> None:
+        transaction.connection.executemany("INSERT INTO part VALUES(?, ?)", rows)
+
+    return job
+
+
+def _complete_content(content: int, size: int, sha256: bytes) -> Callable[[Transaction], None]:
+    def job(transaction: Transaction) -> None:
+        query = "UPDATE content SET size = ?, sha256 = ? WHERE content = ?"
+        transaction.connection.execute(query, (size, sha256, content))
+
+    return job
+
+
+def _delete_staged(transaction: Transaction, content: int) -> None:
+    staged = transaction.connection.execute("SELECT staged FROM content WHERE content = ?", (content,)).get
+    if staged == 1:
+        delete_content(transaction.connection, content)
+
+
+def _parts(chunks: Iterable[bytes]) -> Iterator[bytes]:
+    """The same bytes in pieces of exactly 1 MiB but for the last."""
+    waiting = bytearray()
+    for chunk in chunks:
+        waiting += chunk
+        while len(waiting) >= PART_BYTES:
+            yield bytes(waiting[:PART_BYTES])
+            del waiting[:PART_BYTES]
+    if waiting:
+        yield bytes(waiting)
+
+
+def _grouped(items: Iterable[bytes], count: int) -> Iterator[list[bytes]]:
+    group: list[bytes] = []
+    for item in items:
+        group.append(item)
+        if len(group) == count:
+            yield group
+            group = []
+    if group:
+        yield group

@@ -1,0 +1,587 @@
+"""The one thread that writes to a database file: it groups the writes that wait into one commit, and purges.
+
+Every job of a group has its own savepoint, so that a job that fails (a concurrency conflict, say) takes back only
+itself. A job's future is answered after the commit that contains it is on disk.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import Future
+from contextlib import suppress
+from dataclasses import replace
+from functools import partial
+from pathlib import Path
+from queue import Empty, SimpleQueue
+from time import monotonic
+from typing import Any, Final, NamedTuple, TypeAlias, TypeVar
+
+import apsw
+import msgspec
+
+from muniment.document import SEPARATOR, fold
+from muniment.errors import ConcurrencyConflict, DatabaseClosed, StorageFailure
+from muniment.fingerprint import Fingerprint, Tally, member_digest, row_digest
+from muniment.storage.base import BackupPlace, Snapshot, Write, Written
+from muniment.storage.retention import expiry_limit, history_of, purge_limit
+from muniment.storage.sqlite.notes import believed, read_notes, remove_note
+from muniment.storage.sqlite.pins import outside_pins
+from muniment.storage.sqlite.purge import forget_tombstones, tombstones
+from muniment.storage.sqlite.reach import Reach, Reached
+from muniment.storage.sqlite.schema import mapped, parts_of
+from muniment.storage.sqlite.standing import OpenFiles
+from muniment.storage.sqlite.state import (
+    LOG_ROWS,
+    read_snapshot,
+    read_state,
+    remember_backup,
+    write_fact,
+    write_tallies,
+)
+
+T = TypeVar("T")
+GROUP_JOBS: Final = 64  # jobs in one commit: a job can be a batch of thousands, and nobody waits for an endless group
+PURGE_ROWS: Final = 1000
+# Purging waits until nobody has written for so long: rows that die together are cheaper to forget together.
+IDLE_SECONDS: Final = 0.05
+# With more dead rows than this, purging no longer waits for an idle moment, so that the file stops growing.
+DEAD_ROWS: Final = 100_000
+# How long a pin of another process, which nobody tells of, may be gone before what it kept is purged.
+OUTSIDE_SECONDS: Final = 5.0
+# How long what is noted in the reach may not be on disk: when nobody writes, and when somebody does all the time.
+BEAT_SECONDS: Final = 1.0
+BUSY_BEAT_SECONDS: Final = 5.0
+# When tombstones expire, they do so in a database that nobody writes to as well.
+EXPIRY_SECONDS: Final = 600
+
+Job: TypeAlias = Callable[["Transaction"], Any]
+
+
+class _Present(NamedTuple):
+    """The newest revision of an id, from the table `current`. Without a digest it is a tombstone."""
+
+    spelling: str | None
+    etag: int
+    collection: str | None
+    size: int
+    digest: bytes | None
+
+
+class Transaction:
+    """What one job does inside a commit; its effects on counters and fingerprint are kept apart until it succeeds."""
+
+    def __init__(self, connection: apsw.Connection, etag: int, modified: int) -> None:
+        self.connection = connection
+        self.etag = etag
+        self.modified = modified
+        self.fingerprint = Fingerprint()
+        self.rows = Tally()
+        self.dead = 0
+        self.afterwards: list[Callable[[], object]] = []
+
+    def write(self, writes: Sequence[Write], replaced: dict[int, int] | None = None) -> list[Written]:
+        """Carry out these writes in order; raises `ConcurrencyConflict` when one is not as its writer expected.
+
+        `replaced` takes the etags that were replaced, by those that have replaced them.
+        """
+        run = self.connection.executemany
+        keys = [(write.kind, fold(write.id)) for write in writes]
+        query = "SELECT kind, key, spelling, etag, collection, size, digest FROM current WHERE kind = ? AND key = ?"
+        found: list[tuple[Any, ...]] = run(query, keys).fetchall()
+        newest = {(row[0], row[1]): msgspec.convert(row[2:], _Present) for row in found}
+        self._log: list[tuple[Any, ...]] = []
+        self._dead: list[tuple[int, int]] = []
+        written = [self._write(write, key, newest) for write, key in zip(writes, keys, strict=True)]
+        if self._log:
+            run("INSERT INTO log VALUES(?, ?, ?, ?, ?, ?, ?, ?, ?)", self._log)
+            self.rows.add(len(self._log), 0, sum(_number(row[-1]) for row in self._log))
+            changed = [(*key, *newest[key]) for key in dict.fromkeys(keys) if key in newest]
+            run("REPLACE INTO current VALUES(?, ?, ?, ?, ?, ?, ?)", changed)
+            run("INSERT INTO dead VALUES(?, ?)", self._dead)
+            self.dead += len(self._dead)
+        if replaced is not None:
+            replaced.update((etag, old) for old, etag in self._dead)
+        return written
+
+    def _write(self, write: Write, key: tuple[int, str], newest: dict[tuple[int, str], _Present]) -> Written:
+        old = newest.get(key)
+        actual = old.etag if old and old.digest else 0
+        if write.expected is not None and write.expected != actual:
+            raise ConcurrencyConflict(write.id, write.expected, actual)
+        if write.body is None and not actual:
+            return Written(write.id, 0, False)
+        self.etag += 1
+        id = write.id
+        if old:
+            if SEPARATOR not in id:  # the name of a document's attachment is what the document calls it now
+                id = old.spelling or key[1]
+            self._dead.append((old.etag, self.etag))
+            if old.digest:
+                self.fingerprint.add((write.kind, old.collection or ""), -1, -old.size, -_number(old.digest))
+        newest[key] = self._revision(write, id, key[1], old)
+        return Written(id, self.etag, bool(actual))
+
+    def _revision(self, write: Write, id: str, key: str, old: _Present | None) -> _Present:
+        kind, body, collection, upload = write.kind, write.body, write.collection, write.upload
+        size, digest, content = 0, None, None
+        member = member_digest(id.encode(), write.metadata, body or b"")
+        if body is None:
+            collection = old.collection if old else None
+        else:
+            size, digest = upload.size if upload else len(body), member
+            self.fingerprint.add((kind, collection or ""), 1, size, _number(digest))
+        if upload:
+            content = upload.content
+            self.connection.execute("UPDATE content SET staged = 0 WHERE content = ?", (content,))
+        name = None if collection is None else collection.encode()
+        row = row_digest(self.etag, kind, self.modified, name, member, tombstone=body is None)
+        self._log.append((self.etag, kind, id, collection, self.modified, write.metadata, body, content, row))
+        return _Present(None if id == key else id, self.etag, collection, size, digest)
+
+
+def _number(digest: bytes) -> int:
+    return int.from_bytes(digest, "big")
+
+
+class Writer:
+    """Owns the connection that writes, the counters and the fingerprint. `clock` gives microseconds since 1970."""
+
+    def __init__(self, connection: apsw.Connection, folder: Path, clock: Callable[[], int]) -> None:
+        self._connection = connection
+        self._folder = folder
+        self._clock = clock
+        self._jobs: SimpleQueue[tuple[Job, Future[Any]] | None] = SimpleQueue()
+        self._lock = threading.Lock()  # over the three below, which readers see, and over the pins
+        self._state = read_snapshot(connection)
+        facts = read_state(connection)
+        # What was told of a snapshot stays true: no commit has a time up to here, whatever the clock says.
+        self._told_until = facts.told_until
+        self._working_from: int | None = None  # the earliest time that the commit in progress can have
+        self.history = history_of(facts.settings)
+        self._backed_up = facts.backed_up
+        self._purged_to = -1  # a purge with no higher limit would find nothing
+        self._pins: dict[object, int] = {}
+        self._outside: list[int] = []  # the pins of other processes when something was last to be purged
+        self._closed = False
+        self._stuck: str | None = None  # why nothing can be written any more
+        self._group: list[tuple[Job, Future[Any]]] = []  # in progress
+        self._dead = int(connection.execute("SELECT count(*) FROM dead").get)
+        self._purgeable = self._may_purge()
+        self._lineage = facts.identity.lineage
+        self._files = OpenFiles(folder)
+        self._reach: Reach | None = None
+        self._noted_at: float | None = None  # since when what is noted there may not be on disk
+        self._open = facts.open == 1
+        self._open_on_disk = False  # in the file itself, not only in its log
+        self._thread = threading.Thread(target=self._run, name=f"muniment writer {folder.name}", daemon=True)
+        self._thread.start()
+
+    def submit(self, job: Callable[[Transaction], T]) -> Future[T]:
+        """Have this job done in the next commit; the future, which nobody can cancel, is answered after that."""
+        future: Future[T] = Future()
+        future.set_running_or_notify_cancel()
+        with self._lock:
+            self._check_open()
+            self._jobs.put((job, future))
+        return future
+
+    def _check_open(self) -> None:
+        if self._closed:
+            self._refuse()
+            raise DatabaseClosed(f"the database in {self._folder} is closed", "open it again")
+
+    def snapshot(self, pin: object | None = None, keep: int | None = None) -> Snapshot:
+        """The state after the last commit; with a pin, nothing that is current in it is purged until `unpin`.
+
+        With `keep`, nothing that was current at that etag or later is purged either.
+        """
+        now = 0 if pin is None else self._clock()
+        with self._lock:
+            self._check_open()
+            fingerprint, rows = self._state.fingerprint.copy(), replace(self._state.rows)
+            state = replace(self._state, fingerprint=fingerprint, until=self._state.modified, rows=rows)
+            if pin is not None:
+                self._pins[pin] = state.etag if keep is None else min(keep, state.etag)
+                until = now if self._working_from is None else self._working_from - 1
+                self._told_until = max(self._told_until, until)
+                state = replace(state, until=max(until, state.modified))
+        return state
+
+    def unpin(self, pin: object) -> None:
+        """Let go of a snapshot; the next idle moment purges what only it kept."""
+        with self._lock:
+            self._pins.pop(pin, None)
+            self._wake_to_purge()
+
+    def _may_purge(self) -> bool:
+        """Whether there may be something to forget, now or as soon as it is old enough."""
+        return self._dead > 0 or self.history.tombstones is not None
+
+    def _wake_to_purge(self) -> None:
+        self._purgeable = self._may_purge()
+        if self._purgeable and not self._closed:
+            self._jobs.put((lambda _: None, Future()))  # wakes the thread
+
+    def close(self) -> None:
+        """Finish what was submitted, then end the thread and close the connection. Closing again does nothing."""
+        with self._lock:
+            already, self._closed = self._closed, True
+        if not already:
+            self._jobs.put(None)
+        self._thread.join()
+
+    def _refuse(self) -> None:
+        """Raises `StorageFailure` when nothing can be written any more."""
+        if self._stuck is not None:
+            raise StorageFailure(
+                f"nothing is written to the database in {self._folder} any more: {self._stuck}",
+                "close it, see that its disk is well, and open it again: what was acknowledged is there, and what was"
+                " not may be",
+            )
+
+    def _run(self) -> None:
+        try:
+            self._work()
+        except BaseException as error:  # a bug, or no memory: nobody may wait for what does not come
+            with self._lock:
+                self._closed, self._stuck = True, f"its writer has failed ({error!r})"
+            self._give_up()
+            raise
+
+    def _give_up(self) -> None:
+        """Tell everybody who waits, and close what is open."""
+        waiting = list(self._group)
+        with suppress(Empty):
+            while True:
+                waiting += filter(None, [self._jobs.get(block=False)])
+        for _, future in waiting:
+            if not future.done():
+                try:
+                    self._refuse()
+                except StorageFailure as error:
+                    future.set_exception(error)
+        with suppress(Exception):
+            self._close()
+
+    def _work(self) -> None:
+        idle = stopping = False
+        while not stopping:
+            group = self._next_group(idle)
+            if group and group[-1] is None:
+                stopping = True
+                group.pop()
+            if group:
+                self._commit([job for job in group if job])
+            idle = not group
+            if self._purgeable and (idle or self._dead > DEAD_ROWS) and not stopping:
+                self._purge_idly()
+            self._sync_reach(BEAT_SECONDS if idle else BUSY_BEAT_SECONDS)
+        self._finish()
+
+    def _next_group(self, idle: bool) -> list[tuple[Job, Future[Any]] | None]:
+        """Wait for a job and take all others that wait with it; none when there is time to purge."""
+        group: list[tuple[Job, Future[Any]] | None] = []
+        patience: float | None = None if self.history.tombstones is None else EXPIRY_SECONDS
+        if self._outside:
+            patience = OUTSIDE_SECONDS
+        if self._noted_at is not None:
+            patience = BEAT_SECONDS
+        if self._purgeable:
+            patience = 0 if idle else IDLE_SECONDS
+        try:
+            group.append(self._jobs.get(timeout=patience))
+            while group[-1] is not None and len(group) < GROUP_JOBS:
+                group.append(self._jobs.get(block=False))
+        except Empty:
+            self._purgeable = self._purgeable or self._may_purge()
+        return group
+
+    def _commit(self, group: list[tuple[Job, Future[Any]]]) -> None:
+        self._group = group
+        answers: list[tuple[Future[Any], Any, BaseException | None]] = []
+        afterwards: list[Callable[[], object]] = []
+        try:
+            state, dead = self._perform(group, answers, afterwards)
+        except BaseException as error:  # every caller of the group is told, whatever it was
+            failure = mapped(error, self._folder)
+            with suppress(apsw.Error):
+                if self._connection.in_transaction:
+                    self._connection.execute("ROLLBACK")
+            if self._connection.in_transaction:  # the next commit would bring to disk what callers were told has failed
+                self._stuck = f"what has failed could not be taken back ({failure})"
+            self._purged_to = -1  # a purge may be among what was taken back
+            with self._lock:
+                self._working_from = None
+            answers = [(future, None, failure) for _, future in group]
+        else:
+            with self._lock:
+                written, self._state = state.etag > self._state.etag, state
+                self._working_from = None
+                self._dead += dead
+                self._purgeable = self._purgeable or dead > 0 or (written and self._may_purge())
+            for done in afterwards:
+                with suppress(OSError):
+                    done()
+        for future, result, failed in answers:
+            if failed is None:
+                future.set_result(result)
+            else:
+                future.set_exception(failed)
+
+    def _perform(
+        self,
+        group: list[tuple[Job, Future[Any]]],
+        answers: list[tuple[Future[Any], Any, BaseException | None]],
+        afterwards: list[Callable[[], object]],
+    ) -> tuple[Snapshot, int]:
+        execute = self._connection.execute
+        etag, modified, dead = self._state.etag, self._state.modified, 0
+        changed, rows = Fingerprint(), Tally()
+        self._files.refuse()
+        self._refuse()
+        before = self._connection.total_changes()
+        with self._lock:
+            earliest = self._working_from = max(self._clock(), modified + 1, self._told_until + 1)
+        execute("BEGIN IMMEDIATE")
+        for job, future in group:
+            transaction = Transaction(self._connection, etag, max(self._clock(), modified + 1, earliest))
+            execute("SAVEPOINT job")
+            try:
+                result = job(transaction)
+            except Exception as error:
+                if not self._connection.in_transaction:  # SQLite itself took everything back: the disk is full
+                    raise
+                execute("ROLLBACK TO job; RELEASE job")
+                answers.append((future, None, mapped(error, self._folder)))
+                continue
+            execute("RELEASE job")
+            dead += transaction.dead
+            afterwards += transaction.afterwards
+            rows.add(transaction.rows.count, 0, transaction.rows.digest)
+            if transaction.etag > etag:
+                etag, modified = transaction.etag, transaction.modified
+                changed.merge(transaction.fingerprint)
+            answers.append((future, result, None))
+        fingerprint, log = self._state.fingerprint, self._state.rows
+        if written := self._connection.total_changes() != before:
+            self._say_open()
+            fingerprint, log = self._save(changed, rows)
+        execute("COMMIT")
+        known = self._state.history_from, self._state.tombstones_from
+        state = Snapshot(etag, modified, fingerprint, *known, rows=log)
+        if written:
+            self._note(state)
+        return state, dead
+
+    def _say_open(self) -> None:
+        """Before the first commit: from now on the file alone is not all, and the reach tells how far it must go."""
+        if self._reach is None:
+            self._reach = Reach(self._folder)
+            self._reach.write(Reached.of(self._lineage, self._state))
+            self._reach.sync()
+        if not self._open:
+            write_fact(self._connection, "open", 1)
+
+    def _note(self, state: Snapshot) -> None:
+        """After a commit: see that it can be found again, and note it down, before anybody is told."""
+        self._open = True
+        if not self._open_on_disk:
+            with suppress(apsw.Error):  # it is tried again after the next one
+                busy, frames, moved = self._connection.execute("PRAGMA wal_checkpoint(PASSIVE)").fetchall()[0]
+                self._open_on_disk = busy == 0 and frames == moved
+        self._files.check()
+        if self._reach is not None:
+            self._reach.write(Reached.of(self._lineage, state))
+            self._noted_at = self._noted_at or monotonic()
+
+    def _sync_reach(self, seconds: float) -> None:
+        if self._reach is not None and self._noted_at is not None and monotonic() - self._noted_at >= seconds:
+            self._noted_at = None
+            self._reach.sync()
+
+    def _finish(self) -> None:
+        """Close the connection, after saying in the file that it is all, which it is when nobody else reads it."""
+        if self._open:
+            self._commit([(_say_closed, Future())])
+        self._close()
+
+    def _close(self) -> None:
+        if self._files.replaced():  # what is in the log belongs to a file that is not there any more
+            self._connection.config(apsw.SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, 1)
+        self._connection.close(True)  # also with a query that an error has left unfinished
+        if self._reach is not None:
+            reach, self._reach = self._reach, None
+            reach.sync()
+            reach.close()
+
+    def _save(self, changed: Fingerprint, rows: Tally) -> tuple[Fingerprint, Tally]:
+        """Write the tallies that changed, and return the whole fingerprint and the tally of the log with them."""
+        whole, log = self._state.fingerprint, replace(self._state.rows)
+        log.add(rows.count, 1, rows.digest)
+        tallies = {LOG_ROWS: log}
+        if changed.tallies:
+            whole = whole.copy()
+            whole.merge(changed)
+            tallies |= {group: whole.tallies[group] for group in changed.tallies}
+        write_tallies(self._connection, tallies)
+        return whole, log
+
+    def _purge_idly(self) -> None:
+        """One step; one that fails (the disk is full) loses nothing and is tried again after the next commit."""
+        answer: Future[int] = Future()
+        self._commit([(self._purge, answer)])
+        if answer.exception() is not None:
+            self._purgeable = False
+
+    def purge(self) -> int:
+        """Forget up to 1000 dead revisions that no pin needs, or old tombstones; returns how many there were."""
+        return self.submit(self._purge).result()
+
+    def _purge(self, transaction: Transaction) -> int:
+        self._outside = outside_pins(self._folder)
+        self.take_over_notes(transaction)
+        forgotten = self._purge_dead(transaction)
+        if forgotten < PURGE_ROWS and self.history.tombstones is not None:
+            forgotten += self._expire(transaction, self.history.tombstones)
+        return forgotten
+
+    def _purge_dead(self, transaction: Transaction) -> int:
+        limit = self._purge_limit(transaction)
+        self._purgeable = limit > self._purged_to
+        if not self._purgeable:
+            return 0
+        execute = transaction.connection.execute
+        # In etag order, since what is neighbours in the file is then forgotten together.
+        query = "SELECT etag, replaced_by FROM dead WHERE replaced_by <= ? ORDER BY etag LIMIT ?"
+        found: list[tuple[Any, ...]] = execute(query, (limit, PURGE_ROWS)).fetchall()
+        if not self._raise(history_from=max((replaced_by for _, replaced_by in found), default=0)):
+            return 0  # a pin that has come since needs one of them; the next step asks again
+        if len(found) < PURGE_ROWS:
+            self._purged_to, self._purgeable = limit, False
+        if not found:
+            return 0
+        etags = [(etag,) for etag, _ in found]
+        query = "DELETE FROM log WHERE etag = ? RETURNING content, digest"
+        rows = [msgspec.convert(row, tuple[int | None, bytes]) for each in etags for row in execute(query, each)]
+        for content, _ in rows:
+            if content is not None:
+                delete_content(transaction.connection, content)
+        transaction.rows.add(-len(rows), 0, -sum(_number(digest) for _, digest in rows))
+        transaction.connection.executemany("DELETE FROM dead WHERE etag = ?", etags)
+        transaction.dead = -len(etags)
+        write_fact(transaction.connection, "history_from", self._state.history_from)
+        return len(etags)
+
+    def _expire(self, transaction: Transaction, window: int) -> int:
+        """Forget tombstones older than so many seconds, if a backup holds them and no pin does."""
+        connection, newest = transaction.connection, self._state.etag
+        limit = expiry_limit(
+            purged_to=self._purged_to,
+            newest=newest,
+            backed_up=self._backed_up if read_state(connection).backups else None,
+            before_window=last_etag_before(connection, transaction.modified - window * 1_000_000, newest),
+        )
+        found = tombstones(connection, limit, PURGE_ROWS)
+        if not found or not self._raise(tombstones_from=found[-1].etag):
+            return 0
+        digests = forget_tombstones(connection, found)
+        transaction.rows.add(-len(digests), 0, -sum(map(_number, digests)))
+        write_fact(connection, "tombstones_from", self._state.tombstones_from)
+        self._purgeable = len(found) == PURGE_ROWS
+        return len(found)
+
+    def _raise(self, *, history_from: int = 0, tombstones_from: int = 0) -> bool:
+        """Raise the watermarks, unless a pin needs what is before them.
+
+        That is before the commit which makes them true, so that who pins meanwhile does not count on what is going.
+        """
+        with self._lock:
+            pins = [*self._pins.values(), *self._outside]
+            if pins and (tombstones_from or min(pins) < history_from):
+                return False
+            self._state = replace(
+                self._state,
+                history_from=max(self._state.history_from, history_from),
+                tombstones_from=max(self._state.tombstones_from, tombstones_from),
+            )
+        return True
+
+    def _purge_limit(self, transaction: Transaction) -> int:
+        with self._lock:
+            pins = [*self._pins.values(), *self._outside]
+        newest, before_window = self._state.etag, self._state.etag
+        if self.history.kept and self.history.window:
+            past = transaction.modified - self.history.window * 1_000_000
+            before_window = last_etag_before(transaction.connection, past, newest)
+        return purge_limit(
+            self.history, newest=newest, pins=pins, backed_up=self._backed_up, before_window=before_window
+        )
+
+    def remember_backup(self, sha256: str, place: BackupPlace | None) -> None:
+        """Note a backup down, and until when it says that nothing was written after it."""
+
+        def job(transaction: Transaction) -> None:
+            remember_backup(transaction.connection, sha256, place)
+            write_fact(transaction.connection, "told_until", self._told_until)
+
+        self.submit(job).result()
+
+    def take_over_notes(self, transaction: Transaction) -> None:
+        """Remember the backups that other processes have taken; their notes go when that is on disk.
+
+        So do those of backups that this log knows nothing of, before it gets as far as they do.
+        """
+        for path, note in read_notes(self._folder):
+            if believed(transaction.connection, read_state(transaction.connection), note):
+                remember_backup(transaction.connection, note.sha256, note.place)
+                if note.through > self._backed_up:
+                    write_fact(transaction.connection, "backed_up", note.through)
+                    self._backed_up = note.through
+            transaction.afterwards.append(partial(remove_note, path, note))
+
+    def backed_up(self, through: int) -> None:
+        """A backup holds everything through this etag."""
+
+        def job(transaction: Transaction) -> None:
+            if through > self._backed_up:
+                write_fact(transaction.connection, "backed_up", through)
+
+        self.submit(job).result()
+        with self._lock:
+            self._backed_up = max(self._backed_up, through)
+            self._wake_to_purge()
+
+    def configure(self, settings: Mapping[str, str]) -> None:
+        """Keep these settings instead of the present ones, and history as they say."""
+        history = history_of(settings)
+        text = msgspec.json.encode(dict(settings)).decode()
+        self.submit(lambda transaction: write_fact(transaction.connection, "settings", text)).result()
+        with self._lock:
+            self.history = history
+            self._wake_to_purge()
+
+
+def _say_closed(transaction: Transaction) -> None:
+    write_fact(transaction.connection, "open", 0)
+
+
+def last_etag_before(connection: apsw.Connection, modified: int, newest: int) -> int:
+    """The last etag that was committed at this time or before; found by halving, for times ascend with etags."""
+    query = "SELECT etag, modified FROM log WHERE etag > ? ORDER BY etag LIMIT 1"
+    low, high = 0, newest  # everything through low is old enough, everything after high is not
+    while low < high:
+        middle = (low + high) // 2
+        row = connection.execute(query, (middle,)).fetchone()
+        etag, time = (newest + 1, 0) if row is None else msgspec.convert(row, tuple[int, int])
+        if etag > high or time > modified:
+            high = middle
+        else:
+            low = etag
+    return low
+
+
+def delete_content(connection: apsw.Connection, content: int) -> None:
+    """Remove the content of an attachment and all its parts."""
+    connection.execute("DELETE FROM part WHERE part >= ? AND part < ?", parts_of(content))
+    connection.execute("DELETE FROM content WHERE content = ?", (content,))

@@ -1,0 +1,189 @@
+"""Loading a whole database: what comes out of one store goes into another, with etags, times and fingerprint."""
+
+from __future__ import annotations
+
+import hashlib
+from array import array
+from collections.abc import Iterator
+from concurrent.futures import ProcessPoolExecutor
+from pathlib import Path
+
+import pytest
+
+from muniment.errors import DamagedBackup, MunimentError
+from muniment.revision import ATTACHMENT, DOCUMENT, Batch, Packed, Revision
+from muniment.storage.base import Identity
+from muniment.storage.sqlite.loader import SCRATCH, Loader
+from muniment.storage.sqlite.schema import FILE
+from muniment.storage.sqlite.store import LOCK, SqliteStorage, create_storage
+from tests.conftest import Clock
+from tests.storage.awkward import BODIES, IDS
+from tests.storage.raw import files_no_larger_than
+from tests.storage.reference import attach, delete, detach, fingerprint_of, put, state_now, tallies
+
+MIB = 1 << 20
+
+
+@pytest.fixture
+def source(tmp_path: Path, clock: Clock) -> Iterator[SqliteStorage]:
+    folder = tmp_path / "source"
+    folder.mkdir()
+    create_storage(folder)
+    store = SqliteStorage(folder, clock=clock)
+    store.commit([put(id, b'{"n":%d}' % n, collection=["A", "B", None][n % 3]) for n, id in enumerate(IDS)])
+    store.commit([put(f"Orders/{name}", body, b'{"m":1.10}', "Orders") for name, body in BODIES.items()])
+    store.commit([put(f"many/{n}") for n in range(9000)])
+    store.commit([delete(f"many/{n}") for n in range(0, 9000, 7)] + [delete("orders/deep"), put("MANY/1", b'{"a":1}')])
+    for n, size in enumerate([0, 1, MIB, 3 * MIB + 1]):
+        attach(store, f"Photo/{n}", [b"%d" % n * size], b'{"m":1}', ["Photos", None][n % 2])
+    attach(store, "gone", [b"x"], collection="Photos")
+    store.commit([detach("gone")])
+    yield store
+    store.close()
+
+
+def load(source: SqliteStorage, folder: Path) -> Loader:
+    """A loader that has taken in everything."""
+    folder.mkdir()
+    loader = Loader(folder, Identity("the id", "the lineage"))
+    with source.pin() as snapshot:
+        for batch in source.changes(0, snapshot.etag):
+            loader.apply(batch)
+        for revision in source.attachment_changes(0, snapshot.etag):
+            loader.apply_attachment(revision, source.content(revision))
+    return loader
+
+
+@pytest.mark.parametrize("defrag", [False, True])
+def test_what_was_loaded_is_what_was_there(source: SqliteStorage, tmp_path: Path, clock: Clock, defrag: bool) -> None:
+    before, snapshot = state_now(source), source.snapshot()
+    loader = load(source, tmp_path / "copy")
+    assert loader.finish(snapshot.etag, snapshot.modified, {"Colour": "blue"}, defrag=defrag) == snapshot.fingerprint
+    assert {path.name for path in (tmp_path / "copy").iterdir()} <= {FILE, LOCK}
+    clock.now = 0
+    copy = SqliteStorage(tmp_path / "copy", clock=clock)
+    assert state_now(copy) == before
+    assert copy.snapshot() == snapshot
+    assert tallies(copy.snapshot().fingerprint) == fingerprint_of(before)
+    assert copy.identity == Identity("the id", "the lineage")
+    assert copy.settings == {"Colour": "blue"}
+    assert list(copy.check()) == []
+    assert [r.id for r in copy.by_collection("Orders", 0, 99)] == [r.id for r in source.by_collection("Orders", 0, 99)]
+    assert copy.by_prefix(DOCUMENT, "", 0, 99) == source.by_prefix(DOCUMENT, "", 0, 99)
+
+    [written] = copy.commit([put("ORDERS/EMPTY", b'{"a":1}')])
+    assert (written.id, written.existed, written.etag) == ("Orders/empty", True, snapshot.etag + 1)
+    assert copy.snapshot().modified > snapshot.modified
+    [written] = copy.commit([put("orders/DEEP")])
+    assert (written.id, written.existed) == ("Orders/deep", False)
+    assert list(copy.check()) == []
+    copy.close()
+
+
+def test_loading_is_without_journal_and_sync_until_the_end(tmp_path: Path) -> None:
+    loader = Loader(tmp_path, Identity("the id", "the lineage"))
+    for place in ("", "scratch."):
+        found = [loader._connection.execute(f"PRAGMA {place}{name}").get for name in ("journal_mode", "synchronous")]
+        assert found == ["off", 0]
+    assert loader._connection.execute("PRAGMA cache_size").get == -32_768
+    loader.close()
+
+
+def test_etags_go_on_after_the_last_that_was_loaded(tmp_path: Path, clock: Clock) -> None:
+    loader = Loader(tmp_path, Identity("the id", "the lineage"))
+    loader.apply(batch(Revision(7, DOCUMENT, "a", None, 70, b"{}", b"{}", 2)))
+    loader.finish(100, 10**15, {})
+    clock.now = 0
+    store = SqliteStorage(tmp_path, clock=clock)
+    assert (store.snapshot().etag, store.snapshot().modified) == (100, 10**15)
+    assert store.commit([put("b")])[0].etag == 101
+    assert store.snapshot().modified > 10**15
+    assert list(store.check()) == []
+    store.close()
+
+
+def batch(*revisions: Revision) -> Batch:
+    return Batch(
+        array("q", [r.etag for r in revisions]),
+        Packed.of(r.id.encode() for r in revisions),
+        Packed.of(None if r.collection is None else r.collection.encode() for r in revisions),
+        array("q", [r.modified for r in revisions]),
+        Packed.of(r.metadata for r in revisions),
+        Packed.of(r.body for r in revisions),
+    )
+
+
+def document(etag: int, id: str) -> Revision:
+    return Revision(etag, DOCUMENT, id, None, 1, b"{}", b"{}", 2)
+
+
+@pytest.mark.parametrize(
+    "batches",
+    [
+        [batch(document(1, "a"), document(1, "b"))],
+        [batch(document(1, "a")), batch(document(1, "b"))],
+        [batch(document(1, "a"), document(2, "a"))],
+        [batch(document(1, "straße")), batch(document(2, "STRAẞE"))],
+    ],
+    ids=["an etag", "an etag later", "an id", "an id in another spelling"],
+)
+def test_nothing_may_come_twice(tmp_path: Path, batches: list[Batch]) -> None:
+    loader = Loader(tmp_path, Identity("the id", "the lineage"))
+
+    def apply_all() -> None:
+        for one in batches:
+            loader.apply(one)
+        loader.finish(2, 2, {})
+
+    with pytest.raises(DamagedBackup, match="occurs twice") as caught:
+        apply_all()
+    assert caught.value.hint
+    loader.close()
+    loader.close()
+
+
+@pytest.mark.parametrize(
+    ("size", "parts"),
+    [
+        (3, [b"abd"]),
+        (4, [b"abc"]),
+        (2, [b"abc"]),
+        (3, []),
+        (3, [b"abc", b"d"]),
+        (MIB + 1, [b"x" * (MIB + 1)]),
+    ],
+)
+def test_a_content_must_be_what_its_revision_says(tmp_path: Path, size: int, parts: list[bytes]) -> None:
+    loader = Loader(tmp_path, Identity("the id", "the lineage"))
+    sha256 = hashlib.sha256(b"abc" if size < MIB else b"x" * (MIB + 1)).digest()
+    with pytest.raises(DamagedBackup, match="'photo'") as caught:
+        loader.apply_attachment(Revision(1, ATTACHMENT, "photo", None, 1, b"{}", sha256, size), parts)
+    assert caught.value.hint
+    loader.close()
+
+
+def load_on_full_disk(source: Path, folder: Path) -> list[str]:
+    store = SqliteStorage(source, clock=Clock())
+    raised = []
+    for room in (1000, 100_000, 1_000_000):
+        with files_no_larger_than(room):
+            try:
+                loader = load(store, folder / str(room))
+                loader.finish(1, 1, {})
+            except MunimentError as error:
+                raised.append(type(error).__name__)
+    store.close()
+    return raised
+
+
+def test_a_full_disk_while_loading(source: SqliteStorage, tmp_path: Path, other_process: ProcessPoolExecutor) -> None:
+    source.close()
+    raised = other_process.submit(load_on_full_disk, tmp_path / "source", tmp_path).result(60)
+    assert raised == ["StorageFailure"] * 3
+
+
+def test_a_load_that_is_given_up_leaves_no_scratch_file(source: SqliteStorage, tmp_path: Path) -> None:
+    loader = load(source, tmp_path / "copy")
+    assert (tmp_path / "copy" / SCRATCH).exists()
+    loader.close()
+    assert not (tmp_path / "copy" / SCRATCH).exists()
