@@ -79,20 +79,8 @@ class Into:
         }
 
 
-def restore_into(into: Into, point: Point, *, as_json: bool, quiet: bool) -> None:
+def into_folder(into: Into, point: Point, *, as_json: bool, quiet: bool) -> None:
     """Compare, say how the database differs, and write what the policy says."""
-    into.check_meant(point)
-    if into.server is None:
-        _into_folder(into, point, as_json=as_json, quiet=quiet)
-        return
-    from muniment.cli.remote import into_server  # here: its HTTP client loads longer than most commands run
-
-    if not into.name:
-        raise InvalidInput("no database of the server to restore into was named", "give --name NAME")
-    into_server(into, point, as_json=as_json, quiet=quiet)
-
-
-def _into_folder(into: Into, point: Point, *, as_json: bool, quiet: bool) -> None:
     if into.to is None:
         raise InvalidInput("no database to restore into was named", "give --to FOLDER, or --server and --name")
     progress = Progress()

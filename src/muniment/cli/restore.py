@@ -13,7 +13,7 @@ from muniment.backup.restore import restore_backup
 from muniment.backup.selection import Selection
 from muniment.backup.verify import verify_backup
 from muniment.cli.bar import job
-from muniment.cli.into import Into, restore_into
+from muniment.cli.into import Into, into_folder
 from muniment.cli.output import Json, Quiet, Yes, count_text, emit, note_rows, path_of, size_text
 from muniment.cli.point import (
     At,
@@ -131,7 +131,7 @@ def restore(
                 "--defrag, --new-id and --location are for a new database", "leave out --on-conflict, or them"
             )
         into = Into(str(source), to, server, name, on_conflict, other_database=other_database, dry_run=dry_run, yes=yes)
-        restore_into(into, point, as_json=json, quiet=quiet)
+        _into_database(into, point, as_json=json, quiet=quiet)
     elif other_database:
         raise InvalidInput(
             "--other-database is for restoring into an existing database", "give --on-conflict too, or leave it out"
@@ -150,6 +150,18 @@ def _check_place(to: Path | None, server: str | None, name: str | None, location
         raise InvalidInput("--name and --location are for a server", "give --server URL, or --to FOLDER alone")
     if server is None and to is None and not dry_run:
         raise InvalidInput("no place to restore to was named", "give --to FOLDER, or --server URL")
+
+
+def _into_database(into: Into, point: Point, *, as_json: bool, quiet: bool) -> None:
+    into.check_meant(point)
+    if into.server is None:
+        into_folder(into, point, as_json=as_json, quiet=quiet)
+        return
+    from muniment.cli.remote import into_server  # here: its HTTP client loads longer than most commands run
+
+    if not into.name:
+        raise InvalidInput("no database of the server to restore into was named", "give --name NAME")
+    into_server(into, point, as_json=as_json, quiet=quiet)
 
 
 def _on_server(
