@@ -10,6 +10,7 @@ import pytest
 
 from muniment import Progress
 from muniment.errors import Cancelled
+from muniment.progress import Counts
 
 
 def test_it_begins_at_nothing() -> None:
@@ -24,6 +25,17 @@ def test_steps_add_up() -> None:
     progress.advance(attachments=2, bytes=5)
     progress.advance()
     assert (progress.documents, progress.attachments, progress.bytes) == (3, 2, 35)
+
+
+def test_its_counts_are_those_of_a_moment_and_can_be_taken_over() -> None:
+    progress = Progress(total_documents=4, total_bytes=50)
+    progress.advance(documents=3, attachments=2, bytes=35)
+    counts = progress.counts
+    progress.advance(documents=1)
+    assert counts == Counts(3, 2, 35, 4, 50)
+    other = Progress(stage="reading", documents=9)
+    other.counts = counts
+    assert (other.stage, other.counts) == ("reading", counts)
 
 
 def test_threads_do_not_lose_each_others_steps() -> None:

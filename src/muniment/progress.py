@@ -9,9 +9,20 @@ from time import monotonic
 from muniment.errors import Cancelled
 
 
+@dataclass(frozen=True, slots=True)
+class Counts:
+    """What is done and, where known, what there is to do. Bytes are those of bodies and contents."""
+
+    documents: int = 0
+    attachments: int = 0
+    bytes: int = 0
+    total_documents: int | None = None
+    total_bytes: int | None = None
+
+
 @dataclass
 class Progress:
-    """Counts of what is done and, where known, of what there is to do. Bytes are those of bodies and contents."""
+    """How far a job is: it sets the stage and counts on, others look at `counts` or at its members."""
 
     stage: str = ""
     documents: int = 0
@@ -31,6 +42,18 @@ class Progress:
             self.documents += documents
             self.attachments += attachments
             self.bytes += bytes
+
+    @property
+    def counts(self) -> Counts:
+        """What is done by now."""
+        with self._lock:
+            return Counts(self.documents, self.attachments, self.bytes, self.total_documents, self.total_bytes)
+
+    @counts.setter
+    def counts(self, counts: Counts) -> None:
+        with self._lock:
+            self.documents, self.attachments, self.bytes = counts.documents, counts.attachments, counts.bytes
+            self.total_documents, self.total_bytes = counts.total_documents, counts.total_bytes
 
     def check(self) -> None:
         """Raises `Cancelled` when somebody asked for that."""

@@ -31,7 +31,7 @@ from muniment.backup.take import take_backup
 from muniment.errors import Cancelled, MunimentError, StorageFailure
 from muniment.failed import Failed, unicode
 from muniment.fingerprint import Fingerprint
-from muniment.progress import Progress
+from muniment.progress import Counts, Progress
 from muniment.revision import ATTACHMENT, DOCUMENT
 from muniment.storage.base import BackupPlace, Snapshot
 from muniment.storage.sqlite.compact import compact
@@ -40,8 +40,6 @@ from muniment.telling import telling
 
 REPORT_SECONDS: Final = 0.2
 GRACE_SECONDS: Final = 20.0
-
-_COUNTS: Final = ("stage", "documents", "attachments", "bytes", "total_documents", "total_bytes")
 
 
 class _Job(msgspec.Struct, tag=True, tag_field="job"):
@@ -168,9 +166,7 @@ def restore_in_child(
     chain = [os.fsencode(backup.folder) for backup in plan.chain]
     job = _Restore(chain, plan.upto, plan.at, os.fsencode(target), selection, defrag, new_id, niceness)
     result = _run(job, progress)
-    progress.documents, progress.attachments = result["documents"], result["attachments"]
-    progress.bytes = progress.total_bytes = result["bytes"]
-    progress.total_documents = progress.documents
+    progress.counts = Counts(**result["counts"])
     return Moment(result["etag"], result["modified"])
 
 
@@ -224,8 +220,7 @@ def _follow(child: subprocess.Popen[bytes], job: bytes, progress: Progress, answ
         if "ask" in said:
             _tell(child.stdin, msgspec.json.encode(_answered(answer, said["ask"], said["value"])))
         elif "stage" in said:
-            for name in _COUNTS:
-                setattr(progress, name, said[name])
+            progress.stage, progress.counts = said["stage"], Counts(**said["counts"])
         else:
             return said
     return None
@@ -314,7 +309,7 @@ class _Parent:
 
     def counts(self) -> None:
         """Say how far the job is."""
-        self.say({name: getattr(self._progress, name) for name in _COUNTS})
+        self.say({"stage": self._progress.stage, "counts": self._progress.counts})
 
     def _listen(self) -> None:
         for line in sys.stdin.buffer:
@@ -390,13 +385,9 @@ def _do(job: _AnyJob, progress: Progress, parent: _Parent) -> dict[str, Any]:
                 new_id=job.new_id,
             )
             held = restored.fingerprint
-            counts = {"documents": held.count(DOCUMENT), "attachments": held.count(ATTACHMENT)}
-            return {
-                **counts,
-                "bytes": held.size(DOCUMENT) + held.size(ATTACHMENT),
-                "etag": restored.moment.etag,
-                "modified": restored.moment.modified,
-            }
+            documents, size = held.count(DOCUMENT), held.size(DOCUMENT) + held.size(ATTACHMENT)
+            counts = Counts(documents, held.count(ATTACHMENT), size, documents, size)
+            return {"counts": counts, "etag": restored.moment.etag, "modified": restored.moment.modified}
         case _Compact():
             before, after = compact(_path(job.folder), progress=progress)
             return {"before": before, "after": after}

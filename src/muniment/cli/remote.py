@@ -232,10 +232,7 @@ def unseen(messages: tuple[str, ...], seen: tuple[str, ...]) -> tuple[str, ...]:
 
 
 def _show(status: JobStatus, progress: Progress) -> None:
-    progress.stage = status.stage
-    progress.documents, progress.attachments = status.documents or 0, status.attachments or 0
-    progress.bytes = status.bytes or 0
-    progress.total_documents, progress.total_bytes = status.total_documents, status.total_bytes
+    progress.stage, progress.counts = status.stage, status.counts
 
 
 @contextmanager

@@ -111,11 +111,7 @@ class Taking:
         self._show(told)
 
     def _show(self, told: dict[str, Any]) -> None:
-        status, progress = operation_status(told), self._progress
-        progress.documents = status.documents or 0
-        progress.attachments = status.attachments or 0
-        progress.bytes = status.bytes or 0
-        progress.total_documents, progress.total_bytes = status.total_documents, status.total_bytes
+        self._progress.counts = operation_status(told).counts
 
     def end(self, destination: str | Path | Writable | None, broken: Broken | None = None) -> Flow[Exported]:
         """What the server says of its end: only then is it whole. Raises why it is not."""

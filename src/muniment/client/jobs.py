@@ -12,6 +12,7 @@ from muniment.client.failure import error_class
 from muniment.client.retry import call
 from muniment.client.wire import Flow, Pause, Request, parsed, target
 from muniment.errors import Cancelled, InvalidInput, MunimentError, NotFound
+from muniment.progress import Counts
 
 State = Literal["running", "completed", "faulted", "cancelled"]
 SHORTEST_PAUSE: Final = 0.05
@@ -42,6 +43,12 @@ class JobStatus:
     difference: dict[str, Any] | None = None
     written: int | None = None
     etag: int | None = None
+
+    @property
+    def counts(self) -> Counts:
+        """What is done, as far as the server counts it."""
+        done = self.documents or 0, self.attachments or 0, self.bytes or 0
+        return Counts(*done, self.total_documents, self.total_bytes)
 
     def raise_failure(self) -> None:
         """Raises the error of a job that has failed or was cancelled."""
