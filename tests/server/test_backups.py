@@ -12,7 +12,7 @@ import pytest
 
 from muniment import DocumentDatabase
 from muniment.errors import DatabaseLocked, TargetExists
-from muniment.server.restores import restore_system_database
+from muniment.server.system import restore_system_database
 from tests.server.running import Database, Server, assert_error, running
 
 

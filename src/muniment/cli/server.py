@@ -137,7 +137,7 @@ def server(
 
 
 def _restore_system(source: Path, data_dir: Path, defrag: bool, *, as_json: bool, quiet: bool) -> None:
-    from muniment.server.restores import restore_system_database  # here too
+    from muniment.server.system import restore_system_database  # here too
 
     progress = Progress()
     plan = MaintenanceActions.plan_restore(source)

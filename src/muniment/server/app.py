@@ -8,25 +8,19 @@ from __future__ import annotations
 
 import asyncio
 import traceback
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from time import monotonic
 from typing import Any, Final
 
 from muniment.document import fold
 from muniment.errors import Forbidden, MunimentError
-from muniment.server.bodies import Bodies
-from muniment.server.handlers.documents import Completions
-from muniment.server.local import Local
-from muniment.server.operations import Operations
-from muniment.server.origin import READING, Origin, check_deliberate
+from muniment.server.origin import READING, check_deliberate
 from muniment.server.request import Request
-from muniment.server.restores import RestoreStatus
-from muniment.server.routes import Route, resolve
-from muniment.server.seats import Seats
-from muniment.server.tenants import SYSTEM, Databases, Tenant
+from muniment.server.routes import resolve
+from muniment.server.routing import Route
+from muniment.server.state import ServerState
+from muniment.server.tenants import SYSTEM, Tenant
 from muniment.server.wire import CutShort, Refused, Response, error_response
-from muniment.settings import Settings
 from muniment.telling import log
 
 MARK: Final = "/databases/"
@@ -35,54 +29,40 @@ SMALL_BODY: Final = 1 << 20
 
 
 class App:
-    """A server's state, and the RSGI application."""
+    """The RSGI application of a server."""
 
-    def __init__(self, settings: Settings, databases: Databases, loop: asyncio.AbstractEventLoop, url: str) -> None:
-        self.settings = settings
-        self.databases = databases
-        self.local = Local(databases.data_dir, url)
-        self.origin = Origin(settings)
-        self.bodies = Bodies(settings.body_memory << 20, settings.body_seconds)
-        self.operations = Operations(settings.jobs)
-        self.completions = Completions(loop)
-        self.uploads = ThreadPoolExecutor(settings.uploads, "muniment upload")
-        self.uploading = Seats(settings.uploads, "large attachments")
-        self.transfers = Seats(settings.transfers, "dumps")
-        self.restore_status = RestoreStatus(databases)
-        self.restoring: str | None = None
-        self.started = monotonic()
-        self.requests = 0
-        self.active = 0
-        self.stopping = False
+    def __init__(self, server: ServerState) -> None:
+        self.server = server
 
     async def __rsgi__(self, scope: Any, proto: Any) -> None:
         """Answer one request."""
-        request = Request(self, scope, proto)
-        self.active += 1
-        self.requests += 1
+        server = self.server
+        request = Request(server, scope, proto)
+        server.active += 1
+        server.requests += 1
         try:
             try:
                 answer = await self._answer(request)
             except MunimentError as error:
-                answer = error_response(error, request.url, expected=_expected(request))
+                answer = error_response(error, request.url, expected=request.expected_text)
                 if isinstance(error, Forbidden):
-                    answer.headers.extend(self.local.offer(scope.client))
+                    answer.headers.extend(server.local.offer(scope.client))
             except asyncio.CancelledError:
                 raise
             except Exception as error:
                 answer = _unexpected(request, error)
             if answer.status >= 400:
                 await request.drain()
-            if self.settings.access_log:
+            if server.settings.access_log:
                 log(_line(f"{scope.client} {request.method} {request.url} {answer.status}"))
             await answer.send(proto)
         finally:
-            self.active -= 1
+            server.active -= 1
             if request.held:
-                self.bodies.release(request.held)
+                server.bodies.release(request.held)
 
     async def _answer(self, request: Request) -> Any:
-        self.origin.check(request.headers)
+        self.server.origin.check(request.headers)
         path = request.path
         if path.startswith(MARK) or path[: len(MARK)].lower() == MARK:
             request.name, _, path = path[len(MARK) :].partition("/")
@@ -114,12 +94,8 @@ class App:
 
     async def _tenant(self, name: str | None) -> Tenant:
         if name is None or name == SYSTEM or fold(name) == "system":
-            return self.databases.system
-        return self.databases.open.get(name) or await self.databases.get(name)
-
-
-def _expected(request: Request) -> str | None:
-    return request.expected_text
+            return self.server.databases.system
+        return self.server.databases.open.get(name) or await self.server.databases.get(name)
 
 
 def _not_found(request: Request) -> tuple[Route, str]:

@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import re
-from functools import cache
+from collections.abc import Iterable
 from typing import Any, Final
 
-from muniment.server.request import Request
-from muniment.server.wire import Response, json_response
+from muniment.server.routing import Route
 from muniment.smuggler.parameters import CHANGES, IMPORT
 from muniment.version import VERSION
 
@@ -42,18 +41,10 @@ _ANSWERS: Final = {
 _OPENAPI_METHODS: Final = ("GET", "PUT", "POST", "DELETE", "HEAD", "PATCH")
 
 
-async def get(request: Request) -> Response:
-    """This document."""
-    return json_response(document())
-
-
-@cache
-def document() -> dict[str, Any]:
-    """The whole API."""
-    from muniment.server.routes import ROUTES
-
+def document(routes: Iterable[Route]) -> dict[str, Any]:
+    """The API that these routes are."""
     paths: dict[str, Any] = {}
-    for route in ROUTES:
+    for route in routes:
         for prefix in ("", "/databases/{database}") if route.tenant else ("",):
             described = {
                 method.lower(): _operation(f"{prefix}/{route.path}", route.path, method, handler.__doc__ or "")

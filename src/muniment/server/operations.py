@@ -9,12 +9,10 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any, Final
 
-from muniment.document import raven_time
 from muniment.errors import Cancelled, MunimentError, StorageFailure
 from muniment.progress import Progress
-from muniment.server.request import Request
 from muniment.server.turns import Turns
-from muniment.server.wire import Refused, Response, empty_response, json_response
+from muniment.server.wire import Refused
 from muniment.telling import log, telling
 
 KEPT: Final = 1000
@@ -181,53 +179,3 @@ class Operations:
             self._known[id].progress.cancel()
         for _, thread in threads:
             await asyncio.to_thread(thread.join)
-
-
-async def status(request: Request) -> Response:
-    """How a long operation stands, and how far it is; with `changes=true`, of a comparison all ids that differ."""
-    try:
-        operation = request.app.operations.find(request.parameter("id"))
-    except Refused as error:
-        if error.status == 404:
-            return empty_response(404)
-        raise
-    state = operation.state
-    more = {"Changes": operation.changes} if request.flag("changes") else {}
-    return json_response(
-        {
-            **more,
-            "Id": operation.id,
-            "Completed": operation.ended,
-            "Faulted": state == "Faulted",
-            "Canceled": state == "Canceled",
-            "State": operation.counts(),
-            "Exception": str(operation.error) if operation.error else None,
-            "OperationProgress": None,
-        }
-    )
-
-
-async def kill(request: Request) -> Response:
-    """Ask a long operation to stop; nothing half done is left of it."""
-    operation = request.app.operations.find(request.parameter("id"))
-    if not operation.ended:
-        operation.progress.cancel()
-    return json_response(operation.counts())
-
-
-async def listing(request: Request) -> Response:
-    """The long operations that the server knows of, the newest first."""
-    return json_response(
-        [
-            {
-                "Id": operation.id,
-                "Status": operation.state,
-                "Exception": None,
-                "ExceptionText": str(operation.error) if operation.error else None,
-                "TaskType": operation.kind,
-                "Description": f"{operation.kind} of {operation.database}",
-                "StartTime": raven_time(operation.started),
-            }
-            for operation in request.app.operations.all()
-        ]
-    )

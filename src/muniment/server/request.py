@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator
 from contextlib import nullcontext, suppress
-from typing import TYPE_CHECKING, Any, Final
+from typing import Any, Final
 from urllib.parse import parse_qsl
 
 import msgspec
@@ -13,11 +13,9 @@ import msgspec
 from muniment.document import MAX_BODY_BYTES, MAX_METADATA_BYTES
 from muniment.errors import InvalidDocument
 from muniment.server.bodies import SLOWEST, SMALL, Pace
+from muniment.server.state import ServerState
+from muniment.server.tenants import Tenant
 from muniment.server.wire import CutShort, Refused, parse_etag
-
-if TYPE_CHECKING:
-    from muniment.server.app import App
-    from muniment.server.tenants import Tenant
 
 MAX_REQUEST_BYTES: Final = MAX_BODY_BYTES + MAX_METADATA_BYTES
 MAX_PAGE: Final = 1024
@@ -32,7 +30,6 @@ class Request:
 
     __slots__ = (
         "_query",
-        "app",
         "argument",
         "ended",
         "headers",
@@ -42,13 +39,14 @@ class Request:
         "path",
         "proto",
         "scope",
+        "server",
         "tenant",
     )
 
     tenant: Tenant
 
-    def __init__(self, app: App, scope: Any, proto: Any) -> None:
-        self.app = app
+    def __init__(self, server: ServerState, scope: Any, proto: Any) -> None:
+        self.server = server
         self.scope = scope
         self.proto = proto
         self.method: str = scope.method
@@ -69,7 +67,7 @@ class Request:
     @property
     def is_local(self) -> bool:
         """Whether the client has shown that it may read the server's own files."""
-        return self.app.local.is_known_to(self.headers)
+        return self.server.local.is_known_to(self.headers)
 
     @property
     def query(self) -> list[tuple[str, str]]:
@@ -140,23 +138,23 @@ class Request:
             return b""
         if length is not None and length <= SMALL:
             try:
-                body = await self.app.bodies.small(self.proto())
+                body = await self.server.bodies.small(self.proto())
             except RuntimeError as error:
                 raise _cut_short() from error
             if len(body) != length:
                 raise _cut_short()
             self.ended = True
             return body
-        limit = min(limit, self.app.bodies.memory)
+        limit = min(limit, self.server.bodies.memory)
         if length is not None:
             _check_size(length, limit)
-            self.held += self.app.bodies.hold(length)
+            self.held += self.server.bodies.hold(length)
         elif not self._is_chunked():
             return b""
         return await self._large(length, limit)
 
     async def _large(self, length: int | None, limit: int) -> bytes:
-        bodies, parts, empty, told, pace = self.app.bodies, [], 0, 0, Pace()
+        bodies, parts, empty, told, pace = self.server.bodies, [], 0, 0, Pace()
         async with bodies.in_time(pace) as timer:
             async for chunk in self.proto:
                 pace.received += len(chunk)
@@ -185,7 +183,7 @@ class Request:
         coming = aiter(self.proto)
         while True:
             try:
-                async with self.app.bodies.in_time(pace) if paced else nullcontext():
+                async with self.server.bodies.in_time(pace) if paced else nullcontext():
                     chunk = await anext(coming)
             except StopAsyncIteration:
                 break

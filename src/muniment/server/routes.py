@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
-from dataclasses import dataclass
-from typing import Any, Final, TypeAlias
+from functools import cache
+from typing import Any, Final
 
-from muniment.server import openapi, operations, restores
+from muniment.server import openapi
 from muniment.server.handlers import (
     attachments,
     backups,
@@ -15,35 +14,30 @@ from muniment.server.handlers import (
     databases,
     documents,
     dumps,
+    operations,
     queries,
     restore_into,
+    restores,
     statistics,
 )
 from muniment.server.request import Request
-
-Handler: TypeAlias = Callable[[Request], Awaitable[Any]]
-
-
-@dataclass(frozen=True, slots=True)
-class Route:
-    """A path below the server, or (`tenant`) below a database, and the handlers of its methods.
-
-    `acts` says that even its GET changes something, as that of RavenDB does.
-    """
-
-    path: str
-    methods: dict[str, Handler]
-    tenant: bool = True
-    acts: bool = False
-
-    @property
-    def allow(self) -> str:
-        """The header that says which methods there are."""
-        return ", ".join(self.methods)
+from muniment.server.routing import Handler, Route
+from muniment.server.wire import Response, json_response
 
 
 def _readable(handler: Handler, **others: Handler) -> dict[str, Handler]:
     return {"GET": handler, "HEAD": handler, **others}
+
+
+async def describe(request: Request) -> Response:
+    """This document."""
+    return json_response(document())
+
+
+@cache
+def document() -> dict[str, Any]:
+    """The whole API as an OpenAPI document."""
+    return openapi.document(ROUTES)
 
 
 ROUTES: Final = (
@@ -98,7 +92,7 @@ ROUTES: Final = (
     Route("databases", {"GET": databases.list_databases}, tenant=False),
     Route("health/live", _readable(statistics.live), tenant=False),
     Route("health/ready", _readable(statistics.ready), tenant=False),
-    Route("openapi.json", {"GET": openapi.get}, tenant=False),
+    Route("openapi.json", {"GET": describe}, tenant=False),
 )
 
 _EXACT: Final = {route.path: route for route in ROUTES if "{" not in route.path}

@@ -23,6 +23,7 @@ from muniment.errors import MunimentError, StorageFailure
 from muniment.server.app import App
 from muniment.server.handlers import compaction
 from muniment.server.leftovers import clean
+from muniment.server.state import ServerState
 from muniment.server.tenants import Databases
 from muniment.settings import Settings
 from muniment.telling import log, telling
@@ -87,61 +88,63 @@ async def _serve(settings: Settings, on_ready: Callable[[str], None]) -> None:
     stop = asyncio.Event()
     try:
         databases = Databases(settings.data_dir, settings.data_roots, settings.backup_roots, settings.open_databases)
-        app = App(settings, databases, loop, url_of(opened))
-        _take_signals(loop, app, stop)
-        await asyncio.to_thread(_recover, app)
-        await _run(app, opened, stop, on_ready)
+        server = ServerState(settings, databases, loop, url_of(opened))
+        _take_signals(loop, stop)
+        await asyncio.to_thread(_recover, server)
+        await _run(server, opened, stop, on_ready)
     finally:
         opened.close()
 
 
-def _recover(app: App) -> None:
+def _recover(server: ServerState) -> None:
     """Bring in order what a server that was killed has left."""
     with telling("what was left behind"):
-        clean(app.databases)
+        clean(server.databases)
     with telling("which restore was interrupted"):
-        app.restore_status.recover()
+        server.restore_status.recover()
     with telling("which compactions were interrupted"):
-        compaction.recover(app.databases)
+        compaction.recover(server.databases)
 
 
-async def _run(app: App, opened: socket.socket, stop: asyncio.Event, on_ready: Callable[[str], None]) -> None:
+async def _run(
+    server: ServerState, opened: socket.socket, stop: asyncio.Event, on_ready: Callable[[str], None]
+) -> None:
     url = url_of(opened)
-    listener = _Listener(app, opened)
+    listener = _Listener(App(server), opened)
     serving = asyncio.create_task(listener.serve())
-    watching = [asyncio.create_task(_close_idle(app)), asyncio.create_task(app.bodies.watch())]
-    log(f"muniment {VERSION} serves {app.databases.data_dir} at {url}")
+    watching = [asyncio.create_task(_close_idle(server)), asyncio.create_task(server.bodies.watch())]
+    log(f"muniment {VERSION} serves {server.databases.data_dir} at {url}")
     with telling("that the server is ready"):
         on_ready(url)
     stopped = asyncio.create_task(stop.wait())
     await asyncio.wait([serving, stopped], return_when=asyncio.FIRST_COMPLETED)
-    app.stopping = True
+    server.stopping = True
     log("stopping")
     listener.stop()  # type: ignore[no-untyped-call]
     for task in watching:
         task.cancel()
-    await _finish(app, serving)
-    await app.operations.stop()
-    await app.databases.close()
-    app.local.forget()
-    app.uploads.shutdown(wait=False, cancel_futures=True)
-    log(f"stopped after {app.requests:,} requests in {monotonic() - app.started:.0f} s")
+    await _finish(server, serving)
+    await server.operations.stop()
+    await server.databases.close()
+    server.local.forget()
+    server.uploads.shutdown(wait=False, cancel_futures=True)
+    log(f"stopped after {server.requests:,} requests in {monotonic() - server.started:.0f} s")
     if not serving.done():  # a client holds its connection with half a request; nothing is left to lose
         os._exit(0)
     serving.result()
 
 
-async def _finish(app: App, serving: asyncio.Task[Any]) -> None:
+async def _finish(server: ServerState, serving: asyncio.Task[Any]) -> None:
     """Wait until every request that came in has been answered, but not for ever."""
-    until = monotonic() + app.settings.stop_seconds
+    until = monotonic() + server.settings.stop_seconds
     while not serving.done() and monotonic() < until:
         await asyncio.wait([serving], timeout=0.05)
-        if not app.active and not serving.done():
+        if not server.active and not serving.done():
             await asyncio.wait([serving], timeout=0.5)  # the last answers are on their way
             return
 
 
-def _take_signals(loop: asyncio.AbstractEventLoop, app: App, stop: asyncio.Event) -> None:
+def _take_signals(loop: asyncio.AbstractEventLoop, stop: asyncio.Event) -> None:
     def receive(number: int) -> None:
         if stop.is_set():
             log("ended at once")
@@ -152,15 +155,15 @@ def _take_signals(loop: asyncio.AbstractEventLoop, app: App, stop: asyncio.Event
         loop.add_signal_handler(number, receive, number)
 
 
-async def _close_idle(app: App) -> None:
+async def _close_idle(server: ServerState) -> None:
     while True:
-        await asyncio.sleep(min(IDLE_CHECK_SECONDS, app.settings.idle_seconds))
+        await asyncio.sleep(min(IDLE_CHECK_SECONDS, server.settings.idle_seconds))
         try:
-            for name in await app.databases.close_idle(app.settings.idle_seconds):
-                log(f"database {name} closed, nobody used it for {app.settings.idle_seconds} s")
+            for name in await server.databases.close_idle(server.settings.idle_seconds):
+                log(f"database {name} closed, nobody used it for {server.settings.idle_seconds} s")
         except MunimentError as error:  # somebody has begun to use it
             log(f"a database that nobody used could not be closed: {error}")
-        await asyncio.to_thread(app.databases.settle)
+        await asyncio.to_thread(server.databases.settle)
 
 
 def listen(host: str, port: int) -> socket.socket:

@@ -12,22 +12,22 @@ from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
 from pathlib import Path
 from time import monotonic
-from typing import TYPE_CHECKING, Any, Final
+from typing import Any, Final
 
 import msgspec
 
 from muniment.command import Delete, Put
-from muniment.document import Document, raven_time
+from muniment.database import DocumentDatabase
+from muniment.document import Document, decode, raven_time
 from muniment.errors import BackupRunning, MunimentError
 from muniment.progress import Progress
 from muniment.server.operations import Operation
 from muniment.telling import telling
 
-if TYPE_CHECKING:
-    from muniment.database import DocumentDatabase
-
 ID: Final = "Raven/Backup/Status"
 FILE: Final = "Backup.Status"
+RESTORE_STATUS: Final = "Raven/Restore/Status"
+RESTORE_IN_PROGRESS: Final = "Raven/Restore/InProgress"
 MESSAGES: Final = 200
 TELL_SECONDS: Final = 1.0
 
@@ -150,6 +150,45 @@ class Notes:
                 told = self._unwritten.items()
                 self._system.batch([Delete(id) if value is None else Put(id, value) for id, value in told])
                 self._unwritten.clear()
+
+
+class RestoreStatus:
+    """What is told of the last restore, in a document of the system database."""
+
+    def __init__(self, system: DocumentDatabase, notes: Notes) -> None:
+        self._system = system
+        self._notes = notes
+        self._lock = threading.Lock()
+        self._messages: list[str] = []
+
+    def recover(self) -> None:
+        """What was running when the server ended was interrupted."""
+        status = self._system.get(RESTORE_STATUS)
+        told = decode(status.body) if status else {}
+        if told.get("State") == "Running" or self._system.get(
+            RESTORE_IN_PROGRESS
+        ):  # the mark comes before the first message
+            self._messages = [str(message) for message in told.get("Messages") or []]
+            self.say("Error: the restore was interrupted, because the server was ended while it ran", "Faulted")
+        self.end()
+
+    def begin(self, name: str) -> None:
+        """Forget the last restore; from now on this one runs."""
+        self._messages = []
+        self._notes.tell({RESTORE_STATUS: None, RESTORE_IN_PROGRESS: {"Resource": name}})
+
+    def say(self, message: str, state: str = "Running", operation: Operation | None = None) -> None:
+        """Add a message."""
+        with self._lock:
+            self._messages = [*self._messages[:100], *self._messages[100:][-100:], message]
+            told: dict[str, Any] = {"State": state, "Messages": self._messages}
+            if operation:
+                told |= {key: value for key, value in operation.counts().items() if value is not None}
+            self._notes.tell({RESTORE_STATUS: told})
+
+    def end(self) -> None:
+        """Another restore may begin."""
+        self._notes.tell({RESTORE_IN_PROGRESS: None})
 
 
 @contextmanager

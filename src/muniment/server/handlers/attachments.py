@@ -136,11 +136,11 @@ async def put(request: Request) -> Response:
         content = await request.body()
         written = await asyncio.to_thread(store, iter([content]))
     else:
-        with request.app.uploading.one():
+        with request.server.uploading.one():
             loop = asyncio.get_running_loop()
             chunks = pulled(request.chunks(MAX_ATTACHMENT_BYTES), loop)
             # Threads of their own, because an upload takes nearly as long as its client likes.
-            written = await loop.run_in_executor(request.app.uploads, partial(store, chunks))
+            written = await loop.run_in_executor(request.server.uploads, partial(store, chunks))
     etag = attachment_etag_text(written.etag)
     headers = [("etag", f'"{etag}"'), ("location", f"/static/{quote(written.id, safe='')}")]
     return empty_response(201, headers)

@@ -32,7 +32,7 @@ async def start(request: Request) -> Response:
     wanted: _Wanted = await request.json(_Wanted)
     if not wanted.location.strip():
         raise InvalidInput("BackupLocation is missing", 'send {"BackupLocation": "/a/folder/of/the/server"}')
-    tenant, app = request.tenant, request.app
+    tenant, app = request.tenant, request.server
     if not wanted.location.startswith("~"):  # which is the server's data folder
         check_folder_name(wanted.location)
     destination = app.databases.backup_folder(wanted.location, local=request.is_local)

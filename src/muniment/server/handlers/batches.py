@@ -36,7 +36,7 @@ class _Command(msgspec.Struct):
 
 async def execute(request: Request) -> Response:
     """Store and delete documents, all of them or none; answers what became of each."""
-    body, most = await request.body(), request.app.settings.batch_commands
+    body, most = await request.body(), request.server.settings.batch_commands
     if len(body) > 65536:
         given, commands = await asyncio.to_thread(_read, body, most)
     else:

@@ -22,7 +22,7 @@ async def start(request: Request) -> Response:
     name = (request.parameter("database") or "").strip()
     if not name:
         raise Refused(400, "the name of the database is missing", "pass ?database=NAME", bare=True)
-    app = request.app
+    app = request.server
     document = app.databases.document(name)
     if document is None:
         raise Refused(404, f"there is no database named: {name}", bare=True)

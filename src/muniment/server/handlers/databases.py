@@ -22,7 +22,7 @@ from muniment.telling import log
 
 async def get_database(request: Request) -> Response:
     """The document that describes a database."""
-    document = request.app.databases.document(request.argument)
+    document = request.server.databases.document(request.argument)
     if document is None:
         raise _unknown(request.argument)
     return Response(200, document_headers(document, etag_text(document.etag)), document.body)
@@ -30,7 +30,7 @@ async def get_database(request: Request) -> Response:
 
 async def put_database(request: Request) -> Response:
     """Make a database, or with its document's etag change its settings."""
-    name, databases = request.argument, request.app.databases
+    name, databases = request.argument, request.server.databases
     check_name(name)
     given = await request.json(dict[str, Any], "the database's document")
     settings = given.setdefault("Settings", {})
@@ -79,7 +79,7 @@ async def _make(folder: Path) -> None:
 async def _store(request: Request, databases: Databases, name: str, value: dict[str, Any], expected: int | None) -> int:
     put = Put(PREFIX + name, encode(value), None, expected or 0)
     try:
-        [written] = await request.app.completions.wait(databases.system.database.submit([put]))
+        [written] = await request.server.completions.wait(databases.system.database.submit([put]))
     except ConcurrencyConflict:
         if expected:
             raise
@@ -111,7 +111,7 @@ async def delete_databases(request: Request) -> Response:
 
 async def _delete(request: Request, name: str) -> None:
     check_name(name)
-    databases = request.app.databases
+    databases = request.server.databases
     document = databases.document(name)
     if document is None:
         raise _unknown(name)
@@ -124,7 +124,7 @@ async def _delete(request: Request, name: str) -> None:
         if hard:
             gone = await asyncio.to_thread(_remove, databases, document, folder)
         else:
-            await request.app.completions.wait(databases.system.database.submit([Delete(document.id)]))
+            await request.server.completions.wait(databases.system.database.submit([Delete(document.id)]))
     log(f"database {name} deleted{f' with its files in {folder}' if hard else ''}")
     if not gone:
         log(f"{folder} was kept, because there are other files in it")
@@ -145,7 +145,7 @@ def _remove(databases: Databases, document: Document, folder: Path) -> bool:
 
 async def toggle_database(request: Request) -> Response:
     """Disable a database (`isSettingDisabled=true`), or enable it again."""
-    name, databases = request.argument, request.app.databases
+    name, databases = request.argument, request.server.databases
     document = databases.document(name)
     if document is None:
         raise _unknown(name)
@@ -160,7 +160,7 @@ async def toggle_database(request: Request) -> Response:
 
 async def list_databases(request: Request) -> Response:
     """The names of the databases; with `getAdditionalData=true`, what is known about each."""
-    databases = request.app.databases
+    databases = request.server.databases
     names = databases.names(*request.page)
     if not request.flag("getAdditionalData"):
         return json_response(names)

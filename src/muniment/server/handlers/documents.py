@@ -4,11 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import uuid
-from collections import deque
 from collections.abc import Sequence
-from concurrent.futures import Future
 from contextlib import suppress
-from typing import TYPE_CHECKING, Final, TypeVar
+from typing import Final
 
 from muniment.command import Command, Delete, Put
 from muniment.document import Document, decode, fold
@@ -16,14 +14,9 @@ from muniment.errors import InvalidDocument
 from muniment.server.headers import document_headers, metadata_json_of
 from muniment.server.request import Request
 from muniment.server.status import ID as STATUS_ID
-from muniment.server.tenants import PREFIX, check_document
+from muniment.server.tenants import PREFIX, Tenant, check_document
 from muniment.server.wire import Refused, Response, empty_response, etag_text, json_response
 from muniment.storage.base import Written
-
-if TYPE_CHECKING:
-    from muniment.server.tenants import Tenant
-
-T = TypeVar("T")
 
 _STATUS: Final = fold(STATUS_ID)
 _PREFIX: Final = fold(PREFIX)
@@ -90,20 +83,20 @@ async def write(request: Request, commands: Sequence[Command]) -> list[Written]:
         _check_settings(commands)
         for command in commands:
             if fold(command.id).startswith(_PREFIX):
-                request.app.databases.check_online(command.id[len(PREFIX) :])
+                request.server.databases.check_online(command.id[len(PREFIX) :])
     if any(command.id.endswith("/") for command in commands):
         # A number for a prefix takes a transaction of its own, and is taken anew when somebody else has used it.
         written = await asyncio.to_thread(database.batch, commands)
     else:
         large = sum(map(_size, commands)) > _LARGE  # much to check takes long; others need not wait
         future = await asyncio.to_thread(database.submit, commands) if large else database.submit(commands)
-        written = await request.app.completions.wait(future)
+        written = await request.server.completions.wait(future)
     if request.tenant.is_system:
         for id in {result.id for result in written if fold(result.id).startswith(_PREFIX)}:
-            await request.app.databases.forget(id)
+            await request.server.databases.forget(id)
         for command, result in zip(commands, written, strict=True):
             if isinstance(command, Put) and not result.existed and fold(result.id).startswith(_PREFIX):
-                await request.app.databases.make(result.id)
+                await request.server.databases.make(result.id)
     return written
 
 
@@ -120,34 +113,3 @@ _LARGE: Final = 256 << 10
 
 def _size(command: Command) -> int:
     return len(command.body) if isinstance(command, Put) else 0
-
-
-class Completions:
-    """Brings the answers of the databases' writer threads to the event loop: a whole group of them in one call."""
-
-    def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
-        self._loop = loop
-        self._done: deque[asyncio.Future[None]] = deque()
-        self._called = False
-
-    async def wait(self, future: Future[T]) -> T:
-        """The answer, when it is there."""
-        if not future.done():
-            waiting: asyncio.Future[None] = self._loop.create_future()
-            future.add_done_callback(lambda _: self._complete(waiting))
-            await waiting
-        return future.result()
-
-    def _complete(self, waiting: asyncio.Future[None]) -> None:
-        self._done.append(waiting)
-        if not self._called:
-            self._called = True
-            with suppress(RuntimeError):  # the loop was closed: nobody waits any more
-                self._loop.call_soon_threadsafe(self._wake)
-
-    def _wake(self) -> None:
-        self._called = False
-        while self._done:
-            waiting = self._done.popleft()
-            if not waiting.done():
-                waiting.set_result(None)

@@ -39,9 +39,9 @@ async def import_(request: Request) -> Response:
     def work(operation: Operation) -> None:
         operation.result = asdict(database.import_dump(incoming, options=options, progress=operation.progress))
 
-    with request.app.transfers.one():
-        operation = request.app.operations.new("import", request.tenant.name)
-        await request.app.operations.start(operation, work)
+    with request.server.transfers.one():
+        operation = request.server.operations.new("import", request.tenant.name)
+        await request.server.operations.start(operation, work)
     if operation.error:
         raise operation.error
     return json_response(operation.result, headers=[(OPERATION, str(operation.id))])
@@ -53,7 +53,7 @@ async def export(request: Request) -> Response | Outgoing:
     format, compression = (_taken(pairs, name) for name in ("format", "compression"))
     shape = Shape.of("a.ravendbdump", cast("Format | None", format), cast("Compression | None", compression))
     since, options = state_of(pairs), options_of(pairs, EXPORT)
-    tenant, operations, transfers = request.tenant, request.app.operations, request.app.transfers
+    tenant, operations, transfers = request.tenant, request.server.operations, request.server.transfers
     transfers.take()
     operation = operations.new("export", tenant.name)
     loop, begun = asyncio.get_running_loop(), asyncio.Event()

@@ -7,13 +7,14 @@ import re
 from collections.abc import Callable, Iterable, Iterator
 from fnmatch import translate
 from itertools import islice
-from typing import TYPE_CHECKING, Any, Final
+from typing import Any, Final
 
 from muniment.document import MAX_ID_BYTES, Document, fold
 from muniment.errors import InvalidDocument, InvalidInput
 from muniment.server.handlers.documents import find, get
 from muniment.server.request import Request
 from muniment.server.results import array, only_metadata, with_metadata
+from muniment.server.tenants import Tenant
 from muniment.server.wire import (
     BUILD_HEADER,
     JSON,
@@ -24,9 +25,6 @@ from muniment.server.wire import (
     empty_response,
     parse_etag,
 )
-
-if TYPE_CHECKING:
-    from muniment.server.tenants import Tenant
 
 FEW: Final = 8
 SCAN: Final = 256

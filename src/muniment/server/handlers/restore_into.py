@@ -31,7 +31,7 @@ class _Wanted(Point):
 async def start(request: Request) -> Response:
     """Begin to restore a moment of the backups in a folder, or a part of it, into this database; or only to compare."""
     wanted: _Wanted = await request.json(_Wanted)
-    app, tenant = request.app, request.tenant
+    app, tenant = request.server, request.tenant
     if tenant.is_system:
         raise Refused(400, "the system database can not be restored while it is used", "see muniment server --help")
     if wanted.on_conflict is None and not wanted.dry_run:

@@ -6,10 +6,11 @@ import asyncio
 import platform
 from datetime import UTC, datetime, timedelta
 from time import monotonic
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from muniment.document import raven_time
 from muniment.server.request import Request
+from muniment.server.tenants import Tenant
 from muniment.server.wire import (
     BUILD,
     PRODUCT,
@@ -20,9 +21,6 @@ from muniment.server.wire import (
     json_response,
 )
 from muniment.telling import log
-
-if TYPE_CHECKING:
-    from muniment.server.tenants import Tenant
 
 
 async def database_statistics(request: Request) -> Response:
@@ -64,7 +62,7 @@ async def database_statistics(request: Request) -> Response:
 
 async def server_statistics(request: Request) -> Response:
     """What the server does, and which databases are open."""
-    app = request.app
+    app = request.server
     tenants = [*app.databases.open.values()]
     return json_response(
         {
@@ -124,7 +122,7 @@ async def live(request: Request) -> Response:
 
 async def ready(request: Request) -> Response:
     """The system database can be read, and the server is not about to stop."""
-    if request.app.stopping:
+    if request.server.stopping:
         return json_response({"Status": "stopping"}, 503)
-    request.app.databases.system.database.get("Raven/Ready")
+    request.server.databases.system.database.get("Raven/Ready")
     return json_response({"Status": "ready"})

@@ -1,9 +1,8 @@
-"""Restoring a backup into a new database while the others go on being served; and the system database, offline."""
+"""Restoring a backup into a new database while the others go on being served."""
 
 from __future__ import annotations
 
 import asyncio
-import threading
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
@@ -16,30 +15,24 @@ from muniment.backup.child import restore_in_child
 from muniment.backup.plan import RestorePlan
 from muniment.backup.reader import Moment
 from muniment.backup.repository import DATABASE_DOCUMENT, Backup
-from muniment.backup.restore import Restored, restore_backup
 from muniment.document import decode, fold, from_microseconds, rfc3339
 from muniment.durable import mapped_errors
 from muniment.errors import (
     BackupNotFound,
-    DatabaseLocked,
     InvalidDocument,
     MunimentError,
     TargetExists,
 )
-from muniment.progress import Progress
 from muniment.server.operations import Operation
 from muniment.server.places import check_unmoved
 from muniment.server.points import Point
 from muniment.server.request import Request
-from muniment.server.status import amount, progress_told, with_hint
-from muniment.server.tenants import DATA_DIR, PREFIX, SYSTEM_FOLDER, Databases, check_name
+from muniment.server.status import RestoreStatus, amount, progress_told, with_hint
+from muniment.server.tenants import DATA_DIR, PREFIX, Databases, check_name
 from muniment.server.wire import Refused, Response, json_response
 from muniment.storage.sqlite.remove import remove_database
-from muniment.storage.sqlite.store import LOCK, lock
 from muniment.telling import telling
 
-STATUS: Final = "Raven/Restore/Status"
-IN_PROGRESS: Final = "Raven/Restore/InProgress"
 POLL_SECONDS: Final = 0.1
 
 
@@ -51,47 +44,10 @@ class _Wanted(Point):
     new_id: bool | None = msgspec.field(name="GenerateNewDatabaseId", default=None)
 
 
-class RestoreStatus:
-    """What is told of the last restore, in a document of the system database."""
-
-    def __init__(self, databases: Databases) -> None:
-        self._databases = databases
-        self._lock = threading.Lock()
-        self._messages: list[str] = []
-
-    def recover(self) -> None:
-        """What was running when the server ended was interrupted."""
-        system = self._databases.system.database
-        status = system.get(STATUS)
-        told = decode(status.body) if status else {}
-        if told.get("State") == "Running" or system.get(IN_PROGRESS):  # the mark comes before the first message
-            self._messages = [str(message) for message in told.get("Messages") or []]
-            self.say("Error: the restore was interrupted, because the server was ended while it ran", "Faulted")
-        self.end()
-
-    def begin(self, name: str) -> None:
-        """Forget the last restore; from now on this one runs."""
-        self._messages = []
-        self._databases.notes.tell({STATUS: None, IN_PROGRESS: {"Resource": name}})
-
-    def say(self, message: str, state: str = "Running", operation: Operation | None = None) -> None:
-        """Add a message."""
-        with self._lock:
-            self._messages = [*self._messages[:100], *self._messages[100:][-100:], message]
-            told: dict[str, Any] = {"State": state, "Messages": self._messages}
-            if operation:
-                told |= {key: value for key, value in operation.counts().items() if value is not None}
-            self._databases.notes.tell({STATUS: told})
-
-    def end(self) -> None:
-        """Another restore may begin."""
-        self._databases.notes.tell({IN_PROGRESS: None})
-
-
 async def start(request: Request) -> Response:
     """Begin to restore a moment of the backups in a folder, or a part of it, into a new database."""
     wanted = await _wanted(request)
-    app, databases = request.app, request.app.databases
+    app, databases = request.server, request.server.databases
     source, selection = await wanted.folder(databases, local=request.is_local), wanted.selection
     if wanted.name:
         name = wanted.name
@@ -142,7 +98,7 @@ def _from_there(source: Path, *args: Any, **options: Any) -> Moment:
 async def plan(request: Request) -> Response:
     """What a restore would read, and the exact transaction at which it would stop; nothing is written."""
     wanted = await _wanted(request)
-    databases = request.app.databases
+    databases = request.server.databases
     source, _ = await wanted.folder(databases, local=request.is_local), wanted.selection
     if wanted.name:
         _new_place(databases, wanted.name, wanted.location)
@@ -203,7 +159,7 @@ def database_document(backup: Backup) -> bytes:
 
 async def _wait_for_other(request: Request, seconds: int | None) -> None:
     """Wait until no restore runs, up to so many seconds; raises `Refused` (503)."""
-    app = request.app
+    app = request.server
     until = monotonic() + (seconds or 0)
     while app.restoring is not None:
         if seconds is None:
@@ -269,27 +225,3 @@ def _document(backup: Backup, target: Path) -> dict[str, Any]:
     settings = {key: value for key, value in (kept or {}).items() if key.lower() not in paths}
     told = document if isinstance(document, dict) else {}
     return {**told, "Settings": {**settings, DATA_DIR: str(target)}, "Disabled": False}
-
-
-def restore_system_database(
-    source: Path, data_dir: Path, *, defrag: bool = False, progress: Progress | None = None
-) -> Restored:
-    """Make the system database of a server's data folder from a backup, while no server uses that folder.
-
-    Raises `DatabaseLocked` while a server has it open, and `TargetExists` when there is one.
-    """
-    target = data_dir / SYSTEM_FOLDER
-    if (target / LOCK).exists():
-        try:
-            lock(target).release()
-        except DatabaseLocked as error:
-            raise DatabaseLocked(
-                f"a server is using the system database in {target}", "stop it, and restore again"
-            ) from error
-    try:
-        return restore_backup(source, target, defrag=defrag, progress=progress)
-    except TargetExists as error:
-        raise TargetExists(
-            f"{target} already exists; a restore never writes over anything",
-            "move it away, or restore into another data folder",
-        ) from error

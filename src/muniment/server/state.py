@@ -1,0 +1,39 @@
+"""What a server has while it runs, besides its connections."""
+
+from __future__ import annotations
+
+import asyncio
+from concurrent.futures import ThreadPoolExecutor
+from time import monotonic
+
+from muniment.server.bodies import Bodies
+from muniment.server.completions import Completions
+from muniment.server.local import Local
+from muniment.server.operations import Operations
+from muniment.server.origin import Origin
+from muniment.server.seats import Seats
+from muniment.server.status import RestoreStatus
+from muniment.server.tenants import Databases
+from muniment.settings import Settings
+
+
+class ServerState:
+    """The settings, databases, jobs and counts of a server: what handlers and the application share."""
+
+    def __init__(self, settings: Settings, databases: Databases, loop: asyncio.AbstractEventLoop, url: str) -> None:
+        self.settings = settings
+        self.databases = databases
+        self.local = Local(databases.data_dir, url)
+        self.origin = Origin(settings)
+        self.bodies = Bodies(settings.body_memory << 20, settings.body_seconds)
+        self.operations = Operations(settings.jobs)
+        self.completions = Completions(loop)
+        self.uploads = ThreadPoolExecutor(settings.uploads, "muniment upload")
+        self.uploading = Seats(settings.uploads, "large attachments")
+        self.transfers = Seats(settings.transfers, "dumps")
+        self.restore_status = RestoreStatus(databases.system.database, databases.notes)
+        self.restoring: str | None = None
+        self.started = monotonic()
+        self.requests = 0
+        self.active = 0
+        self.stopping = False

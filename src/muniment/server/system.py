@@ -1,0 +1,35 @@
+"""The system database of a data folder that no server uses: restored from a backup."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from muniment.backup.restore import Restored, restore_backup
+from muniment.errors import DatabaseLocked, TargetExists
+from muniment.progress import Progress
+from muniment.server.tenants import SYSTEM_FOLDER
+from muniment.storage.sqlite.store import LOCK, lock
+
+
+def restore_system_database(
+    source: Path, data_dir: Path, *, defrag: bool = False, progress: Progress | None = None
+) -> Restored:
+    """Make the system database of a server's data folder from a backup, while no server uses that folder.
+
+    Raises `DatabaseLocked` while a server has it open, and `TargetExists` when there is one.
+    """
+    target = data_dir / SYSTEM_FOLDER
+    if (target / LOCK).exists():
+        try:
+            lock(target).release()
+        except DatabaseLocked as error:
+            raise DatabaseLocked(
+                f"a server is using the system database in {target}", "stop it, and restore again"
+            ) from error
+    try:
+        return restore_backup(source, target, defrag=defrag, progress=progress)
+    except TargetExists as error:
+        raise TargetExists(
+            f"{target} already exists; a restore never writes over anything",
+            "move it away, or restore into another data folder",
+        ) from error
