@@ -5,7 +5,6 @@ from __future__ import annotations
 import multiprocessing
 import os
 import signal
-import threading
 from collections.abc import Iterator
 from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
@@ -14,8 +13,7 @@ import hypothesis
 import pytest
 
 from muniment import DocumentDatabase
-
-START = 1_790_000_000_000_000  # 2026-09-21T14:13:20Z, in microseconds since 1970
+from tests.clock import Clock
 
 # Examples write to a real disk, whose speed says nothing about right and wrong.
 hypothesis.settings.register_profile("default", hypothesis.settings(deadline=None))
@@ -28,20 +26,6 @@ if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     signal.signal(signal.SIGINT, signal.default_int_handler)
 if signal.getsignal(signal.SIGHUP) is signal.SIG_IGN:
     signal.signal(signal.SIGHUP, lambda *_: None)
-
-
-class Clock:
-    """Microseconds since 1970: every reading is a step later than the one before, unless a test sets the time."""
-
-    def __init__(self, now: int = START, step: int = 1) -> None:
-        self.now = now
-        self.step = step
-        self._lock = threading.Lock()
-
-    def __call__(self) -> int:
-        with self._lock:
-            self.now += self.step
-            return self.now
 
 
 @pytest.fixture

@@ -23,7 +23,7 @@ from muniment.errors import (
     StorageFailure,
 )
 from muniment.revision import ATTACHMENT, DOCUMENT
-from tests.conftest import START, Clock
+from tests.clock import START, Clock
 
 ORDERS = {"Raven-Entity-Name": "Orders"}
 

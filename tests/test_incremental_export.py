@@ -21,6 +21,7 @@ from muniment.smuggler.folder import STATE, held, import_folder
 from muniment.smuggler.options import SmugglerOptions
 from muniment.smuggler.reader import DumpDeletion, open_dump
 from muniment.smuggler.transfer import Imported, import_dump
+from tests.clock import Clock
 from tests.smuggler.dumps import blake2b
 from tests.storage.reference import lowered
 from tests.test_exporting import DUMPS, contents, fill
@@ -28,18 +29,9 @@ from tests.test_exporting import DUMPS, contents, fill
 HOUR = 3_600_000_000
 
 
-class Clock:
-    def __init__(self) -> None:
-        self.now = 1_700_000_000_000_000
-
-    def __call__(self) -> int:
-        self.now += HOUR
-        return self.now
-
-
 @pytest.fixture
 def database(tmp_path: Path) -> Iterator[DocumentDatabase]:
-    with DocumentDatabase(tmp_path / "db", clock=Clock()) as database:
+    with DocumentDatabase(tmp_path / "db", clock=Clock(step=HOUR)) as database:
         yield database
 
 
@@ -171,7 +163,7 @@ def test_what_might_be_missed_makes_a_full_export(database: DocumentDatabase, tm
     database.put("a", {})
     database.put("b", {})
     export(database, tmp_path)
-    MaintenanceActions(database.storage, "db", Clock()).start_backup(tmp_path / "backups").wait()
+    MaintenanceActions(database.storage, "db", Clock(step=HOUR)).start_backup(tmp_path / "backups").wait()
     MaintenanceActions.restore(tmp_path / "backups", tmp_path / "restored")
     with DocumentDatabase(tmp_path / "restored", clock=database.clock) as restored:
         restored.delete("a")

@@ -25,8 +25,8 @@ from muniment.errors import (
 )
 from muniment.revision import Batch
 from muniment.storage.sqlite.store import SqliteStorage
-from tests.backup.clock import Clock
 from tests.backup.state import opened, state_of
+from tests.clock import SECOND, Clock
 
 PATIENCE = 30.0
 
@@ -59,7 +59,7 @@ def fill(database: DocumentDatabase, count: int = 25_000) -> DocumentDatabase:
 
 @pytest.fixture
 def database(tmp_path: Path) -> Iterator[DocumentDatabase]:
-    with DocumentDatabase(tmp_path / "shop", clock=Clock()) as database:
+    with DocumentDatabase(tmp_path / "shop", clock=Clock(step=SECOND)) as database:
         yield fill(database)
     with opened(tmp_path / "shop"):
         pass
@@ -113,7 +113,7 @@ def test_two_databases_are_backed_up_at_once(paused: tuple[DocumentDatabase, Pau
     database, clock = paused
     first = database.maintenance.start_backup(tmp_path / "first")
     assert clock.reached.wait(PATIENCE)
-    with DocumentDatabase(tmp_path / "other", clock=Clock()) as other:
+    with DocumentDatabase(tmp_path / "other", clock=Clock(step=SECOND)) as other:
         other.maintenance.start_backup(tmp_path / "second").wait(PATIENCE)
     assert first.running
 
@@ -249,7 +249,7 @@ def test_closing_the_database_ends_its_backup(database: DocumentDatabase, tmp_pa
     chance = random.Random(5)
     states = set()
     for number in range(8):
-        with DocumentDatabase(database.path, clock=Clock()) if number else database as opened_again:
+        with DocumentDatabase(database.path, clock=Clock(step=SECOND)) if number else database as opened_again:
             operation = opened_again.maintenance.start_backup(tmp_path / str(number))
             sleep(chance.random() * 0.1)
             opened_again.close()
@@ -338,10 +338,10 @@ def test_an_error_in_the_middle_leaves_nothing(
 ) -> None:
     folder = database.path
     database.close()
-    storage = Stumbling(folder, clock=Clock())
+    storage = Stumbling(folder, clock=Clock(step=SECOND))
     storage.error = error
     try:
-        operation = MaintenanceActions(storage, "shop", Clock()).start_backup(tmp_path / "new" / "backups")
+        operation = MaintenanceActions(storage, "shop", Clock(step=SECOND)).start_backup(tmp_path / "new" / "backups")
         with pytest.raises(expected) as caught:
             operation.wait(PATIENCE)
     finally:
@@ -361,11 +361,11 @@ def test_a_backup_that_is_complete_is_not_called_failed(tmp_path: Path) -> None:
         def backed_up(self, through: int) -> None:
             raise StorageFailure("the disk of the database is full", "make room")
 
-    with DocumentDatabase(tmp_path / "shop", clock=Clock()) as database:
+    with DocumentDatabase(tmp_path / "shop", clock=Clock(step=SECOND)) as database:
         fill(database, 5_000)
-    storage = Full(tmp_path / "shop", clock=Clock())
+    storage = Full(tmp_path / "shop", clock=Clock(step=SECOND))
     try:
-        operation = MaintenanceActions(storage, "shop", Clock()).start_backup(tmp_path / "backups")
+        operation = MaintenanceActions(storage, "shop", Clock(step=SECOND)).start_backup(tmp_path / "backups")
         assert [operation.wait(PATIENCE)] == backups(tmp_path / "backups")
         assert operation.status.state == "completed"
     finally:
@@ -379,12 +379,12 @@ def test_a_log_that_lost_rows_is_not_backed_up(tmp_path: Path) -> None:
         def changes(self, *arguments: Any, **options: Any) -> Iterator[Batch]:
             yield from list(super().changes(*arguments, **options))[:-1]
 
-    with DocumentDatabase(tmp_path / "shop", clock=Clock()) as database:
+    with DocumentDatabase(tmp_path / "shop", clock=Clock(step=SECOND)) as database:
         fill(database, 10_000)
-    storage = Forgetful(tmp_path / "shop", clock=Clock())
+    storage = Forgetful(tmp_path / "shop", clock=Clock(step=SECOND))
     try:
         with pytest.raises(DamagedDatabase, match=r"documents: \d+ where 10000 are expected"):
-            MaintenanceActions(storage, "shop", Clock()).start_backup(tmp_path / "backups").wait(PATIENCE)
+            MaintenanceActions(storage, "shop", Clock(step=SECOND)).start_backup(tmp_path / "backups").wait(PATIENCE)
     finally:
         storage.close()
     assert not (tmp_path / "backups").exists()

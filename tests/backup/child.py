@@ -33,8 +33,8 @@ from muniment import DocumentDatabase, MaintenanceActions, MunimentError, Progre
 from muniment.backup.repository import Record, records, write_record
 from muniment.backup.restore import restore_backup
 from muniment.errors import Busy
-from tests.backup.clock import SECOND, START, Clock
 from tests.backup.gate import take
+from tests.clock import SECOND, START, Clock
 
 ROOT = Path(__file__).parents[2]
 NOBODY = 65534
@@ -76,7 +76,7 @@ def wait_for(process: int) -> int:
 
 
 def back_up(database: str, destination: str, progress: Progress | None = None) -> None:
-    with DocumentDatabase(database, create=False, clock=Clock(START + 500 * SECOND)) as opened:
+    with DocumentDatabase(database, create=False, clock=Clock(START + 500 * SECOND, step=SECOND)) as opened:
         take(opened, Path(destination), progress)
 
 
@@ -91,7 +91,7 @@ def restore(source: str, target: str, progress: Progress | None = None, *, defra
 
 
 def restore_into(database: str, source: str, progress: Progress | None = None) -> None:
-    with DocumentDatabase(database, create=False, clock=Clock(START + 500 * SECOND)) as opened:
+    with DocumentDatabase(database, create=False, clock=Clock(START + 500 * SECOND, step=SECOND)) as opened:
         opened.maintenance.restore_into(source, on_conflict="overwrite", progress=progress)
 
 
@@ -270,7 +270,7 @@ def job_limited(what: str, source: str, places: str, limits: list[int], defrag: 
         if what == "restore":
             resource.setrlimit(resource.RLIMIT_FSIZE, (limit, limit))
             return _refused(lambda: restore(source, f"{places}/{limit}/new/target", defrag=defrag))
-        with DocumentDatabase(source, create=False, clock=Clock(START + 500 * SECOND)) as database:
+        with DocumentDatabase(source, create=False, clock=Clock(START + 500 * SECOND, step=SECOND)) as database:
             soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
             resource.setrlimit(resource.RLIMIT_FSIZE, (limit, hard))
             refused = _refused(lambda: database.maintenance.start_backup(f"{places}/{limit}/new/target").wait())

@@ -9,13 +9,13 @@ import pytest
 
 from muniment import DocumentDatabase
 from muniment.backup.repository import Backup
-from tests.backup.clock import Clock
 from tests.backup.state import opened
+from tests.clock import SECOND, Clock
 
 
 @pytest.fixture
 def clock() -> Clock:
-    return Clock()
+    return Clock(step=SECOND)
 
 
 @pytest.fixture

@@ -11,7 +11,7 @@ from muniment import DocumentDatabase
 from muniment.document import fold
 from muniment.revision import ATTACHMENT, DOCUMENT, Revision
 from muniment.storage.base import Storage
-from tests.backup.clock import SECOND, START, Clock
+from tests.clock import SECOND, START, Clock
 
 
 class Item(NamedTuple):
@@ -72,7 +72,7 @@ def seen_by_readers(database: DocumentDatabase) -> Seen:
 @contextmanager
 def opened(folder: Path, clock: Clock | None = None) -> Iterator[DocumentDatabase]:
     """An existing database, checked against itself when the test is done with it."""
-    with DocumentDatabase(folder, create=False, clock=clock or Clock(START + 86_400 * SECOND)) as database:
+    with DocumentDatabase(folder, create=False, clock=clock or Clock(START + 86_400 * SECOND, step=SECOND)) as database:
         yield database
         assert database.check() == []
 

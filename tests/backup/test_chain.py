@@ -16,9 +16,9 @@ from muniment.backup.plan import PUT_BACK
 from muniment.backup.repository import Backup, backups
 from muniment.document import from_microseconds
 from muniment.errors import BackupNotFound, DamagedBackup, UnreachablePoint
-from tests.backup.clock import SECOND, Clock
 from tests.backup.damage import DOCUMENTS, manifest_of, rewrite_rows, seal, write_manifest
 from tests.backup.state import Seen, opened, seen_by_readers
+from tests.clock import SECOND, Clock
 
 KEPT = {"Muniment/History": "true"}
 
@@ -381,7 +381,7 @@ def test_a_clock_that_is_set_back_changes_neither_the_order_nor_the_newest(
     MaintenanceActions.restore(folder, tmp_path / "again")
     small.put("later", {"n": 1})
     second = take(small, folder)
-    early = Clock(clock.now - 86_400 * SECOND)
+    early = Clock(clock.now - 86_400 * SECOND, step=SECOND)
     with DocumentDatabase(tmp_path / "again", clock=early) as again:
         again.put("orders/1", {"lines": "after the restore"})
         third = take(again, folder)

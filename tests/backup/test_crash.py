@@ -9,8 +9,8 @@ import pytest
 from muniment import DocumentDatabase, MaintenanceActions, Put
 from muniment.backup.repository import Backup, backups
 from tests.backup import child
-from tests.backup.clock import SECOND, START, Clock
 from tests.backup.state import State, opened, state_of
+from tests.clock import SECOND, START, Clock
 
 
 def assert_backups_are_whole(database: DocumentDatabase, places: list[str]) -> int:
@@ -46,7 +46,7 @@ def test_a_backup_that_is_killed_at_each_step(small: DocumentDatabase, tmp_path:
     small.close()
     places = child.run("kill_at_every_step", what="back up", source=small.path, places=tmp_path / "places")
     assert len(places) > 25
-    with opened(small.path, Clock(START + 900 * SECOND)) as database:
+    with opened(small.path, Clock(START + 900 * SECOND, step=SECOND)) as database:
         assert state_of(database) == expected
         whole = assert_backups_are_whole(database, places)
     assert 0 < whole < len(places) // 2  # it is published at the end, and what follows is little
@@ -75,7 +75,7 @@ def test_backups_that_are_killed_at_random(larger: DocumentDatabase, tmp_path: P
         "kill_at_random", what="back up", source=larger.path, places=tmp_path / "places", count=7, seed=1
     )
     assert len(places) == 7
-    with opened(larger.path, Clock(START + 900 * SECOND)) as database:
+    with opened(larger.path, Clock(START + 900 * SECOND, step=SECOND)) as database:
         assert_backups_are_whole(database, places)
 
 

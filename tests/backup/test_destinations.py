@@ -21,9 +21,9 @@ from muniment.storage.sqlite.files import RESTORING
 from muniment.storage.sqlite.loader import SCRATCH, Loader
 from muniment.storage.sqlite.remove import remove_database
 from tests.backup import child
-from tests.backup.clock import Clock
 from tests.backup.gate import take
 from tests.backup.state import opened, state_of, tree
+from tests.clock import SECOND, Clock
 
 TOO_LONG = "x" * 300
 
@@ -60,7 +60,7 @@ def test_a_backup_that_can_not_be_written(small: DocumentDatabase, tmp_path: Pat
 def test_a_backup_where_others_are(small: DocumentDatabase, tmp_path: Path) -> None:
     around = tmp_path / "disk"
     small.maintenance.start_backup(around / "mine").wait()
-    with DocumentDatabase(tmp_path / "other", clock=Clock()) as other:
+    with DocumentDatabase(tmp_path / "other", clock=Clock(step=SECOND)) as other:
         foreign = other.maintenance.start_backup(around / "other").wait()
     assert "'other'" in str(assert_backup_refused(small, around / "other", ForeignBackup, around))
     assert_backup_refused(small, foreign.folder, InvalidInput, around)

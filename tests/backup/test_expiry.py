@@ -8,8 +8,8 @@ from muniment import DocumentDatabase, MaintenanceActions
 from muniment.backup.repository import Backup
 from muniment.backup.take import take_backup
 from muniment.storage.sqlite.store import SqliteStorage
-from tests.backup.clock import SECOND, Clock
 from tests.backup.state import live, opened, state_of
+from tests.clock import SECOND, Clock
 
 MINUTE = {"Muniment/TombstoneWindow": "60s"}
 

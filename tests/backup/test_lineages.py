@@ -15,8 +15,8 @@ from muniment.backup.repository import Backup
 from muniment.document import to_microseconds
 from muniment.errors import DamagedBackup, ForeignBackup
 from muniment.storage.base import Lineage
-from tests.backup.clock import SECOND, Clock
 from tests.backup.state import opened
+from tests.clock import SECOND, Clock
 
 HOUR = 3600 * SECOND
 
@@ -27,7 +27,7 @@ def micros(text: str | None) -> int:
 
 
 def test_the_first_lineage_begins_when_the_database_is_made(tmp_path: Path) -> None:
-    clock = Clock()
+    clock = Clock(step=SECOND)
     before = clock.now
     with DocumentDatabase(tmp_path / "shop", clock=clock) as database:
         identity = database.storage.identity

@@ -11,9 +11,9 @@ from muniment import DocumentDatabase, MaintenanceActions
 from muniment.backup.merge import merge_backups
 from muniment.backup.repository import Backup, backups
 from muniment.errors import BackupNotFound, Conflict, DamagedBackup, InvalidInput, TargetExists
-from tests.backup.clock import Clock
 from tests.backup.damage import DOCUMENTS, flip, manifest_of, rewrite_rows, seal, write_manifest
 from tests.backup.state import Seen, opened, seen_by_readers
+from tests.clock import Clock
 
 
 @pytest.fixture

@@ -19,9 +19,9 @@ from muniment.exporting import export_backup
 from muniment.storage.base import BackupPlace
 from muniment.storage.sqlite.store import SqliteStorage
 from tests.backup import child
-from tests.backup.clock import Clock
 from tests.backup.damage import ATTACHMENTS, DOCUMENTS, Rows, manifest_of, read_rows, rewrite_rows, seal, write_manifest
 from tests.backup.state import opened, seen_by_readers
+from tests.clock import SECOND, Clock
 
 
 def take(database: DocumentDatabase, place: Path, **asked: bool) -> Backup:
@@ -55,7 +55,7 @@ def test_what_is_damaged_is_named_or_left_out(small: DocumentDatabase, tmp_path:
     folder = Path(shutil.copytree(small.path, tmp_path / "rotten"))
     rot(folder, statement)
     place = tmp_path / "backups"
-    with DocumentDatabase(folder, create=False, clock=Clock()) as database:
+    with DocumentDatabase(folder, create=False, clock=Clock(step=SECOND)) as database:
         with pytest.raises(DamagedDatabase, match=f"{kind} '{id}'") as caught:
             take(database, place)
         assert "--skip-damaged" in caught.value.hint
@@ -105,7 +105,7 @@ def test_rows_that_are_missing_are_noticed(small: DocumentDatabase, tmp_path: Pa
     small.close()
     folder = Path(shutil.copytree(small.path, tmp_path / "rotten"))
     rot(folder, "DELETE FROM log WHERE id = 'loose'")
-    with DocumentDatabase(folder, create=False, clock=Clock()) as database:
+    with DocumentDatabase(folder, create=False, clock=Clock(step=SECOND)) as database:
         with pytest.raises(DamagedDatabase, match="documents"):
             take(database, tmp_path / "backups")
         backup = take(database, tmp_path / "backups", skip_damaged=True)
@@ -118,7 +118,7 @@ def test_a_child_says_the_same(small: DocumentDatabase, tmp_path: Path) -> None:
     small.close()
     folder = Path(shutil.copytree(small.path, tmp_path / "rotten"))
     rot(folder, ROT["a body"][0])
-    with DocumentDatabase(folder, create=False, clock=Clock()) as database:
+    with DocumentDatabase(folder, create=False, clock=Clock(step=SECOND)) as database:
         asked: dict[str, Any] = {"name": "shop", "database_document": b'{"Id":"shop"}'}
         with pytest.raises(DamagedDatabase, match="orders/2"):
             backup_in_child(database.storage, tmp_path / "backups", **asked)

@@ -12,7 +12,7 @@ import pytest
 from muniment import DocumentDatabase, MaintenanceActions
 from muniment.backup.repository import Backup
 from muniment.errors import AmbiguousPoint
-from tests.conftest import Clock
+from tests.clock import Clock
 
 HISTORY = {"Muniment/History": "true"}
 

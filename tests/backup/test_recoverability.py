@@ -16,8 +16,8 @@ from muniment.backup.recoverability import DestinationState, Recoverability
 from muniment.backup.repository import Backup
 from muniment.storage.sqlite.state import KNOWN_PLACES
 from muniment.storage.sqlite.store import SqliteStorage
-from tests.backup.clock import SECOND, Clock
 from tests.backup.state import opened, tree
+from tests.clock import SECOND, Clock
 
 
 @dataclass

@@ -35,8 +35,8 @@ from muniment.errors import (
 from muniment.owner import content_hash, content_type
 from muniment.revision import ATTACHMENT, DOCUMENT
 from tests.backup import awkward
-from tests.backup.clock import Clock
 from tests.backup.state import Item, State, live, opened, state_of
+from tests.clock import SECOND, Clock
 
 MEMORY = Path("/dev/shm")  # where there is no disk to wait for
 MOST_RESTORED = 12  # moments of a destination that are restored; the others are only planned
@@ -83,7 +83,7 @@ class Rehearsal(RuleBasedStateMachine):
     def __init__(self) -> None:
         super().__init__()
         self.folder = Path(mkdtemp(prefix="muniment-rehearsal-", dir=MEMORY if MEMORY.is_dir() else None))
-        self.clock = Clock()
+        self.clock = Clock(step=SECOND)
         self.database = DocumentDatabase(self.folder / "shop", clock=self.clock)
         self.database_id = self.database.storage.identity.database_id
         self.model: State = {}

@@ -17,7 +17,7 @@ from muniment.backup.restore_plan import plan_restore
 from muniment.errors import BackupNotFound, DamagedBackup, StorageFailure
 from muniment.rehearsal import look
 from muniment.storage.sqlite.schema import connect
-from tests.backup.clock import Clock
+from tests.clock import Clock
 
 
 def test_a_rehearsal_restores_and_leaves_only_its_record(

@@ -6,15 +6,15 @@ from pathlib import Path
 
 from muniment import DocumentDatabase, Put
 from tests.backup import child
-from tests.backup.clock import SECOND, START, Clock
 from tests.backup.state import Seen, opened, seen_by_readers
+from tests.clock import SECOND, START, Clock
 
 
 def assert_whole(copies: list[str], source: Path, before: Seen, after: Seen) -> int:
     """Each copy is in one of the two states, and the next restore brings it to the second. Returns how many were."""
     done = 0
     for copy in map(Path, copies):
-        with opened(copy, Clock(START + 900 * SECOND)) as database:
+        with opened(copy, Clock(START + 900 * SECOND, step=SECOND)) as database:
             found = seen_by_readers(database)
             assert found in (before, after)
             done += found == after

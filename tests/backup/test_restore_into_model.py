@@ -14,8 +14,8 @@ from muniment.backup.restore_into import OnConflict
 from muniment.backup.selection import Selection
 from muniment.errors import Conflict, DocumentNotFound
 from muniment.revision import ATTACHMENT, DOCUMENT
-from tests.backup.clock import Clock
 from tests.backup.state import seen_by_readers
+from tests.clock import SECOND, Clock
 from tests.storage.reference import lowered
 
 IDS = ["a", "a/1", "a/2", "B", "b/c", "ß"]
@@ -128,7 +128,7 @@ def test_into_any_later_state(
 ) -> None:
     with tempfile.TemporaryDirectory() as place:
         backups = Path(place) / "backups"
-        with DocumentDatabase(Path(place) / "shop", clock=Clock()) as database:
+        with DocumentDatabase(Path(place) / "shop", clock=Clock(step=SECOND)) as database:
             database.configure({"Muniment/History": "true"})
             model: Model = {}
             for write in before:

@@ -16,8 +16,8 @@ from muniment.backup.restore import Restored
 from muniment.document import fold, to_microseconds
 from muniment.revision import ATTACHMENT, DOCUMENT
 from tests.backup import awkward
-from tests.backup.clock import SECOND, START, Clock
 from tests.backup.state import live, opened, seen_by_readers, state_of
+from tests.clock import SECOND, START, Clock
 
 MIB = 1 << 20
 
@@ -211,7 +211,7 @@ def test_many_batches_and_large_documents(database: DocumentDatabase, tmp_path: 
 @pytest.mark.parametrize("defrag", [False, True])
 def test_the_restored_database_goes_on(small: DocumentDatabase, tmp_path: Path, defrag: bool) -> None:
     round_trip(small, tmp_path, defrag=defrag)
-    behind = Clock(START - 1000 * SECOND)
+    behind = Clock(START - 1000 * SECOND, step=SECOND)
     last = small.snapshot()
     with opened(tmp_path / "restored", behind) as copy:
         assert copy.storage.identity.database_id == small.storage.identity.database_id
@@ -263,7 +263,7 @@ def test_defrag_makes_the_same_database_no_larger(database: DocumentDatabase, tm
 def test_any_document_comes_back(
     documents: dict[str, tuple[bytes, bytes]], attachments: dict[str, tuple[bytes, bytes]], deleted: set[int]
 ) -> None:
-    with TemporaryDirectory() as name, DocumentDatabase(Path(name) / "shop", clock=Clock()) as database:
+    with TemporaryDirectory() as name, DocumentDatabase(Path(name) / "shop", clock=Clock(step=SECOND)) as database:
         database.batch([Put(id, body, metadata) for id, (body, metadata) in documents.items()])
         for key, (content, metadata) in attachments.items():
             database.put_attachment(key, content, metadata)

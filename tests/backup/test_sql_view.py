@@ -13,8 +13,8 @@ from hypothesis import strategies as st
 from muniment import Delete, DocumentDatabase, MaintenanceActions, Put
 from muniment.backup.sql_view import sql_view
 from muniment.document import fold
-from tests.backup.clock import Clock
 from tests.cli.test_commands import well
+from tests.clock import SECOND, Clock
 
 duckdb = pytest.importorskip("duckdb")
 ORDERS = {"Raven-Entity-Name": "Orders"}
@@ -79,7 +79,7 @@ def test_a_chain_is_counted_right(tmp_path: Path) -> None:
     )
 )
 def test_it_counts_like_a_model(tmp_path_factory: pytest.TempPathFactory, steps: list[Any]) -> None:
-    place, clock = tmp_path_factory.mktemp("model"), Clock()
+    place, clock = tmp_path_factory.mktemp("model"), Clock(step=SECOND)
     model: dict[str, int] = {}
     kept: dict[str, int] = {}
     database = DocumentDatabase(place / "shop", clock=clock)

@@ -21,8 +21,8 @@ from muniment.document import from_microseconds
 from muniment.errors import Cancelled, DamagedBackup, StorageFailure
 from muniment.fingerprint import Fingerprint
 from muniment.progress import Progress
-from tests.backup.clock import Clock
 from tests.backup.damage import ATTACHMENTS, DOCUMENTS, Rows, flip, manifest_of, rewrite_rows, seal, write_manifest
+from tests.clock import Clock
 
 
 @pytest.fixture

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from muniment.storage.base import Storage
-from tests.conftest import Clock
+from tests.clock import Clock
 from tests.storage.place import ENGINES, Engine, Place
 from tests.storage.reference import fingerprint_of, state_of, tallies
 

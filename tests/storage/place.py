@@ -8,7 +8,7 @@ from typing import Protocol
 
 from muniment.storage.base import Storage
 from muniment.storage.sqlite.store import SqliteStorage, create_storage
-from tests.conftest import Clock
+from tests.clock import Clock
 
 
 class Engine(Protocol):

@@ -14,7 +14,7 @@ import pytest
 from muniment.errors import ConcurrencyConflict, DatabaseClosed
 from muniment.revision import ATTACHMENT, DOCUMENT, NO_METADATA
 from muniment.storage.base import Storage, Write, Written
-from tests.conftest import START, Clock
+from tests.clock import START, Clock
 from tests.storage.place import Place
 from tests.storage.reference import Row, attach, changes, delete, detach, live, put, row_of, state_now
 

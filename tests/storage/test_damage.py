@@ -13,7 +13,7 @@ from muniment.errors import DamagedDatabase, UnknownFormat
 from muniment.storage.sqlite import check
 from muniment.storage.sqlite.schema import FILE, PAGE_BYTES
 from muniment.storage.sqlite.store import SqliteStorage, create_storage
-from tests.conftest import Clock
+from tests.clock import Clock
 from tests.storage.raw import raw
 from tests.storage.reference import State, attach, delete, detach, put, state_now
 

@@ -17,7 +17,7 @@ from muniment.storage.base import Snapshot, Written
 from muniment.storage.sqlite.schema import FILE
 from muniment.storage.sqlite.store import SqliteStorage, create_storage
 from muniment.storage.sqlite.writer import Transaction
-from tests.conftest import Clock
+from tests.clock import Clock
 from tests.storage.raw import SECONDS, at_once, files_no_larger_than, number
 from tests.storage.reference import State, attach, delete, put, state_now
 

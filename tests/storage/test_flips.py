@@ -18,7 +18,7 @@ from muniment import DocumentDatabase
 from muniment.errors import MunimentError
 from muniment.revision import ATTACHMENT, DOCUMENT
 from muniment.storage.sqlite import schema
-from tests.conftest import Clock
+from tests.clock import Clock
 from tests.storage.raw import raw
 
 TABLES = ("state", "log", "current", "dead", "fingerprint", "content", "part")

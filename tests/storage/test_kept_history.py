@@ -15,7 +15,7 @@ from muniment.revision import ATTACHMENT
 from muniment.storage.retention import History
 from muniment.storage.sqlite.store import SqliteStorage, create_storage
 from muniment.storage.sqlite.writer import last_etag_before
-from tests.conftest import START, Clock
+from tests.clock import START, Clock
 from tests.storage.reference import Row, attach, delete, detach, put, row_of, state_now
 
 SECOND = 1_000_000

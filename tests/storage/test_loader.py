@@ -16,7 +16,7 @@ from muniment.storage.base import Identity
 from muniment.storage.sqlite.loader import SCRATCH, Loader
 from muniment.storage.sqlite.schema import FILE
 from muniment.storage.sqlite.store import LOCK, SqliteStorage, create_storage
-from tests.conftest import Clock
+from tests.clock import Clock
 from tests.storage.awkward import BODIES, IDS
 from tests.storage.raw import files_no_larger_than
 from tests.storage.reference import attach, delete, detach, fingerprint_of, put, state_now, tallies

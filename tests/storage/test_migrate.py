@@ -22,7 +22,7 @@ from muniment.storage.base import BackupPlace
 from muniment.storage.sqlite.compact import compact
 from muniment.storage.sqlite.schema import FILE
 from muniment.storage.sqlite.store import SqliteStorage
-from tests.conftest import Clock
+from tests.clock import Clock
 from tests.data.make_database_sample import IDS
 from tests.storage.raw import number, raw, rows
 

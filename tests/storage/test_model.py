@@ -17,7 +17,7 @@ from muniment.errors import ConcurrencyConflict
 from muniment.revision import ATTACHMENT, DOCUMENT
 from muniment.storage.base import Snapshot, Write
 from muniment.storage.sqlite.store import SqliteStorage, create_storage
-from tests.conftest import Clock
+from tests.clock import Clock
 from tests.storage.reference import Key, Row, State, fingerprint_of, key_of, live, lowered, row_of, state_of, tallies
 
 WRONG = 987_654_321

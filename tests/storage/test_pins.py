@@ -23,7 +23,7 @@ from muniment.storage.sqlite.files import own_files
 from muniment.storage.sqlite.notes import note_files
 from muniment.storage.sqlite.pins import outside_pin, outside_pins, pin_files
 from muniment.storage.sqlite.store import SqliteStorage
-from tests.conftest import Clock
+from tests.clock import Clock
 from tests.storage.raw import files_no_larger_than, number
 from tests.storage.reference import state_of
 

@@ -11,7 +11,7 @@ import pytest
 from muniment.document import fold
 from muniment.revision import ATTACHMENT, DOCUMENT
 from muniment.storage.sqlite.store import SqliteStorage, create_storage
-from tests.conftest import START, Clock
+from tests.clock import START, Clock
 from tests.storage.reference import attach, changes, delete, detach, put, state_now
 
 SECOND = 1_000_000

@@ -20,7 +20,7 @@ from muniment.storage.sqlite.compact import compact
 from muniment.storage.sqlite.reach import REACH
 from muniment.storage.sqlite.schema import FILE
 from muniment.storage.sqlite.store import SqliteStorage
-from tests.conftest import Clock
+from tests.clock import Clock
 from tests.storage.raw import number, raw
 from tests.storage.reference import attach, put
 

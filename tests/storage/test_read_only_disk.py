@@ -19,7 +19,7 @@ from muniment.storage.sqlite.schema import FILE
 from muniment.storage.sqlite.still import still_files
 from muniment.storage.sqlite.store import SqliteStorage
 from tests.cli.process import muniment
-from tests.conftest import Clock
+from tests.clock import Clock
 from tests.storage.test_reach import LOCKS, WAL, write_until_killed
 
 COUNT = 50

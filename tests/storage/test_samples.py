@@ -9,7 +9,7 @@ import pytest
 
 from muniment import DocumentDatabase
 from muniment.storage.sqlite.schema import FILE
-from tests.conftest import Clock
+from tests.clock import Clock
 
 DATA = Path(__file__).parent.parent / "data"
 

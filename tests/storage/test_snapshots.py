@@ -13,7 +13,7 @@ import pytest
 from muniment.revision import ATTACHMENT, DOCUMENT
 from muniment.storage.base import Snapshot, Storage, Write
 from muniment.storage.sqlite.reader import BATCH_BYTES, BATCH_ROWS
-from tests.conftest import Clock
+from tests.clock import Clock
 from tests.storage.place import Place
 from tests.storage.reference import (
     Row,

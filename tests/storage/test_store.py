@@ -27,7 +27,7 @@ from muniment.storage.sqlite.reach import REACH
 from muniment.storage.sqlite.schema import FILE, PAGE_BYTES
 from muniment.storage.sqlite.store import LOCK, SqliteStorage, create_storage
 from muniment.storage.sqlite.writer import PURGE_ROWS
-from tests.conftest import Clock
+from tests.clock import Clock
 from tests.storage.raw import SECONDS, at_once, number, raw, rows
 from tests.storage.reference import attach, delete, detach, put, state_now
 

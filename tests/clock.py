@@ -1,17 +1,17 @@
-"""A clock that tests own."""
+"""A clock that tests set."""
 
 from __future__ import annotations
 
 import threading
 
-START = 1_790_000_000_000_000  # 2026-09-21T14:13:20Z
+START = 1_790_000_000_000_000  # 2026-09-21T14:13:20Z, in microseconds since 1970
 SECOND = 1_000_000
 
 
 class Clock:
     """Microseconds since 1970: every reading is a step later than the one before, unless a test sets the time."""
 
-    def __init__(self, now: int = START, step: int = SECOND) -> None:
+    def __init__(self, now: int = START, step: int = 1) -> None:
         self.now = now
         self.step = step
         self._lock = threading.Lock()
