@@ -17,7 +17,8 @@ from pathlib import Path
 from _machine import Report, timed
 
 from muniment import DocumentDatabase, Put, sample
-from muniment.smuggler.sink import Compression, Sink
+from muniment.smuggler.options import Compression
+from muniment.smuggler.sink import Sink
 from muniment.smuggler.stream import DumpStream
 from muniment.smuggler.transfer import import_dump
 

@@ -27,13 +27,13 @@ from muniment.errors import (
     StorageFailure,
     TargetExists,
 )
-from muniment.exporting import Shape, export_backup, export_storage
+from muniment.exporting import export_backup, export_storage
 from muniment.maintenance import MaintenanceActions
 from muniment.progress import Progress
-from muniment.smuggler.export import Exported
-from muniment.smuggler.options import SmugglerOptions
+from muniment.smuggler.options import ExportOptions, SmugglerOptions
 from muniment.smuggler.pick import FILTERED
 from muniment.smuggler.reader import open_dump
+from muniment.smuggler.source import Exported
 from muniment.smuggler.transfer import import_dump
 from muniment.storage.base import Write
 from tests.server.running import running
@@ -439,16 +439,16 @@ def test_a_full_disk(database: DocumentDatabase, format: Any) -> None:
 @pytest.mark.parametrize(
     ("name", "shape"),
     [
-        ("x.ravendbdump", Shape("ravendbdump", "gzip")),
-        ("X.RavenDump", Shape("ravendump", "gzip")),
-        ("x.ndjson", Shape("ndjson", "none")),
-        ("x.jsonl.gz", Shape("ndjson", "gzip")),
-        ("x.ndjson.zst", Shape("ndjson", "zstd")),
-        ("x.parquet", Shape("parquet", "none")),
+        ("x.ravendbdump", ExportOptions("ravendbdump", "gzip")),
+        ("X.RavenDump", ExportOptions("ravendump", "gzip")),
+        ("x.ndjson", ExportOptions("ndjson", "none")),
+        ("x.jsonl.gz", ExportOptions("ndjson", "gzip")),
+        ("x.ndjson.zst", ExportOptions("ndjson", "zstd")),
+        ("x.parquet", ExportOptions("parquet", "none")),
     ],
 )
-def test_the_name_says_the_format(name: str, shape: Shape) -> None:
-    assert Shape.of(name) == shape
+def test_the_name_says_the_format(name: str, shape: ExportOptions) -> None:
+    assert ExportOptions.of(name) == shape
 
 
 @pytest.mark.parametrize("options", [{}, {"format": "csv"}, {"format": "ndjson", "compression": "lz4"}])

@@ -35,7 +35,6 @@ from muniment.errors import (
     InvalidInput,
     StorageFailure,
 )
-from muniment.exporting import Format, export_incremental, export_storage
 from muniment.hilo import HiLo
 from muniment.maintenance import MaintenanceActions
 from muniment.numbers import free_after
@@ -44,10 +43,11 @@ from muniment.page import Page, one_more
 from muniment.progress import Progress
 from muniment.revision import ATTACHMENT, DOCUMENT, NO_METADATA, Revision
 from muniment.session import Session
-from muniment.smuggler.export import Exported
+from muniment.smuggler.export import export_into_folder, export_state
 from muniment.smuggler.incoming import Incoming
-from muniment.smuggler.options import SmugglerOptions
-from muniment.smuggler.sink import Compression, Writable
+from muniment.smuggler.options import ExportOptions, SmugglerOptions
+from muniment.smuggler.sink import Writable
+from muniment.smuggler.source import Exported, Source
 from muniment.smuggler.transfer import Imported, import_dump
 from muniment.storage.base import Snapshot, Write, Written, system_clock
 from muniment.storage.retention import changed_settings
@@ -87,7 +87,7 @@ class Statistics:
         return asdict(self)
 
 
-class DocumentDatabase:
+class DocumentDatabase(Source[Exported]):
     """A database in a folder, which is made when it is not there.
 
     Threads may share it. Another process may open it at the same time only with `read_only=True`; a second writer gets
@@ -272,54 +272,11 @@ class DocumentDatabase:
         found = by_prefix(self.storage, prefix, start, one_more(limit))
         return Page.cut([attachment_of(revision, self.storage) for revision in found], limit)
 
-    def export(
-        self,
-        destination: str | Path | Writable,
-        *,
-        format: Format | None = None,
-        compression: Compression | None = None,
-        options: SmugglerOptions | None = None,
-        overwrite: bool = False,
-        progress: Progress | None = None,
-    ) -> Exported:
-        """Write the state of this moment to a file or a binary stream as a dump, as NDJSON or as Parquet.
+    def _export(self, destination: str | Path | Writable, options: ExportOptions, progress: Progress) -> Exported:
+        return export_state(self.storage, destination, options, clock=self.clock, progress=progress)
 
-        The end of the file's name says the format, unless `format` does: `.ravendbdump`, `.ravendump`, `.ndjson` or
-        `.parquet`. `options` say which part to write. See `muniment.exporting.export_storage` for what holds
-        afterwards.
-        """
-        return export_storage(
-            self.storage,
-            destination,
-            format=format,
-            compression=compression,
-            options=options,
-            overwrite=overwrite,
-            progress=progress,
-        )
-
-    def export_incremental(
-        self,
-        folder: str | Path,
-        *,
-        format: Format | None = None,
-        compression: Compression | None = None,
-        options: SmugglerOptions | None = None,
-        progress: Progress | None = None,
-    ) -> Exported:
-        """Write what changed since the last export into this folder, deletions too, as a new dump in it.
-
-        See `muniment.exporting.export_incremental`; a dump is a `ravendbdump` unless `format` says otherwise.
-        """
-        return export_incremental(
-            self.storage,
-            folder,
-            format=format or "ravendbdump",
-            compression=compression,
-            options=options,
-            clock=self.clock,
-            progress=progress,
-        )
+    def _export_incremental(self, folder: Path, options: ExportOptions, progress: Progress) -> Exported:
+        return export_into_folder(self.storage, folder, options, clock=self.clock, progress=progress)
 
     def import_dump(
         self,

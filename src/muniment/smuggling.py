@@ -18,41 +18,16 @@ from muniment.client.wire import SYSTEM, split_url
 from muniment.database import DocumentDatabase, Statistics, open_to_read
 from muniment.document import fold
 from muniment.errors import Cancelled, DatabaseNotFound, InvalidInput, MunimentError
-from muniment.exporting import Format, export_backup
 from muniment.fresh import made
 from muniment.importing import Plain, dump_of
 from muniment.progress import Progress
-from muniment.smuggler.export import Exported
+from muniment.smuggler.export import export_moment
 from muniment.smuggler.folder import import_folder
-from muniment.smuggler.options import BATCH_DOCUMENTS, SmugglerOptions
-from muniment.smuggler.sink import Compression, Writable
+from muniment.smuggler.options import BATCH_DOCUMENTS, ExportOptions, SmugglerOptions
+from muniment.smuggler.sink import Writable
+from muniment.smuggler.source import Exported, Source
 from muniment.smuggler.transfer import Imported
 from muniment.storage.sqlite.schema import FILE
-
-
-class Source(Protocol):
-    """What can be exported; see `DocumentDatabase.export`."""
-
-    def export(
-        self,
-        destination: str | Path | Writable,
-        *,
-        format: Format | None = None,
-        compression: Compression | None = None,
-        options: SmugglerOptions | None = None,
-        overwrite: bool = False,
-        progress: Progress | None = None,
-    ) -> Exported: ...
-
-    def export_incremental(
-        self,
-        folder: str | Path,
-        *,
-        format: Format | None = None,
-        compression: Compression | None = None,
-        options: SmugglerOptions | None = None,
-        progress: Progress | None = None,
-    ) -> Exported: ...
 
 
 class Target(Protocol):
@@ -69,48 +44,17 @@ class Target(Protocol):
     def statistics(self) -> Statistics: ...
 
 
-@dataclass(frozen=True, slots=True)
-class Backups:
+@dataclass(frozen=True)
+class Backups(Source[Exported]):
     """A moment in a folder of backups, the newest one when none is named; it is read without restoring it."""
 
     folder: Path
     point: RestorePoint = NEWEST
 
-    def export(
-        self,
-        destination: str | Path | Writable,
-        *,
-        format: Format | None = None,
-        compression: Compression | None = None,
-        options: SmugglerOptions | None = None,
-        overwrite: bool = False,
-        progress: Progress | None = None,
-    ) -> Exported:
-        """See `muniment.exporting.export_backup`."""
-        return export_backup(
-            self.folder,
-            destination,
-            at=self.point.at,
-            etag=self.point.etag,
-            backup=self.point.backup,
-            lineage=self.point.lineage,
-            format=format,
-            compression=compression,
-            options=options,
-            overwrite=overwrite,
-            progress=progress,
-        )
+    def _export(self, destination: str | Path | Writable, options: ExportOptions, progress: Progress) -> Exported:
+        return export_moment(self.folder, self.point, destination, options, progress=progress)
 
-    def export_incremental(
-        self,
-        folder: str | Path,
-        *,
-        format: Format | None = None,
-        compression: Compression | None = None,
-        options: SmugglerOptions | None = None,
-        progress: Progress | None = None,
-    ) -> Exported:
-        """Raises `InvalidInput`: what is in backups does not change."""
+    def _export_incremental(self, folder: Path, options: ExportOptions, progress: Progress) -> Exported:
         raise InvalidInput(
             f"{self.folder} holds backups, of which there is no incremental export", "export a database, or a moment"
         )
@@ -125,7 +69,7 @@ def source(
     etag: int | None = None,
     backup: str | None = None,
     lineage: str | None = None,
-) -> Iterator[Source]:
+) -> Iterator[Source[Exported]]:
     """What is at this place: a URL is a server, and of a folder its content says whether it is a database or backups.
 
     `database` names the one on a server; `at`, `etag` or `backup` the moment in backups, and `lineage` its history.
@@ -251,7 +195,11 @@ class Moved(NamedTuple):
 
 
 def between(
-    source: Source, target: Target, *, options: SmugglerOptions | None = None, progress: Progress | None = None
+    source: Source[Exported],
+    target: Target,
+    *,
+    options: SmugglerOptions | None = None,
+    progress: Progress | None = None,
 ) -> Moved:
     """Bring the state of this moment from one database into another, without a file in between, in constant memory.
 
@@ -276,7 +224,7 @@ def between(
         return Moved(exporting.result(), imported)
 
 
-def _export(source: Source, writing: int, options: SmugglerOptions, progress: Progress) -> Exported:
+def _export(source: Source[Exported], writing: int, options: SmugglerOptions, progress: Progress) -> Exported:
     dump = os.fdopen(writing, "wb")
     try:
         exported = source.export(dump, format="ravendbdump", compression="zstd", options=options, progress=progress)

@@ -12,13 +12,11 @@ from muniment.client import dumps
 from muniment.client.transport import Broken
 from muniment.client.wire import Response, Unreachable
 from muniment.errors import Cancelled, InvalidDocument, InvalidInput, ServerUnavailable
-from muniment.exporting import Shape
 from muniment.progress import Progress
-from muniment.smuggler.export import Exported
-from muniment.smuggler.options import SmugglerOptions
+from muniment.smuggler.options import ExportOptions, SmugglerOptions
+from muniment.smuggler.source import Exported
 from tests.client.running import Play, answer
 
-SHAPE = Shape.of("a.ravendbdump")
 BROKEN = Broken(Unreachable("http://server: reset", sent=True))
 
 
@@ -71,7 +69,7 @@ def test_an_export_that_never_ends_is_not_whole() -> None:
 def test_options_go_with_the_request() -> None:
     options = SmugglerOptions.of(filter=["a=1", "b=2"], transform="function(doc) { return doc; }")
     play = Play()
-    play.run(dumps.export((), SHAPE, options), answer(b""))
+    play.run(dumps.export((), ExportOptions.of("a.ravendbdump", options=options)), answer(b""))
     assert isinstance(play.requests[0].body, bytes)
     assert b'"filter":["a=1","b=2"]' in play.requests[0].body
     play.run(dumps.import_dump(("databases", "shop"), b"", options), answer({}))

@@ -29,11 +29,9 @@ from muniment.cli.point import At, Etag, InLineage, Named, Utc, point_of
 from muniment.cli.state import time_text
 from muniment.durable import cannot_write
 from muniment.errors import InvalidInput, StorageFailure
-from muniment.exporting import Format
 from muniment.progress import Progress
-from muniment.smuggler.export import Exported
-from muniment.smuggler.options import SmugglerOptions
-from muniment.smuggler.sink import Compression
+from muniment.smuggler.options import Compression, Format, SmugglerOptions
+from muniment.smuggler.source import Exported
 from muniment.smuggler.transfer import Imported
 
 Database: TypeAlias = Annotated[

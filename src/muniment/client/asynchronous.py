@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterable, AsyncIterator, Iterable, Mapping, Sequence
+from collections.abc import AsyncIterable, AsyncIterator, Coroutine, Iterable, Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -19,17 +19,16 @@ from muniment.command import Command, Delete, Put
 from muniment.database import PAGE, Statistics
 from muniment.document import Document, metadata_bytes
 from muniment.errors import ConcurrencyConflict
-from muniment.exporting import Format, Shape, incremental_shape
 from muniment.page import Page
 from muniment.progress import Progress
-from muniment.smuggler.export import Exported
-from muniment.smuggler.options import SmugglerOptions
-from muniment.smuggler.sink import Compression, Writable
+from muniment.smuggler.options import ExportOptions, SmugglerOptions
+from muniment.smuggler.sink import Writable
+from muniment.smuggler.source import Exported, Source
 from muniment.smuggler.transfer import Imported
 from muniment.storage.base import Written
 
 
-class AsyncDocumentStore:
+class AsyncDocumentStore(Source[Coroutine[Any, Any, Exported]]):
     """`DocumentStore` in asyncio: the same methods, to be awaited. Tasks of one event loop may share it."""
 
     def __init__(
@@ -121,21 +120,10 @@ class AsyncDocumentStore:
         found = await self._transport.run(attachments.listing(self._root, prefix, start, limit))
         return Page([AsyncRemoteAttachment(listed, self._root, self._transport) for listed in found], more=found.more)
 
-    async def export(
-        self,
-        destination: str | Path | Writable,
-        *,
-        format: Format | None = None,
-        compression: Compression | None = None,
-        options: SmugglerOptions | None = None,
-        overwrite: bool = False,
-        progress: Progress | None = None,
-    ) -> Exported:
-        """See `DocumentStore.export`."""
-        shape = Shape.to(destination, format, compression)
-        flow = dumps.export(self._root, shape, options)
+    async def _export(self, destination: str | Path | Writable, options: ExportOptions, progress: Progress) -> Exported:
+        flow = dumps.export(self._root, options)
         async with (
-            dumps.in_thread(dumps.written_to(destination, overwrite)) as file,
+            dumps.in_thread(dumps.written_to(destination, options.overwrite)) as file,
             self._transport.stream(flow) as (head, chunks),
         ):
             taking = dumps.Taking(head, progress)
@@ -152,25 +140,15 @@ class AsyncDocumentStore:
             return error
         return None
 
-    async def export_incremental(
-        self,
-        folder: str | Path,
-        *,
-        format: Format | None = None,
-        compression: Compression | None = None,
-        options: SmugglerOptions | None = None,
-        progress: Progress | None = None,
-    ) -> Exported:
-        """See `DocumentStore.export_incremental`."""
-        place, shape = Path(folder), incremental_shape(format or "ravendbdump", compression, options)
-        with dumps.next_in(place) as since:
-            flow = dumps.export(self._root, shape, options, *since)
+    async def _export_incremental(self, folder: Path, options: ExportOptions, progress: Progress) -> Exported:
+        with dumps.next_in(folder) as since:
+            flow = dumps.export(self._root, options, *since)
             async with self._transport.stream(flow) as (head, chunks):
-                taking, path = dumps.Taking(head, progress), dumps.new_dump(place, head, shape)
+                taking, path = dumps.Taking(head, progress), dumps.new_dump(folder, head, options)
                 async with dumps.in_thread(dumps.written_to(path, False)) as file:
                     broken = await self._take(taking, chunks, file)
                     exported = await self._transport.run(taking.end(path, broken))
-            taking.remember(place, exported)
+            taking.remember(folder, exported)
             return exported
 
     async def import_dump(

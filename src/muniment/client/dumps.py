@@ -25,13 +25,12 @@ from muniment.client.wire import Body, Flow, Pause, Request, Response, parsed, t
 from muniment.document import encode
 from muniment.durable import cannot_write, check_no_database, new_file
 from muniment.errors import Cancelled, InvalidInput, ServerUnavailable, unreadable
-from muniment.exporting import Shape
 from muniment.progress import Progress
-from muniment.smuggler.export import Exported
 from muniment.smuggler.folder import Kind, State, held, new_name, read_state, write_state
-from muniment.smuggler.options import SmugglerOptions
+from muniment.smuggler.options import ExportOptions, SmugglerOptions
 from muniment.smuggler.parameters import Pairs, pairs_of, state_pairs
 from muniment.smuggler.sink import Writable
+from muniment.smuggler.source import Exported
 from muniment.smuggler.transfer import Imported
 
 PATIENCE: Final = 3600.0  # seconds: a filter may find nothing for long, and the last batch has to get to the disk
@@ -55,12 +54,10 @@ def import_dump(root: tuple[str, ...], dump: Body, options: SmugglerOptions | No
     return parsed((yield from call(request, 200)), Imported)
 
 
-def export(
-    root: tuple[str, ...], shape: Shape, options: SmugglerOptions | None, *since: tuple[str, str]
-) -> Flow[Response]:
+def export(root: tuple[str, ...], options: ExportOptions, *since: tuple[str, str]) -> Flow[Response]:
     """The dump, as a stream; `since` what it has to begin after, and then there may be none."""
-    wanted: dict[str, list[str]] = {"format": [shape.format], "compression": [shape.compression]}
-    for name, value in (*pairs_of(options or SmugglerOptions()), *since):
+    wanted: dict[str, list[str]] = {"format": [options.format], "compression": [options.compression]}
+    for name, value in (*pairs_of(options.part), *since):
         wanted.setdefault(name, []).append(value)
     path = target(*root, "smuggler", "export")
     request = Request("POST", path, encode(wanted), (*JSON, *_IDENTITY), repeatable=True, timeout=PATIENCE)
@@ -75,10 +72,10 @@ def next_in(folder: Path) -> Iterator[Pairs]:
         yield state_pairs(state, state is not None and not (folder / state.file).exists())
 
 
-def new_dump(folder: Path, head: Response, shape: Shape) -> Path | None:
+def new_dump(folder: Path, head: Response, options: ExportOptions) -> Path | None:
     """The name of the dump that comes in, None when there is none because nothing has changed."""
     kind: Kind = "incremental" if head.headers.get(KIND) == "incremental" else "full"
-    return None if head.status == 204 else new_name(folder, kind, datetime.now(UTC), shape.format)
+    return None if head.status == 204 else new_name(folder, kind, datetime.now(UTC), options.format)
 
 
 class Taking:

@@ -17,14 +17,13 @@ from muniment.command import Command, Delete, Put
 from muniment.database import PAGE, Statistics
 from muniment.document import Document, metadata_bytes
 from muniment.errors import ConcurrencyConflict
-from muniment.exporting import Format, Shape, incremental_shape
 from muniment.hilo import HiLo
 from muniment.page import Page
 from muniment.progress import Progress
 from muniment.session import Session
-from muniment.smuggler.export import Exported
-from muniment.smuggler.options import SmugglerOptions
-from muniment.smuggler.sink import Compression, Writable
+from muniment.smuggler.options import ExportOptions, SmugglerOptions
+from muniment.smuggler.sink import Writable
+from muniment.smuggler.source import Exported, Source
 from muniment.smuggler.transfer import Imported
 from muniment.storage.base import Written
 
@@ -32,7 +31,7 @@ TIMEOUT = 60.0
 CONNECTIONS = 32
 
 
-class DocumentStore:
+class DocumentStore(Source[Exported]):
     """A database on a server: `DocumentStore("http://127.0.0.1:8080", "shop")`. Threads may share it.
 
     The database is the one named, or the one of a URL that ends in `/databases/NAME`, or else the system database.
@@ -138,24 +137,12 @@ class DocumentStore:
         found = self._transport.run(attachments.listing(self._root, prefix, start, limit))
         return Page([RemoteAttachment(listed, self._root, self._transport) for listed in found], more=found.more)
 
-    def export(
-        self,
-        destination: str | Path | Writable,
-        *,
-        format: Format | None = None,
-        compression: Compression | None = None,
-        options: SmugglerOptions | None = None,
-        overwrite: bool = False,
-        progress: Progress | None = None,
-    ) -> Exported:
-        """Have the server export the state of this moment, and write it to a file or a binary stream as it comes.
-
-        It is as with `DocumentDatabase.export`, in constant memory here and there. Raises what the server failed with,
-        and `ServerUnavailable` when the connection breaks: then no file is left, and a stream is cut short.
-        """
-        shape = Shape.to(destination, format, compression)
-        flow = dumps.export(self._root, shape, options)
-        with dumps.written_to(destination, overwrite) as file, self._transport.stream(flow) as (head, chunks):
+    def _export(self, destination: str | Path | Writable, options: ExportOptions, progress: Progress) -> Exported:
+        flow = dumps.export(self._root, options)
+        with (
+            dumps.written_to(destination, options.overwrite) as file,
+            self._transport.stream(flow) as (head, chunks),
+        ):
             taking = dumps.Taking(head, progress)
             broken = self._take(taking, chunks, file)
             return self._transport.run(taking.end(destination, broken))
@@ -170,28 +157,15 @@ class DocumentStore:
             return error
         return None
 
-    def export_incremental(
-        self,
-        folder: str | Path,
-        *,
-        format: Format | None = None,
-        compression: Compression | None = None,
-        options: SmugglerOptions | None = None,
-        progress: Progress | None = None,
-    ) -> Exported:
-        """Write what changed since the last export into this folder, deletions too, as a new dump in it.
-
-        The folder is on this machine, and keeps where the last one ended. See `DocumentDatabase.export_incremental`.
-        """
-        place, shape = Path(folder), incremental_shape(format or "ravendbdump", compression, options)
-        with dumps.next_in(place) as since:
-            flow = dumps.export(self._root, shape, options, *since)
+    def _export_incremental(self, folder: Path, options: ExportOptions, progress: Progress) -> Exported:
+        with dumps.next_in(folder) as since:
+            flow = dumps.export(self._root, options, *since)
             with self._transport.stream(flow) as (head, chunks):
-                taking, path = dumps.Taking(head, progress), dumps.new_dump(place, head, shape)
+                taking, path = dumps.Taking(head, progress), dumps.new_dump(folder, head, options)
                 with dumps.written_to(path, False) as file:
                     broken = self._take(taking, chunks, file)
                     exported = self._transport.run(taking.end(path, broken))
-            taking.remember(place, exported)
+            taking.remember(folder, exported)
             return exported
 
     def import_dump(

@@ -1,272 +1,234 @@
-"""A state of a database on its way out: what of it is taken, in which order, and what is said of the rest."""
+"""Exports: a state of a database, open or in a backup, into a file or stream of a format that others read."""
 
 from __future__ import annotations
 
-from collections import Counter
-from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, field
-from itertools import groupby
-from typing import Final
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, closing, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
 
-import msgspec
-
-from muniment.document import IDENTITIES as IDENTITIES_PREFIX
-from muniment.document import fold
-from muniment.errors import InvalidDocument
-from muniment.fingerprint import Fingerprint, Tally, attachment_digests, batch_digests, batch_row_digests, digest_sum
-from muniment.numbers import numbers_for, series_of
+from muniment.backup.matches import ids_of
+from muniment.backup.moment import RestorePoint
+from muniment.backup.reader import read_backup
+from muniment.backup.repository import backups
+from muniment.backup.restore_plan import plan_restore
+from muniment.document import from_microseconds
+from muniment.durable import new_file
+from muniment.errors import DamagedDatabase
+from muniment.owner import present_owner, split_id
 from muniment.progress import Progress
-from muniment.revision import ATTACHMENT, DOCUMENT, Batch, Revision
-from muniment.smuggler.faults import Fault
-from muniment.smuggler.formats import Writer
-from muniment.smuggler.named import Named
-from muniment.smuggler.options import ATTACHMENTS, DOCUMENTS, IDENTITIES, SmugglerOptions
-from muniment.smuggler.pending import Aside, Deletion
+from muniment.revision import ATTACHMENT, DOCUMENT, Revision
+from muniment.smuggler.exporter import Exporter
+from muniment.smuggler.folder import Kind, State, begin, held, new_name, read_state, write_state
+from muniment.smuggler.formats import Writer, writer_of
+from muniment.smuggler.named import Named, check_met, check_named
+from muniment.smuggler.options import ExportOptions, SmugglerOptions
+from muniment.smuggler.pending import Aside
 from muniment.smuggler.pick import Chooser
+from muniment.smuggler.sink import Sink, Writable
+from muniment.smuggler.source import Exported
+from muniment.smuggler.transfer import time_limit
+from muniment.storage.base import Snapshot, Storage, system_clock
 
-MANY_NUMBERS: Final = 10_000
-NO_PLACE: Final = "{} that this format has no place for"
-_IDENTITIES: Final = fold(IDENTITIES_PREFIX)
+
+def export_state(
+    storage: Storage,
+    destination: str | Path | Writable,
+    options: ExportOptions,
+    *,
+    clock: Callable[[], int] = system_clock,
+    progress: Progress,
+) -> Exported:
+    """Write the state of this moment, while others read and write. See `Source.export`."""
+    with (
+        _begun(options.part, clock, progress) as chooser,
+        storage.pin() as snapshot,
+        _opened(destination, options) as output,
+    ):
+        writer = writer_of(options.format, output.sink, storage.content)
+        summary = _export_snapshot(storage, snapshot, writer, options.part, chooser, progress)
+    return output.described(summary, progress)
 
 
-@dataclass
-class Exported:
-    """What an export wrote.
+def export_into_folder(
+    storage: Storage,
+    folder: Path,
+    options: ExportOptions,
+    *,
+    clock: Callable[[], int] = system_clock,
+    progress: Progress,
+) -> Exported:
+    """Write what changed since the last export into this folder, deletions too. See `Source.export_incremental`."""
+    with held(folder):
+        state = read_state(folder)
 
-    `skipped` names and counts what was there and was not written: what the format has no place for, and the documents
-    that the options left out. `failed` documents were passed over, and the first of them are in `faults`. `etag` and
-    `time` (microseconds) are those of the state that was exported, `bytes` those before compression and `size` those
-    written. `kind` is "full" or "incremental", and `reason` says why an incremental export became a full one, or wrote
-    no `file`. `notes` are what whoever asked for it should know.
+        def place(kind: Kind) -> Path:
+            return new_name(folder, kind, from_microseconds(clock()), options.format)
+
+        lost = state is not None and not (folder / state.file).exists()
+        summary = export_changes(storage, place, state, options, lost=lost, clock=clock, progress=progress)
+        if summary.file:
+            identity = storage.identity
+            name = Path(summary.file).name
+            write_state(folder, State(identity.database_id, identity.lineage, summary.etag, name))
+    return summary
+
+
+def export_changes(
+    storage: Storage,
+    destination: Callable[[Kind], str | Path | Writable],
+    state: State | None,
+    options: ExportOptions,
+    *,
+    lost: bool = False,
+    clock: Callable[[], int] = system_clock,
+    progress: Progress,
+) -> Exported:
+    """Write what changed since the export that this state is of, or everything, to where `destination` says.
+
+    `lost` says that the dump of that export is gone, so that a full one has to take its place. `destination` is not
+    asked where nothing has changed. See `export_into_folder`.
     """
-
-    documents: int = 0
-    attachments: int = 0
-    identities: int = 0
-    deletions: int = 0
-    skipped: dict[str, int] = field(default_factory=dict)
-    failed: int = 0
-    faults: list[Fault] = field(default_factory=list)
-    etag: int = 0
-    time: int = 0
-    bytes: int = 0
-    size: int = 0
-    seconds: float = 0.0
-    format: str = ""
-    compression: str = ""
-    kind: str = "full"
-    reason: str = ""
-    file: str | None = None
-    notes: list[str] = field(default_factory=list)
+    options.check_incremental()
+    with _begun(options.part, clock, progress) as chooser, storage.pin() as snapshot:
+        after, reason = begin(state, not lost, storage.identity, snapshot)
+        if after == snapshot.etag > 0:
+            return Exported(kind="incremental", reason="nothing has changed", etag=after, time=snapshot.modified)
+        kind: Kind = "incremental" if after else "full"
+        with _opened(destination(kind), options) as output:
+            writer = writer_of(options.format, output.sink, storage.content)
+            summary = _export_snapshot(storage, snapshot, writer, options.part, chooser, progress, after)
+    summary.kind, summary.reason = kind, reason
+    return output.described(summary, progress)
 
 
-class _Identity(msgspec.Struct, forbid_unknown_fields=True):
-    value: int = msgspec.field(name="Value")
+def export_moment(
+    folder: Path,
+    point: RestorePoint,
+    destination: str | Path | Writable,
+    options: ExportOptions,
+    *,
+    clock: Callable[[], int] = system_clock,
+    progress: Progress,
+) -> Exported:
+    """Write a moment that the backups in this folder hold, without restoring it. See `Source.export`.
 
-
-class Export:
-    """Takes in a state, attachments first, and gives a writer what the options leave of it.
-
-    Attachments go the way of their documents. With `after`, it is the part that changed after that etag: deletions are
-    written too. `account` keeps the fingerprint of what comes in, as the proof of a backup needs it.
+    Everything is read and proven as in a restore before the file gets its name. The contents of attachments wait in the
+    system's temporary folder meanwhile.
     """
+    progress.stage = "planning"
+    found = backups(folder)
+    plan = plan_restore(found, str(folder), point)
+    with (
+        _begun(options.part, clock, progress) as chooser,
+        closing(Aside(lambda _: False)) as aside,
+        _opened(destination, options) as output,
+    ):
+        writer = writer_of(options.format, output.sink, aside.content)
+        export = Exporter(writer, aside, options.part, chooser, Progress(), account=True)
+        moment = read_backup(plan, export, progress, attachments_first=True)
+        summary = export.finish()
+        check_named(options.part, export.named, export.fingerprint, lambda: ids_of(plan))
+        check_met(options.part, summary.documents, export.seen, export.fingerprint)
+    output.notes.extend((*found.notes, *plan.missing))
+    summary.etag, summary.time = moment.etag, moment.modified
+    return output.described(summary, progress)
 
-    def __init__(
-        self,
-        writer: Writer,
-        aside: Aside,
-        options: SmugglerOptions,
-        chooser: Chooser,
-        progress: Progress,
-        *,
-        after: int = 0,
-        account: bool = False,
-    ) -> None:
-        self.fingerprint = Fingerprint()
-        self.rows = Tally()
-        self.summary = Exported()
-        self.seen = 0  # documents that came in
-        self.named = Named(options.filters)
-        self._writer = writer
-        self._aside = aside
-        self._options = options
-        self._chooser = chooser
-        self._choose = chooser.choose
-        self._types = options.carried & writer.carries
-        self._progress = progress
-        self._after = after
-        self._account = account
-        self._identities: dict[str, int] = {}
-        self._skipped: Counter[str] = Counter()
-        # Attachments have to know which documents are left out, so these are read too.
-        part = self._choose or options.start_etag or options.limit is not None or options.ignore_errors
-        self._plain = not part
-        # Of what filters leave out, the last numbers given to ids like those that are carried come along.
-        self._with_numbers = bool(self._choose) and options.limit is None and IDENTITIES in writer.carries
-        self._numbers: dict[str, Revision] = {}
-        self._needed: set[str] = set()
-        writer.begin()
 
-    def apply_attachment(self, revision: Revision, parts: Iterable[bytes] = ()) -> None:
-        """Take in an attachment or the deletion of one, before all documents."""
-        if self._account:
-            member, row = attachment_digests(revision)
-            self.rows.add(1, 0, int.from_bytes(row, "big"))
-            if revision.body is not None:
-                number = int.from_bytes(member, "big")
-                self.fingerprint.add((ATTACHMENT, revision.collection or ""), 1, revision.size, number)
-        if revision.body is None:
-            if 0 < self._after < revision.etag and ATTACHMENTS in self._options.carried:
-                self._aside.delete(revision)
-        elif ATTACHMENTS in self._types:
-            self._aside.add(revision, parts)
-        else:
-            self._skip(ATTACHMENTS, 1)
-            for _ in parts:  # to the end, where they are checked
-                pass
-        self._progress.check()
+def _export_snapshot(
+    storage: Storage,
+    snapshot: Snapshot,
+    writer: Writer,
+    options: SmugglerOptions,
+    chooser: Chooser,
+    progress: Progress,
+    after: int = 0,
+) -> Exported:
+    attachments = snapshot.fingerprint.count(ATTACHMENT) > 0 or after > 0
+    if not after:  # before the first byte is on its way
+        check_named(options, Named(options.filters), snapshot.fingerprint)
+    with closing(Aside(lambda id: storage.get(DOCUMENT, id) is not None)) as aside:
+        if not after:
+            progress.total_documents = snapshot.fingerprint.count(DOCUMENT)
+            progress.total_bytes = snapshot.fingerprint.size(DOCUMENT) + snapshot.fingerprint.size(ATTACHMENT)
+        export = Exporter(writer, aside, options, chooser, progress, after=after)
+        progress.stage = "looking for attachments"
+        for revision in storage.attachment_changes(0, snapshot.etag) if attachments else ():
+            export.apply_attachment(revision)
+        progress.stage = "exporting"
+        start = after or (0 if attachments else options.start_etag)
+        for batch in storage.changes(start, snapshot.etag):
+            export.apply(batch)
+            if export.full:
+                break
+        expected = snapshot.fingerprint.count(DOCUMENT)
+        if export.seen != expected and not (start or export.full):
+            raise DamagedDatabase(
+                f"the log gave {export.seen:,} documents where the fingerprint has {expected:,}",
+                "if another process is writing to the database, export it there; else run `muniment check`",
+            )
+        if after and writer.inline:
+            for owner in _owners_of_changed(storage, aside, after, snapshot.etag):
+                export.take(owner)
+        summary = export.finish()
+        if not after:
+            check_named(options, export.named, snapshot.fingerprint, lambda: _ids_in(storage, snapshot))
+            check_met(options, summary.documents, export.seen, snapshot.fingerprint)
+    summary.etag, summary.time = snapshot.etag, snapshot.modified
+    return summary
 
-    def apply(self, batch: Batch) -> None:
-        """Take in documents, and deletions of some."""
-        if self._account:
-            digests = batch_digests(batch.ids.values(), batch.metadata.values(), list(batch.bodies))
-            self.fingerprint.add_batch(batch, digests)
-            self.rows.add(len(batch), 0, digest_sum(batch_row_digests(batch, digests)))
-        if batch.bodies.nulls:
-            batch = self._without_deletions(batch)
-        self.seen += len(batch)
-        if not self._plain or DOCUMENTS not in self._types:
-            for revision in batch:
-                self.take(revision)
-        elif len(batch):
-            self._plain_documents(batch)
 
-    def _plain_documents(self, batch: Batch) -> None:
-        """Documents of which nothing is changed or left out; most have neither attachments nor are identities."""
-        apart = set()
-        if _IDENTITIES.encode() in batch.ids.data.lower() or (self._aside.attachments and self._writer.inline):
-            ids = [id.decode() for id in batch.ids.values()]
-            apart = self._aside.owners_among(ids) | {id for id in ids if fold(id).startswith(_IDENTITIES)}
-        if not apart:
-            self._write_batch(batch)
-            return
-        for together, revisions in groupby(batch, lambda revision: revision.id not in apart):
-            if together:
-                self._write_batch(Batch.of(list(revisions)))
-            else:
-                for revision in revisions:
-                    self.take(revision)
+def _ids_in(storage: Storage, snapshot: Snapshot) -> Iterator[str]:
+    for batch in storage.changes(0, snapshot.etag):
+        yield from (revision.id for revision in batch if revision.body is not None)
 
-    def _write_batch(self, batch: Batch) -> None:
-        if b"@metadata" in batch.bodies.data or b"\\u0040" in batch.bodies.data:  # some may have no place in a dump
-            for revision in batch:
-                self._document(revision)
-            return
-        self._writer.batch(batch)
-        self._count(len(batch), len(batch.bodies.data))
 
-    def _without_deletions(self, batch: Batch) -> Batch:
-        deleted = set(batch.bodies.nulls)
-        if self._after and DOCUMENTS in self._options.carried:
-            for revision in batch.take(sorted(deleted)):
-                self._aside.delete(revision)
-        return batch.take([row for row in range(len(batch)) if row not in deleted])
+@contextmanager
+def _begun(options: SmugglerOptions, clock: Callable[[], int], progress: Progress) -> Iterator[Chooser]:
+    """What chooses documents, within the time that the options allow."""
+    with time_limit(options.timeout, progress), Chooser(options, clock=clock) as chooser:
+        yield chooser
 
-    def take(self, revision: Revision) -> None:
-        """Take in one document."""
-        if self.named.seeks_ids:
-            self.named.note_id(revision.id)
-        if (identity := _identity(revision)) and IDENTITIES in self._writer.carries:
-            if IDENTITIES in self._types:
-                self._identities[identity[0]] = identity[1]
-        elif DOCUMENTS in self._types:
-            self._document(revision)
 
-    def _document(self, revision: Revision) -> None:
-        chosen = self._chosen(revision)
-        owned = self._aside.take(revision.id) if chosen is None or self._writer.inline else []
-        if chosen is None:
-            self._progress.check()
-            if self._with_numbers and series_of(revision.id) and len(self._numbers) < MANY_NUMBERS:
-                self._numbers[fold(revision.id)] = revision
-            return
-        if self._with_numbers and len(self._needed) < MANY_NUMBERS:
-            self._needed.update(numbers_for(revision.id))
-        try:
-            self._writer.document(chosen, owned)
-        except InvalidDocument as error:  # one document is no reason to have no export of all others
-            self._chooser.faults.add(revision.id, None, error)
-            return
-        self.summary.attachments += len(owned)
-        self._count(1, len(chosen.body or b""), sum(each.revision.size for each in owned), len(owned))
+def _owners_of_changed(storage: Storage, aside: Aside, after: int, upto: int) -> Iterator[Revision]:
+    """Documents that did not change themselves, but one of their attachments did: RavenDB takes them only together."""
+    for revision in storage.attachment_changes(after, upto):
+        if revision.body is not None and aside.waits(revision):
+            owner, key = split_id(revision.id)
+            id = owner or present_owner(storage, key)
+            found = storage.get(DOCUMENT, id) if id else None
+            if found and found.etag <= upto:  # else the next export has it
+                yield found
 
-    def _chosen(self, revision: Revision) -> Revision | None:
-        if revision.etag <= self._options.start_etag or self._at_limit:
-            return None
-        if self._choose is None:
-            return revision
-        chosen = self._choose(revision.id, revision.metadata, revision.body or b"")
-        return None if chosen is None else revision._replace(metadata=chosen[0], body=chosen[1], size=len(chosen[1]))
 
-    @property
-    def _at_limit(self) -> bool:
-        limit = self._options.limit
-        return limit is not None and self.summary.documents >= limit
+@dataclass(frozen=True, slots=True)
+class _Output:
+    """Where an export goes to, and what could not be brought to disk of it."""
 
-    def _count(self, documents: int, bytes: int, contents: int = 0, attachments: int = 0) -> None:
-        self.summary.documents += documents
-        self._progress.advance(documents=documents, bytes=bytes + contents, attachments=attachments)
+    sink: Sink
+    options: ExportOptions
+    file: str | None
+    notes: list[str]
 
-    def _skip(self, type: str, count: int) -> None:
-        if type in self._options.carried and count:
-            self._skipped[NO_PLACE.format(type.lower())] += count
-
-    @property
-    def full(self) -> bool:
-        """Whether nothing that may still come will be taken."""
-        return self._at_limit and not self._aside.attachments
-
-    def finish(self) -> Exported:
-        """Write what comes after the documents, and the end."""
-        summary = self.summary
-        self._write_numbers()
-        self._writer.loose(self._loose())
-        if self._after:
-            self._writer.deletions(self._deleted(DOCUMENT), self._deleted(ATTACHMENT))
-        self._writer.identities(sorted(self._identities.items()))
-        summary.identities = len(self._identities)
-        self._writer.end()
-        summary.skipped = dict(self._skipped + self._chooser.left_out)
-        summary.failed, summary.faults = self._chooser.faults.count, self._chooser.faults.first
+    def described(self, summary: Exported, progress: Progress) -> Exported:
+        """The summary with what is known of the file and the time it took."""
+        progress.finish()
+        summary.bytes, summary.size, summary.seconds = self.sink.plain, self.sink.written, progress.seconds
+        summary.format, summary.compression = self.options.format, self.options.compression
+        summary.file, summary.notes = self.file, self.notes
         return summary
 
-    def _write_numbers(self) -> None:
-        for key, revision in self._numbers.items():
-            if key in self._needed or len(self._needed) >= MANY_NUMBERS:
-                self._writer.document(revision, [])
-                self._count(1, len(revision.body or b""))
 
-    def _loose(self) -> Iterator[Revision]:
-        for revision in self._aside.left():
-            if revision.etag > self._after:
-                yield revision
-                self.summary.attachments += 1
-                self._progress.advance(attachments=1, bytes=revision.size)
-
-    def _deleted(self, kind: int) -> Iterator[Deletion]:
-        for deletion in self._aside.deletions(kind):
-            yield deletion
-            self.summary.deletions += 1
-            self._progress.check()
-
-
-def _identity(revision: Revision) -> tuple[str, int] | None:
-    """The prefix and number of an identity, if this is what RavenDB keeps as one."""
-    if not fold(revision.id).startswith(_IDENTITIES) or revision.metadata != b"{}":
-        return None
-    try:
-        value = msgspec.json.decode(revision.body or b"", type=_Identity).value
-    except (msgspec.DecodeError, UnicodeDecodeError):
-        return None
-    prefix = revision.id[len(IDENTITIES_PREFIX) :]
-    return (prefix, value) if prefix and -(1 << 63) <= value < 1 << 63 else None
+@contextmanager
+def _opened(destination: str | Path | Writable, options: ExportOptions) -> Iterator[_Output]:
+    """What to write to. It is finished when the block ends, and a file only then gets its name."""
+    notes: list[str] = []
+    with ExitStack() as stack:
+        name = None
+        if isinstance(destination, str | Path):
+            name = str(destination)
+            path = stack.enter_context(new_file(Path(destination), overwrite=options.overwrite, notes=notes))
+            destination = stack.enter_context(path.open("xb"))
+        with closing(Sink(destination, options.compression)) as sink:
+            yield _Output(sink, options, name, notes)
+            sink.finish()

@@ -14,12 +14,13 @@ from typing import Any, Final, Protocol
 
 import msgspec
 
+from muniment.backup.parquet import DocumentTable
 from muniment.document import SEPARATOR, encode, fold, metadata_bytes
 from muniment.errors import DamagedDatabase, InvalidDocument
 from muniment.owner import content_type, key_of, split_id
 from muniment.revision import Batch, Revision
 from muniment.smuggler.attachments import FILES
-from muniment.smuggler.options import DOCUMENTS, KEPT_TYPES
+from muniment.smuggler.options import DOCUMENTS, KEPT_TYPES, Format
 from muniment.smuggler.pending import Deletion, Owned
 from muniment.smuggler.reader import FILES_COLLECTION
 from muniment.smuggler.sink import Sink
@@ -30,6 +31,8 @@ BUILD_VERSION: Final = 62028
 LEGACY_METADATA: Final = "@legacy-attachment-metadata"
 IN_MEMORY: Final = 4 << 20
 TOGETHER: Final = 512  # documents of a batch that are joined at once
+
+BATCH_BYTES: Final = 8 << 20  # of Parquet
 
 Content = Callable[[Revision], Iterator[bytes]]
 
@@ -240,6 +243,61 @@ class LinesWriter:
 
     def end(self) -> None:
         """Nothing comes after the documents."""
+
+
+class ParquetWriter:
+    """Documents in the columns that a backup gives them."""
+
+    inline = False
+    carries = frozenset({DOCUMENTS})
+
+    def __init__(self, sink: Sink) -> None:
+        self._table = DocumentTable(sink.write)
+        self._waiting: list[Revision] = []
+        self._size = 0
+
+    def begin(self) -> None:
+        """The file begins by itself."""
+
+    def batch(self, batch: Batch) -> None:
+        """See `Writer`."""
+        self._flush()
+        self._table.write(batch)
+
+    def document(self, revision: Revision, owned: list[Owned]) -> None:
+        """See `Writer`."""
+        self._waiting.append(revision)
+        self._size += revision.size
+        if self._size >= BATCH_BYTES:
+            self._flush()
+
+    def _flush(self) -> None:
+        if self._waiting:
+            self._table.write(Batch.of(self._waiting))
+        self._waiting, self._size = [], 0
+
+    def loose(self, attachments: Iterable[Revision]) -> None:
+        """Attachments have no place."""
+
+    def identities(self, identities: Iterable[tuple[str, int]]) -> None:
+        """Identities are documents like others here."""
+
+    def deletions(self, documents: Iterable[Deletion], attachments: Iterable[Deletion]) -> None:
+        """Deletions have no place."""
+
+    def end(self) -> None:
+        """The end of the file, which tells a reader where everything is."""
+        self._flush()
+        self._table.close()
+
+
+def writer_of(format: Format, sink: Sink, content: Content) -> Writer:
+    """What writes this format."""
+    if format == "ravendbdump":
+        return DumpWriter(sink, content)
+    if format == "ravendump":
+        return LegacyDumpWriter(sink, content)
+    return LinesWriter(sink) if format == "ndjson" else ParquetWriter(sink)
 
 
 def _pieces(separator: bytes, documents: Iterator[bytes]) -> Iterator[bytes]:

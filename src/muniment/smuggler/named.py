@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Iterator
+from itertools import islice
 
+from muniment.backup.matches import MANY, collections_of, near, near_hint
+from muniment.errors import DocumentNotFound
+from muniment.fingerprint import Fingerprint
 from muniment.smuggler.filter import COLLECTION, ID, Filter, Name
+from muniment.smuggler.options import DOCUMENTS, SmugglerOptions
 
 
 class Named:
@@ -43,3 +48,41 @@ class Named:
 
 def _without(names: list[Name], found: str) -> list[Name]:
     return [name for name in names if not name.pattern.fullmatch(found)]
+
+
+def check_named(
+    options: SmugglerOptions, named: Named, found: Fingerprint, ids: Callable[[], Iterator[str]] | None = None
+) -> None:
+    """Raises `DocumentNotFound` for collections and ids that the filters name and that are not there.
+
+    `ids` are all that there are, for those that the export had no need to see, and to find one that is like a name;
+    without them only collections are looked at.
+    """
+    if DOCUMENTS not in options.carried:
+        return
+    collections = collections_of(found)
+    for collection in collections:
+        named.note_collection(collection)
+    for id in ids() if ids and named.seeks_ids else ():
+        named.note_id(id)
+    told, alike = [], []
+    for name in named.missing:
+        if name.member == COLLECTION:
+            told.append(f"no document in a collection {name.text!r}")
+            alike += near(name.text, collections)
+        elif ids:
+            told.append(f"no document {name.text!r}")
+            alike += near(name.text, islice(ids(), MANY))
+    if told:
+        raise DocumentNotFound(f"there is {' and '.join(told)}, so nothing was exported", near_hint(alike))
+
+
+def check_met(options: SmugglerOptions, written: int, seen: int, found: Fingerprint) -> None:
+    """Raises `DocumentNotFound` when there were documents, and none met the filters."""
+    if options.filters and DOCUMENTS in options.carried and seen and not written:
+        told = ", ".join(repr(filter.text) for filter in options.filters)
+        values = [value for filter in options.filters for value in filter.text.partition("=")[2].split(",")]
+        alike = [name for value in values for name in near(value.strip().strip("'"), collections_of(found))]
+        raise DocumentNotFound(
+            f"none of the {seen:,} documents meets {told}, so nothing was exported", near_hint(alike)
+        )

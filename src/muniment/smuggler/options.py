@@ -5,12 +5,15 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Final, Self
+from typing import Any, Final, Literal, Self, get_args
 
 from muniment.errors import InvalidInput, unreadable
 from muniment.smuggler.filter import Filter
+
+Format = Literal["ravendbdump", "ravendump", "ndjson", "parquet"]
+Compression = Literal["gzip", "zstd", "none"]
 
 DOCUMENTS: Final = "Documents"
 ATTACHMENTS: Final = "Attachments"
@@ -29,6 +32,14 @@ BATCH_DOCUMENTS: Final = 1000
 MAX_BATCH_DOCUMENTS: Final = 100_000
 MAX_SCRIPT_BYTES: Final = 1 << 20
 
+_COMPRESSIONS: Final[dict[str, Compression]] = {".gz": "gzip", ".zst": "zstd"}
+_FORMATS: Final[dict[str, Format]] = {
+    ".ravendbdump": "ravendbdump",
+    ".ravendump": "ravendump",
+    ".ndjson": "ndjson",
+    ".jsonl": "ndjson",
+    ".parquet": "parquet",
+}
 _spelling = {name.lower(): name for name in KEPT_TYPES | OTHER_TYPES}
 _guid = re.compile(r"\w{8}-\w{4}-\w{4}-([0-9a-fA-F]{4})-([0-9a-fA-F]{12})", re.ASCII)
 
@@ -126,6 +137,80 @@ class SmugglerOptions:
             return True
         name = _spelling.get(section.partition("/")[0].lower())
         return name is None or name in self.types
+
+
+@dataclass(frozen=True, slots=True)
+class ExportOptions:
+    """What an export looks like, and which `part` of the database is in it; a value that has been checked.
+
+    With `overwrite` a file that exists is replaced, when the new one is complete.
+    """
+
+    format: Format
+    compression: Compression
+    part: SmugglerOptions = field(default_factory=SmugglerOptions)
+    overwrite: bool = False
+
+    def __post_init__(self) -> None:
+        """Raises `InvalidInput` for what can not be written."""
+        if self.format not in get_args(Format):
+            raise InvalidInput(
+                f"{self.format!r} is no format that can be written", f"name one of {', '.join(get_args(Format))}"
+            )
+        if self.compression not in get_args(Compression):
+            raise InvalidInput(
+                f"{self.compression!r} is not a compression that can be written", "name gzip, zstd or none"
+            )
+        if self.part.continuation is not None:
+            raise InvalidInput("an export can not be continued: each is one state", "leave out the continuation token")
+
+    @classmethod
+    def of(
+        cls,
+        destination: object,
+        format: Format | None = None,
+        compression: Compression | None = None,
+        options: SmugglerOptions | None = None,
+        *,
+        overwrite: bool = False,
+    ) -> Self:
+        """From what is asked for, else from the end of the file's name; raises `InvalidInput` if that says nothing.
+
+        Dumps are compressed with gzip, which every RavenDB reads, and NDJSON as `.gz` or `.zst` say.
+        """
+        path = Path(destination) if isinstance(destination, str | Path) else Path()
+        by_name = _COMPRESSIONS.get(path.suffix.lower())
+        suffix = Path(path.stem).suffix if by_name else path.suffix
+        found = format or _FORMATS.get(suffix.lower())
+        if found is None:
+            raise InvalidInput(
+                f"{path if path.name else 'a stream'} does not say which format to write",
+                f"end the name in one of {', '.join(_FORMATS)}, or name the format",
+            )
+        usual: Compression = "gzip" if found in ("ravendbdump", "ravendump") else "none"
+        return cls(found, compression or by_name or usual, options or SmugglerOptions(), overwrite)
+
+    @classmethod
+    def incremental(
+        cls,
+        format: Format | None = None,
+        compression: Compression | None = None,
+        options: SmugglerOptions | None = None,
+    ) -> Self:
+        """Those of a dump that continues others; raises `InvalidInput` for what can not."""
+        asked = cls.of(None, format or "ravendbdump", compression, options)
+        asked.check_incremental()
+        return asked
+
+    def check_incremental(self) -> None:
+        """Raises `InvalidInput` unless a dump that continues others can have these."""
+        if self.format not in ("ravendbdump", "ravendump"):
+            hint = "export incrementally as ravendbdump or ravendump"
+            raise InvalidInput(f"{self.format} has no place for deletions", hint)
+        if self.part.start_etag or self.part.limit is not None:
+            raise InvalidInput(
+                "an incremental export begins where the last one ended, and has no limit", "leave them out"
+            )
 
 
 def _check(what: str, value: float | None, least: float, most: int, unit: str = "") -> None:

@@ -8,18 +8,17 @@ from __future__ import annotations
 import sys
 from collections import deque
 from concurrent.futures import Future, ThreadPoolExecutor
-from typing import Final, Literal, Protocol
+from typing import Final, Protocol
 
 from isal import isal_zlib
 
 from muniment.durable import cannot_write
+from muniment.smuggler.options import Compression
 
 if sys.version_info >= (3, 14):
     from compression import zstd
 else:
     from backports import zstd
-
-Compression = Literal["gzip", "zstd", "none"]
 
 BLOCK_BYTES: Final = 1 << 20
 BLOCKS_AHEAD: Final = 4

@@ -10,16 +10,17 @@ from typing import Any, Final, TypeAlias, cast
 from urllib.parse import quote
 
 from muniment.database import DocumentDatabase
-from muniment.exporting import Format, Shape, export_changes
+from muniment.progress import Progress
 from muniment.server.connection import Connection
 from muniment.server.handlers.attachments import pulled
 from muniment.server.operations import Operation
 from muniment.server.pipe import Pipe
 from muniment.server.request import Request
 from muniment.server.wire import BUILD_HEADER, Headers, Response, empty_response, json_response
+from muniment.smuggler.export import export_changes, export_state
 from muniment.smuggler.folder import Kind, State
+from muniment.smuggler.options import Compression, ExportOptions, Format
 from muniment.smuggler.parameters import EXPORT, IMPORT, Pairs, options_of, state_of
-from muniment.smuggler.sink import Compression
 
 MAX_DUMP_BYTES: Final = 1 << 50  # no limit of its own: batches are on disk before the next is taken in
 PAUSE_SECONDS: Final = 600.0  # what makes the dump may look through much that it leaves out
@@ -51,22 +52,27 @@ async def export(request: Request) -> Response | Outgoing:
     """Stream the state of this moment as a dump, NDJSON or Parquet; options in the query or a POST's JSON object."""
     pairs = await _pairs(request)
     format, compression = (_taken(pairs, name) for name in ("format", "compression"))
-    shape = Shape.of("a.ravendbdump", cast("Format | None", format), cast("Compression | None", compression))
-    since, options = state_of(pairs), options_of(pairs, EXPORT)
+    since = state_of(pairs)
+    options = ExportOptions.of(
+        "a.ravendbdump",
+        cast("Format | None", format),
+        cast("Compression | None", compression),
+        options_of(pairs, EXPORT),
+    )
     tenant, operations, transfers = request.tenant, request.server.operations, request.server.transfers
     transfers.take()
     operation = operations.new("export", tenant.name)
     loop, begun = asyncio.get_running_loop(), asyncio.Event()
     pipe = Pipe(lambda: loop.call_soon_threadsafe(begun.set), operation.progress)
-    headers = _headers(tenant.name, shape, operation)
-    asked: dict[str, Any] = {"format": shape.format, "compression": shape.compression, "options": options}
-    asked["progress"] = operation.progress
+    headers = _headers(tenant.name, options, operation)
 
     def work(operation: Operation) -> None:
+        database, progress = tenant.database, operation.progress
         if since is None:
-            operation.result = asdict(tenant.database.export(pipe, **asked))
+            exported = export_state(database.storage, pipe, options, clock=database.clock, progress=progress)
+            operation.result = asdict(exported)
         else:
-            operation.result = _changes(tenant.database, since, pipe, headers, asked)
+            operation.result = _changes(database, since, pipe, headers, options, progress)
 
     ended = operations.start(operation, work)
     tenant.active += 1  # until the thread has ended
@@ -83,7 +89,12 @@ async def export(request: Request) -> Response | Outgoing:
 
 
 def _changes(
-    database: DocumentDatabase, since: tuple[State | None, bool], pipe: Pipe, headers: Headers, asked: dict[str, Any]
+    database: DocumentDatabase,
+    since: tuple[State | None, bool],
+    pipe: Pipe,
+    headers: Headers,
+    options: ExportOptions,
+    progress: Progress,
 ) -> dict[str, Any]:
     """Export what changed since then; the headers say whether it became a full export, before the first byte."""
 
@@ -92,7 +103,9 @@ def _changes(
         return pipe
 
     state, lost = since
-    told = export_changes(database.storage, destination, state, lost=lost, clock=database.clock, **asked)
+    told = export_changes(
+        database.storage, destination, state, options, lost=lost, clock=database.clock, progress=progress
+    )
     identity = database.storage.identity
     return {**asdict(told), "database_id": identity.database_id, "lineage": identity.lineage}
 
@@ -116,10 +129,10 @@ def _taken(pairs: Pairs, name: str) -> str | None:
     return found[0] if found else None
 
 
-def _headers(name: str, shape: Shape, operation: Operation) -> Headers:
-    suffix = {"gzip": ".gz", "zstd": ".zst", "none": ""}[shape.compression] if shape.format == "ndjson" else ""
+def _headers(name: str, options: ExportOptions, operation: Operation) -> Headers:
+    suffix = {"gzip": ".gz", "zstd": ".zst", "none": ""}[options.compression] if options.format == "ndjson" else ""
     time = f"{operation.started:%Y-%m-%dT%H%M%SZ}"
-    file = quote(f"{name.strip('<>')} {time}.{shape.format}{suffix}", safe="")
+    file = quote(f"{name.strip('<>')} {time}.{options.format}{suffix}", safe="")
     return [
         ("content-type", "application/octet-stream"),
         ("content-disposition", f"attachment; filename*=UTF-8''{file}"),

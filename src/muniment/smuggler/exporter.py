@@ -1,0 +1,240 @@
+"""A state of a database on its way out: what of it is taken, in which order, and what is said of the rest."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Iterator
+from itertools import groupby
+from typing import Final
+
+import msgspec
+
+from muniment.document import IDENTITIES as IDENTITIES_PREFIX
+from muniment.document import fold
+from muniment.errors import InvalidDocument
+from muniment.fingerprint import Fingerprint, Tally, attachment_digests, batch_digests, batch_row_digests, digest_sum
+from muniment.numbers import numbers_for, series_of
+from muniment.progress import Progress
+from muniment.revision import ATTACHMENT, DOCUMENT, Batch, Revision
+from muniment.smuggler.formats import Writer
+from muniment.smuggler.named import Named
+from muniment.smuggler.options import ATTACHMENTS, DOCUMENTS, IDENTITIES, SmugglerOptions
+from muniment.smuggler.pending import Aside, Deletion
+from muniment.smuggler.pick import Chooser
+from muniment.smuggler.source import Exported
+
+MANY_NUMBERS: Final = 10_000
+NO_PLACE: Final = "{} that this format has no place for"
+_IDENTITIES: Final = fold(IDENTITIES_PREFIX)
+
+
+class _Identity(msgspec.Struct, forbid_unknown_fields=True):
+    value: int = msgspec.field(name="Value")
+
+
+class Exporter:
+    """Takes in a state, attachments first, and gives a writer what the options leave of it.
+
+    Attachments go the way of their documents. With `after`, it is the part that changed after that etag: deletions are
+    written too. `account` keeps the fingerprint of what comes in, as the proof of a backup needs it.
+    """
+
+    def __init__(
+        self,
+        writer: Writer,
+        aside: Aside,
+        options: SmugglerOptions,
+        chooser: Chooser,
+        progress: Progress,
+        *,
+        after: int = 0,
+        account: bool = False,
+    ) -> None:
+        self.fingerprint = Fingerprint()
+        self.rows = Tally()
+        self.summary = Exported()
+        self.seen = 0  # documents that came in
+        self.named = Named(options.filters)
+        self._writer = writer
+        self._aside = aside
+        self._options = options
+        self._chooser = chooser
+        self._choose = chooser.choose
+        self._types = options.carried & writer.carries
+        self._progress = progress
+        self._after = after
+        self._account = account
+        self._identities: dict[str, int] = {}
+        self._skipped: Counter[str] = Counter()
+        # Attachments have to know which documents are left out, so these are read too.
+        part = self._choose or options.start_etag or options.limit is not None or options.ignore_errors
+        self._plain = not part
+        # Of what filters leave out, the last numbers given to ids like those that are carried come along.
+        self._with_numbers = bool(self._choose) and options.limit is None and IDENTITIES in writer.carries
+        self._numbers: dict[str, Revision] = {}
+        self._needed: set[str] = set()
+        writer.begin()
+
+    def apply_attachment(self, revision: Revision, parts: Iterable[bytes] = ()) -> None:
+        """Take in an attachment or the deletion of one, before all documents."""
+        if self._account:
+            member, row = attachment_digests(revision)
+            self.rows.add(1, 0, int.from_bytes(row, "big"))
+            if revision.body is not None:
+                number = int.from_bytes(member, "big")
+                self.fingerprint.add((ATTACHMENT, revision.collection or ""), 1, revision.size, number)
+        if revision.body is None:
+            if 0 < self._after < revision.etag and ATTACHMENTS in self._options.carried:
+                self._aside.delete(revision)
+        elif ATTACHMENTS in self._types:
+            self._aside.add(revision, parts)
+        else:
+            self._skip(ATTACHMENTS, 1)
+            for _ in parts:  # to the end, where they are checked
+                pass
+        self._progress.check()
+
+    def apply(self, batch: Batch) -> None:
+        """Take in documents, and deletions of some."""
+        if self._account:
+            digests = batch_digests(batch.ids.values(), batch.metadata.values(), list(batch.bodies))
+            self.fingerprint.add_batch(batch, digests)
+            self.rows.add(len(batch), 0, digest_sum(batch_row_digests(batch, digests)))
+        if batch.bodies.nulls:
+            batch = self._without_deletions(batch)
+        self.seen += len(batch)
+        if not self._plain or DOCUMENTS not in self._types:
+            for revision in batch:
+                self.take(revision)
+        elif len(batch):
+            self._plain_documents(batch)
+
+    def _plain_documents(self, batch: Batch) -> None:
+        """Documents of which nothing is changed or left out; most have neither attachments nor are identities."""
+        apart = set()
+        if _IDENTITIES.encode() in batch.ids.data.lower() or (self._aside.attachments and self._writer.inline):
+            ids = [id.decode() for id in batch.ids.values()]
+            apart = self._aside.owners_among(ids) | {id for id in ids if fold(id).startswith(_IDENTITIES)}
+        if not apart:
+            self._write_batch(batch)
+            return
+        for together, revisions in groupby(batch, lambda revision: revision.id not in apart):
+            if together:
+                self._write_batch(Batch.of(list(revisions)))
+            else:
+                for revision in revisions:
+                    self.take(revision)
+
+    def _write_batch(self, batch: Batch) -> None:
+        if b"@metadata" in batch.bodies.data or b"\\u0040" in batch.bodies.data:  # some may have no place in a dump
+            for revision in batch:
+                self._document(revision)
+            return
+        self._writer.batch(batch)
+        self._count(len(batch), len(batch.bodies.data))
+
+    def _without_deletions(self, batch: Batch) -> Batch:
+        deleted = set(batch.bodies.nulls)
+        if self._after and DOCUMENTS in self._options.carried:
+            for revision in batch.take(sorted(deleted)):
+                self._aside.delete(revision)
+        return batch.take([row for row in range(len(batch)) if row not in deleted])
+
+    def take(self, revision: Revision) -> None:
+        """Take in one document."""
+        if self.named.seeks_ids:
+            self.named.note_id(revision.id)
+        if (identity := _identity(revision)) and IDENTITIES in self._writer.carries:
+            if IDENTITIES in self._types:
+                self._identities[identity[0]] = identity[1]
+        elif DOCUMENTS in self._types:
+            self._document(revision)
+
+    def _document(self, revision: Revision) -> None:
+        chosen = self._chosen(revision)
+        owned = self._aside.take(revision.id) if chosen is None or self._writer.inline else []
+        if chosen is None:
+            self._progress.check()
+            if self._with_numbers and series_of(revision.id) and len(self._numbers) < MANY_NUMBERS:
+                self._numbers[fold(revision.id)] = revision
+            return
+        if self._with_numbers and len(self._needed) < MANY_NUMBERS:
+            self._needed.update(numbers_for(revision.id))
+        try:
+            self._writer.document(chosen, owned)
+        except InvalidDocument as error:  # one document is no reason to have no export of all others
+            self._chooser.faults.add(revision.id, None, error)
+            return
+        self.summary.attachments += len(owned)
+        self._count(1, len(chosen.body or b""), sum(each.revision.size for each in owned), len(owned))
+
+    def _chosen(self, revision: Revision) -> Revision | None:
+        if revision.etag <= self._options.start_etag or self._at_limit:
+            return None
+        if self._choose is None:
+            return revision
+        chosen = self._choose(revision.id, revision.metadata, revision.body or b"")
+        return None if chosen is None else revision._replace(metadata=chosen[0], body=chosen[1], size=len(chosen[1]))
+
+    @property
+    def _at_limit(self) -> bool:
+        limit = self._options.limit
+        return limit is not None and self.summary.documents >= limit
+
+    def _count(self, documents: int, bytes: int, contents: int = 0, attachments: int = 0) -> None:
+        self.summary.documents += documents
+        self._progress.advance(documents=documents, bytes=bytes + contents, attachments=attachments)
+
+    def _skip(self, type: str, count: int) -> None:
+        if type in self._options.carried and count:
+            self._skipped[NO_PLACE.format(type.lower())] += count
+
+    @property
+    def full(self) -> bool:
+        """Whether nothing that may still come will be taken."""
+        return self._at_limit and not self._aside.attachments
+
+    def finish(self) -> Exported:
+        """Write what comes after the documents, and the end."""
+        summary = self.summary
+        self._write_numbers()
+        self._writer.loose(self._loose())
+        if self._after:
+            self._writer.deletions(self._deleted(DOCUMENT), self._deleted(ATTACHMENT))
+        self._writer.identities(sorted(self._identities.items()))
+        summary.identities = len(self._identities)
+        self._writer.end()
+        summary.skipped = dict(self._skipped + self._chooser.left_out)
+        summary.failed, summary.faults = self._chooser.faults.count, self._chooser.faults.first
+        return summary
+
+    def _write_numbers(self) -> None:
+        for key, revision in self._numbers.items():
+            if key in self._needed or len(self._needed) >= MANY_NUMBERS:
+                self._writer.document(revision, [])
+                self._count(1, len(revision.body or b""))
+
+    def _loose(self) -> Iterator[Revision]:
+        for revision in self._aside.left():
+            if revision.etag > self._after:
+                yield revision
+                self.summary.attachments += 1
+                self._progress.advance(attachments=1, bytes=revision.size)
+
+    def _deleted(self, kind: int) -> Iterator[Deletion]:
+        for deletion in self._aside.deletions(kind):
+            yield deletion
+            self.summary.deletions += 1
+            self._progress.check()
+
+
+def _identity(revision: Revision) -> tuple[str, int] | None:
+    """The prefix and number of an identity, if this is what RavenDB keeps as one."""
+    if not fold(revision.id).startswith(_IDENTITIES) or revision.metadata != b"{}":
+        return None
+    try:
+        value = msgspec.json.decode(revision.body or b"", type=_Identity).value
+    except (msgspec.DecodeError, UnicodeDecodeError):
+        return None
+    prefix = revision.id[len(IDENTITIES_PREFIX) :]
+    return (prefix, value) if prefix and -(1 << 63) <= value < 1 << 63 else None
