@@ -334,6 +334,11 @@ class DocumentDatabase(Source[Exported]):
             changes_since_backup=snapshot.etag - backup.etag if backup else None,
         )
 
+    @property
+    def last_etag(self) -> int:
+        """The etag of the last commit; 0 before the first."""
+        return self.storage.last_etag
+
     def snapshot(self) -> Snapshot:
         """The last etag, its time and the whole fingerprint of this moment."""
         return self.storage.snapshot()

@@ -37,7 +37,7 @@ def test_rotating_a_key_ends_the_old_secret() -> None:
     assert (rotated.name, rotated.rights) == (key.name, key.rights)
 
 
-@pytest.mark.parametrize("name", ["", "a/b", " a", "a\\b", "a\n", "a:b", 'a"', "x" * 101])
+@pytest.mark.parametrize("name", ["", "a/b", " a", "a\n", "a:b", 'a"', "x" * 101])
 def test_some_names_cannot_be(name: str) -> None:
     with pytest.raises(InvalidInput, match="cannot be the name of a key"):
         new_key(name, ["read"])

@@ -30,7 +30,7 @@ MAX_NAME: Final = 100
 MEMORY_KIB: Final = 19 * 1024
 PASSES: Final = 2
 _SALT_BYTES: Final = 16
-_NOT_IN_NAMES: Final = re.compile(r'[\x00-\x1f\x7f/\\:"]')
+_NOT_IN_NAMES: Final = re.compile(r"[\x00-\x1f\x7f/:\"]")
 
 
 class Key(msgspec.Struct, frozen=True, rename="pascal", forbid_unknown_fields=True):
@@ -90,7 +90,7 @@ def check_key_name(name: str) -> None:
     """Raises `InvalidInput` for what cannot be the name of a key."""
     if not name or len(name) > MAX_NAME or _NOT_IN_NAMES.search(name) or name != name.strip():
         raise InvalidInput(
-            f"{name!r} cannot be the name of a key", f"give 1 to {MAX_NAME} characters without / \\ : or quotes"
+            f"{name!r} cannot be the name of a key", f"give 1 to {MAX_NAME} characters without / : or quotes"
         )
 
 

@@ -215,6 +215,10 @@ class SqliteStorage:
             pin.move(snapshot.etag if keep is None else min(keep, snapshot.etag))
             yield snapshot
 
+    @property
+    def last_etag(self) -> int:
+        return self._writer.last_etag if self._writer is not None else self.snapshot().etag
+
     def snapshot(self) -> Snapshot:
         """The state after the last commit, without holding on to it."""
         if self._writer is not None:

@@ -191,6 +191,11 @@ class Writer:
             self._refuse()
             raise DatabaseClosed(f"the database in {self._folder} is closed", "open it again")
 
+    @property
+    def last_etag(self) -> int:
+        """The etag of the last commit."""
+        return self._state.etag
+
     def snapshot(self, pin: object | None = None, keep: int | None = None) -> Snapshot:
         """The state after the last commit; with a pin, nothing that is current in it is purged until `unpin`.
 

@@ -1,0 +1,191 @@
+"""Who asks: the key that a request was sent with, and what it may do.
+
+`Authorization: Bearer NAME/SECRET` is a key, `Basic` the same as name and password, and `Bearer TOKEN` what a key got
+for itself for a while. Who sends none is nobody in particular, and may do what `anonymous-access` says.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import binascii
+import secrets
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from time import monotonic
+from typing import Final
+
+from muniment.database import DocumentDatabase
+from muniment.document import fold
+from muniment.errors import InvalidInput
+from muniment.security.access import ALL, NONE, Access, Right
+from muniment.security.keys import PREFIX, Key, Proven, decode_key, hashed, split_key
+from muniment.server.wire import Refused
+from muniment.telling import log
+
+TOKEN_SECONDS: Final = 1800
+MAX_TOKENS: Final = 10_000
+MAX_WAITING: Final = 16
+FREE_FAILURES: Final = 3  # so many a source has before it is slowed: people mistype
+SLOWEST_SECONDS: Final = 30.0
+MAX_SOURCES: Final = 10_000
+_ANONYMOUS: Final = {
+    "admin": ALL,
+    "all": Access.of([Right.WRITE]),
+    "get": Access.of([Right.READ]),
+    "none": NONE,
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Caller:
+    """Somebody who asks: the name of his key, None when he sent none, and what he may do."""
+
+    name: str | None
+    access: Access
+
+
+class Callers:
+    """Knows callers by what they send.
+
+    What is in the system database counts from the commit on: a key that was disabled opens nothing any more.
+    """
+
+    def __init__(self, anonymous: str, system: DocumentDatabase, clock: Callable[[], float] = monotonic) -> None:
+        self._setting = anonymous
+        self._system = system
+        self._clock = clock
+        self._seen = -1
+        self._keys: dict[str, Key] = {}
+        self._anonymous = Caller(None, NONE)
+        self._proven = Proven()
+        self._tokens: dict[str, tuple[Key, float]] = {}
+        self._sources: dict[str, tuple[int, float]] = {}
+        self._proving = ThreadPoolExecutor(1, "muniment keys")
+        self._waiting = 0
+        self._nobody = hashed(secrets.token_urlsafe())
+
+    def close(self) -> None:
+        """Nobody is known any more."""
+        self._proving.shutdown()
+
+    @property
+    def anonymous(self) -> Caller:
+        """Who sends no key.
+
+        With `local`, whoever reaches the server's loopback address may do all until there is a key, and nothing then.
+        """
+        self._look()
+        return self._anonymous
+
+    async def caller(self, authorization: str, source: str) -> Caller:
+        """Who has sent this header; raises `Refused` (401) for nobody, and (429) for a source that tries too often."""
+        self._look()
+        scheme, _, given = authorization.partition(" ")
+        given = given.strip()
+        if scheme.lower() == "bearer" and "/" not in given and (token := self._tokens.get(given)):
+            key, until = token
+            if self._clock() < until and self._keys.get(fold(key.name)) == key:
+                return Caller(key.name, key.access)
+            del self._tokens[given]
+        name, secret = _named(scheme.lower(), given)
+        key_or_none = self._keys.get(fold(name))
+        if key_or_none and key_or_none.enabled and self._proven.knows(key_or_none, secret):
+            return Caller(key_or_none.name, key_or_none.access)
+        return await self._prove(key_or_none, secret, source)
+
+    def token(self, caller: Caller) -> tuple[str, int]:
+        """A token with the rights of this caller's key, and for how many seconds it is good.
+
+        It ends with the server too, and when the key is changed or disabled. Raises `Refused` (400) without a key.
+        """
+        key = self._keys.get(fold(caller.name)) if caller.name is not None else None
+        if key is None:
+            raise Refused(400, "a token is given out for a key", "send the key: Authorization: Bearer NAME/SECRET")
+        now = self._clock()
+        if len(self._tokens) >= MAX_TOKENS:
+            self._tokens = {token: held for token, held in self._tokens.items() if held[1] > now}
+        if len(self._tokens) >= MAX_TOKENS:
+            raise Refused(503, f"{MAX_TOKENS:,} tokens are given out", "use one for several requests, until it ends")
+        token = secrets.token_urlsafe(32)
+        self._tokens[token] = key, now + TOKEN_SECONDS
+        return token, TOKEN_SECONDS
+
+    async def _prove(self, key: Key | None, secret: str, source: str) -> Caller:
+        failures, until = self._sources.get(source, (0, 0.0))
+        if self._clock() < until or self._waiting >= MAX_WAITING:
+            seconds = max(1, round(until - self._clock()))
+            raise Refused(
+                429,
+                "too many keys were wrong",
+                f"try again in {seconds} s, with a key that is right",
+                headers=[("retry-after", str(seconds))],
+            )
+        self._waiting += 1
+        try:  # a name that nobody has takes as long as a secret that is wrong
+            proof = key or Key("", self._nobody, (), enabled=False)
+            right = await asyncio.get_running_loop().run_in_executor(self._proving, proof.has, secret)
+        finally:
+            self._waiting -= 1
+        if right and key and key.enabled:
+            self._proven.note(key, secret)
+            self._sources.pop(source, None)
+            return Caller(key.name, key.access)
+        self._fail(source, failures + 1)
+        raise unauthorized("the key is wrong, or was disabled", "invalid_token")
+
+    def _fail(self, source: str, failures: int) -> None:
+        now = self._clock()
+        if len(self._sources) >= MAX_SOURCES:
+            self._sources = {each: held for each, held in self._sources.items() if held[1] + SLOWEST_SECONDS > now}
+        wait = min(2.0 ** (failures - FREE_FAILURES), SLOWEST_SECONDS) if failures >= FREE_FAILURES else 0.0
+        self._sources[source] = min(failures, 100), now + wait
+
+    def _look(self) -> None:
+        """Read the keys again if anything was written since."""
+        etag = self._system.last_etag
+        if etag == self._seen:
+            return
+        keys: dict[str, Key] = {}
+        found = 0
+        while page := self._system.by_prefix(PREFIX, start=found, limit=1024):
+            for document in page:
+                try:
+                    key = decode_key(document.body)
+                except InvalidInput as error:
+                    log(f"{document.id} opens nothing: {error.message}")
+                else:
+                    if fold(key.id) == fold(document.id):
+                        keys[fold(key.name)] = key
+            found += len(page)
+        self._keys = keys
+        self._seen = etag
+        setting = self._setting
+        if setting == "local":
+            setting = "none" if found else "admin"  # also if all are unreadable
+        self._anonymous = Caller(None, _ANONYMOUS[setting])
+
+
+def unauthorized(message: str, error: str) -> Refused:
+    """401, in the words of RFC 6750 for programs."""
+    return Refused(
+        401,
+        message,
+        "send a key that has the right: Authorization: Bearer NAME/SECRET (muniment --api-key, MUNIMENT_API_KEY)",
+        headers=[("www-authenticate", f'Bearer realm="Muniment", error="{error}"')],
+    )
+
+
+def _named(scheme: str, given: str) -> tuple[str, str]:
+    """Name and secret in a header Authorization."""
+    try:
+        if scheme == "bearer":
+            return split_key(given)
+        if scheme == "basic":
+            name, colon, password = base64.b64decode(given, validate=True).decode().partition(":")
+            if colon:
+                return name, password
+    except (InvalidInput, binascii.Error, UnicodeDecodeError):
+        pass
+    raise unauthorized("the header Authorization has no key that this server knows", "invalid_token")

@@ -1,0 +1,192 @@
+"""Callers are known by their keys, and slowed when they guess."""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import pytest
+
+from muniment import DocumentDatabase
+from muniment.security.access import Right
+from muniment.security.keys import Key, new_key, split_key
+from muniment.server.callers import FREE_FAILURES, TOKEN_SECONDS, Caller, Callers
+from muniment.server.wire import Refused
+
+
+class _Clock:
+    def __init__(self) -> None:
+        self.now = 1000.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+@pytest.fixture
+def system(tmp_path: Path) -> Iterator[DocumentDatabase]:
+    with DocumentDatabase(tmp_path / "System") as database:
+        yield database
+
+
+@pytest.fixture
+def clock() -> _Clock:
+    return _Clock()
+
+
+@pytest.fixture
+def callers(system: DocumentDatabase, clock: _Clock) -> Iterator[Callers]:
+    found = Callers("local", system, clock)
+    yield found
+    found.close()
+
+
+def _add(system: DocumentDatabase, name: str, *rights: str, databases: tuple[str, ...] = ()) -> str:
+    key, text = new_key(name, rights, databases)
+    system.put(key.id, key.encoded())
+    return text
+
+
+def _asked(callers: Callers, authorization: str, source: str = "10.0.0.1") -> Caller:
+    return asyncio.run(callers.caller(authorization, source))
+
+
+def _refused(callers: Callers, authorization: str, source: str = "10.0.0.1") -> Refused:
+    with pytest.raises(Refused) as raised:
+        _asked(callers, authorization, source)
+    return raised.value
+
+
+def test_a_key_is_known_with_its_rights(system: DocumentDatabase, callers: Callers) -> None:
+    text = _add(system, "Nightly", "backup", databases=("shop",))
+    for _ in range(2):  # proven, and known again
+        caller = _asked(callers, f"Bearer {text}")
+        assert (caller.name, caller.access.allows("shop", [Right.BACKUP])) == ("Nightly", True)
+        assert not caller.access.allows("shop", [Right.READ])
+    assert _asked(callers, f"bearer {text.replace('Nightly', 'NIGHTLY')}").name == "Nightly"
+
+
+def test_a_user_sends_name_and_password(system: DocumentDatabase, callers: Callers) -> None:
+    text = _add(system, "OFFICE\\anna", "read")
+    basic = base64.b64encode(":".join(split_key(text)).encode()).decode()
+    assert _asked(callers, f"Basic {basic}").name == "OFFICE\\anna"
+    assert _refused(callers, f"Basic {base64.b64encode(b'anna:x').decode()}").status == 401
+
+
+@pytest.mark.parametrize(
+    "header",
+    ["", "Bearer", "Bearer x", "Bearer a/", "Basic", "Basic ???", "Basic YQ==", "Digest a/b", "\x00", "Bearer é/ü"],
+)
+def test_what_is_no_key_is_refused_and_not_repeated(system: DocumentDatabase, callers: Callers, header: str) -> None:
+    _add(system, "app", "read")
+    refused = _refused(callers, header)
+    assert refused.status == 401
+    assert refused.headers[0][0] == "www-authenticate"
+    assert len(header) < 8 or header.partition(" ")[2] not in refused.message + refused.hint
+
+
+def test_a_key_that_was_disabled_rotated_or_deleted_opens_nothing(system: DocumentDatabase, callers: Callers) -> None:
+    text = _add(system, "app", "read")
+    assert _asked(callers, f"Bearer {text}").name == "app"
+    key = msgspec.json.decode(system_body(system, "app"), type=Key)
+    system.put(key.id, msgspec.structs.replace(key, enabled=False).encoded())
+    assert _refused(callers, f"Bearer {text}", "a").status == 401
+    system.put(key.id, key.encoded())
+    assert _asked(callers, f"Bearer {text}", "b").name == "app"
+    rotated, new = key.rotated()
+    system.put(key.id, rotated.encoded())
+    assert _refused(callers, f"Bearer {text}", "c").status == 401
+    assert _asked(callers, f"Bearer {new}", "d").name == "app"
+    system.delete(key.id)
+    assert _refused(callers, f"Bearer {new}", "e").status == 401
+
+
+def system_body(system: DocumentDatabase, name: str) -> bytes:
+    document = system.get(f"Raven/ApiKeys/{name}")
+    assert document
+    return document.body
+
+
+def test_while_there_is_no_key_this_machine_may_do_all(system: DocumentDatabase, callers: Callers) -> None:
+    assert callers.anonymous.access.allows(None, [Right.ADMIN])
+    text = _add(system, "app", "read")
+    assert not callers.anonymous.access.allows("shop", [Right.READ])
+    system.delete(f"Raven/ApiKeys/{split_key(text)[0]}")
+    assert callers.anonymous.access.allows(None, [Right.ADMIN])
+
+
+def test_a_key_that_cannot_be_read_does_not_open_the_server(system: DocumentDatabase, callers: Callers) -> None:
+    system.put("Raven/ApiKeys/app", {"Name": "app", "Secret": "in the clear", "Enabled": True})
+    assert not callers.anonymous.access.allows("shop", [Right.READ])
+    assert _refused(callers, "Bearer app/in the clear").status == 401
+
+
+@pytest.mark.parametrize(
+    ("setting", "allowed"), [("none", ""), ("get", "read"), ("all", "read write"), ("admin", " ".join(Right))]
+)
+def test_what_nobody_in_particular_may_do_is_a_setting(system: DocumentDatabase, setting: str, allowed: str) -> None:
+    callers = Callers(setting, system)
+    _add(system, "app", "read")
+    access = callers.anonymous.access
+    assert [right for right in Right if access.allows("shop", [right])] == allowed.split()
+    assert access.allows(None, [Right.ADMIN]) is (setting == "admin")
+    callers.close()
+
+
+def test_a_source_that_guesses_is_slowed_and_others_are_not(
+    system: DocumentDatabase, callers: Callers, clock: _Clock
+) -> None:
+    text = _add(system, "app", "read")
+    other = _add(system, "other", "read")
+    assert _asked(callers, f"Bearer {text}", "evil").name == "app"
+    for _ in range(FREE_FAILURES):
+        assert _refused(callers, "Bearer app/guess", "evil").status == 401
+    refused = _refused(callers, f"Bearer {other}", "evil")  # right, but not looked at
+    assert refused.status == 429
+    assert dict(refused.headers)["retry-after"] == "1"
+    assert _asked(callers, f"Bearer {text}", "evil").name == "app"  # proven before: it goes on working
+    assert _asked(callers, f"Bearer {other}", "good").name == "other"
+    clock.now += 1.1
+    assert _refused(callers, "Bearer app/guess", "evil").status == 401
+    clock.now += 1.1
+    assert _refused(callers, "Bearer app/guess", "evil").status == 429  # two seconds now
+    clock.now += 1.1
+    third = _add(system, "third", "read")
+    assert _asked(callers, f"Bearer {third}", "evil").name == "third"
+
+
+def test_guesses_at_once_are_bounded(system: DocumentDatabase, callers: Callers) -> None:
+    _add(system, "app", "read")
+
+    async def together() -> list[Any]:
+        asked = (callers.caller(f"Bearer app/guess-{n}", f"source {n}") for n in range(100))
+        return await asyncio.gather(*asked, return_exceptions=True)
+
+    statuses = [error.status for error in asyncio.run(together())]
+    assert set(statuses) == {401, 429}
+    assert statuses.count(401) < 20
+
+
+def test_a_token_has_its_key_s_rights_for_a_while(system: DocumentDatabase, callers: Callers, clock: _Clock) -> None:
+    text = _add(system, "app", "read", databases=("shop",))
+    token, seconds = callers.token(_asked(callers, f"Bearer {text}"))
+    assert seconds == TOKEN_SECONDS
+    caller = _asked(callers, f"Bearer {token}")
+    assert (caller.name, caller.access.allows("shop", [Right.READ])) == ("app", True)
+    clock.now += TOKEN_SECONDS + 1
+    assert _refused(callers, f"Bearer {token}").status == 401
+
+
+def test_a_token_ends_with_its_key(system: DocumentDatabase, callers: Callers) -> None:
+    text = _add(system, "app", "read")
+    token, _ = callers.token(_asked(callers, f"Bearer {text}"))
+    system.delete("Raven/ApiKeys/app")
+    assert _refused(callers, f"Bearer {token}").status == 401
+
+
+def test_nobody_in_particular_gets_no_token(callers: Callers) -> None:
+    with pytest.raises(Refused, match="for a key"):
+        callers.token(callers.anonymous)
