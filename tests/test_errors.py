@@ -12,6 +12,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 
 from muniment import Delete, DocumentDatabase, DocumentStore, MaintenanceActions, Put, Selection, errors, rehearse
@@ -23,6 +24,7 @@ from muniment.errors import (
     DatabaseLocked,
     DatabaseNotFound,
     DocumentNotFound,
+    ErrorRecord,
     ForeignBackup,
     InvalidDocument,
     InvalidId,
@@ -33,6 +35,7 @@ from muniment.errors import (
     TargetExists,
     UnknownFormat,
 )
+from muniment.settings import InvalidSetting
 from muniment.storage.sqlite.schema import FILE, FORMAT
 from tests.storage.raw import raw
 
@@ -416,3 +419,31 @@ def test_values_of_wrong_types_are_input_that_is_refused(
         with pytest.raises(InvalidInput) as caught:
             call()
         assert caught.value.hint
+
+
+@pytest.mark.parametrize("kind", CLASSES)
+def test_a_record_gives_the_error_again(kind: type[MunimentError]) -> None:
+    error = example(kind)
+    vars(error).update(instead=(("--lineage", "a"), ("--at", "b")), place=Path("not told"))
+    again = msgspec.json.decode(msgspec.json.encode(ErrorRecord.of(error)), type=ErrorRecord).error()
+    assert type(again) is kind
+    assert str(again) == error.message
+    assert {**vars(again), "place": Path("not told")} == vars(error)
+
+
+def test_of_a_class_that_is_drawn_elsewhere_the_record_is_of_the_nearest_that_is_here() -> None:
+    again = ErrorRecord.of(InvalidSetting("what", "how to go on")).error()
+    assert (type(again), again.message, again.hint) == (InvalidInput, "what", "how to go on")
+
+
+def test_the_record_of_an_error_that_nobody_expected() -> None:
+    error = ErrorRecord.of(RuntimeError("boom")).error()
+    assert isinstance(error, StorageFailure)
+    assert "boom" in error.message
+    assert error.hint
+
+
+def test_a_record_tells_what_is_not_unicode() -> None:
+    record = ErrorRecord.of(StorageFailure("\udcff can not be read", "look at \udcff"))
+    again = msgspec.json.decode(msgspec.json.encode(record), type=ErrorRecord).error()
+    assert (again.message, again.hint) == (r"\udcff can not be read", r"look at \udcff")

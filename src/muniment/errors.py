@@ -7,9 +7,12 @@ down the tree. Errors of the libraries underneath (SQLite, Parquet) are mapped t
 
 from __future__ import annotations
 
-from typing import Final
+from typing import Any, Final
+
+import msgspec
 
 _NOTE: Final = "hint: "
+_SAID: Final = frozenset({"message", "_hint", "__notes__"})
 
 
 class MunimentError(Exception):
@@ -229,3 +232,45 @@ class Cancelled(MunimentError):
     """The operation was stopped because somebody asked for that; nothing half done is left."""
 
     exit_code = 130
+
+
+class ErrorRecord(msgspec.Struct, frozen=True, tag=True):
+    """An error on its way to another process: its class, what it says, and what else it knows."""
+
+    kind: str
+    message: str
+    hint: str
+    facts: dict[str, Any] = {}
+
+    @classmethod
+    def of(cls, error: Exception) -> ErrorRecord:
+        """The record of this error; one that nobody expected is a `StorageFailure`."""
+        if not isinstance(error, MunimentError):
+            return cls(StorageFailure.__name__, unicode(f"unexpected error: {error!r}"), "please report this")
+        kind = next(kind for kind in type(error).__mro__ if kind.__module__ == __name__)
+        known = {name: _listed(fact) for name, fact in vars(error).items() if name not in _SAID}
+        facts = {name: fact for name, fact in known.items() if isinstance(fact, str | int | list | None)}
+        return cls(kind.__name__, unicode(error.message), unicode(error.hint), facts)
+
+    def error(self) -> MunimentError:
+        """The error again; one of a class that is not drawn here is of the nearest that is."""
+        kind: type[MunimentError] = globals()[self.kind]
+        error = kind.__new__(kind)
+        MunimentError.__init__(error, self.message, self.hint)  # some are made of other things than these two
+        vars(error).update({name: _tuples(fact) for name, fact in self.facts.items()})
+        return error
+
+
+def _listed(fact: Any) -> Any:
+    if isinstance(fact, tuple):
+        return [_listed(each) for each in fact]
+    return unicode(fact) if isinstance(fact, str) else fact
+
+
+def _tuples(fact: Any) -> Any:
+    return tuple(map(_tuples, fact)) if isinstance(fact, list) else fact
+
+
+def unicode(text: str) -> str:
+    """The text as JSON can carry it: a path that is not Unicode has lone surrogates in Python."""
+    return text.encode(errors="backslashreplace").decode()

@@ -167,7 +167,7 @@ def test_it_ends_with_its_parent(path: Path) -> None:
     script = (
         "import sys; from muniment.progress import Progress; from muniment.smuggler.read_ahead import DumpAhead\n"
         "dump = DumpAhead(sys.argv[1], pass_faults=False, progress=Progress())\n"
-        "print(dump._process.pid, flush=True); sys.stdin.read()"
+        "print(dump._worker.pid, flush=True); sys.stdin.read()"
     )
     pipe = subprocess.PIPE
     with subprocess.Popen([sys.executable, "-c", script, str(path)], stdin=pipe, stdout=pipe) as parent:

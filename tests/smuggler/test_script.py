@@ -256,7 +256,7 @@ def test_there_is_nothing_to_reach_from_a_script() -> None:
 
 def test_the_process_ends_with_the_transform() -> None:
     transform = Transform("doc => doc")
-    process = transform._process.pid
+    process = transform._child.pid
     transform.close()
     transform.close()
     with pytest.raises(ProcessLookupError):

@@ -28,8 +28,7 @@ from muniment.backup.repository import Backup, read
 from muniment.backup.restore import restore_backup
 from muniment.backup.selection import Selection
 from muniment.backup.take import take_backup
-from muniment.errors import Cancelled, MunimentError, StorageFailure
-from muniment.failed import Failed, unicode
+from muniment.errors import Cancelled, ErrorRecord, MunimentError, StorageFailure, unicode
 from muniment.fingerprint import Fingerprint
 from muniment.progress import Counts, Progress
 from muniment.revision import ATTACHMENT, DOCUMENT
@@ -91,7 +90,7 @@ class _Answered(msgspec.Struct):
     """What the parent says of what it was asked, or why it could not."""
 
     answer: msgspec.Raw = msgspec.Raw(b"null")
-    error: Failed | None = None
+    error: ErrorRecord | None = None
 
 
 class _Told(msgspec.Struct):
@@ -206,7 +205,7 @@ def _run(job: _AnyJob, progress: Progress, answer: Answer = _no_answer) -> dict[
         progress.check()
         raise StorageFailure(f"the process that did the work ended with code {code}", "see the server's stderr")
     if "error" in result:
-        raise msgspec.convert(result["error"], Failed).error()
+        raise msgspec.convert(result["error"], ErrorRecord).error()
     return result
 
 
@@ -231,7 +230,7 @@ def _answered(answer: Answer, ask: str, value: Any) -> _Answered:
     try:
         return _Answered(msgspec.Raw(msgspec.json.encode(answer(ask, value))))
     except MunimentError as error:
-        return _Answered(error=Failed.of(error))
+        return _Answered(error=ErrorRecord.of(error))
 
 
 def _tell(stdin: IO[bytes], line: bytes) -> None:
@@ -361,7 +360,7 @@ def main() -> None:
     try:
         result = _do(job, progress, parent)
     except Exception as error:
-        result = {"error": Failed.of(error)}
+        result = {"error": ErrorRecord.of(error)}
     parent.done.set()
     parent.counts()
     parent.say(result)

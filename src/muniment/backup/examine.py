@@ -7,14 +7,10 @@ as many as they should be and in the order of their etags, and its documents and
 from __future__ import annotations
 
 import os
-import subprocess
-import sys
-import threading
 from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
-from contextlib import ExitStack, closing, suppress
+from contextlib import ExitStack, closing
 from pathlib import Path
-from queue import Empty, Queue
 from typing import Any, Final
 
 import apsw
@@ -25,15 +21,13 @@ from muniment.backup.parquet import ATTACHMENTS, DOCUMENTS, Source, attachments_
 from muniment.backup.reader import HINT, check_etags, check_file
 from muniment.backup.tally import check_content, check_json
 from muniment.document import fold
-from muniment.errors import Cancelled, DamagedBackup, MunimentError, StorageFailure
-from muniment.failed import Failed
+from muniment.errors import Cancelled, DamagedBackup, ErrorRecord, MunimentError
 from muniment.fingerprint import Fingerprint, Tally, attachment_digests, batch_digests, batch_row_digests, digest_sum
 from muniment.progress import Progress
 from muniment.revision import ATTACHMENT, DOCUMENT, Batch
+from muniment.workers import Parent, Worker, speaking
 
 ALONE_BYTES: Final = 16 << 20  # below, a process would take longer to start than to work
-QUEUED: Final = 64
-CHECK_SECONDS: Final = 0.2
 CHANGED: Final = "SELECT key FROM revision WHERE kind = ? AND key = ? LIMIT 1"
 
 Member = tuple[str, int, str | None, int, bytes | None]
@@ -82,11 +76,17 @@ class Whole(msgspec.Struct, frozen=True, tag=True):
     fingerprint: dict[str, Any]
 
 
-Finding = Group | Whole | Failed
+class Faulty(msgspec.Struct, frozen=True, tag=True):
+    """The end of a file that is not as it should be, and why."""
+
+    error: ErrorRecord
+
+
+Finding = Group | Whole | Faulty
 
 
 def examine(task: Task, progress: Progress) -> Iterator[Finding]:
-    """What there is in a file, row group by row group; the last finding is `Whole`, or `Failed`."""
+    """What there is in a file, row group by row group; the last finding is `Whole`, or `Faulty`."""
     path = task.path
     try:
         check_file(path, task.file, progress)
@@ -103,7 +103,7 @@ def examine(task: Task, progress: Progress) -> Iterator[Finding]:
     except Cancelled:
         raise
     except MunimentError as error:
-        yield Failed.of(error)
+        yield Faulty(ErrorRecord.of(error))
 
 
 class _Chooser:
@@ -186,81 +186,28 @@ def examine_all(tasks: Sequence[Task], progress: Progress) -> Iterator[tuple[Tas
             yield from ((task, finding) for finding in examine(task, progress))
         return
     waiting = deque(sorted(tasks, key=lambda task: -task.file.size))
-    found: Queue[tuple[Task, Finding] | BaseException | None] = Queue(QUEUED)
     with ExitStack() as stack:
-        count = min(os.cpu_count() or 1, len(tasks))
-        for _ in range(count):
-            stack.enter_context(_Worker(waiting, found))
-        while count:
-            try:
-                item = found.get(timeout=CHECK_SECONDS)
-            except Empty:
-                progress.check()
-                continue
-            match item:
-                case None:
-                    count -= 1
-                case BaseException() as error:
-                    raise error
-                case pair:
-                    yield pair
+        busy: dict[Worker[Finding], Task] = {}
+
+        def give(worker: Worker[Finding]) -> None:
+            busy[worker] = task = waiting.popleft()
+            worker.does = f"reads {task.path}"
+            worker.tell(task)
+
+        for _ in range(min(os.cpu_count() or 1, len(tasks))):
+            give(stack.enter_context(Worker(examine_files, Finding, does="reads backups", progress=progress)))
+        while busy:
+            for worker in speaking(busy, progress.check):
+                task, finding = busy[worker], worker.hear()
+                if not isinstance(finding, Group):
+                    del busy[worker]
+                    if waiting:
+                        give(worker)
+                yield task, finding
 
 
-class _Worker:
-    """A process that examines one file after the other, and the thread that talks to it."""
-
-    def __init__(self, waiting: deque[Task], found: Queue[tuple[Task, Finding] | BaseException | None]) -> None:
-        self._waiting = waiting
-        self._found = found
-
-    def __enter__(self) -> _Worker:
-        command = [sys.executable, "-P", "-c", "from muniment.backup.examine import main; main()"]
-        # A session of its own, because Ctrl-C is for the parent.
-        self._process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, start_new_session=True)
-        self._thread = threading.Thread(target=self._run, name="muniment examiner", daemon=True)
-        self._thread.start()
-        return self
-
-    def _run(self) -> None:
-        try:
-            with suppress(IndexError):
-                while True:
-                    self._examine(self._waiting.popleft())
-        except BaseException as error:
-            self._found.put(error)
-        self._found.put(None)
-
-    def _examine(self, task: Task) -> None:
-        stdin, stdout = self._process.stdin, self._process.stdout
-        assert stdin is not None
-        assert stdout is not None
-        with suppress(BrokenPipeError):
-            stdin.write(msgspec.json.encode(task) + b"\n")
-            stdin.flush()
-        for line in stdout:
-            finding = msgspec.json.decode(line, type=Finding)
-            self._found.put((task, finding))
-            if not isinstance(finding, Group):
-                return
-        raise StorageFailure(
-            f"the process that read {task.path} was ended", "check that there is enough memory, and verify again"
-        )
-
-    def __exit__(self, *error: object) -> None:
-        self._process.kill()
-        while self._thread.is_alive():  # it may wait for room
-            with suppress(Exception):
-                self._found.get(timeout=0.01)
-        for pipe in (self._process.stdin, self._process.stdout):
-            assert pipe is not None
-            with suppress(BrokenPipeError):
-                pipe.close()
-        self._process.wait()
-
-
-def main() -> None:
-    """A worker: tasks from stdin, a line each, findings to stdout, until stdin ends."""
-    for line in sys.stdin.buffer:
-        for finding in examine(msgspec.json.decode(line, type=Task), Progress()):  # to cancel, it is ended
-            sys.stdout.buffer.write(msgspec.json.encode(finding) + b"\n")
-            sys.stdout.buffer.flush()
+def examine_files(parent: Parent) -> None:
+    """The work of a child: examines one file after the other, as it is told."""
+    while True:
+        for finding in examine(parent.hear(Task), parent.progress):
+            parent.say(finding)

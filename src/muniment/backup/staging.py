@@ -18,8 +18,7 @@ from filelock import FileLock
 
 from muniment.backup.repository import check_folder_name
 from muniment.durable import LOST_AND_FOUND, make_folders, mapped_errors, name_anew, remove_folders, sync_folders
-from muniment.errors import Busy, DatabaseLocked, InvalidInput, MunimentError, StorageFailure, TargetExists
-from muniment.failed import unicode
+from muniment.errors import Busy, DatabaseLocked, InvalidInput, MunimentError, StorageFailure, TargetExists, unicode
 from muniment.storage.sqlite.files import RESTORING
 from muniment.storage.sqlite.loader import DEFRAGMENTED, SCRATCH
 from muniment.storage.sqlite.schema import FILE

@@ -17,7 +17,7 @@ from typing import Any, Final
 
 import apsw
 
-from muniment.backup.examine import Group, Task, Whole, examine_all
+from muniment.backup.examine import Faulty, Group, Task, Whole, examine_all
 from muniment.backup.manifest import Manifest
 from muniment.backup.plan import RestorePlan, chain_of
 from muniment.backup.proof import missing_note
@@ -26,7 +26,6 @@ from muniment.backup.repository import Backup, Backups, Record, backups, records
 from muniment.backup.restore_plan import plan_latest
 from muniment.document import from_microseconds, rfc3339
 from muniment.errors import DamagedBackup, MunimentError, StorageFailure, UnknownFormat
-from muniment.failed import Failed
 from muniment.fingerprint import Fingerprint
 from muniment.progress import Progress
 from muniment.revision import DOCUMENT
@@ -280,8 +279,8 @@ class _Account:
                         self._take(into, task, finding)
                     case Whole():
                         self._whole[task.backup].merge(Fingerprint.from_json(finding.fingerprint))
-                    case Failed():
-                        faults.append(_Fault(task.path.parent, finding.error()))
+                    case Faulty():
+                        faults.append(_Fault(task.path.parent, finding.error.error()))
         return faults
 
     def _take(self, into: str, task: Task, group: Group) -> None:

@@ -1,29 +1,24 @@
 """A dump that a process of its own reads ahead, while this one writes what came before.
 
 In one process the reader and the writer of the database would fight for Python's global lock, which costs more time
-than either of them needs. The child gives what `open_dump` gives, in its order, in frames on its stdout: of documents
-also what is to be stored of them, so that this process has little but the writing. A pipe holds only so much, so the
-child is never further ahead than that, and it ends when nobody takes what it gives.
+than either of them needs. The child gives what `open_dump` gives, in its order: of documents also what is to be stored
+of them, so that this process has little but the writing. A pipe holds only so much, so the child is never further ahead
+than that.
 """
 
 from __future__ import annotations
 
 import os
-import select
 import stat
-import subprocess
-import sys
 from collections.abc import Iterator
 from contextlib import suppress
-from pathlib import Path
 from types import TracebackType
-from typing import Final, NoReturn, Self
+from typing import Final, Self
 
 import msgspec
 
 from muniment.document import MAX_BODY_BYTES, check_id, check_size
-from muniment.errors import MunimentError, StorageFailure
-from muniment.failed import Failed
+from muniment.errors import ErrorRecord, MunimentError
 from muniment.progress import Progress
 from muniment.smuggler.attachments import Chunks
 from muniment.smuggler.mapping import Kept, kept_metadata
@@ -39,18 +34,18 @@ from muniment.smuggler.reader import (
     open_dump,
 )
 from muniment.smuggler.stream import Readable
+from muniment.workers import Parent, Worker
 
 AHEAD_BYTES: Final = 4 << 20  # of the file; below, a process would take longer to start than it would save
-FRAME_BYTES: Final = 256 << 10
-PIPE_BYTES: Final = 1 << 20
-_HEAD_BYTES: Final = 4
+ITEMS_BYTES: Final = 256 << 10
 _ITEM_BYTES: Final = 100  # about what an item takes beside its text
-_LOOK_MILLISECONDS: Final = 200
-# A program that has found the package in a place of its own need not have told that to its processes.
-_PLACE: Final = str(Path(__file__).parents[2])
-_CHILD: Final = (
-    "import sys; sys.path.append(sys.argv[1]); from muniment.smuggler.read_ahead import main; main(*sys.argv[2:])"
-)
+
+
+class _Source(msgspec.Struct, frozen=True):
+    """What to read. The path is what the operating system calls it, which need not be Unicode."""
+
+    path: bytes
+    pass_faults: bool
 
 
 class ReadyDocument(DumpDocument, frozen=True, gc=False, tag=True, array_like=True):
@@ -61,7 +56,7 @@ class ReadyDocument(DumpDocument, frozen=True, gc=False, tag=True, array_like=Tr
 
 
 class _Fault(msgspec.Struct, frozen=True, tag=True, array_like=True):
-    failed: Failed
+    error: ErrorRecord
     position: int
 
 
@@ -85,7 +80,7 @@ class _BuildVersion(msgspec.Struct, frozen=True, tag=True):
 
 
 class _Attachment(msgspec.Struct, frozen=True, tag=True):
-    """The beginning of an attachment: its chunks follow, then `_Whole`, or `Failed` when they can not be read."""
+    """The beginning of an attachment: its chunks follow, then `_Whole`, or why they can not be read."""
 
     hash: str | None
     key: str | None
@@ -106,7 +101,7 @@ class _Whole(msgspec.Struct, frozen=True, tag=True):
     unfinished: bool = False
 
 
-_Told = _Opened | _Items | _BuildVersion | _Attachment | _Chunk | _Whole
+_Said = _Opened | _Items | _BuildVersion | _Attachment | _Chunk | _Whole
 
 
 def open_ahead(source: str | os.PathLike[str] | Readable, *, pass_faults: bool, progress: Progress) -> Dump | DumpAhead:
@@ -139,15 +134,10 @@ class DumpAhead:
     """A dump that another process reads; to be used as a `Dump` is, and to be closed, which ends the process."""
 
     def __init__(self, path: str | os.PathLike[str], *, pass_faults: bool, progress: Progress) -> None:
-        self._progress = progress
-        self._decode = msgspec.msgpack.Decoder(_Told | Failed).decode
-        self._process = _started(os.fspath(path), pass_faults)
-        assert self._process.stdout is not None
-        self._stdout = self._process.stdout
-        self._poll = select.poll()
-        self._poll.register(self._stdout, select.POLLIN)
+        self._worker: Worker[_Said] = Worker(tell_dump, _Said, does="reads the dump", progress=progress)
+        self._worker.tell(_Source(os.fsencode(path), pass_faults))
         try:
-            opened = self._next()
+            opened = self._worker.hear()
         except BaseException:
             self.close()
             raise
@@ -169,16 +159,14 @@ class DumpAhead:
 
     def close(self) -> None:
         """End the process, wherever it is. Closing again does nothing."""
-        self._process.kill()
-        self._stdout.close()
-        self._process.wait()
+        self._worker.close()
 
     def _read(self) -> Iterator[DumpItem]:
-        while not isinstance(frame := self._next(), _Whole):
+        while not isinstance(frame := self._worker.hear(), _Whole):
             match frame:
                 case _Items(items):
                     for item in items:
-                        yield DumpFault(item.failed.error(), item.position) if isinstance(item, _Fault) else item
+                        yield DumpFault(item.error.error(), item.position) if isinstance(item, _Fault) else item
                 case _Attachment():
                     yield from self._attachment(frame)
                 case _BuildVersion(version):
@@ -193,76 +181,37 @@ class DumpAhead:
         chunks.skip()
 
     def _chunks(self) -> Iterator[bytes]:
-        while isinstance(frame := self._next(), _Chunk):
+        while isinstance(frame := self._worker.hear(), _Chunk):
             yield frame.content
         assert isinstance(frame, _Whole)
 
-    def _next(self) -> _Told:
-        """The next frame; raises the error that it tells of."""
-        size = int.from_bytes(self._take(_HEAD_BYTES), "big")
-        frame: _Told | Failed = self._decode(self._take(size))
-        if isinstance(frame, Failed):
-            raise frame.error()
-        return frame
 
-    def _take(self, size: int) -> bytearray:
-        """So many bytes from the process."""
-        taken = bytearray(size)
-        rest = memoryview(taken)
-        while rest:
-            while not self._poll.poll(_LOOK_MILLISECONDS):
-                self._progress.check()
-            count = self._stdout.readinto(rest)  # type: ignore[attr-defined]  # without a buffer it is a raw file
-            if not count:
-                self._died()
-            rest = rest[count:]
-        return taken
-
-    def _died(self) -> NoReturn:
-        code = self._process.wait()
-        raise StorageFailure(
-            f"the process that read the dump ended with code {code}",
-            "check that there is enough memory, and import it again",
-        )
-
-
-def _started(path: str, pass_faults: bool) -> subprocess.Popen[bytes]:
-    command = [sys.executable, "-P", "-c", _CHILD, _PLACE, path, str(int(pass_faults))]
-    try:
-        # A session of its own, because Ctrl-C is for the parent, which ends it.
-        return subprocess.Popen(
-            command,
-            bufsize=0,
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            pipesize=PIPE_BYTES,
-            start_new_session=True,
-        )
-    except OSError as error:
-        raise StorageFailure(
-            f"no process could be started to read the dump: {error}",
-            "check that there is enough memory, and import it again",
-        ) from error
+def tell_dump(parent: Parent) -> None:
+    """The work of the child: reads the dump that it is told, and says what is in it."""
+    source = parent.hear(_Source)
+    with open_dump(os.fsdecode(source.path), pass_faults=source.pass_faults) as dump:
+        _Teller(dump, parent).tell()
 
 
 class _Teller:
-    """The child's side: puts what is read into frames."""
+    """The child's side: says what is read, many items at once."""
 
-    def __init__(self, dump: Dump) -> None:
+    def __init__(self, dump: Dump, parent: Parent) -> None:
         self._dump = dump
+        self._parent = parent
         self._build_version = dump.build_version
         self._items: list[_Item] = []
         self._size = 0
 
     def tell(self) -> None:
         """Give all of the dump."""
-        _say(_Opened(self._dump.compression, self._dump.head, self._build_version))
+        self._say(_Opened(self._dump.compression, self._dump.head, self._build_version))
         try:
             for item in self._dump:
                 self._keep_up()
                 if isinstance(item, DumpAttachment):
                     self._flush()
-                    _tell_attachment(item)
+                    self._attachment(item)
                 else:
                     self._add(item)
         except MunimentError:
@@ -270,13 +219,13 @@ class _Teller:
             raise
         self._keep_up()
         self._flush()
-        _say(_Whole(self._dump.unfinished))
+        self._say(_Whole(self._dump.unfinished))
 
     def _keep_up(self) -> None:
         if self._dump.build_version != self._build_version:
             self._flush()
             self._build_version = self._dump.build_version
-            _say(_BuildVersion(self._build_version))
+            self._say(_BuildVersion(self._build_version))
 
     def _add(self, item: DumpDocument | DumpIdentity | DumpDeletion | DumpUnknown | DumpFault) -> None:
         self._size += _ITEM_BYTES
@@ -284,15 +233,30 @@ class _Teller:
             self._size += len(item.body) + 2 * len(item.metadata)
             self._items.append(_ready(item))
         elif isinstance(item, DumpFault):
-            self._items.append(_Fault(Failed.of(item.error), item.position))
+            self._items.append(_Fault(ErrorRecord.of(item.error), item.position))
         else:
             self._items.append(item)
-        if self._size >= FRAME_BYTES:
+        if self._size >= ITEMS_BYTES:
             self._flush()
 
     def _flush(self) -> None:
-        _say(_Items(self._items))
+        self._say(_Items(self._items))
         self._items, self._size = [], 0
+
+    def _attachment(self, item: DumpAttachment) -> None:
+        about = item.hash, item.key, item.size, item.content_type, item.metadata, item.position, item.owner
+        self._say(_Attachment(*about))
+        try:
+            for content in item.chunks:
+                self._say(_Chunk(content))
+        except MunimentError as error:
+            self._say(ErrorRecord.of(error))  # it is not what it says: what follows it may still be read
+        else:
+            self._say(_Whole())
+
+    def _say(self, message: _Said | ErrorRecord) -> None:
+        self._parent.progress.check()
+        self._parent.say(message)
 
 
 def _ready(document: DumpDocument) -> DumpDocument:
@@ -302,34 +266,3 @@ def _ready(document: DumpDocument) -> DumpDocument:
     except MunimentError:
         return document
     return ReadyDocument(document.id, document.body, document.metadata, document.position, metadata, collection)
-
-
-def _tell_attachment(item: DumpAttachment) -> None:
-    _say(_Attachment(item.hash, item.key, item.size, item.content_type, item.metadata, item.position, item.owner))
-    try:
-        for content in item.chunks:
-            _say(_Chunk(content))
-    except MunimentError as error:
-        _say(Failed.of(error))  # an attachment that is not what it says: what follows it may still be read
-    else:
-        _say(_Whole())
-
-
-def _say(frame: _Told | Failed) -> None:
-    data = msgspec.msgpack.encode(frame)
-    sys.stdout.buffer.write(len(data).to_bytes(_HEAD_BYTES, "big"))
-    sys.stdout.buffer.write(data)
-    sys.stdout.buffer.flush()
-
-
-def main(path: str, pass_faults: str) -> None:
-    """The child: reads the dump at this path, and tells it until it ends or nobody listens."""
-    with suppress(BrokenPipeError):
-        try:
-            with open_dump(path, pass_faults=pass_faults == "1") as dump:
-                _Teller(dump).tell()
-        except BrokenPipeError:
-            raise
-        except Exception as error:
-            _say(Failed.of(error))
-    os._exit(0)  # without another try to write

@@ -10,10 +10,8 @@ from __future__ import annotations
 import importlib.util
 import re
 import signal
-import struct
 import subprocess
 import sys
-from contextlib import suppress
 from decimal import Decimal
 from functools import lru_cache
 from pathlib import Path
@@ -22,6 +20,7 @@ from typing import Final
 from muniment.document import MAX_METADATA_BYTES, check_body, encode
 from muniment.errors import InvalidInput, InvalidScript
 from muniment.smuggler.mapping import stored_metadata
+from muniment.workers import Child
 
 SECONDS: Final = 1.0
 MEMORY_BYTES: Final = 512 << 20
@@ -50,7 +49,7 @@ class Transform:
         self._script = script
         self._seconds = seconds
         self._memory = memory
-        self._process = self._started()
+        self._child = self._started()
 
     def document(self, id: str, metadata: bytes, body: bytes) -> tuple[bytes, bytes] | None:
         """What the script makes of a document: its metadata and body, None to leave it out.
@@ -58,9 +57,9 @@ class Transform:
         The parts that it does not change come back as the same bytes. Raises `InvalidScript` with the id when it
         throws, takes too much time or memory, or makes something that is no document; the next one can be given then.
         """
-        if self._process.poll() is not None:
-            self._process = self._started()
-        answer = self._ask(self._process, body, metadata, encode(id), _marked(body), _marked(metadata))
+        if self._child.ended:
+            self._child = self._started()
+        answer = self._ask(self._child, body, metadata, encode(id), _marked(body), _marked(metadata))
         match answer[:1]:
             case b"=":
                 return metadata, body
@@ -73,36 +72,30 @@ class Transform:
 
     def close(self) -> None:
         """End the process. Closing again does nothing."""
-        self._process.kill()
-        self._process.communicate()
+        self._child.close()
 
-    def _started(self) -> subprocess.Popen[bytes]:
+    def _started(self) -> Child:
         command = [sys.executable, "-P", str(_HERE / "script_process.py")]
-        # A session of its own, because Ctrl-C is for the parent, which ends it.
-        pipe, null = subprocess.PIPE, subprocess.DEVNULL
-        process = subprocess.Popen(command, stdin=pipe, stdout=pipe, stderr=null, start_new_session=True)
+        child = Child(command, does="runs the transform script", stderr=subprocess.DEVNULL)
         around, script = (_HERE / "script.js").read_bytes(), self._script.encode("utf-8", "replace")
-        answer = self._ask(process, b"%g" % self._seconds, b"%d" % self._memory, around, script)
+        answer = self._ask(child, b"%g" % self._seconds, b"%d" % self._memory, around, script)
         if answer != b"=":
-            process.communicate()
+            child.close()
             what = f"the transform script can not be used: {answer[1:].decode()}"
             raise InvalidScript(what, "write function(doc) { return doc; }, or statements that change `this`")
-        return process
+        return child
 
-    def _ask(self, process: subprocess.Popen[bytes], *strings: bytes) -> bytes:
+    def _ask(self, child: Child, *strings: bytes) -> bytes:
         """What the process answers to these strings, or that it was ended instead."""
-        assert process.stdin is not None
-        assert process.stdout is not None
-        with suppress(BrokenPipeError):
-            process.stdin.write(b"".join(struct.pack("!I", len(string)) + string for string in strings))
-            process.stdin.flush()
-        head = process.stdout.read(4)
-        if len(head) == 4:
-            return process.stdout.read(struct.unpack("!I", head)[0])
-        process.communicate()
-        if process.returncode == -signal.SIGPROF:
+        child.send(*strings)
+        answer = child.receive()
+        if answer is not None:
+            return bytes(answer)
+        code = child.wait()
+        child.close()
+        if code == -signal.SIGPROF:
             return f"!it ran for more than {self._seconds:g} s".encode()
-        return f"!the process in which it ran ended with code {process.returncode}".encode()
+        return f"!the process in which it ran ended with code {code}".encode()
 
 
 def _whole(id: str, body: bytes) -> bytes:

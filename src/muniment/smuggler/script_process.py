@@ -1,9 +1,9 @@
 """The process in which a transform script runs. It is started by `script.py`, and imports nothing of Muniment.
 
 It reads from stdin the limits, the JavaScript around the script and the script itself, then documents, and answers
-each on stdout. It has no other way out: QuickJS as it is embedded here knows no files, no network and no timers. The
-limit on memory is QuickJS's. That on processor time is too; should a script be in a place where QuickJS does not look
-at the clock, the kernel ends this process a second later.
+each on stdout, all in the frames of `workers.py`. It has no other way out: QuickJS as it is embedded here knows no
+files, no network and no timers. The limit on memory is QuickJS's. That on processor time is too; should a script be in
+a place where QuickJS does not look at the clock, the kernel ends this process a second later.
 """
 
 from __future__ import annotations

@@ -1,0 +1,294 @@
+"""Processes of ours that work beside this one: how they are started, spoken to, and ended.
+
+A child gets its stdin and stdout to talk to its parent, its stderr, and no other descriptor; so none of a database. It
+runs in a session of its own, because Ctrl-C is for the parent, and ends with its parent, however that ends.
+
+They talk in frames: a length in four bytes, and so many bytes. `multiprocessing` has connections with frames too, which
+wait for the rest of one without looking up, so that nobody could give up on a child that hangs. Importing them takes as
+long as starting Python, and the processes of `multiprocessing` import the embedding program again.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import select
+import subprocess
+import sys
+import threading
+from collections.abc import Callable, Collection, Iterator, Sequence
+from contextlib import contextmanager, suppress
+from importlib import import_module
+from pathlib import Path
+from queue import SimpleQueue
+from time import monotonic, sleep
+from typing import Any, BinaryIO, Final, Generic, NoReturn, Self, TypeVar
+
+import msgspec
+
+from muniment.errors import Cancelled, ErrorRecord, StorageFailure
+from muniment.progress import Progress
+
+LOOK_SECONDS: Final = 0.1
+REPORT_SECONDS: Final = 0.2
+GRACE_SECONDS: Final = 20.0  # for a child that was told to stop
+PIPE_BYTES: Final = 1 << 20
+_HEAD_BYTES: Final = 4
+# A program that has found the package in a place of its own need not have told that to its processes.
+_PLACE: Final = str(Path(__file__).parents[1])
+_START: Final = "import sys; sys.path.append(sys.argv[1]); from muniment.workers import main; main(*sys.argv[2:])"
+_HINT: Final = "check that there is enough memory, look at stderr, and try it again"
+
+Said = TypeVar("Said")
+Told = TypeVar("Told")
+AnyChild = TypeVar("AnyChild", bound="Child")
+
+_encode = msgspec.msgpack.Encoder().encode
+
+
+def _framed(frame: bytes) -> bytes:
+    return len(frame).to_bytes(_HEAD_BYTES, "big") + frame
+
+
+class Child:
+    """A process that was started, and frames between it and this one. To be closed, which ends it wherever it is.
+
+    `does` is what it does, as in "the process that … could not be started".
+    """
+
+    def __init__(self, command: Sequence[str], *, does: str, stderr: int | None = None) -> None:
+        """Raises `StorageFailure` when the operating system has no room for another process."""
+        self.does = does
+        pipe = subprocess.PIPE
+        try:
+            self._process = subprocess.Popen(command, stdin=pipe, stdout=pipe, stderr=stderr, start_new_session=True)
+        except OSError as error:
+            raise StorageFailure(f"the process that {does} could not be started: {error}", _HINT) from error
+        assert self._process.stdin is not None
+        assert self._process.stdout is not None
+        self._stdin, self._stdout = self._process.stdin, self._process.stdout
+        if sys.platform == "linux":
+            with suppress(OSError):  # there is a limit to how much the pipes of one user may hold
+                fcntl.fcntl(self._stdout, fcntl.F_SETPIPE_SZ, PIPE_BYTES)
+        self._poll = select.poll()
+        self._poll.register(self._stdout, select.POLLIN)
+
+    @property
+    def pid(self) -> int:
+        """The number of the process."""
+        return self._process.pid
+
+    @property
+    def ended(self) -> bool:
+        """Whether there is no such process any more."""
+        return self._process.poll() is not None
+
+    def fileno(self) -> int:
+        """Where there is something to read when the child has said something or has ended."""
+        return self._stdout.fileno()
+
+    def send(self, *frames: bytes) -> None:
+        """Give it these frames. One that has ended takes none: what it has said last, or its exit code, tells more."""
+        with suppress(BrokenPipeError, ValueError):  # ValueError: it was told to stop
+            self._stdin.write(b"".join(map(_framed, frames)))
+            self._stdin.flush()
+
+    def receive(self, check: Callable[[], None] = lambda: None) -> bytes | bytearray | None:
+        """The next frame from it, None when it says no more. While nothing comes, `check` is called again and again."""
+        head = self._take(_HEAD_BYTES, check)
+        return None if head is None else self._take(int.from_bytes(head, "big"), check)
+
+    def _take(self, size: int, check: Callable[[], None]) -> bytearray | None:
+        taken = bytearray(size)
+        rest = memoryview(taken)
+        while rest:
+            while not self._poll.poll(LOOK_SECONDS * 1000):
+                check()
+            count = os.readv(self._stdout.fileno(), [rest])
+            if not count:
+                return None
+            rest = rest[count:]
+        return taken
+
+    def stop(self) -> None:
+        """Ask it to stop, which it may take some time to do."""
+        with suppress(BrokenPipeError):
+            self._stdin.close()
+
+    def wait(self) -> int:
+        """Its exit code; negative for the signal that has ended it."""
+        return self._process.wait()
+
+    def close(self) -> None:
+        """End it. Closing again does nothing."""
+        self._process.kill()
+        self.stop()
+        self._stdout.close()
+        self._process.wait()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self.close()
+
+
+def speaking(children: Collection[AnyChild], check: Callable[[], None]) -> list[AnyChild]:
+    """Those that have something to say, or have ended; waits for the first, and calls `check` again and again."""
+    poll = select.poll()
+    by_descriptor = {child.fileno(): child for child in children}
+    for descriptor in by_descriptor:
+        poll.register(descriptor, select.POLLIN)
+    while not (found := poll.poll(LOOK_SECONDS * 1000)):
+        check()
+    return [by_descriptor[descriptor] for descriptor, _ in found]
+
+
+class _Counts(msgspec.Struct, frozen=True, tag=True):
+    """How far the work is, as `Progress` has it."""
+
+    stage: str
+    documents: int
+    attachments: int
+    bytes: int
+    total_documents: int | None
+    total_bytes: int | None
+
+    @classmethod
+    def of(cls, progress: Progress) -> _Counts:
+        return cls(*(getattr(progress, name) for name in cls.__struct_fields__))
+
+    def show(self, progress: Progress) -> None:
+        for name in self.__struct_fields__:
+            setattr(progress, name, getattr(self, name))
+
+
+class Worker(Child, Generic[Said]):
+    """A process that runs a function of ours, which is given its `Parent`, and what they say to each other.
+
+    `says` is what the function says: a `msgspec.Struct` with a tag, or several. When `progress` is cancelled it is
+    asked to stop, and has `grace` seconds to clean up. A higher `niceness` leaves the processor to others.
+    """
+
+    def __init__(
+        self,
+        function: Callable[[Parent], None],
+        says: Any,
+        *,
+        does: str,
+        progress: Progress,
+        grace: float = 0.0,
+        niceness: int = 0,
+    ) -> None:
+        where = [function.__module__, function.__name__, str(niceness)]
+        super().__init__([sys.executable, "-P", "-c", _START, _PLACE, *where], does=does)
+        self._decode = msgspec.msgpack.Decoder(says | _Counts | ErrorRecord).decode
+        self._progress = progress
+        self._grace = grace
+        self._until: float | None = None
+
+    def tell(self, message: object) -> None:
+        """Tell the function this, for which it has to ask."""
+        self.send(_encode(message))
+
+    def hear(self) -> Said:
+        """The next thing that the function says; what it reports is shown in the progress.
+
+        Raises what the function has raised, `Cancelled` when the progress says so and the worker has stopped or has had
+        the time for it, and `StorageFailure` when it died.
+        """
+        while True:
+            self._check()
+            frame = self.receive(self._check)
+            if frame is None:
+                self._died()
+            said: Said | _Counts | ErrorRecord = self._decode(frame)
+            if isinstance(said, ErrorRecord):
+                raise said.error()
+            if not isinstance(said, _Counts):
+                return said
+            said.show(self._progress)
+
+    def _check(self) -> None:
+        try:
+            self._progress.check()
+        except Cancelled:
+            if self._until is None:
+                self._until = monotonic() + self._grace
+                self.stop()
+            if monotonic() >= self._until:
+                raise
+
+    def _died(self) -> NoReturn:
+        code = self.wait()
+        self._progress.check()
+        raise StorageFailure(f"the process that {self.does} was ended with code {code}", _HINT)
+
+
+class Parent:
+    """Whoever has started this process, as the function that runs in it sees it.
+
+    `progress` is cancelled when the parent asks for that or dies; a function that does not stop then is ended.
+    """
+
+    def __init__(self) -> None:
+        self.progress = Progress()
+        self._told: SimpleQueue[bytes | None] = SimpleQueue()
+        self._stdout = sys.stdout.buffer
+        self._lock = threading.Lock()
+        threading.Thread(target=self._listen, args=(sys.stdin.buffer,), daemon=True).start()
+
+    def say(self, message: object) -> None:
+        """Tell the parent this, if it is still there; if not, the work is to stop."""
+        frame = _framed(_encode(message))
+        with self._lock:
+            try:
+                self._stdout.write(frame)
+                self._stdout.flush()
+            except OSError:
+                self.progress.cancel()
+
+    def hear(self, kind: type[Told]) -> Told:
+        """The next thing that the parent tells; raises `Cancelled` when it tells no more."""
+        frame = self._told.get()
+        if frame is None:
+            self._told.put(None)
+            self.progress.check()
+        return msgspec.msgpack.decode(frame or b"", type=kind)
+
+    @contextmanager
+    def reporting(self) -> Iterator[Progress]:
+        """The progress, which within this is shown to the parent from time to time, and in the end."""
+        done = threading.Event()
+
+        def report() -> None:
+            while not done.wait(REPORT_SECONDS):
+                self.say(_Counts.of(self.progress))
+
+        reporter = threading.Thread(target=report, daemon=True)
+        reporter.start()
+        try:
+            yield self.progress
+        finally:
+            done.set()
+            reporter.join()
+            self.say(_Counts.of(self.progress))
+
+    def _listen(self, stdin: BinaryIO) -> None:
+        while len(head := stdin.read(_HEAD_BYTES)) == _HEAD_BYTES:
+            self._told.put(stdin.read(int.from_bytes(head, "big")))
+        self.progress.cancel()
+        self._told.put(None)
+        sleep(GRACE_SECONDS)
+        os._exit(1)
+
+
+def main(module: str, function: str, niceness: str) -> None:
+    """The process of a `Worker`."""
+    os.nice(int(niceness))
+    parent = Parent()
+    try:
+        getattr(import_module(module), function)(parent)
+    except Exception as error:
+        parent.say(ErrorRecord.of(error))
+    os._exit(0)  # the thread that listens would be waited for, and what nobody reads be written again
