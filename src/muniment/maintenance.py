@@ -7,14 +7,13 @@ import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
-from datetime import datetime
 from pathlib import Path
 from time import monotonic
-from typing import Final, Literal
+from typing import Final, Literal, Unpack
 
 from muniment.backup.differences import Differences, differences
 from muniment.backup.merge import merge_backups
-from muniment.backup.moment import RestorePoint
+from muniment.backup.moment import NEWEST, PointKeywords, RestorePoint
 from muniment.backup.plan import RestorePlan
 from muniment.backup.point import point_of
 from muniment.backup.query import LIMIT, Answer, query_backup
@@ -183,13 +182,11 @@ class MaintenanceActions:
         self,
         source: str | Path,
         *,
-        at: datetime | None = None,
-        etag: int | None = None,
-        backup: str | None = None,
-        lineage: str | None = None,
+        point: RestorePoint = NEWEST,
         selection: Selection | None = None,
         other_database: bool = False,
         progress: Progress | None = None,
+        **named: Unpack[PointKeywords],
     ) -> Iterator[Comparison]:
         """Within it, this database is compared with a moment of its backups, or with the selected part of that.
 
@@ -198,7 +195,7 @@ class MaintenanceActions:
         another database, unless `other_database` says that this is meant.
         """
         check_selection(selection)
-        plan = self.plan_restore(source, at=at, etag=etag, backup=backup, lineage=lineage)
+        plan = self.plan_restore(source, point=point, **named)
         if not other_database:
             check_database(plan, self._storage, self._name)
         with compared(self._storage, plan, self._place, selection=selection, progress=progress) as comparison:
@@ -209,13 +206,11 @@ class MaintenanceActions:
         source: str | Path,
         *,
         on_conflict: OnConflict,
-        at: datetime | None = None,
-        etag: int | None = None,
-        backup: str | None = None,
-        lineage: str | None = None,
+        point: RestorePoint = NEWEST,
         selection: Selection | None = None,
         other_database: bool = False,
         progress: Progress | None = None,
+        **named: Unpack[PointKeywords],
     ) -> RestoredInto:
         """Bring a moment of the backups, or the selected part of it, back into this database, as one transaction.
 
@@ -228,10 +223,7 @@ class MaintenanceActions:
         progress = progress or Progress()
         with self.compare(
             source,
-            at=at,
-            etag=etag,
-            backup=backup,
-            lineage=lineage,
+            point=replace(point, **named),
             selection=selection,
             other_database=other_database,
             progress=progress,
@@ -252,15 +244,13 @@ class MaintenanceActions:
         source: str | Path,
         destination: str | Path,
         *,
-        at: datetime | None = None,
-        etag: int | None = None,
-        backup: str | None = None,
-        lineage: str | None = None,
+        point: RestorePoint = NEWEST,
         selection: Selection | None = None,
         defrag: bool = False,
         new_id: bool = False,
         progress: Progress | None = None,
         clock: Callable[[], int] = system_clock,
+        **named: Unpack[PointKeywords],
     ) -> Restored:
         """Make a new database in a new folder from the newest moment in `source`, or the one that is named.
 
@@ -270,7 +260,7 @@ class MaintenanceActions:
         `GenerateNewDatabaseId` says. See `muniment.backup.restore.restore_backup` for what holds afterwards.
         """
         check_selection(selection)
-        plan = MaintenanceActions.plan_restore(source, at=at, etag=etag, backup=backup, lineage=lineage)
+        plan = MaintenanceActions.plan_restore(source, point=point, **named)
         return restore_backup(
             Path(source),
             Path(destination),
@@ -286,15 +276,12 @@ class MaintenanceActions:
     def plan_restore(
         source: str | Path,
         *,
-        at: datetime | None = None,
-        etag: int | None = None,
-        backup: str | None = None,
-        lineage: str | None = None,
+        point: RestorePoint = NEWEST,
+        **named: Unpack[PointKeywords],
     ) -> RestorePlan:
         """Which backups a restore of this moment would read; raises what that restore would raise before it began."""
-        point = RestorePoint(at, etag, backup, lineage)
         found = backups(Path(source))
-        plan = plan_restore(found, str(source), point)
+        plan = plan_restore(found, str(source), replace(point, **named))
         return replace(plan, notes=(*found.notes, *plan.missing))
 
     @staticmethod
@@ -323,14 +310,12 @@ class MaintenanceActions:
         source: str | Path,
         id: str,
         *,
-        at: datetime | None = None,
-        etag: int | None = None,
-        backup: str | None = None,
-        lineage: str | None = None,
+        point: RestorePoint = NEWEST,
         progress: Progress | None = None,
+        **named: Unpack[PointKeywords],
     ) -> Version | None:
         """One document as it was at a moment of the backups, or its deletion: see `backup.versions.version_at`."""
-        plan = MaintenanceActions.plan_restore(source, at=at, etag=etag, backup=backup, lineage=lineage)
+        plan = MaintenanceActions.plan_restore(source, point=point, **named)
         return version_at(plan, id, progress)
 
     @staticmethod
@@ -338,15 +323,13 @@ class MaintenanceActions:
         source: str | Path,
         sql: str,
         *,
-        at: datetime | None = None,
-        etag: int | None = None,
-        backup: str | None = None,
-        lineage: str | None = None,
+        point: RestorePoint = NEWEST,
         limit: int = LIMIT,
         progress: Progress | None = None,
+        **named: Unpack[PointKeywords],
     ) -> Answer:
         """See `muniment.backup.query.query_backup`: SQL over the documents of a moment, without restoring it."""
-        plan = MaintenanceActions.plan_restore(source, at=at, etag=etag, backup=backup, lineage=lineage)
+        plan = MaintenanceActions.plan_restore(source, point=point, **named)
         return query_backup(plan, sql, limit=limit, progress=progress)
 
     @staticmethod
@@ -365,20 +348,17 @@ class MaintenanceActions:
     def verify(
         source: str | Path,
         *,
-        at: datetime | None = None,
-        etag: int | None = None,
-        backup: str | None = None,
-        lineage: str | None = None,
+        point: RestorePoint = NEWEST,
         record: bool = True,
         progress: Progress | None = None,
         clock: Callable[[], int] = system_clock,
+        **named: Unpack[PointKeywords],
     ) -> Verified:
         """Read and check all backups in a folder, or with a moment named all that a restore of it would need.
 
         See `muniment.backup.verify.verify_backup`. Its result is written as a new object beside the backups, unless
         `record` is False or nothing can be written there.
         """
-        plan = None
-        if RestorePoint(at, etag, backup, lineage).named:
-            plan = MaintenanceActions.plan_restore(source, at=at, etag=etag, backup=backup, lineage=lineage)
+        point = replace(point, **named)
+        plan = MaintenanceActions.plan_restore(source, point=point) if point.named else None
         return verify_backup(Path(source), progress, plan, clock if record else None)

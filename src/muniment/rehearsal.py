@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from datetime import datetime
 from pathlib import Path
-from typing import Final
+from typing import Final, Unpack
 
+from muniment.backup.moment import NEWEST, PointKeywords, RestorePoint
 from muniment.backup.plan import RestorePlan
 from muniment.backup.rehearse import Rehearsal, rehearse_restore
 from muniment.database import DocumentDatabase
@@ -20,20 +20,18 @@ PAGE: Final = 100
 def rehearse(
     source: str | Path,
     *,
-    at: datetime | None = None,
-    etag: int | None = None,
-    backup: str | None = None,
-    lineage: str | None = None,
+    point: RestorePoint = NEWEST,
     place: str | Path | None = None,
     progress: Progress | None = None,
     clock: Callable[[], int] = system_clock,
+    **named: Unpack[PointKeywords],
 ) -> Rehearsal:
     """Really restore the newest moment, or the one that is named, into a temporary folder in `place`; then delete it.
 
     The restored database is checked against itself, and documents of every collection and attachments are read from it
     through `DocumentDatabase`. See `muniment.backup.rehearse.rehearse_restore` for what holds afterwards.
     """
-    plan = MaintenanceActions.plan_restore(source, at=at, etag=etag, backup=backup, lineage=lineage)
+    plan = MaintenanceActions.plan_restore(source, point=point, **named)
     return rehearse_plan(source, plan, place=place, progress=progress, clock=clock)
 
 

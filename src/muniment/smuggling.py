@@ -7,11 +7,10 @@ from collections.abc import Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager, nullcontext, suppress
 from dataclasses import dataclass, replace
-from datetime import datetime
 from pathlib import Path
-from typing import BinaryIO, NamedTuple, Protocol
+from typing import BinaryIO, NamedTuple, Protocol, Unpack
 
-from muniment.backup.moment import NEWEST, RestorePoint
+from muniment.backup.moment import NEWEST, PointKeywords, RestorePoint
 from muniment.backup.repository import backups
 from muniment.client import DocumentStore
 from muniment.client.wire import SYSTEM, split_url
@@ -65,16 +64,14 @@ def source(
     place: str,
     database: str | None = None,
     *,
-    at: datetime | None = None,
-    etag: int | None = None,
-    backup: str | None = None,
-    lineage: str | None = None,
+    point: RestorePoint = NEWEST,
+    **named: Unpack[PointKeywords],
 ) -> Iterator[Source[Exported]]:
     """What is at this place: a URL is a server, and of a folder its content says whether it is a database or backups.
 
     `database` names the one on a server; `at`, `etag` or `backup` the moment in backups, and `lineage` its history.
     """
-    point = RestorePoint(at, etag, backup, lineage)
+    point = replace(point, **named)
     if is_url(place):
         if point.named:
             raise InvalidInput(f"{place} is a server, which has only its present state", "name no moment")

@@ -4,9 +4,18 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 from datetime import datetime
-from typing import Any, Final
+from typing import Any, Final, TypedDict
 
 from muniment.errors import InvalidInput
+
+
+class PointKeywords(TypedDict, total=False):
+    """The keywords that name a moment where a user calls: `RestorePoint(**named)`."""
+
+    at: datetime | None
+    etag: int | None
+    backup: str | None
+    lineage: str | None
 
 
 @dataclass(frozen=True, slots=True)

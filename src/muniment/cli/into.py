@@ -13,7 +13,7 @@ from muniment.backup.restore_into import OnConflict, check_policy
 from muniment.cli.bar import job
 from muniment.cli.difference import change_rows
 from muniment.cli.output import check_meant, confirm, emit, seconds_text
-from muniment.cli.point import Point
+from muniment.cli.point import Part
 from muniment.database import DocumentDatabase
 from muniment.errors import InvalidInput
 from muniment.progress import Progress
@@ -40,22 +40,22 @@ class Into:
         """What to do where something differs; raises `InvalidInput`."""
         return check_policy(self.on_conflict)
 
-    def check_meant(self, point: Point) -> None:
+    def check_meant(self, part: Part) -> None:
         """Raises `InvalidInput` when a whole database would be overwritten and nobody could be asked about it."""
-        if self._overwrites_all(point):
+        if self._overwrites_all(part):
             check_meant(f"--on-conflict=overwrite would replace all of {self.database}", yes=self.yes)
 
-    def asks(self, point: Point) -> bool:
+    def asks(self, part: Part) -> bool:
         """Whether somebody is to be asked when the difference is known."""
-        return self._overwrites_all(point) and not self.yes
+        return self._overwrites_all(part) and not self.yes
 
     def confirm(self, difference: dict[str, Any]) -> None:
         """Ask whether what is changed and deleted by it may be; raises `Cancelled` if not."""
         if lost := _counts(difference, ACTIONS[1:], "to be "):
             confirm(f"Overwrite {self.database}, {lost}?")
 
-    def _overwrites_all(self, point: Point) -> bool:
-        return self.policy == "overwrite" and point.get("selection") is None and not self.dry_run
+    def _overwrites_all(self, part: Part) -> bool:
+        return self.policy == "overwrite" and part["selection"] is None and not self.dry_run
 
     @property
     def database(self) -> str:
@@ -79,7 +79,7 @@ class Into:
         }
 
 
-def into_folder(into: Into, point: Point, *, as_json: bool, quiet: bool) -> None:
+def into_folder(into: Into, part: Part, *, as_json: bool, quiet: bool) -> None:
     """Compare, say how the database differs, and write what the policy says."""
     if into.to is None:
         raise InvalidInput("no database to restore into was named", "give --to FOLDER, or --server and --name")
@@ -87,13 +87,13 @@ def into_folder(into: Into, point: Point, *, as_json: bool, quiet: bool) -> None
     with ExitStack() as stack:
         database = stack.enter_context(DocumentDatabase(into.to, create=False, read_only=into.dry_run))
         compared = database.maintenance.compare(
-            into.source, **point, other_database=into.other_database, progress=progress
+            into.source, **part, other_database=into.other_database, progress=progress
         )
         with job(progress, quiet=quiet):
             comparison = stack.enter_context(compared)
         difference = comparison.difference.as_json()
         show_difference(into, difference, progress.seconds, as_json=as_json)
-        if into.asks(point):
+        if into.asks(part):
             into.confirm(difference)
         if not into.dry_run:
             with job(progress, quiet=quiet):

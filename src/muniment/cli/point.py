@@ -11,7 +11,7 @@ from typing import Annotated, Final, TypeAlias, TypedDict
 
 import typer
 
-from muniment.backup.moment import RestorePoint
+from muniment.backup.moment import NEWEST, RestorePoint
 from muniment.backup.plan import RestorePlan
 from muniment.backup.selection import Selection
 from muniment.backup.when import LOCAL, Zone, both_readings, time_of
@@ -52,14 +52,14 @@ Prefixes: TypeAlias = Annotated[
 ]
 
 
-class Point(TypedDict, total=False):
-    """The moment and the part that options name, as the library takes them."""
+class Part(TypedDict):
+    """The moment that options name and the part of it, as the library takes them."""
 
-    at: datetime | None
-    etag: int | None
-    backup: str | None
-    lineage: str | None
+    point: RestorePoint
     selection: Selection | None
+
+
+NEWEST_STATE: Final = Part(point=NEWEST, selection=None)
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,16 +98,9 @@ def _has_zone(text: str) -> bool:
         return False
 
 
-def given(point: RestorePoint, selection: Selection | None = None) -> Point:
-    """The moment and the part as the library takes them."""
-    return Point(at=point.at, etag=point.etag, backup=point.backup, lineage=point.lineage, selection=selection)
-
-
 def planned(source: Path, point: RestorePoint) -> RestorePlan:
     """What to read for this moment, the newest one when none is named."""
-    return MaintenanceActions.plan_restore(
-        source, at=point.at, etag=point.etag, backup=point.backup, lineage=point.lineage
-    )
+    return MaintenanceActions.plan_restore(source, point=point)
 
 
 def instead(error: MunimentError, line: Sequence[str]) -> str:

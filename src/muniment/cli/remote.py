@@ -20,7 +20,7 @@ from muniment.cli.output import (
     size_text,
     took_text,
 )
-from muniment.cli.point import NewDatabase, Point
+from muniment.cli.point import NEWEST_STATE, NewDatabase, Part
 from muniment.client import DocumentStore, JobStatus, RemoteJob, split_url
 from muniment.client.databases import START_TIMEOUT
 from muniment.client.store import TIMEOUT
@@ -131,7 +131,7 @@ def restore_on_server(
     url: str,
     source: str,
     new: NewDatabase,
-    point: Point | None = None,
+    part: Part = NEWEST_STATE,
     *,
     wait: bool = True,
     start_timeout: int = START_TIMEOUT,
@@ -141,39 +141,39 @@ def restore_on_server(
     """Have a server restore a backup as a new database, and say what came of it."""
     with DocumentStore(url) as store, _going_on("the restore", store):
         job = store.admin.start_restore(
-            source, new.name, new.location, new.defrag, start_timeout, new_id=new.new_id, **(point or Point())
+            source, new.name, new.location, new.defrag, start_timeout, new_id=new.new_id, **part
         )
         ended = _followed(job, quiet=quiet) if wait else _Ended(job.id, None, None)
     facts = {"url": store.url, "source": source, "name": new.name, "location": new.location, **ended.facts()}
-    part = " a part of" if point and point.get("selection") else ""
-    done = f"Restored{part}" if wait else "The server has begun to restore"
+    share = " a part of" if part["selection"] else ""
+    done = f"Restored{share}" if wait else "The server has begun to restore"
     emit(f"{done} {source} as {new.name or 'it was named'} on {store.url}", ended.rows(), facts, as_json=as_json)
 
 
-def plan_on_server(url: str, source: str, name: str | None, point: Point) -> dict[str, Any]:
+def plan_on_server(url: str, source: str, name: str | None, part: Part) -> dict[str, Any]:
     """What a server would read for a restore."""
     with DocumentStore(url) as store:
-        return store.admin.plan_restore(source, name, **point)
+        return store.admin.plan_restore(source, name, **part)
 
 
-def into_server(into: Into, point: Point, *, as_json: bool, quiet: bool) -> None:
+def into_server(into: Into, part: Part, *, as_json: bool, quiet: bool) -> None:
     """Have a server restore into one of its databases; how that differs is said as soon as the server knows it."""
-    if not into.asks(point):
-        _into_server(into, point, as_json=as_json, quiet=quiet)
+    if not into.asks(part):
+        _into_server(into, part, as_json=as_json, quiet=quiet)
         return
     only = replace(into, dry_run=True)
-    into.confirm(_into_server(only, point, as_json=as_json, quiet=quiet, show=not as_json))
-    _into_server(into, point, as_json=as_json, quiet=quiet, show=False)
+    into.confirm(_into_server(only, part, as_json=as_json, quiet=quiet, show=not as_json))
+    _into_server(into, part, as_json=as_json, quiet=quiet, show=False)
 
 
-def _into_server(into: Into, point: Point, *, as_json: bool, quiet: bool, show: bool = True) -> dict[str, Any]:
+def _into_server(into: Into, part: Part, *, as_json: bool, quiet: bool, show: bool = True) -> dict[str, Any]:
     """How the database differed from the moment that it was restored to; `show` says it before anything is written."""
     assert into.server is not None
     with DocumentStore(into.server, into.name) as store, _going_on("the restore", store):
         job = store.admin.start_restore_into(
             into.source,
             into.policy,
-            **point,
+            **part,
             other_database=into.other_database,
             dry_run=into.dry_run,
         )

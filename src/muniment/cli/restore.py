@@ -8,7 +8,6 @@ from typing import Annotated, Any, TypeAlias
 import typer
 
 from muniment.backup.dry_run import dry_run as told_only
-from muniment.backup.moment import RestorePoint
 from muniment.backup.restore import restore_backup
 from muniment.backup.selection import Selection
 from muniment.backup.verify import verify_backup
@@ -23,10 +22,9 @@ from muniment.cli.point import (
     InLineage,
     Named,
     NewDatabase,
-    Point,
+    Part,
     Prefixes,
     Utc,
-    given,
     planned,
     point_of,
 )
@@ -122,25 +120,24 @@ def restore(
     $ muniment restore /mnt/backups/shop --server URL --name shop --id orders/830 --on-conflict=overwrite --dry-run
     """
     _check_place(to, server, name, location, dry_run=dry_run)
-    point = given(
-        point_of(at, etag, backup, lineage, utc=utc), Selection.of(tuple(collection), tuple(id), tuple(id_prefix))
-    )
+    point = point_of(at, etag, backup, lineage, utc=utc)
+    part = Part(point=point, selection=Selection.of(tuple(collection), tuple(id), tuple(id_prefix)))
     if on_conflict is not None:
         if defrag or new_id or location is not None:
             raise InvalidInput(
                 "--defrag, --new-id and --location are for a new database", "leave out --on-conflict, or them"
             )
         into = Into(str(source), to, server, name, on_conflict, other_database=other_database, dry_run=dry_run, yes=yes)
-        _into_database(into, point, as_json=json, quiet=quiet)
+        _into_database(into, part, as_json=json, quiet=quiet)
     elif other_database:
         raise InvalidInput(
             "--other-database is for restoring into an existing database", "give --on-conflict too, or leave it out"
         )
     elif server is not None:
         new = NewDatabase(name, location, defrag=defrag, new_id=new_id)
-        _on_server(server, str(source), new, point, dry_run, as_json=json, quiet=quiet)
+        _on_server(server, str(source), new, part, dry_run, as_json=json, quiet=quiet)
     else:
-        _to_folder(source, to, point, dry_run, defrag, new_id, as_json=json, quiet=quiet)
+        _to_folder(source, to, part, dry_run, defrag, new_id, as_json=json, quiet=quiet)
 
 
 def _check_place(to: Path | None, server: str | None, name: str | None, location: str | None, *, dry_run: bool) -> None:
@@ -152,33 +149,33 @@ def _check_place(to: Path | None, server: str | None, name: str | None, location
         raise InvalidInput("no place to restore to was named", "give --to FOLDER, or --server URL")
 
 
-def _into_database(into: Into, point: Point, *, as_json: bool, quiet: bool) -> None:
-    into.check_meant(point)
+def _into_database(into: Into, part: Part, *, as_json: bool, quiet: bool) -> None:
+    into.check_meant(part)
     if into.server is None:
-        into_folder(into, point, as_json=as_json, quiet=quiet)
+        into_folder(into, part, as_json=as_json, quiet=quiet)
         return
     from muniment.cli.remote import into_server  # here: its HTTP client loads longer than most commands run
 
     if not into.name:
         raise InvalidInput("no database of the server to restore into was named", "give --name NAME")
-    into_server(into, point, as_json=as_json, quiet=quiet)
+    into_server(into, part, as_json=as_json, quiet=quiet)
 
 
 def _on_server(
-    url: str, source: str, new: NewDatabase, point: Point, dry_run: bool, *, as_json: bool, quiet: bool
+    url: str, source: str, new: NewDatabase, part: Part, dry_run: bool, *, as_json: bool, quiet: bool
 ) -> None:
     from muniment.cli.remote import plan_on_server, restore_on_server  # here: its HTTP client loads longer than most
 
     if dry_run:
-        _show(plan_on_server(url, source, new.name, point), as_json=as_json)
+        _show(plan_on_server(url, source, new.name, part), as_json=as_json)
     else:
-        restore_on_server(url, source, new, point, as_json=as_json, quiet=quiet)
+        restore_on_server(url, source, new, part, as_json=as_json, quiet=quiet)
 
 
 def _to_folder(
     source: Path,
     to: Path | None,
-    point: Point,
+    part: Part,
     dry_run: bool,
     defrag: bool,
     new_id: bool,
@@ -186,9 +183,7 @@ def _to_folder(
     as_json: bool,
     quiet: bool,
 ) -> None:
-    selection = point["selection"]
-    moment = RestorePoint(point["at"], point["etag"], point["backup"], point["lineage"])
-    plan = planned(source, moment)
+    selection, plan = part["selection"], planned(source, part["point"])
     if dry_run:
         _show(told_only(plan, str(source)), as_json=as_json)
         return
@@ -200,9 +195,9 @@ def _to_folder(
         )
     shown = plan, restored.moment, restored.fingerprint, restored.seconds
     facts = {"database": str(to), "backup": str(restored.backup.folder), **state_facts(*shown), "notes": restored.notes}
-    part = "Restored a part of" if selection else "Restored"
+    done = "Restored a part of" if selection else "Restored"
     rows = [("from", str(restored.backup.folder)), *state_rows(*shown), *note_rows(restored.notes)]
-    emit(f"{part} {plan.manifest.database.name} to {to}", rows, facts, as_json=as_json)
+    emit(f"{done} {plan.manifest.database.name} to {to}", rows, facts, as_json=as_json)
 
 
 def _show(plan: dict[str, Any], *, as_json: bool) -> None:

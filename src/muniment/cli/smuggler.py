@@ -102,7 +102,7 @@ def smuggler_out(
     progress = Progress()
     point = point_of(at, etag, backup, lineage, utc=utc)
     with (
-        opened_source(source, database, at=point.at, etag=etag, backup=backup, lineage=lineage) as opened,
+        opened_source(source, database, point=point) as opened,
         _destination(file) as destination,
         job(progress, quiet=quiet),
     ):
@@ -277,7 +277,7 @@ def smuggler_between(
     point = point_of(at, etag, backup, lineage, utc=utc)
     with (
         job(progress, quiet=quiet),
-        opened_source(source, database, at=point.at, etag=etag, backup=backup, lineage=lineage) as origin,
+        opened_source(source, database, point=point) as origin,
         opened_target(target, database2, create=create, flag="--database2") as opened,
     ):
         exported, imported = move(origin, opened, options=options, progress=progress)

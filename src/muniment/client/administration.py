@@ -4,15 +4,15 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Mapping
-from datetime import datetime
-from typing import Any, TypeAlias
+from dataclasses import replace
+from typing import Any, TypeAlias, Unpack
 
-from muniment.backup.moment import RestorePoint
+from muniment.backup.moment import NEWEST, PointKeywords, RestorePoint
 from muniment.backup.recoverability import Recoverability
 from muniment.backup.restore_into import OnConflict
 from muniment.backup.selection import Selection
 from muniment.client import databases, jobs
-from muniment.client.databases import START_TIMEOUT, Operation, Point
+from muniment.client.databases import START_TIMEOUT, Operation, Part
 from muniment.client.jobs import Job, JobStatus
 from muniment.client.transport import AsyncTransport, Transport
 
@@ -86,12 +86,10 @@ class Administration:
         defrag: bool = False,
         start_timeout: int = START_TIMEOUT,
         *,
-        at: datetime | None = None,
-        etag: int | None = None,
-        backup: str | None = None,
-        lineage: str | None = None,
+        point: RestorePoint = NEWEST,
         selection: Selection | None = None,
         new_id: bool = False,
+        **named: Unpack[PointKeywords],
     ) -> RemoteJob:
         """Begin the restore of a moment into a new database, named as in the backup when no name is given.
 
@@ -99,8 +97,8 @@ class Administration:
         be reached is refused at once. When another restore runs, its end is waited for up to `start_timeout` seconds.
         `new_id` makes another database of it, which the folder of these backups then refuses.
         """
-        point = Point(backup_location, RestorePoint(at, etag, backup, lineage), selection)
-        flow = databases.start_restore(point, database_name, location, defrag, start_timeout, new_id)
+        part = Part(backup_location, replace(point, **named), selection)
+        flow = databases.start_restore(part, database_name, location, defrag, start_timeout, new_id)
         return RemoteJob(self._transport.run(flow), self._transport)
 
     def plan_restore(
@@ -108,31 +106,27 @@ class Administration:
         backup_location: str | os.PathLike[str],
         database_name: str | None = None,
         *,
-        at: datetime | None = None,
-        etag: int | None = None,
-        backup: str | None = None,
-        lineage: str | None = None,
+        point: RestorePoint = NEWEST,
         selection: Selection | None = None,
+        **named: Unpack[PointKeywords],
     ) -> dict[str, Any]:
         """What such a restore would read (files, rows, bytes), and the etag and time of the transaction it stops at.
 
         Raises what that restore would raise before it began.
         """
-        point = Point(backup_location, RestorePoint(at, etag, backup, lineage), selection)
-        return self._transport.run(databases.plan_restore(point, database_name))
+        part = Part(backup_location, replace(point, **named), selection)
+        return self._transport.run(databases.plan_restore(part, database_name))
 
     def start_restore_into(
         self,
         backup_location: str | os.PathLike[str],
         on_conflict: OnConflict | None = None,
         *,
-        at: datetime | None = None,
-        etag: int | None = None,
-        backup: str | None = None,
-        lineage: str | None = None,
+        point: RestorePoint = NEWEST,
         selection: Selection | None = None,
         other_database: bool = False,
         dry_run: bool = False,
+        **named: Unpack[PointKeywords],
     ) -> RemoteJob:
         """Begin to bring a moment of the backups, or a part of it, back into the store's database while it is used.
 
@@ -140,9 +134,9 @@ class Administration:
         database. With `dry_run`, or without `on_conflict`, it only compares. The job's status has the `difference`,
         and its `changes` are the ids.
         """
-        point = Point(backup_location, RestorePoint(at, etag, backup, lineage), selection)
+        part = Part(backup_location, replace(point, **named), selection)
         only = dry_run or on_conflict is None
-        flow = databases.start_restore_into(self._database, point, on_conflict, only, other_database)
+        flow = databases.start_restore_into(self._database, part, on_conflict, only, other_database)
         return RemoteJob(self._transport.run(flow), self._transport)
 
     def compact(self, database: str | None = None) -> RemoteJob:
@@ -256,16 +250,14 @@ class AsyncAdministration:
         defrag: bool = False,
         start_timeout: int = START_TIMEOUT,
         *,
-        at: datetime | None = None,
-        etag: int | None = None,
-        backup: str | None = None,
-        lineage: str | None = None,
+        point: RestorePoint = NEWEST,
         selection: Selection | None = None,
         new_id: bool = False,
+        **named: Unpack[PointKeywords],
     ) -> AsyncRemoteJob:
         """See `Administration.start_restore`."""
-        point = Point(backup_location, RestorePoint(at, etag, backup, lineage), selection)
-        flow = databases.start_restore(point, database_name, location, defrag, start_timeout, new_id)
+        part = Part(backup_location, replace(point, **named), selection)
+        flow = databases.start_restore(part, database_name, location, defrag, start_timeout, new_id)
         return AsyncRemoteJob(await self._transport.run(flow), self._transport)
 
     async def plan_restore(
@@ -273,33 +265,29 @@ class AsyncAdministration:
         backup_location: str | os.PathLike[str],
         database_name: str | None = None,
         *,
-        at: datetime | None = None,
-        etag: int | None = None,
-        backup: str | None = None,
-        lineage: str | None = None,
+        point: RestorePoint = NEWEST,
         selection: Selection | None = None,
+        **named: Unpack[PointKeywords],
     ) -> dict[str, Any]:
         """See `Administration.plan_restore`."""
-        point = Point(backup_location, RestorePoint(at, etag, backup, lineage), selection)
-        return await self._transport.run(databases.plan_restore(point, database_name))
+        part = Part(backup_location, replace(point, **named), selection)
+        return await self._transport.run(databases.plan_restore(part, database_name))
 
     async def start_restore_into(
         self,
         backup_location: str | os.PathLike[str],
         on_conflict: OnConflict | None = None,
         *,
-        at: datetime | None = None,
-        etag: int | None = None,
-        backup: str | None = None,
-        lineage: str | None = None,
+        point: RestorePoint = NEWEST,
         selection: Selection | None = None,
         other_database: bool = False,
         dry_run: bool = False,
+        **named: Unpack[PointKeywords],
     ) -> AsyncRemoteJob:
         """See `Administration.start_restore_into`."""
-        point = Point(backup_location, RestorePoint(at, etag, backup, lineage), selection)
+        part = Part(backup_location, replace(point, **named), selection)
         only = dry_run or on_conflict is None
-        flow = databases.start_restore_into(self._database, point, on_conflict, only, other_database)
+        flow = databases.start_restore_into(self._database, part, on_conflict, only, other_database)
         return AsyncRemoteJob(await self._transport.run(flow), self._transport)
 
     async def compact(self, database: str | None = None) -> AsyncRemoteJob:

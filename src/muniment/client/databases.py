@@ -78,11 +78,11 @@ def recoverability(name: str) -> Flow[Recoverability]:
 
 
 @dataclass(frozen=True, slots=True)
-class Point:
+class Part:
     """The backups in a folder of the server, a moment of them (the newest when none is named), and a part of that."""
 
     source: str | os.PathLike[str]
-    moment: RestorePoint = NEWEST
+    point: RestorePoint = NEWEST
     selection: Selection | None = None
 
     def __post_init__(self) -> None:
@@ -93,10 +93,10 @@ class Point:
         part = self.selection or Selection()
         told = {
             "BackupLocation": _location(self.source),
-            "At": None if self.moment.at is None else self.moment.at.isoformat(),
-            "Etag": self.moment.etag,
-            "Backup": self.moment.backup,
-            "Lineage": self.moment.lineage,
+            "At": None if self.point.at is None else self.point.at.isoformat(),
+            "Etag": self.point.etag,
+            "Backup": self.point.backup,
+            "Lineage": self.point.lineage,
             "Collections": sorted(part.collections),
             "Ids": sorted(part.ids),
             "IdPrefixes": list(part.prefixes),
@@ -105,7 +105,7 @@ class Point:
 
 
 def start_restore(
-    point: Point,
+    part: Part,
     name: str | None,
     location: str | os.PathLike[str] | None,
     defrag: bool,
@@ -114,7 +114,7 @@ def start_restore(
 ) -> Flow[Job]:
     """Begins a restore into a new database."""
     body = {
-        **point.members(),
+        **part.members(),
         "DatabaseName": name,
         "DatabaseLocation": None if location is None else _location(location),
         "Defrag": defrag,
@@ -126,9 +126,9 @@ def start_restore(
     return Job("restore", (yield from _accepted(request)), (), RESTORE_STATUS)
 
 
-def plan_restore(point: Point, name: str | None) -> Flow[dict[str, Any]]:
+def plan_restore(part: Part, name: str | None) -> Flow[dict[str, Any]]:
     """What a restore would read."""
-    body = encode({**point.members(), "DatabaseName": name})
+    body = encode({**part.members(), "DatabaseName": name})
     request = Request("POST", target("admin", "restore", "plan"), body, JSON, repeatable=True)
     response = yield from call(request, 200, 400)
     if response.status == 400:
@@ -137,12 +137,12 @@ def plan_restore(point: Point, name: str | None) -> Flow[dict[str, Any]]:
 
 
 def start_restore_into(
-    name: str, point: Point, on_conflict: OnConflict | None, dry_run: bool, other_database: bool
+    name: str, part: Part, on_conflict: OnConflict | None, dry_run: bool, other_database: bool
 ) -> Flow[Job]:
     """Begins a restore into a database that there is, or a comparison with it."""
     told = {"OnConflict": on_conflict, "DryRun": dry_run, "OtherDatabase": other_database}
     path = target(*root_of(name), "admin", "restore-into")
-    request = Request("POST", path, encode({**point.members(), **told}), JSON)
+    request = Request("POST", path, encode({**part.members(), **told}), JSON)
     return Job("restore", (yield from _accepted(request)))
 
 

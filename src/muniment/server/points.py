@@ -10,6 +10,7 @@ from typing import Any
 import msgspec
 
 from muniment.backup.dry_run import dry_run
+from muniment.backup.moment import RestorePoint
 from muniment.backup.plan import RestorePlan
 from muniment.backup.selection import Selection
 from muniment.backup.when import time_of
@@ -20,7 +21,7 @@ from muniment.server.tenants import Databases
 from muniment.storage.base import system_clock
 
 
-class Point(msgspec.Struct):
+class Part(msgspec.Struct):
     """A moment of the backups in a folder of the server's machine, the newest when none is named; whole, or parts."""
 
     source: str = msgspec.field(name="BackupLocation", default="")
@@ -50,11 +51,10 @@ class Point(msgspec.Struct):
         """What a restore of it reads, and the same as JSON; raises what makes it impossible."""
         # Nobody knows the zone of whoever asks, nor whether it is the server's: a time has to say it.
         at = None if self.at is None else time_of(self.at, None, from_microseconds(system_clock()))
+        point = RestorePoint(at, self.etag, self.backup, self.lineage)
 
         def planned() -> tuple[RestorePlan, dict[str, Any]]:
-            plan = MaintenanceActions.plan_restore(
-                source, at=at, etag=self.etag, backup=self.backup, lineage=self.lineage
-            )
+            plan = MaintenanceActions.plan_restore(source, point=point)
             return plan, dry_run(plan, str(source))
 
         return await asyncio.to_thread(planned)

@@ -16,13 +16,13 @@ from muniment.errors import InvalidInput
 from muniment.progress import Progress
 from muniment.server.operations import Operation
 from muniment.server.places import check_unmoved
-from muniment.server.points import Point
+from muniment.server.points import Part
 from muniment.server.request import Request
 from muniment.server.tenants import Tenant
 from muniment.server.wire import Refused, Response, json_response
 
 
-class _Wanted(Point):
+class _Wanted(Part):
     on_conflict: OnConflict | None = msgspec.field(name="OnConflict", default=None)
     dry_run: bool = msgspec.field(name="DryRun", default=False)
     other_database: bool = msgspec.field(name="OtherDatabase", default=False)

@@ -25,7 +25,7 @@ from muniment.errors import (
 )
 from muniment.server.operations import Operation
 from muniment.server.places import check_unmoved
-from muniment.server.points import Point
+from muniment.server.points import Part
 from muniment.server.request import Request
 from muniment.server.status import RestoreStatus, amount, progress_told, with_hint
 from muniment.server.tenants import DATA_DIR, PREFIX, Databases, check_name
@@ -36,7 +36,7 @@ from muniment.telling import telling
 POLL_SECONDS: Final = 0.1
 
 
-class _Wanted(Point):
+class _Wanted(Part):
     name: str | None = msgspec.field(name="DatabaseName", default=None)
     location: str | None = msgspec.field(name="DatabaseLocation", default=None)
     defrag: bool | None = msgspec.field(name="Defrag", default=None)
