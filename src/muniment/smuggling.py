@@ -13,13 +13,14 @@ from typing import BinaryIO, NamedTuple, Protocol, Unpack
 from muniment.backup.moment import NEWEST, PointKeywords, RestorePoint
 from muniment.backup.repository import backups
 from muniment.client import DocumentStore
-from muniment.client.wire import SYSTEM, split_url
+from muniment.client.wire import split_url
 from muniment.database import DocumentDatabase, Statistics, open_to_read
 from muniment.document import fold
 from muniment.errors import Cancelled, DatabaseNotFound, InvalidInput, MunimentError
 from muniment.fresh import made
 from muniment.importing import Plain, dump_of
 from muniment.progress import Progress
+from muniment.raven3.names import SYSTEM
 from muniment.smuggler.export import export_moment
 from muniment.smuggler.folder import import_folder
 from muniment.smuggler.options import BATCH_DOCUMENTS, ExportOptions, SmugglerOptions

@@ -26,8 +26,8 @@ from muniment.errors import (
     TargetExists,
 )
 from muniment.smuggler.options import SmugglerOptions
-from tests.client.test_results import BODIES, METADATA
 from tests.client.test_wire import AWKWARD
+from tests.raven3.test_documents import BODIES, METADATA
 
 
 @dataclass

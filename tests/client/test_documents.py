@@ -9,13 +9,14 @@ import pytest
 
 from muniment import Delete, Put
 from muniment.client import documents
-from muniment.client.wire import Request, Response, Unreachable, etag_text
+from muniment.client.wire import Request, Response, Unreachable
 from muniment.command import Command
 from muniment.document import encode, fold
 from muniment.errors import ConcurrencyConflict, InvalidDocument, InvalidId, InvalidInput, ServerUnavailable
+from muniment.raven3.etags import etag_text
 from muniment.storage.base import Written
 from tests.client.running import Play, answer
-from tests.client.test_results import join
+from tests.raven3.test_documents import join
 
 ROOT = ("databases", "shop")
 

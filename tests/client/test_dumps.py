@@ -13,6 +13,7 @@ from muniment.client.transport import Broken
 from muniment.client.wire import Response, Unreachable
 from muniment.errors import Cancelled, InvalidDocument, InvalidInput, ServerUnavailable
 from muniment.progress import Progress
+from muniment.raven3.headers import OPERATION
 from muniment.smuggler.options import ExportOptions, SmugglerOptions
 from muniment.smuggler.source import Exported
 from tests.client.running import Play, answer
@@ -21,7 +22,7 @@ BROKEN = Broken(Unreachable("http://server: reset", sent=True))
 
 
 def taking(size: int = 0, progress: Progress | None = None) -> dumps.Taking:
-    found = dumps.Taking(Response(200, {dumps.OPERATION: "7"}), progress)
+    found = dumps.Taking(Response(200, {OPERATION: "7"}), progress)
     found.add(b"x" * size)
     return found
 

@@ -8,9 +8,10 @@ import pytest
 
 from muniment import errors
 from muniment.client.failure import failure
-from muniment.client.wire import Request, Response, etag_text
+from muniment.client.wire import Request, Response
 from muniment.document import encode
 from muniment.errors import ConcurrencyConflict, DatabaseNotFound, MunimentError, ServerUnavailable
+from muniment.raven3.etags import etag_text
 
 REQUEST = Request("PUT", "/docs/a", subjects=("a",))
 NONE = etag_text(0)

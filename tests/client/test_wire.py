@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from muniment.client.wire import etag_number, etag_text, quoted, root_of, split_url, target
+from muniment.client.wire import quoted, root_of, split_url, target
 from muniment.errors import InvalidInput
 
 AWKWARD = [
@@ -51,35 +51,6 @@ def test_target() -> None:
         "/databases/my%20shop/docs?id=a%2F1&id=%C3%BC"
     )
     assert target("queries", "") == "/queries/"
-
-
-@pytest.mark.parametrize(
-    ("etag", "text"),
-    [
-        (0, "00000000-0000-0000-0000-000000000000"),
-        (1, "01000000-0000-0001-0000-000000000001"),
-        (4, "01000000-0000-0001-0000-000000000004"),
-        (0xABCDEF0123456789, "01000000-0000-0001-ABCD-EF0123456789"),
-        ((1 << 63) - 1, "01000000-0000-0001-7FFF-FFFFFFFFFFFF"),
-    ],
-)
-def test_etags(etag: int, text: str) -> None:
-    assert etag_text(etag) == text
-    assert etag_number(text) == etag
-    assert etag_number(f' "{text.lower()}" ') == etag
-
-
-def test_the_etag_of_an_attachment_has_another_type() -> None:
-    assert etag_text(7, 2) == "02000000-0000-0001-0000-000000000007"
-    assert etag_number(etag_text(7, 2)) == 7
-
-
-@pytest.mark.parametrize(
-    "text", ["", "7", "01000000-0000-0001-0000-00000000000", "01000000-0000-0001-0000-00000000000G"]
-)
-def test_what_is_no_etag(text: str) -> None:
-    with pytest.raises(ValueError, match=r"etag|invalid literal"):
-        etag_number(text)
 
 
 @pytest.mark.parametrize(

@@ -12,7 +12,8 @@ import pytest
 
 from muniment import DocumentStore
 from muniment.errors import Forbidden
-from muniment.server.local import FILE, HEADER
+from muniment.raven3.headers import LOCAL
+from muniment.server.local import FILE
 from tests.server.running import Database, Server, assert_error, running
 
 
@@ -155,14 +156,14 @@ def test_who_can_read_the_servers_files_names_any_folder(server: Server, tmp_pat
         with pytest.raises(Forbidden):
             store.admin.start_backup(str(server.data_dir / "System"))
     refused = asked(server, outside / "there")[0]
-    assert refused.headers[HEADER] == str(secret)
+    assert refused.headers[LOCAL] == str(secret)
     for wrong in ("", "x", "0" * 64, "é"):
-        headers = httpx.Headers({HEADER: wrong}, encoding="utf-8")
+        headers = httpx.Headers({LOCAL: wrong}, encoding="utf-8")
         answer = server.client.post("/admin/restore/plan", json={"BackupLocation": str(outside)}, headers=headers)
         assert_error(answer, 403)
     told = json.loads(secret.read_text())["Secret"]
     wanted = {"BackupLocation": str(outside / "there")}
-    answer = server.client.post("/admin/restore/plan", json=wanted, headers={HEADER: told})
+    answer = server.client.post("/admin/restore/plan", json=wanted, headers={LOCAL: told})
     assert answer.status_code == 200
     assert told not in server.log()
     server.stop()
@@ -177,7 +178,7 @@ def test_nothing_else_is_read_for_a_server_that_names_it(tmp_path: Path) -> None
 
     def shown(text: str, url: str, path: Path = file) -> str | None:
         file.write_text(text)
-        return secret({HEADER: str(path)}, url)
+        return secret({LOCAL: str(path)}, url)
 
     good = json.dumps({"Url": url, "Secret": "abc"})
     assert shown(good, url) == "abc"

@@ -24,9 +24,9 @@ from muniment.cli.point import NEWEST_STATE, NewDatabase, Part
 from muniment.client import DocumentStore, JobStatus, RemoteJob, split_url
 from muniment.client.databases import START_TIMEOUT
 from muniment.client.store import TIMEOUT
-from muniment.client.wire import SYSTEM
 from muniment.errors import Cancelled, InvalidInput, MunimentError, ServerUnavailable
 from muniment.progress import Progress
+from muniment.raven3.names import SYSTEM
 
 SHORTEST_PAUSE: Final = 0.05
 LONGEST_PAUSE: Final = 0.5

@@ -74,7 +74,7 @@ def _check_own(folder: Path) -> None:
 
 def _on_server(url: str, database: str | None, changes: Mapping[str, str | None], *, as_json: bool) -> None:
     from muniment.client import DocumentStore  # here: its HTTP client loads longer than most commands run
-    from muniment.client.wire import SYSTEM
+    from muniment.raven3.names import SYSTEM
 
     with DocumentStore(url, database) as store:
         if store.name == SYSTEM:

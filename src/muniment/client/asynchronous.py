@@ -14,13 +14,14 @@ from muniment.client.attachments import AsyncRemoteAttachment, Content, chunks_o
 from muniment.client.session import AsyncHiLo, AsyncSession
 from muniment.client.store import CONNECTIONS, TIMEOUT
 from muniment.client.transport import AsyncTransport, Broken
-from muniment.client.wire import SYSTEM, root_of, split_url
+from muniment.client.wire import root_of, split_url
 from muniment.command import Command, Delete, Put
 from muniment.database import PAGE, Statistics
 from muniment.document import Document, metadata_bytes
 from muniment.errors import ConcurrencyConflict
 from muniment.page import Page
 from muniment.progress import Progress
+from muniment.raven3.names import SYSTEM
 from muniment.smuggler.options import ExportOptions, SmugglerOptions
 from muniment.smuggler.sink import Writable
 from muniment.smuggler.source import Exported, Source

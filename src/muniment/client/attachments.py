@@ -4,30 +4,29 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
-import json
 from collections.abc import AsyncIterable, AsyncIterator, Iterable, Iterator
-from typing import Any, BinaryIO, Final, TypeAlias
-from urllib.parse import quote as percent_encoded
+from typing import Any, BinaryIO, TypeAlias
 from urllib.parse import unquote
 
 import msgspec
 
 from muniment.attachment import content_chunks
-from muniment.client.documents import PAGE_LIMIT, number_of
+from muniment.client.documents import number_of
 from muniment.client.retry import call, unavailable
 from muniment.client.transport import AsyncTransport, Broken, Transport
-from muniment.client.wire import Body, Flow, Request, Response, etag_text, parsed, target
+from muniment.client.wire import Body, Flow, Request, Response, parsed, target
 from muniment.command import check_etag
 from muniment.database import check_page
-from muniment.document import ENTITY_NAME, check_id, decode
-from muniment.errors import DamagedDatabase, DocumentNotFound, InvalidInput, ServerUnavailable
+from muniment.document import check_id, decode
+from muniment.errors import DamagedDatabase, DocumentNotFound, ServerUnavailable
 from muniment.owner import owned_id
 from muniment.page import Page
+from muniment.raven3.etags import attachment_etag_text
+from muniment.raven3.headers import request_headers
+from muniment.raven3.names import MAX_PAGE
 from muniment.storage.base import Written
 
 Content: TypeAlias = bytes | BinaryIO | Iterable[bytes]
-ATTACHMENT_ETAG: Final = 2
-_PLAIN: Final = frozenset(b"abcdefghijklmnopqrstuvwxyz0123456789-_")
 
 
 class _Listed(msgspec.Struct):
@@ -122,7 +121,7 @@ class _Check:
     """Makes sure that what comes in is the content of the attachment that was asked for, whole and unchanged."""
 
     def __init__(self, attachment: _Known, head: Response) -> None:
-        if head.headers.get("ETag", "").strip('"') != etag_text(attachment.etag, ATTACHMENT_ETAG):
+        if head.headers.get("ETag", "").strip('"') != attachment_etag_text(attachment.etag):
             raise replaced(attachment.key)
         self._attachment = attachment
         self._size = 0
@@ -181,7 +180,7 @@ def listing(root: tuple[str, ...], prefix: str, start: int, limit: int) -> Flow[
     check_page(start, limit)
     found: list[_Listed] = []
     while len(found) <= limit:
-        asked = min(limit + 1 - len(found), PAGE_LIMIT)
+        asked = min(limit + 1 - len(found), MAX_PAGE)
         query = [("startsWith", prefix), ("start", str(start + len(found))), ("pageSize", str(asked))]
         request = Request("GET", target(*root, "static", "", query=query), repeatable=True)
         page = parsed((yield from call(request, 200)), list[_Listed])
@@ -201,7 +200,7 @@ def put(
         "PUT",
         _path(root, key, owner),
         content,
-        (*metadata_headers(metadata), *_expecting(etag)),
+        (*request_headers(metadata), *_expecting(etag)),
         repeatable=etag is not None and isinstance(content, bytes),
         subjects=(key,),
     )
@@ -227,41 +226,7 @@ def delete(root: tuple[str, ...], key: str, etag: int | None, owner: str | None 
 def _expecting(etag: int | None) -> tuple[tuple[str, str], ...]:
     if etag is None:
         return ()
-    return (("If-None-Match", f'"{etag_text(etag, ATTACHMENT_ETAG)}"'),)
-
-
-def metadata_headers(metadata: bytes) -> tuple[tuple[str, str], ...]:
-    """Metadata as headers of which the server makes the same metadata; raises `InvalidInput` if there are none."""
-    return tuple((_header_name(name), _header_value(name, value)) for name, value in decode(metadata).items())
-
-
-def _header_name(name: str) -> str:
-    """The name, percent-encoded where case would be lost, and at its beginning, lest it be taken for a header's own.
-
-    The server makes the first letter of the name, and each after a dash, a capital.
-    """
-    if name == ENTITY_NAME:
-        return name
-    if not name or any(part[:1].upper() != part[:1] for part in name.split("-")):
-        hint = "begin each part of the name with a capital: 'Owner', 'Raven-Entity-Name'"
-        raise InvalidInput(f"attachment metadata can not have the name {name!r} over HTTP", hint)
-    try:
-        first, *rest = name.encode()
-    except UnicodeEncodeError as error:
-        raise InvalidInput(f"attachment metadata can not have the name {name!r}", "name it in Unicode") from error
-    return f"%{first:02X}" + "".join(chr(byte) if byte in _PLAIN else f"%{byte:02X}" for byte in rest)
-
-
-def _header_value(name: str, value: Any) -> str:
-    """Objects and arrays go as JSON, text percent-encoded."""
-    if isinstance(value, dict | list):
-        return json.dumps(value)
-    if not isinstance(value, str):
-        raise InvalidInput(f"attachment metadata {name!r} is {value!r}, not text", "over HTTP, pass text")
-    try:
-        return percent_encoded(value, safe="!$&'()*+,-./:;<=>?@^_`|~")
-    except UnicodeEncodeError as error:
-        raise InvalidInput(f"attachment metadata {name!r} is not Unicode text", "remove the lone surrogate") from error
+    return (("If-None-Match", f'"{attachment_etag_text(etag)}"'),)
 
 
 async def chunks_of(content: Content | AsyncIterable[bytes]) -> AsyncIterator[bytes]:

@@ -14,18 +14,16 @@ from muniment.backup.moment import NEWEST, RestorePoint
 from muniment.backup.recoverability import Recoverability
 from muniment.backup.restore_into import OnConflict
 from muniment.backup.selection import Selection, check_selection
-from muniment.client.documents import JSON, PAGE_LIMIT
+from muniment.client.documents import JSON
 from muniment.client.failure import failure
 from muniment.client.jobs import Job
 from muniment.client.retry import call
-from muniment.client.wire import SYSTEM, Flow, Request, parsed, root_of, target
+from muniment.client.wire import Flow, Request, parsed, root_of, target
 from muniment.document import encode
 from muniment.errors import DatabaseNotFound, InvalidInput, MunimentError, NotFound, TargetExists
+from muniment.raven3.names import BACKUP_STATUS, COMPACT_STATUS, DATABASES, MAX_PAGE, RESTORE_STATUS, SYSTEM
 from muniment.storage.retention import changed_settings
 
-BACKUP_STATUS: Final = "Raven/Backup/Status"
-RESTORE_STATUS: Final = "Raven/Restore/Status"
-COMPACT_STATUS: Final = "Raven/Database/Compact/Status/"
 COMPACT_SECONDS: Final = 120.0  # the server first waits until nobody uses the database
 START_TIMEOUT: Final = 15
 SLACK: Final = 15.0  # seconds that a server may need on top of what it was asked to wait
@@ -173,7 +171,7 @@ def _location(place: str | os.PathLike[str]) -> str:
 def create_database(name: str, settings: Mapping[str, str] | None) -> Flow[None]:
     """Makes a database; its settings are those of RavenDB's database document."""
     _check_name(name)
-    body = encode({"Id": f"Raven/Databases/{name}", "Settings": dict(settings or {}), "Disabled": False})
+    body = encode({"Id": DATABASES + name, "Settings": dict(settings or {}), "Disabled": False})
     request = Request("PUT", target("admin", "databases", name), body, JSON, subjects=(name,))
     response = yield from call(request, 200, 201, 400)
     if response.status == 400:
@@ -237,11 +235,11 @@ def databases() -> Flow[list[str]]:
     """The names of all databases but the system database."""
     names: list[str] = []
     while True:
-        query = [("start", str(len(names))), ("pageSize", str(PAGE_LIMIT))]
+        query = [("start", str(len(names))), ("pageSize", str(MAX_PAGE))]
         request = Request("GET", target("databases", query=query), repeatable=True)
         page = parsed((yield from call(request, 200)), list[str])
         names += page
-        if len(page) < PAGE_LIMIT:
+        if len(page) < MAX_PAGE:
             return names
 
 

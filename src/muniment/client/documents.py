@@ -8,18 +8,18 @@ from typing import Any, Final
 import msgspec
 
 from muniment.client.failure import failure
-from muniment.client.results import documents_of, results_of
 from muniment.client.retry import call
-from muniment.client.wire import Flow, Request, etag_number, etag_text, parsed, query_text, target, unexpected
+from muniment.client.wire import Flow, Request, documents_of, parsed, query_text, results_of, target, unexpected
 from muniment.command import Command, write_of
 from muniment.database import check_page
 from muniment.document import Document, check_id, encode, fold, texts_in
 from muniment.errors import ConcurrencyConflict, InvalidInput
 from muniment.page import Page
+from muniment.raven3.etags import etag_number, etag_text
+from muniment.raven3.names import MAX_PAGE
 from muniment.revision import NO_METADATA
 from muniment.storage.base import Write, Written
 
-PAGE_LIMIT: Final = 1024  # the server gives no more documents at once
 JSON: Final = (("Content-Type", "application/json"),)
 _IDS_AT_ONCE: Final = 256
 _LONGEST_QUERY: Final = 1800  # bytes; some proxies refuse lines of more than 2 KB
@@ -156,7 +156,7 @@ def by_prefix(root: tuple[str, ...], prefix: str, start: int, limit: int) -> Flo
         raise InvalidInput("over HTTP a prefix can not be empty", "read everything with by_etag")
     found: list[Document] = []
     while len(found) <= limit:
-        asked = min(limit + 1 - len(found), PAGE_LIMIT)
+        asked = min(limit + 1 - len(found), MAX_PAGE)
         page = yield from _page(root, [("startsWith", prefix), ("start", str(start + len(found)))], asked)
         found += page
         if len(page) < asked:
@@ -169,7 +169,7 @@ def by_etag(root: tuple[str, ...], after: int, limit: int) -> Flow[Page[Document
     check_page(after, limit)
     found: list[Document] = []
     while len(found) <= limit:
-        asked = min(limit + 1 - len(found), PAGE_LIMIT)
+        asked = min(limit + 1 - len(found), MAX_PAGE)
         page = yield from _page(root, [("etag", etag_text(found[-1].etag if found else after))], asked)
         found += page
         if len(page) < asked:
@@ -179,8 +179,7 @@ def by_etag(root: tuple[str, ...], after: int, limit: int) -> Flow[Page[Document
 
 def _page(root: tuple[str, ...], query: list[tuple[str, str]], size: int) -> Flow[list[Document]]:
     request = Request("GET", target(*root, "docs", query=[*query, ("pageSize", str(size))]), repeatable=True)
-    response = yield from call(request, 200)
-    return [document for document in documents_of(response.body.strip()) if document is not None]
+    return documents_of((yield from call(request, 200)))
 
 
 def get_json(root: tuple[str, ...], id: str) -> Flow[dict[str, Any] | None]:

@@ -26,6 +26,7 @@ from muniment.document import encode
 from muniment.durable import cannot_write, check_no_database, new_file
 from muniment.errors import Cancelled, InvalidInput, ServerUnavailable, unreadable
 from muniment.progress import Progress
+from muniment.raven3.headers import KIND, OPERATION
 from muniment.smuggler.folder import Kind, State, held, new_name, read_state, write_state
 from muniment.smuggler.options import ExportOptions, SmugglerOptions
 from muniment.smuggler.parameters import Pairs, pairs_of, state_pairs
@@ -37,8 +38,6 @@ PATIENCE: Final = 3600.0  # seconds: a filter may find nothing for long, and the
 LONGEST_TARGET: Final = 60_000  # bytes of an address; what the HTTP libraries take is 64 KiB
 LOOK_SECONDS: Final = 1.0
 ENDING_PAUSES: Final = (0.02, 0.05, 0.1, 0.3, 1.0, 3.0)
-OPERATION: Final = "Muniment-Operation"
-KIND: Final = "Muniment-Kind"
 _IDENTITY: Final = (("Accept-Encoding", "identity"), ("Accept", "*/*"))
 
 

@@ -7,10 +7,10 @@ from typing import Any, Final
 import msgspec
 
 from muniment import errors
-from muniment.client.wire import Request, Response, etag_number
+from muniment.client.wire import Request, Response
 from muniment.errors import ConcurrencyConflict, MunimentError, ServerUnavailable
-
-LOADING: Final = "Raven-Database-Load-In-Progress"
+from muniment.raven3.etags import etag_number
+from muniment.raven3.headers import LOADING
 
 _BY_STATUS: Final[dict[int, type[MunimentError]]] = {
     400: errors.InvalidInput,

@@ -12,9 +12,10 @@ import logging
 from dataclasses import replace
 from typing import Final
 
-from muniment.client.failure import LOADING, failure
+from muniment.client.failure import failure
 from muniment.client.wire import Flow, Pause, Request, Response, Unreachable
 from muniment.errors import ServerUnavailable
+from muniment.raven3.headers import LOADING
 
 RETRY_AFTER: Final = "Retry-After"
 LONGEST: Final = 5.0

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import msgspec
 
-from muniment.client.results import time_of
 from muniment.client.retry import call
-from muniment.client.wire import Flow, Request, etag_number, parsed, target, unexpected
+from muniment.client.wire import Flow, Request, parsed, target, unexpected
 from muniment.database import Statistics
+from muniment.raven3.etags import etag_number
+from muniment.raven3.times import time_of
 
 
 class _Told(msgspec.Struct):

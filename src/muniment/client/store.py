@@ -12,7 +12,7 @@ from muniment.client import attachments, documents, dumps, statistics
 from muniment.client.administration import Administration, Operations
 from muniment.client.attachments import Content, RemoteAttachment
 from muniment.client.transport import Broken, Transport
-from muniment.client.wire import SYSTEM, root_of, split_url
+from muniment.client.wire import root_of, split_url
 from muniment.command import Command, Delete, Put
 from muniment.database import PAGE, Statistics
 from muniment.document import Document, metadata_bytes
@@ -20,6 +20,7 @@ from muniment.errors import ConcurrencyConflict
 from muniment.hilo import HiLo
 from muniment.page import Page
 from muniment.progress import Progress
+from muniment.raven3.names import SYSTEM
 from muniment.session import Session
 from muniment.smuggler.options import ExportOptions, SmugglerOptions
 from muniment.smuggler.sink import Writable

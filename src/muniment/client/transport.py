@@ -13,8 +13,9 @@ from urllib.parse import urlsplit
 import httpx
 
 from muniment.client import local
-from muniment.client.wire import CLIENT_VERSION, Flow, Pause, Request, Response, Unreachable
+from muniment.client.wire import Flow, Pause, Request, Response, Unreachable
 from muniment.errors import DatabaseClosed, InvalidInput
+from muniment.raven3.names import CLIENT_VERSION
 from muniment.version import VERSION
 
 CONNECT_SECONDS: Final = 5.0

@@ -7,20 +7,21 @@ result. Whoever runs it does the input and output, with threads or with asyncio;
 from __future__ import annotations
 
 import re
-from collections.abc import AsyncIterable, Generator, Iterable, Mapping
+from collections.abc import AsyncIterable, Generator, Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Final, TypeAlias, TypeVar
+from typing import TypeAlias, TypeVar
 from urllib.parse import quote as percent_encoded
 from urllib.parse import unquote, urlsplit
 
 import msgspec
 
+from muniment.document import Document
 from muniment.errors import InvalidInput, ServerUnavailable
+from muniment.raven3 import documents
+from muniment.raven3.names import SYSTEM
+from muniment.smuggler.grammar import Malformed
 
-CLIENT_VERSION: Final = "3.5.0.0"  # of RavenDB's protocol; with none, a server answers as to a client of version 2
-SYSTEM: Final = "<system>"
-
-_ETAG_LOW: Final = 1 << 64
 _surrogate = re.compile(rb"\\u[dD][89a-fA-F][0-9a-fA-F]{2}")
 
 Body: TypeAlias = bytes | Iterable[bytes] | AsyncIterable[bytes] | None
@@ -116,21 +117,6 @@ def split_url(url: str) -> tuple[str, str | None]:
     return base, unquote(name.strip("/")) or None if marker else None
 
 
-def etag_text(etag: int, kind: int = 1) -> str:
-    """An etag as RavenDB writes it; 0, for "there must be none", is all zeros."""
-    digits = f"{etag:016X}"
-    head = f"{kind:02d}000000-0000-0001" if etag else "00000000-0000-0000"
-    return f"{head}-{digits[:4]}-{digits[4:]}"
-
-
-def etag_number(text: str) -> int:
-    """The number of an etag in RavenDB's form, with or without quotes; raises `ValueError` if it is none."""
-    digits = text.strip().strip('"').replace("-", "")
-    if len(digits) != 32:
-        raise ValueError(f"{text!r} is not an etag")
-    return int(digits, 16) % _ETAG_LOW
-
-
 def parsed(response: Response, type: type[T]) -> T:
     """The JSON of an answer as this type; raises `ServerUnavailable` if it is none, as of something else's server."""
     body = response.body
@@ -141,6 +127,26 @@ def parsed(response: Response, type: type[T]) -> T:
             return msgspec.json.decode(_surrogate.sub(rb"\\ufffd", body), type=type)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         raise unexpected(f"an answer of {len(body):,} bytes can not be understood: {error}") from error
+
+
+def results_of(response: Response) -> list[Document | None]:
+    """The documents of an answer to a multi-get, None for each that does not exist."""
+    with _understood():
+        return documents.results_of(response.body)
+
+
+def documents_of(response: Response) -> list[Document]:
+    """The documents of an answer that is an array."""
+    with _understood():
+        return [document for document in documents.documents_of(response.body.strip()) if document is not None]
+
+
+@contextmanager
+def _understood() -> Iterator[None]:
+    try:
+        yield
+    except Malformed as error:
+        raise unexpected(f"the server's answer can not be understood: it {error}") from error
 
 
 def unexpected(what: str) -> ServerUnavailable:

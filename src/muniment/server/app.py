@@ -14,12 +14,13 @@ from typing import Any, Final
 
 from muniment.document import fold
 from muniment.errors import Forbidden, MunimentError
+from muniment.raven3.names import SYSTEM
 from muniment.server.origin import READING, check_deliberate
 from muniment.server.request import Request
 from muniment.server.routes import resolve
 from muniment.server.routing import Route
 from muniment.server.state import ServerState
-from muniment.server.tenants import SYSTEM, Tenant
+from muniment.server.tenants import Tenant
 from muniment.server.wire import CutShort, Refused, Response, error_response
 from muniment.telling import log
 

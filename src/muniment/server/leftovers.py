@@ -17,8 +17,9 @@ from muniment.backup.staging import forget_beside
 from muniment.command import Delete
 from muniment.document import Document, decode
 from muniment.errors import Busy, MunimentError
+from muniment.raven3.names import DATABASES, SYSTEM
 from muniment.server.status import FILE as STATUS_FILE
-from muniment.server.tenants import PREFIX, SYSTEM, Databases
+from muniment.server.tenants import Databases
 from muniment.storage.sqlite.remove import finish_removing, is_being_removed, remove_unfinished
 from muniment.storage.sqlite.schema import FILE
 from muniment.telling import log
@@ -65,7 +66,7 @@ def _all(databases: Databases, prefix: str) -> list[Document]:
 
 def _clean_listed(databases: Databases, name: str, folder: Path) -> None:
     if is_being_removed(folder):
-        databases.system.database.batch([Delete(PREFIX + name)])
+        databases.system.database.batch([Delete(DATABASES + name)])
         log(f"the deletion of the database {name} was interrupted")
         _finish(folder)
     elif folder.is_dir():

@@ -14,11 +14,11 @@ import secrets
 from pathlib import Path
 from typing import Any, Final
 
+from muniment.raven3.headers import LOCAL
 from muniment.settings import is_loopback
 from muniment.telling import telling
 
 FILE: Final = "muniment.local"
-HEADER: Final = "muniment-local"
 
 
 class Local:
@@ -46,13 +46,13 @@ class Local:
 
     def is_known_to(self, headers: Any) -> bool:
         """Whether a request shows that its client has read the secret."""
-        given = headers.get(HEADER)
+        given = headers.get(LOCAL)
         return given is not None and hmac.compare_digest(given.encode(), self._secret.encode())
 
     def offer(self, client: str) -> list[tuple[str, str]]:
         """The header that tells a client of this machine where the secret is."""
         host = client.rpartition(":")[0].strip("[]")
-        return [(HEADER, str(self.path))] if self._offered and is_loopback(host) and str(self.path).isascii() else []
+        return [(LOCAL, str(self.path))] if self._offered and is_loopback(host) and str(self.path).isascii() else []
 
     def forget(self) -> None:
         """No secret is valid any more."""

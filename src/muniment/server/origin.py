@@ -13,12 +13,11 @@ import socket
 from functools import lru_cache
 from typing import Any, Final
 
+from muniment.raven3.headers import REQUEST, VERSION
 from muniment.server.wire import Refused
 from muniment.settings import Settings, is_loopback
 
 READING: Final = frozenset({"GET", "HEAD"})
-CLIENT: Final = "raven-client-version"
-OURS: Final = "muniment-request"
 
 _BY_FORM: Final = frozenset({"application/x-www-form-urlencoded", "multipart/form-data", "text/plain"})
 _TYPE: Final = re.compile(r"\s*([!#$%&'*+.^_`|~0-9a-z-]+/[!#$%&'*+.^_`|~0-9a-z-]+)\s*(;.*)?", re.IGNORECASE)
@@ -93,12 +92,12 @@ def _embeds(headers: Any) -> bool:
 
 def check_deliberate(headers: Any, method: str, path: str) -> None:
     """Raises `Refused` (403) for what changes something and could have been sent by a form of any page."""
-    if CLIENT in headers or OURS in headers:
+    if VERSION in headers or REQUEST in headers:
         return
     given = headers.get("content-type")
     if given is not None and method not in READING and not _by_form(given):
         return
-    how = f"with the header `{OURS.title()}: 1`"
+    how = f"with the header `{REQUEST.title()}: 1`"
     if method not in READING:
         how = f"with `Content-Type: application/json` (or another type that no form has), or {how}"
     sent = f" of the type {given!r}" if given else ""

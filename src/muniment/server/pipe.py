@@ -15,7 +15,7 @@ from typing import Any, Final
 
 from muniment.errors import Cancelled
 from muniment.progress import Progress
-from muniment.server.wire import Headers
+from muniment.raven3.headers import Headers
 
 OPEN_SECONDS: Final = 20.0
 STALL_SECONDS: Final = 60.0

@@ -12,14 +12,13 @@ import msgspec
 
 from muniment.document import MAX_BODY_BYTES, MAX_METADATA_BYTES
 from muniment.errors import InvalidDocument
+from muniment.raven3.names import DEFAULT_PAGE, MAX_PAGE
 from muniment.server.bodies import SLOWEST, SMALL, Pace
 from muniment.server.state import ServerState
 from muniment.server.tenants import Tenant
-from muniment.server.wire import CutShort, Refused, parse_etag
+from muniment.server.wire import CutShort, Refused, wanted_etag
 
 MAX_REQUEST_BYTES: Final = MAX_BODY_BYTES + MAX_METADATA_BYTES
-MAX_PAGE: Final = 1024
-DEFAULT_PAGE: Final = 25
 DRAIN_SECONDS: Final = 5.0
 DRAIN_PAUSE: Final = 0.5
 
@@ -118,7 +117,7 @@ class Request:
     def expected(self) -> int | None:
         """The etag that a write expects, 0 for "must not exist", None for "whatever it is"."""
         text = self.expected_text
-        return None if text is None else parse_etag(text)
+        return None if text is None else wanted_etag(text)
 
     def has(self, etag: str) -> bool:
         """Whether the client says that it has this version already."""

@@ -21,13 +21,11 @@ from muniment.database import DocumentDatabase
 from muniment.document import Document, decode, raven_time
 from muniment.errors import BackupRunning, MunimentError
 from muniment.progress import Progress
+from muniment.raven3.names import BACKUP_STATUS, RESTORE_IN_PROGRESS, RESTORE_STATUS
 from muniment.server.operations import Operation
 from muniment.telling import telling
 
-ID: Final = "Raven/Backup/Status"
 FILE: Final = "Backup.Status"
-RESTORE_STATUS: Final = "Raven/Restore/Status"
-RESTORE_IN_PROGRESS: Final = "Raven/Restore/InProgress"
 MESSAGES: Final = 200
 TELL_SECONDS: Final = 1.0
 
@@ -126,7 +124,7 @@ class BackupStatus:
             told |= {name: value for name, value in self._operation.counts().items() if value is not None}
         body = msgspec.json.encode(told)
         etag = int.from_bytes(hashlib.blake2b(body, digest_size=6).digest(), "big")
-        return Document(ID, etag, datetime.now(UTC), b"{}", body)
+        return Document(BACKUP_STATUS, etag, datetime.now(UTC), b"{}", body)
 
 
 class Notes:

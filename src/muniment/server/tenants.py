@@ -14,6 +14,7 @@ from muniment.backup.staging import NAME as STAGING
 from muniment.database import DocumentDatabase
 from muniment.document import Document, decode, fold
 from muniment.errors import DatabaseNotFound, Forbidden, InvalidInput
+from muniment.raven3.names import DATA_DIR, DATABASES, SYSTEM
 from muniment.server.bodies import RETRY
 from muniment.server.places import Places, resolve_folder
 from muniment.server.status import BackupStatus, Notes
@@ -22,10 +23,7 @@ from muniment.storage.retention import check_settings
 from muniment.storage.sqlite.schema import FILE
 from muniment.telling import telling
 
-SYSTEM: Final = "<system>"
 SYSTEM_FOLDER: Final = "System"
-PREFIX: Final = "Raven/Databases/"
-DATA_DIR: Final = "Raven/DataDir"
 LEAVE_SECONDS: Final = 30.0
 ROOM_SECONDS: Final = 5.0
 
@@ -81,12 +79,12 @@ class Databases:
 
     def document(self, name: str) -> Document | None:
         """The document that describes a database."""
-        return self.system.database.get(PREFIX + name)
+        return self.system.database.get(DATABASES + name)
 
     def names(self, start: int = 0, limit: int = 1024) -> list[str]:
         """The names of all databases, in their order."""
-        documents = self.system.database.by_prefix(PREFIX, start=start, limit=limit)
-        return [document.id[len(PREFIX) :] for document in documents]
+        documents = self.system.database.by_prefix(DATABASES, start=start, limit=limit)
+        return [document.id[len(DATABASES) :] for document in documents]
 
     async def get(self, name: str) -> Tenant:
         """The open database of this name; raises `Refused` (503) when there is none or it may not be used now."""
@@ -104,7 +102,7 @@ class Databases:
                 raise Refused(503, f"the database {name} is disabled", "enable it through /admin/databases")
             folder = self.folder_of(document)
             self.places.check_data(folder, f"the folder of the database {name}")
-            spelled = document.id[len(PREFIX) :]
+            spelled = document.id[len(DATABASES) :]
             async with self._room():
                 database = await asyncio.to_thread(_open, folder, plain_settings(settings))
                 tenant = self.open[key] = Tenant(spelled, database)
@@ -220,16 +218,16 @@ class Databases:
 
         Only then: files that are missing later are lost, or on a disk that is not mounted.
         """
-        document = self.document(id[len(PREFIX) :])
+        document = self.document(id[len(DATABASES) :])
         if document:
             with telling(f"that {id} can not be made,"):
                 folder = self.folder_of(document)
-                self.places.check_data(folder, f"the folder of the database {id[len(PREFIX) :]}")
+                self.places.check_data(folder, f"the folder of the database {id[len(DATABASES) :]}")
                 await asyncio.to_thread(lambda: DocumentDatabase(folder).close())
 
     async def forget(self, id: str) -> None:
         """The document with this id, of a database, was written or deleted: what it says is looked up anew."""
-        name = id[len(PREFIX) :]
+        name = id[len(DATABASES) :]
         if fold(name) in self.open:
             async with self.offline(name, "being changed"):
                 pass
@@ -281,7 +279,7 @@ class Databases:
         found = [(SYSTEM, self.system.folder), *self._taken.items()]
         for document in described(self.system.database):
             with suppress(InvalidInput):  # it names no folder that could be anybody's
-                found.append((document.id[len(PREFIX) :], self.folder_of(document)))
+                found.append((document.id[len(DATABASES) :], self.folder_of(document)))
         return found
 
 
@@ -297,21 +295,21 @@ def owner_of(folder: Path) -> tuple[Path, str] | None:
                 for document in described(system):
                     with suppress(InvalidInput):  # it names no folder that could be this one
                         if folder_in(data_dir, document) == folder:
-                            return data_dir, document.id[len(PREFIX) :]
+                            return data_dir, document.id[len(DATABASES) :]
     return None
 
 
 def described(system: DocumentDatabase) -> Iterator[Document]:
     """The documents of all databases of the server with this system database."""
     start = 0
-    while page := system.by_prefix(PREFIX, start=start, limit=1024):
+    while page := system.by_prefix(DATABASES, start=start, limit=1024):
         yield from page
         start += len(page)
 
 
 def folder_in(data_dir: Path, document: Document) -> Path:
     """Where the database that this document of a server describes has its files."""
-    return resolve_folder(data_dir, folder_text(decode(document.body)) or f"~/{document.id[len(PREFIX) :]}")
+    return resolve_folder(data_dir, folder_text(decode(document.body)) or f"~/{document.id[len(DATABASES) :]}")
 
 
 def _open(folder: Path, settings: dict[str, str]) -> DocumentDatabase:

@@ -1,31 +1,15 @@
-"""How things are spelled on the wire: etags, times, errors. The facts are RavenDB 3.x's."""
+"""Answers, and the errors that HTTP or the protocol has a status of its own for."""
 
 from __future__ import annotations
 
-import hashlib
-import re
 from collections.abc import Iterable
-from datetime import UTC, datetime
-from email.utils import format_datetime
-from functools import lru_cache
-from typing import Any, Final, NamedTuple, TypeAlias
+from typing import Any, NamedTuple
 
 import msgspec
 
 from muniment.errors import ConcurrencyConflict, MunimentError
-from muniment.version import VERSION
-
-Headers: TypeAlias = list[tuple[str, str]]
-
-JSON: Final = ("content-type", "application/json; charset=utf-8")
-BUILD: Final = "35300"
-BUILD_HEADER: Final = ("raven-server-build", BUILD)
-PRODUCT: Final = f"3.5.3 / muniment {VERSION} / "
-NO_ETAG: Final = "00000000-0000-0000-0000-000000000000"
-# No document ever has this etag, so expecting it is expecting what some other server gave out.
-FOREIGN: Final = (1 << 63) - 1
-
-_GUID: Final = re.compile(r"[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}", re.IGNORECASE)
+from muniment.raven3.etags import etag_text, parse_etag
+from muniment.raven3.headers import BUILD_HEADER, JSON, Headers
 
 
 class Response(NamedTuple):
@@ -56,40 +40,12 @@ class CutShort(MunimentError):
     status = 400
 
 
-def etag_text(etag: int) -> str:
-    """A document's etag: type 01, one restart, and our number in the low 64 bits."""
-    return f"01000000-0000-0001-{etag >> 48:04X}-{etag & 0xFFFFFFFFFFFF:012X}"
-
-
-def attachment_etag_text(etag: int) -> str:
-    """An attachment's etag, of type 02."""
-    return "02" + etag_text(etag)[2:]
-
-
-def parse_etag(text: str) -> int:
-    """Our number; 0 for the all-zero etag ("must not exist"). Raises `Refused` when it is not a GUID."""
-    text = text.strip().removeprefix("W/").strip('"')
-    if not _GUID.fullmatch(text):
-        raise Refused(400, f"{text!r} is not an etag", "an etag looks like 01000000-0000-0001-0000-000000000004")
-    if text == NO_ETAG:
-        return 0
-    return int(text[19:].replace("-", ""), 16) if text[2:19] == "000000-0000-0001-" else FOREIGN
-
-
-def combined_etag(etags: Iterable[object]) -> str:
-    """One etag for several documents, which changes when any of theirs does."""
-    digest = hashlib.blake2b("|".join(map(str, etags)).encode(), digest_size=16).hexdigest().upper()
-    return f"{digest[:8]}-{digest[8:12]}-{digest[12:16]}-{digest[16:20]}-{digest[20:]}"
-
-
-@lru_cache(1024)
-def _http_date(seconds: int) -> str:
-    return format_datetime(datetime.fromtimestamp(seconds, UTC), usegmt=True)
-
-
-def http_date(time: datetime) -> str:
-    """RFC 1123, to the second."""
-    return _http_date(int(time.timestamp()))
+def wanted_etag(text: str) -> int:
+    """The number of an etag that a request names, 0 for "must not exist"; raises `Refused` when it is none."""
+    try:
+        return parse_etag(text)
+    except ValueError as error:
+        raise Refused(400, str(error), "an etag looks like 01000000-0000-0001-0000-000000000004") from error
 
 
 def json_response(value: Any, status: int = 200, headers: Iterable[tuple[str, str]] = ()) -> Response:
@@ -112,9 +68,9 @@ def error_response(error: MunimentError, url: str, *, expected: str | None = Non
     if type(error).__module__ == MunimentError.__module__:
         body["Kind"] = type(error).__name__
     if isinstance(error, ConcurrencyConflict):
-        actual = etag_text(error.actual) if error.actual else NO_ETAG
+        actual = etag_text(error.actual)
         body |= {"ActualETag": actual, "ActualEtag": actual}
-        body["ExpectedETag"] = expected or (etag_text(error.expected) if error.expected else NO_ETAG)
+        body["ExpectedETag"] = expected or etag_text(error.expected)
     if status in (400, 422, 408):
         body["Message"] = error.message
     return json_response(body, status, error.headers if isinstance(error, Refused) else ())

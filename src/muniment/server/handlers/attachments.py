@@ -16,22 +16,14 @@ import msgspec
 from muniment.attachment import Attachment, attachment_of
 from muniment.document import MAX_ATTACHMENT_BYTES, encode, fold, raven_time
 from muniment.errors import DocumentNotFound
+from muniment.raven3.etags import attachment_etag_text
+from muniment.raven3.headers import BUILD_HEADER, Headers, metadata_headers, metadata_of
+from muniment.raven3.times import http_date
 from muniment.revision import ATTACHMENT
-from muniment.server.headers import metadata_headers, metadata_of
 from muniment.server.pipe import STALL_SECONDS, opened
 from muniment.server.request import Request
 from muniment.server.tenants import Tenant
-from muniment.server.wire import (
-    BUILD_HEADER,
-    Headers,
-    Refused,
-    Response,
-    attachment_etag_text,
-    empty_response,
-    http_date,
-    json_response,
-    parse_etag,
-)
+from muniment.server.wire import Refused, Response, empty_response, json_response, wanted_etag
 
 SMALL: Final = 1 << 20
 _KEPT: Final = frozenset({"content-type"})
@@ -192,7 +184,7 @@ async def listing(request: Request) -> Response:
     """
     start, size = request.page
     prefix, etag = request.parameter("startsWith"), request.parameter("etag")
-    after = parse_etag(etag) if etag else 0
+    after = wanted_etag(etag) if etag else 0
     key = request.parameter("key")
     if key is None:
         found = await asyncio.to_thread(_listed, request, prefix, after, start, size)

@@ -13,10 +13,12 @@ import msgspec
 from muniment.command import Command, Delete, Put
 from muniment.document import decode, encode, metadata_bytes
 from muniment.errors import ConcurrencyConflict, InvalidDocument
+from muniment.raven3.documents import array
+from muniment.raven3.etags import etag_text
+from muniment.raven3.headers import BUILD_HEADER, JSON
 from muniment.server.handlers import documents
 from muniment.server.request import Request, decode_json
-from muniment.server.results import array
-from muniment.server.wire import BUILD_HEADER, JSON, Refused, Response, error_response, etag_text, parse_etag
+from muniment.server.wire import Refused, Response, error_response, wanted_etag
 from muniment.smuggler import grammar
 from muniment.storage.base import Written
 
@@ -94,7 +96,7 @@ def _read_with_surrogates(body: bytes) -> list[_Command]:
 
 
 def _command(index: int, given: _Command) -> Command:
-    etag = None if given.etag is None else parse_etag(given.etag)
+    etag = None if given.etag is None else wanted_etag(given.etag)
     match given.method.upper():
         case "PUT":
             metadata = bytes(given.metadata)

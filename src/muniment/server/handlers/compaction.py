@@ -4,17 +4,16 @@ from __future__ import annotations
 
 import asyncio
 from datetime import UTC, datetime
-from typing import Any, Final
+from typing import Any
 
 from muniment.backup.child import compact_in_child
 from muniment.document import decode, raven_time
+from muniment.raven3.names import COMPACT_STATUS
 from muniment.server.operations import Operation
 from muniment.server.request import Request
 from muniment.server.status import with_hint
 from muniment.server.tenants import Databases
 from muniment.server.wire import Refused, Response, json_response
-
-STATUS: Final = "Raven/Database/Compact/Status/"
 
 
 async def start(request: Request) -> Response:
@@ -40,7 +39,7 @@ async def start(request: Request) -> Response:
 
     def say(message: str, state: str = "Running") -> None:
         messages.append(message)
-        app.databases.notes.tell({STATUS + name: _told(messages, state)})
+        app.databases.notes.tell({COMPACT_STATUS + name: _told(messages, state)})
 
     def work(operation: Operation) -> None:
         if waits:  # until now, it was used
@@ -73,7 +72,7 @@ async def start(request: Request) -> Response:
 def recover(databases: Databases) -> None:
     """Say of the compactions that ran when the server ended that they were interrupted; the databases are as before."""
     system, start = databases.system.database, 0
-    while page := system.by_prefix(STATUS, start=start, limit=1024):
+    while page := system.by_prefix(COMPACT_STATUS, start=start, limit=1024):
         start += len(page)
         for document in page:
             told = decode(document.body)

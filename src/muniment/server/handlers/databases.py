@@ -11,11 +11,13 @@ from muniment.command import Delete, Put
 from muniment.database import DocumentDatabase
 from muniment.document import Document, decode, encode
 from muniment.errors import ConcurrencyConflict, InvalidDocument, MunimentError
-from muniment.server.headers import document_headers
+from muniment.raven3.etags import etag_text
+from muniment.raven3.headers import document_headers
+from muniment.raven3.names import DATABASES
 from muniment.server.leftovers import ALSO, BEING_REMOVED
 from muniment.server.request import Request
-from muniment.server.tenants import PREFIX, Databases, check_document, check_name, folder_text
-from muniment.server.wire import Refused, Response, empty_response, etag_text, json_response
+from muniment.server.tenants import Databases, check_document, check_name, folder_text
+from muniment.server.wire import Refused, Response, empty_response, json_response
 from muniment.storage.sqlite.remove import remove_database
 from muniment.telling import log
 
@@ -52,7 +54,7 @@ async def put_database(request: Request) -> Response:
     databases.check_folder(name, folder)
     async with databases.offline(name, "being changed"):
         written = await _store(request, databases, name, given, expected)
-    return json_response({"Key": PREFIX + name, "ETag": etag_text(written)})
+    return json_response({"Key": DATABASES + name, "ETag": etag_text(written)})
 
 
 async def _create(
@@ -77,7 +79,7 @@ async def _make(folder: Path) -> None:
 
 
 async def _store(request: Request, databases: Databases, name: str, value: dict[str, Any], expected: int | None) -> int:
-    put = Put(PREFIX + name, encode(value), None, expected or 0)
+    put = Put(DATABASES + name, encode(value), None, expected or 0)
     try:
         [written] = await request.server.completions.wait(databases.system.database.submit([put]))
     except ConcurrencyConflict:
@@ -132,7 +134,7 @@ async def _delete(request: Request, name: str) -> None:
 
 def _remove(databases: Databases, document: Document, folder: Path) -> bool:
     """Forget a database and delete its files; returns whether its folder has gone."""
-    mark = BEING_REMOVED + document.id[len(PREFIX) :]
+    mark = BEING_REMOVED + document.id[len(DATABASES) :]
 
     def forget() -> None:
         databases.system.database.batch([Delete(document.id), Put(mark, {"Folder": str(folder)})])

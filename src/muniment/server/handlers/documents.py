@@ -11,15 +11,16 @@ from typing import Final
 from muniment.command import Command, Delete, Put
 from muniment.document import Document, decode, fold
 from muniment.errors import InvalidDocument
-from muniment.server.headers import document_headers, metadata_json_of
+from muniment.raven3.etags import etag_text
+from muniment.raven3.headers import document_headers, metadata_json_of
+from muniment.raven3.names import BACKUP_STATUS, DATABASES
 from muniment.server.request import Request
-from muniment.server.status import ID as STATUS_ID
-from muniment.server.tenants import PREFIX, Tenant, check_document
-from muniment.server.wire import Refused, Response, empty_response, etag_text, json_response
+from muniment.server.tenants import Tenant, check_document
+from muniment.server.wire import Refused, Response, empty_response, json_response
 from muniment.storage.base import Written
 
-_STATUS: Final = fold(STATUS_ID)
-_PREFIX: Final = fold(PREFIX)
+_STATUS: Final = fold(BACKUP_STATUS)
+_PREFIX: Final = fold(DATABASES)
 
 
 def find(tenant: Tenant, id: str) -> Document | None:
@@ -83,7 +84,7 @@ async def write(request: Request, commands: Sequence[Command]) -> list[Written]:
         _check_settings(commands)
         for command in commands:
             if fold(command.id).startswith(_PREFIX):
-                request.server.databases.check_online(command.id[len(PREFIX) :])
+                request.server.databases.check_online(command.id[len(DATABASES) :])
     if any(command.id.endswith("/") for command in commands):
         # A number for a prefix takes a transaction of its own, and is taken anew when somebody else has used it.
         written = await asyncio.to_thread(database.batch, commands)

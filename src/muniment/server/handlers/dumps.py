@@ -11,12 +11,13 @@ from urllib.parse import quote
 
 from muniment.database import DocumentDatabase
 from muniment.progress import Progress
+from muniment.raven3.headers import BUILD_HEADER, KIND, OPERATION, Headers
 from muniment.server.connection import Connection
 from muniment.server.handlers.attachments import pulled
 from muniment.server.operations import Operation
 from muniment.server.pipe import Pipe
 from muniment.server.request import Request
-from muniment.server.wire import BUILD_HEADER, Headers, Response, empty_response, json_response
+from muniment.server.wire import Response, empty_response, json_response
 from muniment.smuggler.export import export_changes, export_state
 from muniment.smuggler.folder import Kind, State
 from muniment.smuggler.options import Compression, ExportOptions, Format
@@ -25,8 +26,6 @@ from muniment.smuggler.parameters import EXPORT, IMPORT, Pairs, options_of, stat
 MAX_DUMP_BYTES: Final = 1 << 50  # no limit of its own: batches are on disk before the next is taken in
 PAUSE_SECONDS: Final = 600.0  # what makes the dump may look through much that it leaves out
 LOOK_SECONDS: Final = 0.25
-OPERATION: Final = "muniment-operation"
-KIND: Final = "muniment-kind"
 _Value: TypeAlias = str | int | bool
 
 

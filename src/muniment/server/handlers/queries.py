@@ -11,20 +11,13 @@ from typing import Any, Final
 
 from muniment.document import MAX_ID_BYTES, Document, fold
 from muniment.errors import InvalidDocument, InvalidInput
+from muniment.raven3.documents import array, only_metadata, with_metadata
+from muniment.raven3.etags import combined_etag
+from muniment.raven3.headers import BUILD_HEADER, JSON, Headers
 from muniment.server.handlers.documents import find, get
 from muniment.server.request import Request
-from muniment.server.results import array, only_metadata, with_metadata
 from muniment.server.tenants import Tenant
-from muniment.server.wire import (
-    BUILD_HEADER,
-    JSON,
-    Headers,
-    Refused,
-    Response,
-    combined_etag,
-    empty_response,
-    parse_etag,
-)
+from muniment.server.wire import Refused, Response, empty_response, wanted_etag
 
 FEW: Final = 8
 SCAN: Final = 256
@@ -118,7 +111,7 @@ async def listing(request: Request) -> Response:
         skip = request.parameter("skipAfter")
         documents = await asyncio.to_thread(_by_prefix, request.tenant, prefix, wanted, skip, start, size)
     else:
-        after = parse_etag(etag) if etag else 0
+        after = wanted_etag(etag) if etag else 0
         documents = await asyncio.to_thread(_by_etag, request.tenant, after, start, size)
     headers: Headers = [JSON, BUILD_HEADER, ("next-page-start", str(start + len(documents)))]
     if documents:

@@ -23,12 +23,13 @@ from muniment.errors import (
     MunimentError,
     TargetExists,
 )
+from muniment.raven3.names import DATA_DIR, DATABASES
 from muniment.server.operations import Operation
 from muniment.server.places import check_unmoved
 from muniment.server.points import Part
 from muniment.server.request import Request
 from muniment.server.status import RestoreStatus, amount, progress_told, with_hint
-from muniment.server.tenants import DATA_DIR, PREFIX, Databases, check_name
+from muniment.server.tenants import Databases, check_name
 from muniment.server.wire import Refused, Response, json_response
 from muniment.storage.sqlite.remove import remove_database
 from muniment.telling import telling
@@ -138,7 +139,7 @@ async def _name_in(backup: Backup, status: RestoreStatus) -> str:
             raise _nameless(status, str(error)) from error
         if not isinstance(name, str) or not name:
             raise _nameless(status, "the backup location has no Database.Document")
-        return name.removeprefix(PREFIX)
+        return name.removeprefix(DATABASES)
 
     return await asyncio.to_thread(read)
 
@@ -206,7 +207,7 @@ def _list(databases: Databases, backup: Backup, target: Path, name: str) -> None
     """List the database that was restored; where that can not be done, nothing is left of it."""
     try:
         document = _document(backup, target)
-        databases.system.database.put(PREFIX + name, {**document, "Id": PREFIX + name}, etag=0)
+        databases.system.database.put(DATABASES + name, {**document, "Id": DATABASES + name}, etag=0)
     except BaseException:
         if all(target != taken for other, taken in databases.folders() if fold(other) != fold(name)):
             with telling(f"that {target} is no database of this server"):

@@ -9,17 +9,11 @@ from time import monotonic
 from typing import Any
 
 from muniment.document import raven_time
+from muniment.raven3.etags import attachment_etag_text, etag_text
+from muniment.raven3.names import BUILD, PRODUCT
 from muniment.server.request import Request
 from muniment.server.tenants import Tenant
-from muniment.server.wire import (
-    BUILD,
-    PRODUCT,
-    Response,
-    attachment_etag_text,
-    empty_response,
-    etag_text,
-    json_response,
-)
+from muniment.server.wire import Response, empty_response, json_response
 from muniment.telling import log
 
 

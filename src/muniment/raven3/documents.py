@@ -1,4 +1,4 @@
-"""Documents out of the JSON of an answer, with the very bytes that were stored.
+"""Documents inside an answer: joined with their metadata by a server, and cut apart by a client.
 
 A server answers with a document's bytes, into which it has put a member `@metadata`: what is stored as metadata, and
 then what the server itself says of the document. Both are cut apart where they were joined, and never written anew.
@@ -6,19 +6,18 @@ then what the server itself says of the document. Both are cut apart where they 
 
 from __future__ import annotations
 
-import re
-from datetime import datetime
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from typing import Final
 
 import msgspec
 
-from muniment.client.wire import Response, etag_number, unexpected
-from muniment.document import LAST_MODIFIED, Document, encode, is_reserved
+from muniment.document import LAST_MODIFIED, Document, decode, encode, is_reserved, raven_time
+from muniment.raven3.etags import etag_number, etag_text
+from muniment.raven3.times import time_of
 from muniment.smuggler import grammar
 from muniment.smuggler.grammar import Malformed, Member
 
-# RavenDB's times have seven digits of a second, Python's at most six.
-_time = re.compile(r"(\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d)(?:\.(\d{1,6})\d*)?(Z|[+-]\d\d:?\d\d)?")
 _ID: Final = b'"@id":'
 
 
@@ -35,50 +34,83 @@ class _Said(msgspec.Struct, gc=False):
     raven_modified: str = msgspec.field(name="Raven-Last-Modified", default="")
 
 
-_joined = msgspec.json.Decoder(_Joined).decode
+_decode_joined = msgspec.json.Decoder(_Joined).decode
 _said = msgspec.json.Decoder(_Said).decode
 _names = msgspec.json.Decoder(dict[str, msgspec.Raw]).decode
 _list = msgspec.json.Decoder(list[msgspec.Raw]).decode
 
 
-def results_of(response: Response) -> list[Document | None]:
-    """The documents of an answer to a multi-get, None for each that does not exist."""
-    try:
-        results = grammar.member_value(response.body, "Results")
+def with_metadata(document: Document) -> bytes:
+    """The document's JSON object with the member `@metadata` at its end."""
+    return _joined(document.body, b'"@metadata":' + _metadata(document))
+
+
+def only_metadata(document: Document) -> bytes:
+    """An object that has nothing but `@metadata`."""
+    return b'{"@metadata":' + _metadata(document) + b"}"
+
+
+def array(items: Iterable[bytes]) -> bytes:
+    """A JSON array of what is JSON already."""
+    return b"[" + b",\n".join(items) + b"]"
+
+
+def _metadata(document: Document) -> bytes:
+    stored = document.metadata_json
+    if LAST_MODIFIED.encode() in stored:  # kept from where the document was imported; told once, at the end
+        members = decode(stored)
+        stored = encode({name: value for name, value in members.items() if not is_reserved(name)})
+    return _joined(
+        stored,
+        b'"@id":%s,"@etag":"%s","Last-Modified":"%s","Raven-Last-Modified":"%s","Non-Authoritative-Information":false'
+        % (
+            msgspec.json.encode(document.id),
+            etag_text(document.etag).encode(),
+            document.last_modified.encode(),
+            raven_time(document.changed).encode(),
+        ),
+    )
+
+
+def _joined(value: bytes, members: bytes) -> bytes:
+    """A JSON object with more members at its end."""
+    head = value.rstrip(b" \t\r\n")[:-1]
+    if head.endswith((b"{", b" ", b"\t", b"\r", b"\n")) and head.strip(b" \t\r\n") == b"{":
+        return head + members + b"}"
+    return head + b"," + members + b"}"
+
+
+def results_of(answer: bytes) -> list[Document | None]:
+    """The documents of an answer to a multi-get, None for each that does not exist; raises `Malformed`."""
+    with _told_as_malformed():
+        results = grammar.member_value(answer, "Results")
         if results is None:
-            raise unexpected("the server's answer has no Results")
+            raise Malformed("has no Results")
         return documents_of(results)
-    except (IndexError, Malformed) as error:
-        raise unexpected(f"the server's answer can not be understood: {error}") from error
 
 
 def documents_of(array: bytes) -> list[Document | None]:
-    """The documents of a JSON array, None for each null in it."""
-    try:
+    """The documents of a JSON array, None for each null in it; raises `Malformed`."""
+    with _told_as_malformed():
         grammar.check(array)
         if array[:1] != b"[":
             raise Malformed("is not an array")
         return [None if item == b"null" else document_of(item) for item in _items(array)]
-    except (IndexError, ValueError, Malformed, msgspec.DecodeError) as error:
-        raise unexpected(f"the server's answer can not be understood: {error}") from error
+
+
+@contextmanager
+def _told_as_malformed() -> Iterator[None]:
+    try:
+        yield
+    except (IndexError, ValueError, msgspec.DecodeError) as error:
+        raise Malformed(str(error)) from error
 
 
 def _items(array: bytes) -> list[bytes]:
     try:
         return [bytes(item) for item in _list(array)]
     except msgspec.DecodeError:  # half a surrogate pair, which JSON allows and msgspec does not
-        return list(_scanned_items(array))
-
-
-def _scanned_items(array: bytes) -> list[bytes]:
-    items: list[bytes] = []
-    start = grammar.skip_space(array, 1)
-    while array[start : start + 1] not in (b"]", b""):
-        end = grammar.value_end(array, start)
-        items.append(array[start:end])
-        after = grammar.skip_space(array, end)
-        start = grammar.skip_space(array, after + 1) if array[after] == grammar.COMMA else after
-    return items
+        return list(grammar.elements(array))
 
 
 def document_of(item: bytes) -> Document:
@@ -94,11 +126,11 @@ def document_of(item: bytes) -> Document:
 def _cut(item: bytes) -> tuple[bytes, bytes]:
     """Body and metadata: nearly always the metadata stands last, where it needs no search."""
     try:
-        metadata = bytes(_joined(item).metadata)
+        metadata = bytes(_decode_joined(item).metadata)
     except msgspec.DecodeError:
         metadata = grammar.member_value(item, "@metadata") or b""
     if not metadata:
-        raise unexpected("the server's answer has a document without @metadata")
+        raise Malformed("has a document without @metadata")
     tail = b'"@metadata":' + metadata + b"}"
     if item.endswith(tail):
         body = item[: -len(tail)]
@@ -142,12 +174,3 @@ def _with_time(stored: bytes, modified: str) -> bytes:
     """The metadata of an imported document keeps the time that it came with; a server tells it among its own."""
     comma = b"," if stored[1:-1].strip() else b""
     return stored[:-1] + comma + b'"%s":%s}' % (LAST_MODIFIED.encode(), encode(modified))
-
-
-def time_of(text: str) -> datetime:
-    """A time as RavenDB writes it, taken as UTC where it names no zone; raises `ValueError` if it is none."""
-    found = _time.fullmatch(text)
-    if not found:
-        raise ValueError(f"{text!r} is not a time")
-    seconds, fraction, zone = found.groups()
-    return datetime.fromisoformat(f"{seconds}.{(fraction or '').ljust(6, '0')}{zone or '+00:00'}")

@@ -1,4 +1,4 @@
-"""The bytes of documents and of their metadata come out of an answer exactly as they were stored."""
+"""Documents inside answers: their bytes, and those of their metadata, come out exactly as they were stored."""
 
 from __future__ import annotations
 
@@ -8,10 +8,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from muniment.client.results import documents_of, results_of, time_of
 from muniment.client.wire import Response
-from muniment.document import encode
+from muniment.client.wire import results_of as understood
+from muniment.document import Document, encode
 from muniment.errors import ServerUnavailable
+from muniment.raven3.documents import documents_of, only_metadata, results_of, with_metadata
+from muniment.smuggler.grammar import Malformed
 
 SAID = b'"@id":"a/1","@etag":"01000000-0000-0001-0000-000000000004","Last-Modified":"2026-11-22T14:03:00.1234560Z"'
 CHANGED = datetime(2026, 11, 22, 14, 3, 0, 123456, UTC)
@@ -50,7 +52,7 @@ def join(body: bytes, metadata: bytes, said: bytes = SAID) -> bytes:
 @pytest.mark.parametrize("metadata", METADATA)
 def test_bytes_come_back(body: bytes, metadata: bytes) -> None:
     answer = b'{"Results":[null,' + join(body, metadata) + b",null," + join(b"{}", b"{}") + b'],"Includes":[]}'
-    first, document, third, last = results_of(Response(200, {}, answer))
+    first, document, third, last = results_of(answer)
     assert (first, third) == (None, None)
     assert document is not None
     assert (document.id, document.etag, document.changed) == ("a/1", 4, CHANGED)
@@ -125,20 +127,32 @@ def test_an_imported_document_keeps_its_time() -> None:
     ],
 )
 def test_what_is_no_answer(body: bytes) -> None:
+    with pytest.raises(Malformed):
+        results_of(body)
     with pytest.raises(ServerUnavailable) as error:
-        results_of(Response(200, {}, body))
+        understood(Response(200, {}, body))
     assert "URL" in error.value.hint
 
 
 @pytest.mark.parametrize(
-    ("text", "time"),
+    ("body", "metadata", "begin"),
     [
-        ("2026-11-22T14:03:00.1234560Z", CHANGED),
-        ("2026-11-22T14:03:00.1234567Z", CHANGED),
-        ("2026-11-22T14:03:00.123456", CHANGED),
-        ("2026-11-22T15:03:00.123456+01:00", CHANGED),
-        ("2026-11-22T14:03:00Z", CHANGED.replace(microsecond=0)),
+        (b"{}", b"{}", b'{"@metadata":{"@id":"a"'),
+        (b"{ }", b"{ }", b'{ "@metadata":{ "@id":"a"'),
+        (b' {"n":1} ', b'{"X":"y"}', b' {"n":1,"@metadata":{"X":"y","@id":"a"'),
+        (b'{"t":"{"}', b"{}", b'{"t":"{","@metadata":{'),
+        (b'{"t":"{ "\n}', b"{}", b'{"t":"{ "\n,"@metadata":{'),
     ],
 )
-def test_times(text: str, time: datetime) -> None:
-    assert time_of(text) == time
+def test_metadata_is_put_into_a_document(body: bytes, metadata: bytes, begin: bytes) -> None:
+    document = Document("a", 1, CHANGED, metadata, body)
+    assert with_metadata(document).startswith(begin)
+    assert only_metadata(document).startswith(b'{"@metadata":{')
+
+
+def test_a_time_that_was_imported_is_told_once() -> None:
+    document = Document("a", 1, CHANGED, b'{"Last-Modified":"2011-01-01T00:00:00.0000000Z","X":1}', b"{}")
+    told = with_metadata(document)
+    assert told.count(b'"Last-Modified"') == 1
+    assert b'"Last-Modified":"2011-01-01T00:00:00.0000000Z"' in told
+    assert b'"Raven-Last-Modified":"2026-11-22T14:03:00.1234560Z"' in told

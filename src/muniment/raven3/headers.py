@@ -1,4 +1,4 @@
-"""Metadata as HTTP headers, and headers as metadata, by RavenDB 3.x's rules."""
+"""The protocol's HTTP headers: their names, and a document's metadata as headers, both ways."""
 
 from __future__ import annotations
 
@@ -7,12 +7,24 @@ import re
 from collections.abc import Iterable
 from datetime import UTC, datetime
 from functools import lru_cache
-from typing import Any, Final
+from typing import Any, Final, TypeAlias
 from urllib.parse import quote, unquote
 
-from muniment.document import Document, decode, encode, is_reserved
-from muniment.errors import InvalidDocument
-from muniment.server.wire import BUILD_HEADER, JSON, Headers, http_date
+from muniment.document import ENTITY_NAME, Document, decode, encode, is_reserved
+from muniment.errors import InvalidDocument, InvalidInput
+from muniment.raven3.names import BUILD
+from muniment.raven3.times import http_date
+
+Headers: TypeAlias = list[tuple[str, str]]
+
+JSON: Final = ("content-type", "application/json; charset=utf-8")
+BUILD_HEADER: Final = ("raven-server-build", BUILD)
+VERSION: Final = "raven-client-version"
+LOADING: Final = "Raven-Database-Load-In-Progress"
+REQUEST: Final = "muniment-request"  # shows that no page in a browser has sent this
+LOCAL: Final = "muniment-local"  # where the server's secret for clients of its machine is, and from them what it is
+OPERATION: Final = "muniment-operation"  # the number of the job that makes the answer
+KIND: Final = "muniment-kind"  # of an incremental export: whether it became a full one
 
 # What belongs to the transport or to the protocol: neither metadata when it comes in nor sent when metadata has it.
 _TRANSPORT: Final = frozenset(
@@ -25,8 +37,9 @@ _TRANSPORT: Final = frozenset(
 )
 _TRANSPORT_PREFIXES: Final = ("content-", "accept", "x-forwarded-", "access-control-", "sec-", "temp")
 _TOKEN: Final = "!#$&'*+-.^_`|~"
-_PLAIN: Final = re.compile(r"[!-$&-~]([ !-$&-~]*[!-$&-~])?")
+_PLAIN_VALUE: Final = re.compile(r"[!-$&-~]([ !-$&-~]*[!-$&-~])?")
 _SIMPLE: Final = re.compile(r"[A-Za-z0-9_./~-]*")
+_PLAIN_NAME: Final = frozenset(b"abcdefghijklmnopqrstuvwxyz0123456789-_")
 _DATE: Final = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d{1,7})?Z")
 
 
@@ -78,7 +91,7 @@ def _value_text(value: Any) -> str:
     text = value if isinstance(value, str) else encode(value).decode()
     if isinstance(value, dict | list):
         return text if text.isascii() else json.dumps(json.loads(text))
-    if not text or (_PLAIN.fullmatch(text) and text[0] not in "[{"):
+    if not text or (_PLAIN_VALUE.fullmatch(text) and text[0] not in "[{"):
         return text
     return quote(text, safe="!$&'()*+,/:;<=>@^`|")
 
@@ -126,3 +139,31 @@ def _value(text: str) -> Any:
         except InvalidDocument:
             return text
     return unquote(text)
+
+
+def request_headers(metadata: bytes) -> tuple[tuple[str, str], ...]:
+    """Headers that `metadata_of` makes this metadata of again; raises `InvalidInput` if there are none."""
+    return tuple((_exact_name(name), _exact_value(name, value)) for name, value in decode(metadata).items())
+
+
+def _exact_name(name: str) -> str:
+    """The name, percent-encoded where case would be lost, and at its beginning, lest it be taken for a header's own."""
+    if name == ENTITY_NAME:
+        return name
+    if not name or any(part[:1].upper() != part[:1] for part in name.split("-")):
+        hint = "begin each part of the name with a capital: 'Owner', 'Raven-Entity-Name'"
+        raise InvalidInput(f"attachment metadata can not have the name {name!r} over HTTP", hint)
+    try:
+        first, *rest = name.encode()
+    except UnicodeEncodeError as error:
+        raise InvalidInput(f"attachment metadata can not have the name {name!r}", "name it in Unicode") from error
+    return f"%{first:02X}" + "".join(chr(byte) if byte in _PLAIN_NAME else f"%{byte:02X}" for byte in rest)
+
+
+def _exact_value(name: str, value: Any) -> str:
+    if not isinstance(value, dict | list | str):
+        raise InvalidInput(f"attachment metadata {name!r} is {value!r}, not text", "over HTTP, pass text")
+    try:
+        return _value_text(value)
+    except UnicodeEncodeError as error:
+        raise InvalidInput(f"attachment metadata {name!r} is not Unicode text", "remove the lone surrogate") from error
