@@ -176,6 +176,24 @@ def test_a_record_says_what_was_read(chain: list[Backup], tmp_path: Path, clock:
     assert len(records(tmp_path / "backups")) == 2
 
 
+def test_the_newest_backup_of_an_older_lineage_is_missed(small: DocumentDatabase, tmp_path: Path) -> None:
+    place = tmp_path / "both"
+    first = small.maintenance.start_backup(place).wait()
+    small.put("later", {})
+    last = small.maintenance.start_backup(place, incremental=True).wait()
+    restored = MaintenanceActions.restore(place, tmp_path / "copy", backup=first.name).folder
+    with DocumentDatabase(restored) as copy:
+        copy.put("of the copy", {})
+        copy.maintenance.start_backup(place).wait()
+    MaintenanceActions.verify(place)
+    shutil.move(last.folder, tmp_path / "away")
+    with pytest.raises(DamagedBackup, match=rf"newest backup of the lineage .* has vanished: {last.name}"):
+        MaintenanceActions.verify(place, record=False)
+    shutil.rmtree(first.folder)  # all of that lineage: the copy came from it and goes on
+    MaintenanceActions.verify(place, record=False)
+    shutil.move(tmp_path / "away", last.folder)
+
+
 def test_a_time_is_verified_as_it_would_be_restored(chain: list[Backup], tmp_path: Path) -> None:
     time = from_microseconds(MaintenanceActions.verify(tmp_path / "backups").moment.modified)
     earlier = MaintenanceActions.verify(tmp_path / "backups", at=time - timedelta(microseconds=1))

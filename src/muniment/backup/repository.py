@@ -290,12 +290,21 @@ def delete_backup(backup: Backup) -> None:
 RecordKind = Literal["rehearsal", "verification"]
 
 
+class End(msgspec.Struct, frozen=True, kw_only=True):
+    """The newest backup of one lineage that was read, and the time of its state."""
+
+    lineage: str
+    backup: str
+    time: Time
+    manifest: Hex
+
+
 class Record(msgspec.Struct, frozen=True, kw_only=True):
     """How a rehearsal or a verification went; it stands beside the backups in a file of its own, which never changes.
 
     `backup`, `etag` and `time` name the newest moment that was read, `manifests` are the SHA-256 of the manifests of
     all backups that were, `completed` and `seconds` say when it ended and how long it took, and `problem` what was
-    wrong, None when nothing was.
+    wrong, None when nothing was. `ends` are the newest backups of all lineages; older records have none.
     """
 
     kind: RecordKind
@@ -307,6 +316,7 @@ class Record(msgspec.Struct, frozen=True, kw_only=True):
     seconds: float
     fingerprint: dict[str, Any] | None = None
     problem: str | None = None
+    ends: tuple[End, ...] = ()
 
 
 def write_record(source: Path, record: Record) -> Path:

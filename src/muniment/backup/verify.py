@@ -22,7 +22,7 @@ from muniment.backup.manifest import Manifest
 from muniment.backup.plan import RestorePlan, chain_of
 from muniment.backup.proof import missing_note
 from muniment.backup.reader import HINT, Moment, moment_of
-from muniment.backup.repository import Backup, Backups, Record, backups, records, unusable_in, write_down
+from muniment.backup.repository import Backup, Backups, End, Record, backups, records, unusable_in, write_down
 from muniment.backup.restore_plan import plan_latest
 from muniment.document import from_microseconds, rfc3339
 from muniment.errors import DamagedBackup, MunimentError, StorageFailure, UnknownFormat
@@ -150,7 +150,18 @@ def _record(
         seconds=round(progress.seconds, 3),
         fingerprint=verified.fingerprint.as_json() if verified else None,
         problem=error.message if error else None,
+        ends=_ends(read),
     )
+
+
+def _ends(read: Sequence[Backup]) -> tuple[End, ...]:
+    """The newest backup of each lineage."""
+    found: dict[str, End] = {}
+    for backup in read:
+        lineage, time = backup.manifest.database.lineage, backup.manifest.snapshot.time
+        if lineage not in found or found[lineage].time <= time:
+            found[lineage] = End(lineage=lineage, backup=backup.name, time=time, manifest=backup.sha256)
+    return tuple(found.values())
 
 
 def _chains(available: Sequence[Backup]) -> tuple[list[tuple[Backup, ...]], list[_Fault]]:
@@ -181,7 +192,8 @@ def _vanished(source: Path, available: Sequence[Backup]) -> Iterator[_Fault]:
     last = max(backup.manifest.snapshot.time for backup in available)
     known = {backup.sha256 for backup in available}
     place = available.place if isinstance(available, Backups) else source
-    later = [record for record in records(place) if record.time > last and not {*record.manifests} <= known]
+    there = records(place)
+    later = [record for record in there if record.time > last and not {*record.manifests} <= known]
     if later:
         record = max(later, key=lambda record: record.time)
         error = DamagedBackup(
@@ -190,6 +202,26 @@ def _vanished(source: Path, available: Sequence[Backup]) -> Iterator[_Fault]:
             f"put it back; if it was deleted on purpose, delete {record.kind}-*.json from {place} too",
         )
         yield _Fault(place / record.backup, error)
+        return
+    reached = {end.lineage: end.time for end in _ends(available)}
+    gone = {end.backup: (end, record) for record in there for end in record.ends if end.manifest not in known}
+    for end, record in gone.values():
+        reach = reached.get(end.lineage) or max(
+            # All of a lineage may be deleted once backups of one that came from it go on.
+            (each.manifest.snapshot.time for each in available if _came_from(each, end.lineage)),
+            default="",
+        )
+        if end.time > reach:
+            error = DamagedBackup(
+                f"the newest backup of the lineage {end.lineage} has vanished: {end.backup}, with the state of"
+                f" {end.time}, was there at the {record.kind} of {record.completed}",
+                f"put it back; if it was deleted on purpose, delete {record.kind}-*.json from {place} too",
+            )
+            yield _Fault(place / end.backup, error)
+
+
+def _came_from(backup: Backup, lineage: str) -> bool:
+    return any(each.lineage == lineage for each in backup.manifest.database.lineages or ())
 
 
 def _failure(faults: Sequence[_Fault], proven: Sequence[_Proven], source: Path) -> MunimentError:
