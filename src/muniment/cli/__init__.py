@@ -11,6 +11,7 @@ from typing import Annotated, Any, Final
 
 import typer
 
+from muniment.cli.groups import with_groups
 from muniment.cli.outcome import USAGE, outcome
 from muniment.cli.output import wait_for_key
 from muniment.errors import MunimentError
@@ -65,7 +66,7 @@ ABOUT: Final = {
         "Make a new database from the backups in a folder, or bring back into one what was lost or changed.",
     ),
     "verify": (
-        "restore.verify",
+        "verify.verify",
         "Read all backups in a folder and check everything that a restore of any of them would need.",
     ),
     "rehearse": (
@@ -140,8 +141,7 @@ def app_for(asked: Collection[str]) -> typer.Typer:
 
 def _loaded(place: str) -> Callable[..., None]:
     module, _, name = place.partition(".")
-    command: Callable[..., None] = getattr(import_module(f"muniment.cli.{module}"), name)
-    return command
+    return with_groups(getattr(import_module(f"muniment.cli.{module}"), name))
 
 
 def _not_loaded() -> None:

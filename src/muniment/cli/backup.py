@@ -3,28 +3,15 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 
-from muniment.backup.manifest import Manifest
-from muniment.cli.bar import job
-from muniment.cli.output import (
-    Json,
-    Quiet,
-    count_text,
-    emit,
-    note_rows,
-    path_of,
-    size_text,
-    took_text,
-)
-from muniment.cli.state import content_size
+from muniment.cli.options import JobOutput, Keys, ServerDatabase, Url, path_of
+from muniment.cli.report import facts, notes
+from muniment.cli.state import backup_rows
 from muniment.database import open_to_read
 from muniment.errors import InvalidInput
-from muniment.revision import ATTACHMENT, DOCUMENT
-
-_NO_KEYS = "Refused unless empty: the server has no authentication yet."
 
 
 def backup(
@@ -34,6 +21,7 @@ def backup(
             "--dest", parser=path_of, metavar="FOLDER", help="Where to put the backup; the folder is made if need be."
         ),
     ],
+    *,
     folder: Annotated[
         Path | None,
         typer.Argument(parser=path_of, metavar="FOLDER", help="The folder of the database, if it is not on a server."),
@@ -50,13 +38,8 @@ def backup(
         bool,
         typer.Option("--skip-damaged", metavar="", help="Leave out what is damaged in the database, and say what."),
     ] = False,
-    url: Annotated[
-        str | None, typer.Option("--url", metavar="URL", help="Have this server do it; it may end in /databases/NAME.")
-    ] = None,
-    database: Annotated[
-        str | None,
-        typer.Option("--database", metavar="NAME", help="Which database of the server; its system database if none."),
-    ] = None,
+    url: Url = None,
+    database: ServerDatabase = None,
     all_databases: Annotated[
         bool,
         typer.Option("--all-databases", metavar="", help="All of the server, each into its own folder in --dest."),
@@ -71,12 +54,8 @@ def backup(
     readkey: Annotated[
         bool, typer.Option("--readkey", metavar="", help="Wait for a key at the end, so that a window stays open.")
     ] = False,
-    username: Annotated[str, typer.Option("--username", metavar="NAME", help=_NO_KEYS)] = "",
-    password: Annotated[str, typer.Option("--password", metavar="TEXT", help=_NO_KEYS)] = "",
-    domain: Annotated[str, typer.Option("--domain", metavar="NAME", help=_NO_KEYS)] = "",
-    api_key: Annotated[str, typer.Option("--api-key", metavar="KEY", help=_NO_KEYS)] = "",
-    json: Json = False,
-    quiet: Quiet = False,
+    keys: Keys,
+    out: JobOutput,
 ) -> None:
     """Write a backup of a database into a folder.
 
@@ -98,15 +77,14 @@ def backup(
     $ muniment backup --url http://127.0.0.1:8080 --database shop --dest /mnt/backups/shop
     $ muniment backup --url http://127.0.0.1:8080 --all-databases --dest /mnt/backups --incremental
     """
-    credentials = {"--username": username, "--password": password, "--domain": domain, "--api-key": api_key}
     if url is None:
         remote = {"--database": database, "--all-databases": all_databases, "--nowait": nowait, "--timeout": timeout}
-        for option in (name for name, value in (remote | credentials).items() if value):
+        for option in [*(name for name, value in remote.items() if value), *keys.given]:
             raise InvalidInput(f"{option} is for the databases of a server", "give --url URL")
         if folder is None:
             raise InvalidInput("no database to back up was named", "give the FOLDER of a database, or --url URL")
         asked = {"incremental": incremental, "new_chain": new_chain, "skip_damaged": skip_damaged}
-        _back_up(folder, dest, asked, as_json=json, quiet=quiet)
+        _back_up(folder, dest, asked, out)
         return
     if folder is not None:
         raise InvalidInput("FOLDER and --url each say what to back up", "give one of them")
@@ -114,65 +92,20 @@ def backup(
         raise InvalidInput("the name in --database is empty", "give one, or leave it out for the system database")
     if all_databases and (database or nowait):
         raise InvalidInput("--all-databases goes with neither --database nor --nowait", "leave one of them out")
-    for option in (name for name, value in credentials.items() if value):
-        raise InvalidInput(f"the server has no authentication yet, so it takes no {option}", "leave it out")
+    keys.refuse()
     from muniment.cli import remote as servers  # here: its HTTP client loads longer than most commands run
 
     wanted = servers.BackupWanted(url, database, str(dest), incremental, new_chain, skip_damaged, nowait, timeout)
     if all_databases:
-        raise typer.Exit(servers.back_up_all(wanted, as_json=json, quiet=quiet))
-    servers.back_up(wanted, as_json=json, quiet=quiet)
+        raise typer.Exit(servers.back_up_all(wanted, out))
+    servers.back_up(wanted, out)
 
 
-def _back_up(folder: Path, dest: Path, asked: dict[str, bool], *, as_json: bool, quiet: bool) -> None:
+def _back_up(folder: Path, dest: Path, asked: dict[str, bool], out: JobOutput) -> None:
     with open_to_read(folder) as database:
         operation = database.maintenance.start_backup(dest, **asked)
-        with job(operation.progress, quiet=quiet):
+        with out.job(operation.progress):
             taken = operation.wait()
     seconds = operation.progress.seconds
-    facts = {"backup": str(taken.folder), **manifest_facts(taken.manifest, seconds), "notes": taken.notes}
-    rows = [*manifest_rows(taken.manifest, seconds), *note_rows(taken.notes)]
-    emit(f"Backed up {folder} to {taken.folder}", rows, facts, as_json=as_json)
-
-
-def manifest_facts(manifest: Manifest, seconds: float) -> dict[str, Any]:
-    """For `--json`: what a backup holds that took so long to write."""
-    found, counts = manifest.fingerprint_at_snapshot(), manifest.counts
-    return {
-        "kind": manifest.kind,
-        "reason": manifest.reason,
-        "name": manifest.database.name,
-        "database_id": manifest.database.id,
-        "etag": manifest.snapshot.etag,
-        "time": manifest.snapshot.time,
-        "documents": found.count(DOCUMENT),
-        "attachments": found.count(ATTACHMENT),
-        "bytes": content_size(found),
-        "written": {name: getattr(counts, name) for name in counts.__struct_fields__},
-        "files": len(manifest.files),
-        "file_bytes": manifest.size,
-        "seconds": round(seconds, 3),
-        "bytes_per_second": round(counts.bytes / seconds) if seconds else None,
-        "fingerprint": found.short(),
-        "skipped": manifest.skipped,
-    }
-
-
-def manifest_rows(manifest: Manifest, seconds: float) -> list[tuple[str, str]]:
-    """The same for people."""
-    found, counts = manifest.fingerprint_at_snapshot(), manifest.counts
-    rows = [
-        ("kind", f"{manifest.kind} ({manifest.reason})"),
-        ("state of", f"{manifest.snapshot.time}, etag {manifest.snapshot.etag:,}"),
-        ("documents", f"{found.count(DOCUMENT):,}"),
-        ("attachments", f"{found.count(ATTACHMENT):,}"),
-        ("content", size_text(content_size(found))),
-        ("files", f"{len(manifest.files)} with {size_text(manifest.size)}"),
-        ("took", took_text(counts.bytes, seconds)),
-        ("fingerprint", found.short()),
-    ]
-    if manifest.kind == "incremental":
-        written = count_text(counts.documents + counts.attachments, "revision")
-        deleted = count_text(counts.document_tombstones + counts.attachment_tombstones, "deletion")
-        rows.insert(5, ("written", f"{written}, {deleted}, {size_text(counts.bytes)}"))
-    return rows
+    rows = [facts(backup=str(taken.folder)), *backup_rows(taken.manifest, seconds), notes(taken.notes)]
+    out.emit(f"Backed up {folder} to {taken.folder}", rows)

@@ -11,30 +11,20 @@ import msgspec
 import typer
 
 from muniment.backup.repository import Backups, backups
-from muniment.cli.bar import showing
-from muniment.cli.output import (
-    Failure,
-    Folder,
-    Json,
-    Quiet,
-    complain,
-    count_text,
-    emit,
-    path_of,
-    size_text,
-    took_text,
-    write,
-)
-from muniment.cli.point import At, Etag, InLineage, Named, Utc, point_of
+from muniment.cli.options import Folder, JobOutput, Output, path_of
+from muniment.cli.output import Failure, complain, count_text, size_text, took_text, write
+from muniment.cli.point import PointOptions
+from muniment.cli.report import facts, number, row
+from muniment.cli.state import statistics_rows
 from muniment.cli.version import document_in
-from muniment.database import DocumentDatabase, Statistics
-from muniment.document import Document, rfc3339
+from muniment.database import DocumentDatabase
+from muniment.document import Document
 from muniment.errors import DamagedDatabase, DocumentNotFound
 from muniment.progress import Progress
 from muniment.storage.sqlite.schema import FILE
 
 
-def statistics(folder: Folder, json: Json = False) -> None:
+def statistics(folder: Folder, *, out: Output) -> None:
     """Show what is in a database: counts, sizes, collections, and the fingerprint.
 
     Two databases with the same fingerprint hold the same documents and attachments, byte for byte. Another process may
@@ -44,37 +34,16 @@ def statistics(folder: Folder, json: Json = False) -> None:
     """
     with DocumentDatabase(folder, create=False, read_only=True) as database:
         found = database.statistics()
-    emit(f"{found.name} in {folder}", statistics_rows(found), found.as_json(), as_json=json)
-
-
-def statistics_rows(found: Statistics) -> list[tuple[str, str]]:
-    """Statistics as labelled lines."""
-    return [
-        ("documents", f"{found.documents:,}"),
-        *((f"  {name or '(no collection)'}", f"  {count:,}") for name, count in found.collections.items()),
-        ("attachments", f"{found.attachments:,}"),
-        ("content", size_text(found.bytes)),
-        ("on disk", size_text(found.file_bytes)),
-        ("last etag", f"{found.last_etag:,}"),
-        ("last change", rfc3339(found.last_changed) if found.last_etag else "never"),
-        *([("last backup", _backup_text(found))] if found.last_backup else []),
-        ("database id", found.database_id),
-        ("fingerprint", found.fingerprint),
-    ]
-
-
-def _backup_text(found: Statistics) -> str:
-    begun = rfc3339(found.last_backup) if found.last_backup else "never"
-    return f"{begun}, {count_text(found.changes_since_backup or 0, 'change')} since"
+    out.emit(f"{found.name} in {folder}", statistics_rows(found))
 
 
 def check(
     folder: Folder,
+    *,
     accept_loss: Annotated[
         bool, typer.Option("--accept-loss", help="Go on without the acknowledged writes that are missing.")
     ] = False,
-    json: Json = False,
-    quiet: Quiet = False,
+    out: JobOutput,
 ) -> None:
     """Read a whole database and check that it is consistent.
 
@@ -87,31 +56,32 @@ def check(
     """
     started = monotonic()
     with DocumentDatabase(folder, create=False, read_only=not accept_loss, accept_loss=accept_loss) as database:
-        with showing(Progress(stage="checking"), quiet=quiet):
+        with out.showing(Progress(stage="checking")):
             problems = database.check()
         seconds = monotonic() - started
-        facts = {"database": str(folder), "problems": problems, "seconds": round(seconds, 3)}
+        told = {"database": str(folder), "problems": problems, "seconds": round(seconds, 3)}
         if problems:
-            raise typer.Exit(_report(problems, facts, as_json=json))
+            raise typer.Exit(_report(folder, problems, told, out))
         found = database.statistics()
     rows = [
-        ("documents", f"{found.documents:,}"),
-        ("attachments", f"{found.attachments:,}"),
-        ("content", size_text(found.bytes)),
-        ("took", took_text(found.bytes, seconds)),
-        ("fingerprint", found.fingerprint),
+        facts(**found.as_json()),
+        number("documents", found.documents),
+        number("attachments", found.attachments),
+        row("content", size_text(found.bytes)),
+        row("took", took_text(found.bytes, seconds), **told),
+        row("fingerprint", found.fingerprint),
     ]
-    emit(f"{folder} is consistent", rows, {**found.as_json(), **facts}, as_json=json)
+    out.emit(f"{folder} is consistent", rows)
 
 
-def _report(problems: list[str], facts: dict[str, Any], *, as_json: bool) -> int:
+def _report(folder: Path, problems: list[str], told: dict[str, Any], out: JobOutput) -> int:
     error = DamagedDatabase(
-        f"{facts['database']} is damaged in {count_text(len(problems), 'way')}",
+        f"{folder} is damaged in {count_text(len(problems), 'way')}",
         "restore its last backup into a new folder, and keep this one until that is done",
     )
-    if not as_json:
+    if not out.json:
         write("".join(f"{problem}\n" for problem in problems).encode())
-    complain(Failure.of(error), facts=facts, as_json=as_json)
+    complain(Failure.of(error), facts=told, as_json=out.json)
     return error.exit_code
 
 
@@ -121,6 +91,7 @@ def get(
         typer.Argument(parser=path_of, metavar="FOLDER", help="The folder of the database, or one with backups of it."),
     ],
     id: Annotated[str, typer.Argument(metavar="ID", help="The id of the document, in any case.")],
+    *,
     metadata: Annotated[
         bool, typer.Option("--metadata", metavar="", help="Print the metadata instead of the document.")
     ] = False,
@@ -128,11 +99,7 @@ def get(
         bool,
         typer.Option("--json", metavar="", help="Print an object with id, etag, last_modified, metadata and document."),
     ] = False,
-    at: At = None,
-    etag: Etag = None,
-    backup: Named = None,
-    lineage: InLineage = None,
-    utc: Utc = False,
+    moment: PointOptions,
 ) -> None:
     """Print a document: exactly the bytes that were stored.
 
@@ -144,9 +111,9 @@ def get(
     $ muniment get backups orders/830 --at "yesterday 14:03"
     $ muniment get shop orders/830 --json | jq .metadata
     """
-    point = point_of(at, etag, backup, lineage, utc=utc)
+    point = moment.point()
     if point.named or (not (folder / FILE).exists() and _holds_backups(folder)):
-        document = document_in(folder, id, point, quiet=True)
+        document = document_in(folder, id, point, JobOutput(quiet=True))
     else:
         document = _present(folder, id)
     if json:

@@ -6,16 +6,18 @@ from typing import Annotated, TypeAlias
 
 import typer
 
-from muniment.cli.database import statistics_rows
-from muniment.cli.output import Json, Yes, check_meant, confirm, count_text, emit
+from muniment.cli.options import Output, Yes
+from muniment.cli.output import check_meant, confirm, count_text
+from muniment.cli.report import Row, facts
+from muniment.cli.state import statistics_rows
 from muniment.errors import InvalidInput
 
-Url: TypeAlias = Annotated[str, typer.Option("--url", metavar="URL", help="The address of the server.")]
+Address: TypeAlias = Annotated[str, typer.Option("--url", metavar="URL", help="The address of the server.")]
 Name: TypeAlias = Annotated[str, typer.Argument(metavar="NAME", help="The name of the database, in any case.")]
 DEFAULT = "http://127.0.0.1:8080"
 
 
-def list_databases(url: Url = DEFAULT, json: Json = False) -> None:
+def list_databases(*, url: Address = DEFAULT, out: Output) -> None:
     """List the databases of a server.
 
     $ muniment databases list --url http://127.0.0.1:8080
@@ -25,12 +27,13 @@ def list_databases(url: Url = DEFAULT, json: Json = False) -> None:
     with DocumentStore(url) as store:
         names = store.admin.databases()
     headline = f"{store.url} has {count_text(len(names), 'database')}"
-    emit(headline, [(name, "") for name in names], {"url": store.url, "databases": names}, as_json=json)
+    out.emit(headline, [Row({"url": store.url, "databases": names}, [(name, "") for name in names])])
 
 
 def create(
     name: Annotated[str, typer.Argument(metavar="NAME", help="The name of the new database.")],
-    url: Url = DEFAULT,
+    *,
+    url: Address = DEFAULT,
     location: Annotated[
         str | None,
         typer.Option("--location", metavar="FOLDER", help="Where its files go, on the server's machine."),
@@ -39,7 +42,7 @@ def create(
         list[str],
         typer.Option("--setting", metavar="NAME=VALUE", help="A setting of the database; may be repeated."),
     ] = [],  # noqa: B006 - typer never changes it
-    json: Json = False,
+    out: Output,
 ) -> None:
     """Make a database on a server.
 
@@ -53,8 +56,8 @@ def create(
 
     with DocumentStore(url) as store:
         store.admin.create_database(name, settings)
-    facts = {"url": store.url, "database": name, "settings": settings}
-    emit(f"Made {name} on {store.url}", settings.items(), facts, as_json=json)
+    row = Row({"url": store.url, "database": name, "settings": settings}, settings.items())
+    out.emit(f"Made {name} on {store.url}", [row])
 
 
 def setting_of(text: str) -> tuple[str, str]:
@@ -67,10 +70,11 @@ def setting_of(text: str) -> tuple[str, str]:
 
 def delete(
     name: Name,
-    url: Url = DEFAULT,
+    *,
+    url: Address = DEFAULT,
     hard: Annotated[bool, typer.Option("--hard", metavar="", help="Delete its files too.")] = False,
     yes: Yes = False,
-    json: Json = False,
+    out: Output,
 ) -> None:
     """Remove a database from a server.
 
@@ -92,11 +96,10 @@ def delete(
     done = f"Deleted {name} from {store.url} with its files in {folder}"
     if not hard:
         done = f"Removed {name} from {store.url}; its files were kept in {folder}"
-    facts = {"url": store.url, "database": name, "hard": hard, "folder": folder}
-    emit(done, [], facts, as_json=json)
+    out.emit(done, [facts(url=store.url, database=name, hard=hard, folder=folder)])
 
 
-def info(name: Name, url: Url = DEFAULT, json: Json = False) -> None:
+def info(name: Name, *, url: Address = DEFAULT, out: Output) -> None:
     """Show what is in a database of a server: counts, sizes, collections, and the fingerprint.
 
     $ muniment databases info shop
@@ -105,4 +108,4 @@ def info(name: Name, url: Url = DEFAULT, json: Json = False) -> None:
 
     with DocumentStore(url, name) as store:
         found = store.statistics()
-    emit(f"{found.name} on {store.url}", statistics_rows(found), found.as_json(), as_json=json)
+    out.emit(f"{found.name} on {store.url}", statistics_rows(found))

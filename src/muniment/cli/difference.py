@@ -4,14 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
 from muniment.backup.differences import Changes
-from muniment.backup.reader import Moment
-from muniment.backup.when import Zone
-from muniment.cli.bar import job
-from muniment.cli.output import emit
-from muniment.cli.state import moment_text, time_text
+from muniment.cli.options import JobOutput
+from muniment.cli.point import PointOptions
+from muniment.cli.report import Line, Row, facts
+from muniment.cli.state import moment_row
 from muniment.maintenance import MaintenanceActions
 from muniment.progress import Progress
 from muniment.revision import ATTACHMENT
@@ -19,34 +18,26 @@ from muniment.revision import ATTACHMENT
 SHOWN: Final = 10  # ids of each list; --json has all
 
 
-def show_differences(
-    source: Path, before: str, after: str, lineage: str | None, zone: Zone, *, as_json: bool, quiet: bool
-) -> None:
+def show_differences(source: Path, before: str, after: str, moment: PointOptions, out: JobOutput) -> None:
     """Print what has to be done to the state at one moment to get that at another."""
     progress = Progress()
-    with job(progress, quiet=quiet):
-        found = MaintenanceActions.differences(source, before, after, lineage=lineage, zone=zone, progress=progress)
+    with out.job(progress):
+        found = MaintenanceActions.differences(
+            source, before, after, lineage=moment.lineage, zone=moment.zone, progress=progress
+        )
     counts = {name: sum(len(getattr(each, name)) for each in found.changes) for name in ("added", "changed", "deleted")}
-    facts = {
-        "folder": str(source),
-        "before": _moment_facts(found.before),
-        "after": _moment_facts(found.after),
-        **counts,
-        "changes": [changes.as_json() for changes in found.changes],
-    }
+    changes = [each.as_json() for each in found.changes]
+    rows = [
+        facts(folder=str(source)),
+        moment_row("before", found.before),
+        moment_row("after", found.after),
+        Row({**counts, "changes": changes}, [line for each in found.changes for line in change_lines(each)]),
+    ]
     total = ", ".join(f"{count:,} {name}" for name, count in counts.items())
-    rows = [("before", moment_text(found.before)), ("after", moment_text(found.after))]
-    rows += [row for changes in found.changes for row in change_rows(changes)]
-    emit(f"{total} in {source}", rows, facts, as_json=as_json)
+    out.emit(f"{total} in {source}", rows)
 
 
-def _moment_facts(moment: Moment) -> dict[str, Any]:
-    return {"etag": moment.etag, "time": time_text(moment.modified)}
-
-
-def change_rows(
-    changes: Changes, words: tuple[str, str, str] = ("added", "changed", "deleted")
-) -> Iterator[tuple[str, str]]:
+def change_lines(changes: Changes, words: tuple[str, str, str] = ("added", "changed", "deleted")) -> Iterator[Line]:
     """What changed in one collection, for people: counts, and the first ids of each list."""
     collection = changes.collection or "(no collection)"
     lists = dict(zip(words, (changes.added, changes.changed, changes.deleted), strict=True))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -11,8 +12,8 @@ from muniment.backup.repository import backups
 from muniment.backup.restore_plan import plan_restore
 from muniment.cli.difference import show_differences
 from muniment.cli.listing import show_backups
-from muniment.cli.output import Dest, Json, Quiet
-from muniment.cli.point import At, Etag, InLineage, Named, Utc, point_of, zone_of
+from muniment.cli.options import Dest, JobOutput, named
+from muniment.cli.point import PointOptions
 from muniment.cli.sql import show_answer, show_view
 from muniment.cli.version import show_version_difference, show_versions
 from muniment.errors import InvalidInput
@@ -20,8 +21,15 @@ from muniment.errors import InvalidInput
 
 def inspect(
     dest: Dest,
+    *,
     id: Annotated[
-        str | None, typer.Option("--id", metavar="ID", help="Every version of this document or attachment instead.")
+        str | None,
+        typer.Option(
+            "--id",
+            parser=named("the id"),
+            metavar="ID",
+            help="Every version of this document or attachment instead.",
+        ),
     ] = None,
     content: Annotated[bool, typer.Option("--content", metavar="", help="With --id: print the documents too.")] = False,
     diff: Annotated[
@@ -34,16 +42,11 @@ def inspect(
     sql_view: Annotated[
         bool, typer.Option("--sql-view", metavar="", help="Print SQL that makes views of a moment, for DuckDB.")
     ] = False,
-    at: At = None,
-    etag: Etag = None,
-    backup: Named = None,
-    lineage: InLineage = None,
-    utc: Utc = False,
+    moment: PointOptions,
     limit: Annotated[
         int | None, typer.Option("--limit", metavar="N", min=1, help="With --query: so many rows at most; 1000.")
     ] = None,
-    json: Json = False,
-    quiet: Quiet = False,
+    out: JobOutput,
 ) -> None:
     """List the backups in a folder as chains, or look into them without restoring anything.
 
@@ -75,31 +78,31 @@ def inspect(
     asked = [name for name, value in questions.items() if value is not None]
     if len(asked) > 1:
         raise InvalidInput(f"{' and '.join(asked)} are different questions", "ask one of them")
-    points = {"--at": at, "--etag": etag, "--backup": backup, "--limit": limit}
-    moment = query is not None or sql_view
-    for option in (name for name, value in points.items() if value is not None and not moment):
+    points = {"--at": moment.at, "--etag": moment.etag, "--backup": moment.backup, "--limit": limit}
+    of_moment = query is not None or sql_view
+    for option in (name for name, value in points.items() if value is not None and not of_moment):
         raise InvalidInput(f"{option} is for --query and --sql-view", "give --query SQL, or leave it out")
-    if lineage is not None and not moment and diff is None:
+    if moment.lineage is not None and not of_moment and diff is None:
         raise InvalidInput("--lineage is for --query, --sql-view and --diff", "ask for one of them, or leave it out")
     if content and (id is None or diff is not None):
         raise InvalidInput("--content is for --id", "give --id ID, or leave it out")
-    if diff is not None and id is not None:
-        show_version_difference(dest, id, diff, lineage, zone_of(utc=utc), as_json=json, quiet=quiet)
-        return
-    if diff is not None:
-        show_differences(dest, *diff, lineage, zone_of(utc=utc), as_json=json, quiet=quiet)
-        return
     if query is not None:
-        point = point_of(at, etag, backup, lineage, utc=utc)
-        show_answer(dest, query, point, limit=limit or LIMIT, as_json=json, quiet=quiet)
-        return
-    if sql_view:
-        show_view(dest, point_of(at, etag, backup, lineage, utc=utc), quiet=quiet)
-        return
+        show_answer(dest, query, moment.point(), limit or LIMIT, out)
+    elif sql_view:
+        show_view(dest, moment.point(), out)
+    elif diff is None:
+        _show_folder(dest, id, out, content=content)
+    elif id is None:
+        show_differences(dest, *diff, moment, out)
+    else:
+        show_version_difference(dest, id, diff, moment, out)
+
+
+def _show_folder(dest: Path, id: str | None, out: JobOutput, *, content: bool) -> None:
     found = backups(dest)
     if not found:
         plan_restore(found, str(dest))  # which says why there is nothing to list
     if id is None:
-        show_backups(dest, found, as_json=json)
+        show_backups(dest, found, out)
     else:
-        show_versions(dest, id, found, content=content, as_json=json)
+        show_versions(dest, id, found, out, content=content)

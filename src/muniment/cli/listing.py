@@ -8,35 +8,51 @@ from typing import Any
 
 from muniment.backup.lineages import Branch, Tree
 from muniment.backup.plan import chain_of, ends_of
-from muniment.backup.reach import Span, restorable, spans_of
+from muniment.backup.reach import restorable, spans_of
 from muniment.backup.repository import Backup, Backups
-from muniment.cli.output import count_text, emit, size_text
+from muniment.cli.options import Output
+from muniment.cli.output import count_text, size_text
+from muniment.cli.report import Line, Row, facts, listed, row
 from muniment.cli.state import time_text
 from muniment.errors import DamagedBackup
 
 
-def show_backups(dest: Path, found: Backups, *, as_json: bool) -> None:
+def show_backups(dest: Path, found: Backups, out: Output) -> None:
     """Print what is in the folder, good and bad."""
-    told = []
-    rows: list[tuple[str, str]] = []
-    for number, end in enumerate(ends_of(found), 1):
-        chain, problem = _chain(end, found)
-        told.append(_chain_facts(chain, problem, [] if problem else restorable(chain, end.manifest.database.lineage)))
-        rows.append((f"chain {number} of {end.manifest.database.name}", problem or ""))
-        rows += [(f"  {backup.name}", _backup_text(backup)) for backup in chain]
     trees = _trees(found)
-    rows += [row for tree in trees for row in _tree_rows(tree)]
+    branches = [branch for tree in trees for branch in tree.branches]
+    unusable = [
+        row("not usable", f"{bad.folder.name}: {bad.error.message}", folder=str(bad.folder), problem=bad.error.message)
+        for bad in found.unusable
+    ]
+    unfinished = [f"{path.name}; it may be deleted if no backup is running" for path in found.unfinished]
+    rows = [
+        facts(folder=str(dest)),
+        listed("chains", [_chain_row(number, end, found) for number, end in enumerate(ends_of(found), 1)]),
+        Row({"lineages": list(map(_branch_facts, branches))}, [line for tree in trees for line in _tree_lines(tree)]),
+        listed("unusable", unusable),
+        Row({"unfinished": list(map(str, found.unfinished))}, [("unfinished", text) for text in unfinished]),
+    ]
     size = size_text(sum(backup.manifest.size for backup in found))
-    rows += [("not usable", f"{bad.folder.name}: {bad.error.message}") for bad in found.unusable]
-    rows += [("unfinished", f"{path.name}; it may be deleted if no backup is running") for path in found.unfinished]
-    facts = {
-        "folder": str(dest),
-        "chains": told,
-        "lineages": [_branch_facts(branch) for tree in trees for branch in tree.branches],
-        "unusable": [{"folder": str(bad.folder), "problem": bad.error.message} for bad in found.unusable],
-        "unfinished": list(map(str, found.unfinished)),
+    out.emit(f"{dest} has {count_text(len(found), 'backup')} with {size}", rows)
+
+
+def _chain_row(number: int, end: Backup, found: Backups) -> Row:
+    """A chain; of one with a gap the end alone, and what is missing."""
+    database, problem = end.manifest.database, None
+    try:
+        chain: Sequence[Backup] = chain_of(end, found)
+    except DamagedBackup as error:
+        chain, problem = (end,), error.message
+    backups = listed("backups", [_backup_row(backup) for backup in chain])
+    told = {
+        "name": database.name,
+        "database_id": database.id,
+        "lineage": database.lineage,
+        "problem": problem,
+        "restorable": [] if problem else restorable(chain, database.lineage),
     }
-    emit(f"{dest} has {count_text(len(found), 'backup')} with {size}", rows, facts, as_json=as_json)
+    return Row({**told, **backups.facts}, [(f"chain {number} of {database.name}", problem or ""), *backups.lines])
 
 
 def _trees(found: Sequence[Backup]) -> list[Tree]:
@@ -47,18 +63,10 @@ def _trees(found: Sequence[Backup]) -> list[Tree]:
     return [Tree(backups) for backups in databases.values()]
 
 
-def _chain(end: Backup, found: Sequence[Backup]) -> tuple[tuple[Backup, ...], str | None]:
-    """The chain with this end; of one with a gap the end alone, and what is missing."""
-    try:
-        return chain_of(end, found), None
-    except DamagedBackup as error:
-        return (end,), error.message
-
-
-def _tree_rows(tree: Tree) -> Iterator[tuple[str, str]]:
+def _tree_lines(tree: Tree) -> Iterator[Line]:
     """The histories, each below the one that it left, and when each can be restored."""
 
-    def below(parent: Branch | None, depth: int) -> Iterator[tuple[str, str]]:
+    def below(parent: Branch | None, depth: int) -> Iterator[Line]:
         for branch in tree.branches:
             if tree.parent(branch) is parent:
                 edge = f"{'   ' * (depth - 1)}└─ " if depth else ""
@@ -97,37 +105,22 @@ def _branch_facts(branch: Branch) -> dict[str, Any]:
     }
 
 
-def _chain_facts(chain: Sequence[Backup], problem: str | None, reach: list[Span]) -> dict[str, Any]:
-    database = chain[-1].manifest.database
-    return {
-        "name": database.name,
-        "database_id": database.id,
-        "lineage": database.lineage,
-        "problem": problem,
-        "restorable": reach,
-        "backups": [_backup_facts(backup) for backup in chain],
-    }
-
-
-def _backup_facts(backup: Backup) -> dict[str, Any]:
-    manifest = backup.manifest
-    return {
-        "backup": backup.name,
-        "kind": manifest.kind,
-        "reason": manifest.reason,
-        "time": manifest.snapshot.time,
-        "completed": manifest.completed,
-        "after": manifest.after,
-        "etag": manifest.through,
-        "whole_from": manifest.whole_from,
-        "rows": sum(file.rows for file in manifest.files),
-        "file_bytes": manifest.size,
-    }
-
-
-def _backup_text(backup: Backup) -> str:
+def _backup_row(backup: Backup) -> Row:
     manifest = backup.manifest
     etags = f"etag {manifest.through:,}"
     if manifest.kind == "incremental":
         etags = f"etags {manifest.after:,} to {manifest.through:,}"
-    return f"{manifest.snapshot.time}  {etags}  {size_text(manifest.size)}  {manifest.kind} ({manifest.reason})"
+    return row(
+        f"  {backup.name}",
+        f"{manifest.snapshot.time}  {etags}  {size_text(manifest.size)}  {manifest.kind} ({manifest.reason})",
+        backup=backup.name,
+        kind=manifest.kind,
+        reason=manifest.reason,
+        time=manifest.snapshot.time,
+        completed=manifest.completed,
+        after=manifest.after,
+        etag=manifest.through,
+        whole_from=manifest.whole_from,
+        rows=sum(file.rows for file in manifest.files),
+        file_bytes=manifest.size,
+    )

@@ -6,23 +6,23 @@ from typing import Annotated
 
 import typer
 
-from muniment.cli.backup import manifest_facts, manifest_rows
-from muniment.cli.bar import job
-from muniment.cli.output import Dest, Json, Quiet, emit, note_rows
+from muniment.cli.options import Dest, JobOutput
+from muniment.cli.report import facts, notes
+from muniment.cli.state import backup_rows
 from muniment.maintenance import MaintenanceActions
 from muniment.progress import Progress
 
 
 def merge(
     dest: Dest,
+    *,
     through: Annotated[
         str, typer.Option("--through", metavar="NAME", help="The last of the backups to merge, an incremental one.")
     ],
     delete_merged: Annotated[
         bool, typer.Option("--delete-merged", metavar="", help="Then delete the backups that the new one replaces.")
     ] = False,
-    json: Json = False,
-    quiet: Quiet = False,
+    out: JobOutput,
 ) -> None:
     """Make one full backup out of a chain, without the database.
 
@@ -34,19 +34,11 @@ def merge(
     $ muniment merge backups --through 2026-11-22T181500.002Z.incremental --delete-merged
     """
     progress = Progress()
-    with job(progress, quiet=quiet):
+    with out.job(progress):
         merged = MaintenanceActions.merge(dest, through, delete_merged=delete_merged, progress=progress)
-    seconds = progress.seconds
-    facts = {
-        "backup": str(merged.folder),
-        "through": through,
-        "deleted_merged": delete_merged,
-        **manifest_facts(merged.manifest, seconds),
-        "notes": merged.notes,
-    }
-    emit(
-        f"Merged {dest} through {through} into {merged.folder}",
-        [*manifest_rows(merged.manifest, seconds), *note_rows(merged.notes)],
-        facts,
-        as_json=json,
-    )
+    rows = [
+        facts(backup=str(merged.folder), through=through, deleted_merged=delete_merged),
+        *backup_rows(merged.manifest, progress.seconds),
+        notes(merged.notes),
+    ]
+    out.emit(f"Merged {dest} through {through} into {merged.folder}", rows)

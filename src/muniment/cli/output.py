@@ -4,15 +4,13 @@ from __future__ import annotations
 
 import json
 import os
-import re
 import sys
 import traceback
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
-from datetime import datetime
 from pathlib import Path
-from typing import IO, Annotated, Any, Final, TypeAlias, cast
+from typing import IO, Any, Final, cast
 
 import msgspec
 import typer
@@ -21,27 +19,6 @@ from rich.text import Text
 
 from muniment.errors import Cancelled, InvalidInput, MunimentError, StorageFailure
 
-
-def path_of(text: str) -> Path:
-    """The folder or file that an argument names; raises `InvalidInput` for none, and for the address of a server."""
-    if not text.strip():
-        raise InvalidInput("the name of a folder or file is empty", "give one; the present folder is .")
-    if text.lower().startswith(("http://", "https://")):
-        raise InvalidInput(f"{text} is the address of a server, and a folder or file belongs here", "see --help")
-    return Path(text)
-
-
-Folder: TypeAlias = Annotated[
-    Path, typer.Argument(parser=path_of, metavar="FOLDER", help="The folder of the database.")
-]
-Dest: TypeAlias = Annotated[
-    Path, typer.Argument(parser=path_of, metavar="DEST", help="The folder that backups were written to.")
-]
-Json: TypeAlias = Annotated[bool, typer.Option("--json", metavar="", help="Print one JSON object, for programs.")]
-Yes: TypeAlias = Annotated[bool, typer.Option("--yes", "-y", metavar="", help="Do not ask before it is done.")]
-Quiet: TypeAlias = Annotated[bool, typer.Option("--quiet", "-q", metavar="", help="Show no progress.")]
-
-_TIME: Final = re.compile(r"\b[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9:]{8}\.[0-9]{6}Z")
 _UNITS: Final = ("kB", "MB", "GB", "TB")
 
 
@@ -101,40 +78,6 @@ def open_streams() -> None:
     for name in ("stdout", "stderr"):
         if getattr(sys, name) is None:
             setattr(sys, name, Path(os.devnull).open("w"))  # noqa: SIM115 - for the rest of the process
-
-
-def emit(headline: str, rows: Iterable[tuple[str, str]], facts: Mapping[str, Any], *, as_json: bool) -> None:
-    """Print the facts: as one JSON object, or as a headline with a labelled line for each row."""
-    if as_json:
-        emit_json(facts)
-    else:
-        text = labelled(headline, rows)
-        if sys.stdout.isatty():
-            text = with_local_times(text)
-        write(text.encode(sys.stdout.encoding, "backslashreplace"))
-
-
-def with_local_times(text: str) -> str:
-    """The text with the time of this machine's clocks beside each in UTC, where they differ."""
-
-    def both(found: re.Match[str]) -> str:
-        time = datetime.fromisoformat(found[0]).astimezone()
-        return f"{found[0]} ({time:%Y-%m-%d %H:%M:%S %z})" if time.utcoffset() else found[0]
-
-    return _TIME.sub(both, text)
-
-
-def note_rows(notes: Iterable[str]) -> list[tuple[str, str]]:
-    """What whoever asked should know, a line each."""
-    return [("note", note) for note in notes]
-
-
-def labelled(headline: str, rows: Iterable[tuple[str, str]]) -> str:
-    """A headline, and below it a labelled line for each row."""
-    rows = list(rows)
-    width = max((len(label) for label, _ in rows), default=0)
-    lines = [headline, *(f"  {label:{width}}  {value}" for label, value in rows)]
-    return "".join(f"{line}\n" for line in lines)
 
 
 def emit_json(facts: Mapping[str, Any]) -> None:

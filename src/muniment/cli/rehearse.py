@@ -7,21 +7,20 @@ from typing import Annotated
 
 import typer
 
-from muniment.cli.bar import job
-from muniment.cli.output import Dest, Json, Quiet, emit, note_rows, path_of, seconds_text
-from muniment.cli.point import At, Etag, InLineage, Named, Utc, planned, point_of
-from muniment.cli.state import state_facts, state_rows
+from muniment.cli.options import Dest, JobOutput, path_of
+from muniment.cli.output import seconds_text
+from muniment.cli.point import PointOptions
+from muniment.cli.report import notes, row
+from muniment.cli.state import restored_rows
+from muniment.maintenance import MaintenanceActions
 from muniment.progress import Progress
 from muniment.rehearsal import rehearse_plan
 
 
 def rehearse(
     dest: Dest,
-    at: At = None,
-    etag: Etag = None,
-    backup: Named = None,
-    lineage: InLineage = None,
-    utc: Utc = False,
+    *,
+    moment: PointOptions,
     place: Annotated[
         Path | None,
         typer.Option(
@@ -31,8 +30,7 @@ def rehearse(
             help="Where to restore to, if not the system's temporary folder.",
         ),
     ] = None,
-    json: Json = False,
-    quiet: Quiet = False,
+    out: JobOutput,
 ) -> None:
     """Really restore a state into a temporary folder, look at the database there, and delete it again.
 
@@ -44,24 +42,16 @@ def rehearse(
     $ muniment rehearse /mnt/backups/shop
     $ muniment rehearse /mnt/backups/shop --at 2026-11-22T17:18:03Z --place /var/tmp
     """
-    plan, progress = planned(dest, point_of(at, etag, backup, lineage, utc=utc)), Progress()
-    with job(progress, quiet=quiet):
+    progress = Progress()
+    plan = MaintenanceActions.plan_restore(dest, point=moment.point())
+    with out.job(progress):
         done = rehearse_plan(dest, plan, place=place, progress=progress)
-    shown = plan, done.restored.moment, done.restored.fingerprint, done.restored.seconds
-    record = str(done.record) if done.record else None
-    facts = {
-        "backup": str(plan.backup.folder),
-        **state_facts(*shown),
-        "seconds_with_look": round(done.seconds, 3),
-        "record": record,
-        "unrecorded": done.unrecorded,
-        "notes": plan.notes,
-    }
+    restored, folder, record = done.restored, str(plan.backup.folder), str(done.record) if done.record else None
     rows = [
-        ("from", str(plan.backup.folder)),
-        *state_rows(*shown),
-        ("with a look at it", seconds_text(done.seconds)),
-        ("record", record or f"none: {done.unrecorded}"),
-        *note_rows(plan.notes),
+        row("from", folder, backup=folder),
+        *restored_rows(plan, restored.moment, restored.fingerprint, restored.seconds),
+        row("with a look at it", seconds_text(done.seconds), seconds_with_look=round(done.seconds, 3)),
+        row("record", record or f"none: {done.unrecorded}", record=record, unrecorded=done.unrecorded),
+        notes(plan.notes),
     ]
-    emit(f"{plan.manifest.database.name} can be recovered from {dest}", rows, facts, as_json=json)
+    out.emit(f"{plan.manifest.database.name} can be recovered from {dest}", rows)

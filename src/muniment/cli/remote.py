@@ -5,22 +5,16 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from typing import Any, Final
 
-from muniment.cli.bar import showing
+from muniment.backup.moment import NEWEST, RestorePoint
+from muniment.backup.selection import Selection
 from muniment.cli.interrupts import Stopped, interrupts
-from muniment.cli.into import Into, show_difference, show_written
-from muniment.cli.output import (
-    Failure,
-    complain,
-    count_text,
-    emit,
-    seconds_text,
-    size_text,
-    took_text,
-)
-from muniment.cli.point import NEWEST_STATE, NewDatabase, Part
+from muniment.cli.options import JobOutput
+from muniment.cli.output import Failure, complain, count_text, size_text, took_text
+from muniment.cli.report import Row, facts, listed, members, number, row
+from muniment.cli.restore_into import Into, show_difference, show_written
 from muniment.client import DocumentStore, JobStatus, RemoteJob, split_url
 from muniment.client.databases import START_TIMEOUT
 from muniment.client.store import TIMEOUT
@@ -53,6 +47,16 @@ class BackupWanted:
 
 
 @dataclass(frozen=True, slots=True)
+class NewDatabase:
+    """How a server is to make the new database: its name and folder if not those that it has, and the rest."""
+
+    name: str | None = None
+    location: str | None = None
+    defrag: bool = False
+    new_id: bool = False
+
+
+@dataclass(frozen=True, slots=True)
 class _Ended:
     """A job that is complete, or has only begun (`seconds` is then None)."""
 
@@ -60,145 +64,147 @@ class _Ended:
     status: JobStatus | None
     seconds: float | None
 
-    def facts(self) -> dict[str, Any]:
-        status = asdict(self.status) if self.status else {"state": "running"}
-        kept = ("state", "messages", "documents", "attachments", "bytes")
-        seconds = None if self.seconds is None else round(self.seconds, 3)
-        return {"operation": self.id, **{name: status.get(name) for name in kept}, "seconds": seconds}
-
-    def rows(self) -> list[tuple[str, str]]:
-        status = self.status
-        if status is None or self.seconds is None:
-            return [("operation", str(self.id))]
-        rows = [("documents", status.documents), ("attachments", status.attachments)]
-        told = [(label, f"{count:,}") for label, count in rows if count is not None]
-        took = seconds_text(self.seconds)
-        if status.bytes is not None:
-            told.append(("content", size_text(status.bytes)))
-            took = took_text(status.bytes, self.seconds)
-        return [*told, ("took", took)]
+    def rows(self) -> list[Row]:
+        """Where it stands; of one that has only begun, its number."""
+        if self.status is None or self.seconds is None:
+            unknown = dict.fromkeys(("messages", "documents", "attachments", "bytes", "seconds"))
+            return [row("operation", str(self.id), operation=self.id), facts(state="running", **unknown)]
+        status, size = self.status, self.status.bytes
+        return [
+            facts(operation=self.id, state=status.state, messages=status.messages),
+            number("documents", status.documents),
+            number("attachments", status.attachments),
+            Row({"bytes": size}, [] if size is None else [("content", size_text(size))]),
+            row("took", took_text(size or 0, self.seconds), seconds=round(self.seconds, 3)),
+        ]
 
 
-def back_up(wanted: BackupWanted, *, as_json: bool, quiet: bool) -> None:
+def back_up(wanted: BackupWanted, out: JobOutput) -> None:
     """Have a server back a database up, and say what came of it."""
     with wanted.open() as store:
-        ended = _backup_of(store, wanted, quiet=quiet)
-        facts = {"url": store.url, "database": store.name, "dest": wanted.dest, **ended.facts()}
+        ended = _backup_of(store, wanted, out)
         done = "The server has begun to back up" if wanted.nowait else "Backed up"
-        emit(f"{done} {store.name} of {store.url} to {wanted.dest}", ended.rows(), facts, as_json=as_json)
+        rows = [facts(url=store.url, database=store.name, dest=wanted.dest), *ended.rows()]
+        out.emit(f"{done} {store.name} of {store.url} to {wanted.dest}", rows)
 
 
-def back_up_all(wanted: BackupWanted, *, as_json: bool, quiet: bool) -> int:
+def back_up_all(wanted: BackupWanted, out: JobOutput) -> int:
     """Have a server back up all its databases, one after the other; returns how many failed, 100 for more."""
     url, named = split_url(wanted.url)
     if named:
         raise InvalidInput(f"--all-databases, but the URL names {named}", f"give --url {url}")
     with wanted.open() as store:
         names = [SYSTEM, *store.admin.databases()]
-    told: list[dict[str, Any]] = []
-    rows = []
+    backups: list[Row] = []
+    failed = 0
     for name in names:
         dest = f"{wanted.dest}/{SYSTEM_FOLDER if name == SYSTEM else name}"
-        facts = {"database": name, "dest": dest}
         try:
             with replace(wanted, database=name, dest=dest).open() as store:
-                ended = _backup_of(store, replace(wanted, dest=dest), quiet=quiet)
-            told.append({**facts, **ended.facts()})
-            rows.append((name, ", ".join(f"{value} {label}" for label, value in ended.rows()[:1]) + f" to {dest}"))
+                ended = members(_backup_of(store, replace(wanted, dest=dest), out).rows())
+            text = f"{ended['documents'] or 0:,} documents to {dest}"
         except MunimentError as error:
             if interrupts.received is not None:
                 raise
+            failed += 1
             complain(Failure.of(error))
-            told.append({**facts, "error": error.message, "hint": error.hint, "kind": type(error).__name__})
-            rows.append((name, f"failed: {error}"))
-    failed = sum("error" in facts for facts in told)
+            ended = {"error": error.message, "hint": error.hint, "kind": type(error).__name__}
+            text = f"failed: {error}"
+        backups.append(row(name, text, database=name, dest=dest, **ended))
     headline = f"Backed up {len(names) - failed} of {count_text(len(names), 'database')} of {url} to {wanted.dest}"
-    emit(headline, rows, {"url": url, "failed": failed, "backups": told}, as_json=as_json)
+    out.emit(headline, [facts(url=url, failed=failed), listed("backups", backups)])
     return min(failed, MOST_FAILURES)
 
 
-def _backup_of(store: DocumentStore, wanted: BackupWanted, *, quiet: bool) -> _Ended:
+def _backup_of(store: DocumentStore, wanted: BackupWanted, out: JobOutput) -> _Ended:
     with _going_on(f"the backup of {store.name}", store):
         job = store.admin.start_backup(
             wanted.dest, wanted.incremental, new_chain=wanted.new_chain, skip_damaged=wanted.skip_damaged
         )
-        if wanted.nowait:
-            return _Ended(job.id, None, None)
-        return _followed(job, quiet=quiet)
+        return _Ended(job.id, None, None) if wanted.nowait else _followed(job, store, out)
 
 
 def restore_on_server(
     url: str,
     source: str,
     new: NewDatabase,
-    part: Part = NEWEST_STATE,
+    out: JobOutput,
+    point: RestorePoint = NEWEST,
+    selection: Selection | None = None,
     *,
     wait: bool = True,
     start_timeout: int = START_TIMEOUT,
-    as_json: bool = False,
-    quiet: bool = False,
 ) -> None:
     """Have a server restore a backup as a new database, and say what came of it."""
     with DocumentStore(url) as store, _going_on("the restore", store):
         job = store.admin.start_restore(
-            source, new.name, new.location, new.defrag, start_timeout, new_id=new.new_id, **part
+            source,
+            new.name,
+            new.location,
+            new.defrag,
+            start_timeout,
+            new_id=new.new_id,
+            point=point,
+            selection=selection,
         )
-        ended = _followed(job, quiet=quiet) if wait else _Ended(job.id, None, None)
-    facts = {"url": store.url, "source": source, "name": new.name, "location": new.location, **ended.facts()}
-    share = " a part of" if part["selection"] else ""
-    done = f"Restored{share}" if wait else "The server has begun to restore"
-    emit(f"{done} {source} as {new.name or 'it was named'} on {store.url}", ended.rows(), facts, as_json=as_json)
+        ended = _followed(job, store, out) if wait else _Ended(job.id, None, None)
+    part = " a part of" if selection else ""
+    done = f"Restored{part}" if wait else "The server has begun to restore"
+    rows = [facts(url=store.url, source=source, name=new.name, location=new.location), *ended.rows()]
+    out.emit(f"{done} {source} as {new.name or 'it was named'} on {store.url}", rows)
 
 
-def plan_on_server(url: str, source: str, name: str | None, part: Part) -> dict[str, Any]:
+def plan_on_server(
+    url: str, source: str, name: str | None, point: RestorePoint, selection: Selection | None
+) -> dict[str, Any]:
     """What a server would read for a restore."""
     with DocumentStore(url) as store:
-        return store.admin.plan_restore(source, name, **part)
+        return store.admin.plan_restore(source, name, point=point, selection=selection)
 
 
-def into_server(into: Into, part: Part, *, as_json: bool, quiet: bool) -> None:
+def into_server(into: Into, out: JobOutput) -> None:
     """Have a server restore into one of its databases; how that differs is said as soon as the server knows it."""
-    if not into.asks(part):
-        _into_server(into, part, as_json=as_json, quiet=quiet)
+    if not into.asks:
+        _into_server(into, out)
         return
-    only = replace(into, dry_run=True)
-    into.confirm(_into_server(only, part, as_json=as_json, quiet=quiet, show=not as_json))
-    _into_server(into, part, as_json=as_json, quiet=quiet, show=False)
+    into.confirm(_into_server(replace(into, dry_run=True), out, show=not out.json))
+    _into_server(into, out, show=False)
 
 
-def _into_server(into: Into, part: Part, *, as_json: bool, quiet: bool, show: bool = True) -> dict[str, Any]:
+def _into_server(into: Into, out: JobOutput, *, show: bool = True) -> dict[str, Any]:
     """How the database differed from the moment that it was restored to; `show` says it before anything is written."""
     assert into.server is not None
     with DocumentStore(into.server, into.name) as store, _going_on("the restore", store):
         job = store.admin.start_restore_into(
             into.source,
             into.policy,
-            **part,
+            point=into.point,
+            selection=into.selection,
             other_database=into.other_database,
             dry_run=into.dry_run,
         )
-        compared = _followed(job, quiet=quiet, until=lambda status: status.difference is not None)
-        assert compared.status is not None
-        if compared.status.difference is None:
+        compared = _followed(job, store, out, until=lambda status: status.difference is not None).status
+        if compared is None or compared.difference is None:
             raise ServerUnavailable("the server does not say how its database differs", "see its log")
-        difference = {**compared.status.difference, "changes": job.changes()}
+        difference = {**compared.difference, "changes": job.changes()}
         if show:
-            show_difference(into, difference, compared.status.seconds or 0, as_json=as_json)
-        ended = _followed(job, quiet=quiet)
-        if not into.dry_run and ended.status:
-            status = ended.status
-            show_written(into, difference, status.written or 0, status.etag, status.seconds or 0, as_json=as_json)
+            show_difference(into, difference, compared.seconds or 0, out)
+        ended = _followed(job, store, out).status
+        if not into.dry_run and ended:
+            show_written(into, difference, ended.written or 0, ended.etag, ended.seconds or 0, out)
         return difference
 
 
-def _followed(job: RemoteJob, *, quiet: bool, until: Callable[[JobStatus], bool] = lambda status: False) -> _Ended:
+def _followed(
+    job: RemoteJob, store: DocumentStore, out: JobOutput, until: Callable[[JobStatus], bool] = lambda status: False
+) -> _Ended:
     """Its status at its end, or as soon as it satisfies `until`; raises what it failed with."""
     progress = Progress()
     seen: tuple[str, ...] = ()
     pause = SHORTEST_PAUSE
-    with showing(progress, quiet=quiet) as say:
+    with out.showing(progress) as say:
         while True:
-            status = _status(job)
+            status = _status(job, store)
             for message in unseen(status.messages, seen):
                 say(message)
             seen = status.messages
@@ -213,7 +219,7 @@ def _followed(job: RemoteJob, *, quiet: bool, until: Callable[[JobStatus], bool]
             pause = min(pause * 1.5, LONGEST_PAUSE)
 
 
-def _status(job: RemoteJob) -> JobStatus:
+def _status(job: RemoteJob, store: DocumentStore) -> JobStatus:
     try:
         return job.status
     except ServerUnavailable as error:

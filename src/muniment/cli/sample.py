@@ -11,16 +11,10 @@ from typing import Annotated, Final
 import typer
 
 from muniment import sample as samples
-from muniment.cli.bar import job
-from muniment.cli.database import statistics_rows
-from muniment.cli.output import (
-    Json,
-    Quiet,
-    count_text,
-    emit,
-    path_of,
-    took_text,
-)
+from muniment.cli.options import JobOutput, NewFolder
+from muniment.cli.output import count_text, took_text
+from muniment.cli.report import facts, row
+from muniment.cli.state import statistics_rows
 from muniment.command import Delete, Put
 from muniment.database import DocumentDatabase
 from muniment.errors import Conflict
@@ -31,9 +25,8 @@ BATCH: Final = 1000
 
 
 def sample(
-    folder: Annotated[
-        Path, typer.Argument(parser=path_of, metavar="FOLDER", help="A new folder, or that of an empty database.")
-    ],
+    folder: NewFolder,
+    *,
     documents: Annotated[
         int, typer.Option("--documents", metavar="NUMBER", min=0, help="How many documents.")
     ] = samples.NORTHWIND,
@@ -41,8 +34,7 @@ def sample(
         int, typer.Option("--attachments", metavar="NUMBER", min=0, help="How many attachments.")
     ] = 0,
     seed: Annotated[int, typer.Option("--seed", metavar="NUMBER", help="Another number gives other documents.")] = 1,
-    json: Json = False,
-    quiet: Quiet = False,
+    out: JobOutput,
 ) -> None:
     """Make a shop's database of any size, after RavenDB's sample Northwind.
 
@@ -52,15 +44,19 @@ def sample(
     $ muniment sample shop --documents 100000 --attachments 50
     """
     progress = Progress()
-    with job(progress, quiet=quiet), made(folder, keep_if=lambda _: False) as (database, new):
+    with out.job(progress), made(folder, keep_if=lambda _: False) as (database, new):
         _check_empty(database, folder)
         with nullcontext() if new else _empty_if_failing(database):
             fill(database, documents, attachments=attachments, seed=seed, progress=progress)
         progress.finish()
         found = database.statistics()
-    took = ("took", took_text(progress.bytes, progress.seconds))
-    facts = {"database": str(folder), **found.as_json(), "seconds": round(progress.seconds, 3)}
-    emit(f"Made {found.name} in {folder}", [*statistics_rows(found), took], facts, as_json=json)
+    seconds = progress.seconds
+    rows = [
+        facts(database=str(folder)),
+        *statistics_rows(found),
+        row("took", took_text(progress.bytes, seconds), seconds=round(seconds, 3)),
+    ]
+    out.emit(f"Made {found.name} in {folder}", rows)
 
 
 def fill(

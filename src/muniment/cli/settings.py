@@ -5,12 +5,13 @@ from __future__ import annotations
 import shlex
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 
 from muniment.cli.databases import setting_of
-from muniment.cli.output import Json, emit
+from muniment.cli.options import Database, Output
+from muniment.cli.report import Row, facts
 from muniment.database import DocumentDatabase
 from muniment.errors import InvalidInput
 from muniment.storage.retention import DEFAULTS, history_of
@@ -21,11 +22,9 @@ def settings(
     setting: Annotated[
         list[str] | None, typer.Argument(metavar="[KEY=VALUE]...", help="What to change; KEY= removes a setting.")
     ] = None,
-    database: Annotated[
-        str | None,
-        typer.Option("--database", metavar="NAME", help="The database on the server, if the URL names none."),
-    ] = None,
-    json: Json = False,
+    *,
+    database: Database = None,
+    out: Output,
 ) -> None:
     """Show the settings of a database, or change some of them; the others stay.
 
@@ -43,21 +42,22 @@ def settings(
     if not place.strip():
         raise InvalidInput("no database was named", "give its folder, or the URL of a server")
     if "://" in place:
-        _on_server(place, database, changes, as_json=json)
+        _on_server(place, database, changes, out)
     elif database is not None:
         raise InvalidInput(
             "--database is for the databases of a server", "give the URL of a server instead of a folder"
         )
     else:
-        _in_folder(Path(place), changes, as_json=json)
+        _in_folder(Path(place), changes, out)
 
 
-def _in_folder(folder: Path, changes: Mapping[str, str | None], *, as_json: bool) -> None:
+def _in_folder(folder: Path, changes: Mapping[str, str | None], out: Output) -> None:
     if changes:
         _check_own(folder)
     with DocumentDatabase(folder, create=False, read_only=not changes) as opened:
         found = opened.configure(changes) if changes else opened.settings
-    _show(str(folder), {"database": str(folder)}, found, changes, as_json=as_json)
+    where = facts(database=str(folder))
+    out.emit(f"{_done(changes)} {folder}", [where, _found(found, changes)])
 
 
 def _check_own(folder: Path) -> None:
@@ -72,7 +72,7 @@ def _check_own(folder: Path) -> None:
         )
 
 
-def _on_server(url: str, database: str | None, changes: Mapping[str, str | None], *, as_json: bool) -> None:
+def _on_server(url: str, database: str | None, changes: Mapping[str, str | None], out: Output) -> None:
     from muniment.client import DocumentStore  # here: its HTTP client loads longer than most commands run
     from muniment.raven3.names import SYSTEM
 
@@ -80,25 +80,17 @@ def _on_server(url: str, database: str | None, changes: Mapping[str, str | None]
         if store.name == SYSTEM:
             raise InvalidInput("the URL names no database", "give --database NAME, or URL/databases/NAME")
         found = store.admin.configure(changes) if changes else store.admin.settings()
-        _show(
-            f"{store.name} on {store.url}", {"database": store.name, "url": store.url}, found, changes, as_json=as_json
-        )
+    where = facts(database=store.name, url=store.url)
+    out.emit(f"{_done(changes)} {store.name} on {store.url}", [where, _found(found, changes)])
 
 
-def _show(
-    where: str,
-    facts: dict[str, Any],
-    found: Mapping[str, str],
-    changes: Mapping[str, str | None],
-    *,
-    as_json: bool,
-) -> None:
-    given = {name.lower() for name in found}
-    rows = [
-        *sorted(found.items()),
-        *((n, f"{value} (default)") for n, value in DEFAULTS.items() if n.lower() not in given),
-    ]
-    history = history_of(found)
+def _done(changes: Mapping[str, str | None]) -> str:
+    return "Changed the settings of" if changes else "Settings of"
+
+
+def _found(found: Mapping[str, str], changes: Mapping[str, str | None]) -> Row:
+    given, history = {name.lower() for name in found}, history_of(found)
+    defaults = [(name, f"{value} (default)") for name, value in DEFAULTS.items() if name.lower() not in given]
     kept = {"kept": history.kept, "window_seconds": history.window, "tombstone_seconds": history.tombstones}
-    headline = f"{'Changed the settings' if changes else 'Settings'} of {where}"
-    emit(headline, rows, {**facts, "settings": dict(found), "changed": bool(changes), "history": kept}, as_json=as_json)
+    told = {"settings": dict(found), "changed": bool(changes), "history": kept}
+    return Row(told, [*sorted(found.items()), *defaults])

@@ -6,37 +6,21 @@ import os
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
-from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated, Any, BinaryIO, Final, TypeAlias
 
 import typer
 
-from muniment.cli.bar import job
-from muniment.cli.options import IN, OUT, TWINS, with_options
-from muniment.cli.output import (
-    Json,
-    Quiet,
-    aside,
-    count_text,
-    emit,
-    labelled,
-    note_rows,
-    size_text,
-    took_text,
-)
-from muniment.cli.point import At, Etag, InLineage, Named, Utc, point_of
-from muniment.cli.state import time_text
+from muniment.cli.dumps import carried_rows, exported_rows, imported_rows
+from muniment.cli.options import Database, JobOutput, Keys, SecondKeys
+from muniment.cli.output import aside
+from muniment.cli.point import PointOptions
+from muniment.cli.report import facts, text_of
+from muniment.cli.smuggler_options import CarriedOptions, Continuation, FailOnUnknown, StartEtag
 from muniment.durable import cannot_write
 from muniment.errors import InvalidInput, StorageFailure
 from muniment.progress import Progress
-from muniment.smuggler.options import Compression, Format, SmugglerOptions
-from muniment.smuggler.source import Exported
-from muniment.smuggler.transfer import Imported
-
-Database: TypeAlias = Annotated[
-    str | None, typer.Option("--database", metavar="NAME", help="The database on the server, if the URL names none.")
-]
+from muniment.smuggler.options import Compression, Format
 
 Create: TypeAlias = Annotated[bool, typer.Option("--create", metavar="", help="Make the database, if there is none.")]
 
@@ -45,18 +29,14 @@ STREAM: Final = "-"
 CLOSED_PIPE: Final = 141  # what a shell says of a program that SIGPIPE has ended
 
 
-@with_options(*OUT)
 def smuggler_out(
     source: Annotated[
         str, typer.Argument(metavar="URL|FOLDER", help="A server, the folder of a database, or one with backups.")
     ],
     file: Annotated[str, typer.Argument(metavar="FILE", help="What to write, `-` for stdout.")],
+    *,
     database: Database = None,
-    at: At = None,
-    etag: Etag = None,
-    backup: Named = None,
-    lineage: InLineage = None,
-    utc: Utc = False,
+    moment: PointOptions,
     format: Annotated[
         Format | None,
         typer.Option(
@@ -74,10 +54,10 @@ def smuggler_out(
         bool,
         typer.Option("--incremental", metavar="", help="Into the folder FILE, what changed since the last time."),
     ] = False,
-    *,
-    options: SmugglerOptions,
-    json: Json = False,
-    quiet: Quiet = False,
+    carried: CarriedOptions,
+    start_document_etag: StartEtag = None,
+    keys: Keys,
+    out: JobOutput,
 ) -> None:
     """Export a database, or a moment in backups, into a file that RavenDB and others read.
 
@@ -93,18 +73,19 @@ def smuggler_out(
     $ muniment smuggler out /mnt/backups/shop shop.ravendump --at 2026-11-22T17:18:03Z
     $ muniment smuggler out shop - --compression zstd | ssh elsewhere muniment smuggler in copy -
     """
+    keys.refuse()
+    options = carried.options(start_document_etag)
     if incremental and (file == STREAM or overwrite):
         raise InvalidInput("an incremental export goes into a folder, as a new file", "name a folder")
-    if file == STREAM and json:
+    if file == STREAM and out.json:
         raise InvalidInput("stdout can not have both the dump and --json", "write the dump to a file")
     from muniment.smuggling import source as opened_source  # here: its HTTP client loads longer than most commands run
 
     progress = Progress()
-    point = point_of(at, etag, backup, lineage, utc=utc)
     with (
-        opened_source(source, database, point=point) as opened,
+        opened_source(source, database, point=moment.point()) as opened,
         _destination(file) as destination,
-        job(progress, quiet=quiet),
+        out.job(progress),
     ):
         asked: dict[str, Any] = {"compression": compression, "options": options, "progress": progress}
         if incremental:
@@ -112,13 +93,12 @@ def smuggler_out(
         else:
             shape = format or (DEFAULT if file == STREAM else None)
             exported = opened.export(destination, format=shape, overwrite=overwrite, **asked)
-    facts = {"source": source, **_exported_facts(exported)}
     headline = f"Exported {source} to {exported.file or (file if incremental else 'stdout')}"
-    rows = [*_exported_rows(exported), *_meaningless(options)]
+    rows = [facts(source=source), *exported_rows(exported, options)]
     if file != STREAM:
-        emit(headline, rows, facts, as_json=json)
-    elif not quiet:
-        aside().file.write(labelled(headline, rows))
+        out.emit(headline, rows)
+    elif not out.quiet:
+        aside().file.write(text_of(headline, rows))
 
 
 @contextmanager
@@ -153,28 +133,6 @@ def _dump(file: str) -> str | BinaryIO:
     return sys.stdin.buffer
 
 
-def _exported_facts(exported: Exported) -> dict[str, Any]:
-    return {**asdict(exported), "time": time_text(exported.time)}
-
-
-def _exported_rows(exported: Exported) -> list[tuple[str, str]]:
-    compressed = "" if exported.compression == "none" else f", {exported.compression}"
-    reason = f" ({exported.reason})" if exported.reason else ""
-    kind = [("kind", f"{exported.kind}{reason}")] if reason or exported.kind == "incremental" else []
-    if not exported.format:  # nothing has changed
-        return kind
-    return [
-        ("format", f"{exported.format}{compressed}"),
-        *kind,
-        ("state of", f"{time_text(exported.time)}, etag {exported.etag:,}"),
-        *_counts(exported),
-        *_missing(exported),
-        ("size", f"{size_text(exported.size)}, {size_text(exported.bytes)} before compression"),
-        ("took", took_text(exported.bytes, exported.seconds)),
-    ]
-
-
-@with_options(*IN)
 def smuggler_in(
     target: Annotated[str, typer.Argument(metavar="URL|FOLDER", help="A server, or the folder of a database.")],
     file: Annotated[
@@ -183,6 +141,7 @@ def smuggler_in(
             metavar="FILE", help="A .ravendbdump or .ravendump, .ndjson or .parquet, a folder of dumps, `-` for stdin."
         ),
     ],
+    *,
     database: Database = None,
     create: Create = False,
     incremental: Annotated[
@@ -200,10 +159,11 @@ def smuggler_in(
     collection: Annotated[
         str | None, typer.Option("--collection", metavar="NAME", help="Of plain objects, their collection.")
     ] = None,
-    *,
-    options: SmugglerOptions,
-    json: Json = False,
-    quiet: Quiet = False,
+    carried: CarriedOptions,
+    continuation_token: Continuation = None,
+    fail_on_unknown: FailOnUnknown = False,
+    keys: Keys,
+    out: JobOutput,
 ) -> None:
     """Import a dump that RavenDB (2 to 7) or Muniment has exported into a database.
 
@@ -222,43 +182,42 @@ def smuggler_in(
     $ muniment smuggler in shop exports --negative-metadata-filter=@id=Raven/Replication/Destinations
     $ zcat shop.ravendump | muniment smuggler in copy - --create --transform-file anonymous.js
     """
+    keys.refuse()
+    options = carried.options(None, continuation_token, fail_on_unknown)
     if incremental and not Path(file).is_dir():
         raise InvalidInput(f"{file} is not a folder", "give the folder that incremental exports were written to")
     from muniment.smuggling import import_from  # here too
     from muniment.smuggling import target as opened_target
 
     progress = Progress()
-    with job(progress, quiet=quiet), opened_target(target, database, create=create) as opened:
+    with out.job(progress), opened_target(target, database, create=create) as opened:
         part = {"backup": backup, "until": until, "id_field": id_field, "collection": collection}
         imported = import_from(_dump(file), opened, options=options, progress=progress, **part)
         fingerprint = opened.statistics().fingerprint
-    facts = {"database": target, "dump": file, **asdict(imported), "fingerprint": fingerprint}
-    rows = [*_imported_rows(imported), ("fingerprint", fingerprint), *_meaningless(options)]
-    emit(f"Imported {'stdin' if file == STREAM else file} into {target}", rows, facts, as_json=json)
+    rows = [facts(database=target, dump=file), *imported_rows(imported, fingerprint, options)]
+    out.emit(f"Imported {'stdin' if file == STREAM else file} into {target}", rows)
 
 
-@with_options(*OUT, "fail_on_unknown", *TWINS)
 def smuggler_between(
     source: Annotated[
         str, typer.Argument(metavar="SOURCE", help="A server, the folder of a database, or one with backups.")
     ],
     target: Annotated[str, typer.Argument(metavar="TARGET", help="A server, or the folder of a database.")],
+    *,
     database: Annotated[
         str | None, typer.Option("--database", metavar="NAME", help="The database on the server SOURCE.")
     ] = None,
     database2: Annotated[
         str | None, typer.Option("--database2", metavar="NAME", help="The database on the server TARGET.")
     ] = None,
-    at: At = None,
-    etag: Etag = None,
-    backup: Named = None,
-    lineage: InLineage = None,
-    utc: Utc = False,
+    moment: PointOptions,
     create: Create = False,
-    *,
-    options: SmugglerOptions,
-    json: Json = False,
-    quiet: Quiet = False,
+    carried: CarriedOptions,
+    start_document_etag: StartEtag = None,
+    fail_on_unknown: FailOnUnknown = False,
+    keys: Keys,
+    second_keys: SecondKeys,
+    out: JobOutput,
 ) -> None:
     """Bring documents from one database, or a moment in backups, into another one, without a file in between.
 
@@ -269,75 +228,21 @@ def smuggler_between(
     $ muniment smuggler between shop http://127.0.0.1:8080 --database2 shop --create
     $ muniment smuggler between /mnt/backups/shop copy --create --metadata-filter=Raven-Entity-Name=Orders
     """
+    keys.refuse()
+    second_keys.refuse()
+    options = carried.options(start_document_etag, None, fail_on_unknown)
     from muniment.smuggling import between as move  # here too
     from muniment.smuggling import source as opened_source
     from muniment.smuggling import target as opened_target
 
     progress = Progress()
-    point = point_of(at, etag, backup, lineage, utc=utc)
+    point = moment.point()
     with (
-        job(progress, quiet=quiet),
+        out.job(progress),
         opened_source(source, database, point=point) as origin,
         opened_target(target, database2, create=create, flag="--database2") as opened,
     ):
         exported, imported = move(origin, opened, options=options, progress=progress)
         fingerprint = opened.statistics().fingerprint
-    facts = {
-        "source": source,
-        "target": target,
-        "exported": _exported_facts(exported),
-        "imported": asdict(imported),
-        "fingerprint": fingerprint,
-    }
-    rows = [
-        ("state of", f"{time_text(exported.time)}, etag {exported.etag:,}"),
-        *_counts(imported),
-        *_missing(exported),
-        *_missing(imported),
-        ("took", took_text(exported.bytes, exported.seconds)),
-        ("fingerprint", fingerprint),
-        *_meaningless(options),
-    ]
-    emit(f"Brought {source} into {target}", rows, facts, as_json=json)
-
-
-def _imported_rows(imported: Imported) -> list[tuple[str, str]]:
-    build = "" if imported.build_version is None else f" of RavenDB build {imported.build_version}"
-    token = imported.continuation
-    end = ", without an end, as RavenDB leaves it: all of the dump was there" if imported.unfinished else ""
-    return [
-        ("dump", f"{imported.compression} compression{build}{end}"),
-        *_counts(imported),
-        ("content", size_text(imported.bytes)),
-        *_conflicts(imported),
-        *_missing(imported),
-        *([("go on with", f"--continuation-token {token}")] if token else []),
-        ("took", took_text(imported.bytes, imported.seconds)),
-    ]
-
-
-def _conflicts(imported: Imported) -> list[tuple[str, str]]:
-    if not imported.conflicts:
-        return []
-    ids = [*imported.conflicting, *(["…"] if imported.conflicts > len(imported.conflicting) else [])]
-    what = f"{count_text(imported.conflicts, 'document')} that RavenDB had not resolved, stored as they are"
-    return [("conflicts", f"{what}: {', '.join(ids)}")]
-
-
-def _counts(told: Exported | Imported) -> list[tuple[str, str]]:
-    names = ["documents", "attachments", "identities", *(["deletions"] if told.deletions else [])]
-    return [(name, f"{getattr(told, name):,}") for name in names]
-
-
-def _missing(told: Exported | Imported) -> list[tuple[str, str]]:
-    """What was not carried: by name, and the first of the items that had errors."""
-    rows = note_rows(told.notes) if isinstance(told, Exported) else []
-    rows += [("skipped", f"{count:,} {what}") for what, count in sorted(told.skipped.items())]
-    if told.failed:
-        rows.append(("failed", f"{count_text(told.failed, 'item')}, passed over"))
-    return rows + [(f"  {fault.id or f'at {fault.position}'}", fault.reason) for fault in told.faults]
-
-
-def _meaningless(options: SmugglerOptions) -> list[tuple[str, str]]:
-    names = ", ".join(options.meaningless)
-    return [("no effect", f"{names}: Muniment has no place for them")] if names else []
+    rows = [facts(source=source, target=target), *carried_rows(exported, imported, fingerprint, options)]
+    out.emit(f"Brought {source} into {target}", rows)

@@ -10,12 +10,12 @@ from typing import Any, Final
 import msgspec
 
 from muniment.backup.moment import RestorePoint
-from muniment.backup.query import Answer, query_backup
+from muniment.backup.query import Answer
 from muniment.backup.sql_view import sql_view
-from muniment.cli.bar import job
+from muniment.cli.options import JobOutput
 from muniment.cli.output import count_text, write
-from muniment.cli.point import planned
 from muniment.cli.state import moment_text, time_text
+from muniment.maintenance import MaintenanceActions
 from muniment.progress import Progress
 
 WIDEST: Final = 60  # characters of a value; --json has all
@@ -23,27 +23,19 @@ WIDEST: Final = 60  # characters of a value; --json has all
 _json = msgspec.json.Encoder(decimal_format="number", enc_hook=str)
 
 
-def show_answer(
-    source: Path,
-    sql: str,
-    point: RestorePoint,
-    *,
-    limit: int,
-    as_json: bool,
-    quiet: bool,
-) -> None:
+def show_answer(source: Path, sql: str, point: RestorePoint, limit: int, out: JobOutput) -> None:
     """Print the rows that a query gave, as a table or as one JSON object."""
-    plan, progress = planned(source, point), Progress()
-    with job(progress, quiet=quiet):
-        answer = query_backup(plan, sql, limit=limit, progress=progress)
-    write(_object(source, answer) if as_json else _table(answer))
+    progress = Progress()
+    with out.job(progress):
+        answer = MaintenanceActions.query(source, sql, point=point, limit=limit, progress=progress)
+    write(_object(source, answer) if out.json else _table(answer))
 
 
-def show_view(source: Path, point: RestorePoint, *, quiet: bool) -> None:
+def show_view(source: Path, point: RestorePoint, out: JobOutput) -> None:
     """Print the SQL that makes views of a moment."""
-    plan, progress = planned(source, point), Progress()
-    with job(progress, quiet=quiet):
-        text = sql_view(plan, str(source), progress)
+    progress = Progress()
+    with out.job(progress):
+        text = sql_view(MaintenanceActions.plan_restore(source, point=point), str(source), progress)
     write(text.encode(errors="surrogateescape"))
 
 

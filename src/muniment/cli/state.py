@@ -1,60 +1,100 @@
-"""What is told of a state that was backed up, restored or verified."""
+"""What is said of a state: of a backup, a restore, a verification, or a database."""
 
 from __future__ import annotations
 
-from typing import Any
-
+from muniment.backup.manifest import Manifest
 from muniment.backup.plan import RestorePlan
 from muniment.backup.reader import Moment
-from muniment.cli.output import (
-    count_text,
-    size_text,
-    took_text,
-)
+from muniment.cli.output import count_text, size_text, took_text
+from muniment.cli.report import Row, facts, lines, number, row
+from muniment.database import Statistics
 from muniment.document import from_microseconds, rfc3339
 from muniment.fingerprint import Fingerprint
 from muniment.revision import ATTACHMENT, DOCUMENT
 
 
-def state_facts(plan: RestorePlan, moment: Moment, found: Fingerprint, seconds: float) -> dict[str, Any]:
-    """For `--json`: what was found at this moment, and which files it was read from."""
-    manifest, size = plan.manifest, content_size(found)
-    return {
-        "kind": manifest.kind,
-        "reason": manifest.reason,
-        "name": manifest.database.name,
-        "database_id": manifest.database.id,
-        "etag": moment.etag,
-        "time": time_text(moment.modified),
-        "documents": found.count(DOCUMENT),
-        "attachments": found.count(ATTACHMENT),
-        "bytes": size,
-        "files": len(plan.files),
-        "file_bytes": plan.size,
-        "seconds": round(seconds, 3),
-        "bytes_per_second": round(size / seconds) if seconds else None,
-        "fingerprint": found.short(),
-    }
-
-
-def state_rows(plan: RestorePlan, moment: Moment, found: Fingerprint, seconds: float) -> list[tuple[str, str]]:
-    """The same for people."""
-    size = content_size(found)
-    backups = f" in {count_text(len(plan.chain), 'backup')}" if len(plan.chain) > 1 else ""
+def restored_rows(plan: RestorePlan, moment: Moment, found: Fingerprint, seconds: float) -> list[Row]:
+    """What was found at a moment of the backups, and which files it was read from."""
+    count, backups = len(plan.files), f" in {count_text(len(plan.chain), 'backup')}" if len(plan.chain) > 1 else ""
     return [
-        ("state of", moment_text(moment)),
-        ("documents", f"{found.count(DOCUMENT):,}"),
-        ("attachments", f"{found.count(ATTACHMENT):,}"),
-        ("content", size_text(size)),
-        ("files", f"{len(plan.files)}{backups} with {size_text(plan.size)}"),
-        ("took", took_text(size, seconds)),
-        ("fingerprint", found.short()),
+        facts(kind=plan.manifest.kind, reason=plan.manifest.reason),
+        *_content_rows(plan.manifest, moment.etag, time_text(moment.modified), found),
+        row("files", f"{count}{backups} with {size_text(plan.size)}", files=count, file_bytes=plan.size),
+        _took(content_size(found), seconds),
+        _fingerprint(found),
     ]
+
+
+def backup_rows(manifest: Manifest, seconds: float) -> list[Row]:
+    """What a backup holds that took so long to write."""
+    found, counts, files = manifest.fingerprint_at_snapshot(), manifest.counts, len(manifest.files)
+    written = count_text(counts.documents + counts.attachments, "revision")
+    deleted = count_text(counts.document_tombstones + counts.attachment_tombstones, "deletion")
+    changed = [("written", f"{written}, {deleted}, {size_text(counts.bytes)}")]
+    return [
+        row("kind", f"{manifest.kind} ({manifest.reason})", kind=manifest.kind, reason=manifest.reason),
+        *_content_rows(manifest, manifest.snapshot.etag, manifest.snapshot.time, found),
+        Row(
+            {"written": {name: getattr(counts, name) for name in counts.__struct_fields__}},
+            changed if manifest.kind == "incremental" else (),
+        ),
+        row("files", f"{files} with {size_text(manifest.size)}", files=files, file_bytes=manifest.size),
+        _took(counts.bytes, seconds),
+        _fingerprint(found),
+        facts(skipped=manifest.skipped),
+    ]
+
+
+def _content_rows(manifest: Manifest, etag: int, time: str, found: Fingerprint) -> list[Row]:
+    size = content_size(found)
+    return [
+        facts(name=manifest.database.name, database_id=manifest.database.id),
+        row("state of", f"{time}, etag {etag:,}", etag=etag, time=time),
+        number("documents", found.count(DOCUMENT)),
+        number("attachments", found.count(ATTACHMENT)),
+        row("content", size_text(size), bytes=size),
+    ]
+
+
+def _took(size: int, seconds: float) -> Row:
+    rate = round(size / seconds) if seconds else None
+    return row("took", took_text(size, seconds), seconds=round(seconds, 3), bytes_per_second=rate)
+
+
+def _fingerprint(found: Fingerprint) -> Row:
+    return row("fingerprint", found.short(), fingerprint=found.short())
+
+
+def statistics_rows(found: Statistics) -> list[Row]:
+    """What is in a database."""
+    text = [
+        ("documents", f"{found.documents:,}"),
+        *((f"  {name or '(no collection)'}", f"  {count:,}") for name, count in found.collections.items()),
+        ("attachments", f"{found.attachments:,}"),
+        ("content", size_text(found.bytes)),
+        ("on disk", size_text(found.file_bytes)),
+        ("last etag", f"{found.last_etag:,}"),
+        ("last change", rfc3339(found.last_changed) if found.last_etag else "never"),
+        *([("last backup", _backup_text(found))] if found.last_backup else []),
+        ("database id", found.database_id),
+        ("fingerprint", found.fingerprint),
+    ]
+    return [facts(**found.as_json()), lines(text)]
+
+
+def _backup_text(found: Statistics) -> str:
+    begun = rfc3339(found.last_backup) if found.last_backup else "never"
+    return f"{begun}, {count_text(found.changes_since_backup or 0, 'change')} since"
 
 
 def content_size(found: Fingerprint) -> int:
     """The bytes of all bodies and contents."""
     return found.size(DOCUMENT) + found.size(ATTACHMENT)
+
+
+def moment_row(label: str, moment: Moment) -> Row:
+    """A transaction, as an object of its own."""
+    return Row({label: {"etag": moment.etag, "time": time_text(moment.modified)}}, [(label, moment_text(moment))])
 
 
 def moment_text(moment: Moment) -> str:

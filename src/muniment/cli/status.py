@@ -13,7 +13,9 @@ import msgspec
 import typer
 
 from muniment.backup.recoverability import DestinationState, Proof, Recoverability
-from muniment.cli.output import Json, count_text, emit, path_of, seconds_text, size_text
+from muniment.cli.options import Output, ServerDatabase, path_of
+from muniment.cli.output import count_text, seconds_text, size_text
+from muniment.cli.report import Line, Row
 from muniment.database import DocumentDatabase
 from muniment.errors import BackupNotFound, DamagedBackup, InvalidInput
 
@@ -24,14 +26,12 @@ def status(
     folder: Annotated[
         str | None, typer.Argument(metavar="FOLDER|URL", help="The folder of the database, or the URL of a server.")
     ] = None,
+    *,
     url: Annotated[
         str | None, typer.Option("--url", metavar="URL", help="Ask this server; it may end in /databases/NAME.")
     ] = None,
-    database: Annotated[
-        str | None,
-        typer.Option("--database", metavar="NAME", help="Which database of the server; its system database if none."),
-    ] = None,
-    json: Json = False,
+    database: ServerDatabase = None,
+    out: Output,
 ) -> None:
     """Show how far a database could be recovered, and what to do next.
 
@@ -53,18 +53,18 @@ def status(
     where = shlex.join(["--url", url, "--database", found.name] if url else [str(folder)])
     new = _new_folder(Path(folder)) if folder is not None else f"Backups/{found.name.strip('<>')}"
     found = _addressed(found, where, shlex.quote(new))
-    rows = [*_history_rows(found), *(row for state in found.destinations for row in _rows(state))]
-    rows = [row for row in rows if row != ("  next", found.next)]
-    rows.append(("next", found.next or "nothing: all of it is backed up, and proven"))
+    lines = [*_history_lines(found), *(line for state in found.destinations for line in _lines(state))]
+    lines = [line for line in lines if line != ("  next", found.next)]
+    lines.append(("next", found.next or "nothing: all of it is backed up, and proven"))
     held = f"was backed up to {count_text(len(found.destinations), 'folder')}"
     held = held if found.destinations else "has no backup of its own yet"
-    emit(f"{found.name} at etag {found.etag:,} {held}", rows, msgspec.to_builtins(found), as_json=json)
+    out.emit(f"{found.name} at etag {found.etag:,} {held}", [Row(msgspec.to_builtins(found), lines)])
     for state in found.destinations[:1]:
         if state.problems:
             raise typer.Exit(DamagedBackup.exit_code if state.there else BackupNotFound.exit_code)
 
 
-def _history_rows(found: Recoverability) -> Iterator[tuple[str, str]]:
+def _history_lines(found: Recoverability) -> Iterator[Line]:
     """Whether every transaction is kept for the next backup, and what that costs."""
     if (history := found.history) is None:
         yield "history", "not kept: only the ends of backups can be restored; `muniment settings` switches it on"
@@ -103,7 +103,7 @@ def _of_server(url: str, database: str | None) -> Recoverability:
         return store.admin.recoverability()
 
 
-def _rows(state: DestinationState) -> Iterator[tuple[str, str]]:
+def _lines(state: DestinationState) -> Iterator[Line]:
     yield state.destination, f"{count_text(state.backups, 'backup')} with {size_text(state.size)}"
     reach = state.restorable
     if len(reach) > MOST_SPANS:

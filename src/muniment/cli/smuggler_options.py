@@ -1,0 +1,97 @@
+"""The options of `muniment smuggler`, in the words of RavenDB's Smuggler: said once, for all of its commands."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Annotated, Any, Final, TypeAlias
+
+import typer
+
+from muniment.cli.options import path_of
+from muniment.smuggler.options import SmugglerOptions
+
+_PAIR: Final = "PATH=VALUE"
+
+StartEtag: TypeAlias = Annotated[
+    str | None,
+    typer.Option("--start-document-etag", metavar="ETAG", help="Only documents that changed after this etag."),
+]
+Continuation: TypeAlias = Annotated[
+    str | None,
+    typer.Option("--continuation-token", metavar="TOKEN", help="Go on where the import that named it stopped."),
+]
+FailOnUnknown: TypeAlias = Annotated[
+    bool,
+    typer.Option("--fail-on-unknown", metavar="", help="A section that there is no place for is an error."),
+]
+
+
+@dataclass(frozen=True, slots=True)
+class CarriedOptions:
+    """What is carried, and how."""
+
+    operate_on_types: Annotated[
+        str | None,
+        typer.Option("--operate-on-types", metavar="NAMES", help="Which of Documents,Attachments,Identities."),
+    ] = None
+    filter: Annotated[
+        list[str],
+        typer.Option("--filter", metavar=_PAIR, help="Only documents with this value; may be repeated."),
+    ] = field(default_factory=list)
+    negative_filter: Annotated[
+        list[str], typer.Option("--negative-filter", metavar=_PAIR, help="Only documents without this value.")
+    ] = field(default_factory=list)
+    metadata_filter: Annotated[
+        list[str], typer.Option("--metadata-filter", metavar=_PAIR, help="Only with this value in the metadata.")
+    ] = field(default_factory=list)
+    negative_metadata_filter: Annotated[
+        list[str], typer.Option("--negative-metadata-filter", metavar=_PAIR, help="Only without it in the metadata.")
+    ] = field(default_factory=list)
+    transform: Annotated[
+        str | None,
+        typer.Option("--transform", metavar="SCRIPT", help="JavaScript: function(doc) { return doc; }"),
+    ] = None
+    transform_file: Annotated[
+        Path | None, typer.Option("--transform-file", parser=path_of, metavar="FILE", help="The same, from a file.")
+    ] = None
+    excludeexpired: Annotated[
+        bool, typer.Option("--excludeexpired", metavar="", help="Leave out documents that have expired.")
+    ] = False
+    ignore_errors_and_continue: Annotated[
+        bool,
+        typer.Option("--ignore-errors-and-continue", metavar="", help="Pass over what has errors, and name it."),
+    ] = False
+    limit: Annotated[int | None, typer.Option("--limit", metavar="NUMBER", help="At most so many documents.")] = None
+    batch_size: Annotated[
+        int | None, typer.Option("--batch-size", metavar="NUMBER", help="How many documents are written at once.")
+    ] = None
+    timeout: Annotated[
+        int | None, typer.Option("--timeout", metavar="MS", min=1, help="How long all of it may take; no limit.")
+    ] = None
+
+    def options(
+        self,
+        start_document_etag: str | None = None,
+        continuation: str | None = None,
+        fail_on_unknown: bool = False,
+    ) -> SmugglerOptions:
+        """The same for the library; raises `InvalidInput` for what makes no sense."""
+        others: dict[str, Any] = {} if self.batch_size is None else {"batch_size": self.batch_size}
+        return SmugglerOptions.of(
+            operate_on_types=self.operate_on_types,
+            filter=self.filter,
+            negative_filter=self.negative_filter,
+            metadata_filter=self.metadata_filter,
+            negative_metadata_filter=self.negative_metadata_filter,
+            transform=self.transform,
+            transform_file=self.transform_file,
+            start_document_etag=start_document_etag,
+            exclude_expired=self.excludeexpired,
+            ignore_errors=self.ignore_errors_and_continue,
+            limit=self.limit,
+            timeout=None if self.timeout is None else self.timeout / 1000,
+            continuation=continuation,
+            fail_on_unknown=fail_on_unknown,
+            **others,
+        )

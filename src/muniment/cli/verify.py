@@ -1,0 +1,48 @@
+"""`muniment verify`."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from muniment.cli.options import JobOutput, Source
+from muniment.cli.output import count_text
+from muniment.cli.point import PointOptions
+from muniment.cli.report import Row, facts, notes, row
+from muniment.cli.state import restored_rows
+from muniment.maintenance import MaintenanceActions
+from muniment.progress import Progress
+
+
+def verify(
+    source: Source,
+    *,
+    moment: PointOptions,
+    no_record: Annotated[
+        bool, typer.Option("--no-record", metavar="", help="Write no verification-TIME.json beside the backups.")
+    ] = False,
+    out: JobOutput,
+) -> None:
+    """Read all backups in a folder and check everything that a restore of any of them would need.
+
+    That is every file's size and SHA-256, every page's checksum, the number and order of rows, every document's
+    grammar, the links of the chains, and the fingerprint at the end of each backup. With a moment named it is what a
+    restore of that moment would read. It needs no database, so it can run where the backups are kept, and what it
+    found is written beside them as a new file, for `muniment status`. Exit code 5 says that something is damaged.
+
+    $ muniment verify /mnt/backups/shop
+    $ muniment verify /mnt/backups/shop --at 2026-11-22T17:18:03Z
+    """
+    point, progress = moment.point(), Progress()
+    with out.job(progress):
+        verified = MaintenanceActions.verify(source, point=point, record=not no_record, progress=progress)
+    folder, backups = str(verified.backup.folder), [str(read.folder) for read in verified.backups]
+    rows = [
+        row("moment" if point.named else "newest", folder, backup=folder),
+        facts(verified=backups, record=str(verified.record) if verified.record else None),
+        *restored_rows(verified.plan, verified.moment, verified.fingerprint, verified.seconds),
+        Row({"unrecorded": verified.unrecorded}, [("no record", verified.unrecorded)] if verified.unrecorded else []),
+        notes(verified.notes),
+    ]
+    out.emit(f"Verified {count_text(len(backups), 'backup')} in {source}", rows)
