@@ -115,6 +115,9 @@ def failed(ended: Ended, code: int, *parts: str) -> None:
         ("smuggler in shop empty --backup x", 2, "there is no backup 'x' in empty"),
         ("smuggler out http:// new.ndjson", 2, "is not the URL of a server"),
         ("--nonsense", 2, "no such option: --nonsense"),
+        ("restore backups --to new --etag abc", 2, "invalid value for '--etag': 'abc' is not a whole number"),
+        ("restore backups --to new --etag -1", 2, "invalid value for '--etag': -1 is less than 0"),
+        ("smuggler out shop new --format foo", 2, "invalid value for '--format': 'foo' is not one of"),
     ],
 )
 def test_bad_input(here: Path, line: str, code: int, part: str) -> None:
@@ -237,6 +240,30 @@ def test_a_reader_who_goes_away_is_no_error(shop: Path) -> None:
     )
     os.close(writing)
     assert (process.returncode, process.stderr) == (0, b"")
+
+
+@pytest.mark.parametrize("line", ["--help", "restore --help", "smuggler --help", "--version"])
+def test_a_reader_of_help_who_goes_away_is_no_error(line: str) -> None:
+    reading, writing = os.pipe()
+    os.close(reading)
+    process = subprocess.run(
+        [*COMMAND, *line.split()], stdout=writing, stderr=subprocess.PIPE, env=environment(), check=False
+    )
+    os.close(writing)
+    assert (process.returncode, process.stderr) == (0, b"")
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ("restore", "backups", "--to", "new", "--backup", ""),
+        ("verify", "backups", "--backup", " "),
+        ("inspect", "backups", "--id", ""),
+        ("restore", "backups", "--server", "http://127.0.0.1:1", "--name", ""),
+    ],
+)
+def test_an_option_that_names_nothing_is_refused(here: Path, words: tuple[str, ...]) -> None:
+    failed(muniment(*words, cwd=here), 2, "is empty", "leave out the option")
 
 
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="this system has no /dev/full")

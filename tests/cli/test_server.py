@@ -218,7 +218,7 @@ def test_a_server_that_is_gone(big_url: tuple[str, subprocess.Popen[str]], tmp_p
         seen=lambda shown: "writing documents" in shown,
         then=lambda _: process.send_signal(signal.SIGKILL),
     )
-    failed(ended, 9, "its status document tells")
+    failed(ended, 9, f"when {url} answers again, its status document tells")
     with serving(tmp_path / "data") as (again, _), DocumentStore(again, "big") as store:
         status = store.get("Raven/Backup/Status")
         assert status is not None

@@ -9,6 +9,7 @@ import typer
 from muniment.cli.options import Output, Yes
 from muniment.cli.output import check_meant, confirm, count_text
 from muniment.cli.report import Row, facts
+from muniment.cli.servers import store_on
 from muniment.cli.state import statistics_rows
 from muniment.errors import InvalidInput
 
@@ -22,9 +23,7 @@ def list_databases(*, url: Address = DEFAULT, out: Output) -> None:
 
     $ muniment databases list --url http://127.0.0.1:8080
     """
-    from muniment.client import DocumentStore  # here: its HTTP client loads longer than most commands run
-
-    with DocumentStore(url) as store:
+    with store_on(url) as store:
         names = store.admin.databases()
     headline = f"{store.url} has {count_text(len(names), 'database')}"
     out.emit(headline, [Row({"url": store.url, "databases": names}, [(name, "") for name in names])])
@@ -52,9 +51,7 @@ def create(
     settings = dict(map(setting_of, setting))
     if location is not None:
         settings["Raven/DataDir"] = location
-    from muniment.client import DocumentStore
-
-    with DocumentStore(url) as store:
+    with store_on(url) as store:
         store.admin.create_database(name, settings)
     row = Row({"url": store.url, "database": name, "settings": settings}, settings.items())
     out.emit(f"Made {name} on {store.url}", [row])
@@ -88,9 +85,7 @@ def delete(
         check_meant(f"--hard deletes the files of {name} for good", yes=yes)
         if not yes:
             confirm(f"Delete {name} on {url} with all its files? Backups are kept.")
-    from muniment.client import DocumentStore
-
-    with DocumentStore(url, name) as store:
+    with store_on(url, name) as store:
         folder = store.admin.settings().get("Raven/DataDir", "their folder")
         store.admin.delete_database(name, hard=hard)
     done = f"Deleted {name} from {store.url} with its files in {folder}"
@@ -104,8 +99,6 @@ def info(name: Name, *, url: Address = DEFAULT, out: Output) -> None:
 
     $ muniment databases info shop
     """
-    from muniment.client import DocumentStore
-
-    with DocumentStore(url, name) as store:
+    with store_on(url, name) as store:
         found = store.statistics()
     out.emit(f"{found.name} on {store.url}", statistics_rows(found))

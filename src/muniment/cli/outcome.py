@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Final
+from typing import Any, Final
 
 import typer
 
@@ -21,7 +21,9 @@ def outcome(command: Callable[[], int | None], *, as_json: bool = False, debug: 
     interrupts.install()
     try:
         return command() or 0
-    except SystemExit as error:  # typer's own answer to a reader of its help who has gone away
+    except SystemExit as error:
+        if error.code == UNEXPECTED and isinstance(error.__context__, BrokenPipeError):
+            return 0  # typer's own answer to a reader of its help who has gone away, which is no error
         return error.code if isinstance(error.code, int) else UNEXPECTED
     except BaseException as error:
         failure = explained(error)
@@ -40,7 +42,7 @@ def explained(error: BaseException) -> Failure:
             hint = "nothing half done was left; see whether it was done already, and else run it again"
             return Failure("Cancelled", "stopped", hint, interrupts.exit_code)
         case typer.TyperException():
-            return Failure("UsageError", _sentence(error.format_message()), _usage_hint(error), USAGE)
+            return Failure("UsageError", _usage_text(error), _usage_hint(error), USAGE)
         case OSError() if error.filename is not None and error.strerror:
             said = f"{error.filename} can not be used: {error.strerror}"
             return Failure("StorageFailure", said, "check the name, and that you may use it", StorageFailure.exit_code)
@@ -49,9 +51,21 @@ def explained(error: BaseException) -> Failure:
             return Failure("Unexpected", f"unexpected error: {error!r}", hint, UNEXPECTED)
 
 
-def _sentence(text: str) -> str:
-    text = text.strip().removesuffix(".")
-    return text[:1].lower() + text[1:]
+def _usage_text(error: typer.TyperException) -> str:
+    """What is wrong with a command line; pydantic, which typer asks about values, speaks to programmers."""
+    text = error.format_message().strip().removesuffix(".")
+    text = text[:1].lower() + text[1:]
+    wrong: list[dict[str, Any]] = getattr(error.__cause__, "errors", list)()
+    if not wrong:
+        return text
+    option, value, bounds = text.partition(": ")[0], wrong[0]["input"], wrong[0].get("ctx", {})
+    match wrong[0]["type"]:
+        case "int_parsing" | "int_parsing_size" | "int_from_float" | "int_type":
+            return f"{option}: {value!r} is not a whole number"
+        case "greater_than_equal":
+            return f"{option}: {value} is less than {bounds['ge']}"
+        case _:
+            return text.replace("Value error, ", "")
 
 
 def _usage_hint(error: typer.TyperException) -> str:

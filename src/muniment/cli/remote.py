@@ -15,9 +15,9 @@ from muniment.cli.options import JobOutput
 from muniment.cli.output import Failure, complain, count_text, size_text, took_text
 from muniment.cli.report import Row, facts, listed, members, number, row
 from muniment.cli.restore_into import Into, show_difference, show_written
+from muniment.cli.servers import store_on
 from muniment.client import DocumentStore, JobStatus, RemoteJob, split_url
 from muniment.client.databases import START_TIMEOUT
-from muniment.client.store import TIMEOUT
 from muniment.errors import Cancelled, InvalidInput, MunimentError, ServerUnavailable
 from muniment.progress import Progress
 from muniment.raven3.names import SYSTEM
@@ -43,7 +43,7 @@ class BackupWanted:
 
     def open(self) -> DocumentStore:
         """The database on the server."""
-        return DocumentStore(self.url, self.database, timeout=TIMEOUT if self.timeout is None else self.timeout / 1000)
+        return store_on(self.url, self.database, milliseconds=self.timeout)
 
 
 @dataclass(frozen=True, slots=True)
@@ -136,7 +136,7 @@ def restore_on_server(
     start_timeout: int = START_TIMEOUT,
 ) -> None:
     """Have a server restore a backup as a new database, and say what came of it."""
-    with DocumentStore(url) as store, _going_on("the restore", store):
+    with store_on(url) as store, _going_on("the restore", store):
         job = store.admin.start_restore(
             source,
             new.name,
@@ -158,7 +158,7 @@ def plan_on_server(
     url: str, source: str, name: str | None, point: RestorePoint, selection: Selection | None
 ) -> dict[str, Any]:
     """What a server would read for a restore."""
-    with DocumentStore(url) as store:
+    with store_on(url) as store:
         return store.admin.plan_restore(source, name, point=point, selection=selection)
 
 
@@ -174,7 +174,7 @@ def into_server(into: Into, out: JobOutput) -> None:
 def _into_server(into: Into, out: JobOutput, *, show: bool = True) -> dict[str, Any]:
     """How the database differed from the moment that it was restored to; `show` says it before anything is written."""
     assert into.server is not None
-    with DocumentStore(into.server, into.name) as store, _going_on("the restore", store):
+    with store_on(into.server, into.name) as store, _going_on("the restore", store):
         job = store.admin.start_restore_into(
             into.source,
             into.policy,
@@ -225,7 +225,7 @@ def _status(job: RemoteJob, store: DocumentStore) -> JobStatus:
     except ServerUnavailable as error:
         raise ServerUnavailable(
             error.message,
-            "the job had begun; when the server answers again, its status document tells what became of it",
+            f"the job had begun; when {store.url} answers again, its status document tells what became of it",
         ) from error
 
 

@@ -12,8 +12,10 @@ import typer
 from muniment.cli.databases import setting_of
 from muniment.cli.options import Database, Output
 from muniment.cli.report import Row, facts
+from muniment.cli.servers import store_on
 from muniment.database import DocumentDatabase
 from muniment.errors import InvalidInput
+from muniment.raven3.names import SYSTEM
 from muniment.storage.retention import DEFAULTS, history_of
 
 
@@ -73,10 +75,7 @@ def _check_own(folder: Path) -> None:
 
 
 def _on_server(url: str, database: str | None, changes: Mapping[str, str | None], out: Output) -> None:
-    from muniment.client import DocumentStore  # here: its HTTP client loads longer than most commands run
-    from muniment.raven3.names import SYSTEM
-
-    with DocumentStore(url, database) as store:
+    with store_on(url, database) as store:
         if store.name == SYSTEM:
             raise InvalidInput("the URL names no database", "give --database NAME, or URL/databases/NAME")
         found = store.admin.configure(changes) if changes else store.admin.settings()

@@ -16,6 +16,7 @@ from muniment.backup.recoverability import DestinationState, Proof, Recoverabili
 from muniment.cli.options import Output, ServerDatabase, path_of
 from muniment.cli.output import count_text, seconds_text, size_text
 from muniment.cli.report import Line, Row
+from muniment.cli.servers import store_on
 from muniment.database import DocumentDatabase
 from muniment.errors import BackupNotFound, DamagedBackup, InvalidInput
 
@@ -97,9 +98,7 @@ def _of_folder(folder: Path) -> Recoverability:
 
 
 def _of_server(url: str, database: str | None) -> Recoverability:
-    from muniment.client import DocumentStore  # here: its HTTP client loads longer than most commands run
-
-    with DocumentStore(url, database) as store:
+    with store_on(url, database) as store:
         return store.admin.recoverability()
 
 
