@@ -80,6 +80,7 @@ class Store(RuleBasedStateMachine):
         self.etag = 0
         self.modified = 0
         self.kept = False
+        self.not_kept = 0  # through here history was not kept, so no backup is waited for
         self.window: str | None = None
         self.expired: set[int] = set()
         self.backed_up = 0
@@ -116,7 +117,8 @@ class Store(RuleBasedStateMachine):
             assert row.content is None
             assert row.etag <= snapshot.tombstones_from < self.etag
             assert self.window is not None
-            assert not (self.kept or self.ever_backed_up) or row.etag <= self.backed_up
+            assert not self.ever_backed_up or row.etag <= self.backed_up
+            assert not self.kept or row.etag <= max(self.backed_up, self.not_kept)
             del self.state[key]
             self.expired.add(row.etag)
 
@@ -205,6 +207,8 @@ class Store(RuleBasedStateMachine):
             self.store.configure({"Muniment/History": str(kept).lower(), **expiry})
             self.window = window
         self.store.purge()
+        if not self.kept:
+            self.not_kept = self.etag
         self.kept, self.begins = kept, self.store.snapshot().history_from
         assert self.store.history.kept == kept
 
