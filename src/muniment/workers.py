@@ -27,7 +27,7 @@ from typing import Any, BinaryIO, Final, Generic, NoReturn, Self, TypeVar
 import msgspec
 
 from muniment.errors import Cancelled, ErrorRecord, StorageFailure
-from muniment.progress import Progress
+from muniment.progress import Counts, Progress
 
 LOOK_SECONDS: Final = 0.1
 REPORT_SECONDS: Final = 0.2
@@ -144,23 +144,11 @@ def speaking(children: Collection[AnyChild], check: Callable[[], None]) -> list[
     return [by_descriptor[descriptor] for descriptor, _ in found]
 
 
-class _Counts(msgspec.Struct, frozen=True, tag=True):
-    """How far the work is, as `Progress` has it."""
+class _Reached(msgspec.Struct, frozen=True, tag=True):
+    """How far the work is."""
 
     stage: str
-    documents: int
-    attachments: int
-    bytes: int
-    total_documents: int | None
-    total_bytes: int | None
-
-    @classmethod
-    def of(cls, progress: Progress) -> _Counts:
-        return cls(*(getattr(progress, name) for name in cls.__struct_fields__))
-
-    def show(self, progress: Progress) -> None:
-        for name in self.__struct_fields__:
-            setattr(progress, name, getattr(self, name))
+    counts: Counts
 
 
 class Worker(Child, Generic[Said]):
@@ -182,7 +170,7 @@ class Worker(Child, Generic[Said]):
     ) -> None:
         where = [function.__module__, function.__name__, str(niceness)]
         super().__init__([sys.executable, "-P", "-c", _START, _PLACE, *where], does=does)
-        self._decode = msgspec.msgpack.Decoder(says | _Counts | ErrorRecord).decode
+        self._decode = msgspec.msgpack.Decoder(says | _Reached | ErrorRecord).decode
         self._progress = progress
         self._grace = grace
         self._until: float | None = None
@@ -202,12 +190,12 @@ class Worker(Child, Generic[Said]):
             frame = self.receive(self._check)
             if frame is None:
                 self._died()
-            said: Said | _Counts | ErrorRecord = self._decode(frame)
+            said: Said | _Reached | ErrorRecord = self._decode(frame)
             if isinstance(said, ErrorRecord):
                 raise said.error()
-            if not isinstance(said, _Counts):
+            if not isinstance(said, _Reached):
                 return said
-            said.show(self._progress)
+            self._progress.stage, self._progress.counts = said.stage, said.counts
 
     def _check(self) -> None:
         try:
@@ -262,17 +250,20 @@ class Parent:
         done = threading.Event()
 
         def report() -> None:
-            while not done.wait(REPORT_SECONDS):
-                self.say(_Counts.of(self.progress))
+            self.say(_Reached(self.progress.stage, self.progress.counts))
 
-        reporter = threading.Thread(target=report, daemon=True)
+        def report_on() -> None:
+            while not done.wait(REPORT_SECONDS):
+                report()
+
+        reporter = threading.Thread(target=report_on, daemon=True)
         reporter.start()
         try:
             yield self.progress
         finally:
             done.set()
             reporter.join()
-            self.say(_Counts.of(self.progress))
+            report()
 
     def _listen(self, stdin: BinaryIO) -> None:
         while len(head := stdin.read(_HEAD_BYTES)) == _HEAD_BYTES:
