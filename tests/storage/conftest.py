@@ -8,9 +8,19 @@ from pathlib import Path
 import pytest
 
 from muniment.storage.base import Storage
+from muniment.storage.sqlite.store import create_storage
 from tests.clock import Clock
 from tests.storage.place import ENGINES, Engine, Place
 from tests.storage.reference import fingerprint_of, state_of, tallies
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    """The folder of a new and empty database of the embedded engine."""
+    folder = tmp_path / "shop"
+    folder.mkdir()
+    create_storage(folder)
+    return folder
 
 
 @pytest.fixture(params=sorted(ENGINES))

@@ -68,14 +68,6 @@ def fill_up(folder: Path, kind: str, room: int) -> list[str]:
     return raised
 
 
-@pytest.fixture
-def folder(tmp_path: Path) -> Path:
-    folder = tmp_path / "shop"
-    folder.mkdir()
-    create_storage(folder)
-    return folder
-
-
 @pytest.mark.parametrize("room", [0, 5_000, 300_000])
 @pytest.mark.parametrize("kind", ["put", "batch", "attachment", "delete"])
 def test_a_write_that_the_disk_refuses_changes_nothing(

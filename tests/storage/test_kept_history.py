@@ -13,21 +13,13 @@ from hypothesis import strategies as st
 from muniment.errors import InvalidInput
 from muniment.revision import ATTACHMENT
 from muniment.storage.retention import History
-from muniment.storage.sqlite.store import SqliteStorage, create_storage
+from muniment.storage.sqlite.store import SqliteStorage
 from muniment.storage.sqlite.writer import last_etag_before
 from tests.clock import START, Clock
 from tests.storage.reference import Row, attach, delete, detach, put, row_of, state_now
 
 SECOND = 1_000_000
 KEPT = {"Muniment/History": "true"}
-
-
-@pytest.fixture
-def folder(tmp_path: Path) -> Path:
-    folder = tmp_path / "shop"
-    folder.mkdir()
-    create_storage(folder)
-    return folder
 
 
 @pytest.fixture

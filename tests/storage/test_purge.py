@@ -10,21 +10,13 @@ import pytest
 
 from muniment.document import fold
 from muniment.revision import ATTACHMENT, DOCUMENT
-from muniment.storage.sqlite.store import SqliteStorage, create_storage
+from muniment.storage.sqlite.store import SqliteStorage
 from tests.clock import START, Clock
 from tests.storage.reference import attach, changes, delete, detach, put, state_now
 
 SECOND = 1_000_000
 MINUTE = {"Muniment/TombstoneWindow": "60s"}
 AT_ONCE = {"Muniment/TombstoneWindow": "0s"}
-
-
-@pytest.fixture
-def folder(tmp_path: Path) -> Path:
-    folder = tmp_path / "shop"
-    folder.mkdir()
-    create_storage(folder)
-    return folder
 
 
 @pytest.fixture

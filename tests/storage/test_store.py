@@ -25,7 +25,7 @@ from muniment.errors import (
 from muniment.revision import ATTACHMENT, DOCUMENT
 from muniment.storage.sqlite.reach import REACH
 from muniment.storage.sqlite.schema import FILE, PAGE_BYTES
-from muniment.storage.sqlite.store import LOCK, SqliteStorage, create_storage
+from muniment.storage.sqlite.store import LOCK, SqliteStorage
 from muniment.storage.sqlite.writer import PURGE_ROWS
 from tests.clock import Clock
 from tests.storage.raw import SECONDS, at_once, number, raw, rows
@@ -33,14 +33,6 @@ from tests.storage.reference import attach, delete, detach, put, state_now
 
 MIB = 1 << 20
 COUNT = "SELECT count(*) FROM "
-
-
-@pytest.fixture
-def folder(tmp_path: Path) -> Path:
-    folder = tmp_path / "shop"
-    folder.mkdir()
-    create_storage(folder)
-    return folder
 
 
 @pytest.fixture
