@@ -2,6 +2,8 @@
 
 `Authorization: Bearer NAME/SECRET` is a key, `Basic` the same as name and password, and `Bearer TOKEN` what a key got
 for itself for a while. Who sends none is nobody in particular, and may do what `anonymous-access` says.
+
+No route asks for it yet: the server answers everybody who reaches it.
 """
 
 from __future__ import annotations
