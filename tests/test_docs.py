@@ -15,6 +15,7 @@ import pytest
 
 from muniment import errors
 from muniment.settings import InvalidSetting
+from tests.cli.process import muniment
 
 ROOT = Path(__file__).parents[1]
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
@@ -52,9 +53,11 @@ def run(command: str, folder: Path) -> str:
         shutil.rmtree(folder / words[2])
         return ""
     assert words[0] in ("muniment", "python"), command
-    words = ["-m", *words] if words[0] == "muniment" else words[1:]
+    if words[0] == "muniment":
+        ended = muniment(*words[1:], cwd=folder, env={"COLUMNS": "80"})
+        return (ended.text + ended.err).replace(str(folder), "/srv")
     done = subprocess.run(
-        [sys.executable, *words], cwd=folder, capture_output=True, text=True, encoding="utf-8", timeout=120
+        [sys.executable, *words[1:]], cwd=folder, capture_output=True, text=True, encoding="utf-8", timeout=120
     )
     return (done.stdout + done.stderr).replace(str(folder), "/srv")
 

@@ -4,12 +4,20 @@ from __future__ import annotations
 
 import json
 import os
+import pkgutil
 import socket
 import sys
+from importlib import import_module
 
-from muniment.cli import app, main
+import muniment
+from muniment.cli import main
 
-assert app  # which loads every command, once for all of them
+# Once for all commands, which would each load it for themselves.
+for module in pkgutil.walk_packages(muniment.__path__, "muniment."):
+    if module.name != "muniment.__main__":
+        import_module(module.name)
+for name in ("pyarrow.compute", "pyarrow.parquet", "rich.progress", "typer._adapters"):
+    import_module(name)
 
 
 def serve(number: int) -> None:

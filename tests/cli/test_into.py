@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import signal
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -14,6 +15,7 @@ from muniment import Delete, DocumentDatabase, DocumentStore, Put
 from tests.cli.process import interrupted, muniment, on_terminal
 from tests.cli.serving import serving
 from tests.cli.test_commands import well
+from tests.once import copy_of_once
 
 ODD = b'{"price": 1.10 ,\n "name":"S\xc3\xa3o Paulo"}'
 ORDERS = {"Raven-Entity-Name": "Orders"}
@@ -41,22 +43,37 @@ class Place:
             return {document.id: document.body for document in database.by_prefix("")}
 
 
-@pytest.fixture
-def place(tmp_path: Path) -> Place:
-    with DocumentDatabase(tmp_path / "shop") as database:
+def made(folder: Path) -> Place:
+    """A place in this folder."""
+    with DocumentDatabase(folder / "shop") as database:
         database.configure({"Muniment/History": "true"})
         database.put("orders/1", {"version": 1}, ORDERS)
         database.put("orders/2", ODD, ORDERS)
-        database.maintenance.start_backup(tmp_path / "backups").wait()
+        database.maintenance.start_backup(folder / "backups").wait()
         database.put("orders/1", {"version": 2}, ORDERS)
         middle = database.get("orders/1")
         database.put("orders/1", {"version": 3}, ORDERS)
-        database.maintenance.start_backup(tmp_path / "backups", incremental=True).wait()
+        database.maintenance.start_backup(folder / "backups", incremental=True).wait()
         database.delete("orders/2")
         database.put("orders/1", {"version": 4}, ORDERS)
         database.put("new", {})
     assert middle is not None
-    return Place(tmp_path, middle.etag, middle.last_modified)
+    return Place(folder, middle.etag, middle.last_modified)
+
+
+@pytest.fixture
+def place(tmp_path: Path) -> Place:
+    return made(tmp_path)
+
+
+@contextmanager
+def serving_a_copy(place: Place, data: Path) -> Iterator[str]:
+    """The URL of a server with a copy of `shop`, and an empty database `other`."""
+    well("restore", place.backups, "--to", data / "shop")
+    with serving(data) as (url, _), DocumentStore(url) as store:
+        store.admin.create_database("shop", {"Raven/DataDir": "~/shop"})
+        store.admin.create_database("other")
+        yield url
 
 
 def test_the_difference_comes_before_what_was_written(place: Place) -> None:
@@ -148,6 +165,14 @@ def test_long_lists_are_cut_in_text_and_whole_in_json(tmp_path: Path) -> None:
     assert len(well(*line, "--json").json["difference"]["changes"][0]["deleted"]) == 30
 
 
+@pytest.fixture(scope="module")
+def untouched(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Place, str]]:
+    """A place and the URL of its server, for commands that change nothing."""
+    place = made(tmp_path_factory.mktemp("untouched"))
+    with serving_a_copy(place, tmp_path_factory.mktemp("server") / "data") as url:
+        yield place, url
+
+
 @pytest.mark.parametrize(
     ("options", "code", "part"),
     [
@@ -171,8 +196,9 @@ def test_long_lists_are_cut_in_text_and_whole_in_json(tmp_path: Path) -> None:
         ("--server URL --name other --on-conflict=skip", 4, "another database"),
     ],
 )
-def test_what_can_not_be(served: str, place: Place, options: str, code: int, part: str) -> None:
-    words = options.replace("SHOP", str(place.shop)).replace("URL", served).split()
+def test_what_can_not_be(untouched: tuple[Place, str], options: str, code: int, part: str) -> None:
+    place, url = untouched
+    words = options.replace("SHOP", str(place.shop)).replace("URL", url).split()
     left = {path.name for path in place.folder.iterdir()}
     ended = muniment("restore", place.backups, *words, cwd=place.folder)
     assert ended.code == code, ended.err
@@ -185,12 +211,7 @@ def test_what_can_not_be(served: str, place: Place, options: str, code: int, par
 
 @pytest.fixture
 def served(place: Place, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    """The URL of a server with a copy of `shop`, and an empty database `other`."""
-    data = tmp_path_factory.mktemp("server") / "data"
-    well("restore", place.backups, "--to", data / "shop")
-    with serving(data) as (url, _), DocumentStore(url) as store:
-        store.admin.create_database("shop", {"Raven/DataDir": "~/shop"})
-        store.admin.create_database("other")
+    with serving_a_copy(place, tmp_path_factory.mktemp("server") / "data") as url:
         yield url
 
 
@@ -235,14 +256,21 @@ def test_into_a_database_of_a_server(served: str, place: Place) -> None:
         assert documents[1].etag == facts["transaction"]
 
 
-@pytest.mark.parametrize("stage", ["reading documents", "writing"])
-def test_ctrl_c_leaves_the_database_as_it_was(tmp_path: Path, stage: str) -> None:
-    with DocumentDatabase(tmp_path / "shop") as database:
+def _make_emptied(folder: Path) -> None:
+    with DocumentDatabase(folder / "shop") as database:
         for first in range(0, 40_000, 5_000):
             database.batch([Put(f"n/{n}", {"n": n, "text": "x" * 500}) for n in range(first, first + 5_000)])
-        database.maintenance.start_backup(tmp_path / "b").wait()
+        database.maintenance.start_backup(folder / "b").wait()
         for first in range(0, 40_000, 5_000):
             database.batch([Delete(f"n/{n}") for n in range(first, first + 5_000)])
+
+
+@pytest.mark.parametrize("stage", ["reading documents", "writing"])
+def test_ctrl_c_leaves_the_database_as_it_was(
+    tmp_path_factory: pytest.TempPathFactory, tmp_path: Path, stage: str
+) -> None:
+    copy_of_once(tmp_path_factory, "emptied", _make_emptied, tmp_path)
+    with DocumentDatabase(tmp_path / "shop", create=False) as database:
         before = database.snapshot()
     ended = interrupted("restore", tmp_path / "b", "--to", tmp_path / "shop", "--on-conflict=skip", stage=stage)
     assert ended.code == 130
