@@ -3,19 +3,19 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Generator, Iterable, Sequence
-from typing import Any, Final, Protocol, TypeAlias
+from collections.abc import Iterable, Iterator, Sequence
+from functools import partial
+from typing import Any, Final, Protocol
 
 from muniment.command import Command, Put
 from muniment.document import Document
 from muniment.errors import ConcurrencyConflict, InvalidDocument, InvalidInput
+from muniment.faces import Blocking, Steps
 from muniment.numbers import HILO as PREFIX
 from muniment.numbers import free_after
 from muniment.storage.base import Written
 
 CAPACITY: Final = 32
-
-Reserving: TypeAlias = Generator["list[str] | Put", Any, range]
 
 
 class Documents(Protocol):
@@ -26,71 +26,59 @@ class Documents(Protocol):
     def batch(self, commands: Sequence[Command]) -> list[Written]: ...
 
 
-class HiLo:
-    """Hands out ids. A range is reserved by moving `Max` on; what a program does not use of it is skipped.
+class Ranges:
+    """Numbers for new ids. A range is reserved by moving `Max` on; what a program does not use of it is skipped.
 
-    No document has an id of the range when it is reserved, whatever `Max` says.
+    No document has an id of the range when it is reserved, whatever `Max` says. Steps of two calls must not mix.
     """
 
-    def __init__(self, documents: Documents) -> None:
+    def __init__(self, documents: Any) -> None:
         self._documents = documents
-        self._lock = threading.Lock()
-        self._ranges: dict[str, range] = {}
-
-    def next_id(self, collection: str) -> str:
-        """A new id for a document of this collection."""
-        tag = tag_of(collection)
-        with self._lock:
-            left = self._ranges.get(tag) or self._reserve(tag)
-            self._ranges[tag] = left[1:]
-        return f"{tag}/{left[0]}"
+        self._left: dict[str, Iterator[int]] = {}
 
     def forget(self, id: str) -> None:
         """Somebody else has used this id: the next one comes from a range that is reserved anew."""
+        self._left.pop(id.rpartition("/")[0], None)
+
+    def _next_id(self, collection: str) -> Steps[str]:
+        tag = tag_of(collection)
+        while (number := next(self._left.get(tag, iter(())), None)) is None:
+            self._left[tag] = iter((yield from self._reserve(tag)))
+        return f"{tag}/{number}"
+
+    def _reserve(self, tag: str) -> Steps[range]:
+        while True:
+            [document] = yield partial(self._documents.get_many, [PREFIX + tag])
+            search = free_after(_maximum(tag, document), CAPACITY)
+            try:
+                after = next(search)
+                while True:
+                    found = yield partial(self._documents.get_many, [f"{tag}/{number}" for number in _range(after)])
+                    after = search.send(any(found))
+            except StopIteration as end:
+                after = end.value
+            known = document.json() if document else {}
+            metadata = document.metadata_json if document else None
+            etag = document.etag if document else 0
+            try:
+                put = Put(PREFIX + tag, {**known, "Max": after + CAPACITY}, metadata, etag)
+                yield partial(self._documents.batch, [put])
+            except ConcurrencyConflict:
+                continue
+            return _range(after)
+
+
+class HiLo(Ranges, Blocking):
+    """Hands out ids, to any thread."""
+
+    def __init__(self, documents: Documents) -> None:
+        super().__init__(documents)
+        self._lock = threading.Lock()
+
+    def next_id(self, collection: str) -> str:
+        """A new id for a document of this collection."""
         with self._lock:
-            self._ranges.pop(id.rpartition("/")[0], None)
-
-    def _reserve(self, tag: str) -> range:
-        reserving = reserve(tag)
-        try:
-            asked = next(reserving)
-            while True:
-                try:
-                    answer: Any = self._documents.get_many(asked) if isinstance(asked, list) else None
-                    if isinstance(asked, Put):
-                        self._documents.batch([asked])
-                except ConcurrencyConflict as error:
-                    asked = reserving.throw(error)
-                else:
-                    asked = reserving.send(answer)
-        except StopIteration as end:
-            reserved: range = end.value
-            return reserved
-
-
-def reserve(tag: str) -> Reserving:
-    """Reserves a range and returns it. It gives ids, to be told the documents that have them, and what is to be put.
-
-    A `ConcurrencyConflict` of that put is to be thrown in.
-    """
-    while True:
-        [document] = yield [PREFIX + tag]
-        search = free_after(_maximum(tag, document), CAPACITY)
-        try:
-            after = next(search)
-            while True:
-                found = yield [f"{tag}/{number}" for number in _range(after)]
-                after = search.send(any(found))
-        except StopIteration as end:
-            after = end.value
-        known = document.json() if document else {}
-        metadata = document.metadata_json if document else None
-        etag = document.etag if document else 0
-        try:
-            yield Put(PREFIX + tag, {**known, "Max": after + CAPACITY}, metadata, etag)
-        except ConcurrencyConflict:
-            continue
-        return _range(after)
+            return self._run(self._next_id(collection))
 
 
 def _range(after: int) -> range:

@@ -5,16 +5,19 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from types import TracebackType
-from typing import Any, NamedTuple, Protocol, TypeVar, get_origin, is_typeddict, overload
+from typing import Any, Generic, NamedTuple, Protocol, Self, TypeVar, get_origin, is_typeddict, overload
 
 from muniment.command import Command, Delete, Put
 from muniment.document import ENTITY_NAME, Document, check_id, encode, fold, is_reserved, texts_in
 from muniment.errors import ConcurrencyConflict, InvalidInput
+from muniment.faces import Blocking, Steps, both
 from muniment.hilo import collection_for
 from muniment.storage.base import Written
 
 T = TypeVar("T")
+D = TypeVar("D")
 
 
 class Database(Protocol):
@@ -56,13 +59,16 @@ class _Changes(NamedTuple):
     changed: list[_Changed]
 
 
-class UnitOfWork:
-    """What a session knows and decides, without asking any database: `Session` asks one, the client's in asyncio too.
+class UnitOfWork(Generic[D]):
+    """Objects that belong to documents. Nothing is written before `save_changes`, which writes one transaction.
 
-    Whoever has the database loads what `_unknown` names into `_found`, and has the `_changes` written and `_saved`.
+    Entities are dicts, dataclasses, msgspec Structs or plain objects. A document whose entity was not changed is not
+    written again, and the numbers in a loaded dict keep their spelling (`1.10`) when something else in it changes.
+    With `optimistic_concurrency`, saving a document that somebody else has changed since raises `ConcurrencyConflict`.
     """
 
-    def __init__(self, *, optimistic_concurrency: bool = False) -> None:
+    def __init__(self, database: D, *, optimistic_concurrency: bool = False) -> None:
+        self._database: Any = database
         self._optimistic = optimistic_concurrency
         self._by_key: dict[str, _Tracked] = {}
         self._by_entity: dict[int, _Tracked] = {}
@@ -208,20 +214,56 @@ class UnitOfWork:
             return None
         return 0 if entry.etag is None else entry.etag
 
+    def _load(self, id: str, type: Any) -> Steps[Any]:
+        self._found((yield partial(self._database.get_many, self._unknown([id]))), type)
+        return self._entities([id], type or dict)[0]
 
-class Session(UnitOfWork):
-    """Objects that belong to documents. Nothing is written before `save_changes`, which writes one transaction.
+    @both
+    def load_many(self, ids: Iterable[str], type: Any = None) -> Steps[list[Any]]:
+        """The documents with these ids, in their order, None for each that does not exist."""
+        wanted = texts_in(ids, "ids")
+        self._found((yield partial(self._database.get_many, self._unknown(wanted))), type)
+        return self._entities(wanted, type)
 
-    Entities are dicts, dataclasses, msgspec Structs or plain objects. A document whose entity was not changed is not
-    written again, and the numbers in a loaded dict keep their spelling (`1.10`) when something else in it changes.
-    With `optimistic_concurrency`, saving a document that somebody else has changed since raises `ConcurrencyConflict`.
-    """
+    @both
+    def store(
+        self,
+        entity: Any,
+        id: str | None = None,
+        *,
+        collection: str | None = None,
+        metadata: Mapping[str, Any] | None = None,
+        etag: int | None = None,
+    ) -> Steps[str]:
+        """Have this object saved; returns its id, made by HiLo from the collection when none is given.
 
-    def __init__(self, database: Database, *, optimistic_concurrency: bool = False) -> None:
-        super().__init__(optimistic_concurrency=optimistic_concurrency)
-        self._database = database
+        A document never takes the place of another one under an id that was made: `save_changes` then raises.
+        The collection of an object that is not a dict is the plural of its class. `etag` is the one that the document
+        must have when it is saved, 0 for "it must not exist".
+        """
+        if known := self._stored_again(entity, id, etag):
+            return known
+        if collection is None and not isinstance(entity, dict):
+            collection = collection_for(type(entity))
+        if id is not None:
+            return self._store(entity, id, collection, metadata, etag)
+        given = yield partial(self._database.next_id, collection or "")
+        return self._store(entity, given, collection, metadata, etag, new=True)
 
-    def __enter__(self) -> Session:
+    @both
+    def save_changes(self) -> Steps[None]:
+        """Write every change as one transaction. When it raises, nothing was written and the session is as it was."""
+        changes = self._changes()
+        if changes.commands:
+            with self._named_conflicts():
+                written = yield partial(self._database.batch, changes.commands)
+            self._saved(changes, written)
+
+
+class Session(UnitOfWork[Database], Blocking):
+    __doc__ = UnitOfWork.__doc__
+
+    def __enter__(self) -> Self:
         return self
 
     def __exit__(
@@ -240,50 +282,7 @@ class Session(UnitOfWork):
 
         Raises `InvalidInput` when the session has it as something else, which it was loaded or stored as before.
         """
-        self._found(self._database.get_many(self._unknown([id])), type)
-        return self._entities([id], type or dict)[0]
-
-    def load_many(self, ids: Iterable[str], type: Any = None) -> list[Any]:
-        """The documents with these ids, in their order, None for each that does not exist."""
-        wanted = texts_in(ids, "ids")
-        self._found(self._database.get_many(self._unknown(wanted)), type)
-        return self._entities(wanted, type)
-
-    def store(
-        self,
-        entity: Any,
-        id: str | None = None,
-        *,
-        collection: str | None = None,
-        metadata: Mapping[str, Any] | None = None,
-        etag: int | None = None,
-    ) -> str:
-        """Have this object saved; returns its id, made by HiLo from the collection when none is given.
-
-        A document never takes the place of another one under an id that was made: `save_changes` then raises.
-        The collection of an object that is not a dict is the plural of its class. `etag` is the one that the document
-        must have when it is saved, 0 for "it must not exist".
-        """
-        if known := self._stored_again(entity, id, etag):
-            return known
-        collection = collection_of_entity(entity) if collection is None else collection
-        if id is None:
-            id = self._database.next_id(collection or "")
-            return self._store(entity, id, collection, metadata, etag, new=True)
-        return self._store(entity, id, collection, metadata, etag)
-
-    def save_changes(self) -> None:
-        """Write every change as one transaction. When it raises, nothing was written and the session is as it was."""
-        changes = self._changes()
-        if changes.commands:
-            with self._named_conflicts():
-                written = self._database.batch(changes.commands)
-            self._saved(changes, written)
-
-
-def collection_of_entity(entity: Any) -> str | None:
-    """The collection of an object that is stored without one: the plural of its class, none for a dict."""
-    return None if isinstance(entity, dict) else collection_for(type(entity))
+        return self._run(self._load(id, type))
 
 
 def _is(entity: Any, type: Any) -> bool:

@@ -83,7 +83,7 @@ class AsyncDocumentStore(Source[Coroutine[Any, Any, Exported]]):
             return await self._transport.run(documents.batch(self._root, commands))
         except ConcurrencyConflict as error:
             if error.expected == 0:
-                await self._hilo.forget(error.id)
+                self._hilo.forget(error.id)
             raise
 
     async def by_prefix(self, prefix: str, *, start: int = 0, limit: int = PAGE) -> Page[Document]:
