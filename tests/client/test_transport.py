@@ -19,7 +19,7 @@ import pytest
 
 from muniment import Put
 from muniment.client import AsyncDocumentStore, DocumentStore
-from muniment.client.transport import Transport, unreachable
+from muniment.client.transport import Server, Transport, unreachable
 from muniment.client.wire import Request, Response, Unreachable
 from muniment.errors import DatabaseClosed, InvalidInput, MunimentError, ServerUnavailable
 from tests.client.serving import blocking, running_server
@@ -233,7 +233,7 @@ def test_a_path_is_sent_as_it_is() -> None:
     targets = ["/docs/%2E%2E", "/docs/a%2Fb%00%25", "/docs//a", "/docs?id=%C3%BC&id=%27%22", "/docs/a%20b?x=%2B"]
     with server_that(note) as url:
         for base in (url, f"{url}/below"):
-            transport = Transport(base, 5, 4)
+            transport = Transport(Server(base, 5, 4))
             for target in targets:
                 transport.run(flow(target))
             transport.close()

@@ -1,12 +1,11 @@
 """Databases on a server: the same documents, sessions and errors as the embedded database, over HTTP."""
 
 from muniment.client.administration import AsyncRemoteJob, RemoteJob
-from muniment.client.asynchronous import AsyncDocumentStore
 from muniment.client.attachments import AsyncRemoteAttachment, RemoteAttachment
 from muniment.client.databases import Operation
 from muniment.client.jobs import JobStatus
 from muniment.client.session import AsyncSession
-from muniment.client.store import DocumentStore
+from muniment.client.store import AsyncDocumentStore, DocumentStore
 from muniment.client.wire import split_url
 
 __all__ = [

@@ -29,7 +29,7 @@ from muniment.storage.base import Written
 Content: TypeAlias = bytes | BinaryIO | Iterable[bytes]
 
 
-class _Listed(msgspec.Struct):
+class Listed(msgspec.Struct):
     key: str = msgspec.field(name="Key")
     etag: str = msgspec.field(name="Etag")
     size: int = msgspec.field(name="Size")
@@ -45,7 +45,7 @@ class _Known:
     `owner` is the document that it was stored with, None for one that was stored by its key alone.
     """
 
-    def __init__(self, listed: _Listed, root: tuple[str, ...]) -> None:
+    def __init__(self, listed: Listed, root: tuple[str, ...]) -> None:
         self.key = listed.key
         self.etag = number_of(listed.etag)
         self.metadata_json = bytes(listed.metadata)
@@ -68,7 +68,7 @@ class _Known:
 class RemoteAttachment(_Known):
     """An attachment of a remote database as it was when it was asked for."""
 
-    def __init__(self, listed: _Listed, root: tuple[str, ...], transport: Transport) -> None:
+    def __init__(self, listed: Listed, root: tuple[str, ...], transport: Transport) -> None:
         super().__init__(listed, root)
         self._transport = transport
 
@@ -96,7 +96,7 @@ class RemoteAttachment(_Known):
 class AsyncRemoteAttachment(_Known):
     """`RemoteAttachment` in asyncio."""
 
-    def __init__(self, listed: _Listed, root: tuple[str, ...], transport: AsyncTransport) -> None:
+    def __init__(self, listed: Listed, root: tuple[str, ...], transport: AsyncTransport) -> None:
         super().__init__(listed, root)
         self._transport = transport
 
@@ -160,12 +160,12 @@ def get(root: tuple[str, ...], key: str, owner: str | None = None) -> Flow[Respo
     return response
 
 
-def find(root: tuple[str, ...], key: str, owner: str | None = None) -> Flow[_Listed | None]:
+def find(root: tuple[str, ...], key: str, owner: str | None = None) -> Flow[Listed | None]:
     """What is known about the attachment with this key."""
     _check(key, owner)
     query = [("key", key), *([] if owner is None else [("owner", owner)])]
     request = Request("GET", target(*root, "static", "", query=query), repeatable=True)
-    found = parsed((yield from call(request, 200)), list[_Listed])
+    found = parsed((yield from call(request, 200)), list[Listed])
     return found[0] if found else None
 
 
@@ -175,15 +175,15 @@ def _check(key: str, owner: str | None) -> None:
         owned_id(owner, key)
 
 
-def listing(root: tuple[str, ...], prefix: str, start: int, limit: int) -> Flow[Page[_Listed]]:
+def listing(root: tuple[str, ...], prefix: str, start: int, limit: int) -> Flow[Page[Listed]]:
     """Attachments whose keys begin so, in the order of their owners and names."""
     check_page(start, limit)
-    found: list[_Listed] = []
+    found: list[Listed] = []
     while len(found) <= limit:
         asked = min(limit + 1 - len(found), MAX_PAGE)
         query = [("startsWith", prefix), ("start", str(start + len(found))), ("pageSize", str(asked))]
         request = Request("GET", target(*root, "static", "", query=query), repeatable=True)
-        page = parsed((yield from call(request, 200)), list[_Listed])
+        page = parsed((yield from call(request, 200)), list[Listed])
         found += page
         if len(page) < asked:
             break

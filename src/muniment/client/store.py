@@ -1,23 +1,26 @@
-"""A database on a server, with the same session as the embedded one."""
+"""A database on a server, with the same session as the embedded one, for threads and in asyncio."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+import asyncio
+from collections.abc import AsyncIterable, AsyncIterator, Callable, Coroutine, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
-from typing import Any
+from typing import Any, Final, Generic, Self, TypeVar
 
 from muniment.attachment import content_chunks
 from muniment.client import attachments, documents, dumps, statistics
-from muniment.client.administration import Administration, Operations
-from muniment.client.attachments import Content, RemoteAttachment
-from muniment.client.transport import Broken, Transport
-from muniment.client.wire import root_of, split_url
+from muniment.client.administration import Administration, AsyncAdministration, AsyncOperations, Operations
+from muniment.client.attachments import AsyncRemoteAttachment, Content, RemoteAttachment, chunks_of
+from muniment.client.session import AsyncHiLo, AsyncSession
+from muniment.client.transport import AsyncRemote, AsyncTransport, Broken, Remote, Server, Transport
+from muniment.client.wire import Flow, root_of, split_url
 from muniment.command import Command, Delete, Put
 from muniment.database import PAGE, Statistics
 from muniment.document import Document, metadata_bytes
 from muniment.errors import ConcurrencyConflict
-from muniment.hilo import HiLo
+from muniment.faces import both
+from muniment.hilo import HiLo, Ranges
 from muniment.page import Page
 from muniment.progress import Progress
 from muniment.raven3.names import SYSTEM
@@ -28,11 +31,101 @@ from muniment.smuggler.source import Exported, Source
 from muniment.smuggler.transfer import Imported
 from muniment.storage.base import Written
 
-TIMEOUT = 60.0
-CONNECTIONS = 32
+TIMEOUT: Final = 60.0
+CONNECTIONS: Final = 32
+A = TypeVar("A")
 
 
-class DocumentStore(Source[Exported]):
+class BothStores(Generic[A]):
+    """What is the same in both stores; A is the class of their attachments."""
+
+    _hilo: Ranges
+    _attachment: Callable[[attachments.Listed, tuple[str, ...], Any], A]
+    _transport: Any
+
+    def __init__(
+        self, url: str, database: str | None = None, *, timeout: float = TIMEOUT, connections: int = CONNECTIONS
+    ) -> None:
+        self.url, named = split_url(url)
+        self.name = database or named or SYSTEM
+        self._root = root_of(self.name)
+        self._connect(Server(self.url, timeout, connections))
+
+    def _connect(self, server: Server) -> None:
+        raise NotImplementedError
+
+    @both
+    def get(self, id: str) -> Flow[Document | None]:
+        """The document with this id, in any case; None when there is none."""
+        return (yield from documents.get_many(self._root, [id]))[0]
+
+    @both
+    def get_many(self, ids: Iterable[str]) -> Flow[list[Document | None]]:
+        """The documents with these ids, in their order, None for each that does not exist."""
+        return (yield from documents.get_many(self._root, ids))
+
+    @both
+    def put(
+        self, id: str, body: Any, metadata: Mapping[str, Any] | bytes | None = None, *, etag: int | None = None
+    ) -> Flow[Written]:
+        """Store a document and return its id and new etag once it is on disk. See `Put` for the arguments.
+
+        An id that ends in "/" gets the next number of that prefix: "orders/" becomes "orders/831".
+        """
+        return (yield from self._batch([Put(id, body, metadata, etag)]))[0]
+
+    @both
+    def delete(self, id: str, *, etag: int | None = None) -> Flow[bool]:
+        """Delete a document; returns whether there was one."""
+        return (yield from self._batch([Delete(id, etag)]))[0].existed
+
+    @both
+    def batch(self, commands: Sequence[Command]) -> Flow[list[Written]]:
+        """Carry out all commands in order as one transaction, or none when one of them can not be."""
+        return (yield from self._batch(commands))
+
+    def _batch(self, commands: Sequence[Command]) -> Flow[list[Written]]:
+        try:
+            return (yield from documents.batch(self._root, commands))
+        except ConcurrencyConflict as error:
+            if error.expected == 0:
+                self._hilo.forget(error.id)
+            raise
+
+    @both
+    def by_prefix(self, prefix: str, *, start: int = 0, limit: int = PAGE) -> Flow[Page[Document]]:
+        """Documents whose ids begin so (in any case), in the order of their ids. The prefix can not be empty."""
+        return (yield from documents.by_prefix(self._root, prefix, start, limit))
+
+    @both
+    def by_etag(self, *, after: int = 0, limit: int = PAGE) -> Flow[Page[Document]]:
+        """Documents in the order of their etags, oldest change first; `after` is the last etag seen."""
+        return (yield from documents.by_etag(self._root, after, limit))
+
+    @both
+    def get_attachment(self, key: str, *, owner: str | None = None) -> Flow[A | None]:
+        """The attachment with this key, in any case; None when there is none. Its content is read when asked for."""
+        found = yield from attachments.find(self._root, key, owner)
+        return self._attachment(found, self._root, self._transport) if found else None
+
+    @both
+    def delete_attachment(self, key: str, *, etag: int | None = None, owner: str | None = None) -> Flow[bool]:
+        """Delete an attachment; returns whether there was one."""
+        return (yield from attachments.delete(self._root, key, etag, owner))
+
+    @both
+    def attachments(self, prefix: str = "", *, start: int = 0, limit: int = PAGE) -> Flow[Page[A]]:
+        """Attachments whose keys begin so (in any case), in the order of their owners and names."""
+        found = yield from attachments.listing(self._root, prefix, start, limit)
+        return Page([self._attachment(listed, self._root, self._transport) for listed in found], more=found.more)
+
+    @both
+    def statistics(self) -> Flow[Statistics]:
+        """Counts, sizes and the fingerprint of this moment."""
+        return (yield from statistics.statistics(self._root, self.name))
+
+
+class DocumentStore(BothStores[RemoteAttachment], Remote, Source[Exported]):
     """A database on a server: `DocumentStore("http://127.0.0.1:8080", "shop")`. Threads may share it.
 
     The database is the one named, or the one of a URL that ends in `/databases/NAME`, or else the system database.
@@ -43,18 +136,15 @@ class DocumentStore(Source[Exported]):
     it, and, when the connection broke, if it only reads or names the etag that it expects.
     """
 
-    def __init__(
-        self, url: str, database: str | None = None, *, timeout: float = TIMEOUT, connections: int = CONNECTIONS
-    ) -> None:
-        self.url, named = split_url(url)
-        self.name = database or named or SYSTEM
-        self._root = root_of(self.name)
-        self._transport = Transport(self.url, timeout, connections)
-        self._hilo = HiLo(self)
+    _attachment = RemoteAttachment
+
+    def _connect(self, server: Server) -> None:
+        self._transport = Transport(server)
+        self._hilo: HiLo = HiLo(self)
         self.admin = Administration(self._transport, self.name)
         self.operations = Operations(self._transport)
 
-    def __enter__(self) -> DocumentStore:
+    def __enter__(self) -> Self:
         return self
 
     def __exit__(
@@ -70,43 +160,9 @@ class DocumentStore(Source[Exported]):
         """A unit of work: load, change and store objects, then `save_changes` as one transaction."""
         return Session(self, optimistic_concurrency=optimistic_concurrency)
 
-    def get(self, id: str) -> Document | None:
-        """The document with this id, in any case; None when there is none."""
-        return self.get_many([id])[0]
-
-    def get_many(self, ids: Iterable[str]) -> list[Document | None]:
-        """The documents with these ids, in their order, None for each that does not exist."""
-        return self._transport.run(documents.get_many(self._root, ids))
-
-    def put(
-        self, id: str, body: Any, metadata: Mapping[str, Any] | bytes | None = None, *, etag: int | None = None
-    ) -> Written:
-        """Store a document and return its id and new etag once it is on disk. See `Put` for the arguments.
-
-        An id that ends in "/" gets the next number of that prefix: "orders/" becomes "orders/831".
-        """
-        return self.batch([Put(id, body, metadata, etag)])[0]
-
-    def delete(self, id: str, *, etag: int | None = None) -> bool:
-        """Delete a document; returns whether there was one."""
-        return self.batch([Delete(id, etag)])[0].existed
-
-    def batch(self, commands: Sequence[Command]) -> list[Written]:
-        """Carry out all commands in order as one transaction, or none when one of them can not be."""
-        try:
-            return self._transport.run(documents.batch(self._root, commands))
-        except ConcurrencyConflict as error:
-            if error.expected == 0:
-                self._hilo.forget(error.id)
-            raise
-
-    def by_prefix(self, prefix: str, *, start: int = 0, limit: int = PAGE) -> Page[Document]:
-        """Documents whose ids begin so (in any case), in the order of their ids. The prefix can not be empty."""
-        return self._transport.run(documents.by_prefix(self._root, prefix, start, limit))
-
-    def by_etag(self, *, after: int = 0, limit: int = PAGE) -> Page[Document]:
-        """Documents in the order of their etags, oldest change first; `after` is the last etag seen."""
-        return self._transport.run(documents.by_etag(self._root, after, limit))
+    def next_id(self, collection: str) -> str:
+        """A new id for a document of this collection, `orders/33`, from a range this store has reserved."""
+        return self._hilo.next_id(collection)
 
     def put_attachment(
         self,
@@ -122,21 +178,7 @@ class DocumentStore(Source[Exported]):
         `owner` is as in `DocumentDatabase.put_attachment`.
         """
         body = content if isinstance(content, bytes) else content_chunks(content)
-        return self._transport.run(attachments.put(self._root, key, body, metadata_bytes(metadata), etag, owner))
-
-    def get_attachment(self, key: str, *, owner: str | None = None) -> RemoteAttachment | None:
-        """The attachment with this key, in any case; None when there is none. Its content is read when asked for."""
-        found = self._transport.run(attachments.find(self._root, key, owner))
-        return RemoteAttachment(found, self._root, self._transport) if found else None
-
-    def delete_attachment(self, key: str, *, etag: int | None = None, owner: str | None = None) -> bool:
-        """Delete an attachment; returns whether there was one."""
-        return self._transport.run(attachments.delete(self._root, key, etag, owner))
-
-    def attachments(self, prefix: str = "", *, start: int = 0, limit: int = PAGE) -> Page[RemoteAttachment]:
-        """Attachments whose keys begin so (in any case), in the order of their owners and names."""
-        found = self._transport.run(attachments.listing(self._root, prefix, start, limit))
-        return Page([RemoteAttachment(listed, self._root, self._transport) for listed in found], more=found.more)
+        return self._run(attachments.put(self._root, key, body, metadata_bytes(metadata), etag, owner))
 
     def _export(self, destination: str | Path | Writable, options: ExportOptions, progress: Progress) -> Exported:
         flow = dumps.export(self._root, options)
@@ -146,14 +188,14 @@ class DocumentStore(Source[Exported]):
         ):
             taking = dumps.Taking(head, progress)
             broken = self._take(taking, chunks, file)
-            return self._transport.run(taking.end(destination, broken))
+            return self._run(taking.end(destination, broken))
 
     def _take(self, taking: dumps.Taking, chunks: Iterator[bytes], file: Writable) -> Broken | None:
         try:
             for chunk in chunks:
                 file.write(chunk)
                 if taking.add(chunk):
-                    self._transport.run(taking.look())
+                    self._run(taking.look())
         except Broken as error:
             return error
         return None
@@ -165,7 +207,7 @@ class DocumentStore(Source[Exported]):
                 taking, path = dumps.Taking(head, progress), dumps.new_dump(folder, head, options)
                 with dumps.written_to(path, False) as file:
                     broken = self._take(taking, chunks, file)
-                    exported = self._transport.run(taking.end(path, broken))
+                    exported = self._run(taking.end(path, broken))
             taking.remember(folder, exported)
             return exported
 
@@ -182,12 +224,93 @@ class DocumentStore(Source[Exported]):
         says where the server could still tell; importing the same dump again completes it.
         """
         with dumps.read_from(source, progress) as pieces:
-            return self._transport.run(dumps.import_dump(self._root, pieces, options))
+            return self._run(dumps.import_dump(self._root, pieces, options))
 
-    def statistics(self) -> Statistics:
-        """Counts, sizes and the fingerprint of this moment."""
-        return self._transport.run(statistics.statistics(self._root, self.name))
 
-    def next_id(self, collection: str) -> str:
-        """A new id for a document of this collection, `orders/33`, from a range this store has reserved."""
-        return self._hilo.next_id(collection)
+class AsyncDocumentStore(BothStores[AsyncRemoteAttachment], AsyncRemote, Source[Coroutine[Any, Any, Exported]]):
+    """`DocumentStore` in asyncio: the same methods, to be awaited. Tasks of one event loop may share it."""
+
+    _attachment = AsyncRemoteAttachment
+
+    def _connect(self, server: Server) -> None:
+        self._transport = AsyncTransport(server)
+        self._hilo: AsyncHiLo = AsyncHiLo(self)
+        self.admin = AsyncAdministration(self._transport, self.name)
+        self.operations = AsyncOperations(self._transport)
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        await self.close()
+
+    async def close(self) -> None:
+        """See `DocumentStore.close`."""
+        await self._transport.close()
+
+    def open_session(self, *, optimistic_concurrency: bool = False) -> AsyncSession:
+        """See `DocumentStore.open_session`."""
+        return AsyncSession(self, optimistic_concurrency=optimistic_concurrency)
+
+    async def next_id(self, collection: str) -> str:
+        """See `DocumentStore.next_id`."""
+        return await self._hilo.next_id(collection)
+
+    async def put_attachment(
+        self,
+        key: str,
+        content: Content | AsyncIterable[bytes],
+        metadata: Mapping[str, Any] | bytes | None = None,
+        *,
+        etag: int | None = None,
+        owner: str | None = None,
+    ) -> Written:
+        """See `DocumentStore.put_attachment`; an asynchronous stream will do too."""
+        body = content if isinstance(content, bytes) else chunks_of(content)
+        return await self._run(attachments.put(self._root, key, body, metadata_bytes(metadata), etag, owner))
+
+    async def _export(self, destination: str | Path | Writable, options: ExportOptions, progress: Progress) -> Exported:
+        flow = dumps.export(self._root, options)
+        async with (
+            dumps.in_thread(dumps.written_to(destination, options.overwrite)) as file,
+            self._transport.stream(flow) as (head, chunks),
+        ):
+            taking = dumps.Taking(head, progress)
+            broken = await self._take(taking, chunks, file)
+            return await self._run(taking.end(destination, broken))
+
+    async def _take(self, taking: dumps.Taking, chunks: AsyncIterator[bytes], file: Writable) -> Broken | None:
+        try:
+            async for chunk in chunks:
+                await asyncio.to_thread(file.write, chunk)
+                if taking.add(chunk):
+                    await self._run(taking.look())
+        except Broken as error:
+            return error
+        return None
+
+    async def _export_incremental(self, folder: Path, options: ExportOptions, progress: Progress) -> Exported:
+        with dumps.next_in(folder) as since:
+            flow = dumps.export(self._root, options, *since)
+            async with self._transport.stream(flow) as (head, chunks):
+                taking, path = dumps.Taking(head, progress), dumps.new_dump(folder, head, options)
+                async with dumps.in_thread(dumps.written_to(path, False)) as file:
+                    broken = await self._take(taking, chunks, file)
+                    exported = await self._run(taking.end(path, broken))
+            taking.remember(folder, exported)
+            return exported
+
+    async def import_dump(
+        self,
+        source: str | Path | Content | AsyncIterable[bytes],
+        *,
+        options: SmugglerOptions | None = None,
+        progress: Progress | None = None,
+    ) -> Imported:
+        """See `DocumentStore.import_dump`; an asynchronous stream will do too."""
+        if isinstance(source, AsyncIterable):
+            return await self._run(dumps.import_dump(self._root, dumps.counted(chunks_of(source), progress), options))
+        with dumps.read_from(source, progress) as pieces:
+            return await self._run(dumps.import_dump(self._root, chunks_of(pieces), options))

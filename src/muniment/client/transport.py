@@ -5,8 +5,9 @@ from __future__ import annotations
 import asyncio
 import ipaddress
 import time
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Generator, Iterator
 from contextlib import aclosing, asynccontextmanager, closing, contextmanager, nullcontext
+from dataclasses import dataclass
 from typing import Any, Final, TypeVar
 from urllib.parse import urlsplit
 
@@ -15,6 +16,7 @@ import httpx
 from muniment.client import local
 from muniment.client.wire import Flow, Pause, Request, Response, Unreachable
 from muniment.errors import DatabaseClosed, InvalidInput
+from muniment.faces import Awaiting, Blocking
 from muniment.raven3.names import CLIENT_VERSION
 from muniment.version import VERSION
 
@@ -32,13 +34,22 @@ _FAILURES: Final = (httpx.HTTPError, httpx.StreamError, RuntimeError)
 T = TypeVar("T")
 
 
+@dataclass(frozen=True, slots=True)
+class Server:
+    """Where a server is, how many seconds its answers may take, and how many connections are made to it."""
+
+    url: str
+    timeout: float
+    connections: int
+
+
 class Transport:
     """Runs flows, and streams, in the calling thread. Threads may share it."""
 
-    def __init__(self, url: str, timeout: float, connections: int) -> None:
-        self._base = url
-        self._timeout = timeout
-        self._client = httpx.Client(**_options(url, timeout, connections))
+    def __init__(self, server: Server) -> None:
+        self._base = server.url
+        self._timeout = server.timeout
+        self._client = httpx.Client(**_options(server))
 
     def close(self) -> None:
         self._client.close()
@@ -91,10 +102,10 @@ class Transport:
 class AsyncTransport:
     """Runs flows, and streams, in an asyncio event loop."""
 
-    def __init__(self, url: str, timeout: float, connections: int) -> None:
-        self._base = url
-        self._timeout = timeout
-        self._client = httpx.AsyncClient(**_options(url, timeout, connections))
+    def __init__(self, server: Server) -> None:
+        self._base = server.url
+        self._timeout = server.timeout
+        self._client = httpx.AsyncClient(**_options(server))
 
     async def close(self) -> None:
         await self._client.aclose()
@@ -145,6 +156,24 @@ class AsyncTransport:
             raise Broken(unreachable(error, self._base)) from error
 
 
+class Remote(Blocking):
+    """What asks a server with threads."""
+
+    _transport: Transport
+
+    def _run(self, steps: Generator[Any, Any, T]) -> T:
+        return self._transport.run(steps)
+
+
+class AsyncRemote(Awaiting):
+    """What asks a server in asyncio."""
+
+    _transport: AsyncTransport
+
+    async def _run(self, steps: Generator[Any, Any, T]) -> T:
+        return await self._transport.run(steps)
+
+
 class Broken(Exception):
     """A body stopped half-way."""
 
@@ -166,7 +195,8 @@ def unreachable(error: Exception, url: str) -> Unreachable:
     return Unreachable(f"{url}: {reason}", sent=not isinstance(error, _NOTHING_SENT), late=late)
 
 
-def _options(url: str, timeout: float, connections: int) -> dict[str, Any]:
+def _options(server: Server) -> dict[str, Any]:
+    url, timeout, connections = server.url, server.timeout, server.connections
     if type(timeout) not in (int, float) or not timeout > 0:
         raise InvalidInput(f"a timeout of {timeout} s is not possible", "give more than 0 seconds")
     if type(connections) is not int or connections < 1:
