@@ -40,6 +40,19 @@ class Play:
             answer = left[0] if callable(left[0]) else left.pop(0)
             outcome = answer(step) if callable(answer) else answer
 
+    def answering(self, *answers: Answer | Callable[[Request], Answer]) -> Answering:
+        """What a client takes for its transport: each flow gets these answers."""
+        return Answering(self, answers)
+
+
+@dataclass
+class Answering:
+    play: Play
+    answers: tuple[Answer | Callable[[Request], Answer], ...]
+
+    def run(self, flow: Flow[T]) -> T:
+        return self.play.run(flow, *self.answers)
+
 
 def answer(value: Any = None, status: int = 200, headers: Mapping[str, str] | None = None) -> Response:
     """An answer with a value as JSON, or with these very bytes."""

@@ -6,7 +6,8 @@ from typing import Any
 
 import pytest
 
-from muniment.client import databases, jobs
+from muniment.client import jobs
+from muniment.client.databases import Administration
 from muniment.client.jobs import Job, JobStatus, document_status, operation_status
 from muniment.client.wire import Request, Response
 from muniment.errors import BackupRunning, Cancelled, DamagedBackup, InvalidInput, MunimentError, NotFound
@@ -105,7 +106,7 @@ def test_waiting_ends() -> None:
 def test_a_server_that_gives_operations_no_number() -> None:
     """As RavenDB 3.0."""
     play = Play()
-    job = play.run(databases.start_backup("shop", "/backups", True), Response(201, {}))
+    job = Administration(play.answering(Response(201, {})), "shop").start_backup("/backups", True)._job
     assert job == Job("backup", None, ("databases", "shop"), "Raven/Backup/Status")
     assert play.requests[0].target == "/databases/shop/admin/backup?incremental=true"
     assert play.run(jobs.wait(job, 5), answer({"IsRunning": False, "Messages": []})).state == "completed"
@@ -123,4 +124,4 @@ def test_a_job_that_is_forgotten() -> None:
 def test_a_backup_that_is_running_already() -> None:
     refusal = answer({"Error": "a backup is already running", "Kind": "BackupRunning"}, 500)
     with pytest.raises(BackupRunning):
-        Play().run(databases.start_backup("<system>", "/backups", False), refusal)
+        Administration(Play().answering(refusal), "<system>").start_backup("/backups", False)

@@ -17,7 +17,8 @@ from muniment.client import (
     RemoteAttachment,
     RemoteJob,
 )
-from muniment.client.administration import Administration, AsyncAdministration, AsyncOperations, Operations
+from muniment.client.databases import Administration, AsyncAdministration
+from muniment.client.operations import AsyncOperations, Operations
 from muniment.database import DocumentDatabase
 
 TWINS = [

@@ -1,9 +1,8 @@
 """Databases on a server: the same documents, sessions and errors as the embedded database, over HTTP."""
 
-from muniment.client.administration import AsyncRemoteJob, RemoteJob
 from muniment.client.attachments import AsyncRemoteAttachment, RemoteAttachment
-from muniment.client.databases import Operation
 from muniment.client.jobs import JobStatus
+from muniment.client.operations import AsyncRemoteJob, Operation, RemoteJob
 from muniment.client.session import AsyncSession
 from muniment.client.store import AsyncDocumentStore, DocumentStore
 from muniment.client.wire import split_url

@@ -1,26 +1,29 @@
-"""What is asked of a server as a whole: databases, backups, restores, operations."""
+"""What is done with the databases of a server as a whole: making, configuring, backing up, restoring."""
 
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import replace
 from pathlib import PurePath
-from typing import Any, Final
+from typing import Any, Final, Generic, TypeVar, Unpack
 
 import msgspec
 
-from muniment.backup.moment import NEWEST, RestorePoint
+from muniment.backup.moment import NEWEST, PointKeywords, RestorePoint
 from muniment.backup.recoverability import Recoverability
 from muniment.backup.restore_into import OnConflict
 from muniment.backup.selection import Selection, check_selection
 from muniment.client.documents import JSON
 from muniment.client.failure import failure
 from muniment.client.jobs import Job
+from muniment.client.operations import AsyncRemoteJob, RemoteJob
 from muniment.client.retry import call
-from muniment.client.wire import Flow, Request, parsed, root_of, target
+from muniment.client.transport import AsyncRemote, Remote
+from muniment.client.wire import Flow, Request, Response, parsed, root_of, target
 from muniment.document import encode
-from muniment.errors import DatabaseNotFound, InvalidInput, MunimentError, NotFound, TargetExists
+from muniment.errors import DatabaseNotFound, InvalidInput, NotFound, TargetExists
+from muniment.faces import both
 from muniment.raven3.names import BACKUP_STATUS, COMPACT_STATUS, DATABASES, MAX_PAGE, RESTORE_STATUS, SYSTEM
 from muniment.storage.retention import changed_settings
 
@@ -28,138 +31,240 @@ COMPACT_SECONDS: Final = 120.0  # the server first waits until nobody uses the d
 START_TIMEOUT: Final = 15
 SLACK: Final = 15.0  # seconds that a server may need on top of what it was asked to wait
 
+J = TypeVar("J")
+
 
 class _Accepted(msgspec.Struct):
     operation: int | None = msgspec.field(name="OperationId", default=None)
 
 
-@dataclass(frozen=True, slots=True)
-class Operation:
-    """A job that a server is doing or has done."""
+class BothAdministrations(Generic[J]):
+    """What is done with databases as a whole. Paths are those of the server's machine."""
 
-    id: int
-    status: str
-    type: str
-    description: str
-    error: str
+    _job: Callable[[Job, Any], J]
 
+    def __init__(self, transport: Any, database: str) -> None:
+        self._transport = transport
+        self._database = database
+        self._root = root_of(database)
 
-class _Task(msgspec.Struct):
-    id: int = msgspec.field(name="Id")
-    status: str = msgspec.field(name="Status", default="")
-    type: str = msgspec.field(name="TaskType", default="")
-    description: str | None = msgspec.field(name="Description", default=None)
-    error: str | None = msgspec.field(name="ExceptionText", default=None)
+    @both
+    def start_backup(
+        self,
+        destination: str | os.PathLike[str],
+        incremental: bool = False,
+        *,
+        new_chain: bool = False,
+        skip_damaged: bool = False,
+    ) -> Flow[J]:
+        """Begin a backup of the store's database into a folder, and return at once.
 
+        The flags are those of `MaintenanceActions.start_backup`. Raises `BackupRunning` while another one runs. What
+        the server finds wrong with the folder is the job's failure.
+        """
+        body = encode({"BackupLocation": _location(destination), "DatabaseDocument": None})
+        flags = {"incremental": incremental, "new-chain": new_chain, "skip-damaged": skip_damaged}
+        path = target(*self._root, "admin", "backup", query=[(flag, "true") for flag, value in flags.items() if value])
+        number = yield from _accepted(Request("POST", path, body, JSON))
+        return self._job(Job("backup", number, self._root, BACKUP_STATUS), self._transport)
 
-def start_backup(
-    name: str,
-    destination: str | os.PathLike[str],
-    incremental: bool,
-    new_chain: bool = False,
-    skip_damaged: bool = False,
-) -> Flow[Job]:
-    """Begins a backup of a database into a folder of the server."""
-    root = root_of(name)
-    body = encode({"BackupLocation": _location(destination), "DatabaseDocument": None})
-    flags = {"incremental": incremental, "new-chain": new_chain, "skip-damaged": skip_damaged}
-    query = [(flag, "true") for flag, value in flags.items() if value]
-    path = target(*root, "admin", "backup", query=query)
-    accepted = yield from _accepted(Request("POST", path, body, JSON))
-    return Job("backup", accepted, root, BACKUP_STATUS)
+    @both
+    def recoverability(self) -> Flow[Recoverability]:
+        """How far the store's database could be recovered from the folders it was backed up to, and what to do next."""
+        request = Request("GET", target(*self._root, "backups"), repeatable=True)
+        return parsed((yield from call(request, 200)), Recoverability)
 
+    @both
+    def start_restore(
+        self,
+        backup_location: str | os.PathLike[str],
+        database_name: str | None = None,
+        location: str | os.PathLike[str] | None = None,
+        defrag: bool = False,
+        start_timeout: int = START_TIMEOUT,
+        *,
+        point: RestorePoint = NEWEST,
+        selection: Selection | None = None,
+        new_id: bool = False,
+        **named: Unpack[PointKeywords],
+    ) -> Flow[J]:
+        """Begin the restore of a moment into a new database, named as in the backup when no name is given.
 
-def recoverability(name: str) -> Flow[Recoverability]:
-    """How far a database could be recovered."""
-    request = Request("GET", target(*root_of(name), "backups"), repeatable=True)
-    return parsed((yield from call(request, 200)), Recoverability)
-
-
-@dataclass(frozen=True, slots=True)
-class Part:
-    """The backups in a folder of the server, a moment of them (the newest when none is named), and a part of that."""
-
-    source: str | os.PathLike[str]
-    point: RestorePoint = NEWEST
-    selection: Selection | None = None
-
-    def __post_init__(self) -> None:
-        check_selection(self.selection)
-
-    def members(self) -> dict[str, Any]:
-        """For the body of a request; what is not said is left out, as RavenDB's servers do not know it."""
-        part = self.selection or Selection()
-        told = {
-            "BackupLocation": _location(self.source),
-            "At": None if self.point.at is None else self.point.at.isoformat(),
-            "Etag": self.point.etag,
-            "Backup": self.point.backup,
-            "Lineage": self.point.lineage,
-            "Collections": sorted(part.collections),
-            "Ids": sorted(part.ids),
-            "IdPrefixes": list(part.prefixes),
+        The moment is the newest that the folder holds, or one named as for `MaintenanceActions.restore`; what can not
+        be reached is refused at once. When another restore runs, its end is waited for up to `start_timeout` seconds.
+        `new_id` makes another database of it, which the folder of these backups then refuses.
+        """
+        body = {
+            **_part(backup_location, replace(point, **named), selection),
+            "DatabaseName": database_name,
+            "DatabaseLocation": None if location is None else _location(location),
+            "Defrag": defrag,
+            "RestoreStartTimeout": start_timeout,
+            **({"GenerateNewDatabaseId": True} if new_id else {}),
         }
-        return {name: value for name, value in told.items() if value is not None and value != []}
+        path = target("admin", "restore", query=[("defrag", str(defrag).lower())])
+        request = Request("POST", path, encode(body), JSON, timeout=start_timeout + SLACK)
+        number = yield from _accepted(request)
+        return self._job(Job("restore", number, (), RESTORE_STATUS), self._transport)
+
+    @both
+    def plan_restore(
+        self,
+        backup_location: str | os.PathLike[str],
+        database_name: str | None = None,
+        *,
+        point: RestorePoint = NEWEST,
+        selection: Selection | None = None,
+        **named: Unpack[PointKeywords],
+    ) -> Flow[dict[str, Any]]:
+        """What such a restore would read (files, rows, bytes), and the etag and time of the transaction it stops at.
+
+        Raises what that restore would raise before it began.
+        """
+        part = _part(backup_location, replace(point, **named), selection)
+        body = encode({**part, "DatabaseName": database_name})
+        request = Request("POST", target("admin", "restore", "plan"), body, JSON, repeatable=True)
+        return parsed((yield from _answer(request)), dict[str, Any])
+
+    @both
+    def start_restore_into(
+        self,
+        backup_location: str | os.PathLike[str],
+        on_conflict: OnConflict | None = None,
+        *,
+        point: RestorePoint = NEWEST,
+        selection: Selection | None = None,
+        other_database: bool = False,
+        dry_run: bool = False,
+        **named: Unpack[PointKeywords],
+    ) -> Flow[J]:
+        """Begin to bring a moment of the backups, or a part of it, back into the store's database while it is used.
+
+        `on_conflict` and the rest are as for `MaintenanceActions.restore_into`; the server works in the folder of the
+        database. With `dry_run`, or without `on_conflict`, it only compares. The job's status has the `difference`,
+        and its `changes` are the ids.
+        """
+        body = {
+            **_part(backup_location, replace(point, **named), selection),
+            "OnConflict": on_conflict,
+            "DryRun": dry_run or on_conflict is None,
+            "OtherDatabase": other_database,
+        }
+        path = target(*self._root, "admin", "restore-into")
+        number = yield from _accepted(Request("POST", path, encode(body), JSON))
+        return self._job(Job("restore", number), self._transport)
+
+    @both
+    def compact(self, database: str | None = None) -> Flow[J]:
+        """Begin to compact a database, by default the store's, which nobody can use meanwhile."""
+        name = database or self._database
+        path = target("admin", "compact", query=[("database", name)])
+        number = yield from _accepted(Request("POST", path, b"", timeout=COMPACT_SECONDS))
+        return self._job(Job("compaction", number, (), COMPACT_STATUS + name), self._transport)
+
+    @both
+    def create_database(self, name: str, settings: Mapping[str, str] | None = None) -> Flow[None]:
+        """Make a database. `settings` are RavenDB's, like `Raven/DataDir`. Raises when there is one of this name."""
+        _check_name(name)
+        body = encode({"Id": DATABASES + name, "Settings": dict(settings or {}), "Disabled": False})
+        request = Request("PUT", target("admin", "databases", name), body, JSON, subjects=(name,))
+        yield from _answer(request, 201)
+
+    @both
+    def delete_database(self, name: str, *, hard: bool = False) -> Flow[None]:
+        """Forget a database; with `hard`, delete its files too."""
+        _check_name(name)
+        path = target("admin", "databases", name, query=[("hard-delete", str(hard).lower())])
+        yield from _answer(Request("DELETE", path, subjects=(name,)), 204)
+
+    @both
+    def settings(self) -> Flow[dict[str, str]]:
+        """The settings of the store's database."""
+        return _settings_of((yield from _database_document(self._database))[0])
+
+    @both
+    def configure(self, settings: Mapping[str, str | None], *, replace: bool = False) -> Flow[dict[str, str]]:
+        """Change settings of the store's database, as `DocumentDatabase.configure` does; nobody can use it meanwhile.
+
+        The settings that say where its files are stay, also with `replace`.
+        """
+        while True:
+            document, etag = yield from _database_document(self._database)
+            present = _settings_of(document)
+            others = {} if replace else {key: value for key, value in _all_of(document).items() if key not in present}
+            body = encode({**document, "Settings": others | changed_settings(present, settings, replace=replace)})
+            path, headers = target("admin", "databases", self._database), (*JSON, ("If-None-Match", etag))
+            response = yield from call(Request("PUT", path, body, headers), 200, 409)
+            if response.status == 200:
+                return _settings_of((yield from _database_document(self._database))[0])
+
+    @both
+    def databases(self) -> Flow[list[str]]:
+        """The names of all databases but the system database."""
+        names: list[str] = []
+        while True:
+            query = [("start", str(len(names))), ("pageSize", str(MAX_PAGE))]
+            request = Request("GET", target("databases", query=query), repeatable=True)
+            page = parsed((yield from call(request, 200)), list[str])
+            names += page
+            if len(page) < MAX_PAGE:
+                return names
+
+    @both
+    def build_version(self) -> Flow[dict[str, object]]:
+        """`ProductVersion` and `BuildVersion` of the server."""
+        request = Request("GET", target("build", "version"), repeatable=True)
+        return parsed((yield from call(request, 200)), dict[str, object])
 
 
-def start_restore(
-    part: Part,
-    name: str | None,
-    location: str | os.PathLike[str] | None,
-    defrag: bool,
-    start_timeout: int,
-    new_id: bool = False,
-) -> Flow[Job]:
-    """Begins a restore into a new database."""
-    body = {
-        **part.members(),
-        "DatabaseName": name,
-        "DatabaseLocation": None if location is None else _location(location),
-        "Defrag": defrag,
-        "RestoreStartTimeout": start_timeout,
-        **({"GenerateNewDatabaseId": True} if new_id else {}),
+class Administration(BothAdministrations[RemoteJob], Remote):
+    __doc__ = BothAdministrations.__doc__
+
+    _job = RemoteJob
+
+
+class AsyncAdministration(BothAdministrations[AsyncRemoteJob], AsyncRemote):
+    """`Administration` in asyncio."""
+
+    _job = AsyncRemoteJob
+
+
+def _part(folder: str | os.PathLike[str], point: RestorePoint, selection: Selection | None) -> dict[str, Any]:
+    """A moment of the backups in a folder of the server, or a part of it, as the members of a request.
+
+    What is not said is left out, as RavenDB's servers do not know it.
+    """
+    check_selection(selection)
+    part = selection or Selection()
+    told = {
+        "BackupLocation": _location(folder),
+        "At": None if point.at is None else point.at.isoformat(),
+        "Etag": point.etag,
+        "Backup": point.backup,
+        "Lineage": point.lineage,
+        "Collections": sorted(part.collections),
+        "Ids": sorted(part.ids),
+        "IdPrefixes": list(part.prefixes),
     }
-    path = target("admin", "restore", query=[("defrag", str(defrag).lower())])
-    request = Request("POST", path, encode(body), JSON, timeout=start_timeout + SLACK)
-    return Job("restore", (yield from _accepted(request)), (), RESTORE_STATUS)
-
-
-def plan_restore(part: Part, name: str | None) -> Flow[dict[str, Any]]:
-    """What a restore would read."""
-    body = encode({**part.members(), "DatabaseName": name})
-    request = Request("POST", target("admin", "restore", "plan"), body, JSON, repeatable=True)
-    response = yield from call(request, 200, 400)
-    if response.status == 400:
-        raise _existing(failure(request, response))
-    return parsed(response, dict[str, Any])
-
-
-def start_restore_into(
-    name: str, part: Part, on_conflict: OnConflict | None, dry_run: bool, other_database: bool
-) -> Flow[Job]:
-    """Begins a restore into a database that there is, or a comparison with it."""
-    told = {"OnConflict": on_conflict, "DryRun": dry_run, "OtherDatabase": other_database}
-    path = target(*root_of(name), "admin", "restore-into")
-    request = Request("POST", path, encode({**part.members(), **told}), JSON)
-    return Job("restore", (yield from _accepted(request)))
-
-
-def start_compact(name: str) -> Flow[Job]:
-    """Begins to compact a database."""
-    request = Request("POST", target("admin", "compact", query=[("database", name)]), b"", timeout=COMPACT_SECONDS)
-    return Job("compaction", (yield from _accepted(request)), (), COMPACT_STATUS + name)
+    return {name: value for name, value in told.items() if value is not None and value != []}
 
 
 def _accepted(request: Request) -> Flow[int | None]:
-    response = yield from call(request, 200, 201, 202, 400, 404)
-    if response.status == 400:
-        raise _existing(failure(request, response))
-    if response.status == 404:
-        error = failure(request, response)
-        if type(error) is NotFound:  # which is all that RavenDB says
-            error = DatabaseNotFound(error.message, "`muniment databases list` shows those that exist")
-        raise error
+    response = yield from _answer(request, 201, 202)
     return parsed(response, _Accepted).operation if response.body.strip() else None
+
+
+def _answer(request: Request, *others: int) -> Flow[Response]:
+    """The answer, with 200 or one of these statuses; of what RavenDB has one status for, the error says what it is."""
+    response = yield from call(request, 200, *others, 400, 404)
+    if response.status < 400:
+        return response
+    error = failure(request, response)
+    if type(error) is NotFound:
+        raise DatabaseNotFound(error.message, "`muniment databases list` shows those that exist")
+    if response.status == 400 and ("already" in error.message or "existing database" in error.message):
+        raise TargetExists(error.message, error.hint or "give another name, or delete that database")
+    raise error
 
 
 def _location(place: str | os.PathLike[str]) -> str:
@@ -168,41 +273,11 @@ def _location(place: str | os.PathLike[str]) -> str:
     return os.fspath(place)
 
 
-def create_database(name: str, settings: Mapping[str, str] | None) -> Flow[None]:
-    """Makes a database; its settings are those of RavenDB's database document."""
-    _check_name(name)
-    body = encode({"Id": DATABASES + name, "Settings": dict(settings or {}), "Disabled": False})
-    request = Request("PUT", target("admin", "databases", name), body, JSON, subjects=(name,))
-    response = yield from call(request, 200, 201, 400)
-    if response.status == 400:
-        raise _existing(failure(request, response))
-
-
-def settings(name: str) -> Flow[dict[str, str]]:
-    """The settings of a database."""
-    return _settings_of((yield from _database_document(name))[0])
-
-
-def configure(name: str, changes: Mapping[str, str | None], replace: bool) -> Flow[dict[str, str]]:
-    """Changes settings of a database, and again when somebody else has changed them meanwhile."""
-    while True:
-        document, etag = yield from _database_document(name)
-        present = _settings_of(document)
-        others = {} if replace else {key: value for key, value in _all_of(document).items() if key not in present}
-        body = encode({**document, "Settings": others | changed_settings(present, changes, replace=replace)})
-        headers = (*JSON, ("If-None-Match", etag))
-        response = yield from call(Request("PUT", target("admin", "databases", name), body, headers), 200, 409)
-        if response.status == 200:
-            return (yield from settings(name))
-
-
 def _database_document(name: str) -> Flow[tuple[dict[str, Any], str]]:
     """What describes a database, and the etag of that."""
     _check_name(name)
     request = Request("GET", target("admin", "databases", name), repeatable=True)
-    response = yield from call(request, 200, 404)
-    if response.status == 404:
-        raise DatabaseNotFound(failure(request, response).message, "`muniment databases list` shows those that exist")
+    response = yield from _answer(request)
     return parsed(response, dict[str, Any]), response.headers["ETag"]
 
 
@@ -215,45 +290,6 @@ def _all_of(document: dict[str, Any]) -> dict[str, Any]:
     return found if isinstance(found, dict) else {}
 
 
-def _existing(error: MunimentError) -> MunimentError:
-    """RavenDB's protocol has one status for a name that is taken and for one that is not allowed."""
-    taken = "already" in error.message or "existing database" in error.message
-    return TargetExists(error.message, error.hint or "give another name, or delete that database") if taken else error
-
-
-def delete_database(name: str, hard: bool) -> Flow[None]:
-    """Forgets a database, and deletes its files when that is asked for."""
-    _check_name(name)
-    path = target("admin", "databases", name, query=[("hard-delete", str(hard).lower())])
-    request = Request("DELETE", path, subjects=(name,))
-    response = yield from call(request, 200, 204, 404)
-    if response.status == 404:
-        raise DatabaseNotFound(failure(request, response).message, "`muniment databases list` shows those that exist")
-
-
-def databases() -> Flow[list[str]]:
-    """The names of all databases but the system database."""
-    names: list[str] = []
-    while True:
-        query = [("start", str(len(names))), ("pageSize", str(MAX_PAGE))]
-        request = Request("GET", target("databases", query=query), repeatable=True)
-        page = parsed((yield from call(request, 200)), list[str])
-        names += page
-        if len(page) < MAX_PAGE:
-            return names
-
-
 def _check_name(name: str) -> None:
     if not name or name == SYSTEM:
         raise InvalidInput(f"{name!r} can not be made or deleted", "name a database other than the system database")
-
-
-def operations() -> Flow[list[Operation]]:
-    """The jobs that the server knows of."""
-    tasks = parsed((yield from call(Request("GET", target("operations"), repeatable=True), 200)), list[_Task])
-    return [Operation(task.id, task.status, task.type, task.description or "", task.error or "") for task in tasks]
-
-
-def build_version() -> Flow[dict[str, Any]]:
-    """`ProductVersion` and `BuildVersion` of the server."""
-    return parsed((yield from call(Request("GET", target("build", "version"), repeatable=True), 200)), dict[str, Any])

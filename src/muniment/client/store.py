@@ -10,8 +10,9 @@ from typing import Any, Final, Generic, Self, TypeVar
 
 from muniment.attachment import content_chunks
 from muniment.client import attachments, documents, dumps, statistics
-from muniment.client.administration import Administration, AsyncAdministration, AsyncOperations, Operations
 from muniment.client.attachments import AsyncRemoteAttachment, Content, RemoteAttachment, chunks_of
+from muniment.client.databases import Administration, AsyncAdministration
+from muniment.client.operations import AsyncOperations, Operations
 from muniment.client.session import AsyncHiLo, AsyncSession
 from muniment.client.transport import AsyncRemote, AsyncTransport, Broken, Remote, Server, Transport
 from muniment.client.wire import Flow, root_of, split_url
