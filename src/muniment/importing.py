@@ -18,7 +18,7 @@ from muniment.backup.parquet import PARQUET, rows_of
 from muniment.document import ENTITY_NAME, check_body, check_id, decode, encode, to_microseconds
 from muniment.errors import InvalidDocument, InvalidInput, UnknownFormat
 from muniment.revision import DOCUMENT, Revision
-from muniment.smuggler.formats import dump_document
+from muniment.smuggler.dump_document import dump_document
 from muniment.smuggler.head import is_dump
 from muniment.smuggler.split import cut_out
 from muniment.smuggler.stream import BrokenStream, DumpStream

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from muniment.document import encode
 from muniment.revision import DOCUMENT, Revision
-from muniment.smuggler.formats import dump_document
+from muniment.smuggler.dump_document import dump_document
 from muniment.smuggler.mapping import stored_metadata
 from muniment.smuggler.words import ids_json, words
 

@@ -20,7 +20,7 @@ from muniment.progress import Progress
 from muniment.revision import ATTACHMENT, DOCUMENT, Revision
 from muniment.smuggler.exporter import Exporter
 from muniment.smuggler.folder import Kind, State, begin, held, new_name, read_state, write_state
-from muniment.smuggler.formats import Writer, writer_of
+from muniment.smuggler.formats import writer_of
 from muniment.smuggler.named import Named, check_met, check_named
 from muniment.smuggler.options import ExportOptions, SmugglerOptions
 from muniment.smuggler.pending import Aside
@@ -28,6 +28,7 @@ from muniment.smuggler.pick import Chooser
 from muniment.smuggler.sink import Sink, Writable
 from muniment.smuggler.source import Exported
 from muniment.smuggler.transfer import time_limit
+from muniment.smuggler.writer import Writer
 from muniment.storage.base import Snapshot, Storage, system_clock
 
 

@@ -16,12 +16,12 @@ from muniment.fingerprint import Fingerprint, Tally, attachment_digests, batch_d
 from muniment.numbers import numbers_for, series_of
 from muniment.progress import Progress
 from muniment.revision import ATTACHMENT, DOCUMENT, Batch, Revision
-from muniment.smuggler.formats import Writer
 from muniment.smuggler.named import Named
 from muniment.smuggler.options import ATTACHMENTS, DOCUMENTS, IDENTITIES, SmugglerOptions
 from muniment.smuggler.pending import Aside, Deletion
 from muniment.smuggler.pick import Chooser
 from muniment.smuggler.source import Exported
+from muniment.smuggler.writer import Writer
 
 MANY_NUMBERS: Final = 10_000
 NO_PLACE: Final = "{} that this format has no place for"

@@ -1,0 +1,54 @@
+"""A format that an export can have, while it is written: everything in the order in which the format has it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator
+from itertools import islice
+from typing import ClassVar, Final
+
+from muniment.revision import Batch, Revision
+from muniment.smuggler.pending import Deletion, Owned
+
+TOGETHER: Final = 512  # documents of a batch that are joined at once
+
+Content = Callable[[Revision], Iterator[bytes]]
+
+
+class Writer:
+    """A format being written; what it has no place for it is given in vain.
+
+    `inline` says that attachments are written with the documents that own them, before `loose` is asked to write the
+    others. `carries` are the types of items that the format has a place for.
+    """
+
+    inline: ClassVar[bool] = False
+    carries: ClassVar[frozenset[str]]
+
+    def begin(self) -> None:
+        """Write what comes before the documents."""
+
+    def batch(self, batch: Batch) -> None:
+        """Write documents that are neither changed nor left out and have no attachments."""
+        raise NotImplementedError
+
+    def document(self, revision: Revision, owned: list[Owned]) -> None:
+        """Write a document; raises `InvalidDocument`, having written nothing, if it has no place in the format."""
+        raise NotImplementedError
+
+    def loose(self, attachments: Iterable[Revision]) -> None:
+        """Write attachments that no document has taken; called once, after the last document."""
+
+    def identities(self, identities: Iterable[tuple[str, int]]) -> None:
+        """Write identities, after everything else."""
+
+    def deletions(self, documents: Iterable[Deletion], attachments: Iterable[Deletion]) -> None:
+        """Write deletions, after the attachments."""
+
+    def end(self) -> None:
+        """Write the end."""
+
+
+def pieces(separator: bytes, documents: Iterator[bytes]) -> Iterator[bytes]:
+    """The documents of a batch in pieces of a few hundred, so that all of them are not in memory once more."""
+    while group := list(islice(documents, TOGETHER)):
+        yield separator.join(group)
