@@ -18,12 +18,12 @@ from muniment.database import DocumentDatabase, Statistics, open_to_read
 from muniment.document import fold
 from muniment.errors import Cancelled, DatabaseNotFound, InvalidInput, MunimentError
 from muniment.fresh import made
-from muniment.importing import Plain, dump_of
 from muniment.progress import Progress
 from muniment.raven3.names import SYSTEM
 from muniment.smuggler.export import export_moment
 from muniment.smuggler.folder import import_folder
 from muniment.smuggler.options import BATCH_DOCUMENTS, ExportOptions, SmugglerOptions
+from muniment.smuggler.rows import Plain, dump_of
 from muniment.smuggler.sink import Writable
 from muniment.smuggler.source import Exported, Source
 from muniment.smuggler.transfer import Imported
@@ -167,7 +167,7 @@ def import_from(
     """Import a dump, or all dumps of a folder in their order; see `muniment.smuggler.folder.dumps_in` for those.
 
     NDJSON and Parquet are taken too; of plain objects `id_field` names the member that is the id, and `collection` is
-    theirs. See `muniment.importing.dump_of`.
+    theirs. See `muniment.smuggler.rows.dump_of`.
     """
     if isinstance(source, str | Path) and Path(source).is_dir():
 
