@@ -11,7 +11,6 @@ from typing import Any
 import pytest
 
 from muniment import Attachment, Delete, Document, DocumentDatabase, Put, Written
-from muniment.database import PAGE
 from muniment.document import MAX_BODY_BYTES
 from muniment.errors import (
     ConcurrencyConflict,
@@ -22,6 +21,7 @@ from muniment.errors import (
     InvalidInput,
     StorageFailure,
 )
+from muniment.page import PAGE
 from muniment.revision import ATTACHMENT, DOCUMENT
 from tests.clock import START, Clock
 

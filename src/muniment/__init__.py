@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from muniment.backup.selection import Selection
     from muniment.client import AsyncDocumentStore, DocumentStore
     from muniment.command import Delete, Put
-    from muniment.database import DocumentDatabase, Statistics
+    from muniment.database import DocumentDatabase
     from muniment.document import Document
     from muniment.errors import MunimentError
     from muniment.maintenance import BackupOperation, BackupStatus, MaintenanceActions
@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from muniment.rehearsal import rehearse
     from muniment.session import Session
     from muniment.smuggler.options import SmugglerOptions
+    from muniment.statistics import Statistics
     from muniment.storage.base import Written
 
 __all__ = [
@@ -67,7 +68,7 @@ _MODULES = {
     "Selection": "muniment.backup.selection",
     "Session": "muniment.session",
     "SmugglerOptions": "muniment.smuggler.options",
-    "Statistics": "muniment.database",
+    "Statistics": "muniment.statistics",
     "Written": "muniment.storage.base",
     "rehearse": "muniment.rehearsal",
 }

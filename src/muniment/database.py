@@ -6,8 +6,6 @@ import re
 import threading
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import Future
-from dataclasses import asdict, dataclass
-from datetime import datetime
 from pathlib import Path
 from types import TracebackType
 from typing import Any, BinaryIO, Final
@@ -39,16 +37,18 @@ from muniment.hilo import HiLo
 from muniment.maintenance import MaintenanceActions
 from muniment.numbers import free_after
 from muniment.owner import by_prefix, find, key_of, owned_id, replacing, tombstone
-from muniment.page import Page, one_more
+from muniment.page import PAGE, Page, check_page, one_more
 from muniment.progress import Progress
 from muniment.revision import ATTACHMENT, DOCUMENT, NO_METADATA, Revision
 from muniment.session import Session
 from muniment.smuggler.export import export_into_folder, export_state
+from muniment.smuggler.imported import Imported
 from muniment.smuggler.incoming import Incoming
 from muniment.smuggler.options import ExportOptions, SmugglerOptions
 from muniment.smuggler.sink import Writable
 from muniment.smuggler.source import Exported, Source
-from muniment.smuggler.transfer import Imported, import_dump
+from muniment.smuggler.transfer import import_dump
+from muniment.statistics import Statistics
 from muniment.storage.base import Snapshot, Write, Written, system_clock
 from muniment.storage.retention import changed_settings
 from muniment.storage.sqlite.remove import clear_removed
@@ -56,35 +56,7 @@ from muniment.storage.sqlite.schema import FILE, mapped_errors
 from muniment.storage.sqlite.still import mounted_read_only
 from muniment.storage.sqlite.store import SqliteStorage, create_storage, lock
 
-PAGE: Final = 25
 NUMBERS_TRIED: Final = 100
-
-
-@dataclass(frozen=True, slots=True)
-class Statistics:
-    """What is in a database. Bytes are those of bodies and contents; `file_bytes` is what the folder takes on disk.
-
-    `last_backup` is when the last backup was begun, and `changes_since_backup` how many changes it does not hold; None
-    when none was taken. `MaintenanceActions.recoverability` tells more.
-    """
-
-    name: str
-    database_id: str
-    lineage: str
-    documents: int
-    attachments: int
-    collections: dict[str, int]
-    bytes: int
-    file_bytes: int
-    last_etag: int
-    last_changed: datetime
-    fingerprint: str
-    last_backup: datetime | None = None
-    changes_since_backup: int | None = None
-
-    def as_json(self) -> dict[str, Any]:
-        """For `--json` and HTTP."""
-        return asdict(self)
 
 
 class DocumentDatabase(Source[Exported]):
@@ -312,27 +284,8 @@ class DocumentDatabase(Source[Exported]):
 
     def statistics(self) -> Statistics:
         """Counts, sizes and the fingerprint of this moment."""
-        snapshot = self.storage.snapshot()
-        fingerprint = snapshot.fingerprint
-        identity = self.storage.identity
-        backup = self.storage.backup_facts().last
-        return Statistics(
-            name=self.name,
-            database_id=identity.database_id,
-            lineage=identity.lineage,
-            documents=fingerprint.count(DOCUMENT),
-            attachments=fingerprint.count(ATTACHMENT),
-            collections={
-                name: tally.count for (kind, name), tally in sorted(fingerprint.occupied().items()) if kind == DOCUMENT
-            },
-            bytes=fingerprint.size(DOCUMENT) + fingerprint.size(ATTACHMENT),
-            file_bytes=sum(path.stat().st_size for path in self.path.glob(f"{FILE}*")),
-            last_etag=snapshot.etag,
-            last_changed=from_microseconds(snapshot.modified),
-            fingerprint=fingerprint.short(),
-            last_backup=from_microseconds(backup.time) if backup else None,
-            changes_since_backup=snapshot.etag - backup.etag if backup else None,
-        )
+        file_bytes = sum(path.stat().st_size for path in self.path.glob(f"{FILE}*"))
+        return Statistics.of(self.storage, self.name, file_bytes)
 
     @property
     def last_etag(self) -> int:
@@ -419,15 +372,6 @@ def check_text(text: str) -> None:
         text.encode()
     except UnicodeEncodeError as error:
         raise InvalidInput(f"{text!r} is not Unicode text: {error.reason}", "remove the lone surrogate") from error
-
-
-def check_page(start: int, limit: int) -> None:
-    """Raises `InvalidInput` when a page can not be that."""
-    for number in (start, limit):
-        if type(number) is not int or not 0 <= number < 1 << 63:
-            raise InvalidInput(
-                f"a page can not start at {start!r} or have {limit!r} documents", "use whole numbers from 0 to 2^63-1"
-            )
 
 
 def _page(found: Sequence[Revision], limit: int) -> Page[Document]:

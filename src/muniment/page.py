@@ -5,6 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from typing import Final, Generic, TypeVar
 
+from muniment.errors import InvalidInput
+
+PAGE: Final = 25
 LONGEST: Final = (1 << 63) - 1
 
 T = TypeVar("T")
@@ -26,3 +29,12 @@ class Page(list[T], Generic[T]):
 def one_more(limit: int) -> int:
     """How many to ask for, so as to know whether there are more than `limit`."""
     return min(limit + 1, LONGEST)
+
+
+def check_page(start: int, limit: int) -> None:
+    """Raises `InvalidInput` when a page can not be that."""
+    for number in (start, limit):
+        if type(number) is not int or not 0 <= number < 1 << 63:
+            raise InvalidInput(
+                f"a page can not start at {start!r} or have {limit!r} documents", "use whole numbers from 0 to 2^63-1"
+            )

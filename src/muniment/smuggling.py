@@ -14,7 +14,7 @@ from muniment.backup.moment import NEWEST, PointKeywords, RestorePoint
 from muniment.backup.repository import backups
 from muniment.client import DocumentStore
 from muniment.client.wire import split_url
-from muniment.database import DocumentDatabase, Statistics, open_to_read
+from muniment.database import DocumentDatabase, open_to_read
 from muniment.document import fold
 from muniment.errors import Cancelled, DatabaseNotFound, InvalidInput, MunimentError
 from muniment.fresh import made
@@ -22,11 +22,12 @@ from muniment.progress import Progress
 from muniment.raven3.names import SYSTEM
 from muniment.smuggler.export import export_moment
 from muniment.smuggler.folder import import_folder
+from muniment.smuggler.imported import Imported
 from muniment.smuggler.options import BATCH_DOCUMENTS, ExportOptions, SmugglerOptions
 from muniment.smuggler.rows import Plain, dump_of
 from muniment.smuggler.sink import Writable
 from muniment.smuggler.source import Exported, Source
-from muniment.smuggler.transfer import Imported
+from muniment.statistics import Statistics
 from muniment.storage.sqlite.schema import FILE
 
 

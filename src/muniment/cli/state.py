@@ -7,10 +7,10 @@ from muniment.backup.plan import RestorePlan
 from muniment.backup.reader import Moment
 from muniment.cli.output import count_text, size_text, took_text
 from muniment.cli.report import Row, facts, lines, number, row
-from muniment.database import Statistics
 from muniment.document import from_microseconds, rfc3339
 from muniment.fingerprint import Fingerprint
 from muniment.revision import ATTACHMENT, DOCUMENT
+from muniment.statistics import Statistics
 
 
 def restored_rows(plan: RestorePlan, moment: Moment, found: Fingerprint, seconds: float) -> list[Row]:

@@ -16,11 +16,10 @@ from muniment.client.retry import call, unavailable
 from muniment.client.transport import AsyncTransport, Broken, Transport
 from muniment.client.wire import Body, Flow, Request, Response, parsed, target
 from muniment.command import check_etag
-from muniment.database import check_page
 from muniment.document import check_id, decode
 from muniment.errors import DamagedDatabase, DocumentNotFound, ServerUnavailable
 from muniment.owner import owned_id
-from muniment.page import Page
+from muniment.page import Page, check_page
 from muniment.raven3.etags import attachment_etag_text
 from muniment.raven3.headers import request_headers
 from muniment.raven3.names import MAX_PAGE

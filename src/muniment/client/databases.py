@@ -6,13 +6,12 @@ import os
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from pathlib import PurePath
-from typing import Any, Final, Generic, TypeVar, Unpack
+from typing import TYPE_CHECKING, Any, Final, Generic, TypeVar, Unpack
 
 import msgspec
 
 from muniment.backup.moment import NEWEST, PointKeywords, RestorePoint
 from muniment.backup.recoverability import Recoverability
-from muniment.backup.restore_into import OnConflict
 from muniment.backup.selection import Selection, check_selection
 from muniment.client.documents import JSON
 from muniment.client.failure import failure
@@ -30,6 +29,9 @@ from muniment.storage.retention import changed_settings
 COMPACT_SECONDS: Final = 120.0  # the server first waits until nobody uses the database
 START_TIMEOUT: Final = 15
 SLACK: Final = 15.0  # seconds that a server may need on top of what it was asked to wait
+
+if TYPE_CHECKING:  # it brings the whole of restoring
+    from muniment.backup.restore_into import OnConflict
 
 J = TypeVar("J")
 

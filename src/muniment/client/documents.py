@@ -11,10 +11,9 @@ from muniment.client.failure import failure
 from muniment.client.retry import call
 from muniment.client.wire import Flow, Request, documents_of, parsed, query_text, results_of, target, unexpected
 from muniment.command import Command, write_of
-from muniment.database import check_page
 from muniment.document import Document, check_id, encode, fold, texts_in
 from muniment.errors import ConcurrencyConflict, InvalidInput
-from muniment.page import Page
+from muniment.page import Page, check_page
 from muniment.raven3.etags import etag_number, etag_text
 from muniment.raven3.names import MAX_PAGE
 from muniment.revision import NO_METADATA

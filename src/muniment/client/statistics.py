@@ -6,9 +6,9 @@ import msgspec
 
 from muniment.client.retry import call
 from muniment.client.wire import Flow, Request, parsed, target, unexpected
-from muniment.database import Statistics
 from muniment.raven3.etags import etag_number
 from muniment.raven3.times import time_of
+from muniment.statistics import Statistics
 
 
 class _Told(msgspec.Struct):

@@ -17,19 +17,19 @@ from muniment.client.session import AsyncHiLo, AsyncSession
 from muniment.client.transport import AsyncRemote, AsyncTransport, Broken, Remote, Server, Transport
 from muniment.client.wire import Flow, root_of, split_url
 from muniment.command import Command, Delete, Put
-from muniment.database import PAGE, Statistics
 from muniment.document import Document, metadata_bytes
 from muniment.errors import ConcurrencyConflict
 from muniment.faces import both
 from muniment.hilo import HiLo, Ranges
-from muniment.page import Page
+from muniment.page import PAGE, Page
 from muniment.progress import Progress
 from muniment.raven3.names import SYSTEM
 from muniment.session import Session
+from muniment.smuggler.imported import Imported
 from muniment.smuggler.options import ExportOptions, SmugglerOptions
 from muniment.smuggler.sink import Writable
 from muniment.smuggler.source import Exported, Source
-from muniment.smuggler.transfer import Imported
+from muniment.statistics import Statistics
 from muniment.storage.base import Written
 
 TIMEOUT: Final = 60.0

@@ -9,7 +9,6 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import fields
 from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Final, Literal, NamedTuple
@@ -19,8 +18,7 @@ from filelock import FileLock, Timeout
 
 from muniment.durable import new_file
 from muniment.errors import Busy, ForeignBackup, InvalidInput, StorageFailure, UnknownFormat
-from muniment.smuggler.faults import TOLD
-from muniment.smuggler.transfer import Imported
+from muniment.smuggler.imported import Imported
 from muniment.storage.base import Identity, Snapshot
 
 STATE: Final = "export-state.json"
@@ -225,18 +223,7 @@ def import_folder(
     """
     total = Imported()
     for path in dumps_in(folder, backup=backup, until=until):
-        found = import_file(path)
-        for name in (field.name for field in fields(Imported)):
-            value, old = getattr(found, name), getattr(total, name)
-            if isinstance(value, dict):
-                value = {key: old.get(key, 0) + value.get(key, 0) for key in old | value}
-            elif isinstance(value, list):
-                value = (old + value)[:TOLD]
-            elif isinstance(value, bool):
-                value = value or old
-            elif isinstance(value, int | float) and name != "build_version":
-                value += old
-            setattr(total, name, value)
+        total.add(import_file(path))
     return total
 
 

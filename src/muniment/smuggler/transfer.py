@@ -8,7 +8,6 @@ from collections import Counter, deque
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass, field
 from os import PathLike
 from threading import Event, Timer
 from typing import Any, Final, NamedTuple
@@ -23,7 +22,8 @@ from muniment.progress import Progress
 from muniment.revision import ATTACHMENT, DOCUMENT, NO_METADATA, Revision
 from muniment.smuggler import options as smuggler_options
 from muniment.smuggler.attachments import FILES
-from muniment.smuggler.faults import TOLD, Fault
+from muniment.smuggler.faults import TOLD
+from muniment.smuggler.imported import Imported
 from muniment.smuggler.mapping import stored_metadata
 from muniment.smuggler.options import ATTACHMENTS, DOCUMENTS, SmugglerOptions
 from muniment.smuggler.pick import Chooser
@@ -57,34 +57,6 @@ SUPERSEDED: Final = "documents that stand in the dump again later"
 # Builds from this on export a snapshot, so that no document is in it twice; earlier ones exported while others wrote.
 SNAPSHOT_BUILD: Final = 40_000
 _HASH_LENGTH: Final = 44  # BLAKE2b-256 in base64; betas of RavenDB 4 had another, shorter one
-
-
-@dataclass
-class Imported:
-    """What an import did.
-
-    `skipped` names and counts what the dump holds and was not stored. `failed` items were passed over because they are
-    not as they should be; the first of them are in `faults`. `unfinished` says that the dump's compression had no end,
-    as RavenDB leaves it, although all of the dump was there. `conflicts` documents stand for conflicts that RavenDB 2
-    or 3 had not resolved; they are stored as they are, and the ids of the first 20 are in `conflicting`. `continuation`
-    is set when the import has stopped at its limit: the token with which another one goes on.
-    """
-
-    documents: int = 0
-    attachments: int = 0
-    identities: int = 0
-    deletions: int = 0
-    skipped: dict[str, int] = field(default_factory=dict)
-    bytes: int = 0
-    seconds: float = 0.0
-    compression: str = ""
-    build_version: int | None = None
-    failed: int = 0
-    faults: list[Fault] = field(default_factory=list)
-    continuation: str | None = None
-    unfinished: bool = False
-    conflicts: int = 0
-    conflicting: list[str] = field(default_factory=list)
 
 
 class _AttachmentName(msgspec.Struct):
