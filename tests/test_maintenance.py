@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import random
+import re
+import signal
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import suppress
@@ -403,3 +406,92 @@ def test_restore_and_verify_need_no_database(database: DocumentDatabase, tmp_pat
     (backup.folder / "documents-00001.parquet").unlink()
     with pytest.raises(DamagedBackup, match=r"documents-00001\.parquet is missing"):
         database.maintenance.verify(backup.folder)
+
+
+def processes() -> set[int]:
+    """Those that this one has started, and that have not ended."""
+    found = set()
+    for each in Path("/proc").iterdir():
+        with suppress(OSError, ValueError):
+            state, parent = (each / "stat").read_text().rpartition(")")[2].split()[:2]
+            if int(parent) == os.getpid() and state != "Z":
+                found.add(int(each.name))
+    return found
+
+
+def child_of(before: set[int]) -> int:
+    """The process that has been started since."""
+    until = monotonic() + PATIENCE
+    while not (found := processes() - before):
+        assert monotonic() < until
+        sleep(0.002)
+    return min(found)
+
+
+def test_a_child_takes_the_same_backup(database: DocumentDatabase, tmp_path: Path) -> None:
+    before = processes()
+    operation = database.maintenance.start_backup(tmp_path / "child", in_child=True, niceness=0)
+    child_of(before)
+    with pytest.raises(BackupRunning):
+        database.maintenance.start_backup(tmp_path / "other")
+    until = monotonic() + PATIENCE
+    while not any("will hold the state" in message.text for message in operation.messages):
+        assert monotonic() < until
+        sleep(0.001)
+    database.put("meanwhile", {"n": 1})
+    taken = operation.wait(PATIENCE)
+    status = operation.status
+    assert (status.state, status.documents, status.attachments) == ("completed", 25_000, 8)
+    assert status.documents == status.total_documents
+    database.delete("meanwhile")
+    assert database.snapshot().fingerprint == taken.manifest.fingerprint_at_snapshot()
+    assert MaintenanceActions.verify(tmp_path / "child").fingerprint == database.snapshot().fingerprint
+    assert [place.folder for place in database.storage.backup_facts().places] == [str(tmp_path / "child")]
+    following = database.maintenance.start_backup(tmp_path / "child", incremental=True, in_child=True).wait(PATIENCE)
+    assert following.manifest.parent is not None
+    assert following.manifest.parent.sha256 == taken.sha256
+    assert processes() == before
+
+
+def test_both_say_the_same(database: DocumentDatabase, tmp_path: Path) -> None:
+    told = []
+    for in_child in (False, True):
+        operation = database.maintenance.start_backup(tmp_path / "backups" / str(in_child), in_child=in_child)
+        operation.wait(PATIENCE)
+        told.append([re.sub(r"\d+\.\d+ s|[\d.,]+ MB(/s)?|/\S+|at \S+", "…", each.text) for each in operation.messages])
+    assert told[0] == told[1]
+    assert [text.split()[0] for text in told[0]] == ["Started", "The", "Backup"]
+
+
+def test_a_child_that_is_killed_leaves_a_database_that_can_be_backed_up(
+    database: DocumentDatabase, tmp_path: Path
+) -> None:
+    before = processes()
+    operation = database.maintenance.start_backup(tmp_path / "backups", in_child=True, niceness=0)
+    os.kill(child_of(before), signal.SIGKILL)
+    with pytest.raises(StorageFailure, match="-9"):
+        operation.wait(PATIENCE)
+    assert operation.status.state == "faulted"
+    assert not backups(tmp_path / "backups") if (tmp_path / "backups").exists() else True
+    database.put("later", {"n": 1})
+    database.maintenance.start_backup(tmp_path / "backups", in_child=True).wait(PATIENCE)
+    assert MaintenanceActions.verify(tmp_path / "backups").fingerprint == database.snapshot().fingerprint
+    assert processes() == before
+
+
+def test_a_child_can_be_cancelled_and_ends_with_the_database(database: DocumentDatabase, tmp_path: Path) -> None:
+    before, chance = processes(), random.Random(7)
+    for number in range(4):
+        operation = database.maintenance.start_backup(tmp_path / str(number), in_child=True, niceness=0)
+        child_of(before)
+        sleep(chance.random() * 0.3)
+        if number < 3:
+            operation.cancel()
+        else:
+            database.close()
+            assert not operation.running
+        with suppress(Cancelled):
+            operation.wait(PATIENCE)
+        assert operation.status.state in {"cancelled", "completed"}
+        assert (tmp_path / str(number)).exists() == (operation.status.state == "completed")
+        assert processes() == before

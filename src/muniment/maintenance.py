@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import tempfile
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
+from functools import partial
 from pathlib import Path
-from time import monotonic
-from typing import Final, Literal, Unpack
+from typing import Any, Final, Unpack
 
+from muniment.backup.child import backup_in_child
 from muniment.backup.differences import Differences, differences
+from muniment.backup.job import Job, JobStatus, amount, with_hint
 from muniment.backup.merge import merge_backups
 from muniment.backup.moment import NEWEST, PointKeywords, RestorePoint
 from muniment.backup.plan import RestorePlan
@@ -28,93 +30,26 @@ from muniment.backup.verify import Verified, verify_backup
 from muniment.backup.versions import Version, version_at
 from muniment.backup.when import Zone
 from muniment.document import encode, from_microseconds
-from muniment.errors import BackupRunning, Cancelled, MunimentError, StorageFailure
+from muniment.errors import BackupRunning
 from muniment.progress import Progress
-from muniment.storage.base import Storage, system_clock
+from muniment.revision import ATTACHMENT, DOCUMENT
+from muniment.storage.base import Snapshot, Storage, system_clock
 
-WAIT_SECONDS: Final = 0.1
-State = Literal["running", "completed", "faulted", "cancelled"]
-
-
-@dataclass(frozen=True, slots=True)
-class BackupStatus:
-    """A moment of a backup: its state, what it is doing, what was written so far, and the error if it failed."""
-
-    state: State
-    stage: str
-    documents: int
-    attachments: int
-    bytes: int
-    total_documents: int | None
-    total_bytes: int | None
-    seconds: float
-    error: str | None = None
-    hint: str | None = None
+NICENESS: Final = 5
 
 
-class BackupOperation:
-    """A backup that runs in a thread of its own."""
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BackupStatus(JobStatus):
+    """A moment of a backup. See `JobStatus`."""
 
-    def __init__(self, take: Callable[[Progress], Backup]) -> None:
-        self.progress = Progress()
-        self._take = take
-        self._backup: Backup | None = None
-        self._error: BaseException | None = None
-        self._thread = threading.Thread(target=self._run, name="muniment backup", daemon=True)
-        self._thread.start()
 
-    def _run(self) -> None:
-        try:
-            self._backup = self._take(self.progress)
-        except MunimentError as error:
-            self._error = error
-        except Exception as error:
-            self._error = StorageFailure(f"the backup failed: {error!r}", "please report this as a bug")
-            self._error.__cause__ = error
-        finally:
-            self.progress.finish()
-
-    @property
-    def running(self) -> bool:
-        """Whether it has not ended yet."""
-        return self._thread.is_alive()
+class BackupOperation(Job[Backup]):
+    """A backup that runs. See `Job`."""
 
     @property
     def status(self) -> BackupStatus:
         """How far it is."""
-        error, progress = self._error, self.progress
-        state: State = "completed" if self._backup else "running"
-        if error:
-            state = "cancelled" if isinstance(error, Cancelled) else "faulted"
-        return BackupStatus(
-            state,
-            progress.stage,
-            progress.documents,
-            progress.attachments,
-            progress.bytes,
-            progress.total_documents,
-            progress.total_bytes,
-            progress.seconds,
-            str(error) if error else None,
-            getattr(error, "hint", None),
-        )
-
-    def cancel(self) -> None:
-        """Ask it to stop. `wait` then raises `Cancelled`, unless the backup was complete before that."""
-        self.progress.cancel()
-
-    def wait(self, timeout: float | None = None) -> Backup:
-        """The complete backup; raises what it failed with, or `TimeoutError` after that many seconds."""
-        # In slices: of two signals that come at once, Linux may give both to other threads, and then only a main thread
-        # that wakes by itself acts on them.
-        deadline = None if timeout is None else monotonic() + timeout
-        while self._thread.is_alive() and (deadline is None or monotonic() < deadline):
-            self._thread.join(WAIT_SECONDS if deadline is None else min(WAIT_SECONDS, max(0, deadline - monotonic())))
-        if self._error:
-            raise self._error
-        if self._backup is None:
-            raise TimeoutError("the backup is still running")
-        return self._backup
+        return BackupStatus(**asdict(super().status))
 
 
 class MaintenanceActions:
@@ -136,46 +71,64 @@ class MaintenanceActions:
         incremental: bool = False,
         new_chain: bool = False,
         skip_damaged: bool = False,
+        in_child: bool = False,
+        niceness: int = NICENESS,
+        document: Mapping[str, Any] | None = None,
+        begin: Callable[[BackupOperation], object] = Job.start,
     ) -> BackupOperation:
         """Begin a backup of the state of this moment into a folder, and return at once.
 
         An incremental one holds what changed since the last backup in that folder; where there is none, or something
         might be missed, or the chain is not whole, it is a full one, and the manifest's `reason` says why. A full one
-        begins a chain of its own. Reading and writing go on; the backup
-        is the state at its start. Raises `BackupRunning` while another one runs.
+        begins a chain of its own. Reading and writing go on; the backup is the state at its start, and one of its
+        `messages` names the etag. Raises `BackupRunning` while another one runs.
 
         All that is read is proven to be what was written, and the backup fails where it is not, unless `skip_damaged`
         says to leave that out, which the manifest's `skipped` tells then. `new_chain` says that a folder where the
         database remembers backups may have none. See `muniment.backup.take.take_backup`.
+
+        It works in a thread of this process, or with `in_child` in a process of its own, which leaves this one its
+        processor and memory and has this `niceness` (0 to 19); it takes the system's time, not the database's `clock`.
+        `document` is what the backup keeps as the database's document, its settings if it is not given. A server has
+        `begin` start the backup, when its turn comes.
         """
-
         check_folder_name(destination)
+        kept = encode(document if document is not None else {"Id": self._name, "Settings": self._storage.settings})
+        kind = "incremental backup" if incremental else "backup"
 
-        def take(progress: Progress) -> Backup:
-            return take_backup(
+        def pinned(snapshot: Snapshot) -> None:
+            counts = f"{snapshot.fingerprint.count(DOCUMENT):,} documents, {snapshot.fingerprint.count(ATTACHMENT):,}"
+            operation.say(f"The backup will hold the state at etag {snapshot.etag:,}: {counts} attachments")
+
+        def take(job: Job[Backup]) -> Backup:
+            take = partial(backup_in_child, niceness=niceness) if in_child else partial(take_backup, clock=self._clock)
+            return take(
                 self._storage,
                 Path(destination),
                 name=self._name,
-                database_document=encode({"Id": self._name, "Settings": self._storage.settings}),
-                clock=self._clock,
+                database_document=kept,
                 incremental=incremental,
                 new_chain=new_chain,
                 skip_damaged=skip_damaged,
-                progress=progress,
+                progress=job.progress,
+                pinned=pinned,
             )
 
         with self._lock:
             if self._backup and self._backup.running:
                 raise BackupRunning(f"a backup of {self._name} is already running", "wait for it, or cancel it")
-            self._backup = BackupOperation(take)
-            return self._backup
+            operation = BackupOperation("backup", take, _closing)
+            operation.say(f"Started {kind} of {self._name}. Destination: {destination}")
+            begin(operation)
+            self._backup = operation
+        return operation
 
     def close(self) -> None:
         """Cancel a backup that is running, and wait until it has ended."""
         with self._lock:
-            if self._backup and self._backup.running:
+            if self._backup:
                 self._backup.cancel()
-                self._backup._thread.join()
+                self._backup.join()
 
     @contextmanager
     def compare(
@@ -362,3 +315,13 @@ class MaintenanceActions:
         point = replace(point, **named)
         plan = MaintenanceActions.plan_restore(source, point=point) if point.named else None
         return verify_backup(Path(source), progress, plan, clock if record else None)
+
+
+def _closing(job: Job[Backup]) -> Iterator[str]:
+    if job.error:
+        yield f"Failed to complete the backup because: {with_hint(job.error)}"
+    else:
+        backup, progress = job.result, job.progress
+        yield from (f"Note: {note}" for note in backup.notes)
+        kind = f"{backup.manifest.kind} ({backup.manifest.reason})"
+        yield f"Backup completed: {kind}, {amount(progress)} in {progress.seconds:.1f} s, in {backup.folder}"

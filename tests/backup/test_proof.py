@@ -24,7 +24,7 @@ from tests.backup.state import opened, seen_by_readers
 from tests.clock import SECOND, Clock
 
 
-def take(database: DocumentDatabase, place: Path, **asked: bool) -> Backup:
+def take(database: DocumentDatabase, place: Path, **asked: Any) -> Backup:
     return database.maintenance.start_backup(place, **asked).wait()
 
 

@@ -115,7 +115,7 @@ def backup_in_child(
     skip_damaged: bool = False,
     progress: Progress | None = None,
     niceness: int = 0,
-    pinned: Callable[[Snapshot], None] = lambda snapshot: None,
+    pinned: Callable[[Snapshot], object] = lambda snapshot: None,
 ) -> Backup:
     """`take.take_backup` in a process of its own; `pinned` is told the moment that the backup will hold."""
     folders = os.fsencode(storage.folder), os.fsencode(destination)

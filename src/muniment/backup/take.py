@@ -36,6 +36,7 @@ from muniment.fingerprint import Fingerprint
 from muniment.progress import Progress
 from muniment.revision import ATTACHMENT, DOCUMENT, Batch, Revision
 from muniment.storage.base import BackupFacts, BackupPlace, Identity, Lineage, Snapshot, Storage
+from muniment.telling import telling
 from muniment.version import VERSION
 
 WRITERS: Final = 2
@@ -70,6 +71,7 @@ def take_backup(
     new_chain: bool = False,
     skip_damaged: bool = False,
     progress: Progress | None = None,
+    pinned: Callable[[Snapshot], object] = lambda snapshot: None,
 ) -> Backup:
     """Write the state of this moment into a new folder in the destination, while others read and write.
 
@@ -79,7 +81,8 @@ def take_backup(
 
     Everything is proven as it is read. Raises `DamagedDatabase`, which names it, when something is not what was
     written; with `skip_damaged` that is left out of a full backup, and the manifest says what. Raises `BackupNotFound`
-    where the database remembers backups and none is there, unless `new_chain` says that this is meant.
+    where the database remembers backups and none is there, unless `new_chain` says that this is meant. `pinned` is told
+    the moment that the backup will hold.
     """
     progress = progress or Progress()
     progress.stage = "planning"
@@ -91,7 +94,9 @@ def take_backup(
     known = {*facts.known, *_of_this_log(storage, existing)}
     origin = Origin(storage.identity.database_id, storage.identity.lineage, known, facts.tombstones_from)
     plan = _onto_whole_files(plan_backup(existing, origin, str(destination), incremental=incremental), existing)
-    taker = _Taker(storage, destination, existing, origin, name, database_document, clock, progress, skip_damaged)
+    taker = _Taker(
+        storage, destination, existing, origin, name, database_document, clock, progress, skip_damaged, pinned
+    )
     try:
         return taker.take(plan)
     except _DamagedSince:
@@ -111,6 +116,7 @@ class _Taker:
     clock: Callable[[], int]
     progress: Progress
     skip_damaged: bool
+    pinned: Callable[[Snapshot], object]
 
     def take(self, plan: BackupPlan) -> Backup:
         storage, progress, existing = self.storage, self.progress, self.existing
@@ -119,6 +125,8 @@ class _Taker:
             if plan.parent and snapshot.tombstones_from > plan.after:  # they expired between the plan and the pin
                 origin = replace(self.origin, tombstones_from=snapshot.tombstones_from)
                 plan = plan_backup(existing, origin, str(self.destination), incremental=True)
+            with telling("the moment that a backup will hold"):
+                self.pinned(snapshot)
             new = NewBackup(self.destination, plan.kind, started)
             try:
                 if plan.kind == "full":

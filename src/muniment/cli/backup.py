@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -101,7 +101,7 @@ def backup(
     servers.back_up(wanted, out)
 
 
-def _back_up(folder: Path, dest: Path, asked: dict[str, bool], out: JobOutput) -> None:
+def _back_up(folder: Path, dest: Path, asked: dict[str, Any], out: JobOutput) -> None:
     with open_to_read(folder) as database:
         operation = database.maintenance.start_backup(dest, **asked)
         with out.job(operation.progress):

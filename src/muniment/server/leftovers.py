@@ -17,8 +17,9 @@ from muniment.backup.staging import forget_beside
 from muniment.command import Delete
 from muniment.document import Document, decode
 from muniment.errors import Busy, MunimentError
-from muniment.raven3.names import DATABASES, SYSTEM
+from muniment.raven3.names import COMPACT_STATUS, DATABASES, RESTORE_IN_PROGRESS, RESTORE_STATUS, SYSTEM
 from muniment.server.status import FILE as STATUS_FILE
+from muniment.server.status import interrupted
 from muniment.server.tenants import Databases
 from muniment.storage.sqlite.remove import finish_removing, is_being_removed, remove_unfinished
 from muniment.storage.sqlite.schema import FILE
@@ -45,6 +46,19 @@ def clean(databases: Databases) -> None:
     for folder in _below(databases.data_dir, {folder for _, folder in databases.folders()}):
         with _passing_over(folder):
             _clean_unlisted(folder)
+
+
+def recover(databases: Databases) -> None:
+    """Say of the restores and compactions that ran when the server ended that they were interrupted."""
+    system = databases.system.database
+    if system.get(RESTORE_IN_PROGRESS) and not system.get(RESTORE_STATUS):  # it had not said anything yet
+        databases.notes.tell({RESTORE_STATUS: interrupted("restore", {})})
+    databases.notes.tell({RESTORE_IN_PROGRESS: None})
+    for prefix, what in ((RESTORE_STATUS, "restore"), (COMPACT_STATUS, "compaction")):
+        for document in _all(databases, prefix):
+            told = decode(document.body)
+            if isinstance(told, dict) and told.get("State") == "Running":
+                databases.notes.tell({document.id: interrupted(what, told)})
 
 
 @contextmanager

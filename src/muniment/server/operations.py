@@ -1,4 +1,4 @@
-"""Long jobs of the server: each has a number, a progress that any request may look at, and can be cancelled."""
+"""Long jobs of the server: each has a number, may have to wait for its turn, and any request may look at it."""
 
 from __future__ import annotations
 
@@ -6,67 +6,125 @@ import asyncio
 import threading
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
+from time import monotonic
 from typing import Any, Final
 
-from muniment.errors import Cancelled, MunimentError, StorageFailure
-from muniment.progress import Progress
-from muniment.server.turns import Turns
+from muniment.backup.job import Job, amount
+from muniment.errors import Cancelled
+from muniment.server.bodies import RETRY
 from muniment.server.wire import Refused
 from muniment.telling import log, telling
 
 KEPT: Final = 1000
 IN_TURN: Final = frozenset({"backup", "restore", "compaction"})  # each has a child process
 WITH_CHANGES: Final = 10  # their ids take memory
+TELL_SECONDS: Final = 1.0
+LONGEST: Final = 1000
+LOOK_SECONDS: Final = 0.2
 
 
 @dataclass(eq=False)
 class Operation:
-    """A job that runs in a thread of its own. While it waits for its turn, `position` is its place among those that do.
+    """A job of the server. While it waits for its turn, `position` is its place among those that do.
 
     `told` is what its kind alone has to tell, `changes` the ids of a comparison, which are told when asked for.
+    `check` is called when it has its turn, and may raise; `on_end` when it has ended.
     """
 
     id: int
-    kind: str
+    job: Job[Any]
     database: str
-    progress: Progress = field(default_factory=Progress)
-    started: datetime = field(default_factory=lambda: datetime.now(UTC))
-    ended: bool = False
-    error: MunimentError | None = None
-    result: dict[str, Any] | None = None
     told: dict[str, Any] = field(default_factory=dict)
     changes: list[Any] | None = None
     position: int = 0
+    check: Callable[[], object] | None = None
+    on_end: Callable[[], object] | None = None
 
     @property
     def state(self) -> str:
         """How it stands, in RavenDB's words."""
-        if not self.ended:
-            return "Waiting" if self.position else "Running"
-        if self.error is None:
-            return "Completed"
-        return "Canceled" if isinstance(self.error, Cancelled) else "Faulted"
+        states = {"running": "Running", "completed": "Completed", "cancelled": "Canceled", "faulted": "Faulted"}
+        return "Waiting" if self.position and self.job.running else states[self.job.state]
 
     def counts(self) -> dict[str, Any]:
         """How far it is."""
-        progress, error = self.progress, self.error
+        counts, error = self.job.progress.counts, self.job.error
         return {
-            "Progress": progress.stage,
+            "Progress": self.job.progress.stage,
             "Waiting": bool(self.position),
             "Position": self.position or None,
-            "Documents": progress.documents,
-            "Attachments": progress.attachments,
-            "Bytes": progress.bytes,
-            "TotalDocuments": progress.total_documents,
-            "TotalBytes": progress.total_bytes,
-            "Seconds": round(progress.seconds, 3),
+            "Documents": counts.documents,
+            "Attachments": counts.attachments,
+            "Bytes": counts.bytes,
+            "TotalDocuments": counts.total_documents,
+            "TotalBytes": counts.total_bytes,
+            "Seconds": round(self.job.progress.seconds, 3),
             "Error": error.message if error else None,
             "Hint": error.hint if error else None,
             "Kind": type(error).__name__ if error else None,
-            "Result": self.result,
+            "Result": None,
             **self.told,
         }
+
+
+class Turns:
+    """So many jobs have their turn at once. A thread of its own waits for each that has not."""
+
+    def __init__(self, number: int) -> None:
+        self._number = number
+        self._changed = threading.Condition()
+        self._running: list[Operation] = []
+        self._waiting: list[Operation] = []
+
+    @property
+    def are_taken(self) -> bool:
+        """Whether a job that comes now has to wait."""
+        return len(self._running) >= self._number
+
+    def check(self) -> None:
+        """Raises `Refused` (503) when too many wait already."""
+        if len(self._waiting) >= LONGEST:
+            hint = "nothing was done: try again when some have ended"
+            raise Refused(503, f"{LONGEST:,} jobs wait for their turn already", hint, headers=[RETRY])
+
+    def enter(self, operation: Operation) -> None:
+        """Give it its turn, or a place behind those that wait."""
+        with self._changed:
+            self._waiting.append(operation)
+            self._advance()
+
+    def wait(self, operation: Operation) -> None:
+        """Return when it has its turn, or was cancelled: it need not wait to find that out."""
+        with self._changed:
+            while operation in self._waiting:
+                try:
+                    operation.job.progress.check()
+                except Cancelled:
+                    self._waiting.remove(operation)
+                    operation.position = 0
+                    self._advance()
+                else:
+                    self._changed.wait(LOOK_SECONDS)
+
+    def leave(self, operation: Operation) -> None:
+        """It has ended; the next has its turn."""
+        with self._changed:
+            for jobs in (self._running, self._waiting):
+                if operation in jobs:
+                    jobs.remove(operation)
+            self._advance()
+
+    def _advance(self) -> None:
+        while self._waiting and not self.are_taken:
+            first = self._waiting.pop(0)
+            self._running.append(first)
+            first.position = 0
+            first.job.progress.stage = ""
+            first.job.progress.started = monotonic()
+        for position, operation in enumerate(self._waiting, 1):
+            operation.position = position
+            operation.job.progress.stage = f"waiting for its turn, as number {position}"
+        self._changed.notify_all()
 
 
 class Operations:
@@ -75,88 +133,61 @@ class Operations:
     def __init__(self, at_once: int) -> None:
         self.turns = Turns(at_once)
         self._known: dict[int, Operation] = {}
-        self._threads: dict[int, threading.Thread] = {}
         self._last = 0
 
-    def new(self, kind: str, database: str) -> Operation:
-        """A job that is about to begin; raises `Refused` (503) when too many wait already."""
+    def new(self, job: Job[Any], database: str) -> Operation:
+        """Number a job that is about to begin; raises `Refused` (503) when too many wait already."""
         self.turns.check()
         self._last += 1
-        operation = self._known[self._last] = Operation(self._last, kind, database)
-        for ended in [known for known in self._known.values() if known.ended][:-WITH_CHANGES]:
-            ended.changes = None
-        for id in [id for id, known in self._known.items() if known.ended][: max(0, len(self._known) - KEPT)]:
-            del self._known[id]
+        operation = self._known[self._last] = Operation(self._last, job, database)
+        ended = [known for known in self._known.values() if not known.job.running]
+        for one in ended[:-WITH_CHANGES]:
+            one.changes = None
+        for one in ended[: max(0, len(self._known) - KEPT)]:
+            del self._known[one.id]
         return operation
 
     def forget(self, operation: Operation) -> None:
         """It did not begin."""
         del self._known[operation.id]
 
-    def run(
-        self,
-        operation: Operation,
-        work: Callable[[Operation], None],
-        on_end: Callable[[], object] | None = None,
-        on_wait: Callable[[str], object] | None = None,
-    ) -> None:
-        """Begin it, in a thread, which calls `on_end` last; raises `StorageFailure` when there can be no thread.
+    def start(self, operation: Operation) -> None:
+        """Begin it, in a thread; raises `StorageFailure` when there can be none.
 
-        It may have to wait for its turn, which `on_wait` is told. One that is cancelled meanwhile is begun at once, to
-        end as it would have ended.
+        It may have to wait for its turn. One that is cancelled meanwhile is begun at once, to end as it would have.
         """
-        thread = threading.Thread(
-            target=self._run, args=(operation, work, on_end, on_wait), name=f"muniment {operation.kind}"
-        )
-        self._threads[operation.id] = thread
-        if operation.kind in IN_TURN:
+        job = operation.job
+        job.before, job.on_end = (lambda: self._wait(operation)), (lambda: self._end(operation))
+        if job.what in IN_TURN:
             self.turns.enter(operation)
         what = f"waits as number {operation.position}" if operation.position else "started"
-        log(f"{operation.kind} of {operation.database} {what}, operation {operation.id}")
-        try:
-            thread.start()
-        except RuntimeError as error:
-            operation.error = StorageFailure(f"no thread could be started: {error}", "try again when less is running")
-            self._end(operation)
-            raise operation.error from error
+        log(f"{job.what} of {operation.database} {what}, operation {operation.id}")
+        job.start()
 
-    def start(self, operation: Operation, work: Callable[[Operation], None]) -> asyncio.Future[None]:
+    def follow(self, operation: Operation) -> asyncio.Future[None]:
         """Begin it, and give what is done when it has ended, in whatever way."""
         loop = asyncio.get_running_loop()
         ended = loop.create_future()
-        self.run(operation, work, lambda: loop.call_soon_threadsafe(ended.set_result, None))
+        operation.on_end = lambda: loop.call_soon_threadsafe(ended.set_result, None)
+        self.start(operation)
         return ended
 
-    def _run(
-        self,
-        operation: Operation,
-        work: Callable[[Operation], None],
-        on_end: Callable[[], object] | None,
-        on_wait: Callable[[str], object] | None,
-    ) -> None:
-        try:
-            if (position := operation.position) and on_wait:
-                with telling("that a job waits"):
-                    on_wait(f"Waiting for other jobs to end; it is number {position} of those that wait")
-            self.turns.wait(operation)
-            work(operation)
-        except MunimentError as error:
-            operation.error = error
-        except Exception as error:
-            operation.error = StorageFailure(f"unexpected error: {error!r}", "please report this")
-            operation.error.__cause__ = error
-        finally:
-            self._end(operation)
-            if on_end:
-                on_end()
+    def _wait(self, operation: Operation) -> None:
+        if position := operation.position:
+            operation.job.say(f"Waiting for other jobs to end; it is number {position} of those that wait")
+        self.turns.wait(operation)
+        if operation.check:
+            operation.check()
+        with telling("how far a job will be"):
+            threading.Thread(target=_narrate, args=(operation.job,), name="muniment teller", daemon=True).start()
 
     def _end(self, operation: Operation) -> None:
         self.turns.leave(operation)
-        operation.progress.finish()
-        operation.ended = True
-        del self._threads[operation.id]
-        seconds, reason = operation.progress.seconds, f": {operation.error}" if operation.error else ""
-        log(f"{operation.kind} of {operation.database} {operation.state.lower()} after {seconds:.1f} s{reason}")
+        job = operation.job
+        reason = f": {job.error}" if job.error else ""
+        log(f"{job.what} of {operation.database} {operation.state.lower()} after {job.progress.seconds:.1f} s{reason}")
+        if operation.on_end:
+            operation.on_end()
 
     def find(self, text: str | None) -> Operation:
         """The job with this number; raises `Refused` (400, 404)."""
@@ -174,8 +205,19 @@ class Operations:
 
     async def stop(self) -> None:
         """Cancel what is running and wait for its end."""
-        threads = list(self._threads.items())
-        for id, _ in threads:
-            self._known[id].progress.cancel()
-        for _, thread in threads:
-            await asyncio.to_thread(thread.join)
+        running = [operation.job for operation in self.all() if operation.job.running]
+        for job in running:
+            job.cancel()
+        for job in running:
+            await asyncio.to_thread(job.join)
+
+
+def _narrate(job: Job[Any]) -> None:
+    """Say every second how far the job is, until it has ended."""
+    last = ""
+    while not job.join(TELL_SECONDS):
+        stage, counted = job.progress.stage, job.progress.documents or job.progress.bytes
+        text = f"{stage[:1].upper()}{stage[1:]}{f': {amount(job.progress)}' if counted else ''}"
+        if stage and text != last:
+            job.say(text)
+            last = text

@@ -21,8 +21,7 @@ from granian.server.embed import Server as Granian
 
 from muniment.errors import MunimentError, StorageFailure
 from muniment.server.app import App
-from muniment.server.handlers import compaction
-from muniment.server.leftovers import clean
+from muniment.server.leftovers import clean, recover
 from muniment.server.state import ServerState
 from muniment.server.tenants import Databases
 from muniment.settings import Settings
@@ -100,10 +99,8 @@ def _recover(server: ServerState) -> None:
     """Bring in order what a server that was killed has left."""
     with telling("what was left behind"):
         clean(server.databases)
-    with telling("which restore was interrupted"):
-        server.restore_status.recover()
-    with telling("which compactions were interrupted"):
-        compaction.recover(server.databases)
+    with telling("which jobs were interrupted"):
+        recover(server.databases)
 
 
 async def _run(

@@ -12,7 +12,6 @@ from muniment.server.local import Local
 from muniment.server.operations import Operations
 from muniment.server.origin import Origin
 from muniment.server.seats import Seats
-from muniment.server.status import RestoreStatus
 from muniment.server.tenants import Databases
 from muniment.settings import Settings
 
@@ -31,7 +30,6 @@ class ServerState:
         self.uploads = ThreadPoolExecutor(settings.uploads, "muniment upload")
         self.uploading = Seats(settings.uploads, "large attachments")
         self.transfers = Seats(settings.transfers, "dumps")
-        self.restore_status = RestoreStatus(databases.system.database, databases.notes)
         self.restoring: str | None = None
         self.started = monotonic()
         self.requests = 0

@@ -1,5 +1,5 @@
-"""What is told of jobs: of a database's last backup in `Raven/Backup/Status`, which is in no log and no backup, and of
-others in documents of the system database.
+"""How jobs stand, as documents: a database's last backup in `Raven/Backup/Status`, which is in no log and no backup,
+and others in documents of the system database.
 
 All of it is in memory first, and on disk as soon as it can be: whether a job runs is no question of a disk."""
 
@@ -7,89 +7,51 @@ from __future__ import annotations
 
 import hashlib
 import threading
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager, suppress
+from collections.abc import Mapping
+from contextlib import suppress
 from datetime import UTC, datetime
 from pathlib import Path
-from time import monotonic
 from typing import Any, Final
 
 import msgspec
 
 from muniment.command import Delete, Put
 from muniment.database import DocumentDatabase
-from muniment.document import Document, decode, raven_time
-from muniment.errors import BackupRunning, MunimentError
-from muniment.progress import Progress
-from muniment.raven3.names import BACKUP_STATUS, RESTORE_IN_PROGRESS, RESTORE_STATUS
+from muniment.document import Document, raven_time
+from muniment.raven3.names import BACKUP_STATUS
 from muniment.server.operations import Operation
 from muniment.telling import telling
 
 FILE: Final = "Backup.Status"
-MESSAGES: Final = 200
-TELL_SECONDS: Final = 1.0
-
-
-class _Message(msgspec.Struct):
-    text: str = msgspec.field(name="Message")
-    time: str = msgspec.field(name="Timestamp")
-    severity: str = msgspec.field(name="Severity")
-    details: str | None = msgspec.field(name="Details", default=None)
-
-
-class _Status(msgspec.Struct):
-    started: str = msgspec.field(name="Started")
-    completed: str | None = msgspec.field(name="Completed", default=None)
-    running: bool = msgspec.field(name="IsRunning", default=True)
-    messages: list[_Message] = msgspec.field(name="Messages", default_factory=list)
 
 
 class BackupStatus:
-    """What is told of the last backup of a database. It is kept in a file beside the database, not in its log."""
+    """How the last backup of a database stands. It is kept in a file beside the database, not in its log."""
 
     def __init__(self, folder: Path) -> None:
+        self.operation: Operation | None = None
         self._path = folder / FILE
         self._lock = threading.Lock()
-        self._status: _Status | None = None
+        self._before: dict[str, Any] | None = None  # what a server before this one has told
         self._unsaved = False
-        self._operation: Operation | None = None
         with suppress(OSError, msgspec.MsgspecError):  # there was none
-            self._status = msgspec.json.decode(self._path.read_bytes(), type=_Status)
-        if self._status and self._status.running:
-            self.end("Failed: the backup was interrupted, because the server was ended while it ran", "Error")
+            self._before = msgspec.json.decode(self._path.read_bytes(), type=dict[str, Any])
+        if self._before and self._before.get("IsRunning"):
+            lost = _interrupted("backup")
+            message = _message(f"Failed: {lost['Error']}", datetime.now(UTC), failure=True)
+            ended = {"IsRunning": False, "Completed": message["Timestamp"]}
+            self._before |= {**ended, **lost, "Messages": [*_messages(self._before), message]}
+            self._save()
 
     @property
     def running(self) -> bool:
         """Whether a backup is being taken now."""
-        ended = self._operation is not None and self._operation.ended
-        return self._status is not None and self._status.running and not ended
+        return self.operation is not None and self.operation.job.running
 
-    def begin(self, operation: Operation, message: str) -> None:
-        """Raises `BackupRunning` if one runs already."""
-        with self._lock:
-            if self.running:
-                raise BackupRunning("a backup of this database is already running", "wait for it, or cancel it")
-            self._status = _Status(_now())
-            self._operation = operation
-        self.say(message)
-
-    def say(self, text: str, severity: str = "Informational") -> None:
-        """Add a message. Of very many, the oldest are forgotten, but not the first two."""
-        status = self._status
-        assert status is not None
-        with self._lock:
-            status.messages.append(_Message(text, _now(), severity))
-            if len(status.messages) > MESSAGES:
-                del status.messages[2]
-        self._save()
-
-    def end(self, text: str, severity: str = "Informational") -> None:
-        """Say the last message: nothing runs any more."""
-        status = self._status
-        assert status is not None
-        status.completed = _now()
-        status.running = False
-        self.say(text, severity)
+    def follow(self, operation: Operation) -> None:
+        """From now on it is this backup of which is told."""
+        self.operation = operation
+        operation.job.on_change = self._save
 
     def settle(self) -> None:
         """Write what could not be written before."""
@@ -100,31 +62,49 @@ class BackupStatus:
         unnamed = self._path.with_name(f"{FILE}.new")
         with telling(f"in {self._path}, how the backup stands,"), self._lock:
             self._unsaved = True
-            if self._status:
-                unnamed.write_bytes(msgspec.json.encode(self._status))
+            if told := self._told():
+                unnamed.write_bytes(msgspec.json.encode(told))
                 unnamed.replace(self._path)
             self._unsaved = False
 
     def forget(self) -> bool:
         """Forget the last backup, if none is running; returns whether there was one."""
-        if self._status is None or self.running:
+        if self.running or (self.operation is None and self._before is None):
             return False
-        self._status, self._unsaved = None, False
+        self.operation, self._before, self._unsaved = None, None, False
         self._path.unlink(missing_ok=True)
         return True
 
     def document(self) -> Document | None:
         """The status as a document, None if there never was a backup."""
-        status = self._status
-        if status is None:
+        told = self._told()
+        if told is None:
             return None
-        with self._lock:
-            told: dict[str, Any] = msgspec.to_builtins(status) | {"IsRunning": self.running}
-        if self._operation:
-            told |= {name: value for name, value in self._operation.counts().items() if value is not None}
-        body = msgspec.json.encode(told)
+        body = msgspec.json.encode(told | {"IsRunning": self.running})  # to the last: another one may begin after it
         etag = int.from_bytes(hashlib.blake2b(body, digest_size=6).digest(), "big")
         return Document(BACKUP_STATUS, etag, datetime.now(UTC), b"{}", body)
+
+    def _told(self) -> dict[str, Any] | None:
+        operation = self.operation
+        if operation is None:
+            return self._before
+        job = operation.job
+        return {
+            "Started": raven_time(job.began),
+            "Completed": raven_time(job.ended) if job.ended else None,
+            "IsRunning": job.state == "running",
+            "Messages": [_message(each.text, each.time, failure=each.failure) for each in list(job.messages)],
+            **_counts(operation),
+        }
+
+
+def _message(text: str, time: datetime, *, failure: bool) -> dict[str, Any]:
+    severity = "Error" if failure else "Informational"
+    return {"Message": text, "Timestamp": raven_time(time), "Severity": severity, "Details": None}
+
+
+def _counts(operation: Operation) -> dict[str, Any]:
+    return {name: value for name, value in operation.counts().items() if value is not None}
 
 
 class Notes:
@@ -134,6 +114,10 @@ class Notes:
         self._system = system
         self._lock = threading.Lock()
         self._unwritten: dict[str, dict[str, Any] | None] = {}
+
+    def follow(self, id: str, operation: Operation) -> None:
+        """From now on this document tells how the job stands."""
+        operation.job.on_change = lambda: self.tell({id: _status(operation)})
 
     def tell(self, documents: Mapping[str, dict[str, Any] | None]) -> None:
         """Write these, or delete those that are None; what can not be written now is by `settle`."""
@@ -150,86 +134,33 @@ class Notes:
                 self._unwritten.clear()
 
 
-class RestoreStatus:
-    """What is told of the last restore, in a document of the system database."""
-
-    def __init__(self, system: DocumentDatabase, notes: Notes) -> None:
-        self._system = system
-        self._notes = notes
-        self._lock = threading.Lock()
-        self._messages: list[str] = []
-
-    def recover(self) -> None:
-        """What was running when the server ended was interrupted."""
-        status = self._system.get(RESTORE_STATUS)
-        told = decode(status.body) if status else {}
-        if told.get("State") == "Running" or self._system.get(
-            RESTORE_IN_PROGRESS
-        ):  # the mark comes before the first message
-            self._messages = [str(message) for message in told.get("Messages") or []]
-            self.say("Error: the restore was interrupted, because the server was ended while it ran", "Faulted")
-        self.end()
-
-    def begin(self, name: str) -> None:
-        """Forget the last restore; from now on this one runs."""
-        self._messages = []
-        self._notes.tell({RESTORE_STATUS: None, RESTORE_IN_PROGRESS: {"Resource": name}})
-
-    def say(self, message: str, state: str = "Running", operation: Operation | None = None) -> None:
-        """Add a message."""
-        with self._lock:
-            self._messages = [*self._messages[:100], *self._messages[100:][-100:], message]
-            told: dict[str, Any] = {"State": state, "Messages": self._messages}
-            if operation:
-                told |= {key: value for key, value in operation.counts().items() if value is not None}
-            self._notes.tell({RESTORE_STATUS: told})
-
-    def end(self) -> None:
-        """Another restore may begin."""
-        self._notes.tell({RESTORE_IN_PROGRESS: None})
+def _status(operation: Operation) -> dict[str, Any]:
+    job = operation.job
+    state = {"running": "Running", "completed": "Completed"}.get(job.state, "Faulted")
+    messages = list(job.messages)
+    return {
+        "State": state,
+        "Messages": [each.text for each in messages],
+        "LastProgressMessage": messages[-1].text,
+        "LastProgressMessageTime": raven_time(messages[-1].time),
+        **_counts(operation),
+    }
 
 
-@contextmanager
-def progress_told(progress: Progress, say: Callable[[str], object]) -> Iterator[None]:
-    """Within it, `say` is given a message about the progress every second."""
-    ended = threading.Event()
-
-    def tell() -> None:
-        told = monotonic()
-        while not ended.wait(0.1):
-            if monotonic() - told >= TELL_SECONDS and progress.stage:
-                told = monotonic()
-                with telling("how far a job is"):
-                    say(f"{progress.stage[:1].upper()}{progress.stage[1:]}: {amount(progress)}")
-
-    teller = threading.Thread(target=tell, name="muniment teller", daemon=True)
-    with telling("how far a job will be"):
-        teller.start()
-    try:
-        yield
-    finally:
-        ended.set()
-        if teller.ident is not None:
-            teller.join()
+def interrupted(what: str, told: dict[str, Any]) -> dict[str, Any]:
+    """What a document told of a job that ran when the server ended, and that it was interrupted."""
+    lost = _interrupted(what)
+    message = f"Error: {lost['Error']}"
+    last = {"LastProgressMessage": message, "LastProgressMessageTime": raven_time(datetime.now(UTC))}
+    return {**told, "State": "Faulted", "Messages": [*map(str, _messages(told)), message], **last, **lost}
 
 
-def with_hint(error: BaseException) -> str:
-    """What an error says, with what to do next."""
-    hint = error.hint if isinstance(error, MunimentError) else ""
-    return f"{error} ({hint})" if hint else f"{error}"
+def _interrupted(what: str) -> dict[str, Any]:
+    error = f"the {what} was interrupted, because the server was ended while it ran"
+    hint = "begin it again; nothing half done is left"
+    return {"Error": error, "Hint": hint, "Waiting": False, "Position": None}
 
 
-def amount(progress: Progress) -> str:
-    """What a job has done so far, for people."""
-    total = f" of {progress.total_documents:,}" if progress.total_documents else ""
-    attachments = f" and {progress.attachments:,} attachments" if progress.attachments else ""
-    size = f", {_size(progress.bytes)}, {_size(progress.rate)}/s" if progress.bytes else ""
-    return f"{progress.documents:,}{total} documents{attachments}{size}"
-
-
-def _size(bytes: float) -> str:
-    return f"{bytes / 1e6:,.1f} MB" if bytes >= 1e6 else f"{bytes / 1e3:,.1f} kB"
-
-
-def _now() -> str:
-    return raven_time(datetime.now(UTC))
+def _messages(told: dict[str, Any]) -> list[Any]:
+    messages = told.get("Messages")
+    return messages if isinstance(messages, list) else []

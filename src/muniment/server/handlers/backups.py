@@ -3,23 +3,20 @@
 from __future__ import annotations
 
 import asyncio
-from pathlib import Path
-from typing import Any
+from functools import partial
+from typing import Any, Final
 
 import msgspec
 
-from muniment.backup.child import backup_in_child
 from muniment.backup.repository import check_folder_name
-from muniment.document import encode
 from muniment.errors import InvalidInput
-from muniment.revision import ATTACHMENT, DOCUMENT
-from muniment.server.operations import Operation
+from muniment.maintenance import BackupOperation
 from muniment.server.places import check_unmoved
 from muniment.server.request import Request
-from muniment.server.status import amount, progress_told, with_hint
-from muniment.server.tenants import Tenant, plain_settings
+from muniment.server.tenants import plain_settings
 from muniment.server.wire import Response, json_response
-from muniment.storage.base import Snapshot
+
+FLAGS: Final = {"incremental": "incremental", "new_chain": "new-chain", "skip_damaged": "skip-damaged"}
 
 
 class _Wanted(msgspec.Struct):
@@ -39,64 +36,26 @@ async def start(request: Request) -> Response:
     document = app.databases.settings(tenant)
     if wanted.document is not None:
         document = {**wanted.document, "Settings": plain_settings(wanted.document), "Id": tenant.name}
-    kept = encode(document)
-    flags = {"incremental": "incremental", "new_chain": "new-chain", "skip_damaged": "skip-damaged"}
-    asked = {name: request.flag(flag) for name, flag in flags.items()}
-    incremental = asked["incremental"]
-    operation = app.operations.new("backup", tenant.name)
-    started = f"Started {'incremental ' if incremental else ''}backup of {tenant.name}. Destination: {destination}"
-    try:
-        tenant.backup.begin(operation, started)
-    except BaseException:
-        app.operations.forget(operation)
-        raise
 
-    def work(operation: Operation) -> None:
-        _take(tenant, destination, kept, asked, operation, app.settings.backup_niceness)
+    def begin(job: BackupOperation) -> None:
+        operation = app.operations.new(job, tenant.name)
+        operation.check = partial(check_unmoved, destination)
+        tenant.backup.follow(operation)
+        app.operations.start(operation)
 
-    try:
-        app.operations.run(operation, work, on_wait=tenant.backup.say)
-    except BaseException as error:
-        tenant.backup.end(f"Failed to begin the backup because: {with_hint(error)}", "Error")
-        raise
-    return json_response({"OperationId": operation.id}, 202)
+    tenant.database.maintenance.start_backup(
+        destination,
+        **{name: request.flag(flag) for name, flag in FLAGS.items()},
+        document=document,
+        in_child=True,
+        niceness=app.settings.backup_niceness,
+        begin=begin,
+    )
+    assert tenant.backup.operation is not None
+    return json_response({"OperationId": tenant.backup.operation.id}, 202)
 
 
 async def status(request: Request) -> Response:
     """How far the database could be recovered from the folders it was backed up to, and what to do next."""
     found = await asyncio.to_thread(request.tenant.database.maintenance.recoverability)
     return json_response(msgspec.to_builtins(found))
-
-
-def _take(
-    tenant: Tenant, destination: Path, document: bytes, asked: dict[str, bool], operation: Operation, niceness: int
-) -> None:
-    status, progress = tenant.backup, operation.progress
-
-    def pinned(snapshot: Snapshot) -> None:
-        counts = f"{snapshot.fingerprint.count(DOCUMENT):,} documents, {snapshot.fingerprint.count(ATTACHMENT):,}"
-        status.say(f"The backup will hold the state at etag {snapshot.etag:,}: {counts} attachments")
-
-    try:
-        with progress_told(progress, status.say):
-            check_unmoved(destination)
-            backup = backup_in_child(
-                tenant.database.storage,
-                destination,
-                name=tenant.name,
-                database_document=document,
-                **asked,
-                progress=progress,
-                niceness=niceness,
-                pinned=pinned,
-            )
-    except BaseException as error:
-        status.end(f"Failed to complete the backup because: {with_hint(error)}", "Error")
-        raise
-    manifest = backup.manifest
-    for note in backup.notes:
-        status.say(f"Note: {note}")
-    status.end(
-        f"Backup completed: {manifest.kind} ({manifest.reason}), {amount(progress)}"
-        f" in {progress.seconds:.1f} s, in {backup.folder}"
-    )

@@ -9,6 +9,7 @@ from dataclasses import asdict
 from typing import Any, Final, TypeAlias, cast
 from urllib.parse import quote
 
+from muniment.backup.job import Job
 from muniment.database import DocumentDatabase
 from muniment.progress import Progress
 from muniment.raven3.headers import BUILD_HEADER, KIND, OPERATION, Headers
@@ -36,15 +37,14 @@ async def import_(request: Request) -> Response:
     options = options_of(request.query, IMPORT)
     incoming = pulled(request.chunks(MAX_DUMP_BYTES, paced=False), loop, PAUSE_SECONDS)
 
-    def work(operation: Operation) -> None:
-        operation.result = asdict(database.import_dump(incoming, options=options, progress=operation.progress))
+    def work(job: Job[None]) -> None:
+        operation.told["Result"] = asdict(database.import_dump(incoming, options=options, progress=job.progress))
 
     with request.server.transfers.one():
-        operation = request.server.operations.new("import", request.tenant.name)
-        await request.server.operations.start(operation, work)
-    if operation.error:
-        raise operation.error
-    return json_response(operation.result, headers=[(OPERATION, str(operation.id))])
+        operation = request.server.operations.new(Job("import", work), request.tenant.name)
+        await request.server.operations.follow(operation)
+    operation.job.wait()
+    return json_response(operation.told["Result"], headers=[(OPERATION, str(operation.id))])
 
 
 async def export(request: Request) -> Response | Outgoing:
@@ -60,20 +60,20 @@ async def export(request: Request) -> Response | Outgoing:
     )
     tenant, operations, transfers = request.tenant, request.server.operations, request.server.transfers
     transfers.take()
-    operation = operations.new("export", tenant.name)
-    loop, begun = asyncio.get_running_loop(), asyncio.Event()
-    pipe = Pipe(lambda: loop.call_soon_threadsafe(begun.set), operation.progress)
-    headers = _headers(tenant.name, options, operation)
 
-    def work(operation: Operation) -> None:
-        database, progress = tenant.database, operation.progress
+    def work(job: Job[None]) -> None:
+        database = tenant.database
         if since is None:
-            exported = export_state(database.storage, pipe, options, clock=database.clock, progress=progress)
-            operation.result = asdict(exported)
+            exported = export_state(database.storage, pipe, options, clock=database.clock, progress=job.progress)
+            operation.told["Result"] = asdict(exported)
         else:
-            operation.result = _changes(database, since, pipe, headers, options, progress)
+            operation.told["Result"] = _changes(database, since, pipe, headers, options, job.progress)
 
-    ended = operations.start(operation, work)
+    operation = operations.new(Job("export", work), tenant.name)
+    loop, begun = asyncio.get_running_loop(), asyncio.Event()
+    pipe = Pipe(lambda: loop.call_soon_threadsafe(begun.set), operation.job.progress)
+    headers = _headers(tenant.name, options, operation)
+    ended = operations.follow(operation)
     tenant.active += 1  # until the thread has ended
     ended.add_done_callback(lambda _: tenant.leave())
     ended.add_done_callback(lambda _: transfers.leave())
@@ -82,8 +82,7 @@ async def export(request: Request) -> Response | Outgoing:
     if begun.is_set():
         return outgoing
     outgoing.close()
-    if operation.error:
-        raise operation.error
+    operation.job.wait()
     return empty_response(204, [(OPERATION, str(operation.id))])  # nothing has changed
 
 
@@ -130,7 +129,7 @@ def _taken(pairs: Pairs, name: str) -> str | None:
 
 def _headers(name: str, options: ExportOptions, operation: Operation) -> Headers:
     suffix = {"gzip": ".gz", "zstd": ".zst", "none": ""}[options.compression] if options.format == "ndjson" else ""
-    time = f"{operation.started:%Y-%m-%dT%H%M%SZ}"
+    time = f"{operation.job.began:%Y-%m-%dT%H%M%SZ}"
     file = quote(f"{name.strip('<>')} {time}.{options.format}{suffix}", safe="")
     return [
         ("content-type", "application/octet-stream"),
@@ -159,7 +158,7 @@ class Outgoing:
         try:
             await self._pipe.send(proto, self.status, self._headers)
             await self.follow()
-            if self._operation.error:
+            if self._operation.job.error:
                 self._connection.break_off()
         finally:
             self.close()
@@ -171,7 +170,7 @@ class Outgoing:
             awaited.append(asyncio.ensure_future(until))
         while not (await asyncio.wait(awaited, timeout=LOOK_SECONDS, return_when=asyncio.FIRST_COMPLETED))[0]:
             if self._connection.gone:
-                self._operation.progress.cancel()
+                self._operation.job.cancel()
         for each in awaited[1:]:
             each.cancel()
 

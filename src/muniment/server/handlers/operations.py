@@ -1,4 +1,4 @@
-"""How the long jobs of the server stand, and stopping them."""
+"""Long operations, by their numbers: how they stand, and stopping them."""
 
 from __future__ import annotations
 
@@ -15,17 +15,17 @@ async def status(request: Request) -> Response:
         if error.status == 404:
             return empty_response(404)
         raise
-    state = operation.state
+    ended, state = not operation.job.running, operation.state
     more = {"Changes": operation.changes} if request.flag("changes") else {}
     return json_response(
         {
             **more,
             "Id": operation.id,
-            "Completed": operation.ended,
-            "Faulted": state == "Faulted",
-            "Canceled": state == "Canceled",
+            "Completed": ended,
+            "Faulted": ended and state == "Faulted",
+            "Canceled": ended and state == "Canceled",
             "State": operation.counts(),
-            "Exception": str(operation.error) if operation.error else None,
+            "Exception": str(operation.job.error) if operation.job.error else None,
             "OperationProgress": None,
         }
     )
@@ -34,8 +34,8 @@ async def status(request: Request) -> Response:
 async def kill(request: Request) -> Response:
     """Ask a long operation to stop; nothing half done is left of it."""
     operation = request.server.operations.find(request.parameter("id"))
-    if not operation.ended:
-        operation.progress.cancel()
+    if operation.job.running:
+        operation.job.cancel()
     return json_response(operation.counts())
 
 
@@ -47,10 +47,10 @@ async def listing(request: Request) -> Response:
                 "Id": operation.id,
                 "Status": operation.state,
                 "Exception": None,
-                "ExceptionText": str(operation.error) if operation.error else None,
-                "TaskType": operation.kind,
-                "Description": f"{operation.kind} of {operation.database}",
-                "StartTime": raven_time(operation.started),
+                "ExceptionText": str(operation.job.error) if operation.job.error else None,
+                "TaskType": operation.job.what,
+                "Description": f"{operation.job.what} of {operation.database}",
+                "StartTime": raven_time(operation.job.began),
             }
             for operation in request.server.operations.all()
         ]

@@ -9,6 +9,7 @@ from typing import get_args
 import msgspec
 
 from muniment.backup.child import restore_in_child
+from muniment.backup.job import Job
 from muniment.backup.plan import RestorePlan
 from muniment.backup.restore_into import OnConflict, check_database, compared
 from muniment.backup.selection import Selection
@@ -41,22 +42,16 @@ async def start(request: Request) -> Response:
     plan, _ = await wanted.plan(source)
     if not wanted.other_database:
         check_database(plan, tenant.database.storage, tenant.name)
-    operation = app.operations.new("restore", tenant.name)
     loop = asyncio.get_running_loop()
+
+    def work(job: Job[None]) -> None:
+        check_unmoved(source)
+        _restore(tenant, plan, selection, wanted, operation)
+
+    operation = app.operations.new(Job("restore", work), tenant.name)
+    operation.on_end = lambda: loop.call_soon_threadsafe(tenant.leave)
     tenant.active += 1
-
-    def work(operation: Operation) -> None:
-        try:
-            check_unmoved(source)
-            _restore(tenant, plan, selection, wanted, operation)
-        finally:
-            loop.call_soon_threadsafe(tenant.leave)
-
-    try:
-        app.operations.run(operation, work)
-    except BaseException:
-        tenant.leave()
-        raise
+    app.operations.start(operation)
     return json_response({"OperationId": operation.id}, 202)
 
 
@@ -66,7 +61,7 @@ def _restore(
     def read(plan: RestorePlan, target: Path, selection: Selection | None, progress: Progress) -> None:
         restore_in_child(plan, target, selection=selection, progress=progress)
 
-    storage, progress = tenant.database.storage, operation.progress
+    storage, progress = tenant.database.storage, operation.job.progress
     with compared(storage, plan, tenant.folder, selection=selection, progress=progress, read=read) as comparison:
         difference = comparison.difference.as_json()
         operation.changes = difference.pop("changes")

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
-from functools import partial
+from collections.abc import Iterator
 from pathlib import Path
 from time import monotonic
 from typing import Any, Final
@@ -12,7 +11,7 @@ from typing import Any, Final
 import msgspec
 
 from muniment.backup.child import restore_in_child
-from muniment.backup.plan import RestorePlan
+from muniment.backup.job import Job, amount, with_hint
 from muniment.backup.reader import Moment
 from muniment.backup.repository import DATABASE_DOCUMENT, Backup
 from muniment.document import decode, fold, from_microseconds, rfc3339
@@ -23,12 +22,10 @@ from muniment.errors import (
     MunimentError,
     TargetExists,
 )
-from muniment.raven3.names import DATA_DIR, DATABASES
-from muniment.server.operations import Operation
+from muniment.raven3.names import DATA_DIR, DATABASES, RESTORE_IN_PROGRESS, RESTORE_STATUS
 from muniment.server.places import check_unmoved
 from muniment.server.points import Part
 from muniment.server.request import Request
-from muniment.server.status import RestoreStatus, amount, progress_told, with_hint
 from muniment.server.tenants import Databases, check_name
 from muniment.server.wire import Refused, Response, json_response
 from muniment.storage.sqlite.remove import remove_database
@@ -60,40 +57,50 @@ async def start(request: Request) -> Response:
         except BackupNotFound as error:
             if wanted.backup is not None or wanted.lineage is not None:
                 raise
-            raise await asyncio.to_thread(_nameless, app.restore_status, str(error)) from error
-        name = await _name_in(plan.backup, app.restore_status)
+            raise await asyncio.to_thread(_nameless, databases, str(error)) from error
+        name = await _name_in(plan.backup, databases)
         target = _new_place(databases, name, wanted.location)
     await _wait_for_other(request, wanted.timeout)
     _check_new(databases, name)
     databases.take(name, target, "being restored")
     app.restoring = name
+    defrag, new_id = bool(wanted.defrag) or request.flag("defrag"), bool(wanted.new_id)
+
+    def work(job: Job[Moment]) -> Moment:
+        job.say(f"Starting to restore {name} from {plan.backup.folder} to {target}")
+        check_unmoved(source)
+        options: dict[str, Any] = {"selection": selection, "defrag": defrag, "new_id": new_id}
+        moment = restore_in_child(plan, target, **options, progress=job.progress)
+        state = f"the state of {rfc3339(from_microseconds(moment.modified))}, etag {moment.etag:,}"
+        part = ", a part of it" if selection else "; its fingerprint was proven"
+        job.say(f"Restored {amount(job.progress)} of {state}{part}")
+        _list(databases, plan.backup, target, name)
+        return moment
+
+    def closing(job: Job[Moment]) -> Iterator[str]:
+        if isinstance(job.error, TargetExists):
+            yield from (f"Error: {job.error}", "Error: Restore Canceled")
+        elif job.error:
+            yield f"Error: Unable to restore database {name} because: {with_hint(job.error)}"
+        else:
+            yield from (f"Note: {note}" for note in plan.notes)
+            yield f"The new database {name} was created"
 
     def release() -> None:
         databases.give_back(name)
         app.restoring = None
-
-    def work(operation: Operation) -> None:
-        try:
-            defrag, new_id = bool(wanted.defrag) or request.flag("defrag"), bool(wanted.new_id)
-            restore = partial(_from_there, source, plan, target, selection=selection, defrag=defrag, new_id=new_id)
-            _restore(databases, app.restore_status, plan, restore, target, name, operation, selection is None)
-        finally:
-            release()
-            app.restore_status.end()
+        databases.notes.tell({RESTORE_IN_PROGRESS: None})
 
     try:
-        await asyncio.to_thread(app.restore_status.begin, name)
-        operation = app.operations.new("restore", name)
-        app.operations.run(operation, work, on_wait=lambda text: app.restore_status.say(text, operation=operation))
+        operation = app.operations.new(Job("restore", work, closing), name)
+        operation.on_end = release
+        await asyncio.to_thread(databases.notes.tell, {RESTORE_STATUS: None, RESTORE_IN_PROGRESS: {"Resource": name}})
+        databases.notes.follow(RESTORE_STATUS, operation)
+        app.operations.start(operation)
     except BaseException:
         release()
         raise
     return json_response({"OperationId": operation.id}, 202)
-
-
-def _from_there(source: Path, *args: Any, **options: Any) -> Moment:
-    check_unmoved(source)
-    return restore_in_child(*args, **options)
 
 
 async def plan(request: Request) -> Response:
@@ -129,25 +136,25 @@ def _check_new(databases: Databases, name: str) -> None:
         raise Refused(400, message, bare=True)
 
 
-async def _name_in(backup: Backup, status: RestoreStatus) -> str:
+async def _name_in(backup: Backup, databases: Databases) -> str:
     """The name that a backup has kept; raises `Refused` when there is none."""
 
     def read() -> str:
         try:
             name = decode(database_document(backup)).get("Id")
         except (MunimentError, AttributeError) as error:
-            raise _nameless(status, str(error)) from error
+            raise _nameless(databases, str(error)) from error
         if not isinstance(name, str) or not name:
-            raise _nameless(status, "the backup location has no Database.Document")
+            raise _nameless(databases, "the backup location has no Database.Document")
         return name.removeprefix(DATABASES)
 
     return await asyncio.to_thread(read)
 
 
-def _nameless(status: RestoreStatus, why: str) -> Refused:
+def _nameless(databases: Databases, why: str) -> Refused:
     """RavenDB's answer to a restore without a name, when the backup has none either."""
     message = f"A database name must be supplied if the backup has none: {why}"
-    status.say(f"Error: {message}", "Faulted")
+    databases.notes.tell({RESTORE_STATUS: {"State": "Faulted", "Messages": [f"Error: {message}"]}})
     return Refused(400, message, bare=True)
 
 
@@ -170,37 +177,6 @@ async def _wait_for_other(request: Request, seconds: int | None) -> None:
             message = f"{waited}; another restore is still in progress for database named {app.restoring}"
             raise Refused(503, message, bare=True)
         await asyncio.sleep(POLL_SECONDS)
-
-
-def _restore(
-    databases: Databases,
-    status: RestoreStatus,
-    plan: RestorePlan,
-    restore: Callable[..., Moment],
-    target: Path,
-    name: str,
-    operation: Operation,
-    whole: bool,
-) -> None:
-    status.say(f"Starting to restore {name} from {plan.backup.folder} to {target}", operation=operation)
-    try:
-        with progress_told(operation.progress, partial(status.say, operation=operation)):
-            moment = restore(progress=operation.progress)
-        state = f"the state of {rfc3339(from_microseconds(moment.modified))}, etag {moment.etag:,}"
-        part = "; its fingerprint was proven" if whole else ", a part of it"
-        status.say(f"Restored {amount(operation.progress)} of {state}{part}", operation=operation)
-        _list(databases, plan.backup, target, name)
-    except Exception as error:
-        operation.error = error if isinstance(error, MunimentError) else None
-        if isinstance(error, TargetExists):
-            status.say(f"Error: {error}", operation=operation)
-            status.say("Error: Restore Canceled", "Faulted", operation)
-        else:
-            status.say(f"Error: Unable to restore database {name} because: {with_hint(error)}", "Faulted", operation)
-        raise
-    for note in plan.notes:
-        status.say(f"Note: {note}", operation=operation)
-    status.say(f"The new database {name} was created", "Completed", operation)
 
 
 def _list(databases: Databases, backup: Backup, target: Path, name: str) -> None:

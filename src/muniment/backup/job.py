@@ -1,0 +1,189 @@
+"""A job: work in a thread of its own, of which anybody may see how far it is, stop it, and wait for its end."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Iterable
+from dataclasses import asdict, dataclass
+from datetime import UTC, datetime
+from time import monotonic
+from typing import Final, Generic, Literal, TypeVar, cast
+
+from muniment.errors import Cancelled, MunimentError, StorageFailure
+from muniment.progress import Counts, Progress
+from muniment.telling import telling
+
+MESSAGES: Final = 200
+WAIT_SECONDS: Final = 0.1
+State = Literal["running", "completed", "faulted", "cancelled"]
+Result = TypeVar("Result")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class JobStatus(Counts):
+    """A moment of a job: its state, what it is doing, how much is done so far, and the error if it failed."""
+
+    state: State
+    stage: str
+    seconds: float
+    error: str | None = None
+    hint: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Message:
+    """What was said of a job, and when; the last words of one that failed are `failure`."""
+
+    text: str
+    time: datetime
+    failure: bool = False
+
+
+class Job(Generic[Result]):
+    """Work that `start` begins. It is given the job, to say something of itself and to show its progress.
+
+    `closing` says the last words, when it has ended in whatever way. Who starts it may set `before`, which the thread
+    calls first and which may raise as the work may; `on_change`, which is called after each message and at the end; and
+    `on_end`, which is called after that: then nothing runs any more. What these two raise changes nothing for the work.
+    """
+
+    def __init__(
+        self,
+        what: str,
+        work: Callable[[Job[Result]], Result],
+        closing: Callable[[Job[Result]], Iterable[str]] = lambda job: (),
+    ) -> None:
+        self.what = what
+        self.progress = Progress()
+        self.began = datetime.now(UTC)
+        self.ended: datetime | None = None
+        self.error: MunimentError | None = None
+        self.messages: list[Message] = []
+        self.before: Callable[[], object] = _nothing
+        self.on_change: Callable[[], object] = _nothing
+        self.on_end: Callable[[], object] = _nothing
+        self._work = work
+        self._closing = closing
+        self._result: Result | None = None
+        self._saying = threading.Lock()
+        self._over = threading.Event()
+
+    def start(self) -> None:
+        """Begin it. Raises `StorageFailure`, with which the job has failed, when there can be no thread."""
+        thread = threading.Thread(target=self._run, name=f"muniment {self.what}", daemon=True)
+        try:
+            thread.start()
+        except RuntimeError as error:
+            self.error = StorageFailure(f"no thread could be started: {error}", "try again when less is running")
+            self._end()
+            raise self.error from error
+
+    def _run(self) -> None:
+        try:
+            self.before()
+            self._result = self._work(self)
+        except MunimentError as error:
+            self.error = error
+        except BaseException as error:
+            self.error = StorageFailure(f"unexpected error: {error!r}", "please report this as a bug")
+            self.error.__cause__ = error
+        self._end()
+
+    def _end(self) -> None:
+        self.progress.finish()
+        with self._saying:
+            self.ended = datetime.now(UTC)
+            with telling(f"how a {self.what} has ended"):
+                self.messages += [Message(text, self.ended, self.error is not None) for text in self._closing(self)]
+        self._changed()
+        with telling(f"that a {self.what} has ended"):
+            self.on_end()
+        self._over.set()
+
+    def say(self, text: str) -> None:
+        """Add a message, while it runs; of very many, some in the middle are forgotten."""
+        with self._saying:
+            if self.ended:
+                return
+            self.messages.append(Message(text, datetime.now(UTC)))
+            if len(self.messages) > MESSAGES:
+                del self.messages[MESSAGES // 2]
+        self._changed()
+
+    def _changed(self) -> None:
+        with telling(f"how a {self.what} stands"):
+            self.on_change()
+
+    @property
+    def running(self) -> bool:
+        """Whether it has not ended yet, and been told of."""
+        return not self._over.is_set()
+
+    @property
+    def state(self) -> State:
+        """Whether the work goes on, or how it has ended."""
+        if self.ended is None:
+            return "running"
+        if self.error is None:
+            return "completed"
+        return "cancelled" if isinstance(self.error, Cancelled) else "faulted"
+
+    @property
+    def status(self) -> JobStatus:
+        """How far it is."""
+        state, error, progress = self.state, self.error, self.progress
+        return JobStatus(
+            **asdict(progress.counts),
+            state=state,
+            stage=progress.stage,
+            seconds=progress.seconds,
+            error=str(error) if error else None,
+            hint=error.hint if error else None,
+        )
+
+    def cancel(self) -> None:
+        """Ask it to stop. `wait` then raises `Cancelled`, unless it was complete before that."""
+        self.progress.cancel()
+
+    def wait(self, timeout: float | None = None) -> Result:
+        """What it came to; raises what it failed with, or `TimeoutError` after that many seconds."""
+        # In slices: of two signals that come at once, Linux may give both to other threads, and then only a main thread
+        # that wakes by itself acts on them.
+        deadline = None if timeout is None else monotonic() + timeout
+        while self.running and (deadline is None or monotonic() < deadline):
+            self.join(WAIT_SECONDS if deadline is None else min(WAIT_SECONDS, max(0, deadline - monotonic())))
+        if self.running:
+            raise TimeoutError(f"the {self.what} is still running")
+        return self.result
+
+    def join(self, seconds: float | None = None) -> bool:
+        """Return when it has ended, in whatever way, or after so many seconds; says whether it has."""
+        return self._over.wait(seconds)
+
+    @property
+    def result(self) -> Result:
+        """What it came to, once it has ended; raises what it failed with."""
+        if self.error:
+            raise self.error
+        return cast("Result", self._result)
+
+
+def _nothing() -> None:
+    pass
+
+
+def with_hint(error: MunimentError) -> str:
+    """What an error says, with what to do next."""
+    return f"{error} ({error.hint})" if error.hint else f"{error}"
+
+
+def amount(progress: Progress) -> str:
+    """What a job has done so far, for people."""
+    total = f" of {progress.total_documents:,}" if progress.total_documents else ""
+    attachments = f" and {progress.attachments:,} attachments" if progress.attachments else ""
+    size = f", {_size(progress.bytes)}, {_size(progress.rate)}/s" if progress.bytes else ""
+    return f"{progress.documents:,}{total} documents{attachments}{size}"
+
+
+def _size(bytes: float) -> str:
+    return f"{bytes / 1e6:,.1f} MB" if bytes >= 1e6 else f"{bytes / 1e3:,.1f} kB"
