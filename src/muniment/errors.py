@@ -160,6 +160,10 @@ class DamagedBackup(Damaged):
     instead: tuple[tuple[str, ...], ...] = ()
 
 
+class BadSignature(DamagedBackup):
+    """A backup is not signed, or not by whom it has to be, or was changed after it was signed."""
+
+
 class DamagedDatabase(Damaged):
     """The database's own structures or checksums do not agree."""
 
@@ -206,6 +210,13 @@ class BackupRunning(Busy):
     """A backup of this database is already running."""
 
     status = 500  # RavenDB's answer to a second backup
+
+
+class WrongKey(MunimentError):
+    """It is encrypted, and nothing was given that opens it: no key, another one, or a wrong passphrase."""
+
+    status = 403
+    exit_code = 10
 
 
 class StorageFailure(MunimentError):
