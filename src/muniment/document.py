@@ -18,6 +18,7 @@ from uuid import UUID
 
 import msgspec
 
+from muniment import json_bytes
 from muniment.errors import DamagedDatabase, InvalidDocument, InvalidId, InvalidInput
 
 MAX_ID_BYTES: Final = 512
@@ -37,7 +38,6 @@ RESERVED_METADATA: Final = frozenset(
 
 _TIME_KEPT: Final = b'"@last-modified":"'
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
-_grammar = msgspec.json.Decoder(msgspec.Raw)
 _members = msgspec.json.Decoder(dict[str, msgspec.Raw])
 
 T = TypeVar("T")
@@ -103,35 +103,13 @@ def check_size(body: bytes, what: str = "the document") -> None:
 
 
 def _check_object(value: bytes, what: str) -> None:
-    hint = "pass a JSON object as bytes, or a dict"
+    hint = "pass a JSON object as bytes, or a dict; nest at most 900 levels"
     try:
-        value.decode()  # msgspec.Raw checks the grammar, but not that strings are UTF-8
-    except UnicodeDecodeError as error:
-        raise InvalidDocument(f"{what} is not UTF-8: {error.reason} at byte {error.start}", hint) from error
-    try:
-        _grammar.decode(value)
-    except msgspec.DecodeError as error:
-        if not _is_json(value):
-            raise InvalidDocument(f"{what} is not JSON: {error}", hint) from error
-    except RecursionError as error:
-        raise InvalidDocument(f"{what} is nested too deeply", "nest at most 900 levels") from error
+        json_bytes.check(value)
+    except json_bytes.Malformed as error:
+        raise InvalidDocument(f"{what} {error}", hint) from error
     if value[:1] != b"{" and value.lstrip(b" \t\r\n")[:1] != b"{":
         raise InvalidDocument(f"{what} is JSON, but not an object", hint)
-
-
-def _is_json(value: bytes) -> bool:
-    """A second opinion: msgspec refuses the escape of a lone surrogate, which the grammar of JSON allows."""
-    if b"\\u" not in value:
-        return False
-    try:
-        json.loads(value.decode(), parse_constant=_refuse_constant)  # bytes could be taken for UTF-16
-    except (ValueError, RecursionError):
-        return False
-    return True
-
-
-def _refuse_constant(name: str) -> None:
-    raise ValueError(name)
 
 
 class ExactFloat(float):

@@ -12,8 +12,8 @@ from muniment.client.wire import Response
 from muniment.client.wire import results_of as understood
 from muniment.document import Document, encode
 from muniment.errors import ServerUnavailable
+from muniment.json_bytes import Malformed
 from muniment.raven3.documents import documents_of, only_metadata, results_of, with_metadata
-from muniment.smuggler.grammar import Malformed
 
 SAID = b'"@id":"a/1","@etag":"01000000-0000-0001-0000-000000000004","Last-Modified":"2026-11-22T14:03:00.1234560Z"'
 CHANGED = datetime(2026, 11, 22, 14, 3, 0, 123456, UTC)

@@ -6,7 +6,6 @@ result. Whoever runs it does the input and output, with threads or with asyncio;
 
 from __future__ import annotations
 
-import re
 from collections.abc import AsyncIterable, Generator, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -18,11 +17,9 @@ import msgspec
 
 from muniment.document import Document
 from muniment.errors import InvalidInput, ServerUnavailable
+from muniment.json_bytes import Malformed, without_surrogates
 from muniment.raven3 import documents
 from muniment.raven3.names import SYSTEM
-from muniment.smuggler.grammar import Malformed
-
-_surrogate = re.compile(rb"\\u[dD][89a-fA-F][0-9a-fA-F]{2}")
 
 Body: TypeAlias = bytes | Iterable[bytes] | AsyncIterable[bytes] | None
 T = TypeVar("T")
@@ -124,7 +121,7 @@ def parsed(response: Response, type: type[T]) -> T:
         try:
             return msgspec.json.decode(body, type=type)
         except msgspec.DecodeError:  # perhaps for half a surrogate pair in metadata, which is nothing we look at
-            return msgspec.json.decode(_surrogate.sub(rb"\\ufffd", body), type=type)
+            return msgspec.json.decode(without_surrogates(body), type=type)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         raise unexpected(f"an answer of {len(body):,} bytes can not be understood: {error}") from error
 

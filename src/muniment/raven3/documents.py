@@ -12,11 +12,11 @@ from typing import Final
 
 import msgspec
 
+from muniment import json_bytes
 from muniment.document import LAST_MODIFIED, Document, decode, encode, is_reserved, raven_time
+from muniment.json_bytes import Malformed
 from muniment.raven3.etags import etag_number, etag_text
 from muniment.raven3.times import time_of
-from muniment.smuggler import grammar
-from muniment.smuggler.grammar import Malformed, Member
 
 _ID: Final = b'"@id":'
 
@@ -37,7 +37,6 @@ class _Said(msgspec.Struct, gc=False):
 _decode_joined = msgspec.json.Decoder(_Joined).decode
 _said = msgspec.json.Decoder(_Said).decode
 _names = msgspec.json.Decoder(dict[str, msgspec.Raw]).decode
-_list = msgspec.json.Decoder(list[msgspec.Raw]).decode
 
 
 def with_metadata(document: Document) -> bytes:
@@ -83,7 +82,7 @@ def _joined(value: bytes, members: bytes) -> bytes:
 def results_of(answer: bytes) -> list[Document | None]:
     """The documents of an answer to a multi-get, None for each that does not exist; raises `Malformed`."""
     with _told_as_malformed():
-        results = grammar.member_value(answer, "Results")
+        results = json_bytes.member_value(answer, "Results")
         if results is None:
             raise Malformed("has no Results")
         return documents_of(results)
@@ -92,10 +91,10 @@ def results_of(answer: bytes) -> list[Document | None]:
 def documents_of(array: bytes) -> list[Document | None]:
     """The documents of a JSON array, None for each null in it; raises `Malformed`."""
     with _told_as_malformed():
-        grammar.check(array)
+        json_bytes.check(array)
         if array[:1] != b"[":
             raise Malformed("is not an array")
-        return [None if item == b"null" else document_of(item) for item in _items(array)]
+        return [None if item == b"null" else document_of(item) for item in json_bytes.elements(array)]
 
 
 @contextmanager
@@ -104,13 +103,6 @@ def _told_as_malformed() -> Iterator[None]:
         yield
     except (IndexError, ValueError, msgspec.DecodeError) as error:
         raise Malformed(str(error)) from error
-
-
-def _items(array: bytes) -> list[bytes]:
-    try:
-        return [bytes(item) for item in _list(array)]
-    except msgspec.DecodeError:  # half a surrogate pair, which JSON allows and msgspec does not
-        return list(grammar.elements(array))
 
 
 def document_of(item: bytes) -> Document:
@@ -128,23 +120,15 @@ def _cut(item: bytes) -> tuple[bytes, bytes]:
     try:
         metadata = bytes(_decode_joined(item).metadata)
     except msgspec.DecodeError:
-        metadata = grammar.member_value(item, "@metadata") or b""
+        metadata = json_bytes.member_value(item, "@metadata") or b""
     if not metadata:
         raise Malformed("has a document without @metadata")
     tail = b'"@metadata":' + metadata + b"}"
     if item.endswith(tail):
         body = item[: -len(tail)]
         return (body[:-1] if body.endswith(b",") else body) + b"}", metadata
-    [*_, member] = [member for member in grammar.members(item) if member.name == "@metadata"]
-    return _without(item, member), metadata
-
-
-def _without(item: bytes, member: Member) -> bytes:
-    before = item[: member.start].rstrip(b" \t\r\n")
-    if before.endswith(b","):
-        return before[:-1] + item[member.end :]
-    after = grammar.skip_space(item, member.end)
-    return item[: member.start] + item[after + 1 if item[after] == grammar.COMMA else member.end :]
+    [*_, member] = [member for member in json_bytes.members(item) if member.name == "@metadata"]
+    return json_bytes.without_member(item, member), metadata
 
 
 def _stored(metadata: bytes) -> tuple[bytes, _Said]:
@@ -164,7 +148,7 @@ def _stored(metadata: bytes) -> tuple[bytes, _Said]:
 
 
 def _rebuilt(metadata: bytes) -> tuple[bytes, _Said]:
-    members = list(grammar.members(metadata))
+    members = list(json_bytes.members(metadata))
     stored = b",".join(metadata[m.start : m.end] for m in members if not is_reserved(m.name))
     said = b",".join(metadata[m.start : m.end] for m in members if is_reserved(m.name))
     return b"{" + stored + b"}", _said(b"{" + said + b"}")

@@ -9,9 +9,9 @@ from typing import Annotated, Final, Self
 
 import msgspec
 
+from muniment import json_bytes
 from muniment.document import SEPARATOR
-from muniment.smuggler import grammar
-from muniment.smuggler.grammar import OPEN_OBJECT, Malformed
+from muniment.json_bytes import OPEN_OBJECT, Malformed
 from muniment.smuggler.scanner import Scanner
 
 _HASH_LENGTH: Final = 44  # 32 bytes in base64
@@ -123,7 +123,7 @@ def legacy(item: bytes, position: int) -> DumpAttachment:
     if item[0] != OPEN_OBJECT:
         raise Malformed("is not an object")
     key, data = (_required(item, name) for name in ("Key", "Data"))
-    metadata = grammar.member_value(item, "Metadata") or b"{}"
+    metadata = json_bytes.member_value(item, "Metadata") or b"{}"
     if metadata[0] != OPEN_OBJECT:
         raise Malformed("has Metadata that is not an object")
     try:
@@ -131,22 +131,22 @@ def legacy(item: bytes, position: int) -> DumpAttachment:
     except ValueError as error:
         raise Malformed(f"has Data that is not base64 ({error})") from error
     chunks = iter([content] if content else [])
-    owner = None if (named := grammar.member_value(item, "Owner")) is None else grammar.text(named)
+    owner = None if (named := json_bytes.member_value(item, "Owner")) is None else json_bytes.text(named)
     return DumpAttachment(None, key, len(content), _legacy_type(metadata), metadata, chunks, position, owner)
 
 
 def _required(item: bytes, name: str) -> str:
-    value = grammar.member_value(item, name)
+    value = json_bytes.member_value(item, name)
     if value is None:
         raise Malformed(f"has no {name}")
     try:
-        return grammar.text(value)
+        return json_bytes.text(value)
     except Malformed as error:
         raise Malformed(f"has a {name} that {error}") from error
 
 
 def _legacy_type(metadata: bytes) -> str | None:
     try:
-        return grammar.text(grammar.member_value(metadata, "Content-Type") or b"null")
+        return json_bytes.text(json_bytes.member_value(metadata, "Content-Type") or b"null")
     except Malformed:
         return None

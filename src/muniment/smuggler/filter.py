@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import dataclass, field
 from decimal import Decimal, InvalidOperation
@@ -18,10 +18,10 @@ from typing import Final, NamedTuple
 
 import msgspec
 
+from muniment import json_bytes
 from muniment.document import ENTITY_NAME, LAST_MODIFIED, encode
 from muniment.errors import InvalidInput
-from muniment.smuggler import grammar
-from muniment.smuggler.grammar import OPEN_ARRAY, OPEN_OBJECT, QUOTE
+from muniment.json_bytes import OPEN_ARRAY, OPEN_OBJECT, QUOTE
 from muniment.smuggler.mapping import INTERNAL
 from muniment.smuggler.words import EXPIRES
 
@@ -34,8 +34,6 @@ _LENGTHS: Final = ("Count", "count", "Length", "length")
 _step = re.compile(r"\[(\d{1,9})\]|\((\d{1,9})\)|\.?\['([^']+)'\]|(?:^|\.)([^][().]+)")
 _part = re.compile(r"(?:\['[^']*'\]|[^,])+")
 _alternative = re.compile(r"'[^']+'|[^,]+")
-_object = msgspec.json.Decoder(dict[str, msgspec.Raw])
-_array = msgspec.json.Decoder(list[msgspec.Raw])
 _string = msgspec.json.Decoder(str)
 
 Step = str | int
@@ -116,7 +114,10 @@ class Filter:
         if name.lower() == "@id":
             value: bytes | None = encode(id)
         else:
-            value = _members_without_case(metadata).get(_LATER_NAMES.get(name.lower(), name).lower())
+            wanted = _LATER_NAMES.get(name.lower(), name).lower()
+            value = {name.lower(): value for name, value in json_bytes.member_values(metadata.lstrip()).items()}.get(
+                wanted
+            )
         return iter(()) if value is None else _values_at(value, (tuple(rest), *more))
 
     def _matches(self, value: bytes) -> bool:
@@ -174,42 +175,19 @@ def _values_at(value: bytes, path: tuple[tuple[Step, ...], ...]) -> Iterator[byt
         return
     if value[0] == OPEN_OBJECT:
         value = _at(value, "$values") or value  # how .NET writes a collection whose type it names
-    for element in _elements(value) if value[0] == OPEN_ARRAY else ():
+    for element in json_bytes.elements(value) if value[0] == OPEN_ARRAY else ():
         yield from _values_at(element, tuple(more))
 
 
 def _at(value: bytes, step: Step) -> bytes | None:
     if isinstance(step, str):
         if value[0] == OPEN_OBJECT:
-            return _member(value, step)
-        return b"%d" % len(_elements(value)) if value[0] == OPEN_ARRAY and step in _LENGTHS else None
+            return json_bytes.member_value(value, step)
+        return b"%d" % len(json_bytes.elements(value)) if value[0] == OPEN_ARRAY and step in _LENGTHS else None
     if value[0] != OPEN_ARRAY:
         return None
-    elements = _elements(value)
+    elements = json_bytes.elements(value)
     return elements[step] if step < len(elements) else None
-
-
-def _member(value: bytes, name: str) -> bytes | None:
-    try:
-        found = _object.decode(value).get(name)
-    except msgspec.DecodeError:  # the escape of half a surrogate pair
-        return grammar.member_value(value, name)
-    return None if found is None else bytes(found)
-
-
-def _elements(value: bytes) -> list[bytes]:
-    try:
-        return list(map(bytes, _array.decode(value)))
-    except msgspec.DecodeError:
-        return list(grammar.elements(value))
-
-
-def _members_without_case(metadata: bytes) -> Mapping[str, bytes]:
-    try:
-        return {name.lower(): bytes(value) for name, value in _object.decode(metadata).items()}
-    except msgspec.DecodeError:
-        metadata = metadata.lstrip()
-        return {member.name.lower(): metadata[member.value : member.end] for member in grammar.members(metadata)}
 
 
 def _text(value: bytes) -> str:

@@ -6,7 +6,7 @@ import re
 from typing import Final
 
 from muniment.errors import UnknownFormat
-from muniment.smuggler.grammar import WHITESPACE
+from muniment.json_bytes import WHITESPACE
 
 # Every section that some RavenDB has written, in lower case: RavenDB does not mind the case either.
 _SECTIONS: Final = frozenset(

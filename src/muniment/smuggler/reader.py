@@ -19,12 +19,13 @@ from typing import Annotated, BinaryIO, Final, Self, TypeVar
 
 import msgspec
 
+from muniment import json_bytes
 from muniment.durable import check_no_database
 from muniment.errors import MunimentError, unreadable
+from muniment.json_bytes import OPEN_ARRAY, Malformed
 from muniment.owner import key_of, split_id
-from muniment.smuggler import attachments, grammar, split
+from muniment.smuggler import attachments, split
 from muniment.smuggler.attachments import DumpAttachment, StoredKey
-from muniment.smuggler.grammar import OPEN_ARRAY, Malformed
 from muniment.smuggler.head import build_version
 from muniment.smuggler.scanner import Scanner
 from muniment.smuggler.stream import DumpStream, Readable
@@ -232,7 +233,7 @@ class Dump:
             if (item := self._unproved_here(position)) is not None:
                 break
         try:
-            grammar.check(item)
+            json_bytes.check(item)
             return split.split(item)
         except Malformed as error:
             return self._fault(f"holds {_named(item)} {error}", position, error)
@@ -272,7 +273,7 @@ class Dump:
         for position in self._scanner.items():
             item = self._unproved(position)
             try:
-                grammar.check(item)
+                json_bytes.check(item)
                 found = attachments.legacy(item, position)
             except Malformed as error:
                 yield self._fault(f"holds an attachment that {error}", position, error)
@@ -346,7 +347,7 @@ class Dump:
     def _decode_next(self, wanted: type[T], position: int) -> T | DumpFault:
         item = self._unproved(position)
         try:
-            grammar.check(item)
+            json_bytes.check(item)
             return _decoded(wanted, item)
         except Malformed as error:
             return self._fault(f"holds an item that {error}", position, error)

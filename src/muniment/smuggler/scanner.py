@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Final
 
+from muniment import json_bytes
 from muniment.errors import DamagedDump
-from muniment.smuggler import grammar
-from muniment.smuggler.grammar import CLOSE_ARRAY, CLOSE_OBJECT, COLON, COMMA, OPEN_ARRAY, OPEN_OBJECT, QUOTE, Malformed
+from muniment.json_bytes import CLOSE_ARRAY, CLOSE_OBJECT, COLON, COMMA, OPEN_ARRAY, OPEN_OBJECT, QUOTE, Malformed
 from muniment.smuggler.stream import BrokenStream, DumpStream
 
 AT_END: Final = -1
@@ -45,7 +45,7 @@ class Scanner:
         while True:
             if self.offset < len(self.buffer) and (byte := self.buffer[self.offset]) > 32:
                 return byte
-            self.offset = grammar.skip_space(self.buffer, self.offset)
+            self.offset = json_bytes.skip_space(self.buffer, self.offset)
             if self.offset < len(self.buffer):
                 return self.buffer[self.offset]
             if not self._refill():
@@ -93,7 +93,7 @@ class Scanner:
         try:
             value = self.unproved_here()
             if value is not None:
-                grammar.check(value)
+                json_bytes.check(value)
         except Malformed as error:
             raise self.damaged(f"holds an item that {error}", position) from error
         return value
@@ -101,7 +101,7 @@ class Scanner:
     def unproved_here(self) -> bytes | None:
         """Does what `value_here` does, without looking whether what it has moved over is JSON in UTF-8."""
         available = len(self.buffer) - self.offset
-        end = grammar.value_end(self.buffer, self.offset) if available else -1
+        end = json_bytes.value_end(self.buffer, self.offset) if available else -1
         if end >= 0:
             value = self.buffer[self.offset : end]
             self.move(end)
@@ -161,7 +161,7 @@ class Scanner:
             raise self._unexpected("the name of a section")
         position = self.position
         try:
-            name = grammar.text(self.value())
+            name = json_bytes.text(self.value())
         except Malformed as error:
             raise self.damaged(f"has a section whose name {error}", position) from error
         self._expect(COLON, "a colon")

@@ -13,8 +13,8 @@ from typing import Final
 
 import msgspec
 
-from muniment.smuggler import grammar
-from muniment.smuggler.grammar import COMMA, OPEN_OBJECT, WHITESPACE, Malformed
+from muniment import json_bytes
+from muniment.json_bytes import OPEN_OBJECT, WHITESPACE, Malformed
 
 _NAME: Final = b'"@metadata"'
 _NOTHING: Final = (b"", b"{", b" ", b"\t", b"\r", b"\n")
@@ -76,7 +76,7 @@ def _last_member_end(data: bytes, opening: int) -> re.Match[bytes] | None:
     if brace >= 0 and (found := _to_end(data, brace + 1)):
         return found
     try:
-        end = grammar.value_end(data, opening)
+        end = json_bytes.value_end(data, opening)
     except Malformed:
         return None
     return _to_end(data, end) if end >= 0 else None
@@ -99,7 +99,7 @@ def split(document: bytes) -> Split:
     """Splits the JSON value that these bytes are known to be; raises `Malformed` unless it is a whole document."""
     if document[0] != OPEN_OBJECT:
         raise Malformed("is not an object")
-    found = [member for member in grammar.members(document) if member.name == "@metadata"]
+    found = [member for member in json_bytes.members(document) if member.name == "@metadata"]
     if len(found) != 1:
         raise Malformed("has more than one @metadata" if found else "has no @metadata")
     [member] = found
@@ -109,7 +109,7 @@ def split(document: bytes) -> Split:
     names = _names(metadata)
     if not names.id and not names.kind:
         raise Malformed("has no @id in its @metadata")
-    return Split(_without(document, member), metadata, names.id, names.kind, len(document))
+    return Split(json_bytes.without_member(document, member), metadata, names.id, names.kind, len(document))
 
 
 def cut_out(document: bytes) -> tuple[bytes, bytes | None]:
@@ -119,9 +119,9 @@ def cut_out(document: bytes) -> tuple[bytes, bytes | None]:
     value = None
     start = len(document) - len(document.lstrip(b" \t\r\n"))
     rest = document[start:]
-    while found := next((member for member in grammar.members(rest) if member.name == "@metadata"), None):
+    while found := next((member for member in json_bytes.members(rest) if member.name == "@metadata"), None):
         value = rest[found.value : found.end]
-        rest = _without(rest, found)
+        rest = json_bytes.without_member(rest, found)
     return (document, None) if value is None else (rest, value)
 
 
@@ -141,19 +141,8 @@ def _names(metadata: bytes) -> _Names:
 
 
 def _string_member(data: bytes, name: str) -> str:
-    value = grammar.member_value(data, name)
+    value = json_bytes.member_value(data, name)
     try:
-        return "" if value is None else grammar.text(value)
+        return "" if value is None else json_bytes.text(value)
     except Malformed as error:
         raise Malformed(f"has an {name} that {error}") from error
-
-
-def _without(document: bytes, member: grammar.Member) -> bytes:
-    """The object without this member and without the comma before it, or after it if it is the first."""
-    before = document[: member.start].rstrip(b" \t\r\n")
-    if before.endswith(b","):
-        return before[:-1] + document[member.end :]
-    after = grammar.skip_space(document, member.end)
-    if document[after] == COMMA:
-        after = grammar.skip_space(document, after + 1)
-    return document[: member.start] + document[after:]

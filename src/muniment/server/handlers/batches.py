@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import asyncio
-import re
 import uuid
 from contextlib import suppress
 from typing import Any
 
 import msgspec
 
+from muniment import json_bytes
 from muniment.command import Command, Delete, Put
 from muniment.document import decode, encode, metadata_bytes
 from muniment.errors import ConcurrencyConflict, InvalidDocument
@@ -19,12 +19,10 @@ from muniment.raven3.headers import BUILD_HEADER, JSON
 from muniment.server.handlers import documents
 from muniment.server.request import Request, decode_json
 from muniment.server.wire import Refused, Response, error_response, wanted_etag
-from muniment.smuggler import grammar
 from muniment.storage.base import Written
 
 _NULL = msgspec.Raw(b"null")
 _EMPTY = b"{}"
-_LONE_SURROGATE = re.compile(rb"\\u[dD][89a-fA-F][0-9a-fA-F]{2}")
 
 
 class _Command(msgspec.Struct):
@@ -59,9 +57,10 @@ def _read(body: bytes, most: int) -> tuple[list[_Command], list[Command]]:
     try:
         given = decode_json(body, list[_Command], "the array of commands")
     except InvalidDocument:
-        if not _LONE_SURROGATE.search(body):
+        if (without := json_bytes.without_surrogates(body)) == body:
             raise
-        given = _read_with_surrogates(body)
+        decode_json(without, list[_Command], "the array of commands")
+        given = [_command_with_surrogates(item) for item in json_bytes.elements(body.strip())]
     return given, [_command(index, command) for index, command in enumerate(given)]
 
 
@@ -69,30 +68,20 @@ def _check_number(body: bytes, most: int) -> None:
     """Raises `Refused` (413) for more commands than this, before any is made: each takes some hundred bytes."""
     if body.count(b"{") <= most:
         return
-    with suppress(grammar.Malformed):  # what is wrong with it is told better later
+    with suppress(json_bytes.Malformed):  # what is wrong with it is told better later
         array = body.strip()
-        grammar.check(array)
-        for number, _ in enumerate(grammar.elements(array) if array[:1] == b"[" else (), 1):
+        json_bytes.check(array)
+        for number, _ in enumerate(json_bytes.each_element(array) if array[:1] == b"[" else (), 1):
             if number > most:
                 raise Refused(413, f"the batch has more than {most:,} commands", "send them in several requests")
 
 
-def _read_with_surrogates(body: bytes) -> list[_Command]:
+def _command_with_surrogates(item: bytes) -> _Command:
     """JSON allows the escape of half a surrogate pair and msgspec does not, so the bytes are cut without decoding."""
-    # Another escape in its place is as long, so the commands are where they were.
-    decode_json(_LONE_SURROGATE.sub(rb"\\ufffd", body), list[_Command], "the array of commands")
-    given, start = [], grammar.skip_space(body, grammar.skip_space(body, 0) + 1)
-    while body[start] != grammar.CLOSE_ARRAY:
-        end = grammar.value_end(body, start)
-        found = {member.name: body[start:end][member.value : member.end] for member in grammar.members(body[start:end])}
-        raw = {
-            name: msgspec.Raw(found.pop(name)) for name in ("Document", "Metadata", "AdditionalData") if name in found
-        }
-        plain = {name: decode(found[name]) for name in ("Method", "Key", "Etag") if name in found}
-        given.append(msgspec.convert(plain | raw, _Command))
-        after = grammar.skip_space(body, end)
-        start = grammar.skip_space(body, after + 1) if body[after] == grammar.COMMA else after
-    return given
+    found = json_bytes.member_values(item)
+    raw = {name: msgspec.Raw(found[name]) for name in ("Document", "Metadata", "AdditionalData") if name in found}
+    plain = {name: decode(found[name]) for name in ("Method", "Key", "Etag") if name in found}
+    return msgspec.convert(plain | raw, _Command)
 
 
 def _command(index: int, given: _Command) -> Command:

@@ -1,7 +1,8 @@
-"""Where things begin and end in the bytes of JSON, without decoding and re-encoding them.
+"""JSON as it is written: where things begin and end in its bytes, which are never decoded and encoded anew.
 
-A JSON object is never the beginning of another one, so the end of an item can be found by counting its brackets
-alone; that the bytes between are JSON is then proved by msgspec. Nothing here recurses, however deep an item nests.
+Half a surrogate pair as an escape is JSON, which msgspec does not take; everything here does. A JSON object is never
+the beginning of another one, so the end of an item can be found by counting its brackets alone; that the bytes between
+are JSON is then proved by msgspec. Nothing here recurses, however deep an item nests.
 """
 
 from __future__ import annotations
@@ -24,13 +25,16 @@ _space = re.compile(WHITESPACE)
 _name = re.compile(rb"%s(%s)%s:%s" % (WHITESPACE, _STRING, WHITESPACE, WHITESPACE), re.DOTALL)
 _comma = re.compile(rb"%s," % WHITESPACE)
 
-_value = msgspec.json.Decoder(msgspec.Raw)
-_text = msgspec.json.Decoder(str)
+_value = msgspec.json.Decoder(msgspec.Raw).decode
+_text = msgspec.json.Decoder(str).decode
+_array = msgspec.json.Decoder(list[msgspec.Raw]).decode
+_object = msgspec.json.Decoder(dict[str, msgspec.Raw]).decode
+_UNREAD: Final = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
 _surrogate = re.compile(rb"\\u[dD][89a-fA-F][0-9a-fA-F]{2}")
 
 
 class Malformed(Exception):
-    """These bytes are not what a dump holds at this place; the text says why, as the end of a sentence."""
+    """These bytes are not what is wanted at this place; the text says why, as the end of a sentence."""
 
 
 class Member(NamedTuple):
@@ -95,17 +99,20 @@ def check(data: bytes) -> None:
 
 def _check_grammar(data: bytes) -> None:
     try:
-        _value.decode(data)
+        _value(data)
     except msgspec.DecodeError:
-        # JSON allows the escape of half a surrogate pair, msgspec does not. With another escape in its place, which is
-        # as long, the grammar is as it was, and so are the places that an error names.
-        _value.decode(_surrogate.sub(rb"\\ufffd", data))
+        _value(without_surrogates(data))
+
+
+def without_surrogates(data: bytes) -> bytes:
+    """This JSON with another escape, which is as long, in the place of each surrogate: everything is where it was."""
+    return _surrogate.sub(rb"\\ufffd", data)
 
 
 def text(data: bytes) -> str:
     """The text of a JSON string; raises `Malformed` if it is none, or not Unicode."""
     try:
-        return _text.decode(data)
+        return _text(data)
     except (msgspec.DecodeError, UnicodeDecodeError) as error:
         raise Malformed(f"is not a string of Unicode text ({error})") from error
 
@@ -122,8 +129,16 @@ def members(data: bytes) -> Iterator[Member]:
         start = comma.end()
 
 
-def elements(data: bytes) -> Iterator[bytes]:
+def elements(data: bytes) -> list[bytes]:
     """The bytes of the elements of what `check` has found to be a JSON array."""
+    try:
+        return list(map(bytes, _array(data)))
+    except _UNREAD:
+        return list(each_element(data))
+
+
+def each_element(data: bytes) -> Iterator[bytes]:
+    """`elements` one by one, of an array that may have more of them than memory should."""
     start = skip_space(data, 1)
     while data[start] != CLOSE_ARRAY:
         end = value_end(data, start)
@@ -133,15 +148,34 @@ def elements(data: bytes) -> Iterator[bytes]:
             start = skip_space(data, start + 1)
 
 
+def without_member(data: bytes, member: Member) -> bytes:
+    """The object without this member of it, and without the comma before it, or after it if it is the first."""
+    before = data[: member.start].rstrip(b" \t\r\n")
+    if before.endswith(b","):
+        return before[:-1] + data[member.end :]
+    after = skip_space(data, member.end)
+    if data[after] == COMMA:
+        after = skip_space(data, after + 1)
+    return data[: member.start] + data[after:]
+
+
 def _member_name(name: bytes) -> str:
     """Good for comparing only: half a surrogate pair, which no text can have, is in no name that is looked for."""
-    return text(_surrogate.sub(rb"\\ufffd", name)) if b"\\" in name else name[1:-1].decode()
+    return text(without_surrogates(name)) if b"\\" in name else name[1:-1].decode()
 
 
 def member_value(data: bytes, name: str) -> bytes | None:
     """The bytes of the value of this member of a JSON object, the last one where there are several."""
-    found = None
-    for member in members(data):
-        if member.name == name:
-            found = data[member.value : member.end]
-    return found
+    try:
+        value = _object(data).get(name)
+    except _UNREAD:
+        return member_values(data).get(name)
+    return None if value is None else bytes(value)
+
+
+def member_values(data: bytes) -> dict[str, bytes]:
+    """The bytes of the values of a JSON object by their names, the last one where there are several."""
+    try:
+        return {name: bytes(value) for name, value in _object(data).items()}
+    except _UNREAD:
+        return {member.name: data[member.value : member.end] for member in members(data)}
