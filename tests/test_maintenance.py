@@ -16,7 +16,8 @@ from typing import Any
 
 import pytest
 
-from muniment import BackupOperation, BackupStatus, DocumentDatabase, MaintenanceActions, Progress, Put
+from muniment import BackupOperation, BackupStatus, DocumentDatabase, MaintenanceActions, Progress, Put, rehearse
+from muniment.backup.records import records
 from muniment.backup.repository import backups
 from muniment.errors import (
     BackupRunning,
@@ -24,6 +25,7 @@ from muniment.errors import (
     DamagedBackup,
     DamagedDatabase,
     DatabaseClosed,
+    InvalidInput,
     StorageFailure,
 )
 from muniment.revision import Batch
@@ -406,6 +408,24 @@ def test_restore_and_verify_need_no_database(database: DocumentDatabase, tmp_pat
     (backup.folder / "documents-00001.parquet").unlink()
     with pytest.raises(DamagedBackup, match=r"documents-00001\.parquet is missing"):
         database.maintenance.verify(backup.folder)
+
+
+def test_a_plan_stands_for_its_folder(tmp_path: Path) -> None:
+    with DocumentDatabase(tmp_path / "shop") as shop:
+        for number in range(2):
+            shop.put(f"orders/{number}", {"n": number})
+            shop.maintenance.start_backup(tmp_path / "backups", incremental=True).wait()
+    first, last = backups(tmp_path / "backups")
+    plan = MaintenanceActions.plan_restore(tmp_path / "backups", backup=first.name)
+    assert MaintenanceActions.plan_restore(plan) is plan
+    assert MaintenanceActions.restore(plan, tmp_path / "restored").backup == first
+    assert MaintenanceActions.verify(plan).backups == (first,)
+    assert rehearse(plan).restored.backup == first
+    assert len(records(tmp_path / "backups")) == 2
+    assert MaintenanceActions.restore(tmp_path / "backups", tmp_path / "newest").backup == last
+    for named in (MaintenanceActions.plan_restore, MaintenanceActions.verify, rehearse):
+        with pytest.raises(InvalidInput, match="a moment already"):
+            named(plan, etag=1)
 
 
 def processes() -> set[int]:

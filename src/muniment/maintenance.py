@@ -21,16 +21,16 @@ from muniment.backup.point import point_of
 from muniment.backup.query import LIMIT, Answer, query_backup
 from muniment.backup.recoverability import Recoverability, recoverability
 from muniment.backup.repository import Backup, backups, check_folder_name
-from muniment.backup.restore import Restored, restore_backup
+from muniment.backup.restore import Restored, restore
 from muniment.backup.restore_into import Comparison, OnConflict, RestoredInto, check_database, check_policy, compared
 from muniment.backup.restore_plan import plan_restore
 from muniment.backup.selection import Selection, check_selection
 from muniment.backup.take import take_backup
-from muniment.backup.verify import Verified, verify_backup
+from muniment.backup.verify import Verified, verify
 from muniment.backup.versions import Version, version_at
 from muniment.backup.when import Zone
 from muniment.document import encode, from_microseconds
-from muniment.errors import BackupRunning
+from muniment.errors import BackupRunning, InvalidInput
 from muniment.progress import Progress
 from muniment.revision import ATTACHMENT, DOCUMENT
 from muniment.storage.base import Snapshot, Storage, system_clock
@@ -133,7 +133,7 @@ class MaintenanceActions:
     @contextmanager
     def compare(
         self,
-        source: str | Path,
+        source: str | Path | RestorePlan,
         *,
         point: RestorePoint = NEWEST,
         selection: Selection | None = None,
@@ -156,7 +156,7 @@ class MaintenanceActions:
 
     def restore_into(
         self,
-        source: str | Path,
+        source: str | Path | RestorePlan,
         *,
         on_conflict: OnConflict,
         point: RestorePoint = NEWEST,
@@ -194,7 +194,7 @@ class MaintenanceActions:
 
     @staticmethod
     def restore(
-        source: str | Path,
+        source: str | Path | RestorePlan,
         destination: str | Path,
         *,
         point: RestorePoint = NEWEST,
@@ -210,32 +210,38 @@ class MaintenanceActions:
         `at` is a time with a zone, `etag` a transaction's last etag, `backup` the name of a backup whose end is meant;
         `lineage` says of which history, by the first letters of its id, where several have that moment. `selection`
         says which part of it to restore. With `new_id` it becomes another database, as RavenDB's
-        `GenerateNewDatabaseId` says. See `muniment.backup.restore.restore_backup` for what holds afterwards.
+        `GenerateNewDatabaseId` says. A plan in the place of the folder is restored as it is. See
+        `muniment.backup.restore.restore` for what holds afterwards.
         """
         check_selection(selection)
         plan = MaintenanceActions.plan_restore(source, point=point, **named)
-        return restore_backup(
-            Path(source),
+        return restore(
+            plan,
             Path(destination),
-            defrag=defrag,
-            progress=progress,
-            plan=plan,
             selection=selection,
+            defrag=defrag,
             new_id=new_id,
+            progress=progress,
             clock=clock,
         )
 
     @staticmethod
     def plan_restore(
-        source: str | Path,
+        source: str | Path | RestorePlan,
         *,
         point: RestorePoint = NEWEST,
         **named: Unpack[PointKeywords],
     ) -> RestorePlan:
-        """Which backups a restore of this moment would read; raises what that restore would raise before it began."""
-        found = backups(Path(source))
-        plan = plan_restore(found, str(source), replace(point, **named))
-        return replace(plan, notes=(*found.notes, *plan.missing))
+        """Which backups a restore of this moment would read; raises what that restore would raise before it began.
+
+        A plan is given back as it is; raises `InvalidInput` when a moment is named beside it.
+        """
+        point = replace(point, **named)
+        if not isinstance(source, RestorePlan):
+            return plan_restore(backups(Path(source)), str(source), point)
+        if point.named:
+            raise InvalidInput("a plan is of a moment already", "leave the moment out, or give the folder")
+        return source
 
     @staticmethod
     def differences(
@@ -260,7 +266,7 @@ class MaintenanceActions:
 
     @staticmethod
     def version(
-        source: str | Path,
+        source: str | Path | RestorePlan,
         id: str,
         *,
         point: RestorePoint = NEWEST,
@@ -273,7 +279,7 @@ class MaintenanceActions:
 
     @staticmethod
     def query(
-        source: str | Path,
+        source: str | Path | RestorePlan,
         sql: str,
         *,
         point: RestorePoint = NEWEST,
@@ -299,7 +305,7 @@ class MaintenanceActions:
 
     @staticmethod
     def verify(
-        source: str | Path,
+        source: str | Path | RestorePlan,
         *,
         point: RestorePoint = NEWEST,
         record: bool = True,
@@ -307,14 +313,18 @@ class MaintenanceActions:
         clock: Callable[[], int] = system_clock,
         **named: Unpack[PointKeywords],
     ) -> Verified:
-        """Read and check all backups in a folder, or with a moment named all that a restore of it would need.
+        """Read and check all backups in a folder, or with a moment named, or a plan, all that a restore would need.
 
-        See `muniment.backup.verify.verify_backup`. Its result is written as a new object beside the backups, unless
+        See `muniment.backup.verify.verify`. Its result is written as a new object beside the backups, unless
         `record` is False or nothing can be written there.
         """
         point = replace(point, **named)
-        plan = MaintenanceActions.plan_restore(source, point=point) if point.named else None
-        return verify_backup(Path(source), progress, plan, clock if record else None)
+        wanted: Path | RestorePlan
+        if point.named or isinstance(source, RestorePlan):
+            wanted = MaintenanceActions.plan_restore(source, point=point)
+        else:
+            wanted = Path(source)
+        return verify(wanted, progress=progress, clock=clock if record else None)
 
 
 def _closing(job: Job[Backup]) -> Iterator[str]:

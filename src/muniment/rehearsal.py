@@ -1,57 +1,90 @@
-"""Proof that a backup restores: it is restored, and read as an application would read it."""
+"""Proof that a backup restores: it is restored, read as an application would read it, and thrown away."""
 
 from __future__ import annotations
 
+import tempfile
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Final, Unpack
 
 from muniment.backup.moment import NEWEST, PointKeywords, RestorePoint
 from muniment.backup.plan import RestorePlan
-from muniment.backup.rehearse import Rehearsal, rehearse_restore
+from muniment.backup.records import write_down
+from muniment.backup.restore import Restored, restore
 from muniment.database import DocumentDatabase
+from muniment.durable import mapped_errors
+from muniment.errors import Damaged, DamagedBackup
 from muniment.maintenance import MaintenanceActions
 from muniment.progress import Progress
 from muniment.storage.base import system_clock
 
 PAGE: Final = 100
+PREFIX: Final = "muniment-rehearsal-"
 
 
-def rehearse(
-    source: str | Path,
-    *,
-    point: RestorePoint = NEWEST,
-    place: str | Path | None = None,
-    progress: Progress | None = None,
-    clock: Callable[[], int] = system_clock,
-    **named: Unpack[PointKeywords],
-) -> Rehearsal:
-    """Really restore the newest moment, or the one that is named, into a temporary folder in `place`; then delete it.
+@dataclass(frozen=True, slots=True)
+class Rehearsal:
+    """A restore that worked; `restored.seconds` is the time to recover, `seconds` that with the looking at it.
 
-    The restored database is checked against itself, and documents of every collection and attachments are read from it
-    through `DocumentDatabase`. See `muniment.backup.rehearse.rehearse_restore` for what holds afterwards.
+    `record` is the file beside the backups that says so. Where none can be written (the destination may be read-only),
+    it is None, and `unrecorded` says why.
     """
-    plan = MaintenanceActions.plan_restore(source, point=point, **named)
-    return rehearse_plan(source, plan, place=place, progress=progress, clock=clock)
 
-
-def rehearse_plan(
-    source: str | Path,
-    plan: RestorePlan,
-    *,
-    place: str | Path | None = None,
-    progress: Progress | None = None,
-    clock: Callable[[], int] = system_clock,
-) -> Rehearsal:
-    """The same for what was planned already."""
-    folder = Path(place) if place else None
-    return rehearse_restore(Path(source), plan, look=look, clock=clock, place=folder, progress=progress)
+    restored: Restored
+    seconds: float
+    record: Path | None
+    unrecorded: str | None = None
 
 
 def look(folder: Path) -> list[str]:
     """What is wrong with a restored database: all of it is checked, and the first page of everything is read."""
     with DocumentDatabase(folder, create=False, read_only=True) as database:
         return database.check() or list(_unread(database))
+
+
+def rehearse(
+    source: str | Path | RestorePlan,
+    *,
+    point: RestorePoint = NEWEST,
+    place: str | Path | None = None,
+    look: Callable[[Path], list[str]] = look,
+    progress: Progress | None = None,
+    clock: Callable[[], int] = system_clock,
+    **named: Unpack[PointKeywords],
+) -> Rehearsal:
+    """Really restore the newest moment, one that is named, or a plan, into a folder in `place`, and delete it again.
+
+    The restored database is checked against itself, and documents of every collection and attachments are read from it
+    through `DocumentDatabase`; or `look` is given its folder, and returns what is wrong with it. When this returns, the
+    restore worked, and a new object `rehearsal-….json` beside the backups says so, if one can be written there. Raises
+    what the restore raises, and `DamagedBackup` when something was found; damage is written down in such a record too.
+    `place` is the system's folder for temporary files if it is not given.
+    """
+    plan = MaintenanceActions.plan_restore(source, point=point, **named)
+    progress = progress or Progress()
+    try:
+        restored = _try(plan, Path(place) if place else None, look, progress)
+    except Damaged as error:
+        write_down("rehearsal", plan.chain, plan.backup, clock, progress.seconds, problem=error.message)
+        raise
+    proof = restored.moment, restored.fingerprint
+    told = write_down("rehearsal", plan.chain, plan.backup, clock, restored.seconds, proven=proof)
+    return Rehearsal(restored, progress.seconds, *told)
+
+
+def _try(plan: RestorePlan, place: Path | None, look: Callable[[Path], list[str]], progress: Progress) -> Restored:
+    with mapped_errors(place or plan.place), tempfile.TemporaryDirectory(prefix=PREFIX, dir=place) as temporary:
+        target = Path(temporary) / "restored"
+        restored = restore(plan, target, progress=progress)
+        progress.stage = "looking at it"
+        if problems := look(target):
+            raise DamagedBackup(
+                f"the database restored from {restored.backup.folder} is not as it should be: {problems[0]}",
+                "restore from another backup, or another copy of this one",
+            )
+    progress.finish()
+    return restored
 
 
 def _unread(database: DocumentDatabase) -> Iterator[str]:

@@ -30,8 +30,7 @@ import pytest
 
 import muniment
 from muniment import DocumentDatabase, MaintenanceActions, MunimentError, Progress
-from muniment.backup.repository import Record, records, write_record
-from muniment.backup.restore import restore_backup
+from muniment.backup.records import Record, records, write_record
 from muniment.errors import Busy
 from tests.backup.gate import take
 from tests.clock import SECOND, START, Clock
@@ -87,7 +86,7 @@ def rehearse(source: str, place: str) -> None:
 
 
 def restore(source: str, target: str, progress: Progress | None = None, *, defrag: bool = False) -> None:
-    restore_backup(Path(source), Path(target), progress=progress, defrag=defrag)
+    MaintenanceActions.restore(source, target, progress=progress, defrag=defrag)
 
 
 def restore_into(database: str, source: str, progress: Progress | None = None) -> None:

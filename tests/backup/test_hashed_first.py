@@ -11,7 +11,7 @@ import pytest
 from muniment import DocumentDatabase, MaintenanceActions, Progress, Put
 from muniment.backup.dry_run import dry_run
 from muniment.backup.repository import Backup, backups
-from muniment.backup.verify import verify_backup
+from muniment.backup.verify import verify
 from muniment.backup.versions import versions_of
 from muniment.errors import Cancelled, DamagedBackup
 from tests.backup.damage import DOCUMENTS, flip
@@ -71,4 +71,4 @@ def test_proving_can_be_cancelled(small: DocumentDatabase, tmp_path: Path) -> No
                 self.cancel()
 
     with pytest.raises(Cancelled, match="proving"):
-        verify_backup(tmp_path / "backups", Impatient())
+        verify(tmp_path / "backups", progress=Impatient())

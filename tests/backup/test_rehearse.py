@@ -11,8 +11,8 @@ from msgspec.structs import replace
 
 import muniment
 from muniment import DocumentDatabase, MaintenanceActions
-from muniment.backup.rehearse import rehearse_restore
-from muniment.backup.repository import Backup, backups, records, write_record
+from muniment.backup.records import records, write_record
+from muniment.backup.repository import Backup, backups
 from muniment.backup.restore_plan import plan_restore
 from muniment.errors import BackupNotFound, DamagedBackup, StorageFailure
 from muniment.rehearsal import look
@@ -34,7 +34,7 @@ def test_a_rehearsal_restores_and_leaves_only_its_record(
     source = backup.folder.parent
     plan = plan_restore(backups(source), "backups")
     now = clock.now
-    done = [rehearse_restore(source, plan, look=look, clock=lambda: now, place=tmp_path / "place") for _ in range(2)]
+    done = [muniment.rehearse(plan, look=look, clock=lambda: now, place=tmp_path / "place") for _ in range(2)]
     assert looked == [small.statistics().documents] * 2
     assert list((tmp_path / "place").iterdir()) == []
     written = [rehearsal.record for rehearsal in done]
@@ -52,7 +52,7 @@ def test_a_rehearsal_restores_and_leaves_only_its_record(
 def test_what_is_found_by_looking_fails_the_rehearsal(backup: Backup, clock: Clock, tmp_path: Path) -> None:
     source = backup.folder.parent
     with pytest.raises(DamagedBackup, match="not as it should be: no orders"):
-        rehearse_restore(source, plan_restore([backup], ""), look=lambda _: ["no orders"], clock=clock, place=tmp_path)
+        muniment.rehearse(plan_restore([backup], ""), look=lambda _: ["no orders"], clock=clock, place=tmp_path)
     [record] = records(source)
     assert record.problem is not None
     assert "no orders" in record.problem

@@ -11,7 +11,7 @@ from muniment import DocumentDatabase, MaintenanceActions, Put
 from muniment.backup.compare import Action
 from muniment.backup.plan import RestorePlan
 from muniment.backup.repository import Backup
-from muniment.backup.restore import restore_backup
+from muniment.backup.restore import restore
 from muniment.backup.restore_into import OnConflict, compared
 from muniment.backup.selection import Selection
 from muniment.errors import (
@@ -219,7 +219,7 @@ def test_a_document_that_comes_into_a_collection_while_it_is_read(database: Docu
     plan = MaintenanceActions.plan_restore(backup.folder)
 
     def read(plan: RestorePlan, target: Path, selection: Selection | None, progress: Progress) -> None:
-        restore_backup(backup.folder, target, plan=plan, selection=selection)
+        restore(plan, target, selection=selection)
         if target.name == "moment":
             database.put("a", {}, {"Raven-Entity-Name": "Here"})
             database.delete("b")

@@ -12,8 +12,9 @@ import pytest
 
 from muniment import DocumentDatabase, MaintenanceActions, MunimentError, rehearse
 from muniment.backup import manifest as manifests
-from muniment.backup.repository import Backup, backups, records
-from muniment.backup.verify import verify_backup
+from muniment.backup.records import records
+from muniment.backup.repository import Backup, backups
+from muniment.backup.verify import verify
 from muniment.errors import BackupNotFound, DamagedBackup, InvalidInput, UnknownFormat
 from muniment.exporting import export_backup
 from tests.backup.child import run
@@ -294,7 +295,7 @@ def test_a_folder_without_backups(tmp_path: Path) -> None:
     (tmp_path / "empty").mkdir()
     for place in (tmp_path / "empty", tmp_path / "none"):
         with pytest.raises(BackupNotFound):
-            verify_backup(place)
+            verify(place)
 
 
 def test_a_place_that_is_not_unicode(small: DocumentDatabase, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -15,8 +15,9 @@ import pytest
 from muniment import DocumentDatabase, MaintenanceActions, Put
 from muniment.backup import examine
 from muniment.backup.examine import Group, Task, examine_all
-from muniment.backup.repository import Backup, backups, records
-from muniment.backup.verify import verify_backup
+from muniment.backup.records import records
+from muniment.backup.repository import Backup, backups
+from muniment.backup.verify import verify
 from muniment.document import from_microseconds
 from muniment.errors import Cancelled, DamagedBackup, StorageFailure
 from muniment.fingerprint import Fingerprint
@@ -260,9 +261,9 @@ def test_nothing_is_left_in_the_temporary_folder(
 ) -> None:
     (tmp_path / "temporary").mkdir()
     monkeypatch.setattr("tempfile.tempdir", str(tmp_path / "temporary"))
-    verify_backup(tmp_path / "backups")
+    verify(tmp_path / "backups")
     flip(chain[1].folder / DOCUMENTS, 100)
     with pytest.raises(DamagedBackup):
-        verify_backup(tmp_path / "backups")
+        verify(tmp_path / "backups")
     assert list((tmp_path / "temporary").iterdir()) == []
     assert json.loads((chain[0].folder / "manifest.json").read_bytes())["kind"] == "full"

@@ -11,7 +11,8 @@ from pathlib import Path
 import pytest
 
 from muniment import DocumentDatabase, MaintenanceActions
-from muniment.backup.repository import Backup, Record, records, write_record
+from muniment.backup.records import Record, records, write_record
+from muniment.backup.repository import Backup
 from muniment.backup.staging import NAME, forget_staging
 from muniment.errors import StorageFailure, TargetExists
 from muniment.exporting import export_backup, export_storage

@@ -14,7 +14,7 @@ import pytest
 from muniment import DocumentDatabase, MaintenanceActions, Put
 from muniment.backup.dry_run import dry_run
 from muniment.backup.selection import Selection
-from muniment.backup.verify import verify_backup
+from muniment.backup.verify import verify
 from muniment.client import AsyncDocumentStore, DocumentStore, JobStatus
 from muniment.errors import (
     BackupNotFound,
@@ -109,7 +109,7 @@ def test_backup_and_restore(remote: Any, tmp_path: Path) -> None:
     assert "completed" in done.messages[-1]
     remote.put("later", {})
     remote.admin.start_backup(str(tmp_path / "backup"), incremental=True).wait(30)
-    assert verify_backup(tmp_path / "backup").fingerprint.count(DOCUMENT) == 101
+    assert verify(tmp_path / "backup").fingerprint.count(DOCUMENT) == 101
     name = f"{remote.name}-copy"
     restore = remote.admin.start_restore(tmp_path / "backup", name, location=tmp_path / "copy")
     assert restore.wait(30).state == "completed"
@@ -188,7 +188,7 @@ def test_one_backup_at_a_time_and_cancelling(remote: Any, tmp_path: Path) -> Non
         backup.wait(30)
     assert not [each for each in (tmp_path / "one").glob("*") if (each / "manifest.json").exists()]
     remote.admin.start_backup(tmp_path / "two").wait(60)
-    assert verify_backup(tmp_path / "two").fingerprint.count(ATTACHMENT) == 1
+    assert verify(tmp_path / "two").fingerprint.count(ATTACHMENT) == 1
 
 
 def test_the_system_database_is_backed_up_too(url: str, tmp_path: Path) -> None:
@@ -197,7 +197,7 @@ def test_the_system_database_is_backed_up_too(url: str, tmp_path: Path) -> None:
         store.admin.start_backup(tmp_path / "system").wait(30)
         with pytest.raises((NotFound, Conflict, InvalidInput)):
             store.admin.compact()
-    assert verify_backup(tmp_path / "system").fingerprint.count(DOCUMENT) >= 0
+    assert verify(tmp_path / "system").fingerprint.count(DOCUMENT) >= 0
 
 
 def test_build_version(remote: Any) -> None:

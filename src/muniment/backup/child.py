@@ -25,7 +25,7 @@ import msgspec
 from muniment.backup.plan import RestorePlan, chain_of
 from muniment.backup.reader import Moment
 from muniment.backup.repository import Backup, read
-from muniment.backup.restore import restore_backup
+from muniment.backup.restore import restore
 from muniment.backup.selection import Selection
 from muniment.backup.take import take_backup
 from muniment.errors import Cancelled, ErrorRecord, MunimentError, StorageFailure, unicode
@@ -157,7 +157,7 @@ def restore_in_child(
     progress: Progress | None = None,
     niceness: int = 0,
 ) -> Moment:
-    """`restore.restore_backup` of this plan in a process of its own; returns the moment that was reached.
+    """`restore.restore` of this plan in a process of its own; returns the moment that was reached.
 
     The progress then tells what is in the new database, where before it told what was read.
     """
@@ -374,14 +374,8 @@ def _do(job: _AnyJob, progress: Progress, parent: _Parent) -> dict[str, Any]:
             return {"backup": os.fsencode(taken.folder), "notes": list(map(unicode, taken.notes))}
         case _Restore():
             plan, target = job.plan(), _path(job.target)
-            restored = restore_backup(
-                plan.backup.folder.parent,
-                target,
-                defrag=job.defrag,
-                progress=progress,
-                plan=plan,
-                selection=job.selection,
-                new_id=job.new_id,
+            restored = restore(
+                plan, target, selection=job.selection, defrag=job.defrag, new_id=job.new_id, progress=progress
             )
             held = restored.fingerprint
             documents, size = held.count(DOCUMENT), held.size(DOCUMENT) + held.size(ATTACHMENT)

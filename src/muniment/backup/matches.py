@@ -65,7 +65,7 @@ class Matches:
             alike = [*self._near_collections(plan), *self._near_ids(plan, deleted)]
             hint = near_hint(alike)
             if deleted:  # which somebody may want back, and then nothing that is only spelled alike
-                found, source = next(iter(deleted.values())), plan.backup.folder.parent
+                found, source = next(iter(deleted.values())), plan.place
                 hint = f"it was deleted before: `muniment inspect {source} --id {found}` tells until when it was there"
             raise DocumentNotFound(f"{where} there is {' and '.join(missing)}", hint)
 

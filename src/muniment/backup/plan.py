@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
+from pathlib import Path
 from typing import Final
 
 from muniment.backup.manifest import FORMAT, File, Kind, Manifest
@@ -56,6 +57,11 @@ class RestorePlan:
     def backup(self) -> Backup:
         """The last backup to read."""
         return self.chain[-1]
+
+    @property
+    def place(self) -> Path:
+        """The folder that the backups are in."""
+        return self.backup.folder.parent
 
     @property
     def manifest(self) -> Manifest:

@@ -19,7 +19,8 @@ from muniment.backup.lineages import Branch, Tree
 from muniment.backup.plan import chain_of, ends_of
 from muniment.backup.proof import missing_note
 from muniment.backup.reach import Point, Span, spans_of
-from muniment.backup.repository import Backup, Backups, Record, RecordKind, backups, records
+from muniment.backup.records import Record, RecordKind, records
+from muniment.backup.repository import Backup, Backups, backups
 from muniment.document import from_microseconds, rfc3339
 from muniment.errors import DamagedBackup, MunimentError, StorageFailure
 from muniment.storage.base import BackupFacts, BackupPlace, Identity, KeptHistory, Lineage, Snapshot

@@ -10,27 +10,25 @@ import os
 import re
 import shutil
 from collections.abc import Mapping, Sequence
-from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from pathlib import Path
-from typing import Any, Final, Literal, get_args, overload
+from typing import Final, overload
 
 import msgspec
 
 from muniment.backup import manifest as manifests
-from muniment.backup.manifest import Hex, Kind, Manifest, Time
+from muniment.backup.manifest import Kind, Manifest
 from muniment.durable import (
     LOST_AND_FOUND,
     make_folders,
     mapped_errors,
-    new_file,
     remove_folders,
     sync_folder,
     sync_folders,
     write_new,
 )
-from muniment.errors import BackupNotFound, DamagedBackup, InvalidInput, MunimentError, StorageFailure, TargetExists
+from muniment.errors import BackupNotFound, DamagedBackup, InvalidInput, MunimentError, StorageFailure
 from muniment.storage.sqlite.schema import FILE
 
 DATABASE_DOCUMENT: Final = "Database.Document"
@@ -285,81 +283,6 @@ def delete_backup(backup: Backup) -> None:
         sync_folder(backup.folder)
         shutil.rmtree(backup.folder)
         sync_folder(backup.folder.parent)
-
-
-RecordKind = Literal["rehearsal", "verification"]
-
-
-class End(msgspec.Struct, frozen=True, kw_only=True):
-    """The newest backup of one lineage that was read, and the time of its state."""
-
-    lineage: str
-    backup: str
-    time: Time
-    manifest: Hex
-
-
-class Record(msgspec.Struct, frozen=True, kw_only=True):
-    """How a rehearsal or a verification went; it stands beside the backups in a file of its own, which never changes.
-
-    `backup`, `etag` and `time` name the newest moment that was read, `manifests` are the SHA-256 of the manifests of
-    all backups that were, `completed` and `seconds` say when it ended and how long it took, and `problem` what was
-    wrong, None when nothing was. `ends` are the newest backups of all lineages; older records have none.
-    """
-
-    kind: RecordKind
-    backup: str
-    etag: int
-    time: Time
-    manifests: tuple[Hex, ...]
-    completed: Time
-    seconds: float
-    fingerprint: dict[str, Any] | None = None
-    problem: str | None = None
-    ends: tuple[End, ...] = ()
-
-
-def write_record(source: Path, record: Record) -> Path:
-    """Write a record beside the backups, as a new object; when this returns, it is on disk at this path.
-
-    `source` is the folder of the backups, or one of them.
-    """
-    if isinstance(_entry(source), Backup):
-        source = Path(os.path.realpath(source)).parent
-    text = msgspec.json.format(msgspec.json.encode(record), indent=2) + b"\n"
-    time = datetime.fromisoformat(record.completed)
-    with mapped_errors(source):
-        while True:
-            path = source / f"{record.kind}-{stamp(time)}.json"
-            try:
-                with new_file(path) as unfinished:
-                    write_new(unfinished, text)
-            except TargetExists:
-                time += timedelta(milliseconds=1)
-            else:
-                return path
-
-
-def write_down(source: Path, record: Record) -> tuple[Path | None, str | None]:
-    """Write a record if one can be written there: its path, or why there is none."""
-    try:
-        return write_record(source, record), None
-    except StorageFailure as error:
-        return None, error.message
-
-
-def records(destination: Path) -> list[Record]:
-    """The records of rehearsals and verifications beside these backups, the oldest first.
-
-    A file that is not whole, since it was being written when the power failed, proves nothing and is passed over.
-    """
-    found = []
-    with mapped_errors(destination):
-        for kind in get_args(RecordKind):
-            for path in sorted(destination.glob(f"{kind}-*.json")):
-                with suppress(msgspec.DecodeError, UnicodeDecodeError, RecursionError):
-                    found.append(msgspec.json.decode(path.read_bytes(), type=Record))
-    return sorted(found, key=lambda record: record.completed)
 
 
 def check_folder_name(place: str | Path) -> None:

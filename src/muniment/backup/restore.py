@@ -9,8 +9,7 @@ from pathlib import Path
 
 from muniment.backup.plan import RestorePlan
 from muniment.backup.reader import Moment
-from muniment.backup.repository import Backup, backups
-from muniment.backup.restore_plan import plan_restore
+from muniment.backup.repository import Backup
 from muniment.backup.selection import Selection, read_part
 from muniment.backup.staging import staged
 from muniment.document import from_microseconds, rfc3339
@@ -35,18 +34,17 @@ class Restored:
     notes: tuple[str, ...] = ()
 
 
-def restore_backup(
-    source: Path,
+def restore(
+    plan: RestorePlan,
     target: Path,
     *,
-    defrag: bool = False,
-    progress: Progress | None = None,
-    plan: RestorePlan | None = None,
     selection: Selection | None = None,
+    defrag: bool = False,
     new_id: bool = False,
+    progress: Progress | None = None,
     clock: Callable[[], int] = system_clock,
 ) -> Restored:
-    """Make a new database in the folder `target` from the newest backup in `source`, or as planned.
+    """Make a new database of the planned moment in the folder `target`.
 
     With a selection only that part of the moment is restored; `selection.read_part` says what is proven of it. When it
     returns, the database is on disk, and without a selection its fingerprint is the manifest's. When it raises,
@@ -55,8 +53,6 @@ def restore_backup(
     be backed up to the folder of the first.
     """
     progress = progress or Progress()
-    progress.stage = "planning"
-    plan = plan or plan_restore(backups(source), str(source))
     with staged(target) as staging:
         source_id = plan.manifest.database.id
         identity = Identity(str(uuid.uuid4()) if new_id else source_id, str(uuid.uuid4()))

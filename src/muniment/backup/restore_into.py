@@ -20,7 +20,7 @@ import apsw
 from muniment.backup.compare import Account, Action, Difference
 from muniment.backup.plan import RestorePlan
 from muniment.backup.reader import moment_of
-from muniment.backup.restore import restore_backup
+from muniment.backup.restore import restore
 from muniment.backup.selection import Selection
 from muniment.backup.staging import NAME as STAGING
 from muniment.backup.staging import forget_staging
@@ -207,13 +207,13 @@ def check_database(plan: RestorePlan, storage: Storage, where: str) -> None:
     database = plan.manifest.database
     if database.id != storage.identity.database_id:
         raise ForeignBackup(
-            f"{plan.backup.folder.parent} holds the backups of another database, {database.name!r}, and not of {where}",
+            f"{plan.place} holds the backups of another database, {database.name!r}, and not of {where}",
             "give the folder of its own backups, or say that another's are meant (--other-database)",
         )
 
 
 def _read(plan: RestorePlan, target: Path, selection: Selection | None, progress: Progress) -> None:
-    restore_backup(plan.backup.folder.parent, target, progress=progress, plan=plan, selection=selection)
+    restore(plan, target, selection=selection, progress=progress)
 
 
 @contextmanager

@@ -8,6 +8,7 @@ from __future__ import annotations
 from bisect import bisect_right
 from collections.abc import Callable, Collection, Sequence
 from contextlib import suppress
+from dataclasses import replace
 from typing import Final
 
 from muniment.backup.lineages import Branch, Tree, micros
@@ -27,6 +28,11 @@ def plan_restore(available: Sequence[Backup], where: str, point: RestorePoint = 
     Raises `BackupNotFound` when there is none, `AmbiguousPoint` when several histories have it, `UnreachablePoint` with
     the nearest moments that can be reached, and `DamagedBackup` when a link of the chain is missing or was changed.
     """
+    plan = _plan(available, where, point)
+    return replace(plan, notes=(*map(str, unusable_in(available)), *plan.missing))
+
+
+def _plan(available: Sequence[Backup], where: str, point: RestorePoint) -> RestorePlan:
     name = point.backup and point.backup.rstrip("/")
     for bad in unusable_in(available):
         if name == bad.folder.name or not available:

@@ -22,9 +22,9 @@ from muniment.backup.manifest import Manifest
 from muniment.backup.plan import RestorePlan, chain_of
 from muniment.backup.proof import missing_note
 from muniment.backup.reader import HINT, Moment, moment_of
-from muniment.backup.repository import Backup, Backups, End, Record, backups, records, unusable_in, write_down
+from muniment.backup.records import End, records, write_down
+from muniment.backup.repository import Backup, Backups, backups, unusable_in
 from muniment.backup.restore_plan import plan_latest
-from muniment.document import from_microseconds, rfc3339
 from muniment.errors import DamagedBackup, MunimentError, StorageFailure, UnknownFormat
 from muniment.fingerprint import Fingerprint
 from muniment.progress import Progress
@@ -80,11 +80,8 @@ class _Fault:
     itself: bool = False
 
 
-def verify_backup(
-    source: Path,
-    progress: Progress | None = None,
-    plan: RestorePlan | None = None,
-    clock: Callable[[], int] | None = None,
+def verify(
+    wanted: Path | RestorePlan, *, progress: Progress | None = None, clock: Callable[[], int] | None = None
 ) -> Verified:
     """Read and check all backups in a folder, or all that the planned moment needs, and prove the end of each.
 
@@ -94,7 +91,9 @@ def verify_backup(
     """
     progress = progress or Progress()
     progress.stage = "planning"
-    available: Sequence[Backup] = backups(source) if plan is None else plan.chain
+    plan = wanted if isinstance(wanted, RestorePlan) else None
+    source = wanted.place if isinstance(wanted, RestorePlan) else wanted
+    available: Sequence[Backup] = plan.chain if plan else backups(source)
     faults = [_Fault(bad.folder, bad.error) for bad in unusable_in(available)]
     with ExitStack() as stack:
         if available:  # what is wrong with some of them is told with the rest; that there are none is told now
@@ -119,7 +118,10 @@ def verify_backup(
     if faults:
         error = _failure(faults, proven, source)
         if clock:
-            write_down(source, _record(available, plan.backup if plan else available[-1], clock, progress, error=error))
+            last = plan.backup if plan else available[-1]
+            write_down(
+                "verification", available, last, clock, progress.seconds, problem=error.message, ends=_ends(available)
+            )
         raise error
     found = next(each for each in proven if each.last == newest.backup)
     assert found.moment is not None
@@ -127,31 +129,11 @@ def verify_backup(
     verified = Verified(newest.backup, found.moment, found.fingerprint, tuple(available), newest, progress.seconds)
     if clock is None:
         return verified
-    record, problem = write_down(source, _record(available, newest.backup, clock, progress, verified))
-    return replace(verified, record=record, unrecorded=problem)
-
-
-def _record(
-    read: Sequence[Backup],
-    newest: Backup,
-    clock: Callable[[], int],
-    progress: Progress,
-    verified: Verified | None = None,
-    error: MunimentError | None = None,
-) -> Record:
-    snapshot = newest.manifest.snapshot
-    return Record(
-        kind="verification",
-        backup=newest.name,
-        etag=verified.moment.etag if verified else snapshot.etag,
-        time=rfc3339(from_microseconds(verified.moment.modified)) if verified else snapshot.time,
-        manifests=tuple(backup.sha256 for backup in read),
-        completed=rfc3339(from_microseconds(clock())),
-        seconds=round(progress.seconds, 3),
-        fingerprint=verified.fingerprint.as_json() if verified else None,
-        problem=error.message if error else None,
-        ends=_ends(read),
+    proof = found.moment, found.fingerprint
+    record, unrecorded = write_down(
+        "verification", available, newest.backup, clock, progress.seconds, proven=proof, ends=_ends(available)
     )
+    return replace(verified, record=record, unrecorded=unrecorded)
 
 
 def _ends(read: Sequence[Backup]) -> tuple[End, ...]:

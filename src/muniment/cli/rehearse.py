@@ -14,7 +14,7 @@ from muniment.cli.report import notes, row
 from muniment.cli.state import restored_rows
 from muniment.maintenance import MaintenanceActions
 from muniment.progress import Progress
-from muniment.rehearsal import rehearse_plan
+from muniment.rehearsal import rehearse as really_restore
 
 
 def rehearse(
@@ -45,7 +45,7 @@ def rehearse(
     progress = Progress()
     plan = MaintenanceActions.plan_restore(dest, point=moment.point())
     with out.job(progress):
-        done = rehearse_plan(dest, plan, place=place, progress=progress)
+        done = really_restore(plan, place=place, progress=progress)
     restored, folder, record = done.restored, str(plan.backup.folder), str(done.record) if done.record else None
     rows = [
         row("from", folder, backup=folder),

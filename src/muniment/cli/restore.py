@@ -11,7 +11,6 @@ import typer
 
 from muniment.backup.dry_run import dry_run as told_only
 from muniment.backup.moment import RestorePoint
-from muniment.backup.restore import restore_backup
 from muniment.backup.restore_into import check_policy
 from muniment.backup.selection import Selection
 from muniment.cli.options import JobOutput, Source, Yes, named, path_of
@@ -195,8 +194,8 @@ def _to_folder(
     progress = Progress()
     with out.job(progress):
         plan = MaintenanceActions.plan_restore(source, point=point)
-        restored = restore_backup(
-            source, to, plan=plan, selection=selection, defrag=new.defrag, new_id=new.new_id, progress=progress
+        restored = MaintenanceActions.restore(
+            plan, to, selection=selection, defrag=new.defrag, new_id=new.new_id, progress=progress
         )
     folder = str(restored.backup.folder)
     rows = [

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from muniment.backup.restore import Restored, restore_backup
+from muniment.backup.restore import Restored
 from muniment.errors import DatabaseLocked, TargetExists
+from muniment.maintenance import MaintenanceActions
 from muniment.progress import Progress
 from muniment.server.tenants import SYSTEM_FOLDER
 from muniment.storage.sqlite.store import LOCK, lock
@@ -27,7 +28,7 @@ def restore_system_database(
                 f"a server is using the system database in {target}", "stop it, and restore again"
             ) from error
     try:
-        return restore_backup(source, target, defrag=defrag, progress=progress)
+        return MaintenanceActions.restore(source, target, defrag=defrag, progress=progress)
     except TargetExists as error:
         raise TargetExists(
             f"{target} already exists; a restore never writes over anything",

@@ -118,8 +118,7 @@ def export_moment(
     system's temporary folder meanwhile.
     """
     progress.stage = "planning"
-    found = backups(folder)
-    plan = plan_restore(found, str(folder), point)
+    plan = plan_restore(backups(folder), str(folder), point)
     with (
         _begun(options.part, clock, progress) as chooser,
         closing(Aside(lambda _: False)) as aside,
@@ -131,7 +130,7 @@ def export_moment(
         summary = export.finish()
         check_named(options.part, export.named, export.fingerprint, lambda: ids_of(plan))
         check_met(options.part, summary.documents, export.seen, export.fingerprint)
-    output.notes.extend((*found.notes, *plan.missing))
+    output.notes.extend(plan.notes)
     summary.etag, summary.time = moment.etag, moment.modified
     return output.described(summary, progress)
 

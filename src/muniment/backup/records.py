@@ -1,0 +1,115 @@
+"""How rehearsals and verifications went, as files beside the backups that never change."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+from datetime import datetime, timedelta
+from pathlib import Path
+from typing import Any, Literal, get_args
+
+import msgspec
+
+from muniment.backup.manifest import Hex, Time
+from muniment.backup.reader import Moment
+from muniment.backup.repository import Backup, stamp
+from muniment.document import from_microseconds, rfc3339
+from muniment.durable import mapped_errors, new_file, write_new
+from muniment.errors import StorageFailure, TargetExists
+from muniment.fingerprint import Fingerprint
+
+RecordKind = Literal["rehearsal", "verification"]
+
+
+class End(msgspec.Struct, frozen=True, kw_only=True):
+    """The newest backup of one lineage that was read, and the time of its state."""
+
+    lineage: str
+    backup: str
+    time: Time
+    manifest: Hex
+
+
+class Record(msgspec.Struct, frozen=True, kw_only=True):
+    """How a rehearsal or a verification went; it stands beside the backups in a file of its own, which never changes.
+
+    `backup`, `etag` and `time` name the newest moment that was read, `manifests` are the SHA-256 of the manifests of
+    all backups that were, `completed` and `seconds` say when it ended and how long it took, and `problem` what was
+    wrong, None when nothing was. `ends` are the newest backups of all lineages; older records have none.
+    """
+
+    kind: RecordKind
+    backup: str
+    etag: int
+    time: Time
+    manifests: tuple[Hex, ...]
+    completed: Time
+    seconds: float
+    fingerprint: dict[str, Any] | None = None
+    problem: str | None = None
+    ends: tuple[End, ...] = ()
+
+
+def write_record(place: Path, record: Record) -> Path:
+    """Write a record into this folder of backups, as a new object; when this returns, it is on disk at this path."""
+    text = msgspec.json.format(msgspec.json.encode(record), indent=2) + b"\n"
+    time = datetime.fromisoformat(record.completed)
+    with mapped_errors(place):
+        while True:
+            path = place / f"{record.kind}-{stamp(time)}.json"
+            try:
+                with new_file(path) as unfinished:
+                    write_new(unfinished, text)
+            except TargetExists:
+                time += timedelta(milliseconds=1)
+            else:
+                return path
+
+
+def write_down(
+    kind: RecordKind,
+    read: Sequence[Backup],
+    newest: Backup,
+    clock: Callable[[], int],
+    seconds: float,
+    *,
+    proven: tuple[Moment, Fingerprint] | None = None,
+    problem: str | None = None,
+    ends: tuple[End, ...] = (),
+) -> tuple[Path | None, str | None]:
+    """Write down how it went beside the backups, if anything can be written there: the path, or why there is none.
+
+    `newest` is the last of those that were `read`; of it the record tells, where no moment was `proven`.
+    """
+    snapshot = newest.manifest.snapshot
+    moment, fingerprint = proven or (None, None)
+    record = Record(
+        kind=kind,
+        backup=newest.name,
+        etag=moment.etag if moment else snapshot.etag,
+        time=rfc3339(from_microseconds(moment.modified)) if moment else snapshot.time,
+        manifests=tuple(backup.sha256 for backup in read),
+        completed=rfc3339(from_microseconds(clock())),
+        seconds=round(seconds, 3),
+        fingerprint=fingerprint.as_json() if fingerprint else None,
+        problem=problem,
+        ends=ends,
+    )
+    try:
+        return write_record(newest.folder.parent, record), None
+    except StorageFailure as error:
+        return None, error.message
+
+
+def records(destination: Path) -> list[Record]:
+    """The records of rehearsals and verifications beside these backups, the oldest first.
+
+    A file that is not whole, since it was being written when the power failed, proves nothing and is passed over.
+    """
+    found = []
+    with mapped_errors(destination):
+        for kind in get_args(RecordKind):
+            for path in sorted(destination.glob(f"{kind}-*.json")):
+                with suppress(msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+                    found.append(msgspec.json.decode(path.read_bytes(), type=Record))
+    return sorted(found, key=lambda record: record.completed)
