@@ -40,6 +40,7 @@ from muniment.owner import by_prefix, find, key_of, owned_id, replacing, tombsto
 from muniment.page import PAGE, Page, check_page, one_more
 from muniment.progress import Progress
 from muniment.revision import ATTACHMENT, DOCUMENT, NO_METADATA, Revision
+from muniment.security.encryption import EncryptionKey, given_key
 from muniment.session import Session
 from muniment.smuggler.export import export_into_folder, export_state
 from muniment.smuggler.imported import Imported
@@ -66,6 +67,9 @@ class DocumentDatabase(Source[Exported]):
     `DatabaseLocked`. What a method that writes has returned from is on disk. One that does not have all that was
     acknowledged is refused with `LostWrites`, unless `accept_loss` says to go on with what it has, as a new lineage.
     `clock` gives microseconds since 1970.
+
+    A database that is made with a `key`, or with what is in `key_file`, is encrypted, and is opened with that: 32
+    bytes, or these in base64. Raises `WrongKey` for another, for none, and for one to a database that has none.
     """
 
     def __init__(
@@ -76,15 +80,18 @@ class DocumentDatabase(Source[Exported]):
         read_only: bool = False,
         accept_loss: bool = False,
         clock: Callable[[], int] = system_clock,
+        key: EncryptionKey | str | bytes | None = None,
+        key_file: str | Path | None = None,
     ) -> None:
         if isinstance(path, str) and not path.strip():
             raise InvalidInput("the name of the database's folder is empty", "give a folder; the present one is '.'")
         self.path = Path(path)
         self.clock = clock
+        used = given_key(key, key_file)
         if not _exists(self.path):
-            _create(self.path, create and not read_only, clock)
+            _create(self.path, create and not read_only, clock, used)
         check_path(self.path)
-        self.storage = SqliteStorage(self.path, clock=clock, read_only=read_only, accept_loss=accept_loss)
+        self.storage = SqliteStorage(self.path, clock=clock, read_only=read_only, accept_loss=accept_loss, key=used)
         if not read_only:
             forget_unfinished(self.path)
         self.maintenance = MaintenanceActions(self.storage, self.name, clock, None if read_only else self.path)
@@ -383,18 +390,18 @@ def _document(revision: Revision) -> Document:
     return Document(revision.id, revision.etag, from_microseconds(changed), metadata, revision.body or b"")
 
 
-def open_to_read(folder: Path) -> DocumentDatabase:
+def open_to_read(folder: Path, key: EncryptionKey | None = None) -> DocumentDatabase:
     """A database that something is to be read of, also while another process writes it.
 
     What a backup of it leaves to be remembered, that process takes over; what is read is pinned there too. A folder
     that can not be written to is opened only for reading.
     """
     if mounted_read_only(folder):
-        return DocumentDatabase(folder, create=False, read_only=True)
+        return DocumentDatabase(folder, create=False, read_only=True, key=key)
     try:
-        return DocumentDatabase(folder, create=False)
+        return DocumentDatabase(folder, create=False, key=key)
     except DatabaseLocked:
-        return DocumentDatabase(folder, create=False, read_only=True)
+        return DocumentDatabase(folder, create=False, read_only=True, key=key)
 
 
 def _exists(folder: Path) -> bool:
@@ -410,7 +417,7 @@ def check_path(folder: Path) -> None:
         raise InvalidInput(f"the path {str(folder)!r} is not Unicode, which SQLite wants", "use another") from error
 
 
-def _create(folder: Path, allowed: bool, clock: Callable[[], int]) -> None:
+def _create(folder: Path, allowed: bool, clock: Callable[[], int], key: EncryptionKey | None) -> None:
     if re.match(r"https?:/", str(folder), re.IGNORECASE):
         raise InvalidInput(f"{folder} is the address of a server, not a folder", "open it with muniment.DocumentStore")
     if folder.exists() and not folder.is_dir():
@@ -428,6 +435,6 @@ def _create(folder: Path, allowed: bool, clock: Callable[[], int]) -> None:
     with lock(folder):
         if not (folder / FILE).exists():
             clear_removed(folder)
-            create_storage(folder, clock)
+            create_storage(folder, clock, key)
     with mapped_errors(folder):  # or a power failure could take the folder away, with all that was acknowledged
         sync_folders(path.parent for path in made)

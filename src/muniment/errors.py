@@ -213,7 +213,10 @@ class BackupRunning(Busy):
 
 
 class WrongKey(MunimentError):
-    """It is encrypted, and nothing was given that opens it: no key, another one, or a wrong passphrase."""
+    """It is encrypted, and nothing was given that opens it: no key, another one, or a wrong passphrase.
+
+    Or it is a database that is not encrypted, and a key was given. Nothing was touched.
+    """
 
     status = 403
     exit_code = 10

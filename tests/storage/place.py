@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Protocol
 
+from muniment.security.encryption import new_key
 from muniment.storage.base import Storage
 from muniment.storage.sqlite.store import SqliteStorage, create_storage
 from tests.clock import Clock
@@ -30,7 +31,20 @@ class Sqlite:
         return SqliteStorage(folder, clock=clock)
 
 
-ENGINES: dict[str, Engine] = {"sqlite": Sqlite()}
+class Encrypted:
+    """The same, encrypted."""
+
+    key = new_key()
+
+    def create(self, folder: Path) -> None:
+        folder.mkdir()
+        create_storage(folder, key=self.key)
+
+    def open(self, folder: Path, clock: Callable[[], int]) -> SqliteStorage:
+        return SqliteStorage(folder, clock=clock, key=self.key)
+
+
+ENGINES: dict[str, Engine] = {"sqlite": Sqlite(), "sqlite-encrypted": Encrypted()}
 
 
 class Place:

@@ -41,6 +41,7 @@ _EPILOG = """Exit codes:
   7  another process has it open
   8  the system refused: disk full, no permission, an I/O error
   9  no server answered
+  10 it is encrypted, and what was given does not open it
   130, 143, 129  stopped by Ctrl-C, SIGTERM, SIGHUP; nothing half done is left
   141  whoever read a dump from stdout went away before its end
 

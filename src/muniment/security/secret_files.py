@@ -7,7 +7,7 @@ from base64 import b64decode
 from pathlib import Path
 from typing import Final
 
-from muniment.durable import mapped_errors
+from muniment.durable import mapped_errors, sync_folder
 from muniment.errors import InvalidInput, TargetExists, unreadable
 
 MOST_BYTES: Final = 64 << 10
@@ -45,7 +45,7 @@ def read_key_file(path: Path) -> bytes:
         key = b""
     if len(key) != KEY_BYTES:
         raise InvalidInput(
-            f"{path} has no key: 32 bytes in base64 are wanted", "make one with `openssl rand -base64 32`"
+            f"{path} has no key: 32 bytes in base64 are wanted", "make one with `muniment encryption generate-key FILE`"
         )
     return key
 
@@ -61,3 +61,4 @@ def write_secret(path: Path, text: str) -> None:
             file.write(text.encode())
             file.flush()
             os.fsync(file.fileno())
+        sync_folder(path.parent)

@@ -11,7 +11,9 @@ import apsw
 from muniment.durable import sync_folder
 from muniment.errors import DamagedDatabase, StorageFailure
 from muniment.progress import Progress
+from muniment.security.encryption import EncryptionKey
 from muniment.storage.sqlite.check import check
+from muniment.storage.sqlite.cipher import algorithm_of, unlock, uri
 from muniment.storage.sqlite.migrate import migrate
 from muniment.storage.sqlite.reach import check_reach
 from muniment.storage.sqlite.schema import FILE, check_there, connect, mapped_errors, outdated
@@ -20,8 +22,20 @@ from muniment.storage.sqlite.store import lock
 UNFINISHED: Final = f"{FILE}.compacting"
 
 
-def compact(folder: Path, *, progress: Progress | None = None) -> tuple[int, int]:
-    """Rewrite the database in this folder; returns its bytes before and after.
+def compact(folder: Path, *, key: EncryptionKey | None = None, progress: Progress | None = None) -> tuple[int, int]:
+    """Rewrite the database in this folder; returns its bytes before and after. See `rekey` for the rest."""
+    same = key
+    if key:
+        check_there(folder)
+        with mapped_errors(folder):
+            same = EncryptionKey(key.secret, algorithm_of(folder.absolute() / FILE) or key.algorithm)
+    return rekey(folder, key, same, progress=progress)
+
+
+def rekey(
+    folder: Path, key: EncryptionKey | None, new_key: EncryptionKey | None, *, progress: Progress | None = None
+) -> tuple[int, int]:
+    """Rewrite the database in this folder, which has `key`, so that it has `new_key`; None is for one in clear.
 
     Raises `DatabaseLocked` while it is open. When it raises, or the process dies, the database is as it was. The new
     file is read whole, every document against its digest and all against the fingerprint, before it takes the place.
@@ -33,7 +47,7 @@ def compact(folder: Path, *, progress: Progress | None = None) -> tuple[int, int
     try:
         with mapped_errors(folder):
             new.unlink(missing_ok=True)
-            before = _rewrite(folder, new, progress)
+            before = _rewrite(folder, key, new, new_key, progress)
             progress.stage = "publishing"
             if any((folder / f"{FILE}{end}").exists() for end in ("-wal", "-journal")):
                 raise StorageFailure(f"another process is reading the database in {folder}", "close it there")
@@ -46,10 +60,12 @@ def compact(folder: Path, *, progress: Progress | None = None) -> tuple[int, int
     return before, after
 
 
-def _rewrite(folder: Path, new: Path, progress: Progress) -> int:
+def _rewrite(
+    folder: Path, key: EncryptionKey | None, new: Path, new_key: EncryptionKey | None, progress: Progress
+) -> int:
     """Write the new file; returns the size of the old one."""
     progress.stage = "rewriting"
-    connection = connect(folder)
+    connection = connect(folder, key=key)
     try:
         if outdated(connection):
             migrate(connection, folder)
@@ -58,7 +74,7 @@ def _rewrite(folder: Path, new: Path, progress: Progress) -> int:
         try:
             connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
             before = (folder / FILE).stat().st_size
-            connection.execute("VACUUM INTO ?", (str(new),))
+            connection.execute("VACUUM INTO ?", (uri(new, new_key),))
         except apsw.InterruptError:
             progress.check()
             raise
@@ -66,7 +82,7 @@ def _rewrite(folder: Path, new: Path, progress: Progress) -> int:
             connection.set_progress_handler(None)
         progress.stage = "checking"
         progress.check()
-        _prove(connection, new)
+        _prove(connection, new, new_key)
     finally:
         connection.close()
     return before
@@ -76,12 +92,14 @@ def _cancelled(progress: Progress) -> bool:
     return progress._cancelled.is_set()
 
 
-def _prove(old: apsw.Connection, new: Path) -> None:
+def _prove(old: apsw.Connection, new: Path, key: EncryptionKey | None) -> None:
     """Raises `DamagedDatabase` unless the new file agrees with itself and with the old one."""
     query = "SELECT * FROM fingerprint ORDER BY kind, collection"
     states = "SELECT name, value FROM state ORDER BY name"
     copy = apsw.Connection(str(new), flags=apsw.SQLITE_OPEN_READWRITE)
     try:
+        if key:
+            unlock(copy, key, key.algorithm)
         problems = list(check(copy))
         if any(copy.execute(what).fetchall() != old.execute(what).fetchall() for what in (query, states)):
             problems.append("the rewritten file is not the same")

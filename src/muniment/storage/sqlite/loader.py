@@ -29,6 +29,7 @@ from muniment.fingerprint import (
     row_digest,
 )
 from muniment.revision import ATTACHMENT, DOCUMENT, Batch, Revision
+from muniment.security.encryption import EncryptionKey
 from muniment.storage.base import Identity, Lineage
 from muniment.storage.sqlite.schema import FILE, INDEXES, PART_BITS, PART_BYTES, create, mapped_errors, run
 from muniment.storage.sqlite.state import LOG_ROWS, identity_facts, write_facts, write_tallies
@@ -40,12 +41,12 @@ DEFRAGMENTED: Final = f"{FILE}.defragmented"
 class Loader:
     """Takes in revisions, each id at most once, and makes a database of them in a folder that has none."""
 
-    def __init__(self, folder: Path, identity: Identity) -> None:
+    def __init__(self, folder: Path, identity: Identity, key: EncryptionKey | None = None) -> None:
         self.folder = folder
         self.fingerprint = Fingerprint()
         self._identity = identity
         self.rows = Tally()
-        self._connection = create(folder / FILE)
+        self._connection = create(folder / FILE, key)
         with mapped_errors(folder):
             run(
                 self._connection,

@@ -18,6 +18,7 @@ import msgspec
 from muniment.document import fold
 from muniment.errors import DamagedDatabase, DatabaseClosed
 from muniment.revision import ATTACHMENT, DOCUMENT, Batch, Packed, Revision
+from muniment.security.encryption import EncryptionKey
 from muniment.storage.base import Member
 from muniment.storage.sqlite.schema import connect, mapped, mapped_errors, parts_of
 from muniment.storage.sqlite.still import StillFiles, still_files
@@ -85,9 +86,10 @@ class Reader:
     Of files that are `still` nothing is given that was read when somebody could write to them after all.
     """
 
-    def __init__(self, folder: Path, still: StillFiles | None = None) -> None:
+    def __init__(self, folder: Path, still: StillFiles | None = None, key: EncryptionKey | None = None) -> None:
         self._folder = folder
         self._still = still
+        self._key = key
         self._free: deque[apsw.Connection] = deque()
         self._closed = False
 
@@ -106,7 +108,7 @@ class Reader:
         try:
             return self._free.pop()
         except IndexError:
-            return connect(self._folder, read_only=True, still=self._still)
+            return connect(self._folder, key=self._key, read_only=True, still=self._still)
 
     def _give_back(self, connection: apsw.Connection) -> None:
         self._free.append(connection)

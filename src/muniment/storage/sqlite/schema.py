@@ -20,7 +20,10 @@ from muniment.errors import (
     MunimentError,
     StorageFailure,
     UnknownFormat,
+    WrongKey,
 )
+from muniment.security.encryption import Algorithm, EncryptionKey
+from muniment.storage.sqlite.cipher import algorithm_of, unlock
 from muniment.storage.sqlite.still import StillFiles, mounted_read_only
 
 FILE: Final = "muniment.db"
@@ -63,6 +66,10 @@ CREATE INDEX log_collection ON log(collection COLLATE NOCASE, etag) WHERE collec
 CREATE INDEX log_attachment ON log(etag) WHERE kind = 1;
 CREATE INDEX content_staged ON content(content) WHERE staged = 1;
 """
+_KEY_HINT: Final = (
+    "give the right one: --key-file FILE, MUNIMENT_KEY_FILE, key= or key_file= in Python; or, for a database of a"
+    " server, Raven/Encryption/Key in its SecuredSettings"
+)
 # What a file that is not as it was written leads to: SQLite's own checks, or values that can not be what they are for.
 _DAMAGE: Final = (
     *(apsw.CorruptError, apsw.NotADBError, apsw.SQLError, apsw.TooBigError, apsw.ConstraintError),
@@ -134,21 +141,32 @@ def _limit_met(path: Path) -> int | None:
     return None
 
 
-def connect(folder: Path, *, read_only: bool = False, still: StillFiles | None = None) -> apsw.Connection:
-    """A connection to an existing database; raises `DatabaseNotFound`, `UnknownFormat`, `DamagedDatabase`.
+def connect(
+    folder: Path, *, key: EncryptionKey | None = None, read_only: bool = False, still: StillFiles | None = None
+) -> apsw.Connection:
+    """A connection to an existing database.
+
+    Raises `DatabaseNotFound`, `UnknownFormat`, `DamagedDatabase`, and `WrongKey`, when nothing was touched.
 
     One for writing may be to a file of an older format, which `outdated` tells. One to files that are `still` takes no
     locks.
     """
-    file = folder / FILE
+    file = folder.absolute() / FILE
     check_there(folder)
     with mapped_errors(folder):
+        algorithm = algorithm_of(file)
+        if algorithm and key is None:
+            raise WrongKey(f"the database in {folder} is encrypted, and no key was given", _KEY_HINT)
         # A reader opens for writing too, because only so can it rebuild the index of a write-ahead log after a crash.
-        connection = _still(file, still) if still else apsw.Connection(str(file), flags=apsw.SQLITE_OPEN_READWRITE)
+        flags = apsw.SQLITE_OPEN_READWRITE | apsw.SQLITE_OPEN_URI
+        connection = _still(file, still, algorithm is not None) if still else apsw.Connection(str(file), flags=flags)
         try:
             connection.set_busy_timeout(BUSY_MILLISECONDS)
+            if key:
+                _try_key(connection, folder, key, algorithm, read_only=read_only)
+            else:
+                _check_format(connection, folder, read_only=read_only)
             run(connection, "PRAGMA temp_store=FILE")  # apsw's build would sort, and rewrite whole files, in memory
-            _check_format(connection, folder, read_only=read_only)
             run(connection, f"PRAGMA cache_size=-{4_096 if read_only else 65_536}")
             if read_only:
                 run(connection, "PRAGMA query_only=1")
@@ -160,15 +178,40 @@ def connect(folder: Path, *, read_only: bool = False, still: StillFiles | None =
     return connection
 
 
-def _still(file: Path, still: StillFiles) -> apsw.Connection:
+def _try_key(
+    connection: apsw.Connection,
+    folder: Path,
+    key: EncryptionKey,
+    algorithm: Algorithm | None,
+    *,
+    read_only: bool,
+) -> None:
+    """Have the connection use the key, once it is known to be the right one; until then it must not tidy up the log."""
+    connection.config(apsw.SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, 1)
+    if algorithm:
+        unlock(connection, key, algorithm)
+    try:
+        _check_format(connection, folder, read_only=read_only)
+    except apsw.NotADBError as error:
+        if algorithm is None:
+            raise
+        raise WrongKey(
+            f"the key is not that of the database in {folder}, or the first page of {FILE} is damaged", _KEY_HINT
+        ) from error
+    if algorithm is None:
+        raise WrongKey(f"the database in {folder} is not encrypted, and a key was given", "give none")
+    connection.config(apsw.SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, 0)
+
+
+def _still(file: Path, still: StillFiles, encrypted: bool) -> apsw.Connection:
     """A connection to a file that nobody writes to, in a folder where SQLite can make none.
 
     With a log that was left there SQLite wants its index in shared memory, unless it has the database for itself: then
     it builds one in its own. It may believe so, for nobody can change anything. Without a log it would want to make an
     empty one, unless it is told that the file never changes; with a log it would then pass over that.
     """
-    how = "vfs=unix-none" if still.log else "immutable=1"
-    uri = f"file:{quote(str(file.absolute()))}?mode=ro&{how}"
+    how = f"vfs={'multipleciphers-' if encrypted else ''}unix-none" if still.log else "immutable=1"
+    uri = f"file:{quote(str(file))}?mode=ro&{how}"
     connection = apsw.Connection(uri, flags=apsw.SQLITE_OPEN_READONLY | apsw.SQLITE_OPEN_URI)
     try:
         run(connection, "PRAGMA locking_mode=EXCLUSIVE")
@@ -226,10 +269,12 @@ def _check_format(connection: apsw.Connection, folder: Path, *, read_only: bool)
         )
 
 
-def create(file: Path) -> apsw.Connection:
+def create(file: Path, key: EncryptionKey | None = None) -> apsw.Connection:
     """A connection to a new database file with empty tables, without its indexes."""
     with mapped_errors(file.parent):
         connection = apsw.Connection(str(file))
+        if key:
+            unlock(connection, key, key.algorithm)
         run(connection, f"PRAGMA page_size={PAGE_BYTES}; PRAGMA application_id={APPLICATION_ID}")
         run(connection, f"PRAGMA user_version={FORMAT}; PRAGMA encoding='UTF-8'")
         with connection:

@@ -21,6 +21,7 @@ from muniment.document import MAX_ATTACHMENT_BYTES, from_microseconds, rfc3339
 from muniment.durable import sync_folder
 from muniment.errors import Cancelled, DatabaseLocked, InvalidDocument, LostWrites, StorageFailure
 from muniment.revision import Batch, Revision
+from muniment.security.encryption import EncryptionKey
 from muniment.storage.base import (
     BackupFacts,
     BackupPlace,
@@ -73,9 +74,16 @@ class SqliteStorage:
     """
 
     def __init__(
-        self, folder: Path, *, clock: Callable[[], int], read_only: bool = False, accept_loss: bool = False
+        self,
+        folder: Path,
+        *,
+        clock: Callable[[], int],
+        read_only: bool = False,
+        accept_loss: bool = False,
+        key: EncryptionKey | None = None,
     ) -> None:
         self.folder = folder
+        self.key = key
         self._lock: FileLock | None = None
         self._writer: Writer | None = None
         self._note: Note | None = None
@@ -89,7 +97,7 @@ class SqliteStorage:
             raise
 
     def _open(self, clock: Callable[[], int], read_only: bool, accept_loss: bool) -> None:
-        connection = connect(self.folder, read_only=read_only, still=self._still)
+        connection = connect(self.folder, key=self.key, read_only=read_only, still=self._still)
         try:
             with mapped_errors(self.folder):
                 if outdated(connection):
@@ -102,7 +110,7 @@ class SqliteStorage:
                     if not read_only:
                         go_on_without(connection, self.folder, clock())
                 self.identity = read_state(connection).identity
-                self._reader = Reader(self.folder, self._still)
+                self._reader = Reader(self.folder, self._still, self.key)
                 if not read_only:
                     _forget_staged(connection)
                     self._writer = Writer(connection, self.folder, clock)
@@ -379,14 +387,14 @@ def lock(folder: Path) -> FileLock:
     return held
 
 
-def create_storage(folder: Path, clock: Callable[[], int] = system_clock) -> None:
+def create_storage(folder: Path, clock: Callable[[], int] = system_clock, key: EncryptionKey | None = None) -> None:
     """Make a new, empty database in this folder, which must hold none. A crash leaves none or a whole one."""
     lineage = Lineage(str(uuid.uuid4()), None, 0, None, rfc3339(from_microseconds(clock())))
     identity = Identity(str(uuid.uuid4()), lineage.lineage, (lineage,))
     unfinished = folder / CREATING
     with mapped_errors(folder):
         unfinished.unlink(missing_ok=True)
-        connection = create(unfinished)
+        connection = create(unfinished, key)
         connection.execute(INDEXES)
         with connection:
             write_facts(connection, identity_facts(identity))

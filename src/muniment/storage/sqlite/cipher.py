@@ -1,0 +1,70 @@
+"""Encrypted database files: SQLite3 Multiple Ciphers encrypts every page, also in the log and in temporary files.
+
+The key is used as it is. One that is derived from a passphrase would cost a tenth of a second at each connection.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Final, NamedTuple
+from urllib.parse import quote
+
+import apsw
+
+from muniment.security.encryption import Algorithm, EncryptionKey
+
+
+class _Cipher(NamedTuple):
+    """What SQLite3 Multiple Ciphers calls an algorithm, and the bytes that it needs in each page for itself."""
+
+    name: str
+    reserved: int
+
+
+_CIPHERS: Final = {
+    Algorithm.AEGIS: _Cipher("aegis", 64),
+    Algorithm.CHACHA20: _Cipher("chacha20", 32),
+    Algorithm.AES_256: _Cipher("sqlcipher", 80),
+}
+_MAGIC: Final = b"SQLite format 3\0"
+_HEAD_BYTES: Final = 24
+_FRACTIONS: Final = bytes((64, 32, 32))  # of a page, the same in every file of SQLite
+
+
+def algorithm_of(file: Path) -> Algorithm | None:
+    """How this file is encrypted, None when it is not.
+
+    In place of the magic an encrypted file has a salt; the next eight bytes of SQLite's header, with the size of pages
+    and what is reserved in each, are as in any other.
+    """
+    head = _head(file)
+    if len(head) < _HEAD_BYTES or head.startswith(_MAGIC) or head[21:24] != _FRACTIONS:
+        return None
+    return next((each for each, cipher in _CIPHERS.items() if cipher.reserved == head[20]), None)
+
+
+def _head(file: Path) -> bytes:
+    """The first bytes, through SQLite: another descriptor of the file would end its locks in this process."""
+    opened = apsw.VFSFile("unix", str(file), [apsw.SQLITE_OPEN_READONLY | apsw.SQLITE_OPEN_MAIN_DB, 0])
+    try:
+        if opened.xFileSize() < _HEAD_BYTES:
+            return b""
+        return opened.xRead(_HEAD_BYTES, 0)
+    finally:
+        opened.xClose()
+
+
+def unlock(connection: apsw.Connection, key: EncryptionKey, algorithm: Algorithm) -> None:
+    """Have a connection, which has read nothing yet, use this key."""
+    connection.pragma("cipher", _CIPHERS[algorithm].name)
+    connection.pragma("key", _raw(key))
+
+
+def uri(file: Path, key: EncryptionKey | None) -> str:
+    """What to call a file that is to be written with this key, or with none, by a connection that has another."""
+    how = f"cipher={_CIPHERS[key.algorithm].name}&key={_raw(key)}" if key else "key="
+    return f"file:{quote(str(file.absolute()))}?{how}"
+
+
+def _raw(key: EncryptionKey) -> str:
+    return f"raw:{key.secret.hex()}"
