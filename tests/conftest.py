@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import multiprocessing
 import os
+import shutil
 import signal
+import sys
+import tempfile
 from collections.abc import Iterator
 from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
@@ -14,6 +17,8 @@ import pytest
 
 from muniment import DocumentDatabase
 from tests.clock import Clock
+from tests.sampled import WHOLE
+from tests.shared import ABSENT, DATA
 
 # Examples write to a real disk, whose speed says nothing about right and wrong.
 hypothesis.settings.register_profile("default", hypothesis.settings(deadline=None))
@@ -26,6 +31,28 @@ if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     signal.signal(signal.SIGINT, signal.default_int_handler)
 if signal.getsignal(signal.SIGHUP) is signal.SIG_IGN:
     signal.signal(signal.SIGHUP, lambda *_: None)
+
+# Hundreds of processes would each compile all of Muniment again, and so would the next run all of the tests.
+os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
+sys.dont_write_bytecode = False
+
+# Where there is room, temporary folders are in memory, for half of a run would be waiting for the disk. What fsync is
+# for shows on neither, since nobody cuts the power here; that it is called, and in which order, shows on both.
+# TMPDIR=/var/tmp has all tests on a disk, and `make torture` has its own there.
+MEMORY = Path("/dev/shm")
+if not WHOLE and "TMPDIR" not in os.environ and MEMORY.is_dir() and shutil.disk_usage(MEMORY).free > 4 << 30:
+    os.environ["TMPDIR"] = str(MEMORY)
+    tempfile.tempdir = None  # which was found before
+
+
+@pytest.hookimpl(wrapper=True, tryfirst=True)
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> Iterator[None]:
+    """Say at the very end what this checkout cannot try."""
+    yield
+    skipped = [report for report in terminalreporter.getreports("skipped") if ABSENT in str(report.longrepr)]
+    if skipped:
+        count = len(skipped)
+        terminalreporter.write_line(f"{count} tests that need what real servers wrote were skipped: no {DATA}")
 
 
 @pytest.fixture

@@ -44,8 +44,8 @@ from muniment.document import (
     without_time_kept,
 )
 from muniment.errors import DamagedDatabase, InvalidDocument, InvalidId
+from tests.shared import shared
 
-CASES = Path(__file__).resolve().parents[1].parent / "shared" / "data" / "cases"
 LOWER_CASE = Path(__file__).parent / "data" / "lower-case.txt"
 
 # Ids
@@ -104,8 +104,7 @@ def test_the_letters_that_full_case_folding_would_join() -> None:
 
 def test_ids_that_a_server_of_ravendb_keeps_apart() -> None:
     """The order is that of its dump; what it took for a spelling of an id that it had is not in there again."""
-    if not (dump := CASES / "ids-apart-by-case-rule.ravendbdump").exists():
-        pytest.skip("the sample dump is not beside this checkout: shared/data/cases/ids-apart-by-case-rule.ravendbdump")
+    dump = shared("cases/ids-apart-by-case-rule.ravendbdump")
     ids = [document["id"] for document in json.loads(gzip.decompress(dump.read_bytes()))["Docs"]]
     assert {"straße", "STRASSE", "ids/ς", "ids/σ", "ids/İ", "ids/i\u0307", "ids/ſ", "ids/s"} <= set(ids)
     assert len({fold(id) for id in ids}) == len(ids)

@@ -37,9 +37,9 @@ from muniment.smuggler.source import Exported
 from muniment.smuggler.transfer import import_dump
 from muniment.storage.base import Write
 from tests.server.running import running
+from tests.shared import shared
 from tests.smuggler.dumps import blake2b, plain
 
-REAL = Path(__file__).parents[2] / "shared" / "data" / "northwind-ravendb-6.2.ravendbdump"
 PICTURE = b"\x89PNG" * 1000
 DUMPS = ["ravendbdump", "ravendump"]
 
@@ -114,10 +114,9 @@ def test_a_dump_holds_everything(database: DocumentDatabase, tmp_path: Path, for
 
 @pytest.mark.parametrize("format", DUMPS)
 def test_the_real_dump_goes_round(tmp_path: Path, format: Any) -> None:
-    if not REAL.exists():
-        pytest.skip(f"{REAL.name} is not beside the checkout")
+    real_dump = shared()
     with DocumentDatabase(tmp_path / "first") as first:
-        import_dump(first.storage, REAL)
+        import_dump(first.storage, real_dump)
         first.export(tmp_path / f"second.{format}")
         with copy_of(tmp_path / f"second.{format}", tmp_path / "second") as second:
             assert second.snapshot().fingerprint == first.snapshot().fingerprint
@@ -125,12 +124,11 @@ def test_the_real_dump_goes_round(tmp_path: Path, format: Any) -> None:
 
 def test_the_shape_is_that_of_the_real_dump(tmp_path: Path) -> None:
     """What RavenDB wrote and what we write of the same documents differs in nothing that we know of."""
-    if not REAL.exists():
-        pytest.skip(f"{REAL.name} is not beside the checkout")
+    real_dump = shared()
     with DocumentDatabase(tmp_path / "db") as database:
-        import_dump(database.storage, REAL)
+        import_dump(database.storage, real_dump)
         ours, _ = exported(database, format="ravendbdump")
-    with open_dump(REAL) as real:
+    with open_dump(real_dump) as real:
         theirs = [item for item in map(plain, real) if kind(item)]
     with open_dump(io.BytesIO(ours)) as dump:
         mine = list(map(plain, dump))

@@ -17,9 +17,10 @@ from muniment.cli import app
 from muniment.cli.sample import fill
 from tests.cli.process import ROOT, environment, muniment
 from tests.cli.serving import serving
+from tests.shared import DATA, NORTHWIND
 
 PAGE = (ROOT / "docs" / "moving-from-ravendb.md").read_text(encoding="utf-8")
-REAL = ROOT.parent / "shared" / "data" / "northwind-ravendb-6.2.ravendbdump"
+REAL = DATA / NORTHWIND
 MISSING = set(
     """
     --max-steps-for-transform-script --chunk-size --wait-for-indexing --strip-replication-information --skip-conflicted

@@ -18,9 +18,9 @@ import pytest
 from muniment import DocumentDatabase, DocumentStore
 from tests.cli.process import COMMAND, PATIENCE, Ended, environment, muniment, on_terminal
 from tests.cli.serving import serving
+from tests.shared import shared
 from tests.smuggler.dumps import docs, document
 
-REAL = Path(__file__).parents[3] / "shared" / "data" / "northwind-ravendb-6.2.ravendbdump"
 ORDERS = [{"n": n, "text": "x" * 1000} for n in range(2500)]
 _numbers = count(1)
 
@@ -80,10 +80,9 @@ def attachments(url: str, name: str) -> dict[str, str]:
 
 
 def test_the_real_dump_goes_round(url: str, name: str, tmp_path: Path) -> None:
-    if not REAL.exists():
-        pytest.skip(f"{REAL.name} is not beside the checkout")
+    real = shared()
     first, last, folder = f"{name}-first", f"{name}-last", tmp_path / "folder"
-    told = well("in", url, REAL, "--database", first, "--create")
+    told = well("in", url, real, "--database", first, "--create")
     assert (told["documents"], told["attachments"]) == (1059, 17)
     for number, suffix in enumerate(("ravendbdump", "ravendump")):
         path, place = tmp_path / f"northwind.{suffix}", folder.with_name(f"folder{number}")

@@ -16,6 +16,7 @@ import pytest
 from muniment.client import DocumentStore
 from muniment.errors import DamagedDump, DatabaseNotFound, ServerUnavailable, UnknownFormat
 from tests.server.running import Database, Server, assert_error, running
+from tests.shared import shared
 from tests.smuggler.dumps import attachment, blake2b, docs, document
 
 PICTURE = b"\x89PNG" * 700_000
@@ -177,9 +178,6 @@ def test_a_server_that_is_killed_in_the_middle_of_an_export(tmp_path: Path) -> N
 
 
 def test_the_real_dump(shop: Database) -> None:
-    dump = Path(__file__).parents[3] / "shared" / "data" / "northwind-ravendb-6.2.ravendbdump"
-    if not dump.exists():
-        pytest.skip(f"{dump.name} is not beside the checkout")
-    found = shop.request("POST", "/smuggler/import", content=dump.read_bytes(), timeout=60).json()
+    found = shop.request("POST", "/smuggler/import", content=shared().read_bytes(), timeout=60).json()
     assert (found["documents"], found["attachments"]) == (1059, 17)
     assert shop.get("/stats").json()["CountOfDocuments"] == 1059

@@ -19,6 +19,7 @@ from muniment.smuggler.imported import Imported
 from muniment.smuggler.options import SmugglerOptions
 from muniment.smuggler.pick import DROPPED, EXPIRED, FILTERED
 from muniment.smuggler.transfer import LEFT_OUT, NOT_IN_DUMP, SUPERSEDED, import_dump
+from tests.shared import shared
 from tests.smuggler.dumps import LEGACY, attachment, blake2b, docs, document, source_of
 from tests.storage.raw import raw
 
@@ -361,9 +362,7 @@ def test_no_content_is_left_behind(database: DocumentDatabase, tmp_path: Path) -
 
 
 def test_the_real_dump_by_options_and_in_parts(database: DocumentDatabase) -> None:
-    path = Path(__file__).parents[3] / "shared" / "data" / "northwind-ravendb-6.2.ravendbdump"
-    if not path.exists():
-        pytest.skip(f"{path.name} is not beside the checkout")
+    path = shared()
     options: dict[str, Any] = {
         "metadata_filter": ["@collection=Orders,Employees"],
         "negative_filter": ["ShipTo.Country=USA"],

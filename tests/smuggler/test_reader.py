@@ -12,16 +12,13 @@ import pytest
 
 from muniment.smuggler import split
 from muniment.smuggler.reader import DumpAttachment, DumpDocument, DumpIdentity, DumpUnknown, open_dump
+from tests.shared import shared
 from tests.smuggler.dumps import LEGACY, SMALL, TRICKY, attachment, blake2b, docs, document, read
-
-NORTHWIND = Path(__file__).resolve().parents[2].parent / "shared" / "data" / "northwind-ravendb-6.2.ravendbdump"
 
 
 @pytest.fixture(scope="module")
 def northwind() -> Path:
-    if not NORTHWIND.exists():
-        pytest.skip("the sample dump is not beside this checkout: shared/data/northwind-ravendb-6.2.ravendbdump")
-    return NORTHWIND
+    return shared()
 
 
 @pytest.mark.parametrize("block_size", [1 << 20, 1 << 12, 101])

@@ -13,8 +13,8 @@ from muniment.document import decode
 from muniment.errors import InvalidInput, UnknownFormat
 from muniment.smuggler.folder import dumps_in, import_folder
 from muniment.smuggler.reader import DumpAttachment, DumpDeletion, DumpDocument, DumpIdentity, open_dump
+from tests.shared import shared
 
-DATA = Path(__file__).parents[3] / "shared" / "data"
 CASES = (
     "attachment-names-with-slash",
     "attachment-replaced",
@@ -23,13 +23,6 @@ CASES = (
     "own-metadata-last-modified",
 )
 _INTERNAL = {"@change-vector", "@flags", "@etag"}
-
-
-def real(name: str) -> Path:
-    path = DATA / name
-    if not path.exists():
-        pytest.skip(f"shared/data/{name} is not beside the checkout")
-    return path
 
 
 def content_of(dump: bytes | Path) -> dict[str, Any]:
@@ -59,7 +52,7 @@ def exported(database: DocumentDatabase) -> bytes:
 
 @pytest.mark.parametrize("name", CASES)
 def test_a_case_comes_in_whole_and_goes_out_equal(database: DocumentDatabase, name: str) -> None:
-    path = real(f"cases/{name}.ravendbdump")
+    path = shared(f"cases/{name}.ravendbdump")
     was = content_of(path)
     found = database.import_dump(path)
     assert (found.documents, found.failed) == (len(was["documents"]), 0)
@@ -80,7 +73,7 @@ FULL, SECOND, THIRD = (
 
 
 def test_a_folder_of_backups_gives_what_the_server_itself_exports(database: DocumentDatabase, tmp_path: Path) -> None:
-    folder = real(BACKUP)
+    folder = shared(BACKUP)
     found = import_folder(folder, database.import_dump)
     assert found.unfinished
     assert found.failed == 0
@@ -109,13 +102,13 @@ def exported_text(database: DocumentDatabase) -> list[bytes]:
     ],
 )
 def test_a_folder_of_backups_until(database: DocumentDatabase, until: str, id: str, body: bytes | None) -> None:
-    import_folder(real(BACKUP), database.import_dump, until=until)
+    import_folder(shared(BACKUP), database.import_dump, until=until)
     document = database.get(id)
     assert (document and document.body) == body
 
 
 def test_the_folder_above_the_backups(database: DocumentDatabase, tmp_path: Path) -> None:
-    folder = real(BACKUP)
+    folder = shared(BACKUP)
     older, newer = "2026-11-27-05-00-00.ravendb-Shop-A-backup", "2026-11-27-06-36-01.ravendb-Shop-A-backup"
     for name, files in ((older, [FULL]), (newer, [FULL, SECOND, THIRD])):
         (tmp_path / "backups" / name).mkdir(parents=True)

@@ -17,6 +17,7 @@ from muniment.smuggler.imported import Imported
 from muniment.smuggler.mapping import stored_metadata
 from muniment.smuggler.options import SmugglerOptions
 from muniment.smuggler.transfer import NOT_IN_DUMP, NOT_NAMED, import_dump
+from tests.shared import shared
 from tests.smuggler.dumps import attachment, blake2b, docs, document, source_of
 
 pytestmark = pytest.mark.usefixtures("both_ways")
@@ -184,9 +185,7 @@ def test_a_cancelled_import_keeps_whole_batches(database: DocumentDatabase) -> N
 
 
 def test_the_real_dump_is_byte_identical(database: DocumentDatabase) -> None:
-    path = Path(__file__).parents[3] / "shared" / "data" / "northwind-ravendb-6.2.ravendbdump"
-    if not path.exists():
-        pytest.skip(f"{path.name} is not beside the checkout")
+    path = shared()
     import gzip
 
     found = import_dump(database.storage, path)
