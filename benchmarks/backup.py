@@ -23,7 +23,7 @@ from _machine import Report, compress_seconds, timed, write_seconds
 
 from muniment import DocumentDatabase, MaintenanceActions, Put, sample
 from muniment.smuggler.transfer import import_dump
-from muniment.storage.sqlite.schema import FILE
+from muniment.storage.sqlite.files import FILE
 
 BATCH = 1000
 BODY = b'{"Company":"companies/65","Freight":8.53,"Note":"' + b"durable " * 118 + b'"}'

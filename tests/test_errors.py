@@ -36,7 +36,8 @@ from muniment.errors import (
     UnknownFormat,
 )
 from muniment.settings import InvalidSetting
-from muniment.storage.sqlite.schema import FILE, FORMAT
+from muniment.storage.sqlite.files import FILE
+from muniment.storage.sqlite.schema import FORMAT
 from tests.storage.raw import raw
 
 # Name: parent, HTTP status, exit code.

@@ -24,7 +24,7 @@ from muniment.document import (
     texts_in,
     without_time_kept,
 )
-from muniment.durable import make_folders, sync_folders
+from muniment.durable import make_folders, mapped_errors, sync_folders
 from muniment.errors import (
     ConcurrencyConflict,
     DatabaseLocked,
@@ -50,12 +50,9 @@ from muniment.smuggler.sink import Writable
 from muniment.smuggler.source import Exported, Source
 from muniment.smuggler.transfer import import_dump
 from muniment.statistics import Statistics
+from muniment.storage import engines
 from muniment.storage.base import Snapshot, Write, Written, system_clock
 from muniment.storage.retention import changed_settings
-from muniment.storage.sqlite.remove import clear_removed
-from muniment.storage.sqlite.schema import FILE, mapped_errors
-from muniment.storage.sqlite.still import mounted_read_only
-from muniment.storage.sqlite.store import SqliteStorage, create_storage, lock
 
 NUMBERS_TRIED: Final = 100
 
@@ -88,10 +85,10 @@ class DocumentDatabase(Source[Exported]):
         self.path = Path(path)
         self.clock = clock
         used = given_key(key, key_file)
-        if not _exists(self.path):
+        if not engines.exists(self.path):
             _create(self.path, create and not read_only, clock, used)
         check_path(self.path)
-        self.storage = SqliteStorage(self.path, clock=clock, read_only=read_only, accept_loss=accept_loss, key=used)
+        self.storage = engines.open(self.path, clock=clock, read_only=read_only, accept_loss=accept_loss, key=used)
         if not read_only:
             forget_unfinished(self.path)
         self.maintenance = MaintenanceActions(self.storage, self.name, clock, None if read_only else self.path)
@@ -291,8 +288,7 @@ class DocumentDatabase(Source[Exported]):
 
     def statistics(self) -> Statistics:
         """Counts, sizes and the fingerprint of this moment."""
-        file_bytes = sum(path.stat().st_size for path in self.path.glob(f"{FILE}*"))
-        return Statistics.of(self.storage, self.name, file_bytes)
+        return Statistics.of(self.storage, self.name)
 
     @property
     def last_etag(self) -> int:
@@ -396,17 +392,12 @@ def open_to_read(folder: Path, key: EncryptionKey | None = None) -> DocumentData
     What a backup of it leaves to be remembered, that process takes over; what is read is pinned there too. A folder
     that can not be written to is opened only for reading.
     """
-    if mounted_read_only(folder):
+    if engines.mounted_read_only(folder):
         return DocumentDatabase(folder, create=False, read_only=True, key=key)
     try:
         return DocumentDatabase(folder, create=False, key=key)
     except DatabaseLocked:
         return DocumentDatabase(folder, create=False, read_only=True, key=key)
-
-
-def _exists(folder: Path) -> bool:
-    with mapped_errors(folder):
-        return (folder / FILE).is_file()
 
 
 def check_path(folder: Path) -> None:
@@ -432,9 +423,6 @@ def _create(folder: Path, allowed: bool, clock: Callable[[], int], key: Encrypti
         raise StorageFailure(
             f"the folder {str(folder)!r} can not be created: {reason}", "give a folder that you may write to"
         ) from error
-    with lock(folder):
-        if not (folder / FILE).exists():
-            clear_removed(folder)
-            create_storage(folder, clock, key)
+    engines.create(folder, clock, key)
     with mapped_errors(folder):  # or a power failure could take the folder away, with all that was acknowledged
         sync_folders(path.parent for path in made)

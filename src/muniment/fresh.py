@@ -7,8 +7,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from muniment.database import DocumentDatabase
-from muniment.storage.sqlite.remove import remove_database
-from muniment.storage.sqlite.schema import FILE
+from muniment.storage import engines
 
 
 @contextmanager
@@ -19,7 +18,7 @@ def made(folder: Path, *, keep_if: Callable[[DocumentDatabase], bool]) -> Iterat
     A database that was there before is never removed.
     """
     missing = [path for path in (folder, *folder.parents) if not path.exists()]
-    new = not (folder / FILE).exists()
+    new = not engines.exists(folder)
     with DocumentDatabase(folder) as database:
         new = new and database.snapshot().etag == 0  # somebody else could have made it meanwhile
         try:
@@ -32,7 +31,7 @@ def made(folder: Path, *, keep_if: Callable[[DocumentDatabase], bool]) -> Iterat
 
 
 def _remove(folder: Path, made: list[Path]) -> None:
-    remove_database(folder)
+    engines.remove(folder)
     for path in made:
         if path.exists():
             path.rmdir()

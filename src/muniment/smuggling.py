@@ -28,7 +28,7 @@ from muniment.smuggler.rows import Plain, dump_of
 from muniment.smuggler.sink import Writable
 from muniment.smuggler.source import Exported, Source
 from muniment.statistics import Statistics
-from muniment.storage.sqlite.schema import FILE
+from muniment.storage import engines
 
 
 class Target(Protocol):
@@ -83,7 +83,7 @@ def source(
         return
     check_folder(place, database)
     folder = Path(place)
-    if (folder / FILE).is_file():
+    if engines.exists(folder):
         if point.named:
             raise InvalidInput(f"{place} is a database, which has only its present state", "name no moment")
         with open_to_read(folder) as opened:

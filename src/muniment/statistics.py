@@ -38,7 +38,7 @@ class Statistics:
         return asdict(self)
 
     @classmethod
-    def of(cls, storage: Storage, name: str, file_bytes: int) -> Self:
+    def of(cls, storage: Storage, name: str) -> Self:
         """Those of this moment."""
         snapshot = storage.snapshot()
         fingerprint = snapshot.fingerprint
@@ -54,7 +54,7 @@ class Statistics:
                 name: tally.count for (kind, name), tally in sorted(fingerprint.occupied().items()) if kind == DOCUMENT
             },
             bytes=fingerprint.size(DOCUMENT) + fingerprint.size(ATTACHMENT),
-            file_bytes=file_bytes,
+            file_bytes=storage.file_bytes,
             last_etag=snapshot.etag,
             last_changed=from_microseconds(snapshot.modified),
             fingerprint=fingerprint.short(),

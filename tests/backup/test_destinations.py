@@ -17,8 +17,8 @@ from muniment import DocumentDatabase, MaintenanceActions, MunimentError, Progre
 from muniment.backup.repository import Backup, backups
 from muniment.backup.staging import Staging
 from muniment.errors import BackupNotFound, Busy, Cancelled, ForeignBackup, InvalidInput, StorageFailure, TargetExists
-from muniment.storage.sqlite.files import RESTORING
-from muniment.storage.sqlite.loader import SCRATCH, Loader
+from muniment.storage.sqlite.files import LOADING, RESTORING
+from muniment.storage.sqlite.loader import Loader
 from muniment.storage.sqlite.remove import remove_database
 from tests.backup import child
 from tests.backup.gate import take
@@ -236,7 +236,7 @@ def test_somebody_elses_folder_is_not_taken_for_a_leftover(
 def test_leftovers_of_a_killed_restore_are_cleared(small: DocumentDatabase, backup: Backup, tmp_path: Path) -> None:
     leftover = tmp_path / "restored.restoring"
     leftover.mkdir()
-    for name in ("muniment.db", "muniment.db-journal", SCRATCH, "muniment.lock"):
+    for name in ("muniment.db", "muniment.db-journal", LOADING, "muniment.lock"):
         (leftover / name).write_bytes(b"left by a restore that was killed")
     MaintenanceActions.restore(backup.folder, tmp_path / "restored")
     assert not leftover.exists()

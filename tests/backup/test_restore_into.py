@@ -26,6 +26,7 @@ from muniment.errors import (
 )
 from muniment.progress import Progress
 from muniment.revision import ATTACHMENT
+from muniment.storage.sqlite.store import SqliteStorage
 from tests.backup.damage import DOCUMENTS, rewrite_rows, seal
 from tests.backup.state import Seen, opened, seen_by_readers, state_of
 
@@ -316,6 +317,7 @@ def test_other_documents_may_be_written_meanwhile(small: DocumentDatabase, backu
 
 
 def staged(database: DocumentDatabase) -> int:
+    assert isinstance(database.storage, SqliteStorage)
     with database.storage._reader.connection() as connection:
         return int(connection.execute("SELECT count(*) FROM content WHERE staged = 1").get)
 

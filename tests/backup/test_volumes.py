@@ -16,7 +16,7 @@ from muniment.backup.repository import Backup
 from muniment.backup.staging import NAME, forget_staging
 from muniment.errors import StorageFailure, TargetExists
 from muniment.exporting import export_backup, export_storage
-from muniment.storage.sqlite.loader import SCRATCH
+from muniment.storage.sqlite.files import LOADING
 from tests.backup import child
 from tests.backup.state import opened, state_of, tree
 
@@ -55,7 +55,7 @@ def test_a_killed_restore_into_an_empty_folder_is_taken_over(
     (target / NAME).mkdir(parents=True)
     (target / "lost+found").mkdir()
     (target / "muniment.lock").touch()
-    for name in ("muniment.db", "muniment.db-journal", SCRATCH):
+    for name in ("muniment.db", "muniment.db-journal", LOADING):
         (target / NAME / name).write_bytes(b"left by a restore that was killed")
     MaintenanceActions.restore(backup.folder, target)
     assert not (target / NAME).exists()
@@ -70,7 +70,7 @@ def test_what_a_restore_left_that_was_killed_at_its_end_is_removed_when_the_data
     target.mkdir()
     MaintenanceActions.restore(backup.folder, target)
     (target / NAME).mkdir()
-    (target / NAME / SCRATCH).touch()
+    (target / NAME / LOADING).touch()
     with DocumentDatabase(target, create=False):
         assert not (target / NAME).exists()
     (target / NAME).mkdir()

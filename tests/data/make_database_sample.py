@@ -14,7 +14,7 @@ from tempfile import TemporaryDirectory
 import apsw
 
 from muniment import Delete, DocumentDatabase, Put
-from muniment.storage.sqlite.schema import FILE
+from muniment.storage.sqlite.files import FILE
 from muniment.storage.sqlite.state import write_facts
 
 START = 1_790_000_000_000_000  # 2026-09-21T14:13:20Z

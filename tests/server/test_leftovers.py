@@ -8,7 +8,7 @@ import time
 from pathlib import Path
 
 from muniment import DocumentDatabase, MaintenanceActions, Progress
-from muniment.storage.sqlite.loader import SCRATCH
+from muniment.storage.sqlite.files import LOADING
 from tests.server.running import Database, Server, assert_error, running
 
 
@@ -48,10 +48,10 @@ def test_what_is_surely_ours_is_removed_and_all_else_told(tmp_path: Path) -> Non
     (data / "Databases" / "begun" / "muniment.db.creating").write_bytes(b"x")
     (data / "copy.restoring").mkdir()
     (data / "copy.restoring" / "muniment.db").write_bytes(b"x")
-    (data / "copy.restoring" / SCRATCH).write_bytes(b"x")
+    (data / "copy.restoring" / LOADING).write_bytes(b"x")
     (data / "volume" / ".restoring").mkdir(parents=True)
     (data / "volume" / ".restoring" / "muniment.db").write_bytes(b"x")
-    (data / "volume" / ".restoring" / SCRATCH).write_bytes(b"x")
+    (data / "volume" / ".restoring" / LOADING).write_bytes(b"x")
     (data / "volume" / "loading.tmp").write_text("keep")
     (data / "mine.restoring").mkdir()
     (data / "mine.restoring" / "letter.txt").write_text("keep")

@@ -26,7 +26,7 @@ from muniment import DocumentDatabase, MaintenanceActions, Put, SmugglerOptions
 from muniment.durable import DATABASE_FILES
 from muniment.errors import InvalidInput
 from muniment.server.routes import ROUTES
-from muniment.storage.sqlite.schema import FILE
+from muniment.storage.sqlite.files import FILE
 from tests.server.running import Database, Server, running
 
 LOCKS = Path("/proc/locks")

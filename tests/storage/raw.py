@@ -13,7 +13,7 @@ from typing import Any
 import apsw
 
 from muniment.storage.base import Written
-from muniment.storage.sqlite.schema import FILE
+from muniment.storage.sqlite.files import FILE
 from muniment.storage.sqlite.store import SqliteStorage
 
 SECONDS = 60  # before a test that waits gives up

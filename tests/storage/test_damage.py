@@ -11,7 +11,8 @@ import pytest
 
 from muniment.errors import DamagedDatabase, UnknownFormat
 from muniment.storage.sqlite import check
-from muniment.storage.sqlite.schema import FILE, PAGE_BYTES
+from muniment.storage.sqlite.files import FILE
+from muniment.storage.sqlite.schema import PAGE_BYTES
 from muniment.storage.sqlite.store import SqliteStorage, create_storage
 from tests.clock import Clock
 from tests.storage.raw import raw

@@ -14,7 +14,7 @@ from muniment.revision import DOCUMENT
 from muniment.security.encryption import Algorithm, EncryptionKey, new_key
 from muniment.storage.sqlite.cipher import algorithm_of
 from muniment.storage.sqlite.compact import compact, rekey
-from muniment.storage.sqlite.schema import FILE
+from muniment.storage.sqlite.files import FILE
 from muniment.storage.sqlite.store import SqliteStorage, create_storage
 from tests.clock import Clock
 from tests.secret import SECRET, filled, holding_secret

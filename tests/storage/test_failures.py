@@ -14,7 +14,7 @@ import pytest
 from muniment.errors import ConcurrencyConflict, MunimentError, StorageFailure
 from muniment.revision import ATTACHMENT, DOCUMENT
 from muniment.storage.base import Snapshot, Written
-from muniment.storage.sqlite.schema import FILE
+from muniment.storage.sqlite.files import FILE
 from muniment.storage.sqlite.store import SqliteStorage, create_storage
 from muniment.storage.sqlite.writer import Transaction
 from tests.clock import Clock

@@ -13,9 +13,9 @@ import pytest
 from muniment.errors import DamagedBackup, MunimentError
 from muniment.revision import ATTACHMENT, DOCUMENT, Batch, Packed, Revision
 from muniment.storage.base import Identity
-from muniment.storage.sqlite.loader import SCRATCH, Loader
-from muniment.storage.sqlite.schema import FILE
-from muniment.storage.sqlite.store import LOCK, SqliteStorage, create_storage
+from muniment.storage.sqlite.files import FILE, LOADING, LOCK
+from muniment.storage.sqlite.loader import Loader
+from muniment.storage.sqlite.store import SqliteStorage, create_storage
 from tests.clock import Clock
 from tests.storage.awkward import BODIES, IDS
 from tests.storage.raw import files_no_larger_than
@@ -184,6 +184,6 @@ def test_a_full_disk_while_loading(source: SqliteStorage, tmp_path: Path, other_
 
 def test_a_load_that_is_given_up_leaves_no_scratch_file(source: SqliteStorage, tmp_path: Path) -> None:
     loader = load(source, tmp_path / "copy")
-    assert (tmp_path / "copy" / SCRATCH).exists()
+    assert (tmp_path / "copy" / LOADING).exists()
     loader.close()
-    assert not (tmp_path / "copy" / SCRATCH).exists()
+    assert not (tmp_path / "copy" / LOADING).exists()

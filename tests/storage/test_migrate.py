@@ -20,7 +20,7 @@ from muniment.document import fold
 from muniment.errors import DamagedDatabase, UnknownFormat
 from muniment.storage.base import BackupPlace
 from muniment.storage.sqlite.compact import compact
-from muniment.storage.sqlite.schema import FILE
+from muniment.storage.sqlite.files import FILE
 from muniment.storage.sqlite.store import SqliteStorage
 from tests.clock import Clock
 from tests.data.make_database_sample import IDS

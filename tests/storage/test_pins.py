@@ -19,9 +19,9 @@ from muniment import DocumentDatabase, MaintenanceActions
 from muniment.database import open_to_read
 from muniment.errors import DatabaseLocked, StorageFailure
 from muniment.smuggling import between, source, target
-from muniment.storage.sqlite.files import own_files
 from muniment.storage.sqlite.notes import note_files
 from muniment.storage.sqlite.pins import outside_pin, outside_pins, pin_files
+from muniment.storage.sqlite.remove import own_files
 from muniment.storage.sqlite.store import SqliteStorage
 from tests.clock import Clock
 from tests.storage.raw import files_no_larger_than, number

@@ -17,8 +17,7 @@ from muniment import DocumentDatabase, MaintenanceActions
 from muniment.errors import LostWrites, StorageFailure
 from muniment.storage.sqlite import reach
 from muniment.storage.sqlite.compact import compact
-from muniment.storage.sqlite.reach import REACH
-from muniment.storage.sqlite.schema import FILE
+from muniment.storage.sqlite.files import FILE, REACH
 from muniment.storage.sqlite.store import SqliteStorage
 from tests.clock import Clock
 from tests.storage.raw import number, raw

@@ -14,9 +14,8 @@ import pytest
 from muniment import DocumentDatabase, MaintenanceActions
 from muniment.database import open_to_read
 from muniment.errors import LostWrites, StorageFailure
+from muniment.storage.sqlite.files import FILE, still_files
 from muniment.storage.sqlite.reader import _left_open
-from muniment.storage.sqlite.schema import FILE
-from muniment.storage.sqlite.still import still_files
 from muniment.storage.sqlite.store import SqliteStorage
 from tests.cli.process import muniment
 from tests.clock import Clock

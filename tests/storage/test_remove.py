@@ -10,6 +10,7 @@ import pytest
 
 from muniment import DocumentDatabase
 from muniment.errors import DatabaseLocked, DatabaseNotFound, StorageFailure
+from muniment.storage.sqlite.files import lock
 from muniment.storage.sqlite.remove import (
     clear_removed,
     finish_removing,
@@ -17,7 +18,6 @@ from muniment.storage.sqlite.remove import (
     remove_database,
     remove_unfinished,
 )
-from muniment.storage.sqlite.store import lock
 
 
 @pytest.fixture

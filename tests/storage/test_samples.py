@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from muniment import DocumentDatabase
-from muniment.storage.sqlite.schema import FILE
+from muniment.storage.sqlite.files import FILE
 from tests.clock import Clock
 
 DATA = Path(__file__).parent.parent / "data"

@@ -23,9 +23,9 @@ from muniment.errors import (
     UnknownFormat,
 )
 from muniment.revision import ATTACHMENT, DOCUMENT
-from muniment.storage.sqlite.reach import REACH
-from muniment.storage.sqlite.schema import FILE, PAGE_BYTES
-from muniment.storage.sqlite.store import LOCK, SqliteStorage
+from muniment.storage.sqlite.files import FILE, LOCK, REACH
+from muniment.storage.sqlite.schema import PAGE_BYTES
+from muniment.storage.sqlite.store import SqliteStorage
 from muniment.storage.sqlite.writer import PURGE_ROWS
 from tests.clock import Clock
 from tests.storage.raw import SECONDS, at_once, number, raw, rows

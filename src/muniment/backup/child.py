@@ -25,9 +25,8 @@ from muniment.errors import ErrorRecord, MunimentError, unicode
 from muniment.fingerprint import Fingerprint
 from muniment.progress import Counts, Progress
 from muniment.revision import ATTACHMENT, DOCUMENT
+from muniment.storage import engines
 from muniment.storage.base import BackupPlace, Snapshot, Storage, system_clock
-from muniment.storage.sqlite.compact import compact
-from muniment.storage.sqlite.store import SqliteStorage
 from muniment.telling import telling
 from muniment.workers import GRACE_SECONDS, Parent, Worker
 
@@ -116,7 +115,7 @@ def _path(folder: _Folder) -> Path:
 
 
 def backup_in_child(
-    storage: SqliteStorage,
+    storage: Storage,
     destination: Path,
     *,
     name: str,
@@ -204,7 +203,7 @@ def _working(
 class _SharedStorage:
     """A storage that is read here, and for which the parent does what only its writer can."""
 
-    def __init__(self, storage: SqliteStorage, parent: Parent) -> None:
+    def __init__(self, storage: Storage, parent: Parent) -> None:
         self._storage = storage
         self._parent = parent
 
@@ -240,7 +239,7 @@ class _SharedStorage:
 def _back_up(parent: Parent) -> None:
     wanted = parent.hear(_Backup)
     with (
-        closing(SqliteStorage(_path(wanted.folder), clock=system_clock, read_only=True)) as storage,
+        closing(engines.open(_path(wanted.folder), clock=system_clock, read_only=True)) as storage,
         parent.reporting() as progress,
     ):
         taken = take_backup(
@@ -277,5 +276,5 @@ def _restore(parent: Parent) -> None:
 def _compact(parent: Parent) -> None:
     folder = _path(parent.hear(bytes))
     with parent.reporting() as progress:
-        before, after = compact(folder, progress=progress)
+        before, after = engines.compact(folder, progress=progress)
     parent.say(_Compacted(before, after))

@@ -8,8 +8,6 @@ from heapq import merge
 from itertools import groupby
 from typing import Any, Final, Literal, TypeAlias, get_args
 
-import apsw
-
 from muniment.backup.differences import Changes
 from muniment.backup.matches import Matches
 from muniment.backup.reader import Moment
@@ -19,6 +17,7 @@ from muniment.numbers import series_of
 from muniment.owner import find, ids_of, key_of
 from muniment.revision import ATTACHMENT, DOCUMENT, Revision
 from muniment.storage.base import Member, Storage
+from muniment.storage.scratch import Scratch
 
 Action: TypeAlias = Literal["added", "changed", "deleted"]
 
@@ -56,7 +55,7 @@ class Account:
     and are then to be put back there, not deleted.
     """
 
-    def __init__(self, storage: Storage, selection: Selection | None, scratch: apsw.Connection) -> None:
+    def __init__(self, storage: Storage, selection: Selection | None, scratch: Scratch) -> None:
         self.moved: dict[str, Member] = {}
         self._storage = storage
         self._selection = selection

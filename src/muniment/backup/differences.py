@@ -7,8 +7,6 @@ from contextlib import closing
 from dataclasses import dataclass, field
 from typing import Any, Final
 
-import apsw
-
 from muniment.backup.parquet import ATTACHMENTS, DOCUMENTS, Source, numbers_of, texts_of
 from muniment.backup.plan import RestorePlan
 from muniment.backup.reader import Moment, check_files, moment_of
@@ -16,7 +14,7 @@ from muniment.document import fold
 from muniment.owner import key_of
 from muniment.progress import Progress
 from muniment.revision import ATTACHMENT, DOCUMENT
-from muniment.storage.scratch import scratch_database
+from muniment.storage.scratch import Scratch, scratch_database
 
 _TABLE: Final = """
 CREATE TABLE {0}(kind, key, id, collection, etag, modified, deleted, PRIMARY KEY(kind, key)) WITHOUT ROWID
@@ -119,7 +117,7 @@ def _revisions(plan: RestorePlan, moment: Moment, progress: Progress) -> Iterato
                 progress.advance(documents=len(ids) if documents else 0)
 
 
-def _compared(connection: apsw.Connection) -> list[Changes]:
+def _compared(connection: Scratch) -> list[Changes]:
     found: dict[tuple[int, str], Changes] = {}
     for kind, collection, id, was_deleted, is_deleted in connection.execute(_COMPARE):
         if was_deleted and is_deleted:

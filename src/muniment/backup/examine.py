@@ -13,7 +13,6 @@ from contextlib import ExitStack, closing
 from pathlib import Path
 from typing import Any, Final
 
-import apsw
 import msgspec
 
 from muniment.backup.manifest import File
@@ -25,6 +24,7 @@ from muniment.errors import Cancelled, DamagedBackup, ErrorRecord, MunimentError
 from muniment.fingerprint import Fingerprint, Tally, attachment_digests, batch_digests, batch_row_digests, digest_sum
 from muniment.progress import Progress
 from muniment.revision import ATTACHMENT, DOCUMENT, Batch
+from muniment.storage.scratch import Scratch, read_scratch
 from muniment.workers import Parent, Worker, speaking
 
 ALONE_BYTES: Final = 16 << 20  # below, a process would take longer to start than to work
@@ -112,10 +112,9 @@ class _Chooser:
     def __init__(self, task: Task) -> None:
         self._kind = task.kind
         self._all = task.incremental
-        self._connection: apsw.Connection | None = None
+        self._connection: Scratch | None = None
         if not self._all and task.changed:
-            self._connection = apsw.Connection(task.changed, flags=apsw.SQLITE_OPEN_READONLY)
-            self._connection.execute("BEGIN")  # or every look into it would lock the file anew
+            self._connection = read_scratch(task.changed)
 
     def rows(self, ids: Sequence[bytes]) -> Sequence[int]:
         """The places of the ids that are part of the proof."""

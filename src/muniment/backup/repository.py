@@ -29,7 +29,7 @@ from muniment.durable import (
     write_new,
 )
 from muniment.errors import BackupNotFound, DamagedBackup, InvalidInput, MunimentError, StorageFailure
-from muniment.storage.sqlite.schema import FILE
+from muniment.storage import engines
 
 DATABASE_DOCUMENT: Final = "Database.Document"
 _HINT: Final = "restore from another backup, or another copy of this one"
@@ -328,7 +328,7 @@ def check_destination(destination: Path) -> None:
         if isinstance(_entry(resolved), Backup):
             raise InvalidInput(f"{destination} is a backup itself", f"give the folder that it is in: {resolved.parent}")
         for folder in (resolved, *resolved.parents):
-            if (folder / FILE).exists():
+            if engines.exists(folder):
                 raise InvalidInput(
                     f"{destination} is inside the database in {folder}: its backups would be lost with it",
                     "give a folder outside of it, at best on another disk",

@@ -15,8 +15,8 @@ from muniment.backup.staging import staged
 from muniment.document import from_microseconds, rfc3339
 from muniment.fingerprint import Fingerprint
 from muniment.progress import Progress
+from muniment.storage import engines
 from muniment.storage.base import Identity, Lineage, system_clock
-from muniment.storage.sqlite.loader import Loader
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,7 +56,7 @@ def restore(
     with staged(target) as staging:
         source_id = plan.manifest.database.id
         identity = Identity(str(uuid.uuid4()) if new_id else source_id, str(uuid.uuid4()))
-        loader = Loader(staging.folder, identity)
+        loader = engines.loader(staging.folder, identity)
         try:
             moment = read_part(plan, selection, loader, progress)
             progress.stage = "finishing"

@@ -15,8 +15,6 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Final, Literal, TypeAlias, cast, get_args
 
-import apsw
-
 from muniment.backup.compare import Account, Action, Difference
 from muniment.backup.plan import RestorePlan
 from muniment.backup.reader import moment_of
@@ -31,9 +29,9 @@ from muniment.numbers import number_documents, raise_numbers, store_number
 from muniment.owner import find, key_of, tombstone
 from muniment.progress import Progress
 from muniment.revision import ATTACHMENT, DOCUMENT, Revision
+from muniment.storage import engines
 from muniment.storage.base import Storage, Upload, Write
-from muniment.storage.scratch import scratch_database, scratch_errors
-from muniment.storage.sqlite.store import SqliteStorage
+from muniment.storage.scratch import Scratch, scratch_database, scratch_errors
 
 OnConflict: TypeAlias = Literal["skip", "overwrite", "fail"]
 Read: TypeAlias = Callable[[RestorePlan, Path, Selection | None, Progress], object]
@@ -64,9 +62,7 @@ class RestoredInto:
 class Comparison:
     """A database compared with a moment; `write` does what the policy says about the difference."""
 
-    def __init__(
-        self, storage: Storage, moments: Sequence[Storage], scratch: apsw.Connection, difference: Difference
-    ) -> None:
+    def __init__(self, storage: Storage, moments: Sequence[Storage], scratch: Scratch, difference: Difference) -> None:
         self.difference = difference
         self._storage = storage
         self._moments = moments
@@ -254,10 +250,10 @@ def _compare(
         work = Path(tempfile.mkdtemp(prefix=FOLDER_PREFIX, dir=place))
     stack.callback(shutil.rmtree, work, ignore_errors=True)
 
-    def restored(name: str, part: Selection | None) -> SqliteStorage:
+    def restored(name: str, part: Selection | None) -> Storage:
         read(plan, work / name, part, progress)
         progress.stage = "comparing"
-        return stack.enter_context(closing(SqliteStorage(work / name, clock=lambda: 0, read_only=True)))
+        return stack.enter_context(closing(engines.open(work / name, read_only=True)))
 
     part = selection and replace(selection, wanted_if_there=True)  # it may be only in the database, and go from there
     moments = [restored("moment", part)]

@@ -19,15 +19,10 @@ from filelock import FileLock
 from muniment.backup.repository import check_folder_name
 from muniment.durable import LOST_AND_FOUND, make_folders, mapped_errors, name_anew, remove_folders, sync_folders
 from muniment.errors import Busy, DatabaseLocked, InvalidInput, MunimentError, StorageFailure, TargetExists, unicode
-from muniment.storage.sqlite.files import RESTORING
-from muniment.storage.sqlite.loader import DEFRAGMENTED, SCRATCH
-from muniment.storage.sqlite.schema import FILE
-from muniment.storage.sqlite.store import LOCK, lock
+from muniment.storage.engines import FILE, LOADER_FILES, LOADING, LOCK, RESTORING, lock
 
 NAME: Final = ".restoring"  # of the folder inside, and at the end of that beside
-_OURS: Final = {
-    f"{name}{end}" for name in (FILE, DEFRAGMENTED, SCRATCH) for end in ("", "-journal", "-wal", "-shm")
-} | {LOCK, RESTORING}  # no database that was ever written to has only these
+_OURS: Final = LOADER_FILES | {LOCK, RESTORING}  # no database that was ever written to has only these
 
 
 @dataclass(frozen=True, slots=True)
@@ -218,7 +213,7 @@ def _was_left(staging: Path) -> bool:
     if not (staging.is_dir() and all(map(_is_ours, staging.iterdir()))):
         return False
     names = {path.name for path in staging.iterdir()}
-    return names <= {LOCK} or SCRATCH in names or RESTORING in names
+    return names <= {LOCK} or LOADING in names or RESTORING in names
 
 
 def _is_ours(path: Path) -> bool:

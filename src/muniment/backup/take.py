@@ -143,6 +143,7 @@ class _Taker:
                 manifest = _manifest(
                     plan,
                     _identity(storage.identity, self.name),
+                    storage.engine,
                     snapshot,
                     written,
                     started,
@@ -412,6 +413,7 @@ def _write_attachments(
 def _manifest(
     plan: BackupPlan,
     identity: DatabaseIdentity,
+    engine: str,
     snapshot: Snapshot,
     written: _Written,
     started: datetime,
@@ -428,7 +430,7 @@ def _manifest(
         kind=plan.kind,
         reason=plan.reason,
         database=identity,
-        engine="sqlite",
+        engine=engine,
         started=rfc3339(started),
         completed=rfc3339(completed),
         snapshot=SnapshotRecord(

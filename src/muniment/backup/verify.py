@@ -15,8 +15,6 @@ from itertools import pairwise, takewhile
 from pathlib import Path
 from typing import Any, Final
 
-import apsw
-
 from muniment.backup.examine import Faulty, Group, Task, Whole, examine_all
 from muniment.backup.manifest import Manifest
 from muniment.backup.plan import RestorePlan, chain_of
@@ -29,7 +27,7 @@ from muniment.errors import DamagedBackup, MunimentError, StorageFailure, Unknow
 from muniment.fingerprint import Fingerprint
 from muniment.progress import Progress
 from muniment.revision import DOCUMENT
-from muniment.storage.scratch import shared_scratch
+from muniment.storage.scratch import Scratch, shared_scratch
 
 NAMED_FAULTS: Final = 5
 CHECK_STEPS: Final = 100_000  # of SQLite's machine: some milliseconds
@@ -243,7 +241,7 @@ class _Proven:
 class _Account:
     """What the files of some backups were found to hold, by their folders: two may have the same manifest."""
 
-    def __init__(self, connection: apsw.Connection, path: Path, progress: Progress) -> None:
+    def __init__(self, connection: Scratch, path: Path, progress: Progress) -> None:
         self._connection = connection
         self._path = path
         self._progress = progress

@@ -21,7 +21,7 @@ from muniment.database import DocumentDatabase
 from muniment.document import Document
 from muniment.errors import DamagedDatabase, DocumentNotFound
 from muniment.progress import Progress
-from muniment.storage.sqlite.schema import FILE
+from muniment.storage import engines
 
 
 def statistics(folder: Folder, *, out: Output) -> None:
@@ -112,7 +112,7 @@ def get(
     $ muniment get shop orders/830 --json | jq .metadata
     """
     point = moment.point()
-    if point.named or (not (folder / FILE).exists() and _holds_backups(folder)):
+    if point.named or (not engines.exists(folder) and _holds_backups(folder)):
         document = document_in(folder, id, point, JobOutput(quiet=True))
     else:
         document = _present(folder, id)

@@ -21,8 +21,7 @@ from muniment.raven3.names import COMPACT_STATUS, DATABASES, RESTORE_IN_PROGRESS
 from muniment.server.status import FILE as STATUS_FILE
 from muniment.server.status import interrupted
 from muniment.server.tenants import Databases
-from muniment.storage.sqlite.remove import finish_removing, is_being_removed, remove_unfinished
-from muniment.storage.sqlite.schema import FILE
+from muniment.storage import engines
 from muniment.telling import log
 
 BEING_REMOVED: Final = "Raven/BeingRemoved/"
@@ -79,18 +78,18 @@ def _all(databases: Databases, prefix: str) -> list[Document]:
 
 
 def _clean_listed(databases: Databases, name: str, folder: Path) -> None:
-    if is_being_removed(folder):
+    if engines.is_being_removed(folder):
         databases.system.database.batch([Delete(DATABASES + name)])
         log(f"the deletion of the database {name} was interrupted")
         _finish(folder)
     elif folder.is_dir():
-        for left in remove_unfinished(folder):
+        for left in engines.remove_unfinished(folder):
             log(f"{folder / left} was unfinished and has been removed")
 
 
 def _finish(folder: Path) -> None:
-    if is_being_removed(folder):
-        finish_removing(folder, also=ALSO)
+    if engines.is_being_removed(folder):
+        engines.finish_removing(folder, also=ALSO)
         log(f"the database in {folder} was being deleted, which is done now")
 
 
@@ -101,9 +100,9 @@ def _clean_unlisted(folder: Path) -> None:
     _finish(folder)
     if not folder.is_dir():
         return
-    for left in remove_unfinished(folder):
+    for left in engines.remove_unfinished(folder):
         log(f"{folder / left} was unfinished and has been removed")
-    if (folder / FILE).is_file():
+    if engines.exists(folder):
         log(f"{folder} holds a database that no list names: make one with this Raven/DataDir to use it, or delete it")
 
 

@@ -9,7 +9,7 @@ from muniment.errors import DatabaseLocked, TargetExists
 from muniment.maintenance import MaintenanceActions
 from muniment.progress import Progress
 from muniment.server.tenants import SYSTEM_FOLDER
-from muniment.storage.sqlite.store import LOCK, lock
+from muniment.storage import engines
 
 
 def restore_system_database(
@@ -20,13 +20,12 @@ def restore_system_database(
     Raises `DatabaseLocked` while a server has it open, and `TargetExists` when there is one.
     """
     target = data_dir / SYSTEM_FOLDER
-    if (target / LOCK).exists():
-        try:
-            lock(target).release()
-        except DatabaseLocked as error:
-            raise DatabaseLocked(
-                f"a server is using the system database in {target}", "stop it, and restore again"
-            ) from error
+    try:
+        engines.check_closed(target)
+    except DatabaseLocked as error:
+        raise DatabaseLocked(
+            f"a server is using the system database in {target}", "stop it, and restore again"
+        ) from error
     try:
         return MaintenanceActions.restore(source, target, defrag=defrag, progress=progress)
     except TargetExists as error:

@@ -19,8 +19,8 @@ from muniment.server.bodies import RETRY
 from muniment.server.places import Places, resolve_folder
 from muniment.server.status import BackupStatus, Notes
 from muniment.server.wire import Refused
+from muniment.storage import engines
 from muniment.storage.retention import check_settings
-from muniment.storage.sqlite.schema import FILE
 from muniment.telling import telling
 
 SYSTEM_FOLDER: Final = "System"
@@ -290,7 +290,7 @@ def owner_of(folder: Path) -> tuple[Path, str] | None:
     """
     folder = folder.resolve()
     for data_dir in folder.parents:
-        if (data_dir / SYSTEM_FOLDER / FILE).is_file():
+        if engines.exists(data_dir / SYSTEM_FOLDER):
             with DocumentDatabase(data_dir / SYSTEM_FOLDER, create=False, read_only=True) as system:
                 for document in described(system):
                     with suppress(InvalidInput):  # it names no folder that could be this one

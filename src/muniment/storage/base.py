@@ -28,10 +28,11 @@ Ids are compared without case (`document.fold`); the spelling of the first revis
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import NamedTuple, Protocol
 
 import msgspec
@@ -175,7 +176,20 @@ class BackupFacts(NamedTuple):
 
 
 class Storage(Protocol):
-    """What the rest of Muniment uses of an engine. See the module's text for the promises."""
+    """What the rest of Muniment uses of an engine. See the module's text for the promises.
+
+    `engine` is its name in manifests and statistics, `folder` where another process finds the same database, and
+    `file_bytes` what its files take there.
+    """
+
+    @property
+    def engine(self) -> str: ...
+
+    @property
+    def folder(self) -> Path: ...
+
+    @property
+    def file_bytes(self) -> int: ...
 
     @property
     def identity(self) -> Identity: ...
@@ -192,6 +206,8 @@ class Storage(Protocol):
 
     @property
     def settings(self) -> dict[str, str]: ...
+
+    def configure(self, settings: Mapping[str, str]) -> None: ...
 
     @property
     def history(self) -> History: ...
@@ -236,5 +252,34 @@ class Storage(Protocol):
     def purge(self) -> int: ...
 
     def check(self) -> Iterable[str]: ...
+
+    def close(self) -> None: ...
+
+
+class Loader(Protocol):
+    """Takes in revisions with the etags and times that they have, each id at most once, and makes a database of them.
+
+    Nobody sees the database until `finish`, which brings it to disk; `close` without it leaves a part to be removed.
+    """
+
+    @property
+    def fingerprint(self) -> Fingerprint: ...
+
+    @property
+    def rows(self) -> Tally: ...
+
+    def apply(self, batch: Batch) -> None: ...
+
+    def apply_attachment(self, revision: Revision, parts: Iterable[bytes]) -> None: ...
+
+    def finish(
+        self,
+        last_etag: int,
+        last_modified: int,
+        settings: Mapping[str, str],
+        *,
+        lineages: Sequence[Lineage] = (),
+        defrag: bool = False,
+    ) -> Fingerprint: ...
 
     def close(self) -> None: ...

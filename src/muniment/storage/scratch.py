@@ -7,14 +7,17 @@ import tempfile
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
+from typing import TypeAlias
 
 import apsw
 
 from muniment.storage.sqlite.schema import mapped_errors, run
 
+Scratch: TypeAlias = apsw.Connection
+
 
 @contextmanager
-def scratch_database(cache_kib: int = 16_384) -> Iterator[apsw.Connection]:
+def scratch_database(cache_kib: int = 16_384) -> Iterator[Scratch]:
     """A connection to an empty database in the system's temporary folder, of which nothing is left afterwards.
 
     Its file has no name from the beginning, so that not even a killed process leaves it. SQLite's own nameless
@@ -35,7 +38,7 @@ def scratch_database(cache_kib: int = 16_384) -> Iterator[apsw.Connection]:
 
 
 @contextmanager
-def shared_scratch(cache_kib: int = 16_384) -> Iterator[tuple[apsw.Connection, Path]]:
+def shared_scratch(cache_kib: int = 16_384) -> Iterator[tuple[Scratch, Path]]:
     """The same for a job of several processes: a connection, and the file, which others may read between its commits.
 
     A process that is killed leaves its folder in the system's temporary one.
@@ -50,7 +53,14 @@ def shared_scratch(cache_kib: int = 16_384) -> Iterator[tuple[apsw.Connection, P
             connection.close()
 
 
-def _prepare(connection: apsw.Connection, cache_kib: int) -> None:
+def read_scratch(path: str) -> Scratch:
+    """A connection that reads the shared one of another process, in one transaction until it is closed."""
+    connection = apsw.Connection(path, flags=apsw.SQLITE_OPEN_READONLY)
+    connection.execute("BEGIN")  # or every look into it would lock the file anew
+    return connection
+
+
+def _prepare(connection: Scratch, cache_kib: int) -> None:
     run(connection, f"PRAGMA journal_mode=OFF; PRAGMA synchronous=OFF; PRAGMA cache_size=-{cache_kib}")
     run(connection, "PRAGMA temp_store=FILE")
 

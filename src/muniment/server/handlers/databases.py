@@ -18,7 +18,7 @@ from muniment.server.leftovers import ALSO, BEING_REMOVED
 from muniment.server.request import Request
 from muniment.server.tenants import Databases, check_document, check_name, folder_text
 from muniment.server.wire import Refused, Response, empty_response, json_response
-from muniment.storage.sqlite.remove import remove_database
+from muniment.storage import engines
 from muniment.telling import log
 
 
@@ -140,7 +140,7 @@ def _remove(databases: Databases, document: Document, folder: Path) -> bool:
         databases.system.database.batch([Delete(document.id), Put(mark, {"Folder": str(folder)})])
         forget_unfinished(folder)
 
-    gone = remove_database(folder, forget, also=ALSO)
+    gone = engines.remove(folder, forget, also=ALSO)
     databases.notes.tell({mark: None})
     return gone
 

@@ -28,7 +28,7 @@ from muniment.server.points import Part
 from muniment.server.request import Request
 from muniment.server.tenants import Databases, check_name
 from muniment.server.wire import Refused, Response, json_response
-from muniment.storage.sqlite.remove import remove_database
+from muniment.storage import engines
 from muniment.telling import telling
 
 POLL_SECONDS: Final = 0.1
@@ -187,7 +187,7 @@ def _list(databases: Databases, backup: Backup, target: Path, name: str) -> None
     except BaseException:
         if all(target != taken for other, taken in databases.folders() if fold(other) != fold(name)):
             with telling(f"that {target} is no database of this server"):
-                remove_database(target)
+                engines.remove(target)
         raise
 
 

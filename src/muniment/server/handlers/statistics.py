@@ -22,7 +22,7 @@ async def database_statistics(request: Request) -> Response:
     found = await asyncio.to_thread(request.tenant.database.statistics)
     return json_response(
         {
-            "StorageEngine": "sqlite",
+            "StorageEngine": request.tenant.database.storage.engine,
             "LastDocEtag": etag_text(found.last_etag),
             "LastAttachmentEtag": attachment_etag_text(found.last_etag),
             "CountOfIndexes": 0,

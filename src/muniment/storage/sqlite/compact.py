@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
-from typing import Final
 
 import apsw
 
@@ -14,12 +13,10 @@ from muniment.progress import Progress
 from muniment.security.encryption import EncryptionKey
 from muniment.storage.sqlite.check import check
 from muniment.storage.sqlite.cipher import algorithm_of, unlock, uri
+from muniment.storage.sqlite.files import COMPACTING, FILE, lock
 from muniment.storage.sqlite.migrate import migrate
 from muniment.storage.sqlite.reach import check_reach
-from muniment.storage.sqlite.schema import FILE, check_there, connect, mapped_errors, outdated
-from muniment.storage.sqlite.store import lock
-
-UNFINISHED: Final = f"{FILE}.compacting"
+from muniment.storage.sqlite.schema import check_there, connect, mapped_errors, outdated
 
 
 def compact(folder: Path, *, key: EncryptionKey | None = None, progress: Progress | None = None) -> tuple[int, int]:
@@ -41,7 +38,7 @@ def rekey(
     file is read whole, every document against its digest and all against the fingerprint, before it takes the place.
     """
     progress = progress or Progress()
-    new = folder / UNFINISHED
+    new = folder / COMPACTING
     check_there(folder)
     held = lock(folder)
     try:

@@ -1,30 +1,171 @@
-"""The files in a database's folder that are Muniment's own, by their whole names: others may lie beside them."""
+"""The files of a database in its folder: their names, who may write to them, and whether they are still the same."""
 
 from __future__ import annotations
 
+import os
+from contextlib import suppress
 from pathlib import Path
 from typing import Final
+from weakref import WeakValueDictionary
 
-from muniment.storage.sqlite.compact import UNFINISHED
-from muniment.storage.sqlite.loader import DEFRAGMENTED, SCRATCH
-from muniment.storage.sqlite.notes import note_files
-from muniment.storage.sqlite.pins import pin_files
-from muniment.storage.sqlite.reach import REACH
-from muniment.storage.sqlite.schema import FILE
-from muniment.storage.sqlite.store import CREATING, LOCK
+from filelock import FileLock, Timeout
 
+from muniment.durable import DATABASE_FILES
+from muniment.errors import DatabaseLocked, StorageFailure
+
+FILE: Final = "muniment.db"
+LOCK: Final = "muniment.lock"
+REACH: Final = "muniment.reach"
 RESTORING: Final = "muniment.restoring"  # stands in a database's folder until a restore has published it
-_WORK: Final = (CREATING, UNFINISHED, DEFRAGMENTED, SCRATCH)
-_ENDS: Final = ("-wal", "-shm", "-journal", "")  # the file itself last: as long as it is there, so is the database
+CREATING: Final = f"{FILE}.creating"
+COMPACTING: Final = f"{FILE}.compacting"
+LOADING: Final = "muniment.loading"  # others may have a loading.tmp
+DEFRAGMENTED: Final = f"{FILE}.defragmented"
+DELETED: Final = f"{FILE}.deleted"
+
+_OPENED: Final = (FILE, f"{FILE}-wal")
+_LOGS: Final = sorted(name for name in DATABASE_FILES if name.endswith(("-wal", "-journal")))
+# Those that only the machine which has them mounted can write to. Of others (NFS, what a host shares with a guest, the
+# layers of a container) our side may be read-only while somebody else writes.
+_LOCAL: Final = frozenset(
+    "bcachefs btrfs erofs exfat ext2 ext3 ext4 f2fs iso9660 jfs ntfs3 squashfs tmpfs udf vfat xfs zfs".split()
+)
+_READ_ONLY: Final = frozenset(("ro", "emergency_ro"))  # the latter is how ext4 calls it after an error
+_held: WeakValueDictionary[str, FileLock] = WeakValueDictionary()  # by the folders that this process has locked
 
 
-def own_files(folder: Path) -> list[Path]:
-    """Those that are there, the lock as the last one."""
-    named = [folder / f"{name}{end}" for name in (*_WORK, FILE) for end in _ENDS]
-    there = [path for path in (folder / REACH, folder / RESTORING, *named, folder / LOCK) if path.exists()]
-    return [*pin_files(folder), *note_files(folder), *there]
+def lock(folder: Path) -> FileLock:
+    """Hold the folder against other writers; raises `DatabaseLocked`. The system lets go of it when a process dies."""
+    held = FileLock(folder / LOCK, timeout=0, thread_local=False)
+    place = os.path.realpath(folder)
+    try:
+        held.acquire()
+    except Timeout as error:
+        mine = _held.get(place)
+        if mine is not None and mine.is_locked:
+            raise DatabaseLocked(
+                f"this process has the database in {folder} open already",
+                "use that one, which threads may share, or close it first; to read it beside, open it with"
+                " read_only=True",
+            ) from error
+        raise DatabaseLocked(
+            f"another process has the database in {folder} open for writing",
+            "close it there, or talk to that process instead of opening the folder",
+        ) from error
+    except OSError as error:
+        raise StorageFailure(
+            f"{folder / LOCK} could not be written: {error.strerror}", "use a folder that you may write to"
+        ) from error
+    _held[place] = held
+    return held
 
 
-def unfinished_files(folder: Path) -> list[Path]:
-    """Those that a process left which was killed while it made or rewrote a database."""
-    return [path for name in _WORK for end in _ENDS if (path := folder / f"{name}{end}").exists()]
+class OpenFiles:
+    """The files of a database as they were when SQLite opened them, by device and inode.
+
+    Somebody who deletes or replaces one of them, or a program that opens and closes it in this process, so that the
+    locks are gone and another process deletes the log, leaves SQLite writing to what nobody will find again.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        self._paths = [str(folder / name) for name in _OPENED]
+        self._found = [_inode(path) for path in self._paths]
+        self._problem: str | None = None
+
+    def check(self) -> None:
+        """Raises `StorageFailure` when one is not what it was; so does `refuse` from then on."""
+        if self._problem is None and [_inode(path) for path in self._paths] != self._found:
+            self._problem = self._difference()
+        self.refuse()
+
+    def replaced(self) -> bool:
+        """Whether something else has the name of the file or of its log, or nothing that of the file."""
+        now = [_inode(path) for path in self._paths]
+        return now[0] != self._found[0] or now[1] not in (None, self._found[1])
+
+    def refuse(self) -> None:
+        """Raises `StorageFailure` if `check` ever did."""
+        if self._problem is None:
+            return
+        raise StorageFailure(
+            f"{self._problem} while the database was open: nothing is written to it any more, for it would be lost",
+            "close it, keep a copy of its folder, and open it again: that says what is missing, if anything is; and"
+            " find out who touches its files (a copying or cleaning program, a restore by hand)",
+        )
+
+    def _difference(self) -> str:
+        for name, path, found in zip(_OPENED, self._paths, self._found, strict=True):
+            now = _inode(path)
+            if now != found:
+                return f"{name} in {self._folder} was {'deleted or moved away' if now is None else 'replaced'}"
+        return f"a file in {self._folder} was away for a moment"
+
+
+def _inode(path: str) -> tuple[int, int] | None:
+    try:
+        status = os.stat(path)  # noqa: PTH116 - before every acknowledgement
+    except OSError:
+        return None
+    return status.st_dev, status.st_ino
+
+
+class StillFiles:
+    """The files of a database that nobody could write to when this was made."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        self._found = self._look()
+        self.log = any(size for name, (_, _, size, _) in self._found.items() if name in _LOGS)
+
+    def check(self) -> None:
+        """Raises `StorageFailure` if one has changed since: what was read without locks is then not to be relied on."""
+        if self._look() != self._found:
+            raise StorageFailure(
+                f"the disk of {self._folder} was read-only, and somebody has written to the database since",
+                "do it again; if the disk can be written to now, what needs that works again too",
+            )
+
+    def _look(self) -> dict[str, tuple[int, int, int, int]]:
+        found = {}
+        for name in DATABASE_FILES:
+            with suppress(FileNotFoundError):
+                status = os.stat(self._folder / name)  # noqa: PTH116 - never opened: closing it would end SQLite's locks
+                found[name] = status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns
+        return found
+
+
+def still_files(folder: Path) -> StillFiles | None:
+    """The files of the database in this folder if nobody can write to them, None when somebody may.
+
+    That the folder is mounted read-only here is not enough, for it can be mounted elsewhere too: the file system
+    itself must be read-only.
+    """
+    with suppress(OSError, ValueError, IndexError):
+        if _file_system_is_read_only(folder):
+            device = folder.stat().st_dev
+            if all((folder / name).stat().st_dev == device for name in DATABASE_FILES if (folder / name).exists()):
+                return StillFiles(folder)
+    return None
+
+
+def mounted_read_only(folder: Path) -> bool:
+    """Whether this process can not write to the folder, whoever else can."""
+    with suppress(OSError, ValueError):
+        return bool(os.statvfs(folder).f_flag & os.ST_RDONLY) or _file_system_is_read_only(folder)
+    return False
+
+
+def _file_system_is_read_only(folder: Path) -> bool:
+    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        about = Path(f"/proc/self/fdinfo/{descriptor}").read_text()
+    finally:
+        os.close(descriptor)
+    mount = next(line.split()[1] for line in about.splitlines() if line.startswith("mnt_id:"))
+    for line in Path("/proc/self/mountinfo").read_bytes().splitlines():
+        here, _, behind = line.partition(b" - ")
+        if here.split()[0] == mount.encode():
+            kind, _, options = (field.decode(errors="replace") for field in behind.split(b" ")[:3])
+            return kind in _LOCAL and not _READ_ONLY.isdisjoint(options.split(","))
+    return False

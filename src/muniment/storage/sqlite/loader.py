@@ -11,7 +11,6 @@ from dataclasses import replace
 from datetime import datetime
 from itertools import repeat
 from pathlib import Path
-from typing import Final
 
 import apsw
 import msgspec
@@ -31,11 +30,9 @@ from muniment.fingerprint import (
 from muniment.revision import ATTACHMENT, DOCUMENT, Batch, Revision
 from muniment.security.encryption import EncryptionKey
 from muniment.storage.base import Identity, Lineage
-from muniment.storage.sqlite.schema import FILE, INDEXES, PART_BITS, PART_BYTES, create, mapped_errors, run
+from muniment.storage.sqlite.files import DEFRAGMENTED, FILE, LOADING
+from muniment.storage.sqlite.schema import INDEXES, PART_BITS, PART_BYTES, create, mapped_errors, run
 from muniment.storage.sqlite.state import LOG_ROWS, identity_facts, write_facts, write_tallies
-
-SCRATCH: Final = "muniment.loading"  # others may have a loading.tmp
-DEFRAGMENTED: Final = f"{FILE}.defragmented"
 
 
 class Loader:
@@ -54,7 +51,7 @@ class Loader:
                 " PRAGMA cache_size=-32768; PRAGMA temp_store=FILE",
             )
             # `current` is filled at the end, in the order of its keys; until then the pointers wait in a scratch file.
-            self._connection.execute("ATTACH ? AS scratch", (str(folder / SCRATCH),))
+            self._connection.execute("ATTACH ? AS scratch", (str(folder / LOADING),))
             run(self._connection, "PRAGMA scratch.journal_mode=OFF; PRAGMA scratch.synchronous=OFF")
             self._connection.execute(INDEXES)
             self._connection.execute(
@@ -173,4 +170,4 @@ class Loader:
         """Close the file, finished or not."""
         with mapped_errors(self.folder):
             self._connection.close()
-            (self.folder / SCRATCH).unlink(missing_ok=True)
+            (self.folder / LOADING).unlink(missing_ok=True)

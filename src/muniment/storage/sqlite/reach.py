@@ -23,9 +23,9 @@ from muniment.document import from_microseconds, rfc3339
 from muniment.durable import sync_folder
 from muniment.errors import LostWrites
 from muniment.storage.base import Identity, Lineage, Snapshot
+from muniment.storage.sqlite.files import REACH
 from muniment.storage.sqlite.state import State, identity_facts, read_snapshot, read_state, write_facts
 
-REACH: Final = "muniment.reach"
 _SLOT: Final = Struct("<8sQ16sQQq8s")  # magic, turn, lineage, commits, etag, time, checksum
 _MAGIC: Final = b"MunReach"
 _APART: Final = 4096  # so that a write that the power cuts off spoils only one of the two slots

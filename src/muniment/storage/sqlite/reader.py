@@ -20,8 +20,8 @@ from muniment.errors import DamagedDatabase, DatabaseClosed
 from muniment.revision import ATTACHMENT, DOCUMENT, Batch, Packed, Revision
 from muniment.security.encryption import EncryptionKey
 from muniment.storage.base import Member
+from muniment.storage.sqlite.files import StillFiles, still_files
 from muniment.storage.sqlite.schema import connect, mapped, mapped_errors, parts_of
-from muniment.storage.sqlite.still import StillFiles, still_files
 
 BATCH_ROWS: Final = 8192
 BATCH_BYTES: Final = 8 << 20

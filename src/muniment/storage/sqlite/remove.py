@@ -12,12 +12,36 @@ from typing import Final
 
 from muniment.durable import sync_folder
 from muniment.errors import DatabaseLocked, MunimentError, StorageFailure
-from muniment.storage.sqlite.files import own_files, unfinished_files
-from muniment.storage.sqlite.reach import REACH
-from muniment.storage.sqlite.schema import FILE, connect, mapped_errors
-from muniment.storage.sqlite.store import LOCK, lock
+from muniment.storage.sqlite.files import (
+    COMPACTING,
+    CREATING,
+    DEFRAGMENTED,
+    DELETED,
+    FILE,
+    LOADING,
+    LOCK,
+    REACH,
+    RESTORING,
+    lock,
+)
+from muniment.storage.sqlite.notes import note_files
+from muniment.storage.sqlite.pins import pin_files
+from muniment.storage.sqlite.schema import connect, mapped_errors
 
-DELETED: Final = f"{FILE}.deleted"
+_WORK: Final = (CREATING, COMPACTING, DEFRAGMENTED, LOADING)
+_ENDS: Final = ("-wal", "-shm", "-journal", "")  # the file itself last: as long as it is there, so is the database
+
+
+def own_files(folder: Path) -> list[Path]:
+    """The files that are there and are Muniment's own by their whole names, the lock as the last one."""
+    named = [folder / f"{name}{end}" for name in (*_WORK, FILE) for end in _ENDS]
+    there = [path for path in (folder / REACH, folder / RESTORING, *named, folder / LOCK) if path.exists()]
+    return [*pin_files(folder), *note_files(folder), *there]
+
+
+def unfinished_files(folder: Path) -> list[Path]:
+    """Those that a process left which was killed while it made or rewrote a database."""
+    return [path for name in _WORK for end in _ENDS if (path := folder / f"{name}{end}").exists()]
 
 
 def remove_database(folder: Path, forget: Callable[[], object] = lambda: None, *, also: Iterable[str] = ()) -> bool:

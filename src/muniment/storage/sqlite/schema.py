@@ -24,9 +24,8 @@ from muniment.errors import (
 )
 from muniment.security.encryption import Algorithm, EncryptionKey
 from muniment.storage.sqlite.cipher import algorithm_of, unlock
-from muniment.storage.sqlite.still import StillFiles, mounted_read_only
+from muniment.storage.sqlite.files import FILE, StillFiles, mounted_read_only
 
-FILE: Final = "muniment.db"
 APPLICATION_ID: Final = 0x4D756E69  # "Muni"
 FORMAT: Final = 2
 PAGE_BYTES: Final = 8192

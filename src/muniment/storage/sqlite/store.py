@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import os
 import threading
 import uuid
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -11,15 +10,14 @@ from concurrent.futures import Future, wait
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any, Final
-from weakref import WeakValueDictionary
 
 import apsw
 import msgspec
-from filelock import FileLock, Timeout
+from filelock import FileLock
 
 from muniment.document import MAX_ATTACHMENT_BYTES, from_microseconds, rfc3339
 from muniment.durable import sync_folder
-from muniment.errors import Cancelled, DatabaseLocked, InvalidDocument, LostWrites, StorageFailure
+from muniment.errors import Cancelled, InvalidDocument, LostWrites, StorageFailure
 from muniment.revision import Batch, Revision
 from muniment.security.encryption import EncryptionKey
 from muniment.storage.base import (
@@ -37,13 +35,13 @@ from muniment.storage.base import (
 )
 from muniment.storage.retention import History, history_of
 from muniment.storage.sqlite.check import check
+from muniment.storage.sqlite.files import CREATING, FILE, lock, mounted_read_only, still_files
 from muniment.storage.sqlite.migrate import migrate
 from muniment.storage.sqlite.notes import Note, believed, leave_note, note_files, read_notes
 from muniment.storage.sqlite.pins import outside_pin
 from muniment.storage.sqlite.reach import check_reach, go_on_without
 from muniment.storage.sqlite.reader import Reader
 from muniment.storage.sqlite.schema import (
-    FILE,
     INDEXES,
     PART_BITS,
     PART_BYTES,
@@ -56,12 +54,8 @@ from muniment.storage.sqlite.schema import (
     wait_for_commit,
 )
 from muniment.storage.sqlite.state import identity_facts, read_snapshot, read_state, write_facts
-from muniment.storage.sqlite.still import mounted_read_only, still_files
 from muniment.storage.sqlite.writer import Transaction, Writer, delete_content
 
-LOCK: Final = "muniment.lock"
-CREATING: Final = f"{FILE}.creating"
-_held: WeakValueDictionary[str, FileLock] = WeakValueDictionary()  # by the folders that this process has locked
 UPLOAD_PARTS: Final = 8  # parts a staged upload writes in one commit
 WAIT_SECONDS: Final = 0.1
 
@@ -72,6 +66,8 @@ class SqliteStorage:
     Raises `LostWrites` when it does not have all that was acknowledged; `accept_loss` goes on with what it has, as a
     new lineage.
     """
+
+    engine: Final = "sqlite"
 
     def __init__(
         self,
@@ -119,6 +115,12 @@ class SqliteStorage:
         finally:
             if self._writer is None:
                 connection.close()
+
+    @property
+    def file_bytes(self) -> int:
+        """The size of the file, and of what SQLite and we have beside it."""
+        with mapped_errors(self.folder):
+            return sum(path.stat().st_size for path in self.folder.glob(f"{FILE}*"))
 
     @property
     def writer(self) -> Writer:
@@ -359,32 +361,6 @@ class SqliteStorage:
             self._writer.close()
         if self._lock is not None:
             self._lock.release()
-
-
-def lock(folder: Path) -> FileLock:
-    """Hold the folder against other writers; raises `DatabaseLocked`. The system lets go of it when a process dies."""
-    held = FileLock(folder / LOCK, timeout=0, thread_local=False)
-    place = os.path.realpath(folder)
-    try:
-        held.acquire()
-    except Timeout as error:
-        mine = _held.get(place)
-        if mine is not None and mine.is_locked:
-            raise DatabaseLocked(
-                f"this process has the database in {folder} open already",
-                "use that one, which threads may share, or close it first; to read it beside, open it with"
-                " read_only=True",
-            ) from error
-        raise DatabaseLocked(
-            f"another process has the database in {folder} open for writing",
-            "close it there, or talk to that process instead of opening the folder",
-        ) from error
-    except OSError as error:
-        raise StorageFailure(
-            f"{folder / LOCK} could not be written: {error.strerror}", "use a folder that you may write to"
-        ) from error
-    _held[place] = held
-    return held
 
 
 def create_storage(folder: Path, clock: Callable[[], int] = system_clock, key: EncryptionKey | None = None) -> None:

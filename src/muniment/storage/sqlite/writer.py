@@ -25,12 +25,12 @@ from muniment.errors import ConcurrencyConflict, DatabaseClosed, StorageFailure
 from muniment.fingerprint import Fingerprint, Tally, member_digest, row_digest
 from muniment.storage.base import BackupPlace, Snapshot, Write, Written
 from muniment.storage.retention import expiry_limit, history_of, purge_limit
+from muniment.storage.sqlite.files import OpenFiles
 from muniment.storage.sqlite.notes import believed, read_notes, remove_note
 from muniment.storage.sqlite.pins import outside_pins
 from muniment.storage.sqlite.purge import forget_tombstones, tombstones
 from muniment.storage.sqlite.reach import Reach, Reached
 from muniment.storage.sqlite.schema import mapped, parts_of
-from muniment.storage.sqlite.standing import OpenFiles
 from muniment.storage.sqlite.state import (
     LOG_ROWS,
     read_snapshot,

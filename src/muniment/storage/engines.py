@@ -1,0 +1,95 @@
+"""The one way to an engine: is there a database in a folder, and to open, make, load, rewrite and remove one.
+
+There is one engine so far. Nothing outside `storage` names it, or reaches past this module into it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Final
+
+from muniment.security.encryption import EncryptionKey
+from muniment.storage.base import Identity, Loader, Storage, system_clock
+from muniment.storage.sqlite import loader as sqlite_loader
+from muniment.storage.sqlite import store
+from muniment.storage.sqlite.compact import compact
+from muniment.storage.sqlite.files import DEFRAGMENTED, FILE, LOADING, LOCK, RESTORING, lock, mounted_read_only
+from muniment.storage.sqlite.remove import (
+    clear_removed,
+    finish_removing,
+    is_being_removed,
+    remove_database,
+    remove_unfinished,
+)
+from muniment.storage.sqlite.schema import mapped_errors
+
+__all__ = [
+    "FILE",
+    "LOADER_FILES",
+    "LOADING",
+    "LOCK",
+    "RESTORING",
+    "check_closed",
+    "compact",
+    "create",
+    "exists",
+    "finish_removing",
+    "is_being_removed",
+    "loader",
+    "lock",
+    "mounted_read_only",
+    "open",
+    "remove",
+    "remove_unfinished",
+]
+LOADER_FILES: Final = frozenset(
+    f"{name}{end}" for name in (FILE, DEFRAGMENTED, LOADING) for end in ("", "-journal", "-wal", "-shm")
+)
+"""The names of what a loader makes in its folder, finished or not; `LOADING` is there only until it has finished."""
+
+remove = remove_database
+
+
+def exists(folder: Path) -> bool:
+    """Whether there is a database in this folder."""
+    with mapped_errors(folder):
+        return (folder / FILE).is_file()
+
+
+def open(
+    folder: Path,
+    *,
+    clock: Callable[[], int] = system_clock,
+    read_only: bool = False,
+    accept_loss: bool = False,
+    key: EncryptionKey | None = None,
+) -> Storage:
+    """The database in this folder, for writing or only for reading, with its key if it is encrypted.
+
+    Raises `DatabaseNotFound`, `WrongKey`, `DatabaseLocked` while another process writes it, and `LostWrites` when it
+    does not have all that was acknowledged; `accept_loss` goes on with what it has, as a new lineage.
+    """
+    return store.SqliteStorage(folder, clock=clock, read_only=read_only, accept_loss=accept_loss, key=key)
+
+
+def check_closed(folder: Path) -> None:
+    """Raises `DatabaseLocked` while somebody writes, or makes, a database in this folder; there need be none."""
+    if (folder / LOCK).exists():
+        lock(folder).release()
+
+
+def create(folder: Path, clock: Callable[[], int] = system_clock, key: EncryptionKey | None = None) -> None:
+    """Have a database in this folder, which is there: a new and empty one, unless somebody has made one meanwhile.
+
+    A crash leaves none or a whole one. Raises `StorageFailure` beside what may be the last of one that is missed.
+    """
+    with lock(folder):
+        if not exists(folder):
+            clear_removed(folder)
+            store.create_storage(folder, clock, key)
+
+
+def loader(folder: Path, identity: Identity) -> Loader:
+    """What makes a database of revisions in this folder, which holds none and in which nobody else works."""
+    return sqlite_loader.Loader(folder, identity)
