@@ -15,9 +15,8 @@ from muniment.backup.child import backup_in_child
 from muniment.backup.differences import Differences, differences
 from muniment.backup.job import Job, JobStatus, amount, with_hint
 from muniment.backup.merge import merge_backups
-from muniment.backup.moment import NEWEST, PointKeywords, RestorePoint
+from muniment.backup.moment import NEWEST, PointKeywords, RestorePoint, Zone, point_of
 from muniment.backup.plan import RestorePlan
-from muniment.backup.point import point_of
 from muniment.backup.query import LIMIT, Answer, query_backup
 from muniment.backup.recoverability import Recoverability, recoverability
 from muniment.backup.repository import Backup, backups, check_folder_name
@@ -28,7 +27,6 @@ from muniment.backup.selection import Selection, check_selection
 from muniment.backup.take import take_backup
 from muniment.backup.verify import Verified, verify
 from muniment.backup.versions import Version, version_at
-from muniment.backup.when import Zone
 from muniment.document import encode, from_microseconds
 from muniment.errors import BackupRunning, InvalidInput
 from muniment.progress import Progress

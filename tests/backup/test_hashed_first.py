@@ -9,8 +9,8 @@ import pyarrow.parquet as pq
 import pytest
 
 from muniment import DocumentDatabase, MaintenanceActions, Progress, Put
-from muniment.backup.dry_run import dry_run
 from muniment.backup.repository import Backup, backups
+from muniment.backup.restore import dry_run
 from muniment.backup.verify import verify
 from muniment.backup.versions import versions_of
 from muniment.errors import Cancelled, DamagedBackup

@@ -10,10 +10,9 @@ from typing import Any
 import msgspec
 import pytest
 
-from muniment.backup.lineages import Tree
+from muniment.backup.lineages import Tree, spans_of
 from muniment.backup.manifest import DatabaseIdentity, Manifest, Parent, SnapshotRecord
 from muniment.backup.moment import RestorePoint
-from muniment.backup.reach import spans_of
 from muniment.backup.repository import Backup
 from muniment.backup.restore_plan import plan_restore
 from muniment.document import rfc3339

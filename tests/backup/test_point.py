@@ -7,9 +7,8 @@ from datetime import UTC, datetime
 import pytest
 
 from muniment import DocumentDatabase
-from muniment.backup.moment import RestorePoint
+from muniment.backup.moment import RestorePoint, point_of
 from muniment.backup.plan import RestorePlan
-from muniment.backup.point import point_of
 from muniment.backup.repository import Backup, backups
 from muniment.backup.restore_plan import plan_restore
 from muniment.errors import BackupNotFound, InvalidInput, UnreachablePoint

@@ -17,8 +17,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
 from muniment import Delete, DocumentDatabase, MaintenanceActions, Put
-from muniment.backup.lineages import ALWAYS, Tree, micros
-from muniment.backup.reach import spans_of
+from muniment.backup.lineages import ALWAYS, Tree, micros, spans_of
 from muniment.backup.reader import moment_of
 from muniment.backup.repository import Backup, backups
 from muniment.backup.selection import Selection

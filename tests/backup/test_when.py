@@ -9,8 +9,7 @@ from zoneinfo import ZoneInfo
 import pytest
 
 from muniment import MaintenanceActions
-from muniment.backup.moment import RestorePoint
-from muniment.backup.when import LOCAL, Zone, both_readings, time_of
+from muniment.backup.moment import LOCAL, RestorePoint, Zone, both_readings, time_of
 from muniment.errors import InvalidInput
 
 BERLIN = ZoneInfo("Europe/Berlin")

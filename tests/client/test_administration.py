@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from muniment import DocumentDatabase, MaintenanceActions, Put
-from muniment.backup.dry_run import dry_run
+from muniment.backup.restore import dry_run
 from muniment.backup.selection import Selection
 from muniment.backup.verify import verify
 from muniment.client import AsyncDocumentStore, DocumentStore, JobStatus

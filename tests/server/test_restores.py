@@ -16,7 +16,7 @@ from typing import Any
 import pytest
 
 from muniment import MaintenanceActions
-from muniment.backup.dry_run import dry_run
+from muniment.backup.restore import dry_run
 from tests.server.running import Database, Server, assert_error, running
 
 ORDERS = {"Raven-Entity-Name": "Orders"}

@@ -23,8 +23,7 @@ from muniment.backup.manifest import File
 from muniment.backup.parquet import ATTACHMENTS, DOCUMENTS, Source, attachments_of, batch_of, numbers_of, texts_of
 from muniment.backup.plan import RestorePlan
 from muniment.backup.repository import Backup
-from muniment.backup.survivors import Survivors
-from muniment.document import to_microseconds
+from muniment.document import fold, to_microseconds
 from muniment.durable import mapped_errors
 from muniment.errors import DamagedBackup, UnreachablePoint
 from muniment.fingerprint import (
@@ -39,9 +38,15 @@ from muniment.fingerprint import (
 )
 from muniment.progress import Progress
 from muniment.revision import ATTACHMENT, DOCUMENT, Batch, Revision
+from muniment.storage.scratch import scratch_database
 
 READ_AHEAD: Final = 2
 HINT: Final = "restore from another backup, or another copy of this one"
+
+_ADD: Final = """
+INSERT INTO newest VALUES(?, ?, ?) ON CONFLICT(kind, key) DO UPDATE SET etag = max(etag, excluded.etag)
+"""
+_FIND: Final = "SELECT key, etag FROM newest WHERE kind = ? AND key = ?"
 
 
 class Destination(Protocol):
@@ -358,3 +363,30 @@ def _counted(parts: Iterator[bytes], progress: Progress) -> Iterator[bytes]:
     for part in parts:
         progress.advance(bytes=len(part))
         yield part
+
+
+class Survivors:
+    """The newest etag of every id that was added: decided before any document is read.
+
+    They are in a temporary database, which goes to disk when there are many, so that memory does not grow with a chain.
+    """
+
+    def __init__(self) -> None:
+        self._scratch = ExitStack()
+        self._connection = self._scratch.enter_context(scratch_database())
+        self._connection.execute("CREATE TABLE newest(kind, key, etag, PRIMARY KEY(kind, key)) WITHOUT ROWID; BEGIN")
+
+    def add(self, kind: int, ids: Iterable[str], etags: Iterable[int]) -> None:
+        """Take these revisions into account."""
+        rows = ((kind, fold(id), etag) for id, etag in zip(ids, etags, strict=True))
+        self._connection.executemany(_ADD, rows)
+
+    def newest(self, kind: int, ids: Sequence[str]) -> list[int | None]:
+        """For each id the newest etag that was added, None when none was."""
+        keys = [fold(id) for id in ids]
+        found = dict(self._connection.executemany(_FIND, ((kind, key) for key in keys)))
+        return [found.get(key) for key in keys]
+
+    def close(self) -> None:
+        """Forget everything."""
+        self._scratch.close()

@@ -15,10 +15,9 @@ from typing import Final
 
 import msgspec
 
-from muniment.backup.lineages import Branch, Tree
+from muniment.backup.lineages import Branch, Point, Span, Tree, spans_of
 from muniment.backup.plan import chain_of, ends_of
 from muniment.backup.proof import missing_note
-from muniment.backup.reach import Point, Span, spans_of
 from muniment.backup.records import Record, RecordKind, records
 from muniment.backup.repository import Backup, Backups, backups
 from muniment.document import from_microseconds, rfc3339

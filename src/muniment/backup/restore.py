@@ -6,9 +6,10 @@ import uuid
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from muniment.backup.plan import RestorePlan
-from muniment.backup.reader import Moment
+from muniment.backup.reader import Moment, check_files, moment_of
 from muniment.backup.repository import Backup
 from muniment.backup.selection import Selection, read_part
 from muniment.backup.staging import staged
@@ -76,3 +77,32 @@ def _continued(plan: RestorePlan, identity: Identity, moment: Moment, now: int, 
     time, began = (rfc3339(from_microseconds(each)) for each in (moment.modified, max(now, moment.modified)))
     new = Lineage(identity.lineage, database.lineage, moment.etag, time, began, part)
     return [*(database.lineages or [Lineage(database.lineage, None, 0, None, None)]), new]
+
+
+def dry_run(plan: RestorePlan, source: str) -> dict[str, Any]:
+    """The plan as JSON; raises `UnreachablePoint` and `DamagedBackup` where the files show that it can not be kept.
+
+    Of the files, only the etags and times of the last backup are read, and those only for a moment inside it; they are
+    compared with their SHA-256 first.
+    """
+    if plan.partial:
+        check_files([(plan.backup, file) for file in plan.manifest.files], Progress())
+    moment = moment_of(plan)
+    return {
+        "source": source,
+        "name": plan.manifest.database.name,
+        "database_id": plan.manifest.database.id,
+        "etag": moment.etag,
+        "time": rfc3339(from_microseconds(moment.modified)),
+        "rows": plan.rows,
+        "file_bytes": plan.size,
+        "backups": [
+            {
+                "backup": str(backup.folder),
+                "kind": backup.manifest.kind,
+                "files": [{"name": file.name, "rows": file.rows, "bytes": file.size} for file in backup.manifest.files],
+            }
+            for backup in plan.chain
+        ],
+        "notes": list(plan.notes),
+    }

@@ -11,10 +11,9 @@ from contextlib import suppress
 from dataclasses import replace
 from typing import Final
 
-from muniment.backup.lineages import Branch, Tree, micros
+from muniment.backup.lineages import Branch, Found, Tree, micros, nearest
 from muniment.backup.moment import NEWEST, RestorePoint
 from muniment.backup.plan import RestorePlan, chain_of, ends_of, newer_unusable
-from muniment.backup.reach import Found, nearest
 from muniment.backup.repository import Backup, Unusable, unusable_in
 from muniment.document import from_microseconds, rfc3339, to_microseconds
 from muniment.errors import AmbiguousPoint, BackupNotFound, DamagedBackup, MunimentError, UnreachablePoint

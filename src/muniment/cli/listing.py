@@ -6,9 +6,8 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from muniment.backup.lineages import Branch, Tree
+from muniment.backup.lineages import Branch, Tree, restorable, spans_of
 from muniment.backup.plan import chain_of, ends_of
-from muniment.backup.reach import restorable, spans_of
 from muniment.backup.repository import Backup, Backups
 from muniment.cli.options import Output
 from muniment.cli.output import count_text, size_text

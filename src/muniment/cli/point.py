@@ -10,9 +10,8 @@ from typing import Annotated, Final
 
 import typer
 
-from muniment.backup.moment import RestorePoint
+from muniment.backup.moment import LOCAL, RestorePoint, Zone, both_readings, time_of
 from muniment.backup.selection import Selection
-from muniment.backup.when import LOCAL, Zone, both_readings, time_of
 from muniment.cli.options import named
 from muniment.cli.output import note
 from muniment.document import from_microseconds

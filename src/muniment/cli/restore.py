@@ -9,8 +9,8 @@ from typing import Annotated, Any
 
 import typer
 
-from muniment.backup.dry_run import dry_run as told_only
 from muniment.backup.moment import RestorePoint
+from muniment.backup.restore import dry_run as told_only
 from muniment.backup.restore_into import check_policy
 from muniment.backup.selection import Selection
 from muniment.cli.options import JobOutput, Source, Yes, named, path_of

@@ -8,8 +8,7 @@ from pathlib import Path
 
 import msgspec
 
-from muniment.backup.moment import RestorePoint
-from muniment.backup.point import point_of
+from muniment.backup.moment import RestorePoint, point_of
 from muniment.backup.repository import Backup, backups
 from muniment.backup.versions import Version, versions_of
 from muniment.cli.options import JobOutput, Output

@@ -9,11 +9,10 @@ from typing import Any
 
 import msgspec
 
-from muniment.backup.dry_run import dry_run
-from muniment.backup.moment import RestorePoint
+from muniment.backup.moment import RestorePoint, time_of
 from muniment.backup.plan import RestorePlan
+from muniment.backup.restore import dry_run
 from muniment.backup.selection import Selection
-from muniment.backup.when import time_of
 from muniment.document import from_microseconds
 from muniment.errors import BackupNotFound, InvalidInput
 from muniment.maintenance import MaintenanceActions
