@@ -23,7 +23,7 @@ check: .venv/ready ## lint, format, types and the direction of imports
 	$(BIN)/lint-imports --no-logo
 
 torture: .venv/ready ## inject faults and tell what became of them; MINUTES=10 SEED=1 KIND=flips CASE=number
-	$(if $(KIND),,HYPOTHESIS_PROFILE=thorough $(BIN)/python -m pytest tests/backup/test_damage.py -k no_byte)
+	$(if $(KIND),,HYPOTHESIS_PROFILE=thorough $(BIN)/python -m pytest -m torture)
 	$(BIN)/python -m tests.torture $(if $(MINUTES),--minutes $(MINUTES)) $(if $(SEED),--seed $(SEED)) \
 	    $(if $(KIND),--kind "$(KIND)") $(if $(CASE),--case $(CASE))
 

@@ -12,6 +12,6 @@ WHOLE: Final = os.environ.get("HYPOTHESIS_PROFILE") == "thorough"
 torture = pytest.mark.torture  # on each of them, for `make torture` to find it
 
 
-def count(sample: int, whole: int) -> int:
+def count(sample: int, *, whole: int) -> int:
     """How many examples, positions or rounds there are now."""
     return whole if WHOLE else sample

@@ -32,6 +32,7 @@ from muniment.revision import Batch
 from muniment.storage.sqlite.store import SqliteStorage
 from tests.backup.state import opened, state_of
 from tests.clock import SECOND, Clock
+from tests.sampled import count, torture
 
 PATIENCE = 30.0
 
@@ -199,13 +200,14 @@ def test_the_progress_of_reading_ends_at_its_totals(database: DocumentDatabase, 
     assert progress.finished is not None
 
 
+@torture
 def test_cancelled_at_any_moment_it_leaves_nothing(database: DocumentDatabase, tmp_path: Path) -> None:
     begun = monotonic()
     database.maintenance.start_backup(tmp_path / "whole").wait(PATIENCE)
     whole = monotonic() - begun
     chance = random.Random(3)
     states = []
-    for number in range(20):
+    for number in range(count(8, whole=40)):
         place = tmp_path / "places" / str(number) / "deep"
         operation = database.maintenance.start_backup(place)
         sleep(whole * chance.random() * 1.1)
@@ -222,7 +224,7 @@ def test_cancelled_at_any_moment_it_leaves_nothing(database: DocumentDatabase, t
         assert operation.status.error == str(caught.value)
         assert operation.status.hint == caught.value.hint
         assert not (tmp_path / "places" / str(number)).exists()
-    assert states.count("cancelled") >= 5
+    assert states.count("cancelled") >= count(2, whole=10)
     database.maintenance.start_backup(tmp_path / "after").wait(PATIENCE)
     assert MaintenanceActions.verify(tmp_path / "after").fingerprint == database.snapshot().fingerprint
 

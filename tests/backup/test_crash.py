@@ -11,6 +11,9 @@ from muniment.backup.repository import Backup, backups
 from tests.backup import child
 from tests.backup.state import State, opened, state_of
 from tests.clock import SECOND, START, Clock
+from tests.sampled import count, torture
+
+KILLS = count(3, whole=20)
 
 
 def assert_backups_are_whole(database: DocumentDatabase, places: list[str]) -> int:
@@ -69,22 +72,34 @@ def larger(database: DocumentDatabase) -> DocumentDatabase:
     return database
 
 
+@torture
 def test_backups_that_are_killed_at_random(larger: DocumentDatabase, tmp_path: Path) -> None:
     larger.close()
     places = child.run(
-        "kill_at_random", what="back up", source=larger.path, places=tmp_path / "places", count=7, seed=1
+        "kill_at_random",
+        what="back up",
+        source=larger.path,
+        places=tmp_path / "places",
+        count=KILLS,
+        seed=1,
     )
-    assert len(places) == 7
+    assert len(places) == KILLS
     with opened(larger.path, Clock(START + 900 * SECOND, step=SECOND)) as database:
         assert_backups_are_whole(database, places)
 
 
+@torture
 def test_restores_that_are_killed_at_random(larger: DocumentDatabase, tmp_path: Path) -> None:
     backup = larger.maintenance.start_backup(tmp_path / "backups").wait()
     places = child.run(
-        "kill_at_random", what="restore", source=backup.folder, places=tmp_path / "places", count=7, seed=2
+        "kill_at_random",
+        what="restore",
+        source=backup.folder,
+        places=tmp_path / "places",
+        count=KILLS,
+        seed=2,
     )
-    assert len(places) == 7
+    assert len(places) == KILLS
     assert_restores_are_whole(backup, places, state_of(larger))
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import random
 import shutil
 from collections.abc import Callable
@@ -34,8 +33,7 @@ from tests.backup.damage import (
     write_manifest,
 )
 from tests.backup.state import opened, state_of
-
-THOROUGH = os.environ.get("HYPOTHESIS_PROFILE") == "thorough"
+from tests.sampled import count, torture
 
 
 @pytest.fixture
@@ -59,13 +57,14 @@ def test_the_copy_alone_is_no_damage(folder: Path, small: DocumentDatabase, tmp_
         assert state_of(restored) == state_of(small)
 
 
+@torture
 @pytest.mark.parametrize("name", [DOCUMENTS, ATTACHMENTS])
 def test_no_byte_can_change_unnoticed(backup: Backup, folder: Path, scratch: Path, name: str) -> None:
     """Each is seen by what is done to every file first of all; of the whole of a verification, some are enough here."""
     [entry] = [entry for entry in backup.manifest.files if entry.name == name]
     file, content = folder / name, (folder / name).read_bytes()
     chance = random.Random(5)
-    verified = set(chance.sample(range(len(content)), len(content) if THOROUGH else 100))
+    verified = set(chance.sample(range(len(content)), count(100, whole=len(content))))
     restored = set(chance.sample(sorted(verified), 20))
     for position in range(len(content)):
         flip(file, position, chance.randrange(8))

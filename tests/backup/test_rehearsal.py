@@ -29,6 +29,7 @@ from muniment.errors import (
     ConcurrencyConflict,
     Conflict,
     DocumentNotFound,
+    TargetExists,
     UnreachablePoint,
 )
 from muniment.owner import content_hash, content_type
@@ -36,6 +37,7 @@ from muniment.revision import ATTACHMENT, DOCUMENT
 from tests.backup import awkward
 from tests.backup.state import Item, State, live, opened, state_of
 from tests.clock import SECOND, Clock
+from tests.sampled import count, torture
 
 MEMORY = Path("/dev/shm")  # where there is no disk to wait for
 MOST_RESTORED = 12  # moments of a destination that are restored; the others are only planned
@@ -94,6 +96,7 @@ class Rehearsal(RuleBasedStateMachine):
         self.forks: dict[str, tuple[str, int]] = {}  # the lineage that each one left, and after which etag
         self.lived: dict[str, tuple[int, int]] = {}  # from when to when each one is known to have been alive
         self.shelf: list[Shelved] = []
+        self.merged: dict[tuple[str, str], str] = {}  # by destination and backup, what that was merged into
         self.places = 0
 
     def place(self) -> Path:
@@ -243,12 +246,19 @@ class Rehearsal(RuleBasedStateMachine):
             return
         through = incremental[which % len(incremental)]
         before = {backup.name for backup in self.available(name)}
+        there = not delete and self.merged.get((name, through)) in before
         try:
             merged = MaintenanceActions.merge(self.folder / name, through, delete_merged=delete, clock=self.clock)
+        except TargetExists:
+            assert there
+            assert {backup.name for backup in self.available(name)} == before
+            return
         except Conflict:
             assert delete
             assert {backup.name for backup in self.available(name)} == before
             return
+        assert not there
+        self.merged[name, through] = merged.name
         assert merged.manifest.kind == "full"
         assert not delete or through not in {backup.name for backup in self.available(name)}
 
@@ -476,10 +486,10 @@ class Rehearsal(RuleBasedStateMachine):
             shutil.rmtree(self.folder)
 
 
-TestRehearsal = Rehearsal.TestCase
+TestRehearsal = torture(Rehearsal.TestCase)
 TestRehearsal.settings = settings(
     deadline=None,
-    max_examples=30,
+    max_examples=count(10, whole=60),
     stateful_step_count=30,
     suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large],
 )
@@ -514,7 +524,12 @@ others: st.SearchStrategy[Callable[[Rehearsal], None]] = st.one_of(
 )
 
 
-@settings(deadline=None, max_examples=60, suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large])
+@torture
+@settings(
+    deadline=None,
+    max_examples=count(20, whole=200),
+    suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large],
+)
 @given(
     kept=st.booleans(),
     window=st.sampled_from([None, "0s"]),

@@ -8,6 +8,7 @@ from muniment import DocumentDatabase, Put
 from tests.backup import child
 from tests.backup.state import Seen, opened, seen_by_readers
 from tests.clock import SECOND, START, Clock
+from tests.sampled import count, torture
 
 
 def assert_whole(copies: list[str], source: Path, before: Seen, after: Seen) -> int:
@@ -51,10 +52,13 @@ def test_killed_at_each_step(small: DocumentDatabase, tmp_path: Path) -> None:
     assert 0 < assert_whole(copies, tmp_path / "backups", before, after) < len(copies) // 2
 
 
+@torture
 def test_killed_at_random(database: DocumentDatabase, tmp_path: Path) -> None:
     database.batch([Put(f"orders/{n}", b'{"n":%d,"t":"%b"}' % (n, b"0123456789" * 20)) for n in range(10_000)])
     database.put_attachment("photos/1", b"0123456789abcdef" * 250_000)
     before, after = changed(database, tmp_path / "backups")
     source, places = tmp_path / "backups", tmp_path / "places"
-    copies = child.run("kill_into_at_random", database=database.path, source=source, places=places, count=6, seed=3)
+    copies = child.run(
+        "kill_into_at_random", database=database.path, source=source, places=places, count=count(2, whole=12), seed=3
+    )
     assert_whole(copies, source, before, after)

@@ -12,6 +12,7 @@ import httpx
 import pytest
 
 from muniment import Delete, DocumentDatabase, Put
+from tests.sampled import count, torture
 from tests.server.running import Database, Server, assert_error, running
 
 HARD = {"hard-delete": "true"}
@@ -93,10 +94,11 @@ def test_creating_it_embedded_never_brings_back_what_was_deleted(tmp_path: Path)
         assert not list(database.storage.check())
 
 
+@torture
 def test_killed_at_any_moment(tmp_path: Path) -> None:
     random_ = random.Random(7)
     gone = 0
-    for round_ in range(6):
+    for round_ in range(count(2, whole=20)):
         server = Server(tmp_path / f"data{round_}")
         shop = server.create("shop")
         shop.fill(300)

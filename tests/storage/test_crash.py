@@ -24,11 +24,12 @@ import pytest
 from muniment import Delete, DocumentDatabase, Put
 from muniment.errors import DatabaseLocked
 from muniment.revision import ATTACHMENT, DOCUMENT
+from tests.sampled import count, torture
 from tests.storage.raw import number
 from tests.storage.reference import live, state_now
 
 THREADS = 3
-ROUNDS = 12
+ROUNDS = count(5, whole=40)
 TOLD = struct.Struct("<BI")
 
 Contents = dict[tuple[int, str], bytes]
@@ -157,6 +158,7 @@ def found_in(database: DocumentDatabase) -> list[Contents]:
     return found
 
 
+@torture
 @pytest.mark.timeout(300)
 def test_a_killed_process_leaves_what_it_acknowledged_and_nothing_half(tmp_path: Path) -> None:
     folder = tmp_path / "shop"
@@ -184,13 +186,14 @@ def test_a_killed_process_leaves_what_it_acknowledged_and_nothing_half(tmp_path:
     assert in_flight < sum(done)
 
 
+@torture
 @pytest.mark.timeout(100)
 def test_a_database_that_is_being_made_is_there_or_not(tmp_path: Path) -> None:
     """Killed in its very first moments, a process leaves no database or a whole one."""
     choose = random.Random(7)
     context = multiprocessing.get_context("spawn")
     whole = 0
-    for n in range(6):
+    for n in range(count(4, whole=60)):
         folder = tmp_path / f"shop-{n}"
         ours, theirs = context.Pipe(duplex=False)
         child = context.Process(target=make, args=(folder, theirs), daemon=True)
@@ -205,7 +208,7 @@ def test_a_database_that_is_being_made_is_there_or_not(tmp_path: Path) -> None:
         with DocumentDatabase(folder) as database:
             assert database.check() == []
             database.put("a", {})
-    assert whole <= 6
+    assert whole <= count(4, whole=60)
 
 
 def make(folder: Path, pipe: Connection) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import random
 import shutil
 import traceback
@@ -19,10 +18,11 @@ from muniment.errors import MunimentError
 from muniment.revision import ATTACHMENT, DOCUMENT
 from muniment.storage.sqlite import schema
 from tests.clock import Clock
+from tests.sampled import count, torture
 from tests.storage.raw import raw
 
 TABLES = ("state", "log", "current", "dead", "fingerprint", "content", "part")
-VALUES = int(os.environ.get("FLIPS", "6"))  # of each row that is tried; 99 are all
+VALUES = count(4, whole=99)  # of each row that is tried; 99 are all
 WRONG: tuple[Any, ...] = (
     *(None, 0, -1, 7, 1 << 62, -(1 << 63), 1.5, "", "x", "é" * 9, "{", b"", b"{}", b"\xff\xfe", b"x" * 33),
 )
@@ -165,6 +165,7 @@ def strange_error(folder: Path, tmp_path: Path) -> str | None:
     return None
 
 
+@torture
 @pytest.mark.parametrize(("table", "column"), columns())
 def test_only_errors_of_ours(sound: Path, tmp_path: Path, table: str, column: str) -> None:
     tried = 0

@@ -18,6 +18,7 @@ from muniment.revision import ATTACHMENT, DOCUMENT
 from muniment.storage.base import Snapshot, Write
 from muniment.storage.sqlite.store import SqliteStorage, create_storage
 from tests.clock import Clock
+from tests.sampled import count, torture
 from tests.storage.reference import Key, Row, State, fingerprint_of, key_of, live, lowered, row_of, state_of, tallies
 
 WRONG = 987_654_321
@@ -325,14 +326,16 @@ class Store(RuleBasedStateMachine):
         return {revision.etag: row_of(self.store, revision) for revision in revisions}
 
     def teardown(self) -> None:
-        while self.held:
-            self.held.pop().pin.__exit__(None, None, None)
-        self.store.purge()
-        assert list(self.store.check()) == []
-        self.the_store_holds_what_the_dict_holds()
-        self.store.close()
-        shutil.rmtree(self.folder)
+        try:
+            while self.held:
+                self.held.pop().pin.__exit__(None, None, None)
+            self.store.purge()
+            assert list(self.store.check()) == []
+            self.the_store_holds_what_the_dict_holds()
+        finally:
+            self.store.close()
+            shutil.rmtree(self.folder)
 
 
-TestStore = Store.TestCase
-TestStore.settings = settings(max_examples=80, stateful_step_count=25)
+TestStore = torture(Store.TestCase)
+TestStore.settings = settings(max_examples=count(40, whole=400), stateful_step_count=25)

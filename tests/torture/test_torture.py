@@ -1,4 +1,4 @@
-"""A dozen faults of each kind, the same ones every time; `make torture` injects others as long as one likes."""
+"""Some faults of each kind, the same ones every time; `make torture` injects others as long as one likes."""
 
 from __future__ import annotations
 
@@ -7,15 +7,17 @@ from pathlib import Path
 import pytest
 
 from muniment.errors import StorageFailure
+from tests.sampled import count, torture
 from tests.torture import preload
 from tests.torture.__main__ import COLUMNS, KINDS, Tally, prepared, run_case, table, why_not
 from tests.torture.commands import COMMANDS, Command, make_template, run
 from tests.torture.verdict import DEFECTS, Outcome
 
 SEED = 1
-CASES = dict.fromkeys(KINDS, 12) | {"kills": 6, "faults of a server": 4}
+CASES = dict.fromkeys(KINDS, count(3, whole=12)) | {"kills": count(2, whole=6), "faults of a server": count(1, whole=4)}
 
 
+@torture
 @pytest.mark.parametrize("kind", KINDS)
 def test_no_fault_does_harm(kind: str, tmp_path: Path) -> None:
     if reason := why_not(kind):
