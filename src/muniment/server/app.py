@@ -72,7 +72,7 @@ class App:
         else:
             path = path[1:]
         route, request.argument = resolve(path) or _not_found(request)
-        handler = route.methods.get(request.method) or _not_allowed(request, route)
+        request.endpoint = endpoint = route.methods.get(request.method) or _not_allowed(request, route)
         if request.method not in READING or route.acts:
             check_deliberate(request.headers, request.method, request.path)
         version = request.headers.get("raven-client-version")
@@ -83,13 +83,13 @@ class App:
         if not route.tenant:
             if request.name is not None and not route.path.startswith("admin/restore"):
                 raise Refused(404, f"{path} is asked of the server, not of a database", "leave /databases/NAME out")
-            return await handler(request)
+            return await endpoint.handler(request)
         tenant = await self._tenant(request.name)
         tenant.active += 1
         tenant.used = monotonic()
         request.tenant = tenant
         try:
-            return await handler(request)
+            return await endpoint.handler(request)
         finally:
             tenant.active -= 1
 

@@ -5,18 +5,23 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator
 from contextlib import nullcontext, suppress
-from typing import Any, Final
+from typing import Any, Final, TypeVar
 from urllib.parse import parse_qsl
 
 import msgspec
 
 from muniment.document import MAX_BODY_BYTES, MAX_METADATA_BYTES
 from muniment.errors import InvalidDocument
-from muniment.raven3.names import DEFAULT_PAGE, MAX_PAGE
+from muniment.raven3.queries import Query
 from muniment.server.bodies import SLOWEST, SMALL, Pace
+from muniment.server.query import query_as
+from muniment.server.routing import Endpoint
 from muniment.server.state import ServerState
 from muniment.server.tenants import Tenant
 from muniment.server.wire import CutShort, Refused, wanted_etag
+
+Q = TypeVar("Q", bound=Query)
+T = TypeVar("T")
 
 MAX_REQUEST_BYTES: Final = MAX_BODY_BYTES + MAX_METADATA_BYTES
 DRAIN_SECONDS: Final = 5.0
@@ -28,9 +33,10 @@ class Request:
     route: the id in `docs/{id}`."""
 
     __slots__ = (
-        "_query",
+        "_pairs",
         "argument",
         "ended",
+        "endpoint",
         "headers",
         "held",
         "method",
@@ -42,6 +48,7 @@ class Request:
         "tenant",
     )
 
+    endpoint: Endpoint
     tenant: Tenant
 
     def __init__(self, server: ServerState, scope: Any, proto: Any) -> None:
@@ -55,7 +62,7 @@ class Request:
         self.argument = ""
         self.held = 0
         self.ended = False
-        self._query: list[tuple[str, str]] | None = None
+        self._pairs: list[tuple[str, str]] | None = None
 
     @property
     def url(self) -> str:
@@ -69,43 +76,20 @@ class Request:
         return self.server.local.is_known_to(self.headers)
 
     @property
-    def query(self) -> list[tuple[str, str]]:
+    def pairs(self) -> list[tuple[str, str]]:
         """The pairs of the query string, in their order."""
-        if self._query is None:
+        if self._pairs is None:
             text = self.scope.query_string
             try:
-                self._query = parse_qsl(text, keep_blank_values=True, errors="strict") if text else []
+                self._pairs = parse_qsl(text, keep_blank_values=True, errors="strict") if text else []
             except ValueError as error:
                 raise Refused(400, f"the query string can not be read: {error}", "encode it as UTF-8") from error
-        return self._query
+        return self._pairs
 
-    def parameter(self, name: str) -> str | None:
-        """The first value of a parameter, in any case, None when it was not given."""
-        return next(iter(self.parameters(name)), None)
-
-    def parameters(self, name: str) -> list[str]:
-        """All values of a parameter."""
-        name = name.lower()
-        return [value for key, value in self.query if key.lower() == name]
-
-    def flag(self, name: str) -> bool:
-        """Whether a parameter says true; anything else is false."""
-        return (self.parameter(name) or "").lower() == "true"
-
-    def number(self, name: str, default: int) -> int:
-        """A parameter that is a whole number; less than zero counts as zero."""
-        text = self.parameter(name)
-        if not text:
-            return default
-        try:
-            return min(max(int(text), 0), 1 << 62)
-        except ValueError as error:
-            raise Refused(400, f"{name} can not be {text!r}", "give a number") from error
-
-    @property
-    def page(self) -> tuple[int, int]:
-        """`start` and `pageSize`, which has a limit."""
-        return self.number("start", 0), min(self.number("pageSize", DEFAULT_PAGE), MAX_PAGE)
+    def asked(self, type: type[Q]) -> Q:
+        """The query as the type that the route names; raises `Refused` (400) for what can not be read so."""
+        assert type is self.endpoint.query, f"{self.path} is not asked with {type}"
+        return query_as(type, self.pairs)
 
     @property
     def expected_text(self) -> str | None:
@@ -220,12 +204,13 @@ class Request:
                         return
                     timer.reschedule(min(until, asyncio.get_running_loop().time() + DRAIN_PAUSE))
 
-    async def json(self, type: Any, what: str = "the body") -> Any:
-        """The body as JSON of this type; raises `InvalidDocument` (422) when it is not that."""
-        return decode_json(await self.body(), type, what)
+    async def message(self, type: type[T]) -> T:
+        """The body as the type that the route names; raises `InvalidDocument` (422) when it is not that."""
+        assert type == self.endpoint.body, f"{self.path} is not sent {type}"
+        return decode_json(await self.body(), type)
 
 
-def decode_json(body: bytes, type: Any, what: str = "the body") -> Any:
+def decode_json(body: bytes, type: type[T], what: str = "the body") -> T:
     """JSON of this type; raises `InvalidDocument` (422) when it is not that."""
     try:
         body.decode()

@@ -1,29 +1,56 @@
-"""What a route is."""
+"""What a route is: what it is asked with, what it answers, and who does that. The OpenAPI document is made of it."""
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
-from dataclasses import dataclass
-from typing import Any, TypeAlias
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any, Final, TypeAlias
 
-from muniment.server.request import Request
+from muniment.raven3.queries import Query
 
-Handler: TypeAlias = Callable[[Request], Awaitable[Any]]
+JSON: Final = "application/json"
+BYTES: Final = "application/octet-stream"
+
+Handler: TypeAlias = Callable[[Any], Awaitable[Any]]
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """A status, and what its body is: JSON of a type, bytes (of some media type) if that is None, or nothing."""
+
+    status: int = 200
+    type: Any = None
+    media: str | None = JSON
+    said: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Endpoint:
+    """What a method does at a path, and with which query, body and headers it is asked (which are told by their names).
+
+    `body` is a type of `raven3.messages` or of other JSON, or `bytes` for anything. Handlers read the query and the
+    body as these types, and can not as others.
+    """
+
+    handler: Handler
+    answers: tuple[Answer, ...]
+    query: type[Query] = Query
+    body: Any = None
+    headers: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
 class Route:
-    """A path below the server, or (`tenant`) below a database, and the handlers of its methods.
+    """A path below the server, or (`tenant`) below a database, and what its methods do.
 
     `acts` says that even its GET changes something, as that of RavenDB does.
     """
 
     path: str
-    methods: dict[str, Handler]
+    methods: dict[str, Endpoint]
     tenant: bool = True
     acts: bool = False
+    allow: str = field(init=False)
 
-    @property
-    def allow(self) -> str:
-        """The header that says which methods there are."""
-        return ", ".join(self.methods)
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "allow", ", ".join(self.methods))  # the header that says which methods there are

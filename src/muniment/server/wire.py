@@ -10,6 +10,7 @@ import msgspec
 from muniment.errors import ConcurrencyConflict, MunimentError
 from muniment.raven3.etags import etag_text, parse_etag
 from muniment.raven3.headers import BUILD_HEADER, JSON, Headers
+from muniment.raven3.messages import Error
 
 
 class Response(NamedTuple):
@@ -64,13 +65,12 @@ def error_response(error: MunimentError, url: str, *, expected: str | None = Non
     if isinstance(error, Refused) and error.bare:
         return json_response(error.message, status, error.headers)
     text = f"{error.message}\n{error.hint}" if error.hint else error.message
-    body: dict[str, Any] = {"Url": url, "Error": text, "Hint": error.hint}
+    body = Error(url, text, error.hint)
     if type(error).__module__ == MunimentError.__module__:
-        body["Kind"] = type(error).__name__
+        body.kind = type(error).__name__
     if isinstance(error, ConcurrencyConflict):
-        actual = etag_text(error.actual)
-        body |= {"ActualETag": actual, "ActualEtag": actual}
-        body["ExpectedETag"] = expected or etag_text(error.expected)
+        body.actual_etag = body.actual_etag_too = etag_text(error.actual)
+        body.expected_etag = expected or etag_text(error.expected)
     if status in (400, 422, 408):
-        body["Message"] = error.message
+        body.message = error.message
     return json_response(body, status, error.headers if isinstance(error, Refused) else ())

@@ -14,10 +14,14 @@ from urllib.parse import quote
 import msgspec
 
 from muniment.attachment import Attachment, attachment_of
+from muniment.database import DocumentDatabase
 from muniment.document import MAX_ATTACHMENT_BYTES, encode, fold, raven_time
 from muniment.errors import DocumentNotFound
 from muniment.raven3.etags import attachment_etag_text
 from muniment.raven3.headers import BUILD_HEADER, Headers, metadata_headers, metadata_of
+from muniment.raven3.messages import AttachmentListed
+from muniment.raven3.names import MAX_PAGE
+from muniment.raven3.queries import AttachmentOf, AttachmentsListed
 from muniment.raven3.times import http_date
 from muniment.revision import ATTACHMENT
 from muniment.server.pipe import STALL_SECONDS, opened
@@ -32,7 +36,7 @@ _ANY_TYPE: Final = "application/octet-stream"
 
 async def get(request: Request) -> Response | Stream:
     """An attachment's content, with its metadata as headers."""
-    attachment = request.tenant.database.get_attachment(request.argument, owner=request.parameter("owner"))
+    attachment = request.tenant.database.get_attachment(request.argument, owner=request.asked(AttachmentOf).owner)
     if attachment is None:
         return empty_response(404)
     etag = attachment_etag_text(attachment.etag)
@@ -121,7 +125,7 @@ async def put(request: Request) -> Response:
     if metadata.get("Content-Type") == _ANY_TYPE:
         del metadata["Content-Type"]
     expected = request.expected
-    put_attachment, owner = request.tenant.database.put_attachment, request.parameter("owner")
+    put_attachment, owner = request.tenant.database.put_attachment, request.asked(AttachmentOf).owner
     store = partial(put_attachment, request.argument, metadata=encode(metadata), etag=expected, owner=owner)
     length = request.content_length
     if length is not None and length <= SMALL:
@@ -157,7 +161,7 @@ def pulled(
 async def post(request: Request) -> Response:
     """Give an attachment other metadata; its content stays."""
     database, key = request.tenant.database, request.argument
-    attachment = database.get_attachment(key, owner=request.parameter("owner"))
+    attachment = database.get_attachment(key, owner=request.asked(AttachmentOf).owner)
     if attachment is None:
         raise DocumentNotFound(f"there is no attachment {key!r}", "PUT one")
     expected = request.expected
@@ -172,7 +176,7 @@ async def post(request: Request) -> Response:
 async def delete(request: Request) -> Response:
     """Delete an attachment, whether or not there is one."""
     database = request.tenant.database
-    owner = request.parameter("owner")
+    owner = request.asked(AttachmentOf).owner
     await asyncio.to_thread(database.delete_attachment, request.argument, etag=request.expected, owner=owner)
     return empty_response(204)
 
@@ -182,33 +186,31 @@ async def listing(request: Request) -> Response:
 
     With `key`, and `owner` as in other requests, it is at most the one with this key.
     """
-    start, size = request.page
-    prefix, etag = request.parameter("startsWith"), request.parameter("etag")
-    after = wanted_etag(etag) if etag else 0
-    key = request.parameter("key")
-    if key is None:
-        found = await asyncio.to_thread(_listed, request, prefix, after, start, size)
+    asked = request.asked(AttachmentsListed)
+    if asked.key is None:
+        found = await asyncio.to_thread(_listed, request.tenant.database, asked)
     else:
-        one = request.tenant.database.get_attachment(key, owner=request.parameter("owner"))
+        one = request.tenant.database.get_attachment(asked.key, owner=asked.owner)
         found = [one] if one else []
     return json_response(
         [
-            {
-                "Size": attachment.size,
-                "Key": attachment.key,
-                "Metadata": msgspec.Raw(attachment.metadata_json),
-                "Etag": attachment_etag_text(attachment.etag),
-                "Sha256": attachment.sha256,
-                "Owner": attachment.owner,
-                "Name": attachment.name,
-            }
+            AttachmentListed(
+                key=attachment.key,
+                etag=attachment_etag_text(attachment.etag),
+                size=attachment.size,
+                metadata=msgspec.Raw(attachment.metadata_json),
+                sha256=attachment.sha256,
+                owner=attachment.owner,
+                name=attachment.name,
+            )
             for attachment in found
         ]
     )
 
 
-def _listed(request: Request, prefix: str | None, after: int, start: int, size: int) -> list[Attachment]:
-    database = request.tenant.database
+def _listed(database: DocumentDatabase, asked: AttachmentsListed) -> list[Attachment]:
+    start, size, prefix = asked.start, min(asked.size, MAX_PAGE), asked.prefix
+    after = wanted_etag(asked.etag) if asked.etag else 0
     if prefix is not None and not after:
         return database.attachments(prefix, start=start, limit=size)
     found = database.storage.by_etag(ATTACHMENT, after, start + size)

@@ -4,38 +4,32 @@ from __future__ import annotations
 
 import asyncio
 from functools import partial
-from typing import Any, Final
 
 import msgspec
 
 from muniment.backup.repository import check_folder_name
 from muniment.errors import InvalidInput
 from muniment.maintenance import BackupOperation
+from muniment.raven3.messages import Accepted, BackupWanted
+from muniment.raven3.queries import BackupOptions
 from muniment.server.places import check_unmoved
 from muniment.server.request import Request
 from muniment.server.tenants import plain_settings
 from muniment.server.wire import Response, json_response
 
-FLAGS: Final = {"incremental": "incremental", "new_chain": "new-chain", "skip_damaged": "skip-damaged"}
-
-
-class _Wanted(msgspec.Struct):
-    location: str = msgspec.field(name="BackupLocation", default="")
-    document: dict[str, Any] | None = msgspec.field(name="DatabaseDocument", default=None)
-
 
 async def start(request: Request) -> Response:
     """Begin a backup of this database into a folder of the server's machine."""
-    wanted: _Wanted = await request.json(_Wanted)
-    if not wanted.location.strip():
+    wanted, asked = await request.message(BackupWanted), request.asked(BackupOptions)
+    if not wanted.backup_location.strip():
         raise InvalidInput("BackupLocation is missing", 'send {"BackupLocation": "/a/folder/of/the/server"}')
     tenant, app = request.tenant, request.server
-    if not wanted.location.startswith("~"):  # which is the server's data folder
-        check_folder_name(wanted.location)
-    destination = app.databases.backup_folder(wanted.location, local=request.is_local)
+    if not wanted.backup_location.startswith("~"):  # which is the server's data folder
+        check_folder_name(wanted.backup_location)
+    destination = app.databases.backup_folder(wanted.backup_location, local=request.is_local)
     document = app.databases.settings(tenant)
-    if wanted.document is not None:
-        document = {**wanted.document, "Settings": plain_settings(wanted.document), "Id": tenant.name}
+    if wanted.database_document is not None:
+        document = {**wanted.database_document, "Settings": plain_settings(wanted.database_document), "Id": tenant.name}
 
     def begin(job: BackupOperation) -> None:
         operation = app.operations.new(job, tenant.name)
@@ -45,17 +39,17 @@ async def start(request: Request) -> Response:
 
     tenant.database.maintenance.start_backup(
         destination,
-        **{name: request.flag(flag) for name, flag in FLAGS.items()},
+        **msgspec.structs.asdict(asked),
         document=document,
         in_child=True,
         niceness=app.settings.backup_niceness,
         begin=begin,
     )
     assert tenant.backup.operation is not None
-    return json_response({"OperationId": tenant.backup.operation.id}, 202)
+    return json_response(Accepted(tenant.backup.operation.id), 202)
 
 
 async def status(request: Request) -> Response:
     """How far the database could be recovered from the folders it was backed up to, and what to do next."""
     found = await asyncio.to_thread(request.tenant.database.maintenance.recoverability)
-    return json_response(msgspec.to_builtins(found))
+    return json_response(found)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import uuid
 from contextlib import suppress
-from typing import Any
 
 import msgspec
 
@@ -13,25 +12,17 @@ from muniment import json_bytes
 from muniment.command import Command, Delete, Put
 from muniment.document import decode, encode, metadata_bytes
 from muniment.errors import ConcurrencyConflict, InvalidDocument
-from muniment.raven3.documents import array
 from muniment.raven3.etags import etag_text
 from muniment.raven3.headers import BUILD_HEADER, JSON
+from muniment.raven3.messages import Command as Given
+from muniment.raven3.messages import CommandResult
 from muniment.server.handlers import documents
 from muniment.server.request import Request, decode_json
-from muniment.server.wire import Refused, Response, error_response, wanted_etag
+from muniment.server.wire import Refused, Response, error_response, json_response, wanted_etag
 from muniment.storage.base import Written
 
 _NULL = msgspec.Raw(b"null")
 _EMPTY = b"{}"
-
-
-class _Command(msgspec.Struct):
-    method: str = msgspec.field(name="Method")
-    key: str | None = msgspec.field(name="Key", default=None)
-    etag: str | None = msgspec.field(name="Etag", default=None)
-    document: msgspec.Raw = msgspec.field(name="Document", default=_NULL)
-    metadata: msgspec.Raw = msgspec.field(name="Metadata", default=_NULL)
-    additional: msgspec.Raw = msgspec.field(name="AdditionalData", default=_NULL)
 
 
 async def execute(request: Request) -> Response:
@@ -47,19 +38,17 @@ async def execute(request: Request) -> Response:
         written = await documents.write(request, commands)
     except ConcurrencyConflict as error:
         return error_response(error, request.url, expected=_expected(given, error))
-    results = [_result(*each) for each in zip(given, commands, written, strict=True)]
-    return Response(200, [JSON, BUILD_HEADER], array(results))
+    return json_response([_result(*each) for each in zip(given, commands, written, strict=True)])
 
 
-def _read(body: bytes, most: int) -> tuple[list[_Command], list[Command]]:
+def _read(body: bytes, most: int) -> tuple[list[Given], list[Command]]:
     _check_number(body, most)
-    given: list[_Command]
     try:
-        given = decode_json(body, list[_Command], "the array of commands")
+        given = decode_json(body, list[Given], "the array of commands")
     except InvalidDocument:
         if (without := json_bytes.without_surrogates(body)) == body:
             raise
-        decode_json(without, list[_Command], "the array of commands")
+        decode_json(without, list[Given], "the array of commands")
         given = [_command_with_surrogates(item) for item in json_bytes.elements(body.strip())]
     return given, [_command(index, command) for index, command in enumerate(given)]
 
@@ -76,26 +65,26 @@ def _check_number(body: bytes, most: int) -> None:
                 raise Refused(413, f"the batch has more than {most:,} commands", "send them in several requests")
 
 
-def _command_with_surrogates(item: bytes) -> _Command:
+def _command_with_surrogates(item: bytes) -> Given:
     """JSON allows the escape of half a surrogate pair and msgspec does not, so the bytes are cut without decoding."""
     found = json_bytes.member_values(item)
     raw = {name: msgspec.Raw(found[name]) for name in ("Document", "Metadata", "AdditionalData") if name in found}
     plain = {name: decode(found[name]) for name in ("Method", "Key", "Etag") if name in found}
-    return msgspec.convert(plain | raw, _Command)
+    return msgspec.convert(plain | raw, Given)
 
 
-def _command(index: int, given: _Command) -> Command:
+def _command(index: int, given: Given) -> Command:
     etag = None if given.etag is None else wanted_etag(given.etag)
     match given.method.upper():
         case "PUT":
-            metadata = bytes(given.metadata)
+            metadata = bytes(given.metadata or _NULL)
             if metadata == b"null":
                 metadata = _EMPTY
             elif b'"etag"' in metadata or b'"Temp' in metadata:
                 metadata = _without_leavings(metadata)
             if not given.key:
-                return Put(str(uuid.uuid4()), bytes(given.document), metadata_bytes(metadata), 0)
-            return Put(given.key, bytes(given.document), metadata_bytes(metadata), etag)
+                return Put(str(uuid.uuid4()), bytes(given.document or _NULL), metadata_bytes(metadata), 0)
+            return Put(given.key, bytes(given.document or _NULL), metadata_bytes(metadata), etag)
         case "DELETE":
             if not given.key:
                 raise InvalidDocument(f"command {index} deletes nothing: it has no Key", "name the document")
@@ -117,24 +106,17 @@ def _without_leavings(metadata: bytes) -> bytes:
     return encode({n: v for n, v in members.items() if n.lower() != "etag" and not n.startswith("Temp")})
 
 
-def _expected(given: list[_Command], error: ConcurrencyConflict) -> str | None:
+def _expected(given: list[Given], error: ConcurrencyConflict) -> str | None:
     """The etag of the command that failed, as it was sent."""
     return next((command.etag for command in given if command.etag and (command.key or "") == error.id), None)
 
 
-def _result(given: _Command, command: Command, written: Written) -> bytes:
-    parts: dict[str, Any]
+def _result(given: Given, command: Command, written: Written) -> CommandResult:
+    result = CommandResult(key=written.id, additional_data=given.additional_data or _NULL, existed=written.existed)
     if isinstance(command, Delete):
-        parts = {"Etag": None, "Method": "DELETE", "Key": written.id, "Metadata": None, "Deleted": written.existed}
+        result.method, result.metadata, result.deleted = "DELETE", None, written.existed
     else:
-        metadata = command.metadata
-        assert isinstance(metadata, bytes)
-        parts = {
-            "Etag": etag_text(written.etag),
-            "Method": "PUT",
-            "Key": written.id,
-            "Metadata": msgspec.Raw(metadata),
-            "Deleted": None,
-        }
-    parts |= {"AdditionalData": given.additional, "PatchResult": None, "Existed": written.existed}
-    return msgspec.json.encode(parts)
+        assert isinstance(command.metadata, bytes)
+        result.method, result.metadata = "PUT", msgspec.Raw(command.metadata)
+        result.etag = etag_text(written.etag)
+    return result

@@ -7,14 +7,16 @@ from collections.abc import Iterator
 
 from muniment.backup.child import compact_in_child
 from muniment.backup.job import Job, with_hint
+from muniment.raven3.messages import Accepted
 from muniment.raven3.names import COMPACT_STATUS
+from muniment.raven3.queries import CompactionWanted
 from muniment.server.request import Request
 from muniment.server.wire import Refused, Response, json_response
 
 
 async def start(request: Request) -> Response:
     """Begin to compact a database; requests for it get 503 until that is done."""
-    name = (request.parameter("database") or "").strip()
+    name = request.asked(CompactionWanted).database.strip()
     if not name:
         raise Refused(400, "the name of the database is missing", "pass ?database=NAME", bare=True)
     app = request.server
@@ -57,4 +59,4 @@ async def start(request: Request) -> Response:
         if not waits:
             app.databases.give_back(name)
         raise
-    return json_response({"OperationId": operation.id}, 202)
+    return json_response(Accepted(operation.id), 202)

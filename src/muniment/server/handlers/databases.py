@@ -13,7 +13,9 @@ from muniment.document import Document, decode, encode
 from muniment.errors import ConcurrencyConflict, InvalidDocument, MunimentError
 from muniment.raven3.etags import etag_text
 from muniment.raven3.headers import document_headers
-from muniment.raven3.names import DATABASES
+from muniment.raven3.messages import DatabaseListed, Stored
+from muniment.raven3.names import DATABASES, MAX_PAGE
+from muniment.raven3.queries import DatabasesListed, Deletion, Deletions, Toggle
 from muniment.server.leftovers import ALSO, BEING_REMOVED
 from muniment.server.request import Request
 from muniment.server.tenants import Databases, check_document, check_name, folder_text
@@ -34,7 +36,7 @@ async def put_database(request: Request) -> Response:
     """Make a database, or with its document's etag change its settings."""
     name, databases = request.argument, request.server.databases
     check_name(name)
-    given = await request.json(dict[str, Any], "the database's document")
+    given = await request.message(dict[str, Any])
     settings = given.setdefault("Settings", {})
     if not isinstance(settings, dict):
         raise InvalidDocument("Settings is not an object", 'send {"Settings": {"Raven/DataDir": "~/Name"}}')
@@ -54,7 +56,7 @@ async def put_database(request: Request) -> Response:
     databases.check_folder(name, folder)
     async with databases.offline(name, "being changed"):
         written = await _store(request, databases, name, given, expected)
-    return json_response({"Key": DATABASES + name, "ETag": etag_text(written)})
+    return json_response(Stored(DATABASES + name, etag_text(written)))
 
 
 async def _create(
@@ -91,19 +93,19 @@ async def _store(request: Request, databases: Databases, name: str, value: dict[
 
 async def delete_database(request: Request) -> Response:
     """Forget a database; with `hard-delete=true`, delete its files too."""
-    await _delete(request, request.argument)
+    await _delete(request, request.argument, hard=request.asked(Deletion).hard_delete)
     return empty_response(200)
 
 
 async def delete_databases(request: Request) -> Response:
     """Forget several databases; answers the names of those that there were."""
-    names = request.parameters("ids")
+    names = request.asked(Deletions).ids
     if not names:
         raise Refused(400, "no ids were given", "pass ?ids=NAME&ids=NAME", bare=True)
     deleted = []
     for name in names:
         try:
-            await _delete(request, name)
+            await _delete(request, name, hard=request.asked(Deletions).hard_delete)
             deleted.append(name)
         except Refused as error:
             if error.status != 404:
@@ -111,14 +113,13 @@ async def delete_databases(request: Request) -> Response:
     return json_response(deleted)
 
 
-async def _delete(request: Request, name: str) -> None:
+async def _delete(request: Request, name: str, *, hard: bool) -> None:
     check_name(name)
     databases = request.server.databases
     document = databases.document(name)
     if document is None:
         raise _unknown(name)
     folder = databases.folder_of(document)
-    hard = request.flag("hard-delete")
     if hard:
         databases.places.check_data(folder, f"the folder of the database {name}")
     gone = True
@@ -151,7 +152,7 @@ async def toggle_database(request: Request) -> Response:
     document = databases.document(name)
     if document is None:
         raise _unknown(name)
-    disabled = request.flag("isSettingDisabled")
+    disabled = request.asked(Toggle).disabled
     value = decode(document.body)
     if bool(value.get("Disabled")) == disabled:
         raise Refused(400, f"the database {name} is {'disabled' if disabled else 'enabled'} already", bare=True)
@@ -163,24 +164,16 @@ async def toggle_database(request: Request) -> Response:
 async def list_databases(request: Request) -> Response:
     """The names of the databases; with `getAdditionalData=true`, what is known about each."""
     databases = request.server.databases
-    names = databases.names(*request.page)
-    if not request.flag("getAdditionalData"):
+    asked = request.asked(DatabasesListed)
+    names = databases.names(asked.start, min(asked.size, MAX_PAGE))
+    if not asked.additional:
         return json_response(names)
     return json_response([_described(databases, name) for name in names])
 
 
-def _described(databases: Databases, name: str) -> dict[str, Any]:
+def _described(databases: Databases, name: str) -> DatabaseListed:
     document = databases.document(name)
-    disabled = bool(document and decode(document.body).get("Disabled"))
-    return {
-        "Name": name,
-        "Disabled": disabled,
-        "IndexingDisabled": False,
-        "RejectClientsEnabled": False,
-        "ClusterWide": False,
-        "Bundles": [],
-        "IsAdminCurrentTenant": True,
-    }
+    return DatabaseListed(name, disabled=bool(document and decode(document.body).get("Disabled")))
 
 
 def _unknown(name: str) -> Refused:

@@ -13,6 +13,7 @@ from muniment.document import Document, decode, fold
 from muniment.errors import InvalidDocument
 from muniment.raven3.etags import etag_text
 from muniment.raven3.headers import document_headers, metadata_json_of
+from muniment.raven3.messages import Stored
 from muniment.raven3.names import BACKUP_STATUS, DATABASES
 from muniment.server.request import Request
 from muniment.server.tenants import Tenant, check_document
@@ -52,7 +53,7 @@ async def post(request: Request) -> Response:
 
 
 def _stored(written: Written, status: int) -> Response:
-    return json_response({"Key": written.id, "ETag": etag_text(written.etag)}, status)
+    return json_response(Stored(written.id, etag_text(written.etag)), status)
 
 
 async def _put(request: Request, id: str, *, new: bool = False) -> Written:

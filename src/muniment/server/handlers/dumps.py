@@ -28,13 +28,14 @@ MAX_DUMP_BYTES: Final = 1 << 50  # no limit of its own: batches are on disk befo
 PAUSE_SECONDS: Final = 600.0  # what makes the dump may look through much that it leaves out
 LOOK_SECONDS: Final = 0.25
 _Value: TypeAlias = str | int | bool
+Options: TypeAlias = dict[str, _Value | list[_Value]]
 
 
 async def import_(request: Request) -> Response:
     """Import a dump (the body, as `.ravendbdump` or `.ravendump`); answers what was imported and what was not."""
     loop = asyncio.get_running_loop()
     database = request.tenant.database
-    options = options_of(request.query, IMPORT)
+    options = options_of(request.pairs, IMPORT)
     incoming = pulled(request.chunks(MAX_DUMP_BYTES, paced=False), loop, PAUSE_SECONDS)
 
     def work(job: Job[None]) -> None:
@@ -110,10 +111,10 @@ def _changes(
 
 async def _pairs(request: Request) -> Pairs:
     if request.method != "POST":
-        return request.query
-    told: dict[str, _Value | list[_Value]] = await request.json(dict[str, _Value | list[_Value]])
+        return request.pairs
+    told = await request.message(Options)
     values = ((name, value if isinstance(value, list) else [value]) for name, value in told.items())
-    return request.query + [(name, _text(value)) for name, each in values for value in each]
+    return request.pairs + [(name, _text(value)) for name, each in values for value in each]
 
 
 def _text(value: _Value) -> str:

@@ -2,56 +2,64 @@
 
 from __future__ import annotations
 
+import msgspec
+from msgspec import UNSET
+
 from muniment.document import raven_time
+from muniment.raven3.messages import OperationListed, OperationState, OperationStatus
+from muniment.raven3.queries import OperationWanted, StatusWanted
+from muniment.server.operations import Operation
 from muniment.server.request import Request
 from muniment.server.wire import Refused, Response, empty_response, json_response
 
 
 async def status(request: Request) -> Response:
     """How a long operation stands, and how far it is; with `changes=true`, of a comparison all ids that differ."""
+    asked = request.asked(StatusWanted)
     try:
-        operation = request.server.operations.find(request.parameter("id"))
+        operation = request.server.operations.find(asked.id)
     except Refused as error:
         if error.status == 404:
             return empty_response(404)
         raise
-    ended, state = not operation.job.running, operation.state
-    more = {"Changes": operation.changes} if request.flag("changes") else {}
+    ended, how = not operation.job.running, operation.state
     return json_response(
-        {
-            **more,
-            "Id": operation.id,
-            "Completed": ended,
-            "Faulted": ended and state == "Faulted",
-            "Canceled": ended and state == "Canceled",
-            "State": operation.counts(),
-            "Exception": str(operation.job.error) if operation.job.error else None,
-            "OperationProgress": None,
-        }
+        OperationStatus(
+            id=operation.id,
+            completed=ended,
+            faulted=ended and how == "Faulted",
+            canceled=ended and how == "Canceled",
+            state=_state(operation),
+            exception=str(operation.job.error) if operation.job.error else None,
+            changes=operation.changes if asked.changes else UNSET,
+        )
     )
+
+
+def _state(operation: Operation) -> OperationState:
+    return msgspec.convert(operation.counts(), OperationState)
 
 
 async def kill(request: Request) -> Response:
     """Ask a long operation to stop; nothing half done is left of it."""
-    operation = request.server.operations.find(request.parameter("id"))
+    operation = request.server.operations.find(request.asked(OperationWanted).id)
     if operation.job.running:
         operation.job.cancel()
-    return json_response(operation.counts())
+    return json_response(_state(operation))
 
 
 async def listing(request: Request) -> Response:
     """The long operations that the server knows of, the newest first."""
     return json_response(
         [
-            {
-                "Id": operation.id,
-                "Status": operation.state,
-                "Exception": None,
-                "ExceptionText": str(operation.job.error) if operation.job.error else None,
-                "TaskType": operation.job.what,
-                "Description": f"{operation.job.what} of {operation.database}",
-                "StartTime": raven_time(operation.job.began),
-            }
+            OperationListed(
+                id=operation.id,
+                status=operation.state,
+                task_type=operation.job.what,
+                description=f"{operation.job.what} of {operation.database}",
+                exception_text=str(operation.job.error) if operation.job.error else None,
+                start_time=raven_time(operation.job.began),
+            )
             for operation in request.server.operations.all()
         ]
     )

@@ -14,6 +14,8 @@ from muniment.errors import InvalidDocument, InvalidInput
 from muniment.raven3.documents import array, only_metadata, with_metadata
 from muniment.raven3.etags import combined_etag
 from muniment.raven3.headers import BUILD_HEADER, JSON, Headers
+from muniment.raven3.names import MAX_PAGE
+from muniment.raven3.queries import DocumentsIncluding, DocumentsListed, DocumentsWanted
 from muniment.server.handlers.documents import find, get
 from muniment.server.request import Request
 from muniment.server.tenants import Tenant
@@ -26,24 +28,27 @@ MAX_IDS: Final = 100_000
 
 async def get_many(request: Request) -> Response:
     """Documents by their ids, in the order asked for, null for each that does not exist, with included documents."""
-    return await _multi_get(request, request.parameters("id"))
+    asked = request.asked(DocumentsWanted)
+    return await _multi_get(request, asked, asked.id)
 
 
 async def post_many(request: Request) -> Response:
     """The same for ids in the body."""
-    return await _multi_get(request, await request.json(list[str], "the array of ids"))
+    return await _multi_get(request, request.asked(DocumentsIncluding), await request.message(list[str]))
 
 
-async def _multi_get(request: Request, ids: list[str]) -> Response:
+async def _multi_get(request: Request, asked: DocumentsIncluding, ids: list[str]) -> Response:
     first: dict[str, str] = {}
     for id in ids:
         first.setdefault(fold(id), id)
     wanted = list(first.values())
-    if transformer := request.parameter("transformer"):
-        raise Refused(400, f"there is no transformer {transformer!r}", "transform the documents where they are used")
+    if asked.transformer:
+        raise Refused(
+            400, f"there is no transformer {asked.transformer!r}", "transform the documents where they are used"
+        )
     if len(wanted) > MAX_IDS:
         raise InvalidInput(f"{len(wanted):,} ids are too many for one request", "ask for fewer at once")
-    paths = request.parameters("include")
+    paths = asked.include
     if len(wanted) <= FEW and not paths:
         found, included = _load(request.tenant, wanted, paths)
     else:
@@ -52,7 +57,7 @@ async def _multi_get(request: Request, ids: list[str]) -> Response:
     etag = combined_etag(document.etag if document else 0 for document in (*found, *included))
     if request.has(etag):
         return empty_response(304, [("etag", f'"{etag}"')])
-    show = only_metadata if request.flag("metadata-only") else with_metadata
+    show = only_metadata if asked.metadata_only else with_metadata
     if version[:1] in "12":  # the oldest clients want to hear only of those that there are
         found = [document for document in found if document]
     results = array(show(document) if document else b"null" for document in found)
@@ -101,17 +106,15 @@ def _flat(values: Iterable[Any]) -> Iterator[Any]:
 
 async def listing(request: Request) -> Response:
     """One document (`id`), documents by prefix (`startsWith`), or those after an etag in the order of their changes."""
-    if (id := request.parameter("id")) is not None:
-        request.argument = id
+    asked = request.asked(DocumentsListed)
+    if asked.id is not None:
+        request.argument = asked.id
         return await get(request)
-    start, size = request.page
-    prefix, etag = request.parameter("startsWith"), request.parameter("etag")
-    if prefix is not None:
-        wanted = _filter(request, prefix)
-        skip = request.parameter("skipAfter")
-        documents = await asyncio.to_thread(_by_prefix, request.tenant, prefix, wanted, skip, start, size)
+    start, size = asked.start, min(asked.size, MAX_PAGE)
+    if asked.prefix is not None:
+        documents = await asyncio.to_thread(_by_prefix, request.tenant, asked, asked.prefix, start, size)
     else:
-        after = wanted_etag(etag) if etag else 0
+        after = wanted_etag(asked.etag) if asked.etag else 0
         documents = await asyncio.to_thread(_by_etag, request.tenant, after, start, size)
     headers: Headers = [JSON, BUILD_HEADER, ("next-page-start", str(start + len(documents)))]
     if documents:
@@ -119,13 +122,13 @@ async def listing(request: Request) -> Response:
         if request.has(last):
             return empty_response(304, [("etag", f'"{last}"')])
         headers.append(("etag", f'"{last}"'))
-    show = only_metadata if request.flag("metadata-only") else with_metadata
+    show = only_metadata if asked.metadata_only else with_metadata
     return Response(200, headers, array(map(show, documents)))
 
 
-def _filter(request: Request, prefix: str) -> Callable[[Document], bool] | None:
+def _filter(asked: DocumentsListed, prefix: str) -> Callable[[Document], bool] | None:
     """What `matches` and `exclude` say of the part of an id after the prefix; None if they say nothing."""
-    matches, exclude = _globs(request.parameter("matches")), _globs(request.parameter("exclude"))
+    matches, exclude = _globs(asked.matches), _globs(asked.exclude)
     if not matches and not exclude:
         return None
 
@@ -146,9 +149,8 @@ def _globs(text: str | None) -> re.Pattern[str] | None:
     return re.compile("|".join(patterns))
 
 
-def _by_prefix(
-    tenant: Tenant, prefix: str, wanted: Callable[[Document], bool] | None, skip: str | None, start: int, size: int
-) -> list[Document]:
+def _by_prefix(tenant: Tenant, asked: DocumentsListed, prefix: str, start: int, size: int) -> list[Document]:
+    wanted, skip = _filter(asked, prefix), asked.skip_after
     if wanted is None and skip is None:
         return tenant.database.by_prefix(prefix, start=start, limit=size)
 

@@ -6,8 +6,6 @@ import asyncio
 from pathlib import Path
 from typing import get_args
 
-import msgspec
-
 from muniment.backup.child import restore_in_child
 from muniment.backup.job import Job
 from muniment.backup.plan import RestorePlan
@@ -15,31 +13,26 @@ from muniment.backup.restore_into import OnConflict, check_database, compared
 from muniment.backup.selection import Selection
 from muniment.errors import InvalidInput
 from muniment.progress import Progress
+from muniment.raven3.messages import Accepted, RestoreIntoWanted
 from muniment.server.operations import Operation
 from muniment.server.places import check_unmoved
-from muniment.server.points import Part
+from muniment.server.points import folder_of, plan_of, selection_of
 from muniment.server.request import Request
 from muniment.server.tenants import Tenant
 from muniment.server.wire import Refused, Response, json_response
 
 
-class _Wanted(Part):
-    on_conflict: OnConflict | None = msgspec.field(name="OnConflict", default=None)
-    dry_run: bool = msgspec.field(name="DryRun", default=False)
-    other_database: bool = msgspec.field(name="OtherDatabase", default=False)
-
-
 async def start(request: Request) -> Response:
     """Begin to restore a moment of the backups in a folder, or a part of it, into this database; or only to compare."""
-    wanted: _Wanted = await request.json(_Wanted)
+    wanted = await request.message(RestoreIntoWanted)
     app, tenant = request.server, request.tenant
     if tenant.is_system:
         raise Refused(400, "the system database can not be restored while it is used", "see muniment server --help")
     if wanted.on_conflict is None and not wanted.dry_run:
         raise InvalidInput("OnConflict is missing", f"send one of {', '.join(get_args(OnConflict))}")
-    selection = wanted.selection
-    source = await wanted.folder(app.databases, local=request.is_local)
-    plan, _ = await wanted.plan(source)
+    selection = selection_of(wanted)
+    source = await folder_of(wanted, app.databases, local=request.is_local)
+    plan, _ = await plan_of(wanted, source)
     if not wanted.other_database:
         check_database(plan, tenant.database.storage, tenant.name)
     loop = asyncio.get_running_loop()
@@ -52,11 +45,11 @@ async def start(request: Request) -> Response:
     operation.on_end = lambda: loop.call_soon_threadsafe(tenant.leave)
     tenant.active += 1
     app.operations.start(operation)
-    return json_response({"OperationId": operation.id}, 202)
+    return json_response(Accepted(operation.id), 202)
 
 
 def _restore(
-    tenant: Tenant, plan: RestorePlan, selection: Selection | None, wanted: _Wanted, operation: Operation
+    tenant: Tenant, plan: RestorePlan, selection: Selection | None, wanted: RestoreIntoWanted, operation: Operation
 ) -> None:
     def read(plan: RestorePlan, target: Path, selection: Selection | None, progress: Progress) -> None:
         restore_in_child(plan, target, selection=selection, progress=progress)

@@ -8,8 +8,6 @@ from pathlib import Path
 from time import monotonic
 from typing import Any, Final
 
-import msgspec
-
 from muniment.backup.child import restore_in_child
 from muniment.backup.job import Job, amount, with_hint
 from muniment.backup.reader import Moment
@@ -22,9 +20,11 @@ from muniment.errors import (
     MunimentError,
     TargetExists,
 )
+from muniment.raven3.messages import Accepted, RestoreWanted
 from muniment.raven3.names import DATA_DIR, DATABASES, RESTORE_IN_PROGRESS, RESTORE_STATUS
+from muniment.raven3.queries import RestoreOptions
 from muniment.server.places import check_unmoved
-from muniment.server.points import Part
+from muniment.server.points import folder_of, plan_of, selection_of
 from muniment.server.request import Request
 from muniment.server.tenants import Databases, check_name
 from muniment.server.wire import Refused, Response, json_response
@@ -34,37 +34,30 @@ from muniment.telling import telling
 POLL_SECONDS: Final = 0.1
 
 
-class _Wanted(Part):
-    name: str | None = msgspec.field(name="DatabaseName", default=None)
-    location: str | None = msgspec.field(name="DatabaseLocation", default=None)
-    defrag: bool | None = msgspec.field(name="Defrag", default=None)
-    timeout: int | None = msgspec.field(name="RestoreStartTimeout", default=None)
-    new_id: bool | None = msgspec.field(name="GenerateNewDatabaseId", default=None)
-
-
 async def start(request: Request) -> Response:
     """Begin to restore a moment of the backups in a folder, or a part of it, into a new database."""
     wanted = await _wanted(request)
     app, databases = request.server, request.server.databases
-    source, selection = await wanted.folder(databases, local=request.is_local), wanted.selection
-    if wanted.name:
-        name = wanted.name
-        target = _new_place(databases, name, wanted.location)
-        plan, _ = await wanted.plan(source)
+    source, selection = await folder_of(wanted, databases, local=request.is_local), selection_of(wanted)
+    if wanted.database_name:
+        name = wanted.database_name
+        target = _new_place(databases, name, wanted.database_location)
+        plan, _ = await plan_of(wanted, source)
     else:
         try:
-            plan, _ = await wanted.plan(source)
+            plan, _ = await plan_of(wanted, source)
         except BackupNotFound as error:
             if wanted.backup is not None or wanted.lineage is not None:
                 raise
             raise await asyncio.to_thread(_nameless, databases, str(error)) from error
         name = await _name_in(plan.backup, databases)
-        target = _new_place(databases, name, wanted.location)
-    await _wait_for_other(request, wanted.timeout)
+        target = _new_place(databases, name, wanted.database_location)
+    await _wait_for_other(request, wanted.restore_start_timeout)
     _check_new(databases, name)
     databases.take(name, target, "being restored")
     app.restoring = name
-    defrag, new_id = bool(wanted.defrag) or request.flag("defrag"), bool(wanted.new_id)
+    defrag = bool(wanted.defrag) or request.asked(RestoreOptions).defrag
+    new_id = bool(wanted.generate_new_database_id)
 
     def work(job: Job[Moment]) -> Moment:
         job.say(f"Starting to restore {name} from {plan.backup.folder} to {target}")
@@ -100,25 +93,24 @@ async def start(request: Request) -> Response:
     except BaseException:
         release()
         raise
-    return json_response({"OperationId": operation.id}, 202)
+    return json_response(Accepted(operation.id), 202)
 
 
 async def plan(request: Request) -> Response:
     """What a restore would read, and the exact transaction at which it would stop; nothing is written."""
     wanted = await _wanted(request)
     databases = request.server.databases
-    source, _ = await wanted.folder(databases, local=request.is_local), wanted.selection
-    if wanted.name:
-        _new_place(databases, wanted.name, wanted.location)
-    _, told = await wanted.plan(source)
+    source, _ = await folder_of(wanted, databases, local=request.is_local), selection_of(wanted)
+    if wanted.database_name:
+        _new_place(databases, wanted.database_name, wanted.database_location)
+    _, told = await plan_of(wanted, source)
     return json_response(told)
 
 
-async def _wanted(request: Request) -> _Wanted:
+async def _wanted(request: Request) -> RestoreWanted:
     if request.name is not None:
         raise Refused(400, "a restore is asked of the server, not of a database", bare=True)
-    wanted: _Wanted = await request.json(_Wanted)
-    return wanted
+    return await request.message(RestoreWanted)
 
 
 def _new_place(databases: Databases, name: str, location: str | None) -> Path:

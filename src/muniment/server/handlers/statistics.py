@@ -6,11 +6,10 @@ import asyncio
 import platform
 from datetime import UTC, datetime, timedelta
 from time import monotonic
-from typing import Any
 
 from muniment.document import raven_time
 from muniment.raven3.etags import attachment_etag_text, etag_text
-from muniment.raven3.names import BUILD, PRODUCT
+from muniment.raven3.messages import BuildVersion, DatabaseStatistics, Health, LoadedDatabase, Memory, ServerStatistics
 from muniment.server.request import Request
 from muniment.server.tenants import Tenant
 from muniment.server.wire import Response, empty_response, json_response
@@ -21,87 +20,70 @@ async def database_statistics(request: Request) -> Response:
     """What is in a database."""
     found = await asyncio.to_thread(request.tenant.database.statistics)
     return json_response(
-        {
-            "StorageEngine": request.tenant.database.storage.engine,
-            "LastDocEtag": etag_text(found.last_etag),
-            "LastAttachmentEtag": attachment_etag_text(found.last_etag),
-            "CountOfIndexes": 0,
-            "CountOfResultTransformers": 0,
-            "InMemoryIndexingQueueSizes": [],
-            "ApproximateTaskCount": 0,
-            "CountOfDocuments": found.documents,
-            "CountOfAttachments": found.attachments,
-            "StaleIndexes": [],
-            "CountOfStaleIndexesExcludingDisabledAndAbandoned": 0,
-            "CurrentNumberOfParallelTasks": 0,
-            "Indexes": [],
-            "Errors": [],
-            "Prefetches": [],
-            "DatabaseId": found.database_id,
-            "SupportsDtc": False,
-            "Is64Bit": platform.machine().endswith("64"),
-            "DatabaseTransactionVersionSizeInMB": -1,
-            "Name": request.tenant.name,
-            "Lineage": found.lineage,
-            "Collections": found.collections,
-            "Bytes": found.bytes,
-            "FileBytes": found.file_bytes,
-            "LastChanged": raven_time(found.last_changed),
-            "Fingerprint": found.fingerprint,
-            "LastBackup": None if found.last_backup is None else raven_time(found.last_backup),
-            "ChangesSinceBackup": found.changes_since_backup,
-        }
+        DatabaseStatistics(
+            last_doc_etag=etag_text(found.last_etag),
+            last_attachment_etag=attachment_etag_text(found.last_etag),
+            count_of_documents=found.documents,
+            count_of_attachments=found.attachments,
+            database_id=found.database_id,
+            is64_bit=platform.machine().endswith("64"),
+            name=request.tenant.name,
+            storage_engine=request.tenant.database.storage.engine,
+            lineage=found.lineage,
+            collections=found.collections,
+            bytes=found.bytes,
+            file_bytes=found.file_bytes,
+            last_changed=raven_time(found.last_changed),
+            fingerprint=found.fingerprint,
+            last_backup=None if found.last_backup is None else raven_time(found.last_backup),
+            changes_since_backup=found.changes_since_backup,
+        )
     )
 
 
 async def server_statistics(request: Request) -> Response:
     """What the server does, and which databases are open."""
-    app = request.server
-    tenants = [*app.databases.open.values()]
+    server = request.server
+    tenants = [*server.databases.open.values()]
     return json_response(
-        {
-            "ServerName": "muniment",
-            "TotalNumberOfRequests": app.requests,
-            "Uptime": str(timedelta(seconds=round(monotonic() - app.started))),
-            "Memory": _memory(),
-            "UnwrittenLogLines": log.unwritten,
-            "LoadedDatabases": await asyncio.to_thread(lambda: [_loaded(tenant) for tenant in tenants]),
-            "LoadedFileSystems": [],
-        }
+        ServerStatistics(
+            total_number_of_requests=server.requests,
+            uptime=str(timedelta(seconds=round(monotonic() - server.started))),
+            memory=_memory(),
+            unwritten_log_lines=log.unwritten,
+            loaded_databases=await asyncio.to_thread(lambda: [_loaded(tenant) for tenant in tenants]),
+        )
     )
 
 
-def _loaded(tenant: Tenant) -> dict[str, Any]:
+def _loaded(tenant: Tenant) -> LoadedDatabase:
     found = tenant.database.statistics()
     idle = timedelta(seconds=monotonic() - tenant.used)
-    return {
-        "Name": tenant.name,
-        "LastActivity": raven_time(datetime.now(UTC) - idle),
-        "TransactionalStorageAllocatedSize": found.file_bytes,
-        "TransactionalStorageAllocatedSizeHumaneSize": f"{found.file_bytes / 1e6:,.1f} MB",
-        "TotalDatabaseSize": found.file_bytes,
-        "TotalDatabaseHumaneSize": f"{found.file_bytes / 1e6:,.1f} MB",
-        "CountOfDocuments": found.documents,
-        "CountOfAttachments": found.attachments,
-        "IndexStorageSize": 0,
-        "Metrics": None,
-        "StorageStats": None,
-    }
+    humane = f"{found.file_bytes / 1e6:,.1f} MB"
+    return LoadedDatabase(
+        name=tenant.name,
+        last_activity=raven_time(datetime.now(UTC) - idle),
+        transactional_storage_allocated_size=found.file_bytes,
+        transactional_storage_allocated_size_humane_size=humane,
+        total_database_size=found.file_bytes,
+        total_database_humane_size=humane,
+        count_of_documents=found.documents,
+        count_of_attachments=found.attachments,
+    )
 
 
-def _memory() -> dict[str, Any]:
+def _memory() -> Memory:
     try:
         with open("/proc/self/status", encoding="ascii", errors="replace") as status:  # noqa: PTH123
             lines = dict(line.split(":", 1) for line in status)
     except OSError:
-        return {}
-    kilobytes = int(lines.get("VmRSS", "0").split()[0])
-    return {"ResidentSetSizeInBytes": kilobytes * 1024, "DatabaseCacheSizeInMB": 0, "TotalProcessMemorySize": 0}
+        return Memory()
+    return Memory(int(lines.get("VmRSS", "0").split()[0]) * 1024, 0, 0)
 
 
 async def build_version(request: Request) -> Response:
     """Which version this is, in RavenDB's terms and ours."""
-    return json_response({"ProductVersion": PRODUCT, "BuildVersion": BUILD})
+    return json_response(BuildVersion())
 
 
 async def topology(request: Request) -> Response:
@@ -111,12 +93,12 @@ async def topology(request: Request) -> Response:
 
 async def live(request: Request) -> Response:
     """The process answers."""
-    return json_response({"Status": "live"})
+    return json_response(Health("live"))
 
 
 async def ready(request: Request) -> Response:
     """The system database can be read, and the server is not about to stop."""
     if request.server.stopping:
-        return json_response({"Status": "stopping"}, 503)
+        return json_response(Health("stopping"), 503)
     request.server.databases.system.database.get("Raven/Ready")
-    return json_response({"Status": "ready"})
+    return json_response(Health("ready"))

@@ -1,0 +1,305 @@
+"""The JSON of requests and answers. What a member means is told where its name does not."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Literal, TypeAlias
+
+import msgspec
+from msgspec import UNSET, Meta, UnsetType, field
+
+from muniment.raven3.names import BUILD, PRODUCT
+
+Etag: TypeAlias = Annotated[str, Meta(description="An etag as RavenDB writes it: a GUID with the number at its end.")]
+Time: TypeAlias = Annotated[str, Meta(description="UTC, in ISO 8601 with seven digits of a second.")]
+Object: TypeAlias = dict[str, Any]
+
+
+class Message(msgspec.Struct, rename="pascal"):
+    """An object whose members begin with capitals, as RavenDB's do."""
+
+
+class Error(Message):
+    """What failed, what to do next, and of what kind it is: the name of an error in Muniment's documentation."""
+
+    url: str
+    error: Annotated[str, Meta(description="What failed, and in a line of its own the hint.")]
+    hint: str | UnsetType = UNSET
+    kind: str | UnsetType = UNSET
+    message: Annotated[str, Meta(description="What failed, alone.")] | UnsetType = UNSET
+    actual_etag: Etag | UnsetType = field(name="ActualETag", default=UNSET)
+    actual_etag_too: Etag | UnsetType = field(name="ActualEtag", default=UNSET)
+    expected_etag: Etag | UnsetType = field(name="ExpectedETag", default=UNSET)
+
+
+Refusal: TypeAlias = Error | Annotated[str, Meta(description="What failed, where RavenDB tells it so.")]
+
+
+class Accepted(Message):
+    """A job has begun: `operation/status` tells how it stands."""
+
+    operation_id: int | None = None
+
+
+class Stored(Message):
+    """A document was stored."""
+
+    key: Annotated[str, Meta(description="Its id.")]
+    etag: Etag = field(name="ETag")
+
+
+class Documents(Message):
+    """Documents by their ids; each has a member `@metadata`."""
+
+    results: Annotated[list[Object | None], Meta(description="In the order asked for; null for what does not exist.")]
+    includes: Annotated[list[Object], Meta(description="The documents that these refer to by the paths asked for.")]
+
+
+class Command(Message):
+    """A document to store or delete, if it has this etag; all zeros stand for one that must not exist."""
+
+    method: Annotated[str, Meta(description="`PUT` or `DELETE`.")]
+    key: Annotated[str | None, Meta(description="The id; without one, PUT makes one.")] = None
+    etag: Etag | None = None
+    document: msgspec.Raw | UnsetType = UNSET
+    metadata: msgspec.Raw | UnsetType = UNSET
+    additional_data: Annotated[msgspec.Raw, Meta(description="Told again in the answer.")] | UnsetType = UNSET
+
+
+class CommandResult(Message):
+    """What became of a command."""
+
+    key: str
+    method: str = ""
+    etag: Etag | None = None
+    metadata: msgspec.Raw | UnsetType | None = UNSET
+    deleted: Annotated[bool | None, Meta(description="Of a DELETE: whether there was such a document.")] = None
+    additional_data: msgspec.Raw | UnsetType | None = UNSET
+    patch_result: None = None
+    existed: Annotated[bool | None, Meta(description="Whether there was one before.")] = None
+
+
+class AttachmentListed(Message):
+    """What is known of an attachment."""
+
+    key: str
+    etag: Etag
+    size: Annotated[int, Meta(description="In bytes.")]
+    metadata: msgspec.Raw
+    sha256: str = ""
+    owner: Annotated[str | None, Meta(description="The id of the document it was stored with.")] = None
+    name: str = ""
+
+
+class DatabaseStatistics(Message):
+    """What is in a database."""
+
+    last_doc_etag: Etag
+    count_of_documents: int
+    count_of_attachments: int
+    database_id: str
+    lineage: str
+    collections: Annotated[dict[str, int], Meta(description="How many documents each has.")]
+    bytes: Annotated[int, Meta(description="Of the documents and attachments that there are.")]
+    file_bytes: int
+    last_changed: Time
+    fingerprint: str
+    last_backup: Time | None = None
+    changes_since_backup: int | None = None
+    last_attachment_etag: Etag = ""
+    name: str = ""
+    storage_engine: str = ""
+    count_of_indexes: int = 0
+    count_of_result_transformers: int = 0
+    in_memory_indexing_queue_sizes: list[int] = []
+    approximate_task_count: int = 0
+    stale_indexes: list[str] = []
+    count_of_stale_indexes_excluding_disabled_and_abandoned: int = 0
+    current_number_of_parallel_tasks: int = 0
+    indexes: list[Object] = []
+    errors: list[Object] = []
+    prefetches: list[Object] = []
+    supports_dtc: bool = False
+    is64_bit: bool = field(name="Is64Bit", default=True)
+    database_transaction_version_size_in_mb: int = field(name="DatabaseTransactionVersionSizeInMB", default=-1)
+
+
+class LoadedDatabase(Message):
+    """A database that is open."""
+
+    name: str
+    last_activity: Time
+    transactional_storage_allocated_size: int
+    transactional_storage_allocated_size_humane_size: str
+    total_database_size: int
+    total_database_humane_size: str
+    count_of_documents: int
+    count_of_attachments: int
+    index_storage_size: int = 0
+    metrics: None = None
+    storage_stats: None = None
+
+
+class Memory(Message, omit_defaults=True):
+    """The memory of the server's process, where the system tells it."""
+
+    resident_set_size_in_bytes: int | UnsetType = UNSET
+    database_cache_size_in_mb: int | UnsetType = field(name="DatabaseCacheSizeInMB", default=UNSET)
+    total_process_memory_size: int | UnsetType = UNSET
+
+
+class ServerStatistics(Message):
+    """What a server does."""
+
+    total_number_of_requests: int
+    uptime: str
+    memory: Memory
+    unwritten_log_lines: Annotated[int, Meta(description="How many lines its log could not take.")]
+    loaded_databases: list[LoadedDatabase]
+    loaded_file_systems: list[Object] = []
+    server_name: str = "muniment"
+
+
+class OperationState(Message):
+    """How far a job is. What only some kinds of jobs tell is missing from the others."""
+
+    documents: int
+    attachments: int
+    bytes: int
+    seconds: float
+    waiting: bool
+    position: Annotated[int | None, Meta(description="Its place among the jobs that wait.")]
+    progress: Annotated[str, Meta(description="What it is doing.")]
+    total_documents: int | None = None
+    total_bytes: int | None = None
+    error: str | None = None
+    hint: str | None = None
+    kind: str | None = None
+    result: Annotated[Object | None, Meta(description="Of an import or export, what it did.")] = None
+    difference: (
+        Annotated[Object, Meta(description="Of a restore into a database: how many documents and attachments differ.")]
+        | UnsetType
+    ) = UNSET
+    written: int | UnsetType = UNSET
+    etag: Annotated[int, Meta(description="Of the transaction of a restore into a database.")] | UnsetType | None = (
+        UNSET
+    )
+
+
+class OperationStatus(Message):
+    """How a job stands."""
+
+    id: int
+    completed: Annotated[bool, Meta(description="It has ended, in whatever way.")]
+    faulted: bool
+    canceled: bool
+    state: OperationState
+    exception: str | None = None
+    operation_progress: None = None
+    changes: Annotated[list[Object], Meta(description="All ids that differ.")] | UnsetType | None = UNSET
+
+
+class OperationListed(Message):
+    """A job that a server does or has done."""
+
+    id: int
+    status: str = ""
+    task_type: str = ""
+    description: str | None = None
+    exception_text: str | None = None
+    exception: None = None
+    start_time: Time = ""
+
+
+class DatabaseListed(Message):
+    """A database of a server."""
+
+    name: str
+    disabled: bool
+    indexing_disabled: bool = False
+    reject_clients_enabled: bool = False
+    cluster_wide: bool = False
+    bundles: list[str] = []
+    is_admin_current_tenant: bool = True
+
+
+class BuildVersion(Message):
+    """Which version a server is, in RavenDB's terms and Muniment's."""
+
+    product_version: str = PRODUCT
+    build_version: str = BUILD
+
+
+class Health(Message):
+    """Whether a server answers."""
+
+    status: Literal["live", "ready", "stopping"]
+
+
+class BackupWanted(Message):
+    """A backup into a folder of the server's machine."""
+
+    backup_location: str = ""
+    database_document: Annotated[
+        Object | None, Meta(description="To be kept in the backup; without it, the one that the server has.")
+    ] = None
+
+
+class MomentWanted(Message, omit_defaults=True):
+    """A moment of the backups in a folder of the server's machine, the newest when none is named; whole, or parts."""
+
+    backup_location: str = ""
+    at: Annotated[str | None, Meta(description="The state at this time, in ISO 8601 with a zone.")] = None
+    etag: Annotated[int | None, Meta(description="The state after the transaction of this etag.")] = None
+    backup: Annotated[str | None, Meta(description="The state at the end of the backup in this folder.")] = None
+    lineage: Annotated[str | None, Meta(description="Of which history, by the first letters of its id.")] = None
+    collections: list[str] | None = None
+    ids: list[str] | None = None
+    id_prefixes: list[str] | None = None
+
+
+class RestoreWanted(MomentWanted):
+    """A restore into a new database."""
+
+    database_name: Annotated[str | None, Meta(description="Without it, the one that the backup has kept.")] = None
+    database_location: str | None = None
+    defrag: bool | None = None
+    restore_start_timeout: Annotated[int | None, Meta(description="Seconds to wait for another restore.")] = None
+    generate_new_database_id: bool | None = None
+
+
+class RestoreIntoWanted(MomentWanted):
+    """A restore into a database that goes on being used, or a comparison with it."""
+
+    on_conflict: Literal["skip", "overwrite", "fail"] | None = None
+    dry_run: Annotated[bool, Meta(description="Only compare.")] = False
+    other_database: Annotated[bool, Meta(description="The backups may be another database's.")] = False
+
+
+class PlannedFile(msgspec.Struct):
+    """A file that a restore reads."""
+
+    name: str
+    rows: int
+    bytes: int
+
+
+class PlannedBackup(msgspec.Struct):
+    """A backup that a restore reads."""
+
+    backup: str
+    kind: str
+    files: list[PlannedFile]
+
+
+class PlannedRestore(msgspec.Struct):
+    """What a restore would read, and the transaction at which it would stop."""
+
+    source: str
+    name: str
+    database_id: str
+    etag: int
+    time: str
+    rows: int
+    file_bytes: int
+    backups: list[PlannedBackup]
+    notes: list[str]

@@ -1,0 +1,175 @@
+"""What requests ask for in their query strings: each member is a parameter, by its name there."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import msgspec
+from msgspec import Meta, field
+
+from muniment.raven3.names import DEFAULT_PAGE, MAX_PAGE
+
+
+class Query(msgspec.Struct, frozen=True, rename="kebab"):
+    """The names of parameters compare without case, and what is not known is not looked at."""
+
+
+class Page(Query, frozen=True):
+    """So many, after so many."""
+
+    start: Annotated[int, Meta(ge=0, description="How many to pass over.")] = 0
+    size: Annotated[int, Meta(ge=0, description=f"How many to answer, at most {MAX_PAGE:,}.")] = field(
+        name="pageSize", default=DEFAULT_PAGE
+    )
+
+
+class Listed(Page, frozen=True):
+    """A page of what begins so, or of what has changed."""
+
+    prefix: Annotated[str | None, Meta(description="Those whose ids begin so, in the order of their ids.")] = field(
+        name="startsWith", default=None
+    )
+    etag: Annotated[str | None, Meta(description="Those after this etag, in the order of their etags.")] = None
+
+
+class DocumentsListed(Listed, frozen=True):
+    """A page of documents, or one."""
+
+    id: Annotated[str | None, Meta(description="Only the document with this id, as `docs/{id}` answers it.")] = None
+    matches: Annotated[
+        str | None, Meta(description="What follows the prefix is like one of these: `a*|b?`, with `*` and `?`.")
+    ] = None
+    exclude: Annotated[str | None, Meta(description="What follows the prefix is like none of these.")] = None
+    skip_after: Annotated[str | None, Meta(description="Only ids after this one.")] = field(
+        name="skipAfter", default=None
+    )
+    metadata_only: Annotated[bool, Meta(description="Of each, only its metadata.")] = False
+
+
+class AttachmentsListed(Listed, frozen=True):
+    """A page of attachments, or one."""
+
+    key: Annotated[str | None, Meta(description="Only the attachment with this key.")] = None
+    owner: Annotated[str | None, Meta(description="The document that it was stored with.")] = None
+
+
+class AttachmentOf(Query, frozen=True):
+    """Whose attachment."""
+
+    owner: Annotated[
+        str | None, Meta(description="The document that it is stored with; the key is then a name among its own.")
+    ] = None
+
+
+class DocumentsIncluding(Query, frozen=True):
+    """What to answer with the documents."""
+
+    include: Annotated[list[str], Meta(description="A path in the documents to ids of others: `Lines,Product`.")] = []
+    metadata_only: Annotated[bool, Meta(description="Of each, only its metadata.")] = False
+    transformer: Annotated[str | None, Meta(description="There are none.")] = None
+
+
+class DocumentsWanted(DocumentsIncluding, frozen=True):
+    """Which documents."""
+
+    id: Annotated[list[str], Meta(description="The id of a document.")] = []
+
+
+class OperationWanted(Query, frozen=True):
+    """Which job."""
+
+    id: Annotated[str | None, Meta(description="Its number.")] = None
+
+
+class StatusWanted(OperationWanted, frozen=True):
+    """Which job, and what of it."""
+
+    changes: Annotated[bool, Meta(description="Of a comparison, all ids that differ too.")] = False
+
+
+class BackupOptions(Query, frozen=True):
+    """What kind of backup."""
+
+    incremental: Annotated[bool, Meta(description="Only what changed since the last backup in this folder.")] = False
+    new_chain: Annotated[bool, Meta(description="Begin anew where backups are remembered and none is there.")] = False
+    skip_damaged: Annotated[bool, Meta(description="Leave out what is damaged in the database.")] = False
+
+
+class RestoreOptions(Query, frozen=True):
+    """How to restore."""
+
+    defrag: Annotated[bool, Meta(description="Write the new database without gaps.")] = False
+
+
+class CompactionWanted(Query, frozen=True):
+    """Which database to compact."""
+
+    database: Annotated[str, Meta(description="Its name.")] = ""
+
+
+class Deletion(Query, frozen=True):
+    """What to delete of a database."""
+
+    hard_delete: Annotated[bool, Meta(description="Its files too.")] = False
+
+
+class Deletions(Deletion, frozen=True):
+    """Which databases to delete."""
+
+    ids: Annotated[list[str], Meta(description="The name of a database.")] = []
+
+
+class Toggle(Query, frozen=True):
+    """What to make of a database."""
+
+    disabled: Annotated[bool, Meta(description="Whether it is to be disabled; otherwise it is enabled.")] = field(
+        name="isSettingDisabled", default=False
+    )
+
+
+class DatabasesListed(Page, frozen=True):
+    """A page of databases."""
+
+    additional: Annotated[bool, Meta(description="What is known of each, and not its name alone.")] = field(
+        name="getAdditionalData", default=False
+    )
+
+
+class Smuggled(Query, frozen=True):
+    """The options that imports and exports have; a name that does not exist is an error."""
+
+    operate_on_types: Annotated[str | None, Meta(description="`Documents,Attachments`: what to bring over.")] = None
+    filter: Annotated[list[str], Meta(description="`Path=Value,Value`: only documents with one of these values.")] = []
+    negative_filter: Annotated[list[str], Meta(description="`Path=Value`: only documents with none of these.")] = []
+    metadata_filter: Annotated[list[str], Meta(description="The same of their metadata.")] = []
+    negative_metadata_filter: Annotated[list[str], Meta(description="The same of their metadata.")] = []
+    transform: Annotated[str | None, Meta(description="A script: `function(doc) { return doc; }`.")] = None
+    exclude_expired: Annotated[bool, Meta(description="No documents that have expired.")] = field(
+        name="excludeexpired", default=False
+    )
+    ignore_errors: Annotated[bool, Meta(description="Pass over items that can not be carried.")] = field(
+        name="ignore-errors-and-continue", default=False
+    )
+    limit: Annotated[int | None, Meta(description="At most so many documents.")] = None
+    batch_size: Annotated[int | None, Meta(description="How many to write at once.")] = None
+    timeout: Annotated[int | None, Meta(description="How many milliseconds all of it may take.")] = None
+
+
+class Imported(Smuggled, frozen=True):
+    """How to import."""
+
+    continuation_token: Annotated[str | None, Meta(description="Go on where an import stopped at its limit.")] = None
+    fail_on_unknown: Annotated[bool, Meta(description="Fail at a section that there is no place for.")] = False
+
+
+class Exported(Smuggled, frozen=True):
+    """What to export, and as what."""
+
+    format: Annotated[str | None, Meta(description="`ravendbdump`, `ravendump`, `ndjson` or `parquet`.")] = None
+    compression: Annotated[str | None, Meta(description="`gzip`, `zstd` or `none`.")] = None
+    start_document_etag: Annotated[str | None, Meta(description="Only what changed after this etag.")] = None
+    incremental: Annotated[bool, Meta(description="Only what changed since the dump that these name:")] = False
+    database_id: Annotated[str | None, Meta(description="The database of the last dump.")] = None
+    lineage: Annotated[str | None, Meta(description="The history of the last dump.")] = None
+    after_etag: Annotated[int | None, Meta(description="The etag of the last dump.")] = None
+    lost_file: Annotated[str | None, Meta(description="The file of the last dump, when it is gone.")] = None

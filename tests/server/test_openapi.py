@@ -1,0 +1,230 @@
+"""The OpenAPI document is what the server does: each operation is done over a socket and its answer held against it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import httpx
+import msgspec
+import pytest
+
+from muniment.raven3.queries import Exported, Imported
+from muniment.server.routes import ROUTES, document
+from muniment.smuggler.parameters import CHANGES, IMPORT
+from tests.server.running import Server, running
+
+DOCUMENT = document()
+OPERATIONS = [(method.upper(), path) for path, methods in DOCUMENT["paths"].items() for method in methods]
+
+
+def wrong(value: Any, schema: dict[str, Any], where: str = "$") -> Iterator[str]:
+    """What of a value is not as the schema says, a member that it does not name too."""
+    if "$ref" in schema:
+        schema = DOCUMENT["components"]["schemas"][schema["$ref"].rpartition("/")[2]]
+    if "anyOf" in schema:
+        tried = [list(wrong(value, each, where)) for each in schema["anyOf"]]
+        yield from () if [] in tried else min(tried, key=len)
+        return
+    if "enum" in schema and value not in schema["enum"]:
+        yield f"{where} is {value!r}, none of {schema['enum']}"
+    if "minimum" in schema and value < schema["minimum"]:
+        yield f"{where} is {value!r}, less than {schema['minimum']}"
+    kinds: dict[str, Any] = {
+        "object": dict, "array": list, "string": str, "integer": int, "number": (int, float), "boolean": bool,
+        "null": type(None),
+    }  # fmt: skip
+    expected = schema.get("type")
+    if expected and (not isinstance(value, kinds[expected]) or (value is True and expected in ("integer", "number"))):
+        yield f"{where} is {value!r}, not {expected}"
+    elif expected == "array" and "items" in schema:
+        for index, item in enumerate(value):
+            yield from wrong(item, schema["items"], f"{where}[{index}]")
+    elif expected == "object":
+        yield from (f"{where}.{name} is missing" for name in schema.get("required", ()) if name not in value)
+        more = schema.get("additionalProperties", {} if "properties" not in schema else None)
+        for name, item in value.items():
+            known = schema.get("properties", {}).get(name, more)
+            yield from [f"{where}.{name} is not named"] if known is None else wrong(item, known, f"{where}.{name}")
+
+
+@dataclass
+class Site:
+    """A server with a database `shop`, its backup and its dump; `next` counts what is made."""
+
+    server: Server
+    place: Path
+    dump: bytes
+    next: int = 0
+    asked: set[tuple[str, str]] = field(default_factory=set)
+
+    def ask(self, method: str, path: str, status: int, target: str, **kwargs: Any) -> httpx.Response:
+        """Do an operation of the document, and hold the answer against it."""
+        answer = self.server.client.request(method, target, **kwargs)
+        assert answer.status_code == status, answer.text
+        operation = DOCUMENT["paths"][path][method.lower()]
+        told = operation["responses"].get(str(status), operation["responses"]["default"])
+        content = told.get("content", {})
+        media = answer.headers.get("content-type", "").partition(";")[0]
+        if not answer.content:
+            assert not content or method == "HEAD" or "without a body" in told["description"]
+        elif "application/json" in content:
+            assert media == "application/json"
+            assert not list(wrong(answer.json(), content["application/json"]["schema"]))
+        else:
+            assert {media, "*/*"} & content.keys()
+        self.asked.add((method, path))
+        return answer
+
+
+@pytest.fixture(scope="module")
+def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
+    place = tmp_path_factory.mktemp("openapi")
+    with running(place / "data") as server:
+        shop = server.create("shop", **{"Muniment/History": "true"})
+        shop.fill(20)
+        shop.request("PUT", "/static/picture", content=b"content", headers={"Mine": "x"})
+        assert not shop.backup(place / "b")["Faulted"]
+        yield Site(server, place, shop.get("/smuggler/export").content)
+
+
+def tenant(site: Site, prefix: str) -> None:
+    """What can be asked of a database, each operation once with success where that is possible."""
+    root, ask = ("", site.ask) if not prefix else ("/databases/shop", site.ask)
+
+    def do(method: str, path: str, status: int, target: str | None = None, **kwargs: Any) -> httpx.Response:
+        return ask(method, f"{prefix}{path}", status, root + (target or path), **kwargs)
+
+    for status in (201, 409):
+        none = {"If-None-Match": "00000000-0000-0000-0000-000000000000"}
+        do("PUT", "/docs/{id}", status, "/docs/orders/1", json={"By": "items/1", "Lines": [1]}, headers=none)
+    do("PUT", "/docs/{id}", 422, "/docs/orders/1", content=b"[")
+    for method in ("GET", "HEAD"):
+        etag = do(method, "/docs/{id}", 200, "/docs/orders/1").headers["etag"]
+        do(method, "/docs/{id}", 304, "/docs/orders/1", headers={"If-None-Match": etag})
+        do(method, "/docs/{id}", 404, "/docs/none")
+        do(method, "/docs", 200, "/docs?startsWith=o&matches=*1&pageSize=2&metadata-only=true")
+        do(method, "/docs", 200, "/docs?id=orders/1")
+        do(method, "/docs", 400, "/docs?start=x")
+    do("PATCH", "/docs/{id}", 501, "/docs/orders/1", json=[])
+    do("DELETE", "/bulk_docs/{index}", 501, "/bulk_docs/all")
+    do("PATCH", "/bulk_docs/{index}", 501, "/bulk_docs/all", json=[])
+    do("POST", "/docs", 200, json={})
+    put = {"Method": "PUT", "Key": "a", "Document": {}, "Metadata": {"X": 1}, "AdditionalData": {"n": 1}}
+    do("POST", "/bulk_docs", 200, json=[put, {"Method": "DELETE", "Key": "none"}, {"Method": "PUT", "Document": {}}])
+    do("POST", "/bulk_docs", 409, json=[put | {"Etag": "01000000-0000-0001-0000-00000000FFFF"}])
+    do("GET", "/queries", 200, "/queries?id=orders/1&id=none&include=By")
+    do("POST", "/queries", 200, json=["orders/1", "none"])
+    do("POST", "/queries", 422, json=[1])
+    do("PUT", "/static/{key}", 201, "/static/large?owner=orders/1", content=b"content")
+    do("POST", "/static/{key}", 200, "/static/large?owner=orders/1", headers={"Mine": "x"})
+    for method in ("GET", "HEAD"):
+        do(method, "/static/{key}", 200, "/static/large?owner=orders/1")
+        do(method, "/static/{key}", 404, "/static/none")
+        do(method, "/static", 200)
+        do(method, "/stats", 200)
+        do(method, "/backups", 200)
+    do("DELETE", "/static/{key}", 204, "/static/large?owner=orders/1")
+    do("GET", "/replication/topology", 404)
+    do("GET", "/build/version", 200)
+    dump = do("GET", "/smuggler/export", 200, "/smuggler/export?format=ndjson").headers["Muniment-Operation"]
+    do("POST", "/smuggler/export", 200, json={"operate-on-types": "Documents", "filter": ["By=items/1"]})
+    do("POST", "/smuggler/export", 400, json={"format": "word"})
+    do("POST", "/smuggler/import", 200, content=site.dump)
+    do("POST", "/smuggler/import", 400, "/smuggler/import?unknown=1", content=site.dump)
+    do("GET", "/operation/status", 200, f"/operation/status?id={dump}")
+    do("GET", "/operation/status", 404, "/operation/status?id=99999")
+    do("GET", "/operation/status", 400)
+    for method in ("GET", "POST"):
+        do(method, "/operation/kill", 200, f"/operation/kill?id={dump}")
+    do("GET", "/operations", 200)
+    do("DELETE", "/docs/{id}", 204, "/docs/orders/1")
+    backup = do("POST", "/admin/backup", 202, json={"BackupLocation": str(site.place / f"of{prefix[1:4]}")})
+    site.server.wait_for(backup.json()["OperationId"])
+    do("GET", "/backups", 200)
+    do("GET", "/operation/status", 200, f"/operation/status?id={backup.json()['OperationId']}")
+    wanted = {"BackupLocation": str(site.place / "b"), "DryRun": True}
+    into = do("POST", "/admin/restore-into", 202 if prefix else 400, json=wanted)
+    if prefix:
+        site.server.wait_for(into.json()["OperationId"])
+        do("GET", "/operation/status", 200, f"/operation/status?id={into.json()['OperationId']}&changes=true")
+        for policy in ("overwrite", "skip"):  # the second finds nothing to write
+            into = do("POST", "/admin/restore-into", 202, json=wanted | {"OnConflict": policy, "DryRun": False})
+            site.server.wait_for(into.json()["OperationId"])
+            do("GET", "/operation/status", 200, f"/operation/status?id={into.json()['OperationId']}")
+
+
+def server(site: Site) -> None:
+    """What can be asked of the server as a whole."""
+    ask, wanted = site.ask, {"BackupLocation": str(site.place / "b"), "DatabaseName": "restored"}
+    ask("POST", "/admin/restore/plan", 200, "/admin/restore/plan", json=wanted)
+    ask("POST", "/admin/restore/plan", 403, "/admin/restore/plan", json={"BackupLocation": "/nowhere"})
+    accepted = ask("POST", "/admin/restore", 202, "/admin/restore?defrag=true", json=wanted).json()
+    site.server.wait_for(accepted["OperationId"])
+    ask("POST", "/admin/restore", 400, "/admin/restore", json=wanted)
+    accepted = ask("POST", "/admin/compact", 202, "/admin/compact?database=restored").json()
+    site.server.wait_for(accepted["OperationId"])
+    ask("POST", "/admin/compact", 400, "/admin/compact")
+    ask("GET", "/admin/stats", 200, "/admin/stats")
+    path, target = "/admin/databases/{name}", "/admin/databases/new"
+    ask("PUT", path, 200, target, json={"Settings": {}})
+    for method in ("GET", "HEAD"):
+        ask(method, path, 200, target)
+        ask(method, "/health/live", 200, "/health/live")
+        ask(method, "/health/ready", 200, "/health/ready")
+    present = {"If-None-Match": ask("GET", path, 200, target).headers["etag"]}
+    ask("PUT", path, 200, target, json={"Settings": {}}, headers=present)
+    ask("PUT", path, 400, target, json={"Settings": {}})
+    ask("POST", path, 200, f"{target}?isSettingDisabled=true")
+    ask("POST", path, 400, f"{target}?isSettingDisabled=true")
+    ask("GET", "/databases", 200, "/databases?pageSize=2")
+    ask("GET", "/databases", 200, "/databases?getAdditionalData=true")
+    ask("DELETE", path, 200, f"{target}?hard-delete=true")
+    ask("DELETE", path, 404, target)
+    batch = "/admin/databases/batch-delete"
+    ask("DELETE", batch, 200, f"{batch}?ids=restored&ids=none&hard-delete=true")
+    ask("GET", "/openapi.json", 200, "/openapi.json")
+
+
+def test_every_operation_answers_as_is_told(site: Site) -> None:
+    tenant(site, "")
+    tenant(site, "/databases/{database}")
+    server(site)
+    assert site.asked == set(OPERATIONS)
+
+
+def test_the_schema_is_looked_at() -> None:
+    stored = {"$ref": "#/components/schemas/Stored"}
+    assert not list(wrong({"Key": "a", "ETag": "x"}, stored))
+    assert list(wrong({"Key": "a", "ETag": 1, "More": 2}, stored)) == ["$.ETag is 1, not string", "$.More is not named"]
+    assert list(wrong({}, stored)) == ["$.Key is missing", "$.ETag is missing"]
+
+
+@pytest.mark.parametrize(("method", "path"), OPERATIONS)
+def test_everything_is_described(method: str, path: str) -> None:
+    operation = DOCUMENT["paths"][path][method.lower()]
+    assert operation["summary"]
+    assert all(each["description"] and each["schema"]["type"] for each in operation["parameters"])
+    assert len({(each["in"], each["name"]) for each in operation["parameters"]}) == len(operation["parameters"])
+    for answer in operation["responses"].values():
+        assert answer["description"]
+        assert method == "HEAD" or all(told.get("schema") or media != "application/json"
+                                       for media, told in answer.get("content", {}).items())  # fmt: skip
+    if method in ("PUT", "POST") and "{index}" not in path and "schema" not in str(operation.get("requestBody")):
+        assert path.rpartition("/")[2] in ("{key}", "kill", "compact", "{name}", "import")
+
+
+def test_parameters_of_dumps_are_the_options_of_dumps() -> None:
+    def names(query: type[msgspec.Struct]) -> set[str]:
+        return {each.encode_name for each in msgspec.structs.fields(query)}
+
+    assert names(Imported) == IMPORT
+    assert names(Exported) == CHANGES | {"format", "compression"}
+
+
+def test_operations_have_names_of_their_own() -> None:
+    ids = [operation["operationId"] for methods in DOCUMENT["paths"].values() for operation in methods.values()]
+    assert len(set(ids)) == len(ids)
+    assert sum(len(route.methods) for route in ROUTES) > 40
