@@ -17,7 +17,6 @@ from muniment.fingerprint import (
     Fingerprint,
     Tally,
     batch_digests,
-    batch_row_digests,
     digest_sum,
     member_digest,
     row_digest,
@@ -84,14 +83,13 @@ def test_digests_of_the_rows_of_a_batch() -> None:
         row_digest(2, DOCUMENT, 5, None, member_digest(b"b", b"{2}", b""), tombstone=True),
         row_digest(7, DOCUMENT, 6, b"", member_digest("ß".encode(), b"{}", b""), tombstone=False),
     ]
-    assert batch_row_digests(batch) == expected
-    members = batch_digests(batch.ids.values(), batch.metadata.values(), list(batch.bodies))
-    assert batch_row_digests(batch, members) == expected
+    assert batch_digests(batch).rows == expected
 
 
 def test_digests_of_a_batch() -> None:
-    ids, metadata, bodies = [b"a", b"b", b"c"], [b"{}", b"{}", b"{1}"], [b"x", None, b""]
-    assert batch_digests(ids, metadata, bodies) == [
+    rows = ("a", b"{}", b"x"), ("b", b"{}", None), ("c", b"{1}", b"")
+    batch = Batch.of([Revision(1, DOCUMENT, id, None, 1, about, body, 0) for id, about, body in rows])
+    assert batch_digests(batch).members == [
         member_digest(b"a", b"{}", b"x"),
         None,
         member_digest(b"c", b"{1}", b""),
@@ -144,7 +142,7 @@ def test_a_batch_is_counted_in() -> None:
         Packed.of([b"{}"] * 4),
         Packed.of([b"12", b"345", None, b""]),
     )
-    digests = batch_digests(batch.ids.values(), batch.metadata.values(), list(batch.bodies))
+    digests = batch_digests(batch).members
     fingerprint = Fingerprint()
     fingerprint.add_batch(batch, digests)
     one_by_one = Fingerprint()

@@ -10,17 +10,20 @@ from __future__ import annotations
 import hashlib
 import sys
 from array import array
-from collections.abc import Iterable, Mapping, Sequence
+from collections import defaultdict
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import chain
 from struct import Struct
-from typing import Any, TypeAlias
+from typing import Any, NamedTuple, TypeAlias
 
 from muniment.errors import UnknownFormat
 from muniment.revision import ATTACHMENT, DOCUMENT, Batch, Revision
 
 MODULUS = 1 << 256
 _lengths = Struct("<II").pack
-_row = Struct("<qqBBi").pack
+_times = Struct("<qq").pack
+_facts = Struct("<BBi").pack
 _sha256 = hashlib.sha256
 
 Group: TypeAlias = tuple[int, str]
@@ -35,17 +38,6 @@ def member_digest(id: bytes, metadata: bytes, body: bytes) -> bytes:
     return _sha256(b"".join((_lengths(len(id), len(metadata)), id, metadata, body))).digest()
 
 
-def batch_digests(
-    ids: Sequence[bytes], metadata: Sequence[bytes], bodies: Sequence[bytes | None]
-) -> list[bytes | None]:
-    """The digest of each document of a batch, None for tombstones."""
-    join, sha256, lengths = b"".join, _sha256, _lengths
-    return [
-        None if body is None else sha256(join((lengths(len(id), len(meta)), id, meta, body))).digest()
-        for id, meta, body in zip(ids, metadata, bodies, strict=True)
-    ]
-
-
 def row_digest(
     etag: int, kind: int, modified: int, collection: bytes | None, member: bytes, *, tombstone: bool
 ) -> bytes:
@@ -56,33 +48,52 @@ def row_digest(
     digest of a tombstone is that of an empty body.
     """
     length = -1 if collection is None else len(collection)
-    return _sha256(_row(etag, modified, kind, tombstone, length) + member + (collection or b"")).digest()
+    return _sha256(_times(etag, modified) + _facts(kind, tombstone, length) + member + (collection or b"")).digest()
 
 
-def batch_row_digests(batch: Batch, members: Sequence[bytes | None] | None = None) -> list[bytes]:
-    """The digest of each row of a batch of documents; `members` is what `batch_digests` gives for the same batch."""
-    ids, metadata = batch.ids.values(), batch.metadata.values()
-    if members is None:
-        members = batch_digests(ids, metadata, list(batch.bodies))
-    sha256, row, kind = _sha256, _row, DOCUMENT
-    digests = [
-        b""
-        if member is None
-        else sha256(
-            row(etag, modified, kind, 0, -1) + member
-            if collection is None
-            else row(etag, modified, kind, 0, len(collection)) + member + collection
-        ).digest()
-        for etag, modified, collection, member in zip(
-            batch.etags, batch.modified, batch.collections, members, strict=True
-        )
-    ]
-    if batch.bodies.nulls:
-        collections = list(batch.collections)
-        for i in batch.bodies.nulls:
-            member = member_digest(ids[i], metadata[i], b"")
-            digests[i] = row_digest(batch.etags[i], kind, batch.modified[i], collections[i], member, tombstone=True)
-    return digests
+class Digests(NamedTuple):
+    """Of each document of a batch the member's digest, None for a tombstone, and the row's."""
+
+    members: list[bytes | None]
+    rows: list[bytes]
+
+
+def batch_digests(batch: Batch) -> Digests:
+    """The digests of a batch, as `member_digest` and `row_digest` have them.
+
+    A backup spends more time here than anywhere else but in its compression, so it goes by columns: for each row there
+    is little more than the two calls of SHA-256.
+    """
+    ids, metadata, collections, dead = batch.ids, batch.metadata, list(batch.collections), batch.bodies.nulls
+    lengths = _pairs("I", ids.lengths(), metadata.lengths())
+    members = _hashed(lengths, ids.values(), metadata.values(), batch.bodies.views())
+    facts = {name: _facts(DOCUMENT, False, -1 if name is None else len(name)) for name in set(collections)}
+    kinds = [facts[name] for name in collections]
+    for row in dead:
+        name = collections[row]
+        kinds[row] = _facts(DOCUMENT, True, -1 if name is None else len(name))
+    names = [name or b"" for name in collections] if None in facts else collections
+    rows = _hashed(_pairs("q", batch.etags, batch.modified), kinds, members, names)
+    alive: list[bytes | None] = list(members)
+    for row in dead:
+        alive[row] = None
+    return Digests(alive, rows)
+
+
+def _pairs(kind: str, first: Iterable[int], second: Iterable[int]) -> Iterator[bytes]:
+    """Two columns of numbers as pairs of little-endian ones."""
+    columns = array(kind, first), array(kind, second)
+    both = array(kind, bytes(2 * columns[0].itemsize * len(columns[0])))
+    both[::2], both[1::2] = columns
+    if sys.byteorder == "big":
+        both.byteswap()
+    return chain.from_iterable(Struct(f"{2 * both.itemsize}s").iter_unpack(both))
+
+
+def _hashed(*columns: Iterable[Any]) -> list[bytes]:
+    """The SHA-256 of each row of these columns."""
+    join, sha256 = b"".join, _sha256
+    return [sha256(join(row)).digest() for row in zip(*columns, strict=True)]
 
 
 def attachment_digests(revision: Revision) -> tuple[bytes, bytes]:
@@ -146,15 +157,15 @@ class Fingerprint:
         tally.add(count, size, digest)
 
     def add_batch(self, batch: Batch, digests: Sequence[bytes | None]) -> None:
-        """Count the documents of a batch in."""
-        members: dict[bytes | None, list[bytes]] = {}
-        sizes: dict[bytes | None, int] = {}
-        for collection, digest, length in zip(batch.collections, digests, batch.bodies.lengths(), strict=True):
+        """Count the documents of a batch in; a None among the digests is a tombstone."""
+        members: defaultdict[bytes | None, list[bytes]] = defaultdict(list)
+        sizes: defaultdict[bytes | None, int] = defaultdict(int)
+        for collection, digest, size in zip(batch.collections, digests, batch.bodies.lengths(), strict=True):
             if digest is not None:
-                members.setdefault(collection, []).append(digest)
-                sizes[collection] = sizes.get(collection, 0) + length
-        for collection, of in members.items():
-            self.add((DOCUMENT, (collection or b"").decode()), len(of), sizes[collection], digest_sum(of))
+                members[collection].append(digest)
+                sizes[collection] += size
+        for collection, found in members.items():
+            self.add((DOCUMENT, (collection or b"").decode()), len(found), sizes[collection], digest_sum(found))
 
     def merge(self, other: Fingerprint) -> None:
         """Count everything in that another one counted, in or out."""
@@ -215,6 +226,30 @@ class Fingerprint:
                     yield f"{name}: {found.count} where {expected.count} are expected"
                 else:
                     yield f"{name}: the count is right ({found.count}) but the content is not"
+
+
+class Totals:
+    """Counts revisions: the fingerprint of what is alive, and the tally of all of them as rows of a log."""
+
+    def __init__(self) -> None:
+        self.fingerprint = Fingerprint()
+        self.rows = Tally()
+
+    def count(self, batch: Batch) -> Digests:
+        """Count documents and tombstones in; returns their digests."""
+        digests = batch_digests(batch)
+        self.fingerprint.add_batch(batch, digests.members)
+        self.rows.add(len(batch), 0, digest_sum(digests.rows))
+        return digests
+
+    def count_attachment(self, revision: Revision) -> tuple[bytes, bytes]:
+        """Count an attachment or its tombstone in; returns its digests, see `attachment_digests`."""
+        member, row = attachment_digests(revision)
+        if revision.body is not None:
+            group = ATTACHMENT, revision.collection or ""
+            self.fingerprint.add(group, 1, revision.size, int.from_bytes(member, "big"))
+        self.rows.add(1, 0, int.from_bytes(row, "big"))
+        return member, row
 
 
 _KINDS = ((DOCUMENT, "documents"), (ATTACHMENT, "attachments"))

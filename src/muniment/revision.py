@@ -9,6 +9,7 @@ from array import array
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import accumulate, pairwise
+from operator import sub
 from typing import Final, NamedTuple
 
 DOCUMENT: Final = 0
@@ -66,11 +67,16 @@ class Packed:
 
     def lengths(self) -> Iterator[int]:
         """The length of each value, 0 where there is none."""
-        return (end - start for start, end in pairwise(self.offsets))
+        return map(sub, self.offsets[1:], self.offsets)
 
     def values(self) -> list[bytes]:
         """The values of a column that has one in every row."""
         return [self.data[start:end] for start, end in pairwise(self.offsets)]
+
+    def views(self) -> list[memoryview]:
+        """The same without copying them, empty where there is none."""
+        data = memoryview(self.data)
+        return [data[start:end] for start, end in pairwise(self.offsets)]
 
     def __iter__(self) -> Iterator[bytes | None]:
         values: list[bytes | None] = list(self.values())
@@ -84,7 +90,7 @@ class Batch:
     """Revisions of documents in etag order, in columns; iterating gives them one by one.
 
     Columns are what makes a backup as fast as its compression: no Python object is made for a row. `digests` are those
-    that the log keeps of the rows (`fingerprint.batch_row_digests` gives those that they have), None where they come
+    that the log keeps of the rows (`fingerprint.batch_digests` gives those that they have), None where they come
     from elsewhere.
     """
 

@@ -21,7 +21,7 @@ from muniment.backup.reader import HINT, check_etags, check_file
 from muniment.backup.tally import check_content, check_json
 from muniment.document import fold
 from muniment.errors import Cancelled, DamagedBackup, ErrorRecord, MunimentError
-from muniment.fingerprint import Fingerprint, Tally, attachment_digests, batch_digests, batch_row_digests, digest_sum
+from muniment.fingerprint import Totals
 from muniment.progress import Progress
 from muniment.revision import ATTACHMENT, DOCUMENT, Batch
 from muniment.storage.scratch import Scratch, read_scratch
@@ -94,12 +94,12 @@ def examine(task: Task, progress: Progress) -> Iterator[Finding]:
             chooser = stack.enter_context(closing(_Chooser(task)))
             schema = DOCUMENTS if task.kind == DOCUMENT else ATTACHMENTS
             source = stack.enter_context(closing(Source(path, task.file, schema)))
-            whole, rows = Fingerprint(), Tally()
+            totals = Totals()
             groups = _documents if task.kind == DOCUMENT else _attachments
-            yield from groups(source, task, whole, rows, chooser)
-            if task.file.rows_digest and rows.digest != int(task.file.rows_digest, 16):
+            yield from groups(source, task, totals, chooser)
+            if task.file.rows_digest and totals.rows.digest != int(task.file.rows_digest, 16):
                 raise DamagedBackup(f"the rows of {path} are not those that were written: their digests differ", HINT)
-            yield Whole(whole.as_json())
+            yield Whole(totals.fingerprint.as_json())
     except Cancelled:
         raise
     except MunimentError as error:
@@ -132,7 +132,7 @@ class _Chooser:
             self._connection.close()
 
 
-def _documents(source: Source, task: Task, whole: Fingerprint, rows: Tally, chooser: _Chooser) -> Iterator[Group]:
+def _documents(source: Source, task: Task, totals: Totals, chooser: _Chooser) -> Iterator[Group]:
     previous = task.after
     for _, number in source.groups():
         batch = batch_of(source.read(number))
@@ -142,9 +142,7 @@ def _documents(source: Source, task: Task, whole: Fingerprint, rows: Tally, choo
         previous = batch.etags[-1]
         ids, metadata, bodies = batch.ids.values(), batch.metadata.values(), list(batch.bodies)
         check_json(ids, metadata, bodies)
-        digests = batch_digests(ids, metadata, bodies)
-        whole.add_batch(batch, digests)
-        rows.add(len(batch), 0, digest_sum(batch_row_digests(batch, digests)))
+        digests = totals.count(batch).members
         wanted = chooser.rows(ids)
         members = _members(batch, ids, digests, wanted) if wanted else []
         dead = len(batch.bodies.nulls)
@@ -157,19 +155,16 @@ def _members(batch: Batch, ids: Sequence[bytes], digests: Sequence[bytes | None]
     return [(fold(ids[row].decode()), batch.etags[row], collections[row], sizes[row], digests[row]) for row in rows]
 
 
-def _attachments(source: Source, task: Task, whole: Fingerprint, rows: Tally, chooser: _Chooser) -> Iterator[Group]:
+def _attachments(source: Source, task: Task, totals: Totals, chooser: _Chooser) -> Iterator[Group]:
     previous = task.after
     tables = (source.read(number) for _, number in source.groups())
     for revision, parts in attachments_of(tables):
         check_etags([revision.etag], previous, task.through, task.path.parent)
         previous, alive = revision.etag, revision.body is not None
         check_content(revision, parts)
-        digest = None
-        member_of, row = attachment_digests(revision)
-        rows.add(1, 0, int.from_bytes(row, "big"))
-        if revision.body is not None:
-            digest = member_of
-            whole.add((ATTACHMENT, revision.collection or ""), 1, revision.size, int.from_bytes(digest, "big"))
+        digest: bytes | None = totals.count_attachment(revision)[0]
+        if revision.body is None:
+            digest = None
         member = (fold(revision.id), revision.etag, revision.collection, revision.size, digest)
         members = [member for _ in chooser.rows([revision.id.encode()])]
         yield Group(previous, previous, int(alive), int(not alive), revision.size, members)

@@ -13,13 +13,7 @@ from typing import Final
 
 from muniment.backup.manifest import Skipped
 from muniment.errors import DamagedDatabase
-from muniment.fingerprint import (
-    Fingerprint,
-    attachment_digests,
-    batch_digests,
-    batch_row_digests,
-    digest_sum,
-)
+from muniment.fingerprint import Fingerprint, attachment_digests, batch_digests, digest_sum
 from muniment.owner import key_of
 from muniment.revision import ATTACHMENT, Batch, Revision
 
@@ -44,8 +38,7 @@ class Proof:
 
     def documents(self, batch: Batch) -> tuple[Batch, int]:
         """What of these is as it was written, and the sum of the digests of that."""
-        members = batch_digests(batch.ids.values(), batch.metadata.values(), list(batch.bodies))
-        rows = batch_row_digests(batch, members)
+        members, rows = batch_digests(batch)
         if batch.digests is not None and b"".join(rows) != batch.digests.data:
             kept = [row for row, told in enumerate(batch.digests.values()) if told == rows[row]]
             bad = set(range(len(batch))).difference(kept)

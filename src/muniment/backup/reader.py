@@ -32,7 +32,6 @@ from muniment.fingerprint import (
     Tally,
     attachment_digests,
     batch_digests,
-    batch_row_digests,
     digest_sum,
     member_digest,
 )
@@ -205,14 +204,14 @@ class _Reader:
             self._account(batch, [row for row, etag in enumerate(batch.etags) if etag == later[row]], 1)
         if len(kept) < len(batch):
             dropped = set(range(len(batch))).difference(kept)
-            self._passed_over += digest_sum(batch_row_digests(batch.take(sorted(dropped))))
+            self._passed_over += digest_sum(batch_digests(batch.take(sorted(dropped))).rows)
         return batch.take(kept) if kept else None
 
     def _account(self, batch: Batch, rows: list[int], sign: int) -> None:
         """Count these documents into what leads from the moment to the end of its backup, or out of it."""
         if rows:
             part, counted = batch.take(rows), Fingerprint()
-            counted.add_batch(part, batch_digests(part.ids.values(), part.metadata.values(), list(part.bodies)))
+            counted.add_batch(part, batch_digests(part).members)
             for group, tally in counted.tallies.items():
                 self._on.add(group, sign * tally.count, sign * tally.bytes, sign * tally.digest)
 

@@ -10,44 +10,28 @@ import msgspec
 from muniment.backup.reader import HINT
 from muniment.document import check_body
 from muniment.errors import DamagedBackup, InvalidDocument
-from muniment.fingerprint import Fingerprint, attachment_digests, batch_digests, batch_row_digests, digest_sum
-from muniment.fingerprint import Tally as Rows
-from muniment.revision import ATTACHMENT, Batch, Revision
+from muniment.fingerprint import Totals
+from muniment.revision import Batch, Revision
 
 _grammar = msgspec.json.Decoder(msgspec.Raw).decode
 
 
-class Tally:
+class Tally(Totals):
     """A destination that keeps nothing but the fingerprint and the sum of the rows' digests.
 
     It checks that documents are JSON.
     """
 
-    def __init__(self) -> None:
-        self.fingerprint = Fingerprint()
-        self.rows = Rows()
-
     def apply(self, batch: Batch) -> None:
         """Count these documents in."""
         ids, metadata, bodies = batch.ids.values(), batch.metadata.values(), list(batch.bodies)
         check_json(ids, metadata, bodies)
-        digests = batch_digests(ids, metadata, bodies)
-        self.fingerprint.add_batch(batch, digests)
-        self.rows.add(1, 0, digest_sum(batch_row_digests(batch, digests)))
+        self.count(batch)
 
     def apply_attachment(self, revision: Revision, parts: Iterator[bytes]) -> None:
         """Count an attachment in, after reading its content."""
         check_content(revision, parts)
         self.count_attachment(revision)
-
-    def count_attachment(self, revision: Revision) -> None:
-        """Count an attachment in whose content somebody else checks."""
-        member, row = attachment_digests(revision)
-        self.rows.add(1, 0, int.from_bytes(row, "big"))
-        if revision.body is not None:
-            digest = member
-            group = (ATTACHMENT, revision.collection or "")
-            self.fingerprint.add(group, 1, revision.size, int.from_bytes(digest, "big"))
 
 
 def check_json(ids: Sequence[bytes], metadata: Sequence[bytes], bodies: Sequence[bytes | None]) -> None:

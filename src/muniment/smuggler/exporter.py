@@ -12,7 +12,7 @@ import msgspec
 from muniment.document import IDENTITIES as IDENTITIES_PREFIX
 from muniment.document import fold
 from muniment.errors import InvalidDocument
-from muniment.fingerprint import Fingerprint, Tally, attachment_digests, batch_digests, batch_row_digests, digest_sum
+from muniment.fingerprint import Totals
 from muniment.numbers import numbers_for, series_of
 from muniment.progress import Progress
 from muniment.revision import ATTACHMENT, DOCUMENT, Batch, Revision
@@ -32,7 +32,7 @@ class _Identity(msgspec.Struct, forbid_unknown_fields=True):
     value: int = msgspec.field(name="Value")
 
 
-class Exporter:
+class Exporter(Totals):
     """Takes in a state, attachments first, and gives a writer what the options leave of it.
 
     Attachments go the way of their documents. With `after`, it is the part that changed after that etag: deletions are
@@ -50,8 +50,7 @@ class Exporter:
         after: int = 0,
         account: bool = False,
     ) -> None:
-        self.fingerprint = Fingerprint()
-        self.rows = Tally()
+        super().__init__()
         self.summary = Exported()
         self.seen = 0  # documents that came in
         self.named = Named(options.filters)
@@ -78,11 +77,7 @@ class Exporter:
     def apply_attachment(self, revision: Revision, parts: Iterable[bytes] = ()) -> None:
         """Take in an attachment or the deletion of one, before all documents."""
         if self._account:
-            member, row = attachment_digests(revision)
-            self.rows.add(1, 0, int.from_bytes(row, "big"))
-            if revision.body is not None:
-                number = int.from_bytes(member, "big")
-                self.fingerprint.add((ATTACHMENT, revision.collection or ""), 1, revision.size, number)
+            self.count_attachment(revision)
         if revision.body is None:
             if 0 < self._after < revision.etag and ATTACHMENTS in self._options.carried:
                 self._aside.delete(revision)
@@ -97,9 +92,7 @@ class Exporter:
     def apply(self, batch: Batch) -> None:
         """Take in documents, and deletions of some."""
         if self._account:
-            digests = batch_digests(batch.ids.values(), batch.metadata.values(), list(batch.bodies))
-            self.fingerprint.add_batch(batch, digests)
-            self.rows.add(len(batch), 0, digest_sum(batch_row_digests(batch, digests)))
+            self.count(batch)
         if batch.bodies.nulls:
             batch = self._without_deletions(batch)
         self.seen += len(batch)

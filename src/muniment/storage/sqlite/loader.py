@@ -18,15 +18,7 @@ import msgspec
 from muniment.document import fold, to_microseconds
 from muniment.durable import sync_file, sync_folder
 from muniment.errors import DamagedBackup
-from muniment.fingerprint import (
-    Fingerprint,
-    Tally,
-    batch_digests,
-    batch_row_digests,
-    digest_sum,
-    member_digest,
-    row_digest,
-)
+from muniment.fingerprint import Fingerprint, Totals
 from muniment.revision import ATTACHMENT, DOCUMENT, Batch, Revision
 from muniment.security.encryption import EncryptionKey
 from muniment.storage.base import Identity, Lineage
@@ -35,14 +27,13 @@ from muniment.storage.sqlite.schema import INDEXES, PART_BITS, PART_BYTES, creat
 from muniment.storage.sqlite.state import LOG_ROWS, identity_facts, write_facts, write_tallies
 
 
-class Loader:
+class Loader(Totals):
     """Takes in revisions, each id at most once, and makes a database of them in a folder that has none."""
 
     def __init__(self, folder: Path, identity: Identity, key: EncryptionKey | None = None) -> None:
+        super().__init__()
         self.folder = folder
-        self.fingerprint = Fingerprint()
         self._identity = identity
-        self.rows = Tally()
         self._connection = create(folder / FILE, key)
         with mapped_errors(folder):
             run(
@@ -61,10 +52,7 @@ class Loader:
     def apply(self, batch: Batch) -> None:
         """Take in revisions of documents with the etags and times that they have; fast when etags ascend."""
         raw_ids, metadata, bodies = batch.ids.values(), batch.metadata.values(), list(batch.bodies)
-        digests = batch_digests(raw_ids, metadata, bodies)
-        self.fingerprint.add_batch(batch, digests)
-        rows = batch_row_digests(batch, digests)
-        self.rows.add(len(rows), 0, digest_sum(rows))
+        members, rows = self.count(batch)
         ids = [id.decode() for id in raw_ids]
         keys = [fold(id) for id in ids]
         spellings = [None if id == key else id for id, key in zip(ids, keys, strict=True)]
@@ -73,29 +61,22 @@ class Loader:
         self._insert(
             DOCUMENT,
             zip(batch.etags, ids, collections, batch.modified, metadata, bodies, repeat(None), rows),
-            zip(keys, spellings, batch.etags, collections, batch.bodies.lengths(), digests, strict=True),
+            zip(keys, spellings, batch.etags, collections, batch.bodies.lengths(), members, strict=True),
         )
 
     def apply_attachment(self, revision: Revision, parts: Iterable[bytes]) -> None:
         """Take in a revision of an attachment with its content; raises `DamagedBackup` if that is not what it says."""
-        content = digest = None
-        member = member_digest(revision.id.encode(), revision.metadata, revision.body or b"")
-        key = fold(revision.id)
-        spelling = None if key == revision.id else revision.id
+        content = None
         if revision.body is not None:
             content = self._store_content(revision, parts)
-            digest = member
-            group = (ATTACHMENT, revision.collection or "")
-            self.fingerprint.add(group, 1, revision.size, int.from_bytes(digest, "big"))
-        collection = None if revision.collection is None else revision.collection.encode()
-        row = row_digest(
-            revision.etag, ATTACHMENT, revision.modified, collection, member, tombstone=revision.body is None
-        )
-        self.rows.add(1, 0, int.from_bytes(row, "big"))
+        member, row = self.count_attachment(revision)
+        key = fold(revision.id)
+        spelling = None if key == revision.id else revision.id
+        size, digest = (0, None) if revision.body is None else (revision.size, member)
         self._insert(
             ATTACHMENT,
             [(revision.etag, *revision[2:7], content, row)],
-            [(key, spelling, revision.etag, revision.collection, revision.size if digest else 0, digest)],
+            [(key, spelling, revision.etag, revision.collection, size, digest)],
         )
 
     def _store_content(self, revision: Revision, parts: Iterable[bytes]) -> int:
