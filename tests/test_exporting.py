@@ -33,7 +33,7 @@ from muniment.progress import Progress
 from muniment.smuggler.options import ExportOptions, SmugglerOptions
 from muniment.smuggler.pick import FILTERED
 from muniment.smuggler.reader import open_dump
-from muniment.smuggler.source import Exported
+from muniment.smuggler.summary import Exported
 from muniment.smuggler.transfer import import_dump
 from muniment.storage.base import Write
 from tests.server.running import running

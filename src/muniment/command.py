@@ -8,8 +8,8 @@ from typing import Any, TypeAlias
 
 from muniment.document import check_body, check_id, collection_of, encode, metadata_bytes
 from muniment.errors import InvalidDocument, InvalidInput
+from muniment.smuggler.metadata import members_of
 from muniment.smuggler.split import cut_out
-from muniment.smuggler.words import members_of
 from muniment.storage.base import Write
 
 

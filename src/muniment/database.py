@@ -43,11 +43,11 @@ from muniment.revision import ATTACHMENT, DOCUMENT, NO_METADATA, Revision
 from muniment.security.encryption import EncryptionKey, given_key
 from muniment.session import Session
 from muniment.smuggler.export import export_into_folder, export_state
-from muniment.smuggler.imported import Imported
-from muniment.smuggler.incoming import Incoming
 from muniment.smuggler.options import ExportOptions, SmugglerOptions
 from muniment.smuggler.sink import Writable
-from muniment.smuggler.source import Exported, Source
+from muniment.smuggler.source import Source
+from muniment.smuggler.stream import Incoming
+from muniment.smuggler.summary import Exported, Imported
 from muniment.smuggler.transfer import import_dump
 from muniment.statistics import Statistics
 from muniment.storage import engines

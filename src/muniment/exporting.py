@@ -12,7 +12,7 @@ from muniment.progress import Progress
 from muniment.smuggler.export import export_into_folder, export_moment, export_state
 from muniment.smuggler.options import Compression, ExportOptions, Format, SmugglerOptions
 from muniment.smuggler.sink import Writable
-from muniment.smuggler.source import Exported
+from muniment.smuggler.summary import Exported
 from muniment.storage.base import Storage, system_clock
 
 

@@ -22,11 +22,11 @@ from muniment.progress import Progress
 from muniment.raven3.names import SYSTEM
 from muniment.smuggler.export import export_moment
 from muniment.smuggler.folder import import_folder
-from muniment.smuggler.imported import Imported
 from muniment.smuggler.options import BATCH_DOCUMENTS, ExportOptions, SmugglerOptions
 from muniment.smuggler.rows import Plain, dump_of
 from muniment.smuggler.sink import Writable
-from muniment.smuggler.source import Exported, Source
+from muniment.smuggler.source import Source
+from muniment.smuggler.summary import Exported, Imported
 from muniment.statistics import Statistics
 from muniment.storage import engines
 

@@ -15,7 +15,7 @@ from muniment.errors import Cancelled, InvalidDocument, InvalidInput, ServerUnav
 from muniment.progress import Progress
 from muniment.raven3.headers import OPERATION
 from muniment.smuggler.options import ExportOptions, SmugglerOptions
-from muniment.smuggler.source import Exported
+from muniment.smuggler.summary import Exported
 from tests.client.running import Play, answer
 
 BROKEN = Broken(Unreachable("http://server: reset", sent=True))

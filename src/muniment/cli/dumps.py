@@ -7,9 +7,8 @@ from dataclasses import asdict
 from muniment.cli.output import count_text, size_text, took_text
 from muniment.cli.report import Line, Row, facts, lines, note_lines, row
 from muniment.cli.state import time_text
-from muniment.smuggler.imported import Imported
 from muniment.smuggler.options import SmugglerOptions
-from muniment.smuggler.source import Exported
+from muniment.smuggler.summary import Exported, Imported
 
 
 def exported_rows(exported: Exported, options: SmugglerOptions) -> list[Row]:

@@ -22,7 +22,7 @@ from muniment.errors import Cancelled, InvalidInput, MunimentError, StorageFailu
 _UNITS: Final = ("kB", "MB", "GB", "TB")
 
 
-class Aside:
+class Pending:
     """stderr for what is told beside the work, which goes on and ends as it would: what can not be written is left out.
 
     Neither Python nor rich leaves that out by itself: the one ends with code 120, the other with code 1.
@@ -67,7 +67,7 @@ class Aside:
 
 def aside() -> Console:
     """What prints on stderr, and leaves out what can not be printed."""
-    return Console(file=cast(IO[str], Aside()), highlight=False, soft_wrap=True, emoji=False)
+    return Console(file=cast(IO[str], Pending()), highlight=False, soft_wrap=True, emoji=False)
 
 
 def open_streams() -> None:

@@ -28,11 +28,10 @@ from muniment.errors import Cancelled, InvalidInput, ServerUnavailable, unreadab
 from muniment.progress import Progress
 from muniment.raven3.headers import KIND, OPERATION
 from muniment.smuggler.folder import Kind, State, held, new_name, read_state, write_state
-from muniment.smuggler.imported import Imported
 from muniment.smuggler.options import ExportOptions, SmugglerOptions
 from muniment.smuggler.parameters import Pairs, pairs_of, state_pairs
 from muniment.smuggler.sink import Writable
-from muniment.smuggler.source import Exported
+from muniment.smuggler.summary import Exported, Imported
 
 PATIENCE: Final = 3600.0  # seconds: a filter may find nothing for long, and the last batch has to get to the disk
 LONGEST_TARGET: Final = 60_000  # bytes of an address; what the HTTP libraries take is 64 KiB

@@ -25,10 +25,10 @@ from muniment.page import PAGE, Page
 from muniment.progress import Progress
 from muniment.raven3.names import SYSTEM
 from muniment.session import Session
-from muniment.smuggler.imported import Imported
 from muniment.smuggler.options import ExportOptions, SmugglerOptions
 from muniment.smuggler.sink import Writable
-from muniment.smuggler.source import Exported, Source
+from muniment.smuggler.source import Source
+from muniment.smuggler.summary import Exported, Imported
 from muniment.statistics import Statistics
 from muniment.storage.base import Written
 

@@ -65,7 +65,7 @@ from muniment.server.handlers import (
 from muniment.server.request import Request
 from muniment.server.routing import BYTES, Answer, Endpoint, Handler, Route
 from muniment.server.wire import Response, json_response
-from muniment.smuggler.imported import Imported as Carried
+from muniment.smuggler.summary import Imported as Carried
 
 
 async def describe(request: Request) -> Response:

@@ -10,8 +10,8 @@ import msgspec
 from muniment.document import encode, metadata_bytes
 from muniment.errors import InvalidDocument
 from muniment.revision import Batch, Revision
+from muniment.smuggler.metadata import HILO, Words, ids_json, members_of, time_json, words
 from muniment.smuggler.split import cut_out
-from muniment.smuggler.words import HILO, Words, ids_json, members_of, time_json, words
 
 _MAY_BE_EMPTY: Final = (b"{", b" ", b"\t", b"\r", b"\n")
 

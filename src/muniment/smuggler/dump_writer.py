@@ -20,11 +20,11 @@ from muniment.owner import content_type, key_of, split_id
 from muniment.revision import Batch, Revision
 from muniment.smuggler.attachments import FILES
 from muniment.smuggler.dump_document import dump_document, dump_documents, with_own_metadata
+from muniment.smuggler.metadata import time_json
 from muniment.smuggler.options import KEPT_TYPES
 from muniment.smuggler.pending import Deletion, Owned
 from muniment.smuggler.reader import FILES_COLLECTION
 from muniment.smuggler.sink import Sink
-from muniment.smuggler.words import time_json
 from muniment.smuggler.writer import Content, Writer, pieces
 
 BUILD_VERSION: Final = 62028

@@ -21,12 +21,11 @@ from muniment.revision import ATTACHMENT, DOCUMENT, Revision
 from muniment.smuggler.exporter import Exporter
 from muniment.smuggler.folder import Kind, State, begin, held, new_name, read_state, write_state
 from muniment.smuggler.formats import writer_of
-from muniment.smuggler.named import Named, check_met, check_named
 from muniment.smuggler.options import ExportOptions, SmugglerOptions
-from muniment.smuggler.pending import Aside
-from muniment.smuggler.pick import Chooser
+from muniment.smuggler.pending import Pending
+from muniment.smuggler.pick import Chooser, Named, check_met, check_named
 from muniment.smuggler.sink import Sink, Writable
-from muniment.smuggler.source import Exported
+from muniment.smuggler.summary import Exported
 from muniment.smuggler.transfer import time_limit
 from muniment.smuggler.writer import Writer
 from muniment.storage.base import Snapshot, Storage, system_clock
@@ -121,7 +120,7 @@ def export_moment(
     plan = plan_restore(backups(folder), str(folder), point)
     with (
         _begun(options.part, clock, progress) as chooser,
-        closing(Aside(lambda _: False)) as aside,
+        closing(Pending(lambda _: False)) as aside,
         _opened(destination, options) as output,
     ):
         writer = writer_of(options.format, output.sink, aside.content)
@@ -147,7 +146,7 @@ def _export_snapshot(
     attachments = snapshot.fingerprint.count(ATTACHMENT) > 0 or after > 0
     if not after:  # before the first byte is on its way
         check_named(options, Named(options.filters), snapshot.fingerprint)
-    with closing(Aside(lambda id: storage.get(DOCUMENT, id) is not None)) as aside:
+    with closing(Pending(lambda id: storage.get(DOCUMENT, id) is not None)) as aside:
         if not after:
             progress.total_documents = snapshot.fingerprint.count(DOCUMENT)
             progress.total_bytes = snapshot.fingerprint.size(DOCUMENT) + snapshot.fingerprint.size(ATTACHMENT)
@@ -190,7 +189,7 @@ def _begun(options: SmugglerOptions, clock: Callable[[], int], progress: Progres
         yield chooser
 
 
-def _owners_of_changed(storage: Storage, aside: Aside, after: int, upto: int) -> Iterator[Revision]:
+def _owners_of_changed(storage: Storage, aside: Pending, after: int, upto: int) -> Iterator[Revision]:
     """Documents that did not change themselves, but one of their attachments did: RavenDB takes them only together."""
     for revision in storage.attachment_changes(after, upto):
         if revision.body is not None and aside.waits(revision):

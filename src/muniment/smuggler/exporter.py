@@ -16,11 +16,10 @@ from muniment.fingerprint import Totals
 from muniment.numbers import numbers_for, series_of
 from muniment.progress import Progress
 from muniment.revision import ATTACHMENT, DOCUMENT, Batch, Revision
-from muniment.smuggler.named import Named
 from muniment.smuggler.options import ATTACHMENTS, DOCUMENTS, IDENTITIES, SmugglerOptions
-from muniment.smuggler.pending import Aside, Deletion
-from muniment.smuggler.pick import Chooser
-from muniment.smuggler.source import Exported
+from muniment.smuggler.pending import Deletion, Pending
+from muniment.smuggler.pick import Chooser, Named
+from muniment.smuggler.summary import Exported
 from muniment.smuggler.writer import Writer
 
 MANY_NUMBERS: Final = 10_000
@@ -42,7 +41,7 @@ class Exporter(Totals):
     def __init__(
         self,
         writer: Writer,
-        aside: Aside,
+        aside: Pending,
         options: SmugglerOptions,
         chooser: Chooser,
         progress: Progress,

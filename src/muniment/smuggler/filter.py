@@ -22,8 +22,7 @@ from muniment import json_bytes
 from muniment.document import ENTITY_NAME, LAST_MODIFIED, encode
 from muniment.errors import InvalidInput
 from muniment.json_bytes import OPEN_ARRAY, OPEN_OBJECT, QUOTE
-from muniment.smuggler.mapping import INTERNAL
-from muniment.smuggler.words import EXPIRES
+from muniment.smuggler.metadata import EXPIRES, INTERNAL
 
 # What RavenDB 4 and later call what is kept under RavenDB 3's names.
 _LATER_NAMES: Final = {"@collection": ENTITY_NAME, "@last-modified": LAST_MODIFIED, "@expires": EXPIRES}

@@ -18,7 +18,7 @@ from filelock import FileLock, Timeout
 
 from muniment.durable import new_file
 from muniment.errors import Busy, ForeignBackup, InvalidInput, StorageFailure, UnknownFormat
-from muniment.smuggler.imported import Imported
+from muniment.smuggler.summary import Imported
 from muniment.storage.base import Identity, Snapshot
 
 STATE: Final = "export-state.json"

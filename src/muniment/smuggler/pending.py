@@ -47,7 +47,7 @@ class Deletion(NamedTuple):
     type: str
 
 
-class Aside:
+class Pending:
     """The attachments that have not been written yet, and the deletions. `close` throws everything away.
 
     An attachment that was stored by its key `orders/830/photo.png` alone belongs to the document `orders/830`, and if

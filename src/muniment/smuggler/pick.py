@@ -1,20 +1,24 @@
-"""Which documents are carried, and as what: the options that look at documents."""
+"""Which documents are carried, and as what; and that what filters name is there, also when others were found."""
 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import suppress
 from datetime import UTC, datetime
+from itertools import islice
 from types import TracebackType
 from typing import Final, Self, TypeAlias
 
+from muniment.backup.matches import MANY, collections_of, near, near_hint
 from muniment.document import decode, from_microseconds
-from muniment.errors import InvalidInput
-from muniment.smuggler.faults import Faults
-from muniment.smuggler.options import SmugglerOptions
+from muniment.errors import DocumentNotFound, InvalidInput
+from muniment.fingerprint import Fingerprint
+from muniment.smuggler.filter import COLLECTION, ID, Filter, Name
+from muniment.smuggler.metadata import EXPIRES
+from muniment.smuggler.options import DOCUMENTS, SmugglerOptions
 from muniment.smuggler.script import Transform
-from muniment.smuggler.words import EXPIRES
+from muniment.smuggler.summary import Faults
 from muniment.storage.base import system_clock
 
 FILTERED: Final = "documents that the filters left out"
@@ -97,3 +101,79 @@ def has_expired(metadata: bytes, now: datetime) -> bool:
                 expires = datetime.fromisoformat(value)
                 return (expires if expires.tzinfo else expires.replace(tzinfo=UTC)) < now
     return False
+
+
+class Named:
+    """The ids and collections that filters of an export name: `missing` are those that nothing was noted for."""
+
+    def __init__(self, filters: Iterable[Filter]) -> None:
+        named = [name for filter in filters for name in filter.names]
+        ids = [name for name in named if name.member == ID]
+        self._collections = [name for name in named if name.member == COLLECTION]
+        # There may be thousands of ids, and each document is held against them: plain ones are looked up.
+        self._plain = {name.text.lower(): name for name in ids if name.plain}
+        self._patterns = [name for name in ids if not name.plain]
+
+    def note_collection(self, name: str) -> None:
+        """There is this collection."""
+        self._collections = _without(self._collections, name)
+
+    def note_id(self, id: str) -> None:
+        """There is a document with this id."""
+        self._plain.pop(id.lower(), None)
+        if self._patterns:
+            self._patterns = _without(self._patterns, id)
+        if self._plain and not id.isascii():  # the Kelvin sign is a k to a filter
+            self._plain = {key: name for key, name in self._plain.items() if not name.pattern.fullmatch(id)}
+
+    @property
+    def seeks_ids(self) -> bool:
+        """Whether an id that was named has not been seen yet."""
+        return bool(self._plain or self._patterns)
+
+    @property
+    def missing(self) -> list[Name]:
+        """Those that nothing was noted for, collections first."""
+        return [*self._collections, *self._plain.values(), *self._patterns]
+
+
+def _without(names: list[Name], found: str) -> list[Name]:
+    return [name for name in names if not name.pattern.fullmatch(found)]
+
+
+def check_named(
+    options: SmugglerOptions, named: Named, found: Fingerprint, ids: Callable[[], Iterator[str]] | None = None
+) -> None:
+    """Raises `DocumentNotFound` for collections and ids that the filters name and that are not there.
+
+    `ids` are all that there are, for those that the export had no need to see, and to find one that is like a name;
+    without them only collections are looked at.
+    """
+    if DOCUMENTS not in options.carried:
+        return
+    collections = collections_of(found)
+    for collection in collections:
+        named.note_collection(collection)
+    for id in ids() if ids and named.seeks_ids else ():
+        named.note_id(id)
+    told, alike = [], []
+    for name in named.missing:
+        if name.member == COLLECTION:
+            told.append(f"no document in a collection {name.text!r}")
+            alike += near(name.text, collections)
+        elif ids:
+            told.append(f"no document {name.text!r}")
+            alike += near(name.text, islice(ids(), MANY))
+    if told:
+        raise DocumentNotFound(f"there is {' and '.join(told)}, so nothing was exported", near_hint(alike))
+
+
+def check_met(options: SmugglerOptions, written: int, seen: int, found: Fingerprint) -> None:
+    """Raises `DocumentNotFound` when there were documents, and none met the filters."""
+    if options.filters and DOCUMENTS in options.carried and seen and not written:
+        told = ", ".join(repr(filter.text) for filter in options.filters)
+        values = [value for filter in options.filters for value in filter.text.partition("=")[2].split(",")]
+        alike = [name for value in values for name in near(value.strip().strip("'"), collections_of(found))]
+        raise DocumentNotFound(
+            f"none of the {seen:,} documents meets {told}, so nothing was exported", near_hint(alike)
+        )

@@ -21,7 +21,7 @@ from muniment.document import MAX_BODY_BYTES, check_id, check_size
 from muniment.errors import ErrorRecord, MunimentError
 from muniment.progress import Progress
 from muniment.smuggler.attachments import Chunks
-from muniment.smuggler.mapping import Kept, kept_metadata
+from muniment.smuggler.metadata import Kept, kept_metadata
 from muniment.smuggler.reader import (
     Dump,
     DumpAttachment,

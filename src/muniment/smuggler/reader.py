@@ -26,8 +26,7 @@ from muniment.json_bytes import OPEN_ARRAY, Malformed
 from muniment.owner import key_of, split_id
 from muniment.smuggler import attachments, split
 from muniment.smuggler.attachments import DumpAttachment, StoredKey
-from muniment.smuggler.head import build_version
-from muniment.smuggler.scanner import Scanner
+from muniment.smuggler.scanner import Scanner, build_version
 from muniment.smuggler.stream import DumpStream, Readable
 
 __all__ = [

@@ -19,7 +19,7 @@ from muniment.document import ENTITY_NAME, check_body, check_id, decode, encode,
 from muniment.errors import InvalidDocument, InvalidInput, UnknownFormat
 from muniment.revision import DOCUMENT, Revision
 from muniment.smuggler.dump_document import dump_document
-from muniment.smuggler.head import is_dump
+from muniment.smuggler.scanner import is_dump
 from muniment.smuggler.split import cut_out
 from muniment.smuggler.stream import BrokenStream, DumpStream
 

@@ -19,7 +19,7 @@ from typing import Final
 
 from muniment.document import MAX_METADATA_BYTES, check_body, encode
 from muniment.errors import InvalidInput, InvalidScript
-from muniment.smuggler.mapping import stored_metadata
+from muniment.smuggler.metadata import stored_metadata
 from muniment.workers import Child
 
 SECONDS: Final = 1.0

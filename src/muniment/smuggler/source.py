@@ -1,48 +1,15 @@
-"""What can be exported, wherever it is, and what an export tells."""
+"""What can be exported, wherever it is."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Generic, TypeVar
 
 from muniment.progress import Progress
-from muniment.smuggler.faults import Fault
 from muniment.smuggler.options import Compression, ExportOptions, Format, SmugglerOptions
 from muniment.smuggler.sink import Writable
 
 R = TypeVar("R", covariant=True)
-
-
-@dataclass
-class Exported:
-    """What an export wrote.
-
-    `skipped` names and counts what was there and was not written: what the format has no place for, and the documents
-    that the options left out. `failed` documents were passed over, and the first of them are in `faults`. `etag` and
-    `time` (microseconds) are those of the state that was exported, `bytes` those before compression and `size` those
-    written. `kind` is "full" or "incremental", and `reason` says why an incremental export became a full one, or wrote
-    no `file`. `notes` are what whoever asked for it should know.
-    """
-
-    documents: int = 0
-    attachments: int = 0
-    identities: int = 0
-    deletions: int = 0
-    skipped: dict[str, int] = field(default_factory=dict)
-    failed: int = 0
-    faults: list[Fault] = field(default_factory=list)
-    etag: int = 0
-    time: int = 0
-    bytes: int = 0
-    size: int = 0
-    seconds: float = 0.0
-    format: str = ""
-    compression: str = ""
-    kind: str = "full"
-    reason: str = ""
-    file: str | None = None
-    notes: list[str] = field(default_factory=list)
 
 
 class Source(Generic[R]):

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 import sys
+from collections.abc import Iterator
 from typing import Final, Protocol
 
 from isal import isal_zlib
@@ -39,6 +40,24 @@ class Readable(Protocol):
     """What a dump can be read from: it gives at most so many bytes at a time, and none at its end."""
 
     def read(self, size: int, /) -> bytes: ...
+
+
+class Incoming:
+    """What comes in piece by piece, in the shape of a file that is read forwards; raises what making a piece raises."""
+
+    def __init__(self, pieces: Iterator[bytes]) -> None:
+        self._pieces = pieces
+        self._left = memoryview(b"")
+
+    def read(self, size: int, /) -> bytes:
+        """At most so many bytes, none at the end."""
+        while not self._left:
+            piece = next(self._pieces, None)
+            if piece is None:
+                return b""
+            self._left = memoryview(piece)
+        block, self._left = self._left[:size], self._left[size:]
+        return bytes(block)
 
 
 class _Decoder(Protocol):

@@ -22,9 +22,7 @@ from muniment.progress import Progress
 from muniment.revision import ATTACHMENT, DOCUMENT, NO_METADATA, Revision
 from muniment.smuggler import options as smuggler_options
 from muniment.smuggler.attachments import FILES
-from muniment.smuggler.faults import TOLD
-from muniment.smuggler.imported import Imported
-from muniment.smuggler.mapping import stored_metadata
+from muniment.smuggler.metadata import stored_metadata
 from muniment.smuggler.options import ATTACHMENTS, DOCUMENTS, SmugglerOptions
 from muniment.smuggler.pick import Chooser
 from muniment.smuggler.read_ahead import DumpAhead, ReadyDocument, kept, open_ahead
@@ -37,9 +35,9 @@ from muniment.smuggler.reader import (
     DumpItem,
     DumpUnknown,
 )
-from muniment.smuggler.repeats import Repeat, Repeats
-from muniment.smuggler.resume import Continuation
+from muniment.smuggler.resume import Continuation, Repeat, Repeats
 from muniment.smuggler.stream import Readable
+from muniment.smuggler.summary import TOLD, Imported
 from muniment.storage.base import Storage, Upload, Write, Written, system_clock
 
 BATCH_BYTES: Final = 8 << 20

@@ -1,0 +1,236 @@
+"""The metadata of a dump and the metadata that is kept: RavenDB 4 and later have other words for some of it.
+
+They name things with `@`; RavenDB 2 and 3 have the names under which Muniment stores them. Both directions stand here:
+`stored_metadata` makes what is kept of what a dump has, `words` the words of a dump of what is kept. Values keep their
+bytes. Most documents of a collection differ only in id and time, so what is made of the rest is remembered.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Mapping
+from functools import lru_cache
+from typing import Any, Final, NamedTuple
+
+import msgspec
+
+from muniment.document import (
+    ENTITY_NAME,
+    LAST_MODIFIED,
+    collection_of,
+    decode,
+    encode,
+    from_microseconds,
+    raven_time,
+    without_time_kept,
+)
+
+EXPIRES: Final = "Raven-Expiration-Date"
+COLLECTION: Final = "@collection"  # kept under this name if it is not the name of one
+# Before what users of RavenDB 4 and later have called as we call what is RavenDB's.
+OWN: Final = "Own-"
+HILO: Final = "raven/hilo/"
+# RavenDB 4 and later keep these for themselves; what they say is in our etags and attachments, or means nothing here.
+INTERNAL: Final = frozenset(
+    {"@id", "@etag", "@change-vector", "@flags", "@attachments", "@counters", "@timeseries", "@index-score"}
+    | {"raven-last-modified", "non-authoritative-information"}
+)
+_OF_NONE: Final = "@empty"
+_OF_HILO: Final = "@hilo"
+_LATER: Final = frozenset({COLLECTION, "@last-modified", "@change-vector"})  # what only RavenDB 4 and later write
+_RENAMED: Final = {ENTITY_NAME.lower(): COLLECTION, EXPIRES.lower(): "@expires"}
+
+_CACHED_BYTES: Final = 2048
+_ANY: Final = b'"\x7f"'  # stands for a value that differs from document to document
+_LAST_MODIFIED: Final = f'"{LAST_MODIFIED}":"'.encode()
+_ESCAPED: Final = bytes(range(32)) + b'"\\'
+_varying = re.compile(rb'"@(id|change-vector|last-modified)":"[^"\\]*"')
+_of_hilo = re.compile(rb'"@id":"%s' % HILO.encode(), re.IGNORECASE).search
+_last_modified = re.compile(rb'"@last-modified":("[^"\\]*")')
+_is_own = re.compile(
+    "(?:own-)*(?:raven-entity-name|raven-expiration-date|last-modified|raven-last-modified|non-authoritative-information)"
+).fullmatch  # a name in lower case that users of RavenDB 4 and later may give, and that means something here
+_members = msgspec.json.Decoder(dict[str, msgspec.Raw])
+_encode = msgspec.json.encode
+
+
+def members_of(metadata: bytes) -> Mapping[str, Any]:
+    """The members with their values as they are written; with a lone surrogate somewhere, as Python reads them."""
+    try:
+        return _members.decode(metadata)
+    except msgspec.DecodeError:
+        members: dict[str, Any] = decode(metadata)
+        return members
+
+
+def _value(value: Any) -> Any:
+    return decode(value) if isinstance(value, msgspec.Raw) else value
+
+
+def _text(value: Any) -> str:
+    found = _value(value)
+    return found if isinstance(found, str) else ""
+
+
+class Kept(NamedTuple):
+    """The metadata of a dump as it is kept, and the collection that it names."""
+
+    metadata: bytes
+    collection: str | None
+
+
+class _Template(NamedTuple):
+    """What is kept of metadata, but for the last-modified time, which comes between the two parts."""
+
+    before: bytes
+    after: bytes | None
+    collection: str | None
+
+
+def kept_metadata(metadata: bytes) -> Kept:
+    """`stored_metadata` and the collection that it names, for many documents that differ in little."""
+    template = None
+    if len(metadata) <= _CACHED_BYTES:
+        template = _template(tuple(_varying.split(metadata)), _of_hilo(metadata) is not None)
+    if template is None:
+        stored = stored_metadata(metadata)
+        return Kept(stored, collection_of(stored))
+    before, after, collection = template
+    if after is None:
+        return Kept(before, collection)
+    time = _last_modified.search(metadata)
+    assert time is not None
+    return Kept(before + time[1] + after, collection)
+
+
+@lru_cache(4096)
+def _template(pieces: tuple[bytes, ...], hilo: bool) -> _Template | None:
+    """Metadata with names in the place of members that vary; None unless these members are its own, and each once."""
+    names = pieces[1::2]
+    members = [b'"@%s":%s' % (name, _ANY) for name in names]
+    metadata = b"".join(piece for pair in zip(pieces[::2], [*members, b""], strict=True) for piece in pair)
+    own = members_of(metadata)
+    if len(set(names)) < len(names) or any(own.get(f"@{name.decode()}") != msgspec.Raw(_ANY) for name in names):
+        return None
+    if metadata.count(_ANY) != len(names):
+        return None
+    stored = stored_metadata(metadata, hilo=hilo)
+    before, found, after = stored.partition(_ANY)
+    return _Template(before, after if found else None, collection_of(stored))
+
+
+def stored_metadata(metadata: bytes, *, later: bool | None = None, hilo: bool | None = None) -> bytes:
+    """The metadata of a dump as it is kept: `@collection` becomes `Raven-Entity-Name`, internals are left out.
+
+    `later` says that it is of RavenDB 4 or later, in which our names for these are ordinary words of users, and `hilo`
+    that it is that of a document in `Raven/Hilo/`; both are found out of the metadata if nobody says so.
+    """
+    members = members_of(metadata)
+    if later is None:
+        later = any(name.lower() in _LATER for name in members)
+    if hilo is None:
+        hilo = _text(members.get("@id")).lower().startswith(HILO)
+    kept: dict[str, Any] = {}
+    reserve = None
+    for name, value in members.items():
+        match name.lower():
+            case "@collection":
+                _keep_collection(kept, value, _OF_HILO if hilo else _OF_NONE)
+            case "@last-modified":
+                kept.setdefault(LAST_MODIFIED, value)
+            case "@expires":
+                kept.setdefault(EXPIRES, value)
+            case lowered if later and _is_own(lowered):
+                kept[OWN + name] = value
+            case "raven-last-modified":
+                reserve = value
+            case lowered if lowered not in INTERNAL:
+                kept[name] = value
+    if later and "@collection" not in members:
+        kept[COLLECTION] = None
+    if reserve is not None and not any(name.lower() == LAST_MODIFIED.lower() for name in kept):
+        kept[LAST_MODIFIED] = reserve
+    return encode(kept)
+
+
+def _keep_collection(kept: dict[str, Any], value: Any, usual: str) -> None:
+    """A name becomes our own; what RavenDB calls the lack of one needs not be kept, and anything else stays."""
+    text = _text(value)
+    if text and text not in (_OF_NONE, _OF_HILO):
+        kept.setdefault(ENTITY_NAME, value)
+    elif text != usual:
+        kept[COLLECTION] = value
+
+
+class Words(NamedTuple):
+    """Metadata without the id: its members, each before a comma, and the JSON of its last-modified time if it has one.
+
+    `collection` says whether it names a collection.
+    """
+
+    members: bytes
+    last_modified: bytes | None
+    collection: bool
+
+
+def words(metadata: bytes, legacy: bool) -> Words:
+    """What a document's metadata is called in a dump of RavenDB 4 and later, or of 2 and 3 (`legacy`)."""
+    metadata, kept = without_time_kept(metadata, 0)
+    if kept:
+        of = words(metadata, legacy)
+        return of if of.last_modified else of._replace(last_modified=time_json(kept))
+    if len(metadata) > _CACHED_BYTES:
+        return _words(metadata, legacy)
+    at = metadata.find(_LAST_MODIFIED)
+    if at < 0:
+        return _cached(metadata, legacy)
+    # The time is cut out, so that what is left is the same for many documents.
+    start = at + len(_LAST_MODIFIED)
+    end = metadata.find(b'"', start)
+    time = metadata[start - 1 : end + 1]
+    if b"\\" not in time:
+        rest = _cached(metadata[:start] + metadata[end:], legacy)
+        if rest.last_modified == b'""':
+            return Words(rest.members, time, rest.collection)
+    return _words(metadata, legacy)  # what looked like the time belongs to something else
+
+
+@lru_cache(4096)
+def _cached(metadata: bytes, legacy: bool) -> Words:
+    return _words(metadata, legacy)
+
+
+def _words(metadata: bytes, legacy: bool) -> Words:
+    kept: dict[str, Any] = {}
+    last_modified, collection = None, False
+    for name, value in members_of(metadata).items():
+        lowered = name.lower()
+        if lowered == LAST_MODIFIED.lower() and last_modified is None:
+            last_modified = encode(value)
+            continue
+        renamed = None if legacy else _RENAMED.get(lowered)
+        if renamed == COLLECTION and not _text(value):
+            renamed = None
+        if name == COLLECTION:
+            collection = not legacy
+            if legacy or _value(value) is None:
+                continue
+        if not legacy and lowered.startswith(OWN.lower()) and _is_own(lowered[len(OWN) :]):
+            renamed = name[len(OWN) :]
+        collection = collection or renamed == COLLECTION
+        kept[name if renamed is None or renamed in kept else renamed] = value
+    members = encode(kept)[1:-1] + b"," if kept else b""
+    return Words(members, last_modified, collection)
+
+
+@lru_cache(4096)
+def time_json(modified: int) -> bytes:
+    """A time in microseconds as the JSON string that RavenDB writes."""
+    return b'"' + raven_time(from_microseconds(modified)).encode() + b'"'
+
+
+def ids_json(ids: Iterable[bytes], column: bytes) -> list[bytes]:
+    """The JSON string of each id; `column` is all of them in one piece, which can be looked at once."""
+    if len(column.translate(None, _ESCAPED)) == len(column):
+        return [b'"' + id + b'"' for id in ids]
+    return [_encode(id.decode()) for id in ids]
