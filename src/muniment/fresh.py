@@ -7,19 +7,22 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from muniment.database import DocumentDatabase
+from muniment.security.encryption import EncryptionKey
 from muniment.storage import engines
 
 
 @contextmanager
-def made(folder: Path, *, keep_if: Callable[[DocumentDatabase], bool]) -> Iterator[tuple[DocumentDatabase, bool]]:
-    """The database in this folder, made if there is none, and whether it was.
+def made(
+    folder: Path, *, keep_if: Callable[[DocumentDatabase], bool], key: EncryptionKey | None = None
+) -> Iterator[tuple[DocumentDatabase, bool]]:
+    """The database in this folder, made (and with a key encrypted) if there is none, and whether it was.
 
     If the block fails, a database that was made for it is removed again, with its folders, unless it is to be kept.
     A database that was there before is never removed.
     """
     missing = [path for path in (folder, *folder.parents) if not path.exists()]
     new = not engines.exists(folder)
-    with DocumentDatabase(folder) as database:
+    with DocumentDatabase(folder, key=key) as database:
         new = new and database.snapshot().etag == 0  # somebody else could have made it meanwhile
         try:
             yield database, new

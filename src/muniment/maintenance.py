@@ -31,6 +31,8 @@ from muniment.document import encode, from_microseconds
 from muniment.errors import BackupRunning, InvalidInput
 from muniment.progress import Progress
 from muniment.revision import ATTACHMENT, DOCUMENT
+from muniment.security.encryption import EncryptionKey
+from muniment.storage import engines
 from muniment.storage.base import Snapshot, Storage, system_clock
 
 NICENESS: Final = 5
@@ -71,6 +73,7 @@ class MaintenanceActions:
         skip_damaged: bool = False,
         in_child: bool = False,
         niceness: int = NICENESS,
+        in_clear: bool = False,
         document: Mapping[str, Any] | None = None,
         begin: Callable[[BackupOperation], object] = Job.start,
     ) -> BackupOperation:
@@ -87,10 +90,16 @@ class MaintenanceActions:
 
         It works in a thread of this process, or with `in_child` in a process of its own, which leaves this one its
         processor and memory and has this `niceness` (0 to 19); it takes the system's time, not the database's `clock`.
+        The backup of an encrypted database can be read by whoever has it, so that it has to be asked for: `in_clear`.
         `document` is what the backup keeps as the database's document, its settings if it is not given. A server has
         `begin` start the backup, when its turn comes.
         """
         check_folder_name(destination)
+        if self._storage.key and not in_clear:
+            raise InvalidInput(
+                f"the database {self._name} is encrypted, and its backup would not be",
+                "say that this is meant: --in-clear, or in_clear=True",
+            )
         kept = encode(document if document is not None else {"Id": self._name, "Settings": self._storage.settings})
         kind = "incremental backup" if incremental else "backup"
 
@@ -201,6 +210,7 @@ class MaintenanceActions:
         new_id: bool = False,
         progress: Progress | None = None,
         clock: Callable[[], int] = system_clock,
+        key: EncryptionKey | None = None,
         **named: Unpack[PointKeywords],
     ) -> Restored:
         """Make a new database in a new folder from the newest moment in `source`, or the one that is named.
@@ -208,8 +218,8 @@ class MaintenanceActions:
         `at` is a time with a zone, `etag` a transaction's last etag, `backup` the name of a backup whose end is meant;
         `lineage` says of which history, by the first letters of its id, where several have that moment. `selection`
         says which part of it to restore. With `new_id` it becomes another database, as RavenDB's
-        `GenerateNewDatabaseId` says. A plan in the place of the folder is restored as it is. See
-        `muniment.backup.restore.restore` for what holds afterwards.
+        `GenerateNewDatabaseId` says, with a `key` an encrypted one. A plan in the place of the folder is restored as
+        it is. See `muniment.backup.restore.restore` for what holds afterwards.
         """
         check_selection(selection)
         plan = MaintenanceActions.plan_restore(source, point=point, **named)
@@ -221,7 +231,24 @@ class MaintenanceActions:
             new_id=new_id,
             progress=progress,
             clock=clock,
+            key=key,
         )
+
+    @staticmethod
+    def rotate_key(
+        folder: str | Path,
+        *,
+        key: EncryptionKey | None,
+        new_key: EncryptionKey | None,
+        progress: Progress | None = None,
+    ) -> tuple[int, int]:
+        """Give the database in this folder another key in place of `key`; returns its bytes before and after.
+
+        Without `key` it was in clear, and without `new_key` it is that afterwards. It is rewritten beside itself and
+        proven to be the same, so that after a failure, or a process that was killed, it is whole and has one of the two
+        keys: keep both until this has returned. Raises `DatabaseLocked` while it is open.
+        """
+        return engines.rekey(Path(folder), key, new_key, progress=progress)
 
     @staticmethod
     def plan_restore(

@@ -20,6 +20,7 @@ from muniment.errors import Cancelled, DatabaseNotFound, InvalidInput, MunimentE
 from muniment.fresh import made
 from muniment.progress import Progress
 from muniment.raven3.names import SYSTEM
+from muniment.security.encryption import EncryptionKey
 from muniment.smuggler.export import export_moment
 from muniment.smuggler.folder import import_folder
 from muniment.smuggler.options import BATCH_DOCUMENTS, ExportOptions, SmugglerOptions
@@ -67,11 +68,13 @@ def source(
     database: str | None = None,
     *,
     point: RestorePoint = NEWEST,
+    key: EncryptionKey | None = None,
     **named: Unpack[PointKeywords],
 ) -> Iterator[Source[Exported]]:
     """What is at this place: a URL is a server, and of a folder its content says whether it is a database or backups.
 
     `database` names the one on a server; `at`, `etag` or `backup` the moment in backups, and `lineage` its history.
+    `key` is that of an encrypted database in a folder.
     """
     point = replace(point, **named)
     if is_url(place):
@@ -86,7 +89,7 @@ def source(
     if engines.exists(folder):
         if point.named:
             raise InvalidInput(f"{place} is a database, which has only its present state", "name no moment")
-        with open_to_read(folder) as opened:
+        with open_to_read(folder, key) as opened:
             yield opened
     elif folder.is_dir() and ((found := backups(folder)) or found.unusable):
         yield Backups(folder, point)
@@ -99,9 +102,16 @@ def source(
 
 @contextmanager
 def target(
-    place: str, database: str | None = None, *, create: bool = False, flag: str = "--database"
+    place: str,
+    database: str | None = None,
+    *,
+    create: bool = False,
+    flag: str = "--database",
+    key: EncryptionKey | None = None,
 ) -> Iterator[Target]:
     """The database at this place to import into; raises `DatabaseNotFound` when there is none, unless it may be made.
+
+    One in a folder is opened, and made, with the `key`.
 
     Of a server the database has to be named, by the URL or with `flag`: `InvalidInput`. If the block fails, a database
     that was made for it is removed again when nothing has come into it.
@@ -109,7 +119,7 @@ def target(
     if is_url(place):
         check_named(place, database, flag)
     try:
-        with _target(place, database, create) as opened:
+        with _target(place, database, create, key) as opened:
             yield opened
     except DatabaseNotFound as error:
         if not create:
@@ -118,7 +128,7 @@ def target(
 
 
 @contextmanager
-def _target(place: str, database: str | None, create: bool) -> Iterator[Target]:
+def _target(place: str, database: str | None, create: bool, key: EncryptionKey | None) -> Iterator[Target]:
     if is_url(place):
         with DocumentStore(place, database) as store, _made(store) if create else nullcontext():
             store.statistics()  # a dump should not be on its way before it is known that there is a database
@@ -126,10 +136,10 @@ def _target(place: str, database: str | None, create: bool) -> Iterator[Target]:
         return
     check_folder(place, database)
     if create:
-        with made(Path(place), keep_if=_has_content) as (new, _):
+        with made(Path(place), keep_if=_has_content, key=key) as (new, _):
             yield new
     else:
-        with DocumentDatabase(place, create=False) as present:
+        with DocumentDatabase(place, create=False, key=key) as present:
             yield present
 
 

@@ -219,7 +219,7 @@ def test_a_document_that_comes_into_a_collection_while_it_is_read(database: Docu
     backup = database.maintenance.start_backup(tmp_path / "backups").wait()
     plan = MaintenanceActions.plan_restore(backup.folder)
 
-    def read(plan: RestorePlan, target: Path, selection: Selection | None, progress: Progress) -> None:
+    def read(plan: RestorePlan, target: Path, selection: Selection | None, progress: Progress, key: object) -> None:
         restore(plan, target, selection=selection)
         if target.name == "moment":
             database.put("a", {}, {"Raven-Entity-Name": "Here"})

@@ -17,6 +17,7 @@ from muniment.cli.interrupts import SIGNALS
 from tests.cli.process import muniment
 
 POINT = ["--at", "--etag", "--backup", "--lineage", "--utc"]
+KEY = "--key-file"
 KEYS = ["--username", "--password", "--domain", "--api-key"]
 SERVED = ["--url", "--database", "--all-databases", "--nowait", "--timeout", "--readkey", *KEYS]
 PART = ["--collection", "--id", "--id-prefix"]
@@ -28,25 +29,39 @@ CARRIED = [
     *("--ignore-errors-and-continue", "--limit", "--batch-size", "--timeout", *KEYS),
 ]
 COMMANDS = {
-    "backup": ["FOLDER", "--dest", "--incremental", "--new-chain", "--skip-damaged", *SERVED, "--json", "--quiet"],
+    "backup": [
+        "FOLDER",
+        "--dest",
+        "--incremental",
+        "--new-chain",
+        "--skip-damaged",
+        KEY,
+        "--in-clear",
+        *SERVED,
+        "--json",
+        "--quiet",
+    ],
     "restore": [
         *("SOURCE", "--to", *POINT, "--dry-run", *PART, "--on-conflict", "--other-database", "--defrag", "--new-id"),
-        *("--server", "--name", "--location", "--yes", "--json", "--quiet"),
+        *("--server", "--name", "--location", KEY, "--yes", "--json", "--quiet"),
     ],
     "verify": ["SOURCE", *POINT, "--no-record", "--json", "--quiet"],
     "rehearse": ["DEST", *POINT, "--place", "--json", "--quiet"],
     "inspect": ["DEST", "--id", "--content", "--diff", "--query", "--sql-view", *POINT, "--limit", "--json", "--quiet"],
     "merge": ["DEST", "--through", "--delete-merged", "--json", "--quiet"],
-    "status": ["FOLDER|URL", "--url", "--database", "--json"],
-    "statistics": ["FOLDER", "--json"],
-    "check": ["FOLDER", "--accept-loss", "--json", "--quiet"],
-    "get": ["FOLDER", "ID", "--metadata", "--json", *POINT],
-    "settings": ["FOLDER|URL", "[KEY=VALUE]", "--database", "--json"],
-    "sample": ["FOLDER", "--documents", "--attachments", "--seed", "--json", "--quiet"],
+    "status": ["FOLDER|URL", "--url", "--database", KEY, "--json"],
+    "statistics": ["FOLDER", KEY, "--json"],
+    "check": ["FOLDER", "--accept-loss", KEY, "--json", "--quiet"],
+    "create": ["FOLDER", KEY, "--algorithm", "--json"],
+    "get": ["FOLDER", "ID", "--metadata", "--json", *POINT, KEY],
+    "settings": ["FOLDER|URL", "[KEY=VALUE]", "--database", KEY, "--json"],
+    "sample": ["FOLDER", "--documents", "--attachments", "--seed", KEY, "--json", "--quiet"],
+    "encryption generate-key": ["FILE", "--json"],
+    "encryption rotate": ["FOLDER", KEY, "--new-key-file", "--algorithm", "--in-clear", "--json", "--quiet"],
     "smuggler out": [
         *("FOLDER", "URL", "FILE", "--database", *POINT, "--format", "--compression", "--overwrite", "--incremental"),
         *CARRIED,
-        *("--start-document-etag", "--json", "--quiet"),
+        *("--start-document-etag", KEY, "--json", "--quiet"),
     ],
     "smuggler in": [
         *(
@@ -62,12 +77,13 @@ COMMANDS = {
             "--collection",
         ),
         *CARRIED,
-        *("--continuation-token", "--fail-on-unknown", "--json", "--quiet"),
+        *("--continuation-token", "--fail-on-unknown", KEY, "--json", "--quiet"),
     ],
     "smuggler between": [
         *("SOURCE", "TARGET", "--database", "--database2", *POINT, "--create"),
         *CARRIED,
-        *("--start-document-etag", "--fail-on-unknown", *(f"{key}2" for key in KEYS), "--json", "--quiet"),
+        *("--start-document-etag", "--fail-on-unknown", *(f"{key}2" for key in KEYS), KEY, f"{KEY}2"),
+        *("--json", "--quiet"),
     ],
     "server": [
         *(

@@ -25,6 +25,7 @@ from muniment.errors import ErrorRecord, MunimentError, unicode
 from muniment.fingerprint import Fingerprint
 from muniment.progress import Counts, Progress
 from muniment.revision import ATTACHMENT, DOCUMENT
+from muniment.security.encryption import EncryptionKey
 from muniment.storage import engines
 from muniment.storage.base import BackupPlace, Snapshot, Storage, system_clock
 from muniment.telling import telling
@@ -43,6 +44,7 @@ class _Backup(msgspec.Struct):
     incremental: bool
     new_chain: bool
     skip_damaged: bool
+    key: EncryptionKey | None
 
 
 class _Restore(msgspec.Struct):
@@ -55,11 +57,20 @@ class _Restore(msgspec.Struct):
     selection: Selection | None
     defrag: bool
     new_id: bool
+    key: EncryptionKey | None
 
     def plan(self) -> RestorePlan:
         """The same plan again, from the manifests as they are now."""
         chain = [read(_path(folder)) for folder in self.chain]
         return RestorePlan(chain_of(chain[-1], chain), self.upto, self.at)
+
+
+class _Compact(msgspec.Struct):
+    """A database that is to be rewritten, with another key if there is one."""
+
+    folder: _Folder
+    key: EncryptionKey | None
+    new_key: EncryptionKey | None
 
 
 class _Pin(msgspec.Struct, tag=True):
@@ -129,7 +140,7 @@ def backup_in_child(
 ) -> Backup:
     """`take.take_backup` in a process of its own; `pinned` is told the moment that the backup will hold."""
     folders = os.fsencode(storage.folder), os.fsencode(destination)
-    wanted = _Backup(*folders, name, database_document, incremental, new_chain, skip_damaged)
+    wanted = _Backup(*folders, name, database_document, incremental, new_chain, skip_damaged, storage.key)
     with ExitStack() as held, _working(_back_up, _Asked | _Taken, "takes the backup", progress, niceness) as worker:
         worker.tell(wanted)
         while not isinstance(said := worker.hear(), _Taken):
@@ -168,23 +179,31 @@ def restore_in_child(
     new_id: bool = False,
     progress: Progress | None = None,
     niceness: int = 0,
+    key: EncryptionKey | None = None,
 ) -> Moment:
     """`restore.restore` in a process of its own; returns the moment that was reached.
 
     The progress then tells what is in the new database, where before it told what was read.
     """
     chain = [os.fsencode(backup.folder) for backup in plan.chain]
-    wanted = _Restore(chain, plan.upto, plan.at, os.fsencode(target), selection, defrag, new_id)
+    wanted = _Restore(chain, plan.upto, plan.at, os.fsencode(target), selection, defrag, new_id, key)
     with _working(_restore, _Restored, "restores", progress, niceness) as worker:
         worker.tell(wanted)
         restored = worker.hear()
     return Moment(restored.etag, restored.modified)
 
 
-def compact_in_child(folder: Path, *, progress: Progress | None = None, niceness: int = 0) -> tuple[int, int]:
-    """`compact.compact` in a process of its own; returns the bytes before and after."""
+def compact_in_child(
+    folder: Path,
+    *,
+    key: EncryptionKey | None = None,
+    new_key: EncryptionKey | None = None,
+    progress: Progress | None = None,
+    niceness: int = 0,
+) -> tuple[int, int]:
+    """`compact.compact`, or with a new key `rekey`, in a process of its own; returns the bytes before and after."""
     with _working(_compact, _Compacted, "compacts the database", progress, niceness) as worker:
-        worker.tell(os.fsencode(folder))
+        worker.tell(_Compact(os.fsencode(folder), key, new_key))
         compacted = worker.hear()
     return compacted.before, compacted.after
 
@@ -239,7 +258,7 @@ class _SharedStorage:
 def _back_up(parent: Parent) -> None:
     wanted = parent.hear(_Backup)
     with (
-        closing(engines.open(_path(wanted.folder), clock=system_clock, read_only=True)) as storage,
+        closing(engines.open(_path(wanted.folder), clock=system_clock, read_only=True, key=wanted.key)) as storage,
         parent.reporting() as progress,
     ):
         taken = take_backup(
@@ -266,6 +285,7 @@ def _restore(parent: Parent) -> None:
             defrag=wanted.defrag,
             new_id=wanted.new_id,
             progress=progress,
+            key=wanted.key,
         )
         held = restored.fingerprint
         documents, size = held.count(DOCUMENT), held.size(DOCUMENT) + held.size(ATTACHMENT)
@@ -274,7 +294,11 @@ def _restore(parent: Parent) -> None:
 
 
 def _compact(parent: Parent) -> None:
-    folder = _path(parent.hear(bytes))
+    wanted = parent.hear(_Compact)
+    folder, key = _path(wanted.folder), wanted.key
     with parent.reporting() as progress:
-        before, after = engines.compact(folder, progress=progress)
+        if wanted.new_key:
+            before, after = engines.rekey(folder, key, wanted.new_key, progress=progress)
+        else:
+            before, after = engines.compact(folder, key=key, progress=progress)
     parent.say(_Compacted(before, after))

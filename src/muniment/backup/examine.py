@@ -24,7 +24,7 @@ from muniment.errors import Cancelled, DamagedBackup, ErrorRecord, MunimentError
 from muniment.fingerprint import Totals
 from muniment.progress import Progress
 from muniment.revision import ATTACHMENT, DOCUMENT, Batch
-from muniment.storage.scratch import Scratch, read_scratch
+from muniment.storage.scratch import Scratch, Shared, read_scratch
 from muniment.workers import Parent, Worker, speaking
 
 ALONE_BYTES: Final = 16 << 20  # below, a process would take longer to start than to work
@@ -45,7 +45,7 @@ class Task(msgspec.Struct, frozen=True):
     file: File
     after: int
     through: int
-    changed: str | None = None
+    changed: Shared | None = None
     incremental: bool = False
 
     @property

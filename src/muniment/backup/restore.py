@@ -16,6 +16,7 @@ from muniment.backup.staging import staged
 from muniment.document import from_microseconds, rfc3339
 from muniment.fingerprint import Fingerprint
 from muniment.progress import Progress
+from muniment.security.encryption import EncryptionKey
 from muniment.storage import engines
 from muniment.storage.base import Identity, Lineage, system_clock
 
@@ -44,6 +45,7 @@ def restore(
     new_id: bool = False,
     progress: Progress | None = None,
     clock: Callable[[], int] = system_clock,
+    key: EncryptionKey | None = None,
 ) -> Restored:
     """Make a new database of the planned moment in the folder `target`.
 
@@ -51,13 +53,13 @@ def restore(
     returns, the database is on disk, and without a selection its fingerprint is the manifest's. When it raises,
     `target` is as it was. An existing database, or a folder with more in it than `lost+found`, is never written to. The
     restored database begins a new lineage. It keeps its id, unless `new_id` makes another database of it, which can not
-    be backed up to the folder of the first.
+    be backed up to the folder of the first. With a `key` it is encrypted from its first byte on.
     """
     progress = progress or Progress()
     with staged(target) as staging:
         source_id = plan.manifest.database.id
         identity = Identity(str(uuid.uuid4()) if new_id else source_id, str(uuid.uuid4()))
-        loader = engines.loader(staging.folder, identity)
+        loader = engines.loader(staging.folder, identity, key)
         try:
             moment = read_part(plan, selection, loader, progress)
             progress.stage = "finishing"

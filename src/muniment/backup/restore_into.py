@@ -29,12 +29,13 @@ from muniment.numbers import number_documents, raise_numbers, store_number
 from muniment.owner import find, key_of, tombstone
 from muniment.progress import Progress
 from muniment.revision import ATTACHMENT, DOCUMENT, Revision
+from muniment.security.encryption import EncryptionKey
 from muniment.storage import engines
 from muniment.storage.base import Storage, Upload, Write
 from muniment.storage.scratch import Scratch, scratch_database, scratch_errors
 
 OnConflict: TypeAlias = Literal["skip", "overwrite", "fail"]
-Read: TypeAlias = Callable[[RestorePlan, Path, Selection | None, Progress], object]
+Read: TypeAlias = Callable[[RestorePlan, Path, Selection | None, Progress, EncryptionKey | None], object]
 
 FOLDER_PREFIX: Final = "restoring-"
 _MOMENTS: Final = {f"{name}{end}" for name in ("moment", "elsewhere") for end in ("", STAGING)}
@@ -208,8 +209,10 @@ def check_database(plan: RestorePlan, storage: Storage, where: str) -> None:
         )
 
 
-def _read(plan: RestorePlan, target: Path, selection: Selection | None, progress: Progress) -> None:
-    restore(plan, target, selection=selection, progress=progress)
+def _read(
+    plan: RestorePlan, target: Path, selection: Selection | None, progress: Progress, key: EncryptionKey | None
+) -> None:
+    restore(plan, target, selection=selection, progress=progress, key=key)
 
 
 @contextmanager
@@ -224,7 +227,8 @@ def compared(
 ) -> Iterator[Comparison]:
     """Within it, the database is compared with the selected part of the planned moment.
 
-    `read` restores that part into a new folder in `place`, of which nothing is left afterwards.
+    `read` restores that part into a new folder in `place`, of which nothing is left afterwards; it has the database's
+    key meanwhile.
     """
     progress = progress or Progress()
     with ExitStack() as making:
@@ -251,9 +255,9 @@ def _compare(
     stack.callback(shutil.rmtree, work, ignore_errors=True)
 
     def restored(name: str, part: Selection | None) -> Storage:
-        read(plan, work / name, part, progress)
+        read(plan, work / name, part, progress, storage.key)
         progress.stage = "comparing"
-        return stack.enter_context(closing(engines.open(work / name, read_only=True)))
+        return stack.enter_context(closing(engines.open(work / name, read_only=True, key=storage.key)))
 
     part = selection and replace(selection, wanted_if_there=True)  # it may be only in the database, and go from there
     moments = [restored("moment", part)]

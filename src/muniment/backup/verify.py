@@ -27,7 +27,7 @@ from muniment.errors import DamagedBackup, MunimentError, StorageFailure, Unknow
 from muniment.fingerprint import Fingerprint
 from muniment.progress import Progress
 from muniment.revision import DOCUMENT
-from muniment.storage.scratch import Scratch, shared_scratch
+from muniment.storage.scratch import Scratch, Shared, shared_scratch
 
 NAMED_FAULTS: Final = 5
 CHECK_STEPS: Final = 100_000  # of SQLite's machine: some milliseconds
@@ -100,8 +100,8 @@ def verify(
     progress.stage = "verifying"
     progress.total_documents = sum(backup.manifest.counts.documents for backup in available)
     progress.total_bytes = sum(backup.manifest.counts.bytes for backup in available)
-    with shared_scratch() as (connection, path):
-        account = _Account(connection, path, progress)
+    with shared_scratch() as (connection, shared):
+        account = _Account(connection, shared, progress)
         faults += account.read(available)
         progress.stage = "proving"
         good, gaps = _chains(available) if plan is None else ([plan.chain], [])
@@ -241,14 +241,14 @@ class _Proven:
 class _Account:
     """What the files of some backups were found to hold, by their folders: two may have the same manifest."""
 
-    def __init__(self, connection: Scratch, path: Path, progress: Progress) -> None:
+    def __init__(self, connection: Scratch, shared: Shared, progress: Progress) -> None:
         self._connection = connection
-        self._path = path
+        self._shared = shared
         self._progress = progress
         self._whole: dict[str, Fingerprint] = {}
         self._counts: dict[str, dict[str, int]] = {}
         self._spans: dict[str, list[tuple[int, int]]] = {}
-        connection.execute("ATTACH ? AS base", (str(path.with_name("base.db")),))
+        connection.execute("ATTACH ? AS base", (str(Path(shared.path).with_name("base.db")),))
         connection.execute("PRAGMA base.journal_mode=OFF; PRAGMA base.synchronous=OFF").fetchall()
         connection.execute("CREATE TABLE chain(backup TEXT PRIMARY KEY)")
         for name in ("main", "base"):
@@ -272,7 +272,7 @@ class _Account:
         faults += self._examine("main", _tasks(parts, None))
         self._connection.execute("CREATE INDEX main.revision_key ON revision(kind, key)")
         fulls = [backup for backup in found if backup.manifest.kind == "full"]
-        faults += self._examine("base", _tasks(fulls, str(self._path) if parts else None))
+        faults += self._examine("base", _tasks(fulls, self._shared if parts else None))
         bad = {fault.folder for fault in faults}
         for backup in found:
             if backup.folder not in bad:
@@ -396,10 +396,10 @@ def _key(backup: Backup) -> str:
     return ascii(str(backup.folder))
 
 
-def _tasks(found: Iterable[Backup], changed: str | None) -> list[Task]:
+def _tasks(found: Iterable[Backup], changed: Shared | None) -> list[Task]:
     return [task for backup in found for task in _tasks_of(backup.manifest, backup, changed)]
 
 
-def _tasks_of(manifest: Manifest, backup: Backup, changed: str | None) -> list[Task]:
+def _tasks_of(manifest: Manifest, backup: Backup, changed: Shared | None) -> list[Task]:
     more = manifest.after, manifest.through, changed, manifest.kind == "incremental"
     return [Task(_key(backup), os.fsencode(backup.folder), file, *more) for file in manifest.files]

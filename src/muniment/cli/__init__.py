@@ -85,6 +85,7 @@ ABOUT: Final = {
         "Show what is in a database: counts, sizes, collections, and the fingerprint.",
     ),
     "check": ("database.check", "Read a whole database and check that it is consistent."),
+    "create": ("database.create", "Make an empty database, encrypted if a key is given."),
     "get": ("database.get", "Print a document: exactly the bytes that were stored."),
     "settings": (
         "settings.settings",
@@ -94,6 +95,10 @@ ABOUT: Final = {
     "server": ("server.server", "Serve databases over HTTP, in RavenDB 3.x's words, until Ctrl-C or SIGTERM."),
 }
 _GROUPS: Final = {
+    "encryption": (
+        "Make keys, encrypt databases with them, and give them others.",
+        {"generate-key": "encryption.generate_key", "rotate": "encryption.rotate"},
+    ),
     "smuggler": (
         "Bring documents out into dumps, in from them, and from one database into another.",
         {"out": "smuggler.smuggler_out", "in": "smuggler.smuggler_in", "between": "smuggler.smuggler_between"},

@@ -7,11 +7,12 @@ from typing import Annotated, Any
 
 import typer
 
-from muniment.cli.options import JobOutput, Keys, ServerDatabase, Url, path_of
+from muniment.cli.options import JobOutput, KeyOptions, Keys, ServerDatabase, Url, path_of
 from muniment.cli.report import facts, notes
 from muniment.cli.state import backup_rows
 from muniment.database import open_to_read
 from muniment.errors import InvalidInput
+from muniment.security.encryption import EncryptionKey
 
 
 def backup(
@@ -37,6 +38,10 @@ def backup(
     skip_damaged: Annotated[
         bool,
         typer.Option("--skip-damaged", metavar="", help="Leave out what is damaged in the database, and say what."),
+    ] = False,
+    encryption: KeyOptions,
+    in_clear: Annotated[
+        bool, typer.Option("--in-clear", metavar="", help="Back up an encrypted database so that anybody can read it.")
     ] = False,
     url: Url = None,
     database: ServerDatabase = None,
@@ -67,6 +72,8 @@ def backup(
     All that is read is proven to be what was written. Where it is not the backup fails (exit code 5) and names it;
     with --skip-damaged the rest is taken, and the manifest and this command say what is missing.
 
+    A backup is not encrypted: of an encrypted database none is taken unless --in-clear says that this is meant.
+
     With --url the options are those of Raven.Backup. --dest is then a path on the server's machine, below its data
     folder if it is relative. Exit code 0 says that the backup is complete, or with --nowait that it has begun; with
     --all-databases the exit code is the number of those that failed. Ctrl-C ends the command, not the backup: the
@@ -83,8 +90,13 @@ def backup(
             raise InvalidInput(f"{option} is for the databases of a server", "give --url URL")
         if folder is None:
             raise InvalidInput("no database to back up was named", "give the FOLDER of a database, or --url URL")
-        asked = {"incremental": incremental, "new_chain": new_chain, "skip_damaged": skip_damaged}
-        _back_up(folder, dest, asked, out)
+        asked = {
+            "incremental": incremental,
+            "new_chain": new_chain,
+            "skip_damaged": skip_damaged,
+            "in_clear": in_clear,
+        }
+        _back_up(folder, dest, encryption.key(), asked, out)
         return
     if folder is not None:
         raise InvalidInput("FOLDER and --url each say what to back up", "give one of them")
@@ -101,8 +113,8 @@ def backup(
     servers.back_up(wanted, out)
 
 
-def _back_up(folder: Path, dest: Path, asked: dict[str, Any], out: JobOutput) -> None:
-    with open_to_read(folder) as database:
+def _back_up(folder: Path, dest: Path, key: EncryptionKey | None, asked: dict[str, Any], out: JobOutput) -> None:
+    with open_to_read(folder, key) as database:
         operation = database.maintenance.start_backup(dest, **asked)
         with out.job(operation.progress):
             taken = operation.wait()

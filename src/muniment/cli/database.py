@@ -11,20 +11,22 @@ import msgspec
 import typer
 
 from muniment.backup.repository import Backups, backups
-from muniment.cli.options import Folder, JobOutput, Output, path_of
+from muniment.cli.options import AlgorithmOption, Folder, JobOutput, KeyOptions, NewFolder, Output, path_of
 from muniment.cli.output import Failure, complain, count_text, size_text, took_text, write
 from muniment.cli.point import PointOptions
 from muniment.cli.report import facts, number, row
-from muniment.cli.state import statistics_rows
+from muniment.cli.state import encryption_row, statistics_rows
 from muniment.cli.version import document_in
 from muniment.database import DocumentDatabase
 from muniment.document import Document
-from muniment.errors import DamagedDatabase, DocumentNotFound
+from muniment.errors import DamagedDatabase, DocumentNotFound, TargetExists
+from muniment.fresh import made
 from muniment.progress import Progress
+from muniment.security.encryption import Algorithm, EncryptionKey
 from muniment.storage import engines
 
 
-def statistics(folder: Folder, *, out: Output) -> None:
+def statistics(folder: Folder, *, encryption: KeyOptions, out: Output) -> None:
     """Show what is in a database: counts, sizes, collections, and the fingerprint.
 
     Two databases with the same fingerprint hold the same documents and attachments, byte for byte. Another process may
@@ -32,9 +34,29 @@ def statistics(folder: Folder, *, out: Output) -> None:
 
     $ muniment statistics shop
     """
-    with DocumentDatabase(folder, create=False, read_only=True) as database:
+    with DocumentDatabase(folder, create=False, read_only=True, key=encryption.key()) as database:
         found = database.statistics()
     out.emit(f"{found.name} in {folder}", statistics_rows(found))
+
+
+def create(
+    folder: NewFolder, *, encryption: KeyOptions, algorithm: AlgorithmOption = Algorithm.AEGIS, out: Output
+) -> None:
+    """Make an empty database, encrypted if a key is given.
+
+    Most commands make one by themselves when they write the first document. Whoever loses the key of an encrypted
+    database has lost the database: keep it apart from the database and from its backups, and in two places.
+
+    $ muniment create shop
+    $ muniment encryption generate-key shop.key
+    $ muniment create safe --key-file shop.key
+    """
+    key = encryption.key(algorithm)
+    with made(folder, keep_if=lambda _: False, key=key) as (database, new):
+        if not new:
+            raise TargetExists(f"there is a database in {folder} already", "give a new folder")
+        found = database.statistics()
+    out.emit(f"Made {found.name} in {folder}", [facts(**found.as_json()), encryption_row(key)])
 
 
 def check(
@@ -43,6 +65,7 @@ def check(
     accept_loss: Annotated[
         bool, typer.Option("--accept-loss", help="Go on without the acknowledged writes that are missing.")
     ] = False,
+    encryption: KeyOptions,
     out: JobOutput,
 ) -> None:
     """Read a whole database and check that it is consistent.
@@ -55,7 +78,9 @@ def check(
     $ muniment check shop
     """
     started = monotonic()
-    with DocumentDatabase(folder, create=False, read_only=not accept_loss, accept_loss=accept_loss) as database:
+    with DocumentDatabase(
+        folder, create=False, read_only=not accept_loss, accept_loss=accept_loss, key=encryption.key()
+    ) as database:
         with out.showing(Progress(stage="checking")):
             problems = database.check()
         seconds = monotonic() - started
@@ -100,6 +125,7 @@ def get(
         typer.Option("--json", metavar="", help="Print an object with id, etag, last_modified, metadata and document."),
     ] = False,
     moment: PointOptions,
+    encryption: KeyOptions,
 ) -> None:
     """Print a document: exactly the bytes that were stored.
 
@@ -115,7 +141,7 @@ def get(
     if point.named or (not engines.exists(folder) and _holds_backups(folder)):
         document = document_in(folder, id, point, JobOutput(quiet=True))
     else:
-        document = _present(folder, id)
+        document = _present(folder, id, encryption.key())
     if json:
         write(_as_json(document) + b"\n")
     else:
@@ -128,8 +154,8 @@ def _holds_backups(folder: Path) -> bool:
     return bool(found or found.unusable)
 
 
-def _present(folder: Path, id: str) -> Document:
-    with DocumentDatabase(folder, create=False, read_only=True) as database:
+def _present(folder: Path, id: str, key: EncryptionKey | None) -> Document:
+    with DocumentDatabase(folder, create=False, read_only=True, key=key) as database:
         document = database.get(id)
     if document is None:
         raise DocumentNotFound(

@@ -14,6 +14,7 @@ from muniment.cli import bar
 from muniment.cli.report import Row, emit
 from muniment.errors import InvalidInput
 from muniment.progress import Progress
+from muniment.security.encryption import Algorithm, EncryptionKey, algorithm_in, given_key
 
 
 def path_of(text: str) -> Path:
@@ -91,6 +92,37 @@ class JobOutput(Output):
     def showing(self, progress: Progress) -> AbstractContextManager[Callable[[str], None]]:
         """Within it, what can not be stopped half-way is shown; gives what prints a message beside that."""
         return bar.showing(progress, quiet=self.quiet)
+
+
+@dataclass(frozen=True, slots=True)
+class KeyOptions:
+    """The key of an encrypted database in a folder."""
+
+    key_file: Annotated[
+        Path | None,
+        typer.Option(
+            "--key-file",
+            parser=path_of,
+            envvar="MUNIMENT_KEY_FILE",
+            metavar="FILE",
+            help="The key of an encrypted database, 32 bytes in base64.",
+        ),
+    ] = None
+
+    def key(self, algorithm: Algorithm = Algorithm.AEGIS) -> EncryptionKey | None:
+        """The key, None if none was given; a database that is made with it is encrypted by this algorithm."""
+        return given_key(None, self.key_file, algorithm)
+
+
+AlgorithmOption: TypeAlias = Annotated[
+    Algorithm,
+    typer.Option(
+        "--algorithm",
+        parser=algorithm_in,
+        metavar="NAME",
+        help=f"How it is encrypted: {', '.join(Algorithm)}. AEGIS is the fastest.",
+    ),
+]
 
 
 @dataclass(frozen=True, slots=True)

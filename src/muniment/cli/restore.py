@@ -13,7 +13,7 @@ from muniment.backup.moment import RestorePoint
 from muniment.backup.restore import dry_run as told_only
 from muniment.backup.restore_into import check_policy
 from muniment.backup.selection import Selection
-from muniment.cli.options import JobOutput, Source, Yes, named, path_of
+from muniment.cli.options import JobOutput, KeyOptions, Source, Yes, named, path_of
 from muniment.cli.output import count_text, size_text
 from muniment.cli.point import PartOptions, PointOptions
 from muniment.cli.report import Line, Row, facts, note_lines, notes, row
@@ -22,6 +22,7 @@ from muniment.cli.state import restored_rows
 from muniment.errors import InvalidInput
 from muniment.maintenance import MaintenanceActions
 from muniment.progress import Progress
+from muniment.security.encryption import EncryptionKey
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,6 +99,7 @@ def restore(
     existing: ExistingOptions,
     new: NewOptions,
     server: ServerOptions,
+    encryption: KeyOptions,
     yes: Yes = False,
     out: JobOutput,
 ) -> None:
@@ -113,6 +115,8 @@ def restore(
     says is written as one transaction: skip adds what is missing, overwrite also puts back what was changed and deletes
     what was not there, and fail does nothing if there is any of that. --dry-run only prints the difference. Before all
     of a database is overwritten, a terminal is asked, and anything else has to say --yes.
+
+    With --key-file the new database is encrypted with that key; an existing one is opened with it.
 
     With --server, SOURCE and --location are paths on the server's machine, and the server goes on with the restore
     when this command is stopped.
@@ -132,7 +136,17 @@ def restore(
             )
         policy = check_policy(existing.on_conflict)
         into = Into(
-            str(source), point, selection, to, server.url, server.name, policy, existing.other_database, dry_run, yes
+            str(source),
+            point,
+            selection,
+            to,
+            server.url,
+            server.name,
+            policy,
+            existing.other_database,
+            dry_run,
+            yes,
+            encryption.key(),
         )
         _into_database(into, out)
     elif existing.other_database:
@@ -145,7 +159,7 @@ def restore(
         _show(told_only(MaintenanceActions.plan_restore(source, point=point), str(source)), out)
     else:
         assert to is not None
-        _to_folder(source, to, new, point, selection, out)
+        _to_folder(source, to, new, point, selection, encryption.key(), out)
 
 
 def _check_place(to: Path | None, server: ServerOptions, *, dry_run: bool) -> None:
@@ -189,13 +203,19 @@ def _on_server(
 
 
 def _to_folder(
-    source: Path, to: Path, new: NewOptions, point: RestorePoint, selection: Selection | None, out: JobOutput
+    source: Path,
+    to: Path,
+    new: NewOptions,
+    point: RestorePoint,
+    selection: Selection | None,
+    key: EncryptionKey | None,
+    out: JobOutput,
 ) -> None:
     progress = Progress()
     with out.job(progress):
         plan = MaintenanceActions.plan_restore(source, point=point)
         restored = MaintenanceActions.restore(
-            plan, to, selection=selection, defrag=new.defrag, new_id=new.new_id, progress=progress
+            plan, to, selection=selection, defrag=new.defrag, new_id=new.new_id, progress=progress, key=key
         )
     folder = str(restored.backup.folder)
     rows = [

@@ -19,6 +19,7 @@ from muniment.cli.report import Line, Row
 from muniment.database import DocumentDatabase
 from muniment.errors import InvalidInput
 from muniment.progress import Progress
+from muniment.security.encryption import EncryptionKey
 
 ACTIONS: Final = ("added", "changed", "deleted")
 TO_DO: Final = ("to add", "to change", "to delete")
@@ -38,6 +39,7 @@ class Into:
     other_database: bool
     dry_run: bool
     yes: bool
+    key: EncryptionKey | None = None
 
     def check_meant(self) -> None:
         """Raises `InvalidInput` when a whole database would be overwritten and nobody could be asked about it."""
@@ -92,7 +94,7 @@ def into_folder(into: Into, out: JobOutput) -> None:
         raise InvalidInput("no database to restore into was named", "give --to FOLDER, or --server and --name")
     progress = Progress()
     with ExitStack() as stack:
-        database = stack.enter_context(DocumentDatabase(into.to, create=False, read_only=into.dry_run))
+        database = stack.enter_context(DocumentDatabase(into.to, create=False, read_only=into.dry_run, key=into.key))
         compared = database.maintenance.compare(
             into.source,
             point=into.point,

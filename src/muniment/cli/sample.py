@@ -11,7 +11,7 @@ from typing import Annotated, Final
 import typer
 
 from muniment import sample as samples
-from muniment.cli.options import JobOutput, NewFolder
+from muniment.cli.options import JobOutput, KeyOptions, NewFolder
 from muniment.cli.output import count_text, took_text
 from muniment.cli.report import facts, row
 from muniment.cli.state import statistics_rows
@@ -34,6 +34,7 @@ def sample(
         int, typer.Option("--attachments", metavar="NUMBER", min=0, help="How many attachments.")
     ] = 0,
     seed: Annotated[int, typer.Option("--seed", metavar="NUMBER", help="Another number gives other documents.")] = 1,
+    encryption: KeyOptions,
     out: JobOutput,
 ) -> None:
     """Make a shop's database of any size, after RavenDB's sample Northwind.
@@ -44,7 +45,7 @@ def sample(
     $ muniment sample shop --documents 100000 --attachments 50
     """
     progress = Progress()
-    with out.job(progress), made(folder, keep_if=lambda _: False) as (database, new):
+    with out.job(progress), made(folder, keep_if=lambda _: False, key=encryption.key()) as (database, new):
         _check_empty(database, folder)
         with nullcontext() if new else _empty_if_failing(database):
             fill(database, documents, attachments=attachments, seed=seed, progress=progress)

@@ -10,12 +10,13 @@ from typing import Annotated
 import typer
 
 from muniment.cli.databases import setting_of
-from muniment.cli.options import Database, Output
+from muniment.cli.options import Database, KeyOptions, Output
 from muniment.cli.report import Row, facts
 from muniment.cli.servers import store_on
 from muniment.database import DocumentDatabase
 from muniment.errors import InvalidInput
 from muniment.raven3.names import SYSTEM
+from muniment.security.encryption import EncryptionKey
 from muniment.storage.retention import DEFAULTS, history_of
 
 
@@ -26,6 +27,7 @@ def settings(
     ] = None,
     *,
     database: Database = None,
+    encryption: KeyOptions,
     out: Output,
 ) -> None:
     """Show the settings of a database, or change some of them; the others stay.
@@ -50,13 +52,13 @@ def settings(
             "--database is for the databases of a server", "give the URL of a server instead of a folder"
         )
     else:
-        _in_folder(Path(place), changes, out)
+        _in_folder(Path(place), changes, encryption.key(), out)
 
 
-def _in_folder(folder: Path, changes: Mapping[str, str | None], out: Output) -> None:
+def _in_folder(folder: Path, changes: Mapping[str, str | None], key: EncryptionKey | None, out: Output) -> None:
     if changes:
         _check_own(folder)
-    with DocumentDatabase(folder, create=False, read_only=not changes) as opened:
+    with DocumentDatabase(folder, create=False, read_only=not changes, key=key) as opened:
         found = opened.configure(changes) if changes else opened.settings
     where = facts(database=str(folder))
     out.emit(f"{_done(changes)} {folder}", [where, _found(found, changes)])

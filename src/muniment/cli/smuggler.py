@@ -12,7 +12,7 @@ from typing import Annotated, Any, BinaryIO, Final, TypeAlias
 import typer
 
 from muniment.cli.dumps import carried_rows, exported_rows, imported_rows
-from muniment.cli.options import Database, JobOutput, Keys, SecondKeys
+from muniment.cli.options import Database, JobOutput, KeyOptions, Keys, SecondKeys, path_of
 from muniment.cli.output import aside
 from muniment.cli.point import PointOptions
 from muniment.cli.report import facts, text_of
@@ -20,6 +20,7 @@ from muniment.cli.smuggler_options import CarriedOptions, Continuation, FailOnUn
 from muniment.durable import cannot_write
 from muniment.errors import InvalidInput, StorageFailure
 from muniment.progress import Progress
+from muniment.security.encryption import given_key
 from muniment.smuggler.options import Compression, Format
 
 Create: TypeAlias = Annotated[bool, typer.Option("--create", metavar="", help="Make the database, if there is none.")]
@@ -56,6 +57,7 @@ def smuggler_out(
     ] = False,
     carried: CarriedOptions,
     start_document_etag: StartEtag = None,
+    encryption: KeyOptions,
     keys: Keys,
     out: JobOutput,
 ) -> None:
@@ -83,7 +85,7 @@ def smuggler_out(
 
     progress = Progress()
     with (
-        opened_source(source, database, point=moment.point()) as opened,
+        opened_source(source, database, point=moment.point(), key=encryption.key()) as opened,
         _destination(file) as destination,
         out.job(progress),
     ):
@@ -162,6 +164,7 @@ def smuggler_in(
     carried: CarriedOptions,
     continuation_token: Continuation = None,
     fail_on_unknown: FailOnUnknown = False,
+    encryption: KeyOptions,
     keys: Keys,
     out: JobOutput,
 ) -> None:
@@ -190,7 +193,7 @@ def smuggler_in(
     from muniment.smuggling import target as opened_target
 
     progress = Progress()
-    with out.job(progress), opened_target(target, database, create=create) as opened:
+    with out.job(progress), opened_target(target, database, create=create, key=encryption.key()) as opened:
         part = {"backup": backup, "until": until, "id_field": id_field, "collection": collection}
         imported = import_from(_dump(file), opened, options=options, progress=progress, **part)
         fingerprint = opened.statistics().fingerprint
@@ -215,6 +218,11 @@ def smuggler_between(
     carried: CarriedOptions,
     start_document_etag: StartEtag = None,
     fail_on_unknown: FailOnUnknown = False,
+    encryption: KeyOptions,
+    key_file2: Annotated[
+        Path | None,
+        typer.Option("--key-file2", parser=path_of, metavar="FILE", help="The key of TARGET, if it is encrypted."),
+    ] = None,
     keys: Keys,
     second_keys: SecondKeys,
     out: JobOutput,
@@ -239,8 +247,8 @@ def smuggler_between(
     point = moment.point()
     with (
         out.job(progress),
-        opened_source(source, database, point=point) as origin,
-        opened_target(target, database2, create=create, flag="--database2") as opened,
+        opened_source(source, database, point=point, key=encryption.key()) as origin,
+        opened_target(target, database2, create=create, flag="--database2", key=given_key(None, key_file2)) as opened,
     ):
         exported, imported = move(origin, opened, options=options, progress=progress)
         fingerprint = opened.statistics().fingerprint

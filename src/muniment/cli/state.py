@@ -10,6 +10,7 @@ from muniment.cli.report import Row, facts, lines, number, row
 from muniment.document import from_microseconds, rfc3339
 from muniment.fingerprint import Fingerprint
 from muniment.revision import ATTACHMENT, DOCUMENT
+from muniment.security.encryption import EncryptionKey
 from muniment.statistics import Statistics
 
 
@@ -63,6 +64,11 @@ def _took(size: int, seconds: float) -> Row:
 
 def _fingerprint(found: Fingerprint) -> Row:
     return row("fingerprint", found.short(), fingerprint=found.short())
+
+
+def encryption_row(key: EncryptionKey | None) -> Row:
+    """How a database is encrypted that was made with this key."""
+    return row("encrypted", f"by {key.algorithm}" if key else "no", encryption=key and key.algorithm)
 
 
 def statistics_rows(found: Statistics) -> list[Row]:

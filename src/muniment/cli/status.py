@@ -13,12 +13,13 @@ import msgspec
 import typer
 
 from muniment.backup.recoverability import DestinationState, Proof, Recoverability
-from muniment.cli.options import Output, ServerDatabase, path_of
+from muniment.cli.options import KeyOptions, Output, ServerDatabase, path_of
 from muniment.cli.output import count_text, seconds_text, size_text
 from muniment.cli.report import Line, Row
 from muniment.cli.servers import store_on
 from muniment.database import DocumentDatabase
 from muniment.errors import BackupNotFound, DamagedBackup, InvalidInput
+from muniment.security.encryption import EncryptionKey
 
 MOST_SPANS: Final = 3
 
@@ -32,6 +33,7 @@ def status(
         str | None, typer.Option("--url", metavar="URL", help="Ask this server; it may end in /databases/NAME.")
     ] = None,
     database: ServerDatabase = None,
+    encryption: KeyOptions,
     out: Output,
 ) -> None:
     """Show how far a database could be recovered, and what to do next.
@@ -50,8 +52,9 @@ def status(
         folder, url = None, folder
     if folder is not None and database is not None:
         raise InvalidInput("--database is for a server", "give its URL instead of FOLDER, or leave out --database")
-    found = _of_folder(path_of(folder)) if folder is not None else _of_server(url or "", database)
-    where = shlex.join(["--url", url, "--database", found.name] if url else [str(folder)])
+    key_file = ["--key-file", str(encryption.key_file)] if encryption.key_file else []
+    found = _of_folder(path_of(folder), encryption.key()) if folder is not None else _of_server(url or "", database)
+    where = shlex.join(["--url", url, "--database", found.name] if url else [str(folder), *key_file])
     new = _new_folder(Path(folder)) if folder is not None else f"Backups/{found.name.strip('<>')}"
     found = _addressed(found, where, shlex.quote(new))
     lines = [*_history_lines(found), *(line for state in found.destinations for line in _lines(state))]
@@ -92,8 +95,8 @@ def _addressed(found: Recoverability, where: str, new: str) -> Recoverability:
     return msgspec.structs.replace(found, next=whole(found.next), destinations=states)
 
 
-def _of_folder(folder: Path) -> Recoverability:
-    with DocumentDatabase(folder, create=False, read_only=True) as opened:
+def _of_folder(folder: Path, key: EncryptionKey | None) -> Recoverability:
+    with DocumentDatabase(folder, create=False, read_only=True, key=key) as opened:
         return opened.maintenance.recoverability()
 
 

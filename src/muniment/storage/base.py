@@ -39,6 +39,7 @@ import msgspec
 
 from muniment.fingerprint import Fingerprint, Tally
 from muniment.revision import DOCUMENT, NO_METADATA, Batch, Revision
+from muniment.security.encryption import EncryptionKey
 from muniment.storage.retention import History
 
 
@@ -193,6 +194,9 @@ class Storage(Protocol):
 
     @property
     def identity(self) -> Identity: ...
+
+    @property
+    def key(self) -> EncryptionKey | None: ...
 
     def submit(self, writes: Sequence[Write], replaced: dict[int, int] | None = None) -> Future[list[Written]]: ...
 

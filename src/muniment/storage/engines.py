@@ -13,7 +13,7 @@ from muniment.security.encryption import EncryptionKey
 from muniment.storage.base import Identity, Loader, Storage, system_clock
 from muniment.storage.sqlite import loader as sqlite_loader
 from muniment.storage.sqlite import store
-from muniment.storage.sqlite.compact import compact
+from muniment.storage.sqlite.compact import compact, rekey
 from muniment.storage.sqlite.files import DEFRAGMENTED, FILE, LOADING, LOCK, RESTORING, lock, mounted_read_only
 from muniment.storage.sqlite.remove import (
     clear_removed,
@@ -40,6 +40,7 @@ __all__ = [
     "lock",
     "mounted_read_only",
     "open",
+    "rekey",
     "remove",
     "remove_unfinished",
 ]
@@ -90,6 +91,6 @@ def create(folder: Path, clock: Callable[[], int] = system_clock, key: Encryptio
             store.create_storage(folder, clock, key)
 
 
-def loader(folder: Path, identity: Identity) -> Loader:
+def loader(folder: Path, identity: Identity, key: EncryptionKey | None = None) -> Loader:
     """What makes a database of revisions in this folder, which holds none and in which nobody else works."""
-    return sqlite_loader.Loader(folder, identity)
+    return sqlite_loader.Loader(folder, identity, key)

@@ -1,4 +1,4 @@
-"""A database for the time of one job, on disk as soon as it is large."""
+"""A database for the time of one job, on disk as soon as it is large, encrypted with a key that nobody else has."""
 
 from __future__ import annotations
 
@@ -10,10 +10,20 @@ from pathlib import Path
 from typing import TypeAlias
 
 import apsw
+import msgspec
 
+from muniment.security.encryption import EncryptionKey, new_key
+from muniment.storage.sqlite.cipher import unlock
 from muniment.storage.sqlite.schema import mapped_errors, run
 
 Scratch: TypeAlias = apsw.Connection
+
+
+class Shared(msgspec.Struct, frozen=True):
+    """Where the database of a job is, and its key: for the processes of that job."""
+
+    path: str
+    key: EncryptionKey
 
 
 @contextmanager
@@ -28,7 +38,7 @@ def scratch_database(cache_kib: int = 16_384) -> Iterator[Scratch]:
         os.close(descriptor)
         connection = apsw.Connection(path)
         try:
-            _prepare(connection, cache_kib)
+            _prepare(connection, cache_kib, new_key())
             run(connection, "PRAGMA locking_mode=EXCLUSIVE; CREATE TABLE opened(file)")
             Path(path).unlink()
             yield connection
@@ -38,29 +48,31 @@ def scratch_database(cache_kib: int = 16_384) -> Iterator[Scratch]:
 
 
 @contextmanager
-def shared_scratch(cache_kib: int = 16_384) -> Iterator[tuple[Scratch, Path]]:
-    """The same for a job of several processes: a connection, and the file, which others may read between its commits.
+def shared_scratch(cache_kib: int = 16_384) -> Iterator[tuple[Scratch, Shared]]:
+    """The same for a job of several processes: a connection, and by what others may read it between its commits.
 
     A process that is killed leaves its folder in the system's temporary one.
     """
     with mapped_errors(Path(tempfile.gettempdir())), tempfile.TemporaryDirectory(prefix="muniment-scratch-") as folder:
-        path = Path(folder) / "scratch.db"
-        connection = apsw.Connection(str(path))
+        shared = Shared(f"{folder}/scratch.db", new_key())
+        connection = apsw.Connection(shared.path)
         try:
-            _prepare(connection, cache_kib)
-            yield connection, path
+            _prepare(connection, cache_kib, shared.key)
+            yield connection, shared
         finally:
             connection.close()
 
 
-def read_scratch(path: str) -> Scratch:
+def read_scratch(shared: Shared) -> Scratch:
     """A connection that reads the shared one of another process, in one transaction until it is closed."""
-    connection = apsw.Connection(path, flags=apsw.SQLITE_OPEN_READONLY)
+    connection = apsw.Connection(shared.path, flags=apsw.SQLITE_OPEN_READONLY)
+    unlock(connection, shared.key, shared.key.algorithm)
     connection.execute("BEGIN")  # or every look into it would lock the file anew
     return connection
 
 
-def _prepare(connection: Scratch, cache_kib: int) -> None:
+def _prepare(connection: Scratch, cache_kib: int, key: EncryptionKey) -> None:
+    unlock(connection, key, key.algorithm)
     run(connection, f"PRAGMA journal_mode=OFF; PRAGMA synchronous=OFF; PRAGMA cache_size=-{cache_kib}")
     run(connection, "PRAGMA temp_store=FILE")
 

@@ -14,6 +14,7 @@ from muniment.backup.selection import Selection
 from muniment.errors import InvalidInput
 from muniment.progress import Progress
 from muniment.raven3.messages import Accepted, RestoreIntoWanted
+from muniment.security.encryption import EncryptionKey
 from muniment.server.operations import Operation
 from muniment.server.places import check_unmoved
 from muniment.server.points import folder_of, plan_of, selection_of
@@ -51,8 +52,10 @@ async def start(request: Request) -> Response:
 def _restore(
     tenant: Tenant, plan: RestorePlan, selection: Selection | None, wanted: RestoreIntoWanted, operation: Operation
 ) -> None:
-    def read(plan: RestorePlan, target: Path, selection: Selection | None, progress: Progress) -> None:
-        restore_in_child(plan, target, selection=selection, progress=progress)
+    def read(
+        plan: RestorePlan, target: Path, selection: Selection | None, progress: Progress, key: EncryptionKey | None
+    ) -> None:
+        restore_in_child(plan, target, selection=selection, progress=progress, key=key)
 
     storage, progress = tenant.database.storage, operation.job.progress
     with compared(storage, plan, tenant.folder, selection=selection, progress=progress, read=read) as comparison:

@@ -31,16 +31,24 @@ _HEAD_BYTES: Final = 24
 _FRACTIONS: Final = bytes((64, 32, 32))  # of a page, the same in every file of SQLite
 
 
-def algorithm_of(file: Path) -> Algorithm | None:
-    """How this file is encrypted, None when it is not.
+def algorithms_of(file: Path) -> list[Algorithm]:
+    """How this file can be encrypted, the likeliest first; none when it is not encrypted.
 
     In place of the magic an encrypted file has a salt; the next eight bytes of SQLite's header, with the size of pages
-    and what is reserved in each, are as in any other.
+    and what is reserved in each, are as in any other. A file that was rewritten with another algorithm may reserve more
+    than that needs.
     """
     head = _head(file)
     if len(head) < _HEAD_BYTES or head.startswith(_MAGIC) or head[21:24] != _FRACTIONS:
-        return None
-    return next((each for each, cipher in _CIPHERS.items() if cipher.reserved == head[20]), None)
+        return []
+    fitting = [each for each, cipher in _CIPHERS.items() if cipher.reserved <= head[20]]
+    return sorted(fitting, key=lambda each: _CIPHERS[each].reserved, reverse=True)
+
+
+def algorithm_in_use(connection: apsw.Connection) -> Algorithm:
+    """The algorithm of a connection that was unlocked."""
+    name = connection.pragma("cipher")
+    return next(each for each, cipher in _CIPHERS.items() if cipher.name == name)
 
 
 def _head(file: Path) -> bytes:

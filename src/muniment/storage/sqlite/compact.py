@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
+from typing import NamedTuple
 
 import apsw
 
@@ -12,7 +13,7 @@ from muniment.errors import DamagedDatabase, StorageFailure
 from muniment.progress import Progress
 from muniment.security.encryption import EncryptionKey
 from muniment.storage.sqlite.check import check
-from muniment.storage.sqlite.cipher import algorithm_of, unlock, uri
+from muniment.storage.sqlite.cipher import algorithm_in_use, unlock, uri
 from muniment.storage.sqlite.files import COMPACTING, FILE, lock
 from muniment.storage.sqlite.migrate import migrate
 from muniment.storage.sqlite.reach import check_reach
@@ -21,12 +22,7 @@ from muniment.storage.sqlite.schema import check_there, connect, mapped_errors, 
 
 def compact(folder: Path, *, key: EncryptionKey | None = None, progress: Progress | None = None) -> tuple[int, int]:
     """Rewrite the database in this folder; returns its bytes before and after. See `rekey` for the rest."""
-    same = key
-    if key:
-        check_there(folder)
-        with mapped_errors(folder):
-            same = EncryptionKey(key.secret, algorithm_of(folder.absolute() / FILE) or key.algorithm)
-    return rekey(folder, key, same, progress=progress)
+    return _rewritten(folder, key, None, progress or Progress())
 
 
 def rekey(
@@ -37,14 +33,23 @@ def rekey(
     Raises `DatabaseLocked` while it is open. When it raises, or the process dies, the database is as it was. The new
     file is read whole, every document against its digest and all against the fingerprint, before it takes the place.
     """
-    progress = progress or Progress()
+    return _rewritten(folder, key, _Other(new_key), progress or Progress())
+
+
+class _Other(NamedTuple):
+    """The key that a rewritten database is to have in place of its own."""
+
+    key: EncryptionKey | None
+
+
+def _rewritten(folder: Path, key: EncryptionKey | None, other: _Other | None, progress: Progress) -> tuple[int, int]:
     new = folder / COMPACTING
     check_there(folder)
     held = lock(folder)
     try:
         with mapped_errors(folder):
             new.unlink(missing_ok=True)
-            before = _rewrite(folder, key, new, new_key, progress)
+            before = _rewrite(folder, key, new, other, progress)
             progress.stage = "publishing"
             if any((folder / f"{FILE}{end}").exists() for end in ("-wal", "-journal")):
                 raise StorageFailure(f"another process is reading the database in {folder}", "close it there")
@@ -57,13 +62,13 @@ def rekey(
     return before, after
 
 
-def _rewrite(
-    folder: Path, key: EncryptionKey | None, new: Path, new_key: EncryptionKey | None, progress: Progress
-) -> int:
+def _rewrite(folder: Path, key: EncryptionKey | None, new: Path, other: _Other | None, progress: Progress) -> int:
     """Write the new file; returns the size of the old one."""
     progress.stage = "rewriting"
     connection = connect(folder, key=key)
     try:
+        if other is None:
+            other = _Other(key and EncryptionKey(key.secret, algorithm_in_use(connection)))
         if outdated(connection):
             migrate(connection, folder)
         check_reach(connection, folder)
@@ -71,7 +76,7 @@ def _rewrite(
         try:
             connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
             before = (folder / FILE).stat().st_size
-            connection.execute("VACUUM INTO ?", (uri(new, new_key),))
+            connection.execute("VACUUM INTO ?", (uri(new, other.key),))
         except apsw.InterruptError:
             progress.check()
             raise
@@ -79,7 +84,7 @@ def _rewrite(
             connection.set_progress_handler(None)
         progress.stage = "checking"
         progress.check()
-        _prove(connection, new, new_key)
+        _prove(connection, new, other.key)
     finally:
         connection.close()
     return before

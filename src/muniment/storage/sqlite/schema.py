@@ -23,7 +23,7 @@ from muniment.errors import (
     WrongKey,
 )
 from muniment.security.encryption import Algorithm, EncryptionKey
-from muniment.storage.sqlite.cipher import algorithm_of, unlock
+from muniment.storage.sqlite.cipher import algorithms_of, unlock
 from muniment.storage.sqlite.files import FILE, StillFiles, mounted_read_only
 
 APPLICATION_ID: Final = 0x4D756E69  # "Muni"
@@ -153,53 +153,55 @@ def connect(
     file = folder.absolute() / FILE
     check_there(folder)
     with mapped_errors(folder):
-        algorithm = algorithm_of(file)
-        if algorithm and key is None:
+        algorithms = algorithms_of(file)
+        if algorithms and key is None:
             raise WrongKey(f"the database in {folder} is encrypted, and no key was given", _KEY_HINT)
-        # A reader opens for writing too, because only so can it rebuild the index of a write-ahead log after a crash.
-        flags = apsw.SQLITE_OPEN_READWRITE | apsw.SQLITE_OPEN_URI
-        connection = _still(file, still, algorithm is not None) if still else apsw.Connection(str(file), flags=flags)
-        try:
-            connection.set_busy_timeout(BUSY_MILLISECONDS)
-            if key:
-                _try_key(connection, folder, key, algorithm, read_only=read_only)
-            else:
-                _check_format(connection, folder, read_only=read_only)
-            run(connection, "PRAGMA temp_store=FILE")  # apsw's build would sort, and rewrite whole files, in memory
-            run(connection, f"PRAGMA cache_size=-{4_096 if read_only else 65_536}")
-            if read_only:
-                run(connection, "PRAGMA query_only=1")
-            else:
-                run(connection, "PRAGMA journal_mode=WAL; PRAGMA synchronous=FULL; PRAGMA wal_autocheckpoint=4000")
-        except BaseException:
-            connection.close()
-            raise
-    return connection
+        if not algorithms:
+            return _prepared(_opened(file, still, encrypted=False), folder, key, read_only=read_only)
+        for algorithm in algorithms:
+            connection = _opened(file, still, encrypted=True)
+            try:
+                return _prepared(connection, folder, key, algorithm, read_only=read_only)
+            except apsw.NotADBError:
+                continue
+    raise WrongKey(f"the key is not that of the database in {folder}, or the first page is damaged", _KEY_HINT)
 
 
-def _try_key(
+def _opened(file: Path, still: StillFiles | None, *, encrypted: bool) -> apsw.Connection:
+    if still:
+        return _still(file, still, encrypted)
+    # A reader opens for writing too, because only so can it rebuild the index of a write-ahead log after a crash.
+    return apsw.Connection(str(file), flags=apsw.SQLITE_OPEN_READWRITE | apsw.SQLITE_OPEN_URI)
+
+
+def _prepared(
     connection: apsw.Connection,
     folder: Path,
-    key: EncryptionKey,
-    algorithm: Algorithm | None,
+    key: EncryptionKey | None,
+    algorithm: Algorithm | None = None,
     *,
     read_only: bool,
-) -> None:
-    """Have the connection use the key, once it is known to be the right one; until then it must not tidy up the log."""
-    connection.config(apsw.SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, 1)
-    if algorithm:
-        unlock(connection, key, algorithm)
+) -> apsw.Connection:
+    """The connection with its settings; closed if that raises, `apsw.NotADBError` when the key is not the right one."""
     try:
+        connection.set_busy_timeout(BUSY_MILLISECONDS)
+        connection.config(apsw.SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, 1)  # until the key is known to be the right one
+        if key and algorithm:
+            unlock(connection, key, algorithm)
+        run(connection, "PRAGMA temp_store=FILE")  # apsw's build would sort, and rewrite whole files, in memory
         _check_format(connection, folder, read_only=read_only)
-    except apsw.NotADBError as error:
-        if algorithm is None:
-            raise
-        raise WrongKey(
-            f"the key is not that of the database in {folder}, or the first page of {FILE} is damaged", _KEY_HINT
-        ) from error
-    if algorithm is None:
-        raise WrongKey(f"the database in {folder} is not encrypted, and a key was given", "give none")
-    connection.config(apsw.SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, 0)
+        if key and not algorithm:
+            raise WrongKey(f"the database in {folder} is not encrypted, and a key was given", "give none")
+        connection.config(apsw.SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, 0)
+        run(connection, f"PRAGMA cache_size=-{4_096 if read_only else 65_536}")
+        if read_only:
+            run(connection, "PRAGMA query_only=1")
+        else:
+            run(connection, "PRAGMA journal_mode=WAL; PRAGMA synchronous=FULL; PRAGMA wal_autocheckpoint=4000")
+    except BaseException:
+        connection.close()
+        raise
+    return connection
 
 
 def _still(file: Path, still: StillFiles, encrypted: bool) -> apsw.Connection:

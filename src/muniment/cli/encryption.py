@@ -1,0 +1,71 @@
+"""`muniment encryption`: keys of encrypted databases."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from muniment.cli.options import AlgorithmOption, Folder, JobOutput, KeyOptions, Output, path_of
+from muniment.cli.output import size_text
+from muniment.cli.report import facts, row
+from muniment.cli.state import encryption_row
+from muniment.errors import InvalidInput
+from muniment.maintenance import MaintenanceActions
+from muniment.progress import Progress
+from muniment.security.encryption import Algorithm, given_key, new_key, write_key
+
+
+def generate_key(
+    file: Annotated[Path, typer.Argument(parser=path_of, metavar="FILE", help="A new file.")], *, out: Output
+) -> None:
+    """Write a new key into a new file that only you can read.
+
+    It is 32 bytes in base64, as RavenDB's Raven/Encryption/Key. Whoever has it can read what is encrypted with it, and
+    nobody can without: keep it apart from the database and from its backups, and in two places.
+
+    $ muniment encryption generate-key shop.key
+    """
+    write_key(file, new_key())
+    out.emit(f"Wrote a new key into {file}", [facts(key_file=str(file))])
+
+
+def rotate(
+    folder: Folder,
+    *,
+    encryption: KeyOptions,
+    new_key_file: Annotated[
+        Path | None,
+        typer.Option("--new-key-file", parser=path_of, metavar="FILE", help="The key that it is to have."),
+    ] = None,
+    algorithm: AlgorithmOption = Algorithm.AEGIS,
+    in_clear: Annotated[
+        bool, typer.Option("--in-clear", metavar="", help="It is to have none: anybody can read it.")
+    ] = False,
+    out: JobOutput,
+) -> None:
+    """Give a database another key, its first one, or none.
+
+    Nobody may have it open. It is rewritten beside itself with the new key, which needs as much room again, and takes
+    the old one's place when every document is proven to be the same. If that is interrupted, even by a power failure,
+    the database is whole and has either the old key or the new one: keep both until this command has ended. Backups
+    that were taken before are as they were.
+
+    $ muniment encryption generate-key new.key
+    $ muniment encryption rotate safe --key-file shop.key --new-key-file new.key
+    $ muniment encryption rotate shop --new-key-file new.key --algorithm ChaCha20
+    """
+    if in_clear == (new_key_file is not None):
+        raise InvalidInput("it is not clear which key it is to have", "give one of --new-key-file and --in-clear")
+    key, other, progress = encryption.key(), given_key(None, new_key_file, algorithm), Progress()
+    if key is None and other is None:
+        raise InvalidInput("no key was given that it has now", "give --key-file")
+    with out.job(progress):
+        before, after = MaintenanceActions.rotate_key(folder, key=key, new_key=other, progress=progress)
+    rows = [
+        facts(database=str(folder), file_bytes_before=before, file_bytes=after),
+        encryption_row(other),
+        row("file", size_text(after)),
+    ]
+    out.emit(f"{folder} has {'another key' if key and other else 'a key' if other else 'no key'} now", rows)

@@ -1,0 +1,166 @@
+"""Encrypted databases from the command line: every command that opens one takes its key, and refuses without it."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+import pytest
+
+from muniment import DocumentDatabase
+from muniment.errors import WrongKey
+from muniment.security.encryption import new_key, read_key, write_key
+from tests.cli.process import Ended, muniment
+from tests.secret import SECRET, filled, holding_secret
+
+SHOP = "shop"
+KEY, OTHER = "shop.key", "other.key"
+ID = f"people/{SECRET}-5"
+DUMP = "shop.ravendbdump"
+
+
+@pytest.fixture(scope="module")
+def filled_place(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    place = tmp_path_factory.mktemp("encrypted")
+    for name in (KEY, OTHER):
+        write_key(place / name, new_key())
+    with DocumentDatabase(place / SHOP, key_file=place / KEY) as database:
+        filled(database)
+        database.export(place / DUMP)
+        database.maintenance.start_backup(place / "backups", in_clear=True).wait()
+    return place
+
+
+@pytest.fixture
+def place(filled_place: Path, tmp_path: Path) -> Path:
+    """A folder with the encrypted database `shop`, its key and another one, a dump and a backup of it in clear."""
+    return shutil.copytree(filled_place, tmp_path / "place")
+
+
+# What opens the database, and what it makes of another: that has to be encrypted too.
+OPENING = {
+    "statistics": ["statistics", SHOP],
+    "check": ["check", SHOP],
+    "check --accept-loss": ["check", SHOP, "--accept-loss"],
+    "get": ["get", SHOP, ID],
+    "settings": ["settings", SHOP],
+    "settings changed": ["settings", SHOP, "Muniment/HistoryWindow=7d"],
+    "status": ["status", SHOP],
+    "backup": ["backup", SHOP, "--dest", "elsewhere", "--in-clear"],
+    "restore into": ["restore", "backups", "--to", SHOP, "--id", ID, "--on-conflict", "skip"],
+    "restore into, dry": ["restore", "backups", "--to", SHOP, "--id", ID, "--on-conflict", "skip", "--dry-run"],
+    "smuggler out": ["smuggler", "out", SHOP, "out.ravendbdump"],
+    "smuggler in": ["smuggler", "in", SHOP, DUMP],
+    "smuggler between, from": ["smuggler", "between", SHOP, "copy", "--create"],
+    "encryption rotate": ["encryption", "rotate", SHOP, "--new-key-file", OTHER],
+}
+
+
+def run(place: Path, *arguments: str, **env: str) -> Ended:
+    return muniment(*arguments, cwd=place, env=env)
+
+
+def files(place: Path) -> dict[str, bytes]:
+    return {path.name: path.read_bytes() for path in (place / SHOP).iterdir() if path.name != "muniment.lock"}
+
+
+@pytest.mark.parametrize("command", OPENING.values(), ids=OPENING)
+def test_every_command_that_opens_a_database_takes_its_key_and_refuses_without(place: Path, command: list[str]) -> None:
+    before = files(place)
+    for wrong in ([], ["--key-file", OTHER]):
+        refused = run(place, *command, *wrong, "--json")
+        assert refused.code == WrongKey.exit_code, refused
+        assert refused.json["kind"] == "WrongKey"
+        assert files(place) == before
+    assert run(place, *command, "--key-file", "missing").code == 3
+    assert files(place) == before
+    done = run(place, *command, "--key-file", KEY)
+    assert done.code == 0, done.err
+
+
+@pytest.mark.parametrize("command", OPENING.values(), ids=OPENING)
+def test_the_environment_may_name_the_key(place: Path, command: list[str]) -> None:
+    done = run(place, *command, MUNIMENT_KEY_FILE=KEY)
+    assert done.code == 0, done.err
+
+
+MAKING = {
+    "create": ["create", "new"],
+    "sample": ["sample", "new", "--documents", "20"],
+    "restore": ["restore", "backups", "--to", "new"],
+    "restore --defrag": ["restore", "backups", "--to", "new", "--defrag"],
+    "smuggler in --create": ["smuggler", "in", "new", DUMP, "--create"],
+}
+
+
+@pytest.mark.parametrize("command", MAKING.values(), ids=MAKING)
+def test_every_command_that_makes_a_database_encrypts_it_when_a_key_is_given(place: Path, command: list[str]) -> None:
+    made = run(place, *command, "--key-file", KEY)
+    assert made.code == 0, made.err
+    assert run(place, "check", "new").code == WrongKey.exit_code
+    assert run(place, "check", "new", "--key-file", KEY).code == 0
+    assert holding_secret(place / "new") == []
+    shutil.rmtree(place / "new")
+    assert run(place, *command).code == 0
+    assert run(place, "check", "new").code == 0
+    refused = run(place, "check", "new", "--key-file", KEY)
+    assert (refused.code, "is not encrypted" in refused.err) == (WrongKey.exit_code, True)
+
+
+def test_a_copy_has_a_key_of_its_own(place: Path) -> None:
+    copied = run(place, "smuggler", "between", SHOP, "copy", "--create", "--key-file", KEY, "--key-file2", OTHER)
+    assert copied.code == 0, copied.err
+    assert run(place, "check", "copy", "--key-file", OTHER).code == 0
+    assert holding_secret(place / "copy") == []
+
+
+def test_a_backup_in_clear_has_to_be_asked_for(place: Path) -> None:
+    refused = run(place, "backup", SHOP, "--dest", "elsewhere", "--key-file", KEY)
+    assert refused.code == 2
+    assert "--in-clear" in refused.err
+    assert not (place / "elsewhere").exists()
+
+
+def test_what_to_do_next_names_the_key(place: Path) -> None:
+    run(place, "smuggler", "in", SHOP, DUMP, "--key-file", KEY)
+    told = run(place, "status", SHOP, "--key-file", KEY, "--json").json
+    assert f"muniment backup {SHOP} --key-file {KEY}" in told["next"]
+
+
+def test_a_generated_key_is_for_its_owner_and_never_written_over(place: Path) -> None:
+    made = run(place, "encryption", "generate-key", "new.key", "--json")
+    assert (made.code, made.json) == (0, {"key_file": "new.key"})
+    key = read_key(place / "new.key")
+    assert (place / "new.key").stat().st_mode & 0o077 == 0
+    assert key.text not in made.text
+    assert run(place, "encryption", "generate-key", "new.key").code == 4
+    assert read_key(place / "new.key") == key
+
+
+def test_a_key_is_rotated(place: Path) -> None:
+    rotate = ["encryption", "rotate", SHOP, "--key-file", KEY, "--new-key-file", OTHER, "--algorithm", "chacha20"]
+    done = run(place, *rotate, "--json")
+    assert (done.code, done.json["encryption"]) == (0, "ChaCha20")
+    assert run(place, *rotate).code == WrongKey.exit_code
+    assert run(place, "get", SHOP, ID, "--key-file", OTHER).code == 0
+    assert run(place, "check", SHOP, "--key-file", OTHER).code == 0
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [[], ["--new-key-file", OTHER, "--in-clear"], ["--new-key-file", OTHER, "--algorithm", "DES"]],
+    ids=["neither", "both", "a weak algorithm"],
+)
+def test_a_rotation_that_is_not_clear_is_refused(place: Path, arguments: list[str]) -> None:
+    before = files(place)
+    assert run(place, "encryption", "rotate", SHOP, "--key-file", KEY, *arguments).code == 2
+    assert files(place) == before
+
+
+def test_a_plain_database_is_encrypted_by_a_rotation(place: Path) -> None:
+    assert run(place, "restore", "backups", "--to", "plain").code == 0
+    assert holding_secret(place / "plain")
+    assert run(place, "encryption", "rotate", "plain", "--in-clear").code == 2
+    assert run(place, "encryption", "rotate", "plain", "--new-key-file", KEY).code == 0
+    assert holding_secret(place / "plain") == []
+    assert run(place, "check", "plain", "--key-file", KEY).code == 0
