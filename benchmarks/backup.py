@@ -22,7 +22,7 @@ from pathlib import Path
 from _machine import Report, compress_seconds, timed, write_seconds
 
 from muniment import DocumentDatabase, MaintenanceActions, Put, sample
-from muniment.smuggler.transfer import import_dump
+from muniment.smuggler.importer import import_dump
 from muniment.storage.sqlite.files import FILE
 
 BATCH = 1000

@@ -17,10 +17,10 @@ from pathlib import Path
 from _machine import Report, timed
 
 from muniment import DocumentDatabase, Put, sample
+from muniment.smuggler.importer import import_dump
 from muniment.smuggler.options import Compression
 from muniment.smuggler.sink import Sink
 from muniment.smuggler.stream import DumpStream
-from muniment.smuggler.transfer import import_dump
 
 BATCH = 1000
 BLOCK = 1 << 20

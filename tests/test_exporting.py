@@ -30,11 +30,11 @@ from muniment.errors import (
 from muniment.exporting import export_backup, export_storage
 from muniment.maintenance import MaintenanceActions
 from muniment.progress import Progress
+from muniment.smuggler.importer import import_dump
 from muniment.smuggler.options import ExportOptions, SmugglerOptions
 from muniment.smuggler.pick import FILTERED
 from muniment.smuggler.reader import open_dump
 from muniment.smuggler.summary import Exported
-from muniment.smuggler.transfer import import_dump
 from muniment.storage.base import Write
 from tests.server.running import running
 from tests.shared import shared

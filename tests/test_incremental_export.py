@@ -17,10 +17,10 @@ from muniment.exporting import export_incremental
 from muniment.maintenance import MaintenanceActions
 from muniment.progress import Progress
 from muniment.smuggler.folder import STATE, held, import_folder
+from muniment.smuggler.importer import import_dump
 from muniment.smuggler.options import SmugglerOptions
 from muniment.smuggler.reader import DumpDeletion, open_dump
 from muniment.smuggler.summary import Exported, Imported
-from muniment.smuggler.transfer import import_dump
 from tests.clock import Clock
 from tests.smuggler.dumps import blake2b
 from tests.storage.reference import lowered

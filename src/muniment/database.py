@@ -43,12 +43,12 @@ from muniment.revision import ATTACHMENT, DOCUMENT, NO_METADATA, Revision
 from muniment.security.encryption import EncryptionKey, given_key
 from muniment.session import Session
 from muniment.smuggler.export import export_into_folder, export_state
+from muniment.smuggler.importer import import_dump
 from muniment.smuggler.options import ExportOptions, SmugglerOptions
 from muniment.smuggler.sink import Writable
 from muniment.smuggler.source import Source
 from muniment.smuggler.stream import Incoming
 from muniment.smuggler.summary import Exported, Imported
-from muniment.smuggler.transfer import import_dump
 from muniment.statistics import Statistics
 from muniment.storage import engines
 from muniment.storage.base import Snapshot, Write, Written, system_clock
@@ -264,7 +264,7 @@ class DocumentDatabase(Source[Exported]):
         """Store what a dump holds, from a file or a stream, in constant memory; documents that exist are replaced.
 
         When this raises, what came before in the dump has been stored, as the error says; importing the same dump again
-        completes it. `options` say which part to take, and how. See `muniment.smuggler.transfer.import_dump`.
+        completes it. `options` say which part to take, and how. See `muniment.smuggler.importer.import_dump`.
         """
         dump = source if isinstance(source, str | Path) else Incoming(content_chunks(source))
         return import_dump(self.storage, dump, options=options, clock=self.clock, progress=progress)

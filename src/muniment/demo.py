@@ -28,7 +28,7 @@ from muniment.command import Put
 from muniment.database import DocumentDatabase
 from muniment.document import Document, encode
 from muniment.errors import MunimentError
-from muniment.smuggler.transfer import import_dump
+from muniment.smuggler.importer import import_dump
 from muniment.version import VERSION
 
 duckdb: Any = import_module("duckdb") if find_spec("duckdb") else None  # an extra

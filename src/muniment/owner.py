@@ -10,12 +10,15 @@ from __future__ import annotations
 import base64
 import hashlib
 from collections.abc import Iterable, Iterator
+from typing import Final
 
 from muniment.document import MAX_ID_BYTES, SEPARATOR, check_id, decode, encode, fold
 from muniment.errors import InvalidId
 from muniment.page import LONGEST
 from muniment.revision import ATTACHMENT, DOCUMENT, Revision
 from muniment.storage.base import Storage, Write
+
+_HASH_LENGTH: Final = 44  # 32 bytes in base64
 
 
 def owned_id(owner: str, name: str) -> str:
@@ -92,12 +95,32 @@ def replacing(storage: Storage, write: Write) -> list[Write]:
     return [write, Write(old.id, None, tombstone(storage, old), kind=ATTACHMENT)]
 
 
+class ContentHash:
+    """What RavenDB calls the hash of a content, BLAKE2b of 32 bytes in base64, of what has passed by."""
+
+    def __init__(self) -> None:
+        self._digest = hashlib.blake2b(digest_size=32)
+
+    def passing(self, parts: Iterable[bytes]) -> Iterator[bytes]:
+        """The same parts, one by one."""
+        for part in parts:
+            self._digest.update(part)
+            yield part
+
+    def __str__(self) -> str:
+        return base64.b64encode(self._digest.digest()).decode()
+
+    def refutes(self, hash: str) -> bool:
+        """Whether this hash is that of another content; those of betas of RavenDB 4, which are shorter, say nothing."""
+        return len(hash) == _HASH_LENGTH and str(self) != hash
+
+
 def content_hash(parts: Iterable[bytes]) -> str:
-    """What RavenDB calls the hash of a content: BLAKE2b of 32 bytes in base64."""
-    digest = hashlib.blake2b(digest_size=32)
-    for part in parts:
-        digest.update(part)
-    return base64.b64encode(digest.digest()).decode()
+    """The hash of a content."""
+    digest = ContentHash()
+    for _ in digest.passing(parts):
+        pass
+    return str(digest)
 
 
 def content_type(metadata: bytes) -> str:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from time import monotonic
 
@@ -63,6 +65,30 @@ class Progress:
     def cancel(self) -> None:
         """Ask the job to stop at its next step."""
         self._cancelled.set()
+
+    @contextmanager
+    def within(self, seconds: float | None) -> Iterator[None]:
+        """Cancels what the block does when it takes longer; None is no limit."""
+        if seconds is None:
+            yield
+            return
+        expired = threading.Event()
+
+        def stop() -> None:
+            expired.set()
+            self.cancel()
+
+        timer = threading.Timer(seconds, stop)
+        timer.daemon = True
+        timer.start()
+        try:
+            yield
+        except Cancelled as error:
+            if expired.is_set():
+                error.message = f"it did not end within its {seconds:g} s: {error.message}"
+            raise
+        finally:
+            timer.cancel()
 
     def finish(self) -> None:
         """The job has ended, in whatever way: the clock stops."""

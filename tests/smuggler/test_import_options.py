@@ -15,10 +15,11 @@ from muniment.document import encode
 from muniment.errors import Cancelled, DamagedDump, InvalidInput, InvalidScript, MunimentError, UnknownFormat
 from muniment.progress import Progress
 from muniment.smuggler import read_ahead
+from muniment.smuggler.contents import LEFT_OUT
+from muniment.smuggler.importer import NOT_IN_DUMP, SUPERSEDED, import_dump
 from muniment.smuggler.options import SmugglerOptions
 from muniment.smuggler.pick import DROPPED, EXPIRED, FILTERED
 from muniment.smuggler.summary import Imported
-from muniment.smuggler.transfer import LEFT_OUT, NOT_IN_DUMP, SUPERSEDED, import_dump
 from tests.shared import shared
 from tests.smuggler.dumps import LEGACY, attachment, blake2b, docs, document, source_of
 from tests.storage.raw import raw

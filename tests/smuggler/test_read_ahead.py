@@ -18,9 +18,9 @@ from muniment import DocumentDatabase
 from muniment.errors import Cancelled, DamagedDump, MunimentError, StorageFailure, UnknownFormat
 from muniment.progress import Progress
 from muniment.smuggler import read_ahead
+from muniment.smuggler.importer import import_dump
 from muniment.smuggler.read_ahead import DumpAhead, ReadyDocument, kept, open_ahead
 from muniment.smuggler.reader import Dump, DumpDocument, DumpFault, DumpItem, open_dump
-from muniment.smuggler.transfer import import_dump
 from tests.smuggler.dumps import LEGACY, SMALL, attachment, docs, document, plain
 
 LARGE = docs(*(document(f"a/{n}", b'"x":"%s"' % (b"x" * 1000)) for n in range(20_000)))

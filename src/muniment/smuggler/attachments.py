@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import base64
-import hashlib
 from collections.abc import Iterator
 from typing import Annotated, Final, Self
 
@@ -12,9 +11,8 @@ import msgspec
 from muniment import json_bytes
 from muniment.document import SEPARATOR
 from muniment.json_bytes import OPEN_OBJECT, Malformed
+from muniment.owner import ContentHash
 from muniment.smuggler.scanner import Scanner
-
-_HASH_LENGTH: Final = 44  # 32 bytes in base64
 
 Size = Annotated[int, msgspec.Meta(ge=0, le=(1 << 63) - 1)]
 
@@ -107,13 +105,9 @@ class Chunks:
 
 def pieces(scanner: Scanner, header: Header, position: int, *, check_hash: bool) -> Iterator[bytes]:
     """Moves over the raw bytes behind this header; raises `DamagedDump` at their end if they do not have its hash."""
-    digest = hashlib.blake2b(digest_size=32)
-    for piece in scanner.raw(header.size):
-        digest.update(piece)
-        yield piece
-    # Betas of RavenDB 4 had another hash, which is shorter.
-    comparable = check_hash and len(header.hash) == _HASH_LENGTH
-    if comparable and base64.b64encode(digest.digest()).decode() != header.hash:
+    digest = ContentHash()
+    yield from digest.passing(scanner.raw(header.size))
+    if check_hash and digest.refutes(header.hash):
         what = f"holds an attachment whose {header.size:,} bytes do not have the hash that it gives them"
         raise scanner.damaged(what, position)
 

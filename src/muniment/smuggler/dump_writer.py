@@ -16,7 +16,7 @@ import msgspec
 
 from muniment.document import SEPARATOR, encode, fold
 from muniment.errors import DamagedDatabase
-from muniment.owner import content_type, key_of, split_id
+from muniment.owner import content_hash, content_type, key_of, split_id
 from muniment.revision import Batch, Revision
 from muniment.smuggler.attachments import FILES
 from muniment.smuggler.dump_document import dump_document, dump_documents, with_own_metadata
@@ -42,7 +42,7 @@ class _SectionsWriter(Writer):
         self._write = sink.write
         self._content = content
         self._comma = b""
-        self._written: set[bytes] = set()  # digests of contents
+        self._written: set[str] = set()  # hashes of contents
 
     def batch(self, batch: Batch) -> None:
         """See `Writer`."""
@@ -99,13 +99,10 @@ class DumpWriter(_SectionsWriter):
     def _attachment(self, revision: Revision, id: str, name: str) -> dict[str, Any]:
         """Write the content unless this dump has it already; returns what a document says of the attachment."""
         kept = b"".join(checked(revision, self._content)) if revision.size <= IN_MEMORY else None
-        digest = hashlib.blake2b(digest_size=32)
-        for part in (kept,) if kept is not None else self._content(revision):
-            digest.update(part)
-        hash = base64.b64encode(digest.digest()).decode()
+        hash = content_hash((kept,) if kept is not None else self._content(revision))
         type = content_type(revision.metadata)
-        if digest.digest() not in self._written:
-            self._written.add(digest.digest())
+        if hash not in self._written:
+            self._written.add(hash)
             tag = f"{fold(id)}|d|{fold(name)}|{hash}|{type}"
             header = {"@metadata": {"@export-type": "Attachment"}, "Hash": hash, "Size": revision.size, "Tag": tag}
             self._item(encode(header))

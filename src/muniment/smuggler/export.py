@@ -26,7 +26,6 @@ from muniment.smuggler.pending import Pending
 from muniment.smuggler.pick import Chooser, Named, check_met, check_named
 from muniment.smuggler.sink import Sink, Writable
 from muniment.smuggler.summary import Exported
-from muniment.smuggler.transfer import time_limit
 from muniment.smuggler.writer import Writer
 from muniment.storage.base import Snapshot, Storage, system_clock
 
@@ -185,7 +184,7 @@ def _ids_in(storage: Storage, snapshot: Snapshot) -> Iterator[str]:
 @contextmanager
 def _begun(options: SmugglerOptions, clock: Callable[[], int], progress: Progress) -> Iterator[Chooser]:
     """What chooses documents, within the time that the options allow."""
-    with time_limit(options.timeout, progress), Chooser(options, clock=clock) as chooser:
+    with progress.within(options.timeout), Chooser(options, clock=clock) as chooser:
         yield chooser
 
 

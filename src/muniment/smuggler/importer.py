@@ -1,27 +1,23 @@
-"""Moving a dump into a storage: in batches, in constant memory, nothing left out in silence."""
+"""Taking a dump into a storage: in batches, in constant memory, nothing left out in silence."""
 
 from __future__ import annotations
 
-import base64
-import hashlib
-from collections import Counter, deque
+from collections import Counter
 from collections.abc import Callable, Iterator
-from concurrent.futures import Future
-from contextlib import contextmanager, suppress
+from contextlib import suppress
 from os import PathLike
-from threading import Event, Timer
-from typing import Any, Final, NamedTuple
-
-import msgspec
+from typing import Any, Final
 
 from muniment.document import IDENTITIES, check_id, collection_of, decode, encode
 from muniment.errors import Cancelled, ConcurrencyConflict, DamagedDump, InvalidInput, MunimentError, UnknownFormat
 from muniment.numbers import raise_numbers, series_of, store_number
 from muniment.owner import deleted_content, find, owned_id, replacing, tombstone
 from muniment.progress import Progress
-from muniment.revision import ATTACHMENT, DOCUMENT, NO_METADATA, Revision
+from muniment.revision import ATTACHMENT, DOCUMENT
 from muniment.smuggler import options as smuggler_options
 from muniment.smuggler.attachments import FILES
+from muniment.smuggler.batches import Batch, Batches
+from muniment.smuggler.contents import Contents, NamedAttachment, named_by
 from muniment.smuggler.metadata import stored_metadata
 from muniment.smuggler.options import ATTACHMENTS, DOCUMENTS, SmugglerOptions
 from muniment.smuggler.pick import Chooser
@@ -38,13 +34,9 @@ from muniment.smuggler.reader import (
 from muniment.smuggler.resume import Continuation, Repeat, Repeats
 from muniment.smuggler.stream import Readable
 from muniment.smuggler.summary import TOLD, Imported
-from muniment.storage.base import Storage, Upload, Write, Written, system_clock
+from muniment.storage.base import Storage, Write, system_clock
 
-BATCH_BYTES: Final = 8 << 20
-PENDING_BATCHES: Final = 2
 NOT_IN_DUMP: Final = "attachments that documents name but the dump does not hold"
-NOT_NAMED: Final = "attachments that no document names"
-LEFT_OUT: Final = "attachments of documents that were left out"
 NOT_ASKED: Final = "that were not asked for"
 LEGACY_METADATA: Final = b'"@legacy-attachment-metadata"'
 NUMBERS_STAY: Final = "deletions of the last numbers given out, which stay"
@@ -54,35 +46,6 @@ SUPERSEDED: Final = "documents that stand in the dump again later"
 
 # Builds from this on export a snapshot, so that no document is in it twice; earlier ones exported while others wrote.
 SNAPSHOT_BUILD: Final = 40_000
-_HASH_LENGTH: Final = 44  # BLAKE2b-256 in base64; betas of RavenDB 4 had another, shorter one
-
-
-class _AttachmentName(msgspec.Struct):
-    name: str = msgspec.field(name="Name")
-    hash: str = msgspec.field(name="Hash")
-    content_type: str = msgspec.field(name="ContentType", default="")
-    # Muniment's own exports have these two.
-    metadata: dict[str, Any] | None = msgspec.field(name="Metadata", default=None)
-    key: str | None = msgspec.field(name="Key", default=None)
-
-
-class _Named(msgspec.Struct):
-    attachments: list[_AttachmentName] = msgspec.field(name="@attachments", default_factory=list)
-    metadata: dict[str, Any] | None = msgspec.field(name="@legacy-attachment-metadata", default=None)
-
-
-class _Batch(NamedTuple):
-    """Documents with their attachments, and deletions, on their way to disk; what stands before `last` is dealt with.
-
-    `positions` are those of the documents in the dump, None for all else; `replaced` is as the storage tells it.
-    """
-
-    writes: list[Write]
-    future: Future[list[Written]]
-    positions: list[int | None]
-    size: int
-    last: DumpDocument | None
-    replaced: dict[int, int]
 
 
 def import_dump(
@@ -105,7 +68,7 @@ def import_dump(
     progress = progress or Progress()
     progress.stage = "importing"
     with (
-        time_limit(options.timeout, progress),
+        progress.within(options.timeout),
         open_ahead(source, pass_faults=options.ignore_errors, progress=progress) as dump,
         Chooser(options, clock=clock) as chooser,
     ):
@@ -113,7 +76,6 @@ def import_dump(
         try:
             work.run()
         except MunimentError as error:
-            work.drain()
             work.explain(error)
             with suppress(MunimentError):
                 raise_numbers(storage)
@@ -124,33 +86,8 @@ def import_dump(
         return work.result()
 
 
-@contextmanager
-def time_limit(seconds: float | None, progress: Progress) -> Iterator[None]:
-    """Cancels the work when it takes longer."""
-    if seconds is None:
-        yield
-        return
-    expired = Event()
-
-    def stop() -> None:
-        expired.set()
-        progress.cancel()
-
-    timer = Timer(seconds, stop)
-    timer.daemon = True
-    timer.start()
-    try:
-        yield
-    except Cancelled as error:
-        if expired.is_set():
-            error.message = f"it did not end within its {seconds:g} s: {error.message}"
-        raise
-    finally:
-        timer.cancel()
-
-
 class _Import:
-    """The state of one import: documents that wait for their commit, and contents that wait for their documents."""
+    """One import: what becomes of each item of the dump, and what is told in the end."""
 
     def __init__(
         self,
@@ -168,21 +105,11 @@ class _Import:
         self._chooser = chooser
         self._choose = chooser.choose if DOCUMENTS in options.carried else self._not_asked
         self._with_attachments = ATTACHMENTS in options.carried
-        self._batch_size = options.batch_size
         self._progress = progress
         self._room = options.limit if options.limit is not None else -1  # documents that may still be taken
-        self._writes: list[Write] = []
-        self._positions: list[int | None] = []
-        self._size = 0
-        self._pending: deque[_Batch] = deque()
+        self._batches = Batches(storage, options.batch_size, self._acknowledged)
+        self._contents = Contents(storage)
         self._repeats = Repeats()
-        self._last: DumpDocument | None = None  # of those that were taken
-        self._stored: DumpDocument | None = None  # the last of those that are known to be on disk
-        self._staged: dict[str, tuple[Upload, int]] = {}
-        self._placed: dict[str, tuple[str, bytes]] = {}
-        self._waiting: dict[str, Upload] = {}  # contents of attachments that may not be on disk, by their ids
-        self._placing: deque[tuple[int, int]] = deque()  # a document that may not be on disk, and a content it took
-        self._left_out: set[str] = set()
         self._numbers: list[Write] = []
         self._left_by_filters = DOCUMENTS in options.carried
 
@@ -194,7 +121,7 @@ class _Import:
             self.take(item)
             if not self._room:
                 break
-        self.flush()
+        self._batches.flush()
         self._raise_numbers()
         self.summary.continuation = None if self._room else self._token()
 
@@ -216,7 +143,7 @@ class _Import:
                     at.check_document(item)
                 self._remember_placed(item)
                 if item.position == at.position:
-                    self._stored = item
+                    self._batches.pass_by(item)
                     return
             elif isinstance(item, DumpAttachment) and item.key is None and item.position >= at.contents:
                 self.take(item)
@@ -276,7 +203,7 @@ class _Import:
                 return
             metadata, body = chosen
             collection = collection_of(metadata)
-        named = _named(item).attachments if self._with_attachments and b'"@attachments"' in item.metadata else ()
+        named = named_by(item).attachments if self._with_attachments else ()
         if CONFLICT in metadata and decode(metadata).get(CONFLICT.decode()) is True:
             self.summary.conflicts += 1
             self.summary.conflicting += [item.id] if len(self.summary.conflicting) < TOLD else []
@@ -291,20 +218,14 @@ class _Import:
                     placed += replacing(self._storage, write)
             except InvalidInput as error:
                 self._pass_over(item, error)
-        self._last = item
-        # In one transaction, so that neither a document nor its attachments are ever there alone.
-        self._writes += [Write(item.id, body, metadata, collection), *placed]
-        self._positions += [item.position, *[None] * len(placed)]
-        self._size += len(body)
+        self._batches.add([Write(item.id, body, metadata, collection), *placed], item)
         self._room -= 1
-        if len(self._writes) >= self._batch_size or self._size >= BATCH_BYTES or not self._room:
-            self._submit()
 
     def _number(self, item: DumpDocument, write: Write, size: int) -> None:
         """A document that holds the last number given out, where there is one; it never goes back."""
-        self.flush()  # what stands before it in the dump is stored before it
+        self._batches.flush()  # what stands before it in the dump is stored before it
         store_number(self._storage, write)
-        self._last = self._stored = item
+        self._batches.pass_by(item)
         self._room -= 1
         self.summary.documents += 1
         self.summary.bytes += size
@@ -315,17 +236,16 @@ class _Import:
 
     def _leave_out(self, item: DumpDocument) -> None:
         self._progress.check()
-        if b'"@attachments"' in item.metadata:
-            self._left_out.update(named.hash for named in _named(item).attachments)
+        self._contents.leave_out(named_by(item))
 
     def _loose(self, item: DumpDocument) -> None:
         """A document that stands in for an attachment, which belongs to none."""
-        of = _named(item)
+        of = named_by(item)
         for named in of.attachments if self._with_attachments else ():
             check_id(named.name)
             if placed := self._placing_of(item, named.name, named, of.metadata):
                 self._commit_attachment(placed)
-                self._waiting.pop(placed.id, None)
+                self._contents.stored([placed])
 
     def _deletion(self, item: DumpDeletion) -> None:
         if (ATTACHMENTS if item.attachment else DOCUMENTS) not in self._options.carried:
@@ -338,11 +258,8 @@ class _Import:
         if series_of(item.id):
             self.skipped[NUMBERS_STAY] += 1
             return
-        self._writes.append(Write(item.id, None))
-        self._positions.append(None)
+        self._batches.add([Write(item.id, None)])
         self.summary.deletions += 1
-        if len(self._writes) >= self._batch_size:
-            self._submit()
 
     def _delete_attachment(self, item: DumpDeletion) -> None:
         """Delete an attachment, unless it has another content by now: RavenDB tells so of what was replaced."""
@@ -357,38 +274,18 @@ class _Import:
         with suppress(ConcurrencyConflict):  # or somebody has replaced it right now
             self._storage.commit([Write(present.id, None, metadata, None, present.etag, ATTACHMENT)])
 
-    def _submit(self) -> None:
-        if self._writes:
-            replaced: dict[int, int] = {}
-            future = self._storage.submit(self._writes, replaced)
-            self._pending.append(_Batch(self._writes, future, self._positions, self._size, self._last, replaced))
-            self._writes, self._positions, self._size = [], [], 0
-        while len(self._pending) > PENDING_BATCHES:
-            self._acknowledge()
-
-    def _acknowledge(self) -> None:
-        batch = self._pending[0]
-        batch.future.result()
-        self._pending.popleft()
+    def _acknowledged(self, batch: Batch) -> None:
         repeats = self._count(batch)
-        self._stored = batch.last
-        while self._placing and batch.last and self._placing[0][0] <= batch.last.position:
-            self._placing.popleft()
-        for write in batch.writes:
-            if write.upload and self._waiting.get(write.id) is write.upload:
-                del self._waiting[write.id]
-        attachments = sum(write.upload is not None for write in batch.writes)
-        self._progress.advance(documents=_documents_in(batch), attachments=attachments, bytes=batch.size)
+        self._contents.stored(batch.writes, batch.last)
+        self._progress.advance(documents=batch.documents, attachments=len(batch.uploads), bytes=batch.size)
         if repeats:
             self._tell(repeats)
 
-    def _count(self, batch: _Batch) -> list[Repeat]:
+    def _count(self, batch: Batch) -> list[Repeat]:
         repeats = self._repeats.add(batch.future.result(), batch.positions, batch.replaced)
-        attachments = [write.upload for write in batch.writes if write.upload]
-        size = sum(upload.size for upload in attachments)
-        self.summary.documents += _documents_in(batch) - len(repeats)
-        self.summary.attachments += len(attachments)
-        self.summary.bytes += batch.size + size
+        self.summary.documents += batch.documents - len(repeats)
+        self.summary.attachments += len(batch.uploads)
+        self.summary.bytes += batch.size + sum(upload.size for upload in batch.uploads)
         return repeats
 
     def _tell(self, repeats: list[Repeat]) -> None:
@@ -403,35 +300,13 @@ class _Import:
                 raise error
             self._chooser.faults.add(repeat.id, repeat.position, error)
 
-    def flush(self) -> None:
-        """Wait until everything taken so far is on disk."""
-        self._submit()
-        while self._pending:
-            self._acknowledge()
-
-    def drain(self) -> None:
-        """Wait for what was submitted, whatever becomes of it, so that the summary counts what is stored."""
-        all_stored = True
-        for batch in self._pending:
-            if batch.future.exception() is None:
-                self._count(batch)
-                self._stored = batch.last if all_stored else self._stored
-            else:
-                all_stored = False
-                self._discard(batch.writes)
-        self._pending.clear()
-        self._discard(self._writes)
-        self._writes, self._positions, self._size = [], [], 0
-
-    def _discard(self, writes: list[Write]) -> None:
-        for upload in (write.upload for write in writes if write.upload):
-            with suppress(MunimentError):  # opening the database anew forgets it too
-                self._storage.discard(upload)
-
     def explain(self, error: MunimentError) -> None:
-        """Add to an error what was imported before it, and how to go on."""
+        """Wait for what is on its way, and add to an error what was imported before it, and how to go on."""
+        for batch in self._batches.drain():
+            self._count(batch)
+        stored = self._batches.stored
         attachments = f" and {self.summary.attachments:,} attachments" if self.summary.attachments else ""
-        last = f", the last of them {self._stored.id!r}" if self._stored else ""
+        last = f", the last of them {stored.id!r}" if stored else ""
         error.message += f"; {self.summary.documents:,} documents{attachments} were imported before that{last}"
         if isinstance(error, Cancelled):
             error.hint = "import the same dump again to complete it; every document that is there is whole"
@@ -439,12 +314,10 @@ class _Import:
             error.hint += f"; to go on from there, give the continuation token {token}"
 
     def _token(self) -> str | None:
-        stored = self._stored
+        stored = self._batches.stored
         if stored is None:
             return None
-        needed = [position for _, position in self._staged.values()]
-        needed += (content for document, content in self._placing if document > stored.position)
-        return str(Continuation.after(self._dump.head, stored, min(needed, default=stored.position)))
+        return str(Continuation.after(self._dump.head, stored, self._contents.needed_from(stored.position)))
 
     def result(self) -> Imported:
         """What was done, once all of it is."""
@@ -465,8 +338,8 @@ class _Import:
             id = self._legacy_id(item.key, item.owner)
             upload = self._storage.upload(self._counted(item))
             self._commit_attachment(Write(id, upload.sha256, metadata, None, None, ATTACHMENT, upload))
-        elif item.hash is not None and item.hash not in self._staged and item.hash not in self._placed:
-            self._staged[item.hash] = self._storage.upload(self._counted(item)), item.position
+        elif item.hash is not None:
+            self._contents.add(item.hash, item.position, self._counted(item))
 
     def _legacy_id(self, key: str, owner: str | None) -> str:
         """The id of an attachment of which a dump tells the key, and the owner if it is ours."""
@@ -482,50 +355,23 @@ class _Import:
             yield chunk
 
     def _placing_of(
-        self, item: DumpDocument, id: str, named: _AttachmentName, metadata: dict[str, Any] | None
+        self, item: DumpDocument, id: str, named: NamedAttachment, metadata: dict[str, Any] | None
     ) -> Write | None:
         """What stores the content that came under this hash as an attachment; None if there is no such content."""
-        upload, position = self._staged.pop(named.hash, None) or (self._copy(named.hash), None)
+        upload = self._contents.take(named.hash, id, item.position)
         if upload is None:
             self.skipped[NOT_IN_DUMP] += 1
             return None
-        if position is not None:
-            self._placing.append((item.position, position))
         type = {"Content-Type": named.content_type} if named.content_type else {}
         told = {**type, "Hash": named.hash} if metadata is None else metadata
-        stored = stored_metadata(encode(told), later=False)
-        self._placed[named.hash] = (id, upload.sha256)
-        self._waiting[id] = upload
-        return Write(id, upload.sha256, stored, None, None, ATTACHMENT, upload)
+        return Write(id, upload.sha256, stored_metadata(encode(told), later=False), None, None, ATTACHMENT, upload)
 
     def _remember_placed(self, item: DumpDocument) -> None:
         """A document that an earlier import has stored may have an attachment whose content later ones name too."""
         stands_in = LEGACY_METADATA in item.metadata and item.id.startswith(FILES)
-        for named in _named(item).attachments if b'"@attachments"' in item.metadata else ():
-            revision = find(self._storage, named.name, None if stands_in else item.id)
-            if revision and revision.body:
-                self._placed.setdefault(named.hash, (revision.id, revision.body))
-
-    def _copy(self, hash: str) -> Upload | None:
-        """Another copy of a content that an earlier document of this dump named too."""
-        key, sha256 = self._placed.get(hash, ("", b""))
-        revision = self._storage.get(ATTACHMENT, key) if key else None
-        if upload := self._waiting.get(key):
-            revision = Revision(0, ATTACHMENT, key, None, 0, NO_METADATA, upload.sha256, upload.size, upload.content)
-        if revision is None or revision.body != sha256:
-            return None
-        digest = hashlib.blake2b(digest_size=32)
-
-        def content() -> Iterator[bytes]:
-            for chunk in self._storage.content(revision):
-                digest.update(chunk)
-                yield chunk
-
-        upload = self._storage.upload(content())
-        if len(hash) == _HASH_LENGTH and base64.b64encode(digest.digest()).decode() != hash:
-            self._storage.discard(upload)
-            return None
-        return upload
+        for named in named_by(item).attachments:
+            if revision := find(self._storage, named.name, None if stands_in else item.id):
+                self._contents.remember(named.hash, revision)
 
     def _commit_attachment(self, write: Write) -> None:
         upload = write.upload
@@ -553,23 +399,6 @@ class _Import:
 
     def discard_uploads(self) -> None:
         """Let go of contents that no document named."""
-        for hash, (upload, _) in self._staged.items():
-            if self._room:
-                self.skipped[LEFT_OUT if hash in self._left_out else NOT_NAMED] += 1
-            self._storage.discard(upload)
-        self._staged.clear()
-
-
-def _documents_in(batch: _Batch) -> int:
-    return len(batch.positions) - batch.positions.count(None)
-
-
-def _named(item: DumpDocument) -> _Named:
-    """The attachments that a document of a dump names."""
-    try:
-        return msgspec.convert(decode(item.metadata), _Named)
-    except msgspec.ValidationError as error:
-        raise DamagedDump(
-            f"document {item.id!r} names its attachments in a way that makes no sense: {error}",
-            "export the dump again",
-        ) from error
+        unnamed = self._contents.discard()
+        if self._room:
+            self.skipped += unnamed

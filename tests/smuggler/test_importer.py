@@ -13,10 +13,11 @@ from muniment import DocumentDatabase
 from muniment.document import encode
 from muniment.errors import Cancelled, DamagedDump, InvalidDocument, InvalidId
 from muniment.progress import Progress
+from muniment.smuggler.contents import NOT_NAMED
+from muniment.smuggler.importer import NOT_IN_DUMP, import_dump
 from muniment.smuggler.metadata import stored_metadata
 from muniment.smuggler.options import SmugglerOptions
 from muniment.smuggler.summary import Imported
-from muniment.smuggler.transfer import NOT_IN_DUMP, NOT_NAMED, import_dump
 from tests.shared import shared
 from tests.smuggler.dumps import attachment, blake2b, docs, document, source_of
 

@@ -1,0 +1,117 @@
+"""What an import writes on its way to disk: a few batches at once, in the order of the dump."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable
+from concurrent.futures import Future
+from contextlib import suppress
+from typing import Final, NamedTuple
+
+from muniment.errors import MunimentError
+from muniment.smuggler.reader import DumpDocument
+from muniment.storage.base import Storage, Upload, Write, Written
+
+BATCH_BYTES: Final = 8 << 20
+PENDING_BATCHES: Final = 2
+
+
+class Batch(NamedTuple):
+    """Documents with their attachments, and deletions, in one transaction; what stands before `last` is dealt with.
+
+    `positions` are those of the documents in the dump, None for all else; `size` is that of the documents, and
+    `replaced` is as the storage tells it.
+    """
+
+    writes: list[Write]
+    future: Future[list[Written]]
+    positions: list[int | None]
+    size: int
+    last: DumpDocument | None
+    replaced: dict[int, int]
+
+    @property
+    def documents(self) -> int:
+        return len(self.positions) - self.positions.count(None)
+
+    @property
+    def uploads(self) -> list[Upload]:
+        return [write.upload for write in self.writes if write.upload]
+
+
+class Batches:
+    """Takes writes in; `acknowledged` is called with each batch that is on disk.
+
+    `stored` is the document through which all of the dump is known to be there, None before the first.
+    """
+
+    def __init__(self, storage: Storage, most: int, acknowledged: Callable[[Batch], None]) -> None:
+        self.stored: DumpDocument | None = None
+        self._storage = storage
+        self._most = most
+        self._acknowledged = acknowledged
+        self._last: DumpDocument | None = None  # of those that were taken
+        self._pending: deque[Batch] = deque()
+        self._begin()
+
+    def _begin(self) -> None:
+        self._writes: list[Write] = []
+        self._positions: list[int | None] = []
+        self._size = 0
+
+    def add(self, writes: list[Write], document: DumpDocument | None = None) -> None:
+        """Take in a document and its attachments, in this order, or deletions; they come to disk in one transaction."""
+        self._writes += writes
+        self._positions += [None] * len(writes)
+        if document:
+            self._last = document
+            self._positions[-len(writes)] = document.position
+            self._size += len(writes[0].body or b"")
+        if len(self._writes) >= self._most or self._size >= BATCH_BYTES:
+            self._submit()
+
+    def pass_by(self, document: DumpDocument) -> None:
+        """This document of the dump is on disk without having been added, and nothing waits."""
+        self._last = self.stored = document
+
+    def flush(self) -> None:
+        """Wait until everything taken so far is on disk."""
+        self._submit()
+        while self._pending:
+            self._acknowledge()
+
+    def drain(self) -> list[Batch]:
+        """Wait for what was submitted, whatever becomes of it; gives those that are on disk and not acknowledged."""
+        stored, failed = [], False
+        for batch in self._pending:
+            if batch.future.exception() is None:
+                stored.append(batch)
+                self.stored = self.stored if failed else batch.last
+            else:
+                failed = True
+                self._discard(batch.writes)
+        self._pending.clear()
+        self._discard(self._writes)
+        self._begin()
+        return stored
+
+    def _submit(self) -> None:
+        if self._writes:
+            replaced: dict[int, int] = {}
+            future = self._storage.submit(self._writes, replaced)
+            self._pending.append(Batch(self._writes, future, self._positions, self._size, self._last, replaced))
+            self._begin()
+        while len(self._pending) > PENDING_BATCHES:
+            self._acknowledge()
+
+    def _acknowledge(self) -> None:
+        batch = self._pending[0]
+        batch.future.result()
+        self._pending.popleft()
+        self.stored = batch.last
+        self._acknowledged(batch)
+
+    def _discard(self, writes: list[Write]) -> None:
+        for upload in (write.upload for write in writes if write.upload):
+            with suppress(MunimentError):  # opening the database anew forgets it too
+                self._storage.discard(upload)
