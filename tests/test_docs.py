@@ -104,7 +104,7 @@ def test_the_format_page_names_every_member_of_a_manifest_and_every_column() -> 
 
     page = (ROOT / "docs" / "backup-format.md").read_text(encoding="utf-8")
     names = {*Manifest.__struct_fields__, *Counts.__struct_fields__, *File.__struct_fields__}
-    for name in names | {*DOCUMENTS.names, *ATTACHMENTS.names}:
+    for name in names | {*DOCUMENTS.arrow.names, *ATTACHMENTS.arrow.names}:
         assert re.search(rf"`({name}|\w+\.{name}|{name}\.\w+)`", page), name
 
 

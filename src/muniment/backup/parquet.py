@@ -1,4 +1,4 @@
-"""Revisions to Parquet and back. The only module that knows pyarrow.
+"""Revisions to Parquet and back. The only module that knows pyarrow, which is loaded when a file is read or written.
 
 `docs/backup-format.md` describes the columns. A row group is one batch, so that a reader needs no more memory than the
 writer did, and its statistics tell the etags in it, so that the files of a backup can be read in etag order.
@@ -12,53 +12,74 @@ import os
 from array import array
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import closing
+from functools import cached_property
 from itertools import chain, groupby
 from operator import itemgetter
 from pathlib import Path
-from typing import Any, Final
-
-import pyarrow as pa
-import pyarrow.compute as pc
-import pyarrow.parquet as pq
+from typing import TYPE_CHECKING, Any, Final
 
 from muniment.backup.manifest import File
 from muniment.document import SEPARATOR
 from muniment.errors import DamagedBackup, MunimentError, StorageFailure, UnknownFormat
 from muniment.fingerprint import MODULUS
+from muniment.later import Later
 from muniment.owner import split_id
 from muniment.revision import ATTACHMENT, Batch, Packed, Revision
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+    import pyarrow.compute as pc
+    import pyarrow.parquet as pq
+else:
+    pa, pc, pq = Later("pyarrow"), Later("pyarrow.compute"), Later("pyarrow.parquet")
 
 FILE_BYTES: Final = 128 << 20
 ZSTD_LEVEL: Final = 1
 ATTACHMENT_GROUP_BYTES: Final = 8 << 20
 
-_time = pa.timestamp("us", "UTC")
-DOCUMENTS: Final = pa.schema(
-    [
+
+class Schema:
+    """The columns of the data files of one kind."""
+
+    def __init__(self, fields: Callable[[], list[pa.Field]]) -> None:
+        self._fields = fields
+
+    @cached_property
+    def arrow(self) -> pa.Schema:
+        """As pyarrow wants them."""
+        return pa.schema(self._fields())
+
+
+def _document_fields() -> list[pa.Field]:
+    return [
         pa.field("etag", pa.int64(), nullable=False),
         pa.field("id", pa.string(), nullable=False),
         pa.field("collection", pa.dictionary(pa.int32(), pa.string())),
-        pa.field("modified", _time, nullable=False),
+        pa.field("modified", pa.timestamp("us", "UTC"), nullable=False),
         pa.field("metadata", pa.string(), nullable=False),
         pa.field("document", pa.string()),
     ]
-)
-# An owned attachment has its name as its id here. What is read has the id that it is stored under.
-ATTACHMENTS: Final = pa.schema(
-    [
+
+
+def _attachment_fields() -> list[pa.Field]:
+    return [
         pa.field("etag", pa.int64(), nullable=False),
         pa.field("owner", pa.string()),
         pa.field("id", pa.string(), nullable=False),
         pa.field("collection", pa.string()),
-        pa.field("modified", _time, nullable=False),
+        pa.field("modified", pa.timestamp("us", "UTC"), nullable=False),
         pa.field("metadata", pa.string(), nullable=False),
         pa.field("size", pa.int64()),
         pa.field("sha256", pa.binary()),
         pa.field("part", pa.int32(), nullable=False),
         pa.field("data", pa.binary()),
     ]
-)
-_ATTACHMENTS_1: Final = ATTACHMENTS.remove(1)  # as format 1 wrote them
+
+
+DOCUMENTS: Final = Schema(_document_fields)
+# An owned attachment has its name as its id here. What is read has the id that it is stored under.
+ATTACHMENTS: Final = Schema(_attachment_fields)
+_ATTACHMENTS_1: Final = Schema(lambda: [field for field in _attachment_fields() if field.name != "owner"])  # format 1
 
 
 class _HashingSink:
@@ -135,11 +156,11 @@ class DocumentTable:
     """Documents as one Parquet file with the columns that a backup has, passed on while they come."""
 
     def __init__(self, write: Callable[[bytes], object]) -> None:
-        self._writer = _writer(_Forwards(write), DOCUMENTS)
+        self._writer = _writer(_Forwards(write), DOCUMENTS.arrow)
 
     def write(self, batch: Batch) -> None:
         """Append a row group."""
-        columns = pa.record_batch(document_columns(batch), schema=DOCUMENTS)
+        columns = pa.record_batch(document_columns(batch), schema=DOCUMENTS.arrow)
         self._writer.write_batch(columns, row_group_size=max(len(batch), 1))
 
     def close(self) -> None:
@@ -150,11 +171,11 @@ class DocumentTable:
 class ParquetFile:
     """One data file being written. `close` brings it to disk and returns what the manifest says of it."""
 
-    def __init__(self, path: Path, schema: pa.Schema) -> None:
+    def __init__(self, path: Path, schema: Schema) -> None:
         self._path = path
-        self._schema = schema
+        self._schema = schema.arrow
         self._sink = _HashingSink(path)
-        self._writer = _writer(self._sink, schema)
+        self._writer = _writer(self._sink, schema.arrow)
         self._rows = 0
         self._digest = 0
         self._first: int | None = None
@@ -197,7 +218,7 @@ class ParquetFile:
 def document_columns(batch: Batch) -> list[Any]:
     """A batch as the columns of `DOCUMENTS`, without copying the bytes."""
     collections = _strings(batch.collections).dictionary_encode()
-    modified = pa.array(batch.modified, pa.int64()).view(_time)
+    modified = pa.array(batch.modified, pa.int64()).view(DOCUMENTS.arrow.field("modified").type)
     return [
         pa.array(batch.etags, pa.int64()),
         _strings(batch.ids),
@@ -262,7 +283,7 @@ class AttachmentFile:
 
     def _flush(self) -> None:
         if self._rows:
-            columns = zip(zip(*self._rows, strict=True), ATTACHMENTS, strict=True)
+            columns = zip(zip(*self._rows, strict=True), ATTACHMENTS.arrow, strict=True)
             etags = array("q", [row[0] for row in self._rows])
             self._file.write([pa.array(values, field.type) for values, field in columns], etags, self._digest)
         self._rows, self._waiting, self._digest = [], 0, 0
@@ -280,7 +301,7 @@ class AttachmentFile:
 class Source:
     """A data file of a backup, opened for reading. Every error in it is one of ours that names it."""
 
-    def __init__(self, path: Path, file: File, schema: pa.Schema) -> None:
+    def __init__(self, path: Path, file: File, schema: Schema) -> None:
         self._where = path
         self._etags = (file.first_etag, file.last_etag)
         try:
@@ -288,8 +309,8 @@ class Source:
         except (pa.ArrowException, OSError) as error:
             raise self._damaged(error) from error
         found = self._parquet.schema_arrow
-        self._owners = schema is ATTACHMENTS and found.equals(ATTACHMENTS)
-        known = found.equals(schema) or (schema is ATTACHMENTS and found.equals(_ATTACHMENTS_1))
+        self._owners = schema is ATTACHMENTS and found.equals(ATTACHMENTS.arrow)
+        known = found.equals(schema.arrow) or (schema is ATTACHMENTS and found.equals(_ATTACHMENTS_1.arrow))
         if not known or self._parquet.metadata.num_rows != file.rows:
             self.close()
             raise self._damaged("its columns or rows are not those of the manifest")
@@ -422,6 +443,6 @@ def _attachment_rows(tables: Iterable[Any]) -> Iterator[tuple[Any, ...]]:
     for table in tables:
         columns = [
             (column.cast(pa.int64()) if field.name == "modified" else column).to_pylist()
-            for column, field in zip(table.columns, _ATTACHMENTS_1, strict=True)
+            for column, field in zip(table.columns, _ATTACHMENTS_1.arrow, strict=True)
         ]
         yield from zip(*columns, strict=True)

@@ -7,16 +7,21 @@ import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from math import ceil
-from typing import Final
-
-from rich.live import Live
-from rich.progress_bar import ProgressBar
-from rich.table import Table
-from rich.text import Text
+from typing import TYPE_CHECKING, Final
 
 from muniment.cli.interrupts import interrupts
 from muniment.cli.output import aside, speed_text
+from muniment.later import Later
 from muniment.progress import Progress
+
+if TYPE_CHECKING:
+    from rich import live as rich_live
+    from rich import progress_bar as rich_bar
+    from rich import table as rich_table
+    from rich import text as rich_text
+else:
+    rich_live, rich_bar = Later("rich.live"), Later("rich.progress_bar")
+    rich_table, rich_text = Later("rich.table"), Later("rich.text")
 
 REFRESHES_PER_SECOND: Final = 8
 
@@ -34,16 +39,18 @@ def showing(progress: Progress, *, quiet: bool) -> Iterator[Callable[[str], None
 
     Gives what prints a message on stderr, above the line if there is one.
     """
+    if quiet:
+        yield lambda _: None
+        return
     console = aside()
 
     def say(message: str) -> None:
-        if not quiet:
-            console.print(Text(message))
+        console.print(rich_text.Text(message))
 
-    if quiet or not sys.stderr.isatty() or os.environ.get("TERM", "") in ("", "dumb", "unknown"):
+    if not sys.stderr.isatty() or os.environ.get("TERM", "") in ("", "dumb", "unknown"):
         yield say
         return
-    live = Live(Bar(progress), console=console, refresh_per_second=REFRESHES_PER_SECOND, transient=True)
+    live = rich_live.Live(Bar(progress), console=console, refresh_per_second=REFRESHES_PER_SECOND, transient=True)
     live.start()
     try:
         yield say
@@ -57,12 +64,16 @@ class Bar:
     def __init__(self, progress: Progress) -> None:
         self._progress = progress
 
-    def __rich__(self) -> Table:
+    def __rich__(self) -> rich_table.Table:
         progress = self._progress
-        line = Table.grid(padding=(0, 2), expand=False)
+        line = rich_table.Table.grid(padding=(0, 2), expand=False)
         stage = "stopping" if interrupts.received else progress.stage or "starting"
-        bar = ProgressBar(1.0, self.fraction or 0.0, width=24, pulse=self.fraction is None)
-        line.add_row(Text(f"{stage:19}", no_wrap=True), bar, *(Text(text, no_wrap=True) for text in self.texts()))
+        bar = rich_bar.ProgressBar(1.0, self.fraction or 0.0, width=24, pulse=self.fraction is None)
+        line.add_row(
+            rich_text.Text(f"{stage:19}", no_wrap=True),
+            bar,
+            *(rich_text.Text(text, no_wrap=True) for text in self.texts()),
+        )
         return line
 
     @property

@@ -10,19 +10,24 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO, Any, Final, cast
+from typing import IO, TYPE_CHECKING, Any, Final, cast
 
 import msgspec
 import typer
-from rich.console import Console
-from rich.text import Text
 
 from muniment.errors import Cancelled, InvalidInput, MunimentError, StorageFailure
+from muniment.later import Later
+
+if TYPE_CHECKING:
+    from rich import console as rich_console
+    from rich import text as rich_text
+else:  # most commands say nothing there
+    rich_console, rich_text = Later("rich.console"), Later("rich.text")
 
 _UNITS: Final = ("kB", "MB", "GB", "TB")
 
 
-class Pending:
+class Aside:
     """stderr for what is told beside the work, which goes on and ends as it would: what can not be written is left out.
 
     Neither Python nor rich leaves that out by itself: the one ends with code 120, the other with code 1.
@@ -65,9 +70,9 @@ class Pending:
                 os.dup2(os.open(os.devnull, os.O_WRONLY), self.fileno())
 
 
-def aside() -> Console:
+def aside() -> rich_console.Console:
     """What prints on stderr, and leaves out what can not be printed."""
-    return Console(file=cast(IO[str], Pending()), highlight=False, soft_wrap=True, emoji=False)
+    return rich_console.Console(file=cast(IO[str], Aside()), highlight=False, soft_wrap=True, emoji=False)
 
 
 def open_streams() -> None:
@@ -131,9 +136,9 @@ def complain(
     console = aside()
     if traceback_of:
         console.file.write("".join(traceback.format_exception(traceback_of)))
-    console.print(Text.assemble(("error: ", "bold red"), failure.message))
+    console.print(rich_text.Text.assemble(("error: ", "bold red"), failure.message))
     if failure.hint:
-        console.print(Text.assemble(("hint: ", "bold"), failure.hint))
+        console.print(rich_text.Text.assemble(("hint: ", "bold"), failure.hint))
 
 
 def may_ask() -> bool:
@@ -156,7 +161,7 @@ def confirm(question: str) -> None:
 
 def note(text: str) -> None:
     """Say on stderr how something was understood."""
-    aside().print(Text.assemble(("note: ", "bold"), text))
+    aside().print(rich_text.Text.assemble(("note: ", "bold"), text))
 
 
 def wait_for_key() -> None:
