@@ -70,7 +70,9 @@ def test_environments_that_make_no_sense(value: dict[str, str]) -> None:
         ({"host": "example.org"}, False),
         ({"host": ""}, False),
         ({"host": "0.0.0.0", "anonymous_access": "admin"}, True),
-        ({"anonymous_access": "all"}, False),
+        ({"anonymous_access": "All"}, True),
+        ({"anonymous_access": "some"}, False),
+        ({"host": "0.0.0.0", "anonymous_access": "all"}, False),
         ({"backup_niceness": 20}, False),
     ],
 )
@@ -84,9 +86,9 @@ def test_strangers_are_let_in_by_name_only(settings: dict[str, Any], allowed: bo
 
 def test_several_values(tmp_path: Path) -> None:
     file = tmp_path / "muniment.toml"
-    file.write_text('"Muniment/BackupRoots" = ["/a", "/b"]\ndata-roots = "/c"\n')
+    file.write_text('"Muniment/BackupRoots" = ["/a", "/b"]\ndata-roots = "/c"\n"Raven/AnonymousAccess" = "None"\n')
     found = load_settings({"host_names": ("x",)}, environment={"MUNIMENT_PAGE_ORIGINS": "https://a, b,"}, config=file)
-    assert found.backup_roots == ("/a", "/b")
+    assert (found.backup_roots, found.anonymous_access) == (("/a", "/b"), "none")
     assert (found.data_roots, found.host_names, found.page_origins) == (("/c",), ("x",), ("https://a", "b"))
     for text in ("backup-roots = 1", "backup-roots = [1]", 'backup-roots = [""]', '"Other/BackupRoots" = []'):
         file.write_text(text)

@@ -19,6 +19,7 @@ from muniment.errors import InvalidInput, unreadable
 
 PREFIX: Final = "MUNIMENT_"
 CONFIG: Final = "MUNIMENT_CONFIG"
+ANONYMOUS: Final = ("local", "none", "get", "all", "admin")
 
 Value: TypeAlias = str | int | bool | Path | tuple[str, ...]
 
@@ -51,7 +52,9 @@ class Settings:
         tuple[str, ...], "Sites whose pages may use the server from a browser (`https://app.example.org`)."
     ] = ()
     anonymous_access: Annotated[
-        str, "Who may use the server without a key: `local` (this machine only) or `admin` (whoever reaches it)."
+        str,
+        "What whoever reaches the server may do without a key: `none`, `get` (read), `all` (read and write), `admin`"
+        " (everything), or `local`: everything, from this machine, until there is a key, and nothing from then on.",
     ] = "local"
     idle_seconds: Annotated[int, "A database that nobody has used for so long is closed."] = 900
     stop_seconds: Annotated[int, "How long a stop waits for the requests that are being answered."] = 15
@@ -87,11 +90,12 @@ class Settings:
             raise InvalidSetting(f"{self.port} is not a port", "give a number from 0 to 65535")
         if self.backup_niceness > 19:
             raise InvalidSetting("backup-niceness can not be more than 19", "give a number from 0 to 19")
-        if self.anonymous_access not in ("local", "admin"):
+        object.__setattr__(self, "anonymous_access", self.anonymous_access.lower())  # RavenDB's have capitals
+        if self.anonymous_access not in ANONYMOUS:
             raise InvalidSetting(
-                f"anonymous-access can not be {self.anonymous_access!r}", "give `local` or `admin`; keys come later"
+                f"anonymous-access cannot be {self.anonymous_access!r}", f"give one of {', '.join(ANONYMOUS)}"
             )
-        if self.anonymous_access == "local" and not is_loopback(self.host):
+        if self.anonymous_access != "admin" and not is_loopback(self.host):
             raise InvalidSetting(
                 f"{self.host} can be reached from other machines, and whoever reaches it could read and delete all",
                 "listen on 127.0.0.1, or say --anonymous-access=admin if your network keeps strangers out",
@@ -169,7 +173,8 @@ def _field(name: str) -> str:
 def _as_ours(name: str) -> str:
     """`Muniment/BackupRoots`, as RavenDB's settings are spelled, is `backup-roots`."""
     prefix, slash, rest = name.partition("/")
-    return re.sub(r"(?<=[a-z])(?=[A-Z])", "-", rest).lower() if slash and prefix == "Muniment" else name
+    ours = slash and (prefix == "Muniment" or name == "Raven/AnonymousAccess")
+    return re.sub(r"(?<=[a-z])(?=[A-Z])", "-", rest).lower() if ours else name
 
 
 def _from_file(path: Path) -> dict[str, Value]:

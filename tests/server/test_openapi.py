@@ -12,6 +12,7 @@ import msgspec
 import pytest
 
 from muniment.raven3.queries import Exported, Imported
+from muniment.security.keys import new_key
 from muniment.server.routes import ROUTES, document
 from muniment.smuggler.parameters import CHANGES, IMPORT
 from tests.server.running import Server, running
@@ -186,6 +187,11 @@ def server(site: Site) -> None:
     batch = "/admin/databases/batch-delete"
     ask("DELETE", batch, 200, f"{batch}?ids=restored&ids=none&hard-delete=true")
     ask("GET", "/openapi.json", 200, "/openapi.json")
+    ask("POST", "/access-token", 400, "/access-token")
+    key, text = new_key("admin", ["admin"])  # and from now on, nobody may do anything without one
+    site.server.client.put(f"/docs/{key.id}", content=key.encoded())
+    ask("POST", "/access-token", 401, "/access-token")
+    ask("POST", "/access-token", 200, "/access-token", headers={"Authorization": f"Bearer {text}"})
 
 
 def test_every_operation_answers_as_is_told(site: Site) -> None:
@@ -213,7 +219,7 @@ def test_everything_is_described(method: str, path: str) -> None:
         assert method == "HEAD" or all(told.get("schema") or media != "application/json"
                                        for media, told in answer.get("content", {}).items())  # fmt: skip
     if method in ("PUT", "POST") and "{index}" not in path and "schema" not in str(operation.get("requestBody")):
-        assert path.rpartition("/")[2] in ("{key}", "kill", "compact", "{name}", "import")
+        assert path.rpartition("/")[2] in ("{key}", "kill", "compact", "{name}", "import", "access-token")
 
 
 def test_parameters_of_dumps_are_the_options_of_dumps() -> None:

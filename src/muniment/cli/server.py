@@ -55,7 +55,7 @@ class SettingOptions:
     anonymous_access: Annotated[
         str | None,
         typer.Option(
-            "--anonymous-access", metavar="WHO", help="`admin` lets everybody do everything who reaches the address."
+            "--anonymous-access", metavar="WHO", help="What may be done without a key: none, get, all, admin or local."
         ),
     ] = None
     config: Annotated[

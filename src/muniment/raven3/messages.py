@@ -229,6 +229,14 @@ class BuildVersion(Message):
     build_version: str = BUILD
 
 
+class AccessToken(msgspec.Struct):
+    """What may be sent in the place of a key for a while, in the words of RFC 6749."""
+
+    access_token: str
+    expires_in: Annotated[int, Meta(description="Seconds.")]
+    token_type: str = "Bearer"
+
+
 class Health(Message):
     """Whether a server answers."""
 

@@ -99,7 +99,7 @@ def decode_key(body: bytes) -> Key:
     try:
         return msgspec.json.decode(body, type=Key)
     except msgspec.MsgspecError as error:
-        raise InvalidInput(f"this is not a key: {error}", "make a new one with `muniment keys add`") from error
+        raise InvalidInput(f"this is not a key: {error}", "make one with `muniment keys add`") from error
 
 
 def split_key(text: str) -> tuple[str, str]:

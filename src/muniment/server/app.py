@@ -12,15 +12,14 @@ from contextlib import suppress
 from time import monotonic
 from typing import Any, Final
 
-from muniment.document import fold
 from muniment.errors import Forbidden, MunimentError
-from muniment.raven3.names import SYSTEM
 from muniment.server.origin import READING, check_deliberate
+from muniment.server.permission import admit
 from muniment.server.request import Request
 from muniment.server.routes import resolve
 from muniment.server.routing import Route
 from muniment.server.state import ServerState
-from muniment.server.tenants import Tenant
+from muniment.server.tenants import Tenant, is_system
 from muniment.server.wire import CutShort, Refused, Response, error_response
 from muniment.telling import log
 
@@ -78,6 +77,8 @@ class App:
         version = request.headers.get("raven-client-version")
         if version and version[0] in "456789":
             raise Refused(503, f"a client of version {version} is too new", "use one of RavenDB 3.x's")
+        if endpoint.may.any_of:
+            await admit(request, endpoint.may)
         if request.method in WITHOUT_BODY and request.headers.get("content-length", "0") != "0":
             await _drain(request)
         if not route.tenant:
@@ -94,7 +95,7 @@ class App:
             tenant.active -= 1
 
     async def _tenant(self, name: str | None) -> Tenant:
-        if name is None or name == SYSTEM or fold(name) == "system":
+        if name is None or is_system(name):
             return self.server.databases.system
         return self.server.databases.open.get(name) or await self.server.databases.get(name)
 

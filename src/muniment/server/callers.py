@@ -2,8 +2,6 @@
 
 `Authorization: Bearer NAME/SECRET` is a key, `Basic` the same as name and password, and `Bearer TOKEN` what a key got
 for itself for a while. Who sends none is nobody in particular, and may do what `anonymous-access` says.
-
-No route asks for it yet: the server answers everybody who reaches it.
 """
 
 from __future__ import annotations
@@ -42,10 +40,11 @@ _ANONYMOUS: Final = {
 
 @dataclass(frozen=True, slots=True)
 class Caller:
-    """Somebody who asks: the name of his key, None when he sent none, and what he may do."""
+    """Somebody who asks: the name of his key, None when he sent none, and what he may do; `token` if he sent one."""
 
     name: str | None
     access: Access
+    token: bool = False
 
 
 class Callers:
@@ -89,7 +88,7 @@ class Callers:
         if scheme.lower() == "bearer" and "/" not in given and (token := self._tokens.get(given)):
             key, until = token
             if self._clock() < until and self._keys.get(fold(key.name)) == key:
-                return Caller(key.name, key.access)
+                return Caller(key.name, key.access, token=True)
             del self._tokens[given]
         name, secret = _named(scheme.lower(), given)
         key_or_none = self._keys.get(fold(name))
@@ -102,7 +101,7 @@ class Callers:
 
         It ends with the server too, and when the key is changed or disabled. Raises `Refused` (400) without a key.
         """
-        key = self._keys.get(fold(caller.name)) if caller.name is not None else None
+        key = self._keys.get(fold(caller.name)) if caller.name is not None and not caller.token else None
         if key is None:
             raise Refused(400, "a token is given out for a key", "send the key: Authorization: Bearer NAME/SECRET")
         now = self._clock()
@@ -175,8 +174,13 @@ def unauthorized(message: str, error: str) -> Refused:
         401,
         message,
         "send a key that has the right: Authorization: Bearer NAME/SECRET (muniment --api-key, MUNIMENT_API_KEY)",
-        headers=[("www-authenticate", f'Bearer realm="Muniment", error="{error}"')],
+        headers=[challenge(error)],
     )
+
+
+def challenge(error: str) -> tuple[str, str]:
+    """The header that says what kind of key is expected, and why the one that was sent, if any, did not do."""
+    return "www-authenticate", f'Bearer realm="Muniment", error="{error}"'
 
 
 def _named(scheme: str, given: str) -> tuple[str, str]:

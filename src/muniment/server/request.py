@@ -14,6 +14,7 @@ from muniment.document import MAX_BODY_BYTES, MAX_METADATA_BYTES
 from muniment.errors import InvalidDocument
 from muniment.raven3.queries import Query
 from muniment.server.bodies import SLOWEST, SMALL, Pace
+from muniment.server.callers import Caller
 from muniment.server.query import query_as
 from muniment.server.routing import Endpoint
 from muniment.server.state import ServerState
@@ -35,6 +36,7 @@ class Request:
     __slots__ = (
         "_pairs",
         "argument",
+        "caller",
         "ended",
         "endpoint",
         "headers",
@@ -48,6 +50,7 @@ class Request:
         "tenant",
     )
 
+    caller: Caller
     endpoint: Endpoint
     tenant: Tenant
 
@@ -69,6 +72,12 @@ class Request:
         """The path and query, for the body of an error."""
         query = self.scope.query_string
         return f"{self.path}?{query}" if query else self.path
+
+    @property
+    def source(self) -> str:
+        """The address that it came from."""
+        host: str = self.scope.client.rpartition(":")[0]
+        return host
 
     @property
     def is_local(self) -> bool:

@@ -6,8 +6,10 @@ from functools import cache
 from typing import Any, Final
 
 from muniment.backup.recoverability import Recoverability
+from muniment.document import fold
 from muniment.raven3.messages import (
     Accepted,
+    AccessToken,
     AttachmentListed,
     BackupWanted,
     BuildVersion,
@@ -28,6 +30,7 @@ from muniment.raven3.messages import (
     ServerStatistics,
     Stored,
 )
+from muniment.raven3.names import BACKUP_STATUS
 from muniment.raven3.queries import (
     AttachmentOf,
     AttachmentsListed,
@@ -47,6 +50,7 @@ from muniment.raven3.queries import (
     StatusWanted,
     Toggle,
 )
+from muniment.security.access import Right
 from muniment.server import openapi
 from muniment.server.handlers import (
     attachments,
@@ -61,9 +65,10 @@ from muniment.server.handlers import (
     restore_into,
     restores,
     statistics,
+    tokens,
 )
 from muniment.server.request import Request
-from muniment.server.routing import BYTES, Answer, Endpoint, Handler, Route
+from muniment.server.routing import BYTES, EVERYBODY, Answer, Endpoint, Handler, Permission, Route, Where
 from muniment.server.wire import Response, json_response
 from muniment.smuggler.summary import Imported as Carried
 
@@ -89,29 +94,45 @@ DELETED: Final = (Answer(204, media=None),)
 ACCEPTED: Final = (Answer(202, Accepted),)
 STORED: Final = Answer(200, Stored)
 CHANGED: Final = (Answer(200, Stored, said="Changed; or made, and then without a body."),)
-UNSUPPORTED: Final = Endpoint(documents.unsupported, (Answer(501, Error),))
-KILL: Final = Endpoint(operations.kill, (Answer(200, OperationState),), OperationWanted)
+
+EVERYTHING: Final = Permission((Right.ADMIN,), Where.SERVER)
+READ: Final = Permission((Right.READ,))
+WRITE: Final = Permission((Right.WRITE,))
+BACKUP: Final = Permission((Right.BACKUP,))
+RESTORE: Final = Permission((Right.RESTORE,))
+SEE: Final = Permission((Right.READ, Right.BACKUP))
+SEE_BACKUPS: Final = Permission((Right.BACKUP, Right.RESTORE))
+DOCUMENT: Final = Permission((Right.READ,), also={fold(BACKUP_STATUS): Right.BACKUP})
+OWN: Final = Permission((Right.ADMIN,), Where.NAMED)
+JOB: Final = Permission(tuple(Right), Where.JOB)
+SOME: Final = Permission(tuple(Right), Where.LATER)
+RESTORE_SOME: Final = Permission((Right.RESTORE,), Where.LATER)
+PLAN_SOME: Final = Permission((Right.BACKUP, Right.RESTORE), Where.LATER)
+COMPACT_SOME: Final = Permission((Right.ADMIN,), Where.LATER)
+
+UNSUPPORTED: Final = Endpoint(documents.unsupported, (Answer(501, Error),), may=WRITE)
+KILL: Final = Endpoint(operations.kill, (Answer(200, OperationState),), OperationWanted, may=JOB)
 
 
 def _readable(endpoint: Endpoint, **others: Endpoint) -> dict[str, Endpoint]:
     return {"GET": endpoint, "HEAD": endpoint, **others}
 
 
-def _answered(handler: Handler, *types: Any) -> dict[str, Endpoint]:
-    return {"GET": Endpoint(handler, tuple(Answer(200, type) for type in types))}
+def _answered(handler: Handler, may: Permission, type: Any) -> dict[str, Endpoint]:
+    return {"GET": Endpoint(handler, (Answer(200, type),), may=may)}
 
 
-def _listed(handler: Handler, query: type[Query], type: Any, *others: Answer) -> Endpoint:
-    return Endpoint(handler, (Answer(200, type), *others), query)
+def _listed(handler: Handler, query: type[Query], may: Permission, type: Any, *others: Answer) -> Endpoint:
+    return Endpoint(handler, (Answer(200, type), *others), query, may=may)
 
 
 ROUTES: Final = (
     Route(
         "docs/{id}",
         _readable(
-            Endpoint(documents.get, (Answer(200, Object), UNCHANGED, MISSING), headers=KNOWN),
-            PUT=Endpoint(documents.put, (Answer(201, Stored),), body=Object, headers=EXPECTED),
-            DELETE=Endpoint(documents.delete, DELETED, headers=EXPECTED),
+            Endpoint(documents.get, (Answer(200, Object), UNCHANGED, MISSING), headers=KNOWN, may=DOCUMENT),
+            PUT=Endpoint(documents.put, (Answer(201, Stored),), body=Object, headers=EXPECTED, may=WRITE),
+            DELETE=Endpoint(documents.delete, DELETED, headers=EXPECTED, may=WRITE),
             PATCH=UNSUPPORTED,
             EVAL=UNSUPPORTED,
         ),
@@ -124,86 +145,100 @@ ROUTES: Final = (
                 (Answer(200, list[Object] | Object), UNCHANGED, MISSING),
                 DocumentsListed,
                 headers=KNOWN,
+                may=READ,
             ),
-            POST=Endpoint(documents.post, (STORED,), body=Object),
+            POST=Endpoint(documents.post, (STORED,), body=Object, may=WRITE),
         ),
     ),
-    Route("bulk_docs", {"POST": Endpoint(batches.execute, (Answer(200, list[CommandResult]),), body=list[Command])}),
+    Route(
+        "bulk_docs",
+        {"POST": Endpoint(batches.execute, (Answer(200, list[CommandResult]),), body=list[Command], may=WRITE)},
+    ),
     Route("bulk_docs/{index}", {"DELETE": UNSUPPORTED, "PATCH": UNSUPPORTED, "EVAL": UNSUPPORTED}),
     Route(
         "queries",
         {
-            "GET": Endpoint(queries.get_many, (Answer(200, Documents), UNCHANGED), DocumentsWanted, headers=KNOWN),
+            "GET": Endpoint(
+                queries.get_many, (Answer(200, Documents), UNCHANGED), DocumentsWanted, headers=KNOWN, may=READ
+            ),
             "POST": Endpoint(
-                queries.post_many, (Answer(200, Documents), UNCHANGED), DocumentsIncluding, list[str], KNOWN
+                queries.post_many, (Answer(200, Documents), UNCHANGED), DocumentsIncluding, list[str], KNOWN, may=READ
             ),
         },
     ),
     Route(
         "static/{key}",
         _readable(
-            Endpoint(attachments.get, (Answer(200, media="*/*"), UNCHANGED, MISSING), AttachmentOf, headers=KNOWN),
-            PUT=Endpoint(attachments.put, (Answer(201, media=None),), AttachmentOf, bytes, EXPECTED),
-            POST=Endpoint(attachments.post, DONE, AttachmentOf, headers=EXPECTED),
-            DELETE=Endpoint(attachments.delete, DELETED, AttachmentOf, headers=EXPECTED),
+            Endpoint(
+                attachments.get, (Answer(200, media="*/*"), UNCHANGED, MISSING), AttachmentOf, headers=KNOWN, may=READ
+            ),
+            PUT=Endpoint(attachments.put, (Answer(201, media=None),), AttachmentOf, bytes, EXPECTED, may=WRITE),
+            POST=Endpoint(attachments.post, DONE, AttachmentOf, headers=EXPECTED, may=WRITE),
+            DELETE=Endpoint(attachments.delete, DELETED, AttachmentOf, headers=EXPECTED, may=WRITE),
         ),
     ),
-    Route("static", _readable(_listed(attachments.listing, AttachmentsListed, list[AttachmentListed]))),
-    Route("stats", _readable(Endpoint(statistics.database_statistics, (Answer(200, DatabaseStatistics),)))),
-    Route("operation/status", {"GET": _listed(operations.status, StatusWanted, OperationStatus, MISSING)}),
+    Route("static", _readable(_listed(attachments.listing, AttachmentsListed, READ, list[AttachmentListed]))),
+    Route("stats", _readable(Endpoint(statistics.database_statistics, (Answer(200, DatabaseStatistics),), may=SEE))),
+    Route("operation/status", {"GET": _listed(operations.status, StatusWanted, JOB, OperationStatus, MISSING)}),
     Route("operation/kill", {"GET": KILL, "POST": KILL}, acts=True),
-    Route("operations", _answered(operations.listing, list[OperationListed])),
-    Route("replication/topology", {"GET": Endpoint(statistics.topology, (MISSING,))}),
-    Route("build/version", _answered(statistics.build_version, BuildVersion)),
-    Route("backups", _readable(Endpoint(backups.status, (Answer(200, Recoverability),)))),
-    Route("admin/backup", {"POST": Endpoint(backups.start, ACCEPTED, BackupOptions, BackupWanted)}),
-    Route("admin/restore-into", {"POST": Endpoint(restore_into.start, ACCEPTED, body=RestoreIntoWanted)}),
+    Route("operations", _answered(operations.listing, SOME, list[OperationListed])),
+    Route("replication/topology", {"GET": Endpoint(statistics.topology, (MISSING,), may=EVERYBODY)}),
+    Route("build/version", _answered(statistics.build_version, EVERYBODY, BuildVersion)),
+    Route("backups", _readable(Endpoint(backups.status, (Answer(200, Recoverability),), may=SEE_BACKUPS))),
+    Route("admin/backup", {"POST": Endpoint(backups.start, ACCEPTED, BackupOptions, BackupWanted, may=BACKUP)}),
+    Route("admin/restore-into", {"POST": Endpoint(restore_into.start, ACCEPTED, body=RestoreIntoWanted, may=RESTORE)}),
     Route(
         "smuggler/export",
         {
-            "GET": Endpoint(dumps.export, DUMP, Exported),
-            "POST": Endpoint(dumps.export, DUMP, Exported, dumps.Options),
+            "GET": Endpoint(dumps.export, DUMP, Exported, may=READ),
+            "POST": Endpoint(dumps.export, DUMP, Exported, dumps.Options, may=READ),
         },
     ),
-    Route("smuggler/import", {"POST": Endpoint(dumps.import_, (Answer(200, Carried),), Imported, bytes)}),
-    Route("admin/restore", {"POST": Endpoint(restores.start, ACCEPTED, RestoreOptions, RestoreWanted)}, tenant=False),
+    Route("smuggler/import", {"POST": Endpoint(dumps.import_, (Answer(200, Carried),), Imported, bytes, may=WRITE)}),
     Route(
-        "admin/restore/plan",
-        {"POST": Endpoint(restores.plan, (Answer(200, PlannedRestore),), body=RestoreWanted)},
+        "admin/restore",
+        {"POST": Endpoint(restores.start, ACCEPTED, RestoreOptions, RestoreWanted, may=RESTORE_SOME)},
         tenant=False,
     ),
-    Route("admin/compact", {"POST": Endpoint(compaction.start, ACCEPTED, CompactionWanted)}, tenant=False),
-    Route("admin/stats", _answered(statistics.server_statistics, ServerStatistics), tenant=False),
+    Route(
+        "admin/restore/plan",
+        {"POST": Endpoint(restores.plan, (Answer(200, PlannedRestore),), body=RestoreWanted, may=PLAN_SOME)},
+        tenant=False,
+    ),
+    Route(
+        "admin/compact",
+        {"POST": Endpoint(compaction.start, ACCEPTED, CompactionWanted, may=COMPACT_SOME)},
+        tenant=False,
+    ),
+    Route("admin/stats", _answered(statistics.server_statistics, EVERYTHING, ServerStatistics), tenant=False),
     Route(
         "admin/databases/{name}",
         _readable(
-            Endpoint(databases.get_database, (Answer(200, Object),)),
-            PUT=Endpoint(
-                databases.put_database,
-                CHANGED,
-                body=Object,
-                headers=EXPECTED,
-            ),
-            POST=Endpoint(databases.toggle_database, DONE, Toggle),
-            DELETE=Endpoint(databases.delete_database, DONE, Deletion),
+            Endpoint(databases.get_database, (Answer(200, Object),), may=OWN),
+            PUT=Endpoint(databases.put_database, CHANGED, body=Object, headers=EXPECTED, may=EVERYTHING),
+            POST=Endpoint(databases.toggle_database, DONE, Toggle, may=OWN),
+            DELETE=Endpoint(databases.delete_database, DONE, Deletion, may=OWN),
         ),
         tenant=False,
     ),
     Route(
         "admin/databases/batch-delete",
-        {"DELETE": _listed(databases.delete_databases, Deletions, list[str])},
+        {"DELETE": _listed(databases.delete_databases, Deletions, EVERYTHING, list[str])},
         tenant=False,
     ),
     Route(
         "databases",
-        {"GET": _listed(databases.list_databases, DatabasesListed, list[str | DatabaseListed])},
+        {"GET": _listed(databases.list_databases, DatabasesListed, SOME, list[str | DatabaseListed])},
         tenant=False,
     ),
-    Route("health/live", _readable(Endpoint(statistics.live, (Answer(200, Health),))), tenant=False),
+    Route("access-token", {"POST": Endpoint(tokens.give, (Answer(200, AccessToken),), may=SOME)}, tenant=False),
+    Route("health/live", _readable(Endpoint(statistics.live, (Answer(200, Health),), may=EVERYBODY)), tenant=False),
     Route(
-        "health/ready", _readable(Endpoint(statistics.ready, (Answer(200, Health), Answer(503, Health)))), tenant=False
+        "health/ready",
+        _readable(Endpoint(statistics.ready, (Answer(200, Health), Answer(503, Health)), may=EVERYBODY)),
+        tenant=False,
     ),
-    Route("openapi.json", _answered(describe, Object), tenant=False),
+    Route("openapi.json", _answered(describe, EVERYBODY, Object), tenant=False),
 )
 
 _EXACT: Final = {route.path: route for route in ROUTES if "{" not in route.path}

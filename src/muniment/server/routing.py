@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
+from enum import Enum, auto
 from typing import Any, Final, TypeAlias
 
 from muniment.raven3.queries import Query
+from muniment.security.access import Right
 
 JSON: Final = "application/json"
 BYTES: Final = "application/octet-stream"
@@ -24,12 +26,34 @@ class Answer:
     said: str = ""
 
 
+class Where(Enum):
+    """For what a right has to be held."""
+
+    DATABASE = auto()  # the one in the address
+    NAMED = auto()  # the one at the end of the path
+    SERVER = auto()  # all of it
+    JOB = auto()  # the database that the job with this number works with, and the right is that to begin it
+    LATER = auto()  # some database: the handler says which, when it has read the request
+
+
+@dataclass(frozen=True, slots=True)
+class Permission:
+    """One of these rights is needed; none, and everybody may. `also` has ids that a further right reads."""
+
+    any_of: tuple[Right, ...] = ()
+    where: Where = Where.DATABASE
+    also: Mapping[str, Right] = field(default_factory=dict)
+
+
+EVERYBODY: Final = Permission()
+
+
 @dataclass(frozen=True, slots=True)
 class Endpoint:
     """What a method does at a path, and with which query, body and headers it is asked (which are told by their names).
 
-    `body` is a type of `raven3.messages` or of other JSON, or `bytes` for anything. Handlers read the query and the
-    body as these types, and can not as others.
+    `may` says who may do it. `body` is a type of `raven3.messages` or of other JSON, or `bytes` for anything. Handlers
+    read the query and the body as these types, and can not as others.
     """
 
     handler: Handler
@@ -37,6 +61,7 @@ class Endpoint:
     query: type[Query] = Query
     body: Any = None
     headers: Mapping[str, str] = field(default_factory=dict)
+    may: Permission = field(kw_only=True)
 
 
 @dataclass(frozen=True, slots=True)

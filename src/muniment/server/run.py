@@ -123,6 +123,7 @@ async def _run(
     await _finish(server, serving)
     await server.operations.stop()
     await server.databases.close()
+    server.callers.close()
     server.local.forget()
     server.uploads.shutdown(wait=False, cancel_futures=True)
     log(f"stopped after {server.requests:,} requests in {monotonic() - server.started:.0f} s")

@@ -7,6 +7,7 @@ from concurrent.futures import ThreadPoolExecutor
 from time import monotonic
 
 from muniment.server.bodies import Bodies
+from muniment.server.callers import Callers
 from muniment.server.completions import Completions
 from muniment.server.local import Local
 from muniment.server.operations import Operations
@@ -22,6 +23,7 @@ class ServerState:
     def __init__(self, settings: Settings, databases: Databases, loop: asyncio.AbstractEventLoop, url: str) -> None:
         self.settings = settings
         self.databases = databases
+        self.callers = Callers(settings.anonymous_access, databases.system.database)
         self.local = Local(databases.data_dir, url)
         self.origin = Origin(settings)
         self.bodies = Bodies(settings.body_memory << 20, settings.body_seconds)

@@ -86,6 +86,10 @@ class Databases:
         documents = self.system.database.by_prefix(DATABASES, start=start, limit=limit)
         return [document.id[len(DATABASES) :] for document in documents]
 
+    def all_names(self) -> Iterator[str]:
+        """The names of all databases, in their order, read as they are taken."""
+        return (document.id[len(DATABASES) :] for document in described(self.system.database))
+
     async def get(self, name: str) -> Tenant:
         """The open database of this name; raises `Refused` (503) when there is none or it may not be used now."""
         key = fold(name)
@@ -328,6 +332,11 @@ def _open(folder: Path, settings: dict[str, str]) -> DocumentDatabase:
         database.close()
         raise
     return database
+
+
+def is_system(name: str | None) -> bool:
+    """Whether the database of the server itself has this name, or is meant by none."""
+    return name is None or name == SYSTEM or fold(name) == "system"
 
 
 def plain_settings(document: dict[str, Any]) -> dict[str, str]:

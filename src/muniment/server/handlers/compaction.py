@@ -10,6 +10,8 @@ from muniment.backup.job import Job, with_hint
 from muniment.raven3.messages import Accepted
 from muniment.raven3.names import COMPACT_STATUS
 from muniment.raven3.queries import CompactionWanted
+from muniment.security.access import Right
+from muniment.server.permission import require
 from muniment.server.request import Request
 from muniment.server.wire import Refused, Response, json_response
 
@@ -19,6 +21,7 @@ async def start(request: Request) -> Response:
     name = request.asked(CompactionWanted).database.strip()
     if not name:
         raise Refused(400, "the name of the database is missing", "pass ?database=NAME", bare=True)
+    require(request, name, Right.ADMIN)
     app = request.server
     document = app.databases.document(name)
     if document is None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,7 @@ from muniment.raven3.headers import document_headers
 from muniment.raven3.messages import DatabaseListed, Stored
 from muniment.raven3.names import DATABASES, MAX_PAGE
 from muniment.raven3.queries import DatabasesListed, Deletion, Deletions, Toggle
+from muniment.security.access import EVERY
 from muniment.server.leftovers import ALSO, BEING_REMOVED
 from muniment.server.request import Request
 from muniment.server.tenants import Databases, check_document, check_name, folder_text
@@ -162,10 +164,15 @@ async def toggle_database(request: Request) -> Response:
 
 
 async def list_databases(request: Request) -> Response:
-    """The names of the databases; with `getAdditionalData=true`, what is known about each."""
+    """The names of the databases that the caller has a right for; with `getAdditionalData=true`, more about each."""
     databases = request.server.databases
     asked = request.asked(DatabasesListed)
-    names = databases.names(asked.start, min(asked.size, MAX_PAGE))
+    access, size = request.caller.access, min(asked.size, MAX_PAGE)
+    if EVERY in access.databases:
+        names = databases.names(asked.start, size)
+    else:
+        covered = (name for name in databases.all_names() if access.covers(name))
+        names = list(islice(covered, asked.start, asked.start + size))
     if not asked.additional:
         return json_response(names)
     return json_response([_described(databases, name) for name in names])

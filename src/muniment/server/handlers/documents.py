@@ -10,11 +10,12 @@ from typing import Final
 
 from muniment.command import Command, Delete, Put
 from muniment.document import Document, decode, fold
-from muniment.errors import InvalidDocument
+from muniment.errors import InvalidDocument, InvalidInput
 from muniment.raven3.etags import etag_text
 from muniment.raven3.headers import document_headers, metadata_json_of
 from muniment.raven3.messages import Stored
 from muniment.raven3.names import BACKUP_STATUS, DATABASES
+from muniment.security.keys import PREFIX, decode_key
 from muniment.server.request import Request
 from muniment.server.tenants import Tenant, check_document
 from muniment.server.wire import Refused, Response, empty_response, json_response
@@ -22,6 +23,7 @@ from muniment.storage.base import Written
 
 _STATUS: Final = fold(BACKUP_STATUS)
 _PREFIX: Final = fold(DATABASES)
+_KEYS: Final = fold(PREFIX)
 
 
 def find(tenant: Tenant, id: str) -> Document | None:
@@ -103,11 +105,15 @@ async def write(request: Request, commands: Sequence[Command]) -> list[Written]:
 
 
 def _check_settings(commands: Sequence[Command]) -> None:
-    """Raises `InvalidInput` for a document of a database with settings that would do nothing."""
+    """Raises `InvalidInput` for settings of a database that would do nothing, and for a key that is none."""
     for command in commands:
         if isinstance(command, Put) and fold(command.id).startswith(_PREFIX):
             with suppress(InvalidDocument):  # which the database says better
                 check_document(decode(command.body))
+        if isinstance(command, Put) and fold(command.id).startswith(_KEYS):
+            key = decode_key(command.body)
+            if fold(key.id) != fold(command.id):
+                raise InvalidInput(f"{command.id!r} is not the id of the key {key.name!r}", f"store it as {key.id}")
 
 
 _LARGE: Final = 256 << 10

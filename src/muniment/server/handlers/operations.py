@@ -9,6 +9,7 @@ from muniment.document import raven_time
 from muniment.raven3.messages import OperationListed, OperationState, OperationStatus
 from muniment.raven3.queries import OperationWanted, StatusWanted
 from muniment.server.operations import Operation
+from muniment.server.permission import may_see
 from muniment.server.request import Request
 from muniment.server.wire import Refused, Response, empty_response, json_response
 
@@ -49,7 +50,7 @@ async def kill(request: Request) -> Response:
 
 
 async def listing(request: Request) -> Response:
-    """The long operations that the server knows of, the newest first."""
+    """The long operations that the server knows of and the caller might have begun, the newest first."""
     return json_response(
         [
             OperationListed(
@@ -61,5 +62,6 @@ async def listing(request: Request) -> Response:
                 start_time=raven_time(operation.job.began),
             )
             for operation in request.server.operations.all()
+            if may_see(request.caller, operation)
         ]
     )

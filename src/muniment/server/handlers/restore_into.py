@@ -14,8 +14,10 @@ from muniment.backup.selection import Selection
 from muniment.errors import InvalidInput
 from muniment.progress import Progress
 from muniment.raven3.messages import Accepted, RestoreIntoWanted
+from muniment.security.access import Right
 from muniment.security.encryption import EncryptionKey
 from muniment.server.operations import Operation
+from muniment.server.permission import require
 from muniment.server.places import check_unmoved
 from muniment.server.points import folder_of, plan_of, selection_of
 from muniment.server.request import Request
@@ -34,6 +36,7 @@ async def start(request: Request) -> Response:
     selection = selection_of(wanted)
     source = await folder_of(wanted, app.databases, local=request.is_local)
     plan, _ = await plan_of(wanted, source)
+    require(request, plan.manifest.database.name, Right.RESTORE)
     if not wanted.other_database:
         check_database(plan, tenant.database.storage, tenant.name)
     loop = asyncio.get_running_loop()

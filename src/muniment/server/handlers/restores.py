@@ -23,6 +23,8 @@ from muniment.errors import (
 from muniment.raven3.messages import Accepted, RestoreWanted
 from muniment.raven3.names import DATA_DIR, DATABASES, RESTORE_IN_PROGRESS, RESTORE_STATUS
 from muniment.raven3.queries import RestoreOptions
+from muniment.security.access import Right
+from muniment.server.permission import require
 from muniment.server.places import check_unmoved
 from muniment.server.points import folder_of, plan_of, selection_of
 from muniment.server.request import Request
@@ -41,6 +43,7 @@ async def start(request: Request) -> Response:
     source, selection = await folder_of(wanted, databases, local=request.is_local), selection_of(wanted)
     if wanted.database_name:
         name = wanted.database_name
+        require(request, name, Right.RESTORE)
         target = _new_place(databases, name, wanted.database_location)
         plan, _ = await plan_of(wanted, source)
     else:
@@ -51,7 +54,9 @@ async def start(request: Request) -> Response:
                 raise
             raise await asyncio.to_thread(_nameless, databases, str(error)) from error
         name = await _name_in(plan.backup, databases)
+        require(request, name, Right.RESTORE)
         target = _new_place(databases, name, wanted.database_location)
+    require(request, plan.manifest.database.name, Right.RESTORE)
     await _wait_for_other(request, wanted.restore_start_timeout)
     _check_new(databases, name)
     databases.take(name, target, "being restored")
@@ -102,8 +107,10 @@ async def plan(request: Request) -> Response:
     databases = request.server.databases
     source, _ = await folder_of(wanted, databases, local=request.is_local), selection_of(wanted)
     if wanted.database_name:
+        require(request, wanted.database_name, Right.BACKUP, Right.RESTORE)
         _new_place(databases, wanted.database_name, wanted.database_location)
-    _, told = await plan_of(wanted, source)
+    found, told = await plan_of(wanted, source)
+    require(request, found.manifest.database.name, Right.BACKUP, Right.RESTORE)
     return json_response(told)
 
 

@@ -1,0 +1,91 @@
+"""Whether somebody may do what he asks for: decided in this one place, before any of the body is read."""
+
+from __future__ import annotations
+
+from typing import Final
+
+from muniment.document import fold
+from muniment.raven3.queries import OperationWanted, StatusWanted
+from muniment.security.access import ALL, Right
+from muniment.server.callers import Caller, challenge, unauthorized
+from muniment.server.operations import Operation
+from muniment.server.request import Request
+from muniment.server.routing import Permission, Where
+from muniment.server.tenants import is_system
+from muniment.server.wire import Refused
+
+OWNER: Final = Caller(None, ALL)  # the user whose files the server's are
+_TO_BEGIN: Final = {
+    "backup": Right.BACKUP,
+    "restore": Right.RESTORE,
+    "export": Right.READ,
+    "import": Right.WRITE,
+}
+
+
+async def admit(request: Request, may: Permission) -> None:
+    """Find out who asks, and raise `Refused` when he may not: 401 (412) when he is nobody, 403 when he is known."""
+    given = request.headers.get_all("authorization")
+    if len(given) > 1:
+        raise Refused(400, "the request has several headers Authorization", "send one key")
+    if given:
+        request.caller = await request.server.callers.caller(given[0], request.source)
+    else:
+        request.caller = OWNER if request.is_local else request.server.callers.anonymous
+    if not _allowed(request, may):
+        raise refusal(request)
+
+
+def _allowed(request: Request, may: Permission) -> bool:
+    access = request.caller.access
+    match may.where:
+        case Where.DATABASE:
+            name = None if is_system(request.name) else request.name
+            if access.allows(name, may.any_of):
+                return True
+            also = may.also.get(fold(request.argument)) if may.also and name is not None else None
+            return also is not None and access.allows(name, (also,))
+        case Where.SERVER:
+            return access.allows(None, may.any_of)
+        case Where.NAMED:
+            return access.allows(request.argument, may.any_of)
+        case Where.LATER:
+            return not access.rights.isdisjoint(may.any_of)
+        case Where.JOB:
+            return bool(access.rights) and _of_job(request)
+
+
+def _of_job(request: Request) -> bool:
+    number = request.asked(StatusWanted if request.endpoint.query is StatusWanted else OperationWanted).id
+    try:
+        operation = request.server.operations.find(number)
+    except Refused:
+        return True  # which the handler tells in its own way
+    return may_see(request.caller, operation)
+
+
+def may_see(caller: Caller, operation: Operation) -> bool:
+    """Whether somebody may see and end a job: who might have begun it may."""
+    name = None if is_system(operation.database) else operation.database
+    return caller.access.allows(name, (_TO_BEGIN.get(operation.job.what, Right.ADMIN),))
+
+
+def require(request: Request, database: str, *any_of: Right) -> None:
+    """Raises `Refused` (401, 403) unless one of these rights is held for this database, which the request names."""
+    if not request.caller.access.allows(None if is_system(database) else database, any_of):
+        raise refusal(request)
+
+
+def refusal(request: Request) -> Refused:
+    """What is said to a caller who may not do this; it tells nothing of what there is."""
+    if request.caller.name is not None:
+        return Refused(
+            403,
+            f"the key {request.caller.name!r} may not {request.method} {request.path}",
+            "use a key that has the right, for this database: docs/security.md has the table",
+            headers=[challenge("insufficient_scope")],
+        )
+    refused = unauthorized(f"{request.method} {request.path} needs a key", "invalid_request")
+    if (request.headers.get("has-api-key") or "").lower() == "true":  # RavenDB's clients that have one
+        refused.status = 412
+    return refused

@@ -1,0 +1,221 @@
+"""Every endpoint, asked with every right and with none: `docs/security.md` says who may, and the server does so."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+
+from muniment.security.access import Right
+from muniment.security.keys import new_key
+from muniment.server.routes import ROUTES
+from tests.server.running import Server, running
+
+DOCUMENT = Path(__file__).parents[2] / "docs" / "security.md"
+ROW = re.compile(r"\| `([^`]+)` \| ([A-Z ]+) \| (.*) \|")
+WHO = [*Right, "server"]  # `admin` is that of the database alone
+TOLD = {
+    (method, path): who
+    for path, methods, who in ROW.findall(DOCUMENT.read_text())
+    for method in methods.split()
+}  # fmt: skip
+ENDPOINTS = [(method, route.path, route.tenant) for route in ROUTES for method in route.methods]
+JOBS = "whoever may begin the job"
+
+
+def test_the_table_has_every_endpoint_and_no_other() -> None:
+    assert sorted(TOLD) == sorted((method, path) for method, path, _ in ENDPOINTS)
+
+
+@dataclass
+class Site:
+    """A server with the databases `shop` and `other`, and keys: of each right for `shop`, and for the server."""
+
+    server: Server
+    place: Path
+    keys: dict[str, str]
+
+    def ask(self, who: str | None, method: str, path: str, **kwargs: Any) -> httpx.Response:
+        headers = {"Authorization": f"Bearer {self.keys[who]}"} if who else {}
+        return self.server.client.request(method, path, headers=headers | kwargs.pop("headers", {}), **kwargs)
+
+    def add(self, name: str, *rights: str, databases: tuple[str, ...] = ()) -> None:
+        key, self.keys[name] = new_key(name, rights, databases)
+        who = "server" if "server" in self.keys and name != "server" else None
+        assert self.ask(who, "PUT", f"/docs/{key.id}", content=key.encoded()).status_code == 201
+
+
+@pytest.fixture(scope="module")
+def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
+    place = tmp_path_factory.mktemp("permission")
+    with running(place / "data") as server:
+        for name in ("shop", "other"):
+            server.create(name).fill(3)
+            assert not server.client.put(f"/databases/{name}/docs/a", json={}).is_error
+            assert not _backed_up(server, name, place / name)["Faulted"]
+        site = Site(server, place, {})
+        site.add("server", "admin")
+        for right in Right:
+            site.add(right, right, databases=("shop", "nowhere"))
+        yield site
+        secrets = [text.partition("/")[2] for text in site.keys.values()]
+        assert not any(secret in server.log() for secret in secrets)
+        assert "unexpected error" not in server.log()
+
+
+def _backed_up(server: Server, name: str, place: Path) -> dict[str, Any]:
+    accepted = server.client.post(f"/databases/{name}/admin/backup", json={"BackupLocation": str(place)})
+    return server.wait_for(accepted.json()["OperationId"])
+
+
+def _target(path: str, tenant: bool) -> str:
+    path = path.replace("{name}", "nowhere").replace("{id}", "x").replace("{key}", "x").replace("{index}", "x")
+    path = path.replace("admin/compact", "admin/compact?database=nowhere")
+    path += "?id=9999" if path.startswith("operation/") else ""
+    return f"/databases/shop/{path}" if tenant else f"/{path}"
+
+
+@pytest.mark.parametrize(("method", "path", "tenant"), ENDPOINTS)
+def test_who_may_do_what(site: Site, method: str, path: str, tenant: bool) -> None:
+    told, target = TOLD[method, path], _target(path, tenant)
+    allowed = re.findall(r"`(\w+)`", told.partition(";")[0])
+    everybody = told == "everybody"
+    body = b"" if method in ("GET", "HEAD", "DELETE") else b"{"
+    for who in (None, *WHO):
+        status = site.ask(who, method, target, content=body).status_code
+        if everybody or (who and (who in allowed or who == "server" or told == JOBS)):
+            assert status not in (401, 403, 412, 500), (who, status)
+        else:
+            assert status == (403 if who else 401), (who, status)
+    if not everybody and tenant:  # another's database, and that of the server
+        for other in (target.replace("/shop/", "/other/"), target.replace("/databases/shop", "/databases/System")):
+            for right in Right:
+                status = site.ask(right, method, other, content=body).status_code
+                assert status == 403 or (told == JOBS and status == 404) or path == "operations", (right, other, status)
+
+
+@pytest.mark.parametrize("name", ["<system>", "SYSTEM", "system", "%3Csystem%3E", "SyStEm", "%73ystem"])
+def test_the_system_database_is_for_the_server_s_admin_however_it_is_named(site: Site, name: str) -> None:
+    for right in Right:
+        answer = site.ask(right, "GET", f"/databases/{name}/docs/Raven/ApiKeys/read")
+        assert answer.status_code == 403
+        assert "argon2" not in answer.text
+        assert site.ask(right, "GET", f"/databases/{name}/smuggler/export").status_code == 403
+    assert "argon2" in site.ask("server", "GET", f"/databases/{name}/docs/Raven/ApiKeys/read").text
+
+
+def test_nothing_of_a_body_is_read_before_it_is_decided(site: Site) -> None:
+    head = b"PUT /databases/shop/docs/x HTTP/1.1\r\nHost: localhost\r\nMuniment-Request: 1\r\nContent-Length: 100000"
+    assert b" 401 " in site.server.raw(head + b"\r\n\r\n").splitlines()[0]
+
+
+def test_a_refusal_says_what_to_send_and_nothing_of_what_there_is(site: Site) -> None:
+    known, unknown = (site.ask("read", "GET", f"/databases/{name}/docs/x") for name in ("other", "nothing"))
+    assert known.status_code == unknown.status_code == 403
+    assert known.json()["Error"].replace("other", "nothing") == unknown.json()["Error"]
+    nobody = site.ask(None, "GET", "/databases/shop/docs/x")
+    assert nobody.headers["www-authenticate"] == 'Bearer realm="Muniment", error="invalid_request"'
+    assert "Bearer NAME/SECRET" in nobody.json()["Hint"]
+    assert site.ask(None, "GET", "/databases/shop/docs/x", headers={"Has-Api-Key": "true"}).status_code == 412
+    secret = site.keys["read"] + "x"
+    wrong = site.ask(None, "GET", "/databases/shop/docs/x", headers={"Authorization": f"Bearer {secret}"})
+    assert wrong.status_code == 401
+    assert secret.partition("/")[2] not in wrong.text + str(wrong.headers)
+
+
+def test_a_backup_key_backs_up_and_reads_nothing_but_how_that_goes(site: Site) -> None:
+    accepted = site.ask("backup", "POST", "/databases/shop/admin/backup", json={"BackupLocation": "~/Backups/mine"})
+    number = accepted.json()["OperationId"]
+    for _ in iter(lambda: site.ask("backup", "GET", f"/operation/status?id={number}").json()["Completed"], True):
+        pass
+    assert site.ask("backup", "GET", "/databases/shop/docs/Raven/Backup/Status").json()["IsRunning"] is False
+    assert site.ask("backup", "GET", "/databases/shop/docs/items/1").status_code == 403
+    assert site.ask("backup", "GET", "/databases/shop/docs?id=Raven/Backup/Status").status_code == 403
+    assert number in [each["Id"] for each in site.ask("backup", "GET", "/operations").json()]
+    for other in ("read", "write", "restore"):
+        for path in (f"/operation/status?id={number}", f"/operation/kill?id={number}"):
+            assert site.ask(other, "GET", path).status_code == 403
+        assert number not in [each["Id"] for each in site.ask(other, "GET", "/operations").json()]
+    assert site.ask("admin", "POST", f"/operation/kill?id={number}").status_code == 200
+
+
+def test_a_restore_needs_the_right_for_the_database_of_the_backups_and_for_the_new_one(site: Site) -> None:
+    site.add("restorer", "restore", databases=("shop", "copy", "copy2"))
+
+    def status(path: str, location: str, name: str) -> int:
+        wanted = {"BackupLocation": str(site.place / location), "DatabaseName": name}
+        return site.ask("restorer", "POST", path, json=wanted).status_code
+
+    for path in ("/admin/restore", "/admin/restore/plan"):
+        assert status(path, "shop", "stranger") == 403
+        assert status(path, "other", "copy") == 403
+        assert status(path, "other", "") == 403
+    assert status("/admin/restore/plan", "shop", "copy") == 200
+    assert status("/admin/restore", "shop", "copy") == 202
+    wanted = {"BackupLocation": str(site.place / "other"), "DryRun": True, "OtherDatabase": True}
+    assert site.ask("restore", "POST", "/databases/shop/admin/restore-into", json=wanted).status_code == 403
+    wanted["BackupLocation"] = str(site.place / "shop")
+    assert site.ask("restore", "POST", "/databases/shop/admin/restore-into", json=wanted).status_code == 202
+
+
+def test_databases_are_listed_for_whom_they_are(site: Site) -> None:
+    assert site.ask("read", "GET", "/databases").json() == ["shop"]
+    assert site.ask("read", "GET", "/databases?start=1").json() == []
+    assert {"shop", "other"} <= set(site.ask("server", "GET", "/databases").json())
+
+
+def test_a_token_stands_for_its_key_and_makes_no_other(site: Site) -> None:
+    given = site.ask("read", "POST", "/access-token").json()
+    headers = {"Authorization": f"Bearer {given['access_token']}"}
+    assert (given["token_type"], given["expires_in"]) == ("Bearer", 1800)
+    assert site.ask(None, "GET", "/databases/shop/docs/a", headers=headers).status_code == 200
+    assert site.ask(None, "PUT", "/databases/shop/docs/a", headers=headers, json={}).status_code == 403
+    assert site.ask(None, "POST", "/access-token", headers=headers).status_code == 400
+
+
+def test_name_and_password_by_http_basic(site: Site) -> None:
+    name, _, secret = site.keys["read"].partition("/")
+    assert httpx.get(f"{site.server.url}/databases/shop/docs/a", auth=(name, secret)).status_code == 200
+    assert httpx.get(f"{site.server.url}/databases/shop/docs/a", auth=(name, "x")).status_code == 401
+
+
+def test_what_is_no_key_is_not_stored_as_one(site: Site) -> None:
+    plain = {"Name": "old", "Secret": "in the clear", "Enabled": True, "Databases": []}
+    refused = site.ask("server", "PUT", "/docs/Raven/ApiKeys/old", json=plain)
+    assert refused.status_code == 400
+    assert "in the clear" not in refused.text
+    batch = [{"Method": "PUT", "Key": "raven/apikeys/old", "Document": plain}]
+    assert site.ask("server", "POST", "/bulk_docs", json=batch).status_code == 400
+    key, _ = new_key("someone", ["read"])
+    assert site.ask("server", "PUT", "/docs/Raven/ApiKeys/other", content=key.encoded()).status_code == 400
+
+
+def test_the_server_s_user_needs_no_key(site: Site) -> None:
+    headers = {"Muniment-Local": _secret(site)}
+    assert site.ask(None, "GET", "/docs/Raven/ApiKeys/read", headers=headers).status_code == 200
+    assert site.ask("read", "GET", "/docs/Raven/ApiKeys/read", headers=headers).status_code == 403  # who he says he is
+    assert site.ask(None, "GET", "/databases", headers={"Muniment-Local": "x"}).status_code == 401
+    assert "muniment-local" not in site.ask(None, "GET", "/databases").headers  # it is not offered for that
+
+
+def _secret(site: Site) -> str:
+    return str(json.loads((site.place / "data" / "muniment.local").read_text())["Secret"])
+
+
+@pytest.mark.parametrize(("setting", "reads", "writes"), [("get", 200, 401), ("all", 200, 201), ("none", 401, 401)])
+def test_without_a_key_one_may_do_what_the_setting_says(tmp_path: Path, setting: str, reads: int, writes: int) -> None:
+    with running(tmp_path / "data", anonymous_access=setting) as server:
+        local = {"Muniment-Local": re.findall(r'"Secret": "(\w+)"', (tmp_path / "data/muniment.local").read_text())[0]}
+        made = server.client.put("/admin/databases/shop", json={}, headers=local)
+        assert made.status_code == 200
+        assert server.client.put("/databases/shop/docs/a", json={}, headers=local).status_code == 201
+        assert server.client.get("/databases/shop/docs/a").status_code == reads
+        assert server.client.put("/databases/shop/docs/b", json={}).status_code == writes
+        assert server.client.get("/docs/Raven/Databases/shop").status_code == 401
+        assert server.client.post("/databases/shop/admin/backup", json={}).status_code == 401
