@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 from muniment.errors import UnknownFormat
 from muniment.fingerprint import (
     MODULUS,
+    ContentDigest,
     Fingerprint,
     Tally,
     batch_digests,
@@ -242,3 +243,15 @@ def test_differences_are_told_by_group() -> None:
     ]
     odd = Fingerprint({(7, "Odd"): Tally(1, 1, 1)})
     assert len(list(odd.differences(Fingerprint()))) == 1
+
+
+@pytest.mark.parametrize(
+    ("parts", "same"),
+    [([b"ab", b"", b"c"], True), ([b"abc"], True), ([b"ab"], False), ([b"abd"], False), ([b"abc", b"d"], False)],
+)
+def test_a_content_is_that_of_an_attachment_if_all_of_it_has_passed_unchanged(parts: list[bytes], same: bool) -> None:
+    photo = Revision(1, ATTACHMENT, "photo", None, 1, b"{}", hashlib.sha256(b"abc").digest(), 3)
+    digest = ContentDigest()
+    assert list(digest.passing(parts)) == parts
+    assert digest.is_of(photo) is same
+    assert (digest.size, digest.sha256) == (len(b"".join(parts)), hashlib.sha256(b"".join(parts)).digest())

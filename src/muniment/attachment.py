@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -10,6 +9,7 @@ from typing import Any, BinaryIO, Final
 
 from muniment.document import decode, from_microseconds, without_time_kept
 from muniment.errors import DamagedDatabase, DocumentNotFound, InvalidInput
+from muniment.fingerprint import ContentDigest
 from muniment.owner import key_of, split_id
 from muniment.revision import ATTACHMENT, Revision
 from muniment.storage.base import Storage
@@ -51,11 +51,9 @@ class Attachment:
             revision = self._storage.get(ATTACHMENT, self._id)
             if revision is None or revision.etag != self.etag:
                 raise DocumentNotFound(f"attachment {self.key!r} was replaced or deleted meanwhile", "get it again")
-            sha256 = hashlib.sha256()
-            for part in self._storage.content(revision):
-                sha256.update(part)
-                yield part
-            if sha256.hexdigest() != self.sha256:
+            digest = ContentDigest()
+            yield from digest.passing(self._storage.content(revision))
+            if not digest.is_of(revision):
                 raise DamagedDatabase(f"the content of attachment {self.key!r} was changed", "restore it from a backup")
 
     def read(self) -> bytes:

@@ -38,6 +38,34 @@ def member_digest(id: bytes, metadata: bytes, body: bytes) -> bytes:
     return _sha256(b"".join((_lengths(len(id), len(metadata)), id, metadata, body))).digest()
 
 
+class ContentDigest:
+    """The size and SHA-256 of the content of an attachment whose parts pass by."""
+
+    def __init__(self) -> None:
+        self.size = 0
+        self._sha256 = hashlib.sha256()
+
+    def add(self, part: bytes) -> None:
+        """Take in the next part."""
+        self._sha256.update(part)
+        self.size += len(part)
+
+    def passing(self, parts: Iterable[bytes]) -> Iterator[bytes]:
+        """The same parts, one by one, each taken in before it is given."""
+        for part in parts:
+            self.add(part)
+            yield part
+
+    @property
+    def sha256(self) -> bytes:
+        """Of what has passed so far."""
+        return self._sha256.digest()
+
+    def is_of(self, revision: Revision) -> bool:
+        """Whether what has passed is the whole content of this attachment."""
+        return self.size == revision.size and self.sha256 == revision.body
+
+
 def row_digest(
     etag: int, kind: int, modified: int, collection: bytes | None, member: bytes, *, tombstone: bool
 ) -> bytes:

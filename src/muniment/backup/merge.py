@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from itertools import count
@@ -21,7 +20,7 @@ from muniment.backup.tally import Tally
 from muniment.document import from_microseconds
 from muniment.durable import mapped_errors
 from muniment.errors import Conflict, DamagedBackup, InvalidInput, TargetExists
-from muniment.fingerprint import attachment_digests
+from muniment.fingerprint import ContentDigest, attachment_digests
 from muniment.progress import Progress
 from muniment.revision import ATTACHMENT, DOCUMENT, Batch, Revision
 from muniment.storage.base import Lineage
@@ -125,16 +124,10 @@ class _Writer(Tally):
         if self._attachments is None:
             path = self._new.path(f"attachments-{next(self._attachment_numbers):05d}.parquet")
             self._attachments = AttachmentFile(path)
-        sha256, size = hashlib.sha256(), 0
-
-        def hashed() -> Iterator[bytes]:
-            for part in parts:
-                sha256.update(part)
-                yield part
-
-        for written in self._attachments.append(revision, hashed(), attachment_digests(revision)[1]):
-            size += written
-        if revision.body is not None and (sha256.digest() != revision.body or size != revision.size):
+        digest = ContentDigest()
+        for _ in self._attachments.append(revision, digest.passing(parts), attachment_digests(revision)[1]):
+            pass
+        if revision.body is not None and not digest.is_of(revision):
             raise DamagedBackup(f"the content of attachment {revision.id!r} was changed", HINT)
         self.count_attachment(revision)
         self.tombstones[1] += revision.body is None

@@ -6,14 +6,13 @@ written is noted, with its id, and does not come into the files.
 
 from __future__ import annotations
 
-import hashlib
 import threading
 from collections.abc import Callable, Iterable, Iterator
 from typing import Final
 
 from muniment.backup.manifest import Skipped
 from muniment.errors import DamagedDatabase
-from muniment.fingerprint import Fingerprint, attachment_digests, batch_digests, digest_sum
+from muniment.fingerprint import ContentDigest, Fingerprint, attachment_digests, batch_digests, digest_sum
 from muniment.owner import key_of
 from muniment.revision import ATTACHMENT, Batch, Revision
 
@@ -75,12 +74,9 @@ class Proof:
 
     def content(self, revision: Revision, parts: Iterable[bytes]) -> Iterator[bytes]:
         """These parts again; at their end it is noted if they are not the content that was written."""
-        sha256, size = hashlib.sha256(), 0
-        for part in parts:
-            sha256.update(part)
-            size += len(part)
-            yield part
-        if revision.body is not None and (size != revision.size or sha256.digest() != revision.body):
+        digest = ContentDigest()
+        yield from digest.passing(parts)
+        if revision.body is not None and not digest.is_of(revision):
             self._note(revision, _CONTENT)
 
     def _note(self, revision: Revision, problem: str) -> None:

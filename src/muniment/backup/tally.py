@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Iterable, Iterator, Sequence
 
 import msgspec
@@ -10,7 +9,7 @@ import msgspec
 from muniment.backup.reader import HINT
 from muniment.document import check_body
 from muniment.errors import DamagedBackup, InvalidDocument
-from muniment.fingerprint import Totals
+from muniment.fingerprint import ContentDigest, Totals
 from muniment.revision import Batch, Revision
 
 _grammar = msgspec.json.Decoder(msgspec.Raw).decode
@@ -58,9 +57,8 @@ def check_json(ids: Sequence[bytes], metadata: Sequence[bytes], bodies: Sequence
 
 def check_content(revision: Revision, parts: Iterable[bytes]) -> None:
     """Raises `DamagedBackup` unless these are the bytes that were stored as this attachment."""
-    sha256, size = hashlib.sha256(), 0
+    digest = ContentDigest()
     for part in parts:
-        sha256.update(part)
-        size += len(part)
-    if revision.body is not None and (sha256.digest() != revision.body or size != revision.size):
+        digest.add(part)
+    if revision.body is not None and not digest.is_of(revision):
         raise DamagedBackup(f"the content of attachment {revision.id!r} was changed", HINT)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import hashlib
 from collections.abc import AsyncIterable, AsyncIterator, Iterable, Iterator
 from typing import Any, BinaryIO, TypeAlias
 from urllib.parse import unquote
@@ -18,6 +17,7 @@ from muniment.client.wire import Body, Flow, Request, Response, parsed, target
 from muniment.command import check_etag
 from muniment.document import check_id, decode
 from muniment.errors import DamagedDatabase, DocumentNotFound, ServerUnavailable
+from muniment.fingerprint import ContentDigest
 from muniment.owner import owned_id
 from muniment.page import Page, check_page
 from muniment.raven3.etags import attachment_etag_text
@@ -123,21 +123,17 @@ class _Check:
         if head.headers.get("ETag", "").strip('"') != attachment_etag_text(attachment.etag):
             raise replaced(attachment.key)
         self._attachment = attachment
-        self._size = 0
-        self._sha256 = hashlib.sha256()
-
-    def add(self, chunk: bytes) -> None:
-        self._size += len(chunk)
-        self._sha256.update(chunk)
+        self._digest = ContentDigest()
+        self.add = self._digest.add
 
     def broken(self, error: Broken) -> ServerUnavailable:
         told = unavailable(Request("GET", "", repeatable=True), error.outcome)
-        place = f"after {self._size:,} of {self._attachment.size:,} bytes of attachment {self._attachment.key!r}"
+        place = f"after {self._digest.size:,} of {self._attachment.size:,} bytes of attachment {self._attachment.key!r}"
         return ServerUnavailable(f"{told.message}, {place}", "read it again")
 
     def finish(self) -> None:
         known = self._attachment
-        if self._size != known.size or (known.sha256 and self._sha256.hexdigest() != known.sha256):
+        if self._digest.size != known.size or (known.sha256 and self._digest.sha256.hex() != known.sha256):
             raise DamagedDatabase(f"the content of attachment {known.key!r} was changed", "restore it from a backup")
 
 

@@ -7,7 +7,6 @@ writes, member for member.
 from __future__ import annotations
 
 import base64
-import hashlib
 from collections.abc import Iterable, Iterator
 from itertools import chain
 from typing import Any, ClassVar, Final
@@ -16,6 +15,7 @@ import msgspec
 
 from muniment.document import SEPARATOR, encode, fold
 from muniment.errors import DamagedDatabase
+from muniment.fingerprint import ContentDigest
 from muniment.owner import content_hash, content_type, key_of, split_id
 from muniment.revision import Batch, Revision
 from muniment.smuggler.attachments import FILES
@@ -195,12 +195,9 @@ def _key_members(id: str) -> dict[str, Any]:
 
 def checked(revision: Revision, content: Content) -> Iterator[bytes]:
     """The content of an attachment; raises `DamagedDatabase` at its end if it is not what was stored."""
-    sha256, size = hashlib.sha256(), 0
-    for part in content(revision):
-        sha256.update(part)
-        size += len(part)
-        yield part
-    if sha256.digest() != revision.body or size != revision.size:
+    digest = ContentDigest()
+    yield from digest.passing(content(revision))
+    if not digest.is_of(revision):
         raise DamagedDatabase(f"the content of attachment {revision.id!r} was changed", "restore it from a backup")
 
 

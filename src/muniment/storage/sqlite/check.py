@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Iterator
 from typing import Any, Final
 
@@ -11,7 +10,7 @@ import msgspec
 
 from muniment.document import fold
 from muniment.errors import DamagedDatabase
-from muniment.fingerprint import Fingerprint, Tally, member_digest, row_digest
+from muniment.fingerprint import ContentDigest, Fingerprint, Tally, member_digest, row_digest
 from muniment.revision import ATTACHMENT, DOCUMENT
 from muniment.storage.sqlite.schema import parts_of
 from muniment.storage.sqlite.state import read_state, read_tallies
@@ -118,8 +117,8 @@ def _pointer(values: tuple[Any, ...]) -> _Pointer:
 
 def _check_row(connection: apsw.Connection, found: Tally, row: _Logged) -> Iterator[str]:
     if row.kind == ATTACHMENT and row.content is not None:
-        size, sha256 = _read_content(connection, row.content)
-        if sha256 != row.body or size != row.content_size:
+        content = _read_content(connection, row.content)
+        if content.sha256 != row.body or content.size != row.content_size:
             yield f"attachment {row.id!r}: its content is not what was written"
     found.add(1, 0, int.from_bytes(row.digest, "big"))
     member = member_digest(row.id.encode(), row.metadata, row.body or b"")
@@ -150,10 +149,9 @@ def _row_digest(row: _Logged | _Pointer, collection: str | None, member: bytes, 
     return row_digest(row.etag, row.kind, row.modified, name, member, tombstone=tombstone)
 
 
-def _read_content(connection: apsw.Connection, content: int) -> tuple[int, bytes]:
-    sha256, size = hashlib.sha256(), 0
+def _read_content(connection: apsw.Connection, content: int) -> ContentDigest:
+    digest = ContentDigest()
     query = "SELECT data FROM part WHERE part >= ? AND part < ? ORDER BY part"
     for (data,) in connection.execute(query, parts_of(content)):
-        sha256.update(data)
-        size += len(data)
-    return size, sha256.digest()
+        digest.add(data)
+    return digest

@@ -5,7 +5,6 @@ No journal and no index while rows come in: a load that fails is thrown away, so
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime
@@ -18,7 +17,7 @@ import msgspec
 from muniment.document import fold, to_microseconds
 from muniment.durable import sync_file, sync_folder
 from muniment.errors import DamagedBackup
-from muniment.fingerprint import Fingerprint, Totals
+from muniment.fingerprint import ContentDigest, Fingerprint, Totals
 from muniment.revision import ATTACHMENT, DOCUMENT, Batch, Revision
 from muniment.security.encryption import EncryptionKey
 from muniment.storage.base import Identity, Lineage
@@ -80,21 +79,19 @@ class Loader(Totals):
         )
 
     def _store_content(self, revision: Revision, parts: Iterable[bytes]) -> int:
-        sha256, size = hashlib.sha256(), 0
+        digest = ContentDigest()
         with mapped_errors(self.folder):
             query = "INSERT INTO content(size, sha256, staged) VALUES(?, ?, 0) RETURNING content"
             content: int = self._connection.execute(query, (revision.size, revision.body)).get
-            for position, part in enumerate(parts):
+            for position, part in enumerate(digest.passing(parts)):
                 if len(part) > PART_BYTES or position >= 1 << PART_BITS:
                     raise DamagedBackup(
                         f"attachment {revision.id!r} has a part too many or too large", "restore from another backup"
                     )
-                sha256.update(part)
-                size += len(part)
                 self._connection.execute("INSERT INTO part VALUES(?, ?)", ((content << PART_BITS) + position, part))
-        if size != revision.size or sha256.digest() != revision.body:
+        if not digest.is_of(revision):
             raise DamagedBackup(
-                f"attachment {revision.id!r} has {size} bytes that are not the {revision.size} it was stored with",
+                f"attachment {revision.id!r} has {digest.size} bytes, not the {revision.size} it was stored with",
                 "restore from another backup, or another copy of this one",
             )
         return content

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import threading
 import uuid
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -18,6 +17,7 @@ from filelock import FileLock
 from muniment.document import MAX_ATTACHMENT_BYTES, from_microseconds, rfc3339
 from muniment.durable import sync_folder
 from muniment.errors import Cancelled, InvalidDocument, LostWrites, StorageFailure
+from muniment.fingerprint import ContentDigest
 from muniment.revision import Batch, Revision
 from muniment.security.encryption import EncryptionKey
 from muniment.storage.base import (
@@ -168,24 +168,21 @@ class SqliteStorage:
     def upload(self, chunks: Iterable[bytes]) -> Upload:
         """Put the content of an attachment on disk, in constant memory, for a later `Write` to name."""
         content: int = self.writer.submit(_new_content).result()
-        sha256, size, position = hashlib.sha256(), 0, 0
+        digest, position = ContentDigest(), 0
         try:
-            for parts in _grouped(_parts(chunks), UPLOAD_PARTS):
-                for part in parts:
-                    sha256.update(part)
-                    size += len(part)
-                if size > MAX_ATTACHMENT_BYTES:
+            for parts in _grouped(digest.passing(_parts(chunks)), UPLOAD_PARTS):
+                if digest.size > MAX_ATTACHMENT_BYTES:
                     raise InvalidDocument(
                         f"the attachment has more than {MAX_ATTACHMENT_BYTES:,} bytes", "split it into several"
                     )
                 first = (content << PART_BITS) + position
                 self.writer.submit(_insert_parts(first, parts)).result()
                 position += len(parts)
-            self.writer.submit(_complete_content(content, size, sha256.digest())).result()
+            self.writer.submit(_complete_content(content, digest.size, digest.sha256)).result()
         except BaseException:
             self.discard(Upload(content, 0, b""))
             raise
-        return Upload(content, size, sha256.digest())
+        return Upload(content, digest.size, digest.sha256)
 
     def discard(self, upload: Upload) -> None:
         """Forget an upload that no revision will name."""
