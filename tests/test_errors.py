@@ -49,6 +49,8 @@ TREE = {
     "InvalidDocument": ("InvalidInput", 422, 2),
     "InvalidScript": ("InvalidInput", 400, 2),
     "Forbidden": ("InvalidInput", 403, 2),
+    "AccessDenied": ("MunimentError", 403, 11),
+    "Unauthorized": ("AccessDenied", 401, 11),
     "NotFound": ("MunimentError", 404, 3),
     "DocumentNotFound": ("NotFound", 404, 3),
     "DatabaseNotFound": ("NotFound", 404, 3),

@@ -77,6 +77,19 @@ class Forbidden(InvalidInput):
     status = 403
 
 
+class AccessDenied(MunimentError):
+    """The key that was sent does not have the right to this."""
+
+    status = 403
+    exit_code = 11
+
+
+class Unauthorized(AccessDenied):
+    """The server wants to know who asks: no key was sent, or one that it does not know."""
+
+    status = 401
+
+
 class NotFound(MunimentError):
     """What was asked for does not exist."""
 

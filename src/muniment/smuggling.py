@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager, nullcontext, suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import BinaryIO, NamedTuple, Protocol, Unpack
+from typing import BinaryIO, NamedTuple, Protocol, TypeAlias, Unpack
 
 from muniment.backup.moment import NEWEST, PointKeywords, RestorePoint
 from muniment.backup.repository import backups
@@ -30,6 +30,9 @@ from muniment.smuggler.source import Source
 from muniment.smuggler.summary import Exported, Imported
 from muniment.statistics import Statistics
 from muniment.storage import engines
+
+Connect: TypeAlias = Callable[[str, str | None], DocumentStore]
+"""Opens the database of this name on the server at this address, with the key or certificate that it wants to see."""
 
 
 class Target(Protocol):
@@ -69,19 +72,20 @@ def source(
     *,
     point: RestorePoint = NEWEST,
     key: EncryptionKey | None = None,
+    connect: Connect = DocumentStore,
     **named: Unpack[PointKeywords],
 ) -> Iterator[Source[Exported]]:
     """What is at this place: a URL is a server, and of a folder its content says whether it is a database or backups.
 
-    `database` names the one on a server; `at`, `etag` or `backup` the moment in backups, and `lineage` its history.
-    `key` is that of an encrypted database in a folder.
+    `database` names the one on a server, which `connect` opens; `at`, `etag` or `backup` the moment in backups, and
+    `lineage` its history. `key` is that of an encrypted database in a folder.
     """
     point = replace(point, **named)
     if is_url(place):
         if point.named:
             raise InvalidInput(f"{place} is a server, which has only its present state", "name no moment")
         check_named(place, database)
-        with DocumentStore(place, database) as store:
+        with connect(place, database) as store:
             yield store
         return
     check_folder(place, database)
@@ -108,6 +112,7 @@ def target(
     create: bool = False,
     flag: str = "--database",
     key: EncryptionKey | None = None,
+    connect: Connect = DocumentStore,
 ) -> Iterator[Target]:
     """The database at this place to import into; raises `DatabaseNotFound` when there is none, unless it may be made.
 
@@ -119,7 +124,7 @@ def target(
     if is_url(place):
         check_named(place, database, flag)
     try:
-        with _target(place, database, create, key) as opened:
+        with _target(place, database, create, key, connect) as opened:
             yield opened
     except DatabaseNotFound as error:
         if not create:
@@ -128,9 +133,11 @@ def target(
 
 
 @contextmanager
-def _target(place: str, database: str | None, create: bool, key: EncryptionKey | None) -> Iterator[Target]:
+def _target(
+    place: str, database: str | None, create: bool, key: EncryptionKey | None, connect: Connect
+) -> Iterator[Target]:
     if is_url(place):
-        with DocumentStore(place, database) as store, _made(store) if create else nullcontext():
+        with connect(place, database) as store, _made(store) if create else nullcontext():
             store.statistics()  # a dump should not be on its way before it is known that there is a database
             yield store
         return

@@ -85,7 +85,15 @@ _starter = functools.cache(_Starter)
 
 def environment(**more: str) -> dict[str, str]:
     """This process's, without what would colour the output or change its width."""
-    unwanted = ("NO_COLOR", "FORCE_COLOR", "GITHUB_ACTIONS", "PY_COLORS", "COLUMNS", "MUNIMENT_DEBUG")
+    unwanted = (
+        "NO_COLOR",
+        "FORCE_COLOR",
+        "GITHUB_ACTIONS",
+        "PY_COLORS",
+        "COLUMNS",
+        "MUNIMENT_DEBUG",
+        "MUNIMENT_API_KEY",
+    )
     kept = {name: value for name, value in os.environ.items() if name not in unwanted}
     return {**kept, "TERM": "xterm-256color", "COLUMNS": "120", **more}
 

@@ -18,7 +18,7 @@ from tests.cli.process import muniment
 
 POINT = ["--at", "--etag", "--backup", "--lineage", "--utc"]
 KEY = "--key-file"
-KEYS = ["--username", "--password", "--domain", "--api-key"]
+KEYS = [f"--{name}" for name in "api-key api-key-file username password domain ca-file insecure".split()]
 SERVED = ["--url", "--database", "--all-databases", "--nowait", "--timeout", "--readkey", *KEYS]
 PART = ["--collection", "--id", "--id-prefix"]
 WHERE = ["source", "destination", "system-database", "database", "database-name"]
@@ -43,18 +43,18 @@ COMMANDS = {
     ],
     "restore": [
         *("SOURCE", "--to", *POINT, "--dry-run", *PART, "--on-conflict", "--other-database", "--defrag", "--new-id"),
-        *("--server", "--name", "--location", KEY, "--yes", "--json", "--quiet"),
+        *("--server", "--name", "--location", KEY, *KEYS, "--yes", "--json", "--quiet"),
     ],
     "verify": ["SOURCE", *POINT, "--no-record", "--json", "--quiet"],
     "rehearse": ["DEST", *POINT, "--place", "--json", "--quiet"],
     "inspect": ["DEST", "--id", "--content", "--diff", "--query", "--sql-view", *POINT, "--limit", "--json", "--quiet"],
     "merge": ["DEST", "--through", "--delete-merged", "--json", "--quiet"],
-    "status": ["FOLDER|URL", "--url", "--database", KEY, "--json"],
+    "status": ["FOLDER|URL", "--url", "--database", KEY, *KEYS, "--json"],
     "statistics": ["FOLDER", KEY, "--json"],
     "check": ["FOLDER", "--accept-loss", KEY, "--json", "--quiet"],
     "create": ["FOLDER", KEY, "--algorithm", "--json"],
     "get": ["FOLDER", "ID", "--metadata", "--json", *POINT, KEY],
-    "settings": ["FOLDER|URL", "[KEY=VALUE]", "--database", KEY, "--json"],
+    "settings": ["FOLDER|URL", "[KEY=VALUE]", "--database", KEY, *KEYS, "--json"],
     "sample": ["FOLDER", "--documents", "--attachments", "--seed", KEY, "--json", "--quiet"],
     "encryption generate-key": ["FILE", "--json"],
     "encryption rotate": ["FOLDER", KEY, "--new-key-file", "--algorithm", "--in-clear", "--json", "--quiet"],
@@ -98,12 +98,18 @@ COMMANDS = {
             "--config",
         ),
         *RESTORE,
+        *KEYS,
         *("--json", "--quiet"),
     ],
-    "databases list": ["--url", "--json"],
-    "databases create": ["NAME", "--url", "--location", "--setting", "--json"],
-    "databases delete": ["NAME", "--url", "--hard", "--yes", "--json"],
-    "databases info": ["NAME", "--url", "--json"],
+    "databases list": ["--url", *KEYS, "--json"],
+    "databases create": ["NAME", "--url", "--location", "--setting", *KEYS, "--json"],
+    "databases delete": ["NAME", "--url", "--hard", "--yes", *KEYS, "--json"],
+    "databases info": ["NAME", "--url", *KEYS, "--json"],
+    "keys add": ["NAME", "--right", "--database", "--data-dir", "--url", *KEYS, "--json"],
+    "keys list": ["--data-dir", "--url", *KEYS, "--json"],
+    "keys disable": ["NAME", "--data-dir", "--url", *KEYS, "--json"],
+    "keys enable": ["NAME", "--data-dir", "--url", *KEYS, "--json"],
+    "keys rotate": ["NAME", "--data-dir", "--url", *KEYS, "--json"],
 }
 
 

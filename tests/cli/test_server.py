@@ -161,7 +161,7 @@ def test_databases(url: str, tmp_path: Path) -> None:
         ("databases list --url http://127.0.0.1:1", 9, "does not answer"),
         ("databases list --url nonsense", 2, "is not the URL of a server"),
         ("backup --url URL --database nowhere --dest out", 3, "nowhere"),
-        ("backup --url URL --api-key k --dest out", 2, "no authentication yet, so it takes no --api-key"),
+        ("backup --url URL --api-key k --dest out", 2, "this is not a key"),
         ("backup --url http://127.0.0.1:1 --dest out", 9, "does not answer"),
         ("backup --url URL shop --dest out", 2, "FOLDER and --url"),
         ("backup shop --database shop --dest out", 2, "--database is for"),

@@ -222,11 +222,11 @@ def test_errors_that_are_passed_over(url: str, name: str, tmp_path: Path) -> Non
 
 
 @pytest.mark.parametrize("command", ["out", "in", "between"])
-def test_credentials_are_refused(command: str, shop: Path, tmp_path: Path) -> None:
+def test_credentials_are_refused_where_no_server_is_asked(command: str, shop: Path, tmp_path: Path) -> None:
     for option in ("--username", "--password", "--domain", "--api-key"):
         for twin in ("", "2") if command == "between" else ("",):
             ended = muniment("smuggler", command, shop, tmp_path / "new.ravendump", f"{option}{twin}=x")
-            failed(ended, 2, "no authentication yet", f"{option}{twin}")
+            failed(ended, 2, "is for the databases of a server", f"{option}{twin}")
     assert list(tmp_path.iterdir()) == []
     assert muniment("smuggler", "out", shop, tmp_path / "new.ravendump", "--username=", "--api-key=").code == 0
 

@@ -46,9 +46,11 @@ def server_that(handle: Handler, port: int = 0) -> Iterator[str]:
         server.daemon_threads = True
         thread = threading.Thread(target=server.serve_forever, args=(0.01,))
         thread.start()
-        yield f"http://127.0.0.1:{server.server_port}"
-        server.shutdown()
-        thread.join()
+        try:
+            yield f"http://127.0.0.1:{server.server_port}"
+        finally:
+            server.shutdown()
+            thread.join()
 
 
 def say(request: BaseHTTPRequestHandler, status: int, body: bytes = b"", **headers: str) -> None:

@@ -40,8 +40,9 @@ _EPILOG = """Exit codes:
   6  the format is unknown, or newer than this software
   7  another process has it open
   8  the system refused: disk full, no permission, an I/O error
-  9  no server answered
+  9  no server answered, or its certificate is not trusted
   10 it is encrypted, and what was given does not open it
+  11 the server does not know the key, or the key does not have the right to this
   130, 143, 129  stopped by Ctrl-C, SIGTERM, SIGHUP; nothing half done is left
   141  whoever read a dump from stdout went away before its end
 
@@ -102,6 +103,16 @@ _GROUPS: Final = {
     "smuggler": (
         "Bring documents out into dumps, in from them, and from one database into another.",
         {"out": "smuggler.smuggler_out", "in": "smuggler.smuggler_in", "between": "smuggler.smuggler_between"},
+    ),
+    "keys": (
+        "Say who may ask a server, and for what.",
+        {
+            "add": "keys.add",
+            "list": "keys.list_keys",
+            "disable": "keys.disable",
+            "enable": "keys.enable",
+            "rotate": "keys.rotate",
+        },
     ),
     "databases": (
         "List, make, delete and look at the databases of a server.",

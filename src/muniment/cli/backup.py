@@ -104,10 +104,9 @@ def backup(
         raise InvalidInput("the name in --database is empty", "give one, or leave it out for the system database")
     if all_databases and (database or nowait):
         raise InvalidInput("--all-databases goes with neither --database nor --nowait", "leave one of them out")
-    keys.refuse()
     from muniment.cli import remote as servers  # here: its HTTP client loads longer than most commands run
 
-    wanted = servers.BackupWanted(url, database, str(dest), incremental, new_chain, skip_damaged, nowait, timeout)
+    wanted = servers.BackupWanted(url, database, str(dest), incremental, new_chain, skip_damaged, nowait, timeout, keys)
     if all_databases:
         raise typer.Exit(servers.back_up_all(wanted, out))
     servers.back_up(wanted, out)

@@ -6,10 +6,9 @@ from typing import Annotated, TypeAlias
 
 import typer
 
-from muniment.cli.options import Output, Yes
+from muniment.cli.options import Keys, Output, Yes
 from muniment.cli.output import check_meant, confirm, count_text
 from muniment.cli.report import Row, facts
-from muniment.cli.servers import store_on
 from muniment.cli.state import statistics_rows
 from muniment.errors import InvalidInput
 
@@ -18,12 +17,12 @@ Name: TypeAlias = Annotated[str, typer.Argument(metavar="NAME", help="The name o
 DEFAULT = "http://127.0.0.1:8080"
 
 
-def list_databases(*, url: Address = DEFAULT, out: Output) -> None:
+def list_databases(*, url: Address = DEFAULT, keys: Keys, out: Output) -> None:
     """List the databases of a server.
 
     $ muniment databases list --url http://127.0.0.1:8080
     """
-    with store_on(url) as store:
+    with keys.store(url) as store:
         names = store.admin.databases()
     headline = f"{store.url} has {count_text(len(names), 'database')}"
     out.emit(headline, [Row({"url": store.url, "databases": names}, [(name, "") for name in names])])
@@ -41,6 +40,7 @@ def create(
         list[str],
         typer.Option("--setting", metavar="NAME=VALUE", help="A setting of the database; may be repeated."),
     ] = [],  # noqa: B006 - typer never changes it
+    keys: Keys,
     out: Output,
 ) -> None:
     """Make a database on a server.
@@ -51,7 +51,7 @@ def create(
     settings = dict(map(setting_of, setting))
     if location is not None:
         settings["Raven/DataDir"] = location
-    with store_on(url) as store:
+    with keys.store(url) as store:
         store.admin.create_database(name, settings)
     row = Row({"url": store.url, "database": name, "settings": settings}, settings.items())
     out.emit(f"Made {name} on {store.url}", [row])
@@ -71,6 +71,7 @@ def delete(
     url: Address = DEFAULT,
     hard: Annotated[bool, typer.Option("--hard", metavar="", help="Delete its files too.")] = False,
     yes: Yes = False,
+    keys: Keys,
     out: Output,
 ) -> None:
     """Remove a database from a server.
@@ -85,7 +86,7 @@ def delete(
         check_meant(f"--hard deletes the files of {name} for good", yes=yes)
         if not yes:
             confirm(f"Delete {name} on {url} with all its files? Backups are kept.")
-    with store_on(url, name) as store:
+    with keys.store(url, name) as store:
         folder = store.admin.settings().get("Raven/DataDir", "their folder")
         store.admin.delete_database(name, hard=hard)
     done = f"Deleted {name} from {store.url} with its files in {folder}"
@@ -94,11 +95,11 @@ def delete(
     out.emit(done, [facts(url=store.url, database=name, hard=hard, folder=folder)])
 
 
-def info(name: Name, *, url: Address = DEFAULT, out: Output) -> None:
+def info(name: Name, *, url: Address = DEFAULT, keys: Keys, out: Output) -> None:
     """Show what is in a database of a server: counts, sizes, collections, and the fingerprint.
 
     $ muniment databases info shop
     """
-    with store_on(url, name) as store:
+    with keys.store(url, name) as store:
         found = store.statistics()
     out.emit(f"{found.name} on {store.url}", statistics_rows(found))

@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from copy import copy
 from dataclasses import MISSING, Field, fields, is_dataclass
 from inspect import Parameter, Signature, signature
-from typing import Any, get_type_hints
+from typing import Annotated, Any, get_type_hints
 
 
 def with_groups(command: Callable[..., None]) -> Callable[..., None]:
-    """The command for typer: in place of each parameter that is a dataclass stand the options that are its fields."""
+    """The command for typer: in place of each parameter that is a dataclass stand the options that are its fields.
+
+    Where the dataclass has a `suffix`, their names end in it.
+    """
     hints = get_type_hints(command, include_extras=True)
     groups: dict[str, Any] = {name: hint for name, hint in hints.items() if is_dataclass(hint)}
 
@@ -30,12 +34,20 @@ def with_groups(command: Callable[..., None]) -> Callable[..., None]:
                     f"{parameter.name}_{field.name}",
                     Parameter.KEYWORD_ONLY,
                     default=_default(field),
-                    annotation=members[field.name],
+                    annotation=_suffixed(members[field.name], getattr(group, "suffix", "")),
                 )
 
     run.__doc__ = command.__doc__
     run.__signature__ = Signature(list(parameters()))  # type: ignore[attr-defined]
     return run
+
+
+def _suffixed(hint: Any, suffix: str) -> Any:
+    option = copy(hint.__metadata__[0])
+    if suffix:  # typer has the first name of an option in place of its default
+        option.default = f"{option.default}{suffix}"
+        option.param_decls = tuple(f"{name}{suffix}" for name in option.param_decls)
+    return Annotated[hint.__origin__, option]
 
 
 def _default(field: Field[Any]) -> Any:

@@ -2,19 +2,26 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Iterable
 from contextlib import AbstractContextManager
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, field, fields
 from pathlib import Path
-from typing import Annotated, ClassVar, Final, TypeAlias
+from typing import TYPE_CHECKING, Annotated, ClassVar, Final, TypeAlias
+from urllib.parse import urlsplit
 
 import typer
 
 from muniment.cli import bar
+from muniment.cli.output import ask_secret, note
 from muniment.cli.report import Row, emit
-from muniment.errors import InvalidInput
+from muniment.errors import InvalidInput, unreadable
 from muniment.progress import Progress
 from muniment.security.encryption import Algorithm, EncryptionKey, algorithm_in, given_key
+from muniment.settings import is_loopback
+
+if TYPE_CHECKING:
+    from muniment.client import DocumentStore
 
 
 def path_of(text: str) -> Path:
@@ -65,7 +72,9 @@ ServerDatabase: TypeAlias = Annotated[
 ]
 Yes: TypeAlias = Annotated[bool, typer.Option("--yes", "-y", metavar="", help="Do not ask before it is done.")]
 
-_NO_KEYS: Final = "Refused unless empty: the server has no authentication yet."
+API_KEY: Final = "MUNIMENT_API_KEY"
+ASK: Final = "-"
+_PANEL: Final = "Who asks a server, and which one it is"
 
 
 @dataclass(frozen=True, slots=True)
@@ -127,25 +136,98 @@ AlgorithmOption: TypeAlias = Annotated[
 
 @dataclass(frozen=True, slots=True)
 class Keys:
-    """What Raven's tools say who somebody is with."""
+    """What says to a server who asks, and to the command that it is this server."""
 
     suffix: ClassVar[str] = ""
 
-    username: Annotated[str, typer.Option("--username", metavar="NAME", help=_NO_KEYS)] = ""
-    password: Annotated[str, typer.Option("--password", metavar="TEXT", help=_NO_KEYS)] = ""
-    domain: Annotated[str, typer.Option("--domain", metavar="NAME", help=_NO_KEYS)] = ""
-    api_key: Annotated[str, typer.Option("--api-key", metavar="KEY", help=_NO_KEYS)] = ""
+    api_key: Annotated[
+        str,
+        typer.Option(
+            "--api-key",
+            metavar="NAME/SECRET",
+            rich_help_panel=_PANEL,
+            help=f"The key to ask the server with; `-` asks for it. Other users see what is given here, not {API_KEY}.",
+        ),
+    ] = field(default="", repr=False)
+    api_key_file: Annotated[
+        str,
+        typer.Option("--api-key-file", metavar="FILE", rich_help_panel=_PANEL, help="A file with nothing but the key."),
+    ] = ""
+    username: Annotated[
+        str,
+        typer.Option("--username", metavar="NAME", rich_help_panel=_PANEL, help="The user's name, in place of a key."),
+    ] = ""
+    password: Annotated[
+        str, typer.Option("--password", metavar="TEXT", rich_help_panel=_PANEL, help="The password; `-` asks for it.")
+    ] = field(default="", repr=False)
+    domain: Annotated[
+        str, typer.Option("--domain", metavar="NAME", rich_help_panel=_PANEL, help="The domain that the user is of.")
+    ] = ""
+    ca_file: Annotated[
+        str,
+        typer.Option(
+            "--ca-file",
+            metavar="FILE",
+            rich_help_panel=_PANEL,
+            help="The certificate (PEM) of the authority that signed the server's, if it is your own.",
+        ),
+    ] = ""
+    insecure: Annotated[
+        bool,
+        typer.Option(
+            "--insecure", metavar="", rich_help_panel=_PANEL, help="Talk to any server, whatever its certificate says."
+        ),
+    ] = False
+
+    def store(self, url: str, database: str | None = None, *, milliseconds: int | None = None) -> DocumentStore:
+        """A database of a server, or its system database, asked with the key that was given or is in the environment.
+
+        One answer may take so many milliseconds, or as long as the client says.
+        """
+        from muniment.client import DocumentStore  # here: its HTTP client loads longer than most commands run
+        from muniment.client.store import TIMEOUT
+
+        auth = self._user()
+        api_key = self._key() if auth is None else None
+        if (api_key or auth) and url.startswith("http://") and not is_loopback(urlsplit(url).hostname or ""):
+            note(f"the {'key' if api_key else 'password'} goes to {urlsplit(url).hostname} unencrypted; use https")
+        timeout = TIMEOUT if milliseconds is None else milliseconds / 1000
+        verify = not self.insecure and (self.ca_file or True)
+        return DocumentStore(url, database, api_key=api_key, auth=auth, verify=verify, timeout=timeout)
+
+    def check_unused(self) -> None:
+        """Raises `InvalidInput` for any of them where no server is asked."""
+        for option in self.given:
+            raise InvalidInput(f"{option} is for the databases of a server", "give the URL of one, or leave it out")
 
     @property
     def given(self) -> list[str]:
         """The options that say something."""
-        names = [field.name for field in fields(self) if getattr(self, field.name)]
+        names = [each.name for each in fields(self) if getattr(self, each.name)]
         return [f"--{name.replace('_', '-')}{self.suffix}" for name in names]
 
-    def refuse(self) -> None:
-        """Raises `InvalidInput` for any of them: nobody would look at it."""
-        for option in self.given:
-            raise InvalidInput(f"the server has no authentication yet, so it takes no {option}", "leave it out")
+    def _key(self) -> str | None:
+        if self.api_key and self.api_key_file:
+            raise InvalidInput(f"the key is given twice: {' and '.join(self.given[:2])}", "leave one of them out")
+        if self.api_key_file:
+            try:
+                return Path(self.api_key_file).read_text().strip()
+            except (OSError, ValueError) as error:
+                raise unreadable(self.api_key_file, error, "name a file with nothing but NAME/SECRET in it") from error
+        if self.api_key == ASK:
+            return ask_secret(f"--api-key{self.suffix}")
+        return self.api_key or os.environ.get(API_KEY + self.suffix) or None
+
+    def _user(self) -> tuple[str, str] | None:
+        if not self.username:
+            for option in self.given:
+                if option.startswith(("--password", "--domain")):
+                    raise InvalidInput(f"{option} goes with a user's name", f"give --username{self.suffix} too")
+            return None
+        if self.api_key or self.api_key_file:
+            raise InvalidInput("both a key and a user's name were given", "give one of them")
+        password = ask_secret(f"--password{self.suffix}") if self.password == ASK else self.password
+        return f"{self.domain}\\{self.username}" if self.domain else self.username, password
 
 
 @dataclass(frozen=True, slots=True)
@@ -153,8 +235,3 @@ class SecondKeys(Keys):
     """The same for the server that is the target of a copy between two."""
 
     suffix: ClassVar[str] = "2"
-
-    username: Annotated[str, typer.Option("--username2", metavar="NAME", help=_NO_KEYS)] = ""
-    password: Annotated[str, typer.Option("--password2", metavar="TEXT", help=_NO_KEYS)] = ""
-    domain: Annotated[str, typer.Option("--domain2", metavar="NAME", help=_NO_KEYS)] = ""
-    api_key: Annotated[str, typer.Option("--api-key2", metavar="KEY", help=_NO_KEYS)] = ""

@@ -9,6 +9,8 @@ import traceback
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
+from functools import cache
+from getpass import getpass
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any, Final, cast
 
@@ -157,6 +159,22 @@ def confirm(question: str) -> None:
     print(f"{question} [y/N] ", end="", file=sys.stderr, flush=True)
     if sys.stdin.readline().strip().lower() not in ("y", "yes"):
         raise Cancelled("it was not confirmed, so nothing was changed", "answer y, or give --yes")
+
+
+@cache
+def ask_secret(what: str) -> str:
+    """Ask on the terminal for what nobody else should see; it is asked for once, however often it is needed.
+
+    Raises `InvalidInput` if nobody is there to ask.
+    """
+    if not may_ask():
+        raise InvalidInput(
+            f"{what} is to be asked for, and nobody is at a terminal", "give it in a file, or in the environment"
+        )
+    given = getpass(f"{what}: ", sys.stderr).strip()
+    if not given:
+        raise InvalidInput(f"{what} was not given", "type it, and press Enter")
+    return given
 
 
 def note(text: str) -> None:

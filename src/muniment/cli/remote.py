@@ -11,21 +11,19 @@ from typing import Any, Final
 from muniment.backup.moment import NEWEST, RestorePoint
 from muniment.backup.selection import Selection
 from muniment.cli.interrupts import Stopped, interrupts
-from muniment.cli.options import JobOutput
+from muniment.cli.options import JobOutput, Keys
 from muniment.cli.output import Failure, complain, count_text, size_text, took_text
 from muniment.cli.report import Row, facts, listed, members, number, row
 from muniment.cli.restore_into import Into, show_difference, show_written
-from muniment.cli.servers import store_on
 from muniment.client import DocumentStore, JobStatus, RemoteJob, split_url
 from muniment.client.databases import START_TIMEOUT
 from muniment.errors import Cancelled, InvalidInput, MunimentError, ServerUnavailable
 from muniment.progress import Progress
-from muniment.raven3.names import SYSTEM
+from muniment.raven3.names import SYSTEM, SYSTEM_FOLDER
 
 SHORTEST_PAUSE: Final = 0.05
 LONGEST_PAUSE: Final = 0.5
 MOST_FAILURES: Final = 100
-SYSTEM_FOLDER: Final = "System"
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,10 +38,11 @@ class BackupWanted:
     skip_damaged: bool
     nowait: bool
     timeout: int | None
+    keys: Keys
 
     def open(self) -> DocumentStore:
         """The database on the server."""
-        return store_on(self.url, self.database, milliseconds=self.timeout)
+        return self.keys.store(self.url, self.database, milliseconds=self.timeout)
 
 
 @dataclass(frozen=True, slots=True)
@@ -125,7 +124,7 @@ def _backup_of(store: DocumentStore, wanted: BackupWanted, out: JobOutput) -> _E
 
 
 def restore_on_server(
-    url: str,
+    store: DocumentStore,
     source: str,
     new: NewDatabase,
     out: JobOutput,
@@ -136,7 +135,7 @@ def restore_on_server(
     start_timeout: int = START_TIMEOUT,
 ) -> None:
     """Have a server restore a backup as a new database, and say what came of it."""
-    with store_on(url) as store, _going_on("the restore", store):
+    with store, _going_on("the restore", store):
         job = store.admin.start_restore(
             source,
             new.name,
@@ -155,26 +154,26 @@ def restore_on_server(
 
 
 def plan_on_server(
-    url: str, source: str, name: str | None, point: RestorePoint, selection: Selection | None
+    store: DocumentStore, source: str, name: str | None, point: RestorePoint, selection: Selection | None
 ) -> dict[str, Any]:
     """What a server would read for a restore."""
-    with store_on(url) as store:
+    with store:
         return store.admin.plan_restore(source, name, point=point, selection=selection)
 
 
-def into_server(into: Into, out: JobOutput) -> None:
+def into_server(into: Into, keys: Keys, out: JobOutput) -> None:
     """Have a server restore into one of its databases; how that differs is said as soon as the server knows it."""
     if not into.asks:
-        _into_server(into, out)
+        _into_server(into, keys, out)
         return
-    into.confirm(_into_server(replace(into, dry_run=True), out, show=not out.json))
-    _into_server(into, out, show=False)
+    into.confirm(_into_server(replace(into, dry_run=True), keys, out, show=not out.json))
+    _into_server(into, keys, out, show=False)
 
 
-def _into_server(into: Into, out: JobOutput, *, show: bool = True) -> dict[str, Any]:
+def _into_server(into: Into, keys: Keys, out: JobOutput, *, show: bool = True) -> dict[str, Any]:
     """How the database differed from the moment that it was restored to; `show` says it before anything is written."""
     assert into.server is not None
-    with store_on(into.server, into.name) as store, _going_on("the restore", store):
+    with keys.store(into.server, into.name) as store, _going_on("the restore", store):
         job = store.admin.start_restore_into(
             into.source,
             into.policy,

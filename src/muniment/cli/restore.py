@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path, PurePath
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -13,7 +13,7 @@ from muniment.backup.moment import RestorePoint
 from muniment.backup.restore import dry_run as told_only
 from muniment.backup.restore_into import check_policy
 from muniment.backup.selection import Selection
-from muniment.cli.options import JobOutput, KeyOptions, Source, Yes, named, path_of
+from muniment.cli.options import JobOutput, KeyOptions, Keys, Source, Yes, named, path_of
 from muniment.cli.output import count_text, size_text
 from muniment.cli.point import PartOptions, PointOptions
 from muniment.cli.report import Line, Row, facts, note_lines, notes, row
@@ -23,6 +23,9 @@ from muniment.errors import InvalidInput
 from muniment.maintenance import MaintenanceActions
 from muniment.progress import Progress
 from muniment.security.encryption import EncryptionKey
+
+if TYPE_CHECKING:
+    from muniment.client import DocumentStore
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,6 +103,7 @@ def restore(
     new: NewOptions,
     server: ServerOptions,
     encryption: KeyOptions,
+    keys: Keys,
     yes: Yes = False,
     out: JobOutput,
 ) -> None:
@@ -128,6 +132,8 @@ def restore(
     $ muniment restore /mnt/backups/shop --server URL --name shop --id orders/830 --on-conflict=overwrite --dry-run
     """
     _check_place(to, server, dry_run=dry_run)
+    if server.url is None:
+        keys.check_unused()
     point, selection = moment.point(), part.selection()
     if existing.on_conflict is not None:
         if new.defrag or new.new_id or server.location is not None:
@@ -148,13 +154,13 @@ def restore(
             yes,
             encryption.key(),
         )
-        _into_database(into, out)
+        _into_database(into, keys, out)
     elif existing.other_database:
         raise InvalidInput(
             "--other-database is for restoring into an existing database", "give --on-conflict too, or leave it out"
         )
     elif server.url is not None:
-        _on_server(server.url, source, server, new, point, selection, dry_run, out)
+        _on_server(keys.store(server.url), source, server, new, point, selection, dry_run, out)
     elif dry_run:
         _show(told_only(MaintenanceActions.plan_restore(source, point=point), str(source)), out)
     else:
@@ -171,7 +177,7 @@ def _check_place(to: Path | None, server: ServerOptions, *, dry_run: bool) -> No
         raise InvalidInput("no place to restore to was named", "give --to FOLDER, or --server URL")
 
 
-def _into_database(into: Into, out: JobOutput) -> None:
+def _into_database(into: Into, keys: Keys, out: JobOutput) -> None:
     into.check_meant()
     if into.server is None:
         into_folder(into, out)
@@ -180,11 +186,11 @@ def _into_database(into: Into, out: JobOutput) -> None:
 
     if not into.name:
         raise InvalidInput("no database of the server to restore into was named", "give --name NAME")
-    into_server(into, out)
+    into_server(into, keys, out)
 
 
 def _on_server(
-    url: str,
+    store: DocumentStore,
     source: Path,
     server: ServerOptions,
     new: NewOptions,
@@ -196,10 +202,10 @@ def _on_server(
     from muniment.cli.remote import NewDatabase, plan_on_server, restore_on_server  # here too
 
     if dry_run:
-        _show(plan_on_server(url, str(source), server.name, point, selection), out)
+        _show(plan_on_server(store, str(source), server.name, point, selection), out)
     else:
         made = NewDatabase(server.name, server.location, new.defrag, new.new_id)
-        restore_on_server(url, str(source), made, out, point, selection)
+        restore_on_server(store, str(source), made, out, point, selection)
 
 
 def _to_folder(

@@ -9,7 +9,7 @@ from typing import Annotated
 
 import typer
 
-from muniment.cli.options import JobOutput, path_of
+from muniment.cli.options import JobOutput, Keys, path_of
 from muniment.cli.report import facts, row
 from muniment.cli.state import restored_rows
 from muniment.errors import InvalidInput
@@ -110,7 +110,7 @@ class RestoreOptions:
     ] = _START_SECONDS
 
 
-def server(*, settings: SettingOptions, restore: RestoreOptions, out: JobOutput) -> None:
+def server(*, settings: SettingOptions, restore: RestoreOptions, keys: Keys, out: JobOutput) -> None:
     """Serve databases over HTTP, in RavenDB 3.x's words, until Ctrl-C or SIGTERM.
 
     Settings are read from a file, the environment (`MUNIMENT_PORT`) and flags, and the last one counts. The server
@@ -125,6 +125,8 @@ def server(*, settings: SettingOptions, restore: RestoreOptions, out: JobOutput)
     $ muniment server --restore-source=/mnt/backups/System --restore-destination=data --restore-system-database
     $ muniment server --restore-source=/mnt/backups/shop --restore-database=http://127.0.0.1:8080
     """
+    if not restore.database:
+        keys.check_unused()
     if not restore.source:
         if restore.system_database or restore.database or restore.destination or restore.database_name:
             raise InvalidInput("no backup to restore was named", "give --restore-source")
@@ -137,7 +139,7 @@ def server(*, settings: SettingOptions, restore: RestoreOptions, out: JobOutput)
     elif restore.system_database:
         _restore_system(settings, restore, out)
     else:
-        _restore_through(restore, out)
+        _restore_through(restore, keys, out)
 
 
 def _serve(settings: SettingOptions) -> None:
@@ -147,12 +149,17 @@ def _serve(settings: SettingOptions) -> None:
     serve(found, lambda url: print(url, flush=True))
 
 
-def _restore_through(restore: RestoreOptions, out: JobOutput) -> None:
+def _restore_through(restore: RestoreOptions, keys: Keys, out: JobOutput) -> None:
     from muniment.cli.remote import NewDatabase, restore_on_server  # here too
 
     new = NewDatabase(restore.database_name or None, restore.destination or None, restore.defrag)
     restore_on_server(
-        restore.database, restore.source, new, out, wait=not restore.no_wait, start_timeout=restore.start_timeout
+        keys.store(restore.database),
+        restore.source,
+        new,
+        out,
+        wait=not restore.no_wait,
+        start_timeout=restore.start_timeout,
     )
 
 

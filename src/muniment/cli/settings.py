@@ -5,19 +5,21 @@ from __future__ import annotations
 import shlex
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from muniment.cli.databases import setting_of
-from muniment.cli.options import Database, KeyOptions, Output
+from muniment.cli.options import Database, KeyOptions, Keys, Output
 from muniment.cli.report import Row, facts
-from muniment.cli.servers import store_on
 from muniment.database import DocumentDatabase
 from muniment.errors import InvalidInput
 from muniment.raven3.names import SYSTEM
 from muniment.security.encryption import EncryptionKey
 from muniment.storage.retention import DEFAULTS, history_of
+
+if TYPE_CHECKING:
+    from muniment.client import DocumentStore
 
 
 def settings(
@@ -28,6 +30,7 @@ def settings(
     *,
     database: Database = None,
     encryption: KeyOptions,
+    keys: Keys,
     out: Output,
 ) -> None:
     """Show the settings of a database, or change some of them; the others stay.
@@ -46,12 +49,13 @@ def settings(
     if not place.strip():
         raise InvalidInput("no database was named", "give its folder, or the URL of a server")
     if "://" in place:
-        _on_server(place, database, changes, out)
+        _on_server(keys.store(place, database), changes, out)
     elif database is not None:
         raise InvalidInput(
             "--database is for the databases of a server", "give the URL of a server instead of a folder"
         )
     else:
+        keys.check_unused()
         _in_folder(Path(place), changes, encryption.key(), out)
 
 
@@ -76,8 +80,8 @@ def _check_own(folder: Path) -> None:
         )
 
 
-def _on_server(url: str, database: str | None, changes: Mapping[str, str | None], out: Output) -> None:
-    with store_on(url, database) as store:
+def _on_server(store: DocumentStore, changes: Mapping[str, str | None], out: Output) -> None:
+    with store:
         if store.name == SYSTEM:
             raise InvalidInput("the URL names no database", "give --database NAME, or URL/databases/NAME")
         found = store.admin.configure(changes) if changes else store.admin.settings()

@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Annotated, Any, BinaryIO, Final, TypeAlias
+from urllib.parse import urlsplit
 
 import typer
 
@@ -75,7 +76,7 @@ def smuggler_out(
     $ muniment smuggler out /mnt/backups/shop shop.ravendump --at 2026-11-22T17:18:03Z
     $ muniment smuggler out shop - --compression zstd | ssh elsewhere muniment smuggler in copy -
     """
-    keys.refuse()
+    _check_used(source, keys)
     options = carried.options(start_document_etag)
     if incremental and (file == STREAM or overwrite):
         raise InvalidInput("an incremental export goes into a folder, as a new file", "name a folder")
@@ -85,7 +86,7 @@ def smuggler_out(
 
     progress = Progress()
     with (
-        opened_source(source, database, point=moment.point(), key=encryption.key()) as opened,
+        opened_source(source, database, point=moment.point(), key=encryption.key(), connect=keys.store) as opened,
         _destination(file) as destination,
         out.job(progress),
     ):
@@ -185,7 +186,7 @@ def smuggler_in(
     $ muniment smuggler in shop exports --negative-metadata-filter=@id=Raven/Replication/Destinations
     $ zcat shop.ravendump | muniment smuggler in copy - --create --transform-file anonymous.js
     """
-    keys.refuse()
+    _check_used(target, keys)
     options = carried.options(None, continuation_token, fail_on_unknown)
     if incremental and not Path(file).is_dir():
         raise InvalidInput(f"{file} is not a folder", "give the folder that incremental exports were written to")
@@ -193,7 +194,10 @@ def smuggler_in(
     from muniment.smuggling import target as opened_target
 
     progress = Progress()
-    with out.job(progress), opened_target(target, database, create=create, key=encryption.key()) as opened:
+    with (
+        out.job(progress),
+        opened_target(target, database, create=create, key=encryption.key(), connect=keys.store) as opened,
+    ):
         part = {"backup": backup, "until": until, "id_field": id_field, "collection": collection}
         imported = import_from(_dump(file), opened, options=options, progress=progress, **part)
         fingerprint = opened.statistics().fingerprint
@@ -236,9 +240,8 @@ def smuggler_between(
     $ muniment smuggler between shop http://127.0.0.1:8080 --database2 shop --create
     $ muniment smuggler between /mnt/backups/shop copy --create --metadata-filter=Raven-Entity-Name=Orders
     """
-    keys.refuse()
-    second_keys.refuse()
     options = carried.options(start_document_etag, None, fail_on_unknown)
+    target_keys = _keys_of_target(source, target, keys, second_keys)
     from muniment.smuggling import between as move  # here too
     from muniment.smuggling import source as opened_source
     from muniment.smuggling import target as opened_target
@@ -247,10 +250,31 @@ def smuggler_between(
     point = moment.point()
     with (
         out.job(progress),
-        opened_source(source, database, point=point, key=encryption.key()) as origin,
-        opened_target(target, database2, create=create, flag="--database2", key=given_key(None, key_file2)) as opened,
+        opened_source(source, database, point=point, key=encryption.key(), connect=keys.store) as origin,
+        opened_target(
+            target,
+            database2,
+            create=create,
+            flag="--database2",
+            key=given_key(None, key_file2),
+            connect=target_keys.store,
+        ) as opened,
     ):
         exported, imported = move(origin, opened, options=options, progress=progress)
         fingerprint = opened.statistics().fingerprint
     rows = [facts(source=source, target=target), *carried_rows(exported, imported, fingerprint, options)]
     out.emit(f"Brought {source} into {target}", rows)
+
+
+def _check_used(place: str, keys: Keys) -> None:
+    if "://" not in place:
+        keys.check_unused()
+
+
+def _keys_of_target(source: str, target: str, keys: Keys, second: SecondKeys) -> Keys:
+    """Those to ask the target with: a server does not see those of another one."""
+    _check_used(target, second)
+    if "://" not in source:
+        _check_used("" if second.given else target, keys)
+    another = "://" in source and urlsplit(source)[:2] != urlsplit(target)[:2]
+    return second if second.given or another else keys

@@ -7,19 +7,21 @@ import shlex
 from collections.abc import Iterator
 from itertools import count
 from pathlib import Path
-from typing import Annotated, Final
+from typing import TYPE_CHECKING, Annotated, Final
 
 import msgspec
 import typer
 
 from muniment.backup.recoverability import DestinationState, Proof, Recoverability
-from muniment.cli.options import KeyOptions, Output, ServerDatabase, path_of
+from muniment.cli.options import KeyOptions, Keys, Output, ServerDatabase, path_of
 from muniment.cli.output import count_text, seconds_text, size_text
 from muniment.cli.report import Line, Row
-from muniment.cli.servers import store_on
 from muniment.database import DocumentDatabase
 from muniment.errors import BackupNotFound, DamagedBackup, InvalidInput
 from muniment.security.encryption import EncryptionKey
+
+if TYPE_CHECKING:
+    from muniment.client import DocumentStore
 
 MOST_SPANS: Final = 3
 
@@ -34,6 +36,7 @@ def status(
     ] = None,
     database: ServerDatabase = None,
     encryption: KeyOptions,
+    keys: Keys,
     out: Output,
 ) -> None:
     """Show how far a database could be recovered, and what to do next.
@@ -53,7 +56,11 @@ def status(
     if folder is not None and database is not None:
         raise InvalidInput("--database is for a server", "give its URL instead of FOLDER, or leave out --database")
     key_file = ["--key-file", str(encryption.key_file)] if encryption.key_file else []
-    found = _of_folder(path_of(folder), encryption.key()) if folder is not None else _of_server(url or "", database)
+    if folder is not None:
+        keys.check_unused()
+        found = _of_folder(path_of(folder), encryption.key())
+    else:
+        found = _of_server(keys.store(url or "", database))
     where = shlex.join(["--url", url, "--database", found.name] if url else [str(folder), *key_file])
     new = _new_folder(Path(folder)) if folder is not None else f"Backups/{found.name.strip('<>')}"
     found = _addressed(found, where, shlex.quote(new))
@@ -100,8 +107,8 @@ def _of_folder(folder: Path, key: EncryptionKey | None) -> Recoverability:
         return opened.maintenance.recoverability()
 
 
-def _of_server(url: str, database: str | None) -> Recoverability:
-    with store_on(url, database) as store:
+def _of_server(store: DocumentStore) -> Recoverability:
+    with store:
         return store.admin.recoverability()
 
 

@@ -14,6 +14,7 @@ from muniment.raven3.headers import LOADING
 
 _BY_STATUS: Final[dict[int, type[MunimentError]]] = {
     400: errors.InvalidInput,
+    401: errors.Unauthorized,
     403: errors.Forbidden,
     404: errors.NotFound,
     405: errors.InvalidInput,
@@ -30,11 +31,13 @@ _BY_STATUS: Final[dict[int, type[MunimentError]]] = {
     507: errors.StorageFailure,
 }
 
+_HINTS: Final = {401: "give a key that the server knows: --api-key or MUNIMENT_API_KEY, in Python api_key="}
+
 
 def failure(request: Request, response: Response) -> MunimentError:
     """The error that an answer tells of."""
     told = _members(response.body)
-    hint = str(told.get("Hint") or "")
+    hint = str(told.get("Hint") or "") or _HINTS.get(response.status, "")
     message = _message(told, hint) or f"the server answered {response.status} to {request.method} {request.target}"
     if response.status == 409 and "ActualETag" in told:
         return _conflict(request, told, message, hint)

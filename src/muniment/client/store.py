@@ -11,6 +11,7 @@ from typing import Any, Final, Generic, Self, TypeVar
 from muniment.attachment import content_chunks
 from muniment.client import attachments, documents, dumps, statistics
 from muniment.client.attachments import AsyncRemoteAttachment, Content, RemoteAttachment, chunks_of
+from muniment.client.credentials import Credentials, Verify
 from muniment.client.databases import Administration, AsyncAdministration
 from muniment.client.operations import AsyncOperations, Operations
 from muniment.client.session import AsyncHiLo, AsyncSession
@@ -45,12 +46,20 @@ class BothStores(Generic[A]):
     _transport: Any
 
     def __init__(
-        self, url: str, database: str | None = None, *, timeout: float = TIMEOUT, connections: int = CONNECTIONS
+        self,
+        url: str,
+        database: str | None = None,
+        *,
+        api_key: str | None = None,
+        auth: tuple[str, str] | None = None,
+        verify: Verify = True,
+        timeout: float = TIMEOUT,
+        connections: int = CONNECTIONS,
     ) -> None:
         self.url, named = split_url(url)
         self.name = database or named or SYSTEM
         self._root = root_of(self.name)
-        self._connect(Server(self.url, timeout, connections))
+        self._connect(Server(self.url, timeout, connections, Credentials.of(api_key, auth, verify)))
 
     def _connect(self, server: Server) -> None:
         raise NotImplementedError
@@ -130,6 +139,10 @@ class DocumentStore(BothStores[RemoteAttachment], Remote, Source[Exported]):
     """A database on a server: `DocumentStore("http://127.0.0.1:8080", "shop")`. Threads may share it.
 
     The database is the one named, or the one of a URL that ends in `/databases/NAME`, or else the system database.
+    `api_key` is a key as `muniment keys add` printed it, `NAME/SECRET`; `auth` is a name (`DOMAIN\\user` for a user of
+    a domain) and password. The certificate of an https server is checked. `verify` names the PEM file of the authority
+    that signed it, if that is your own; with False nothing is checked, and somebody between could read and change all.
+
     What a method that writes has returned from is on the server's disk. Every failure is a `MunimentError`: the one
     that the embedded database raises, or `ServerUnavailable` when no answer came within `timeout` seconds.
 

@@ -14,6 +14,7 @@ from urllib.parse import urlsplit
 import httpx
 
 from muniment.client import local
+from muniment.client.credentials import NOBODY, Credentials, untrusted
 from muniment.client.wire import Flow, Pause, Request, Response, Unreachable
 from muniment.errors import DatabaseClosed, InvalidInput
 from muniment.faces import Awaiting, Blocking
@@ -36,11 +37,12 @@ T = TypeVar("T")
 
 @dataclass(frozen=True, slots=True)
 class Server:
-    """Where a server is, how many seconds its answers may take, and how many connections are made to it."""
+    """Where a server is, who asks it, how many seconds its answers may take, and how many connections are made."""
 
     url: str
     timeout: float
     connections: int
+    credentials: Credentials = NOBODY
 
 
 class Transport:
@@ -190,6 +192,8 @@ def unreachable(error: Exception, url: str) -> Unreachable:
         raise error
     if isinstance(error, httpx.LocalProtocolError):
         raise InvalidInput(f"this can not be sent: {error}", "check names and values of the metadata") from error
+    if (refused := untrusted(error, url)) is not None:
+        raise refused from error
     late = isinstance(error, httpx.TimeoutException)
     reason = str(error) or type(error).__name__
     return Unreachable(f"{url}: {reason}", sent=not isinstance(error, _NOTHING_SENT), late=late)
@@ -204,7 +208,14 @@ def _options(server: Server) -> dict[str, Any]:
     limits = httpx.Limits(
         max_connections=connections, max_keepalive_connections=connections, keepalive_expiry=IDLE_SECONDS
     )
-    options = {"headers": _HEADERS, "timeout": timeout, "limits": limits, "trust_env": not _is_loopback(url)}
+    shown = server.credentials.authorization
+    options = {
+        "headers": _HEADERS if shown is None else {**_HEADERS, "Authorization": shown},
+        "timeout": timeout,
+        "limits": limits,
+        "trust_env": not _is_loopback(url),
+        "verify": server.credentials.context(),
+    }
     try:
         httpx.URL(url)
     except (httpx.InvalidURL, ValueError) as error:

@@ -107,6 +107,10 @@ def split_url(url: str) -> tuple[str, str | None]:
         parts.port  # noqa: B018 (it is checked when it is asked for)
     except ValueError as error:
         raise InvalidInput(f"{url!r} is not a URL: {error}", hint) from error
+    if "@" in parts.netloc:  # errors, logs and process lists repeat the URL
+        raise InvalidInput(
+            "the URL has a name or password in it", "leave it out, and give --api-key or --username and --password"
+        )
     if parts.scheme not in ("http", "https") or not parts.hostname or parts.query or parts.fragment:
         raise InvalidInput(f"{url!r} is not the URL of a server", hint)
     head, marker, name = parts.path.partition("/databases/")

@@ -7,6 +7,7 @@ from typing import Final
 from muniment.version import VERSION
 
 SYSTEM: Final = "<system>"  # the database that describes the others
+SYSTEM_FOLDER: Final = "System"  # its folder, in the data folder of a server and in a folder of all backups
 DATABASES: Final = "Raven/Databases/"  # in it, the ids of the documents that do so
 DATA_DIR: Final = "Raven/DataDir"  # among a database's settings, its folder
 

@@ -8,7 +8,7 @@ from muniment.backup.restore import Restored
 from muniment.errors import DatabaseLocked, TargetExists
 from muniment.maintenance import MaintenanceActions
 from muniment.progress import Progress
-from muniment.server.tenants import SYSTEM_FOLDER
+from muniment.raven3.names import SYSTEM_FOLDER
 from muniment.storage import engines
 
 

@@ -14,7 +14,7 @@ from muniment.backup.staging import NAME as STAGING
 from muniment.database import DocumentDatabase
 from muniment.document import Document, decode, fold
 from muniment.errors import DatabaseNotFound, Forbidden, InvalidInput
-from muniment.raven3.names import DATA_DIR, DATABASES, SYSTEM
+from muniment.raven3.names import DATA_DIR, DATABASES, SYSTEM, SYSTEM_FOLDER
 from muniment.server.bodies import RETRY
 from muniment.server.places import Places, resolve_folder
 from muniment.server.status import BackupStatus, Notes
@@ -23,7 +23,6 @@ from muniment.storage import engines
 from muniment.storage.retention import check_settings
 from muniment.telling import telling
 
-SYSTEM_FOLDER: Final = "System"
 LEAVE_SECONDS: Final = 30.0
 ROOM_SECONDS: Final = 5.0
 

@@ -1,0 +1,91 @@
+"""The keys of a server: made, listed, disabled and given other secrets in its system database, open here or remote."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from datetime import UTC, datetime
+from typing import Any, Final, Protocol
+
+import msgspec
+
+from muniment.document import Document, rfc3339
+from muniment.errors import ConcurrencyConflict, Conflict, InvalidInput, NotFound
+from muniment.page import Page
+from muniment.security.keys import PREFIX, Key, check_key_name, decode_key, new_key
+from muniment.storage.base import Written
+
+_PAGE: Final = 1024
+
+
+class System(Protocol):
+    """What is needed of the system database; `DocumentDatabase` and `DocumentStore` have it."""
+
+    def get(self, id: str) -> Document | None: ...
+
+    def put(self, id: str, body: Any, *, etag: int | None = None) -> Written: ...
+
+    def by_prefix(self, prefix: str, *, start: int = 0, limit: int = _PAGE) -> Page[Document]: ...
+
+
+class ApiKeys:
+    """The keys in a system database. A secret is made here and returned once; only its hash is stored, or sent."""
+
+    def __init__(self, system: System) -> None:
+        self._system = system
+
+    def __iter__(self) -> Iterator[tuple[str, Key | None]]:
+        """The name of every key, in the order of names, and the key; None for what is none, and opens nothing."""
+        start = 0
+        while page := self._system.by_prefix(PREFIX, start=start, limit=_PAGE):
+            for document in page:
+                try:
+                    yield document.id[len(PREFIX) :], decode_key(document.body)
+                except InvalidInput:
+                    yield document.id[len(PREFIX) :], None
+            start += len(page)
+
+    def add(self, name: str, rights: Iterable[str], databases: Iterable[str] = ()) -> tuple[Key, str]:
+        """Make a key with these rights, for these databases or all, and return it and what its holder sends.
+
+        Raises `Conflict` when there is one of this name, and `InvalidInput` for a name or right that cannot be.
+        """
+        key, api_key = new_key(name, rights, databases, rfc3339(datetime.now(UTC)))
+        try:
+            self._system.put(key.id, key.encoded(), etag=0)
+        except ConcurrencyConflict as error:
+            raise Conflict(
+                f"there is a key {name} already", "choose another name, or give it another secret: muniment keys rotate"
+            ) from error
+        return key, api_key
+
+    def rotate(self, name: str) -> tuple[Key, str]:
+        """Give a key another secret, and return it and what its holder sends now; the old secret opens nothing."""
+        document, key = self._find(name)
+        rotated, api_key = key.rotated()
+        self._replace(document, rotated)
+        return rotated, api_key
+
+    def disable(self, name: str) -> Key:
+        """Have a key open nothing until it is enabled again."""
+        return self._set_enabled(name, False)
+
+    def enable(self, name: str) -> Key:
+        """Have a key that was disabled open again what it did, with its old secret."""
+        return self._set_enabled(name, True)
+
+    def _set_enabled(self, name: str, enabled: bool) -> Key:
+        document, key = self._find(name)
+        if key.enabled != enabled:
+            key = msgspec.structs.replace(key, enabled=enabled)
+            self._replace(document, key)
+        return key
+
+    def _find(self, name: str) -> tuple[Document, Key]:
+        check_key_name(name)
+        document = self._system.get(PREFIX + name)
+        if document is None:
+            raise NotFound(f"there is no key {name}", "see the names of all: muniment keys list")
+        return document, decode_key(document.body)
+
+    def _replace(self, document: Document, key: Key) -> None:
+        self._system.put(document.id, key.encoded(), etag=document.etag)

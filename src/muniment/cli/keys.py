@@ -1,0 +1,165 @@
+"""`muniment keys`: who may ask a server, and for what."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, TypeAlias
+
+import typer
+
+from muniment.api_keys import ApiKeys
+from muniment.cli.options import Keys, Output, path_of
+from muniment.cli.output import count_text
+from muniment.cli.report import Row, facts, lines, listed, row
+from muniment.errors import DatabaseLocked, DatabaseNotFound, InvalidInput
+from muniment.raven3.names import SYSTEM, SYSTEM_FOLDER
+from muniment.security.access import EVERY, Right
+from muniment.security.keys import Key
+
+Name: TypeAlias = Annotated[str, typer.Argument(metavar="NAME", help="The name of the key, in any case.")]
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """Where the keys are kept: in the system database of a server that is stopped, or of one that runs."""
+
+    data_dir: Annotated[
+        Path | None,
+        typer.Option(
+            "--data-dir", parser=path_of, metavar="FOLDER", help="The data folder of a server that is stopped."
+        ),
+    ] = None
+    url: Annotated[
+        str | None, typer.Option("--url", metavar="URL", help="The address of a server, asked with a key for `admin`.")
+    ] = None
+
+    @contextmanager
+    def keys(self, shown: Keys, *, create: bool = False) -> Iterator[ApiKeys]:
+        """The keys that are kept there; of a server its system database may be made for the first."""
+        if (self.data_dir is None) == (self.url is None):
+            raise InvalidInput("it is not clear which server's keys are meant", "give one of --data-dir and --url")
+        if self.url is not None:
+            with shown.store(self.url, SYSTEM) as store:
+                yield ApiKeys(store)
+            return
+        shown.check_unused()
+        assert self.data_dir is not None
+        from muniment.database import DocumentDatabase  # here: with --url there is no need of it
+
+        try:
+            system = DocumentDatabase(self.data_dir / SYSTEM_FOLDER, create=create)
+        except DatabaseLocked as error:
+            raise DatabaseLocked(
+                f"a server is using the data folder {self.data_dir}",
+                "ask the server with --url URL and a key that has the right `admin`, or stop it first",
+            ) from error
+        except DatabaseNotFound as error:
+            raise DatabaseNotFound(
+                f"there is no server's data in {self.data_dir}", "give the folder that the server has as --data-dir"
+            ) from error
+        with system:
+            yield ApiKeys(system)
+
+
+def add(
+    name: Annotated[
+        str, typer.Argument(metavar="NAME", help="What the key is called, after its holder or its purpose.")
+    ],
+    *,
+    right: Annotated[
+        list[str],
+        typer.Option("--right", metavar="RIGHT", help=f"{', '.join(Right)}; may be repeated."),
+    ],
+    database: Annotated[
+        list[str],
+        typer.Option("--database", metavar="NAME", help="Only for this database; may be repeated. All if not given."),
+    ] = [],  # noqa: B006 - typer never changes it
+    place: Place,
+    keys: Keys,
+    out: Output,
+) -> None:
+    """Make a key for a server, and print it once: NAME/SECRET.
+
+    The server keeps only a hash of the secret, so nobody can print it again. `read` lets its holder read documents,
+    `write` change them too; `backup` takes and verifies backups without reading a document through the API, `restore`
+    makes databases out of backups, and `admin` does all of that, and manages databases and keys. The first key is made
+    with --data-dir, before the server is started.
+
+    $ muniment keys add boss --right admin --data-dir /var/lib/muniment
+    $ muniment keys add nightly --right backup --database shop --url https://db.example.org:8080 --api-key-file boss.key
+    """
+    with place.keys(keys, create=True) as stored:
+        key, api_key = stored.add(name, right, database)
+    out.emit(f"Made the key {key.name}; this is the only time that it is shown", [_shown(api_key), *_rows(key)])
+
+
+def list_keys(*, place: Place, keys: Keys, out: Output) -> None:
+    """List the keys of a server, with their rights and without their secrets.
+
+    $ muniment keys list --data-dir /var/lib/muniment
+    $ muniment keys list --url https://db.example.org:8080 --api-key-file boss.key
+    """
+    with place.keys(keys) as stored:
+        found = [_line(name, key) for name, key in stored]
+    out.emit(count_text(len(found), "key"), [listed("keys", found)])
+
+
+def disable(name: Name, *, place: Place, keys: Keys, out: Output) -> None:
+    """Have a key open nothing any more, from the next request on; `keys enable` takes that back.
+
+    $ muniment keys disable nightly --url https://db.example.org:8080 --api-key-file boss.key
+    """
+    with place.keys(keys) as stored:
+        key = stored.disable(name)
+    out.emit(f"The key {key.name} opens nothing any more", _rows(key))
+
+
+def enable(name: Name, *, place: Place, keys: Keys, out: Output) -> None:
+    """Have a key that was disabled open again what it did, with the secret that it had.
+
+    $ muniment keys enable nightly --url https://db.example.org:8080 --api-key-file boss.key
+    """
+    with place.keys(keys) as stored:
+        key = stored.enable(name)
+    out.emit(f"The key {key.name} opens again what it did", _rows(key))
+
+
+def rotate(name: Name, *, place: Place, keys: Keys, out: Output) -> None:
+    """Give a key another secret and print it once; the old one opens nothing from the next request on.
+
+    $ muniment keys rotate nightly --url https://db.example.org:8080 --api-key-file boss.key
+    """
+    with place.keys(keys) as stored:
+        key, api_key = stored.rotate(name)
+    done = f"The key {key.name} has another secret; this is the only time that it is shown"
+    out.emit(done, [_shown(api_key), *_rows(key)])
+
+
+def _shown(api_key: str) -> Row:
+    return row("key", api_key, api_key=api_key)
+
+
+def _rows(key: Key) -> list[Row]:
+    return [
+        facts(name=key.name, enabled=key.enabled, created=key.created),
+        row("rights", ", ".join(key.rights), rights=key.rights),
+        row("databases", _databases(key), databases=key.databases),
+        lines([] if key.enabled else [("disabled", "yes")]),
+    ]
+
+
+def _line(name: str, key: Key | None) -> Row:
+    if key is None:
+        text = "cannot be read, and opens nothing; make a new one of another name"
+        return row(name, text, name=name, enabled=False, created=None, rights=[], databases=[])
+    disabled = "" if key.enabled else "; disabled"
+    text = f"{', '.join(key.rights)} for {_databases(key)}, since {key.created}{disabled}"
+    members = {"name": name, "enabled": key.enabled, "created": key.created}
+    return Row({**members, "rights": key.rights, "databases": key.databases}, [(name, text)])
+
+
+def _databases(key: Key) -> str:
+    return "all databases" if EVERY in key.databases else ", ".join(key.databases)

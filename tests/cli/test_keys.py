@@ -1,0 +1,218 @@
+"""`muniment keys`, and with what every command shows a server who asks."""
+
+from __future__ import annotations
+
+from http.server import BaseHTTPRequestHandler
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from muniment import DocumentDatabase
+from muniment.security.keys import PREFIX, decode_key, split_key
+from tests.cli.process import Ended, muniment, on_terminal
+from tests.cli.serving import serving
+from tests.client.test_credentials import certificate, tls_server_that
+from tests.client.test_transport import say, server_that
+
+KEY = "boss/s3cret-of-the-key"
+
+
+def well(*arguments: str | Path, **options: Any) -> dict[str, Any]:
+    ended = muniment(*arguments, "--json", **options)
+    assert ended.code == 0, ended.err
+    return ended.json
+
+
+def failed(ended: Ended, code: int, *parts: str) -> None:
+    assert ended.code == code, ended.err
+    assert ended.err.startswith("error: ")
+    for part in parts:
+        assert part in ended.err
+
+
+def test_keys_of_a_server_that_is_stopped(tmp_path: Path) -> None:
+    at = ("--data-dir", tmp_path / "data")
+    failed(muniment("keys", "list", *at), 3, "there is no server's data in", "--data-dir")
+    assert not (tmp_path / "data").exists()
+    made = well("keys", "add", "Nightly", "--right", "backup", "--right", "read", "--database", "shop", *at)
+    name, secret = split_key(made.pop("api_key"))
+    assert (name, made["name"], made["rights"], made["databases"]) == (
+        "Nightly",
+        "Nightly",
+        ["read", "backup"],
+        ["shop"],
+    )
+    with DocumentDatabase(tmp_path / "data" / "System", read_only=True) as system:
+        document = system.get(PREFIX + "nightly")
+        assert document is not None
+        assert decode_key(document.body).has(secret)
+    assert not any(secret.encode() in path.read_bytes() for path in tmp_path.rglob("*") if path.is_file())
+
+    assert well("keys", "list", *at) == {"keys": [made]}
+    rotated = well("keys", "rotate", "nightly", *at)
+    assert split_key(rotated["api_key"])[1] != secret
+    assert well("keys", "disable", "nightly", *at)["enabled"] is False
+    said = muniment("keys", "list", *at).text
+    assert "read, backup for shop" in said
+    assert "; disabled" in said
+    assert secret not in said
+    assert well("keys", "enable", "nightly", *at)["enabled"] is True
+
+    shown = muniment("keys", "add", "boss", "--right", "admin", *at).text
+    assert "boss/" in shown
+    assert "all databases" in shown
+    failed(muniment("keys", "add", "boss", "--right", "read", *at), 4, "there is a key boss already")
+    failed(muniment("keys", "add", "pilot", "--right", "fly", *at), 2, "no right 'fly'", "read, write, backup")
+    failed(muniment("keys", "disable", "nobody", *at), 3, "there is no key nobody", "muniment keys list")
+    failed(muniment("keys", "list"), 2, "--data-dir", "--url")
+    failed(muniment("keys", "list", *at, "--url", "http://127.0.0.1:1"), 2, "--data-dir", "--url")
+    failed(muniment("keys", "list", *at, "--api-key", KEY), 2, "--api-key is for the databases of a server")
+
+
+def test_keys_of_a_server_that_runs(tmp_path: Path) -> None:
+    boss = well("keys", "add", "boss", "--right", "admin", "--data-dir", tmp_path / "data")["api_key"]
+    asks = {"env": {"MUNIMENT_API_KEY": boss}}
+    with serving(tmp_path / "data") as (url, _):
+        failed(muniment("keys", "list", "--data-dir", tmp_path / "data"), 7, "a server is using", "--url URL")
+        made = well("keys", "add", "nightly", "--right", "backup", "--url", f"{url}/databases/elsewhere", **asks)
+        assert [each["name"] for each in well("keys", "list", "--url", url, **asks)["keys"]] == ["boss", "nightly"]
+        rotated = well("keys", "rotate", "nightly", "--url", url, **asks)
+        assert rotated["api_key"] != made["api_key"]
+        assert well("keys", "disable", "nightly", "--url", url, **asks)["enabled"] is False
+    assert [each["enabled"] for each in well("keys", "list", "--data-dir", tmp_path / "data")["keys"]] == [True, False]
+
+
+# Each asks a server once, and ends with what that answers.
+COMMANDS = [
+    "keys list --url URL",
+    "databases list --url URL",
+    "databases info shop --url URL",
+    "databases create shop --url URL",
+    "databases delete shop --url URL",
+    "status URL --database shop",
+    "settings URL --database shop",
+    "backup --url URL --database shop --dest out",
+    "backup --url URL --all-databases --dest out",
+    "restore backups --server URL --name shop",
+    "restore backups --server URL --name shop --dry-run",
+    "restore backups --server URL --name shop --on-conflict skip",
+    "server --restore-source backups --restore-database URL",
+    "smuggler out URL new.ravendump --database shop",
+    "smuggler in URL shop.ravendump --database shop",
+    "smuggler between URL copy --create --database shop",
+    "smuggler between shop URL --database2 shop",
+]
+
+
+@pytest.mark.parametrize("line", COMMANDS)
+def test_every_command_shows_the_key(line: str, shop: Path, tmp_path: Path) -> None:
+    seen: list[str] = []
+
+    def refuse(request: BaseHTTPRequestHandler) -> None:
+        seen.append(request.headers.get("Authorization", ""))
+        say(request, 401, b'{"Error": "who is that?", "Kind": "Unauthorized"}')
+
+    (tmp_path / "key").write_text(f"{KEY}\n")
+    (tmp_path / "shop.ravendump").write_bytes(b'{"Docs":[]}')
+    (tmp_path / "shop").symlink_to(shop)
+    with server_that(refuse) as url:
+        words = line.replace("URL", url).split()
+        for option, env in ((["--api-key-file", "key"], {}), ([], {"MUNIMENT_API_KEY": KEY})):
+            ended = muniment(*words, *option, cwd=tmp_path, env=env)
+            failed(ended, 11, "who is that?", "--api-key")
+            assert KEY not in ended.err + ended.text
+    assert set(seen) == {f"Bearer {KEY}"}
+
+
+def authorization(*options: str, **more: Any) -> str:
+    """What a command with these options sends, and ends well with."""
+    seen: list[str] = []
+
+    def note(request: BaseHTTPRequestHandler) -> None:
+        seen.append(request.headers.get("Authorization", ""))
+        say(request, 200, b"[]")
+
+    with server_that(note) as url:
+        ended = muniment("databases", "list", "--url", url, *options, **more)
+    assert ended.code == 0, ended.err
+    assert ended.err == ""
+    return seen[0]
+
+
+def test_where_a_key_comes_from(tmp_path: Path) -> None:
+    other = {"MUNIMENT_API_KEY": "other/key"}
+    (tmp_path / "key").write_text(f"\n{KEY}\n")
+    assert authorization() == ""
+    assert authorization(env=other) == "Bearer other/key"
+    assert authorization("--api-key", KEY, env=other) == f"Bearer {KEY}"
+    assert authorization("--api-key-file", str(tmp_path / "key"), env=other) == f"Bearer {KEY}"
+    assert authorization("--username=ann", "--password=x", "--domain=SHOP", env=other).startswith("Basic ")
+
+
+@pytest.mark.parametrize(
+    ("options", "code", "parts"),
+    [
+        (("--api-key", "s3cret"), 2, ["not a key", "NAME/SECRET"]),
+        (("--api-key", KEY, "--api-key-file", "key"), 2, ["given twice", "--api-key-file"]),
+        (("--api-key", KEY, "--username", "ann"), 2, ["both a key and a user's name"]),
+        (("--password", "s3cret"), 2, ["--password goes with a user's name"]),
+        (("--api-key-file", "nowhere"), 3, ["there is no file nowhere"]),
+        (("--api-key", "-"), 2, ["nobody is at a terminal"]),
+        (("--ca-file", "nowhere"), 3, ["there is no file nowhere"]),
+    ],
+)
+def test_what_cannot_be_sent_is_refused_and_not_repeated(
+    options: tuple[str, ...], code: int, parts: list[str], tmp_path: Path
+) -> None:
+    ended = muniment("databases", "list", "--url", "http://127.0.0.1:1", *options, cwd=tmp_path)
+    failed(ended, code, *parts)
+    assert "s3cret" not in ended.err
+
+
+def test_a_key_is_asked_for_and_not_shown() -> None:
+    seen: list[str] = []
+
+    def note(request: BaseHTTPRequestHandler) -> None:
+        seen.append(request.headers.get("Authorization", ""))
+        say(request, 200, b"[]")
+
+    with server_that(note) as url:
+        ended = on_terminal(
+            *("databases", "list", "--url", url, "--api-key", "-"),
+            seen=lambda shown: "--api-key: " in shown,
+            typed=f"{KEY}\n",
+        )
+    assert ended.code == 0, ended.err
+    assert seen == [f"Bearer {KEY}"]
+    assert "s3cret" not in ended.err
+
+
+def test_a_second_server_does_not_see_the_key_of_the_first(tmp_path: Path) -> None:
+    seen: dict[str, list[str]] = {"first": [], "second": []}
+
+    def noting(name: str, status: int) -> Any:
+        def note(request: BaseHTTPRequestHandler) -> None:
+            seen[name].append(request.headers.get("Authorization", ""))
+            say(request, status, b'{"Error": "who is that?"}')
+
+        return note
+
+    with server_that(noting("first", 401)) as one, server_that(noting("second", 401)) as two:
+        line = ("smuggler", "between", one, two, "--database", "shop", "--database2", "copy")
+        failed(muniment(*line, "--api-key", KEY), 11)
+        failed(muniment(*line, env={"MUNIMENT_API_KEY": KEY}), 11)
+        assert set(seen["second"]) == {""}
+        failed(muniment(*line, env={"MUNIMENT_API_KEY": KEY, "MUNIMENT_API_KEY2": "two/key"}), 11)
+        failed(muniment(*line, "--api-key2", "two/key"), 11)
+        assert seen["second"][-2:] == ["Bearer two/key"] * 2
+        assert KEY not in "".join(seen["second"])
+
+
+def test_a_certificate_is_checked(tmp_path: Path) -> None:
+    cert, private = certificate(tmp_path / "tls")
+    with tls_server_that(lambda request: say(request, 200, b"[]"), cert, private) as url:
+        asks = ("databases", "list", "--url", url)
+        failed(muniment(*asks), 9, "not trusted", "--ca-file FILE")
+        assert well(*asks, "--ca-file", cert)["databases"] == []
+        assert well(*asks, "--insecure")["databases"] == []
