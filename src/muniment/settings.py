@@ -12,8 +12,12 @@ import re
 import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
+from functools import cache
 from pathlib import Path
-from typing import Annotated, Any, Final, TypeAlias, get_type_hints
+from typing import Annotated, Any, Final, TypeAlias, cast, get_type_hints
+
+import msgspec
+from msgspec import Meta
 
 from muniment.errors import InvalidInput, unreadable
 
@@ -22,10 +26,15 @@ CONFIG: Final = "MUNIMENT_CONFIG"
 ANONYMOUS: Final = ("local", "none", "get", "all", "admin")
 
 Value: TypeAlias = str | int | bool | Path | tuple[str, ...]
+Texts: TypeAlias = tuple[Annotated[str, Meta(min_length=1)], ...]
+Some: TypeAlias = Annotated[int, Meta(ge=1)]
+
+_WORDS: Final = {"yes": "true", "no": "false"}
+_PLAIN: Final = {"int": "a number", "str": "text", "bool": "true or false"}
 
 
 class InvalidSetting(InvalidInput):
-    """A setting that does not exist, or a value that it can not have."""
+    """A setting that does not exist, or a value that it cannot have."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -34,62 +43,58 @@ class Settings:
 
     data_dir: Annotated[Path, "The folder that holds the system database and, below it, all others."] = Path("data")
     data_roots: Annotated[
-        tuple[str, ...], "Folders besides the data folder that `Raven/DataDir` and a restore may put databases into."
+        Texts, "Folders besides the data folder that `Raven/DataDir` and a restore may put databases into."
     ] = ()
     backup_roots: Annotated[
-        tuple[str, ...],
+        Texts,
         "Folders besides the data folder that backups are written to and restored from. A client of ours that runs on"
         " the same machine as the server's user may use any.",
     ] = ()
     host: Annotated[str, "The address to listen on."] = "127.0.0.1"
-    port: Annotated[int, "The port to listen on; 0 takes a free one and prints it."] = 8080
+    port: Annotated[
+        Annotated[int, Meta(ge=0, le=65535)], "The port to listen on; 0 takes a free one and prints it."
+    ] = 8080
     host_names: Annotated[
-        tuple[str, ...],
+        Texts,
         "Names besides its address that the server is asked by (`db.example.org`): others are refused, because a page"
         " in a browser may have bound its own name to the server's address.",
     ] = ()
     page_origins: Annotated[
-        tuple[str, ...], "Sites whose pages may use the server from a browser (`https://app.example.org`)."
+        Texts, "Sites whose pages may use the server from a browser (`https://app.example.org`)."
     ] = ()
     anonymous_access: Annotated[
         str,
         "What whoever reaches the server may do without a key: `none`, `get` (read), `all` (read and write), `admin`"
         " (everything), or `local`: everything, from this machine, until there is a key, and nothing from then on.",
     ] = "local"
-    idle_seconds: Annotated[int, "A database that nobody has used for so long is closed."] = 900
-    stop_seconds: Annotated[int, "How long a stop waits for the requests that are being answered."] = 15
+    idle_seconds: Annotated[Annotated[int, Meta(ge=0)], "A database that nobody has used for so long is closed."] = 900
+    stop_seconds: Annotated[
+        Annotated[int, Meta(ge=0)], "How long a stop waits for the requests that are being answered."
+    ] = 15
     body_memory: Annotated[
-        int, "How many MiB of requests are in memory at once; more get 503 with Retry-After. None can be larger."
+        Some, "How many MiB of requests are in memory at once; more get 503 with Retry-After. None can be larger."
     ] = 256
     body_seconds: Annotated[
-        int, "How long the body of a request may take to come, and a second more for each 16 KiB of it."
+        Some, "How long the body of a request may take to come, and a second more for each 16 KiB of it."
     ] = 30
-    batch_commands: Annotated[int, "How many commands a request to `bulk_docs` may have."] = 50_000
-    uploads: Annotated[int, "How many large attachments are received at once; more get 503 with Retry-After."] = 256
-    transfers: Annotated[int, "How many dumps go in and out at once; more get 503 with Retry-After."] = 32
+    batch_commands: Annotated[Some, "How many commands a request to `bulk_docs` may have."] = 50_000
+    uploads: Annotated[Some, "How many large attachments are received at once; more get 503 with Retry-After."] = 256
+    transfers: Annotated[Some, "How many dumps go in and out at once; more get 503 with Retry-After."] = 32
     open_databases: Annotated[
-        int, "How many databases are open at once: the one that was unused for longest is closed for another."
+        Some, "How many databases are open at once: the one that was unused for longest is closed for another."
     ] = 100
     jobs: Annotated[
-        int, "How many backups, restores and compactions run at once; others wait, in the order in which they came."
+        Some, "How many backups, restores and compactions run at once; others wait, in the order in which they came."
     ] = 4
     backup_niceness: Annotated[
-        int, "How far backups stand back for requests: 0 (not at all) to 19 (they take only what is left)."
+        Annotated[int, Meta(ge=0, le=19)],
+        "How far backups stand back for requests: 0 (not at all) to 19 (they take only what is left).",
     ] = 5
     access_log: Annotated[bool, "Write a line to stderr for every request."] = False
 
     def __post_init__(self) -> None:
-        for each in fields(self):
-            value = getattr(self, each.name)
-            if isinstance(value, int) and value < 0:
-                raise InvalidSetting(f"{spelled(each.name)} can not be less than 0", "give a larger number")
-        for name in ("body_memory", "body_seconds", "batch_commands", "uploads", "transfers", "open_databases", "jobs"):
-            if getattr(self, name) < 1:
-                raise InvalidSetting(f"{spelled(name)} can not be 0", "give 1 or more")
-        if self.port > 65535:
-            raise InvalidSetting(f"{self.port} is not a port", "give a number from 0 to 65535")
-        if self.backup_niceness > 19:
-            raise InvalidSetting("backup-niceness can not be more than 19", "give a number from 0 to 19")
+        for row in table():
+            _converted(row.name, row, getattr(self, _field(row.name)))
         object.__setattr__(self, "anonymous_access", self.anonymous_access.lower())  # RavenDB's have capitals
         if self.anonymous_access not in ANONYMOUS:
             raise InvalidSetting(
@@ -125,21 +130,23 @@ class Row:
     environment: str
     default: Value
     description: str
+    type: Any
 
 
-def table() -> list[Row]:
+@cache
+def table() -> tuple[Row, ...]:
     """All settings, for the documentation and for help."""
-    hints = get_type_hints(Settings, include_extras=True)
-    defaults = Settings()
-    return [
+    types = get_type_hints(Settings, include_extras=True)
+    return tuple(
         Row(
             spelled(each.name),
             PREFIX + each.name.upper(),
-            getattr(defaults, each.name),
-            hints[each.name].__metadata__[0],
+            cast(Value, each.default),
+            types[each.name].__metadata__[-1],
+            types[each.name],
         )
         for each in fields(Settings)
-    ]
+    )
 
 
 def load_settings(
@@ -150,8 +157,8 @@ def load_settings(
 ) -> Settings:
     """The settings from a file (`config`, or the one `MUNIMENT_CONFIG` names), the environment and flags.
 
-    A flag that is None was not given. Raises `InvalidSetting`, and `NotFound` or
-    `StorageFailure` when the file can not be read.
+    A flag that is None was not given. Raises `InvalidSetting`, and `NotFound` or `StorageFailure` when the file cannot
+    be read.
     """
     environment = environment or {}
     named = environment.get(CONFIG)
@@ -159,7 +166,8 @@ def load_settings(
     found: dict[str, Value] = {} if path is None else _from_file(path)
     for row in table():
         if (text := environment.get(row.environment)) is not None:
-            found[_field(row.name)] = _parsed(row.environment, row.default, text)
+            given = [part.strip() for part in text.split(",") if part.strip()] if _is_list(row) else text
+            found[_field(row.name)] = _converted(row.environment, row, given, strict=False)
     for name, value in (flags or {}).items():
         if value is not None:
             found[_field(name)] = value
@@ -190,34 +198,30 @@ def _from_file(path: Path) -> dict[str, Value]:
     unknown = sorted(given.keys() - rows.keys())
     if unknown:
         raise InvalidSetting(f"{path} has no setting {unknown[0]!r}", f"the settings are: {', '.join(rows)}")
-    return {_field(name): _checked(f"{name} in {path}", rows[name].default, value) for name, value in given.items()}
+    return {_field(name): _converted(f"{name} in {path}", rows[name], value) for name, value in given.items()}
 
 
-def _checked(what: str, default: Value, value: Any) -> Value:
-    if isinstance(default, Path) and isinstance(value, str):
-        return Path(value)
-    if isinstance(default, tuple):
-        texts = [value] if isinstance(value, str) else value
-        if not isinstance(texts, list) or not all(isinstance(text, str) and text for text in texts):
-            raise InvalidSetting(f"{what} can not be {value!r}", 'give a list of texts: ["a", "b"]')
-        return tuple(texts)
-    if type(value) is not type(default):
-        raise InvalidSetting(f"{what} can not be {value!r}", f"give a value like {default!r}")
-    checked: Value = value
-    return checked
+def _is_list(row: Row) -> bool:
+    return isinstance(row.default, tuple)
 
 
-def _parsed(what: str, default: Value, text: str) -> Value:
-    if isinstance(default, bool):
-        words = {"1": True, "true": True, "yes": True, "0": False, "false": False, "no": False}
-        if text.lower() not in words:
-            raise InvalidSetting(f"{what} can not be {text!r}", "give `true` or `false`")
-        return words[text.lower()]
-    if isinstance(default, int):
-        try:
-            return int(text)
-        except ValueError as error:
-            raise InvalidSetting(f"{what} can not be {text!r}", "give a number") from error
-    if isinstance(default, tuple):
-        return tuple(part.strip() for part in text.split(",") if part.strip())
-    return Path(text) if isinstance(default, Path) else text
+def _converted(what: str, row: Row, value: Any, *, strict: bool = True) -> Value:
+    """The value as the setting has it; of one text a list is made, and where not `strict` of a text a number."""
+    given = value
+    if isinstance(value, str):
+        if _is_list(row):
+            given = [value]
+        elif isinstance(row.default, bool):
+            given = _WORDS.get(value.lower(), value)
+    try:
+        return cast(Value, msgspec.convert(given, row.type, strict=strict, dec_hook=_path))
+    except (msgspec.ValidationError, TypeError) as error:
+        like = list(row.default) or ["a", "b"] if isinstance(row.default, tuple) else row.default
+        wanted = re.sub("`(int|str|bool)`", lambda found: _PLAIN[found[1]], str(error).partition(" - at")[0])
+        raise InvalidSetting(
+            f"{what} cannot be {value!r}: {wanted[:1].lower()}{wanted[1:]}", f"give a value like {like!s}"
+        ) from error
+
+
+def _path(kind: type[Path], value: Any) -> Path:
+    return kind(value)

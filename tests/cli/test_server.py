@@ -178,7 +178,7 @@ def test_databases(url: str, tmp_path: Path) -> None:
         ("server --restore-destination x", 2, "give --restore-source"),
         ("server --restore-source nowhere --restore-system-database", 3, "there is no folder nowhere"),
         ("server --host 0.0.0.0", 2, "can be reached from other machines"),
-        ("server --port 99999", 2, "is not a port"),
+        ("server --port 99999", 2, "port cannot be 99999: expected a number <= 65535"),
     ],
 )
 def test_bad_input(url: str, tmp_path: Path, line: str, code: int, part: str) -> None:
