@@ -11,6 +11,8 @@ from functools import partial
 from pathlib import Path
 from typing import Any, Final, Unpack
 
+import msgspec
+
 from muniment.backup.child import backup_in_child
 from muniment.backup.differences import Differences, differences
 from muniment.backup.job import Job, JobStatus, amount, with_hint
@@ -32,6 +34,8 @@ from muniment.errors import BackupRunning, InvalidInput
 from muniment.progress import Progress
 from muniment.revision import ATTACHMENT, DOCUMENT
 from muniment.security.encryption import EncryptionKey
+from muniment.security.keyring import NO_KEYS, UNPROTECTED, Keyring, Protection
+from muniment.security.recipients import Key
 from muniment.storage import engines
 from muniment.storage.base import Snapshot, Storage, system_clock
 
@@ -71,6 +75,7 @@ class MaintenanceActions:
         incremental: bool = False,
         new_chain: bool = False,
         skip_damaged: bool = False,
+        protection: Protection = UNPROTECTED,
         in_child: bool = False,
         niceness: int = NICENESS,
         in_clear: bool = False,
@@ -88,18 +93,20 @@ class MaintenanceActions:
         says to leave that out, which the manifest's `skipped` tells then. `new_chain` says that a folder where the
         database remembers backups may have none. See `muniment.backup.take.take_backup`.
 
+        `protection` says whom it is encrypted for, and who signs it. Where it says nothing, a backup beside one that is
+        encrypted is encrypted for the same recipients, and one of an encrypted database with the database's key;
+        `in_clear` says that it is not to be encrypted.
+
         It works in a thread of this process, or with `in_child` in a process of its own, which leaves this one its
         processor and memory and has this `niceness` (0 to 19); it takes the system's time, not the database's `clock`.
-        The backup of an encrypted database can be read by whoever has it, so that it has to be asked for: `in_clear`.
         `document` is what the backup keeps as the database's document, its settings if it is not given. A server has
         `begin` start the backup, when its turn comes.
         """
         check_folder_name(destination)
-        if self._storage.key and not in_clear:
-            raise InvalidInput(
-                f"the database {self._name} is encrypted, and its backup would not be",
-                "say that this is meant: --in-clear, or in_clear=True",
-            )
+        if in_clear and protection.recipients:
+            raise InvalidInput("a backup in clear is for anybody, and has no recipients", "leave one of the two out")
+        own = self._storage.key and Key(self._storage.key.secret)
+        protection = msgspec.structs.replace(protection, database_key=own, in_clear=in_clear or protection.in_clear)
         kept = encode(document if document is not None else {"Id": self._name, "Settings": self._storage.settings})
         kind = "incremental backup" if incremental else "backup"
 
@@ -117,6 +124,7 @@ class MaintenanceActions:
                 incremental=incremental,
                 new_chain=new_chain,
                 skip_damaged=skip_damaged,
+                protection=protection,
                 progress=job.progress,
                 pinned=pinned,
             )
@@ -145,6 +153,7 @@ class MaintenanceActions:
         point: RestorePoint = NEWEST,
         selection: Selection | None = None,
         other_database: bool = False,
+        keyring: Keyring = NO_KEYS,
         progress: Progress | None = None,
         **named: Unpack[PointKeywords],
     ) -> Iterator[Comparison]:
@@ -155,7 +164,7 @@ class MaintenanceActions:
         another database, unless `other_database` says that this is meant.
         """
         check_selection(selection)
-        plan = self.plan_restore(source, point=point, **named)
+        plan = self.plan_restore(source, point=point, keyring=keyring, **named)
         if not other_database:
             check_database(plan, self._storage, self._name)
         with compared(self._storage, plan, self._place, selection=selection, progress=progress) as comparison:
@@ -169,6 +178,7 @@ class MaintenanceActions:
         point: RestorePoint = NEWEST,
         selection: Selection | None = None,
         other_database: bool = False,
+        keyring: Keyring = NO_KEYS,
         progress: Progress | None = None,
         **named: Unpack[PointKeywords],
     ) -> RestoredInto:
@@ -186,6 +196,7 @@ class MaintenanceActions:
             point=replace(point, **named),
             selection=selection,
             other_database=other_database,
+            keyring=keyring,
             progress=progress,
         ) as comparison:
             return comparison.write(on_conflict, progress)
@@ -208,6 +219,7 @@ class MaintenanceActions:
         selection: Selection | None = None,
         defrag: bool = False,
         new_id: bool = False,
+        keyring: Keyring = NO_KEYS,
         progress: Progress | None = None,
         clock: Callable[[], int] = system_clock,
         key: EncryptionKey | None = None,
@@ -218,11 +230,12 @@ class MaintenanceActions:
         `at` is a time with a zone, `etag` a transaction's last etag, `backup` the name of a backup whose end is meant;
         `lineage` says of which history, by the first letters of its id, where several have that moment. `selection`
         says which part of it to restore. With `new_id` it becomes another database, as RavenDB's
-        `GenerateNewDatabaseId` says, with a `key` an encrypted one. A plan in the place of the folder is restored as
-        it is. See `muniment.backup.restore.restore` for what holds afterwards.
+        `GenerateNewDatabaseId` says, with a `key` an encrypted one. `keyring` has what opens encrypted backups, and
+        whom to trust. A plan in the place of the folder is restored as it is. See `muniment.backup.restore.restore` for
+        what holds afterwards.
         """
         check_selection(selection)
-        plan = MaintenanceActions.plan_restore(source, point=point, **named)
+        plan = MaintenanceActions.plan_restore(source, point=point, keyring=keyring, **named)
         return restore(
             plan,
             Path(destination),
@@ -255,15 +268,17 @@ class MaintenanceActions:
         source: str | Path | RestorePlan,
         *,
         point: RestorePoint = NEWEST,
+        keyring: Keyring = NO_KEYS,
         **named: Unpack[PointKeywords],
     ) -> RestorePlan:
         """Which backups a restore of this moment would read; raises what that restore would raise before it began.
 
-        A plan is given back as it is; raises `InvalidInput` when a moment is named beside it.
+        But a plan can be made of backups that are encrypted and that the keyring does not open. A plan is given back as
+        it is; raises `InvalidInput` when a moment is named beside it.
         """
         point = replace(point, **named)
         if not isinstance(source, RestorePlan):
-            return plan_restore(backups(Path(source)), str(source), point)
+            return plan_restore(backups(Path(source), keyring), str(source), point)
         if point.named:
             raise InvalidInput("a plan is of a moment already", "leave the moment out, or give the folder")
         return source
@@ -276,6 +291,7 @@ class MaintenanceActions:
         *,
         lineage: str | None = None,
         zone: Zone = None,
+        keyring: Keyring = NO_KEYS,
         progress: Progress | None = None,
         clock: Callable[[], int] = system_clock,
     ) -> Differences:
@@ -284,7 +300,7 @@ class MaintenanceActions:
         `zone` is that of times without one, which are refused unless it is given. See
         `muniment.backup.differences.differences`. Nothing is restored.
         """
-        available, now = backups(Path(source)), from_microseconds(clock())
+        available, now = backups(Path(source), keyring), from_microseconds(clock())
         points = [point_of(text, available, str(source), lineage, zone, now) for text in (before, after)]
         plans = [plan_restore(available, str(source), point) for point in points]
         return differences(plans[0], plans[1], progress)
@@ -295,11 +311,12 @@ class MaintenanceActions:
         id: str,
         *,
         point: RestorePoint = NEWEST,
+        keyring: Keyring = NO_KEYS,
         progress: Progress | None = None,
         **named: Unpack[PointKeywords],
     ) -> Version | None:
         """One document as it was at a moment of the backups, or its deletion: see `backup.versions.version_at`."""
-        plan = MaintenanceActions.plan_restore(source, point=point, **named)
+        plan = MaintenanceActions.plan_restore(source, point=point, keyring=keyring, **named)
         return version_at(plan, id, progress)
 
     @staticmethod
@@ -309,11 +326,12 @@ class MaintenanceActions:
         *,
         point: RestorePoint = NEWEST,
         limit: int = LIMIT,
+        keyring: Keyring = NO_KEYS,
         progress: Progress | None = None,
         **named: Unpack[PointKeywords],
     ) -> Answer:
         """See `muniment.backup.query.query_backup`: SQL over the documents of a moment, without restoring it."""
-        plan = MaintenanceActions.plan_restore(source, point=point, **named)
+        plan = MaintenanceActions.plan_restore(source, point=point, keyring=keyring, **named)
         return query_backup(plan, sql, limit=limit, progress=progress)
 
     @staticmethod
@@ -322,11 +340,21 @@ class MaintenanceActions:
         through: str,
         *,
         delete_merged: bool = False,
+        keyring: Keyring = NO_KEYS,
+        protection: Protection = UNPROTECTED,
         progress: Progress | None = None,
         clock: Callable[[], int] = system_clock,
     ) -> Backup:
         """See `muniment.backup.merge.merge_backups`: one full backup out of a chain, without the database."""
-        return merge_backups(Path(source), through, clock=clock, delete_merged=delete_merged, progress=progress)
+        return merge_backups(
+            Path(source),
+            through,
+            clock=clock,
+            delete_merged=delete_merged,
+            keyring=keyring,
+            protection=protection,
+            progress=progress,
+        )
 
     @staticmethod
     def verify(
@@ -334,6 +362,7 @@ class MaintenanceActions:
         *,
         point: RestorePoint = NEWEST,
         record: bool = True,
+        keyring: Keyring = NO_KEYS,
         progress: Progress | None = None,
         clock: Callable[[], int] = system_clock,
         **named: Unpack[PointKeywords],
@@ -346,10 +375,10 @@ class MaintenanceActions:
         point = replace(point, **named)
         wanted: Path | RestorePlan
         if point.named or isinstance(source, RestorePlan):
-            wanted = MaintenanceActions.plan_restore(source, point=point)
+            wanted = MaintenanceActions.plan_restore(source, point=point, keyring=keyring)
         else:
             wanted = Path(source)
-        return verify(wanted, progress=progress, clock=clock if record else None)
+        return verify(wanted, progress=progress, clock=clock if record else None, keyring=keyring)
 
 
 def _closing(job: Job[Backup]) -> Iterator[str]:

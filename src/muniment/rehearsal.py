@@ -17,6 +17,8 @@ from muniment.durable import mapped_errors
 from muniment.errors import Damaged, DamagedBackup
 from muniment.maintenance import MaintenanceActions
 from muniment.progress import Progress
+from muniment.security.encryption import EncryptionKey, new_key
+from muniment.security.keyring import NO_KEYS, Keyring
 from muniment.storage.base import system_clock
 
 PAGE: Final = 100
@@ -37,9 +39,9 @@ class Rehearsal:
     unrecorded: str | None = None
 
 
-def look(folder: Path) -> list[str]:
+def look(folder: Path, key: EncryptionKey | None = None) -> list[str]:
     """What is wrong with a restored database: all of it is checked, and the first page of everything is read."""
-    with DocumentDatabase(folder, create=False, read_only=True) as database:
+    with DocumentDatabase(folder, create=False, read_only=True, key=key) as database:
         return database.check() or list(_unread(database))
 
 
@@ -48,7 +50,8 @@ def rehearse(
     *,
     point: RestorePoint = NEWEST,
     place: str | Path | None = None,
-    look: Callable[[Path], list[str]] = look,
+    look: Callable[[Path], list[str]] | None = None,
+    keyring: Keyring = NO_KEYS,
     progress: Progress | None = None,
     clock: Callable[[], int] = system_clock,
     **named: Unpack[PointKeywords],
@@ -59,9 +62,10 @@ def rehearse(
     through `DocumentDatabase`; or `look` is given its folder, and returns what is wrong with it. When this returns, the
     restore worked, and a new object `rehearsal-….json` beside the backups says so, if one can be written there. Raises
     what the restore raises, and `DamagedBackup` when something was found; damage is written down in such a record too.
+    What is restored of encrypted backups is encrypted on disk, unless somebody's own `look` is to open it.
     `place` is the system's folder for temporary files if it is not given.
     """
-    plan = MaintenanceActions.plan_restore(source, point=point, **named)
+    plan = MaintenanceActions.plan_restore(source, point=point, keyring=keyring, **named)
     progress = progress or Progress()
     try:
         restored = _try(plan, Path(place) if place else None, look, progress)
@@ -73,12 +77,17 @@ def rehearse(
     return Rehearsal(restored, progress.seconds, *told)
 
 
-def _try(plan: RestorePlan, place: Path | None, look: Callable[[Path], list[str]], progress: Progress) -> Restored:
+def _try(
+    plan: RestorePlan, place: Path | None, other: Callable[[Path], list[str]] | None, progress: Progress
+) -> Restored:
+    # What is encrypted in the backups is not in clear on this machine's disk either, not even for a moment.
+    encrypted = other is None and any(backup.manifest.encryption for backup in plan.chain)
+    key = new_key() if encrypted else None
     with mapped_errors(place or plan.place), tempfile.TemporaryDirectory(prefix=PREFIX, dir=place) as temporary:
         target = Path(temporary) / "restored"
-        restored = restore(plan, target, progress=progress)
+        restored = restore(plan, target, progress=progress, key=key)
         progress.stage = "looking at it"
-        if problems := look(target):
+        if problems := other(target) if other else look(target, key):
             raise DamagedBackup(
                 f"the database restored from {restored.backup.folder} is not as it should be: {problems[0]}",
                 "restore from another backup, or another copy of this one",

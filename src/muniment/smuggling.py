@@ -21,6 +21,7 @@ from muniment.fresh import made
 from muniment.progress import Progress
 from muniment.raven3.names import SYSTEM
 from muniment.security.encryption import EncryptionKey
+from muniment.security.keyring import NO_KEYS, Keyring
 from muniment.smuggler.export import export_moment
 from muniment.smuggler.folder import import_folder
 from muniment.smuggler.options import BATCH_DOCUMENTS, ExportOptions, SmugglerOptions
@@ -55,9 +56,10 @@ class Backups(Source[Exported]):
 
     folder: Path
     point: RestorePoint = NEWEST
+    keyring: Keyring = NO_KEYS
 
     def _export(self, destination: str | Path | Writable, options: ExportOptions, progress: Progress) -> Exported:
-        return export_moment(self.folder, self.point, destination, options, progress=progress)
+        return export_moment(self.folder, self.point, destination, options, keyring=self.keyring, progress=progress)
 
     def _export_incremental(self, folder: Path, options: ExportOptions, progress: Progress) -> Exported:
         raise InvalidInput(
@@ -73,12 +75,14 @@ def source(
     point: RestorePoint = NEWEST,
     key: EncryptionKey | None = None,
     connect: Connect = DocumentStore,
+    keyring: Keyring = NO_KEYS,
     **named: Unpack[PointKeywords],
 ) -> Iterator[Source[Exported]]:
     """What is at this place: a URL is a server, and of a folder its content says whether it is a database or backups.
 
     `database` names the one on a server, which `connect` opens; `at`, `etag` or `backup` the moment in backups, and
-    `lineage` its history. `key` is that of an encrypted database in a folder.
+    `lineage` its history. `key` is that of an encrypted database in a folder, `keyring`
+    opens encrypted backups.
     """
     point = replace(point, **named)
     if is_url(place):
@@ -96,7 +100,7 @@ def source(
         with open_to_read(folder, key) as opened:
             yield opened
     elif folder.is_dir() and ((found := backups(folder)) or found.unusable):
-        yield Backups(folder, point)
+        yield Backups(folder, point, keyring)
     else:
         raise DatabaseNotFound(
             f"there is neither a database nor a backup in {place}",

@@ -7,9 +7,13 @@ from pathlib import Path
 import pytest
 
 from muniment import MaintenanceActions
-from muniment.backup.manifest import FORMAT
-from muniment.backup.repository import backups
+from muniment.backup import manifest as manifests
+from muniment.backup.manifest import ENCRYPTED
+from muniment.backup.repository import backups, read
+from muniment.errors import UnknownFormat
 from muniment.revision import ATTACHMENT, DOCUMENT
+from muniment.security.keyring import Keyring
+from muniment.security.recipients import AnyIdentity, Identity, Key, Passphrase
 from tests.backup.damage import rows_digest_of
 from tests.backup.state import Item, State, opened, seen_by_readers, state_of, tree
 
@@ -20,6 +24,7 @@ SAMPLES = {
     "format-1": "7c4d94a0-d859-4bba-b815-d7b08d34586b",
     "format-1-checksum": "31ca6564-5110-4703-9b1f-4759a6c2e1c0",
     "format-2": "e697a6d7-9829-4f79-bd1d-7f6e3a98f287",
+    "format-3": "c9c79a00-cf80-442f-b229-5633a9c73a94",
 }
 FORMAT_1_SAMPLES = [name for name in SAMPLES if name.startswith("format-1")]
 FULL = "2026-09-21T142420.000Z.full"
@@ -177,7 +182,50 @@ def test_format_2_still_says_the_same() -> None:
     assert (len(verified.backups), verified.fingerprint.short()) == (2, FINGERPRINT_2)
 
 
+SHA256_3 = (
+    "8bee4d4e2d38130ccba03061d092e09f84b7c5b3ec6eabf41d721c8eb2017685",
+    "dc76cbd04dca6876514120b41f56f133465456a57aef924173ff619f3b51b89c",
+)
+SIGNER = "muniment-signer-ipg4ai6sfvpz4ed5didjgrl5gxi5cdvx2ioheems6vxv3zagmxjudm2sim"
+# Format 3 is what format 2 is, encrypted; these open its sample.
+OPENS: list[AnyIdentity] = [
+    Passphrase("correct horse battery staple"),
+    Key(bytes(range(32))),
+    Identity(bytes(range(1, 33))),
+]
+
+
+@pytest.mark.parametrize("identity", OPENS)
+def test_format_3_is_restored_by_whatever_it_was_encrypted_for(tmp_path: Path, identity: AnyIdentity) -> None:
+    before = tree(DATA / "format-3")
+    keyring = Keyring((identity,), (SIGNER,))
+    restored = MaintenanceActions.restore(DATA / "format-3", tmp_path / "restored", keyring=keyring)
+    with opened(tmp_path / "restored") as database:
+        assert state_of(database) == AT_19 | OWNED | GONE
+        assert database.storage.identity.database_id == restored.backup.manifest.database.id == SAMPLES["format-3"]
+    MaintenanceActions.restore(DATA / "format-3", tmp_path / "earlier", etag=16, keyring=keyring)
+    with opened(tmp_path / "earlier") as database:
+        assert state_of(database) == AT_16 | GONE
+    assert tree(DATA / "format-3") == before
+
+
+def test_format_3_still_says_the_same() -> None:
+    closed, found = backups(DATA / "format-3"), backups(DATA / "format-3", Keyring((OPENS[-1],), (SIGNER,)))
+    assert tuple(backup.sha256 for backup in closed) == tuple(backup.sha256 for backup in found) == SHA256_3
+    assert [backup.manifest.closed for backup in (*closed, *found)] == [True, True, False, False]
+    assert {backup.manifest.format for backup in found} == {3}
+    assert (found[1].manifest.after, found[1].manifest.through, found[1].manifest.history_from) == (14, 20, 14)
+    verified = MaintenanceActions.verify(DATA / "format-3", record=False, keyring=Keyring((OPENS[0],), (SIGNER,)))
+    assert (len(verified.backups), verified.fingerprint.short()) == (2, FINGERPRINT_2)
+
+
+def test_what_reads_only_format_2_refuses_format_3_by_name(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(manifests, "ENCRYPTED", 2)
+    with pytest.raises(UnknownFormat, match="format 3, written by muniment"):
+        read(DATA / "format-3" / FULL)
+
+
 def test_every_format_has_its_sample() -> None:
     assert sorted(path.name for path in DATA.iterdir() if path.name.startswith("format-")) == sorted(SAMPLES)
-    assert {name.split("-")[1] for name in SAMPLES} == {str(number) for number in range(1, FORMAT + 1)}
+    assert {name.split("-")[1] for name in SAMPLES} == {str(number) for number in range(1, ENCRYPTED + 1)}
     assert sum(path.stat().st_size for path in FIRST.rglob("*") if path.is_file()) < 100_000

@@ -244,13 +244,13 @@ def test_members_of_a_newer_version_of_format_1_are_passed_over(extra: dict[str,
 @pytest.mark.parametrize(
     ("value", "named"),
     [
-        pytest.param(VALID | {"format": 3, "software": "muniment 3.1.4"}, "muniment 3.1.4", id="one more"),
-        pytest.param({"format": 3, "software": "muniment 3.1.4", "rows": []}, "muniment 3.1.4", id="of other members"),
+        pytest.param(VALID | {"format": 4, "software": "muniment 3.1.4"}, "muniment 3.1.4", id="one more"),
+        pytest.param({"format": 4, "software": "muniment 3.1.4", "rows": []}, "muniment 3.1.4", id="of other members"),
         pytest.param({"format": 900}, "an unknown version", id="no version"),
     ],
 )
 def test_a_newer_format_names_the_version_that_reads_it(value: dict[str, Any], named: str) -> None:
-    with pytest.raises(UnknownFormat, match=f"format {value['format']}, written by {named};.* up to 2") as caught:
+    with pytest.raises(UnknownFormat, match=f"format {value['format']}, written by {named};.* up to 3") as caught:
         decode(value)
     assert named in caught.value.hint
 
@@ -258,7 +258,7 @@ def test_a_newer_format_names_the_version_that_reads_it(value: dict[str, Any], n
 def test_a_newer_backup_in_the_folder_is_never_passed_over(backup: Backup, tmp_path: Path) -> None:
     newer = backup.folder.parent / "2027-01-01T000000.000Z.full"
     newer.mkdir()
-    (newer / "manifest.json").write_bytes(b'{"format": 3, "software": "muniment 9"}')
+    (newer / "manifest.json").write_bytes(b'{"format": 4, "software": "muniment 9"}')
     with pytest.raises(UnknownFormat, match="muniment 9") as caught:
         MaintenanceActions.restore(backup.folder.parent, tmp_path / "x")
     assert f"--backup {backup.name}" in caught.value.hint

@@ -115,10 +115,12 @@ def test_a_copy_has_a_key_of_its_own(place: Path) -> None:
 
 
 def test_a_backup_in_clear_has_to_be_asked_for(place: Path) -> None:
-    refused = run(place, "backup", SHOP, "--dest", "elsewhere", "--key-file", KEY)
-    assert refused.code == 2
-    assert "--in-clear" in refused.err
-    assert not (place / "elsewhere").exists()
+    done = run(place, "backup", SHOP, "--dest", "elsewhere", "--key-file", KEY)
+    assert done.code == 0, done.err
+    assert holding_secret(place / "elsewhere") == []
+    again = run(place, "backup", SHOP, "--dest", "elsewhere", "--key-file", KEY, "--in-clear", "--incremental")
+    assert again.code == 0, again.err
+    assert holding_secret(place / "elsewhere") != []
 
 
 def test_what_to_do_next_names_the_key(place: Path) -> None:

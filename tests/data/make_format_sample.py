@@ -1,4 +1,4 @@
-"""Made the samples `format-1`, `format-1-checksum` and `format-2`: backups that every later version must restore.
+"""Made the samples `format-1`, `format-1-checksum`, `format-2` and `format-3`: backups that every version must restore.
 
 Never run this again for a sample that is there: the point of it is that it does not change. A new format version, or a
 new member of the manifest that is relied upon, gets a folder of its own, made once by
@@ -12,9 +12,18 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 from muniment import Delete, DocumentDatabase, Put
+from muniment.security.keyring import UNPROTECTED, Protection
+from muniment.security.recipients import Identity, Key, Passphrase
+from muniment.security.signature import SigningKey
 
 START = 1_790_000_000_000_000  # 2026-09-21T14:13:20Z
 MINUTE = 60_000_000
+
+PASSPHRASE = Passphrase("correct horse battery staple")
+KEY = Key(bytes(range(32)))
+IDENTITY = Identity(bytes(range(1, 33)))
+SIGNING_KEY = SigningKey(bytes(range(2, 34)))
+ENCRYPTED = Protection((PASSPHRASE, KEY, IDENTITY.recipient), SIGNING_KEY)  # since format 3
 
 ORDERS = b'{"Raven-Entity-Name":"Orders"}'
 DOCUMENTS: list[tuple[str, bytes, bytes]] = [
@@ -35,6 +44,7 @@ def main() -> None:
     def clock() -> int:
         return now
 
+    protection = ENCRYPTED if sys.argv[1] == "format-3" else UNPROTECTED
     folder = Path(__file__).parent / sys.argv[1]
     folder.mkdir()
     with TemporaryDirectory() as name, DocumentDatabase(Path(name) / "shop", clock=clock) as database:
@@ -51,7 +61,7 @@ def main() -> None:
         database.put_attachment("photos/gone", b"x")
         database.delete_attachment("photos/gone")
         now += MINUTE
-        database.maintenance.start_backup(folder).wait()
+        database.maintenance.start_backup(folder, protection=protection).wait()
         database.configure({"Muniment/History": "true"})
         for body in (b'{"second":1.0}', b'{"third":1.00}'):
             now += MINUTE
@@ -63,7 +73,7 @@ def main() -> None:
         now += MINUTE
         database.put_attachment("a/b", b"owned", b'{"type":"text/plain"}', owner="Orders/1")  # since format 2
         now += MINUTE
-        database.maintenance.start_backup(folder, incremental=True).wait()
+        database.maintenance.start_backup(folder, incremental=True, protection=protection).wait()
 
 
 if __name__ == "__main__":

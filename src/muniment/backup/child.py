@@ -21,11 +21,13 @@ from muniment.backup.repository import Backup, read
 from muniment.backup.restore import restore
 from muniment.backup.selection import Selection
 from muniment.backup.take import take_backup
-from muniment.errors import ErrorRecord, MunimentError, unicode
+from muniment.errors import DamagedBackup, ErrorRecord, MunimentError, unicode
 from muniment.fingerprint import Fingerprint
 from muniment.progress import Counts, Progress
 from muniment.revision import ATTACHMENT, DOCUMENT
 from muniment.security.encryption import EncryptionKey
+from muniment.security.keyring import UNPROTECTED, Keyring, Protection
+from muniment.security.recipients import Opened
 from muniment.storage import engines
 from muniment.storage.base import BackupPlace, Snapshot, Storage, system_clock
 from muniment.telling import telling
@@ -45,6 +47,7 @@ class _Backup(msgspec.Struct):
     new_chain: bool
     skip_damaged: bool
     key: EncryptionKey | None
+    protection: Protection
 
 
 class _Restore(msgspec.Struct):
@@ -58,10 +61,15 @@ class _Restore(msgspec.Struct):
     defrag: bool
     new_id: bool
     key: EncryptionKey | None
+    manifests: list[str]
+    keys: Keyring
 
     def plan(self) -> RestorePlan:
-        """The same plan again, from the manifests as they are now."""
-        chain = [read(_path(folder)) for folder in self.chain]
+        """The same plan again; raises `DamagedBackup` when it is no longer the same, for who made it was checked."""
+        chain = [read(_path(folder), self.keys) for folder in self.chain]
+        for backup, sha256 in zip(chain, self.manifests, strict=True):
+            if backup.sha256 != sha256:
+                raise DamagedBackup(f"the manifest in {backup.folder} was changed meanwhile", "see who changed it")
         return RestorePlan(chain_of(chain[-1], chain), self.upto, self.at)
 
 
@@ -134,13 +142,14 @@ def backup_in_child(
     incremental: bool = False,
     new_chain: bool = False,
     skip_damaged: bool = False,
+    protection: Protection = UNPROTECTED,
     progress: Progress | None = None,
     niceness: int = 0,
     pinned: Callable[[Snapshot], object] = lambda snapshot: None,
 ) -> Backup:
     """`take.take_backup` in a process of its own; `pinned` is told the moment that the backup will hold."""
     folders = os.fsencode(storage.folder), os.fsencode(destination)
-    wanted = _Backup(*folders, name, database_document, incremental, new_chain, skip_damaged, storage.key)
+    wanted = _Backup(*folders, name, database_document, incremental, new_chain, skip_damaged, storage.key, protection)
     with ExitStack() as held, _working(_back_up, _Asked | _Taken, "takes the backup", progress, niceness) as worker:
         worker.tell(wanted)
         while not isinstance(said := worker.hear(), _Taken):
@@ -186,11 +195,19 @@ def restore_in_child(
     The progress then tells what is in the new database, where before it told what was read.
     """
     chain = [os.fsencode(backup.folder) for backup in plan.chain]
-    wanted = _Restore(chain, plan.upto, plan.at, os.fsencode(target), selection, defrag, new_id, key)
+    wanted = _Restore(chain, plan.upto, plan.at, os.fsencode(target), selection, defrag, new_id, key, *_proven(plan))
     with _working(_restore, _Restored, "restores", progress, niceness) as worker:
         worker.tell(wanted)
         restored = worker.hear()
     return Moment(restored.etag, restored.modified)
+
+
+def _proven(plan: RestorePlan) -> tuple[list[str], Keyring]:
+    """What a plan was made of: the manifests, and the keys that open them. Raises `WrongKey` without one."""
+    for backup in plan.chain:
+        backup.check_open()
+    keys = tuple(Opened(backup.key.secret) for backup in plan.chain if backup.key)
+    return [backup.sha256 for backup in plan.chain], Keyring(keys)
 
 
 def compact_in_child(
@@ -270,6 +287,7 @@ def _back_up(parent: Parent) -> None:
             incremental=wanted.incremental,
             new_chain=wanted.new_chain,
             skip_damaged=wanted.skip_damaged,
+            protection=wanted.protection,
             progress=progress,
         )
     parent.say(_Taken(os.fsencode(taken.folder), list(map(unicode, taken.notes))))

@@ -7,7 +7,7 @@ from contextlib import closing
 from dataclasses import dataclass, field
 from typing import Any, Final
 
-from muniment.backup.parquet import ATTACHMENTS, DOCUMENTS, Source, numbers_of, texts_of
+from muniment.backup.parquet import Source, numbers_of, texts_of
 from muniment.backup.plan import RestorePlan
 from muniment.backup.reader import Moment, check_files, moment_of
 from muniment.document import fold
@@ -98,8 +98,8 @@ def differences(before: RestorePlan, after: RestorePlan, progress: Progress | No
 def _revisions(plan: RestorePlan, moment: Moment, progress: Progress) -> Iterator[Iterator[tuple[Any, ...]]]:
     for backup, file in plan.files:
         documents = file.name.startswith("documents")
-        kind, schema, content = (DOCUMENT, DOCUMENTS, "document") if documents else (ATTACHMENT, ATTACHMENTS, "sha256")
-        with closing(Source(backup.folder / file.name, file, schema)) as source:
+        kind, content = (DOCUMENT, "document") if documents else (ATTACHMENT, "sha256")
+        with closing(Source.of(backup, file)) as source:
             for _, group in source.groups():
                 progress.check()
                 table = source.read(group, ["etag", "id", "collection", "modified", content])

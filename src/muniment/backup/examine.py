@@ -37,7 +37,7 @@ Member = tuple[str, int, str | None, int, bytes | None]
 class Task(msgspec.Struct, frozen=True):
     """A file to examine; of a full backup only the members whose keys are in the database `changed` are told.
 
-    The folder is what the operating system calls it, which need not be Unicode.
+    The folder is what the operating system calls it, which need not be Unicode. `key` opens a file that is encrypted.
     """
 
     backup: str
@@ -47,6 +47,7 @@ class Task(msgspec.Struct, frozen=True):
     through: int
     changed: Shared | None = None
     incremental: bool = False
+    key: bytes | None = None
 
     @property
     def kind(self) -> int:
@@ -93,7 +94,7 @@ def examine(task: Task, progress: Progress) -> Iterator[Finding]:
         with ExitStack() as stack:
             chooser = stack.enter_context(closing(_Chooser(task)))
             schema = DOCUMENTS if task.kind == DOCUMENT else ATTACHMENTS
-            source = stack.enter_context(closing(Source(path, task.file, schema)))
+            source = stack.enter_context(closing(Source(path, task.file, schema, task.key)))
             totals = Totals()
             groups = _documents if task.kind == DOCUMENT else _attachments
             yield from groups(source, task, totals, chooser)

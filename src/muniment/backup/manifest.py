@@ -1,11 +1,13 @@
 """The manifest of a backup: everything that a plan needs to know, as one JSON object. Format version 2.
 
-`docs/backup-format.md` describes every member. The manifest is written last: a backup without one does not exist.
+`docs/backup-format.md` describes every member. The manifest is written last: a backup without one does not exist. That
+of an encrypted backup has format 3: what tells of the content is encrypted in it, and bound to all the rest.
 """
 
 from __future__ import annotations
 
 import hashlib
+from base64 import b64decode, b64encode
 from collections.abc import Iterator
 from datetime import datetime
 from typing import Annotated, Any, Final, Literal, TypeAlias
@@ -17,9 +19,11 @@ from muniment.document import to_microseconds
 from muniment.errors import DamagedBackup, UnknownFormat
 from muniment.fingerprint import Fingerprint
 from muniment.revision import ATTACHMENT, DOCUMENT
+from muniment.security.data_key import DataKey
 from muniment.storage.base import Lineage
 
 FORMAT: Final = 2
+ENCRYPTED: Final = 3
 NAME: Final = "manifest.json"
 _BLANK: Final = "0" * 64
 
@@ -96,6 +100,25 @@ class Counts(msgspec.Struct, frozen=True):
     bytes: Number
 
 
+class Encryption(msgspec.Struct, frozen=True):
+    """How a backup is encrypted: the id of its data key, and what only that opens of the manifest, in base64.
+
+    `sealed` is empty in a manifest that was opened: then everything is in its place.
+    """
+
+    key: Annotated[str, Meta(pattern="^[0-9a-f]{32}$")]
+    algorithm: Literal["AES_GCM_V1"] = "AES_GCM_V1"
+    sealed: Annotated[str, Meta(pattern="^[A-Za-z0-9+/=]*$")] = ""
+
+
+class _Sealed(msgspec.Struct, frozen=True):
+    """What of a manifest tells of the content: names of collections and ids, and digests that prove a guess."""
+
+    fingerprint: dict[str, Any]
+    skipped: tuple[Skipped, ...]
+    rows_digests: dict[str, Hex]
+
+
 class Manifest(msgspec.Struct, frozen=True, kw_only=True):
     """A whole backup. `after` and `through` are the etags between which its files hold what changed.
 
@@ -123,14 +146,19 @@ class Manifest(msgspec.Struct, frozen=True, kw_only=True):
     same_state_as: Hex | None = None
     counts: Counts
     fingerprint: dict[str, Any]
-    encryption: None = None
+    encryption: Encryption | None = None
     database_document: Hex
     files: tuple[File, ...]
     skipped: tuple[Skipped, ...] = ()
     checksum: Hex | None = None
 
+    @property
+    def closed(self) -> bool:
+        """Whether it is encrypted, and was not opened: then it has no fingerprint, and no ids."""
+        return self.encryption is not None and self.encryption.sealed != ""
+
     def fingerprint_at_snapshot(self) -> Fingerprint:
-        """What a restore to the end of this backup must reproduce."""
+        """What a restore to the end of this backup must reproduce; nothing while it is closed."""
         return Fingerprint.from_json(self.fingerprint)
 
     @property
@@ -167,11 +195,62 @@ class _Version(msgspec.Struct):
 _MEMBERS: Final = frozenset(Manifest.__struct_fields__)
 
 
-def encode(manifest: Manifest) -> bytes:
-    """The manifest as it is written, with its checksum: indented JSON, for people read it too."""
-    blank = msgspec.structs.replace(manifest, checksum=_BLANK)
+_NOTHING: Final[dict[str, Any]] = {"documents": {}, "attachments": {}}
+_OPENED: Final = b'"sealed": ""'
+
+
+def encode(manifest: Manifest, key: DataKey | None = None) -> bytes:
+    """The manifest as it is written, with its checksum: indented JSON, for people read it too.
+
+    With a data key, what tells of the content is encrypted.
+    """
+    blank = msgspec.structs.replace(manifest, checksum=_BLANK, **(_hidden(manifest, key) if key else {}))
     text = msgspec.json.format(msgspec.json.encode(blank), indent=2) + b"\n"
+    if key:
+        content = _Sealed(
+            manifest.fingerprint,
+            manifest.skipped,
+            {file.name: file.rows_digest for file in manifest.files if file.rows_digest},
+        )
+        sealed = b64encode(key.seal("manifest", msgspec.json.encode(content), text))
+        text = text.replace(_OPENED, b'"sealed": "%s"' % sealed, 1)
     return _with_checksum(text, _BLANK, digest(text))
+
+
+def _hidden(manifest: Manifest, key: DataKey) -> dict[str, Any]:
+    """The members of an encrypted backup's manifest for which others stand in those of a plain one."""
+    return {
+        "format": ENCRYPTED,
+        "fingerprint": _NOTHING,
+        "encryption": Encryption(key.id),
+        "files": tuple(msgspec.structs.replace(file, rows_digest=None) for file in manifest.files),
+        "skipped": tuple(msgspec.structs.replace(each, id="", problem="encrypted") for each in manifest.skipped),
+    }
+
+
+def opened(manifest: Manifest, text: bytes, key: DataKey, where: str) -> Manifest:
+    """A manifest with everything in its place; raises `DamagedBackup` if any of it is not what was written."""
+    assert manifest.encryption is not None
+    sealed = manifest.encryption.sealed.encode()
+    bound = _with_checksum(text, manifest.checksum or "", _BLANK).replace(b'"sealed": "%s"' % sealed, _OPENED, 1)
+    try:
+        content = key.unseal("manifest", b64decode(sealed), bound)
+        if content is None:
+            raise ValueError("it was changed by somebody who has not got its data key")
+        found = msgspec.json.decode(content, type=_Sealed)
+        whole = msgspec.structs.replace(
+            manifest,
+            fingerprint=found.fingerprint,
+            skipped=found.skipped,
+            files=tuple(
+                msgspec.structs.replace(file, rows_digest=found.rows_digests.get(file.name)) for file in manifest.files
+            ),
+            encryption=msgspec.structs.replace(manifest.encryption, sealed=""),
+        )
+        _check(whole)
+    except (msgspec.DecodeError, ValueError, RecursionError) as error:
+        raise _untrusted(where, error) from error
+    return whole
 
 
 def _with_checksum(text: bytes, old: str, new: str) -> bytes:
@@ -191,10 +270,10 @@ def decode(text: bytes, where: str) -> Manifest:
         if not members & _MEMBERS:
             raise ValueError("it has nothing that a backup's manifest has, so it is not one of ours")
         version = msgspec.json.decode(text, type=_Version)
-        if version.format > FORMAT:
+        if version.format > ENCRYPTED:
             raise UnknownFormat(
                 f"the backup in {where} has format {version.format}, written by {version.software};"
-                f" this software reads up to {FORMAT}",
+                f" this software reads up to {ENCRYPTED}",
                 f"restore it with {version.software} or newer",
             )
         manifest = msgspec.json.decode(text, type=Manifest)
@@ -206,14 +285,26 @@ def decode(text: bytes, where: str) -> Manifest:
                 raise ValueError(f"it has no checksum, but a member {name!r} that none without one has")
         elif digest(_with_checksum(text, manifest.checksum, _BLANK)) != manifest.checksum:
             raise ValueError("it was changed after it was written: its checksum does not agree")
-        msgspec.convert(manifest.fingerprint, _Fingerprint)
-        for contradiction in _contradictions(manifest):
-            raise ValueError(contradiction)
+        if (manifest.format == ENCRYPTED) != (manifest.encryption is not None) or (
+            manifest.encryption and not manifest.closed
+        ):
+            raise ValueError(f"of format {ENCRYPTED} are the backups that are encrypted, and no others")
+        _check(manifest)
     except (msgspec.DecodeError, ValueError, RecursionError) as error:
-        raise DamagedBackup(
-            f"the manifest in {where} can not be trusted: {error}", "use another backup, or another copy of this one"
-        ) from error
+        raise _untrusted(where, error) from error
     return manifest
+
+
+def _check(manifest: Manifest) -> None:
+    msgspec.convert(manifest.fingerprint, _Fingerprint)
+    for contradiction in _contradictions(manifest):
+        raise ValueError(contradiction)
+
+
+def _untrusted(where: str, error: Exception) -> DamagedBackup:
+    return DamagedBackup(
+        f"the manifest in {where} can not be trusted: {error}", "use another backup, or another copy of this one"
+    )
 
 
 def was_one(text: bytes) -> bool:
@@ -235,7 +326,8 @@ def _contradictions(manifest: Manifest) -> Iterator[str]:
     fingerprint = manifest.fingerprint_at_snapshot()
     size = fingerprint.size(DOCUMENT) + fingerprint.size(ATTACHMENT)
     expected = (fingerprint.count(DOCUMENT), fingerprint.count(ATTACHMENT), size)
-    if manifest.kind == "full" and expected != (counts.documents, counts.attachments, counts.bytes):
+    counted = (counts.documents, counts.attachments, counts.bytes)
+    if manifest.kind == "full" and not manifest.closed and expected != counted:
         yield "the counts are not those of the fingerprint"
     if sum(file.rows for file in manifest.files_of("documents")) != counts.documents + counts.document_tombstones:
         yield "the rows of the files are not as many as the counts"
@@ -245,7 +337,7 @@ def _contradictions(manifest: Manifest) -> Iterator[str]:
         yield "an incremental backup has a parent, and a full one has none"
     if not manifest.after <= manifest.whole_from <= through:
         yield "the history begins outside the backup"
-    if manifest.format > 1 and not all(file.rows_digest for file in files):
+    if manifest.format > 1 and not manifest.closed and not all(file.rows_digest for file in files):
         yield "a file has no digest of its rows"
     lineages = manifest.database.lineages
     if manifest.format > 1 and (not lineages or lineages[-1].lineage != manifest.database.lineage):

@@ -8,7 +8,7 @@ from difflib import get_close_matches
 from itertools import chain
 from typing import TYPE_CHECKING, Final
 
-from muniment.backup.parquet import ATTACHMENTS, DOCUMENTS, Source, texts_of
+from muniment.backup.parquet import Source, texts_of
 from muniment.backup.plan import RestorePlan
 from muniment.document import fold
 from muniment.errors import DocumentNotFound
@@ -126,7 +126,6 @@ def _could_be(key: str, wanted: str) -> bool:
 def ids_of(plan: RestorePlan) -> Iterator[str]:
     """The ids in the backups of this plan, also those of attachments and of what is deleted at its moment."""
     for backup, file in plan.files:
-        schema = DOCUMENTS if file.name.startswith("documents") else ATTACHMENTS
-        with closing(Source(backup.folder / file.name, file, schema)) as source:
+        with closing(Source.of(backup, file)) as source:
             for _, group in source.groups():
                 yield from map(key_of, texts_of(source.read(group, ["id"]), "id"))

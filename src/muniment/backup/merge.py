@@ -9,13 +9,14 @@ from pathlib import Path
 
 import msgspec
 
-from muniment.backup.manifest import Counts, File, Manifest, SnapshotRecord, encode
+from muniment.backup.manifest import Counts, File, Manifest, SnapshotRecord, digest, encode
 from muniment.backup.moment import RestorePoint
 from muniment.backup.parquet import DOCUMENTS, FILE_BYTES, AttachmentFile, ParquetFile, document_columns
 from muniment.backup.plan import RestorePlan
 from muniment.backup.reader import HINT, Moment, read_backup
 from muniment.backup.repository import Backup, Backups, NewBackup, backups, delete_backup
 from muniment.backup.restore_plan import plan_restore
+from muniment.backup.sealing import Sealing
 from muniment.backup.tally import Tally
 from muniment.document import from_microseconds
 from muniment.durable import mapped_errors
@@ -23,6 +24,8 @@ from muniment.errors import Conflict, DamagedBackup, InvalidInput, TargetExists
 from muniment.fingerprint import ContentDigest, attachment_digests
 from muniment.progress import Progress
 from muniment.revision import ATTACHMENT, DOCUMENT, Batch, Revision
+from muniment.security.keyring import NO_KEYS, UNPROTECTED, Keyring, Protection
+from muniment.security.recipients import AnyRecipient
 from muniment.storage.base import Lineage
 from muniment.version import VERSION
 
@@ -33,6 +36,8 @@ def merge_backups(
     *,
     clock: Callable[[], int],
     delete_merged: bool = False,
+    keyring: Keyring = NO_KEYS,
+    protection: Protection = UNPROTECTED,
     progress: Progress | None = None,
 ) -> Backup:
     """Write a new full backup with the state at the end of the backup `through`, and return it.
@@ -42,9 +47,11 @@ def merge_backups(
     replaces are deleted, and what continued the last of them continues the new one. Raises `Conflict`, and deletes
     nothing, when another backup continues one before the last; and `TargetExists` when it was merged already, unless
     those are to be deleted now, for which the merged one is proven once more.
+
+    It is encrypted and signed as the protection says; where that is silent, for those whom the last of them is for.
     """
     progress = progress or Progress()
-    available = backups(source)
+    available = backups(source, keyring)
     plan = plan_restore(available, str(source), RestorePoint(backup=through))
     if len(plan.chain) == 1:
         raise InvalidInput(f"{through} is a full backup: there is nothing to merge", "name an incremental backup")
@@ -59,7 +66,10 @@ def merge_backups(
     if merged:
         read_backup(plan_restore(available, str(source), RestorePoint(backup=merged.name)), Tally(), progress)
     else:
-        merged = _write_merged(plan, available, clock, progress)
+        held = tuple(each for each in keyring.identities if isinstance(each, AnyRecipient))
+        if not protection.recipients:
+            protection = msgspec.structs.replace(protection, recipients=held)
+        merged = _write_merged(plan, available, protection, clock, progress)
     if delete_merged:
         for backup in reversed(plan.chain):
             delete_backup(backup)
@@ -67,14 +77,20 @@ def merge_backups(
     return replace(merged, notes=(*available.notes, *merged.notes))
 
 
-def _write_merged(plan: RestorePlan, available: Backups, clock: Callable[[], int], progress: Progress) -> Backup:
-    new = NewBackup(available.place, "full", from_microseconds(clock()))
+def _write_merged(
+    plan: RestorePlan, available: Backups, protection: Protection, clock: Callable[[], int], progress: Progress
+) -> Backup:
+    settings = plan.backup.read_database_document()
+    seal = Sealing(protection, [plan.backup], plan.manifest.database.id).seal(None)
+    new = NewBackup(available.place, "full", from_microseconds(clock()), seal)
     writer = _Writer(new)
     try:
         with mapped_errors(new.folder):
             moment = read_backup(plan, writer, progress)
             writer.close()
-        return new.publish(encode(_manifest(plan, moment, writer)), plan.backup.read_database_document())
+        stored = seal.settings(settings)
+        manifest = _manifest(plan, moment, writer, digest(stored))
+        return new.publish(encode(manifest, seal.key), stored)
     except BaseException:
         writer.abandon()
         new.abandon()
@@ -113,7 +129,7 @@ class _Writer(Tally):
         super().apply(batch)
         if self._documents is None:
             path = self._new.path(f"documents-{next(self._numbers):05d}.parquet")
-            self._documents = ParquetFile(path, DOCUMENTS)
+            self._documents = ParquetFile(path, DOCUMENTS, self._new.seal.parquet_key)
         self._documents.write(document_columns(batch), batch.etags, self.rows.digest - before)
         self.tombstones[0] += len(batch.bodies.nulls)
         if self._documents.size >= FILE_BYTES:
@@ -123,7 +139,7 @@ class _Writer(Tally):
         """Write an attachment."""
         if self._attachments is None:
             path = self._new.path(f"attachments-{next(self._attachment_numbers):05d}.parquet")
-            self._attachments = AttachmentFile(path)
+            self._attachments = AttachmentFile(path, self._new.seal.parquet_key)
         digest = ContentDigest()
         for _ in self._attachments.append(revision, digest.passing(parts), attachment_digests(revision)[1]):
             pass
@@ -148,7 +164,7 @@ class _Writer(Tally):
                 file.abandon()
 
 
-def _manifest(plan: RestorePlan, moment: Moment, writer: _Writer) -> Manifest:
+def _manifest(plan: RestorePlan, moment: Moment, writer: _Writer, database_document: str) -> Manifest:
     """That of the last backup, but for what a full one has: its times too, for the state is no newer than it was."""
     last = plan.manifest
     found = writer.fingerprint
@@ -170,6 +186,6 @@ def _manifest(plan: RestorePlan, moment: Moment, writer: _Writer) -> Manifest:
         same_state_as=plan.backup.sha256,
         counts=Counts(documents, writer.tombstones[0], attachments, writer.tombstones[1], size),
         fingerprint=found.as_json(),
-        database_document=last.database_document,
+        database_document=database_document,
         files=tuple(sorted(writer.files, key=lambda file: file.name)),
     )

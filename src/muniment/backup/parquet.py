@@ -10,7 +10,7 @@ import errno
 import hashlib
 import os
 from array import array
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import closing
 from functools import cached_property
 from itertools import chain, groupby
@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 from muniment.backup.manifest import File
+from muniment.backup.repository import Backup
 from muniment.document import SEPARATOR
 from muniment.errors import DamagedBackup, MunimentError, StorageFailure, UnknownFormat
 from muniment.fingerprint import MODULUS
@@ -29,9 +30,12 @@ from muniment.revision import ATTACHMENT, Batch, Packed, Revision
 if TYPE_CHECKING:
     import pyarrow as pa
     import pyarrow.compute as pc
+    import pyarrow.dataset as ds
     import pyarrow.parquet as pq
+    import pyarrow.parquet.encryption as pe
 else:
     pa, pc, pq = Later("pyarrow"), Later("pyarrow.compute"), Later("pyarrow.parquet")
+    ds, pe = Later("pyarrow.dataset"), Later("pyarrow.parquet.encryption")
 
 FILE_BYTES: Final = 128 << 20
 ZSTD_LEVEL: Final = 1
@@ -115,7 +119,7 @@ class _HashingSink:
         self._file.close()
 
 
-def _writer(sink: Any, schema: pa.Schema) -> pq.ParquetWriter:
+def _writer(sink: Any, schema: pa.Schema, key: bytes | None = None) -> pq.ParquetWriter:
     return pq.ParquetWriter(
         pa.PythonFile(sink, mode="w"),
         schema,
@@ -124,6 +128,7 @@ def _writer(sink: Any, schema: pa.Schema) -> pq.ParquetWriter:
         use_dictionary=["collection", "metadata"],
         write_statistics=["etag", "id"],
         write_page_checksum=True,
+        encryption_properties=pe.create_encryption_properties(key) if key else None,
     )
 
 
@@ -171,11 +176,12 @@ class DocumentTable:
 class ParquetFile:
     """One data file being written. `close` brings it to disk and returns what the manifest says of it."""
 
-    def __init__(self, path: Path, schema: Schema) -> None:
+    def __init__(self, path: Path, schema: Schema, key: bytes | None = None) -> None:
+        """With a key of 32 bytes, everything in it is encrypted (Parquet modular encryption, footer too)."""
         self._path = path
         self._schema = schema.arrow
         self._sink = _HashingSink(path)
-        self._writer = _writer(self._sink, schema.arrow)
+        self._writer = _writer(self._sink, schema.arrow, key)
         self._rows = 0
         self._digest = 0
         self._first: int | None = None
@@ -243,8 +249,8 @@ def _strings(column: Packed) -> Any:
 class AttachmentFile:
     """A data file of attachments being written: a row for each part of a content, everything but the data repeated."""
 
-    def __init__(self, path: Path) -> None:
-        self._file = ParquetFile(path, ATTACHMENTS)
+    def __init__(self, path: Path, key: bytes | None = None) -> None:
+        self._file = ParquetFile(path, ATTACHMENTS, key)
         self._rows: list[tuple[Any, ...]] = []
         self._digest = 0
         self._waiting = 0
@@ -301,11 +307,23 @@ class AttachmentFile:
 class Source:
     """A data file of a backup, opened for reading. Every error in it is one of ours that names it."""
 
-    def __init__(self, path: Path, file: File, schema: Schema) -> None:
+    @classmethod
+    def of(cls, backup: Backup, file: File) -> Source:
+        """A file of this backup; raises `WrongKey` where that is encrypted and was not opened."""
+        backup.check_open()
+        schema = DOCUMENTS if file.name.startswith("documents") else ATTACHMENTS
+        return cls(backup.folder / file.name, file, schema, backup.key.parquet if backup.key else None)
+
+    def __init__(self, path: Path, file: File, schema: Schema, key: bytes | None = None) -> None:
         self._where = path
         self._etags = (file.first_etag, file.last_etag)
         try:
-            self._parquet = pq.ParquetFile(_openable(path), page_checksum_verification=True, pre_buffer=False)
+            self._parquet = pq.ParquetFile(
+                _openable(path),
+                page_checksum_verification=True,
+                pre_buffer=False,
+                decryption_properties=pe.create_decryption_properties(key) if key else None,
+            )
         except (pa.ArrowException, OSError) as error:
             raise self._damaged(error) from error
         found = self._parquet.schema_arrow
@@ -352,6 +370,23 @@ class Source:
     def close(self) -> None:
         """Close the file."""
         self._parquet.close(force=True)
+
+
+def dataset_of(files: Sequence[tuple[Backup, File]], kind: str) -> Any:
+    """All files of a kind as one Arrow dataset, for a query engine; those that are encrypted are opened.
+
+    An owned attachment has only its name as its id. None when there is no file.
+    """
+    schema = (DOCUMENTS if kind == "documents" else ATTACHMENTS).arrow
+    parts = []
+    for backup, file in files:
+        if file.name.startswith(kind):
+            backup.check_open()
+            opened = pe.create_decryption_properties(backup.key.parquet) if backup.key else None
+            scan = ds.ParquetFragmentScanOptions(decryption_properties=opened)
+            read = ds.ParquetFileFormat(default_fragment_scan_options=scan)
+            parts.append(ds.dataset([str(backup.folder / file.name)], schema=schema, format=read))
+    return ds.UnionDataset(schema, parts) if parts else None
 
 
 def _openable(path: Path) -> Any:

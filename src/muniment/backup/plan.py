@@ -21,13 +21,14 @@ class Origin:
     """What a new backup needs to know of the database: who it is, and what its log can still tell.
 
     `known` are the SHA-256 of the manifests of its backups, `tombstones_from` the etag after which every deletion is in
-    the log.
+    the log. `encrypted` says that the new backup is to be; a chain is as a whole or not at all.
     """
 
     database_id: str
     lineage: str
     known: Collection[str] = ()
     tombstones_from: int = 0
+    encrypted: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -131,6 +132,10 @@ def _plan_incremental(existing: Sequence[Backup], known: Sequence[Backup], origi
         return BackupPlan("full", f"history purged past {origin.tombstones_from}: a full backup was taken")
     if parent.manifest.format < FORMAT:
         return BackupPlan("full", f"format {FORMAT}: the backups there have format {parent.manifest.format}")
+    if origin.encrypted and not parent.manifest.encryption:
+        return BackupPlan("full", "to be encrypted, which the backups there are not")
+    if parent.manifest.encryption and not origin.encrypted:
+        return BackupPlan("full", "not to be encrypted, as was asked for, which the backups there are")
     if parent.manifest.skipped:
         return BackupPlan("full", f"{parent.name} was taken without what was damaged")
     if newer := newer_unusable(parent, existing):

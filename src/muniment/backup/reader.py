@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import Any, Final, Protocol
 
 from muniment.backup.manifest import File
-from muniment.backup.parquet import ATTACHMENTS, DOCUMENTS, Source, attachments_of, batch_of, numbers_of, texts_of
+from muniment.backup.parquet import Source, attachments_of, batch_of, numbers_of, texts_of
 from muniment.backup.plan import RestorePlan
 from muniment.backup.repository import Backup
 from muniment.document import fold, to_microseconds
@@ -86,6 +86,8 @@ def read_backup(
     progress.total_documents = sum(backup.manifest.counts.documents for backup in plan.chain)
     progress.total_bytes = sum(backup.manifest.counts.bytes for backup in plan.chain)
     progress.stage = "checking files"
+    for backup in plan.chain:
+        backup.check_open()
     plan.backup.settings()
     check_files(plan.files, progress)
     moment = moment_of(plan)
@@ -144,16 +146,11 @@ def moment_of(plan: RestorePlan) -> Moment:
 
 def _transactions(plan: RestorePlan) -> Iterator[tuple[int, int]]:
     """The etag and time of every revision in the last backup of a plan."""
-    for file, schema in _files(plan.backup.manifest.files):
-        with closing(Source(plan.backup.folder / file.name, file, schema)) as source:
+    for file in plan.backup.manifest.files:
+        with closing(Source.of(plan.backup, file)) as source:
             for _, group in source.groups():
                 table = source.read(group, ["etag", "modified"])
                 yield from zip(numbers_of(table, "etag"), numbers_of(table, "modified"), strict=True)
-
-
-def _files(files: Sequence[File]) -> Iterator[tuple[File, Any]]:
-    for file in files:
-        yield file, DOCUMENTS if file.name.startswith("documents") else ATTACHMENTS
 
 
 class _Reader:
@@ -171,13 +168,13 @@ class _Reader:
             self._changed = stack.enter_context(closing(Survivors()))
             self._later = stack.enter_context(closing(Survivors())) if plan.partial else None
             for backup in plan.chain[1:]:
-                for file, schema in _files(backup.manifest.files):
-                    self._note(backup.folder / file.name, file, schema)
+                for file in backup.manifest.files:
+                    self._note(backup, file)
 
-    def _note(self, path: Path, file: File, schema: Any) -> None:
+    def _note(self, backup: Backup, file: File) -> None:
         assert self._changed is not None
-        kind = DOCUMENT if schema is DOCUMENTS else ATTACHMENT
-        with closing(Source(path, file, schema)) as source:
+        kind = DOCUMENT if file.name.startswith("documents") else ATTACHMENT
+        with closing(Source.of(backup, file)) as source:
             for _, group in source.groups():
                 table = source.read(group, ["etag", "id"])
                 etags, ids = numbers_of(table, "etag"), texts_of(table, "id")
@@ -331,7 +328,7 @@ def _row_groups(plan: RestorePlan, files: ExitStack) -> Iterator[_RowGroup]:
         opened = files.enter_context(ExitStack())
         groups = []
         for file in backup.manifest.files_of("documents"):
-            source = opened.enter_context(closing(Source(backup.folder / file.name, file, DOCUMENTS)))
+            source = opened.enter_context(closing(Source.of(backup, file)))
             groups += [(first, number, source) for first, number in source.groups()]
         groups.sort(key=lambda item: item[0])
         for position, (_, number, source) in enumerate(groups, 1):
@@ -351,7 +348,7 @@ def _attachments(plan: RestorePlan) -> Iterator[tuple[Revision, Iterator[bytes]]
     for backup in plan.chain:
         previous = backup.manifest.after
         for file in backup.manifest.files_of("attachments"):
-            with closing(Source(backup.folder / file.name, file, ATTACHMENTS)) as source:
+            with closing(Source.of(backup, file)) as source:
                 for revision, parts in attachments_of(source.read(number) for _, number in source.groups()):
                     check_etags([revision.etag], previous, backup.manifest.through, backup.folder)
                     previous = revision.etag

@@ -79,10 +79,12 @@ def write_down(
 ) -> tuple[Path | None, str | None]:
     """Write down how it went beside the backups, if anything can be written there: the path, or why there is none.
 
-    `newest` is the last of those that were `read`; of it the record tells, where no moment was `proven`.
+    `newest` is the last of those that were `read`; of it the record tells, where no moment was `proven`. Of encrypted
+    backups it names neither collections nor ids.
     """
     snapshot = newest.manifest.snapshot
     moment, fingerprint = proven or (None, None)
+    encrypted = any(backup.manifest.encryption for backup in read)
     record = Record(
         kind=kind,
         backup=newest.name,
@@ -91,8 +93,8 @@ def write_down(
         manifests=tuple(backup.sha256 for backup in read),
         completed=rfc3339(from_microseconds(clock())),
         seconds=round(seconds, 3),
-        fingerprint=fingerprint.as_json() if fingerprint else None,
-        problem=problem,
+        fingerprint=fingerprint.as_json() if fingerprint and not encrypted else None,
+        problem="damage was found in encrypted backups; verify them again" if problem and encrypted else problem,
         ends=ends,
     )
     try:

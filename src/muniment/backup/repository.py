@@ -10,7 +10,7 @@ import os
 import re
 import shutil
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Final, overload
@@ -18,7 +18,9 @@ from typing import Final, overload
 import msgspec
 
 from muniment.backup import manifest as manifests
+from muniment.backup import wrapped_keys
 from muniment.backup.manifest import Kind, Manifest
+from muniment.backup.wrapped_keys import WrappedKeys
 from muniment.durable import (
     LOST_AND_FOUND,
     make_folders,
@@ -28,10 +30,22 @@ from muniment.durable import (
     sync_folders,
     write_new,
 )
-from muniment.errors import BackupNotFound, DamagedBackup, InvalidInput, MunimentError, StorageFailure
+from muniment.errors import (
+    BackupNotFound,
+    BadSignature,
+    DamagedBackup,
+    InvalidInput,
+    MunimentError,
+    StorageFailure,
+    WrongKey,
+)
+from muniment.security.data_key import DataKey
+from muniment.security.keyring import NO_KEYS, Keyring
+from muniment.security.signature import Signature, SigningKey
 from muniment.storage import engines
 
 DATABASE_DOCUMENT: Final = "Database.Document"
+SIGNATURE: Final = f"{manifests.NAME}.signature"
 _HINT: Final = "restore from another backup, or another copy of this one"
 _scheme = re.compile(r"([A-Za-z][A-Za-z0-9+.-]+):/+")  # of two slashes, a path keeps one
 _windows = re.compile(r"[A-Za-z]:([\\/]|$)|\\\\")
@@ -43,6 +57,7 @@ class Backup:
     """A complete backup: where it is, its manifest, and the SHA-256 of that.
 
     `aliases` are the names of links to it in the same folder (`latest`). `notes` are what whoever took it should know.
+    `key` is the data key of one that is encrypted and was opened; `locked` says why one was not.
     """
 
     folder: Path
@@ -50,14 +65,37 @@ class Backup:
     sha256: str
     aliases: tuple[str, ...] = field(default=(), compare=False)
     notes: tuple[str, ...] = field(default=(), compare=False)
+    key: DataKey | None = field(default=None, compare=False, repr=False)
+    locked: WrongKey | None = field(default=None, compare=False, repr=False)
 
     @property
     def name(self) -> str:
         """The name of its folder."""
         return self.folder.name
 
+    def check_open(self) -> None:
+        """Raises `WrongKey` when it is encrypted and nothing was given that opens it."""
+        if self.locked:
+            raise self.locked
+
+    def wrapped_keys(self) -> WrappedKeys:
+        """Whom its data key is wrapped for; raises `DamagedBackup` when nobody can tell."""
+        assert self.manifest.encryption is not None
+        return _wrapped_keys(self.folder, self.manifest.encryption.key)
+
     def read_database_document(self) -> bytes:
         """The database's document as JSON; raises `DamagedBackup` if it is not what was written."""
+        self.check_open()
+        text = self.stored_database_document()
+        if self.key is None:
+            return text
+        opened = self.key.unseal("settings", text)
+        if opened is None:
+            raise DamagedBackup(f"{self.folder / DATABASE_DOCUMENT} was not encrypted with the backup's key", _HINT)
+        return opened
+
+    def stored_database_document(self) -> bytes:
+        """The same as it is stored, which may be encrypted; raises `DamagedBackup` if its SHA-256 is another one."""
         path = self.folder / DATABASE_DOCUMENT
         try:
             text = path.read_bytes()
@@ -149,10 +187,12 @@ def unusable_in(available: Sequence[Backup]) -> tuple[Unusable, ...]:
     return available.unusable if isinstance(available, Backups) else ()
 
 
-def backups(source: Path) -> Backups:
+def backups(source: Path, keyring: Keyring = NO_KEYS) -> Backups:
     """What is in a folder of backups, good and bad; of the folder of one backup, that one and those that it continues.
 
-    One that is damaged stops nobody who does not need it. Raises `BackupNotFound` when there is no such folder.
+    One that is damaged stops nobody who does not need it, nor does one that the keyring does not open: see
+    `Backup.locked`. One that is not signed as the keyring wants it is of no use. Raises `BackupNotFound` when there is
+    no such folder.
     """
     with mapped_errors(source):
         if not source.exists():
@@ -160,16 +200,16 @@ def backups(source: Path) -> Backups:
             raise BackupNotFound(f"there is no folder {source}", "give the folder that the backup was written to")
         if not source.is_dir():
             raise BackupNotFound(f"{source} is a file, not a folder of backups", "give the folder that holds it")
-        one = _entry(source)
+        one = _entry(source, keyring)
         if isinstance(one, Backup):
-            return _with_those_before(one)
-        found = _folder(source)
+            return _with_those_before(one, keyring)
+        found = _folder(source, keyring)
     if one is None:
         return found
     return Backups(source, found, (one, *found.unusable), found.unfinished)
 
 
-def _folder(place: Path) -> Backups:
+def _folder(place: Path, keyring: Keyring) -> Backups:
     """What is in the folders inside this one."""
     found: list[Backup] = []
     unusable: list[Unusable] = []
@@ -178,7 +218,7 @@ def _folder(place: Path) -> Backups:
     for path in sorted(place.iterdir()):
         if path.name == LOST_AND_FOUND or path.name in links or not path.is_dir():
             continue
-        match _entry(path, aliases=tuple(link for link, name in links.items() if name == path.name)):
+        match _entry(path, keyring, aliases=tuple(link for link, name in links.items() if name == path.name)):
             case Backup() as backup:
                 found.append(backup)
             case Unusable() as bad:
@@ -195,13 +235,13 @@ def _links(place: Path) -> Mapping[str, str]:
     return {link: to.name for link, to in links.items() if to.parent == real}
 
 
-def _with_those_before(last: Backup) -> Backups:
+def _with_those_before(last: Backup, keyring: Keyring) -> Backups:
     """One backup, and those beside it that it continues, as far as they are there."""
     folder = Path(os.path.realpath(last.folder))
-    last = Backup(folder, last.manifest, last.sha256)
+    last = replace(last, folder=folder)
     if last.manifest.parent is None:
         return Backups(folder.parent, [last])
-    beside = _folder(folder.parent)
+    beside = _folder(folder.parent, keyring)
     by_state = {state: backup for backup in beside if (state := backup.manifest.same_state_as)}
     by_state |= {backup.sha256: backup for backup in beside}
     found = [last]
@@ -211,7 +251,7 @@ def _with_those_before(last: Backup) -> Backups:
     return Backups(folder.parent, found, missing)
 
 
-def _entry(folder: Path, aliases: tuple[str, ...] = ()) -> Backup | Unusable | None:
+def _entry(folder: Path, keyring: Keyring = NO_KEYS, aliases: tuple[str, ...] = ()) -> Backup | Unusable | None:
     """The backup that a folder is, or why it can not be used; None when it has no manifest."""
     try:
         with mapped_errors(folder):
@@ -221,10 +261,10 @@ def _entry(folder: Path, aliases: tuple[str, ...] = ()) -> Backup | Unusable | N
     if not there:
         return None
     try:
-        backup = read(folder)
+        backup = read(folder, keyring)
     except MunimentError as error:
         return Unusable(folder, error, _name.fullmatch(folder.name) is not None or _was_ours(folder))
-    return Backup(folder, backup.manifest, backup.sha256, aliases)
+    return replace(backup, aliases=aliases)
 
 
 def _was_ours(folder: Path) -> bool:
@@ -235,17 +275,84 @@ def _was_ours(folder: Path) -> bool:
         return False
 
 
-def read(folder: Path) -> Backup:
-    """One complete backup; raises `DamagedBackup` or `UnknownFormat` when its manifest can not be read."""
+def read(folder: Path, keyring: Keyring = NO_KEYS) -> Backup:
+    """One complete backup; raises `DamagedBackup` or `UnknownFormat` when its manifest can not be read.
+
+    Raises `BadSignature` when the keyring wants a signature that it has not.
+    """
     with mapped_errors(folder):
         text = (folder / manifests.NAME).read_bytes()
-    return Backup(folder, manifests.decode(text, str(folder)), manifests.digest(text))
+    if keyring.signers:
+        _check_signature(folder, text, keyring.signers)
+    return _opened(Backup(folder, manifests.decode(text, str(folder)), manifests.digest(text)), text, keyring)
+
+
+def _opened(backup: Backup, text: bytes, keyring: Keyring) -> Backup:
+    """The backup with what is encrypted in its manifest, if the keyring opens that."""
+    folder, encryption = backup.folder, backup.manifest.encryption
+    if encryption is None:
+        return backup
+    wrapped = _wrapped_keys(folder, encryption.key)
+    key = keyring.unwrap(wrapped.recipients, encryption.key)
+    if key is None:
+        given = "what was given does not open it" if keyring.identities else "nothing was given that opens it"
+        locked = WrongKey(
+            f"{folder} is encrypted, and {given}; it is for {wrapped.names}",
+            "give --passphrase-file, --key-file or --identity",
+        )
+        return replace(backup, locked=locked)
+    return replace(backup, manifest=manifests.opened(backup.manifest, text, key, str(folder)), key=key)
+
+
+def _wrapped_keys(folder: Path, key: str) -> WrappedKeys:
+    path = folder / wrapped_keys.NAME
+    with mapped_errors(path):
+        try:
+            text = path.read_bytes()
+        except FileNotFoundError as error:
+            raise DamagedBackup(f"{path} is missing, without which nobody can open the backup", _HINT) from error
+    return wrapped_keys.decode(text, key, path)
+
+
+def _check_signature(folder: Path, text: bytes, signers: Sequence[str]) -> None:
+    path = folder / SIGNATURE
+    hint = "use a backup that is signed, or see who has written this one"
+    with mapped_errors(path):
+        try:
+            signature = msgspec.json.decode(path.read_bytes(), type=Signature)
+        except FileNotFoundError as error:
+            raise BadSignature(f"{folder / manifests.NAME} is not signed", hint) from error
+        except (msgspec.DecodeError, UnicodeDecodeError) as error:
+            raise BadSignature(f"{path} is not a signature: {error}", hint) from error
+    if not signature.holds(text, signers):
+        stranger = f"was signed by {signature.signer}, whom nobody named"
+        problem = stranger if signature.signer not in signers else "is not what was signed"
+        raise BadSignature(f"{folder / manifests.NAME} {problem}", hint)
+
+
+@dataclass(frozen=True, slots=True)
+class Seal:
+    """How a new backup is closed: its data key, that wrapped for each recipient, and what signs it; any may be None."""
+
+    key: DataKey | None = None
+    wrapped: WrappedKeys | None = None
+    signing_key: SigningKey | None = None
+
+    @property
+    def parquet_key(self) -> bytes | None:
+        """What its data files are encrypted with."""
+        return self.key.parquet if self.key else None
+
+    def settings(self, text: bytes) -> bytes:
+        """The database's document as it is stored."""
+        return self.key.seal("settings", text) if self.key else text
 
 
 class NewBackup:
     """A backup being written. Until `publish`, it does not exist; `abandon` removes what was written."""
 
-    def __init__(self, destination: Path, kind: Kind, time: datetime) -> None:
+    def __init__(self, destination: Path, kind: Kind, time: datetime, seal: Seal | None = None) -> None:
+        self.seal = seal or Seal()
         with mapped_errors(destination):
             self._made = make_folders(destination)
             try:
@@ -259,16 +366,27 @@ class NewBackup:
         return self.folder / name
 
     def publish(self, manifest: bytes, database_document: bytes) -> Backup:
-        """Write the settings and then the manifest; when this returns, the backup is whole and on disk."""
+        """Write the settings and then the manifest; when this returns, the backup is whole and on disk.
+
+        Both are as they are stored: where the backup is encrypted, they are.
+        """
+        seal = self.seal
         with mapped_errors(self.folder):
             write_new(self.folder / DATABASE_DOCUMENT, database_document)
+            if seal.wrapped:
+                write_new(self.folder / wrapped_keys.NAME, seal.wrapped.encoded())
+            if seal.signing_key:
+                signed = msgspec.json.encode(seal.signing_key.sign(manifest))
+                write_new(self.folder / SIGNATURE, msgspec.json.format(signed, indent=2) + b"\n")
             unnamed = self.folder / f"{manifests.NAME}.unfinished"
             write_new(unnamed, manifest)
             sync_folder(self.folder)
             unnamed.rename(self.folder / manifests.NAME)
             notes = sync_folders((self.folder, self.folder.parent, *(made.parent for made in self._made)))
         decoded = manifests.decode(manifest, str(self.folder))
-        return Backup(self.folder, decoded, manifests.digest(manifest), notes=tuple(notes))
+        if seal.key:
+            decoded = manifests.opened(decoded, manifest, seal.key, str(self.folder))
+        return Backup(self.folder, decoded, manifests.digest(manifest), notes=tuple(notes), key=seal.key)
 
     def abandon(self) -> None:
         """Remove what was written, and the folders that were made for it."""

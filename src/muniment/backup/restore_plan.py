@@ -283,8 +283,11 @@ def _doubtful(plan: RestorePlan) -> bool:
 
 
 def _state(plan: RestorePlan | None) -> object:
-    """What is the same of two plans for the same state; of a moment inside a backup, nothing but the plan itself."""
-    if plan is None or plan.partial:
+    """What is the same of two plans for the same state; of a moment inside a backup, nothing but the plan itself.
+
+    Nor is it known of a backup that is closed.
+    """
+    if plan is None or plan.partial or plan.manifest.closed:
         return plan and (tuple(backup.sha256 for backup in plan.chain), plan.upto, plan.at)
     manifest = plan.manifest
     return manifest.through, manifest.snapshot.time, manifest.fingerprint_at_snapshot().short()

@@ -9,14 +9,14 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import closing
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Final
 
 from muniment.backup.manifest import File
 from muniment.backup.matches import Matches, collections_of
-from muniment.backup.parquet import ATTACHMENTS, DOCUMENTS, Source, attachments_of, batch_of, numbers_of, texts_of
+from muniment.backup.parquet import Source, attachments_of, batch_of, numbers_of, texts_of
 from muniment.backup.plan import RestorePlan
 from muniment.backup.reader import Destination, Moment, check_files, moment_of, read_backup
+from muniment.backup.repository import Backup
 from muniment.backup.tally import Tally
 from muniment.document import fold, from_microseconds, rfc3339, texts_in
 from muniment.errors import InvalidInput
@@ -123,7 +123,7 @@ def read_part(plan: RestorePlan, selection: Selection | None, destination: Desti
     matches = Matches(selection)
     for backup, file in plan.files:
         if found := [place for place in places if place.file is file]:
-            _read(backup.folder / file.name, file, found, destination, progress, matches)
+            _read(backup, file, found, destination, progress, matches)
     if not selection.wanted_if_there:
         matches.check(plan, _where(moment))
     return moment
@@ -156,7 +156,7 @@ def _find(plan: RestorePlan, selection: Selection, moment: Moment, progress: Pro
     for backup, file in plan.files:
         documents = file.name.startswith("documents")
         takes = ids.__contains__ if documents else selection.takes_folded
-        with closing(Source(backup.folder / file.name, file, DOCUMENTS if documents else ATTACHMENTS)) as source:
+        with closing(Source.of(backup, file)) as source:
             for _, group in source.groups():
                 progress.check()
                 table = source.read(group, ["etag", "id"])
@@ -171,7 +171,7 @@ def _find(plan: RestorePlan, selection: Selection, moment: Moment, progress: Pro
 
 
 def _read(
-    path: Path,
+    backup: Backup,
     file: File,
     found: Sequence[_Place],
     destination: Destination,
@@ -181,7 +181,7 @@ def _read(
     etags = {place.etag for place in found}
     groups = sorted(set().union(*(place.groups for place in found)))
     documents = file.name.startswith("documents")
-    with closing(Source(path, file, DOCUMENTS if documents else ATTACHMENTS)) as source:
+    with closing(Source.of(backup, file)) as source:
         tables = (source.read(group) for group in groups)
         if documents:
             for batch in map(batch_of, tables):

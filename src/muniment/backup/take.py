@@ -29,12 +29,14 @@ from muniment.backup.parquet import DOCUMENTS, FILE_BYTES, AttachmentFile, Parqu
 from muniment.backup.plan import BackupPlan, Origin, chain_of, plan_backup
 from muniment.backup.proof import Proof, damage, missing_note
 from muniment.backup.repository import Backup, Backups, NewBackup, backups, check_destination, time_of
+from muniment.backup.sealing import Sealing
 from muniment.document import from_microseconds, rfc3339, to_microseconds
 from muniment.durable import mapped_errors
 from muniment.errors import BackupNotFound, DamagedDatabase, MunimentError, StorageFailure
 from muniment.fingerprint import Fingerprint
 from muniment.progress import Progress
 from muniment.revision import ATTACHMENT, DOCUMENT, Batch, Revision
+from muniment.security.keyring import UNPROTECTED, Protection
 from muniment.storage.base import BackupFacts, BackupPlace, Identity, Lineage, Snapshot, Storage
 from muniment.telling import telling
 from muniment.version import VERSION
@@ -70,6 +72,7 @@ def take_backup(
     incremental: bool = False,
     new_chain: bool = False,
     skip_damaged: bool = False,
+    protection: Protection = UNPROTECTED,
     progress: Progress | None = None,
     pinned: Callable[[Snapshot], object] = lambda snapshot: None,
 ) -> Backup:
@@ -83,6 +86,9 @@ def take_backup(
     written; with `skip_damaged` that is left out of a full backup, and the manifest says what. Raises `BackupNotFound`
     where the database remembers backups and none is there, unless `new_chain` says that this is meant. `pinned` is told
     the moment that the backup will hold.
+
+    It is encrypted and signed as the protection says: see `sealing.Sealing`. Where it is to be encrypted and cannot be
+    there is no backup, and `WrongKey` is raised if a key is missing.
     """
     progress = progress or Progress()
     progress.stage = "planning"
@@ -91,11 +97,14 @@ def take_backup(
     facts = storage.backup_facts()
     if not new_chain:
         _check_mounted(destination, existing, facts)
+    sealing = Sealing(protection, existing, storage.identity.database_id)
     known = {*facts.known, *_of_this_log(storage, existing)}
-    origin = Origin(storage.identity.database_id, storage.identity.lineage, known, facts.tombstones_from)
+    origin = Origin(
+        storage.identity.database_id, storage.identity.lineage, known, facts.tombstones_from, sealing.encrypts
+    )
     plan = _onto_whole_files(plan_backup(existing, origin, str(destination), incremental=incremental), existing)
     taker = _Taker(
-        storage, destination, existing, origin, name, database_document, clock, progress, skip_damaged, pinned
+        storage, destination, existing, origin, name, database_document, clock, progress, skip_damaged, pinned, sealing
     )
     try:
         return taker.take(plan)
@@ -117,6 +126,7 @@ class _Taker:
     progress: Progress
     skip_damaged: bool
     pinned: Callable[[Snapshot], object]
+    sealing: Sealing
 
     def take(self, plan: BackupPlan) -> Backup:
         storage, progress, existing = self.storage, self.progress, self.existing
@@ -127,7 +137,8 @@ class _Taker:
                 plan = plan_backup(existing, origin, str(self.destination), incremental=True)
             with telling("the moment that a backup will hold"):
                 self.pinned(snapshot)
-            new = NewBackup(self.destination, plan.kind, started)
+            seal = self.sealing.seal(plan.parent)
+            new = NewBackup(self.destination, plan.kind, started, seal)
             try:
                 if plan.kind == "full":
                     progress.total_documents = snapshot.fingerprint.count(DOCUMENT)
@@ -140,6 +151,7 @@ class _Taker:
                 progress.stage = "publishing"
                 progress.check()
                 history_from = max(plan.after, snapshot.history_from) if history else None
+                database_document = seal.settings(self.database_document)
                 manifest = _manifest(
                     plan,
                     _identity(storage.identity, self.name),
@@ -149,13 +161,13 @@ class _Taker:
                     started,
                     max(started, _time(self.clock, existing)),
                     history_from=history_from,
-                    database_document=digest(self.database_document),
+                    database_document=digest(database_document),
                     fingerprint=proof.fingerprint if skipped else snapshot.fingerprint,
                     skipped=skipped,
                 )
-                text = encode(manifest)
+                text = encode(manifest, seal.key)
                 notes = _remembered(storage, digest(text), None, snapshot)  # before it exists: it may continue at once
-                published = new.publish(text, self.database_document)
+                published = new.publish(text, database_document)
             except BaseException:
                 new.abandon()
                 raise
@@ -350,7 +362,9 @@ def _write_share(
             batch, rows = proof.documents(read)
             if not batch.etags:
                 continue
-            file = file or ParquetFile(new.path(f"documents-{next(numbers):05d}.parquet"), DOCUMENTS)
+            file = file or ParquetFile(
+                new.path(f"documents-{next(numbers):05d}.parquet"), DOCUMENTS, new.seal.parquet_key
+            )
             file.write(document_columns(batch), batch.etags, rows)
             tombstones, size = len(batch.bodies.nulls), len(batch.bodies.data)
             with written.lock:
@@ -391,7 +405,7 @@ def _write_attachments(
             row = proof.attachment(revision, lambda revision=revision: storage.content(revision))  # type: ignore[misc]
             if row is None:
                 continue
-            file = file or AttachmentFile(new.path(f"attachments-{next(numbers):05d}.parquet"))
+            file = file or AttachmentFile(new.path(f"attachments-{next(numbers):05d}.parquet"), new.seal.parquet_key)
             for size in file.append(revision, proof.content(revision, storage.content(revision)), row):
                 progress.advance(bytes=size)
             tombstone = revision.body is None

@@ -19,7 +19,7 @@ from muniment.backup.examine import Faulty, Group, Task, Whole, examine_all
 from muniment.backup.manifest import Manifest
 from muniment.backup.plan import RestorePlan, chain_of
 from muniment.backup.proof import missing_note
-from muniment.backup.reader import HINT, Moment, moment_of
+from muniment.backup.reader import HINT, Moment, check_files, moment_of
 from muniment.backup.records import End, records, write_down
 from muniment.backup.repository import Backup, Backups, backups, unusable_in
 from muniment.backup.restore_plan import plan_latest
@@ -27,6 +27,7 @@ from muniment.errors import DamagedBackup, MunimentError, StorageFailure, Unknow
 from muniment.fingerprint import Fingerprint
 from muniment.progress import Progress
 from muniment.revision import DOCUMENT
+from muniment.security.keyring import NO_KEYS, Keyring
 from muniment.storage.scratch import Scratch, Shared, shared_scratch
 
 NAMED_FAULTS: Final = 5
@@ -51,22 +52,35 @@ class Verified:
 
     `record` is the file beside the backups that says so, if one was asked for. Where none can be written (they may be
     on a medium that is only read), it is None, and `unrecorded` says why.
+
+    Of the encrypted backups that nothing was given to open, `unproven`, only the files were compared with their
+    manifests, and the links of the chains; where the newest moment is in one of those, its `state` is None.
     """
 
     backup: Backup
     moment: Moment
-    fingerprint: Fingerprint
+    state: Fingerprint | None
     backups: tuple[Backup, ...]
     plan: RestorePlan
     seconds: float
     record: Path | None = None
     unrecorded: str | None = None
+    unproven: tuple[Backup, ...] = ()
+
+    @property
+    def fingerprint(self) -> Fingerprint:
+        """The state that was read; raises `WrongKey` where it is encrypted and nothing opened it."""
+        for backup in self.plan.chain:
+            backup.check_open()
+        assert self.state is not None
+        return self.state
 
     @property
     def notes(self) -> tuple[str, ...]:
         """What whoever asked should know: what else is there, and what backups were taken without."""
         missing = (note for backup in self.backups for note in missing_note(backup.manifest.skipped, backup.name))
-        return tuple(dict.fromkeys((*self.plan.notes, *missing)))
+        closed = (f"{backup.locked}: only its files were compared with its manifest" for backup in self.unproven)
+        return tuple(dict.fromkeys((*self.plan.notes, *missing, *closed)))
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,19 +93,23 @@ class _Fault:
 
 
 def verify(
-    wanted: Path | RestorePlan, *, progress: Progress | None = None, clock: Callable[[], int] | None = None
+    wanted: Path | RestorePlan,
+    *,
+    progress: Progress | None = None,
+    clock: Callable[[], int] | None = None,
+    keyring: Keyring = NO_KEYS,
 ) -> Verified:
     """Read and check all backups in a folder, or all that the planned moment needs, and prove the end of each.
 
     Everything is read, whatever is found on the way. Raises `DamagedBackup` when something is not as it was written:
     it names what, and its hint what can be restored all the same. With a clock, a new object `verification-….json`
-    beside the backups tells of the result, good or bad.
+    beside the backups tells of the result, good or bad; of a good one only when everything was proven.
     """
     progress = progress or Progress()
     progress.stage = "planning"
     plan = wanted if isinstance(wanted, RestorePlan) else None
     source = wanted.place if isinstance(wanted, RestorePlan) else wanted
-    available: Sequence[Backup] = plan.chain if plan else backups(source)
+    available: Sequence[Backup] = plan.chain if plan else backups(source, keyring)
     faults = [_Fault(bad.folder, bad.error) for bad in unusable_in(available)]
     with ExitStack() as stack:
         if available:  # what is wrong with some of them is told with the rest; that there are none is told now
@@ -100,14 +118,18 @@ def verify(
     progress.stage = "verifying"
     progress.total_documents = sum(backup.manifest.counts.documents for backup in available)
     progress.total_bytes = sum(backup.manifest.counts.bytes for backup in available)
+    good, gaps = _chains(available) if plan is None else ([plan.chain], [])
+    open_chains = [chain for chain in good if not any(backup.locked for backup in chain)]
+    opened = {backup.folder for chain in open_chains for backup in chain}
+    unproven = tuple(backup for chain in good for backup in chain if backup.folder not in opened)
     with shared_scratch() as (connection, shared):
         account = _Account(connection, shared, progress)
-        faults += account.read(available)
+        faults += account.read([backup for backup in available if not backup.locked])
+        faults += _compared(unproven, progress)
         progress.stage = "proving"
-        good, gaps = _chains(available) if plan is None else ([plan.chain], [])
         faults += gaps
         proven: list[_Proven] = []
-        for chain in good:
+        for chain in open_chains:
             proven.append(account.prove(_whole_part(chain, faults), plan))
             faults += proven[-1].faults
     progress.finish()
@@ -121,17 +143,32 @@ def verify(
                 "verification", available, last, clock, progress.seconds, problem=error.message, ends=_ends(available)
             )
         raise error
-    found = next(each for each in proven if each.last == newest.backup)
-    assert found.moment is not None
-    assert found.fingerprint is not None
-    verified = Verified(newest.backup, found.moment, found.fingerprint, tuple(available), newest, progress.seconds)
+    if newest.backup in unproven:
+        end = _Proven(moment=moment_of(newest))
+    else:
+        end = next(each for each in proven if each.last == newest.backup)
+    assert end.moment is not None
+    seconds, read = progress.seconds, tuple(available)
+    verified = Verified(newest.backup, end.moment, end.fingerprint, read, newest, seconds, unproven=unproven)
     if clock is None:
         return verified
-    proof = found.moment, found.fingerprint
+    if unproven or end.fingerprint is None:
+        return replace(verified, unrecorded="not everything was proven: no key was given for encrypted backups")
+    proof = end.moment, end.fingerprint
     record, unrecorded = write_down(
         "verification", available, newest.backup, clock, progress.seconds, proven=proof, ends=_ends(available)
     )
     return replace(verified, record=record, unrecorded=unrecorded)
+
+
+def _compared(unproven: Sequence[Backup], progress: Progress) -> Iterator[_Fault]:
+    """What of these is not as its manifest says, as far as that can be told without their keys."""
+    for backup in unproven:
+        try:
+            backup.stored_database_document()
+            check_files([(backup, file) for file in backup.manifest.files], progress)
+        except (DamagedBackup, StorageFailure) as error:
+            yield _Fault(backup.folder, error)
 
 
 def _ends(read: Sequence[Backup]) -> tuple[End, ...]:
@@ -401,5 +438,6 @@ def _tasks(found: Iterable[Backup], changed: Shared | None) -> list[Task]:
 
 
 def _tasks_of(manifest: Manifest, backup: Backup, changed: Shared | None) -> list[Task]:
-    more = manifest.after, manifest.through, changed, manifest.kind == "incremental"
+    key = backup.key.parquet if backup.key else None
+    more = manifest.after, manifest.through, changed, manifest.kind == "incremental", key
     return [Task(_key(backup), os.fsencode(backup.folder), file, *more) for file in manifest.files]

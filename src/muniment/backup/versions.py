@@ -51,7 +51,7 @@ def _versions(id: str, available: Sequence[Backup]) -> list[Version]:
     for backup in available:
         for file in backup.manifest.files:
             schema = DOCUMENTS if file.name.startswith("documents") else ATTACHMENTS
-            with closing(Source(backup.folder / file.name, file, schema)) as source:
+            with closing(Source.of(backup, file)) as source:
                 for version in _in_file(source, schema, fold(id), backup):
                     key = (version.lineage, version.etag)
                     known = found.get(key)

@@ -12,6 +12,7 @@ from muniment.security.data_key import DataKey
 from muniment.security.recipients import (
     AnyIdentity,
     AnyRecipient,
+    Key,
     Wrapped,
     key_in,
     passphrase_in,
@@ -54,12 +55,14 @@ class Keyring(msgspec.Struct, frozen=True):
 class Protection(msgspec.Struct, frozen=True):
     """How a new backup is protected: whom it is encrypted for, and what signs its manifest.
 
-    With no recipients it is encrypted for those of the backups that are there; `unencrypted` says that it is not.
+    With no recipients it is encrypted for those of the backups that are there, or else with the `database_key`, that of
+    an encrypted database; `in_clear` says that it is not.
     """
 
     recipients: tuple[AnyRecipient, ...] = ()
     signing_key: SigningKey | None = None
-    unencrypted: bool = False
+    in_clear: bool = False
+    database_key: Key | None = None
 
     @classmethod
     def of(
@@ -69,17 +72,17 @@ class Protection(msgspec.Struct, frozen=True):
         key_file: Path | None = None,
         recipients: Iterable[str] = (),
         sign_with: Path | None = None,
-        unencrypted: bool = False,
+        in_clear: bool = False,
     ) -> Protection:
         """What these files and recipients say; raises `NotFound` and `InvalidInput` for what is none."""
         found: list[AnyRecipient] = [read_recipient(text) for text in recipients]
         found += [key_in(key_file)] if key_file else []
         found += [passphrase_in(passphrase_file)] if passphrase_file else []
-        return cls(tuple(found), signing_key_in(sign_with) if sign_with else None, unencrypted)
+        return cls(tuple(found), signing_key_in(sign_with) if sign_with else None, in_clear)
 
     @property
     def keyring(self) -> Keyring:
-        """What opens of that for which it encrypts."""
+        """What opens of that for which it was asked to encrypt."""
         return Keyring(tuple(each for each in self.recipients if isinstance(each, AnyIdentity)))
 
 

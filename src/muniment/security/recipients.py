@@ -167,8 +167,21 @@ class Identity(msgspec.Struct, frozen=True, tag=True):
             return None
 
 
+class Opened(msgspec.Struct, frozen=True, tag=True):
+    """A data key that was unwrapped before, for another process."""
+
+    secret: bytes
+
+    def __repr__(self) -> str:
+        return "Opened(…)"
+
+    def unwrap(self, wrapped: Wrapped, id: str) -> DataKey | None:
+        """The data key, if it is the one of this id."""
+        return _checked(self.secret, id)
+
+
 AnyRecipient: TypeAlias = Passphrase | Key | Recipient
-AnyIdentity: TypeAlias = Passphrase | Key | Identity
+AnyIdentity: TypeAlias = Opened | Passphrase | Key | Identity
 
 
 def _checked(secret: bytes | None, id: str) -> DataKey | None:

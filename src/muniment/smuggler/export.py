@@ -18,6 +18,7 @@ from muniment.errors import DamagedDatabase
 from muniment.owner import present_owner, split_id
 from muniment.progress import Progress
 from muniment.revision import ATTACHMENT, DOCUMENT, Revision
+from muniment.security.keyring import NO_KEYS, Keyring
 from muniment.smuggler.exporter import Exporter
 from muniment.smuggler.folder import Kind, State, begin, held, new_name, read_state, write_state
 from muniment.smuggler.formats import writer_of
@@ -107,6 +108,7 @@ def export_moment(
     destination: str | Path | Writable,
     options: ExportOptions,
     *,
+    keyring: Keyring = NO_KEYS,
     clock: Callable[[], int] = system_clock,
     progress: Progress,
 ) -> Exported:
@@ -116,7 +118,7 @@ def export_moment(
     system's temporary folder meanwhile.
     """
     progress.stage = "planning"
-    plan = plan_restore(backups(folder), str(folder), point)
+    plan = plan_restore(backups(folder, keyring), str(folder), point)
     with (
         _begun(options.part, clock, progress) as chooser,
         closing(Pending(lambda _: False)) as aside,

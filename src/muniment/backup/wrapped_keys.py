@@ -1,0 +1,66 @@
+"""`keys.json`: the data key of an encrypted backup, wrapped for each of its recipients.
+
+It stands beside the manifest, which names the key by its id alone: so recipients can be added and removed, and neither
+the manifest nor what continues the backup changes.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, Final
+
+import msgspec
+from msgspec import Meta
+
+from muniment.backup.manifest import Hex, digest
+from muniment.errors import DamagedBackup, UnknownFormat
+from muniment.security.recipients import Wrapped
+
+NAME: Final = "keys.json"
+FORMAT: Final = 1
+_BLANK: Final = "0" * 64
+_HINT: Final = "use another copy of this file"
+
+
+class WrappedKeys(msgspec.Struct, frozen=True, kw_only=True):
+    """The wrapped forms of a data key, whose id is `key`; the checksum is taken as that of a manifest."""
+
+    format: int = FORMAT
+    key: str
+    recipients: Annotated[tuple[Wrapped, ...], Meta(min_length=1)]
+    checksum: Hex = _BLANK
+
+    @property
+    def names(self) -> str:
+        """Whom it is for, for people."""
+        return ", ".join(each.name for each in self.recipients)
+
+    def encoded(self) -> bytes:
+        """As it is written."""
+        blank = msgspec.structs.replace(self, checksum=_BLANK)
+        whole = msgspec.structs.replace(self, checksum=digest(_text(blank)))
+        return _text(whole)
+
+
+class _Version(msgspec.Struct):
+    format: int
+
+
+def _text(keys: WrappedKeys) -> bytes:
+    return msgspec.json.format(msgspec.json.encode(keys), indent=2) + b"\n"
+
+
+def decode(text: bytes, key: str, where: object) -> WrappedKeys:
+    """Read the wrapped forms of the key with this id; raises `DamagedBackup` for anything else, and `UnknownFormat`."""
+    try:
+        if (version := msgspec.json.decode(text, type=_Version).format) > FORMAT:
+            raise UnknownFormat(
+                f"{where} has format {version}; this software reads up to {FORMAT}", "use a newer version"
+            )
+        keys = msgspec.json.decode(text, type=WrappedKeys)
+        if keys.encoded() != text:
+            raise ValueError("its checksum does not agree")
+        if keys.key != key:
+            raise ValueError("it has the data key of another backup")
+    except (msgspec.DecodeError, ValueError, RecursionError) as error:
+        raise DamagedBackup(f"{where} can not be trusted: {error}", _HINT) from error
+    return keys

@@ -1,0 +1,410 @@
+"""Encrypted and signed backups: what opens them and what does not, and what their folders tell an onlooker."""
+
+from __future__ import annotations
+
+import base64
+import json
+import shutil
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import pytest
+
+from muniment import DocumentDatabase, MaintenanceActions
+from muniment.backup import wrapped_keys
+from muniment.backup.manifest import NAME, digest
+from muniment.backup.repository import SIGNATURE, Backup, backups, read
+from muniment.errors import BadSignature, DamagedBackup, MunimentError, UnknownFormat, WrongKey
+from muniment.rehearsal import rehearse
+from muniment.security.keyring import Keyring, Protection
+from muniment.security.recipients import Identity, Key, Passphrase, Stretched
+from muniment.security.signature import SigningKey
+from tests.backup.state import opened, seen_by_readers
+
+CHEAP = Stretched(b"s" * 16, memory_kib=64, passes=1, lanes=1)
+PASSPHRASE = Passphrase("correct horse", CHEAP)
+IDENTITY = Identity(b"i" * 32)
+KEY = Key(b"k" * 32)
+ALL = Protection((PASSPHRASE, KEY, IDENTITY.recipient))
+RING = Keyring((IDENTITY,))
+SIGNING_KEY = SigningKey(b"s" * 32)
+SIGNED = Protection((IDENTITY.recipient,), SIGNING_KEY)
+TRUSTING = Keyring((IDENTITY,), (SIGNING_KEY.signer,))
+Manual = dict[str, Any]
+
+
+@pytest.fixture
+def place(small: DocumentDatabase, tmp_path: Path) -> Path:
+    """A folder with an encrypted full backup and an incremental one."""
+    place = tmp_path / "backups"
+    small.maintenance.start_backup(place, protection=ALL).wait()
+    small.put("orders/1", {"secret": "sunflower"}, {"Raven-Entity-Name": "Orders"})
+    small.delete("orders/2")
+    small.put("late/1", {"late": "marigold"}, {"Raven-Entity-Name": "Latecomers"})
+    small.put_attachment("photos/9", b"hyacinth" * 50)
+    secrets = Protection((PASSPHRASE, KEY))
+    assert small.maintenance.start_backup(place, incremental=True, protection=secrets).wait().manifest.kind != "full"
+    return place
+
+
+def _files(place: Path) -> Iterator[Path]:
+    yield from (path for path in sorted(place.rglob("*")) if path.is_file())
+
+
+def _rewritten(folder: Path, change: Any) -> None:
+    """Change a manifest as somebody would who knows how checksums are made, but no keys."""
+    path = folder / NAME
+    manifest = json.loads(path.read_text())
+    change(manifest)
+    manifest["checksum"] = "0" * 64
+    text = msgspec.json.format(json.dumps(manifest, ensure_ascii=False).encode(), indent=2) + b"\n"
+    path.write_bytes(text.replace(b"0" * 64, digest(text).encode()))
+
+
+@pytest.mark.parametrize("identity", [Passphrase("correct horse"), KEY, IDENTITY])
+def test_what_it_was_encrypted_for_restores_it_on_another_machine(
+    place: Path, small: DocumentDatabase, tmp_path: Path, identity: Any
+) -> None:
+    elsewhere = tmp_path / "elsewhere"
+    shutil.copytree(place, elsewhere)
+    shutil.rmtree(place)
+    restored = MaintenanceActions.restore(elsewhere, tmp_path / "restored", keyring=Keyring((identity,)))
+    assert restored.fingerprint == small.storage.snapshot().fingerprint
+    with opened(tmp_path / "restored") as database:
+        assert seen_by_readers(database) == seen_by_readers(small)
+        assert database.storage.settings == small.storage.settings
+
+
+def test_a_key_of_its_own_for_each_backup_and_one_salt_for_a_chain(place: Path) -> None:
+    full, incremental = backups(place, RING)
+    assert full.key is not None
+    assert incremental.key is not None
+    assert full.key != incremental.key
+    assert {type(each) for each in full.wrapped_keys().recipients} == {
+        type(each) for each in incremental.wrapped_keys().recipients
+    }
+    assert [each.name for each in full.wrapped_keys().recipients] == [
+        each.name for each in incremental.wrapped_keys().recipients
+    ]
+
+
+def test_no_file_has_plain_text_of_what_was_backed_up(place: Path, small: DocumentDatabase) -> None:
+    small.storage.configure({"Raven/Secret": "lavender"})
+    small.maintenance.start_backup(place, protection=Protection((PASSPHRASE, KEY))).wait()
+    with pytest.raises(MunimentError):
+        MaintenanceActions.restore(place, place.parent / "restored")
+    MaintenanceActions.verify(place, keyring=RING)
+    rehearse(place, keyring=RING)
+    words = ["Orders", "orders/1", "companies", "Zajazd", "sunflower", "marigold", "late/1", "Latecomers", "photos"]
+    words += ["hyacinth", "lavender", "Raven/Secret", "image/png", "Raven-Entity-Name", "price", "etag_dictionary"]
+    found = small.storage.snapshot().fingerprint
+    words += [f"{tally.digest:064x}" for tally in found.tallies.values()]
+    for path in _files(place):
+        text = path.read_bytes()
+        for word in words:
+            assert word.encode() not in text, f"{word} in {path.name}"
+            assert base64.b64encode(word.encode()).rstrip(b"=")[:-1] not in text
+        assert b"PAR1" not in text
+
+
+def test_the_same_words_are_found_in_a_plain_backup(small: DocumentDatabase, tmp_path: Path) -> None:
+    small.maintenance.start_backup(tmp_path / "plain").wait()
+    everything = b"".join(path.read_bytes() for path in _files(tmp_path / "plain"))
+    assert b"Orders" in everything
+    assert b"PAR1" in everything
+
+
+@pytest.mark.parametrize("identity", [None, Passphrase("wrong horse"), Key(b"x" * 32), Identity(b"x" * 32)])
+def test_without_the_right_key_nothing_is_read_and_nothing_touched(place: Path, tmp_path: Path, identity: Any) -> None:
+    keyring = Keyring((identity,) if identity else ())
+    for found in backups(place, keyring):
+        assert found.locked is not None
+        assert found.key is None
+        assert found.manifest.closed
+        assert found.manifest.fingerprint == {"documents": {}, "attachments": {}}
+    target = tmp_path / "restored"
+    attempts: list[Callable[[], object]] = [
+        lambda: MaintenanceActions.restore(place, target, keyring=keyring),
+        lambda: MaintenanceActions.query(place, "SELECT * FROM documents", keyring=keyring),
+        lambda: MaintenanceActions.version(place, "orders/1", keyring=keyring),
+        lambda: MaintenanceActions.merge(place, backups(place)[-1].name, keyring=keyring),
+        lambda: rehearse(place, keyring=keyring),
+    ]
+    before = {path: path.read_bytes() for path in _files(place)}
+    for attempt in attempts:
+        with pytest.raises(WrongKey) as caught:
+            attempt()
+        assert str(IDENTITY.recipient) in str(caught.value)
+        assert "correct" not in str(caught.value)
+    assert not target.exists()
+    assert {path: path.read_bytes() for path in _files(place)} == before
+
+
+def test_who_has_only_a_recipient_can_go_on_and_not_read(small: DocumentDatabase, tmp_path: Path) -> None:
+    place = tmp_path / "backups"
+    small.maintenance.start_backup(place, protection=Protection((IDENTITY.recipient,))).wait()
+    small.put("more", {"n": 1})
+    taken = small.maintenance.start_backup(place, incremental=True).wait()  # for the same recipient, without being told
+    assert taken.manifest.kind == "incremental"
+    assert [found.manifest.encryption is not None for found in backups(place)] == [True, True]
+    small.maintenance.start_backup(place).wait()
+    assert backups(place)[-1].manifest.encryption is not None
+    restored = MaintenanceActions.restore(place, tmp_path / "restored", keyring=RING)
+    assert restored.fingerprint == small.storage.snapshot().fingerprint
+
+
+def test_a_backup_that_cannot_be_encrypted_as_the_others_are_is_none(place: Path, small: DocumentDatabase) -> None:
+    before = list(_files(place))
+    for given in ((), (Passphrase("wrong horse"),), (IDENTITY.recipient, Passphrase("wrong horse"))):
+        with pytest.raises(WrongKey):
+            small.maintenance.start_backup(place, incremental=True, protection=Protection(given)).wait()
+    with pytest.raises(WrongKey, match="passphrase"):
+        small.maintenance.start_backup(place).wait()
+    assert list(_files(place)) == before
+
+
+def test_who_is_named_counts_alone(place: Path, small: DocumentDatabase, tmp_path: Path) -> None:
+    other = Identity(b"o" * 32)
+    taken = small.maintenance.start_backup(place, protection=Protection((other.recipient,))).wait()
+    assert [each.name for each in taken.wrapped_keys().recipients] == [str(other.recipient)]
+    with pytest.raises(WrongKey):
+        MaintenanceActions.restore(place, tmp_path / "restored", keyring=RING)
+    MaintenanceActions.restore(place, tmp_path / "restored", keyring=Keyring((other,)))
+
+
+def test_a_chain_is_encrypted_as_a_whole_or_not_at_all(small: DocumentDatabase, tmp_path: Path) -> None:
+    place = tmp_path / "backups"
+    small.maintenance.start_backup(place).wait()
+    small.put("a", {"n": 1})
+    mine = Protection((IDENTITY.recipient,))
+    encrypted = small.maintenance.start_backup(place, incremental=True, protection=mine).wait()
+    assert encrypted.manifest.kind == "full"
+    assert encrypted.manifest.reason == "to be encrypted, which the backups there are not"
+    small.put("b", {"n": 1})
+    plain = small.maintenance.start_backup(place, incremental=True, protection=Protection(in_clear=True)).wait()
+    assert (plain.manifest.kind, plain.manifest.format, plain.manifest.encryption) == ("full", 2, None)
+    assert MaintenanceActions.verify(place, keyring=RING).unproven == ()
+
+
+def test_beside_one_that_nobody_can_open_any_more_none_is_plain_by_chance(
+    place: Path, small: DocumentDatabase, tmp_path: Path
+) -> None:
+    for found in backups(place):
+        (found.folder / wrapped_keys.NAME).write_bytes(b"{}")
+    with pytest.raises(WrongKey, match="encrypted"):
+        small.maintenance.start_backup(place).wait()
+    small.maintenance.start_backup(place, protection=Protection((IDENTITY.recipient,))).wait()
+    MaintenanceActions.restore(place, tmp_path / "restored", keyring=RING)
+
+
+def test_verifying_without_a_key_compares_the_files_and_says_what_it_cannot_prove(place: Path) -> None:
+    verified = MaintenanceActions.verify(place)
+    assert len(verified.unproven) == 2
+    assert any("only its files" in note for note in verified.notes)
+    assert verified.record is None
+    assert verified.unrecorded is not None
+    with pytest.raises(WrongKey):
+        _ = verified.fingerprint
+    whole = MaintenanceActions.verify(place, keyring=RING)
+    assert whole.unproven == ()
+    assert whole.record is not None
+    assert whole.fingerprint == backups(place, RING)[-1].manifest.fingerprint_at_snapshot()
+    for path in _files(place):
+        if path.suffix == ".parquet" or path.name == "Database.Document":
+            text = path.read_bytes()
+            path.write_bytes(text[:-40] + bytes([text[-40] ^ 1]) + text[-39:])
+            for keyring in (Keyring(), RING):
+                with pytest.raises(DamagedBackup, match=path.name):
+                    MaintenanceActions.verify(place, keyring=keyring, record=False)
+            path.write_bytes(text)
+
+
+def test_flipped_bits_are_found_even_where_the_hashes_were_made_to_agree(place: Path, tmp_path: Path) -> None:
+    full = backups(place)[0]
+    victim = next(path for path in _files(full.folder) if path.name.startswith("documents"))
+    text = bytearray(victim.read_bytes())
+    text[len(text) // 2] ^= 1
+    victim.write_bytes(bytes(text))
+
+    def agree(manifest: Manual) -> None:
+        file = next(file for file in manifest["files"] if file["name"] == victim.name)
+        file["sha256"] = digest(bytes(text))
+
+    _rewritten(full.folder, agree)
+    assert backups(place).unusable == ()  # to whoever has no key it looks right
+    with pytest.raises(DamagedBackup, match="has not got its data key"):
+        read(full.folder, RING)
+    with pytest.raises(DamagedBackup):
+        MaintenanceActions.restore(place, tmp_path / "restored", keyring=RING)
+
+
+@pytest.mark.parametrize("name", ["../evil.parquet", "documents-1.parquet/../../x", "/etc/passwd", "documents-..\\1"])
+def test_a_name_that_leads_out_of_the_backup_is_refused(place: Path, name: str) -> None:
+    full = backups(place)[0]
+
+    def lead_out(manifest: Manual) -> None:
+        manifest["files"][0]["name"] = name
+
+    _rewritten(full.folder, lead_out)
+    for keyring in (Keyring(), RING):
+        with pytest.raises(DamagedBackup, match="can not be trusted"):
+            read(full.folder, keyring)
+
+
+def test_every_flipped_byte_of_the_wrapped_keys_is_found(place: Path) -> None:
+    path = backups(place)[0].folder / wrapped_keys.NAME
+    text = path.read_bytes()
+    for position in range(len(text)):
+        path.write_bytes(text[:position] + bytes([text[position] ^ 1]) + text[position + 1 :])
+        with pytest.raises((DamagedBackup, UnknownFormat)):
+            read(path.parent, RING)
+    path.write_bytes(text.replace(b'"format": 1', b'"format": 2'))
+    with pytest.raises(UnknownFormat):
+        read(path.parent)
+    path.unlink()
+    with pytest.raises(DamagedBackup, match="missing"):
+        read(path.parent, RING)
+
+
+def test_wrapped_keys_of_another_backup_are_refused(place: Path) -> None:
+    full, incremental = backups(place)
+    (full.folder / wrapped_keys.NAME).write_bytes((incremental.folder / wrapped_keys.NAME).read_bytes())
+    with pytest.raises(DamagedBackup, match="another backup"):
+        read(full.folder, RING)
+
+
+def test_a_moment_in_between_a_version_a_query_and_a_merge_of_encrypted_backups(
+    place: Path, small: DocumentDatabase, tmp_path: Path
+) -> None:
+    full, last = backups(place, RING)
+    before = MaintenanceActions.version(place, "orders/1", backup=full.name, keyring=RING)
+    after = MaintenanceActions.version(place, "ORDERS/1", keyring=RING)
+    assert before is not None
+    assert after is not None
+    assert after.body == b'{"secret":"sunflower"}' != before.body
+    answer = MaintenanceActions.query(place, "SELECT id FROM documents ORDER BY id", keyring=RING)
+    assert ("late/1",) in answer.rows
+    assert ("orders/2",) not in answer.rows
+    merged = MaintenanceActions.merge(place, last.name, keyring=Keyring((PASSPHRASE, KEY)), delete_merged=True)
+    assert merged.manifest.encryption is not None
+    assert len(merged.wrapped_keys().recipients) == 3
+    assert len(backups(place)) == 1
+    restored = MaintenanceActions.restore(place, tmp_path / "restored", keyring=RING)
+    assert restored.fingerprint == small.storage.snapshot().fingerprint
+
+
+def test_restoring_into_a_database_and_comparing_moments_take_a_key_too(place: Path, small: DocumentDatabase) -> None:
+    full = backups(place)[0]
+    with pytest.raises(WrongKey):
+        small.maintenance.restore_into(place, on_conflict="overwrite", backup=full.name)
+    small.maintenance.restore_into(place, on_conflict="overwrite", backup=full.name, keyring=RING)
+    assert small.get("orders/2") is not None
+    assert small.get("late/1") is None
+    found = MaintenanceActions.differences(place, full.name, backups(place)[1].name, keyring=RING)
+    assert {id for changes in found.changes for id in changes.added} == {"late/1", "photos/9"}
+
+
+def test_a_child_process_encrypts_and_opens_as_this_one_does(small: DocumentDatabase, tmp_path: Path) -> None:
+    from muniment.backup.child import restore_in_child
+
+    place = tmp_path / "backups"
+    small.maintenance.start_backup(place, protection=SIGNED, in_child=True).wait()
+    plan = MaintenanceActions.plan_restore(place, keyring=TRUSTING)
+    restore_in_child(plan, tmp_path / "restored")
+    with opened(tmp_path / "restored") as database:
+        assert seen_by_readers(database) == seen_by_readers(small)
+    with pytest.raises(WrongKey):
+        restore_in_child(MaintenanceActions.plan_restore(place), tmp_path / "other")
+    path = plan.backup.folder / NAME
+    _rewritten(path.parent, lambda manifest: manifest.update(reason="forged"))
+    with pytest.raises(DamagedBackup):
+        restore_in_child(plan, tmp_path / "other")
+    assert not (tmp_path / "other").exists()
+
+
+def test_a_signed_backup_is_told_from_one_that_was_forged(small: DocumentDatabase, tmp_path: Path) -> None:
+    place = tmp_path / "backups"
+    taken = small.maintenance.start_backup(place, protection=SIGNED).wait()
+    MaintenanceActions.verify(place, keyring=TRUSTING)
+    MaintenanceActions.restore(place, tmp_path / "restored", keyring=TRUSTING)
+    text = (taken.folder / NAME).read_bytes()
+    for problem in ("is not what was signed", "whom nobody named", "is not signed", "is not a signature"):
+        _forge(taken, problem)
+        for attempt in (
+            lambda: MaintenanceActions.verify(place, keyring=TRUSTING, record=False),
+            lambda: MaintenanceActions.restore(place, tmp_path / "other", keyring=TRUSTING),
+        ):
+            with pytest.raises(DamagedBackup, match=problem) as caught:
+                attempt()
+            assert taken.name in str(caught.value)
+        with pytest.raises(BadSignature):
+            read(taken.folder, TRUSTING)
+        (taken.folder / NAME).write_bytes(text)
+        (taken.folder / SIGNATURE).write_bytes(msgspec.json.encode(SIGNING_KEY.sign(text)))
+    MaintenanceActions.verify(place, keyring=TRUSTING)
+
+
+def _forge(taken: Backup, problem: str) -> None:
+    signature = taken.folder / SIGNATURE
+    match problem:
+        case "is not what was signed":
+            _rewritten(taken.folder, lambda manifest: manifest.update(reason="forged"))
+        case "whom nobody named":
+            text = (taken.folder / NAME).read_bytes()
+            signature.write_bytes(msgspec.json.encode(SigningKey(b"o" * 32).sign(text)))
+        case "is not signed":
+            signature.unlink()
+        case _:
+            signature.write_bytes(b"\xff")
+
+
+def test_plain_backups_can_be_signed(small: DocumentDatabase, tmp_path: Path) -> None:
+    place = tmp_path / "backups"
+    taken = small.maintenance.start_backup(place, protection=Protection(signing_key=SIGNING_KEY)).wait()
+    assert (taken.manifest.format, taken.manifest.encryption) == (2, None)
+    MaintenanceActions.verify(place, keyring=Keyring((), (SIGNING_KEY.signer,)))
+    small.put("x", {})
+    small.maintenance.start_backup(place, incremental=True).wait()
+    with pytest.raises(DamagedBackup, match="is not signed"):
+        MaintenanceActions.restore(place, tmp_path / "restored", keyring=TRUSTING)
+
+
+def test_duckdb_reads_the_files_with_their_keys(place: Path, small: DocumentDatabase) -> None:
+    import duckdb
+
+    from muniment.backup.sql_view import sql_view
+
+    with pytest.raises(WrongKey):
+        sql_view(MaintenanceActions.plan_restore(place), "x")
+    text = sql_view(MaintenanceActions.plan_restore(place, keyring=RING), "x")
+    with duckdb.connect() as connection:
+        connection.execute(text)
+        ids = [id for (id,) in connection.execute("SELECT id FROM documents ORDER BY id").fetchall()]
+        assert "late/1" in ids
+        assert "orders/2" not in ids
+        assert connection.execute("SELECT count(*) FROM attachments").fetchall() == [(3,)]
+    keys = [backup.key.secret for backup in backups(place, RING) if backup.key]
+    assert len(keys) == 2
+    assert not any(base64.b64encode(key).decode() in text for key in keys)  # only what opens the Parquet files
+
+
+def test_what_is_skipped_is_named_to_whoever_has_a_key(tmp_path: Path) -> None:
+    from tests.storage.raw import raw
+
+    with DocumentDatabase(tmp_path / "shop") as database:
+        database.put("patients/1", {"name": "a" * 2000}, {"Raven-Entity-Name": "Patients"})
+        database.put("patients/2", {"name": "b"}, {"Raven-Entity-Name": "Patients"})
+    with raw(tmp_path / "shop") as connection:
+        connection.execute(
+            "UPDATE log SET body = CAST(replace(CAST(body AS TEXT), 'aaaa', 'aaab') AS BLOB) WHERE etag = 1"
+        )
+    mine = Protection((IDENTITY.recipient,))
+    with DocumentDatabase(tmp_path / "shop") as database:
+        taken = database.maintenance.start_backup(tmp_path / "backups", protection=mine, skip_damaged=True).wait()
+    assert [each.id for each in taken.manifest.skipped] == ["patients/1"]
+    closed = read(taken.folder)
+    assert [(each.id, each.problem) for each in closed.manifest.skipped] == [("", "encrypted")]
+    assert read(taken.folder, RING).manifest.skipped == taken.manifest.skipped
+    assert b"patients" not in (taken.folder / NAME).read_bytes()
