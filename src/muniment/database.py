@@ -7,7 +7,6 @@ import threading
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import Future
 from pathlib import Path
-from types import TracebackType
 from typing import Any, BinaryIO, Final
 
 from muniment.attachment import Attachment, attachment_of, content_chunks
@@ -103,9 +102,7 @@ class DocumentDatabase(Source[Exported]):
     def __enter__(self) -> DocumentDatabase:
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
-    ) -> None:
+    def __exit__(self, *error: object) -> None:
         self.close()
 
     def close(self) -> None:

@@ -6,7 +6,6 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
-from types import TracebackType
 from typing import Any, Generic, NamedTuple, Protocol, Self, TypeVar, get_origin, is_typeddict, overload
 
 from muniment.command import Command, Delete, Put
@@ -266,9 +265,7 @@ class Session(UnitOfWork[Database], Blocking):
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
-    ) -> None:
+    def __exit__(self, *error: object) -> None:
         """Leave without saving what was not saved."""
 
     @overload

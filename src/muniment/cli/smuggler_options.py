@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Annotated, Any, Final, TypeAlias
 
@@ -55,10 +55,10 @@ class CarriedOptions:
     transform_file: Annotated[
         Path | None, typer.Option("--transform-file", parser=path_of, metavar="FILE", help="The same, from a file.")
     ] = None
-    excludeexpired: Annotated[
+    exclude_expired: Annotated[
         bool, typer.Option("--excludeexpired", metavar="", help="Leave out documents that have expired.")
     ] = False
-    ignore_errors_and_continue: Annotated[
+    ignore_errors: Annotated[
         bool,
         typer.Option("--ignore-errors-and-continue", metavar="", help="Pass over what has errors, and name it."),
     ] = False
@@ -77,21 +77,9 @@ class CarriedOptions:
         fail_on_unknown: bool = False,
     ) -> SmugglerOptions:
         """The same for the library; raises `InvalidInput` for what makes no sense."""
-        others: dict[str, Any] = {} if self.batch_size is None else {"batch_size": self.batch_size}
-        return SmugglerOptions.of(
-            operate_on_types=self.operate_on_types,
-            filter=self.filter,
-            negative_filter=self.negative_filter,
-            metadata_filter=self.metadata_filter,
-            negative_metadata_filter=self.negative_metadata_filter,
-            transform=self.transform,
-            transform_file=self.transform_file,
-            start_document_etag=start_document_etag,
-            exclude_expired=self.excludeexpired,
-            ignore_errors=self.ignore_errors_and_continue,
-            limit=self.limit,
-            timeout=None if self.timeout is None else self.timeout / 1000,
-            continuation=continuation,
-            fail_on_unknown=fail_on_unknown,
-            **others,
-        )
+        given: dict[str, Any] = {each.name: getattr(self, each.name) for each in fields(self)}
+        given |= {"start_document_etag": start_document_etag, "continuation": continuation}
+        given["timeout"] = None if self.timeout is None else self.timeout / 1000
+        if self.batch_size is None:
+            del given["batch_size"]
+        return SmugglerOptions.of(**given, fail_on_unknown=fail_on_unknown)

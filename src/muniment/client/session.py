@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Iterable, Sequence
-from types import TracebackType
 from typing import Any, Protocol, Self, TypeVar, overload
 
 from muniment.command import Command
@@ -33,9 +32,7 @@ class AsyncSession(UnitOfWork[AsyncDatabase], Awaiting):
     async def __aenter__(self) -> Self:
         return self
 
-    async def __aexit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
-    ) -> None:
+    async def __aexit__(self, *error: object) -> None:
         """Leave without saving what was not saved."""
 
     @overload
