@@ -270,3 +270,25 @@ def test_each_moment_is_listed_once(
     assert found == {
         id: [(first, last, rfc3339(clock(until))) for first, last, until in spans] for id, spans in expected.items()
     }
+
+
+@pytest.mark.parametrize(
+    ("moment", "nearest"),
+    [
+        ({"at": 12.5}, [("5", "aaaa"), ("7", "bbbb")]),
+        ({"at": 12.5, "lineage": "bbbb"}, [("5", "aaaa"), ("7", "bbbb")]),
+        ({"etag": 6, "lineage": "bbbb"}, [("5", "aaaa"), ("7", "bbbb")]),
+        ({"etag": 9, "lineage": "aaaa"}, [("8", "aaaa")]),
+        ({"etag": 10}, [("9", "bbbb")]),
+    ],
+)
+def test_the_nearest_moment_is_one_of_the_history_that_was_meant(
+    moment: dict[str, Any], nearest: list[tuple[str, str]]
+) -> None:
+    """What the shop did after the second history had left it is none of that one's past."""
+    at = clock(moment["at"]) if "at" in moment else None
+    with pytest.raises(UnreachablePoint) as caught:
+        plan_restore(SHOP, "backups", RestorePoint(**{**moment, "at": at}))
+    assert [(etag, lineage[:4]) for _, etag, _, lineage in caught.value.instead] == nearest
+    for options in caught.value.instead:
+        check_options(SHOP, RestorePoint(), options)

@@ -123,19 +123,19 @@ class Tree:
         found = [branch for branch in self.branches if branch.id.lower().startswith(letters)]
         exact = [branch for branch in found if branch.id.lower() == letters]
         if not found:
-            ids = ", ".join(self.short(branch) for branch in self.held)
+            ids = ", ".join(self.short(branch.id) for branch in self.held)
             raise BackupNotFound(f"no backup is of a lineage {letters!r}", f"there are {ids}")
         if len(found) > 1 and not exact:
-            ids = " or ".join(self.short(branch) for branch in found)
+            ids = " or ".join(self.short(branch.id) for branch in found)
             raise InvalidInput(f"{letters!r} begins the ids of {len(found)} lineages", f"give more letters: {ids}")
         return (exact or found)[0]
 
-    def short(self, branch: Branch) -> str:
-        """As few letters of its id as name it, at least 8."""
-        for length in range(SHORT, len(branch.id)):
-            if sum(other.id.startswith(branch.id[:length]) for other in self.branches) == 1:
-                return branch.id[:length]
-        return branch.id
+    def short(self, id: str) -> str:
+        """As few letters of a history's id as name it, at least 8."""
+        for length in range(SHORT, len(id)):
+            if sum(other.id.startswith(id[:length]) for other in self.branches) == 1:
+                return id[:length]
+        return id
 
     def alive(self, at: int) -> list[Branch]:
         """The histories that the database certainly had at this time (microseconds); more than one if it was copied."""
@@ -176,7 +176,7 @@ class Point(msgspec.Struct, frozen=True):
         return f"{self.time} (etag {self.etag:,})" if self.time else f"etag {self.etag:,}"
 
 
-Found: TypeAlias = tuple[Branch, Point] | None
+Found: TypeAlias = tuple[str, Point] | None  # the id of a lineage, and a moment of it
 
 
 class Span(msgspec.Struct, frozen=True, kw_only=True, rename={"first": "from", "last": "to"}):
@@ -251,11 +251,36 @@ def _both(one: Span, other: Span) -> Span:
     return Span(first=first, last=ends[0].last, until=until, lineage=one.lineage)
 
 
-def nearest(tree: Tree, place: Callable[[Point], int | None], limit: int) -> tuple[Found, Found]:
-    """The last moment up to this place that can be restored, and the first one after it, of any history."""
-    ends = [(branch, point) for branch in tree.held for span in spans_of(branch) for point in (span.first, span.last)]
-    known = [(at, branch, point) for branch, point in ends if (at := place(point)) is not None]
+def past_of(line: Sequence[Branch]) -> list[Span]:
+    """What can be restored of a history and of those that it came from, until it left them; the oldest first.
+
+    `line` begins with the history itself.
+    """
+    past: list[Span] = []
+    limit: Point | None = None
+    for branch in line:
+        past += [cut for span in reversed(spans_of(branch)) if (cut := span.through(limit))]
+        limit = Point(branch.lineage.etag, branch.lineage.time)
+    return past[::-1]
+
+
+def nearest(
+    tree: Tree, meant: Iterable[Branch], place: Callable[[Point], int | None], limit: int
+) -> tuple[Found, Found]:
+    """The last moment up to this place that can be restored, and the first one after it.
+
+    They are of the histories that are meant; where these have none, of any.
+    """
+    own = [span for branch in meant for span in past_of(tree.line(branch))]
+    any_ = [span for branch in tree.held for span in spans_of(branch)]
+    before, after = zip(*(_around(spans, place, limit) for spans in (own, any_)), strict=True)
+    return before[0] or before[1], after[0] or after[1]
+
+
+def _around(spans: Iterable[Span], place: Callable[[Point], int | None], limit: int) -> tuple[Found, Found]:
+    ends = [(span.lineage, point) for span in spans for point in (span.first, span.last)]
+    known = [(at, lineage, point) for lineage, point in ends if (at := place(point)) is not None]
     known.sort(key=itemgetter(0))
-    before = [(branch, point) for at, branch, point in known if at <= limit]
-    after = [(branch, point) for at, branch, point in known if at > limit]
+    before = [(lineage, point) for at, lineage, point in known if at <= limit]
+    after = [(lineage, point) for at, lineage, point in known if at > limit]
     return before[-1] if before else None, after[0] if after else None

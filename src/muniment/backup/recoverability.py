@@ -15,7 +15,7 @@ from typing import Final
 
 import msgspec
 
-from muniment.backup.lineages import Branch, Point, Span, Tree, spans_of
+from muniment.backup.lineages import Branch, Span, Tree, past_of
 from muniment.backup.plan import chain_of, ends_of
 from muniment.backup.proof import missing_note
 from muniment.backup.records import Record, RecordKind, records
@@ -136,7 +136,7 @@ def _destination(
     changes = None
     if last and last in line[0].backups:
         changes = max(snapshot.etag - last.manifest.through, 0)
-    reach = _reach(line)
+    reach = past_of(line)
     newest = Tree(same).newest()
     if last:
         problems += missing_note(last.manifest.skipped, last.name)
@@ -180,16 +180,6 @@ def _line(same: Sequence[Backup], identity: Identity, known: Collection[str]) ->
         limit = lineage.etag
         if lineage.part:
             return  # what was there before is not what this one began with
-
-
-def _reach(line: Sequence[Branch]) -> list[Span]:
-    """What can be restored of the database's own past, the oldest first."""
-    reach: list[Span] = []
-    limit: Point | None = None
-    for branch in line:
-        reach += [cut for span in reversed(spans_of(branch)) if (cut := span.through(limit))]
-        limit = Point(branch.lineage.etag, branch.lineage.time)
-    return reach[::-1]
 
 
 def _gaps(own: Sequence[Backup]) -> Iterator[str]:

@@ -115,7 +115,7 @@ class _Search:
             owners = {id: owner for id, owner in owners.items() if owner.origin_known or plans[id]} or owners
         plan = self._only(f"etag {etag:,} is a moment of", [(owner, plans[id]) for id, owner in owners.items()])
         if plan is None:
-            raise self._no_etag(etag, self._tree.line(branch) if branch else owners.values())
+            raise self._no_etag(etag, branch, [*owners.values()])
         return plan
 
     def _owner(self, branch: Branch, etag: int) -> Branch:
@@ -144,7 +144,7 @@ class _Search:
                 raise self._ambiguous(f"{_text(at)} may be a moment of others than", [each for each, _ in early])
             plan = self._only(f"{_text(at)} is a moment of", [*found, *early])
         if plan is None:
-            raise self._no_time(at, self._tree.line(branch) if branch else self._tree.alive(at))
+            raise self._no_time(at, branch, self._tree.alive(at))
         return plan
 
     def _time_along(self, branch: Branch, at: int) -> RestorePlan | None:
@@ -165,7 +165,7 @@ class _Search:
         return plans[0] if plans else None
 
     def _ambiguous(self, what: str, found: Sequence[Branch]) -> AmbiguousPoint:
-        names = [self._tree.short(branch) for branch in found]
+        names = [self._tree.short(branch.id) for branch in found]
         told = " and ".join(
             f"{name} (backed up through {_text(branch.seen)})" for name, branch in zip(names, found, strict=True)
         )
@@ -177,15 +177,19 @@ class _Search:
         error.instead = tuple(("--lineage", name) for name in names)
         return error
 
-    def _no_etag(self, etag: int, histories: Collection[Branch]) -> MunimentError:
-        found = nearest(self._tree, lambda point: point.etag, etag)
-        if etag > max(branch.last_etag for branch in self._tree.held):
+    def _no_etag(self, etag: int, branch: Branch | None, owners: Sequence[Branch]) -> MunimentError:
+        found = nearest(self._tree, [branch] if branch else owners, lambda point: point.etag, etag)
+        histories = self._tree.line(branch) if branch else owners
+        if etag > max(each.last_etag for each in ([branch] if branch and branch.backups else self._tree.held)):
             return self._unreachable("that etag is after the last backup", *found)
         later = self._next(_etag, etag, histories) or self._next(_etag, etag, self._tree.held)
         return self._between("etag", later, *found)
 
-    def _no_time(self, at: int, histories: Collection[Branch]) -> MunimentError:
-        found = nearest(self._tree, lambda point: micros(point.time) if point.time else None, at)
+    def _no_time(self, at: int, branch: Branch | None, alive: Sequence[Branch]) -> MunimentError:
+        histories = self._tree.line(branch) if branch else alive
+        found = nearest(
+            self._tree, [branch] if branch else alive, lambda point: micros(point.time) if point.time else None, at
+        )
         if at > max(branch.seen for branch in histories or self._tree.held):
             return self._unreachable("that time is after the last backup", *found)
         later = self._next(_time, at, histories)
@@ -229,8 +233,8 @@ class _Search:
         found = [each for each in (before, after) if each is not None]
         several = len(self._tree.held) > 1
         options = [
-            RestorePoint(etag=point.etag, lineage=self._tree.short(branch) if several else None).options()
-            for branch, point in found
+            RestorePoint(etag=point.etag, lineage=self._tree.short(id) if several else None).options()
+            for id, point in found
         ]
         told = [f"{point}: {' '.join(option)}" for (_, point), option in zip(found, options, strict=True)]
         hint = f"the nearest that can: {' and '.join(told)}" if told else "see `muniment inspect` for what can"

@@ -69,7 +69,7 @@ def _tree_lines(tree: Tree) -> Iterator[Line]:
         for branch in tree.branches:
             if tree.parent(branch) is parent:
                 edge = f"{'   ' * (depth - 1)}└─ " if depth else ""
-                yield f"{edge}lineage {tree.short(branch)}", _origin_text(tree, branch)
+                yield f"{edge}lineage {tree.short(branch.id)}", _origin_text(tree, branch)
                 for span in spans_of(branch):
                     yield f"{'   ' * depth}  restorable", str(span)
                 yield from below(branch, depth + 1)
@@ -82,7 +82,7 @@ def _origin_text(tree: Tree, branch: Branch) -> str:
     if lineage.parent is not None:
         part = "a part of " if lineage.part else ""
         parent = tree.parent(branch)
-        origin = f"began {lineage.began} with {part}{tree.short(parent) if parent else lineage.parent} at etag"
+        origin = f"began {lineage.began} with {part}{tree.short(parent.id) if parent else lineage.parent} at etag"
         origin = f"{origin} {lineage.etag:,} ({lineage.time})"
     else:
         origin = f"began {lineage.began}" if lineage.began else "where and when it began is not known"
