@@ -191,3 +191,32 @@ def test_what_is_remembered_survives(shop: Shop) -> None:
     storage = SqliteStorage(shop.database.path, clock=shop.clock, read_only=True)
     assert [place.folder for place in storage.backup_facts().places] == [str(shop.backups)]
     storage.close()
+
+
+def test_the_history_that_is_kept_begins_after_what_no_backup_holds(shop: Shop) -> None:
+    """What was superseded before a full backup that begins a new chain is in no backup, and soon nowhere."""
+    shop.database.configure({"Muniment/History": "true"})
+    shop.back_up()
+    for number in range(3):
+        shop.database.put("orders/1", {"n": number})
+    full = shop.database.maintenance.start_backup(shop.backups).wait()
+    shop.database.put("orders/1", {"n": "after"})
+    shop.database.close()
+    with DocumentDatabase(shop.backups.parent / "shop", clock=shop.clock) as database:
+        shop.database = database
+        history = shop.said().history
+    assert history is not None
+    assert history.since == full.manifest.through
+
+
+def test_a_window_keeps_history_that_backups_hold(shop: Shop) -> None:
+    shop.database.configure({"Muniment/History": "true", "Muniment/HistoryWindow": "1h"})
+    shop.database.put("orders/1", {"n": "first"})
+    full = shop.back_up()
+    history = shop.said().history
+    assert history is not None
+    assert history.since < full.manifest.through
+    shop.clock.now += 7200 * SECOND
+    history = shop.said().history
+    assert history is not None
+    assert history.since == full.manifest.through

@@ -142,7 +142,8 @@ class Identity:
 class KeptHistory(msgspec.Struct, frozen=True):
     """The superseded revisions that are kept: how many, and the bytes of their metadata and bodies.
 
-    Every state from the etag `since` on can be told; `time` is that of the first transaction after it, RFC 3339.
+    Every state from the etag `since` on can be told, and waits for a backup or the end of the window; `time` is that of
+    the first transaction after it, RFC 3339.
     """
 
     since: int

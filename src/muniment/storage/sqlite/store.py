@@ -33,7 +33,7 @@ from muniment.storage.base import (
     Written,
     system_clock,
 )
-from muniment.storage.retention import History, history_of
+from muniment.storage.retention import History, history_of, purge_limit
 from muniment.storage.sqlite.check import check
 from muniment.storage.sqlite.files import CREATING, FILE, lock, mounted_read_only, still_files
 from muniment.storage.sqlite.migrate import migrate
@@ -54,7 +54,7 @@ from muniment.storage.sqlite.schema import (
     wait_for_commit,
 )
 from muniment.storage.sqlite.state import identity_facts, read_snapshot, read_state, write_facts
-from muniment.storage.sqlite.writer import Transaction, Writer, delete_content
+from muniment.storage.sqlite.writer import Transaction, Writer, delete_content, last_etag_before
 
 UPLOAD_PARTS: Final = 8  # parts a staged upload writes in one commit
 WAIT_SECONDS: Final = 0.1
@@ -80,6 +80,7 @@ class SqliteStorage:
     ) -> None:
         self.folder = folder
         self.key = key
+        self._clock = clock
         self._lock: FileLock | None = None
         self._writer: Writer | None = None
         self._note: Note | None = None
@@ -239,9 +240,19 @@ class SqliteStorage:
         return history_of(self.settings)
 
     def kept_history(self) -> KeptHistory:
-        """The superseded revisions that have not been purged; reads all of them."""
+        """The superseded revisions that have not been purged; reads all of them.
+
+        What no backup waits for is not counted on: it goes with the next purge.
+        """
+        history = self.history
         with self._reader.connection() as connection:
-            since = read_state(connection).history_from
+            state, newest = read_state(connection), read_snapshot(connection).etag
+            old = newest
+            if history.window:
+                old = last_etag_before(connection, self._clock() - history.window * 1_000_000, newest)
+            limit = purge_limit(history, newest=newest, pins=(), backed_up=state.backed_up, before_window=old)
+            query = "SELECT ifnull(max(replaced_by), 0) FROM dead WHERE replaced_by <= ?"
+            since = max(state.history_from, connection.execute(query, (limit,)).get)
             query = "SELECT modified FROM log WHERE etag > ? ORDER BY etag LIMIT 1"
             row = connection.execute(query, (since,)).fetchone()
             query = "SELECT count(*), total(length(metadata) + ifnull(length(body), 0)) FROM dead JOIN log USING(etag)"
