@@ -37,8 +37,8 @@ def loaded(program: str) -> set[str]:
         ("import muniment.cli", set()),
         ("import muniment.cli.database", {"isal"}),
         ("from muniment import DocumentDatabase", {"isal"}),
-        ("import muniment.backup.child", set()),
-        ("import muniment.backup.examine", set()),
+        ("import muniment.backup.child", {"cryptography"}),
+        ("import muniment.backup.examine", {"cryptography"}),
         ("import muniment.smuggler.read_ahead", {"isal"}),
     ],
 )

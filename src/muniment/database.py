@@ -7,10 +7,9 @@ import threading
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import Future
 from pathlib import Path
-from typing import Any, BinaryIO, Final
+from typing import TYPE_CHECKING, Any, BinaryIO, Final
 
 from muniment.attachment import Attachment, attachment_of, content_chunks
-from muniment.backup.restore_into import forget_unfinished
 from muniment.command import Command, Delete, Put, check_etag, write_of
 from muniment.document import (
     IDENTITIES,
@@ -33,7 +32,6 @@ from muniment.errors import (
     StorageFailure,
 )
 from muniment.hilo import HiLo
-from muniment.maintenance import MaintenanceActions
 from muniment.numbers import free_after
 from muniment.owner import by_prefix, find, key_of, owned_id, replacing, tombstone
 from muniment.page import PAGE, Page, check_page, one_more
@@ -41,8 +39,6 @@ from muniment.progress import Progress
 from muniment.revision import ATTACHMENT, DOCUMENT, NO_METADATA, Revision
 from muniment.security.encryption import EncryptionKey, given_key
 from muniment.session import Session
-from muniment.smuggler.export import export_into_folder, export_state
-from muniment.smuggler.importer import import_dump
 from muniment.smuggler.options import ExportOptions, SmugglerOptions
 from muniment.smuggler.sink import Writable
 from muniment.smuggler.source import Source
@@ -52,6 +48,9 @@ from muniment.statistics import Statistics
 from muniment.storage import engines
 from muniment.storage.base import Snapshot, Write, Written, system_clock
 from muniment.storage.retention import changed_settings
+
+if TYPE_CHECKING:
+    from muniment.maintenance import MaintenanceActions
 
 NUMBERS_TRIED: Final = 100
 
@@ -89,8 +88,13 @@ class DocumentDatabase(Source[Exported]):
         check_path(self.path)
         self.storage = engines.open(self.path, clock=clock, read_only=read_only, accept_loss=accept_loss, key=used)
         if not read_only:
+            from muniment.backup.restore_into import forget_unfinished  # here: who reads restores nothing
+
             forget_unfinished(self.path)
-        self.maintenance = MaintenanceActions(self.storage, self.name, clock, None if read_only else self.path)
+        self._maintained = self.name, None if read_only else self.path
+        self._maintenance: MaintenanceActions | None = None
+        self._closed = False
+        self._once = threading.Lock()
         self._hilo = HiLo(self)
         self._configuring = threading.Lock()
 
@@ -98,6 +102,19 @@ class DocumentDatabase(Source[Exported]):
     def name(self) -> str:
         """The name of the folder."""
         return self.path.resolve().name
+
+    @property
+    def maintenance(self) -> MaintenanceActions:
+        """Backups of this database, restores into it, and what is known of both."""
+        from muniment.maintenance import MaintenanceActions  # here: half of what there is, and most processes only read
+
+        with self._once:
+            if self._maintenance is None:
+                name, path = self._maintained
+                self._maintenance = MaintenanceActions(self.storage, name, self.clock, path)
+                if self._closed:
+                    self._maintenance.close()
+            return self._maintenance
 
     def __enter__(self) -> DocumentDatabase:
         return self
@@ -107,7 +124,10 @@ class DocumentDatabase(Source[Exported]):
 
     def close(self) -> None:
         """Stop a running backup, finish what was written, and let other processes open the folder."""
-        self.maintenance.close()
+        with self._once:
+            self._closed = True
+        if self._maintenance is not None:
+            self._maintenance.close()
         self.storage.close()
 
     def open_session(self, *, optimistic_concurrency: bool = False) -> Session:
@@ -246,9 +266,13 @@ class DocumentDatabase(Source[Exported]):
         return Page.cut([attachment_of(revision, self.storage) for revision in found], limit)
 
     def _export(self, destination: str | Path | Writable, options: ExportOptions, progress: Progress) -> Exported:
+        from muniment.smuggler.export import export_state
+
         return export_state(self.storage, destination, options, clock=self.clock, progress=progress)
 
     def _export_incremental(self, folder: Path, options: ExportOptions, progress: Progress) -> Exported:
+        from muniment.smuggler.export import export_into_folder
+
         return export_into_folder(self.storage, folder, options, clock=self.clock, progress=progress)
 
     def import_dump(
@@ -263,6 +287,8 @@ class DocumentDatabase(Source[Exported]):
         When this raises, what came before in the dump has been stored, as the error says; importing the same dump again
         completes it. `options` say which part to take, and how. See `muniment.smuggler.importer.import_dump`.
         """
+        from muniment.smuggler.importer import import_dump
+
         dump = source if isinstance(source, str | Path) else Incoming(content_chunks(source))
         return import_dump(self.storage, dump, options=options, clock=self.clock, progress=progress)
 

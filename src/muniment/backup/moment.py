@@ -10,11 +10,13 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, time, timedelta, tzinfo
-from typing import Any, Final, TypeAlias, TypedDict
+from typing import TYPE_CHECKING, Any, Final, TypeAlias, TypedDict
 
-from muniment.backup.repository import Backup
 from muniment.document import from_microseconds, to_microseconds
 from muniment.errors import InvalidInput
+
+if TYPE_CHECKING:
+    from muniment.backup.repository import Backup
 
 LOCAL: Final = "local"
 Zone: TypeAlias = tzinfo | str | None

@@ -10,13 +10,11 @@ from typing import Annotated, Any
 import msgspec
 import typer
 
-from muniment.backup.repository import Backups, backups
 from muniment.cli.options import AlgorithmOption, Folder, JobOutput, KeyOptions, NewFolder, Output, path_of
 from muniment.cli.output import Failure, complain, count_text, size_text, took_text, write
 from muniment.cli.point import PointOptions
 from muniment.cli.report import facts, number, row
 from muniment.cli.state import encryption_row, statistics_rows
-from muniment.cli.version import document_in
 from muniment.database import DocumentDatabase
 from muniment.document import Document
 from muniment.errors import DamagedDatabase, DocumentNotFound, TargetExists
@@ -139,6 +137,8 @@ def get(
     """
     point = moment.point()
     if point.named or (not engines.exists(folder) and _holds_backups(folder)):
+        from muniment.cli.version import document_in  # here: a database needs nothing of what reads backups
+
         document = document_in(folder, id, point, JobOutput(quiet=True))
     else:
         document = _present(folder, id, encryption.key())
@@ -150,6 +150,8 @@ def get(
 
 
 def _holds_backups(folder: Path) -> bool:
+    from muniment.backup.repository import Backups, backups
+
     found = backups(folder) if folder.is_dir() else Backups(folder)
     return bool(found or found.unusable)
 

@@ -6,17 +6,19 @@ import shlex
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from typing import Annotated, Final
+from typing import TYPE_CHECKING, Annotated, Final
 
 import typer
 
 from muniment.backup.moment import LOCAL, RestorePoint, Zone, both_readings, time_of
-from muniment.backup.selection import Selection
 from muniment.cli.options import named
 from muniment.cli.output import note
 from muniment.document import from_microseconds
 from muniment.errors import MunimentError
 from muniment.storage.base import system_clock
+
+if TYPE_CHECKING:
+    from muniment.backup.selection import Selection
 
 NAMING: Final = ("--at", "--etag", "--backup", "--lineage")
 
@@ -79,6 +81,8 @@ class PartOptions:
 
     def selection(self) -> Selection | None:
         """The part, None for all; raises `InvalidInput`."""
+        from muniment.backup.selection import Selection  # here: what it reads backups with is not for every command
+
         return Selection.of(tuple(self.collection), tuple(self.id), tuple(self.id_prefix))
 
 

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from muniment.backup.manifest import Manifest
-from muniment.backup.plan import RestorePlan
-from muniment.backup.reader import Moment
+from typing import TYPE_CHECKING
+
 from muniment.cli.output import count_text, size_text, took_text
 from muniment.cli.report import Row, facts, lines, number, row
 from muniment.document import from_microseconds, rfc3339
@@ -12,6 +11,11 @@ from muniment.fingerprint import Fingerprint
 from muniment.revision import ATTACHMENT, DOCUMENT
 from muniment.security.encryption import EncryptionKey
 from muniment.statistics import Statistics
+
+if TYPE_CHECKING:
+    from muniment.backup.manifest import Manifest
+    from muniment.backup.plan import RestorePlan
+    from muniment.backup.reader import Moment
 
 
 def restored_rows(plan: RestorePlan, moment: Moment, found: Fingerprint, seconds: float) -> list[Row]:
