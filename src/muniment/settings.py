@@ -67,6 +67,16 @@ class Settings:
         "What whoever reaches the server may do without a key: `none`, `get` (read), `all` (read and write), `admin`"
         " (everything), or `local`: everything, from this machine, until there is a key, and nothing from then on.",
     ] = "local"
+    tls_certificate: Annotated[
+        str,
+        "A PEM file with the server's certificate and those that lead from it to its authority: the server speaks TLS,"
+        " 1.2 or later. SIGHUP has it read again.",
+    ] = ""
+    tls_key: Annotated[str, "A PEM file with the certificate's private key, which is not encrypted."] = ""
+    tls_client_ca: Annotated[
+        str, "A PEM file with authorities: clients have to show a certificate of one of them, besides their key."
+    ] = ""
+    plain_http: Annotated[bool, "Listen beyond this machine without TLS, so that whoever is between reads all."] = False
     idle_seconds: Annotated[Annotated[int, Meta(ge=0)], "A database that nobody has used for so long is closed."] = 900
     stop_seconds: Annotated[
         Annotated[int, Meta(ge=0)], "How long a stop waits for the requests that are being answered."
@@ -100,11 +110,20 @@ class Settings:
             raise InvalidSetting(
                 f"anonymous-access cannot be {self.anonymous_access!r}", f"give one of {', '.join(ANONYMOUS)}"
             )
-        if self.anonymous_access != "admin" and not is_loopback(self.host):
+        if bool(self.tls_certificate) != bool(self.tls_key) or (self.tls_client_ca and not self.tls_certificate):
+            raise InvalidSetting("TLS needs both tls-certificate and tls-key", "give the other one, too")
+        if not (is_loopback(self.host) or self.tls_certificate or self.plain_http or self.anonymous_access == "admin"):
             raise InvalidSetting(
-                f"{self.host} can be reached from other machines, and whoever reaches it could read and delete all",
-                "listen on 127.0.0.1, or say --anonymous-access=admin if your network keeps strangers out",
+                f"{self.host} can be reached from other machines, and whoever is between would read all, keys too",
+                "give --tls-certificate and --tls-key, listen on 127.0.0.1, or if your network keeps strangers out say"
+                " --plain-http (keys are needed), or --anonymous-access=admin (whoever reaches it may do everything)",
             )
+
+    @property
+    def anonymous(self) -> str:
+        """What may be done without a key; `local` is nothing on an address that other machines reach."""
+        beyond = self.anonymous_access == "local" and not is_loopback(self.host)
+        return "none" if beyond else self.anonymous_access
 
 
 def is_loopback(host: str) -> bool:

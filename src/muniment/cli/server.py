@@ -58,6 +58,16 @@ class SettingOptions:
             "--anonymous-access", metavar="WHO", help="What may be done without a key: none, get, all, admin or local."
         ),
     ] = None
+    tls_certificate: Annotated[
+        str | None, typer.Option("--tls-certificate", metavar="FILE", help="Speak TLS with this certificate (PEM).")
+    ] = None
+    tls_key: Annotated[str | None, typer.Option("--tls-key", metavar="FILE", help="Its private key (PEM).")] = None
+    tls_client_ca: Annotated[
+        str | None, typer.Option("--tls-client-ca", metavar="FILE", help="Clients need a certificate of these (PEM).")
+    ] = None
+    plain_http: Annotated[
+        bool | None, typer.Option("--plain-http", metavar="", help="Listen beyond this machine without TLS.")
+    ] = None
     config: Annotated[
         Path | None,
         typer.Option("--config", parser=path_of, metavar="FILE", help="A TOML file of settings, or MUNIMENT_CONFIG."),
@@ -74,6 +84,10 @@ class SettingOptions:
             "host_names": tuple(self.host_name) or None,
             "page_origins": tuple(self.page_origin) or None,
             "anonymous_access": self.anonymous_access,
+            "tls_certificate": self.tls_certificate,
+            "tls_key": self.tls_key,
+            "tls_client_ca": self.tls_client_ca,
+            "plain_http": self.plain_http,
         }
         return load_settings(flags, environment=os.environ, config=self.config)
 

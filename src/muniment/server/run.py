@@ -15,8 +15,9 @@ from time import monotonic
 from typing import Any, Final
 
 from granian._granian import SocketHolder
-from granian.constants import HTTPModes, Interfaces
+from granian.constants import HTTPModes, Interfaces, SSLProtocols
 from granian.http import HTTP1Settings
+from granian.server.embed import AsyncWorker
 from granian.server.embed import Server as Granian
 
 from muniment.errors import MunimentError, StorageFailure
@@ -24,6 +25,7 @@ from muniment.server.app import App
 from muniment.server.leftovers import clean, recover
 from muniment.server.state import ServerState
 from muniment.server.tenants import Databases
+from muniment.server.tls import check_tls, tls_file
 from muniment.settings import Settings
 from muniment.telling import log, telling
 from muniment.version import VERSION
@@ -38,9 +40,16 @@ LARGE_BYTES: Final = 1 << 18
 class _Listener(Granian):
     """granian on a socket that we have opened: it would share a port with another server without a word."""
 
-    def __init__(self, app: App, opened: socket.socket) -> None:
+    def __init__(self, app: App, opened: socket.socket, settings: Settings) -> None:
+        self._files = [tls_file(name) for name in (settings.tls_certificate, settings.tls_key, settings.tls_client_ca)]
+        certificate, key, authorities = self._files
         super().__init__(
             app,
+            ssl_cert=certificate,
+            ssl_key=key,
+            ssl_protocol_min=SSLProtocols.tls12,
+            ssl_ca=authorities,
+            ssl_client_verify=authorities is not None,
             interface=Interfaces.RSGI,
             http=HTTPModes.http1,
             websockets=False,
@@ -49,9 +58,27 @@ class _Listener(Granian):
             http1_settings=HTTP1Settings(max_buffer_size=1 << 20),
         )
         self._opened = opened
+        self.respawn_interval = 0.0  # or for so long some connections would still see the old certificate
+
+    def read_certificate(self) -> None:
+        """Have new connections see what is in the files now; those that there are end after what they are asking."""
+        certificate, key, authorities = self._files
+        with_clients = authorities is not None
+        self.build_ssl_context(certificate, key, None, SSLProtocols.tls12, authorities, [], with_clients)
+        self.signal_handler_reload()  # type: ignore[no-untyped-call]
 
     def _init_shared_socket(self) -> None:
-        self._shd = SocketHolder(self._opened.detach(), False, BACKLOG)  # type: ignore[assignment,call-arg]
+        pass
+
+    def _spawn_worker(self, *args: Any, **kwargs: Any) -> AsyncWorker:
+        # A worker closes its socket when it ends, so the one that follows it needs a descriptor of its own.
+        self._shd = SocketHolder(os.dup(self._opened.fileno()), False, BACKLOG)  # type: ignore[assignment,call-arg]
+        return super()._spawn_worker(*args, **kwargs)
+
+    def stop(self) -> None:
+        """Accept nothing more, and end when what was accepted is answered."""
+        self._opened.close()
+        super().stop()  # type: ignore[no-untyped-call]
 
 
 def serve(settings: Settings, on_ready: Callable[[str], None] = lambda url: None) -> None:
@@ -83,11 +110,12 @@ def _raise_descriptors() -> None:
 async def _serve(settings: Settings, on_ready: Callable[[str], None]) -> None:
     loop = asyncio.get_running_loop()
     loop.set_default_executor(ThreadPoolExecutor(THREADS, "muniment worker"))
+    check_tls(settings)
     opened = listen(settings.host, settings.port)
     stop = asyncio.Event()
     try:
         databases = Databases(settings.data_dir, settings.data_roots, settings.backup_roots, settings.open_databases)
-        server = ServerState(settings, databases, loop, url_of(opened))
+        server = ServerState(settings, databases, loop, url_of(opened, tls=bool(settings.tls_certificate)))
         _take_signals(loop, stop)
         await asyncio.to_thread(_recover, server)
         await _run(server, opened, stop, on_ready)
@@ -106,8 +134,10 @@ def _recover(server: ServerState) -> None:
 async def _run(
     server: ServerState, opened: socket.socket, stop: asyncio.Event, on_ready: Callable[[str], None]
 ) -> None:
-    url = url_of(opened)
-    listener = _Listener(App(server), opened)
+    url = url_of(opened, tls=bool(server.settings.tls_certificate))
+    listener = _Listener(App(server), opened, server.settings)
+    if server.settings.tls_certificate:
+        asyncio.get_running_loop().add_signal_handler(signal.SIGHUP, _read_again, listener, server.settings)
     serving = asyncio.create_task(listener.serve())
     watching = [asyncio.create_task(_close_idle(server)), asyncio.create_task(server.bodies.watch())]
     log(f"muniment {VERSION} serves {server.databases.data_dir} at {url}")
@@ -117,7 +147,7 @@ async def _run(
     await asyncio.wait([serving, stopped], return_when=asyncio.FIRST_COMPLETED)
     server.stopping = True
     log("stopping")
-    listener.stop()  # type: ignore[no-untyped-call]
+    listener.stop()
     for task in watching:
         task.cancel()
     await _finish(server, serving)
@@ -130,6 +160,16 @@ async def _run(
     if not serving.done():  # a client holds its connection with half a request; nothing is left to lose
         os._exit(0)
     serving.result()
+
+
+def _read_again(listener: _Listener, settings: Settings) -> None:
+    try:
+        check_tls(settings)
+    except MunimentError as error:
+        log(f"the certificate stays as it was: {error}")
+    else:
+        listener.read_certificate()
+        log(f"the certificate was read again from {settings.tls_certificate}")
 
 
 async def _finish(server: ServerState, serving: asyncio.Task[Any]) -> None:
@@ -178,7 +218,7 @@ def listen(host: str, port: int) -> socket.socket:
     return opened
 
 
-def url_of(opened: socket.socket) -> str:
+def url_of(opened: socket.socket, *, tls: bool = False) -> str:
     """Where clients find the server."""
     host, port = opened.getsockname()[:2]
-    return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
+    return f"http{'s' * tls}://{f'[{host}]' if ':' in host else host}:{port}"

@@ -23,7 +23,7 @@ class ServerState:
     def __init__(self, settings: Settings, databases: Databases, loop: asyncio.AbstractEventLoop, url: str) -> None:
         self.settings = settings
         self.databases = databases
-        self.callers = Callers(settings.anonymous_access, databases.system.database)
+        self.callers = Callers(settings.anonymous, databases.system.database)
         self.local = Local(databases.data_dir, url)
         self.origin = Origin(settings)
         self.bodies = Bodies(settings.body_memory << 20, settings.body_seconds)
