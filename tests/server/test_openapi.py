@@ -14,7 +14,6 @@ import pytest
 from muniment.raven3.queries import Exported, Imported
 from muniment.security.keys import new_key
 from muniment.server.routes import ROUTES, document
-from muniment.smuggler.parameters import CHANGES, IMPORT
 from tests.server.running import Server, running
 
 DOCUMENT = document()
@@ -226,8 +225,12 @@ def test_parameters_of_dumps_are_the_options_of_dumps() -> None:
     def names(query: type[msgspec.Struct]) -> set[str]:
         return {each.encode_name for each in msgspec.structs.fields(query)}
 
-    assert names(Imported) == IMPORT
-    assert names(Exported) == CHANGES | {"format", "compression"}
+    filters = {"filter", "negative-filter", "metadata-filter", "negative-metadata-filter"}
+    flags = {"excludeexpired", "ignore-errors-and-continue"}
+    common = {"operate-on-types", *filters, "transform", *flags, "limit", "batch-size", "timeout"}
+    since = {"incremental", "database-id", "lineage", "after-etag", "lost-file"}
+    assert names(Imported) == common | {"continuation-token", "fail-on-unknown"}
+    assert names(Exported) == common | {"start-document-etag", "format", "compression"} | since
 
 
 def test_operations_have_names_of_their_own() -> None:

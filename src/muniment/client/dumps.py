@@ -26,10 +26,10 @@ from muniment.document import encode
 from muniment.durable import cannot_write, check_no_database, new_file
 from muniment.errors import Cancelled, InvalidInput, ServerUnavailable, unreadable
 from muniment.progress import Progress
+from muniment.raven3.dumps import Pairs, pairs_of, state_pairs
 from muniment.raven3.headers import KIND, OPERATION
 from muniment.smuggler.folder import Kind, State, held, new_name, read_state, write_state
 from muniment.smuggler.options import ExportOptions, SmugglerOptions
-from muniment.smuggler.parameters import Pairs, pairs_of, state_pairs
 from muniment.smuggler.sink import Writable
 from muniment.smuggler.summary import Exported, Imported
 

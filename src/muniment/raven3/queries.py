@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from functools import cache
+from types import UnionType
+from typing import Annotated, Any, get_args, get_origin
 
 import msgspec
 from msgspec import Meta, field
@@ -12,6 +14,18 @@ from muniment.raven3.names import DEFAULT_PAGE, MAX_PAGE
 
 class Query(msgspec.Struct, frozen=True, rename="kebab"):
     """The names of parameters compare without case, and what is not known is not looked at."""
+
+
+@cache
+def parameters(type: type[Query]) -> dict[str, tuple[str, Any]]:
+    """The attribute of each parameter and the type of its value, by its name in lower case."""
+    fields = msgspec.structs.fields(type)
+    return {each.encode_name.lower(): (each.name, _kind(each.type)) for each in fields}
+
+
+def _kind(annotated: Any) -> Any:
+    plain = get_args(annotated)[0]  # each is Annotated, with what it means
+    return get_args(plain)[0] if isinstance(plain, UnionType) else get_origin(plain) or plain
 
 
 class Page(Query, frozen=True):
@@ -158,16 +172,23 @@ class Smuggled(Query, frozen=True):
 class Imported(Smuggled, frozen=True):
     """How to import."""
 
-    continuation_token: Annotated[str | None, Meta(description="Go on where an import stopped at its limit.")] = None
+    continuation: Annotated[str | None, Meta(description="Go on where an import stopped at its limit.")] = field(
+        name="continuation-token", default=None
+    )
     fail_on_unknown: Annotated[bool, Meta(description="Fail at a section that there is no place for.")] = False
 
 
-class Exported(Smuggled, frozen=True):
+class PartExported(Smuggled, frozen=True):
+    """Which part to export."""
+
+    start_document_etag: Annotated[str | None, Meta(description="Only what changed after this etag.")] = None
+
+
+class Exported(PartExported, frozen=True):
     """What to export, and as what."""
 
     format: Annotated[str | None, Meta(description="`ravendbdump`, `ravendump`, `ndjson` or `parquet`.")] = None
     compression: Annotated[str | None, Meta(description="`gzip`, `zstd` or `none`.")] = None
-    start_document_etag: Annotated[str | None, Meta(description="Only what changed after this etag.")] = None
     incremental: Annotated[bool, Meta(description="Only what changed since the dump that these name:")] = False
     database_id: Annotated[str | None, Meta(description="The database of the last dump.")] = None
     lineage: Annotated[str | None, Meta(description="The history of the last dump.")] = None

@@ -3,13 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from functools import cache
-from types import UnionType
-from typing import Any, TypeVar, get_args, get_origin
+from typing import Any, TypeVar
 
-import msgspec
-
-from muniment.raven3.queries import Query
+from muniment.raven3.queries import Query, parameters
 from muniment.server.wire import Refused
 
 Q = TypeVar("Q", bound=Query)
@@ -22,7 +18,7 @@ def query_as(type: type[Q], pairs: Iterable[tuple[str, str]]) -> Q:
 
     Anything but `true` is false, and a number below zero is zero. Raises `Refused` for what is no number.
     """
-    members, found = _members(type), dict[str, Any]()
+    members, found = parameters(type), dict[str, Any]()
     for name, text in pairs:
         if member := members.get(name.lower()):
             attribute, kind = member
@@ -31,18 +27,6 @@ def query_as(type: type[Q], pairs: Iterable[tuple[str, str]]) -> Q:
             elif attribute not in found and (kind is not int or text):
                 found[attribute] = _value(name, kind, text)
     return type(**found)
-
-
-@cache
-def _members(type: type[Query]) -> dict[str, tuple[str, Any]]:
-    """The attribute of each parameter and the type of its value, by its name in lower case."""
-    fields = msgspec.structs.fields(type)
-    return {each.encode_name.lower(): (each.name, _kind(each.type)) for each in fields}
-
-
-def _kind(annotated: Any) -> Any:
-    plain = get_args(annotated)[0]  # each is Annotated, with what it means
-    return get_args(plain)[0] if isinstance(plain, UnionType) else get_origin(plain) or plain
 
 
 def _value(name: str, kind: Any, text: str) -> str | bool | int:

@@ -12,7 +12,9 @@ from urllib.parse import quote
 from muniment.backup.job import Job
 from muniment.database import DocumentDatabase
 from muniment.progress import Progress
+from muniment.raven3.dumps import Pairs, options_of, state_of
 from muniment.raven3.headers import BUILD_HEADER, KIND, OPERATION, Headers
+from muniment.raven3.queries import Imported, PartExported
 from muniment.server.connection import Connection
 from muniment.server.handlers.attachments import pulled
 from muniment.server.operations import Operation
@@ -22,7 +24,6 @@ from muniment.server.wire import Response, empty_response, json_response
 from muniment.smuggler.export import export_changes, export_state
 from muniment.smuggler.folder import Kind, State
 from muniment.smuggler.options import Compression, ExportOptions, Format
-from muniment.smuggler.parameters import EXPORT, IMPORT, Pairs, options_of, state_of
 
 MAX_DUMP_BYTES: Final = 1 << 50  # no limit of its own: batches are on disk before the next is taken in
 PAUSE_SECONDS: Final = 600.0  # what makes the dump may look through much that it leaves out
@@ -35,7 +36,7 @@ async def import_(request: Request) -> Response:
     """Import a dump (the body, as `.ravendbdump` or `.ravendump`); answers what was imported and what was not."""
     loop = asyncio.get_running_loop()
     database = request.tenant.database
-    options = options_of(request.pairs, IMPORT)
+    options = options_of(request.pairs, Imported)
     incoming = pulled(request.chunks(MAX_DUMP_BYTES, paced=False), loop, PAUSE_SECONDS)
 
     def work(job: Job[None]) -> None:
@@ -57,7 +58,7 @@ async def export(request: Request) -> Response | Outgoing:
         "a.ravendbdump",
         cast("Format | None", format),
         cast("Compression | None", compression),
-        options_of(pairs, EXPORT),
+        options_of(pairs, PartExported),
     )
     tenant, operations, transfers = request.tenant, request.server.operations, request.server.transfers
     transfers.take()

@@ -1,49 +1,29 @@
-"""Options as requests carry them: names with their values as text, in the words of RavenDB's Smuggler."""
+"""What a request says of a dump: which part of it is wanted, and since when, in the words of RavenDB's Smuggler."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable
+from dataclasses import fields
 from typing import Any, Final
 
 from muniment.errors import InvalidInput
+from muniment.raven3.queries import Imported, Smuggled, parameters
 from muniment.smuggler.folder import State
 from muniment.smuggler.options import SmugglerOptions
 
 Pairs = list[tuple[str, str]]
 
-FILTERS: Final = ("filter", "negative-filter", "metadata-filter", "negative-metadata-filter")
-_TEXTS: Final = {
-    "operate-on-types": "operate_on_types",
-    "transform": "transform",
-    "start-document-etag": "start_document_etag",
-    "continuation-token": "continuation",
-}
-_FLAGS: Final = {
-    "excludeexpired": "exclude_expired",
-    "ignore-errors-and-continue": "ignore_errors",
-    "fail-on-unknown": "fail_on_unknown",
-}
-_NUMBERS: Final = {"limit": "limit", "batch-size": "batch_size"}
-TIMEOUT: Final = "timeout"  # in milliseconds, as RavenDB's is
-
-COMMON: Final = frozenset(
-    {"operate-on-types", *FILTERS, "transform", *_FLAGS, *_NUMBERS, TIMEOUT} - {"fail-on-unknown"}
-)
-EXPORT: Final = COMMON | {"start-document-etag"}
-IMPORT: Final = COMMON | {"continuation-token", "fail-on-unknown"}
-
-
-INCREMENTAL: Final = "incremental"
+_INCREMENTAL: Final = "incremental"
 _STATE: Final = ("database-id", "lineage", "after-etag", "lost-file")
-CHANGES: Final = EXPORT | {INCREMENTAL, *_STATE}
+_PLAIN: Final = {each.name for each in fields(SmugglerOptions)} - {"types", "filters", "timeout", "start_etag"}
 
 
 def state_pairs(state: State | None, lost: bool) -> Pairs:
     """What a request for what changed since this state has to say; `lost` that the file is gone that it names."""
     if state is None:
-        return [(INCREMENTAL, "true")]
+        return [(_INCREMENTAL, "true")]
     values = (state.database, state.lineage, str(state.etag), state.file)
-    return [(INCREMENTAL, "true"), *zip(_STATE if lost else _STATE[:-1], values, strict=False)]
+    return [(_INCREMENTAL, "true"), *zip(_STATE if lost else _STATE[:-1], values, strict=False)]
 
 
 def state_of(pairs: Pairs) -> tuple[State | None, bool] | None:
@@ -51,9 +31,9 @@ def state_of(pairs: Pairs) -> tuple[State | None, bool] | None:
 
     What it says of them is no longer among the pairs then.
     """
-    told = {name.lower(): value for name, value in pairs if name.lower() in (INCREMENTAL, *_STATE)}
+    told = {name.lower(): value for name, value in pairs if name.lower() in (_INCREMENTAL, *_STATE)}
     pairs[:] = [pair for pair in pairs if pair[0].lower() not in told]
-    if not _truth(INCREMENTAL, told.pop(INCREMENTAL, "false")):
+    if not _truth(_INCREMENTAL, told.pop(_INCREMENTAL, "false")):
         if told:
             raise InvalidInput(f"{min(told)} is for an incremental export", "say incremental=true")
         return None
@@ -74,33 +54,33 @@ def pairs_of(options: SmugglerOptions) -> Pairs:
     for filter in options.filters:
         name = f"{'negative-' if filter.negative else ''}{'metadata-' if filter.on_metadata else ''}filter"
         pairs.append((name, filter.text))
-    for name, member in (("transform", "transform"), ("continuation-token", "continuation"), *_NUMBERS.items()):
-        if (value := getattr(options, member)) != getattr(usual, member):
-            pairs.append((name, str(value)))
-    pairs += [(name, "true") for name, member in _FLAGS.items() if getattr(options, member)]
+    for name, (member, _) in parameters(Imported).items():
+        if member in _PLAIN and (value := getattr(options, member)) != getattr(usual, member):
+            pairs.append((name, "true" if value is True else str(value)))
     if options.timeout is not None:
-        pairs.append((TIMEOUT, str(round(options.timeout * 1000))))
+        pairs.append(("timeout", str(round(options.timeout * 1000))))  # in milliseconds, as RavenDB's is
     if options.start_etag:
         pairs.append(("start-document-etag", str(options.start_etag)))
     return pairs
 
 
-def options_of(pairs: Iterable[tuple[str, str]], known: frozenset[str]) -> SmugglerOptions:
-    """The options that a request asks for; raises `InvalidInput` for a name or a value that makes no sense."""
+def options_of(pairs: Iterable[tuple[str, str]], wanted: type[Smuggled]) -> SmugglerOptions:
+    """The options that a request asks for, `Imported` or `PartExported`.
+
+    Raises `InvalidInput` for a name or a value that makes no sense.
+    """
+    known = parameters(wanted)
     given: dict[str, Any] = {}
-    for name, value in ((name.lower(), value) for name, value in pairs):
+    for name, text in ((name.lower(), text) for name, text in pairs):
         if name not in known:
             raise InvalidInput(f"there is no option {name!r} here", f"use {', '.join(sorted(known))}")
-        if name in FILTERS:
-            given.setdefault(name.replace("-", "_"), []).append(value)
-        elif member := _TEXTS.get(name):
-            given[member] = value
-        elif member := _FLAGS.get(name):
-            given[member] = _truth(name, value)
-        elif member := _NUMBERS.get(name):
-            given[member] = _number(name, value)
+        member, kind = known[name]
+        if kind is list:
+            given.setdefault(member, []).append(text)
         else:
-            given[TIMEOUT] = _number(name, value) / 1000
+            given[member] = _truth(name, text) if kind is bool else _number(name, text) if kind is int else text
+    if "timeout" in given:
+        given["timeout"] /= 1000
     return SmugglerOptions.of(**given)
 
 

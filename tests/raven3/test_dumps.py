@@ -5,8 +5,9 @@ from __future__ import annotations
 import pytest
 
 from muniment.errors import InvalidInput
+from muniment.raven3.dumps import options_of, pairs_of
+from muniment.raven3.queries import Imported, PartExported, Smuggled
 from muniment.smuggler.options import SmugglerOptions
-from muniment.smuggler.parameters import COMMON, EXPORT, IMPORT, options_of, pairs_of
 
 OPTIONS = [
     SmugglerOptions(),
@@ -20,15 +21,15 @@ OPTIONS = [
 
 @pytest.mark.parametrize("options", OPTIONS)
 def test_options_come_out_as_they_were(options: SmugglerOptions) -> None:
-    assert options_of(pairs_of(options), COMMON) == options
+    assert options_of(pairs_of(options), Smuggled) == options
 
 
 def test_what_only_one_way_has() -> None:
     outward = SmugglerOptions(start_etag=7)
     inward = SmugglerOptions(continuation="x", fail_on_unknown=True)
-    assert options_of(pairs_of(outward), EXPORT) == outward
-    assert options_of(pairs_of(inward), IMPORT) == inward
-    for options, known in ((outward, IMPORT), (inward, EXPORT)):
+    assert options_of(pairs_of(outward), PartExported) == outward
+    assert options_of(pairs_of(inward), Imported) == inward
+    for options, known in ((outward, Imported), (inward, PartExported)):
         with pytest.raises(InvalidInput, match="there is no option"):
             options_of(pairs_of(options), known)
 
@@ -42,9 +43,9 @@ def test_what_only_one_way_has() -> None:
 )
 def test_values_that_make_no_sense(pair: tuple[str, str]) -> None:
     with pytest.raises(InvalidInput):
-        options_of([pair], EXPORT)
+        options_of([pair], PartExported)
 
 
 def test_flags_and_case() -> None:
-    assert options_of([("ExcludeExpired", "")], COMMON).exclude_expired
-    assert not options_of([("excludeexpired", "False")], COMMON).exclude_expired
+    assert options_of([("ExcludeExpired", "")], Smuggled).exclude_expired
+    assert not options_of([("excludeexpired", "False")], Smuggled).exclude_expired
