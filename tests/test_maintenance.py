@@ -19,6 +19,8 @@ import pytest
 from muniment import BackupOperation, BackupStatus, DocumentDatabase, MaintenanceActions, Progress, Put, rehearse
 from muniment.backup.records import records
 from muniment.backup.repository import backups
+from muniment.backup.take import take_backup
+from muniment.document import encode
 from muniment.errors import (
     BackupRunning,
     Cancelled,
@@ -29,6 +31,7 @@ from muniment.errors import (
     StorageFailure,
 )
 from muniment.revision import Batch
+from muniment.storage.base import BackupPlace
 from muniment.storage.sqlite.store import SqliteStorage
 from tests.backup.state import opened, state_of
 from tests.clock import SECOND, Clock
@@ -499,6 +502,24 @@ def test_a_child_that_is_killed_leaves_a_database_that_can_be_backed_up(
     database.maintenance.start_backup(tmp_path / "backups", in_child=True).wait(PATIENCE)
     assert MaintenanceActions.verify(tmp_path / "backups").fingerprint == database.snapshot().fingerprint
     assert processes() == before
+
+
+def test_what_is_cancelled_once_the_backup_exists_comes_too_late(database: DocumentDatabase, tmp_path: Path) -> None:
+    class Left:
+        """The storage as a child has it, whose parent was there until the backup was."""
+
+        def __getattr__(self, name: str) -> Any:
+            return getattr(database.storage, name)
+
+        def remember_backup(self, sha256: str, place: BackupPlace | None, end: tuple[int, int]) -> None:
+            if place is not None:
+                raise Cancelled("cancelled", "")
+            database.storage.remember_backup(sha256, place, end)
+
+    storage: Any = Left()
+    document = encode(database.settings)
+    taken = take_backup(storage, tmp_path / "b", name="shop", database_document=document, clock=database.clock)
+    assert [backup.name for backup in backups(tmp_path / "b")] == [taken.name]
 
 
 def test_a_child_can_be_cancelled_and_ends_with_the_database(database: DocumentDatabase, tmp_path: Path) -> None:

@@ -32,7 +32,7 @@ from muniment.backup.repository import Backup, Backups, NewBackup, backups, chec
 from muniment.backup.sealing import Sealing
 from muniment.document import from_microseconds, rfc3339, to_microseconds
 from muniment.durable import mapped_errors
-from muniment.errors import BackupNotFound, DamagedDatabase, MunimentError, StorageFailure
+from muniment.errors import BackupNotFound, Cancelled, DamagedDatabase, MunimentError, StorageFailure
 from muniment.fingerprint import Fingerprint
 from muniment.progress import Progress
 from muniment.revision import ATTACHMENT, DOCUMENT, Batch, Revision
@@ -172,7 +172,8 @@ class _Taker:
                 new.abandon()
                 raise
         place = _place(self.destination, snapshot, started)
-        notes = notes or _remembered(storage, digest(text), place, snapshot)
+        with suppress(Cancelled):  # too late: it exists, and so nobody is told that there is none
+            notes = notes or _remembered(storage, digest(text), place, snapshot)
         with suppress(MunimentError):  # the backup is there; what may be forgotten now will be after the next one
             self._let_go(plan, snapshot, manifest)
         missing = missing_note(manifest.skipped, published.name)
