@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import random
 import shutil
 from pathlib import Path
 
@@ -10,10 +11,11 @@ import pytest
 from muniment import DocumentDatabase, MaintenanceActions
 from muniment.backup.merge import merge_backups
 from muniment.backup.repository import Backup, backups
-from muniment.errors import BackupNotFound, Conflict, DamagedBackup, InvalidInput, TargetExists
+from muniment.errors import BackupNotFound, Conflict, DamagedBackup, InvalidInput, StorageFailure, TargetExists
 from tests.backup.damage import DOCUMENTS, flip, manifest_of, rewrite_rows, seal, write_manifest
 from tests.backup.state import Seen, opened, seen_by_readers
 from tests.clock import Clock
+from tests.storage.raw import files_no_larger_than
 
 
 @pytest.fixture
@@ -150,3 +152,16 @@ def test_what_a_damaged_merged_one_would_replace_is_not_deleted(
     with pytest.raises(DamagedBackup):
         merge_backups(place, last, clock=clock, delete_merged=True)
     assert len(backups(place)) == len(chain) + 1
+
+
+@pytest.mark.parametrize("most", [100, 300_000])
+def test_a_disk_without_room_is_told_as_that(
+    small: DocumentDatabase, chain: list[Backup], tmp_path: Path, clock: Clock, most: int
+) -> None:
+    """Also where what waits in a file that is given up has no room either."""
+    small.put_attachment("photos/2", random.Random(1).randbytes(2_000_000))
+    last = back_up(small, tmp_path)
+    before = {backup.name for backup in backups(tmp_path / "backups")}
+    with pytest.raises(StorageFailure), files_no_larger_than(most):
+        merge_backups(tmp_path / "backups", last.name, clock=clock)
+    assert {path.name for path in (tmp_path / "backups").iterdir() if path.is_dir()} == before

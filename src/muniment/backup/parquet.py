@@ -11,7 +11,7 @@ import hashlib
 import os
 from array import array
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import closing
+from contextlib import closing, suppress
 from functools import cached_property
 from itertools import chain, groupby
 from operator import itemgetter
@@ -218,7 +218,8 @@ class ParquetFile:
     def abandon(self) -> None:
         """Close without finishing; the caller removes the file."""
         self._writer.is_open = False  # or pyarrow's finalizer would write the end of the file into the closed sink
-        self._sink.close()
+        with suppress(OSError):  # what waits to be written is not wanted, and need not have room
+            self._sink.close()
 
 
 def document_columns(batch: Batch) -> list[Any]:
