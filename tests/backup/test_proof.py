@@ -106,12 +106,41 @@ def test_rows_that_are_missing_are_noticed(small: DocumentDatabase, tmp_path: Pa
     folder = Path(shutil.copytree(small.path, tmp_path / "rotten"))
     rot(folder, "DELETE FROM log WHERE id = 'loose'")
     with DocumentDatabase(folder, create=False, clock=Clock(step=SECOND)) as database:
-        with pytest.raises(DamagedDatabase, match="documents"):
+        with pytest.raises(DamagedDatabase, match="document 'loose'"):
             take(database, tmp_path / "backups")
         backup = take(database, tmp_path / "backups", skip_damaged=True)
     (skipped,) = backup.manifest.skipped
-    assert skipped == Skipped("document", "", 0, "documents: 0 where 1 are expected")
+    assert (skipped.kind, skipped.id) == ("document", "loose")
+    assert "no such revision" in skipped.problem
     assert MaintenanceActions.verify(tmp_path / "backups").fingerprint.count(0) == 5
+
+
+def test_rows_that_are_missing_are_named_beside_damaged_ones(small: DocumentDatabase, tmp_path: Path) -> None:
+    small.close()
+    folder = Path(shutil.copytree(small.path, tmp_path / "rotten"))
+    rot(folder, "DELETE FROM log WHERE id IN ('loose', 'photos/1')")
+    rot(folder, ROT["a body"][0])
+    with DocumentDatabase(folder, create=False, clock=Clock(step=SECOND)) as database:
+        with pytest.raises(DamagedDatabase, match="'loose'"):
+            take(database, tmp_path / "backups")
+        backup = take(database, tmp_path / "backups", skip_damaged=True)
+    found = [(each.kind, each.id) for each in backup.manifest.skipped]
+    assert found == [("attachment", "photos/1"), ("document", "loose"), ("document", "orders/2")]
+
+
+def test_what_nothing_can_name_is_counted(small: DocumentDatabase, tmp_path: Path) -> None:
+    small.close()
+    folder = Path(shutil.copytree(small.path, tmp_path / "rotten"))
+    rot(folder, "DELETE FROM log WHERE id = 'loose'")
+    rot(folder, "DELETE FROM current WHERE key = 'loose'")
+    with DocumentDatabase(folder, create=False, clock=Clock(step=SECOND)) as database:
+        with pytest.raises(DamagedDatabase, match="documents: 0 where 1"):
+            take(database, tmp_path / "backups")
+        (skipped,) = take(database, tmp_path / "backups", skip_damaged=True).manifest.skipped
+        assert skipped == Skipped("document", "", 0, "documents: 0 where 1 are expected")
+        rot(folder, ROT["a body"][0])
+        damaged = take(database, tmp_path / "elsewhere", skip_damaged=True).manifest.skipped
+        assert {each.id for each in damaged} == {"", "orders/2"}
 
 
 def test_a_child_says_the_same(small: DocumentDatabase, tmp_path: Path) -> None:
@@ -216,6 +245,9 @@ def test_a_database_whose_disk_is_full_can_be_backed_up(small: DocumentDatabase,
         actions = MaintenanceActions(storage, "shop", Clock(step=10**9))
         unnoted = actions.start_backup(tmp_path / "backups", incremental=True).wait()
         assert any("could not note this backup down" in note for note in unnoted.notes)
+        # The database may be opened anew with a clock that was set back, and knows of no time that it has promised.
+        assert unnoted.manifest.snapshot.until == unnoted.manifest.snapshot.time
+        assert first.manifest.snapshot.until != first.manifest.snapshot.time
         in_child = backup_in_child(storage, tmp_path / "elsewhere", name="shop", database_document=b'{"Id":"shop"}')
         assert any("could not note this backup down" in note for note in in_child.notes)
     finally:

@@ -14,6 +14,8 @@ from itertools import count
 from pathlib import Path
 from typing import Final
 
+import msgspec
+
 from muniment.backup.manifest import (
     Counts,
     DatabaseIdentity,
@@ -34,6 +36,7 @@ from muniment.document import from_microseconds, rfc3339, to_microseconds
 from muniment.durable import mapped_errors
 from muniment.errors import BackupNotFound, Cancelled, DamagedDatabase, MunimentError, StorageFailure
 from muniment.fingerprint import Fingerprint
+from muniment.owner import key_of
 from muniment.progress import Progress
 from muniment.revision import ATTACHMENT, DOCUMENT, Batch, Revision
 from muniment.security.keyring import UNPROTECTED, Protection
@@ -43,6 +46,7 @@ from muniment.version import VERSION
 
 WRITERS: Final = 2
 BACKUP_NICENESS: Final = 15
+_NOT_THERE: Final = "the log has no such revision any more"
 
 
 @dataclass
@@ -147,7 +151,7 @@ class _Taker:
                 proof = Proof(storage.logged, skip=self.skip_damaged)
                 with mapped_errors(new.folder):
                     written = _write_files(storage, plan, snapshot, new, progress, proof, history=history)
-                skipped = _proven(plan, snapshot, proof)
+                skipped = _proven(storage, plan, snapshot, proof)
                 progress.stage = "publishing"
                 progress.check()
                 history_from = max(plan.after, snapshot.history_from) if history else None
@@ -167,6 +171,8 @@ class _Taker:
                 )
                 text = encode(manifest, seal.key)
                 notes = _remembered(storage, digest(text), None, snapshot)  # before it exists: it may continue at once
+                if notes:  # opened anew, it would not know up to when it has said that nothing was written
+                    text = encode(_only_then(manifest), seal.key)
                 published = new.publish(text, database_document)
             except BaseException:
                 new.abandon()
@@ -241,22 +247,42 @@ def _remembered(storage: Storage, sha256: str, place: BackupPlace | None, snapsh
     return ()
 
 
-def _proven(plan: BackupPlan, snapshot: Snapshot, proof: Proof) -> tuple[Skipped, ...]:
+def _only_then(manifest: Manifest) -> Manifest:
+    """The manifest of a backup that says of its moment only that it was the state then, not until when it still was."""
+    return msgspec.structs.replace(
+        manifest, snapshot=msgspec.structs.replace(manifest.snapshot, until=manifest.snapshot.time)
+    )
+
+
+def _proven(storage: Storage, plan: BackupPlan, snapshot: Snapshot, proof: Proof) -> tuple[Skipped, ...]:
     """What is not in the backup; raises `DamagedDatabase` for that unless it is to be left out."""
-    if proof.damaged and not proof.skip:
-        raise damage(proof.damaged)
-    if proof.damaged and plan.kind == "incremental":
-        raise _DamagedSince
-    if plan.kind == "full":
-        differences = "; ".join(snapshot.fingerprint.differences(proof.fingerprint))
-        if differences and not proof.damaged:
-            if not proof.skip:
+    found = list(proof.damaged)
+    expected, proven = snapshot.fingerprint, proof.fingerprint
+    if plan.kind == "full" and (differences := list(expected.differences(proven))):
+        found += _absent(storage, snapshot)
+        missing = sum(expected.count(kind) - proven.count(kind) for kind in (DOCUMENT, ATTACHMENT))
+        if missing > len(found) or not found:
+            if not (found or proof.skip):
                 raise DamagedDatabase(
-                    f"the log gave something else than the fingerprint has: {differences}",
+                    f"the log gave something else than the fingerprint has: {'; '.join(differences)}",
                     "run `muniment check` on the database; --skip-damaged takes what there is",
                 )
-            return (Skipped("document", "", 0, differences),)
-    return tuple(sorted(proof.damaged, key=lambda each: (each.kind, each.id, each.etag)))
+            found.append(Skipped("document", "", 0, "; ".join(differences)))
+    if found and not proof.skip:
+        raise damage(found)
+    if found and plan.kind == "incremental":
+        raise _DamagedSince
+    return tuple(sorted(found, key=lambda each: (each.kind, each.id, each.etag)))
+
+
+def _absent(storage: Storage, snapshot: Snapshot) -> Iterator[Skipped]:
+    """What is current, and was at the snapshot, and has no row in the log."""
+    for member in storage.members():
+        if member.etag <= snapshot.etag and storage.logged(member.etag) is None:
+            if member.kind == DOCUMENT:
+                yield Skipped("document", member.id, member.etag, _NOT_THERE)
+            else:
+                yield Skipped("attachment", key_of(member.id), member.etag, _NOT_THERE)
 
 
 def _identity(identity: Identity, name: str) -> DatabaseIdentity:
