@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import multiprocessing
 import os
 import signal
@@ -13,7 +14,7 @@ import pytest
 
 from muniment import DocumentDatabase, MaintenanceActions
 from muniment.database import open_to_read
-from muniment.errors import LostWrites, StorageFailure
+from muniment.errors import LostWrites, StorageFailure, UnknownFormat
 from muniment.storage.sqlite.files import FILE, still_files
 from muniment.storage.sqlite.reader import _left_open
 from muniment.storage.sqlite.store import SqliteStorage
@@ -21,6 +22,7 @@ from tests.cli.process import muniment
 from tests.clock import Clock
 from tests.storage.test_reach import LOCKS, WAL, write_until_killed
 
+FORMAT_1 = Path(__file__).parent.parent / "data" / "database-format-1.db.gz"
 COUNT = 50
 AS_LEFT = ("closed", "killed", "killed, without the index of its log")
 
@@ -198,3 +200,12 @@ def test_a_reader_from_before_leaves_the_locks_of_a_writer_in_its_process(disk: 
     finally:
         while _left_open:
             _left_open.pop().close()
+
+
+def test_an_older_format_there_is_to_be_copied(disk: Disk) -> None:
+    disk.folder.mkdir()
+    (disk.folder / FILE).write_bytes(gzip.decompress(FORMAT_1.read_bytes()))
+    disk.remount("ro")
+    with pytest.raises(UnknownFormat) as caught, open_to_read(disk.folder):
+        pass
+    assert "copy its folder to a disk that can be written to" in caught.value.hint

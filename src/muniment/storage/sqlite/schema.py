@@ -264,9 +264,12 @@ def _check_format(connection: apsw.Connection, folder: Path, *, read_only: bool)
             "open it with a newer version of Muniment",
         )
     if version < FORMAT and read_only:
+        hint = "open it for writing once: with the program that uses it, or by backing it up (`muniment backup FOLDER`)"
+        if mounted_read_only(folder):
+            hint = "copy its folder to a disk that can be written to, and use the copy: this one is read-only"
         raise UnknownFormat(
             f"the database in {folder} has format {version}, which is brought to format {FORMAT} when it is written to",
-            "open it for writing once: with the program that uses it, or by backing it up (`muniment backup FOLDER`)",
+            hint,
         )
 
 
