@@ -542,7 +542,7 @@ def test_a_document_that_is_not_of_a_type(body: bytes) -> None:
 @pytest.mark.parametrize("value", [print, lambda: None, dict, len])
 def test_what_is_no_data_is_refused(value: object) -> None:
     """A function has a `__dict__` too, and would have been stored as an empty object."""
-    with pytest.raises(InvalidDocument, match="can not be written as JSON"):
+    with pytest.raises(InvalidDocument, match="cannot be written as JSON"):
         encode({"price": 1, "oops": value})
 
 

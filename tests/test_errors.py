@@ -449,6 +449,6 @@ def test_the_record_of_an_error_that_nobody_expected() -> None:
 
 
 def test_a_record_tells_what_is_not_unicode() -> None:
-    record = ErrorRecord.of(StorageFailure("\udcff can not be read", "look at \udcff"))
+    record = ErrorRecord.of(StorageFailure("\udcff cannot be read", "look at \udcff"))
     again = msgspec.json.decode(msgspec.json.encode(record), type=ErrorRecord).error()
-    assert (again.message, again.hint) == (r"\udcff can not be read", r"look at \udcff")
+    assert (again.message, again.hint) == (r"\udcff cannot be read", r"look at \udcff")

@@ -365,7 +365,7 @@ def test_an_error_in_the_middle_leaves_nothing(
 
 
 def test_a_backup_that_is_complete_is_not_called_failed(tmp_path: Path) -> None:
-    """When only the note that what it holds may be purged can not be made, there is a backup all the same."""
+    """When only the note that what it holds may be purged cannot be made, there is a backup all the same."""
 
     class Full(SqliteStorage):
         def backed_up(self, through: int) -> None:

@@ -67,7 +67,7 @@ def test_the_source_fails(shop: DocumentDatabase, copy: DocumentDatabase) -> Non
     assert 0 < copy.statistics().documents < 2000
     with pytest.raises(InvalidScript, match="a/0"):
         between(shop, copy, options=SmugglerOptions(transform="function(doc) { throw 'no'; }"))
-    with pytest.raises(InvalidInput, match="can not be continued"):
+    with pytest.raises(InvalidInput, match="cannot be continued"):
         between(shop, copy, options=SmugglerOptions(continuation="x"))
     assert exporting() == []
 

@@ -1,4 +1,4 @@
-"""What can not be told is counted and told later, and changes nothing for the work."""
+"""What cannot be told is counted and told later, and changes nothing for the work."""
 
 from __future__ import annotations
 

@@ -163,7 +163,7 @@ class DocumentDatabase(Source[Exported]):
         return self.batch([Delete(id, etag)])[0].existed
 
     def batch(self, commands: Sequence[Command]) -> list[Written]:
-        """Carry out all commands in order as one transaction, or none when one of them can not be."""
+        """Carry out all commands in order as one transaction, or none when one of them cannot be."""
         writes = _writes(commands)
         while True:
             numbered = [self._numbered(write) for write in writes]
@@ -413,7 +413,7 @@ def open_to_read(folder: Path, key: EncryptionKey | None = None) -> DocumentData
     """A database that something is to be read of, also while another process writes it.
 
     What a backup of it leaves to be remembered, that process takes over; what is read is pinned there too. A folder
-    that can not be written to is opened only for reading.
+    that cannot be written to is opened only for reading.
     """
     if engines.mounted_read_only(folder):
         return DocumentDatabase(folder, create=False, read_only=True, key=key)
@@ -424,7 +424,7 @@ def open_to_read(folder: Path, key: EncryptionKey | None = None) -> DocumentData
 
 
 def check_path(folder: Path) -> None:
-    """Raises `InvalidInput` for a folder whose path SQLite can not take."""
+    """Raises `InvalidInput` for a folder whose path SQLite cannot take."""
     try:
         str(folder.absolute()).encode()
     except UnicodeEncodeError as error:
@@ -444,7 +444,7 @@ def _create(folder: Path, allowed: bool, clock: Callable[[], int], key: Encrypti
     except (OSError, ValueError) as error:
         reason = error.strerror if isinstance(error, OSError) else error
         raise StorageFailure(
-            f"the folder {str(folder)!r} can not be created: {reason}", "give a folder that you may write to"
+            f"the folder {str(folder)!r} cannot be created: {reason}", "give a folder that you may write to"
         ) from error
     engines.create(folder, clock, key)
     with mapped_errors(folder):  # or a power failure could take the folder away, with all that was acknowledged

@@ -163,10 +163,10 @@ def encode(value: Any) -> bytes:
             encoded = _encoder.encode(_escape_surrogates(value))
         if b"[" in encoded and _has_set(value):
             raise TypeError("JSON has no sets, and one would come back as a list in any order")
-        if b"null" in encoded:  # which is what msgspec writes for a number that JSON can not hold
+        if b"null" in encoded:  # which is what msgspec writes for a number that JSON cannot hold
             _check_finite(msgspec.to_builtins(value, enc_hook=_plain_hook, str_keys=True))
     except (TypeError, ValueError, OverflowError, RecursionError) as error:
-        raise InvalidDocument(f"this can not be written as JSON: {error}", "use plain JSON types") from error
+        raise InvalidDocument(f"this cannot be written as JSON: {error}", "use plain JSON types") from error
     return encoded
 
 
@@ -208,7 +208,7 @@ def _fields(value: Any, names: Iterable[str]) -> list[Any]:
 
 
 def _escape_surrogates(value: Any) -> Any:
-    """Strings that UTF-8 can not hold become ready-made JSON with an escape, as they were read."""
+    """Strings that UTF-8 cannot hold become ready-made JSON with an escape, as they were read."""
     if isinstance(value, str):
         return value if value.isprintable() else msgspec.Raw(json.dumps(value).encode())
     if isinstance(value, Mapping):

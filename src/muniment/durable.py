@@ -76,9 +76,9 @@ def sync_folder(folder: Path) -> bool:
 
 
 def sync_folders(folders: Iterable[Path]) -> list[str]:
-    """The same for several; a sentence for each that can not be synced, for whoever asked for what was written."""
+    """The same for several; a sentence for each that cannot be synced, for whoever asked for what was written."""
     return [
-        f"{folder} can not be synced, as on some shares: all content is on disk, but the names in it only when the file"
+        f"{folder} cannot be synced, as on some shares: all content is on disk, but the names in it only when the file"
         " server says so"
         for folder in dict.fromkeys(folders)
         if not sync_folder(folder)

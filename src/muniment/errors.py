@@ -42,7 +42,7 @@ class MunimentError(Exception):
 
 
 class InvalidInput(MunimentError):
-    """What was given can not be accepted as it is; nothing was changed."""
+    """What was given cannot be accepted as it is; nothing was changed."""
 
     status = 400
     exit_code = 2
@@ -98,11 +98,11 @@ class NotFound(MunimentError):
 
 
 def unreadable(path: object, error: OSError | ValueError, hint: str) -> MunimentError:
-    """For a file that somebody named and that can not be read: `NotFound` if it is missing, else `StorageFailure`."""
+    """For a file that somebody named and that cannot be read: `NotFound` if it is missing, else `StorageFailure`."""
     if isinstance(error, FileNotFoundError | NotADirectoryError):
         return NotFound(f"there is no file {path}", hint)
     reason = error.strerror if isinstance(error, OSError) else None
-    return StorageFailure(f"{path} can not be read: {reason or error}", hint)
+    return StorageFailure(f"{path} cannot be read: {reason or error}", hint)
 
 
 class DocumentNotFound(NotFound):

@@ -32,9 +32,9 @@ def one_more(limit: int) -> int:
 
 
 def check_page(start: int, limit: int) -> None:
-    """Raises `InvalidInput` when a page can not be that."""
+    """Raises `InvalidInput` when a page cannot be that."""
     for number in (start, limit):
         if type(number) is not int or not 0 <= number < 1 << 63:
             raise InvalidInput(
-                f"a page can not start at {start!r} or have {limit!r} documents", "use whole numbers from 0 to 2^63-1"
+                f"a page cannot start at {start!r} or have {limit!r} documents", "use whole numbers from 0 to 2^63-1"
             )

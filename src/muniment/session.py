@@ -283,7 +283,7 @@ class Session(UnitOfWork[Database], Blocking):
 
 
 def _is(entity: Any, type: Any) -> bool:
-    """Whether an object is what was asked for; True for a type of which Python can not tell."""
+    """Whether an object is what was asked for; True for a type of which Python cannot tell."""
     asked = dict if is_typeddict(type) or get_origin(type) is dict else type
     try:
         return isinstance(entity, asked)

@@ -1,4 +1,4 @@
-"""Telling of work, which never decides its fate: what can not be told is counted, and told later.
+"""Telling of work, which never decides its fate: what cannot be told is counted, and told later.
 
 A log line goes to stderr, which can be a pipe that nobody reads or a disk that is full; a status document goes to the
 disk that the work has just filled. Whoever tells of work does it with `log` or within `telling`.
@@ -44,7 +44,7 @@ class Log:
 
 
 def _write(stream: TextIO, data: bytes, patience: float) -> None:
-    """Write all of this; raises `OSError` when it can not be written, or `TimeoutError` when nobody takes it."""
+    """Write all of this; raises `OSError` when it cannot be written, or `TimeoutError` when nobody takes it."""
     try:
         descriptor = stream.fileno()
     except (OSError, ValueError, AttributeError):  # a stream of somebody's own

@@ -72,7 +72,7 @@ def test_every_moment_that_is_promised_comes_back(
             ends.append(database.snapshot().etag)
     for number, (etag, (time, state)) in enumerate(moments.items()):
         if etag < ends[0] or not (kept or etag in ends):
-            with pytest.raises(UnreachablePoint, match="can not be restored") as caught:
+            with pytest.raises(UnreachablePoint, match="cannot be restored") as caught:
                 MaintenanceActions.restore(tmp_path / "backups", tmp_path / "no", etag=etag)
             assert "(etag " in caught.value.hint
             continue

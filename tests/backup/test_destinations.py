@@ -1,4 +1,4 @@
-"""Places that a backup or a restore can not go to: refused with a hint, and nothing made, changed or left there."""
+"""Places that a backup or a restore cannot go to: refused with a hint, and nothing made, changed or left there."""
 
 from __future__ import annotations
 

@@ -249,7 +249,7 @@ def test_a_name_that_leads_out_of_the_backup_is_refused(place: Path, name: str) 
 
     _rewritten(full.folder, lead_out)
     for keyring in (Keyring(), RING):
-        with pytest.raises(DamagedBackup, match="can not be trusted"):
+        with pytest.raises(DamagedBackup, match="cannot be trusted"):
             read(full.folder, keyring)
 
 

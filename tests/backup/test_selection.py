@@ -124,7 +124,7 @@ def test_collections_and_prefixes_are_proven_with_the_whole_moment(
 
 
 def test_ids_come_back_of_files_that_are_whole(small: DocumentDatabase, backup: Backup, tmp_path: Path) -> None:
-    """Whatever changes in any file is refused: a newer revision could be in what can not be read."""
+    """Whatever changes in any file is refused: a newer revision could be in what cannot be read."""
     small.put("companies/1", {"name": "newer"})
     small.put_attachment("companies/1/logo", b"logo" * 1_000_000)
     small.put_attachment("companies/2/logo", b"other")

@@ -154,7 +154,7 @@ def test_where_only_bad_ones_are(chain: list[Backup], small: DocumentDatabase, p
     for backup in chain:
         cut_short(backup.folder / "manifest.json")
     for use in (MaintenanceActions.verify, lambda source: MaintenanceActions.restore(source, tmp_path / "x")):
-        with pytest.raises(DamagedBackup, match="can not be used"):
+        with pytest.raises(DamagedBackup, match="cannot be used"):
             use(place)
     healed = take(small, place)
     assert healed.manifest.kind == "full"

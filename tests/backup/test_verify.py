@@ -134,7 +134,7 @@ def test_all_files_with_damage_are_named(chain: list[Backup], tmp_path: Path) ->
 
 
 def test_a_change_that_is_missing_from_a_history_is_noticed(chain: list[Backup], tmp_path: Path) -> None:
-    """The state at the end is the same without it, so the fingerprint can not tell."""
+    """The state at the end is the same without it, so the fingerprint cannot tell."""
 
     def drop(rows: Rows) -> Rows:
         first = next(row for row in rows if row["id"] == "orders/1")

@@ -1,4 +1,4 @@
-"""Restores into volumes that are nearly empty, shares that can not sync a folder, and disks that fail or are full."""
+"""Restores into volumes that are nearly empty, shares that cannot sync a folder, and disks that fail or are full."""
 
 from __future__ import annotations
 
@@ -112,7 +112,7 @@ def test_a_share_that_can_not_sync_folders(
     spoil_folder_sync(monkeypatch, code)
     place = tmp_path / "share" / "backups"
     backup = small.maintenance.start_backup(place).wait()
-    assert [note.split(" can not be synced")[0] for note in backup.notes] == [
+    assert [note.split(" cannot be synced")[0] for note in backup.notes] == [
         str(path) for path in (backup.folder, place, tmp_path / "share", tmp_path)
     ]
     small.put("orders/1", {"more": 1})
@@ -124,11 +124,11 @@ def test_a_share_that_can_not_sync_folders(
     (tmp_path / "there").mkdir()
     for target in (tmp_path / "new", tmp_path / "there"):
         restored = MaintenanceActions.restore(place, target)
-        assert "can not be synced" in restored.notes[0]
+        assert "cannot be synced" in restored.notes[0]
         assert restored.fingerprint == small.snapshot().fingerprint
     exported = export_backup(place, tmp_path / "dump.ndjson")
-    assert "can not be synced" in exported.notes[0]
-    assert "can not be synced" in export_storage(small.storage, tmp_path / "other.ndjson").notes[0]
+    assert "cannot be synced" in exported.notes[0]
+    assert "cannot be synced" in export_storage(small.storage, tmp_path / "other.ndjson").notes[0]
 
 
 def test_a_disk_that_fails_at_the_last_step_leaves_nothing(

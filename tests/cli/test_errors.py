@@ -99,7 +99,7 @@ def failed(ended: Ended, code: int, *parts: str) -> None:
         ("smuggler out shop file/new.ndjson", 8, "Not a directory"),
         ("smuggler out shop new.ndjson --etag 5", 2, "only its present state"),
         ("smuggler out shop new.ndjson --database x", 2, "shop is a folder"),
-        ("smuggler out shop -", 2, "stdout can not have both"),
+        ("smuggler out shop -", 2, "stdout cannot have both"),
         ("smuggler out backups new.ndjson --at yesterday", 2, "'yesterday' is not a time"),
         ("smuggler out backups new.ndjson --etag 1 --backup x", 2, "backup"),
         ("smuggler out backups new.ndjson --backup x", 3, "x"),

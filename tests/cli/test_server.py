@@ -153,7 +153,7 @@ def test_databases(url: str, tmp_path: Path) -> None:
     ("line", "code", "part"),
     [
         ("databases create shop --url URL", 4, "exists already"),
-        ("databases create a/b --url URL", 2, "can not be the name"),
+        ("databases create a/b --url URL", 2, "cannot be the name"),
         ("databases create new --setting nonsense --url URL", 2, "'nonsense' is not a setting"),
         ("databases create new --setting Muniment/HistoryWindow=x --url URL", 2, "HistoryWindow"),
         ("databases delete nowhere --url URL", 3, "no database named: nowhere"),

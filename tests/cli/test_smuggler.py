@@ -131,7 +131,7 @@ def test_streams_that_are_not_there(shop: Path, tmp_path: Path) -> None:
     command = " ".join((*COMMAND, "smuggler", "in", str(tmp_path / "copy"), "-", "--create"))
     closed = subprocess.Popen(f"{command} <&-", shell=True, env=environment(), stderr=subprocess.PIPE)
     failed(ended(closed), 2, "stdin has no dump to read")
-    failed(on_terminal("smuggler", "out", shop, "-", stdout=True), 2, "can not be shown on a terminal")
+    failed(on_terminal("smuggler", "out", shop, "-", stdout=True), 2, "cannot be shown on a terminal")
     assert list(tmp_path.iterdir()) == []
 
 

@@ -36,10 +36,10 @@ def test_what_is_missing_or_damaged_there_is_told_by_the_exit_code(shop: Path, t
     [backup] = (tmp_path / "backups").iterdir()
     (backup / "manifest.json").write_bytes(b"{}")
     ended = muniment("status", str(shop))
-    assert (ended.code, "can not be used" in ended.text) == (5, True)
+    assert (ended.code, "cannot be used" in ended.text) == (5, True)
     well("backup", shop, "--dest", tmp_path / "elsewhere")
     ended = muniment("status", str(shop))  # an older destination is told of, but the last one is whole
-    assert (ended.code, "can not be used" in ended.text) == (0, True)
+    assert (ended.code, "cannot be used" in ended.text) == (0, True)
 
 
 def test_moments_are_moments_and_spans_are_spans(shop: Path, tmp_path: Path) -> None:

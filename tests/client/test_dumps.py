@@ -32,7 +32,7 @@ def told(**more: Any) -> Response:
     return answer({"Completed": True, "Faulted": False, "Canceled": False, "State": state} | more)
 
 
-FAILED = {"Error": "a document can not be written", "Hint": "rename it", "Kind": "InvalidDocument"}
+FAILED = {"Error": "a document cannot be written", "Hint": "rename it", "Kind": "InvalidDocument"}
 
 
 def test_a_whole_export() -> None:
@@ -47,7 +47,7 @@ def test_a_whole_export() -> None:
 def test_what_is_no_whole_export() -> None:
     with pytest.raises(ServerUnavailable, match="9 of the 10 bytes"):
         Play().run(taking(9).end("new"), told())
-    with pytest.raises(InvalidDocument, match="can not be written"):
+    with pytest.raises(InvalidDocument, match="cannot be written"):
         Play().run(taking(10).end("new", BROKEN), told(Faulted=True, State=FAILED))
     with pytest.raises(Cancelled):
         Play().run(taking(10).end("new", BROKEN), told(Canceled=True, State={}))

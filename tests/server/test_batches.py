@@ -67,16 +67,16 @@ def test_nothing_is_done_when_one_command_can_not_be(shop: Database) -> None:
 @pytest.mark.parametrize(
     ("body", "status", "word"),
     [
-        (b"", 422, "can not be read"),
-        (b"{", 422, "can not be read"),
-        (b"{}", 422, "can not be read"),
-        (b"[1]", 422, "can not be read"),
+        (b"", 422, "cannot be read"),
+        (b"{", 422, "cannot be read"),
+        (b"{}", 422, "cannot be read"),
+        (b"[1]", 422, "cannot be read"),
         (b'[{"Method":"PUT","Key":"x","Document":{},"Metadata":{}},{"Method":"MOVE","Key":"a"}]', 422, "MOVE"),
         (b'[{"Method":"PUT","Key":"x","Document":{},"Metadata":{}},{"Method":"DELETE"}]', 422, "Key"),
         (b'[{"Method":"PUT","Key":"x","Document":[],"Metadata":{}}]', 422, "not an object"),
         (b'[{"Method":"PUT","Key":"x"}]', 422, "not an object"),
         (b'[{"Method":"PUT","Key":"x","Document":{},"Metadata":[]}]', 422, "not an object"),
-        (b'[{"Method":"PUT","Key":"x","Document":{"\xff":1},"Metadata":{}}]', 422, "can not be read"),
+        (b'[{"Method":"PUT","Key":"x","Document":{"\xff":1},"Metadata":{}}]', 422, "cannot be read"),
         (b'[{"Method":"PUT","Key":"x","Document":{},"Etag":"x"}]', 400, "etag"),
         (
             b'[{"Method":"PUT","Key":"x","Document":{},"Metadata":{}},{"Method":"PATCH","Key":"x"}]',
@@ -85,8 +85,8 @@ def test_nothing_is_done_when_one_command_can_not_be(shop: Database) -> None:
         ),
         (b'[{"Method":"PUT","Key":"x","Document":{},"Metadata":{}},{"Method":"EVAL","Key":"x"}]', 501, "not supported"),
         (b'[{"Method":"PUT","Key":"' + b"x" * 600 + b'","Document":{}}]', 400, "512"),
-        (b'[{"Method":"PUT","Key":"x","Document":{"\\ud800":1},"Metadata":{}}', 422, "can not be read"),
-        (b"[" * 5000, 422, "can not be read"),
+        (b'[{"Method":"PUT","Key":"x","Document":{"\\ud800":1},"Metadata":{}}', 422, "cannot be read"),
+        (b"[" * 5000, 422, "cannot be read"),
     ],
     ids=str,
 )

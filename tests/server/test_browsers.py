@@ -1,4 +1,4 @@
-"""What a page in a browser can send is refused; what it can not send is served."""
+"""What a page in a browser can send is refused; what it cannot send is served."""
 
 from __future__ import annotations
 

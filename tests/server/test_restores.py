@@ -158,8 +158,8 @@ def test_what_can_not_be_reached_is_refused_at_once(chain: Chain, path: str) -> 
     refused(400, "InvalidInput", "has no zone", At="2020-01-01T00:00")
     refused(404, "BackupNotFound", "no backup is of a lineage 'x'", Lineage="x")
     refused(400, "InvalidInput", "is empty", Ids=[""])
-    refused(422, "InvalidDocument", "can not be read", Ids="orders/1")
-    refused(422, "InvalidDocument", "can not be read", Etag="4")
+    refused(422, "InvalidDocument", "cannot be read", Ids="orders/1")
+    refused(422, "InvalidDocument", "cannot be read", Etag="4")
     (chain.place / chain.names[0] / "manifest.json").rename(chain.place / "kept")
     refused(500, "DamagedBackup", "which is missing or was changed")
     assert len(client.get("/operations").json()) == before

@@ -1,4 +1,4 @@
-"""A log that can not be written changes nothing for what it tells of."""
+"""A log that cannot be written changes nothing for what it tells of."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def _full_disk() -> int:
 
 @pytest.fixture(params=[_closed_pipe, _full_disk])
 def server(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Server]:
-    """A server that can not write its log, and would write a line for every request."""
+    """A server that cannot write its log, and would write a line for every request."""
     stderr: int = request.param()
     try:
         with running(tmp_path / "data", stderr=stderr, access_log="true", backup_niceness=0) as server:

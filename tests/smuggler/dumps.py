@@ -136,7 +136,7 @@ class Generated:
 
 
 class Trickle(io.RawIOBase):
-    """A stream that gives less than it is asked for and can not seek, as a socket does."""
+    """A stream that gives less than it is asked for and cannot seek, as a socket does."""
 
     def __init__(self, data: bytes, fail_at: int | None = None) -> None:
         self._data = data

@@ -94,7 +94,7 @@ def test_a_script_from_a_file(tmp_path: Path) -> None:
     path.write_bytes(b"\xff")
     with pytest.raises(InvalidInput, match="not UTF-8"):
         SmugglerOptions.of(transform_file=path)
-    with pytest.raises(StorageFailure, match="can not be read"):
+    with pytest.raises(StorageFailure, match="cannot be read"):
         SmugglerOptions.of(transform_file=tmp_path)
     with pytest.raises(NotFound, match="there is no file"):
         SmugglerOptions.of(transform_file=tmp_path / "none.js")

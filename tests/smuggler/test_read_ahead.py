@@ -76,7 +76,7 @@ def test_it_gives_what_reading_here_gives(tmp_path: Path, dump: bytes, pass_faul
 
 
 def test_documents_come_with_what_is_stored_of_them(tmp_path: Path) -> None:
-    """But for those that can not be stored: of them the import has to say why."""
+    """But for those that cannot be stored: of them the import has to say why."""
     path = tmp_path / "dump"
     path.write_bytes(FAULTY)
     with DumpAhead(path, pass_faults=True, progress=Progress()) as dump:

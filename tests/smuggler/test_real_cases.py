@@ -125,7 +125,7 @@ def test_the_folder_above_the_backups(database: DocumentDatabase, tmp_path: Path
     assert content_of(exported(database)) == content_of(folder / "expected.ravendbdump")
 
 
-# What a folder of backups can not be, told by names alone
+# What a folder of backups cannot be, told by names alone
 
 
 def folder_of(tmp_path: Path, *names: str) -> Path:

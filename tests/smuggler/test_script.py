@@ -1,4 +1,4 @@
-"""Transform scripts: what users of RavenDB have, what they must not change, and what they can not do."""
+"""Transform scripts: what users of RavenDB have, what they must not change, and what they cannot do."""
 
 from __future__ import annotations
 
@@ -158,7 +158,7 @@ def test_metadata_that_the_script_does_not_return_is_kept() -> None:
     ],
 )
 def test_a_script_that_can_not_be_used(script: str, reason: str) -> None:
-    with pytest.raises(InvalidScript, match="can not be used") as caught:
+    with pytest.raises(InvalidScript, match="cannot be used") as caught:
         Transform(script, seconds=0.2)
     assert reason in caught.value.message
 

@@ -104,7 +104,7 @@ def damaged(sound: Path, tmp_path: Path, table: str, column: str) -> Iterator[tu
                             if number == place:
                                 values[position] = wrong
                             connection.execute(f"INSERT INTO {table} VALUES({marks})", values)
-                except (apsw.ConstraintError, apsw.MismatchError):  # such a value the column can not have at all
+                except (apsw.ConstraintError, apsw.MismatchError):  # such a value the column cannot have at all
                     continue
             tightened(folder, statements)
             yield f"{table}.{column} of row {place} is {wrong!r:.60}", folder

@@ -383,8 +383,8 @@ def test_a_file_that_is_no_database_is_refused_and_left_alone(tmp_path: Path, si
             "the digest of",
         ),
         ("INSERT INTO state VALUES('backed_up', 7)", DamagedDatabase, "the digest of settings"),
-        ("INSERT INTO state VALUES('settings', NULL)", DamagedDatabase, "can not be read"),
-        ("INSERT INTO state VALUES('settings', x'ff')", DamagedDatabase, "can not be read"),
+        ("INSERT INTO state VALUES('settings', NULL)", DamagedDatabase, "cannot be read"),
+        ("INSERT INTO state VALUES('settings', x'ff')", DamagedDatabase, "cannot be read"),
         ("DELETE FROM state WHERE name='digest'", DamagedDatabase, "the digest of settings"),
     ],
 )

@@ -53,7 +53,7 @@ class Tally:
 
 
 def why_not(kind: str) -> str:
-    """Why this kind can not be had here, empty if it can."""
+    """Why this kind cannot be had here, empty if it can."""
     if kind.startswith("faults") and not preload.COMPILER:
         return "there is no C compiler"
     if kind == "locks" and not Path("/proc/locks").exists():

@@ -303,7 +303,7 @@ def _check(manifest: Manifest) -> None:
 
 def _untrusted(where: str, error: Exception) -> DamagedBackup:
     return DamagedBackup(
-        f"the manifest in {where} can not be trusted: {error}", "use another backup, or another copy of this one"
+        f"the manifest in {where} cannot be trusted: {error}", "use another backup, or another copy of this one"
     )
 
 

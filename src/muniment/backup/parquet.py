@@ -341,7 +341,7 @@ class Source:
                 f"{self._where} could not be read: {reason}", "check that the disk is there and that you may read it"
             )
         return DamagedBackup(
-            f"{self._where} can not be read: {error}", "restore from another backup, or another copy of this one"
+            f"{self._where} cannot be read: {error}", "restore from another backup, or another copy of this one"
         )
 
     def groups(self) -> list[tuple[int, int]]:
@@ -413,7 +413,7 @@ def rows_of(path: Path) -> Iterator[dict[str, Any]]:
             for batch in file.iter_batches(batch_size=1024, use_threads=False):
                 yield from batch.to_pylist()
     except (pa.ArrowException, OSError) as error:
-        raise UnknownFormat(f"{path} can not be read as Parquet: {error}", "copy or write it again") from error
+        raise UnknownFormat(f"{path} cannot be read as Parquet: {error}", "copy or write it again") from error
 
 
 def batch_of(table: Any) -> Batch:

@@ -46,7 +46,7 @@ class RestorePlan:
     """Which backups to read, oldest first, to get which moment back.
 
     `upto` is the etag, or `at` the time in microseconds, at which to stop inside the last of them; both None for its
-    end. `notes` tell what beside these backups can not be used.
+    end. `notes` tell what beside these backups cannot be used.
     """
 
     chain: tuple[Backup, ...]
@@ -148,7 +148,7 @@ def _plan_incremental(existing: Sequence[Backup], known: Sequence[Backup], origi
 
 
 def newer_unusable(newest: Backup, available: Sequence[Backup]) -> Unusable | None:
-    """A backup that can not be used and was begun after this one, or may have been: its folder's name tells."""
+    """A backup that cannot be used and was begun after this one, or may have been: its folder's name tells."""
     begun = stamp(datetime.fromisoformat(newest.manifest.started))
     last = max(begun, stamp_of(newest.name) or "")  # a merged backup has the times of the last that went into it
     newer = [bad for bad in unusable_in(available) if bad.ours and (bad.stamp is None or bad.stamp > last)]

@@ -85,7 +85,7 @@ def query_backup(plan: RestorePlan, sql: str, *, limit: int = LIMIT, progress: P
     """
     progress = progress or Progress()
     if type(limit) is not int or not 1 <= limit <= MOST:
-        raise InvalidInput(f"{limit!r} rows can not be shown", f"give a limit from 1 to {MOST:,}")
+        raise InvalidInput(f"{limit!r} rows cannot be shown", f"give a limit from 1 to {MOST:,}")
     if not isinstance(sql, str):
         raise InvalidInput(f"a query is text, not {type(sql).__name__}", "write it in SQL")
     try:

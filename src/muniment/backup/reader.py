@@ -135,7 +135,7 @@ def moment_of(plan: RestorePlan) -> Moment:
         before = Moment(*max(earlier, default=(manifest.after, 0)))
     if before.etag < manifest.whole_from:
         raise UnreachablePoint(
-            f"this moment can not be restored: the history in {plan.backup.name} begins at etag {manifest.whole_from}",
+            f"this moment cannot be restored: the history in {plan.backup.name} begins at etag {manifest.whole_from}",
             f"restore etag {manifest.after}, or one from {manifest.whole_from} on",
         )
     if before.etag == manifest.after:

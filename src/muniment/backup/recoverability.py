@@ -56,7 +56,7 @@ class DestinationState(msgspec.Struct, frozen=True, kw_only=True):
     """What can be restored from one destination; sizes in bytes.
 
     `there` says whether there is such a folder. `changes_since` is how many changes the last backup does not hold, None
-    when that can not be told. `notes` say what else is there that is not this database's. `unfinished` are
+    when that cannot be told. `notes` say what else is there that is not this database's. `unfinished` are
     folders without a manifest: of a backup that is being written, or of one that was killed, which may be deleted.
     """
 

@@ -122,7 +122,7 @@ class _DatabaseDocument(msgspec.Struct):
 
 @dataclass(frozen=True, slots=True)
 class Unusable:
-    """A folder whose manifest can not be used, and why: damaged, of a newer format, or somebody else's file.
+    """A folder whose manifest cannot be used, and why: damaged, of a newer format, or somebody else's file.
 
     `ours` says whether it was a backup, as its name or what is left of the manifest tells.
     """
@@ -137,13 +137,13 @@ class Unusable:
         return stamp_of(self.folder.name)
 
     def __str__(self) -> str:
-        return f"{self.folder} can not be used: {self.error.message}"
+        return f"{self.folder} cannot be used: {self.error.message}"
 
 
 class Backups(Sequence[Backup]):
     """The complete backups of a folder in the order of their snapshots; and beside them what is no use.
 
-    `place` is the folder that they are in, `unusable` are those with a manifest that can not be used, and `unfinished`
+    `place` is the folder that they are in, `unusable` are those with a manifest that cannot be used, and `unfinished`
     the folders of backups that have none.
     """
 
@@ -178,12 +178,12 @@ class Backups(Sequence[Backup]):
 
     @property
     def notes(self) -> tuple[str, ...]:
-        """A sentence for each that can not be used."""
+        """A sentence for each that cannot be used."""
         return tuple(map(str, self.unusable))
 
 
 def unusable_in(available: Sequence[Backup]) -> tuple[Unusable, ...]:
-    """What can not be used beside these backups."""
+    """What cannot be used beside these backups."""
     return available.unusable if isinstance(available, Backups) else ()
 
 
@@ -252,7 +252,7 @@ def _with_those_before(last: Backup, keyring: Keyring) -> Backups:
 
 
 def _entry(folder: Path, keyring: Keyring = NO_KEYS, aliases: tuple[str, ...] = ()) -> Backup | Unusable | None:
-    """The backup that a folder is, or why it can not be used; None when it has no manifest."""
+    """The backup that a folder is, or why it cannot be used; None when it has no manifest."""
     try:
         with mapped_errors(folder):
             there = (folder / manifests.NAME).is_file()
@@ -268,7 +268,7 @@ def _entry(folder: Path, keyring: Keyring = NO_KEYS, aliases: tuple[str, ...] = 
 
 
 def _was_ours(folder: Path) -> bool:
-    """Whether something of a backup's manifest is left in a file that can not be read as one."""
+    """Whether something of a backup's manifest is left in a file that cannot be read as one."""
     try:
         return manifests.was_one((folder / manifests.NAME).read_bytes())
     except OSError:
@@ -276,7 +276,7 @@ def _was_ours(folder: Path) -> bool:
 
 
 def read(folder: Path, keyring: Keyring = NO_KEYS) -> Backup:
-    """One complete backup; raises `DamagedBackup` or `UnknownFormat` when its manifest can not be read.
+    """One complete backup; raises `DamagedBackup` or `UnknownFormat` when its manifest cannot be read.
 
     Raises `BadSignature` when the keyring wants a signature that it has not.
     """

@@ -52,7 +52,7 @@ def restore(
     With a selection only that part of the moment is restored; `selection.read_part` says what is proven of it. When it
     returns, the database is on disk, and without a selection its fingerprint is the manifest's. When it raises,
     `target` is as it was. An existing database, or a folder with more in it than `lost+found`, is never written to. The
-    restored database begins a new lineage. It keeps its id, unless `new_id` makes another database of it, which can not
+    restored database begins a new lineage. It keeps its id, unless `new_id` makes another database of it, which cannot
     be backed up to the folder of the first. With a `key` it is encrypted from its first byte on.
     """
     progress = progress or Progress()
@@ -82,7 +82,7 @@ def _continued(plan: RestorePlan, identity: Identity, moment: Moment, now: int, 
 
 
 def dry_run(plan: RestorePlan, source: str) -> dict[str, Any]:
-    """The plan as JSON; raises `UnreachablePoint` and `DamagedBackup` where the files show that it can not be kept.
+    """The plan as JSON; raises `UnreachablePoint` and `DamagedBackup` where the files show that it cannot be kept.
 
     Of the files, only the etags and times of the last backup are read, and those only for a moment inside it; they are
     compared with their SHA-256 first.

@@ -77,7 +77,7 @@ def _backup_named(name: str, available: Sequence[Backup], where: str) -> Backup:
 
 def _unusable(bad: Unusable, available: Sequence[Backup]) -> MunimentError:
     """The error of one that is needed; its hint names what can be restored all the same."""
-    error = type(bad.error)(f"{bad.folder.name} can not be used: {bad.error.message}", bad.error.hint)
+    error = type(bad.error)(f"{bad.folder.name} cannot be used: {bad.error.message}", bad.error.hint)
     for end in ends_of(available):
         with suppress(DamagedBackup):
             chain_of(end, available)
@@ -209,7 +209,7 @@ class _Search:
         return branch.certain_from <= at or not branch.origin_known
 
     def _between(self, what: str, later: Backup | None, before: Found, after: Found) -> MunimentError:
-        """Why a moment before the end of a backup can not be told from it."""
+        """Why a moment before the end of a backup cannot be told from it."""
         try:
             chain = chain_of(later, self._available) if later else ()
         except DamagedBackup as damage:
@@ -238,7 +238,7 @@ class _Search:
         ]
         told = [f"{point}: {' '.join(option)}" for (_, point), option in zip(found, options, strict=True)]
         hint = f"the nearest that can: {' and '.join(told)}" if told else "see `muniment inspect` for what can"
-        error = UnreachablePoint(f"this moment can not be restored: {why}", hint)
+        error = UnreachablePoint(f"this moment cannot be restored: {why}", hint)
         error.instead = tuple(map(tuple, options))
         return error
 

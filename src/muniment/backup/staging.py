@@ -84,7 +84,7 @@ def staged(target: Path) -> Iterator[Staging]:
     """Within it, a database can be made for this folder; when it fails, everything is as it was.
 
     Raises at once `TargetExists` when the folder is not empty, `Busy` while another restore to it runs, and
-    `StorageFailure` when it can not be written.
+    `StorageFailure` when it cannot be written.
     """
     check_folder_name(target)
     check_target(target)

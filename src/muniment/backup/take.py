@@ -203,7 +203,7 @@ def _onto_whole_files(plan: BackupPlan, existing: Backups) -> BackupPlan:
             try:
                 size = path.stat().st_size
             except OSError as error:
-                return BackupPlan("full", f"the chain is not whole: {path} can not be read: {error.strerror}")
+                return BackupPlan("full", f"the chain is not whole: {path} cannot be read: {error.strerror}")
             if size != file.size:
                 return BackupPlan("full", f"the chain is not whole: {path} has {size:,} bytes instead of {file.size:,}")
     return plan
@@ -237,7 +237,7 @@ def _of_this_log(storage: Storage, existing: Backups) -> Iterator[str]:
 
 
 def _remembered(storage: Storage, sha256: str, place: BackupPlace | None, snapshot: Snapshot) -> tuple[str, ...]:
-    """Have the database note a backup down; says why if it can not."""
+    """Have the database note a backup down; says why if it cannot."""
     try:
         storage.remember_backup(sha256, place, (snapshot.etag, snapshot.modified))
     except StorageFailure as error:

@@ -62,5 +62,5 @@ def decode(text: bytes, key: str, where: object) -> WrappedKeys:
         if keys.key != key:
             raise ValueError("it has the data key of another backup")
     except (msgspec.DecodeError, ValueError, RecursionError) as error:
-        raise DamagedBackup(f"{where} can not be trusted: {error}", _HINT) from error
+        raise DamagedBackup(f"{where} cannot be trusted: {error}", _HINT) from error
     return keys

@@ -28,7 +28,7 @@ def merge(
 
     It holds the state at the end of the backup that is named. Everything is checked as in a restore and the fingerprint
     proven before the new backup exists. The old ones stay until --delete-merged removes them; a backup that continues
-    the last of them continues the new one then. Moments between the old ones can not be restored any more after that.
+    the last of them continues the new one then. Moments between the old ones cannot be restored any more after that.
 
     $ muniment merge backups --through 2026-11-22T181500.002Z.incremental
     $ muniment merge backups --through 2026-11-22T181500.002Z.incremental --delete-merged

@@ -99,7 +99,7 @@ class JobOutput(Output):
         return bar.job(progress, quiet=self.quiet)
 
     def showing(self, progress: Progress) -> AbstractContextManager[Callable[[str], None]]:
-        """Within it, what can not be stopped half-way is shown; gives what prints a message beside that."""
+        """Within it, what cannot be stopped half-way is shown; gives what prints a message beside that."""
         return bar.showing(progress, quiet=self.quiet)
 
 

@@ -44,7 +44,7 @@ def explained(error: BaseException) -> Failure:
         case typer.TyperException():
             return Failure("UsageError", _usage_text(error), _usage_hint(error), USAGE)
         case OSError() if error.filename is not None and error.strerror:
-            said = f"{error.filename} can not be used: {error.strerror}"
+            said = f"{error.filename} cannot be used: {error.strerror}"
             return Failure("StorageFailure", said, "check the name, and that you may use it", StorageFailure.exit_code)
         case _:
             hint = "please report this, with what it says when it is run with MUNIMENT_DEBUG=1"

@@ -30,7 +30,7 @@ _UNITS: Final = ("kB", "MB", "GB", "TB")
 
 
 class Aside:
-    """stderr for what is told beside the work, which goes on and ends as it would: what can not be written is left out.
+    """stderr for what is told beside the work, which goes on and ends as it would: what cannot be written is left out.
 
     Neither Python nor rich leaves that out by itself: the one ends with code 120, the other with code 1.
     """
@@ -73,7 +73,7 @@ class Aside:
 
 
 def aside() -> rich_console.Console:
-    """What prints on stderr, and leaves out what can not be printed."""
+    """What prints on stderr, and leaves out what cannot be printed."""
     return rich_console.Console(file=cast(IO[str], Aside()), highlight=False, soft_wrap=True, emoji=False)
 
 
@@ -149,7 +149,7 @@ def may_ask() -> bool:
 
 
 def check_meant(what: str, *, yes: bool) -> None:
-    """Raises `InvalidInput` for what can not be taken back, unless `--yes` says so or somebody can be asked."""
+    """Raises `InvalidInput` for what cannot be taken back, unless `--yes` says so or somebody can be asked."""
     if not (yes or may_ask()):
         raise InvalidInput(f"{what}, and nobody is at a terminal to confirm it", "give --yes if that is meant")
 

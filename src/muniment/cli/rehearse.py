@@ -36,7 +36,7 @@ def rehearse(
 
     The database is checked against itself, and documents of every collection and attachments are read as an application
     would. "took" is the time to recover. What was found stands in DEST/rehearsal-TIME.json afterwards, damage too.
-    Where that can not be written, the proof holds all the same, and it is said that there is no record of it. Exit code
+    Where that cannot be written, the proof holds all the same, and it is said that there is no record of it. Exit code
     5 says that something is damaged.
 
     $ muniment rehearse /mnt/backups/shop

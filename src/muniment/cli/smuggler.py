@@ -81,7 +81,7 @@ def smuggler_out(
     if incremental and (file == STREAM or overwrite):
         raise InvalidInput("an incremental export goes into a folder, as a new file", "name a folder")
     if file == STREAM and out.json:
-        raise InvalidInput("stdout can not have both the dump and --json", "write the dump to a file")
+        raise InvalidInput("stdout cannot have both the dump and --json", "write the dump to a file")
     from muniment.smuggling import source as opened_source  # here: its HTTP client loads longer than most commands run
 
     progress = Progress()
@@ -110,7 +110,7 @@ def _destination(file: str) -> Iterator[str | BinaryIO]:
         yield file
         return
     if sys.stdout.isatty():
-        raise InvalidInput("a dump can not be shown on a terminal", "name a file, or pipe it into another program")
+        raise InvalidInput("a dump cannot be shown on a terminal", "name a file, or pipe it into another program")
     stream = os.fdopen(os.dup(sys.stdout.fileno()), "wb")
     try:
         yield stream

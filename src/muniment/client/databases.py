@@ -92,7 +92,7 @@ class BothAdministrations(Generic[J]):
     ) -> Flow[J]:
         """Begin the restore of a moment into a new database, named as in the backup when no name is given.
 
-        The moment is the newest that the folder holds, or one named as for `MaintenanceActions.restore`; what can not
+        The moment is the newest that the folder holds, or one named as for `MaintenanceActions.restore`; what cannot
         be reached is refused at once. When another restore runs, its end is waited for up to `start_timeout` seconds.
         `new_id` makes another database of it, which the folder of these backups then refuses.
         """
@@ -294,4 +294,4 @@ def _all_of(document: dict[str, Any]) -> dict[str, Any]:
 
 def _check_name(name: str) -> None:
     if not name or name == SYSTEM:
-        raise InvalidInput(f"{name!r} can not be made or deleted", "name a database other than the system database")
+        raise InvalidInput(f"{name!r} cannot be made or deleted", "name a database other than the system database")

@@ -145,14 +145,14 @@ def number_of(etag: str) -> int:
     try:
         return etag_number(etag)
     except ValueError as error:
-        raise unexpected(f"the server's answer can not be understood: {error}") from error
+        raise unexpected(f"the server's answer cannot be understood: {error}") from error
 
 
 def by_prefix(root: tuple[str, ...], prefix: str, start: int, limit: int) -> Flow[Page[Document]]:
     """Documents whose ids begin so, in the order of their ids."""
     check_page(start, limit)
     if not prefix:  # a server takes no prefix for the wish to have them in the order of their etags
-        raise InvalidInput("over HTTP a prefix can not be empty", "read everything with by_etag")
+        raise InvalidInput("over HTTP a prefix cannot be empty", "read everything with by_etag")
     found: list[Document] = []
     while len(found) <= limit:
         asked = min(limit + 1 - len(found), MAX_PAGE)

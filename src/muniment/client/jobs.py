@@ -134,7 +134,7 @@ def wait(
 def cancel(job: Job) -> Flow[None]:
     """Asks it to stop; a job that has ended stays as it is."""
     if job.operation is None:
-        raise InvalidInput(f"this server can not stop a {job.what}", "wait for it")
+        raise InvalidInput(f"this server cannot stop a {job.what}", "wait for it")
     yield from kill(job.operation)
 
 

@@ -1,6 +1,6 @@
 """When a request is sent again, and how long that is waited for.
 
-Sent again is what the server can not have got (the connection was refused, or could not be made), what it had no room
+Sent again is what the server cannot have got (the connection was refused, or could not be made), what it had no room
 for and asks to be sent again (503 with Retry-After), and what may be done twice (`Request.repeatable`: reads, and
 writes that name the etag they expect) when the connection broke, or the server says that the database is being
 loaded. A request that took too long is not: it would only add to the load.

@@ -17,7 +17,7 @@ def statistics(root: tuple[str, ...], name: str) -> Flow[Statistics]:
         last_etag, last_changed = etag_number(told.last_doc_etag), time_of(told.last_changed)
         last_backup = None if told.last_backup is None else time_of(told.last_backup)
     except ValueError as error:
-        raise unexpected(f"the server's statistics can not be understood: {error}") from error
+        raise unexpected(f"the server's statistics cannot be understood: {error}") from error
     return Statistics(
         name=name,
         database_id=told.database_id,

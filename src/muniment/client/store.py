@@ -90,7 +90,7 @@ class BothStores(Generic[A]):
 
     @both
     def batch(self, commands: Sequence[Command]) -> Flow[list[Written]]:
-        """Carry out all commands in order as one transaction, or none when one of them can not be."""
+        """Carry out all commands in order as one transaction, or none when one of them cannot be."""
         return (yield from self._batch(commands))
 
     def _batch(self, commands: Sequence[Command]) -> Flow[list[Written]]:
@@ -103,7 +103,7 @@ class BothStores(Generic[A]):
 
     @both
     def by_prefix(self, prefix: str, *, start: int = 0, limit: int = PAGE) -> Flow[Page[Document]]:
-        """Documents whose ids begin so (in any case), in the order of their ids. The prefix can not be empty."""
+        """Documents whose ids begin so (in any case), in the order of their ids. The prefix cannot be empty."""
         return (yield from documents.by_prefix(self._root, prefix, start, limit))
 
     @both
@@ -145,7 +145,7 @@ class DocumentStore(BothStores[RemoteAttachment], Remote, Source[Exported]):
     What a method that writes has returned from is on the server's disk. Every failure is a `MunimentError`: the one
     that the embedded database raises, or `ServerUnavailable` when no answer came within `timeout` seconds.
 
-    A request is sent again, up to three times within 1.3 seconds, when that is safe: when the server can not have got
+    A request is sent again, up to three times within 1.3 seconds, when that is safe: when the server cannot have got
     it, and, when the connection broke, if it only reads or names the etag that it expects.
     """
 

@@ -191,7 +191,7 @@ def unreachable(error: Exception, url: str) -> Unreachable:
             raise DatabaseClosed("the store is closed", "open a new one") from error
         raise error
     if isinstance(error, httpx.LocalProtocolError):
-        raise InvalidInput(f"this can not be sent: {error}", "check names and values of the metadata") from error
+        raise InvalidInput(f"this cannot be sent: {error}", "check names and values of the metadata") from error
     if (refused := untrusted(error, url)) is not None:
         raise refused from error
     late = isinstance(error, httpx.TimeoutException)

@@ -127,7 +127,7 @@ def parsed(response: Response, type: type[T]) -> T:
         except msgspec.DecodeError:  # perhaps for half a surrogate pair in metadata, which is nothing we look at
             return msgspec.json.decode(without_surrogates(body), type=type)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
-        raise unexpected(f"an answer of {len(body):,} bytes can not be understood: {error}") from error
+        raise unexpected(f"an answer of {len(body):,} bytes cannot be understood: {error}") from error
 
 
 def results_of(response: Response) -> list[Document | None]:
@@ -147,7 +147,7 @@ def _understood() -> Iterator[None]:
     try:
         yield
     except Malformed as error:
-        raise unexpected(f"the server's answer can not be understood: it {error}") from error
+        raise unexpected(f"the server's answer cannot be understood: it {error}") from error
 
 
 def unexpected(what: str) -> ServerUnavailable:

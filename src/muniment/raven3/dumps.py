@@ -86,11 +86,11 @@ def options_of(pairs: Iterable[tuple[str, str]], wanted: type[Smuggled]) -> Smug
 
 def _truth(name: str, text: str) -> bool:
     if text.lower() not in ("true", "false", ""):
-        raise InvalidInput(f"{name} can not be {text!r}", "give true or false")
+        raise InvalidInput(f"{name} cannot be {text!r}", "give true or false")
     return text.lower() != "false"
 
 
 def _number(name: str, text: str) -> int:
     if not (text.isascii() and text.isdigit() and len(text) < 20):
-        raise InvalidInput(f"{name} can not be {text!r}", "give a whole number")
+        raise InvalidInput(f"{name} cannot be {text!r}", "give a whole number")
     return int(text)

@@ -72,7 +72,7 @@ def escaped(id: str) -> str:
 
 @lru_cache(2048)
 def metadata_headers(metadata: bytes) -> tuple[tuple[str, str], ...]:
-    """Stored metadata as headers; what HTTP can not carry in a header is percent-encoded."""
+    """Stored metadata as headers; what HTTP cannot carry in a header is percent-encoded."""
     found: Headers = []
     for name, value in decode(metadata).items():
         header = quote(name.lower(), safe=_TOKEN)
@@ -152,11 +152,11 @@ def _exact_name(name: str) -> str:
         return name
     if not name or any(part[:1].upper() != part[:1] for part in name.split("-")):
         hint = "begin each part of the name with a capital: 'Owner', 'Raven-Entity-Name'"
-        raise InvalidInput(f"attachment metadata can not have the name {name!r} over HTTP", hint)
+        raise InvalidInput(f"attachment metadata cannot have the name {name!r} over HTTP", hint)
     try:
         first, *rest = name.encode()
     except UnicodeEncodeError as error:
-        raise InvalidInput(f"attachment metadata can not have the name {name!r}", "name it in Unicode") from error
+        raise InvalidInput(f"attachment metadata cannot have the name {name!r}", "name it in Unicode") from error
     return f"%{first:02X}" + "".join(chr(byte) if byte in _PLAIN_NAME else f"%{byte:02X}" for byte in rest)
 
 

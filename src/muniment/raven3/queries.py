@@ -161,7 +161,7 @@ class Smuggled(Query, frozen=True):
     exclude_expired: Annotated[bool, Meta(description="No documents that have expired.")] = field(
         name="excludeexpired", default=False
     )
-    ignore_errors: Annotated[bool, Meta(description="Pass over items that can not be carried.")] = field(
+    ignore_errors: Annotated[bool, Meta(description="Pass over items that cannot be carried.")] = field(
         name="ignore-errors-and-continue", default=False
     )
     limit: Annotated[int | None, Meta(description="At most so many documents.")] = None

@@ -31,7 +31,7 @@ ALSO: Final = (STATUS_FILE, f"{STATUS_FILE}.new")  # files of ours beside those 
 def clean(databases: Databases) -> None:
     """Finish deletions, remove what was unfinished, and tell of databases that no list names.
 
-    What can not be read or removed is told; nothing of it keeps a server from starting.
+    What cannot be read or removed is told; nothing of it keeps a server from starting.
     """
     for name, folder in databases.folders():
         if name != SYSTEM:

@@ -2,7 +2,7 @@
 
 At each start the server writes a new secret into a file of its data folder that only its own user can read. An answer
 that refuses a folder names that file to a client on the same machine; who sends what is in it has the rights of the
-server's user anyway. A process behind a proxy or a tunnel can not, though its connection comes from this machine.
+server's user anyway. A process behind a proxy or a tunnel cannot, though its connection comes from this machine.
 """
 
 from __future__ import annotations

@@ -2,7 +2,7 @@
 
 A page of any site can send requests to a server that its reader's machine reaches. The browser names the page (Origin)
 and the server that the page believes to talk to (Host, which is the page's own name when its name was bound to another
-address), and without asking it sends only what a form could. All that a page can not say is enough to know others by.
+address), and without asking it sends only what a form could. All that a page cannot say is enough to know others by.
 """
 
 from __future__ import annotations

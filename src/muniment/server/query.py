@@ -37,4 +37,4 @@ def _value(name: str, kind: Any, text: str) -> str | bool | int:
     try:
         return min(max(int(text), 0), MOST)
     except ValueError as error:
-        raise Refused(400, f"{name} can not be {text!r}", "give a number") from error
+        raise Refused(400, f"{name} cannot be {text!r}", "give a number") from error

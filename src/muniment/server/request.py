@@ -92,11 +92,11 @@ class Request:
             try:
                 self._pairs = parse_qsl(text, keep_blank_values=True, errors="strict") if text else []
             except ValueError as error:
-                raise Refused(400, f"the query string can not be read: {error}", "encode it as UTF-8") from error
+                raise Refused(400, f"the query string cannot be read: {error}", "encode it as UTF-8") from error
         return self._pairs
 
     def asked(self, type: type[Q]) -> Q:
-        """The query as the type that the route names; raises `Refused` (400) for what can not be read so."""
+        """The query as the type that the route names; raises `Refused` (400) for what cannot be read so."""
         assert type is self.endpoint.query, f"{self.path} is not asked with {type}"
         return query_as(type, self.pairs)
 
@@ -225,7 +225,7 @@ def decode_json(body: bytes, type: type[T], what: str = "the body") -> T:
         body.decode()
         return msgspec.json.decode(body, type=type)
     except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
-        raise InvalidDocument(f"{what} can not be read: {error}", "see docs/http-api.md") from error
+        raise InvalidDocument(f"{what} cannot be read: {error}", "see docs/http-api.md") from error
 
 
 def _check_size(size: int, limit: int) -> None:

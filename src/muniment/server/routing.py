@@ -53,7 +53,7 @@ class Endpoint:
     """What a method does at a path, and with which query, body and headers it is asked (which are told by their names).
 
     `may` says who may do it. `body` is a type of `raven3.messages` or of other JSON, or `bytes` for anything. Handlers
-    read the query and the body as these types, and can not as others.
+    read the query and the body as these types, and cannot as others.
     """
 
     handler: Handler

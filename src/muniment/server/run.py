@@ -205,13 +205,13 @@ async def _close_idle(server: ServerState) -> None:
 
 
 def listen(host: str, port: int) -> socket.socket:
-    """A socket that accepts connections; raises `StorageFailure` when the address can not be had."""
+    """A socket that accepts connections; raises `StorageFailure` when the address cannot be had."""
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     try:
         opened = socket.create_server((host, port), family=family, backlog=BACKLOG)
     except OSError as error:
         raise StorageFailure(
-            f"{host}:{port} can not be listened on: {error.strerror or error}",
+            f"{host}:{port} cannot be listened on: {error.strerror or error}",
             "stop what listens there, or give another --port",
         ) from error
     opened.setblocking(False)

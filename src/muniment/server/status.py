@@ -120,7 +120,7 @@ class Notes:
         operation.job.on_change = lambda: self.tell({id: _status(operation)})
 
     def tell(self, documents: Mapping[str, dict[str, Any] | None]) -> None:
-        """Write these, or delete those that are None; what can not be written now is by `settle`."""
+        """Write these, or delete those that are None; what cannot be written now is by `settle`."""
         with self._lock:
             self._unwritten.update(documents)
         self.settle()

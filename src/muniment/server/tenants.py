@@ -223,7 +223,7 @@ class Databases:
         """
         document = self.document(id[len(DATABASES) :])
         if document:
-            with telling(f"that {id} can not be made,"):
+            with telling(f"that {id} cannot be made,"):
                 folder = self.folder_of(document)
                 self.places.check_data(folder, f"the folder of the database {id[len(DATABASES) :]}")
                 await asyncio.to_thread(lambda: DocumentDatabase(folder).close())
@@ -377,4 +377,4 @@ def check_name(name: str) -> None:
     elif len(name.encode(errors="replace")) > 150:
         problem = "it has more than 150 bytes"
     if problem:
-        raise Refused(400, f"{name!r} can not be the name of a database: {problem}", bare=True)
+        raise Refused(400, f"{name!r} cannot be the name of a database: {problem}", bare=True)

@@ -64,7 +64,7 @@ def with_own_metadata(id: str, metadata: bytes, body: bytes) -> tuple[bytes, byt
     """The metadata and body to write of a document, whose body may have a member `@metadata` of its own.
 
     Such a member joins the metadata, as it does in documents that are stored now. Raises `InvalidDocument` for one that
-    can not.
+    cannot.
     """
     rest, own = cut_out(body)
     if own is None:

@@ -67,7 +67,7 @@ class Filter:
     _numbers: frozenset[Decimal] = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
-        """Raises `InvalidInput` for a filter that can not be understood, or that no document could ever meet."""
+        """Raises `InvalidInput` for a filter that cannot be understood, or that no document could ever meet."""
         path, equals, values = self.text.partition("=")
         alternatives = [found.removeprefix("'").removesuffix("'") for found in _alternative.findall(values)]
         if not path.strip() or not equals or not alternatives:

@@ -64,7 +64,7 @@ def import_dump(
     """
     options = options or SmugglerOptions()
     if options.start_etag:
-        raise InvalidInput("an import can not start at an etag, which dumps do not carry", "leave out the start etag")
+        raise InvalidInput("an import cannot start at an etag, which dumps do not carry", "leave out the start etag")
     progress = progress or Progress()
     progress.stage = "importing"
     with (
@@ -168,7 +168,7 @@ class _Import:
             self._pass_over(item, error)
 
     def _pass_over(self, item: DumpItem, error: MunimentError) -> None:
-        """Count an item that can not be stored; raises the error unless the options say to go on."""
+        """Count an item that cannot be stored; raises the error unless the options say to go on."""
         position = None if isinstance(item, DumpIdentity) else item.position
         if position is not None and " at byte " not in error.message:
             error.message += f", at byte {position:,}"
@@ -289,7 +289,7 @@ class _Import:
         return repeats
 
     def _tell(self, repeats: list[Repeat]) -> None:
-        """The later one has been stored. A snapshot can not hold both, so one of them may be another document."""
+        """The later one has been stored. A snapshot cannot hold both, so one of them may be another document."""
         if (self._dump.build_version or 0) < SNAPSHOT_BUILD:
             self.skipped[SUPERSEDED] += len(repeats)
             return

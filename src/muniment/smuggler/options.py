@@ -51,7 +51,7 @@ class SmugglerOptions:
     `types` are the kinds to carry, None for everything. A document is carried if it meets all `filters`; then
     `transform`, a JavaScript function, may change it or leave it out. `exclude_expired` leaves out documents whose
     expiration date has passed when the work begins. `limit` is how many documents are carried at most, `timeout` the
-    seconds for all of it. `ignore_errors` passes over items that can not be carried, `fail_on_unknown` makes a section
+    seconds for all of it. `ignore_errors` passes over items that cannot be carried, `fail_on_unknown` makes a section
     that Muniment has no place for an error. `continuation` is the token of an import that broke off, and `start_etag`
     the etag that an export begins after.
     """
@@ -69,7 +69,7 @@ class SmugglerOptions:
     start_etag: int = 0
 
     def __post_init__(self) -> None:
-        """Raises `InvalidInput` for a value that can not be."""
+        """Raises `InvalidInput` for a value that cannot be."""
         unknown = (self.types or frozenset()) - KEPT_TYPES - OTHER_TYPES
         if unknown:
             names = ", ".join(sorted(KEPT_TYPES))
@@ -152,7 +152,7 @@ class ExportOptions:
     overwrite: bool = False
 
     def __post_init__(self) -> None:
-        """Raises `InvalidInput` for what can not be written."""
+        """Raises `InvalidInput` for what cannot be written."""
         if self.format not in get_args(Format):
             raise InvalidInput(
                 f"{self.format!r} is no format that can be written", f"name one of {', '.join(get_args(Format))}"
@@ -162,7 +162,7 @@ class ExportOptions:
                 f"{self.compression!r} is not a compression that can be written", "name gzip, zstd or none"
             )
         if self.part.continuation is not None:
-            raise InvalidInput("an export can not be continued: each is one state", "leave out the continuation token")
+            raise InvalidInput("an export cannot be continued: each is one state", "leave out the continuation token")
 
     @classmethod
     def of(
@@ -197,7 +197,7 @@ class ExportOptions:
         compression: Compression | None = None,
         options: SmugglerOptions | None = None,
     ) -> Self:
-        """Those of a dump that continues others; raises `InvalidInput` for what can not."""
+        """Those of a dump that continues others; raises `InvalidInput` for what cannot."""
         asked = cls.of(None, format or "ravendbdump", compression, options)
         asked.check_incremental()
         return asked

@@ -67,7 +67,7 @@ class Pending:
         self._stack.close()
 
     def add(self, revision: Revision, parts: Iterable[bytes] = ()) -> None:
-        """Remember an attachment, with its content where that can not be read again later."""
+        """Remember an attachment, with its content where that cannot be read again later."""
         etag = revision.etag
         self._run("INSERT INTO attachment VALUES(?, ?, ?, ?, ?, ?, ?, ?)", (etag, *revision[2:]))
         for slash, key in _owners(revision.id):

@@ -79,7 +79,7 @@ class _BuildVersion(msgspec.Struct, frozen=True, tag=True):
 
 
 class _Attachment(msgspec.Struct, frozen=True, tag=True):
-    """The beginning of an attachment: its chunks follow, then `_Whole`, or why they can not be read."""
+    """The beginning of an attachment: its chunks follow, then `_Whole`, or why they cannot be read."""
 
     hash: str | None
     key: str | None
@@ -122,7 +122,7 @@ def _size(path: str | os.PathLike[str]) -> int:
 
 
 def kept(document: DumpDocument) -> Kept:
-    """What is stored of a document's metadata; raises `InvalidInput` for a document that can not be stored."""
+    """What is stored of a document's metadata; raises `InvalidInput` for a document that cannot be stored."""
     check_id(document.id)
     if len(document.body) > MAX_BODY_BYTES:
         check_size(document.body, f"document {document.id!r}")
@@ -257,7 +257,7 @@ class _Teller:
 
 
 def _ready(document: DumpDocument) -> DumpDocument:
-    """The document with what is to be stored of it; one that can not be stored is left to the parent, as it is."""
+    """The document with what is to be stored of it; one that cannot be stored is left to the parent, as it is."""
     try:
         metadata, collection = kept(document)
     except MunimentError:

@@ -397,7 +397,7 @@ def open_dump(
 
     Opening raises `UnknownFormat` for what is no dump. Opening, iterating and reading the chunks of an attachment raise
     `DamagedDump` for a dump that is cut short, not well formed or does not hold what it says, and `StorageFailure` when
-    the file or stream can not be read.
+    the file or stream cannot be read.
     """
     readable, file = _open(source)
     try:

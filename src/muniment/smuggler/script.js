@@ -36,7 +36,7 @@
 
   const described = error => (error instanceof Error ? `${error.name}: ${error.message}` : `it threw ${String(error)}`);
 
-  // Where a number stood whose text JavaScript would not write again, and which of them a double can not hold.
+  // Where a number stood whose text JavaScript would not write again, and which of them a double cannot hold.
   class Spelling {
     constructor() {
       this.places = new Map();
@@ -69,7 +69,7 @@
       const moved = this.inexact.get(number);
       if (moved === null) throw new RangeError(`it moves one of several numbers that all are ${number} to JavaScript`);
       if (moved !== undefined) return moved;
-      if (!Number.isFinite(number)) throw new RangeError(`${key} is ${number}, which JSON can not hold`);
+      if (!Number.isFinite(number)) throw new RangeError(`${key} is ${number}, which JSON cannot hold`);
       return is(number, -0) ? "-0.0" : String(number);
     }
   }
@@ -142,7 +142,7 @@
     if (!plain(result)) throw new TypeError(`it returns ${kind.call(result).slice(8, -1)}, which is no document`);
     const after = result["@metadata"] ?? metadata;
     if (!plain(after)) throw new TypeError("@metadata is no object");
-    if ((after["@id"] ?? id) !== id) throw new TypeError("it changes the document's @id, which it can not");
+    if ((after["@id"] ?? id) !== id) throw new TypeError("it changes the document's @id, which it cannot");
     delete result["@metadata"];
     delete after["@id"];
     const body = changed(result, before, spelling), newMetadata = changed(after, metadataBefore, spelling);

@@ -1,4 +1,4 @@
-"""Transforms: a JavaScript function through which every document goes, in a process that a bad script can not escape.
+"""Transforms: a JavaScript function through which every document goes, in a process that a bad script cannot escape.
 
 A script is RavenDB 3's `function(doc) { …; return doc; }`, where null leaves the document out, or the statements of
 RavenDB 4 and later, which change `this`, and leave it out with `throw 'skip'`. A number that the script has not touched
@@ -81,7 +81,7 @@ class Transform:
         answer = self._ask(child, b"%g" % self._seconds, b"%d" % self._memory, around, script)
         if answer != b"=":
             child.close()
-            what = f"the transform script can not be used: {answer[1:].decode()}"
+            what = f"the transform script cannot be used: {answer[1:].decode()}"
             raise InvalidScript(what, "write function(doc) { return doc; }, or statements that change `this`")
         return child
 

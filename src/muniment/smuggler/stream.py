@@ -127,7 +127,7 @@ class DumpStream:
     def read(self, size: int) -> bytes:
         """Gives 1 to `size` bytes; none only at the end of the source, or of the compression.
 
-        Raises `BrokenStream`, and again whenever it is called after that, or `StorageFailure` when the source can not
+        Raises `BrokenStream`, and again whenever it is called after that, or `StorageFailure` when the source cannot
         be read.
         """
         if self._closed:
@@ -216,6 +216,6 @@ class DumpStream:
 def cannot_read(error: Exception) -> StorageFailure:
     """Says what the operating system, or whatever is underneath the source, said."""
     return StorageFailure(
-        f"the dump can not be read: {error}",
+        f"the dump cannot be read: {error}",
         "check the path, its permissions, and the disk or connection behind it",
     )

@@ -50,7 +50,7 @@ async def put_database(request: Request) -> Response:
         settings["Raven/DataDir"] = (folder_text(decode(present.body)) if present else None) or f"~/Databases/{name}"
     folder = databases.places.data(folder_text(given) or "")
     if present and folder != databases.folder_of(present):
-        raise Refused(400, f"the database {name} can not be moved to {folder}", bare=True)
+        raise Refused(400, f"the database {name} cannot be moved to {folder}", bare=True)
     check_document(given)
     if present is None:
         await _create(request, databases, name, folder, given, expected)
@@ -78,7 +78,7 @@ async def _make(folder: Path) -> None:
     try:
         database = await asyncio.to_thread(DocumentDatabase, folder)
     except MunimentError as error:
-        raise Refused(400, f"the database can not be made: {error}", error.hint, bare=True) from error
+        raise Refused(400, f"the database cannot be made: {error}", error.hint, bare=True) from error
     await asyncio.to_thread(database.close)
 
 

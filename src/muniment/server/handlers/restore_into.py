@@ -30,7 +30,7 @@ async def start(request: Request) -> Response:
     wanted = await request.message(RestoreIntoWanted)
     app, tenant = request.server, request.tenant
     if tenant.is_system:
-        raise Refused(400, "the system database can not be restored while it is used", "see muniment server --help")
+        raise Refused(400, "the system database cannot be restored while it is used", "see muniment server --help")
     if wanted.on_conflict is None and not wanted.dry_run:
         raise InvalidInput("OnConflict is missing", f"send one of {', '.join(get_args(OnConflict))}")
     selection = selection_of(wanted)

@@ -121,7 +121,7 @@ async def _wanted(request: Request) -> RestoreWanted:
 
 
 def _new_place(databases: Databases, name: str, location: str | None) -> Path:
-    """The folder for a new database; raises `Refused` when the name or the folder is taken or can not be had."""
+    """The folder for a new database; raises `Refused` when the name or the folder is taken or cannot be had."""
     check_name(name)
     _check_new(databases, name)
     target = databases.places.data(location or f"~/{name}")
@@ -179,7 +179,7 @@ async def _wait_for_other(request: Request, seconds: int | None) -> None:
 
 
 def _list(databases: Databases, backup: Backup, target: Path, name: str) -> None:
-    """List the database that was restored; where that can not be done, nothing is left of it."""
+    """List the database that was restored; where that cannot be done, nothing is left of it."""
     try:
         document = _document(backup, target)
         databases.system.database.put(DATABASES + name, {**document, "Id": DATABASES + name}, etag=0)

@@ -150,7 +150,7 @@ def still_files(folder: Path) -> StillFiles | None:
 
 
 def mounted_read_only(folder: Path) -> bool:
-    """Whether this process can not write to the folder, whoever else can."""
+    """Whether this process cannot write to the folder, whoever else can."""
     with suppress(OSError, ValueError):
         return bool(os.statvfs(folder).f_flag & os.ST_RDONLY) or _file_system_is_read_only(folder)
     return False

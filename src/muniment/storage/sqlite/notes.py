@@ -61,7 +61,7 @@ def remove_note(path: Path, note: Note) -> None:
 
 
 def read_notes(folder: Path) -> list[tuple[Path, Note]]:
-    """What they say, the oldest backup first; one that can not be read is passed over."""
+    """What they say, the oldest backup first; one that cannot be read is passed over."""
     found = []
     for path in note_files(folder):
         try:

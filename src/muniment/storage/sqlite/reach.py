@@ -69,7 +69,7 @@ class Reach:
             raise
 
     def write(self, reached: Reached) -> None:
-        """Note this down. That it can not be is no reason to refuse what is on disk: the next one is tried again."""
+        """Note this down. That it cannot be is no reason to refuse what is on disk: the next one is tried again."""
         self._turn += 1
         with suppress(OSError):
             os.pwrite(self._descriptor, _packed(self._turn, reached), self._turn % 2 * _APART)
@@ -108,7 +108,7 @@ def _slots(data: bytes) -> list[tuple[int, Reached]]:
 
 
 def read_reach(folder: Path) -> Reached | None:
-    """What was noted down last, None when there is nothing or it can not be read."""
+    """What was noted down last, None when there is nothing or it cannot be read."""
     try:
         data = (folder / REACH).read_bytes()
     except FileNotFoundError:

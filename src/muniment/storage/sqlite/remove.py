@@ -135,7 +135,7 @@ def _check_unread(folder: Path) -> None:
     try:
         connect(folder).close()
     except MunimentError:
-        return  # one that can not be read can be deleted all the same
+        return  # one that cannot be read can be deleted all the same
     if log.exists():
         raise DatabaseLocked(f"another process is reading the database in {folder}", "close it there")
 

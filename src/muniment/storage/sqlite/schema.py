@@ -69,7 +69,7 @@ _KEY_HINT: Final = (
     "give the right one: --key-file FILE, MUNIMENT_KEY_FILE, key= or key_file= in Python; or, for a database of a"
     " server, Raven/Encryption/Key in its SecuredSettings"
 )
-# What a file that is not as it was written leads to: SQLite's own checks, or values that can not be what they are for.
+# What a file that is not as it was written leads to: SQLite's own checks, or values that cannot be what they are for.
 _DAMAGE: Final = (
     *(apsw.CorruptError, apsw.NotADBError, apsw.SQLError, apsw.TooBigError, apsw.ConstraintError),
     *(UnicodeDecodeError, msgspec.DecodeError),
@@ -119,7 +119,7 @@ def mapped(error: BaseException, path: Path) -> BaseException:
 
 
 def unsure(folder: Path) -> StorageFailure:
-    """Why a folder that is mounted read-only can not be read as one that nobody writes to."""
+    """Why a folder that is mounted read-only cannot be read as one that nobody writes to."""
     return StorageFailure(
         f"{folder} is mounted read-only here, but its disk may be written to from elsewhere meanwhile",
         "do it where the folder can be written to; or have the whole file system read-only; or copy the folder while no"

@@ -70,7 +70,7 @@ def _readable() -> Iterator[None]:
         yield
     except (LookupError, TypeError, ValueError, OverflowError, msgspec.DecodeError, apsw.SQLError) as error:
         raise DamagedDatabase(
-            f"what the database file says about itself can not be read: {error!r}",
+            f"what the database file says about itself cannot be read: {error!r}",
             "restore it from its last backup into a new folder",
         ) from error
 
