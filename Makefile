@@ -11,7 +11,7 @@ help: ## list what can be made
 	@sed -n 's/^\([a-z]*\):.*## /  make \1	/p' Makefile
 
 demo: .venv/ready ## show backup and restore at work; DUMP=file brings your own documents
-	$(BIN)/python -m muniment.demo $(if $(DUMP),--dump "$(DUMP)")
+	$(BIN)/python examples/demo.py $(if $(DUMP),--dump "$(DUMP)")
 
 test: .venv/ready $(if $(T),,check) ## check, then all tests in parallel; T=path runs only those, ARGS= goes to pytest
 	$(BIN)/python -m pytest $(if $(T),$(T),-n $(WORKERS) --dist worksteal) $(ARGS)

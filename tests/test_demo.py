@@ -10,14 +10,16 @@ from typing import TypeAlias
 
 import pytest
 
-from muniment import DocumentDatabase, demo
+from examples import demo
+from examples.demo import Acknowledged, Before, prove
+from muniment import DocumentDatabase
 from muniment.backup.repository import Backup
 from muniment.client import DocumentStore
-from muniment.demo import Acknowledged, Before, prove
 from muniment.errors import ServerUnavailable
 from muniment.maintenance import MaintenanceActions
 from tests.cli.process import environment
 
+DEMO = Path(__file__).parents[1] / "examples" / "demo.py"
 DUMP = b"""{"BuildVersion":62028,"Docs":[
 {"Company":"companies/1-A","@metadata":{"@id":"orders/1-A","@collection":"Orders"}},
 {"Name":"Chai","Price":1.10,"@metadata":{"@id":"products/1-A","@collection":"Products"}}]}"""
@@ -26,7 +28,7 @@ DUMP = b"""{"BuildVersion":62028,"Docs":[
 def run(folder: Path, *arguments: str | Path) -> subprocess.CompletedProcess[str]:
     """The demonstration, with this as the place for temporary files."""
     return subprocess.run(
-        [sys.executable, "-m", "muniment.demo", *map(str, arguments)],
+        [sys.executable, str(DEMO), *map(str, arguments)],
         env=environment(TMPDIR=str(folder)),
         capture_output=True,
         text=True,
@@ -79,7 +81,7 @@ def test_a_dump_that_is_none_is_said_to_be_so(tmp_path: Path) -> None:
 
 
 def test_stopped_in_the_middle_it_leaves_no_server_and_no_file(tmp_path: Path) -> None:
-    command = [sys.executable, "-u", "-m", "muniment.demo", "--documents", "500"]
+    command = [sys.executable, "-u", str(DEMO), "--documents", "500"]
     env = environment(TMPDIR=str(tmp_path))
     with subprocess.Popen(command, env=env, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
         assert process.stdout is not None
@@ -176,7 +178,7 @@ def test_what_is_not_true_is_not_proven(
 
 def test_what_is_not_proven_is_a_failure() -> None:
     code = """
-from muniment import demo
+from examples import demo
 demo.Demo.prove = lambda *_: demo._proven(False, "x")
 exit(demo.main(["--documents", "9"]))
 """

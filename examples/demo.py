@@ -336,7 +336,7 @@ def _proven(holds: bool, what: str) -> None:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the demonstration; returns 1 if anything could not be proven."""
-    parser = argparse.ArgumentParser("python -m muniment.demo", description=__doc__)
+    parser = argparse.ArgumentParser("examples/demo.py", description=__doc__)
     parser.add_argument("--dump", type=Path, metavar="FILE", help="a .ravendbdump or .ravendump to show it with")
     parser.add_argument("--documents", type=int, metavar="NUMBER", default=DOCUMENTS, help="how many to make up")
 
