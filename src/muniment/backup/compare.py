@@ -9,7 +9,6 @@ from itertools import groupby
 from typing import Any, Final, Literal, TypeAlias, get_args
 
 from muniment.backup.differences import Changes
-from muniment.backup.matches import Matches
 from muniment.backup.reader import Moment
 from muniment.backup.selection import Selection
 from muniment.document import SEPARATOR, fold, from_microseconds, rfc3339, without_time_kept
@@ -62,7 +61,7 @@ class Account:
         self._scratch = scratch
         self._scratch.execute(_TABLE)
         self._found: dict[tuple[int, str], Changes] = {}
-        self.matches = Matches(selection) if selection else None
+        self.matches = selection.matches() if selection else None
 
     def take_all(self, moment: Storage) -> Iterator[None]:
         """Compare everything that is selected, one id for each that is taken from this."""

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Iterator
 from contextlib import closing
 from difflib import get_close_matches
 from itertools import chain
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
 from muniment.backup.parquet import Source, texts_of
 from muniment.backup.plan import RestorePlan
@@ -15,21 +15,18 @@ from muniment.errors import DocumentNotFound
 from muniment.fingerprint import Fingerprint
 from muniment.owner import key_of, split_id
 
-if TYPE_CHECKING:
-    from muniment.backup.selection import Selection
-
 MANY: Final = 50_000  # ids that are looked at for one that is like the one that was asked for
 NEAR: Final = 3
 ALIKE: Final = 0.75
 
 
 class Matches:
-    """Counts off the names of a selection: `missing` are those that nothing was noted for."""
+    """Counts off the names of a selection, whose case is folded: `check` tells which nothing was noted for."""
 
-    def __init__(self, selection: Selection) -> None:
-        self._collections = set(selection.collections)
-        self._ids = set(selection.ids)
-        self._prefixes = set(selection.prefixes)
+    def __init__(self, collections: Iterable[str] = (), ids: Iterable[str] = (), prefixes: Iterable[str] = ()) -> None:
+        self._collections = set(collections)
+        self._ids = set(ids)
+        self._prefixes = set(prefixes)
 
     def note(self, id: str, collection: str | None) -> None:
         """There is this document."""

@@ -69,6 +69,10 @@ class Selection:
             return None
         return cls(frozenset(map(fold, collections)), frozenset(map(fold, ids)), tuple(map(fold, prefixes)))
 
+    def matches(self) -> Matches:
+        """What counts off its names when something is found for them."""
+        return Matches(self.collections, self.ids, self.prefixes)
+
     def takes(self, id: str, collection: str | None) -> bool:
         """Whether this document is to be restored."""
         return fold(collection or "") in self.collections or self._takes_key(fold(id))
@@ -120,7 +124,7 @@ def read_part(plan: RestorePlan, selection: Selection | None, destination: Desti
     progress.stage = "looking for ids"
     places = _find(plan, selection, moment, progress)
     progress.stage = "reading documents"
-    matches = Matches(selection)
+    matches = selection.matches()
     for backup, file in plan.files:
         if found := [place for place in places if place.file is file]:
             _read(backup, file, found, destination, progress, matches)
@@ -130,7 +134,7 @@ def read_part(plan: RestorePlan, selection: Selection | None, destination: Desti
 
 
 def _check_collections(plan: RestorePlan, selection: Selection, where: str) -> None:
-    matches = Matches(Selection(selection.collections))
+    matches = Matches(selection.collections)
     for name in collections_of(plan.manifest.fingerprint_at_snapshot()):
         matches.note("", name)
     matches.check(plan, where)
@@ -209,7 +213,7 @@ class Selected:
     def __init__(self, selection: Selection, destination: Destination) -> None:
         self._selection = selection
         self._destination = destination
-        self.matches = Matches(selection)
+        self.matches = selection.matches()
         self._whole = Tally()
         self._numbers: dict[str, Revision] = {}
         self._needed: set[str] = set()
