@@ -255,3 +255,18 @@ def test_a_content_is_that_of_an_attachment_if_all_of_it_has_passed_unchanged(pa
     assert list(digest.passing(parts)) == parts
     assert digest.is_of(photo) is same
     assert (digest.size, digest.sha256) == (len(b"".join(parts)), hashlib.sha256(b"".join(parts)).digest())
+
+
+def test_what_has_changed_is_counted_into_a_new_one() -> None:
+    before, expected = filled(), filled()
+    by = Fingerprint()
+    by.add(DOCUMENTS, -2, -30, 1 - MODULUS - 5)
+    by.add((DOCUMENT, "New"), 1, 4, MODULUS - 3)
+    after = before.changed(by)
+    expected.merge(by)
+    assert after == expected
+    assert DOCUMENTS not in after.occupied()
+    assert before == filled()
+    after.add((DOCUMENT, "New"), -1, -4, 3 - MODULUS)
+    assert by.count(DOCUMENT) == -1
+    assert after.changed(Fingerprint()).tallies.keys() == {PHOTOS}

@@ -15,7 +15,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import chain
 from struct import Struct
-from typing import Any, NamedTuple, TypeAlias
+from typing import Any, Final, NamedTuple, TypeAlias
 
 from muniment.errors import UnknownFormat
 from muniment.revision import ATTACHMENT, DOCUMENT, Batch, Revision
@@ -155,6 +155,9 @@ class Tally:
         self.digest = (self.digest + digest) % MODULUS
 
 
+_NOTHING: Final = Tally()
+
+
 class Fingerprint:
     """Tallies by group. Two are equal when every group that is not empty has the same count, bytes and digest."""
 
@@ -199,6 +202,16 @@ class Fingerprint:
         """Count everything in that another one counted, in or out."""
         for group, tally in other.tallies.items():
             self.add(group, tally.count, tally.bytes, tally.digest)
+
+    def changed(self, by: Fingerprint) -> Fingerprint:
+        """A new one that has counted everything that `by` counted too; it shares the tallies in which they agree."""
+        found = Fingerprint()
+        found.tallies = {group: tally for group, tally in self.tallies.items() if tally.count}
+        for group, tally in by.tallies.items():
+            mine = self.tallies.get(group, _NOTHING)
+            digest = (mine.digest + tally.digest) % MODULUS
+            found.tallies[group] = Tally(mine.count + tally.count, mine.bytes + tally.bytes, digest)
+        return found
 
     def copy(self) -> Fingerprint:
         """An equal one that does not change with this one."""

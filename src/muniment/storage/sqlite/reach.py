@@ -13,6 +13,7 @@ import os
 import uuid
 from collections.abc import Sequence
 from contextlib import suppress
+from functools import lru_cache
 from pathlib import Path
 from struct import Struct
 from typing import Final, NamedTuple
@@ -84,6 +85,7 @@ class Reach:
         os.close(self._descriptor)
 
 
+@lru_cache(16)
 def lineage_key(lineage: str) -> bytes:
     """What stands for a lineage in the file."""
     return hashlib.blake2b(lineage.encode(), digest_size=16).digest()

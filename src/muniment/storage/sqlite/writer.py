@@ -422,12 +422,12 @@ class Writer:
 
     def _save(self, changed: Fingerprint, rows: Tally) -> tuple[Fingerprint, Tally]:
         """Write the tallies that changed, and return the whole fingerprint and the tally of the log with them."""
-        whole, log = self._state.fingerprint, replace(self._state.rows)
+        whole, before = self._state.fingerprint, self._state.rows
+        log = Tally(before.count, before.bytes, before.digest)
         log.add(rows.count, 1, rows.digest)
         tallies = {LOG_ROWS: log}
         if changed.tallies:
-            whole = whole.copy()
-            whole.merge(changed)
+            whole = whole.changed(changed)
             tallies |= {group: whole.tallies[group] for group in changed.tallies}
         write_tallies(self._connection, tallies)
         return whole, log
