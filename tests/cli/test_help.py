@@ -18,6 +18,8 @@ from tests.cli.process import muniment
 
 POINT = ["--at", "--etag", "--backup", "--lineage", "--utc"]
 KEY = "--key-file"
+OPENS = ["--passphrase-file", "--identity", "--require-signature"]
+SEALS = ["--recipient", "--sign-with"]
 KEYS = [f"--{name}" for name in "api-key api-key-file username password domain ca-file insecure".split()]
 SERVED = ["--url", "--database", "--all-databases", "--nowait", "--timeout", "--readkey", *KEYS]
 PART = ["--collection", "--id", "--id-prefix"]
@@ -36,6 +38,8 @@ COMMANDS = {
         "--new-chain",
         "--skip-damaged",
         KEY,
+        "--passphrase-file",
+        *SEALS,
         "--in-clear",
         *SERVED,
         "--json",
@@ -43,25 +47,44 @@ COMMANDS = {
     ],
     "restore": [
         *("SOURCE", "--to", *POINT, "--dry-run", *PART, "--on-conflict", "--other-database", "--defrag", "--new-id"),
-        *("--server", "--name", "--location", KEY, *KEYS, "--yes", "--json", "--quiet"),
+        *(
+            "--server",
+            "--name",
+            "--location",
+            KEY,
+            "--new-key-file",
+            "--in-clear",
+            *OPENS,
+            *KEYS,
+            "--yes",
+            "--json",
+            "--quiet",
+        ),
     ],
-    "verify": ["SOURCE", *POINT, "--no-record", "--json", "--quiet"],
-    "rehearse": ["DEST", *POINT, "--place", "--json", "--quiet"],
-    "inspect": ["DEST", "--id", "--content", "--diff", "--query", "--sql-view", *POINT, "--limit", "--json", "--quiet"],
-    "merge": ["DEST", "--through", "--delete-merged", "--json", "--quiet"],
+    "verify": ["SOURCE", *POINT, "--no-record", KEY, *OPENS, "--json", "--quiet"],
+    "rehearse": ["DEST", *POINT, "--place", KEY, *OPENS, "--json", "--quiet"],
+    "inspect": [
+        *("DEST", "--id", "--content", "--diff", "--query", "--sql-view", *POINT, "--limit", KEY, *OPENS),
+        *("--json", "--quiet"),
+    ],
+    "merge": ["DEST", "--through", "--delete-merged", KEY, *OPENS, *SEALS, "--json", "--quiet"],
     "status": ["FOLDER|URL", "--url", "--database", KEY, *KEYS, "--json"],
     "statistics": ["FOLDER", KEY, "--json"],
     "check": ["FOLDER", "--accept-loss", KEY, "--json", "--quiet"],
     "create": ["FOLDER", KEY, "--algorithm", "--json"],
-    "get": ["FOLDER", "ID", "--metadata", "--json", *POINT, KEY],
+    "get": ["FOLDER", "ID", "--metadata", "--json", *POINT, KEY, *OPENS],
     "settings": ["FOLDER|URL", "[KEY=VALUE]", "--database", KEY, *KEYS, "--json"],
     "sample": ["FOLDER", "--documents", "--attachments", "--seed", KEY, "--json", "--quiet"],
+    "recipients list": ["DEST", "--json"],
+    "recipients add": ["DEST", "--recipient", "--new-passphrase-file", "--new-key-file", KEY, *OPENS, "--json"],
+    "recipients remove": ["DEST", "NAME", "--json"],
+    "identity generate": ["FILE", "--signing", "--json"],
     "encryption generate-key": ["FILE", "--json"],
     "encryption rotate": ["FOLDER", KEY, "--new-key-file", "--algorithm", "--in-clear", "--json", "--quiet"],
     "smuggler out": [
         *("FOLDER", "URL", "FILE", "--database", *POINT, "--format", "--compression", "--overwrite", "--incremental"),
         *CARRIED,
-        *("--start-document-etag", KEY, "--json", "--quiet"),
+        *("--start-document-etag", KEY, *OPENS, "--json", "--quiet"),
     ],
     "smuggler in": [
         *(
@@ -82,7 +105,7 @@ COMMANDS = {
     "smuggler between": [
         *("SOURCE", "TARGET", "--database", "--database2", *POINT, "--create"),
         *CARRIED,
-        *("--start-document-etag", "--fail-on-unknown", *(f"{key}2" for key in KEYS), KEY, f"{KEY}2"),
+        *("--start-document-etag", "--fail-on-unknown", *(f"{key}2" for key in KEYS), KEY, f"{KEY}2", *OPENS),
         *("--json", "--quiet"),
     ],
     "server": [

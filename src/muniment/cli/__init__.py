@@ -96,6 +96,18 @@ ABOUT: Final = {
     "server": ("server.server", "Serve databases over HTTP, in RavenDB 3.x's words, until Ctrl-C or SIGTERM."),
 }
 _GROUPS: Final = {
+    "recipients": (
+        "Say who may open encrypted backups, without writing the backups anew.",
+        {
+            "list": "recipients.list_recipients",
+            "add": "recipients.add",
+            "remove": "recipients.remove",
+        },
+    ),
+    "identity": (
+        "Make what opens encrypted backups, and what signs backups.",
+        {"generate": "identity.generate"},
+    ),
     "encryption": (
         "Make keys, encrypt databases with them, and give them others.",
         {"generate-key": "encryption.generate_key", "rotate": "encryption.rotate"},

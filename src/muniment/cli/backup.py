@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
+from muniment.cli.keyring import PANEL, PassphraseFile, SealingOptions
 from muniment.cli.options import JobOutput, KeyOptions, Keys, ServerDatabase, Url, path_of
 from muniment.cli.report import facts, notes
 from muniment.cli.state import backup_rows
-from muniment.database import open_to_read
-from muniment.errors import InvalidInput
+from muniment.database import DocumentDatabase, open_to_read
+from muniment.errors import InvalidInput, WrongKey
 from muniment.security.encryption import EncryptionKey
 
 
@@ -40,8 +42,16 @@ def backup(
         typer.Option("--skip-damaged", metavar="", help="Leave out what is damaged in the database, and say what."),
     ] = False,
     encryption: KeyOptions,
+    passphrase_file: PassphraseFile = None,
+    sealing: SealingOptions,
     in_clear: Annotated[
-        bool, typer.Option("--in-clear", metavar="", help="Back up an encrypted database so that anybody can read it.")
+        bool,
+        typer.Option(
+            "--in-clear",
+            metavar="",
+            help="Do not encrypt it, even if the database or the backups there are.",
+            rich_help_panel=PANEL,
+        ),
     ] = False,
     url: Url = None,
     database: ServerDatabase = None,
@@ -72,7 +82,9 @@ def backup(
     All that is read is proven to be what was written. Where it is not the backup fails (exit code 5) and names it;
     with --skip-damaged the rest is taken, and the manifest and this command say what is missing.
 
-    A backup is not encrypted: of an encrypted database none is taken unless --in-clear says that this is meant.
+    It is encrypted for everybody who is named by --recipient, --passphrase-file and --key-file. Without any, it is
+    encrypted for those whom the newest backup there is for, and else with the key of an encrypted database; --in-clear
+    says that it is not to be. Whoever loses all that opens it has lost the backup. See `muniment identity`.
 
     With --url the options are those of Raven.Backup. --dest is then a path on the server's machine, below its data
     folder if it is relative. Exit code 0 says that the backup is complete, or with --nowait that it has begun; with
@@ -81,6 +93,7 @@ def backup(
 
     $ muniment backup shop --dest /mnt/backups/shop
     $ muniment backup shop --dest /mnt/backups/shop --incremental --json | jq .fingerprint
+    $ muniment backup shop --dest /mnt/backups/shop --passphrase-file ~/.backup-passphrase
     $ muniment backup --url http://127.0.0.1:8080 --database shop --dest /mnt/backups/shop
     $ muniment backup --url http://127.0.0.1:8080 --all-databases --dest /mnt/backups --incremental
     """
@@ -90,13 +103,17 @@ def backup(
             raise InvalidInput(f"{option} is for the databases of a server", "give --url URL")
         if folder is None:
             raise InvalidInput("no database to back up was named", "give the FOLDER of a database, or --url URL")
-        asked = {
+        asked: dict[str, Any] = {
             "incremental": incremental,
             "new_chain": new_chain,
             "skip_damaged": skip_damaged,
             "in_clear": in_clear,
         }
-        _back_up(folder, dest, encryption.key(), asked, out)
+        with _opened(folder, encryption.key()) as opened:
+            # The key of an encrypted database is given to open that. Any other can be meant for the backup alone.
+            key_file = None if opened.storage.key or in_clear else encryption.key_file
+            asked["protection"] = sealing.protection(passphrase_file, key_file)
+            _back_up(opened, dest, asked, out)
         return
     if folder is not None:
         raise InvalidInput("FOLDER and --url each say what to back up", "give one of them")
@@ -112,11 +129,21 @@ def backup(
     servers.back_up(wanted, out)
 
 
-def _back_up(folder: Path, dest: Path, key: EncryptionKey | None, asked: dict[str, Any], out: JobOutput) -> None:
-    with open_to_read(folder, key) as database:
-        operation = database.maintenance.start_backup(dest, **asked)
-        with out.job(operation.progress):
-            taken = operation.wait()
+def _opened(folder: Path, key: EncryptionKey | None) -> DocumentDatabase:
+    """The database, with this key if it is encrypted."""
+    try:
+        return open_to_read(folder, key)
+    except WrongKey:
+        if key is not None:
+            with suppress(WrongKey):
+                return open_to_read(folder)
+        raise
+
+
+def _back_up(database: DocumentDatabase, dest: Path, asked: dict[str, Any], out: JobOutput) -> None:
+    operation = database.maintenance.start_backup(dest, **asked)
+    with out.job(operation.progress):
+        taken = operation.wait()
     seconds = operation.progress.seconds
     rows = [facts(backup=str(taken.folder)), *backup_rows(taken.manifest, seconds), notes(taken.notes)]
-    out.emit(f"Backed up {folder} to {taken.folder}", rows)
+    out.emit(f"Backed up {database.path} to {taken.folder}", rows)

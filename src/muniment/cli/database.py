@@ -10,6 +10,7 @@ from typing import Annotated, Any
 import msgspec
 import typer
 
+from muniment.cli.keyring import OpeningOptions
 from muniment.cli.options import AlgorithmOption, Folder, JobOutput, KeyOptions, NewFolder, Output, path_of
 from muniment.cli.output import Failure, complain, count_text, size_text, took_text, write
 from muniment.cli.point import PointOptions
@@ -124,6 +125,7 @@ def get(
     ] = False,
     moment: PointOptions,
     encryption: KeyOptions,
+    opening: OpeningOptions,
 ) -> None:
     """Print a document: exactly the bytes that were stored.
 
@@ -139,7 +141,7 @@ def get(
     if point.named or (not engines.exists(folder) and _holds_backups(folder)):
         from muniment.cli.version import document_in  # here: a database needs nothing of what reads backups
 
-        document = document_in(folder, id, point, JobOutput(quiet=True))
+        document = document_in(folder, id, point, opening.keyring(encryption), JobOutput(quiet=True))
     else:
         document = _present(folder, id, encryption.key())
     if json:

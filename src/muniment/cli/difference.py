@@ -14,16 +14,19 @@ from muniment.cli.state import moment_row
 from muniment.maintenance import MaintenanceActions
 from muniment.progress import Progress
 from muniment.revision import ATTACHMENT
+from muniment.security.keyring import Keyring
 
 SHOWN: Final = 10  # ids of each list; --json has all
 
 
-def show_differences(source: Path, before: str, after: str, moment: PointOptions, out: JobOutput) -> None:
+def show_differences(
+    source: Path, before: str, after: str, moment: PointOptions, keyring: Keyring, out: JobOutput
+) -> None:
     """Print what has to be done to the state at one moment to get that at another."""
     progress = Progress()
     with out.job(progress):
         found = MaintenanceActions.differences(
-            source, before, after, lineage=moment.lineage, zone=moment.zone, progress=progress
+            source, before, after, lineage=moment.lineage, keyring=keyring, zone=moment.zone, progress=progress
         )
     counts = {name: sum(len(getattr(each, name)) for each in found.changes) for name in ("added", "changed", "deleted")}
     changes = [each.as_json() for each in found.changes]

@@ -11,12 +11,14 @@ from muniment.backup.query import LIMIT
 from muniment.backup.repository import backups
 from muniment.backup.restore_plan import plan_restore
 from muniment.cli.difference import show_differences
+from muniment.cli.keyring import OpeningOptions
 from muniment.cli.listing import show_backups
-from muniment.cli.options import Dest, JobOutput, named
+from muniment.cli.options import Dest, JobOutput, KeyOptions, named
 from muniment.cli.point import PointOptions
 from muniment.cli.sql import show_answer, show_view
 from muniment.cli.version import show_version_difference, show_versions
 from muniment.errors import InvalidInput
+from muniment.security.keyring import Keyring
 
 
 def inspect(
@@ -46,6 +48,8 @@ def inspect(
     limit: Annotated[
         int | None, typer.Option("--limit", metavar="N", min=1, help="With --query: so many rows at most; 1000.")
     ] = None,
+    encryption: KeyOptions,
+    opening: OpeningOptions,
     out: JobOutput,
 ) -> None:
     """List the backups in a folder as chains, or look into them without restoring anything.
@@ -64,7 +68,7 @@ def inspect(
     --etag or --backup names. Their columns are id, collection, etag, modified, metadata and document, or size and
     sha256. Every file is compared with its SHA-256 first. It needs DuckDB: pip install 'muniment\\[duckdb]'.
     --sql-view prints SQL that makes such views in a DuckDB of your own; a glob over the files of a chain would count
-    what was replaced and deleted since.
+    what was replaced and deleted since. Of encrypted backups it holds the keys of their files.
 
     $ muniment inspect backups
     $ muniment inspect backups --id orders/830
@@ -86,20 +90,21 @@ def inspect(
         raise InvalidInput("--lineage is for --query, --sql-view and --diff", "ask for one of them, or leave it out")
     if content and (id is None or diff is not None):
         raise InvalidInput("--content is for --id", "give --id ID, or leave it out")
+    keyring = opening.keyring(encryption)
     if query is not None:
-        show_answer(dest, query, moment.point(), limit or LIMIT, out)
+        show_answer(dest, query, moment.point(), keyring, limit or LIMIT, out)
     elif sql_view:
-        show_view(dest, moment.point(), out)
+        show_view(dest, moment.point(), keyring, out)
     elif diff is None:
-        _show_folder(dest, id, out, content=content)
+        _show_folder(dest, id, keyring, out, content=content)
     elif id is None:
-        show_differences(dest, *diff, moment, out)
+        show_differences(dest, *diff, moment, keyring, out)
     else:
-        show_version_difference(dest, id, diff, moment, out)
+        show_version_difference(dest, id, diff, moment, keyring, out)
 
 
-def _show_folder(dest: Path, id: str | None, out: JobOutput, *, content: bool) -> None:
-    found = backups(dest)
+def _show_folder(dest: Path, id: str | None, keyring: Keyring, out: JobOutput, *, content: bool) -> None:
+    found = backups(dest, keyring)
     if not found:
         plan_restore(found, str(dest))  # which says why there is nothing to list
     if id is None:

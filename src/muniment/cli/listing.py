@@ -107,11 +107,12 @@ def _branch_facts(branch: Branch) -> dict[str, Any]:
 def _backup_row(backup: Backup) -> Row:
     manifest = backup.manifest
     etags = f"etag {manifest.through:,}"
+    secret = "" if manifest.encryption is None else "  encrypted"
     if manifest.kind == "incremental":
         etags = f"etags {manifest.after:,} to {manifest.through:,}"
     return row(
         f"  {backup.name}",
-        f"{manifest.snapshot.time}  {etags}  {size_text(manifest.size)}  {manifest.kind} ({manifest.reason})",
+        f"{manifest.snapshot.time}  {etags}  {size_text(manifest.size)}  {manifest.kind} ({manifest.reason}){secret}",
         backup=backup.name,
         kind=manifest.kind,
         reason=manifest.reason,
@@ -122,4 +123,5 @@ def _backup_row(backup: Backup) -> Row:
         whole_from=manifest.whole_from,
         rows=sum(file.rows for file in manifest.files),
         file_bytes=manifest.size,
+        encrypted=manifest.encryption is not None,
     )

@@ -6,7 +6,8 @@ from typing import Annotated
 
 import typer
 
-from muniment.cli.options import Dest, JobOutput
+from muniment.cli.keyring import OpeningOptions, SealingOptions
+from muniment.cli.options import Dest, JobOutput, KeyOptions
 from muniment.cli.report import facts, notes
 from muniment.cli.state import backup_rows
 from muniment.maintenance import MaintenanceActions
@@ -22,6 +23,9 @@ def merge(
     delete_merged: Annotated[
         bool, typer.Option("--delete-merged", metavar="", help="Then delete the backups that the new one replaces.")
     ] = False,
+    encryption: KeyOptions,
+    opening: OpeningOptions,
+    sealing: SealingOptions,
     out: JobOutput,
 ) -> None:
     """Make one full backup out of a chain, without the database.
@@ -30,12 +34,21 @@ def merge(
     proven before the new backup exists. The old ones stay until --delete-merged removes them; a backup that continues
     the last of them continues the new one then. Moments between the old ones cannot be restored any more after that.
 
+    Out of encrypted backups comes one that is encrypted for those whom the last of them is for, or for --recipient.
+
     $ muniment merge backups --through 2026-11-22T181500.002Z.incremental
     $ muniment merge backups --through 2026-11-22T181500.002Z.incremental --delete-merged
     """
     progress = Progress()
     with out.job(progress):
-        merged = MaintenanceActions.merge(dest, through, delete_merged=delete_merged, progress=progress)
+        merged = MaintenanceActions.merge(
+            dest,
+            through,
+            delete_merged=delete_merged,
+            keyring=opening.keyring(encryption),
+            protection=sealing.protection(),
+            progress=progress,
+        )
     rows = [
         facts(backup=str(merged.folder), through=through, deleted_merged=delete_merged),
         *backup_rows(merged.manifest, progress.seconds),

@@ -7,7 +7,8 @@ from typing import Annotated
 
 import typer
 
-from muniment.cli.options import Dest, JobOutput, path_of
+from muniment.cli.keyring import OpeningOptions
+from muniment.cli.options import Dest, JobOutput, KeyOptions, path_of
 from muniment.cli.output import seconds_text
 from muniment.cli.point import PointOptions
 from muniment.cli.report import notes, row
@@ -30,6 +31,8 @@ def rehearse(
             help="Where to restore to, if not the system's temporary folder.",
         ),
     ] = None,
+    encryption: KeyOptions,
+    opening: OpeningOptions,
     out: JobOutput,
 ) -> None:
     """Really restore a state into a temporary folder, look at the database there, and delete it again.
@@ -39,11 +42,13 @@ def rehearse(
     Where that cannot be written, the proof holds all the same, and it is said that there is no record of it. Exit code
     5 says that something is damaged.
 
+    What is restored of encrypted backups is encrypted too, with a key that nobody keeps.
+
     $ muniment rehearse /mnt/backups/shop
     $ muniment rehearse /mnt/backups/shop --at 2026-11-22T17:18:03Z --place /var/tmp
     """
     progress = Progress()
-    plan = MaintenanceActions.plan_restore(dest, point=moment.point())
+    plan = MaintenanceActions.plan_restore(dest, point=moment.point(), keyring=opening.keyring(encryption))
     with out.job(progress):
         done = really_restore(plan, place=place, progress=progress)
     restored, folder, record = done.restored, str(plan.backup.folder), str(done.record) if done.record else None

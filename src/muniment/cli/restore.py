@@ -10,9 +10,12 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from muniment.backup.moment import RestorePoint
+from muniment.backup.plan import RestorePlan
+from muniment.backup.restore import Restored
 from muniment.backup.restore import dry_run as told_only
 from muniment.backup.restore_into import check_policy
 from muniment.backup.selection import Selection
+from muniment.cli.keyring import OpeningOptions
 from muniment.cli.options import JobOutput, KeyOptions, Keys, Source, Yes, named, path_of
 from muniment.cli.output import count_text, size_text
 from muniment.cli.point import PartOptions, PointOptions
@@ -22,7 +25,7 @@ from muniment.cli.state import restored_rows
 from muniment.errors import InvalidInput
 from muniment.maintenance import MaintenanceActions
 from muniment.progress import Progress
-from muniment.security.encryption import EncryptionKey
+from muniment.security.encryption import EncryptionKey, given_key
 
 if TYPE_CHECKING:
     from muniment.client import DocumentStore
@@ -59,6 +62,32 @@ class NewOptions:
         bool,
         typer.Option("--new-id", metavar="", help="Make another database of it, for folders of backups of its own."),
     ] = False
+    new_key_file: Annotated[
+        Path | None,
+        typer.Option(
+            "--new-key-file",
+            parser=path_of,
+            metavar="FILE",
+            help="Encrypt the new database with this key instead.",
+        ),
+    ] = None
+    in_clear: Annotated[
+        bool,
+        typer.Option("--in-clear", metavar="", help="Do not encrypt the new database."),
+    ] = False
+
+    @property
+    def given(self) -> bool:
+        """Whether any of them says something."""
+        return self.defrag or self.new_id or self.in_clear or self.new_key_file is not None
+
+    def key(self, encryption: KeyOptions) -> EncryptionKey | None:
+        """The key of the new database, None for none; raises `InvalidInput` for two answers."""
+        if self.in_clear and self.new_key_file:
+            raise InvalidInput("--in-clear and --new-key-file are two answers", "give one of them")
+        if self.in_clear:
+            return None
+        return given_key(None, self.new_key_file) if self.new_key_file else encryption.key()
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,6 +132,7 @@ def restore(
     new: NewOptions,
     server: ServerOptions,
     encryption: KeyOptions,
+    opening: OpeningOptions,
     keys: Keys,
     yes: Yes = False,
     out: JobOutput,
@@ -120,7 +150,8 @@ def restore(
     what was not there, and fail does nothing if there is any of that. --dry-run only prints the difference. Before all
     of a database is overwritten, a terminal is asked, and anything else has to say --yes.
 
-    With --key-file the new database is encrypted with that key; an existing one is opened with it.
+    With --key-file the new database is encrypted with that key; an existing one is opened with it, and so are backups
+    that are encrypted for it. --new-key-file gives the new database another key, --in-clear none.
 
     With --server, SOURCE and --location are paths on the server's machine, and the server goes on with the restore
     when this command is stopped.
@@ -136,9 +167,10 @@ def restore(
         keys.check_unused()
     point, selection = moment.point(), part.selection()
     if existing.on_conflict is not None:
-        if new.defrag or new.new_id or server.location is not None:
+        if new.given or server.location is not None:
             raise InvalidInput(
-                "--defrag, --new-id and --location are for a new database", "leave out --on-conflict, or them"
+                "--defrag, --new-id, --new-key-file, --in-clear and --location are for a new database",
+                "leave out --on-conflict, or them",
             )
         policy = check_policy(existing.on_conflict)
         into = Into(
@@ -153,6 +185,7 @@ def restore(
             dry_run,
             yes,
             encryption.key(),
+            opening.keyring(encryption),
         )
         _into_database(into, keys, out)
     elif existing.other_database:
@@ -162,10 +195,20 @@ def restore(
     elif server.url is not None:
         _on_server(keys.store(server.url), source, server, new, point, selection, dry_run, out)
     elif dry_run:
-        _show(told_only(MaintenanceActions.plan_restore(source, point=point), str(source)), out)
+        _show(
+            told_only(
+                MaintenanceActions.plan_restore(source, point=point, keyring=opening.keyring(encryption)), str(source)
+            ),
+            out,
+        )
     else:
         assert to is not None
-        _to_folder(source, to, new, point, selection, encryption.key(), out)
+        with out.job(progress := Progress()):
+            plan = MaintenanceActions.plan_restore(source, point=point, keyring=opening.keyring(encryption))
+            key = new.key(encryption)
+            asked: dict[str, Any] = {"selection": selection, "defrag": new.defrag, "new_id": new.new_id, "key": key}
+            restored = MaintenanceActions.restore(plan, to, **asked, progress=progress)
+        _show_restored(plan, restored, to, out, part=selection is not None)
 
 
 def _check_place(to: Path | None, server: ServerOptions, *, dry_run: bool) -> None:
@@ -208,21 +251,7 @@ def _on_server(
         restore_on_server(store, str(source), made, out, point, selection)
 
 
-def _to_folder(
-    source: Path,
-    to: Path,
-    new: NewOptions,
-    point: RestorePoint,
-    selection: Selection | None,
-    key: EncryptionKey | None,
-    out: JobOutput,
-) -> None:
-    progress = Progress()
-    with out.job(progress):
-        plan = MaintenanceActions.plan_restore(source, point=point)
-        restored = MaintenanceActions.restore(
-            plan, to, selection=selection, defrag=new.defrag, new_id=new.new_id, progress=progress, key=key
-        )
+def _show_restored(plan: RestorePlan, restored: Restored, to: Path, out: JobOutput, *, part: bool) -> None:
     folder = str(restored.backup.folder)
     rows = [
         facts(database=str(to)),
@@ -230,8 +259,8 @@ def _to_folder(
         *restored_rows(plan, restored.moment, restored.fingerprint, restored.seconds),
         notes(restored.notes),
     ]
-    part = "Restored a part of" if selection else "Restored"
-    out.emit(f"{part} {plan.manifest.database.name} to {to}", rows)
+    done = "Restored a part of" if part else "Restored"
+    out.emit(f"{done} {plan.manifest.database.name} to {to}", rows)
 
 
 def _show(plan: dict[str, Any], out: JobOutput) -> None:

@@ -20,6 +20,7 @@ from muniment.database import DocumentDatabase
 from muniment.errors import InvalidInput
 from muniment.progress import Progress
 from muniment.security.encryption import EncryptionKey
+from muniment.security.keyring import NO_KEYS, Keyring
 
 ACTIONS: Final = ("added", "changed", "deleted")
 TO_DO: Final = ("to add", "to change", "to delete")
@@ -40,6 +41,7 @@ class Into:
     dry_run: bool
     yes: bool
     key: EncryptionKey | None = None
+    keyring: Keyring = NO_KEYS
 
     def check_meant(self) -> None:
         """Raises `InvalidInput` when a whole database would be overwritten and nobody could be asked about it."""
@@ -100,6 +102,7 @@ def into_folder(into: Into, out: JobOutput) -> None:
             point=into.point,
             selection=into.selection,
             other_database=into.other_database,
+            keyring=into.keyring,
             progress=progress,
         )
         with out.job(progress):

@@ -13,6 +13,7 @@ from urllib.parse import urlsplit
 import typer
 
 from muniment.cli.dumps import carried_rows, exported_rows, imported_rows
+from muniment.cli.keyring import OpeningOptions
 from muniment.cli.options import Database, JobOutput, KeyOptions, Keys, SecondKeys, path_of
 from muniment.cli.output import aside
 from muniment.cli.point import PointOptions
@@ -59,6 +60,7 @@ def smuggler_out(
     carried: CarriedOptions,
     start_document_etag: StartEtag = None,
     encryption: KeyOptions,
+    opening: OpeningOptions,
     keys: Keys,
     out: JobOutput,
 ) -> None:
@@ -86,7 +88,14 @@ def smuggler_out(
 
     progress = Progress()
     with (
-        opened_source(source, database, point=moment.point(), key=encryption.key(), connect=keys.store) as opened,
+        opened_source(
+            source,
+            database,
+            point=moment.point(),
+            key=encryption.key(),
+            keyring=opening.keyring(encryption),
+            connect=keys.store,
+        ) as opened,
         _destination(file) as destination,
         out.job(progress),
     ):
@@ -223,6 +232,7 @@ def smuggler_between(
     start_document_etag: StartEtag = None,
     fail_on_unknown: FailOnUnknown = False,
     encryption: KeyOptions,
+    opening: OpeningOptions,
     key_file2: Annotated[
         Path | None,
         typer.Option("--key-file2", parser=path_of, metavar="FILE", help="The key of TARGET, if it is encrypted."),
@@ -250,7 +260,9 @@ def smuggler_between(
     point = moment.point()
     with (
         out.job(progress),
-        opened_source(source, database, point=point, key=encryption.key(), connect=keys.store) as origin,
+        opened_source(
+            source, database, point=point, key=encryption.key(), keyring=opening.keyring(encryption), connect=keys.store
+        ) as origin,
         opened_target(
             target,
             database2,

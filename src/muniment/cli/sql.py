@@ -17,25 +17,26 @@ from muniment.cli.output import count_text, write
 from muniment.cli.state import moment_text, time_text
 from muniment.maintenance import MaintenanceActions
 from muniment.progress import Progress
+from muniment.security.keyring import Keyring
 
 WIDEST: Final = 60  # characters of a value; --json has all
 
 _json = msgspec.json.Encoder(decimal_format="number", enc_hook=str)
 
 
-def show_answer(source: Path, sql: str, point: RestorePoint, limit: int, out: JobOutput) -> None:
+def show_answer(source: Path, sql: str, point: RestorePoint, keyring: Keyring, limit: int, out: JobOutput) -> None:
     """Print the rows that a query gave, as a table or as one JSON object."""
     progress = Progress()
     with out.job(progress):
-        answer = MaintenanceActions.query(source, sql, point=point, limit=limit, progress=progress)
+        answer = MaintenanceActions.query(source, sql, point=point, limit=limit, keyring=keyring, progress=progress)
     write(_object(source, answer) if out.json else _table(answer))
 
 
-def show_view(source: Path, point: RestorePoint, out: JobOutput) -> None:
+def show_view(source: Path, point: RestorePoint, keyring: Keyring, out: JobOutput) -> None:
     """Print the SQL that makes views of a moment."""
     progress = Progress()
     with out.job(progress):
-        text = sql_view(MaintenanceActions.plan_restore(source, point=point), str(source), progress)
+        text = sql_view(MaintenanceActions.plan_restore(source, point=point, keyring=keyring), str(source), progress)
     write(text.encode(errors="surrogateescape"))
 
 

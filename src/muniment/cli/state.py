@@ -18,21 +18,22 @@ if TYPE_CHECKING:
     from muniment.backup.reader import Moment
 
 
-def restored_rows(plan: RestorePlan, moment: Moment, found: Fingerprint, seconds: float) -> list[Row]:
-    """What was found at a moment of the backups, and which files it was read from."""
+def restored_rows(plan: RestorePlan, moment: Moment, found: Fingerprint | None, seconds: float) -> list[Row]:
+    """What was found at a moment of the backups, and which files it was read from; None when nobody could look in."""
     count, backups = len(plan.files), f" in {count_text(len(plan.chain), 'backup')}" if len(plan.chain) > 1 else ""
     return [
         facts(kind=plan.manifest.kind, reason=plan.manifest.reason),
         *_content_rows(plan.manifest, moment.etag, time_text(moment.modified), found),
         row("files", f"{count}{backups} with {size_text(plan.size)}", files=count, file_bytes=plan.size),
-        _took(content_size(found), seconds),
+        _took(content_size(found) if found else plan.size, seconds),
         _fingerprint(found),
     ]
 
 
 def backup_rows(manifest: Manifest, seconds: float) -> list[Row]:
     """What a backup holds that took so long to write."""
-    found, counts, files = manifest.fingerprint_at_snapshot(), manifest.counts, len(manifest.files)
+    found = None if manifest.closed else manifest.fingerprint_at_snapshot()
+    counts, files = manifest.counts, len(manifest.files)
     written = count_text(counts.documents + counts.attachments, "revision")
     deleted = count_text(counts.document_tombstones + counts.attachment_tombstones, "deletion")
     changed = [("written", f"{written}, {deleted}, {size_text(counts.bytes)}")]
@@ -46,15 +47,20 @@ def backup_rows(manifest: Manifest, seconds: float) -> list[Row]:
         row("files", f"{files} with {size_text(manifest.size)}", files=files, file_bytes=manifest.size),
         _took(counts.bytes, seconds),
         _fingerprint(found),
-        facts(skipped=manifest.skipped),
+        facts(skipped=manifest.skipped, encrypted=manifest.encryption is not None),
     ]
 
 
-def _content_rows(manifest: Manifest, etag: int, time: str, found: Fingerprint) -> list[Row]:
-    size = content_size(found)
-    return [
+def _content_rows(manifest: Manifest, etag: int, time: str, found: Fingerprint | None) -> list[Row]:
+    rows = [
         facts(name=manifest.database.name, database_id=manifest.database.id),
         row("state of", f"{time}, etag {etag:,}", etag=etag, time=time),
+    ]
+    if found is None:
+        return rows
+    size = content_size(found)
+    return [
+        *rows,
         number("documents", found.count(DOCUMENT)),
         number("attachments", found.count(ATTACHMENT)),
         row("content", size_text(size), bytes=size),
@@ -66,7 +72,9 @@ def _took(size: int, seconds: float) -> Row:
     return row("took", took_text(size, seconds), seconds=round(seconds, 3), bytes_per_second=rate)
 
 
-def _fingerprint(found: Fingerprint) -> Row:
+def _fingerprint(found: Fingerprint | None) -> Row:
+    if found is None:
+        return facts(fingerprint=None)
     return row("fingerprint", found.short(), fingerprint=found.short())
 
 

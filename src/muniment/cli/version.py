@@ -21,6 +21,7 @@ from muniment.errors import DocumentNotFound
 from muniment.maintenance import MaintenanceActions
 from muniment.progress import Progress
 from muniment.revision import DOCUMENT
+from muniment.security.keyring import Keyring
 from muniment.storage.base import system_clock
 
 _CASE = "give the whole id; its case does not matter"
@@ -38,9 +39,9 @@ def show_versions(dest: Path, id: str, found: Sequence[Backup], out: Output, *, 
     out.emit(f"{versions[-1].id} has {count_text(len(versions), 'version')} in {dest}", rows)
 
 
-def document_in(source: Path, id: str, point: RestorePoint, out: JobOutput) -> Document:
+def document_in(source: Path, id: str, point: RestorePoint, keyring: Keyring, out: JobOutput) -> Document:
     """The document as it was at a moment of the backups; raises `DocumentNotFound`."""
-    version = _at(source, id, point, out)
+    version = _at(source, id, point, keyring, out)
     if version is None or version.body is None:
         gone = f"it was deleted at {time_text(version.modified)}" if version else _CASE
         raise DocumentNotFound(
@@ -50,11 +51,13 @@ def document_in(source: Path, id: str, point: RestorePoint, out: JobOutput) -> D
     return Document(version.id, version.etag, from_microseconds(version.modified), version.metadata, version.body)
 
 
-def show_version_difference(dest: Path, id: str, points: tuple[str, str], moment: PointOptions, out: JobOutput) -> None:
+def show_version_difference(
+    dest: Path, id: str, points: tuple[str, str], moment: PointOptions, keyring: Keyring, out: JobOutput
+) -> None:
     """Print how a document differs between two moments, line by line of its JSON."""
-    found, now = backups(dest), from_microseconds(system_clock())
+    found, now = backups(dest, keyring), from_microseconds(system_clock())
     moments = [point_of(point, found, str(dest), moment.lineage, moment.zone, now) for point in points]
-    before, after = (_at(dest, id, each, out) for each in moments)
+    before, after = (_at(dest, id, each, keyring, out) for each in moments)
     if before is None and after is None:
         raise DocumentNotFound(f"{id!r} was there at neither moment", _CASE)
     was, became = f"before: {_state_text(before)}", f"after: {_state_text(after)}"
@@ -66,10 +69,10 @@ def show_version_difference(dest: Path, id: str, points: tuple[str, str], moment
         write("".join(f"{line}\n" for line in lines or [f"{id} is the same at both moments"]).encode())
 
 
-def _at(source: Path, id: str, point: RestorePoint, out: JobOutput) -> Version | None:
+def _at(source: Path, id: str, point: RestorePoint, keyring: Keyring, out: JobOutput) -> Version | None:
     progress = Progress()
     with out.job(progress):
-        return MaintenanceActions.version(source, id, point=point, progress=progress)
+        return MaintenanceActions.version(source, id, point=point, keyring=keyring, progress=progress)
 
 
 def _lines(version: Version | None) -> list[str]:

@@ -45,6 +45,11 @@ class Stretched(msgspec.Struct, frozen=True):
     lanes: Annotated[int, Meta(ge=1, le=64)] = LANES
 
 
+def new_stretched() -> Stretched:
+    """With a salt of its own."""
+    return Stretched(os.urandom(_SALT_BYTES))
+
+
 class ForPassphrase(msgspec.Struct, frozen=True, tag="passphrase", tag_field="kind"):
     """A data key that was wrapped for a passphrase."""
 
@@ -95,7 +100,7 @@ class Passphrase(msgspec.Struct, frozen=True, tag=True):
 
     def wrap(self, key: DataKey) -> Wrapped:
         """The data key, wrapped for it."""
-        stretched = self.stretched or Stretched(os.urandom(_SALT_BYTES))
+        stretched = self.stretched or new_stretched()
         return ForPassphrase(stretched, sealed(_stretch(self.text, stretched), key.secret, key.id.encode()))
 
     def unwrap(self, wrapped: Wrapped, id: str) -> DataKey | None:

@@ -1,0 +1,114 @@
+"""For whom the backups in a folder are encrypted: told, and changed without writing their data anew.
+
+Each backup has a data key of its own and a `keys.json` of its own, which is replaced as a whole. Whoever is interrupted
+has changed some of them, and does the same again to change the others.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+
+import msgspec
+
+from muniment.backup import wrapped_keys
+from muniment.backup.repository import Backup, backups
+from muniment.durable import new_file, write_new
+from muniment.errors import BackupNotFound, Conflict, NotFound
+from muniment.security.keyring import Keyring, Protection
+from muniment.security.recipients import AnyIdentity, AnyRecipient, Passphrase, Recipient, Wrapped, new_stretched
+
+
+@dataclass(frozen=True, slots=True)
+class Held:
+    """Somebody who may open backups, by his name, and which of the encrypted ones."""
+
+    name: str
+    backups: tuple[str, ...]
+
+
+def recipients_of(place: Path) -> list[Held]:
+    """Who may open the encrypted backups in this folder; raises `BackupNotFound` when there is none."""
+    held: dict[str, list[str]] = {}
+    for backup in _encrypted(place):
+        for each in backup.wrapped_keys().recipients:
+            held.setdefault(each.name, []).append(backup.name)
+    return [Held(name, tuple(names)) for name, names in held.items()]
+
+
+def add_recipients(place: Path, protection: Protection, keyring: Keyring) -> list[str]:
+    """Let these recipients open all encrypted backups in the folder too; returns the names of those that were changed.
+
+    Raises `WrongKey`, and changes nothing, when the keyring does not open all of them.
+    """
+    found = _encrypted(place, keyring)
+    for backup in found:
+        backup.check_open()
+    wanted = [_with_a_salt(each) for each in protection.recipients]
+
+    def added(backup: Backup) -> tuple[Wrapped, ...]:
+        there = backup.wrapped_keys()
+        assert backup.key is not None
+        new = [each for each in wanted if not _holds(each, there)]
+        return (*there.recipients, *(each.wrap(backup.key) for each in new))
+
+    return _change(found, added)
+
+
+def remove_recipient(place: Path, name: str) -> list[str]:
+    """Let whoever has this name open none of the backups in the folder; returns the names of those that were changed.
+
+    Who has opened one may have kept its data key. Raises `NotFound` for a name that none has, and `Conflict`, and
+    changes nothing, when nobody could open one any more.
+    """
+    found = _encrypted(place)
+    for backup in found:
+        names = {each.name for each in backup.wrapped_keys().recipients}
+        if names == {name}:
+            raise Conflict(
+                f"{name} is the only recipient of {backup.name}: nobody could open it any more",
+                "add another one first, or delete the backup",
+            )
+    if all(name not in {each.name for each in backup.wrapped_keys().recipients} for backup in found):
+        raise NotFound(f"no backup in {place} is for {name}", "give a name as `muniment recipients list` shows it")
+    return _change(found, lambda backup: tuple(each for each in backup.wrapped_keys().recipients if each.name != name))
+
+
+def _change(found: Sequence[Backup], change: Callable[[Backup], tuple[Wrapped, ...]]) -> list[str]:
+    """Give each backup these recipients in the place of its own; each file is the old one or the new one always."""
+    changed = []
+    for backup in found:
+        path = backup.folder / wrapped_keys.NAME
+        for left in backup.folder.glob(f"{wrapped_keys.NAME}.*.unfinished"):  # by a process that was killed
+            with suppress(OSError):
+                left.unlink()
+        there = backup.wrapped_keys()
+        new = msgspec.structs.replace(there, recipients=change(backup))
+        if new.recipients != there.recipients:
+            with new_file(path, overwrite=True) as unfinished:
+                write_new(unfinished, new.encoded())
+            changed.append(backup.name)
+    return changed
+
+
+def _with_a_salt(recipient: AnyRecipient) -> AnyRecipient:
+    """A passphrase with one salt for all backups, so that to open all of them costs Argon2id once."""
+    if isinstance(recipient, Passphrase):
+        return msgspec.structs.replace(recipient, stretched=recipient.stretched or new_stretched())
+    return recipient
+
+
+def _holds(recipient: AnyRecipient, there: wrapped_keys.WrappedKeys) -> bool:
+    if isinstance(recipient, Recipient):
+        return str(recipient) in {each.name for each in there.recipients}
+    identity: AnyIdentity = recipient
+    return Keyring((identity,)).unwrap(there.recipients, there.key) is not None
+
+
+def _encrypted(place: Path, keyring: Keyring | None = None) -> list[Backup]:
+    found = [backup for backup in backups(place, keyring or Keyring()) if backup.manifest.encryption]
+    if not found:
+        raise BackupNotFound(f"no backup in {place} is encrypted", "give the folder of backups that are")
+    return found
