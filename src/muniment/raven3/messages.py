@@ -154,6 +154,7 @@ class ServerStatistics(Message):
     uptime: str
     memory: Memory
     unwritten_log_lines: Annotated[int, Meta(description="How many lines its log could not take.")]
+    unwritten_audit_lines: Annotated[int, Meta(description="How many lines its audit log could not take.")]
     loaded_databases: list[LoadedDatabase]
     loaded_file_systems: list[Object] = []
     server_name: str = "muniment"

@@ -47,6 +47,9 @@ class Caller:
     token: bool = False
 
 
+OWNER: Final = Caller(None, ALL)  # the user whose files the server's are
+
+
 class Callers:
     """Knows callers by what they send.
 

@@ -11,6 +11,7 @@ from typing import Any, Final
 
 from muniment.backup.job import Job, amount
 from muniment.errors import Cancelled
+from muniment.server.audit import Audit, Who
 from muniment.server.bodies import RETRY
 from muniment.server.wire import Refused
 from muniment.telling import log, telling
@@ -34,6 +35,7 @@ class Operation:
     id: int
     job: Job[Any]
     database: str
+    who: Who
     told: dict[str, Any] = field(default_factory=dict)
     changes: list[Any] | None = None
     position: int = 0
@@ -130,16 +132,17 @@ class Turns:
 class Operations:
     """The jobs of a server, the last thousand of them."""
 
-    def __init__(self, at_once: int) -> None:
+    def __init__(self, at_once: int, audit: Audit) -> None:
+        self._audit = audit
         self.turns = Turns(at_once)
         self._known: dict[int, Operation] = {}
         self._last = 0
 
-    def new(self, job: Job[Any], database: str) -> Operation:
+    def new(self, job: Job[Any], database: str, who: Who) -> Operation:
         """Number a job that is about to begin; raises `Refused` (503) when too many wait already."""
         self.turns.check()
         self._last += 1
-        operation = self._known[self._last] = Operation(self._last, job, database)
+        operation = self._known[self._last] = Operation(self._last, job, database, who)
         ended = [known for known in self._known.values() if not known.job.running]
         for one in ended[:-WITH_CHANGES]:
             one.changes = None
@@ -173,6 +176,7 @@ class Operations:
         return ended
 
     def _wait(self, operation: Operation) -> None:
+        self._note(operation, "started")
         if position := operation.position:
             operation.job.say(f"Waiting for other jobs to end; it is number {position} of those that wait")
         self.turns.wait(operation)
@@ -186,8 +190,13 @@ class Operations:
         job = operation.job
         reason = f": {job.error}" if job.error else ""
         log(f"{job.what} of {operation.database} {operation.state.lower()} after {job.progress.seconds:.1f} s{reason}")
+        self._note(operation, operation.state.lower(), error=job.error.message if job.error else None)
         if operation.on_end:
             operation.on_end()
+
+    def _note(self, operation: Operation, outcome: str, **more: str | None) -> None:
+        what, database = operation.job.what, operation.database
+        self._audit.note(what, outcome, operation.who, database=database, operation=operation.id, **more)
 
     def find(self, text: str | None) -> Operation:
         """The job with this number; raises `Refused` (400, 404)."""

@@ -6,15 +6,14 @@ from typing import Final
 
 from muniment.document import fold
 from muniment.raven3.queries import OperationWanted, StatusWanted
-from muniment.security.access import ALL, Right
-from muniment.server.callers import Caller, challenge, unauthorized
+from muniment.security.access import Right
+from muniment.server.callers import OWNER, Caller, challenge, unauthorized
 from muniment.server.operations import Operation
 from muniment.server.request import Request
 from muniment.server.routing import Permission, Where
 from muniment.server.tenants import is_system
 from muniment.server.wire import Refused
 
-OWNER: Final = Caller(None, ALL)  # the user whose files the server's are
 _TO_BEGIN: Final = {
     "backup": Right.BACKUP,
     "restore": Right.RESTORE,

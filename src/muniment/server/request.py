@@ -13,8 +13,9 @@ import msgspec
 from muniment.document import MAX_BODY_BYTES, MAX_METADATA_BYTES
 from muniment.errors import InvalidDocument
 from muniment.raven3.queries import Query
+from muniment.server.audit import Who
 from muniment.server.bodies import SLOWEST, SMALL, Pace
-from muniment.server.callers import Caller
+from muniment.server.callers import OWNER, Caller
 from muniment.server.query import query_as
 from muniment.server.routing import Endpoint
 from muniment.server.state import ServerState
@@ -78,6 +79,11 @@ class Request:
         """The address that it came from."""
         host: str = self.scope.client.rpartition(":")[0]
         return host
+
+    @property
+    def who(self) -> Who:
+        """Who asks, for those who look later; once that is known."""
+        return Who(self.caller.name, self.caller is OWNER, self.source)
 
     @property
     def is_local(self) -> bool:

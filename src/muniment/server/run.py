@@ -117,6 +117,7 @@ async def _serve(settings: Settings, on_ready: Callable[[str], None]) -> None:
         databases = Databases(settings.data_dir, settings.data_roots, settings.backup_roots, settings.open_databases)
         server = ServerState(settings, databases, loop, url_of(opened, tls=bool(settings.tls_certificate)))
         _take_signals(loop, stop)
+        await asyncio.to_thread(server.audit.note, "server", "started")
         await asyncio.to_thread(_recover, server)
         await _run(server, opened, stop, on_ready)
     finally:

@@ -6,6 +6,7 @@ import asyncio
 from concurrent.futures import ThreadPoolExecutor
 from time import monotonic
 
+from muniment.server.audit import FILE, Audit
 from muniment.server.bodies import Bodies
 from muniment.server.callers import Callers
 from muniment.server.completions import Completions
@@ -23,11 +24,12 @@ class ServerState:
     def __init__(self, settings: Settings, databases: Databases, loop: asyncio.AbstractEventLoop, url: str) -> None:
         self.settings = settings
         self.databases = databases
+        self.audit = Audit(databases.data_dir / FILE)
         self.callers = Callers(settings.anonymous, databases.system.database)
         self.local = Local(databases.data_dir, url)
         self.origin = Origin(settings)
         self.bodies = Bodies(settings.body_memory << 20, settings.body_seconds)
-        self.operations = Operations(settings.jobs)
+        self.operations = Operations(settings.jobs, self.audit)
         self.completions = Completions(loop)
         self.uploads = ThreadPoolExecutor(settings.uploads, "muniment upload")
         self.uploading = Seats(settings.uploads, "large attachments")

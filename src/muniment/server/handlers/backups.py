@@ -32,7 +32,7 @@ async def start(request: Request) -> Response:
         document = {**wanted.database_document, "Settings": plain_settings(wanted.database_document), "Id": tenant.name}
 
     def begin(job: BackupOperation) -> None:
-        operation = app.operations.new(job, tenant.name)
+        operation = app.operations.new(job, tenant.name, request.who)
         operation.check = partial(check_unmoved, destination)
         tenant.backup.follow(operation)
         app.operations.start(operation)

@@ -48,7 +48,7 @@ async def start(request: Request) -> Response:
             before, after = job.result
             yield f"Compaction of {name} completed: {before:,} bytes are now {after:,}"
 
-    operation = app.operations.new(Job("compaction", work, closing), name)
+    operation = app.operations.new(Job("compaction", work, closing), name, request.who)
     app.databases.notes.follow(COMPACT_STATUS + name, operation)
     if not waits:
         try:

@@ -90,7 +90,12 @@ async def _store(request: Request, databases: Databases, name: str, value: dict[
         if expected:
             raise
         raise Refused(400, f"the database {name} exists already", bare=True) from None
+    await _note(request, "database stored", name)
     return written.etag
+
+
+async def _note(request: Request, what: str, name: str) -> None:
+    await asyncio.to_thread(request.server.audit.note, what, "completed", request.who, subject=DATABASES + name)
 
 
 async def delete_database(request: Request) -> Response:
@@ -130,6 +135,7 @@ async def _delete(request: Request, name: str, *, hard: bool) -> None:
             gone = await asyncio.to_thread(_remove, databases, document, folder)
         else:
             await request.server.completions.wait(databases.system.database.submit([Delete(document.id)]))
+    await _note(request, "database deleted", name)
     log(f"database {name} deleted{f' with its files in {folder}' if hard else ''}")
     if not gone:
         log(f"{folder} was kept, because there are other files in it")

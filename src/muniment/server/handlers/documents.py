@@ -10,7 +10,7 @@ from typing import Final
 
 from muniment.command import Command, Delete, Put
 from muniment.document import Document, decode, fold
-from muniment.errors import InvalidDocument, InvalidInput
+from muniment.errors import InvalidDocument, InvalidInput, MunimentError
 from muniment.raven3.etags import etag_text
 from muniment.raven3.headers import document_headers, metadata_json_of
 from muniment.raven3.messages import Stored
@@ -82,9 +82,34 @@ async def unsupported(request: Request) -> Response:
 
 async def write(request: Request, commands: Sequence[Command]) -> list[Written]:
     """Carry out commands as one transaction, together with whatever other requests write at this moment."""
+    if not request.tenant.is_system:
+        return await _written(request, commands)
+    _check_settings(commands)
+    subjects = [(what, command) for command in commands if (what := _subject(command.id))]
+    outcome, error = "unknown", None
+    try:
+        written = await _written(request, commands)
+        outcome = "completed"
+        return written
+    except MunimentError as failed:
+        outcome, error = "faulted", failed.message
+        raise
+    finally:
+        for what, command in subjects:
+            done = f"{what} {'stored' if isinstance(command, Put) else 'deleted'}"
+            await asyncio.to_thread(
+                request.server.audit.note, done, outcome, request.who, subject=command.id, error=error
+            )
+
+
+def _subject(id: str) -> str | None:
+    """What a document of the system database is, if who has changed it is to be known."""
+    return "key" if fold(id).startswith(_KEYS) else "database" if fold(id).startswith(_PREFIX) else None
+
+
+async def _written(request: Request, commands: Sequence[Command]) -> list[Written]:
     database = request.tenant.database
     if request.tenant.is_system:
-        _check_settings(commands)
         for command in commands:
             if fold(command.id).startswith(_PREFIX):
                 request.server.databases.check_online(command.id[len(DATABASES) :])

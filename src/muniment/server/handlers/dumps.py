@@ -43,7 +43,7 @@ async def import_(request: Request) -> Response:
         operation.told["Result"] = asdict(database.import_dump(incoming, options=options, progress=job.progress))
 
     with request.server.transfers.one():
-        operation = request.server.operations.new(Job("import", work), request.tenant.name)
+        operation = request.server.operations.new(Job("import", work), request.tenant.name, request.who)
         await request.server.operations.follow(operation)
     operation.job.wait()
     return json_response(operation.told["Result"], headers=[(OPERATION, str(operation.id))])
@@ -71,7 +71,7 @@ async def export(request: Request) -> Response | Outgoing:
         else:
             operation.told["Result"] = _changes(database, since, pipe, headers, options, job.progress)
 
-    operation = operations.new(Job("export", work), tenant.name)
+    operation = operations.new(Job("export", work), tenant.name, request.who)
     loop, begun = asyncio.get_running_loop(), asyncio.Event()
     pipe = Pipe(lambda: loop.call_soon_threadsafe(begun.set), operation.job.progress)
     headers = _headers(tenant.name, options, operation)

@@ -45,7 +45,7 @@ async def start(request: Request) -> Response:
         check_unmoved(source)
         _restore(tenant, plan, selection, wanted, operation)
 
-    operation = app.operations.new(Job("restore", work), tenant.name)
+    operation = app.operations.new(Job("restore", work), tenant.name, request.who)
     operation.on_end = lambda: loop.call_soon_threadsafe(tenant.leave)
     tenant.active += 1
     app.operations.start(operation)

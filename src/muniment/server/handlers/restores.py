@@ -90,7 +90,7 @@ async def start(request: Request) -> Response:
         databases.notes.tell({RESTORE_IN_PROGRESS: None})
 
     try:
-        operation = app.operations.new(Job("restore", work, closing), name)
+        operation = app.operations.new(Job("restore", work, closing), name, request.who)
         operation.on_end = release
         await asyncio.to_thread(databases.notes.tell, {RESTORE_STATUS: None, RESTORE_IN_PROGRESS: {"Resource": name}})
         databases.notes.follow(RESTORE_STATUS, operation)

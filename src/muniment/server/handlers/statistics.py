@@ -51,6 +51,7 @@ async def server_statistics(request: Request) -> Response:
             uptime=str(timedelta(seconds=round(monotonic() - server.started))),
             memory=_memory(),
             unwritten_log_lines=log.unwritten,
+            unwritten_audit_lines=server.audit.unwritten,
             loaded_databases=await asyncio.to_thread(lambda: [_loaded(tenant) for tenant in tenants]),
         )
     )
