@@ -143,6 +143,27 @@ def test_what_nothing_can_name_is_counted(small: DocumentDatabase, tmp_path: Pat
         assert {each.id for each in damaged} == {"", "orders/2"}
 
 
+@pytest.mark.parametrize("id", ["orders/1", "photos/1"])
+def test_missing_history_is_noticed(small: DocumentDatabase, tmp_path: Path, id: str) -> None:
+    small.configure({"Muniment/History": "true"})
+    take(small, tmp_path / "backups")
+    for number in range(3):
+        small.put("orders/1", {"turn": number})
+        small.put_attachment("photos/1", bytes([number]))
+        small.delete("orders/2")
+    assert take(small, tmp_path / "whole").manifest.kind == "full"
+    small.close()
+    folder = Path(shutil.copytree(small.path, tmp_path / "rotten"))
+    rot(folder, "DELETE FROM log WHERE etag = (SELECT max(etag) FROM log JOIN dead USING(etag) WHERE id = ?)", id)
+    with DocumentDatabase(folder, create=False, clock=Clock(step=10**9)) as rotten:
+        with pytest.raises(DamagedDatabase, match="since etag 12 the log has 6 revisions instead of 7"):
+            take(rotten, tmp_path / "backups", incremental=True)
+        backup = take(rotten, tmp_path / "backups", incremental=True, skip_damaged=True)
+        assert (backup.manifest.kind, backup.manifest.skipped) == ("full", ())
+    with DocumentDatabase(small.path, create=False, clock=Clock(step=10**9)) as whole:
+        assert take(whole, tmp_path / "backups", incremental=True).manifest.kind == "incremental"
+
+
 def test_a_child_says_the_same(small: DocumentDatabase, tmp_path: Path) -> None:
     small.close()
     folder = Path(shutil.copytree(small.path, tmp_path / "rotten"))

@@ -152,6 +152,8 @@ class _Taker:
                 with mapped_errors(new.folder):
                     written = _write_files(storage, plan, snapshot, new, progress, proof, history=history)
                 skipped = _proven(storage, plan, snapshot, proof)
+                if history:
+                    _check_whole(plan, snapshot, written, proof)
                 progress.stage = "publishing"
                 progress.check()
                 history_from = max(plan.after, snapshot.history_from) if history else None
@@ -273,6 +275,20 @@ def _proven(storage: Storage, plan: BackupPlan, snapshot: Snapshot, proof: Proof
     if found and plan.kind == "incremental":
         raise _DamagedSince
     return tuple(sorted(found, key=lambda each: (each.kind, each.id, each.etag)))
+
+
+def _check_whole(plan: BackupPlan, snapshot: Snapshot, written: _Written, proof: Proof) -> None:
+    """Raises `DamagedDatabase` for an incremental backup with history that has not a revision for each etag."""
+    expected = snapshot.etag - plan.after
+    found = written.documents + written.document_tombstones + written.attachments + written.attachment_tombstones
+    if found == expected or snapshot.history_from > plan.after:  # later ones may have been forgotten since
+        return
+    if proof.skip:
+        raise _DamagedSince
+    raise DamagedDatabase(
+        f"since etag {plan.after:,} the log has {found:,} revisions instead of {expected:,}",
+        "run `muniment check` on the database; a full backup holds what is current, and begins a new chain",
+    )
 
 
 def _absent(storage: Storage, snapshot: Snapshot) -> Iterator[Skipped]:
