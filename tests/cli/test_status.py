@@ -137,3 +137,22 @@ def test_the_commands_for_a_database_of_a_server_work(tmp_path: Path) -> None:
         (backup / "manifest.json").write_bytes(b"{}")
         assert advised(*place).startswith("no rehearsal yet")
         assert len(list((data / "Backups" / "copy-2").glob("*.full"))) == 1
+
+
+def test_a_backup_of_a_server_is_told_as_that_of_a_folder(shop: Path, tmp_path: Path) -> None:
+    with DocumentDatabase(shop) as database:
+        database.put("orders/2", {"n": 2})
+    folder = tmp_path / "data" / "shop"
+    shutil.copytree(shop, folder)
+    shutil.copytree(tmp_path / "backups", tmp_path / "others")
+    of_folder = well("backup", shop, "--dest", tmp_path / "backups", "--incremental", "--json").json
+    with serving(tmp_path / "data") as (url, _):
+        well("databases", "create", "shop", "--url", url, "--setting", f"Raven/DataDir={folder}")
+        asked = ("backup", "--url", url, "--database", "shop", "--dest", tmp_path / "others", "--incremental")
+        of_server = well(*asked, "--json", "--quiet").json
+    for told in (of_folder, of_server):
+        assert (told["kind"], told["documents"], told["written"]["documents"]) == ("incremental", 2, 1)
+    same = ("reason", "name", "etag", "time", "attachments", "bytes", "fingerprint", "files", "written", "skipped")
+    assert {name: of_server[name] for name in same} == {name: of_folder[name] for name in same}
+    assert {*of_folder} <= {*of_server}
+    assert Path(of_server["backup"]).parent == tmp_path / "others"

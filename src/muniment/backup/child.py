@@ -16,6 +16,7 @@ from typing import Any, Final, TypeAlias
 
 import msgspec
 
+from muniment.backup.manifest import Manifest
 from muniment.backup.plan import RestorePlan, chain_of
 from muniment.backup.reader import Moment
 from muniment.backup.repository import Backup, read
@@ -115,7 +116,10 @@ class _Noted(msgspec.Struct, tag=True):
 
 
 class _Taken(msgspec.Struct, tag=True):
+    """The backup; what is encrypted of its manifest is open in this one."""
+
     folder: _Folder
+    manifest: Manifest
     notes: list[str]
 
 
@@ -158,7 +162,7 @@ def backup_in_child(
         worker.tell(wanted)
         while not isinstance(said := worker.hear(), _Taken):
             worker.tell(_answered(said, storage, held, pinned))
-    return replace(read(_path(said.folder)), notes=tuple(said.notes))
+    return replace(read(_path(said.folder)), manifest=said.manifest, notes=tuple(said.notes))
 
 
 def _answered(
@@ -295,7 +299,7 @@ def _back_up(parent: Parent) -> None:
             protection=wanted.protection,
             progress=progress,
         )
-    parent.say(_Taken(os.fsencode(taken.folder), list(map(unicode, taken.notes))))
+    parent.say(_Taken(os.fsencode(taken.folder), taken.manifest, list(map(unicode, taken.notes))))
 
 
 def _restore(parent: Parent) -> None:

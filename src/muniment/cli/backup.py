@@ -8,9 +8,10 @@ from typing import Annotated, Any
 
 import typer
 
+from muniment.backup.summary import BackupSummary
 from muniment.cli.keyring import PANEL, PassphraseFile, SealingOptions
 from muniment.cli.options import JobOutput, KeyOptions, Keys, ServerDatabase, Url, path_of
-from muniment.cli.report import facts, notes
+from muniment.cli.report import facts
 from muniment.cli.state import backup_rows
 from muniment.database import DocumentDatabase, open_to_read
 from muniment.errors import InvalidInput, WrongKey
@@ -145,5 +146,5 @@ def _back_up(database: DocumentDatabase, dest: Path, asked: dict[str, Any], out:
     with out.job(operation.progress):
         taken = operation.wait()
     seconds = operation.progress.seconds
-    rows = [facts(backup=str(taken.folder)), *backup_rows(taken.manifest, seconds), notes(taken.notes)]
+    rows = [facts(backup=str(taken.folder)), *backup_rows(BackupSummary.of(taken), seconds)]
     out.emit(f"Backed up {database.path} to {taken.folder}", rows)

@@ -6,9 +6,10 @@ from typing import Annotated
 
 import typer
 
+from muniment.backup.summary import BackupSummary
 from muniment.cli.keyring import OpeningOptions, SealingOptions
 from muniment.cli.options import Dest, JobOutput, KeyOptions
-from muniment.cli.report import facts, notes
+from muniment.cli.report import facts
 from muniment.cli.state import backup_rows
 from muniment.maintenance import MaintenanceActions
 from muniment.progress import Progress
@@ -51,7 +52,6 @@ def merge(
         )
     rows = [
         facts(backup=str(merged.folder), through=through, deleted_merged=delete_merged),
-        *backup_rows(merged.manifest, progress.seconds),
-        notes(merged.notes),
+        *backup_rows(BackupSummary.of(merged), progress.seconds),
     ]
     out.emit(f"Merged {dest} through {through} into {merged.folder}", rows)

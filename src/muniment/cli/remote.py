@@ -8,13 +8,17 @@ from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from typing import Any, Final
 
+import msgspec
+
 from muniment.backup.moment import NEWEST, RestorePoint
 from muniment.backup.selection import Selection
+from muniment.backup.summary import BackupSummary
 from muniment.cli.interrupts import Stopped, interrupts
 from muniment.cli.options import JobOutput, Keys
 from muniment.cli.output import Failure, complain, count_text, size_text, took_text
 from muniment.cli.report import Row, facts, listed, members, number, row
 from muniment.cli.restore_into import Into, show_difference, show_written
+from muniment.cli.state import backup_rows
 from muniment.client import DocumentStore, JobStatus, RemoteJob, split_url
 from muniment.client.databases import START_TIMEOUT
 from muniment.errors import Cancelled, InvalidInput, MunimentError, ServerUnavailable
@@ -69,8 +73,12 @@ class _Ended:
             unknown = dict.fromkeys(("messages", "documents", "attachments", "bytes", "seconds"))
             return [row("operation", str(self.id), operation=self.id), facts(state="running", **unknown)]
         status, size = self.status, self.status.bytes
+        told = facts(operation=self.id, state=status.state, messages=status.messages)
+        if status.result:
+            taken = msgspec.convert(status.result, BackupSummary)
+            return [told, facts(backup=taken.backup), *backup_rows(taken, self.seconds)]
         return [
-            facts(operation=self.id, state=status.state, messages=status.messages),
+            told,
             number("documents", status.documents),
             number("attachments", status.attachments),
             Row({"bytes": size}, [] if size is None else [("content", size_text(size))]),

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+import msgspec
+
 from muniment.cli.output import count_text, size_text, took_text
-from muniment.cli.report import Row, facts, lines, number, row
+from muniment.cli.report import Row, facts, lines, notes, number, row
 from muniment.document import from_microseconds, rfc3339
 from muniment.fingerprint import Fingerprint
 from muniment.revision import ATTACHMENT, DOCUMENT
@@ -13,56 +15,49 @@ from muniment.security.encryption import EncryptionKey
 from muniment.statistics import Statistics
 
 if TYPE_CHECKING:
-    from muniment.backup.manifest import Manifest
     from muniment.backup.plan import RestorePlan
     from muniment.backup.reader import Moment
+    from muniment.backup.summary import BackupSummary
 
 
 def restored_rows(plan: RestorePlan, moment: Moment, found: Fingerprint | None, seconds: float) -> list[Row]:
     """What was found at a moment of the backups, and which files it was read from; None when nobody could look in."""
     count, backups = len(plan.files), f" in {count_text(len(plan.chain), 'backup')}" if len(plan.chain) > 1 else ""
+    database = plan.manifest.database
     return [
-        facts(kind=plan.manifest.kind, reason=plan.manifest.reason),
-        *_content_rows(plan.manifest, moment.etag, time_text(moment.modified), found),
+        facts(kind=plan.manifest.kind, reason=plan.manifest.reason, name=database.name, database_id=database.id),
+        row("state of", moment_text(moment), etag=moment.etag, time=time_text(moment.modified)),
+        *([] if found is None else _content_rows(found.count(DOCUMENT), found.count(ATTACHMENT), content_size(found))),
         row("files", f"{count}{backups} with {size_text(plan.size)}", files=count, file_bytes=plan.size),
         _took(content_size(found) if found else plan.size, seconds),
-        _fingerprint(found),
+        _fingerprint(found and found.short()),
     ]
 
 
-def backup_rows(manifest: Manifest, seconds: float) -> list[Row]:
+def backup_rows(taken: BackupSummary, seconds: float) -> list[Row]:
     """What a backup holds that took so long to write."""
-    found = None if manifest.closed else manifest.fingerprint_at_snapshot()
-    counts, files = manifest.counts, len(manifest.files)
+    counts, files = taken.written, f"{taken.files} with {size_text(taken.file_bytes)}"
     written = count_text(counts.documents + counts.attachments, "revision")
     deleted = count_text(counts.document_tombstones + counts.attachment_tombstones, "deletion")
     changed = [("written", f"{written}, {deleted}, {size_text(counts.bytes)}")]
     return [
-        row("kind", f"{manifest.kind} ({manifest.reason})", kind=manifest.kind, reason=manifest.reason),
-        *_content_rows(manifest, manifest.snapshot.etag, manifest.snapshot.time, found),
-        Row(
-            {"written": {name: getattr(counts, name) for name in counts.__struct_fields__}},
-            changed if manifest.kind == "incremental" else (),
-        ),
-        row("files", f"{files} with {size_text(manifest.size)}", files=files, file_bytes=manifest.size),
+        row("kind", f"{taken.kind} ({taken.reason})", kind=taken.kind, reason=taken.reason),
+        facts(name=taken.name, database_id=taken.database_id),
+        row("state of", f"{taken.time}, etag {taken.etag:,}", etag=taken.etag, time=taken.time),
+        *_content_rows(taken.documents, taken.attachments, taken.bytes),
+        Row({"written": msgspec.structs.asdict(counts)}, changed if taken.kind == "incremental" else ()),
+        row("files", files, files=taken.files, file_bytes=taken.file_bytes),
         _took(counts.bytes, seconds),
-        _fingerprint(found),
-        facts(skipped=manifest.skipped, encrypted=manifest.encryption is not None),
+        _fingerprint(taken.fingerprint),
+        facts(skipped=taken.skipped, encrypted=taken.encrypted),
+        notes(taken.notes),
     ]
 
 
-def _content_rows(manifest: Manifest, etag: int, time: str, found: Fingerprint | None) -> list[Row]:
-    rows = [
-        facts(name=manifest.database.name, database_id=manifest.database.id),
-        row("state of", f"{time}, etag {etag:,}", etag=etag, time=time),
-    ]
-    if found is None:
-        return rows
-    size = content_size(found)
+def _content_rows(documents: int, attachments: int, size: int) -> list[Row]:
     return [
-        *rows,
-        number("documents", found.count(DOCUMENT)),
-        number("attachments", found.count(ATTACHMENT)),
+        number("documents", documents),
+        number("attachments", attachments),
         row("content", size_text(size), bytes=size),
     ]
 
@@ -72,10 +67,8 @@ def _took(size: int, seconds: float) -> Row:
     return row("took", took_text(size, seconds), seconds=round(seconds, 3), bytes_per_second=rate)
 
 
-def _fingerprint(found: Fingerprint | None) -> Row:
-    if found is None:
-        return facts(fingerprint=None)
-    return row("fingerprint", found.short(), fingerprint=found.short())
+def _fingerprint(short: str | None) -> Row:
+    return facts(fingerprint=None) if short is None else row("fingerprint", short, fingerprint=short)
 
 
 def encryption_row(key: EncryptionKey | None) -> Row:

@@ -25,7 +25,8 @@ class JobStatus:
 
     `error` and `hint` are those of a job that has failed; `kind` is the class of the error in `muniment.errors`. Of a
     restore into a database, `difference` has the counts of what differs as soon as they are known (the ids have to be
-    asked for: `RemoteJob.changes`), and `written` and `etag` are how much was written and in which transaction.
+    asked for: `RemoteJob.changes`), and `written` and `etag` are how much was written and in which transaction. Of one
+    that is complete, `result` is what it has to tell: of a backup, what that holds.
     """
 
     state: State
@@ -43,6 +44,7 @@ class JobStatus:
     difference: dict[str, Any] | None = None
     written: int | None = None
     etag: int | None = None
+    result: dict[str, Any] | None = None
 
     @property
     def counts(self) -> Counts:
@@ -188,6 +190,7 @@ def _status(now: State, told: dict[str, Any], messages: tuple[str, ...], error: 
         difference=difference if isinstance(difference := told.get("Difference"), dict) else None,
         written=_number(told, "Written"),
         etag=_number(told, "Etag"),
+        result=result if isinstance(result := told.get("Result"), dict) else None,
     )
 
 

@@ -175,7 +175,7 @@ class OperationState(Message):
     error: str | None = None
     hint: str | None = None
     kind: str | None = None
-    result: Annotated[Object | None, Meta(description="Of an import or export, what it did.")] = None
+    result: Annotated[Object | None, Meta(description="What an import or export did, or what a backup holds.")] = None
     difference: (
         Annotated[Object, Meta(description="Of a restore into a database: how many documents and attachments differ.")]
         | UnsetType

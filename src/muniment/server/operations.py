@@ -28,7 +28,8 @@ LOOK_SECONDS: Final = 0.2
 class Operation:
     """A job of the server. While it waits for its turn, `position` is its place among those that do.
 
-    `told` is what its kind alone has to tell, `changes` the ids of a comparison, which are told when asked for.
+    `told` is what its kind alone has to tell, `result` makes that of what a job came to, and `changes` are the ids of a
+    comparison, which are told when asked for.
     `check` is called when it has its turn, and may raise; `on_end` when it has ended.
     """
 
@@ -37,6 +38,7 @@ class Operation:
     database: str
     who: Who
     told: dict[str, Any] = field(default_factory=dict)
+    result: Callable[[Any], object] | None = None
     changes: list[Any] | None = None
     position: int = 0
     check: Callable[[], object] | None = None
@@ -64,7 +66,7 @@ class Operation:
             "Error": error.message if error else None,
             "Hint": error.hint if error else None,
             "Kind": type(error).__name__ if error else None,
-            "Result": None,
+            "Result": self.result(self.job.result) if self.result and self.job.state == "completed" else None,
             **self.told,
         }
 

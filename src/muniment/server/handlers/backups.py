@@ -8,6 +8,7 @@ from functools import partial
 import msgspec
 
 from muniment.backup.repository import check_folder_name
+from muniment.backup.summary import BackupSummary
 from muniment.errors import InvalidInput
 from muniment.maintenance import BackupOperation
 from muniment.raven3.messages import Accepted, BackupWanted
@@ -34,6 +35,7 @@ async def start(request: Request) -> Response:
     def begin(job: BackupOperation) -> None:
         operation = app.operations.new(job, tenant.name, request.who)
         operation.check = partial(check_unmoved, destination)
+        operation.result = lambda backup: msgspec.to_builtins(BackupSummary.of(backup))
         tenant.backup.follow(operation)
         app.operations.start(operation)
 

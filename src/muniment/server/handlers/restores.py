@@ -11,9 +11,8 @@ from typing import Any, Final
 from muniment.backup.child import restore_in_child
 from muniment.backup.job import Job, amount, with_hint
 from muniment.backup.reader import Moment
-from muniment.backup.repository import DATABASE_DOCUMENT, Backup
+from muniment.backup.repository import Backup
 from muniment.document import decode, fold, from_microseconds, rfc3339
-from muniment.durable import mapped_errors
 from muniment.errors import (
     BackupNotFound,
     InvalidDocument,
@@ -140,7 +139,7 @@ async def _name_in(backup: Backup, databases: Databases) -> str:
 
     def read() -> str:
         try:
-            name = decode(database_document(backup)).get("Id")
+            name = decode(backup.read_database_document()).get("Id")
         except (MunimentError, AttributeError) as error:
             raise _nameless(databases, str(error)) from error
         if not isinstance(name, str) or not name:
@@ -155,13 +154,6 @@ def _nameless(databases: Databases, why: str) -> Refused:
     message = f"A database name must be supplied if the backup has none: {why}"
     databases.notes.tell({RESTORE_STATUS: {"State": "Faulted", "Messages": [f"Error: {message}"]}})
     return Refused(400, message, bare=True)
-
-
-def database_document(backup: Backup) -> bytes:
-    """The document of the database as the backup has kept it."""
-    backup.settings()  # which checks the file
-    with mapped_errors(backup.folder):
-        return (backup.folder / DATABASE_DOCUMENT).read_bytes()
 
 
 async def _wait_for_other(request: Request, seconds: int | None) -> None:
@@ -193,11 +185,10 @@ def _list(databases: Databases, backup: Backup, target: Path, name: str) -> None
 def _document(backup: Backup, target: Path) -> dict[str, Any]:
     """The database's document of the backup, for its new place."""
     try:
-        document = decode(database_document(backup))
+        found = decode(backup.read_database_document())
     except InvalidDocument:
-        document = {}
-    kept = document.get("Settings") if isinstance(document, dict) else None
+        found = None
+    told: dict[str, Any] = found if isinstance(found, dict) else {}
     paths = ("raven/datadir", "raven/indexstoragepath", "raven/esent/logspath", "raven/transactionjournalspath")
-    settings = {key: value for key, value in (kept or {}).items() if key.lower() not in paths}
-    told = document if isinstance(document, dict) else {}
+    settings = {key: value for key, value in (told.get("Settings") or {}).items() if key.lower() not in paths}
     return {**told, "Settings": {**settings, DATA_DIR: str(target)}, "Disabled": False}
