@@ -30,7 +30,7 @@ def restored_rows(plan: RestorePlan, moment: Moment, found: Fingerprint | None, 
         *([] if found is None else _content_rows(found.count(DOCUMENT), found.count(ATTACHMENT), content_size(found))),
         row("files", f"{count}{backups} with {size_text(plan.size)}", files=count, file_bytes=plan.size),
         _took(content_size(found) if found else plan.size, seconds),
-        _fingerprint(found and found.short()),
+        _fingerprint(None if found is None else found.short()),
     ]
 
 

@@ -23,6 +23,7 @@ from muniment.client.wire import Flow, Request, Response, parsed, root_of, targe
 from muniment.document import encode
 from muniment.errors import DatabaseNotFound, InvalidInput, NotFound, TargetExists
 from muniment.faces import both
+from muniment.raven3.messages import Accepted, RestoreIntoWanted, RestoreWanted
 from muniment.raven3.names import BACKUP_STATUS, COMPACT_STATUS, DATABASES, MAX_PAGE, RESTORE_STATUS, SYSTEM
 from muniment.storage.retention import changed_settings
 
@@ -34,10 +35,6 @@ if TYPE_CHECKING:  # it brings the whole of restoring
     from muniment.backup.restore_into import OnConflict
 
 J = TypeVar("J")
-
-
-class _Accepted(msgspec.Struct):
-    operation: int | None = msgspec.field(name="OperationId", default=None)
 
 
 class BothAdministrations(Generic[J]):
@@ -96,16 +93,16 @@ class BothAdministrations(Generic[J]):
         be reached is refused at once. When another restore runs, its end is waited for up to `start_timeout` seconds.
         `new_id` makes another database of it, which the folder of these backups then refuses.
         """
-        body = {
+        wanted = RestoreWanted(
             **_part(backup_location, replace(point, **named), selection),
-            "DatabaseName": database_name,
-            "DatabaseLocation": None if location is None else _location(location),
-            "Defrag": defrag,
-            "RestoreStartTimeout": start_timeout,
-            **({"GenerateNewDatabaseId": True} if new_id else {}),
-        }
+            database_name=database_name,
+            database_location=None if location is None else _location(location),
+            defrag=defrag,
+            restore_start_timeout=start_timeout,
+            generate_new_database_id=new_id or None,
+        )
         path = target("admin", "restore", query=[("defrag", str(defrag).lower())])
-        request = Request("POST", path, encode(body), JSON, timeout=start_timeout + SLACK)
+        request = Request("POST", path, encode(msgspec.to_builtins(wanted)), JSON, timeout=start_timeout + SLACK)
         number = yield from _accepted(request)
         return self._job(Job("restore", number, (), RESTORE_STATUS), self._transport)
 
@@ -124,7 +121,7 @@ class BothAdministrations(Generic[J]):
         Raises what that restore would raise before it began.
         """
         part = _part(backup_location, replace(point, **named), selection)
-        body = encode({**part, "DatabaseName": database_name})
+        body = encode(msgspec.to_builtins(RestoreWanted(**part, database_name=database_name)))
         request = Request("POST", target("admin", "restore", "plan"), body, JSON, repeatable=True)
         return parsed((yield from _answer(request)), dict[str, Any])
 
@@ -146,14 +143,14 @@ class BothAdministrations(Generic[J]):
         database. With `dry_run`, or without `on_conflict`, it only compares. The job's status has the `difference`,
         and its `changes` are the ids.
         """
-        body = {
+        wanted = RestoreIntoWanted(
             **_part(backup_location, replace(point, **named), selection),
-            "OnConflict": on_conflict,
-            "DryRun": dry_run or on_conflict is None,
-            "OtherDatabase": other_database,
-        }
+            on_conflict=on_conflict,
+            dry_run=dry_run or on_conflict is None,
+            other_database=other_database,
+        )
         path = target(*self._root, "admin", "restore-into")
-        number = yield from _accepted(Request("POST", path, encode(body), JSON))
+        number = yield from _accepted(Request("POST", path, encode(msgspec.to_builtins(wanted)), JSON))
         return self._job(Job("restore", number), self._transport)
 
     @both
@@ -232,28 +229,24 @@ class AsyncAdministration(BothAdministrations[AsyncRemoteJob], AsyncRemote):
 
 
 def _part(folder: str | os.PathLike[str], point: RestorePoint, selection: Selection | None) -> dict[str, Any]:
-    """A moment of the backups in a folder of the server, or a part of it, as the members of a request.
-
-    What is not said is left out, as RavenDB's servers do not know it.
-    """
+    """The members of `messages.MomentWanted` for a moment of the backups in a folder of the server, or a part of it."""
     check_selection(selection)
     part = selection or Selection()
-    told = {
-        "BackupLocation": _location(folder),
-        "At": None if point.at is None else point.at.isoformat(),
-        "Etag": point.etag,
-        "Backup": point.backup,
-        "Lineage": point.lineage,
-        "Collections": sorted(part.collections),
-        "Ids": sorted(part.ids),
-        "IdPrefixes": list(part.prefixes),
+    return {
+        "backup_location": _location(folder),
+        "at": None if point.at is None else point.at.isoformat(),
+        "etag": point.etag,
+        "backup": point.backup,
+        "lineage": point.lineage,
+        "collections": sorted(part.collections) or None,
+        "ids": sorted(part.ids) or None,
+        "id_prefixes": list(part.prefixes) or None,
     }
-    return {name: value for name, value in told.items() if value is not None and value != []}
 
 
 def _accepted(request: Request) -> Flow[int | None]:
     response = yield from _answer(request, 201, 202)
-    return parsed(response, _Accepted).operation if response.body.strip() else None
+    return parsed(response, Accepted).operation_id if response.body.strip() else None
 
 
 def _answer(request: Request, *others: int) -> Flow[Response]:
