@@ -20,7 +20,9 @@ POINT = ["--at", "--etag", "--backup", "--lineage", "--utc"]
 KEY = "--key-file"
 OPENS = ["--passphrase-file", "--identity", "--require-signature"]
 SEALS = ["--recipient", "--sign-with"]
-KEYS = [f"--{name}" for name in "api-key api-key-file username password domain ca-file insecure".split()]
+KEYS = [
+    f"--{name}" for name in "api-key api-key-file username password domain ca-file client-certificate insecure".split()
+]
 SERVED = ["--url", "--database", "--all-databases", "--nowait", "--timeout", "--readkey", *KEYS]
 PART = ["--collection", "--id", "--id-prefix"]
 WHERE = ["source", "destination", "system-database", "database", "database-name"]

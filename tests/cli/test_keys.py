@@ -35,7 +35,9 @@ def test_keys_of_a_server_that_is_stopped(tmp_path: Path) -> None:
     at = ("--data-dir", tmp_path / "data")
     failed(muniment("keys", "list", *at), 3, "there is no server's data in", "--data-dir")
     assert not (tmp_path / "data").exists()
-    made = well("keys", "add", "Nightly", "--right", "backup", "--right", "read", "--database", "shop", *at)
+    first = muniment("keys", "add", "Nightly", "--right", "backup", "--right=read", "--database=shop", *at, "--json")
+    assert "note: from now on the server answers nobody without a key" in first.err
+    made = first.json
     name, secret = split_key(made.pop("api_key"))
     assert (name, made["name"], made["rights"], made["databases"]) == (
         "Nightly",
@@ -59,9 +61,10 @@ def test_keys_of_a_server_that_is_stopped(tmp_path: Path) -> None:
     assert secret not in said
     assert well("keys", "enable", "nightly", *at)["enabled"] is True
 
-    shown = muniment("keys", "add", "boss", "--right", "admin", *at).text
-    assert "boss/" in shown
-    assert "all databases" in shown
+    second = muniment("keys", "add", "boss", "--right", "admin", *at)
+    assert "boss/" in second.text
+    assert "all databases" in second.text
+    assert second.err == ""
     failed(muniment("keys", "add", "boss", "--right", "read", *at), 4, "there is a key boss already")
     failed(muniment("keys", "add", "pilot", "--right", "fly", *at), 2, "no right 'fly'", "read, write, backup")
     failed(muniment("keys", "disable", "nobody", *at), 3, "there is no key nobody", "muniment keys list")
@@ -81,6 +84,39 @@ def test_keys_of_a_server_that_runs(tmp_path: Path) -> None:
         assert rotated["api_key"] != made["api_key"]
         assert well("keys", "disable", "nightly", "--url", url, **asks)["enabled"] is False
     assert [each["enabled"] for each in well("keys", "list", "--data-dir", tmp_path / "data")["keys"]] == [True, False]
+
+
+def test_a_server_on_a_network_with_two_keys(tmp_path: Path) -> None:
+    """The walk through docs/security.md: one key that may do everything, and one that may only back up."""
+    cert, private = certificate(tmp_path / "tls")
+    boss = well("keys", "add", "boss", "--right", "admin", "--data-dir", tmp_path / "data")["api_key"]
+    tls = ("--tls-certificate", str(cert), "--tls-key", str(private))
+    with serving(tmp_path / "data", "--host", "0.0.0.0", *tls) as (said, _):
+        url = said.replace("0.0.0.0", "127.0.0.1")
+        by_boss: dict[str, Any] = {"env": {"MUNIMENT_API_KEY": boss}}
+        at = ("--url", url, "--ca-file", cert)
+        failed(muniment("databases", "list", *at), 11, "needs a key", "MUNIMENT_API_KEY")
+        well("databases", "create", "shop", *at, **by_boss)
+        well("databases", "create", "other", *at, **by_boss)
+        nightly = well("keys", "add", "nightly", "--right", "backup", "--database", "shop", *at, **by_boss)["api_key"]
+
+        by_nightly: dict[str, Any] = {"env": {"MUNIMENT_API_KEY": nightly}}
+        backup = ("backup", *at, "--dest", "Backups/shop")
+        assert well(*backup, "--database", "shop", **by_nightly)["state"] == "completed"
+        out = ("smuggler", "out", url, "x.ravendump", "--database", "shop", "--ca-file", cert)
+        for line in (
+            out,
+            ("databases", "create", "third", *at),
+            ("keys", "list", *at),
+            ("keys", "add", "more", "--right", "admin", *at),
+            (*backup, "--database", "other"),
+        ):
+            failed(muniment(*line, cwd=tmp_path, **by_nightly), 11, "the key 'nightly' may not", "docs/security.md")
+
+        well("keys", "disable", "nightly", *at, **by_boss)
+        failed(muniment(*backup, "--database", "shop", **by_nightly), 11, "the key is wrong, or was disabled")
+        log = tmp_path.joinpath("data.log").read_text()
+        assert not any(split_key(each)[1] in log for each in (boss, nightly))
 
 
 # Each asks a server once, and ends with what that answers.

@@ -107,6 +107,7 @@ def test_no_secret_is_in_what_can_be_printed() -> None:
         (401, b"", Unauthorized, "--api-key"),
         (401, b'{"Error": "no key", "Kind": "Unauthorized", "Hint": "send one"}', Unauthorized, "send one"),
         (403, b'{"Error": "no", "Kind": "AccessDenied", "Hint": "ask for a key for write"}', AccessDenied, "for write"),
+        (403, b'{"Error": "no", "Kind": "Forbidden"}', Forbidden, ""),
         (403, b'{"Error": "not this folder"}', Forbidden, ""),
     ],
 )
@@ -152,8 +153,8 @@ def certificate(folder: Path, name: str = "localhost") -> tuple[Path, Path]:
 
 
 @contextmanager
-def tls_server_that(handle: Handler, cert: Path, key: Path) -> Iterator[str]:
-    """The same as `server_that`, with TLS."""
+def tls_server_that(handle: Handler, cert: Path, key: Path, clients: Path | None = None) -> Iterator[str]:
+    """The same as `server_that`, with TLS; and with `clients` only for those who show this certificate."""
 
     class Answers(BaseHTTPRequestHandler):
         def do_GET(self) -> None:
@@ -170,6 +171,9 @@ def tls_server_that(handle: Handler, cert: Path, key: Path) -> Iterator[str]:
 
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.load_cert_chain(cert, key)
+    if clients is not None:
+        context.verify_mode = ssl.CERT_REQUIRED
+        context.load_verify_locations(clients)
     with Server(("127.0.0.1", 0), Answers) as server:
         server.socket = context.wrap_socket(server.socket, server_side=True, do_handshake_on_connect=False)
         thread = threading.Thread(target=server.serve_forever, args=(0.01,))
@@ -213,9 +217,25 @@ def test_the_certificate_of_another_machine_is_not_trusted(tmp_path: Path) -> No
         store.admin.databases()
 
 
+def test_a_certificate_of_one_s_own_is_shown(kind: str, tmp_path: Path) -> None:
+    cert, key = certificate(tmp_path / "server")
+    own, own_key = certificate(tmp_path / "client")
+    (tmp_path / "own.pem").write_bytes(own.read_bytes() + own_key.read_bytes())
+    with tls_server_that(lambda request: say(request, 200, b"[]"), cert, key, clients=own) as url:
+        for verify in (cert, False):
+            with either(url, kind, verify=verify, certificate=tmp_path / "own.pem") as store:
+                assert store.admin.databases() == []
+            with either(url, kind, verify=verify) as store:
+                with pytest.raises(ServerUnavailable, match="certificate required") as caught:
+                    store.admin.databases()
+                assert "--client-certificate" in caught.value.hint
+
+
 def test_a_file_without_a_certificate_is_refused_by_name(tmp_path: Path) -> None:
     with pytest.raises(NotFound, match=r"nowhere\.pem"):
         DocumentStore("https://127.0.0.1:1", verify=tmp_path / "nowhere.pem")
     (tmp_path / "odd.pem").write_text("no certificate")
-    with pytest.raises(InvalidInput, match=r"odd\.pem has no certificate"):
+    with pytest.raises(InvalidInput, match=r"odd\.pem does not have the certificate"):
         DocumentStore("https://127.0.0.1:1", verify=tmp_path / "odd.pem")
+    with pytest.raises(InvalidInput, match=r"odd\.pem does not have the certificate"):
+        DocumentStore("https://127.0.0.1:1", certificate=tmp_path / "odd.pem")

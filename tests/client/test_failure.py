@@ -34,7 +34,7 @@ def test_the_servers_own_error(kind: type[MunimentError]) -> None:
     [
         (400, "no such place", errors.InvalidInput, "no such place"),
         (400, {"Url": "/", "Message": "short", "Error": "long"}, errors.InvalidInput, "short"),
-        (401, b"", MunimentError, "the server answered 401 to PUT /docs/a"),
+        (401, b"", errors.Unauthorized, "the server answered 401 to PUT /docs/a"),
         (403, "not yours", errors.Forbidden, "not yours"),
         (404, b"", errors.NotFound, "the server answered 404 to PUT /docs/a"),
         (405, b"", errors.InvalidInput, "the server answered 405 to PUT /docs/a"),

@@ -12,7 +12,7 @@ import typer
 
 from muniment.api_keys import ApiKeys
 from muniment.cli.options import Keys, Output, path_of
-from muniment.cli.output import count_text
+from muniment.cli.output import count_text, note
 from muniment.cli.report import Row, facts, lines, listed, row
 from muniment.errors import DatabaseLocked, DatabaseNotFound, InvalidInput
 from muniment.raven3.names import SYSTEM, SYSTEM_FOLDER
@@ -92,7 +92,10 @@ def add(
     $ muniment keys add nightly --right backup --database shop --url https://db.example.org:8080 --api-key-file boss.key
     """
     with place.keys(keys, create=True) as stored:
+        others = next(iter(stored), None)
         key, api_key = stored.add(name, right, database)
+    if others is None:
+        note("from now on the server answers nobody without a key, unless its setting anonymous-access says otherwise")
     out.emit(f"Made the key {key.name}; this is the only time that it is shown", [_shown(api_key), *_rows(key)])
 
 

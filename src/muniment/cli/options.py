@@ -172,6 +172,15 @@ class Keys:
             help="The certificate (PEM) of the authority that signed the server's, if it is your own.",
         ),
     ] = ""
+    client_certificate: Annotated[
+        str,
+        typer.Option(
+            "--client-certificate",
+            metavar="FILE",
+            rich_help_panel=_PANEL,
+            help="Your own certificate and its private key (PEM), for a server that asks for one.",
+        ),
+    ] = ""
     insecure: Annotated[
         bool,
         typer.Option(
@@ -193,7 +202,15 @@ class Keys:
             note(f"the {'key' if api_key else 'password'} goes to {urlsplit(url).hostname} unencrypted; use https")
         timeout = TIMEOUT if milliseconds is None else milliseconds / 1000
         verify = not self.insecure and (self.ca_file or True)
-        return DocumentStore(url, database, api_key=api_key, auth=auth, verify=verify, timeout=timeout)
+        return DocumentStore(
+            url,
+            database,
+            api_key=api_key,
+            auth=auth,
+            verify=verify,
+            certificate=self.client_certificate or None,
+            timeout=timeout,
+        )
 
     def check_unused(self) -> None:
         """Raises `InvalidInput` for any of them where no server is asked."""

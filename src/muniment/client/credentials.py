@@ -4,9 +4,13 @@ from __future__ import annotations
 
 import base64
 import ssl
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final, TypeAlias
+
+import httpx
 
 from muniment.errors import InvalidInput, ServerUnavailable, unreadable
 from muniment.security.keys import split_key
@@ -17,13 +21,20 @@ Verify: TypeAlias = bool | str | Path
 
 @dataclass(frozen=True, slots=True)
 class Credentials:
-    """The header `Authorization`, None to send none, and what a certificate is checked by."""
+    """The header `Authorization`, None to send none, what certificates are checked by, and a certificate to show."""
 
     authorization: bytes | None = field(default=None, repr=False)
     verify: Verify = True
+    certificate: str | Path | None = None
 
     @classmethod
-    def of(cls, api_key: str | None, auth: tuple[str, str] | None, verify: Verify) -> Credentials:
+    def of(
+        cls,
+        api_key: str | None,
+        auth: tuple[str, str] | None,
+        verify: Verify = True,
+        certificate: str | Path | None = None,
+    ) -> Credentials:
         """Those of a key, `NAME/SECRET`, or of a user's name and password, or of neither.
 
         Raises `InvalidInput`, which repeats no secret, for both and for what cannot be one of them.
@@ -34,21 +45,35 @@ class Credentials:
             name, secret = split_key(api_key)
             given = f"{name}/{secret}"
             if given.isascii() and given.isprintable() and " " not in given:
-                return cls(b"Bearer " + given.encode(), verify)
-            return cls(_basic(name, secret), verify)  # which has a way to send every character
-        return cls(None if auth is None else _basic(*auth), verify)
+                return cls(b"Bearer " + given.encode(), verify, certificate)
+            return cls(_basic(name, secret), verify, certificate)  # which has a way to send every character
+        return cls(None if auth is None else _basic(*auth), verify, certificate)
 
-    def context(self) -> ssl.SSLContext | bool:
-        """What httpx checks certificates with; raises `NotFound` or `InvalidInput` for a file that has none."""
+    def context(self, url: str) -> ssl.SSLContext | bool:
+        """What httpx meets this server with; raises `NotFound` or `InvalidInput` for a file that has no certificate."""
+        if self.certificate is None and isinstance(self.verify, bool):
+            return self.verify and url.startswith("https:")  # authorities take a while to load
         if isinstance(self.verify, bool):
-            return self.verify
-        hint = "name the PEM file of the authority that has signed the server's certificate"
-        try:
-            return ssl.create_default_context(cafile=self.verify)
-        except ssl.SSLError as error:
-            raise InvalidInput(f"{self.verify} has no certificate in PEM", hint) from error
-        except OSError as error:
-            raise unreadable(self.verify, error, hint) from error
+            context = httpx.create_ssl_context(verify=self.verify)
+        else:
+            with _readable(self.verify, "name the PEM file of the authority that has signed the server's certificate"):
+                context = ssl.create_default_context(cafile=self.verify)
+        if self.certificate is not None:
+            with _readable(
+                self.certificate, "name a PEM file with your certificate and its private key, not encrypted"
+            ):
+                context.load_cert_chain(self.certificate, password="")
+        return context
+
+
+@contextmanager
+def _readable(file: str | Path, hint: str) -> Iterator[None]:
+    try:
+        yield
+    except ssl.SSLError as error:
+        raise InvalidInput(f"{file} does not have the certificate in PEM", hint) from error
+    except OSError as error:
+        raise unreadable(file, error, hint) from error
 
 
 NOBODY: Final = Credentials()
@@ -61,13 +86,19 @@ def _basic(name: str, password: str) -> bytes:
 
 
 def untrusted(error: BaseException, url: str) -> ServerUnavailable | None:
-    """The error for a server whose certificate is not trusted, where that is why a connection was not made."""
+    """The error for a connection that a certificate was the end of, or the lack of one; None where that is not why."""
     cause: BaseException | None = error
-    while cause is not None and not isinstance(cause, ssl.SSLCertVerificationError):
+    while cause is not None and not isinstance(cause, ssl.SSLError):
         cause = cause.__cause__ or cause.__context__
-    if cause is None:
-        return None
-    return ServerUnavailable(
-        f"the certificate that {url} shows is not trusted: {cause.verify_message}",
-        "nothing was sent; name the PEM file of the authority that signed it: --ca-file FILE, in Python verify=FILE",
-    )
+    if isinstance(cause, ssl.SSLCertVerificationError):
+        return ServerUnavailable(
+            f"the certificate that {url} shows is not trusted: {cause.verify_message}",
+            "nothing was sent; name the PEM file of its authority: --ca-file FILE, in Python verify=FILE",
+        )
+    if cause is not None and "ALERT" in (cause.reason or ""):
+        reason = cause.reason.rpartition("ALERT_")[2].lower().replace("_", " ")
+        return ServerUnavailable(
+            f"{url} did not accept the connection: {reason}",
+            "if it asks for a certificate, name yours: --client-certificate FILE, in Python certificate=FILE",
+        )
+    return None

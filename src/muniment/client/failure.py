@@ -73,6 +73,8 @@ def _kind(response: Response, told: dict[str, Any], message: str) -> type[Munime
         return known
     if response.status == 503 and "could not find" in message.lower() and LOADING not in response.headers:
         return errors.DatabaseNotFound
+    if response.status == 403 and "WWW-Authenticate" in response.headers:
+        return errors.AccessDenied  # RFC 6750: another key could do it
     return _BY_STATUS.get(response.status, MunimentError)
 
 

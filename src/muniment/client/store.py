@@ -52,13 +52,14 @@ class BothStores(Generic[A]):
         api_key: str | None = None,
         auth: tuple[str, str] | None = None,
         verify: Verify = True,
+        certificate: str | Path | None = None,
         timeout: float = TIMEOUT,
         connections: int = CONNECTIONS,
     ) -> None:
         self.url, named = split_url(url)
         self.name = database or named or SYSTEM
         self._root = root_of(self.name)
-        self._connect(Server(self.url, timeout, connections, Credentials.of(api_key, auth, verify)))
+        self._connect(Server(self.url, timeout, connections, Credentials.of(api_key, auth, verify, certificate)))
 
     def _connect(self, server: Server) -> None:
         raise NotImplementedError
@@ -141,6 +142,7 @@ class DocumentStore(BothStores[RemoteAttachment], Remote, Source[Exported]):
     `api_key` is a key as `muniment keys add` printed it, `NAME/SECRET`; `auth` is a name (`DOMAIN\\user` for a user of
     a domain) and password. The certificate of an https server is checked. `verify` names the PEM file of the authority
     that signed it, if that is your own; with False nothing is checked, and somebody between could read and change all.
+    `certificate` names a PEM file with a certificate and its private key, for a server that asks clients for one.
 
     What a method that writes has returned from is on the server's disk. Every failure is a `MunimentError`: the one
     that the embedded database raises, or `ServerUnavailable` when no answer came within `timeout` seconds.

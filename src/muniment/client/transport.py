@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import ipaddress
+import ssl
 import time
 from collections.abc import AsyncIterator, Generator, Iterator
 from contextlib import aclosing, asynccontextmanager, closing, contextmanager, nullcontext
@@ -30,7 +31,8 @@ _HEADERS: Final = {
     "User-Agent": f"muniment/{VERSION}",
 }
 _NOTHING_SENT: Final = (httpx.ConnectError, httpx.ConnectTimeout, httpx.PoolTimeout, httpx.UnsupportedProtocol)
-_FAILURES: Final = (httpx.HTTPError, httpx.StreamError, RuntimeError)
+# httpx lets an SSLError by, in asyncio, that comes after the handshake.
+_FAILURES: Final = (httpx.HTTPError, httpx.StreamError, ssl.SSLError, RuntimeError)
 
 T = TypeVar("T")
 
@@ -214,7 +216,7 @@ def _options(server: Server) -> dict[str, Any]:
         "timeout": timeout,
         "limits": limits,
         "trust_env": not _is_loopback(url),
-        "verify": server.credentials.context(),
+        "verify": server.credentials.context(url),
     }
     try:
         httpx.URL(url)
