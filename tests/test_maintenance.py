@@ -34,7 +34,8 @@ from muniment.revision import Batch
 from muniment.storage.base import BackupPlace
 from muniment.storage.sqlite.store import SqliteStorage
 from tests.backup.state import opened, state_of
-from tests.clock import SECOND, Clock
+from tests.clock import SECOND, START, Clock
+from tests.once import copy_of_once
 from tests.sampled import count, torture
 
 PATIENCE = 30.0
@@ -66,10 +67,16 @@ def fill(database: DocumentDatabase, count: int = 25_000) -> DocumentDatabase:
     return database
 
 
+def _make_filled(folder: Path) -> None:
+    with DocumentDatabase(folder / "shop", clock=Clock(step=SECOND)) as database:
+        fill(database)
+
+
 @pytest.fixture
-def database(tmp_path: Path) -> Iterator[DocumentDatabase]:
-    with DocumentDatabase(tmp_path / "shop", clock=Clock(step=SECOND)) as database:
-        yield fill(database)
+def database(tmp_path_factory: pytest.TempPathFactory, tmp_path: Path) -> Iterator[DocumentDatabase]:
+    copy_of_once(tmp_path_factory, "filled-for-maintenance", _make_filled, tmp_path)
+    with DocumentDatabase(tmp_path / "shop", create=False, clock=Clock(START + 100 * SECOND, SECOND)) as database:
+        yield database
     with opened(tmp_path / "shop"):
         pass
 
