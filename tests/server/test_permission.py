@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import httpx
+import msgspec
 import pytest
 
 from muniment.security.access import Right
@@ -162,6 +163,35 @@ def test_a_restore_needs_the_right_for_the_database_of_the_backups_and_for_the_n
     assert site.ask("restore", "POST", "/databases/shop/admin/restore-into", json=wanted).status_code == 403
     wanted["BackupLocation"] = str(site.place / "shop")
     assert site.ask("restore", "POST", "/databases/shop/admin/restore-into", json=wanted).status_code == 202
+
+
+def test_a_key_with_roots_of_its_own_names_no_other_folders(site: Site) -> None:
+    key, site.keys["bound"] = new_key("bound", ["backup", "restore"], ["shop", "rooted", "elsewhere"])
+    key = msgspec.structs.replace(key, backup_roots=("~/Backups/team",), data_roots=("~/Teams",))
+    assert site.ask("server", "PUT", f"/docs/{key.id}", content=key.encoded()).status_code == 201
+    link = site.place / "data" / "Backups" / "team" / "link"
+    link.parent.mkdir(parents=True, exist_ok=True)
+    link.symlink_to(site.place)
+    local = {"Muniment-Local": _secret(site)}  # the server's own user is bound by the key that he sends, too
+    for folder in ("~/Backups", "~/Backups/teams", "~/Backups/team/../other", "~/Backups/team/link", str(site.place)):
+        for path in ("/databases/shop/admin/backup", "/databases/shop/admin/restore-into", "/admin/restore"):
+            wanted = {"BackupLocation": folder, "DatabaseName": "rooted", "OnConflict": "skip"}
+            refused = site.ask("bound", "POST", path, json=wanted, headers=local)
+            assert (refused.status_code, refused.json()["Kind"]) == (403, "Forbidden"), (path, folder)
+    accepted = site.ask("bound", "POST", "/databases/shop/admin/backup", json={"BackupLocation": "~/Backups/team/a"})
+    for _ in iter(lambda: _ended(site, accepted.json()["OperationId"]), True):
+        pass
+    wanted = {"BackupLocation": "~/Backups/team/a", "DatabaseName": "elsewhere"}
+    for place in (None, "~/Other/x", "~/Teams/../Other"):
+        refused = site.ask("bound", "POST", "/admin/restore", json=wanted | {"DatabaseLocation": place})
+        assert (refused.status_code, refused.json()["Kind"]) == (403, "Forbidden")
+    wanted |= {"DatabaseName": "rooted", "DatabaseLocation": "~/Teams/rooted"}
+    assert site.ask("bound", "POST", "/admin/restore", json=wanted).status_code == 202
+
+
+def _ended(site: Site, number: int) -> bool:
+    ended: bool = site.ask("bound", "GET", f"/operation/status?id={number}").json()["Completed"]
+    return ended
 
 
 def test_databases_are_listed_for_whom_they_are(site: Site) -> None:

@@ -34,7 +34,11 @@ _NOT_IN_NAMES: Final = re.compile(r"[\x00-\x1f\x7f/:\"]")
 
 
 class Key(msgspec.Struct, frozen=True, rename="pascal", forbid_unknown_fields=True):
-    """A key as it is stored. `hash` is of its secret (Argon2id, in the form of the PHC string format)."""
+    """A key as it is stored. `hash` is of its secret (Argon2id, in the form of the PHC string format).
+
+    With `data_roots` or `backup_roots`, only folders below these may be named with it for databases and for backups,
+    of those that the server uses at all.
+    """
 
     name: str
     hash: str
@@ -42,6 +46,8 @@ class Key(msgspec.Struct, frozen=True, rename="pascal", forbid_unknown_fields=Tr
     databases: tuple[str, ...] = (EVERY,)
     enabled: bool = True
     created: str = ""
+    data_roots: tuple[str, ...] = ()
+    backup_roots: tuple[str, ...] = ()
 
     @property
     def access(self) -> Access:

@@ -14,7 +14,7 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from time import monotonic
-from typing import Final
+from typing import Final, Self
 
 from muniment.database import DocumentDatabase
 from muniment.document import fold
@@ -45,6 +45,13 @@ class Caller:
     name: str | None
     access: Access
     token: bool = False
+    data_roots: tuple[str, ...] = ()
+    backup_roots: tuple[str, ...] = ()
+
+    @classmethod
+    def of(cls, key: Key, *, token: bool = False) -> Self:
+        """The holder of a key, or of a token for it."""
+        return cls(key.name, key.access, token, key.data_roots, key.backup_roots)
 
 
 OWNER: Final = Caller(None, ALL)  # the user whose files the server's are
@@ -91,12 +98,12 @@ class Callers:
         if scheme.lower() == "bearer" and "/" not in given and (token := self._tokens.get(given)):
             key, until = token
             if self._clock() < until and self._keys.get(fold(key.name)) == key:
-                return Caller(key.name, key.access, token=True)
+                return Caller.of(key, token=True)
             del self._tokens[given]
         name, secret = _named(scheme.lower(), given)
         key_or_none = self._keys.get(fold(name))
         if key_or_none and key_or_none.enabled and self._proven.knows(key_or_none, secret):
-            return Caller(key_or_none.name, key_or_none.access)
+            return Caller.of(key_or_none)
         return await self._prove(key_or_none, secret, source)
 
     def token(self, caller: Caller) -> tuple[str, int]:
@@ -135,7 +142,7 @@ class Callers:
         if right and key and key.enabled:
             self._proven.note(key, secret)
             self._sources.pop(source, None)
-            return Caller(key.name, key.access)
+            return Caller.of(key)
         self._fail(source, failures + 1)
         raise unauthorized("the key is wrong, or was disabled", "invalid_token")
 

@@ -29,11 +29,19 @@ class Places:
         self._data = [self.data_dir, *(Path(root).absolute() for root in data_roots)]
         self._backups = [self.data_dir, *(Path(root).absolute() for root in backup_roots)]
 
-    def data(self, text: str) -> Path:
-        """The folder for a database that this names; raises `InvalidInput`, or `Forbidden` where none may be."""
+    def data(self, text: str, *, within: Sequence[str] = ()) -> Path:
+        """The folder for a database that this names, below one of `within` if there are any.
+
+        Raises `InvalidInput`, or `Forbidden` where none may be.
+        """
         folder = resolve_folder(self.data_dir, text)
         self.check_data(folder, repr(text))
+        if within and not _is_below(folder, self._followed(within)):
+            raise _not_for_key(text, "databases")
         return folder
+
+    def _followed(self, roots: Sequence[str]) -> list[Path]:
+        return [resolve_folder(self.data_dir, root) for root in roots]
 
     def check_data(self, folder: Path, what: str) -> None:
         """Raises `Forbidden` when no database may be in this folder, which is called `what`."""
@@ -43,16 +51,30 @@ class Places:
                 "use a folder below its data folder (`~/Name`), or start it with --data-root and another folder",
             )
 
-    def backups(self, text: str, *, local: bool) -> Path:
-        """The folder with backups that this names; raises `InvalidInput`, or `Forbidden` where none may be."""
+    def backups(self, text: str, *, local: bool, within: Sequence[str] = ()) -> Path:
+        """The folder with backups that this names, below one of `within` if there are any.
+
+        Raises `InvalidInput`, or `Forbidden` where none may be.
+        """
         folder = resolve_folder(self.data_dir, text)
         roots = [Path("/")] if local else self._backups
-        if _is_below(folder, roots) and all(_is_below(link, roots) for link in _links(folder)):
+        if within and not _holds(self._followed(within), folder):
+            raise _not_for_key(text, "backups")
+        if _holds(roots, folder):
             return folder
         raise Forbidden(
             f"{text!r} is not where this server keeps backups",
             "use a folder below its data folder (`~/Backups`), or start it with --backup-root and another folder",
         )
+
+
+def _holds(roots: Sequence[Path], folder: Path) -> bool:
+    """Whether a folder of backups is below one of these, and all that links in it lead to."""
+    return _is_below(folder, roots) and all(_is_below(link, roots) for link in _links(folder))
+
+
+def _not_for_key(text: str, what: str) -> Forbidden:
+    return Forbidden(f"{text!r} is not where this key may have {what}", "use a folder below the roots of the key")
 
 
 def check_unmoved(folder: Path) -> None:

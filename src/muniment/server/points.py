@@ -14,7 +14,7 @@ from muniment.document import from_microseconds
 from muniment.errors import BackupNotFound, InvalidInput
 from muniment.maintenance import MaintenanceActions
 from muniment.raven3.messages import MomentWanted
-from muniment.server.tenants import Databases
+from muniment.server.request import Request
 from muniment.storage.base import system_clock
 
 
@@ -23,11 +23,11 @@ def selection_of(wanted: MomentWanted) -> Selection | None:
     return Selection.of(*(tuple(names or ()) for names in (wanted.collections, wanted.ids, wanted.id_prefixes)))
 
 
-async def folder_of(wanted: MomentWanted, databases: Databases, *, local: bool) -> Path:
+async def folder_of(wanted: MomentWanted, request: Request) -> Path:
     """Where the backups are; raises `Forbidden`, and `BackupNotFound` when there is no such folder."""
     if not wanted.backup_location.strip():
         raise InvalidInput("BackupLocation is missing", 'send {"BackupLocation": "/a/folder/of/the/server"}')
-    source = databases.backup_folder(wanted.backup_location, local=local)
+    source = request.backup_folder(wanted.backup_location)
     if not await asyncio.to_thread(source.is_dir):
         raise BackupNotFound(f"there is no folder {source}", "give the folder that the backup was written to")
     return source

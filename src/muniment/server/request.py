@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator
 from contextlib import nullcontext, suppress
+from pathlib import Path
 from typing import Any, Final, TypeVar
 from urllib.parse import parse_qsl
 
@@ -89,6 +90,11 @@ class Request:
     def is_local(self) -> bool:
         """Whether the client has shown that it may read the server's own files."""
         return self.server.local.is_known_to(self.headers)
+
+    def backup_folder(self, text: str) -> Path:
+        """The folder with backups that this names, if whoever asks may name it; raises as `Databases` does."""
+        within = self.caller.backup_roots
+        return self.server.databases.backup_folder(text, local=self.is_local, within=within)
 
     @property
     def pairs(self) -> list[tuple[str, str]]:

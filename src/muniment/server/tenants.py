@@ -252,12 +252,14 @@ class Databases:
         """Where the database that this document describes has its files."""
         return folder_in(self.data_dir, document)
 
-    def backup_folder(self, text: str, *, local: bool) -> Path:
+    def backup_folder(self, text: str, *, local: bool, within: Sequence[str] = ()) -> Path:
         """The folder with backups that this names, for somebody who is `local` or not; none of a database's own.
+
+        It is below one of `within`, if there are any.
 
         Raises `InvalidInput` and `Forbidden`.
         """
-        folder = self.places.backups(text, local=local)
+        folder = self.places.backups(text, local=local, within=within)
         for name, taken in self.folders():
             if taken in (folder, *folder.parents):
                 raise Forbidden(f"{text!r} belongs to the database {name}", "give another folder for its backups")

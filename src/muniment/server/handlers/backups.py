@@ -27,7 +27,7 @@ async def start(request: Request) -> Response:
     tenant, app = request.tenant, request.server
     if not wanted.backup_location.startswith("~"):  # which is the server's data folder
         check_folder_name(wanted.backup_location)
-    destination = app.databases.backup_folder(wanted.backup_location, local=request.is_local)
+    destination = request.backup_folder(wanted.backup_location)
     document = app.databases.settings(tenant)
     if wanted.database_document is not None:
         document = {**wanted.database_document, "Settings": plain_settings(wanted.database_document), "Id": tenant.name}

@@ -48,7 +48,7 @@ async def put_database(request: Request) -> Response:
         raise Refused(400, f"the database {name} exists already", bare=True)
     if folder_text(given) is None:
         settings["Raven/DataDir"] = (folder_text(decode(present.body)) if present else None) or f"~/Databases/{name}"
-    folder = databases.places.data(folder_text(given) or "")
+    folder = databases.places.data(folder_text(given) or "", within=request.caller.data_roots)
     if present and folder != databases.folder_of(present):
         raise Refused(400, f"the database {name} cannot be moved to {folder}", bare=True)
     check_document(given)

@@ -34,7 +34,7 @@ async def start(request: Request) -> Response:
     if wanted.on_conflict is None and not wanted.dry_run:
         raise InvalidInput("OnConflict is missing", f"send one of {', '.join(get_args(OnConflict))}")
     selection = selection_of(wanted)
-    source = await folder_of(wanted, app.databases, local=request.is_local)
+    source = await folder_of(wanted, request)
     plan, _ = await plan_of(wanted, source)
     require(request, plan.manifest.database.name, Right.RESTORE)
     if not wanted.other_database:

@@ -39,11 +39,11 @@ async def start(request: Request) -> Response:
     """Begin to restore a moment of the backups in a folder, or a part of it, into a new database."""
     wanted = await _wanted(request)
     app, databases = request.server, request.server.databases
-    source, selection = await folder_of(wanted, databases, local=request.is_local), selection_of(wanted)
+    source, selection = await folder_of(wanted, request), selection_of(wanted)
     if wanted.database_name:
         name = wanted.database_name
         require(request, name, Right.RESTORE)
-        target = _new_place(databases, name, wanted.database_location)
+        target = _new_place(request, name, wanted.database_location)
         plan, _ = await plan_of(wanted, source)
     else:
         try:
@@ -54,7 +54,7 @@ async def start(request: Request) -> Response:
             raise await asyncio.to_thread(_nameless, databases, str(error)) from error
         name = await _name_in(plan.backup, databases)
         require(request, name, Right.RESTORE)
-        target = _new_place(databases, name, wanted.database_location)
+        target = _new_place(request, name, wanted.database_location)
     require(request, plan.manifest.database.name, Right.RESTORE)
     await _wait_for_other(request, wanted.restore_start_timeout)
     _check_new(databases, name)
@@ -103,11 +103,10 @@ async def start(request: Request) -> Response:
 async def plan(request: Request) -> Response:
     """What a restore would read, and the exact transaction at which it would stop; nothing is written."""
     wanted = await _wanted(request)
-    databases = request.server.databases
-    source, _ = await folder_of(wanted, databases, local=request.is_local), selection_of(wanted)
+    source, _ = await folder_of(wanted, request), selection_of(wanted)
     if wanted.database_name:
         require(request, wanted.database_name, Right.BACKUP, Right.RESTORE)
-        _new_place(databases, wanted.database_name, wanted.database_location)
+        _new_place(request, wanted.database_name, wanted.database_location)
     found, told = await plan_of(wanted, source)
     require(request, found.manifest.database.name, Right.BACKUP, Right.RESTORE)
     return json_response(told)
@@ -119,11 +118,12 @@ async def _wanted(request: Request) -> RestoreWanted:
     return await request.message(RestoreWanted)
 
 
-def _new_place(databases: Databases, name: str, location: str | None) -> Path:
+def _new_place(request: Request, name: str, location: str | None) -> Path:
     """The folder for a new database; raises `Refused` when the name or the folder is taken or cannot be had."""
+    databases = request.server.databases
     check_name(name)
     _check_new(databases, name)
-    target = databases.places.data(location or f"~/{name}")
+    target = databases.places.data(location or f"~/{name}", within=request.caller.data_roots)
     databases.check_folder(name, target)
     return target
 
