@@ -103,8 +103,8 @@ def test_what_is_written_is_what_is_read() -> None:
     fingerprint = manifest.fingerprint_at_snapshot()
     assert (fingerprint.count(DOCUMENT), fingerprint.count(ATTACHMENT)) == (3, 1)
     assert fingerprint.as_json() == VALID["fingerprint"]
-    assert [file.name for file in manifest.files_of("documents")] == ["documents-00001.parquet"]
-    assert [file.name for file in manifest.files_of("attachments")] == ["attachments-00001.parquet"]
+    assert [file.name for file in manifest.files_of(DOCUMENT)] == ["documents-00001.parquet"]
+    assert [file.name for file in manifest.files_of(ATTACHMENT)] == ["attachments-00001.parquet"]
     assert manifest.size == 30
 
 

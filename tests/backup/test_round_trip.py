@@ -202,7 +202,7 @@ def test_many_batches_and_large_documents(database: DocumentDatabase, tmp_path: 
     database.put("huge", b'{"text":"%b"}' % (b"y" * (20 * MIB)))
     database.batch([Delete(f"small/{n}") for n in range(0, 20_000, 7)])
     restored = round_trip(database, tmp_path)
-    etags = [(file.first_etag, file.last_etag) for file in restored.backup.manifest.files_of("documents")]
+    etags = [(file.first_etag, file.last_etag) for file in restored.backup.manifest.files_of(DOCUMENT)]
     assert len(etags) == 2  # two threads, each with its own file
     assert min(etags)[0] == 2
     assert max(last for _, last in etags) == database.snapshot().etag

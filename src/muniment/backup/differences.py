@@ -97,8 +97,8 @@ def differences(before: RestorePlan, after: RestorePlan, progress: Progress | No
 
 def _revisions(plan: RestorePlan, moment: Moment, progress: Progress) -> Iterator[Iterator[tuple[Any, ...]]]:
     for backup, file in plan.files:
-        documents = file.name.startswith("documents")
-        kind, content = (DOCUMENT, "document") if documents else (ATTACHMENT, "sha256")
+        documents = file.kind == DOCUMENT
+        content = "document" if documents else "sha256"
         with closing(Source.of(backup, file)) as source:
             for _, group in source.groups():
                 progress.check()
@@ -113,7 +113,7 @@ def _revisions(plan: RestorePlan, moment: Moment, progress: Progress) -> Iterato
                     deleted,
                     strict=True,
                 )
-                yield ((kind, fold(row[0]), *row) for row in columns if row[2] <= moment.etag)
+                yield ((file.kind, fold(row[0]), *row) for row in columns if row[2] <= moment.etag)
                 progress.advance(documents=len(ids) if documents else 0)
 
 

@@ -23,7 +23,7 @@ from muniment.document import fold
 from muniment.errors import Cancelled, DamagedBackup, ErrorRecord, MunimentError
 from muniment.fingerprint import Totals
 from muniment.progress import Progress
-from muniment.revision import ATTACHMENT, DOCUMENT, Batch
+from muniment.revision import DOCUMENT, Batch
 from muniment.storage.scratch import Scratch, Shared, read_scratch
 from muniment.workers import Parent, Worker, speaking
 
@@ -48,11 +48,6 @@ class Task(msgspec.Struct, frozen=True):
     changed: Shared | None = None
     incremental: bool = False
     key: bytes | None = None
-
-    @property
-    def kind(self) -> int:
-        """Whether it has documents or attachments."""
-        return DOCUMENT if self.file.name.startswith("documents") else ATTACHMENT
 
     @property
     def path(self) -> Path:
@@ -93,10 +88,10 @@ def examine(task: Task, progress: Progress) -> Iterator[Finding]:
         check_file(path, task.file, progress)
         with ExitStack() as stack:
             chooser = stack.enter_context(closing(_Chooser(task)))
-            schema = DOCUMENTS if task.kind == DOCUMENT else ATTACHMENTS
+            schema = DOCUMENTS if task.file.kind == DOCUMENT else ATTACHMENTS
             source = stack.enter_context(closing(Source(path, task.file, schema, task.key)))
             totals = Totals()
-            groups = _documents if task.kind == DOCUMENT else _attachments
+            groups = _documents if task.file.kind == DOCUMENT else _attachments
             yield from groups(source, task, totals, chooser)
             if task.file.rows_digest and totals.rows.digest != int(task.file.rows_digest, 16):
                 raise DamagedBackup(f"the rows of {path} are not those that were written: their digests differ", HINT)
@@ -111,7 +106,7 @@ class _Chooser:
     """Says of which revisions to tell: of an incremental backup all, of a full one those that changed later."""
 
     def __init__(self, task: Task) -> None:
-        self._kind = task.kind
+        self._kind = task.file.kind
         self._all = task.incremental
         self._connection: Scratch | None = None
         if not self._all and task.changed:

@@ -50,6 +50,11 @@ class File(msgspec.Struct, frozen=True, omit_defaults=True):
     last_etag: Number
     rows_digest: Hex | None = None
 
+    @property
+    def kind(self) -> int:
+        """Whether its rows are documents or attachments."""
+        return DOCUMENT if self.name.startswith("documents") else ATTACHMENT
+
 
 class Skipped(msgspec.Struct, frozen=True):
     """A revision that was not what the database had written, and that was left out because that was asked for."""
@@ -166,9 +171,9 @@ class Manifest(msgspec.Struct, frozen=True, kw_only=True):
         """The first etag that can be restored from this backup and its parents, other than the parents' own."""
         return self.through if self.history_from is None else self.history_from
 
-    def files_of(self, kind: str) -> list[File]:
+    def files_of(self, kind: int) -> list[File]:
         """The files with documents or with attachments."""
-        return [file for file in self.files if file.name.startswith(kind)]
+        return [file for file in self.files if file.kind == kind]
 
     @property
     def size(self) -> int:
@@ -329,9 +334,9 @@ def _contradictions(manifest: Manifest) -> Iterator[str]:
     counted = (counts.documents, counts.attachments, counts.bytes)
     if manifest.kind == "full" and not manifest.closed and expected != counted:
         yield "the counts are not those of the fingerprint"
-    if sum(file.rows for file in manifest.files_of("documents")) != counts.documents + counts.document_tombstones:
+    if sum(file.rows for file in manifest.files_of(DOCUMENT)) != counts.documents + counts.document_tombstones:
         yield "the rows of the files are not as many as the counts"
-    if sum(file.rows for file in manifest.files_of("attachments")) < counts.attachments + counts.attachment_tombstones:
+    if sum(file.rows for file in manifest.files_of(ATTACHMENT)) < counts.attachments + counts.attachment_tombstones:
         yield "the attachments have fewer rows than the counts"
     if (manifest.kind == "incremental") != (manifest.parent is not None):
         yield "an incremental backup has a parent, and a full one has none"

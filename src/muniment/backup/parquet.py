@@ -25,7 +25,7 @@ from muniment.errors import DamagedBackup, MunimentError, StorageFailure, Unknow
 from muniment.fingerprint import MODULUS
 from muniment.later import Later
 from muniment.owner import split_id
-from muniment.revision import ATTACHMENT, Batch, Packed, Revision
+from muniment.revision import ATTACHMENT, DOCUMENT, Batch, Packed, Revision
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -312,7 +312,7 @@ class Source:
     def of(cls, backup: Backup, file: File) -> Source:
         """A file of this backup; raises `WrongKey` where that is encrypted and was not opened."""
         backup.check_open()
-        schema = DOCUMENTS if file.name.startswith("documents") else ATTACHMENTS
+        schema = DOCUMENTS if file.kind == DOCUMENT else ATTACHMENTS
         return cls(backup.folder / file.name, file, schema, backup.key.parquet if backup.key else None)
 
     def __init__(self, path: Path, file: File, schema: Schema, key: bytes | None = None) -> None:

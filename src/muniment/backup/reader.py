@@ -173,16 +173,15 @@ class _Reader:
 
     def _note(self, backup: Backup, file: File) -> None:
         assert self._changed is not None
-        kind = DOCUMENT if file.name.startswith("documents") else ATTACHMENT
         with closing(Source.of(backup, file)) as source:
             for _, group in source.groups():
                 table = source.read(group, ["etag", "id"])
                 etags, ids = numbers_of(table, "etag"), texts_of(table, "id")
                 through = [(id, etag) for id, etag in zip(ids, etags, strict=True) if etag <= self._moment.etag]
-                self._changed.add(kind, (id for id, _ in through), (etag for _, etag in through))
+                self._changed.add(file.kind, (id for id, _ in through), (etag for _, etag in through))
                 if self._later is not None and len(through) < len(etags):
                     rest = [(id, etag) for id, etag in zip(ids, etags, strict=True) if etag > self._moment.etag]
-                    self._later.add(kind, (id for id, _ in rest), (etag for _, etag in rest))
+                    self._later.add(file.kind, (id for id, _ in rest), (etag for _, etag in rest))
 
     def documents(self, batch: Batch) -> Batch | None:
         """The part of a batch that was current at the moment, None when nothing was."""
@@ -327,7 +326,7 @@ def _row_groups(plan: RestorePlan, files: ExitStack) -> Iterator[_RowGroup]:
     for backup in plan.chain:
         opened = files.enter_context(ExitStack())
         groups = []
-        for file in backup.manifest.files_of("documents"):
+        for file in backup.manifest.files_of(DOCUMENT):
             source = opened.enter_context(closing(Source.of(backup, file)))
             groups += [(first, number, source) for first, number in source.groups()]
         groups.sort(key=lambda item: item[0])
@@ -347,7 +346,7 @@ def check_etags(etags: Sequence[int], previous: int, through: int, folder: Path)
 def _attachments(plan: RestorePlan) -> Iterator[tuple[Revision, Iterator[bytes]]]:
     for backup in plan.chain:
         previous = backup.manifest.after
-        for file in backup.manifest.files_of("attachments"):
+        for file in backup.manifest.files_of(ATTACHMENT):
             with closing(Source.of(backup, file)) as source:
                 for revision, parts in attachments_of(source.read(number) for _, number in source.groups()):
                     check_etags([revision.etag], previous, backup.manifest.through, backup.folder)

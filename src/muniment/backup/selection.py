@@ -25,7 +25,7 @@ from muniment.fingerprint import Tally as Rows
 from muniment.numbers import numbers_for, series_of
 from muniment.owner import key_of, split_id
 from muniment.progress import Progress
-from muniment.revision import Batch, Revision
+from muniment.revision import DOCUMENT, Batch, Revision
 
 MANY_SERIES: Final = 10_000  # of ids with numbers; with more, all numbers are taken
 
@@ -158,7 +158,7 @@ def _find(plan: RestorePlan, selection: Selection, moment: Moment, progress: Pro
     newest: dict[tuple[bool, str], _Place] = {}
     ids = selection.ids.union(*map(numbers_for, selection.ids))
     for backup, file in plan.files:
-        documents = file.name.startswith("documents")
+        documents = file.kind == DOCUMENT
         takes = ids.__contains__ if documents else selection.takes_folded
         with closing(Source.of(backup, file)) as source:
             for _, group in source.groups():
@@ -184,7 +184,7 @@ def _read(
 ) -> None:
     etags = {place.etag for place in found}
     groups = sorted(set().union(*(place.groups for place in found)))
-    documents = file.name.startswith("documents")
+    documents = file.kind == DOCUMENT
     with closing(Source.of(backup, file)) as source:
         tables = (source.read(group) for group in groups)
         if documents:

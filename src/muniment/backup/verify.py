@@ -333,14 +333,14 @@ class _Account:
         return faults
 
     def _take(self, into: str, task: Task, group: Group) -> None:
-        kind = "documents" if task.kind == DOCUMENT else "attachments"
+        kind = "documents" if task.file.kind == DOCUMENT else "attachments"
         counts = self._counts[task.backup]
         counts[kind] += group.alive
         counts[f"{kind[:-1]}_tombstones"] += group.tombstones
         counts["bytes"] += group.bytes
-        if task.kind == DOCUMENT:  # attachments are read one by one, in order
+        if task.file.kind == DOCUMENT:  # attachments are read one by one, in order
             self._spans[task.backup].append((group.first, group.last))
-        rows = ((task.backup, task.kind, *member) for member in group.members)
+        rows = ((task.backup, task.file.kind, *member) for member in group.members)
         self._connection.executemany(f"INSERT INTO {into}.revision VALUES(?, ?, ?, ?, ?, ?, ?)", rows)
         self._progress.advance(**{kind: group.alive, "bytes": group.bytes})
 

@@ -50,7 +50,7 @@ def _versions(id: str, available: Sequence[Backup]) -> list[Version]:
     found: dict[tuple[str, int], Version] = {}
     for backup in available:
         for file in backup.manifest.files:
-            schema = DOCUMENTS if file.name.startswith("documents") else ATTACHMENTS
+            schema = DOCUMENTS if file.kind == DOCUMENT else ATTACHMENTS
             with closing(Source.of(backup, file)) as source:
                 for version in _in_file(source, schema, fold(id), backup):
                     key = (version.lineage, version.etag)
