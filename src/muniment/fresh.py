@@ -29,12 +29,12 @@ def made(
         except BaseException:
             if new and not keep_if(database):
                 database.close()
-                _remove(folder, missing)
+                _remove(folder, missing, key)
             raise
 
 
-def _remove(folder: Path, made: list[Path]) -> None:
-    engines.remove(folder)
+def _remove(folder: Path, made: list[Path], key: EncryptionKey | None) -> None:
+    engines.remove(folder, key=key)
     for path in made:
         if path.exists():
             path.rmdir()

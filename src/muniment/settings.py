@@ -50,6 +50,11 @@ class Settings:
         "Folders besides the data folder that backups are written to and restored from. A client of ours that runs on"
         " the same machine as the server's user may use any.",
     ] = ()
+    master_key_file: Annotated[
+        Path,
+        "The key that wraps the keys of encrypted databases, outside the data folder and made when first needed; beside"
+        " the data folder (`data.master-key`) if it is not given.",
+    ] = Path()
     host: Annotated[str, "The address to listen on."] = "127.0.0.1"
     port: Annotated[
         Annotated[int, Meta(ge=0, le=65535)], "The port to listen on; 0 takes a free one and prints it."

@@ -115,6 +115,7 @@ COMMANDS = {
             "--data-dir",
             "--data-root",
             "--backup-root",
+            "--master-key-file",
             "--host",
             "--port",
             "--host-name",

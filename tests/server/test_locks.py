@@ -25,6 +25,7 @@ import pytest
 from muniment import DocumentDatabase, MaintenanceActions, Put, SmugglerOptions
 from muniment.durable import DATABASE_FILES
 from muniment.errors import InvalidInput
+from muniment.security.encryption import new_key
 from muniment.server.routes import ROUTES
 from muniment.storage.sqlite.files import FILE
 from tests.server.running import Database, Server, running
@@ -296,6 +297,16 @@ def _unsupported(site: Site) -> None:
         site.ask(method, f"{SHOP}/bulk_docs/index", 501)
 
 
+def _rotate(site: Site) -> None:
+    name, secured = f"safe{next(_numbers)}", {"Raven/Encryption/Key": new_key().text}
+    document = {"Settings": {"Raven/ActiveBundles": "Encryption"}, "SecuredSettings": secured}
+    site.ask("PUT", f"/admin/databases/{name}", 200, json=document)
+    site.ask("PUT", f"/databases/{name}/docs/a", 201, content=b"{}")
+    site.run("POST", f"/admin/encryption/rotate?database={name}", "Completed", json={"Key": new_key().text})
+    site.ask("GET", f"/databases/{name}/docs/a", 200)
+    site.ask("DELETE", f"/admin/databases/{name}?hard-delete=true", 200)
+
+
 KINDS: dict[str, Callable[[Site], None]] = {
     "docs/{id}": _documents,
     "docs": _listing,
@@ -320,6 +331,8 @@ KINDS: dict[str, Callable[[Site], None]] = {
         "POST", "/admin/restore/plan", 403, json={"BackupLocation": "/nowhere", "DatabaseName": "x"}
     ),
     "admin/compact": _compact,
+    "access-token": _asked("POST", "/access-token", 400),
+    "admin/encryption/rotate": _rotate,
     "admin/stats": _asked("GET", "/admin/stats"),
     "admin/databases/{name}": _databases,
     "admin/databases/batch-delete": _batch_delete,
@@ -328,7 +341,14 @@ KINDS: dict[str, Callable[[Site], None]] = {
     "health/ready": _asked("GET", "/health/ready"),
     "openapi.json": _asked("GET", "/openapi.json"),
 }
-WITH_CHILD = {"admin/backup", "admin/restore", "admin/restore-into", "admin/compact", "smuggler/import"}
+WITH_CHILD = {
+    "admin/backup",
+    "admin/restore",
+    "admin/restore-into",
+    "admin/compact",
+    "admin/encryption/rotate",
+    "smuggler/import",
+}
 
 
 @pytest.fixture(scope="module")

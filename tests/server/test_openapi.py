@@ -12,6 +12,7 @@ import msgspec
 import pytest
 
 from muniment.raven3.queries import Exported, Imported
+from muniment.security.encryption import new_key as new_encryption_key
 from muniment.security.keys import new_key
 from muniment.server.routes import ROUTES, document
 from tests.server.running import Server, running
@@ -167,6 +168,12 @@ def server(site: Site) -> None:
     accepted = ask("POST", "/admin/compact", 202, "/admin/compact?database=restored").json()
     site.server.wait_for(accepted["OperationId"])
     ask("POST", "/admin/compact", 400, "/admin/compact")
+    path, secured = "/admin/encryption/rotate", {"Raven/Encryption/Key": new_encryption_key().text}
+    safe = {"Settings": {"Raven/ActiveBundles": "Encryption"}, "SecuredSettings": secured}
+    ask("PUT", "/admin/databases/{name}", 200, "/admin/databases/safe", json=safe)
+    accepted = ask("POST", path, 202, f"{path}?database=safe", json={"Key": new_encryption_key().text}).json()
+    site.server.wait_for(accepted["OperationId"])
+    ask("POST", path, 400, f"{path}?database=restored", json={"Key": new_encryption_key().text})
     ask("GET", "/admin/stats", 200, "/admin/stats")
     path, target = "/admin/databases/{name}", "/admin/databases/new"
     ask("PUT", path, 200, target, json={"Settings": {}})

@@ -77,7 +77,8 @@ def _backed_up(server: Server, name: str, place: Path) -> dict[str, Any]:
 
 def _target(path: str, tenant: bool) -> str:
     path = path.replace("{name}", "nowhere").replace("{id}", "x").replace("{key}", "x").replace("{index}", "x")
-    path = path.replace("admin/compact", "admin/compact?database=nowhere")
+    for job in ("admin/compact", "admin/encryption/rotate"):
+        path = path.replace(job, f"{job}?database=nowhere")
     path += "?id=9999" if path.startswith("operation/") else ""
     return f"/databases/shop/{path}" if tenant else f"/{path}"
 

@@ -38,6 +38,15 @@ class SettingOptions:
         list[str],
         typer.Option("--backup-root", metavar="FOLDER", help="One that backups may be in; may be repeated."),
     ] = field(default_factory=list)
+    master_key_file: Annotated[
+        Path | None,
+        typer.Option(
+            "--master-key-file",
+            parser=path_of,
+            metavar="FILE",
+            help="What wraps the keys of encrypted databases; beside the data folder if not given.",
+        ),
+    ] = None
     host: Annotated[str | None, typer.Option("--host", metavar="ADDRESS", help="127.0.0.1 if not given.")] = None
     port: Annotated[
         int | None, typer.Option("--port", metavar="NUMBER", help="8080 if not given; 0 takes a free one.")
@@ -79,6 +88,7 @@ class SettingOptions:
             "data_dir": self.data_dir,
             "data_roots": tuple(self.data_root) or None,
             "backup_roots": tuple(self.backup_root) or None,
+            "master_key_file": self.master_key_file,
             "host": self.host,
             "port": self.port,
             "host_names": tuple(self.host_name) or None,

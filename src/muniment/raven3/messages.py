@@ -274,6 +274,19 @@ class RestoreWanted(MomentWanted):
     defrag: bool | None = None
     restore_start_timeout: Annotated[int | None, Meta(description="Seconds to wait for another restore.")] = None
     generate_new_database_id: bool | None = None
+    secured_settings: Annotated[
+        dict[str, str] | None, Meta(description="`Raven/Encryption/Key` among them encrypts the new database.")
+    ] = None
+
+
+class RotationWanted(Message):
+    """Another key for an encrypted database."""
+
+    key: Annotated[str, Meta(description="32 bytes in base64.")]
+    algorithm: Annotated[str | None, Meta(description="`AEGIS`, `ChaCha20` or `AES-256`; as it is now.")] = None
+
+    def __repr__(self) -> str:
+        return "RotationWanted(…)"
 
 
 class RestoreIntoWanted(MomentWanted):

@@ -107,6 +107,7 @@ class BackupOptions(Query, frozen=True):
     incremental: Annotated[bool, Meta(description="Only what changed since the last backup in this folder.")] = False
     new_chain: Annotated[bool, Meta(description="Begin anew where backups are remembered and none is there.")] = False
     skip_damaged: Annotated[bool, Meta(description="Leave out what is damaged in the database.")] = False
+    in_clear: Annotated[bool, Meta(description="Back up an encrypted database so that anybody can read it.")] = False
 
 
 class RestoreOptions(Query, frozen=True):

@@ -17,7 +17,7 @@ from muniment.backup.staging import forget_beside
 from muniment.command import Delete
 from muniment.document import Document, decode
 from muniment.errors import Busy, MunimentError
-from muniment.raven3.names import COMPACT_STATUS, DATABASES, RESTORE_IN_PROGRESS, RESTORE_STATUS, SYSTEM
+from muniment.raven3.names import COMPACT_STATUS, DATABASES, RESTORE_IN_PROGRESS, RESTORE_STATUS, ROTATE_STATUS, SYSTEM
 from muniment.server.status import FILE as STATUS_FILE
 from muniment.server.status import interrupted
 from muniment.server.tenants import Databases
@@ -37,6 +37,7 @@ def clean(databases: Databases) -> None:
         if name != SYSTEM:
             with _passing_over(folder):
                 _clean_listed(databases, name, folder)
+                databases.settle_key(name)
     for document in _all(databases, BEING_REMOVED):
         folder = Path(decode(document.body)["Folder"])
         with _passing_over(folder):
@@ -53,7 +54,7 @@ def recover(databases: Databases) -> None:
     if system.get(RESTORE_IN_PROGRESS) and not system.get(RESTORE_STATUS):  # it had not said anything yet
         databases.notes.tell({RESTORE_STATUS: interrupted("restore", {})})
     databases.notes.tell({RESTORE_IN_PROGRESS: None})
-    for prefix, what in ((RESTORE_STATUS, "restore"), (COMPACT_STATUS, "compaction")):
+    for prefix, what in ((RESTORE_STATUS, "restore"), (COMPACT_STATUS, "compaction"), (ROTATE_STATUS, "rotation")):
         for document in _all(databases, prefix):
             told = decode(document.body)
             if isinstance(told, dict) and told.get("State") == "Running":

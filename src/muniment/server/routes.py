@@ -27,6 +27,7 @@ from muniment.raven3.messages import (
     PlannedRestore,
     RestoreIntoWanted,
     RestoreWanted,
+    RotationWanted,
     ServerStatistics,
     Stored,
 )
@@ -60,6 +61,7 @@ from muniment.server.handlers import (
     databases,
     documents,
     dumps,
+    encryption,
     operations,
     queries,
     restore_into,
@@ -203,6 +205,11 @@ ROUTES: Final = (
     Route(
         "admin/restore/plan",
         {"POST": Endpoint(restores.plan, (Answer(200, PlannedRestore),), body=RestoreWanted, may=PLAN_SOME)},
+        tenant=False,
+    ),
+    Route(
+        "admin/encryption/rotate",
+        {"POST": Endpoint(encryption.rotate, ACCEPTED, CompactionWanted, RotationWanted, may=COMPACT_SOME)},
         tenant=False,
     ),
     Route(

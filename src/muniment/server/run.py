@@ -114,7 +114,13 @@ async def _serve(settings: Settings, on_ready: Callable[[str], None]) -> None:
     opened = listen(settings.host, settings.port)
     stop = asyncio.Event()
     try:
-        databases = Databases(settings.data_dir, settings.data_roots, settings.backup_roots, settings.open_databases)
+        databases = Databases(
+            settings.data_dir,
+            settings.data_roots,
+            settings.backup_roots,
+            settings.open_databases,
+            settings.master_key_file if settings.master_key_file.name else None,
+        )
         server = ServerState(settings, databases, loop, url_of(opened, tls=bool(settings.tls_certificate)))
         _take_signals(loop, stop)
         await asyncio.to_thread(server.audit.note, "server", "started")

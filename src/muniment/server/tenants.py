@@ -13,10 +13,12 @@ from typing import Any, Final
 from muniment.backup.staging import NAME as STAGING
 from muniment.database import DocumentDatabase
 from muniment.document import Document, decode, fold
-from muniment.errors import DatabaseNotFound, Forbidden, InvalidInput
+from muniment.errors import DatabaseNotFound, Forbidden, InvalidInput, WrongKey
 from muniment.raven3.names import DATA_DIR, DATABASES, SYSTEM, SYSTEM_FOLDER
+from muniment.security.encryption import EncryptionKey
 from muniment.server.bodies import RETRY
 from muniment.server.places import Places, resolve_folder
+from muniment.server.secured import SECURED, MasterKey, has_secrets, is_rotating, keys_of, with_key
 from muniment.server.status import BackupStatus, Notes
 from muniment.server.wire import Refused
 from muniment.storage import engines
@@ -62,11 +64,18 @@ class Databases:
     """All databases of a server, by name; names are compared without case."""
 
     def __init__(
-        self, data_dir: Path, data_roots: Sequence[str] = (), backup_roots: Sequence[str] = (), most: int = 100
+        self,
+        data_dir: Path,
+        data_roots: Sequence[str] = (),
+        backup_roots: Sequence[str] = (),
+        most: int = 100,
+        master_key_file: Path | None = None,
     ) -> None:
+        """`master_key_file` is beside the data folder if it is not given."""
         self.places = Places(data_dir, data_roots, backup_roots)
         self.data_dir = self.places.data_dir
         self.system = Tenant(SYSTEM, DocumentDatabase(self.data_dir / SYSTEM_FOLDER))
+        self.master = MasterKey(_outside(master_key_file, self.data_dir), self._has_secrets)
         self.open: dict[str, Tenant] = {}
         self._most = most
         self._opening = 0
@@ -79,6 +88,29 @@ class Databases:
     def document(self, name: str) -> Document | None:
         """The document that describes a database."""
         return self.system.database.get(DATABASES + name)
+
+    def _has_secrets(self) -> bool:
+        return any(has_secrets(decode(document.body)) for document in described(self.system.database))
+
+    def keys(self, document: Document) -> list[EncryptionKey]:
+        """The key of the database that this document describes, and the one that it may have got meanwhile."""
+        return keys_of(self.master, document.id[len(DATABASES) :], decode(document.body))
+
+    def key(self, document: Document) -> EncryptionKey | None:
+        """The key that the database has now, None when it is not encrypted; raises `WrongKey` when it has another."""
+        if not (keys := self.keys(document)):
+            return None
+        folder = self.folder_of(document)
+        if key := next((key for key in keys if engines.opens(folder, key)), None):
+            return key
+        raise WrongKey(f"the key of the database in {folder} is not the one in its document", "bring back that one")
+
+    def settle_key(self, name: str) -> None:
+        """Keep the one key that the database has, where its rotation was begun."""
+        document = self.document(name)
+        if document and is_rotating(decode(document.body)) and (key := self.key(document)):
+            value = with_key(self.master, document.id[len(DATABASES) :], decode(document.body), key)
+            self.system.database.put(document.id, value, etag=document.etag)
 
     def names(self, start: int = 0, limit: int = 1024) -> list[str]:
         """The names of all databases, in their order."""
@@ -107,7 +139,7 @@ class Databases:
             self.places.check_data(folder, f"the folder of the database {name}")
             spelled = document.id[len(DATABASES) :]
             async with self._room():
-                database = await asyncio.to_thread(_open, folder, plain_settings(settings))
+                database = await asyncio.to_thread(_open, folder, plain_settings(settings), self.keys(document))
                 tenant = self.open[key] = Tenant(spelled, database)
             return tenant
 
@@ -226,7 +258,7 @@ class Databases:
             with telling(f"that {id} cannot be made,"):
                 folder = self.folder_of(document)
                 self.places.check_data(folder, f"the folder of the database {id[len(DATABASES) :]}")
-                await asyncio.to_thread(lambda: DocumentDatabase(folder).close())
+                await asyncio.to_thread(make, folder, self.keys(document))
 
     async def forget(self, id: str) -> None:
         """The document with this id, of a database, was written or deleted: what it says is looked up anew."""
@@ -269,6 +301,7 @@ class Databases:
         """What a backup keeps in `Database.Document`: the database's document, with its name as `Id`."""
         document = None if tenant.is_system else self.document(tenant.name)
         told: dict[str, Any] = decode(document.body) if document else {}
+        told.pop(SECURED, None)
         return {**told, "Settings": plain_settings(told), "Id": tenant.name}
 
     def check_folder(self, name: str, folder: Path) -> None:
@@ -317,9 +350,25 @@ def folder_in(data_dir: Path, document: Document) -> Path:
     return resolve_folder(data_dir, folder_text(decode(document.body)) or f"~/{document.id[len(DATABASES) :]}")
 
 
-def _open(folder: Path, settings: dict[str, str]) -> DocumentDatabase:
+def _outside(file: Path | None, data_dir: Path) -> Path:
+    """Where the master key is; raises `InvalidInput` for a file in the data folder: copies would have both."""
+    if file is None:
+        return data_dir.with_name(f"{data_dir.name}.master-key")
+    file = file.absolute()
+    if data_dir in resolve_folder(data_dir, str(file)).parents:
+        raise InvalidInput(f"the master key {file} would be in the data folder", "give a file outside of it")
+    return file
+
+
+def make(folder: Path, keys: Sequence[EncryptionKey]) -> None:
+    """Have a database in this folder, one that is there already or a new one, which has the first of these keys."""
+    DocumentDatabase(folder, key=next(iter(keys), None)).close()
+
+
+def _open(folder: Path, settings: dict[str, str], keys: Sequence[EncryptionKey]) -> DocumentDatabase:
     try:
-        database = DocumentDatabase(folder, create=False)
+        key = next((key for key in keys[1:] if engines.opens(folder, key)), next(iter(keys), None))
+        database = DocumentDatabase(folder, create=False, key=key)
     except DatabaseNotFound as error:  # not 404, which clients take for a document that is not there
         raise Refused(
             503,

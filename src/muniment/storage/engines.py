@@ -9,10 +9,11 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Final
 
+from muniment.errors import WrongKey
 from muniment.security.encryption import EncryptionKey
 from muniment.storage.base import Identity, Loader, Storage, system_clock
 from muniment.storage.sqlite import loader as sqlite_loader
-from muniment.storage.sqlite import store
+from muniment.storage.sqlite import schema, store
 from muniment.storage.sqlite.compact import compact, rekey
 from muniment.storage.sqlite.files import DEFRAGMENTED, FILE, LOADING, LOCK, RESTORING, lock, mounted_read_only
 from muniment.storage.sqlite.remove import (
@@ -40,6 +41,7 @@ __all__ = [
     "lock",
     "mounted_read_only",
     "open",
+    "opens",
     "rekey",
     "remove",
     "remove_unfinished",
@@ -72,6 +74,15 @@ def open(
     does not have all that was acknowledged; `accept_loss` goes on with what it has, as a new lineage.
     """
     return store.SqliteStorage(folder, clock=clock, read_only=read_only, accept_loss=accept_loss, key=key)
+
+
+def opens(folder: Path, key: EncryptionKey) -> bool:
+    """Whether this is the key of the database in this folder; raises what `open` raises, but no `WrongKey`."""
+    try:
+        schema.connect(folder, key=key, read_only=True).close()
+    except WrongKey:
+        return False
+    return True
 
 
 def check_closed(folder: Path) -> None:

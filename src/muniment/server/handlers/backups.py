@@ -15,6 +15,7 @@ from muniment.raven3.messages import Accepted, BackupWanted
 from muniment.raven3.queries import BackupOptions
 from muniment.server.places import check_unmoved
 from muniment.server.request import Request
+from muniment.server.secured import SECURED
 from muniment.server.tenants import plain_settings
 from muniment.server.wire import Response, json_response
 
@@ -30,7 +31,8 @@ async def start(request: Request) -> Response:
     destination = request.backup_folder(wanted.backup_location)
     document = app.databases.settings(tenant)
     if wanted.database_document is not None:
-        document = {**wanted.database_document, "Settings": plain_settings(wanted.database_document), "Id": tenant.name}
+        given = {name: value for name, value in wanted.database_document.items() if name != SECURED}
+        document = {**given, "Settings": plain_settings(given), "Id": tenant.name}
 
     def begin(job: BackupOperation) -> None:
         operation = app.operations.new(job, tenant.name, request.who)

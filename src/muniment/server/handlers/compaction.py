@@ -37,7 +37,7 @@ async def start(request: Request) -> Response:
                 taking = app.databases.take_offline(name, "being compacted")
                 asyncio.run_coroutine_threadsafe(taking, loop).result()
             job.say(f"Compacting {name} in {folder}")
-            return compact_in_child(folder, progress=job.progress)
+            return compact_in_child(folder, key=app.databases.key(document), progress=job.progress)
         finally:
             app.databases.give_back(name)
 

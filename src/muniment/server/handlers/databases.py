@@ -3,24 +3,27 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Sequence
+from contextlib import suppress
 from itertools import islice
 from pathlib import Path
 from typing import Any
 
 from muniment.backup.restore_into import forget_unfinished
 from muniment.command import Delete, Put
-from muniment.database import DocumentDatabase
 from muniment.document import Document, decode, encode
-from muniment.errors import ConcurrencyConflict, InvalidDocument, MunimentError
+from muniment.errors import ConcurrencyConflict, InvalidDocument, MunimentError, NotFound, WrongKey
 from muniment.raven3.etags import etag_text
 from muniment.raven3.headers import document_headers
 from muniment.raven3.messages import DatabaseListed, Stored
 from muniment.raven3.names import DATABASES, MAX_PAGE
 from muniment.raven3.queries import DatabasesListed, Deletion, Deletions, Toggle
 from muniment.security.access import EVERY
+from muniment.security.encryption import EncryptionKey
 from muniment.server.leftovers import ALSO, BEING_REMOVED
 from muniment.server.request import Request
-from muniment.server.tenants import Databases, check_document, check_name, folder_text
+from muniment.server.secured import keys_of, wrapped
+from muniment.server.tenants import Databases, check_document, check_name, folder_text, make
 from muniment.server.wire import Refused, Response, empty_response, json_response
 from muniment.storage import engines
 from muniment.telling import log
@@ -52,6 +55,8 @@ async def put_database(request: Request) -> Response:
     if present and folder != databases.folder_of(present):
         raise Refused(400, f"the database {name} cannot be moved to {folder}", bare=True)
     check_document(given)
+    told = decode(present.body) if present else None
+    given = await asyncio.to_thread(wrapped, databases.master, name, given, told)
     if present is None:
         await _create(request, databases, name, folder, given, expected)
         return empty_response(200)
@@ -66,20 +71,19 @@ async def _create(
 ) -> None:
     databases.take(name, folder, "being created")
     try:
-        await _make(folder)
+        await _make(folder, keys_of(databases.master, name, value))
         await _store(request, databases, name, value, expected)
     finally:
         databases.give_back(name)
     log(f"database {name} created in {folder}")
 
 
-async def _make(folder: Path) -> None:
+async def _make(folder: Path, keys: Sequence[EncryptionKey]) -> None:
     """See that a database can be made there, or is there already."""
     try:
-        database = await asyncio.to_thread(DocumentDatabase, folder)
+        await asyncio.to_thread(make, folder, keys)
     except MunimentError as error:
         raise Refused(400, f"the database cannot be made: {error}", error.hint, bare=True) from error
-    await asyncio.to_thread(database.close)
 
 
 async def _store(request: Request, databases: Databases, name: str, value: dict[str, Any], expected: int | None) -> int:
@@ -145,11 +149,15 @@ def _remove(databases: Databases, document: Document, folder: Path) -> bool:
     """Forget a database and delete its files; returns whether its folder has gone."""
     mark = BEING_REMOVED + document.id[len(DATABASES) :]
 
+    key = None
+    with suppress(WrongKey, NotFound):  # what nobody can read any more can be deleted all the same
+        key = databases.key(document)
+
     def forget() -> None:
         databases.system.database.batch([Delete(document.id), Put(mark, {"Folder": str(folder)})])
         forget_unfinished(folder)
 
-    gone = engines.remove(folder, forget, also=ALSO)
+    gone = engines.remove(folder, forget, also=ALSO, key=key)
     databases.notes.tell({mark: None})
     return gone
 

@@ -5,11 +5,11 @@ from __future__ import annotations
 import asyncio
 import uuid
 from collections.abc import Sequence
-from contextlib import suppress
+from dataclasses import replace
 from typing import Final
 
 from muniment.command import Command, Delete, Put
-from muniment.document import Document, decode, fold
+from muniment.document import Document, decode, encode, fold
 from muniment.errors import InvalidDocument, InvalidInput, MunimentError
 from muniment.raven3.etags import etag_text
 from muniment.raven3.headers import document_headers, metadata_json_of
@@ -17,7 +17,8 @@ from muniment.raven3.messages import Stored
 from muniment.raven3.names import BACKUP_STATUS, DATABASES
 from muniment.security.keys import PREFIX, decode_key
 from muniment.server.request import Request
-from muniment.server.tenants import Tenant, check_document
+from muniment.server.secured import wrapped
+from muniment.server.tenants import Databases, Tenant, check_document
 from muniment.server.wire import Refused, Response, empty_response, json_response
 from muniment.storage.base import Written
 
@@ -84,7 +85,7 @@ async def write(request: Request, commands: Sequence[Command]) -> list[Written]:
     """Carry out commands as one transaction, together with whatever other requests write at this moment."""
     if not request.tenant.is_system:
         return await _written(request, commands)
-    _check_settings(commands)
+    commands = await asyncio.to_thread(_checked, request.server.databases, commands)
     subjects = [(what, command) for command in commands if (what := _subject(command.id))]
     outcome, error = "unknown", None
     try:
@@ -129,16 +130,32 @@ async def _written(request: Request, commands: Sequence[Command]) -> list[Writte
     return written
 
 
-def _check_settings(commands: Sequence[Command]) -> None:
-    """Raises `InvalidInput` for settings of a database that would do nothing, and for a key that is none."""
-    for command in commands:
-        if isinstance(command, Put) and fold(command.id).startswith(_PREFIX):
-            with suppress(InvalidDocument):  # which the database says better
-                check_document(decode(command.body))
-        if isinstance(command, Put) and fold(command.id).startswith(_KEYS):
-            key = decode_key(command.body)
-            if fold(key.id) != fold(command.id):
-                raise InvalidInput(f"{command.id!r} is not the id of the key {key.name!r}", f"store it as {key.id}")
+def _checked(databases: Databases, commands: Sequence[Command]) -> list[Command]:
+    """The commands, in the documents of databases with their secured settings wrapped.
+
+    Raises `InvalidInput` for settings of a database that would do nothing, and for a key that is none.
+    """
+    return [_as_kept(databases, each) if isinstance(each, Put) else each for each in commands]
+
+
+def _as_kept(databases: Databases, put: Put) -> Put:
+    if fold(put.id).startswith(_KEYS):
+        key = decode_key(put.body)
+        if fold(key.id) != fold(put.id):
+            raise InvalidInput(f"{put.id!r} is not the id of the key {key.name!r}", f"store it as {key.id}")
+    if not fold(put.id).startswith(_PREFIX):
+        return put
+    try:
+        document = decode(put.body)
+    except InvalidDocument:  # which the database says better
+        return put
+    check_document(document)
+    if not isinstance(document, dict):
+        return put
+    name = put.id[len(DATABASES) :]
+    present = databases.document(name) if name else None
+    kept = wrapped(databases.master, name, document, decode(present.body) if present else None)
+    return put if kept == document else replace(put, body=encode(kept))
 
 
 _LARGE: Final = 256 << 10

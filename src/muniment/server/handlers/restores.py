@@ -23,10 +23,12 @@ from muniment.raven3.messages import Accepted, RestoreWanted
 from muniment.raven3.names import DATA_DIR, DATABASES, RESTORE_IN_PROGRESS, RESTORE_STATUS
 from muniment.raven3.queries import RestoreOptions
 from muniment.security.access import Right
+from muniment.security.encryption import EncryptionKey
 from muniment.server.permission import require
 from muniment.server.places import check_unmoved
 from muniment.server.points import folder_of, plan_of, selection_of
 from muniment.server.request import Request
+from muniment.server.secured import SECURED, keys_of, with_bundle, wrapped
 from muniment.server.tenants import Databases, check_name
 from muniment.server.wire import Refused, Response, json_response
 from muniment.storage import engines
@@ -56,6 +58,8 @@ async def start(request: Request) -> Response:
         require(request, name, Right.RESTORE)
         target = _new_place(request, name, wanted.database_location)
     require(request, plan.manifest.database.name, Right.RESTORE)
+    secured = wanted.secured_settings
+    key = _key(databases, name, secured) if secured else None
     await _wait_for_other(request, wanted.restore_start_timeout)
     _check_new(databases, name)
     databases.take(name, target, "being restored")
@@ -67,11 +71,11 @@ async def start(request: Request) -> Response:
         job.say(f"Starting to restore {name} from {plan.backup.folder} to {target}")
         check_unmoved(source)
         options: dict[str, Any] = {"selection": selection, "defrag": defrag, "new_id": new_id}
-        moment = restore_in_child(plan, target, **options, progress=job.progress)
+        moment = restore_in_child(plan, target, **options, progress=job.progress, key=key)
         state = f"the state of {rfc3339(from_microseconds(moment.modified))}, etag {moment.etag:,}"
         part = ", a part of it" if selection else "; its fingerprint was proven"
         job.say(f"Restored {amount(job.progress)} of {state}{part}")
-        _list(databases, plan.backup, target, name)
+        _list(databases, plan.backup, target, name, secured)
         return moment
 
     def closing(job: Job[Moment]) -> Iterator[str]:
@@ -170,10 +174,10 @@ async def _wait_for_other(request: Request, seconds: int | None) -> None:
         await asyncio.sleep(POLL_SECONDS)
 
 
-def _list(databases: Databases, backup: Backup, target: Path, name: str) -> None:
+def _list(databases: Databases, backup: Backup, target: Path, name: str, secured: dict[str, str] | None) -> None:
     """List the database that was restored; where that cannot be done, nothing is left of it."""
     try:
-        document = _document(backup, target)
+        document = wrapped(databases.master, name, _document(backup, target, secured), None)
         databases.system.database.put(DATABASES + name, {**document, "Id": DATABASES + name}, etag=0)
     except BaseException:
         if all(target != taken for other, taken in databases.folders() if fold(other) != fold(name)):
@@ -182,7 +186,14 @@ def _list(databases: Databases, backup: Backup, target: Path, name: str) -> None
         raise
 
 
-def _document(backup: Backup, target: Path) -> dict[str, Any]:
+def _key(databases: Databases, name: str, secured: dict[str, str]) -> EncryptionKey:
+    """The key of the new database; raises `InvalidInput` when there is none."""
+    settings = with_bundle({}, encrypted=True)
+    kept = wrapped(databases.master, name, {"Settings": settings, SECURED: secured}, None)
+    return keys_of(databases.master, name, kept)[0]
+
+
+def _document(backup: Backup, target: Path, secured: dict[str, str] | None) -> dict[str, Any]:
     """The database's document of the backup, for its new place."""
     try:
         found = decode(backup.read_database_document())
@@ -191,4 +202,5 @@ def _document(backup: Backup, target: Path) -> dict[str, Any]:
     told: dict[str, Any] = found if isinstance(found, dict) else {}
     paths = ("raven/datadir", "raven/indexstoragepath", "raven/esent/logspath", "raven/transactionjournalspath")
     settings = {key: value for key, value in (told.get("Settings") or {}).items() if key.lower() not in paths}
-    return {**told, "Settings": {**settings, DATA_DIR: str(target)}, "Disabled": False}
+    settings = with_bundle({**settings, DATA_DIR: str(target)}, encrypted=bool(secured))
+    return {**told, "Settings": settings, SECURED: secured, "Disabled": False}

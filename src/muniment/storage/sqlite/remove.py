@@ -12,6 +12,7 @@ from typing import Final
 
 from muniment.durable import sync_folder
 from muniment.errors import DatabaseLocked, MunimentError, StorageFailure
+from muniment.security.encryption import EncryptionKey
 from muniment.storage.sqlite.files import (
     COMPACTING,
     CREATING,
@@ -44,7 +45,13 @@ def unfinished_files(folder: Path) -> list[Path]:
     return [path for name in _WORK for end in _ENDS if (path := folder / f"{name}{end}").exists()]
 
 
-def remove_database(folder: Path, forget: Callable[[], object] = lambda: None, *, also: Iterable[str] = ()) -> bool:
+def remove_database(
+    folder: Path,
+    forget: Callable[[], object] = lambda: None,
+    *,
+    also: Iterable[str] = (),
+    key: EncryptionKey | None = None,
+) -> bool:
     """Delete a database's own files, those in its folder that are named in `also`, and the folder if it is empty then.
 
     `forget` is called when nobody can open the database any more, and before anything is removed; when that raises, the
@@ -56,7 +63,7 @@ def remove_database(folder: Path, forget: Callable[[], object] = lambda: None, *
         return not folder.exists()
     held = lock(folder)
     try:
-        _check_unread(folder)
+        _check_unread(folder, key)
         with mapped_errors(folder):
             (folder / FILE).rename(folder / DELETED)
             try:
@@ -127,13 +134,13 @@ def remove_unfinished(folder: Path) -> list[str]:
         held.release()
 
 
-def _check_unread(folder: Path) -> None:
+def _check_unread(folder: Path, key: EncryptionKey | None) -> None:
     """Raises `DatabaseLocked` when another process reads the database: whoever is the last takes its log with it."""
     log = folder / f"{FILE}-wal"
     if not log.exists():
         return
     try:
-        connect(folder).close()
+        connect(folder, key=key).close()
     except MunimentError:
         return  # one that cannot be read can be deleted all the same
     if log.exists():
