@@ -310,7 +310,8 @@ def test_a_child_process_encrypts_and_opens_as_this_one_does(small: DocumentData
     from muniment.backup.child import restore_in_child
 
     place = tmp_path / "backups"
-    small.maintenance.start_backup(place, protection=SIGNED, in_child=True).wait()
+    taken = small.maintenance.start_backup(place, protection=SIGNED, in_child=True).wait()
+    assert taken.manifest.fingerprint_at_snapshot() == small.snapshot().fingerprint
     plan = MaintenanceActions.plan_restore(place, keyring=TRUSTING)
     restore_in_child(plan, tmp_path / "restored")
     with opened(tmp_path / "restored") as database:
