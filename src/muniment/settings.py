@@ -105,6 +105,17 @@ class Settings:
         Annotated[int, Meta(ge=0, le=19)],
         "How far backups stand back for requests: 0 (not at all) to 19 (they take only what is left).",
     ] = 5
+    backup_recipients: Annotated[
+        Texts, "Whom backups are encrypted for, if a request names nobody else: public keys (`muniment identity`)."
+    ] = ()
+    backup_passphrase_file: Annotated[
+        str, "A file with a passphrase: backups are encrypted for it too, and opened with it when they are restored."
+    ] = ""
+    backup_identity_file: Annotated[str, "A file with an identity that opens backups when they are restored."] = ""
+    backup_signing_key_file: Annotated[str, "A file with the key that backups are signed with."] = ""
+    backup_signers: Annotated[
+        Texts, "The public keys of which one must have signed a backup that is restored; none if anybody may."
+    ] = ()
     access_log: Annotated[bool, "Write a line to stderr for every request."] = False
 
     def __post_init__(self) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from contextlib import suppress
 from pathlib import Path
 from typing import Annotated, Any
@@ -124,7 +125,14 @@ def backup(
         raise InvalidInput("--all-databases goes with neither --database nor --nowait", "leave one of them out")
     from muniment.cli import remote as servers  # here: its HTTP client loads longer than most commands run
 
-    wanted = servers.BackupWanted(url, database, str(dest), incremental, new_chain, skip_damaged, nowait, timeout, keys)
+    if sealing.sign_with or (passphrase_file and "MUNIMENT_PASSPHRASE_FILE" not in os.environ):
+        raise InvalidInput(
+            "no secret is sent to a server",
+            "name the file in the server's settings: backup-passphrase-file or backup-signing-key-file",
+        )
+    flags = incremental, new_chain, skip_damaged, nowait, timeout
+    recipients = sealing.recipient or None
+    wanted = servers.BackupWanted(url, database, str(dest), *flags, keys, recipients, in_clear)
     if all_databases:
         raise typer.Exit(servers.back_up_all(wanted, out))
     servers.back_up(wanted, out)

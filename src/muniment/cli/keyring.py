@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated, Final, TypeAlias
@@ -9,9 +10,11 @@ from typing import Annotated, Final, TypeAlias
 import typer
 
 from muniment.cli.options import KeyOptions, path_of
+from muniment.errors import InvalidInput
 from muniment.security.keyring import Keyring, Protection
 
 PANEL: Final = "Encrypted and signed backups"
+_ITS_OWN: Final = "name the file in the server's settings: backup-passphrase-file or backup-identity-file"
 
 PassphraseFile: TypeAlias = Annotated[
     Path | None,
@@ -51,6 +54,14 @@ class OpeningOptions:
             rich_help_panel=PANEL,
         ),
     ] = field(default_factory=list)
+
+    def check_for_server(self) -> None:
+        """Raises `InvalidInput` for a file with a secret: none is sent to a server, whose settings name its own."""
+        environment = {*map(Path, os.environ.get("MUNIMENT_IDENTITY", "").split())}
+        if self.passphrase_file and "MUNIMENT_PASSPHRASE_FILE" not in os.environ:
+            raise InvalidInput("no passphrase is sent to a server", _ITS_OWN)
+        if not environment.issuperset(self.identity):
+            raise InvalidInput("no identity is sent to a server", _ITS_OWN)
 
     def keyring(self, key: KeyOptions | None = None) -> Keyring:
         """What these files have; raises `NotFound` and `InvalidInput` for those that have none."""

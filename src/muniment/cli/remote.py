@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from typing import Any, Final
@@ -43,6 +43,8 @@ class BackupWanted:
     nowait: bool
     timeout: int | None
     keys: Keys
+    recipients: list[str] | None = None
+    in_clear: bool = False
 
     def open(self) -> DocumentStore:
         """The database on the server."""
@@ -126,7 +128,12 @@ def back_up_all(wanted: BackupWanted, out: JobOutput) -> int:
 def _backup_of(store: DocumentStore, wanted: BackupWanted, out: JobOutput) -> _Ended:
     with _going_on(f"the backup of {store.name}", store):
         job = store.admin.start_backup(
-            wanted.dest, wanted.incremental, new_chain=wanted.new_chain, skip_damaged=wanted.skip_damaged
+            wanted.dest,
+            wanted.incremental,
+            new_chain=wanted.new_chain,
+            skip_damaged=wanted.skip_damaged,
+            recipients=wanted.recipients,
+            in_clear=wanted.in_clear,
         )
         return _Ended(job.id, None, None) if wanted.nowait else _followed(job, store, out)
 
@@ -141,6 +148,7 @@ def restore_on_server(
     *,
     wait: bool = True,
     start_timeout: int = START_TIMEOUT,
+    require_signature: Sequence[str] = (),
 ) -> None:
     """Have a server restore a backup as a new database, and say what came of it."""
     with store, _going_on("the restore", store):
@@ -153,6 +161,7 @@ def restore_on_server(
             new_id=new.new_id,
             point=point,
             selection=selection,
+            require_signature=require_signature,
         )
         ended = _followed(job, store, out) if wait else _Ended(job.id, None, None)
     part = " a part of" if selection else ""
@@ -162,11 +171,18 @@ def restore_on_server(
 
 
 def plan_on_server(
-    store: DocumentStore, source: str, name: str | None, point: RestorePoint, selection: Selection | None
+    store: DocumentStore,
+    source: str,
+    name: str | None,
+    point: RestorePoint,
+    selection: Selection | None,
+    require_signature: Sequence[str],
 ) -> dict[str, Any]:
     """What a server would read for a restore."""
     with store:
-        return store.admin.plan_restore(source, name, point=point, selection=selection)
+        return store.admin.plan_restore(
+            source, name, point=point, selection=selection, require_signature=require_signature
+        )
 
 
 def into_server(into: Into, keys: Keys, out: JobOutput) -> None:
@@ -186,6 +202,7 @@ def _into_server(into: Into, keys: Keys, out: JobOutput, *, show: bool = True) -
             into.source,
             into.policy,
             point=into.point,
+            require_signature=into.keyring.signers,
             selection=into.selection,
             other_database=into.other_database,
             dry_run=into.dry_run,

@@ -193,7 +193,9 @@ def restore(
             "--other-database is for restoring into an existing database", "give --on-conflict too, or leave it out"
         )
     elif server.url is not None:
-        _on_server(keys.store(server.url), source, server, new, point, selection, dry_run, out)
+        opening.check_for_server()
+        signers = opening.require_signature
+        _on_server(keys.store(server.url), source, server, new, point, selection, signers, dry_run, out)
     elif dry_run:
         _show(
             told_only(
@@ -239,16 +241,17 @@ def _on_server(
     new: NewOptions,
     point: RestorePoint,
     selection: Selection | None,
+    signers: list[str],
     dry_run: bool,
     out: JobOutput,
 ) -> None:
     from muniment.cli.remote import NewDatabase, plan_on_server, restore_on_server  # here too
 
     if dry_run:
-        _show(plan_on_server(store, str(source), server.name, point, selection), out)
+        _show(plan_on_server(store, str(source), server.name, point, selection, signers), out)
     else:
         made = NewDatabase(server.name, server.location, new.defrag, new.new_id)
-        restore_on_server(store, str(source), made, out, point, selection)
+        restore_on_server(store, str(source), made, out, point, selection, require_signature=signers)
 
 
 def _show_restored(plan: RestorePlan, restored: Restored, to: Path, out: JobOutput, *, part: bool) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import PurePath
 from typing import TYPE_CHECKING, Any, Final, Generic, TypeVar, Unpack
@@ -55,13 +55,19 @@ class BothAdministrations(Generic[J]):
         *,
         new_chain: bool = False,
         skip_damaged: bool = False,
+        recipients: Sequence[str] | None = None,
+        in_clear: bool = False,
     ) -> Flow[J]:
         """Begin a backup of the store's database into a folder, and return at once.
 
         The flags are those of `MaintenanceActions.start_backup`. Raises `BackupRunning` while another one runs. What
-        the server finds wrong with the folder is the job's failure.
+        the server finds wrong with the folder is the job's failure. `recipients` are public keys that it is encrypted
+        for, instead of those that the server's settings name; a passphrase is never sent.
         """
-        body = encode({"BackupLocation": _location(destination), "DatabaseDocument": None})
+        wanted: dict[str, Any] = {"BackupLocation": _location(destination), "DatabaseDocument": None}
+        if recipients is not None:
+            wanted["Recipients"] = list(recipients)
+        body = encode({**wanted, "InClear": True} if in_clear else wanted)
         flags = {"incremental": incremental, "new-chain": new_chain, "skip-damaged": skip_damaged}
         path = target(*self._root, "admin", "backup", query=[(flag, "true") for flag, value in flags.items() if value])
         number = yield from _accepted(Request("POST", path, body, JSON))
@@ -85,16 +91,18 @@ class BothAdministrations(Generic[J]):
         point: RestorePoint = NEWEST,
         selection: Selection | None = None,
         new_id: bool = False,
+        require_signature: Sequence[str] = (),
         **named: Unpack[PointKeywords],
     ) -> Flow[J]:
         """Begin the restore of a moment into a new database, named as in the backup when no name is given.
 
         The moment is the newest that the folder holds, or one named as for `MaintenanceActions.restore`; what cannot
         be reached is refused at once. When another restore runs, its end is waited for up to `start_timeout` seconds.
-        `new_id` makes another database of it, which the folder of these backups then refuses.
+        `new_id` makes another database of it, which the folder of these backups then refuses. `require_signature` names
+        public keys of which one must have signed the backups. What opens encrypted ones is in the server's settings.
         """
         wanted = RestoreWanted(
-            **_part(backup_location, replace(point, **named), selection),
+            **_part(backup_location, replace(point, **named), selection, require_signature),
             database_name=database_name,
             database_location=None if location is None else _location(location),
             defrag=defrag,
@@ -114,13 +122,14 @@ class BothAdministrations(Generic[J]):
         *,
         point: RestorePoint = NEWEST,
         selection: Selection | None = None,
+        require_signature: Sequence[str] = (),
         **named: Unpack[PointKeywords],
     ) -> Flow[dict[str, Any]]:
         """What such a restore would read (files, rows, bytes), and the etag and time of the transaction it stops at.
 
         Raises what that restore would raise before it began.
         """
-        part = _part(backup_location, replace(point, **named), selection)
+        part = _part(backup_location, replace(point, **named), selection, require_signature)
         body = encode(msgspec.to_builtins(RestoreWanted(**part, database_name=database_name)))
         request = Request("POST", target("admin", "restore", "plan"), body, JSON, repeatable=True)
         return parsed((yield from _answer(request)), dict[str, Any])
@@ -135,6 +144,7 @@ class BothAdministrations(Generic[J]):
         selection: Selection | None = None,
         other_database: bool = False,
         dry_run: bool = False,
+        require_signature: Sequence[str] = (),
         **named: Unpack[PointKeywords],
     ) -> Flow[J]:
         """Begin to bring a moment of the backups, or a part of it, back into the store's database while it is used.
@@ -144,7 +154,7 @@ class BothAdministrations(Generic[J]):
         and its `changes` are the ids.
         """
         wanted = RestoreIntoWanted(
-            **_part(backup_location, replace(point, **named), selection),
+            **_part(backup_location, replace(point, **named), selection, require_signature),
             on_conflict=on_conflict,
             dry_run=dry_run or on_conflict is None,
             other_database=other_database,
@@ -228,7 +238,9 @@ class AsyncAdministration(BothAdministrations[AsyncRemoteJob], AsyncRemote):
     _job = AsyncRemoteJob
 
 
-def _part(folder: str | os.PathLike[str], point: RestorePoint, selection: Selection | None) -> dict[str, Any]:
+def _part(
+    folder: str | os.PathLike[str], point: RestorePoint, selection: Selection | None, signers: Sequence[str]
+) -> dict[str, Any]:
     """The members of `messages.MomentWanted` for a moment of the backups in a folder of the server, or a part of it."""
     check_selection(selection)
     part = selection or Selection()
@@ -238,6 +250,7 @@ def _part(folder: str | os.PathLike[str], point: RestorePoint, selection: Select
         "etag": point.etag,
         "backup": point.backup,
         "lineage": point.lineage,
+        "require_signature": list(signers) or None,
         "collections": sorted(part.collections) or None,
         "ids": sorted(part.ids) or None,
         "id_prefixes": list(part.prefixes) or None,

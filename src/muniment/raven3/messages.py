@@ -251,6 +251,10 @@ class BackupWanted(Message):
     database_document: Annotated[
         Object | None, Meta(description="To be kept in the backup; without it, the one that the server has.")
     ] = None
+    recipients: Annotated[
+        list[str] | None, Meta(description="Public keys to encrypt it for; without them, those of the settings.")
+    ] = None
+    in_clear: Annotated[bool, Meta(description="Not to be encrypted, even if the database or the others are.")] = False
 
 
 class MomentWanted(Message, omit_defaults=True):
@@ -263,6 +267,9 @@ class MomentWanted(Message, omit_defaults=True):
     lineage: Annotated[str | None, Meta(description="Of which history, by the first letters of its id.")] = None
     collections: list[str] | None = None
     ids: list[str] | None = None
+    require_signature: Annotated[
+        list[str] | None, Meta(description="Public keys of which one must have signed each backup.")
+    ] = None
     id_prefixes: list[str] | None = None
 
 

@@ -14,7 +14,9 @@ from muniment.document import from_microseconds
 from muniment.errors import BackupNotFound, InvalidInput
 from muniment.maintenance import MaintenanceActions
 from muniment.raven3.messages import MomentWanted
+from muniment.server.keyring import keyring_of
 from muniment.server.request import Request
+from muniment.settings import Settings
 from muniment.storage.base import system_clock
 
 
@@ -33,14 +35,14 @@ async def folder_of(wanted: MomentWanted, request: Request) -> Path:
     return source
 
 
-async def plan_of(wanted: MomentWanted, source: Path) -> tuple[RestorePlan, dict[str, Any]]:
+async def plan_of(wanted: MomentWanted, source: Path, settings: Settings) -> tuple[RestorePlan, dict[str, Any]]:
     """What a restore of it reads, and the same as JSON; raises what makes it impossible."""
     # Nobody knows the zone of whoever asks, nor whether it is the server's: a time has to say it.
     at = None if wanted.at is None else time_of(wanted.at, None, from_microseconds(system_clock()))
     point = RestorePoint(at, wanted.etag, wanted.backup, wanted.lineage)
 
     def planned() -> tuple[RestorePlan, dict[str, Any]]:
-        plan = MaintenanceActions.plan_restore(source, point=point)
+        plan = MaintenanceActions.plan_restore(source, point=point, keyring=keyring_of(settings, wanted))
         return plan, dry_run(plan, str(source))
 
     return await asyncio.to_thread(planned)

@@ -13,6 +13,7 @@ from muniment.errors import InvalidInput
 from muniment.maintenance import BackupOperation
 from muniment.raven3.messages import Accepted, BackupWanted
 from muniment.raven3.queries import BackupOptions
+from muniment.server.keyring import protection_of
 from muniment.server.places import check_unmoved
 from muniment.server.request import Request
 from muniment.server.secured import SECURED
@@ -45,6 +46,7 @@ async def start(request: Request) -> Response:
         destination,
         **msgspec.structs.asdict(asked),
         document=document,
+        protection=await asyncio.to_thread(protection_of, app.settings, wanted),
         in_child=True,
         niceness=app.settings.backup_niceness,
         begin=begin,

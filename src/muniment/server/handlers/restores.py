@@ -46,10 +46,10 @@ async def start(request: Request) -> Response:
         name = wanted.database_name
         require(request, name, Right.RESTORE)
         target = _new_place(request, name, wanted.database_location)
-        plan, _ = await plan_of(wanted, source)
+        plan, _ = await plan_of(wanted, source, request.server.settings)
     else:
         try:
-            plan, _ = await plan_of(wanted, source)
+            plan, _ = await plan_of(wanted, source, request.server.settings)
         except BackupNotFound as error:
             if wanted.backup is not None or wanted.lineage is not None:
                 raise
@@ -111,7 +111,7 @@ async def plan(request: Request) -> Response:
     if wanted.database_name:
         require(request, wanted.database_name, Right.BACKUP, Right.RESTORE)
         _new_place(request, wanted.database_name, wanted.database_location)
-    found, told = await plan_of(wanted, source)
+    found, told = await plan_of(wanted, source, request.server.settings)
     require(request, found.manifest.database.name, Right.BACKUP, Right.RESTORE)
     return json_response(told)
 

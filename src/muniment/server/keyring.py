@@ -1,0 +1,38 @@
+"""What a server's settings and a request say of encrypted and signed backups.
+
+Secrets come from files that the settings name, never from a request, and are read anew for each: another passphrase
+counts from the next backup on.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from muniment.raven3.messages import BackupWanted, MomentWanted
+from muniment.security.keyring import Keyring, Protection
+from muniment.settings import Settings
+
+
+def protection_of(settings: Settings, wanted: BackupWanted) -> Protection:
+    """How a backup is protected: for the recipients of the request, or else for those of the settings."""
+    if wanted.in_clear:
+        return Protection.of(sign_with=_file(settings.backup_signing_key_file), in_clear=True)
+    return Protection.of(
+        passphrase_file=_file(settings.backup_passphrase_file),
+        recipients=settings.backup_recipients if wanted.recipients is None else wanted.recipients,
+        sign_with=_file(settings.backup_signing_key_file),
+    )
+
+
+def keyring_of(settings: Settings, wanted: MomentWanted) -> Keyring:
+    """What opens backups, and whose signature they must have: that of the settings, and of the request."""
+    identity = _file(settings.backup_identity_file)
+    return Keyring.of(
+        passphrase_file=_file(settings.backup_passphrase_file),
+        identities=[identity] if identity else (),
+        require_signature=wanted.require_signature or settings.backup_signers,
+    )
+
+
+def _file(name: str) -> Path | None:
+    return Path(name) if name else None

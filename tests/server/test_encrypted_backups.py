@@ -1,0 +1,80 @@
+"""Encrypted backups of a server: for recipients of its settings or of the request, opened with files that it has."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from muniment import DocumentStore, MaintenanceActions
+from muniment.backup.repository import backups
+from muniment.errors import BadSignature, InvalidInput, WrongKey
+from muniment.security.keyring import Keyring
+from muniment.security.recipients import Recipient, new_identity, read_identities
+from muniment.security.signature import new_signing_key
+from tests.cli.process import muniment
+from tests.secret import SECRET, holding_secret
+from tests.server.running import Database, running
+
+
+@pytest.fixture
+def mine(tmp_path: Path) -> Recipient:
+    return new_identity(tmp_path / "mine")
+
+
+def _fill(shop: Database) -> None:
+    shop.put(f"people/{SECRET}", f'{{"Name":"{SECRET}"}}'.encode(), **{"Raven-Entity-Name": SECRET})
+
+
+def test_a_server_backs_up_what_it_cannot_read(tmp_path: Path, mine: Recipient) -> None:
+    other = new_identity(tmp_path / "other")
+    place = tmp_path / "backups"
+    with running(tmp_path / "data", backup_recipients=str(mine)) as server, DocumentStore(server.url, "shop") as store:
+        shop = server.create("shop")
+        _fill(shop)
+        assert not shop.backup(place)["Faulted"]
+        shop.put("more")
+        store.admin.start_backup(place, incremental=True).wait()
+        assert [backup.manifest.kind for backup in backups(place)] == ["full", "incremental"]
+        assert holding_secret(place) == []
+        wanted = {"BackupLocation": str(place), "DatabaseName": "copy"}
+        refused = server.client.post("/admin/restore", json=wanted)
+        assert refused.status_code == WrongKey.status or server.wait_for(refused.json()["OperationId"])["Faulted"]
+        assert "copy" not in server.client.get("/databases").json()
+        command = ["backup", "--url", server.url, "--database", "shop", "--dest", str(tmp_path / "theirs")]
+        assert muniment(*command, "--recipient", str(other)).code == 0
+        assert muniment(*command, "--passphrase-file", str(tmp_path / "mine")).code == InvalidInput.exit_code
+        with pytest.raises(InvalidInput):
+            store.admin.start_backup(tmp_path / "none", recipients=["muniment-recipient-aaaa"])
+    assert holding_secret(tmp_path / "theirs") == []
+    for folder, identity in ((place, "mine"), (tmp_path / "theirs", "other")):
+        MaintenanceActions.verify(folder, keyring=Keyring((read_identities(tmp_path / identity)[0],)))
+
+
+def test_a_server_restores_with_the_files_of_its_settings(tmp_path: Path, mine: Recipient) -> None:
+    (tmp_path / "passphrase").write_text("correct horse battery staple")
+    signer = new_signing_key(tmp_path / "signing")
+    place = tmp_path / "backups"
+    settings: dict[str, Any] = {
+        "backup_recipients": str(mine),
+        "backup_passphrase_file": str(tmp_path / "passphrase"),
+        "backup_signing_key_file": str(tmp_path / "signing"),
+    }
+    with running(tmp_path / "data", **settings) as server, DocumentStore(server.url, "shop") as store:
+        shop = server.create("shop")
+        _fill(shop)
+        store.admin.start_backup(place).wait()
+        assert holding_secret(place) == []
+        store.admin.start_restore(place, "copy", require_signature=[signer]).wait()
+        copy = Database(server, "copy")
+        assert copy.get(f"/docs/people/{SECRET}").json() == shop.get(f"/docs/people/{SECRET}").json()
+        shop.put(f"people/{SECRET}", b"{}")
+        store.admin.start_restore_into(place, "overwrite").wait()
+        assert shop.get(f"/docs/people/{SECRET}").json()["Name"] == SECRET
+        with pytest.raises(BadSignature):
+            store.admin.plan_restore(place, require_signature=[new_signing_key(tmp_path / "stranger")])
+        store.admin.start_backup(tmp_path / "clear", in_clear=True).wait()
+        assert "correct horse" not in server.log()
+    assert holding_secret(tmp_path / "clear") != []
+    assert holding_secret(place) == []
