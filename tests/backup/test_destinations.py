@@ -276,8 +276,9 @@ def test_a_restore_that_was_killed_when_its_database_was_whole_is_taken_over(
 
 
 def test_a_mark_that_a_killed_restore_left_in_its_database_goes_when_that_is_opened(
-    backup: Backup, tmp_path: Path
+    small: DocumentDatabase, backup: Backup, tmp_path: Path
 ) -> None:
+    small.close()  # or it tidies up some time or other
     MaintenanceActions.restore(backup.folder, tmp_path / "target")
     (tmp_path / "target" / RESTORING).touch()
     with DocumentDatabase(tmp_path / "target", create=False) as database:
