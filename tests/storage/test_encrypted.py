@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 from contextlib import closing
 from pathlib import Path
@@ -20,6 +21,7 @@ from muniment.storage.sqlite.store import SqliteStorage, create_storage
 from tests.clock import Clock
 from tests.secret import SECRET, filled, holding_secret
 from tests.storage.reference import put
+from tests.storage.test_reach import LOCKS
 
 ALGORITHMS = list(Algorithm)
 
@@ -186,3 +188,26 @@ def test_the_key_of_an_embedded_database_is_bytes_base64_or_a_file(tmp_path: Pat
         assert database.get("orders/1")
     with pytest.raises(InvalidInput, match="both a key and a file"):
         DocumentDatabase(tmp_path / "shop", key=key, key_file=tmp_path / "key")
+
+
+@pytest.mark.skipif(not LOCKS.exists(), reason="there is no /proc/locks here")
+@pytest.mark.parametrize("algorithm", ALGORITHMS)
+def test_connections_that_come_later_leave_the_locks(tmp_path: Path, algorithm: Algorithm) -> None:
+    """Also while they look how the file is encrypted: who closes it takes all locks of this process away."""
+    key = new_key(algorithm)
+    create_storage(tmp_path, key=key)
+    with closing(opened(tmp_path, key)) as store:
+        store.commit([put("orders/1")])
+
+        def locks() -> set[str]:
+            inodes = {str(path.stat().st_ino): path.name for path in tmp_path.iterdir()}
+            lines = [line.split() for line in LOCKS.read_text().splitlines()]
+            mine = [fields[5] for fields in lines if fields[1] == "POSIX" and fields[4] == str(os.getpid())]
+            return {inodes.get(place.rpartition(":")[2], "") for place in mine} & {FILE, f"{FILE}-shm"}
+
+        assert locks() == {FILE, f"{FILE}-shm"}
+        for _ in range(3):
+            with closing(opened(tmp_path, key, read_only=True)) as reader:
+                assert reader.get(DOCUMENT, "orders/1") is not None
+            assert algorithms_of(tmp_path / FILE)
+            assert locks() == {FILE, f"{FILE}-shm"}
