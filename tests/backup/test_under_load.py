@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+import sys
 import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -20,6 +21,7 @@ from muniment.backup import take as taking
 from muniment.backup.repository import Backup
 from muniment.document import fold
 from muniment.errors import Cancelled
+from muniment.progress import Progress
 from muniment.revision import ATTACHMENT, DOCUMENT
 from tests.backup.gate import Gate, take
 from tests.backup.state import State, live, opened, state_of
@@ -240,3 +242,25 @@ def test_a_failed_backup_lets_go_of_its_pin(database: DocumentDatabase, tmp_path
     database.storage.purge()
     with closing(apsw.Connection(str(database.path / "muniment.db"))) as connection:
         assert connection.execute("SELECT count(*) FROM dead").get == 0
+
+
+def test_the_lock_of_python_is_handed_over_sooner_while_backups_are_written(
+    small: DocumentDatabase, tmp_path: Path
+) -> None:
+    """And as before when the last one has ended, however it ended."""
+    usual = sys.getswitchinterval()
+    met: list[float] = []
+
+    class Looking(Progress):
+        def advance(self, *, documents: int = 0, attachments: int = 0, bytes: int = 0) -> None:
+            met.append(sys.getswitchinterval())
+            if len(met) == 1:
+                take(small, tmp_path / "meanwhile")
+                met.append(sys.getswitchinterval())
+                raise Cancelled("enough")
+
+    with pytest.raises(Cancelled):
+        take(small, tmp_path / "backups", Looking())
+    assert met
+    assert max(met) < usual
+    assert sys.getswitchinterval() == usual

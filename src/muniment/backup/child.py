@@ -7,7 +7,6 @@ down a backup) it asks of its parent. It stops, and removes what it wrote, when 
 from __future__ import annotations
 
 import os
-import sys
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, closing, contextmanager
 from dataclasses import replace
@@ -35,9 +34,6 @@ from muniment.storage.base import BackupPlace, Snapshot, Storage, system_clock
 from muniment.telling import telling
 from muniment.workers import GRACE_SECONDS, Parent, Worker
 
-# One thread of a backup reads or compresses while the other one makes digests, for which it needs Python's global lock;
-# with the usual 5 ms each would wait as long as it works whenever it comes back from there: a tenth of the whole.
-SWITCH_SECONDS: Final = 0.0002
 _Folder: TypeAlias = bytes  # as the operating system calls it, which need not be Unicode
 
 
@@ -281,7 +277,6 @@ class _SharedStorage:
 
 
 def _back_up(parent: Parent) -> None:
-    sys.setswitchinterval(SWITCH_SECONDS)
     wanted = parent.hear(_Backup)
     with (
         closing(engines.open(_path(wanted.folder), clock=system_clock, read_only=True, key=wanted.key)) as storage,

@@ -46,6 +46,7 @@ from muniment.version import VERSION
 
 WRITERS: Final = 2
 BACKUP_NICENESS: Final = 15
+SWITCH_SECONDS: Final = 0.0002
 _NOT_THERE: Final = "the log has no such revision any more"
 
 
@@ -338,12 +339,13 @@ def _write_files(
     history: bool,
 ) -> _Written:
     written = _Written()
-    progress.stage = "writing documents"
     documents = _Shared(storage.changes(plan.after, snapshot.etag, history=history))
-    _write_documents(documents.take, new, written, progress, proof)
-    progress.stage = "writing attachments"
-    attachments = storage.attachment_changes(plan.after, snapshot.etag, history=history)
-    _write_attachments(attachments, storage, new, written, progress, proof)
+    with _turns:
+        progress.stage = "writing documents"
+        _write_documents(documents.take, new, written, progress, proof)
+        progress.stage = "writing attachments"
+        attachments = storage.attachment_changes(plan.after, snapshot.etag, history=history)
+        _write_attachments(attachments, storage, new, written, progress, proof)
     rows = written.documents + written.document_tombstones
     rows += sum(each.kind == "document" for each in proof.damaged)
     if documents.rows != rows:
@@ -353,6 +355,35 @@ def _write_files(
         )
     written.files.sort(key=lambda file: file.name)
     return written
+
+
+class _Turns:
+    """While some backup is being written, whoever holds Python's global lock hands it over soon.
+
+    A thread that makes digests needs it all the time. Whoever comes back from what needs none (reading, compressing, a
+    commit) would wait for the usual 5 ms each time: the other thread of the backup, and every write of the program.
+    """
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._backups = 0
+        self._usual = 0.0
+
+    def __enter__(self) -> None:
+        with self._lock:
+            if not self._backups:
+                self._usual = sys.getswitchinterval()
+                sys.setswitchinterval(min(self._usual, SWITCH_SECONDS))
+            self._backups += 1
+
+    def __exit__(self, *error: object) -> None:
+        with self._lock:
+            self._backups -= 1
+            if not self._backups:
+                sys.setswitchinterval(self._usual)
+
+
+_turns: Final = _Turns()
 
 
 class _Shared:
