@@ -26,6 +26,7 @@ from typing import Any
 
 import apsw
 import pyarrow.compute
+import pyarrow.parquet
 import pytest
 
 import muniment
@@ -352,6 +353,7 @@ def job_records(place: str) -> dict[str, Any]:
 
 
 assert pyarrow.compute  # imported while that is still allowed
+assert pyarrow.parquet
 
 
 def job_as_nobody(what: str, sources: list[str], places: list[str]) -> list[dict[str, Any]]:
