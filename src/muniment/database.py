@@ -79,7 +79,7 @@ class DocumentDatabase(Source[Exported]):
         key_file: str | Path | None = None,
     ) -> None:
         if isinstance(path, str) and not path.strip():
-            raise InvalidInput("the name of the database's folder is empty", "give a folder; the present one is '.'")
+            raise InvalidInput("the name of the database's folder is empty", "give a folder; the current one is '.'")
         self.path = Path(path)
         self.clock = clock
         used = given_key(key, key_file)
@@ -410,7 +410,7 @@ def _document(revision: Revision) -> Document:
 
 
 def open_to_read(folder: Path, key: EncryptionKey | None = None) -> DocumentDatabase:
-    """A database that something is to be read of, also while another process writes it.
+    """A database that is opened to be read, also while another process writes to it.
 
     What a backup of it leaves to be remembered, that process takes over; what is read is pinned there too. A folder
     that cannot be written to is opened only for reading.

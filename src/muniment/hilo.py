@@ -97,7 +97,7 @@ def _maximum(tag: str, document: Document | None) -> int:
 def tag_of(collection: str) -> str:
     """The part of an id before the number: lower case unless the name has several capitals (`LastFms`)."""
     if not isinstance(collection, str):
-        raise InvalidInput(f"a collection is named by text, not by {collection!r}", "pass a str, for example 'Orders'")
+        raise InvalidInput(f"the name of a collection is text, not {collection!r}", "pass a str, for example 'Orders'")
     if not collection:
         raise InvalidInput("a document without id needs a collection", "pass id= or collection=")
     return collection if sum(letter.isupper() for letter in collection) > 1 else collection.lower()

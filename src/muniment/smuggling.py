@@ -63,7 +63,7 @@ class Backups(Source[Exported]):
 
     def _export_incremental(self, folder: Path, options: ExportOptions, progress: Progress) -> Exported:
         raise InvalidInput(
-            f"{self.folder} holds backups, of which there is no incremental export", "export a database, or a moment"
+            f"{self.folder} holds backups, which cannot be exported incrementally", "export a database, or a moment"
         )
 
 
@@ -87,7 +87,7 @@ def source(
     point = replace(point, **named)
     if is_url(place):
         if point.named:
-            raise InvalidInput(f"{place} is a server, which has only its present state", "name no moment")
+            raise InvalidInput(f"{place} is a server, which has only its present state", "leave out the moment")
         check_named(place, database)
         with connect(place, database) as store:
             yield store
@@ -96,7 +96,7 @@ def source(
     folder = Path(place)
     if engines.exists(folder):
         if point.named:
-            raise InvalidInput(f"{place} is a database, which has only its present state", "name no moment")
+            raise InvalidInput(f"{place} is a database, which has only its present state", "leave out the moment")
         with open_to_read(folder, key) as opened:
             yield opened
     elif folder.is_dir() and ((found := backups(folder)) or found.unusable):
@@ -198,12 +198,17 @@ def import_from(
 
         return import_folder(source, import_file, backup=backup, until=until)
     if backup is not None or until is not None:
-        raise InvalidInput(f"{source} is no folder, of which a part could be named", "give the folder of the backups")
+        raise InvalidInput(
+            f"{source} is not a folder, so there is nothing in it to choose from", "give the folder of the backups"
+        )
     dump = dump_of(source, plain := Plain(id_field, collection))
     if dump is not None:
         return target.import_dump(dump, options=options, progress=progress)
     if plain:
-        raise InvalidInput(f"{source} is a dump, which tells ids and collections itself", "leave out what it tells")
+        raise InvalidInput(
+            f"{source} is a dump, which has ids and collections already",
+            "leave out --id-field and --collection, in Python id_field and collection",
+        )
     return target.import_dump(source, options=options, progress=progress)
 
 
@@ -275,7 +280,7 @@ def check_named(place: str, database: str | None, flag: str = "--database") -> N
     """Raises `InvalidInput` when no database of a server is named: its own, the system database, is not meant."""
     if not database and not split_url(place)[1]:
         raise InvalidInput(
-            f"which database of {place} is not said",
+            f"no database of {place} was named",
             f"name it with {flag}, or {SYSTEM} for the one with the server's own documents",
         )
 
@@ -285,4 +290,4 @@ def check_folder(place: str, database: str | None) -> None:
     if not place.strip():
         raise InvalidInput("the name of a folder is empty", "give the folder of a database, or the URL of a server")
     if database:
-        raise InvalidInput(f"{place} is a folder, which is one database", "name no database, or give a URL")
+        raise InvalidInput(f"{place} is a folder, which is one database", "leave out the database, or give a URL")

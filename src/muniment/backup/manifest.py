@@ -313,7 +313,7 @@ def _untrusted(where: str, error: Exception) -> DamagedBackup:
 
 
 def was_one(text: bytes) -> bool:
-    """Whether this is what is left of a manifest, and not somebody else's file of the same name."""
+    """Whether this is what is left of a manifest, and not a file of the same name that Muniment did not write."""
     return b'"software": "muniment' in text or b'"database_document"' in text
 
 

@@ -1,7 +1,7 @@
 """Reading what was planned: every file checked, the revisions that make up the moment given out, and the proof of it.
 
-The fingerprint is known at the end of every backup. For a moment before that end, what was read is taken on to it: the
-revisions that follow replace those that were read, and the result must be the recorded fingerprint.
+Every backup has the fingerprint of its end. A moment inside it is proven by replaying the rest of the backup onto it:
+the result must have that fingerprint.
 """
 
 from __future__ import annotations
@@ -256,7 +256,7 @@ class _Reader:
 def check_files(files: Iterable[tuple[Backup, File]], progress: Progress) -> None:
     """Raises `DamagedBackup` unless every one of these is as its manifest says; with all processors.
 
-    Nothing is to be read of a file before: neither its footer nor the heads of its pages have checksums of their own.
+    Every file is hashed before any is parsed: Parquet footers and page headers have no checksum.
     """
     with ThreadPoolExecutor(os.cpu_count(), "muniment checker") as pool:
         checks = [pool.submit(check_file, backup.folder / file.name, file, progress) for backup, file in files]

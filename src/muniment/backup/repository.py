@@ -122,7 +122,7 @@ class _DatabaseDocument(msgspec.Struct):
 
 @dataclass(frozen=True, slots=True)
 class Unusable:
-    """A folder whose manifest cannot be used, and why: damaged, of a newer format, or somebody else's file.
+    """A folder whose manifest cannot be used, and why: damaged, of a newer format, or not ours.
 
     `ours` says whether it was a backup, as its name or what is left of the manifest tells.
     """

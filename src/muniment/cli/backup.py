@@ -37,11 +37,15 @@ def backup(
     ] = False,
     new_chain: Annotated[
         bool,
-        typer.Option("--new-chain", metavar="", help="Begin anew where the database remembers backups and none is."),
+        typer.Option(
+            "--new-chain",
+            metavar="",
+            help="Begin a new chain where the folder is empty and the database remembers backups in it.",
+        ),
     ] = False,
     skip_damaged: Annotated[
         bool,
-        typer.Option("--skip-damaged", metavar="", help="Leave out what is damaged in the database, and say what."),
+        typer.Option("--skip-damaged", metavar="", help="Leave out what is damaged in the database, and name it."),
     ] = False,
     encryption: KeyOptions,
     passphrase_file: PassphraseFile = None,
@@ -59,14 +63,18 @@ def backup(
     database: ServerDatabase = None,
     all_databases: Annotated[
         bool,
-        typer.Option("--all-databases", metavar="", help="All of the server, each into its own folder in --dest."),
+        typer.Option(
+            "--all-databases", metavar="", help="All databases of the server, each into its own folder in --dest."
+        ),
     ] = False,
     nowait: Annotated[
         bool, typer.Option("--nowait", metavar="", help="Return as soon as the server has begun.")
     ] = False,
     timeout: Annotated[
         int | None,
-        typer.Option("--timeout", metavar="MS", min=1, help="How long one answer of the server may take; 60000."),
+        typer.Option(
+            "--timeout", metavar="MS", min=1, help="How long one answer of the server may take; 60000 if not given."
+        ),
     ] = None,
     readkey: Annotated[
         bool, typer.Option("--readkey", metavar="", help="Wait for a key at the end, so that a window stays open.")

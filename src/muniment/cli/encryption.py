@@ -57,7 +57,7 @@ def rotate(
     $ muniment encryption rotate shop --new-key-file new.key --algorithm ChaCha20
     """
     if in_clear == (new_key_file is not None):
-        raise InvalidInput("it is not clear which key it is to have", "give one of --new-key-file and --in-clear")
+        raise InvalidInput("no new key was named", "give one of --new-key-file and --in-clear")
     key, other, progress = encryption.key(), given_key(None, new_key_file, algorithm), Progress()
     if key is None and other is None:
         raise InvalidInput("no key was given that it has now", "give --key-file")

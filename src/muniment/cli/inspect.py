@@ -39,14 +39,15 @@ def inspect(
         typer.Option("--diff", metavar="POINT POINT", help="What was added, changed and deleted between two moments."),
     ] = None,
     query: Annotated[
-        str | None, typer.Option("--query", metavar="SQL", help="What this SELECT gives, run by DuckDB.")
+        str | None, typer.Option("--query", metavar="SQL", help="The result of this SELECT, run by DuckDB.")
     ] = None,
     sql_view: Annotated[
         bool, typer.Option("--sql-view", metavar="", help="Print SQL that makes views of a moment, for DuckDB.")
     ] = False,
     moment: PointOptions,
     limit: Annotated[
-        int | None, typer.Option("--limit", metavar="N", min=1, help="With --query: so many rows at most; 1000.")
+        int | None,
+        typer.Option("--limit", metavar="N", min=1, help="With --query: at most so many rows; 1000 if not given."),
     ] = None,
     encryption: KeyOptions,
     opening: OpeningOptions,

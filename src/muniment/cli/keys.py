@@ -33,7 +33,10 @@ class Place:
         ),
     ] = None
     url: Annotated[
-        str | None, typer.Option("--url", metavar="URL", help="The address of a server, asked with a key for `admin`.")
+        str | None,
+        typer.Option(
+            "--url", metavar="URL", help="The address of a server that runs; it wants a key with the right `admin`."
+        ),
     ] = None
 
     @contextmanager

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 def path_of(text: str) -> Path:
     """The folder or file that an argument names; raises `InvalidInput` for none, and for the address of a server."""
     if not text.strip():
-        raise InvalidInput("the name of a folder or file is empty", "give one; the present folder is .")
+        raise InvalidInput("the name of a folder or file is empty", "give one; the current folder is .")
     if text.lower().startswith(("http://", "https://")):
         raise InvalidInput(f"{text} is the address of a server, and a folder or file belongs here", "see --help")
     return Path(text)

@@ -60,7 +60,9 @@ class NewOptions:
     ] = False
     new_id: Annotated[
         bool,
-        typer.Option("--new-id", metavar="", help="Make another database of it, for folders of backups of its own."),
+        typer.Option(
+            "--new-id", metavar="", help="Make another database of it, with an id and a folder of backups of its own."
+        ),
     ] = False
     new_key_file: Annotated[
         Path | None,
@@ -84,7 +86,7 @@ class NewOptions:
     def key(self, encryption: KeyOptions) -> EncryptionKey | None:
         """The key of the new database, None for none; raises `InvalidInput` for two answers."""
         if self.in_clear and self.new_key_file:
-            raise InvalidInput("--in-clear and --new-key-file are two answers", "give one of them")
+            raise InvalidInput("--in-clear and --new-key-file exclude each other", "give one of them")
         if self.in_clear:
             return None
         return given_key(None, self.new_key_file) if self.new_key_file else encryption.key()

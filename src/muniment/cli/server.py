@@ -32,11 +32,11 @@ class SettingOptions:
     ] = None
     data_root: Annotated[
         list[str],
-        typer.Option("--data-root", metavar="FOLDER", help="Another that databases may be in; may be repeated."),
+        typer.Option("--data-root", metavar="FOLDER", help="Another folder that databases may be in; may be repeated."),
     ] = field(default_factory=list)
     backup_root: Annotated[
         list[str],
-        typer.Option("--backup-root", metavar="FOLDER", help="One that backups may be in; may be repeated."),
+        typer.Option("--backup-root", metavar="FOLDER", help="A folder that backups may be in; may be repeated."),
     ] = field(default_factory=list)
     master_key_file: Annotated[
         Path | None,
@@ -47,14 +47,19 @@ class SettingOptions:
             help="What wraps the keys of encrypted databases; beside the data folder if not given.",
         ),
     ] = None
-    host: Annotated[str | None, typer.Option("--host", metavar="ADDRESS", help="127.0.0.1 if not given.")] = None
+    host: Annotated[
+        str | None, typer.Option("--host", metavar="ADDRESS", help="The address to listen on; 127.0.0.1 if not given.")
+    ] = None
     port: Annotated[
-        int | None, typer.Option("--port", metavar="NUMBER", help="8080 if not given; 0 takes a free one.")
+        int | None,
+        typer.Option(
+            "--port", metavar="NUMBER", help="The port to listen on; 8080 if not given, and 0 takes a free one."
+        ),
     ] = None
     host_name: Annotated[
         list[str],
         typer.Option(
-            "--host-name", metavar="NAME", help="A name it is asked by, besides its address; may be repeated."
+            "--host-name", metavar="NAME", help="A name that clients use besides its address; may be repeated."
         ),
     ] = field(default_factory=list)
     page_origin: Annotated[
@@ -111,13 +116,20 @@ class RestoreOptions:
     ] = ""
     system_database: Annotated[
         bool,
-        typer.Option("--restore-system-database", metavar="", help="It is one of the system database; no server runs."),
+        typer.Option(
+            "--restore-system-database",
+            metavar="",
+            help="The backup is one of the system database; its server is stopped.",
+        ),
     ] = False
     database: Annotated[
         str, typer.Option("--restore-database", metavar="URL", help="Have the server at this address restore it.")
     ] = ""
     destination: Annotated[
-        str, typer.Option("--restore-destination", metavar="FOLDER", help="Where to; the data folder if not given.")
+        str,
+        typer.Option(
+            "--restore-destination", metavar="FOLDER", help="Where to restore to; the data folder if not given."
+        ),
     ] = ""
     database_name: Annotated[
         str, typer.Option("--restore-database-name", metavar="NAME", help="Its new name; the backup's if not given.")

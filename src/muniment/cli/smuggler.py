@@ -43,12 +43,14 @@ def smuggler_out(
     format: Annotated[
         Format | None,
         typer.Option(
-            "--format", metavar="NAME", help="ravendbdump, ravendump, ndjson or parquet; FILE's end may say it."
+            "--format",
+            metavar="NAME",
+            help="ravendbdump, ravendump, ndjson or parquet; if not given, what FILE ends in.",
         ),
     ] = None,
     compression: Annotated[
         Compression | None,
-        typer.Option("--compression", metavar="NAME", help="gzip, zstd or none; a dump is gzip if nothing says so."),
+        typer.Option("--compression", metavar="NAME", help="gzip, zstd or none; gzip for a dump if not given."),
     ] = None,
     overwrite: Annotated[
         bool, typer.Option("--overwrite", metavar="", help="Replace FILE, when the new one is complete.")
@@ -157,7 +159,7 @@ def smuggler_in(
     database: Database = None,
     create: Create = False,
     incremental: Annotated[
-        bool, typer.Option("--incremental", metavar="", help="FILE is a folder, and has to be one.")
+        bool, typer.Option("--incremental", metavar="", help="Refuse a FILE that is not a folder.")
     ] = False,
     backup: Annotated[
         str | None, typer.Option("--backup", metavar="NAME", help="Which of RavenDB's backups in the folder FILE.")
@@ -166,10 +168,10 @@ def smuggler_in(
         str | None, typer.Option("--until", metavar="NAME|TIME", help="The last file in the folder FILE to import.")
     ] = None,
     id_field: Annotated[
-        str | None, typer.Option("--id-field", metavar="MEMBER", help="Of plain objects, the member that is the id.")
+        str | None, typer.Option("--id-field", metavar="MEMBER", help="For plain objects: the member that is the id.")
     ] = None,
     collection: Annotated[
-        str | None, typer.Option("--collection", metavar="NAME", help="Of plain objects, their collection.")
+        str | None, typer.Option("--collection", metavar="NAME", help="For plain objects: their collection.")
     ] = None,
     carried: CarriedOptions,
     continuation_token: Continuation = None,

@@ -23,7 +23,7 @@ Continuation: TypeAlias = Annotated[
 ]
 FailOnUnknown: TypeAlias = Annotated[
     bool,
-    typer.Option("--fail-on-unknown", metavar="", help="A section that there is no place for is an error."),
+    typer.Option("--fail-on-unknown", metavar="", help="Fail at a section that Muniment has no place for."),
 ]
 
 
@@ -33,7 +33,11 @@ class CarriedOptions:
 
     operate_on_types: Annotated[
         str | None,
-        typer.Option("--operate-on-types", metavar="NAMES", help="Which of Documents,Attachments,Identities."),
+        typer.Option(
+            "--operate-on-types",
+            metavar="NAMES",
+            help="What to carry: one or more of Documents,Attachments,Identities.",
+        ),
     ] = None
     filter: Annotated[
         list[str],
@@ -67,7 +71,8 @@ class CarriedOptions:
         int | None, typer.Option("--batch-size", metavar="NUMBER", help="How many documents are written at once.")
     ] = None
     timeout: Annotated[
-        int | None, typer.Option("--timeout", metavar="MS", min=1, help="How long all of it may take; no limit.")
+        int | None,
+        typer.Option("--timeout", metavar="MS", min=1, help="How long all of it may take; no limit if not given."),
     ] = None
 
     def options(

@@ -124,7 +124,9 @@ class Taking:
         if broken:
             raise self.broken(broken)
         if status.state == "running":
-            raise ServerUnavailable("the export has come, but on the server it has not ended", "export it again")
+            raise ServerUnavailable(
+                "the whole export has arrived, but the server says that it has not ended", "export it again"
+            )
         self.result: dict[str, Any] = told["State"]["Result"]
         exported = msgspec.convert(self.result, Exported)
         if exported.size != self._size:

@@ -80,7 +80,7 @@ def status(job: Job) -> Flow[JobStatus]:
         return replace(known, messages=written.messages, error=known.error or written.error)
     if found := known or written:
         return found
-    raise NotFound(f"the server knows nothing of the {job.what} any more", "it was restarted, or it is long ago")
+    raise NotFound(f"the server no longer knows of the {job.what}", "it was restarted since, or the job ended long ago")
 
 
 def changes(job: Job) -> Flow[list[dict[str, Any]]]:
@@ -89,7 +89,9 @@ def changes(job: Job) -> Flow[list[dict[str, Any]]]:
     told = parsed((yield from call(replace(request, repeatable=True), 200)), dict[str, Any])
     found = told.get("Changes")
     if not isinstance(found, list):
-        raise NotFound("the server does not have these ids (any more)", "compare again: it keeps those of a few jobs")
+        raise NotFound(
+            "the server does not have these ids, or no longer", "compare again: it keeps those of a few jobs"
+        )
     return found
 
 
