@@ -149,9 +149,9 @@ def test_new_ids(shop: Database) -> None:
 
 def test_the_system_database_has_documents_too(server: Server) -> None:
     system = Database(server, "")
-    assert system.put("Raven/ApiKeys/x", b'{"Name":"x"}').status_code == 201
-    assert system.get("/docs/raven/apikeys/X").json() == {"Name": "x"}
-    assert server.client.get("/databases/<system>/docs/raven/apikeys/X").json() == {"Name": "x"}
+    assert system.put("Raven/Alerts/x", b'{"Name":"x"}').status_code == 201
+    assert system.get("/docs/raven/alerts/X").json() == {"Name": "x"}
+    assert server.client.get("/databases/<system>/docs/raven/alerts/X").json() == {"Name": "x"}
 
 
 def test_a_body_where_none_is_expected_is_passed_over(shop: Database) -> None:

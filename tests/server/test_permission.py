@@ -112,6 +112,27 @@ def test_the_system_database_is_for_the_server_s_admin_however_it_is_named(site:
     assert "argon2" in site.ask("server", "GET", f"/databases/{name}/docs/Raven/ApiKeys/read").text
 
 
+def test_a_backup_of_the_system_database_says_what_it_holds(site: Site) -> None:
+    accepted = site.ask("server", "POST", "/admin/backup", json={"BackupLocation": "~/Backups/system"})
+    number = accepted.json()["OperationId"]
+    for _ in iter(lambda: site.ask("server", "GET", f"/operation/status?id={number}").json()["Completed"], True):
+        pass
+    told = site.ask("server", "GET", "/docs/Raven/Backup/Status").json()["Messages"]
+    assert "hashes of the server's keys" in " ".join(each["Message"] for each in told)
+    assert site.ask("server", "GET", "/smuggler/export").status_code == 200
+    assert "hashes of the server's keys" in site.server.log()
+
+
+def test_where_nobody_needs_a_key_a_wrong_one_shuts_nobody_out(tmp_path: Path) -> None:
+    with running(tmp_path / "data", anonymous_access="admin") as server:
+        key, _ = new_key("app", ["admin"])
+        for _ in range(2):  # before there is a key, and when there is
+            for _ in range(5):
+                assert server.client.get("/databases", headers={"Authorization": "Bearer app/x"}).status_code == 200
+            assert server.client.put(f"/docs/{key.id}", content=key.encoded()).status_code == 201
+        assert server.client.post("/access-token", headers={"Authorization": "Bearer x"}).status_code == 400
+
+
 def test_nothing_of_a_body_is_read_before_it_is_decided(site: Site) -> None:
     head = b"PUT /databases/shop/docs/x HTTP/1.1\r\nHost: localhost\r\nMuniment-Request: 1\r\nContent-Length: 100000"
     assert b" 401 " in site.server.raw(head + b"\r\n\r\n").splitlines()[0]

@@ -82,6 +82,12 @@ class Callers:
         self._proving.shutdown()
 
     @property
+    def has_keys(self) -> bool:
+        """Whether any key could be right."""
+        self._look()
+        return bool(self._keys)
+
+    @property
     def anonymous(self) -> Caller:
         """Who sends no key.
 

@@ -25,6 +25,10 @@ from muniment.storage import engines
 from muniment.storage.retention import check_settings
 from muniment.telling import telling
 
+SYSTEM_HOLDS: Final = (
+    "It holds the hashes of the server's keys, and which databases there are and where:"
+    " keep it as you keep the server's own files"
+)
 LEAVE_SECONDS: Final = 30.0
 ROOM_SECONDS: Final = 5.0
 

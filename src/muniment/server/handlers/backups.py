@@ -17,7 +17,7 @@ from muniment.server.keyring import protection_of
 from muniment.server.places import check_unmoved
 from muniment.server.request import Request
 from muniment.server.secured import SECURED
-from muniment.server.tenants import plain_settings
+from muniment.server.tenants import SYSTEM_HOLDS, plain_settings
 from muniment.server.wire import Response, json_response
 
 
@@ -40,6 +40,8 @@ async def start(request: Request) -> Response:
         operation.check = partial(check_unmoved, destination)
         operation.result = lambda backup: msgspec.to_builtins(BackupSummary.of(backup))
         tenant.backup.follow(operation)
+        if tenant.is_system:
+            job.say(f"Note: {SYSTEM_HOLDS}")
         app.operations.start(operation)
 
     tenant.database.maintenance.start_backup(

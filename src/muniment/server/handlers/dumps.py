@@ -20,10 +20,12 @@ from muniment.server.handlers.attachments import pulled
 from muniment.server.operations import Operation
 from muniment.server.pipe import Pipe
 from muniment.server.request import Request
+from muniment.server.tenants import SYSTEM_HOLDS
 from muniment.server.wire import Response, empty_response, json_response
 from muniment.smuggler.export import export_changes, export_state
 from muniment.smuggler.folder import Kind, State
 from muniment.smuggler.options import Compression, ExportOptions, Format
+from muniment.telling import log
 
 MAX_DUMP_BYTES: Final = 1 << 50  # no limit of its own: batches are on disk before the next is taken in
 PAUSE_SECONDS: Final = 600.0  # what makes the dump may look through much that it leaves out
@@ -75,6 +77,8 @@ async def export(request: Request) -> Response | Outgoing:
     loop, begun = asyncio.get_running_loop(), asyncio.Event()
     pipe = Pipe(lambda: loop.call_soon_threadsafe(begun.set), operation.job.progress)
     headers = _headers(tenant.name, options, operation)
+    if tenant.is_system:
+        log(f"operation {operation.id} exports {tenant.name}. {SYSTEM_HOLDS}")
     ended = operations.follow(operation)
     tenant.active += 1  # until the thread has ended
     ended.add_done_callback(lambda _: tenant.leave())
