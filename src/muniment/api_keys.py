@@ -44,12 +44,26 @@ class ApiKeys:
                     yield document.id[len(PREFIX) :], None
             start += len(page)
 
-    def add(self, name: str, rights: Iterable[str], databases: Iterable[str] = ()) -> tuple[Key, str]:
+    def add(
+        self,
+        name: str,
+        rights: Iterable[str],
+        databases: Iterable[str] = (),
+        *,
+        data_roots: Iterable[str] = (),
+        backup_roots: Iterable[str] = (),
+    ) -> tuple[Key, str]:
         """Make a key with these rights, for these databases or all, and return it and what its holder sends.
 
+        With `data_roots` or `backup_roots` it can name only folders below these, for databases and for backups.
         Raises `Conflict` when there is one of this name, and `InvalidInput` for a name or right that cannot be.
         """
         key, api_key = new_key(name, rights, databases, rfc3339(datetime.now(UTC)))
+        key = msgspec.structs.replace(key, data_roots=tuple(data_roots), backup_roots=tuple(backup_roots))
+        if "" in key.data_roots + key.backup_roots:
+            raise InvalidInput(
+                "the name of a folder is empty", "name the folder, or leave it out for all of the server"
+            )
         try:
             self._system.put(key.id, key.encoded(), etag=0)
         except ConcurrencyConflict as error:

@@ -61,6 +61,13 @@ def test_keys_of_a_server_that_is_stopped(tmp_path: Path) -> None:
     assert secret not in said
     assert well("keys", "enable", "nightly", *at)["enabled"] is True
 
+    roots = ("--backup-root", "/mnt/team", "--backup-root", "/mnt/more", "--data-root", "~/team")
+    bound = well("keys", "add", "bound", "--right", "restore", *roots, *at)
+    assert (bound["backup_roots"], bound["data_roots"]) == (["/mnt/team", "/mnt/more"], ["~/team"])
+    assert well("keys", "list", *at)["keys"][0]["backup_roots"] == ["/mnt/team", "/mnt/more"]
+    assert "; data below ~/team; backups below /mnt/team, /mnt/more" in muniment("keys", "list", *at).text
+    failed(muniment("keys", "add", "odd", "--right", "backup", "--backup-root", "", *at), 2, "folder is empty")
+
     second = muniment("keys", "add", "boss", "--right", "admin", *at)
     assert "boss/" in second.text
     assert "all databases" in second.text

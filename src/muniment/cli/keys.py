@@ -8,12 +8,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, TypeAlias
 
+import msgspec
 import typer
 
 from muniment.api_keys import ApiKeys
 from muniment.cli.options import Keys, Output, path_of
 from muniment.cli.output import count_text, note
-from muniment.cli.report import Row, facts, lines, listed, row
+from muniment.cli.report import Line, Row, facts, lines, listed, row
 from muniment.errors import DatabaseLocked, DatabaseNotFound, InvalidInput
 from muniment.raven3.names import SYSTEM, SYSTEM_FOLDER
 from muniment.security.access import EVERY, Right
@@ -80,6 +81,14 @@ def add(
         list[str],
         typer.Option("--database", metavar="NAME", help="Only for this database; may be repeated. All if not given."),
     ] = [],  # noqa: B006 - typer never changes it
+    data_root: Annotated[
+        list[str],
+        typer.Option("--data-root", metavar="FOLDER", help="Only databases below this folder; may be repeated."),
+    ] = [],  # noqa: B006 - nor this
+    backup_root: Annotated[
+        list[str],
+        typer.Option("--backup-root", metavar="FOLDER", help="Only backups below this folder; may be repeated."),
+    ] = [],  # noqa: B006 - nor this
     place: Place,
     keys: Keys,
     out: Output,
@@ -96,7 +105,7 @@ def add(
     """
     with place.keys(keys, create=True) as stored:
         others = next(iter(stored), None)
-        key, api_key = stored.add(name, right, database)
+        key, api_key = stored.add(name, right, database, data_roots=data_root, backup_roots=backup_root)
     if others is None:
         note("from now on the server answers nobody without a key, unless its setting anonymous-access says otherwise")
     out.emit(f"Made the key {key.name}; this is the only time that it is shown", [_shown(api_key), *_rows(key)])
@@ -153,6 +162,7 @@ def _rows(key: Key) -> list[Row]:
         facts(name=key.name, enabled=key.enabled, created=key.created),
         row("rights", ", ".join(key.rights), rights=key.rights),
         row("databases", _databases(key), databases=key.databases),
+        Row({"data_roots": key.data_roots, "backup_roots": key.backup_roots}, _roots(key)),
         lines([] if key.enabled else [("disabled", "yes")]),
     ]
 
@@ -160,11 +170,19 @@ def _rows(key: Key) -> list[Row]:
 def _line(name: str, key: Key | None) -> Row:
     if key is None:
         text = "cannot be read, and opens nothing; make a new one of another name"
-        return row(name, text, name=name, enabled=False, created=None, rights=[], databases=[])
+        nothing: dict[str, list[str]] = {each: [] for each in ("rights", "databases", "data_roots", "backup_roots")}
+        return row(name, text, name=name, enabled=False, created=None, **nothing)
     disabled = "" if key.enabled else "; disabled"
     text = f"{', '.join(key.rights)} for {_databases(key)}, since {key.created}{disabled}"
-    members = {"name": name, "enabled": key.enabled, "created": key.created}
-    return Row({**members, "rights": key.rights, "databases": key.databases}, [(name, text)])
+    folders = "".join(f"; {label} {where}" for label, where in _roots(key))
+    members = msgspec.structs.asdict(key)
+    del members["hash"]
+    return Row({**members, "name": name}, [(name, text + folders)])
+
+
+def _roots(key: Key) -> list[Line]:
+    roots = [("data below", key.data_roots), ("backups below", key.backup_roots)]
+    return [(label, ", ".join(folders)) for label, folders in roots if folders]
 
 
 def _databases(key: Key) -> str:
