@@ -40,6 +40,7 @@ from muniment.storage import engines
 from muniment.storage.base import Snapshot, Storage, system_clock
 
 NICENESS: Final = 5
+_KEY_IS_IN_IT: Final = "warning: the key of the database is in the backup, for whoever can open or read that"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -79,6 +80,7 @@ class MaintenanceActions:
         in_child: bool = False,
         niceness: int = NICENESS,
         in_clear: bool = False,
+        include_encryption_key: bool = False,
         document: Mapping[str, Any] | None = None,
         begin: Callable[[BackupOperation], object] = Job.start,
     ) -> BackupOperation:
@@ -95,7 +97,8 @@ class MaintenanceActions:
 
         `protection` says whom it is encrypted for, and who signs it. Where it says nothing, a backup beside one that is
         encrypted is encrypted for the same recipients, and one of an encrypted database with the database's key;
-        `in_clear` says that it is not to be encrypted.
+        `in_clear` says that it is not to be encrypted. The key of an encrypted database is in no backup, unless
+        `include_encryption_key` asks for it, as RavenDB has it: then whoever opens the backup has the key too.
 
         It works in a thread of this process, or with `in_child` in a process of its own, which leaves this one its
         processor and memory and has this `niceness` (0 to 19); it takes the system's time, not the database's `clock`.
@@ -107,7 +110,7 @@ class MaintenanceActions:
             raise InvalidInput("a backup in clear is for anybody, and has no recipients", "leave one of the two out")
         own = self._storage.key and Key(self._storage.key.secret)
         protection = msgspec.structs.replace(protection, database_key=own, in_clear=in_clear or protection.in_clear)
-        kept = encode(document if document is not None else {"Id": self._name, "Settings": self._storage.settings})
+        kept = encode(self._document(document, include_encryption_key=include_encryption_key))
         kind = "incremental backup" if incremental else "backup"
 
         def pinned(snapshot: Snapshot) -> None:
@@ -116,7 +119,7 @@ class MaintenanceActions:
 
         def take(job: Job[Backup]) -> Backup:
             take = partial(backup_in_child, niceness=niceness) if in_child else partial(take_backup, clock=self._clock)
-            return take(
+            taken = take(
                 self._storage,
                 Path(destination),
                 name=self._name,
@@ -128,6 +131,7 @@ class MaintenanceActions:
                 progress=job.progress,
                 pinned=pinned,
             )
+            return replace(taken, notes=(*taken.notes, _KEY_IS_IN_IT)) if include_encryption_key else taken
 
         with self._lock:
             if self._backup and self._backup.running:
@@ -137,6 +141,17 @@ class MaintenanceActions:
             begin(operation)
             self._backup = operation
         return operation
+
+    def _document(self, given: Mapping[str, Any] | None, *, include_encryption_key: bool) -> dict[str, Any]:
+        """What a backup keeps as the database's document."""
+        document = dict(given if given is not None else {"Id": self._name, "Settings": self._storage.settings})
+        if include_encryption_key:
+            key = self._storage.key
+            if key is None:
+                raise InvalidInput(f"the database {self._name} has no key to include", "leave it out")
+            secured = {"Raven/Encryption/Key": key.text, "Raven/Encryption/Algorithm": key.algorithm.value}
+            document["SecuredSettings"] = secured
+        return document
 
     def close(self) -> None:
         """Cancel a backup that is running, and wait until it has ended."""

@@ -11,6 +11,8 @@ import pytest
 from muniment import DocumentDatabase
 from muniment.backup.repository import backups
 from muniment.errors import BadSignature, WrongKey
+from muniment.security.keyring import Keyring
+from muniment.security.recipients import read_identities
 from tests.cli.process import Ended, muniment
 from tests.secret import SECRET, filled, holding_secret
 
@@ -191,3 +193,20 @@ def test_the_key_of_a_database_does_not_stand_in_the_way_of_other_recipients(pla
     listed = run(place, "recipients", "list", "backups", "--json").json["recipients"]
     assert [each["name"] for each in listed] == [recipient]
     assert run(place, "restore", "backups", "--to", "new", "--identity", "mine").code == 0
+
+
+def test_the_key_of_a_database_is_in_a_backup_only_if_that_is_asked_for(place: Path, recipient: str) -> None:
+    run(place, "encryption", "generate-key", "key")
+    refused = run(place, "backup", "shop", "--dest", "none", "--include-encryption-key")
+    assert (refused.code, (place / "none").exists()) == (2, False)
+    assert run(place, "encryption", "rotate", "shop", "--new-key-file", "key").code == 0
+    opens = Keyring(tuple(read_identities(place / "mine")))
+    key = (place / "key").read_text().strip().encode()
+    for dest, asked in (("without", []), ("with", ["--include-encryption-key"])):
+        back_up = ["backup", "shop", "--dest", dest, "--key-file", "key", "--recipient", recipient]
+        done = run(place, *back_up, *asked)
+        assert done.code == 0, done.err
+        (backup,) = backups(place / dest, opens)
+        assert (key in backup.read_database_document()) is bool(asked)
+        assert ("warning" in done.text) is bool(asked)
+        assert not any(key in path.read_bytes() for path in (place / dest).rglob("*") if path.is_file())

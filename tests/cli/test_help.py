@@ -43,6 +43,7 @@ COMMANDS = {
         "--passphrase-file",
         *SEALS,
         "--in-clear",
+        "--include-encryption-key",
         *SERVED,
         "--json",
         "--quiet",

@@ -59,6 +59,15 @@ def backup(
             rich_help_panel=PANEL,
         ),
     ] = False,
+    include_encryption_key: Annotated[
+        bool,
+        typer.Option(
+            "--include-encryption-key",
+            metavar="",
+            help="Keep the database's key in the backup, as RavenDB does.",
+            rich_help_panel=PANEL,
+        ),
+    ] = False,
     url: Url = None,
     database: ServerDatabase = None,
     all_databases: Annotated[
@@ -118,6 +127,7 @@ def backup(
             "new_chain": new_chain,
             "skip_damaged": skip_damaged,
             "in_clear": in_clear,
+            "include_encryption_key": include_encryption_key,
         }
         with _opened(folder, encryption.key()) as opened:
             # The key of an encrypted database is given to open that. Any other can be meant for the backup alone.
@@ -138,6 +148,8 @@ def backup(
             "no secret is sent to a server",
             "name the file in the server's settings: backup-passphrase-file or backup-signing-key-file",
         )
+    if include_encryption_key:
+        raise InvalidInput("--include-encryption-key is for a database in a folder", "leave it out, or the --url")
     flags = incremental, new_chain, skip_damaged, nowait, timeout
     recipients = sealing.recipient or None
     wanted = servers.BackupWanted(url, database, str(dest), *flags, keys, recipients, in_clear)

@@ -107,6 +107,9 @@ class BackupOptions(Query, frozen=True):
     incremental: Annotated[bool, Meta(description="Only what changed since the last backup in this folder.")] = False
     new_chain: Annotated[bool, Meta(description="Begin anew where backups are remembered and none is there.")] = False
     skip_damaged: Annotated[bool, Meta(description="Leave out what is damaged in the database.")] = False
+    include_encryption_key: Annotated[
+        bool, Meta(description="Keep the key of an encrypted database in its backup, as RavenDB does.")
+    ] = False
     in_clear: Annotated[bool, Meta(description="Back up an encrypted database so that anybody can read it.")] = False
 
 
