@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import multiprocessing
 import os
 import shutil
 from contextlib import closing
 from pathlib import Path
+from time import sleep
 
 import pytest
 
@@ -211,3 +213,40 @@ def test_connections_that_come_later_leave_the_locks(tmp_path: Path, algorithm: 
                 assert reader.get(DOCUMENT, "orders/1") is not None
             assert algorithms_of(tmp_path / FILE)
             assert locks() == {FILE, f"{FILE}-shm"}
+
+
+def _rotate(folder: Path, key: EncryptionKey, new: EncryptionKey) -> None:
+    rekey(folder, key, new)
+
+
+def test_a_rotation_that_is_killed_at_any_moment_leaves_the_old_key_or_the_new_one(tmp_path: Path) -> None:
+    old, new, original = new_key(), new_key(Algorithm.CHACHA20), tmp_path / "original"
+    with DocumentDatabase(original, key=old) as database:
+        filled(database)
+        before = database.snapshot()
+    seen = set()
+    fork = multiprocessing.get_context("fork")
+    for moment in range(24):
+        folder = tmp_path / f"at-{moment}"
+        shutil.copytree(original, folder)
+        process = fork.Process(target=_rotate, args=(folder, old, new))
+        process.start()
+        sleep(moment * 0.004)
+        process.kill()
+        process.join()
+        assert holding_secret(folder) == []
+        for key in (old, new):
+            try:
+                with DocumentDatabase(folder, create=False, key=key) as database:
+                    assert database.snapshot() == before
+                    assert database.check() == []
+                    seen.add(key is new)
+            except WrongKey:
+                continue
+            break
+        else:
+            pytest.fail("neither key opens it")
+        other = old if key is new else new
+        with pytest.raises(WrongKey):
+            DocumentDatabase(folder, create=False, key=other)
+    assert seen

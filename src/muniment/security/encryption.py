@@ -20,7 +20,7 @@ class Algorithm(StrEnum):
     """How the pages of a database are encrypted. All of them prove, too, that nobody has changed a page."""
 
     AEGIS = "AEGIS"
-    """AEGIS-256: as fast as no encryption, where the processor has instructions for AES."""
+    """AEGIS-256X2: next to no slower than no encryption, where the processor has instructions for AES."""
     CHACHA20 = "ChaCha20"
     """ChaCha20-Poly1305: where it has none."""
     AES_256 = "AES-256"

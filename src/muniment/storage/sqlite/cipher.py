@@ -15,14 +15,15 @@ from muniment.security.encryption import Algorithm, EncryptionKey
 
 
 class _Cipher(NamedTuple):
-    """What SQLite3 Multiple Ciphers calls an algorithm, and the bytes that it needs in each page for itself."""
+    """What SQLite3 Multiple Ciphers calls an algorithm, the bytes that it needs in each page, and which of its kind."""
 
     name: str
     reserved: int
+    variant: str | None = None
 
 
 _CIPHERS: Final = {
-    Algorithm.AEGIS: _Cipher("aegis", 64),
+    Algorithm.AEGIS: _Cipher("aegis", 64, "aegis-256x2"),
     Algorithm.CHACHA20: _Cipher("chacha20", 32),
     Algorithm.AES_256: _Cipher("sqlcipher", 80),
 }
@@ -64,13 +65,19 @@ def _head(file: Path) -> bytes:
 
 def unlock(connection: apsw.Connection, key: EncryptionKey, algorithm: Algorithm) -> None:
     """Have a connection, which has read nothing yet, use this key."""
-    connection.pragma("cipher", _CIPHERS[algorithm].name)
+    cipher = _CIPHERS[algorithm]
+    connection.pragma("cipher", cipher.name)
+    if cipher.variant:
+        connection.pragma("algorithm", cipher.variant)
     connection.pragma("key", _raw(key))
 
 
 def uri(file: Path, key: EncryptionKey | None) -> str:
     """What to call a file that is to be written with this key, or with none, by a connection that has another."""
-    how = f"cipher={_CIPHERS[key.algorithm].name}&key={_raw(key)}" if key else "key="
+    how = "key="
+    if key:
+        cipher = _CIPHERS[key.algorithm]
+        how = f"cipher={cipher.name}{f'&algorithm={cipher.variant}' if cipher.variant else ''}&key={_raw(key)}"
     return f"file:{quote(str(file.absolute()))}?{how}"
 
 
