@@ -5,7 +5,7 @@ from __future__ import annotations
 import multiprocessing
 import os
 import shutil
-from contextlib import closing
+from contextlib import ExitStack, closing
 from pathlib import Path
 from time import sleep
 
@@ -15,7 +15,7 @@ from muniment import DocumentDatabase
 from muniment.errors import DamagedDatabase, InvalidInput, WrongKey
 from muniment.revision import DOCUMENT
 from muniment.security.encryption import Algorithm, EncryptionKey, new_key
-from muniment.storage.sqlite.cipher import algorithm_in_use, algorithms_of
+from muniment.storage.sqlite.cipher import algorithm_in_use, is_encrypted
 from muniment.storage.sqlite.compact import compact, rekey
 from muniment.storage.sqlite.files import FILE
 from muniment.storage.sqlite.schema import connect
@@ -67,7 +67,7 @@ def test_a_database_is_encrypted_as_its_key_says_and_tells_how_by_itself(tmp_pat
 
 def test_a_database_without_a_key_says_that_it_is_not_encrypted(tmp_path: Path) -> None:
     create_storage(tmp_path)
-    assert algorithms_of(tmp_path / FILE) == []
+    assert not is_encrypted(tmp_path / FILE)
 
 
 @pytest.mark.parametrize("read_only", [False, True])
@@ -211,7 +211,8 @@ def test_connections_that_come_later_leave_the_locks(tmp_path: Path, algorithm: 
         for _ in range(3):
             with closing(opened(tmp_path, key, read_only=True)) as reader:
                 assert reader.get(DOCUMENT, "orders/1") is not None
-            assert algorithms_of(tmp_path / FILE)
+            with pytest.raises(WrongKey):
+                opened(tmp_path, None, read_only=True)
             assert locks() == {FILE, f"{FILE}-shm"}
 
 
@@ -250,3 +251,18 @@ def test_a_rotation_that_is_killed_at_any_moment_leaves_the_old_key_or_the_new_o
         with pytest.raises(WrongKey):
             DocumentDatabase(folder, create=False, key=other)
     assert seen
+
+
+def test_an_encrypted_database_takes_no_more_descriptors_than_a_plain_one(tmp_path: Path) -> None:
+    """SQLite cannot close one while this process has locks on the file, so none may be opened in passing."""
+
+    def held(key: EncryptionKey | None) -> int:
+        folder = tmp_path / ("encrypted" if key else "plain")
+        folder.mkdir()
+        create_storage(folder, key=key)
+        with closing(opened(folder, key)) as store, ExitStack() as stack:
+            for _ in range(20):
+                stack.enter_context(store._reader.connection())
+            return sum(os.path.realpath(each.path).startswith(str(folder)) for each in os.scandir("/proc/self/fd"))
+
+    assert held(new_key(Algorithm.CHACHA20)) == held(None)

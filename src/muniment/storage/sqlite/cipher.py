@@ -32,18 +32,16 @@ _HEAD_BYTES: Final = 24
 _FRACTIONS: Final = bytes((64, 32, 32))  # of a page, the same in every file of SQLite
 
 
-def algorithms_of(file: Path) -> list[Algorithm]:
-    """How this file can be encrypted, the likeliest first; none when it is not encrypted.
+def is_encrypted(file: Path) -> bool:
+    """Whether this file, which SQLite cannot read as it is, looks like an encrypted one and not like a damaged one.
 
     In place of the magic an encrypted file has a salt; the next eight bytes of SQLite's header, with the size of pages
-    and what is reserved in each, are as in any other. A file that was rewritten with another algorithm may reserve more
-    than that needs.
+    and what is reserved in each, are as in any other.
     """
     head = _head(file)
     if len(head) < _HEAD_BYTES or head.startswith(_MAGIC) or head[21:24] != _FRACTIONS:
-        return []
-    fitting = [each for each, cipher in _CIPHERS.items() if cipher.reserved <= head[20]]
-    return sorted(fitting, key=lambda each: _CIPHERS[each].reserved, reverse=True)
+        return False
+    return head[20] >= min(cipher.reserved for cipher in _CIPHERS.values())
 
 
 def algorithm_in_use(connection: apsw.Connection) -> Algorithm:
@@ -53,7 +51,10 @@ def algorithm_in_use(connection: apsw.Connection) -> Algorithm:
 
 
 def _head(file: Path) -> bytes:
-    """The first bytes, through SQLite: another descriptor of the file would end its locks in this process."""
+    """The first bytes, through SQLite: another descriptor of the file would end its locks in this process.
+
+    While connections of this process have locks on it, SQLite keeps the descriptor: not to be done again and again.
+    """
     opened = apsw.VFSFile("unix", str(file), [apsw.SQLITE_OPEN_READONLY | apsw.SQLITE_OPEN_MAIN_DB, 0])
     try:
         if opened.xFileSize() < _HEAD_BYTES:

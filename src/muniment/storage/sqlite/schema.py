@@ -23,7 +23,7 @@ from muniment.errors import (
     WrongKey,
 )
 from muniment.security.encryption import Algorithm, EncryptionKey
-from muniment.storage.sqlite.cipher import algorithms_of, unlock
+from muniment.storage.sqlite.cipher import is_encrypted, unlock
 from muniment.storage.sqlite.files import FILE, StillFiles, mounted_read_only
 
 APPLICATION_ID: Final = 0x4D756E69  # "Muni"
@@ -153,18 +153,21 @@ def connect(
     file = folder.absolute() / FILE
     check_there(folder)
     with mapped_errors(folder):
-        algorithms = algorithms_of(file)
-        if algorithms and key is None:
-            raise WrongKey(f"the database in {folder} is encrypted, and no key was given", _KEY_HINT)
-        if not algorithms:
-            return _prepared(_opened(file, still, encrypted=False), folder, key, read_only=read_only)
-        for algorithm in algorithms:
-            connection = _opened(file, still, encrypted=True)
+        for algorithm in _tried(key):
+            connection = _opened(file, still, encrypted=algorithm is not None)
             try:
                 return _prepared(connection, folder, key, algorithm, read_only=read_only)
             except apsw.NotADBError:
-                continue
+                if key is None and not is_encrypted(file):
+                    raise
+    if key is None:
+        raise WrongKey(f"the database in {folder} is encrypted, and no key was given", _KEY_HINT)
     raise WrongKey(f"the key is not that of the database in {folder}, or the first page is damaged", _KEY_HINT)
+
+
+def _tried(key: EncryptionKey | None) -> list[Algorithm | None]:
+    """How a database may be encrypted that somebody has this key for, the likeliest first; and that it may not be."""
+    return [*sorted(Algorithm, key=lambda each: each is not key.algorithm), None] if key else [None]
 
 
 def _opened(file: Path, still: StillFiles | None, *, encrypted: bool) -> apsw.Connection:

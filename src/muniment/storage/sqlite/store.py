@@ -35,6 +35,7 @@ from muniment.storage.base import (
 )
 from muniment.storage.retention import History, history_of, purge_limit
 from muniment.storage.sqlite.check import check
+from muniment.storage.sqlite.cipher import algorithm_in_use
 from muniment.storage.sqlite.files import CREATING, FILE, lock, mounted_read_only, still_files
 from muniment.storage.sqlite.migrate import migrate
 from muniment.storage.sqlite.notes import Note, believed, leave_note, note_files, read_notes
@@ -97,6 +98,8 @@ class SqliteStorage:
         connection = connect(self.folder, key=self.key, read_only=read_only, still=self._still)
         try:
             with mapped_errors(self.folder):
+                if self.key:  # which readers need not find out again
+                    self.key = EncryptionKey(self.key.secret, algorithm_in_use(connection))
                 if outdated(connection):
                     migrate(connection, self.folder)
                 try:
