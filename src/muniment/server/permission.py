@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Final
 
+import msgspec
+
 from muniment.document import fold
 from muniment.raven3.queries import OperationWanted, StatusWanted
 from muniment.security.access import ALL, Right
@@ -86,16 +88,27 @@ def require(request: Request, database: str, *any_of: Right) -> None:
         raise refusal(request)
 
 
-def refusal(request: Request) -> Refused:
+def check_members(request: Request, *asked: msgspec.Struct) -> None:
+    """Raises `Refused` (401, 403) for what is said in these, query and body, that needs a right which is not held."""
+    name = None if is_system(request.name) else request.name
+    for each in asked:
+        for member in msgspec.structs.fields(each):
+            right = request.endpoint.may.members.get(member.name)
+            said = right is not None and getattr(each, member.name) != member.default
+            if right is not None and said and not request.caller.access.allows(name, (right,)):
+                raise refusal(request, f" with {member.encode_name}, which needs the right {right.value!r}")
+
+
+def refusal(request: Request, what: str = "") -> Refused:
     """What is said to a caller who may not do this; it tells nothing of what there is."""
     if request.caller.name is not None:
         return Refused(
             403,
-            f"the key {request.caller.name!r} may not {request.method} {request.path}",
+            f"the key {request.caller.name!r} may not {request.method} {request.path}{what}",
             "use a key that has the right, for this database: docs/security.md has the table",
             headers=[challenge("insufficient_scope")],
         )
-    refused = unauthorized(f"{request.method} {request.path} needs a key", "invalid_request")
+    refused = unauthorized(f"{request.method} {request.path} needs a key{what}", "invalid_request")
     if (request.headers.get("has-api-key") or "").lower() == "true":  # RavenDB's clients that have one
         refused.status = 412
     return refused

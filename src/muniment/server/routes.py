@@ -100,7 +100,8 @@ CHANGED: Final = (Answer(200, Stored, said="Changed; or made, and then without a
 EVERYTHING: Final = Permission((Right.ADMIN,), Where.SERVER)
 READ: Final = Permission((Right.READ,))
 WRITE: Final = Permission((Right.WRITE,))
-BACKUP: Final = Permission((Right.BACKUP,))
+PROTECTION: Final = ("recipients", "in_clear", "include_encryption_key")  # who will be able to read a backup
+BACKUP: Final = Permission((Right.BACKUP,), members=dict.fromkeys(PROTECTION, Right.ADMIN))
 RESTORE: Final = Permission((Right.RESTORE,))
 SEE: Final = Permission((Right.READ, Right.BACKUP))
 SEE_BACKUPS: Final = Permission((Right.BACKUP, Right.RESTORE))

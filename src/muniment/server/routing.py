@@ -38,11 +38,15 @@ class Where(Enum):
 
 @dataclass(frozen=True, slots=True)
 class Permission:
-    """One of these rights is needed; none, and everybody may. `also` has ids that a further right reads."""
+    """One of these rights is needed; none, and everybody may. `also` has ids that a further right reads.
+
+    `members` has what may be said in the query or the body only with another right, by its name there in Python.
+    """
 
     any_of: tuple[Right, ...] = ()
     where: Where = Where.DATABASE
     also: Mapping[str, Right] = field(default_factory=dict)
+    members: Mapping[str, Right] = field(default_factory=dict)
 
 
 EVERYBODY: Final = Permission()

@@ -14,6 +14,7 @@ from muniment.maintenance import BackupOperation
 from muniment.raven3.messages import Accepted, BackupWanted
 from muniment.raven3.queries import BackupOptions
 from muniment.server.keyring import protection_of
+from muniment.server.permission import check_members
 from muniment.server.places import check_unmoved
 from muniment.server.request import Request
 from muniment.server.secured import SECURED
@@ -24,6 +25,7 @@ from muniment.server.wire import Response, json_response
 async def start(request: Request) -> Response:
     """Begin a backup of this database into a folder of the server's machine."""
     wanted, asked = await request.message(BackupWanted), request.asked(BackupOptions)
+    check_members(request, wanted, asked)
     if not wanted.backup_location.strip():
         raise InvalidInput("BackupLocation is missing", 'send {"BackupLocation": "/a/folder/of/the/server"}')
     tenant, app = request.tenant, request.server
