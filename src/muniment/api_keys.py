@@ -52,13 +52,15 @@ class ApiKeys:
         *,
         data_roots: Iterable[str] = (),
         backup_roots: Iterable[str] = (),
+        password: str | None = None,
     ) -> tuple[Key, str]:
         """Make a key with these rights, for these databases or all, and return it and what its holder sends.
 
-        With `data_roots` or `backup_roots` it can name only folders below these, for databases and for backups.
-        Raises `Conflict` when there is one of this name, and `InvalidInput` for a name or right that cannot be.
+        With `data_roots` or `backup_roots` it can name only folders below these, for databases and for backups. Its
+        secret is the `password` of a user, or made here. Raises `Conflict` when there is one of this name, and
+        `InvalidInput` for a name, right or password that cannot be.
         """
-        key, api_key = new_key(name, rights, databases, rfc3339(datetime.now(UTC)))
+        key, api_key = new_key(name, rights, databases, rfc3339(datetime.now(UTC)), password)
         key = msgspec.structs.replace(key, data_roots=tuple(data_roots), backup_roots=tuple(backup_roots))
         if "" in key.data_roots + key.backup_roots:
             raise InvalidInput(
@@ -72,10 +74,13 @@ class ApiKeys:
             ) from error
         return key, api_key
 
-    def rotate(self, name: str) -> tuple[Key, str]:
-        """Give a key another secret, and return it and what its holder sends now; the old secret opens nothing."""
+    def rotate(self, name: str, password: str | None = None) -> tuple[Key, str]:
+        """Give a key another secret, or this password, and return it and what its holder sends now.
+
+        The old secret opens nothing any more.
+        """
         document, key = self._find(name)
-        rotated, api_key = key.rotated()
+        rotated, api_key = key.rotated(password)
         self._replace(document, rotated)
         return rotated, api_key
 

@@ -105,11 +105,12 @@ def on_terminal(
     then: Callable[[subprocess.Popen[bytes]], object] = lambda _: None,
     stdout: bool = False,
     typed: str | None = None,
+    again: tuple[str, str] | None = None,
 ) -> Ended:
     """Run a command with a pseudo-terminal as stderr (and stdout too, if wanted).
 
     As soon as what it shows there satisfies `seen`, `then` is done to the process, and what is to be `typed` is; only
-    then stdin is the terminal too.
+    then stdin is the terminal too. `again` is what is shown then, and what is typed to that.
     """
     ours, theirs = pty.openpty()
     process = subprocess.Popen(
@@ -128,6 +129,9 @@ def on_terminal(
             then(process)
             if typed is not None:
                 os.write(ours, typed.encode())
+        elif again and again[0] in shown:
+            os.write(ours, again[1].encode())
+            again = None
         assert time.monotonic() < deadline, shown
     out, _ = process.communicate(timeout=PATIENCE)
     os.close(ours)

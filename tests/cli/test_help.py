@@ -142,6 +142,8 @@ COMMANDS = {
         "--database",
         "--data-root",
         "--backup-root",
+        "--new-password",
+        "--new-password-file",
         "--data-dir",
         "--url",
         *KEYS,
@@ -150,7 +152,7 @@ COMMANDS = {
     "keys list": ["--data-dir", "--url", *KEYS, "--json"],
     "keys disable": ["NAME", "--data-dir", "--url", *KEYS, "--json"],
     "keys enable": ["NAME", "--data-dir", "--url", *KEYS, "--json"],
-    "keys rotate": ["NAME", "--data-dir", "--url", *KEYS, "--json"],
+    "keys rotate": ["NAME", "--new-password", "--new-password-file", "--data-dir", "--url", *KEYS, "--json"],
 }
 
 

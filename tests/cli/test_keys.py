@@ -93,6 +93,61 @@ def test_keys_of_a_server_that_runs(tmp_path: Path) -> None:
     assert [each["enabled"] for each in well("keys", "list", "--data-dir", tmp_path / "data")["keys"]] == [True, False]
 
 
+def test_users_with_passwords_of_a_server_that_is_stopped_and_of_one_that_runs(tmp_path: Path) -> None:
+    (tmp_path / "first").write_text("correct horse battery\n")
+    (tmp_path / "second").write_text("staple of another kind\n")
+    (tmp_path / "short").write_text("hunter2")
+    at: tuple[str | Path, ...] = ("--data-dir", tmp_path / "data")
+    made = muniment(
+        *("keys", "add", "OFFICE\\boss", "--right=admin", "--new-password-file", tmp_path / "first", *at, "--json")
+    )
+    assert made.json["name"] == "OFFICE\\boss"
+    assert "api_key" not in made.json
+    with serving(tmp_path / "data") as (url, _):
+        boss = ("--url", url, "--username", "boss", "--domain", "OFFICE", "--password")
+        add = ("keys", "add", "anna", "--right", "read", "--url", url)
+        asked = on_terminal(
+            *add,
+            *boss[2:],
+            "correct horse battery",
+            *("--new-password", "-"),
+            seen=lambda shown: "--new-password: " in shown,
+            typed="a password of words\n",
+            again=("--new-password again: ", "a password of words\n"),
+        )
+        assert asked.code == 0, asked.err
+        assert b"Made anna, with the password that was given" in asked.out
+        assert b"of words" not in asked.out + asked.err.encode()
+        first, anna = (*boss, "correct horse battery"), ("--url", url, "--username", "anna", "--password")
+        well("databases", "list", *anna, "a password of words")
+        well("keys", "rotate", "anna", "--new-password-file", tmp_path / "second", *first)
+        failed(muniment("databases", "list", *anna, "a password of words"), 11, "the key is wrong")
+        well("databases", "list", *anna, "staple of another kind")
+
+        new = ("keys", "rotate", "anna", *first)
+        failed(muniment(*new, "--new-password", "s3cret of words"), 2, "does not belong on a command line")
+        failed(muniment(*new, "--new-password", "-"), 2, "nobody is at a terminal")
+        failed(muniment(*new, "--new-password-file", tmp_path / "short"), 2, "7 characters", "12 or more")
+        failed(muniment(*new, "--new-password-file", tmp_path / "nowhere"), 3, "there is no file")
+        both = muniment(*new, "--new-password", "-", "--new-password-file", tmp_path / "first")
+        failed(both, 2, "give one of them")
+        twice = on_terminal(
+            *new,
+            *("--new-password", "-"),
+            seen=lambda shown: "--new-password: " in shown,
+            typed="a password of words\n",
+            again=("--new-password again: ", "a password of wards\n"),
+        )
+        assert twice.code == 2
+        assert "not the same both times" in twice.err
+        well("databases", "list", *anna, "staple of another kind")
+    well("keys", "rotate", "anna", "--new-password-file", tmp_path / "first", *at)
+    passwords = (b"correct horse", b"staple of", b"of words")
+    files = [each for each in tmp_path.rglob("*") if each.is_file() and each.parent != tmp_path]
+    files.append(tmp_path / "data.log")
+    assert not any(each in file.read_bytes() for each in passwords for file in files)
+
+
 def test_a_server_on_a_network_with_two_keys(tmp_path: Path) -> None:
     """The walk through docs/security.md: one key that may do everything, and one that may only back up."""
     cert, private = certificate(tmp_path / "tls")

@@ -6,7 +6,9 @@ import pytest
 
 from muniment.errors import InvalidInput
 from muniment.security.access import ALL, NONE, Access, Right
-from muniment.security.keys import Key, Proven, decode_key, new_key, split_key
+from muniment.security.keys import MIN_PASSWORD, Key, Proven, decode_key, new_key, split_key
+
+_KEY = new_key("anna", ["read"])[0]
 
 
 def test_a_key_is_its_secret_s_alone() -> None:
@@ -35,6 +37,29 @@ def test_rotating_a_key_ends_the_old_secret() -> None:
     assert rotated.has(split_key(new)[1])
     assert not rotated.has(split_key(old)[1])
     assert (rotated.name, rotated.rights) == (key.name, key.rights)
+
+
+def test_a_user_s_password_is_its_own_choice_and_not_a_short_one() -> None:
+    password = "correct horse/battery: ü"
+    key, text = new_key("OFFICE\\anna", ["read"], password=password)
+    assert key.has(password)
+    assert split_key(text) == ("OFFICE\\anna", password)
+    other = "twelve chars"
+    assert len(other) == MIN_PASSWORD
+    rotated, _ = key.rotated(other)
+    assert rotated.has(other)
+    assert not rotated.has(password)
+
+
+@pytest.mark.parametrize(
+    "password", ["", "eleven char", " twelve chars", "twelve chars\n", "twelve\0chars", "x" * 1025]
+)
+def test_some_passwords_cannot_be_and_are_not_repeated(password: str) -> None:
+    with pytest.raises(InvalidInput, match="password") as raised:
+        _KEY.rotated(password)
+    assert not password or password not in str(raised.value)
+    with pytest.raises(InvalidInput, match="password"):
+        new_key("anna", ["read"], password=password)
 
 
 @pytest.mark.parametrize("name", ["", "a/b", " a", "a\n", "a:b", 'a"', "x" * 101])

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated, TypeAlias
 
@@ -12,13 +12,14 @@ import msgspec
 import typer
 
 from muniment.api_keys import ApiKeys
-from muniment.cli.options import Keys, Output, path_of
-from muniment.cli.output import count_text, note
+from muniment.cli.options import ASK, Keys, Output, path_of
+from muniment.cli.output import ask_new_secret, count_text, note
 from muniment.cli.report import Line, Row, facts, lines, listed, row
 from muniment.errors import DatabaseLocked, DatabaseNotFound, InvalidInput
 from muniment.raven3.names import SYSTEM, SYSTEM_FOLDER
 from muniment.security.access import EVERY, Right
-from muniment.security.keys import Key
+from muniment.security.keys import MIN_PASSWORD, Key
+from muniment.security.secret_files import read_passphrase
 
 Name: TypeAlias = Annotated[str, typer.Argument(metavar="NAME", help="The name of the key, in any case.")]
 
@@ -68,6 +69,39 @@ class Place:
             yield ApiKeys(system)
 
 
+@dataclass(frozen=True, slots=True)
+class NewPassword:
+    """The password of a user, in place of a secret that is made for him."""
+
+    new_password: Annotated[
+        str,
+        typer.Option(
+            "--new-password",
+            metavar="-",
+            help=f"`-` asks, twice, for the user's password: {MIN_PASSWORD} characters or more, and printed nowhere.",
+        ),
+    ] = field(default="", repr=False)
+    new_password_file: Annotated[
+        Path | None,
+        typer.Option(
+            "--new-password-file", parser=path_of, metavar="FILE", help="A file with nothing but the user's password."
+        ),
+    ] = None
+
+    def chosen(self) -> str | None:
+        """The password, None if the secret is to be made."""
+        if self.new_password and self.new_password_file:
+            raise InvalidInput("both --new-password and --new-password-file were given", "give one of them")
+        if self.new_password_file is not None:
+            return read_passphrase(self.new_password_file, "password")
+        if self.new_password not in ("", ASK):
+            raise InvalidInput(
+                "a password does not belong on a command line, where other users of the machine see it",
+                "choose another one, and give --new-password - to be asked for it, or --new-password-file FILE",
+            )
+        return ask_new_secret("--new-password") if self.new_password else None
+
+
 def add(
     name: Annotated[
         str, typer.Argument(metavar="NAME", help="What the key is called, after its holder or its purpose.")
@@ -89,26 +123,34 @@ def add(
         list[str],
         typer.Option("--backup-root", metavar="FOLDER", help="Only backups below this folder; may be repeated."),
     ] = [],  # noqa: B006 - nor this
+    password: NewPassword,
     place: Place,
     keys: Keys,
     out: Output,
 ) -> None:
-    """Make a key for a server, and print it once: NAME/SECRET.
+    """Make a key for a server, and print it once: NAME/SECRET; or let a user in with a password.
 
-    The server keeps only a hash of the secret, so nobody can print it again. `read` lets its holder read documents,
-    `write` change them too; `backup` takes and verifies backups without reading a document through the API, `restore`
-    makes databases out of backups, and `admin` does all of that, and manages databases and keys. The first key is made
-    with --data-dir, before the server is started.
+    The server keeps only a hash of the secret, so nobody can print it again. Of a user, the password is asked for.
+    `read` lets its holder read documents, `write` change them too; `backup` takes and verifies backups without reading
+    a document through the API, `restore` makes databases out of backups, and `admin` does all of that, and manages
+    databases and keys. The first key is made with --data-dir, before the server is started.
 
     $ muniment keys add boss --right admin --data-dir /var/lib/muniment
     $ muniment keys add nightly --right backup --database shop --url https://db.example.org:8080 --api-key-file boss.key
+    $ muniment keys add 'OFFICE\\anna' --right read --new-password - --data-dir /var/lib/muniment
     """
+    chosen = password.chosen()
     with place.keys(keys, create=True) as stored:
         others = next(iter(stored), None)
-        key, api_key = stored.add(name, right, database, data_roots=data_root, backup_roots=backup_root)
+        key, api_key = stored.add(
+            name, right, database, data_roots=data_root, backup_roots=backup_root, password=chosen
+        )
     if others is None:
         note("from now on the server answers nobody without a key, unless its setting anonymous-access says otherwise")
-    out.emit(f"Made the key {key.name}; this is the only time that it is shown", [_shown(api_key), *_rows(key)])
+    if chosen is None:
+        out.emit(f"Made the key {key.name}; this is the only time that it is shown", [_shown(api_key), *_rows(key)])
+    else:
+        out.emit(f"Made {key.name}, with the password that was given", _rows(key))
 
 
 def list_keys(*, place: Place, keys: Keys, out: Output) -> None:
@@ -142,13 +184,19 @@ def enable(name: Name, *, place: Place, keys: Keys, out: Output) -> None:
     out.emit(f"The key {key.name} opens again what it did", _rows(key))
 
 
-def rotate(name: Name, *, place: Place, keys: Keys, out: Output) -> None:
+def rotate(name: Name, *, password: NewPassword, place: Place, keys: Keys, out: Output) -> None:
     """Give a key another secret and print it once; the old one opens nothing from the next request on.
+
+    A user gets the password that is asked for, or in a file.
 
     $ muniment keys rotate nightly --url https://db.example.org:8080 --api-key-file boss.key
     """
+    chosen = password.chosen()
     with place.keys(keys) as stored:
-        key, api_key = stored.rotate(name)
+        key, api_key = stored.rotate(name, chosen)
+    if chosen is not None:
+        out.emit(f"{key.name} has the password that was given", _rows(key))
+        return
     done = f"The key {key.name} has another secret; this is the only time that it is shown"
     out.emit(done, [_shown(api_key), *_rows(key)])
 

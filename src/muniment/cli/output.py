@@ -177,6 +177,14 @@ def ask_secret(what: str) -> str:
     return given
 
 
+def ask_new_secret(what: str) -> str:
+    """Ask on the terminal, twice, for a secret that is new; raises `InvalidInput` if it is not the same both times."""
+    given = ask_secret(what)
+    if getpass(f"{what} again: ", sys.stderr).strip() != given:
+        raise InvalidInput(f"{what} was not the same both times, so nothing was changed", "try again")
+    return given
+
+
 def note(text: str) -> None:
     """Say on stderr how something was understood."""
     aside().print(rich_text.Text.assemble(("note: ", "bold"), text))

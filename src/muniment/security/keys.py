@@ -25,6 +25,7 @@ from muniment.security.access import EVERY, Access, Right, rights_in
 PREFIX: Final = "Raven/ApiKeys/"
 SECRET_BYTES: Final = 32
 MAX_SECRET: Final = 1024
+MIN_PASSWORD: Final = 12  # characters, as OWASP's Application Security Verification Standard 4.0 has it (2.1.1)
 MAX_NAME: Final = 100
 # OWASP's smallest set for Argon2id (Password Storage Cheat Sheet): 19 MiB, two passes, one lane.
 MEMORY_KIB: Final = 19 * 1024
@@ -73,23 +74,35 @@ class Key(msgspec.Struct, frozen=True, rename="pascal", forbid_unknown_fields=Tr
             return False
         return True
 
-    def rotated(self) -> tuple[Key, str]:
-        """The key with another secret, and what its holder sends now."""
-        secret = secrets.token_urlsafe(SECRET_BYTES)
+    def rotated(self, password: str | None = None) -> tuple[Key, str]:
+        """The key with another secret, or with this password, and what its holder sends now.
+
+        Raises `InvalidInput` for a password that is too short.
+        """
+        if password is not None:
+            check_password(password)
+        secret = secrets.token_urlsafe(SECRET_BYTES) if password is None else password
         return msgspec.structs.replace(self, hash=hashed(secret)), f"{self.name}/{secret}"
 
 
-def new_key(name: str, rights: Iterable[str], databases: Iterable[str] = (), created: str = "") -> tuple[Key, str]:
-    """A key with a secret that nobody has seen, and what its holder sends: `NAME/SECRET`, kept nowhere.
+def new_key(
+    name: str,
+    rights: Iterable[str],
+    databases: Iterable[str] = (),
+    created: str = "",
+    password: str | None = None,
+) -> tuple[Key, str]:
+    """A key with a secret that nobody has seen, or with this password, and what its holder sends: `NAME/SECRET`, kept
+    nowhere.
 
-    With no databases it holds for all and for the server itself. Raises `InvalidInput` for a name, right or database
-    that cannot be.
+    With no databases it holds for all and for the server itself. Raises `InvalidInput` for a name, right, database or
+    password that cannot be.
     """
     check_key_name(name)
     named = tuple(databases) or (EVERY,)
     if "" in named:
         raise InvalidInput("a database's name is empty", "name the database, or leave it out for all")
-    return Key(name, "", rights_in(rights), named, created=created).rotated()
+    return Key(name, "", rights_in(rights), named, created=created).rotated(password)
 
 
 def check_key_name(name: str) -> None:
@@ -97,6 +110,19 @@ def check_key_name(name: str) -> None:
     if not name or len(name) > MAX_NAME or _NOT_IN_NAMES.search(name) or name != name.strip():
         raise InvalidInput(
             f"{name!r} cannot be the name of a key", f"give 1 to {MAX_NAME} characters without / : or quotes"
+        )
+
+
+def check_password(password: str) -> None:
+    """Raises `InvalidInput`, which does not repeat it, for what is too short, or would not arrive as it is typed."""
+    if len(password) < MIN_PASSWORD:
+        raise InvalidInput(
+            f"the password has {len(password)} characters", f"give {MIN_PASSWORD} or more: a few words that go together"
+        )
+    if len(password) > MAX_SECRET or not password.isprintable() or password != password.strip():
+        raise InvalidInput(
+            "this cannot be a password",
+            f"give {MIN_PASSWORD} to {MAX_SECRET:,} characters on one line, without blanks at either end",
         )
 
 

@@ -29,11 +29,11 @@ def read_secret(path: Path, what: str) -> str:
         raise InvalidInput(f"{path} has no {what}: it is not text", "name the right file") from error
 
 
-def read_passphrase(path: Path) -> str:
-    """The passphrase in a file: its first line, which must be its only one."""
-    text = read_secret(path, "passphrase").removesuffix("\n").removesuffix("\r")
+def read_passphrase(path: Path, what: str = "passphrase") -> str:
+    """The passphrase, or the password, in a file: its first line, which must be its only one."""
+    text = read_secret(path, what).removesuffix("\n").removesuffix("\r")
     if not text or "\n" in text or "\0" in text:
-        raise InvalidInput(f"{path} has no passphrase: one line of text is wanted", "write it into the file alone")
+        raise InvalidInput(f"{path} has no {what}: one line of text is wanted", "write it into the file alone")
     return text
 
 
