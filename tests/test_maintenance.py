@@ -27,10 +27,14 @@ from muniment.errors import (
     DamagedBackup,
     DamagedDatabase,
     DatabaseClosed,
+    DatabaseLocked,
+    DatabaseNotFound,
     InvalidInput,
     StorageFailure,
+    WrongKey,
 )
 from muniment.revision import Batch
+from muniment.security.encryption import new_key
 from muniment.storage.base import BackupPlace
 from muniment.storage.sqlite.store import SqliteStorage
 from tests.backup.state import opened, state_of
@@ -545,3 +549,77 @@ def test_a_child_can_be_cancelled_and_ends_with_the_database(database: DocumentD
         assert operation.status.state in {"cancelled", "completed"}
         assert (tmp_path / str(number)).exists() == (operation.status.state == "completed")
         assert processes() == before
+
+
+@pytest.mark.parametrize("in_child", [False, True])
+@pytest.mark.parametrize("encrypted", [False, True])
+def test_a_closed_database_is_compacted(tmp_path: Path, in_child: bool, encrypted: bool) -> None:
+    key, progress, before = new_key() if encrypted else None, Progress(), processes()
+    with DocumentDatabase(tmp_path / "shop", key=key) as database:
+        fill(database, 5_000)
+        for number in range(8):
+            database.delete_attachment(f"photos/{number}")
+        database.storage.purge()
+        held = database.snapshot().fingerprint
+    size = (tmp_path / "shop" / "muniment.db").stat().st_size
+    if encrypted:
+        with pytest.raises(WrongKey):
+            MaintenanceActions.compact(tmp_path / "shop", key=new_key(), in_child=in_child)
+    told = MaintenanceActions.compact(str(tmp_path / "shop"), key=key, in_child=in_child, progress=progress)
+    assert told == (size, (tmp_path / "shop" / "muniment.db").stat().st_size)
+    assert told[1] < size - 8 * 1_000_000
+    assert progress.stage
+    assert processes() == before
+    with DocumentDatabase(tmp_path / "shop", create=False, key=key) as database:
+        assert database.snapshot().fingerprint == held
+
+
+@pytest.mark.parametrize("in_child", [False, True])
+def test_what_is_open_or_missing_or_cancelled_is_not_compacted(tmp_path: Path, in_child: bool) -> None:
+    with DocumentDatabase(tmp_path / "shop") as database:
+        database.put("orders/1", {"n": 1})
+        with pytest.raises(DatabaseLocked, match="open") as caught:
+            MaintenanceActions.compact(tmp_path / "shop", in_child=in_child)
+        assert "close it" in caught.value.hint
+        database.put("orders/2", {"n": 2})
+    cancelled = Progress()
+    cancelled.cancel()
+    content = (tmp_path / "shop" / "muniment.db").read_bytes()
+    with pytest.raises(Cancelled):
+        MaintenanceActions.compact(tmp_path / "shop", in_child=in_child, progress=cancelled)
+    assert (tmp_path / "shop" / "muniment.db").read_bytes() == content
+    with pytest.raises(DatabaseNotFound):
+        MaintenanceActions.compact(tmp_path / "none", in_child=in_child)
+
+
+def test_a_child_compacts_with_the_priority_that_was_asked_for(tmp_path: Path) -> None:
+    with DocumentDatabase(tmp_path / "shop") as database:
+        fill(database)
+    before, ended = processes(), threading.Event()
+
+    def compact() -> None:
+        MaintenanceActions.compact(tmp_path / "shop", in_child=True, niceness=7)
+        ended.set()
+
+    ours = os.getpriority(os.PRIO_PROCESS, 0)
+    threading.Thread(target=compact).start()
+    child, until = child_of(before), monotonic() + PATIENCE
+    while os.getpriority(os.PRIO_PROCESS, child) != min(ours + 7, 19):
+        assert monotonic() < until
+        sleep(0.002)
+    assert ended.wait(PATIENCE)
+    assert os.getpriority(os.PRIO_PROCESS, 0) == ours
+
+
+def test_a_priority_that_nothing_would_have_is_refused(database: DocumentDatabase, tmp_path: Path) -> None:
+    folder = tmp_path / "shop"
+    for refused in (-1, 20):
+        with pytest.raises(InvalidInput, match=f"no niceness {refused}"):
+            database.maintenance.start_backup(tmp_path / "b", in_child=True, niceness=refused)
+        with pytest.raises(InvalidInput, match=f"no niceness {refused}"):
+            MaintenanceActions.compact(folder, in_child=True, niceness=refused)
+    with pytest.raises(InvalidInput, match="child process"):
+        database.maintenance.start_backup(tmp_path / "b", niceness=3)
+    with pytest.raises(InvalidInput, match="child process"):
+        MaintenanceActions.compact(folder, niceness=3)
+    assert not (tmp_path / "b").exists()

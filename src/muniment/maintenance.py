@@ -13,7 +13,7 @@ from typing import Any, Final, Unpack
 
 import msgspec
 
-from muniment.backup.child import backup_in_child
+from muniment.backup.child import backup_in_child, compact_in_child
 from muniment.backup.differences import Differences, differences
 from muniment.backup.job import Job, JobStatus, amount, with_hint
 from muniment.backup.merge import merge_backups
@@ -40,6 +40,7 @@ from muniment.storage import engines
 from muniment.storage.base import Snapshot, Storage, system_clock
 
 NICENESS: Final = 5
+LEAST_PRIORITY: Final = 19
 _KEY_IS_IN_IT: Final = "warning: the key of the database is in the backup, for whoever can open or read that"
 
 
@@ -58,7 +59,7 @@ class BackupOperation(Job[Backup]):
 
 
 class MaintenanceActions:
-    """Backups of one database; `restore` and `verify` need no database and are called on the class itself."""
+    """Backups of one database; `restore`, `verify`, `compact` and others need none and are called on the class."""
 
     def __init__(self, storage: Storage, name: str, clock: Callable[[], int], folder: Path | None = None) -> None:
         """`folder` is where a moment is restored to be compared, the system's temporary one if it is not given."""
@@ -78,7 +79,7 @@ class MaintenanceActions:
         skip_damaged: bool = False,
         protection: Protection = UNPROTECTED,
         in_child: bool = False,
-        niceness: int = NICENESS,
+        niceness: int | None = None,
         in_clear: bool = False,
         include_encryption_key: bool = False,
         document: Mapping[str, Any] | None = None,
@@ -101,11 +102,13 @@ class MaintenanceActions:
         `include_encryption_key` asks for it, as RavenDB has it: then whoever opens the backup has the key too.
 
         It works in a thread of this process, or with `in_child` in a process of its own, which leaves this one its
-        processor and memory and has this `niceness` (0 to 19); it takes the system's time, not the database's `clock`.
+        processor and memory and has this `niceness` (0 to 19, 5 if it is not given); it takes the system's time, not
+        the database's `clock`.
         `document` is what the backup keeps as the database's document, its settings if it is not given. A server has
         `begin` start the backup, when its turn comes.
         """
         check_folder_name(destination)
+        given_way = _niceness(niceness, in_child=in_child)
         if in_clear and protection.recipients:
             raise InvalidInput("a backup in clear is for anybody, and has no recipients", "leave one of the two out")
         own = self._storage.key and Key(self._storage.key.secret)
@@ -118,7 +121,7 @@ class MaintenanceActions:
             operation.say(f"The backup will hold the state at etag {snapshot.etag:,}: {counts} attachments")
 
         def take(job: Job[Backup]) -> Backup:
-            take = partial(backup_in_child, niceness=niceness) if in_child else partial(take_backup, clock=self._clock)
+            take = partial(backup_in_child, niceness=given_way) if in_child else partial(take_backup, clock=self._clock)
             taken = take(
                 self._storage,
                 Path(destination),
@@ -263,6 +266,26 @@ class MaintenanceActions:
         )
 
     @staticmethod
+    def compact(
+        folder: str | Path,
+        *,
+        key: EncryptionKey | None = None,
+        in_child: bool = False,
+        niceness: int | None = None,
+        progress: Progress | None = None,
+    ) -> tuple[int, int]:
+        """Rewrite the database in this folder, which has `key`, without gaps; returns its bytes before and after.
+
+        It needs as much room again meanwhile. The new file takes the old one's place when it is proven to be the same:
+        when this raises, or the process dies, the database is as it was. Raises `DatabaseLocked` while it is open,
+        in this process too: close it first. `in_child` and `niceness` are those of `start_backup`.
+        """
+        given_way = _niceness(niceness, in_child=in_child)
+        if in_child:
+            return compact_in_child(Path(folder), key=key, progress=progress, niceness=given_way)
+        return engines.compact(Path(folder), key=key, progress=progress)
+
+    @staticmethod
     def rotate_key(
         folder: str | Path,
         *,
@@ -394,6 +417,17 @@ class MaintenanceActions:
         else:
             wanted = Path(source)
         return verify(wanted, progress=progress, clock=clock if record else None, keyring=keyring)
+
+
+def _niceness(given: int | None, *, in_child: bool) -> int:
+    """How far a child process stands back; raises `InvalidInput` where there is no child, or no such priority."""
+    if given is None:
+        return NICENESS
+    if not in_child:
+        raise InvalidInput("niceness is that of a child process", "pass in_child=True too, or leave it out")
+    if not 0 <= given <= LEAST_PRIORITY:
+        raise InvalidInput(f"there is no niceness {given}", f"pass a number from 0 to {LEAST_PRIORITY}")
+    return given
 
 
 def _closing(job: Job[Backup]) -> Iterator[str]:
