@@ -219,6 +219,25 @@ def test_a_restore_needs_the_right_for_the_database_of_the_backups_and_for_the_n
     assert site.ask("restore", "POST", "/databases/shop/admin/restore-into", json=wanted).status_code == 202
 
 
+def test_a_restore_is_seen_by_who_might_have_begun_it(site: Site) -> None:
+    """It tells of the database that the backups are of, ids too, to nobody who has no right for that one."""
+    site.add("both", "restore", databases=("shop", "other", "another"))
+    site.add("new", "restore", databases=("another",))
+    wanted = {"BackupLocation": str(site.place / "other"), "DryRun": True, "OtherDatabase": True}
+    into = site.ask("both", "POST", "/databases/shop/admin/restore-into", json=wanted).json()["OperationId"]
+    wanted = {"BackupLocation": str(site.place / "other"), "DatabaseName": "another", "RestoreStartTimeout": 60}
+    anew = site.ask("both", "POST", "/admin/restore", json=wanted).json()["OperationId"]
+    for number, other in ((into, "restore"), (anew, "new")):
+        while not _ended(site, number, "both"):
+            pass
+        assert number in [each["Id"] for each in site.ask("both", "GET", "/operations").json()]
+        assert number not in [each["Id"] for each in site.ask(other, "GET", "/operations").json()]
+        for path in (f"/operation/status?id={number}&changes=true", f"/operation/kill?id={number}"):
+            assert site.ask(other, "GET", path).status_code == 403
+    told = site.ask("both", "GET", f"/operation/status?id={into}&changes=true").json()
+    assert told["State"]["Difference"]["etag"]
+
+
 def test_a_key_with_roots_of_its_own_names_no_other_folders(site: Site) -> None:
     key, site.keys["bound"] = new_key("bound", ["backup", "restore"], ["shop", "rooted", "elsewhere"])
     key = msgspec.structs.replace(key, backup_roots=("~/Backups/team",), data_roots=("~/Teams",))

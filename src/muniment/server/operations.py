@@ -28,8 +28,9 @@ LOOK_SECONDS: Final = 0.2
 class Operation:
     """A job of the server. While it waits for its turn, `position` is its place among those that do.
 
-    `told` is what its kind alone has to tell, `result` makes that of what a job came to, and `changes` are the ids of a
-    comparison, which are told when asked for.
+    A restore has also an `origin`: the name of the database that the backups are of. `told` is what its kind alone has
+    to tell, `result` makes that of what a job came to, and `changes` are the ids of a comparison, which are told when
+    asked for.
     `check` is called when it has its turn, and may raise; `on_end` when it has ended.
     """
 
@@ -37,6 +38,7 @@ class Operation:
     job: Job[Any]
     database: str
     who: Who
+    origin: str | None = None
     told: dict[str, Any] = field(default_factory=dict)
     result: Callable[[Any], object] | None = None
     changes: list[Any] | None = None
@@ -140,11 +142,11 @@ class Operations:
         self._known: dict[int, Operation] = {}
         self._last = 0
 
-    def new(self, job: Job[Any], database: str, who: Who) -> Operation:
+    def new(self, job: Job[Any], database: str, who: Who, *, origin: str | None = None) -> Operation:
         """Number a job that is about to begin; raises `Refused` (503) when too many wait already."""
         self.turns.check()
         self._last += 1
-        operation = self._known[self._last] = Operation(self._last, job, database, who)
+        operation = self._known[self._last] = Operation(self._last, job, database, who, origin)
         ended = [known for known in self._known.values() if not known.job.running]
         for one in ended[:-WITH_CHANGES]:
             one.changes = None

@@ -78,14 +78,19 @@ def _of_job(request: Request) -> bool:
 
 def may_see(caller: Caller, operation: Operation) -> bool:
     """Whether somebody may see and end a job: who might have begun it may."""
-    name = None if is_system(operation.database) else operation.database
-    return caller.access.allows(name, (_TO_BEGIN.get(operation.job.what, Right.ADMIN),))
+    right = _TO_BEGIN.get(operation.job.what, Right.ADMIN)
+    names = (operation.database, operation.database if operation.origin is None else operation.origin)
+    return all(_holds(caller, name, right) for name in names)
 
 
 def require(request: Request, database: str, *any_of: Right) -> None:
     """Raises `Refused` (401, 403) unless one of these rights is held for this database, which the request names."""
-    if not request.caller.access.allows(None if is_system(database) else database, any_of):
+    if not _holds(request.caller, database, *any_of):
         raise refusal(request)
+
+
+def _holds(caller: Caller, database: str, *any_of: Right) -> bool:
+    return caller.access.allows(None if is_system(database) else database, any_of)
 
 
 def check_members(request: Request, *asked: msgspec.Struct) -> None:

@@ -36,7 +36,8 @@ async def start(request: Request) -> Response:
     selection = selection_of(wanted)
     source = await folder_of(wanted, request)
     plan, _ = await plan_of(wanted, source, request.server.settings)
-    require(request, plan.manifest.database.name, Right.RESTORE)
+    origin = plan.manifest.database.name
+    require(request, origin, Right.RESTORE)
     if not wanted.other_database:
         check_database(plan, tenant.database.storage, tenant.name)
     loop = asyncio.get_running_loop()
@@ -45,7 +46,7 @@ async def start(request: Request) -> Response:
         check_unmoved(source)
         _restore(tenant, plan, selection, wanted, operation)
 
-    operation = app.operations.new(Job("restore", work), tenant.name, request.who)
+    operation = app.operations.new(Job("restore", work), tenant.name, request.who, origin=origin)
     operation.on_end = lambda: loop.call_soon_threadsafe(tenant.leave)
     tenant.active += 1
     app.operations.start(operation)

@@ -57,7 +57,8 @@ async def start(request: Request) -> Response:
         name = await _name_in(plan.backup, databases)
         require(request, name, Right.RESTORE)
         target = _new_place(request, name, wanted.database_location)
-    require(request, plan.manifest.database.name, Right.RESTORE)
+    origin = plan.manifest.database.name
+    require(request, origin, Right.RESTORE)
     secured = wanted.secured_settings
     key = _key(databases, name, secured) if secured else None
     await _wait_for_other(request, wanted.restore_start_timeout)
@@ -93,7 +94,7 @@ async def start(request: Request) -> Response:
         databases.notes.tell({RESTORE_IN_PROGRESS: None})
 
     try:
-        operation = app.operations.new(Job("restore", work, closing), name, request.who)
+        operation = app.operations.new(Job("restore", work, closing), name, request.who, origin=origin)
         operation.on_end = release
         await asyncio.to_thread(databases.notes.tell, {RESTORE_STATUS: None, RESTORE_IN_PROGRESS: {"Resource": name}})
         databases.notes.follow(RESTORE_STATUS, operation)
