@@ -81,8 +81,7 @@ def _try(
     plan: RestorePlan, place: Path | None, other: Callable[[Path], list[str]] | None, progress: Progress
 ) -> Restored:
     # What is encrypted in the backups is not in clear on this machine's disk either, not even for a moment.
-    encrypted = other is None and any(backup.manifest.encryption for backup in plan.chain)
-    key = new_key() if encrypted else None
+    key = new_key() if plan.encrypted and other is None else None
     with mapped_errors(place or plan.place), tempfile.TemporaryDirectory(prefix=PREFIX, dir=place) as temporary:
         target = Path(temporary) / "restored"
         restored = restore(plan, target, progress=progress, key=key)

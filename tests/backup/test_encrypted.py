@@ -306,6 +306,23 @@ def test_restoring_into_a_database_and_comparing_moments_take_a_key_too(place: P
     assert {id for changes in found.changes for id in changes.added} == {"late/1", "photos/9"}
 
 
+def test_what_is_restored_only_to_be_compared_is_not_in_clear(place: Path, tmp_path: Path) -> None:
+    words = [word.encode() for word in ("orders/1", "companies", "sunflower", "marigold", "hyacinth")]
+
+    def in_clear() -> list[str]:
+        return [path.name for path in _files(tmp_path / "empty") if any(word in path.read_bytes() for word in words)]
+
+    with (
+        DocumentDatabase(tmp_path / "empty") as empty,
+        empty.maintenance.compare(place, other_database=True, keyring=RING) as comparison,
+    ):
+        assert list((tmp_path / "empty").glob("restoring-*/moment/muniment.db"))
+        assert in_clear() == []
+        comparison.write("skip")
+        assert empty.get("late/1") is not None
+        assert in_clear() != []  # the database itself is
+
+
 def test_a_child_process_encrypts_and_opens_as_this_one_does(small: DocumentDatabase, tmp_path: Path) -> None:
     from muniment.backup.child import restore_in_child
 

@@ -70,6 +70,11 @@ class RestorePlan:
         return self.backup.manifest
 
     @property
+    def encrypted(self) -> bool:
+        """Whether the backups are, so that nothing of them should be in clear anywhere in passing."""
+        return any(backup.manifest.encryption for backup in self.chain)
+
+    @property
     def partial(self) -> bool:
         """Whether to stop before the end of the last backup."""
         return self.upto is not None or self.at is not None

@@ -29,7 +29,7 @@ from muniment.numbers import number_documents, raise_numbers, store_number
 from muniment.owner import find, key_of, tombstone
 from muniment.progress import Progress
 from muniment.revision import ATTACHMENT, DOCUMENT, Revision
-from muniment.security.encryption import EncryptionKey
+from muniment.security.encryption import EncryptionKey, new_key
 from muniment.storage import engines
 from muniment.storage.base import Storage, Upload, Write
 from muniment.storage.scratch import Scratch, scratch_database, scratch_errors
@@ -228,7 +228,7 @@ def compared(
     """Within it, the database is compared with the selected part of the planned moment.
 
     `read` restores that part into a new folder in `place`, of which nothing is left afterwards; it has the database's
-    key meanwhile.
+    key meanwhile, or one that nobody keeps where only the backups are encrypted.
     """
     progress = progress or Progress()
     with ExitStack() as making:
@@ -254,10 +254,13 @@ def _compare(
         work = Path(tempfile.mkdtemp(prefix=FOLDER_PREFIX, dir=place))
     stack.callback(shutil.rmtree, work, ignore_errors=True)
 
+    # What is encrypted in the backups is not in clear on this disk either before it is written to a database in clear.
+    key = storage.key or (new_key() if plan.encrypted else None)
+
     def restored(name: str, part: Selection | None) -> Storage:
-        read(plan, work / name, part, progress, storage.key)
+        read(plan, work / name, part, progress, key)
         progress.stage = "comparing"
-        return stack.enter_context(closing(engines.open(work / name, read_only=True, key=storage.key)))
+        return stack.enter_context(closing(engines.open(work / name, read_only=True, key=key)))
 
     part = selection and replace(selection, wanted_if_there=True)  # it may be only in the database, and go from there
     moments = [restored("moment", part)]
