@@ -10,8 +10,9 @@ import pytest
 from muniment import DocumentStore, MaintenanceActions
 from muniment.backup.repository import backups
 from muniment.errors import BadSignature, InvalidInput, WrongKey
+from muniment.security.encryption import new_key
 from muniment.security.keyring import Keyring
-from muniment.security.recipients import Recipient, new_identity, read_identities
+from muniment.security.recipients import Key, Recipient, new_identity, read_identities
 from muniment.security.signature import new_signing_key
 from tests.cli.process import muniment
 from tests.secret import SECRET, holding_secret
@@ -50,6 +51,30 @@ def test_a_server_backs_up_what_it_cannot_read(tmp_path: Path, mine: Recipient) 
     assert holding_secret(tmp_path / "theirs") == []
     for folder, identity in ((place, "mine"), (tmp_path / "theirs", "other")):
         MaintenanceActions.verify(folder, keyring=Keyring((read_identities(tmp_path / identity)[0],)))
+
+
+def test_a_backup_of_a_server_has_the_key_of_its_database_only_if_that_is_asked_for(tmp_path: Path) -> None:
+    key = new_key()
+    opens = Keyring((Key(key.secret),))
+    with running(tmp_path / "data") as server, DocumentStore(server.url, "safe") as store:
+        store.admin.create_database("plain")
+        settings = {
+            "Settings": {"Raven/ActiveBundles": "Encryption"},
+            "SecuredSettings": {"Raven/Encryption/Key": key.text},
+        }
+        assert server.client.put("/admin/databases/safe", json=settings).status_code == 200
+        for folder, asked in (("without", False), ("with", True)):
+            status = store.admin.start_backup(tmp_path / folder, include_encryption_key=asked).wait()
+            assert any("key of the database is in" in message for message in status.messages) is asked
+        command = ["backup", "--url", server.url, "--database", "safe", "--dest", str(tmp_path / "command")]
+        assert muniment(*command, "--include-encryption-key").code == 0
+        command = ["backup", "--url", server.url, "--database", "plain", "--dest", str(tmp_path / "none")]
+        assert "no key to include" in muniment(*command, "--include-encryption-key").err
+        assert key.text not in server.log()
+    for folder, asked in (("without", False), ("with", True), ("command", True)):
+        (backup,) = backups(tmp_path / folder, opens)
+        assert (key.text.encode() in backup.read_database_document()) is asked
+        assert not any(key.text.encode() in path.read_bytes() for path in backup.folder.iterdir())
 
 
 def test_a_server_restores_with_the_files_of_its_settings(tmp_path: Path, mine: Recipient) -> None:

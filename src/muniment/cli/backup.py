@@ -108,7 +108,8 @@ def backup(
     With --url the options are those of Raven.Backup. --dest is then a path on the server's machine, below its data
     folder if it is relative. Exit code 0 says that the backup is complete, or with --nowait that it has begun; with
     --all-databases the exit code is the number of those that failed. Ctrl-C ends the command, not the backup: the
-    server goes on with it.
+    server goes on with it. A key for the server needs the right `admin` for --recipient, --in-clear and
+    --include-encryption-key.
 
     $ muniment backup shop --dest /mnt/backups/shop
     $ muniment backup shop --dest /mnt/backups/shop --incremental --json | jq .fingerprint
@@ -148,11 +149,9 @@ def backup(
             "no secret is sent to a server",
             "name the file in the server's settings: backup-passphrase-file or backup-signing-key-file",
         )
-    if include_encryption_key:
-        raise InvalidInput("--include-encryption-key is for a database in a folder", "leave it out, or the --url")
     flags = incremental, new_chain, skip_damaged, nowait, timeout
     recipients = sealing.recipient or None
-    wanted = servers.BackupWanted(url, database, str(dest), *flags, keys, recipients, in_clear)
+    wanted = servers.BackupWanted(url, database, str(dest), *flags, keys, recipients, in_clear, include_encryption_key)
     if all_databases:
         raise typer.Exit(servers.back_up_all(wanted, out))
     servers.back_up(wanted, out)

@@ -45,6 +45,7 @@ class BackupWanted:
     keys: Keys
     recipients: list[str] | None = None
     in_clear: bool = False
+    include_encryption_key: bool = False
 
     def open(self) -> DocumentStore:
         """The database on the server."""
@@ -134,6 +135,7 @@ def _backup_of(store: DocumentStore, wanted: BackupWanted, out: JobOutput) -> _E
             skip_damaged=wanted.skip_damaged,
             recipients=wanted.recipients,
             in_clear=wanted.in_clear,
+            include_encryption_key=wanted.include_encryption_key,
         )
         return _Ended(job.id, None, None) if wanted.nowait else _followed(job, store, out)
 

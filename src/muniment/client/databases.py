@@ -57,18 +57,25 @@ class BothAdministrations(Generic[J]):
         skip_damaged: bool = False,
         recipients: Sequence[str] | None = None,
         in_clear: bool = False,
+        include_encryption_key: bool = False,
     ) -> Flow[J]:
         """Begin a backup of the store's database into a folder, and return at once.
 
         The flags are those of `MaintenanceActions.start_backup`. Raises `BackupRunning` while another one runs. What
         the server finds wrong with the folder is the job's failure. `recipients` are public keys that it is encrypted
-        for, instead of those that the server's settings name; a passphrase is never sent.
+        for, instead of those that the server's settings name; a passphrase is never sent. They, `in_clear` and
+        `include_encryption_key` need the right `admin` for the database, or raise `AccessDenied`.
         """
         wanted: dict[str, Any] = {"BackupLocation": _location(destination), "DatabaseDocument": None}
         if recipients is not None:
             wanted["Recipients"] = list(recipients)
         body = encode({**wanted, "InClear": True} if in_clear else wanted)
-        flags = {"incremental": incremental, "new-chain": new_chain, "skip-damaged": skip_damaged}
+        flags = {
+            "incremental": incremental,
+            "new-chain": new_chain,
+            "skip-damaged": skip_damaged,
+            "include-encryption-key": include_encryption_key,
+        }
         path = target(*self._root, "admin", "backup", query=[(flag, "true") for flag, value in flags.items() if value])
         number = yield from _accepted(Request("POST", path, body, JSON))
         return self._job(Job("backup", number, self._root, BACKUP_STATUS), self._transport)
