@@ -4,12 +4,17 @@ from __future__ import annotations
 
 import asyncio
 import base64
+import hmac
 from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import msgspec
 import pytest
+from cryptography.hazmat.primitives.kdf.argon2 import Argon2id
 
 from muniment import DocumentDatabase
 from muniment.security.access import Right
@@ -185,6 +190,94 @@ def test_a_token_ends_with_its_key(system: DocumentDatabase, callers: Callers) -
     token, _ = callers.token(_asked(callers, f"Bearer {text}"))
     system.delete("Raven/ApiKeys/app")
     assert _refused(callers, f"Bearer {token}").status == 401
+
+
+@dataclass
+class _Counted:
+    """How often secrets were compared, and in which way."""
+
+    derived: int = 0
+    compared: int = 0
+
+    @contextmanager
+    def becoming(self, *, derived: int = 0, compared: int = 0) -> Iterator[None]:
+        expected = (self.derived + derived, self.compared + compared)
+        yield
+        assert (self.derived, self.compared) == expected
+
+
+@pytest.fixture
+def counted(monkeypatch: pytest.MonkeyPatch) -> _Counted:
+    """The counts of Argon2id and of comparisons in constant time, which are done as ever."""
+    counted = _Counted()
+
+    class Counting:
+        def __call__(self, **options: Any) -> Argon2id:
+            return Argon2id(**options)
+
+        def verify_phc_encoded(self, secret: bytes, hash: str) -> None:
+            counted.derived += 1
+            Argon2id.verify_phc_encoded(secret, hash)
+
+    def compare_digest(one: bytes, other: bytes) -> bool:
+        counted.compared += 1
+        return hmac.compare_digest(one, other)
+
+    monkeypatch.setattr("muniment.security.keys.Argon2id", Counting())
+    for module in ("muniment.security.keys", "muniment.server.callers"):
+        monkeypatch.setattr(f"{module}.hmac", SimpleNamespace(compare_digest=compare_digest, digest=hmac.digest))
+    return counted
+
+
+def _basic(name: str, password: str) -> str:
+    return f"Basic {base64.b64encode(f'{name}:{password}'.encode()).decode()}"
+
+
+def test_an_unknown_name_costs_as_much_as_a_known_one(
+    system: DocumentDatabase, callers: Callers, counted: _Counted
+) -> None:
+    key, _ = new_key("app", ["read"])
+    ended, old = new_key("ended", ["read"])
+    for each in (key, msgspec.structs.replace(ended, enabled=False)):
+        system.put(each.id, each.encoded())
+    secret = split_key(old)[1]
+    sources = iter(map(str, range(100)))
+    for name, given in (("app", "guess"), ("nobody", "guess"), ("ended", "guess"), ("ended", secret), ("nobody", "")):
+        with counted.becoming(derived=1):
+            assert _refused(callers, _basic(name, given), next(sources)).status == 401
+        if given:
+            with counted.becoming(derived=1):
+                assert _refused(callers, f"Bearer {name}/{given}", next(sources)).status == 401
+    for name in ("app", "nobody"):  # longer than any secret can be, whoever's it is
+        with counted.becoming():
+            assert _refused(callers, _basic(name, "x" * 1025), next(sources)).status == 401
+
+
+def test_every_way_in_compares_secrets_in_constant_time(
+    system: DocumentDatabase, callers: Callers, counted: _Counted
+) -> None:
+    text = _add(system, "app", "read")
+    user, _ = new_key("anna", ["read"], password="correct horse battery")
+    system.put(user.id, user.encoded())
+    sources = iter(map(str, range(100)))
+    for right, wrong in (
+        (f"Bearer {text}", f"Bearer {text}x"),
+        (_basic("anna", "correct horse battery"), _basic("anna", "correct horse batterx")),
+    ):
+        with counted.becoming(derived=1):
+            caller = _asked(callers, right)
+        with counted.becoming(compared=1):  # proven before
+            assert _asked(callers, right) == caller
+        with counted.becoming(compared=1, derived=1):
+            assert _refused(callers, wrong, next(sources)).status == 401
+        token, _ = callers.token(caller)
+        with counted.becoming(compared=1):
+            assert _asked(callers, f"Bearer {token}") == replace(caller, token=True)
+        for other in (token[:-1] + "!", token[:-1], token[:12], token + "x"):
+            with counted.becoming(compared=1):
+                assert _refused(callers, f"Bearer {other}").status == 401
+        with counted.becoming():  # what it is found by is no secret
+            assert _refused(callers, f"Bearer x{token[1:]}").status == 401
 
 
 def test_nobody_in_particular_gets_no_token(callers: Callers) -> None:

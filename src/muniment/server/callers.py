@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import base64
 import binascii
+import hmac
 import secrets
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -25,6 +26,7 @@ from muniment.server.wire import Refused
 from muniment.telling import log
 
 TOKEN_SECONDS: Final = 1800
+_TOKEN_NAME: Final = 12  # characters that a token is found by; all others are its secret
 MAX_TOKENS: Final = 10_000
 MAX_WAITING: Final = 16
 FREE_FAILURES: Final = 3  # so many a source has before it is slowed: people mistype
@@ -57,6 +59,15 @@ class Caller:
 OWNER: Final = Caller(None, ALL)  # the user whose files the server's are
 
 
+@dataclass(frozen=True, slots=True)
+class _Token:
+    """What stands for a key until a time; it is the holder of the secret who has it."""
+
+    secret: bytes
+    key: Key
+    until: float
+
+
 class Callers:
     """Knows callers by what they send.
 
@@ -71,7 +82,7 @@ class Callers:
         self._keys: dict[str, Key] = {}
         self._anonymous = Caller(None, NONE)
         self._proven = Proven()
-        self._tokens: dict[str, tuple[Key, float]] = {}
+        self._tokens: dict[str, _Token] = {}
         self._sources: dict[str, tuple[int, float]] = {}
         self._proving = ThreadPoolExecutor(1, "muniment keys")
         self._waiting = 0
@@ -101,11 +112,8 @@ class Callers:
         self._look()
         scheme, _, given = authorization.partition(" ")
         given = given.strip()
-        if scheme.lower() == "bearer" and "/" not in given and (token := self._tokens.get(given)):
-            key, until = token
-            if self._clock() < until and self._keys.get(fold(key.name)) == key:
-                return Caller.of(key, token=True)
-            del self._tokens[given]
+        if scheme.lower() == "bearer" and "/" not in given and (key := self._of_token(given)):
+            return Caller.of(key, token=True)
         name, secret = _named(scheme.lower(), given)
         key_or_none = self._keys.get(fold(name))
         if key_or_none and key_or_none.enabled and self._proven.knows(key_or_none, secret):
@@ -122,12 +130,23 @@ class Callers:
             raise Refused(400, "a token is given out for a key", "send the key: Authorization: Bearer NAME/SECRET")
         now = self._clock()
         if len(self._tokens) >= MAX_TOKENS:
-            self._tokens = {token: held for token, held in self._tokens.items() if held[1] > now}
+            self._tokens = {name: token for name, token in self._tokens.items() if token.until > now}
         if len(self._tokens) >= MAX_TOKENS:
             raise Refused(503, f"{MAX_TOKENS:,} tokens are given out", "use one for several requests, until it ends")
-        token = secrets.token_urlsafe(32)
-        self._tokens[token] = key, now + TOKEN_SECONDS
-        return token, TOKEN_SECONDS
+        text = secrets.token_urlsafe(9 + 32)  # nine bytes are the twelve characters of its name
+        self._tokens[text[:_TOKEN_NAME]] = _Token(text[_TOKEN_NAME:].encode(), key, now + TOKEN_SECONDS)
+        return text, TOKEN_SECONDS
+
+    def _of_token(self, text: str) -> Key | None:
+        """The key that a token stands for, None for what is none, or has ended."""
+        name, secret = text[:_TOKEN_NAME], text[_TOKEN_NAME:]
+        token = self._tokens.get(name)
+        if token is None or not hmac.compare_digest(token.secret, secret.encode("utf-8", "surrogatepass")):
+            return None
+        if self._clock() < token.until and self._keys.get(fold(token.key.name)) == token.key:
+            return token.key
+        del self._tokens[name]
+        return None
 
     async def _prove(self, key: Key | None, secret: str, source: str) -> Caller:
         failures, until = self._sources.get(source, (0, 0.0))
