@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import gzip
+import json
 import os
 import shutil
 import signal
@@ -10,6 +12,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import httpx
 import pytest
 
 from muniment import DocumentDatabase
@@ -311,3 +314,77 @@ def test_a_server_that_is_killed_while_it_rotates_opens_the_database_again(serve
             except WrongKey:
                 continue
     assert keys  # both of them, unless this machine is much faster or slower than ours
+
+
+def dump(*documents: tuple[str, Any]) -> bytes:
+    """A dump of these documents, as RavenDB's Smuggler writes one."""
+    docs = [{**body, "@metadata": {"@id": id}} for id, body in documents]
+    return gzip.compress(json.dumps({"Docs": docs, "Attachments": []}).encode())
+
+
+def imported(server: Server, *documents: tuple[str, Any], **options: str) -> httpx.Response:
+    return server.client.post("/smuggler/import", content=dump(*documents), params=options)
+
+
+def settings_in_clear(folder: str = "~/mine") -> dict[str, Any]:
+    return {"Settings": {"Raven/DataDir": folder, **BUNDLE}, "SecuredSettings": {"Raven/Encryption/Key": KEY.text}}
+
+
+def test_a_dump_brings_secured_settings_into_the_system_database_wrapped(server: Server, data_dir: Path) -> None:
+    done = imported(server, ("Raven/Databases/mine", settings_in_clear()), ("other/1", {"SecuredSettings": {"a": "b"}}))
+    assert done.status_code == 200, done.text
+    assert described(server, "mine")["SecuredSettings"]["Raven/Encryption/Key"].startswith("wrapped by muniment:")
+    assert key_in_clear(data_dir.parent) == []
+    assert server.client.get("/docs/other/1").json()["SecuredSettings"] == {"a": "b"}
+    server.stop()
+    with DocumentDatabase(data_dir / "mine", key=KEY) as database:
+        database.put("people/1", {})
+    with running(data_dir) as again:
+        assert Database(again, "mine").get("/docs/people/1").status_code == 200
+
+
+def test_a_dump_takes_no_key_from_a_database_and_gives_it_no_other(server: Server, data_dir: Path) -> None:
+    safe = encrypted(server)
+    before = described(server)
+    without = {name: value for name, value in before.items() if name != "SecuredSettings"}
+    assert imported(server, ("Raven/Databases/safe", {**without, "Mark": 1})).status_code == 200
+    assert described(server) == {**before, "Mark": 1}
+    other = {**before, "SecuredSettings": {"Raven/Encryption/Key": OTHER.text}}
+    refused = imported(server, ("Raven/Databases/safe", other), ("x/1", {}))
+    assert_error(refused, 400, "Raven/Databases/safe", "its key is not changed by its document")
+    assert_error(imported(server, ("Raven/Databases/moved", before), ("x/1", {})), 403, "Raven/Databases/moved")
+    assert server.client.get("/docs/x/1").status_code == 404
+    assert described(server) == {**before, "Mark": 1}
+    assert key_in_clear(data_dir.parent) == []
+    server.stop()
+    with running(data_dir) as again:
+        assert Database(again, "safe").get(f"/docs/people/{SECRET}-3").status_code == 200
+    assert safe.name == "safe"
+
+
+def test_an_import_that_ignores_errors_leaves_out_what_cannot_be_wrapped_and_goes_on(server: Server) -> None:
+    encrypted(server)
+    moved = described(server)
+    bad = {"Settings": {}, "SecuredSettings": {"Raven/Encryption/Key": OTHER.text}}
+    done = imported(
+        server,
+        ("Raven/Databases/bad", bad),
+        ("Raven/Databases/moved", moved),
+        ("Raven/ApiKeys/none", {}),
+        ("x/1", {}),
+        **{"ignore-errors-and-continue": "true"},
+    )
+    assert done.status_code == 200, done.text
+    assert (done.json()["documents"], done.json()["failed"]) == (1, 3)
+    assert server.client.get("/docs/x/1").status_code == 200
+    for id in ("Raven/Databases/bad", "Raven/Databases/moved", "Raven/ApiKeys/none"):
+        assert server.client.get(f"/docs/{id}").status_code == 404
+
+
+def test_a_key_among_the_settings_is_refused_because_those_are_not_wrapped(server: Server, data_dir: Path) -> None:
+    settings = {**BUNDLE, "raven/encryption/KEY": KEY.text}
+    assert_error(put(server, "safe", {}, settings=settings), 400, "Raven/Encryption/Key", "SecuredSettings")
+    stored = server.client.put("/docs/Raven/Databases/safe", json={"Settings": settings})
+    assert_error(stored, 400, "Raven/Encryption/Key")
+    assert_error(imported(server, ("Raven/Databases/safe", {"Settings": settings})), 400, "Raven/Encryption/Key")
+    assert key_in_clear(data_dir.parent) == []

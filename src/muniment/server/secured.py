@@ -85,6 +85,11 @@ def secured_settings(document: Any) -> dict[str, str]:
     return {name: value for name, value in (found or {}).items() if isinstance(value, str)}
 
 
+def is_wrapped(value: Any) -> bool:
+    """Whether some master key has wrapped this."""
+    return isinstance(value, str) and value.startswith(_WRAPPED)
+
+
 def has_secrets(document: Any) -> bool:
     """Whether a master key was needed for this document."""
     return bool(secured_settings(document))
@@ -100,6 +105,7 @@ def wrapped(master: MasterKey, database: str, given: dict[str, Any], present: di
 
     Raises `InvalidInput` for a key that is none, or that would not go with the bundle, or with how the database is.
     """
+    _check_places(given)
     secured = given.get(SECURED)
     if secured is not None and not isinstance(secured, dict):
         raise InvalidInput(f"{SECURED} is not an object", f'send {{"{SECURED}": {{"{KEY}": "…"}}}}')
@@ -110,7 +116,7 @@ def wrapped(master: MasterKey, database: str, given: dict[str, Any], present: di
         if not isinstance(value, str):
             raise InvalidInput(f"{setting} in {SECURED} is not a text", "give a text")
         spelled = next((name for name in kept if name.lower() == setting.lower()), setting)
-        if value.startswith(_WRAPPED):
+        if is_wrapped(value):
             master.unwrap(database, spelled, value)
             kept[spelled] = value
         elif spelled not in kept or master.unwrap(database, spelled, kept[spelled]) != value:
@@ -118,6 +124,17 @@ def wrapped(master: MasterKey, database: str, given: dict[str, Any], present: di
     document = {**given, SECURED: kept} if kept else {name: value for name, value in given.items() if name != SECURED}
     _check(master, database, document, present)
     return document
+
+
+def _check_places(given: dict[str, Any]) -> None:
+    """Raises `InvalidInput` for secrets in places from where they would not be wrapped."""
+    for name in given:
+        if name != SECURED and name.lower() == SECURED.lower():
+            raise InvalidInput(f"{name} is not a member of a database's document", f"write it {SECURED}")
+    settings = given.get("Settings")
+    for name in settings if isinstance(settings, dict) else ():
+        if name.lower() in (KEY.lower(), NEXT_KEY.lower()):
+            raise InvalidInput(f"{KEY} is among the Settings, which are kept in clear", f"put it into {SECURED}")
 
 
 def _check(master: MasterKey, database: str, document: dict[str, Any], present: dict[str, Any] | None) -> None:

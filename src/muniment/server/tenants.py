@@ -16,13 +16,13 @@ from muniment.document import Document, decode, fold
 from muniment.errors import DatabaseNotFound, Forbidden, InvalidInput, WrongKey
 from muniment.raven3.names import DATA_DIR, DATABASES, SYSTEM, SYSTEM_FOLDER
 from muniment.security.encryption import EncryptionKey
+from muniment.server.admission import Admission, plain_settings
 from muniment.server.bodies import RETRY
 from muniment.server.places import Places, resolve_folder
 from muniment.server.secured import SECURED, MasterKey, has_secrets, is_rotating, keys_of, with_key
 from muniment.server.status import BackupStatus, Notes
 from muniment.server.wire import Refused
 from muniment.storage import engines
-from muniment.storage.retention import check_settings
 from muniment.telling import telling
 
 SYSTEM_HOLDS: Final = (
@@ -80,6 +80,8 @@ class Databases:
         self.data_dir = self.places.data_dir
         self.system = Tenant(SYSTEM, DocumentDatabase(self.data_dir / SYSTEM_FOLDER))
         self.master = MasterKey(_outside(master_key_file, self.data_dir), self._has_secrets)
+        self._admission = Admission(self.system.database, self.master)
+        self.system.database.storage.admit = self._admission
         self.open: dict[str, Tenant] = {}
         self._most = most
         self._opening = 0
@@ -114,6 +116,11 @@ class Databases:
         document = self.document(name)
         if document and is_rotating(decode(document.body)) and (key := self.key(document)):
             value = with_key(self.master, document.id[len(DATABASES) :], decode(document.body), key)
+            self.store_keys(document, value)
+
+    def store_keys(self, document: Document, value: dict[str, Any]) -> None:
+        """Store what describes a database with other keys, which are wrapped, in place of this document."""
+        with self._admission.own():
             self.system.database.put(document.id, value, etag=document.etag)
 
     def names(self, start: int = 0, limit: int = 1024) -> list[str]:
@@ -391,21 +398,6 @@ def _open(folder: Path, settings: dict[str, str], keys: Sequence[EncryptionKey])
 def is_system(name: str | None) -> bool:
     """Whether the database of the server itself has this name, or is meant by none."""
     return name is None or name == SYSTEM or fold(name) == "system"
-
-
-def plain_settings(document: dict[str, Any]) -> dict[str, str]:
-    """The settings in a database's document, those that are text."""
-    settings = document.get("Settings")
-    found = settings.items() if isinstance(settings, dict) else ()
-    return {name: value for name, value in found if isinstance(value, str)}
-
-
-def check_document(document: Any) -> None:
-    """Raises `InvalidInput` for settings in a database's document that would do nothing, as `check_settings` does."""
-    settings = document.get("Settings") if isinstance(document, dict) else None
-    if isinstance(settings, dict):
-        ours = {name: value for name, value in settings.items() if name.lower().startswith("muniment/")}
-        check_settings(plain_settings(document) | {name: value for name, value in ours.items() if value is not None})
 
 
 def folder_text(document: dict[str, Any]) -> str | None:

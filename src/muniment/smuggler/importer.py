@@ -9,7 +9,15 @@ from os import PathLike
 from typing import Any, Final
 
 from muniment.document import IDENTITIES, check_id, collection_of, decode, encode
-from muniment.errors import Cancelled, ConcurrencyConflict, DamagedDump, InvalidInput, MunimentError, UnknownFormat
+from muniment.errors import (
+    Cancelled,
+    ConcurrencyConflict,
+    DamagedDump,
+    InvalidInput,
+    MunimentError,
+    UnknownFormat,
+    WrongKey,
+)
 from muniment.numbers import raise_numbers, series_of, store_number
 from muniment.owner import deleted_content, find, owned_id, replacing, tombstone
 from muniment.progress import Progress
@@ -164,7 +172,7 @@ class _Import:
                 self._unknown(item)
             else:
                 raise item.error
-        except (InvalidInput, DamagedDump) as error:
+        except (InvalidInput, DamagedDump, WrongKey) as error:
             self._pass_over(item, error)
 
     def _pass_over(self, item: DumpItem, error: MunimentError) -> None:
@@ -218,7 +226,8 @@ class _Import:
                     placed += replacing(self._storage, write)
             except InvalidInput as error:
                 self._pass_over(item, error)
-        self._batches.add([Write(item.id, body, metadata, collection), *placed], item)
+        admitted = self._storage.admit([Write(item.id, body, metadata, collection), *placed])
+        self._batches.add(list(admitted), item)
         self._room -= 1
 
     def _number(self, item: DumpDocument, write: Write, size: int) -> None:

@@ -28,12 +28,12 @@ Ids are compared without case (`document.fold`); the spelling of the first revis
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import NamedTuple, Protocol
+from typing import NamedTuple, Protocol, TypeAlias
 
 import msgspec
 
@@ -177,12 +177,23 @@ class BackupFacts(NamedTuple):
         return self.places[-1] if self.places else None
 
 
+Admit: TypeAlias = Callable[[Sequence[Write]], Sequence[Write]]
+"""What is to be written as it may be kept; raises why it may not be."""
+
+
+def everything(writes: Sequence[Write]) -> Sequence[Write]:
+    """Admit all of it as it is."""
+    return writes
+
+
 class Storage(Protocol):
     """What the rest of Muniment uses of an engine. See the module's text for the promises.
 
     `engine` is its name in manifests and statistics, `folder` where another process finds the same database, and
-    `file_bytes` what its files take there.
+    `file_bytes` what its files take there. All writes pass through `admit`.
     """
+
+    admit: Admit
 
     @property
     def engine(self) -> str: ...

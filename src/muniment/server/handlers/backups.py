@@ -13,12 +13,13 @@ from muniment.errors import InvalidInput
 from muniment.maintenance import BackupOperation
 from muniment.raven3.messages import Accepted, BackupWanted
 from muniment.raven3.queries import BackupOptions
+from muniment.server.admission import plain_settings
 from muniment.server.keyring import protection_of
 from muniment.server.permission import check_members
 from muniment.server.places import check_unmoved
 from muniment.server.request import Request
 from muniment.server.secured import SECURED
-from muniment.server.tenants import SYSTEM_HOLDS, plain_settings
+from muniment.server.tenants import SYSTEM_HOLDS
 from muniment.server.wire import Response, json_response
 
 

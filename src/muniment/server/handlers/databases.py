@@ -20,10 +20,11 @@ from muniment.raven3.names import DATABASES, MAX_PAGE
 from muniment.raven3.queries import DatabasesListed, Deletion, Deletions, Toggle
 from muniment.security.access import EVERY
 from muniment.security.encryption import EncryptionKey
+from muniment.server.admission import check_document
 from muniment.server.leftovers import ALSO, BEING_REMOVED
 from muniment.server.request import Request
 from muniment.server.secured import keys_of, wrapped
-from muniment.server.tenants import Databases, check_document, check_name, folder_text, make
+from muniment.server.tenants import Databases, check_name, folder_text, make
 from muniment.server.wire import Refused, Response, empty_response, json_response
 from muniment.storage import engines
 from muniment.telling import log

@@ -5,20 +5,18 @@ from __future__ import annotations
 import asyncio
 import uuid
 from collections.abc import Sequence
-from dataclasses import replace
 from typing import Final
 
 from muniment.command import Command, Delete, Put
-from muniment.document import Document, decode, encode, fold
-from muniment.errors import InvalidDocument, InvalidInput, MunimentError
+from muniment.document import Document, fold
+from muniment.errors import MunimentError
 from muniment.raven3.etags import etag_text
 from muniment.raven3.headers import document_headers, metadata_json_of
 from muniment.raven3.messages import Stored
 from muniment.raven3.names import BACKUP_STATUS, DATABASES
-from muniment.security.keys import PREFIX, decode_key
+from muniment.security.keys import PREFIX
 from muniment.server.request import Request
-from muniment.server.secured import wrapped
-from muniment.server.tenants import Databases, Tenant, check_document
+from muniment.server.tenants import Tenant
 from muniment.server.wire import Refused, Response, empty_response, json_response
 from muniment.storage.base import Written
 
@@ -85,7 +83,6 @@ async def write(request: Request, commands: Sequence[Command]) -> list[Written]:
     """Carry out commands as one transaction, together with whatever other requests write at this moment."""
     if not request.tenant.is_system:
         return await _written(request, commands)
-    commands = await asyncio.to_thread(_checked, request.server.databases, commands)
     subjects = [(what, command) for command in commands if (what := _subject(command.id))]
     outcome, error = "unknown", None
     try:
@@ -118,8 +115,9 @@ async def _written(request: Request, commands: Sequence[Command]) -> list[Writte
         # A number for a prefix takes a transaction of its own, and is taken anew when somebody else has used it.
         written = await asyncio.to_thread(database.batch, commands)
     else:
-        large = sum(map(_size, commands)) > _LARGE  # much to check takes long; others need not wait
-        future = await asyncio.to_thread(database.submit, commands) if large else database.submit(commands)
+        # Much to check takes long, and a key may have to be read first; others need not wait.
+        slow = request.tenant.is_system or sum(map(_size, commands)) > _LARGE
+        future = await asyncio.to_thread(database.submit, commands) if slow else database.submit(commands)
         written = await request.server.completions.wait(future)
     if request.tenant.is_system:
         for id in {result.id for result in written if fold(result.id).startswith(_PREFIX)}:
@@ -128,34 +126,6 @@ async def _written(request: Request, commands: Sequence[Command]) -> list[Writte
             if isinstance(command, Put) and not result.existed and fold(result.id).startswith(_PREFIX):
                 await request.server.databases.make(result.id)
     return written
-
-
-def _checked(databases: Databases, commands: Sequence[Command]) -> list[Command]:
-    """The commands, in the documents of databases with their secured settings wrapped.
-
-    Raises `InvalidInput` for settings of a database that would do nothing, and for a key that is none.
-    """
-    return [_as_kept(databases, each) if isinstance(each, Put) else each for each in commands]
-
-
-def _as_kept(databases: Databases, put: Put) -> Put:
-    if fold(put.id).startswith(_KEYS):
-        key = decode_key(put.body)
-        if fold(key.id) != fold(put.id):
-            raise InvalidInput(f"{put.id!r} is not the id of the key {key.name!r}", f"store it as {key.id}")
-    if not fold(put.id).startswith(_PREFIX):
-        return put
-    try:
-        document = decode(put.body)
-    except InvalidDocument:  # which the database says better
-        return put
-    check_document(document)
-    if not isinstance(document, dict):
-        return put
-    name = put.id[len(DATABASES) :]
-    present = databases.document(name) if name else None
-    kept = wrapped(databases.master, name, document, decode(present.body) if present else None)
-    return put if kept == document else replace(put, body=encode(kept))
 
 
 _LARGE: Final = 256 << 10

@@ -51,7 +51,7 @@ async def rotate(request: Request) -> Response:
             if present is None or databases.key(present) != key:
                 raise InvalidInput(f"the database {name} was changed meanwhile", "do it again")
             kept = with_key(databases.master, name, decode(present.body), key, new_key)
-            databases.system.database.put(present.id, kept, etag=present.etag)
+            databases.store_keys(present, kept)
             job.say(f"Rewriting {name} in {folder} with another key")
             try:
                 compact_in_child(folder, key=key, new_key=new_key, progress=job.progress)

@@ -21,6 +21,7 @@ from muniment.fingerprint import ContentDigest
 from muniment.revision import Batch, Revision
 from muniment.security.encryption import EncryptionKey
 from muniment.storage.base import (
+    Admit,
     BackupFacts,
     BackupPlace,
     Identity,
@@ -31,6 +32,7 @@ from muniment.storage.base import (
     Upload,
     Write,
     Written,
+    everything,
     system_clock,
 )
 from muniment.storage.retention import History, history_of, purge_limit
@@ -81,6 +83,7 @@ class SqliteStorage:
     ) -> None:
         self.folder = folder
         self.key = key
+        self.admit: Admit = everything
         self._clock = clock
         self._lock: FileLock | None = None
         self._writer: Writer | None = None
@@ -138,7 +141,8 @@ class SqliteStorage:
 
         In `replaced`, if it is given, stands then for each etag of these that has replaced another one which.
         """
-        return self.writer.submit(lambda transaction: transaction.write(writes, replaced))
+        admitted = self.admit(writes)
+        return self.writer.submit(lambda transaction: transaction.write(admitted, replaced))
 
     def commit(self, writes: Sequence[Write]) -> list[Written]:
         """Carry out the writes in order as one transaction and return when they are on disk; or change nothing."""
@@ -156,7 +160,7 @@ class SqliteStorage:
             for writes in batches:
                 if interrupted.is_set():
                     raise Cancelled("stopped while writing", "write it again; nothing of it was kept")
-                transaction.write(writes)
+                transaction.write(self.admit(writes))
             return transaction.etag
 
         future = self.writer.submit(job)

@@ -1,0 +1,103 @@
+"""What the system database takes in: documents of databases with their secrets wrapped, and keys that are keys.
+
+Every write passes here, whichever way it comes: single documents, batches, imports, and what the server does itself.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from contextvars import ContextVar
+from typing import Any, Final
+
+from muniment.database import DocumentDatabase
+from muniment.document import decode, encode, fold
+from muniment.errors import InvalidDocument, InvalidInput, MunimentError
+from muniment.raven3.names import DATABASES
+from muniment.revision import DOCUMENT
+from muniment.security.keys import PREFIX, decode_key
+from muniment.server.secured import SECURED, MasterKey, is_encrypted, is_wrapped, wrapped
+from muniment.storage.base import Write
+from muniment.storage.retention import check_settings
+
+_DATABASES: Final = fold(DATABASES)
+_KEYS: Final = fold(PREFIX)
+
+
+class Admission:
+    """Passes writes on as they may be kept, or raises why not, naming the document."""
+
+    def __init__(self, system: DocumentDatabase, master: MasterKey) -> None:
+        self._system = system
+        self._master = master
+        self._is_own: ContextVar[bool] = ContextVar("is_own", default=False)
+
+    @contextmanager
+    def own(self) -> Iterator[None]:
+        """Within it, this thread may give databases other keys, which it has wrapped."""
+        token = self._is_own.set(True)
+        try:
+            yield
+        finally:
+            self._is_own.reset(token)
+
+    def __call__(self, writes: Sequence[Write]) -> Sequence[Write]:
+        """The writes, with secured settings wrapped; raises `InvalidInput` and `WrongKey`."""
+        return writes if self._is_own.get() else [self._admitted(write) for write in writes]
+
+    def _admitted(self, write: Write) -> Write:
+        if write.kind != DOCUMENT or write.body is None:
+            return write
+        try:
+            if fold(write.id).startswith(_KEYS):
+                _check_key(write.id, write.body)
+            elif fold(write.id).startswith(_DATABASES):
+                return self._wrapped(write, write.body)
+        except MunimentError as error:
+            if write.id not in error.message:
+                error.message = f"{write.id}: {error.message}"
+            raise
+        return write
+
+    def _wrapped(self, write: Write, body: bytes) -> Write:
+        try:
+            document = decode(body)
+        except InvalidDocument as error:  # a text that is not Unicode: nobody could read the settings
+            raise InvalidInput(f"it cannot be read: {error.message}", "send a JSON object") from error
+        check_document(document)
+        name = write.id[len(DATABASES) :]
+        found = self._system.storage.get(DOCUMENT, write.id) if name else None
+        present = decode(found.body) if found and found.body else None
+        if present is not None and _keeps_secrets(document, present):
+            return write
+        kept = wrapped(self._master, name, document, present)
+        # Always anew when there are secrets: what was sent may name a member twice.
+        return write._replace(body=encode(kept)) if SECURED in document or SECURED in kept else write
+
+
+def _check_key(id: str, body: bytes) -> None:
+    key = decode_key(body)
+    if fold(key.id) != fold(id):
+        raise InvalidInput(f"{id!r} is not the id of the key {key.name!r}", f"store it as {key.id}")
+
+
+def _keeps_secrets(document: dict[str, Any], present: dict[str, Any]) -> bool:
+    """Whether nothing is changed for which the master key would be needed: that may be missing."""
+    secured = document.get(SECURED)
+    same = isinstance(secured, dict) and secured == present.get(SECURED) and all(map(is_wrapped, secured.values()))
+    return same and is_encrypted(document) == is_encrypted(present)
+
+
+def plain_settings(document: dict[str, Any]) -> dict[str, str]:
+    """The settings in a database's document, those that are text."""
+    settings = document.get("Settings")
+    found = settings.items() if isinstance(settings, dict) else ()
+    return {name: value for name, value in found if isinstance(value, str)}
+
+
+def check_document(document: Any) -> None:
+    """Raises `InvalidInput` for settings in a database's document that would do nothing, as `check_settings` does."""
+    settings = document.get("Settings") if isinstance(document, dict) else None
+    if isinstance(settings, dict):
+        ours = {name: value for name, value in settings.items() if name.lower().startswith("muniment/")}
+        check_settings(plain_settings(document) | {name: value for name, value in ours.items() if value is not None})
