@@ -61,7 +61,8 @@ class DocumentDatabase(Source[Exported]):
     Threads may share it. Another process may open it at the same time only with `read_only=True`; a second writer gets
     `DatabaseLocked`. What a method that writes has returned from is on disk. One that does not have all that was
     acknowledged is refused with `LostWrites`, unless `accept_loss` says to go on with what it has, as a new lineage.
-    `clock` gives microseconds since 1970.
+    `clock` gives microseconds since 1970. Backups and messages call the database by its `name`, which is that of the
+    folder if it is not given.
 
     A database that is made with a `key`, or with what is in `key_file`, is encrypted, and is opened with that: 32
     bytes, or these in base64. Raises `WrongKey` for another, for none, and for one to a database that has none.
@@ -71,6 +72,7 @@ class DocumentDatabase(Source[Exported]):
         self,
         path: str | Path,
         *,
+        name: str | None = None,
         create: bool = True,
         read_only: bool = False,
         accept_loss: bool = False,
@@ -91,17 +93,13 @@ class DocumentDatabase(Source[Exported]):
             from muniment.backup.restore_into import forget_unfinished  # here: who reads restores nothing
 
             forget_unfinished(self.path)
-        self._maintained = self.name, None if read_only else self.path
+        self.name: Final = self.path.resolve().name if name is None else name
+        self._folder = None if read_only else self.path
         self._maintenance: MaintenanceActions | None = None
         self._closed = False
         self._once = threading.Lock()
         self._hilo = HiLo(self)
         self._configuring = threading.Lock()
-
-    @property
-    def name(self) -> str:
-        """The name of the folder."""
-        return self.path.resolve().name
 
     @property
     def maintenance(self) -> MaintenanceActions:
@@ -110,8 +108,7 @@ class DocumentDatabase(Source[Exported]):
 
         with self._once:
             if self._maintenance is None:
-                name, path = self._maintained
-                self._maintenance = MaintenanceActions(self.storage, name, self.clock, path)
+                self._maintenance = MaintenanceActions(self.storage, self.name, self.clock, self._folder)
                 if self._closed:
                     self._maintenance.close()
             return self._maintenance

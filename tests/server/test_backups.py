@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 
 from muniment import DocumentDatabase
+from muniment.backup.repository import backups
 from muniment.errors import DatabaseLocked, TargetExists
 from muniment.server.system import restore_system_database
 from tests.server.running import Database, Server, assert_error, running
@@ -81,9 +82,10 @@ def test_the_settings_are_in_the_backup(server: Server, tmp_path: Path) -> None:
 
 
 def test_the_name_is_in_the_backup(server: Server, tmp_path: Path) -> None:
-    shop = server.create("Named")
+    shop = server.create("Named", **{"Raven/DataDir": "~/of-another-name"})
     shop.put("a", b'{"n":1}')
     shop.backup(tmp_path / "b")
+    assert [backup.manifest.database.name for backup in backups(tmp_path / "b")] == ["Named"]
     assert server.client.post("/admin/restore", json={"BackupLocation": str(tmp_path / "b")}).status_code == 400
     server.client.delete("/admin/databases/Named", params={"hard-delete": "true"})
     ended = server.restore(BackupLocation=str(tmp_path / "b"), DatabaseLocation="~\\elsewhere\\Named")
@@ -331,7 +333,7 @@ def test_the_status_of_recoverability(shop: Database, tmp_path: Path) -> None:
     stats = shop.get("/stats").json()
     assert stats["ChangesSinceBackup"] == 1
     assert stats["LastBackup"]
-    assert shop.server.client.get("/backups").json()["name"] == "System"
+    assert shop.server.client.get("/backups").json()["name"] == "<system>"
 
 
 def test_a_folder_that_lost_its_backups_wants_a_new_chain(shop: Database, tmp_path: Path) -> None:

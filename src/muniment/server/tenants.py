@@ -78,7 +78,7 @@ class Databases:
         """`master_key_file` is beside the data folder if it is not given."""
         self.places = Places(data_dir, data_roots, backup_roots)
         self.data_dir = self.places.data_dir
-        self.system = Tenant(SYSTEM, DocumentDatabase(self.data_dir / SYSTEM_FOLDER))
+        self.system = Tenant(SYSTEM, DocumentDatabase(self.data_dir / SYSTEM_FOLDER, name=SYSTEM))
         self.master = MasterKey(_outside(master_key_file, self.data_dir), self._has_secrets)
         self._admission = Admission(self.system.database, self.master)
         self.system.database.storage.admit = self._admission
@@ -150,7 +150,9 @@ class Databases:
             self.places.check_data(folder, f"the folder of the database {name}")
             spelled = document.id[len(DATABASES) :]
             async with self._room():
-                database = await asyncio.to_thread(_open, folder, plain_settings(settings), self.keys(document))
+                database = await asyncio.to_thread(
+                    _open, folder, spelled, plain_settings(settings), self.keys(document)
+                )
                 tenant = self.open[key] = Tenant(spelled, database)
             return tenant
 
@@ -376,10 +378,10 @@ def make(folder: Path, keys: Sequence[EncryptionKey]) -> None:
     DocumentDatabase(folder, key=next(iter(keys), None)).close()
 
 
-def _open(folder: Path, settings: dict[str, str], keys: Sequence[EncryptionKey]) -> DocumentDatabase:
+def _open(folder: Path, name: str, settings: dict[str, str], keys: Sequence[EncryptionKey]) -> DocumentDatabase:
     try:
         key = next((key for key in keys[1:] if engines.opens(folder, key)), next(iter(keys), None))
-        database = DocumentDatabase(folder, create=False, key=key)
+        database = DocumentDatabase(folder, name=name, create=False, key=key)
     except DatabaseNotFound as error:  # not 404, which clients take for a document that is not there
         raise Refused(
             503,
