@@ -172,21 +172,6 @@ def restore_on_server(
     out.emit(f"{done} {source} as {new.name or 'it was named'} on {store.url}", rows)
 
 
-def plan_on_server(
-    store: DocumentStore,
-    source: str,
-    name: str | None,
-    point: RestorePoint,
-    selection: Selection | None,
-    require_signature: Sequence[str],
-) -> dict[str, Any]:
-    """What a server would read for a restore."""
-    with store:
-        return store.admin.plan_restore(
-            source, name, point=point, selection=selection, require_signature=require_signature
-        )
-
-
 def into_server(into: Into, keys: Keys, out: JobOutput) -> None:
     """Have a server restore into one of its databases; how that differs is said as soon as the server knows it."""
     if not into.asks:

@@ -164,30 +164,19 @@ def restore(
     $ muniment restore /mnt/backups/shop --server http://127.0.0.1:8080 --name shop-restored
     $ muniment restore /mnt/backups/shop --server URL --name shop --id orders/830 --on-conflict=overwrite --dry-run
     """
-    _check_place(to, server, dry_run=dry_run)
-    if server.url is None:
-        keys.check_unused()
-    point, selection = moment.point(), part.selection()
+    _check_place(to, server, keys, dry_run=dry_run)
+    wanted = _Wanted(source, moment.point(), part.selection(), encryption, opening)
     if existing.on_conflict is not None:
-        if new.given or server.location is not None:
-            raise InvalidInput(
-                "--defrag, --new-id, --new-key-file, --in-clear and --location are for a new database",
-                "leave out --on-conflict, or them",
-            )
-        policy = check_policy(existing.on_conflict)
+        _check_existing(new, server)
         into = Into(
-            str(source),
-            point,
-            selection,
-            to,
-            server.url,
-            server.name,
-            policy,
-            existing.other_database,
-            dry_run,
-            yes,
-            encryption.key(),
-            opening.keyring(encryption),
+            *(str(source), wanted.point, wanted.selection),
+            *(to, server.url, server.name),
+            check_policy(existing.on_conflict),
+            other_database=existing.other_database,
+            dry_run=dry_run,
+            yes=yes,
+            key=encryption.key(),
+            keyring=opening.keyring(encryption),
         )
         _into_database(into, keys, out)
     elif existing.other_database:
@@ -196,32 +185,49 @@ def restore(
         )
     elif server.url is not None:
         opening.check_for_server()
-        signers = opening.require_signature
-        _on_server(keys.store(server.url), source, server, new, point, selection, signers, dry_run, out)
-    elif dry_run:
-        _show(
-            told_only(
-                MaintenanceActions.plan_restore(source, point=point, keyring=opening.keyring(encryption)), str(source)
-            ),
-            out,
-        )
+        if dry_run:
+            _plan_on_server(wanted, keys.store(server.url), server.name, out)
+        else:
+            _new_on_server(wanted, keys.store(server.url), server, new, out)
+    elif to is None or dry_run:
+        _show(told_only(wanted.plan(), str(source)), out)
     else:
-        assert to is not None
-        with out.job(progress := Progress()):
-            plan = MaintenanceActions.plan_restore(source, point=point, keyring=opening.keyring(encryption))
-            key = new.key(encryption)
-            asked: dict[str, Any] = {"selection": selection, "defrag": new.defrag, "new_id": new.new_id, "key": key}
-            restored = MaintenanceActions.restore(plan, to, **asked, progress=progress)
-        _show_restored(plan, restored, to, out, part=selection is not None)
+        _new_folder(wanted, to, new, out)
 
 
-def _check_place(to: Path | None, server: ServerOptions, *, dry_run: bool) -> None:
+@dataclass(frozen=True, slots=True)
+class _Wanted:
+    """What is to be restored, and what opens it."""
+
+    source: Path
+    point: RestorePoint
+    selection: Selection | None
+    encryption: KeyOptions
+    opening: OpeningOptions
+
+    def plan(self) -> RestorePlan:
+        """Which backups in the folder that is."""
+        keyring = self.opening.keyring(self.encryption)
+        return MaintenanceActions.plan_restore(self.source, point=self.point, keyring=keyring)
+
+
+def _check_place(to: Path | None, server: ServerOptions, keys: Keys, *, dry_run: bool) -> None:
     if server.url is not None and to is not None:
         raise InvalidInput("--to and --server each say where to restore to", "give one of them")
     if server.url is None and (server.name is not None or server.location is not None):
         raise InvalidInput("--name and --location are for a server", "give --server URL, or --to FOLDER alone")
     if server.url is None and to is None and not dry_run:
         raise InvalidInput("no place to restore to was named", "give --to FOLDER, or --server URL")
+    if server.url is None:
+        keys.check_unused()
+
+
+def _check_existing(new: NewOptions, server: ServerOptions) -> None:
+    if new.given or server.location is not None:
+        raise InvalidInput(
+            "--defrag, --new-id, --new-key-file, --in-clear and --location are for a new database",
+            "leave out --on-conflict, or them",
+        )
 
 
 def _into_database(into: Into, keys: Keys, out: JobOutput) -> None:
@@ -236,24 +242,38 @@ def _into_database(into: Into, keys: Keys, out: JobOutput) -> None:
     into_server(into, keys, out)
 
 
-def _on_server(
-    store: DocumentStore,
-    source: Path,
-    server: ServerOptions,
-    new: NewOptions,
-    point: RestorePoint,
-    selection: Selection | None,
-    signers: list[str],
-    dry_run: bool,
-    out: JobOutput,
-) -> None:
-    from muniment.cli.remote import NewDatabase, plan_on_server, restore_on_server  # here too
+def _plan_on_server(wanted: _Wanted, store: DocumentStore, name: str | None, out: JobOutput) -> None:
+    signers = wanted.opening.require_signature
+    with store:
+        plan = store.admin.plan_restore(
+            str(wanted.source), name, point=wanted.point, selection=wanted.selection, require_signature=signers
+        )
+    _show(plan, out)
 
-    if dry_run:
-        _show(plan_on_server(store, str(source), server.name, point, selection, signers), out)
-    else:
-        made = NewDatabase(server.name, server.location, new.defrag, new.new_id)
-        restore_on_server(store, str(source), made, out, point, selection, require_signature=signers)
+
+def _new_on_server(
+    wanted: _Wanted, store: DocumentStore, server: ServerOptions, new: NewOptions, out: JobOutput
+) -> None:
+    from muniment.cli.remote import NewDatabase, restore_on_server  # here too
+
+    made = NewDatabase(server.name, server.location, new.defrag, new.new_id)
+    signers = wanted.opening.require_signature
+    restore_on_server(store, str(wanted.source), made, out, wanted.point, wanted.selection, require_signature=signers)
+
+
+def _new_folder(wanted: _Wanted, to: Path, new: NewOptions, out: JobOutput) -> None:
+    with out.job(progress := Progress()):
+        plan = wanted.plan()
+        restored = MaintenanceActions.restore(
+            plan,
+            to,
+            selection=wanted.selection,
+            defrag=new.defrag,
+            new_id=new.new_id,
+            key=new.key(wanted.encryption),
+            progress=progress,
+        )
+    _show_restored(plan, restored, to, out, part=wanted.selection is not None)
 
 
 def _show_restored(plan: RestorePlan, restored: Restored, to: Path, out: JobOutput, *, part: bool) -> None:
