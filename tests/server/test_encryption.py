@@ -388,3 +388,40 @@ def test_a_key_among_the_settings_is_refused_because_those_are_not_wrapped(serve
     assert_error(stored, 400, "Raven/Encryption/Key")
     assert_error(imported(server, ("Raven/Databases/safe", {"Settings": settings})), 400, "Raven/Encryption/Key")
     assert key_in_clear(data_dir.parent) == []
+
+
+def test_the_key_of_a_database_opens_its_backups(server: Server, data_dir: Path, tmp_path: Path) -> None:
+    """A restore of a chain under a new name, with the key in the request, and one into the database itself."""
+    safe = encrypted(server)
+    backups = tmp_path / "backups"
+    assert not safe.backup(backups)["Faulted"]
+    [first] = [path.name for path in backups.iterdir() if path.is_dir()]
+    safe.put(f"people/{SECRET}-3", b"{}")
+    assert not safe.backup(backups, incremental="true")["Faulted"]
+    fingerprint = safe.fingerprint()
+    source = {"BackupLocation": str(backups)}
+
+    into = {**source, "Backup": first, "Ids": [f"people/{SECRET}-3"], "OnConflict": "overwrite"}
+    begun = safe.request("POST", "/admin/restore-into", json=into)
+    assert begun.status_code == 202, begun.text
+    done = server.wait_for(begun.json()["OperationId"])
+    assert not done["Faulted"], done
+    assert SECRET in safe.get(f"/docs/people/{SECRET}-3").text
+
+    deleted = server.client.delete("/admin/databases/safe?hard-delete=true")
+    assert deleted.status_code == 200, deleted.text
+    for wrong in ({}, {"SecuredSettings": {"Raven/Encryption/Key": OTHER.text}}):
+        failed = server.restore(**source, DatabaseName="again", **wrong)
+        assert failed["Faulted"], failed
+        assert "encrypted" in str(failed)
+    assert server.client.get("/databases").json() == []
+    assert not (data_dir / "again").exists()
+    given = {**source, "DatabaseName": "again", "SecuredSettings": {"Raven/Encryption/Key": KEY.text}}
+    planned = server.client.post("/admin/restore/plan", json=given)
+    assert planned.status_code == 200, planned.text
+    restored = server.restore(**given)
+    assert not restored["Faulted"], restored
+    assert Database(server, "again").fingerprint() == fingerprint
+    assert holding_secret(data_dir, backups) == []
+    assert key_in_clear(data_dir.parent, backups) == []
+    assert KEY.text not in server.log()

@@ -1,15 +1,19 @@
 """What a server's settings and a request say of encrypted and signed backups.
 
-Secrets come from files that the settings name, never from a request, and are read anew for each: another passphrase
-counts from the next backup on.
+Secrets come from files that the settings name, and are read anew for each: another passphrase counts from the next
+backup on. A request brings none but the key of a new database, which opens the backups of one that had it.
 """
 
 from __future__ import annotations
 
 from pathlib import Path
 
+import msgspec
+
 from muniment.raven3.messages import BackupWanted, MomentWanted
+from muniment.security.encryption import EncryptionKey
 from muniment.security.keyring import Keyring, Protection
+from muniment.security.recipients import Key
 from muniment.settings import Settings
 
 
@@ -24,14 +28,18 @@ def protection_of(settings: Settings, wanted: BackupWanted) -> Protection:
     )
 
 
-def keyring_of(settings: Settings, wanted: MomentWanted) -> Keyring:
-    """What opens backups, and whose signature they must have: that of the settings, and of the request."""
+def keyring_of(settings: Settings, wanted: MomentWanted, key: EncryptionKey | None = None) -> Keyring:
+    """What opens backups, and whose signature they must have: that of the settings, and of the request.
+
+    `key` is that of the database to restore into, which opens its own backups too.
+    """
     identity = _file(settings.backup_identity_file)
-    return Keyring.of(
+    found = Keyring.of(
         passphrase_file=_file(settings.backup_passphrase_file),
         identities=[identity] if identity else (),
         require_signature=wanted.require_signature or settings.backup_signers,
     )
+    return found if key is None else msgspec.structs.replace(found, identities=(Key(key.secret), *found.identities))
 
 
 def _file(name: str) -> Path | None:

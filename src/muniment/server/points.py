@@ -14,6 +14,7 @@ from muniment.document import from_microseconds
 from muniment.errors import BackupNotFound, InvalidInput
 from muniment.maintenance import MaintenanceActions
 from muniment.raven3.messages import MomentWanted
+from muniment.security.encryption import EncryptionKey
 from muniment.server.keyring import keyring_of
 from muniment.server.request import Request
 from muniment.settings import Settings
@@ -35,14 +36,19 @@ async def folder_of(wanted: MomentWanted, request: Request) -> Path:
     return source
 
 
-async def plan_of(wanted: MomentWanted, source: Path, settings: Settings) -> tuple[RestorePlan, dict[str, Any]]:
-    """What a restore of it reads, and the same as JSON; raises what makes it impossible."""
+async def plan_of(
+    wanted: MomentWanted, source: Path, settings: Settings, key: EncryptionKey | None = None
+) -> tuple[RestorePlan, dict[str, Any]]:
+    """What a restore of it reads, and the same as JSON; raises what makes it impossible.
+
+    `key` is that of the database to restore into.
+    """
     # Nobody knows the zone of whoever asks, nor whether it is the server's: a time has to say it.
     at = None if wanted.at is None else time_of(wanted.at, None, from_microseconds(system_clock()))
     point = RestorePoint(at, wanted.etag, wanted.backup, wanted.lineage)
 
     def planned() -> tuple[RestorePlan, dict[str, Any]]:
-        plan = MaintenanceActions.plan_restore(source, point=point, keyring=keyring_of(settings, wanted))
+        plan = MaintenanceActions.plan_restore(source, point=point, keyring=keyring_of(settings, wanted, key))
         return plan, dry_run(plan, str(source))
 
     return await asyncio.to_thread(planned)

@@ -174,7 +174,16 @@ def keys_of(master: MasterKey, database: str, document: dict[str, Any]) -> list[
     secured = secured_settings(document)
     texts = {name: master.unwrap(database, name, value) for name, value in secured.items()}
     settings = document.get("Settings")
-    texts = {**(settings if isinstance(settings, dict) else {}), **texts}
+    return _keys_in({**(settings if isinstance(settings, dict) else {}), **texts})
+
+
+def key_in_settings(master: MasterKey, database: str, secured: Mapping[str, str]) -> EncryptionKey | None:
+    """The key among the secured settings of a request, wrapped or not."""
+    texts = {name: master.unwrap(database, name, text) if is_wrapped(text) else text for name, text in secured.items()}
+    return next(iter(_keys_in(texts)), None)
+
+
+def _keys_in(texts: Mapping[str, Any]) -> list[EncryptionKey]:
     keys = []
     for key, algorithm in ((KEY, ALGORITHM), (NEXT_KEY, NEXT_ALGORITHM)):
         if text := _named(texts, key):

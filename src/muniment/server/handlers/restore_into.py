@@ -35,7 +35,7 @@ async def start(request: Request) -> Response:
         raise InvalidInput("OnConflict is missing", f"send one of {', '.join(get_args(OnConflict))}")
     selection = selection_of(wanted)
     source = await folder_of(wanted, request)
-    plan, _ = await plan_of(wanted, source, request.server.settings)
+    plan, _ = await plan_of(wanted, source, request.server.settings, tenant.database.storage.key)
     origin = plan.manifest.database.name
     require(request, origin, Right.RESTORE)
     if not wanted.other_database:

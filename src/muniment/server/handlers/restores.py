@@ -16,6 +16,7 @@ from muniment.document import decode, fold, from_microseconds, rfc3339
 from muniment.errors import (
     BackupNotFound,
     InvalidDocument,
+    InvalidInput,
     MunimentError,
     TargetExists,
 )
@@ -28,7 +29,7 @@ from muniment.server.permission import require
 from muniment.server.places import check_unmoved
 from muniment.server.points import folder_of, plan_of, selection_of
 from muniment.server.request import Request
-from muniment.server.secured import SECURED, keys_of, with_bundle, wrapped
+from muniment.server.secured import KEY, SECURED, key_in_settings, keys_of, with_bundle, wrapped
 from muniment.server.tenants import Databases, check_name
 from muniment.server.wire import Refused, Response, json_response
 from muniment.storage import engines
@@ -41,15 +42,16 @@ async def start(request: Request) -> Response:
     """Begin to restore a moment of the backups in a folder, or a part of it, into a new database."""
     wanted = await _wanted(request)
     app, databases = request.server, request.server.databases
+    opening = await asyncio.to_thread(_opening, databases, wanted)
     source, selection = await folder_of(wanted, request), selection_of(wanted)
     if wanted.database_name:
         name = wanted.database_name
         require(request, name, Right.RESTORE)
         target = _new_place(request, name, wanted.database_location)
-        plan, _ = await plan_of(wanted, source, request.server.settings)
+        plan, _ = await plan_of(wanted, source, request.server.settings, opening)
     else:
         try:
-            plan, _ = await plan_of(wanted, source, request.server.settings)
+            plan, _ = await plan_of(wanted, source, request.server.settings, opening)
         except BackupNotFound as error:
             if wanted.backup is not None or wanted.lineage is not None:
                 raise
@@ -108,11 +110,12 @@ async def start(request: Request) -> Response:
 async def plan(request: Request) -> Response:
     """What a restore would read, and the exact transaction at which it would stop; nothing is written."""
     wanted = await _wanted(request)
+    opening = await asyncio.to_thread(_opening, request.server.databases, wanted)
     source, _ = await folder_of(wanted, request), selection_of(wanted)
     if wanted.database_name:
         require(request, wanted.database_name, Right.BACKUP, Right.RESTORE)
         _new_place(request, wanted.database_name, wanted.database_location)
-    found, told = await plan_of(wanted, source, request.server.settings)
+    found, told = await plan_of(wanted, source, request.server.settings, opening)
     require(request, found.manifest.database.name, Right.BACKUP, Right.RESTORE)
     return json_response(told)
 
@@ -185,6 +188,15 @@ def _list(databases: Databases, backup: Backup, target: Path, name: str, secured
             with telling(f"that {target} is no database of this server"):
                 engines.remove(target)
         raise
+
+
+def _opening(databases: Databases, wanted: RestoreWanted) -> EncryptionKey | None:
+    """The key for the new database, which opens the backups of one that had it; raises `InvalidInput` for none."""
+    if not (secured := wanted.secured_settings):
+        return None
+    if (key := key_in_settings(databases.master, wanted.database_name or "", secured)) is None:
+        raise InvalidInput(f"there is no {KEY} in {SECURED}", "give it, or leave them out for a database in clear")
+    return key
 
 
 def _key(databases: Databases, name: str, secured: dict[str, str]) -> EncryptionKey:
