@@ -17,6 +17,7 @@ from tests.cli.process import Ended, muniment
 from tests.secret import SECRET, filled, holding_secret
 
 ID = f"people/{SECRET}-1"
+SIGNER = ["identity", "generate", "--signing", "signing"]
 WORD = "correct horse battery staple"
 
 
@@ -182,6 +183,48 @@ def test_what_opens_the_backups_need_not_be_the_key_of_the_new_database(place: P
     assert run(place, *restore, "clear", "--in-clear").code == 0
     assert run(place, "check", "clear").code == 0
     assert run(place, *restore, "x", "--in-clear", "--new-key-file", "other").code == 2
+
+
+def test_a_key_that_opens_the_backups_restores_into_a_database_in_clear(place: Path) -> None:
+    for name in ("key", "other"):
+        run(place, "encryption", "generate-key", name)
+    run(place, "backup", "shop", "--dest", "backups", "--key-file", "key")
+    run(place, "backup", "shop", "--dest", "plain", "--in-clear")
+    with DocumentDatabase(place / "shop") as database:
+        database.delete(ID)
+    into = ["--to", "shop", "--on-conflict", "skip", "--key-file"]
+    for source, key in (("backups", "other"), ("plain", "key")):  # which opens nothing, or has nothing to open
+        refused = run(place, "restore", source, *into, key)
+        assert refused.code == WrongKey.exit_code, refused.err
+        assert run(place, "get", "shop", ID).code == 3
+    for dry_run in ([], ["--dry-run"]):
+        done = run(place, "restore", "backups", *into, "key", *dry_run, "--json")
+        assert done.code == 0, done.err
+        assert json.loads(run(place, "get", "shop", ID).text)["Name"] == f"{SECRET} the second"
+    assert run(place, "check", "shop").code == 0  # in clear, as it was
+    assert run(place, "encryption", "rotate", "shop", "--new-key-file", "other").code == 0
+    refused = run(place, "restore", "backups", *into, "key")  # it does not open the database, which is encrypted
+    assert refused.code == WrongKey.exit_code
+
+
+def test_a_server_s_system_database_is_restored_with_what_opens_its_backups(place: Path, recipient: str) -> None:
+    run(place, "encryption", "generate-key", "key")
+    sealed = ["--passphrase-file", "passphrase", "--key-file", "key", "--recipient", recipient]
+    assert run(place, "backup", "shop", "--dest", "backups", *sealed).code == 0
+    restore = ["server", "--restore-source", "backups", "--restore-system-database", "--restore-destination"]
+    for given in ((), ("--passphrase-file", "wrong")):
+        assert run(place, *restore, "none", *given).code == WrongKey.exit_code
+        assert not (place / "none").exists()
+    for option, file in (("--passphrase-file", "passphrase"), ("--key-file", "key"), ("--identity", "mine")):
+        done = run(place, *restore, f"data{option}", option, file)
+        assert done.code == 0, done.err
+        assert json.loads(run(place, "get", f"data{option}/System", ID).text)["Name"] == f"{SECRET} the second"
+    trusting = ["--identity", "mine", "--require-signature", run(place, *SIGNER, "--json").json["signer"]]
+    assert run(place, *restore, "none", *trusting).code == BadSignature.exit_code
+    for option in ("--passphrase-file", "--identity"):  # which nothing is to be opened with, or is not sent
+        for more in ([], ["--restore-source", "x", "--restore-database", "http://127.0.0.1:1"]):
+            refused = run(place, "server", option, "mine", *more)
+            assert (refused.code, option in refused.err or "sent" in refused.err) == (2, True)
 
 
 def test_the_key_of_a_database_does_not_stand_in_the_way_of_other_recipients(place: Path, recipient: str) -> None:

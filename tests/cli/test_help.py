@@ -129,6 +129,8 @@ COMMANDS = {
             "--config",
         ),
         *RESTORE,
+        KEY,
+        *OPENS,
         *KEYS,
         *("--json", "--quiet"),
     ],

@@ -14,6 +14,7 @@ from muniment.errors import InvalidInput
 from muniment.security.keyring import Keyring, Protection
 
 PANEL: Final = "Encrypted and signed backups"
+_SIGNATURE: Final = "--require-signature"
 _ITS_OWN: Final = "name the file in the server's settings: backup-passphrase-file or backup-identity-file"
 
 PassphraseFile: TypeAlias = Annotated[
@@ -48,7 +49,7 @@ class OpeningOptions:
     require_signature: Annotated[
         list[str],
         typer.Option(
-            "--require-signature",
+            _SIGNATURE,
             metavar="SIGNER",
             help="Take only backups that this public key has signed; may be repeated.",
             rich_help_panel=PANEL,
@@ -57,11 +58,20 @@ class OpeningOptions:
 
     def check_for_server(self) -> None:
         """Raises `InvalidInput` for a file with a secret: none is sent to a server, whose settings name its own."""
+        for option in self.given:
+            if option != _SIGNATURE:
+                raise InvalidInput(f"what {option} names is not sent to a server", _ITS_OWN)
+
+    @property
+    def given(self) -> list[str]:
+        """The options that say something, unless the environment gave it, which is for all commands."""
         environment = {*map(Path, os.environ.get("MUNIMENT_IDENTITY", "").split())}
-        if self.passphrase_file and "MUNIMENT_PASSPHRASE_FILE" not in os.environ:
-            raise InvalidInput("no passphrase is sent to a server", _ITS_OWN)
-        if not environment.issuperset(self.identity):
-            raise InvalidInput("no identity is sent to a server", _ITS_OWN)
+        said = {
+            "--passphrase-file": self.passphrase_file and "MUNIMENT_PASSPHRASE_FILE" not in os.environ,
+            "--identity": not environment.issuperset(self.identity),
+            _SIGNATURE: self.require_signature,
+        }
+        return [option for option, value in said.items() if value]
 
     def keyring(self, key: KeyOptions | None = None) -> Keyring:
         """What these files have; raises `NotFound` and `InvalidInput` for those that have none."""

@@ -118,6 +118,11 @@ class KeyOptions:
         ),
     ] = None
 
+    @property
+    def given(self) -> list[str]:
+        """The option, unless the environment gave it, which is for all commands."""
+        return ["--key-file"] if self.key_file and "MUNIMENT_KEY_FILE" not in os.environ else []
+
     def key(self, algorithm: Algorithm = Algorithm.AEGIS) -> EncryptionKey | None:
         """The key, None if none was given; a database that is made with it is encrypted by this algorithm."""
         return given_key(None, self.key_file, algorithm)

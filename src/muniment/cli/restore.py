@@ -152,8 +152,9 @@ def restore(
     what was not there, and fail does nothing if there is any of that. --dry-run only prints the difference. Before all
     of a database is overwritten, a terminal is asked, and anything else has to say --yes.
 
-    With --key-file the new database is encrypted with that key; an existing one is opened with it, and so are backups
-    that are encrypted for it. --new-key-file gives the new database another key, --in-clear none.
+    With --key-file the new database is encrypted with that key; an existing one is opened with it unless it is in
+    clear, and so are backups that are encrypted for it. --new-key-file gives the new database another key,
+    --in-clear none.
 
     With --server, SOURCE and --location are paths on the server's machine, and the server goes on with the restore
     when this command is stopped.

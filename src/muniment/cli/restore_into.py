@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
@@ -17,7 +17,8 @@ from muniment.cli.options import JobOutput
 from muniment.cli.output import check_meant, confirm, seconds_text
 from muniment.cli.report import Line, Row
 from muniment.database import DocumentDatabase
-from muniment.errors import InvalidInput
+from muniment.errors import InvalidInput, WrongKey
+from muniment.maintenance import MaintenanceActions
 from muniment.progress import Progress
 from muniment.security.encryption import EncryptionKey
 from muniment.security.keyring import NO_KEYS, Keyring
@@ -96,7 +97,7 @@ def into_folder(into: Into, out: JobOutput) -> None:
         raise InvalidInput("no database to restore into was named", "give --to FOLDER, or --server and --name")
     progress = Progress()
     with ExitStack() as stack:
-        database = stack.enter_context(DocumentDatabase(into.to, create=False, read_only=into.dry_run, key=into.key))
+        database = stack.enter_context(_opened(into, into.to))
         compared = database.maintenance.compare(
             into.source,
             point=into.point,
@@ -115,6 +116,19 @@ def into_folder(into: Into, out: JobOutput) -> None:
             with out.job(progress):
                 restored = comparison.write(into.policy, progress)
             show_written(into, difference, restored.written, restored.etag, restored.seconds, out)
+
+
+def _opened(into: Into, folder: Path) -> DocumentDatabase:
+    """The database with the key, or one in clear without it where the key can be meant for the backups alone."""
+    try:
+        return DocumentDatabase(folder, create=False, read_only=into.dry_run, key=into.key)
+    except WrongKey:
+        if into.key is not None:
+            plan = MaintenanceActions.plan_restore(into.source, point=into.point, keyring=into.keyring)
+            if plan.encrypted:
+                with suppress(WrongKey):
+                    return DocumentDatabase(folder, create=False, read_only=into.dry_run)
+        raise
 
 
 def show_difference(into: Into, difference: dict[str, Any], seconds: float, out: JobOutput) -> None:

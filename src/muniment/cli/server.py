@@ -9,12 +9,14 @@ from typing import Annotated
 
 import typer
 
-from muniment.cli.options import JobOutput, Keys, path_of
+from muniment.cli.keyring import OpeningOptions
+from muniment.cli.options import JobOutput, KeyOptions, Keys, path_of
 from muniment.cli.report import facts, row
 from muniment.cli.state import restored_rows
 from muniment.errors import InvalidInput
 from muniment.maintenance import MaintenanceActions
 from muniment.progress import Progress
+from muniment.security.keyring import Keyring
 from muniment.settings import Settings, Value, load_settings
 
 _START_SECONDS = 15
@@ -146,7 +148,15 @@ class RestoreOptions:
     ] = _START_SECONDS
 
 
-def server(*, settings: SettingOptions, restore: RestoreOptions, keys: Keys, out: JobOutput) -> None:
+def server(
+    *,
+    settings: SettingOptions,
+    restore: RestoreOptions,
+    encryption: KeyOptions,
+    opening: OpeningOptions,
+    keys: Keys,
+    out: JobOutput,
+) -> None:
     """Serve databases over HTTP, in RavenDB 3.x's words, until Ctrl-C or SIGTERM.
 
     Settings are read from a file, the environment (`MUNIMENT_PORT`) and flags, and the last one counts. The server
@@ -157,6 +167,9 @@ def server(*, settings: SettingOptions, restore: RestoreOptions, keys: Keys, out
     folder of a server that is stopped, or with --restore-database any other through a server that runs. The second is
     what `muniment restore --server` does.
 
+    --key-file, --passphrase-file and --identity open an encrypted backup of a system database, which is in clear once
+    it is restored. What opens the others is in the settings of the server that restores them.
+
     $ muniment server --data-dir /var/lib/muniment --port 8080
     $ muniment server --restore-source=/mnt/backups/System --restore-destination=data --restore-system-database
     $ muniment server --restore-source=/mnt/backups/shop --restore-database=http://127.0.0.1:8080
@@ -166,6 +179,8 @@ def server(*, settings: SettingOptions, restore: RestoreOptions, keys: Keys, out
     if not restore.source:
         if restore.system_database or restore.database or restore.destination or restore.database_name:
             raise InvalidInput("no backup to restore was named", "give --restore-source")
+        for option in (*encryption.given, *opening.given):
+            raise InvalidInput(f"{option} is for a backup, and none to restore was named", "give --restore-source")
         _serve(settings)
     elif restore.system_database == bool(restore.database):
         raise InvalidInput(
@@ -173,9 +188,10 @@ def server(*, settings: SettingOptions, restore: RestoreOptions, keys: Keys, out
             "give one of --restore-system-database and --restore-database=URL",
         )
     elif restore.system_database:
-        _restore_system(settings, restore, out)
+        _restore_system(settings, restore, opening.keyring(encryption), out)
     else:
-        _restore_through(restore, keys, out)
+        opening.check_for_server()
+        _restore_through(restore, opening.require_signature, keys, out)
 
 
 def _serve(settings: SettingOptions) -> None:
@@ -185,7 +201,7 @@ def _serve(settings: SettingOptions) -> None:
     serve(found, lambda url: print(url, flush=True))
 
 
-def _restore_through(restore: RestoreOptions, keys: Keys, out: JobOutput) -> None:
+def _restore_through(restore: RestoreOptions, signers: list[str], keys: Keys, out: JobOutput) -> None:
     from muniment.cli.remote import NewDatabase, restore_on_server  # here too
 
     new = NewDatabase(restore.database_name or None, restore.destination or None, restore.defrag)
@@ -196,18 +212,19 @@ def _restore_through(restore: RestoreOptions, keys: Keys, out: JobOutput) -> Non
         out,
         wait=not restore.no_wait,
         start_timeout=restore.start_timeout,
+        require_signature=signers,
     )
 
 
-def _restore_system(settings: SettingOptions, restore: RestoreOptions, out: JobOutput) -> None:
+def _restore_system(settings: SettingOptions, restore: RestoreOptions, keyring: Keyring, out: JobOutput) -> None:
     from muniment.server.system import restore_system_database  # here too
 
     source, progress = Path(restore.source), Progress()
     data_dir = Path(restore.destination) if restore.destination else settings.data_dir
     data_dir = load_settings({"data_dir": data_dir}, environment=os.environ, config=settings.config).data_dir
-    plan = MaintenanceActions.plan_restore(source)
+    plan = MaintenanceActions.plan_restore(source, keyring=keyring)
     with out.job(progress):
-        restored = restore_system_database(source, data_dir, defrag=restore.defrag, progress=progress)
+        restored = restore_system_database(plan, data_dir, defrag=restore.defrag, progress=progress)
     folder = str(restored.backup.folder)
     rows = [
         facts(database=str(restored.folder)),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from muniment.backup.plan import RestorePlan
 from muniment.backup.restore import Restored
 from muniment.errors import DatabaseLocked, TargetExists
 from muniment.maintenance import MaintenanceActions
@@ -13,9 +14,11 @@ from muniment.storage import engines
 
 
 def restore_system_database(
-    source: Path, data_dir: Path, *, defrag: bool = False, progress: Progress | None = None
+    source: Path | RestorePlan, data_dir: Path, *, defrag: bool = False, progress: Progress | None = None
 ) -> Restored:
     """Make the system database of a server's data folder from a backup, while no server uses that folder.
+
+    It is in clear there, however the backup is encrypted.
 
     Raises `DatabaseLocked` while a server has it open, and `TargetExists` when there is one.
     """
