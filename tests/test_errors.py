@@ -62,7 +62,7 @@ TREE = {
     "ForeignBackup": ("Conflict", 409, 4),
     "Damaged": ("MunimentError", 500, 5),
     "DamagedBackup": ("Damaged", 500, 5),
-    "BadSignature": ("DamagedBackup", 500, 5),
+    "BadSignature": ("DamagedBackup", 422, 5),
     "DamagedDatabase": ("Damaged", 500, 5),
     "LostWrites": ("DamagedDatabase", 500, 5),
     "DamagedDump": ("Damaged", 400, 5),

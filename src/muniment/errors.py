@@ -176,6 +176,8 @@ class DamagedBackup(Damaged):
 class BadSignature(DamagedBackup):
     """A backup is not signed, or not by whom it has to be, or was changed after it was signed."""
 
+    status = 422
+
 
 class DamagedDatabase(Damaged):
     """The database's own structures or checksums do not agree."""

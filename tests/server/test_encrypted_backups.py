@@ -5,18 +5,19 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+import httpx
 import pytest
 
-from muniment import DocumentStore, MaintenanceActions
+from muniment import DocumentDatabase, DocumentStore, MaintenanceActions
 from muniment.backup.repository import backups
 from muniment.errors import BadSignature, InvalidInput, WrongKey
 from muniment.security.encryption import new_key
-from muniment.security.keyring import Keyring
+from muniment.security.keyring import Keyring, Protection
 from muniment.security.recipients import Key, Recipient, new_identity, read_identities
 from muniment.security.signature import new_signing_key
 from tests.cli.process import muniment
 from tests.secret import SECRET, holding_secret
-from tests.server.running import Database, running
+from tests.server.running import Database, assert_error, running
 
 
 @pytest.fixture
@@ -103,3 +104,27 @@ def test_a_server_restores_with_the_files_of_its_settings(tmp_path: Path, mine: 
         assert "correct horse" not in server.log()
     assert holding_secret(tmp_path / "clear") != []
     assert holding_secret(place) == []
+
+
+def test_a_request_may_narrow_whose_signature_the_server_requires_and_name_nobody_else(tmp_path: Path) -> None:
+    good, other, evil = (new_signing_key(tmp_path / name) for name in ("good", "other", "evil"))
+    with DocumentDatabase(tmp_path / "elsewhere") as database:
+        database.put("people/1", {"Name": "forged"})
+        for name in ("good", "evil"):
+            protection = Protection.of(sign_with=tmp_path / name)
+            database.maintenance.start_backup(tmp_path / f"by-{name}", protection=protection).wait()
+    with running(tmp_path / "data", backup_signers=f"{good},{other}") as server:
+
+        def asked(path: str, by: str, signers: list[str] | None) -> httpx.Response:
+            place = {"BackupLocation": str(tmp_path / f"by-{by}"), "DatabaseName": "copy"}
+            return server.client.post(path, json=place | ({} if signers is None else {"RequireSignature": signers}))
+
+        for path in ("/admin/restore/plan", "/admin/restore"):
+            assert_error(asked(path, "evil", [evil]), 400, "RequireSignature", "backup-signers")
+            for signers in (None, [], [good, evil]):
+                refused = assert_error(asked(path, "evil", signers), BadSignature.status, evil)
+                assert refused["Kind"] == "BadSignature"
+            assert asked(path, "good", [other]).status_code == BadSignature.status
+        assert asked("/admin/restore/plan", "good", None).status_code == 200
+        assert asked("/admin/restore/plan", "good", [evil, good]).status_code == 200
+        assert "copy" not in server.client.get("/databases").json()

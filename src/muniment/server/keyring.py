@@ -6,14 +6,17 @@ backup on. A request brings none but the key of a new database, which opens the 
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import msgspec
 
+from muniment.errors import InvalidInput
 from muniment.raven3.messages import BackupWanted, MomentWanted
 from muniment.security.encryption import EncryptionKey
 from muniment.security.keyring import Keyring, Protection
 from muniment.security.recipients import Key
+from muniment.security.signature import check_signer
 from muniment.settings import Settings
 
 
@@ -29,17 +32,30 @@ def protection_of(settings: Settings, wanted: BackupWanted) -> Protection:
 
 
 def keyring_of(settings: Settings, wanted: MomentWanted, key: EncryptionKey | None = None) -> Keyring:
-    """What opens backups, and whose signature they must have: that of the settings, and of the request.
+    """What opens backups, and whose signature they must have: a request may narrow the signers of the settings.
 
-    `key` is that of the database to restore into, which opens its own backups too.
+    `key` is that of the database to restore into, which opens its own backups too. Raises `InvalidInput` for a request
+    that names none of those signers.
     """
     identity = _file(settings.backup_identity_file)
     found = Keyring.of(
         passphrase_file=_file(settings.backup_passphrase_file),
         identities=[identity] if identity else (),
-        require_signature=wanted.require_signature or settings.backup_signers,
+        require_signature=_signers(settings.backup_signers, wanted.require_signature),
     )
     return found if key is None else msgspec.structs.replace(found, identities=(Key(key.secret), *found.identities))
+
+
+def _signers(trusted: Sequence[str], wanted: Sequence[str] | None) -> list[str]:
+    trusted, named = [check_signer(each) for each in trusted], [check_signer(each) for each in wanted or ()]
+    if not trusted or not named:
+        return named or trusted
+    if both := [each for each in named if each in trusted]:
+        return both
+    raise InvalidInput(
+        "RequireSignature names nobody whose signature this server trusts",
+        "name some of the server's backup-signers, or leave it out for all of them",
+    )
 
 
 def _file(name: str) -> Path | None:
