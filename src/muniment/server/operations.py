@@ -5,12 +5,13 @@ from __future__ import annotations
 import asyncio
 import threading
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from time import monotonic
 from typing import Any, Final
 
 from muniment.backup.job import Job, amount
 from muniment.errors import Cancelled
+from muniment.raven3.messages import OperationState
 from muniment.server.audit import Audit, Who
 from muniment.server.bodies import RETRY
 from muniment.server.wire import Refused
@@ -40,7 +41,7 @@ class Operation:
     who: Who
     origin: str | None = None
     told: dict[str, Any] = field(default_factory=dict)
-    result: Callable[[Any], object] | None = None
+    result: Callable[[Any], dict[str, Any]] | None = None
     changes: list[Any] | None = None
     position: int = 0
     check: Callable[[], object] | None = None
@@ -52,25 +53,21 @@ class Operation:
         states = {"running": "Running", "completed": "Completed", "cancelled": "Canceled", "faulted": "Faulted"}
         return "Waiting" if self.position and self.job.running else states[self.job.state]
 
-    def counts(self) -> dict[str, Any]:
-        """How far it is."""
-        counts, error = self.job.progress.counts, self.job.error
-        return {
-            "Progress": self.job.progress.stage,
-            "Waiting": bool(self.position),
-            "Position": self.position or None,
-            "Documents": counts.documents,
-            "Attachments": counts.attachments,
-            "Bytes": counts.bytes,
-            "TotalDocuments": counts.total_documents,
-            "TotalBytes": counts.total_bytes,
-            "Seconds": round(self.job.progress.seconds, 3),
-            "Error": error.message if error else None,
-            "Hint": error.hint if error else None,
-            "Kind": type(error).__name__ if error else None,
-            "Result": self.result(self.job.result) if self.result and self.job.state == "completed" else None,
-            **self.told,
-        }
+    def progress(self) -> OperationState:
+        """How far it is, or the error with which it has failed."""
+        progress, error = self.job.progress, self.job.error
+        result = self.result(self.job.result) if self.result and self.job.state == "completed" else None
+        return OperationState(
+            **asdict(progress.counts),
+            progress=progress.stage,
+            waiting=bool(self.position),
+            position=self.position or None,
+            seconds=round(progress.seconds, 3),
+            error=error.message if error else None,
+            hint=error.hint if error else None,
+            kind=type(error).__name__ if error else None,
+            **{"result": result, **self.told},
+        )
 
 
 class Turns:

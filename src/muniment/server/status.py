@@ -104,7 +104,7 @@ def _message(text: str, time: datetime, *, failure: bool) -> dict[str, Any]:
 
 
 def _counts(operation: Operation) -> dict[str, Any]:
-    return {name: value for name, value in operation.counts().items() if value is not None}
+    return {name: value for name, value in msgspec.to_builtins(operation.progress()).items() if value is not None}
 
 
 class Notes:

@@ -42,13 +42,13 @@ async def import_(request: Request) -> Response:
     incoming = pulled(request.chunks(MAX_DUMP_BYTES, paced=False), loop, PAUSE_SECONDS)
 
     def work(job: Job[None]) -> None:
-        operation.told["Result"] = asdict(database.import_dump(incoming, options=options, progress=job.progress))
+        operation.told["result"] = asdict(database.import_dump(incoming, options=options, progress=job.progress))
 
     with request.server.transfers.one():
         operation = request.server.operations.new(Job("import", work), request.tenant.name, request.who)
         await request.server.operations.follow(operation)
     operation.job.wait()
-    return json_response(operation.told["Result"], headers=[(OPERATION, str(operation.id))])
+    return json_response(operation.told["result"], headers=[(OPERATION, str(operation.id))])
 
 
 async def export(request: Request) -> Response | Outgoing:
@@ -69,9 +69,9 @@ async def export(request: Request) -> Response | Outgoing:
         database = tenant.database
         if since is None:
             exported = export_state(database.storage, pipe, options, clock=database.clock, progress=job.progress)
-            operation.told["Result"] = asdict(exported)
+            operation.told["result"] = asdict(exported)
         else:
-            operation.told["Result"] = _changes(database, since, pipe, headers, options, job.progress)
+            operation.told["result"] = _changes(database, since, pipe, headers, options, job.progress)
 
     operation = operations.new(Job("export", work), tenant.name, request.who)
     loop, begun = asyncio.get_running_loop(), asyncio.Event()

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import msgspec
 from msgspec import UNSET
 
 from muniment.document import raven_time
-from muniment.raven3.messages import OperationListed, OperationState, OperationStatus
+from muniment.raven3.messages import OperationListed, OperationStatus
 from muniment.raven3.queries import OperationWanted, StatusWanted
-from muniment.server.operations import Operation
 from muniment.server.permission import may_see
 from muniment.server.request import Request
 from muniment.server.wire import Refused, Response, empty_response, json_response
@@ -30,15 +28,11 @@ async def status(request: Request) -> Response:
             completed=ended,
             faulted=ended and how == "Faulted",
             canceled=ended and how == "Canceled",
-            state=_state(operation),
+            state=operation.progress(),
             exception=str(operation.job.error) if operation.job.error else None,
             changes=operation.changes if asked.changes else UNSET,
         )
     )
-
-
-def _state(operation: Operation) -> OperationState:
-    return msgspec.convert(operation.counts(), OperationState)
 
 
 async def kill(request: Request) -> Response:
@@ -46,7 +40,7 @@ async def kill(request: Request) -> Response:
     operation = request.server.operations.find(request.asked(OperationWanted).id)
     if operation.job.running:
         operation.job.cancel()
-    return json_response(_state(operation))
+    return json_response(operation.progress())
 
 
 async def listing(request: Request) -> Response:

@@ -65,7 +65,7 @@ def _restore(
     with compared(storage, plan, tenant.folder, selection=selection, progress=progress, read=read) as comparison:
         difference = comparison.difference.as_json()
         operation.changes = difference.pop("changes")
-        operation.told["Difference"] = difference
+        operation.told["difference"] = difference
         if wanted.on_conflict and not wanted.dry_run:
             restored = comparison.write(wanted.on_conflict, progress)
-            operation.told |= {"Written": restored.written, "Etag": restored.etag}
+            operation.told |= {"written": restored.written, "etag": restored.etag}
