@@ -238,6 +238,22 @@ def test_jobs_have_the_key(server: Server, data_dir: Path, tmp_path: Path) -> No
     assert not (data_dir / "Databases" / "safe").exists()
 
 
+def test_how_its_last_backup_stands_is_for_who_has_the_key(server: Server, data_dir: Path, tmp_path: Path) -> None:
+    safe = encrypted(server)
+    assert not safe.backup(tmp_path / "backups")["Faulted"]
+    told, kept = safe.status(), (data_dir / "Databases" / "safe" / "Backup.Status").read_bytes()
+    assert told["Result"]["fingerprint"].encode() not in kept
+    assert not any(name in kept for name in (b"Documents", b"backups", b"safe"))
+    server.stop()
+    with running(data_dir) as again:
+        assert {**Database(again, "safe").status(), "Messages": []} == {**told, "Messages": []}
+        again.stop()
+    (data_dir / "Databases" / "safe" / "Backup.Status").write_bytes(kept[:-1])
+    with running(data_dir) as again:
+        assert Database(again, "safe").get("/docs/Raven/Backup/Status").status_code == 404
+        assert not Database(again, "safe").backup(tmp_path / "backups")["Faulted"]
+
+
 def test_a_restore_gives_another_key_or_none(server: Server, data_dir: Path, tmp_path: Path) -> None:
     safe = encrypted(server)
     safe.backup(tmp_path / "backups", **{"in-clear": "true"})

@@ -19,6 +19,8 @@ from muniment.command import Delete, Put
 from muniment.database import DocumentDatabase
 from muniment.document import Document, raven_time
 from muniment.raven3.names import BACKUP_STATUS
+from muniment.security.data_key import derived, sealed, unsealed
+from muniment.security.encryption import EncryptionKey
 from muniment.server.operations import Operation
 from muniment.telling import telling
 
@@ -26,16 +28,23 @@ FILE: Final = "Backup.Status"
 
 
 class BackupStatus:
-    """How the last backup of a database stands. It is kept in a file beside the database, not in its log."""
+    """How the last backup of a database stands. It is kept in a file beside the database, not in its log.
 
-    def __init__(self, folder: Path) -> None:
+    The file of an encrypted database is encrypted too, with a key that is derived from the database's. With another
+    key it is as if there had been no backup.
+    """
+
+    def __init__(self, folder: Path, key: EncryptionKey | None = None) -> None:
         self.operation: Operation | None = None
         self._path = folder / FILE
+        self._key = key and derived(key.secret, "status of the last backup")
         self._lock = threading.Lock()
         self._before: dict[str, Any] | None = None  # what a server before this one has told
         self._unsaved = False
         with suppress(OSError, msgspec.MsgspecError):  # there was none
-            self._before = msgspec.json.decode(self._path.read_bytes(), type=dict[str, Any])
+            kept = self._path.read_bytes()
+            text = unsealed(self._key, kept, b"") if self._key else kept
+            self._before = msgspec.json.decode(text or b"", type=dict[str, Any])
         if self._before and self._before.get("IsRunning"):
             lost = _interrupted("backup")
             message = _message(f"Failed: {lost['Error']}", datetime.now(UTC), failure=True)
@@ -63,7 +72,8 @@ class BackupStatus:
         with telling(f"in {self._path}, how the backup stands,"), self._lock:
             self._unsaved = True
             if told := self._told():
-                unnamed.write_bytes(msgspec.json.encode(told))
+                text = msgspec.json.encode(told)
+                unnamed.write_bytes(sealed(self._key, text, b"") if self._key else text)
                 unnamed.replace(self._path)
             self._unsaved = False
 

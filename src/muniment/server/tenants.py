@@ -45,7 +45,7 @@ class Tenant:
         self.name = name
         self.folder = database.path
         self.database = database
-        self.backup = BackupStatus(database.path)
+        self.backup = BackupStatus(database.path, database.storage.key)
         self.active = 0
         self.used = monotonic()
 
