@@ -26,11 +26,15 @@ from muniment.errors import (
     InvalidInput,
     MunimentError,
     NotFound,
+    ServerUnavailable,
     TargetExists,
     UnreachablePoint,
+    WrongKey,
 )
 from muniment.revision import ATTACHMENT, DOCUMENT
+from muniment.security.encryption import Algorithm, new_key
 from tests.client.serving import blocking
+from tests.secret import SECRET, holding_secret
 
 
 @pytest.fixture(params=["threads", "asyncio"])
@@ -158,6 +162,51 @@ def test_compaction(remote: Any) -> None:
     before = remote.statistics().fingerprint
     assert remote.admin.compact().wait(60).state == "completed"
     assert remote.statistics().fingerprint == before
+
+
+def test_an_encrypted_database_from_its_making_to_its_restore_with_another_key(remote: Any, tmp_path: Path) -> None:
+    key, other = new_key(), new_key(Algorithm.CHACHA20)
+    admin, name = remote.admin, f"safe-{remote.name}"
+    admin.create_database(name, {"Raven/ActiveBundles": "Replication"}, key=key)
+    with DocumentStore(remote.url, name) as safe:
+        safe.put(f"people/{SECRET}", {"Text": SECRET})
+        assert safe.admin.settings()["Raven/ActiveBundles"] == "Replication;Encryption"
+        safe.admin.start_backup(tmp_path).wait(60)
+        fingerprint = safe.statistics().fingerprint
+        assert admin.rotate_key(other.text, name, algorithm="ChaCha20").wait(60).state == "completed"
+        assert safe.statistics().fingerprint == fingerprint
+        with pytest.raises(InvalidInput, match="the key"):
+            safe.admin.rotate_key("short")
+    assert holding_secret(tmp_path) == []
+    with pytest.raises(WrongKey):
+        admin.start_restore(tmp_path, f"{name}-2", key=other).wait(60)
+    assert admin.plan_restore(tmp_path, f"{name}-2", key=key)["rows"] == 1
+    admin.start_restore(tmp_path, f"{name}-2", key=key.secret).wait(60)
+    with DocumentStore(remote.url, f"{name}-2") as restored:
+        assert restored.statistics().fingerprint == fingerprint
+    for each in (name, f"{name}-2"):
+        admin.delete_database(each, hard=True)
+
+
+def test_no_key_goes_to_another_machine_in_clear() -> None:
+    """Nobody listens there, so what is sent all the same fails otherwise."""
+    key = new_key()
+    for url in ("http://muniment.invalid:1", "http://127.0.0.1.invalid:1"):
+        with DocumentStore(url, "safe", timeout=1) as store:
+            for send in (
+                partial(store.admin.create_database, "safe", key=key),
+                partial(store.admin.start_restore, "/backups", "safe", key=key),
+                partial(store.admin.plan_restore, "/backups", "safe", key=key),
+                partial(store.admin.rotate_key, key),
+            ):
+                with pytest.raises(InvalidInput, match="unencrypted, and nothing was sent") as refused:
+                    send()
+                assert key.text not in f"{refused.value} {refused.value.hint}"
+    with (
+        DocumentStore("http://muniment.invalid:1", "safe", timeout=1) as store,
+        pytest.raises(ServerUnavailable),
+    ):
+        store.admin.rotate_key(key, plain_http=True)
 
 
 def test_operations(remote: Any, tmp_path: Path) -> None:

@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import PurePath
 from typing import TYPE_CHECKING, Any, Final, Generic, TypeVar, Unpack
+from urllib.parse import urlsplit
 
 import msgspec
 
@@ -23,8 +24,19 @@ from muniment.client.wire import Flow, Request, Response, parsed, root_of, targe
 from muniment.document import encode
 from muniment.errors import DatabaseNotFound, InvalidInput, NotFound, TargetExists
 from muniment.faces import both
-from muniment.raven3.messages import Accepted, RestoreIntoWanted, RestoreWanted
-from muniment.raven3.names import BACKUP_STATUS, COMPACT_STATUS, DATABASES, MAX_PAGE, RESTORE_STATUS, SYSTEM
+from muniment.raven3.encryption import SECURED, secured_settings_of, with_bundle
+from muniment.raven3.messages import Accepted, RestoreIntoWanted, RestoreWanted, RotationWanted
+from muniment.raven3.names import (
+    BACKUP_STATUS,
+    COMPACT_STATUS,
+    DATABASES,
+    MAX_PAGE,
+    RESTORE_STATUS,
+    ROTATE_STATUS,
+    SYSTEM,
+)
+from muniment.security.encryption import Algorithm, EncryptionKey, algorithm_in, given_key
+from muniment.settings import is_loopback
 from muniment.storage.retention import changed_settings
 
 COMPACT_SECONDS: Final = 120.0  # the server first waits until nobody uses the database
@@ -99,6 +111,8 @@ class BothAdministrations(Generic[J]):
         selection: Selection | None = None,
         new_id: bool = False,
         require_signature: Sequence[str] = (),
+        key: EncryptionKey | str | bytes | None = None,
+        plain_http: bool = False,
         **named: Unpack[PointKeywords],
     ) -> Flow[J]:
         """Begin the restore of a moment into a new database, named as in the backup when no name is given.
@@ -106,7 +120,9 @@ class BothAdministrations(Generic[J]):
         The moment is the newest that the folder holds, or one named as for `MaintenanceActions.restore`; what cannot
         be reached is refused at once. When another restore runs, its end is waited for up to `start_timeout` seconds.
         `new_id` makes another database of it, which the folder of these backups then refuses. `require_signature` names
-        public keys of which one must have signed the backups. What opens encrypted ones is in the server's settings.
+        public keys of which one must have signed the backups. With `key`, sent as for `create_database`, the new
+        database is encrypted; it opens the backups of a database that had it. What opens others is in the server's
+        settings.
         """
         wanted = RestoreWanted(
             **_part(backup_location, replace(point, **named), selection, require_signature),
@@ -115,6 +131,7 @@ class BothAdministrations(Generic[J]):
             defrag=defrag,
             restore_start_timeout=start_timeout,
             generate_new_database_id=new_id or None,
+            secured_settings=self._secured(key, plain_http=plain_http),
         )
         path = target("admin", "restore", query=[("defrag", str(defrag).lower())])
         request = Request("POST", path, encode(msgspec.to_builtins(wanted)), JSON, timeout=start_timeout + SLACK)
@@ -130,6 +147,8 @@ class BothAdministrations(Generic[J]):
         point: RestorePoint = NEWEST,
         selection: Selection | None = None,
         require_signature: Sequence[str] = (),
+        key: EncryptionKey | str | bytes | None = None,
+        plain_http: bool = False,
         **named: Unpack[PointKeywords],
     ) -> Flow[dict[str, Any]]:
         """What such a restore would read (files, rows, bytes), and the etag and time of the transaction it stops at.
@@ -137,7 +156,9 @@ class BothAdministrations(Generic[J]):
         Raises what that restore would raise before it began.
         """
         part = _part(backup_location, replace(point, **named), selection, require_signature)
-        body = encode(msgspec.to_builtins(RestoreWanted(**part, database_name=database_name)))
+        secured = self._secured(key, plain_http=plain_http)
+        wanted = RestoreWanted(**part, database_name=database_name, secured_settings=secured)
+        body = encode(msgspec.to_builtins(wanted))
         request = Request("POST", target("admin", "restore", "plan"), body, JSON, repeatable=True)
         return parsed((yield from _answer(request)), dict[str, Any])
 
@@ -179,10 +200,45 @@ class BothAdministrations(Generic[J]):
         return self._job(Job("compaction", number, (), COMPACT_STATUS + name), self._transport)
 
     @both
-    def create_database(self, name: str, settings: Mapping[str, str] | None = None) -> Flow[None]:
-        """Make a database. `settings` are RavenDB's, like `Raven/DataDir`. Raises when there is one of this name."""
+    def rotate_key(
+        self,
+        new_key: EncryptionKey | str | bytes,
+        database: str | None = None,
+        *,
+        algorithm: Algorithm | str | None = None,
+        plain_http: bool = False,
+    ) -> Flow[J]:
+        """Begin to give an encrypted database, by default the store's, another key; nobody can use it meanwhile.
+
+        It is encrypted by the algorithm that it has, if none is named. The key is sent as for `create_database`.
+        """
+        name, key = database or self._database, given_key(new_key, None)
+        assert key is not None
+        self._check_private(plain_http=plain_http)
+        wanted = RotationWanted(key.text, None if algorithm is None else algorithm_in(algorithm).value)
+        path = target("admin", "encryption", "rotate", query=[("database", name)])
+        number = yield from _accepted(Request("POST", path, encode(msgspec.to_builtins(wanted)), JSON))
+        return self._job(Job("rotation", number, (), ROTATE_STATUS + name), self._transport)
+
+    @both
+    def create_database(
+        self,
+        name: str,
+        settings: Mapping[str, str] | None = None,
+        *,
+        key: EncryptionKey | str | bytes | None = None,
+        plain_http: bool = False,
+    ) -> Flow[None]:
+        """Make a database, encrypted if a key is given. `settings` are RavenDB's, like `Raven/DataDir`.
+
+        The key is sent to the server, which keeps it wrapped: over https or to this machine, or with `plain_http` so
+        that whoever is between can read it. Raises when there is a database of this name.
+        """
         _check_name(name)
-        body = encode({"Id": DATABASES + name, "Settings": dict(settings or {}), "Disabled": False})
+        document = {"Id": DATABASES + name, "Settings": dict(settings or {}), "Disabled": False}
+        if secured := self._secured(key, plain_http=plain_http):
+            document |= {"Settings": with_bundle(settings or {}, encrypted=True), SECURED: secured}
+        body = encode(document)
         request = Request("PUT", target("admin", "databases", name), body, JSON, subjects=(name,))
         yield from _answer(request, 201)
 
@@ -231,6 +287,22 @@ class BothAdministrations(Generic[J]):
         """`ProductVersion` and `BuildVersion` of the server."""
         request = Request("GET", target("build", "version"), repeatable=True)
         return parsed((yield from call(request, 200)), dict[str, object])
+
+    def _secured(self, key: EncryptionKey | str | bytes | None, *, plain_http: bool) -> dict[str, str] | None:
+        """What is sent of a key, None when there is none."""
+        if (found := given_key(key, None)) is None:
+            return None
+        self._check_private(plain_http=plain_http)
+        return secured_settings_of(found)
+
+    def _check_private(self, *, plain_http: bool) -> None:
+        """Raises `InvalidInput` where somebody between could read a key, unless that was said to be all right."""
+        url: str = self._transport.url
+        if not (plain_http or url.startswith("https:") or is_loopback(urlsplit(url).hostname or "")):
+            raise InvalidInput(
+                f"{url} would be sent the key of a database unencrypted, and nothing was sent",
+                "use https, or if your network keeps strangers out, say so: --plain-http, in Python plain_http=True",
+            )
 
 
 class Administration(BothAdministrations[RemoteJob], Remote):

@@ -51,7 +51,7 @@ class Transport:
     """Runs flows, and streams, in the calling thread. Threads may share it."""
 
     def __init__(self, server: Server) -> None:
-        self._base = server.url
+        self.url = server.url
         self._timeout = server.timeout
         self._client = httpx.Client(**_options(server))
 
@@ -74,9 +74,9 @@ class Transport:
             time.sleep(step.seconds)
             return None
         try:
-            sent = _http(self._client, self._base, step, self._timeout)
+            sent = _http(self._client, self.url, step, self._timeout)
             answer = self._client.send(sent, stream=True)
-            if again := _with_secret(answer, sent, step, self._base):
+            if again := _with_secret(answer, sent, step, self.url):
                 answer.close()
                 answer = self._client.send(again, stream=True)
             if streams is not None and answer.status_code == 200:
@@ -85,7 +85,7 @@ class Transport:
             with closing(answer):
                 return Response(answer.status_code, answer.headers, answer.read())
         except _FAILURES as error:
-            return unreachable(error, self._base)
+            return unreachable(error, self.url)
 
     @contextmanager
     def stream(self, flow: Flow[Response]) -> Iterator[tuple[Response, Iterator[bytes]]]:
@@ -100,14 +100,14 @@ class Transport:
             for answer in answers:
                 yield from answer.iter_bytes()
         except _FAILURES as error:
-            raise Broken(unreachable(error, self._base)) from error
+            raise Broken(unreachable(error, self.url)) from error
 
 
 class AsyncTransport:
     """Runs flows, and streams, in an asyncio event loop."""
 
     def __init__(self, server: Server) -> None:
-        self._base = server.url
+        self.url = server.url
         self._timeout = server.timeout
         self._client = httpx.AsyncClient(**_options(server))
 
@@ -130,9 +130,9 @@ class AsyncTransport:
             await asyncio.sleep(step.seconds)
             return None
         try:
-            sent = _http(self._client, self._base, step, self._timeout)
+            sent = _http(self._client, self.url, step, self._timeout)
             answer = await self._client.send(sent, stream=True)
-            if again := _with_secret(answer, sent, step, self._base):
+            if again := _with_secret(answer, sent, step, self.url):
                 await answer.aclose()
                 answer = await self._client.send(again, stream=True)
             if streams is not None and answer.status_code == 200:
@@ -141,7 +141,7 @@ class AsyncTransport:
             async with aclosing(answer):
                 return Response(answer.status_code, answer.headers, await answer.aread())
         except _FAILURES as error:
-            return unreachable(error, self._base)
+            return unreachable(error, self.url)
 
     @asynccontextmanager
     async def stream(self, flow: Flow[Response]) -> AsyncIterator[tuple[Response, AsyncIterator[bytes]]]:
@@ -157,7 +157,7 @@ class AsyncTransport:
                 async for chunk in answer.aiter_bytes():
                     yield chunk
         except _FAILURES as error:
-            raise Broken(unreachable(error, self._base)) from error
+            raise Broken(unreachable(error, self.url)) from error
 
 
 class Remote(Blocking):

@@ -13,10 +13,11 @@ from typing import Any, Final
 from muniment.database import DocumentDatabase
 from muniment.document import decode, encode, fold
 from muniment.errors import InvalidDocument, InvalidInput, MunimentError
+from muniment.raven3.encryption import SECURED, is_encrypted
 from muniment.raven3.names import DATABASES
 from muniment.revision import DOCUMENT
 from muniment.security.keys import PREFIX, decode_key
-from muniment.server.secured import SECURED, MasterKey, is_encrypted, is_wrapped, wrapped
+from muniment.server.secured import MasterKey, is_wrapped, wrapped
 from muniment.storage.base import Write
 from muniment.storage.retention import check_settings
 

@@ -15,16 +15,12 @@ from typing import Any, Final
 
 from muniment.document import fold
 from muniment.errors import InvalidInput, NotFound, WrongKey
+from muniment.raven3.encryption import ALGORITHM, BUNDLE, BUNDLES, KEY, SECURED, is_encrypted, setting_named
 from muniment.security.data_key import derived, sealed, unsealed
 from muniment.security.encryption import Algorithm, EncryptionKey, algorithm_in, key_in, new_key, read_key, write_key
 
-SECURED: Final = "SecuredSettings"
-KEY: Final = "Raven/Encryption/Key"
-ALGORITHM: Final = "Raven/Encryption/Algorithm"
 NEXT_KEY: Final = "Muniment/Encryption/NextKey"  # while a key is rotated: the database has this one, or the other
 NEXT_ALGORITHM: Final = "Muniment/Encryption/NextAlgorithm"
-BUNDLES: Final = "Raven/ActiveBundles"
-BUNDLE: Final = "Encryption"
 _WRAPPED: Final = "wrapped by muniment:"
 _LOST: Final = (
     "bring back the file that belongs to this data folder, or name it: --master-key-file; what it has wrapped cannot"
@@ -153,22 +149,6 @@ def _check(master: MasterKey, database: str, document: dict[str, Any], present: 
         )
 
 
-def is_encrypted(document: dict[str, Any]) -> bool:
-    """Whether the bundle is active."""
-    settings = document.get("Settings")
-    bundles = _named(settings if isinstance(settings, dict) else {}, BUNDLES)
-    return BUNDLE.lower() in (part.strip().lower() for part in (bundles or "").split(";"))
-
-
-def with_bundle(settings: Mapping[str, Any], *, encrypted: bool) -> dict[str, Any]:
-    """The settings with the bundle, or without it."""
-    found = {name: value for name, value in settings.items() if name.lower() != BUNDLES.lower()}
-    named = (_named(settings, BUNDLES) or "").split(";")
-    bundles = [part for part in named if part.strip() and part.strip().lower() != BUNDLE.lower()]
-    bundles += [BUNDLE] if encrypted else []
-    return {**found, BUNDLES: ";".join(bundles)} if bundles else found
-
-
 def keys_of(master: MasterKey, database: str, document: dict[str, Any]) -> list[EncryptionKey]:
     """The key of a database, and the one that it may have got meanwhile; none when it is not encrypted."""
     secured = secured_settings(document)
@@ -186,8 +166,8 @@ def key_in_settings(master: MasterKey, database: str, secured: Mapping[str, str]
 def _keys_in(texts: Mapping[str, Any]) -> list[EncryptionKey]:
     keys = []
     for key, algorithm in ((KEY, ALGORITHM), (NEXT_KEY, NEXT_ALGORITHM)):
-        if text := _named(texts, key):
-            named = _named(texts, algorithm)
+        if text := setting_named(texts, key):
+            named = setting_named(texts, algorithm)
             keys.append(key_in(text, algorithm_in(named) if named else Algorithm.AEGIS, where=key))
     return keys
 
@@ -206,8 +186,3 @@ def with_key(
         texts |= {NEXT_KEY: next_key.text, NEXT_ALGORITHM: next_key.algorithm.value}
     kept = {name: value for name, value in secured_settings(document).items() if name.lower() not in ours}
     return {**document, SECURED: {**kept, **{name: master.wrap(database, name, text) for name, text in texts.items()}}}
-
-
-def _named(settings: Mapping[str, Any], name: str) -> str | None:
-    found = (value for key, value in settings.items() if key.lower() == name.lower())
-    return next((value for value in found if isinstance(value, str)), None)

@@ -14,12 +14,13 @@ from muniment.backup.staging import NAME as STAGING
 from muniment.database import DocumentDatabase
 from muniment.document import Document, decode, fold
 from muniment.errors import DatabaseNotFound, Forbidden, InvalidInput, WrongKey
+from muniment.raven3.encryption import SECURED
 from muniment.raven3.names import DATA_DIR, DATABASES, SYSTEM, SYSTEM_FOLDER
 from muniment.security.encryption import EncryptionKey
 from muniment.server.admission import Admission, plain_settings
 from muniment.server.bodies import RETRY
 from muniment.server.places import Places, resolve_folder
-from muniment.server.secured import SECURED, MasterKey, has_secrets, is_rotating, keys_of, with_key
+from muniment.server.secured import MasterKey, has_secrets, is_rotating, keys_of, with_key
 from muniment.server.status import BackupStatus, Notes
 from muniment.server.wire import Refused
 from muniment.storage import engines

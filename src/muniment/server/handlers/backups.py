@@ -11,6 +11,7 @@ from muniment.backup.repository import check_folder_name
 from muniment.backup.summary import BackupSummary
 from muniment.errors import InvalidInput
 from muniment.maintenance import BackupOperation
+from muniment.raven3.encryption import SECURED
 from muniment.raven3.messages import Accepted, BackupWanted
 from muniment.raven3.queries import BackupOptions
 from muniment.server.admission import plain_settings
@@ -18,7 +19,6 @@ from muniment.server.keyring import protection_of
 from muniment.server.permission import check_members
 from muniment.server.places import check_unmoved
 from muniment.server.request import Request
-from muniment.server.secured import SECURED
 from muniment.server.tenants import SYSTEM_HOLDS
 from muniment.server.wire import Response, json_response
 

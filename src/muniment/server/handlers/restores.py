@@ -20,6 +20,7 @@ from muniment.errors import (
     MunimentError,
     TargetExists,
 )
+from muniment.raven3.encryption import KEY, SECURED, with_bundle
 from muniment.raven3.messages import Accepted, RestoreWanted
 from muniment.raven3.names import DATA_DIR, DATABASES, RESTORE_IN_PROGRESS, RESTORE_STATUS
 from muniment.raven3.queries import RestoreOptions
@@ -29,7 +30,7 @@ from muniment.server.permission import require
 from muniment.server.places import check_unmoved
 from muniment.server.points import folder_of, plan_of, selection_of
 from muniment.server.request import Request
-from muniment.server.secured import KEY, SECURED, key_in_settings, keys_of, with_bundle, wrapped
+from muniment.server.secured import key_in_settings, keys_of, wrapped
 from muniment.server.tenants import Databases, check_name
 from muniment.server.wire import Refused, Response, json_response
 from muniment.storage import engines
