@@ -10,6 +10,7 @@ from typing import Any, Final
 
 from muniment.backup.child import restore_in_child
 from muniment.backup.job import Job, amount, with_hint
+from muniment.backup.plan import RestorePlan
 from muniment.backup.reader import Moment
 from muniment.backup.repository import Backup
 from muniment.document import decode, fold, from_microseconds, rfc3339
@@ -43,25 +44,8 @@ async def start(request: Request) -> Response:
     """Begin to restore a moment of the backups in a folder, or a part of it, into a new database."""
     wanted = await _wanted(request)
     app, databases = request.server, request.server.databases
-    opening = await asyncio.to_thread(_opening, databases, wanted)
     source, selection = await folder_of(wanted, request), selection_of(wanted)
-    if wanted.database_name:
-        name = wanted.database_name
-        require(request, name, Right.RESTORE)
-        target = _new_place(request, name, wanted.database_location)
-        plan, _ = await plan_of(wanted, source, request.server.settings, opening)
-    else:
-        try:
-            plan, _ = await plan_of(wanted, source, request.server.settings, opening)
-        except BackupNotFound as error:
-            if wanted.backup is not None or wanted.lineage is not None:
-                raise
-            raise await asyncio.to_thread(_nameless, databases, str(error)) from error
-        name = await _name_in(plan.backup, databases)
-        require(request, name, Right.RESTORE)
-        target = _new_place(request, name, wanted.database_location)
-    origin = plan.manifest.database.name
-    require(request, origin, Right.RESTORE)
+    plan, name, target = await _planned(request, wanted, source)
     secured = wanted.secured_settings
     key = _key(databases, name, secured) if secured else None
     await _wait_for_other(request, wanted.restore_start_timeout)
@@ -74,8 +58,9 @@ async def start(request: Request) -> Response:
     def work(job: Job[Moment]) -> Moment:
         job.say(f"Starting to restore {name} from {plan.backup.folder} to {target}")
         check_unmoved(source)
-        options: dict[str, Any] = {"selection": selection, "defrag": defrag, "new_id": new_id}
-        moment = restore_in_child(plan, target, **options, progress=job.progress, key=key)
+        moment = restore_in_child(
+            plan, target, selection=selection, defrag=defrag, new_id=new_id, progress=job.progress, key=key
+        )
         state = f"the state of {rfc3339(from_microseconds(moment.modified))}, etag {moment.etag:,}"
         part = ", a part of it" if selection else "; its fingerprint was proven"
         job.say(f"Restored {amount(job.progress)} of {state}{part}")
@@ -97,6 +82,7 @@ async def start(request: Request) -> Response:
         databases.notes.tell({RESTORE_IN_PROGRESS: None})
 
     try:
+        origin = plan.manifest.database.name
         operation = app.operations.new(Job("restore", work, closing), name, request.who, origin=origin)
         operation.on_end = release
         await asyncio.to_thread(databases.notes.tell, {RESTORE_STATUS: None, RESTORE_IN_PROGRESS: {"Resource": name}})
@@ -106,6 +92,31 @@ async def start(request: Request) -> Response:
         release()
         raise
     return json_response(Accepted(operation.id), 202)
+
+
+async def _planned(request: Request, wanted: RestoreWanted, source: Path) -> tuple[RestorePlan, str, Path]:
+    """What is to be restored, as which new database, and in which folder; raises `Refused` without a right for it.
+
+    Who names the database needs the right for it before anything is read; another has the name that the backup has.
+    """
+    name, databases, settings = wanted.database_name, request.server.databases, request.server.settings
+    opening = await asyncio.to_thread(_opening, databases, wanted)
+    if name:
+        require(request, name, Right.RESTORE)
+        target = _new_place(request, name, wanted.database_location)
+        plan, _ = await plan_of(wanted, source, settings, opening)
+    else:
+        try:
+            plan, _ = await plan_of(wanted, source, settings, opening)
+        except BackupNotFound as error:
+            if wanted.backup is not None or wanted.lineage is not None:
+                raise
+            raise await asyncio.to_thread(_nameless, databases, str(error)) from error
+        name = await _name_in(plan.backup, databases)
+        require(request, name, Right.RESTORE)
+        target = _new_place(request, name, wanted.database_location)
+    require(request, plan.manifest.database.name, Right.RESTORE)
+    return plan, name, target
 
 
 async def plan(request: Request) -> Response:
