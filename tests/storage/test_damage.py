@@ -61,9 +61,9 @@ AGAINST_CURRENT = [
     ("INSERT INTO dead VALUES(99999, 100000)", "1 dead revisions that the log does not have"),
     (
         "UPDATE dead SET replaced_by = replaced_by + 1 WHERE etag = (SELECT min(etag) FROM dead)",
-        "1 dead revisions that something else took the place of",
+        "1 dead revisions with a wrong `replaced_by`",
     ),
-    ("UPDATE dead SET replaced_by = etag", "4 dead revisions that something else took the place of"),
+    ("UPDATE dead SET replaced_by = etag", "4 dead revisions with a wrong `replaced_by`"),
     (
         "INSERT INTO dead SELECT etag, etag + 1 FROM log WHERE id = 'orders/3'",
         "1 revisions that are both dead and current",
@@ -73,14 +73,14 @@ AGAINST_CURRENT = [
     ("DELETE FROM content WHERE size = 15000", "1 attachments without content"),
     ("UPDATE content SET staged = 1 WHERE size = 15", "1 attachments without content"),
     ("UPDATE log SET content = NULL WHERE id = 'photo/1'", "1 attachments without content"),
-    ("UPDATE log SET content = NULL WHERE id = 'photo/1'", "1 contents that no attachment has"),
-    ("INSERT INTO content VALUES(77, 0, x'', 0)", "1 contents that no attachment has"),
-    ("UPDATE content SET size = size + 1 WHERE size = 15", "1 contents whose size or checksum is not their "),
-    ("UPDATE content SET sha256 = x'00' WHERE size = 15", "1 contents whose size or checksum is not their "),
-    ("INSERT INTO part VALUES(77 << 12, x'00')", "1 parts that no content has"),
+    ("UPDATE log SET content = NULL WHERE id = 'photo/1'", "1 contents that belong to no attachment"),
+    ("INSERT INTO content VALUES(77, 0, x'', 0)", "1 contents that belong to no attachment"),
+    ("UPDATE content SET size = size + 1 WHERE size = 15", "1 contents whose size or checksum differs from their "),
+    ("UPDATE content SET sha256 = x'00' WHERE size = 15", "1 contents whose size or checksum differs from their "),
+    ("INSERT INTO part VALUES(77 << 12, x'00')", "1 parts that belong to no content"),
     (
         "UPDATE log SET modified = modified - 1000000 WHERE id = 'orders/30'",
-        "1 revisions that are older than one before them",
+        "1 revisions with an earlier time than the one before",
     ),
 ]
 AGAINST_DIGESTS = [
@@ -115,11 +115,17 @@ AGAINST_DIGESTS = [
     ),
     ("UPDATE log SET body = x'7b207d' WHERE etag = (SELECT min(etag) FROM dead)", "'orders/5': its bytes are not what"),
     ("UPDATE part SET data = CAST(replace(data, 'three', 'Three') AS BLOB)", "'photo/3': its content is not what was"),
-    ("UPDATE fingerprint SET count = count + 1 WHERE kind = -1", "the log has 127 revisions that are not the 128 that"),
-    ("UPDATE fingerprint SET digest = x'00' WHERE kind = -1", "the log has 127 revisions that are not the 127 that"),
+    (
+        "UPDATE fingerprint SET count = count + 1 WHERE kind = -1",
+        "the log holds 127 revisions, which are not the 128 that",
+    ),
+    (
+        "UPDATE fingerprint SET digest = x'00' WHERE kind = -1",
+        "the log holds 127 revisions, which are not the 127 that",
+    ),
     (
         "DELETE FROM log WHERE id = 'orders/7' AND etag < 100; DELETE FROM dead WHERE etag = 8",
-        "the log has 126 revisions that are not the 127 that were written",
+        "the log holds 126 revisions, which are not the 127 that were written",
     ),
     ("UPDATE fingerprint SET count = count + 1 WHERE collection = 'Orders'", "documents of 'Orders': 59 where 60"),
     ("UPDATE fingerprint SET bytes = bytes + 1 WHERE kind = 1", "attachments of 'Photos': the count is right"),

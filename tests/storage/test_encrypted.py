@@ -79,7 +79,7 @@ def test_no_key_or_another_one_is_refused_and_nothing_is_touched(
     left_by_a_killed_process(tmp_path / "open", key, tmp_path / "left")
     before = contents(tmp_path / "left")
     assert before[f"{FILE}-wal"]
-    for wrong, said in ((None, "no key was given"), (new_key(algorithm), "the key is not that")):
+    for wrong, said in ((None, "no key was given"), (new_key(algorithm), "this is not the key")):
         with pytest.raises(WrongKey, match=said):
             opened(tmp_path / "left", wrong, read_only=read_only)
         assert {**contents(tmp_path / "left"), "muniment.lock": b""} == {**before, "muniment.lock": b""}

@@ -166,7 +166,7 @@ def test_a_full_disk_says_so(store: SqliteStorage) -> None:
     before = whole(store)
     limit_pages(store, 10)
     for _ in range(2):
-        with pytest.raises(StorageFailure, match="full; nothing of this write was kept") as caught:
+        with pytest.raises(StorageFailure, match="full; this write was not stored") as caught:
             store.commit([put("a", b'{"v":2}'), put("large", noise(MIB))])
         assert caught.value.hint == "make room and write again"
         assert whole(store) == before
@@ -254,7 +254,7 @@ def test_what_can_not_be_taken_back_is_the_last(folder: Path) -> None:
         store.submit([put("b")]).result(SECONDS)
     store.writer._connection = store.writer._connection.connection  # type: ignore[attr-defined]
     for _ in range(2):  # also when the disk is well again: what was taken for failed would come with it
-        with pytest.raises(StorageFailure, match=r"nothing is written .* any more: .* could not be taken back"):
+        with pytest.raises(StorageFailure, match=r"takes no more writes: .* could not be rolled back"):
             store.submit([put("c")]).result(SECONDS)
     assert whole(store) == before
     store.close()

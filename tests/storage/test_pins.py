@@ -265,7 +265,7 @@ def test_an_export_and_a_copy_of_what_is_open(database: DocumentDatabase, tmp_pa
 
 
 def test_a_second_open_in_one_process_says_so(database: DocumentDatabase) -> None:
-    with pytest.raises(DatabaseLocked, match="this process has the database") as caught:
+    with pytest.raises(DatabaseLocked, match="this process already has the database") as caught:
         DocumentDatabase(database.path)
     assert "threads may share" in caught.value.hint
     with DocumentDatabase(database.path, read_only=True) as reader:
@@ -309,5 +309,5 @@ def too_large(folder: Path) -> list[str]:
 def test_a_limit_of_the_process_is_told_as_that(tmp_path: Path) -> None:
     with spawn.Pool(1) as pool:
         message, hint = pool.apply(too_large, (tmp_path / "shop",))
-    assert "none larger than 3,000,000 bytes" in message
+    assert "not write files larger than 3,000,000 bytes" in message
     assert "ulimit -f" in hint

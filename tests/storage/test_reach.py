@@ -122,7 +122,7 @@ def test_a_file_that_was_copied_alone_while_it_was_open(tmp_path: Path) -> None:
         for n in range(20):
             database.put(f"orders/{n}", {})
         shutil.copy(tmp_path / "shop" / FILE, copy / FILE)
-        assert "a copy of one that was open" in str(lost(copy))
+        assert "was copied while it was open" in str(lost(copy))
         shutil.copy(tmp_path / "shop" / WAL, copy / WAL)
         lost(copy)
         shutil.copy(tmp_path / "shop" / REACH, copy / REACH)
@@ -165,7 +165,7 @@ def test_a_file_that_was_put_back_to_an_older_state(tmp_path: Path) -> None:
     with opened(folder, accept_loss=True) as database:
         database.put("d", {})
     shutil.copy(tmp_path / "older", folder / FILE)
-    assert "a later or another history" in str(lost(folder))
+    assert "held a later or another history" in str(lost(folder))
 
 
 def test_settings_that_were_acknowledged(killed: Path) -> None:

@@ -146,13 +146,13 @@ def test_what_is_only_mounted_read_only_may_be_written_to_elsewhere(disk: Disk, 
         with pytest.raises(OSError, match="Read-only"):
             (view / "file").touch()
         assert still_files(folder) is None
-        with pytest.raises(StorageFailure, match="may be written to from elsewhere"):
+        with pytest.raises(StorageFailure, match="somebody elsewhere may be writing"):
             open_to_read(folder)
         with DocumentDatabase(disk.folder) as writer:
             writer.put("orders/new", {"n": -1})
             refused = muniment("backup", folder, "--dest", tmp_path / "backups")
             assert refused.code == 8
-            assert "may be written to from elsewhere" in refused.err
+            assert "somebody elsewhere may be writing" in refused.err
             assert not list(tmp_path.glob("backups/2*"))
             read = muniment("get", folder, "orders/new")
             assert (read.code, read.json) == (0, {"n": -1}), read.err
@@ -170,9 +170,9 @@ def test_what_was_read_while_somebody_could_write_after_all_is_refused(disk: Dis
         assert muniment("check", disk.folder).code == 0
         with DocumentDatabase(disk.folder) as writer:
             writer.put("orders/new", {})
-        with pytest.raises(StorageFailure, match="somebody has written"):
+        with pytest.raises(StorageFailure, match="the database has been written to"):
             database.get("orders/0")
-        with pytest.raises(StorageFailure, match="somebody has written"):
+        with pytest.raises(StorageFailure, match="the database has been written to"):
             database.maintenance.start_backup(tmp_path / "backups").wait()
     assert not list(tmp_path.glob("backups/2*"))
     with DocumentDatabase(disk.folder, read_only=True) as database:
@@ -208,4 +208,4 @@ def test_an_older_format_there_is_to_be_copied(disk: Disk) -> None:
     disk.remount("ro")
     with pytest.raises(UnknownFormat) as caught, open_to_read(disk.folder):
         pass
-    assert "copy its folder to a disk that can be written to" in caught.value.hint
+    assert "copy its folder to a writable disk" in caught.value.hint

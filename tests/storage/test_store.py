@@ -179,7 +179,7 @@ def test_an_upload_that_is_too_large_leaves_nothing(
 ) -> None:
     monkeypatch.setattr("muniment.storage.sqlite.store.MAX_ATTACHMENT_BYTES", 9 * MIB)  # in place of 2 GiB
     store.discard(store.upload([b"x" * MIB] * 9))
-    with pytest.raises(InvalidDocument, match="more than 9,437,184 bytes") as caught:
+    with pytest.raises(InvalidDocument, match="larger than 9,437,184 bytes") as caught:
         store.upload(b"x" * MIB for _ in range(1_000_000))
     assert caught.value.hint
     assert staged(folder) == (0, 0)
@@ -383,8 +383,8 @@ def test_a_file_that_is_no_database_is_refused_and_left_alone(tmp_path: Path, si
             "the digest of",
         ),
         ("INSERT INTO state VALUES('backed_up', 7)", DamagedDatabase, "the digest of settings"),
-        ("INSERT INTO state VALUES('settings', NULL)", DamagedDatabase, "cannot be read"),
-        ("INSERT INTO state VALUES('settings', x'ff')", DamagedDatabase, "cannot be read"),
+        ("INSERT INTO state VALUES('settings', NULL)", DamagedDatabase, "keeps about itself are damaged"),
+        ("INSERT INTO state VALUES('settings', x'ff')", DamagedDatabase, "keeps about itself are damaged"),
         ("DELETE FROM state WHERE name='digest'", DamagedDatabase, "the digest of settings"),
     ],
 )

@@ -1,1 +1,1 @@
-"""Where revisions are kept. `base` says what a storage promises; `sqlite` is the embedded engine."""
+"""Where revisions are kept. `base` states what a storage promises; `sqlite` is the embedded engine."""

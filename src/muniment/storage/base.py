@@ -1,25 +1,25 @@
-"""The seam between Muniment and an engine: what every storage promises. `tests/storage/test_contract.py` states it.
+"""The seam between Muniment and an engine: what every storage promises. `tests/storage/test_contract.py` tests it.
 
 A storage is a log of revisions ordered by etag, and knows which revision of each id is current.
 
 - `commit` makes new revisions, all or nothing, and returns when they are on disk. The revisions of one commit share
   one `modified` time, later than that of every earlier commit, even when the clock goes back.
-- `commit_all` is one commit of many batches, in memory for one; it takes them from the writer's thread, one by one.
-- a snapshot says until when it was the state: no later commit has a time up to then, even when the clock goes back.
+- `commit_all` is one commit of many batches, with one batch in memory at a time; the writer's thread takes them.
+- a snapshot's `until` is how long it was the state: every later commit has a later time, even when the clock goes back.
 - `pin` holds a snapshot: as long as it is held, every revision that was current at its etag can still be read.
 - `changes(after, upto)` gives, in etag order, the revisions of documents that were current at `upto` and are later
   than `after`, tombstones included; with `after=0` that is the whole database. The caller holds a pin at `upto`.
   No lock or read transaction is held between batches. `attachment_changes` does the same for attachments.
-  With `history`, the revisions that were superseded before `upto` come too, as far as they have not been purged; a
-  pin that keeps the etag `after` lets none of them be purged meanwhile.
-- `members` gives everything whose id begins so, by kind and folded id, as it was when the first one was asked for.
-- `highest_number` is the highest number that a current document has after this prefix, and nothing else after it but
-  perhaps a dash and a letter (`orders/830`, `orders/830-A`); 0 where none has one.
+  With `history`, the revisions that were superseded before `upto` come too, unless they have been purged; a pin with
+  `keep=after` prevents that.
+- `members` gives everything whose id begins with a prefix, by kind and folded id, as it was at the first `next`.
+- `highest_number` is the highest N among the current documents whose id is the prefix and N, or the prefix, N, a dash
+  and a letter (`orders/830`, `orders/830-A`); 0 where there is none.
 - tombstones stay until they are older than the setting `Muniment/TombstoneWindow` and, if a backup was ever taken, one
-  holds them; none is forgotten while there is a pin. `tombstones_from` in a snapshot is raised with it. An id whose
-  tombstone is forgotten is new when it comes again, in its new spelling.
-- `logged` gives the time of a row of the log, and the digest that is kept of it (`fingerprint.row_digest`).
-- `backed_up` tells that a backup holds everything through an etag, so that kept history may be purged.
+  holds them; none is forgotten while there is a pin. A snapshot's `tombstones_from` rises as they are forgotten. An id
+  whose tombstone is forgotten is new when it is written again, in its new spelling.
+- `logged` gives the time of a row of the log, and the digest stored with it (`fingerprint.row_digest`).
+- `backed_up` notes that a backup holds everything through an etag, so that kept history may be purged.
 - `fingerprint` in a snapshot is exactly that of the documents and attachments that were current at its etag.
 
 Ids are compared without case (`document.fold`); the spelling of the first revision is kept.
@@ -49,7 +49,7 @@ def system_clock() -> int:
 
 
 class Upload(NamedTuple):
-    """The content of an attachment that is on disk but that no revision names yet."""
+    """The content of an attachment, on disk, that no revision names yet."""
 
     content: int
     size: int
@@ -59,7 +59,7 @@ class Upload(NamedTuple):
 class Write(NamedTuple):
     """One change to make. `body` None deletes; `upload` is the content of an attachment.
 
-    `expected` is the etag that the current revision must have, 0 for "does not exist", None for "whatever it is".
+    `expected` is the etag that the current revision must have: 0 if it must not exist, None for any.
     """
 
     id: str
@@ -72,9 +72,9 @@ class Write(NamedTuple):
 
 
 class Written(NamedTuple):
-    """What became of a `Write`: the id as it is spelled in the database, and its etag now.
+    """The result of a `Write`: the id as it is spelled in the database, and its new etag.
 
-    `existed` tells whether there was a document before; deleting one that did not exist writes nothing, and has etag 0.
+    `existed`: whether there was a document before. Deleting one that did not exist writes nothing; its etag is 0.
     """
 
     id: str
@@ -97,9 +97,9 @@ class Member(NamedTuple):
 class Snapshot:
     """A moment of a database: the last etag, the time of the last commit (microseconds), and what was there.
 
-    Every earlier moment from the etag `history_from` on can be told from the log, and every deletion after the etag
-    `tombstones_from`. Every later commit has a time after `until`, so that this was the state until then. `rows` are
-    all rows of the log: how many, and the sum of their `fingerprint.row_digest`; its bytes are the commit's number.
+    The log holds what it takes to rebuild every state from the etag `history_from` on, and every deletion after the
+    etag `tombstones_from`. Every later commit has a time after `until`, so this was the state until then. `rows` counts
+    all rows of the log and sums their `fingerprint.row_digest`; its `bytes` is the number of the commit.
     """
 
     etag: int
@@ -112,11 +112,11 @@ class Snapshot:
 
 
 class Lineage(msgspec.Struct, frozen=True, omit_defaults=True):
-    """One history of a database, and where it left the one before: after the etag and transaction time of `parent`.
+    """One history of a database, and where it branched off: after the etag and transaction time of `parent`.
 
-    `began` is when it was begun; None when that is not known, since software that did not note it down made it. Times
-    are RFC 3339 with microseconds. Of the first lineage `parent` and `time` are None and `etag` is 0. `part` says that
-    it began with a part of what its parent had at that etag.
+    `began` is when it began; None when an older version made it, which did not record that. Times are RFC 3339 with
+    microseconds. In the first lineage `parent` and `time` are None and `etag` is 0. `part`: it began with only a part
+    of what its parent had at that etag.
     """
 
     lineage: str
@@ -131,7 +131,7 @@ class Lineage(msgspec.Struct, frozen=True, omit_defaults=True):
 class Identity:
     """Which database this is, and which history of it. A restore keeps the database's id and begins a new lineage.
 
-    `lineages` are the present lineage and those that it came from, the oldest first; empty when that is not known.
+    `lineages` are the present lineage and its ancestors, the oldest first; empty when they are not known.
     """
 
     database_id: str
@@ -142,8 +142,8 @@ class Identity:
 class KeptHistory(msgspec.Struct, frozen=True):
     """The superseded revisions that are kept: how many, and the bytes of their metadata and bodies.
 
-    Every state from the etag `since` on can be told, and waits for a backup or the end of the window; `time` is that of
-    the first transaction after it, RFC 3339.
+    Every state from the etag `since` on can be rebuilt, until a backup holds it and the window has passed; `time` is
+    that of the first transaction after `since`, RFC 3339.
     """
 
     since: int
@@ -153,7 +153,7 @@ class KeptHistory(msgspec.Struct, frozen=True):
 
 
 class BackupPlace(NamedTuple):
-    """A folder that backups were written to, and of the last one the etag and when it was begun (microseconds)."""
+    """A folder that backups were written to, with the etag of the last one and when it began (microseconds)."""
 
     folder: str
     etag: int
@@ -161,9 +161,9 @@ class BackupPlace(NamedTuple):
 
 
 class BackupFacts(NamedTuple):
-    """What a database remembers: the manifests of its backups by SHA-256, and through where deletions are forgotten.
+    """What a database remembers: the SHA-256 of its backups' manifests, and the etag through which it forgot deletions.
 
-    `places` are the folders that it was backed up to, the last one last. A database whose files were put back to an
+    `places` are the folders that it was backed up to, the latest last. A database whose files were put back to an
     older state does not know the backups that were taken since.
     """
 
@@ -173,24 +173,24 @@ class BackupFacts(NamedTuple):
 
     @property
     def last(self) -> BackupPlace | None:
-        """Where the last backup was written to, None when none was."""
+        """Where the last backup was written to; None when there was none."""
         return self.places[-1] if self.places else None
 
 
 Admit: TypeAlias = Callable[[Sequence[Write]], Sequence[Write]]
-"""What is to be written as it may be kept; raises why it may not be."""
+"""Checks or changes writes before they are made; raises when one may not be made."""
 
 
 def everything(writes: Sequence[Write]) -> Sequence[Write]:
-    """Admit all of it as it is."""
+    """Admit all writes unchanged."""
     return writes
 
 
 class Storage(Protocol):
-    """What the rest of Muniment uses of an engine. See the module's text for the promises.
+    """What the rest of Muniment uses of an engine. See the module's docstring for the promises.
 
     `engine` is its name in manifests and statistics, `folder` where another process finds the same database, and
-    `file_bytes` what its files take there. All writes pass through `admit`.
+    `file_bytes` the size of its files there. All writes pass through `admit`.
     """
 
     admit: Admit
@@ -275,7 +275,7 @@ class Storage(Protocol):
 class Loader(Protocol):
     """Takes in revisions with the etags and times that they have, each id at most once, and makes a database of them.
 
-    Nobody sees the database until `finish`, which brings it to disk; `close` without it leaves a part to be removed.
+    Nobody sees the database until `finish`, which brings it to disk; `close` without it leaves files to be removed.
     """
 
     @property

@@ -1,4 +1,4 @@
-"""The one way to an engine: is there a database in a folder, and to open, make, load, rewrite and remove one.
+"""The one way to an engine: find, open, make, load, rewrite and remove a database.
 
 There is one engine so far. Nothing outside `storage` names it, or reaches past this module into it.
 """
@@ -49,7 +49,7 @@ __all__ = [
 LOADER_FILES: Final = frozenset(
     f"{name}{end}" for name in (FILE, DEFRAGMENTED, LOADING) for end in ("", "-journal", "-wal", "-shm")
 )
-"""The names of what a loader makes in its folder, finished or not; `LOADING` is there only until it has finished."""
+"""The names of the files that a loader makes in its folder; `LOADING` is there only until it has finished."""
 
 remove = remove_database
 
@@ -70,14 +70,14 @@ def open(
 ) -> Storage:
     """The database in this folder, for writing or only for reading, with its key if it is encrypted.
 
-    Raises `DatabaseNotFound`, `WrongKey`, `DatabaseLocked` while another process writes it, and `LostWrites` when it
-    does not have all that was acknowledged; `accept_loss` goes on with what it has, as a new lineage.
+    Raises `DatabaseNotFound`, `WrongKey`, `DatabaseLocked` while another process has it open for writing, and
+    `LostWrites` when acknowledged writes are missing; `accept_loss` goes on without them, as a new lineage.
     """
     return store.SqliteStorage(folder, clock=clock, read_only=read_only, accept_loss=accept_loss, key=key)
 
 
 def opens(folder: Path, key: EncryptionKey) -> bool:
-    """Whether this is the key of the database in this folder; raises what `open` raises, but no `WrongKey`."""
+    """Whether this is the key of the database in this folder; raises what `open` raises, except `WrongKey`."""
     try:
         schema.connect(folder, key=key, read_only=True).close()
     except WrongKey:
@@ -86,15 +86,15 @@ def opens(folder: Path, key: EncryptionKey) -> bool:
 
 
 def check_closed(folder: Path) -> None:
-    """Raises `DatabaseLocked` while somebody writes, or makes, a database in this folder; there need be none."""
+    """Raises `DatabaseLocked` while a process writes or makes a database in this folder; there need not be one."""
     if (folder / LOCK).exists():
         lock(folder).release()
 
 
 def create(folder: Path, clock: Callable[[], int] = system_clock, key: EncryptionKey | None = None) -> None:
-    """Have a database in this folder, which is there: a new and empty one, unless somebody has made one meanwhile.
+    """Make a new, empty database in this existing folder, unless another process has made one there meanwhile.
 
-    A crash leaves none or a whole one. Raises `StorageFailure` beside what may be the last of one that is missed.
+    A crash leaves none or a whole one. Raises `StorageFailure` next to what may be the remains of a lost database.
     """
     with lock(folder):
         if not exists(folder):
@@ -103,5 +103,5 @@ def create(folder: Path, clock: Callable[[], int] = system_clock, key: Encryptio
 
 
 def loader(folder: Path, identity: Identity, key: EncryptionKey | None = None) -> Loader:
-    """What makes a database of revisions in this folder, which holds none and in which nobody else works."""
+    """A loader of revisions into a new database in this folder, which holds none and which nobody else uses."""
     return sqlite_loader.Loader(folder, identity, key)

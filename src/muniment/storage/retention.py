@@ -16,7 +16,7 @@ TOMBSTONES: Final = "Muniment/TombstoneWindow"
 DEFAULTS: Final = {HISTORY: "false", WINDOW: "0s", TOMBSTONES: "for ever"}  # for people: the last is not a value to set
 _OURS: Final = "muniment/"
 _NEAR: Final = 0.8
-# What a RavenDB 3.x database document says to allow incremental backups, and the value that says yes.
+# The setting that allows incremental backups in a RavenDB 3.x database document, and the value that means yes.
 _RAVEN: Final = {"raven/esent/circularlog": "false", "raven/voron/allowincrementalbackups": "true"}
 _BOOLEANS: Final = {"true": True, "false": False}
 _SECONDS: Final = {"s": 1, "m": 60, "h": 3600, "d": 86400}
@@ -26,7 +26,7 @@ _SECONDS: Final = {"s": 1, "m": 60, "h": 3600, "d": 86400}
 class History:
     """Whether superseded revisions stay until a backup holds them, and for how many seconds at least.
 
-    `tombstones` is for how many seconds tombstones stay, None for ever.
+    `tombstones` is how many seconds tombstones stay; None is for ever.
     """
 
     kept: bool = False
@@ -35,7 +35,7 @@ class History:
 
 
 def history_of(settings: Mapping[str, str]) -> History:
-    """What a database's settings say; raises `InvalidInput` for values that make no sense.
+    """The retention that a database's settings ask for; raises `InvalidInput` for invalid values.
 
     `Muniment/History` is `true` or `false`; `Muniment/HistoryWindow` and `Muniment/TombstoneWindow` are times such as
     `7d`, `12h`, `30m` or `45s`.
@@ -45,7 +45,7 @@ def history_of(settings: Mapping[str, str]) -> History:
     given = lowered.get(HISTORY.lower())
     if given is not None:
         if given.lower() not in _BOOLEANS:
-            raise InvalidInput(f"{HISTORY} is {given!r}", "set it to true or false")
+            raise InvalidInput(f"{HISTORY} is {given!r}, not true or false", "set it to true or false")
         kept = _BOOLEANS[given.lower()]
     return History(kept, _seconds(lowered, WINDOW) or 0, _seconds(lowered, TOMBSTONES))
 
@@ -53,12 +53,12 @@ def history_of(settings: Mapping[str, str]) -> History:
 def changed_settings(
     present: Mapping[str, str], changes: Mapping[str, str | None], *, replace: bool = False
 ) -> dict[str, str]:
-    """The present settings with these changes, of which None removes one; with `replace`, the changes alone.
+    """The present settings with these changes, where None removes a setting; with `replace`, the changes alone.
 
-    Names are compared without case. Raises what `check_settings` raises for the settings that would hold then.
+    Names are compared without case. Raises what `check_settings` raises for the result.
     """
     if not isinstance(changes, Mapping):
-        raise InvalidInput(f"settings are given as a dict, not as {changes!r}", 'write {"Muniment/History": "true"}')
+        raise InvalidInput(f"settings must be a dict, not {changes!r}", 'for example {"Muniment/History": "true"}')
     named = {str(name).lower() for name in changes}
     kept = {} if replace else {name: value for name, value in present.items() if name.lower() not in named}
     settings: dict[str, Any] = kept | {name: value for name, value in changes.items() if value is not None}
@@ -67,10 +67,10 @@ def changed_settings(
 
 
 def check_settings(settings: Mapping[Any, Any]) -> None:
-    """Raises `InvalidInput` for settings that would do nothing, or nothing that was meant.
+    """Raises `InvalidInput` for settings that would have no effect, or not the intended one.
 
-    That are names like `Muniment/Histroy`, values that are not text or make no sense, and a window for a history that
-    is not kept. Only new settings are judged so: a database whose settings an older version took can still be opened.
+    These are names like `Muniment/Histroy`, values that are not text or not valid, and a window for a history that is
+    not kept. Only new settings are checked: a database whose settings an older version accepted can still be opened.
     """
     known = {name.lower(): name for name in DEFAULTS}
     for name, value in settings.items():
@@ -80,10 +80,10 @@ def check_settings(settings: Mapping[Any, Any]) -> None:
             continue
         near = [known[found] for found in get_close_matches(name.lower(), known, 1, _NEAR)]
         if near or name.lower().startswith(_OURS):
-            hint = f"did you mean {near[0]}?" if near else f"those that exist: {', '.join(DEFAULTS)}"
+            hint = f"did you mean {near[0]}?" if near else f"there are: {', '.join(DEFAULTS)}"
             raise InvalidInput(f"there is no setting {name}", hint)
     if len({name.lower() for name in settings}) < len(settings):
-        raise InvalidInput("a setting is given twice, in different case", "give it once")
+        raise InvalidInput("a setting is given twice, in upper and lower case", "give it once")
     history = history_of(settings)
     if history.window and not history.kept:
         raise InvalidInput(
@@ -98,12 +98,12 @@ def _seconds(lowered: Mapping[str, str], name: str) -> int | None:
         return None
     matched = re.fullmatch(r"(\d{1,9})\s*([smhd])", text.lower())
     if not matched:
-        raise InvalidInput(f"{name} is {text!r}", "give a number and s, m, h or d, for example 7d")
+        raise InvalidInput(f"{name} is {text!r}, not a time", "give a number and s, m, h or d, for example 7d")
     return int(matched[1]) * _SECONDS[matched[2]]
 
 
 def purge_limit(history: History, *, newest: int, pins: Iterable[int], backed_up: int, before_window: int) -> int:
-    """The etag through which replaced revisions may be forgotten: those replaced by it or by an earlier one.
+    """The etag through which replaced revisions may be forgotten: those that it or an earlier etag replaced.
 
     `newest` is the last etag, `pins` the etags that readers hold, `backed_up` the last etag that a backup holds, and
     `before_window` the last etag that is older than the history window.
@@ -115,9 +115,9 @@ def purge_limit(history: History, *, newest: int, pins: Iterable[int], backed_up
 def expiry_limit(*, purged_to: int, newest: int, backed_up: int | None, before_window: int) -> int:
     """The etag through which tombstones may be forgotten.
 
-    `purged_to` is the etag through which replaced revisions are, since one that a tombstone has replaced must not
-    outlive it; `newest` the last etag, which tells the next one and stays; `backed_up` the last etag that a backup
-    holds, None when none was ever taken; `before_window` the last etag that is older than the window.
+    `purged_to` is the etag through which replaced revisions were forgotten, since one that a tombstone replaced must
+    not outlive it; `newest` the last etag, which stays, because the next one is counted from it; `backed_up` the last
+    etag that a backup holds, None when none was ever taken; `before_window` the last etag older than the window.
     """
     limit = min(purged_to, newest - 1, before_window)
     return limit if backed_up is None else min(limit, backed_up)

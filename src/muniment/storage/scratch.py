@@ -1,4 +1,4 @@
-"""A database for the time of one job, on disk as soon as it is large, encrypted with a key that nobody else has."""
+"""A temporary database for one job, on disk as soon as it is large, encrypted with a key that only the job has."""
 
 from __future__ import annotations
 
@@ -28,10 +28,10 @@ class Shared(msgspec.Struct, frozen=True):
 
 @contextmanager
 def scratch_database(cache_kib: int = 16_384) -> Iterator[Scratch]:
-    """A connection to an empty database in the system's temporary folder, of which nothing is left afterwards.
+    """A connection to an empty database in the system's temporary folder, which leaves nothing behind.
 
-    Its file has no name from the beginning, so that not even a killed process leaves it. SQLite's own nameless
-    databases would not do: as apsw builds it, they stay in memory.
+    Its file has no name from the beginning, so that not even a killed process leaves it. SQLite's own unnamed
+    databases would not do: as apsw builds SQLite, they stay in memory.
     """
     with scratch_errors():
         descriptor, path = tempfile.mkstemp(prefix="muniment-scratch-")
@@ -49,9 +49,9 @@ def scratch_database(cache_kib: int = 16_384) -> Iterator[Scratch]:
 
 @contextmanager
 def shared_scratch(cache_kib: int = 16_384) -> Iterator[tuple[Scratch, Shared]]:
-    """The same for a job of several processes: a connection, and by what others may read it between its commits.
+    """The same for a job of several processes: a connection, and what the others need to read it between its commits.
 
-    A process that is killed leaves its folder in the system's temporary one.
+    A process that is killed leaves its folder behind in the system's temporary folder.
     """
     with mapped_errors(Path(tempfile.gettempdir())), tempfile.TemporaryDirectory(prefix="muniment-scratch-") as folder:
         shared = Shared(f"{folder}/scratch.db", new_key())
@@ -64,10 +64,10 @@ def shared_scratch(cache_kib: int = 16_384) -> Iterator[tuple[Scratch, Shared]]:
 
 
 def read_scratch(shared: Shared) -> Scratch:
-    """A connection that reads the shared one of another process, in one transaction until it is closed."""
+    """A connection that reads another process's shared database, in one transaction until it is closed."""
     connection = apsw.Connection(shared.path, flags=apsw.SQLITE_OPEN_READONLY)
     unlock(connection, shared.key, shared.key.algorithm)
-    connection.execute("BEGIN")  # or every look into it would lock the file anew
+    connection.execute("BEGIN")  # otherwise every query would lock the file again
     return connection
 
 
@@ -78,5 +78,5 @@ def _prepare(connection: Scratch, cache_kib: int, key: EncryptionKey) -> None:
 
 
 def scratch_errors() -> AbstractContextManager[None]:
-    """Within it, what goes wrong with such a database is an error of ours."""
+    """Within it, errors of such a database are raised as errors of ours."""
     return mapped_errors(Path(tempfile.gettempdir()))

@@ -20,7 +20,7 @@ _COUNTS: Final = (
         LEFT JOIN log USING(etag, kind) WHERE log.etag IS NULL"""),
     ("dead revisions that the log does not have", """SELECT count(*) FROM dead LEFT JOIN log USING(etag)
         WHERE log.etag IS NULL"""),
-    ("dead revisions that something else took the place of", """SELECT count(*) FROM dead JOIN (SELECT etag,
+    ("dead revisions with a wrong `replaced_by`", """SELECT count(*) FROM dead JOIN (SELECT etag,
         lead(etag) OVER (PARTITION BY kind, iif(kind = 1, fold(id), id) ORDER BY etag) AS next FROM log
         WHERE kind = 1 OR id IN (SELECT id FROM log JOIN dead USING(etag))) USING(etag)
         WHERE replaced_by IS NOT next"""),
@@ -29,21 +29,21 @@ _COUNTS: Final = (
         - (SELECT count(*) FROM current) - (SELECT count(*) FROM dead)"""),
     ("attachments without content", """SELECT count(*) FROM log LEFT JOIN content USING(content)
         WHERE kind = 1 AND body IS NOT NULL AND (content.content IS NULL OR staged)"""),
-    ("contents that no attachment has", """SELECT count(*) FROM content
+    ("contents that belong to no attachment", """SELECT count(*) FROM content
         WHERE NOT staged AND content NOT IN (SELECT content FROM log WHERE kind = 1 AND content IS NOT NULL)"""),
-    ("contents whose size or checksum is not their attachment's", """SELECT count(*) FROM log
+    ("contents whose size or checksum differs from their attachment's", """SELECT count(*) FROM log
         JOIN content USING(content) LEFT JOIN current USING(etag)
         WHERE content.sha256 IS NOT log.body OR content.size <> coalesce(current.size, content.size)"""),
-    ("parts that no content has", """SELECT count(*) FROM part
+    ("parts that belong to no content", """SELECT count(*) FROM part
         WHERE part >> 12 NOT IN (SELECT content FROM content)"""),
-    ("revisions that are older than one before them", """SELECT count(*)
+    ("revisions with an earlier time than the one before", """SELECT count(*)
         FROM (SELECT modified < lag(modified) OVER (ORDER BY etag) AS older FROM log) WHERE older"""),
 )  # fmt: skip
 _LOG: Final = """
 SELECT etag, kind, id, log.collection, modified, metadata, body, log.content, digest, content.size
 FROM log LEFT JOIN content ON content.content = log.content ORDER BY etag
 """
-# Of the log's row no body is read again: its digest, which was proven, says whether the pointer's is right.
+# The bodies in the log are not read again: their digests, already proven, show whether the pointer's are right.
 _CURRENT: Final = """
 SELECT current.kind, key, spelling, current.collection, current.size, current.digest, etag, id, log.collection,
   modified, body IS NULL, coalesce(content.size, octet_length(body), 0), log.digest
@@ -86,11 +86,11 @@ def _fold(*values: object) -> str:
 
 def check(connection: apsw.Connection) -> Iterator[str]:
     """One sentence for each disagreement found, in one read transaction; none when all is well."""
-    connection.create_scalar_function("fold", _fold, 1, deterministic=True)  # attachments change their spelling
+    connection.create_scalar_function("fold", _fold, 1, deterministic=True)  # attachments' ids change their spelling
     with connection:
         damaged = [row[0] for row in connection.execute("PRAGMA integrity_check(20)") if row[0] != "ok"]
         yield from damaged
-        if damaged:  # what follows would stumble over the same pages
+        if damaged:  # the checks below would fail on the same pages
             return
         for what, query in _COUNTS:
             if count := connection.execute(query).get:
@@ -104,7 +104,7 @@ def check(connection: apsw.Connection) -> Iterator[str]:
         for values in connection.execute(_LOG):
             yield from _check_row(connection, found, msgspec.convert(values, _Logged))
         if (found.count, found.digest) != (rows.count, rows.digest):
-            yield f"the log has {found.count} revisions that are not the {rows.count} that were written"
+            yield f"the log holds {found.count} revisions, which are not the {rows.count} that were written"
         current = Fingerprint()
         for values in connection.execute(_CURRENT):
             yield from _check_pointer(current, _pointer(values))
@@ -142,7 +142,7 @@ def _check_pointer(found: Fingerprint, row: _Pointer) -> Iterator[str]:
 
 
 def _row_digest(row: _Logged | _Pointer, collection: str | None, member: bytes, tombstone: bool) -> bytes | None:
-    """The digest that this row of the log should have, None when its kind is none."""
+    """The digest that this row of the log should have, None when there is no such kind."""
     if row.kind not in (DOCUMENT, ATTACHMENT):
         return None
     name = None if collection is None else collection.encode()

@@ -1,6 +1,6 @@
 """Encrypted database files: SQLite3 Multiple Ciphers encrypts every page, also in the log and in temporary files.
 
-The key is used as it is. One that is derived from a passphrase would cost a tenth of a second at each connection.
+The key is used as it is: deriving one from a passphrase would cost a tenth of a second at each connection.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from muniment.security.encryption import Algorithm, EncryptionKey
 
 
 class _Cipher(NamedTuple):
-    """What SQLite3 Multiple Ciphers calls an algorithm, the bytes that it needs in each page, and which of its kind."""
+    """An algorithm's name in SQLite3 Multiple Ciphers, the bytes it reserves in each page, and its variant."""
 
     name: str
     reserved: int
@@ -33,10 +33,10 @@ _FRACTIONS: Final = bytes((64, 32, 32))  # of a page, the same in every file of 
 
 
 def is_encrypted(file: Path) -> bool:
-    """Whether this file, which SQLite cannot read as it is, looks like an encrypted one and not like a damaged one.
+    """Whether this file, which SQLite cannot read as it is, looks encrypted rather than damaged.
 
-    In place of the magic an encrypted file has a salt; the next eight bytes of SQLite's header, with the size of pages
-    and what is reserved in each, are as in any other.
+    An encrypted file has a salt in place of the magic; the next eight bytes of SQLite's header, with the page size and
+    the bytes reserved in each page, are in clear as in any other.
     """
     head = _head(file)
     if len(head) < _HEAD_BYTES or head.startswith(_MAGIC) or head[21:24] != _FRACTIONS:
@@ -51,9 +51,9 @@ def algorithm_in_use(connection: apsw.Connection) -> Algorithm:
 
 
 def _head(file: Path) -> bytes:
-    """The first bytes, through SQLite: another descriptor of the file would end its locks in this process.
+    """The first bytes, through SQLite: closing another descriptor of the file would end SQLite's locks in this process.
 
-    While connections of this process have locks on it, SQLite keeps the descriptor: not to be done again and again.
+    While this process has locks on the file, SQLite keeps the descriptor open: do not call this repeatedly.
     """
     opened = apsw.VFSFile("unix", str(file), [apsw.SQLITE_OPEN_READONLY | apsw.SQLITE_OPEN_MAIN_DB, 0])
     try:
@@ -65,7 +65,7 @@ def _head(file: Path) -> bytes:
 
 
 def unlock(connection: apsw.Connection, key: EncryptionKey, algorithm: Algorithm) -> None:
-    """Have a connection, which has read nothing yet, use this key."""
+    """Make a connection that has read nothing yet use this key."""
     cipher = _CIPHERS[algorithm]
     connection.pragma("cipher", cipher.name)
     if cipher.variant:
@@ -74,7 +74,7 @@ def unlock(connection: apsw.Connection, key: EncryptionKey, algorithm: Algorithm
 
 
 def uri(file: Path, key: EncryptionKey | None) -> str:
-    """What to call a file that is to be written with this key, or with none, by a connection that has another."""
+    """The URI by which a connection with another key writes a file with this key, or with none."""
     how = "key="
     if key:
         cipher = _CIPHERS[key.algorithm]

@@ -1,4 +1,4 @@
-"""Rewriting a database file without gaps. The new file takes the old one's place when it is proven to be the same."""
+"""Rewriting a database file without gaps. The new file takes the old one's place once it is proven to be the same."""
 
 from __future__ import annotations
 
@@ -28,16 +28,16 @@ def compact(folder: Path, *, key: EncryptionKey | None = None, progress: Progres
 def rekey(
     folder: Path, key: EncryptionKey | None, new_key: EncryptionKey | None, *, progress: Progress | None = None
 ) -> tuple[int, int]:
-    """Rewrite the database in this folder, which has `key`, so that it has `new_key`; None is for one in clear.
+    """Rewrite the database in this folder, which has `key`, so that it has `new_key`; None is for no encryption.
 
-    Raises `DatabaseLocked` while it is open. When it raises, or the process dies, the database is as it was. The new
-    file is read whole, every document against its digest and all against the fingerprint, before it takes the place.
+    Raises `DatabaseLocked` while it is open. When it raises, or the process dies, the database is as it was. Before the
+    new file takes its place, all of it is read: every document against its digest, all against the fingerprint.
     """
     return _rewritten(folder, key, _Other(new_key), progress or Progress())
 
 
 class _Other(NamedTuple):
-    """The key that a rewritten database is to have in place of its own."""
+    """The key that the rewritten database is to have."""
 
     key: EncryptionKey | None
 
@@ -104,13 +104,13 @@ def _prove(old: apsw.Connection, new: Path, key: EncryptionKey | None) -> None:
             unlock(copy, key, key.algorithm)
         problems = list(check(copy))
         if any(copy.execute(what).fetchall() != old.execute(what).fetchall() for what in (query, states)):
-            problems.append("the rewritten file is not the same")
+            problems.append("the rewritten file differs from the old one")
     finally:
         copy.close()
     if problems:
         raise DamagedDatabase(
             f"the rewritten database is not whole, so the old one was kept: {problems[0]}",
-            "run `muniment check` on the database, and restore its last backup if that finds something",
+            "run `muniment check` on the database; if it finds something, restore the last backup into a new folder",
         )
     with new.open("rb+") as file:
         os.fsync(file.fileno())

@@ -25,17 +25,17 @@ DELETED: Final = f"{FILE}.deleted"
 
 _OPENED: Final = (FILE, f"{FILE}-wal")
 _LOGS: Final = sorted(name for name in DATABASE_FILES if name.endswith(("-wal", "-journal")))
-# Those that only the machine which has them mounted can write to. Of others (NFS, what a host shares with a guest, the
-# layers of a container) our side may be read-only while somebody else writes.
+# File systems that only the machine which has them mounted can write to. Others (NFS, a host's folder shared with a
+# guest, the layers of a container) may be read-only on our side while somebody else writes.
 _LOCAL: Final = frozenset(
     "bcachefs btrfs erofs exfat ext2 ext3 ext4 f2fs iso9660 jfs ntfs3 squashfs tmpfs udf vfat xfs zfs".split()
 )
-_READ_ONLY: Final = frozenset(("ro", "emergency_ro"))  # the latter is how ext4 calls it after an error
-_held: WeakValueDictionary[str, FileLock] = WeakValueDictionary()  # by the folders that this process has locked
+_READ_ONLY: Final = frozenset(("ro", "emergency_ro"))  # ext4 sets the latter after an error
+_held: WeakValueDictionary[str, FileLock] = WeakValueDictionary()  # by folder, those that this process has locked
 
 
 def lock(folder: Path) -> FileLock:
-    """Hold the folder against other writers; raises `DatabaseLocked`. The system lets go of it when a process dies."""
+    """Lock the folder against other writers; raises `DatabaseLocked`. The system unlocks it when a process dies."""
     held = FileLock(folder / LOCK, timeout=0, thread_local=False)
     place = os.path.realpath(folder)
     try:
@@ -44,8 +44,8 @@ def lock(folder: Path) -> FileLock:
         mine = _held.get(place)
         if mine is not None and mine.is_locked:
             raise DatabaseLocked(
-                f"this process has the database in {folder} open already",
-                "use that one, which threads may share, or close it first; to read it beside, open it with"
+                f"this process already has the database in {folder} open",
+                "use that one, which threads may share, or close it first; to only read it meanwhile, open it with"
                 " read_only=True",
             ) from error
         raise DatabaseLocked(
@@ -63,8 +63,8 @@ def lock(folder: Path) -> FileLock:
 class OpenFiles:
     """The files of a database as they were when SQLite opened them, by device and inode.
 
-    Somebody who deletes or replaces one of them, or a program that opens and closes it in this process, so that the
-    locks are gone and another process deletes the log, leaves SQLite writing to what nobody will find again.
+    When somebody deletes or replaces one of them, SQLite goes on writing to a file that nobody will find again. So it
+    does when a program opens and closes one in this process: that ends the locks, and another process deletes the log.
     """
 
     def __init__(self, folder: Path) -> None:
@@ -74,24 +74,24 @@ class OpenFiles:
         self._problem: str | None = None
 
     def check(self) -> None:
-        """Raises `StorageFailure` when one is not what it was; so does `refuse` from then on."""
+        """Raises `StorageFailure` when one was deleted or replaced; so does `refuse` from then on."""
         if self._problem is None and [_inode(path) for path in self._paths] != self._found:
             self._problem = self._difference()
         self.refuse()
 
     def replaced(self) -> bool:
-        """Whether something else has the name of the file or of its log, or nothing that of the file."""
+        """Whether the database file was deleted or replaced, or its log replaced."""
         now = [_inode(path) for path in self._paths]
         return now[0] != self._found[0] or now[1] not in (None, self._found[1])
 
     def refuse(self) -> None:
-        """Raises `StorageFailure` if `check` ever did."""
+        """Raises `StorageFailure` if `check` has ever done so."""
         if self._problem is None:
             return
         raise StorageFailure(
-            f"{self._problem} while the database was open: nothing is written to it any more, for it would be lost",
-            "close it, keep a copy of its folder, and open it again: that says what is missing, if anything is; and"
-            " find out who touches its files (a copying or cleaning program, a restore by hand)",
+            f"{self._problem} while the database was open: it takes no more writes, which would be lost",
+            "close it, keep a copy of its folder, and open it again, which reports writes that are missing, if any; and"
+            " find out what touches its files (a copying or cleaning program, a restore by hand)",
         )
 
     def _difference(self) -> str:
@@ -99,7 +99,7 @@ class OpenFiles:
             now = _inode(path)
             if now != found:
                 return f"{name} in {self._folder} was {'deleted or moved away' if now is None else 'replaced'}"
-        return f"a file in {self._folder} was away for a moment"
+        return f"a file in {self._folder} was missing for a moment"
 
 
 def _inode(path: str) -> tuple[int, int] | None:
@@ -111,7 +111,7 @@ def _inode(path: str) -> tuple[int, int] | None:
 
 
 class StillFiles:
-    """The files of a database that nobody could write to when this was made."""
+    """The files of a database, taken while nobody could write to them."""
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
@@ -119,11 +119,11 @@ class StillFiles:
         self.log = any(size for name, (_, _, size, _) in self._found.items() if name in _LOGS)
 
     def check(self) -> None:
-        """Raises `StorageFailure` if one has changed since: what was read without locks is then not to be relied on."""
+        """Raises `StorageFailure` if one has changed since: what was read without locks may then be wrong."""
         if self._look() != self._found:
             raise StorageFailure(
-                f"the disk of {self._folder} was read-only, and somebody has written to the database since",
-                "do it again; if the disk can be written to now, what needs that works again too",
+                f"the disk of {self._folder} was read-only, but the database has been written to since",
+                "do it again; if the disk is writable now, operations that need to write work again too",
             )
 
     def _look(self) -> dict[str, tuple[int, int, int, int]]:
@@ -138,8 +138,8 @@ class StillFiles:
 def still_files(folder: Path) -> StillFiles | None:
     """The files of the database in this folder if nobody can write to them, None when somebody may.
 
-    That the folder is mounted read-only here is not enough, for it can be mounted elsewhere too: the file system
-    itself must be read-only.
+    A folder mounted read-only here is not enough, since it can be mounted elsewhere too: the file system itself must be
+    read-only.
     """
     with suppress(OSError, ValueError, IndexError):
         if _file_system_is_read_only(folder):

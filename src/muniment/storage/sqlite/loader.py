@@ -1,6 +1,6 @@
 """Loading a whole database in one go, into a file that nobody else sees until it is finished.
 
-No journal and no index while rows come in: a load that fails is thrown away, so nothing of it needs to be undone.
+There is no journal and no index while rows come in: a load that fails is thrown away, so nothing needs to be undone.
 """
 
 from __future__ import annotations
@@ -64,7 +64,7 @@ class Loader(Totals):
         )
 
     def apply_attachment(self, revision: Revision, parts: Iterable[bytes]) -> None:
-        """Take in a revision of an attachment with its content; raises `DamagedBackup` if that is not what it says."""
+        """Take in a revision of an attachment; raises `DamagedBackup` if the content is not the one it names."""
         content = None
         if revision.body is not None:
             content = self._store_content(revision, parts)
@@ -86,7 +86,7 @@ class Loader(Totals):
             for position, part in enumerate(digest.passing(parts)):
                 if len(part) > PART_BYTES or position >= 1 << PART_BITS:
                     raise DamagedBackup(
-                        f"attachment {revision.id!r} has a part too many or too large", "restore from another backup"
+                        f"attachment {revision.id!r} has too many or too large parts", "restore from another backup"
                     )
                 self._connection.execute("INSERT INTO part VALUES(?, ?)", ((content << PART_BITS) + position, part))
         if not digest.is_of(revision):
@@ -115,7 +115,7 @@ class Loader(Totals):
     ) -> Fingerprint:
         """Build the pointers and indexes and bring everything to disk; returns the fingerprint of what is there.
 
-        `lineages` are the database's, which are known only now that the moment is known from which the last one comes.
+        `lineages` are the database's: known only now, since the last one begins at the moment that was restored.
         """
         run = self._connection.execute
         with mapped_errors(self.folder):
@@ -128,12 +128,12 @@ class Loader(Totals):
                 facts["told_until"] = to_microseconds(datetime.fromisoformat(began))
             facts |= {"last_etag": last_etag, "last_modified": last_modified}
             facts["settings"] = msgspec.json.encode(dict(settings)).decode()
-            # What came before this moment is not in this log.
+            # This log does not have what came before this moment.
             write_facts(self._connection, facts | {"history_from": last_etag, "tombstones_from": last_etag})
             write_tallies(self._connection, {LOG_ROWS: self.rows, **self.fingerprint.occupied()})
             run("COMMIT; DETACH scratch")
-            if defrag:  # beside the file: VACUUM alone would make its copy wherever temporary files go
-                run("PRAGMA cache_size=-16384")  # which the copy takes over
+            if defrag:  # next to the file: plain VACUUM would put its copy where temporary files go
+                run("PRAGMA cache_size=-16384")  # the copy uses the same size
                 run("VACUUM INTO ?", (str(self.folder / DEFRAGMENTED),))
         self.close()
         if defrag:

@@ -1,4 +1,4 @@
-"""Bringing a database file of an older format to the present one, when it is opened for writing."""
+"""Migrating a database file of an older format to the present one, when it is opened for writing."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ _DIGESTS: Final = """
 ALTER TABLE log ADD COLUMN digest BLOB NOT NULL DEFAULT x'';
 UPDATE log SET digest = row_digest(etag, kind, modified, collection, id, metadata, body);
 """
-# Full case folding joins all that the simple rule joins, so no two keys become one.
+# All ids that simple case folding makes equal, full case folding made equal too: no two of the keys become one.
 _KEYS: Final = """
 CREATE TEMP TABLE moved AS SELECT kind, key AS old, fold(ifnull(spelling, key)) AS key, ifnull(spelling, key) AS id,
   etag, collection, size, digest FROM current WHERE fold(ifnull(spelling, key)) <> key;
@@ -31,9 +31,9 @@ _Row = tuple[int, Literal[0, 1], int, str | None, str, bytes, bytes | None]
 
 
 def migrate(connection: apsw.Connection, folder: Path) -> None:
-    """Make the file one of the present format, in one transaction: a process that dies leaves it as it was.
+    """Bring the file to the present format in one transaction: a process that dies leaves it as it was.
 
-    Nobody else may write meanwhile. The log grows by as many bytes as the database has, until it is checkpointed.
+    Nobody else may write meanwhile. Until it is checkpointed, the write-ahead log is as large as the database.
     """
     with mapped_errors(folder):
         run(connection, "BEGIN IMMEDIATE")

@@ -1,8 +1,8 @@
-"""Backups that were taken by a process that could not write the database: a note for each in its folder.
+"""Backups taken by a process that could not write to the database: one note for each, in the database's folder.
 
-Whoever reads what the database remembers reads them with it, and the process that writes it takes them over. They stay
-behind when the database's files are put back to an older state, so each says where its backup ends: only one that ends
-with a transaction of this log is believed.
+`backup_facts` reads them together with what the database itself remembers, and the process that writes to it takes them
+over. They stay when the database's files are put back to an older state, so each names the transaction at which its
+backup ends: a note counts only if this log has that transaction.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ class Note(msgspec.Struct, frozen=True):
     """A backup: the SHA-256 of its manifest, and where it is; `through` is the last etag in it, once it is complete.
 
     `etag` and `modified` are the last etag of the state that it holds and the time of its transaction (microseconds);
-    an older version did not note them down.
+    older versions did not record them.
     """
 
     sha256: str
@@ -38,7 +38,7 @@ class Note(msgspec.Struct, frozen=True):
 
 
 def leave_note(folder: Path, note: Note) -> None:
-    """Have the database remember this backup; on disk when this returns."""
+    """Leave a note of this backup in the database's folder; on disk when this returns."""
     path = folder / f"muniment.backup-{note.sha256}.note"
     unfinished = path.with_suffix(".new")
     with unfinished.open("wb") as file:
@@ -50,18 +50,18 @@ def leave_note(folder: Path, note: Note) -> None:
 
 
 def note_files(folder: Path) -> list[Path]:
-    """The notes that were left and not taken over yet."""
+    """The notes that have not been taken over yet."""
     return sorted(Path(entry.path) for entry in os.scandir(folder) if _NAME.fullmatch(entry.name))
 
 
 def remove_note(path: Path, note: Note) -> None:
-    """Remove a note that was taken over, unless it says more by now."""
+    """Remove a note that was taken over, unless it has been updated since."""
     if _read(path) == note:
         path.unlink()
 
 
 def read_notes(folder: Path) -> list[tuple[Path, Note]]:
-    """What they say, the oldest backup first; one that cannot be read is passed over."""
+    """The notes and their files, the oldest backup first; one that cannot be read is skipped."""
     found = []
     for path in note_files(folder):
         try:
@@ -72,10 +72,11 @@ def read_notes(folder: Path) -> list[tuple[Path, Note]]:
 
 
 def believed(connection: apsw.Connection, state: State, note: Note) -> bool:
-    """Whether this is a backup of a state that the database came through; `state` is what the file says now.
+    """Whether this is a backup of a state that the database was once in; `state` is what the file holds now.
 
-    A state that was put back goes on with other transactions, never one with the same etag and time. No purge forgets
-    the last row of a backup before its note was taken over once: without the row, the database knows it, or it is none.
+    A database put back to an older state goes on with other transactions, never one with the same etag and time. No
+    purge forgets the last row of a backup before its note is taken over, so when the row is missing, either the
+    database already knows the backup, or it is not one of this history.
     """
     if note.lineage != state.identity.lineage:
         return False

@@ -1,7 +1,7 @@
 """Snapshots that another process holds while this one writes: a file for each in the database's folder.
 
-Whoever holds one has its file locked, so that it is let go of when the process dies. The process that writes looks for
-them inside the transaction that would forget something, so it need not be told, and may be started anew meanwhile.
+Its holder has the file locked, so that the pin ends when the process dies. The process that writes looks for them
+inside the transaction that would forget something, so it needs no message, and may be restarted meanwhile.
 """
 
 from __future__ import annotations
@@ -26,13 +26,13 @@ class OutsidePin:
         self._descriptor = descriptor
 
     def move(self, etag: int) -> None:
-        """From now on hold what was current at this etag or later."""
+        """From now on, keep what was current at this etag or later."""
         os.pwrite(self._descriptor, etag.to_bytes(_BYTES, "little"), 0)
 
 
 @contextmanager
 def outside_pin(folder: Path) -> Iterator[OutsidePin]:
-    """Within it, whoever writes the database begins no purge of anything, or of less as soon as the pin is moved."""
+    """Within it, the process that writes purges nothing; once the pin is moved, nothing that the pin keeps."""
     path = folder / f"muniment.pin-{os.getpid()}-{secrets.token_hex(4)}"
     descriptor = _locked(path)
     try:
@@ -49,7 +49,7 @@ def _locked(path: Path) -> int:
         try:
             fcntl.flock(descriptor, fcntl.LOCK_EX)
             os.pwrite(descriptor, bytes(_BYTES), 0)
-            with suppress(FileNotFoundError):  # the writer took it for one that a dead process has left
+            with suppress(FileNotFoundError):  # the writer took it for the pin of a dead process
                 if path.stat().st_ino == os.fstat(descriptor).st_ino:
                     return descriptor
         except BaseException:
@@ -59,12 +59,12 @@ def _locked(path: Path) -> int:
 
 
 def pin_files(folder: Path) -> list[Path]:
-    """The pins in this folder, also those that nobody holds any more."""
+    """The pins in this folder, including those that nobody holds any more."""
     return [Path(entry.path) for entry in os.scandir(folder) if _NAME.fullmatch(entry.name)]
 
 
 def outside_pins(folder: Path) -> list[int]:
-    """The etags that other processes hold; what dead ones have left is removed."""
+    """The etags that other processes hold; removes the pins of dead ones."""
     return [etag for path in pin_files(folder) if (etag := _held(path)) is not None]
 
 

@@ -1,4 +1,4 @@
-"""Tombstones that nobody needs any more: finding them, and taking them out of the log."""
+"""Tombstones that nobody needs any more: finding them, and removing them from the log."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import msgspec
 
 from muniment.document import fold
 
-# Made when tombstones are to expire for the first time: few databases need it.
+# Created when tombstones expire for the first time: few databases need it.
 _INDEX: Final = "CREATE INDEX IF NOT EXISTS log_tombstone ON log(etag) WHERE body IS NULL"
 _FIND: Final = """
 SELECT etag, kind, id FROM log WHERE body IS NULL AND etag <= ?
@@ -27,13 +27,13 @@ class Tombstone(NamedTuple):
 
 
 def tombstones(connection: apsw.Connection, through: int, count: int) -> list[Tombstone]:
-    """The oldest tombstones through this etag, at most so many."""
+    """The oldest tombstones through this etag, at most `count`."""
     connection.execute(_INDEX)
     return [msgspec.convert(row, Tombstone) for row in connection.execute(_FIND, (through, count))]
 
 
 def forget_tombstones(connection: apsw.Connection, found: Sequence[Tombstone]) -> list[bytes]:
-    """Take them out of the log, and with them all that the database knows of their ids; returns their digests."""
+    """Remove them from the log, and with them all that the database knows of their ids; returns their digests."""
     keys = [(each.kind, fold(each.id), each.etag) for each in found]
     connection.executemany("DELETE FROM current WHERE kind = ? AND key = ? AND etag = ?", keys)
     query, etags = "DELETE FROM log WHERE etag = ? RETURNING digest", [(each.etag,) for each in found]

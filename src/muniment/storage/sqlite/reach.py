@@ -1,9 +1,9 @@
 """How far a database must reach: what was acknowledged last, kept beside the file that holds it.
 
-A log that is damaged, cut short or gone reads as one that ends earlier. So after each commit, and before anybody is
-told of it, its number is written to a small file of its own; a database that has not got so far has lost something.
-What is written there outlives the process at once, and the machine's power as soon as the system or `sync` has brought
-it to disk: after a power failure it can tell too little, never too much.
+A write-ahead log that is damaged, cut short or missing reads as one that ends earlier. So after each commit, and before
+it is acknowledged, its number is written to a small separate file; a database that does not reach that far has lost
+something. What is written there survives the process at once, and a power failure as soon as the system or `sync` has
+brought it to disk: after one it can name too early a commit, never too late a one.
 """
 
 from __future__ import annotations
@@ -29,10 +29,10 @@ from muniment.storage.sqlite.state import State, identity_facts, read_snapshot, 
 
 _SLOT: Final = Struct("<8sQ16sQQq8s")  # magic, turn, lineage, commits, etag, time, checksum
 _MAGIC: Final = b"MunReach"
-_APART: Final = 4096  # so that a write that the power cuts off spoils only one of the two slots
+_APART: Final = 4096  # so that a write cut off by a power failure spoils only one of the two slots
 _HINT: Final = (
     "restore the last backup into a new folder; or if its files were copied or put back by hand, do that again with all"
-    " of them, while it is closed; or keep a copy of the folder and go on without what is missing:"
+    " of them while the database is closed; or keep a copy of the folder and go on without what is missing:"
     " `muniment check FOLDER --accept-loss`"
 )
 
@@ -47,7 +47,7 @@ class Reached(NamedTuple):
 
     @classmethod
     def of(cls, lineage: str, snapshot: Snapshot) -> Reached:
-        """How far this snapshot reaches."""
+        """The reach of this snapshot."""
         return cls(lineage_key(lineage), snapshot.rows.bytes, snapshot.etag, snapshot.modified)
 
 
@@ -70,7 +70,7 @@ class Reach:
             raise
 
     def write(self, reached: Reached) -> None:
-        """Note this down. That it cannot be is no reason to refuse what is on disk: the next one is tried again."""
+        """Record this. A failure is ignored: the commit itself is on disk, and the next one is recorded again."""
         self._turn += 1
         with suppress(OSError):
             os.pwrite(self._descriptor, _packed(self._turn, reached), self._turn % 2 * _APART)
@@ -87,7 +87,7 @@ class Reach:
 
 @lru_cache(16)
 def lineage_key(lineage: str) -> bytes:
-    """What stands for a lineage in the file."""
+    """The bytes that stand for a lineage in the file."""
     return hashlib.blake2b(lineage.encode(), digest_size=16).digest()
 
 
@@ -110,7 +110,7 @@ def _slots(data: bytes) -> list[tuple[int, Reached]]:
 
 
 def read_reach(folder: Path) -> Reached | None:
-    """What was noted down last, None when there is nothing or it cannot be read."""
+    """What was recorded last; None when there is nothing, or it cannot be read."""
     try:
         data = (folder / REACH).read_bytes()
     except FileNotFoundError:
@@ -121,7 +121,7 @@ def read_reach(folder: Path) -> Reached | None:
 def check_reach(connection: apsw.Connection, folder: Path) -> None:
     """Raises `LostWrites` if the database does not have everything that was acknowledged.
 
-    The connection leaves a damaged log as it is then, for whoever can still read something in it.
+    Then it leaves a damaged write-ahead log as it is, since something in it may still be rescued.
     """
     try:
         _check(connection, folder)
@@ -131,15 +131,15 @@ def check_reach(connection: apsw.Connection, folder: Path) -> None:
 
 
 def _check(connection: apsw.Connection, folder: Path) -> None:
-    reached = read_reach(folder)  # before the database, which is always ahead of it
+    reached = read_reach(folder)  # read before the database, which is always ahead of it
     state, snapshot = read_state(connection), read_snapshot(connection)
-    if reached is None and state.open:  # another process may have made it since, just before its first commit
+    if reached is None and state.open:  # another process may have made it meanwhile, just before its first commit
         reached = read_reach(folder)
         state, snapshot = read_state(connection), read_snapshot(connection)
     if reached is None:
         if state.open:
             raise LostWrites(
-                f"the database in {folder} is a copy of one that was open, without {REACH}: it reaches etag"
+                f"the database in {folder} was copied while it was open, without {REACH}: it reaches etag"
                 f" {snapshot.etag} of {_time(snapshot.modified)}, and what was written after that may be missing",
                 _HINT,
             )
@@ -148,8 +148,9 @@ def _check(connection: apsw.Connection, folder: Path) -> None:
             raise LostWrites(_missing(folder, reached, snapshot), _HINT, max(0, reached.etag - snapshot.etag))
     elif reached.lineage not in _parents(state):
         raise LostWrites(
-            f"in {folder} there was a later or another history, through etag {reached.etag} of"
-            f" {_time(reached.modified)}, of which {snapshot.etag} of {_time(snapshot.modified)} knows nothing",
+            f"{folder} held a later or another history of the database, through etag {reached.etag} of"
+            f" {_time(reached.modified)}; the file there now, at etag {snapshot.etag} of {_time(snapshot.modified)}, is"
+            " not part of it",
             _HINT,
         )
 
@@ -182,8 +183,8 @@ def _missing(folder: Path, reached: Reached, snapshot: Snapshot) -> str:
     lost = reached.etag - snapshot.etag
     if lost <= 0:
         return (
-            f"{reached.commits - snapshot.rows.bytes} acknowledged changes are missing in the database in {folder}: of"
-            " its settings, of uploads or of what it remembers; no document is"
+            f"{reached.commits - snapshot.rows.bytes} acknowledged changes are missing in the database in {folder}: to"
+            " its settings, to uploads or to what it remembers of backups; no document is missing"
         )
     return (
         f"{lost} acknowledged writes are missing in the database in {folder}: those after etag {snapshot.etag} of"

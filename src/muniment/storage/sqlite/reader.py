@@ -36,7 +36,7 @@ _FROM_CURRENT: Final = (
     f"SELECT {_COLUMNS} FROM current CROSS JOIN log ON log.etag = current.etag"
     " LEFT JOIN content ON content.content = log.content"
 )
-# A third of the time that SQLite needs for the same as a join.
+# Takes a third of the time of the same query as a join.
 _DOCUMENT: Final = f"""
 SELECT etag, kind, id, collection, modified, metadata, body, octet_length(body), NULL FROM log
 WHERE etag = (SELECT etag FROM current WHERE kind = {DOCUMENT} AND key = ? AND digest IS NOT NULL)
@@ -75,15 +75,15 @@ SELECT CAST(group_concat(id, '') AS BLOB), CAST(group_concat(collection, '') AS 
 FROM (SELECT id, collection, metadata, body, digest FROM log WHERE kind = {DOCUMENT} AND {_CURRENT_AT} ORDER BY etag)
 """
 
-# Connections without locks to files that can be written to by now: closing them would end, as POSIX has it, the locks
-# of a writer that this process may have opened meanwhile.
+# Connections without locks to files that have become writable: by POSIX's rules, closing them would end the locks of a
+# writer that this process may have opened meanwhile.
 _left_open: Final[list[apsw.Connection]] = []
 
 
 class Reader:
     """Reads what is committed. Every call borrows a connection for one short read transaction; threads may share it.
 
-    Of files that are `still` nothing is given that was read when somebody could write to them after all.
+    With `still` files, whatever was read while somebody could write to them after all is refused, not returned.
     """
 
     def __init__(self, folder: Path, still: StillFiles | None = None, key: EncryptionKey | None = None) -> None:
@@ -122,7 +122,7 @@ class Reader:
             raise DatabaseClosed(f"the database in {self._folder} is closed", "open it again")
 
     def close(self) -> None:
-        """Close the connections; whoever is still reading finds the database closed."""
+        """Close the connections; a thread that is still reading gets `DatabaseClosed`."""
         self._closed = True
         while True:
             try:
@@ -157,7 +157,7 @@ class Reader:
         return rows[0] if rows else None
 
     def members(self, prefixes: Sequence[str]) -> Iterator[Member]:
-        """What is current and has an id that begins with one of these, by kind and folded id; all of one moment."""
+        """What is current and whose id begins with one of these, by kind and folded id; all of one moment."""
         apart: list[str] = []
         for key in sorted(map(fold, prefixes)):
             if not (apart and key.startswith(apart[-1])):
@@ -180,7 +180,7 @@ class Reader:
         return found or 0
 
     def by_prefix(self, kind: int, prefix: str, start: int, limit: int) -> list[Revision]:
-        """Current revisions whose ids begin so, in the order of their folded ids."""
+        """Current revisions whose ids begin with the prefix, in the order of their folded ids."""
         key = fold(prefix)
         end = _after_prefix(key)
         below = "" if end is None else "AND current.key < :end"
@@ -211,7 +211,7 @@ class Reader:
                 return
             yield batch
             after = batch.etags[-1]
-            # About as many rows as will fit: to measure more costs time for nothing.
+            # About as many rows as will fit: measuring more would waste time.
             limit = min(BATCH_ROWS, limit * 2 if len(batch) == limit else len(batch) + len(batch) // 16 + 1)
 
     def attachment_changes(self, after: int, upto: int, *, history: bool = False) -> Iterator[Revision]:
@@ -253,21 +253,21 @@ def _next_batch(connection: apsw.Connection, after: int, upto: int, snapshot: in
     gathered = connection.execute(_GATHER, _span(after, etags[rows - 1], snapshot)).fetchone()
     assert gathered is not None
     for text in gathered[:2]:
-        (text or b"").decode()  # what is not Unicode is damage, and must not get into a backup
+        (text or b"").decode()  # invalid UTF-8 is damage, and must not get into a backup
     columns = [
         Packed.of_lengths(lengths[:rows], data or b"")
         for lengths, data in zip((ids, collections, metadata, bodies, [DIGEST_BYTES] * rows), gathered, strict=True)
     ]
     if measured[-1] or any(len(column.data) != column.offsets[-1] for column in columns):
         raise DamagedDatabase(
-            f"revisions after etag {after} are not what a log holds", "run `muniment check` on the database"
+            f"revisions after etag {after} hold values of a wrong type", "run `muniment check` on the database"
         )
     times = array("q", modified[:rows])
     return Batch(array("q", etags[:rows]), columns[0], columns[1], times, columns[2], columns[3], columns[4])
 
 
 def _span(after: int, through: int, snapshot: int) -> dict[str, int]:
-    """Bindings for `_CURRENT_AT`; no revision was dead at snapshot 0, so that one gives the whole history."""
+    """Bindings for `_CURRENT_AT`; no revision was dead at snapshot 0, so 0 gives the whole history."""
     return {"after": after, "through": through, "snapshot": snapshot}
 
 

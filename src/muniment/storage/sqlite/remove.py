@@ -1,7 +1,7 @@
 """Deleting a database: what Muniment made in its folder, and nothing else.
 
-The file gets a name that nothing opens first, and only then is anything removed. A process that dies between leaves the
-name, by which the deletion is known and finished.
+The file is first renamed to a name that nothing opens, and only then is anything removed. A process that dies between
+leaves that name, from which the deletion is recognised and finished.
 """
 
 from __future__ import annotations
@@ -30,18 +30,18 @@ from muniment.storage.sqlite.pins import pin_files
 from muniment.storage.sqlite.schema import connect, mapped_errors
 
 _WORK: Final = (CREATING, COMPACTING, DEFRAGMENTED, LOADING)
-_ENDS: Final = ("-wal", "-shm", "-journal", "")  # the file itself last: as long as it is there, so is the database
+_ENDS: Final = ("-wal", "-shm", "-journal", "")  # the file itself last: while it is there, the database is
 
 
 def own_files(folder: Path) -> list[Path]:
-    """The files that are there and are Muniment's own by their whole names, the lock as the last one."""
+    """The existing files whose full names are Muniment's own, the lock last."""
     named = [folder / f"{name}{end}" for name in (*_WORK, FILE) for end in _ENDS]
     there = [path for path in (folder / REACH, folder / RESTORING, *named, folder / LOCK) if path.exists()]
     return [*pin_files(folder), *note_files(folder), *there]
 
 
 def unfinished_files(folder: Path) -> list[Path]:
-    """Those that a process left which was killed while it made or rewrote a database."""
+    """Those left by a process that was killed while it made or rewrote a database."""
     return [path for name in _WORK for end in _ENDS if (path := folder / f"{name}{end}").exists()]
 
 
@@ -52,11 +52,11 @@ def remove_database(
     also: Iterable[str] = (),
     key: EncryptionKey | None = None,
 ) -> bool:
-    """Delete a database's own files, those in its folder that are named in `also`, and the folder if it is empty then.
+    """Delete a database's own files, those in its folder that `also` names, and then the folder if it is empty.
 
-    `forget` is called when nobody can open the database any more, and before anything is removed; when that raises, the
-    database is as it was. Raises `DatabaseLocked` while a process has it open, and changes nothing then. Returns
-    whether the folder has gone.
+    `forget` is called when nobody can open the database any more, before anything is removed; when it raises, the
+    database is as it was. Raises `DatabaseLocked`, and changes nothing, while a process has it open. Returns whether
+    the folder is gone.
     """
     if not (folder / FILE).exists():
         forget()
@@ -78,12 +78,12 @@ def remove_database(
 
 
 def is_being_removed(folder: Path) -> bool:
-    """Whether there was a database in this folder whose deletion has begun and was not finished."""
+    """Whether the deletion of a database in this folder has begun and was not finished."""
     return (folder / DELETED).exists() and not (folder / FILE).exists()
 
 
 def finish_removing(folder: Path, *, also: Iterable[str] = ()) -> bool:
-    """Finish the deletion of a database that a process has begun and not finished; returns whether the folder has gone.
+    """Finish the deletion of a database that another process began; returns whether the folder is gone.
 
     Raises `DatabaseLocked` while a process works there.
     """
@@ -98,10 +98,10 @@ def finish_removing(folder: Path, *, also: Iterable[str] = ()) -> bool:
 
 
 def clear_removed(folder: Path) -> None:
-    """Remove what could be taken for a part of the database that is about to be made here; the caller has the lock.
+    """Remove leftovers that could be taken for a part of the database about to be made here; the caller has the lock.
 
-    Raises `StorageFailure` for what may be the last of a database that somebody misses: its write-ahead log, or the
-    file that says how far it reached.
+    Raises `StorageFailure` for what may be the remains of a lost database: its write-ahead log, or the file that
+    records how far it reached.
     """
     if is_being_removed(folder):
         _remove_files(folder)
@@ -109,12 +109,12 @@ def clear_removed(folder: Path) -> None:
         names = " and ".join(left)
         raise StorageFailure(
             f"there is {names} in {folder}, but not the {FILE} that belongs to it",
-            f"bring that back, or if nobody misses it move {names} away",
+            f"put {FILE} back; or if nobody needs that database any more, move {names} away",
         )
 
 
 def remove_unfinished(folder: Path) -> list[str]:
-    """Remove what a process that was killed while it made or rewrote this database has left; returns the names.
+    """Remove what a process left that was killed while it made or rewrote this database; returns the names.
 
     Raises `DatabaseLocked` while a process works there.
     """
@@ -135,20 +135,20 @@ def remove_unfinished(folder: Path) -> list[str]:
 
 
 def _check_unread(folder: Path, key: EncryptionKey | None) -> None:
-    """Raises `DatabaseLocked` when another process reads the database: whoever is the last takes its log with it."""
+    """Raises `DatabaseLocked` when another process reads the database: the last to close it would remove its log."""
     log = folder / f"{FILE}-wal"
     if not log.exists():
         return
     try:
         connect(folder, key=key).close()
     except MunimentError:
-        return  # one that cannot be read can be deleted all the same
+        return  # an unreadable database can still be deleted
     if log.exists():
         raise DatabaseLocked(f"another process is reading the database in {folder}", "close it there")
 
 
 def _remove(folder: Path, also: Iterable[str]) -> bool:
-    """Remove all, and the lock last, by which others are kept away."""
+    """Remove everything, and last the lock, which keeps others away meanwhile."""
     for name in also:
         (folder / name).unlink(missing_ok=True)
     _remove_files(folder)
@@ -160,7 +160,7 @@ def _remove(folder: Path, also: Iterable[str]) -> bool:
 
 
 def _remove_files(folder: Path) -> None:
-    """Remove all but the lock; `DELETED` as the last one, by which it is known what goes on."""
+    """Remove all but the lock; `DELETED` last, since it marks that a deletion is going on."""
     for path in own_files(folder):
         if path.name != LOCK:
             path.unlink()

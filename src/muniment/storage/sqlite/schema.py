@@ -1,4 +1,4 @@
-"""The tables of a SQLite database of Muniment, and the connection settings that its promises stand on."""
+"""The tables of a SQLite database of Muniment, and the connection settings that its promises depend on."""
 
 from __future__ import annotations
 
@@ -69,7 +69,7 @@ _KEY_HINT: Final = (
     "give the right one: --key-file FILE, MUNIMENT_KEY_FILE, key= or key_file= in Python; or, for a database of a"
     " server, Raven/Encryption/Key in its SecuredSettings"
 )
-# What a file that is not as it was written leads to: SQLite's own checks, or values that cannot be what they are for.
+# What a damaged file leads to: errors of SQLite's own checks, or values that are impossible where they stand.
 _DAMAGE: Final = (
     *(apsw.CorruptError, apsw.NotADBError, apsw.SQLError, apsw.TooBigError, apsw.ConstraintError),
     *(UnicodeDecodeError, msgspec.DecodeError),
@@ -78,7 +78,7 @@ _DAMAGE: Final = (
 
 @contextmanager
 def mapped_errors(path: Path) -> Iterator[None]:
-    """Within it, what SQLite or the operating system raise becomes an error of ours that names the place."""
+    """Within it, errors of SQLite and the operating system become errors of ours that name the place."""
     try:
         yield
     except (apsw.Error, OSError, UnicodeDecodeError, msgspec.DecodeError) as error:
@@ -91,7 +91,7 @@ def mapped(error: BaseException, path: Path) -> BaseException:
         return error
     cause = error.__context__
     if isinstance(error, apsw.SQLError) and isinstance(cause, apsw.IOError | apsw.FullError | apsw.CantOpenError):
-        error = cause  # SQLite has rolled back by itself, so that undoing it again failed too
+        error = cause  # SQLite has rolled back by itself, so our own rollback failed too
     if isinstance(error, _DAMAGE):
         return DamagedDatabase(
             f"the database file in {path} is damaged: {error}", "restore it from its last backup into a new folder"
@@ -100,11 +100,11 @@ def mapped(error: BaseException, path: Path) -> BaseException:
         return DatabaseLocked(f"another process holds the database file in {path}", "close it there and try again")
     if isinstance(error, apsw.FullError):
         return StorageFailure(
-            f"the disk that holds {path} is full; nothing of this write was kept", "make room and write again"
+            f"the disk that holds {path} is full; this write was not stored", "make room and write again"
         )
     if isinstance(error, apsw.IOError | OSError) and (most := _limit_met(path)):
         return StorageFailure(
-            f"a file in {path} could not be written: this process may make none larger than {most:,} bytes",
+            f"a file in {path} could not be written: this process may not write files larger than {most:,} bytes",
             "raise that limit (RLIMIT_FSIZE: `ulimit -f unlimited`, or LimitFSIZE= of the service)",
         )
     if isinstance(error, apsw.CantOpenError) and mounted_read_only(path):
@@ -119,16 +119,16 @@ def mapped(error: BaseException, path: Path) -> BaseException:
 
 
 def unsure(folder: Path) -> StorageFailure:
-    """Why a folder that is mounted read-only cannot be read as one that nobody writes to."""
+    """The error for a folder that is mounted read-only here, while somebody elsewhere may write to it."""
     return StorageFailure(
-        f"{folder} is mounted read-only here, but its disk may be written to from elsewhere meanwhile",
-        "do it where the folder can be written to; or have the whole file system read-only; or copy the folder while no"
+        f"{folder} is mounted read-only here, but somebody elsewhere may be writing to its disk",
+        "do it where the folder is writable; or make the whole file system read-only; or copy the folder while no"
         " process has the database open, and use the copy",
     )
 
 
 def _limit_met(path: Path) -> int | None:
-    """The largest file that the system lets this process write, if one there has about that size."""
+    """The largest file that the system lets this process write, if a file there has about that size."""
     most, _ = resource.getrlimit(resource.RLIMIT_FSIZE)
     if most == resource.RLIM_INFINITY:
         return None
@@ -145,10 +145,9 @@ def connect(
 ) -> apsw.Connection:
     """A connection to an existing database.
 
-    Raises `DatabaseNotFound`, `UnknownFormat`, `DamagedDatabase`, and `WrongKey`, when nothing was touched.
+    Raises `DatabaseNotFound`, `UnknownFormat`, `DamagedDatabase`, and `WrongKey`, which leaves the file untouched.
 
-    One for writing may be to a file of an older format, which `outdated` tells. One to files that are `still` takes no
-    locks.
+    A file opened for writing may have an older format: see `outdated`. A connection to `still` files takes no locks.
     """
     file = folder.absolute() / FILE
     check_there(folder)
@@ -162,18 +161,18 @@ def connect(
                     raise
     if key is None:
         raise WrongKey(f"the database in {folder} is encrypted, and no key was given", _KEY_HINT)
-    raise WrongKey(f"the key is not that of the database in {folder}, or the first page is damaged", _KEY_HINT)
+    raise WrongKey(f"this is not the key of the database in {folder}, or its first page is damaged", _KEY_HINT)
 
 
 def _tried(key: EncryptionKey | None) -> list[Algorithm | None]:
-    """How a database may be encrypted that somebody has this key for, the likeliest first; and that it may not be."""
+    """The algorithms to try with this key, the likeliest first; None stands for no encryption."""
     return [*sorted(Algorithm, key=lambda each: each is not key.algorithm), None] if key else [None]
 
 
 def _opened(file: Path, still: StillFiles | None, *, encrypted: bool) -> apsw.Connection:
     if still:
         return _still(file, still, encrypted)
-    # A reader opens for writing too, because only so can it rebuild the index of a write-ahead log after a crash.
+    # A reader opens for writing too: otherwise it could not rebuild the index of a write-ahead log after a crash.
     return apsw.Connection(str(file), flags=apsw.SQLITE_OPEN_READWRITE | apsw.SQLITE_OPEN_URI)
 
 
@@ -185,16 +184,16 @@ def _prepared(
     *,
     read_only: bool,
 ) -> apsw.Connection:
-    """The connection with its settings; closed if that raises, `apsw.NotADBError` when the key is not the right one."""
+    """The connection with its settings. Closes it when it raises; a wrong key raises `apsw.NotADBError`."""
     try:
         connection.set_busy_timeout(BUSY_MILLISECONDS)
-        connection.config(apsw.SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, 1)  # until the key is known to be the right one
+        connection.config(apsw.SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, 1)  # until the key is known to be right
         if key and algorithm:
             unlock(connection, key, algorithm)
-        run(connection, "PRAGMA temp_store=FILE")  # apsw's build would sort, and rewrite whole files, in memory
+        run(connection, "PRAGMA temp_store=FILE")  # apsw's build would sort, and VACUUM, in memory
         _check_format(connection, folder, read_only=read_only)
         if key and not algorithm:
-            raise WrongKey(f"the database in {folder} is not encrypted, and a key was given", "give none")
+            raise WrongKey(f"the database in {folder} is not encrypted, but a key was given", "open it without a key")
         connection.config(apsw.SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, 0)
         run(connection, f"PRAGMA cache_size=-{4_096 if read_only else 65_536}")
         if read_only:
@@ -208,11 +207,11 @@ def _prepared(
 
 
 def _still(file: Path, still: StillFiles, encrypted: bool) -> apsw.Connection:
-    """A connection to a file that nobody writes to, in a folder where SQLite can make none.
+    """A connection to a file that nobody writes to, in a folder where SQLite can create no file.
 
-    With a log that was left there SQLite wants its index in shared memory, unless it has the database for itself: then
-    it builds one in its own. It may believe so, for nobody can change anything. Without a log it would want to make an
-    empty one, unless it is told that the file never changes; with a log it would then pass over that.
+    If a write-ahead log was left there, SQLite wants its index in shared memory, unless it has the database to itself:
+    then it builds the index in its own memory. Nobody can change anything, so exclusive locking is safe. If there is no
+    log, SQLite would create an empty one, unless the file is `immutable`, which with a log would ignore the log.
     """
     how = f"vfs={'multipleciphers-' if encrypted else ''}unix-none" if still.log else "immutable=1"
     uri = f"file:{quote(str(file))}?mode=ro&{how}"
@@ -234,7 +233,7 @@ def check_there(folder: Path) -> None:
 
 
 def wait_for_commit(connection: apsw.Connection) -> None:
-    """Have a reader wait until a transaction that writes, if there is one, has ended.
+    """Make a reader wait until the write transaction in progress, if there is one, has ended.
 
     Raises `apsw.BusyError` after a minute.
     """
@@ -252,7 +251,7 @@ def outdated(connection: apsw.Connection) -> bool:
 
 
 def run(connection: apsw.Connection, statements: str) -> None:
-    """Execute all of these statements: by itself, apsw stops at the first that gives a row, as many a PRAGMA does."""
+    """Execute all of these statements: apsw alone stops at the first that gives a row, as many a PRAGMA does."""
     connection.execute(statements).fetchall()
 
 
@@ -269,15 +268,15 @@ def _check_format(connection: apsw.Connection, folder: Path, *, read_only: bool)
     if version < FORMAT and read_only:
         hint = "open it for writing once: with the program that uses it, or by backing it up (`muniment backup FOLDER`)"
         if mounted_read_only(folder):
-            hint = "copy its folder to a disk that can be written to, and use the copy: this one is read-only"
+            hint = "copy its folder to a writable disk, and use the copy: this one is read-only"
         raise UnknownFormat(
-            f"the database in {folder} has format {version}, which is brought to format {FORMAT} when it is written to",
+            f"the database in {folder} has format {version}; opening it for writing brings it to format {FORMAT}",
             hint,
         )
 
 
 def create(file: Path, key: EncryptionKey | None = None) -> apsw.Connection:
-    """A connection to a new database file with empty tables, without its indexes."""
+    """A connection to a new database file with empty tables, without indexes."""
     with mapped_errors(file.parent):
         connection = apsw.Connection(str(file))
         if key:
@@ -290,9 +289,9 @@ def create(file: Path, key: EncryptionKey | None = None) -> apsw.Connection:
 
 
 def parts_of(content: int) -> tuple[int, int]:
-    """The number of the first part of a content, and the one after the last that it can have."""
+    """The number of the first part of a content, and the number after its last possible part."""
     if not 0 <= content < 1 << (63 - PART_BITS):
         raise DamagedDatabase(
-            f"no content of an attachment has the number {content}", "run `muniment check` on the database"
+            f"{content} cannot be the number of an attachment's content", "run `muniment check` on the database"
         )
     return content << PART_BITS, (content + 1) << PART_BITS

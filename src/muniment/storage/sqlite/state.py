@@ -1,4 +1,4 @@
-"""The row of facts that a database file keeps about itself, beside its revisions."""
+"""The facts that a database file keeps about itself, next to its revisions."""
 
 from __future__ import annotations
 
@@ -23,13 +23,13 @@ _TallyRow = tuple[int, str, int, int, bytes]
 
 @dataclass(frozen=True, slots=True)
 class State:
-    """Who the database is, how it is set, and what it has forgotten.
+    """The database's identity and settings, and what it has forgotten.
 
-    `history_from`: the state at this etag, and at every later one, can be told from the log. `tombstones_from`: every
-    deletion after this etag is in the log. `backed_up`: the last etag that some backup holds. `backups`: the SHA-256 of
-    the manifests of the latest backups. `places`: the folders that they were written to. `told_until`: no commit has a
-    time up to here (microseconds), for it was said of the state before that it was the state until then. `open`: it has
-    been written to and not been closed since, so that the file alone may not be all.
+    `history_from`: the state at this etag, and at every later one, can be rebuilt from the log. `tombstones_from`:
+    every deletion after this etag is in the log. `backed_up`: the last etag that some backup holds. `backups`: the
+    SHA-256 of the manifests of the latest backups. `places`: the folders that they were written to. `told_until`: every
+    later commit must have a later time (microseconds), since a backup has promised that nothing changed until then.
+    `open`: it was written to and not closed since, so that the file without its log may not be complete.
     """
 
     identity: Identity
@@ -46,9 +46,9 @@ class State:
 
 
 def read_state(connection: apsw.Connection) -> State:
-    """What the file says; a fact that an older version did not know has its default.
+    """The facts in the file; one that an older version did not know has its default.
 
-    Raises `DamagedDatabase` unless the digest of the facts is theirs.
+    Raises `DamagedDatabase` unless they match their digest.
     """
     with _readable():
         facts: dict[str, Any] = dict(connection.execute("SELECT name, value FROM state"))
@@ -65,12 +65,12 @@ def read_state(connection: apsw.Connection) -> State:
 
 @contextmanager
 def _readable() -> Iterator[None]:
-    """Within it, a value of a wrong type is damage."""
+    """Within it, a value of a wrong type raises `DamagedDatabase`."""
     try:
         yield
     except (LookupError, TypeError, ValueError, OverflowError, msgspec.DecodeError, apsw.SQLError) as error:
         raise DamagedDatabase(
-            f"what the database file says about itself cannot be read: {error!r}",
+            f"the facts that the database file keeps about itself are damaged: {error!r}",
             "restore it from its last backup into a new folder",
         ) from error
 
@@ -93,13 +93,13 @@ def _digest(facts: Mapping[str, Any]) -> str:
 
 
 def identity_facts(identity: Identity) -> dict[str, int | str]:
-    """How an identity is written down."""
+    """An identity as facts of the table `state`."""
     lineages = msgspec.json.encode(identity.lineages).decode()
     return {"database_id": identity.database_id, "lineage": identity.lineage, "lineages": lineages}
 
 
 def remember_backup(connection: apsw.Connection, sha256: str, place: BackupPlace | None = None) -> None:
-    """Add a manifest to those that the database knows, and where it is; of very many, the oldest are forgotten."""
+    """Add a backup's manifest and folder to those that the database knows; only the latest are kept."""
     state = read_state(connection)
     known = [*(other for other in state.backups if other != sha256), sha256][-KNOWN_BACKUPS:]
     write_fact(connection, "backups", msgspec.json.encode(known).decode())
@@ -134,7 +134,7 @@ def read_tallies(connection: apsw.Connection) -> tuple[Fingerprint, Tally]:
 
 
 def write_tallies(connection: apsw.Connection, tallies: Mapping[Group, Tally]) -> None:
-    """Write the tallies of these groups down; `LOG_ROWS` is that of the log."""
+    """Write the tallies of these groups; `LOG_ROWS` is the group of all rows of the log."""
     rows = [(*group, tally.count, tally.bytes, tally.digest.to_bytes(32, "big")) for group, tally in tallies.items()]
-    with _readable():  # sizes that were read may be out of all bounds
+    with _readable():  # damaged sizes may be too large for SQLite
         connection.executemany("REPLACE INTO fingerprint VALUES(?, ?, ?, ?, ?)", rows)

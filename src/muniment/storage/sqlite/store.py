@@ -1,4 +1,4 @@
-"""The embedded engine: one SQLite file in a folder of its own. `base.Storage` says what it promises."""
+"""The embedded engine: one SQLite file in a folder of its own. `base` states what it promises."""
 
 from __future__ import annotations
 
@@ -66,8 +66,7 @@ WAIT_SECONDS: Final = 0.1
 class SqliteStorage:
     """A database file that this process has open, for writing or only for reading.
 
-    Raises `LostWrites` when it does not have all that was acknowledged; `accept_loss` goes on with what it has, as a
-    new lineage.
+    Raises `LostWrites` when acknowledged writes are missing; `accept_loss` goes on without them, as a new lineage.
     """
 
     engine: Final = "sqlite"
@@ -101,7 +100,7 @@ class SqliteStorage:
         connection = connect(self.folder, key=self.key, read_only=read_only, still=self._still)
         try:
             with mapped_errors(self.folder):
-                if self.key:  # which readers need not find out again
+                if self.key:  # so that readers need not find it out again
                     self.key = EncryptionKey(self.key.secret, algorithm_in_use(connection))
                 if outdated(connection):
                     migrate(connection, self.folder)
@@ -125,48 +124,48 @@ class SqliteStorage:
 
     @property
     def file_bytes(self) -> int:
-        """The size of the file, and of what SQLite and we have beside it."""
+        """The size of the database file and of the files that SQLite and Muniment keep next to it."""
         with mapped_errors(self.folder):
             return sum(path.stat().st_size for path in self.folder.glob(f"{FILE}*"))
 
     @property
     def writer(self) -> Writer:
-        """The writer; raises `StorageFailure` when the database was opened only for reading."""
+        """The writer; raises `StorageFailure` when the database was opened read-only."""
         if self._writer is None:
             raise StorageFailure(f"the database in {self.folder} was opened only for reading", "open it for writing")
         return self._writer
 
     def submit(self, writes: Sequence[Write], replaced: dict[int, int] | None = None) -> Future[list[Written]]:
-        """Like `commit`, without waiting: the future is answered when the writes are on disk.
+        """Like `commit`, without waiting: the future is done when the writes are on disk.
 
-        In `replaced`, if it is given, stands then for each etag of these that has replaced another one which.
+        Then `replaced`, if given, maps each new etag that replaced an older revision to the etag of that one.
         """
         admitted = self.admit(writes)
         return self.writer.submit(lambda transaction: transaction.write(admitted, replaced))
 
     def commit(self, writes: Sequence[Write]) -> list[Written]:
-        """Carry out the writes in order as one transaction and return when they are on disk; or change nothing."""
+        """Carry out the writes in order as one transaction, or change nothing; they are on disk when this returns."""
         return self.submit(writes).result()
 
     def commit_all(self, batches: Iterable[Sequence[Write]]) -> int:
-        """Carry out all batches in order as one transaction, each taken when the one before it is done.
+        """Carry out all batches in order as one transaction; each is taken when the one before it is done.
 
-        Returns the last etag when they are on disk; what taking a batch raises takes everything back, and so does what
-        interrupts this thread. No batch is taken any more when this has returned or raised.
+        Returns the last etag when they are on disk. An error while a batch is taken, or an interrupt of this thread,
+        undoes everything. No batch is taken after this has returned or raised.
         """
         interrupted = threading.Event()
 
         def job(transaction: Transaction) -> int:
             for writes in batches:
                 if interrupted.is_set():
-                    raise Cancelled("stopped while writing", "write it again; nothing of it was kept")
+                    raise Cancelled("stopped while writing", "write it again; nothing was stored")
                 transaction.write(self.admit(writes))
             return transaction.etag
 
         future = self.writer.submit(job)
         try:
             while not wait([future], WAIT_SECONDS).done:
-                pass  # in slices: a signal that comes just before a wait does not end it
+                pass  # in short waits: a signal just before a wait does not end it
             return future.result()
         except BaseException:
             interrupted.set()
@@ -174,14 +173,14 @@ class SqliteStorage:
             raise
 
     def upload(self, chunks: Iterable[bytes]) -> Upload:
-        """Put the content of an attachment on disk, in constant memory, for a later `Write` to name."""
+        """Write the content of an attachment to disk, in constant memory, for a later `Write` to name."""
         content: int = self.writer.submit(_new_content).result()
         digest, position = ContentDigest(), 0
         try:
             for parts in _grouped(digest.passing(_parts(chunks)), UPLOAD_PARTS):
                 if digest.size > MAX_ATTACHMENT_BYTES:
                     raise InvalidDocument(
-                        f"the attachment has more than {MAX_ATTACHMENT_BYTES:,} bytes", "split it into several"
+                        f"the attachment is larger than {MAX_ATTACHMENT_BYTES:,} bytes", "split it into several"
                     )
                 first = (content << PART_BITS) + position
                 self.writer.submit(_insert_parts(first, parts)).result()
@@ -200,8 +199,8 @@ class SqliteStorage:
     def pin(self, keep: int | None = None) -> Iterator[Snapshot]:
         """A snapshot of this moment: until the block ends, what is current now can be read.
 
-        With `keep`, so can what was current at that etag or later. A process that has the database open only for
-        reading holds back whoever writes it by a file in the folder (see `pins`), unless nobody can write there.
+        With `keep`, so can what was current at that etag or later. A process that has the database open read-only keeps
+        the process that writes from purging by a file in the folder (see `pins`), unless nobody can write there.
         """
         if self._writer is None:
             with self._pin_outside(keep) as snapshot:
@@ -223,7 +222,7 @@ class SqliteStorage:
                 pin = stack.enter_context(outside_pin(self.folder))
             except OSError as error:
                 raise (unsure(self.folder) if mounted_read_only(self.folder) else mapped(error, self.folder)) from error
-            if keep is not None:  # a purge that has begun has not seen the pin: what it takes must be known
+            if keep is not None:  # a purge that began before has not seen the pin: wait for what it takes
                 with self._reader.connection() as connection:
                     wait_for_commit(connection)
             snapshot = self.snapshot()
@@ -235,7 +234,7 @@ class SqliteStorage:
         return self._writer.last_etag if self._writer is not None else self.snapshot().etag
 
     def snapshot(self) -> Snapshot:
-        """The state after the last commit, without holding on to it."""
+        """The state after the last commit, without a pin."""
         if self._writer is not None:
             return self._writer.snapshot()
         with self._reader.connection() as connection:
@@ -249,7 +248,7 @@ class SqliteStorage:
     def kept_history(self) -> KeptHistory:
         """The superseded revisions that have not been purged; reads all of them.
 
-        What no backup waits for is not counted on: it goes with the next purge.
+        `since` does not reach back to those that no backup waits for, which the next purge takes.
         """
         history = self.history
         with self._reader.connection() as connection:
@@ -273,13 +272,13 @@ class SqliteStorage:
             return dict(read_state(connection).settings)
 
     def configure(self, settings: Mapping[str, str]) -> None:
-        """Keep these settings instead of the present ones; raises `InvalidInput` when they make no sense."""
+        """Replace the present settings with these; raises `InvalidInput` when one is not valid."""
         self.writer.configure(settings)
 
     def backup_facts(self) -> BackupFacts:
         """What the database remembers of its backups and of what it has forgotten."""
         with mapped_errors(self.folder):
-            left = [note for _, note in read_notes(self.folder)]  # before the state, which has what they tell of
+            left = [note for _, note in read_notes(self.folder)]  # before the state, which takes them over
         with self._reader.connection() as connection:
             state = read_state(connection)
             notes = [note for note in left if believed(connection, state, note)]
@@ -293,10 +292,10 @@ class SqliteStorage:
     def remember_backup(
         self, sha256: str, place: BackupPlace | None = None, end: tuple[int, int] | None = None
     ) -> None:
-        """A backup with this manifest is about to be published there; on disk when this returns.
+        """Remember that a backup with this manifest is about to be published there; on disk when this returns.
 
-        `end` are the last etag of the state that it holds and the time of its transaction (microseconds).
-        Where the database is open only for reading, a note is left for the process that writes it (see `notes`).
+        `end` is the last etag of the state that it holds and the time of its transaction (microseconds). Where the
+        database is open read-only, a note is left for the process that writes to it (see `notes`).
         """
         if self._writer is not None:
             self._writer.remember_backup(sha256, place)
@@ -307,7 +306,7 @@ class SqliteStorage:
             leave_note(self.folder, self._note)
 
     def backed_up(self, through: int) -> None:
-        """A backup holds everything through this etag, so that what is older may be forgotten."""
+        """Note that a backup holds everything through this etag, so that kept history may be purged."""
         if self._writer is not None:
             self._writer.backed_up(through)
         elif self._note is not None:
@@ -327,7 +326,7 @@ class SqliteStorage:
         return self._reader.logged(etag)
 
     def content(self, revision: Revision) -> Iterator[bytes]:
-        """The content of an attachment's revision, in parts; it must be pinned or current meanwhile."""
+        """The content of an attachment's revision, in parts; it must stay pinned or current meanwhile."""
         return iter(()) if revision.content is None else self._reader.content(revision.content)
 
     def get(self, kind: int, id: str) -> Revision | None:
@@ -335,15 +334,15 @@ class SqliteStorage:
         return self._reader.get(kind, id)
 
     def members(self, prefixes: Sequence[str] = ("",)) -> Iterator[Member]:
-        """What is current and has an id that begins with one of these, by kind and folded id; all of one moment."""
+        """What is current and whose id begins with one of these, by kind and folded id; all of one moment."""
         return self._reader.members(prefixes)
 
     def highest_number(self, prefix: str) -> int:
-        """The highest number that a current document has after this prefix, 0 where none has one."""
+        """The highest number that a current document has after this prefix; 0 when none has one."""
         return self._reader.highest_number(prefix)
 
     def by_prefix(self, kind: int, prefix: str, start: int, limit: int) -> list[Revision]:
-        """Current revisions whose ids begin so, in the order of their folded ids."""
+        """Current revisions whose ids begin with the prefix, in the order of their folded ids."""
         return self._reader.by_prefix(kind, prefix, start, limit)
 
     def by_collection(self, collection: str, after: int, limit: int) -> list[Revision]:
@@ -355,7 +354,7 @@ class SqliteStorage:
         return self._reader.by_etag(kind, after, limit)
 
     def purge(self) -> int:
-        """Forget now what no pin needs; returns how many revisions that were."""
+        """Forget now what no pin needs; returns the number of revisions."""
         total = 0
         while step := self.writer.purge():
             total += step
@@ -367,7 +366,7 @@ class SqliteStorage:
             yield from check(connection)
 
     def close(self) -> None:
-        """Finish what was submitted, and let others open the database."""
+        """Finish what was submitted, and close the files, so that others can open the database."""
         self._reader.close()
         self._release()
 
@@ -432,7 +431,7 @@ def _delete_staged(transaction: Transaction, content: int) -> None:
 
 
 def _parts(chunks: Iterable[bytes]) -> Iterator[bytes]:
-    """The same bytes in pieces of exactly 1 MiB but for the last."""
+    """The same bytes in pieces of exactly 1 MiB, except the last."""
     waiting = bytearray()
     for chunk in chunks:
         waiting += chunk

@@ -1,7 +1,7 @@
-"""The one thread that writes to a database file: it groups the writes that wait into one commit, and purges.
+"""The one thread that writes to a database file: it groups waiting writes into one commit, and purges.
 
-Every job of a group has its own savepoint, so that a job that fails (a concurrency conflict, say) takes back only
-itself. A job's future is answered after the commit that contains it is on disk.
+Every job of a group has its own savepoint, so that a job that fails (a concurrency conflict, say) undoes only itself.
+A job's future is done after the commit that contains it is on disk.
 """
 
 from __future__ import annotations
@@ -41,18 +41,18 @@ from muniment.storage.sqlite.state import (
 )
 
 T = TypeVar("T")
-GROUP_JOBS: Final = 64  # jobs in one commit: a job can be a batch of thousands, and nobody waits for an endless group
+GROUP_JOBS: Final = 64  # jobs in one commit: a job can be a batch of thousands, and a caller must not wait for too many
 PURGE_ROWS: Final = 1000
-# Purging waits until nobody has written for so long: rows that die together are cheaper to forget together.
+# Seconds without a write after which purging begins: rows that die together are cheaper to forget together.
 IDLE_SECONDS: Final = 0.05
-# With more dead rows than this, purging no longer waits for an idle moment, so that the file stops growing.
+# With more dead rows than this, purging does not wait for an idle moment, so that the file stops growing.
 DEAD_ROWS: Final = 100_000
-# How long a pin of another process, which nobody tells of, may be gone before what it kept is purged.
+# How often to look whether the pin of another process is gone, since nothing announces that.
 OUTSIDE_SECONDS: Final = 5.0
-# How long what is noted in the reach may not be on disk: when nobody writes, and when somebody does all the time.
+# After how long the reach is brought to disk: when nobody writes, and under continuous writing.
 BEAT_SECONDS: Final = 1.0
 BUSY_BEAT_SECONDS: Final = 5.0
-# When tombstones expire, they do so in a database that nobody writes to as well.
+# How often to look for expired tombstones in a database that nobody writes to.
 EXPIRY_SECONDS: Final = 600
 
 Job: TypeAlias = Callable[["Transaction"], Any]
@@ -69,7 +69,7 @@ class _Present(NamedTuple):
 
 
 class Transaction:
-    """What one job does inside a commit; its effects on counters and fingerprint are kept apart until it succeeds."""
+    """What one job does inside a commit; its effect on counters and fingerprint is kept apart until it succeeds."""
 
     def __init__(self, connection: apsw.Connection, etag: int, modified: int) -> None:
         self.connection = connection
@@ -81,9 +81,9 @@ class Transaction:
         self.afterwards: list[Callable[[], object]] = []
 
     def write(self, writes: Sequence[Write], replaced: dict[int, int] | None = None) -> list[Written]:
-        """Carry out these writes in order; raises `ConcurrencyConflict` when one is not as its writer expected.
+        """Carry out these writes in order; raises `ConcurrencyConflict` when an etag is not the expected one.
 
-        `replaced` takes the etags that were replaced, by those that have replaced them.
+        `replaced`, if given, is filled: the new etag to the etag that it replaced.
         """
         run = self.connection.executemany
         keys = [(write.kind, fold(write.id)) for write in writes]
@@ -114,7 +114,7 @@ class Transaction:
         self.etag += 1
         id = write.id
         if old:
-            if SEPARATOR not in id:  # the name of a document's attachment is what the document calls it now
+            if SEPARATOR not in id:  # the name of a document's attachment takes its new spelling
                 id = old.spelling or key[1]
             self._dead.append((old.etag, self.etag))
             if old.digest:
@@ -152,17 +152,17 @@ class Writer:
         self._folder = folder
         self._clock = clock
         self._jobs: SimpleQueue[tuple[Job, Future[Any]] | None] = SimpleQueue()
-        self._lock = threading.Lock()  # over the three below, which readers see, and over the pins
+        self._lock = threading.Lock()  # guards the three below, which readers see, and the pins
         self._state = read_snapshot(connection)
         facts = read_state(connection)
-        # What was told of a snapshot stays true: no commit has a time up to here, whatever the clock says.
+        # Snapshots have promised that nothing changes until here: every commit gets a later time, whatever the clock.
         self._told_until = facts.told_until
         self._working_from: int | None = None  # the earliest time that the commit in progress can have
         self.history = history_of(facts.settings)
         self._backed_up = facts.backed_up
-        self._purged_to = -1  # a purge with no higher limit would find nothing
+        self._purged_to = -1  # a purge up to this limit or a lower one would find nothing
         self._pins: dict[object, int] = {}
-        self._outside: list[int] = []  # the pins of other processes when something was last to be purged
+        self._outside: list[int] = []  # the pins of other processes, as the last purge found them
         self._closed = False
         self._stuck: str | None = None  # why nothing can be written any more
         self._group: list[tuple[Job, Future[Any]]] = []  # in progress
@@ -171,14 +171,14 @@ class Writer:
         self._lineage = facts.identity.lineage
         self._files = OpenFiles(folder)
         self._reach: Reach | None = None
-        self._noted_at: float | None = None  # since when what is noted there may not be on disk
+        self._noted_at: float | None = None  # since when the reach may not be on disk
         self._open = facts.open == 1
-        self._open_on_disk = False  # in the file itself, not only in its log
+        self._open_on_disk = False  # in the file itself, not only in its write-ahead log
         self._thread = threading.Thread(target=self._run, name=f"muniment writer {folder.name}", daemon=True)
         self._thread.start()
 
     def submit(self, job: Callable[[Transaction], T]) -> Future[T]:
-        """Have this job done in the next commit; the future, which nobody can cancel, is answered after that."""
+        """Do this job in the next commit; the future, which cannot be cancelled, is done after that."""
         future: Future[T] = Future()
         future.set_running_or_notify_cancel()
         with self._lock:
@@ -214,7 +214,7 @@ class Writer:
         return state
 
     def unpin(self, pin: object) -> None:
-        """Let go of a snapshot; the next idle moment purges what only it kept."""
+        """Release a snapshot; the next idle moment purges what only it kept."""
         with self._lock:
             self._pins.pop(pin, None)
             self._wake_to_purge()
@@ -240,22 +240,21 @@ class Writer:
         """Raises `StorageFailure` when nothing can be written any more."""
         if self._stuck is not None:
             raise StorageFailure(
-                f"nothing is written to the database in {self._folder} any more: {self._stuck}",
-                "close it, see that its disk is well, and open it again: what was acknowledged is there, and what was"
-                " not may be",
+                f"the database in {self._folder} takes no more writes: {self._stuck}",
+                "close it, check its disk, and open it again: acknowledged writes are there, others may be",
             )
 
     def _run(self) -> None:
         try:
             self._work()
-        except BaseException as error:  # a bug, or no memory: nobody may wait for what does not come
+        except BaseException as error:  # a bug, or out of memory: no caller may wait for ever
             with self._lock:
                 self._closed, self._stuck = True, f"its writer has failed ({error!r})"
             self._give_up()
             raise
 
     def _give_up(self) -> None:
-        """Tell everybody who waits, and close what is open."""
+        """Fail every waiting future, and close what is open."""
         waiting = list(self._group)
         with suppress(Empty):
             while True:
@@ -285,7 +284,7 @@ class Writer:
         self._finish()
 
     def _next_group(self, idle: bool) -> list[tuple[Job, Future[Any]] | None]:
-        """Wait for a job and take all others that wait with it; none when there is time to purge."""
+        """Wait for a job and take the others that wait too; none when it is time to purge."""
         group: list[tuple[Job, Future[Any]] | None] = []
         patience: float | None = None if self.history.tombstones is None else EXPIRY_SECONDS
         if self._outside:
@@ -308,14 +307,14 @@ class Writer:
         afterwards: list[Callable[[], object]] = []
         try:
             state, dead = self._perform(group, answers, afterwards)
-        except BaseException as error:  # every caller of the group is told, whatever it was
+        except BaseException as error:  # every caller of the group gets it, whatever it is
             failure = mapped(error, self._folder)
             with suppress(apsw.Error):
                 if self._connection.in_transaction:
                     self._connection.execute("ROLLBACK")
-            if self._connection.in_transaction:  # the next commit would bring to disk what callers were told has failed
-                self._stuck = f"what has failed could not be taken back ({failure})"
-            self._purged_to = -1  # a purge may be among what was taken back
+            if self._connection.in_transaction:  # the next commit would store what callers were told had failed
+                self._stuck = f"a failed write could not be rolled back ({failure})"
+            self._purged_to = -1  # a purge may be among what was rolled back
             with self._lock:
                 self._working_from = None
             answers = [(future, None, failure) for _, future in group]
@@ -355,7 +354,7 @@ class Writer:
             try:
                 result = job(transaction)
             except Exception as error:
-                if not self._connection.in_transaction:  # SQLite itself took everything back: the disk is full
+                if not self._connection.in_transaction:  # SQLite itself rolled everything back: the disk is full
                     raise
                 execute("ROLLBACK TO job; RELEASE job")
                 answers.append((future, None, mapped(error, self._folder)))
@@ -380,7 +379,7 @@ class Writer:
         return state, dead
 
     def _say_open(self) -> None:
-        """Before the first commit: from now on the file alone is not all, and the reach tells how far it must go."""
+        """Before the first commit: record that the file may not be complete without its log, and write the reach."""
         if self._reach is None:
             self._reach = Reach(self._folder)
             self._reach.write(Reached.of(self._lineage, self._state))
@@ -389,10 +388,10 @@ class Writer:
             write_fact(self._connection, "open", 1)
 
     def _note(self, state: Snapshot) -> None:
-        """After a commit: see that it can be found again, and note it down, before anybody is told."""
+        """After a commit, before it is acknowledged: check that it can be found again, and record it in the reach."""
         self._open = True
         if not self._open_on_disk:
-            with suppress(apsw.Error):  # it is tried again after the next one
+            with suppress(apsw.Error):  # tried again after the next commit
                 busy, frames, moved = self._connection.execute("PRAGMA wal_checkpoint(PASSIVE)").fetchall()[0]
                 self._open_on_disk = busy == 0 and frames == moved
         self._files.check()
@@ -406,22 +405,22 @@ class Writer:
             self._reach.sync()
 
     def _finish(self) -> None:
-        """Close the connection, after saying in the file that it is all, which it is when nobody else reads it."""
+        """Close the connection; if nobody else reads the file, record in it first that it is complete."""
         if self._open:
             self._commit([(_say_closed, Future())])
         self._close()
 
     def _close(self) -> None:
-        if self._files.replaced():  # what is in the log belongs to a file that is not there any more
+        if self._files.replaced():  # the write-ahead log belongs to a file that is gone
             self._connection.config(apsw.SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, 1)
-        self._connection.close(True)  # also with a query that an error has left unfinished
+        self._connection.close(True)  # even with a query that an error has left unfinished
         if self._reach is not None:
             reach, self._reach = self._reach, None
             reach.sync()
             reach.close()
 
     def _save(self, changed: Fingerprint, rows: Tally) -> tuple[Fingerprint, Tally]:
-        """Write the tallies that changed, and return the whole fingerprint and the tally of the log with them."""
+        """Write the tallies that changed; return the whole new fingerprint and the new tally of the log."""
         whole, before = self._state.fingerprint, self._state.rows
         log = Tally(before.count, before.bytes, before.digest)
         log.add(rows.count, 1, rows.digest)
@@ -433,7 +432,7 @@ class Writer:
         return whole, log
 
     def _purge_idly(self) -> None:
-        """One step; one that fails (the disk is full) loses nothing and is tried again after the next commit."""
+        """Purge one step; one that fails (the disk is full) loses nothing and is tried again after the next commit."""
         answer: Future[int] = Future()
         self._commit([(self._purge, answer)])
         if answer.exception() is not None:
@@ -457,11 +456,11 @@ class Writer:
         if not self._purgeable:
             return 0
         execute = transaction.connection.execute
-        # In etag order, since what is neighbours in the file is then forgotten together.
+        # In etag order, so that neighbours in the file are removed together.
         query = "SELECT etag, replaced_by FROM dead WHERE replaced_by <= ? ORDER BY etag LIMIT ?"
         found: list[tuple[Any, ...]] = execute(query, (limit, PURGE_ROWS)).fetchall()
         if not self._raise(history_from=max((replaced_by for _, replaced_by in found), default=0)):
-            return 0  # a pin that has come since needs one of them; the next step asks again
+            return 0  # a newer pin needs one of them; the next step tries again
         if len(found) < PURGE_ROWS:
             self._purged_to, self._purgeable = limit, False
         if not found:
@@ -479,7 +478,7 @@ class Writer:
         return len(etags)
 
     def _expire(self, transaction: Transaction, window: int) -> int:
-        """Forget tombstones older than so many seconds, if a backup holds them and no pin does."""
+        """Forget tombstones older than `window` seconds that a backup holds and no pin needs."""
         connection, newest = transaction.connection, self._state.etag
         limit = expiry_limit(
             purged_to=self._purged_to,
@@ -499,7 +498,7 @@ class Writer:
     def _raise(self, *, history_from: int = 0, tombstones_from: int = 0) -> bool:
         """Raise the watermarks, unless a pin needs what is before them.
 
-        That is before the commit which makes them true, so that who pins meanwhile does not count on what is going.
+        This is before the commit that makes them true, so that a pin taken meanwhile does not rely on what is going.
         """
         with self._lock:
             pins = [*self._pins.values(), *self._outside]
@@ -524,7 +523,7 @@ class Writer:
         )
 
     def remember_backup(self, sha256: str, place: BackupPlace | None) -> None:
-        """Note a backup down, and until when it says that nothing was written after it."""
+        """Record a backup, and until when it states that nothing was written after it."""
 
         def job(transaction: Transaction) -> None:
             remember_backup(transaction.connection, sha256, place)
@@ -533,9 +532,9 @@ class Writer:
         self.submit(job).result()
 
     def take_over_notes(self, transaction: Transaction) -> None:
-        """Remember the backups that other processes have taken; their notes go when that is on disk.
+        """Remember the backups that other processes have taken; their notes are removed when that is on disk.
 
-        So do those of backups that this log knows nothing of, before it gets as far as they do.
+        So are notes of backups of another history, before this log reaches the etags that they name.
         """
         for path, note in read_notes(self._folder):
             if believed(transaction.connection, read_state(transaction.connection), note):
@@ -546,7 +545,7 @@ class Writer:
             transaction.afterwards.append(partial(remove_note, path, note))
 
     def backed_up(self, through: int) -> None:
-        """A backup holds everything through this etag."""
+        """Note that a backup holds everything through this etag."""
 
         def job(transaction: Transaction) -> None:
             if through > self._backed_up:
@@ -558,7 +557,7 @@ class Writer:
             self._wake_to_purge()
 
     def configure(self, settings: Mapping[str, str]) -> None:
-        """Keep these settings instead of the present ones, and history as they say."""
+        """Replace the present settings with these; from now on history is kept as they say."""
         history = history_of(settings)
         text = msgspec.json.encode(dict(settings)).decode()
         self.submit(lambda transaction: write_fact(transaction.connection, "settings", text)).result()
@@ -572,9 +571,9 @@ def _say_closed(transaction: Transaction) -> None:
 
 
 def last_etag_before(connection: apsw.Connection, modified: int, newest: int) -> int:
-    """The last etag that was committed at this time or before; found by halving, for times ascend with etags."""
+    """The last etag committed at this time or before; a binary search, since times ascend with etags."""
     query = "SELECT etag, modified FROM log WHERE etag > ? ORDER BY etag LIMIT 1"
-    low, high = 0, newest  # everything through low is old enough, everything after high is not
+    low, high = 0, newest  # everything through `low` is old enough, nothing after `high` is
     while low < high:
         middle = (low + high) // 2
         row = connection.execute(query, (middle,)).fetchone()
