@@ -82,6 +82,11 @@ class Settings:
         str, "A PEM file with authorities: clients have to show a certificate of one of them, besides their key."
     ] = ""
     plain_http: Annotated[bool, "Listen beyond this machine without TLS, so that whoever is between reads all."] = False
+    oauth_api_key: Annotated[
+        bool,
+        "Let RavenDB's old clients get tokens at `OAuth/API-Key`, which rests on SHA-1, and keep the secrets of keys"
+        " that are made for them, wrapped by the master key. Leave it off if nobody needs it.",
+    ] = False
     idle_seconds: Annotated[Annotated[int, Meta(ge=0)], "A database that nobody has used for so long is closed."] = 900
     stop_seconds: Annotated[
         Annotated[int, Meta(ge=0)], "How long a stop waits for the requests that are being answered."

@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from muniment import DocumentDatabase
+from muniment.cli.keys import is_confidential
 from muniment.security.keys import PREFIX, decode_key, split_key
 from tests.cli.process import Ended, muniment, on_terminal
 from tests.cli.serving import serving
@@ -91,6 +92,44 @@ def test_keys_of_a_server_that_runs(tmp_path: Path) -> None:
         assert rotated["api_key"] != made["api_key"]
         assert well("keys", "disable", "nightly", "--url", url, **asks)["enabled"] is False
     assert [each["enabled"] for each in well("keys", "list", "--data-dir", tmp_path / "data")["keys"]] == [True, False]
+
+
+@pytest.mark.parametrize(
+    ("url", "said"),
+    [
+        ("https://db.example.org:8080", True),
+        ("http://127.0.0.1:8080/databases/shop", True),
+        ("http://[::1]:8080", True),
+        ("http://localhost:8080", True),
+        ("http://db.example.org:8080", False),
+        ("http://127.0.0.1.example.org", False),
+        ("http://192.0.2.1", False),
+        ("db.example.org", False),
+    ],
+)
+def test_where_nobody_between_can_read_a_secret(url: str, said: bool) -> None:
+    assert is_confidential(url) is said
+
+
+def test_keys_for_old_clients_are_made_by_a_server_that_runs_and_allows_it(tmp_path: Path) -> None:
+    at = ("--data-dir", tmp_path / "data")
+    boss: dict[str, Any] = {"env": {"MUNIMENT_API_KEY": well("keys", "add", "boss", "--right=admin", *at)["api_key"]}}
+    add = ("keys", "add", "legacy", "--right", "read", "--old-clients")
+    failed(muniment(*add, *at), 2, "the server itself has to get it", "--url URL")
+    with serving(tmp_path / "data") as (url, _):
+        failed(muniment(*add, "--url", url, **boss), 2, "keeps no secrets for old clients", "oauth-api-key = true")
+    with serving(tmp_path / "data", "--oauth-api-key") as (url, _):
+        made = well(*add, "--url", url, **boss)
+        assert made["old_clients"] is True
+        listed = muniment("keys", "list", "--url", url, **boss)
+        assert "; for old clients, too" in listed.text
+        assert "wrapped" not in listed.text
+        rotated = well("keys", "rotate", "legacy", "--url", url, **boss)
+        assert rotated["old_clients"] is True
+        assert rotated["api_key"] != made["api_key"]
+        assert [each["old_clients"] for each in well("keys", "list", "--url", url, **boss)["keys"]] == [False, True]
+    failed(muniment("keys", "rotate", "legacy", *at), 2, "the server itself has to get it")
+    assert well("keys", "disable", "legacy", *at)["enabled"] is False
 
 
 def test_users_with_passwords_of_a_server_that_is_stopped_and_of_one_that_runs(tmp_path: Path) -> None:

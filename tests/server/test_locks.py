@@ -332,6 +332,7 @@ KINDS: dict[str, Callable[[Site], None]] = {
     ),
     "admin/compact": _compact,
     "access-token": _asked("POST", "/access-token", 400),
+    "oauth/api-key": _asked("POST", "/OAuth/API-Key", 404),
     "admin/encryption/rotate": _rotate,
     "admin/stats": _asked("GET", "/admin/stats"),
     "admin/databases/{name}": _databases,

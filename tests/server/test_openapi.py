@@ -194,6 +194,7 @@ def server(site: Site) -> None:
     ask("DELETE", batch, 200, f"{batch}?ids=restored&ids=none&hard-delete=true")
     ask("GET", "/openapi.json", 200, "/openapi.json")
     ask("POST", "/access-token", 400, "/access-token")
+    ask("POST", "/oauth/api-key", 404, "/OAuth/API-Key")
     key, text = new_key("admin", ["admin"])  # and from now on, nobody may do anything without one
     site.server.client.put(f"/docs/{key.id}", content=key.encoded())
     ask("POST", "/access-token", 401, "/access-token")
@@ -225,7 +226,7 @@ def test_everything_is_described(method: str, path: str) -> None:
         assert method == "HEAD" or all(told.get("schema") or media != "application/json"
                                        for media, told in answer.get("content", {}).items())  # fmt: skip
     if method in ("PUT", "POST") and "{index}" not in path and "schema" not in str(operation.get("requestBody")):
-        assert path.rpartition("/")[2] in ("{key}", "kill", "compact", "{name}", "import", "access-token")
+        assert path.rpartition("/")[2] in ("{key}", "kill", "compact", "{name}", "import", "access-token", "api-key")
 
 
 def test_parameters_of_dumps_are_the_options_of_dumps() -> None:

@@ -7,6 +7,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated, TypeAlias
+from urllib.parse import urlsplit
 
 import msgspec
 import typer
@@ -20,8 +21,15 @@ from muniment.raven3.names import SYSTEM, SYSTEM_FOLDER
 from muniment.security.access import EVERY, Right
 from muniment.security.keys import MIN_PASSWORD, Key
 from muniment.security.secret_files import read_passphrase
+from muniment.settings import is_loopback
 
 Name: TypeAlias = Annotated[str, typer.Argument(metavar="NAME", help="The name of the key, in any case.")]
+
+
+def is_confidential(url: str) -> bool:
+    """Whether nobody between here and this server can read what is sent."""
+    there = urlsplit(url)
+    return there.scheme == "https" or is_loopback(there.hostname or "")
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,7 +56,7 @@ class Place:
             raise InvalidInput("it is not clear which server's keys are meant", "give one of --data-dir and --url")
         if self.url is not None:
             with shown.store(self.url, SYSTEM) as store:
-                yield ApiKeys(store)
+                yield ApiKeys(store, confidential=is_confidential(self.url))
             return
         shown.check_unused()
         assert self.data_dir is not None
@@ -124,6 +132,14 @@ def add(
         typer.Option("--backup-root", metavar="FOLDER", help="Only backups below this folder; may be repeated."),
     ] = [],  # noqa: B006 - nor this
     password: NewPassword,
+    old_clients: Annotated[
+        bool,
+        typer.Option(
+            "--old-clients",
+            metavar="",
+            help="Also for RavenDB's clients with OAuth: the server keeps the secret if oauth-api-key is on.",
+        ),
+    ] = False,
     place: Place,
     keys: Keys,
     out: Output,
@@ -143,7 +159,13 @@ def add(
     with place.keys(keys, create=True) as stored:
         others = next(iter(stored), None)
         key, api_key = stored.add(
-            name, right, database, data_roots=data_root, backup_roots=backup_root, password=chosen
+            name,
+            right,
+            database,
+            data_roots=data_root,
+            backup_roots=backup_root,
+            password=chosen,
+            old_clients=old_clients,
         )
     if others is None:
         note("from now on the server answers nobody without a key, unless its setting anonymous-access says otherwise")
@@ -211,6 +233,7 @@ def _rows(key: Key) -> list[Row]:
         row("rights", ", ".join(key.rights), rights=key.rights),
         row("databases", _databases(key), databases=key.databases),
         Row({"data_roots": key.data_roots, "backup_roots": key.backup_roots}, _roots(key)),
+        Row({"old_clients": bool(key.old_clients)}, [("old clients", "yes")] if key.old_clients else []),
         lines([] if key.enabled else [("disabled", "yes")]),
     ]
 
@@ -219,13 +242,13 @@ def _line(name: str, key: Key | None) -> Row:
     if key is None:
         text = "cannot be read, and opens nothing; make a new one of another name"
         nothing: dict[str, list[str]] = {each: [] for each in ("rights", "databases", "data_roots", "backup_roots")}
-        return row(name, text, name=name, enabled=False, created=None, **nothing)
-    disabled = "" if key.enabled else "; disabled"
-    text = f"{', '.join(key.rights)} for {_databases(key)}, since {key.created}{disabled}"
+        return row(name, text, name=name, enabled=False, created=None, old_clients=False, **nothing)
+    more = ("; for old clients, too" if key.old_clients else "") + ("" if key.enabled else "; disabled")
+    text = f"{', '.join(key.rights)} for {_databases(key)}, since {key.created}{more}"
     folders = "".join(f"; {label} {where}" for label, where in _roots(key))
     members = msgspec.structs.asdict(key)
     del members["hash"]
-    return Row({**members, "name": name}, [(name, text + folders)])
+    return Row({**members, "name": name, "old_clients": bool(key.old_clients)}, [(name, text + folders)])
 
 
 def _roots(key: Key) -> list[Line]:

@@ -84,6 +84,10 @@ class SettingOptions:
     plain_http: Annotated[
         bool | None, typer.Option("--plain-http", metavar="", help="Listen beyond this machine without TLS.")
     ] = None
+    oauth_api_key: Annotated[
+        bool | None,
+        typer.Option("--oauth-api-key", metavar="", help="Let RavenDB's old clients get tokens, which rest on SHA-1."),
+    ] = None
     config: Annotated[
         Path | None,
         typer.Option("--config", parser=path_of, metavar="FILE", help="A TOML file of settings, or MUNIMENT_CONFIG."),
@@ -105,6 +109,7 @@ class SettingOptions:
             "tls_key": self.tls_key,
             "tls_client_ca": self.tls_client_ca,
             "plain_http": self.plain_http,
+            "oauth_api_key": self.oauth_api_key,
         }
         return load_settings(flags, environment=os.environ, config=self.config)
 

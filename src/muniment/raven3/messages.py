@@ -238,6 +238,20 @@ class AccessToken(msgspec.Struct):
     token_type: str = "Bearer"
 
 
+class OldToken(Message):
+    """What RavenDB's old clients send, as it is, in the place of a key for a while."""
+
+    body: Annotated[str, Meta(description="JSON: `UserId`, `AuthorizedDatabases`, `Issued`.")]
+    signature: Annotated[str, Meta(description="The token.")]
+
+
+class OldTokenRefusal(msgspec.Struct):
+    """Why there is no token, in the words of RFC 6749."""
+
+    error: str
+    error_description: str
+
+
 class Health(Message):
     """Whether a server answers."""
 

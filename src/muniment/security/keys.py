@@ -38,7 +38,8 @@ class Key(msgspec.Struct, frozen=True, rename="pascal", forbid_unknown_fields=Tr
     """A key as it is stored. `hash` is of its secret (Argon2id, in the form of the PHC string format).
 
     With `data_roots` or `backup_roots`, only folders below these may be named with it for databases and for backups,
-    of those that the server uses at all.
+    of those that the server uses at all. `old_clients` is the secret of a key that was made for RavenDB's old clients,
+    as the master key of the server wraps it; empty for all others.
     """
 
     name: str
@@ -49,6 +50,7 @@ class Key(msgspec.Struct, frozen=True, rename="pascal", forbid_unknown_fields=Tr
     created: str = ""
     data_roots: tuple[str, ...] = ()
     backup_roots: tuple[str, ...] = ()
+    old_clients: str = ""
 
     @property
     def access(self) -> Access:
@@ -82,7 +84,7 @@ class Key(msgspec.Struct, frozen=True, rename="pascal", forbid_unknown_fields=Tr
         if password is not None:
             check_password(password)
         secret = secrets.token_urlsafe(SECRET_BYTES) if password is None else password
-        return msgspec.structs.replace(self, hash=hashed(secret)), f"{self.name}/{secret}"
+        return msgspec.structs.replace(self, hash=hashed(secret), old_clients=""), f"{self.name}/{secret}"
 
 
 def new_key(
@@ -111,6 +113,12 @@ def check_key_name(name: str) -> None:
         raise InvalidInput(
             f"{name!r} cannot be the name of a key", f"give 1 to {MAX_NAME} characters without / : or quotes"
         )
+
+
+def check_key_for_old_clients(name: str) -> None:
+    """Raises `InvalidInput` for a name that RavenDB's old clients cannot send as it is."""
+    if not name.isascii() or "," in name:
+        raise InvalidInput(f"old clients cannot send the name {name!r}", "give one of ASCII characters, without commas")
 
 
 def check_password(password: str) -> None:

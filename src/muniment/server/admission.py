@@ -10,13 +10,15 @@ from contextlib import contextmanager
 from contextvars import ContextVar
 from typing import Any, Final
 
+import msgspec
+
 from muniment.database import DocumentDatabase
 from muniment.document import decode, encode, fold
 from muniment.errors import InvalidDocument, InvalidInput, MunimentError
 from muniment.raven3.encryption import SECURED, is_encrypted
-from muniment.raven3.names import DATABASES
+from muniment.raven3.names import DATABASES, SYSTEM
 from muniment.revision import DOCUMENT
-from muniment.security.keys import PREFIX, decode_key
+from muniment.security.keys import PREFIX, check_key_for_old_clients, decode_key
 from muniment.server.secured import MasterKey, is_wrapped, wrapped
 from muniment.storage.base import Write
 from muniment.storage.retention import check_settings
@@ -28,9 +30,11 @@ _KEYS: Final = fold(PREFIX)
 class Admission:
     """Passes writes on as they may be kept, or raises why not, naming the document."""
 
-    def __init__(self, system: DocumentDatabase, master: MasterKey) -> None:
+    def __init__(self, system: DocumentDatabase, master: MasterKey, *, old_clients: bool = False) -> None:
+        """With `old_clients`, secrets of keys for these are taken in, and wrapped."""
         self._system = system
         self._master = master
+        self._old_clients = old_clients
         self._is_own: ContextVar[bool] = ContextVar("is_own", default=False)
 
     @contextmanager
@@ -43,7 +47,7 @@ class Admission:
             self._is_own.reset(token)
 
     def __call__(self, writes: Sequence[Write]) -> Sequence[Write]:
-        """The writes, with secured settings wrapped; raises `InvalidInput` and `WrongKey`."""
+        """The writes, with secured settings and secrets wrapped; raises `InvalidInput` and `WrongKey`."""
         return writes if self._is_own.get() else [self._admitted(write) for write in writes]
 
     def _admitted(self, write: Write) -> Write:
@@ -51,14 +55,30 @@ class Admission:
             return write
         try:
             if fold(write.id).startswith(_KEYS):
-                _check_key(write.id, write.body)
-            elif fold(write.id).startswith(_DATABASES):
+                return self._wrapped_key(write, write.body)
+            if fold(write.id).startswith(_DATABASES):
                 return self._wrapped(write, write.body)
         except MunimentError as error:
             if write.id not in error.message:
                 error.message = f"{write.id}: {error.message}"
             raise
         return write
+
+    def _wrapped_key(self, write: Write, body: bytes) -> Write:
+        key = decode_key(body)
+        if fold(key.id) != fold(write.id):
+            raise InvalidInput(f"{write.id!r} is not the id of the key {key.name!r}", f"store it as {key.id}")
+        if not key.old_clients:
+            return write
+        if not is_wrapped(key.old_clients):
+            if not self._old_clients:
+                raise InvalidInput(
+                    "this server keeps no secrets for old clients",
+                    "start it with the setting oauth-api-key = true, or make a key without --old-clients",
+                )
+            check_key_for_old_clients(key.name)
+            key = msgspec.structs.replace(key, old_clients=self._master.wrap(SYSTEM, key.id, key.old_clients))
+        return write._replace(body=key.encoded())  # anew: what was sent may name a member twice
 
     def _wrapped(self, write: Write, body: bytes) -> Write:
         try:
@@ -74,12 +94,6 @@ class Admission:
         kept = wrapped(self._master, name, document, present)
         # Always anew when there are secrets: what was sent may name a member twice.
         return write._replace(body=encode(kept)) if SECURED in document or SECURED in kept else write
-
-
-def _check_key(id: str, body: bytes) -> None:
-    key = decode_key(body)
-    if fold(key.id) != fold(id):
-        raise InvalidInput(f"{id!r} is not the id of the key {key.name!r}", f"store it as {key.id}")
 
 
 def _keeps_secrets(document: dict[str, Any], present: dict[str, Any]) -> bool:

@@ -13,6 +13,7 @@ from time import monotonic
 from typing import Any, Final
 
 from muniment.errors import Forbidden, MunimentError
+from muniment.server.old_clients import PATH
 from muniment.server.origin import READING, check_deliberate
 from muniment.server.permission import admit
 from muniment.server.request import Request
@@ -51,6 +52,8 @@ class App:
                 raise
             except Exception as error:
                 answer = _unexpected(request, error)
+            if answer.status in (401, 412) and server.old_clients is not None:
+                answer.headers.append(_oauth_source(request))
             if answer.status >= 400:
                 await request.drain()
             if server.settings.access_log:
@@ -72,7 +75,7 @@ class App:
             path = path[1:]
         route, request.argument = resolve(path) or _not_found(request)
         request.endpoint = endpoint = route.methods.get(request.method) or _not_allowed(request, route)
-        if request.method not in READING or route.acts:
+        if (request.method not in READING or route.acts) and not route.harmless:
             check_deliberate(request.headers, request.method, request.path)
         version = request.headers.get("raven-client-version")
         if version and version[0] in "456789":
@@ -98,6 +101,12 @@ class App:
         if name is None or is_system(name):
             return self.server.databases.system
         return self.server.databases.open.get(name) or await self.server.databases.get(name)
+
+
+def _oauth_source(request: Request) -> tuple[str, str]:
+    """Where RavenDB's old clients get a token."""
+    scheme = "https" if request.server.settings.tls_certificate else "http"
+    return "oauth-source", f"{scheme}://{request.headers.get('host')}/{PATH}"
 
 
 def _not_found(request: Request) -> tuple[Route, str]:

@@ -10,6 +10,7 @@ import asyncio
 import base64
 import binascii
 import hmac
+import re
 import secrets
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -32,6 +33,7 @@ MAX_WAITING: Final = 16
 FREE_FAILURES: Final = 3  # so many a source has before it is slowed: people mistype
 SLOWEST_SECONDS: Final = 30.0
 MAX_SOURCES: Final = 10_000
+_SIGNATURE: Final = re.compile(r"""["']Signature["']\s*:\s*["']([\w-]+)["']""", re.ASCII)
 _ANONYMOUS: Final = {
     "admin": ALL,
     "all": Access.of([Right.WRITE]),
@@ -112,13 +114,21 @@ class Callers:
         self._look()
         scheme, _, given = authorization.partition(" ")
         given = given.strip()
+        if scheme.lower() == "bearer" and given.startswith("{"):  # as RavenDB's clients send what they were given
+            given = (_SIGNATURE.findall(given) or [""])[-1]
         if scheme.lower() == "bearer" and "/" not in given and (key := self._of_token(given)):
             return Caller.of(key, token=True)
         name, secret = _named(scheme.lower(), given)
         key_or_none = self._keys.get(fold(name))
         if key_or_none and key_or_none.enabled and self._proven.knows(key_or_none, secret):
             return Caller.of(key_or_none)
-        return await self._prove(key_or_none, secret, source)
+        return await self.prove(key_or_none, secret, source)
+
+    def key(self, name: str) -> Key | None:
+        """The key of this name, in any case; None if there is none, or it was disabled."""
+        self._look()
+        key = self._keys.get(fold(name))
+        return key if key is not None and key.enabled else None
 
     def token(self, caller: Caller) -> tuple[str, int]:
         """A token with the rights of this caller's key, and for how many seconds it is good.
@@ -148,8 +158,9 @@ class Callers:
         del self._tokens[name]
         return None
 
-    async def _prove(self, key: Key | None, secret: str, source: str) -> Caller:
-        failures, until = self._sources.get(source, (0, 0.0))
+    def check_source(self, source: str) -> None:
+        """Raises `Refused` (429) for a source that has to wait, and where too many keys are looked at."""
+        _, until = self._sources.get(source, (0, 0.0))
         if self._clock() < until or self._waiting >= MAX_WAITING:
             seconds = max(1, round(until - self._clock()))
             raise Refused(
@@ -158,6 +169,10 @@ class Callers:
                 f"try again in {seconds} s, with a key that is right",
                 headers=[("retry-after", str(seconds))],
             )
+
+    async def prove(self, key: Key | None, secret: str, source: str) -> Caller:
+        """The holder of this key if the secret is right; raises as `caller` does. None costs as much as a key."""
+        self.check_source(source)
         self._waiting += 1
         try:  # a name that nobody has takes as long as a secret that is wrong
             proof = key or Key("", self._nobody, (), enabled=False)
@@ -168,10 +183,12 @@ class Callers:
             self._proven.note(key, secret)
             self._sources.pop(source, None)
             return Caller.of(key)
-        self._fail(source, failures + 1)
+        self.fail(source)
         raise unauthorized("the key is wrong, or was disabled", "invalid_token")
 
-    def _fail(self, source: str, failures: int) -> None:
+    def fail(self, source: str) -> None:
+        """What came from this source was wrong once more."""
+        failures = self._sources.get(source, (0, 0.0))[0] + 1
         now = self._clock()
         if len(self._sources) >= MAX_SOURCES:
             self._sources = {each: held for each, held in self._sources.items() if held[1] + SLOWEST_SECONDS > now}

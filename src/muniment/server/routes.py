@@ -21,6 +21,8 @@ from muniment.raven3.messages import (
     Error,
     Health,
     Object,
+    OldToken,
+    OldTokenRefusal,
     OperationListed,
     OperationState,
     OperationStatus,
@@ -240,6 +242,22 @@ ROUTES: Final = (
         tenant=False,
     ),
     Route("access-token", {"POST": Endpoint(tokens.give, (Answer(200, AccessToken),), may=SOME)}, tenant=False),
+    Route(
+        "oauth/api-key",
+        {
+            "POST": Endpoint(
+                tokens.exchange,
+                (
+                    Answer(200, OldToken),
+                    Answer(401, OldTokenRefusal, said="The answer is wrong, or the key is not for old clients."),
+                    Answer(412, media=None, said="A challenge, in the header WWW-Authenticate."),
+                ),
+                may=EVERYBODY,
+            )
+        },
+        tenant=False,
+        harmless=True,
+    ),
     Route("health/live", _readable(Endpoint(statistics.live, (Answer(200, Health),), may=EVERYBODY)), tenant=False),
     Route(
         "health/ready",

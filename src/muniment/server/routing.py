@@ -72,13 +72,15 @@ class Endpoint:
 class Route:
     """A path below the server, or (`tenant`) below a database, and what its methods do.
 
-    `acts` says that even its GET changes something, as that of RavenDB does.
+    `acts` says that even its GET changes something, as that of RavenDB does; `harmless` that a form of any page may
+    send what it is asked with.
     """
 
     path: str
     methods: dict[str, Endpoint]
     tenant: bool = True
     acts: bool = False
+    harmless: bool = False
     allow: str = field(init=False)
 
     def __post_init__(self) -> None:

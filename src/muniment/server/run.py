@@ -120,6 +120,7 @@ async def _serve(settings: Settings, on_ready: Callable[[str], None]) -> None:
             settings.backup_roots,
             settings.open_databases,
             settings.master_key_file if settings.master_key_file.name else None,
+            old_clients=settings.oauth_api_key,
         )
         server = ServerState(settings, databases, loop, url_of(opened, tls=bool(settings.tls_certificate)))
         _take_signals(loop, stop)
@@ -147,6 +148,8 @@ async def _run(
         asyncio.get_running_loop().add_signal_handler(signal.SIGHUP, _read_again, listener, server.settings)
     serving = asyncio.create_task(listener.serve())
     watching = [asyncio.create_task(_close_idle(server)), asyncio.create_task(server.bodies.watch())]
+    if server.settings.oauth_api_key:
+        log("warning: OAuth/API-Key is on, which rests on SHA-1; switch oauth-api-key off when no old client is left")
     log(f"muniment {VERSION} serves {server.databases.data_dir} at {url}")
     with telling("that the server is ready"):
         on_ready(url)

@@ -11,6 +11,7 @@ from muniment.server.bodies import Bodies
 from muniment.server.callers import Callers
 from muniment.server.completions import Completions
 from muniment.server.local import Local
+from muniment.server.old_clients import OldClients
 from muniment.server.operations import Operations
 from muniment.server.origin import Origin
 from muniment.server.seats import Seats
@@ -26,6 +27,7 @@ class ServerState:
         self.databases = databases
         self.audit = Audit(databases.data_dir / FILE)
         self.callers = Callers(settings.anonymous, databases.system.database)
+        self.old_clients = OldClients(self.callers, databases.master) if settings.oauth_api_key else None
         self.local = Local(databases.data_dir, url)
         self.origin = Origin(settings)
         self.bodies = Bodies(settings.body_memory << 20, settings.body_seconds)

@@ -10,6 +10,7 @@ from pathlib import Path
 from time import monotonic
 from typing import Any, Final
 
+from muniment.api_keys import ApiKeys
 from muniment.backup.staging import NAME as STAGING
 from muniment.database import DocumentDatabase
 from muniment.document import Document, decode, fold
@@ -75,13 +76,15 @@ class Databases:
         backup_roots: Sequence[str] = (),
         most: int = 100,
         master_key_file: Path | None = None,
+        *,
+        old_clients: bool = False,
     ) -> None:
-        """`master_key_file` is beside the data folder if it is not given."""
+        """`master_key_file` is beside the data folder if it is not given; `old_clients` lets keys be made for these."""
         self.places = Places(data_dir, data_roots, backup_roots)
         self.data_dir = self.places.data_dir
         self.system = Tenant(SYSTEM, DocumentDatabase(self.data_dir / SYSTEM_FOLDER, name=SYSTEM))
         self.master = MasterKey(_outside(master_key_file, self.data_dir), self._has_secrets)
-        self._admission = Admission(self.system.database, self.master)
+        self._admission = Admission(self.system.database, self.master, old_clients=old_clients)
         self.system.database.storage.admit = self._admission
         self.open: dict[str, Tenant] = {}
         self._most = most
@@ -97,7 +100,9 @@ class Databases:
         return self.system.database.get(DATABASES + name)
 
     def _has_secrets(self) -> bool:
-        return any(has_secrets(decode(document.body)) for document in described(self.system.database))
+        if any(has_secrets(decode(document.body)) for document in described(self.system.database)):
+            return True
+        return any(key is not None and key.old_clients for _, key in ApiKeys(self.system.database))
 
     def keys(self, document: Document) -> list[EncryptionKey]:
         """The key of the database that this document describes, and the one that it may have got meanwhile."""
