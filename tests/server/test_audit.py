@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import json
 from pathlib import Path
 from typing import Any
@@ -102,3 +103,43 @@ def test_a_disabled_key_is_known_by_who_disabled_it(tmp_path: Path) -> None:
             "source": "127.0.0.1",
         }
         assert server.client.get("/databases", headers=headers).status_code == 401
+
+
+def test_keys_and_databases_that_an_import_brings_are_told_of_too(tmp_path: Path) -> None:
+    key, _ = new_key("app", ["read"])
+    documents: list[tuple[str, Any]] = [
+        ("raven/databases/shop", {"Settings": {"Raven/DataDir": "~/shop"}}),
+        (key.id, json.loads(key.encoded())),
+        ("other/1", {}),
+    ]
+    bad = ("Raven/ApiKeys/none", {"Name": "none"})
+
+    def dump(*documents: tuple[str, Any], deleted: tuple[str, ...] = ()) -> bytes:
+        docs = [{**body, "@metadata": {"@id": id}} for id, body in documents]
+        sections = {"Docs": docs, "Attachments": [], "DocsDeletions": [{"Key": id} for id in deleted]}
+        return gzip.compress(json.dumps(sections).encode())
+
+    with running(tmp_path / "data") as server:
+        admin, text = new_key("admin", ["admin"])
+        server.client.put(f"/docs/{admin.id}", content=admin.encoded())
+        server.client.headers["Authorization"] = f"Bearer {text}"
+        before = len(lines(server))
+        assert server.client.post("/smuggler/import", content=dump(*documents)).status_code == 200
+        assert server.client.post("/smuggler/import", content=dump(documents[1], bad)).status_code == 400
+        assert server.client.post("/smuggler/import", content=dump(deleted=(key.id,))).status_code == 200
+        told = [
+            (each["what"], each["outcome"], each.get("key"), each.get("subject")) for each in lines(server)[before:]
+        ]
+        assert told == [
+            ("import", "started", "admin", None),
+            ("database stored", "completed", "admin", "raven/databases/shop"),
+            ("key stored", "completed", "admin", key.id),
+            ("import", "completed", "admin", None),
+            ("import", "started", "admin", None),
+            ("key stored", "unknown", "admin", key.id),
+            ("key stored", "faulted", "admin", bad[0]),
+            ("import", "faulted", "admin", None),
+            ("import", "started", "admin", None),
+            ("key deleted", "completed", "admin", key.id),
+            ("import", "completed", "admin", None),
+        ]

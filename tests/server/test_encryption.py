@@ -441,3 +441,22 @@ def test_the_key_of_a_database_opens_its_backups(server: Server, data_dir: Path,
     assert holding_secret(data_dir, backups) == []
     assert key_in_clear(data_dir.parent, backups) == []
     assert KEY.text not in server.log()
+
+
+def test_a_key_in_clear_is_refused_beside_the_secured_one_too_whichever_way_it_comes(
+    server: Server, data_dir: Path
+) -> None:
+    encrypted(server)
+    before = described(server)
+    bad = {**before, "Settings": {**before["Settings"], "Raven/Encryption/Key": KEY.text}}
+    batch = [{"Method": "PUT", "Key": "Raven/Databases/safe", "Document": bad}]
+    etag = server.client.get("/admin/databases/safe").headers["etag"].strip('"')
+    for refused in (
+        put(server, "safe", before["SecuredSettings"], settings=bad["Settings"], etag=etag),
+        server.client.put("/docs/raven/databases/SAFE", json=bad),
+        server.client.post("/bulk_docs", json=batch),
+        imported(server, ("Raven/Databases/safe", bad)),
+    ):
+        assert_error(refused, 400, "Raven/Encryption/Key", "SecuredSettings")
+    assert described(server) == before
+    assert key_in_clear(data_dir.parent) == []

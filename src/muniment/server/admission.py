@@ -5,10 +5,10 @@ Every write passes here, whichever way it comes: single documents, batches, impo
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
-from typing import Any, Final
+from typing import Any, Final, TypeAlias
 
 import msgspec
 
@@ -19,12 +19,15 @@ from muniment.raven3.encryption import SECURED, is_encrypted
 from muniment.raven3.names import DATABASES, SYSTEM
 from muniment.revision import DOCUMENT
 from muniment.security.keys import PREFIX, check_key_for_old_clients, decode_key
-from muniment.server.secured import MasterKey, is_wrapped, wrapped
+from muniment.server.secured import MasterKey, check_places, is_wrapped, wrapped
 from muniment.storage.base import Write
 from muniment.storage.retention import check_settings
 
 _DATABASES: Final = fold(DATABASES)
 _KEYS: Final = fold(PREFIX)
+
+
+Told: TypeAlias = Callable[[str, str, bool], object]
 
 
 class Admission:
@@ -36,6 +39,7 @@ class Admission:
         self._master = master
         self._old_clients = old_clients
         self._is_own: ContextVar[bool] = ContextVar("is_own", default=False)
+        self._told: ContextVar[Told | None] = ContextVar("told", default=None)
 
     @contextmanager
     def own(self) -> Iterator[None]:
@@ -46,19 +50,32 @@ class Admission:
         finally:
             self._is_own.reset(token)
 
+    @contextmanager
+    def telling(self, told: Told) -> Iterator[None]:
+        """Within it, `told` hears of keys and databases that this thread writes: what is done, the id, if it may."""
+        token = self._told.set(told)
+        try:
+            yield
+        finally:
+            self._told.reset(token)
+
     def __call__(self, writes: Sequence[Write]) -> Sequence[Write]:
         """The writes, with secured settings and secrets wrapped; raises `InvalidInput` and `WrongKey`."""
         return writes if self._is_own.get() else [self._admitted(write) for write in writes]
 
     def _admitted(self, write: Write) -> Write:
-        if write.kind != DOCUMENT or write.body is None:
+        subject = subject_of(write.id) if write.kind == DOCUMENT else None
+        if subject is None:
             return write
+        what, told = f"{subject} {'stored' if write.body else 'deleted'}", self._told.get()
         try:
-            if fold(write.id).startswith(_KEYS):
-                return self._wrapped_key(write, write.body)
-            if fold(write.id).startswith(_DATABASES):
-                return self._wrapped(write, write.body)
+            if write.body is not None:
+                write = self._wrapped_key(write, write.body) if subject == "key" else self._wrapped(write, write.body)
+            if told:
+                told(what, write.id, True)
         except MunimentError as error:
+            if told:
+                told(what, write.id, False)
             if write.id not in error.message:
                 error.message = f"{write.id}: {error.message}"
             raise
@@ -96,6 +113,11 @@ class Admission:
         return write._replace(body=encode(kept)) if SECURED in document or SECURED in kept else write
 
 
+def subject_of(id: str) -> str | None:
+    """What a document of the system database is, if who has changed it is to be known."""
+    return "key" if fold(id).startswith(_KEYS) else "database" if fold(id).startswith(_DATABASES) else None
+
+
 def _keeps_secrets(document: dict[str, Any], present: dict[str, Any]) -> bool:
     """Whether nothing is changed for which the master key would be needed: that may be missing."""
     secured = document.get(SECURED)
@@ -111,8 +133,11 @@ def plain_settings(document: dict[str, Any]) -> dict[str, str]:
 
 
 def check_document(document: Any) -> None:
-    """Raises `InvalidInput` for settings in a database's document that would do nothing, as `check_settings` does."""
-    settings = document.get("Settings") if isinstance(document, dict) else None
+    """Raises `InvalidInput` for settings in a database's document that would do nothing, and for secrets in clear."""
+    if not isinstance(document, dict):
+        return
+    check_places(document)
+    settings = document.get("Settings")
     if isinstance(settings, dict):
         ours = {name: value for name, value in settings.items() if name.lower().startswith("muniment/")}
         check_settings(plain_settings(document) | {name: value for name, value in ours.items() if value is not None})

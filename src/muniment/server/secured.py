@@ -101,7 +101,7 @@ def wrapped(master: MasterKey, database: str, given: dict[str, Any], present: di
 
     Raises `InvalidInput` for a key that is none, or that would not go with the bundle, or with how the database is.
     """
-    _check_places(given)
+    check_places(given)
     secured = given.get(SECURED)
     if secured is not None and not isinstance(secured, dict):
         raise InvalidInput(f"{SECURED} is not an object", f'send {{"{SECURED}": {{"{KEY}": "…"}}}}')
@@ -122,7 +122,7 @@ def wrapped(master: MasterKey, database: str, given: dict[str, Any], present: di
     return document
 
 
-def _check_places(given: dict[str, Any]) -> None:
+def check_places(given: dict[str, Any]) -> None:
     """Raises `InvalidInput` for secrets in places from where they would not be wrapped."""
     for name in given:
         if name != SECURED and name.lower() == SECURED.lower():

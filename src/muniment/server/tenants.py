@@ -84,8 +84,8 @@ class Databases:
         self.data_dir = self.places.data_dir
         self.system = Tenant(SYSTEM, DocumentDatabase(self.data_dir / SYSTEM_FOLDER, name=SYSTEM))
         self.master = MasterKey(_outside(master_key_file, self.data_dir), self._has_secrets)
-        self._admission = Admission(self.system.database, self.master, old_clients=old_clients)
-        self.system.database.storage.admit = self._admission
+        self.admission = Admission(self.system.database, self.master, old_clients=old_clients)
+        self.system.database.storage.admit = self.admission
         self.open: dict[str, Tenant] = {}
         self._most = most
         self._opening = 0
@@ -126,7 +126,7 @@ class Databases:
 
     def store_keys(self, document: Document, value: dict[str, Any]) -> None:
         """Store what describes a database with other keys, which are wrapped, in place of this document."""
-        with self._admission.own():
+        with self.admission.own():
             self.system.database.put(document.id, value, etag=document.etag)
 
     def names(self, start: int = 0, limit: int = 1024) -> list[str]:

@@ -14,7 +14,7 @@ from muniment.raven3.etags import etag_text
 from muniment.raven3.headers import document_headers, metadata_json_of
 from muniment.raven3.messages import Stored
 from muniment.raven3.names import BACKUP_STATUS, DATABASES
-from muniment.security.keys import PREFIX
+from muniment.server.admission import subject_of
 from muniment.server.request import Request
 from muniment.server.tenants import Tenant
 from muniment.server.wire import Refused, Response, empty_response, json_response
@@ -22,7 +22,6 @@ from muniment.storage.base import Written
 
 _STATUS: Final = fold(BACKUP_STATUS)
 _PREFIX: Final = fold(DATABASES)
-_KEYS: Final = fold(PREFIX)
 
 
 def find(tenant: Tenant, id: str) -> Document | None:
@@ -83,7 +82,7 @@ async def write(request: Request, commands: Sequence[Command]) -> list[Written]:
     """Carry out commands as one transaction, together with whatever other requests write at this moment."""
     if not request.tenant.is_system:
         return await _written(request, commands)
-    subjects = [(what, command) for command in commands if (what := _subject(command.id))]
+    subjects = [(what, command) for command in commands if (what := subject_of(command.id))]
     outcome, error = "unknown", None
     try:
         written = await _written(request, commands)
@@ -98,11 +97,6 @@ async def write(request: Request, commands: Sequence[Command]) -> list[Written]:
             await asyncio.to_thread(
                 request.server.audit.note, done, outcome, request.who, subject=command.id, error=error
             )
-
-
-def _subject(id: str) -> str | None:
-    """What a document of the system database is, if who has changed it is to be known."""
-    return "key" if fold(id).startswith(_KEYS) else "database" if fold(id).startswith(_PREFIX) else None
 
 
 async def _written(request: Request, commands: Sequence[Command]) -> list[Written]:

@@ -4,7 +4,8 @@ they are. Each is an operation, which shows how far it is and can be killed."""
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Coroutine
+from collections.abc import Coroutine, Iterator
+from contextlib import contextmanager
 from dataclasses import asdict
 from typing import Any, Final, TypeAlias, cast
 from urllib.parse import quote
@@ -42,13 +43,35 @@ async def import_(request: Request) -> Response:
     incoming = pulled(request.chunks(MAX_DUMP_BYTES, paced=False), loop, PAUSE_SECONDS)
 
     def work(job: Job[None]) -> None:
-        operation.told["result"] = asdict(database.import_dump(incoming, options=options, progress=job.progress))
+        with _noting(request):
+            operation.told["result"] = asdict(database.import_dump(incoming, options=options, progress=job.progress))
 
     with request.server.transfers.one():
         operation = request.server.operations.new(Job("import", work), request.tenant.name, request.who)
         await request.server.operations.follow(operation)
     operation.job.wait()
     return json_response(operation.told["result"], headers=[(OPERATION, str(operation.id))])
+
+
+@contextmanager
+def _noting(request: Request) -> Iterator[None]:
+    """Within it, this thread writes into a database, and afterwards the audit log has the keys and databases."""
+    if not request.tenant.is_system:
+        yield
+        return
+    outcomes: dict[tuple[str, str], bool] = {}
+    ended = "unknown"
+
+    def tell(what: str, id: str, may: bool) -> None:  # before it is written, and again in its batch
+        outcomes[what, id] = may
+
+    try:
+        with request.server.databases.admission.telling(tell):
+            yield
+        ended = "completed"
+    finally:
+        for (what, id), may in outcomes.items():
+            request.server.audit.note(what, ended if may else "faulted", request.who, subject=id)
 
 
 async def export(request: Request) -> Response | Outgoing:
