@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import re
 import shutil
 from pathlib import Path
 
 import pytest
 
-from muniment import DocumentDatabase
-from muniment.errors import WrongKey
+from muniment import DocumentDatabase, DocumentStore
+from muniment.errors import InvalidInput, WrongKey
 from muniment.security.encryption import new_key, read_key, write_key
 from tests.cli.process import Ended, muniment
+from tests.cli.serving import serving
 from tests.secret import SECRET, filled, holding_secret
 
 SHOP = "shop"
@@ -166,3 +168,75 @@ def test_a_plain_database_is_encrypted_by_a_rotation(place: Path) -> None:
     assert run(place, "encryption", "rotate", "plain", "--new-key-file", KEY).code == 0
     assert holding_secret(place / "plain") == []
     assert run(place, "check", "plain", "--key-file", KEY).code == 0
+
+
+def test_a_database_of_a_server_is_made_rotated_backed_up_and_restored_with_keys(tmp_path: Path) -> None:
+    for name in (KEY, OTHER):
+        write_key(tmp_path / name, new_key())
+    with serving(tmp_path / "data", "--backup-root", str(tmp_path)) as (url, _):
+        on_server = ["--url", url, "--database", "safe"]
+
+        def back_up() -> Ended:
+            return run(tmp_path, "backup", *on_server, "--dest", str(tmp_path / "backups"))
+
+        made = run(tmp_path, "databases", "create", "safe", "--url", url, "--key-file", KEY, "--json")
+        assert (made.code, made.json["encryption"]) == (0, "AEGIS"), made
+        with DocumentStore(url, "safe") as safe:
+            safe.put(ID, {"Text": SECRET})
+            assert back_up().code == 0
+            fingerprint = safe.statistics().fingerprint
+            rotated = run(tmp_path, "encryption", "rotate", *on_server, "--new-key-file", OTHER, "--json")
+            assert (rotated.code, rotated.json["state"]) == (0, "completed"), rotated
+            assert safe.statistics().fingerprint == fingerprint
+
+        # Backups stay as they were, until they are told to open with the new key.
+        refused = back_up()
+        assert refused.code == WrongKey.exit_code, refused
+        old = f"key-{next(iter(names_in(tmp_path / 'backups')))}"
+        added = run(tmp_path, "recipients", "add", "backups", "--key-file", KEY, "--new-key-file", OTHER)
+        assert added.code == 0, added
+        assert run(tmp_path, "recipients", "remove", "backups", old).code == 0
+        assert back_up().code == 0
+
+        restore = ["restore", str(tmp_path / "backups"), "--server", url, "--name", "again"]
+        for wrong, code in (
+            ([], WrongKey.exit_code),
+            (["--key-file", KEY], WrongKey.exit_code),
+            (["--key-file", OTHER, "--new-key-file", KEY], InvalidInput.exit_code),
+            (["--key-file", OTHER, "--in-clear"], InvalidInput.exit_code),
+        ):
+            assert run(tmp_path, *restore, *wrong).code == code, wrong
+        assert run(tmp_path, *restore, "--key-file", OTHER, "--dry-run", "--json").json["rows"] == 1
+        restored = run(tmp_path, *restore, "--key-file", OTHER)
+        assert restored.code == 0, restored
+        with DocumentStore(url, "again") as again:
+            assert again.statistics().fingerprint == fingerprint
+    assert holding_secret(tmp_path / "data", tmp_path / "backups") == []
+
+
+@pytest.mark.parametrize(
+    "command",
+    [
+        "encryption rotate --new-key-file other.key",
+        "encryption rotate shop --new-key-file other.key --url http://127.0.0.1:1 --database safe",
+        "encryption rotate --url http://127.0.0.1:1 --database safe",
+        "encryption rotate --url http://127.0.0.1:1 --database safe --in-clear",
+        "encryption rotate --url http://127.0.0.1:1 --database safe --new-key-file other.key --key-file shop.key",
+        "encryption rotate shop --database safe --new-key-file other.key",
+        "encryption rotate --url http://muniment.invalid --database safe --new-key-file other.key",
+        "databases create safe --url http://muniment.invalid --key-file shop.key",
+        "restore /backups --server http://muniment.invalid --name safe --key-file shop.key",
+        "restore /backups --to x --plain-http",
+    ],
+)
+def test_what_makes_no_sense_of_a_server_and_keys_is_refused_and_nothing_sent(place: Path, command: str) -> None:
+    before = files(place)
+    refused = run(place, *command.split())
+    assert refused.code == InvalidInput.exit_code, refused
+    assert files(place) == before
+
+
+def names_in(folder: Path) -> set[str]:
+    """The ids of the keys that open backups there."""
+    listed = run(folder.parent, "recipients", "list", folder.name, "--json").json
+    return set(re.findall(r"key-([0-9a-f]+)", str(listed)))

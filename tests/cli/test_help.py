@@ -54,6 +54,7 @@ COMMANDS = {
             "--server",
             "--name",
             "--location",
+            "--plain-http",
             KEY,
             "--new-key-file",
             "--in-clear",
@@ -83,7 +84,10 @@ COMMANDS = {
     "recipients remove": ["DEST", "NAME", "--json"],
     "identity generate": ["FILE", "--signing", "--json"],
     "encryption generate-key": ["FILE", "--json"],
-    "encryption rotate": ["FOLDER", KEY, "--new-key-file", "--algorithm", "--in-clear", "--json", "--quiet"],
+    "encryption rotate": [
+        *("FOLDER", KEY, "--new-key-file", "--algorithm", "--in-clear", "--url", "--database", "--plain-http"),
+        *(*KEYS, "--json", "--quiet"),
+    ],
     "smuggler out": [
         *("FOLDER", "URL", "FILE", "--database", *POINT, "--format", "--compression", "--overwrite", "--incremental"),
         *CARRIED,
@@ -136,7 +140,17 @@ COMMANDS = {
         *("--json", "--quiet"),
     ],
     "databases list": ["--url", *KEYS, "--json"],
-    "databases create": ["NAME", "--url", "--location", "--setting", *KEYS, "--json"],
+    "databases create": [
+        "NAME",
+        "--url",
+        "--location",
+        "--setting",
+        KEY,
+        "--algorithm",
+        "--plain-http",
+        *KEYS,
+        "--json",
+    ],
     "databases delete": ["NAME", "--url", "--hard", "--yes", *KEYS, "--json"],
     "databases info": ["NAME", "--url", *KEYS, "--json"],
     "keys add": [

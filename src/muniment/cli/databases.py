@@ -6,11 +6,12 @@ from typing import Annotated, TypeAlias
 
 import typer
 
-from muniment.cli.options import Keys, Output, Yes
+from muniment.cli.options import AlgorithmOption, KeyOptions, Keys, Output, PlainHttp, Yes
 from muniment.cli.output import check_meant, confirm, count_text
 from muniment.cli.report import Row, facts
-from muniment.cli.state import statistics_rows
+from muniment.cli.state import encryption_row, statistics_rows
 from muniment.errors import InvalidInput
+from muniment.security.encryption import Algorithm
 
 Address: TypeAlias = Annotated[str, typer.Option("--url", metavar="URL", help="The address of the server.")]
 Name: TypeAlias = Annotated[str, typer.Argument(metavar="NAME", help="The name of the database, in any case.")]
@@ -40,21 +41,28 @@ def create(
         list[str],
         typer.Option("--setting", metavar="NAME=VALUE", help="A setting of the database; may be repeated."),
     ] = [],  # noqa: B006 - typer never changes it
+    encryption: KeyOptions,
+    algorithm: AlgorithmOption = Algorithm.AEGIS,
+    plain_http: PlainHttp = False,
     keys: Keys,
     out: Output,
 ) -> None:
     """Make a database on a server.
 
+    With --key-file it is encrypted with that key, which goes to the server, over https or to this machine.
+
     $ muniment databases create shop
     $ muniment databases create shop --setting Muniment/History=true --setting Muniment/HistoryWindow=7d
+    $ muniment databases create safe --key-file safe.key
     """
     settings = dict(map(setting_of, setting))
     if location is not None:
         settings["Raven/DataDir"] = location
     with keys.store(url) as store:
-        store.admin.create_database(name, settings)
+        key = encryption.key(algorithm)
+        store.admin.create_database(name, settings, key=key, plain_http=plain_http)
     row = Row({"url": store.url, "database": name, "settings": settings}, settings.items())
-    out.emit(f"Made {name} on {store.url}", [row])
+    out.emit(f"Made {name} on {store.url}", [row, encryption_row(key)])
 
 
 def setting_of(text: str) -> tuple[str, str]:

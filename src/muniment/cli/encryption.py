@@ -7,14 +7,14 @@ from typing import Annotated
 
 import typer
 
-from muniment.cli.options import AlgorithmOption, Folder, JobOutput, KeyOptions, Output, path_of
+from muniment.cli.options import AlgorithmOption, Database, JobOutput, KeyOptions, Keys, Output, PlainHttp, Url, path_of
 from muniment.cli.output import size_text
 from muniment.cli.report import facts, row
 from muniment.cli.state import encryption_row
 from muniment.errors import InvalidInput
 from muniment.maintenance import MaintenanceActions
 from muniment.progress import Progress
-from muniment.security.encryption import Algorithm, given_key, new_key, write_key
+from muniment.security.encryption import Algorithm, given_key, new_key, read_key, write_key
 
 
 def generate_key(
@@ -32,7 +32,10 @@ def generate_key(
 
 
 def rotate(
-    folder: Folder,
+    folder: Annotated[
+        Path | None,
+        typer.Argument(parser=path_of, metavar="FOLDER", help="The folder of the database, if it is not on a server."),
+    ] = None,
     *,
     encryption: KeyOptions,
     new_key_file: Annotated[
@@ -43,6 +46,10 @@ def rotate(
     in_clear: Annotated[
         bool, typer.Option("--in-clear", metavar="", help="It is to have none: anybody can read it.")
     ] = False,
+    url: Url = None,
+    database: Database = None,
+    plain_http: PlainHttp = False,
+    keys: Keys,
     out: JobOutput,
 ) -> None:
     """Give a database another key, its first one, or none.
@@ -52,10 +59,22 @@ def rotate(
     the database is whole and has either the old key or the new one: keep both until this command has ended. Backups
     that were taken before are as they were.
 
+    With --url a server does it, which knows the old key, to a database that is encrypted; nobody can use that
+    meanwhile. The new key goes there over https, or to this machine.
+
     $ muniment encryption generate-key new.key
     $ muniment encryption rotate safe --key-file shop.key --new-key-file new.key
     $ muniment encryption rotate shop --new-key-file new.key --algorithm ChaCha20
+    $ muniment encryption rotate --url http://127.0.0.1:8080 --database safe --new-key-file new.key
     """
+    if url is not None:
+        _rotate_on_server(folder, url, database, encryption, new_key_file, algorithm, in_clear, plain_http, keys, out)
+        return
+    keys.check_unused()
+    if database is not None or plain_http:
+        raise InvalidInput("--database and --plain-http are for the databases of a server", "give --url URL too")
+    if folder is None:
+        raise InvalidInput("no database was named", "give the FOLDER of one, or --url URL and --database NAME")
     if in_clear == (new_key_file is not None):
         raise InvalidInput("no new key was named", "give one of --new-key-file and --in-clear")
     key, other, progress = encryption.key(), given_key(None, new_key_file, algorithm), Progress()
@@ -69,3 +88,29 @@ def rotate(
         row("file", size_text(after)),
     ]
     out.emit(f"{folder} has {'another key' if key and other else 'a key' if other else 'no key'} now", rows)
+
+
+def _rotate_on_server(
+    folder: Path | None,
+    url: str,
+    database: str | None,
+    encryption: KeyOptions,
+    new_key_file: Path | None,
+    algorithm: Algorithm,
+    in_clear: bool,
+    plain_http: bool,
+    keys: Keys,
+    out: JobOutput,
+) -> None:
+    if folder is not None:
+        raise InvalidInput("FOLDER and --url each say which database", "give one of them")
+    if in_clear or encryption.given:
+        raise InvalidInput(
+            "--key-file and --in-clear are for the databases of folders", "leave it out: the server knows the key"
+        )
+    if new_key_file is None:
+        raise InvalidInput("no new key was named", "give --new-key-file")
+    from muniment.cli.remote import rotate_on_server  # here: its HTTP client loads longer than most commands run
+
+    key = read_key(new_key_file, algorithm)
+    rotate_on_server(keys.store(url, database), key, out, plain_http=plain_http)

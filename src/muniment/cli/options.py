@@ -139,6 +139,16 @@ AlgorithmOption: TypeAlias = Annotated[
 ]
 
 
+PlainHttp: TypeAlias = Annotated[
+    bool,
+    typer.Option(
+        "--plain-http",
+        metavar="",
+        help="Send the key of a database over http, too: whoever is between can read it.",
+    ),
+]
+
+
 @dataclass(frozen=True, slots=True)
 class Keys:
     """What says to a server who asks, and to the command that it is this server."""

@@ -18,12 +18,13 @@ from muniment.cli.options import JobOutput, Keys
 from muniment.cli.output import Failure, complain, count_text, size_text, took_text
 from muniment.cli.report import Row, facts, listed, members, number, row
 from muniment.cli.restore_into import Into, show_difference, show_written
-from muniment.cli.state import backup_rows
+from muniment.cli.state import backup_rows, encryption_row
 from muniment.client import DocumentStore, JobStatus, RemoteJob, split_url
 from muniment.client.databases import START_TIMEOUT
 from muniment.errors import Cancelled, InvalidInput, MunimentError, ServerUnavailable
 from muniment.progress import Progress
 from muniment.raven3.names import SYSTEM, SYSTEM_FOLDER
+from muniment.security.encryption import EncryptionKey
 
 SHORTEST_PAUSE: Final = 0.05
 LONGEST_PAUSE: Final = 0.5
@@ -60,6 +61,8 @@ class NewDatabase:
     location: str | None = None
     defrag: bool = False
     new_id: bool = False
+    key: EncryptionKey | None = None
+    plain_http: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -164,12 +167,23 @@ def restore_on_server(
             point=point,
             selection=selection,
             require_signature=require_signature,
+            key=new.key,
+            plain_http=new.plain_http,
         )
         ended = _followed(job, store, out) if wait else _Ended(job.id, None, None)
     part = " a part of" if selection else ""
     done = f"Restored{part}" if wait else "The server has begun to restore"
     rows = [facts(url=store.url, source=source, name=new.name, location=new.location), *ended.rows()]
     out.emit(f"{done} {source} as {new.name or 'it was named'} on {store.url}", rows)
+
+
+def rotate_on_server(store: DocumentStore, key: EncryptionKey, out: JobOutput, *, plain_http: bool) -> None:
+    """Have a server give a database another key, and say what came of it."""
+    with store, _going_on(f"the rotation of the key of {store.name}", store):
+        job = store.admin.rotate_key(key, algorithm=key.algorithm, plain_http=plain_http)
+        ended = _followed(job, store, out)
+    rows = [facts(url=store.url, database=store.name), encryption_row(key), *ended.rows()]
+    out.emit(f"{store.name} of {store.url} has another key now", rows)
 
 
 def into_server(into: Into, keys: Keys, out: JobOutput) -> None:

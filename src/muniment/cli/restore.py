@@ -16,7 +16,7 @@ from muniment.backup.restore import dry_run as told_only
 from muniment.backup.restore_into import check_policy
 from muniment.backup.selection import Selection
 from muniment.cli.keyring import OpeningOptions
-from muniment.cli.options import JobOutput, KeyOptions, Keys, Source, Yes, named, path_of
+from muniment.cli.options import JobOutput, KeyOptions, Keys, PlainHttp, Source, Yes, named, path_of
 from muniment.cli.output import count_text, size_text
 from muniment.cli.point import PartOptions, PointOptions
 from muniment.cli.report import Line, Row, facts, note_lines, notes, row
@@ -91,6 +91,16 @@ class NewOptions:
             return None
         return given_key(None, self.new_key_file) if self.new_key_file else encryption.key()
 
+    def key_for_server(self, encryption: KeyOptions) -> EncryptionKey | None:
+        """The same where a server makes it, which opens the backups with the key of the new database alone."""
+        if (self.in_clear or self.new_key_file) and encryption.given:
+            other = "--in-clear" if self.in_clear else "--new-key-file"
+            raise InvalidInput(
+                f"a server opens backups with the key of the new database, so {other} does not go with --key-file",
+                "restore with --key-file, and give it another key afterwards: muniment encryption rotate --url",
+            )
+        return self.key(encryption)
+
 
 @dataclass(frozen=True, slots=True)
 class ServerOptions:
@@ -111,6 +121,7 @@ class ServerOptions:
     location: Annotated[
         str | None, typer.Option("--location", metavar="FOLDER", help="With --server: where its files go.")
     ] = None
+    plain_http: PlainHttp = False
 
 
 def restore(
@@ -157,7 +168,8 @@ def restore(
     --in-clear none.
 
     With --server, SOURCE and --location are paths on the server's machine, and the server goes on with the restore
-    when this command is stopped.
+    when this command is stopped. The key in --key-file or --new-key-file goes there, over https or to this machine. It
+    opens the backups of a database that had it, too; what opens others is in the settings of the server.
 
     $ muniment restore /mnt/backups/shop --to shop-restored
     $ muniment restore backups --at 2026-11-22T17:18:03Z --to earlier --dry-run
@@ -187,7 +199,7 @@ def restore(
     elif server.url is not None:
         opening.check_for_server()
         if dry_run:
-            _plan_on_server(wanted, keys.store(server.url), server.name, out)
+            _plan_on_server(wanted, keys.store(server.url), server, new, out)
         else:
             _new_on_server(wanted, keys.store(server.url), server, new, out)
     elif to is None or dry_run:
@@ -219,6 +231,8 @@ def _check_place(to: Path | None, server: ServerOptions, keys: Keys, *, dry_run:
         raise InvalidInput("--name and --location are for a server", "give --server URL, or --to FOLDER alone")
     if server.url is None and to is None and not dry_run:
         raise InvalidInput("no place to restore to was named", "give --to FOLDER, or --server URL")
+    if server.url is None and server.plain_http:
+        raise InvalidInput("--plain-http is for a server", "leave it out, or give --server URL")
     if server.url is None:
         keys.check_unused()
 
@@ -243,11 +257,19 @@ def _into_database(into: Into, keys: Keys, out: JobOutput) -> None:
     into_server(into, keys, out)
 
 
-def _plan_on_server(wanted: _Wanted, store: DocumentStore, name: str | None, out: JobOutput) -> None:
+def _plan_on_server(
+    wanted: _Wanted, store: DocumentStore, server: ServerOptions, new: NewOptions, out: JobOutput
+) -> None:
     signers = wanted.opening.require_signature
     with store:
         plan = store.admin.plan_restore(
-            str(wanted.source), name, point=wanted.point, selection=wanted.selection, require_signature=signers
+            str(wanted.source),
+            server.name,
+            point=wanted.point,
+            selection=wanted.selection,
+            require_signature=signers,
+            key=new.key_for_server(wanted.encryption),
+            plain_http=server.plain_http,
         )
     _show(plan, out)
 
@@ -257,7 +279,8 @@ def _new_on_server(
 ) -> None:
     from muniment.cli.remote import NewDatabase, restore_on_server  # here too
 
-    made = NewDatabase(server.name, server.location, new.defrag, new.new_id)
+    key = new.key_for_server(wanted.encryption)
+    made = NewDatabase(server.name, server.location, new.defrag, new.new_id, key, server.plain_http)
     signers = wanted.opening.require_signature
     restore_on_server(store, str(wanted.source), made, out, wanted.point, wanted.selection, require_signature=signers)
 
