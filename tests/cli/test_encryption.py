@@ -240,3 +240,45 @@ def names_in(folder: Path) -> set[str]:
     """The ids of the keys that open backups there."""
     listed = run(folder.parent, "recipients", "list", folder.name, "--json").json
     return set(re.findall(r"key-([0-9a-f]+)", str(listed)))
+
+
+TO_SERVERS = [
+    ["backup", "--url", "URL", "--database", "shop", "--dest", "copy"],
+    ["restore", "backups", "--server", "URL", "--name", "shop", "--on-conflict", "skip", "--id", "a"],
+    ["smuggler", "in", "URL/databases/new", DUMP, "--create"],
+    ["smuggler", "out", "URL/databases/shop", "new.ndjson"],
+    ["smuggler", "between", "URL/databases/shop", "new", "--create"],
+    ["server", "--restore-source", "backups", "--restore-database", "URL"],
+    ["settings", "URL/databases/shop"],
+    ["status", "URL/databases/shop"],
+]
+
+
+@pytest.mark.parametrize("command", TO_SERVERS, ids=" ".join)
+def test_a_key_that_a_server_is_not_sent_is_refused(place: Path, command: list[str]) -> None:
+    nobody = "http://127.0.0.1:1"
+    command = [word.replace("URL", nobody) for word in command]
+    unreachable = run(place, *command)
+    assert unreachable.code == 9, unreachable.err
+    # The environment means all commands, also those that have no use for it, and may name a file that is not there.
+    for elsewhere in (KEY, "missing"):
+        assert run(place, *command, MUNIMENT_KEY_FILE=elsewhere).err == unreachable.err
+    for environment in ({}, {"MUNIMENT_KEY_FILE": KEY}):
+        refused = run(place, *command, "--key-file", KEY, **environment)
+        assert (refused.code, "--key-file" in refused.err) == (2, True), refused.err
+    assert not (place / "new").exists()
+
+
+@pytest.mark.parametrize("option", ["--passphrase-file", "--identity"])
+def test_a_secret_that_a_server_is_not_sent_is_refused(place: Path, option: str) -> None:
+    into = ["restore", "backups", "--server", "http://127.0.0.1:1", "--name", "shop", "--on-conflict", "skip"]
+    export = ["smuggler", "out", "http://127.0.0.1:1/databases/shop", "new.ndjson"]
+    for command in ([*into, "--id", "a"], export):
+        refused = run(place, *command, option, KEY)
+        assert (refused.code, option in refused.err) == (2, True), refused.err
+
+
+def test_the_key_of_a_copy_is_not_sent_to_a_server(place: Path) -> None:
+    between = ["smuggler", "between", SHOP, "http://127.0.0.1:1/databases/copy", "--create", "--key-file", KEY]
+    refused = run(place, *between, "--key-file2", OTHER)
+    assert (refused.code, "--key-file2" in refused.err) == (2, True), refused.err

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from contextlib import suppress
 from pathlib import Path
 from typing import Annotated, Any
@@ -10,8 +9,9 @@ from typing import Annotated, Any
 import typer
 
 from muniment.backup.summary import BackupSummary
+from muniment.cli.groups import Typed
 from muniment.cli.keyring import PANEL, PassphraseFile, SealingOptions
-from muniment.cli.options import JobOutput, KeyOptions, Keys, ServerDatabase, Url, path_of
+from muniment.cli.options import JobOutput, KeyOptions, Keys, ServerDatabase, Url, check_stays_here, path_of
 from muniment.cli.report import facts
 from muniment.cli.state import backup_rows
 from muniment.database import DocumentDatabase, open_to_read
@@ -89,6 +89,7 @@ def backup(
         bool, typer.Option("--readkey", metavar="", help="Wait for a key at the end, so that a window stays open.")
     ] = False,
     keys: Keys,
+    typed: Typed,
     out: JobOutput,
 ) -> None:
     """Write a backup of a database into a folder.
@@ -144,11 +145,11 @@ def backup(
         raise InvalidInput("--all-databases goes with neither --database nor --nowait", "leave one of them out")
     from muniment.cli import remote as servers  # here: its HTTP client loads longer than most commands run
 
-    if sealing.sign_with or (passphrase_file and "MUNIMENT_PASSPHRASE_FILE" not in os.environ):
-        raise InvalidInput(
-            "no secret is sent to a server",
-            "name the file in the server's settings: backup-passphrase-file or backup-signing-key-file",
-        )
+    check_stays_here(
+        (option for option in ("--passphrase-file", "--key-file", "--sign-with") if option in typed),
+        "a server takes the key of an encrypted database that it has; name other files in its settings:"
+        " backup-passphrase-file or backup-signing-key-file",
+    )
     flags = incremental, new_chain, skip_damaged, nowait, timeout
     recipients = sealing.recipient or None
     wanted = servers.BackupWanted(url, database, str(dest), *flags, keys, recipients, in_clear, include_encryption_key)

@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import os
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated, Final, TypeAlias
 
 import typer
 
-from muniment.cli.options import KeyOptions, path_of
-from muniment.errors import InvalidInput
+from muniment.cli.groups import Typed
+from muniment.cli.options import KeyOptions, check_stays_here, path_of
 from muniment.security.keyring import Keyring, Protection
 
 PANEL: Final = "Encrypted and signed backups"
@@ -56,22 +55,17 @@ class OpeningOptions:
         ),
     ] = field(default_factory=list)
 
-    def check_for_server(self) -> None:
-        """Raises `InvalidInput` for a file with a secret: none is sent to a server, whose settings name its own."""
-        for option in self.given:
-            if option != _SIGNATURE:
-                raise InvalidInput(f"what {option} names is not sent to a server", _ITS_OWN)
+    typed: Typed = field(default_factory=Typed)
+
+    def for_server(self) -> Keyring:
+        """Whose signature is required; raises `InvalidInput` for a file with a secret: a server has its own."""
+        check_stays_here((option for option in self.given if option != _SIGNATURE), _ITS_OWN)
+        return Keyring.of(require_signature=self.require_signature)
 
     @property
     def given(self) -> list[str]:
-        """The options that say something, unless the environment gave it, which is for all commands."""
-        environment = {*map(Path, os.environ.get("MUNIMENT_IDENTITY", "").split())}
-        said = {
-            "--passphrase-file": self.passphrase_file and "MUNIMENT_PASSPHRASE_FILE" not in os.environ,
-            "--identity": not environment.issuperset(self.identity),
-            _SIGNATURE: self.require_signature,
-        }
-        return [option for option, value in said.items() if value]
+        """The options that say something, unless the environment alone gave it, which is for all commands."""
+        return [option for option in ("--passphrase-file", "--identity", _SIGNATURE) if option in self.typed]
 
     def keyring(self, key: KeyOptions | None = None) -> Keyring:
         """What these files have; raises `NotFound` and `InvalidInput` for those that have none."""

@@ -13,6 +13,7 @@ from urllib.parse import urlsplit
 import typer
 
 from muniment.cli import bar
+from muniment.cli.groups import Typed
 from muniment.cli.output import ask_secret, note
 from muniment.cli.report import Row, emit
 from muniment.errors import InvalidInput, unreadable
@@ -72,6 +73,14 @@ ServerDatabase: TypeAlias = Annotated[
 ]
 Yes: TypeAlias = Annotated[bool, typer.Option("--yes", "-y", metavar="", help="Do not ask before it is done.")]
 
+
+def check_stays_here(options: Iterable[str], hint: str) -> None:
+    """Raises `InvalidInput` for an option that names a file with a secret: none is sent to a server."""
+    for option in options:
+        raise InvalidInput(f"no secret is sent to a server, and so not what is in {option}", hint)
+
+
+ITS_KEYS: Final = "leave it out: a server has the keys of its databases, since `muniment databases create --key-file`"
 API_KEY: Final = "MUNIMENT_API_KEY"
 ASK: Final = "-"
 _PANEL: Final = "Who asks a server, and which one it is"
@@ -117,11 +126,16 @@ class KeyOptions:
             help="The key of an encrypted database, 32 bytes in base64.",
         ),
     ] = None
+    typed: Typed = field(default_factory=Typed)
 
     @property
     def given(self) -> list[str]:
-        """The option, unless the environment gave it, which is for all commands."""
-        return ["--key-file"] if self.key_file and "MUNIMENT_KEY_FILE" not in os.environ else []
+        """The option, unless the environment alone gave it, which is for all commands."""
+        return [option for option in ("--key-file",) if option in self.typed]
+
+    def check_for_server(self) -> None:
+        """Raises `InvalidInput` for a key on the command line, where a server does the work with those that it has."""
+        check_stays_here(self.given, ITS_KEYS)
 
     def key(self, algorithm: Algorithm = Algorithm.AEGIS) -> EncryptionKey | None:
         """The key, None if none was given; a database that is made with it is encrypted by this algorithm."""

@@ -181,6 +181,8 @@ def restore(
     wanted = _Wanted(source, moment.point(), part.selection(), encryption, opening)
     if existing.on_conflict is not None:
         _check_existing(new, server)
+        if server.url is not None:
+            encryption.check_for_server()
         into = Into(
             *(str(source), wanted.point, wanted.selection),
             *(to, server.url, server.name),
@@ -188,8 +190,8 @@ def restore(
             other_database=existing.other_database,
             dry_run=dry_run,
             yes=yes,
-            key=encryption.key(),
-            keyring=opening.keyring(encryption),
+            key=encryption.key() if server.url is None else None,
+            keyring=opening.keyring(encryption) if server.url is None else opening.for_server(),
         )
         _into_database(into, keys, out)
     elif existing.other_database:
@@ -197,7 +199,7 @@ def restore(
             "--other-database is for restoring into an existing database", "give --on-conflict too, or leave it out"
         )
     elif server.url is not None:
-        opening.check_for_server()
+        opening.for_server()
         if dry_run:
             _plan_on_server(wanted, keys.store(server.url), server, new, out)
         else:

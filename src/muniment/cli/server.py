@@ -195,7 +195,8 @@ def server(
     elif restore.system_database:
         _restore_system(settings, restore, opening.keyring(encryption), out)
     else:
-        opening.check_for_server()
+        encryption.check_for_server()
+        opening.for_server()
         _restore_through(restore, opening.require_signature, keys, out)
 
 

@@ -49,6 +49,7 @@ def settings(
     if not place.strip():
         raise InvalidInput("no database was named", "give its folder, or the URL of a server")
     if "://" in place:
+        encryption.check_for_server()
         _on_server(keys.store(place, database), changes, out)
     elif database is not None:
         raise InvalidInput(

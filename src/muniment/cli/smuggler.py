@@ -14,7 +14,16 @@ import typer
 
 from muniment.cli.dumps import carried_rows, exported_rows, imported_rows
 from muniment.cli.keyring import OpeningOptions
-from muniment.cli.options import Database, JobOutput, KeyOptions, Keys, SecondKeys, path_of
+from muniment.cli.options import (
+    ITS_KEYS,
+    Database,
+    JobOutput,
+    KeyOptions,
+    Keys,
+    SecondKeys,
+    check_stays_here,
+    path_of,
+)
 from muniment.cli.output import aside
 from muniment.cli.point import PointOptions
 from muniment.cli.report import facts, text_of
@@ -22,7 +31,8 @@ from muniment.cli.smuggler_options import CarriedOptions, Continuation, FailOnUn
 from muniment.durable import cannot_write
 from muniment.errors import InvalidInput, StorageFailure
 from muniment.progress import Progress
-from muniment.security.encryption import given_key
+from muniment.security.encryption import EncryptionKey, given_key
+from muniment.security.keyring import NO_KEYS, Keyring
 from muniment.smuggler.options import Compression, Format
 
 Create: TypeAlias = Annotated[bool, typer.Option("--create", metavar="", help="Make the database, if there is none.")]
@@ -81,6 +91,7 @@ def smuggler_out(
     $ muniment smuggler out shop - --compression zstd | ssh elsewhere muniment smuggler in copy -
     """
     _check_used(source, keys)
+    key, keyring = _opening(source, encryption, opening)
     options = carried.options(start_document_etag)
     if incremental and (file == STREAM or overwrite):
         raise InvalidInput("an incremental export goes into a folder, as a new file", "name a folder")
@@ -94,8 +105,8 @@ def smuggler_out(
             source,
             database,
             point=moment.point(),
-            key=encryption.key(),
-            keyring=opening.keyring(encryption),
+            key=key,
+            keyring=keyring,
             connect=keys.store,
         ) as opened,
         _destination(file) as destination,
@@ -198,6 +209,7 @@ def smuggler_in(
     $ zcat shop.ravendump | muniment smuggler in copy - --create --transform-file anonymous.js
     """
     _check_used(target, keys)
+    key, _ = _opening(target, encryption)
     options = carried.options(None, continuation_token, fail_on_unknown)
     if incremental and not Path(file).is_dir():
         raise InvalidInput(f"{file} is not a folder", "give the folder that incremental exports were written to")
@@ -207,7 +219,7 @@ def smuggler_in(
     progress = Progress()
     with (
         out.job(progress),
-        opened_target(target, database, create=create, key=encryption.key(), connect=keys.store) as opened,
+        opened_target(target, database, create=create, key=key, connect=keys.store) as opened,
     ):
         part = {"backup": backup, "until": until, "id_field": id_field, "collection": collection}
         imported = import_from(_dump(file), opened, options=options, progress=progress, **part)
@@ -252,6 +264,9 @@ def smuggler_between(
     $ muniment smuggler between shop http://127.0.0.1:8080 --database2 shop --create
     $ muniment smuggler between /mnt/backups/shop copy --create --metadata-filter=Raven-Entity-Name=Orders
     """
+    key, keyring = _opening(source, encryption, opening)
+    if key_file2 and "://" in target:
+        check_stays_here(["--key-file2"], ITS_KEYS)
     options = carried.options(start_document_etag, None, fail_on_unknown)
     target_keys = _keys_of_target(source, target, keys, second_keys)
     from muniment.smuggling import between as move  # here too
@@ -262,9 +277,7 @@ def smuggler_between(
     point = moment.point()
     with (
         out.job(progress),
-        opened_source(
-            source, database, point=point, key=encryption.key(), keyring=opening.keyring(encryption), connect=keys.store
-        ) as origin,
+        opened_source(source, database, point=point, key=key, keyring=keyring, connect=keys.store) as origin,
         opened_target(
             target,
             database2,
@@ -283,6 +296,16 @@ def smuggler_between(
 def _check_used(place: str, keys: Keys) -> None:
     if "://" not in place:
         keys.check_unused()
+
+
+def _opening(
+    place: str, encryption: KeyOptions, opening: OpeningOptions | None = None
+) -> tuple[EncryptionKey | None, Keyring]:
+    """The key of a database in a folder, and what opens the backups there; a server is sent nothing of that."""
+    if "://" in place:
+        encryption.check_for_server()
+        return None, opening.for_server() if opening else NO_KEYS
+    return encryption.key(), opening.keyring(encryption) if opening else NO_KEYS
 
 
 def _keys_of_target(source: str, target: str, keys: Keys, second: SecondKeys) -> Keys:

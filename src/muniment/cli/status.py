@@ -60,6 +60,7 @@ def status(
         keys.check_unused()
         found = _of_folder(path_of(folder), encryption.key())
     else:
+        encryption.check_for_server()
         found = _of_server(keys.store(url or "", database))
     where = shlex.join(["--url", url, "--database", found.name] if url else [str(folder), *key_file])
     new = _new_folder(Path(folder)) if folder is not None else f"Backups/{found.name.strip('<>')}"
