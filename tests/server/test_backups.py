@@ -13,6 +13,7 @@ import pytest
 from muniment import DocumentDatabase
 from muniment.backup.repository import backups
 from muniment.errors import DatabaseLocked, TargetExists
+from muniment.security.encryption import new_key
 from muniment.server.system import restore_system_database
 from tests.server.running import Database, Server, assert_error, running
 
@@ -346,3 +347,33 @@ def test_a_folder_that_lost_its_backups_wants_a_new_chain(shop: Database, tmp_pa
     assert "--new-chain" in texts(shop.status())[-1]
     assert not shop.backup(tmp_path / "b", incremental="true", **{"new-chain": "true"})["Faulted"]
     assert "completed: full (first)" in texts(shop.status())[-1]
+
+
+@pytest.mark.parametrize(
+    "poison",
+    [
+        {"Settings": {"raven/encryption/KEY": new_key().text}},
+        {"Settings": {"Muniment/Encryption/NextKey": new_key().text}},
+        {"Settings": {"Muniment/Unknown": "1"}},
+        {"securedsettings": {}},
+    ],
+)
+def test_a_database_document_that_no_server_would_store_gets_into_no_backup(
+    shop: Database, tmp_path: Path, poison: dict[str, Any]
+) -> None:
+    wanted = {"BackupLocation": str(tmp_path / "b"), "DatabaseDocument": {"Id": shop.name, **poison}}
+    assert_error(shop.request("POST", "/admin/backup", json=wanted), 400)
+    assert not (tmp_path / "b").exists()
+
+
+def test_a_key_in_the_clear_settings_of_a_backup_is_left_there_by_a_restore(server: Server, tmp_path: Path) -> None:
+    key = new_key().text
+    document = {"Id": "x", "Settings": {"Raven/Encryption/Key": key, "Mark": "1"}, "securedsettings": {}}
+    with DocumentDatabase(tmp_path / "x") as database:
+        database.put("a/1", {})
+        database.maintenance.start_backup(tmp_path / "b", document=document).wait()
+    assert not server.restore(BackupLocation=str(tmp_path / "b"), DatabaseName="unlocked")["Faulted"]
+    assert Database(server, "unlocked").get("/docs/a/1").status_code == 200
+    described = server.client.get("/admin/databases/unlocked")
+    assert described.json()["Settings"]["Mark"] == "1"
+    assert key not in described.text

@@ -122,6 +122,11 @@ def wrapped(master: MasterKey, database: str, given: dict[str, Any], present: di
     return document
 
 
+def is_secret(setting: str) -> bool:
+    """Whether a setting of this name is kept only as the master key wraps it."""
+    return setting.lower() in (KEY.lower(), NEXT_KEY.lower())
+
+
 def check_places(given: dict[str, Any]) -> None:
     """Raises `InvalidInput` for secrets in places from where they would not be wrapped."""
     for name in given:
@@ -129,7 +134,7 @@ def check_places(given: dict[str, Any]) -> None:
             raise InvalidInput(f"{name} is not a member of a database's document", f"write it {SECURED}")
     settings = given.get("Settings")
     for name in settings if isinstance(settings, dict) else ():
-        if name.lower() in (KEY.lower(), NEXT_KEY.lower()):
+        if is_secret(name):
             raise InvalidInput(f"{KEY} is among the Settings, which are kept in clear", f"put it into {SECURED}")
 
 

@@ -14,7 +14,7 @@ from muniment.maintenance import BackupOperation
 from muniment.raven3.encryption import SECURED
 from muniment.raven3.messages import Accepted, BackupWanted
 from muniment.raven3.queries import BackupOptions
-from muniment.server.admission import plain_settings
+from muniment.server.admission import check_document, plain_settings
 from muniment.server.keyring import protection_of
 from muniment.server.permission import check_members
 from muniment.server.places import check_unmoved
@@ -35,6 +35,7 @@ async def start(request: Request) -> Response:
     destination = request.backup_folder(wanted.backup_location)
     document = app.databases.settings(tenant)
     if wanted.database_document is not None:
+        check_document(wanted.database_document)  # which a restore would refuse when all else is done
         given = {name: value for name, value in wanted.database_document.items() if name != SECURED}
         document = {**given, "Settings": plain_settings(given), "Id": tenant.name}
 

@@ -31,7 +31,7 @@ from muniment.server.permission import require
 from muniment.server.places import check_unmoved
 from muniment.server.points import folder_of, plan_of, selection_of
 from muniment.server.request import Request
-from muniment.server.secured import key_in_settings, keys_of, wrapped
+from muniment.server.secured import is_secret, key_in_settings, keys_of, wrapped
 from muniment.server.tenants import Databases, check_name
 from muniment.server.wire import Refused, Response, json_response
 from muniment.storage import engines
@@ -219,13 +219,15 @@ def _key(databases: Databases, name: str, secured: dict[str, str]) -> Encryption
 
 
 def _document(backup: Backup, target: Path, secured: dict[str, str] | None) -> dict[str, Any]:
-    """The database's document of the backup, for its new place."""
+    """The database's document of the backup, for its new place; whatever key it has is left there."""
     try:
         found = decode(backup.read_database_document())
     except InvalidDocument:
         found = None
     told: dict[str, Any] = found if isinstance(found, dict) else {}
-    paths = ("raven/datadir", "raven/indexstoragepath", "raven/esent/logspath", "raven/transactionjournalspath")
-    settings = {key: value for key, value in (told.get("Settings") or {}).items() if key.lower() not in paths}
+    told = {name: value for name, value in told.items() if name.lower() != SECURED.lower()}
+    others = ("raven/datadir", "raven/indexstoragepath", "raven/esent/logspath", "raven/transactionjournalspath")
+    kept = told.get("Settings") or {}
+    settings = {key: value for key, value in kept.items() if key.lower() not in others and not is_secret(key)}
     settings = with_bundle({**settings, DATA_DIR: str(target)}, encrypted=bool(secured))
     return {**told, "Settings": settings, SECURED: secured, "Disabled": False}
