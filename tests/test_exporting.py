@@ -387,7 +387,7 @@ def test_a_reader_whose_pin_was_removed_says_what_it_missed(database: DocumentDa
         for pin in database.path.glob("muniment.pin-*"):
             pin.unlink()
 
-    with pytest.raises(DamagedDatabase, match="where the fingerprint has 9,000"):
+    with pytest.raises(DamagedDatabase, match="but the fingerprint counts 9,000"):
         export_while_it_is_replaced(database, tmp_path / "x.ravendbdump", unpin)
     assert [path.name for path in tmp_path.iterdir()] == ["db"]
 

@@ -132,7 +132,7 @@ def test_what_makes_no_sense(text: str) -> None:
 
 @pytest.mark.parametrize("name", ["@etag", "@change-vector", "@flags", "@Attachments"])
 def test_metadata_that_no_document_keeps(name: str) -> None:
-    with pytest.raises(InvalidInput, match="do not keep"):
+    with pytest.raises(InvalidInput, match="does not store"):
         Filter(f"{name}=x", on_metadata=True)
 
 

@@ -61,7 +61,7 @@ def test_changes_and_deletions_are_carried(database: DocumentDatabase, tmp_path:
     database.delete_attachment("orders/1/a.png")
     database.put_attachment("nobody/6", b"6")
     second = export(database, tmp_path, format=format)
-    assert (first.kind, first.reason, second.kind, second.reason) == ("full", "the first one", "incremental", "")
+    assert (first.kind, first.reason, second.kind, second.reason) == ("full", "the first export", "incremental", "")
     assert (second.documents, second.deletions, second.identities) == (3, 4, 1)
     copy, found = imported(tmp_path / "out", tmp_path / "copy")
     with copy:

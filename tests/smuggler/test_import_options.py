@@ -180,7 +180,7 @@ BAD = [
     (b"7", "not an object"),
     (b'{"n":1}', "no @metadata"),
     (b'{"@metadata":{"@id":"bad","@collection":"\\ud800"}}', "not Unicode"),
-    (b'{"@metadata":{"@id":"bad","@attachments":[{"Name":1}]}}', "makes no sense"),
+    (b'{"@metadata":{"@id":"bad","@attachments":[{"Name":1}]}}', "cannot be read"),
     (b'{"n":[%s],"@metadata":{"@id":"bad"}}' % (b"[" * 2000 + b"]" * 2000), "nested too deeply"),
     (attachment(b"abc", hash=blake2b(b"other")), "do not have the hash"),
 ]
@@ -255,7 +255,7 @@ def test_a_document_that_stands_twice_in_a_snapshot(database: DocumentDatabase, 
     again = REPEATED.index(b'{"n":11')
     with pytest.raises(DamagedDump) as caught:
         load(database, REPEATED, batch_size=batch)
-    assert f"holds document 'a/1' at byte {again:,}, and before that {before};" in caught.value.message
+    assert f"holds document 'a/1' twice: {before}, and at byte {again:,};" in caught.value.message
     database.delete("a/1")
     found = load(database, REPEATED, batch_size=batch, ignore_errors=True)
     assert (found.documents, found.failed) == (11, 1)
@@ -310,7 +310,7 @@ def test_the_token_of_another_dump_is_refused(database: DocumentDatabase) -> Non
     dump = docs(*(document(f"a/{n}", b'"n":%d' % n) for n in range(9)))
     token = load(database, dump, limit=4).continuation
     for other in (dump.replace(b'"n":3', b'"n":0'), dump[:-50], docs(document("b/1"))):
-        with pytest.raises(InvalidInput, match="of another dump"):
+        with pytest.raises(InvalidInput, match="belongs to another dump"):
             load(database, other, continuation=token)
     assert ids(database) == ["a/0", "a/1", "a/2", "a/3"]
 
@@ -319,7 +319,7 @@ def test_a_dump_that_is_another_one_only_later_is_refused_too(database: Document
     dump = docs(*(document(f"a/{n}", b'"n":%d,"x":"%s"' % (n, b"x" * 100_000)) for n in range(20)))
     token = load(database, dump, limit=15).continuation
     for other in (dump.replace(b'"n":14,', b'"n":41,'), dump.replace(b'"n":13,', b'"n":0,')):
-        with pytest.raises(InvalidInput, match="of another dump"):
+        with pytest.raises(InvalidInput, match="belongs to another dump"):
             load(database, other, continuation=token)
     assert load(database, dump, continuation=token).documents == 5
 

@@ -135,9 +135,9 @@ def folder_of(tmp_path: Path, *names: str) -> Path:
 
 
 def test_incremental_backups_without_their_full_one(tmp_path: Path) -> None:
-    with pytest.raises(InvalidInput, match="what it continues is missing"):
+    with pytest.raises(InvalidInput, match="that it continues are missing"):
         dumps_in(folder_of(tmp_path, SECOND, THIRD))
-    with pytest.raises(InvalidInput, match="what it continues is missing"):
+    with pytest.raises(InvalidInput, match="that it continues are missing"):
         dumps_in(folder_of(tmp_path, "2026-11-27-05-00-00.ravendb-incremental-backup"), until="2026-11-27T05")
     assert len(dumps_in(folder_of(tmp_path, FULL))) == 3
 

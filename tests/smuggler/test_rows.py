@@ -87,7 +87,7 @@ def test_members_apart(copy: DocumentDatabase, tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("text", "error", "told"),
     [
-        (b'{"a":1}', InvalidInput, "line 1: nothing says what the id"),
+        (b'{"a":1}', InvalidInput, "line 1: the document has no id"),
         (b"[1]", UnknownFormat, "JSON array"),
         (b"1", InvalidDocument, "line 1: this is JSON, but not an object"),
         (b'{"id":"a","document":{}}\n{"id":', InvalidInput, "line 2"),

@@ -54,9 +54,9 @@ FILES: Final = "files/"
 
 
 class StoredKey(msgspec.Struct, frozen=True):
-    """What RavenDB makes of a document's id, "d" (or another letter for a revision), a name, a hash and a type.
+    """RavenDB's key of an attachment: document id, "d" (another letter for a revision), name, hash and content type.
 
-    The first and the third are in lower case.
+    The id and the name are in lower case.
     """
 
     owner: str
@@ -67,10 +67,10 @@ class StoredKey(msgspec.Struct, frozen=True):
 
     @classmethod
     def parse(cls, text: str) -> Self | None:
-        """From its text, in which bars may stand for U+001E; None for any other."""
+        """Parse its text, in which bars may stand for U+001E; None for any other text."""
         if SEPARATOR in text:
             parts = text.split(SEPARATOR)
-        else:  # an id or a name may have bars in it too
+        else:  # an id or a name may also contain bars
             head, *tail = text.rsplit("|", 2)
             owner, found, name = head.partition("|d|")
             parts = [owner, "d", name, *tail] if found else text.split("|")
@@ -83,7 +83,7 @@ class StoredKey(msgspec.Struct, frozen=True):
 
 
 class Chunks:
-    """An attachment's bytes as they are read. Once the reader has moved on they are gone; to ask then is an error."""
+    """An attachment's bytes as they are read. Once the reader has moved on they are gone; reading them then raises."""
 
     def __init__(self, pieces: Iterator[bytes]) -> None:
         self._pieces = pieces
@@ -98,7 +98,7 @@ class Chunks:
         return next(self._pieces)
 
     def skip(self) -> None:
-        """Reads over what nobody has asked for."""
+        """Reads past the chunks that were not asked for."""
         for _ in self._pieces:
             self._gone = True
 
@@ -108,12 +108,12 @@ def pieces(scanner: Scanner, header: Header, position: int, *, check_hash: bool)
     digest = ContentHash()
     yield from digest.passing(scanner.raw(header.size))
     if check_hash and digest.refutes(header.hash):
-        what = f"holds an attachment whose {header.size:,} bytes do not have the hash that it gives them"
+        what = f"holds an attachment whose {header.size:,} bytes do not have the hash that the dump gives"
         raise scanner.damaged(what, position)
 
 
 def legacy(item: bytes, position: int) -> DumpAttachment:
-    """The attachment in an item of RavenDB 2 or 3; raises `Malformed` for a JSON value that is none."""
+    """The attachment in an item of RavenDB 2 or 3; raises `Malformed` for any other JSON value."""
     if item[0] != OPEN_OBJECT:
         raise Malformed("is not an object")
     key, data = (_required(item, name) for name in ("Key", "Data"))

@@ -17,10 +17,10 @@ PENDING_BATCHES: Final = 2
 
 
 class Batch(NamedTuple):
-    """Documents with their attachments, and deletions, in one transaction; what stands before `last` is dealt with.
+    """Documents with their attachments, and deletions, in one transaction: everything in the dump through `last`.
 
-    `positions` are those of the documents in the dump, None for all else; `size` is that of the documents, and
-    `replaced` is as the storage tells it.
+    `positions` are those of the documents in the dump, None for other writes; `size` is the documents' bytes, and
+    `replaced` is filled by the storage (see `SqliteStorage.submit`).
     """
 
     writes: list[Write]
@@ -40,9 +40,9 @@ class Batch(NamedTuple):
 
 
 class Batches:
-    """Takes writes in; `acknowledged` is called with each batch that is on disk.
+    """Takes in writes; `acknowledged` is called with each batch that is on disk.
 
-    `stored` is the document through which all of the dump is known to be there, None before the first.
+    `stored` is the document through which the dump is known to be on disk, None before the first.
     """
 
     def __init__(self, storage: Storage, most: int, acknowledged: Callable[[Batch], None]) -> None:
@@ -60,7 +60,7 @@ class Batches:
         self._size = 0
 
     def add(self, writes: list[Write], document: DumpDocument | None = None) -> None:
-        """Take in a document and its attachments, in this order, or deletions; they come to disk in one transaction."""
+        """Take in a document and its attachments, in this order, or deletions; they are written in one transaction."""
         self._writes += writes
         self._positions += [None] * len(writes)
         if document:
@@ -71,7 +71,7 @@ class Batches:
             self._submit()
 
     def pass_by(self, document: DumpDocument) -> None:
-        """This document of the dump is on disk without having been added, and nothing waits."""
+        """Note that this document of the dump is on disk without having been added, while nothing waits."""
         self._last = self.stored = document
 
     def flush(self) -> None:
@@ -81,7 +81,7 @@ class Batches:
             self._acknowledge()
 
     def drain(self) -> list[Batch]:
-        """Wait for what was submitted, whatever becomes of it; gives those that are on disk and not acknowledged."""
+        """Wait until what was submitted is written or has failed; the batches on disk that were not acknowledged."""
         stored, failed = [], False
         for batch in self._pending:
             if batch.future.exception() is None:
@@ -113,5 +113,5 @@ class Batches:
 
     def _discard(self, writes: list[Write]) -> None:
         for upload in (write.upload for write in writes if write.upload):
-            with suppress(MunimentError):  # opening the database anew forgets it too
+            with suppress(MunimentError):  # opening the database again forgets it too
                 self._storage.discard(upload)

@@ -20,7 +20,7 @@ LEFT_OUT: Final = "attachments of documents that were left out"
 
 
 class NamedAttachment(msgspec.Struct):
-    """What a document says of one attachment."""
+    """What a document says about one attachment."""
 
     name: str = msgspec.field(name="Name")
     hash: str = msgspec.field(name="Hash")
@@ -38,14 +38,14 @@ class Named(msgspec.Struct):
 
 
 def named_by(document: DumpDocument) -> Named:
-    """What this document names; raises `DamagedDump` when that makes no sense."""
+    """The attachments that this document names; raises `DamagedDump` when they cannot be read."""
     if b'"@attachments"' not in document.metadata:
         return Named()
     try:
         return msgspec.convert(decode(document.metadata), Named)
     except msgspec.ValidationError as error:
         raise DamagedDump(
-            f"document {document.id!r} names its attachments in a way that makes no sense: {error}",
+            f"the @attachments of document {document.id!r} cannot be read: {error}",
             "export the dump again",
         ) from error
 
@@ -55,24 +55,26 @@ class Contents:
 
     def __init__(self, storage: Storage) -> None:
         self._storage = storage
-        self._staged: dict[str, tuple[Upload, int]] = {}  # no document has named it yet; with its place in the dump
+        self._staged: dict[str, tuple[Upload, int]] = {}  # not named by any document yet; with its place in the dump
         self._placed: dict[str, tuple[str, bytes]] = {}  # the id and the SHA-256 of an attachment that has it
-        self._waiting: dict[str, Upload] = {}  # contents of attachments that may not be on disk, by their ids
+        self._waiting: dict[
+            str, Upload
+        ] = {}  # contents of attachments that may not be on disk yet, by the attachments' ids
         self._placing: deque[tuple[int, int]] = deque()  # a document that may not be on disk, and a content it took
         self._left_out: set[str] = set()
 
     def add(self, hash: str, position: int, chunks: Iterator[bytes]) -> None:
-        """Take in the content with this hash that stands there in the dump, unless it is here already."""
+        """Take in the content with this hash at this place in the dump, unless it is here already."""
         if hash not in self._staged and hash not in self._placed:
             self._staged[hash] = self._storage.upload(chunks), position
 
     def remember(self, hash: str, revision: Revision) -> None:
-        """An attachment that is stored already may have a content that is named again."""
+        """Note an attachment that is already stored: later documents may name its content too."""
         if revision.body:
             self._placed.setdefault(hash, (revision.id, revision.body))
 
     def take(self, hash: str, id: str, position: int) -> Upload | None:
-        """The content for this attachment of the document there in the dump; None if there is no such content."""
+        """The content for this attachment of the document at `position`; None if there is no such content."""
         upload, place = self._staged.pop(hash, None) or (self._copy(hash), None)
         if upload is None:
             return None
@@ -83,7 +85,7 @@ class Contents:
         return upload
 
     def stored(self, writes: Sequence[Write], last: DumpDocument | None = None) -> None:
-        """These writes are on disk, and all documents of the dump through this one."""
+        """Note that these writes are on disk, and all documents of the dump through `last`."""
         while self._placing and last and self._placing[0][0] <= last.position:
             self._placing.popleft()
         for write in writes:
@@ -91,17 +93,17 @@ class Contents:
                 del self._waiting[write.id]
 
     def needed_from(self, position: int) -> int:
-        """Where the first content is that a document behind this place may still name."""
+        """The place of the first content that a document after `position` may still name."""
         needed = [place for _, place in self._staged.values()]
         needed += (content for document, content in self._placing if document > position)
         return min(needed, default=position)
 
     def leave_out(self, named: Named) -> None:
-        """These were named by a document that is not carried."""
+        """Note that these were named by a document that was left out."""
         self._left_out.update(each.hash for each in named.attachments)
 
     def discard(self) -> Counter[str]:
-        """Let go of contents that no document has taken, and count them by why."""
+        """Discard the contents that no document has taken, and count them by reason."""
         unnamed: Counter[str] = Counter()
         for hash, (upload, _) in self._staged.items():
             unnamed[LEFT_OUT if hash in self._left_out else NOT_NAMED] += 1
@@ -110,7 +112,7 @@ class Contents:
         return unnamed
 
     def _copy(self, hash: str) -> Upload | None:
-        """Another copy of a content that an earlier document of this dump named too."""
+        """A copy of a content that an earlier document of this dump has already taken."""
         key, sha256 = self._placed.get(hash, ("", b""))
         revision = self._storage.get(ATTACHMENT, key) if key else None
         if waiting := self._waiting.get(key):

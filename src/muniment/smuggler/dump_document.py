@@ -1,4 +1,4 @@
-"""A document as a dump has it: its own bytes, with its metadata put in. The way in is `muniment.smuggler.split`."""
+"""A document as a dump has it: its own bytes, with its metadata put in. `muniment.smuggler.split` does the reverse."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def dump_documents(batch: Batch, *, legacy: bool = False) -> Iterator[bytes]:
 
 
 def dump_document(revision: Revision, named: list[dict[str, Any]], *, legacy: bool = False) -> bytes:
-    """A document as a dump has it, with what it says of its attachments."""
+    """A document as a dump has it, with the `named` attachments in its metadata."""
     metadata, body = with_own_metadata(repr(revision.id), revision.metadata, revision.body or b"")
     id = encode(revision.id)
     of = words(metadata, legacy)
@@ -42,7 +42,7 @@ def dump_document(revision: Revision, named: list[dict[str, Any]], *, legacy: bo
 def _joined(id: bytes, of: Words, modified: int, body: bytes, legacy: bool) -> bytes:
     members, last_modified, collection = of
     if legacy:
-        # RavenDB 3 shows the second, later ones keep the first.
+        # RavenDB 3 shows the second, later versions keep the first.
         time = last_modified or time_json(modified)
         id_name, time_name = b'"@id":', b',"Raven-Last-Modified":' + time + b',"Last-Modified":'
     else:
@@ -63,15 +63,15 @@ def _joined(id: bytes, of: Words, modified: int, body: bytes, legacy: bool) -> b
 def with_own_metadata(id: str, metadata: bytes, body: bytes) -> tuple[bytes, bytes]:
     """The metadata and body to write of a document, whose body may have a member `@metadata` of its own.
 
-    Such a member joins the metadata, as it does in documents that are stored now. Raises `InvalidDocument` for one that
-    cannot.
+    Such a member is merged into the metadata, as for documents that are stored now. Raises `InvalidDocument` for one
+    that is not an object.
     """
     rest, own = cut_out(body)
     if own is None:
         return metadata, body
     if not own.startswith(b"{"):
         raise InvalidDocument(
-            f"document {id} has a member @metadata that is not an object, which has no place in a dump",
-            "rename it, or leave the document out",
+            f"document {id} has a member @metadata that is not an object, which a dump cannot hold",
+            "rename the member, or leave the document out",
         )
     return encode({**members_of(metadata_bytes(own)), **members_of(metadata)}), rest

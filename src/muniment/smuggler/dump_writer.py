@@ -33,7 +33,7 @@ IN_MEMORY: Final = 4 << 20
 
 
 class _SectionsWriter(Writer):
-    """What both have: an object of sections, each an array."""
+    """What both formats share: an object of sections, each an array."""
 
     legacy: ClassVar[bool]
     carries = KEPT_TYPES
@@ -82,7 +82,7 @@ class DumpWriter(_SectionsWriter):
         self._item(dump_document(revision, named))
 
     def loose(self, attachments: Iterable[Revision]) -> None:
-        """Documents stand in for the attachments that belong to none, as RavenDB makes them of its own old dumps."""
+        """Write a document for each attachment that belongs to none, as RavenDB does with its own old dumps."""
         for revision in attachments:
             id = FILES + revision.id
             named = self._attachment(revision, id, revision.id)
@@ -97,7 +97,7 @@ class DumpWriter(_SectionsWriter):
             self._item(encode({"@metadata": metadata}))
 
     def _attachment(self, revision: Revision, id: str, name: str) -> dict[str, Any]:
-        """Write the content unless this dump has it already; returns what a document says of the attachment."""
+        """Write the content unless this dump has it already; returns the attachment's entry in the document."""
         kept = b"".join(checked(revision, self._content)) if revision.size <= IN_MEMORY else None
         hash = content_hash((kept,) if kept is not None else self._content(revision))
         type = content_type(revision.metadata)
@@ -111,7 +111,7 @@ class DumpWriter(_SectionsWriter):
         named: dict[str, Any] = {"Name": name, "Hash": hash, "ContentType": type, "Size": revision.size}
         implied = {"Content-Type": type, "Hash": hash} if type else {"Hash": hash}
         if SEPARATOR not in revision.id and not id.startswith(FILES):
-            named["Key"] = revision.id  # which our own import stores it under again
+            named["Key"] = revision.id  # under which our own import stores it again
         if revision.metadata != encode(implied):
             named["Metadata"] = msgspec.Raw(revision.metadata)
         return named
@@ -161,14 +161,14 @@ class LegacyDumpWriter(_SectionsWriter):
 
 
 def _tombstones(type: str, deletion: Deletion) -> Iterator[dict[str, Any]]:
-    """A deletion as RavenDB writes it; that of an attachment without a document deletes what stands in for one too."""
+    """A deletion as RavenDB writes it; for an attachment without a document, also that of its stand-in document."""
     key, collection = fold(deletion.id), deletion.collection or "@empty"
     if type == "Attachment":
         stand_in = FILES + deletion.id if deletion.owner is None else deletion.owner
         key = SEPARATOR.join((fold(stand_in), "d", fold(deletion.name), deletion.hash, deletion.type))
         if deletion.owner is None:
             yield _tombstone(fold(stand_in), "Document", FILES_COLLECTION, deletion.modified)
-        # RavenDB tells of each content that is deleted or replaced, we of the name that has none at this moment.
+        # RavenDB writes each content that is deleted or replaced; we write each name that has no content now.
         yield {**_tombstone(key, type, None, deletion.modified), "Gone": deletion.id}
         return
     yield _tombstone(key, type, collection, deletion.modified)
@@ -188,7 +188,7 @@ def _tombstone(key: str, type: str, collection: str | None, modified: int) -> di
 
 
 def _key_members(id: str) -> dict[str, Any]:
-    """What a dump for RavenDB 2 and 3, which has keys alone, says of an attachment; our own import reads the owner."""
+    """An attachment's names in a dump for RavenDB 2 and 3, which know only the key; our import also reads the owner."""
     owner, _ = split_id(id)
     return {"Key": key_of(id), **({"Owner": owner} if owner else {})}
 

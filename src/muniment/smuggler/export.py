@@ -1,4 +1,4 @@
-"""Exports: a state of a database, open or in a backup, into a file or stream of a format that others read."""
+"""Exports: a state of a database, open or in a backup, to a file or stream in a format that other programs read."""
 
 from __future__ import annotations
 
@@ -84,10 +84,10 @@ def export_changes(
     clock: Callable[[], int] = system_clock,
     progress: Progress,
 ) -> Exported:
-    """Write what changed since the export that this state is of, or everything, to where `destination` says.
+    """Write what changed since the export that left this state, or everything, to where `destination` says.
 
-    `lost` says that the dump of that export is gone, so that a full one has to take its place. `destination` is not
-    asked where nothing has changed. See `export_into_folder`.
+    `lost`: the dump of that export is gone, so that a full one must take its place. `destination` is not called when
+    nothing has changed. See `export_into_folder`.
     """
     options.check_incremental()
     with _begun(options.part, clock, progress) as chooser, storage.pin() as snapshot:
@@ -145,7 +145,7 @@ def _export_snapshot(
     after: int = 0,
 ) -> Exported:
     attachments = snapshot.fingerprint.count(ATTACHMENT) > 0 or after > 0
-    if not after:  # before the first byte is on its way
+    if not after:  # before the first byte is written
         check_named(options, Named(options.filters), snapshot.fingerprint)
     with closing(Pending(lambda id: storage.get(DOCUMENT, id) is not None)) as aside:
         if not after:
@@ -164,8 +164,8 @@ def _export_snapshot(
         expected = snapshot.fingerprint.count(DOCUMENT)
         if export.seen != expected and not (start or export.full):
             raise DamagedDatabase(
-                f"the log gave {export.seen:,} documents where the fingerprint has {expected:,}",
-                "if another process is writing to the database, export it there; else run `muniment check`",
+                f"{export.seen:,} documents were read, but the fingerprint counts {expected:,}",
+                "if another process is writing to the database, export it there; otherwise run `muniment check`",
             )
         if after and writer.inline:
             for owner in _owners_of_changed(storage, aside, after, snapshot.etag):
@@ -185,25 +185,25 @@ def _ids_in(storage: Storage, snapshot: Snapshot) -> Iterator[str]:
 
 @contextmanager
 def _begun(options: SmugglerOptions, clock: Callable[[], int], progress: Progress) -> Iterator[Chooser]:
-    """What chooses documents, within the time that the options allow."""
+    """The chooser of documents; within it, the time limit of the options holds."""
     with progress.within(options.timeout), Chooser(options, clock=clock) as chooser:
         yield chooser
 
 
 def _owners_of_changed(storage: Storage, aside: Pending, after: int, upto: int) -> Iterator[Revision]:
-    """Documents that did not change themselves, but one of their attachments did: RavenDB takes them only together."""
+    """Unchanged documents one of whose attachments changed: RavenDB takes attachments only with their document."""
     for revision in storage.attachment_changes(after, upto):
         if revision.body is not None and aside.waits(revision):
             owner, key = split_id(revision.id)
             id = owner or present_owner(storage, key)
             found = storage.get(DOCUMENT, id) if id else None
-            if found and found.etag <= upto:  # else the next export has it
+            if found and found.etag <= upto:  # otherwise the next export has it
                 yield found
 
 
 @dataclass(frozen=True, slots=True)
 class _Output:
-    """Where an export goes to, and what could not be brought to disk of it."""
+    """Where an export is written, and what of it could not be synced to disk."""
 
     sink: Sink
     options: ExportOptions
@@ -211,7 +211,7 @@ class _Output:
     notes: list[str]
 
     def described(self, summary: Exported, progress: Progress) -> Exported:
-        """The summary with what is known of the file and the time it took."""
+        """The summary with the facts of the file and the time it took."""
         progress.finish()
         summary.bytes, summary.size, summary.seconds = self.sink.plain, self.sink.written, progress.seconds
         summary.format, summary.compression = self.options.format, self.options.compression
@@ -221,7 +221,7 @@ class _Output:
 
 @contextmanager
 def _opened(destination: str | Path | Writable, options: ExportOptions) -> Iterator[_Output]:
-    """What to write to. It is finished when the block ends, and a file only then gets its name."""
+    """The output. It is finished when the block ends; only then does a file get its name."""
     notes: list[str] = []
     with ExitStack() as stack:
         name = None

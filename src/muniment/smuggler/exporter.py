@@ -1,4 +1,4 @@
-"""A state of a database on its way out: what of it is taken, in which order, and what is said of the rest."""
+"""A state of a database on its way out: what is taken, in which order, and how the rest is counted."""
 
 from __future__ import annotations
 
@@ -32,10 +32,10 @@ class _Identity(msgspec.Struct, forbid_unknown_fields=True):
 
 
 class Exporter(Totals):
-    """Takes in a state, attachments first, and gives a writer what the options leave of it.
+    """Takes in a state, attachments first, and gives a writer what the options choose.
 
-    Attachments go the way of their documents. With `after`, it is the part that changed after that etag: deletions are
-    written too. `account` keeps the fingerprint of what comes in, as the proof of a backup needs it.
+    Attachments are taken or left out with their documents. With `after`, the state is the part that changed after that
+    etag: deletions are written too. `account` keeps the fingerprint of what comes in, for the proof of a backup.
     """
 
     def __init__(
@@ -64,10 +64,10 @@ class Exporter(Totals):
         self._account = account
         self._identities: dict[str, int] = {}
         self._skipped: Counter[str] = Counter()
-        # Attachments have to know which documents are left out, so these are read too.
+        # Whether attachments are left out depends on their documents, so these are read too.
         part = self._choose or options.start_etag or options.limit is not None or options.ignore_errors
         self._plain = not part
-        # Of what filters leave out, the last numbers given to ids like those that are carried come along.
+        # Filters do not leave out the last numbers given to ids like those of the documents that are carried.
         self._with_numbers = bool(self._choose) and options.limit is None and IDENTITIES in writer.carries
         self._numbers: dict[str, Revision] = {}
         self._needed: set[str] = set()
@@ -84,12 +84,12 @@ class Exporter(Totals):
             self._aside.add(revision, parts)
         else:
             self._skip(ATTACHMENTS, 1)
-            for _ in parts:  # to the end, where they are checked
+            for _ in parts:  # read to the end, where they are checked
                 pass
         self._progress.check()
 
     def apply(self, batch: Batch) -> None:
-        """Take in documents, and deletions of some."""
+        """Take in documents and deletions of documents."""
         if self._account:
             self.count(batch)
         if batch.bodies.nulls:
@@ -102,7 +102,7 @@ class Exporter(Totals):
             self._plain_documents(batch)
 
     def _plain_documents(self, batch: Batch) -> None:
-        """Documents of which nothing is changed or left out; most have neither attachments nor are identities."""
+        """Take in documents when none is changed or left out; most have no attachments and are no identities."""
         apart = set()
         if _IDENTITIES.encode() in batch.ids.data.lower() or (self._aside.attachments and self._writer.inline):
             ids = [id.decode() for id in batch.ids.values()]
@@ -118,7 +118,7 @@ class Exporter(Totals):
                     self.take(revision)
 
     def _write_batch(self, batch: Batch) -> None:
-        if b"@metadata" in batch.bodies.data or b"\\u0040" in batch.bodies.data:  # some may have no place in a dump
+        if b"@metadata" in batch.bodies.data or b"\\u0040" in batch.bodies.data:  # a dump may be unable to hold some
             for revision in batch:
                 self._document(revision)
             return
@@ -154,7 +154,7 @@ class Exporter(Totals):
             self._needed.update(numbers_for(revision.id))
         try:
             self._writer.document(chosen, owned)
-        except InvalidDocument as error:  # one document is no reason to have no export of all others
+        except InvalidDocument as error:  # one document must not prevent the export of all others
             self._chooser.faults.add(revision.id, None, error)
             return
         self.summary.attachments += len(owned)
@@ -183,7 +183,7 @@ class Exporter(Totals):
 
     @property
     def full(self) -> bool:
-        """Whether nothing that may still come will be taken."""
+        """Whether nothing more will be taken."""
         return self._at_limit and not self._aside.attachments
 
     def finish(self) -> Exported:

@@ -1,9 +1,9 @@
 """Filters as RavenDB's Smuggler has them: `path=value`, on the body or the metadata of a document.
 
-A path leads through members with dots, to one element of an array with `[0]`, and to all of them with a comma:
-`Lines,Product` is the member Product of each element of Lines. A name with a dot or another of these signs stands in
-brackets and quotes: `['Order.Total']`. A value is compared as text, without case, and may hold
-the wildcards `*` and `?`; alternatives stand behind each other with commas, and in single quotes where they hold one.
+In a path, a dot leads to a member, `[0]` to one element of an array, and a comma to all of its elements:
+`Lines,Product` is the member Product of each element of Lines. A name that contains one of these signs stands in
+brackets and quotes: `['Order.Total']`. A value is compared as text, without case, and may contain the wildcards `*` and
+`?`; alternatives are separated by commas, and one that contains a comma stands in single quotes.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from muniment.errors import InvalidInput
 from muniment.json_bytes import OPEN_ARRAY, OPEN_OBJECT, QUOTE
 from muniment.smuggler.metadata import EXPIRES, INTERNAL
 
-# What RavenDB 4 and later call what is kept under RavenDB 3's names.
+# The names of RavenDB 4 and later for metadata that is stored under RavenDB 3's names.
 _LATER_NAMES: Final = {"@collection": ENTITY_NAME, "@last-modified": LAST_MODIFIED, "@expires": EXPIRES}
 ID: Final = "@id"
 COLLECTION: Final = "@collection"
@@ -39,7 +39,7 @@ Step = str | int
 
 
 class Name(NamedTuple):
-    """An id or a collection (`member`) that a filter names; what it names matches the whole pattern."""
+    """An id or a collection (see `member`) that a filter names; the pattern must match all of it."""
 
     member: str
     text: str
@@ -47,7 +47,7 @@ class Name(NamedTuple):
 
     @property
     def plain(self) -> bool:
-        """Whether to compare lower-case letters is enough."""
+        """Whether comparing in lower case is enough."""
         return self.text.isascii() and not set("*?") & set(self.text)
 
 
@@ -67,7 +67,7 @@ class Filter:
     _numbers: frozenset[Decimal] = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
-        """Raises `InvalidInput` for a filter that cannot be understood, or that no document could ever meet."""
+        """Raises `InvalidInput` for a filter that cannot be parsed, or that no document could ever meet."""
         path, equals, values = self.text.partition("=")
         alternatives = [found.removeprefix("'").removesuffix("'") for found in _alternative.findall(values)]
         if not path.strip() or not equals or not alternatives:
@@ -76,7 +76,7 @@ class Filter:
         if not steps:
             raise _refused(self.text, "has no path", "write path=value, for example Lines,Product=products/1")
         if self.on_metadata and str(steps[0][0]).lower() in INTERNAL - {"@id"}:
-            raise _refused(self.text, f"asks for {steps[0][0]}, which documents do not keep here", "use another member")
+            raise _refused(self.text, f"asks for {steps[0][0]}, which Muniment does not store", "use another member")
         object.__setattr__(self, "_path", steps)
         object.__setattr__(self, "_values", _compiled("|".join(map(_pattern, alternatives))))
         numbers = frozenset(number for text in alternatives if (number := _number(text)) is not None)
@@ -84,7 +84,7 @@ class Filter:
 
     @property
     def names(self) -> list[Name]:
-        """The ids or collections that it names, each by itself; none if it asks for something else, or negatively."""
+        """The ids or collections that it names, one by one; none if it is about another member, or is negative."""
         first, *more = self._path
         steps = first[1:] if not self.on_metadata and first[0] == "@metadata" else first if self.on_metadata else ()
         member = _NAMING.get(str(steps[0]).lower()) if len(steps) == 1 and not more else None
@@ -96,7 +96,7 @@ class Filter:
         return [Name(member, text, _compiled(_pattern(text))) for text in texts]
 
     def accepts(self, id: str, metadata: bytes, body: bytes) -> bool:
-        """Whether the document meets it; neither of the two JSON objects is changed."""
+        """Whether the document meets it."""
         if self.on_metadata:
             found = self._in_metadata(id, metadata)
         elif self._path[0][0] == "@metadata" and len(self._path[0]) > 1:
@@ -131,13 +131,13 @@ def _refused(text: str, what: str, hint: str) -> InvalidInput:
 
 
 def _steps(part: str, text: str) -> tuple[Step, ...]:
-    """The members and indexes that a path without a comma leads through."""
+    """The members and indexes in a path without a comma."""
     steps: list[Step] = []
     end = 0
     while end < len(part):
         found = _step.match(part, end)
         if not found:
-            raise _refused(text, f"has a path that makes no sense at {part[end:]!r}", "write it like Lines[0].Product")
+            raise _refused(text, f"has an invalid path, at {part[end:]!r}", "write it like Lines[0].Product")
         index = found[1] or found[2]
         steps.append(int(index) if index else found[3] or found[4])
         end = found.end()
@@ -145,7 +145,7 @@ def _steps(part: str, text: str) -> tuple[Step, ...]:
 
 
 def _pattern(value: str) -> str:
-    """The regular expression of a value with wildcards; `|` stands between alternatives, as in RavenDB 3.5."""
+    """The regular expression of a value with wildcards; `|` separates alternatives, as in RavenDB 3.5."""
     escaped = (re.escape(part).replace(r"\*", ".*").replace(r"\?", ".") for part in value.split("|") if part)
     return "|".join(escaped) or "(?!)"
 
@@ -190,7 +190,7 @@ def _at(value: bytes, step: Step) -> bytes | None:
 
 
 def _text(value: bytes) -> str:
-    """What a value is compared by: the text of a string, and of anything else its JSON without white space."""
+    """What a value is compared by: a string's text; for anything else, its JSON without white space."""
     if value[0] == QUOTE:
         try:
             return _string.decode(value)

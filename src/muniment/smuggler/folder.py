@@ -1,7 +1,7 @@
-"""A folder of dumps that continue each other: what the last export left off at, and which files an import applies.
+"""A folder of dumps that continue each other: where the last export ended, and which files an import applies.
 
-The names alone give the order, and those of RavenDB do too: its incremental exports (2 and 3), and its periodic backups
-(4 and later), which are dumps. The state file only says where the next export has to begin.
+The names alone give the order, also those that RavenDB gives its incremental exports (2 and 3) and its periodic backups
+(4 and later), which are dumps. The state file only says where the next export must begin.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ _dump = re.compile(r".+\.(ravendbdump|ravendump|ravendb-(full|incremental)-(dump
 _full = re.compile(r".+\.full\.\w+|.+\.ravendb-full-\w+|.+\.ravendbdump\.full", re.IGNORECASE)
 _backup = re.compile(r".+\.ravendb-(?:full|incremental)-backup", re.IGNORECASE)
 _incremental = re.compile(r".+\.incremental\.\w+|.+\.ravendb-incremental-backup", re.IGNORECASE)
-# What RavenDB 4 to 7 write that is no dump: with a password of theirs, or their own files as they are.
+# What RavenDB 4 to 7 write that is not a dump: encrypted backups, and snapshots of their own files.
 _of_ravendb = re.compile(r".+\.ravendb-(?:(encrypted)-(?:full|incremental)-\w+|(?:\w+-)?snapshot)", re.IGNORECASE)
 _DECRYPT: Final = "restore it with RavenDB and its key, and export the database from there"
 _EXPORT: Final = "restore it with RavenDB, and export the database from there"
@@ -46,19 +46,19 @@ class State(msgspec.Struct, frozen=True):
 
 
 class Begin(NamedTuple):
-    """Where an export has to begin: after this etag, 0 for the beginning; and why it is a full one if it is."""
+    """Where an export must begin: after this etag, 0 for the beginning; and if it is a full one, the reason."""
 
     after: int
     reason: str
 
 
 def begin(state: State | None, there: bool, identity: Identity, snapshot: Snapshot) -> Begin:
-    """What the next export into a folder is; `there` says whether the last file still is.
+    """Where the next export into a folder begins; `there`: whether the last file is still there.
 
-    Raises `ForeignBackup` for another database, because an import of the folder would mix both.
+    Raises `ForeignBackup` for another database, because an import of the folder would mix the two.
     """
     if state is None:
-        return Begin(0, "the first one")
+        return Begin(0, "the first export")
     if state.database != identity.database_id:
         raise ForeignBackup(
             f"this folder holds the exports of database {state.database}, not {identity.database_id}",
@@ -76,7 +76,7 @@ def begin(state: State | None, there: bool, identity: Identity, snapshot: Snapsh
 
 
 def read_state(folder: Path) -> State | None:
-    """The state in this folder, None where nothing was exported to; raises `UnknownFormat` for one that is none."""
+    """The state in this folder, None when nothing was exported into it; raises `UnknownFormat` if it is unreadable."""
     try:
         text = (folder / STATE).read_bytes()
     except FileNotFoundError:
@@ -93,14 +93,14 @@ def read_state(folder: Path) -> State | None:
 
 
 def write_state(folder: Path, state: State) -> None:
-    """Keep this state instead of the present one; on disk when this returns."""
+    """Replace the present state with this one; on disk when this returns."""
     with new_file(folder / STATE, overwrite=True) as path:
         path.write_bytes(msgspec.json.encode(state) + b"\n")
 
 
 @contextmanager
 def held(folder: Path) -> Iterator[None]:
-    """Make the folder if need be, and let nobody else export into it meanwhile; raises `Busy`."""
+    """Create the folder if need be, and lock it against other exports; raises `Busy` during another one."""
     lock = FileLock(folder / LOCK, timeout=0, thread_local=False)
     try:
         folder.mkdir(parents=True, exist_ok=True)
@@ -110,7 +110,7 @@ def held(folder: Path) -> Iterator[None]:
     except OSError as error:
         raise _unreadable(folder, error) from error
     except ValueError as error:  # a zero byte in the path
-        raise InvalidInput(f"{str(folder)!r} is not the name of a folder", "give another") from error
+        raise InvalidInput(f"{str(folder)!r} cannot be the name of a folder", "give another") from error
     try:
         yield
     finally:
@@ -120,10 +120,10 @@ def held(folder: Path) -> Iterator[None]:
 def dumps_in(folder: str | Path, *, backup: str | None = None, until: str | None = None) -> list[Path]:
     """The dumps in a folder in the order in which an import applies them, from the last full one on.
 
-    The folder may also be one that RavenDB 4 to 7 has written its backups to, each into a folder of its own: then it is
-    the newest of them, or the one named by `backup`. `until` is the last file to take, by its name or by the time in
-    it. Raises `InvalidInput` where there is no dump, or none to begin with, and `UnknownFormat` for what only RavenDB
-    reads.
+    The folder may also be one to which RavenDB 4 to 7 wrote its backups, each into a folder of its own: then the newest
+    of them is taken, or the one named by `backup`. `until` is the last file to take, by its name or by the time in the
+    name. Raises `InvalidInput` when there is no dump, or no full one to begin with, and `UnknownFormat` for files that
+    only RavenDB reads.
     """
     folder = Path(folder)
     found = _dumps(folder)
@@ -135,8 +135,8 @@ def dumps_in(folder: str | Path, *, backup: str | None = None, until: str | None
     first = max((number for number, path in enumerate(found) if _full.fullmatch(path.name)), default=None)
     if first is None and _incremental.fullmatch(found[0].name):
         raise InvalidInput(
-            f"{folder} begins with the incremental {found[0].name}; what it continues is missing",
-            "put the full one and all incremental ones after it into the folder",
+            f"{folder} begins with the incremental {found[0].name}; the dumps that it continues are missing",
+            "put the full dump and all incremental ones after it into the folder",
         )
     return found[first or 0 :]
 
@@ -151,11 +151,13 @@ def _dumps(folder: Path) -> list[Path]:
             kind, hint = ("encrypted", _DECRYPT) if found[1] else ("a snapshot", _EXPORT)
             raise UnknownFormat(f"{path.name} in {folder} is {kind}, which only RavenDB reads", hint)
     dumps = sorted((path for path in names if _dump.fullmatch(path.name)), key=_order)
-    return [path for path in dumps if _backup.fullmatch(path.name)] or dumps  # an export beside backups is none of them
+    return [
+        path for path in dumps if _backup.fullmatch(path.name)
+    ] or dumps  # an export next to backups is not one of them
 
 
 def _backup_in(folder: Path, name: str | None) -> Path:
-    """One of the folders of RavenDB's backups in this one."""
+    """One of RavenDB's backup folders in this folder."""
     try:
         inside = sorted((path for path in folder.iterdir() if path.is_dir()), key=_order)
     except OSError as error:
@@ -165,7 +167,7 @@ def _backup_in(folder: Path, name: str | None) -> Path:
         return found[-1]
     if name:
         names = ", ".join(path.name for path in inside if _holds_backups(path)) or "none"
-        raise InvalidInput(f"there is no backup {name!r} in {folder}", f"name one of those that are there: {names}")
+        raise InvalidInput(f"there is no backup {name!r} in {folder}", f"name one of these: {names}")
     raise InvalidInput(f"there is no dump in {folder}", "give a folder of .ravendbdump or .ravendump files")
 
 
@@ -188,7 +190,7 @@ def _until(found: list[Path], until: str, folder: Path) -> list[Path]:
     last = int(digits.ljust(14, "9"))
     kept = [path for path in found if int("".join(_digits.findall(path.name))[:14].ljust(14, "0")) <= last]
     if not kept:
-        raise InvalidInput(f"no file in {folder} is as old as {until}", f"the first one is {names[0]}")
+        raise InvalidInput(f"every file in {folder} is newer than {until}", f"the first one is {names[0]}")
     return kept
 
 
@@ -198,7 +200,7 @@ def _order(path: Path) -> list[str | int]:
 
 
 def new_name(folder: Path, kind: Kind, time: datetime, format: str) -> Path:
-    """A name of this time, or of a later millisecond, so that it comes after all dumps that are there."""
+    """A file name with this time, or a later millisecond, so that it sorts after all dumps in the folder."""
     present = [path for path in folder.iterdir() if _dump.fullmatch(path.name)]
     while True:
         path = folder / f"{time:%Y-%m-%dT%H%M%S}.{time.microsecond // 1000:03d}Z.{kind}.{format}"
@@ -217,10 +219,7 @@ def import_folder(
     backup: str | None = None,
     until: str | None = None,
 ) -> Imported:
-    """Import the dumps of a folder one after the other, with what imports one; returns the sum of what was done.
-
-    See `dumps_in` for which they are.
-    """
+    """Import the dumps that `dumps_in` finds in their order, with a function that imports one; returns the sum."""
     total = Imported()
     for path in dumps_in(folder, backup=backup, until=until):
         total.add(import_file(path))

@@ -1,4 +1,4 @@
-"""The formats that an export can have. `docs/dump-formats.md` says what each of them carries."""
+"""The formats of exports. `docs/dump-formats.md` says what each of them carries."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ BATCH_BYTES: Final = 8 << 20  # of Parquet
 
 
 def writer_of(format: Format, sink: Sink, content: Content) -> Writer:
-    """What writes this format."""
+    """The writer of this format."""
     if format == "ravendbdump":
         return DumpWriter(sink, content)
     if format == "ravendump":
@@ -26,7 +26,7 @@ def writer_of(format: Format, sink: Sink, content: Content) -> Writer:
 
 
 class LinesWriter(Writer):
-    """NDJSON: a document a line, with its metadata as in a `.ravendbdump`. It has no place for anything else."""
+    """NDJSON: one document per line, with its metadata as in a `.ravendbdump`, and nothing else."""
 
     carries = frozenset({DOCUMENTS})
 
@@ -47,12 +47,12 @@ class LinesWriter(Writer):
 
 
 def _one_line(document: bytes) -> bytes:
-    """Outside its strings JSON may be broken into lines anywhere, and inside them nowhere."""
+    """The document on one line: in JSON, line breaks stand only between tokens, never in strings."""
     return document.replace(b"\n", b" ").replace(b"\r", b" ")
 
 
 class ParquetWriter(Writer):
-    """Documents in the columns that a backup gives them."""
+    """Parquet: documents in the same columns as in a backup."""
 
     carries = frozenset({DOCUMENTS})
 
@@ -79,6 +79,6 @@ class ParquetWriter(Writer):
         self._waiting, self._size = [], 0
 
     def end(self) -> None:
-        """The end of the file, which tells a reader where everything is."""
+        """Write what waits, and the footer, which tells a reader where everything is."""
         self._flush()
         self._table.close()

@@ -1,4 +1,4 @@
-"""Taking a dump into a storage: in batches, in constant memory, nothing left out in silence."""
+"""Importing a dump into a storage: in batches, in constant memory; whatever is left out is counted."""
 
 from __future__ import annotations
 
@@ -66,9 +66,9 @@ def import_dump(
 ) -> Imported:
     """Store what a RavenDB dump holds and Muniment has a place for; documents that exist are replaced.
 
-    It is written in batches: when this raises, what came before in the dump has been stored, as the error says, with
-    the token to go on from there; importing the whole dump again completes it too. Last-modified times are kept in the
-    metadata. `clock` gives microseconds since 1970, by which documents expire.
+    It is written in batches: when this raises, what came before in the dump is stored, and the error gives its count
+    and the token to go on from there; importing the whole dump again completes it too. Last-modified times are kept in
+    the metadata. `clock` gives microseconds since 1970, by which documents expire.
     """
     options = options or SmugglerOptions()
     if options.start_etag:
@@ -95,7 +95,7 @@ def import_dump(
 
 
 class _Import:
-    """One import: what becomes of each item of the dump, and what is told in the end."""
+    """One import: what happens to each item of the dump, and the summary."""
 
     def __init__(
         self,
@@ -114,7 +114,7 @@ class _Import:
         self._choose = chooser.choose if DOCUMENTS in options.carried else self._not_asked
         self._with_attachments = ATTACHMENTS in options.carried
         self._progress = progress
-        self._room = options.limit if options.limit is not None else -1  # documents that may still be taken
+        self._room = options.limit if options.limit is not None else -1  # documents still to be taken; -1 for all
         self._batches = Batches(storage, options.batch_size, self._acknowledged)
         self._contents = Contents(storage)
         self._repeats = Repeats()
@@ -122,7 +122,7 @@ class _Import:
         self._left_by_filters = DOCUMENTS in options.carried
 
     def run(self) -> None:
-        """Take what the options ask for, from where they say."""
+        """Import what the options ask for, from the continuation on if they give one."""
         if self._options.continuation is not None:
             self._resume(Continuation.parse(self._options.continuation))
         for item in self._dump:
@@ -134,7 +134,7 @@ class _Import:
         self.summary.continuation = None if self._room else self._token()
 
     def _raise_numbers(self) -> None:
-        """Bring the last numbers given out to what the documents need, with those in the dump that filters left out."""
+        """Raise the last numbers given out to what the documents need, also by those that filters left out."""
         for write in self._numbers:
             series = series_of(write.id)
             if series and self._storage.highest_number(series.prefix):
@@ -142,7 +142,7 @@ class _Import:
         raise_numbers(self._storage)
 
     def _resume(self, at: Continuation) -> None:
-        """Read through to that place; only contents that documents after it may name are taken."""
+        """Read up to that place; take only the contents that documents after it may name."""
         at.check_head(self._dump.head)
         for item in self._dump:
             self._progress.check()
@@ -176,7 +176,7 @@ class _Import:
             self._pass_over(item, error)
 
     def _pass_over(self, item: DumpItem, error: MunimentError) -> None:
-        """Count an item that cannot be stored; raises the error unless the options say to go on."""
+        """Count an item that cannot be stored; raises the error unless errors are to be ignored."""
         position = None if isinstance(item, DumpIdentity) else item.position
         if position is not None and " at byte " not in error.message:
             error.message += f", at byte {position:,}"
@@ -191,8 +191,8 @@ class _Import:
         self.skipped[item.section] += 1
         if self._options.fail_on_unknown and self._options.expects(item.section):
             raise UnknownFormat(
-                f"the dump holds {item.section!r}, for which Muniment has no place, at byte {item.position:,}",
-                "name the types to carry, or let unknown sections be counted instead",
+                f"the dump holds {item.section!r}, which Muniment cannot store, at byte {item.position:,}",
+                "name the types to carry, or do not fail on unknown sections: then they are counted",
             )
 
     def _document(self, item: DumpDocument) -> None:
@@ -231,7 +231,7 @@ class _Import:
         self._room -= 1
 
     def _number(self, item: DumpDocument, write: Write, size: int) -> None:
-        """A document that holds the last number given out, where there is one; it never goes back."""
+        """Store a document with the last number given out over an existing one; the number never goes back."""
         self._batches.flush()  # what stands before it in the dump is stored before it
         store_number(self._storage, write)
         self._batches.pass_by(item)
@@ -248,7 +248,7 @@ class _Import:
         self._contents.leave_out(named_by(item))
 
     def _loose(self, item: DumpDocument) -> None:
-        """A document that stands in for an attachment, which belongs to none."""
+        """Take a document that stands in for an attachment without a document."""
         of = named_by(item)
         for named in of.attachments if self._with_attachments else ():
             check_id(named.name)
@@ -271,7 +271,7 @@ class _Import:
         self.summary.deletions += 1
 
     def _delete_attachment(self, item: DumpDeletion) -> None:
-        """Delete an attachment, unless it has another content by now: RavenDB tells so of what was replaced."""
+        """Delete an attachment, unless it has another content now: RavenDB writes one for a replaced content too."""
         self.summary.deletions += 1
         name = item.id[len(item.owner) + 1 :] if item.owner else item.id
         present = find(self._storage, name, item.owner)
@@ -280,7 +280,7 @@ class _Import:
         metadata = tombstone(self._storage, present)
         if item.hash and (item.hash, item.content_type) != deleted_content(metadata):
             return
-        with suppress(ConcurrencyConflict):  # or somebody has replaced it right now
+        with suppress(ConcurrencyConflict):  # somebody has just replaced it
             self._storage.commit([Write(present.id, None, metadata, None, present.etag, ATTACHMENT)])
 
     def _acknowledged(self, batch: Batch) -> None:
@@ -298,19 +298,19 @@ class _Import:
         return repeats
 
     def _tell(self, repeats: list[Repeat]) -> None:
-        """The later one has been stored. A snapshot cannot hold both, so one of them may be another document."""
+        """Report repeated ids; the later document is stored. A snapshot has no id twice, so one may be misnamed."""
         if (self._dump.build_version or 0) < SNAPSHOT_BUILD:
             self.skipped[SUPERSEDED] += len(repeats)
             return
         for repeat in repeats:
-            what = f"the dump holds document {repeat.id!r} at byte {repeat.position:,}, and before that {repeat.before}"
+            what = f"the dump holds document {repeat.id!r} twice: {repeat.before}, and at byte {repeat.position:,}"
             error = DamagedDump(what, "export it again, or ignore errors: then the later one is kept")
             if not self._options.ignore_errors:
                 raise error
             self._chooser.faults.add(repeat.id, repeat.position, error)
 
     def explain(self, error: MunimentError) -> None:
-        """Wait for what is on its way, and add to an error what was imported before it, and how to go on."""
+        """Wait for pending writes, and add to an error what was imported before it, and how to go on."""
         for batch in self._batches.drain():
             self._count(batch)
         stored = self._batches.stored
@@ -318,7 +318,7 @@ class _Import:
         last = f", the last of them {stored.id!r}" if stored else ""
         error.message += f"; {self.summary.documents:,} documents{attachments} were imported before that{last}"
         if isinstance(error, Cancelled):
-            error.hint = "import the same dump again to complete it; every document that is there is whole"
+            error.hint = "import the same dump again to complete it; every stored document is whole"
         if token := self._token():
             error.hint += f"; to go on from there, give the continuation token {token}"
 
@@ -329,7 +329,7 @@ class _Import:
         return str(Continuation.after(self._dump.head, stored, self._contents.needed_from(stored.position)))
 
     def result(self) -> Imported:
-        """What was done, once all of it is."""
+        """The summary, once everything is on disk."""
         summary, faults = self.summary, self._chooser.faults
         summary.skipped = dict(self.skipped + self._chooser.left_out)
         summary.failed, summary.faults = faults.count, faults.first
@@ -351,7 +351,7 @@ class _Import:
             self._contents.add(item.hash, item.position, self._counted(item))
 
     def _legacy_id(self, key: str, owner: str | None) -> str:
-        """The id of an attachment of which a dump tells the key, and the owner if it is ours."""
+        """The id of an attachment with this key in a dump, and with this owner if the dump is ours."""
         check_id(key)
         if owner and key.startswith(f"{owner}/"):
             return owned_id(owner, key[len(owner) + 1 :])
@@ -366,7 +366,7 @@ class _Import:
     def _placing_of(
         self, item: DumpDocument, id: str, named: NamedAttachment, metadata: dict[str, Any] | None
     ) -> Write | None:
-        """What stores the content that came under this hash as an attachment; None if there is no such content."""
+        """The write that stores the content with this hash as an attachment; None if there is no such content."""
         upload = self._contents.take(named.hash, id, item.position)
         if upload is None:
             self.skipped[NOT_IN_DUMP] += 1
@@ -376,7 +376,7 @@ class _Import:
         return Write(id, upload.sha256, stored_metadata(encode(told), later=False), None, None, ATTACHMENT, upload)
 
     def _remember_placed(self, item: DumpDocument) -> None:
-        """A document that an earlier import has stored may have an attachment whose content later ones name too."""
+        """Note the attachments of a document that an earlier import stored: later ones may name their contents too."""
         stands_in = LEGACY_METADATA in item.metadata and item.id.startswith(FILES)
         for named in named_by(item).attachments:
             if revision := find(self._storage, named.name, None if stands_in else item.id):
@@ -407,7 +407,7 @@ class _Import:
         self.summary.identities += 1
 
     def discard_uploads(self) -> None:
-        """Let go of contents that no document named."""
+        """Discard and count contents that no document named."""
         unnamed = self._contents.discard()
         if self._room:
             self.skipped += unnamed

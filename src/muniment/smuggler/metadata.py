@@ -1,8 +1,8 @@
-"""The metadata of a dump and the metadata that is kept: RavenDB 4 and later have other words for some of it.
+"""Metadata in a dump and metadata as it is stored: RavenDB 4 and later have other names for some of it.
 
-They name things with `@`; RavenDB 2 and 3 have the names under which Muniment stores them. Both directions stand here:
-`stored_metadata` makes what is kept of what a dump has, `words` the words of a dump of what is kept. Values keep their
-bytes. Most documents of a collection differ only in id and time, so what is made of the rest is remembered.
+They use names with `@`; RavenDB 2 and 3 use the names under which Muniment stores metadata. Both directions are here:
+`stored_metadata` turns a dump's metadata into stored metadata, `words` the reverse. Values keep their bytes. Most
+documents of a collection differ only in id and time, so the conversion of the rest is cached.
 """
 
 from __future__ import annotations
@@ -26,18 +26,18 @@ from muniment.document import (
 )
 
 EXPIRES: Final = "Raven-Expiration-Date"
-COLLECTION: Final = "@collection"  # kept under this name if it is not the name of one
-# Before what users of RavenDB 4 and later have called as we call what is RavenDB's.
+COLLECTION: Final = "@collection"  # stored under this name if its value is not the name of a collection
+# Prefixes a user's member in RavenDB 4 and later that has the name of one of RavenDB 3's own members.
 OWN: Final = "Own-"
 HILO: Final = "raven/hilo/"
-# RavenDB 4 and later keep these for themselves; what they say is in our etags and attachments, or means nothing here.
+# Internals of RavenDB 4 and later; our etags and attachments hold the same, or they mean nothing here.
 INTERNAL: Final = frozenset(
     {"@id", "@etag", "@change-vector", "@flags", "@attachments", "@counters", "@timeseries", "@index-score"}
     | {"raven-last-modified", "non-authoritative-information"}
 )
 _OF_NONE: Final = "@empty"
 _OF_HILO: Final = "@hilo"
-_LATER: Final = frozenset({COLLECTION, "@last-modified", "@change-vector"})  # what only RavenDB 4 and later write
+_LATER: Final = frozenset({COLLECTION, "@last-modified", "@change-vector"})  # only RavenDB 4 and later write these
 _RENAMED: Final = {ENTITY_NAME.lower(): COLLECTION, EXPIRES.lower(): "@expires"}
 
 _CACHED_BYTES: Final = 2048
@@ -49,13 +49,13 @@ _of_hilo = re.compile(rb'"@id":"%s' % HILO.encode(), re.IGNORECASE).search
 _last_modified = re.compile(rb'"@last-modified":("[^"\\]*")')
 _is_own = re.compile(
     "(?:own-)*(?:raven-entity-name|raven-expiration-date|last-modified|raven-last-modified|non-authoritative-information)"
-).fullmatch  # a name in lower case that users of RavenDB 4 and later may give, and that means something here
+).fullmatch  # a lower-case name that users of RavenDB 4 and later may give a member, but that has a meaning here
 _members = msgspec.json.Decoder(dict[str, msgspec.Raw])
 _encode = msgspec.json.encode
 
 
 def members_of(metadata: bytes) -> Mapping[str, Any]:
-    """The members with their values as they are written; with a lone surrogate somewhere, as Python reads them."""
+    """The members with their values as raw JSON; if there is a lone surrogate, with the values that Python reads."""
     try:
         return _members.decode(metadata)
     except msgspec.DecodeError:
@@ -73,14 +73,14 @@ def _text(value: Any) -> str:
 
 
 class Kept(NamedTuple):
-    """The metadata of a dump as it is kept, and the collection that it names."""
+    """The metadata of a dump as it is stored, and the collection that it names."""
 
     metadata: bytes
     collection: str | None
 
 
 class _Template(NamedTuple):
-    """What is kept of metadata, but for the last-modified time, which comes between the two parts."""
+    """Stored metadata without the last-modified time, which comes between the two parts."""
 
     before: bytes
     after: bytes | None
@@ -88,7 +88,7 @@ class _Template(NamedTuple):
 
 
 def kept_metadata(metadata: bytes) -> Kept:
-    """`stored_metadata` and the collection that it names, for many documents that differ in little."""
+    """`stored_metadata` and the collection that it names, cached for documents that differ only in id and time."""
     template = None
     if len(metadata) <= _CACHED_BYTES:
         template = _template(tuple(_varying.split(metadata)), _of_hilo(metadata) is not None)
@@ -105,7 +105,7 @@ def kept_metadata(metadata: bytes) -> Kept:
 
 @lru_cache(4096)
 def _template(pieces: tuple[bytes, ...], hilo: bool) -> _Template | None:
-    """Metadata with names in the place of members that vary; None unless these members are its own, and each once."""
+    """The template for metadata that varies only between the pieces; None unless each varying member occurs once."""
     names = pieces[1::2]
     members = [b'"@%s":%s' % (name, _ANY) for name in names]
     metadata = b"".join(piece for pair in zip(pieces[::2], [*members, b""], strict=True) for piece in pair)
@@ -120,10 +120,10 @@ def _template(pieces: tuple[bytes, ...], hilo: bool) -> _Template | None:
 
 
 def stored_metadata(metadata: bytes, *, later: bool | None = None, hilo: bool | None = None) -> bytes:
-    """The metadata of a dump as it is kept: `@collection` becomes `Raven-Entity-Name`, internals are left out.
+    """The metadata of a dump as it is stored: `@collection` becomes `Raven-Entity-Name`, internals are left out.
 
-    `later` says that it is of RavenDB 4 or later, in which our names for these are ordinary words of users, and `hilo`
-    that it is that of a document in `Raven/Hilo/`; both are found out of the metadata if nobody says so.
+    `later`: it is from RavenDB 4 or later, where users may use our names for members of their own. `hilo`: it is that
+    of a document in `Raven/Hilo/`. When None, both are found from the metadata.
     """
     members = members_of(metadata)
     if later is None:
@@ -154,7 +154,7 @@ def stored_metadata(metadata: bytes, *, later: bool | None = None, hilo: bool | 
 
 
 def _keep_collection(kept: dict[str, Any], value: Any, usual: str) -> None:
-    """A name becomes our own; what RavenDB calls the lack of one needs not be kept, and anything else stays."""
+    """Store a collection's name under our name; drop RavenDB's name for none; keep anything else as it is."""
     text = _text(value)
     if text and text not in (_OF_NONE, _OF_HILO):
         kept.setdefault(ENTITY_NAME, value)
@@ -163,9 +163,9 @@ def _keep_collection(kept: dict[str, Any], value: Any, usual: str) -> None:
 
 
 class Words(NamedTuple):
-    """Metadata without the id: its members, each before a comma, and the JSON of its last-modified time if it has one.
+    """Metadata without the id: its members, each followed by a comma, and its last-modified time as JSON, if any.
 
-    `collection` says whether it names a collection.
+    `collection`: whether it names a collection.
     """
 
     members: bytes
@@ -174,7 +174,7 @@ class Words(NamedTuple):
 
 
 def words(metadata: bytes, legacy: bool) -> Words:
-    """What a document's metadata is called in a dump of RavenDB 4 and later, or of 2 and 3 (`legacy`)."""
+    """A document's metadata as written in a dump of RavenDB 4 and later, or of 2 and 3 (`legacy`)."""
     metadata, kept = without_time_kept(metadata, 0)
     if kept:
         of = words(metadata, legacy)
@@ -184,7 +184,7 @@ def words(metadata: bytes, legacy: bool) -> Words:
     at = metadata.find(_LAST_MODIFIED)
     if at < 0:
         return _cached(metadata, legacy)
-    # The time is cut out, so that what is left is the same for many documents.
+    # The time is cut out, so that the rest is the same for many documents.
     start = at + len(_LAST_MODIFIED)
     end = metadata.find(b'"', start)
     time = metadata[start - 1 : end + 1]
@@ -230,7 +230,7 @@ def time_json(modified: int) -> bytes:
 
 
 def ids_json(ids: Iterable[bytes], column: bytes) -> list[bytes]:
-    """The JSON string of each id; `column` is all of them in one piece, which can be looked at once."""
+    """The JSON string of each id; `column` is all ids in one piece, to check them at once for escapes."""
     if len(column.translate(None, _ESCAPED)) == len(column):
         return [b'"' + id + b'"' for id in ids]
     return [_encode(id.decode()) for id in ids]

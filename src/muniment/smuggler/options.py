@@ -19,7 +19,7 @@ DOCUMENTS: Final = "Documents"
 ATTACHMENTS: Final = "Attachments"
 IDENTITIES: Final = "Identities"
 KEPT_TYPES: Final = frozenset({DOCUMENTS, ATTACHMENTS, IDENTITIES})
-# What some RavenDB can carry and Muniment has no place for.
+# What some version of RavenDB can carry, but Muniment cannot store.
 OTHER_TYPES: Final = frozenset(
     """
     Indexes Transformers RemoveAnalyzers IndexesHistory RevisionDocuments Conflicts DatabaseRecord Tombstones Counters
@@ -46,14 +46,14 @@ _guid = re.compile(r"\w{8}-\w{4}-\w{4}-([0-9a-fA-F]{4})-([0-9a-fA-F]{12})", re.A
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SmugglerOptions:
-    """What to carry and how; a value that has been checked, so that a mistake is told before anything is read.
+    """What to carry and how; checked when it is made, so that a mistake is reported before anything is read.
 
     `types` are the kinds to carry, None for everything. A document is carried if it meets all `filters`; then
     `transform`, a JavaScript function, may change it or leave it out. `exclude_expired` leaves out documents whose
-    expiration date has passed when the work begins. `limit` is how many documents are carried at most, `timeout` the
-    seconds for all of it. `ignore_errors` passes over items that cannot be carried, `fail_on_unknown` makes a section
-    that Muniment has no place for an error. `continuation` is the token of an import that broke off, and `start_etag`
-    the etag that an export begins after.
+    expiration date has passed when the work begins. `limit` is the most documents to carry, `timeout` the seconds for
+    all of it. `ignore_errors` skips and counts items that cannot be carried; `fail_on_unknown` makes a section that
+    Muniment cannot store an error. `continuation` is the token of an import that stopped, and `start_etag` the etag
+    after which an export begins.
     """
 
     types: frozenset[str] | None = None
@@ -69,11 +69,11 @@ class SmugglerOptions:
     start_etag: int = 0
 
     def __post_init__(self) -> None:
-        """Raises `InvalidInput` for a value that cannot be."""
+        """Raises `InvalidInput` for an invalid value."""
         unknown = (self.types or frozenset()) - KEPT_TYPES - OTHER_TYPES
         if unknown:
             names = ", ".join(sorted(KEPT_TYPES))
-            raise InvalidInput(f"{min(unknown)!r} is no type that a dump can hold", f"name some of {names}")
+            raise InvalidInput(f"{min(unknown)!r} is not a type of items in a dump", f"name some of {names}")
         _check("limit", self.limit, 1, 1 << 62, "documents")
         _check("batch size", self.batch_size, 1, MAX_BATCH_DOCUMENTS, "documents")
         _check("timeout", self.timeout, 0.001, 10**9, "seconds")
@@ -97,9 +97,9 @@ class SmugglerOptions:
         start_document_etag: str | int | None = None,
         **others: Any,
     ) -> Self:
-        """From the words of RavenDB's command line; `others` are members of this class.
+        """From the arguments of RavenDB's command line; `others` are members of this class.
 
-        Types stand behind each other with commas, an etag may be a number or as RavenDB 3 writes it.
+        Types are separated by commas; an etag may be a number or in RavenDB 3's form.
         """
         if transform is not None and transform_file is not None:
             raise InvalidInput("there are two transforms", "give --transform or --transform-file, not both")
@@ -128,11 +128,11 @@ class SmugglerOptions:
 
     @property
     def meaningless(self) -> list[str]:
-        """Types that were asked for and for which nothing happens, since Muniment has no place for them."""
+        """Types that were asked for but have no effect, since Muniment cannot store them."""
         return sorted((self.types or frozenset()) - KEPT_TYPES)
 
     def expects(self, section: str) -> bool:
-        """Whether somebody who gave these options would miss this section of a dump if it were left out."""
+        """Whether these options ask for this section of a dump, so that leaving it out must be reported."""
         if self.types is None:
             return True
         name = _spelling.get(section.partition("/")[0].lower())
@@ -141,9 +141,9 @@ class SmugglerOptions:
 
 @dataclass(frozen=True, slots=True)
 class ExportOptions:
-    """What an export looks like, and which `part` of the database is in it; a value that has been checked.
+    """The form of an export, and which `part` of the database is in it; checked when it is made.
 
-    With `overwrite` a file that exists is replaced, when the new one is complete.
+    With `overwrite`, an existing file is replaced once the new one is complete.
     """
 
     format: Format
@@ -152,15 +152,13 @@ class ExportOptions:
     overwrite: bool = False
 
     def __post_init__(self) -> None:
-        """Raises `InvalidInput` for what cannot be written."""
+        """Raises `InvalidInput` for an export that cannot be written."""
         if self.format not in get_args(Format):
             raise InvalidInput(
-                f"{self.format!r} is no format that can be written", f"name one of {', '.join(get_args(Format))}"
+                f"{self.format!r} is not a format of exports", f"name one of {', '.join(get_args(Format))}"
             )
         if self.compression not in get_args(Compression):
-            raise InvalidInput(
-                f"{self.compression!r} is not a compression that can be written", "name gzip, zstd or none"
-            )
+            raise InvalidInput(f"{self.compression!r} is not a compression of exports", "name gzip, zstd or none")
         if self.part.continuation is not None:
             raise InvalidInput("an export cannot be continued: each is one state", "leave out the continuation token")
 
@@ -174,9 +172,9 @@ class ExportOptions:
         *,
         overwrite: bool = False,
     ) -> Self:
-        """From what is asked for, else from the end of the file's name; raises `InvalidInput` if that says nothing.
+        """With the given format, or that of the file's extension; raises `InvalidInput` when neither names one.
 
-        Dumps are compressed with gzip, which every RavenDB reads, and NDJSON as `.gz` or `.zst` say.
+        Dumps are compressed with gzip, which every RavenDB reads, and NDJSON if its name ends in `.gz` or `.zst`.
         """
         path = Path(destination) if isinstance(destination, str | Path) else Path()
         by_name = _COMPRESSIONS.get(path.suffix.lower())
@@ -197,19 +195,20 @@ class ExportOptions:
         compression: Compression | None = None,
         options: SmugglerOptions | None = None,
     ) -> Self:
-        """Those of a dump that continues others; raises `InvalidInput` for what cannot."""
+        """The options of an incremental export; raises what `check_incremental` does."""
         asked = cls.of(None, format or "ravendbdump", compression, options)
         asked.check_incremental()
         return asked
 
     def check_incremental(self) -> None:
-        """Raises `InvalidInput` unless a dump that continues others can have these."""
+        """Raises `InvalidInput` unless an incremental export can have these options."""
         if self.format not in ("ravendbdump", "ravendump"):
             hint = "export incrementally as ravendbdump or ravendump"
             raise InvalidInput(f"{self.format} has no place for deletions", hint)
         if self.part.start_etag or self.part.limit is not None:
             raise InvalidInput(
-                "an incremental export begins where the last one ended, and has no limit", "leave them out"
+                "an incremental export begins where the last one ended, and has no limit",
+                "leave out the start etag and the limit",
             )
 
 
@@ -217,7 +216,7 @@ def _check(what: str, value: float | None, least: float, most: int, unit: str = 
     if value is not None and not (type(value) in (int, float) and least <= value <= most):
         last = {1 << 62: "2^62", (1 << 63) - 1: "2^63-1"}.get(most, f"{most:,}")
         hint = f"give {least:g} to {last} {unit}" if unit else f"give a whole number from {least:g} to {last}"
-        raise InvalidInput(f"a {what} of {value!r} is not possible", hint)
+        raise InvalidInput(f"the {what} cannot be {value!r}", hint)
 
 
 def _types(given: str | Iterable[str] | None) -> frozenset[str] | None:

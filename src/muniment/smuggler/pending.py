@@ -1,6 +1,6 @@
-"""What an export meets before its place in the dump has come: attachments before their documents, and deletions.
+"""What an export reads before it can write it: attachments, which come before their documents, and deletions.
 
-They wait in a scratch database, so that memory does not depend on how many there are.
+They wait in a scratch database, so that memory use does not depend on their number.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ class Owned(NamedTuple):
 
 
 class Deletion(NamedTuple):
-    """A deletion, with its time in microseconds; of an attachment also whose it was, and the content that it had."""
+    """A deletion, with its time in microseconds; for an attachment, also its owner and the content that it had."""
 
     id: str
     collection: str | None
@@ -50,9 +50,8 @@ class Deletion(NamedTuple):
 class Pending:
     """The attachments that have not been written yet, and the deletions. `close` throws everything away.
 
-    An attachment that was stored by its key `orders/830/photo.png` alone belongs to the document `orders/830`, and if
-    there is none, to `orders`.
-    `exists` tells whether there is a document of this id.
+    An attachment that was stored by its key `orders/830/photo.png` alone belongs to the document `orders/830`, or if
+    there is none, to `orders`. `exists` says whether there is a document with an id.
     """
 
     def __init__(self, exists: Callable[[str], bool]) -> None:
@@ -67,7 +66,7 @@ class Pending:
         self._stack.close()
 
     def add(self, revision: Revision, parts: Iterable[bytes] = ()) -> None:
-        """Remember an attachment, with its content where that cannot be read again later."""
+        """Remember an attachment, with its content if that cannot be read again later."""
         etag = revision.etag
         self._run("INSERT INTO attachment VALUES(?, ?, ?, ?, ?, ?, ?, ?)", (etag, *revision[2:]))
         for slash, key in _owners(revision.id):
@@ -85,7 +84,7 @@ class Pending:
             position += 1
 
     def take(self, id: str) -> list[Owned]:
-        """The attachments of this document, in the order of their names; they are not given again."""
+        """Remove and return the attachments of this document, in the order of their names."""
         if not self.attachments:
             return []
         query = f"SELECT {_COLUMNS}, slash FROM owner JOIN attachment USING(etag) WHERE key = ?"
@@ -99,7 +98,7 @@ class Pending:
         return sorted(taken, key=lambda owned: owned.name)
 
     def owners_among(self, ids: Sequence[str]) -> set[str]:
-        """Which of these documents have attachments that have not been given yet; or may have, where names nest."""
+        """Which of these documents have attachments that were not taken yet, or may have, where names nest."""
         keys = [fold(id) for id in ids] if self.attachments else []
         found: set[str] = set()
         for start in range(0, len(keys), _KEYS):
@@ -150,6 +149,6 @@ def _revision(columns: Sequence[Any]) -> Revision:
 
 
 def _owners(id: str) -> Iterator[tuple[int, str]]:
-    """The documents to which an attachment may belong, each with the place in the id where its own ends."""
+    """The documents to which an attachment may belong, each with the place of the slash that ends its id."""
     owner, _ = split_id(id)
     return owners(id) if owner is None else iter([(len(owner), owner)])

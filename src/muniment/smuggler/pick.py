@@ -1,4 +1,4 @@
-"""Which documents are carried, and as what; and that what filters name is there, also when others were found."""
+"""Which documents are carried and how they are changed; and a check that what the filters name exists."""
 
 from __future__ import annotations
 
@@ -28,10 +28,10 @@ Choose: TypeAlias = Callable[[str, bytes, bytes], tuple[bytes, bytes] | None]
 
 
 class Chooser:
-    """Takes documents one by one and says what is carried of each. To be closed, since a script runs in a process.
+    """Takes documents one by one and returns what to carry of each. Must be closed, since a script runs in a process.
 
     `left_out` counts documents by the reason why they are not carried. With `ignore_errors`, those for which a script
-    failed are left out too, and told in `faults`; `position` is where the next document stands, if anywhere.
+    failed are left out too, and listed in `faults`; `position` is that of the next document in a dump, if it is in one.
     """
 
     def __init__(self, options: SmugglerOptions, *, clock: Callable[[], int] = system_clock) -> None:
@@ -46,13 +46,13 @@ class Chooser:
 
     @property
     def choose(self) -> Choose | None:
-        """`document` as a function, or None when every document is carried as it is, which then costs nothing."""
+        """`document` as a function, or None when every document is carried unchanged and need not be passed."""
         return self.document if self._filters or self._now or self._transform else None
 
     def document(self, id: str, metadata: bytes, body: bytes) -> tuple[bytes, bytes] | None:
         """The metadata and body to carry, or None to leave the document out.
 
-        `metadata` is as Muniment stores it. What no script has changed comes back as the very same bytes. Raises
+        `metadata` is as Muniment stores it. What no script has changed is returned as the same bytes. Raises
         `InvalidScript` with the id when a script fails, unless errors are ignored.
         """
         if not all(filter.accepts(id, metadata, body) for filter in self._filters):
@@ -89,7 +89,7 @@ class Chooser:
 
 
 def has_expired(metadata: bytes, now: datetime) -> bool:
-    """Whether the expiration date in this metadata has passed; a date that is none never does, as in RavenDB."""
+    """Whether the expiration date in this metadata has passed; an invalid date never does, as in RavenDB."""
     if EXPIRES.lower().encode() not in metadata.lower() and b"\\" not in metadata:
         return False
     for name, value in decode(metadata).items():
@@ -101,36 +101,36 @@ def has_expired(metadata: bytes, now: datetime) -> bool:
 
 
 class Named:
-    """The ids and collections that filters of an export name: `missing` are those that nothing was noted for."""
+    """The ids and collections that the filters of an export name; `missing` are those that were not found."""
 
     def __init__(self, filters: Iterable[Filter]) -> None:
         named = [name for filter in filters for name in filter.names]
         ids = [name for name in named if name.member == ID]
         self._collections = [name for name in named if name.member == COLLECTION]
-        # There may be thousands of ids, and each document is held against them: plain ones are looked up.
+        # There may be thousands of ids to compare each document with: plain ones are looked up in a dict.
         self._plain = {name.text.lower(): name for name in ids if name.plain}
         self._patterns = [name for name in ids if not name.plain]
 
     def note_collection(self, name: str) -> None:
-        """There is this collection."""
+        """Note that this collection exists."""
         self._collections = _without(self._collections, name)
 
     def note_id(self, id: str) -> None:
-        """There is a document with this id."""
+        """Note that a document with this id exists."""
         self._plain.pop(id.lower(), None)
         if self._patterns:
             self._patterns = _without(self._patterns, id)
-        if self._plain and not id.isascii():  # the Kelvin sign is a k to a filter
+        if self._plain and not id.isascii():  # a filter takes the Kelvin sign for a k
             self._plain = {key: name for key, name in self._plain.items() if not name.pattern.fullmatch(id)}
 
     @property
     def seeks_ids(self) -> bool:
-        """Whether an id that was named has not been seen yet."""
+        """Whether a named id has not been found yet."""
         return bool(self._plain or self._patterns)
 
     @property
     def missing(self) -> list[Name]:
-        """Those that nothing was noted for, collections first."""
+        """Those that were not found, collections first."""
         return [*self._collections, *self._plain.values(), *self._patterns]
 
 
@@ -141,10 +141,10 @@ def _without(names: list[Name], found: str) -> list[Name]:
 def check_named(
     options: SmugglerOptions, named: Named, found: Fingerprint, ids: Callable[[], Iterator[str]] | None = None
 ) -> None:
-    """Raises `DocumentNotFound` for collections and ids that the filters name and that are not there.
+    """Raises `DocumentNotFound` for collections and ids that the filters name but that do not exist.
 
-    `ids` are all that there are, for those that the export had no need to see, and to find one that is like a name;
-    without them only collections are looked at.
+    `ids` are all ids of the database: they cover documents that the export did not read, and a similar one goes into
+    the hint. Without them, only collections are checked.
     """
     if DOCUMENTS not in options.carried:
         return

@@ -1,9 +1,8 @@
-"""A dump that a process of its own reads ahead, while this one writes what came before.
+"""A dump that a child process reads ahead, while this process writes what came before.
 
 In one process the reader and the writer of the database would fight for Python's global lock, which costs more time
-than either of them needs. The child gives what `open_dump` gives, in its order: of documents also what is to be stored
-of them, so that this process has little but the writing. A pipe holds only so much, so the child is never further ahead
-than that.
+than either of them needs. The child gives what `open_dump` gives, in the same order, and for documents also what is to
+be stored, so that this process does little but write. The child is never further ahead than the pipe can hold.
 """
 
 from __future__ import annotations
@@ -37,11 +36,11 @@ from muniment.workers import Parent, Worker
 
 AHEAD_BYTES: Final = 4 << 20  # of the file; below, a process would take longer to start than it would save
 ITEMS_BYTES: Final = 256 << 10
-_ITEM_BYTES: Final = 100  # about what an item takes beside its text
+_ITEM_BYTES: Final = 100  # about what an item takes in addition to its text
 
 
 class _Source(msgspec.Struct, frozen=True):
-    """What to read. The path is what the operating system calls it, which need not be Unicode."""
+    """What to read. The path is the operating system's bytes, which need not be Unicode."""
 
     path: bytes
     pass_faults: bool
@@ -73,7 +72,7 @@ class _Items(msgspec.Struct, frozen=True, tag=True):
 
 
 class _BuildVersion(msgspec.Struct, frozen=True, tag=True):
-    """What wrote the dump, when that stands behind the items that came so far."""
+    """The RavenDB build that wrote the dump, when it comes after the items so far."""
 
     version: int | None
 
@@ -95,7 +94,7 @@ class _Chunk(msgspec.Struct, frozen=True, tag=True):
 
 
 class _Whole(msgspec.Struct, frozen=True, tag=True):
-    """The end of an attachment or of the dump, whose compression may have none."""
+    """The end of an attachment or of the dump, whose compressed stream may have no end."""
 
     unfinished: bool = False
 
@@ -104,7 +103,7 @@ _Said = _Opened | _Items | _BuildVersion | _Attachment | _Chunk | _Whole
 
 
 def open_ahead(source: str | os.PathLike[str] | Readable, *, pass_faults: bool, progress: Progress) -> Dump | DumpAhead:
-    """`open_dump`, in a process of its own for a large file; there is no other difference to whoever reads it.
+    """`open_dump`, but in a child process for a large file; the reader sees no other difference.
 
     Waiting for that process raises `Cancelled` when `progress` says so, and `StorageFailure` when it dies.
     """
@@ -114,8 +113,8 @@ def open_ahead(source: str | os.PathLike[str] | Readable, *, pass_faults: bool, 
 
 
 def _size(path: str | os.PathLike[str]) -> int:
-    with suppress(OSError, ValueError):  # whoever opens it says what is wrong with it
-        status = os.stat(path)  # noqa: PTH116 - a path that is none would fail before
+    with suppress(OSError, ValueError):  # opening it will report what is wrong
+        status = os.stat(path)  # noqa: PTH116 - an invalid path would fail before
         if stat.S_ISREG(status.st_mode):
             return status.st_size
     return -1
@@ -130,7 +129,7 @@ def kept(document: DumpDocument) -> Kept:
 
 
 class DumpAhead:
-    """A dump that another process reads; to be used as a `Dump` is, and to be closed, which ends the process."""
+    """A dump that another process reads; used like a `Dump`. Must be closed, which ends the process."""
 
     def __init__(self, path: str | os.PathLike[str], *, pass_faults: bool, progress: Progress) -> None:
         self._worker: Worker[_Said] = Worker(tell_dump, _Said, does="reads the dump", progress=progress)
@@ -155,7 +154,7 @@ class DumpAhead:
         self.close()
 
     def close(self) -> None:
-        """End the process, wherever it is. Closing again does nothing."""
+        """End the process, even before the end of the dump. Closing again does nothing."""
         self._worker.close()
 
     def _read(self) -> Iterator[DumpItem]:
@@ -184,14 +183,14 @@ class DumpAhead:
 
 
 def tell_dump(parent: Parent) -> None:
-    """The work of the child: reads the dump that it is told, and says what is in it."""
+    """The work of the child: reads the dump that the parent names, and sends its items."""
     source = parent.hear(_Source)
     with open_dump(os.fsdecode(source.path), pass_faults=source.pass_faults) as dump:
         _Teller(dump, parent).tell()
 
 
 class _Teller:
-    """The child's side: says what is read, many items at once."""
+    """The child's side: sends what is read, many items at once."""
 
     def __init__(self, dump: Dump, parent: Parent) -> None:
         self._dump = dump
@@ -201,7 +200,7 @@ class _Teller:
         self._size = 0
 
     def tell(self) -> None:
-        """Give all of the dump."""
+        """Send all of the dump."""
         self._say(_Opened(self._dump.compression, self._dump.head, self._build_version))
         try:
             for item in self._dump:
@@ -212,7 +211,7 @@ class _Teller:
                 else:
                     self._add(item)
         except MunimentError:
-            self._flush()  # what was read before an error comes before it
+            self._flush()  # what was read before an error is sent before it
             raise
         self._keep_up()
         self._flush()
@@ -247,7 +246,7 @@ class _Teller:
             for content in item.chunks:
                 self._say(_Chunk(content))
         except MunimentError as error:
-            self._say(ErrorRecord.of(error))  # it is not what it says: what follows it may still be read
+            self._say(ErrorRecord.of(error))  # its content is damaged; what follows may still be read
         else:
             self._say(_Whole())
 
@@ -257,7 +256,7 @@ class _Teller:
 
 
 def _ready(document: DumpDocument) -> DumpDocument:
-    """The document with what is to be stored of it; one that cannot be stored is left to the parent, as it is."""
+    """The document with what is to be stored; one that cannot be stored is sent as it is, for the parent to refuse."""
     try:
         metadata, collection = kept(document)
     except MunimentError:

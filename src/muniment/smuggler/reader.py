@@ -1,8 +1,8 @@
 """Reads the dumps of RavenDB: `.ravendbdump` (RavenDB 4 to 7) and `.ravendump` (RavenDB 2 and 3).
 
 Both are one JSON object whose members are the sections of the export, compressed with gzip or zstd or not at all. It
-is read once from its beginning to its end, item by item. Between the JSON of a `.ravendbdump` stand raw bytes: those of
-an attachment follow an item with `"@export-type":"Attachment"`, those of a time series one with `"@raven-blob-size"`.
+is read once from beginning to end, item by item. A `.ravendbdump` has raw bytes between its JSON: those of an
+attachment follow an item with `"@export-type":"Attachment"`, those of a time series one with `"@raven-blob-size"`.
 """
 
 from __future__ import annotations
@@ -51,8 +51,8 @@ _id = re.compile(rb'"@id"\s*:\s*"([^"\\\0-\x1f]{1,512})"')
 class DumpDocument(msgspec.Struct, frozen=True, gc=False, tag=True, array_like=True):
     """A document: its body without the `@metadata` member, and the JSON object that was this member's value.
 
-    Apart from the member that was cut out, every byte is as it stands in the dump. Both parts are valid JSON objects
-    in UTF-8. `position` is where the document begins in the dump, in bytes without compression.
+    Apart from the member that was cut out, every byte is as in the dump. Both parts are valid JSON objects in UTF-8.
+    `position` is where the document begins, in bytes of the decompressed dump.
     """
 
     id: str
@@ -69,7 +69,7 @@ class DumpIdentity(msgspec.Struct, frozen=True, gc=False, tag=True, array_like=T
 
 
 class DumpUnknown(msgspec.Struct, frozen=True, gc=False, tag=True, array_like=True):
-    """An item that Muniment has no place for, the `count`-th of its section; it has been read over."""
+    """An item that Muniment cannot store, the `count`-th of its section; it has been skipped."""
 
     section: str
     count: int
@@ -79,8 +79,8 @@ class DumpUnknown(msgspec.Struct, frozen=True, gc=False, tag=True, array_like=Tr
 class DumpDeletion(msgspec.Struct, frozen=True, gc=False, tag=True, array_like=True):
     """The deletion of a document (`id`), or of an attachment with this key. Only incremental exports have them.
 
-    That of an attachment is of the content with this `hash` and `content_type` only, where it tells them, and may name
-    the document that is its `owner`.
+    If it gives the `hash` and `content_type` of an attachment, it deletes the attachment only with that content. It may
+    name the document that is the attachment's `owner`.
     """
 
     id: str
@@ -92,7 +92,7 @@ class DumpDeletion(msgspec.Struct, frozen=True, gc=False, tag=True, array_like=T
 
 
 class DumpFault(msgspec.Struct, frozen=True):
-    """An item that is not as it should be, but ends where it should, so that the rest of the dump can be read."""
+    """A malformed item whose end is certain, so that the rest of the dump can be read."""
 
     error: MunimentError
     position: int
@@ -115,16 +115,15 @@ class _Tombstone(msgspec.Struct):
     type: str = msgspec.field(name="Type", default="")
     owner: str | None = msgspec.field(name="Owner", default=None)
     collection: str | None = msgspec.field(name="Collection", default=None)
-    gone: str = msgspec.field(name="Gone", default="")  # of our own exports: under this id there is nothing any more
+    gone: str = msgspec.field(name="Gone", default="")  # in our own exports: nothing has this id any more
 
 
 class Dump:
-    """A dump that is being read; to iterate over it gives its items once, in the order in which they stand.
+    """A dump that is being read; iterating over it gives its items once, in their order.
 
-    `compression` is "gzip", "zstd" or "none", `build_version` the RavenDB build that wrote it if it says so, and
-    `compressed_size` the size of the file if it is one. `sections` counts the items met so far under the name of their
-    section, and those of a kind of their own under the section and that kind, such as `Docs/Attachment`. `head` is the
-    SHA-256 of the first block.
+    `compression` is "gzip", "zstd" or "none", `build_version` the RavenDB build that wrote it if the dump names it, and
+    `compressed_size` the size of the file if it is one. `sections` counts the items read so far by section, and those
+    with an `@export-type` by section and type, such as `Docs/Attachment`. `head` is the SHA-256 of the first block.
 
     Only an iteration that has come to its end without an error has seen a whole dump.
     """
@@ -146,7 +145,7 @@ class Dump:
 
     @property
     def position(self) -> int:
-        """How many bytes of the dump have been gone over, compression aside."""
+        """How many bytes of the decompressed dump have been read."""
         return self._scanner.position
 
     @property
@@ -156,7 +155,7 @@ class Dump:
 
     @property
     def unfinished(self) -> bool:
-        """Whether its compression has no end, as in what RavenDB compresses with zstd; known when all has been read."""
+        """Whether its compressed stream has no end, as with RavenDB's zstd; known when all has been read."""
         return self._stream.unfinished
 
     def __iter__(self) -> Iterator[DumpItem]:
@@ -169,7 +168,7 @@ class Dump:
         self.close()
 
     def close(self) -> None:
-        """Closes the file if the dump was opened by its path; a stream stays with whoever opened it."""
+        """Closes the file if the dump was opened by its path; a stream is left open."""
         self._stream.close()
         if self._file:
             self._file.close()
@@ -181,7 +180,7 @@ class Dump:
 
     def _section(self, section: str) -> Iterator[DumpItem]:
         match section.lower():
-            case "docs" | "results":  # the latter is what the endpoint that streams documents answers
+            case "docs" | "results":  # RavenDB's endpoint that streams documents answers with the latter
                 return self._documents(section)
             case "revisiondocuments":
                 return self._revisions(section)
@@ -246,7 +245,7 @@ class Dump:
             raise self._scanner.damaged(f"holds an item that {error}", position) from error
 
     def _fault(self, what: str, position: int, cause: Exception) -> DumpFault:
-        """Raises the error, unless faults are passed on; the scanner has moved over the item."""
+        """Raises the error, unless faults are passed on; the scanner has moved past the item."""
         error = self._scanner.damaged(what, position)
         if not self._pass_faults:
             raise error from cause
@@ -323,7 +322,7 @@ class Dump:
             yield self._unknown(section, position)
 
     def _skip_raw(self, item: bytes, position: int) -> None:
-        """Moves over the raw bytes that follow an item of a section of which we know nothing, if it has some."""
+        """Moves past the raw bytes that follow an item of an unknown section, if there are any."""
         if b'"@raven-blob-size"' in item:
             for _ in self._scanner.raw(self._decode(_BlobHeader, item, position).size):
                 pass
@@ -350,7 +349,7 @@ class Dump:
 
 
 def _deletion(tombstone: _Tombstone, of_attachment: bool, position: int) -> DumpDeletion | None:
-    """The deletion that this is; None for one of an attachment that only a revision of a document had."""
+    """The deletion in this tombstone; None for that of an attachment that only a revision of a document had."""
     if not of_attachment or not tombstone.type:
         return DumpDeletion(tombstone.key, of_attachment, position, tombstone.owner)
     stored = StoredKey.parse(tombstone.key)
@@ -368,11 +367,11 @@ def _decoded(wanted: type[T], item: bytes) -> T:
     try:
         return msgspec.json.decode(item, type=wanted, strict=False)  # numbers may stand in quotes
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
-        raise Malformed(f"is not as it should be ({error})") from error
+        raise Malformed(f"is malformed ({error})") from error
 
 
 def _named(item: bytes) -> str:
-    """What to call a damaged item: by its id, where something in it looks like one."""
+    """What to call a damaged item: by its id, if something in it looks like one."""
     found = _id.search(item)
     return f"document {found[1].decode('utf-8', 'replace')!r}, which" if found else "an item that"
 
@@ -390,14 +389,13 @@ def open_dump(
     """Opens a dump, by its path or from a binary stream, which need not be seekable, and reads its first block.
 
     Memory stays within a few times `block_size` or the largest item; an item of more than `max_item` bytes is refused.
-    What decompresses to more than `bomb_size` bytes and more than `bomb_ratio` times its own size is refused too.
+    So is one that decompresses to more than `bomb_size` bytes and more than `bomb_ratio` times its own size.
     `check_hashes` compares each attachment with the hash that the dump gives for it, whether it is read or skipped.
-    `pass_faults` gives a `DumpFault` for an item that is not as it should be but has a certain end, where else an error
-    is raised.
+    `pass_faults` gives a `DumpFault` for a malformed item whose end is certain, instead of raising an error.
 
-    Opening raises `UnknownFormat` for what is no dump. Opening, iterating and reading the chunks of an attachment raise
-    `DamagedDump` for a dump that is cut short, not well formed or does not hold what it says, and `StorageFailure` when
-    the file or stream cannot be read.
+    Opening raises `UnknownFormat` for a file that is not a dump. Opening, iterating and reading the chunks of an
+    attachment raise `DamagedDump` for a dump that is cut short, malformed or contradicts itself, and `StorageFailure`
+    when the file or stream cannot be read.
     """
     readable, file = _open(source)
     try:

@@ -1,4 +1,4 @@
-"""Where an import is in its dump: the place from which another one can go on, and what stands in it more than once."""
+"""Where an import is in its dump: the place from which another can go on, and the documents that the dump repeats."""
 
 from __future__ import annotations
 
@@ -21,8 +21,8 @@ _form = re.compile(r"([0-9a-f]{16})-(\d{1,18})-(\d{1,18})-([0-9a-f]{16})", re.AS
 class Continuation:
     """A place in a dump: everything through the document at `position` is stored.
 
-    `head` and `document` are digests of the dump's first block and of that document, which tell it from any other
-    dump. Contents of attachments from `contents` on are still needed: documents that name them come later.
+    `head` and `document` are digests of the dump's first block and of that document, which distinguish the dump from
+    any other. Contents of attachments from `contents` on are still needed: documents that name them come later.
     """
 
     head: str
@@ -32,16 +32,16 @@ class Continuation:
 
     @classmethod
     def after(cls, head: str, document: DumpDocument, contents: int) -> Self:
-        """The place behind a document of the dump with this head."""
+        """The place after a document of the dump with this head."""
         return cls(head[:_DIGITS], document.position, contents, _digest(document))
 
     @classmethod
     def parse(cls, token: str) -> Self:
-        """From the text that `str` gives; raises `InvalidInput` for any other."""
+        """Parse the text that `str` gives; raises `InvalidInput` for any other."""
         found = _form.fullmatch(token.strip())
         if not found:
             raise InvalidInput(
-                f"{token!r} is not a continuation token", "give the one that the import which stopped has named"
+                f"{token!r} is not a continuation token", "give the one in the error of the import that stopped"
             )
         return cls(found[1], int(found[2]), int(found[3]), found[4])
 
@@ -49,19 +49,19 @@ class Continuation:
         return f"{self.head}-{self.position}-{self.contents}-{self.document}"
 
     def check_head(self, head: str) -> None:
-        """Raises `InvalidInput` for a dump that begins otherwise."""
+        """Raises `InvalidInput` for a dump with another beginning."""
         if not head.startswith(self.head):
             raise self.foreign()
 
     def check_document(self, document: DumpDocument) -> None:
-        """Raises `InvalidInput` when another document stands in this place."""
+        """Raises `InvalidInput` when another document is at this place."""
         if document.position != self.position or _digest(document) != self.document:
             raise self.foreign()
 
     def foreign(self) -> InvalidInput:
-        """The error that this is not the dump of this token."""
+        """The error for a token that belongs to another dump."""
         return InvalidInput(
-            "the continuation token is of another dump",
+            "the continuation token belongs to another dump",
             "give the dump that the import was reading when it stopped, or import this one without a token",
         )
 
@@ -71,7 +71,7 @@ def _digest(document: DumpDocument) -> str:
 
 
 class Repeat(NamedTuple):
-    """A document at this place in the dump, and in words where it stood before."""
+    """A document at this place in the dump, and in words its earlier place."""
 
     id: str
     position: int
@@ -79,7 +79,7 @@ class Repeat(NamedTuple):
 
 
 class _Range(NamedTuple):
-    """A batch that was written: its etags, and where its first and last document stand in the dump."""
+    """A batch that was written: its etags, and the places of its first and last document in the dump."""
 
     first_etag: int
     last_etag: int
@@ -88,9 +88,9 @@ class _Range(NamedTuple):
 
 
 class Repeats:
-    """Finds documents that one dump holds more than once, by what the storage says it replaced.
+    """Finds documents that a dump holds more than once, by the etags that the storage says were replaced.
 
-    It remembers what an import has written, in a few numbers for each batch.
+    It keeps a few numbers for each batch that the import has written.
     """
 
     def __init__(self) -> None:
@@ -99,9 +99,9 @@ class Repeats:
     def add(
         self, written: Sequence[Written], positions: Sequence[int | None], replaced: Mapping[int, int]
     ) -> list[Repeat]:
-        """Take in a batch; gives those of its documents that replaced one of this or an earlier batch.
+        """Take in a batch; returns those of its documents that replaced one of this or an earlier batch.
 
-        A deletion has no position, and is none of them. `replaced` has the etags that these have replaced.
+        A deletion has no position and does not count. `replaced` maps each new etag to the one that it replaced.
         """
         places = [position for result, position in zip(written, positions, strict=True) if result.etag]
         etags = [result.etag for result in written if result.etag]
@@ -123,6 +123,6 @@ class Repeats:
         return repeats
 
     def _range(self, etag: int) -> _Range | None:
-        """The batch that wrote this etag; None if somebody else did meanwhile."""
+        """The batch that wrote this etag; None if another writer did."""
         found = self._ranges[bisect_right(self._ranges, etag, key=lambda batch: batch.first_etag) - 1]
         return found if etag <= found.last_etag else None

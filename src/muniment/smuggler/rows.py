@@ -1,8 +1,8 @@
-"""Documents out of NDJSON and Parquet, on their way in: as the dump that they would be.
+"""Documents in NDJSON and Parquet, converted to a dump for the import.
 
-What comes is either what our own exports write (`@metadata` in each line; the columns of a backup), or objects with the
-members `id`, `document`, and perhaps `collection` and `metadata`, or plain objects, of which somebody says which member
-is the id and what the collection is.
+The input is either what our own exports write (`@metadata` in each line; the columns of a backup), or objects with the
+members `id`, `document`, and perhaps `collection` and `metadata`, or plain objects, for which the caller names the
+member that is the id, and the collection.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ MAX_LINE_BYTES: Final = 80 << 20
 
 @dataclass(frozen=True, slots=True)
 class Plain:
-    """What plain objects do not say themselves: the member that is the id, and the collection."""
+    """What plain objects do not say themselves: which member is the id, and the collection."""
 
     id_field: str | None = None
     collection: str | None = None
@@ -41,15 +41,15 @@ class Plain:
 
 
 def dump_of(source: str | Path | BinaryIO, plain: Plain) -> Iterator[bytes] | None:
-    """The dump that this file or stream of NDJSON or Parquet would be, piece by piece; None for anything else.
+    """This file or stream of NDJSON or Parquet as a dump, piece by piece; None for anything else.
 
-    A stream is taken for NDJSON if something is said of plain objects. Raises `UnknownFormat`, with the command that
-    converts it, for CSV and for JSON arrays; while it is read, `InvalidDocument` for what is no document.
+    A stream is taken for NDJSON if `plain` is given. Raises `UnknownFormat`, with the command that converts it, for CSV
+    and for JSON arrays; and while it is read, `InvalidDocument` for a row that is not a document.
     """
     if not isinstance(source, str | Path):
         return _dump(_lines(source, "the stream"), plain) if plain else None
     path = Path(source)
-    with suppress(OSError, ValueError):  # whoever opens it says what is wrong with it
+    with suppress(OSError, ValueError):  # opening it will report what is wrong
         if not path.is_file():
             return None
         with path.open("rb") as file:
@@ -70,10 +70,10 @@ def _of_text(path: Path, plain: Plain) -> Iterator[bytes] | None:
     suffixes = [suffix.lower() for suffix in path.suffixes if suffix.lower() not in _COMPRESSED]
     suffix = suffixes[-1] if suffixes else ""
     if head.startswith(b"["):
-        raise UnknownFormat(f"{path} is a JSON array", f"make lines of it: jq -c '.[]' {path} > {path.stem}.ndjson")
+        raise UnknownFormat(f"{path} is a JSON array", f"convert it to lines: jq -c '.[]' {path} > {path.stem}.ndjson")
     if suffix in (".csv", ".tsv"):
         command = f"duckdb -c \"COPY (FROM '{path}') TO '{path.stem}.ndjson' (FORMAT json)\""
-        raise UnknownFormat(f"{path} is CSV", f"make lines of it, and name the id with --id-field: {command}")
+        raise UnknownFormat(f"{path} is CSV", f"convert it to lines, and name the id with --id-field: {command}")
     if is_dump(head) or not (suffix in LINES or (plain and head.startswith(b"{"))):
         return None
     return _dump(_lines_in(path), plain)
@@ -89,7 +89,7 @@ def _stream(file: BinaryIO) -> DumpStream:
 
 
 def _lines(file: BinaryIO, name: str) -> Iterator[tuple[str, Any]]:
-    """Each line that is not empty, with its number in words."""
+    """Each non-empty line, after its name such as `line 7`."""
     stream, rest, number = _stream(file), b"", 0
     while True:
         try:
@@ -125,21 +125,24 @@ def _dump(rows: Iterable[tuple[str, Any]], plain: Plain) -> Iterator[bytes]:
 
 
 def _document(row: bytes | dict[str, Any], plain: Plain) -> bytes | None:
-    """A line or row as a document of a dump; None for the row of a deletion."""
+    """A line or row as a document of a dump; None for a deletion."""
     members = decode(row) if isinstance(row, bytes) else row
     if not isinstance(members, dict):
-        raise InvalidDocument("this is JSON, but not an object", "write an object in each line")
+        raise InvalidDocument("this is JSON, but not an object", "write one object per line")
     if isinstance(row, bytes) and isinstance(own := members.get("@metadata"), dict) and "@id" in own and not plain:
         return row
     if not plain and "id" in members and "document" in members:
         return _apart(members)
     if plain.id_field is None:
         raise InvalidInput(
-            "nothing says what the id of a document is", "name the member that holds it: --id-field, and --collection"
+            "the document has no id",
+            "name the member that holds it with --id-field, and the collection with --collection",
         )
     id = members.get(plain.id_field)
     if isinstance(id, bool) or not isinstance(id, str | int):
-        raise InvalidDocument(f"its member {plain.id_field!r} is {id!r}, and no id", "name another with --id-field")
+        raise InvalidDocument(
+            f"its member {plain.id_field!r} is {id!r}, which cannot be an id", "name another with --id-field"
+        )
     body = row if isinstance(row, bytes) else encode(row)
     return _joined(str(id), plain.collection, None, None, cut_out(body)[0])
 
@@ -158,7 +161,7 @@ def _joined(id: Any, collection: Any, modified: Any, metadata: bytes | None, bod
     check_body(body, f"document {id!r}")
     told = {} if metadata is None else decode(metadata)
     if not isinstance(told, dict):
-        raise InvalidDocument(f"the metadata of {id!r} is not an object", "write an object")
+        raise InvalidDocument(f"the metadata of {id!r} is not an object", "write a JSON object")
     if collection and not any(name.lower() == ENTITY_NAME.lower() for name in told):
         metadata = encode({ENTITY_NAME: str(collection), **told})
     time = to_microseconds(modified) if isinstance(modified, datetime) else 0
@@ -168,7 +171,7 @@ def _joined(id: Any, collection: Any, modified: Any, metadata: bytes | None, bod
 
 
 def _without_time(document: bytes, metadata: bytes) -> bytes:
-    """What has no time gets that of its import, and not the beginning of 1970."""
+    """The document without a last-modified time, so that it gets that of its import instead of 1970."""
     if b"Last-Modified" in metadata:
         return document
     head, _, tail = document.rpartition(b',"@last-modified":')

@@ -1,6 +1,6 @@
-"""A window on the bytes of a dump that moves over its JSON, and over the raw bytes that stand between.
+"""A window on the bytes of a dump that moves over its JSON and the raw bytes between.
 
-The beginning of a dump, which tells a dump from any other file, is known here too.
+It also recognises a dump by its beginning.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ from muniment.smuggler.stream import BrokenStream, DumpStream
 AT_END: Final = -1
 _BOM: Final = b"\xef\xbb\xbf"
 _HEAD: Final = 256
-# Every section that some RavenDB has written, in lower case: RavenDB does not mind the case either.
+# Every section that some version of RavenDB writes, in lower case, since RavenDB ignores case too.
 _SECTIONS: Final = frozenset(
     """
     buildversion databaserecord docs results revisiondocuments tombstones conflicts indexes identities subscriptions
@@ -39,17 +39,17 @@ _begins = re.compile(rb'%s\{%s"(\w+)"%s:%s(?:(\d{1,18})%s[,}])?' % ((WHITESPACE,
 
 
 class Scanner:
-    """Walks through a dump; holds one block of it, or one item where an item is larger.
+    """Walks through a dump; holds one block of it in memory, or one item if that is larger.
 
-    `buffer[offset]` is the next byte. At first at least 256 bytes are in the buffer, or all there are, and a byte order
-    mark has been passed over. `after` is the id of the last document that was whole; every error names it.
+    `buffer[offset]` is the next byte. At the beginning, the buffer holds at least 256 bytes or the whole dump, and a
+    byte order mark has been skipped. `after` is the id of the last whole document; every error names it.
     """
 
     def __init__(self, stream: DumpStream, block_size: int, max_item: int) -> None:
         self.buffer = b""
         self.offset = 0
         self.after = ""
-        self._start = 0  # where the buffer begins in the dump
+        self._start = 0  # the buffer's position in the dump
         self._stream = stream
         self._block_size = block_size
         self._max_item = max_item
@@ -60,11 +60,11 @@ class Scanner:
 
     @property
     def position(self) -> int:
-        """How many bytes of the dump stand before the next one, compression aside."""
+        """The position of the next byte in the decompressed dump."""
         return self._start + self.offset
 
     def peek(self) -> int:
-        """The next byte that is not white space, or `AT_END`; moves to it, not over it."""
+        """The next byte that is not white space, or `AT_END`; moves to it, not past it."""
         while True:
             if self.offset < len(self.buffer) and (byte := self.buffer[self.offset]) > 32:
                 return byte
@@ -75,7 +75,7 @@ class Scanner:
                 return AT_END
 
     def items(self) -> Iterator[int]:
-        """Walks over the array that comes next, giving the position of each item; the caller moves over the item."""
+        """Walks over the array that comes next, giving the position of each item; the caller moves past the item."""
         self._expect(OPEN_ARRAY, "an array")
         if self.peek() == CLOSE_ARRAY:
             self.offset += 1
@@ -91,7 +91,7 @@ class Scanner:
                 return
 
     def members(self) -> Iterator[str]:
-        """Walks over the object that comes next, which is not empty; the caller moves over the value of each member."""
+        """Walks over the object that comes next, which is not empty; the caller moves past the value of each member."""
         self._expect(OPEN_OBJECT, "an object")
         while True:
             yield self._member_name()
@@ -101,7 +101,7 @@ class Scanner:
             self._expect(COMMA, "a comma or the end of the object")
 
     def value(self) -> bytes:
-        """Moves over the JSON value that comes next, and gives its bytes as they stand."""
+        """Moves past the JSON value that comes next, and returns its bytes unchanged."""
         self.peek()
         while (value := self.value_here()) is None:
             pass
@@ -110,7 +110,7 @@ class Scanner:
     def value_here(self) -> bytes | None:
         """Does what `value` does for one that begins at `offset`; None if not all of it is in the buffer.
 
-        In that case more has been read, so that there is a next try.
+        In that case more has been read: try again.
         """
         position = self.position
         try:
@@ -122,7 +122,7 @@ class Scanner:
         return value
 
     def unproved_here(self) -> bytes | None:
-        """Does what `value_here` does, without looking whether what it has moved over is JSON in UTF-8."""
+        """Does what `value_here` does, without checking that the value is JSON in UTF-8."""
         available = len(self.buffer) - self.offset
         end = json_bytes.value_end(self.buffer, self.offset) if available else -1
         if end >= 0:
@@ -136,13 +136,13 @@ class Scanner:
         return None
 
     def move(self, end: int) -> None:
-        """Moves over an item that ends there in the buffer, unless it is too large for one."""
+        """Moves past an item that ends at `end` in the buffer; raises `DamagedDump` if it is too large."""
         if end - self.offset > self._max_item:
             raise self._too_large()
         self.offset = end
 
     def raw(self, size: int) -> Iterator[bytes]:
-        """Moves over so many bytes that are not JSON, giving them in pieces of a block or less."""
+        """Moves past `size` bytes that are not JSON, giving them in pieces of at most a block."""
         while size:
             if self.offset == len(self.buffer) and not self._refill():
                 raise self.cut_short()
@@ -152,7 +152,7 @@ class Scanner:
             yield piece
 
     def finish(self) -> None:
-        """Makes sure that nothing follows; the compression may have no end, since the object that it holds has one."""
+        """Checks that nothing follows. The compressed stream may have no end, since the JSON object has one."""
         if self.peek() != AT_END:
             raise self.damaged("goes on after its end")
 
@@ -171,12 +171,12 @@ class Scanner:
 
     def _error(self, what: str, hint: str) -> DamagedDump:
         after = f", after document {self.after[:512]!r}" if self.after else ", before its first document"
-        return DamagedDump(f"the dump {what}{after}", f"{hint}; what stands before this place has been read whole")
+        return DamagedDump(f"the dump {what}{after}", f"{hint}; everything before this place was read whole")
 
     def _too_large(self) -> DamagedDump:
         return self._error(
-            f"has an item without an end within {self._max_item:,} bytes, at byte {self.position:,}",
-            "raise max_item if an item can be so large; else it is damaged: copy or export it again",
+            f"has an item of more than {self._max_item:,} bytes, at byte {self.position:,}",
+            "raise max_item if an item can be so large; otherwise the dump is damaged: copy or export it again",
         )
 
     def _member_name(self) -> str:
@@ -201,9 +201,9 @@ class Scanner:
         return self.damaged(f"has {self.buffer[self.offset : self.offset + 1]!r} where {wanted} was expected")
 
     def _refill(self) -> bool:
-        """Reads more behind what has not been used yet; false at the end of the dump.
+        """Reads more after the unused bytes in the buffer; false at the end of the dump.
 
-        It doubles what it holds, so that a large item is looked at a few times only, whatever the size of a block.
+        It doubles the buffer, so that a large item is scanned only a few times, whatever the size of a block.
         """
         rest = self.buffer[self.offset :]
         parts = [rest]
@@ -213,7 +213,7 @@ class Scanner:
                 parts.append(more)
                 wanted -= len(more)
         except BrokenStream as error:
-            if len(parts) == 1:  # else what came before it is good, and the next read fails again
+            if len(parts) == 1:  # otherwise use the good bytes first; the next read fails again
                 raise self._error(f"{error.what}, at byte {self._stream.position:,}", error.hint) from error
         self._start += self.offset
         self.buffer, self.offset = b"".join(parts), 0
@@ -221,9 +221,9 @@ class Scanner:
 
 
 def build_version(head: bytes) -> int | None:
-    """The RavenDB build that a dump begins with, if it does; raises `UnknownFormat` if this is not how a dump begins.
+    """The RavenDB build at the beginning of a dump, None if there is none; raises `UnknownFormat` for no dump.
 
-    A dump begins with an object whose first member is a section that is known. Later ones may be of any name.
+    A dump begins with an object whose first member is a known section. Later members may have any name.
     """
     begins = _begins(head)
     section = begins[1].decode().lower() if begins else ""
@@ -233,13 +233,13 @@ def build_version(head: bytes) -> int | None:
 
 
 def is_dump(head: bytes) -> bool:
-    """Whether a dump begins so."""
+    """Whether this is the beginning of a dump."""
     begins = _begins(head)
     return begins is not None and begins[1].decode().lower() in _SECTIONS
 
 
 def _not_a_dump(head: bytes) -> UnknownFormat:
-    hint = "give a .ravendbdump or .ravendump file: not encrypted; compressed with gzip or zstd, or not at all"
+    hint = "give a .ravendbdump or .ravendump file that is not encrypted; it may be compressed with gzip or zstd"
     if not head:
         return UnknownFormat("the dump is empty", hint)
     if head.startswith(b"PK"):

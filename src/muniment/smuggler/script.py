@@ -1,8 +1,8 @@
 """Transforms: a JavaScript function through which every document goes, in a process that a bad script cannot escape.
 
 A script is RavenDB 3's `function(doc) { …; return doc; }`, where null leaves the document out, or the statements of
-RavenDB 4 and later, which change `this`, and leave it out with `throw 'skip'`. A number that the script has not touched
-keeps its text: JavaScript has doubles only, and would make 18 of 18.0 and lose the end of a long integer.
+RavenDB 4 and later, which change `this`, and leave it out with `throw 'skip'`. A number that the script does not change
+keeps its text: JavaScript has only doubles, and would turn 18.0 into 18 and round a long integer.
 """
 
 from __future__ import annotations
@@ -25,13 +25,11 @@ from muniment.workers import Child
 SECONDS: Final = 1.0
 MEMORY_BYTES: Final = 512 << 20
 
-_HINT: Final = (
-    "mend the script, leave these documents out with a filter, or pass over them with ignore-errors-and-continue"
-)
+_HINT: Final = "fix the script, leave these documents out with a filter, or skip them with ignore-errors-and-continue"
 _HERE: Final = Path(__file__).parent
 
 _maybe_marked = re.compile(rb"-0|[0-9][.eE]|[0-9]{16}").search
-# A number or the end, behind everything since the last one.
+# A number or the end of the text, with everything since the last number.
 _number = re.compile(rb'((?:"[^"\\]*+(?:\\.[^"\\]*+)*+"|[^"0-9-]++)*+)(-?[0-9][0-9.eE+-]*+|\Z)', re.DOTALL)
 _CACHED_DIGITS: Final = 32
 
@@ -40,7 +38,7 @@ class Transform:
     """A script that is ready to run. `seconds` of processor time and `memory` bytes are what one document may take."""
 
     def __init__(self, script: str, *, seconds: float = SECONDS, memory: int = MEMORY_BYTES) -> None:
-        """Raises `InvalidScript` for one that does not compile, `InvalidInput` where there is no engine for it."""
+        """Raises `InvalidScript` for one that does not compile, `InvalidInput` without a JavaScript engine."""
         if importlib.util.find_spec("quickjs") is None:
             raise InvalidInput(
                 "transform scripts need the JavaScript engine, which is not installed",
@@ -52,10 +50,10 @@ class Transform:
         self._child = self._started()
 
     def document(self, id: str, metadata: bytes, body: bytes) -> tuple[bytes, bytes] | None:
-        """What the script makes of a document: its metadata and body, None to leave it out.
+        """The metadata and body that the script returns for a document, None to leave it out.
 
-        The parts that it does not change come back as the same bytes. Raises `InvalidScript` with the id when it
-        throws, takes too much time or memory, or makes something that is no document; the next one can be given then.
+        A part that it does not change is returned as the same bytes. Raises `InvalidScript` with the id when it throws,
+        takes too much time or memory, or returns what is not a document; after that the next document can be given.
         """
         if self._child.ended:
             self._child = self._started()
@@ -86,7 +84,7 @@ class Transform:
         return child
 
     def _ask(self, child: Child, *strings: bytes) -> bytes:
-        """What the process answers to these strings, or that it was ended instead."""
+        """The process's answer to these strings, or an error text when it was ended."""
         child.send(*strings)
         answer = child.receive()
         if answer is not None:
@@ -99,7 +97,7 @@ class Transform:
 
 
 def _whole(id: str, body: bytes) -> bytes:
-    """The body that a script has made, once it is known to be one."""
+    """The body that a script has made, once it is checked."""
     if body:
         check_body(body, f"what the transform script made of document {id!r}")
     return body
@@ -113,9 +111,9 @@ def _stored(id: str, metadata: bytes) -> bytes:
 
 
 def _marked(text: bytes) -> bytes:
-    """This JSON with each number that JavaScript would write otherwise as a string of its text; empty without any.
+    """This JSON with each number that JavaScript would rewrite as a string of its text; empty if there is none.
 
-    Those that a double does not hold exactly stand behind an exclamation mark.
+    Numbers that a double cannot hold exactly have an exclamation mark in front.
     """
     if not _maybe_marked(text):
         return b""

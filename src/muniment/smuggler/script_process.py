@@ -1,9 +1,9 @@
 """The process in which a transform script runs. It is started by `script.py`, and imports nothing of Muniment.
 
-It reads from stdin the limits, the JavaScript around the script and the script itself, then documents, and answers
-each on stdout, all in the frames of `workers.py`. It has no other way out: QuickJS as it is embedded here knows no
-files, no network and no timers. The limit on memory is QuickJS's. That on processor time is too; should a script be in
-a place where QuickJS does not look at the clock, the kernel ends this process a second later.
+From stdin it reads the limits, the JavaScript around the script and the script itself, then documents, and answers
+each on stdout, all in the frames of `workers.py`. It has no other way out: QuickJS as embedded here has no files, no
+network and no timers. QuickJS limits memory and processor time; if a script is where QuickJS does not check the clock,
+the kernel ends this process a second later.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ KILL_SECONDS = 1.0
 
 
 def _read(count: int) -> list[str] | None:
-    """So many strings, each behind its length; None at the end, when the parent has closed the pipe or died."""
+    """`count` strings, each after its length; None at the end, when the parent has closed the pipe or died."""
     strings = []
     for _ in range(count):
         head = sys.stdin.buffer.read(4)
@@ -50,7 +50,7 @@ def _failure(error: Exception, seconds: float) -> str:
 
 
 def main() -> None:
-    """One script, then documents until the parent closes the pipe."""
+    """Run one script on documents until the parent closes the pipe."""
     begin = _read(4)
     assert begin is not None
     seconds, memory = float(begin[0]), int(begin[1])

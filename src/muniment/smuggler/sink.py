@@ -1,6 +1,6 @@
-"""Where a dump is written to: compressed on the way in a thread of its own.
+"""Where a dump is written: compressed on the way, in a thread of its own.
 
-gzip is made by ISA-L, which needs a quarter of zlib's time for the same size; it gives one ordinary gzip member.
+ISA-L compresses gzip in a quarter of zlib's time to the same size; the result is one ordinary gzip member.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ ZSTD_LEVEL: Final = 1
 
 
 class Writable(Protocol):
-    """What a dump can be written to: it takes all bytes that it is given."""
+    """Where a dump can be written: `write` takes all bytes that it is given."""
 
     def write(self, data: bytes, /) -> object: ...
 
@@ -59,10 +59,10 @@ def _compressor(compression: Compression) -> _Compressor:
 
 
 class Sink:
-    """Takes bytes, compresses them and passes them on, a few blocks behind. `plain` and `written` count both.
+    """Takes bytes, compresses them and passes them on, a few blocks behind. `plain` counts bytes in, `written` out.
 
-    `finish` must be called for the end to be written, and `close` in any case. A failure to write is raised by a later
-    call, as `StorageFailure` if the operating system is to blame.
+    `finish` must be called to write the end, and `close` in any case. A later call raises a failure to write, as
+    `StorageFailure` if it comes from the operating system.
     """
 
     def __init__(self, destination: Writable, compression: Compression) -> None:
@@ -90,7 +90,7 @@ class Sink:
             self._ahead.popleft()[0].result()
 
     def close(self) -> None:
-        """Let go of the thread; what has not been finished stays without its end."""
+        """End the thread; output that was not finished stays without its end."""
         self._pool.shutdown(cancel_futures=True)
 
     def _submit(self) -> None:
@@ -101,7 +101,7 @@ class Sink:
             self._ahead.popleft()[0].result()
 
     def _too_far(self) -> bool:
-        """Whether there is more than should be in memory, beside the block that is being compressed."""
+        """Whether more is in memory than should be, not counting the block that is being compressed."""
         count = len(self._ahead)
         return count > BLOCKS_AHEAD or (count > 1 and sum(size for _, size in self._ahead) > BYTES_AHEAD)
 

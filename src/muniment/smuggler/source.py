@@ -1,4 +1,4 @@
-"""What can be exported, wherever it is."""
+"""What can be exported: a database, embedded or on a server, or a moment in backups."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ R = TypeVar("R", covariant=True)
 class Source(Generic[R]):
     """What has a state to export: a database, embedded or on a server, or backups.
 
-    R is what its methods give: an `Exported`, or in asyncio what has to be awaited to get one.
+    R is what its methods return: an `Exported`, or in asyncio an awaitable of one.
     """
 
     def export(
@@ -34,10 +34,9 @@ class Source(Generic[R]):
         `.parquet`. `options` say which part to write. Others read and write meanwhile, and memory does not depend on
         the size of the database.
 
-        The file has its name only when it is complete and on disk; one that exists is replaced only if `overwrite` says
-        so, and only then. When this raises, `Cancelled` too, no file is left, and a stream, which is never closed, is
-        cut short. Of a database on a server it raises what the server failed with, and `ServerUnavailable` when the
-        connection breaks.
+        The file gets its name only when it is complete and on disk; an existing one is replaced then, if `overwrite`
+        is set. When this raises, `Cancelled` too, no file is left, and a stream, which is never closed, is cut short.
+        For a database on a server it raises the server's error, and `ServerUnavailable` when the connection breaks.
         """
         asked = ExportOptions.of(destination, format, compression, options, overwrite=overwrite)
         return self._export(destination, asked, progress or Progress())
@@ -54,10 +53,10 @@ class Source(Generic[R]):
         """Write what changed since the last export into this folder, deletions too, as a new dump in it.
 
         It is a `ravendbdump` unless `format` says otherwise. The folder is on this machine, and a state file in it
-        keeps how far the last export went. The first export is a full one, and so is one that might miss something, as
-        `reason` says. Where nothing has changed no file is written. `muniment.smuggler.folder.import_folder` applies
-        them all. Raises `ForeignBackup` when the folder holds another database's exports, and `Busy` while another
-        export into it runs.
+        records how far the last export went. The first export is a full one, and so is one that would otherwise miss
+        something; `reason` says why. When nothing has changed, no file is written.
+        `muniment.smuggler.folder.import_folder` applies them all. Raises `ForeignBackup` when the folder holds another
+        database's exports, and `Busy` while another export into it runs.
         """
         asked = ExportOptions.incremental(format, compression, options)
         return self._export_incremental(Path(folder), asked, progress or Progress())

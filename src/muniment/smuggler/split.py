@@ -1,9 +1,9 @@
 """Cuts the `@metadata` member out of a document's bytes and leaves every other byte of it as it was.
 
-Nearly every document of a dump ends with `,"@metadata":{...}}`, so that is looked for first, without scanning the
-document. What is found by searching alone could stand inside a string, so it counts only when both parts prove to be
-JSON objects: `{...}`, and what is left of the document. No JSON object is the beginning of another, hence the document
-can then be divided in no other way. Anything else is scanned member by member.
+Nearly every document of a dump ends with `,"@metadata":{...}}`, so that is searched for first, without scanning the
+document. What the search finds could be inside a string, so it counts only if both parts prove to be JSON objects:
+`{...}`, and the rest of the document. No JSON object is the beginning of another, so there is no other way to divide
+the document. Anything else is scanned member by member.
 """
 
 from __future__ import annotations
@@ -23,9 +23,9 @@ _to_end = re.compile(rb"%s\}" % WHITESPACE).match
 
 
 class Split(msgspec.Struct, gc=False):
-    """A document in two parts: the body without its `@metadata` member, and the JSON object that this member was.
+    """A document in two parts: the body without its `@metadata` member, and that member's JSON object.
 
-    `id` is the `@id` of the metadata and `kind` its `@export-type`, empty where there is none. `end` is where the
+    `id` is the `@id` of the metadata and `kind` its `@export-type`, empty when there is none. `end` is where the
     document ends in the bytes that were searched.
     """
 
@@ -50,9 +50,9 @@ _decode_names = msgspec.json.Decoder(_Names).decode
 
 
 def search(data: bytes, start: int) -> Split | None:
-    """Splits the document that begins at `start`, if its metadata stands last; None says nothing about it.
+    """Splits the document that begins at `start`, if its metadata comes last; None does not mean that it is malformed.
 
-    It looks no further than the metadata, so what it finds or not does not depend on how much follows.
+    It looks no further than the metadata, so the result does not depend on how much follows.
     """
     name = data.find(_NAME, start)
     if name < 0 or not (colon := _to_object(data, name + len(_NAME))):
@@ -60,7 +60,7 @@ def search(data: bytes, start: int) -> Split | None:
     head = data[start:name]
     if head[-1:] != b",":
         head = head.rstrip(b" \t\r\n")
-    # A comma behind nothing at all would go unnoticed once it has been cut out.
+    # A comma with nothing before it would go unnoticed once it is cut out.
     if head[-1:] != b"," or head[-2:-1] in _NOTHING:
         return None
     opening = colon.end()
@@ -71,8 +71,8 @@ def search(data: bytes, start: int) -> Split | None:
 
 
 def _last_member_end(data: bytes, opening: int) -> re.Match[bytes] | None:
-    """The end of a document whose last member is the object that begins at `opening`, from the end of this object."""
-    brace = data.find(b"}", opening)  # mostly no object stands inside, and this is its end
+    """The match from the end of the object that begins at `opening` to the end of the document, if it is its last."""
+    brace = data.find(b"}", opening)  # mostly it contains no object, and this is its end
     if brace >= 0 and (found := _to_end(data, brace + 1)):
         return found
     try:
@@ -96,7 +96,7 @@ def _proved(body: bytes, metadata: bytes, end: int) -> Split | None:
 
 
 def split(document: bytes) -> Split:
-    """Splits the JSON value that these bytes are known to be; raises `Malformed` unless it is a whole document."""
+    """Splits these bytes, which must be valid JSON; raises `Malformed` unless they are a whole document."""
     if document[0] != OPEN_OBJECT:
         raise Malformed("is not an object")
     found = [member for member in json_bytes.members(document) if member.name == "@metadata"]
@@ -113,7 +113,7 @@ def split(document: bytes) -> Split:
 
 
 def cut_out(document: bytes) -> tuple[bytes, bytes | None]:
-    """A JSON object without its member `@metadata`, and the value of that; None, and the very same, if it has none."""
+    """A JSON object without its member `@metadata`, and that member's value; without one, the same bytes and None."""
     if _NAME[:-1].lstrip(b'"') not in document and b"\\u0040" not in document:
         return document, None
     value = None
@@ -126,7 +126,7 @@ def cut_out(document: bytes) -> tuple[bytes, bytes | None]:
 
 
 def kind(item: bytes) -> str:
-    """The `@export-type` of any JSON value; empty for one that has none."""
+    """The `@export-type` of a JSON value; empty when it has none."""
     try:
         return split(item).kind
     except Malformed:
@@ -136,7 +136,7 @@ def kind(item: bytes) -> str:
 def _names(metadata: bytes) -> _Names:
     try:
         return _decode_names(metadata)
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):  # or half a surrogate pair stands somewhere else
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):  # or there is a lone surrogate somewhere else
         return _Names(_string_member(metadata, "@id"), _string_member(metadata, "@export-type"))
 
 

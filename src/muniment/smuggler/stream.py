@@ -1,7 +1,7 @@
-"""The plain bytes of a dump, whatever it was compressed with.
+"""The decompressed bytes of a dump.
 
-gzip (of any number of members), zstd (of any number of frames) and plain are told apart by their first bytes, never
-by a file's name. Every read is bounded, so a small file that swells to terabytes costs no memory, and is refused.
+gzip (of any number of members), zstd (of any number of frames) and plain are distinguished by their first bytes, never
+by the file's name. Every read is bounded, so a small file that swells to terabytes costs no memory, and is refused.
 """
 
 from __future__ import annotations
@@ -37,20 +37,20 @@ class BrokenStream(Exception):
 
 
 class Readable(Protocol):
-    """What a dump can be read from: it gives at most so many bytes at a time, and none at its end."""
+    """What a dump can be read from: `read` gives at most `size` bytes, and none only at the end."""
 
     def read(self, size: int, /) -> bytes: ...
 
 
 class Incoming:
-    """What comes in piece by piece, in the shape of a file that is read forwards; raises what making a piece raises."""
+    """Pieces of bytes as a file that is read forwards; raises what the iterator of pieces raises."""
 
     def __init__(self, pieces: Iterator[bytes]) -> None:
         self._pieces = pieces
         self._left = memoryview(b"")
 
     def read(self, size: int, /) -> bytes:
-        """At most so many bytes, none at the end."""
+        """At most `size` bytes, none at the end."""
         while not self._left:
             piece = next(self._pieces, None)
             if piece is None:
@@ -61,7 +61,7 @@ class Incoming:
 
 
 class _Decoder(Protocol):
-    """One gzip member or zstd frame being decompressed, in the shape of the standard library's decompressors."""
+    """Decompresses one gzip member or zstd frame, with the interface of the standard library's decompressors."""
 
     @property
     def eof(self) -> bool: ...
@@ -76,9 +76,9 @@ class _Decoder(Protocol):
 
 
 class _GzipDecoder:
-    """Brings ISA-L's decompressor, the only one of another shape, into it; it checks the CRC and the length.
+    """Gives ISA-L's decompressor that interface; it checks the CRC and the length.
 
-    It has the shape of zlib's and takes half its time.
+    ISA-L's own interface is that of zlib, and it takes half of zlib's time.
     """
 
     def __init__(self) -> None:
@@ -101,18 +101,18 @@ class _GzipDecoder:
 
 
 class DumpStream:
-    """Reads the bytes under the compression.
+    """Reads and decompresses a dump.
 
     `compression` is "gzip", "zstd" or "none". `position` counts the plain bytes given out and `compressed_position`
-    the bytes taken from the source, so whoever knows the source's size can show how far the reading has come.
-    `unfinished` says, when all has been read, that the compression has no end: RavenDB leaves its zstd streams so.
-    Whoever reads has to know by the content whether that is all.
+    the bytes taken from the source, so that progress can be shown when the source's size is known. `unfinished`, when
+    all has been read: the compressed stream has no end, as RavenDB leaves its zstd streams. Then only the content shows
+    whether the dump is whole.
     """
 
     def __init__(self, source: Readable, *, block_size: int, bomb_size: int, bomb_ratio: int) -> None:
         self._source = source
         self._closed = False
-        # JSON takes a fraction of the room compressed; input beyond what a block needs would only be copied about.
+        # Compressed JSON is much smaller than the block it fills; more input than that would only be copied around.
         self._input_size = max(1, block_size // 4)
         self._bomb_size = bomb_size
         self._bomb_ratio = bomb_ratio
@@ -125,10 +125,9 @@ class DumpStream:
         self._decoder = self._new_decoder()
 
     def read(self, size: int) -> bytes:
-        """Gives 1 to `size` bytes; none only at the end of the source, or of the compression.
+        """Gives 1 to `size` bytes; none only at the end of the source, or of the compressed stream.
 
-        Raises `BrokenStream`, and again whenever it is called after that, or `StorageFailure` when the source cannot
-        be read.
+        Raises `BrokenStream`, and again at every later call, or `StorageFailure` when the source cannot be read.
         """
         if self._closed:
             raise ValueError("the dump is closed")
@@ -139,19 +138,19 @@ class DumpStream:
             self.position += len(data)
             self._check_ratio()
         except BrokenStream as error:
-            self._failure = error  # a decoder could go on behind the damage, as if nothing were missing
+            self._failure = error  # a decoder could go on after the damage, as if nothing were missing
             raise
         return data
 
     def close(self) -> None:
-        """Makes every later read fail, so that a dump closed half way never passes for one read to its end."""
+        """Makes every later read fail, so that a dump closed half-way never passes for one read to its end."""
         self._closed = True
 
     def _check_ratio(self) -> None:
         if self.position > self._bomb_size and self.position > self._bomb_ratio * self.compressed_position:
             raise BrokenStream(
                 f"swells to more than {self._bomb_ratio} times its compressed size, as a decompression bomb does",
-                "if it comes from a place that you trust, import it from Python with a larger bomb_ratio",
+                "if you trust its source, import it from Python with a larger bomb_ratio",
             )
 
     def _plain(self, size: int) -> bytes:
@@ -179,13 +178,13 @@ class DumpStream:
         return b""
 
     def _next_member(self) -> None:
-        """Begins the gzip member or zstd frame after the one that has ended, if there is one."""
+        """Begins the next gzip member or zstd frame, if there is one."""
         assert self._decoder is not None
-        # Zeros after the end are padding, as tapes and block devices leave it; the gzip program lets it pass too.
+        # Zeros after the end are padding from tapes and block devices; the gzip program accepts it too.
         self._pending = self._up_to_magic(self._decoder.unused_data.lstrip(b"\0"), padding=b"\0")
         self._decoder = self._new_decoder() if self._pending else None
         if self._pending and not _MAGIC[self.compression].match(self._pending):
-            raise self._broken(f"is damaged: something else follows the end of its {self.compression} stream")
+            raise self._broken(f"is damaged: its {self.compression} stream is followed by other bytes")
 
     def _new_decoder(self) -> _Decoder | None:
         if self.compression == "gzip":
@@ -214,7 +213,7 @@ class DumpStream:
 
 
 def cannot_read(error: Exception) -> StorageFailure:
-    """Says what the operating system, or whatever is underneath the source, said."""
+    """The error for a failure of the operating system, or of whatever the source reads from."""
     return StorageFailure(
         f"the dump cannot be read: {error}",
         "check the path, its permissions, and the disk or connection behind it",

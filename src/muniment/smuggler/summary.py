@@ -1,4 +1,4 @@
-"""What an import or an export tells: what was carried, what was left out, and what went wrong with single items."""
+"""The summary of an import or export: what was carried, what was left out, and which items failed."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ TOLD: Final = 20
 
 @dataclass(frozen=True, slots=True)
 class Fault:
-    """An item that was passed over: its id, None where it is not known, and its place in the dump, if it is one's."""
+    """An item that failed and was skipped: its id, None if unknown, and its place in the dump, if it is in one."""
 
     id: str | None
     position: int | None
@@ -21,7 +21,7 @@ class Fault:
 
 @dataclass(slots=True)
 class Faults:
-    """How many items were passed over, and the first 20 of them."""
+    """How many items failed, and the first 20 of them."""
 
     count: int = 0
     first: list[Fault] = field(default_factory=list)
@@ -37,11 +37,11 @@ class Faults:
 class Imported:
     """What an import did.
 
-    `skipped` names and counts what the dump holds and was not stored. `failed` items were passed over because they are
-    not as they should be; the first of them are in `faults`. `unfinished` says that the dump's compression had no end,
-    as RavenDB leaves it, although all of the dump was there. `conflicts` documents stand for conflicts that RavenDB 2
-    or 3 had not resolved; they are stored as they are, and the ids of the first 20 are in `conflicting`. `continuation`
-    is set when the import has stopped at its limit: the token with which another one goes on.
+    `skipped` counts by kind what the dump holds but was not stored. `failed` is how many malformed items were skipped;
+    the first of them are in `faults`. `unfinished`: the dump was whole, but its compressed stream had no end, as
+    RavenDB leaves it. `conflicts` is how many documents stand for conflicts that RavenDB 2 or 3 had not resolved; they
+    are stored as they are, and the ids of the first 20 are in `conflicting`. `continuation` is set when the import
+    stopped at its limit: the token with which another one goes on.
     """
 
     documents: int = 0
@@ -61,7 +61,7 @@ class Imported:
     conflicting: list[str] = field(default_factory=list)
 
     def add(self, later: Imported) -> None:
-        """Take in what an import did after this one: its counts are added, and what is not counted is the later's."""
+        """Add a later import's summary: counts are added, other facts become the later one's."""
         for name in (each.name for each in fields(self)):
             value, old = getattr(later, name), getattr(self, name)
             if isinstance(value, dict):
@@ -79,11 +79,11 @@ class Imported:
 class Exported:
     """What an export wrote.
 
-    `skipped` names and counts what was there and was not written: what the format has no place for, and the documents
-    that the options left out. `failed` documents were passed over, and the first of them are in `faults`. `etag` and
-    `time` (microseconds) are those of the state that was exported, `bytes` those before compression and `size` those
-    written. `kind` is "full" or "incremental", and `reason` says why an incremental export became a full one, or wrote
-    no `file`. `notes` are what whoever asked for it should know.
+    `skipped` counts by kind what was not written: what the format cannot hold, and the documents that the options left
+    out. `failed` is how many documents could not be written; the first of them are in `faults`. `etag` and `time`
+    (microseconds) are those of the exported state, `bytes` is the size before compression and `size` that written.
+    `kind` is "full" or "incremental", and `reason` says why an incremental export became a full one, or wrote no
+    `file`. `notes` are remarks for the user.
     """
 
     documents: int = 0

@@ -1,4 +1,4 @@
-"""A format that an export can have, while it is written: everything in the order in which the format has it."""
+"""The interface of the formats of exports: everything is written in the order in which the format has it."""
 
 from __future__ import annotations
 
@@ -9,16 +9,16 @@ from typing import ClassVar, Final
 from muniment.revision import Batch, Revision
 from muniment.smuggler.pending import Deletion, Owned
 
-TOGETHER: Final = 512  # documents of a batch that are joined at once
+TOGETHER: Final = 512  # how many documents of a batch are joined at once
 
 Content = Callable[[Revision], Iterator[bytes]]
 
 
 class Writer:
-    """A format being written; what it has no place for it is given in vain.
+    """A format being written; it ignores what it cannot hold.
 
-    `inline` says that attachments are written with the documents that own them, before `loose` is asked to write the
-    others. `carries` are the types of items that the format has a place for.
+    `inline`: attachments are written with the documents that own them, and `loose` writes the others. `carries` are the
+    types of items that the format can hold.
     """
 
     inline: ClassVar[bool] = False
@@ -32,7 +32,7 @@ class Writer:
         raise NotImplementedError
 
     def document(self, revision: Revision, owned: list[Owned]) -> None:
-        """Write a document; raises `InvalidDocument`, having written nothing, if it has no place in the format."""
+        """Write a document; raises `InvalidDocument`, having written nothing, if the format cannot hold it."""
         raise NotImplementedError
 
     def loose(self, attachments: Iterable[Revision]) -> None:
@@ -49,6 +49,6 @@ class Writer:
 
 
 def pieces(separator: bytes, documents: Iterator[bytes]) -> Iterator[bytes]:
-    """The documents of a batch in pieces of a few hundred, so that all of them are not in memory once more."""
+    """The documents of a batch in pieces of a few hundred, so that memory does not hold all of them a second time."""
     while group := list(islice(documents, TOGETHER)):
         yield separator.join(group)
