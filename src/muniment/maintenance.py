@@ -96,8 +96,8 @@ class MaintenanceActions:
         says to leave that out, which the manifest's `skipped` tells then. `new_chain` says that a folder where the
         database remembers backups may have none. See `muniment.backup.take.take_backup`.
 
-        `protection` says whom it is encrypted for, and who signs it. Where it says nothing, a backup beside one that is
-        encrypted is encrypted for the same recipients, and one of an encrypted database with the database's key;
+        `protection` says whom it is encrypted for, and who signs it. Where it says nothing, one of an encrypted
+        database is encrypted with the database's key, and beside one that is encrypted there is none (`WrongKey`);
         `in_clear` says that it is not to be encrypted. The key of an encrypted database is in no backup, unless
         `include_encryption_key` asks for it, as RavenDB has it: then whoever opens the backup has the key too.
 

@@ -14,12 +14,12 @@ import pytest
 
 from muniment import DocumentDatabase, MaintenanceActions
 from muniment.backup import wrapped_keys
-from muniment.backup.manifest import NAME, digest
+from muniment.backup.manifest import NAME, digest, encode
 from muniment.backup.repository import SIGNATURE, Backup, backups, read
 from muniment.errors import BadSignature, DamagedBackup, MunimentError, UnknownFormat, WrongKey
 from muniment.rehearsal import rehearse
 from muniment.security.keyring import Keyring, Protection
-from muniment.security.recipients import Identity, Key, Passphrase, Stretched
+from muniment.security.recipients import ForPassphrase, ForRecipient, Identity, Key, Passphrase, Stretched
 from muniment.security.signature import SigningKey
 from tests.backup.state import opened, seen_by_readers
 
@@ -29,6 +29,7 @@ IDENTITY = Identity(b"i" * 32)
 KEY = Key(b"k" * 32)
 ALL = Protection((PASSPHRASE, KEY, IDENTITY.recipient))
 RING = Keyring((IDENTITY,))
+STRANGER = Identity(b"e" * 32)
 SIGNING_KEY = SigningKey(b"s" * 32)
 SIGNED = Protection((IDENTITY.recipient,), SIGNING_KEY)
 TRUSTING = Keyring((IDENTITY,), (SIGNING_KEY.signer,))
@@ -146,10 +147,16 @@ def test_who_has_only_a_recipient_can_go_on_and_not_read(small: DocumentDatabase
     place = tmp_path / "backups"
     small.maintenance.start_backup(place, protection=Protection((IDENTITY.recipient,))).wait()
     small.put("more", {"n": 1})
-    taken = small.maintenance.start_backup(place, incremental=True).wait()  # for the same recipient, without being told
+    mine = Protection((IDENTITY.recipient,))
+    taken = small.maintenance.start_backup(place, incremental=True, protection=mine).wait()
     assert taken.manifest.kind == "incremental"
     assert [found.manifest.encryption is not None for found in backups(place)] == [True, True]
-    small.maintenance.start_backup(place).wait()
+    before = list(_files(place))
+    for incremental in (False, True):  # for whom the last one is, only its folder says, where anybody may have written
+        with pytest.raises(WrongKey, match="name the recipients"):
+            small.maintenance.start_backup(place, incremental=incremental).wait()
+    assert list(_files(place)) == before
+    small.maintenance.start_backup(place, protection=mine).wait()
     assert backups(place)[-1].manifest.encryption is not None
     restored = MaintenanceActions.restore(place, tmp_path / "restored", keyring=RING)
     assert restored.fingerprint == small.storage.snapshot().fingerprint
@@ -160,9 +167,89 @@ def test_a_backup_that_cannot_be_encrypted_as_the_others_are_is_none(place: Path
     for given in ((), (Passphrase("wrong horse"),), (IDENTITY.recipient, Passphrase("wrong horse"))):
         with pytest.raises(WrongKey):
             small.maintenance.start_backup(place, incremental=True, protection=Protection(given)).wait()
-    with pytest.raises(WrongKey, match="passphrase"):
+    with pytest.raises(WrongKey, match="name the recipients"):
         small.maintenance.start_backup(place).wait()
+    with pytest.raises(WrongKey, match="passphrase"):
+        small.maintenance.start_backup(place, protection=Protection((KEY,))).wait()
     assert list(_files(place)) == before
+
+
+def _names_himself(backup: Backup) -> None:
+    """What somebody does who may write to the folder, and has no key: he adds himself to those it is for."""
+    path = backup.folder / wrapped_keys.NAME
+    keys = msgspec.json.decode(path.read_bytes(), type=wrapped_keys.WrappedKeys)
+    mine = ForRecipient(str(STRANGER.recipient), b"?" * 80)
+    path.write_bytes(msgspec.structs.replace(keys, recipients=(*keys.recipients, mine)).encoded())
+
+
+@pytest.mark.parametrize("incremental", [True, False])
+def test_who_writes_himself_into_a_folder_reads_no_later_backup(
+    place: Path, small: DocumentDatabase, incremental: bool
+) -> None:
+    for backup in backups(place):
+        _names_himself(backup)
+    before = list(_files(place))
+    for given in ((), (PASSPHRASE,), (PASSPHRASE, KEY)):
+        with pytest.raises((WrongKey, DamagedBackup)):
+            small.maintenance.start_backup(place, incremental=incremental, protection=Protection(given)).wait()
+    with pytest.raises(DamagedBackup, match="has not got the data key"):
+        small.maintenance.start_backup(place, protection=Protection((PASSPHRASE,))).wait()
+    assert list(_files(place)) == before
+    for keyring in (RING, Keyring((PASSPHRASE,))):
+        with pytest.raises(DamagedBackup, match=wrapped_keys.NAME):
+            read(backups(place)[0].folder, keyring)
+    named = Protection((IDENTITY.recipient,))
+    taken = small.maintenance.start_backup(place, incremental=incremental, protection=named).wait()
+    assert [each.name for each in taken.wrapped_keys().recipients] == [str(IDENTITY.recipient)]
+
+
+def test_a_backup_that_the_database_does_not_remember_says_not_for_whom_the_next_is(
+    place: Path, small: DocumentDatabase, tmp_path: Path
+) -> None:
+    MaintenanceActions.restore(place, tmp_path / "copy", keyring=RING)
+    with DocumentDatabase(tmp_path / "copy") as copy:
+        with pytest.raises(WrongKey, match="name the recipients"):
+            copy.maintenance.start_backup(place).wait()
+        taken = copy.maintenance.start_backup(place, protection=Protection((PASSPHRASE,))).wait()
+        assert {type(each) for each in taken.wrapped_keys().recipients} == {ForPassphrase}
+        assert any(str(IDENTITY.recipient) in note and "--recipient" in note for note in taken.notes)
+        again = copy.maintenance.start_backup(place, incremental=True, protection=Protection((PASSPHRASE,))).wait()
+    assert not any("--recipient" in note for note in again.notes)
+
+
+def test_a_whole_forged_backup_for_the_same_and_himself_says_not_for_whom_the_next_is(
+    small: DocumentDatabase, tmp_path: Path
+) -> None:
+    place, mine = tmp_path / "backups", Protection((IDENTITY.recipient,))
+    genuine = small.maintenance.start_backup(place, protection=mine).wait()
+    with DocumentDatabase(tmp_path / "his") as his:
+        his.put("evil", {})
+        both = Protection((IDENTITY.recipient, STRANGER.recipient))
+        forged = his.maintenance.start_backup(tmp_path / "forged", protection=both).wait()
+    key = read(forged.folder, Keyring((STRANGER,))).key
+    text = encode(msgspec.structs.replace(forged.manifest, database=genuine.manifest.database, encryption=None), key)
+    (forged.folder / NAME).write_bytes(text)
+    shutil.move(forged.folder, place)
+    assert read(place / forged.name, RING).key == key
+    with pytest.raises(WrongKey, match="name the recipients"):
+        small.maintenance.start_backup(place).wait()
+
+
+def test_a_merged_backup_is_for_those_alone_who_could_open_all_that_went_into_it(
+    small: DocumentDatabase, tmp_path: Path
+) -> None:
+    place = tmp_path / "backups"
+    small.maintenance.start_backup(place, protection=Protection((IDENTITY.recipient,))).wait()
+    both = Protection((IDENTITY.recipient, STRANGER.recipient))
+    small.put("more", {"n": 1})
+    last = small.maintenance.start_backup(place, incremental=True, protection=both).wait()
+    merged = MaintenanceActions.merge(place, last.name, keyring=RING)
+    assert [each.name for each in merged.wrapped_keys().recipients] == [str(IDENTITY.recipient)]
+    small.put("yet more", {"n": 1})
+    only = Protection((STRANGER.recipient,))
+    last = small.maintenance.start_backup(place, incremental=True, protection=only).wait()
+    with pytest.raises(WrongKey, match="nobody may open all"):
+        MaintenanceActions.merge(place, last.name, keyring=Keyring((IDENTITY, STRANGER)))
 
 
 def test_who_is_named_counts_alone(place: Path, small: DocumentDatabase, tmp_path: Path) -> None:

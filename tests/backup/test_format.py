@@ -24,7 +24,7 @@ SAMPLES = {
     "format-1": "7c4d94a0-d859-4bba-b815-d7b08d34586b",
     "format-1-checksum": "31ca6564-5110-4703-9b1f-4759a6c2e1c0",
     "format-2": "e697a6d7-9829-4f79-bd1d-7f6e3a98f287",
-    "format-3": "c9c79a00-cf80-442f-b229-5633a9c73a94",
+    "format-3": "d24d5977-6f80-4ae9-aa7b-174baa24cfab",
 }
 FORMAT_1_SAMPLES = [name for name in SAMPLES if name.startswith("format-1")]
 FULL = "2026-09-21T142420.000Z.full"
@@ -183,8 +183,8 @@ def test_format_2_still_says_the_same() -> None:
 
 
 SHA256_3 = (
-    "8bee4d4e2d38130ccba03061d092e09f84b7c5b3ec6eabf41d721c8eb2017685",
-    "dc76cbd04dca6876514120b41f56f133465456a57aef924173ff619f3b51b89c",
+    "c8604763253c2660709a888d9dada0c85501c4a70850de19ad2cad4a9b85bffe",
+    "d3b38083d06db2b75ca232a40c4a0488f647225c403c137d57b40fdb36298ac2",
 )
 SIGNER = "muniment-signer-ipg4ai6sfvpz4ed5didjgrl5gxi5cdvx2ioheems6vxv3zagmxjudm2sim"
 # Format 3 is what format 2 is, encrypted; these open its sample.

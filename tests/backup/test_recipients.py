@@ -62,7 +62,7 @@ def _killed_at(step: int, work: Callable[[], object]) -> int:
 def test_who_adds_or_removes_may_be_killed_at_any_step_and_do_it_again(place: Path) -> None:
     for work, wanted in (
         (lambda: add_recipients(place, Protection((NEW,)), RING), [True] * 3),
-        (lambda: remove_recipient(place, NEW_NAME), [False] * 3),
+        (lambda: remove_recipient(place, NEW_NAME, RING), [False] * 3),
     ):
         seen = set()
         for step in count(1):
@@ -81,7 +81,7 @@ def test_nothing_is_changed_where_one_of_the_backups_cannot_be_opened(place: Pat
     path = backups(place)[1].folder / wrapped_keys.NAME
     add_recipients(place, Protection((NEW,)), RING)
     both = path.read_bytes()
-    remove_recipient(place, NEW_NAME)
+    remove_recipient(place, NEW_NAME, RING)
     before = path.read_bytes()
     path.write_bytes(both)
     with pytest.raises(WrongKey):
@@ -89,9 +89,9 @@ def test_nothing_is_changed_where_one_of_the_backups_cannot_be_opened(place: Pat
     assert len(recipients_of(place)) == 2
     path.write_bytes(before)
     with pytest.raises(NotFound):
-        remove_recipient(place, "nobody")
+        remove_recipient(place, "nobody", RING)
     with pytest.raises(Conflict, match="only recipient"):
-        remove_recipient(place, NAME)
+        remove_recipient(place, NAME, RING)
     assert recipients_of(place) == [Held(NAME, tuple(backup.name for backup in backups(place)))]
     (tmp_path / "empty").mkdir()
     with pytest.raises(BackupNotFound):
@@ -104,3 +104,26 @@ def test_a_passphrase_that_is_added_has_one_salt_for_all_and_is_not_added_twice(
     assert add_recipients(place, words, RING) == []
     assert len(recipients_of(place)) == 2
     assert _opened(place, words.keyring) == [True] * 3
+
+
+def test_what_is_added_is_inherited_and_what_is_removed_is_not(small: DocumentDatabase, tmp_path: Path) -> None:
+    place, key = tmp_path / "backups", Protection((NEW,))
+    small.maintenance.start_backup(place, protection=key).wait()
+    changes: list[tuple[Callable[[], object], set[str]]] = [
+        (lambda: add_recipients(place, Protection((MINE.recipient,)), NEW_RING), {NEW_NAME, NAME}),
+        (lambda: remove_recipient(place, NAME, NEW_RING), {NEW_NAME}),
+    ]
+    for change, wanted in changes:
+        change()
+        small.put("more", {})
+        for incremental in (True, False):
+            taken = small.maintenance.start_backup(place, incremental=incremental, protection=key).wait()
+            assert {each.name for each in taken.wrapped_keys().recipients} == wanted
+
+
+def test_nobody_is_removed_by_who_opens_nothing(place: Path) -> None:
+    add_recipients(place, Protection((NEW,)), RING)
+    before = {path: path.read_bytes() for path in place.rglob("*.json")}
+    with pytest.raises(WrongKey):
+        remove_recipient(place, NEW_NAME, Keyring())
+    assert {path: path.read_bytes() for path in place.rglob("*.json")} == before

@@ -88,11 +88,15 @@ def test_every_command_that_reads_a_backup_takes_what_opens_it(place: Path, comm
     assert done.code == 0, done.err
 
 
-def test_who_backs_up_cannot_read_it_and_the_next_is_for_the_same(place: Path, recipient: str) -> None:
+def test_who_backs_up_cannot_read_it_and_names_the_recipients_each_time(place: Path, recipient: str) -> None:
     assert run(place, "backup", "shop", "--dest", "backups", "--recipient", recipient).code == 0
     with DocumentDatabase(place / "shop") as database:
         database.put("more", {"Name": SECRET})
-    assert run(place, "backup", "shop", "--dest", "backups", "--incremental", "--json").json["kind"] == "incremental"
+    refused = run(place, "backup", "shop", "--dest", "backups", "--incremental")
+    assert refused.code == WrongKey.exit_code
+    assert "--recipient" in refused.err
+    again = run(place, "backup", "shop", "--dest", "backups", "--incremental", "--recipient", recipient, "--json")
+    assert again.json["kind"] == "incremental"
     assert holding_secret(place / "backups") == []
     verified = run(place, "verify", "backups", "--json")
     assert (verified.code, len(verified.json["unproven"])) == (0, 2)
@@ -134,9 +138,11 @@ def test_recipients_are_added_and_removed_without_writing_the_data_anew(place: P
     assert [len(each["backups"]) for each in listed] == [2, 2]
     assert listed[1]["name"] == recipient
     passphrase = listed[0]["name"]
-    assert run(place, "recipients", "remove", "backups", passphrase).code == 0
-    assert run(place, "recipients", "remove", "backups", passphrase).code == 3
-    assert run(place, "recipients", "remove", "backups", recipient).code == 4  # the last one
+    remove = ["recipients", "remove", "backups", "--identity", "mine"]
+    assert run(place, "recipients", "remove", "backups", passphrase).code == WrongKey.exit_code
+    assert run(place, *remove, passphrase).code == 0
+    assert run(place, *remove, passphrase).code == 3
+    assert run(place, *remove, recipient).code == 4  # the last one
     assert run(place, "verify", "backups", "--passphrase-file", "passphrase", "--json").json["unproven"] != []
     assert run(place, "restore", "backups", "--to", "new", "--identity", "mine").code == 0
     assert {path: path.read_bytes() for path in data} == data
@@ -150,7 +156,7 @@ def test_a_passphrase_is_changed_for_all_backups(place: Path) -> None:
     old = run(place, "recipients", "list", "backups", "--json").json["recipients"][0]["name"]
     add = ["recipients", "add", "backups", "--passphrase-file", "passphrase", "--new-passphrase-file", "new"]
     assert run(place, *add).code == 0
-    assert run(place, "recipients", "remove", "backups", old).code == 0
+    assert run(place, "recipients", "remove", "backups", old, "--passphrase-file", "new").code == 0
     assert len(run(place, "recipients", "list", "backups", "--json").json["recipients"]) == 1
     assert run(place, "restore", "backups", "--to", "a", "--passphrase-file", "passphrase").code == WrongKey.exit_code
     assert run(place, "restore", "backups", "--to", "a", "--passphrase-file", "new").code == 0
@@ -232,7 +238,9 @@ def test_the_key_of_a_database_does_not_stand_in_the_way_of_other_recipients(pla
     assert run(place, "encryption", "rotate", "shop", "--new-key-file", "key").code == 0
     back_up = ["backup", "shop", "--dest", "backups", "--key-file", "key"]
     assert run(place, *back_up, "--recipient", recipient).code == 0
-    assert run(place, *back_up, "--incremental", "--json").json["kind"] == "incremental"
+    assert run(place, *back_up, "--incremental").code == WrongKey.exit_code  # which does not open the one before
+    again = run(place, *back_up, "--recipient", recipient, "--incremental", "--json")
+    assert again.json["kind"] == "incremental"
     listed = run(place, "recipients", "list", "backups", "--json").json["recipients"]
     assert [each["name"] for each in listed] == [recipient]
     assert run(place, "restore", "backups", "--to", "new", "--identity", "mine").code == 0

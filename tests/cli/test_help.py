@@ -81,7 +81,7 @@ COMMANDS = {
     "sample": ["FOLDER", "--documents", "--attachments", "--seed", KEY, "--json", "--quiet"],
     "recipients list": ["DEST", "--json"],
     "recipients add": ["DEST", "--recipient", "--new-passphrase-file", "--new-key-file", KEY, *OPENS, "--json"],
-    "recipients remove": ["DEST", "NAME", "--json"],
+    "recipients remove": ["DEST", "NAME", KEY, *OPENS, "--json"],
     "identity generate": ["FILE", "--signing", "--json"],
     "encryption generate-key": ["FILE", "--json"],
     "encryption rotate": [

@@ -14,9 +14,9 @@ from muniment.backup.moment import RestorePoint
 from muniment.backup.parquet import DOCUMENTS, FILE_BYTES, AttachmentFile, ParquetFile, document_columns
 from muniment.backup.plan import RestorePlan
 from muniment.backup.reader import HINT, Moment, read_backup
-from muniment.backup.repository import Backup, Backups, NewBackup, backups, delete_backup
+from muniment.backup.repository import Backup, Backups, NewBackup, Seal, backups, delete_backup
 from muniment.backup.restore_plan import plan_restore
-from muniment.backup.sealing import Sealing
+from muniment.backup.sealing import Sealing, seal_like
 from muniment.backup.tally import Tally
 from muniment.document import from_microseconds
 from muniment.durable import mapped_errors
@@ -25,7 +25,6 @@ from muniment.fingerprint import ContentDigest, attachment_digests
 from muniment.progress import Progress
 from muniment.revision import ATTACHMENT, DOCUMENT, Batch, Revision
 from muniment.security.keyring import NO_KEYS, UNPROTECTED, Keyring, Protection
-from muniment.security.recipients import AnyRecipient
 from muniment.storage.base import Lineage
 from muniment.version import VERSION
 
@@ -48,7 +47,7 @@ def merge_backups(
     nothing, when another backup continues one before the last; and `TargetExists` when it was merged already, unless
     those are to be deleted now, for which the merged one is proven once more.
 
-    It is encrypted and signed as the protection says; where that is silent, for those whom the last of them is for.
+    It is encrypted and signed as the protection says; where that names nobody, for those who may open all of them.
     """
     progress = progress or Progress()
     available = backups(source, keyring)
@@ -66,10 +65,13 @@ def merge_backups(
     if merged:
         read_backup(plan_restore(available, str(source), RestorePoint(backup=merged.name)), Tally(), progress)
     else:
-        held = tuple(each for each in keyring.identities if isinstance(each, AnyRecipient))
-        if not protection.recipients:
-            protection = msgspec.structs.replace(protection, recipients=held)
-        merged = _write_merged(plan, available, protection, clock, progress)
+        named = protection.recipients or protection.in_clear
+        seal = (
+            Sealing(protection, [], plan.manifest.database.id).seal(None)
+            if named
+            else seal_like(plan.chain, keyring, protection.signing_key)
+        )
+        merged = _write_merged(plan, available, seal, clock, progress)
     if delete_merged:
         for backup in reversed(plan.chain):
             delete_backup(backup)
@@ -78,10 +80,9 @@ def merge_backups(
 
 
 def _write_merged(
-    plan: RestorePlan, available: Backups, protection: Protection, clock: Callable[[], int], progress: Progress
+    plan: RestorePlan, available: Backups, seal: Seal, clock: Callable[[], int], progress: Progress
 ) -> Backup:
     settings = plan.backup.read_database_document()
-    seal = Sealing(protection, [plan.backup], plan.manifest.database.id).seal(None)
     new = NewBackup(available.place, "full", from_microseconds(clock()), seal)
     writer = _Writer(new)
     try:

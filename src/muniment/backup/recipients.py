@@ -15,10 +15,11 @@ import msgspec
 
 from muniment.backup import wrapped_keys
 from muniment.backup.repository import Backup, backups
+from muniment.backup.sealing import holds
 from muniment.durable import new_file, write_new
 from muniment.errors import BackupNotFound, Conflict, NotFound
 from muniment.security.keyring import Keyring, Protection
-from muniment.security.recipients import AnyIdentity, AnyRecipient, Passphrase, Recipient, Wrapped, new_stretched
+from muniment.security.recipients import AnyRecipient, Passphrase, Wrapped, new_stretched
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,19 +52,19 @@ def add_recipients(place: Path, protection: Protection, keyring: Keyring) -> lis
     def added(backup: Backup) -> tuple[Wrapped, ...]:
         there = backup.wrapped_keys()
         assert backup.key is not None
-        new = [each for each in wanted if not _holds(each, there)]
+        new = [each for each in wanted if not holds(each, there)]
         return (*there.recipients, *(each.wrap(backup.key) for each in new))
 
     return _change(found, added)
 
 
-def remove_recipient(place: Path, name: str) -> list[str]:
+def remove_recipient(place: Path, name: str, keyring: Keyring) -> list[str]:
     """Let whoever has this name open none of the backups in the folder; returns the names of those that were changed.
 
-    Who has opened one may have kept its data key. Raises `NotFound` for a name that none has, and `Conflict`, and
-    changes nothing, when nobody could open one any more.
+    Who has opened one may have kept its data key. Raises `NotFound` for a name that none has, and, and changes nothing,
+    `Conflict` when nobody could open one any more, and `WrongKey` when the keyring does not open all that are for it.
     """
-    found = _encrypted(place)
+    found = _encrypted(place, keyring)
     for backup in found:
         names = {each.name for each in backup.wrapped_keys().recipients}
         if names == {name}:
@@ -73,7 +74,10 @@ def remove_recipient(place: Path, name: str) -> list[str]:
             )
     if all(name not in {each.name for each in backup.wrapped_keys().recipients} for backup in found):
         raise NotFound(f"no backup in {place} is for {name}", "give a name as `muniment recipients list` shows it")
-    return _change(found, lambda backup: tuple(each for each in backup.wrapped_keys().recipients if each.name != name))
+    held = [backup for backup in found if name in {each.name for each in backup.wrapped_keys().recipients}]
+    for backup in held:
+        backup.check_open()
+    return _change(held, lambda backup: tuple(each for each in backup.wrapped_keys().recipients if each.name != name))
 
 
 def _change(found: Sequence[Backup], change: Callable[[Backup], tuple[Wrapped, ...]]) -> list[str]:
@@ -85,7 +89,8 @@ def _change(found: Sequence[Backup], change: Callable[[Backup], tuple[Wrapped, .
             with suppress(OSError):
                 left.unlink()
         there = backup.wrapped_keys()
-        new = msgspec.structs.replace(there, recipients=change(backup))
+        assert backup.key is not None
+        new = wrapped_keys.WrappedKeys.of(backup.key, change(backup))
         if new.recipients != there.recipients:
             with new_file(path, overwrite=True) as unfinished:
                 write_new(unfinished, new.encoded())
@@ -98,13 +103,6 @@ def _with_a_salt(recipient: AnyRecipient) -> AnyRecipient:
     if isinstance(recipient, Passphrase):
         return msgspec.structs.replace(recipient, stretched=recipient.stretched or new_stretched())
     return recipient
-
-
-def _holds(recipient: AnyRecipient, there: wrapped_keys.WrappedKeys) -> bool:
-    if isinstance(recipient, Recipient):
-        return str(recipient) in {each.name for each in there.recipients}
-    identity: AnyIdentity = recipient
-    return Keyring((identity,)).unwrap(there.recipients, there.key) is not None
 
 
 def _encrypted(place: Path, keyring: Keyring | None = None) -> list[Backup]:

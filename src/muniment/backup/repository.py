@@ -79,9 +79,15 @@ class Backup:
             raise self.locked
 
     def wrapped_keys(self) -> WrappedKeys:
-        """Whom its data key is wrapped for; raises `DamagedBackup` when nobody can tell."""
+        """Whom its data key is wrapped for; raises `DamagedBackup` when nobody can tell.
+
+        Of a backup that is open, that is proven. Of another one, anybody who may write there may have written it.
+        """
         assert self.manifest.encryption is not None
-        return _wrapped_keys(self.folder, self.manifest.encryption.key)
+        wrapped = _wrapped_keys(self.folder, self.manifest.encryption.key)
+        if self.key:
+            wrapped.check_mac(self.key, self.folder / wrapped_keys.NAME)
+        return wrapped
 
     def read_database_document(self) -> bytes:
         """The database's document as JSON; raises `DamagedBackup` if it is not what was written."""
@@ -301,6 +307,7 @@ def _opened(backup: Backup, text: bytes, keyring: Keyring) -> Backup:
             "give --passphrase-file, --key-file or --identity",
         )
         return replace(backup, locked=locked)
+    wrapped.check_mac(key, folder / wrapped_keys.NAME)
     return replace(backup, manifest=manifests.opened(backup.manifest, text, key, str(folder)), key=key)
 
 
@@ -332,11 +339,15 @@ def _check_signature(folder: Path, text: bytes, signers: Sequence[str]) -> None:
 
 @dataclass(frozen=True, slots=True)
 class Seal:
-    """How a new backup is closed: its data key, that wrapped for each recipient, and what signs it; any may be None."""
+    """How a new backup is closed: its data key, that wrapped for each recipient, and what signs it; any may be None.
+
+    `notes` are what whoever takes it should know of that.
+    """
 
     key: DataKey | None = None
     wrapped: WrappedKeys | None = None
     signing_key: SigningKey | None = None
+    notes: tuple[str, ...] = ()
 
     @property
     def parquet_key(self) -> bytes | None:
@@ -386,7 +397,7 @@ class NewBackup:
         decoded = manifests.decode(manifest, str(self.folder))
         if seal.key:
             decoded = manifests.opened(decoded, manifest, seal.key, str(self.folder))
-        return Backup(self.folder, decoded, manifests.digest(manifest), notes=tuple(notes), key=seal.key)
+        return Backup(self.folder, decoded, manifests.digest(manifest), notes=(*seal.notes, *notes), key=seal.key)
 
     def abandon(self) -> None:
         """Remove what was written, and the folders that were made for it."""

@@ -1,19 +1,25 @@
-"""Whom a new backup is encrypted for: those who were named, or those of the backups that are there already."""
+"""Whom a new backup is encrypted for: those who were named, or those of a backup that is proven to be the database's.
+
+Whoever may write to a folder of backups can write there for whom they are. So that is believed only of a backup that
+the database remembers, and that something which was given opens: then somebody with its data key wrote it.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Iterable, Sequence
+from dataclasses import replace
 from typing import Final
 
 import msgspec
 
 from muniment.backup import wrapped_keys
-from muniment.backup.repository import Backup, Seal, unusable_in
+from muniment.backup.repository import Backup, Seal, read, unusable_in
 from muniment.backup.wrapped_keys import WrappedKeys
 from muniment.errors import WrongKey
 from muniment.security.data_key import DataKey
 from muniment.security.keyring import Keyring, Protection
 from muniment.security.recipients import (
+    AnyIdentity,
     AnyRecipient,
     ForPassphrase,
     ForRecipient,
@@ -23,21 +29,29 @@ from muniment.security.recipients import (
     Wrapped,
     read_recipient,
 )
+from muniment.security.signature import SigningKey
 
 _SAY: Final = "name the recipients (--recipient), or say that it is not to be encrypted (--in-clear)"
 
 
 class Sealing:
-    """How new backups beside `newest` are to be encrypted and signed.
+    """How new backups beside `existing` are to be encrypted and signed.
 
-    Recipients that are named count alone. Passphrases and keys that open the newest backup there stand for all of its
-    recipients. With neither, a backup beside one that is encrypted is encrypted for the same, and else that of an
-    encrypted database with the database's key, unless `in_clear` says
-    otherwise. Raises `WrongKey` when nobody can tell for whom that was.
+    Recipients that are named count alone. Passphrases and keys, also that of an encrypted database, stand for all
+    recipients of the backup that is continued, or else of the newest, if they open it and it is one of `remembered`
+    (SHA-256 of manifests); else they count alone, and a note says so. A backup beside one that is encrypted is never in
+    clear, unless `in_clear` says so. Raises `WrongKey` when nobody can tell for whom it should be.
     """
 
-    def __init__(self, protection: Protection, existing: Sequence[Backup], database_id: str) -> None:
+    def __init__(
+        self,
+        protection: Protection,
+        existing: Sequence[Backup],
+        database_id: str,
+        remembered: Collection[str] = (),
+    ) -> None:
         self._protection = protection
+        self._remembered = {*remembered}
         own = [backup for backup in existing if backup.manifest.database.id == database_id]
         newest = max(own, key=lambda backup: backup.manifest.completed, default=None)
         self._newest = newest if newest and newest.manifest.encryption else None
@@ -54,45 +68,106 @@ class Sealing:
     def seal(self, parent: Backup | None) -> Seal:
         """For one new backup, with a data key of its own. `parent` is the one that it continues.
 
-        Raises `WrongKey` where a passphrase or a key is wanted, and another one or none was given.
+        Raises `WrongKey` where a passphrase or a key is wanted, and another one or none was given, and `DamagedBackup`
+        where what opens it shows that somebody else changed whom it is for.
         """
         signing_key = self._protection.signing_key
         if not self.encrypts:
             return Seal(signing_key=signing_key)
-        key = DataKey()
-        wrapped = tuple(each.wrap(key) for each in self._recipients(parent))
-        return Seal(key, WrappedKeys(key=key.id, recipients=wrapped), signing_key)
-
-    def _recipients(self, parent: Backup | None) -> list[AnyRecipient]:
-        given = self._protection.recipients
-        own = self._protection.database_key
         beside = parent or self._newest
         if beside is None:
-            return list(given or (own,) if own else given)
-        there, secrets = beside.wrapped_keys(), self._protection.keyring
-        opens = bool(secrets.identities) and secrets.unwrap(there.recipients, there.key) is not None
-        if parent and secrets.identities and not opens:
+            return _sealed_for(self._given, signing_key)
+        there = beside.wrapped_keys()
+        opens = self._protection.keyring.unwrap(there.recipients, there.key) is not None
+        if parent and self._protection.keyring.identities and not opens:
             raise WrongKey(
                 f"what was given does not open {parent.name}, which is for {there.names}: one chain would need two",
                 "give the same, or take a full backup, which begins another chain",
             )
-        if opens and not any(isinstance(each, Recipient) for each in given):
-            return [self._again(each, there, beside) for each in there.recipients]
-        if given:
-            return [_with_salt(each, there) if opens else each for each in given]
-        return [self._again(each, there, beside) for each in there.recipients]
+        if any(isinstance(each, Recipient) for each in self._protection.recipients):
+            recipients = [_with_salt(each, there) if opens else each for each in self._protection.recipients]
+            return _sealed_for(recipients, signing_key)
+        named = self._protection.keyring.identities
+        opened = read(beside.folder, Keyring(named or self._own))
+        if opened.key is None and not self._protection.recipients:
+            raise WrongKey(
+                f"{beside.name} is encrypted, and nothing was given that proves for whom: whoever may write to its"
+                " folder may have written that",
+                _SAY,
+            )
+        if opened.key is None:
+            return _sealed_for(self._given, signing_key)
+        there = opened.wrapped_keys()
+        if self._remembered & {opened.sha256, opened.manifest.same_state_as}:
+            secrets = *named, *self._own
+            return _sealed_for([_again(each, there, beside, secrets) for each in there.recipients], signing_key)
+        seal = _sealed_for([_with_salt(each, there) for each in self._given], signing_key)
+        return replace(seal, notes=_notes(seal, there, beside))
 
-    def _again(self, wrapped: Wrapped, there: WrappedKeys, beside: Backup) -> AnyRecipient:
-        """What this data key was wrapped for."""
-        if isinstance(wrapped, ForRecipient):
-            return read_recipient(wrapped.recipient)
-        for each in (*self._protection.recipients, self._protection.database_key):
-            if isinstance(each, Passphrase | Key) and Keyring((each,)).unwrap([wrapped], there.key):
-                return _with_salt(each, there)
-        raise WrongKey(
-            f"{beside.name} is encrypted for {wrapped.name} too, so a backup beside it is to be; that was not given",
-            f"give --passphrase-file or --key-file, or {_SAY}",
-        )
+    @property
+    def _own(self) -> tuple[Key, ...]:
+        return (self._protection.database_key,) if self._protection.database_key else ()
+
+    @property
+    def _given(self) -> Sequence[AnyRecipient]:
+        """Whom it is for where nothing is inherited."""
+        return self._protection.recipients or self._own
+
+
+def seal_like(chain: Sequence[Backup], keyring: Keyring, signing_key: SigningKey | None) -> Seal:
+    """For what is made of the backups of this chain, which are open: it is for those who may open all of them.
+
+    So nobody reads in it what he could not read before. Raises `WrongKey` when that is nobody, or where a passphrase or
+    a key is wanted that the keyring has not.
+    """
+    last = chain[-1]
+    if last.manifest.encryption is None:
+        return Seal(signing_key=signing_key)
+    for backup in chain:
+        backup.check_open()
+    lists = [backup.wrapped_keys() for backup in chain]
+    again = [_again(each, lists[-1], last, keyring.identities) for each in lists[-1].recipients]
+    recipients = [each for each in again if all(holds(each, there) for there in lists)]
+    if not recipients:
+        raise WrongKey(f"nobody may open all of the backups through {last.name}", _SAY)
+    return _sealed_for(recipients, signing_key)
+
+
+def holds(recipient: AnyRecipient, there: WrappedKeys) -> bool:
+    """Whether this is one of those for whom a data key was wrapped."""
+    if isinstance(recipient, Recipient):
+        return any(isinstance(each, ForRecipient) and each.recipient == str(recipient) for each in there.recipients)
+    return Keyring((recipient,)).unwrap(there.recipients, there.key) is not None
+
+
+def _sealed_for(recipients: Sequence[AnyRecipient], signing_key: SigningKey | None) -> Seal:
+    key = DataKey()
+    return Seal(key, WrappedKeys.of(key, tuple(each.wrap(key) for each in recipients)), signing_key)
+
+
+def _notes(seal: Seal, there: WrappedKeys, beside: Backup) -> tuple[str, ...]:
+    """That others may open the backup beside it, which is not proven to be the database's own."""
+    assert seal.wrapped is not None
+    here = {each.name for each in seal.wrapped.recipients}
+    others = [each.name for each in there.recipients if each.name not in here]
+    told = (
+        f"it is not encrypted for {', '.join(others)}, as {beside.name} is, for the database does not remember that"
+        " backup; name them with --recipient if they are to open it"
+    )
+    return (told,) if others else ()
+
+
+def _again(wrapped: Wrapped, there: WrappedKeys, beside: Backup, secrets: Iterable[AnyIdentity]) -> AnyRecipient:
+    """What this data key was wrapped for."""
+    if isinstance(wrapped, ForRecipient):
+        return read_recipient(wrapped.recipient)
+    for each in secrets:
+        if isinstance(each, Passphrase | Key) and Keyring((each,)).unwrap([wrapped], there.key):
+            return _with_salt(each, there)
+    raise WrongKey(
+        f"{beside.name} is encrypted for {wrapped.name} too, so what is made beside it is to be; that was not given",
+        f"give --passphrase-file or --key-file, or {_SAY}",
+    )
 
 
 def _with_salt(recipient: AnyRecipient, there: WrappedKeys) -> AnyRecipient:

@@ -102,7 +102,7 @@ def take_backup(
     facts = storage.backup_facts()
     if not new_chain:
         _check_mounted(destination, existing, facts)
-    sealing = Sealing(protection, existing, storage.identity.database_id)
+    sealing = Sealing(protection, existing, storage.identity.database_id, facts.known)
     known = {*facts.known, *_of_this_log(storage, existing)}
     origin = Origin(
         storage.identity.database_id, storage.identity.lineage, known, facts.tombstones_from, sealing.encrypts

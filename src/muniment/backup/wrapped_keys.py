@@ -1,11 +1,13 @@
 """`keys.json`: the data key of an encrypted backup, wrapped for each of its recipients.
 
 It stands beside the manifest, which names the key by its id alone: so recipients can be added and removed, and neither
-the manifest nor what continues the backup changes.
+the manifest nor what continues the backup changes. Whoever has the data key can tell that somebody who has it wrote the
+whole list: nobody else adds himself, and is taken for a recipient of what comes later.
 """
 
 from __future__ import annotations
 
+import hmac
 from typing import Annotated, Final
 
 import msgspec
@@ -13,6 +15,7 @@ from msgspec import Meta
 
 from muniment.backup.manifest import Hex, digest
 from muniment.errors import DamagedBackup, UnknownFormat
+from muniment.security.data_key import DataKey
 from muniment.security.recipients import Wrapped
 
 NAME: Final = "keys.json"
@@ -22,12 +25,32 @@ _HINT: Final = "use another copy of this file"
 
 
 class WrappedKeys(msgspec.Struct, frozen=True, kw_only=True):
-    """The wrapped forms of a data key, whose id is `key`; the checksum is taken as that of a manifest."""
+    """The wrapped forms of a data key, whose id is `key`; the checksum is taken as that of a manifest.
+
+    `mac` is made of all the rest with the data key itself, see `of` and `check_mac`.
+    """
 
     format: int = FORMAT
     key: str
     recipients: Annotated[tuple[Wrapped, ...], Meta(min_length=1)]
+    mac: Hex
     checksum: Hex = _BLANK
+
+    @classmethod
+    def of(cls, key: DataKey, recipients: tuple[Wrapped, ...]) -> WrappedKeys:
+        """This list, as only somebody who has the data key can make it."""
+        blank = cls(key=key.id, recipients=recipients, mac=_BLANK)
+        return msgspec.structs.replace(blank, mac=blank._mac(key))
+
+    def check_mac(self, key: DataKey, where: object) -> None:
+        """Raises `DamagedBackup` unless somebody who has this data key wrote the list as it is."""
+        if not hmac.compare_digest(self.mac, self._mac(key)):
+            raise DamagedBackup(
+                f"{where} cannot be trusted: it was changed by somebody who has not got the data key", _HINT
+            )
+
+    def _mac(self, key: DataKey) -> str:
+        return key.mac("recipients", _text(msgspec.structs.replace(self, mac=_BLANK, checksum=_BLANK))).hex()
 
     @property
     def names(self) -> str:

@@ -35,7 +35,7 @@ def merge(
     proven before the new backup exists. The old ones stay until --delete-merged removes them; a backup that continues
     the last of them continues the new one then. Moments between the old ones cannot be restored any more after that.
 
-    Out of encrypted backups comes one that is encrypted for those whom the last of them is for, or for --recipient.
+    Out of encrypted backups comes one that is encrypted for those who may open all of them, or for --recipient.
 
     $ muniment merge backups --through 2026-11-22T181500.002Z.incremental
     $ muniment merge backups --through 2026-11-22T181500.002Z.incremental --delete-merged

@@ -19,7 +19,8 @@ from muniment.security.keyring import Protection
 def list_recipients(dest: Dest, *, out: Output) -> None:
     """Show who may open the encrypted backups in a folder, and how many of them.
 
-    A passphrase is known by the first letters of its salt, a key by an id. No key is needed for this.
+    A passphrase is known by the first letters of its salt, a key by an id. No key is needed for this, and so it is only
+    what the files say: whoever may write them can have written it.
 
     $ muniment recipients list /mnt/backups/shop
     """
@@ -50,7 +51,8 @@ def add(
 ) -> None:
     """Let others open all encrypted backups in a folder too, without writing the backups anew.
 
-    It takes something that opens them now. Backups that are taken later are for the same. When it is interrupted, some
+    It takes something that opens them now. Backups that are taken later with a passphrase or a key of these are for the
+    same; who backs up for recipients alone names them all. When it is interrupted, some
     of the backups have the new recipients and others not yet; do the same again.
 
     $ muniment recipients add /mnt/backups/shop --identity mine.identity --recipient muniment-recipient-a6rx…
@@ -69,16 +71,19 @@ def remove(
     dest: Dest,
     name: Annotated[str, typer.Argument(metavar="NAME", help="Who, as `muniment recipients list` shows it.")],
     *,
+    encryption: KeyOptions,
+    opening: OpeningOptions,
     out: Output,
 ) -> None:
     """Let somebody open none of the backups in a folder any more, without writing the backups anew.
 
     Who has opened one may have kept its data key, and a copy of the folder opens as it did: where that matters, take a
-    full backup for those who remain, and delete the old ones. The last recipient of a backup is not removed.
+    full backup for those who remain, named with --recipient, and delete the old ones. It takes something that opens the
+    backups now. The last recipient of a backup is not removed.
 
-    $ muniment recipients remove /mnt/backups/shop passphrase-88a4b23d
+    $ muniment recipients remove /mnt/backups/shop passphrase-88a4b23d --identity mine.identity
     """
-    changed = remove_recipient(dest, name)
+    changed = remove_recipient(dest, name, opening.keyring(encryption))
     out.emit(f"Removed from {count_text(len(changed), 'backup')} in {dest}", [_changed(dest, changed)])
 
 

@@ -6,6 +6,7 @@ known to whoever has not got it.
 
 from __future__ import annotations
 
+import hmac
 import os
 from typing import Final
 
@@ -68,3 +69,7 @@ class DataKey:
     def unseal(self, use: str, text: bytes, bound: bytes = b"") -> bytes | None:
         """What was sealed for this use; None when it was not sealed like this, or was changed since."""
         return unsealed(derived(self.secret, f"backup {use}"), text, bound)
+
+    def mac(self, use: str, text: bytes) -> bytes:
+        """What for this use and text only somebody who has the data key can make: HMAC-SHA-256."""
+        return hmac.digest(derived(self.secret, f"backup {use}"), text, "sha256")
