@@ -323,3 +323,19 @@ def test_without_a_key_one_may_do_what_the_setting_says(tmp_path: Path, setting:
         assert server.client.put("/databases/shop/docs/b", json={}).status_code == writes
         assert server.client.get("/docs/Raven/Databases/shop").status_code == 401
         assert server.client.post("/databases/shop/admin/backup", json={}).status_code == 401
+
+
+def test_what_everybody_may_ask_opens_no_database_and_tells_nothing_of_it(tmp_path: Path) -> None:
+    with running(tmp_path / "data") as server:
+        for name in ("closed", "disabled"):
+            server.create(name)
+        assert server.client.post("/admin/databases/disabled?isSettingDisabled=true").status_code == 200
+        key, text = new_key("boss", ["admin"])
+        assert server.client.put(f"/docs/{key.id}", content=key.encoded()).status_code == 201
+        boss = {"Authorization": f"Bearer {text}"}
+        for path, status in (("build/version", 200), ("replication/topology", 404)):
+            asked = [
+                server.client.get(f"/databases/{name}/{path}") for name in ("closed", "disabled", "none", "x" * 300)
+            ]
+            assert {(each.status_code, each.content) for each in asked} == {(status, asked[0].content)}
+        assert server.client.get("/admin/stats", headers=boss).json()["LoadedDatabases"] == []

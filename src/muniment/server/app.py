@@ -88,6 +88,8 @@ class App:
             if request.name is not None and not route.path.startswith("admin/restore"):
                 raise Refused(404, f"{path} is asked of the server, not of a database", "leave /databases/NAME out")
             return await endpoint.handler(request)
+        if not endpoint.may.any_of:  # the same for every database, and whether or not there is one
+            return await endpoint.handler(request)
         tenant = await self._tenant(request.name)
         tenant.active += 1
         tenant.used = monotonic()
