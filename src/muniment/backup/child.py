@@ -1,4 +1,4 @@
-"""Backups and restores in a child process, so that whoever serves requests meanwhile keeps its processor and memory.
+"""Backups and restores in a child process, so that a server keeps its processor and memory for requests meanwhile.
 
 The child reads the same file and writes the backup. What only the writer of a database can do (hold a snapshot, note
 down a backup) it asks of its parent. It stops, and removes what it wrote, when its parent cancels the work, or dies.
@@ -207,7 +207,7 @@ def restore_in_child(
 
 
 def _proven(plan: RestorePlan) -> tuple[list[str], Keyring]:
-    """What a plan was made of: the manifests, and the keys that open them. Raises `WrongKey` without one."""
+    """The manifests that a plan was made from, and the keys that open them. Raises `WrongKey` without one."""
     for backup in plan.chain:
         backup.check_open()
     keys = tuple(Opened(backup.key.secret) for backup in plan.chain if backup.key)
@@ -241,7 +241,7 @@ def _working(
 
 
 class _SharedStorage:
-    """A storage that is read here, and for which the parent does what only its writer can."""
+    """A storage that is read here; the parent does for it what only the writing process can."""
 
     def __init__(self, storage: Storage, parent: Parent) -> None:
         self._storage = storage
@@ -251,7 +251,7 @@ class _SharedStorage:
         return getattr(self._storage, name)
 
     def _ask(self, asked: _Asked) -> Any:
-        """Have the parent do it; raises what that raised there, and `Cancelled` when it has gone."""
+        """Ask the parent to do it; raises what it raised there, and `Cancelled` when the parent is gone."""
         self._parent.say(asked)
         answer: Any = self._parent.hear(_ANSWERS)  # type: ignore[arg-type]
         if isinstance(answer, ErrorRecord):

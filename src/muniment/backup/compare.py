@@ -25,9 +25,9 @@ _TABLE: Final = "CREATE TABLE todo(number INTEGER PRIMARY KEY, kind, id, action,
 
 @dataclass(frozen=True, slots=True)
 class Difference:
-    """What a database lacks and has of a moment, by kind and collection, and the moment that it was compared with.
+    """How a database differs from a moment, by kind and collection, and the moment that it was compared with.
 
-    Added is what the moment has and the database has not; deleted is what the database has and the moment has not.
+    Added is what only the moment has; deleted is what only the database has.
     """
 
     moment: Moment
@@ -143,7 +143,7 @@ def _selects(selection: Selection, member: Member) -> bool:
 
 
 def _prefixes(selection: Selection | None) -> tuple[str, ...]:
-    """What all ids begin with that the selection can take."""
+    """Prefixes that cover all ids that the selection can take."""
     if selection is None or selection.collections:
         return ("",)
     return tuple(id for key in (*selection.ids, *selection.prefixes) for id in ids_of(key))

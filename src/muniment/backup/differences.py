@@ -63,7 +63,7 @@ class Changes:
 
 @dataclass(frozen=True, slots=True)
 class Differences:
-    """What has to be done to the state `before` to get that `after`, by kind and collection."""
+    """The changes that turn the state `before` into the state `after`, by kind and collection."""
 
     before: Moment
     after: Moment

@@ -1,7 +1,7 @@
-"""Examining the data files of backups, each for itself: by several processes at once when there is much to read.
+"""Examining the data files of backups, one by one: in several processes at once when there is much to read.
 
-A file that is examined is there, has the size and SHA-256 of its manifest, its pages have their checksums, its rows are
-as many as they should be and in the order of their etags, and its documents and metadata are JSON.
+A file passes if it exists and has the size and SHA-256 in its manifest, its pages match their checksums, its rows are
+as many as recorded and in the order of their etags, and its documents and metadata are JSON.
 """
 
 from __future__ import annotations
@@ -56,7 +56,7 @@ class Task(msgspec.Struct, frozen=True):
 
 
 class Group(msgspec.Struct, frozen=True, tag=True):
-    """A row group that is as it should be: its etags, how much is in it, and the members that were asked for."""
+    """An undamaged row group: its etags, how much is in it, and the members that were asked for."""
 
     first: int
     last: int
@@ -67,13 +67,13 @@ class Group(msgspec.Struct, frozen=True, tag=True):
 
 
 class Whole(msgspec.Struct, frozen=True, tag=True):
-    """The end of a file that is as it should be: the fingerprint of all its rows that are not tombstones."""
+    """The end of an undamaged file: the fingerprint of all its rows that are not tombstones."""
 
     fingerprint: dict[str, Any]
 
 
 class Faulty(msgspec.Struct, frozen=True, tag=True):
-    """The end of a file that is not as it should be, and why."""
+    """The end of a damaged file, with the reason."""
 
     error: ErrorRecord
 
@@ -103,7 +103,7 @@ def examine(task: Task, progress: Progress) -> Iterator[Finding]:
 
 
 class _Chooser:
-    """Says of which revisions to tell: of an incremental backup all, of a full one those that changed later."""
+    """Chooses the revisions to report: all of an incremental backup, and those of a full one that changed later."""
 
     def __init__(self, task: Task) -> None:
         self._kind = task.file.kind

@@ -1,4 +1,4 @@
-"""A job: work in a thread of its own, of which anybody may see how far it is, stop it, and wait for its end."""
+"""A job: work in a thread of its own, whose progress anybody may see, and which anybody may stop or wait for."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ class JobStatus(Counts):
 
 @dataclass(frozen=True, slots=True)
 class Message:
-    """What was said of a job, and when; the last words of one that failed are `failure`."""
+    """A message of a job, and its time; the last message of a job that failed has `failure` set."""
 
     text: str
     time: datetime
@@ -116,7 +116,7 @@ class Job(Generic[Result]):
 
     @property
     def running(self) -> bool:
-        """Whether it has not ended yet, and been told of."""
+        """Whether it has not ended yet, or its end has not been reported."""
         return not self._over.is_set()
 
     @property
@@ -146,7 +146,7 @@ class Job(Generic[Result]):
         self.progress.cancel()
 
     def wait(self, timeout: float | None = None) -> Result:
-        """What it came to; raises what it failed with, or `TimeoutError` after that many seconds."""
+        """Wait for its result; raises what it failed with, or `TimeoutError` after `timeout` seconds."""
         # In slices: of two signals that come at once, Linux may give both to other threads, and then only a main thread
         # that wakes by itself acts on them.
         deadline = None if timeout is None else monotonic() + timeout
@@ -157,12 +157,12 @@ class Job(Generic[Result]):
         return self.result
 
     def join(self, seconds: float | None = None) -> bool:
-        """Return when it has ended, in whatever way, or after so many seconds; says whether it has."""
+        """Wait until it has ended, in whatever way, or the time is over; returns whether it has ended."""
         return self._over.wait(seconds)
 
     @property
     def result(self) -> Result:
-        """What it came to, once it has ended; raises what it failed with."""
+        """Its result, once it has ended; raises what it failed with."""
         if self.error:
             raise self.error
         return cast("Result", self._result)

@@ -1,4 +1,4 @@
-"""The histories that the backups of a folder are of, as a tree: when each was alive, and what of it can be restored.
+"""The histories in the backups of a folder, as a tree: when each was alive, and which of its moments can be restored.
 
 A restore begins a history, and the one that it left may go on: in the production database, when a copy was restored
 beside it. What tells of that are the manifests: when a history began, and when a backup of it was last begun. What they
@@ -131,7 +131,7 @@ class Tree:
         return (exact or found)[0]
 
     def short(self, id: str) -> str:
-        """As few letters of a history's id as name it, at least 8."""
+        """The shortest beginning of a history's id that is unique, at least 8 letters."""
         for length in range(SHORT, len(id)):
             if sum(other.id.startswith(id[:length]) for other in self.branches) == 1:
                 return id[:length]
@@ -243,7 +243,7 @@ def _joined(spans: Iterable[Span]) -> Iterator[Span]:
 
 
 def _both(one: Span, other: Span) -> Span:
-    """Two that have a moment in common, as one."""
+    """Two spans with a moment in common, as one."""
     newest = max(one.last.etag, other.last.etag)
     ends = [span for span in (one, other) if span.last.etag == newest]
     until = max((span.until for span in ends if span.until), default=None)

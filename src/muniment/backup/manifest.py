@@ -57,7 +57,7 @@ class File(msgspec.Struct, frozen=True, omit_defaults=True):
 
 
 class Skipped(msgspec.Struct, frozen=True):
-    """A revision that was not what the database had written, and that was left out because that was asked for."""
+    """A revision that was damaged in the database and was left out, as the caller asked."""
 
     kind: Literal["document", "attachment"]
     id: str
@@ -234,7 +234,7 @@ def _hidden(manifest: Manifest, key: DataKey) -> dict[str, Any]:
 
 
 def opened(manifest: Manifest, text: bytes, key: DataKey, where: str) -> Manifest:
-    """A manifest with everything in its place; raises `DamagedBackup` if any of it is not what was written."""
+    """The manifest with its encrypted part opened; raises `DamagedBackup` if any of it was changed."""
     assert manifest.encryption is not None
     sealed = manifest.encryption.sealed.encode()
     bound = _with_checksum(text, manifest.checksum or "", _BLANK).replace(b'"sealed": "%s"' % sealed, _OPENED, 1)
@@ -265,7 +265,7 @@ def _with_checksum(text: bytes, old: str, new: str) -> bytes:
 
 
 def decode(text: bytes, where: str) -> Manifest:
-    """Read a manifest; raises `UnknownFormat` for a newer format and `DamagedBackup` for one that makes no sense.
+    """Read a manifest; raises `UnknownFormat` for a newer format and `DamagedBackup` for a malformed one.
 
     Members that this version does not know are passed over: a newer version of the same format may have added them.
     """
@@ -318,7 +318,7 @@ def was_one(text: bytes) -> bool:
 
 
 def _contradictions(manifest: Manifest) -> Iterator[str]:
-    """What a manifest says twice, and not alike: one that was written by hand, or a byte that was changed."""
+    """The contradictions in a manifest, from a changed byte or an edit by hand."""
     snapshot = manifest.snapshot
     for time in (manifest.started, manifest.completed, snapshot.time, snapshot.until or snapshot.time):
         datetime.fromisoformat(time)

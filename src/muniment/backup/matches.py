@@ -1,4 +1,4 @@
-"""Which names of a selection something was found for: what was asked for and is not there is an error."""
+"""Which names of a selection were found: one that is not there is an error."""
 
 from __future__ import annotations
 
@@ -29,13 +29,13 @@ class Matches:
         self._prefixes = set(prefixes)
 
     def note(self, id: str, collection: str | None) -> None:
-        """There is this document."""
+        """Note that this document exists."""
         if self._collections:
             self._collections.discard(fold(collection or ""))
         self._note_key(fold(id))
 
     def note_attachment(self, id: str) -> None:
-        """There is this attachment."""
+        """Note that this attachment exists."""
         owner, name = split_id(fold(id))
         self._note_key(key_of(fold(id)))
         self._ids.discard(name.rpartition("/")[0] if owner is None else owner)
@@ -99,7 +99,7 @@ def near(wanted: str, names: Iterable[str]) -> list[str]:
 
 
 def near_hint(names: Iterable[str]) -> str:
-    """What to say when these are like what was asked for."""
+    """The hint when these names are similar to what was asked for."""
     found = list(dict.fromkeys(names))[:NEAR]
     if found:
         return f"did you mean {' or '.join(found)}?"

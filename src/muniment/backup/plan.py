@@ -1,4 +1,4 @@
-"""What to write, what to read: decisions made of manifests alone. No file is touched here, so tests are tables."""
+"""What to write and what to read, decided from manifests alone. No file is touched here, so tests are tables."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ PUT_BACK: Final = "the database was put back"  # so begins the reason of a backu
 
 @dataclass(frozen=True, slots=True)
 class Origin:
-    """What a new backup needs to know of the database: who it is, and what its log can still tell.
+    """What a new backup needs to know about the database: its identity, and what its log still holds.
 
     `known` are the SHA-256 of the manifests of its backups, `tombstones_from` the etag after which every deletion is in
     the log. `encrypted` says that the new backup is to be; a chain is as a whole or not at all.
@@ -86,7 +86,7 @@ class RestorePlan:
 
     @property
     def missing(self) -> tuple[str, ...]:
-        """A sentence on what the backups were taken without."""
+        """A sentence for each backup that left out damaged revisions."""
         return tuple(note for each in self.chain for note in missing_note(each.manifest.skipped, each.name))
 
     @property

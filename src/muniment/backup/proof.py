@@ -1,7 +1,7 @@
 """The proof of what a backup reads of a database: every row against its digest in the log, and the sum of it all.
 
-A document that was damaged on its disk would come into the backup as if it had been written so. What is not as it was
-written is noted, with its id, and does not come into the files.
+Otherwise a document damaged on disk would enter the backup as if it had been written so. A damaged one is noted, with
+its id, and does not enter the files.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ class Proof:
         self._lock = threading.Lock()
 
     def documents(self, batch: Batch) -> tuple[Batch, int]:
-        """What of these is as it was written, and the sum of the digests of that."""
+        """Those of these revisions that are undamaged, and the sum of their digests."""
         members, rows = batch_digests(batch)
         if batch.digests is not None and b"".join(rows) != batch.digests.data:
             kept = [row for row, told in enumerate(batch.digests.values()) if told == rows[row]]

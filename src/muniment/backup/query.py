@@ -217,7 +217,7 @@ def quoted(path: Path) -> str:
 
 
 def _waited(connection: DuckDBPyConnection, work: Callable[[], T], progress: Progress) -> T:
-    """What this returns, which is interrupted when somebody asks for that."""
+    """The result of this function, which is interrupted when the job is cancelled."""
     with ThreadPoolExecutor(1, "muniment query") as pool:
         working = pool.submit(work)
         while True:

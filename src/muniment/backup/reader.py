@@ -53,7 +53,7 @@ class Destination(Protocol):
 
     @property
     def fingerprint(self) -> Fingerprint:
-        """Of everything that was taken in."""
+        """The fingerprint of everything that was taken in."""
 
     @property
     def rows(self) -> Tally:
@@ -77,9 +77,9 @@ class Moment:
 def read_backup(
     plan: RestorePlan, destination: Destination, progress: Progress, *, attachments_first: bool = False
 ) -> Moment:
-    """Give the destination everything that was there at the planned moment, and prove that it is what was there.
+    """Give the destination everything that was current at the planned moment, and prove it against the fingerprint.
 
-    Documents come before attachments, unless it is wanted otherwise.
+    Documents come before attachments by default.
 
     Raises `DamagedBackup` when a file is not the one that was written or the fingerprint is not the recorded one.
     """
@@ -204,7 +204,7 @@ class _Reader:
         return batch.take(kept) if kept else None
 
     def _account(self, batch: Batch, rows: list[int], sign: int) -> None:
-        """Count these documents into what leads from the moment to the end of its backup, or out of it."""
+        """Add these documents to, or take them from, the changes that lead from the moment to the end of its backup."""
         if rows:
             part, counted = batch.take(rows), Fingerprint()
             counted.add_batch(part, batch_digests(part).members)

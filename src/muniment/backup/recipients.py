@@ -1,7 +1,7 @@
-"""For whom the backups in a folder are encrypted: told, and changed without writing their data anew.
+"""For whom the backups in a folder are encrypted: listed, and changed without rewriting their data.
 
-Each backup has a data key of its own and a `keys.json` of its own, which is replaced as a whole. Whoever is interrupted
-has changed some of them, and does the same again to change the others.
+Each backup has a data key of its own and a `keys.json` of its own, which is replaced as a whole. An interrupted change
+has reached some of the backups; repeating it changes the others.
 """
 
 from __future__ import annotations
@@ -59,9 +59,9 @@ def add_recipients(place: Path, protection: Protection, keyring: Keyring) -> lis
 
 
 def remove_recipient(place: Path, name: str, keyring: Keyring) -> list[str]:
-    """Let whoever has this name open none of the backups in the folder; returns the names of those that were changed.
+    """Remove the recipient of this name from all backups in the folder; returns the names of those that were changed.
 
-    Who has opened one may have kept its data key. Raises `NotFound` for a name that none has, and, and changes nothing,
+    Whoever has opened one may have kept its data key. Raises `NotFound` for a name that none has; changing nothing,
     `Conflict` when nobody could open one any more, and `WrongKey` when the keyring does not open all that are for it.
     """
     found = _encrypted(place, keyring)

@@ -1,4 +1,4 @@
-"""How rehearsals and verifications went, as files beside the backups that never change."""
+"""The results of rehearsals and verifications, as files next to the backups that never change."""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
-"""How far a database could be recovered, from what its backups say, when that was last tried, and what to do next.
+"""What could be recovered of a database by its backups' manifests, when that was last tried, and what to do next.
 
-Only manifests and records are read, no data: whether that is as it was written is what verifying and rehearsing tell.
+Only manifests and records are read, no data: whether the data is undamaged is for verifying and rehearsing to find.
 """
 
 from __future__ import annotations
@@ -95,7 +95,7 @@ class Recoverability(msgspec.Struct, frozen=True, kw_only=True):
 def recoverability(
     name: str, identity: Identity, snapshot: Snapshot, facts: BackupFacts, now: int, history: KeptHistory | None = None
 ) -> Recoverability:
-    """What the folders that were backed up to hold of the database in this state; nothing in them is changed."""
+    """What can be recovered of the database from the folders it was backed up to; nothing in them is changed."""
     time = from_microseconds(now)
     states = [_destination(place, identity, snapshot, facts.known, time) for place in reversed(facts.places)]
     return Recoverability(

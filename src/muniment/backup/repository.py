@@ -147,7 +147,7 @@ class Unusable:
 
 
 class Backups(Sequence[Backup]):
-    """The complete backups of a folder in the order of their snapshots; and beside them what is no use.
+    """The complete backups of a folder in the order of their snapshots, and what cannot be used.
 
     `place` is the folder that they are in, `unusable` are those with a manifest that cannot be used, and `unfinished`
     the folders of backups that have none.
@@ -194,10 +194,10 @@ def unusable_in(available: Sequence[Backup]) -> tuple[Unusable, ...]:
 
 
 def backups(source: Path, keyring: Keyring = NO_KEYS) -> Backups:
-    """What is in a folder of backups, good and bad; of the folder of one backup, that one and those that it continues.
+    """What is in a folder of backups, good and bad; for the folder of one backup, that one and those that it continues.
 
-    One that is damaged stops nobody who does not need it, nor does one that the keyring does not open: see
-    `Backup.locked`. One that is not signed as the keyring wants it is of no use. Raises `BackupNotFound` when there is
+    A damaged backup is an error only for what needs it, and so is one that the keyring does not open: see
+    `Backup.locked`. One that lacks a required signature cannot be used. Raises `BackupNotFound` when there is
     no such folder.
     """
     with mapped_errors(source):
@@ -284,7 +284,7 @@ def _was_ours(folder: Path) -> bool:
 def read(folder: Path, keyring: Keyring = NO_KEYS) -> Backup:
     """One complete backup; raises `DamagedBackup` or `UnknownFormat` when its manifest cannot be read.
 
-    Raises `BadSignature` when the keyring wants a signature that it has not.
+    Raises `BadSignature` when it does not have a signature that the keyring requires.
     """
     with mapped_errors(folder):
         text = (folder / manifests.NAME).read_bytes()
@@ -339,9 +339,9 @@ def _check_signature(folder: Path, text: bytes, signers: Sequence[str]) -> None:
 
 @dataclass(frozen=True, slots=True)
 class Seal:
-    """How a new backup is closed: its data key, that wrapped for each recipient, and what signs it; any may be None.
+    """How a new backup is sealed: its data key, the key wrapped for each recipient, and what signs it, if any.
 
-    `notes` are what whoever takes it should know of that.
+    `notes` are remarks on that for whoever takes the backup.
     """
 
     key: DataKey | None = None

@@ -49,7 +49,7 @@ _TODO: Final = "SELECT number, kind, id, action, expected FROM todo WHERE action
 
 @dataclass(frozen=True, slots=True)
 class RestoredInto:
-    """What became of a database: how it differed, how much of that was written, and the transaction that wrote it.
+    """The result of a restore into a database: how it differed, how much was written, and the transaction that did so.
 
     `etag` is the last one of that transaction, None when nothing had to be written.
     """
@@ -131,7 +131,7 @@ class Comparison:
             if isinstance(error, ConcurrencyConflict):
                 raise Conflict(
                     f"{error.id!r} was written by somebody else after it had been compared; nothing was restored",
-                    "restore again: the comparison is then made anew",
+                    "restore again, which compares again",
                 ) from error
             raise
 

@@ -1,4 +1,4 @@
-"""Where in a folder of backups a moment is, decided of manifests alone: of which history, and in which chain.
+"""Where in a folder of backups a moment is, decided from manifests alone: in which history, and in which chain.
 
 No file is touched here, so that tests are tables. Nothing is guessed: a moment that two histories have is refused.
 """
@@ -148,7 +148,7 @@ class _Search:
         return plan
 
     def _time_along(self, branch: Branch, at: int) -> RestorePlan | None:
-        """As if the database had always had this history: before it began, those that it came from."""
+        """The state at this time of this history; before it began, of its ancestors."""
         for each in self._tree.line(branch):
             if each.certain_from <= at or not each.lineage.parent:
                 return _time_in(each, at)
@@ -287,7 +287,7 @@ def _doubtful(plan: RestorePlan) -> bool:
 
 
 def _state(plan: RestorePlan | None) -> object:
-    """What is the same of two plans for the same state; of a moment inside a backup, nothing but the plan itself.
+    """A value that is equal for two plans of the same state; for a moment inside a backup, the plan itself.
 
     Nor is it known of a backup that is closed.
     """

@@ -1,7 +1,7 @@
-"""Whom a new backup is encrypted for: those who were named, or those of a backup that is proven to be the database's.
+"""For whom a new backup is encrypted: the named recipients, or those of a backup that is proven to be the database's.
 
-Whoever may write to a folder of backups can write there for whom they are. So that is believed only of a backup that
-the database remembers, and that something which was given opens: then somebody with its data key wrote it.
+Whoever may write to a folder of backups can change their recipients there. So these are believed only for a backup
+that the database remembers and that a given secret opens: then somebody with its data key wrote them.
 """
 
 from __future__ import annotations
