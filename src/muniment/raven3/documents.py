@@ -1,7 +1,7 @@
 """Documents inside an answer: joined with their metadata by a server, and cut apart by a client.
 
-A server answers with a document's bytes, into which it has put a member `@metadata`: what is stored as metadata, and
-then what the server itself says of the document. Both are cut apart where they were joined, and never written anew.
+A server puts a member `@metadata` into a document's bytes: the stored metadata, followed by the server's own members.
+A client cuts them apart where they were joined, so that no byte of either is rewritten.
 """
 
 from __future__ import annotations
@@ -50,7 +50,7 @@ def only_metadata(document: Document) -> bytes:
 
 
 def array(items: Iterable[bytes]) -> bytes:
-    """A JSON array of what is JSON already."""
+    """A JSON array of values that are JSON already."""
     return b"[" + b",\n".join(items) + b"]"
 
 
@@ -132,10 +132,10 @@ def _cut(item: bytes) -> tuple[bytes, bytes]:
 
 
 def _stored(metadata: bytes) -> tuple[bytes, _Said]:
-    """The metadata as it is stored, and what the server has added to it.
+    """The stored metadata, and what the server has added to it.
 
-    `"@id":` is nothing that stands inside a JSON string, where a quote has a backslash before it; so if all that comes
-    after its last place is the server's, the rest is what was stored.
+    `"@id":` cannot be inside a JSON string, where a quote has a backslash before it; so if all that follows its last
+    occurrence is the server's, the rest is what was stored.
     """
     if (start := metadata.rfind(_ID)) > 0:
         tail = b"{" + metadata[start:]
@@ -155,6 +155,6 @@ def _rebuilt(metadata: bytes) -> tuple[bytes, _Said]:
 
 
 def _with_time(stored: bytes, modified: str) -> bytes:
-    """The metadata of an imported document keeps the time that it came with; a server tells it among its own."""
+    """Put back the time that an imported document keeps in its metadata; the server sends it among its own members."""
     comma = b"," if stored[1:-1].strip() else b""
     return stored[:-1] + comma + b'"%s":%s}' % (LAST_MODIFIED.encode(), encode(modified))

@@ -1,4 +1,4 @@
-"""What a request says of a dump: which part of it is wanted, and since when, in the words of RavenDB's Smuggler."""
+"""The parameters of requests for dumps: which part is wanted, and since when, with the names of RavenDB's Smuggler."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def state_pairs(state: State | None, lost: bool) -> Pairs:
 def state_of(pairs: Pairs) -> tuple[State | None, bool] | None:
     """The state since which a request asks for changes, and whether its file is gone; None when it asks for none.
 
-    What it says of them is no longer among the pairs then.
+    Removes these parameters from the pairs.
     """
     told = {name.lower(): value for name, value in pairs if name.lower() in (_INCREMENTAL, *_STATE)}
     pairs[:] = [pair for pair in pairs if pair[0].lower() not in told]
@@ -46,7 +46,7 @@ def state_of(pairs: Pairs) -> tuple[State | None, bool] | None:
 
 
 def pairs_of(options: SmugglerOptions) -> Pairs:
-    """What a request has to say for these options: nothing for those that are as they are by default."""
+    """The parameters of a request for these options, without those that have their default."""
     usual = SmugglerOptions()
     pairs: Pairs = []
     if options.types is not None:
@@ -67,7 +67,7 @@ def pairs_of(options: SmugglerOptions) -> Pairs:
 def options_of(pairs: Iterable[tuple[str, str]], wanted: type[Smuggled]) -> SmugglerOptions:
     """The options that a request asks for, `Imported` or `PartExported`.
 
-    Raises `InvalidInput` for a name or a value that makes no sense.
+    Raises `InvalidInput` for an unknown name or an invalid value.
     """
     known = parameters(wanted)
     given: dict[str, Any] = {}

@@ -8,7 +8,7 @@ from collections.abc import Iterable
 from typing import Final
 
 NO_ETAG: Final = "00000000-0000-0000-0000-000000000000"
-# No document ever has this etag, so expecting it is expecting what some other server gave out.
+# Stands for an etag of another server; no document ever has it, so a write that expects it always conflicts.
 FOREIGN: Final = (1 << 63) - 1
 
 _GUID: Final = re.compile(r"[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}", re.IGNORECASE)
@@ -25,13 +25,13 @@ def attachment_etag_text(etag: int) -> str:
 
 
 def parse_etag(text: str) -> int:
-    """Our number, `FOREIGN` for another server's etag, 0 for all zeros; raises `ValueError` when it is none at all."""
+    """Our number, `FOREIGN` for another server's etag, 0 for all zeros; raises `ValueError` for anything else."""
     guid = _guid(text)
     return _low(guid) if guid[2:19] == "000000-0000-0001-" or guid == NO_ETAG else FOREIGN
 
 
 def etag_number(text: str) -> int:
-    """The low 64 bits of any etag, also of another server's; raises `ValueError` when it is none."""
+    """The low 64 bits of any etag, also of another server's; raises `ValueError` for anything else."""
     return _low(_guid(text))
 
 

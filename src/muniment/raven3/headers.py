@@ -26,7 +26,7 @@ LOCAL: Final = "muniment-local"  # where the server's secret for clients of its 
 OPERATION: Final = "muniment-operation"  # the number of the job that makes the answer
 KIND: Final = "muniment-kind"  # of an incremental export: whether it became a full one
 
-# What belongs to the transport or to the protocol: neither metadata when it comes in nor sent when metadata has it.
+# Headers of the transport or the protocol: not taken as metadata in requests, and not sent if metadata has the name.
 _TRANSPORT: Final = frozenset(
     "allow authorization cache-control connection content-type cookie date etag expect from host if-match "
     "if-modified-since if-none-match if-range if-unmodified-since keep-alive last-event-id last-modified location "
@@ -45,7 +45,7 @@ _DATE: Final = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d{1,7})?Z")
 
 @lru_cache(4096)
 def is_transport(name: str) -> bool:
-    """Whether a header of this name, in lower case, is no metadata."""
+    """Whether a header of this name, in lower case, is not metadata."""
     return name in _TRANSPORT or name.startswith(_TRANSPORT_PREFIXES)
 
 
@@ -142,7 +142,7 @@ def _value(text: str) -> Any:
 
 
 def request_headers(metadata: bytes) -> tuple[tuple[str, str], ...]:
-    """Headers that `metadata_of` makes this metadata of again; raises `InvalidInput` if there are none."""
+    """Headers that `metadata_of` turns back into this metadata; raises `InvalidInput` if that is impossible."""
     return tuple((_exact_name(name), _exact_value(name, value)) for name, value in decode(metadata).items())
 
 

@@ -22,7 +22,7 @@ def _http_date(seconds: int) -> str:
 
 
 def time_of(text: str) -> datetime:
-    """A time as RavenDB writes it, taken as UTC where it names no zone; raises `ValueError` if it is none."""
+    """A time as RavenDB writes it, in UTC if it names no zone; raises `ValueError` for anything else."""
     found = _time.fullmatch(text)
     if not found:
         raise ValueError(f"{text!r} is not a time")

@@ -15,10 +15,10 @@ EVERY: Final = "*"
 
 
 class Right(StrEnum):
-    """What a key can be given. `admin` has all others in it, and `write` has `read`: who changes documents reads them.
+    """A right of a key. `admin` includes all others, and `write` includes `read`: changing implies reading.
 
-    `backup` starts, lists, plans and verifies backups and sees how far they are, and reads no document; `restore` makes
-    databases out of backups and brings documents back, and sees what there is to restore.
+    `backup` starts, lists, plans and verifies backups and sees their progress, but reads no document; `restore` makes
+    databases from backups, brings documents back, and sees what can be restored.
     """
 
     READ = "read"
@@ -49,9 +49,9 @@ def rights_in(words: Iterable[str]) -> tuple[Right, ...]:
 
 @dataclass(frozen=True, slots=True)
 class Access:
-    """The rights of somebody, and the databases that they hold for: names, or `*` for all and the server itself.
+    """Rights, and the databases that they hold for: names, or `*` for all and the server itself.
 
-    What stands in the system database (the keys, and where databases lie) is for `admin` alone.
+    The system database (the keys, and the databases' folders) is for `admin` alone.
     """
 
     rights: frozenset[Right]
@@ -59,7 +59,7 @@ class Access:
 
     @classmethod
     def of(cls, rights: Iterable[Right], databases: Iterable[str] = (EVERY,)) -> Access:
-        """What these rights give, with all that is in them."""
+        """These rights, with all that they include."""
         return cls(
             frozenset[Right]().union(*(_HAS[right] for right in rights)), frozenset(fold(each) for each in databases)
         )

@@ -1,6 +1,6 @@
 """Public and secret keys as text that survives being copied: a word that says what it is, base32, and a checksum.
 
-A recipient that was mistyped would be one that nobody can open a backup for.
+Without the checksum, a backup could be encrypted for a mistyped recipient, and nobody could open it.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ def dearmored(word: str, text: str) -> bytes:
     key = found[:_KEY_BYTES]
     if head != word or len(found) != _KEY_BYTES + _CHECK_BYTES or text != armored(word, key):
         raise InvalidInput(
-            f"this is not a {word.replace('-', ' ')}: its beginning, its length or its checksum is not one's",
+            f"this is not a {word.replace('-', ' ')}: its beginning, length or checksum is wrong",
             f"copy it whole: it begins with {word}-",
         )
     return key

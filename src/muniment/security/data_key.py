@@ -1,7 +1,7 @@
 """The data key of an encrypted backup, and what is derived from it: one key for each use, none for two.
 
-HKDF (RFC 5869) makes a key of its own for the Parquet files and for everything else, and the id by which the key is
-known to whoever has not got it.
+HKDF (RFC 5869) derives one key for the Parquet files, one for each other use, and the id that names the data key
+without revealing it.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ def sealed(key: bytes, text: bytes, bound: bytes) -> bytes:
 
 
 def unsealed(key: bytes, text: bytes, bound: bytes) -> bytes | None:
-    """What was sealed; None when the key, the text or what it was bound to is another one."""
+    """The text that was sealed; None when the key, the sealed text or `bound` is a different one."""
     try:
         return AESGCM(key).decrypt(text[:NONCE_BYTES], text[NONCE_BYTES:], bound)
     except (InvalidTag, ValueError):

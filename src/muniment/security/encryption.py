@@ -28,9 +28,9 @@ class Algorithm(StrEnum):
 
 
 class EncryptionKey(msgspec.Struct, frozen=True):
-    """The key of a database, and how a database that is made with it is encrypted; one that is there says that itself.
+    """The key of a database, and the algorithm for a new database; an existing one keeps its own.
 
-    It is not shown where it is printed.
+    The secret does not appear in its `repr`.
     """
 
     secret: bytes
@@ -45,12 +45,12 @@ class EncryptionKey(msgspec.Struct, frozen=True):
 
     @property
     def text(self) -> str:
-        """The key in base64, which is what opens the database: not to be shown."""
+        """The key in base64, which opens the database: never print or log it."""
         return b64encode(self.secret).decode()
 
 
 def new_key(algorithm: Algorithm = Algorithm.AEGIS) -> EncryptionKey:
-    """A key that nobody has seen."""
+    """A new random key."""
     return EncryptionKey(secrets.token_bytes(KEY_BYTES), algorithm)
 
 
@@ -78,7 +78,7 @@ def write_key(file: Path, key: EncryptionKey) -> None:
 def given_key(
     key: EncryptionKey | str | bytes | None, key_file: str | Path | None, algorithm: Algorithm | str | None = None
 ) -> EncryptionKey | None:
-    """The key that somebody gave in one of two ways, None if in none: 32 bytes, the same in base64, or a file of it."""
+    """The key from `key` (32 bytes, or base64 of them) or from a file of it; None if neither is given."""
     named = Algorithm.AEGIS if algorithm is None else algorithm_in(algorithm)
     if key is not None and key_file is not None:
         raise InvalidInput("both a key and a file with one were given", "give one of them")

@@ -1,4 +1,4 @@
-"""What reading and writing backups is given: what opens and whom to trust, and whom to encrypt for and who signs."""
+"""Secrets for reading backups and the signers to trust, and the recipients and signing key for writing them."""
 
 from __future__ import annotations
 
@@ -82,7 +82,7 @@ class Protection(msgspec.Struct, frozen=True):
 
     @property
     def keyring(self) -> Keyring:
-        """What opens of that for which it was asked to encrypt."""
+        """The passphrases and keys among the recipients, which also open what they encrypt."""
         return Keyring(tuple(each for each in self.recipients if isinstance(each, AnyIdentity)))
 
 

@@ -158,9 +158,9 @@ def hashed(secret: str) -> str:
 
 
 class Proven:
-    """Secrets that were found right before, so that a program's next request costs no 20 ms.
+    """Secrets that were verified before, so that a program's next request is spared the 20 ms.
 
-    They are kept as keyed hashes, in memory alone, and count for the very hash that they were proven against.
+    They are kept as keyed hashes, only in memory, and count only for the stored hash that they were verified against.
     """
 
     def __init__(self, most: int = 1000) -> None:
@@ -174,7 +174,7 @@ class Proven:
         return known is not None and hmac.compare_digest(known, self._digest(secret))
 
     def note(self, key: Key, secret: str) -> None:
-        """It was proven."""
+        """Note that this secret was verified."""
         if len(self._known) >= self._most:
             self._known.clear()
         self._known[key.name, key.hash] = self._digest(secret)

@@ -120,7 +120,7 @@ class Key(msgspec.Struct, frozen=True, tag=True):
 
     @property
     def id(self) -> str:
-        """By which it is known to whoever has not got it."""
+        """The id that names the key without revealing it."""
         return derived(self.secret, "wrapping key id", 8).hex()
 
     def wrap(self, key: DataKey) -> Wrapped:
@@ -135,7 +135,7 @@ class Key(msgspec.Struct, frozen=True, tag=True):
 
 
 class Recipient(msgspec.Struct, frozen=True, tag=True):
-    """The public half of an identity: whoever has it can encrypt, and not read."""
+    """The public half of an identity: whoever has it can encrypt, but not decrypt."""
 
     public: bytes
 

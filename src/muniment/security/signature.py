@@ -1,4 +1,4 @@
-"""Signatures of manifests, Ed25519 (RFC 8032): who has made a backup, said by a key that only its maker has."""
+"""Signatures of manifests, Ed25519 (RFC 8032): they prove who made a backup, by a key that only its maker has."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from muniment.security.secret_files import read_secret, write_secret
 
 PUBLIC: Final = "muniment-signer"
 SECRET: Final = "muniment-signing-key"
-_WHAT: Final = b"muniment backup manifest\n"  # no signature of ours says anything of other texts
+_WHAT: Final = b"muniment backup manifest\n"  # so that our signatures are valid for no other texts
 
 
 class Signature(msgspec.Struct, frozen=True):
@@ -40,7 +40,7 @@ class Signature(msgspec.Struct, frozen=True):
 
 
 class SigningKey(msgspec.Struct, frozen=True):
-    """What signs."""
+    """The secret key that signs manifests."""
 
     secret: bytes
 
