@@ -321,7 +321,7 @@ def test_flipped_bits_are_found_even_where_the_hashes_were_made_to_agree(place: 
 
     _rewritten(full.folder, agree)
     assert backups(place).unusable == ()  # to whoever has no key it looks right
-    with pytest.raises(DamagedBackup, match="has not got its data key"):
+    with pytest.raises(DamagedBackup, match="does not have its data key"):
         read(full.folder, RING)
     with pytest.raises(DamagedBackup):
         MaintenanceActions.restore(place, tmp_path / "restored", keyring=RING)
@@ -435,7 +435,7 @@ def test_a_signed_backup_is_told_from_one_that_was_forged(small: DocumentDatabas
     MaintenanceActions.verify(place, keyring=TRUSTING)
     MaintenanceActions.restore(place, tmp_path / "restored", keyring=TRUSTING)
     text = (taken.folder / NAME).read_bytes()
-    for problem in ("is not what was signed", "whom nobody named", "is not signed", "is not a signature"):
+    for problem in ("is not what was signed", "who is not a trusted signer", "is not signed", "is not a signature"):
         _forge(taken, problem)
         for attempt in (
             lambda: MaintenanceActions.verify(place, keyring=TRUSTING, record=False),
@@ -456,7 +456,7 @@ def _forge(taken: Backup, problem: str) -> None:
     match problem:
         case "is not what was signed":
             _rewritten(taken.folder, lambda manifest: manifest.update(reason="forged"))
-        case "whom nobody named":
+        case "who is not a trusted signer":
             text = (taken.folder / NAME).read_bytes()
             signature.write_bytes(msgspec.json.encode(SigningKey(b"o" * 32).sign(text)))
         case "is not signed":

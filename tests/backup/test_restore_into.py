@@ -107,7 +107,7 @@ def test_fail_writes_nothing_when_anything_differs(small: DocumentDatabase, back
 
 @pytest.mark.parametrize("policy", ["", "Skip", "merge"])
 def test_a_policy_that_there_is_not(small: DocumentDatabase, backup: Backup, policy: OnConflict) -> None:
-    with pytest.raises(InvalidInput, match="what differs"):
+    with pytest.raises(InvalidInput, match="not a way to treat differences"):
         small.maintenance.restore_into(backup.folder, on_conflict=policy)
 
 

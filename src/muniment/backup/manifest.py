@@ -241,7 +241,7 @@ def opened(manifest: Manifest, text: bytes, key: DataKey, where: str) -> Manifes
     try:
         content = key.unseal("manifest", b64decode(sealed), bound)
         if content is None:
-            raise ValueError("it was changed by somebody who has not got its data key")
+            raise ValueError("it was changed by somebody who does not have its data key")
         found = msgspec.json.decode(content, type=_Sealed)
         whole = msgspec.structs.replace(
             manifest,
@@ -273,7 +273,7 @@ def decode(text: bytes, where: str) -> Manifest:
         text.decode()  # msgspec does not look into the names of members that it passes over
         members = msgspec.json.decode(text, type=dict[str, msgspec.Raw]).keys()
         if not members & _MEMBERS:
-            raise ValueError("it has nothing that a backup's manifest has, so it is not one of ours")
+            raise ValueError("it has no member of a backup's manifest, so it is not one of ours")
         version = msgspec.json.decode(text, type=_Version)
         if version.format > ENCRYPTED:
             raise UnknownFormat(

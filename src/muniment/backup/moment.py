@@ -188,7 +188,7 @@ def _at_home(found: datetime, zone: Zone) -> datetime:
 def _in_zone(found: datetime, zone: Zone, text: str) -> datetime:
     """A time without a zone as one of this zone."""
     if zone is None:
-        raise InvalidInput(f"{text!r} has no zone, and nobody here knows which is meant", _ZONELESS)
+        raise InvalidInput(f"{text!r} has no zone", _ZONELESS)
     first, second = (_placed(found.replace(fold=fold), zone) for fold in (0, 1))
     if first.utcoffset() != second.utcoffset():
         which = "twice" if to_microseconds(first) < to_microseconds(second) else "never"

@@ -89,7 +89,7 @@ def damage(found: Iterable[Skipped]) -> DamagedDatabase:
     named = "; ".join(f"{each.kind} {each.id!r} (etag {each.etag}): {each.problem}" for each in damaged[:NAMED])
     more = f"; and {len(damaged) - NAMED:,} more" if len(damaged) > NAMED else ""
     return DamagedDatabase(
-        f"{len(damaged):,} of what is to be backed up is damaged in the database: {named}{more}",
+        f"damaged in the database: {len(damaged):,} of the revisions to be backed up: {named}{more}",
         "bring it back from an earlier backup (muniment restore … --id ID --to DATABASE --on-conflict overwrite), or"
         " take the rest with --skip-damaged, which says in the manifest what is missing",
     )

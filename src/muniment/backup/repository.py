@@ -332,7 +332,7 @@ def _check_signature(folder: Path, text: bytes, signers: Sequence[str]) -> None:
         except (msgspec.DecodeError, UnicodeDecodeError) as error:
             raise BadSignature(f"{path} is not a signature: {error}", hint) from error
     if not signature.holds(text, signers):
-        stranger = f"was signed by {signature.signer}, whom nobody named"
+        stranger = f"was signed by {signature.signer}, who is not a trusted signer"
         problem = stranger if signature.signer not in signers else "is not what was signed"
         raise BadSignature(f"{folder / manifests.NAME} {problem}", hint)
 
@@ -422,7 +422,7 @@ def check_folder_name(place: str | Path) -> None:
     if found := _scheme.match(text):
         meant = "an address" if found[1].lower() == "file" else f"an address ({found[1]}), not a folder of this machine"
         path = "/" + text[found.end() :].lstrip("/") if found[1].lower() == "file" else "/mnt/…"
-        raise InvalidInput(f"{text} is {meant}", f"write the folder itself, as {path}; what is elsewhere, mount first")
+        raise InvalidInput(f"{text} is {meant}", f"write the folder itself, as {path}; mount what is elsewhere first")
     if os.name != "nt" and _windows.match(text):
         raise InvalidInput(
             f"{text} is a place on Windows, not a folder of this machine", "mount it, and write the folder, as /mnt/…"

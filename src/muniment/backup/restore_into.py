@@ -195,7 +195,7 @@ def check_policy(text: str) -> OnConflict:
     """The policy of this name; raises `InvalidInput` when there is none."""
     if text not in get_args(OnConflict):
         policies = " or ".join(get_args(OnConflict))
-        raise InvalidInput(f"{text!r} does not say what to do about what differs", f"use {policies}")
+        raise InvalidInput(f"{text!r} is not a way to treat differences", f"use {policies}")
     return cast(OnConflict, text)
 
 
