@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+from typing import Any, get_type_hints
 
 import pytest
 
@@ -101,3 +101,20 @@ def test_the_table_describes_every_setting() -> None:
     assert rows["data-dir"].environment == "MUNIMENT_DATA_DIR"
     assert rows["port"].default == 8080
     assert all(row.description.endswith(".") for row in rows.values())
+
+
+def test_every_setting_is_a_flag_of_the_server(tmp_path: Path) -> None:
+    from muniment.cli import server
+
+    options = {
+        name
+        for hint in get_type_hints(server.SettingOptions, include_extras=True).values()
+        for option in hint.__metadata__
+        for name in (option.default, *option.param_decls)
+    }
+    for row in table():
+        flag = f"--{row.name.removesuffix('s') if isinstance(row.default, tuple) else row.name}"
+        assert flag in options
+    given = server.SettingOptions(backup_recipient=["a", "b"], jobs=3, access_log=True, idle_seconds=0)
+    found = given.load()
+    assert (found.backup_recipients, found.jobs, found.access_log, found.idle_seconds) == (("a", "b"), 3, True, 0)

@@ -267,3 +267,22 @@ def test_a_dump_goes_into_a_server(tmp_path: Path) -> None:
         assert muniment("smuggler", "in", url, str(tmp_path / "none"), "--database", "shop").code == 3
     assert muniment("smuggler", "in", url, str(dump), "--database", "shop").code == 9
     assert muniment("smuggler", "in", str(tmp_path / "f"), str(dump), "--database", "shop").code == 2
+
+
+BAD_SETTINGS = {
+    "backup-recipients": ("--backup-recipient", "abc"),
+    "backup-signers": ("--backup-signer", "abc"),
+    "backup-passphrase-file": ("--backup-passphrase-file", "missing"),
+    "backup-identity-file": ("--backup-identity-file", "not-it"),
+    "backup-signing-key-file": ("--backup-signing-key-file", "not-it"),
+}
+
+
+@pytest.mark.parametrize("setting", BAD_SETTINGS)
+def test_what_no_backup_could_be_taken_with_is_refused_when_the_server_starts(tmp_path: Path, setting: str) -> None:
+    (tmp_path / "not-it").write_text("abc")
+    flag, value = BAD_SETTINGS[setting]
+    for given, environment in (([flag, value], {}), ([], {f"MUNIMENT_{setting.upper().replace('-', '_')}": value})):
+        refused = muniment("server", "--data-dir", "data", "--port", "0", *given, cwd=tmp_path, env=environment)
+        failed(refused, 2, setting)
+        assert not (tmp_path / "data").exists()

@@ -5,11 +5,11 @@ from __future__ import annotations
 import os
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any, Final
 
 import typer
 
-from muniment.cli.keyring import OpeningOptions
+from muniment.cli.keyring import PANEL, OpeningOptions
 from muniment.cli.options import JobOutput, KeyOptions, Keys, path_of
 from muniment.cli.report import facts, row
 from muniment.cli.state import restored_rows
@@ -17,9 +17,25 @@ from muniment.errors import InvalidInput
 from muniment.maintenance import MaintenanceActions
 from muniment.progress import Progress
 from muniment.security.keyring import Keyring
-from muniment.settings import Settings, Value, load_settings
+from muniment.settings import Settings, Value, load_settings, table
 
 _START_SECONDS = 15
+_MORE: Final = "What a server does, and how much of it at once"
+
+
+def _one(setting: str, metavar: str, panel: str) -> Any:
+    """The option of this setting, with what the documentation says of it."""
+    return typer.Option(f"--{setting}", metavar=metavar, rich_help_panel=panel, help=_about(setting))
+
+
+def _several(setting: str, metavar: str, panel: str) -> Any:
+    """The same for one that may be given several times, each under the name of one."""
+    help = f"{_about(setting)} May be repeated."
+    return typer.Option(f"--{setting.removesuffix('s')}", metavar=metavar, rich_help_panel=panel, help=help)
+
+
+def _about(setting: str) -> str:
+    return next(row.description for row in table() if row.name == setting)
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,6 +104,24 @@ class SettingOptions:
         bool | None,
         typer.Option("--oauth-api-key", metavar="", help="Let RavenDB's old clients get tokens, which rest on SHA-1."),
     ] = None
+    backup_recipient: Annotated[list[str], _several("backup-recipients", "RECIPIENT", PANEL)] = field(
+        default_factory=list
+    )
+    backup_passphrase_file: Annotated[str | None, _one("backup-passphrase-file", "FILE", PANEL)] = None
+    backup_identity_file: Annotated[str | None, _one("backup-identity-file", "FILE", PANEL)] = None
+    backup_signing_key_file: Annotated[str | None, _one("backup-signing-key-file", "FILE", PANEL)] = None
+    backup_signer: Annotated[list[str], _several("backup-signers", "SIGNER", PANEL)] = field(default_factory=list)
+    access_log: Annotated[bool | None, _one("access-log", "", _MORE)] = None
+    idle_seconds: Annotated[int | None, _one("idle-seconds", "NUMBER", _MORE)] = None
+    stop_seconds: Annotated[int | None, _one("stop-seconds", "NUMBER", _MORE)] = None
+    body_memory: Annotated[int | None, _one("body-memory", "NUMBER", _MORE)] = None
+    body_seconds: Annotated[int | None, _one("body-seconds", "NUMBER", _MORE)] = None
+    batch_commands: Annotated[int | None, _one("batch-commands", "NUMBER", _MORE)] = None
+    uploads: Annotated[int | None, _one("uploads", "NUMBER", _MORE)] = None
+    transfers: Annotated[int | None, _one("transfers", "NUMBER", _MORE)] = None
+    open_databases: Annotated[int | None, _one("open-databases", "NUMBER", _MORE)] = None
+    jobs: Annotated[int | None, _one("jobs", "NUMBER", _MORE)] = None
+    backup_niceness: Annotated[int | None, _one("backup-niceness", "NUMBER", _MORE)] = None
     config: Annotated[
         Path | None,
         typer.Option("--config", parser=path_of, metavar="FILE", help="A TOML file of settings, or MUNIMENT_CONFIG."),
@@ -95,22 +129,13 @@ class SettingOptions:
 
     def load(self) -> Settings:
         """The settings, of which flags say more than the environment, and that more than a file."""
-        flags: dict[str, Value | None] = {
-            "data_dir": self.data_dir,
-            "data_roots": tuple(self.data_root) or None,
-            "backup_roots": tuple(self.backup_root) or None,
-            "master_key_file": self.master_key_file,
-            "host": self.host,
-            "port": self.port,
-            "host_names": tuple(self.host_name) or None,
-            "page_origins": tuple(self.page_origin) or None,
-            "anonymous_access": self.anonymous_access,
-            "tls_certificate": self.tls_certificate,
-            "tls_key": self.tls_key,
-            "tls_client_ca": self.tls_client_ca,
-            "plain_http": self.plain_http,
-            "oauth_api_key": self.oauth_api_key,
-        }
+        flags: dict[str, Value | None] = {}
+        for setting in table():
+            name = setting.name.replace("-", "_")
+            if isinstance(setting.default, tuple):
+                flags[name] = tuple(getattr(self, name.removesuffix("s"))) or None
+            else:
+                flags[name] = getattr(self, name)
         return load_settings(flags, environment=os.environ, config=self.config)
 
 
@@ -165,7 +190,7 @@ def server(
     """Serve databases over HTTP, in RavenDB 3.x's words, until Ctrl-C or SIGTERM.
 
     Settings are read from a file, the environment (`MUNIMENT_PORT`) and flags, and the last one counts. The server
-    listens on this machine only, unless --anonymous-access=admin says that its network keeps strangers out. Its URL is
+    listens on this machine only; for others it wants --host, --tls-certificate and --tls-key, and keys. Its URL is
     printed when it is ready. A stop finishes what is being answered; a second signal ends it at once.
 
     With --restore-source it restores a backup instead, as Raven.Server does: that of a system database into the data

@@ -6,18 +6,42 @@ backup on. A request brings none but the key of a new database, which opens the 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 
 import msgspec
 
-from muniment.errors import InvalidInput
+from muniment.errors import InvalidInput, MunimentError
 from muniment.raven3.messages import BackupWanted, MomentWanted
 from muniment.security.encryption import EncryptionKey
 from muniment.security.keyring import Keyring, Protection
-from muniment.security.recipients import Key
-from muniment.security.signature import check_signer
-from muniment.settings import Settings
+from muniment.security.recipients import Key, passphrase_in, read_identities, read_recipient
+from muniment.security.signature import check_signer, signing_key_in
+from muniment.settings import InvalidSetting, Settings
+
+
+def check_backup_settings(settings: Settings) -> None:
+    """Raises `InvalidSetting` for one that no backup could be taken or restored with, before one is asked for."""
+    files: dict[str, tuple[str, Callable[[Path], object]]] = {
+        "backup-passphrase-file": (settings.backup_passphrase_file, passphrase_in),
+        "backup-identity-file": (settings.backup_identity_file, read_identities),
+        "backup-signing-key-file": (settings.backup_signing_key_file, signing_key_in),
+    }
+    for name, (file, read) in files.items():
+        if file:
+            _check(name, partial(read, Path(file)))
+    for text in settings.backup_recipients:
+        _check("backup-recipients", partial(read_recipient, text))
+    for text in settings.backup_signers:
+        _check("backup-signers", partial(check_signer, text))
+
+
+def _check(name: str, read: Callable[[], object]) -> None:
+    try:
+        read()
+    except MunimentError as error:
+        raise InvalidSetting(f"the setting {name} cannot be used: {error.message}", error.hint) from error
 
 
 def protection_of(settings: Settings, wanted: BackupWanted) -> Protection:

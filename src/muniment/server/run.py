@@ -22,6 +22,7 @@ from granian.server.embed import Server as Granian
 
 from muniment.errors import MunimentError, StorageFailure
 from muniment.server.app import App
+from muniment.server.keyring import check_backup_settings
 from muniment.server.leftovers import clean, recover
 from muniment.server.state import ServerState
 from muniment.server.tenants import Databases
@@ -111,6 +112,7 @@ async def _serve(settings: Settings, on_ready: Callable[[str], None]) -> None:
     loop = asyncio.get_running_loop()
     loop.set_default_executor(ThreadPoolExecutor(THREADS, "muniment worker"))
     check_tls(settings)
+    check_backup_settings(settings)
     opened = listen(settings.host, settings.port)
     stop = asyncio.Event()
     try:
