@@ -156,3 +156,36 @@ def test_a_backup_of_a_server_is_told_as_that_of_a_folder(shop: Path, tmp_path: 
     assert {name: of_server[name] for name in same} == {name: of_folder[name] for name in same}
     assert {*of_folder} <= {*of_server}
     assert Path(of_server["backup"]).parent == tmp_path / "others"
+
+
+def test_what_to_do_next_takes_what_an_encrypted_folder_needs(tmp_path: Path) -> None:
+    with DocumentDatabase(tmp_path / "shop") as database:
+        database.put("orders/1", {"n": 1})
+    (tmp_path / "FILE").write_text("correct horse battery staple\n")
+    recipient = muniment("identity", "generate", "mine", "--json", cwd=tmp_path).json["recipient"]
+    muniment("encryption", "generate-key", "shop.key", cwd=tmp_path)
+
+    def recommended(*key: str) -> str:
+        """The command that is recommended, after it was run."""
+        said: str = muniment("status", "shop", *key, "--json", cwd=tmp_path).json["next"]
+        command = said[said.rindex("muniment ") :]
+        ended = muniment(*shlex.split(command.replace("--identity FILE", "--identity mine"))[1:], cwd=tmp_path)
+        assert ended.code == 0, (command, ended.err)
+        return command
+
+    for dest, options, opens, seals in (
+        ("a", ["--passphrase-file", "FILE"], "--passphrase-file FILE", "--passphrase-file FILE"),
+        ("b", ["--recipient", recipient], "--identity FILE", f"--recipient {recipient}"),
+        ("c", ["--key-file", "shop.key"], "--key-file shop.key", ""),
+    ):
+        key: list[str] = []
+        if dest == "c":
+            key = ["--key-file", "shop.key"]
+            assert muniment("encryption", "rotate", "shop", "--new-key-file", "shop.key", cwd=tmp_path).code == 0
+        assert muniment("backup", "shop", "--dest", dest, *options, cwd=tmp_path).code == 0
+        assert recommended(*key) == f"muniment rehearse {tmp_path / dest} {opens}"
+        with DocumentDatabase(tmp_path / "shop", key_file=tmp_path / "shop.key" if key else None) as database:
+            database.put("orders/1", {"n": dest})
+        where = shlex.join(["shop", *key])
+        continued = f"muniment backup {where} --dest {tmp_path / dest} --incremental {seals}".strip()
+        assert recommended(*key) == continued

@@ -22,9 +22,11 @@ from muniment.backup.records import Record, RecordKind, records
 from muniment.backup.repository import Backup, Backups, backups
 from muniment.document import from_microseconds, rfc3339
 from muniment.errors import DamagedBackup, MunimentError, StorageFailure
+from muniment.security.recipients import ForKey, ForPassphrase, ForRecipient, Wrapped
 from muniment.storage.base import BackupFacts, BackupPlace, Identity, KeptHistory, Lineage, Snapshot
 
 REHEARSE_DAYS: Final = 30
+_OPTIONS: Final = {ForKey: "--key-file", ForPassphrase: "--passphrase-file", ForRecipient: "--identity"}
 
 
 class LastBackup(msgspec.Struct, frozen=True, kw_only=True):
@@ -78,7 +80,8 @@ class DestinationState(msgspec.Struct, frozen=True, kw_only=True):
 class Recoverability(msgspec.Struct, frozen=True, kw_only=True):
     """A database and the destinations it was backed up to, the last one first; `next` is what to do now.
 
-    Its commands have `…` for what names the database, and FOLDER for a new folder where none can be told from here.
+    Its commands have `…` for what names the database, FOLDER for a new folder where none can be told from here, and
+    FILE for one with a secret.
 
     `history` tells of the superseded revisions that it keeps, None when it is not set to keep any.
     """
@@ -258,27 +261,54 @@ def _next(
     Where this history is not `alone` in the folder, the newest backup to rehearse has to be named.
     """
     place = shlex.quote(folder)
+    encrypted = last is not None and last.manifest.encryption is not None
+    wrapped = _wrapped_for(last) if last and encrypted else ()
+    again, opening = _sealing_again(wrapped), _opening(wrapped)
     bad = [proof.problem for proof in proofs.values() if proof.problem]
     for problem in (*bad, *problems):
-        command = f"muniment backup … --dest {shlex.quote(_beside(folder))}"
+        command = f"muniment backup … --dest {shlex.quote(_beside(folder))}{again}"
         return f"take a full backup into a new folder, for this one is no good ({problem}): {command}"
     if last is None:
         return f"take a backup: muniment backup … --dest {place}"
     if changes is None:
-        return f"take a backup, for the database was restored since: muniment backup … --dest {place} --incremental"
+        return (
+            f"take a backup, for the database was restored since: muniment backup … --dest {place} --incremental{again}"
+        )
     if changes:
         count = f"{changes:,} {'change' if changes == 1 else 'changes'} since {last.manifest.snapshot.time}"
-        return f"take an incremental backup: {count}: muniment backup … --dest {place} --incremental"
-    rehearsal, rehearse = proofs.get("rehearsal"), f"muniment rehearse {place}"
+        return f"take an incremental backup: {count}: muniment backup … --dest {place} --incremental{again}"
+    rehearsal, rehearse = proofs.get("rehearsal"), f"muniment rehearse {place}{opening}"
     if not alone:
         rehearse += f" --backup {shlex.quote(last.name)}"
     if rehearsal is None:
         return f"no rehearsal yet: {rehearse}"
     if not any(proof.of_last for proof in proofs.values()):
-        return f"the last backup was never verified: muniment verify {place}"
+        return f"the last backup was never verified: muniment verify {place}{opening}"
     if now - datetime.fromisoformat(rehearsal.completed) > timedelta(days=REHEARSE_DAYS):
         return f"the last rehearsal is more than {REHEARSE_DAYS} days ago: {rehearse}"
     return None
+
+
+def _wrapped_for(last: Backup) -> Sequence[Wrapped]:
+    try:
+        return last.wrapped_keys().recipients
+    except MunimentError:  # what reads the backup tells it better
+        return ()
+
+
+def _opening(wrapped: Sequence[Wrapped]) -> str:
+    """What a command takes that reads such a backup: one that opens it is enough."""
+    for kind, option in _OPTIONS.items():
+        if any(isinstance(each, kind) for each in wrapped):
+            return f" {option} FILE"
+    return ""
+
+
+def _sealing_again(wrapped: Sequence[Wrapped]) -> str:
+    """What the next backup takes to be for the same: all passphrases and keys, and else the recipients by name."""
+    secrets = [f" {_OPTIONS[kind]} FILE" for kind in (ForKey, ForPassphrase) for each in wrapped if type(each) is kind]
+    named = [f" --recipient {each.name}" for each in wrapped if isinstance(each, ForRecipient)]
+    return "".join(secrets or named)
 
 
 def _beside(folder: str) -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import shlex
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from itertools import count
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Final
@@ -62,6 +62,7 @@ def status(
     else:
         encryption.check_for_server()
         found = _of_server(keys.store(url or "", database))
+    found = _with_secrets(found, shlex.join(key_file), local=url is None)
     where = shlex.join(["--url", url, "--database", found.name] if url else [str(folder), *key_file])
     new = _new_folder(Path(folder)) if folder is not None else f"Backups/{found.name.strip('<>')}"
     found = _addressed(found, where, shlex.quote(new))
@@ -91,6 +92,22 @@ def _new_folder(database: Path) -> str:
     return next(path for number in count(1) if not os.path.lexists(path := name if number == 1 else f"{name}-{number}"))
 
 
+def _with_secrets(found: Recoverability, key_file: str, *, local: bool) -> Recoverability:
+    """The same with the key that was given here; a server is sent no secret, for it has its own."""
+
+    def whole(text: str | None) -> str | None:
+        if not text:
+            return text
+        before, backup, command = text.partition("muniment backup ")
+        if backup:
+            command = command.replace(" --key-file FILE", "") if key_file or not local else command
+            command = command if local else command.replace(" --passphrase-file FILE", "")
+            return before + backup + command
+        return text.replace("--key-file FILE", key_file or "--key-file FILE")
+
+    return _with_next(found, whole)
+
+
 def _addressed(found: Recoverability, where: str, new: str) -> Recoverability:
     """The same with commands that name the database as this command did, and a `new` folder."""
 
@@ -99,6 +116,10 @@ def _addressed(found: Recoverability, where: str, new: str) -> Recoverability:
             "--dest FOLDER", f"--dest {new}"
         )
 
+    return _with_next(found, whole)
+
+
+def _with_next(found: Recoverability, whole: Callable[[str | None], str | None]) -> Recoverability:
     states = [msgspec.structs.replace(state, next=whole(state.next)) for state in found.destinations]
     return msgspec.structs.replace(found, next=whole(found.next), destinations=states)
 
