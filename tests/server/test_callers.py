@@ -19,7 +19,8 @@ from cryptography.hazmat.primitives.kdf.argon2 import Argon2id
 from muniment import DocumentDatabase
 from muniment.security.access import Right
 from muniment.security.keys import Key, new_key, split_key
-from muniment.server.callers import FREE_FAILURES, TOKEN_SECONDS, Caller, Callers
+from muniment.server.callers import TOKEN_SECONDS, Caller, Callers
+from muniment.server.guesses import FREE_FAILURES, MAX_SOURCES, Guesses
 from muniment.server.wire import Refused
 
 
@@ -163,16 +164,85 @@ def test_a_source_that_guesses_is_slowed_and_others_are_not(
     assert _asked(callers, f"Bearer {third}", "evil").name == "third"
 
 
-def test_guesses_at_once_are_bounded(system: DocumentDatabase, callers: Callers) -> None:
+@pytest.mark.parametrize(
+    "sources", [["10.0.0.1"], [f"2001:db8::{n:x}:1" for n in range(45)], ["::ffff:10.0.0.1", "10.0.0.1"]]
+)
+def test_guesses_at_once_are_counted_as_those_one_after_the_other(
+    system: DocumentDatabase, callers: Callers, sources: list[str]
+) -> None:
     _add(system, "app", "read")
 
     async def together() -> list[Any]:
-        asked = (callers.caller(f"Bearer app/guess-{n}", f"source {n}") for n in range(100))
+        asked = (callers.caller(f"Bearer app/guess-{n}", sources[n % len(sources)]) for n in range(45))
         return await asyncio.gather(*asked, return_exceptions=True)
 
     statuses = [error.status for error in asyncio.run(together())]
-    assert set(statuses) == {401, 429}
-    assert statuses.count(401) < 20
+    assert (statuses.count(401), statuses.count(429)) == (FREE_FAILURES, 45 - FREE_FAILURES)
+
+
+def test_many_sources_that_guess_keep_nobody_out(system: DocumentDatabase, callers: Callers) -> None:
+    text = _add(system, "app", "read")
+    for n in range(40):
+        _refused(callers, "Bearer app/guess", f"2001:db8:0:{n:x}::1")
+    order: list[str] = []
+
+    async def asked(text: str, source: str) -> None:
+        try:
+            await callers.caller(f"Bearer {text}", source)
+        finally:
+            order.append(source)
+
+    async def together() -> list[Any]:
+        guesses = [asked("app/guess", f"2001:db8:0:{n:x}::{n}") for n in range(40)]
+        return await asyncio.gather(*guesses, *(asked(text, "10.0.0.1") for _ in range(10)), return_exceptions=True)
+
+    found = asyncio.run(together())
+    assert [error.status for error in found[:40]] == [401] * 40
+    assert found[40:] == [None] * 10  # all at once, with a key that was not proven before
+    assert order.index("10.0.0.1") <= 1  # one guess was being looked at
+
+
+def test_a_key_that_is_disabled_while_it_waits_opens_nothing(system: DocumentDatabase, callers: Callers) -> None:
+    key, text = new_key("app", ["read"])
+    system.put(key.id, key.encoded())
+
+    async def both() -> Any:
+        guess = asyncio.create_task(callers.caller("Bearer other/guess", "10.0.0.1"))
+        asked = asyncio.create_task(callers.caller(f"Bearer {text}", "10.0.0.2"))
+        await asyncio.sleep(0)
+        system.put(key.id, msgspec.structs.replace(key, enabled=False).encoded())
+        return await asyncio.gather(guess, asked, return_exceptions=True)
+
+    assert [error.status for error in asyncio.run(both())] == [401, 401]
+
+
+def test_a_source_that_goes_away_has_guessed_and_keeps_nobody_waiting(
+    system: DocumentDatabase, callers: Callers
+) -> None:
+    text = _add(system, "app", "read")
+
+    async def gone() -> None:
+        tasks = [asyncio.create_task(callers.caller(f"Bearer app/guess-{n}", "10.0.0.1")) for n in range(5)]
+        for task in tasks:
+            await asyncio.sleep(0)
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+
+    for _ in range(FREE_FAILURES):
+        asyncio.run(gone())
+    assert _refused(callers, "Bearer app/guess", "10.0.0.1").status == 429
+    assert _asked(callers, f"Bearer {text}", "10.0.0.2").name == "app"
+
+
+def test_sources_are_kept_within_bounds(clock: _Clock) -> None:
+    guesses = Guesses(clock)
+    for n in range(MAX_SOURCES + 10):
+        for _ in range(FREE_FAILURES):
+            guesses.fail(f"source {n}")
+    assert len(guesses._failures) == MAX_SOURCES
+    guesses.check("source 0")  # the oldest were forgotten
+    with pytest.raises(Refused):
+        guesses.check(f"source {MAX_SOURCES}")
 
 
 def test_a_token_has_its_key_s_rights_for_a_while(system: DocumentDatabase, callers: Callers, clock: _Clock) -> None:

@@ -29,7 +29,8 @@ from muniment.client import DocumentStore
 from muniment.errors import InvalidInput, WrongKey
 from muniment.security.keys import Key, decode_key, new_key, split_key
 from muniment.server.admission import Admission
-from muniment.server.callers import FREE_FAILURES, TOKEN_SECONDS, Callers
+from muniment.server.callers import TOKEN_SECONDS, Callers
+from muniment.server.guesses import FREE_FAILURES
 from muniment.server.old_clients import CHALLENGE_SECONDS, OldClients
 from muniment.server.secured import MasterKey
 from muniment.server.wire import Refused, Response

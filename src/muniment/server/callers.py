@@ -23,16 +23,13 @@ from muniment.document import fold
 from muniment.errors import InvalidInput
 from muniment.security.access import ALL, NONE, Access, Right
 from muniment.security.keys import PREFIX, Key, Proven, decode_key, hashed, split_key
+from muniment.server.guesses import Guesses
 from muniment.server.wire import Refused
 from muniment.telling import log
 
 TOKEN_SECONDS: Final = 1800
 _TOKEN_NAME: Final = 12  # characters that a token is found by; all others are its secret
 MAX_TOKENS: Final = 10_000
-MAX_WAITING: Final = 16
-FREE_FAILURES: Final = 3  # so many a source has before it is slowed: people mistype
-SLOWEST_SECONDS: Final = 30.0
-MAX_SOURCES: Final = 10_000
 _SIGNATURE: Final = re.compile(r"""["']Signature["']\s*:\s*["']([\w-]+)["']""", re.ASCII)
 _ANONYMOUS: Final = {
     "admin": ALL,
@@ -85,9 +82,8 @@ class Callers:
         self._anonymous = Caller(None, NONE)
         self._proven = Proven()
         self._tokens: dict[str, _Token] = {}
-        self._sources: dict[str, tuple[int, float]] = {}
+        self.guesses = Guesses(clock)
         self._proving = ThreadPoolExecutor(1, "muniment keys")
-        self._waiting = 0
         self._nobody = hashed(secrets.token_urlsafe())
 
     def close(self) -> None:
@@ -158,42 +154,25 @@ class Callers:
         del self._tokens[name]
         return None
 
-    def check_source(self, source: str) -> None:
-        """Raises `Refused` (429) for a source that has to wait, and where too many keys are looked at."""
-        _, until = self._sources.get(source, (0, 0.0))
-        if self._clock() < until or self._waiting >= MAX_WAITING:
-            seconds = max(1, round(until - self._clock()))
-            raise Refused(
-                429,
-                "too many keys were wrong",
-                f"try again in {seconds} s, with a key that is right",
-                headers=[("retry-after", str(seconds))],
-            )
-
     async def prove(self, key: Key | None, secret: str, source: str) -> Caller:
         """The holder of this key if the secret is right; raises as `caller` does. None costs as much as a key."""
-        self.check_source(source)
-        self._waiting += 1
-        try:  # a name that nobody has takes as long as a secret that is wrong
+        async with self.guesses.turn(source) as waited:
+            if waited and key and self._is_present(key) and self._proven.knows(key, secret):
+                return Caller.of(key)
+            self.guesses.fail(source)  # also if the client does not wait for the answer
+            # A name that nobody has takes as long as a secret that is wrong.
             proof = key or Key("", self._nobody, (), enabled=False)
             right = await asyncio.get_running_loop().run_in_executor(self._proving, proof.has, secret)
-        finally:
-            self._waiting -= 1
-        if right and key and key.enabled:
-            self._proven.note(key, secret)
-            self._sources.pop(source, None)
-            return Caller.of(key)
-        self.fail(source)
+            if right and key and self._is_present(key):
+                self._proven.note(key, secret)
+                self.guesses.forgive(source)
+                return Caller.of(key)
         raise unauthorized("the key is wrong, or was disabled", "invalid_token")
 
-    def fail(self, source: str) -> None:
-        """What came from this source was wrong once more."""
-        failures = self._sources.get(source, (0, 0.0))[0] + 1
-        now = self._clock()
-        if len(self._sources) >= MAX_SOURCES:
-            self._sources = {each: held for each, held in self._sources.items() if held[1] + SLOWEST_SECONDS > now}
-        wait = min(2.0 ** (failures - FREE_FAILURES), SLOWEST_SECONDS) if failures >= FREE_FAILURES else 0.0
-        self._sources[source] = min(failures, 100), now + wait
+    def _is_present(self, key: Key) -> bool:
+        """Whether it was neither changed nor disabled since it was looked up."""
+        self._look()
+        return key.enabled and self._keys.get(fold(key.name)) == key
 
     def _look(self) -> None:
         """Read the keys again if anything was written since."""

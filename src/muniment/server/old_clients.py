@@ -84,14 +84,14 @@ class OldClients:
 
         Raises `Refused` (400) for what cannot be read, and (429) for a source that tries too often.
         """
-        self._callers.check_source(source)
+        self._callers.guesses.check(source)
         try:
             name, challenge, response = await asyncio.to_thread(self._read, body)
             self._use(challenge)
         except _Stale:
             return await self.challenge()
         except ValueError as error:
-            self._callers.fail(source)
+            self._callers.guesses.fail(source)
             raise Refused(400, "this is no answer to a challenge of this server", "ask for another one") from error
         key, secret = await asyncio.to_thread(self._secret, name)
         expected = b64encode(sha1(f"{challenge};{secret}".encode(), usedforsecurity=False).digest())
