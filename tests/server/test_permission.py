@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import json
 import re
 from collections.abc import Iterator
@@ -339,3 +340,29 @@ def test_what_everybody_may_ask_opens_no_database_and_tells_nothing_of_it(tmp_pa
             ]
             assert {(each.status_code, each.content) for each in asked} == {(status, asked[0].content)}
         assert server.client.get("/admin/stats", headers=boss).json()["LoadedDatabases"] == []
+
+
+def test_a_key_with_roots_names_no_other_folders_for_databases_whichever_way(site: Site) -> None:
+    key, site.keys["rooted"] = new_key("rooted", ["admin"])
+    key = msgspec.structs.replace(key, data_roots=("~/Rooted",))
+    assert site.ask("server", "PUT", f"/docs/{key.id}", content=key.encoded()).status_code == 201
+
+    def ways(name: str, folder: str | None) -> list[httpx.Response]:
+        id, document = f"Raven/Databases/{name}", {"Settings": {"Raven/DataDir": folder} if folder else {}}
+        dump = {"Docs": [{**document, "@metadata": {"@id": id}}], "Attachments": []}
+        commands = [{"Method": "PUT", "Key": id, "Document": document}]
+        return [
+            site.ask("rooted", "PUT", f"/admin/databases/{name}", json=document),
+            site.ask("rooted", "PUT", f"/docs/{id}", json=document),
+            site.ask("rooted", "PUT", "/docs/raven/databases/", json=document),  # which gets a number
+            site.ask("rooted", "POST", "/bulk_docs", json=commands),
+            site.ask("rooted", "POST", "/smuggler/import", content=gzip.compress(json.dumps(dump).encode())),
+        ]
+
+    for folder in ("~/Else/R1", None, "~/Rooted/../Else", "~/Rooteds"):
+        for refused in ways("R1", folder):
+            assert (refused.status_code, refused.json()["Kind"]) == (403, "Forbidden"), refused.text
+    assert site.ask("server", "GET", "/docs?startsWith=Raven/Databases/R1").json() == []
+    for each in ways("R2", "~/Rooted/R2")[1:2]:
+        assert each.status_code == 201
+    assert site.ask("server", "PUT", "/docs/Raven/Databases/R3", json={}).status_code == 201  # bound to nothing

@@ -27,6 +27,7 @@ _DATABASES: Final = fold(DATABASES)
 _KEYS: Final = fold(PREFIX)
 
 
+Place: TypeAlias = Callable[[str, dict[str, Any]], object]
 Told: TypeAlias = Callable[[str, str, bool], object]
 
 
@@ -39,6 +40,7 @@ class Admission:
         self._master = master
         self._old_clients = old_clients
         self._is_own: ContextVar[bool] = ContextVar("is_own", default=False)
+        self._place: ContextVar[Place | None] = ContextVar("place", default=None)
         self._told: ContextVar[Told | None] = ContextVar("told", default=None)
 
     @contextmanager
@@ -49,6 +51,15 @@ class Admission:
             yield
         finally:
             self._is_own.reset(token)
+
+    @contextmanager
+    def placed(self, check: Place) -> Iterator[None]:
+        """Within it, `check` gets the names and documents of databases that this thread writes, and may raise."""
+        token = self._place.set(check)
+        try:
+            yield
+        finally:
+            self._place.reset(token)
 
     @contextmanager
     def telling(self, told: Told) -> Iterator[None]:
@@ -104,6 +115,8 @@ class Admission:
             raise InvalidInput(f"it cannot be read: {error.message}", "send a JSON object") from error
         check_document(document)
         name = write.id[len(DATABASES) :]
+        if check := self._place.get():
+            check(name, document)
         found = self._system.storage.get(DOCUMENT, write.id) if name else None
         present = decode(found.body) if found and found.body else None
         if present is not None and _keeps_secrets(document, present):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import re
 from collections.abc import AsyncIterator, Iterator, Sequence
-from contextlib import asynccontextmanager, suppress
+from contextlib import asynccontextmanager, contextmanager, nullcontext, suppress
 from pathlib import Path
 from time import monotonic
 from typing import Any, Final
@@ -128,6 +128,19 @@ class Databases:
         """Store what describes a database with other keys, which are wrapped, in place of this document."""
         with self.admission.own():
             self.system.database.put(document.id, value, etag=document.etag)
+
+    @contextmanager
+    def within(self, roots: Sequence[str]) -> Iterator[None]:
+        """Within it, documents that this thread writes name no folders but below these roots, if there are any.
+
+        What they name otherwise raises `Forbidden`.
+        """
+
+        def check(name: str, document: dict[str, Any]) -> None:
+            self.places.data(folder_text(document) or f"~/{name}", within=roots)
+
+        with self.admission.placed(check) if roots else nullcontext():
+            yield
 
     def names(self, start: int = 0, limit: int = 1024) -> list[str]:
         """The names of all databases, in their order."""

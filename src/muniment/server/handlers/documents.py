@@ -85,7 +85,8 @@ async def write(request: Request, commands: Sequence[Command]) -> list[Written]:
     subjects = [(what, command) for command in commands if (what := subject_of(command.id))]
     outcome, error = "unknown", None
     try:
-        written = await _written(request, commands)
+        with request.server.databases.within(request.caller.data_roots):
+            written = await _written(request, commands)
         outcome = "completed"
         return written
     except MunimentError as failed:

@@ -43,7 +43,7 @@ async def import_(request: Request) -> Response:
     incoming = pulled(request.chunks(MAX_DUMP_BYTES, paced=False), loop, PAUSE_SECONDS)
 
     def work(job: Job[None]) -> None:
-        with _noting(request):
+        with _for(request):
             operation.told["result"] = asdict(database.import_dump(incoming, options=options, progress=job.progress))
 
     with request.server.transfers.one():
@@ -54,8 +54,8 @@ async def import_(request: Request) -> Response:
 
 
 @contextmanager
-def _noting(request: Request) -> Iterator[None]:
-    """Within it, this thread writes into a database, and afterwards the audit log has the keys and databases."""
+def _for(request: Request) -> Iterator[None]:
+    """Within it, this thread writes for this request; afterwards the audit log has the keys and databases."""
     if not request.tenant.is_system:
         yield
         return
@@ -66,7 +66,8 @@ def _noting(request: Request) -> Iterator[None]:
         outcomes[what, id] = may
 
     try:
-        with request.server.databases.admission.telling(tell):
+        databases = request.server.databases
+        with databases.admission.telling(tell), databases.within(request.caller.data_roots):
             yield
         ended = "completed"
     finally:
