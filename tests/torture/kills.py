@@ -152,22 +152,23 @@ def _export(url: str) -> None:
             pass
 
 
-def group_ended(group: int, seconds: float = 20) -> bool:
-    """Whether no process of this group is left, after so long at most."""
+def left_of(log: Path, seconds: float = 20) -> list[int]:
+    """What still writes to this log after so long: a server, or its children, which have sessions of their own."""
     until = time.monotonic() + seconds
-    while time.monotonic() < until:
-        if not any(_in_group(entry, group) for entry in Path("/proc").iterdir() if entry.name.isdigit()):
-            return True
+    while (found := _writing_to(log)) and time.monotonic() < until:
         time.sleep(0.05)
-    return False
+    return found
 
 
-def _in_group(process: Path, group: int) -> bool:
+def _writing_to(log: Path) -> list[int]:
+    return [int(process.name) for process in Path("/proc").iterdir() if process.name.isdigit() and _has(process, log)]
+
+
+def _has(process: Path, log: Path) -> bool:
     try:
-        fields = process.joinpath("stat").read_text().rpartition(")")[2].split()
+        return (process / "fd" / "2").samefile(log)
     except OSError:
         return False
-    return fields[0] != "Z" and int(fields[2]) == group
 
 
 def children(process: int) -> list[int]:
@@ -229,7 +230,6 @@ def kills(place: Path) -> Iterator[Case]:
 def _run(folder: Path, job: str, after: float, child: bool) -> tuple[Floors, Outcome]:
     """Load, job, kill. Gives what each new backup must hold at least, and whether something had to be told."""
     server = Server(folder / "data")
-    group = server.process.pid
     shop = Database(server, "shop")
     url = f"{server.url}/databases/shop"
     busy, outcome = _Busy(), Outcome.SURVIVED
@@ -246,8 +246,9 @@ def _run(folder: Path, job: str, after: float, child: bool) -> tuple[Floors, Out
         os.kill(server.process.pid, signal.SIGKILL)
     busy.join()
     server.kill()
-    if not group_ended(group):
-        os.killpg(group, signal.SIGKILL)
+    if left := left_of(folder / "data.stderr"):
+        for process in left:
+            kill_process(process)
         raise Defect(Outcome.CRUDE, "20 s after the server was killed, a child of it was still there")
     for writer in writers:
         if writer.crude:
