@@ -174,7 +174,7 @@ class DamagedBackup(Damaged):
 
 
 class BadSignature(DamagedBackup):
-    """A backup is not signed, or not by whom it has to be, or was changed after it was signed."""
+    """A backup is not signed, or not by whom it has to be, or was changed since; or is in clear and should not be."""
 
     status = 422
 

@@ -14,9 +14,9 @@ import pytest
 
 from muniment import DocumentDatabase, MaintenanceActions
 from muniment.backup import wrapped_keys
-from muniment.backup.manifest import NAME, digest, encode
+from muniment.backup.manifest import NAME, Parent, digest, encode
 from muniment.backup.repository import SIGNATURE, Backup, backups, read
-from muniment.errors import BadSignature, DamagedBackup, MunimentError, UnknownFormat, WrongKey
+from muniment.errors import BadSignature, Conflict, DamagedBackup, MunimentError, UnknownFormat, WrongKey
 from muniment.rehearsal import rehearse
 from muniment.security.keyring import Keyring, Protection
 from muniment.security.recipients import ForPassphrase, ForRecipient, Identity, Key, Passphrase, Stretched
@@ -272,7 +272,95 @@ def test_a_chain_is_encrypted_as_a_whole_or_not_at_all(small: DocumentDatabase, 
     small.put("b", {"n": 1})
     plain = small.maintenance.start_backup(place, incremental=True, protection=Protection(in_clear=True)).wait()
     assert (plain.manifest.kind, plain.manifest.format, plain.manifest.encryption) == ("full", 2, None)
-    assert MaintenanceActions.verify(place, keyring=RING).unproven == ()
+    with pytest.raises(DamagedBackup, match="is in clear"):
+        MaintenanceActions.verify(place, keyring=RING, record=False)
+    both = msgspec.structs.replace(RING, allow_clear=True)
+    assert MaintenanceActions.verify(place, keyring=both).unproven == ()
+
+
+def _in_clear(place: Path, victim: Backup, parent: Backup | None = None) -> Backup:
+    """A whole plain backup by somebody without any key, dressed as the victim's from what its manifest shows."""
+    with DocumentDatabase(place.parent / "his") as his:
+        his.put("evil", {})
+        taken = his.maintenance.start_backup(place.parent / "forged").wait()
+    manifest = msgspec.structs.replace(taken.manifest, database=victim.manifest.database)
+    if parent:
+        through = parent.manifest.through
+        manifest = msgspec.structs.replace(
+            manifest,
+            kind="incremental",
+            parent=Parent(parent.name, parent.sha256),
+            after=through,
+            through=through + 1,
+            snapshot=msgspec.structs.replace(manifest.snapshot, etag=through + 1),
+            files=tuple(
+                msgspec.structs.replace(file, first_etag=through + 1, last_etag=through + 1) for file in manifest.files
+            ),
+        )
+    (taken.folder / NAME).write_bytes(encode(manifest))
+    shutil.move(taken.folder, place)
+    return read(place / taken.name)
+
+
+def test_a_backup_in_clear_is_no_use_to_who_has_a_key_unless_he_asks_for_it(place: Path, tmp_path: Path) -> None:
+    forged = _in_clear(place, backups(place)[-1])
+    target = tmp_path / "restored"
+    attempts: list[Callable[[Keyring], object]] = [
+        lambda keyring: MaintenanceActions.restore(place, target, keyring=keyring),
+        lambda keyring: MaintenanceActions.restore(place / forged.name, target, keyring=keyring),
+        lambda keyring: MaintenanceActions.verify(place, keyring=keyring, record=False),
+        lambda keyring: MaintenanceActions.query(place, "SELECT * FROM documents", keyring=keyring),
+        lambda keyring: MaintenanceActions.version(place, "evil", keyring=keyring),
+        lambda keyring: rehearse(place, keyring=keyring),
+    ]
+    for identity in (PASSPHRASE, KEY, IDENTITY, Passphrase("that of another")):
+        for attempt in attempts:
+            with pytest.raises(BadSignature if attempt != attempts[2] else DamagedBackup) as caught:
+                attempt(Keyring((identity,)))
+            assert f"{forged.name}" in caught.value.message
+            assert "is in clear" in caught.value.message
+    assert "--allow-clear" in read_error(forged.folder).hint
+    assert not target.exists()
+    genuine = backups(place, RING)[-1]
+    assert MaintenanceActions.restore(place, target, backup=genuine.name, keyring=RING).backup == genuine
+    asked = Keyring((IDENTITY,), allow_clear=True)
+    restored = MaintenanceActions.restore(place, tmp_path / "asked", backup=forged.name, keyring=asked)
+    assert restored.backup == forged
+
+
+def read_error(folder: Path) -> MunimentError:
+    with pytest.raises(BadSignature) as caught:
+        read(folder, RING)
+    return caught.value
+
+
+def test_a_chain_of_two_kinds_is_refused_whoever_asks(place: Path, tmp_path: Path) -> None:
+    last = backups(place)[-1]
+    forged = _in_clear(place, last, parent=last)
+    for keyring in (Keyring(), msgspec.structs.replace(RING, allow_clear=True)):
+        for attempt in (
+            lambda keyring: MaintenanceActions.restore(place, tmp_path / "x", backup=forged.name, keyring=keyring),
+            lambda keyring: MaintenanceActions.verify(place, keyring=keyring, record=False),
+        ):
+            with pytest.raises(DamagedBackup, match="one kind") as caught:
+                attempt(keyring)
+            assert str(forged.folder) in caught.value.message
+    assert not (tmp_path / "x").exists()
+
+
+def test_merging_does_not_make_a_chain_of_two_kinds(small: DocumentDatabase, tmp_path: Path) -> None:
+    place = tmp_path / "backups"
+    small.maintenance.start_backup(place).wait()
+    names = []
+    for n in range(2):
+        small.put("more", {"n": n})
+        names.append(small.maintenance.start_backup(place, incremental=True).wait().name)
+    mine = Protection((IDENTITY.recipient,))
+    with pytest.raises(Conflict, match="as a whole"):
+        MaintenanceActions.merge(place, names[0], protection=mine, delete_merged=True)
+    assert len(backups(place)) == 3
+    MaintenanceActions.merge(place, names[1], protection=mine, delete_merged=True)
+    MaintenanceActions.verify(place, keyring=RING)
 
 
 def test_beside_one_that_nobody_can_open_any_more_none_is_plain_by_chance(
@@ -473,7 +561,7 @@ def test_plain_backups_can_be_signed(small: DocumentDatabase, tmp_path: Path) ->
     small.put("x", {})
     small.maintenance.start_backup(place, incremental=True).wait()
     with pytest.raises(DamagedBackup, match="is not signed"):
-        MaintenanceActions.restore(place, tmp_path / "restored", keyring=TRUSTING)
+        MaintenanceActions.restore(place, tmp_path / "restored", keyring=Keyring((), TRUSTING.signers))
 
 
 def test_duckdb_reads_the_files_with_their_keys(place: Path, small: DocumentDatabase) -> None:

@@ -115,6 +115,19 @@ def test_a_mistyped_recipient_is_refused_before_anything_is_written(place: Path,
     assert not (place / "backups").exists()
 
 
+def test_a_backup_in_clear_is_restored_with_keys_only_when_that_is_said(place: Path) -> None:
+    assert run(place, "backup", "shop", "--dest", "backups").code == 0
+    run(place, "encryption", "generate-key", "key")
+    for given in (["--passphrase-file", "passphrase"], ["--key-file", "key"]):
+        restore = ["restore", "backups", "--to", "new", *given]
+        refused = run(place, *restore)
+        assert refused.code == BadSignature.exit_code
+        assert "--allow-clear" in refused.err
+        assert not (place / "new").exists()
+        assert run(place, *restore, "--allow-clear").code == 0
+        shutil.rmtree(place / "new")
+
+
 def test_in_clear_has_to_be_said(place: Path, recipient: str) -> None:
     run(place, "backup", "shop", "--dest", "backups", "--recipient", recipient)
     refused = run(place, "backup", "shop", "--dest", "backups", "--recipient", recipient, "--in-clear")
@@ -198,7 +211,7 @@ def test_a_key_that_opens_the_backups_restores_into_a_database_in_clear(place: P
     run(place, "backup", "shop", "--dest", "plain", "--in-clear")
     with DocumentDatabase(place / "shop") as database:
         database.delete(ID)
-    into = ["--to", "shop", "--on-conflict", "skip", "--key-file"]
+    into = ["--to", "shop", "--on-conflict", "skip", "--allow-clear", "--key-file"]
     for source, key in (("backups", "other"), ("plain", "key")):  # which opens nothing, or has nothing to open
         refused = run(place, "restore", source, *into, key)
         assert refused.code == WrongKey.exit_code, refused.err

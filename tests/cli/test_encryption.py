@@ -39,6 +39,8 @@ def place(filled_place: Path, tmp_path: Path) -> Path:
     return shutil.copytree(filled_place, tmp_path / "place")
 
 
+INTO = ["restore", "backups", "--to", SHOP, "--id", ID, "--on-conflict", "skip", "--allow-clear"]
+
 # What opens the database, and what it makes of another: that has to be encrypted too.
 OPENING = {
     "statistics": ["statistics", SHOP],
@@ -49,8 +51,19 @@ OPENING = {
     "settings changed": ["settings", SHOP, "Muniment/HistoryWindow=7d"],
     "status": ["status", SHOP],
     "backup": ["backup", SHOP, "--dest", "elsewhere", "--in-clear"],
-    "restore into": ["restore", "backups", "--to", SHOP, "--id", ID, "--on-conflict", "skip"],
-    "restore into, dry": ["restore", "backups", "--to", SHOP, "--id", ID, "--on-conflict", "skip", "--dry-run"],
+    "restore into": INTO,
+    "restore into, dry": [
+        "restore",
+        "backups",
+        "--to",
+        SHOP,
+        "--allow-clear",
+        "--id",
+        ID,
+        "--on-conflict",
+        "skip",
+        "--dry-run",
+    ],
     "smuggler out": ["smuggler", "out", SHOP, "out.ravendbdump"],
     "smuggler in": ["smuggler", "in", SHOP, DUMP],
     "smuggler between, from": ["smuggler", "between", SHOP, "copy", "--create"],
@@ -89,8 +102,8 @@ def test_the_environment_may_name_the_key(place: Path, command: list[str]) -> No
 MAKING = {
     "create": ["create", "new"],
     "sample": ["sample", "new", "--documents", "20"],
-    "restore": ["restore", "backups", "--to", "new"],
-    "restore --defrag": ["restore", "backups", "--to", "new", "--defrag"],
+    "restore": ["restore", "backups", "--to", "new", "--allow-clear"],
+    "restore --defrag": ["restore", "backups", "--to", "new", "--defrag", "--allow-clear"],
     "smuggler in --create": ["smuggler", "in", "new", DUMP, "--create"],
 }
 
@@ -195,7 +208,7 @@ def test_a_database_of_a_server_is_made_rotated_backed_up_and_restored_with_keys
         old = f"key-{next(iter(names_in(tmp_path / 'backups')))}"
         added = run(tmp_path, "recipients", "add", "backups", "--key-file", KEY, "--new-key-file", OTHER)
         assert added.code == 0, added
-        assert run(tmp_path, "recipients", "remove", "backups", old).code == 0
+        assert run(tmp_path, "recipients", "remove", "backups", old, "--key-file", OTHER).code == 0
         assert back_up().code == 0
 
         restore = ["restore", str(tmp_path / "backups"), "--server", url, "--name", "again"]

@@ -18,7 +18,7 @@ from tests.cli.process import muniment
 
 POINT = ["--at", "--etag", "--backup", "--lineage", "--utc"]
 KEY = "--key-file"
-OPENS = ["--passphrase-file", "--identity", "--require-signature"]
+OPENS = ["--passphrase-file", "--identity", "--require-signature", "--allow-clear"]
 SEALS = ["--recipient", "--sign-with"]
 KEYS = [
     f"--{name}" for name in "api-key api-key-file username password domain ca-file client-certificate insecure".split()

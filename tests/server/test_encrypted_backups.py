@@ -102,6 +102,13 @@ def test_a_server_restores_with_the_files_of_its_settings(tmp_path: Path, mine: 
             store.admin.plan_restore(place, require_signature=[new_signing_key(tmp_path / "stranger")])
         store.admin.start_backup(tmp_path / "clear", in_clear=True).wait()
         assert "correct horse" not in server.log()
+        with pytest.raises(BadSignature, match="AllowClear"):
+            store.admin.plan_restore(tmp_path / "clear")
+        store.admin.plan_restore(tmp_path / "clear", allow_clear=True)
+        with pytest.raises(BadSignature):
+            store.admin.start_restore_into(tmp_path / "clear", "skip").wait()
+        store.admin.start_restore_into(tmp_path / "clear", "skip", allow_clear=True).wait()
+        store.admin.start_restore(tmp_path / "clear", "clear", allow_clear=True).wait()
     assert holding_secret(tmp_path / "clear") != []
     assert holding_secret(place) == []
 

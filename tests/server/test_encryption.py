@@ -226,7 +226,7 @@ def test_jobs_have_the_key(server: Server, data_dir: Path, tmp_path: Path) -> No
     compacted = server.client.post("/admin/compact", params={"database": "safe"})
     assert server.wait_for(compacted.json()["OperationId"])["Faulted"] is False
     assert safe.fingerprint() == fingerprint
-    wanted = {"BackupLocation": str(tmp_path / "backups"), "OnConflict": "overwrite"}
+    wanted = {"BackupLocation": str(tmp_path / "backups"), "OnConflict": "overwrite", "AllowClear": True}
     safe.put(f"people/{SECRET}-3", b"{}")
     into = safe.request("POST", "/admin/restore-into", json=wanted)
     assert into.status_code == 202, into.text
@@ -257,7 +257,7 @@ def test_how_its_last_backup_stands_is_for_who_has_the_key(server: Server, data_
 def test_a_restore_gives_another_key_or_none(server: Server, data_dir: Path, tmp_path: Path) -> None:
     safe = encrypted(server)
     safe.backup(tmp_path / "backups", **{"in-clear": "true"})
-    source = {"BackupLocation": str(tmp_path / "backups")}
+    source: dict[str, Any] = {"BackupLocation": str(tmp_path / "backups"), "AllowClear": True}
     done = server.restore(**source, DatabaseName="other", SecuredSettings={"Raven/Encryption/Key": OTHER.text})
     assert not done["Faulted"], done
     assert Database(server, "other").fingerprint() == safe.fingerprint()

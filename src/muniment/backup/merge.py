@@ -44,8 +44,9 @@ def merge_backups(
     Everything is checked as in a restore, and the fingerprint proven, before the new backup exists. The old ones stay
     as they are, and incremental backups that continue them can be restored; with `delete_merged` those that the new one
     replaces are deleted, and what continued the last of them continues the new one. Raises `Conflict`, and deletes
-    nothing, when another backup continues one before the last; and `TargetExists` when it was merged already, unless
-    those are to be deleted now, for which the merged one is proven once more.
+    nothing, when another backup continues one before the last, or the last where not both would be encrypted; and
+    `TargetExists` when it was merged already, unless those are to be deleted now, for which the merged one is proven
+    once more.
 
     It is encrypted and signed as the protection says; where that names nobody, for those who may open all of them.
     """
@@ -71,6 +72,8 @@ def merge_backups(
             if named
             else seal_like(plan.chain, keyring, protection.signing_key)
         )
+        if delete_merged and (seal.key is not None) != plan.encrypted:
+            _check_end(plan, available)
         merged = _write_merged(plan, available, seal, clock, progress)
     if delete_merged:
         for backup in reversed(plan.chain):
@@ -108,6 +111,17 @@ def _check_unused(plan: RestorePlan, available: Sequence[Backup]) -> None:
             raise Conflict(
                 f"{backup.name} continues {inner[parent.sha256].name}, which would be deleted",
                 "merge without deleting, or delete that backup first",
+            )
+
+
+def _check_end(plan: RestorePlan, available: Sequence[Backup]) -> None:
+    """Raises `Conflict` when another backup continues the chain, which then would be of two kinds."""
+    ends = {plan.backup.sha256, plan.manifest.same_state_as}
+    for backup in available:
+        if backup.manifest.parent and backup.manifest.parent.sha256 in ends:
+            raise Conflict(
+                f"{backup.name} continues {plan.backup.name}: a chain is encrypted as a whole or not at all",
+                "merge without deleting, or through the last backup of the chain",
             )
 
 

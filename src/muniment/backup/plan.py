@@ -184,6 +184,13 @@ def chain_of(last: Backup, available: Iterable[Backup]) -> tuple[Backup, ...]:
                 "put that backup back beside it, or restore an earlier moment with --backup",
             )
         older, newer = found.manifest, chain[-1].manifest
+        if (older.encryption is None) != (newer.encryption is None):
+            clear, other = (chain[-1], found) if newer.encryption is None else (found, chain[-1])
+            raise DamagedBackup(
+                f"the manifest in {clear.folder} is in clear, and that of {other.name}, of the same chain, is"
+                " encrypted: a chain is of one kind",
+                "see who has written it; restore an earlier moment with --backup",
+            )
         if (
             older.through != newer.after
             or _history(older) != _history(newer)

@@ -284,7 +284,7 @@ def _was_ours(folder: Path) -> bool:
 def read(folder: Path, keyring: Keyring = NO_KEYS) -> Backup:
     """One complete backup; raises `DamagedBackup` or `UnknownFormat` when its manifest cannot be read.
 
-    Raises `BadSignature` when it does not have a signature that the keyring requires.
+    Raises `BadSignature` when it does not have a signature that the keyring requires, or is in clear and should not be.
     """
     with mapped_errors(folder):
         text = (folder / manifests.NAME).read_bytes()
@@ -296,6 +296,12 @@ def read(folder: Path, keyring: Keyring = NO_KEYS) -> Backup:
 def _opened(backup: Backup, text: bytes, keyring: Keyring) -> Backup:
     """The backup with what is encrypted in its manifest, if the keyring opens that."""
     folder, encryption = backup.folder, backup.manifest.encryption
+    if encryption is None and keyring.identities and not keyring.allow_clear:
+        raise BadSignature(
+            f"{folder / manifests.NAME} is in clear, so that anybody may have written it, and a key was given for"
+            " encrypted backups",
+            "if it is meant, or the key is only that of a database, say --allow-clear (AllowClear in a request)",
+        )
     if encryption is None:
         return backup
     wrapped = _wrapped_keys(folder, encryption.key)

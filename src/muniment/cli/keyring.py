@@ -14,6 +14,7 @@ from muniment.security.keyring import Keyring, Protection
 
 PANEL: Final = "Encrypted and signed backups"
 _SIGNATURE: Final = "--require-signature"
+_CLEAR: Final = "--allow-clear"
 _ITS_OWN: Final = "name the file in the server's settings: backup-passphrase-file or backup-identity-file"
 
 PassphraseFile: TypeAlias = Annotated[
@@ -54,18 +55,30 @@ class OpeningOptions:
             rich_help_panel=PANEL,
         ),
     ] = field(default_factory=list)
+    allow_clear: Annotated[
+        bool,
+        typer.Option(
+            _CLEAR,
+            metavar="",
+            help="Take backups in clear too, though something is given that opens encrypted ones.",
+            rich_help_panel=PANEL,
+        ),
+    ] = False
 
     typed: Typed = field(default_factory=Typed)
 
     def for_server(self) -> Keyring:
-        """Whose signature is required; raises `InvalidInput` for a file with a secret: a server has its own."""
-        check_stays_here((option for option in self.given if option != _SIGNATURE), _ITS_OWN)
-        return Keyring.of(require_signature=self.require_signature)
+        """Whose signature is required, and whether backups may be in clear.
+
+        Raises `InvalidInput` for a file with a secret: a server has its own.
+        """
+        check_stays_here((option for option in self.given if option not in (_SIGNATURE, _CLEAR)), _ITS_OWN)
+        return Keyring.of(require_signature=self.require_signature, allow_clear=self.allow_clear)
 
     @property
     def given(self) -> list[str]:
         """The options that say something, unless the environment alone gave it, which is for all commands."""
-        return [option for option in ("--passphrase-file", "--identity", _SIGNATURE) if option in self.typed]
+        return [option for option in ("--passphrase-file", "--identity", _SIGNATURE, _CLEAR) if option in self.typed]
 
     def keyring(self, key: KeyOptions | None = None) -> Keyring:
         """What these files have; raises `NotFound` and `InvalidInput` for those that have none."""
@@ -74,6 +87,7 @@ class OpeningOptions:
             key_file=key.key_file if key else None,
             identities=self.identity,
             require_signature=self.require_signature,
+            allow_clear=self.allow_clear,
         )
 
 

@@ -154,6 +154,7 @@ def restore_on_server(
     wait: bool = True,
     start_timeout: int = START_TIMEOUT,
     require_signature: Sequence[str] = (),
+    allow_clear: bool = False,
 ) -> None:
     """Have a server restore a backup as a new database, and say what came of it."""
     with store, _going_on("the restore", store):
@@ -167,6 +168,7 @@ def restore_on_server(
             point=point,
             selection=selection,
             require_signature=require_signature,
+            allow_clear=allow_clear,
             key=new.key,
             plain_http=new.plain_http,
         )
@@ -204,6 +206,7 @@ def _into_server(into: Into, keys: Keys, out: JobOutput, *, show: bool = True) -
             into.policy,
             point=into.point,
             require_signature=into.keyring.signers,
+            allow_clear=into.keyring.allow_clear,
             selection=into.selection,
             other_database=into.other_database,
             dry_run=into.dry_run,

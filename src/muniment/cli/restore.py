@@ -262,14 +262,14 @@ def _into_database(into: Into, keys: Keys, out: JobOutput) -> None:
 def _plan_on_server(
     wanted: _Wanted, store: DocumentStore, server: ServerOptions, new: NewOptions, out: JobOutput
 ) -> None:
-    signers = wanted.opening.require_signature
     with store:
         plan = store.admin.plan_restore(
             str(wanted.source),
             server.name,
             point=wanted.point,
             selection=wanted.selection,
-            require_signature=signers,
+            require_signature=wanted.opening.require_signature,
+            allow_clear=wanted.opening.allow_clear,
             key=new.key_for_server(wanted.encryption),
             plain_http=server.plain_http,
         )
@@ -283,8 +283,16 @@ def _new_on_server(
 
     key = new.key_for_server(wanted.encryption)
     made = NewDatabase(server.name, server.location, new.defrag, new.new_id, key, server.plain_http)
-    signers = wanted.opening.require_signature
-    restore_on_server(store, str(wanted.source), made, out, wanted.point, wanted.selection, require_signature=signers)
+    restore_on_server(
+        store,
+        str(wanted.source),
+        made,
+        out,
+        wanted.point,
+        wanted.selection,
+        require_signature=wanted.opening.require_signature,
+        allow_clear=wanted.opening.allow_clear,
+    )
 
 
 def _new_folder(wanted: _Wanted, to: Path, new: NewOptions, out: JobOutput) -> None:

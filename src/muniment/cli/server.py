@@ -222,7 +222,7 @@ def server(
     else:
         encryption.check_for_server()
         opening.for_server()
-        _restore_through(restore, opening.require_signature, keys, out)
+        _restore_through(restore, opening, keys, out)
 
 
 def _serve(settings: SettingOptions) -> None:
@@ -232,7 +232,7 @@ def _serve(settings: SettingOptions) -> None:
     serve(found, lambda url: print(url, flush=True))
 
 
-def _restore_through(restore: RestoreOptions, signers: list[str], keys: Keys, out: JobOutput) -> None:
+def _restore_through(restore: RestoreOptions, opening: OpeningOptions, keys: Keys, out: JobOutput) -> None:
     from muniment.cli.remote import NewDatabase, restore_on_server  # here too
 
     new = NewDatabase(restore.database_name or None, restore.destination or None, restore.defrag)
@@ -243,7 +243,8 @@ def _restore_through(restore: RestoreOptions, signers: list[str], keys: Keys, ou
         out,
         wait=not restore.no_wait,
         start_timeout=restore.start_timeout,
-        require_signature=signers,
+        require_signature=opening.require_signature,
+        allow_clear=opening.allow_clear,
     )
 
 

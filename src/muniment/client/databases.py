@@ -111,6 +111,7 @@ class BothAdministrations(Generic[J]):
         selection: Selection | None = None,
         new_id: bool = False,
         require_signature: Sequence[str] = (),
+        allow_clear: bool = False,
         key: EncryptionKey | str | bytes | None = None,
         plain_http: bool = False,
         **named: Unpack[PointKeywords],
@@ -120,12 +121,13 @@ class BothAdministrations(Generic[J]):
         The moment is the newest that the folder holds, or one named as for `MaintenanceActions.restore`; what cannot
         be reached is refused at once. When another restore runs, its end is waited for up to `start_timeout` seconds.
         `new_id` makes another database of it, which the folder of these backups then refuses. `require_signature` names
-        public keys of which one must have signed the backups. With `key`, sent as for `create_database`, the new
+        public keys of which one must have signed the backups; with `allow_clear` they may be in clear, which a server
+        that has what opens encrypted ones refuses. With `key`, sent as for `create_database`, the new
         database is encrypted; it opens the backups of a database that had it. What opens others is in the server's
         settings.
         """
         wanted = RestoreWanted(
-            **_part(backup_location, replace(point, **named), selection, require_signature),
+            **_part(backup_location, replace(point, **named), selection, require_signature, allow_clear),
             database_name=database_name,
             database_location=None if location is None else _location(location),
             defrag=defrag,
@@ -147,6 +149,7 @@ class BothAdministrations(Generic[J]):
         point: RestorePoint = NEWEST,
         selection: Selection | None = None,
         require_signature: Sequence[str] = (),
+        allow_clear: bool = False,
         key: EncryptionKey | str | bytes | None = None,
         plain_http: bool = False,
         **named: Unpack[PointKeywords],
@@ -155,7 +158,7 @@ class BothAdministrations(Generic[J]):
 
         Raises what that restore would raise before it began.
         """
-        part = _part(backup_location, replace(point, **named), selection, require_signature)
+        part = _part(backup_location, replace(point, **named), selection, require_signature, allow_clear)
         secured = self._secured(key, plain_http=plain_http)
         wanted = RestoreWanted(**part, database_name=database_name, secured_settings=secured)
         body = encode(msgspec.to_builtins(wanted))
@@ -173,6 +176,7 @@ class BothAdministrations(Generic[J]):
         other_database: bool = False,
         dry_run: bool = False,
         require_signature: Sequence[str] = (),
+        allow_clear: bool = False,
         **named: Unpack[PointKeywords],
     ) -> Flow[J]:
         """Begin to bring a moment of the backups, or a part of it, back into the store's database while it is used.
@@ -182,7 +186,7 @@ class BothAdministrations(Generic[J]):
         and its `changes` are the ids.
         """
         wanted = RestoreIntoWanted(
-            **_part(backup_location, replace(point, **named), selection, require_signature),
+            **_part(backup_location, replace(point, **named), selection, require_signature, allow_clear),
             on_conflict=on_conflict,
             dry_run=dry_run or on_conflict is None,
             other_database=other_database,
@@ -318,7 +322,11 @@ class AsyncAdministration(BothAdministrations[AsyncRemoteJob], AsyncRemote):
 
 
 def _part(
-    folder: str | os.PathLike[str], point: RestorePoint, selection: Selection | None, signers: Sequence[str]
+    folder: str | os.PathLike[str],
+    point: RestorePoint,
+    selection: Selection | None,
+    signers: Sequence[str],
+    allow_clear: bool,
 ) -> dict[str, Any]:
     """The members of `messages.MomentWanted` for a moment of the backups in a folder of the server, or a part of it."""
     check_selection(selection)
@@ -330,6 +338,7 @@ def _part(
         "backup": point.backup,
         "lineage": point.lineage,
         "require_signature": list(signers) or None,
+        "allow_clear": allow_clear or None,
         "collections": sorted(part.collections) or None,
         "ids": sorted(part.ids) or None,
         "id_prefixes": list(part.prefixes) or None,

@@ -284,6 +284,9 @@ class MomentWanted(Message, omit_defaults=True):
     require_signature: Annotated[
         list[str] | None, Meta(description="Public keys of which one must have signed each backup.")
     ] = None
+    allow_clear: Annotated[
+        bool | None, Meta(description="Also backups in clear, where the server has what opens encrypted ones.")
+    ] = None
     id_prefixes: list[str] | None = None
 
 

@@ -23,10 +23,14 @@ from muniment.security.signature import SigningKey, check_signer, signing_key_in
 
 
 class Keyring(msgspec.Struct, frozen=True):
-    """What opens encrypted backups, and the signers of which one must have signed each; with none, anybody may have."""
+    """What opens encrypted backups, and the signers of which one must have signed each; with none, anybody may have.
+
+    Where something opens backups, one in clear is refused, which anybody could have put there, unless `allow_clear`.
+    """
 
     identities: tuple[AnyIdentity, ...] = ()
     signers: tuple[str, ...] = ()
+    allow_clear: bool = False
 
     @classmethod
     def of(
@@ -36,12 +40,13 @@ class Keyring(msgspec.Struct, frozen=True):
         key_file: Path | None = None,
         identities: Iterable[Path] = (),
         require_signature: Iterable[str] = (),
+        allow_clear: bool = False,
     ) -> Keyring:
         """What these files have; raises `NotFound` and `InvalidInput` for those that are not there, or have none."""
         found: list[AnyIdentity] = [each for path in identities for each in read_identities(path)]
         found += [key_in(key_file)] if key_file else []
         found += [passphrase_in(passphrase_file)] if passphrase_file else []
-        return cls(tuple(found), tuple(map(check_signer, require_signature)))
+        return cls(tuple(found), tuple(map(check_signer, require_signature)), allow_clear)
 
     def unwrap(self, wrapped: Collection[Wrapped], id: str) -> DataKey | None:
         """The data key of this id; None when nothing here opens it."""

@@ -66,6 +66,7 @@ def keyring_of(settings: Settings, wanted: MomentWanted, key: EncryptionKey | No
         passphrase_file=_file(settings.backup_passphrase_file),
         identities=[identity] if identity else (),
         require_signature=_signers(settings.backup_signers, wanted.require_signature),
+        allow_clear=bool(wanted.allow_clear),
     )
     return found if key is None else msgspec.structs.replace(found, identities=(Key(key.secret), *found.identities))
 
