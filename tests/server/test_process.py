@@ -2,16 +2,22 @@
 
 from __future__ import annotations
 
+import os
 import signal
 import socket
 import subprocess
 import threading
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import httpx
 import pytest
 
+from muniment import DocumentDatabase
+from muniment.security.encryption import new_key
+from tests.cli.process import muniment
 from tests.server.running import Database, Server, running
 
 
@@ -170,3 +176,46 @@ def test_no_process_is_left(filled: Path, tmp_path: Path) -> None:
     assert left == ""
     # It was cancelled and has removed what it wrote, or it was complete.
     assert [len(list(folder.glob("manifest.json"))) for folder in tmp_path.glob("new/*")] in ([], [1])
+
+
+def _modes(*places: Path) -> dict[str, int]:
+    """What of other users' and the group's rights each file and folder there has."""
+    found = [path for place in places for path in (place, *place.rglob("*"))]
+    return {str(path): mode for path in found if (mode := path.lstat().st_mode & 0o077)}
+
+
+@contextmanager
+def _umask(mask: int) -> Iterator[None]:
+    before = os.umask(mask)
+    try:
+        yield
+    finally:
+        os.umask(before)
+
+
+@pytest.mark.parametrize(("mask", "group"), [(0o022, 0), (0o000, 0), (0o027, 0o050)])
+def test_nobody_else_may_read_what_a_server_makes(tmp_path: Path, mask: int, group: int) -> None:
+    data = tmp_path / "data"
+    with _umask(mask):
+        assert muniment("keys", "add", "boss", "--right", "admin", "--data-dir", str(data)).code == 0
+        DocumentDatabase(tmp_path / "embedded").close()
+        with running(data, anonymous_access="admin") as server:
+            shop = server.create("shop")
+            shop.fill(100)
+            shop.request("PUT", "/static/pic", content=b"x" * 3_000_000)
+            secured = {"Raven/Encryption/Key": new_key().text}
+            settings = {"Settings": {"Raven/ActiveBundles": "Encryption"}, "SecuredSettings": secured}
+            assert server.client.put("/admin/databases/safe", json=settings).status_code == 200
+            assert not shop.backup(tmp_path / "b")["Faulted"]
+            assert not shop.backup(tmp_path / "b", incremental="true")["Faulted"]
+            assert not server.restore(BackupLocation=str(tmp_path / "b"), DatabaseName="copy")["Faulted"]
+            number = server.client.post("/admin/compact?database=copy").json()["OperationId"]
+            assert not server.wait_for(number)["Faulted"]
+            assert Database(server, "copy").put("a").status_code == 201
+            places = (data, tmp_path / "b", tmp_path / "data.master-key")
+            modes = _modes(*places)
+            assert any(path.name == "muniment.db-wal" for path in data.rglob("*"))
+    assert {mode | group for mode in modes.values()} <= {group}, modes
+    assert bool(modes) is bool(group)
+    assert {mode | group for mode in _modes(*places).values()} <= {group}
+    assert (tmp_path / "embedded").stat().st_mode & 0o777 == 0o777 & ~mask

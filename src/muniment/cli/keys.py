@@ -20,7 +20,7 @@ from muniment.errors import DatabaseLocked, DatabaseNotFound, InvalidInput
 from muniment.raven3.names import SYSTEM, SYSTEM_FOLDER
 from muniment.security.access import EVERY, Right
 from muniment.security.keys import MIN_PASSWORD, Key
-from muniment.security.secret_files import read_passphrase
+from muniment.security.secret_files import private, read_passphrase
 from muniment.settings import is_loopback
 
 Name: TypeAlias = Annotated[str, typer.Argument(metavar="NAME", help="The name of the key, in any case.")]
@@ -63,7 +63,8 @@ class Place:
         from muniment.database import DocumentDatabase  # here: with --url there is no need of it
 
         try:
-            system = DocumentDatabase(self.data_dir / SYSTEM_FOLDER, create=create)
+            with private():
+                system = DocumentDatabase(self.data_dir / SYSTEM_FOLDER, create=create)
         except DatabaseLocked as error:
             raise DatabaseLocked(
                 f"a server is using the data folder {self.data_dir}",
@@ -73,7 +74,7 @@ class Place:
             raise DatabaseNotFound(
                 f"there is no server's data in {self.data_dir}", "give the folder that the server has as --data-dir"
             ) from error
-        with system:
+        with private(), system:
             yield ApiKeys(system)
 
 

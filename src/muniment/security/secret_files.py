@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 from base64 import b64decode
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Final
 
@@ -12,6 +14,8 @@ from muniment.errors import InvalidInput, TargetExists, unreadable
 
 MOST_BYTES: Final = 64 << 10
 KEY_BYTES: Final = 32
+_OWNER_ALONE: Final = 0o077
+_OTHERS: Final = 0o007
 
 
 def read_secret(path: Path, what: str) -> str:
@@ -62,3 +66,18 @@ def write_secret(path: Path, text: str) -> None:
             file.flush()
             os.fsync(file.fileno())
         sync_folder(path.parent)
+
+
+@contextmanager
+def private() -> Iterator[None]:
+    """Within it, no other user may read what this process and its children make, nor the group unless that was meant.
+
+    It was when the umask of the process gives others nothing already, as 027 does: that one stays.
+    """
+    before = os.umask(_OWNER_ALONE)
+    if before & _OTHERS == _OTHERS:
+        os.umask(before)
+    try:
+        yield
+    finally:
+        os.umask(before)

@@ -21,6 +21,7 @@ from granian.server.embed import AsyncWorker
 from granian.server.embed import Server as Granian
 
 from muniment.errors import MunimentError, StorageFailure
+from muniment.security.secret_files import private
 from muniment.server.app import App
 from muniment.server.keyring import check_backup_settings
 from muniment.server.leftovers import clean, recover
@@ -89,7 +90,8 @@ def serve(settings: Settings, on_ready: Callable[[str], None] = lambda url: None
     """
     _give_memory_back()
     _raise_descriptors()
-    asyncio.run(_serve(settings, on_ready))
+    with private():
+        asyncio.run(_serve(settings, on_ready))
 
 
 def _give_memory_back() -> None:

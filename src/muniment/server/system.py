@@ -10,6 +10,7 @@ from muniment.errors import DatabaseLocked, TargetExists
 from muniment.maintenance import MaintenanceActions
 from muniment.progress import Progress
 from muniment.raven3.names import SYSTEM_FOLDER
+from muniment.security.secret_files import private
 from muniment.storage import engines
 
 
@@ -30,7 +31,8 @@ def restore_system_database(
             f"a server is using the system database in {target}", "stop it, and restore again"
         ) from error
     try:
-        return MaintenanceActions.restore(source, target, defrag=defrag, progress=progress)
+        with private():
+            return MaintenanceActions.restore(source, target, defrag=defrag, progress=progress)
     except TargetExists as error:
         raise TargetExists(
             f"{target} already exists; a restore never writes over anything",
