@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import json
 from datetime import UTC, datetime
 
 import pytest
 
 from muniment.errors import ConcurrencyConflict, MunimentError, StorageFailure
+from muniment.raven3.headers import Headers
 from muniment.server.routes import ROUTES, resolve
 from muniment.server.tenants import check_name
 from muniment.server.wire import Refused, error_response
@@ -22,6 +24,22 @@ def test_errors_have_one_shape() -> None:
     )
     assert b'"ActualETag":"00000000-0000' in error_response(ConcurrencyConflict("a", 7, 0), "/").body
     assert error_response(Refused(400, "no", bare=True), "/").body == b'"no"'
+
+
+@pytest.mark.parametrize(
+    ("status", "headers", "kind"),
+    [
+        (401, [("www-authenticate", "Bearer")], "Unauthorized"),
+        (412, [], "Unauthorized"),
+        (403, [("www-authenticate", "Bearer")], "AccessDenied"),
+        (403, [], "Forbidden"),
+        (404, [], "NotFound"),
+        (429, [], "Busy"),
+    ],
+)
+def test_what_is_refused_has_a_kind_too(status: int, headers: Headers, kind: str) -> None:
+    error = error_response(Refused(status, "no", headers=headers), "/")
+    assert (error.status, json.loads(error.body)["Kind"]) == (status, kind)
 
 
 @pytest.mark.parametrize("name", ["Northwind", "größe", "a b", "x.y", "a-b_c", "con1"])

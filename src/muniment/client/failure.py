@@ -8,28 +8,10 @@ import msgspec
 
 from muniment import errors
 from muniment.client.wire import Request, Response
-from muniment.errors import ConcurrencyConflict, MunimentError, ServerUnavailable
+from muniment.errors import ConcurrencyConflict, MunimentError
 from muniment.raven3.etags import etag_number
 from muniment.raven3.headers import LOADING
-
-_BY_STATUS: Final[dict[int, type[MunimentError]]] = {
-    400: errors.InvalidInput,
-    401: errors.Unauthorized,
-    403: errors.Forbidden,
-    404: errors.NotFound,
-    405: errors.InvalidInput,
-    408: errors.Busy,
-    409: errors.Conflict,
-    413: errors.InvalidDocument,
-    414: errors.InvalidInput,
-    422: errors.InvalidDocument,
-    429: errors.Busy,
-    431: errors.InvalidInput,
-    502: ServerUnavailable,
-    503: errors.Busy,
-    504: ServerUnavailable,
-    507: errors.StorageFailure,
-}
+from muniment.raven3.statuses import kind_of
 
 _HINTS: Final = {401: "give a key that the server knows: --api-key or MUNIMENT_API_KEY, in Python api_key="}
 
@@ -73,9 +55,7 @@ def _kind(response: Response, told: dict[str, Any], message: str) -> type[Munime
         return known
     if response.status == 503 and "could not find" in message.lower() and LOADING not in response.headers:
         return errors.DatabaseNotFound
-    if response.status == 403 and "WWW-Authenticate" in response.headers:
-        return errors.AccessDenied  # RFC 6750: another key could do it
-    return _BY_STATUS.get(response.status, MunimentError)
+    return kind_of(response.status, challenge="WWW-Authenticate" in response.headers) or MunimentError
 
 
 def error_class(name: object) -> type[MunimentError] | None:

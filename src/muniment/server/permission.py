@@ -110,7 +110,7 @@ def refusal(request: Request, what: str = "") -> Refused:
         return Refused(
             403,
             f"the key {request.caller.name!r} may not {request.method} {request.path}{what}",
-            "use a key that has the right, for this database: docs/security.md has the table",
+            "use a key that has the right, for this database: `muniment keys add --help` tells what each right allows",
             headers=[challenge("insufficient_scope")],
         )
     refused = unauthorized(f"{request.method} {request.path} needs a key{what}", "invalid_request")

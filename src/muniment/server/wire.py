@@ -11,6 +11,7 @@ from muniment.errors import ConcurrencyConflict, MunimentError
 from muniment.raven3.etags import etag_text, parse_etag
 from muniment.raven3.headers import BUILD_HEADER, JSON, Headers
 from muniment.raven3.messages import Error
+from muniment.raven3.statuses import kind_of
 
 
 class Response(NamedTuple):
@@ -66,8 +67,11 @@ def error_response(error: MunimentError, url: str, *, expected: str | None = Non
         return json_response(error.message, status, error.headers)
     text = f"{error.message}\n{error.hint}" if error.hint else error.message
     body = Error(url, text, error.hint)
-    if type(error).__module__ == MunimentError.__module__:
-        body.kind = type(error).__name__
+    kind: type[MunimentError] | None = type(error)
+    if isinstance(error, Refused):
+        kind = kind_of(status, challenge=any(name == "www-authenticate" for name, _ in error.headers))
+    if kind and kind.__module__ == MunimentError.__module__:
+        body.kind = kind.__name__
     if isinstance(error, ConcurrencyConflict):
         body.actual_etag = body.actual_etag_too = etag_text(error.actual)
         body.expected_etag = expected or etag_text(error.expected)
