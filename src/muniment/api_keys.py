@@ -11,6 +11,8 @@ import msgspec
 from muniment.document import Document, rfc3339
 from muniment.errors import ConcurrencyConflict, Conflict, InvalidInput, NotFound
 from muniment.page import Page
+from muniment.raven3.names import DATABASES
+from muniment.security.access import EVERY, Right
 from muniment.security.keys import (
     PREFIX,
     Key,
@@ -110,6 +112,16 @@ class ApiKeys:
         """Have a key that was disabled open again what it did, with its old secret."""
         return self._set_enabled(name, True)
 
+    def is_last_admin(self, name: str) -> bool:
+        """Whether without this key nobody could change keys any more: no other one is enabled with `admin` for all."""
+        _, key = self._find(name)
+        others = (each for _, each in self if each is not None and each.id != key.id)
+        return _is_admin(key) and not any(map(_is_admin, others))
+
+    def unknown(self, databases: Iterable[str]) -> list[str]:
+        """Which of these names no database of the server has; `*` stands for all, and is none."""
+        return [name for name in databases if name != EVERY and self._system.get(DATABASES + name) is None]
+
     def _set_enabled(self, name: str, enabled: bool) -> Key:
         document, key = self._find(name)
         if key.enabled != enabled:
@@ -143,6 +155,10 @@ class ApiKeys:
 
     def _replace(self, document: Document, key: Key) -> None:
         self._system.put(document.id, key.encoded(), etag=document.etag)
+
+
+def _is_admin(key: Key) -> bool:
+    return key.enabled and Right.ADMIN in key.rights and EVERY in key.databases
 
 
 def _for_server(key: Key, api_key: str, *, old_clients: bool) -> Key:

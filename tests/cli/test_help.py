@@ -171,7 +171,7 @@ COMMANDS = {
         "--json",
     ],
     "keys list": ["--data-dir", "--url", *KEYS, "--json"],
-    "keys disable": ["NAME", "--data-dir", "--url", *KEYS, "--json"],
+    "keys disable": ["NAME", "--yes", "--data-dir", "--url", *KEYS, "--json"],
     "keys enable": ["NAME", "--data-dir", "--url", *KEYS, "--json"],
     "keys rotate": ["NAME", "--new-password", "--new-password-file", "--data-dir", "--url", *KEYS, "--json"],
 }

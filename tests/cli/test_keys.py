@@ -94,6 +94,40 @@ def test_keys_of_a_server_that_runs(tmp_path: Path) -> None:
     assert [each["enabled"] for each in well("keys", "list", "--data-dir", tmp_path / "data")["keys"]] == [True, False]
 
 
+def test_the_last_key_that_may_change_keys_is_disabled_only_if_that_is_meant(tmp_path: Path) -> None:
+    at = ("--data-dir", tmp_path / "data")
+    boss = well("keys", "add", "boss", "--right", "admin", *at)["api_key"]
+    for name, more in (("other", ["admin", "--database", "*"]), ("local", ["admin", "--database", "shop"])):
+        well("keys", "add", name, "--right", *more, *at)
+    well("keys", "disable", "other", *at)
+    asks = {"env": {"MUNIMENT_API_KEY": boss}}
+    with serving(tmp_path / "data") as (url, _):
+        on_server = ("--url", url)
+        refused = muniment("keys", "disable", "Boss", *on_server, env={"MUNIMENT_API_KEY": boss})
+        failed(refused, 2, "the last key that may change keys", "--yes", "--data-dir")
+        assert well("keys", "disable", "local", *on_server, **asks)["enabled"] is False
+        assert well("keys", "disable", "boss", "--yes", *on_server, **asks)["enabled"] is False
+        failed(muniment("keys", "list", *on_server, env={"MUNIMENT_API_KEY": boss}), 11)
+    assert well("keys", "enable", "other", *at)["enabled"] is True
+    assert well("keys", "enable", "boss", *at)["enabled"] is True
+    assert well("keys", "disable", "boss", *at)["enabled"] is False
+    failed(muniment("keys", "disable", "other", *at), 2, "the last key that may change keys")
+
+
+def test_what_a_key_may_not_and_what_it_is_for_that_is_not_there(tmp_path: Path) -> None:
+    at = ("--data-dir", tmp_path / "data")
+    boss = {"MUNIMENT_API_KEY": well("keys", "add", "boss", "--right", "admin", *at)["api_key"]}
+    added = muniment("keys", "add", "nightly", "--right", "backup", "--database", "shopp", *at, "--json")
+    assert "there is no database shopp yet" in added.err
+    with serving(tmp_path / "data") as (url, _):
+        for command in (["list"], ["add", "x", "--right", "read"], ["disable", "boss"]):
+            refused = muniment("keys", *command, "--url", url, env={"MUNIMENT_API_KEY": added.json["api_key"]})
+            failed(refused, 11, "may not see or change the keys", "`admin` for all databases")
+        well("databases", "create", "shop", "--url", url, env=boss)
+        known = muniment("keys", "add", "x", "--right=read", "--database=SHOP", "--url", url, env=boss)
+        assert (known.code, known.err) == (0, "")
+
+
 @pytest.mark.parametrize(
     ("url", "said"),
     [
@@ -212,7 +246,9 @@ def test_a_server_on_a_network_with_two_keys(tmp_path: Path) -> None:
             ("keys", "add", "more", "--right", "admin", *at),
             (*backup, "--database", "other"),
         ):
-            failed(muniment(*line, cwd=tmp_path, **by_nightly), 11, "the key 'nightly' may not", "docs/security.md")
+            refused = muniment(*line, cwd=tmp_path, **by_nightly)
+            asked = "this key may not see or change" if line[0] == "keys" else "the key 'nightly' may not"
+            failed(refused, 11, asked, "`admin`" if line[0] == "keys" else "muniment keys add --help")
 
         well("keys", "disable", "nightly", *at, **by_boss)
         failed(muniment(*backup, "--database", "shop", **by_nightly), 11, "the key is wrong, or was disabled")

@@ -13,10 +13,10 @@ import msgspec
 import typer
 
 from muniment.api_keys import ApiKeys
-from muniment.cli.options import ASK, Keys, Output, path_of
-from muniment.cli.output import ask_new_secret, count_text, note
+from muniment.cli.options import ASK, Keys, Output, Yes, path_of
+from muniment.cli.output import ask_new_secret, check_meant, confirm, count_text, note
 from muniment.cli.report import Line, Row, facts, lines, listed, row
-from muniment.errors import DatabaseLocked, DatabaseNotFound, InvalidInput
+from muniment.errors import AccessDenied, DatabaseLocked, DatabaseNotFound, InvalidInput, Unauthorized
 from muniment.raven3.names import SYSTEM, SYSTEM_FOLDER
 from muniment.security.access import EVERY, Right
 from muniment.security.keys import MIN_PASSWORD, Key
@@ -55,8 +55,16 @@ class Place:
         if (self.data_dir is None) == (self.url is None):
             raise InvalidInput("it is not clear which server's keys are meant", "give one of --data-dir and --url")
         if self.url is not None:
-            with shown.store(self.url, SYSTEM) as store:
-                yield ApiKeys(store, confidential=is_confidential(self.url))
+            try:
+                with shown.store(self.url, SYSTEM) as store:
+                    yield ApiKeys(store, confidential=is_confidential(self.url))
+            except Unauthorized:
+                raise
+            except AccessDenied as error:
+                raise AccessDenied(
+                    f"this key may not see or change the keys of {self.url}",
+                    "that needs a key with the right `admin` for all databases",
+                ) from error
             return
         shown.check_unused()
         assert self.data_dir is not None
@@ -148,8 +156,8 @@ def add(
     """Make a key for a server, and print it once: NAME/SECRET; or let a user in with a password.
 
     The server keeps only a hash of the secret, so nobody can print it again. Of a user, the password is asked for.
-    `read` lets its holder read documents, `write` change them too; `backup` takes and verifies backups without reading
-    a document through the API, `restore` makes databases out of backups, and `admin` does all of that, and manages
+    `read` lets its holder read documents, `write` change them too; `backup` takes backups without reading a
+    document through the API, `restore` makes databases out of backups, and `admin` does all of that, and manages
     databases and keys. The first key is made with --data-dir, before the server is started.
 
     $ muniment keys add boss --right admin --data-dir /var/lib/muniment
@@ -168,6 +176,9 @@ def add(
             password=chosen,
             old_clients=old_clients,
         )
+        unknown = stored.unknown(key.databases)
+    for each in unknown:
+        note(f"there is no database {each} yet; the key is for one of that name")
     if others is None:
         note("from now on the server answers nobody without a key, unless its setting anonymous-access says otherwise")
     if chosen is None:
@@ -187,12 +198,22 @@ def list_keys(*, place: Place, keys: Keys, out: Output) -> None:
     out.emit(count_text(len(found), "key"), [listed("keys", found)])
 
 
-def disable(name: Name, *, place: Place, keys: Keys, out: Output) -> None:
+def disable(name: Name, *, place: Place, keys: Keys, yes: Yes = False, out: Output) -> None:
     """Have a key open nothing any more, from the next request on; `keys enable` takes that back.
+
+    Before that is done to the last key with `admin` for all databases, a terminal is asked, and anything else has to
+    say --yes: from then on keys are changed only with --data-dir, while the server is stopped.
 
     $ muniment keys disable nightly --url https://db.example.org:8080 --api-key-file boss.key
     """
     with place.keys(keys) as stored:
+        if stored.is_last_admin(name):
+            check_meant(
+                f"{name} is the last key that may change keys, which then takes --data-dir and a server that is stopped",
+                yes=yes,
+            )
+            if not yes:
+                confirm(f"Disable {name}, the last key that may change keys?")
         key = stored.disable(name)
     out.emit(f"The key {key.name} opens nothing any more", _rows(key))
 

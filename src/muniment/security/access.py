@@ -17,7 +17,7 @@ EVERY: Final = "*"
 class Right(StrEnum):
     """A right of a key. `admin` includes all others, and `write` includes `read`: changing implies reading.
 
-    `backup` starts, lists, plans and verifies backups and sees their progress, but reads no document; `restore` makes
+    `backup` starts, lists and plans backups and sees their progress, but reads no document; `restore` makes
     databases from backups, brings documents back, and sees what can be restored.
     """
 
