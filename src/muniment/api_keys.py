@@ -11,7 +11,6 @@ import msgspec
 from muniment.document import Document, rfc3339
 from muniment.errors import ConcurrencyConflict, Conflict, InvalidInput, NotFound
 from muniment.page import Page
-from muniment.raven3.names import DATABASES
 from muniment.security.access import EVERY, Right
 from muniment.security.keys import (
     PREFIX,
@@ -118,9 +117,9 @@ class ApiKeys:
         others = (each for _, each in self if each is not None and each.id != key.id)
         return _is_admin(key) and not any(map(_is_admin, others))
 
-    def unknown(self, databases: Iterable[str]) -> list[str]:
-        """Which of these names no database of the server has; `*` stands for all, and is none."""
-        return [name for name in databases if name != EVERY and self._system.get(DATABASES + name) is None]
+    def without(self, prefix: str, databases: Iterable[str]) -> list[str]:
+        """Which of these names no document after this prefix has, as that of a database; `*` stands for all of them."""
+        return [name for name in databases if name != EVERY and self._system.get(prefix + name) is None]
 
     def _set_enabled(self, name: str, enabled: bool) -> Key:
         document, key = self._find(name)

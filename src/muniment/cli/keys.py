@@ -17,7 +17,7 @@ from muniment.cli.options import ASK, Keys, Output, Yes, path_of
 from muniment.cli.output import ask_new_secret, check_meant, confirm, count_text, note
 from muniment.cli.report import Line, Row, facts, lines, listed, row
 from muniment.errors import AccessDenied, DatabaseLocked, DatabaseNotFound, InvalidInput, Unauthorized
-from muniment.raven3.names import SYSTEM, SYSTEM_FOLDER
+from muniment.raven3.names import DATABASES, SYSTEM, SYSTEM_FOLDER
 from muniment.security.access import EVERY, Right
 from muniment.security.keys import MIN_PASSWORD, Key
 from muniment.security.secret_files import private, read_passphrase
@@ -176,7 +176,7 @@ def add(
             password=chosen,
             old_clients=old_clients,
         )
-        unknown = stored.unknown(key.databases)
+        unknown = stored.without(DATABASES, key.databases)
     for each in unknown:
         note(f"there is no database {each} yet; the key is for one of that name")
     if others is None:
@@ -209,7 +209,7 @@ def disable(name: Name, *, place: Place, keys: Keys, yes: Yes = False, out: Outp
     with place.keys(keys) as stored:
         if stored.is_last_admin(name):
             check_meant(
-                f"{name} is the last key that may change keys, which then takes --data-dir and a server that is stopped",
+                f"{name} is the last key that may change keys; then --data-dir alone does, of a server that is stopped",
                 yes=yes,
             )
             if not yes:
