@@ -18,7 +18,7 @@ from cryptography.hazmat.primitives.kdf.argon2 import Argon2id
 
 from muniment import DocumentDatabase
 from muniment.security.access import Right
-from muniment.security.keys import Key, new_key, split_key
+from muniment.security.keys import Key, decode_key, new_key, split_key
 from muniment.server.callers import TOKEN_SECONDS, Caller, Callers
 from muniment.server.guesses import FREE_FAILURES, MAX_SOURCES, Guesses
 from muniment.server.wire import Refused
@@ -260,6 +260,22 @@ def test_a_token_ends_with_its_key(system: DocumentDatabase, callers: Callers) -
     token, _ = callers.token(_asked(callers, f"Bearer {text}"))
     system.delete("Raven/ApiKeys/app")
     assert _refused(callers, f"Bearer {token}").status == 401
+
+
+@pytest.mark.parametrize("asked", [True, False])
+def test_a_token_has_ended_for_good_when_its_key_was_disabled(
+    system: DocumentDatabase, callers: Callers, asked: bool
+) -> None:
+    text = _add(system, "app", "read")
+    token, _ = callers.token(_asked(callers, f"Bearer {text}"))
+    body = system_body(system, "app")
+    system.put("Raven/ApiKeys/app", msgspec.structs.replace(decode_key(body), enabled=False).encoded())
+    if asked:
+        assert _refused(callers, f"Bearer {token}").status == 401
+    system.put("Raven/ApiKeys/app", body)
+    assert _refused(callers, f"Bearer {token}").status == 401
+    assert _asked(callers, f"Bearer {text}").name == "app"
+    assert _asked(callers, f"Bearer {callers.token(_asked(callers, f'Bearer {text}'))[0]}").name == "app"
 
 
 @dataclass

@@ -60,10 +60,11 @@ OWNER: Final = Caller(None, ALL)  # the user whose files the server's are
 
 @dataclass(frozen=True, slots=True)
 class _Token:
-    """What stands for a key until a time; it is the holder of the secret who has it."""
+    """What stands for a key until a time; it is the holder of the secret who has it. `stored` is the key's etag."""
 
     secret: bytes
     key: Key
+    stored: int
     until: float
 
 
@@ -79,6 +80,7 @@ class Callers:
         self._clock = clock
         self._seen = -1
         self._keys: dict[str, Key] = {}
+        self._stored: dict[str, int] = {}
         self._anonymous = Caller(None, NONE)
         self._proven = Proven()
         self._tokens: dict[str, _Token] = {}
@@ -140,7 +142,9 @@ class Callers:
         if len(self._tokens) >= MAX_TOKENS:
             raise Refused(503, f"{MAX_TOKENS:,} tokens are given out", "use one for several requests, until it ends")
         text = secrets.token_urlsafe(9 + 32)  # nine bytes are the twelve characters of its name
-        self._tokens[text[:_TOKEN_NAME]] = _Token(text[_TOKEN_NAME:].encode(), key, now + TOKEN_SECONDS)
+        self._tokens[text[:_TOKEN_NAME]] = _Token(
+            text[_TOKEN_NAME:].encode(), key, self._stored[fold(key.name)], now + TOKEN_SECONDS
+        )
         return text, TOKEN_SECONDS
 
     def _of_token(self, text: str) -> Key | None:
@@ -149,7 +153,7 @@ class Callers:
         token = self._tokens.get(name)
         if token is None or not hmac.compare_digest(token.secret, secret.encode("utf-8", "surrogatepass")):
             return None
-        if self._clock() < token.until and self._keys.get(fold(token.key.name)) == token.key:
+        if self._clock() < token.until and self._stored.get(fold(token.key.name)) == token.stored and token.key.enabled:
             return token.key
         del self._tokens[name]
         return None
@@ -180,6 +184,7 @@ class Callers:
         if etag == self._seen:
             return
         keys: dict[str, Key] = {}
+        stored: dict[str, int] = {}
         found = 0
         while page := self._system.by_prefix(PREFIX, start=found, limit=1024):
             for document in page:
@@ -190,8 +195,9 @@ class Callers:
                 else:
                     if fold(key.id) == fold(document.id):
                         keys[fold(key.name)] = key
+                        stored[fold(key.name)] = document.etag
             found += len(page)
-        self._keys = keys
+        self._keys, self._stored = keys, stored
         self._seen = etag
         setting = self._setting
         if setting == "local":

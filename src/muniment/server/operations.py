@@ -199,13 +199,13 @@ class Operations:
         what, database = operation.job.what, operation.database
         self._audit.note(what, outcome, operation.who, database=database, operation=operation.id, **more)
 
-    def find(self, text: str | None) -> Operation:
-        """The job with this number; raises `Refused` (400, 404)."""
+    def find(self, text: str | None, may_see: Callable[[Operation], bool]) -> Operation:
+        """The job with this number; raises `Refused` (400, 404), in the same words for one that nobody may see here."""
         try:
             number = int(text or "")
         except ValueError as error:
             raise Refused(400, f"{text!r} is not the number of an operation", "pass ?id=NUMBER") from error
-        if number not in self._known:
+        if number not in self._known or not may_see(self._known[number]):
             raise Refused(404, f"there is no operation {number}", "it ended long ago, or before the server was started")
         return self._known[number]
 

@@ -32,7 +32,7 @@ class Where(Enum):
     DATABASE = auto()  # the one in the address
     NAMED = auto()  # the one at the end of the path
     SERVER = auto()  # all of it
-    JOB = auto()  # the database that the job with this number works with, and the right is that to begin it
+    JOB = auto()  # the database of the job with this number: the handler knows none that one may not see
     LATER = auto()  # some database: the handler says which, when it has read the request
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 from msgspec import UNSET
 
 from muniment.document import raven_time
@@ -16,7 +18,7 @@ async def status(request: Request) -> Response:
     """How a long operation stands, and how far it is; with `changes=true`, of a comparison all ids that differ."""
     asked = request.asked(StatusWanted)
     try:
-        operation = request.server.operations.find(asked.id)
+        operation = request.server.operations.find(asked.id, partial(may_see, request.caller))
     except Refused as error:
         if error.status == 404:
             return empty_response(404)
@@ -37,7 +39,7 @@ async def status(request: Request) -> Response:
 
 async def kill(request: Request) -> Response:
     """Ask a long operation to stop; nothing half done is left of it."""
-    operation = request.server.operations.find(request.asked(OperationWanted).id)
+    operation = request.server.operations.find(request.asked(OperationWanted).id, partial(may_see, request.caller))
     if operation.job.running:
         operation.job.cancel()
     return json_response(operation.progress())
