@@ -328,6 +328,26 @@ def test_a_backup_in_clear_is_no_use_to_who_has_a_key_unless_he_asks_for_it(plac
     assert restored.backup == forged
 
 
+def test_a_backup_in_clear_does_not_switch_encryption_off(place: Path, small: DocumentDatabase) -> None:
+    genuine = backups(place)[-1]
+    forged = _in_clear(place, genuine)
+    for incremental in (True, False):
+        with pytest.raises(WrongKey, match="--in-clear"):
+            small.maintenance.start_backup(place, incremental=incremental).wait()
+        given = Protection((PASSPHRASE, KEY))
+        taken = small.maintenance.start_backup(place, incremental=incremental, protection=given).wait()
+        assert len(taken.wrapped_keys().recipients) == 3  # those of the one that the database has written
+    for backup in backups(place):  # that only the database remembers that they were encrypted
+        if backup.folder != forged.folder:
+            shutil.rmtree(backup.folder)
+    for elsewhere in (place, place.parent / "elsewhere"):
+        with pytest.raises(WrongKey, match="--in-clear"):
+            small.maintenance.start_backup(elsewhere, new_chain=True).wait()
+    assert not (place.parent / "elsewhere").exists()
+    assert small.maintenance.start_backup(place, in_clear=True).wait().manifest.encryption is None
+    small.maintenance.start_backup(place).wait()  # it was said of this folder, and no other is encrypted
+
+
 def read_error(folder: Path) -> MunimentError:
     with pytest.raises(BadSignature) as caught:
         read(folder, RING)

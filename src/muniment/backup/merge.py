@@ -25,7 +25,7 @@ from muniment.fingerprint import ContentDigest, attachment_digests
 from muniment.progress import Progress
 from muniment.revision import ATTACHMENT, DOCUMENT, Batch, Revision
 from muniment.security.keyring import NO_KEYS, UNPROTECTED, Keyring, Protection
-from muniment.storage.base import Lineage
+from muniment.storage.base import BackupFacts, Lineage
 from muniment.version import VERSION
 
 
@@ -68,7 +68,7 @@ def merge_backups(
     else:
         named = protection.recipients or protection.in_clear
         seal = (
-            Sealing(protection, [], plan.manifest.database.id).seal(None)
+            Sealing(protection, [], plan.manifest.database.id, BackupFacts(frozenset(), 0)).seal(None)
             if named
             else seal_like(plan.chain, keyring, protection.signing_key)
         )

@@ -6,7 +6,7 @@ that the database remembers and that a given secret opens: then somebody with it
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from typing import Final
 
@@ -30,6 +30,7 @@ from muniment.security.recipients import (
     read_recipient,
 )
 from muniment.security.signature import SigningKey
+from muniment.storage.base import BackupFacts
 
 _SAY: Final = "name the recipients (--recipient), or say that it is not to be encrypted (--in-clear)"
 
@@ -39,8 +40,9 @@ class Sealing:
 
     Recipients that are named count alone. Passphrases and keys, also that of an encrypted database, stand for all
     recipients of the backup that is continued, or else of the newest, if they open it and it is one of `remembered`
-    (SHA-256 of manifests); else they count alone, and a note says so. A backup beside one that is encrypted is never in
-    clear, unless `in_clear` says so. Raises `WrongKey` when nobody can tell for whom it should be.
+    by the database; else they count alone, and a note says so. Where any of the backups there is encrypted, or one that
+    the database remembers, none is in clear unless `in_clear` says so. Raises `WrongKey` when nobody can tell for whom
+    it should be.
     """
 
     def __init__(
@@ -48,13 +50,16 @@ class Sealing:
         protection: Protection,
         existing: Sequence[Backup],
         database_id: str,
-        remembered: Collection[str] = (),
+        facts: BackupFacts,
     ) -> None:
         self._protection = protection
-        self._remembered = {*remembered}
+        self._remembered = facts.known
         own = [backup for backup in existing if backup.manifest.database.id == database_id]
-        newest = max(own, key=lambda backup: backup.manifest.completed, default=None)
-        self._newest = newest if newest and newest.manifest.encryption else None
+        encrypted = [backup for backup in own if backup.manifest.encryption]
+        # Who may write there can add one that is newer than those that the database has written.
+        self._newest = max(
+            encrypted, key=lambda backup: (self._remembers(backup), backup.manifest.completed), default=None
+        )
         self.encrypts = not protection.in_clear and bool(
             protection.recipients or self._newest or protection.database_key
         )
@@ -63,6 +68,13 @@ class Sealing:
                 if (bad.folder / wrapped_keys.NAME).exists():
                     raise WrongKey(
                         f"{bad} and is encrypted, so nobody can tell for whom a backup beside it is to be", _SAY
+                    )
+            for place in facts.places:
+                if place.encrypted:
+                    raise WrongKey(
+                        f"the database's last backup in {place.folder} is encrypted, so this one is to be, and nothing"
+                        " says for whom",
+                        _SAY,
                     )
 
     def seal(self, parent: Backup | None) -> Seal:
@@ -98,11 +110,15 @@ class Sealing:
         if opened.key is None:
             return _sealed_for(self._given, signing_key)
         there = opened.wrapped_keys()
-        if self._remembered & {opened.sha256, opened.manifest.same_state_as}:
+        if self._remembers(opened):
             secrets = *named, *self._own
             return _sealed_for([_again(each, there, beside, secrets) for each in there.recipients], signing_key)
         seal = _sealed_for([_with_salt(each, there) for each in self._given], signing_key)
         return replace(seal, notes=_notes(seal, there, beside))
+
+    def _remembers(self, backup: Backup) -> bool:
+        """Whether it has a manifest that the database has written, or was merged out of such a one."""
+        return bool(self._remembered & {backup.sha256, backup.manifest.same_state_as})
 
     @property
     def _own(self) -> tuple[Key, ...]:

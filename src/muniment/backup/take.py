@@ -102,7 +102,7 @@ def take_backup(
     facts = storage.backup_facts()
     if not new_chain:
         _check_mounted(destination, existing, facts)
-    sealing = Sealing(protection, existing, storage.identity.database_id, facts.known)
+    sealing = Sealing(protection, existing, storage.identity.database_id, facts)
     known = {*facts.known, *_of_this_log(storage, existing)}
     origin = Origin(
         storage.identity.database_id, storage.identity.lineage, known, facts.tombstones_from, sealing.encrypts
@@ -180,7 +180,7 @@ class _Taker:
             except BaseException:
                 new.abandon()
                 raise
-        place = _place(self.destination, snapshot, started)
+        place = _place(self.destination, snapshot, started, encrypted=seal.key is not None)
         with suppress(Cancelled):  # too late: it exists, and so nobody is told that there is none
             notes = notes or _remembered(storage, digest(text), place, snapshot)
         with suppress(MunimentError):  # the backup is there; what may be forgotten now will be after the next one
@@ -320,12 +320,12 @@ def _named(destination: Path) -> str:
     return os.path.abspath(destination)  # noqa: PTH100 - `resolve` would follow it
 
 
-def _place(destination: Path, snapshot: Snapshot, started: datetime) -> BackupPlace | None:
+def _place(destination: Path, snapshot: Snapshot, started: datetime, *, encrypted: bool) -> BackupPlace | None:
     """What the database remembers of the destination; nothing of one whose name is not Unicode."""
     folder = _named(destination)
     if folder != os.fsencode(folder).decode(errors="replace"):
         return None
-    return BackupPlace(folder, snapshot.etag, to_microseconds(started))
+    return BackupPlace(folder, snapshot.etag, to_microseconds(started), encrypted)
 
 
 def _write_files(

@@ -153,11 +153,12 @@ class KeptHistory(msgspec.Struct, frozen=True):
 
 
 class BackupPlace(NamedTuple):
-    """A folder that backups were written to, with the etag of the last one and when it began (microseconds)."""
+    """A folder that backups were written to: the last one's etag, its begin (microseconds), whether it is encrypted."""
 
     folder: str
     etag: int
     time: int
+    encrypted: bool = False
 
 
 class BackupFacts(NamedTuple):
