@@ -104,12 +104,17 @@ def verify(
     Everything is read, whatever is found on the way. Raises `DamagedBackup` when something is not as it was written:
     it names what, and its hint what can be restored all the same. With a clock, a new object `verification-….json`
     beside the backups tells of the result, good or bad; of a good one only when everything was proven.
+
+    Raises `WrongKey` when the keyring has keys that open none of them.
     """
     progress = progress or Progress()
     progress.stage = "planning"
     plan = wanted if isinstance(wanted, RestorePlan) else None
     source = wanted.place if isinstance(wanted, RestorePlan) else wanted
     available: Sequence[Backup] = plan.chain if plan else backups(source, keyring)
+    if keyring.identities and not any(backup.key for backup in available):
+        for backup in reversed(available):
+            backup.check_open()  # who gives a key wants more than files compared
     faults = [_Fault(bad.folder, bad.error) for bad in unusable_in(available)]
     with ExitStack() as stack:
         if available:  # what is wrong with some of them is told with the rest; that there are none is told now
