@@ -19,7 +19,18 @@ from muniment.backup.repository import SIGNATURE, Backup, backups, read
 from muniment.errors import BadSignature, Conflict, DamagedBackup, MunimentError, UnknownFormat, WrongKey
 from muniment.rehearsal import rehearse
 from muniment.security.keyring import Keyring, Protection
-from muniment.security.recipients import ForPassphrase, ForRecipient, Identity, Key, Passphrase, Stretched
+from muniment.security.recipients import (
+    MOST_LANES,
+    MOST_MEMORY_KIB,
+    MOST_PASSES,
+    ForPassphrase,
+    ForRecipient,
+    Identity,
+    Key,
+    Passphrase,
+    Stretched,
+    Wrapped,
+)
 from muniment.security.signature import SigningKey
 from tests.backup.state import opened, seen_by_readers
 
@@ -461,6 +472,36 @@ def test_every_flipped_byte_of_the_wrapped_keys_is_found(place: Path) -> None:
     path.unlink()
     with pytest.raises(DamagedBackup, match="missing"):
         read(path.parent, RING)
+
+
+def _planted(keys: wrapped_keys.WrappedKeys, what: str) -> wrapped_keys.WrappedKeys:
+    first = keys.recipients[0]
+    assert isinstance(first, ForPassphrase)
+    match what:
+        case "passphrases":
+            many = [Stretched(bytes([n]) * 16, memory_kib=64) for n in range(wrapped_keys.MOST_PASSPHRASES + 1)]
+            planted: tuple[Wrapped, ...] = tuple(ForPassphrase(how, first.wrapped) for how in many)
+        case "bytes":
+            planted = (ForRecipient("x" * wrapped_keys.MOST_BYTES, first.wrapped),)
+        case _:
+            cost = {"memory_kib": MOST_MEMORY_KIB + 1, "passes": MOST_PASSES + 1, "lanes": MOST_LANES + 1}[what]
+            planted = (ForPassphrase(msgspec.structs.replace(first.argon2id, **{what: cost}), first.wrapped),)
+    return msgspec.structs.replace(keys, recipients=planted)
+
+
+@pytest.mark.parametrize("what", ["memory_kib", "passes", "lanes", "passphrases", "bytes"])
+def test_wrapped_keys_that_ask_for_too_much_are_refused_before_anything_is_tried(
+    place: Path, monkeypatch: pytest.MonkeyPatch, what: str
+) -> None:
+    path = backups(place)[0].folder / wrapped_keys.NAME
+    keys = msgspec.json.decode(path.read_bytes(), type=wrapped_keys.WrappedKeys)
+    path.write_bytes(_planted(keys, what).encoded())
+    tried: list[object] = []
+    monkeypatch.setattr("muniment.security.recipients._stretch", lambda *how: tried.append(how))
+    with pytest.raises(DamagedBackup, match=what) as caught:
+        read(path.parent, Keyring((Passphrase("any"),)))
+    assert str(path) in caught.value.message
+    assert tried == []
 
 
 def test_wrapped_keys_of_another_backup_are_refused(place: Path) -> None:

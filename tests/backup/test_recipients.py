@@ -15,7 +15,7 @@ from muniment import DocumentDatabase
 from muniment.backup import wrapped_keys
 from muniment.backup.recipients import Held, add_recipients, recipients_of, remove_recipient
 from muniment.backup.repository import backups
-from muniment.errors import BackupNotFound, Conflict, NotFound, WrongKey
+from muniment.errors import BackupNotFound, Conflict, InvalidInput, NotFound, WrongKey
 from muniment.security.keyring import Keyring, Protection
 from muniment.security.recipients import Identity, Key, Passphrase
 from tests.backup.child import KILLED, fork, wait_for
@@ -126,4 +126,12 @@ def test_nobody_is_removed_by_who_opens_nothing(place: Path) -> None:
     before = {path: path.read_bytes() for path in place.rglob("*.json")}
     with pytest.raises(WrongKey):
         remove_recipient(place, NEW_NAME, Keyring())
+    assert {path: path.read_bytes() for path in place.rglob("*.json")} == before
+
+
+def test_more_passphrases_than_a_reader_takes_are_not_added(place: Path) -> None:
+    words = tuple(Passphrase(f"word {n}") for n in range(9))
+    before = {path: path.read_bytes() for path in place.rglob("*.json")}
+    with pytest.raises(InvalidInput, match="more than 8 passphrases"):
+        add_recipients(place, Protection(words), RING)
     assert {path: path.read_bytes() for path in place.rglob("*.json")} == before

@@ -321,7 +321,8 @@ def _wrapped_keys(folder: Path, key: str) -> WrappedKeys:
     path = folder / wrapped_keys.NAME
     with mapped_errors(path):
         try:
-            text = path.read_bytes()
+            with path.open("rb") as file:
+                text = file.read(wrapped_keys.MOST_BYTES + 1)
         except FileNotFoundError as error:
             raise DamagedBackup(f"{path} is missing, without which nobody can open the backup", _HINT) from error
     return wrapped_keys.decode(text, key, path)

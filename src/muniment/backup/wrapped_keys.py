@@ -14,12 +14,14 @@ import msgspec
 from msgspec import Meta
 
 from muniment.backup.manifest import Hex, digest
-from muniment.errors import DamagedBackup, UnknownFormat
+from muniment.errors import DamagedBackup, InvalidInput, UnknownFormat
 from muniment.security.data_key import DataKey
-from muniment.security.recipients import Wrapped
+from muniment.security.recipients import ForPassphrase, Wrapped
 
 NAME: Final = "keys.json"
 FORMAT: Final = 1
+MOST_BYTES: Final = 1 << 20
+MOST_PASSPHRASES: Final = 8  # each that is tried takes a while
 _BLANK: Final = "0" * 64
 _HINT: Final = "use another copy of this file"
 
@@ -38,9 +40,17 @@ class WrappedKeys(msgspec.Struct, frozen=True, kw_only=True):
 
     @classmethod
     def of(cls, key: DataKey, recipients: tuple[Wrapped, ...]) -> WrappedKeys:
-        """This list, as only somebody who has the data key can make it."""
+        """This list, as only somebody who has the data key can make it; raises `InvalidInput` for too long a one."""
         blank = cls(key=key.id, recipients=recipients, mac=_BLANK)
+        if too_much := blank._too_much():
+            raise InvalidInput(f"the backup cannot have as many recipients: {too_much}", "give fewer, or remove some")
         return msgspec.structs.replace(blank, mac=blank._mac(key))
+
+    def _too_much(self) -> str | None:
+        """Why nobody would read it."""
+        if sum(isinstance(each, ForPassphrase) for each in self.recipients) > MOST_PASSPHRASES:
+            return f"it has more than {MOST_PASSPHRASES} passphrases"
+        return f"it has more than {MOST_BYTES:,} bytes" if len(_text(self)) > MOST_BYTES else None
 
     def check_mac(self, key: DataKey, where: object) -> None:
         """Raises `DamagedBackup` unless somebody who has this data key wrote the list as it is."""
@@ -75,11 +85,15 @@ def _text(keys: WrappedKeys) -> bytes:
 def decode(text: bytes, key: str, where: object) -> WrappedKeys:
     """Read the wrapped forms of the key with this id; raises `DamagedBackup` for anything else, and `UnknownFormat`."""
     try:
+        if len(text) > MOST_BYTES:
+            raise ValueError(f"it has more than {MOST_BYTES:,} bytes")
         if (version := msgspec.json.decode(text, type=_Version).format) > FORMAT:
             raise UnknownFormat(
                 f"{where} has format {version}; this software reads up to {FORMAT}", "use a newer version"
             )
         keys = msgspec.json.decode(text, type=WrappedKeys)
+        if too_much := keys._too_much():
+            raise ValueError(too_much)
         if keys.encoded() != text:
             raise ValueError("its checksum does not agree")
         if keys.key != key:

@@ -29,6 +29,10 @@ IDENTITY: Final = "muniment-identity"
 MEMORY_KIB: Final = 64 << 10
 PASSES: Final = 3
 LANES: Final = 4
+# What a file may ask for: whoever may write it must not be able to end who reads it by memory, or keep him for long.
+MOST_MEMORY_KIB: Final = 256 << 10
+MOST_PASSES: Final = 10
+MOST_LANES: Final = 16
 _SALT_BYTES: Final = 16
 _SUITE: Final = Suite(KEM.X25519, KDF.HKDF_SHA256, AEAD.AES_256_GCM)  # RFC 9180, base mode
 _HPKE_INFO: Final = b"muniment backup data key"
@@ -37,12 +41,12 @@ Bytes: TypeAlias = Annotated[bytes, Meta(min_length=16, max_length=256)]
 
 
 class Stretched(msgspec.Struct, frozen=True):
-    """How a passphrase becomes a key: the salt and the costs of Argon2id. What asks for more than 2 GiB is refused."""
+    """How a passphrase becomes a key: the salt and the costs of Argon2id. What asks for too much is refused."""
 
     salt: Bytes
-    memory_kib: Annotated[int, Meta(ge=8, le=2 << 20)] = MEMORY_KIB
-    passes: Annotated[int, Meta(ge=1, le=64)] = PASSES
-    lanes: Annotated[int, Meta(ge=1, le=64)] = LANES
+    memory_kib: Annotated[int, Meta(ge=8, le=MOST_MEMORY_KIB)] = MEMORY_KIB
+    passes: Annotated[int, Meta(ge=1, le=MOST_PASSES)] = PASSES
+    lanes: Annotated[int, Meta(ge=1, le=MOST_LANES)] = LANES
 
 
 def new_stretched() -> Stretched:
