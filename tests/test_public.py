@@ -13,8 +13,8 @@ import muniment
 
 EXPORTED = """
     AsyncDocumentStore Attachment BackupOperation BackupStatus Delete Document DocumentDatabase DocumentStore
-    MaintenanceActions MunimentError Page Progress Put Selection Session SmugglerOptions Statistics Written __version__
-    rehearse
+    Key Keyring MaintenanceActions MunimentError Page Passphrase Progress Protection Put Selection Session
+    SmugglerOptions Statistics Written __version__ read_recipient rehearse
 """.split()
 
 

@@ -21,6 +21,8 @@ if TYPE_CHECKING:
     from muniment.page import Page
     from muniment.progress import Progress
     from muniment.rehearsal import rehearse
+    from muniment.security.keyring import Keyring, Protection
+    from muniment.security.recipients import Key, Passphrase, read_recipient
     from muniment.session import Session
     from muniment.smuggler.options import SmugglerOptions
     from muniment.statistics import Statistics
@@ -35,10 +37,14 @@ __all__ = [
     "Document",
     "DocumentDatabase",
     "DocumentStore",
+    "Key",
+    "Keyring",
     "MaintenanceActions",
     "MunimentError",
     "Page",
+    "Passphrase",
     "Progress",
+    "Protection",
     "Put",
     "Selection",
     "Session",
@@ -46,6 +52,7 @@ __all__ = [
     "Statistics",
     "Written",
     "__version__",
+    "read_recipient",
     "rehearse",
 ]
 
@@ -60,16 +67,21 @@ _MODULES = {
     "Document": "muniment.document",
     "DocumentDatabase": "muniment.database",
     "DocumentStore": "muniment.client",
+    "Key": "muniment.security.recipients",
+    "Keyring": "muniment.security.keyring",
     "MaintenanceActions": "muniment.maintenance",
     "MunimentError": "muniment.errors",
     "Page": "muniment.page",
+    "Passphrase": "muniment.security.recipients",
     "Progress": "muniment.progress",
+    "Protection": "muniment.security.keyring",
     "Put": "muniment.command",
     "Selection": "muniment.backup.selection",
     "Session": "muniment.session",
     "SmugglerOptions": "muniment.smuggler.options",
     "Statistics": "muniment.statistics",
     "Written": "muniment.storage.base",
+    "read_recipient": "muniment.security.recipients",
     "rehearse": "muniment.rehearsal",
 }
 

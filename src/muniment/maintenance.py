@@ -31,6 +31,7 @@ from muniment.backup.verify import Verified, verify
 from muniment.backup.versions import Version, version_at
 from muniment.document import encode, from_microseconds
 from muniment.errors import BackupRunning, InvalidInput
+from muniment.fingerprint import Fingerprint
 from muniment.progress import Progress
 from muniment.revision import ATTACHMENT, DOCUMENT
 from muniment.security.encryption import EncryptionKey
@@ -117,8 +118,9 @@ class MaintenanceActions:
         kind = "incremental backup" if incremental else "backup"
 
         def pinned(snapshot: Snapshot) -> None:
-            counts = f"{snapshot.fingerprint.count(DOCUMENT):,} documents, {snapshot.fingerprint.count(ATTACHMENT):,}"
-            operation.say(f"The backup will hold the state at etag {snapshot.etag:,}: {counts} attachments")
+            found = snapshot.fingerprint
+            counts = f"{_counted(found, DOCUMENT, 'document')}, {_counted(found, ATTACHMENT, 'attachment')}"
+            operation.say(f"The backup will hold the state at etag {snapshot.etag:,}: {counts}")
 
         def take(job: Job[Backup]) -> Backup:
             take = partial(backup_in_child, niceness=given_way) if in_child else partial(take_backup, clock=self._clock)
@@ -438,3 +440,8 @@ def _closing(job: Job[Backup]) -> Iterator[str]:
         yield from (f"Note: {note}" for note in backup.notes)
         kind = f"{backup.manifest.kind} ({backup.manifest.reason})"
         yield f"Backup completed: {kind}, {amount(progress)} in {progress.seconds:.1f} s, in {backup.folder}"
+
+
+def _counted(found: Fingerprint, kind: int, noun: str) -> str:
+    number = found.count(kind)
+    return f"{number:,} {noun}{'' if number == 1 else 's'}"

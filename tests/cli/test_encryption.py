@@ -295,3 +295,15 @@ def test_the_key_of_a_copy_is_not_sent_to_a_server(place: Path) -> None:
     between = ["smuggler", "between", SHOP, "http://127.0.0.1:1/databases/copy", "--create", "--key-file", KEY]
     refused = run(place, *between, "--key-file2", OTHER)
     assert (refused.code, "--key-file2" in refused.err) == (2, True), refused.err
+
+
+def test_that_it_is_encrypted_is_said(place: Path) -> None:
+    key = ["--key-file", KEY]
+    for command in (
+        ["statistics", SHOP],
+        ["backup", SHOP, "--dest", "told"],
+        ["restore", "told", "--to", "told-new"],
+    ):
+        said = run(place, *command, *key)
+        assert (said.code, "\n  encrypted " in said.text) == (0, True), said
+    assert run(place, "statistics", SHOP, *key, "--json").json["encrypted"] is True

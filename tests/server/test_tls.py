@@ -92,6 +92,9 @@ def test_a_certificate_is_read_again_and_one_that_cannot_be_used_is_not(tmp_path
     shutil.copy(first_key, key)
     with running(tmp_path / "data", tls_certificate=str(file), tls_key=str(key)) as server:
         assert shown(server).strip() == first.read_text().strip()
+        file.write_text("-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n")
+        server.process.send_signal(signal.SIGHUP)
+        until(lambda: f"{file} has no certificate that can be read" in server.log())
         shutil.copy(second, file)  # but not its key
         server.process.send_signal(signal.SIGHUP)
         until(lambda: "the certificate stays as it was" in server.log())

@@ -181,7 +181,7 @@ def _again(wrapped: Wrapped, there: WrappedKeys, beside: Backup, secrets: Iterab
         if isinstance(each, Passphrase | Key) and Keyring((each,)).unwrap([wrapped], there.key):
             return _with_salt(each, there)
     raise WrongKey(
-        f"{beside.name} is encrypted for {wrapped.name} too, so what is made beside it is to be; that was not given",
+        f"{beside.name} is encrypted for {wrapped.name} too, and so must one beside it be; that was not given",
         f"give --passphrase-file or --key-file, or {_SAY}",
     )
 

@@ -14,7 +14,7 @@ from muniment.cli.keyring import OpeningOptions
 from muniment.cli.options import AlgorithmOption, Folder, JobOutput, KeyOptions, NewFolder, Output, path_of
 from muniment.cli.output import Failure, complain, count_text, size_text, took_text, write
 from muniment.cli.point import PointOptions
-from muniment.cli.report import facts, number, row
+from muniment.cli.report import Row, facts, number, row
 from muniment.cli.state import encryption_row, statistics_rows
 from muniment.database import DocumentDatabase
 from muniment.document import Document
@@ -33,9 +33,11 @@ def statistics(folder: Folder, *, encryption: KeyOptions, out: Output) -> None:
 
     $ muniment statistics shop
     """
-    with DocumentDatabase(folder, create=False, read_only=True, key=encryption.key()) as database:
+    key = encryption.key()
+    with DocumentDatabase(folder, create=False, read_only=True, key=key) as database:
         found = database.statistics()
-    out.emit(f"{found.name} in {folder}", statistics_rows(found))
+    encrypted = Row({"encrypted": key is not None}, [("encrypted", "yes")] if key else [])
+    out.emit(f"{found.name} in {folder}", [*statistics_rows(found), encrypted])
 
 
 def create(

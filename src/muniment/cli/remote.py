@@ -115,7 +115,7 @@ def back_up_all(wanted: BackupWanted, out: JobOutput) -> int:
         try:
             with replace(wanted, database=name, dest=dest).open() as store:
                 ended = members(_backup_of(store, replace(wanted, dest=dest), out).rows())
-            text = f"{ended['documents'] or 0:,} documents to {dest}"
+            text = f"{count_text(ended['documents'] or 0, 'document')} to {dest}"
         except MunimentError as error:
             if interrupts.received is not None:
                 raise

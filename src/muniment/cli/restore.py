@@ -21,7 +21,7 @@ from muniment.cli.output import count_text, size_text
 from muniment.cli.point import PartOptions, PointOptions
 from muniment.cli.report import Line, Row, facts, note_lines, notes, row
 from muniment.cli.restore_into import Into, into_folder
-from muniment.cli.state import restored_rows
+from muniment.cli.state import encryption_row, restored_rows
 from muniment.errors import InvalidInput
 from muniment.maintenance import MaintenanceActions
 from muniment.progress import Progress
@@ -307,15 +307,19 @@ def _new_folder(wanted: _Wanted, to: Path, new: NewOptions, out: JobOutput) -> N
             key=new.key(wanted.encryption),
             progress=progress,
         )
-    _show_restored(plan, restored, to, out, part=wanted.selection is not None)
+    encrypted = new.key(wanted.encryption)
+    _show_restored(plan, restored, to, out, encrypted, part=wanted.selection is not None)
 
 
-def _show_restored(plan: RestorePlan, restored: Restored, to: Path, out: JobOutput, *, part: bool) -> None:
+def _show_restored(
+    plan: RestorePlan, restored: Restored, to: Path, out: JobOutput, key: EncryptionKey | None, *, part: bool
+) -> None:
     folder = str(restored.backup.folder)
     rows = [
         facts(database=str(to)),
         row("from", folder, backup=folder),
         *restored_rows(plan, restored.moment, restored.fingerprint, restored.seconds),
+        *([encryption_row(key)] if key else []),
         notes(restored.notes),
     ]
     done = "Restored a part of" if part else "Restored"

@@ -49,7 +49,8 @@ def backup_rows(taken: BackupSummary, seconds: float) -> list[Row]:
         row("files", files, files=taken.files, file_bytes=taken.file_bytes),
         _took(counts.bytes, seconds),
         _fingerprint(taken.fingerprint),
-        facts(skipped=taken.skipped, encrypted=taken.encrypted),
+        facts(skipped=taken.skipped),
+        Row({"encrypted": taken.encrypted}, [("encrypted", "yes")] if taken.encrypted else []),
         notes(taken.notes),
     ]
 

@@ -32,7 +32,8 @@ def verify(
     That is every file's size and SHA-256, every page's checksum, the number and order of rows, every document's
     grammar, the links of the chains, and the fingerprint at the end of each backup. With a moment named it is what a
     restore of that moment would read. It needs no database, so it can run where the backups are kept, and what it
-    found is written beside them as a new file, for `muniment status`. Exit code 5 says that something is damaged.
+    found is written beside them as a new file, for `muniment status`. Exit code 5 says that something is damaged,
+    0 that all that could be read is as it was written.
 
     Of encrypted backups that nothing was given to open only the files are compared with their SHA-256; that this is all
     is said, and no record is written.

@@ -74,6 +74,8 @@ async def start(request: Request) -> Response:
             yield f"Error: Unable to restore database {name} because: {with_hint(job.error)}"
         else:
             yield from (f"Note: {note}" for note in plan.notes)
+            if plan.encrypted and key is None:
+                yield f"Note: the backups are encrypted, and {name} is in clear: {SECURED} had no key for it"
             yield f"The new database {name} was created"
 
     def release() -> None:
