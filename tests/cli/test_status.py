@@ -169,13 +169,15 @@ def test_what_to_do_next_takes_what_an_encrypted_folder_needs(tmp_path: Path) ->
         """The command that is recommended, after it was run."""
         said: str = muniment("status", "shop", *key, "--json", cwd=tmp_path).json["next"]
         command = said[said.rindex("muniment ") :]
-        ended = muniment(*shlex.split(command.replace("--identity FILE", "--identity mine"))[1:], cwd=tmp_path)
+        assert recipient not in said  # which anybody may have written into the folder
+        meant = command.replace("--identity FILE", "--identity mine").replace("RECIPIENT", recipient)
+        ended = muniment(*shlex.split(meant)[1:], cwd=tmp_path)
         assert ended.code == 0, (command, ended.err)
         return command
 
     for dest, options, opens, seals in (
         ("a", ["--passphrase-file", "FILE"], "--passphrase-file FILE", "--passphrase-file FILE"),
-        ("b", ["--recipient", recipient], "--identity FILE", f"--recipient {recipient}"),
+        ("b", ["--recipient", recipient], "--identity FILE", "--recipient RECIPIENT"),
         ("c", ["--key-file", "shop.key"], "--key-file shop.key", ""),
     ):
         key: list[str] = []

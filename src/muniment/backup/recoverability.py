@@ -81,7 +81,7 @@ class Recoverability(msgspec.Struct, frozen=True, kw_only=True):
     """A database and the destinations it was backed up to, the last one first; `next` is what to do now.
 
     Its commands have `…` for what names the database, FOLDER for a new folder where none can be told from here, and
-    FILE for one with a secret.
+    FILE for one with a secret, and RECIPIENT for whom it is to be.
 
     `history` tells of the superseded revisions that it keeps, None when it is not set to keep any.
     """
@@ -305,10 +305,13 @@ def _opening(wrapped: Sequence[Wrapped]) -> str:
 
 
 def _sealing_again(wrapped: Sequence[Wrapped]) -> str:
-    """What the next backup takes to be for the same: all passphrases and keys, and else the recipients by name."""
+    """What the next backup takes to be for the same: all passphrases and keys, or else somebody who has to be named.
+
+    Not whom the folder names: whoever may write there can have written himself into it.
+    """
     secrets = [f" {_OPTIONS[kind]} FILE" for kind in (ForKey, ForPassphrase) for each in wrapped if type(each) is kind]
-    named = [f" --recipient {each.name}" for each in wrapped if isinstance(each, ForRecipient)]
-    return "".join(secrets or named)
+    named = any(isinstance(each, ForRecipient) for each in wrapped)
+    return "".join(secrets) or (" --recipient RECIPIENT" if named else "")
 
 
 def _beside(folder: str) -> str:
