@@ -368,3 +368,36 @@ def test_a_key_with_roots_names_no_other_folders_for_databases_whichever_way(sit
     for each in ways("R2", "~/Rooted/R2")[1:2]:
         assert each.status_code == 201
     assert site.ask("server", "PUT", "/docs/Raven/Databases/R3", json={}).status_code == 201  # bound to nothing
+
+
+def test_nothing_of_another_s_backups_is_told_to_who_may_not_restore_them(site: Site) -> None:
+    site.add("curious", "restore", databases=("shop", "mine"))
+    other, none = str(site.place / "other"), str(site.place / "none")
+    points: list[dict[str, Any]] = [{}, {"Etag": 10**9}, {"At": "2001-01-01T00:00:00Z"}, {"Lineage": "zz"}]
+    for path in ("/admin/restore", "/admin/restore/plan", "/databases/shop/admin/restore-into"):
+        wanted = {"OnConflict": "skip"} if path.endswith("into") else {"DatabaseName": "mine"}
+        answers = [
+            site.ask("curious", "POST", path, json={"BackupLocation": place, **wanted, **point})
+            for place in (other, none)
+            for point in points
+        ]
+        assert {(each.status_code, each.text) for each in answers} == {(403, answers[0].text)}
+        own = site.ask(
+            "curious", "POST", path, json={"BackupLocation": str(site.place / "shop"), **wanted, "Etag": 10**9}
+        )
+        assert own.status_code == 404  # with the nearest that there is
+        assert site.ask("server", "POST", path, json=wanted | {"BackupLocation": none}).status_code == 404
+
+
+def test_a_restore_takes_no_other_database_s_usual_place(site: Site) -> None:
+    site.add("squatter", "restore", databases=("shop", "mine"))
+    wanted = {"BackupLocation": str(site.place / "shop"), "DatabaseName": "mine"}
+    for path in ("/admin/restore/plan", "/admin/restore"):
+        for place in ("~/Nightly", "~/Databases/Nightly", "~/x/../Nightly"):
+            refused = site.ask("squatter", "POST", path, json=wanted | {"DatabaseLocation": place})
+            assert (refused.status_code, refused.json()["Kind"]) == (403, "Forbidden")
+    for place in ("~/Databases/mine", "~/MINE", "~/Teams/other"):
+        told = site.ask("squatter", "POST", "/admin/restore/plan", json=wanted | {"DatabaseLocation": place})
+        assert told.status_code == 200, told.text
+    told = site.ask("server", "POST", "/admin/restore/plan", json=wanted | {"DatabaseLocation": "~/Nightly"})
+    assert told.status_code == 200

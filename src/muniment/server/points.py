@@ -3,19 +3,24 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 from muniment.backup.moment import RestorePoint, time_of
 from muniment.backup.plan import RestorePlan
+from muniment.backup.repository import backups
 from muniment.backup.restore import dry_run
 from muniment.backup.selection import Selection
 from muniment.document import from_microseconds
-from muniment.errors import BackupNotFound, InvalidInput
+from muniment.errors import BackupNotFound, InvalidInput, MunimentError
 from muniment.maintenance import MaintenanceActions
 from muniment.raven3.messages import MomentWanted
+from muniment.security.access import EVERY, Right
 from muniment.security.encryption import EncryptionKey
 from muniment.server.keyring import keyring_of
+from muniment.server.permission import refusal, require
 from muniment.server.request import Request
 from muniment.settings import Settings
 from muniment.storage.base import system_clock
@@ -26,23 +31,43 @@ def selection_of(wanted: MomentWanted) -> Selection | None:
     return Selection.of(*(tuple(names or ()) for names in (wanted.collections, wanted.ids, wanted.id_prefixes)))
 
 
-async def folder_of(wanted: MomentWanted, request: Request) -> Path:
-    """Where the backups are; raises `Forbidden`, and `BackupNotFound` when there is no such folder."""
+async def plan_for(
+    request: Request, wanted: MomentWanted, *any_of: Right, key: EncryptionKey | None = None
+) -> tuple[Path, RestorePlan, dict[str, Any]]:
+    """The folder with the backups, what a restore reads of it, and the same as JSON; raises what makes it impossible.
+
+    Who has none of these rights for the database that the backups are of is refused in the same words whatever there
+    is, also nothing. `key` is that of the database to restore into.
+    """
     if not wanted.backup_location.strip():
         raise InvalidInput("BackupLocation is missing", 'send {"BackupLocation": "/a/folder/of/the/server"}')
     source = request.backup_folder(wanted.backup_location)
-    if not await asyncio.to_thread(source.is_dir):
-        raise BackupNotFound(f"there is no folder {source}", "give the folder that the backup was written to")
-    return source
+    try:
+        if not await asyncio.to_thread(source.is_dir):
+            raise BackupNotFound(f"there is no folder {source}", "give the folder that the backup was written to")
+        plan, told = await _plan_of(wanted, source, request.server.settings, key)
+    except MunimentError:
+        await asyncio.to_thread(_check_may_be_told, request, source, any_of)
+        raise
+    require(request, plan.manifest.database.name, *any_of)
+    return source, plan, told
 
 
-async def plan_of(
+def _check_may_be_told(request: Request, source: Path, any_of: Sequence[Right]) -> None:
+    """Raises `Refused` unless one of these rights is held for all databases, or for those that these backups are of."""
+    names: set[str] = set()
+    if EVERY not in request.caller.access.databases:
+        with suppress(MunimentError):
+            names = {backup.manifest.database.name for backup in backups(source)}
+        if not names:
+            raise refusal(request)
+    for name in names:
+        require(request, name, *any_of)
+
+
+async def _plan_of(
     wanted: MomentWanted, source: Path, settings: Settings, key: EncryptionKey | None = None
 ) -> tuple[RestorePlan, dict[str, Any]]:
-    """What a restore of it reads, and the same as JSON; raises what makes it impossible.
-
-    `key` is that of the database to restore into.
-    """
     # Nobody knows the zone of whoever asks, nor whether it is the server's: a time has to say it.
     at = None if wanted.at is None else time_of(wanted.at, None, from_microseconds(system_clock()))
     point = RestorePoint(at, wanted.etag, wanted.backup, wanted.lineage)

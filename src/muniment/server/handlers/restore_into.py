@@ -17,9 +17,8 @@ from muniment.raven3.messages import Accepted, RestoreIntoWanted
 from muniment.security.access import Right
 from muniment.security.encryption import EncryptionKey
 from muniment.server.operations import Operation
-from muniment.server.permission import require
 from muniment.server.places import check_unmoved
-from muniment.server.points import folder_of, plan_of, selection_of
+from muniment.server.points import plan_for, selection_of
 from muniment.server.request import Request
 from muniment.server.tenants import Tenant
 from muniment.server.wire import Refused, Response, json_response
@@ -34,10 +33,9 @@ async def start(request: Request) -> Response:
     if wanted.on_conflict is None and not wanted.dry_run:
         raise InvalidInput("OnConflict is missing", f"send one of {', '.join(get_args(OnConflict))}")
     selection = selection_of(wanted)
-    source = await folder_of(wanted, request)
-    plan, _ = await plan_of(wanted, source, request.server.settings, tenant.database.storage.key)
+    key = tenant.database.storage.key
+    source, plan, _ = await plan_for(request, wanted, Right.RESTORE, key=key)
     origin = plan.manifest.database.name
-    require(request, origin, Right.RESTORE)
     if not wanted.other_database:
         check_database(plan, tenant.database.storage, tenant.name)
     loop = asyncio.get_running_loop()

@@ -16,6 +16,7 @@ from muniment.backup.repository import Backup
 from muniment.document import decode, fold, from_microseconds, rfc3339
 from muniment.errors import (
     BackupNotFound,
+    Forbidden,
     InvalidDocument,
     InvalidInput,
     MunimentError,
@@ -29,7 +30,7 @@ from muniment.security.access import Right
 from muniment.security.encryption import EncryptionKey
 from muniment.server.permission import require
 from muniment.server.places import check_unmoved
-from muniment.server.points import folder_of, plan_of, selection_of
+from muniment.server.points import plan_for, selection_of
 from muniment.server.request import Request
 from muniment.server.secured import is_secret, key_in_settings, keys_of, wrapped
 from muniment.server.tenants import Databases, check_name
@@ -44,8 +45,8 @@ async def start(request: Request) -> Response:
     """Begin to restore a moment of the backups in a folder, or a part of it, into a new database."""
     wanted = await _wanted(request)
     app, databases = request.server, request.server.databases
-    source, selection = await folder_of(wanted, request), selection_of(wanted)
-    plan, name, target = await _planned(request, wanted, source)
+    selection = selection_of(wanted)
+    source, plan, name, target = await _planned(request, wanted)
     secured = wanted.secured_settings
     key = _key(databases, name, secured) if secured else None
     await _wait_for_other(request, wanted.restore_start_timeout)
@@ -96,20 +97,20 @@ async def start(request: Request) -> Response:
     return json_response(Accepted(operation.id), 202)
 
 
-async def _planned(request: Request, wanted: RestoreWanted, source: Path) -> tuple[RestorePlan, str, Path]:
-    """What is to be restored, as which new database, and in which folder; raises `Refused` without a right for it.
+async def _planned(request: Request, wanted: RestoreWanted) -> tuple[Path, RestorePlan, str, Path]:
+    """From where what is restored, as which new database, and in which folder; raises `Refused` without a right for it.
 
     Who names the database needs the right for it before anything is read; another has the name that the backup has.
     """
-    name, databases, settings = wanted.database_name, request.server.databases, request.server.settings
+    name, databases = wanted.database_name, request.server.databases
     opening = await asyncio.to_thread(_opening, databases, wanted)
     if name:
         require(request, name, Right.RESTORE)
         target = _new_place(request, name, wanted.database_location)
-        plan, _ = await plan_of(wanted, source, settings, opening)
+        source, plan, _ = await plan_for(request, wanted, Right.RESTORE, key=opening)
     else:
         try:
-            plan, _ = await plan_of(wanted, source, settings, opening)
+            source, plan, _ = await plan_for(request, wanted, Right.RESTORE, key=opening)
         except BackupNotFound as error:
             if wanted.backup is not None or wanted.lineage is not None:
                 raise
@@ -117,20 +118,18 @@ async def _planned(request: Request, wanted: RestoreWanted, source: Path) -> tup
         name = await _name_in(plan.backup, databases)
         require(request, name, Right.RESTORE)
         target = _new_place(request, name, wanted.database_location)
-    require(request, plan.manifest.database.name, Right.RESTORE)
-    return plan, name, target
+    return source, plan, name, target
 
 
 async def plan(request: Request) -> Response:
     """What a restore would read, and the exact transaction at which it would stop; nothing is written."""
     wanted = await _wanted(request)
     opening = await asyncio.to_thread(_opening, request.server.databases, wanted)
-    source, _ = await folder_of(wanted, request), selection_of(wanted)
+    selection_of(wanted)
     if wanted.database_name:
         require(request, wanted.database_name, Right.BACKUP, Right.RESTORE)
         _new_place(request, wanted.database_name, wanted.database_location)
-    found, told = await plan_of(wanted, source, request.server.settings, opening)
-    require(request, found.manifest.database.name, Right.BACKUP, Right.RESTORE)
+    _, _, told = await plan_for(request, wanted, Right.BACKUP, Right.RESTORE, key=opening)
     return json_response(told)
 
 
@@ -147,6 +146,13 @@ def _new_place(request: Request, name: str, location: str | None) -> Path:
     _check_new(databases, name)
     target = databases.places.data(location or f"~/{name}", within=request.caller.data_roots)
     databases.check_folder(name, target)
+    usual = (databases.data_dir, (databases.data_dir / "Databases").resolve())
+    if (
+        target.parent in usual
+        and fold(target.name) != fold(name)
+        and not request.caller.access.allows(None, (Right.ADMIN,))
+    ):
+        raise Forbidden(f"{location!r} is where a database {target.name} would be", "use the folder of its own name")
     return target
 
 
