@@ -102,8 +102,9 @@ def backup(
     All that is read is proven to be what was written. Where it is not the backup fails (exit code 5) and names it;
     with --skip-damaged the rest is taken, and the manifest and this command say what is missing.
 
-    It is encrypted for everybody who is named by --recipient, --passphrase-file and --key-file. Without any, it is
-    encrypted for those whom the newest backup there is for, and else with the key of an encrypted database; --in-clear
+    It is encrypted for everybody who is named by --recipient, --passphrase-file and --key-file. A passphrase or a key
+    alone stands for all whom the last backup that it opens is for; recipients are named each time. Without any, it is
+    encrypted with the key of an encrypted database, and refused beside backups that are encrypted; --in-clear
     says that it is not to be. Whoever loses all that opens it has lost the backup. See `muniment identity`.
 
     With --url the options are those of Raven.Backup. --dest is then a path on the server's machine, below its data
