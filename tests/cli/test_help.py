@@ -239,3 +239,10 @@ def test_help_loads_no_command() -> None:
     assert "typer" in loaded
     for name in ("muniment.database", "muniment.cli.backup", "pyarrow", "httpx", "apsw"):
         assert name not in loaded
+
+
+@pytest.mark.parametrize("group", ["encryption", "identity", "recipients", "keys"])
+def test_the_help_of_a_group_shows_in_which_order_its_commands_are_used(group: str) -> None:
+    said = muniment(group, "--help").text
+    assert said.count("$ muniment ") == 3
+    assert f"$ muniment {group} " in said

@@ -26,6 +26,8 @@ from cryptography.hazmat.primitives.serialization import (
 )
 from cryptography.x509.oid import NameOID
 
+from muniment.client import DocumentStore
+from muniment.errors import ServerUnavailable
 from tests.server.running import Server, running
 
 
@@ -83,6 +85,11 @@ def test_documents_over_tls_of_1_2_and_later(tmp_path: Path) -> None:
             client.get(f"{server.url}/health/live")
         with pytest.raises(httpx.HTTPError):
             httpx.get(f"http://127.0.0.1:{server.port}/health/live")
+        with (
+            pytest.raises(ServerUnavailable, match="say https://"),
+            DocumentStore(f"http://127.0.0.1:{server.port}", "shop") as store,
+        ):
+            store.get("a")
 
 
 def test_a_certificate_is_read_again_and_one_that_cannot_be_used_is_not(tmp_path: Path) -> None:

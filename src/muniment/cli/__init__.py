@@ -138,6 +138,31 @@ _GROUPS: Final = {
 }
 
 
+# In which order the commands of a group are used: for the help of the group itself.
+_STEPS: Final = {
+    "recipients": """A new recipient opens all backups there, and later ones once they are backed up for it too.
+
+$ muniment recipients list /mnt/backups/shop
+$ muniment recipients add /mnt/backups/shop --identity mine.identity --recipient muniment-recipient-a6rx…
+$ muniment recipients remove /mnt/backups/shop passphrase-5c0f1a2b --identity mine.identity""",
+    "identity": """Make it where backups are restored, back up for the recipient it prints, and restore with the file.
+
+$ muniment identity generate shop.identity
+$ muniment backup shop --dest backups --recipient muniment-recipient-a6rx…
+$ muniment restore backups --to copy --identity shop.identity""",
+    "encryption": """Make a key, keep it in two places, and give it to every command that opens the database.
+
+$ muniment encryption generate-key shop.key
+$ muniment create shop --key-file shop.key
+$ muniment encryption rotate shop --key-file shop.key --new-key-file new.key""",
+    "keys": """Make the first one, with admin, before the server runs; it makes the others while the server runs.
+
+$ muniment keys add boss --right admin --data-dir /var/lib/muniment
+$ muniment keys add nightly --right backup --database shop --url https://db.example.org:8080 --api-key-file boss.key
+$ muniment keys list --url https://db.example.org:8080 --api-key-file boss.key""",
+}
+
+
 def app_for(asked: Collection[str]) -> typer.Typer:
     """The command line, with these commands and groups; of all others only the names and what they are for.
 
@@ -159,7 +184,8 @@ def app_for(asked: Collection[str]) -> typer.Typer:
         else:
             app.command(name, help=about)(_not_loaded)
     for name, (about, places) in _GROUPS.items():
-        group = typer.Typer(help=about, context_settings=_CONTEXT)
+        help = _flowing(f"{about}\n\n{_STEPS[name]}") if name in _STEPS and name in asked else about
+        group = typer.Typer(help=help, short_help=about, context_settings=_CONTEXT)
         for called, place in places.items() if name in asked else ():
             command = _loaded(place)
             group.command(called, help=_flowing(command.__doc__ or ""), context_settings=_CONTEXT)(command)

@@ -198,6 +198,8 @@ def unreachable(error: Exception, url: str) -> Unreachable:
         raise refused from error
     late = isinstance(error, httpx.TimeoutException)
     reason = str(error) or type(error).__name__
+    if url.startswith("http://") and isinstance(error, httpx.RemoteProtocolError | httpx.ReadError):
+        reason += "; if the server speaks TLS, say https://"
     return Unreachable(f"{url}: {reason}", sent=not isinstance(error, _NOTHING_SENT), late=late)
 
 
