@@ -92,7 +92,8 @@ def test_a_server_restores_with_the_files_of_its_settings(tmp_path: Path, mine: 
         _fill(shop)
         store.admin.start_backup(place).wait()
         assert holding_secret(place) == []
-        store.admin.start_restore(place, "copy", require_signature=[signer]).wait()
+        said = store.admin.start_restore(place, "copy", require_signature=[signer]).wait().messages
+        assert any("the backups are encrypted, and copy is in clear" in message for message in said)
         copy = Database(server, "copy")
         assert copy.get(f"/docs/people/{SECRET}").json() == shop.get(f"/docs/people/{SECRET}").json()
         shop.put(f"people/{SECRET}", b"{}")

@@ -180,9 +180,14 @@ def with_hint(error: MunimentError) -> str:
 def amount(progress: Progress) -> str:
     """What a job has done so far, for people."""
     total = f" of {progress.total_documents:,}" if progress.total_documents else ""
-    attachments = f" and {progress.attachments:,} attachments" if progress.attachments else ""
+    attachments = f" and {_count(progress.attachments, 'attachment')}" if progress.attachments else ""
     size = f", {_size(progress.bytes)}, {_size(progress.rate)}/s" if progress.bytes else ""
-    return f"{progress.documents:,}{total} documents{attachments}{size}"
+    documents = "document" if (progress.total_documents or progress.documents) == 1 else "documents"
+    return f"{progress.documents:,}{total} {documents}{attachments}{size}"
+
+
+def _count(number: int, noun: str) -> str:
+    return f"{number:,} {noun}{'' if number == 1 else 's'}"
 
 
 def _size(bytes: float) -> str:
