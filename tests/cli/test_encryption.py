@@ -203,8 +203,6 @@ def test_a_database_of_a_server_is_made_rotated_backed_up_and_restored_with_keys
             assert safe.statistics().fingerprint == fingerprint
 
         # Backups stay as they were, until they are told to open with the new key.
-        refused = back_up()
-        assert refused.code == WrongKey.exit_code, refused
         old = f"key-{next(iter(names_in(tmp_path / 'backups')))}"
         added = run(tmp_path, "recipients", "add", "backups", "--key-file", KEY, "--new-key-file", OTHER)
         assert added.code == 0, added
@@ -225,6 +223,25 @@ def test_a_database_of_a_server_is_made_rotated_backed_up_and_restored_with_keys
         with DocumentStore(url, "again") as again:
             assert again.statistics().fingerprint == fingerprint
     assert holding_secret(tmp_path / "data", tmp_path / "backups") == []
+
+
+@pytest.mark.parametrize("flags", [[], ["--incremental"]])
+def test_backups_go_on_for_the_new_key_after_a_rotation(place: Path, flags: list[str]) -> None:
+    def back_up(key: str, *more: str) -> Ended:
+        ended = run(place, "backup", SHOP, "--dest", "safe", "--key-file", key, "--json", *more)
+        assert ended.code == 0, ended
+        return ended
+
+    first = back_up(KEY).json["backup"]
+    old = names_in(place / "safe")
+    assert run(place, "encryption", "rotate", SHOP, "--key-file", KEY, "--new-key-file", OTHER).code == 0
+    second = back_up(OTHER, *flags)
+    assert second.json["kind"] == "full"
+    assert f"it is not encrypted for key-{next(iter(old))}" in str(second.json["notes"])
+    assert back_up(OTHER, "--incremental").json["kind"] == "incremental"
+    for key, backup in ((OTHER, []), (KEY, ["--backup", Path(first).name])):
+        restored = run(place, "restore", "safe", *backup, "--to", f"with-{key}", "--key-file", key)
+        assert restored.code == 0, restored
 
 
 @pytest.mark.parametrize(

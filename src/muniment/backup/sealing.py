@@ -34,13 +34,17 @@ from muniment.storage.base import BackupFacts
 
 _SAY: Final = "name the recipients (--recipient), or say that it is not to be encrypted (--in-clear)"
 
+_UNKNOWN: Final = "the database does not remember that backup"
+_ROTATED: Final = "the key of the database does not open that backup"
+
 
 class Sealing:
     """How new backups beside `existing` are to be encrypted and signed.
 
     Recipients that are named count alone. Passphrases and keys, also that of an encrypted database, stand for all
     recipients of the backup that is continued, or else of the newest, if they open it and it is one of `remembered`
-    by the database; else they count alone, and a note says so. Where any of the backups there is encrypted, or one that
+    by the database; else they count alone, and a note says so. So does the key of an encrypted database that was given
+    another one since: the chain there is not continued then. Where any of the backups there is encrypted, or one that
     the database remembers, none is in clear unless `in_clear` says so. Raises `WrongKey` when nobody can tell for whom
     it should be.
     """
@@ -77,6 +81,13 @@ class Sealing:
                         _SAY,
                     )
 
+    def continues(self, parent: Backup) -> bool:
+        """Whether a backup may be added to this chain. Not where the database was given another key since."""
+        if not self.encrypts or self._protection.recipients or not self._own:
+            return True
+        there = parent.wrapped_keys()
+        return Keyring(self._own).unwrap(there.recipients, there.key) is not None
+
     def seal(self, parent: Backup | None) -> Seal:
         """For one new backup, with a data key of its own. `parent` is the one that it continues.
 
@@ -101,20 +112,21 @@ class Sealing:
             return _sealed_for(recipients, signing_key)
         named = self._protection.keyring.identities
         opened = read(beside.folder, Keyring(named or self._own))
-        if opened.key is None and not self._protection.recipients:
+        if opened.key is None and not self._given:
             raise WrongKey(
                 f"{beside.name} is encrypted, and nothing was given that proves for whom: whoever may write to its"
                 " folder may have written that",
                 _SAY,
             )
         if opened.key is None:
-            return _sealed_for(self._given, signing_key)
+            seal = _sealed_for(self._given, signing_key)
+            return seal if self._protection.recipients else replace(seal, notes=_notes(seal, there, beside, _ROTATED))
         there = opened.wrapped_keys()
         if self._remembers(opened):
             secrets = *named, *self._own
             return _sealed_for([_again(each, there, beside, secrets) for each in there.recipients], signing_key)
         seal = _sealed_for([_with_salt(each, there) for each in self._given], signing_key)
-        return replace(seal, notes=_notes(seal, there, beside))
+        return replace(seal, notes=_notes(seal, there, beside, _UNKNOWN))
 
     def _remembers(self, backup: Backup) -> bool:
         """Whether it has a manifest that the database has written, or was merged out of such a one."""
@@ -161,14 +173,14 @@ def _sealed_for(recipients: Sequence[AnyRecipient], signing_key: SigningKey | No
     return Seal(key, WrappedKeys.of(key, tuple(each.wrap(key) for each in recipients)), signing_key)
 
 
-def _notes(seal: Seal, there: WrappedKeys, beside: Backup) -> tuple[str, ...]:
+def _notes(seal: Seal, there: WrappedKeys, beside: Backup, why: str) -> tuple[str, ...]:
     """That others may open the backup beside it, which is not proven to be the database's own."""
     assert seal.wrapped is not None
     here = {each.name for each in seal.wrapped.recipients}
     others = [each.name for each in there.recipients if each.name not in here]
     told = (
-        f"it is not encrypted for {', '.join(others)}, as {beside.name} is, for the database does not remember that"
-        " backup; name them with --recipient if they are to open it"
+        f"it is not encrypted for {', '.join(others)}, as {beside.name} is, for {why}; name them with --recipient or"
+        " --passphrase-file if they are to open it"
     )
     return (told,) if others else ()
 

@@ -108,6 +108,8 @@ def take_backup(
         storage.identity.database_id, storage.identity.lineage, known, facts.tombstones_from, sealing.encrypts
     )
     plan = _onto_whole_files(plan_backup(existing, origin, str(destination), incremental=incremental), existing)
+    if plan.parent and not sealing.continues(plan.parent):
+        plan = BackupPlan("full", f"the database has another key than {plan.parent.name}")
     taker = _Taker(
         storage, destination, existing, origin, name, database_document, clock, progress, skip_damaged, pinned, sealing
     )
