@@ -4,13 +4,15 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Annotated, Final, TypeAlias
+from typing import TYPE_CHECKING, Annotated, Final, TypeAlias
 
 import typer
 
 from muniment.cli.groups import Typed
 from muniment.cli.options import KeyOptions, check_stays_here, path_of
-from muniment.security.keyring import Keyring, Protection
+
+if TYPE_CHECKING:  # cryptography loads long; whoever needs it imports it then
+    from muniment.security.keyring import Keyring, Protection
 
 PANEL: Final = "Encrypted and signed backups"
 _SIGNATURE: Final = "--require-signature"
@@ -73,6 +75,8 @@ class OpeningOptions:
         Raises `InvalidInput` for a file with a secret: a server has its own.
         """
         check_stays_here((option for option in self.given if option not in (_SIGNATURE, _CLEAR)), _ITS_OWN)
+        from muniment.security.keyring import Keyring
+
         return Keyring.of(require_signature=self.require_signature, allow_clear=self.allow_clear)
 
     @property
@@ -82,6 +86,8 @@ class OpeningOptions:
 
     def keyring(self, key: KeyOptions | None = None) -> Keyring:
         """What these files have; raises `NotFound` and `InvalidInput` for those that have none."""
+        from muniment.security.keyring import Keyring
+
         return Keyring.of(
             passphrase_file=self.passphrase_file,
             key_file=key.key_file if key else None,
@@ -113,6 +119,8 @@ class SealingOptions:
 
     def protection(self, passphrase_file: Path | None = None, key_file: Path | None = None) -> Protection:
         """What these files and recipients say; raises `NotFound` and `InvalidInput` for what is none."""
+        from muniment.security.keyring import Protection
+
         return Protection.of(
             passphrase_file=passphrase_file, key_file=key_file, recipients=self.recipient, sign_with=self.sign_with
         )
