@@ -22,7 +22,7 @@ HEADER: Final = "muniment-local"
 FILE: Final = "muniment.local"
 
 _LARGEST: Final = 1000
-_ANY: Final = ("0.0.0.0", "::")
+_ANY: Final = ("0.0.0.0", "::")  # noqa: S104 (an address to compare with)
 
 
 def secret(headers: Mapping[str, str], url: str) -> str | None:

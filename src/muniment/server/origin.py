@@ -22,7 +22,7 @@ READING: Final = frozenset({"GET", "HEAD"})
 _BY_FORM: Final = frozenset({"application/x-www-form-urlencoded", "multipart/form-data", "text/plain"})
 _TYPE: Final = re.compile(r"\s*([!#$%&'*+.^_`|~0-9a-z-]+/[!#$%&'*+.^_`|~0-9a-z-]+)\s*(;.*)?", re.IGNORECASE)
 _HOST: Final = re.compile(r"(\[[0-9a-f:.]+\]|[^:/?#@\[\]\s]+)(?::\d{0,5})?", re.IGNORECASE)
-_ANYWHERE: Final = ("0.0.0.0", "::")
+_ANYWHERE: Final = ("0.0.0.0", "::")  # noqa: S104 (an address to compare with)
 
 
 class Origin:
