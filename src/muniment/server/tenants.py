@@ -205,7 +205,12 @@ class Databases:
     def _known(self, name: str) -> Document:
         document = self.document(name) if name and len(name) <= 200 else None
         if document is None:
-            raise Refused(503, f"could not find a database named: {name}", "see /databases for those that exist")
+            raise Refused(
+                503,
+                f"could not find a database named: {name}",
+                "see /databases for those that exist",
+                kind=DatabaseNotFound,
+            )
         return document
 
     def _lock(self, key: str) -> asyncio.Lock:

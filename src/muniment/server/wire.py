@@ -27,13 +27,26 @@ class Response(NamedTuple):
 
 
 class Refused(MunimentError):
-    """A request that HTTP or RavenDB's protocol has a status of its own for; `bare` bodies are a JSON string."""
+    """A request that HTTP or RavenDB's protocol has a status of its own for; `bare` bodies are a JSON string.
 
-    def __init__(self, status: int, message: str, hint: str = "", *, bare: bool = False, headers: Headers = []) -> None:  # noqa: B006
+    `kind` is the error of ours that it is, where the status alone would mean another.
+    """
+
+    def __init__(
+        self,
+        status: int,
+        message: str,
+        hint: str = "",
+        *,
+        bare: bool = False,
+        headers: Headers = [],  # noqa: B006
+        kind: type[MunimentError] | None = None,
+    ) -> None:
         super().__init__(message, hint)
         self.status = status
         self.bare = bare
         self.headers = headers
+        self.kind = kind or kind_of(status, challenge=any(name == "www-authenticate" for name, _ in headers))
 
 
 class CutShort(MunimentError):
@@ -67,9 +80,7 @@ def error_response(error: MunimentError, url: str, *, expected: str | None = Non
         return json_response(error.message, status, error.headers)
     text = f"{error.message}\n{error.hint}" if error.hint else error.message
     body = Error(url, text, error.hint)
-    kind: type[MunimentError] | None = type(error)
-    if isinstance(error, Refused):
-        kind = kind_of(status, challenge=any(name == "www-authenticate" for name, _ in error.headers))
+    kind = error.kind if isinstance(error, Refused) else type(error)
     if kind and kind.__module__ == MunimentError.__module__:
         body.kind = kind.__name__
     if isinstance(error, ConcurrencyConflict):
