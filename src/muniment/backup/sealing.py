@@ -21,6 +21,7 @@ from muniment.security.keyring import Keyring, Protection
 from muniment.security.recipients import (
     AnyIdentity,
     AnyRecipient,
+    ForKey,
     ForPassphrase,
     ForRecipient,
     Key,
@@ -85,8 +86,7 @@ class Sealing:
         """Whether a backup may be added to this chain. Not where the database was given another key since."""
         if not self.encrypts or self._protection.recipients or not self._own:
             return True
-        there = parent.wrapped_keys()
-        return Keyring(self._own).unwrap(there.recipients, there.key) is not None
+        return not self._rotated(parent.wrapped_keys())
 
     def seal(self, parent: Backup | None) -> Seal:
         """For one new backup, with a data key of its own. `parent` is the one that it continues.
@@ -112,7 +112,7 @@ class Sealing:
             return _sealed_for(recipients, signing_key)
         named = self._protection.keyring.identities
         opened = read(beside.folder, Keyring(named or self._own))
-        if opened.key is None and not self._given:
+        if opened.key is None and not self._protection.recipients and not self._rotated(there):
             raise WrongKey(
                 f"{beside.name} is encrypted, and nothing was given that proves for whom: whoever may write to its"
                 " folder may have written that",
@@ -131,6 +131,11 @@ class Sealing:
     def _remembers(self, backup: Backup) -> bool:
         """Whether it has a manifest that the database has written, or was merged out of such a one."""
         return bool(self._remembered & {backup.sha256, backup.manifest.same_state_as})
+
+    def _rotated(self, there: WrappedKeys) -> bool:
+        """Whether these were for a key of the database, which has another one now."""
+        was = any(isinstance(each, ForKey) for each in there.recipients)
+        return bool(was and self._own and Keyring(self._own).unwrap(there.recipients, there.key) is None)
 
     @property
     def _own(self) -> tuple[Key, ...]:
