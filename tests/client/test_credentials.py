@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import base64
 import datetime
+import os
+import socket
 import ssl
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from ipaddress import ip_address
 from pathlib import Path
@@ -168,6 +170,15 @@ def tls_server_that(handle: Handler, cert: Path, key: Path, clients: Path | None
 
         def handle_error(self, *_: Any) -> None:
             """A client that hangs up because it does not trust this one."""
+
+        def shutdown_request(self, request: Any) -> None:
+            """Take what the client has sent, or the system would throw away the alert that it is to read."""
+            with socket.socket(fileno=os.dup(request.fileno())) as rest, suppress(OSError):
+                rest.shutdown(socket.SHUT_WR)
+                rest.settimeout(5)
+                while rest.recv(1 << 16):
+                    pass
+            super().shutdown_request(request)
 
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.load_cert_chain(cert, key)
