@@ -15,6 +15,7 @@ from dataclasses import dataclass, fields
 from functools import cache
 from pathlib import Path
 from typing import Annotated, Any, Final, TypeAlias, cast, get_type_hints
+from urllib.parse import urlsplit
 
 import msgspec
 from msgspec import Meta
@@ -155,6 +156,12 @@ def is_loopback(host: str) -> bool:
         return ipaddress.ip_address(host).is_loopback
     except ValueError:
         return False
+
+
+def is_confidential(url: str) -> bool:
+    """Whether nobody between here and this server can read what is sent."""
+    there = urlsplit(url)
+    return there.scheme == "https" or is_loopback(there.hostname or "")
 
 
 def spelled(name: str) -> str:

@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 
 from muniment import DocumentDatabase
-from muniment.cli.keys import is_confidential
 from muniment.security.keys import PREFIX, decode_key, split_key
+from muniment.settings import is_confidential
 from tests.cli.process import Ended, muniment, on_terminal
 from tests.cli.serving import serving
 from tests.client.test_credentials import certificate, tls_server_that

@@ -7,7 +7,6 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated, TypeAlias
-from urllib.parse import urlsplit
 
 import msgspec
 import typer
@@ -21,15 +20,9 @@ from muniment.raven3.names import DATABASES, SYSTEM, SYSTEM_FOLDER
 from muniment.security.access import EVERY, Right
 from muniment.security.keys import MIN_PASSWORD, Key
 from muniment.security.secret_files import private, read_passphrase
-from muniment.settings import is_loopback
+from muniment.settings import is_confidential
 
 Name: TypeAlias = Annotated[str, typer.Argument(metavar="NAME", help="The name of the key, in any case.")]
-
-
-def is_confidential(url: str) -> bool:
-    """Whether nobody between here and this server can read what is sent."""
-    there = urlsplit(url)
-    return there.scheme == "https" or is_loopback(there.hostname or "")
 
 
 @dataclass(frozen=True, slots=True)

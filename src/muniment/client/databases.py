@@ -7,7 +7,6 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import PurePath
 from typing import TYPE_CHECKING, Any, Final, Generic, TypeVar, Unpack
-from urllib.parse import urlsplit
 
 import msgspec
 
@@ -36,7 +35,7 @@ from muniment.raven3.names import (
     SYSTEM,
 )
 from muniment.security.encryption import Algorithm, EncryptionKey, algorithm_in, given_key
-from muniment.settings import is_loopback
+from muniment.settings import is_confidential
 from muniment.storage.retention import changed_settings
 
 COMPACT_SECONDS: Final = 120.0  # the server first waits until nobody uses the database
@@ -302,7 +301,7 @@ class BothAdministrations(Generic[J]):
     def _check_private(self, *, plain_http: bool) -> None:
         """Raises `InvalidInput` where somebody between could read a key, unless that was said to be all right."""
         url: str = self._transport.url
-        if not (plain_http or url.startswith("https:") or is_loopback(urlsplit(url).hostname or "")):
+        if not (plain_http or is_confidential(url)):
             raise InvalidInput(
                 f"{url} would be sent the key of a database unencrypted, and nothing was sent",
                 "use https, or if your network keeps strangers out, say so: --plain-http, in Python plain_http=True",

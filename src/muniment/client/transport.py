@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import ipaddress
 import ssl
 import time
 from collections.abc import AsyncIterator, Generator, Iterator
@@ -20,6 +19,7 @@ from muniment.client.wire import Flow, Pause, Request, Response, Unreachable
 from muniment.errors import DatabaseClosed, InvalidInput
 from muniment.faces import Awaiting, Blocking
 from muniment.raven3.names import CLIENT_VERSION
+from muniment.settings import is_loopback
 from muniment.version import VERSION
 
 CONNECT_SECONDS: Final = 5.0
@@ -217,7 +217,7 @@ def _options(server: Server) -> dict[str, Any]:
         "headers": _HEADERS if shown is None else {**_HEADERS, "Authorization": shown},
         "timeout": timeout,
         "limits": limits,
-        "trust_env": not _is_loopback(url),
+        "trust_env": not is_loopback(urlsplit(url).hostname or ""),  # no proxy leads to the machine itself
         "verify": server.credentials.context(url),
     }
     try:
@@ -225,15 +225,6 @@ def _options(server: Server) -> dict[str, Any]:
     except (httpx.InvalidURL, ValueError) as error:
         raise InvalidInput(f"{url!r} is not a URL: {error}", "for example http://127.0.0.1:8080") from error
     return options
-
-
-def _is_loopback(url: str) -> bool:
-    """Whether this is the machine itself, which no proxy of the environment leads to."""
-    host = urlsplit(url).hostname or ""
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return host == "localhost"
 
 
 def _with_secret(answer: httpx.Response, sent: httpx.Request, request: Request, url: str) -> httpx.Request | None:
