@@ -36,7 +36,7 @@ bench: .venv/ready ## run the benchmarks; B=benchmarks/one.py only that, ARGS= g
 	    echo "== $$bench"; $(BIN)/python $$bench $(ARGS); done
 
 lock: build/uv/bin/uv ## re-create requirements.lock with the newest versions that pyproject.toml allows
-	build/uv/bin/uv --no-config --quiet pip compile pyproject.toml --extra duckdb --extra javascript --group dev --universal \
+	build/uv/bin/uv --no-config --quiet pip compile pyproject.toml --all-extras --group dev --universal \
 	    --python-version 3.11 --generate-hashes --upgrade --no-header --output-file requirements.lock
 	@! grep -nE '^ *-[^ -]|--(index|extra|find|trusted)|://|[ "](/|file:)' requirements.lock
 
