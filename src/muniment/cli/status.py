@@ -17,6 +17,7 @@ from muniment.cli.options import KeyOptions, Keys, Output, ServerDatabase, path_
 from muniment.cli.output import count_text, seconds_text, size_text
 from muniment.cli.report import Line, Row
 from muniment.database import DocumentDatabase
+from muniment.duration import duration_text
 from muniment.errors import BackupNotFound, DamagedBackup, InvalidInput
 from muniment.security.encryption import EncryptionKey
 
@@ -144,7 +145,7 @@ def _lines(state: DestinationState) -> Iterator[Line]:
         yield "  restorable", str(span)
     if last := state.last_backup:
         since = "" if state.changes_since is None else f", {count_text(state.changes_since, 'change')} since"
-        yield "  last backup", f"{last.completed} ({last.kind}: {last.reason}, {_age_text(last.age)} ago){since}"
+        yield "  last backup", f"{last.completed} ({last.kind}: {last.reason}, {duration_text(last.age)} ago){since}"
     yield "  verified", _proof_text(state.last_verification)
     yield "  rehearsed", _proof_text(state.last_rehearsal)
     for folder in state.unfinished:
@@ -162,11 +163,3 @@ def _proof_text(proof: Proof | None) -> str:
         return "never"
     older = "" if proof.of_last else f", of an earlier backup (etag {proof.etag:,})"
     return f"{proof.completed} in {seconds_text(proof.seconds)}{older}{f': {proof.problem}' if proof.problem else ''}"
-
-
-def _age_text(seconds: float) -> str:
-    """A duration in its largest unit, as people say it."""
-    for size, unit in ((86400, "day"), (3600, "hour"), (60, "minute")):
-        if seconds >= size:
-            return count_text(int(seconds // size), unit)
-    return count_text(int(seconds), "second")

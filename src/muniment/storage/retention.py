@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from difflib import get_close_matches
 from typing import Any, Final
 
+from muniment.duration import duration_of
 from muniment.errors import InvalidInput
 
 HISTORY: Final = "Muniment/History"
@@ -19,7 +19,6 @@ _NEAR: Final = 0.8
 # The setting that allows incremental backups in a RavenDB 3.x database document, and the value that means yes.
 _RAVEN: Final = {"raven/esent/circularlog": "false", "raven/voron/allowincrementalbackups": "true"}
 _BOOLEANS: Final = {"true": True, "false": False}
-_SECONDS: Final = {"s": 1, "m": 60, "h": 3600, "d": 86400}
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,12 +93,7 @@ def check_settings(settings: Mapping[Any, Any]) -> None:
 
 def _seconds(lowered: Mapping[str, str], name: str) -> int | None:
     text = lowered.get(name.lower())
-    if text is None:
-        return None
-    matched = re.fullmatch(r"(\d{1,9})\s*([smhd])", text.lower())
-    if not matched:
-        raise InvalidInput(f"{name} is {text!r}, not a time", "give a number and s, m, h or d, for example 7d")
-    return int(matched[1]) * _SECONDS[matched[2]]
+    return None if text is None else duration_of(text, name)
 
 
 def purge_limit(history: History, *, newest: int, pins: Iterable[int], backed_up: int, before_window: int) -> int:
