@@ -18,6 +18,8 @@ HEAVY = (
     "isal",
     "asyncio",
     "multiprocessing",
+    "filelock",
+    "pydantic",
     "unittest",
 )
 

@@ -16,7 +16,7 @@ from muniment.cli import main
 for module in pkgutil.walk_packages(muniment.__path__, "muniment."):
     if module.name != "muniment.__main__":
         import_module(module.name)
-for name in ("pyarrow.compute", "pyarrow.parquet", "rich.progress", "typer._adapters"):
+for name in ("pyarrow.compute", "pyarrow.parquet", "rich.progress", "typer.rich_utils"):
     import_module(name)
 
 

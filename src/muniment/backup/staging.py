@@ -12,14 +12,15 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Final
-
-from filelock import FileLock
+from typing import TYPE_CHECKING, Final
 
 from muniment.backup.repository import check_folder_name
 from muniment.durable import LOST_AND_FOUND, make_folders, mapped_errors, name_anew, remove_folders, sync_folders
 from muniment.errors import Busy, DatabaseLocked, InvalidInput, MunimentError, StorageFailure, TargetExists, unicode
 from muniment.storage.engines import FILE, LOADER_FILES, LOADING, LOCK, RESTORING, lock
+
+if TYPE_CHECKING:
+    from filelock import FileLock
 
 NAME: Final = ".restoring"  # of the folder inside, and at the end of that beside
 _OURS: Final = LOADER_FILES | {LOCK, RESTORING}  # no database that was ever written to has only these

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
-from typing import Any, Final
+from typing import Final
 
 import typer
 
@@ -52,20 +53,11 @@ def explained(error: BaseException) -> Failure:
 
 
 def _usage_text(error: typer.TyperException) -> str:
-    """What is wrong with a command line; pydantic, which typer asks about values, speaks to programmers."""
+    """What is wrong with a command line, as one of our own errors would say it."""
     text = error.format_message().strip().removesuffix(".")
-    text = text[:1].lower() + text[1:]
-    wrong: list[dict[str, Any]] = getattr(error.__cause__, "errors", list)()
-    if not wrong:
-        return text
-    option, value, bounds = text.partition(": ")[0], wrong[0]["input"], wrong[0].get("ctx", {})
-    match wrong[0]["type"]:
-        case "int_parsing" | "int_parsing_size" | "int_from_float" | "int_type":
-            return f"{option}: {value!r} is not a whole number"
-        case "greater_than_equal":
-            return f"{option}: {value} is less than {bounds['ge']}"
-        case _:
-            return text.replace("Value error, ", "")
+    text = re.sub(r"is not a valid int(eger| range)", "is not a whole number", text)
+    text = re.sub(r"is not in the range x>=(\d+)", r"is less than \1", text)
+    return text[:1].lower() + text[1:]
 
 
 def _usage_hint(error: typer.TyperException) -> str:

@@ -5,13 +5,17 @@ from __future__ import annotations
 import os
 from contextlib import suppress
 from pathlib import Path
-from typing import Final
+from typing import TYPE_CHECKING, Final
 from weakref import WeakValueDictionary
-
-from filelock import FileLock, Timeout
 
 from muniment.durable import DATABASE_FILES
 from muniment.errors import DatabaseLocked, StorageFailure
+from muniment.later import Later
+
+if TYPE_CHECKING:
+    import filelock
+else:
+    filelock = Later("filelock")  # whoever only reads locks nothing
 
 FILE: Final = "muniment.db"
 LOCK: Final = "muniment.lock"
@@ -31,16 +35,18 @@ _LOCAL: Final = frozenset(
     "bcachefs btrfs erofs exfat ext2 ext3 ext4 f2fs iso9660 jfs ntfs3 squashfs tmpfs udf vfat xfs zfs".split()
 )
 _READ_ONLY: Final = frozenset(("ro", "emergency_ro"))  # ext4 sets the latter after an error
-_held: WeakValueDictionary[str, FileLock] = WeakValueDictionary()  # by folder, those that this process has locked
+_held: WeakValueDictionary[str, filelock.FileLock] = (
+    WeakValueDictionary()
+)  # by folder, those that this process has locked
 
 
-def lock(folder: Path) -> FileLock:
+def lock(folder: Path) -> filelock.FileLock:
     """Lock the folder against other writers; raises `DatabaseLocked`. The system unlocks it when a process dies."""
-    held = FileLock(folder / LOCK, timeout=0, thread_local=False)
+    held = filelock.FileLock(folder / LOCK, timeout=0, thread_local=False)
     place = os.path.realpath(folder)
     try:
         held.acquire()
-    except Timeout as error:
+    except filelock.Timeout as error:
         mine = _held.get(place)
         if mine is not None and mine.is_locked:
             raise DatabaseLocked(

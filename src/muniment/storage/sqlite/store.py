@@ -8,11 +8,10 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, wait
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import apsw
 import msgspec
-from filelock import FileLock
 
 from muniment.document import MAX_ATTACHMENT_BYTES, from_microseconds, rfc3339
 from muniment.durable import sync_folder
@@ -58,6 +57,9 @@ from muniment.storage.sqlite.schema import (
 )
 from muniment.storage.sqlite.state import identity_facts, read_snapshot, read_state, write_facts
 from muniment.storage.sqlite.writer import Transaction, Writer, delete_content, last_etag_before
+
+if TYPE_CHECKING:
+    from filelock import FileLock
 
 UPLOAD_PARTS: Final = 8  # parts a staged upload writes in one commit
 WAIT_SECONDS: Final = 0.1
