@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import os
 import pty
 import re
@@ -11,7 +12,10 @@ from datetime import datetime, timedelta, timezone
 from pathlib import Path
 
 import pytest
+from rich.console import Console
 
+from muniment.cli.bar import Bar
+from muniment.progress import Progress
 from tests.cli.process import COMMAND, PATIENCE, environment, muniment, on_terminal
 
 ESCAPE = "\x1b"
@@ -104,3 +108,33 @@ def test_a_time_without_a_zone_is_said_in_both_readings(backups: Path, tmp_path:
     assert "is read as 2020-01-01T12:00:00Z" in ended.err
     assert "note: " not in muniment(*line, "2020-01-01T12:00Z").err
     assert "is read as" in muniment(*line, "2 hours ago").err
+
+
+@pytest.mark.parametrize("width", [60, 80, 120])
+def test_the_line_fits_the_terminal(width: int) -> None:
+    progress = Progress(stage="reading attachments")
+    progress.total_documents = 1_500_000
+    console = Console(width=width, file=io.StringIO(), record=True)
+    bar = Bar(progress, console.width)
+    for _ in range(3):
+        progress.advance(documents=400_000, bytes=300_000_000)
+        console.print(bar)
+        time.sleep(0.02)
+    lines = console.export_text().splitlines()
+    assert len(lines) == 3
+    assert "1,200,000/1,500,000 documents" in lines[2]
+    assert re.search(r"\d:\d\d left", lines[2])
+    assert max(map(len, lines)) <= width
+
+
+def test_one_document_is_one() -> None:
+    progress = Progress(stage="verifying")
+    progress.advance(documents=1)
+    console = Console(width=120, file=io.StringIO(), record=True)
+    console.print(Bar(progress, console.width))
+    progress.total_documents = 1
+    console.print(Bar(progress, console.width))
+    without, known = console.export_text().splitlines()
+    assert without.rstrip().endswith("1 document")
+    assert known.rstrip().endswith("1/1 document")
+    assert "/s" not in without + known

@@ -9,6 +9,7 @@ from datetime import UTC, datetime
 from time import monotonic
 from typing import Final, Generic, Literal, TypeVar, cast
 
+from muniment.amounts import count_text, size_text, speed_text
 from muniment.errors import Cancelled, MunimentError, StorageFailure
 from muniment.progress import Counts, Progress
 from muniment.telling import telling
@@ -179,16 +180,9 @@ def with_hint(error: MunimentError) -> str:
 
 def amount(progress: Progress) -> str:
     """What a job has done so far, for people."""
-    total = f" of {progress.total_documents:,}" if progress.total_documents else ""
-    attachments = f" and {_count(progress.attachments, 'attachment')}" if progress.attachments else ""
-    size = f", {_size(progress.bytes)}, {_size(progress.rate)}/s" if progress.bytes else ""
-    documents = "document" if (progress.total_documents or progress.documents) == 1 else "documents"
-    return f"{progress.documents:,}{total} {documents}{attachments}{size}"
-
-
-def _count(number: int, noun: str) -> str:
-    return f"{number:,} {noun}{'' if number == 1 else 's'}"
-
-
-def _size(bytes: float) -> str:
-    return f"{bytes / 1e6:,.1f} MB" if bytes >= 1e6 else f"{bytes / 1e3:,.1f} kB"
+    documents = count_text(progress.documents, "document")
+    if total := progress.total_documents:
+        documents = f"{progress.documents:,} of {count_text(total, 'document')}"
+    attachments = f" and {count_text(progress.attachments, 'attachment')}" if progress.attachments else ""
+    size = f", {size_text(progress.bytes)}, {speed_text(progress.bytes, progress.seconds)}" if progress.bytes else ""
+    return f"{documents}{attachments}{size}"

@@ -6,24 +6,25 @@ import os
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from math import ceil
 from typing import TYPE_CHECKING, Final
 
+from muniment.amounts import count_text, speed_text
 from muniment.cli.interrupts import interrupts
-from muniment.cli.output import aside, speed_text
+from muniment.cli.output import aside
 from muniment.later import Later
-from muniment.progress import Progress
+from muniment.progress import Counts, Progress
 
 if TYPE_CHECKING:
+    from rich import console as rich_console
     from rich import live as rich_live
-    from rich import progress_bar as rich_bar
-    from rich import table as rich_table
+    from rich import progress as rich_progress
     from rich import text as rich_text
 else:
-    rich_live, rich_bar = Later("rich.live"), Later("rich.progress_bar")
-    rich_table, rich_text = Later("rich.table"), Later("rich.text")
+    rich_live, rich_progress, rich_text = Later("rich.live"), Later("rich.progress"), Later("rich.text")
 
 REFRESHES_PER_SECOND: Final = 8
+BAR_WIDTH: Final = 24
+WIDE: Final = 90  # columns that everything fits into
 
 
 @contextmanager
@@ -50,7 +51,8 @@ def showing(progress: Progress, *, quiet: bool) -> Iterator[Callable[[str], None
     if not sys.stderr.isatty() or os.environ.get("TERM", "") in ("", "dumb", "unknown"):
         yield say
         return
-    live = rich_live.Live(Bar(progress), console=console, refresh_per_second=REFRESHES_PER_SECOND, transient=True)
+    bar = Bar(progress, console.width)
+    live = rich_live.Live(bar, console=console, refresh_per_second=REFRESHES_PER_SECOND, transient=True)
     live.start()
     try:
         yield say
@@ -59,41 +61,38 @@ def showing(progress: Progress, *, quiet: bool) -> Iterator[Callable[[str], None
 
 
 class Bar:
-    """Draws a `Progress` as it is at this moment: stage, bar, documents, MB/s and the time left."""
+    """Draws a `Progress` as it is at this moment: stage, bar, documents, speed and the time left.
 
-    def __init__(self, progress: Progress) -> None:
+    Where the line has no room for all of it, bar and speed are what can be done without.
+    """
+
+    def __init__(self, progress: Progress, width: int) -> None:
         self._progress = progress
+        texts = [rich_progress.TextColumn(f"{{task.fields[{name}]}}") for name in ("stage", "count", "speed", "left")]
+        stage, count, speed, left = texts
+        wide = (stage, rich_progress.BarColumn(BAR_WIDTH), count, speed, left)
+        self._drawn = rich_progress.Progress(*(wide if width >= WIDE else (stage, count, left)))
+        self._task = self._drawn.add_task("", stage="", count="", speed="", left="")
 
-    def __rich__(self) -> rich_table.Table:
-        progress = self._progress
-        line = rich_table.Table.grid(padding=(0, 2), expand=False)
-        stage = "stopping" if interrupts.received else progress.stage or "starting"
-        bar = rich_bar.ProgressBar(1.0, self.fraction or 0.0, width=24, pulse=self.fraction is None)
-        line.add_row(
-            rich_text.Text(f"{stage:19}", no_wrap=True),
-            bar,
-            *(rich_text.Text(text, no_wrap=True) for text in self.texts()),
+    def __rich__(self) -> rich_console.RenderableType:
+        counts = self._progress.counts
+        done, total = counts.bytes, counts.total_bytes
+        if not total:  # and it is counted in documents; while nobody knows how many there are, the bar pulses
+            done, total = counts.documents, counts.total_documents
+        seconds = self._drawn.tasks[self._task].time_remaining
+        self._drawn.update(
+            self._task,
+            completed=done,
+            total=total or None,
+            stage=f"{'stopping' if interrupts.received else self._progress.stage or 'starting':19}",
+            count=_count(counts),
+            speed=speed_text(counts.bytes, self._progress.seconds),
+            left="" if not seconds else f"{int(seconds // 60)}:{int(seconds % 60):02} left",
         )
-        return line
+        return self._drawn.get_renderable()
 
-    @property
-    def fraction(self) -> float | None:
-        """How much is done, from 0 to 1, None while nobody knows how much there is."""
-        progress = self._progress
-        if progress.total_bytes:
-            return min(progress.bytes / progress.total_bytes, 1.0)
-        if progress.total_documents:
-            return min(progress.documents / progress.total_documents, 1.0)
-        return None
 
-    def texts(self) -> list[str]:
-        """What stands behind the bar."""
-        progress = self._progress
-        total = "" if progress.total_documents is None else f"/{progress.total_documents:,}"
-        texts = [f"{progress.documents:,}{total} documents"]
-        if rate := speed_text(progress.bytes, progress.seconds):
-            texts.append(rate)
-        if self.fraction and self.fraction < 1:
-            left = ceil(progress.seconds * (1 / self.fraction - 1))
-            texts.append(f"{left // 60}:{left % 60:02} left")
-        return texts
+def _count(counts: Counts) -> str:
+    if counts.total_documents is None:
+        return count_text(counts.documents, "document")
+    return f"{counts.documents:,}/{count_text(counts.total_documents, 'document')}"

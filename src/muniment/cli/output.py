@@ -12,11 +12,16 @@ from dataclasses import dataclass
 from functools import cache
 from getpass import getpass
 from pathlib import Path
-from typing import IO, TYPE_CHECKING, Any, Final, cast
+from typing import IO, TYPE_CHECKING, Any, cast
 
 import msgspec
 import typer
 
+from muniment.amounts import count_text as count_text
+from muniment.amounts import seconds_text as seconds_text
+from muniment.amounts import size_text as size_text
+from muniment.amounts import speed_text as speed_text
+from muniment.amounts import took_text as took_text
 from muniment.errors import Cancelled, InvalidInput, MunimentError, StorageFailure
 from muniment.later import Later
 
@@ -25,8 +30,6 @@ if TYPE_CHECKING:
     from rich import text as rich_text
 else:  # most commands say nothing there
     rich_console, rich_text = Later("rich.console"), Later("rich.text")
-
-_UNITS: Final = ("kB", "MB", "GB", "TB")
 
 
 class Aside:
@@ -197,40 +200,3 @@ def wait_for_key() -> None:
             print("press any key", end="", file=sys.stderr, flush=True)
             typer.getchar()
             print(file=sys.stderr)
-
-
-def count_text(count: int, noun: str) -> str:
-    """A number of things: `1 file`, `1,200 documents`."""
-    return f"{count:,} {noun}{'' if count == 1 else 's'}"
-
-
-def size_text(size: float) -> str:
-    """Bytes in the unit that suits them, a thousand to a unit: `22.7 MB`."""
-    if size < 1000:
-        return f"{size:.0f} B"
-    for unit in _UNITS:
-        size /= 1000
-        if size < 999.95 or unit == _UNITS[-1]:
-            break
-    return f"{size:,.1f} {unit}"
-
-
-def seconds_text(seconds: float) -> str:
-    """A duration as people say it: `0.41 s`, `12.3 s`, `2 min 05 s`, `1 h 02 min`."""
-    if seconds < 59.95:
-        return f"{seconds:.{2 if seconds < 9.995 else 1}f} s"
-    minutes, rest = divmod(round(seconds), 60)
-    return f"{minutes} min {rest:02} s" if minutes < 60 else f"{minutes // 60} h {minutes % 60:02} min"
-
-
-def speed_text(size: int, seconds: float) -> str:
-    """How much came each second, in the unit that suits it: `57 MB/s`, `350 kB/s`; nothing when nothing came."""
-    if not seconds or size < 1:
-        return ""
-    rate = size / seconds
-    return f"{rate / 1e6:,.0f} MB/s" if rate >= 999_500 else f"{max(rate / 1e3, 1):,.0f} kB/s"
-
-
-def took_text(size: int, seconds: float) -> str:
-    """A duration, and how much came each second if anything did: `0.41 s, 57 MB/s`."""
-    return ", ".join(filter(None, (seconds_text(seconds), speed_text(size, seconds))))

@@ -8,6 +8,7 @@ from contextlib import suppress
 from os import PathLike
 from typing import Any, Final
 
+from muniment.amounts import count_text
 from muniment.document import IDENTITIES, check_id, collection_of, decode, encode
 from muniment.errors import (
     Cancelled,
@@ -314,9 +315,11 @@ class _Import:
         for batch in self._batches.drain():
             self._count(batch)
         stored = self._batches.stored
-        attachments = f" and {self.summary.attachments:,} attachments" if self.summary.attachments else ""
+        done = count_text(self.summary.documents, "document")
+        if self.summary.attachments:
+            done += f" and {count_text(self.summary.attachments, 'attachment')}"
         last = f", the last of them {stored.id!r}" if stored else ""
-        error.message += f"; {self.summary.documents:,} documents{attachments} were imported before that{last}"
+        error.message += f"; {done} {'was' if done == '1 document' else 'were'} imported before that{last}"
         if isinstance(error, Cancelled):
             error.hint = "import the same dump again to complete it; every stored document is whole"
         if token := self._token():

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from muniment.cli.output import count_text, seconds_text, size_text, speed_text, took_text
+from muniment.amounts import count_text, seconds_text, size_text, speed_text, took_text
 
 
 @pytest.mark.parametrize(
