@@ -47,6 +47,7 @@ from muniment.smuggler.summary import Exported, Imported
 from muniment.statistics import Statistics
 from muniment.storage import engines
 from muniment.storage.base import Snapshot, Write, Written, system_clock
+from muniment.storage.freeze import SECONDS, Freeze
 from muniment.storage.retention import changed_settings
 
 if TYPE_CHECKING:
@@ -325,6 +326,21 @@ class DocumentDatabase(Source[Exported]):
         Reads everything: the structures, every document and attachment against its digest, all against the fingerprint.
         """
         return list(self.storage.check())
+
+    def freeze(self, seconds: float = SECONDS) -> Freeze[Snapshot]:
+        """Have the database's files stand still, for a tool that copies them; returns when they do.
+
+        They hold the `state` that it gives, complete and on disk. Reads go on; writes wait until it is over, at the end
+        of a `with` block, with `thaw`, or after so many seconds by itself. Ending it raises `Conflict` when it was over
+        before: then what was copied may be of several moments. So does a second freeze at a time.
+        """
+        frozen = self.storage.freeze(seconds)
+        try:
+            frozen.begun.result()
+        except BaseException:
+            frozen.end()
+            raise
+        return frozen
 
     def next_id(self, collection: str) -> str:
         """A new id for a document of this collection, `orders/33`, from a range this database has reserved."""

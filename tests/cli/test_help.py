@@ -73,6 +73,8 @@ COMMANDS = {
     ],
     "merge": ["DEST", "--through", "--delete-merged", KEY, *OPENS, *SEALS, "--json", "--quiet"],
     "status": ["FOLDER|URL", "--url", "--database", KEY, *KEYS, "--json"],
+    "freeze": ["--url", "--database", "--timeout", *KEYS, "--json"],
+    "thaw": ["--url", "--database", "--freeze", *KEYS, "--json"],
     "statistics": ["FOLDER", KEY, "--json"],
     "check": ["FOLDER", "--accept-loss", KEY, "--json", "--quiet"],
     "create": ["FOLDER", KEY, "--algorithm", "--json"],

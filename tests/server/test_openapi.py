@@ -146,6 +146,11 @@ def tenant(site: Site, prefix: str) -> None:
     site.server.wait_for(backup.json()["OperationId"])
     do("GET", "/backups", 200)
     do("GET", "/operation/status", 200, f"/operation/status?id={backup.json()['OperationId']}")
+    do("POST", "/admin/freeze", 200, "/admin/freeze?timeout=30s")
+    do("POST", "/admin/freeze", 409)
+    do("POST", "/admin/freeze", 400, "/admin/freeze?timeout=never")
+    frozen = do("POST", "/admin/thaw", 200).json()
+    do("POST", "/admin/thaw", 409, f"/admin/thaw?freeze={frozen['Id']}")
     wanted = {"BackupLocation": str(site.place / "b"), "DryRun": True}
     into = do("POST", "/admin/restore-into", 202 if prefix else 400, json=wanted)
     if prefix:
@@ -226,7 +231,17 @@ def test_everything_is_described(method: str, path: str) -> None:
         assert method == "HEAD" or all(told.get("schema") or media != "application/json"
                                        for media, told in answer.get("content", {}).items())  # fmt: skip
     if method in ("PUT", "POST") and "{index}" not in path and "schema" not in str(operation.get("requestBody")):
-        assert path.rpartition("/")[2] in ("{key}", "kill", "compact", "{name}", "import", "access-token", "api-key")
+        assert path.rpartition("/")[2] in (
+            "{key}",
+            "kill",
+            "compact",
+            "freeze",
+            "thaw",
+            "{name}",
+            "import",
+            "access-token",
+            "api-key",
+        )
 
 
 def test_parameters_of_dumps_are_the_options_of_dumps() -> None:

@@ -344,6 +344,7 @@ def test_no_use_takes_the_locks_away(store: SqliteStorage, tmp_path: Path, clock
             lambda: attach(database.storage, "photo", [b"x" * 3_000_000]),
             lambda: database.statistics(),
             lambda: database.check(),
+            lambda: database.freeze().thaw(),
             lambda: database.maintenance.start_backup(tmp_path / "backups").wait(),
             lambda: database.maintenance.start_backup(tmp_path / "backups", incremental=True).wait(),
             lambda: database.export(tmp_path / "out.ravendbdump"),

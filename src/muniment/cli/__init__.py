@@ -81,6 +81,8 @@ ABOUT: Final = {
     ),
     "merge": ("merge.merge", "Make one full backup out of a chain, without the database."),
     "status": ("status.status", "Show how far a database could be recovered, and what to do next."),
+    "freeze": ("freeze.freeze", "Have the files of a database on a server stand still, for a tool that copies them."),
+    "thaw": ("freeze.thaw", "Let a frozen database be written to again."),
     "statistics": (
         "database.statistics",
         "Show what is in a database: counts, sizes, collections, and the fingerprint.",

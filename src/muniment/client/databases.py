@@ -24,7 +24,7 @@ from muniment.document import encode
 from muniment.errors import DatabaseNotFound, InvalidInput, NotFound, TargetExists
 from muniment.faces import both
 from muniment.raven3.encryption import SECURED, secured_settings_of, with_bundle
-from muniment.raven3.messages import Accepted, RestoreIntoWanted, RestoreWanted, RotationWanted
+from muniment.raven3.messages import Accepted, Frozen, RestoreIntoWanted, RestoreWanted, RotationWanted
 from muniment.raven3.names import (
     BACKUP_STATUS,
     COMPACT_STATUS,
@@ -36,8 +36,10 @@ from muniment.raven3.names import (
 )
 from muniment.security.encryption import Algorithm, EncryptionKey, algorithm_in, given_key
 from muniment.settings import is_confidential
+from muniment.storage.freeze import SECONDS
 from muniment.storage.retention import changed_settings
 
+FREEZE_SECONDS: Final = 120.0  # the server first brings to disk what was written
 COMPACT_SECONDS: Final = 120.0  # the server first waits until nobody uses the database
 START_TIMEOUT: Final = 15
 SLACK: Final = 15.0  # seconds that a server may need on top of what it was asked to wait
@@ -222,6 +224,25 @@ class BothAdministrations(Generic[J]):
         path = target("admin", "encryption", "rotate", query=[("database", name)])
         number = yield from _accepted(Request("POST", path, encode(msgspec.to_builtins(wanted)), JSON))
         return self._job(Job("rotation", number, (), ROTATE_STATUS + name), self._transport)
+
+    @both
+    def freeze(self, seconds: int = SECONDS) -> Flow[Frozen]:
+        """Have the files of the store's database stand still for up to so many seconds, for a tool that copies them.
+
+        They hold the state that it tells, complete and on disk. Reads go on; writes are held until `thaw`. Raises
+        `Conflict` while it is frozen already.
+        """
+        path = target(*self._root, "admin", "freeze", query=[("timeout", f"{seconds}s")])
+        return parsed((yield from call(Request("POST", path, b"", JSON, timeout=FREEZE_SECONDS), 200)), Frozen)
+
+    @both
+    def thaw(self, freeze: str | None = None) -> Flow[Frozen]:
+        """End a freeze, of any id if none is given.
+
+        Raises `Conflict` when it is over already: then what was copied may be of several moments.
+        """
+        path = target(*self._root, "admin", "thaw", query=[] if freeze is None else [("freeze", freeze)])
+        return parsed((yield from call(Request("POST", path, b"", JSON), 200)), Frozen)
 
     @both
     def create_database(

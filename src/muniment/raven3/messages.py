@@ -271,6 +271,18 @@ class BackupWanted(Message):
     in_clear: Annotated[bool, Meta(description="Not to be encrypted, even if the database or the others are.")] = False
 
 
+class Frozen(Message):
+    """A database whose files stand still, or stood still until now, and the state that they hold."""
+
+    id: Annotated[str, Meta(description="Of this freeze.")]
+    database: str
+    folder: Annotated[str, Meta(description="Where its files are, on the server's machine.")]
+    etag: Annotated[int, Meta(description="The last etag, as a number.")]
+    fingerprint: str
+    since: Time
+    until: Annotated[Time, Meta(description="When it ends by itself; or when it has ended.")]
+
+
 class MomentWanted(Message, omit_defaults=True):
     """A moment of the backups in a folder of the server's machine, the newest when none is named; whole, or parts."""
 

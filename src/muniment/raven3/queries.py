@@ -125,6 +125,18 @@ class CompactionWanted(Query, frozen=True):
     database: Annotated[str, Meta(description="Its name.")] = ""
 
 
+class FreezeWanted(Query, frozen=True):
+    """For how long to freeze."""
+
+    timeout: Annotated[str, Meta(description="After how long it thaws by itself: `60s`, `10m`, at most `24h`.")] = "60s"
+
+
+class ThawWanted(Query, frozen=True):
+    """Which freeze to end."""
+
+    freeze: Annotated[str | None, Meta(description="Only this one, by its id.")] = None
+
+
 class Deletion(Query, frozen=True):
     """What to delete of a database."""
 

@@ -13,12 +13,13 @@ from time import monotonic
 from typing import Any, Final
 
 from muniment.errors import Forbidden, MunimentError
+from muniment.security.access import Right
 from muniment.server.old_clients import PATH
 from muniment.server.origin import READING, check_deliberate
 from muniment.server.permission import admit
 from muniment.server.request import Request
 from muniment.server.routes import resolve
-from muniment.server.routing import Route
+from muniment.server.routing import Endpoint, Route
 from muniment.server.state import ServerState
 from muniment.server.tenants import Tenant, is_system
 from muniment.server.wire import CutShort, Refused, Response, error_response
@@ -95,9 +96,18 @@ class App:
         tenant.used = monotonic()
         request.tenant = tenant
         try:
+            if tenant.freeze is not None:
+                await self._thawed(tenant, endpoint)
             return await endpoint.handler(request)
         finally:
             tenant.active -= 1
+
+    async def _thawed(self, tenant: Tenant, endpoint: Endpoint) -> None:
+        """Hold what would write until the database is thawed: here, it takes neither a thread nor memory for a body."""
+        while (freeze := tenant.freeze) is not None and Right.WRITE in endpoint.may.any_of:
+            await self.server.completions.wait(freeze.over)
+            if tenant.freeze is freeze:
+                tenant.freeze = None
 
     async def _tenant(self, name: str | None) -> Tenant:
         if name is None or is_system(name):

@@ -19,6 +19,7 @@ from muniment.raven3.messages import (
     DatabaseStatistics,
     Documents,
     Error,
+    Frozen,
     Health,
     Object,
     OldToken,
@@ -46,11 +47,13 @@ from muniment.raven3.queries import (
     DocumentsListed,
     DocumentsWanted,
     Exported,
+    FreezeWanted,
     Imported,
     OperationWanted,
     Query,
     RestoreOptions,
     StatusWanted,
+    ThawWanted,
     Toggle,
 )
 from muniment.security.access import Right
@@ -64,6 +67,7 @@ from muniment.server.handlers import (
     documents,
     dumps,
     encryption,
+    freezes,
     operations,
     queries,
     restore_into,
@@ -192,6 +196,8 @@ ROUTES: Final = (
     Route("backups", _readable(Endpoint(backups.status, (Answer(200, Recoverability),), may=SEE_BACKUPS))),
     Route("admin/backup", {"POST": Endpoint(backups.start, ACCEPTED, BackupOptions, BackupWanted, may=BACKUP)}),
     Route("admin/restore-into", {"POST": Endpoint(restore_into.start, ACCEPTED, body=RestoreIntoWanted, may=RESTORE)}),
+    Route("admin/freeze", {"POST": _listed(freezes.freeze, FreezeWanted, BACKUP, Frozen)}),
+    Route("admin/thaw", {"POST": _listed(freezes.thaw, ThawWanted, BACKUP, Frozen)}),
     Route(
         "smuggler/export",
         {

@@ -162,6 +162,7 @@ async def _run(
     server.stopping = True
     log("stopping")
     listener.stop()
+    server.databases.thaw()
     for task in watching:
         task.cancel()
     await _finish(server, serving)

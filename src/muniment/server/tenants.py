@@ -25,6 +25,8 @@ from muniment.server.secured import MasterKey, has_secrets, is_rotating, keys_of
 from muniment.server.status import BackupStatus, Notes
 from muniment.server.wire import Refused
 from muniment.storage import engines
+from muniment.storage.base import Snapshot
+from muniment.storage.freeze import Freeze
 from muniment.telling import telling
 
 SYSTEM_HOLDS: Final = (
@@ -41,13 +43,14 @@ _RESERVED: Final = re.compile(r"(con|prn|aux|nul|com\d|lpt\d)(\..*)?", re.IGNORE
 class Tenant:
     """A database that is open, and who is using it."""
 
-    __slots__ = ("active", "backup", "database", "folder", "name", "used")
+    __slots__ = ("active", "backup", "database", "folder", "freeze", "name", "used")
 
     def __init__(self, name: str, database: DocumentDatabase) -> None:
         self.name = name
         self.folder = database.path
         self.database = database
         self.backup = BackupStatus(database.path, database.storage.key)
+        self.freeze: Freeze[Snapshot] | None = None  # the last one
         self.active = 0
         self.used = monotonic()
 
@@ -57,8 +60,8 @@ class Tenant:
 
     @property
     def is_unused(self) -> bool:
-        """Whether no request and no job is using it."""
-        return not self.active and not self.backup.running
+        """Whether no request and no job is using it, and nobody copies its files."""
+        return not self.active and not self.backup.running and not self.database.storage.frozen
 
     @property
     def is_system(self) -> bool:
@@ -264,6 +267,9 @@ class Databases:
             return
         if tenant.backup.running:
             raise Refused(503, f"a backup of {tenant.name} is running", "wait for it, or cancel it")
+        if freeze := tenant.database.storage.frozen:
+            hint = f"thaw it, or wait until {freeze.until:%Y-%m-%d %H:%M:%S} UTC"
+            raise Refused(503, f"{tenant.name} is frozen, and somebody copies its files", hint)
         del self.open[key]
         until = monotonic() + LEAVE_SECONDS
         while tenant.active:
@@ -309,6 +315,12 @@ class Databases:
         for tenant in (*self.open.values(), self.system):
             tenant.backup.settle()
         self.notes.settle()
+
+    def thaw(self) -> None:
+        """End every freeze: whoever copies files finds out when he is about to end it himself."""
+        for tenant in (*self.open.values(), self.system):
+            if freeze := tenant.database.storage.frozen:
+                freeze.end()
 
     async def close(self) -> None:
         """Close everything."""

@@ -20,6 +20,8 @@ A storage is a log of revisions ordered by etag, and knows which revision of eac
   whose tombstone is forgotten is new when it is written again, in its new spelling.
 - `logged` gives the time of a row of the log, and the digest stored with it (`fingerprint.row_digest`).
 - `backed_up` notes that a backup holds everything through an etag, so that kept history may be purged.
+- `freeze` has the files stand still: complete, of the state that it tells, and on disk. Reads go on; writes wait until
+  it is ended, or its time is over. A process that is killed meanwhile leaves the files as they stand.
 - `fingerprint` in a snapshot is exactly that of the documents and attachments that were current at its etag.
 
 Ids are compared without case (`document.fold`); the spelling of the first revision is kept.
@@ -40,6 +42,7 @@ import msgspec
 from muniment.fingerprint import Fingerprint, Tally
 from muniment.revision import DOCUMENT, NO_METADATA, Batch, Revision
 from muniment.security.encryption import EncryptionKey
+from muniment.storage.freeze import Freeze
 from muniment.storage.retention import History
 
 
@@ -269,6 +272,11 @@ class Storage(Protocol):
     def purge(self) -> int: ...
 
     def check(self) -> Iterable[str]: ...
+
+    def freeze(self, seconds: float) -> Freeze[Snapshot]: ...
+
+    @property
+    def frozen(self) -> Freeze[Snapshot] | None: ...
 
     def close(self) -> None: ...
 

@@ -34,6 +34,7 @@ from muniment.storage.base import (
     everything,
     system_clock,
 )
+from muniment.storage.freeze import Freeze
 from muniment.storage.retention import History, history_of, purge_limit
 from muniment.storage.sqlite.check import check
 from muniment.storage.sqlite.cipher import algorithm_in_use
@@ -366,6 +367,18 @@ class SqliteStorage:
         """One sentence for each way in which the database does not agree with itself; none when all is well."""
         with self._reader.connection() as connection:
             yield from check(connection)
+
+    def freeze(self, seconds: float) -> Freeze[Snapshot]:
+        """Have the files stand still for up to so many seconds, as soon as what was submitted is on disk.
+
+        Raises `Conflict` while they are to stand still already.
+        """
+        return self.writer.freeze(seconds)
+
+    @property
+    def frozen(self) -> Freeze[Snapshot] | None:
+        """The freeze that has begun or is about to, None when there is none."""
+        return None if self._writer is None else self._writer.frozen
 
     def close(self) -> None:
         """Finish what was submitted, and close the files, so that others can open the database."""

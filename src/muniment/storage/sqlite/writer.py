@@ -21,16 +21,18 @@ import apsw
 import msgspec
 
 from muniment.document import SEPARATOR, fold
-from muniment.errors import ConcurrencyConflict, DatabaseClosed, StorageFailure
+from muniment.durable import sync_folder
+from muniment.errors import ConcurrencyConflict, Conflict, DatabaseClosed, StorageFailure
 from muniment.fingerprint import Fingerprint, Tally, member_digest, row_digest
 from muniment.storage.base import BackupPlace, Snapshot, Write, Written
+from muniment.storage.freeze import Freeze
 from muniment.storage.retention import expiry_limit, history_of, purge_limit
 from muniment.storage.sqlite.files import OpenFiles
 from muniment.storage.sqlite.notes import believed, read_notes, remove_note
 from muniment.storage.sqlite.pins import outside_pins
 from muniment.storage.sqlite.purge import forget_tombstones, tombstones
 from muniment.storage.sqlite.reach import Reach, Reached
-from muniment.storage.sqlite.schema import mapped, parts_of
+from muniment.storage.sqlite.schema import BUSY_MILLISECONDS, mapped, parts_of
 from muniment.storage.sqlite.state import (
     LOG_ROWS,
     read_snapshot,
@@ -52,6 +54,8 @@ OUTSIDE_SECONDS: Final = 5.0
 # After how long the reach is brought to disk: when nobody writes, and under continuous writing.
 BEAT_SECONDS: Final = 1.0
 BUSY_BEAT_SECONDS: Final = 5.0
+# How long the log's beginning may be read before it is copied as it is, rather than emptied.
+FREEZE_MILLISECONDS: Final = 1_000
 # How often to look for expired tombstones in a database that nobody writes to.
 EXPIRY_SECONDS: Final = 600
 
@@ -164,6 +168,7 @@ class Writer:
         self._pins: dict[object, int] = {}
         self._outside: list[int] = []  # the pins of other processes, as the last purge found them
         self._closed = False
+        self._freeze: Freeze[Snapshot] | None = None
         self._stuck: str | None = None  # why nothing can be written any more
         self._group: list[tuple[Job, Future[Any]]] = []  # in progress
         self._dead = int(connection.execute("SELECT count(*) FROM dead").get)
@@ -228,10 +233,35 @@ class Writer:
         if self._purgeable and not self._closed:
             self._jobs.put((lambda _: None, Future()))  # wakes the thread
 
+    def freeze(self, seconds: float) -> Freeze[Snapshot]:
+        """Stand still when what was submitted before this is on disk; what comes later is done after the freeze."""
+        freeze = Freeze[Snapshot](self._folder, seconds)
+        with self._lock:
+            self._check_open()
+            if present := self.frozen:
+                raise Conflict(
+                    f"the database in {self._folder} is frozen already, by {present.id}",
+                    f"wait until it is thawed, at the latest at {present.until:%Y-%m-%d %H:%M:%S} UTC",
+                )
+            self._freeze = freeze
+            self._jobs.put((lambda _: None, Future()))
+        return freeze
+
+    @property
+    def frozen(self) -> Freeze[Snapshot] | None:
+        """The freeze that has begun, or is about to, and has not ended."""
+        present = self._freeze
+        return present if present is not None and present.ended is None else None
+
     def close(self) -> None:
-        """Finish what was submitted, then end the thread and close the connection. Closing again does nothing."""
+        """Finish what was submitted, then end the thread and close the connection. Closing again does nothing.
+
+        A freeze is over then.
+        """
         with self._lock:
             already, self._closed = self._closed, True
+            if self._freeze is not None:
+                self._freeze.end()
         if not already:
             self._jobs.put(None)
         self._thread.join()
@@ -255,6 +285,10 @@ class Writer:
 
     def _give_up(self) -> None:
         """Fail every waiting future, and close what is open."""
+        if self._freeze is not None:
+            self._freeze.end()
+            self._freeze.begun.set_exception(DatabaseClosed(f"{self._stuck}", "open the database again"))
+            self._freeze.over.set_result(None)
         waiting = list(self._group)
         with suppress(Empty):
             while True:
@@ -277,6 +311,8 @@ class Writer:
                 group.pop()
             if group:
                 self._commit([job for job in group if job])
+            if self._freeze is not None:
+                self._stand_still(self._freeze)
             idle = not group
             if self._purgeable and (idle or self._dead > DEAD_ROWS) and not stopping:
                 self._purge_idly()
@@ -300,6 +336,29 @@ class Writer:
         except Empty:
             self._purgeable = self._purgeable or self._may_purge()
         return group
+
+    def _stand_still(self, freeze: Freeze[Snapshot]) -> None:
+        """Bring all to disk, into the file itself if nobody reads an older state there, and write nothing more."""
+        try:
+            self._refuse()
+            self._files.check()
+            self._connection.set_busy_timeout(FREEZE_MILLISECONDS)
+            self._connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()  # what it leaves was synced before
+            if self._reach is not None:
+                self._reach.sync()
+            sync_folder(self._folder)
+            state = self.snapshot()
+        except Exception as error:
+            freeze.end()
+            freeze.begun.set_exception(mapped(error, self._folder))
+        else:
+            freeze.stand(state)
+        finally:
+            self._connection.set_busy_timeout(BUSY_MILLISECONDS)
+            with self._lock:
+                if self._freeze is freeze:  # and no other one has begun
+                    self._freeze = None
+            freeze.over.set_result(None)
 
     def _commit(self, group: list[tuple[Job, Future[Any]]]) -> None:
         self._group = group
