@@ -17,10 +17,8 @@ from muniment.document import (
     check_id,
     collection_of,
     encode,
-    from_microseconds,
     metadata_bytes,
     texts_in,
-    without_time_kept,
 )
 from muniment.durable import make_folders, mapped_errors, sync_folders
 from muniment.errors import (
@@ -136,7 +134,7 @@ class DocumentDatabase(Source[Exported]):
         """The document with this id, in any case; None when there is none."""
         check_id(id)
         revision = self.storage.get(DOCUMENT, id)
-        return None if revision is None else _document(revision)
+        return None if revision is None else Document.of(revision)
 
     def get_many(self, ids: Iterable[str]) -> list[Document | None]:
         """The documents with these ids, in their order, None for each that does not exist."""
@@ -414,12 +412,7 @@ def check_text(text: str) -> None:
 
 
 def _page(found: Sequence[Revision], limit: int) -> Page[Document]:
-    return Page.cut([_document(revision) for revision in found], limit)
-
-
-def _document(revision: Revision) -> Document:
-    metadata, changed = without_time_kept(revision.metadata, revision.modified)
-    return Document(revision.id, revision.etag, from_microseconds(changed), metadata, revision.body or b"")
+    return Page.cut([Document.of(revision) for revision in found], limit)
 
 
 def open_to_read(folder: Path, key: EncryptionKey | None = None) -> DocumentDatabase:

@@ -20,6 +20,7 @@ import msgspec
 
 from muniment import json_bytes
 from muniment.errors import DamagedDatabase, InvalidDocument, InvalidId, InvalidInput
+from muniment.revision import Revision
 
 MAX_ID_BYTES: Final = 512
 SEPARATOR: Final = "\x1e"  # between the owner and the name in the id of an attachment; in no other id
@@ -357,6 +358,12 @@ class Document:
     changed: datetime
     metadata_json: bytes
     body: bytes
+
+    @classmethod
+    def of(cls, revision: Revision) -> Document:
+        """The document that a revision is."""
+        metadata, changed = without_time_kept(revision.metadata, revision.modified)
+        return cls(revision.id, revision.etag, from_microseconds(changed), metadata, revision.body or b"")
 
     @property
     def metadata(self) -> dict[str, Any]:

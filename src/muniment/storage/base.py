@@ -19,6 +19,8 @@ A storage is a log of revisions ordered by etag, and knows which revision of eac
   holds them; none is forgotten while there is a pin. A snapshot's `tombstones_from` rises as they are forgotten. An id
   whose tombstone is forgotten is new when it is written again, in its new spelling.
 - `logged` gives the time of a row of the log, and the digest stored with it (`fingerprint.row_digest`).
+- `find` gives the documents that a query asks for as they were at one moment, in its order, in constant memory but for
+  what it takes to sort them; `group` gives the groups of a query that has them.
 - `backed_up` notes that a backup holds everything through an etag, so that kept history may be purged.
 - `freeze` has the files stand still: complete, of the state that it tells, and on disk. Reads go on; writes wait until
   it is ended, or its time is over. A process that is killed meanwhile leaves the files as they stand.
@@ -40,6 +42,9 @@ from typing import NamedTuple, Protocol, TypeAlias
 import msgspec
 
 from muniment.fingerprint import Fingerprint, Tally
+from muniment.query.model import Query
+from muniment.query.plan import Plan
+from muniment.query.scan import Row
 from muniment.revision import DOCUMENT, NO_METADATA, Batch, Revision
 from muniment.security.encryption import EncryptionKey
 from muniment.storage.freeze import Freeze
@@ -181,6 +186,24 @@ class BackupFacts(NamedTuple):
         return self.places[-1] if self.places else None
 
 
+class Found(NamedTuple):
+    """What a query found, all of one moment: the revisions come when they are asked for, until the block ends.
+
+    `total` is how many match without skip and take, None unless it was asked for.
+    """
+
+    revisions: Iterator[Revision]
+    total: int | None
+    plan: Plan
+
+
+class Groups(NamedTuple):
+    """What a query with groups found."""
+
+    rows: list[Row]
+    plan: Plan
+
+
 Admit: TypeAlias = Callable[[Sequence[Write]], Sequence[Write]]
 """Checks or changes writes before they are made; raises when one may not be made."""
 
@@ -268,6 +291,10 @@ class Storage(Protocol):
     def by_collection(self, collection: str, after: int, limit: int) -> list[Revision]: ...
 
     def by_etag(self, kind: int, after: int, limit: int) -> list[Revision]: ...
+
+    def find(self, query: Query, *, counted: bool = False) -> AbstractContextManager[Found]: ...
+
+    def group(self, query: Query) -> Groups: ...
 
     def purge(self) -> int: ...
 

@@ -26,6 +26,7 @@ from muniment.storage.sqlite.schema import connect, mapped, mapped_errors, parts
 BATCH_ROWS: Final = 8192
 BATCH_BYTES: Final = 8 << 20
 DIGEST_BYTES: Final = 32
+FOUND_ROWS: Final = 128
 
 _COLUMNS: Final = (
     "log.etag, log.kind, log.id, log.collection, log.modified, log.metadata, log.body,"
@@ -42,6 +43,9 @@ SELECT etag, kind, id, collection, modified, metadata, body, octet_length(body),
 WHERE etag = (SELECT etag FROM current WHERE kind = {DOCUMENT} AND key = ? AND digest IS NOT NULL)
 """
 _ALIVE: Final = "log.body IS NOT NULL AND NOT EXISTS (SELECT 1 FROM dead WHERE dead.etag = log.etag)"
+_OF_COLLECTION: Final = """log.collection = :collection COLLATE NOCASE AND log.collection IS NOT NULL
+AND lower(log.collection) = lower(:collection) -- NOCASE compares only as far as a NUL
+"""
 _CURRENT_AT: Final = (
     "log.etag > :after AND log.etag <= :through"
     " AND NOT EXISTS (SELECT 1 FROM dead WHERE dead.etag = log.etag AND dead.replaced_by <= :snapshot)"
@@ -191,15 +195,38 @@ class Reader:
 
     def by_collection(self, collection: str, after: int, limit: int) -> list[Revision]:
         """Current documents of a collection (in any case) in the order of their etags, from the one after `after`."""
-        query = f"""{_FROM_LOG} WHERE log.collection = ?1 COLLATE NOCASE AND log.collection IS NOT NULL
-            AND lower(log.collection) = lower(?1) -- NOCASE compares only as far as a NUL
-            AND log.etag > ? AND log.kind = {DOCUMENT} AND {_ALIVE} ORDER BY log.etag LIMIT ?"""
-        return self._rows(query, (collection, after, limit))
+        query = f"""{_FROM_LOG} WHERE {_OF_COLLECTION} AND log.etag > :after AND log.kind = {DOCUMENT} AND {_ALIVE}
+            ORDER BY log.etag LIMIT :limit"""
+        return self._rows(query, {"collection": collection, "after": after, "limit": limit})
 
     def by_etag(self, kind: int, after: int, limit: int) -> list[Revision]:
         """Current documents or attachments in the order of their etags, from the one after `after`."""
         query = f"{_FROM_LOG} WHERE log.etag > ? AND log.kind = {kind:d} AND {_ALIVE} ORDER BY log.etag LIMIT ?"
         return self._rows(query, (after, limit))
+
+    def documents(self, collection: str | None, upto: int) -> Iterator[Revision]:
+        """The documents of a collection, or all, that were current at `upto`, in the order of their etags.
+
+        The caller holds a pin at `upto`.
+        """
+        named = "" if collection is None else f"AND {_OF_COLLECTION}"
+        query = f"""{_FROM_LOG} WHERE log.kind = {DOCUMENT} {named} AND {_CURRENT_AT} AND log.body IS NOT NULL
+            ORDER BY log.etag LIMIT {FOUND_ROWS}"""
+        after = 0
+        while rows := self._rows(query, {**_span(after, upto, upto), "collection": collection}):
+            yield from rows
+            after = rows[-1].etag
+
+    def revisions(self, etags: Sequence[int]) -> Iterator[Revision]:
+        """The revisions with these etags, in their order; the caller holds a pin."""
+        for start in range(0, len(etags), FOUND_ROWS):
+            with self.connection() as connection:
+                part = [(etag,) for etag in etags[start : start + FOUND_ROWS]]
+                rows = [
+                    msgspec.convert(row, Revision)
+                    for row in connection.executemany(f"{_FROM_LOG} WHERE log.etag = ?", part)
+                ]
+            yield from rows
 
     def changes(self, after: int, upto: int, *, history: bool = False) -> Iterator[Batch]:
         """See `base`: the documents' revisions that were current at `upto` and are later than `after`."""

@@ -13,16 +13,21 @@ from typing import TYPE_CHECKING, Any, Final
 import apsw
 import msgspec
 
-from muniment.document import MAX_ATTACHMENT_BYTES, from_microseconds, rfc3339
+from muniment.document import MAX_ATTACHMENT_BYTES, Document, from_microseconds, rfc3339
 from muniment.durable import sync_folder
 from muniment.errors import Cancelled, InvalidDocument, LostWrites, StorageFailure
 from muniment.fingerprint import ContentDigest
+from muniment.query.model import Query
+from muniment.query.plan import Plan
+from muniment.query.scan import grouped, matching, scan
 from muniment.revision import Batch, Revision
 from muniment.security.encryption import EncryptionKey
 from muniment.storage.base import (
     Admit,
     BackupFacts,
     BackupPlace,
+    Found,
+    Groups,
     Identity,
     KeptHistory,
     Lineage,
@@ -355,6 +360,23 @@ class SqliteStorage:
     def by_etag(self, kind: int, after: int, limit: int) -> list[Revision]:
         """Current documents or attachments in the order of their etags, from the one after `after`."""
         return self._reader.by_etag(kind, after, limit)
+
+    @contextmanager
+    def find(self, query: Query, *, counted: bool = False) -> Iterator[Found]:
+        """See `base.Storage`."""
+        with self.pin() as snapshot:
+            found = scan(query, self._documents(query, snapshot.etag))
+            yield Found(self._reader.revisions(found.etags), found.total if counted else None, Plan(scanned=True))
+
+    def group(self, query: Query) -> Groups:
+        """See `base.Storage`."""
+        assert query.group is not None
+        with self.pin() as snapshot:
+            found = matching(query, self._documents(query, snapshot.etag))
+            return Groups(grouped(query.group, (keys for _, keys in found)), Plan(scanned=True))
+
+    def _documents(self, query: Query, upto: int) -> Iterator[Document]:
+        return map(Document.of, self._reader.documents(query.collection, upto))
 
     def purge(self) -> int:
         """Forget now what no pin needs; returns the number of revisions."""

@@ -1,0 +1,156 @@
+"""The keys of documents: what stands at the paths of fields, without looking at more of a document than it takes."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from typing import Any, Final
+
+import msgspec
+
+from muniment.document import Document
+from muniment.query import keys
+from muniment.query.keys import Key, Number, decoded
+from muniment.query.model import ID, METADATA, As, Field
+
+
+class Extractor:
+    """Finds the keys of these fields."""
+
+    def __init__(self, fields: Iterable[Field]) -> None:
+        self.fields = tuple(fields)
+        inside = [field for field in self.fields if field.path[0] not in (ID, METADATA)]
+        names = list(dict.fromkeys(field.path[0] for field in inside))
+        self._body = _Members(names)
+        self._metadata = any(field.path[0] == METADATA for field in self.fields)
+        self._places = [(names.index(field.path[0]), field.path[1:], _KEYS[field.kind]) for field in inside]
+        self._inside_only = len(inside) == len(self.fields)
+
+    def keys(self, document: Document) -> list[list[Key]]:
+        """For each field its keys, at least one."""
+        members = self._body.of(document.body)
+        found = [_found(members[place], rest, read) for place, rest, read in self._places]
+        if self._inside_only:
+            return found
+        inside, metadata = iter(found), metadata_of(document) if self._metadata else {}
+        return [
+            _found(document.id, (), _KEYS[field.kind])
+            if field.path[0] == ID
+            else _found(metadata, field.path[1:], _KEYS[field.kind])
+            if field.path[0] == METADATA
+            else next(inside)
+            for field in self.fields
+        ]
+
+
+def metadata_of(document: Document) -> dict[str, Any]:
+    """The metadata, with what the database itself says of the document."""
+    stored = decoded(document.metadata_json)
+    said = {
+        "@id": document.id,
+        "@collection": document.collection or "@empty",
+        "@last-modified": document.last_modified,
+    }
+    return {**stored, **said}
+
+
+class _Members:
+    """Cuts some members out of an object, without making values of the others."""
+
+    def __init__(self, names: Sequence[str]) -> None:
+        self._names = names
+        fields: list[Any] = [
+            (f"m{number}", msgspec.Raw, msgspec.field(name=name, default=_NONE)) for number, name in enumerate(names)
+        ]
+        self._decode: Callable[[bytes], Any] = msgspec.json.Decoder(
+            msgspec.defstruct("Members", fields, array_like=False, gc=False)
+        ).decode
+
+    def of(self, body: bytes) -> list[Any]:
+        """The members' values, `_NONE` for one that is not there."""
+        if not self._names:
+            return []
+        try:
+            raw = msgspec.structs.astuple(self._decode(body))
+        except msgspec.DecodeError:
+            value = decoded(body)
+            return [value.get(name, _NONE) for name in self._names]
+        return [each if each is _NONE else decoded(each) for each in raw]
+
+
+_NONE: Final = msgspec.Raw(b"")
+
+
+def _found(value: Any, path: tuple[str, ...], read: _Read) -> list[Key]:
+    if value is _NONE:
+        return [keys.MISSING]
+    if not path and not isinstance(value, list | dict):  # nearly always
+        return read(value) or [keys.MISSING]
+    return keys.distinct(key for each in values_at(value, path) for key in read(each))
+
+
+def values_at(value: Any, path: tuple[str, ...]) -> Iterator[Any]:
+    """What stands at a path below a value: the elements of arrays one by one, an empty array itself."""
+    for name in path:
+        if isinstance(value, list):
+            for each in flat(value):
+                yield from values_at(each, path)
+            return
+        if not isinstance(value, dict) or name not in value:
+            return
+        value, path = value[name], path[1:]
+    if isinstance(value, list) and value:
+        yield from flat(value)
+    else:
+        yield value
+
+
+def flat(array: list[Any]) -> Iterator[Any]:
+    """The elements of an array and of the arrays in it."""
+    pending = [iter(array)]
+    while pending:
+        for each in pending[-1]:
+            if isinstance(each, list):
+                pending.append(iter(each))
+                break
+            yield each
+        else:
+            pending.pop()
+
+
+_Read = Callable[[Any], list[Key]]
+
+
+def _value(value: Any) -> list[Key]:
+    return [keys.key_of(value)]
+
+
+def _as_number(value: Any) -> list[Key]:
+    if isinstance(value, str) and type(value) is not Number:
+        return [keys.number_key(value.strip())] if keys.is_number(value.strip()) else []
+    return [keys.key_of(value)] if isinstance(value, int | Number) and not isinstance(value, bool) else []
+
+
+def _as_text(value: Any) -> list[Key]:
+    if isinstance(value, bool):
+        value = str(value).lower()
+    return [keys.text_key(str(value))] if isinstance(value, str | int) else []
+
+
+def _as_duration(value: Any) -> list[Key]:
+    if not isinstance(value, str) or type(value) is Number:
+        return []
+    ticks = keys.ticks_of(value)
+    return [] if ticks is None else [keys.key_of(ticks)]
+
+
+def _as_words(value: Any) -> list[Key]:
+    return list(dict.fromkeys(map(keys.text_key, keys.words_of(str(value))))) if isinstance(value, str | int) else []
+
+
+_KEYS: Final[dict[As, _Read]] = {
+    "value": _value,
+    "number": _as_number,
+    "text": _as_text,
+    "duration": _as_duration,
+    "words": _as_words,
+}

@@ -1,0 +1,218 @@
+"""What a query is: a tree of plain values that any engine can answer, and that goes over HTTP as JSON.
+
+A field is a path of names. Where there is an array on its way, it goes through each element; what it comes to are the
+field's values, those in an array one by one. A condition holds if one of the values satisfies it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any, Final, Literal, TypeAlias
+
+import msgspec
+from msgspec import UNSET, UnsetType
+
+from muniment.errors import InvalidInput
+
+As: TypeAlias = Literal["value", "number", "text", "duration", "words"]
+ID: Final = "@id"
+METADATA: Final = "@metadata"
+MAX_CLAUSES: Final = 10_000
+MAX_DEPTH: Final = 200
+
+
+class Field(msgspec.Struct, frozen=True, omit_defaults=True):
+    """A path into a document, and as what its values are taken.
+
+    The path `("@id",)` is the document's id, and one that begins with `@metadata` goes into its metadata.
+
+    As `number`, texts that are numbers count as these; as `text`, numbers as they are written; as `duration`, texts
+    that are lengths of time (`1.00:30:00`, `PT30M`), in units of 100 ns; as `words`, each word of a text.
+    """
+
+    path: tuple[str, ...]
+    kind: As = "value"
+
+    def __str__(self) -> str:
+        path = ".".join(name if name.isidentifier() or name[:1] == "@" else repr(name) for name in self.path)
+        return path if self.kind == "value" else f"{path} as {self.kind}"
+
+
+class Equal(msgspec.Struct, frozen=True, tag="equal", omit_defaults=True):
+    """A value is this one: a text in any case, unless `exact`."""
+
+    field: Field
+    value: Any
+    exact: bool = False
+
+
+class In(msgspec.Struct, frozen=True, tag="in", omit_defaults=True):
+    """A value is one of these."""
+
+    field: Field
+    values: tuple[Any, ...]
+    exact: bool = False
+
+
+class Range(msgspec.Struct, frozen=True, tag="range", omit_defaults=True):
+    """A value is between these, which belong to it unless they are open. A bound that is not there is none."""
+
+    field: Field
+    low: Any | UnsetType = UNSET
+    high: Any | UnsetType = UNSET
+    low_open: bool = False
+    high_open: bool = False
+
+
+class StartsWith(msgspec.Struct, frozen=True, tag="starts"):
+    """A text begins so, in any case."""
+
+    field: Field
+    text: str
+
+
+class EndsWith(msgspec.Struct, frozen=True, tag="ends"):
+    """A text ends so, in any case."""
+
+    field: Field
+    text: str
+
+
+class Contains(msgspec.Struct, frozen=True, tag="contains"):
+    """A text has this in it, in any case."""
+
+    field: Field
+    text: str
+
+
+class Exists(msgspec.Struct, frozen=True, tag="exists"):
+    """The field is there, even as null."""
+
+    field: Field
+
+
+class Search(msgspec.Struct, frozen=True, tag="search", omit_defaults=True):
+    """One of the words is among those of the field, or with `every`, each is. `wor*` stands for all that begin so."""
+
+    field: Field
+    text: str
+    every: bool = False
+
+
+class And(msgspec.Struct, frozen=True, tag="and"):
+    """All of these hold; also when there are none."""
+
+    items: tuple[Condition, ...]
+
+
+class Or(msgspec.Struct, frozen=True, tag="or"):
+    """One of these holds."""
+
+    items: tuple[Condition, ...]
+
+
+class Not(msgspec.Struct, frozen=True, tag="not"):
+    """This does not hold."""
+
+    item: Condition
+
+
+Leaf: TypeAlias = Equal | In | Range | StartsWith | EndsWith | Contains | Exists | Search
+Condition: TypeAlias = Equal | In | Range | StartsWith | EndsWith | Contains | Exists | Search | And | Or | Not
+EVERYTHING: Final = And(())
+NOTHING: Final = Or(())
+
+
+class Order(msgspec.Struct, frozen=True, omit_defaults=True):
+    """By which field to sort; of several values the smallest counts, or when `descending`, the largest."""
+
+    field: Field
+    descending: bool = False
+
+
+class Column(msgspec.Struct, frozen=True):
+    """A member of what is answered instead of a document: its name, and what is in it."""
+
+    name: str
+    path: tuple[str, ...]
+
+
+class Group(msgspec.Struct, frozen=True, omit_defaults=True):
+    """Documents with the same value of these fields count together; `sums` are added up over each group."""
+
+    by: tuple[Field, ...]
+    sums: tuple[Field, ...] = ()
+
+
+class Query(msgspec.Struct, frozen=True, omit_defaults=True):
+    """Which documents (of a collection, or all), in which order, which of them, and what of each.
+
+    What is equal in the order that is asked for comes in the order of its etags. `take` None takes all.
+    """
+
+    collection: str | None = None
+    where: Condition = EVERYTHING
+    order: tuple[Order, ...] = ()
+    skip: int = 0
+    take: int | None = None
+    select: tuple[Column, ...] = ()
+    distinct: bool = False
+    include: tuple[str, ...] = ()
+    group: Group | None = None
+
+
+def field(path: str | tuple[str, ...], kind: As = "value") -> Field:
+    """The field at a path: `Freight`, `Address.City`, `Lines[].Product`; a tuple of names where they have dots."""
+    if isinstance(path, tuple) and path and all(path):
+        return Field(path, kind)
+    names = path.replace("[]", "").replace(",", ".").split(".") if isinstance(path, str) else []
+    if not names or not all(names) or any(name.endswith("]") for name in names):
+        raise InvalidInput(
+            f"{path!r} is no path to a field", "write names with dots between them: 'Address.City', 'Lines[].Product'"
+        )
+    return Field(tuple(names), kind)
+
+
+def leaves(condition: Condition) -> Iterator[Leaf]:
+    """The conditions on fields in this one; raises `InvalidInput` where there are too many, or too deep."""
+    found, pending = 0, [(condition, 0)]
+    while pending:
+        each, depth = pending.pop()
+        if depth > MAX_DEPTH:
+            raise InvalidInput(f"the conditions are nested more than {MAX_DEPTH} deep", "ask with fewer parentheses")
+        if isinstance(each, And | Or):
+            pending += [(item, depth + 1) for item in reversed(each.items)]
+        elif isinstance(each, Not):
+            pending.append((each.item, depth + 1))
+        else:
+            found += len(each.values) if isinstance(each, In) else 1
+            if found > MAX_CLAUSES:
+                raise InvalidInput(f"the query has more than {MAX_CLAUSES:,} clauses", "ask with several queries")
+            yield each
+
+
+def check(query: Query) -> None:
+    """Raises `InvalidInput` for a query that cannot be answered."""
+    for leaf in leaves(query.where):
+        field_of(leaf)
+    for number, what in ((query.skip, "skip"), (query.take, "take")):
+        if number is not None and (type(number) is not int or not 0 <= number < 1 << 63):
+            raise InvalidInput(f"{what} cannot be {number!r}", "give a whole number from 0 to 2^63-1")
+    if query.group and (query.select or query.distinct or query.include):
+        raise InvalidInput("groups have no other columns than their fields and sums", "leave select and include out")
+
+
+def field_of(leaf: Leaf) -> Field:
+    """The field that a condition looks at; `Search` looks at its words."""
+    if not leaf.field.path or not all(leaf.field.path):
+        raise InvalidInput("a condition names no field", "give a path of names")
+    return Field(leaf.field.path, "words") if isinstance(leaf, Search) else leaf.field
+
+
+def fields(query: Query) -> tuple[Field, ...]:
+    """All fields that the query compares, sorts or groups by, each once."""
+    found = [field_of(leaf) for leaf in leaves(query.where)]
+    found += [order.field for order in query.order]
+    if query.group:
+        found += [*query.group.by, *query.group.sums]
+    return tuple(dict.fromkeys(found))

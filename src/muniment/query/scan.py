@@ -1,0 +1,100 @@
+"""Answering a query by looking at every document: what an engine does that has no index for it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from decimal import Context, Decimal
+from typing import Final, NamedTuple
+
+from muniment.document import Document
+from muniment.query import keys
+from muniment.query.extract import Extractor
+from muniment.query.keys import Key
+from muniment.query.match import All, Keys, predicate, test_of
+from muniment.query.model import Field, Group, Order, Query, fields
+
+_KEPT: Final = 10_000  # matches in memory beyond those that are asked for, before the last of them are dropped
+_EXACT: Final = Context(prec=1 << 16)
+
+
+class Matches(NamedTuple):
+    """The etags that were asked for, in their order, and how many match in all."""
+
+    etags: list[int]
+    total: int
+
+
+class Row(NamedTuple):
+    """A group: the keys of its fields, how many documents have them, and their sums; a sum is None without a number."""
+
+    by: tuple[Key, ...]
+    documents: int
+    sums: tuple[Decimal | None, ...]
+
+
+class _Match(NamedTuple):
+    etag: int
+    sort: tuple[Key, ...]
+
+
+def scan(query: Query, documents: Iterable[Document]) -> Matches:
+    """The documents of these that a query asks for; they come in the order of their etags."""
+    kept: list[_Match] = []
+    total = 0
+    wanted = None if query.take is None else query.skip + query.take
+    for document, found in matching(query, documents):
+        total += 1
+        if wanted is None or query.order or total <= wanted:
+            kept.append(_Match(document.etag, tuple(_sort_key(found[order.field], order) for order in query.order)))
+        if wanted is not None and query.order and len(kept) > wanted + _KEPT:
+            del _sorted(kept, query.order)[wanted:]
+    return Matches([match.etag for match in _sorted(kept, query.order)[query.skip : wanted]], total)
+
+
+def matching(query: Query, documents: Iterable[Document]) -> Iterator[tuple[Document, Keys]]:
+    """Those of the documents for which the condition holds, with their keys."""
+    extractor, test = Extractor(fields(query)), test_of(query.where)
+    if not extractor.fields and isinstance(test, All) and not test.items:
+        yield from ((document, {}) for document in documents)
+        return
+    holds = predicate(test)
+    for document in documents:
+        found = dict(zip(extractor.fields, extractor.keys(document), strict=True))
+        if holds(found):
+            yield document, found
+
+
+def _sort_key(found: Sequence[Key], order: Order) -> Key:
+    return max(found) if order.descending else min(found)
+
+
+def _sorted(matches: list[_Match], orders: Sequence[Order]) -> list[_Match]:
+    for place in reversed(range(len(orders))):
+        matches.sort(key=lambda match: match.sort[place], reverse=orders[place].descending)
+    return matches
+
+
+def grouped(group: Group, found: Iterable[Keys]) -> list[Row]:
+    """The groups of documents with these keys, in the order of their fields; one with several values is in several."""
+    counts: dict[tuple[Key, ...], int] = {}
+    sums: dict[tuple[Key, ...], list[Decimal | None]] = {}
+    for each in found:
+        for by in _combined([each[field] for field in group.by]):
+            counts[by] = counts.get(by, 0) + 1
+            _add(sums.setdefault(by, [None] * len(group.sums)), group.sums, each)
+    return [Row(by, counts[by], tuple(sums[by])) for by in sorted(counts)]
+
+
+def _combined(columns: Sequence[Sequence[Key]]) -> list[tuple[Key, ...]]:
+    combined: list[tuple[Key, ...]] = [()]
+    for column in columns:
+        combined = [(*before, key) for before in combined for key in column]
+    return combined
+
+
+def _add(sums: list[Decimal | None], columns: Sequence[Field], found: Keys) -> None:
+    for place, column in enumerate(columns):
+        for key in found[column]:
+            number = keys.number_of(key)
+            if number is not None:
+                sums[place] = _EXACT.add(sums[place] or Decimal(0), number)
