@@ -130,7 +130,11 @@ def answer(query: Query, documents: list[tuple[int, bytes]]) -> tuple[list[int],
     """The etags that a query gives of these documents (by etag), and how many match."""
     found = [(etag, parse(body)) for etag, body in sorted(documents)]
     found = [(etag, document) for etag, document in found if holds(query.where, document)]
-    found.sort(key=cmp_to_key(lambda a, b: in_order(query.order, a[1], b[1])))
+
+    def difference(a: tuple[int, Any], b: tuple[int, Any]) -> int:
+        return in_order(query.order, a[1], b[1])
+
+    found.sort(key=cmp_to_key(difference))
     etags = [etag for etag, _ in found]
     end = None if query.take is None else query.skip + query.take
     return etags[query.skip : end], len(etags)

@@ -14,7 +14,7 @@ from muniment.storage.base import Storage, Write
 from tests.query import drawn, reference
 
 _numbers = count()
-together = settings(deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=150)
+together = settings(deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=60)
 
 
 def put(store: Storage, collection: str | None, bodies: list[bytes]) -> list[tuple[int, bytes]]:
