@@ -17,6 +17,7 @@ import pytest
 
 from muniment import DocumentDatabase
 from tests.clock import Clock
+from tests.object_store import ObjectStore, seaweed
 from tests.sampled import WHOLE
 from tests.shared import ABSENT, DATA
 
@@ -77,3 +78,18 @@ def other_process() -> Iterator[ProcessPoolExecutor]:
     """A second process that began without anything of this one: `other_process.submit(function, …).result()`."""
     with ProcessPoolExecutor(1, multiprocessing.get_context("spawn")) as pool:
         yield pool
+
+
+@pytest.fixture(scope="session")
+def seaweed_store() -> Iterator[ObjectStore]:
+    """A real object store, started for the first test that asks for it."""
+    with seaweed() as store:
+        yield store
+
+
+@pytest.fixture
+def object_store(seaweed_store: ObjectStore, monkeypatch: pytest.MonkeyPatch) -> ObjectStore:
+    """The same, with the environment in which it is reached."""
+    for name, value in seaweed_store.environment().items():
+        monkeypatch.setenv(name, value)
+    return seaweed_store

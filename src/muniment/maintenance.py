@@ -14,6 +14,7 @@ from typing import Any, Final, Unpack
 import msgspec
 
 from muniment.backup.child import backup_in_child, compact_in_child
+from muniment.backup.destination import place_of
 from muniment.backup.differences import Differences, differences
 from muniment.backup.job import Job, JobStatus, amount, with_hint
 from muniment.backup.merge import merge_backups
@@ -21,7 +22,7 @@ from muniment.backup.moment import NEWEST, PointKeywords, RestorePoint, Zone, po
 from muniment.backup.plan import RestorePlan
 from muniment.backup.query import LIMIT, Answer, query_backup
 from muniment.backup.recoverability import Recoverability, recoverability
-from muniment.backup.repository import Backup, backups, check_folder_name
+from muniment.backup.repository import Backup, backups
 from muniment.backup.restore import Restored, restore
 from muniment.backup.restore_into import Comparison, OnConflict, RestoredInto, check_database, check_policy, compared
 from muniment.backup.restore_plan import plan_restore
@@ -86,7 +87,7 @@ class MaintenanceActions:
         document: Mapping[str, Any] | None = None,
         begin: Callable[[BackupOperation], object] = Job.start,
     ) -> BackupOperation:
-        """Begin a backup of the state of this moment into a folder, and return at once.
+        """Begin a backup of the state of this moment into a folder, or a prefix of a store, and return at once.
 
         An incremental one holds what changed since the last backup in that folder; where there is none, or something
         might be missed, or the chain is not whole, it is a full one, and the manifest's `reason` says why. A full one
@@ -108,7 +109,7 @@ class MaintenanceActions:
         `document` is what the backup keeps as the database's document, its settings if it is not given. A server has
         `begin` start the backup, when its turn comes.
         """
-        check_folder_name(destination)
+        place = place_of(destination)
         given_way = _niceness(niceness, in_child=in_child)
         if in_clear and protection.recipients:
             raise InvalidInput("a backup in clear is for anybody, and has no recipients", "leave one of the two out")
@@ -126,7 +127,7 @@ class MaintenanceActions:
             take = partial(backup_in_child, niceness=given_way) if in_child else partial(take_backup, clock=self._clock)
             taken = take(
                 self._storage,
-                Path(destination),
+                place,
                 name=self._name,
                 database_document=kept,
                 incremental=incremental,
@@ -142,7 +143,7 @@ class MaintenanceActions:
             if self._backup and self._backup.running:
                 raise BackupRunning(f"a backup of {self._name} is already running", "wait for it, or cancel it")
             operation = BackupOperation("backup", take, _closing)
-            operation.say(f"Started {kind} of {self._name}. Destination: {destination}")
+            operation.say(f"Started {kind} of {self._name}. Destination: {place}")
             begin(operation)
             self._backup = operation
         return operation
@@ -318,7 +319,7 @@ class MaintenanceActions:
         """
         point = replace(point, **named)
         if not isinstance(source, RestorePlan):
-            return plan_restore(backups(Path(source), keyring), str(source), point)
+            return plan_restore(backups(source, keyring), str(source), point)
         if point.named:
             raise InvalidInput("a plan is of a moment already", "leave the moment out, or give the folder")
         return source
@@ -340,7 +341,7 @@ class MaintenanceActions:
         `zone` is that of times without one, which are refused unless it is given. See
         `muniment.backup.differences.differences`. Nothing is restored.
         """
-        available, now = backups(Path(source), keyring), from_microseconds(clock())
+        available, now = backups(source, keyring), from_microseconds(clock())
         points = [point_of(text, available, str(source), lineage, zone, now) for text in (before, after)]
         plans = [plan_restore(available, str(source), point) for point in points]
         return differences(plans[0], plans[1], progress)
@@ -387,7 +388,7 @@ class MaintenanceActions:
     ) -> Backup:
         """See `muniment.backup.merge.merge_backups`: one full backup out of a chain, without the database."""
         return merge_backups(
-            Path(source),
+            source,
             through,
             clock=clock,
             delete_merged=delete_merged,
@@ -413,11 +414,11 @@ class MaintenanceActions:
         `record` is False or nothing can be written there.
         """
         point = replace(point, **named)
-        wanted: Path | RestorePlan
+        wanted: str | Path | RestorePlan
         if point.named or isinstance(source, RestorePlan):
             wanted = MaintenanceActions.plan_restore(source, point=point, keyring=keyring)
         else:
-            wanted = Path(source)
+            wanted = source
         return verify(wanted, progress=progress, clock=clock if record else None, keyring=keyring)
 
 

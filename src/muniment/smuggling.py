@@ -10,6 +10,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import BinaryIO, NamedTuple, Protocol, TypeAlias, Unpack
 
+from muniment.backup.destination import place_of
 from muniment.backup.moment import NEWEST, PointKeywords, RestorePoint
 from muniment.backup.repository import backups
 from muniment.client import DocumentStore
@@ -93,7 +94,7 @@ def source(
             yield store
         return
     check_folder(place, database)
-    folder = Path(place)
+    folder = place_of(place) if "://" in place else Path(place)
     if engines.exists(folder):
         if point.named:
             raise InvalidInput(f"{place} is a database, which has only its present state", "leave out the moment")

@@ -514,9 +514,8 @@ def test_not_inside_a_database(small: DocumentDatabase, tmp_path: Path, inside: 
 @pytest.mark.parametrize(
     ("place", "meant", "hint"),
     [
-        ("s3://bucket/shop", "an address (s3), not a folder", "mount"),
-        ("s3:/bucket", "an address (s3)", "mount"),
-        ("file:///srv/backups", "is an address", "write the folder itself, as /srv/backups"),
+        ("hdfs://name/shop", "an address (hdfs), not a folder", "mount"),
+        ("hdfs:/name", "an address (hdfs)", "mount"),
         ("https://host/x", "an address (https)", "mount"),
         (r"\\server\share", "a place on Windows", "mount it"),
         (r"C:\backups", "a place on Windows", "mount it"),
@@ -552,3 +551,9 @@ def test_what_names_no_folder_of_this_machine(
     assert list((tmp_path / "here").iterdir()) == []
     (tmp_path / "here" / "a:b~c").mkdir()
     assert small.maintenance.start_backup("a:b~c").wait().folder.parent == Path("a:b~c")
+
+
+@pytest.mark.parametrize("place", ["s3://bucket/shop", "file:///srv/restored"])
+def test_a_database_is_in_a_folder_and_not_at_an_address(backup: Backup, place: str) -> None:
+    with pytest.raises(InvalidInput, match="an address"):
+        MaintenanceActions.restore(backup.folder, place)

@@ -6,7 +6,6 @@ down a backup) it asks of its parent. It stops, and removes what it wrote, when 
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, closing, contextmanager
 from dataclasses import replace
@@ -15,6 +14,7 @@ from typing import Any, Final, TypeAlias
 
 import msgspec
 
+from muniment.backup.destination import decoded, encoded, place_of
 from muniment.backup.manifest import Manifest
 from muniment.backup.plan import RestorePlan, chain_of
 from muniment.backup.reader import Moment
@@ -34,7 +34,7 @@ from muniment.storage.base import BackupPlace, Snapshot, Storage, system_clock
 from muniment.telling import telling
 from muniment.workers import GRACE_SECONDS, Parent, Worker
 
-_Folder: TypeAlias = bytes  # as the operating system calls it, which need not be Unicode
+_Folder: TypeAlias = bytes  # as the operating system calls it, which need not be Unicode, or an address
 
 
 class _Backup(msgspec.Struct):
@@ -67,7 +67,7 @@ class _Restore(msgspec.Struct):
 
     def plan(self) -> RestorePlan:
         """The same plan again; raises `DamagedBackup` when it is no longer the same, for who made it was checked."""
-        chain = [read(_path(folder), self.keys) for folder in self.chain]
+        chain = [read(decoded(folder), self.keys) for folder in self.chain]
         for backup, sha256 in zip(chain, self.manifests, strict=True):
             if backup.sha256 != sha256:
                 raise DamagedBackup(f"the manifest in {backup.folder} was changed meanwhile", "see who changed it")
@@ -133,13 +133,9 @@ _Asked: TypeAlias = _Pin | _Remember | _BackedUp
 _ANSWERS: Final = _Pinned | _Noted | ErrorRecord
 
 
-def _path(folder: _Folder) -> Path:
-    return Path(os.fsdecode(folder))
-
-
 def backup_in_child(
     storage: Storage,
-    destination: Path,
+    destination: str | Path,
     *,
     name: str,
     database_document: bytes,
@@ -152,13 +148,13 @@ def backup_in_child(
     pinned: Callable[[Snapshot], object] = lambda snapshot: None,
 ) -> Backup:
     """`take.take_backup` in a process of its own; `pinned` is told the moment that the backup will hold."""
-    folders = os.fsencode(storage.folder), os.fsencode(destination)
+    folders = encoded(storage.folder), encoded(place_of(destination))
     wanted = _Backup(*folders, name, database_document, incremental, new_chain, skip_damaged, storage.key, protection)
     with ExitStack() as held, _working(_back_up, _Asked | _Taken, "takes the backup", progress, niceness) as worker:
         worker.tell(wanted)
         while not isinstance(said := worker.hear(), _Taken):
             worker.tell(_answered(said, storage, held, pinned))
-    return replace(read(_path(said.folder)), manifest=said.manifest, notes=tuple(said.notes))
+    return replace(read(decoded(said.folder)), manifest=said.manifest, notes=tuple(said.notes))
 
 
 def _answered(
@@ -198,8 +194,8 @@ def restore_in_child(
 
     The progress then tells what is in the new database, where before it told what was read.
     """
-    chain = [os.fsencode(backup.folder) for backup in plan.chain]
-    wanted = _Restore(chain, plan.upto, plan.at, os.fsencode(target), selection, defrag, new_id, key, *_proven(plan))
+    chain = [encoded(backup.folder) for backup in plan.chain]
+    wanted = _Restore(chain, plan.upto, plan.at, encoded(target), selection, defrag, new_id, key, *_proven(plan))
     with _working(_restore, _Restored, "restores", progress, niceness) as worker:
         worker.tell(wanted)
         restored = worker.hear()
@@ -224,7 +220,7 @@ def compact_in_child(
 ) -> tuple[int, int]:
     """`compact.compact`, or with a new key `rekey`, in a process of its own; returns the bytes before and after."""
     with _working(_compact, _Compacted, "compacts the database", progress, niceness) as worker:
-        worker.tell(_Compact(os.fsencode(folder), key, new_key))
+        worker.tell(_Compact(encoded(folder), key, new_key))
         compacted = worker.hear()
     return compacted.before, compacted.after
 
@@ -279,12 +275,12 @@ class _SharedStorage:
 def _back_up(parent: Parent) -> None:
     wanted = parent.hear(_Backup)
     with (
-        closing(engines.open(_path(wanted.folder), clock=system_clock, read_only=True, key=wanted.key)) as storage,
+        closing(engines.open(decoded(wanted.folder), clock=system_clock, read_only=True, key=wanted.key)) as storage,
         parent.reporting() as progress,
     ):
         taken = take_backup(
             _SharedStorage(storage, parent),
-            _path(wanted.destination),
+            decoded(wanted.destination),
             name=wanted.name,
             database_document=wanted.database_document,
             clock=system_clock,
@@ -294,7 +290,7 @@ def _back_up(parent: Parent) -> None:
             protection=wanted.protection,
             progress=progress,
         )
-    parent.say(_Taken(os.fsencode(taken.folder), taken.manifest, list(map(unicode, taken.notes))))
+    parent.say(_Taken(encoded(taken.folder), taken.manifest, list(map(unicode, taken.notes))))
 
 
 def _restore(parent: Parent) -> None:
@@ -302,7 +298,7 @@ def _restore(parent: Parent) -> None:
     with parent.reporting() as progress:
         restored = restore(
             wanted.plan(),
-            _path(wanted.target),
+            decoded(wanted.target),
             selection=wanted.selection,
             defrag=wanted.defrag,
             new_id=wanted.new_id,
@@ -317,7 +313,7 @@ def _restore(parent: Parent) -> None:
 
 def _compact(parent: Parent) -> None:
     wanted = parent.hear(_Compact)
-    folder, key = _path(wanted.folder), wanted.key
+    folder, key = decoded(wanted.folder), wanted.key
     with parent.reporting() as progress:
         if wanted.new_key:
             before, after = engines.rekey(folder, key, wanted.new_key, progress=progress)

@@ -15,6 +15,7 @@ from typing import Any, Final
 
 import msgspec
 
+from muniment.backup.destination import decoded
 from muniment.backup.manifest import File
 from muniment.backup.parquet import ATTACHMENTS, DOCUMENTS, Source, attachments_of, batch_of
 from muniment.backup.reader import HINT, check_etags, check_file
@@ -52,7 +53,7 @@ class Task(msgspec.Struct, frozen=True):
     @property
     def path(self) -> Path:
         """Where it is."""
-        return Path(os.fsdecode(self.folder)) / self.file.name
+        return decoded(self.folder) / self.file.name
 
 
 class Group(msgspec.Struct, frozen=True, tag=True):

@@ -30,7 +30,7 @@ from muniment.version import VERSION
 
 
 def merge_backups(
-    source: Path,
+    source: str | Path,
     through: str,
     *,
     clock: Callable[[], int],
@@ -86,15 +86,15 @@ def _write_merged(
     plan: RestorePlan, available: Backups, seal: Seal, clock: Callable[[], int], progress: Progress
 ) -> Backup:
     settings = plan.backup.read_database_document()
-    new = NewBackup(available.place, "full", from_microseconds(clock()), seal)
+    stored = seal.settings(settings)
+    new = NewBackup(available.place, "full", from_microseconds(clock()), stored, seal)
     writer = _Writer(new)
     try:
         with mapped_errors(new.folder):
             moment = read_backup(plan, writer, progress)
             writer.close()
-        stored = seal.settings(settings)
         manifest = _manifest(plan, moment, writer, digest(stored))
-        return new.publish(encode(manifest, seal.key), stored)
+        return new.publish(encode(manifest, seal.key))
     except BaseException:
         writer.abandon()
         new.abandon()

@@ -11,13 +11,14 @@ import hashlib
 import os
 from array import array
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import closing, suppress
+from contextlib import closing
 from functools import cached_property
 from itertools import chain, groupby
 from operator import itemgetter
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
+from muniment.backup.destination import Remote, sink
 from muniment.backup.manifest import File
 from muniment.backup.repository import Backup
 from muniment.document import SEPARATOR
@@ -89,8 +90,10 @@ _ATTACHMENTS_1: Final = Schema(lambda: [field for field in _attachment_fields() 
 class _HashingSink:
     """A file that knows the SHA-256 and size of what was written to it; pyarrow writes only forwards."""
 
+    closed = False
+
     def __init__(self, path: Path) -> None:
-        self._file = path.open("xb")
+        self._sink = sink(path)
         self.sha256 = hashlib.sha256()
         self.size = 0
 
@@ -98,25 +101,23 @@ class _HashingSink:
         view = memoryview(data)
         self.sha256.update(view)
         self.size += view.nbytes
-        self._file.write(view)
+        self._sink.write(view)
         return view.nbytes
 
     def tell(self) -> int:
         return self.size
 
     def flush(self) -> None:
-        self._file.flush()
-
-    def sync(self) -> None:
-        self._file.flush()
-        os.fsync(self._file.fileno())
-
-    @property
-    def closed(self) -> bool:
-        return self._file.closed
+        self._sink.flush()
 
     def close(self) -> None:
-        self._file.close()
+        pass  # pyarrow's end is not ours: it is on disk after this
+
+    def finish(self) -> None:
+        self._sink.finish()
+
+    def abandon(self) -> None:
+        self._sink.abandon()
 
 
 def _writer(sink: Any, schema: pa.Schema, key: bytes | None = None) -> pq.ParquetWriter:
@@ -203,8 +204,7 @@ class ParquetFile:
     def close(self) -> File:
         """End the file and bring it to disk."""
         self._writer.close()
-        self._sink.sync()
-        self._sink.close()
+        self._sink.finish()
         return File(
             name=self._path.name,
             size=self._sink.size,
@@ -218,8 +218,7 @@ class ParquetFile:
     def abandon(self) -> None:
         """Close without finishing; the caller removes the file."""
         self._writer.is_open = False  # or pyarrow's finalizer would write the end of the file into the closed sink
-        with suppress(OSError):  # what waits to be written is not wanted, and need not have room
-            self._sink.close()
+        self._sink.abandon()
 
 
 def document_columns(batch: Batch) -> list[Any]:
@@ -313,7 +312,7 @@ class Source:
         """A file of this backup; raises `WrongKey` where that is encrypted and was not opened."""
         backup.check_open()
         schema = DOCUMENTS if file.kind == DOCUMENT else ATTACHMENTS
-        return cls(backup.folder / file.name, file, schema, backup.key.parquet if backup.key else None)
+        return cls(backup.path(file.name), file, schema, backup.key.parquet if backup.key else None)
 
     def __init__(self, path: Path, file: File, schema: Schema, key: bytes | None = None) -> None:
         self._where = path
@@ -322,7 +321,7 @@ class Source:
             self._parquet = pq.ParquetFile(
                 _openable(path),
                 page_checksum_verification=True,
-                pre_buffer=False,
+                pre_buffer=isinstance(path, Remote),  # columns that lie beside each other, in one request
                 decryption_properties=pe.create_decryption_properties(key) if key else None,
             )
         except (pa.ArrowException, OSError) as error:
@@ -386,12 +385,22 @@ def dataset_of(files: Sequence[tuple[Backup, File]], kind: str) -> Any:
             opened = pe.create_decryption_properties(backup.key.parquet) if backup.key else None
             scan = ds.ParquetFragmentScanOptions(decryption_properties=opened)
             read = ds.ParquetFileFormat(default_fragment_scan_options=scan)
-            parts.append(ds.dataset([str(backup.folder / file.name)], schema=schema, format=read))
+            path = backup.path(file.name)
+            if isinstance(path, Remote):
+                fragment = read.make_fragment(path.open("rb"))
+                parts.append(ds.FileSystemDataset([fragment], schema, read))
+            else:
+                parts.append(ds.dataset([str(path)], schema=schema, format=read))
     return ds.UnionDataset(schema, parts) if parts else None
 
 
 def _openable(path: Path) -> Any:
-    """What pyarrow can open: the path, or where that is not Unicode, a file, through which it reads more slowly."""
+    """What pyarrow can open: the path, or a file, through which it reads more slowly.
+
+    That is where the path is not Unicode, or that of an object.
+    """
+    if isinstance(path, Remote):
+        return path.open("rb")
     unicode = str(path).encode(errors="replace").decode() == str(path)
     return path if unicode else path.open("rb")
 

@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
+from muniment.backup.destination import Remote
 from muniment.backup.parquet import dataset_of
 from muniment.backup.plan import RestorePlan
 from muniment.backup.reader import Moment, check_file, moment_of
@@ -98,7 +99,7 @@ def query_backup(plan: RestorePlan, sql: str, *, limit: int = LIMIT, progress: P
         for backup in plan.chain:
             backup.check_open()
         for backup, file in plan.files:
-            check_file(backup.folder / file.name, file, progress)
+            check_file(backup.path(file.name), file, progress)
         progress.stage = "asking"
         moment = moment_of(plan)
         columns, rows = _waited(connection, lambda: _asked(connection, plan, moment, select, limit), progress)
@@ -148,20 +149,21 @@ def _asked(
 ) -> tuple[list[str], list[tuple[Any, ...]]]:
     connection.execute("SET TimeZone = 'UTC'; CREATE TABLE folded(id VARCHAR, key VARCHAR)")
     encrypted = any(backup.key for backup in plan.chain)
+    passed = encrypted or any(isinstance(backup.folder, Remote) for backup in plan.chain)  # on by pyarrow
     if encrypted:
         connection.execute("SET temp_file_encryption = true")
     allowed: list[str] = []
     for view in _VIEWS:
         owners = view.name == "attachments" and any(backup.manifest.format > 1 for backup in plan.chain)
-        files = [backup.folder / file.name for backup, file in plan.files if file.name.startswith(view.name)]
-        rows = f"rows_of_{view.name}" if encrypted else rows_in(files)
+        files = [backup.path(file.name) for backup, file in plan.files if file.name.startswith(view.name)]
+        rows = f"rows_of_{view.name}" if passed else rows_in(files)
         held = {}
-        if files and encrypted:  # DuckDB 2.0 fails at encrypted pages after one that a filter has had it skip
+        if files and passed:  # DuckDB 2.0 fails at encrypted pages after one that a filter has had it skip
             held = {rows: dataset_of(plan.files, view.name)}
             connection.register(rows, held[rows])
         newest = moment if len(plan.chain) > 1 else None
         _create_view(connection, view, rows if files else None, newest, held, owners=owners)
-        allowed += [] if encrypted else map(quoted, files)
+        allowed += [] if passed else map(quoted, files)
     connection.execute(f"SET allowed_paths = [{', '.join(allowed)}]")
     connection.execute("SET enable_external_access = false; SET lock_configuration = true")
     answer = connection.execute(select)

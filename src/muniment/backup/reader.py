@@ -19,6 +19,7 @@ from operator import lt
 from pathlib import Path
 from typing import Any, Final, Protocol
 
+from muniment.backup.destination import blocks_of
 from muniment.backup.manifest import File
 from muniment.backup.parquet import Source, attachments_of, batch_of, numbers_of, texts_of
 from muniment.backup.plan import RestorePlan
@@ -259,7 +260,7 @@ def check_files(files: Iterable[tuple[Backup, File]], progress: Progress) -> Non
     Every file is hashed before any is parsed: Parquet footers and page headers have no checksum.
     """
     with ThreadPoolExecutor(os.cpu_count(), "muniment checker") as pool:
-        checks = [pool.submit(check_file, backup.folder / file.name, file, progress) for backup, file in files]
+        checks = [pool.submit(check_file, backup.path(file.name), file, progress) for backup, file in files]
         try:
             for check in checks:
                 check.result()
@@ -277,10 +278,9 @@ def check_file(path: Path, file: File, progress: Progress) -> None:
         if size != file.size:
             raise DamagedBackup(f"{path} has {size:,} bytes; the manifest says {file.size:,}", HINT)
         sha256 = hashlib.sha256()
-        with path.open("rb", buffering=0) as opened:
-            while block := opened.read(4 << 20):
-                sha256.update(block)
-                progress.check()
+        for block in blocks_of(path):
+            sha256.update(block)
+            progress.check()
     if sha256.hexdigest() != file.sha256:
         raise DamagedBackup(f"{path} was changed: its SHA-256 is not the manifest's", HINT)
 

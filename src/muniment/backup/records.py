@@ -10,6 +10,7 @@ from typing import Any, Literal, get_args
 
 import msgspec
 
+from muniment.backup.destination import Remote, put_new
 from muniment.backup.manifest import Hex, Time
 from muniment.backup.reader import Moment
 from muniment.backup.repository import Backup, stamp
@@ -58,12 +59,19 @@ def write_record(place: Path, record: Record) -> Path:
         while True:
             path = place / f"{record.kind}-{stamp(time)}.json"
             try:
-                with new_file(path) as unfinished:
-                    write_new(unfinished, text)
-            except TargetExists:
+                _write(path, text)
+            except (FileExistsError, TargetExists):
                 time += timedelta(milliseconds=1)
             else:
                 return path
+
+
+def _write(path: Path, text: bytes) -> None:
+    if isinstance(path, Remote):
+        put_new(path, text)
+        return
+    with new_file(path) as unfinished:
+        write_new(unfinished, text)
 
 
 def write_down(

@@ -15,6 +15,7 @@ from typing import Final
 
 import msgspec
 
+from muniment.backup.destination import place_of
 from muniment.backup.lineages import Branch, Span, Tree, past_of
 from muniment.backup.plan import chain_of, ends_of
 from muniment.backup.proof import missing_note
@@ -124,6 +125,7 @@ def _destination(
     folder = Path(place.folder)
     there, problems = True, []
     try:
+        folder = place_of(place.folder)
         found = backups(folder)
         problems += [str(bad) for bad in found.unusable]
     except MunimentError as error:

@@ -1,4 +1,4 @@
-"""A folder of backups: the only module that writes one, and the one that says what is in it.
+"""A folder of backups, or a prefix of a store with them: what is in it, and the only module that writes one.
 
 Nothing is ever overwritten or appended to. A backup is a folder, and it exists from the moment its manifest does, which
 is written last, under another name, synced, and then renamed.
@@ -9,7 +9,9 @@ from __future__ import annotations
 import os
 import re
 import shutil
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from pathlib import Path
@@ -19,6 +21,7 @@ import msgspec
 
 from muniment.backup import manifest as manifests
 from muniment.backup import wrapped_keys
+from muniment.backup.destination import AT_ONCE, Remote, check_folder_name, place_of, put_new, sizes_in
 from muniment.backup.manifest import Kind, Manifest
 from muniment.backup.wrapped_keys import WrappedKeys
 from muniment.durable import (
@@ -47,8 +50,6 @@ from muniment.storage import engines
 DATABASE_DOCUMENT: Final = "Database.Document"
 SIGNATURE: Final = f"{manifests.NAME}.signature"
 _HINT: Final = "restore from another backup, or another copy of this one"
-_scheme = re.compile(r"([A-Za-z][A-Za-z0-9+.-]+):/+")  # of two slashes, a path keeps one
-_windows = re.compile(r"[A-Za-z]:([\\/]|$)|\\\\")
 _name = re.compile(r"(\d{4}-\d\d-\d\dT\d{6}\.\d{3}Z)\.(full|incremental)")
 
 
@@ -72,6 +73,10 @@ class Backup:
     def name(self) -> str:
         """The name of its folder."""
         return self.folder.name
+
+    def path(self, name: str) -> Path:
+        """Where a file of this name is."""
+        return self.folder / name
 
     def check_open(self) -> None:
         """Raises `WrongKey` when it is encrypted and nothing was given that opens it."""
@@ -149,8 +154,8 @@ class Unusable:
 class Backups(Sequence[Backup]):
     """The complete backups of a folder in the order of their snapshots, and what cannot be used.
 
-    `place` is the folder that they are in, `unusable` are those with a manifest that cannot be used, and `unfinished`
-    the folders of backups that have none.
+    `place` is the folder or prefix that they are in, `unusable` are those with a manifest that cannot be used, and
+    `unfinished` the folders of backups that have none.
     """
 
     def __init__(
@@ -193,16 +198,20 @@ def unusable_in(available: Sequence[Backup]) -> tuple[Unusable, ...]:
     return available.unusable if isinstance(available, Backups) else ()
 
 
-def backups(source: Path, keyring: Keyring = NO_KEYS) -> Backups:
+def backups(source: str | Path, keyring: Keyring = NO_KEYS) -> Backups:
     """What is in a folder of backups, good and bad; for the folder of one backup, that one and those that it continues.
+
+    In the place of a folder may be a prefix of a store: see `destination.place_of`.
 
     A damaged backup is an error only for what needs it, and so is one that the keyring does not open: see
     `Backup.locked`. One that lacks a required signature cannot be used. Raises `BackupNotFound` when there is
     no such folder.
     """
+    source = place_of(source)
     with mapped_errors(source):
+        if isinstance(source, Remote) and not source.exists():
+            raise BackupNotFound(f"there is nothing in {source}", "give the place that the backup was written to")
         if not source.exists():
-            check_folder_name(source)
             raise BackupNotFound(f"there is no folder {source}", "give the folder that the backup was written to")
         if not source.is_dir():
             raise BackupNotFound(f"{source} is a file, not a folder of backups", "give the folder that holds it")
@@ -220,11 +229,8 @@ def _folder(place: Path, keyring: Keyring) -> Backups:
     found: list[Backup] = []
     unusable: list[Unusable] = []
     unfinished: list[Path] = []
-    links = _links(place)
-    for path in sorted(place.iterdir()):
-        if path.name == LOST_AND_FOUND or path.name in links or not path.is_dir():
-            continue
-        match _entry(path, keyring, aliases=tuple(link for link, name in links.items() if name == path.name)):
+    for path, entry in _entries(place, keyring):
+        match entry:
             case Backup() as backup:
                 found.append(backup)
             case Unusable() as bad:
@@ -232,6 +238,20 @@ def _folder(place: Path, keyring: Keyring) -> Backups:
             case None if _name.fullmatch(path.name):
                 unfinished.append(path)
     return Backups(place, found, unusable, unfinished)
+
+
+def _entries(place: Path, keyring: Keyring) -> Iterable[tuple[Path, Backup | Unusable | None]]:
+    if isinstance(place, Remote):  # each answer of a store takes its time
+        with ThreadPoolExecutor(AT_ONCE, "muniment reader") as pool:
+            folders = sorted(place.folders())
+            return list(zip(folders, pool.map(lambda path: _entry(path, keyring), folders), strict=True))
+    links = _links(place)
+    paths = (path for path in sorted(place.iterdir()) if path.name != LOST_AND_FOUND and path.name not in links)
+    return (
+        (path, _entry(path, keyring, aliases=tuple(link for link, name in links.items() if name == path.name)))
+        for path in paths
+        if path.is_dir()
+    )
 
 
 def _links(place: Path) -> Mapping[str, str]:
@@ -243,7 +263,7 @@ def _links(place: Path) -> Mapping[str, str]:
 
 def _with_those_before(last: Backup, keyring: Keyring) -> Backups:
     """One backup, and those beside it that it continues, as far as they are there."""
-    folder = Path(os.path.realpath(last.folder))
+    folder = last.folder if isinstance(last.folder, Remote) else Path(os.path.realpath(last.folder))
     last = replace(last, folder=folder)
     if last.manifest.parent is None:
         return Backups(folder.parent, [last])
@@ -369,45 +389,61 @@ class Seal:
 class NewBackup:
     """A backup being written. Until `publish`, it does not exist; `abandon` removes what was written."""
 
-    def __init__(self, destination: Path, kind: Kind, time: datetime, seal: Seal | None = None) -> None:
+    def __init__(
+        self, destination: Path, kind: Kind, time: datetime, database_document: bytes, seal: Seal | None = None
+    ) -> None:
+        """`database_document` is as it is stored: where the backup is encrypted, it is."""
         self.seal = seal or Seal()
+        self._made: list[Path] = []
         with mapped_errors(destination):
+            if isinstance(destination, Remote):
+                self.folder: Path = _claimed(destination, kind, time, database_document)
+                return
             self._made = make_folders(destination)
             try:
                 self.folder = _make_named(destination, kind, time)
             except BaseException:
                 remove_folders(self._made)
                 raise
+            try:
+                write_new(self.folder / DATABASE_DOCUMENT, database_document)
+            except BaseException:
+                self.abandon()
+                raise
 
     def path(self, name: str) -> Path:
         """Where a file of this name goes."""
         return self.folder / name
 
-    def publish(self, manifest: bytes, database_document: bytes) -> Backup:
-        """Write the settings and then the manifest; when this returns, the backup is whole and on disk.
-
-        Both are as they are stored: where the backup is encrypted, they are.
-        """
+    def publish(self, manifest: bytes) -> Backup:
+        """Write the manifest; when this returns, the backup is whole and on disk, or in the store."""
         seal = self.seal
+        notes: list[str] = []
         with mapped_errors(self.folder):
-            write_new(self.folder / DATABASE_DOCUMENT, database_document)
             if seal.wrapped:
-                write_new(self.folder / wrapped_keys.NAME, seal.wrapped.encoded())
+                put_new(self.folder / wrapped_keys.NAME, seal.wrapped.encoded())
             if seal.signing_key:
                 signed = msgspec.json.encode(seal.signing_key.sign(manifest))
-                write_new(self.folder / SIGNATURE, msgspec.json.format(signed, indent=2) + b"\n")
-            unnamed = self.folder / f"{manifests.NAME}.unfinished"
-            write_new(unnamed, manifest)
-            sync_folder(self.folder)
-            unnamed.rename(self.folder / manifests.NAME)
-            notes = sync_folders((self.folder, self.folder.parent, *(made.parent for made in self._made)))
+                put_new(self.folder / SIGNATURE, msgspec.json.format(signed, indent=2) + b"\n")
+            if isinstance(self.folder, Remote):
+                put_new(self.folder / manifests.NAME, manifest)
+            else:
+                unnamed = self.folder / f"{manifests.NAME}.unfinished"
+                write_new(unnamed, manifest)
+                sync_folder(self.folder)
+                unnamed.rename(self.folder / manifests.NAME)
+                notes = sync_folders((self.folder, self.folder.parent, *(made.parent for made in self._made)))
         decoded = manifests.decode(manifest, str(self.folder))
         if seal.key:
             decoded = manifests.opened(decoded, manifest, seal.key, str(self.folder))
         return Backup(self.folder, decoded, manifests.digest(manifest), notes=(*seal.notes, *notes), key=seal.key)
 
     def abandon(self) -> None:
-        """Remove what was written, and the folders that were made for it."""
+        """Remove what was written, and the folders that were made for it; in a store, if that may be deleted."""
+        if isinstance(self.folder, Remote):
+            with suppress(MunimentError, OSError):
+                _delete_all(self.folder)
+            return
         shutil.rmtree(self.folder, ignore_errors=True)
         remove_folders(self._made)
 
@@ -416,37 +452,33 @@ def delete_backup(backup: Backup) -> None:
     """Delete a backup: its manifest first, so that it does not exist from then on."""
     with mapped_errors(backup.folder):
         (backup.folder / manifests.NAME).unlink()
+        if isinstance(backup.folder, Remote):
+            _delete_all(backup.folder)
+            return
         sync_folder(backup.folder)
         shutil.rmtree(backup.folder)
         sync_folder(backup.folder.parent)
 
 
-def check_folder_name(place: str | Path) -> None:
-    """Raises `InvalidInput` for what names no folder of this machine: an address, a drive or share of Windows, `~`."""
-    text = str(place)
-    if not text.strip():
-        raise InvalidInput("the name of a folder is empty", "write . for the folder that you are in")
-    if found := _scheme.match(text):
-        meant = "an address" if found[1].lower() == "file" else f"an address ({found[1]}), not a folder of this machine"
-        path = "/" + text[found.end() :].lstrip("/") if found[1].lower() == "file" else "/mnt/…"
-        raise InvalidInput(f"{text} is {meant}", f"write the folder itself, as {path}; mount what is elsewhere first")
-    if os.name != "nt" and _windows.match(text):
-        raise InvalidInput(
-            f"{text} is a place on Windows, not a folder of this machine", "mount it, and write the folder, as /mnt/…"
-        )
-    if text.startswith("~"):
-        raise InvalidInput(
-            f"{text} is not a folder: nobody has put your home in the place of ~",
-            f"write {Path.home()}{text[1:]}, or leave out the quotation marks around it",
-        )
+def _delete_all(folder: Remote) -> None:
+    for name in sizes_in(folder):
+        (folder / name).unlink()
 
 
 def check_destination(destination: Path) -> None:
     """Raises `StorageFailure` unless this is a folder that can be written to, or can become one.
 
+    In a store, that shows when it is written to.
+
     Raises `InvalidInput` for what is no folder here, for a backup, and for one inside a database: whoever removes the
     database would remove its backups too.
     """
+    if isinstance(destination, Remote):
+        if destination / manifests.NAME in destination.iterdir():
+            raise InvalidInput(
+                f"{destination} is a backup itself", f"give the place that it is in: {destination.parent}"
+            )
+        return
     check_folder_name(destination)
     place = destination
     with mapped_errors(destination):
@@ -477,6 +509,18 @@ def _make_named(destination: Path, kind: Kind, time: datetime) -> Path:
         folder = destination / f"{stamp(time)}.{kind}"
         try:
             folder.mkdir()
+        except FileExistsError:
+            time += timedelta(milliseconds=1)
+        else:
+            return folder
+
+
+def _claimed(destination: Remote, kind: Kind, time: datetime, database_document: bytes) -> Remote:
+    """A prefix with the name of this time, or of the next millisecond of which nobody else has written the settings."""
+    while True:
+        folder = destination / f"{stamp(time)}.{kind}"
+        try:
+            put_new(folder / DATABASE_DOCUMENT, database_document, again=False)
         except FileExistsError:
             time += timedelta(milliseconds=1)
         else:

@@ -85,7 +85,7 @@ def _attachments(plan: RestorePlan, moment: Moment) -> str:
 
 
 def _view(plan: RestorePlan, moment: Moment, name: str, shown: str, nothing: str, one_row: str, alive: str) -> str:
-    files = [(backup, backup.folder / file.name) for backup, file in plan.files if file.name.startswith(name)]
+    files = [(backup, backup.path(file.name)) for backup, file in plan.files if file.name.startswith(name)]
     if not files:
         return _NOTHING.format(name=name, nothing=nothing)
     before, rows = "", rows_in([path for _, path in files])

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
-from muniment.backup.repository import check_folder_name
+from muniment.backup.destination import check_folder_name
 from muniment.durable import LOST_AND_FOUND, make_folders, mapped_errors, name_anew, remove_folders, sync_folders
 from muniment.errors import Busy, DatabaseLocked, InvalidInput, MunimentError, StorageFailure, TargetExists, unicode
 from muniment.storage.engines import FILE, LOADER_FILES, LOADING, LOCK, RESTORING, lock

@@ -16,6 +16,7 @@ from typing import Final
 
 import msgspec
 
+from muniment.backup.destination import Remote, place_of, sizes_in, spelled
 from muniment.backup.manifest import (
     Counts,
     DatabaseIdentity,
@@ -69,7 +70,7 @@ class _DamagedSince(Exception):
 
 def take_backup(
     storage: Storage,
-    destination: Path,
+    destination: str | Path,
     *,
     name: str,
     database_document: bytes,
@@ -82,6 +83,8 @@ def take_backup(
     pinned: Callable[[Snapshot], object] = lambda snapshot: None,
 ) -> Backup:
     """Write the state of this moment into a new folder in the destination, while others read and write.
+
+    The destination is a folder, or a prefix of a store: see `destination.place_of`.
 
     An incremental backup holds what changed since the newest backup of this lineage there; where it might miss
     something, or there is none, a full one is taken, and the manifest says why. When it returns, the backup is complete
@@ -97,6 +100,7 @@ def take_backup(
     """
     progress = progress or Progress()
     progress.stage = "planning"
+    destination = place_of(destination)
     check_destination(destination)
     existing = backups(destination) if destination.exists() else Backups(destination)
     facts = storage.backup_facts()
@@ -145,7 +149,8 @@ class _Taker:
             with telling("the moment that a backup will hold"):
                 self.pinned(snapshot)
             seal = self.sealing.seal(plan.parent)
-            new = NewBackup(self.destination, plan.kind, started, seal)
+            database_document = seal.settings(self.database_document)
+            new = NewBackup(self.destination, plan.kind, started, database_document, seal)
             try:
                 if plan.kind == "full":
                     progress.total_documents = snapshot.fingerprint.count(DOCUMENT)
@@ -160,7 +165,6 @@ class _Taker:
                 progress.stage = "publishing"
                 progress.check()
                 history_from = max(plan.after, snapshot.history_from) if history else None
-                database_document = seal.settings(self.database_document)
                 manifest = _manifest(
                     plan,
                     _identity(storage.identity, self.name),
@@ -178,7 +182,7 @@ class _Taker:
                 notes = _remembered(storage, digest(text), None, snapshot)  # before it exists: it may continue at once
                 if notes:  # opened anew, it would not know up to when it has said that nothing was written
                     text = encode(_only_then(manifest), seal.key)
-                published = new.publish(text, database_document)
+                published = new.publish(text)
             except BaseException:
                 new.abandon()
                 raise
@@ -194,7 +198,7 @@ class _Taker:
         """Tell through where a backup holds everything: without history, only what no chain elsewhere waits for."""
         if manifest.skipped:
             return
-        here = _named(self.destination)
+        here = spelled(self.destination)
         elsewhere = [place.etag for place in self.storage.backup_facts().places if place.folder != here]
         waits = self.storage.history.kept and plan.kind == "full"
         self.storage.backed_up(min(snapshot.etag, *elsewhere) if waits and elsewhere else snapshot.etag)
@@ -202,13 +206,17 @@ class _Taker:
 
 def _onto_whole_files(plan: BackupPlan, existing: Backups) -> BackupPlan:
     """The plan, or a full backup where a file of the chain that it continues is missing or has another size."""
-    for backup in chain_of(plan.parent, existing) if plan.parent else ():
+    chain = chain_of(plan.parent, existing) if plan.parent else ()
+    there = sizes_in(existing.place) if chain and isinstance(existing.place, Remote) else None
+    for backup in chain:
         for file in backup.manifest.files:
-            path = backup.folder / file.name
+            path = backup.path(file.name)
             try:
-                size = path.stat().st_size
+                size = path.stat().st_size if there is None else there.get(f"{backup.name}/{file.name}")
             except OSError as error:
                 return BackupPlan("full", f"the chain is not whole: {path} cannot be read: {error.strerror}")
+            if size is None:
+                return BackupPlan("full", f"the chain is not whole: {path} is missing")
             if size != file.size:
                 return BackupPlan("full", f"the chain is not whole: {path} has {size:,} bytes instead of {file.size:,}")
     return plan
@@ -218,7 +226,7 @@ def _check_mounted(destination: Path, existing: Backups, facts: BackupFacts) -> 
     """Raises `BackupNotFound` where the database remembers backups, and there are none."""
     if existing or existing.unfinished or any(bad.ours for bad in existing.unusable):
         return
-    folder = _named(destination)
+    folder = spelled(destination)
     for place in facts.places:
         if place.folder == folder:
             raise BackupNotFound(
@@ -317,14 +325,9 @@ def _time(clock: Callable[[], int], existing: Backups) -> datetime:
     return max(now, max(ends) + timedelta(microseconds=1)) if ends else now
 
 
-def _named(destination: Path) -> str:
-    """How the database remembers a destination: a link stays one, for it may lead elsewhere later."""
-    return os.path.abspath(destination)  # noqa: PTH100 - `resolve` would follow it
-
-
 def _place(destination: Path, snapshot: Snapshot, started: datetime, *, encrypted: bool) -> BackupPlace | None:
     """What the database remembers of the destination; nothing of one whose name is not Unicode."""
-    folder = _named(destination)
+    folder = spelled(destination)
     if folder != os.fsencode(folder).decode(errors="replace"):
         return None
     return BackupPlace(folder, snapshot.etag, to_microseconds(started), encrypted)

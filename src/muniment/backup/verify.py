@@ -6,7 +6,6 @@ are the revisions that replaced others; those are put together in a temporary da
 
 from __future__ import annotations
 
-import os
 import shlex
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import ExitStack, suppress
@@ -15,6 +14,7 @@ from itertools import pairwise, takewhile
 from pathlib import Path
 from typing import Any, Final
 
+from muniment.backup.destination import encoded, place_of
 from muniment.backup.examine import Faulty, Group, Task, Whole, examine_all
 from muniment.backup.manifest import Manifest
 from muniment.backup.plan import RestorePlan, chain_of
@@ -93,7 +93,7 @@ class _Fault:
 
 
 def verify(
-    wanted: Path | RestorePlan,
+    wanted: str | Path | RestorePlan,
     *,
     progress: Progress | None = None,
     clock: Callable[[], int] | None = None,
@@ -110,7 +110,7 @@ def verify(
     progress = progress or Progress()
     progress.stage = "planning"
     plan = wanted if isinstance(wanted, RestorePlan) else None
-    source = wanted.place if isinstance(wanted, RestorePlan) else wanted
+    source = wanted.place if isinstance(wanted, RestorePlan) else place_of(wanted)
     available: Sequence[Backup] = plan.chain if plan else backups(source, keyring)
     if keyring.identities and not any(backup.key for backup in available):
         for backup in reversed(available):
@@ -445,4 +445,4 @@ def _tasks(found: Iterable[Backup], changed: Shared | None) -> list[Task]:
 def _tasks_of(manifest: Manifest, backup: Backup, changed: Shared | None) -> list[Task]:
     key = backup.key.parquet if backup.key else None
     more = manifest.after, manifest.through, changed, manifest.kind == "incremental", key
-    return [Task(_key(backup), os.fsencode(backup.folder), file, *more) for file in manifest.files]
+    return [Task(_key(backup), encoded(backup.folder), file, *more) for file in manifest.files]

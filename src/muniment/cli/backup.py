@@ -11,7 +11,7 @@ import typer
 from muniment.backup.summary import BackupSummary
 from muniment.cli.groups import Typed
 from muniment.cli.keyring import PANEL, PassphraseFile, SealingOptions
-from muniment.cli.options import JobOutput, KeyOptions, Keys, ServerDatabase, Url, check_stays_here, path_of
+from muniment.cli.options import JobOutput, KeyOptions, Keys, ServerDatabase, Url, check_stays_here, path_of, place_of
 from muniment.cli.report import facts
 from muniment.cli.state import backup_rows
 from muniment.database import DocumentDatabase, open_to_read
@@ -23,7 +23,10 @@ def backup(
     dest: Annotated[
         Path,
         typer.Option(
-            "--dest", parser=path_of, metavar="FOLDER", help="Where to put the backup; the folder is made if need be."
+            "--dest",
+            parser=place_of,
+            metavar="DEST",
+            help="Where to put the backup: a folder, which is made if need be, or s3://BUCKET/PREFIX.",
         ),
     ],
     *,

@@ -11,7 +11,7 @@ import msgspec
 import typer
 
 from muniment.cli.keyring import OpeningOptions
-from muniment.cli.options import AlgorithmOption, Folder, JobOutput, KeyOptions, NewFolder, Output, path_of
+from muniment.cli.options import AlgorithmOption, Folder, JobOutput, KeyOptions, NewFolder, Output, place_of
 from muniment.cli.output import Failure, complain, count_text, size_text, took_text, write
 from muniment.cli.point import PointOptions
 from muniment.cli.report import Row, facts, number, row
@@ -114,7 +114,9 @@ def _report(folder: Path, problems: list[str], told: dict[str, Any], out: JobOut
 def get(
     folder: Annotated[
         Path,
-        typer.Argument(parser=path_of, metavar="FOLDER", help="The folder of the database, or one with backups of it."),
+        typer.Argument(
+            parser=place_of, metavar="FOLDER", help="The folder of the database, or a place with backups of it."
+        ),
     ],
     id: Annotated[str, typer.Argument(metavar="ID", help="The id of the document, in any case.")],
     *,

@@ -34,6 +34,13 @@ def path_of(text: str) -> Path:
     return Path(text)
 
 
+def place_of(text: str) -> Path:
+    """The folder of backups, or the prefix of a store with them, that an argument names; raises `InvalidInput`."""
+    from muniment.backup import destination  # here: most commands need nothing of it
+
+    return destination.place_of(path_of(text) if "://" not in text else text)
+
+
 def named(what: str) -> Callable[[str], str]:
     """What takes the value of an option that names something, and refuses an empty one."""
 
@@ -52,12 +59,17 @@ NewFolder: TypeAlias = Annotated[
     Path, typer.Argument(parser=path_of, metavar="FOLDER", help="A new folder, or that of an empty database.")
 ]
 Dest: TypeAlias = Annotated[
-    Path, typer.Argument(parser=path_of, metavar="DEST", help="The folder that backups were written to.")
+    Path,
+    typer.Argument(
+        parser=place_of, metavar="DEST", help="Where backups were written to: a folder, or s3://BUCKET/PREFIX."
+    ),
 ]
 Source: TypeAlias = Annotated[
     Path,
     typer.Argument(
-        parser=path_of, metavar="SOURCE", help="The folder that backups were written to, or one of them in it."
+        parser=place_of,
+        metavar="SOURCE",
+        help="Where backups were written to, a folder or s3://BUCKET/PREFIX, or one of them in it.",
     ),
 ]
 Url: TypeAlias = Annotated[

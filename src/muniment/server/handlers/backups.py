@@ -7,7 +7,7 @@ from functools import partial
 
 import msgspec
 
-from muniment.backup.repository import check_folder_name
+from muniment.backup.destination import check_folder_name
 from muniment.backup.summary import BackupSummary
 from muniment.errors import InvalidInput
 from muniment.maintenance import BackupOperation
