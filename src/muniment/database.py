@@ -177,11 +177,15 @@ class DocumentDatabase(Source[Exported]):
         """
         return self.storage.submit([self._numbered(write) for write in _writes(commands)])
 
-    def by_prefix(self, prefix: str, *, start: int = 0, limit: int = PAGE) -> Page[Document]:
-        """Documents whose ids begin so (in any case), in the order of their ids; `more` says if there are others."""
+    def by_prefix(self, prefix: str, *, start: int = 0, limit: int = PAGE, after: str = "") -> Page[Document]:
+        """Documents whose ids begin so (in any case), in the order of their ids; `more` says if there are others.
+
+        From the first one on, or from that `after` an id: the same time wherever that is, where `start` counts.
+        """
         check_text(prefix)
+        check_text(after)
         check_page(start, limit)
-        return _page(self.storage.by_prefix(DOCUMENT, prefix, start, one_more(limit)), limit)
+        return _page(self.storage.by_prefix(DOCUMENT, prefix, start, one_more(limit), after), limit)
 
     def by_collection(self, collection: str, *, after: int = 0, limit: int = PAGE) -> Page[Document]:
         """Documents of a collection (in any case) in the order of their etags; `after` is the last etag seen."""

@@ -29,7 +29,7 @@ from muniment.backup.restore_plan import plan_restore
 from muniment.backup.selection import Selection, check_selection
 from muniment.backup.take import take_backup
 from muniment.backup.verify import Verified, verify
-from muniment.backup.versions import Version, version_at
+from muniment.backup.versions import Version, version_at, versions_in
 from muniment.document import encode, from_microseconds
 from muniment.errors import BackupRunning, InvalidInput
 from muniment.fingerprint import Fingerprint
@@ -345,6 +345,10 @@ class MaintenanceActions:
         points = [point_of(text, available, str(source), lineage, zone, now) for text in (before, after)]
         plans = [plan_restore(available, str(source), point) for point in points]
         return differences(plans[0], plans[1], progress)
+
+    def versions(self, id: str, *, keyring: Keyring = NO_KEYS) -> tuple[list[Version], list[str]]:
+        """Every version of a document, in the log and in the backups that are remembered: see `versions_in`."""
+        return versions_in(self._storage, id, keyring)
 
     @staticmethod
     def version(

@@ -128,6 +128,10 @@ def tenant(site: Site, prefix: str) -> None:
         do(method, "/stats", 200)
         do(method, "/backups", 200)
     do("DELETE", "/static/{key}", 204, "/static/large?owner=orders/1")
+    if prefix:
+        etag = do("GET", "/versions", 200, "/versions?id=ITEMS/1").json()["versions"][0]["etag"]
+        do("GET", "/versions", 200, f"/versions?id=items/1&etag={etag}")
+    do("GET", "/versions", 404, "/versions?id=none")
     do("GET", "/replication/topology", 404)
     do("GET", "/build/version", 200)
     dump = do("GET", "/smuggler/export", 200, "/smuggler/export?format=ndjson").headers["Muniment-Operation"]
@@ -166,6 +170,8 @@ def server(site: Site) -> None:
     """What can be asked of the server as a whole."""
     ask, wanted = site.ask, {"BackupLocation": str(site.place / "b"), "DatabaseName": "restored"}
     ask("POST", "/admin/restore/plan", 200, "/admin/restore/plan", json=wanted)
+    ask("GET", "/admin/backups", 200, f"/admin/backups?location={site.place / 'b'}")
+    ask("GET", "/admin/backups", 400, "/admin/backups")
     ask("POST", "/admin/restore/plan", 403, "/admin/restore/plan", json={"BackupLocation": "/nowhere"})
     accepted = ask("POST", "/admin/restore", 202, "/admin/restore?defrag=true", json=wanted).json()
     site.server.wait_for(accepted["OperationId"])
@@ -184,6 +190,10 @@ def server(site: Site) -> None:
     ask("PUT", path, 200, target, json={"Settings": {}})
     for method in ("GET", "HEAD"):
         ask(method, path, 200, target)
+        ask(method, "/studio", 200, "/studio/")
+        ask(method, "/studio", 302, "/")
+        ask(method, "/studio/{file}", 200, "/studio/main.js")
+        ask(method, "/studio/{file}", 404, "/studio/none.js")
         ask(method, "/health/live", 200, "/health/live")
         ask(method, "/health/ready", 200, "/health/ready")
     present = {"If-None-Match": ask("GET", path, 200, target).headers["etag"]}

@@ -1,27 +1,31 @@
-"""The versions of one document or attachment over all backups, found without reading any other document."""
+"""The versions of one document or attachment over all backups and the log, found without reading other documents."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from contextlib import closing
-from dataclasses import dataclass
-from typing import Any
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, Protocol
 
 from muniment.backup.parquet import ATTACHMENTS, DOCUMENTS, Source, numbers_of, texts_of
 from muniment.backup.plan import RestorePlan
 from muniment.backup.reader import check_files, moment_of
-from muniment.backup.repository import Backup
+from muniment.backup.repository import Backup, backups
 from muniment.document import fold, without_time_kept
+from muniment.errors import MunimentError
 from muniment.owner import key_of
 from muniment.progress import Progress
-from muniment.revision import ATTACHMENT, DOCUMENT
+from muniment.revision import ATTACHMENT, DOCUMENT, Revision
+from muniment.security.keyring import Keyring
+from muniment.storage.base import Identity, Lineage, Storage
 
 
 @dataclass(frozen=True, slots=True)
 class Version:
     """One version: `body` is None for a deletion and for attachments; `backups` are the backups that hold it.
 
-    `modified` is in microseconds since 1970 (UTC), `size` in bytes.
+    `modified` is in microseconds since 1970 (UTC), `size` in bytes. `logged` says whether the database has it itself.
     """
 
     kind: int
@@ -34,6 +38,7 @@ class Version:
     size: int
     body: bytes | None
     backups: tuple[str, ...]
+    logged: bool = False
 
 
 def versions_of(id: str, available: Sequence[Backup], progress: Progress | None = None) -> list[Version]:
@@ -56,8 +61,42 @@ def _versions(id: str, available: Sequence[Backup]) -> list[Version]:
                     key = (version.lineage, version.etag)
                     known = found.get(key)
                     names = (*known.backups, backup.name) if known else (backup.name,)
-                    found[key] = _named(version, names)
+                    found[key] = replace(version, backups=names)
     return sorted(found.values(), key=lambda version: (version.modified, version.etag))
+
+
+def versions_in(storage: Storage, id: str, keyring: Keyring) -> tuple[list[Version], list[str]]:
+    """Every version of a document that the database has or the backups of it that it remembers hold, oldest first.
+
+    `backups` are whole paths here. The notes say what could not be read: a folder that is not there any more, say.
+    """
+    identity, notes = storage.identity, []
+    found: dict[tuple[str, int], Version] = {}
+    for revision in storage.versions(id):
+        version = _of_log(revision, identity)
+        found[version.lineage, version.etag] = version
+    for place in storage.backup_facts().places:
+        folder = Path(place.folder)
+        try:
+            held = [each for each in backups(folder, keyring) if each.manifest.database.id == identity.database_id]
+            versions = versions_of(id, held)
+        except MunimentError as error:
+            notes.append(f"{folder}: {error.message}")
+            continue
+        for version in versions:
+            if version.kind == DOCUMENT:
+                known = found.get((version.lineage, version.etag), version)
+                names = tuple(str(folder / name) for name in version.backups)
+                places = names if known is version else (*known.backups, *names)
+                found[version.lineage, version.etag] = replace(known, backups=places)
+    return sorted(found.values(), key=lambda version: (version.modified, version.etag)), notes
+
+
+def _of_log(revision: Revision, identity: Identity) -> Version:
+    metadata, _ = without_time_kept(revision.metadata, revision.modified)
+    lineage, deleted = _made_in(identity, revision.etag), revision.body is None
+    told = (revision.kind, revision.id, revision.etag, lineage, revision.modified, metadata, deleted)
+    return Version(*told, revision.size, revision.body, (), logged=True)
 
 
 def version_at(plan: RestorePlan, id: str, progress: Progress | None = None) -> Version | None:
@@ -103,28 +142,22 @@ def _version(table: Any, row: int, schema: Any, backup: Backup) -> Version:
         size = part.column("size")[0].as_py()
         kind, deleted, body = ATTACHMENT, size is None, None
         values["id"] = key_of(values["id"])
-    lineage = _made_in(backup, etag)
+    lineage = _made_in(backup.manifest.database, etag)
     metadata, _ = without_time_kept(values["metadata"].encode(), modified)
     return Version(kind, values["id"], etag, lineage, modified, metadata, deleted, size or 0, body, (backup.name,))
 
 
-def _made_in(backup: Backup, etag: int) -> str:
-    """The lineage that made this etag, which may be one that the backup's came from."""
-    database = backup.manifest.database
-    lineages = [lineage for lineage in database.lineages if etag > lineage.etag]
-    return lineages[-1].lineage if lineages else database.lineage
+class Named(Protocol):
+    """What has a history: a database, or a backup of it."""
+
+    @property
+    def lineage(self) -> str: ...
+
+    @property
+    def lineages(self) -> Sequence[Lineage]: ...
 
 
-def _named(version: Version, names: tuple[str, ...]) -> Version:
-    return Version(
-        version.kind,
-        version.id,
-        version.etag,
-        version.lineage,
-        version.modified,
-        version.metadata,
-        version.deleted,
-        version.size,
-        version.body,
-        names,
-    )
+def _made_in(identity: Named, etag: int) -> str:
+    """The lineage that made this etag, which may be one that the present one came from."""
+    lineages = [lineage for lineage in identity.lineages if etag > lineage.etag]
+    return lineages[-1].lineage if lineages else identity.lineage

@@ -333,6 +333,29 @@ class RestoreIntoWanted(MomentWanted):
     other_database: Annotated[bool, Meta(description="The backups may be another database's.")] = False
 
 
+class KeptVersion(msgspec.Struct, omit_defaults=True):
+    """A version of a document: `deleted` is its deletion."""
+
+    etag: int
+    lineage: str
+    time: Annotated[str, Meta(description="When it was stored, RFC 3339.")]
+    bytes: Annotated[int, Meta(description="Of its body.")]
+    current: Annotated[bool, Meta(description="It is what the database has now.")]
+    logged: Annotated[bool, Meta(description="The database has it itself, now or in its history.")]
+    backups: Annotated[list[str], Meta(description="The backups that hold it.")]
+    deleted: bool = False
+    metadata: msgspec.Raw | UnsetType = UNSET
+    document: msgspec.Raw | UnsetType = UNSET
+
+
+class Versions(msgspec.Struct):
+    """The versions of a document, oldest first; `notes` tell of backups that could not be read."""
+
+    id: str
+    versions: list[KeptVersion]
+    notes: list[str]
+
+
 class PlannedFile(msgspec.Struct):
     """A file that a restore reads."""
 

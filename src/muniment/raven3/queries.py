@@ -57,6 +57,7 @@ class DocumentsListed(Listed, frozen=True):
     skip_after: Annotated[str | None, Meta(description="Only ids after this one.")] = field(
         name="skipAfter", default=None
     )
+    collection: Annotated[str | None, Meta(description="Only those of this collection, without `startsWith`.")] = None
     metadata_only: Annotated[bool, Meta(description="Of each, only its metadata.")] = False
 
 
@@ -111,6 +112,20 @@ class BackupOptions(Query, frozen=True):
         bool, Meta(description="Keep the key of an encrypted database in its backup, as RavenDB does.")
     ] = False
     in_clear: Annotated[bool, Meta(description="Back up an encrypted database so that anybody can read it.")] = False
+
+
+class BackupsListed(Query, frozen=True):
+    """Where backups are."""
+
+    location: Annotated[str, Meta(description="A folder of the server's machine.")] = ""
+
+
+class VersionsWanted(Query, frozen=True):
+    """Of which document."""
+
+    id: Annotated[str, Meta(description="Its id.")] = ""
+    etag: Annotated[int | None, Meta(description="Only the version with this number, and with its content.")] = None
+    lineage: Annotated[str | None, Meta(description="Only versions of this history of the database.")] = None
 
 
 class RestoreOptions(Query, frozen=True):

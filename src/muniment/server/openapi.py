@@ -86,6 +86,7 @@ _PATH: Final = {
     "key": "The key of an attachment; it may have slashes in it.",
     "name": "The name of a database.",
     "index": "The name of an index; there are none.",
+    "file": "The name of a file.",
 }
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from functools import cache
 from typing import Any, Final
 
+from muniment.backup.listing import Listing
 from muniment.backup.recoverability import Recoverability
 from muniment.document import fold
 from muniment.raven3.messages import (
@@ -33,12 +34,14 @@ from muniment.raven3.messages import (
     RotationWanted,
     ServerStatistics,
     Stored,
+    Versions,
 )
 from muniment.raven3.names import BACKUP_STATUS
 from muniment.raven3.queries import (
     AttachmentOf,
     AttachmentsListed,
     BackupOptions,
+    BackupsListed,
     CompactionWanted,
     DatabasesListed,
     Deletion,
@@ -55,6 +58,7 @@ from muniment.raven3.queries import (
     StatusWanted,
     ThawWanted,
     Toggle,
+    VersionsWanted,
 )
 from muniment.security.access import Right
 from muniment.server import openapi
@@ -73,7 +77,9 @@ from muniment.server.handlers import (
     restore_into,
     restores,
     statistics,
+    studio,
     tokens,
+    versions,
 )
 from muniment.server.request import Request
 from muniment.server.routing import BYTES, EVERYBODY, Answer, Endpoint, Handler, Permission, Route, Where
@@ -97,6 +103,8 @@ EXPECTED: Final = {"If-None-Match": "The etag that there must be now; all zeros 
 UNCHANGED: Final = Answer(304, media=None, said="The client has it already.")
 MISSING: Final = Answer(404, media=None, said="There is none.")
 DONE: Final = (Answer(media=None),)
+ENTRANCE: Final = "studio"
+PAGE: Final = (Answer(200, media="*/*"), Answer(302, media=None, said="It is below that."), UNCHANGED)
 DUMP: Final = (Answer(200, media=BYTES), Answer(204, media=None, said="Nothing has changed since the last dump."))
 DELETED: Final = (Answer(204, media=None),)
 ACCEPTED: Final = (Answer(202, Accepted),)
@@ -194,6 +202,7 @@ ROUTES: Final = (
     Route("replication/topology", {"GET": Endpoint(statistics.topology, (MISSING,), may=EVERYBODY)}),
     Route("build/version", _answered(statistics.build_version, EVERYBODY, BuildVersion)),
     Route("backups", _readable(Endpoint(backups.status, (Answer(200, Recoverability),), may=SEE_BACKUPS))),
+    Route("versions", {"GET": _listed(versions.versions, VersionsWanted, RESTORE, Versions)}),
     Route("admin/backup", {"POST": Endpoint(backups.start, ACCEPTED, BackupOptions, BackupWanted, may=BACKUP)}),
     Route("admin/restore-into", {"POST": Endpoint(restore_into.start, ACCEPTED, body=RestoreIntoWanted, may=RESTORE)}),
     Route("admin/freeze", {"POST": _listed(freezes.freeze, FreezeWanted, BACKUP, Frozen)}),
@@ -211,6 +220,7 @@ ROUTES: Final = (
         {"POST": Endpoint(restores.start, ACCEPTED, RestoreOptions, RestoreWanted, may=RESTORE_SOME)},
         tenant=False,
     ),
+    Route("admin/backups", {"GET": _listed(versions.listing, BackupsListed, PLAN_SOME, Listing)}, tenant=False),
     Route(
         "admin/restore/plan",
         {"POST": Endpoint(restores.plan, (Answer(200, PlannedRestore),), body=RestoreWanted, may=PLAN_SOME)},
@@ -270,6 +280,8 @@ ROUTES: Final = (
         _readable(Endpoint(statistics.ready, (Answer(200, Health), Answer(503, Health)), may=EVERYBODY)),
         tenant=False,
     ),
+    Route(ENTRANCE, _readable(Endpoint(studio.enter, PAGE, headers=KNOWN, may=EVERYBODY)), tenant=False),
+    Route("studio/{file}", _readable(Endpoint(studio.file, PAGE, headers=KNOWN, may=EVERYBODY)), tenant=False),
     Route("openapi.json", _answered(describe, EVERYBODY, Object), tenant=False),
 )
 
@@ -289,7 +301,7 @@ def resolve(path: str) -> tuple[Route, str] | None:
 
 
 def _resolve(path: str, folded: str) -> tuple[Route, str] | None:
-    if route := _EXACT.get(folded.rstrip("/")):
+    if route := _EXACT.get(folded.rstrip("/") or ENTRANCE):
         return route, ""
     end = -1
     for _ in range(2):

@@ -33,6 +33,9 @@ SMALL: Final = 1 << 20
 _KEPT: Final = frozenset({"content-type"})
 _ANY_TYPE: Final = "application/octet-stream"
 
+# An attachment may be anybody's page: opened in a browser it must not act as one of this server's own.
+_HARMLESS: Final = (("content-security-policy", "sandbox; default-src 'none'"), ("x-content-type-options", "nosniff"))
+
 
 async def get(request: Request) -> Response | Stream:
     """An attachment's content, with its metadata as headers."""
@@ -53,6 +56,7 @@ def _headers(attachment: Attachment, etag: str) -> Headers:
     return [
         ("content-type", type if isinstance(type, str) and type.isascii() and type.isprintable() else _ANY_TYPE),
         BUILD_HEADER,
+        *_HARMLESS,
         *metadata_headers(attachment.metadata_json),
         ("etag", f'"{etag}"'),
         ("__document_id", quote(attachment.key, safe="")),

@@ -114,8 +114,7 @@ async def listing(request: Request) -> Response:
     if asked.prefix is not None:
         documents = await asyncio.to_thread(_by_prefix, request.tenant, asked, asked.prefix, start, size)
     else:
-        after = wanted_etag(asked.etag) if asked.etag else 0
-        documents = await asyncio.to_thread(_by_etag, request.tenant, after, start, size)
+        documents = await asyncio.to_thread(_by_etag, request.tenant, asked, start, size)
     headers: Headers = [JSON, BUILD_HEADER, ("next-page-start", str(start + len(documents)))]
     if documents:
         last = combined_etag(document.etag for document in documents)
@@ -150,24 +149,30 @@ def _globs(text: str | None) -> re.Pattern[str] | None:
 
 
 def _by_prefix(tenant: Tenant, asked: DocumentsListed, prefix: str, start: int, size: int) -> list[Document]:
-    wanted, skip = _filter(asked, prefix), asked.skip_after
-    if wanted is None and skip is None:
-        return tenant.database.by_prefix(prefix, start=start, limit=size)
+    wanted, after = _filter(asked, prefix), asked.skip_after or ""
+    if wanted is None:
+        return tenant.database.by_prefix(prefix, start=start, limit=size, after=after)
 
     def candidates() -> Iterator[Document]:
-        position = 0
-        while page := tenant.database.by_prefix(prefix, start=position, limit=SCAN):
+        last = after
+        while page := tenant.database.by_prefix(prefix, after=last, limit=SCAN):
             yield from page
-            position += len(page)
+            last = page[-1].id
 
-    found = (d for d in candidates() if skip is None or fold(d.id) > fold(skip))
-    return list(islice(filter(wanted, found), start, start + size))
+    return list(islice(filter(wanted, candidates()), start, start + size))
 
 
-def _by_etag(tenant: Tenant, after: int, start: int, size: int) -> list[Document]:
+def _by_etag(tenant: Tenant, asked: DocumentsListed, start: int, size: int) -> list[Document]:
+    after = wanted_etag(asked.etag) if asked.etag else 0
+
+    def page(limit: int) -> list[Document]:
+        if asked.collection is not None:
+            return tenant.database.by_collection(asked.collection, after=after, limit=limit)
+        return tenant.database.by_etag(after=after, limit=limit)
+
     while start:
-        skipped = tenant.database.by_etag(after=after, limit=min(start, SCAN))
+        skipped = page(min(start, SCAN))
         if not skipped:
             return []
         after, start = skipped[-1].etag, start - len(skipped)
-    return tenant.database.by_etag(after=after, limit=size)
+    return page(size)

@@ -183,14 +183,15 @@ class Reader:
             found = connection.execute(query, {"key": key, "end": end, "first": len(key) + 1}).get
         return found or 0
 
-    def by_prefix(self, kind: int, prefix: str, start: int, limit: int) -> list[Revision]:
-        """Current revisions whose ids begin with the prefix, in the order of their folded ids."""
-        key = fold(prefix)
+    def by_prefix(self, kind: int, prefix: str, start: int, limit: int, after: str) -> list[Revision]:
+        """Current revisions whose ids begin with the prefix, in the order of their folded ids, from the one `after`."""
+        key, last = fold(prefix), fold(after)
         end = _after_prefix(key)
         below = "" if end is None else "AND current.key < :end"
-        query = f"""{_FROM_CURRENT} WHERE current.kind = :kind AND current.key >= :key {below}
+        above = "> :last" if last >= key else ">= :key"
+        query = f"""{_FROM_CURRENT} WHERE current.kind = :kind AND current.key {above} {below}
             AND current.digest IS NOT NULL ORDER BY current.key LIMIT :limit OFFSET :start"""
-        bindings = {"kind": kind, "key": key, "end": end, "limit": limit, "start": start}
+        bindings = {"kind": kind, "key": key, "last": last, "end": end, "limit": limit, "start": start}
         return self._rows(query, bindings)
 
     def by_collection(self, collection: str, after: int, limit: int) -> list[Revision]:
@@ -247,6 +248,15 @@ class Reader:
         while rows := self._rows(query, _span(after, upto, 0 if history else upto)):
             yield from rows
             after = rows[-1].etag
+
+    def versions(self, id: str) -> list[Revision]:
+        """All revisions of this document that the log has: read from all its ids, for it has no index by id."""
+        key = fold(id)
+        query = f"SELECT etag, id FROM log WHERE kind = {DOCUMENT} AND length(id) = ?"  # which folding does not change
+        with self.connection() as connection:
+            etags = [etag for etag, each in connection.execute(query, (len(key),)) if fold(each) == key]
+            found = connection.executemany(f"{_FROM_LOG} WHERE log.etag = ?", ((etag,) for etag in etags))
+            return [msgspec.convert(row, Revision) for row in found]
 
     def logged(self, etag: int) -> tuple[int, bytes] | None:
         """The time and the digest of the row with this etag, None when the log does not have it."""

@@ -329,6 +329,10 @@ class SqliteStorage:
         """See `base.Storage`."""
         return self._reader.attachment_changes(after, upto, history=history)
 
+    def versions(self, id: str) -> list[Revision]:
+        """All revisions of this document that the log has, deletions too, oldest first."""
+        return self._reader.versions(id)
+
     def logged(self, etag: int) -> tuple[int, bytes] | None:
         """See `base.Storage`."""
         return self._reader.logged(etag)
@@ -349,9 +353,9 @@ class SqliteStorage:
         """The highest number that a current document has after this prefix; 0 when none has one."""
         return self._reader.highest_number(prefix)
 
-    def by_prefix(self, kind: int, prefix: str, start: int, limit: int) -> list[Revision]:
+    def by_prefix(self, kind: int, prefix: str, start: int, limit: int, after: str = "") -> list[Revision]:
         """Current revisions whose ids begin with the prefix, in the order of their folded ids."""
-        return self._reader.by_prefix(kind, prefix, start, limit)
+        return self._reader.by_prefix(kind, prefix, start, limit, after)
 
     def by_collection(self, collection: str, after: int, limit: int) -> list[Revision]:
         """Current documents of a collection in the order of their etags, from the one after `after`."""

@@ -1,0 +1,203 @@
+// One document: its content exactly as it is stored, its metadata and attachments, and all versions that there are.
+
+import { ask, base, inPath, json, query, text } from "./api.js";
+import { button, confirm, field, fill, h, say } from "./dom.js";
+import { sideBySide } from "./difference.js";
+import { elements, laidOut, members, object, check } from "./lexical.js";
+import { problem } from "./problem.js";
+import { ago, counted, local, size } from "./words.js";
+
+const OF_SERVER = ["@id", "@etag", "Last-Modified", "Raven-Last-Modified", "Non-Authoritative-Information"];
+const ABSENT = "00000000-0000-0000-0000-000000000000";
+
+export async function show(place, context) {
+  const { database, parameters: { id, collection }, signal } = context;
+  if (!id) return create(place, context, collection);
+  const current = h("section", {});
+  const versions = h("section", {});
+  place.append(current, versions);
+  const [heading] = document.getElementsByTagName("h1");
+  heading.textContent = `${database}: ${id}`;
+  const draw = async () => {
+    const found = await read(database, id, signal);
+    fill(current, found ? view(found, context, draw) : absent(id));
+    fill(versions, h("h2", {}, "Versions"), button("Look in the log and in all backups", () => history(versions, found, context, draw)));
+    if (!found) await history(versions, found, context, draw);
+  };
+  await draw();
+}
+
+function absent(id) {
+  return h("p", { class: "empty" }, `${id} is not there now. If it was backed up, it can be put back from below.`);
+}
+
+// A document as it is: its body and metadata as text, never read into numbers.
+async function read(database, id, signal) {
+  const found = members(await text(`${base(database)}/queries?id=${encodeURIComponent(id)}`, signal));
+  const [document] = elements(found.get("Results"));
+  if (!document || document === "null") return null;
+  const all = members(document);
+  const metadata = members(all.get("@metadata"));
+  all.delete("@metadata");
+  const told = JSON.parse(all.size || metadata.size ? object(metadata) : "{}");
+  for (const name of OF_SERVER) metadata.delete(name);
+  return { id: told["@id"] ?? id, etag: told["@etag"], changed: told["Raven-Last-Modified"] ?? told["Last-Modified"], body: object(all), metadata: object(metadata) };
+}
+
+// Store it if it is still what it was; the texts go out as they are.
+export async function store(database, id, body, metadata, etag) {
+  const command = `[{"Method":"PUT","Key":${JSON.stringify(id)},"Etag":${JSON.stringify(etag)},"Document":${body},"Metadata":${metadata}}]`;
+  return (await ask("POST", `${base(database)}/bulk_docs`, { body: command })).json();
+}
+
+function view(found, context, draw) {
+  const { database, go } = context;
+  const told = h("div", {});
+  const edit = () => fill(place, editor(found, context, draw));
+  const remove = async () => {
+    if (!await confirm(`Delete ${found.id}?`, h("p", {}, "Backups keep it, but what changed since the last one is in none."), "Delete", { class: "danger" })) return;
+    try {
+      await ask("DELETE", `${base(database)}/docs/${inPath(found.id)}`, { more: { "If-None-Match": found.etag } });
+      say(`${found.id} was deleted.`);
+      go(database, "documents");
+    } catch (error) { fill(told, problem(error, draw)); }
+  };
+  const place = h("div", {},
+    h("p", {}, `Changed ${local(found.changed)}`, " · ", h("code", {}, found.etag)),
+    h("pre", { class: "json", tabindex: 0, "aria-label": `Content of ${found.id}` }, laidOut(found.body)),
+    h("p", { class: "row" }, button("Edit", edit), button("Delete", remove, { class: "danger" })), told,
+    h("details", {}, h("summary", {}, "Metadata"), h("pre", { class: "json", tabindex: 0 }, laidOut(found.metadata))),
+    attachments(found.id, database));
+  return place;
+}
+
+function attachments(id, database) {
+  const list = h("div", {});
+  const open = async () => {
+    try {
+      const found = await json(`${base(database)}/static${query({ owner: id, pageSize: 1024 })}`);
+      const own = found.filter((each) => each.Owner?.toLowerCase() === id.toLowerCase());
+      fill(list, own.length ? h("ul", {}, own.map((each) => h("li", {}, button(each.Name, () => download(database, each)), ` ${size(each.Size)}`))) : h("p", {}, "It has none."));
+    } catch (error) { fill(list, problem(error, open)); }
+  };
+  return h("details", { toggle: (event) => event.target.open && open() }, h("summary", {}, "Attachments"), list);
+}
+
+async function download(database, { Name: name, Owner: owner }) {
+  const answer = await ask("GET", `${base(database)}/static/${inPath(name)}${query({ owner })}`);
+  save(await answer.blob(), name.split("/").at(-1));
+}
+
+// Have the browser keep it as a file.
+export function save(blob, name) {
+  const url = URL.createObjectURL(new Blob([blob], { type: "application/octet-stream" }));
+  h("a", { href: url, download: name }).click();
+  setTimeout(() => URL.revokeObjectURL(url), 60_000);
+}
+
+function editor(found, context, draw) {
+  const { database } = context;
+  const before = laidOut(found.body);
+  const body = h("textarea", { rows: Math.min(40, before.split("\n").length + 2), spellcheck: "false", class: "json", value: before });
+  const metadata = h("textarea", { rows: 6, spellcheck: "false", class: "json", value: laidOut(found.metadata) });
+  const told = h("div", {});
+  const keep = async (event, etag = found.etag) => {
+    event?.preventDefault();
+    try {
+      check(body.value);
+      check(metadata.value);
+      await store(database, found.id, body.value, metadata.value, etag);
+      say(`${found.id} was stored.`);
+      await draw();
+    } catch (error) {
+      if (error.status === 409) await conflict();
+      else fill(told, problem(error));
+    }
+  };
+  const conflict = async () => {
+    const now = await read(database, found.id, context.signal);
+    fill(told, h("div", { class: "problem", role: "alert" },
+      h("p", {}, h("strong", {}, now ? "Somebody else has changed it meanwhile." : "Somebody else has deleted it meanwhile."), " Nothing was stored."),
+      sideBySide(now && laidOut(now.body), pretty(body.value), ["as it is now", "as you have it"]),
+      h("p", { class: "row" }, button("Store mine over it", () => keep(null, now ? now.etag : ABSENT), { class: "danger" }), button("Throw mine away", draw))));
+  };
+  return h("form", { submit: keep }, field(`Content of ${found.id}`, body), h("details", {}, h("summary", {}, "Metadata"), field("Metadata", metadata)),
+    h("p", { class: "row" }, h("button", { type: "submit" }, "Store"), button("Cancel", draw)), told);
+}
+
+const pretty = (text_) => { try { return laidOut(text_); } catch { return text_; } };
+
+function create(place, { database, go }, collection = "") {
+  const id = h("input", { required: true, autocomplete: "off", placeholder: "orders/" });
+  const into = h("input", { autocomplete: "off", value: collection });
+  const body = h("textarea", { rows: 12, spellcheck: "false", class: "json", value: "{\n  \n}" });
+  const told = h("div", {});
+  place.append(h("form", { submit: async (event) => {
+    event.preventDefault();
+    try {
+      check(body.value);
+      const metadata = into.value ? JSON.stringify({ "Raven-Entity-Name": into.value }) : "{}";
+      const [stored] = await store(database, id.value, body.value, metadata, ABSENT);
+      say(`${stored.Key} was stored.`);
+      go(database, "document", { id: stored.Key });
+    } catch (error) { fill(told, problem(error.status === 409 ? Object.assign(error, { hint: "There is a document with this id: open that one." }) : error)); }
+  } }, field("Id", id, "One that ends in / gets the next number."), field("Collection", into), field("Content", body), h("button", { type: "submit" }, "Store"), told));
+}
+
+async function history(place, current, context, draw) {
+  const { database, parameters: { id }, signal } = context;
+  fill(place, h("h2", {}, "Versions"), h("p", { role: "status" }, "Reading the backups …"));
+  try {
+    const found = await json(`${base(database)}/versions${query({ id })}`, signal);
+    const shown = h("div", {});
+    fill(place, h("h2", {}, "Versions"), found.notes.map((note) => h("p", { class: "problem" }, note)),
+      h("ol", { class: "versions", reversed: true }, found.versions.toReversed().map((version, at, all) =>
+        h("li", {}, version.deleted ? "deleted" : "stored", " ", h("time", { datetime: version.time, title: version.time }, local(version.time)), ` (${ago(version.time)}) `,
+          version.current ? h("strong", {}, "now") : version.logged ? "in the history" : counted(version.backups.length, "backup"),
+          !version.deleted && ` · ${size(version.bytes)}`, " ",
+          button("Compare", () => compare(shown, version, all[at + 1], current, context, draw), { "aria-label": `Compare the version of ${local(version.time)}` })))), shown);
+    const last = found.versions.findLast((version) => !version.deleted);
+    if (!current && last) await compare(shown, last, null, current, context, draw);
+  } catch (error) {
+    fill(place, h("h2", {}, "Versions"), error.status === 404 ? h("p", {}, "No backup has it either.") : problem(error, () => history(place, current, context, draw)));
+  }
+}
+
+async function content(database, id, version) {
+  if (!version || version.deleted) return null;
+  const told = members(await text(`${base(database)}/versions${query({ id, etag: version.etag, lineage: version.lineage })}`));
+  const [one] = elements(told.get("versions"));
+  const found = members(one);
+  return { body: found.get("document"), metadata: found.get("metadata") };
+}
+
+// A version beside what is there now, or the present one beside the one before.
+async function compare(place, version, before, current, context, draw) {
+  const { database, parameters: { id } } = context;
+  try {
+    const told = await content(database, id, version);
+    const other = version.current ? await content(database, id, before) : current;
+    const [left, right] = version.current ? [other, told] : [told, other];
+    const titles = version.current ? [before ? local(before.time) : "before", "now"] : [local(version.time), "now"];
+    const back = !version.current && told && button("Put this one back", () => putBack(place, told, version, current, context, draw), { class: "main" });
+    fill(place, h("h3", {}, `${titles[0]} and ${titles[1]}`),
+      sideBySide(left && laidOut(left.body), right && laidOut(right.body), titles),
+      left && right && JSON.stringify(JSON.parse(left.metadata)) !== JSON.stringify(JSON.parse(right.metadata)) &&
+        h("details", {}, h("summary", {}, "Their metadata differ"), sideBySide(laidOut(left.metadata), laidOut(right.metadata), titles)),
+      h("p", { class: "row" }, back));
+    place.scrollIntoView({ block: "nearest" });
+  } catch (error) { fill(place, problem(error)); }
+}
+
+async function putBack(place, told, version, current, context, draw) {
+  const { database, parameters: { id } } = context;
+  try {
+    const metadata = members(told.metadata);
+    for (const name of OF_SERVER) metadata.delete(name);
+    await store(database, current?.id ?? id, told.body, object(metadata), current ? current.etag : ABSENT);
+    say(`${id} is again as it was on ${local(version.time)}.`);
+    await draw();
+  } catch (error) {
+    fill(place, problem(error.status === 409 ? Object.assign(error, { hint: "It was changed meanwhile: look at it again first." }) : error, draw));
+  }
+}

@@ -1,0 +1,105 @@
+// Dumps: one that is dropped on the page is imported, and a database, or a part of it, is saved as one.
+
+import { ask, base, query } from "./api.js";
+import { button, choice, field, fill, h, say } from "./dom.js";
+import { save } from "./document.js";
+import { problem } from "./problem.js";
+import { counted, quoted, size } from "./words.js";
+
+export async function show(place, context) {
+  place.append(importing(context), exporting(context));
+}
+
+function importing(context) {
+  const told = h("div", {});
+  const file = h("input", { type: "file", change: () => file.files.length && bring(file.files[0], told, context) });
+  const area = h("div", { class: "drop" }, field("A dump of RavenDB (2 to 7) or of Muniment", file, "or drop it here"));
+  const over = (event) => { event.preventDefault(); area.classList.add("over"); };
+  area.addEventListener("dragover", over);
+  area.addEventListener("dragleave", () => area.classList.remove("over"));
+  area.addEventListener("drop", (event) => {
+    event.preventDefault();
+    area.classList.remove("over");
+    const [dropped] = event.dataTransfer.files;
+    if (dropped) bring(dropped, told, context);
+  });
+  return h("section", {}, h("h2", {}, "Import"), h("p", {}, "What it has is added; documents with the same ids are replaced."), area, told);
+}
+
+// The browser reads the file as it sends it, so its size does not matter.
+async function bring(file, told, { database, signal, link }) {
+  const bar = h("progress", { "aria-label": `Sending ${file.name}`, max: file.size || 1, value: 0 });
+  const text = h("p", { role: "status" }, "Sending …");
+  fill(told, h("div", { class: "job" }, h("strong", {}, file.name), bar, text));
+  try {
+    const done = await upload(`${base(database)}/smuggler/import`, file, signal, (sent) => {
+      bar.value = sent;
+      text.textContent = sent < file.size ? `${size(sent)} of ${size(file.size)} sent` : "All is sent; the rest is being stored …";
+    });
+    const skipped = Object.entries(done.skipped ?? {});
+    fill(told, h("div", { class: "good", role: "status" }, h("p", {}, h("strong", {}, `Imported ${counted(done.documents, "document")} and ${counted(done.attachments, "attachment")}`), ` from ${file.name}.`),
+      skipped.length > 0 && h("p", {}, "There is no place for: ", skipped.map(([name, number]) => `${name} (${number})`).join(", "), "."),
+      done.failed > 0 && h("p", { class: "problem" }, `${counted(done.failed, "item")} failed.`),
+      h("p", {}, h("a", { class: "button", href: link(database, "backups") }, "Back it up now"), " ", h("a", { class: "button", href: link(database, "documents") }, "See the documents"))));
+    say("The import is complete.");
+  } catch (error) { fill(told, problem(error)); }
+}
+
+// XMLHttpRequest, because fetch does not tell how much was sent.
+async function upload(path, file, signal, tell) {
+  await ask("GET", `${path.replace(/smuggler.*/, "")}stats`); // has whoever needs a key asked for it
+  const token = sessionStorage.getItem("muniment-token");
+  return new Promise((resolve, reject) => {
+    const request = new XMLHttpRequest();
+    request.open("POST", path);
+    request.setRequestHeader("Content-Type", "application/octet-stream");
+    request.setRequestHeader("Muniment-Request", "1");
+    if (token) request.setRequestHeader("Authorization", `Bearer ${token}`);
+    request.upload.addEventListener("progress", (event) => tell(event.loaded));
+    request.addEventListener("load", () => {
+      let told = request.responseText;
+      try { told = JSON.parse(told); } catch { /* told as it is */ }
+      if (request.status === 200) resolve(told);
+      else reject(Object.assign(new SyntaxError(told.Message ?? told.Error ?? String(told)), { hint: told.Hint }));
+    });
+    request.addEventListener("error", () => reject(new SyntaxError("The connection broke before all was sent; what was stored before that stays.")));
+    signal.addEventListener("abort", () => request.abort());
+    request.send(file);
+  });
+}
+
+function exporting({ database }) {
+  let format = "ravendbdump";
+  const prefix = h("input", { autocomplete: "off" });
+  const told = h("div", {});
+  const command = h("code", {});
+  const show_ = () => { command.textContent = `muniment smuggler out ${location.origin}/databases/${quoted(database)} ${quoted(`${database}.${format}`)}${prefix.value ? ` --metadata-filter=Raven-Entity-Name=${quoted(prefix.value)}` : ""}`; };
+  prefix.addEventListener("input", show_);
+  show_();
+  const start = async (event) => {
+    event.preventDefault();
+    const options = { format, "metadata-filter": prefix.value && `Raven-Entity-Name=${prefix.value}` };
+    try {
+      fill(told, h("p", { role: "status" }, "Exporting …"));
+      const name = `${database}.${format}`;
+      const answer = await ask("GET", `${base(database)}/smuggler/export${query(options)}`);
+      await keep(answer, name, (bytes) => { told.firstChild.textContent = `${size(bytes)} received …`; });
+      fill(told, h("p", { class: "good", role: "status" }, `${name} is complete.`));
+    } catch (error) { if (error.name !== "AbortError") fill(told, problem(error)); }
+  };
+  return h("section", {}, h("h2", {}, "Export"), h("form", { submit: start },
+    choice("As", "format", [["ravendbdump", "RavenDB 4 to 7"], ["ravendump", "RavenDB 2 and 3"], ["ndjson", "lines of JSON"], ["parquet", "Parquet"]], format, (value) => { format = value; show_(); }),
+    field("Only this collection", prefix, "everything if it is empty"), h("button", { type: "submit" }, "Export"),
+    h("details", {}, h("summary", {}, "As a command"), h("pre", { tabindex: 0 }, command))), told);
+}
+
+// To disk as it comes where the browser can do that, and otherwise at its end.
+async function keep(answer, name, tell) {
+  let bytes = 0;
+  const counted_ = answer.body.pipeThrough(new TransformStream({ transform(chunk, out) { tell(bytes += chunk.byteLength); out.enqueue(chunk); } }));
+  if (window.showSaveFilePicker) {
+    const file = await window.showSaveFilePicker({ suggestedName: name }).catch((error) => { if (error.name === "AbortError") throw error; return null; });
+    if (file) return counted_.pipeTo(await file.createWritable());
+  }
+  save(await new Response(counted_).blob(), name);
+}

@@ -1,0 +1,83 @@
+// All databases: how much is in each, how far each could be recovered, and the one thing to do next.
+
+import { ask, base, json } from "./api.js";
+import { button, field, fill, h, say } from "./dom.js";
+import { live } from "./live.js";
+import { problem } from "./problem.js";
+import { bar } from "./timeline.js";
+import { ago, counted, duration, size } from "./words.js";
+
+export async function show(place, { signal, link, go }) {
+  const cards = h("div", {});
+  place.append(cards, creation(go));
+  await live(cards, () => states(signal), (found) => drawn(found, link), { signal });
+}
+
+async function states(signal) {
+  const listed = await json("/databases?getAdditionalData=true&pageSize=1024", signal);
+  return Promise.all(listed.map(async ({ Name: name, Disabled: disabled }) => {
+    if (disabled) return { name, disabled };
+    try {
+      const [statistics, backups] = await Promise.all([json(`${base(name)}/stats`, signal), json(`${base(name)}/backups`, signal).catch(forbidden)]);
+      for (const each of backups?.destinations ?? []) if (each.last_backup) each.last_backup.age = undefined; // changes by itself
+      return { name, statistics, backups };
+    } catch (error) {
+      if (error.name === "AbortError") throw error;
+      return { name, error: error.message };
+    }
+  }));
+}
+
+function forbidden(error) {
+  if (error.status === 403) return null;
+  throw error;
+}
+
+function drawn(found, link) {
+  if (!found.length) return h("p", { class: "empty" }, "There is no database yet. Make the first one below: then you can drop a dump on it, or restore a backup.");
+  return h("ul", { class: "cards" }, found.map((each) => card(each, link)));
+}
+
+function card({ name, disabled, statistics, backups, error }, link) {
+  const head = h("h2", {}, h("a", { href: link(name, "documents") }, name));
+  if (disabled) return h("li", { class: "card" }, head, h("p", {}, "Disabled."));
+  if (error) return h("li", { class: "card" }, head, h("p", { class: "problem" }, error));
+  const [first] = backups?.destinations ?? [];
+  const problems = (backups?.destinations ?? []).flatMap((each) => each.there ? each.problems : [`${each.destination} is not there`]);
+  return h("li", { class: "card" }, head,
+    h("p", {}, counted(statistics.CountOfDocuments, "document"), ", ", counted(statistics.CountOfAttachments, "attachment"), ", ", size(statistics.FileBytes)),
+    backups && (first ? bar(backups.destinations, Date.now()) : h("p", {}, "No backup yet: nothing of it could be brought back.")),
+    first && h("dl", { class: "facts" },
+      fact("Last backup", first.last_backup ? `${ago(first.last_backup.completed)}, ${first.last_backup.kind}` : "none"),
+      fact("Not in it", first.changes_since === null ? "cannot be told" : counted(first.changes_since, "change")),
+      fact("Verified", proof(first.last_verification)),
+      fact("Rehearsed", proof(first.last_rehearsal, "recovery took"))),
+    problems.map((text) => h("p", { class: "problem" }, text)),
+    backups?.next && h("p", { class: "next" }, h("strong", {}, "Next: "), next(backups.next), " ", h("a", { href: link(name, "backups") }, first ? "See its backups" : "Back it up")));
+}
+
+// What to do, without the command that the page has a button for.
+const next = (text) => text.split(": muniment ")[0];
+
+function fact(name, text) {
+  return h("div", {}, h("dt", {}, name), h("dd", {}, text));
+}
+
+export function proof(told, took) {
+  if (!told) return "never";
+  if (told.problem) return h("span", { class: "bad" }, `failed ${ago(told.completed)}: ${told.problem}`);
+  return `${ago(told.completed)}${took ? `, ${took} ${duration(told.seconds)}` : ""}${told.of_last ? "" : ", an older backup"}`;
+}
+
+function creation(go) {
+  const name = h("input", { required: true, autocomplete: "off", maxlength: 100 });
+  const told = h("div", {});
+  return h("section", {}, h("h2", {}, "New database"), h("form", { class: "row", submit: async (event) => {
+    event.preventDefault();
+    try {
+      await ask("PUT", `/admin/databases/${encodeURIComponent(name.value)}`, { body: { Settings: {} } });
+      say(`${name.value} was made.`);
+      go(name.value, "move");
+    } catch (error) { fill(told, problem(error)); }
+  } }, field("Name", name), h("button", { type: "submit" }, "Create")), told);
+}

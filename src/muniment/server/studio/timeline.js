@@ -1,0 +1,72 @@
+// When backups were taken and which moments can be restored, drawn over time.
+
+import { h, svg } from "./dom.js";
+import { counted, local, size } from "./words.js";
+
+const WIDTH = 1000; // of the drawing's own units; it is scaled to the room that there is
+
+// The restorable moments of all destinations up to now, as one bar.
+export function bar(destinations, now) {
+  const spans = destinations.flatMap(({ restorable }) => restorable);
+  if (!spans.length) return h("p", {}, "No moment can be restored.");
+  const scale = scaled(spans, now);
+  const [first, last] = [spans[0].from.time, spans.at(-1).until ?? spans.at(-1).to.time];
+  const label = `Can be restored: from ${local(first)} to ${local(last)}`;
+  return h("div", { class: "restorable" },
+    svg("svg", { viewBox: `0 0 ${WIDTH} 24`, role: "img", "aria-label": label, preserveAspectRatio: "none" },
+      svg("rect", { class: "ground", width: WIDTH, height: 24 }), spans.map((span) => stretch(span, scale, 0, 24))),
+    h("small", {}, local(first), h("span", {}, "now")));
+}
+
+function scaled(spans, now) {
+  const from = Math.min(...spans.map((span) => new Date(span.from.time).getTime()));
+  const length = Math.max(1, now - from);
+  return (time) => 8 + ((new Date(time).getTime() - from) / length) * (WIDTH - 16);
+}
+
+// From its first moment for as long as its last is known to have been the state.
+function stretch(span, scale, y, height) {
+  const from = scale(span.from.time);
+  const to = Math.max(scale(span.until ?? span.to.time), from + 3);
+  return svg("rect", { class: "span", x: from, y, width: to - from, height });
+}
+
+const ROW = 46;
+
+// Every history of a folder's backups in a row of its own; `pick` is told the time or backup that was clicked.
+export function timeline(listing, now, pick) {
+  const histories = listing.lineages;
+  const backups = listing.chains.flatMap((chain, number) => chain.backups.map((backup) => ({ ...backup, lineage: chain.lineage, number: number + 1, problem: chain.problem })));
+  const times = [...backups.map((backup) => ({ from: { time: backup.time } })), ...histories.flatMap(({ restorable }) => restorable)];
+  if (!times.length) return h("p", { class: "empty" }, "There are no backups here.");
+  const scale = scaled(times, now);
+  const row = new Map(histories.map(({ lineage }, at) => [lineage, at]));
+  const height = histories.length * ROW + 20;
+  const middle = (lineage) => (row.get(lineage) ?? 0) * ROW + ROW / 2;
+  const drawing = svg("svg", { viewBox: `0 0 ${WIDTH} ${height}`, class: "timeline", role: "group", "aria-label": "Backups over time" },
+    histories.map((history) => fork(history, row, scale, middle)),
+    histories.flatMap((history) => history.restorable.map((span) => stretch(span, scale, middle(history.lineage) - 6, 12))),
+    backups.map((backup) => mark(backup, scale, middle, pick)),
+    svg("text", { x: 8, y: height - 4 }, local(times.map(({ from }) => from.time).sort()[0])),
+    svg("text", { x: WIDTH - 8, y: height - 4, "text-anchor": "end" }, "now"));
+  return h("figure", {}, drawing, h("figcaption", {},
+    h("span", { class: "key span" }), " can be restored ", h("span", { class: "key full" }), " full backup ",
+    h("span", { class: "key incremental" }), " incremental ", histories.length > 1 && "– a row is a history of the database: a restore begins one"));
+}
+
+// The line from a history to the one that it left.
+function fork(history, row, scale, middle) {
+  if (!history.parent || !row.has(history.parent) || !history.time) return null;
+  const x = scale(history.time);
+  const [from, to] = [middle(history.parent), middle(history.lineage)];
+  return svg("path", { class: "fork", d: `M ${x} ${from} C ${x} ${to}, ${x} ${to}, ${x + 12} ${to}` });
+}
+
+function mark(backup, scale, middle, pick) {
+  const [x, y] = [scale(backup.time), middle(backup.lineage)];
+  const said = `${backup.kind} backup of ${local(backup.time)}, ${counted(backup.rows, "row")}, ${size(backup.file_bytes)}${backup.problem ? `: ${backup.problem}` : ""}`;
+  const shape = backup.kind === "full" ? svg("rect", { x: x - 6, y: y - 11, width: 12, height: 22, rx: 3 }) : svg("circle", { cx: x, cy: y, r: 6 });
+  shape.setAttribute("class", backup.problem ? "bad" : backup.kind);
+  const chosen = (event) => { event.preventDefault(); pick(backup); };
+  return svg("a", { href: "#", role: "button", "aria-label": said, click: chosen, keydown: (event) => event.key === " " && chosen(event) }, svg("title", {}, said), shape);
+}

@@ -1,0 +1,104 @@
+"""A real browser on the page: Debian's Chromium, driven as a person uses it."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any, Final
+
+import pytest
+from selenium.common.exceptions import TimeoutException
+from selenium.webdriver import Chrome, Keys
+from selenium.webdriver.chrome.options import Options
+from selenium.webdriver.chrome.service import Service
+from selenium.webdriver.common.by import By
+from selenium.webdriver.remote.webelement import WebElement
+from selenium.webdriver.support.wait import WebDriverWait
+
+BROWSER: Final = shutil.which("chromium")
+DRIVER: Final = shutil.which("chromedriver")
+needs_browser = pytest.mark.skipif(
+    not (BROWSER and DRIVER), reason="no Chromium and chromedriver (Debian: apt-get install chromium chromium-driver)"
+)
+
+
+class Page:
+    """The page of one server in one window."""
+
+    def __init__(self, driver: Chrome, url: str) -> None:
+        self.driver = driver
+        self.url = url
+
+    def open(self, view: str = "") -> None:
+        """Show the view with this address, anew."""
+        self.driver.get("about:blank")
+        self.driver.get(f"{self.url}/studio/#/{view}")
+        self.see("h1")
+
+    def see(self, css: str, text: str = "", seconds: float = 10) -> WebElement:
+        """Wait for an element with this text in it."""
+
+        def found(_: Any) -> Any:
+            return next((each for each in self.driver.find_elements(By.CSS_SELECTOR, css) if text in each.text), False)
+
+        waiting = WebDriverWait(self.driver, seconds, 0.05, ignored_exceptions=[Exception])
+        try:
+            element: WebElement = waiting.until(found)
+        except TimeoutException:
+            raise AssertionError(f"no {css} with {text!r} in\n{self.text}\n{self.console()}") from None
+        return element
+
+    @property
+    def text(self) -> str:
+        """All that can be read."""
+        return self.driver.find_element(By.TAG_NAME, "body").text
+
+    def click(self, text: str, css: str = "button, a, summary") -> None:
+        """Click what has this text."""
+        element = self.see(css, text)
+        self.driver.execute_script("arguments[0].scrollIntoView({block: 'center'})", element)
+        element.click()
+
+    def field(self, label: str) -> WebElement:
+        """The field of this label."""
+        element = self.see("label", label)
+        return self.driver.find_element(By.ID, str(element.get_attribute("for")))
+
+    def enter(self, label: str, text: str) -> None:
+        """Let this be all that is in a field."""
+        element = self.field(label)
+        element.send_keys(Keys.CONTROL, "a")
+        element.send_keys(text)
+
+    def choose(self, label: str) -> None:
+        """Choose one of several."""
+        self.see("fieldset label", label).click()
+
+    def console(self) -> list[str]:
+        """What the browser complains of since the last time."""
+        return [entry["message"] for entry in self.driver.get_log("browser")]  # type: ignore[no-untyped-call]
+
+
+@contextmanager
+def browsing(url: str, *, width: int = 1280, downloads: str | None = None) -> Iterator[Page]:
+    """A window of its own, with nothing kept from another."""
+    assert BROWSER is not None
+    options = Options()
+    options.binary_location = BROWSER
+    for flag in (
+        "--headless=new",
+        "--no-sandbox",
+        "--disable-gpu",
+        "--disable-dev-shm-usage",
+        f"--window-size={width},900",
+    ):
+        options.add_argument(flag)
+    if downloads:
+        options.add_experimental_option("prefs", {"download.default_directory": downloads})
+    options.set_capability("goog:loggingPrefs", {"browser": "ALL"})
+    driver = Chrome(options=options, service=Service(DRIVER))
+    try:
+        yield Page(driver, url)
+    finally:
+        driver.quit()

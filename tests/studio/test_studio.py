@@ -1,0 +1,271 @@
+"""What people do on the page, each with its result looked for in the database."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import httpx
+from axe_core_python.selenium import Axe
+from selenium.webdriver import ActionChains, Keys
+from selenium.webdriver.common.by import By
+
+from muniment.security.keys import new_key
+from tests.server.running import Database, Server, running
+from tests.shared import shared
+from tests.studio.browser import Page, browsing, needs_browser
+
+pytestmark = needs_browser
+
+ORDER = b'{"Company":"companies/1","Freight":1.10,"Number":123456789012345678901234567890,"Lines":[{"a":1},{"b":[]}]}'
+HOSTILE = "<img src=x onerror=document.title='caught'>"
+
+
+def _order(shop: Database, body: bytes = ORDER, id: str = "orders/1") -> None:
+    answer = shop.request("PUT", f"/docs/{id}", content=body, headers={"Raven-Entity-Name": "Orders"})
+    assert answer.status_code == 201
+
+
+def _body(shop: Database, id: str = "orders/1") -> Any:
+    return json.loads(shop.get(f"/docs/{id}").content)
+
+
+def test_the_root_sends_a_browser_to_the_page(server: Server) -> None:
+    answer = httpx.get(server.url + "/", follow_redirects=True)
+    assert str(answer.url).endswith("/studio/")
+    assert answer.headers["content-type"].startswith("text/html")
+    assert "script-src 'self'" in answer.headers["content-security-policy"]
+    assert "unsafe" not in answer.headers["content-security-policy"]
+    assert httpx.get(f"{server.url}/studio/..%2Fapi.js").status_code == 404
+    etag = answer.headers["etag"]
+    assert httpx.get(f"{server.url}/studio/", headers={"If-None-Match": etag}).status_code == 304
+
+
+def test_it_is_small_and_asks_nobody_else(server: Server, page: Page, shop: Database) -> None:
+    page.open(f"{shop.name}/documents")
+    page.see("nav h2", "Collections")
+    asked = page.driver.execute_script(
+        "return performance.getEntriesByType('resource').map(e => [e.name, e.transferSize])"
+    )
+    assert asked
+    assert all(name.startswith(server.url) for name, _ in asked)
+    files = Path(__file__).parents[2] / "src/muniment/server/studio"
+    assert sum(file.stat().st_size for file in files.iterdir()) < 250_000
+
+
+def test_from_a_dump_to_an_order_that_is_back(server: Server, page: Page, tmp_path: Path) -> None:
+    """Somebody who has never seen it: a dump, a backup, a deleted order, and that order again."""
+    dump, name = shared(), f"northwind{tmp_path.name[-1]}"
+    page.open()
+    page.enter("Name", name)
+    page.click("Create")
+    page.field("A dump of RavenDB").send_keys(str(dump))
+    page.see(".good", "Imported 1,059 documents and 17 attachments", 30)
+    page.click("Back it up now")
+    page.click("Back up now", "button")
+    page.see(".good", "The backup is complete: full (first)", 30)
+    before = server.client.get(f"/databases/{name}/docs/orders/830-A").content
+    page.click("Documents", "nav a")
+    page.click("Orders", "nav a")
+    page.enter("Id, or how it begins", "orders/830-A")
+    page.click("Find")
+    page.click("orders/830-A", "th a")
+    page.click("Delete")
+    page.click("Delete", "dialog button")
+    page.see("h2", "Collections")
+    assert server.client.get(f"/databases/{name}/docs/orders/830-A").status_code == 404
+    page.enter("Id, or how it begins", "orders/830-A")
+    page.click("Find")
+    page.click("in the backups")
+    page.click("Put this one back")
+    page.see("pre", "companies/65-A")
+    after = server.client.get(f"/databases/{name}/docs/orders/830-A")
+    assert after.content == before
+    assert after.headers["raven-entity-name"] == "Orders"
+
+
+def test_a_document_is_shown_and_kept_as_it_is_written(page: Page, shop: Database) -> None:
+    _order(shop)
+    page.open(f"{shop.name}/document?id=orders/1")
+    shown = page.see("pre", "Freight").text
+    assert '"Freight": 1.10' in shown
+    assert "123456789012345678901234567890" in shown
+    page.click("Edit")
+    area = page.field("Content of orders/1")
+    area.send_keys(Keys.CONTROL, Keys.END)
+    area.send_keys(Keys.LEFT, Keys.BACKSPACE, ',"New":2.50}', Keys.DELETE)
+    page.click("Store")
+    page.see("pre", '"New": 2.50')
+    stored = shop.get("/docs/orders/1")
+    assert all(text in stored.content for text in (b"1.10", b"2.50", b"123456789012345678901234567890"))
+    assert stored.headers["raven-entity-name"] == "Orders"
+
+
+def test_what_is_no_json_is_not_stored(page: Page, shop: Database) -> None:
+    _order(shop)
+    page.open(f"{shop.name}/document?id=orders/1")
+    page.click("Edit")
+    page.enter("Content of orders/1", '{"a": tru}')
+    page.click("Store")
+    page.see(".problem", "line 1, column 7")
+    assert shop.get("/docs/orders/1").content == ORDER
+
+
+def test_two_who_edit_one_document(page: Page, shop: Database) -> None:
+    _order(shop)
+    page.open(f"{shop.name}/document?id=orders/1")
+    page.click("Edit")
+    page.enter("Content of orders/1", '{"By":"me"}')
+    _order(shop, b'{"By":"another"}')
+    page.click("Store")
+    page.see(".problem", "Somebody else has changed it")
+    page.see(".difference .before", "another")
+    assert _body(shop) == {"By": "another"}
+    assert any("409" in message for message in page.console())  # the browser tells of every such answer
+    page.click("Store mine over it")
+    page.see("pre", '"By": "me"')
+    assert _body(shop) == {"By": "me"}
+
+
+def test_hostile_documents_stay_text(page: Page, server: Server, shop: Database) -> None:
+    _order(shop, json.dumps({HOSTILE: HOSTILE}).encode(), id=f"x/{HOSTILE}".replace("/", "%2F"))
+    shop.request("PUT", "/docs/y", content=b"{}", headers={"Raven-Entity-Name": HOSTILE})
+    page.open(f"{shop.name}/documents")
+    page.see("nav a", HOSTILE)
+    page.click(f"x/{HOSTILE}", "th a")
+    page.see("pre", HOSTILE)
+    assert "caught" not in page.driver.title
+    assert not page.driver.find_elements(By.CSS_SELECTOR, "main img")
+
+
+def test_an_attachment_cannot_act_as_a_page(server: Server, shop: Database) -> None:
+    headers = {"Content-Type": "text/html"}
+    assert shop.request("PUT", "/static/evil.html", content=b"<script>1</script>", headers=headers).status_code == 201
+    told = shop.get("/static/evil.html").headers
+    assert told["content-security-policy"] == "sandbox; default-src 'none'"
+    assert told["x-content-type-options"] == "nosniff"
+
+
+def test_a_moment_is_restored_into_the_database_and_as_another(
+    page: Page, server: Server, shop: Database, tmp_path: Path
+) -> None:
+    _order(shop)
+    _order(shop, id="orders/2")
+    assert not shop.backup(tmp_path / "b")["Faulted"]
+    _order(shop, b'{"Company":"changed"}')
+    shop.request("DELETE", "/docs/orders/2")
+    page.open(f"{shop.name}/restore")
+    page.see("p", "will be read")
+    page.choose("Documents by their ids")
+    page.enter("Which", "orders/1")
+    page.click("Go on")
+    page.see("li", "will be as it was")
+    page.click("orders/1", "li button")
+    page.see(".difference .before", "changed")
+    page.click("Write 1 change")
+    page.see(".good", "1 change")
+    assert _body(shop)["Freight"] == 1.1
+    assert shop.get("/docs/orders/2").status_code == 404
+    page.open("restore")
+    page.enter("Folder with the backups", str(tmp_path / "b"))
+    page.click("Open")
+    page.enter("Name of the new database", f"{shop.name}-again")
+    page.click("Restore", "section button.main")
+    page.see(".good", "was made and is proven", 30)
+    assert server.client.get(f"/databases/{shop.name}-again/docs/orders/2").content == ORDER
+
+
+def test_by_keyboard_alone(page: Page, server: Server, shop: Database, tmp_path: Path) -> None:
+    """The order again, without a mouse: Tab, Enter and Space."""
+    _order(shop)
+    assert not shop.backup(tmp_path / "b")["Faulted"]
+    shop.request("DELETE", "/docs/orders/1")
+    page.open(f"{shop.name}/document?id=orders/1")
+    page.see("li", "stored")
+
+    def to(text: str) -> None:
+        for _ in range(60):
+            ActionChains(page.driver).send_keys(Keys.TAB).perform()
+            active = page.driver.switch_to.active_element
+            if active.tag_name != "body" and text in active.text:
+                return
+        raise AssertionError(f"{text!r} is not reached by Tab")
+
+    page.see("button", "Put this one back")
+    to("Put this one back")
+    page.driver.switch_to.active_element.send_keys(Keys.SPACE)
+    page.see("pre", "Freight")
+    assert shop.get("/docs/orders/1").content == ORDER
+
+
+def test_every_view_keeps_the_rules_of_accessibility_also_when_it_is_narrow(
+    page: Page, server: Server, shop: Database, tmp_path: Path
+) -> None:
+    _order(shop)
+    assert not shop.backup(tmp_path / "b")["Faulted"]
+    try:
+        for width in (1280, 360):
+            page.driver.set_window_size(width, 800)
+            for view in (
+                "",
+                "operations",
+                "restore",
+                *(
+                    f"{shop.name}/{each}"
+                    for each in ("documents", "document?id=orders/1", "backups", "restore", "move", "settings")
+                ),
+            ):
+                page.open(view)
+                page.see("main", "")
+                found = Axe().run(page.driver)["violations"]
+                assert not found, (
+                    view,
+                    width,
+                    [(each["id"], [node["html"] for node in each["nodes"]]) for each in found],
+                )
+                assert page.driver.execute_script("return document.documentElement.scrollWidth <= innerWidth"), (
+                    view,
+                    width,
+                )
+    finally:
+        page.driver.set_window_size(1280, 900)
+
+
+def test_a_key_is_asked_for_and_only_a_token_kept(tmp_path: Path) -> None:
+    with running(tmp_path / "data") as server:
+        server.create("shop")
+        key, text = new_key("ann", ["admin"])
+        assert server.client.put(f"/docs/{key.id}", content=key.encoded()).status_code == 201
+        with browsing(server.url) as page:
+            page.open()
+            page.enter("Key", "ann/wrong")
+            page.click("Sign in", "dialog button")
+            page.see("dialog", "the key is wrong")
+            page.enter("Key", text)
+            page.click("Sign in", "dialog button")
+            page.see(".card", "shop")
+            kept = page.driver.execute_script(
+                "return JSON.stringify([Object.values(sessionStorage), Object.values(localStorage), document.cookie])"
+            )
+            assert text.partition("/")[2] not in kept
+            page.click("Sign out")
+            page.see("dialog", "Sign in")
+
+
+def test_a_server_that_goes_away_is_told_and_comes_back(tmp_path: Path) -> None:
+    with running(tmp_path / "data") as server:
+        server.create("shop")
+        port = server.port
+        with browsing(server.url) as page:
+            page.open()
+            page.see(".card", "shop")
+            server.kill()
+            page.see(".problem", "The server does not answer")
+            with running(tmp_path / "data", port=port):
+                page.see(".card", "shop", 20)
+                for _ in range(100):
+                    if "does not answer" not in page.text:
+                        break
+                    page.see("h1")
+                assert "does not answer" not in page.text
