@@ -3,12 +3,9 @@
 from __future__ import annotations
 
 import os
-import sys
-import threading
 from collections.abc import Callable, Iterator
-from concurrent.futures import FIRST_EXCEPTION, ThreadPoolExecutor, wait
 from contextlib import suppress
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from itertools import count
 from pathlib import Path
@@ -17,10 +14,10 @@ from typing import Final
 import msgspec
 
 from muniment.backup.destination import Remote, place_of, sizes_in, spelled
+from muniment.backup.documents import Written, write_documents
 from muniment.backup.manifest import (
     Counts,
     DatabaseIdentity,
-    File,
     Manifest,
     Parent,
     Skipped,
@@ -28,7 +25,7 @@ from muniment.backup.manifest import (
     digest,
     encode,
 )
-from muniment.backup.parquet import DOCUMENTS, FILE_BYTES, AttachmentFile, ParquetFile, document_columns
+from muniment.backup.parquet import FILE_BYTES, AttachmentFile
 from muniment.backup.plan import BackupPlan, Origin, chain_of, plan_backup
 from muniment.backup.proof import Proof, damage, missing_note
 from muniment.backup.repository import Backup, Backups, NewBackup, backups, check_destination, time_of
@@ -39,29 +36,13 @@ from muniment.errors import BackupNotFound, Cancelled, DamagedDatabase, Muniment
 from muniment.fingerprint import Fingerprint
 from muniment.owner import key_of
 from muniment.progress import Progress
-from muniment.revision import ATTACHMENT, DOCUMENT, Batch, Revision
+from muniment.revision import ATTACHMENT, DOCUMENT, Revision
 from muniment.security.keyring import UNPROTECTED, Protection
 from muniment.storage.base import BackupFacts, BackupPlace, Identity, Lineage, Snapshot, Storage
 from muniment.telling import telling
 from muniment.version import VERSION
 
-WRITERS: Final = 2
-BACKUP_NICENESS: Final = 15
-SWITCH_SECONDS: Final = 0.0002
 _NOT_THERE: Final = "the log has no such revision any more"
-
-
-@dataclass
-class _Written:
-    """What has gone into the files; the threads that write them share it."""
-
-    documents: int = 0
-    document_tombstones: int = 0
-    attachments: int = 0
-    attachment_tombstones: int = 0
-    bytes: int = 0
-    files: list[File] = field(default_factory=list)
-    lock: threading.Lock = field(default_factory=threading.Lock)
 
 
 class _DamagedSince(Exception):
@@ -288,7 +269,7 @@ def _proven(storage: Storage, plan: BackupPlan, snapshot: Snapshot, proof: Proof
     return tuple(sorted(found, key=lambda each: (each.kind, each.id, each.etag)))
 
 
-def _check_whole(plan: BackupPlan, snapshot: Snapshot, written: _Written, proof: Proof) -> None:
+def _check_whole(plan: BackupPlan, snapshot: Snapshot, written: Written, proof: Proof) -> None:
     """Raises `DamagedDatabase` for an incremental backup with history that has not a revision for each etag."""
     expected = snapshot.etag - plan.after
     found = written.documents + written.document_tombstones + written.attachments + written.attachment_tombstones
@@ -342,138 +323,29 @@ def _write_files(
     proof: Proof,
     *,
     history: bool,
-) -> _Written:
-    written = _Written()
-    documents = _Shared(storage.changes(plan.after, snapshot.etag, history=history))
-    with _turns:
-        progress.stage = "writing documents"
-        _write_documents(documents.take, new, written, progress, proof)
-        progress.stage = "writing attachments"
-        attachments = storage.attachment_changes(plan.after, snapshot.etag, history=history)
-        _write_attachments(attachments, storage, new, written, progress, proof)
+) -> Written:
+    written = Written()
+    progress.stage = "writing documents"
+    write_documents(storage, plan.after, snapshot, new, written, progress, proof, history=history)
+    progress.stage = "writing attachments"
+    attachments = storage.attachment_changes(plan.after, snapshot.etag, history=history)
+    _write_attachments(attachments, storage, new, written, progress, proof)
     rows = written.documents + written.document_tombstones
     rows += sum(each.kind == "document" for each in proof.damaged)
-    if documents.rows != rows:
+    if written.read != rows:
         raise DamagedDatabase(
-            f"of {documents.rows} revisions, {rows} were written",
+            f"of {written.read} revisions, {rows} were written",
             "take the backup again, and please report this as a bug",
         )
     written.files.sort(key=lambda file: file.name)
     return written
 
 
-class _Turns:
-    """While some backup is being written, whoever holds Python's global lock hands it over soon.
-
-    A thread that makes digests needs it all the time. Whoever comes back from what needs none (reading, compressing, a
-    commit) would wait for the usual 5 ms each time: the other thread of the backup, and every write of the program.
-    """
-
-    def __init__(self) -> None:
-        self._lock = threading.Lock()
-        self._backups = 0
-        self._usual = 0.0
-
-    def __enter__(self) -> None:
-        with self._lock:
-            if not self._backups:
-                self._usual = sys.getswitchinterval()
-                sys.setswitchinterval(min(self._usual, SWITCH_SECONDS))
-            self._backups += 1
-
-    def __exit__(self, *error: object) -> None:
-        with self._lock:
-            self._backups -= 1
-            if not self._backups:
-                sys.setswitchinterval(self._usual)
-
-
-_turns: Final = _Turns()
-
-
-class _Shared:
-    """Gives each thread that asks the next batch, None at the end, and counts the rows that it gave.
-
-    Not an iterator: two threads that end `iter(call, None)` at once can lose what the other one has just been given.
-    """
-
-    def __init__(self, batches: Iterator[Batch]) -> None:
-        self.rows = 0
-        self._batches = batches
-        self._lock = threading.Lock()
-
-    def take(self) -> Batch | None:
-        """The next batch."""
-        with self._lock:
-            batch = next(self._batches, None)
-            self.rows += len(batch) if batch else 0
-            return batch
-
-
-def _write_documents(
-    take: Callable[[], Batch | None], new: NewBackup, written: _Written, progress: Progress, proof: Proof
-) -> None:
-    """Two threads compress, each into its own files, so that both cores work and no order is waited for."""
-    numbers = count(1)
-    with ThreadPoolExecutor(WRITERS, "muniment backup") as pool:
-        share = new, numbers, written, progress, proof
-        tasks = [pool.submit(_write_share, iter(take, None), *share) for _ in range(WRITERS)]
-        try:
-            for task in wait(tasks, return_when=FIRST_EXCEPTION).done:
-                task.result()
-        except BaseException:
-            progress.cancel()  # the other thread need not finish
-            raise
-
-
-def _write_share(
-    batches: Iterator[Batch],
-    new: NewBackup,
-    numbers: Iterator[int],
-    written: _Written,
-    progress: Progress,
-    proof: Proof,
-) -> None:
-    file: ParquetFile | None = None
-    _stand_back()
-    try:
-        for read in batches:
-            batch, rows = proof.documents(read)
-            if not batch.etags:
-                continue
-            file = file or ParquetFile(
-                new.path(f"documents-{next(numbers):05d}.parquet"), DOCUMENTS, new.seal.parquet_key
-            )
-            file.write(document_columns(batch), batch.etags, rows)
-            tombstones, size = len(batch.bodies.nulls), len(batch.bodies.data)
-            with written.lock:
-                written.documents += len(batch) - tombstones
-                written.document_tombstones += tombstones
-                written.bytes += size
-            if file.size >= FILE_BYTES:
-                finished, file = file, None
-                written.files.append(finished.close())
-            progress.advance(documents=len(batch) - tombstones, bytes=size)
-        if file:
-            written.files.append(file.close())
-            file = None
-    finally:
-        if file:
-            file.abandon()
-
-
-def _stand_back() -> None:
-    """Give this thread the processor only when writers and readers of the database leave it some, where that exists."""
-    if sys.platform == "linux":  # elsewhere the priority is that of the whole process
-        with suppress(OSError):
-            os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), BACKUP_NICENESS)
-
-
 def _write_attachments(
     revisions: Iterator[Revision],
     storage: Storage,
     new: NewBackup,
-    written: _Written,
+    written: Written,
     progress: Progress,
     proof: Proof,
 ) -> None:
@@ -508,7 +380,7 @@ def _manifest(
     identity: DatabaseIdentity,
     engine: str,
     snapshot: Snapshot,
-    written: _Written,
+    written: Written,
     started: datetime,
     completed: datetime,
     *,

@@ -9,7 +9,8 @@ A storage is a log of revisions ordered by etag, and knows which revision of eac
 - `pin` holds a snapshot: as long as it is held, every revision that was current at its etag can still be read.
 - `changes(after, upto)` gives, in etag order, the revisions of documents that were current at `upto` and are later
   than `after`, tombstones included; with `after=0` that is the whole database. The caller holds a pin at `upto`.
-  No lock or read transaction is held between batches. `attachment_changes` does the same for attachments.
+  With `through`, only those up to that etag, so that several can read a part each. No lock or read transaction is held
+  between batches. `attachment_changes` does the same for attachments.
   With `history`, the revisions that were superseded before `upto` come too, unless they have been purged; a pin with
   `keep=after` prevents that.
 - `members` gives everything whose id begins with a prefix, by kind and folded id, as it was at the first `next`.
@@ -264,7 +265,9 @@ class Storage(Protocol):
 
     def pin(self, keep: int | None = None) -> AbstractContextManager[Snapshot]: ...
 
-    def changes(self, after: int, upto: int, *, history: bool = False) -> Iterator[Batch]: ...
+    def changes(
+        self, after: int, upto: int, *, history: bool = False, through: int | None = None
+    ) -> Iterator[Batch]: ...
 
     def attachment_changes(self, after: int, upto: int, *, history: bool = False) -> Iterator[Revision]: ...
 

@@ -229,12 +229,12 @@ class Reader:
                 ]
             yield from rows
 
-    def changes(self, after: int, upto: int, *, history: bool = False) -> Iterator[Batch]:
+    def changes(self, after: int, upto: int, *, history: bool = False, through: int | None = None) -> Iterator[Batch]:
         """See `base`: the documents' revisions that were current at `upto` and are later than `after`."""
-        limit = BATCH_ROWS
+        limit, through, snapshot = BATCH_ROWS, upto if through is None else through, 0 if history else upto
         while True:
             with self.connection() as connection, connection:  # one transaction: both queries see the same rows
-                batch = _next_batch(connection, after, upto, 0 if history else upto, limit)
+                batch = _next_batch(connection, after, through, snapshot, limit)
             if batch is None:
                 return
             yield batch
@@ -277,8 +277,8 @@ class Reader:
             part += 1
 
 
-def _next_batch(connection: apsw.Connection, after: int, upto: int, snapshot: int, limit: int) -> Batch | None:
-    measured = connection.execute(_MEASURE, _span(after, upto, snapshot) | {"limit": limit}).fetchone()
+def _next_batch(connection: apsw.Connection, after: int, through: int, snapshot: int, limit: int) -> Batch | None:
+    measured = connection.execute(_MEASURE, _span(after, through, snapshot) | {"limit": limit}).fetchone()
     assert measured is not None
     etags, modified, ids, collections, metadata, bodies = (
         msgspec.json.decode(text, type=list[int]) for text in measured[:-1]

@@ -321,9 +321,9 @@ class SqliteStorage:
             with mapped_errors(self.folder):
                 leave_note(self.folder, msgspec.structs.replace(self._note, through=through))
 
-    def changes(self, after: int, upto: int, *, history: bool = False) -> Iterator[Batch]:
+    def changes(self, after: int, upto: int, *, history: bool = False, through: int | None = None) -> Iterator[Batch]:
         """See `base.Storage`."""
-        return self._reader.changes(after, upto, history=history)
+        return self._reader.changes(after, upto, history=history, through=through)
 
     def attachment_changes(self, after: int, upto: int, *, history: bool = False) -> Iterator[Revision]:
         """See `base.Storage`."""
