@@ -3,6 +3,9 @@ PYTHON ?= python3
 BIN := .venv/bin
 # Every worker builds what its tests share, so more of them than this cost more than they save.
 WORKERS ?= auto --maxprocesses 4
+# RavenDB's own clients want other versions of packages, so each has an environment of its own, in which tests run it.
+CLIENTS := build/clients/ravendb7/ready build/clients/pyravendb3/ready
+LOCKS := tests/client/environments
 PIP := $(BIN)/python -m pip --disable-pip-version-check -qq
 
 .PHONY: help demo test check torture format bench lock clean
@@ -13,7 +16,7 @@ help: ## list what can be made
 demo: .venv/ready ## show backup and restore at work; DUMP=file brings your own documents
 	$(BIN)/python examples/demo.py $(if $(DUMP),--dump "$(DUMP)")
 
-test: .venv/ready $(if $(T),,check) ## check, then all tests in parallel; T=path runs only those, ARGS= goes to pytest
+test: .venv/ready $(if $(T),,check) $(CLIENTS) ## check, then all tests in parallel; T=path runs only those, ARGS= goes to pytest
 	$(BIN)/python -m pytest $(if $(T),$(T),-n $(WORKERS) --dist worksteal) $(ARGS)
 
 check: .venv/ready ## lint, format, types and the direction of imports
@@ -54,6 +57,14 @@ clean: ## remove everything that make and the tools created
 	    "Muniment needs Python 3.11 or newer, and $(PYTHON) is " + v + ". Name another: make PYTHON=python3.12")'
 	$(PYTHON) -m venv --clear .venv
 	$(PIP) install --require-hashes --only-binary :all: --requirement requirements.lock
+	@touch $@
+
+build/clients/%/ready: $(LOCKS)/%.lock $(LOCKS)/setuptools.lock
+	$(PYTHON) -m venv --clear $(@D)
+	$(@D)/bin/python -m pip --disable-pip-version-check -qq install --no-deps --require-hashes \
+	    --requirement $(LOCKS)/setuptools.lock
+	$(@D)/bin/python -m pip --disable-pip-version-check -qq install --no-deps --require-hashes --no-build-isolation \
+	    --requirement $<
 	@touch $@
 
 build/uv/bin/uv:

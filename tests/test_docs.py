@@ -123,3 +123,11 @@ def test_every_route_is_in_the_table() -> None:
     page = (ROOT / "docs" / "http-api.md").read_text(encoding="utf-8")
     for route in ROUTES:
         assert f"`{route.path}`" in page, route.path
+
+
+def test_every_route_of_later_clients_is_in_their_table() -> None:
+    from muniment.server.raven7_routes import ROUTES
+
+    page = (ROOT / "docs" / "ravendb-clients.md").read_text(encoding="utf-8")
+    for route in ROUTES:
+        assert f"`{route.path}`" in page, route.path

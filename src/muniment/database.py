@@ -158,7 +158,7 @@ class DocumentDatabase(Source[Exported]):
         """Delete a document; returns whether there was one."""
         return self.batch([Delete(id, etag)])[0].existed
 
-    def batch(self, commands: Sequence[Command]) -> list[Written]:
+    def batch(self, commands: Sequence[Command | Write]) -> list[Written]:
         """Carry out all commands in order as one transaction, or none when one of them cannot be."""
         writes = _writes(commands)
         while True:
@@ -170,7 +170,7 @@ class DocumentDatabase(Source[Exported]):
                 if error.id not in given:  # else somebody has used that number meanwhile, and there are others
                     raise
 
-    def submit(self, commands: Sequence[Command]) -> Future[list[Written]]:
+    def submit(self, commands: Sequence[Command | Write]) -> Future[list[Written]]:
         """Like `batch`, without waiting until it is on disk: the future is answered then, from another thread.
 
         Raises at once what is wrong with a command; that the present state does not allow it is the future's answer.
@@ -351,6 +351,11 @@ class DocumentDatabase(Source[Exported]):
             if self.storage.get(DOCUMENT, id) is None:  # it may have come since its range was reserved
                 return id
 
+    @property
+    def hilo(self) -> HiLo:
+        """The ranges of numbers from which `next_id` takes."""
+        return self._hilo
+
     def next_identity(self, prefix: str) -> int:
         """The next number of a prefix, consecutive over all processes; it is used up even if nobody stores with it.
 
@@ -396,13 +401,18 @@ class DocumentDatabase(Source[Exported]):
 
 def _is_numbered(write: Write) -> bool:
     """Whether this is a document that wants a number of a prefix."""
-    return write.body is not None and write.id.endswith("/") and not write.id.startswith(IDENTITIES)
+    return (
+        write.kind == DOCUMENT
+        and write.body is not None
+        and write.id.endswith("/")
+        and not write.id.startswith(IDENTITIES)
+    )
 
 
-def _writes(commands: Iterable[Command]) -> list[Write]:
+def _writes(commands: Iterable[Command | Write]) -> list[Write]:
     if not isinstance(commands, Iterable):
         raise InvalidInput(f"a batch is a list of commands, not {type(commands).__name__}", "write [muniment.Put(…)]")
-    return [write_of(command) for command in commands]
+    return [command if isinstance(command, Write) else write_of(command) for command in commands]
 
 
 def check_text(text: str) -> None:

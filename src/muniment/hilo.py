@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Iterable, Iterator, Sequence
+from contextlib import suppress
 from functools import partial
 from typing import Any, Final, Protocol
 
@@ -46,14 +47,15 @@ class Ranges:
             self._left[tag] = iter((yield from self._reserve(tag)))
         return f"{tag}/{number}"
 
-    def _reserve(self, tag: str) -> Steps[range]:
+    def _reserve(self, tag: str, suffixes: Sequence[str] = ("",)) -> Steps[range]:
         while True:
             [document] = yield partial(self._documents.get_many, [PREFIX + tag])
             search = free_after(_maximum(tag, document), CAPACITY)
             try:
                 after = next(search)
                 while True:
-                    found = yield partial(self._documents.get_many, [f"{tag}/{number}" for number in _range(after)])
+                    ids = [f"{tag}/{number}{suffix}" for number in _range(after) for suffix in suffixes]
+                    found = yield partial(self._documents.get_many, ids)
                     after = search.send(any(found))
             except StopIteration as end:
                 after = end.value
@@ -79,6 +81,20 @@ class HiLo(Ranges, Blocking):
         """A new id for a document of this collection."""
         with self._lock:
             return self._run(self._next_id(collection))
+
+    def reserve(self, tag: str, suffix: str) -> range:
+        """Numbers for somebody else, who makes ids of them that end in `suffix`: `orders/33-A`."""
+        with self._lock:
+            return self._run(self._reserve(tag, ("", suffix)))
+
+    def give_back(self, tag: str, end: int, last: int) -> None:
+        """Of the range that ends with `end` nothing after `last` was used: give it out again, if it is the latest."""
+        [document] = self._documents.get_many([PREFIX + tag])
+        if document is None or _maximum(tag, document) != end or not end - CAPACITY <= last < end:
+            return
+        put = Put(PREFIX + tag, {**document.json(), "Max": last}, document.metadata_json, document.etag)
+        with suppress(ConcurrencyConflict):  # somebody has got the next range meanwhile
+            self._documents.batch([put])
 
 
 def _range(after: int) -> range:

@@ -21,12 +21,12 @@ DOCUMENT = document()
 OPERATIONS = [(method.upper(), path) for path, methods in DOCUMENT["paths"].items() for method in methods]
 
 
-def wrong(value: Any, schema: dict[str, Any], where: str = "$") -> Iterator[str]:
+def wrong(value: Any, schema: dict[str, Any], where: str = "$", document: dict[str, Any] = DOCUMENT) -> Iterator[str]:
     """What of a value is not as the schema says, a member that it does not name too."""
     if "$ref" in schema:
-        schema = DOCUMENT["components"]["schemas"][schema["$ref"].rpartition("/")[2]]
+        schema = document["components"]["schemas"][schema["$ref"].rpartition("/")[2]]
     if "anyOf" in schema:
-        tried = [list(wrong(value, each, where)) for each in schema["anyOf"]]
+        tried = [list(wrong(value, each, where, document)) for each in schema["anyOf"]]
         yield from () if [] in tried else min(tried, key=len)
         return
     if "enum" in schema and value not in schema["enum"]:
@@ -42,13 +42,16 @@ def wrong(value: Any, schema: dict[str, Any], where: str = "$") -> Iterator[str]
         yield f"{where} is {value!r}, not {expected}"
     elif expected == "array" and "items" in schema:
         for index, item in enumerate(value):
-            yield from wrong(item, schema["items"], f"{where}[{index}]")
+            yield from wrong(item, schema["items"], f"{where}[{index}]", document)
     elif expected == "object":
         yield from (f"{where}.{name} is missing" for name in schema.get("required", ()) if name not in value)
         more = schema.get("additionalProperties", {} if "properties" not in schema else None)
         for name, item in value.items():
             known = schema.get("properties", {}).get(name, more)
-            yield from [f"{where}.{name} is not named"] if known is None else wrong(item, known, f"{where}.{name}")
+            if known is None:
+                yield f"{where}.{name} is not named"
+            else:
+                yield from wrong(item, known, f"{where}.{name}", document)
 
 
 @dataclass
@@ -60,12 +63,13 @@ class Site:
     dump: bytes
     next: int = 0
     asked: set[tuple[str, str]] = field(default_factory=set)
+    document: dict[str, Any] = field(default_factory=lambda: DOCUMENT)
 
     def ask(self, method: str, path: str, status: int, target: str, **kwargs: Any) -> httpx.Response:
         """Do an operation of the document, and hold the answer against it."""
         answer = self.server.client.request(method, target, **kwargs)
         assert answer.status_code == status, answer.text
-        operation = DOCUMENT["paths"][path][method.lower()]
+        operation = self.document["paths"][path][method.lower()]
         told = operation["responses"].get(str(status), operation["responses"]["default"])
         content = told.get("content", {})
         media = answer.headers.get("content-type", "").partition(";")[0]
@@ -73,7 +77,7 @@ class Site:
             assert not content or method == "HEAD" or "without a body" in told["description"]
         elif "application/json" in content:
             assert media == "application/json"
-            assert not list(wrong(answer.json(), content["application/json"]["schema"]))
+            assert not list(wrong(answer.json(), content["application/json"]["schema"], document=self.document))
         else:
             assert {media, "*/*"} & content.keys()
         self.asked.add((method, path))

@@ -16,6 +16,7 @@ import pytest
 
 from muniment.security.access import Right
 from muniment.security.keys import new_key
+from muniment.server.raven7_routes import ROUTES as LATER
 from muniment.server.routes import ROUTES
 from tests.server.running import Server, running
 
@@ -23,16 +24,22 @@ DOCUMENT = Path(__file__).parents[2] / "docs" / "security.md"
 ROW = re.compile(r"\| `([^`]+)` \| ([A-Z ]+) \| (.*) \|")
 WHO = [*Right, "server"]  # `admin` is that of the database alone
 TOLD = {
-    (method, path): who
-    for path, methods, who in ROW.findall(DOCUMENT.read_text())
+    (version, method, path): who
+    for version, text in zip("37", DOCUMENT.read_text().split("### Every endpoint of RavenDB 4"), strict=True)
+    for path, methods, who in ROW.findall(text)
     for method in methods.split()
 }  # fmt: skip
-ENDPOINTS = [(method, route.path, route.tenant) for route in ROUTES for method in route.methods]
+ENDPOINTS = [
+    (version, method, route.path, route.tenant)
+    for version, routes in (("3", ROUTES), ("7", LATER))
+    for route in routes
+    for method in route.methods
+]
 JOBS = "whoever may begin the job"
 
 
 def test_the_table_has_every_endpoint_and_no_other() -> None:
-    assert sorted(TOLD) == sorted((method, path) for method, path, _ in ENDPOINTS)
+    assert sorted(TOLD) == sorted((version, method, path) for version, method, path, _ in ENDPOINTS)
 
 
 @dataclass
@@ -80,18 +87,20 @@ def _target(path: str, tenant: bool) -> str:
     path = path.replace("{name}", "nowhere").replace("{id}", "x").replace("{key}", "x").replace("{index}", "x")
     for job in ("admin/compact", "admin/encryption/rotate"):
         path = path.replace(job, f"{job}?database=nowhere")
-    path += "?id=9999" if path.startswith("operation/") else ""
+    path += "?id=9999" if path.startswith(("operation/", "operations/")) else ""
+    path += "?name=shop" if path == "topology" else ""
     return f"/databases/shop/{path}" if tenant else f"/{path}"
 
 
-@pytest.mark.parametrize(("method", "path", "tenant"), ENDPOINTS)
-def test_who_may_do_what(site: Site, method: str, path: str, tenant: bool) -> None:
-    told, target = TOLD[method, path], _target(path, tenant)
+@pytest.mark.parametrize(("version", "method", "path", "tenant"), ENDPOINTS)
+def test_who_may_do_what(site: Site, version: str, method: str, path: str, tenant: bool) -> None:
+    told, target = TOLD[version, method, path], _target(path, tenant)
+    headers = {"Raven-Client-Version": f"{version}.2.0"}
     allowed = re.findall(r"`(\w+)`", told.partition(";")[0])
     everybody = told == "everybody"
     body = b"" if method in ("GET", "HEAD", "DELETE") else b"{"
     for who in (None, *WHO):
-        status = site.ask(who, method, target, content=body).status_code
+        status = site.ask(who, method, target, content=body, headers=headers).status_code
         if everybody or (who and (who in allowed or who == "server" or told == JOBS)):
             assert status not in (401, 403, 412, 500), (who, status)
         else:
@@ -99,7 +108,7 @@ def test_who_may_do_what(site: Site, method: str, path: str, tenant: bool) -> No
     if not everybody and tenant:  # another's database, and that of the server
         for other in (target.replace("/shop/", "/other/"), target.replace("/databases/shop", "/databases/System")):
             for right in Right:
-                status = site.ask(right, method, other, content=body).status_code
+                status = site.ask(right, method, other, content=body, headers=headers).status_code
                 assert status == 403 or (told == JOBS and status == 404) or path == "operations", (right, other, status)
 
 

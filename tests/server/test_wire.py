@@ -9,7 +9,7 @@ import pytest
 
 from muniment.errors import ConcurrencyConflict, MunimentError, StorageFailure
 from muniment.raven3.headers import Headers
-from muniment.server.routes import ROUTES, resolve
+from muniment.server.routes import ROUTES, TABLE
 from muniment.server.tenants import check_name
 from muniment.server.wire import Refused, error_response
 
@@ -60,14 +60,14 @@ def test_names_of_databases(name: str) -> None:
     ],
 )
 def test_routes(path: str, route: str, argument: str) -> None:
-    found = resolve(path)
+    found = TABLE.resolve(path)
     assert found is not None
     assert (found[0].path, found[1]) == (route, argument)
 
 
 @pytest.mark.parametrize("path", ["", "x", "doc", "admin", "admin/databases/", "operation", "bulk_docs2"])
 def test_what_is_no_route(path: str) -> None:
-    assert resolve(path) is None
+    assert TABLE.resolve(path) is None
 
 
 def test_every_handler_says_what_it_does() -> None:

@@ -41,7 +41,7 @@ _names = msgspec.json.Decoder(dict[str, msgspec.Raw]).decode
 
 def with_metadata(document: Document) -> bytes:
     """The document's JSON object with the member `@metadata` at its end."""
-    return _joined(document.body, b'"@metadata":' + _metadata(document))
+    return joined(document.body, b'"@metadata":' + _metadata(document))
 
 
 def only_metadata(document: Document) -> bytes:
@@ -59,7 +59,7 @@ def _metadata(document: Document) -> bytes:
     if LAST_MODIFIED.encode() in stored:  # kept from where the document was imported; told once, at the end
         members = decode(stored)
         stored = encode({name: value for name, value in members.items() if not is_reserved(name)})
-    return _joined(
+    return joined(
         stored,
         b'"@id":%s,"@etag":"%s","Last-Modified":"%s","Raven-Last-Modified":"%s","Non-Authoritative-Information":false'
         % (
@@ -71,7 +71,7 @@ def _metadata(document: Document) -> bytes:
     )
 
 
-def _joined(value: bytes, members: bytes) -> bytes:
+def joined(value: bytes, members: bytes) -> bytes:
     """A JSON object with more members at its end."""
     head = value.rstrip(b" \t\r\n")[:-1]
     if head.endswith((b"{", b" ", b"\t", b"\r", b"\n")) and head.strip(b" \t\r\n") == b"{":

@@ -17,8 +17,9 @@ from muniment.security.access import Right
 from muniment.server.old_clients import PATH
 from muniment.server.origin import READING, check_deliberate
 from muniment.server.permission import admit
+from muniment.server.raven7_routes import TABLE as LATER
 from muniment.server.request import Request
-from muniment.server.routes import resolve
+from muniment.server.routes import TABLE
 from muniment.server.routing import Endpoint, Route
 from muniment.server.state import ServerState
 from muniment.server.tenants import Tenant, is_system
@@ -46,7 +47,7 @@ class App:
             try:
                 answer = await self._answer(request)
             except MunimentError as error:
-                answer = error_response(error, request.url, expected=request.expected_text)
+                answer = _told(request, error)
                 if isinstance(error, Forbidden):
                     answer.headers.extend(server.local.offer(scope.client))
             except asyncio.CancelledError:
@@ -74,16 +75,18 @@ class App:
                 request.name, path = None, "databases"
         else:
             path = path[1:]
-        route, request.argument = resolve(path) or _not_found(request)
+        first, second = (LATER, TABLE) if request.later else (TABLE, LATER)
+        route, request.argument = first.resolve(path) or second.resolve(path) or _not_found(request, path)
         request.endpoint = endpoint = route.methods.get(request.method) or _not_allowed(request, route)
         if (request.method not in READING or route.acts) and not route.harmless:
             check_deliberate(request.headers, request.method, request.path)
-        version = request.headers.get("raven-client-version")
-        if version and version[0] in "456789":
-            raise Refused(503, f"a client of version {version} is too new", "use one of RavenDB 3.x's")
         if endpoint.may.any_of:
             await admit(request, endpoint.may)
-        if request.method in WITHOUT_BODY and request.headers.get("content-length", "0") != "0":
+        if (
+            request.method in WITHOUT_BODY
+            and endpoint.body is None
+            and request.headers.get("content-length", "0") != "0"
+        ):
             await _drain(request)
         if not route.tenant:
             if request.name is not None and not route.path.startswith("admin/restore"):
@@ -117,11 +120,19 @@ class App:
 
 def _oauth_source(request: Request) -> tuple[str, str]:
     """Where RavenDB's old clients get a token."""
-    scheme = "https" if request.server.settings.tls_certificate else "http"
-    return "oauth-source", f"{scheme}://{request.headers.get('host')}/{PATH}"
+    return "oauth-source", f"{request.root}/{PATH}"
 
 
-def _not_found(request: Request) -> tuple[Route, str]:
+def _told(request: Request, error: MunimentError) -> Response:
+    later = (request.name or "") if request.later else None
+    return error_response(error, request.url, expected=request.expected_text, later=later)
+
+
+def _not_found(request: Request, path: str) -> tuple[Route, str]:
+    if request.later:  # to whom a 404 is a null that is no error
+        raise Refused(
+            501, f"{request.method} {path} of RavenDB is not supported here", "docs/ravendb-clients.md says what is"
+        )
     raise Refused(404, f"there is nothing at {request.path}", "see /openapi.json for what there is")
 
 
@@ -146,4 +157,4 @@ def _line(text: str) -> str:
 def _unexpected(request: Request, error: Exception) -> Response:
     log(f"{_line(f'{request.method} {request.path}')} failed:\n{''.join(traceback.format_exception(error))}")
     told = Refused(500, f"unexpected error: {type(error).__name__}", "the server's log says more")
-    return error_response(told, request.url)
+    return _told(request, told)

@@ -16,10 +16,10 @@ _REF: Final = "#/components/schemas/{name}"
 _METHODS: Final = ("GET", "PUT", "POST", "DELETE", "HEAD", "PATCH")  # of those that routes have, OpenAPI knows these
 
 
-def document(routes: Iterable[Route]) -> dict[str, Any]:
-    """The API that these routes are."""
+def document(routes: Iterable[Route], words: str, refusal: Any = Refusal) -> dict[str, Any]:
+    """The API that these routes are, in whose words, and what an error is."""
     routes = list(routes)
-    schemas = _Schemas(routes)
+    schemas = _Schemas(routes, refusal)
     paths: dict[str, Any] = {}
     for route in routes:
         for prefix in ("", "/databases/{database}") if route.tenant else ("",):
@@ -32,7 +32,7 @@ def document(routes: Iterable[Route]) -> dict[str, Any]:
         "info": {
             "title": "Muniment",
             "version": VERSION,
-            "description": "A document database over HTTP, in RavenDB 3.x's words. Paths without"
+            "description": f"A document database over HTTP, in {words}. Paths without"
             " /databases/{database} address the system database.",
         },
         "paths": paths,
@@ -43,10 +43,11 @@ def document(routes: Iterable[Route]) -> dict[str, Any]:
 class _Schemas:
     """The schemas of all types that routes name; those of structs have names of their own."""
 
-    def __init__(self, routes: Iterable[Route]) -> None:
+    def __init__(self, routes: Iterable[Route], refusal: Any) -> None:
+        self.refusal = refusal
         types = [type for route in routes for endpoint in route.methods.values() for type in _types(endpoint)]
-        found, self.named = msgspec.json.schema_components([Refusal, *types], ref_template=_REF)
-        self._by_type = dict(zip(map(repr, [Refusal, *types]), found, strict=True))
+        found, self.named = msgspec.json.schema_components([refusal, *types], ref_template=_REF)
+        self._by_type = dict(zip(map(repr, [refusal, *types]), found, strict=True))
 
     def of(self, type: Any) -> dict[str, Any]:
         return self._by_type[repr(type)]
@@ -71,7 +72,7 @@ def _operation(path: str, method: str, endpoint: Endpoint, schemas: _Schemas) ->
         "parameters": [*_in_path(path), *_in_query(endpoint, schemas), *_in_headers(endpoint)],
         "responses": {
             **{str(each.status): _response(each, words, method, schemas) for each in endpoint.answers},
-            "default": {"description": "An error", "content": schemas.content(Refusal)},
+            "default": {"description": "An error", "content": schemas.content(schemas.refusal)},
         },
     }
     if endpoint.body is not None:

@@ -13,7 +13,9 @@ import msgspec
 
 from muniment.document import MAX_BODY_BYTES, MAX_METADATA_BYTES
 from muniment.errors import InvalidDocument
+from muniment.raven3.headers import VERSION
 from muniment.raven3.queries import Query
+from muniment.raven7.names import is_later
 from muniment.server.audit import Who
 from muniment.server.bodies import SLOWEST, SMALL, Pace
 from muniment.server.callers import OWNER, Caller
@@ -43,6 +45,7 @@ class Request:
         "endpoint",
         "headers",
         "held",
+        "later",
         "method",
         "name",
         "path",
@@ -63,6 +66,9 @@ class Request:
         self.method: str = scope.method
         self.path: str = scope.path
         self.headers = scope.headers
+        self.later = is_later(
+            self.headers.get(VERSION)
+        )  # whether the client speaks RavenDB 4's protocol, or a later one's
         self.name: str | None = None
         self.argument = ""
         self.held = 0
@@ -74,6 +80,12 @@ class Request:
         """The path and query, for the body of an error."""
         query = self.scope.query_string
         return f"{self.path}?{query}" if query else self.path
+
+    @property
+    def root(self) -> str:
+        """The address of this server, as it was asked by."""
+        scheme = "https" if self.server.settings.tls_certificate else "http"
+        return f"{scheme}://{self.headers.get('host')}"
 
     @property
     def source(self) -> str:

@@ -82,7 +82,7 @@ from muniment.server.handlers import (
     versions,
 )
 from muniment.server.request import Request
-from muniment.server.routing import BYTES, EVERYBODY, Answer, Endpoint, Handler, Permission, Route, Where
+from muniment.server.routing import BYTES, EVERYBODY, Answer, Endpoint, Handler, Permission, Route, Table, Where
 from muniment.server.wire import Response, json_response
 from muniment.smuggler.summary import Imported as Carried
 
@@ -95,7 +95,7 @@ async def describe(request: Request) -> Response:
 @cache
 def document() -> dict[str, Any]:
     """The whole API as an OpenAPI document."""
-    return openapi.document(ROUTES)
+    return openapi.document(ROUTES, "RavenDB 3.x's words")
 
 
 KNOWN: Final = {"If-None-Match": "The etag of what the client has already."}
@@ -285,29 +285,4 @@ ROUTES: Final = (
     Route("openapi.json", _answered(describe, EVERYBODY, Object), tenant=False),
 )
 
-_EXACT: Final = {route.path: route for route in ROUTES if "{" not in route.path}
-_BELOW: Final = {route.path.partition("{")[0]: route for route in ROUTES if "{" in route.path}
-
-
-def resolve(path: str) -> tuple[Route, str] | None:
-    """The route of a path below a database or the server, and the argument in it; None when there is none.
-
-    The words of a route are compared without case. An id may have slashes in it.
-    """
-    end = path.find("/") + 1
-    if 0 < end < len(path) and (route := _BELOW.get(path[:end])):  # nearly always
-        return route, path[end:]
-    return _resolve(path, path) or _resolve(path, path.lower())
-
-
-def _resolve(path: str, folded: str) -> tuple[Route, str] | None:
-    if route := _EXACT.get(folded.rstrip("/") or ENTRANCE):
-        return route, ""
-    end = -1
-    for _ in range(2):
-        end = folded.find("/", end + 1)
-        if end < 0:
-            break
-        if (route := _BELOW.get(folded[: end + 1])) and len(path) > end + 1:
-            return route, path[end + 1 :]
-    return None
+TABLE: Final = Table(ROUTES, ENTRANCE)

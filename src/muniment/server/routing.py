@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from enum import Enum, auto
 from typing import Any, Final, TypeAlias
@@ -85,3 +85,35 @@ class Route:
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "allow", ", ".join(self.methods))  # the header that says which methods there are
+
+
+class Table:
+    """Routes, by their paths; `entrance` is that of the one where nothing more is asked for."""
+
+    def __init__(self, routes: Iterable[Route], entrance: str = "") -> None:
+        routes = tuple(routes)
+        self._entrance = entrance
+        self._exact = {route.path: route for route in routes if "{" not in route.path}
+        self._below = {route.path.partition("{")[0]: route for route in routes if "{" in route.path}
+
+    def resolve(self, path: str) -> tuple[Route, str] | None:
+        """The route of a path below a database or the server, and the argument in it; None when there is none.
+
+        The words of a route are compared without case. An id may have slashes in it.
+        """
+        end = path.find("/") + 1
+        if 0 < end < len(path) and (route := self._below.get(path[:end])):  # nearly always
+            return route, path[end:]
+        return self._resolve(path, path) or self._resolve(path, path.lower())
+
+    def _resolve(self, path: str, folded: str) -> tuple[Route, str] | None:
+        if route := self._exact.get(folded.rstrip("/") or self._entrance):
+            return route, ""
+        end = -1
+        for _ in range(2):
+            end = folded.find("/", end + 1)
+            if end < 0:
+                break
+            if (route := self._below.get(folded[: end + 1])) and len(path) > end + 1:
+                return route, path[end + 1 :]
+        return None

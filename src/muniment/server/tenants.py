@@ -64,6 +64,11 @@ class Tenant:
         return not self.active and not self.backup.running and not self.database.storage.frozen
 
     @property
+    def lineage(self) -> str:
+        """Which history of the database this is."""
+        return self.database.storage.identity.lineage
+
+    @property
     def is_system(self) -> bool:
         """Whether it is the database of the server itself."""
         return self.name == SYSTEM
@@ -160,7 +165,7 @@ class Databases:
         if tenant := self.open.get(key):
             return tenant
         self.check_online(name)
-        document = self._known(name)
+        document = self.known(name)
         async with self._lock(key):
             if tenant := self.open.get(key):
                 return tenant
@@ -205,7 +210,8 @@ class Databases:
                 return True
         return False
 
-    def _known(self, name: str) -> Document:
+    def known(self, name: str) -> Document:
+        """The document that describes a database; raises `Refused` (503) when there is none."""
         document = self.document(name) if name and len(name) <= 200 else None
         if document is None:
             raise Refused(

@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import Any, NamedTuple
+from typing import Any, Final, NamedTuple
+from urllib.parse import quote
 
 import msgspec
 
-from muniment.errors import ConcurrencyConflict, MunimentError
+from muniment.errors import ConcurrencyConflict, DatabaseNotFound, DocumentNotFound, MunimentError
 from muniment.raven3.etags import etag_text, parse_etag
 from muniment.raven3.headers import BUILD_HEADER, JSON, Headers
 from muniment.raven3.messages import Error
 from muniment.raven3.statuses import kind_of
+from muniment.raven7.messages import Failure
+from muniment.raven7.names import DATABASE_MISSING
 
 
 class Response(NamedTuple):
@@ -73,15 +76,18 @@ def empty_response(status: int, headers: Iterable[tuple[str, str]] = ()) -> Resp
     return Response(status, [BUILD_HEADER, *headers])
 
 
-def error_response(error: MunimentError, url: str, *, expected: str | None = None) -> Response:
-    """The one place that builds the body of an error."""
+def error_response(
+    error: MunimentError, url: str, *, expected: str | None = None, later: str | None = None
+) -> Response:
+    """The one place that builds the body of an error; with `later`, the name of the database that was asked, for
+    clients of RavenDB 4 and later."""
     status = error.status
+    if later is not None:
+        return _later_response(error, url, later)
     if isinstance(error, Refused) and error.bare:
         return json_response(error.message, status, error.headers)
-    text = f"{error.message}\n{error.hint}" if error.hint else error.message
-    body = Error(url, text, error.hint)
-    kind = error.kind if isinstance(error, Refused) else type(error)
-    if kind and kind.__module__ == MunimentError.__module__:
+    body = Error(url, _text(error), error.hint)
+    if kind := _kind(error):
         body.kind = kind.__name__
     if isinstance(error, ConcurrencyConflict):
         body.actual_etag = body.actual_etag_too = etag_text(error.actual)
@@ -89,3 +95,32 @@ def error_response(error: MunimentError, url: str, *, expected: str | None = Non
     if status in (400, 422, 408):
         body.message = error.message
     return json_response(body, status, error.headers if isinstance(error, Refused) else ())
+
+
+_EXCEPTIONS: Final = "Raven.Client.Exceptions."
+
+
+def _later_response(error: MunimentError, url: str, name: str) -> Response:
+    """The same, for clients that take a 404 for a null that is no error, and tell exceptions by their types."""
+    kind = _kind(error)
+    headers = list(error.headers) if isinstance(error, Refused) else []
+    body = Failure(url, _EXCEPTIONS + "RavenException", error.message, _text(error), error.hint)
+    if kind:
+        body.kind = kind.__name__
+    if isinstance(error, ConcurrencyConflict):
+        body.type = _EXCEPTIONS + "ConcurrencyException"
+    elif kind is DocumentNotFound:
+        body.type = _EXCEPTIONS + "Documents.DocumentDoesNotExistException"
+    elif kind is DatabaseNotFound:
+        body.type = _EXCEPTIONS + "Database.DatabaseDoesNotExistException"
+        headers.append((DATABASE_MISSING, quote(name, safe="")))
+    return json_response(body, 400 if error.status == 404 else error.status, headers)
+
+
+def _text(error: MunimentError) -> str:
+    return f"{error.message}\n{error.hint}" if error.hint else error.message
+
+
+def _kind(error: MunimentError) -> type[MunimentError] | None:
+    kind = error.kind if isinstance(error, Refused) else type(error)
+    return kind if kind and kind.__module__ == MunimentError.__module__ else None

@@ -42,7 +42,7 @@ async def execute(request: Request) -> Response:
 
 
 def _read(body: bytes, most: int) -> tuple[list[Given], list[Command]]:
-    _check_number(body, most)
+    check_number(body, most)
     try:
         given = decode_json(body, list[Given], "the array of commands")
     except InvalidDocument:
@@ -53,7 +53,7 @@ def _read(body: bytes, most: int) -> tuple[list[Given], list[Command]]:
     return given, [_command(index, command) for index, command in enumerate(given)]
 
 
-def _check_number(body: bytes, most: int) -> None:
+def check_number(body: bytes, most: int) -> None:
     """Raises `Refused` (413) for more commands than this, before any is made: each takes some hundred bytes."""
     if body.count(b"{") <= most:
         return

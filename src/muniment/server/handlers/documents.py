@@ -18,7 +18,7 @@ from muniment.server.admission import subject_of
 from muniment.server.request import Request
 from muniment.server.tenants import Tenant
 from muniment.server.wire import Refused, Response, empty_response, json_response
-from muniment.storage.base import Written
+from muniment.storage.base import Write, Written
 
 _STATUS: Final = fold(BACKUP_STATUS)
 _PREFIX: Final = fold(DATABASES)
@@ -78,7 +78,7 @@ async def unsupported(request: Request) -> Response:
     )
 
 
-async def write(request: Request, commands: Sequence[Command]) -> list[Written]:
+async def write(request: Request, commands: Sequence[Command | Write]) -> list[Written]:
     """Carry out commands as one transaction, together with whatever other requests write at this moment."""
     if not request.tenant.is_system:
         return await _written(request, commands)
@@ -94,13 +94,13 @@ async def write(request: Request, commands: Sequence[Command]) -> list[Written]:
         raise
     finally:
         for what, command in subjects:
-            done = f"{what} {'stored' if isinstance(command, Put) else 'deleted'}"
+            done = f"{what} {'stored' if _stores(command) else 'deleted'}"
             await asyncio.to_thread(
                 request.server.audit.note, done, outcome, request.who, subject=command.id, error=error
             )
 
 
-async def _written(request: Request, commands: Sequence[Command]) -> list[Written]:
+async def _written(request: Request, commands: Sequence[Command | Write]) -> list[Written]:
     database = request.tenant.database
     if request.tenant.is_system:
         for command in commands:
@@ -118,7 +118,7 @@ async def _written(request: Request, commands: Sequence[Command]) -> list[Writte
         for id in {result.id for result in written if fold(result.id).startswith(_PREFIX)}:
             await request.server.databases.forget(id)
         for command, result in zip(commands, written, strict=True):
-            if isinstance(command, Put) and not result.existed and fold(result.id).startswith(_PREFIX):
+            if _stores(command) and not result.existed and fold(result.id).startswith(_PREFIX):
                 await request.server.databases.make(result.id)
     return written
 
@@ -126,5 +126,9 @@ async def _written(request: Request, commands: Sequence[Command]) -> list[Writte
 _LARGE: Final = 256 << 10
 
 
-def _size(command: Command) -> int:
-    return len(command.body) if isinstance(command, Put) else 0
+def _stores(command: Command | Write) -> bool:
+    return isinstance(command, Put) or (isinstance(command, Write) and command.body is not None)
+
+
+def _size(command: Command | Write) -> int:
+    return len(command.body or b"") if isinstance(command, Put | Write) else 0

@@ -50,9 +50,9 @@ async def _multi_get(request: Request, asked: DocumentsIncluding, ids: list[str]
         raise InvalidInput(f"{len(wanted):,} ids are too many for one request", "ask for fewer at once")
     paths = asked.include
     if len(wanted) <= FEW and not paths:
-        found, included = _load(request.tenant, wanted, paths)
+        found, included = load(request.tenant, wanted, paths)
     else:
-        found, included = await asyncio.to_thread(_load, request.tenant, wanted, paths)
+        found, included = await asyncio.to_thread(load, request.tenant, wanted, paths)
     version = request.headers.get("raven-client-version") or "1"
     etag = combined_etag(document.etag if document else 0 for document in (*found, *included))
     if request.has(etag):
@@ -66,7 +66,8 @@ async def _multi_get(request: Request, asked: DocumentsIncluding, ids: list[str]
     return Response(200, [JSON, BUILD_HEADER, ("etag", f'"{etag}"')], body)
 
 
-def _load(tenant: Tenant, ids: list[str], paths: list[str]) -> tuple[list[Document | None], list[Document]]:
+def load(tenant: Tenant, ids: list[str], paths: list[str]) -> tuple[list[Document | None], list[Document]]:
+    """The documents with these ids, None for each that does not exist, and those that they refer to by the paths."""
     found = [find(tenant, id) if len(id) <= MAX_ID_BYTES and id else None for id in ids]
     included: list[Document] = []
     if paths:
@@ -112,7 +113,7 @@ async def listing(request: Request) -> Response:
         return await get(request)
     start, size = asked.start, min(asked.size, MAX_PAGE)
     if asked.prefix is not None:
-        documents = await asyncio.to_thread(_by_prefix, request.tenant, asked, asked.prefix, start, size)
+        documents = await asyncio.to_thread(by_prefix, request.tenant, asked, asked.prefix, start, size)
     else:
         documents = await asyncio.to_thread(_by_etag, request.tenant, asked, start, size)
     headers: Headers = [JSON, BUILD_HEADER, ("next-page-start", str(start + len(documents)))]
@@ -148,7 +149,8 @@ def _globs(text: str | None) -> re.Pattern[str] | None:
     return re.compile("|".join(patterns))
 
 
-def _by_prefix(tenant: Tenant, asked: DocumentsListed, prefix: str, start: int, size: int) -> list[Document]:
+def by_prefix(tenant: Tenant, asked: DocumentsListed, prefix: str, start: int, size: int) -> list[Document]:
+    """Documents whose ids begin so, and go on as is asked for."""
     wanted, after = _filter(asked, prefix), asked.skip_after or ""
     if wanted is None:
         return tenant.database.by_prefix(prefix, start=start, limit=size, after=after)

@@ -1,0 +1,1 @@
+"""The protocol of RavenDB 4 and later, where RavenDB 3's differs: names, change vectors, documents, messages."""

@@ -1,0 +1,104 @@
+"""What requests of RavenDB 4 and later ask for in their query strings, each member by its name there."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from msgspec import Meta, field
+
+from muniment.raven3.names import DEFAULT_PAGE
+from muniment.raven3.queries import Page, Query
+
+
+class Named(Query, frozen=True):
+    """Which database."""
+
+    name: Annotated[str | None, Meta(description="Its name.")] = None
+
+
+class DocumentNamed(Query, frozen=True):
+    """Which document."""
+
+    id: Annotated[str | None, Meta(description="Its id.")] = None
+
+
+class DocumentsWanted(Query, frozen=True):
+    """Which documents, by their ids or by prefix, and what to answer with them."""
+
+    id: Annotated[list[str], Meta(description="The id of a document.")] = []
+    include: Annotated[list[str], Meta(description="A path in the documents to ids of others.")] = []
+    prefix: Annotated[str | None, Meta(description="Those whose ids begin so, in the order of their ids.")] = field(
+        name="startsWith", default=None
+    )
+    matches: Annotated[
+        str | None, Meta(description="What follows the prefix is like one of these: `a*|b?`, with `*` and `?`.")
+    ] = None
+    exclude: Annotated[str | None, Meta(description="What follows the prefix is like none of these.")] = None
+    start_after: Annotated[str | None, Meta(description="Only ids after this one.")] = field(
+        name="startAfter", default=None
+    )
+    start: Annotated[int, Meta(ge=0, description="How many to pass over.")] = 0
+    size: Annotated[int, Meta(ge=0, description="How many to answer.")] = field(name="pageSize", default=DEFAULT_PAGE)
+    metadata_only: Annotated[bool, Meta(description="Of each, only its metadata.")] = field(
+        name="metadataOnly", default=False
+    )
+    counter: Annotated[list[str], Meta(description="There are no counters: refused.")] = []
+    timeseries: Annotated[list[str], Meta(description="There are no time series: refused.")] = []
+    cmpxchg: Annotated[list[str], Meta(description="There is no compare-exchange: refused.")] = []
+
+
+class AttachmentNamed(DocumentNamed, frozen=True):
+    """Which attachment of which document."""
+
+    name: Annotated[str | None, Meta(description="Its name.")] = None
+    content_type: Annotated[str | None, Meta(description="What it is.")] = field(name="contentType", default=None)
+    remote_at: Annotated[str | None, Meta(description="Nothing is kept elsewhere: refused.")] = field(
+        name="remoteAt", default=None
+    )
+
+
+class NextRange(Query, frozen=True):
+    """For which ids numbers are wanted."""
+
+    tag: Annotated[str, Meta(description="What the ids begin with: `orders`.")] = ""
+    separator: Annotated[str, Meta(description="What follows it; only `/` is possible.")] = field(
+        name="identityPartsSeparator", default="/"
+    )
+
+
+class ReturnedRange(Query, frozen=True):
+    """Which numbers were not used."""
+
+    tag: Annotated[str, Meta(description="What the ids begin with: `orders`.")] = ""
+    end: Annotated[int, Meta(description="The last number that the client was given.")] = 0
+    last: Annotated[int, Meta(description="The last number that it has used.")] = 0
+
+
+class OperationWanted(Query, frozen=True):
+    """Which job."""
+
+    id: Annotated[str | None, Meta(description="Its number.")] = None
+
+
+class Smuggled(Query, frozen=True):
+    """As which job."""
+
+    operation_id: Annotated[str | None, Meta(description="A number from `operations/next-operation-id`.")] = field(
+        name="operationId", default=None
+    )
+
+
+class Queried(Query, frozen=True):
+    """How to answer a query."""
+
+    metadata_only: Annotated[bool, Meta(description="Of each document, only its metadata.")] = field(
+        name="metadataOnly", default=False
+    )
+    debug: Annotated[str | None, Meta(description="Nothing of indexes can be shown: refused.")] = None
+
+
+class DatabasesListed(Page, frozen=True):
+    """A page of databases."""
+
+    names_only: Annotated[bool, Meta(description="Their names alone.")] = field(name="namesOnly", default=False)
+    name: Annotated[str | None, Meta(description="Only this one.")] = None

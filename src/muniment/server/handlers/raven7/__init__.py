@@ -1,0 +1,1 @@
+"""What answers clients of RavenDB 4 and later: other words for what the handlers beside this package do."""

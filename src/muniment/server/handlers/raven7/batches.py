@@ -1,0 +1,270 @@
+"""Many changes in one transaction, for clients of RavenDB 4 and later: of documents and of attachments."""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import uuid
+from collections.abc import Callable, Iterator
+from typing import Any, Final, TypeAlias
+
+import msgspec
+
+from muniment import json_bytes
+from muniment.document import encode, fold, from_microseconds, raven_time, without_time_kept
+from muniment.errors import DocumentNotFound, InvalidDocument, MunimentError
+from muniment.owner import content_type, find, owned_id, replacing
+from muniment.raven7.change_vectors import change_vector
+from muniment.raven7.documents import write_of
+from muniment.raven7.messages import Batch, Command, Done
+from muniment.revision import ATTACHMENT, DOCUMENT, Revision
+from muniment.server.handlers.batches import check_number
+from muniment.server.handlers.raven7.transaction import Prepared, delete_attachment, deletion, wanted, write
+from muniment.server.handlers.raven7.uploads import read_parts
+from muniment.server.multipart import MULTIPART
+from muniment.server.request import Request, decode_json
+from muniment.server.tenants import Tenant
+from muniment.server.wire import Refused, Response, json_response
+from muniment.storage.base import Upload, Write, Written
+
+_LARGE: Final = 65536
+_PAGE: Final = 1024
+
+Answer: TypeAlias = Callable[[list[Written]], dict[str, Any]]
+"""What to answer of a command when all writes of its transaction have been made."""
+
+
+async def execute(request: Request) -> Response:
+    """Store and delete documents and attachments, all of them or none; answers what became of each."""
+    uploads = list[Upload]()
+    try:
+        if (request.headers.get("content-type") or "").startswith(MULTIPART):
+            body = await read_parts(request, uploads)
+        else:
+            body = await request.body()
+        most = request.server.settings.batch_commands
+        commands = await asyncio.to_thread(_read, body, most) if len(body) > _LARGE else _read(body, most)
+        changes = Changes(request.tenant, commands, uploads)
+        written = await write(request, changes.prepare) if commands else []
+    except BaseException:
+        for upload in uploads:
+            request.tenant.database.storage.discard(upload)
+        raise
+    return json_response(Done([answer(written) for answer in changes.answers]), 201)
+
+
+def _read(body: bytes, most: int) -> list[Command]:
+    if body.count(b"{") > most:
+        try:
+            json_bytes.check(body)
+            check_number(json_bytes.member_value(body, "Commands") or b"[]", most)
+        except json_bytes.Malformed as error:
+            raise InvalidDocument(f"the batch {error}", 'send {"Commands": [...]}') from error
+    batch = decode_json(body, Batch, "the batch")
+    if batch.transaction_mode not in (None, "SingleNode"):
+        raise Refused(
+            501, f"transactions of the mode {batch.transaction_mode} are not here", "use a session for a single node"
+        )
+    return batch.commands
+
+
+class Changes:
+    """The commands of a batch as writes; prepared anew, from what there is then, when that has changed meanwhile."""
+
+    def __init__(self, tenant: Tenant, commands: list[Command], uploads: list[Upload]) -> None:
+        """`uploads` are the contents that came with the batch; what is uploaded besides is added to them."""
+        self.answers = list[Answer]()
+        self._tenant = tenant
+        self._storage = tenant.database.storage
+        self._lineage = tenant.lineage
+        self._commands = commands
+        self._uploads = uploads
+        self._sent = len(uploads)
+        self._copies: dict[int, tuple[int, Upload]] = {}
+        self._writes = list[Write]()
+        self._own = set[str]()
+        self._changed: dict[str, str] = {}
+
+    def prepare(self) -> Prepared:
+        """The writes of all commands; raises what is wrong with one, naming it by its number."""
+        self.answers, self._writes, self._own, self._changed = [], [], set(), {}
+        contents = iter(self._uploads[: self._sent])
+        for number, command in enumerate(self._commands):
+            try:
+                self.answers.append(self._answer(number, command, contents))
+            except MunimentError as error:
+                error.message = f"command {number} ({command.type}): {error.message}"
+                raise
+        if next(contents, None):
+            raise InvalidDocument("the batch has more contents than commands AttachmentPUT", "send one for each")
+        self._touch()
+        return Prepared(self._writes, frozenset(self._own))
+
+    def _answer(self, number: int, command: Command, contents: Iterator[Upload]) -> Answer:
+        match command.type:
+            case "PUT":
+                return self._put(command)
+            case "DELETE":
+                return self._delete(command)
+            case "AttachmentPUT":
+                return self._put_attachment(command, contents)
+            case "AttachmentDELETE":
+                return self._delete_attachment(command)
+            case "AttachmentCOPY" | "AttachmentMOVE":
+                return self._copy(number, command)
+        raise Refused(
+            501,
+            "it is not supported; nothing of the batch was done",
+            "load the document, change it, and save it: there are PUT, DELETE and those of attachments",
+        )
+
+    def _put(self, command: Command) -> Answer:
+        id = command.id or str(uuid.uuid4())
+        document = bytes(command.document) if isinstance(command.document, msgspec.Raw) else b"null"
+        asked = write_of(id, document, wanted(self._tenant, command.change_vector) if command.id else 0)
+        at = self._add(asked)
+
+        def answer(written: list[Written]) -> dict[str, Any]:
+            found = written[at]
+            logged = self._storage.logged(found.etag)
+            return {
+                "Type": "PUT",
+                "@id": found.id,
+                "@collection": asked.collection or "@empty",
+                "@change-vector": self._vector(found.etag),
+                "@last-modified": raven_time(from_microseconds(logged[0])) if logged else None,
+            }
+
+        return answer
+
+    def _delete(self, command: Command) -> Answer:
+        id, expected = _required(command.id, "Id"), wanted(self._tenant, command.change_vector)
+        ids = self._ids(id) if command.id_prefixed else [id]
+        first = len(self._writes)
+        for each in ids:
+            prepared = deletion(self._tenant, each, expected)
+            self._own |= prepared.own
+            self._writes += prepared.writes
+        of = {fold(each) for each in ids}
+        return lambda written: {
+            "Type": "DELETE",
+            "Id": id,
+            "Deleted": any(done.existed for done in written[first:] if fold(done.id) in of),
+            "ChangeVector": None,
+        }
+
+    def _ids(self, prefix: str) -> list[str]:
+        ids = list[str]()
+        while page := self._storage.by_prefix(DOCUMENT, prefix, len(ids), _PAGE):
+            ids += [each.id for each in page]
+        return ids
+
+    def _put_attachment(self, command: Command, contents: Iterator[Upload]) -> Answer:
+        if command.remote_parameters:
+            raise Refused(501, "nothing is kept in another place", "send the content")
+        if (upload := next(contents, None)) is None:
+            raise InvalidDocument("its content is missing", "send one part for each, after that of the commands")
+        id, name = _required(command.id, "Id"), _required(command.name, "Name")
+        return self._store(command, id, name, command.content_type or "", upload)
+
+    def _store(self, command: Command, id: str, name: str, type: str, upload: Upload) -> Answer:
+        metadata = encode({"Content-Type": type} if type else {})
+        expected = wanted(self._tenant, command.change_vector) if command.type == "AttachmentPUT" else None
+        of = Write(owned_id(id, name), upload.sha256, metadata, None, expected, ATTACHMENT, upload)
+        at = len(self._writes)
+        self._writes += replacing(self._storage, of)
+        self._change(id)
+        return lambda written: {
+            "Type": command.type,
+            "Id": command.id,
+            "Name": command.name,
+            "DestinationId": id,
+            "DestinationName": name,
+            "ChangeVector": self._vector(written[at].etag),
+            "Hash": base64.b64encode(upload.sha256).decode(),
+            "ContentType": type,
+            "Size": upload.size,
+            "DocumentChangeVector": self._document_vector(id, written),
+        }
+
+    def _delete_attachment(self, command: Command) -> Answer:
+        id, name = _required(command.id, "Id"), _required(command.name, "Name")
+        if found := find(self._storage, name, id):
+            self._remove(found.id, wanted(self._tenant, command.change_vector))
+            self._change(id)
+        return lambda written: {
+            "Type": "AttachmentDELETE",
+            "Id": id,
+            "@id": id,
+            "Name": name,
+            "DocumentChangeVector": self._document_vector(id, written),
+        }
+
+    def _remove(self, id: str, expected: int | None) -> None:
+        if expected is None:
+            self._own.add(fold(id))
+        self._writes.append(delete_attachment(self._tenant, id, expected))
+
+    def _copy(self, number: int, command: Command) -> Answer:
+        id, name = _required(command.id, "Id"), _required(command.name, "Name")
+        to = _required(command.destination_id, "DestinationId"), _required(command.destination_name, "DestinationName")
+        found = find(self._storage, name, id)
+        if found is None:
+            raise DocumentNotFound(f"there is no attachment {name!r} of {id!r}", "store it first")
+        expected = wanted(self._tenant, command.change_vector)
+        upload = self._copied(number, found)
+        if command.type == "AttachmentMOVE":
+            self._remove(found.id, expected)
+            self._change(id)
+        return self._store(command, *to, content_type(found.metadata), upload)
+
+    def _copied(self, number: int, found: Revision) -> Upload:
+        """The content of an attachment once more; the same as before if it was not changed meanwhile."""
+        before = self._copies.get(number)
+        if before and before[0] == found.etag:
+            return before[1]
+        with self._storage.pin():
+            upload = self._storage.upload(self._storage.content(found))
+        self._uploads.append(upload)
+        self._copies[number] = found.etag, upload
+        if before:
+            self._uploads.remove(before[1])
+            self._storage.discard(before[1])
+        return upload
+
+    def _change(self, id: str) -> None:
+        self._changed.setdefault(fold(id), id)
+
+    def _touch(self) -> None:
+        """Store the documents whose attachments change once more: they get another change vector, as in RavenDB."""
+        written = {fold(each.id) for each in self._writes if each.kind == DOCUMENT}
+        for key, id in self._changed.items():
+            if key in written:
+                continue
+            present = self._storage.get(DOCUMENT, id)
+            if present is None or present.body is None:
+                raise DocumentNotFound(f"there is no document {id!r} to have attachments", "store it first")
+            metadata, _ = without_time_kept(present.metadata, present.modified)
+            self._own.add(key)
+            self._writes.append(Write(present.id, present.body, metadata, present.collection, present.etag))
+
+    def _add(self, write: Write) -> int:
+        self._writes.append(write)
+        return len(self._writes) - 1
+
+    def _vector(self, etag: int) -> str:
+        return change_vector(etag, self._lineage)
+
+    def _document_vector(self, id: str, written: list[Written]) -> str | None:
+        etags = [done.etag for done, of in zip(written, self._writes, strict=True) if _is_document(of, id)]
+        return self._vector(etags[-1]) if etags else None
+
+
+def _is_document(write: Write, id: str) -> bool:
+    return write.kind == DOCUMENT and fold(write.id) == fold(id)
+
+
+def _required(text: str | None, name: str) -> str:
+    if not text:
+        raise InvalidDocument(f"it has no {name}", "name what it is about")
+    return text

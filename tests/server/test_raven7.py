@@ -1,0 +1,302 @@
+"""What clients of RavenDB 4 and later are answered, held against the OpenAPI document; and what is refused to them."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+
+from muniment.server.raven7_routes import document
+from tests.server.running import Database, Server, running
+from tests.server.test_openapi import Site
+
+DOCUMENT = document()
+OPERATIONS = {(method.upper(), path) for path, methods in DOCUMENT["paths"].items() for method in methods}
+HEADERS = {"Raven-Client-Version": "7.2.7"}
+
+
+@pytest.fixture(scope="module")
+def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
+    place = tmp_path_factory.mktemp("raven7")
+    with running(place / "data") as server:
+        server.create("shop").fill(3)
+        server.client.headers.update(HEADERS)
+        yield Site(server, place, b"", document=DOCUMENT)
+        assert "unexpected error" not in server.log(), server.log()
+
+
+def tenant(site: Site, prefix: str) -> None:
+    """What can be asked of a database, each operation once with success."""
+    root = "/databases/shop" if prefix else ""
+
+    def do(method: str, path: str, status: int, target: str | None = None, **kwargs: Any) -> httpx.Response:
+        return site.ask(method, f"{prefix}{path}", status, root + (target or path), **kwargs)
+
+    user = {
+        "name": "Zoë",
+        "friend": "users/1",
+        "@metadata": {"@collection": "Users", "@nested-object-types": {"a": "b"}},
+    }
+    vector = do("PUT", "/docs", 201, "/docs?id=users/1", json=user).json()["ChangeVector"]
+    for method in ("GET", "HEAD"):
+        etag = do(method, "/docs", 200, "/docs?id=users/1").headers["etag"]
+        assert etag == f'"{vector}"'
+        do(method, "/docs", 304, "/docs?id=users/1", headers={"If-None-Match": etag})
+        do(method, "/docs", 404, "/docs?id=none")
+    found = do("GET", "/docs", 200, "/docs?&id=users/1&include=friend&id=none").json()
+    assert found["Results"][0]["@metadata"]["@nested-object-types"] == {"a": "b"}
+    assert found["Results"][1] is None
+    assert do("GET", "/docs", 200, "/docs?startsWith=users/&pageSize=1&metadataOnly=true").json()["NextPageStart"] == 1
+    do("GET", "/docs", 501, "/docs?start=0&pageSize=5")
+    do("GET", "/docs", 501, "/docs?id=users/1&counter=likes")
+    do("POST", "/docs", 200, "/docs?", json={"Ids": ["users/1", "none"]})
+    do("PUT", "/docs", 409, "/docs?id=users/1", json=user, headers={"If-Match": f'"{vector}1"'})
+    do("PUT", "/docs", 400, "/docs?id=users/1", json=user, headers={"If-Match": '"nonsense"'})
+    do("PUT", "/docs", 400, "/docs", json=user)
+    do("DELETE", "/docs", 409, "/docs?id=users/1", headers={"If-Match": '"A:1-other"'})
+    do("DELETE", "/docs", 204, "/docs?id=users/1", headers={"If-Match": f'"{vector}"'})
+    do("POST", "/bulk_docs", 201, json={"Commands": [{"Type": "PUT", "Id": "a", "Document": user}]})
+    do("POST", "/bulk_docs", 422, json={"Commands": 1})
+    do("GET", "/hilo/next", 200, "/hilo/next?tag=users&identityPartsSeparator=/")
+    do("GET", "/hilo/next", 501, "/hilo/next?tag=users&identityPartsSeparator=-")
+    do("PUT", "/hilo/return", 200, "/hilo/return?tag=users&end=32&last=3")
+
+
+def server(site: Site) -> None:
+    """What can be asked of the server as a whole."""
+    ask = site.ask
+    assert ask("GET", "/topology", 200, "/topology?name=shop").json()["Nodes"][0]["Url"] == site.server.url
+    missing = ask("GET", "/topology", 503, "/topology?name=n%C3%B6")
+    assert missing.headers["database-missing"] == ""
+    ask("GET", "/cluster/topology", 200, "/cluster/topology?first-topology-update")
+    ask("GET", "/build/version", 200, "/build/version")
+    ask("GET", "/openapi-raven7.json", 200, "/openapi-raven7.json")
+
+
+def test_every_operation_answers_as_is_told(site: Site) -> None:
+    tenant(site, "")
+    tenant(site, "/databases/{database}")
+    server(site)
+    assert site.asked == OPERATIONS
+
+
+@pytest.mark.parametrize(("method", "path"), sorted(OPERATIONS))
+def test_everything_is_described(method: str, path: str) -> None:
+    operation = DOCUMENT["paths"][path][method.lower()]
+    assert operation["summary"]
+    assert all(each["description"] and each["schema"]["type"] for each in operation["parameters"])
+
+
+@pytest.fixture
+def seven(shop: Database) -> Iterator[Database]:
+    """An empty database, asked as such a client asks."""
+    version = shop.server.client.headers["Raven-Client-Version"]
+    shop.server.client.headers.update(HEADERS)
+    yield shop
+    shop.server.client.headers["Raven-Client-Version"] = version
+
+
+def batch(database: Database, *commands: dict[str, Any], **kwargs: Any) -> httpx.Response:
+    return database.request("POST", "/bulk_docs", json={"Commands": commands}, **kwargs)
+
+
+def put(id: str, **more: Any) -> dict[str, Any]:
+    return {"Type": "PUT", "Id": id, "Document": {"of": id, "@metadata": {"@collection": "Things"}}, **more}
+
+
+def parts(database: Database, commands: list[dict[str, Any]], *contents: bytes) -> httpx.Response:
+    """A batch with the contents of attachments."""
+    files: list[tuple[str, Any]] = [
+        ("main", (None, httpx.Request("POST", "http://x", json={"Commands": commands}).read()))
+    ]
+    files += [(f"file{n}", (f"file{n}", content, "image/png")) for n, content in enumerate(contents)]
+    return database.request("POST", "/bulk_docs", files=files)
+
+
+def test_the_bytes_of_a_document_are_kept_and_its_metadata_is_translated(seven: Database) -> None:
+    metadata = b'{"@collection":"Things","mine":[1.0],"@last-modified":"2001-01-01T00:00:00.0000000Z"}'
+    body = b'{ "n" : 1.50 ,"@metadata":' + metadata + b',"z":"\\u00e9"}'
+    assert seven.request("PUT", "/docs?id=things/1", content=body).status_code == 201
+    three = seven.get("/docs/things/1", headers={"Raven-Client-Version": "3.5.0.0"})
+    assert three.content == b'{ "n" : 1.50 ,"z":"\\u00e9"}'
+    assert three.headers["raven-entity-name"] == "Things"
+    assert not three.headers["raven-last-modified"].startswith("2001")
+    [shown] = seven.get("/docs?id=things/1").json()["Results"]
+    assert list(shown["@metadata"]) == ["@collection", "mine", "@change-vector", "@id", "@last-modified"]
+    assert shown["@metadata"]["@collection"] == "Things"
+    again = seven.request("PUT", "/docs?id=things/1", json=shown)  # as clients do, with all that they were told
+    assert again.status_code == 201
+    assert seven.get("/docs?id=things/1").json()["Results"][0]["@metadata"]["mine"] == [1.0]
+
+
+def test_a_document_without_a_collection_has_none(seven: Database) -> None:
+    for id, metadata in (("a", {}), ("b", {"@collection": "@empty"})):
+        assert seven.request("PUT", f"/docs?id={id}", json={"@metadata": metadata}).status_code == 201
+        assert seven.get(f"/docs?id={id}").json()["Results"][0]["@metadata"]["@collection"] == "@empty"
+    assert seven.get("/stats", headers={"Raven-Client-Version": "3.5"}).json()["Collections"] == {"": 2}
+
+
+def test_a_batch_is_done_as_a_whole_or_not_at_all(seven: Database) -> None:
+    [one, two] = batch(seven, put("things/1"), put("things/2", ChangeVector="")).json()["Results"]
+    assert one["@change-vector"] != two["@change-vector"]
+    assert one["@last-modified"] == two["@last-modified"]
+    refused = batch(seven, put("things/3"), put("things/2", ChangeVector=""))
+    assert refused.status_code == 409
+    assert refused.json()["Type"].endswith("ConcurrencyException")
+    assert seven.get("/docs?id=things/3").status_code == 404
+    changed = put("things/2", ChangeVector=two["@change-vector"])
+    gone = {"Type": "DELETE", "Id": "things/1", "ChangeVector": one["@change-vector"]}
+    answer = batch(seven, changed, gone, {"Type": "DELETE", "Id": "none"})
+    assert [each.get("Deleted") for each in answer.json()["Results"]] == [None, True, False]
+    assert batch(seven).json() == {"Results": [], "TransactionIndex": None}
+
+
+def test_a_prefix_is_deleted(seven: Database) -> None:
+    assert batch(seven, *(put(f"things/{n}") for n in range(5)), put("thing")).status_code == 201
+    answer = batch(seven, {"Type": "DELETE", "Id": "things/", "IdPrefixed": True})
+    assert answer.json()["Results"][0]["Deleted"] is True
+    assert [each["@metadata"]["@id"] for each in seven.get("/docs?startsWith=thing").json()["Results"]] == ["thing"]
+
+
+@pytest.mark.parametrize(
+    ("command", "word"),
+    [
+        ({"Type": "PATCH", "Id": "a", "Patch": {"Script": "this.x = 1"}}, "PATCH"),
+        ({"Type": "Counters", "Id": "a"}, "Counters"),
+        ({"Type": "BatchTrackChanges", "TrackedEntities": {"a": "A:1-x"}}, "BatchTrackChanges"),
+        ({"Type": "AttachmentPUT", "Id": "a", "Name": "x"}, "its content is missing"),
+        ({"Type": "AttachmentMOVE", "Id": "a", "Name": "x", "DestinationId": "a", "DestinationName": "y"}, "no"),
+        ({"Type": "PUT", "Document": {}, "ChangeVector": "A:nonsense", "Id": "a"}, "not a change vector"),
+        ({"Type": "PUT", "Document": {"@metadata": 1}, "Id": "a"}, "not an object"),
+        ({"Type": "DELETE"}, "no Id"),
+    ],
+)  # fmt: skip
+def test_what_a_batch_cannot_do_is_named_and_nothing_is_done(seven: Database, command: Any, word: str) -> None:
+    refused = batch(seven, put("before"), command)
+    assert refused.status_code in (400, 422, 501)
+    assert f"command 1 ({command['Type']})" in refused.json()["Message"]
+    assert word in refused.json()["Error"]
+    assert seven.get("/docs?id=before").status_code == 404
+
+
+def test_attachments_come_with_their_documents_in_one_transaction(seven: Database) -> None:
+    file = {"Type": "AttachmentPUT", "Id": "things/1", "Name": "a/b.png", "ContentType": "image/png"}
+    large = bytes(range(256)) * 8192
+    answer = parts(seven, [put("things/1"), file, file | {"Name": "large"}], b"--content\r\n--", large)
+    assert answer.status_code == 201, answer.text
+    document, small, _ = answer.json()["Results"]
+    assert small["DocumentChangeVector"] == document["@change-vector"]
+    assert small["Hash"] == base64.b64encode(hashlib.sha256(b"--content\r\n--").digest()).decode()
+    [shown] = seven.get("/docs?id=things/1").json()["Results"]
+    assert [(each["Name"], each["Size"]) for each in shown["@metadata"]["@attachments"]] == [
+        ("a/b.png", 13),
+        ("large", len(large)),
+    ]
+    three = {"Raven-Client-Version": "3.5"}
+    assert seven.get("/static/a/b.png?owner=things/1", headers=three).content == b"--content\r\n--"
+    assert seven.get("/static/large?owner=things/1", headers=three).content == large
+
+    copied = batch(
+        seven,
+        put("things/2"),
+        file | {"Type": "AttachmentCOPY", "DestinationId": "things/2", "DestinationName": "copy"},
+        file | {"Type": "AttachmentMOVE", "Name": "large", "DestinationId": "things/2", "DestinationName": "moved"},
+    )
+    assert copied.status_code == 201, copied.text
+    assert seven.get("/static/copy?owner=things/2", headers=three).content == b"--content\r\n--"
+    assert seven.get("/static/moved?owner=things/2", headers=three).content == large
+    assert seven.get("/static/large?owner=things/1", headers=three).status_code == 404
+    assert seven.get("/docs?id=things/1").headers["etag"] != f'"{document["@change-vector"]}"'
+
+    gone = batch(seven, file | {"Type": "AttachmentDELETE"}, {"Type": "DELETE", "Id": "things/2"})
+    assert gone.status_code == 201, gone.text
+    assert seven.get("/static", headers=three).json() == []
+    assert "@attachments" not in seven.get("/docs?id=things/1").json()["Results"][0]["@metadata"]
+
+
+def test_an_attachment_of_no_document_is_refused_and_its_content_goes(seven: Database) -> None:
+    refused = parts(seven, [put("before"), {"Type": "AttachmentPUT", "Id": "none", "Name": "x"}], b"content")
+    assert refused.status_code == 400
+    assert refused.json()["Type"].endswith("DocumentDoesNotExistException")
+    many = parts(seven, [put("before")], b"content")
+    assert "more contents than commands" in many.json()["Error"]
+    assert seven.get("/docs?id=before").status_code == 404
+
+
+def test_the_client_s_cache_sees_what_others_do_with_attachments(seven: Database) -> None:
+    three = {"Raven-Client-Version": "3.5"}
+    batch(seven, put("a"))
+    without = seven.get("/docs?id=a").headers["etag"]
+    seven.request("PUT", "/static/x?owner=a", content=b"x", headers=three)
+    with_one = seven.get("/docs?id=a", headers={"If-None-Match": without})
+    assert with_one.status_code == 200
+    seven.request("DELETE", "/static/x?owner=a", headers=three)
+    assert seven.get("/docs?id=a", headers={"If-None-Match": with_one.headers["etag"]}).status_code == 200
+    vector = with_one.headers["etag"]  # which still stands for the document itself
+    assert seven.request("PUT", "/docs?id=a", json={}, headers={"If-Match": vector}).status_code == 201
+
+
+def test_numbers_for_ids_are_given_out_once_and_taken_back(seven: Database) -> None:
+    def ranges() -> tuple[int, int]:
+        told = seven.get("/hilo/next?tag=things").json()
+        return told["Low"], told["High"]
+
+    assert ranges() == (1, 32)
+    assert ranges() == (33, 64)
+    seven.request("PUT", "/hilo/return?tag=things&end=64&last=40")
+    assert ranges() == (41, 72)
+    seven.request("PUT", "/hilo/return?tag=things&end=64&last=33")  # somebody has later ones
+    assert ranges() == (73, 104)
+    batch(seven, put("things/120-A"))
+    assert ranges()[0] > 120
+    assert seven.get("/hilo/next").status_code == 400
+
+
+def test_what_is_not_here_is_no_null(seven: Database) -> None:
+    """A 404 is one for these clients."""
+    for path in ("/counters?docId=a", "/revisions?id=a", "/timeseries?docId=a", "/nonsense"):
+        refused = seven.get(path)
+        assert refused.status_code == 501
+        assert path.partition("?")[0][1:] in refused.json()["Message"]
+    missing = seven.server.client.get("/databases/nowhere/docs?id=a")
+    assert (missing.status_code, missing.headers["database-missing"]) == (503, "nowhere")
+    assert missing.json()["Kind"] == "DatabaseNotFound"
+
+
+def test_a_page_of_a_browser_sends_nothing(server: Server) -> None:
+    """Who asks by a path of RavenDB 7's alone needs no version, but what no page can send."""
+    url = f"{server.url}/databases/x/hilo/next?tag=a"
+    assert httpx.get(url).status_code == 403
+    assert httpx.get(url, headers={"Muniment-Request": "1"}).status_code == 503
+
+
+def test_a_body_in_parts_that_ends_too_early_changes_nothing(seven: Database) -> None:
+    whole = b'--x\r\n\r\n{"Commands":[{"Type":"PUT","Id":"a","Document":{}}]}\r\n--x--\r\n'
+    for body, status in ((whole[:-10], 400), (whole[:5], 400), (b"", 400), (b"--y\r\n", 400), (whole, 201)):
+        answer = seven.request(
+            "POST", "/bulk_docs", content=body, headers={"Content-Type": "multipart/form-data; boundary=x"}
+        )
+        assert answer.status_code == status, (body, answer.text)
+        assert seven.get("/docs?id=a").status_code == (404 if status == 400 else 200)
+    refused = seven.request("POST", "/bulk_docs", content=whole, headers={"Content-Type": "multipart/form-data"})
+    assert "boundary" in refused.json()["Error"]
+
+
+def test_a_changed_database_is_another_history(seven: Database, tmp_path: Path) -> None:
+    """What was read before a restore is never taken for what is there after it."""
+    [before] = batch(seven, put("a")).json()["Results"]
+    three = {"Raven-Client-Version": "3.5"}
+    seven.server.client.headers.update(three)
+    assert not seven.backup(tmp_path / "b")["Faulted"]
+    name = f"{seven.name}-again"
+    assert not seven.server.restore(BackupLocation=str(tmp_path / "b"), DatabaseName=name)["Faulted"]
+    seven.server.client.headers.update(HEADERS)
+    again = Database(seven.server, name)
+    assert batch(again, put("a", ChangeVector=before["@change-vector"])).status_code == 409
+    [now] = again.get("/docs?id=a").json()["Results"]
+    assert batch(again, put("a", ChangeVector=now["@metadata"]["@change-vector"])).status_code == 201
