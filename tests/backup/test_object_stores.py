@@ -5,6 +5,8 @@ from __future__ import annotations
 import os
 import pickle
 import re
+from concurrent.futures import ThreadPoolExecutor
+from datetime import UTC, datetime
 from pathlib import Path
 
 import obstore
@@ -12,10 +14,13 @@ import pytest
 
 from muniment import DocumentDatabase, MaintenanceActions
 from muniment.backup.destination import Remote, place_of, put_new, sizes_in
-from muniment.backup.repository import backups, delete_backup
+from muniment.backup.recipients import add_recipients, recipients_of, remove_recipient
+from muniment.backup.repository import NewBackup, backups, delete_backup
 from muniment.backup.versions import versions_of
-from muniment.errors import BackupNotFound, InvalidInput, StorageFailure
+from muniment.errors import BackupNotFound, ForeignBackup, InvalidInput, StorageFailure, WrongKey
 from muniment.rehearsal import rehearse
+from muniment.security.keyring import Keyring, Protection
+from muniment.security.recipients import Identity
 from tests.backup.state import live, opened, state_of
 from tests.object_store import ADMIN, READER, ObjectStore
 
@@ -102,7 +107,6 @@ def test_what_does_not_succeed_leaves_nothing(
     small: DocumentDatabase, object_store: ObjectStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     place = object_store.place()
-    monkeypatch.setattr("muniment.backup.take._check_whole", lambda *_: None)
 
     def fail(*_: object, **__: object) -> None:
         raise StorageFailure("the database's disk is gone", "mount it")
@@ -110,9 +114,11 @@ def test_what_does_not_succeed_leaves_nothing(
     monkeypatch.setattr("muniment.backup.take._manifest", fail)
     with pytest.raises(StorageFailure, match="disk is gone"):
         small.maintenance.start_backup(place).wait()
-    assert sizes_in(remote(place)) == {}
-    with pytest.raises(BackupNotFound, match="there is nothing in"):
+    assert set(sizes_in(remote(place))) == {"repository.json"}
+    with pytest.raises(BackupNotFound, match="no complete backup"):
         MaintenanceActions.verify(place)
+    with pytest.raises(BackupNotFound, match="there is nothing in"):
+        MaintenanceActions.verify(object_store.place())
 
 
 def test_whoever_may_only_read_reads_everything_and_writes_nothing(
@@ -246,3 +252,69 @@ def test_a_store_holds_only_whole_objects(object_store: ObjectStore) -> None:
     whole.finish()
     assert path.stat().st_size == 25 << 20
     assert obstore.get_range(path.store, path.key, start=0, length=3) == b"xxx"
+
+
+def test_recipients_change_without_anything_being_overwritten(
+    small: DocumentDatabase, object_store: ObjectStore, tmp_path: Path
+) -> None:
+    place = remote(object_store.place())
+    mine, theirs = Identity(b"m" * 32), Identity(b"t" * 32)
+    sealed = Protection((mine.recipient,))
+    small.maintenance.start_backup(place, protection=sealed).wait()
+    taken = small.maintenance.start_backup(place, incremental=True, protection=sealed).wait()
+    before = objects(place)
+    add_recipients(place, Protection((theirs.recipient,)), Keyring((mine,)))
+    after = objects(place)
+    assert {name for name in after if name not in before} == {
+        name.replace("keys.json", "keys-2.json") for name in before if name.endswith("keys.json")
+    }
+    assert {name: after.get(name) for name in before if "keys" not in name} == {
+        name: content for name, content in before.items() if "keys" not in name
+    }
+    for who in (mine, theirs):
+        assert MaintenanceActions.verify(place, keyring=Keyring((who,))).backups
+    put_new(taken.folder / "keys.json", before[f"{taken.name}/keys.json"])  # as where nothing may be deleted
+    remove_recipient(place, str(mine.recipient), Keyring((theirs,)))
+    assert [each.name for each in recipients_of(place)] == [str(theirs.recipient)]
+    with pytest.raises(WrongKey):
+        MaintenanceActions.restore(place, tmp_path / "restored", keyring=Keyring((mine,)))
+    MaintenanceActions.restore(place, tmp_path / "restored", keyring=Keyring((theirs,)))
+
+
+def test_a_prefix_is_for_one_database(small: DocumentDatabase, object_store: ObjectStore, tmp_path: Path) -> None:
+    place = object_store.place()
+    small.maintenance.start_backup(place).wait()
+    with DocumentDatabase(tmp_path / "other") as other:
+        with pytest.raises(ForeignBackup, match="holds the backups of another database"):
+            other.maintenance.start_backup(place).wait()
+        delete_backup(backups(place)[0])
+        with pytest.raises(ForeignBackup, match="is for the backups of another database"):
+            other.maintenance.start_backup(place).wait()  # as if both had begun at once
+    assert set(sizes_in(remote(place))) == {"repository.json"}
+
+
+def test_two_that_begin_in_the_same_millisecond_write_beside_each_other(
+    small: DocumentDatabase, object_store: ObjectStore
+) -> None:
+    place = remote(object_store.place())
+    time = datetime(2026, 11, 29, 12, 0, tzinfo=UTC)
+    with ThreadPoolExecutor(8) as pool:
+        begun = list(pool.map(lambda _: NewBackup(place, "full", time, b"{}"), range(8)))
+    assert len({new.folder for new in begun}) == 8
+    assert len(sizes_in(place)) == 8
+
+
+def test_objects_of_others_below_the_prefix_are_left_alone(
+    small: DocumentDatabase, object_store: ObjectStore, tmp_path: Path
+) -> None:
+    place = remote(object_store.place())
+    others = {"notes.txt": b"not ours", "photos/1.png": b"\x89PNG", "2026.full/manifest.json": b"{}"}
+    for name, content in others.items():
+        put_new(place / name, content)
+    taken = small.maintenance.start_backup(place).wait()
+    found = backups(place)
+    assert list(found) == [taken]
+    assert [bad.folder.name for bad in found.unusable] == ["2026.full"]
+    MaintenanceActions.restore(place, tmp_path / "restored")
+    after = objects(place)
+    assert {name: after[name] for name in others} == others

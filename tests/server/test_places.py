@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import stat
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,7 @@ from muniment import DocumentStore
 from muniment.errors import Forbidden
 from muniment.raven3.headers import LOCAL
 from muniment.server.local import FILE
+from tests.object_store import ObjectStore
 from tests.server.running import Database, Server, assert_error, running
 
 
@@ -194,3 +196,28 @@ def test_nothing_else_is_read_for_a_server_that_names_it(tmp_path: Path) -> None
     folder.mkdir()
     (folder / FILE).symlink_to(file)
     assert shown(good, url, folder / FILE) is None
+
+
+def test_prefixes_of_stores_are_roots_too(tmp_path: Path, object_store: ObjectStore) -> None:
+    root = object_store.place().removesuffix("/shop")
+    with running(tmp_path / "data", backup_roots=root) as server:
+        shop = server.create("shop")
+        shop.put("a", b'{"n":1}')
+        for elsewhere in (f"{root}-other/shop", "s3://another/shop", root.replace("s3://", "s3://profile@")):
+            for answer in asked(server, elsewhere):
+                assert_error(answer, 403, "is not where this server keeps backups")
+        for answer in asked(server, f"{root}/../other"):
+            assert_error(answer, 400, "names no place in a store")
+        for answer in asked(server, "s3://key:hunter2@backups/shop"):
+            assert_error(answer, 400, "neither a password nor options")
+            assert "hunter2" not in answer.text
+        ended = shop.backup(f"{root}/shop")
+        assert not ended["Faulted"], ended
+        ended = server.restore(BackupLocation=f"{root}/shop", DatabaseName="again")
+        assert not ended["Faulted"], ended
+        assert server.client.get("/databases/again/docs/a").content == b'{"n":1}'
+        secret = object_store.environment()["AWS_SECRET_ACCESS_KEY"]
+        assert secret not in server.client.get("/databases/shop/docs/Raven/Backup/Status").text
+        for process in Path("/proc").glob("[0-9]*/cmdline"):
+            with suppress(OSError):
+                assert secret.encode() not in process.read_bytes()

@@ -1,7 +1,8 @@
 """For whom the backups in a folder are encrypted: listed, and changed without rewriting their data.
 
-Each backup has a data key of its own and a `keys.json` of its own, which is replaced as a whole. An interrupted change
-has reached some of the backups; repeating it changes the others.
+Each backup has a data key of its own and a `keys.json` of its own, which is replaced as a whole; in a store, where
+nothing is overwritten, by `keys-2.json` and so on. An interrupted change has reached some of the backups; repeating it
+changes the others.
 """
 
 from __future__ import annotations
@@ -14,10 +15,11 @@ from pathlib import Path
 import msgspec
 
 from muniment.backup import wrapped_keys
-from muniment.backup.repository import Backup, backups
+from muniment.backup.destination import Remote, put_new
+from muniment.backup.repository import Backup, backups, keys_in
 from muniment.backup.sealing import holds
-from muniment.durable import new_file, write_new
-from muniment.errors import BackupNotFound, Conflict, NotFound
+from muniment.durable import mapped_errors, new_file, write_new
+from muniment.errors import BackupNotFound, Conflict, NotFound, StorageFailure
 from muniment.security.keyring import Keyring, Protection
 from muniment.security.recipients import AnyRecipient, Passphrase, Wrapped, new_stretched
 
@@ -84,7 +86,6 @@ def _change(found: Sequence[Backup], change: Callable[[Backup], tuple[Wrapped, .
     """Give each backup these recipients in the place of its own; each file is the old one or the new one always."""
     changed = []
     for backup in found:
-        path = backup.folder / wrapped_keys.NAME
         for left in backup.folder.glob(f"{wrapped_keys.NAME}.*.unfinished"):  # by a process that was killed
             with suppress(OSError):
                 left.unlink()
@@ -92,10 +93,27 @@ def _change(found: Sequence[Backup], change: Callable[[Backup], tuple[Wrapped, .
         assert backup.key is not None
         new = wrapped_keys.WrappedKeys.of(backup.key, change(backup))
         if new.recipients != there.recipients:
-            with new_file(path, overwrite=True) as unfinished:
-                write_new(unfinished, new.encoded())
+            if isinstance(backup.folder, Remote):
+                _add_list(backup.folder, new.encoded())
+            else:
+                with new_file(keys_in(backup.folder)[-1], overwrite=True) as unfinished:
+                    write_new(unfinished, new.encoded())
             changed.append(backup.name)
     return changed
+
+
+def _add_list(folder: Remote, text: bytes) -> None:
+    """A list in the place of those that are there: they are deleted if that may be done, and else no longer read."""
+    with mapped_errors(folder):
+        there = keys_in(folder)
+        number = int(there[-1].stem.rpartition("-")[2]) + 1 if len(there) > 1 else 2
+        try:
+            put_new(folder / f"keys-{number}.json", text, again=False)
+        except FileExistsError:
+            raise Conflict(f"somebody else changes the recipients in {folder}", "try it again") from None
+        for old in there:
+            with suppress(StorageFailure):
+                old.unlink()
 
 
 def _with_a_salt(recipient: AnyRecipient) -> AnyRecipient:

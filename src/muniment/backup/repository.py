@@ -37,6 +37,7 @@ from muniment.errors import (
     BackupNotFound,
     BadSignature,
     DamagedBackup,
+    ForeignBackup,
     InvalidInput,
     MunimentError,
     StorageFailure,
@@ -48,8 +49,10 @@ from muniment.security.signature import Signature, SigningKey
 from muniment.storage import engines
 
 DATABASE_DOCUMENT: Final = "Database.Document"
+REPOSITORY: Final = "repository.json"
 SIGNATURE: Final = f"{manifests.NAME}.signature"
 _HINT: Final = "restore from another backup, or another copy of this one"
+_later_keys = re.compile(r"keys-([2-9]|[1-9]\d{1,8})\.json")
 _name = re.compile(r"(\d{4}-\d\d-\d\dT\d{6}\.\d{3}Z)\.(full|incremental)")
 
 
@@ -91,7 +94,7 @@ class Backup:
         assert self.manifest.encryption is not None
         wrapped = _wrapped_keys(self.folder, self.manifest.encryption.key)
         if self.key:
-            wrapped.check_mac(self.key, self.folder / wrapped_keys.NAME)
+            wrapped.check_mac(self.key, keys_in(self.folder)[-1])
         return wrapped
 
     def read_database_document(self) -> bytes:
@@ -125,6 +128,13 @@ class Backup:
             return msgspec.json.decode(text, type=_DatabaseDocument).settings
         except (msgspec.DecodeError, UnicodeDecodeError) as error:
             raise DamagedBackup(f"{self.folder / DATABASE_DOCUMENT} is not one: {error}", _HINT) from error
+
+
+class _Owner(msgspec.Struct, frozen=True):
+    """Whose backups a prefix of a store is for."""
+
+    database: str
+    format: int = 1
 
 
 class _DatabaseDocument(msgspec.Struct):
@@ -333,13 +343,23 @@ def _opened(backup: Backup, text: bytes, keyring: Keyring) -> Backup:
             "give --passphrase-file, --key-file or --identity",
         )
         return replace(backup, locked=locked)
-    wrapped.check_mac(key, folder / wrapped_keys.NAME)
+    wrapped.check_mac(key, keys_in(folder)[-1])
     return replace(backup, manifest=manifests.opened(backup.manifest, text, key, str(folder)), key=key)
+
+
+def keys_in(folder: Path) -> list[Path]:
+    """The lists of recipients that a backup has had, the newest last: where nothing is overwritten, they are numbered.
+
+    `keys.json` is the first, whether or not it is there.
+    """
+    later = {path: int(found[1]) for path in folder.glob("keys-*.json") if (found := _later_keys.fullmatch(path.name))}
+    return [folder / wrapped_keys.NAME, *sorted(later, key=lambda path: later[path])]
 
 
 def _wrapped_keys(folder: Path, key: str) -> WrappedKeys:
     path = folder / wrapped_keys.NAME
     with mapped_errors(path):
+        path = keys_in(folder)[-1]
         try:
             with path.open("rb") as file:
                 text = file.read(wrapped_keys.MOST_BYTES + 1)
@@ -458,6 +478,27 @@ def delete_backup(backup: Backup) -> None:
         sync_folder(backup.folder)
         shutil.rmtree(backup.folder)
         sync_folder(backup.folder.parent)
+
+
+def claim(place: Path, database: str) -> None:
+    """Say in a store whose backups are there, before the first is; raises `ForeignBackup` if it is another database.
+
+    In a folder the manifests say it. But in a store two that begin at once would not see each other.
+    """
+    if not isinstance(place, Remote):
+        return
+    path = place / REPOSITORY
+    try:
+        put_new(path, msgspec.json.encode(_Owner(database)))
+    except FileExistsError:
+        try:
+            owner = msgspec.json.decode(path.read_bytes(), type=_Owner).database
+        except (msgspec.DecodeError, UnicodeDecodeError, FileNotFoundError) as error:
+            raise DamagedBackup(f"{path} is not what Muniment writes there: {error}", "use another prefix") from error
+        if owner != database:
+            raise ForeignBackup(
+                f"{place} is for the backups of another database", f"use another prefix, or see who wrote {path}"
+            ) from None
 
 
 def _delete_all(folder: Remote) -> None:

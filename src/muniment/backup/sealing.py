@@ -12,8 +12,7 @@ from typing import Final
 
 import msgspec
 
-from muniment.backup import wrapped_keys
-from muniment.backup.repository import Backup, Seal, read, unusable_in
+from muniment.backup.repository import Backup, Seal, keys_in, read, unusable_in
 from muniment.backup.wrapped_keys import WrappedKeys
 from muniment.errors import WrongKey
 from muniment.security.data_key import DataKey
@@ -70,7 +69,7 @@ class Sealing:
         )
         if not self.encrypts and not protection.in_clear:
             for bad in unusable_in(existing):
-                if (bad.folder / wrapped_keys.NAME).exists():
+                if any(path.exists() for path in keys_in(bad.folder)):
                     raise WrongKey(
                         f"{bad} and is encrypted, so nobody can tell for whom a backup beside it is to be", _SAY
                     )

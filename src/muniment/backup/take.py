@@ -28,7 +28,7 @@ from muniment.backup.manifest import (
 from muniment.backup.parquet import FILE_BYTES, AttachmentFile
 from muniment.backup.plan import BackupPlan, Origin, chain_of, plan_backup
 from muniment.backup.proof import Proof, damage, missing_note
-from muniment.backup.repository import Backup, Backups, NewBackup, backups, check_destination, time_of
+from muniment.backup.repository import Backup, Backups, NewBackup, backups, check_destination, claim, time_of
 from muniment.backup.sealing import Sealing
 from muniment.document import from_microseconds, rfc3339, to_microseconds
 from muniment.durable import mapped_errors
@@ -95,6 +95,8 @@ def take_backup(
     plan = _onto_whole_files(plan_backup(existing, origin, str(destination), incremental=incremental), existing)
     if plan.parent and not sealing.continues(plan.parent):
         plan = BackupPlan("full", f"the database has another key than {plan.parent.name}")
+    if not existing:
+        claim(destination, storage.identity.database_id)
     taker = _Taker(
         storage, destination, existing, origin, name, database_document, clock, progress, skip_damaged, pinned, sealing
     )

@@ -1,8 +1,9 @@
 """Which folders of its machine a server reads and writes for whoever asks it.
 
-Databases lie below its data folder or another data root, backups below the data folder or a backup root; and who shows
-that he may read the server's own files (`local.py`) may name any folder for backups, as he could without the server.
-Links are followed before that is decided, and nothing outside is looked at, so no answer tells what is there.
+Databases lie below its data folder or another data root, backups below the data folder or a backup root, which may be a
+prefix of a store; and who shows that he may read the server's own files (`local.py`) may name any place for backups, as
+he could without the server. Links are followed before that is decided, and nothing outside is looked at, so no answer
+tells what is there.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Final
 
+from muniment.backup.destination import Remote, place_of
 from muniment.errors import Forbidden, InvalidInput
 
 # No folder for anybody: what is in there is the system's and its processes'.
@@ -27,7 +29,8 @@ class Places:
     def __init__(self, data_dir: Path, data_roots: Sequence[str] = (), backup_roots: Sequence[str] = ()) -> None:
         self.data_dir = data_dir.resolve()
         self._data = [self.data_dir, *(Path(root).absolute() for root in data_roots)]
-        self._backups = [self.data_dir, *(Path(root).absolute() for root in backup_roots)]
+        self._backups = [self.data_dir, *(Path(root).absolute() for root in backup_roots if not _stored(root))]
+        self._prefixes = [root for root in map(_stored, backup_roots) if root]
 
     def data(self, text: str, *, within: Sequence[str] = ()) -> Path:
         """The folder for a database that this names, below one of `within` if there are any.
@@ -41,7 +44,7 @@ class Places:
         return folder
 
     def _followed(self, roots: Sequence[str]) -> list[Path]:
-        return [resolve_folder(self.data_dir, root) for root in roots]
+        return [resolve_folder(self.data_dir, root) for root in roots if not _stored(root)]
 
     def check_data(self, folder: Path, what: str) -> None:
         """Raises `Forbidden` when no database may be in this folder, which is called `what`."""
@@ -52,10 +55,14 @@ class Places:
             )
 
     def backups(self, text: str, *, local: bool, within: Sequence[str] = ()) -> Path:
-        """The folder with backups that this names, below one of `within` if there are any.
+        """The folder with backups, or the prefix of a store, that this names, below one of `within` if there are any.
 
         Raises `InvalidInput`, or `Forbidden` where none may be.
         """
+        if prefix := _stored(text):
+            return self._prefix(prefix, local=local, within=within)
+        if "://" in text:
+            text = str(place_of(text))
         folder = resolve_folder(self.data_dir, text)
         roots = [Path("/")] if local else self._backups
         if within and not _holds(self._followed(within), folder):
@@ -66,6 +73,23 @@ class Places:
             f"{text!r} is not where this server keeps backups",
             "use a folder below its data folder (`~/Backups`), or start it with --backup-root and another folder",
         )
+
+    def _prefix(self, place: Remote, *, local: bool, within: Sequence[str]) -> Remote:
+        """The same of a store, whose credentials are the server's; a profile is part of a root's name."""
+        if within and not any(root in (place, *place.parents) for root in map(_stored, within)):
+            raise _not_for_key(str(place), "backups")
+        if local or any(root in (place, *place.parents) for root in self._prefixes):
+            return place
+        raise Forbidden(
+            f"{str(place)!r} is not where this server keeps backups",
+            "start it with --backup-root and this address, or one that it is below",
+        )
+
+
+def _stored(text: str) -> Remote | None:
+    """The prefix of a store that this names, None if it is anything else."""
+    place = place_of(text) if "://" in text else None
+    return place if isinstance(place, Remote) else None
 
 
 def _holds(roots: Sequence[Path], folder: Path) -> bool:
@@ -79,6 +103,8 @@ def _not_for_key(text: str, what: str) -> Forbidden:
 
 def check_unmoved(folder: Path) -> None:
     """Raises `Forbidden` when a link leads elsewhere from where this folder was when it was allowed."""
+    if isinstance(folder, Remote):
+        return
     if _real(folder) != folder:
         raise Forbidden(f"{folder} leads to another folder than before", "leave links out of its path")
 

@@ -8,6 +8,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
+from muniment.backup.destination import Remote
 from muniment.backup.moment import RestorePoint, time_of
 from muniment.backup.plan import RestorePlan
 from muniment.backup.repository import backups
@@ -44,7 +45,8 @@ async def plan_for(
     source = request.backup_folder(wanted.backup_location)
     try:
         if not await asyncio.to_thread(source.is_dir):
-            raise BackupNotFound(f"there is no folder {source}", "give the folder that the backup was written to")
+            what = "nothing in" if isinstance(source, Remote) else "no folder"
+            raise BackupNotFound(f"there is {what} {source}", "give the place that the backup was written to")
         plan, told = await _plan_of(wanted, source, request.server.settings, key)
     except MunimentError:
         await asyncio.to_thread(_check_may_be_told, request, source, any_of)

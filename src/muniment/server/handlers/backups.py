@@ -7,7 +7,7 @@ from functools import partial
 
 import msgspec
 
-from muniment.backup.destination import check_folder_name
+from muniment.backup.destination import place_of
 from muniment.backup.summary import BackupSummary
 from muniment.errors import InvalidInput
 from muniment.maintenance import BackupOperation
@@ -31,7 +31,7 @@ async def start(request: Request) -> Response:
         raise InvalidInput("BackupLocation is missing", 'send {"BackupLocation": "/a/folder/of/the/server"}')
     tenant, app = request.tenant, request.server
     if not wanted.backup_location.startswith("~"):  # which is the server's data folder
-        check_folder_name(wanted.backup_location)
+        place_of(wanted.backup_location)
     destination = request.backup_folder(wanted.backup_location)
     document = app.databases.settings(tenant)
     if wanted.database_document is not None:
