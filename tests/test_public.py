@@ -13,7 +13,7 @@ import muniment
 
 EXPORTED = """
     AsyncDocumentStore Attachment BackupOperation BackupStatus Delete Document DocumentDatabase DocumentStore
-    Key Keyring MaintenanceActions MunimentError Page Passphrase Progress Protection Put Selection Session
+    Key Keyring MaintenanceActions MunimentError Page Passphrase Policy Progress Protection Put Selection Session
     SmugglerOptions Statistics Written __version__ read_recipient rehearse
 """.split()
 

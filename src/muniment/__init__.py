@@ -11,6 +11,7 @@ from muniment.version import VERSION
 
 if TYPE_CHECKING:
     from muniment.attachment import Attachment
+    from muniment.backup.retention import Policy
     from muniment.backup.selection import Selection
     from muniment.client import AsyncDocumentStore, DocumentStore
     from muniment.command import Delete, Put
@@ -43,6 +44,7 @@ __all__ = [
     "MunimentError",
     "Page",
     "Passphrase",
+    "Policy",
     "Progress",
     "Protection",
     "Put",
@@ -73,6 +75,7 @@ _MODULES = {
     "MunimentError": "muniment.errors",
     "Page": "muniment.page",
     "Passphrase": "muniment.security.recipients",
+    "Policy": "muniment.backup.retention",
     "Progress": "muniment.progress",
     "Protection": "muniment.security.keyring",
     "Put": "muniment.command",

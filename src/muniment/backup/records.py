@@ -3,20 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from contextlib import suppress
-from datetime import datetime, timedelta
+from datetime import datetime
 from pathlib import Path
 from typing import Any, Literal, get_args
 
 import msgspec
 
-from muniment.backup.destination import Remote, put_new
+from muniment.backup.beside import read_beside, write_beside
 from muniment.backup.manifest import Hex, Time
 from muniment.backup.reader import Moment
-from muniment.backup.repository import Backup, stamp
+from muniment.backup.repository import Backup
 from muniment.document import from_microseconds, rfc3339
-from muniment.durable import mapped_errors, new_file, write_new
-from muniment.errors import StorageFailure, TargetExists
+from muniment.errors import StorageFailure
 from muniment.fingerprint import Fingerprint
 
 RecordKind = Literal["rehearsal", "verification"]
@@ -53,25 +51,7 @@ class Record(msgspec.Struct, frozen=True, kw_only=True):
 
 def write_record(place: Path, record: Record) -> Path:
     """Write a record into this folder of backups, as a new object; when this returns, it is on disk at this path."""
-    text = msgspec.json.format(msgspec.json.encode(record), indent=2) + b"\n"
-    time = datetime.fromisoformat(record.completed)
-    with mapped_errors(place):
-        while True:
-            path = place / f"{record.kind}-{stamp(time)}.json"
-            try:
-                _write(path, text)
-            except (FileExistsError, TargetExists):
-                time += timedelta(milliseconds=1)
-            else:
-                return path
-
-
-def _write(path: Path, text: bytes) -> None:
-    if isinstance(path, Remote):
-        put_new(path, text)
-        return
-    with new_file(path) as unfinished:
-        write_new(unfinished, text)
+    return write_beside(place, record.kind, record, datetime.fromisoformat(record.completed))
 
 
 def write_down(
@@ -116,10 +96,5 @@ def records(destination: Path) -> list[Record]:
 
     A file that is not whole, since it was being written when the power failed, proves nothing and is passed over.
     """
-    found = []
-    with mapped_errors(destination):
-        for kind in get_args(RecordKind):
-            for path in sorted(destination.glob(f"{kind}-*.json")):
-                with suppress(msgspec.DecodeError, UnicodeDecodeError, RecursionError):
-                    found.append(msgspec.json.decode(path.read_bytes(), type=Record))
+    found = [record for kind in get_args(RecordKind) for _, record in read_beside(destination, kind, Record)]
     return sorted(found, key=lambda record: record.completed)

@@ -462,7 +462,7 @@ class NewBackup:
         """Remove what was written, and the folders that were made for it; in a store, if that may be deleted."""
         if isinstance(self.folder, Remote):
             with suppress(MunimentError, OSError):
-                _delete_all(self.folder)
+                remove_rest(self.folder)
             return
         shutil.rmtree(self.folder, ignore_errors=True)
         remove_folders(self._made)
@@ -472,12 +472,20 @@ def delete_backup(backup: Backup) -> None:
     """Delete a backup: its manifest first, so that it does not exist from then on."""
     with mapped_errors(backup.folder):
         (backup.folder / manifests.NAME).unlink()
-        if isinstance(backup.folder, Remote):
-            _delete_all(backup.folder)
+        if not isinstance(backup.folder, Remote):
+            sync_folder(backup.folder)
+        remove_rest(backup.folder)
+
+
+def remove_rest(folder: Path) -> None:
+    """Delete what is left of a backup that has no manifest any more."""
+    with mapped_errors(folder):
+        if isinstance(folder, Remote):
+            for name in sizes_in(folder):
+                (folder / name).unlink()
             return
-        sync_folder(backup.folder)
-        shutil.rmtree(backup.folder)
-        sync_folder(backup.folder.parent)
+        shutil.rmtree(folder)
+        sync_folder(folder.parent)
 
 
 def claim(place: Path, database: str) -> None:
@@ -499,11 +507,6 @@ def claim(place: Path, database: str) -> None:
             raise ForeignBackup(
                 f"{place} is for the backups of another database", f"use another prefix, or see who wrote {path}"
             ) from None
-
-
-def _delete_all(folder: Remote) -> None:
-    for name in sizes_in(folder):
-        (folder / name).unlink()
 
 
 def check_destination(destination: Path) -> None:

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from muniment.backup.lease import leased
 from muniment.backup.plan import RestorePlan
 from muniment.backup.reader import Moment, check_files, moment_of
 from muniment.backup.repository import Backup
@@ -56,7 +57,7 @@ def restore(
     be backed up to the folder of the first. With a `key` it is encrypted from its first byte on.
     """
     progress = progress or Progress()
-    with staged(target) as staging:
+    with staged(target) as staging, leased("restore", plan.chain, clock):
         source_id = plan.manifest.database.id
         identity = Identity(str(uuid.uuid4()) if new_id else source_id, str(uuid.uuid4()))
         loader = engines.loader(staging.folder, identity, key)

@@ -272,6 +272,9 @@ class _Choice:
                 if needed.sha256 not in self.kept:
                     self.alone.add(needed.sha256)
                     self.keep(needed, f"{backup.name} needs it")
+        for backup in self.own:
+            if backup.manifest.same_state_as in self.alone and backup.sha256 not in self.proven:
+                self.keep(backup, "it takes the place of those that it was merged from when it is proven")
 
     def merges(self, held: Mapping[str, str]) -> Iterator[Backup]:
         """The last of those backups of each chain that only later ones need, where there are too many of them."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import msgspec
 
+from muniment.backup.expire import Expired
 from muniment.backup.manifest import Counts, Skipped
 from muniment.backup.repository import Backup
 from muniment.errors import unicode
@@ -56,4 +57,56 @@ class BackupSummary(msgspec.Struct, frozen=True, kw_only=True):
             encrypted=manifest.encryption is not None,
             skipped=manifest.skipped,
             notes=tuple(map(unicode, backup.notes)),
+        )
+
+
+class DecisionSummary(msgspec.Struct, frozen=True, kw_only=True):
+    """What was decided of a backup, and why; `after` is from when on it may be removed, if it is to go and is there."""
+
+    backup: str
+    kind: str
+    completed: str
+    bytes: int
+    kept: bool
+    reasons: tuple[str, ...]
+    after: str | None = None
+    removed: bool = False
+
+
+class ExpirySummary(msgspec.Struct, frozen=True, kw_only=True):
+    """What became of the backups in a folder by a policy, or with `dry_run` would; `freed` in bytes."""
+
+    place: str
+    dry_run: bool
+    decisions: tuple[DecisionSummary, ...]
+    removed: int
+    freed: int
+    merged: tuple[str, ...] = ()
+    notes: tuple[str, ...] = ()
+
+    @classmethod
+    def of(cls, done: Expired) -> ExpirySummary:
+        """What there is to tell of this one."""
+        after = {backup.folder: time for backup, time in done.waiting}
+        gone = {backup.folder for backup in done.removed}
+        return cls(
+            place=unicode(str(done.place)),
+            dry_run=done.dry_run,
+            decisions=tuple(
+                DecisionSummary(
+                    backup=each.backup.name,
+                    kind=each.backup.manifest.kind,
+                    completed=each.backup.manifest.completed,
+                    bytes=each.backup.manifest.size,
+                    kept=each.kept,
+                    reasons=tuple(map(unicode, each.reasons)),
+                    after=after.get(each.backup.folder),
+                    removed=each.backup.folder in gone,
+                )
+                for each in done.decisions
+            ),
+            removed=len(done.removed),
+            freed=done.freed,
+            merged=tuple(backup.name for backup in done.merged),
+            notes=tuple(map(unicode, done.notes)),
         )

@@ -16,6 +16,7 @@ from typing import Any, Final
 
 from muniment.backup.destination import encoded, place_of
 from muniment.backup.examine import Faulty, Group, Task, Whole, examine_all
+from muniment.backup.lease import leased
 from muniment.backup.manifest import Manifest
 from muniment.backup.plan import RestorePlan, chain_of
 from muniment.backup.proof import missing_note
@@ -28,6 +29,7 @@ from muniment.fingerprint import Fingerprint
 from muniment.progress import Progress
 from muniment.revision import DOCUMENT
 from muniment.security.keyring import NO_KEYS, Keyring
+from muniment.storage.base import system_clock
 from muniment.storage.scratch import Scratch, Shared, shared_scratch
 
 NAMED_FAULTS: Final = 5
@@ -127,7 +129,7 @@ def verify(
     open_chains = [chain for chain in good if not any(backup.locked for backup in chain)]
     opened = {backup.folder for chain in open_chains for backup in chain}
     unproven = tuple(backup for chain in good for backup in chain if backup.folder not in opened)
-    with shared_scratch() as (connection, shared):
+    with leased("verification", available, clock or system_clock), shared_scratch() as (connection, shared):
         account = _Account(connection, shared, progress)
         faults += account.read([backup for backup in available if not backup.locked])
         faults += _compared(unproven, progress)
