@@ -47,6 +47,7 @@ TREE = {
     "AmbiguousPoint": ("InvalidInput", 400, 2),
     "InvalidId": ("InvalidInput", 400, 2),
     "InvalidDocument": ("InvalidInput", 422, 2),
+    "InvalidQuery": ("InvalidInput", 400, 2),
     "InvalidScript": ("InvalidInput", 400, 2),
     "Forbidden": ("InvalidInput", 403, 2),
     "AccessDenied": ("MunimentError", 403, 11),

@@ -67,6 +67,14 @@ class InvalidDocument(InvalidInput):
     status = 422
 
 
+class InvalidQuery(InvalidInput):
+    """A query that cannot be read or answered; `place` is where in its text, from 0."""
+
+    def __init__(self, message: str, hint: str = "", place: int = 0) -> None:
+        super().__init__(message, hint)
+        self.place = place
+
+
 class InvalidScript(InvalidInput):
     """A transform script that does not compile, throws, takes too long, or makes something that is no document."""
 

@@ -17,6 +17,9 @@ from muniment.errors import InvalidInput
 As: TypeAlias = Literal["value", "number", "text", "duration", "words"]
 ID: Final = "@id"
 METADATA: Final = "@metadata"
+COUNT: Final = "@count"  # of a group, where a column or an order names it
+SUM: Final = "@sum"  # followed by the path of what is added up
+KEY: Final = "@key"  # the field of a group that has one
 MAX_CLAUSES: Final = 10_000
 MAX_DEPTH: Final = 200
 
@@ -147,7 +150,8 @@ class Group(msgspec.Struct, frozen=True, omit_defaults=True):
 class Query(msgspec.Struct, frozen=True, omit_defaults=True):
     """Which documents (of a collection, or all), in which order, which of them, and what of each.
 
-    What is equal in the order that is asked for comes in the order of its etags. `take` None takes all.
+    With `index`, it asks the one of this name. What is equal in the order that is asked for comes in the order of its
+    etags. `take` None takes all.
     """
 
     collection: str | None = None
@@ -159,6 +163,7 @@ class Query(msgspec.Struct, frozen=True, omit_defaults=True):
     distinct: bool = False
     include: tuple[str, ...] = ()
     group: Group | None = None
+    index: str | None = None
 
 
 def field(path: str | tuple[str, ...], kind: As = "value") -> Field:
@@ -198,8 +203,20 @@ def check(query: Query) -> None:
     for number, what in ((query.skip, "skip"), (query.take, "take")):
         if number is not None and (type(number) is not int or not 0 <= number < 1 << 63):
             raise InvalidInput(f"{what} cannot be {number!r}", "give a whole number from 0 to 2^63-1")
-    if query.group and (query.select or query.distinct or query.include):
-        raise InvalidInput("groups have no other columns than their fields and sums", "leave select and include out")
+    if query.group:
+        _check_group(query, query.group)
+
+
+def _check_group(query: Query, group: Group) -> None:
+    known = {(COUNT,), (KEY,), *(field.path for field in group.by), *((SUM, *field.path) for field in group.sums)}
+    asked = [*(column.path for column in query.select), *(order.field.path for order in query.order)]
+    for path in asked:
+        if path not in known:
+            raise InvalidInput(
+                f"{'.'.join(path)} is no field, count or sum of the groups", "group by it, or leave it out"
+            )
+    if query.distinct or query.include or not group.by or (len(group.by) > 1 and (KEY,) in asked):
+        raise InvalidInput("groups cannot be asked for so", "leave distinct and include out, and name the fields")
 
 
 def field_of(leaf: Leaf) -> Field:
@@ -212,7 +229,8 @@ def field_of(leaf: Leaf) -> Field:
 def fields(query: Query) -> tuple[Field, ...]:
     """All fields that the query compares, sorts or groups by, each once."""
     found = [field_of(leaf) for leaf in leaves(query.where)]
-    found += [order.field for order in query.order]
     if query.group:
         found += [*query.group.by, *query.group.sums]
+    else:
+        found += [order.field for order in query.order]
     return tuple(dict.fromkeys(found))
