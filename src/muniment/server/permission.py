@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from functools import lru_cache
 from typing import Final
 
 import msgspec
 
 from muniment.document import fold
-from muniment.security.access import ALL, Right
+from muniment.security.access import ALL, Access, Right
 from muniment.server.callers import OWNER, Caller, challenge, unauthorized
 from muniment.server.operations import Operation
 from muniment.server.request import Request
@@ -25,10 +26,10 @@ _TO_BEGIN: Final = {
 
 async def admit(request: Request, may: Permission) -> None:
     """Find out who asks, and raise `Refused` when he may not: 401 (412) when he is nobody, 403 when he is known."""
-    given = request.headers.get_all("authorization")
-    if len(given) > 1:
-        raise Refused(400, "the request has several headers Authorization", "send one key")
-    if given:
+    if "authorization" in request.headers:
+        given = request.headers.get_all("authorization")
+        if len(given) > 1:
+            raise Refused(400, "the request has several headers Authorization", "send one key")
         request.caller = await _sender(request, given[0])
     else:
         request.caller = OWNER if request.is_local else request.server.callers.anonymous
@@ -51,17 +52,21 @@ def _allowed(request: Request, may: Permission) -> bool:
     access = request.caller.access
     match may.where:
         case Where.DATABASE:
-            name = None if is_system(request.name) else request.name
-            if access.allows(name, may.any_of):
+            if _allowed_in(access, request.name, may):
                 return True
-            also = may.also.get(fold(request.argument)) if may.also and name is not None else None
-            return also is not None and access.allows(name, (also,))
+            also = may.also.get(fold(request.argument)) if may.also and not is_system(request.name) else None
+            return also is not None and access.allows(request.name, (also,))
         case Where.SERVER:
             return access.allows(None, may.any_of)
         case Where.NAMED:
             return access.allows(request.argument, may.any_of)
         case Where.LATER | Where.JOB:
             return not access.rights.isdisjoint(may.any_of)
+
+
+@lru_cache(4096)
+def _allowed_in(access: Access, name: str | None, may: Permission) -> bool:
+    return access.allows(None if is_system(name) else name, may.any_of)
 
 
 def may_see(caller: Caller, operation: Operation) -> bool:

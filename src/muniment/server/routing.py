@@ -36,7 +36,7 @@ class Where(Enum):
     LATER = auto()  # some database: the handler says which, when it has read the request
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False)  # each is only itself, so that what it allows can be remembered
 class Permission:
     """One of these rights is needed; none, and everybody may. `also` has ids that a further right reads.
 

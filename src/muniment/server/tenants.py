@@ -6,6 +6,7 @@ import asyncio
 import re
 from collections.abc import AsyncIterator, Iterator, Sequence
 from contextlib import asynccontextmanager, contextmanager, nullcontext, suppress
+from functools import lru_cache
 from pathlib import Path
 from time import monotonic
 from typing import Any, Final
@@ -439,6 +440,7 @@ def _open(folder: Path, name: str, settings: dict[str, str], keys: Sequence[Encr
     return database
 
 
+@lru_cache(1024)
 def is_system(name: str | None) -> bool:
     """Whether the database of the server itself has this name, or is meant by none."""
     return name is None or name == SYSTEM or fold(name) == "system"
