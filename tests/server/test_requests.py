@@ -164,7 +164,7 @@ def test_the_openapi_document(server: Server) -> None:
         for method, operation in methods.items():
             assert operation["summary"], (method, path)
             if method == "get":
-                filled = path.format(database="none", id="x", key="x", name="x", index="x")
+                filled = path.format(database="none", id="x", key="x", name="x", index="x", file="x")
                 answer = server.client.get(filled, params={"id": "1"})
                 assert b"there is nothing at" not in answer.content
 
