@@ -78,10 +78,6 @@ def test_unknown_databases(server: Server) -> None:
         assert b" 503 " in answer.splitlines()[0]
 
 
-def test_clients_of_the_future(shop: Database) -> None:
-    assert_error(shop.get("/docs", headers={"Raven-Client-Version": "4.0.0"}), 503, "4.0.0")
-
-
 def test_bodies_that_are_too_large(shop: Database) -> None:
     head = f"PUT {shop.root}/docs/a HTTP/1.1\r\nHost: 127.0.0.1\r\nMuniment-Request: 1\r\n"
     answer = shop.server.raw(f"{head}Content-Length: 99999999999\r\n\r\n{{".encode())
