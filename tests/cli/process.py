@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-import atexit
-import functools
 import json
 import os
 import pty
 import re
 import signal
-import socket
 import subprocess
 import sys
 import tempfile
@@ -17,11 +14,12 @@ import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO, Any, Final
+from typing import Any, Final
+
+from tests.starter import PATIENCE, Forked
 
 COMMAND: Final = (sys.executable, "-m", "muniment")
-PATIENCE: Final = 60.0
-ROOT: Final = Path(__file__).parents[2]
+PROGRAM: Final = "import sys; from muniment.__main__ import main; sys.exit(main())"
 
 
 @dataclass(frozen=True)
@@ -47,40 +45,12 @@ class Ended:
 def muniment(*arguments: str | Path, cwd: Path | None = None, env: Mapping[str, str] | None = None) -> Ended:
     """Run a command to its end, without a terminal."""
     with tempfile.TemporaryFile() as out, tempfile.TemporaryFile() as err:
-        code = _starter().run(list(map(str, arguments)), cwd or Path.cwd(), environment(**(env or {})), out, err)
+        given, env = list(map(str, arguments)), environment(**(env or {}))
+        process = Forked(PROGRAM, given, cwd=cwd, env=env, out=out.fileno(), err=err.fileno())
+        code = process.wait(PATIENCE)
         for said in (out, err):
             said.seek(0)
         return Ended(code, out.read(), err.read().decode())
-
-
-class _Starter:
-    """A process that has loaded Muniment and forks itself for each command, which so begins ten times as fast.
-
-    The command is a process of its own nevertheless, with its own streams, folder, environment and exit code.
-    """
-
-    def __init__(self) -> None:
-        self._socket, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
-        self._socket.settimeout(PATIENCE)
-        program = f"from tests.cli.starter import serve; serve({theirs.fileno()})"
-        self._process = subprocess.Popen(
-            [sys.executable, "-c", program], cwd=ROOT, pass_fds=[theirs.fileno()], env=environment()
-        )
-        theirs.close()
-        atexit.register(self._close)
-
-    def run(self, arguments: list[str], cwd: Path, env: Mapping[str, str], out: IO[bytes], err: IO[bytes]) -> int:
-        """The exit code of a command with these streams."""
-        asked = json.dumps([arguments, str(cwd), dict(env)]).encode()
-        socket.send_fds(self._socket, [asked], [out.fileno(), err.fileno()])
-        return int(self._socket.recv(16))
-
-    def _close(self) -> None:
-        self._socket.close()
-        self._process.wait(PATIENCE)
-
-
-_starter = functools.cache(_Starter)
 
 
 def environment(**more: str) -> dict[str, str]:

@@ -2,20 +2,20 @@
 
 from __future__ import annotations
 
-import subprocess
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from tests.cli.process import COMMAND, PATIENCE, environment
+from tests.cli.process import PROGRAM, environment
+from tests.starter import PATIENCE, Forked
 
 
 @contextmanager
-def serving(data_dir: Path, *options: str) -> Iterator[tuple[str, subprocess.Popen[str]]]:
+def serving(data_dir: Path, *options: str) -> Iterator[tuple[str, Forked]]:
     """A server's URL and its process, which is stopped at the end."""
-    command = [*COMMAND, "server", "--data-dir", str(data_dir), "--port", "0", *options]
+    arguments = ["server", "--data-dir", str(data_dir), "--port", "0", *options]
     with data_dir.with_name(f"{data_dir.name}.log").open("a") as log:
-        process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=log, text=True, env=environment())
+        process = Forked(PROGRAM, arguments, env=environment(), err=log.fileno())
     assert process.stdout is not None
     try:
         url = process.stdout.readline().strip()

@@ -10,8 +10,9 @@ import pytest
 import typer
 
 from muniment.cli import app
-from tests.cli.process import ROOT, muniment
+from tests.cli.process import muniment
 from tests.cli.serving import serving
+from tests.starter import ROOT
 
 PAGE = (ROOT / "docs" / "from-ravendb.md").read_text(encoding="utf-8")
 MISSING = {"--filesystem"}

@@ -16,7 +16,8 @@ import pytest
 from muniment import DocumentDatabase
 from muniment.sample import documents
 from tests.cli.conftest import BIG
-from tests.cli.process import COMMAND, PATIENCE, Ended, environment, interrupted, muniment, on_terminal
+from tests.cli.process import COMMAND, Ended, environment, interrupted, muniment, on_terminal
+from tests.starter import PATIENCE
 
 DUMPED = 60_000
 NUMBERS = [(signal.SIGINT, 130), (signal.SIGTERM, 143)]

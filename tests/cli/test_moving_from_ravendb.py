@@ -15,9 +15,10 @@ import typer
 from muniment import DocumentDatabase
 from muniment.cli import app
 from muniment.cli.sample import fill
-from tests.cli.process import ROOT, environment, muniment
+from tests.cli.process import environment, muniment
 from tests.cli.serving import serving
 from tests.shared import DATA, NORTHWIND
+from tests.starter import ROOT
 
 PAGE = (ROOT / "docs" / "moving-from-ravendb.md").read_text(encoding="utf-8")
 REAL = DATA / NORTHWIND

@@ -6,7 +6,6 @@ import json
 import re
 import shutil
 import signal
-import subprocess
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -19,6 +18,7 @@ from muniment.client import DocumentStore
 from tests.cli.conftest import BIG
 from tests.cli.process import Ended, interrupted, muniment, on_terminal
 from tests.cli.serving import serving
+from tests.starter import Forked
 
 
 @pytest.fixture(scope="module")
@@ -189,7 +189,7 @@ def test_bad_input(url: str, tmp_path: Path, line: str, code: int, part: str) ->
 
 
 @pytest.fixture
-def big_url(big: Path, tmp_path: Path) -> Iterator[tuple[str, subprocess.Popen[str]]]:
+def big_url(big: Path, tmp_path: Path) -> Iterator[tuple[str, Forked]]:
     """A server with a database whose backup takes a while."""
     shutil.copytree(big, tmp_path / "data" / "big")
     with serving(tmp_path / "data") as (url, process):
@@ -198,7 +198,7 @@ def big_url(big: Path, tmp_path: Path) -> Iterator[tuple[str, subprocess.Popen[s
         yield url, process
 
 
-def test_ctrl_c_ends_the_command_and_not_the_backup(big_url: tuple[str, subprocess.Popen[str]], tmp_path: Path) -> None:
+def test_ctrl_c_ends_the_command_and_not_the_backup(big_url: tuple[str, Forked], tmp_path: Path) -> None:
     url, _ = big_url
     ended = interrupted("backup", f"--url={url}/databases/big", "--dest", tmp_path / "b", stage="writing documents")
     failed(ended, 130, "the backup of big goes on in the server", f"{url}/operation/kill?id=ID")
@@ -211,7 +211,7 @@ def test_ctrl_c_ends_the_command_and_not_the_backup(big_url: tuple[str, subproce
     assert well("verify", tmp_path / "b", "--json").json["documents"] == BIG
 
 
-def test_a_server_that_is_gone(big_url: tuple[str, subprocess.Popen[str]], tmp_path: Path) -> None:
+def test_a_server_that_is_gone(big_url: tuple[str, Forked], tmp_path: Path) -> None:
     url, process = big_url
     ended = on_terminal(
         *("backup", f"--url={url}/databases/big", "--dest", tmp_path / "b"),

@@ -16,10 +16,11 @@ from typing import Any
 import pytest
 
 from muniment import DocumentDatabase, DocumentStore
-from tests.cli.process import COMMAND, PATIENCE, Ended, environment, muniment, on_terminal
+from tests.cli.process import COMMAND, Ended, environment, muniment, on_terminal
 from tests.cli.serving import serving
 from tests.shared import shared
 from tests.smuggler.dumps import docs, document
+from tests.starter import PATIENCE
 
 ORDERS = [{"n": n, "text": "x" * 1000} for n in range(2500)]
 _numbers = count(1)

@@ -16,7 +16,8 @@ from rich.console import Console
 
 from muniment.cli.bar import Bar
 from muniment.progress import Progress
-from tests.cli.process import COMMAND, PATIENCE, environment, muniment, on_terminal
+from tests.cli.process import COMMAND, environment, muniment, on_terminal
+from tests.starter import PATIENCE
 
 ESCAPE = "\x1b"
 COLOUR = f"{ESCAPE}[3"

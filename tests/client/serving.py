@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import inspect
-import subprocess
-import sys
 from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 from muniment.page import Page
+from tests.starter import Forked
 
 _PROGRAM = """
 import sys
@@ -25,11 +24,10 @@ serve(Settings(data_dir=folder, data_roots=roots, port=int(sys.argv[2])), lambda
 
 
 @contextmanager
-def running_server(folder: Path, port: int = 0) -> Iterator[tuple[str, subprocess.Popen[str]]]:
+def running_server(folder: Path, port: int = 0) -> Iterator[tuple[str, Forked]]:
     """A server's URL and its process, which is ended at the end."""
     with (folder.parent / f"{folder.name}.log").open("a") as log:
-        command = [sys.executable, "-c", _PROGRAM, str(folder), str(port)]
-        process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=log, text=True)
+        process = Forked(_PROGRAM, [str(folder), str(port)], err=log.fileno())
     assert process.stdout is not None
     try:
         url = process.stdout.readline().strip()

@@ -15,6 +15,8 @@ from typing import Any
 
 import httpx
 
+from tests.starter import Forked
+
 _SERVE = """
 import sys
 from pathlib import Path
@@ -43,12 +45,17 @@ class Server:
         settings.setdefault("data_roots", roots)
         self._log = data_dir.with_name(f"{data_dir.name}.stderr").open("a+")
         flags = [f"{name}={value}" for name, value in settings.items()]
-        self.process = subprocess.Popen(
-            [*_after(within), sys.executable, "-c", _SERVE, str(data_dir), *flags],
-            stdout=subprocess.PIPE,
-            stderr=self._log if stderr is None else stderr,
-            text=True,
-            start_new_session=True,
+        err = self._log.fileno() if stderr is None else stderr
+        self.process: Forked | subprocess.Popen[str] = (
+            Forked(_SERVE, [str(data_dir), *flags], err=err)
+            if within is None
+            else subprocess.Popen(
+                [*_after(within), sys.executable, "-c", _SERVE, str(data_dir), *flags],
+                stdout=subprocess.PIPE,
+                stderr=err,
+                text=True,
+                start_new_session=True,
+            )
         )
         assert self.process.stdout is not None
         self.url = self.process.stdout.readline().strip()
@@ -134,8 +141,8 @@ class Server:
         return self.wait_for(response.json()["OperationId"])
 
 
-def _after(command: str | None) -> list[str]:
-    return [] if command is None else ["unshare", "-rm", "sh", "-c", f'{command} && exec "$@"', "sh"]
+def _after(command: str) -> list[str]:
+    return ["unshare", "-rm", "sh", "-c", f'{command} && exec "$@"', "sh"]
 
 
 class Database:
