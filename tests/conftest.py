@@ -18,11 +18,11 @@ import pytest
 from muniment import DocumentDatabase
 from tests.clock import Clock
 from tests.object_store import ObjectStore, seaweed
-from tests.sampled import WHOLE
+from tests.sampled import WHOLE, torture
 from tests.shared import ABSENT, DATA
 
 # Examples write to a real disk, whose speed says nothing about right and wrong.
-hypothesis.settings.register_profile("default", hypothesis.settings(deadline=None))
+hypothesis.settings.register_profile("default", hypothesis.settings(deadline=None, max_examples=40))
 hypothesis.settings.register_profile("thorough", hypothesis.settings(deadline=None, max_examples=1000))
 hypothesis.settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "default"))
 
@@ -44,6 +44,14 @@ MEMORY = Path("/dev/shm")
 if not WHOLE and "TMPDIR" not in os.environ and MEMORY.is_dir() and shutil.disk_usage(MEMORY).free > 4 << 30:
     os.environ["TMPDIR"] = str(MEMORY)
     tempfile.tempdir = None  # which was found before
+
+
+@pytest.hookimpl(tryfirst=True)  # before those that are not wanted are taken out
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """What is tried with examples is tried with more of them by `make torture`."""
+    for item in items:
+        if getattr(getattr(item, "obj", None), "is_hypothesis_test", False):
+            item.add_marker(torture)
 
 
 @pytest.hookimpl(wrapper=True, tryfirst=True)

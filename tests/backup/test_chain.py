@@ -19,6 +19,7 @@ from muniment.errors import BackupNotFound, DamagedBackup, UnreachablePoint
 from tests.backup.damage import DOCUMENTS, manifest_of, rewrite_rows, seal, write_manifest
 from tests.backup.state import Seen, opened, seen_by_readers
 from tests.clock import SECOND, Clock
+from tests.sampled import count
 
 KEPT = {"Muniment/History": "true"}
 
@@ -369,7 +370,7 @@ class Chain(RuleBasedStateMachine):
 
 TestChain = Chain.TestCase
 TestChain.settings = settings(
-    max_examples=25, stateful_step_count=15, deadline=None, suppress_health_check=list(HealthCheck)
+    max_examples=count(12, whole=100), stateful_step_count=15, deadline=None, suppress_health_check=list(HealthCheck)
 )
 
 

@@ -16,6 +16,7 @@ from muniment.errors import Conflict, DocumentNotFound
 from muniment.revision import ATTACHMENT, DOCUMENT
 from tests.backup.state import seen_by_readers
 from tests.clock import SECOND, Clock
+from tests.sampled import count
 from tests.storage.reference import lowered
 
 IDS = ["a", "a/1", "a/2", "B", "b/c", "ß"]
@@ -114,7 +115,7 @@ def model_of(database: DocumentDatabase) -> Model:
     return found
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=count(25, whole=300), deadline=None)
 @given(
     before=phases,
     within=phases,

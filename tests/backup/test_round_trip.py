@@ -18,6 +18,7 @@ from muniment.revision import ATTACHMENT, DOCUMENT
 from tests.backup import awkward
 from tests.backup.state import live, opened, seen_by_readers, state_of
 from tests.clock import SECOND, START, Clock
+from tests.sampled import count
 
 MIB = 1 << 20
 
@@ -254,7 +255,7 @@ def test_defrag_makes_the_same_database_no_larger(database: DocumentDatabase, tm
     assert sizes[0] <= sizes[1]
 
 
-@settings(deadline=None, max_examples=25, suppress_health_check=[HealthCheck.too_slow])
+@settings(deadline=None, max_examples=count(12, whole=100), suppress_health_check=[HealthCheck.too_slow])
 @given(
     documents=st.dictionaries(awkward.ids, st.tuples(awkward.bodies, awkward.metadata), max_size=25),
     attachments=st.dictionaries(awkward.ids, st.tuples(st.binary(max_size=300), awkward.metadata), max_size=6),

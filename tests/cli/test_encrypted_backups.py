@@ -11,14 +11,15 @@ import pytest
 from muniment import DocumentDatabase
 from muniment.backup.repository import backups
 from muniment.errors import BadSignature, WrongKey
-from muniment.security.keyring import Keyring
-from muniment.security.recipients import read_identities
+from muniment.security.keyring import Keyring, Protection
+from muniment.security.recipients import Passphrase, Stretched, read_identities
 from tests.cli.process import Ended, muniment
 from tests.secret import SECRET, filled, holding_secret
 
 ID = f"people/{SECRET}-1"
 SIGNER = ["identity", "generate", "--signing", "signing"]
 WORD = "correct horse battery staple"
+CHEAP = Stretched(b"s" * 16, memory_kib=64, passes=1, lanes=1)  # for what is opened again and again
 
 
 def run(place: Path, *arguments: str, env: dict[str, str] | None = None) -> Ended:
@@ -75,7 +76,9 @@ def test_another_machine_restores_it_with_the_passphrase_alone(place: Path) -> N
     ],
 )
 def test_every_command_that_reads_a_backup_takes_what_opens_it(place: Path, command: list[str]) -> None:
-    run(place, "backup", "shop", "--dest", "backups", "--passphrase-file", "passphrase")
+    with DocumentDatabase(place / "shop") as database:
+        words = Protection((Passphrase(WORD, CHEAP),))
+        database.maintenance.start_backup(place / "backups", protection=words).wait()
     # A moment that can be compared with the newest.
     if "--diff" in command:
         command = [word if word != "1" else backups(place / "backups")[0].name for word in command]

@@ -9,6 +9,7 @@ import hypothesis.strategies as st
 import pytest
 from hypothesis import HealthCheck, given, settings
 
+from tests.sampled import count
 from tests.server.running import Database, Server, assert_error
 
 ZERO = "00000000-0000-0000-0000-000000000000"
@@ -89,7 +90,7 @@ def test_any_id_comes_back(shop: Database, id: str) -> None:
     assert found["Results"][0]["@metadata"]["@id"] == id
 
 
-@settings(max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=count(20, whole=300), suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(id=st.text(min_size=1, max_size=60).filter(lambda id: not id.endswith("/") and "\x1e" not in id))
 def test_ids_of_any_unicode(shop: Database, id: str) -> None:
     path = quote(id, safe="").replace(".", "%2E")

@@ -18,6 +18,7 @@ import pytest
 from muniment import DocumentDatabase
 from muniment.errors import WrongKey
 from muniment.security.encryption import new_key
+from tests.sampled import count, torture
 from tests.secret import SECRET, holding_secret
 from tests.server.running import Database, Server, assert_error, running
 
@@ -302,6 +303,7 @@ def test_a_rotation_that_makes_no_sense_is_refused(server: Server) -> None:
     assert_error(rotate(server, Algorithm="DES"), 400, "DES")
 
 
+@torture
 def test_a_server_that_is_killed_while_it_rotates_opens_the_database_again(server: Server, data_dir: Path) -> None:
     """At many moments: before, while the file is rewritten, when it is renamed, and after."""
     encrypted(server)
@@ -309,12 +311,13 @@ def test_a_server_that_is_killed_while_it_rotates_opens_the_database_again(serve
     original = data_dir.parent.with_name("original")
     shutil.copytree(data_dir.parent, original)
     keys = set()
-    for moment in range(12):
+    moments = count(4, whole=12)
+    for moment in range(moments):
         shutil.rmtree(data_dir.parent)
         shutil.copytree(original, data_dir.parent)
         with running(data_dir) as victim:
             assert rotate(victim).status_code == 202
-            time.sleep(moment * 0.04)
+            time.sleep(moment * 0.48 / moments)
             os.killpg(victim.process.pid, signal.SIGKILL)
         with running(data_dir) as again:
             safe = Database(again, "safe")

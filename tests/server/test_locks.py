@@ -18,6 +18,7 @@ from contextlib import contextmanager, suppress
 from itertools import count
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 import httpx
 import pytest
@@ -307,6 +308,18 @@ def _rotate(site: Site) -> None:
     site.ask("DELETE", f"/admin/databases/{name}?hard-delete=true", 200)
 
 
+def _freeze(site: Site) -> None:
+    site.ask("POST", f"{SHOP}/admin/freeze?timeout=30s", 200)
+    site.ask("POST", f"{SHOP}/admin/thaw", 200)
+
+
+def _look_into_backups(site: Site) -> None:
+    place = str(site.place / "looked into")
+    site.run("POST", f"{SHOP}/admin/backup", "Completed", json={"BackupLocation": place})
+    site.ask("GET", f"/admin/backups?location={quote(place)}", 200)
+    site.ask("GET", f"{SHOP}/versions?id=items/1", 200)
+
+
 KINDS: dict[str, Callable[[Site], None]] = {
     "docs/{id}": _documents,
     "docs": _listing,
@@ -341,6 +354,12 @@ KINDS: dict[str, Callable[[Site], None]] = {
     "health/live": _asked("GET", "/health/live"),
     "health/ready": _asked("GET", "/health/ready"),
     "openapi.json": _asked("GET", "/openapi.json"),
+    "admin/freeze": _freeze,
+    "admin/thaw": _freeze,
+    "admin/backups": _look_into_backups,
+    "versions": _look_into_backups,
+    "studio": _asked("GET", "/studio/"),
+    "studio/{file}": _asked("GET", "/studio/none", 404),
 }
 WITH_CHILD = {
     "admin/backup",

@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 
 from muniment.errors import InvalidDocument, InvalidInput, InvalidScript
 from muniment.smuggler.script import Transform
+from tests.sampled import count
 
 METADATA = b'{"Raven-Entity-Name":"Orders","Last-Modified":"2018-07-27T12:11:53.0145929Z","n":1.10}'
 # What a trip through JavaScript's doubles would change, in places and by itself.
@@ -307,7 +308,7 @@ def appending() -> Iterator[Transform]:
     transform.close()
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=count(40, whole=1000), deadline=None)
 @given(members=st.dictionaries(st.text(max_size=4).filter(lambda name: name != "@metadata"), _json, max_size=4))
 def test_any_document_keeps_what_the_script_leaves_alone(appending: Transform, members: dict[str, Any]) -> None:
     result = appending.document("a/1", b"{}", json.dumps(members).encode())
