@@ -20,9 +20,9 @@ def duration_of(text: str, what: str) -> int:
 
 
 def duration_text(seconds: float) -> str:
-    """The same in the largest unit that it fills, as people say it: `26 hours`."""
+    """The same as people say it, in the largest unit that it fills twice, or that it is: `26 hours`, `1 day`."""
     for size, unit in ((86400, "day"), (3600, "hour"), (60, "minute")):
-        if seconds >= size:
+        if seconds >= 2 * size or seconds == size:
             return _counted(int(seconds // size), unit)
     return _counted(int(seconds), "second")
 

@@ -20,6 +20,7 @@ from urllib.parse import urlsplit
 import msgspec
 from msgspec import Meta
 
+from muniment.duration import duration_of
 from muniment.errors import InvalidInput, unreadable
 
 PREFIX: Final = "MUNIMENT_"
@@ -122,6 +123,9 @@ class Settings:
     backup_signers: Annotated[
         Texts, "The public keys of which one must have signed a backup that is restored; none if anybody may."
     ] = ()
+    alert_if_older: Annotated[str, "Alert when the last backup of a changed database is older, such as `25h`."] = ""
+    alert_if_unverified: Annotated[str, "Alert when the backups were not verified for so long, such as `7d`."] = ""
+    alert_if_unrehearsed: Annotated[str, "Alert when the backups were not rehearsed for so long, such as `30d`."] = ""
     access_log: Annotated[bool, "Write a line to stderr for every request."] = False
 
     def __post_init__(self) -> None:
@@ -132,6 +136,9 @@ class Settings:
             raise InvalidSetting(
                 f"anonymous-access cannot be {self.anonymous_access!r}", f"give one of {', '.join(ANONYMOUS)}"
             )
+        for name in ("alert_if_older", "alert_if_unverified", "alert_if_unrehearsed"):
+            if text := getattr(self, name):
+                duration_of(text, spelled(name))
         if bool(self.tls_certificate) != bool(self.tls_key) or (self.tls_client_ca and not self.tls_certificate):
             raise InvalidSetting("TLS needs both tls-certificate and tls-key", "give the other one, too")
         if not (is_loopback(self.host) or self.tls_certificate or self.plain_http or self.anonymous_access == "admin"):

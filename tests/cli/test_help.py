@@ -24,6 +24,7 @@ KEYS = [
     f"--{name}" for name in "api-key api-key-file username password domain ca-file client-certificate insecure".split()
 ]
 SERVED = ["--url", "--database", "--all-databases", "--nowait", "--timeout", "--readkey", *KEYS]
+LIMITS = ["--fail-if-older", "--fail-if-unverified", "--fail-if-unrehearsed"]
 PART = ["--collection", "--id", "--id-prefix"]
 WHERE = ["source", "destination", "system-database", "database", "database-name"]
 RESTORE = [f"--restore-{name}" for name in (*WHERE, "defrag", "no-wait", "start-timeout")]
@@ -77,7 +78,7 @@ COMMANDS = {
     ],
     "expire": ["DEST", *POLICY, "--grace", "--dry-run", "--yes", KEY, *OPENS, "--json", "--quiet"],
     "merge": ["DEST", "--through", "--delete-merged", KEY, *OPENS, *SEALS, "--json", "--quiet"],
-    "status": ["FOLDER|URL", "--url", "--database", KEY, *KEYS, "--json"],
+    "status": ["FOLDER|URL", "--url", "--database", *LIMITS, KEY, *KEYS, "--json"],
     "freeze": ["--url", "--database", "--timeout", *KEYS, "--json"],
     "thaw": ["--url", "--database", "--freeze", *KEYS, "--json"],
     "statistics": ["FOLDER", KEY, "--json"],
@@ -141,6 +142,7 @@ COMMANDS = {
             "--config",
         ),
         *("--backup-recipient", "--backup-passphrase-file", "--backup-identity-file", "--backup-signing-key-file"),
+        *("--alert-if-older", "--alert-if-unverified", "--alert-if-unrehearsed"),
         *("--backup-signer", "--backup-niceness", "--access-log", "--idle-seconds", "--stop-seconds", "--body-memory"),
         *("--body-seconds", "--batch-commands", "--uploads", "--transfers", "--open-databases", "--jobs"),
         *RESTORE,

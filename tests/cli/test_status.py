@@ -12,6 +12,7 @@ from muniment import DocumentDatabase
 from tests.cli.process import muniment
 from tests.cli.serving import serving
 from tests.cli.test_commands import well
+from tests.object_store import ObjectStore
 
 
 @pytest.fixture
@@ -191,3 +192,69 @@ def test_what_to_do_next_takes_what_an_encrypted_folder_needs(tmp_path: Path) ->
         where = shlex.join(["shop", *key])
         continued = f"muniment backup {where} --dest {tmp_path / dest} --incremental {seals}".strip()
         assert recommended(*key) == continued
+
+
+def test_a_plug_in_for_monitoring(shop: Path, tmp_path: Path) -> None:
+    limits = ("--fail-if-older", "1h", "--fail-if-unverified", "7d")
+    ended = muniment("status", str(shop), *limits)
+    assert (ended.code, ended.text.splitlines()[0]) == (1, "WARNING - shop: the backups were never verified")
+    assert ended.text.splitlines()[1].split() == ["warning", "unverified"]
+    well("verify", tmp_path / "backups")
+    for place in (shop, tmp_path / "backups"):
+        ended = muniment("status", str(place), *limits)
+        assert ended.code == 0
+        assert ended.text.startswith("OK - ")
+    with DocumentDatabase(shop) as database:
+        database.put("orders/1", {"n": 2})
+    ended = muniment("status", str(shop), "--fail-if-older", "0s", "--json")
+    assert (ended.code, ended.json["state"], ended.json["alerts"][0]["condition"]) == (2, "critical", "backup-late")
+    shutil.rmtree(tmp_path / "backups")
+    ended = muniment("status", str(shop), *limits)
+    assert ended.code == 2
+    assert ended.text.startswith("CRITICAL - shop: there is no backup; shop: there is no folder ")
+
+
+@pytest.mark.parametrize(
+    "more", [["none"], ["shop", "--fail-if-unverified", "x"], ["shop", "--unknown"], ["http://127.0.0.1:9"], []]
+)
+def test_what_cannot_be_found_out_is_unknown(shop: Path, more: list[str]) -> None:
+    ended = muniment("status", *more, "--fail-if-older", "1h", cwd=shop.parent)
+    assert ended.code == 3
+    assert ended.err
+
+
+def test_a_folder_with_backups(shop: Path, tmp_path: Path) -> None:
+    with DocumentDatabase(tmp_path / "other") as other:
+        other.put("a", {})
+    well("backup", tmp_path / "other", "--dest", tmp_path / "others")
+    said = well("status", tmp_path / "backups").text
+    assert said.startswith(f"{tmp_path / 'backups'} has backups of shop at etag 1\n")
+    [backup] = [each for each in (tmp_path / "others").iterdir() if each.is_dir()]
+    shutil.copytree(backup, tmp_path / "backups" / backup.name)
+    ended = muniment("status", str(tmp_path / "backups"), "--json")
+    assert [each["name"] for each in ended.json["databases"]] == ["other", "shop"]
+    assert "has backups of other at etag 1 and shop at etag 1" in well("status", tmp_path / "backups").text
+
+
+def test_a_server_tells_of_a_backup_that_failed(tmp_path: Path) -> None:
+    with serving(tmp_path / "data") as (url, _):
+        well("databases", "create", "shop", "--url", url)
+        where = ("status", f"{url}/databases/shop", "--fail-if-unverified", "7d")
+        assert well(*where).text.startswith("OK - ")
+        assert muniment(*where, "--fail-if-older", "1d").code == 2
+        (tmp_path / "file").write_text("no folder")
+        assert muniment("backup", "--url", url, "--database", "shop", "--dest", str(tmp_path / "file")).code
+        ended = muniment(*where)
+        assert ended.code == 2
+        assert "backup-failed" in ended.text
+        assert not muniment("backup", "--url", url, "--database", "shop", "--dest", str(tmp_path / "backups")).code
+        assert muniment(*where).code == 1
+
+
+def test_backups_in_an_object_store(shop: Path, object_store: ObjectStore) -> None:
+    place = object_store.place()
+    assert muniment("status", place).code == 3
+    well("backup", shop, "--dest", place)
+    assert well("status", place).text.startswith(f"{place} has backups of shop at etag 1\n")
+    assert muniment("status", place, "--fail-if-older", "1h").code == 0
+    assert well("status", shop, "--fail-if-older", "1h").text.startswith("OK - ")

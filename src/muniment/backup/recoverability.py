@@ -7,7 +7,9 @@ from __future__ import annotations
 
 import os
 import shlex
+import shutil
 from collections.abc import Collection, Iterator, Sequence
+from contextlib import suppress
 from datetime import datetime, timedelta
 from itertools import count
 from pathlib import Path
@@ -61,6 +63,7 @@ class DestinationState(msgspec.Struct, frozen=True, kw_only=True):
     `there` says whether there is such a folder. `changes_since` is how many changes the last backup does not hold, None
     when that cannot be told. `notes` say what else is there that is not this database's. `unfinished` are
     folders without a manifest: of a backup that is being written, or of one that was killed, which may be deleted.
+    `room` is how much can be written there, None where nobody knows, and `full_size` what the last full backup took.
     """
 
     destination: str
@@ -76,6 +79,8 @@ class DestinationState(msgspec.Struct, frozen=True, kw_only=True):
     problems: list[str]
     notes: list[str]
     next: str | None
+    room: int | None = None
+    full_size: int | None = None
 
 
 class Recoverability(msgspec.Struct, frozen=True, kw_only=True):
@@ -101,7 +106,7 @@ def recoverability(
 ) -> Recoverability:
     """What can be recovered of the database from the folders it was backed up to; nothing in them is changed."""
     time = from_microseconds(now)
-    states = [_destination(place, identity, snapshot, facts.known, time) for place in reversed(facts.places)]
+    states = [_destination(place, identity, snapshot.etag, facts.known, time) for place in reversed(facts.places)]
     return Recoverability(
         name=name,
         etag=snapshot.etag,
@@ -113,6 +118,33 @@ def recoverability(
     )
 
 
+def of_backups(folder: Path, now: int) -> list[Recoverability]:
+    """What can be recovered from the backups in a folder, of each database that has some there, by their names.
+
+    Of their databases nothing is known: neither what has changed there since, nor what is to be done next.
+    """
+    found, told = backups(folder), []
+    for id in {backup.manifest.database.id for backup in found}:
+        same = [backup for backup in found if backup.manifest.database.id == id]
+        last = max(same, key=_age).manifest
+        identity = Identity(id, last.database.lineage, last.database.lineages)
+        known = {backup.manifest.same_state_as or backup.sha256 for backup in same} | {each.sha256 for each in same}
+        place = BackupPlace(str(folder), last.through, 0)
+        state = _destination(place, identity, None, known, from_microseconds(now))
+        told.append(
+            Recoverability(
+                name=last.database.name,
+                etag=last.through,
+                time=last.snapshot.time,
+                lineage=last.database.lineage,
+                history=None,
+                destinations=[msgspec.structs.replace(state, next=None)],
+                next=None,
+            )
+        )
+    return sorted(told, key=lambda each: each.name)
+
+
 def _first(identity: Identity) -> str:
     restored = identity.lineages and identity.lineages[-1].parent
     what = "it has no backup since it was restored: take one into the folder it came from, or into a new one"
@@ -120,7 +152,7 @@ def _first(identity: Identity) -> str:
 
 
 def _destination(
-    place: BackupPlace, identity: Identity, snapshot: Snapshot, known: Collection[str], now: datetime
+    place: BackupPlace, identity: Identity, etag: int | None, known: Collection[str], now: datetime
 ) -> DestinationState:
     folder = Path(place.folder)
     there, problems = True, []
@@ -139,8 +171,8 @@ def _destination(
     if there and begun < place.etag and not found.unfinished:
         problems.append(f"the last backup that was begun there, of etag {place.etag:,}, is not there")
     changes = None
-    if last and last in line[0].backups:
-        changes = max(snapshot.etag - last.manifest.through, 0)
+    if etag is not None and last and last in line[0].backups:
+        changes = max(etag - last.manifest.through, 0)
     reach = past_of(line)
     newest = Tree(same).newest()
     if last:
@@ -162,7 +194,17 @@ def _destination(
         next=_next(place.folder, last, changes, proofs, [] if reach else problems, now, alone=len(newest) < 2)
         if there
         else f"see that {place.folder} is mounted, or take a backup elsewhere: muniment backup … --dest FOLDER",
+        room=_room(folder) if there else None,
+        full_size=next(
+            (each.manifest.size for each in sorted(own, key=_age)[::-1] if each.manifest.kind == "full"), None
+        ),
     )
+
+
+def _room(folder: Path) -> int | None:
+    with suppress(OSError, TypeError):  # the latter: it is in no file system
+        return shutil.disk_usage(folder).free
+    return None
 
 
 def _age(backup: Backup) -> tuple[str, int]:

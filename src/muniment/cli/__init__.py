@@ -19,6 +19,7 @@ from muniment.version import VERSION
 
 __all__ = ["app", "main"]
 
+UNKNOWN: Final = 3  # as plug-ins for monitoring say that they could not find out
 COMPLETE: Final = "_MUNIMENT_COMPLETE"  # is set by shells that want to know what could be typed
 
 _HELP = """Muniment: a document database with backup and restore that can be trusted.
@@ -47,6 +48,7 @@ _EPILOG = """Exit codes:
   141  whoever read a dump from stdout went away before its end
 
 backup --all-databases: the number of those that failed.
+status --fail-if-…: as plug-ins for monitoring have them: 0 all is well, 1 warning, 2 critical, 3 unknown.
 
 With --json, stdout is one JSON object, after an error too: error, hint, kind.
 """
@@ -251,9 +253,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
             error.hint = instead(error, given)
             raise
+        ended.append(code)
         return code
 
+    ended: list[int | None] = []
     code = outcome(run, as_json="--json" in given, debug=debug)
+    if not ended and any(word.startswith("--fail-if-") for word in given):
+        code = UNKNOWN
     if "--readkey" in given:
         wait_for_key()
     return code

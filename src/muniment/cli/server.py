@@ -21,6 +21,7 @@ from muniment.settings import Settings, Value, load_settings, table
 
 _START_SECONDS = 15
 _MORE: Final = "What a server does, and how much of it at once"
+_TOLD: Final = "Who is told of what is wrong with backups"
 
 
 def _one(setting: str, metavar: str, panel: str) -> Any:
@@ -111,6 +112,9 @@ class SettingOptions:
     backup_identity_file: Annotated[str | None, _one("backup-identity-file", "FILE", PANEL)] = None
     backup_signing_key_file: Annotated[str | None, _one("backup-signing-key-file", "FILE", PANEL)] = None
     backup_signer: Annotated[list[str], _several("backup-signers", "SIGNER", PANEL)] = field(default_factory=list)
+    alert_if_older: Annotated[str | None, _one("alert-if-older", "TIME", _TOLD)] = None
+    alert_if_unverified: Annotated[str | None, _one("alert-if-unverified", "TIME", _TOLD)] = None
+    alert_if_unrehearsed: Annotated[str | None, _one("alert-if-unrehearsed", "TIME", _TOLD)] = None
     access_log: Annotated[bool | None, _one("access-log", "", _MORE)] = None
     idle_seconds: Annotated[int | None, _one("idle-seconds", "NUMBER", _MORE)] = None
     stop_seconds: Annotated[int | None, _one("stop-seconds", "NUMBER", _MORE)] = None

@@ -4,27 +4,59 @@ from __future__ import annotations
 
 import os
 import shlex
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, fields
+from datetime import UTC, datetime
 from itertools import count
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Final
+from typing import Annotated, Final
 
 import msgspec
 import typer
 
-from muniment.backup.recoverability import DestinationState, Proof, Recoverability
-from muniment.cli.options import KeyOptions, Keys, Output, ServerDatabase, path_of
+from muniment.backup.alerts import Alert, Policy, alerts, worst
+from muniment.backup.recoverability import DestinationState, Proof, Recoverability, of_backups
+from muniment.cli.options import KeyOptions, Keys, Output, ServerDatabase, place_of
 from muniment.cli.output import count_text, seconds_text, size_text
-from muniment.cli.report import Line, Row
+from muniment.cli.report import Line, Row, listed
 from muniment.database import DocumentDatabase
-from muniment.duration import duration_text
+from muniment.duration import duration_of, duration_text
 from muniment.errors import BackupNotFound, DamagedBackup, InvalidInput
 from muniment.security.encryption import EncryptionKey
-
-if TYPE_CHECKING:
-    from muniment.client import DocumentStore
+from muniment.storage import engines
+from muniment.storage.base import system_clock
 
 MOST_SPANS: Final = 3
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """After how long what is wrong: with any of them, the exit code is that of a plug-in for monitoring."""
+
+    older: Annotated[
+        str | None,
+        typer.Option("--fail-if-older", metavar="TIME", help="Critical, if the last backup is older: 25h."),
+    ] = None
+    unverified: Annotated[
+        str | None,
+        typer.Option("--fail-if-unverified", metavar="TIME", help="A warning, if not verified for so long: 7d."),
+    ] = None
+    unrehearsed: Annotated[
+        str | None,
+        typer.Option("--fail-if-unrehearsed", metavar="TIME", help="A warning, if not rehearsed for so long: 30d."),
+    ] = None
+
+    @property
+    def given(self) -> bool:
+        """Whether any is."""
+        return any(getattr(self, each.name) is not None for each in fields(self))
+
+    def policy(self) -> Policy:
+        """What they say; raises `InvalidInput`."""
+        said = {each.name: getattr(self, each.name) for each in fields(self)}
+        return Policy(
+            **{name: None if text is None else duration_of(text, f"--fail-if-{name}") for name, text in said.items()}
+        )
 
 
 def status(
@@ -36,6 +68,7 @@ def status(
         str | None, typer.Option("--url", metavar="URL", help="Ask this server; it may end in /databases/NAME.")
     ] = None,
     database: ServerDatabase = None,
+    limits: Limits,
     encryption: KeyOptions,
     keys: Keys,
     out: Output,
@@ -45,9 +78,13 @@ def status(
     For each folder that it was backed up to: from when to when it can be restored, the last backup, when that was last
     verified and rehearsed, and what is wrong there. Only manifests and records are read; verify and rehearse read the
     data. Another process may be using the database. Exit code 3 says that the last folder it was backed up to is not
-    there, 5 that something in that folder is missing or damaged.
+    there, 5 that something in that folder is missing or damaged. FOLDER may also be one with backups.
+
+    With any of --fail-if-…, it is a plug-in for monitoring: the first line and the exit code say that all is well (0),
+    there is a warning (1), something is critical (2), or that this cannot be found out (3).
 
     $ muniment status shop
+    $ muniment status shop --fail-if-older 25h --fail-if-unverified 7d --fail-if-unrehearsed 30d
     $ muniment status http://127.0.0.1:8080 --database shop --json | jq -r .next
     """
     if (folder is None) == (url is None):
@@ -56,26 +93,63 @@ def status(
         folder, url = None, folder
     if folder is not None and database is not None:
         raise InvalidInput("--database is for a server", "give its URL instead of FOLDER, or leave out --database")
-    key_file = ["--key-file", str(encryption.key_file)] if encryption.key_file else []
+    policy, now = limits.policy(), datetime.now(UTC)
     if folder is not None:
         keys.check_unused()
-        found = _of_folder(path_of(folder), encryption.key())
+        place = place_of(folder)
+        stored = "://" in folder  # where there are no databases
+        held = [] if not stored and engines.exists(place) else _of_backups(place)
+        if stored and not held:
+            raise BackupNotFound(f"there are no backups in {place}", "give the prefix that they were written to")
+        if held:
+            wrong = [alert for each in held for alert in alerts(each, policy, now)]
+            rows = [Row(msgspec.to_builtins(each), _all_lines(each)) for each in held]
+            about = " and ".join(f"{each.name} at etag {each.etag:,}" for each in held)
+            told = rows[0] if len(rows) == 1 else listed("databases", rows)
+            _tell(f"{folder} has backups of {about}", told, wrong, limits, out)
+            return _exit(held[0])
+        found = _of_folder(place, encryption.key())
+        wrong = alerts(found, policy, now)
     else:
         encryption.check_for_server()
-        found = _of_server(keys.store(url or "", database))
+        with keys.store(url or "", database) as store:
+            found = store.admin.recoverability()
+            wrong = store.admin.alerts(policy) if limits.given else []
+    key_file = ["--key-file", str(encryption.key_file)] if encryption.key_file else []
     found = _with_secrets(found, shlex.join(key_file), local=url is None)
     where = shlex.join(["--url", url, "--database", found.name] if url else [str(folder), *key_file])
     new = _new_folder(Path(folder)) if folder is not None else f"Backups/{found.name.strip('<>')}"
     found = _addressed(found, where, shlex.quote(new))
-    lines = [*_history_lines(found), *(line for state in found.destinations for line in _lines(state))]
-    lines = [line for line in lines if line != ("  next", found.next)]
+    lines = [*_history_lines(found), *(line for line in _all_lines(found) if line != ("  next", found.next))]
     lines.append(("next", found.next or "nothing: all of it is backed up, and proven"))
-    held = f"was backed up to {count_text(len(found.destinations), 'folder')}"
-    held = held if found.destinations else "has no backup of its own yet"
-    out.emit(f"{found.name} at etag {found.etag:,} {held}", [Row(msgspec.to_builtins(found), lines)])
+    did = f"was backed up to {count_text(len(found.destinations), 'folder')}"
+    did = did if found.destinations else "has no backup of its own yet"
+    _tell(f"{found.name} at etag {found.etag:,} {did}", Row(msgspec.to_builtins(found), lines), wrong, limits, out)
+    return _exit(found)
+
+
+def _tell(headline: str, told: Row, wrong: Sequence[Alert], limits: Limits, out: Output) -> None:
+    """Print it; where limits were given, as a plug-in for monitoring does, which ends with that one's exit code."""
+    if not limits.given:
+        out.emit(headline, [told])
+        return
+    severity = worst(wrong)
+    state = "OK" if severity is None else severity.upper()
+    text = "; ".join(f"{alert.database}: {alert.text}" for alert in wrong) or headline
+    lines = [(alert.severity, f"{alert.condition} {alert.destination}".rstrip()) for alert in wrong]
+    alerted = Row({"state": state.lower(), "alerts": msgspec.to_builtins(list(wrong))}, lines)
+    out.emit(f"{state} - {' '.join(text.split())}".replace("|", "/"), [alerted, told])
+    raise typer.Exit({None: 0, "warning": 1, "critical": 2}[severity])
+
+
+def _exit(found: Recoverability) -> None:
     for state in found.destinations[:1]:
         if state.problems:
             raise typer.Exit(DamagedBackup.exit_code if state.there else BackupNotFound.exit_code)
+
+
+def _all_lines(found: Recoverability) -> list[Line]:
+    return [line for state in found.destinations for line in _lines(state)]
 
 
 def _history_lines(found: Recoverability) -> Iterator[Line]:
@@ -130,9 +204,8 @@ def _of_folder(folder: Path, key: EncryptionKey | None) -> Recoverability:
         return opened.maintenance.recoverability()
 
 
-def _of_server(store: DocumentStore) -> Recoverability:
-    with store:
-        return store.admin.recoverability()
+def _of_backups(folder: Path) -> list[Recoverability]:
+    return of_backups(folder, system_clock()) if folder.is_dir() else []
 
 
 def _lines(state: DestinationState) -> Iterator[Line]:

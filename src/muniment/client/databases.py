@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, Final, Generic, TypeVar, Unpack
 
 import msgspec
 
+from muniment.backup.alerts import NO_POLICY, Alert, Policy
 from muniment.backup.moment import NEWEST, PointKeywords, RestorePoint
 from muniment.backup.recoverability import Recoverability
 from muniment.backup.selection import Selection, check_selection
@@ -98,6 +99,18 @@ class BothAdministrations(Generic[J]):
         """How far the store's database could be recovered from the folders it was backed up to, and what to do next."""
         request = Request("GET", target(*self._root, "backups"), repeatable=True)
         return parsed((yield from call(request, 200)), Recoverability)
+
+    @both
+    def alerts(self, policy: Policy = NO_POLICY) -> Flow[list[Alert]]:
+        """What is wrong with the backups of the store's database, the most urgent first.
+
+        Where the policy says nothing, the server's settings say it.
+        """
+        query = [
+            (name, f"{seconds}s") for name, seconds in msgspec.structs.asdict(policy).items() if seconds is not None
+        ]
+        request = Request("GET", target(*self._root, "alerts", query=query), repeatable=True)
+        return parsed((yield from call(request, 200)), list[Alert])
 
     @both
     def start_restore(

@@ -140,6 +140,14 @@ class CompactionWanted(Query, frozen=True):
     database: Annotated[str, Meta(description="Its name.")] = ""
 
 
+class AlertsWanted(Query, frozen=True):
+    """After how long what is wrong; as the server's settings say, where it is not told here."""
+
+    older: Annotated[str | None, Meta(description="That there was no backup: `25h`.")] = None
+    unverified: Annotated[str | None, Meta(description="That no backup was verified: `7d`.")] = None
+    unrehearsed: Annotated[str | None, Meta(description="That no backup was rehearsed: `30d`.")] = None
+
+
 class FreezeWanted(Query, frozen=True):
     """For how long to freeze."""
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from functools import cache
 from typing import Any, Final
 
+from muniment.backup.alerts import Alert
 from muniment.backup.listing import Listing
 from muniment.backup.recoverability import Recoverability
 from muniment.document import fold
@@ -38,6 +39,7 @@ from muniment.raven3.messages import (
 )
 from muniment.raven3.names import BACKUP_STATUS
 from muniment.raven3.queries import (
+    AlertsWanted,
     AttachmentOf,
     AttachmentsListed,
     BackupOptions,
@@ -63,6 +65,7 @@ from muniment.raven3.queries import (
 from muniment.security.access import Right
 from muniment.server import openapi
 from muniment.server.handlers import (
+    alerts,
     attachments,
     backups,
     batches,
@@ -203,6 +206,7 @@ ROUTES: Final = (
     Route("build/version", _answered(statistics.build_version, EVERYBODY, BuildVersion)),
     Route("backups", _readable(Endpoint(backups.status, (Answer(200, Recoverability),), may=SEE_BACKUPS))),
     Route("versions", {"GET": _listed(versions.versions, VersionsWanted, RESTORE, Versions)}),
+    Route("alerts", {"GET": _listed(alerts.wrong, AlertsWanted, SEE_BACKUPS, list[Alert])}),
     Route("admin/backup", {"POST": Endpoint(backups.start, ACCEPTED, BackupOptions, BackupWanted, may=BACKUP)}),
     Route("admin/restore-into", {"POST": Endpoint(restore_into.start, ACCEPTED, body=RestoreIntoWanted, may=RESTORE)}),
     Route("admin/freeze", {"POST": _listed(freezes.freeze, FreezeWanted, BACKUP, Frozen)}),

@@ -15,6 +15,7 @@ from typing import Any, Final
 
 import msgspec
 
+from muniment.backup.alerts import Failure
 from muniment.command import Delete, Put
 from muniment.database import DocumentDatabase
 from muniment.document import Document, raven_time
@@ -76,6 +77,20 @@ class BackupStatus:
                 unnamed.write_bytes(sealed(self._key, text, b"") if self._key else text)
                 unnamed.replace(self._path)
             self._unsaved = False
+
+    def failure(self) -> Failure | None:
+        """How the last backup failed, None when it did not, or was stopped on purpose."""
+        if self.operation is not None:
+            job = self.operation.job
+            failed = job.state == "faulted" and job.ended and job.error
+            return Failure(what="backup", time=job.ended, reason=str(job.error)) if failed and job.ended else None
+        messages = _messages(self._before or {})
+        last = messages[-1] if messages and isinstance(messages[-1], dict) else {}
+        with suppress(ValueError):
+            if last.get("Severity") == "Error":
+                time = datetime.fromisoformat(str(last.get("Timestamp")))
+                return Failure(what="backup", time=time, reason=str(last.get("Message")))
+        return None
 
     def forget(self) -> bool:
         """Forget the last backup, if none is running; returns whether there was one."""
