@@ -143,6 +143,63 @@ def test_what_nothing_can_name_is_counted(small: DocumentDatabase, tmp_path: Pat
         assert {each.id for each in damaged} == {"", "orders/2"}
 
 
+def test_a_damaged_deletion_does_not_stand_for_what_nothing_can_name(small: DocumentDatabase, tmp_path: Path) -> None:
+    small.close()
+    folder = Path(shutil.copytree(small.path, tmp_path / "rotten"))
+    for table, key in (("log", "id"), ("current", "key")):
+        rot(folder, f"DELETE FROM {table} WHERE {key} = 'loose'")
+    rot(folder, ROT["a deletion"][0])
+    with DocumentDatabase(folder, create=False, clock=Clock(step=SECOND)) as database:
+        skipped = take(database, tmp_path / "backups", skip_damaged=True).manifest.skipped
+    assert [each.problem for each in skipped if not each.id] == ["documents: 0 where 1 are expected"]
+    assert [each.id for each in skipped if each.id] == ["orders/5"]
+
+
+LOST = {
+    "a document": ("DELETE FROM log WHERE id = 'new/2'", "document 'new/2'"),
+    "a deletion": ("DELETE FROM log WHERE id = 'orders/1' AND body IS NULL", "lost 1 revisions"),
+    "an attachment": ("DELETE FROM log WHERE id = 'photos/9'", "attachment 'photos/9'"),
+    "a document with its pointer": (
+        "DELETE FROM log WHERE id = 'new/2'; DELETE FROM current WHERE key = 'new/2'",
+        "lost 1 revisions",
+    ),
+}
+
+
+@pytest.mark.parametrize("history", ["without history", "with history purged since"])
+@pytest.mark.parametrize("what", LOST)
+def test_what_was_lost_since_the_parent_is_noticed(
+    small: DocumentDatabase, tmp_path: Path, what: str, history: str
+) -> None:
+    statement, problem = LOST[what]
+    kept = history == "with history purged since"
+    take(small, tmp_path / "backups")
+    for turn in range(3):
+        small.put("orders/2", {"turn": turn})
+    if kept:
+        small.storage.purge()
+        small.configure({"Muniment/History": "true"})
+    for number in range(4):
+        small.put(f"new/{number}", {"n": number})
+    small.put_attachment("photos/9", b"9")
+    small.delete("orders/1")
+    small.put("last", {})
+    small.close()
+    shutil.copytree(tmp_path / "backups", tmp_path / "copy")
+    folder = Path(shutil.copytree(small.path, tmp_path / "rotten"))
+    for each in statement.split(";"):
+        rot(folder, each)
+    with DocumentDatabase(folder, create=False, clock=Clock(step=10**9)) as rotten:
+        with pytest.raises(DamagedDatabase, match=problem):
+            take(rotten, tmp_path / "backups", incremental=True)
+        backup = take(rotten, tmp_path / "backups", incremental=True, skip_damaged=True)
+        assert backup.manifest.kind == "full"
+        assert any("etags 0 to 4095" in sentence for sentence in rotten.check())
+    with DocumentDatabase(small.path, create=False, clock=Clock(step=10**9)) as whole:
+        assert take(whole, tmp_path / "copy", incremental=True).manifest.kind == "incremental"
+        assert whole.check() == []
+
+
 @pytest.mark.parametrize("id", ["orders/1", "photos/1"])
 def test_missing_history_is_noticed(small: DocumentDatabase, tmp_path: Path, id: str) -> None:
     small.configure({"Muniment/History": "true"})

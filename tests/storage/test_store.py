@@ -57,7 +57,7 @@ def test_an_acknowledged_write_is_synced_to_a_write_ahead_log(store: SqliteStora
     assert settings("page_size") == PAGE_BYTES
     assert settings("encoding") == "UTF-8"
     assert settings("application_id") == 0x4D756E69
-    assert settings("user_version") == 2
+    assert settings("user_version") == 3
 
 
 def test_writes_that_come_together_share_a_commit(store: SqliteStorage) -> None:
@@ -372,7 +372,7 @@ def test_a_file_that_is_no_database_is_refused_and_left_alone(tmp_path: Path, si
     ("edit", "error", "says"),
     [
         ("PRAGMA application_id=7", UnknownFormat, "not a database of Muniment"),
-        ("PRAGMA user_version=3", UnknownFormat, "format 3; this software reads up to 2"),
+        ("PRAGMA user_version=4", UnknownFormat, "format 4; this software reads up to 3"),
         ("PRAGMA user_version=999", UnknownFormat, "format 999"),
         ("DROP TABLE state", DamagedDatabase, "no such table: state"),
         ("DROP TABLE log", DamagedDatabase, "no such table"),

@@ -28,14 +28,19 @@ def test_no_fault_does_harm(kind: str, tmp_path: Path) -> None:
 
 
 def command(beginning: str) -> Command:
-    [found] = [command for command in COMMANDS if command.arguments.startswith(beginning)]
-    return found
+    return next(command for command in COMMANDS if command.arguments.startswith(beginning))
 
 
 @pytest.mark.skipif(not preload.COMPILER, reason=why_not("faults of commands"))
 @pytest.mark.parametrize(
     ("beginning", "call", "first"),
-    [("sample", "ftruncate", 1)],  # faults that were badly told once
+    [  # faults that were badly told once
+        ("sample", "ftruncate", 1),
+        ("restore backups --to again", "pwrite", 1),
+        ("restore backups --to again --defrag", "pwrite", 1),
+        ("restore backups --to again --defrag", "pwrite", 40),
+        ("restore backups --to shop", "pwrite", 1),
+    ],
 )
 def test_a_disk_that_fails_is_told(beginning: str, call: str, first: int, tmp_path: Path) -> None:
     place = tmp_path / "place"

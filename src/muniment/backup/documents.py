@@ -92,7 +92,7 @@ class Ready(msgspec.Struct, frozen=True, tag=True):
 
 
 class Finished(msgspec.Struct, frozen=True, tag=True):
-    """All files are on disk: what is in them, and what was found damaged."""
+    """All files are on disk: what is in them, and what was found damaged, with the number of tombstones among it."""
 
     read: int
     documents: int
@@ -101,6 +101,7 @@ class Finished(msgspec.Struct, frozen=True, tag=True):
     files: list[File]
     fingerprint: dict[str, Any]
     damaged: list[Skipped]
+    dead: int
 
 
 Said = Wrote | Ready | Finished
@@ -181,6 +182,7 @@ def _have_written(share: Share, ranges: _Ranges, written: Written, progress: Pro
         written.files += said.files
         proof.fingerprint.merge(Fingerprint.from_json(said.fingerprint))
         proof.damaged += said.damaged
+        proof.dead += said.dead
 
 
 class _Telling(Progress):
@@ -211,7 +213,7 @@ def write_share(parent: Parent) -> None:
         numbers = count(share.first, share.step)
         _write(batches(), into.joinpath, share.parquet_key, numbers, written, _Telling(parent), proof)
     counts = written.read, written.documents, written.document_tombstones, written.bytes
-    parent.say(Finished(*counts, written.files, proof.fingerprint.as_json(), proof.damaged))
+    parent.say(Finished(*counts, written.files, proof.fingerprint.as_json(), proof.damaged, proof.dead))
 
 
 def _write(

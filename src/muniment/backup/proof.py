@@ -31,6 +31,7 @@ class Proof:
         """`logged` gives the time and digest that the log keeps of the row with an etag; see `Storage`."""
         self.fingerprint = Fingerprint()
         self.damaged: list[Skipped] = []
+        self.dead = 0  # tombstones among them
         self.skip = skip
         self._logged = logged
         self._lock = threading.Lock()
@@ -43,6 +44,7 @@ class Proof:
             bad = set(range(len(batch))).difference(kept)
             with self._lock:
                 for revision in batch.take(sorted(bad)):
+                    self.dead += revision.body is None
                     self.damaged.append(Skipped("document", revision.id, revision.etag, _NOT_AS_WRITTEN))
             batch = batch.take(kept)
             members, rows = [members[row] for row in kept], [rows[row] for row in kept]
@@ -80,6 +82,7 @@ class Proof:
             self._note(revision, _CONTENT)
 
     def _note(self, revision: Revision, problem: str) -> None:
+        self.dead += revision.body is None
         self.damaged.append(Skipped("attachment", key_of(revision.id), revision.etag, problem))
 
 

@@ -143,8 +143,8 @@ class _Taker:
                 with mapped_errors(new.folder):
                     written = _write_files(storage, plan, snapshot, new, progress, proof, history=history)
                 skipped = _proven(storage, plan, snapshot, proof)
-                if history:
-                    _check_whole(plan, snapshot, written, proof)
+                if plan.parent:
+                    _check_whole(storage, plan, snapshot, written, proof, history=history)
                 progress.stage = "publishing"
                 progress.check()
                 history_from = max(plan.after, snapshot.history_from) if history else None
@@ -255,9 +255,9 @@ def _proven(storage: Storage, plan: BackupPlan, snapshot: Snapshot, proof: Proof
     found = list(proof.damaged)
     expected, proven = snapshot.fingerprint, proof.fingerprint
     if plan.kind == "full" and (differences := list(expected.differences(proven))):
-        found += _absent(storage, snapshot)
+        found += _absent(storage, snapshot, plan.after)
         missing = sum(expected.count(kind) - proven.count(kind) for kind in (DOCUMENT, ATTACHMENT))
-        if missing > len(found) or not found:
+        if missing > len(found) - proof.dead or not found:
             if not (found or proof.skip):
                 raise DamagedDatabase(
                     f"the log gave something else than the fingerprint has: {'; '.join(differences)}",
@@ -271,24 +271,32 @@ def _proven(storage: Storage, plan: BackupPlan, snapshot: Snapshot, proof: Proof
     return tuple(sorted(found, key=lambda each: (each.kind, each.id, each.etag)))
 
 
-def _check_whole(plan: BackupPlan, snapshot: Snapshot, written: Written, proof: Proof) -> None:
-    """Raises `DamagedDatabase` for an incremental backup with history that has not a revision for each etag."""
-    expected = snapshot.etag - plan.after
+def _check_whole(
+    storage: Storage, plan: BackupPlan, snapshot: Snapshot, written: Written, proof: Proof, *, history: bool
+) -> None:
+    """Raises `DamagedDatabase` for an incremental backup that lacks what the log has lost since its parent.
+
+    With history it has a revision for each etag, unless later ones were forgotten. Without, the log knows how many.
+    """
     found = written.documents + written.document_tombstones + written.attachments + written.attachment_tombstones
-    if found == expected or snapshot.history_from > plan.after:  # later ones may have been forgotten since
+    gap = snapshot.etag - plan.after - found if history and snapshot.history_from <= plan.after else 0
+    if not gap and not (lost := storage.lost(plan.after, snapshot.etag)):
         return
     if proof.skip:
         raise _DamagedSince
+    if named := list(_absent(storage, snapshot, plan.after)):
+        raise damage(named)
+    told = f"{found:,} revisions instead of {found + gap:,}" if gap else f"lost {lost:,} revisions"
     raise DamagedDatabase(
-        f"since etag {plan.after:,} the log has {found:,} revisions instead of {expected:,}",
+        f"since etag {plan.after:,} the log has {told}",
         "run `muniment check` on the database; a full backup holds what is current, and begins a new chain",
     )
 
 
-def _absent(storage: Storage, snapshot: Snapshot) -> Iterator[Skipped]:
-    """What is current, and was at the snapshot, and has no row in the log."""
+def _absent(storage: Storage, snapshot: Snapshot, after: int) -> Iterator[Skipped]:
+    """What is current, and was at the snapshot and not before `after`, and has no row in the log."""
     for member in storage.members():
-        if member.etag <= snapshot.etag and storage.logged(member.etag) is None:
+        if after < member.etag <= snapshot.etag and storage.logged(member.etag) is None:
             if member.kind == DOCUMENT:
                 yield Skipped("document", member.id, member.etag, _NOT_THERE)
             else:

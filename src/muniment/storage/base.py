@@ -22,6 +22,7 @@ A storage is a log of revisions ordered by etag, and knows which revision of eac
 - `logged` gives the time of a row of the log, and the digest stored with it (`fingerprint.row_digest`).
 - `find` gives the documents that a query asks for as they were at one moment, in its order, in constant memory but for
   what it takes to sort them; `group` gives the groups of a query that has them.
+- `lost` says how many rows the log has lost of those that it was given with about these etags; 0 when all is well.
 - `backed_up` notes that a backup holds everything through an etag, so that kept history may be purged.
 - `freeze` has the files stand still: complete, of the state that it tells, and on disk. Reads go on; writes wait until
   it is ended, or its time is over. A process that is killed meanwhile leaves the files as they stand.
@@ -282,6 +283,8 @@ class Storage(Protocol):
     def versions(self, id: str) -> list[Revision]: ...
 
     def logged(self, etag: int) -> tuple[int, bytes] | None: ...
+
+    def lost(self, after: int, upto: int) -> int: ...
 
     def content(self, revision: Revision) -> Iterator[bytes]: ...
 

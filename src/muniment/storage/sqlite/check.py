@@ -13,6 +13,7 @@ from muniment.errors import DamagedDatabase
 from muniment.fingerprint import ContentDigest, Fingerprint, Tally, member_digest, row_digest
 from muniment.revision import ATTACHMENT, DOCUMENT
 from muniment.storage.sqlite.schema import parts_of
+from muniment.storage.sqlite.spans import check_spans
 from muniment.storage.sqlite.state import read_state, read_tallies
 
 _COUNTS: Final = (
@@ -105,6 +106,7 @@ def check(connection: apsw.Connection) -> Iterator[str]:
             yield from _check_row(connection, found, msgspec.convert(values, _Logged))
         if (found.count, found.digest) != (rows.count, rows.digest):
             yield f"the log holds {found.count} revisions, which are not the {rows.count} that were written"
+        yield from check_spans(connection)
         current = Fingerprint()
         for values in connection.execute(_CURRENT):
             yield from _check_pointer(current, _pointer(values))

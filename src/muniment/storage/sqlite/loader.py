@@ -23,6 +23,7 @@ from muniment.security.encryption import EncryptionKey
 from muniment.storage.base import Identity, Lineage
 from muniment.storage.sqlite.files import DEFRAGMENTED, FILE, LOADING
 from muniment.storage.sqlite.schema import INDEXES, PART_BITS, PART_BYTES, create, mapped_errors, run
+from muniment.storage.sqlite.spans import begin_counting
 from muniment.storage.sqlite.state import LOG_ROWS, identity_facts, write_facts, write_tallies
 
 
@@ -131,6 +132,7 @@ class Loader(Totals):
             # This log does not have what came before this moment.
             write_facts(self._connection, facts | {"history_from": last_etag, "tombstones_from": last_etag})
             write_tallies(self._connection, {LOG_ROWS: self.rows, **self.fingerprint.occupied()})
+            begin_counting(self._connection, last_etag)
             run("COMMIT; DETACH scratch")
             if defrag:  # next to the file: plain VACUUM would put its copy where temporary files go
                 run("PRAGMA cache_size=-16384")  # the copy uses the same size

@@ -11,6 +11,7 @@ import msgspec
 from muniment.document import fold
 from muniment.fingerprint import Tally, member_digest, row_digest
 from muniment.storage.sqlite.schema import FORMAT, mapped_errors, run
+from muniment.storage.sqlite.spans import begin_counting
 from muniment.storage.sqlite.state import LOG_ROWS, write_facts, write_tallies
 
 _DIGESTS: Final = """
@@ -40,6 +41,7 @@ def migrate(connection: apsw.Connection, folder: Path) -> None:
         try:
             if connection.execute("PRAGMA user_version").get == 1:
                 _from_1(connection)
+            begin_counting(connection, connection.execute("SELECT ifnull(max(etag), 0) FROM log").get)
             run(connection, f"PRAGMA user_version={FORMAT}; COMMIT")
         except BaseException:
             if connection.in_transaction:

@@ -27,7 +27,8 @@ from muniment.storage.sqlite.cipher import is_encrypted, unlock
 from muniment.storage.sqlite.files import FILE, StillFiles, mounted_read_only
 
 APPLICATION_ID: Final = 0x4D756E69  # "Muni"
-FORMAT: Final = 2
+FORMAT: Final = 3
+READABLE: Final = 2  # the oldest that need not be brought to the present one to be read
 PAGE_BYTES: Final = 8192
 BUSY_MILLISECONDS: Final = 10_000
 PART_BYTES: Final = 1 << 20
@@ -49,7 +50,8 @@ CREATE TABLE current(
 ) STRICT, WITHOUT ROWID;
 -- Revisions that are no longer current, and the etag that took their place.
 CREATE TABLE dead(etag INTEGER PRIMARY KEY, replaced_by INTEGER NOT NULL) STRICT;
--- A kind of -1 counts all rows of the log, with the sum of their digests.
+-- A kind of -1 counts all rows of the log, with the sum of their digests; a kind of -2 those of a span of etags, which
+-- is named in the place of the collection (`spans`).
 CREATE TABLE fingerprint(
   kind INTEGER NOT NULL, collection TEXT NOT NULL, count INTEGER NOT NULL, bytes INTEGER NOT NULL,
   digest BLOB NOT NULL, PRIMARY KEY(kind, collection)
@@ -265,7 +267,7 @@ def _check_format(connection: apsw.Connection, folder: Path, *, read_only: bool)
             f"the database in {folder} has format {version}; this software reads up to {FORMAT}",
             "open it with a newer version of Muniment",
         )
-    if version < FORMAT and read_only:
+    if version < READABLE and read_only:
         hint = "open it for writing once: with the program that uses it, or by backing it up (`muniment backup FOLDER`)"
         if mounted_read_only(folder):
             hint = "copy its folder to a writable disk, and use the copy: this one is read-only"

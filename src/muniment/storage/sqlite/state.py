@@ -16,6 +16,7 @@ from muniment.fingerprint import Fingerprint, Group, Tally
 from muniment.storage.base import BackupPlace, Identity, Lineage, Snapshot
 
 LOG_ROWS: Final[Group] = -1, ""  # the group that stands for all rows of the log in the table `fingerprint`
+SPAN_KIND: Final = -2  # and the kind of those that stand for spans of its rows (`spans`)
 KNOWN_BACKUPS: Final = 1000
 KNOWN_PLACES: Final = 20
 _TallyRow = tuple[int, str, int, int, bytes]
@@ -30,6 +31,7 @@ class State:
     SHA-256 of the manifests of the latest backups. `places`: the folders that they were written to. `told_until`: every
     later commit must have a later time (microseconds), since a backup has promised that nothing changed until then.
     `open`: it was written to and not closed since, so that the file without its log may not be complete.
+    `counted_from`: rows of the log with this etag or a later one are counted by spans, if any are.
     """
 
     identity: Identity
@@ -43,6 +45,7 @@ class State:
     last_modified: int = 0
     told_until: int = 0
     open: int = 0
+    counted_from: int | None = None
 
 
 def read_state(connection: apsw.Connection) -> State:
@@ -123,7 +126,9 @@ def read_tallies(connection: apsw.Connection) -> tuple[Fingerprint, Tally]:
     """The running fingerprint, and the tally of all rows of the log."""
     tallies, rows = {}, Tally()
     with _readable():
-        for row in connection.execute("SELECT kind, collection, count, bytes, digest FROM fingerprint"):
+        for row in connection.execute(
+            f"SELECT kind, collection, count, bytes, digest FROM fingerprint WHERE kind <> {SPAN_KIND}"
+        ):
             kind, collection, count, size, digest = msgspec.convert(row, _TallyRow)
             tally = Tally(count, size, int.from_bytes(digest, "big"))
             if kind == LOG_ROWS[0]:

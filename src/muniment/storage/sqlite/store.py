@@ -61,6 +61,7 @@ from muniment.storage.sqlite.schema import (
     unsure,
     wait_for_commit,
 )
+from muniment.storage.sqlite.spans import begin_counting, lost
 from muniment.storage.sqlite.state import identity_facts, read_snapshot, read_state, write_facts
 from muniment.storage.sqlite.writer import Transaction, Writer, delete_content, last_etag_before
 
@@ -110,7 +111,7 @@ class SqliteStorage:
             with mapped_errors(self.folder):
                 if self.key:  # so that readers need not find it out again
                     self.key = EncryptionKey(self.key.secret, algorithm_in_use(connection))
-                if outdated(connection):
+                if not read_only and outdated(connection):
                     migrate(connection, self.folder)
                 try:
                     check_reach(connection, self.folder)
@@ -337,6 +338,11 @@ class SqliteStorage:
         """See `base.Storage`."""
         return self._reader.logged(etag)
 
+    def lost(self, after: int, upto: int) -> int:
+        """See `base.Storage`."""
+        with self._reader.connection() as connection:
+            return lost(connection, after, upto)
+
     def content(self, revision: Revision) -> Iterator[bytes]:
         """The content of an attachment's revision, in parts; it must stay pinned or current meanwhile."""
         return iter(()) if revision.content is None else self._reader.content(revision.content)
@@ -429,6 +435,7 @@ def create_storage(folder: Path, clock: Callable[[], int] = system_clock, key: E
         connection.execute(INDEXES)
         with connection:
             write_facts(connection, identity_facts(identity))
+            begin_counting(connection, 0)
         connection.close()
         unfinished.rename(folder / FILE)
         sync_folder(folder)

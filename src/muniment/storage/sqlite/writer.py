@@ -33,6 +33,7 @@ from muniment.storage.sqlite.pins import outside_pins
 from muniment.storage.sqlite.purge import forget_tombstones, tombstones
 from muniment.storage.sqlite.reach import Reach, Reached
 from muniment.storage.sqlite.schema import BUSY_MILLISECONDS, mapped, parts_of
+from muniment.storage.sqlite.spans import count_purged, count_written
 from muniment.storage.sqlite.state import (
     LOG_ROWS,
     read_snapshot,
@@ -423,6 +424,7 @@ class Writer:
             afterwards += transaction.afterwards
             rows.add(transaction.rows.count, 0, transaction.rows.digest)
             if transaction.etag > etag:
+                count_written(self._connection, etag, transaction.etag)
                 etag, modified = transaction.etag, transaction.modified
                 changed.merge(transaction.fingerprint)
             answers.append((future, result, None))
@@ -531,6 +533,7 @@ class Writer:
             if content is not None:
                 delete_content(transaction.connection, content)
         transaction.rows.add(-len(rows), 0, -sum(_number(digest) for _, digest in rows))
+        count_purged(transaction.connection, (etag for etag, _ in found))
         transaction.connection.executemany("DELETE FROM dead WHERE etag = ?", etags)
         transaction.dead = -len(etags)
         write_fact(transaction.connection, "history_from", self._state.history_from)
@@ -550,6 +553,7 @@ class Writer:
             return 0
         digests = forget_tombstones(connection, found)
         transaction.rows.add(-len(digests), 0, -sum(map(_number, digests)))
+        count_purged(connection, (each.etag for each in found))
         write_fact(connection, "tombstones_from", self._state.tombstones_from)
         self._purgeable = len(found) == PURGE_ROWS
         return len(found)

@@ -1,0 +1,89 @@
+"""How many rows the log has, counted for each span of 4096 etags as they are written and purged.
+
+So whoever reads a part of the log knows how many rows to expect in it, and notices those that a damaged file has lost.
+The fingerprint tells that of the whole log only. A file of an older format is counted from its last span on.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Iterator
+from typing import Final
+
+import apsw
+
+from muniment.storage.sqlite.state import SPAN_KIND, read_state, write_fact
+
+SPAN_BITS: Final = 12
+_COUNT: Final = f"""
+INSERT INTO fingerprint VALUES({SPAN_KIND}, ?, ?, 0, x'')
+ON CONFLICT DO UPDATE SET count = count + excluded.count
+"""
+_EXPECTED: Final = f"""
+SELECT ifnull(sum(count), 0) FROM fingerprint WHERE kind = {SPAN_KIND} AND collection >= ? AND collection <= ?
+"""
+_FOUND: Final = "SELECT count(*) FROM log WHERE etag >= ? AND etag < ?"
+_DIFFERENT: Final = f"""
+WITH found AS (
+  SELECT format('%013x', etag >> {SPAN_BITS}) AS span, count(*) AS rows FROM log WHERE etag >= ? GROUP BY 1
+)
+SELECT ifnull(span, collection), ifnull(rows, 0), ifnull(count, 0)
+FROM found FULL JOIN (SELECT * FROM fingerprint WHERE kind = {SPAN_KIND}) ON span = collection
+WHERE ifnull(rows, 0) <> ifnull(count, 0) ORDER BY 1
+"""
+
+
+def begin_counting(connection: apsw.Connection, last_etag: int) -> None:
+    """Count from now on, and what the last span has already; part of the transaction that makes the file what it is."""
+    span = last_etag >> SPAN_BITS
+    count: int = connection.execute(_FOUND, (span << SPAN_BITS, (span + 1) << SPAN_BITS)).get
+    if count:
+        connection.execute(_COUNT, (_name(span), count))
+    write_fact(connection, "counted_from", span << SPAN_BITS)
+
+
+def count_written(connection: apsw.Connection, after: int, through: int) -> None:
+    """Count rows with all etags later than `after`, up to `through`."""
+    while after < through:
+        span = (after + 1) >> SPAN_BITS
+        end = min(through, ((span + 1) << SPAN_BITS) - 1)
+        connection.execute(_COUNT, (_name(span), end - after))
+        after = end
+
+
+def count_purged(connection: apsw.Connection, etags: Iterable[int]) -> None:
+    """Count rows with these etags out."""
+    counted_from = read_state(connection).counted_from
+    if counted_from is None:
+        return
+    gone = Counter(etag >> SPAN_BITS for etag in etags if etag >= counted_from)
+    connection.executemany(_COUNT, [(_name(span), -count) for span, count in gone.items()])
+    connection.execute(f"DELETE FROM fingerprint WHERE kind = {SPAN_KIND} AND count = 0")
+
+
+def lost(connection: apsw.Connection, after: int, through: int) -> int:
+    """How many rows are missing in the spans with the etags later than `after`, up to `through`, that were counted."""
+    with connection:  # one transaction
+        counted_from = read_state(connection).counted_from
+        if counted_from is None or through <= max(after, counted_from - 1):
+            return 0
+        first, last = max(after + 1, counted_from) >> SPAN_BITS, through >> SPAN_BITS
+        expected: int = connection.execute(_EXPECTED, (_name(first), _name(last))).get
+        found: int = connection.execute(_FOUND, (first << SPAN_BITS, (last + 1) << SPAN_BITS)).get
+    return expected - found
+
+
+def check_spans(connection: apsw.Connection) -> Iterator[str]:
+    """One sentence for each span with more or fewer rows than were counted."""
+    counted_from = read_state(connection).counted_from
+    if counted_from is None:
+        return
+    for name, found, expected in connection.execute(_DIFFERENT, (counted_from,)):
+        span = int(name, 16)
+        first, last = span << SPAN_BITS, ((span + 1) << SPAN_BITS) - 1
+        yield f"of the etags {first} to {last} the log holds {found} revisions, not the {expected} that were counted"
+
+
+def _name(span: int) -> str:
+    """In an order of text that is theirs."""
+    return f"{span:013x}"
