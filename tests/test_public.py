@@ -12,9 +12,9 @@ import pytest
 import muniment
 
 EXPORTED = """
-    AsyncDocumentStore Attachment BackupOperation BackupStatus Delete Document DocumentDatabase DocumentStore
-    Key Keyring MaintenanceActions MunimentError Page Passphrase Policy Progress Protection Put Selection Session
-    SmugglerOptions Statistics Written __version__ read_recipient rehearse
+    AsyncDocumentStore Attachment BackupOperation BackupStatus Delete Document DocumentDatabase DocumentQuery
+    DocumentStore Key Keyring MaintenanceActions MunimentError Page Passphrase Policy Progress Protection Put Results
+    Selection Session SmugglerOptions Statistics Written __version__ field read_recipient rehearse
 """.split()
 
 

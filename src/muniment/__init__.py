@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from muniment.database import DocumentDatabase
     from muniment.document import Document
     from muniment.errors import MunimentError
+    from muniment.finding import DocumentQuery, Results, field
     from muniment.maintenance import BackupOperation, BackupStatus, MaintenanceActions
     from muniment.page import Page
     from muniment.progress import Progress
@@ -37,6 +38,7 @@ __all__ = [
     "Delete",
     "Document",
     "DocumentDatabase",
+    "DocumentQuery",
     "DocumentStore",
     "Key",
     "Keyring",
@@ -48,12 +50,14 @@ __all__ = [
     "Progress",
     "Protection",
     "Put",
+    "Results",
     "Selection",
     "Session",
     "SmugglerOptions",
     "Statistics",
     "Written",
     "__version__",
+    "field",
     "read_recipient",
     "rehearse",
 ]
@@ -68,6 +72,7 @@ _MODULES = {
     "Delete": "muniment.command",
     "Document": "muniment.document",
     "DocumentDatabase": "muniment.database",
+    "DocumentQuery": "muniment.finding",
     "DocumentStore": "muniment.client",
     "Key": "muniment.security.recipients",
     "Keyring": "muniment.security.keyring",
@@ -79,11 +84,13 @@ _MODULES = {
     "Progress": "muniment.progress",
     "Protection": "muniment.security.keyring",
     "Put": "muniment.command",
+    "Results": "muniment.finding",
     "Selection": "muniment.backup.selection",
     "Session": "muniment.session",
     "SmugglerOptions": "muniment.smuggler.options",
     "Statistics": "muniment.statistics",
     "Written": "muniment.storage.base",
+    "field": "muniment.finding",
     "read_recipient": "muniment.security.recipients",
     "rehearse": "muniment.rehearsal",
 }

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import re
 import threading
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO, Final
 
+from muniment.answer import answer, query_of, stream
 from muniment.attachment import Attachment, attachment_of, content_chunks
 from muniment.command import Command, Delete, Put, check_etag, write_of
 from muniment.document import (
@@ -16,6 +17,7 @@ from muniment.document import (
     Document,
     check_id,
     collection_of,
+    decode,
     encode,
     metadata_bytes,
     texts_in,
@@ -29,11 +31,13 @@ from muniment.errors import (
     InvalidInput,
     StorageFailure,
 )
+from muniment.finding import Results
 from muniment.hilo import HiLo
 from muniment.numbers import free_after
 from muniment.owner import by_prefix, find, key_of, owned_id, replacing, tombstone
 from muniment.page import PAGE, Page, check_page, one_more
 from muniment.progress import Progress
+from muniment.query.model import Query
 from muniment.revision import ATTACHMENT, DOCUMENT, NO_METADATA, Revision
 from muniment.security.encryption import EncryptionKey, given_key
 from muniment.session import Session
@@ -197,6 +201,23 @@ class DocumentDatabase(Source[Exported]):
         """Documents in the order of their etags, oldest change first; `after` is the last etag seen."""
         check_page(after, limit)
         return _page(self.storage.by_etag(DOCUMENT, after, one_more(limit)), limit)
+
+    def query(self, query: Query | str, /, **parameters: Any) -> Results:
+        """What a query finds, all of one moment, in RQL: `"from Orders where Company = $c"` with `c="companies/1"`.
+
+        Without a limit it gives all there is. See docs/queries.md for what it understands.
+        """
+        found = answer(self.storage, query_of(query, parameters))
+        return Results(found.documents or map(decode, found.rows), found.total, found.plan)
+
+    def stream(self, query: Query | str, /, **parameters: Any) -> Iterator[Any]:
+        """What a query finds one by one, all of one moment, in constant memory: documents, or dicts where it selects.
+
+        Until it has ended or is closed, nothing of that moment is purged.
+        """
+        with stream(self.storage, query_of(query, parameters)) as found:
+            for item in found.items:
+                yield item if isinstance(item, Document) else decode(item)
 
     def put_attachment(
         self,

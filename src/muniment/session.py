@@ -9,10 +9,12 @@ from functools import partial
 from typing import Any, Generic, NamedTuple, Protocol, Self, TypeVar, get_origin, is_typeddict, overload
 
 from muniment.command import Command, Delete, Put
-from muniment.document import ENTITY_NAME, Document, check_id, encode, fold, is_reserved, texts_in
+from muniment.document import ENTITY_NAME, MAX_ID_BYTES, Document, check_id, encode, fold, is_reserved, texts_in
 from muniment.errors import ConcurrencyConflict, InvalidInput
 from muniment.faces import Blocking, Steps, both
+from muniment.finding import DocumentQuery, Results, included
 from muniment.hilo import collection_for
+from muniment.query.model import Query
 from muniment.storage.base import Written
 
 T = TypeVar("T")
@@ -27,6 +29,10 @@ class Database(Protocol):
     def batch(self, commands: Sequence[Command]) -> list[Written]: ...
 
     def next_id(self, collection: str) -> str: ...
+
+    def query(self, query: Query, /) -> Results: ...
+
+    def stream(self, query: Query, /) -> Iterator[Any]: ...
 
 
 @dataclass(slots=True)
@@ -72,6 +78,7 @@ class UnitOfWork(Generic[D]):
         self._by_key: dict[str, _Tracked] = {}
         self._by_entity: dict[int, _Tracked] = {}
         self._deleted: dict[str, Delete] = {}
+        self._included: dict[str, Document] = {}  # came with what a query found, and nobody has loaded them yet
         self._given: set[str] = set()  # ids that were made for objects, and are not saved yet
 
     def _unknown(self, ids: Iterable[str]) -> list[str]:
@@ -214,14 +221,35 @@ class UnitOfWork(Generic[D]):
         return 0 if entry.etag is None else entry.etag
 
     def _load(self, id: str, type: Any) -> Steps[Any]:
-        self._found((yield partial(self._database.get_many, self._unknown([id]))), type)
+        yield from self._fetched([id], type)
         return self._entities([id], type or dict)[0]
+
+    def _fetched(self, ids: Iterable[str], type: Any) -> Steps[None]:
+        """Have these documents in the session: those that a query has included need not be asked for."""
+        unknown = self._unknown(ids)
+        there = [self._included.pop(fold(id)) for id in unknown if fold(id) in self._included]
+        self._found(there, type)
+        if asked := self._unknown(unknown):
+            self._found((yield partial(self._database.get_many, asked)), type)
+
+    def _include(self, documents: Iterable[Document], paths: Iterable[str]) -> Steps[None]:
+        """Get what these documents refer to, for when it is loaded."""
+        ids = [id for id in included(documents, paths) if 0 < len(id.encode(errors="replace")) <= MAX_ID_BYTES]
+        wanted = [id for id in self._unknown(ids) if fold(id) not in self._included]
+        found = yield partial(self._database.get_many, wanted)
+        self._included.update((fold(each.id), each) for each in found if each)
+
+    def _met(self, documents: Iterable[Document], type: Any) -> list[Any]:
+        """The objects of these documents: those that the session has already, as they are there."""
+        met = [each for each in documents if fold(each.id) not in self._deleted]
+        self._found((each for each in met if fold(each.id) not in self._by_key), None if type is dict else type)
+        return self._entities([each.id for each in met], type)
 
     @both
     def load_many(self, ids: Iterable[str], type: Any = None) -> Steps[list[Any]]:
         """The documents with these ids, in their order, None for each that does not exist."""
         wanted = texts_in(ids, "ids")
-        self._found((yield partial(self._database.get_many, self._unknown(wanted))), type)
+        yield from self._fetched(wanted, type)
         return self._entities(wanted, type)
 
     @both
@@ -280,6 +308,16 @@ class Session(UnitOfWork[Database], Blocking):
         Raises `InvalidInput` when the session has it as something else, which it was loaded or stored as before.
         """
         return self._run(self._load(id, type))
+
+    @overload
+    def query(self, collection: str | None = None) -> DocumentQuery[dict[str, Any]]: ...
+
+    @overload
+    def query(self, collection: str | None, type: type[T]) -> DocumentQuery[T]: ...
+
+    def query(self, collection: str | None = None, type: Any = None) -> Any:
+        """A query of a collection, or of all documents: `session.query("Orders").where(field("Freight") > 10)`."""
+        return DocumentQuery(self, Query(collection), type)
 
 
 def _is(entity: Any, type: Any) -> bool:

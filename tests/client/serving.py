@@ -9,6 +9,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from muniment.finding import Results
 from muniment.page import Page
 from tests.starter import Forked
 
@@ -57,6 +58,8 @@ class Blocking:
             value = self._run(value)
         if isinstance(value, AsyncIterator):
             return self._parts(value)
+        if isinstance(value, Results):
+            return value
         if isinstance(value, Page):
             return Page(map(self._done, value), more=value.more)
         if isinstance(value, list):

@@ -123,6 +123,8 @@ def tenant(site: Site, prefix: str) -> None:
     do("GET", "/queries", 200, "/queries?id=orders/1&id=none&include=By")
     do("POST", "/queries", 200, json=["orders/1", "none"])
     do("POST", "/queries", 422, json=[1])
+    do("POST", "/query", 200, json={"Rql": "from @all_docs where By = $b include By", "Parameters": {"b": "items/1"}})
+    do("POST", "/query", 400, json={"Rql": "from"})
     do("PUT", "/static/{key}", 201, "/static/large?owner=orders/1", content=b"content")
     do("POST", "/static/{key}", 200, "/static/large?owner=orders/1", headers={"Mine": "x"})
     for method in ("GET", "HEAD"):

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterable, Sequence
+from collections.abc import AsyncIterator, Iterable, Sequence
 from typing import Any, Protocol, Self, TypeVar, overload
 
 from muniment.command import Command
 from muniment.document import Document
 from muniment.faces import Awaiting
+from muniment.finding import AsyncDocumentQuery, Results
 from muniment.hilo import Ranges
+from muniment.query.model import Query
 from muniment.session import UnitOfWork
 from muniment.storage.base import Written
 
@@ -24,6 +26,10 @@ class AsyncDatabase(Protocol):
     async def batch(self, commands: Sequence[Command]) -> list[Written]: ...
 
     async def next_id(self, collection: str) -> str: ...
+
+    async def query(self, query: Query, /) -> Results: ...
+
+    def stream(self, query: Query, /) -> AsyncIterator[Any]: ...
 
 
 class AsyncSession(UnitOfWork[AsyncDatabase], Awaiting):
@@ -44,6 +50,16 @@ class AsyncSession(UnitOfWork[AsyncDatabase], Awaiting):
     async def load(self, id: str, type: Any = None) -> Any:
         """See `muniment.Session.load`."""
         return await self._run(self._load(id, type))
+
+    @overload
+    def query(self, collection: str | None = None) -> AsyncDocumentQuery[dict[str, Any]]: ...
+
+    @overload
+    def query(self, collection: str | None, type: type[T]) -> AsyncDocumentQuery[T]: ...
+
+    def query(self, collection: str | None = None, type: Any = None) -> Any:
+        """See `muniment.Session.query`."""
+        return AsyncDocumentQuery(self, Query(collection), type)
 
 
 class AsyncHiLo(Ranges, Awaiting):

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any, Final, Generic, Self, TypeVar
 
 from muniment.attachment import content_chunks
-from muniment.client import attachments, documents, dumps, statistics
+from muniment.client import attachments, documents, dumps, queries, statistics
 from muniment.client.attachments import AsyncRemoteAttachment, Content, RemoteAttachment, chunks_of
 from muniment.client.credentials import Credentials, Verify
 from muniment.client.databases import Administration, AsyncAdministration
@@ -20,10 +20,12 @@ from muniment.command import Command, Delete, Put
 from muniment.document import Document, metadata_bytes
 from muniment.errors import ConcurrencyConflict
 from muniment.faces import both
+from muniment.finding import Results
 from muniment.hilo import HiLo, Ranges
 from muniment.page import PAGE, Page
 from muniment.progress import Progress
-from muniment.raven3.names import SYSTEM
+from muniment.query.model import Query
+from muniment.raven3.names import MAX_PAGE, SYSTEM
 from muniment.session import Session
 from muniment.smuggler.options import ExportOptions, SmugglerOptions
 from muniment.smuggler.sink import Writable
@@ -113,6 +115,14 @@ class BothStores(Generic[A]):
         return (yield from documents.by_etag(self._root, after, limit))
 
     @both
+    def query(self, query: Query | str, /, **parameters: Any) -> Flow[Results]:
+        """What a query finds, in RQL: `"from Orders where Company = $c"` with `c="companies/1"`.
+
+        Without a limit it gives all there is. See docs/queries.md for what it understands.
+        """
+        return (yield from queries.query(self._root, query, parameters))
+
+    @both
     def get_attachment(self, key: str, *, owner: str | None = None) -> Flow[A | None]:
         """The attachment with this key, in any case; None when there is none. Its content is read when asked for."""
         found = yield from attachments.find(self._root, key, owner)
@@ -176,6 +186,17 @@ class DocumentStore(BothStores[RemoteAttachment], Remote, Source[Exported]):
     def next_id(self, collection: str) -> str:
         """A new id for a document of this collection, `orders/33`, from a range this store has reserved."""
         return self._hilo.next_id(collection)
+
+    def stream(self, query: Query | str, /, **parameters: Any) -> Iterator[Any]:
+        """What a query finds one by one, in constant memory: documents, or dicts where it selects.
+
+        It is asked for page by page, so that what changes meanwhile may be seen before or after, twice or not at all.
+        """
+        skip, page = 0, None
+        while page is None or len(page) == MAX_PAGE:
+            page = self._run(queries.page(self._root, query, parameters, skip))
+            yield from page
+            skip += len(page)
 
     def put_attachment(
         self,
@@ -268,6 +289,15 @@ class AsyncDocumentStore(BothStores[AsyncRemoteAttachment], AsyncRemote, Source[
     async def next_id(self, collection: str) -> str:
         """See `DocumentStore.next_id`."""
         return await self._hilo.next_id(collection)
+
+    async def stream(self, query: Query | str, /, **parameters: Any) -> AsyncIterator[Any]:
+        """See `DocumentStore.stream`."""
+        skip, page = 0, None
+        while page is None or len(page) == MAX_PAGE:
+            page = await self._run(queries.page(self._root, query, parameters, skip))
+            for each in page:
+                yield each
+            skip += len(page)
 
     async def put_attachment(
         self,

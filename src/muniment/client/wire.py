@@ -9,15 +9,15 @@ from __future__ import annotations
 from collections.abc import AsyncIterable, Generator, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import TypeAlias, TypeVar
+from typing import Any, TypeAlias, TypeVar
 from urllib.parse import quote as percent_encoded
 from urllib.parse import unquote, urlsplit
 
 import msgspec
 
-from muniment.document import Document
+from muniment.document import Document, decode
 from muniment.errors import InvalidInput, ServerUnavailable
-from muniment.json_bytes import Malformed, without_surrogates
+from muniment.json_bytes import Malformed, elements, member_value, without_surrogates
 from muniment.raven3 import documents
 from muniment.raven3.names import SYSTEM
 
@@ -140,6 +140,16 @@ def documents_of(response: Response) -> list[Document]:
     """The documents of an answer that is an array."""
     with _understood():
         return [document for document in documents.documents_of(response.body.strip()) if document is not None]
+
+
+def rows_of(response: Response) -> list[Document] | list[dict[str, Any]]:
+    """What a query has found: documents, or dicts of what it selects."""
+    with _understood():
+        results = member_value(response.body, "Results") or b"[]"
+        rows = elements(results)
+        if all(b'"@metadata":' in row and b'"@id":' in row for row in rows):
+            return [document for document in documents.documents_of(results) if document is not None]
+        return [decode(row) for row in rows]
 
 
 @contextmanager

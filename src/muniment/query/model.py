@@ -41,7 +41,23 @@ class Field(msgspec.Struct, frozen=True, omit_defaults=True):
         return path if self.kind == "value" else f"{path} as {self.kind}"
 
 
-class Equal(msgspec.Struct, frozen=True, tag="equal", omit_defaults=True):
+class Combined(msgspec.Struct, frozen=True):
+    """A condition, which `&` and `|` join with another, and of which `~` is the opposite."""
+
+    def __and__(self, other: Condition) -> Condition:
+        return And((self, other))  # type: ignore[arg-type]
+
+    def __or__(self, other: Condition) -> Condition:
+        return Or((self, other))  # type: ignore[arg-type]
+
+    def __invert__(self) -> Condition:
+        return Not(self)  # type: ignore[arg-type]
+
+    def __bool__(self) -> bool:
+        raise InvalidInput("a condition is neither true nor false", "join conditions with &, | and ~, each in brackets")
+
+
+class Equal(Combined, frozen=True, tag="equal", omit_defaults=True):
     """A value is this one: a text in any case, unless `exact`."""
 
     field: Field
@@ -49,7 +65,7 @@ class Equal(msgspec.Struct, frozen=True, tag="equal", omit_defaults=True):
     exact: bool = False
 
 
-class In(msgspec.Struct, frozen=True, tag="in", omit_defaults=True):
+class In(Combined, frozen=True, tag="in", omit_defaults=True):
     """A value is one of these."""
 
     field: Field
@@ -57,7 +73,7 @@ class In(msgspec.Struct, frozen=True, tag="in", omit_defaults=True):
     exact: bool = False
 
 
-class Range(msgspec.Struct, frozen=True, tag="range", omit_defaults=True):
+class Range(Combined, frozen=True, tag="range", omit_defaults=True):
     """A value is between these, which belong to it unless they are open. A bound that is not there is none."""
 
     field: Field
@@ -67,34 +83,34 @@ class Range(msgspec.Struct, frozen=True, tag="range", omit_defaults=True):
     high_open: bool = False
 
 
-class StartsWith(msgspec.Struct, frozen=True, tag="starts"):
+class StartsWith(Combined, frozen=True, tag="starts"):
     """A text begins so, in any case."""
 
     field: Field
     text: str
 
 
-class EndsWith(msgspec.Struct, frozen=True, tag="ends"):
+class EndsWith(Combined, frozen=True, tag="ends"):
     """A text ends so, in any case."""
 
     field: Field
     text: str
 
 
-class Contains(msgspec.Struct, frozen=True, tag="contains"):
+class Contains(Combined, frozen=True, tag="contains"):
     """A text has this in it, in any case."""
 
     field: Field
     text: str
 
 
-class Exists(msgspec.Struct, frozen=True, tag="exists"):
+class Exists(Combined, frozen=True, tag="exists"):
     """The field is there, even as null."""
 
     field: Field
 
 
-class Search(msgspec.Struct, frozen=True, tag="search", omit_defaults=True):
+class Search(Combined, frozen=True, tag="search", omit_defaults=True):
     """One of the words is among those of the field, or with `every`, each is. `wor*` stands for all that begin so."""
 
     field: Field
@@ -102,19 +118,19 @@ class Search(msgspec.Struct, frozen=True, tag="search", omit_defaults=True):
     every: bool = False
 
 
-class And(msgspec.Struct, frozen=True, tag="and"):
+class And(Combined, frozen=True, tag="and"):
     """All of these hold; also when there are none."""
 
     items: tuple[Condition, ...]
 
 
-class Or(msgspec.Struct, frozen=True, tag="or"):
+class Or(Combined, frozen=True, tag="or"):
     """One of these holds."""
 
     items: tuple[Condition, ...]
 
 
-class Not(msgspec.Struct, frozen=True, tag="not"):
+class Not(Combined, frozen=True, tag="not"):
     """This does not hold."""
 
     item: Condition

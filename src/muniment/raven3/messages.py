@@ -7,7 +7,8 @@ from typing import Annotated, Any, Literal, TypeAlias
 import msgspec
 from msgspec import UNSET, Meta, UnsetType, field
 
-from muniment.raven3.names import BUILD, PRODUCT
+from muniment.query.plan import Plan
+from muniment.raven3.names import BUILD, MAX_PAGE, PRODUCT
 
 Etag: TypeAlias = Annotated[str, Meta(description="An etag as RavenDB writes it: a GUID with the number at its end.")]
 Time: TypeAlias = Annotated[str, Meta(description="UTC, in ISO 8601 with seven digits of a second.")]
@@ -52,6 +53,25 @@ class Documents(Message):
 
     results: Annotated[list[Object | None], Meta(description="In the order asked for; null for what does not exist.")]
     includes: Annotated[list[Object], Meta(description="The documents that these refer to by the paths asked for.")]
+
+
+class Wanted(Message, forbid_unknown_fields=True):
+    """A query: a text in RavenDB's language with its parameters, or a tree. See docs/queries.md."""
+
+    rql: str | None = None
+    parameters: Annotated[Object, Meta(description="The values of `$name` in the text.")] = {}
+    query: Annotated[Object | None, Meta(description="The tree, `muniment.query.model.Query` as JSON.")] = None
+    skip: Annotated[int, Meta(ge=0, description="Of what it finds, pass over so many.")] = 0
+    take: Annotated[int, Meta(ge=0, description="And answer at most so many, 1,024 at most.")] = MAX_PAGE
+
+
+class QueryResults(Message):
+    """What a query found: documents, each with a member `@metadata`, or what it selects or groups."""
+
+    results: list[Object]
+    includes: Annotated[list[Object], Meta(description="The documents that these refer to by the paths asked for.")]
+    total_results: Annotated[int, Meta(description="How many there are in all.")]
+    plan: Annotated[Plan, Meta(description="How it was answered.")]
 
 
 class Command(Message):

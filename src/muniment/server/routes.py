@@ -30,12 +30,14 @@ from muniment.raven3.messages import (
     OperationState,
     OperationStatus,
     PlannedRestore,
+    QueryResults,
     RestoreIntoWanted,
     RestoreWanted,
     RotationWanted,
     ServerStatistics,
     Stored,
     Versions,
+    Wanted,
 )
 from muniment.raven3.names import BACKUP_STATUS
 from muniment.raven3.queries import (
@@ -74,6 +76,7 @@ from muniment.server.handlers import (
     documents,
     dumps,
     encryption,
+    finding,
     freezes,
     operations,
     queries,
@@ -186,6 +189,7 @@ ROUTES: Final = (
             ),
         },
     ),
+    Route("query", {"POST": Endpoint(finding.find, (Answer(200, QueryResults),), body=Wanted, may=READ)}),
     Route(
         "static/{key}",
         _readable(

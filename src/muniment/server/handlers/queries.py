@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import re
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator
 from fnmatch import translate
 from itertools import islice
-from typing import Any, Final
+from typing import Final
 
 from muniment.document import MAX_ID_BYTES, Document, fold
-from muniment.errors import InvalidDocument, InvalidInput
+from muniment.errors import InvalidInput
+from muniment.query.refer import referred
 from muniment.raven3.documents import array, only_metadata, with_metadata
 from muniment.raven3.etags import combined_etag
 from muniment.raven3.headers import BUILD_HEADER, JSON, Headers
@@ -78,31 +79,6 @@ def load(tenant: Tenant, ids: list[str], paths: list[str]) -> tuple[list[Documen
                 if document := find(tenant, id):
                     included.append(document)
     return found, included
-
-
-def referred(document: Document, path: str) -> Iterator[str]:
-    """The ids that a document has at a path: `CustomerId`, `Lines,Product`, `Customer.Id`, `CustomerId(customers/)`."""
-    matched = re.fullmatch(r"(.*?)(?:\(([^()]*)\))?", path, re.DOTALL)
-    assert matched is not None
-    steps = [step for step in re.split(r"[.,]", matched[1]) if step]
-    try:
-        values = [document.json()]
-    except InvalidDocument:
-        return
-    for step in steps:
-        values = [value[step] for value in _flat(values) if isinstance(value, dict) and step in value]
-    prefix = matched[2] or ""
-    for value in _flat(values):
-        if isinstance(value, str) or (prefix and isinstance(value, int | float) and not isinstance(value, bool)):
-            yield f"{prefix}{value}"
-
-
-def _flat(values: Iterable[Any]) -> Iterator[Any]:
-    for value in values:
-        if isinstance(value, list):
-            yield from _flat(value)
-        else:
-            yield value
 
 
 async def listing(request: Request) -> Response:

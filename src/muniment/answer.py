@@ -1,0 +1,127 @@
+"""What a storage answers to a query, ready to be shown: documents, or the JSON of projections and groups."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from decimal import Decimal
+from itertools import islice
+from typing import Any, NamedTuple
+
+from msgspec.structs import replace
+
+from muniment.document import Document, encode
+from muniment.query import keys, model, rql
+from muniment.query.keys import Key
+from muniment.query.model import COUNT, KEY, SUM, Column, Group, Query
+from muniment.query.plan import Plan
+from muniment.query.project import projected
+from muniment.query.scan import Row
+from muniment.storage.base import Storage
+
+
+class Answer(NamedTuple):
+    """A page of what a query found, and how many there are in all; rows of JSON where it asks for no documents.
+
+    The `total` of distinct rows is that of the documents.
+    """
+
+    documents: list[Document]
+    rows: list[bytes]
+    total: int
+    plan: Plan
+
+
+class Stream(NamedTuple):
+    """All that a query found, one after the other, all of one moment."""
+
+    items: Iterator[Document] | Iterator[bytes]
+    total: int | None
+    plan: Plan
+
+
+def query_of(asked: Query | str, parameters: Mapping[str, Any] | None = None) -> Query:
+    """A query as it is, or that of a text in RQL; raises `InvalidInput` for one that cannot be answered."""
+    if isinstance(asked, str):
+        return rql.parse(asked, parameters)
+    model.check(asked)
+    return asked
+
+
+def answer(storage: Storage, query: Query, *, most: int | None = None) -> Answer:
+    """What a query finds, at most so many."""
+    if query.take is None or (most is not None and query.take > most):
+        query = replace(query, take=most)
+    with stream(storage, query, counted=True) as found:
+        items = list(found.items)
+        total = len(items) if found.total is None else found.total
+        if query.select or query.group:
+            return Answer([], items, total, found.plan)  # type: ignore[arg-type]
+        return Answer(items, [], total, found.plan)  # type: ignore[arg-type]
+
+
+@contextmanager
+def stream(storage: Storage, query: Query, *, counted: bool = False) -> Iterator[Stream]:
+    """What a query finds, in constant memory but for what it takes to sort, and for distinct rows, those."""
+    if query.group:
+        groups = storage.group(query)
+        rows = _grouped(query, query.group, groups.rows)
+        end = None if query.take is None else query.skip + query.take
+        yield Stream(iter(rows[query.skip : end]), len(rows), groups.plan)
+        return
+    asked = replace(query, skip=0, take=None) if query.distinct and query.select else query
+    with storage.find(asked, counted=counted) as found:
+        documents = map(Document.of, found.revisions)
+        if not query.select:
+            yield Stream(documents, found.total, found.plan)
+            return
+        rows_of = (projected(document, query.select) for document in documents)
+        if query.distinct:
+            end = None if query.take is None else query.skip + query.take
+            rows_of = islice(_once(rows_of), query.skip, end)  # type: ignore[assignment]
+        yield Stream(rows_of, found.total, found.plan)
+
+
+def _once(rows: Iterable[bytes]) -> Iterator[bytes]:
+    seen: set[bytes] = set()
+    for row in rows:
+        if row not in seen:
+            seen.add(row)
+            yield row
+
+
+def _grouped(query: Query, group: Group, rows: Sequence[Row]) -> list[bytes]:
+    columns = query.select or (
+        *(Column(field.path[-1], field.path) for field in group.by),
+        Column("Count", (COUNT,)),
+        *(Column(field.path[-1], (SUM, *field.path)) for field in group.sums),
+    )
+    for order in reversed(query.order):
+
+        def value(row: Row, path: tuple[str, ...] = order.field.path) -> Key:
+            return _cell(group, row, path)
+
+        rows = sorted(rows, key=value, reverse=order.descending)
+    return [_object((column.name, _cell(group, row, column.path)) for column in columns) for row in rows]
+
+
+def _cell(group: Group, row: Row, path: tuple[str, ...]) -> Key:
+    if path == (COUNT,):
+        return keys.key_of(row.documents)
+    if path[0] == SUM:
+        total = row.sums[[field.path for field in group.sums].index(path[1:])]
+        return keys.MISSING if total is None else keys.number_key(f"{total:f}")
+    return row.by[0] if path == (KEY,) else row.by[[field.path for field in group.by].index(path)]
+
+
+def _object(cells: Iterable[tuple[str, Key]]) -> bytes:
+    return b"{" + b",".join(encode(name) + b":" + json_of(key) for name, key in cells) + b"}"
+
+
+def json_of(key: Key) -> bytes:
+    """The JSON of the value that has this key; null for what has none."""
+    value = keys.value_of(key)
+    if isinstance(value, Decimal):
+        plain = abs(value.adjusted()) < 60 or not value
+        return (f"{value:f}" if plain else str(value)).encode()
+    return encode(value)

@@ -1,0 +1,44 @@
+"""Queries of a remote database."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from msgspec.structs import replace
+
+from muniment.client.documents import JSON
+from muniment.client.retry import call
+from muniment.client.wire import Flow, Request, parsed, rows_of, target
+from muniment.document import encode
+from muniment.finding import Results, operand
+from muniment.query.model import Query
+from muniment.raven3.messages import QueryResults
+from muniment.raven3.names import MAX_PAGE
+
+
+def query(root: tuple[str, ...], asked: Query | str, parameters: Mapping[str, Any]) -> Flow[Results]:
+    """What a query finds, page by page."""
+    found: list[Any] = []
+    while True:
+        results = yield from page(root, asked, parameters, len(found))
+        found += results
+        if len(results) < MAX_PAGE:
+            return Results(found, results.total, results.plan)
+
+
+def page(root: tuple[str, ...], asked: Query | str, parameters: Mapping[str, Any], skip: int) -> Flow[Results]:
+    """A page of it, which is the last if it is not full."""
+    wanted: dict[str, Any] = {"Skip": skip} if skip else {}
+    if isinstance(asked, str):
+        wanted |= {"Rql": asked, "Parameters": {name: _operand(value) for name, value in parameters.items()}}
+    else:
+        wanted |= {"Query": replace(asked, include=())}  # a session asks for what it does not have itself
+    request = Request("POST", target(*root, "query"), encode(wanted), JSON, repeatable=True)
+    response = yield from call(request, 200)
+    told = parsed(response, QueryResults)
+    return Results(rows_of(response), told.total_results, told.plan)
+
+
+def _operand(value: Any) -> Any:
+    return [operand(each) for each in value] if isinstance(value, list | tuple) else operand(value)
