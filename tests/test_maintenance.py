@@ -9,6 +9,7 @@ import signal
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import suppress
+from functools import partial
 from itertools import pairwise
 from pathlib import Path
 from time import monotonic, sleep
@@ -623,3 +624,22 @@ def test_a_priority_that_nothing_would_have_is_refused(database: DocumentDatabas
     with pytest.raises(InvalidInput, match="child process"):
         MaintenanceActions.compact(folder, niceness=3)
     assert not (tmp_path / "b").exists()
+
+
+@pytest.mark.parametrize("in_child", [False, True])
+def test_a_key_is_given_changed_and_taken_away(tmp_path: Path, in_child: bool) -> None:
+    folder, rotate = tmp_path / "shop", partial(MaintenanceActions.rotate_key, in_child=in_child)
+    with DocumentDatabase(folder) as database:
+        database.put("a/1", {"n": 1})
+        fingerprint = database.statistics().fingerprint
+    keys = [None, new_key(), new_key(), None]
+    for key, other in pairwise(keys):
+        rotate(folder, key=key, new_key=other)
+        if other != key:
+            with pytest.raises(WrongKey):
+                DocumentDatabase(folder, create=False, key=key)
+        with DocumentDatabase(folder, create=False, key=other) as database:
+            assert database.statistics().fingerprint == fingerprint
+            assert database.check() == []
+    with pytest.raises(InvalidInput, match="niceness"):
+        MaintenanceActions.rotate_key(folder, key=None, new_key=None, niceness=5)

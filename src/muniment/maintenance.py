@@ -13,7 +13,7 @@ from typing import Any, Final, Unpack
 
 import msgspec
 
-from muniment.backup.child import backup_in_child, compact_in_child
+from muniment.backup.child import backup_in_child, compact_in_child, rekey_in_child
 from muniment.backup.destination import place_of
 from muniment.backup.differences import Differences, differences
 from muniment.backup.expire import GRACE, Expired, expire
@@ -296,14 +296,20 @@ class MaintenanceActions:
         *,
         key: EncryptionKey | None,
         new_key: EncryptionKey | None,
+        in_child: bool = False,
+        niceness: int | None = None,
         progress: Progress | None = None,
     ) -> tuple[int, int]:
         """Give the database in this folder another key in place of `key`; returns its bytes before and after.
 
         Without `key` it was in clear, and without `new_key` it is that afterwards. It is rewritten beside itself and
         proven to be the same, so that after a failure, or a process that was killed, it is whole and has one of the two
-        keys: keep both until this has returned. Raises `DatabaseLocked` while it is open.
+        keys: keep both until this has returned. Raises `DatabaseLocked` while it is open. `in_child` and `niceness` are
+        those of `start_backup`.
         """
+        given_way = _niceness(niceness, in_child=in_child)
+        if in_child:
+            return rekey_in_child(Path(folder), key, new_key, progress=progress, niceness=given_way)
         return engines.rekey(Path(folder), key, new_key, progress=progress)
 
     @staticmethod

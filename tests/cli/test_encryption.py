@@ -46,6 +46,7 @@ OPENING = {
     "statistics": ["statistics", SHOP],
     "check": ["check", SHOP],
     "check --accept-loss": ["check", SHOP, "--accept-loss"],
+    "compact": ["compact", SHOP],
     "get": ["get", SHOP, ID],
     "settings": ["settings", SHOP],
     "settings changed": ["settings", SHOP, "Muniment/HistoryWindow=7d"],

@@ -83,6 +83,7 @@ COMMANDS = {
     "thaw": ["--url", "--database", "--freeze", *KEYS, "--json"],
     "statistics": ["FOLDER", KEY, "--json"],
     "check": ["FOLDER", "--accept-loss", KEY, "--json", "--quiet"],
+    "compact": ["FOLDER|URL", "--database", KEY, *KEYS, "--json", "--quiet"],
     "create": ["FOLDER", KEY, "--algorithm", "--json"],
     "get": ["FOLDER", "ID", "--metadata", "--json", *POINT, KEY, *OPENS],
     "settings": ["FOLDER|URL", "[KEY=VALUE]", "--database", KEY, *KEYS, "--json"],

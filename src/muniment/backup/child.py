@@ -75,11 +75,12 @@ class _Restore(msgspec.Struct):
 
 
 class _Compact(msgspec.Struct):
-    """A database that is to be rewritten, with another key if there is one."""
+    """A database that is to be rewritten; if `rekeyed`, it is to have `new_key` afterwards, which may be none."""
 
     folder: _Folder
     key: EncryptionKey | None
-    new_key: EncryptionKey | None
+    rekeyed: bool = False
+    new_key: EncryptionKey | None = None
 
 
 class _Pin(msgspec.Struct, tag=True):
@@ -214,13 +215,29 @@ def compact_in_child(
     folder: Path,
     *,
     key: EncryptionKey | None = None,
-    new_key: EncryptionKey | None = None,
     progress: Progress | None = None,
     niceness: int = 0,
 ) -> tuple[int, int]:
-    """`compact.compact`, or with a new key `rekey`, in a process of its own; returns the bytes before and after."""
-    with _working(_compact, _Compacted, "compacts the database", progress, niceness) as worker:
-        worker.tell(_Compact(encoded(folder), key, new_key))
+    """`engines.compact` in a process of its own."""
+    return _rewritten(_Compact(encoded(folder), key), "compacts the database", progress, niceness)
+
+
+def rekey_in_child(
+    folder: Path,
+    key: EncryptionKey | None,
+    new_key: EncryptionKey | None,
+    *,
+    progress: Progress | None = None,
+    niceness: int = 0,
+) -> tuple[int, int]:
+    """`engines.rekey` in a process of its own."""
+    wanted = _Compact(encoded(folder), key, rekeyed=True, new_key=new_key)
+    return _rewritten(wanted, "gives the database another key", progress, niceness)
+
+
+def _rewritten(wanted: _Compact, does: str, progress: Progress | None, niceness: int) -> tuple[int, int]:
+    with _working(_compact, _Compacted, does, progress, niceness) as worker:
+        worker.tell(wanted)
         compacted = worker.hear()
     return compacted.before, compacted.after
 
@@ -315,7 +332,7 @@ def _compact(parent: Parent) -> None:
     wanted = parent.hear(_Compact)
     folder, key = decoded(wanted.folder), wanted.key
     with parent.reporting() as progress:
-        if wanted.new_key:
+        if wanted.rekeyed:
             before, after = engines.rekey(folder, key, wanted.new_key, progress=progress)
         else:
             before, after = engines.compact(folder, key=key, progress=progress)

@@ -91,6 +91,7 @@ ABOUT: Final = {
         "Show what is in a database: counts, sizes, collections, and the fingerprint.",
     ),
     "check": ("database.check", "Read a whole database and check that it is consistent."),
+    "compact": ("compact.compact", "Rewrite the file of a database without gaps."),
     "create": ("database.create", "Make an empty database, encrypted if a key is given."),
     "get": ("database.get", "Print a document: exactly the bytes that were stored."),
     "settings": (

@@ -94,5 +94,5 @@ class Bar:
 
 def _count(counts: Counts) -> str:
     if counts.total_documents is None:
-        return count_text(counts.documents, "document")
+        return count_text(counts.documents, "document") if counts.documents else ""
     return f"{counts.documents:,}/{count_text(counts.total_documents, 'document')}"

@@ -19,7 +19,7 @@ from muniment.cli.report import Row, emit
 from muniment.errors import InvalidInput, unreadable
 from muniment.progress import Progress
 from muniment.security.encryption import Algorithm, EncryptionKey, algorithm_in, given_key
-from muniment.settings import is_loopback
+from muniment.settings import is_confidential
 
 if TYPE_CHECKING:
     from muniment.client import DocumentStore
@@ -239,19 +239,19 @@ class Keys:
 
         auth = self._user()
         api_key = self._key() if auth is None else None
-        if (api_key or auth) and url.startswith("http://") and not is_loopback(urlsplit(url).hostname or ""):
-            note(f"the {'key' if api_key else 'password'} goes to {urlsplit(url).hostname} unencrypted; use https")
-        timeout = TIMEOUT if milliseconds is None else milliseconds / 1000
-        verify = not self.insecure and (self.ca_file or True)
-        return DocumentStore(
+        store = DocumentStore(
             url,
             database,
             api_key=api_key,
             auth=auth,
-            verify=verify,
+            verify=not self.insecure and (self.ca_file or True),
             certificate=self.client_certificate or None,
-            timeout=timeout,
+            timeout=TIMEOUT if milliseconds is None else milliseconds / 1000,
         )
+        if (api_key or auth) and not is_confidential(store.url):
+            where = urlsplit(store.url).hostname
+            note(f"the {'key' if api_key else 'password'} goes to {where} unencrypted; use https")
+        return store
 
     def check_unused(self) -> None:
         """Raises `InvalidInput` for any of them where no server is asked."""

@@ -188,6 +188,14 @@ def rotate_on_server(store: DocumentStore, key: EncryptionKey, out: JobOutput, *
     out.emit(f"{store.name} of {store.url} has another key now", rows)
 
 
+def compact_on_server(store: DocumentStore, out: JobOutput) -> None:
+    """Have a server rewrite the file of a database, and say what came of it."""
+    with store, _going_on(f"the compaction of {store.name}", store):
+        ended = _followed(store.admin.compact(), store, out)
+    rows = [facts(url=store.url, database=store.name), *ended.rows()]
+    out.emit(f"Compacted {store.name} of {store.url}", rows)
+
+
 def into_server(into: Into, keys: Keys, out: JobOutput) -> None:
     """Have a server restore into one of its databases; how that differs is said as soon as the server knows it."""
     if not into.asks:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Iterator
 
-from muniment.backup.child import compact_in_child
+from muniment.backup.child import rekey_in_child
 from muniment.backup.job import Job, with_hint
 from muniment.document import decode
 from muniment.errors import InvalidInput
@@ -54,7 +54,7 @@ async def rotate(request: Request) -> Response:
             databases.store_keys(present, kept)
             job.say(f"Rewriting {name} in {folder} with another key")
             try:
-                compact_in_child(folder, key=key, new_key=new_key, progress=job.progress)
+                rekey_in_child(folder, key, new_key, progress=job.progress)
             finally:
                 databases.settle_key(name)
         finally:

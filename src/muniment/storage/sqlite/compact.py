@@ -50,6 +50,7 @@ def _rewritten(folder: Path, key: EncryptionKey | None, other: _Other | None, pr
         with mapped_errors(folder):
             new.unlink(missing_ok=True)
             before = _rewrite(folder, key, new, other, progress)
+            progress.check()
             progress.stage = "publishing"
             if any((folder / f"{FILE}{end}").exists() for end in ("-wal", "-journal")):
                 raise StorageFailure(f"another process is reading the database in {folder}", "close it there")
