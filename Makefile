@@ -8,7 +8,7 @@ CLIENTS := build/clients/ravendb7/ready build/clients/pyravendb3/ready
 LOCKS := tests/client/environments
 PIP := $(BIN)/python -m pip --disable-pip-version-check -qq
 
-.PHONY: help demo test check torture format bench lock clean
+.PHONY: help demo test check torture format bench docs lock clean
 
 help: ## list what can be made
 	@sed -n 's/^\([a-z]*\):.*## /  make \1	/p' Makefile
@@ -38,10 +38,17 @@ bench: .venv/ready ## run the benchmarks; B=benchmarks/one.py only that, ARGS= g
 	@set -e; for bench in $(or $(B),$(filter-out benchmarks/_%,$(wildcard benchmarks/*.py))); do \
 	    echo "== $$bench"; $(BIN)/python $$bench $(ARGS); done
 
-lock: build/uv/bin/uv ## re-create requirements.lock with the newest versions that pyproject.toml allows
+docs: build/docs/ready ## make the documentation as a site that needs no network, in build/site
+	NO_MKDOCS_2_WARNING=1 build/docs/bin/mkdocs build --quiet --strict
+
+lock: build/uv/bin/uv ## re-create the locks with the newest versions that pyproject.toml allows
 	build/uv/bin/uv --no-config --quiet pip compile pyproject.toml --all-extras --group dev --universal \
 	    --python-version 3.11 --generate-hashes --upgrade --no-header --output-file requirements.lock
 	@! grep -nE '^ *-[^ -]|--(index|extra|find|trusted)|://|[ "](/|file:)' requirements.lock
+
+	build/uv/bin/uv --no-config --quiet pip compile pyproject.toml --group docs --universal --python-version 3.11 \
+	    --generate-hashes --upgrade --no-header --output-file requirements-docs.lock
+	@! grep -nE '^ *-[^ -]|--(index|extra|find|trusted)|://|[ "](/|file:)' requirements-docs.lock
 
 clean: ## remove everything that make and the tools created
 	rm -rf .venv build dist .hypothesis .import_linter_cache .mypy_cache .pytest_cache .ruff_cache
@@ -65,6 +72,12 @@ build/clients/%/ready: $(LOCKS)/%.lock $(LOCKS)/setuptools.lock
 	    --requirement $(LOCKS)/setuptools.lock
 	$(@D)/bin/python -m pip --disable-pip-version-check -qq install --no-deps --require-hashes --no-build-isolation \
 	    --requirement $<
+	@touch $@
+
+build/docs/ready: requirements-docs.lock
+	$(PYTHON) -m venv --clear build/docs
+	build/docs/bin/python -m pip --disable-pip-version-check -qq install --require-hashes --only-binary :all: --requirement $<
+	build/docs/bin/python -m pip --disable-pip-version-check -qq install --no-deps --no-build-isolation --editable .
 	@touch $@
 
 build/uv/bin/uv:
