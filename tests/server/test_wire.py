@@ -65,7 +65,7 @@ def test_routes(path: str, route: str, argument: str) -> None:
     assert (found[0].path, found[1]) == (route, argument)
 
 
-@pytest.mark.parametrize("path", ["", "x", "doc", "admin", "admin/databases/", "operation", "bulk_docs2"])
+@pytest.mark.parametrize("path", ["x", "doc", "admin", "admin/databases/", "operation", "bulk_docs2"])
 def test_what_is_no_route(path: str) -> None:
     assert TABLE.resolve(path) is None
 
