@@ -8,9 +8,42 @@ from __future__ import annotations
 
 import json
 import sys
+import tempfile
 from typing import Any
 
-from ravendb import DocumentStore  # type: ignore[import-not-found]
+import requests
+from ravendb import (  # type: ignore[import-not-found]
+    CreateDatabaseOperation,
+    DeleteAttachmentOperation,
+    DeleteDatabaseOperation,
+    DocumentStore,
+    GetCollectionStatisticsOperation,
+    GetDatabaseRecordOperation,
+    GetStatisticsOperation,
+    PutAttachmentOperation,
+)
+from ravendb.documents.operations.backups.settings import (  # type: ignore[import-not-found]
+    BackupConfiguration,
+    BackupType,
+    LocalSettings,
+)
+from ravendb.documents.operations.definitions import (  # type: ignore[import-not-found]
+    MaintenanceOperation,
+    OperationIdResult,
+)
+from ravendb.documents.operations.server_misc import ToggleDatabasesStateOperation  # type: ignore[import-not-found]
+from ravendb.documents.smuggler.common import (  # type: ignore[import-not-found]
+    DatabaseItemType,
+    DatabaseSmugglerExportOptions,
+    DatabaseSmugglerImportOptions,
+)
+from ravendb.http.raven_command import RavenCommand  # type: ignore[import-not-found]
+from ravendb.serverwide.database_record import DatabaseRecord  # type: ignore[import-not-found]
+from ravendb.serverwide.operations.common import (  # type: ignore[import-not-found]
+    GetBuildNumberOperation,
+    GetDatabaseNamesOperation,
+    ServerOperation,
+)
 
 STEPS: dict[str, Any] = {}
 
@@ -207,6 +240,206 @@ def missing_database(store: Any) -> Any:
         other.initialize()
         with other.open_session() as session:
             session.load("users/1-A", User)
+
+
+class JobCommand(RavenCommand):  # type: ignore[misc]
+    """A request that begins a job."""
+
+    def __init__(self, path: str, wanted: dict[str, Any]) -> None:
+        super().__init__(OperationIdResult)
+        self._path = path
+        self._wanted = wanted
+
+    def create_request(self, node: Any) -> requests.Request:
+        return requests.Request("POST", node.url + self._path.format(node=node), data=self._wanted)
+
+    def set_response(self, response: str | None, from_cache: bool) -> None:
+        self.result = OperationIdResult.from_json(json.loads(response or ""))
+
+    def is_read_request(self) -> bool:
+        return False
+
+
+class Backup(MaintenanceOperation):  # type: ignore[misc]
+    """The client has no operation of its own that begins a backup, so programs have this one."""
+
+    def __init__(self, configuration: BackupConfiguration) -> None:
+        self._configuration = configuration
+
+    def get_command(self, conventions: Any) -> JobCommand:
+        return JobCommand("/databases/{node.database}/admin/backup", self._configuration.to_json())
+
+
+class Restore(ServerOperation):  # type: ignore[misc]
+    """And this one, for a restore."""
+
+    def __init__(self, database: str, location: str) -> None:
+        self._wanted = {"Type": "Local", "DatabaseName": database, "BackupLocation": location}
+
+    def get_command(self, conventions: Any) -> JobCommand:
+        return JobCommand("/admin/restore/database", self._wanted)
+
+
+@step
+def back_up(store: Any, folder: str) -> Any:
+    settings = LocalSettings(folder_path=folder)
+    operation = store.maintenance.send_async(Backup(BackupConfiguration(local_settings=settings)))
+    operation.wait_for_completion()
+    result = operation.fetch_operations_status()["Result"]
+    return result["Documents"]["ReadCount"], result["LocalBackup"]["BackupDirectory"]
+
+
+@step
+def restore(store: Any, name: str, location: str) -> Any:
+    store.maintenance.server.send_async(Restore(name, location)).wait_for_completion()
+    with store.open_session(database=name) as session:
+        return shown(session.load("users/1-A", User))
+
+
+@step
+def back_up_as_a_snapshot(store: Any) -> Any:
+    settings = LocalSettings(folder_path="x")
+    store.maintenance.send_async(Backup(BackupConfiguration(BackupType.SNAPSHOT, local_settings=settings)))
+
+
+@step
+def restore_from_nowhere(store: Any) -> Any:
+    store.maintenance.server.send_async(Restore("never", "~/Backups/nowhere"))
+
+
+@step
+def attach(store: Any) -> Any:
+    """Attachments come with the document that they are saved with, and go with it."""
+    with store.open_session() as session:
+        user = User("Pictured", 7)
+        session.store(user, "users/pictured")
+        session.advanced.attachments.store("users/pictured", "Ä photo.png", b"\x89PNG" * 1000, "image/png")
+        session.advanced.attachments.store(user, "notes.txt", b"notes", "text/plain")
+        session.save_changes()
+    with store.open_session() as session:
+        user = session.load("users/pictured", User)
+        names = [[each.name, each.size, each.content_type] for each in session.advanced.attachments.get_names(user)]
+        with session.advanced.attachments.get(user, "Ä photo.png") as got:
+            content, details = got.data, got.details
+        return (
+            names,
+            content == b"\x89PNG" * 1000,
+            [details.name, int(details.size), details.content_type, details.document_id],
+            session.advanced.attachments.exists("users/pictured", "notes.txt"),
+            session.advanced.attachments.exists("users/pictured", "nothing"),
+        )
+
+
+@step
+def change_attachments(store: Any) -> Any:
+    with store.open_session() as session:
+        user = session.load("users/pictured", User)
+        session.advanced.attachments.copy(user, "notes.txt", session.load("users/1-A", User), "copy.txt")
+        session.advanced.attachments.rename(user, "Ä photo.png", "photo.png")
+        session.advanced.attachments.delete(user, "notes.txt")
+        session.save_changes()
+    with store.open_session() as session:
+        user = session.load("users/pictured", User)
+        names = [each.name for each in session.advanced.attachments.get_names(user)]
+        session.delete(user)
+        session.save_changes()
+        return names
+
+
+@step
+def attach_by_operation(store: Any) -> Any:
+    put = PutAttachmentOperation("users/1-A", "by operation", b"content", "text/plain", None)
+    result = store.operations.send(put)
+    parts = (b"large" * 100_000 for _ in range(5))
+    size = store.operations.send(PutAttachmentOperation("users/1-A", "large", parts, "application/x", None)).size
+    store.operations.send(DeleteAttachmentOperation("users/1-A", "copy.txt"))
+    return result.name, result.size, result.content_type, result.document_id, result.hash, size
+
+
+@step
+def attach_to_nothing(store: Any) -> Any:
+    store.operations.send(PutAttachmentOperation("users/none", "x", b"content", "text/plain", None))
+
+
+@step
+def databases(store: Any, name: str) -> Any:
+    """A database is made, used, disabled and deleted."""
+    server = store.maintenance.server
+    made = server.send(CreateDatabaseOperation(DatabaseRecord(name)))
+    with store.open_session(database=name) as session:
+        session.store(User("there", 1), "users/there")
+        session.save_changes()
+    record = server.send(GetDatabaseRecordOperation(name))
+    names = server.send(GetDatabaseNamesOperation(0, 100))
+    states = [server.send(ToggleDatabasesStateOperation(name, disable=disable)).disabled for disable in (True, False)]
+    with store.open_session(database=name) as session:
+        there = shown(session.load("users/there", User))
+    return made.name, record.database_name, record.disabled, name in names, states, there
+
+
+@step
+def create_database_again(store: Any) -> Any:
+    store.maintenance.server.send(CreateDatabaseOperation(DatabaseRecord(store.database)))
+
+
+@step
+def delete_database(store: Any, name: str) -> Any:
+    server = store.maintenance.server
+    server.send(DeleteDatabaseOperation(name, hard_delete=True))
+    return server.send(GetDatabaseRecordOperation(name)), name in server.send(GetDatabaseNamesOperation(0, 100))
+
+
+@step
+def delete_missing_database(store: Any) -> Any:
+    store.maintenance.server.send(DeleteDatabaseOperation("nowhere", hard_delete=True))
+
+
+@step
+def statistics(store: Any) -> Any:
+    found = store.maintenance.send(GetStatisticsOperation())
+    collections = store.maintenance.send(GetCollectionStatisticsOperation())
+    build = store.maintenance.server.send(GetBuildNumberOperation())
+    return (
+        found.count_of_documents,
+        found.count_of_attachments,
+        found.last_doc_etag,
+        collections.collections,
+        build.build_version,
+    )
+
+
+@step
+def export(store: Any, file: str) -> Any:
+    result = store.smuggler.export(DatabaseSmugglerExportOptions(), file).wait_for_completion()
+    return result.documents.read_count, result.documents.attachments.read_count
+
+
+@step
+def import_dump(store: Any, file: str, name: str) -> Any:
+    store.maintenance.server.send(CreateDatabaseOperation(DatabaseRecord(name)))
+    smuggler = store.smuggler.for_database(name)
+    result = smuggler.import_data(DatabaseSmugglerImportOptions(), file).wait_for_completion()
+    with store.open_session(database=name) as session:
+        return (
+            result.documents.read_count,
+            result.documents.attachments.read_count,
+            shown(session.load("users/1-A", User)),
+        )
+
+
+@step
+def import_nonsense(store: Any) -> Any:
+    with tempfile.TemporaryFile() as file:
+        file.write(b"nonsense")
+        file.seek(0)
+        store.smuggler.import_data(DatabaseSmugglerImportOptions(), file).wait_for_completion()
+
+
+@step
+def export_part(store: Any, file: str) -> Any:
+    options = DatabaseSmugglerExportOptions(operate_on_types={DatabaseItemType.DOCUMENTS}, collections=["Users"])
+    options.transform_script = "function (doc) { doc.seen = true; return doc; }"
+    return store.smuggler.export(options, file).wait_for_completion().documents.read_count
 
 
 def main(url: str, database: str) -> None:

@@ -5,6 +5,7 @@ The steps are in `ravendb7_program.py`, which runs once, in an environment of it
 
 from __future__ import annotations
 
+import base64
 import json
 import subprocess
 from collections.abc import Iterator
@@ -13,8 +14,10 @@ from typing import Any
 
 import pytest
 
+from muniment import DocumentDatabase
 from muniment.client import DocumentStore
 from muniment.document import Document
+from muniment.maintenance import MaintenanceActions
 from tests.client.environment import python_with
 
 PROGRAM = Path(__file__).with_name("ravendb7_program.py")
@@ -151,3 +154,100 @@ def test_what_is_refused_is_named(program: Program) -> None:
     program.fails("counters", "RavenException", "counters", "not supported")
     program.fails("missing_database", "DatabaseDoesNotExistException", "nowhere")
     assert body(program, "users/never") is None
+
+
+def test_attachments(program: Program) -> None:
+    store = program.store
+    names, same, details, exists, other = program.does("attach")
+    assert names == [["notes.txt", 5, "text/plain"], ["Ä photo.png", 4000, "image/png"]]
+    assert same
+    assert details == ["Ä photo.png", 4000, "image/png", "users/pictured"]
+    assert (exists, other) == (True, False)
+    notes = store.get_attachment("notes.txt", owner="users/pictured")
+    assert notes
+    assert notes.read() == b"notes"
+
+    assert program.does("change_attachments") == ["photo.png"]
+    assert [each.key for each in store.attachments()] == ["users/1-A/copy.txt"]  # the others went with their document
+    copy = store.get_attachment("copy.txt", owner="users/1-A")
+    assert copy
+    assert copy.read() == b"notes"
+
+    before = stored(program, "users/1-A")
+    name, size, type, owner, hash, large = program.does("attach_by_operation")
+    assert (name, size, type, owner, large) == ("by operation", 7, "text/plain", "users/1-A", 2_500_000)
+    content = store.get_attachment("by operation", owner="users/1-A")
+    assert content
+    assert content.read() == b"content"
+    assert base64.b64decode(hash).hex() == content.sha256
+    assert {each.name for each in store.attachments()} == {"by operation", "large"}
+    content = store.get_attachment("large", owner="users/1-A")
+    assert content
+    assert content.read() == b"large" * 500_000
+    after = stored(program, "users/1-A")
+    assert (after.body, after.metadata) == (before.body, before.metadata)
+    assert after.etag > before.etag  # so that others see that something has changed
+    program.fails("attach_to_nothing", "DocumentDoesNotExistException", "users/none")
+
+
+def test_statistics(program: Program) -> None:
+    documents, attachments, etag, collections, build = program.does("statistics")
+    found = program.store.statistics()
+    assert (documents, attachments, etag) == (found.documents, found.attachments, found.last_etag)
+    assert collections == {name or "@empty": count for name, count in found.collections.items()}
+    assert build == 72000
+
+
+def test_databases(program: Program) -> None:
+    made, name, disabled, listed, states, there = program.does("databases", "made-by-7")
+    assert (made, name, disabled, listed, states) == ("made-by-7", "made-by-7", False, True, [True, False])
+    assert there == ["users/there", "there", 1]
+    with DocumentStore(program.url, "made-by-7") as other:
+        assert other.get("users/there")
+    program.fails("create_database_again", "ConcurrencyException", "seven exists already")
+    assert program.does("delete_database", "made-by-7") == [None, False]
+    program.fails("delete_missing_database", "DatabaseDoesNotExistException")
+
+
+def test_backup_and_restore(program: Program) -> None:
+    count, folder = program.does("back_up", "~/Backups/seven")
+    found = program.store.statistics()
+    assert count == found.documents
+    assert Path(folder).parent.parts[-2:] == ("Backups", "seven")
+    MaintenanceActions.verify(Path(folder).parent)
+    for number, location in enumerate(("~/Backups/seven", folder)):
+        name = f"seven-again-{number}"
+        assert program.does("restore", name, location) == ["users/1-A", "Zoë ½ & 100%", 32]
+        with DocumentStore(program.url, name) as again:
+            assert again.statistics().fingerprint == found.fingerprint
+            again.admin.delete_database(name, hard=True)
+    program.fails("back_up_as_a_snapshot", "RavenException", "Snapshot")
+    program.fails("restore_from_nowhere", "RavenException", "nowhere")
+
+
+def test_dumps(program: Program, tmp_path: Path) -> None:
+    dump = str(tmp_path / "a.ravendbdump")
+    found = program.store.statistics()
+    documents, attachments = program.does("export", dump)
+    assert attachments == found.attachments
+    with DocumentDatabase(tmp_path / "imported") as database:
+        summary = database.import_dump(dump)
+        assert (summary.documents, summary.attachments) == (documents, attachments)
+    assert program.does("import_dump", dump, "seven-imported") == [
+        documents,
+        attachments,
+        ["users/1-A", "Zoë ½ & 100%", 32],
+    ]
+    with DocumentStore(program.url, "seven-imported") as again:
+        assert again.statistics().collections == found.collections
+        again.admin.delete_database("seven-imported", hard=True)
+    program.fails("import_nonsense", "RavenException", "dump")
+    part = str(tmp_path / "part.ravendbdump")
+    users = found.collections["Users"]
+    assert program.does("export_part", part) == users + 1  # and Raven/Hilo/users, by which their ids go on
+    with DocumentDatabase(tmp_path / "part") as database:
+        database.import_dump(part)
+        assert database.statistics().collections == {"Users": users, "": 1}
+        changed = database.get("users/1-A")
+        assert changed
+        assert changed.json()["seen"] is True

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import base64
 import hashlib
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +26,8 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
     place = tmp_path_factory.mktemp("raven7")
     with running(place / "data") as server:
         server.create("shop").fill(3)
+        (place / "data" / "Backups").mkdir()
+        (place / "data" / "Backups" / "file").touch()
         server.client.headers.update(HEADERS)
         yield Site(server, place, b"", document=DOCUMENT)
         assert "unexpected error" not in server.log(), server.log()
@@ -65,6 +68,58 @@ def tenant(site: Site, prefix: str) -> None:
     do("GET", "/hilo/next", 200, "/hilo/next?tag=users&identityPartsSeparator=/")
     do("GET", "/hilo/next", 501, "/hilo/next?tag=users&identityPartsSeparator=-")
     do("PUT", "/hilo/return", 200, "/hilo/return?tag=users&end=32&last=3")
+    jobs(site, do, root.strip("/").replace("databases/", ""))
+
+
+def jobs(site: Site, do: Callable[..., httpx.Response], name: str) -> None:
+    """What begins jobs of a database, and tells of them; and its attachments and statistics."""
+    do("PUT", "/attachments", 201, "/attachments?id=a&name=x&contentType=text/plain", content=b"content")
+    do("PUT", "/attachments", 400, "/attachments?id=none&name=x", content=b"content")
+    do("PUT", "/attachments", 409, "/attachments?id=a&name=x", content=b"x", headers={"If-Match": '"A:1-other"'})
+    do("PUT", "/attachments", 501, "/attachments?id=a&name=x&remoteAt=2027", content=b"content")
+    for method in ("GET", "HEAD"):
+        etag = do(method, "/attachments", 200, "/attachments?id=a&name=x").headers["etag"]
+        do(method, "/attachments", 304, "/attachments?id=a&name=x", headers={"If-None-Match": etag})
+        do(method, "/attachments", 404, "/attachments?id=a&name=none")
+        do(method, "/attachments", 400, "/attachments?id=a")
+    do("GET", "/stats", 200)
+    do("GET", "/collections/stats", 200)
+    number = do("GET", "/operations/next-operation-id", 200).json()["Id"]
+    do("GET", "/operations/state", 404, f"/operations/state?id={number}")
+    exported = do("POST", "/smuggler/export", 200, f"/smuggler/export?operationId={number}", json={})
+    told = ended(site, number)
+    assert told["Result"]["Documents"]["Attachments"]["ReadCount"] == 1
+    do("POST", "/smuggler/export", 400, f"/smuggler/export?operationId={number}", json={})
+    do("POST", "/smuggler/export", 501, json={"EncryptionKey": "x"})
+    do("POST", "/smuggler/export", 400, json={"OperateOnTypes": "None"})
+    do("POST", "/operations/kill", 204, f"/operations/kill?id={number}")
+    parts = {"importOptions": (None, b'{"OperateOnTypes": "Documents"}'), "file": ("dump", exported.content)}
+    do("POST", "/smuggler/import", 200, files=parts)
+    do("POST", "/smuggler/import", 200, files={"file": exported.content})
+    do("POST", "/smuggler/import", 400, files={"importOptions": (None, b"{}")})
+    do("POST", "/smuggler/import", 400, content=exported.content)
+    do("DELETE", "/attachments", 204, "/attachments?id=a&name=x")
+    folder = f"~/Backups/of {name}"
+    begun = do("POST", "/admin/backup", 200, json={"LocalSettings": {"FolderPath": folder}}).json()["OperationId"]
+    assert ended(site, begun)["Status"] == "Completed"
+    do("GET", "/operations/state", 200, f"/operations/state?id={begun}")
+    do("POST", "/admin/backup", 400, json={"LocalSettings": None})
+    for other in ({"S3Settings": {"BucketName": "x"}}, {"BackupType": "Snapshot"}):
+        do("POST", "/admin/backup", 501, json={"LocalSettings": {"FolderPath": folder}, **other})
+    faulted = do("POST", "/admin/backup", 200, json={"LocalSettings": {"FolderPath": "~/Backups/file"}}).json()
+    told = ended(site, faulted["OperationId"])
+    assert told["Status"] == "Faulted"
+    assert told["Result"]["StatusCode"] >= 400
+    assert "file" in told["Result"]["Message"]
+
+
+def ended(site: Site, number: int) -> dict[str, Any]:
+    """How a job stands at its end."""
+    while True:
+        told: dict[str, Any] = site.server.client.get(f"/operations/state?id={number}").json()
+        if told["Status"] != "InProgress":
+            return told
+        time.sleep(0.05)
 
 
 def server(site: Site) -> None:
@@ -75,6 +130,29 @@ def server(site: Site) -> None:
     assert missing.headers["database-missing"] == ""
     ask("GET", "/cluster/topology", 200, "/cluster/topology?first-topology-update")
     ask("GET", "/build/version", 200, "/build/version")
+    path, target = "/admin/databases", "/admin/databases?name=new&replicationFactor=1"
+    ask("PUT", path, 201, target, json={"DatabaseName": "new", "Settings": {"Muniment/History": "true"}})
+    ask("PUT", path, 409, target, json={})
+    ask("PUT", path, 501, "/admin/databases?name=newer", json={"Expiration": {"Disabled": False}})
+    ask("PUT", path, 501, "/admin/databases?name=newer", json={"Encrypted": True})
+    ask("PUT", path, 400, "/admin/databases?name=a/b", json={})
+    assert ask("GET", path, 200, target).json()["Settings"]["Muniment/History"] == "true"
+    ask("GET", path, 404, "/admin/databases?name=newer")
+    for word in ("disable", "enable"):
+        ask("POST", f"{path}/{word}", 200, f"{path}/{word}", json={"DatabaseNames": ["new", "shop"]})
+    ask("POST", f"{path}/enable", 400, f"{path}/enable", json={"DatabaseNames": []})
+    assert ask("GET", "/databases", 200, "/databases?namesOnly=true").json() == {"Databases": ["new", "shop"]}
+    ask("GET", "/databases", 200, "/databases?name=shop")
+    ask("DELETE", path, 503, path, json={"DatabaseNames": ["new", "newer"], "HardDelete": True})
+    ask("GET", path, 200, target)
+    ask("DELETE", path, 200, path, json={"DatabaseNames": ["new"], "HardDelete": True})
+    wanted = {"DatabaseName": "again", "BackupLocation": "~/Backups/of shop", "Type": "Local"}
+    restore = "/admin/restore/database"
+    begun = ask("POST", restore, 200, restore, json=wanted).json()["OperationId"]
+    assert ended(site, begun)["Status"] == "Completed"
+    for other in ({"Type": "S3"}, {"EncryptionKey": "x"}, {"LastFileNameToRestore": "x"}):
+        ask("POST", restore, 501, restore, json={**wanted, "DatabaseName": "never", **other})
+    ask("POST", restore, 400, restore, json=wanted)
     ask("GET", "/openapi-raven7.json", 200, "/openapi-raven7.json")
 
 

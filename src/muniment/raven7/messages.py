@@ -266,13 +266,27 @@ class DatabaseRecord(Message):
     encrypted: bool | None = None
 
 
+class Stamp(Message):
+    """When it was decided where a database is: never, for there is one server."""
+
+    index: int = 0
+    term: int = 1
+    leaders_ticks: int = 0
+
+
 class DatabaseTopology(Message):
     """On which servers a database is: on this one."""
 
     members: list[str] = field(default_factory=lambda: [NODE])
     promotables: list[str] = []
     rehabs: list[str] = []
+    demotion_reasons: dict[str, str] = {}
+    promotables_status: dict[str, str] = {}
     replication_factor: int = 1
+    dynamic_nodes_distribution: bool = False
+    stamp: Stamp = field(default_factory=Stamp)
+    database_topology_id_base64: str = field(name="DatabaseTopologyIdBase64", default="")
+    priority_order: list[str] = []
 
 
 class DatabaseStored(Message):
@@ -387,3 +401,21 @@ class SeveralAnswers(Message):
     """The answers, in the order of the requests."""
 
     results: list[InnerAnswer]
+
+
+class ImportWanted(Message):
+    """What to carry of a dump. What a member says of things that are not kept here is not looked at."""
+
+    operate_on_types: Annotated[str | None, Meta(description="`Documents, Attachments`: what to carry.")] = None
+    include_expired: bool | None = None
+    include_archived: Annotated[bool | None, Meta(description="Only true is possible.")] = None
+    transform_script: Annotated[str | None, Meta(description="`function(doc) { return doc; }`.")] = None
+    collections: Annotated[list[str], Meta(description="Only these; none means all.")] = []
+    encryption_key: Annotated[str | None, Meta(description="None is taken.")] = None
+    skip_corrupted_data: bool | None = None
+
+
+class ExportWanted(ImportWanted):
+    """What to write into a dump."""
+
+    compression_algorithm: Annotated[str | None, Meta(description="`Gzip` or `Zstd`.")] = None

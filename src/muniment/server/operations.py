@@ -137,13 +137,35 @@ class Operations:
         self._audit = audit
         self.turns = Turns(at_once)
         self._known: dict[int, Operation] = {}
+        self._reserved: dict[int, Who] = {}
         self._last = 0
 
-    def new(self, job: Job[Any], database: str, who: Who, *, origin: str | None = None) -> Operation:
-        """Number a job that is about to begin; raises `Refused` (503) when too many wait already."""
-        self.turns.check()
+    def reserve(self, who: Who) -> int:
+        """A number for a job that this caller is going to begin; the last thousand of those are kept for it."""
         self._last += 1
-        operation = self._known[self._last] = Operation(self._last, job, database, who, origin)
+        self._reserved[self._last] = who
+        for number in list(self._reserved)[:-KEPT]:
+            del self._reserved[number]
+        return self._last
+
+    def new(
+        self, job: Job[Any], database: str, who: Who, *, origin: str | None = None, number: int | None = None
+    ) -> Operation:
+        """Number a job that is about to begin, or take the number that was reserved for it.
+
+        Raises `Refused`: 503 when too many wait already, 400 when the number is not the caller's.
+        """
+        self.turns.check()
+        if number is None:
+            self._last += 1
+            number = self._last
+        elif (of := self._reserved.get(number)) is None or of.key != who.key:
+            raise Refused(
+                400, f"the number {number} of an operation was not reserved, or is used", "ask for another one"
+            )
+        else:
+            del self._reserved[number]
+        operation = self._known[number] = Operation(number, job, database, who, origin)
         ended = [known for known in self._known.values() if not known.job.running]
         for one in ended[:-WITH_CHANGES]:
             one.changes = None

@@ -10,23 +10,74 @@ from typing import Any, Final
 
 from muniment.raven3.messages import Object
 from muniment.raven7.messages import (
+    AllToggled,
+    AttachmentStored,
+    BackupWanted,
     Batch,
     ClusterTopology,
+    CollectionStatistics,
+    DatabaseNames,
+    DatabaseShown,
+    DatabaseStatistics,
+    DatabaseStored,
+    Deleted,
+    Deletion,
     Documents,
     Done,
+    ExportWanted,
     Failure,
     Ids,
+    OperationNumber,
+    OperationStatus,
     Range,
+    RestoreWanted,
+    Started,
     Stored,
+    Toggling,
     Topology,
     Version,
 )
-from muniment.raven7.queries import DocumentNamed, DocumentsWanted, Named, NextRange, ReturnedRange
+from muniment.raven7.queries import (
+    AttachmentNamed,
+    DatabasesListed,
+    DocumentNamed,
+    DocumentsWanted,
+    Named,
+    NextRange,
+    OperationWanted,
+    ReturnedRange,
+    Smuggled,
+)
 from muniment.server import openapi
-from muniment.server.handlers.raven7 import batches, cluster, documents, ids
+from muniment.server.handlers.raven7 import (
+    attachments,
+    backups,
+    batches,
+    cluster,
+    databases,
+    documents,
+    dumps,
+    ids,
+    operations,
+    statistics,
+)
 from muniment.server.request import Request
-from muniment.server.routes import DELETED, DONE, MISSING, READ, SOME, UNCHANGED, WRITE
-from muniment.server.routing import EVERYBODY, Answer, Endpoint, Route, Table
+from muniment.server.routes import (
+    BACKUP,
+    COMPACT_SOME,
+    DELETED,
+    DONE,
+    EVERYTHING,
+    JOB,
+    MISSING,
+    READ,
+    RESTORE_SOME,
+    SEE,
+    SOME,
+    UNCHANGED,
+    WRITE,
+)
+from muniment.server.routing import BYTES, EVERYBODY, Answer, Endpoint, Handler, Permission, Route, Table
 from muniment.server.wire import Response, json_response
 
 
@@ -41,8 +92,22 @@ def document() -> dict[str, Any]:
     return openapi.document(ROUTES, "RavenDB 4 to 7's words, for clients that send their version", Failure)
 
 
+STARTED: Final = (Answer(200, Started),)
 KNOWN: Final = {"If-None-Match": "What the client has already, by the ETag that it was answered with."}
 EXPECTED: Final = {"If-Match": "The change vector that there must be now."}
+
+
+def _readable(endpoint: Endpoint) -> dict[str, Endpoint]:
+    return {"GET": endpoint, "HEAD": endpoint}
+
+
+def _answered(handler: Handler, may: Permission, type: Any) -> dict[str, Endpoint]:
+    return {"GET": Endpoint(handler, (Answer(200, type),), may=may)}
+
+
+def _toggling(handler: Handler) -> dict[str, Endpoint]:
+    return {"POST": Endpoint(handler, (Answer(200, AllToggled),), body=Toggling, may=COMPACT_SOME)}
+
 
 ROUTES: Final = (
     Route("topology", {"GET": Endpoint(cluster.topology, (Answer(200, Topology),), Named, may=SOME)}, tenant=False),
@@ -73,6 +138,59 @@ ROUTES: Final = (
     Route("bulk_docs", {"POST": Endpoint(batches.execute, (Answer(201, Done),), body=Batch, may=WRITE)}),
     Route("hilo/next", {"GET": Endpoint(ids.take, (Answer(200, Range),), NextRange, may=WRITE)}, acts=True),
     Route("hilo/return", {"PUT": Endpoint(ids.give_back, DONE, ReturnedRange, may=WRITE)}),
+    Route(
+        "attachments",
+        {
+            **_readable(
+                Endpoint(
+                    attachments.get,
+                    (Answer(200, media="*/*"), UNCHANGED, MISSING),
+                    AttachmentNamed,
+                    headers=KNOWN,
+                    may=READ,
+                )
+            ),
+            "PUT": Endpoint(
+                attachments.put, (Answer(201, AttachmentStored),), AttachmentNamed, bytes, EXPECTED, may=WRITE
+            ),
+            "DELETE": Endpoint(attachments.delete, DELETED, AttachmentNamed, headers=EXPECTED, may=WRITE),
+        },
+    ),
+    Route("stats", _answered(statistics.database, SEE, DatabaseStatistics)),
+    Route("collections/stats", _answered(statistics.collections, SEE, CollectionStatistics)),
+    Route("operations/next-operation-id", _answered(operations.number, READ, OperationNumber), acts=True),
+    Route(
+        "operations/state",
+        {"GET": Endpoint(operations.state, (Answer(200, OperationStatus), MISSING), OperationWanted, may=JOB)},
+    ),
+    Route("operations/kill", {"POST": Endpoint(operations.kill, (*DELETED, MISSING), OperationWanted, may=JOB)}),
+    Route("admin/backup", {"POST": Endpoint(backups.start, STARTED, body=BackupWanted, may=BACKUP)}),
+    Route(
+        "admin/restore/database",
+        {"POST": Endpoint(backups.restore, STARTED, body=RestoreWanted, may=RESTORE_SOME)},
+        tenant=False,
+    ),
+    Route(
+        "smuggler/export",
+        {"POST": Endpoint(dumps.export, (Answer(200, media=BYTES),), Smuggled, ExportWanted, may=READ)},
+    ),
+    Route("smuggler/import", {"POST": Endpoint(dumps.import_, DONE, Smuggled, bytes, may=WRITE)}),
+    Route(
+        "databases",
+        {"GET": Endpoint(databases.listing, (Answer(200, DatabaseNames),), DatabasesListed, may=SOME)},
+        tenant=False,
+    ),
+    Route(
+        "admin/databases",
+        {
+            "GET": Endpoint(databases.get, (Answer(200, DatabaseShown), MISSING), Named, may=COMPACT_SOME),
+            "PUT": Endpoint(databases.put, (Answer(201, DatabaseStored),), Named, Object, may=EVERYTHING),
+            "DELETE": Endpoint(databases.delete, (Answer(200, Deleted),), body=Deletion, may=COMPACT_SOME),
+        },
+        tenant=False,
+    ),
+    Route("admin/databases/disable", _toggling(databases.disable), tenant=False),
+    Route("admin/databases/enable", _toggling(databases.enable), tenant=False),
     Route("openapi-raven7.json", {"GET": Endpoint(describe, (Answer(200, Object),), may=EVERYBODY)}, tenant=False),
 )
 

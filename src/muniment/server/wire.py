@@ -101,9 +101,16 @@ _EXCEPTIONS: Final = "Raven.Client.Exceptions."
 
 
 def _later_response(error: MunimentError, url: str, name: str) -> Response:
-    """The same, for clients that take a 404 for a null that is no error, and tell exceptions by their types."""
-    kind = _kind(error)
+    """The same, for clients that take a 404 for a null that is no error."""
     headers = list(error.headers) if isinstance(error, Refused) else []
+    if _kind(error) is DatabaseNotFound:
+        headers.append((DATABASE_MISSING, quote(name, safe="")))
+    return json_response(failure(error, url), 400 if error.status == 404 else error.status, headers)
+
+
+def failure(error: MunimentError, url: str) -> Failure:
+    """What such clients are told of an error; they know exceptions by their types."""
+    kind = _kind(error)
     body = Failure(url, _EXCEPTIONS + "RavenException", error.message, _text(error), error.hint)
     if kind:
         body.kind = kind.__name__
@@ -113,8 +120,7 @@ def _later_response(error: MunimentError, url: str, name: str) -> Response:
         body.type = _EXCEPTIONS + "Documents.DocumentDoesNotExistException"
     elif kind is DatabaseNotFound:
         body.type = _EXCEPTIONS + "Database.DatabaseDoesNotExistException"
-        headers.append((DATABASE_MISSING, quote(name, safe="")))
-    return json_response(body, 400 if error.status == 404 else error.status, headers)
+    return body
 
 
 def _text(error: MunimentError) -> str:

@@ -31,7 +31,7 @@ from muniment.server.wire import Refused, Response, empty_response, json_respons
 
 SMALL: Final = 1 << 20
 _KEPT: Final = frozenset({"content-type"})
-_ANY_TYPE: Final = "application/octet-stream"
+ANY_TYPE: Final = "application/octet-stream"
 
 # An attachment may be anybody's page: opened in a browser it must not act as one of this server's own.
 _HARMLESS: Final = (("content-security-policy", "sandbox; default-src 'none'"), ("x-content-type-options", "nosniff"))
@@ -54,7 +54,7 @@ async def get(request: Request) -> Response | Stream:
 def _headers(attachment: Attachment, etag: str) -> Headers:
     type = next((v for n, v in attachment.metadata.items() if n.lower() == "content-type"), None)
     return [
-        ("content-type", type if isinstance(type, str) and type.isascii() and type.isprintable() else _ANY_TYPE),
+        ("content-type", type if isinstance(type, str) and type.isascii() and type.isprintable() else ANY_TYPE),
         BUILD_HEADER,
         *_HARMLESS,
         *metadata_headers(attachment.metadata_json),
@@ -126,7 +126,7 @@ def _close(parts: Iterator[bytes]) -> None:
 async def put(request: Request) -> Response:
     """Store an attachment of up to 2 GiB; the request's headers are its metadata."""
     metadata = metadata_of(request.headers.items(), keep=_KEPT)
-    if metadata.get("Content-Type") == _ANY_TYPE:
+    if metadata.get("Content-Type") == ANY_TYPE:
         del metadata["Content-Type"]
     expected = request.expected
     put_attachment, owner = request.tenant.database.put_attachment, request.asked(AttachmentOf).owner

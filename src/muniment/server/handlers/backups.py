@@ -26,6 +26,11 @@ from muniment.server.wire import Response, json_response
 async def start(request: Request) -> Response:
     """Begin a backup of this database into a folder of the server's machine."""
     wanted, asked = await request.message(BackupWanted), request.asked(BackupOptions)
+    return json_response(Accepted(await begin(request, wanted, asked)), 202)
+
+
+async def begin(request: Request, wanted: BackupWanted, asked: BackupOptions) -> int:
+    """Begin a backup of this database; gives the number of the job."""
     check_members(request, wanted, asked)
     if not wanted.backup_location.strip():
         raise InvalidInput("BackupLocation is missing", 'send {"BackupLocation": "/a/folder/of/the/server"}')
@@ -39,7 +44,7 @@ async def start(request: Request) -> Response:
         given = {name: value for name, value in wanted.database_document.items() if name != SECURED}
         document = {**given, "Settings": plain_settings(given), "Id": tenant.name}
 
-    def begin(job: BackupOperation) -> None:
+    def beginning(job: BackupOperation) -> None:
         operation = app.operations.new(job, tenant.name, request.who)
         operation.check = partial(check_unmoved, destination)
         operation.result = lambda backup: msgspec.to_builtins(BackupSummary.of(backup))
@@ -55,10 +60,10 @@ async def start(request: Request) -> Response:
         protection=await asyncio.to_thread(protection_of, app.settings, wanted),
         in_child=True,
         niceness=app.settings.backup_niceness,
-        begin=begin,
+        begin=beginning,
     )
     assert tenant.backup.operation is not None
-    return json_response(Accepted(tenant.backup.operation.id), 202)
+    return tenant.backup.operation.id
 
 
 async def status(request: Request) -> Response:

@@ -16,7 +16,7 @@ from muniment.errors import ConcurrencyConflict, InvalidDocument, MunimentError,
 from muniment.raven3.etags import etag_text
 from muniment.raven3.headers import document_headers
 from muniment.raven3.messages import DatabaseListed, Stored
-from muniment.raven3.names import DATABASES, MAX_PAGE
+from muniment.raven3.names import DATA_DIR, DATABASES, MAX_PAGE
 from muniment.raven3.queries import DatabasesListed, Deletion, Deletions, Toggle
 from muniment.security.access import EVERY
 from muniment.security.encryption import EncryptionKey
@@ -50,33 +50,38 @@ async def put_database(request: Request) -> Response:
     present = databases.document(name)
     if present and not expected:
         raise Refused(400, f"the database {name} exists already", bare=True)
+    if present is None:
+        await create(request, name, given, expected)
+        return empty_response(200)
     if folder_text(given) is None:
-        settings["Raven/DataDir"] = (folder_text(decode(present.body)) if present else None) or f"~/Databases/{name}"
+        settings[DATA_DIR] = folder_text(decode(present.body)) or f"~/Databases/{name}"
     folder = databases.places.data(folder_text(given) or "", within=request.caller.data_roots)
-    if present and folder != databases.folder_of(present):
+    if folder != databases.folder_of(present):
         raise Refused(400, f"the database {name} cannot be moved to {folder}", bare=True)
     check_document(given)
-    told = decode(present.body) if present else None
-    given = await asyncio.to_thread(wrapped, databases.master, name, given, told)
-    if present is None:
-        await _create(request, databases, name, folder, given, expected)
-        return empty_response(200)
+    given = await asyncio.to_thread(wrapped, databases.master, name, given, decode(present.body))
     databases.check_folder(name, folder)
     async with databases.offline(name, "being changed"):
         written = await _store(request, databases, name, given, expected)
     return json_response(Stored(DATABASES + name, etag_text(written)))
 
 
-async def _create(
-    request: Request, databases: Databases, name: str, folder: Path, value: dict[str, Any], expected: int | None
-) -> None:
+async def create(request: Request, name: str, given: dict[str, Any], expected: int | None = None) -> int:
+    """Make the database that this document describes, which there is not; gives the etag of the document."""
+    databases = request.server.databases
+    if folder_text(given) is None:
+        given = {**given, "Settings": {**given.get("Settings", {}), DATA_DIR: f"~/Databases/{name}"}}
+    folder = databases.places.data(folder_text(given) or "", within=request.caller.data_roots)
+    check_document(given)
+    value = await asyncio.to_thread(wrapped, databases.master, name, given, None)
     databases.take(name, folder, "being created")
     try:
         await _make(folder, keys_of(databases.master, name, value))
-        await _store(request, databases, name, value, expected)
+        etag = await _store(request, databases, name, value, expected)
     finally:
         databases.give_back(name)
     log(f"database {name} created in {folder}")
+    return etag
 
 
 async def _make(folder: Path, keys: Sequence[EncryptionKey]) -> None:
@@ -105,7 +110,7 @@ async def _note(request: Request, what: str, name: str) -> None:
 
 async def delete_database(request: Request) -> Response:
     """Forget a database; with `hard-delete=true`, delete its files too."""
-    await _delete(request, request.argument, hard=request.asked(Deletion).hard_delete)
+    await delete(request, request.argument, hard=request.asked(Deletion).hard_delete)
     return empty_response(200)
 
 
@@ -117,7 +122,7 @@ async def delete_databases(request: Request) -> Response:
     deleted = []
     for name in names:
         try:
-            await _delete(request, name, hard=request.asked(Deletions).hard_delete)
+            await delete(request, name, hard=request.asked(Deletions).hard_delete)
             deleted.append(name)
         except Refused as error:
             if error.status != 404:
@@ -125,7 +130,8 @@ async def delete_databases(request: Request) -> Response:
     return json_response(deleted)
 
 
-async def _delete(request: Request, name: str, *, hard: bool) -> None:
+async def delete(request: Request, name: str, *, hard: bool) -> None:
+    """Forget a database, and with `hard`, delete its files."""
     check_name(name)
     databases = request.server.databases
     document = databases.document(name)
@@ -169,28 +175,37 @@ async def toggle_database(request: Request) -> Response:
     document = databases.document(name)
     if document is None:
         raise _unknown(name)
-    disabled = request.asked(Toggle).disabled
-    value = decode(document.body)
-    if bool(value.get("Disabled")) == disabled:
+    if not await disable(request, document, disabled=(disabled := request.asked(Toggle).disabled)):
         raise Refused(400, f"the database {name} is {'disabled' if disabled else 'enabled'} already", bare=True)
-    async with databases.offline(name, "being changed"):
-        await _store(request, databases, name, value | {"Disabled": disabled}, document.etag)
     return empty_response(200)
+
+
+async def disable(request: Request, document: Document, *, disabled: bool) -> bool:
+    """Disable or enable the database that this document describes; returns whether it was not so before."""
+    name, value = document.id[len(DATABASES) :], decode(document.body)
+    if bool(value.get("Disabled")) == disabled:
+        return False
+    async with request.server.databases.offline(name, "being changed"):
+        await _store(request, request.server.databases, name, value | {"Disabled": disabled}, document.etag)
+    return True
 
 
 async def list_databases(request: Request) -> Response:
     """The names of the databases that the caller has a right for; with `getAdditionalData=true`, more about each."""
     databases = request.server.databases
     asked = request.asked(DatabasesListed)
-    access, size = request.caller.access, min(asked.size, MAX_PAGE)
-    if EVERY in access.databases:
-        names = databases.names(asked.start, size)
-    else:
-        covered = (name for name in databases.all_names() if access.covers(name))
-        names = list(islice(covered, asked.start, asked.start + size))
+    names = names_for(request, asked.start, min(asked.size, MAX_PAGE))
     if not asked.additional:
         return json_response(names)
     return json_response([_described(databases, name) for name in names])
+
+
+def names_for(request: Request, start: int, size: int) -> list[str]:
+    """The names of so many databases that the caller has a right for, after so many."""
+    databases, access = request.server.databases, request.caller.access
+    if EVERY in access.databases:
+        return databases.names(start, size)
+    return list(islice((name for name in databases.all_names() if access.covers(name)), start, start + size))
 
 
 def _described(databases: Databases, name: str) -> DatabaseListed:

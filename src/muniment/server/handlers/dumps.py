@@ -25,7 +25,7 @@ from muniment.server.tenants import SYSTEM_HOLDS
 from muniment.server.wire import Response, empty_response, json_response
 from muniment.smuggler.export import export_changes, export_state
 from muniment.smuggler.folder import Kind, State
-from muniment.smuggler.options import Compression, ExportOptions, Format
+from muniment.smuggler.options import Compression, ExportOptions, Format, SmugglerOptions
 from muniment.telling import log
 
 MAX_DUMP_BYTES: Final = 1 << 50  # no limit of its own: batches are on disk before the next is taken in
@@ -37,20 +37,32 @@ Options: TypeAlias = dict[str, _Value | list[_Value]]
 
 async def import_(request: Request) -> Response:
     """Import a dump (the body, as `.ravendbdump` or `.ravendump`); answers what was imported and what was not."""
-    loop = asyncio.get_running_loop()
-    database = request.tenant.database
     options = options_of(request.pairs, Imported)
-    incoming = pulled(request.chunks(MAX_DUMP_BYTES, paced=False), loop, PAUSE_SECONDS)
+    operation = await take_in(request, incoming(request), options)
+    return json_response(operation.told["result"], headers=[(OPERATION, str(operation.id))])
+
+
+def incoming(request: Request) -> Iterator[bytes]:
+    """The body as it comes, for a thread, however long that takes."""
+    loop = asyncio.get_running_loop()
+    return pulled(request.chunks(MAX_DUMP_BYTES, paced=False), loop, PAUSE_SECONDS)
+
+
+async def take_in(
+    request: Request, incoming: Iterator[bytes], options: SmugglerOptions, number: int | None = None
+) -> Operation:
+    """Import a dump as it comes in, as the job of this number; returns when it has ended, and raises why it failed."""
+    database = request.tenant.database
 
     def work(job: Job[None]) -> None:
         with _for(request):
             operation.told["result"] = asdict(database.import_dump(incoming, options=options, progress=job.progress))
 
     with request.server.transfers.one():
-        operation = request.server.operations.new(Job("import", work), request.tenant.name, request.who)
+        operation = request.server.operations.new(Job("import", work), request.tenant.name, request.who, number=number)
         await request.server.operations.follow(operation)
     operation.job.wait()
-    return json_response(operation.told["result"], headers=[(OPERATION, str(operation.id))])
+    return operation
 
 
 @contextmanager
@@ -86,6 +98,16 @@ async def export(request: Request) -> Response | Outgoing:
         cast("Compression | None", compression),
         options_of(pairs, PartExported),
     )
+    return await give_out(request, options, since)
+
+
+async def give_out(
+    request: Request,
+    options: ExportOptions,
+    since: tuple[State | None, bool] | None = None,
+    number: int | None = None,
+) -> Response | Outgoing:
+    """Stream a dump out, as the job of this number."""
     tenant, operations, transfers = request.tenant, request.server.operations, request.server.transfers
     transfers.take()
 
@@ -97,7 +119,7 @@ async def export(request: Request) -> Response | Outgoing:
         else:
             operation.told["result"] = _changes(database, since, pipe, headers, options, job.progress)
 
-    operation = operations.new(Job("export", work), tenant.name, request.who)
+    operation = operations.new(Job("export", work), tenant.name, request.who, number=number)
     loop, begun = asyncio.get_running_loop(), asyncio.Event()
     pipe = Pipe(lambda: loop.call_soon_threadsafe(begun.set), operation.job.progress)
     headers = _headers(tenant.name, options, operation)

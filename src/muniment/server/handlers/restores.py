@@ -44,6 +44,11 @@ POLL_SECONDS: Final = 0.1
 async def start(request: Request) -> Response:
     """Begin to restore a moment of the backups in a folder, or a part of it, into a new database."""
     wanted = await _wanted(request)
+    return json_response(Accepted(await begin(request, wanted, defrag=request.asked(RestoreOptions).defrag)), 202)
+
+
+async def begin(request: Request, wanted: RestoreWanted, *, defrag: bool = False) -> int:
+    """Begin to restore into a new database; gives the number of the job."""
     app, databases = request.server, request.server.databases
     selection = selection_of(wanted)
     source, plan, name, target = await _planned(request, wanted)
@@ -53,7 +58,7 @@ async def start(request: Request) -> Response:
     _check_new(databases, name)
     databases.take(name, target, "being restored")
     app.restoring = name
-    defrag = bool(wanted.defrag) or request.asked(RestoreOptions).defrag
+    defrag = bool(wanted.defrag) or defrag
     new_id = bool(wanted.generate_new_database_id)
 
     def work(job: Job[Moment]) -> Moment:
@@ -94,7 +99,7 @@ async def start(request: Request) -> Response:
     except BaseException:
         release()
         raise
-    return json_response(Accepted(operation.id), 202)
+    return operation.id
 
 
 async def _planned(request: Request, wanted: RestoreWanted) -> tuple[Path, RestorePlan, str, Path]:
