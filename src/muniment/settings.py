@@ -25,6 +25,7 @@ from muniment.errors import InvalidInput, unreadable
 
 PREFIX: Final = "MUNIMENT_"
 CONFIG: Final = "MUNIMENT_CONFIG"
+METRICS: Final = ("nobody", "read", "backup", "admin", "everybody")
 ANONYMOUS: Final = ("local", "none", "get", "all", "admin")
 
 Value: TypeAlias = str | int | bool | Path | tuple[str, ...]
@@ -123,6 +124,11 @@ class Settings:
     backup_signers: Annotated[
         Texts, "The public keys of which one must have signed a backup that is restored; none if anybody may."
     ] = ()
+    metrics_access: Annotated[
+        str,
+        "Who may read `/metrics`: whoever has the right `read`, `backup` or `admin` for the whole server, `everybody`"
+        " who reaches it, or `nobody`.",
+    ] = "admin"
     alert_if_older: Annotated[str, "Alert when the last backup of a changed database is older, such as `25h`."] = ""
     alert_if_unverified: Annotated[str, "Alert when the backups were not verified for so long, such as `7d`."] = ""
     alert_if_unrehearsed: Annotated[str, "Alert when the backups were not rehearsed for so long, such as `30d`."] = ""
@@ -135,6 +141,10 @@ class Settings:
         if self.anonymous_access not in ANONYMOUS:
             raise InvalidSetting(
                 f"anonymous-access cannot be {self.anonymous_access!r}", f"give one of {', '.join(ANONYMOUS)}"
+            )
+        if self.metrics_access not in METRICS:
+            raise InvalidSetting(
+                f"metrics-access cannot be {self.metrics_access!r}", f"give one of {', '.join(METRICS)}"
             )
         for name in ("alert_if_older", "alert_if_unverified", "alert_if_unrehearsed"):
             if text := getattr(self, name):

@@ -143,7 +143,7 @@ COMMANDS = {
             "--config",
         ),
         *("--backup-recipient", "--backup-passphrase-file", "--backup-identity-file", "--backup-signing-key-file"),
-        *("--alert-if-older", "--alert-if-unverified", "--alert-if-unrehearsed"),
+        *("--metrics-access", "--alert-if-older", "--alert-if-unverified", "--alert-if-unrehearsed"),
         *("--backup-signer", "--backup-niceness", "--access-log", "--idle-seconds", "--stop-seconds", "--body-memory"),
         *("--body-seconds", "--batch-commands", "--uploads", "--transfers", "--open-databases", "--jobs"),
         *RESTORE,

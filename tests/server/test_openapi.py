@@ -194,6 +194,7 @@ def server(site: Site) -> None:
     site.server.wait_for(accepted["OperationId"])
     ask("POST", path, 400, f"{path}?database=restored", json={"Key": new_encryption_key().text})
     ask("GET", "/admin/stats", 200, "/admin/stats")
+    ask("GET", "/metrics", 200, "/metrics")
     path, target = "/admin/databases/{name}", "/admin/databases/new"
     ask("PUT", path, 200, target, json={"Settings": {}})
     for method in ("GET", "HEAD"):

@@ -33,7 +33,7 @@ _OPTIONS: Final = {ForKey: "--key-file", ForPassphrase: "--passphrase-file", For
 
 
 class LastBackup(msgspec.Struct, frozen=True, kw_only=True):
-    """The last backup of a destination; `age` in seconds, from its end to now."""
+    """The last backup of a destination; `age` in seconds, from its end to now, `size` in bytes, `seconds` it took."""
 
     name: str
     kind: str
@@ -42,6 +42,8 @@ class LastBackup(msgspec.Struct, frozen=True, kw_only=True):
     time: str
     completed: str
     age: float
+    size: int = 0
+    seconds: float = 0.0
 
 
 class Proof(msgspec.Struct, frozen=True, kw_only=True):
@@ -263,8 +265,14 @@ def _last(backup: Backup, now: datetime) -> LastBackup:
         etag=manifest.through,
         time=manifest.snapshot.time,
         completed=manifest.completed,
-        age=max((now - datetime.fromisoformat(manifest.completed)).total_seconds(), 0.0),
+        age=max((now - _time(manifest.completed)).total_seconds(), 0.0),
+        size=manifest.size,
+        seconds=max((_time(manifest.completed) - _time(manifest.started)).total_seconds(), 0.0),
     )
+
+
+def _time(text: str) -> datetime:
+    return datetime.fromisoformat(text)
 
 
 def _proofs(folder: Path, own: Sequence[Backup], last: Backup | None) -> dict[RecordKind, Proof]:

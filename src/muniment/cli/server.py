@@ -112,6 +112,7 @@ class SettingOptions:
     backup_identity_file: Annotated[str | None, _one("backup-identity-file", "FILE", PANEL)] = None
     backup_signing_key_file: Annotated[str | None, _one("backup-signing-key-file", "FILE", PANEL)] = None
     backup_signer: Annotated[list[str], _several("backup-signers", "SIGNER", PANEL)] = field(default_factory=list)
+    metrics_access: Annotated[str | None, _one("metrics-access", "WHO", _TOLD)] = None
     alert_if_older: Annotated[str | None, _one("alert-if-older", "TIME", _TOLD)] = None
     alert_if_unverified: Annotated[str | None, _one("alert-if-unverified", "TIME", _TOLD)] = None
     alert_if_unrehearsed: Annotated[str | None, _one("alert-if-unrehearsed", "TIME", _TOLD)] = None

@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import traceback
 from contextlib import suppress
-from time import monotonic
+from time import monotonic, perf_counter
 from typing import Any, Final
 
 from muniment.errors import Forbidden, MunimentError
@@ -41,6 +41,7 @@ class App:
         """Answer one request."""
         server = self.server
         request = Request(server, scope, proto)
+        began = perf_counter()
         server.active += 1
         server.requests += 1
         try:
@@ -54,6 +55,7 @@ class App:
                 raise
             except Exception as error:
                 answer = _unexpected(request, error)
+            server.answered.count(request.method, answer.status, perf_counter() - began)
             if answer.status in (401, 412) and server.old_clients is not None:
                 answer.headers.append(_oauth_source(request))
             if answer.status >= 400:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import threading
+from collections import Counter
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, field
 from time import monotonic
@@ -80,6 +81,16 @@ class Turns:
         self._waiting: list[Operation] = []
 
     @property
+    def running(self) -> int:
+        """How many have their turn."""
+        return len(self._running)
+
+    @property
+    def waiting(self) -> int:
+        """How many wait for it."""
+        return len(self._waiting)
+
+    @property
     def are_taken(self) -> bool:
         """Whether a job that comes now has to wait."""
         return len(self._running) >= self._number
@@ -136,6 +147,9 @@ class Operations:
     def __init__(self, at_once: int, audit: Audit) -> None:
         self._audit = audit
         self.turns = Turns(at_once)
+        self.ended: Counter[tuple[str, str]] = Counter()  # jobs by what they did and how they ended
+        self.failures: Counter[tuple[str, str]] = Counter()  # by the kind of the error
+        self.observers: list[Callable[[Operation, str], object]] = []  # are told that one has started, and how it ended
         self._known: dict[int, Operation] = {}
         self._reserved: dict[int, Who] = {}
         self._last = 0
@@ -200,6 +214,7 @@ class Operations:
 
     def _wait(self, operation: Operation) -> None:
         self._note(operation, "started")
+        self._observe(operation, "started")
         if position := operation.position:
             operation.job.say(f"Waiting for other jobs to end; it is number {position} of those that wait")
         self.turns.wait(operation)
@@ -214,8 +229,17 @@ class Operations:
         reason = f": {job.error}" if job.error else ""
         log(f"{job.what} of {operation.database} {operation.state.lower()} after {job.progress.seconds:.1f} s{reason}")
         self._note(operation, operation.state.lower(), error=job.error.message if job.error else None)
+        self.ended[job.what, operation.state.lower()] += 1
+        if job.state == "faulted":
+            self.failures[job.what, type(job.error).__name__] += 1
+        self._observe(operation, operation.state.lower())
         if operation.on_end:
             operation.on_end()
+
+    def _observe(self, operation: Operation, outcome: str) -> None:
+        for observe in self.observers:
+            with telling(f"that a {operation.job.what} of {operation.database} has {outcome}"):
+                observe(operation, outcome)
 
     def _note(self, operation: Operation, outcome: str, **more: str | None) -> None:
         what, database = operation.job.what, operation.database

@@ -76,6 +76,7 @@ from muniment.server.handlers import (
     documents,
     dumps,
     encryption,
+    figures,
     finding,
     freezes,
     operations,
@@ -104,6 +105,7 @@ def document() -> dict[str, Any]:
     return openapi.document(ROUTES, "RavenDB 3.x's words")
 
 
+TEXT: Final = "text/plain"
 KNOWN: Final = {"If-None-Match": "The etag of what the client has already."}
 EXPECTED: Final = {"If-None-Match": "The etag that there must be now; all zeros if there must be none."}
 UNCHANGED: Final = Answer(304, media=None, said="The client has it already.")
@@ -244,6 +246,7 @@ ROUTES: Final = (
         {"POST": Endpoint(compaction.start, ACCEPTED, CompactionWanted, may=COMPACT_SOME)},
         tenant=False,
     ),
+    Route("metrics", {"GET": Endpoint(figures.metrics, (Answer(200, media=TEXT),), may=EVERYBODY)}, tenant=False),
     Route("admin/stats", _answered(statistics.server_statistics, EVERYTHING, ServerStatistics), tenant=False),
     Route(
         "admin/databases/{name}",

@@ -152,6 +152,7 @@ async def _run(
         asyncio.get_running_loop().add_signal_handler(signal.SIGHUP, _read_again, listener, server.settings)
     serving = asyncio.create_task(listener.serve())
     watching = [asyncio.create_task(_close_idle(server)), asyncio.create_task(server.bodies.watch())]
+    watching.append(asyncio.create_task(server.watch.run()))
     if server.settings.oauth_api_key:
         log("warning: OAuth/API-Key is on, which rests on SHA-1; switch oauth-api-key off when no old client is left")
     log(f"muniment {VERSION} serves {server.databases.data_dir} at {url}")

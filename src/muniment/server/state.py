@@ -6,6 +6,7 @@ import asyncio
 from concurrent.futures import ThreadPoolExecutor
 from time import monotonic
 
+from muniment.server.answered import Answered
 from muniment.server.audit import FILE, Audit
 from muniment.server.bodies import Bodies
 from muniment.server.callers import Callers
@@ -16,6 +17,7 @@ from muniment.server.operations import Operations
 from muniment.server.origin import Origin
 from muniment.server.seats import Seats
 from muniment.server.tenants import Databases
+from muniment.server.watch import Watch
 from muniment.settings import Settings
 
 
@@ -37,6 +39,9 @@ class ServerState:
         self.uploading = Seats(settings.uploads, "large attachments")
         self.transfers = Seats(settings.transfers, "dumps")
         self.restoring: str | None = None
+        self.answered = Answered()
+        self.watch = Watch(databases, settings)
+        self.operations.observers.append(lambda operation, _: self.watch.changed(operation.database))
         self.started = monotonic()
         self.requests = 0
         self.active = 0

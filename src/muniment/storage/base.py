@@ -313,6 +313,9 @@ class Storage(Protocol):
     @property
     def frozen(self) -> Freeze[Snapshot] | None: ...
 
+    @property
+    def waiting(self) -> int: ...
+
     def close(self) -> None: ...
 
 

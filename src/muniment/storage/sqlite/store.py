@@ -412,6 +412,11 @@ class SqliteStorage:
         """The freeze that has begun or is about to, None when there is none."""
         return None if self._writer is None else self._writer.frozen
 
+    @property
+    def waiting(self) -> int:
+        """About how many jobs wait for the writer."""
+        return 0 if self._writer is None else self._writer.waiting
+
     def close(self) -> None:
         """Finish what was submitted, and close the files, so that others can open the database."""
         self._reader.close()

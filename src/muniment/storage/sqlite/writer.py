@@ -249,6 +249,11 @@ class Writer:
         return freeze
 
     @property
+    def waiting(self) -> int:
+        """About how many jobs wait."""
+        return self._jobs.qsize()
+
+    @property
     def frozen(self) -> Freeze[Snapshot] | None:
         """The freeze that has begun, or is about to, and has not ended."""
         present = self._freeze

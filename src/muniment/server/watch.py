@@ -1,0 +1,132 @@
+"""What is known of the backups of a server's databases, and what is wrong with them: looked at from time to time.
+
+No database is opened for it. What was known of one that was closed since is kept, for its backups only grow older.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Iterable, Mapping
+from contextlib import suppress
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from time import monotonic
+from typing import Final
+
+import msgspec
+
+from muniment.backup.alerts import Alert, Failure, Policy, alerts
+from muniment.backup.recoverability import Recoverability
+from muniment.document import fold
+from muniment.duration import duration_of
+from muniment.errors import DatabaseClosed
+from muniment.server.tenants import Databases, Tenant
+from muniment.settings import Settings
+from muniment.telling import telling
+
+LOOK_SECONDS: Final = 10.0
+AGAIN_SECONDS: Final = 600.0  # to read all manifests again, where no job has changed them
+
+
+@dataclass(slots=True)
+class Known:
+    """What is known of a database's backups, since when, and how the last one failed if it did."""
+
+    found: Recoverability
+    failure: Failure | None
+    looked: float
+
+
+class Watch:
+    """The alerts of a server. `tell` is given those that have come, and those that are over."""
+
+    def __init__(
+        self,
+        databases: Databases,
+        settings: Settings,
+        tell: Callable[[Iterable[Alert], Iterable[Alert]], object] = lambda begun, over: None,
+    ) -> None:
+        self.known: dict[str, Known] = {}
+        self.policy = policy_of(settings)
+        self._databases = databases
+        self._tell = tell
+        self._changed: set[str] = set()
+        self._wake = asyncio.Event()
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._alerts: Mapping[tuple[str, str, str], Alert] = {}
+
+    @property
+    def alerts(self) -> list[Alert]:
+        """What is wrong now, as it was found when it was last looked."""
+        return list(self._alerts.values())
+
+    def changed(self, name: str) -> None:
+        """A job of this database has ended: its backups are to be looked at again. Any thread may call it."""
+        self._changed.add(fold(name))
+        if self._loop is not None:
+            with suppress(RuntimeError):  # the server has stopped
+                self._loop.call_soon_threadsafe(self._wake.set)
+
+    async def run(self) -> None:
+        """Look at all of it again and again, and at once when a job has ended."""
+        self._loop = asyncio.get_running_loop()
+        while True:
+            with telling("what is wrong with backups"):
+                await asyncio.to_thread(self.look)
+            self._wake.clear()
+            with suppress(TimeoutError):
+                await asyncio.wait_for(self._wake.wait(), LOOK_SECONDS)
+
+    def look(self) -> None:
+        """Look at the backups of what is open, where that is due, and tell what has changed."""
+        tenants = {fold(tenant.name): tenant for tenant in (*self._databases.open.values(), self._databases.system)}
+        for key, tenant in tenants.items():
+            known = self.known.get(key)
+            if known is None or key in self._changed or monotonic() - known.looked > AGAIN_SECONDS:
+                self._changed.discard(key)
+                with telling(f"how the backups of {tenant.name} are,"), suppress(DatabaseClosed):
+                    found = tenant.database.maintenance.recoverability()
+                    self.known[key] = Known(found, tenant.backup.failure(), monotonic())
+        for key in self.known.keys() - tenants.keys():
+            if self._databases.document(key) is None:
+                del self.known[key]
+        self._compare(
+            {alert.subject: alert for key, known in self.known.items() for alert in self._of(known, tenants.get(key))}
+        )
+
+    def _of(self, known: Known, tenant: Tenant | None) -> list[Alert]:
+        found = known.found
+        if tenant is not None:
+            if tenant.is_system and not found.destinations:
+                return []  # who never backs it up has not asked for that
+            found = _at(found, tenant.database.last_etag)
+        return alerts(found, self.policy, datetime.now(UTC), [known.failure] if known.failure else [])
+
+    def _compare(self, now: dict[tuple[str, str, str], Alert]) -> None:
+        before, self._alerts = self._alerts, now
+        begun = [alert for subject, alert in now.items() if subject not in before]
+        over = [alert for subject, alert in before.items() if subject not in now]
+        if begun or over:
+            self._tell(begun, over)
+
+
+def policy_of(settings: Settings, **asked: str | None) -> Policy:
+    """What the settings ask for, or a request in place of that; raises `InvalidInput`."""
+    said = {
+        "older": settings.alert_if_older,
+        "unverified": settings.alert_if_unverified,
+        "unrehearsed": settings.alert_if_unrehearsed,
+        **{name: text for name, text in asked.items() if text},
+    }
+    return Policy(**{name: duration_of(text, name) for name, text in said.items() if text})
+
+
+def _at(found: Recoverability, etag: int) -> Recoverability:
+    """The same for a database that has changed since."""
+    states = [
+        msgspec.structs.replace(state, changes_since=max(etag - state.last_backup.etag, 0))
+        if state.last_backup and state.changes_since is not None
+        else state
+        for state in found.destinations
+    ]
+    return msgspec.structs.replace(found, etag=etag, destinations=states)
