@@ -122,7 +122,7 @@ def test_one_server_for_a_folder_and_for_a_port(tmp_path: Path) -> None:
     with running(tmp_path / "data") as server:
         with pytest.raises(RuntimeError, match="open for writing"):
             Server(tmp_path / "data")
-        with pytest.raises(RuntimeError, match="cannot be listened on"):
+        with pytest.raises(RuntimeError, match="cannot listen on"):
             Server(tmp_path / "other", port=server.port)
         with pytest.raises(RuntimeError, match="anonymous-access"):
             Server(tmp_path / "other", host="0.0.0.0")

@@ -293,7 +293,7 @@ def decode(text: bytes, where: str) -> Manifest:
         if (manifest.format == ENCRYPTED) != (manifest.encryption is not None) or (
             manifest.encryption and not manifest.closed
         ):
-            raise ValueError(f"of format {ENCRYPTED} are the backups that are encrypted, and no others")
+            raise ValueError(f"format {ENCRYPTED} is for encrypted backups, and for no others")
         _check(manifest)
     except (msgspec.DecodeError, ValueError, RecursionError) as error:
         raise _untrusted(where, error) from error

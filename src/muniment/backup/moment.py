@@ -71,7 +71,7 @@ class RestorePoint:
         for name in ("backup", "lineage"):
             value = getattr(self, name)
             if value is not None and not isinstance(value, str):
-                raise InvalidInput(f"{name} is {value!r}, which is no text", f"give the name of the {name} as a str")
+                raise InvalidInput(f"{name} is {value!r}, which is not a text", f"give the name of the {name} as a str")
         if self.lineage is not None and not self.lineage.strip():
             raise InvalidInput("the lineage is empty", "give the first letters of its id, as inspect shows it")
 

@@ -319,7 +319,7 @@ def _next(
     bad = [proof.problem for proof in proofs.values() if proof.problem]
     for problem in (*bad, *problems):
         command = f"muniment backup … --dest {shlex.quote(_beside(folder))}{again}"
-        return f"take a full backup into a new folder, for this one is no good ({problem}): {command}"
+        return f"take a full backup into a new folder, for this one cannot be continued ({problem}): {command}"
     if last is None:
         return f"take a backup: muniment backup … --dest {place}"
     if changes is None:

@@ -61,7 +61,7 @@ def thaw(
     """Let a frozen database be written to again.
 
     Exit code 4 says that it was not frozen until now: it thawed by itself, or the server was stopped. What was copied
-    may then be of several moments, and is no good.
+    may then be of several moments, and cannot be trusted.
 
     $ muniment thaw --database shop
     """

@@ -35,7 +35,7 @@ class Bodies:
         self._awaited: dict[asyncio.Task[object], float] = {}
 
     def hold(self, size: int) -> int:
-        """Count so much as held, and return it; raises `Refused` (503) when that would be too much in all."""
+        """Count these bytes as held, and return their number; raises `Refused` (503) when there is no room for them."""
         if self._held + size > self.memory:
             raise Refused(
                 503,
@@ -47,7 +47,7 @@ class Bodies:
         return size
 
     def release(self, size: int) -> None:
-        """So much is held no more."""
+        """These bytes are held no more."""
         self._held -= size
 
     async def small(self, body: Awaitable[bytes]) -> bytes:

@@ -89,7 +89,7 @@ class Callers:
         self._nobody = hashed(secrets.token_urlsafe())
 
     def close(self) -> None:
-        """Nobody is known any more."""
+        """End the thread that compares secrets; nobody can be told by a key from then on."""
         self._proving.shutdown()
 
     @property
@@ -135,12 +135,12 @@ class Callers:
         """
         key = self._keys.get(fold(caller.name)) if caller.name is not None and not caller.token else None
         if key is None:
-            raise Refused(400, "a token is given out for a key", "send the key: Authorization: Bearer NAME/SECRET")
+            raise Refused(400, "only a key gets a token", "send the key: Authorization: Bearer NAME/SECRET")
         now = self._clock()
         if len(self._tokens) >= MAX_TOKENS:
             self._tokens = {name: token for name, token in self._tokens.items() if token.until > now}
         if len(self._tokens) >= MAX_TOKENS:
-            raise Refused(503, f"{MAX_TOKENS:,} tokens are given out", "use one for several requests, until it ends")
+            raise Refused(503, f"all {MAX_TOKENS:,} tokens are in use", "use one for many requests, until it ends")
         text = secrets.token_urlsafe(9 + 32)  # nine bytes are the twelve characters of its name
         self._tokens[text[:_TOKEN_NAME]] = _Token(
             text[_TOKEN_NAME:].encode(), key, self._stored[fold(key.name)], now + TOKEN_SECONDS

@@ -48,7 +48,7 @@ class Guesses:
         )
 
     def fail(self, source: str) -> None:
-        """What came from this source was wrong once more."""
+        """Count another wrong key from this source; after a few it has to wait."""
         source = network(source)
         failures = self._failures.pop(source, (0, 0.0))[0] + 1
         while len(self._failures) >= MAX_SOURCES:
@@ -57,7 +57,7 @@ class Guesses:
         self._failures[source] = min(failures, 100), self._clock() + wait
 
     def forgive(self, source: str) -> None:
-        """What came from this source was right."""
+        """Forget the wrong keys of this source, which has sent a right one."""
         self._failures.pop(network(source), None)
 
     @asynccontextmanager

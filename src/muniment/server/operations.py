@@ -72,7 +72,7 @@ class Operation:
 
 
 class Turns:
-    """So many jobs have their turn at once. A thread of its own waits for each that has not."""
+    """Lets so many jobs run at once, in the order in which they came; each that waits does so in its own thread."""
 
     def __init__(self, number: int) -> None:
         self._number = number

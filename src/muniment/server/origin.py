@@ -40,7 +40,7 @@ class Origin:
         """Raises `Refused` for a request to another name (403), of another site's page (403), or without Host (400)."""
         hosts: list[str] = headers.get_all("host")
         if len(hosts) != 1:
-            raise Refused(400, f"the request has {len(hosts)} headers Host", "name the server that is asked, once")
+            raise Refused(400, f"the request has {len(hosts)} Host headers", "send one, with the name of this server")
         host = hosts[0]
         if host not in self._known:
             self._check_host(host)

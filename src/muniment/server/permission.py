@@ -29,7 +29,7 @@ async def admit(request: Request, may: Permission) -> None:
     if "authorization" in request.headers:
         given = request.headers.get_all("authorization")
         if len(given) > 1:
-            raise Refused(400, "the request has several headers Authorization", "send one key")
+            raise Refused(400, "the request has several Authorization headers", "send one key")
         request.caller = await _sender(request, given[0])
     else:
         request.caller = OWNER if request.is_local else request.server.callers.anonymous

@@ -254,7 +254,7 @@ def decode_json(body: bytes, type: type[T], what: str = "the body") -> T:
 
 def _check_size(size: int, limit: int) -> None:
     if size > limit:
-        raise Refused(413, f"the request has more than the {limit:,} bytes that are allowed", "send less at once")
+        raise Refused(413, f"the request is larger than the {limit:,} bytes that are allowed", "send less at once")
 
 
 def _check_end(length: int | None, size: int, empty: int) -> None:

@@ -227,7 +227,7 @@ def listen(host: str, port: int) -> socket.socket:
         opened = socket.create_server((host, port), family=family, backlog=BACKLOG)
     except OSError as error:
         raise StorageFailure(
-            f"{host}:{port} cannot be listened on: {error.strerror or error}",
+            f"the server cannot listen on {host}:{port}: {error.strerror or error}",
             "stop what listens there, or give another --port",
         ) from error
     opened.setblocking(False)

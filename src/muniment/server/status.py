@@ -59,7 +59,7 @@ class BackupStatus:
         return self.operation is not None and self.operation.job.running
 
     def follow(self, operation: Operation) -> None:
-        """From now on it is this backup of which is told."""
+        """From now on the status is that of this backup."""
         self.operation = operation
         operation.job.on_change = self._save
 

@@ -56,7 +56,7 @@ class Tenant:
         self.used = monotonic()
 
     def leave(self) -> None:
-        """One less is using it."""
+        """A request or a job has stopped using it."""
         self.active -= 1
 
     @property

@@ -41,14 +41,14 @@ def _not_pem(certificate: Path, key: Path) -> tuple[str, str] | None:
         try:
             load_pem_x509_certificates(certificate.read_bytes())
         except ValueError:
-            return f"{certificate} has no certificate that can be read", "tls-certificate names a PEM file with it"
+            return f"{certificate} has no certificate that can be read", "have tls-certificate name a PEM file with one"
     with suppress(OSError):
         try:
             load_pem_private_key(key.read_bytes(), None)
         except TypeError:
-            return f"the key in {key} is encrypted", "tls-key names a PEM file with a key that is not encrypted"
+            return f"the key in {key} is encrypted", "have tls-key name a PEM file whose key is not encrypted"
         except (ValueError, UnsupportedAlgorithm):
-            return f"{key} has no private key that can be read", "tls-key names a PEM file with it"
+            return f"{key} has no private key that can be read", "have tls-key name a PEM file with one"
     return None
 
 

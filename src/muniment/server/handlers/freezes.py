@@ -32,7 +32,7 @@ async def freeze(request: Request) -> Response:
 
 
 async def thaw(request: Request) -> Response:
-    """End a freeze: what waits to be written is. 409 says that it was over before, so that the copy is no good."""
+    """End a freeze: writes that waited go on. 409 says that it was over before, so that the copy cannot be trusted."""
     tenant, id = request.tenant, request.asked(ThawWanted).freeze
     present = tenant.database.storage.frozen
     if present is None or id not in (None, present.id):

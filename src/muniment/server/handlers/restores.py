@@ -103,7 +103,7 @@ async def begin(request: Request, wanted: RestoreWanted, *, defrag: bool = False
 
 
 async def _planned(request: Request, wanted: RestoreWanted) -> tuple[Path, RestorePlan, str, Path]:
-    """From where what is restored, as which new database, and in which folder; raises `Refused` without a right for it.
+    """Where the backups are, the plan, and the name and folder of the new database; raises `Refused` without a right.
 
     Who names the database needs the right for it before anything is read; another has the name that the backup has.
     """

@@ -40,6 +40,6 @@ def _within(chunks: Iterator[bytes], limit: int) -> bytes:
         found += chunk
         if len(found) > limit:
             raise Refused(
-                413, f"the first part has more than the {limit:,} bytes that are allowed", "send less at once"
+                413, f"the first part is larger than the {limit:,} bytes that are allowed", "send less at once"
             )
     return bytes(found)
