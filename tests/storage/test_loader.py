@@ -85,7 +85,7 @@ def test_loading_is_without_journal_and_sync_until_the_end(tmp_path: Path) -> No
     for place in ("", "scratch."):
         found = [loader._connection.execute(f"PRAGMA {place}{name}").get for name in ("journal_mode", "synchronous")]
         assert found == ["off", 0]
-    assert loader._connection.execute("PRAGMA cache_size").get == -32_768
+    assert loader._connection.execute("PRAGMA cache_size").get == -16_384
     loader.close()
 
 
@@ -187,3 +187,40 @@ def test_a_load_that_is_given_up_leaves_no_scratch_file(source: SqliteStorage, t
     assert (tmp_path / "copy" / LOADING).exists()
     loader.close()
     assert not (tmp_path / "copy" / LOADING).exists()
+
+
+def revisions(count: int, collections: int) -> list[Revision]:
+    """Documents and tombstones in so many collections, and some in none."""
+    names = [None, *(f"Gruppe {number}ß" for number in range(collections))]
+    bodies = [None, b"", b"{}", b'{"n":"\xc3\xbc"}']
+    return [
+        Revision(n, DOCUMENT, f"Ä/{n}", names[n % len(names)], n, b"{}" * (n % 3), body, len(body or b""))
+        for n in range(1, count)
+        for body in [bodies[n % 4]]
+    ]
+
+
+@pytest.mark.parametrize("collections", [0, 1, 2, 15, 16, 17, 40])
+def test_any_number_of_collections_in_a_batch(tmp_path: Path, clock: Clock, collections: int) -> None:
+    loader = Loader(tmp_path, Identity("the id", "the lineage"))
+    given = revisions(200, collections)
+    loader.apply(Batch.of(given))
+    loader.finish(200, 200, {})
+    store = SqliteStorage(tmp_path, clock=clock)
+    try:
+        assert list(store.check()) == []
+        assert [each for batch in store.changes(0, 200) for each in batch] == given
+        found = store.get(DOCUMENT, "ä/3")
+        assert found is not None
+        assert found.id == "Ä/3"
+    finally:
+        store.close()
+
+
+@pytest.mark.parametrize("number", [-1, 10**18, (1 << 63) - 1])
+@pytest.mark.parametrize("what", ["etag", "modified"])
+def test_numbers_that_no_database_gives_are_damage(tmp_path: Path, what: str, number: int) -> None:
+    loader = Loader(tmp_path, Identity("the id", "the lineage"))
+    with pytest.raises(DamagedBackup, match="out of range"):
+        loader.apply(Batch.of([revisions(2, 1)[0]._replace(**{what: number})]))  # type: ignore[arg-type]
+    loader.close()

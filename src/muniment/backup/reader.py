@@ -40,7 +40,7 @@ from muniment.progress import Progress
 from muniment.revision import ATTACHMENT, DOCUMENT, Batch, Revision
 from muniment.storage.scratch import scratch_database
 
-READ_AHEAD: Final = 2
+READ_AHEAD: Final = 1
 HINT: Final = "restore from another backup, or another copy of this one"
 
 _ADD: Final = """
@@ -296,6 +296,7 @@ def _batches(plan: RestorePlan, progress: Progress) -> Iterator[Batch]:
             progress.check()
             reading, group = ahead.popleft()
             batch = batch_of(reading.result())
+            del reading  # with its columns, which the batch has copied
             check_etags(
                 batch.etags,
                 max(previous, group.backup.manifest.after),

@@ -6,10 +6,11 @@ There is no journal and no index while rows come in: a load that fails is thrown
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import replace
 from datetime import datetime
-from itertools import repeat
 from pathlib import Path
+from typing import Final
 
 import apsw
 import msgspec
@@ -17,14 +18,17 @@ import msgspec
 from muniment.document import fold, to_microseconds
 from muniment.durable import sync_file, sync_folder
 from muniment.errors import DamagedBackup
-from muniment.fingerprint import ContentDigest, Fingerprint, Totals
-from muniment.revision import ATTACHMENT, DOCUMENT, Batch, Revision
+from muniment.fingerprint import ContentDigest, Digests, Fingerprint, Totals
+from muniment.revision import ATTACHMENT, DOCUMENT, Batch, Packed, Revision
 from muniment.security.encryption import EncryptionKey
 from muniment.storage.base import Identity, Lineage
+from muniment.storage.sqlite.bulk import LARGEST, Columns
 from muniment.storage.sqlite.files import DEFRAGMENTED, FILE, LOADING
 from muniment.storage.sqlite.schema import INDEXES, PART_BITS, PART_BYTES, create, mapped_errors, run
 from muniment.storage.sqlite.spans import begin_counting
 from muniment.storage.sqlite.state import LOG_ROWS, identity_facts, write_facts, write_tallies
+
+SYNC_BYTES: Final = 64 << 20  # brought to disk while more comes, so that there is less to wait for in the end
 
 
 class Loader(Totals):
@@ -34,12 +38,16 @@ class Loader(Totals):
         super().__init__()
         self.folder = folder
         self._identity = identity
+        self._pool = ThreadPoolExecutor(2, "muniment loader")
+        self._storing: Future[None] | None = None
         self._connection = create(folder / FILE, key)
+        self._syncing: Future[None] | None = None
+        self._unsynced = 0
         with mapped_errors(folder):
             run(
                 self._connection,
                 "PRAGMA journal_mode=OFF; PRAGMA synchronous=OFF; PRAGMA locking_mode=EXCLUSIVE;"
-                " PRAGMA cache_size=-32768; PRAGMA temp_store=FILE",
+                " PRAGMA cache_size=-16384; PRAGMA temp_store=FILE",
             )
             # `current` is filled at the end, in the order of its keys; until then the pointers wait in a scratch file.
             self._connection.execute("ATTACH ? AS scratch", (str(folder / LOADING),))
@@ -50,22 +58,62 @@ class Loader(Totals):
             )
 
     def apply(self, batch: Batch) -> None:
-        """Take in revisions of documents with the etags and times that they have; fast when etags ascend."""
-        raw_ids, metadata, bodies = batch.ids.values(), batch.metadata.values(), list(batch.bodies)
-        members, rows = self.count(batch)
-        ids = [id.decode() for id in raw_ids]
-        keys = [fold(id) for id in ids]
-        spellings = [None if id == key else id for id, key in zip(ids, keys, strict=True)]
-        names = {name: None if name is None else name.decode() for name in set(batch.collections)}
-        collections = [names[name] for name in batch.collections]
-        self._insert(
-            DOCUMENT,
-            zip(batch.etags, ids, collections, batch.modified, metadata, bodies, repeat(None), rows),
-            zip(keys, spellings, batch.etags, collections, batch.bodies.lengths(), members, strict=True),
+        """Take in revisions of documents with the etags and times that they have; fast when etags ascend.
+
+        They are stored by another thread, which outside Python's global lock is another processor, while the caller
+        goes on; what it fails with is raised by a later call.
+        """
+        if not len(batch):
+            return
+        _check_numbers(batch)
+        digests = self.count(batch)
+        self._wait()
+        self._storing = self._pool.submit(self._store, batch, digests)
+
+    def _store(self, batch: Batch, digests: Digests) -> None:
+        log, pointers, keys = Columns(len(batch)), Columns(len(batch)), _folded(batch.ids)
+        revision = (
+            log.numbers(batch.etags),
+            str(DOCUMENT),
+            log.texts(batch.ids),
+            log.names(batch.collections),
+            log.numbers(batch.modified),
+            log.blobs(batch.metadata),
+            log.blobs(batch.bodies),
+            "NULL",
+            log.same_size(digests.rows),
         )
+        key = pointers.texts(keys)
+        members = [digest or b"" for digest in digests.members]
+        pointer = (
+            str(DOCUMENT),
+            key,
+            "NULL" if keys.data == batch.ids.data else f"nullif({pointers.texts(batch.ids)}, {key})",
+            pointers.numbers(batch.etags),
+            pointers.names(batch.collections),
+            pointers.numbers(batch.bodies.lengths()),
+            pointers.blobs(Packed.of(digests.members)) if batch.bodies.nulls else pointers.same_size(members),
+        )
+        with mapped_errors(self.folder):
+            try:
+                log.insert(self._connection, "log", *revision)
+            except apsw.ConstraintError as error:
+                raise _twice(error) from error
+            pointers.insert(self._connection, "scratch.pointer", *pointer)
+            self._unsynced += batch.size()
+            if self._unsynced >= SYNC_BYTES and (self._syncing is None or self._syncing.done()):
+                # Nobody else can open this file, so it does not matter that closing it here ends SQLite's locks.
+                self._unsynced, self._syncing = 0, self._pool.submit(sync_file, self.folder / FILE)
+
+    def _wait(self) -> None:
+        """Until what was given to the other thread is stored; raises what that has failed with."""
+        storing, self._storing = self._storing, None
+        if storing is not None:
+            storing.result()
 
     def apply_attachment(self, revision: Revision, parts: Iterable[bytes]) -> None:
         """Take in a revision of an attachment; raises `DamagedBackup` if the content is not the one it names."""
+        self._wait()
         content = None
         if revision.body is not None:
             content = self._store_content(revision, parts)
@@ -73,11 +121,14 @@ class Loader(Totals):
         key = fold(revision.id)
         spelling = None if key == revision.id else revision.id
         size, digest = (0, None) if revision.body is None else (revision.size, member)
-        self._insert(
-            ATTACHMENT,
-            [(revision.etag, *revision[2:7], content, row)],
-            [(key, spelling, revision.etag, revision.collection, size, digest)],
-        )
+        log = revision.etag, ATTACHMENT, *revision[2:7], content, row
+        pointer = ATTACHMENT, key, spelling, revision.etag, revision.collection, size, digest
+        with mapped_errors(self.folder):
+            try:
+                self._connection.execute("INSERT INTO log VALUES(?, ?, ?, ?, ?, ?, ?, ?, ?)", log)
+            except apsw.ConstraintError as error:
+                raise _twice(error) from error
+            self._connection.execute("INSERT INTO scratch.pointer VALUES(?, ?, ?, ?, ?, ?, ?)", pointer)
 
     def _store_content(self, revision: Revision, parts: Iterable[bytes]) -> int:
         digest = ContentDigest()
@@ -97,14 +148,6 @@ class Loader(Totals):
             )
         return content
 
-    def _insert(self, kind: int, log: Iterable[tuple[object, ...]], pointers: Iterable[tuple[object, ...]]) -> None:
-        with mapped_errors(self.folder):
-            try:
-                self._connection.executemany(f"INSERT INTO log VALUES(?, {kind:d}, ?, ?, ?, ?, ?, ?, ?)", log)
-            except apsw.ConstraintError as error:
-                raise DamagedBackup(f"an etag occurs twice: {error}", "restore from another backup") from error
-            self._connection.executemany(f"INSERT INTO scratch.pointer VALUES({kind:d}, ?, ?, ?, ?, ?, ?)", pointers)
-
     def finish(
         self,
         last_etag: int,
@@ -118,6 +161,7 @@ class Loader(Totals):
 
         `lineages` are the database's: known only now, since the last one begins at the moment that was restored.
         """
+        self._wait()
         run = self._connection.execute
         with mapped_errors(self.folder):
             try:
@@ -148,6 +192,25 @@ class Loader(Totals):
 
     def close(self) -> None:
         """Close the file, finished or not."""
+        self._pool.shutdown()
         with mapped_errors(self.folder):
             self._connection.close()
             (self.folder / LOADING).unlink(missing_ok=True)
+
+
+def _twice(error: apsw.ConstraintError) -> DamagedBackup:
+    return DamagedBackup(f"an etag occurs twice: {error}", "restore from another backup")
+
+
+def _check_numbers(batch: Batch) -> None:
+    """Raises `DamagedBackup` for an etag or a time that no database can have given."""
+    for numbers in (batch.etags, batch.modified):
+        if min(numbers) < 0 or max(numbers) >= LARGEST:
+            raise DamagedBackup("an etag or a time is out of range", "restore from another backup")
+
+
+def _folded(ids: Packed) -> Packed:
+    """The keys of these ids."""
+    if ids.data.isascii():
+        return Packed(ids.offsets, ids.data.lower())
+    return Packed.of(fold(id.decode()).encode() for id in ids.values())
