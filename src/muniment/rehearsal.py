@@ -2,19 +2,24 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Final, Unpack
 
+from muniment.backup.child import restore_in_child
 from muniment.backup.moment import NEWEST, PointKeywords, RestorePoint
 from muniment.backup.plan import RestorePlan
+from muniment.backup.query import query_backup
 from muniment.backup.records import write_down
 from muniment.backup.restore import Restored, restore
 from muniment.database import DocumentDatabase
 from muniment.durable import mapped_errors
-from muniment.errors import Damaged, DamagedBackup
+from muniment.errors import Damaged, DamagedBackup, InvalidInput
 from muniment.maintenance import MaintenanceActions
 from muniment.progress import Progress
 from muniment.security.encryption import EncryptionKey, new_key
@@ -23,6 +28,8 @@ from muniment.storage.base import system_clock
 
 PAGE: Final = 100
 PREFIX: Final = "muniment-rehearsal-"
+SCRIPT_SECONDS: Final = 600
+MOST_SAID: Final = 500
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,6 +61,9 @@ def rehearse(
     keyring: Keyring = NO_KEYS,
     progress: Progress | None = None,
     clock: Callable[[], int] = system_clock,
+    query: str | None = None,
+    script: Sequence[str] = (),
+    in_child: bool = False,
     **named: Unpack[PointKeywords],
 ) -> Rehearsal:
     """Really restore the newest moment, one that is named, or a plan, into a folder in `place`, and delete it again.
@@ -64,11 +74,21 @@ def rehearse(
     what the restore raises, and `DamagedBackup` when something was found; damage is written down in such a record too.
     What is restored of encrypted backups is encrypted on disk, unless somebody's own `look` is to open it.
     `place` is the system's folder for temporary files if it is not given.
+
+    `query` is SQL over the documents of that moment, as for `MaintenanceActions.query`: it fails unless the first value
+    of its answer is true, or a number that is not 0. `script` is a command that gets the folder of the restored
+    database as its last argument, and fails when it ends with another code than 0, or not within ten minutes; then
+    nothing of it is encrypted. With `in_child` a process of its own restores it.
     """
+    if script and look:
+        raise InvalidInput("both a script and a function are to look at it", "give one of them")
+    if script:
+        look = partial(_look_with, tuple(script))
     plan = MaintenanceActions.plan_restore(source, point=point, keyring=keyring, **named)
     progress = progress or Progress()
     try:
-        restored = _try(plan, Path(place) if place else None, look, progress)
+        restored = _try(plan, Path(place) if place else None, look, progress, in_child=in_child)
+        _check_answer(plan, query)
     except Damaged as error:
         write_down("rehearsal", plan.chain, plan.backup, clock, progress.seconds, problem=error.message)
         raise
@@ -78,13 +98,18 @@ def rehearse(
 
 
 def _try(
-    plan: RestorePlan, place: Path | None, other: Callable[[Path], list[str]] | None, progress: Progress
+    plan: RestorePlan,
+    place: Path | None,
+    other: Callable[[Path], list[str]] | None,
+    progress: Progress,
+    *,
+    in_child: bool,
 ) -> Restored:
     # What is encrypted in the backups is not in clear on this machine's disk either, not even for a moment.
     key = new_key() if plan.encrypted and other is None else None
     with mapped_errors(place or plan.place), tempfile.TemporaryDirectory(prefix=PREFIX, dir=place) as temporary:
         target = Path(temporary) / "restored"
-        restored = restore(plan, target, progress=progress, key=key)
+        restored = (_in_child if in_child else restore)(plan, target, progress=progress, key=key)
         progress.stage = "looking at it"
         if problems := other(target) if other else look(target, key):
             raise DamagedBackup(
@@ -93,6 +118,47 @@ def _try(
             )
     progress.finish()
     return restored
+
+
+def _in_child(plan: RestorePlan, target: Path, *, progress: Progress, key: EncryptionKey | None) -> Restored:
+    moment = restore_in_child(plan, target, progress=progress, key=key)
+    seconds = progress.seconds
+    with DocumentDatabase(target, create=False, read_only=True, key=key) as database:
+        fingerprint = database.storage.snapshot().fingerprint
+    return Restored(target, plan.backup, moment, fingerprint, seconds, plan.notes)
+
+
+def _check_answer(plan: RestorePlan, query: str | None) -> None:
+    """Raises `DamagedBackup` unless the query says that all is well."""
+    if query is None:
+        return
+    rows = query_backup(plan, query).rows
+    value = rows[0][0] if rows and rows[0] else None
+    if not value:
+        raise DamagedBackup(
+            f"the query of the rehearsal of {plan.backup.folder} answered {value!r}", "see what is wrong with the data"
+        )
+
+
+def _look_with(script: Sequence[str], folder: Path) -> list[str]:
+    """What is wrong with a restored database: what we find, and what somebody's script says of it."""
+    if problems := look(folder):
+        return problems
+    try:
+        ended = subprocess.run(
+            [*script, os.fspath(folder)],
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            timeout=SCRIPT_SECONDS,
+            check=False,
+        )
+    except subprocess.TimeoutExpired:
+        return [f"{script[0]} did not end within {SCRIPT_SECONDS} s"]
+    except OSError as error:
+        raise InvalidInput(f"{script[0]} could not be run: {error.strerror}", "name a program") from error
+    said = ended.stdout.decode(errors="replace").strip()[-MOST_SAID:]
+    return [f"{script[0]} ended with {ended.returncode}{f': {said}' if said else ''}"] if ended.returncode else []
 
 
 def _unread(database: DocumentDatabase) -> Iterator[str]:

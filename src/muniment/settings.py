@@ -132,6 +132,11 @@ class Settings:
     alert_if_older: Annotated[str, "Alert when the last backup of a changed database is older, such as `25h`."] = ""
     alert_if_unverified: Annotated[str, "Alert when the backups were not verified for so long, such as `7d`."] = ""
     alert_if_unrehearsed: Annotated[str, "Alert when the backups were not rehearsed for so long, such as `30d`."] = ""
+    rehearsal_script: Annotated[
+        Texts,
+        "A command, word by word, that looks at the database of each rehearsal: it gets the folder as its last"
+        " argument, and has to end with 0.",
+    ] = ()
     access_log: Annotated[bool, "Write a line to stderr for every request."] = False
 
     def __post_init__(self) -> None:

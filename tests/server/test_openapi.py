@@ -193,6 +193,7 @@ def server(site: Site) -> None:
     accepted = ask("POST", path, 202, f"{path}?database=safe", json={"Key": new_encryption_key().text}).json()
     site.server.wait_for(accepted["OperationId"])
     ask("POST", path, 400, f"{path}?database=restored", json={"Key": new_encryption_key().text})
+    schedules(site)
     ask("GET", "/admin/stats", 200, "/admin/stats")
     ask("GET", "/metrics", 200, "/metrics")
     path, target = "/admin/databases/{name}", "/admin/databases/new"
@@ -223,6 +224,35 @@ def server(site: Site) -> None:
     site.server.client.put(f"/docs/{key.id}", content=key.encoded())
     ask("POST", "/access-token", 401, "/access-token")
     ask("POST", "/access-token", 200, "/access-token", headers={"Authorization": f"Bearer {text}"})
+
+
+def schedules(site: Site) -> None:
+    """What can be asked of schedules, and what keeps backups in order."""
+    ask, path, target = site.ask, "/admin/schedules/{name}", "/admin/schedules/nightly"
+    place = str(site.place / "b")
+    schedule = {"Destination": place, "Databases": ["shop"], "Full": "0 1 * * *", "Rehearse": "0 2 * * *"}
+    ask("PUT", path, 200, target, json=schedule)
+    ask("PUT", path, 400, target, json=schedule | {"Full": "daily"})
+    ask("PUT", path, 422, target, json=schedule | {"Fulll": "daily"})
+    for method in ("GET", "HEAD"):
+        ask(method, path, 200, target)
+    ask("GET", path, 404, "/admin/schedules/none")
+    ask("GET", "/admin/schedules", 200, "/admin/schedules")
+    ask("POST", path, 200, target, json={"Action": "pause", "Until": "2090-01-01T00:00:00Z"})
+    ask("POST", path, 200, target, json={"Action": "resume"})
+    ask("POST", path, 200, target, json={"Action": "run", "Task": "full"})
+    ask("POST", path, 422, target, json={"Action": "dance"})
+    ask("GET", "/admin/runs", 200, "/admin/runs")
+    ask("GET", "/admin/runs", 200, "/admin/runs?database=shop&schedule=nightly")
+    ask("DELETE", path, 204, target)
+    ask("DELETE", path, 404, target)
+    for what, more in (("verify", {}), ("rehearse", {}), ("expire", {"Policy": {"KeepLast": 9}, "DryRun": True})):
+        path = f"/admin/{what}"
+        accepted = ask("POST", path, 202, path, json={"BackupLocation": place, **more}).json()
+        done = site.server.wait_for(accepted["OperationId"])
+        assert not done["Faulted"], done
+        ask("GET", "/operation/status", 200, f"/operation/status?id={accepted['OperationId']}")
+        ask("POST", path, 400, path, json={})
 
 
 def test_every_operation_answers_as_is_told(site: Site) -> None:

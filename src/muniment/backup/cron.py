@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta, tzinfo
+from datetime import UTC, datetime, tzinfo
 from functools import cache
 from itertools import islice
 from typing import Final
@@ -20,6 +20,7 @@ from muniment.document import from_microseconds, to_microseconds
 from muniment.errors import InvalidInput
 
 SHOWN: Final = 5
+_WINDOW: Final = 3 * 3_600_000_000
 EXAMPLE: Final = "30 1 * * *"
 _WORDS: Final = {
     "@yearly": "0 0 1 1 *",
@@ -76,11 +77,15 @@ class Cron:
         """The next time after this one, both in microseconds."""
         return to_microseconds(next(self._after(from_microseconds(now), self.expression)).astimezone(UTC))
 
-    def before(self, now: int) -> int:
-        """The last time up to this one, both in microseconds."""
-        zoned = from_microseconds(now).astimezone(zone_named(self.zone)) + timedelta(seconds=1)
-        expression = _WORDS.get(self.expression.strip().lower(), self.expression)
-        return to_microseconds(next(CronSim(expression, zoned, reverse=True)).astimezone(UTC))
+    def last(self, at: int, now: int) -> int:
+        """The last of its times up to now, of which `at` is one; in microseconds."""
+        if now - at > _WINDOW:  # backwards, cronsim is not exact in the hours that come twice
+            zoned = from_microseconds(now - _WINDOW).astimezone(zone_named(self.zone))
+            expression = _WORDS.get(self.expression.strip().lower(), self.expression)
+            at = max(at, to_microseconds(next(CronSim(expression, zoned, reverse=True)).astimezone(UTC)))
+        while (later := self.after(at)) <= now:
+            at = later
+        return at
 
     def next_times(self, now: int, count: int = SHOWN) -> list[datetime]:
         """The next times after this one, by the clock of the zone."""

@@ -31,6 +31,20 @@ def rehearse(
             help="Where to restore to, if not the system's temporary folder.",
         ),
     ] = None,
+    query: Annotated[
+        str | None,
+        typer.Option(
+            "--query", metavar="SQL", help="SQL over its documents: the first value of the answer has to be true."
+        ),
+    ] = None,
+    script: Annotated[
+        list[str],
+        typer.Option(
+            "--script",
+            metavar="WORD",
+            help="A command that gets the folder of the restored database, and has to end with 0; once for each word.",
+        ),
+    ] = [],  # noqa: B006 - typer never changes it
     encryption: KeyOptions,
     opening: OpeningOptions,
     out: JobOutput,
@@ -42,6 +56,8 @@ def rehearse(
     Where that cannot be written, the proof holds all the same, and it is said that there is no record of it. Exit code
     5 says that something is damaged.
 
+    With --query or --script it fails too when these say that something is wrong with the data.
+
     What is restored of encrypted backups is encrypted too, with a key that nobody keeps.
 
     $ muniment rehearse /mnt/backups/shop
@@ -50,7 +66,7 @@ def rehearse(
     progress = Progress()
     plan = MaintenanceActions.plan_restore(dest, point=moment.point(), keyring=opening.keyring(encryption))
     with out.job(progress):
-        done = really_restore(plan, place=place, progress=progress)
+        done = really_restore(plan, place=place, query=query, script=script, progress=progress)
     restored, folder, record = done.restored, str(plan.backup.folder), str(done.record) if done.record else None
     rows = [
         row("from", folder, backup=folder),

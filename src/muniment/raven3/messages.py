@@ -7,6 +7,9 @@ from typing import Annotated, Any, Literal, TypeAlias
 import msgspec
 from msgspec import UNSET, Meta, UnsetType, field
 
+from muniment.backup.retention import Policy
+from muniment.backup.runs import Run
+from muniment.backup.schedule import Schedule, Task
 from muniment.query.plan import Plan
 from muniment.raven3.names import BUILD, MAX_PAGE, PRODUCT
 
@@ -404,3 +407,58 @@ class PlannedRestore(msgspec.Struct):
     file_bytes: int
     backups: list[PlannedBackup]
     notes: list[str]
+
+
+class ChoreWanted(Message, omit_defaults=True):
+    """Something to do with the backups in a folder of the server's machine."""
+
+    backup_location: str = ""
+    database: Annotated[str | None, Meta(description="Under whose name the job is listed; it changes nothing.")] = None
+    require_signature: Annotated[
+        list[str] | None, Meta(description="Public keys of which one must have signed each backup.")
+    ] = None
+    allow_clear: Annotated[
+        bool | None, Meta(description="Also backups in clear, where the server has what opens encrypted ones.")
+    ] = None
+
+
+class RehearsalWanted(ChoreWanted):
+    """A rehearsal of the newest moment, or of the end of a backup."""
+
+    backup: Annotated[str | None, Meta(description="The folder of the backup whose end is restored.")] = None
+    query: Annotated[str | None, Meta(description="SQL over the documents, which has to answer with what is true.")] = (
+        None
+    )
+
+
+class ExpiryWanted(ChoreWanted):
+    """Which backups to keep; what is not kept goes when it was marked for the time of grace."""
+
+    policy: Policy = Policy()
+    grace: str = "24h"
+    dry_run: Annotated[bool, Meta(description="Only say what would be done with each backup, and why.")] = False
+
+
+class ScheduleListed(Message):
+    """A schedule, when each of its tasks is due next, and the next five times by its clock."""
+
+    name: str
+    schedule: Schedule
+    due: dict[Task, str]
+    times: dict[Task, list[str]]
+
+
+class ScheduleAction(Message, omit_defaults=True):
+    """What to do with a schedule now."""
+
+    action: Literal["run", "pause", "resume"]
+    task: Annotated[Task | None, Meta(description="Of `run`: which task, its first one if none is named.")] = None
+    database: Annotated[str | None, Meta(description="Of `run`: for this database alone.")] = None
+    until: Annotated[str | None, Meta(description="Of `pause`: when it ends, in ISO 8601 with a zone.")] = None
+
+
+class ScheduleDone(Message):
+    """The schedule, and what was begun."""
+
+    schedule: ScheduleListed
+    runs: list[Run]

@@ -15,6 +15,7 @@ BACKUP_STATUS: Final = "Raven/Backup/Status"  # in each database; those of the o
 RESTORE_STATUS: Final = "Raven/Restore/Status"
 RESTORE_IN_PROGRESS: Final = "Raven/Restore/InProgress"
 COMPACT_STATUS: Final = "Raven/Database/Compact/Status/"
+SCHEDULES: Final = "Muniment/Schedules/"  # in the system database, those of the server
 ROTATE_STATUS: Final = "Muniment/Encryption/Rotate/Status/"
 
 DEFAULT_PAGE: Final = 25

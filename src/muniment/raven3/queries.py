@@ -180,6 +180,13 @@ class Toggle(Query, frozen=True):
     )
 
 
+class RunsListed(Page, frozen=True):
+    """Which runs of schedules."""
+
+    database: Annotated[str | None, Meta(description="Those of this database.")] = None
+    schedule: Annotated[str | None, Meta(description="Those of this schedule.")] = None
+
+
 class DatabasesListed(Page, frozen=True):
     """A page of databases."""
 

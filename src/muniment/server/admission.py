@@ -16,7 +16,7 @@ from muniment.database import DocumentDatabase
 from muniment.document import decode, encode, fold
 from muniment.errors import InvalidDocument, InvalidInput, MunimentError
 from muniment.raven3.encryption import SECURED, is_encrypted
-from muniment.raven3.names import DATABASES, SYSTEM
+from muniment.raven3.names import DATABASES, SCHEDULES, SYSTEM
 from muniment.revision import DOCUMENT
 from muniment.security.keys import PREFIX, check_key_for_old_clients, decode_key
 from muniment.server.secured import MasterKey, check_places, is_wrapped, wrapped
@@ -25,6 +25,7 @@ from muniment.storage.retention import check_settings
 
 _DATABASES: Final = fold(DATABASES)
 _KEYS: Final = fold(PREFIX)
+_SCHEDULES: Final = fold(SCHEDULES)
 
 
 Place: TypeAlias = Callable[[str, dict[str, Any]], object]
@@ -75,6 +76,8 @@ class Admission:
         return writes if self._is_own.get() else [self._admitted(write) for write in writes]
 
     def _admitted(self, write: Write) -> Write:
+        if write.kind == DOCUMENT and write.body is not None and fold(write.id).startswith(_SCHEDULES):
+            raise InvalidInput(f"{write.id} is not stored as a document", "use `muniment schedule` or admin/schedules")
         subject = subject_of(write.id) if write.kind == DOCUMENT else None
         if subject is None:
             return write

@@ -8,6 +8,8 @@ from typing import Any, Final
 from muniment.backup.alerts import Alert
 from muniment.backup.listing import Listing
 from muniment.backup.recoverability import Recoverability
+from muniment.backup.runs import Run
+from muniment.backup.schedule import Schedule
 from muniment.document import fold
 from muniment.raven3.messages import (
     Accepted,
@@ -15,12 +17,14 @@ from muniment.raven3.messages import (
     AttachmentListed,
     BackupWanted,
     BuildVersion,
+    ChoreWanted,
     Command,
     CommandResult,
     DatabaseListed,
     DatabaseStatistics,
     Documents,
     Error,
+    ExpiryWanted,
     Frozen,
     Health,
     Object,
@@ -31,9 +35,13 @@ from muniment.raven3.messages import (
     OperationStatus,
     PlannedRestore,
     QueryResults,
+    RehearsalWanted,
     RestoreIntoWanted,
     RestoreWanted,
     RotationWanted,
+    ScheduleAction,
+    ScheduleDone,
+    ScheduleListed,
     ServerStatistics,
     Stored,
     Versions,
@@ -59,6 +67,7 @@ from muniment.raven3.queries import (
     OperationWanted,
     Query,
     RestoreOptions,
+    RunsListed,
     StatusWanted,
     ThawWanted,
     Toggle,
@@ -83,6 +92,7 @@ from muniment.server.handlers import (
     queries,
     restore_into,
     restores,
+    schedules,
     statistics,
     studio,
     tokens,
@@ -247,6 +257,29 @@ ROUTES: Final = (
         tenant=False,
     ),
     Route("metrics", {"GET": Endpoint(figures.metrics, (Answer(200, media=TEXT),), may=EVERYBODY)}, tenant=False),
+    Route(
+        "admin/schedules/{name}",
+        _readable(
+            Endpoint(schedules.get, (Answer(200, ScheduleListed),), may=EVERYTHING),
+            PUT=Endpoint(schedules.put, (Answer(200, ScheduleListed),), body=Schedule, may=EVERYTHING),
+            POST=Endpoint(schedules.act, (Answer(200, ScheduleDone),), body=ScheduleAction, may=EVERYTHING),
+            DELETE=Endpoint(schedules.delete, DELETED, may=EVERYTHING),
+        ),
+        tenant=False,
+    ),
+    Route("admin/schedules", _answered(schedules.listing, EVERYTHING, list[ScheduleListed]), tenant=False),
+    Route("admin/runs", {"GET": _listed(schedules.runs, RunsListed, EVERYTHING, list[Run])}, tenant=False),
+    Route(
+        "admin/verify", {"POST": Endpoint(schedules.verify, ACCEPTED, body=ChoreWanted, may=EVERYTHING)}, tenant=False
+    ),
+    Route(
+        "admin/rehearse",
+        {"POST": Endpoint(schedules.rehearse, ACCEPTED, body=RehearsalWanted, may=EVERYTHING)},
+        tenant=False,
+    ),
+    Route(
+        "admin/expire", {"POST": Endpoint(schedules.expire, ACCEPTED, body=ExpiryWanted, may=EVERYTHING)}, tenant=False
+    ),
     Route("admin/stats", _answered(statistics.server_statistics, EVERYTHING, ServerStatistics), tenant=False),
     Route(
         "admin/databases/{name}",

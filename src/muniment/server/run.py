@@ -151,8 +151,14 @@ async def _run(
     if server.settings.tls_certificate:
         asyncio.get_running_loop().add_signal_handler(signal.SIGHUP, _read_again, listener, server.settings)
     serving = asyncio.create_task(listener.serve())
-    watching = [asyncio.create_task(_close_idle(server)), asyncio.create_task(server.bodies.watch())]
-    watching.append(asyncio.create_task(server.watch.run()))
+    with telling("what schedules say"):
+        server.scheduler.load()
+    watching = [
+        asyncio.create_task(_close_idle(server)),
+        asyncio.create_task(server.scheduler.run()),
+        asyncio.create_task(server.bodies.watch()),
+        asyncio.create_task(server.watch.run()),
+    ]
     if server.settings.oauth_api_key:
         log("warning: OAuth/API-Key is on, which rests on SHA-1; switch oauth-api-key off when no old client is left")
     log(f"muniment {VERSION} serves {server.databases.data_dir} at {url}")
@@ -160,7 +166,7 @@ async def _run(
         on_ready(url)
     stopped = asyncio.create_task(stop.wait())
     await asyncio.wait([serving, stopped], return_when=asyncio.FIRST_COMPLETED)
-    server.stopping = True
+    server.stopping = server.scheduler.stopping = True
     log("stopping")
     listener.stop()
     server.databases.thaw()
@@ -168,6 +174,7 @@ async def _run(
         task.cancel()
     await _finish(server, serving)
     await server.operations.stop()
+    await server.scheduler.stop()
     await server.databases.close()
     server.callers.close()
     server.local.forget()

@@ -15,6 +15,7 @@ from muniment.server.local import Local
 from muniment.server.old_clients import OldClients
 from muniment.server.operations import Operations
 from muniment.server.origin import Origin
+from muniment.server.scheduler import Scheduler
 from muniment.server.seats import Seats
 from muniment.server.tenants import Databases
 from muniment.server.watch import Watch
@@ -34,6 +35,7 @@ class ServerState:
         self.origin = Origin(settings)
         self.bodies = Bodies(settings.body_memory << 20, settings.body_seconds)
         self.operations = Operations(settings.jobs, self.audit)
+        self.scheduler = Scheduler(settings, databases, self.operations)
         self.completions = Completions(loop)
         self.uploads = ThreadPoolExecutor(settings.uploads, "muniment upload")
         self.uploading = Seats(settings.uploads, "large attachments")

@@ -58,6 +58,11 @@ class BackupStatus:
         """Whether a backup is being taken now."""
         return self.operation is not None and self.operation.job.running
 
+    def join(self) -> None:
+        """Wait until the backup that is being taken has ended."""
+        if self.operation:
+            self.operation.job.join()
+
     def follow(self, operation: Operation) -> None:
         """From now on the status is that of this backup."""
         self.operation = operation

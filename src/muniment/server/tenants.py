@@ -96,6 +96,7 @@ class Databases:
         self.admission = Admission(self.system.database, self.master, old_clients=old_clients)
         self.system.database.storage.admit = self.admission
         self.open: dict[str, Tenant] = {}
+        self.opens: dict[str, int] = {}  # how often each was opened
         self._most = most
         self._opening = 0
         self._making_room = asyncio.Lock()
@@ -182,6 +183,7 @@ class Databases:
                     _open, folder, spelled, plain_settings(settings), self.keys(document)
                 )
                 tenant = self.open[key] = Tenant(spelled, database)
+                self.opens[key] = self.opens.get(key, 0) + 1
             return tenant
 
     @asynccontextmanager

@@ -1,0 +1,106 @@
+"""Jobs of a server with backups that are there: verifying, rehearsing and expiring them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from functools import partial
+from pathlib import Path
+from typing import Any, TypeAlias
+
+import msgspec
+
+from muniment.backup.expire import Expired, expire
+from muniment.backup.job import Job, with_hint
+from muniment.backup.retention import Policy
+from muniment.backup.summary import ExpirySummary
+from muniment.backup.verify import Verified
+from muniment.maintenance import MaintenanceActions
+from muniment.rehearsal import Rehearsal, rehearse
+from muniment.security.keyring import Keyring
+from muniment.server.places import check_unmoved
+from muniment.settings import Settings
+from muniment.storage.base import system_clock
+
+Told: TypeAlias = Callable[[Any], dict[str, Any]]
+
+
+def verification(source: Path, keyring: Keyring) -> tuple[Job[Any], Told]:
+    """Read and check all backups in a folder."""
+
+    def work(job: Job[Verified]) -> Verified:
+        check_unmoved(source)
+        return MaintenanceActions.verify(source, keyring=keyring, progress=job.progress)
+
+    def told(verified: Verified) -> dict[str, Any]:
+        return {
+            "backup": verified.backup.name,
+            "backups": len(verified.backups),
+            "unproven": len(verified.unproven),
+            "etag": verified.moment.etag,
+            "seconds": round(verified.seconds, 3),
+            "record": verified.record.name if verified.record else None,
+            "notes": list(verified.notes),
+        }
+
+    return _job("verification", source, work), told
+
+
+def rehearsal(settings: Settings, place: Path, source: Path, keyring: Keyring, **named: Any) -> tuple[Job[Any], Told]:
+    """Really restore a moment of the backups in a folder into a new one in `place`, look at it, and delete it again."""
+
+    def work(job: Job[Rehearsal]) -> Rehearsal:
+        check_unmoved(source)
+        return rehearse(
+            source,
+            place=place,
+            keyring=keyring,
+            progress=job.progress,
+            in_child=True,
+            script=settings.rehearsal_script,
+            **named,
+        )
+
+    def told(done: Rehearsal) -> dict[str, Any]:
+        return {
+            "backup": done.restored.backup.name,
+            "etag": done.restored.moment.etag,
+            "recovery_seconds": round(done.restored.seconds, 3),
+            "seconds": round(done.seconds, 3),
+            "record": done.record.name if done.record else None,
+        }
+
+    return _job("rehearsal", source, work), told
+
+
+def expiry(
+    source: Path, policy: Policy, grace: int, keyring: Keyring, *, dry_run: bool = False
+) -> tuple[Job[Any], Told]:
+    """Let the backups in a folder expire that a policy does not keep."""
+
+    def work(job: Job[Expired]) -> Expired:
+        check_unmoved(source)
+        return expire(
+            source,
+            policy,
+            grace=grace,
+            dry_run=dry_run,
+            clock=system_clock,
+            keyring=keyring,
+            progress=job.progress,
+        )
+
+    def told(done: Expired) -> dict[str, Any]:
+        summary: dict[str, Any] = msgspec.to_builtins(ExpirySummary.of(done))
+        return summary
+
+    return _job("expiry", source, work), told
+
+
+def _job(what: str, source: Path, work: Callable[[Job[Any]], Any]) -> Job[Any]:
+    job = Job[Any](what, work, partial(_closing, what, source))
+    job.say(f"Started the {what} of {source}")
+    return job
+
+
+def _closing(what: str, source: Path, job: Job[Any]) -> Iterator[str]:
+    yield f"The {what} of {source} failed because: {with_hint(job.error)}" if job.error else f"The {what} completed"
