@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import tempfile
 import threading
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
 from functools import partial
@@ -14,6 +14,7 @@ from typing import Any, Final, Unpack
 import msgspec
 
 from muniment.backup.child import backup_in_child, compact_in_child, rekey_in_child
+from muniment.backup.copying import Copied, copy_backups
 from muniment.backup.destination import place_of
 from muniment.backup.differences import Differences, differences
 from muniment.backup.expire import GRACE, Expired, expire
@@ -23,7 +24,7 @@ from muniment.backup.moment import NEWEST, PointKeywords, RestorePoint, Zone, po
 from muniment.backup.plan import RestorePlan
 from muniment.backup.query import LIMIT, Answer, query_backup
 from muniment.backup.recoverability import Recoverability, recoverability
-from muniment.backup.repository import Backup, backups
+from muniment.backup.repository import Backup, backups, backups_in
 from muniment.backup.restore import Restored, restore
 from muniment.backup.restore_into import Comparison, OnConflict, RestoredInto, check_database, check_policy, compared
 from muniment.backup.restore_plan import plan_restore
@@ -318,16 +319,21 @@ class MaintenanceActions:
         *,
         point: RestorePoint = NEWEST,
         keyring: Keyring = NO_KEYS,
+        copies: Iterable[str | Path] = (),
         **named: Unpack[PointKeywords],
     ) -> RestorePlan:
         """Which backups a restore of this moment would read; raises what that restore would raise before it began.
+
+        `copies` are other places with the same backups: what is damaged or missing in the first is read from there, and
+        `Restored.notes` say so.
 
         But a plan can be made of backups that are encrypted and that the keyring does not open. A plan is given back as
         it is; raises `InvalidInput` when a moment is named beside it.
         """
         point = replace(point, **named)
         if not isinstance(source, RestorePlan):
-            return plan_restore(backups(source, keyring), str(source), point)
+            available = backups_in(source, copies, keyring)
+            return plan_restore(available, str(source), point)
         if point.named:
             raise InvalidInput("a plan is of a moment already", "leave the moment out, or give the folder")
         return source
@@ -435,6 +441,18 @@ class MaintenanceActions:
             protection=protection,
             progress=progress,
         )
+
+    @staticmethod
+    def copy(
+        source: str | Path,
+        destination: str | Path,
+        *,
+        repair: bool = False,
+        keyring: Keyring = NO_KEYS,
+        progress: Progress | None = None,
+    ) -> Copied:
+        """See `muniment.backup.copying.copy_backups`: backups brought to another place, or healed there."""
+        return copy_backups(source, destination, repair=repair, keyring=keyring, progress=progress)
 
     @staticmethod
     def verify(

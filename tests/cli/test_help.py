@@ -54,7 +54,18 @@ COMMANDS = {
         "--quiet",
     ],
     "restore": [
-        *("SOURCE", "--to", *POINT, "--dry-run", *PART, "--on-conflict", "--other-database", "--defrag", "--new-id"),
+        *(
+            "SOURCE",
+            "--to",
+            *POINT,
+            "--dry-run",
+            *PART,
+            "--copy",
+            "--on-conflict",
+            "--other-database",
+            "--defrag",
+            "--new-id",
+        ),
         *(
             "--server",
             "--name",
@@ -77,6 +88,7 @@ COMMANDS = {
         *("--json", "--quiet"),
     ],
     "expire": ["DEST", *POLICY, "--grace", "--dry-run", "--yes", KEY, *OPENS, "--json", "--quiet"],
+    "copy": ["SOURCE", "DEST", "--repair", "--json", "--quiet"],
     "merge": ["DEST", "--through", "--delete-merged", KEY, *OPENS, *SEALS, "--json", "--quiet"],
     "status": ["FOLDER|URL", "--url", "--database", *LIMITS, KEY, *KEYS, "--json"],
     "freeze": ["--url", "--database", "--timeout", *KEYS, "--json"],

@@ -55,6 +55,7 @@ class _Restore(msgspec.Struct):
     """A plan, as the folders of its backups and where to stop in the last of them, and what to make of it."""
 
     chain: list[_Folder]
+    copies: list[list[_Folder]]
     upto: int | None
     at: int | None
     target: _Folder
@@ -71,6 +72,8 @@ class _Restore(msgspec.Struct):
         for backup, sha256 in zip(chain, self.manifests, strict=True):
             if backup.sha256 != sha256:
                 raise DamagedBackup(f"the manifest in {backup.folder} was changed meanwhile", "see who changed it")
+        copies = [tuple(map(decoded, folders)) for folders in self.copies]
+        chain = [replace(backup, copies=others) for backup, others in zip(chain, copies, strict=True)]
         return RestorePlan(chain_of(chain[-1], chain), self.upto, self.at)
 
 
@@ -196,7 +199,10 @@ def restore_in_child(
     The progress then tells what is in the new database, where before it told what was read.
     """
     chain = [encoded(backup.folder) for backup in plan.chain]
-    wanted = _Restore(chain, plan.upto, plan.at, encoded(target), selection, defrag, new_id, key, *_proven(plan))
+    copies = [list(map(encoded, backup.copies)) for backup in plan.chain]
+    wanted = _Restore(
+        chain, copies, plan.upto, plan.at, encoded(target), selection, defrag, new_id, key, *_proven(plan)
+    )
     with _working(_restore, _Restored, "restores", progress, niceness) as worker:
         worker.tell(wanted)
         restored = worker.hear()

@@ -12,7 +12,7 @@ import errno
 import io
 import os
 import re
-from collections.abc import Generator, Iterator
+from collections.abc import Generator, Iterable, Iterator
 from contextlib import suppress
 from pathlib import Path, PosixPath
 from stat import S_IFREG
@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Any, Final, Protocol
 
 from muniment.backup.store_errors import mapped_store_errors
 from muniment.backup.stores import SCHEMES, store
-from muniment.durable import write_new
+from muniment.durable import new_file, write_new
 from muniment.errors import InvalidInput
 from muniment.later import Later
 
@@ -119,7 +119,7 @@ class Remote(PosixPath):
             raise ValueError(f"an object of a store can only be read as bytes, not opened for {mode!r}")
         return _Ranges(self)
 
-    def unlink(self, missing_ok: bool = True) -> None:  # noqa: FBT - as `Path` has it
+    def unlink(self, missing_ok: bool = True) -> None:
         """Delete an object, whether or not it is there: only for what has expired, or was never published."""
         with mapped_store_errors(self, "delete"):
             obstore.delete(self.store, self.key)
@@ -258,6 +258,25 @@ def _put_new(path: Remote, content: bytes) -> None:
         if path.is_file():
             raise FileExistsError(errno.EEXIST, "it exists", str(path)) from None
         obstore.put(path.store, path.key, content, use_multipart=False)
+
+
+def write_stream(path: Path, blocks: Iterable[bytes], *, overwrite: bool = False) -> None:
+    """Write an object, or a file and bring it to disk, that is there when the last block is, and else not at all."""
+    if isinstance(path, Remote):
+        _write(sink(path), blocks)
+        return
+    with new_file(path, overwrite=overwrite) as unfinished:
+        _write(sink(unfinished), blocks)
+
+
+def _write(file: Sink, blocks: Iterable[bytes]) -> None:
+    try:
+        for block in blocks:
+            file.write(block)
+        file.finish()
+    except BaseException:
+        file.abandon()
+        raise
 
 
 def sizes_in(place: Path) -> dict[str, int]:

@@ -90,6 +90,11 @@ class RestorePlan:
         return tuple(note for each in self.chain for note in missing_note(each.manifest.skipped, each.name))
 
     @property
+    def elsewhere(self) -> tuple[str, ...]:
+        """A sentence for each file that was read from another copy, when it has been."""
+        return tuple(told for each in self.chain for told in each.elsewhere)
+
+    @property
     def size(self) -> int:
         """The bytes of all files to read."""
         return sum(backup.manifest.size for backup in self.chain)

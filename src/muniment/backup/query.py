@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any, Final, TypeVar
 from muniment.backup.destination import Remote
 from muniment.backup.parquet import dataset_of
 from muniment.backup.plan import RestorePlan
-from muniment.backup.reader import Moment, check_file, moment_of
+from muniment.backup.reader import Moment, check_copies, moment_of
 from muniment.document import fold
 from muniment.durable import mapped_errors
 from muniment.errors import Cancelled, InvalidInput, StorageFailure
@@ -99,7 +99,7 @@ def query_backup(plan: RestorePlan, sql: str, *, limit: int = LIMIT, progress: P
         for backup in plan.chain:
             backup.check_open()
         for backup, file in plan.files:
-            check_file(backup.path(file.name), file, progress)
+            check_copies(backup, file, progress)
         progress.stage = "asking"
         moment = moment_of(plan)
         columns, rows = _waited(connection, lambda: _asked(connection, plan, moment, select, limit), progress)

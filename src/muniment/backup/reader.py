@@ -260,13 +260,18 @@ def check_files(files: Iterable[tuple[Backup, File]], progress: Progress) -> Non
     Every file is hashed before any is parsed: Parquet footers and page headers have no checksum.
     """
     with ThreadPoolExecutor(os.cpu_count(), "muniment checker") as pool:
-        checks = [pool.submit(check_file, backup.path(file.name), file, progress) for backup, file in files]
+        checks = [pool.submit(check_copies, backup, file, progress) for backup, file in files]
         try:
             for check in checks:
                 check.result()
         except BaseException:
             pool.shutdown(wait=False, cancel_futures=True)
             raise
+
+
+def check_copies(backup: Backup, file: File, progress: Progress) -> None:
+    """The same of the first copy that is whole, from which the file is then read."""
+    backup.choose(file.name, lambda path: check_file(path, file, progress))
 
 
 def check_file(path: Path, file: File, progress: Progress) -> None:

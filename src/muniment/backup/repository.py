@@ -9,13 +9,13 @@ from __future__ import annotations
 import os
 import re
 import shutil
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from pathlib import Path
-from typing import Final, overload
+from typing import Final, TypeVar, overload
 
 import msgspec
 
@@ -48,6 +48,7 @@ from muniment.security.keyring import NO_KEYS, Keyring
 from muniment.security.signature import Signature, SigningKey
 from muniment.storage import engines
 
+T = TypeVar("T")
 DATABASE_DOCUMENT: Final = "Database.Document"
 REPOSITORY: Final = "repository.json"
 SIGNATURE: Final = f"{manifests.NAME}.signature"
@@ -62,6 +63,9 @@ class Backup:
 
     `aliases` are the names of links to it in the same folder (`latest`). `notes` are what whoever took it should know.
     `key` is the data key of one that is encrypted and was opened; `locked` says why one was not.
+
+    `copies` are other places of it (`with_copies`), `chosen` the files that are read from one of those, since what is
+    here is not whole, and `elsewhere` has a sentence for each of them.
     """
 
     folder: Path
@@ -71,6 +75,9 @@ class Backup:
     notes: tuple[str, ...] = field(default=(), compare=False)
     key: DataKey | None = field(default=None, compare=False, repr=False)
     locked: WrongKey | None = field(default=None, compare=False, repr=False)
+    copies: tuple[Path, ...] = field(default=(), compare=False)
+    chosen: dict[str, Path] = field(default_factory=dict, compare=False, repr=False)
+    elsewhere: list[str] = field(default_factory=list, compare=False, repr=False)
 
     @property
     def name(self) -> str:
@@ -79,7 +86,23 @@ class Backup:
 
     def path(self, name: str) -> Path:
         """Where a file of this name is."""
-        return self.folder / name
+        return self.chosen.get(name, self.folder / name)
+
+    def choose(self, name: str, check: Callable[[Path], T]) -> T:
+        """What `check` gives of the first copy of this file that it does not raise for, from which it is then read.
+
+        Raises what was wrong with the first one where there is no other that is whole.
+        """
+        try:
+            return check(self.path(name))
+        except (DamagedBackup, StorageFailure) as error:
+            for folder in self.copies:
+                with suppress(DamagedBackup, StorageFailure):
+                    found = check(folder / name)
+                    self.chosen[name] = folder / name
+                    self.elsewhere.append(f"{error.message}; it was read from {folder / name}")
+                    return found
+            raise
 
     def check_open(self) -> None:
         """Raises `WrongKey` when it is encrypted and nothing was given that opens it."""
@@ -110,7 +133,9 @@ class Backup:
 
     def stored_database_document(self) -> bytes:
         """The same as it is stored, which may be encrypted; raises `DamagedBackup` if its SHA-256 is another one."""
-        path = self.folder / DATABASE_DOCUMENT
+        return self.choose(DATABASE_DOCUMENT, self._stored_database_document)
+
+    def _stored_database_document(self, path: Path) -> bytes:
         try:
             text = path.read_bytes()
         except FileNotFoundError as error:
@@ -201,6 +226,37 @@ class Backups(Sequence[Backup]):
     def notes(self) -> tuple[str, ...]:
         """A sentence for each that cannot be used."""
         return tuple(map(str, self.unusable))
+
+
+def with_copies(available: Backups, others: Sequence[Backups]) -> Backups:
+    """The same backups with the other places of each; and those that only another place has whole."""
+    found = {backup.sha256: backup for backup in reversed(available)}
+    for other in others:
+        for backup in other:
+            if here := found.get(backup.sha256):
+                found[backup.sha256] = replace(here, copies=(*here.copies, backup.folder))
+            else:
+                told = f"{available.place / backup.name} is missing or damaged; it was read from {backup.folder}"
+                found[backup.sha256] = replace(backup, elsewhere=[told])
+    names = {backup.name for backup in found.values()}
+    unusable = [bad for bad in available.unusable if bad.folder.name not in names]
+    return Backups(available.place, list(found.values()), unusable, available.unfinished)
+
+
+def backups_in(source: str | Path, copies: Iterable[str | Path], keyring: Keyring = NO_KEYS) -> Backups:
+    """What is in a place, with what other places have of the same. One that cannot be read counts as empty then."""
+    if not copies:
+        return backups(source, keyring)
+    found, errors = [], []
+    for place in map(place_of, (source, *copies)):
+        try:
+            found.append(backups(place, keyring))
+        except (BackupNotFound, StorageFailure) as error:
+            errors.append(error)
+            found.append(Backups(place))
+    if len(errors) == len(found):
+        raise errors[0]
+    return with_copies(found[0], found[1:])
 
 
 def unusable_in(available: Sequence[Backup]) -> tuple[Unusable, ...]:
@@ -438,21 +494,13 @@ class NewBackup:
     def publish(self, manifest: bytes) -> Backup:
         """Write the manifest; when this returns, the backup is whole and on disk, or in the store."""
         seal = self.seal
-        notes: list[str] = []
         with mapped_errors(self.folder):
             if seal.wrapped:
                 put_new(self.folder / wrapped_keys.NAME, seal.wrapped.encoded())
             if seal.signing_key:
                 signed = msgspec.json.encode(seal.signing_key.sign(manifest))
                 put_new(self.folder / SIGNATURE, msgspec.json.format(signed, indent=2) + b"\n")
-            if isinstance(self.folder, Remote):
-                put_new(self.folder / manifests.NAME, manifest)
-            else:
-                unnamed = self.folder / f"{manifests.NAME}.unfinished"
-                write_new(unnamed, manifest)
-                sync_folder(self.folder)
-                unnamed.rename(self.folder / manifests.NAME)
-                notes = sync_folders((self.folder, self.folder.parent, *(made.parent for made in self._made)))
+            notes = publish_manifest(self.folder, manifest, self._made)
         decoded = manifests.decode(manifest, str(self.folder))
         if seal.key:
             decoded = manifests.opened(decoded, manifest, seal.key, str(self.folder))
@@ -466,6 +514,21 @@ class NewBackup:
             return
         shutil.rmtree(self.folder, ignore_errors=True)
         remove_folders(self._made)
+
+
+def publish_manifest(folder: Path, manifest: bytes, made: Sequence[Path] = ()) -> list[str]:
+    """Make a backup of what is in a folder or below a prefix; `made` are the folders that were made for it.
+
+    Returns a sentence for each folder that cannot be synced.
+    """
+    if isinstance(folder, Remote):
+        put_new(folder / manifests.NAME, manifest)
+        return []
+    unnamed = folder / f"{manifests.NAME}.unfinished"
+    write_new(unnamed, manifest)
+    sync_folder(folder)
+    unnamed.rename(folder / manifests.NAME)
+    return sync_folders((folder, folder.parent, *(each.parent for each in made)))
 
 
 def delete_backup(backup: Backup) -> None:

@@ -69,7 +69,7 @@ def restore(
         finally:
             loader.close()
         progress.check()  # whoever wanted it may have gone: then nobody would know of the database
-        notes = (*plan.notes, *staging.publish())
+        notes = (*plan.notes, *plan.elsewhere, *staging.publish())
     progress.finish()
     return Restored(staging.target, plan.backup, moment, loader.fingerprint, progress.seconds, notes)
 

@@ -82,6 +82,10 @@ ABOUT: Final = {
         "List the backups in a folder as chains, or look into them without restoring anything.",
     ),
     "expire": ("expire.expire", "Remove the backups in a folder that a policy does not keep, after a time of grace."),
+    "copy": (
+        "copy.copy",
+        "Bring backups to another place as they are, or heal there what is damaged and whole here.",
+    ),
     "merge": ("merge.merge", "Make one full backup out of a chain, without the database."),
     "status": ("status.status", "Show how far a database could be recovered, and what to do next."),
     "freeze": ("freeze.freeze", "Have the files of a database on a server stand still, for a tool that copies them."),

@@ -8,25 +8,26 @@ from typing import Annotated, Any
 
 import typer
 
+from muniment.backup.repository import Backup
 from muniment.backup.summary import BackupSummary
 from muniment.cli.groups import Typed
 from muniment.cli.keyring import PANEL, PassphraseFile, SealingOptions
 from muniment.cli.options import JobOutput, KeyOptions, Keys, ServerDatabase, Url, check_stays_here, path_of, place_of
-from muniment.cli.report import facts
+from muniment.cli.report import Line, Row, facts, members
 from muniment.cli.state import backup_rows
 from muniment.database import DocumentDatabase, open_to_read
-from muniment.errors import InvalidInput, WrongKey
+from muniment.errors import Cancelled, InvalidInput, MunimentError, WrongKey
 from muniment.security.encryption import EncryptionKey
 
 
 def backup(
     dest: Annotated[
-        Path,
+        list[Path],
         typer.Option(
             "--dest",
             parser=place_of,
             metavar="DEST",
-            help="Where to put the backup: a folder, which is made if need be, or s3://BUCKET/PREFIX.",
+            help="Where to put the backup: a folder, which is made if need be, or s3://BUCKET/PREFIX; may be repeated.",
         ),
     ],
     *,
@@ -99,8 +100,10 @@ def backup(
 
     The backup is the state of the moment at which it starts. It is a folder of Parquet files and a manifest, which is
     written last: a backup that was interrupted does not exist. Nothing that is already in the destination is touched.
-    An incremental backup holds what changed since the last one in the folder; where there is none, something might be
-    missed, or the chain is not whole, a full one is taken, and it is said why. A full one begins a chain of its own.
+    With several --dest a backup is put into each, one after the other: each has a chain of its own, and what fails in
+    one does not keep it from the next. An incremental backup holds what changed since the last one in the folder; where
+    there is none, something might be missed, or the chain is not whole, a full one is taken, and it is said why. A full
+    one begins a chain of its own.
 
     All that is read is proven to be what was written. Where it is not the backup fails (exit code 5) and names it;
     with --skip-damaged the rest is taken, and the manifest and this command say what is missing.
@@ -139,8 +142,10 @@ def backup(
             # The key of an encrypted database is given to open that. Any other can be meant for the backup alone.
             key_file = None if opened.storage.key or in_clear else encryption.key_file
             asked["protection"] = sealing.protection(passphrase_file, key_file)
-            _back_up(opened, dest, asked, out)
+            _back_up_to_all(opened, dest, asked, out)
         return
+    if len(dest) > 1:
+        raise InvalidInput("a server is given one --dest at a time", "run it once for each")
     if folder is not None:
         raise InvalidInput("FOLDER and --url each say what to back up", "give one of them")
     if database is not None and not database.strip():
@@ -156,7 +161,9 @@ def backup(
     )
     flags = incremental, new_chain, skip_damaged, nowait, timeout
     recipients = sealing.recipient or None
-    wanted = servers.BackupWanted(url, database, str(dest), *flags, keys, recipients, in_clear, include_encryption_key)
+    wanted = servers.BackupWanted(
+        url, database, str(dest[0]), *flags, keys, recipients, in_clear, include_encryption_key
+    )
     if all_databases:
         raise typer.Exit(servers.back_up_all(wanted, out))
     servers.back_up(wanted, out)
@@ -173,10 +180,35 @@ def _opened(folder: Path, key: EncryptionKey | None) -> DocumentDatabase:
         raise
 
 
-def _back_up(database: DocumentDatabase, dest: Path, asked: dict[str, Any], out: JobOutput) -> None:
+def _back_up_to_all(database: DocumentDatabase, places: list[Path], asked: dict[str, Any], out: JobOutput) -> None:
+    if len(places) == 1:
+        taken, seconds = _back_up(database, places[0], asked, out)
+        rows = [facts(backup=str(taken.folder)), *backup_rows(BackupSummary.of(taken), seconds)]
+        out.emit(f"Backed up {database.path} to {taken.folder}", rows)
+        return
+    lines: list[Line] = []
+    told: list[dict[str, Any]] = []
+    failed: list[MunimentError] = []
+    for place in places:
+        try:
+            taken, seconds = _back_up(database, place, asked, out)
+        except (Cancelled, InvalidInput):
+            raise
+        except MunimentError as error:
+            failed.append(error)
+            told.append({"destination": str(place), "error": error.message, "hint": error.hint})
+            lines.append(("failed", f"{place}: {error}"))
+        else:
+            summary = backup_rows(BackupSummary.of(taken), seconds)
+            told.append({"destination": str(place), "backup": str(taken.folder), **members(summary)})
+            lines.append(("backup", f"{taken.folder}, {taken.manifest.kind}, in {seconds:.1f} s"))
+    done = f"{len(places) - len(failed)} of {len(places)} places"
+    out.emit(f"Backed up {database.path} to {done}", [Row({"backups": told}, lines)])
+    if failed:
+        raise typer.Exit(failed[0].exit_code)
+
+
+def _back_up(database: DocumentDatabase, dest: Path, asked: dict[str, Any], out: JobOutput) -> tuple[Backup, float]:
     operation = database.maintenance.start_backup(dest, **asked)
     with out.job(operation.progress):
-        taken = operation.wait()
-    seconds = operation.progress.seconds
-    rows = [facts(backup=str(taken.folder)), *backup_rows(BackupSummary.of(taken), seconds)]
-    out.emit(f"Backed up {database.path} to {taken.folder}", rows)
+        return operation.wait(), operation.progress.seconds

@@ -16,7 +16,7 @@ from muniment.backup.restore import dry_run as told_only
 from muniment.backup.restore_into import check_policy
 from muniment.backup.selection import Selection
 from muniment.cli.keyring import OpeningOptions
-from muniment.cli.options import JobOutput, KeyOptions, Keys, PlainHttp, Source, Yes, named, path_of
+from muniment.cli.options import JobOutput, KeyOptions, Keys, PlainHttp, Source, Yes, named, path_of, place_of
 from muniment.cli.output import count_text, size_text
 from muniment.cli.point import PartOptions, PointOptions
 from muniment.cli.report import Line, Row, facts, note_lines, notes, row
@@ -141,6 +141,15 @@ def restore(
         bool, typer.Option("--dry-run", metavar="", help="Print what would be done, and write nothing.")
     ] = False,
     part: PartOptions,
+    copies: Annotated[
+        list[Path],
+        typer.Option(
+            "--copy",
+            parser=place_of,
+            metavar="PLACE",
+            help="Another place with these backups, for what is damaged or missing in SOURCE; may be repeated.",
+        ),
+    ] = [],  # noqa: B006 - typer makes a new one
     existing: ExistingOptions,
     new: NewOptions,
     server: ServerOptions,
@@ -167,6 +176,9 @@ def restore(
     clear, and so are backups that are encrypted for it. --new-key-file gives the new database another key,
     --in-clear none.
 
+    With --copy, which `muniment copy` makes, each file is read from the first place that has it whole, and it is said
+    what was read elsewhere.
+
     With --server, SOURCE and --location are paths on the server's machine, and the server goes on with the restore
     when this command is stopped. The key in --key-file or --new-key-file goes there, over https or to this machine. It
     opens the backups of a database that had it, too; what opens others is in the settings of the server.
@@ -178,7 +190,11 @@ def restore(
     $ muniment restore /mnt/backups/shop --server URL --name shop --id orders/830 --on-conflict=overwrite --dry-run
     """
     _check_place(to, server, keys, dry_run=dry_run)
-    wanted = _Wanted(source, moment.point(), part.selection(), encryption, opening)
+    wanted = _Wanted(source, moment.point(), part.selection(), encryption, opening, tuple(copies))
+    if copies and (existing.on_conflict is not None or server.url is not None):
+        raise InvalidInput(
+            "--copy is for a new database in --to", "leave it out; `muniment copy --repair` heals a place"
+        )
     if existing.on_conflict is not None:
         _check_existing(new, server)
         if server.url is not None:
@@ -219,11 +235,12 @@ class _Wanted:
     selection: Selection | None
     encryption: KeyOptions
     opening: OpeningOptions
+    copies: tuple[Path, ...]
 
     def plan(self) -> RestorePlan:
         """Which backups in the folder that is."""
         keyring = self.opening.keyring(self.encryption)
-        return MaintenanceActions.plan_restore(self.source, point=self.point, keyring=keyring)
+        return MaintenanceActions.plan_restore(self.source, point=self.point, keyring=keyring, copies=self.copies)
 
 
 def _check_place(to: Path | None, server: ServerOptions, keys: Keys, *, dry_run: bool) -> None:
