@@ -204,6 +204,13 @@ _NOTHING: Final[dict[str, Any]] = {"documents": {}, "attachments": {}}
 _OPENED: Final = b'"sealed": ""'
 
 
+# Made once and here: a process crashes where two threads have msgspec look at a type for the first time.
+_decode_sealed: Final = msgspec.json.Decoder(_Sealed).decode
+_decode_version: Final = msgspec.json.Decoder(_Version).decode
+_decode_manifest: Final = msgspec.json.Decoder(Manifest).decode
+msgspec.json.Decoder(_Fingerprint)
+
+
 def encode(manifest: Manifest, key: DataKey | None = None) -> bytes:
     """The manifest as it is written, with its checksum: indented JSON, for people read it too.
 
@@ -242,7 +249,7 @@ def opened(manifest: Manifest, text: bytes, key: DataKey, where: str) -> Manifes
         content = key.unseal("manifest", b64decode(sealed), bound)
         if content is None:
             raise ValueError("it was changed by somebody who does not have its data key")
-        found = msgspec.json.decode(content, type=_Sealed)
+        found = _decode_sealed(content)
         whole = msgspec.structs.replace(
             manifest,
             fingerprint=found.fingerprint,
@@ -274,14 +281,14 @@ def decode(text: bytes, where: str) -> Manifest:
         members = msgspec.json.decode(text, type=dict[str, msgspec.Raw]).keys()
         if not members & _MEMBERS:
             raise ValueError("it has no member of a backup's manifest, so it is not one of ours")
-        version = msgspec.json.decode(text, type=_Version)
+        version = _decode_version(text)
         if version.format > ENCRYPTED:
             raise UnknownFormat(
                 f"the backup in {where} has format {version.format}, written by {version.software};"
                 f" this software reads up to {ENCRYPTED}",
                 f"restore it with {version.software} or newer",
             )
-        manifest = msgspec.json.decode(text, type=Manifest)
+        manifest = _decode_manifest(text)
         if manifest.checksum is None and manifest.format > 1:
             raise ValueError("it has no checksum")
         if manifest.checksum is None:

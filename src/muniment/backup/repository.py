@@ -53,6 +53,7 @@ DATABASE_DOCUMENT: Final = "Database.Document"
 REPOSITORY: Final = "repository.json"
 SIGNATURE: Final = f"{manifests.NAME}.signature"
 _HINT: Final = "restore from another backup, or another copy of this one"
+_decode_signature: Final = msgspec.json.Decoder(Signature).decode  # as in `manifest`
 _later_keys = re.compile(r"keys-([2-9]|[1-9]\d{1,8})\.json")
 _name = re.compile(r"(\d{4}-\d\d-\d\dT\d{6}\.\d{3}Z)\.(full|incremental)")
 
@@ -429,7 +430,7 @@ def _check_signature(folder: Path, text: bytes, signers: Sequence[str]) -> None:
     hint = "use a backup that is signed, or see who has written this one"
     with mapped_errors(path):
         try:
-            signature = msgspec.json.decode(path.read_bytes(), type=Signature)
+            signature = _decode_signature(path.read_bytes())
         except FileNotFoundError as error:
             raise BadSignature(f"{folder / manifests.NAME} is not signed", hint) from error
         except (msgspec.DecodeError, UnicodeDecodeError) as error:

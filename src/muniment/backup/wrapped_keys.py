@@ -78,6 +78,10 @@ class _Version(msgspec.Struct):
     format: int
 
 
+_decode_version: Final = msgspec.json.Decoder(_Version).decode  # as in `manifest`
+_decode_keys: Final = msgspec.json.Decoder(WrappedKeys).decode
+
+
 def _text(keys: WrappedKeys) -> bytes:
     return msgspec.json.format(msgspec.json.encode(keys), indent=2) + b"\n"
 
@@ -87,11 +91,11 @@ def decode(text: bytes, key: str, where: object) -> WrappedKeys:
     try:
         if len(text) > MOST_BYTES:
             raise ValueError(f"it has more than {MOST_BYTES:,} bytes")
-        if (version := msgspec.json.decode(text, type=_Version).format) > FORMAT:
+        if (version := _decode_version(text).format) > FORMAT:
             raise UnknownFormat(
                 f"{where} has format {version}; this software reads up to {FORMAT}", "use a newer version"
             )
-        keys = msgspec.json.decode(text, type=WrappedKeys)
+        keys = _decode_keys(text)
         if too_much := keys._too_much():
             raise ValueError(too_much)
         if keys.encoded() != text:
