@@ -112,12 +112,19 @@ def test_a_dump_holds_everything(database: DocumentDatabase, tmp_path: Path, for
             assert third.snapshot().fingerprint == copy.snapshot().fingerprint
 
 
+KEPT = ("DatabaseRecord", "Indexes")
+
+
 @pytest.mark.parametrize("format", DUMPS)
 def test_the_real_dump_goes_round(tmp_path: Path, format: Any) -> None:
     real_dump = shared()
     with DocumentDatabase(tmp_path / "first") as first:
         import_dump(first.storage, real_dump)
-        first.export(tmp_path / f"second.{format}")
+        summary = first.export(tmp_path / f"second.{format}")
+        if format == "ravendump":  # whose indexes have another form
+            assert set(summary.skipped) == {f"{name} that this format has no place for" for name in KEPT}
+            for kept in [*first.by_prefix("Raven/Indexes/"), *first.by_prefix("Raven/Smuggler/")]:
+                first.delete(kept.id)
         with copy_of(tmp_path / f"second.{format}", tmp_path / "second") as second:
             assert second.snapshot().fingerprint == first.snapshot().fingerprint
 
@@ -133,8 +140,8 @@ def test_the_shape_is_that_of_the_real_dump(tmp_path: Path) -> None:
     with open_dump(io.BytesIO(ours)) as dump:
         mine = list(map(plain, dump))
         assert dump.build_version == real.build_version
-    assert [kind(item) for item in mine] == [kind(item) for item in theirs]
-    assert [described(item) for item in mine] == [described(item) for item in theirs]
+    assert [kind(item) for item in mine if kind(item)] == [kind(item) for item in theirs]
+    assert [described(item) for item in mine if kind(item)] == [described(item) for item in theirs]
     digest = b"S5Opbm22FH1LW5SAC3wRb3HA64QM7odd26djlt5cAkM="
     header = b'{"@metadata":{"@export-type":"Attachment"},"Hash":"%s","Size":16958,' % digest
     assert header + b'"Tag":"categories/1-a|d|image.jpg|%s|image/jpeg"}\xff\xd8' % digest in gzip.decompress(ours)

@@ -235,7 +235,10 @@ def between(
     options, progress = options or SmugglerOptions(), progress or Progress()
     at_source = replace(options, batch_size=BATCH_DOCUMENTS, fail_on_unknown=False)
     at_target = SmugglerOptions(
-        batch_size=options.batch_size, ignore_errors=options.ignore_errors, fail_on_unknown=options.fail_on_unknown
+        keep_extensions=True,  # what the source has kept
+        batch_size=options.batch_size,
+        ignore_errors=options.ignore_errors,
+        fail_on_unknown=options.fail_on_unknown,
     )
     reading, writing = os.pipe()
     with ThreadPoolExecutor(1, "muniment export") as pool:

@@ -128,7 +128,7 @@ COMMANDS = {
             "--collection",
         ),
         *CARRIED,
-        *("--continuation-token", "--fail-on-unknown", KEY, "--json", "--quiet"),
+        *("--continuation-token", "--fail-on-unknown", "--keep-extensions", KEY, "--json", "--quiet"),
     ],
     "smuggler between": [
         *("SOURCE", "TARGET", "--database", "--database2", *POINT, "--create"),

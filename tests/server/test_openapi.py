@@ -301,7 +301,7 @@ def test_parameters_of_dumps_are_the_options_of_dumps() -> None:
     flags = {"excludeexpired", "ignore-errors-and-continue"}
     common = {"operate-on-types", *filters, "transform", *flags, "limit", "batch-size", "timeout"}
     since = {"incremental", "database-id", "lineage", "after-etag", "lost-file"}
-    assert names(Imported) == common | {"continuation-token", "fail-on-unknown"}
+    assert names(Imported) == common | {"continuation-token", "fail-on-unknown", "keep-extensions"}
     assert names(Exported) == common | {"start-document-etag", "format", "compression"} | since
 
 

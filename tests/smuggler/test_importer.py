@@ -194,6 +194,8 @@ def test_the_real_dump_is_byte_identical(database: DocumentDatabase) -> None:
     plain = gzip.decompress(path.read_bytes())
     checked = 0
     for found_document in database.by_etag(limit=2000):
+        if found_document.id.startswith(("Raven/Indexes/", "Raven/Smuggler/")):
+            continue
         inner = found_document.body.removesuffix(b"}")
         assert inner in plain, found_document.id
         checked += 1

@@ -21,15 +21,21 @@ from muniment.smuggler.pick import DROPPED, EXPIRED, FILTERED, Chooser
         ("", {"Documents", "Attachments", "Identities"}, []),
         ("Documents", {"Documents"}, []),
         ("documents, ATTACHMENTS", {"Documents", "Attachments"}, []),
-        ("Indexes,Documents,Transformers", {"Documents"}, ["Indexes", "Transformers"]),
+        ("Indexes,Documents,Transformers", {"Documents"}, []),
         (["Identities", "TimeSeries", "RemoveAnalyzers"], {"Identities"}, ["RemoveAnalyzers", "TimeSeries"]),
-        ("Indexes", set(), ["Indexes"]),
+        ("Indexes,Conflicts", set(), ["Conflicts"]),
     ],
 )  # fmt: skip
 def test_types(given: Any, carried: set[str], meaningless: list[str]) -> None:
     options = SmugglerOptions.of(operate_on_types=given)
     assert options.carried == carried
     assert options.meaningless == meaningless
+
+
+def test_extensions_mean_something_when_they_are_to_be_kept() -> None:
+    options = SmugglerOptions.of(operate_on_types="Documents,TimeSeries,Conflicts", keep_extensions=True)
+    assert options.meaningless == ["Conflicts"]
+    assert options.kept_sections == {"TimeSeries"}
 
 
 @pytest.mark.parametrize(

@@ -7,14 +7,14 @@ from dataclasses import asdict
 from muniment.cli.output import count_text, size_text, took_text
 from muniment.cli.report import Line, Row, facts, lines, note_lines, row
 from muniment.cli.state import time_text
-from muniment.smuggler.options import SmugglerOptions
+from muniment.smuggler.options import EXTENSIONS, SmugglerOptions
 from muniment.smuggler.summary import Exported, Imported
 
 
 def exported_rows(exported: Exported, options: SmugglerOptions) -> list[Row]:
     """What came out of a database."""
     told = {**asdict(exported), "time": time_text(exported.time)}
-    return [Row(told, _exported_lines(exported)), _without_effect(options)]
+    return [Row(told, _exported_lines(exported)), _without_effect(options, EXTENSIONS)]
 
 
 def imported_rows(imported: Imported, fingerprint: str, options: SmugglerOptions) -> list[Row]:
@@ -82,7 +82,8 @@ def _conflicts(imported: Imported) -> list[Line]:
 
 def _counts(told: Exported | Imported) -> list[Line]:
     names = ["documents", "attachments", "identities", *(["deletions"] if told.deletions else [])]
-    return [(name, f"{getattr(told, name):,}") for name in names]
+    kept = ", ".join(f"{count:,} {section}" for section, count in sorted(told.kept.items()))
+    return [*((name, f"{getattr(told, name):,}") for name in names), *([("kept", kept)] if kept else [])]
 
 
 def _missing(told: Exported | Imported) -> list[Line]:
@@ -98,6 +99,6 @@ def _fingerprint(fingerprint: str) -> Row:
     return row("fingerprint", fingerprint, fingerprint=fingerprint)
 
 
-def _without_effect(options: SmugglerOptions) -> Row:
-    names = ", ".join(options.meaningless)
+def _without_effect(options: SmugglerOptions, has_effect: frozenset[str] = frozenset()) -> Row:
+    names = ", ".join(name for name in options.meaningless if name not in has_effect)
     return lines([("no effect", f"{names}: Muniment has no place for them")] if names else [])

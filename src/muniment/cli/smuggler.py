@@ -27,7 +27,7 @@ from muniment.cli.options import (
 from muniment.cli.output import aside
 from muniment.cli.point import PointOptions
 from muniment.cli.report import facts, text_of
-from muniment.cli.smuggler_options import CarriedOptions, Continuation, FailOnUnknown, StartEtag
+from muniment.cli.smuggler_options import CarriedOptions, Continuation, FailOnUnknown, KeepExtensions, StartEtag
 from muniment.durable import cannot_write
 from muniment.errors import InvalidInput, StorageFailure
 from muniment.progress import Progress
@@ -187,6 +187,7 @@ def smuggler_in(
     carried: CarriedOptions,
     continuation_token: Continuation = None,
     fail_on_unknown: FailOnUnknown = False,
+    keep_extensions: KeepExtensions = False,
     encryption: KeyOptions,
     keys: Keys,
     out: JobOutput,
@@ -210,7 +211,7 @@ def smuggler_in(
     """
     _check_used(target, keys)
     key, _ = _opening(target, encryption)
-    options = carried.options(None, continuation_token, fail_on_unknown)
+    options = carried.options(None, continuation_token, fail_on_unknown, keep_extensions)
     if incremental and not Path(file).is_dir():
         raise InvalidInput(f"{file} is not a folder", "give the folder that incremental exports were written to")
     from muniment.smuggling import import_from  # here too

@@ -25,6 +25,14 @@ FailOnUnknown: TypeAlias = Annotated[
     bool,
     typer.Option("--fail-on-unknown", metavar="", help="Fail at a section that Muniment has no place for."),
 ]
+KeepExtensions: TypeAlias = Annotated[
+    bool,
+    typer.Option(
+        "--keep-extensions",
+        metavar="",
+        help="Keep counters, time series, compare-exchange, revisions, … for exports to give back.",
+    ),
+]
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,7 +44,7 @@ class CarriedOptions:
         typer.Option(
             "--operate-on-types",
             metavar="NAMES",
-            help="What to carry: one or more of Documents,Attachments,Identities.",
+            help="What to carry: one or more of Documents,Attachments,Identities,Indexes,DatabaseRecord, …",
         ),
     ] = None
     filter: Annotated[
@@ -80,6 +88,7 @@ class CarriedOptions:
         start_document_etag: str | None = None,
         continuation: str | None = None,
         fail_on_unknown: bool = False,
+        keep_extensions: bool = False,
     ) -> SmugglerOptions:
         """The same for the library; raises `InvalidInput` for what makes no sense."""
         given: dict[str, Any] = {each.name: getattr(self, each.name) for each in fields(self)}
@@ -87,4 +96,5 @@ class CarriedOptions:
         given["timeout"] = None if self.timeout is None else self.timeout / 1000
         if self.batch_size is None:
             del given["batch_size"]
-        return SmugglerOptions.of(**given, fail_on_unknown=fail_on_unknown)
+        given |= {"fail_on_unknown": fail_on_unknown, "keep_extensions": keep_extensions}
+        return SmugglerOptions.of(**given)

@@ -222,6 +222,7 @@ class Imported(Smuggled, frozen=True):
         name="continuation-token", default=None
     )
     fail_on_unknown: Annotated[bool, Meta(description="Fail at a section that there is no place for.")] = False
+    keep_extensions: Annotated[bool, Meta(description="Keep counters, time series and so on for exports.")] = False
 
 
 class PartExported(Smuggled, frozen=True):

@@ -13,13 +13,14 @@ from typing import Any, ClassVar, Final
 
 import msgspec
 
-from muniment.document import SEPARATOR, encode, fold
+from muniment.document import SEPARATOR, decode, encode, fold
 from muniment.errors import DamagedDatabase
 from muniment.fingerprint import ContentDigest
 from muniment.owner import content_hash, content_type, key_of, split_id
 from muniment.revision import Batch, Revision
 from muniment.smuggler.attachments import FILES
 from muniment.smuggler.dump_document import dump_document, dump_documents, with_own_metadata
+from muniment.smuggler.kept import RECORD
 from muniment.smuggler.metadata import time_json
 from muniment.smuggler.options import KEPT_TYPES
 from muniment.smuggler.pending import Deletion, Owned
@@ -35,13 +36,14 @@ IN_MEMORY: Final = 4 << 20
 class _SectionsWriter(Writer):
     """What both formats share: an object of sections, each an array."""
 
-    legacy: ClassVar[bool]
+    legacy: ClassVar[bool]  # never None here
     carries = KEPT_TYPES
 
     def __init__(self, sink: Sink, content: Content) -> None:
         self._write = sink.write
         self._content = content
         self._comma = b""
+        self._close = b"]"  # what ends the section that is being written
         self._written: set[str] = set()  # hashes of contents
 
     def batch(self, batch: Batch) -> None:
@@ -55,14 +57,33 @@ class _SectionsWriter(Writer):
 
     def _section(self, name: str, items: Iterable[dict[str, Any]]) -> None:
         """End the section before, and begin this one with these items."""
-        self._write(b'],"%s":[' % name.encode())
-        self._comma = b""
+        self._begin(name)
         for item in items:
             self._item(encode(item))
 
+    def _begin(self, name: str) -> None:
+        self._write(self._close + b',"%s":[' % name.encode())
+        self._comma, self._close = b"", b"]"
+
+    def section(self, name: str, items: Iterable[bytes], contents: Iterable[Revision] = ()) -> None:
+        """See `Writer`."""
+        if name == RECORD:
+            for item in items:
+                self._write(self._close + b',"%s":' % name.encode() + item)
+                self._close = b""
+            return
+        self._begin(name)
+        for revision in contents:
+            self._content_of(revision)
+        for item in items:
+            self._item(item)
+
+    def _content_of(self, revision: Revision) -> None:
+        """Write the content of an attachment of a revision, where the format has a place for it."""
+
     def end(self) -> None:
         """The end of the last section and of the dump."""
-        self._write(b"]}")
+        self._write(self._close + b"}")
 
 
 class DumpWriter(_SectionsWriter):
@@ -115,6 +136,14 @@ class DumpWriter(_SectionsWriter):
         if revision.metadata != encode(implied):
             named["Metadata"] = msgspec.Raw(revision.metadata)
         return named
+
+    def _content_of(self, revision: Revision) -> None:
+        parts = list(checked(revision, self._content)) if revision.size <= IN_MEMORY else None
+        hash = content_hash(self._content(revision) if parts is None else parts)
+        told = {"Hash": hash, "Size": revision.size, "Tag": decode(revision.metadata).get("Tag", "")}
+        self._item(encode({"@metadata": {"@export-type": "Attachment"}, **told}))
+        for part in checked(revision, self._content) if parts is None else parts:
+            self._write(part)
 
     def deletions(self, documents: Iterable[Deletion], attachments: Iterable[Deletion]) -> None:
         """The section of tombstones."""

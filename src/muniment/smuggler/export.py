@@ -25,6 +25,7 @@ from muniment.smuggler.formats import writer_of
 from muniment.smuggler.options import ExportOptions, SmugglerOptions
 from muniment.smuggler.pending import Pending
 from muniment.smuggler.pick import Chooser, Named, check_met, check_named
+from muniment.smuggler.revisions import revisions_in
 from muniment.smuggler.sink import Sink, Writable
 from muniment.smuggler.summary import Exported
 from muniment.smuggler.writer import Writer
@@ -170,7 +171,9 @@ def _export_snapshot(
         if after and writer.inline:
             for owner in _owners_of_changed(storage, aside, after, snapshot.etag):
                 export.take(owner)
-        summary = export.finish()
+        place = export.revisions
+        found = revisions_in(storage, place, after, snapshot.etag) if place else iter(())
+        summary = export.finish(found)
         if not after:
             check_named(options, export.named, snapshot.fingerprint, lambda: _ids_in(storage, snapshot))
             check_met(options, summary.documents, export.seen, snapshot.fingerprint)

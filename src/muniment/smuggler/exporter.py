@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Iterator
-from itertools import groupby
+from itertools import chain, groupby
 from typing import Final
 
 import msgspec
@@ -16,9 +16,11 @@ from muniment.fingerprint import Totals
 from muniment.numbers import numbers_for, series_of
 from muniment.progress import Progress
 from muniment.revision import ATTACHMENT, DOCUMENT, Batch, Revision
+from muniment.smuggler.kept import CONTENTS, REVISIONS, has_place, in_order, kept_in
 from muniment.smuggler.options import ATTACHMENTS, DOCUMENTS, IDENTITIES, SmugglerOptions
 from muniment.smuggler.pending import Deletion, Pending
 from muniment.smuggler.pick import Chooser, Named
+from muniment.smuggler.revisions import Place, place_in
 from muniment.smuggler.summary import Exported
 from muniment.smuggler.writer import Writer
 
@@ -62,6 +64,7 @@ class Exporter(Totals):
         self._progress = progress
         self._after = after
         self._account = account
+        self.revisions: Place | None = None  # where in the log there are some of other dumps
         self._identities: dict[str, int] = {}
         self._skipped: Counter[str] = Counter()
         # Whether attachments are left out depends on their documents, so these are read too.
@@ -104,9 +107,10 @@ class Exporter(Totals):
     def _plain_documents(self, batch: Batch) -> None:
         """Take in documents when none is changed or left out; most have no attachments and are no identities."""
         apart = set()
-        if _IDENTITIES.encode() in batch.ids.data.lower() or (self._aside.attachments and self._writer.inline):
+        special = b"raven/" in batch.ids.data.lower()
+        if special or (self._aside.attachments and self._writer.inline):
             ids = [id.decode() for id in batch.ids.values()]
-            apart = self._aside.owners_among(ids) | {id for id in ids if fold(id).startswith(_IDENTITIES)}
+            apart = self._aside.owners_among(ids) | {id for id in ids if special and _is_special(id)}
         if not apart:
             self._write_batch(batch)
             return
@@ -139,8 +143,25 @@ class Exporter(Totals):
         if (identity := _identity(revision)) and IDENTITIES in self._writer.carries:
             if IDENTITIES in self._types:
                 self._identities[identity[0]] = identity[1]
+        elif self._writer.legacy is not None and has_place(revision.id) and self._keep(revision):
+            pass
         elif DOCUMENTS in self._types:
             self._document(revision)
+
+    def _keep(self, revision: Revision) -> bool:
+        """Take in a document that keeps an item of another section; false if it does not."""
+        if place := place_in(revision):
+            self.revisions = place
+            return True
+        kept = kept_in(revision)
+        if kept is None:
+            return False
+        if revision.etag > self._options.start_etag and self._options.gives_back(kept.section):
+            if kept.legacy == self._writer.legacy:
+                self._aside.keep(kept.section, kept.item + kept.blob)
+            else:
+                self._skipped[NO_PLACE.format(kept.section)] += 1
+        return True
 
     def _document(self, revision: Revision) -> None:
         chosen = self._chosen(revision)
@@ -186,19 +207,36 @@ class Exporter(Totals):
         """Whether nothing more will be taken."""
         return self._at_limit and not self._aside.attachments
 
-    def finish(self) -> Exported:
-        """Write what comes after the documents, and the end."""
+    def finish(self, revisions: Iterable[bytes] = ()) -> Exported:
+        """Write what comes after the documents, and the end. `revisions` are those that are in the history."""
         summary = self.summary
         self._write_numbers()
         self._writer.loose(self._loose())
         if self._after:
             self._writer.deletions(self._deleted(DOCUMENT), self._deleted(ATTACHMENT))
+        self._write_kept(revisions)
         self._writer.identities(sorted(self._identities.items()))
         summary.identities = len(self._identities)
         self._writer.end()
         summary.skipped = dict(self._skipped + self._chooser.left_out)
         summary.failed, summary.faults = self._chooser.faults.count, self._chooser.faults.first
         return summary
+
+    def _write_kept(self, revisions: Iterable[bytes]) -> None:
+        sections = {*self._aside.kept_sections(), *([REVISIONS] if self.revisions else [])}
+        for section in in_order(sections):
+            items: Iterable[bytes] = self._aside.kept(section)
+            contents: Iterable[Revision] = ()
+            if section == REVISIONS:
+                items = chain(items, revisions if self._options.gives_back(REVISIONS) else ())
+                contents = (each for each in self._aside.left() if each.id.startswith(CONTENTS))
+            self._writer.section(section, self._counted(section, items), contents)
+
+    def _counted(self, section: str, items: Iterable[bytes]) -> Iterator[bytes]:
+        for item in items:
+            yield item
+            self.summary.kept[section] = self.summary.kept.get(section, 0) + 1
+            self._progress.check()
 
     def _write_numbers(self) -> None:
         for key, revision in self._numbers.items():
@@ -208,6 +246,8 @@ class Exporter(Totals):
 
     def _loose(self) -> Iterator[Revision]:
         for revision in self._aside.left():
+            if self._writer.inline and revision.id.startswith(CONTENTS):  # it goes with revisions
+                continue
             if revision.etag > self._after:
                 yield revision
                 self.summary.attachments += 1
@@ -218,6 +258,11 @@ class Exporter(Totals):
             yield deletion
             self.summary.deletions += 1
             self._progress.check()
+
+
+def _is_special(id: str) -> bool:
+    """Whether this may be a document that is something else in a dump."""
+    return has_place(id) or fold(id).startswith(_IDENTITIES)
 
 
 def _identity(revision: Revision) -> tuple[str, int] | None:

@@ -19,10 +19,12 @@ from muniment.errors import (
     UnknownFormat,
     WrongKey,
 )
+from muniment.json_bytes import Malformed
 from muniment.numbers import raise_numbers, series_of, store_number
 from muniment.owner import deleted_content, find, owned_id, replacing, tombstone
 from muniment.progress import Progress
 from muniment.revision import ATTACHMENT, DOCUMENT
+from muniment.smuggler import kept as kept_items
 from muniment.smuggler import options as smuggler_options
 from muniment.smuggler.attachments import FILES
 from muniment.smuggler.batches import Batch, Batches
@@ -38,9 +40,11 @@ from muniment.smuggler.reader import (
     DumpDocument,
     DumpIdentity,
     DumpItem,
+    DumpKept,
     DumpUnknown,
 )
 from muniment.smuggler.resume import Continuation, Repeat, Repeats
+from muniment.smuggler.revisions import Revisions
 from muniment.smuggler.stream import Readable
 from muniment.smuggler.summary import TOLD, Imported
 from muniment.storage.base import Storage, Write, system_clock
@@ -49,6 +53,8 @@ NOT_IN_DUMP: Final = "attachments that documents name but the dump does not hold
 NOT_ASKED: Final = "that were not asked for"
 LEGACY_METADATA: Final = b'"@legacy-attachment-metadata"'
 NUMBERS_STAY: Final = "deletions of the last numbers given out, which stay"
+WITHOUT_DOCUMENT: Final = "revisions of documents that are not here"
+OF_REVISIONS: Final = "attachments of revisions"
 CONFLICT: Final = b"Raven-Replication-Conflict"
 MANY_NUMBERS: Final = 100_000
 SUPERSEDED: Final = "documents that stand in the dump again later"
@@ -78,10 +84,16 @@ def import_dump(
     progress.stage = "importing"
     with (
         progress.within(options.timeout),
-        open_ahead(source, pass_faults=options.ignore_errors, progress=progress) as dump,
+        Revisions.wanted(storage, options) as revisions,
+        open_ahead(
+            source,
+            pass_faults=options.ignore_errors,
+            keep=options.kept_sections | ({kept_items.REVISIONS} if revisions else set()),
+            progress=progress,
+        ) as dump,
         Chooser(options, clock=clock) as chooser,
     ):
-        work = _Import(storage, dump, options, chooser, progress)
+        work = _Import(storage, dump, options, chooser, revisions, progress)
         try:
             work.run()
         except MunimentError as error:
@@ -104,10 +116,13 @@ class _Import:
         dump: Dump | DumpAhead,
         options: SmugglerOptions,
         chooser: Chooser,
+        revisions: Revisions | None,
         progress: Progress,
     ) -> None:
         self.summary = Imported()
         self.skipped: Counter[str] = Counter()
+        self._kept: Counter[str] = Counter()
+        self._revisions = revisions
         self._storage = storage
         self._dump = dump
         self._options = options
@@ -132,6 +147,9 @@ class _Import:
                 break
         self._batches.flush()
         self._raise_numbers()
+        if self._revisions and (lost := self._revisions.store(self._storage, self._progress)):
+            self.skipped[WITHOUT_DOCUMENT] += lost
+            self._kept[kept_items.REVISIONS] -= lost
         self.summary.continuation = None if self._room else self._token()
 
     def _raise_numbers(self) -> None:
@@ -169,6 +187,8 @@ class _Import:
                 self._identity(item)
             elif isinstance(item, DumpDeletion):
                 self._deletion(item)
+            elif isinstance(item, DumpKept):
+                self._keep(item)
             elif isinstance(item, DumpUnknown):
                 self._unknown(item)
             else:
@@ -195,6 +215,17 @@ class _Import:
                 f"the dump holds {item.section!r}, which Muniment cannot store, at byte {item.position:,}",
                 "name the types to carry, or do not fail on unknown sections: then they are counted",
             )
+
+    def _keep(self, item: DumpKept) -> None:
+        """Store an item that means nothing here as a document, or a revision as history."""
+        try:
+            if self._revisions and item.section.lower() == kept_items.REVISIONS.lower():
+                self._revisions.add(item.item)
+            else:
+                self._batches.add([kept_items.document_of(item.section, item.item, item.blob)])
+        except Malformed as error:
+            raise DamagedDump(f"the dump holds a revision that {error}", "copy or export it again") from error
+        self._kept[kept_items.kept_name(item.section) or item.section] += 1
 
     def _document(self, item: DumpDocument) -> None:
         if LEGACY_METADATA in item.metadata and item.id.startswith(FILES):
@@ -334,7 +365,7 @@ class _Import:
     def result(self) -> Imported:
         """The summary, once everything is on disk."""
         summary, faults = self.summary, self._chooser.faults
-        summary.skipped = dict(self.skipped + self._chooser.left_out)
+        summary.kept, summary.skipped = dict(+self._kept), dict(self.skipped + self._chooser.left_out)
         summary.failed, summary.faults = faults.count, faults.first
         summary.seconds = self._progress.seconds
         summary.compression, summary.build_version = self._dump.compression, self._dump.build_version
@@ -342,7 +373,10 @@ class _Import:
         return summary
 
     def _attachment(self, item: DumpAttachment) -> None:
-        if not self._with_attachments:
+        if self._revisions and item.key is not None and item.key.startswith(kept_items.CONTENTS):
+            self._progress.check()
+            self.skipped[OF_REVISIONS] += 1
+        elif not self._with_attachments:
             self._progress.check()
             self.skipped[f"attachments {NOT_ASKED}"] += 1
         elif item.key is not None:  # RavenDB 2 and 3: attachments stand by themselves

@@ -19,12 +19,20 @@ DOCUMENTS: Final = "Documents"
 ATTACHMENTS: Final = "Attachments"
 IDENTITIES: Final = "Identities"
 KEPT_TYPES: Final = frozenset({DOCUMENTS, ATTACHMENTS, IDENTITIES})
-# What some version of RavenDB can carry, but Muniment cannot store.
+# Kept as documents, so that an export can give them back: they mean nothing here.
+WITHOUT_MEANING: Final = frozenset({"Indexes", "Transformers", "DatabaseRecord"})
+# The same, if that is asked for.
+EXTENSIONS: Final = frozenset(
+    """
+    RevisionDocuments Counters CounterGroups TimeSeries TimeSeriesDeletedRanges CompareExchange
+    CompareExchangeTombstones Subscriptions ReplicationHubCertificates
+    """.split()
+)
+# What else some version of RavenDB can carry: Muniment cannot store it.
 OTHER_TYPES: Final = frozenset(
     """
-    Indexes Transformers RemoveAnalyzers IndexesHistory RevisionDocuments Conflicts DatabaseRecord Tombstones Counters
-    CounterGroups TimeSeries TimeSeriesDeletedRanges CompareExchange CompareExchangeTombstones Subscriptions
-    ReplicationHubCertificates LegacyDocumentDeletions LegacyAttachmentDeletions LegacyAttachments
+    RemoveAnalyzers IndexesHistory Conflicts Tombstones LegacyDocumentDeletions LegacyAttachmentDeletions
+    LegacyAttachments
     """.split()
 )
 
@@ -40,7 +48,8 @@ _FORMATS: Final[dict[str, Format]] = {
     ".jsonl": "ndjson",
     ".parquet": "parquet",
 }
-_spelling = {name.lower(): name for name in KEPT_TYPES | OTHER_TYPES}
+_KNOWN: Final = KEPT_TYPES | WITHOUT_MEANING | EXTENSIONS | OTHER_TYPES
+_spelling = {name.lower(): name for name in _KNOWN}
 _guid = re.compile(r"\w{8}-\w{4}-\w{4}-([0-9a-fA-F]{4})-([0-9a-fA-F]{12})", re.ASCII)
 
 
@@ -52,8 +61,9 @@ class SmugglerOptions:
     `transform`, a JavaScript function, may change it or leave it out. `exclude_expired` leaves out documents whose
     expiration date has passed when the work begins. `limit` is the most documents to carry, `timeout` the seconds for
     all of it. `ignore_errors` skips and counts items that cannot be carried; `fail_on_unknown` makes a section that
-    Muniment cannot store an error. `continuation` is the token of an import that stopped, and `start_etag` the etag
-    after which an export begins.
+    Muniment cannot store an error. `keep_extensions` keeps, in an import, what means nothing here (counters, time
+    series, compare-exchange values, revisions, …), for exports to give back. `continuation` is the token of an import
+    that stopped, and `start_etag` the etag after which an export begins.
     """
 
     types: frozenset[str] | None = None
@@ -67,10 +77,11 @@ class SmugglerOptions:
     timeout: float | None = None
     continuation: str | None = None
     start_etag: int = 0
+    keep_extensions: bool = False
 
     def __post_init__(self) -> None:
         """Raises `InvalidInput` for an invalid value."""
-        unknown = (self.types or frozenset()) - KEPT_TYPES - OTHER_TYPES
+        unknown = (self.types or frozenset()) - _KNOWN
         if unknown:
             names = ", ".join(sorted(KEPT_TYPES))
             raise InvalidInput(f"{min(unknown)!r} is not a type of items in a dump", f"name some of {names}")
@@ -126,10 +137,20 @@ class SmugglerOptions:
         """Which of "Documents", "Attachments" and "Identities" are carried."""
         return KEPT_TYPES if self.types is None else self.types & KEPT_TYPES
 
+    def gives_back(self, section: str) -> bool:
+        """Whether an export carries what was kept of this section."""
+        return self.types is None or section in self.types
+
+    @property
+    def kept_sections(self) -> frozenset[str]:
+        """Which sections an import keeps as documents."""
+        kept = WITHOUT_MEANING | EXTENSIONS if self.keep_extensions else WITHOUT_MEANING
+        return kept if self.types is None else kept & self.types
+
     @property
     def meaningless(self) -> list[str]:
-        """Types that were asked for but have no effect, since Muniment cannot store them."""
-        return sorted((self.types or frozenset()) - KEPT_TYPES)
+        """Types that were asked for but have no effect on an import, since Muniment does not store them."""
+        return sorted((self.types or frozenset()) - KEPT_TYPES - self.kept_sections)
 
     def expects(self, section: str) -> bool:
         """Whether these options ask for this section of a dump, so that leaving it out must be reported."""

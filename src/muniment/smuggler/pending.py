@@ -23,6 +23,7 @@ CREATE TABLE attachment(
 CREATE TABLE owner(key TEXT, etag INTEGER, slash INTEGER, PRIMARY KEY(key, etag)) WITHOUT ROWID;
 CREATE TABLE part(etag INTEGER, position INTEGER, data BLOB, PRIMARY KEY(etag, position)) WITHOUT ROWID;
 CREATE TABLE deletion(kind INTEGER, id TEXT, collection TEXT, modified INTEGER, metadata BLOB);
+CREATE TABLE kept(section TEXT, item BLOB);
 """
 _KEYS: Final = 500
 _COLUMNS: Final = "etag, id, collection, modified, metadata, sha256, size, content"
@@ -124,6 +125,19 @@ class Pending:
         while row := self._run(query, (etag,)).fetchone():
             etag = row[0]
             yield _revision(row)
+
+    def keep(self, section: str, item: bytes) -> None:
+        """Remember an item of another section than that of documents."""
+        self._run("INSERT INTO kept VALUES(?, ?)", (section, item))
+
+    def kept_sections(self) -> list[str]:
+        """The sections of which there are items."""
+        return [section for (section,) in self._run("SELECT DISTINCT section FROM kept")]
+
+    def kept(self, section: str) -> Iterator[bytes]:
+        """The items of this section, in the order in which they came."""
+        for (item,) in self._run("SELECT item FROM kept WHERE section = ? ORDER BY rowid", (section,)):
+            yield item
 
     def delete(self, revision: Revision) -> None:
         """Remember a deletion."""

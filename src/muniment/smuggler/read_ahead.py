@@ -28,6 +28,7 @@ from muniment.smuggler.reader import (
     DumpFault,
     DumpIdentity,
     DumpItem,
+    DumpKept,
     DumpUnknown,
     open_dump,
 )
@@ -44,6 +45,7 @@ class _Source(msgspec.Struct, frozen=True):
 
     path: bytes
     pass_faults: bool
+    keep: frozenset[str]
 
 
 class ReadyDocument(DumpDocument, frozen=True, gc=False, tag=True, array_like=True):
@@ -58,7 +60,7 @@ class _Fault(msgspec.Struct, frozen=True, tag=True, array_like=True):
     position: int
 
 
-_Item = ReadyDocument | DumpDocument | DumpIdentity | DumpDeletion | DumpUnknown | _Fault
+_Item = ReadyDocument | DumpDocument | DumpIdentity | DumpDeletion | DumpKept | DumpUnknown | _Fault
 
 
 class _Opened(msgspec.Struct, frozen=True, tag=True):
@@ -102,14 +104,20 @@ class _Whole(msgspec.Struct, frozen=True, tag=True):
 _Said = _Opened | _Items | _BuildVersion | _Attachment | _Chunk | _Whole
 
 
-def open_ahead(source: str | os.PathLike[str] | Readable, *, pass_faults: bool, progress: Progress) -> Dump | DumpAhead:
+def open_ahead(
+    source: str | os.PathLike[str] | Readable,
+    *,
+    pass_faults: bool,
+    keep: frozenset[str] = frozenset(),
+    progress: Progress,
+) -> Dump | DumpAhead:
     """`open_dump`, but in a child process for a large file; the reader sees no other difference.
 
     Waiting for that process raises `Cancelled` when `progress` says so, and `StorageFailure` when it dies.
     """
     if isinstance(source, str | os.PathLike) and _size(source) >= AHEAD_BYTES:
-        return DumpAhead(source, pass_faults=pass_faults, progress=progress)
-    return open_dump(source, pass_faults=pass_faults)
+        return DumpAhead(source, pass_faults=pass_faults, keep=keep, progress=progress)
+    return open_dump(source, pass_faults=pass_faults, keep=keep)
 
 
 def _size(path: str | os.PathLike[str]) -> int:
@@ -131,9 +139,16 @@ def kept(document: DumpDocument) -> Kept:
 class DumpAhead:
     """A dump that another process reads; used like a `Dump`. Must be closed, which ends the process."""
 
-    def __init__(self, path: str | os.PathLike[str], *, pass_faults: bool, progress: Progress) -> None:
+    def __init__(
+        self,
+        path: str | os.PathLike[str],
+        *,
+        pass_faults: bool,
+        keep: frozenset[str] = frozenset(),
+        progress: Progress,
+    ) -> None:
         self._worker: Worker[_Said] = Worker(tell_dump, _Said, does="reads the dump", progress=progress)
-        self._worker.tell(_Source(os.fsencode(path), pass_faults))
+        self._worker.tell(_Source(os.fsencode(path), pass_faults, keep))
         try:
             opened = self._worker.hear()
         except BaseException:
@@ -185,7 +200,7 @@ class DumpAhead:
 def tell_dump(parent: Parent) -> None:
     """The work of the child: reads the dump that the parent names, and sends its items."""
     source = parent.hear(_Source)
-    with open_dump(os.fsdecode(source.path), pass_faults=source.pass_faults) as dump:
+    with open_dump(os.fsdecode(source.path), pass_faults=source.pass_faults, keep=source.keep) as dump:
         _Teller(dump, parent).tell()
 
 
@@ -223,11 +238,14 @@ class _Teller:
             self._build_version = self._dump.build_version
             self._say(_BuildVersion(self._build_version))
 
-    def _add(self, item: DumpDocument | DumpIdentity | DumpDeletion | DumpUnknown | DumpFault) -> None:
+    def _add(self, item: DumpDocument | DumpIdentity | DumpDeletion | DumpKept | DumpUnknown | DumpFault) -> None:
         self._size += _ITEM_BYTES
         if isinstance(item, DumpDocument):
             self._size += len(item.body) + 2 * len(item.metadata)
             self._items.append(_ready(item))
+        elif isinstance(item, DumpKept):
+            self._size += len(item.item) + len(item.blob or b"")
+            self._items.append(item)
         elif isinstance(item, DumpFault):
             self._items.append(_Fault(ErrorRecord.of(item.error), item.position))
         else:

@@ -19,12 +19,14 @@ from typing import Annotated, BinaryIO, Final, Self, TypeVar
 import msgspec
 
 from muniment import json_bytes
+from muniment.document import encode
 from muniment.durable import check_no_database
 from muniment.errors import MunimentError, unreadable
-from muniment.json_bytes import OPEN_ARRAY, Malformed
+from muniment.json_bytes import OPEN_ARRAY, OPEN_OBJECT, Malformed
 from muniment.owner import key_of, split_id
 from muniment.smuggler import attachments, split
 from muniment.smuggler.attachments import DumpAttachment, StoredKey
+from muniment.smuggler.kept import MAX_BLOB_BYTES, content_key
 from muniment.smuggler.scanner import Scanner, build_version
 from muniment.smuggler.stream import DumpStream, Readable
 
@@ -36,6 +38,7 @@ __all__ = [
     "DumpFault",
     "DumpIdentity",
     "DumpItem",
+    "DumpKept",
     "DumpUnknown",
     "open_dump",
 ]
@@ -76,6 +79,15 @@ class DumpUnknown(msgspec.Struct, frozen=True, gc=False, tag=True, array_like=Tr
     position: int
 
 
+class DumpKept(msgspec.Struct, frozen=True, gc=False, tag=True, array_like=True):
+    """An item of a section that was asked for to be kept as it is, and the raw bytes that follow it, if any do."""
+
+    section: str
+    item: bytes
+    blob: bytes | None
+    position: int
+
+
 class DumpDeletion(msgspec.Struct, frozen=True, gc=False, tag=True, array_like=True):
     """The deletion of a document (`id`), or of an attachment with this key. Only incremental exports have them.
 
@@ -98,7 +110,7 @@ class DumpFault(msgspec.Struct, frozen=True):
     position: int
 
 
-DumpItem = DumpDocument | DumpAttachment | DumpIdentity | DumpDeletion | DumpUnknown | DumpFault
+DumpItem = DumpDocument | DumpAttachment | DumpIdentity | DumpDeletion | DumpKept | DumpUnknown | DumpFault
 
 
 class _BlobHeader(msgspec.Struct):
@@ -129,7 +141,14 @@ class Dump:
     """
 
     def __init__(
-        self, stream: DumpStream, scanner: Scanner, *, check_hashes: bool, pass_faults: bool, file: BinaryIO | None
+        self,
+        stream: DumpStream,
+        scanner: Scanner,
+        *,
+        check_hashes: bool,
+        pass_faults: bool,
+        keep: frozenset[str],
+        file: BinaryIO | None,
     ) -> None:
         self.sections: Counter[str] = Counter()
         self.compression = stream.compression
@@ -140,6 +159,7 @@ class Dump:
         self.head = hashlib.sha256(scanner.buffer).hexdigest()
         self._check_hashes = check_hashes
         self._pass_faults = pass_faults
+        self._keep = {name.lower() for name in keep}
         self._file = file
         self._items = self._read()
 
@@ -180,6 +200,8 @@ class Dump:
 
     def _section(self, section: str) -> Iterator[DumpItem]:
         match section.lower():
+            case name if name in self._keep:
+                return self._kept(section)
             case "docs" | "results":  # RavenDB's endpoint that streams documents answers with the latter
                 return self._documents(section)
             case "revisiondocuments":
@@ -251,12 +273,13 @@ class Dump:
             raise error from cause
         return DumpFault(error, position)
 
-    def _attachment(self, section: str, item: bytes, position: int) -> Iterator[DumpItem]:
+    def _attachment(self, section: str, item: bytes, position: int, key: str | None = None) -> Iterator[DumpItem]:
         header = self._decode(attachments.Header, item, position)
         pieces = attachments.pieces(self._scanner, header, position, check_hash=self._check_hashes)
         chunks = attachments.Chunks(pieces)
         self.sections[section] += 1
-        yield DumpAttachment(header.hash, None, header.size, header.content_type, None, chunks, position)
+        metadata = None if key is None else encode({"Tag": header.tag})
+        yield DumpAttachment(header.hash, key, header.size, header.content_type, metadata, chunks, position)
         chunks.skip()
 
     def _skip_attachment(self, item: bytes, position: int) -> None:
@@ -320,6 +343,33 @@ class Dump:
             position = scanner.position
             scanner.value()
             yield self._unknown(section, position)
+
+    def _kept(self, section: str) -> Iterator[DumpItem]:
+        scanner = self._scanner
+        if scanner.peek() != OPEN_ARRAY:
+            position = scanner.position
+            yield self._kept_item(section, scanner.value(), None, position)
+            return
+        for position in scanner.items():
+            item = scanner.value()
+            if b'"@raven-blob-size"' in item:
+                size = self._decode(_BlobHeader, item, position).size
+                if size > MAX_BLOB_BYTES:
+                    self._skip_raw(item, position)
+                    yield self._unknown(section, position)
+                    continue
+                yield self._kept_item(section, item, b"".join(scanner.raw(size)), position)
+            elif b'"@export-type"' in item and split.kind(item) == _ATTACHMENT:
+                key = content_key(self._decode(attachments.Header, item, position).hash)
+                yield from self._attachment(f"{section}/{_ATTACHMENT}", item, position, key)
+            else:
+                yield self._kept_item(section, item, None, position)
+
+    def _kept_item(self, section: str, item: bytes, blob: bytes | None, position: int) -> DumpItem:
+        if item[0] != OPEN_OBJECT:
+            return self._unknown(section, position)
+        self.sections[section] += 1
+        return DumpKept(section, item, blob, position)
 
     def _skip_raw(self, item: bytes, position: int) -> None:
         """Moves past the raw bytes that follow an item of an unknown section, if there are any."""
@@ -385,13 +435,15 @@ def open_dump(
     bomb_ratio: int = 1000,
     check_hashes: bool = True,
     pass_faults: bool = False,
+    keep: frozenset[str] = frozenset(),
 ) -> Dump:
     """Opens a dump, by its path or from a binary stream, which need not be seekable, and reads its first block.
 
     Memory stays within a few times `block_size` or the largest item; an item of more than `max_item` bytes is refused.
     So is one that decompresses to more than `bomb_size` bytes and more than `bomb_ratio` times its own size.
     `check_hashes` compares each attachment with the hash that the dump gives for it, whether it is read or skipped.
-    `pass_faults` gives a `DumpFault` for a malformed item whose end is certain, instead of raising an error.
+    `pass_faults` gives a `DumpFault` for a malformed item whose end is certain, instead of raising an error. The items
+    of the sections in `keep` are given as they are (`DumpKept`), and contents of attachments in them with a key.
 
     Opening raises `UnknownFormat` for a file that is not a dump. Opening, iterating and reading the chunks of an
     attachment raise `DamagedDump` for a dump that is cut short, malformed or contradicts itself, and `StorageFailure`
@@ -405,6 +457,7 @@ def open_dump(
             Scanner(stream, block_size, max_item),
             check_hashes=check_hashes,
             pass_faults=pass_faults,
+            keep=keep,
             file=file,
         )
     except BaseException:

@@ -37,7 +37,8 @@ class Faults:
 class Imported:
     """What an import did.
 
-    `skipped` counts by kind what the dump holds but was not stored. `failed` is how many malformed items were skipped;
+    `kept` counts by section what means nothing here and is kept as documents, for exports to give back; `skipped`
+    counts by kind what the dump holds but was not stored. `failed` is how many malformed items were skipped;
     the first of them are in `faults`. `unfinished`: the dump was whole, but its compressed stream had no end, as
     RavenDB leaves it. `conflicts` is how many documents stand for conflicts that RavenDB 2 or 3 had not resolved; they
     are stored as they are, and the ids of the first 20 are in `conflicting`. `continuation` is set when the import
@@ -48,6 +49,7 @@ class Imported:
     attachments: int = 0
     identities: int = 0
     deletions: int = 0
+    kept: dict[str, int] = field(default_factory=dict)
     skipped: dict[str, int] = field(default_factory=dict)
     bytes: int = 0
     seconds: float = 0.0
@@ -79,17 +81,18 @@ class Imported:
 class Exported:
     """What an export wrote.
 
-    `skipped` counts by kind what was not written: what the format cannot hold, and the documents that the options left
-    out. `failed` is how many documents could not be written; the first of them are in `faults`. `etag` and `time`
-    (microseconds) are those of the exported state, `bytes` is the size before compression and `size` that written.
-    `kind` is "full" or "incremental", and `reason` says why an incremental export became a full one, or wrote no
-    `file`. `notes` are remarks for the user.
+    `kept` counts by section what imports had kept of other dumps. `skipped` counts by kind what was not written: what
+    the format cannot hold, and the documents that the options left out. `failed` is how many documents could not be
+    written; the first of them are in `faults`. `etag` and `time` (microseconds) are those of the exported state,
+    `bytes` is the size before compression and `size` that written. `kind` is "full" or "incremental", and `reason` says
+    why an incremental export became a full one, or wrote no `file`. `notes` are remarks for the user.
     """
 
     documents: int = 0
     attachments: int = 0
     identities: int = 0
     deletions: int = 0
+    kept: dict[str, int] = field(default_factory=dict)
     skipped: dict[str, int] = field(default_factory=dict)
     failed: int = 0
     faults: list[Fault] = field(default_factory=list)

@@ -18,10 +18,12 @@ class Writer:
     """A format being written; it ignores what it cannot hold.
 
     `inline`: attachments are written with the documents that own them, and `loose` writes the others. `carries` are the
-    types of items that the format can hold.
+    types of items that the format can hold. `legacy`: whether what imports have kept of other sections is for RavenDB 2
+    and 3 when it is to go into one again; None if the format has no sections.
     """
 
     inline: ClassVar[bool] = False
+    legacy: ClassVar[bool | None] = None
     carries: ClassVar[frozenset[str]]
 
     def begin(self) -> None:
@@ -37,6 +39,9 @@ class Writer:
 
     def loose(self, attachments: Iterable[Revision]) -> None:
         """Write attachments that no document has taken; called once, after the last document."""
+
+    def section(self, name: str, items: Iterable[bytes], contents: Iterable[Revision] = ()) -> None:
+        """Write a section that an import had kept, with these items; the contents of attachments come first."""
 
     def identities(self, identities: Iterable[tuple[str, int]]) -> None:
         """Write identities, after everything else."""
