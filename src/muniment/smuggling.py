@@ -17,7 +17,7 @@ from muniment.client import DocumentStore
 from muniment.client.wire import split_url
 from muniment.database import DocumentDatabase, open_to_read
 from muniment.document import fold
-from muniment.errors import Cancelled, DatabaseNotFound, InvalidInput, MunimentError
+from muniment.errors import Cancelled, DatabaseNotFound, InvalidInput, MunimentError, TargetExists
 from muniment.fresh import made
 from muniment.progress import Progress
 from muniment.raven3.names import SYSTEM
@@ -25,7 +25,7 @@ from muniment.security.encryption import EncryptionKey
 from muniment.security.keyring import NO_KEYS, Keyring
 from muniment.smuggler.export import export_moment
 from muniment.smuggler.folder import import_folder
-from muniment.smuggler.options import BATCH_DOCUMENTS, ExportOptions, SmugglerOptions
+from muniment.smuggler.options import BATCH_DOCUMENTS, Compression, ExportOptions, Format, SmugglerOptions
 from muniment.smuggler.rows import Plain, dump_of
 from muniment.smuggler.sink import Writable
 from muniment.smuggler.source import Source
@@ -211,6 +211,39 @@ def import_from(
             "leave out --id-field and --collection, in Python id_field and collection",
         )
     return target.import_dump(source, options=options, progress=progress)
+
+
+def export_for_ravendb(
+    source: Source[Exported],
+    file: str | Path,
+    *,
+    format: Format | None = None,
+    compression: Compression | None = None,
+    options: SmugglerOptions | None = None,
+    overwrite: bool = False,
+    progress: Progress | None = None,
+) -> Exported:
+    """Write a `.ravendbdump` that RavenDB does not refuse: see `muniment.smuggler.refused`.
+
+    The documents for which it would are in a second dump beside it, `shop.refused.ravendbdump` for `shop.ravendbdump`;
+    if there are none, so is no file. The two are of two moments: a note says when what RavenDB refuses was changed
+    between them.
+    """
+    options = options or SmugglerOptions()
+    path = Path(file)
+    beside = path.with_name(f"{path.name.removesuffix('.ravendbdump')}.refused.ravendbdump")
+    if not overwrite and beside.exists():
+        raise TargetExists(f"{beside} exists already", "name another file, or replace both of them (--overwrite)")
+    without, only = replace(options, for_ravendb="without"), replace(options, for_ravendb="only")
+    exported = source.export(
+        path, format=format, compression=compression, options=without, overwrite=overwrite, progress=progress
+    )
+    if exported.refused:
+        left = source.export(beside, compression=compression, options=only, overwrite=overwrite)
+        exported.notes.append(f"what RavenDB refuses is in {beside}")
+        if left.documents != exported.refused:
+            exported.notes.append("some of what RavenDB refuses was changed meanwhile: export it again")
+    return exported
 
 
 class Moved(NamedTuple):

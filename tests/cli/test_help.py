@@ -112,7 +112,7 @@ COMMANDS = {
     "smuggler out": [
         *("FOLDER", "URL", "FILE", "--database", *POINT, "--format", "--compression", "--overwrite", "--incremental"),
         *CARRIED,
-        *("--start-document-etag", KEY, *OPENS, "--json", "--quiet"),
+        *("--for-ravendb", "--start-document-etag", KEY, *OPENS, "--json", "--quiet"),
     ],
     "smuggler in": [
         *(

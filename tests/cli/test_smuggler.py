@@ -357,3 +357,20 @@ def test_extensions_are_kept_and_given_back(url: str, name: str, tmp_path: Path,
     said = muniment("smuggler", "out", *place, tmp_path / "back.ravendbdump").text
     assert "1 DatabaseRecord, 3 RevisionDocuments" in said
     assert b'"RevisionDocuments":[{"v":1,' in gzip.decompress((tmp_path / "back.ravendbdump").read_bytes())
+
+
+@pytest.mark.parametrize("form", ["folder", "server"])
+def test_what_ravendb_refuses_is_named_and_left_out(url: str, name: str, tmp_path: Path, form: str) -> None:
+    place = [str(tmp_path / "new")] if form == "folder" else [f"{url}/databases/{name}"]
+    dump = tmp_path / "in.ravendbdump"
+    dump.write_bytes(docs(document("a/1", b'"n":1e400'), document("a/2", b'"n":1')))
+    well("in", *place, dump, "--create")
+    said = muniment("smuggler", "out", *place, tmp_path / "whole.ravendbdump").text
+    assert "RavenDB refuses this dump because of 1 document; --for-ravendb leaves them out" in said
+    assert "a/1" in said
+    told = well("out", *place, tmp_path / "shop.ravendbdump", "--for-ravendb")
+    assert (told["documents"], told["refused"]) == (1, 1)
+    assert b"1e400" not in gzip.decompress((tmp_path / "shop.ravendbdump").read_bytes())
+    assert b"1e400" in gzip.decompress((tmp_path / "shop.refused.ravendbdump").read_bytes())
+    failed(muniment("smuggler", "out", *place, tmp_path / "shop.ravendbdump", "--for-ravendb"), 4, "exists already")
+    failed(muniment("smuggler", "out", *place, "-", "--for-ravendb"), 2, "writes two files")

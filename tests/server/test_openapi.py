@@ -302,7 +302,7 @@ def test_parameters_of_dumps_are_the_options_of_dumps() -> None:
     common = {"operate-on-types", *filters, "transform", *flags, "limit", "batch-size", "timeout"}
     since = {"incremental", "database-id", "lineage", "after-etag", "lost-file"}
     assert names(Imported) == common | {"continuation-token", "fail-on-unknown", "keep-extensions"}
-    assert names(Exported) == common | {"start-document-etag", "format", "compression"} | since
+    assert names(Exported) == common | {"start-document-etag", "for-ravendb", "format", "compression"} | since
 
 
 def test_operations_have_names_of_their_own() -> None:

@@ -373,3 +373,10 @@ def test_writing_goes_on_while_it_is_read_and_compared(large: Large) -> None:
     assert not ended["Faulted"], ended
     assert written
     assert large.shop.get("/stats").json()["CountOfDocuments"] == 20_000 + len(written)
+
+
+@pytest.mark.parametrize("path", ["/admin/restore", "/admin/restore/plan"])
+def test_a_folder_that_is_not_there(server: Server, tmp_path: Path, path: str) -> None:
+    body = {"DatabaseName": "n", "BackupLocation": str(tmp_path / "none")}
+    told = assert_error(server.client.post(path, json=body), 404, "there is no folder")
+    assert told["Kind"] == "BackupNotFound"

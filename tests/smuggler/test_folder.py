@@ -109,6 +109,28 @@ def test_a_document_comes_with_an_attachment_that_changed(database: DocumentData
     assert (summary.documents, summary.attachments) == (1, 2)
 
 
+def test_a_document_comes_with_what_is_left_of_its_attachments(database: DocumentDatabase, tmp_path: Path) -> None:
+    """RavenDB deletes an attachment, but leaves it in the list of its document."""
+    for id in ("a/1", "a/2"):
+        database.put(id, {})
+        for name in ("x", "y"):
+            database.put_attachment(name, name.encode(), owner=id)
+    export(database, tmp_path)
+    for name in ("x", "y"):
+        database.delete_attachment(name, owner="a/1")
+    database.delete_attachment("x", owner="a/2")
+    database.put_attachment("z", b"z", owner="a/2")
+    summary = export(database, tmp_path)
+    assert (summary.documents, summary.attachments, summary.deletions) == (2, 2, 3)
+    database.put("a/1", {"n": 1})
+    database.put_attachment("x", b"x", owner="a/1")
+    database.delete_attachment("x", owner="a/1")
+    assert export(database, tmp_path).documents == 1
+    with DocumentDatabase(tmp_path / "copy") as copy:
+        import_folder(tmp_path / "out", copy.import_dump)
+        assert copy.snapshot().fingerprint.count(1) == database.snapshot().fingerprint.count(1) == 2
+
+
 def test_tombstones_have_the_shape_that_ravendb_reads(database: DocumentDatabase, tmp_path: Path) -> None:
     database.put("Orders/1", {}, {"Raven-Entity-Name": "Orders"})
     database.put_attachment("Orders/1/a/b.png", b"")

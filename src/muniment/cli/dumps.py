@@ -8,6 +8,7 @@ from muniment.cli.output import count_text, size_text, took_text
 from muniment.cli.report import Line, Row, facts, lines, note_lines, row
 from muniment.cli.state import time_text
 from muniment.smuggler.options import EXTENSIONS, SmugglerOptions
+from muniment.smuggler.refused import REFUSED
 from muniment.smuggler.summary import Exported, Imported
 
 
@@ -63,6 +64,7 @@ def _exported_lines(exported: Exported) -> list[Line]:
         ("state of", _state_text(exported)),
         *_counts(exported),
         *_missing(exported),
+        *_refused(exported),
         ("size", f"{size_text(exported.size)}, {size_text(exported.bytes)} before compression"),
         ("took", took_text(exported.bytes, exported.seconds)),
     ]
@@ -84,6 +86,16 @@ def _counts(told: Exported | Imported) -> list[Line]:
     names = ["documents", "attachments", "identities", *(["deletions"] if told.deletions else [])]
     kept = ", ".join(f"{count:,} {section}" for section, count in sorted(told.kept.items()))
     return [*((name, f"{getattr(told, name):,}") for name in names), *([("kept", kept)] if kept else [])]
+
+
+def _refused(exported: Exported) -> list[Line]:
+    """The documents for which RavenDB refuses the dump, by name."""
+    if not exported.refused or REFUSED in exported.skipped:
+        told = []
+    else:
+        many = count_text(exported.refused, "document")
+        told = [("warning", f"RavenDB refuses this dump because of {many}; --for-ravendb leaves them out of it")]
+    return told + [(f"  {fault.id}", fault.reason) for fault in exported.refusals]
 
 
 def _missing(told: Exported | Imported) -> list[Line]:

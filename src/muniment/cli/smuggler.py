@@ -69,6 +69,14 @@ def smuggler_out(
         bool,
         typer.Option("--incremental", metavar="", help="Into the folder FILE, what changed since the last time."),
     ] = False,
+    for_ravendb: Annotated[
+        bool,
+        typer.Option(
+            "--for-ravendb",
+            metavar="",
+            help="Leave the documents for which RavenDB refuses a dump out of FILE, into another one beside it.",
+        ),
+    ] = False,
     carried: CarriedOptions,
     start_document_etag: StartEtag = None,
     encryption: KeyOptions,
@@ -95,9 +103,12 @@ def smuggler_out(
     options = carried.options(start_document_etag)
     if incremental and (file == STREAM or overwrite):
         raise InvalidInput("an incremental export goes into a folder, as a new file", "name a folder")
+    if for_ravendb and (file == STREAM or incremental):
+        raise InvalidInput("--for-ravendb writes two files", "name a file, and leave out --incremental")
     if file == STREAM and out.json:
         raise InvalidInput("stdout cannot have both the dump and --json", "write the dump to a file")
-    from muniment.smuggling import source as opened_source  # here: its HTTP client loads longer than most commands run
+    from muniment.smuggling import export_for_ravendb  # here: its HTTP client loads longer than most commands run
+    from muniment.smuggling import source as opened_source
 
     progress = Progress()
     with (
@@ -115,6 +126,8 @@ def smuggler_out(
         asked: dict[str, Any] = {"compression": compression, "options": options, "progress": progress}
         if incremental:
             exported = opened.export_incremental(file, format=format, **asked)
+        elif for_ravendb:
+            exported = export_for_ravendb(opened, file, format=format, overwrite=overwrite, **asked)
         else:
             shape = format or (DEFAULT if file == STREAM else None)
             exported = opened.export(destination, format=shape, overwrite=overwrite, **asked)

@@ -15,7 +15,8 @@ Pairs = list[tuple[str, str]]
 
 _INCREMENTAL: Final = "incremental"
 _STATE: Final = ("database-id", "lineage", "after-etag", "lost-file")
-_PLAIN: Final = {each.name for each in fields(SmugglerOptions)} - {"types", "filters", "timeout", "start_etag"}
+_OTHERS: Final = {"types", "filters", "timeout", "start_etag", "for_ravendb"}
+_PLAIN: Final = {each.name for each in fields(SmugglerOptions)} - _OTHERS
 
 
 def state_pairs(state: State | None, lost: bool) -> Pairs:
@@ -59,6 +60,8 @@ def pairs_of(options: SmugglerOptions) -> Pairs:
             pairs.append((name, "true" if value is True else str(value)))
     if options.timeout is not None:
         pairs.append(("timeout", str(round(options.timeout * 1000))))  # in milliseconds, as RavenDB's is
+    if options.for_ravendb:
+        pairs.append(("for-ravendb", options.for_ravendb))
     if options.start_etag:
         pairs.append(("start-document-etag", str(options.start_etag)))
     return pairs

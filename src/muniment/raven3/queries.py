@@ -229,6 +229,9 @@ class PartExported(Smuggled, frozen=True):
     """Which part to export."""
 
     start_document_etag: Annotated[str | None, Meta(description="Only what changed after this etag.")] = None
+    for_ravendb: Annotated[
+        str | None, Meta(description="`without` the documents for which RavenDB refuses a dump, or `only` these.")
+    ] = None
 
 
 class Exported(PartExported, frozen=True):

@@ -14,6 +14,7 @@ from typing import Any, Final
 
 from muniment.errors import Forbidden, MunimentError
 from muniment.security.access import Right
+from muniment.server.missing import refusal
 from muniment.server.old_clients import PATH
 from muniment.server.origin import READING, check_deliberate
 from muniment.server.permission import admit
@@ -135,7 +136,9 @@ def _not_found(request: Request, path: str) -> tuple[Route, str]:
         raise Refused(
             501, f"{request.method} {path} of RavenDB is not supported here", "docs/ravendb-clients.md says what is"
         )
-    raise Refused(404, f"there is nothing at {request.path}", "see /openapi.json for what there is")
+    raise refusal(path, request.path) or Refused(
+        404, f"there is nothing at {request.path}", "see /openapi.json for what there is"
+    )
 
 
 def _not_allowed(request: Request, route: Route) -> Any:

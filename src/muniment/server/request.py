@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator
 from contextlib import nullcontext, suppress
+from itertools import chain
 from pathlib import Path
 from typing import Any, Final, TypeVar
 from urllib.parse import parse_qsl
@@ -19,6 +20,7 @@ from muniment.raven7.names import is_later
 from muniment.server.audit import Who
 from muniment.server.bodies import SLOWEST, SMALL, Pace
 from muniment.server.callers import OWNER, Caller
+from muniment.server.packed import PIECE_BYTES, Unpacker, unpacker_for
 from muniment.server.query import query_as
 from muniment.server.routing import Endpoint
 from muniment.server.state import ServerState
@@ -148,7 +150,25 @@ class Request:
         return int(text) if text is not None and text.isascii() and text.isdigit() else None
 
     async def body(self, limit: int = MAX_REQUEST_BYTES) -> bytes:
-        """The whole body; raises `Refused` when it is too large and `CutShort` when it is not all there."""
+        """The whole body, unpacked; raises `Refused` when it is too large and `CutShort` when it is not all there."""
+        unpacker = unpacker_for(self.headers.get("content-encoding"))
+        body = await self._body(limit)
+        return await self._unpacked(unpacker, body, limit) if unpacker and body else body
+
+    async def _unpacked(self, unpacker: Unpacker, body: bytes, limit: int) -> bytes:
+        bodies, parts, size = self.server.bodies, [], 0
+        limit = min(limit, bodies.memory - len(body))
+        for piece in chain(unpacker.pieces(body), unpacker.rest()):
+            size += len(piece)
+            _check_size(size, limit)
+            if size > SMALL:
+                self.held += bodies.hold(len(piece))
+            parts.append(piece)
+            if len(piece) == PIECE_BYTES:
+                await asyncio.sleep(0)  # others are served meanwhile
+        return b"".join(parts)
+
+    async def _body(self, limit: int) -> bytes:
         length = self.content_length
         if length == 0:
             return b""
@@ -187,10 +207,20 @@ class Request:
         return b"".join(parts)
 
     async def chunks(self, limit: int, *, paced: bool = True) -> AsyncIterator[bytes]:
-        """The body as it comes; raises as `body` does, but only when it gets there.
+        """The body as it comes, unpacked; raises as `body` does, but only when it gets there.
 
         Unless it is `paced`, it may take as long as it likes.
         """
+        unpacker, size = unpacker_for(self.headers.get("content-encoding")), 0
+        async for chunk in self._chunks(limit, paced=paced):
+            for piece in unpacker.pieces(chunk) if unpacker else (chunk,):
+                size += len(piece)
+                _check_size(size, limit)
+                yield piece
+        for piece in unpacker.rest() if unpacker else ():
+            yield piece
+
+    async def _chunks(self, limit: int, *, paced: bool) -> AsyncIterator[bytes]:
         length, empty, pace = self.content_length, 0, Pace()
         if length is not None:
             _check_size(length, limit)

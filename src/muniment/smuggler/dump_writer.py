@@ -91,6 +91,7 @@ class DumpWriter(_SectionsWriter):
 
     legacy = False
     inline = True
+    refusable = True
 
     def begin(self) -> None:
         """The sections before the documents."""

@@ -12,7 +12,7 @@ from muniment.backup.moment import RestorePoint
 from muniment.backup.reader import read_backup
 from muniment.backup.repository import backups
 from muniment.backup.restore_plan import plan_restore
-from muniment.document import from_microseconds
+from muniment.document import fold, from_microseconds
 from muniment.durable import new_file
 from muniment.errors import DamagedDatabase
 from muniment.owner import present_owner, split_id
@@ -194,14 +194,22 @@ def _begun(options: SmugglerOptions, clock: Callable[[], int], progress: Progres
 
 
 def _owners_of_changed(storage: Storage, aside: Pending, after: int, upto: int) -> Iterator[Revision]:
-    """Unchanged documents one of whose attachments changed: RavenDB takes attachments only with their document."""
+    """Unchanged documents one of whose attachments changed or is gone.
+
+    RavenDB takes attachments only with their document, and leaves one that is gone in a document's list of them.
+    """
+    given: set[str] = set()
     for revision in storage.attachment_changes(after, upto):
-        if revision.body is not None and aside.waits(revision):
-            owner, key = split_id(revision.id)
-            id = owner or present_owner(storage, key)
-            found = storage.get(DOCUMENT, id) if id else None
-            if found and found.etag <= upto:  # otherwise the next export has it
-                yield found
+        if revision.body is not None and not aside.waits(revision):
+            continue
+        owner, key = split_id(revision.id)
+        id = owner or present_owner(storage, key)
+        found = storage.get(DOCUMENT, id) if id else None
+        if found is None or found.etag > upto or (revision.body is None and found.etag > after):
+            continue  # the next export has it, or this one already
+        if fold(found.id) not in given:
+            given.add(fold(found.id))
+            yield found
 
 
 @dataclass(frozen=True, slots=True)

@@ -20,8 +20,9 @@ from muniment.smuggler.kept import CONTENTS, REVISIONS, has_place, in_order, kep
 from muniment.smuggler.options import ATTACHMENTS, DOCUMENTS, IDENTITIES, SmugglerOptions
 from muniment.smuggler.pending import Deletion, Pending
 from muniment.smuggler.pick import Chooser, Named
+from muniment.smuggler.refused import REFUSED, may_be_refused, why_refused
 from muniment.smuggler.revisions import Place, place_in
-from muniment.smuggler.summary import Exported
+from muniment.smuggler.summary import Exported, Faults
 from muniment.smuggler.writer import Writer
 
 MANY_NUMBERS: Final = 10_000
@@ -65,6 +66,9 @@ class Exporter(Totals):
         self._after = after
         self._account = account
         self.revisions: Place | None = None  # where in the log there are some of other dumps
+        self._refused = Faults()
+        self._refusable = writer.refusable
+        self._only_refused = options.for_ravendb == "only"
         self._identities: dict[str, int] = {}
         self._skipped: Counter[str] = Counter()
         # Whether attachments are left out depends on their documents, so these are read too.
@@ -122,6 +126,12 @@ class Exporter(Totals):
                     self.take(revision)
 
     def _write_batch(self, batch: Batch) -> None:
+        if self._refusable and may_be_refused(batch):
+            for revision in batch:
+                self._document(revision)
+            return
+        if self._only_refused:
+            return
         if b"@metadata" in batch.bodies.data or b"\\u0040" in batch.bodies.data:  # a dump may be unable to hold some
             for revision in batch:
                 self._document(revision)
@@ -163,8 +173,20 @@ class Exporter(Totals):
                 self._skipped[NO_PLACE.format(kept.section)] += 1
         return True
 
+    def _admitted(self, revision: Revision) -> bool:
+        """Whether to write a document, by what RavenDB will say of it."""
+        told = why_refused(revision.id, revision.metadata, revision.body or b"{}")
+        if told is None:
+            return not self._only_refused
+        self._refused.add(revision.id, None, told)
+        if self._options.for_ravendb == "without":
+            self._chooser.left_out[REFUSED] += 1
+        return self._options.for_ravendb != "without"
+
     def _document(self, revision: Revision) -> None:
         chosen = self._chosen(revision)
+        if chosen and self._refusable and not self._admitted(chosen):
+            chosen = None
         owned = self._aside.take(revision.id) if chosen is None or self._writer.inline else []
         if chosen is None:
             self._progress.check()
@@ -210,14 +232,16 @@ class Exporter(Totals):
     def finish(self, revisions: Iterable[bytes] = ()) -> Exported:
         """Write what comes after the documents, and the end. `revisions` are those that are in the history."""
         summary = self.summary
-        self._write_numbers()
-        self._writer.loose(self._loose())
-        if self._after:
-            self._writer.deletions(self._deleted(DOCUMENT), self._deleted(ATTACHMENT))
-        self._write_kept(revisions)
-        self._writer.identities(sorted(self._identities.items()))
-        summary.identities = len(self._identities)
+        if not self._only_refused:
+            self._write_numbers()
+            self._writer.loose(self._loose())
+            if self._after:
+                self._writer.deletions(self._deleted(DOCUMENT), self._deleted(ATTACHMENT))
+            self._write_kept(revisions)
+            self._writer.identities(sorted(self._identities.items()))
+            summary.identities = len(self._identities)
         self._writer.end()
+        summary.refused, summary.refusals = self._refused.count, self._refused.first
         summary.skipped = dict(self._skipped + self._chooser.left_out)
         summary.failed, summary.faults = self._chooser.faults.count, self._chooser.faults.first
         return summary

@@ -63,7 +63,8 @@ class SmugglerOptions:
     all of it. `ignore_errors` skips and counts items that cannot be carried; `fail_on_unknown` makes a section that
     Muniment cannot store an error. `keep_extensions` keeps, in an import, what means nothing here (counters, time
     series, compare-exchange values, revisions, …), for exports to give back. `continuation` is the token of an import
-    that stopped, and `start_etag` the etag after which an export begins.
+    that stopped, and `start_etag` the etag after which an export begins. `for_ravendb` leaves out of a `.ravendbdump`
+    the documents for which RavenDB refuses the whole ("without"), or carries only these ("only").
     """
 
     types: frozenset[str] | None = None
@@ -78,6 +79,7 @@ class SmugglerOptions:
     continuation: str | None = None
     start_etag: int = 0
     keep_extensions: bool = False
+    for_ravendb: Literal["without", "only"] | None = None
 
     def __post_init__(self) -> None:
         """Raises `InvalidInput` for an invalid value."""
@@ -89,6 +91,8 @@ class SmugglerOptions:
         _check("batch size", self.batch_size, 1, MAX_BATCH_DOCUMENTS, "documents")
         _check("timeout", self.timeout, 0.001, 10**9, "seconds")
         _check("start etag", self.start_etag, 0, (1 << 63) - 1)
+        if self.for_ravendb not in (None, "without", "only"):
+            raise InvalidInput(f"for_ravendb cannot be {self.for_ravendb!r}", "give without or only")
         if self.transform is not None and not self.transform.strip():
             raise InvalidInput("the transform script is empty", "write function(doc) { return doc; }")
         if self.transform is not None and len(self.transform) > MAX_SCRIPT_BYTES:
@@ -180,6 +184,8 @@ class ExportOptions:
             )
         if self.compression not in get_args(Compression):
             raise InvalidInput(f"{self.compression!r} is not a compression of exports", "name gzip, zstd or none")
+        if self.part.for_ravendb and self.format != "ravendbdump":
+            raise InvalidInput(f"{self.format} is not for RavenDB 4 to 7", "export as ravendbdump")
         if self.part.continuation is not None:
             raise InvalidInput("an export cannot be continued: each is one state", "leave out the continuation token")
 
@@ -226,6 +232,8 @@ class ExportOptions:
         if self.format not in ("ravendbdump", "ravendump"):
             hint = "export incrementally as ravendbdump or ravendump"
             raise InvalidInput(f"{self.format} has no place for deletions", hint)
+        if self.part.for_ravendb == "only":
+            raise InvalidInput("what RavenDB refuses is no incremental export", "export it into a file of its own")
         if self.part.start_etag or self.part.limit is not None:
             raise InvalidInput(
                 "an incremental export begins where the last one ended, and has no limit",

@@ -26,11 +26,11 @@ class Faults:
     count: int = 0
     first: list[Fault] = field(default_factory=list)
 
-    def add(self, id: str | None, position: int | None, error: MunimentError) -> None:
-        """Count an item that failed with this error."""
+    def add(self, id: str | None, position: int | None, error: MunimentError | str) -> None:
+        """Count an item that failed with this error, or for this reason."""
         self.count += 1
         if len(self.first) < TOLD:
-            self.first.append(Fault(id, position, error.message))
+            self.first.append(Fault(id, position, error if isinstance(error, str) else error.message))
 
 
 @dataclass
@@ -85,7 +85,8 @@ class Exported:
     the format cannot hold, and the documents that the options left out. `failed` is how many documents could not be
     written; the first of them are in `faults`. `etag` and `time` (microseconds) are those of the exported state,
     `bytes` is the size before compression and `size` that written. `kind` is "full" or "incremental", and `reason` says
-    why an incremental export became a full one, or wrote no `file`. `notes` are remarks for the user.
+    why an incremental export became a full one, or wrote no `file`. `refused` is how many documents there are for which
+    RavenDB refuses the whole dump, and the first of them are in `refusals`. `notes` are remarks for the user.
     """
 
     documents: int = 0
@@ -96,6 +97,8 @@ class Exported:
     skipped: dict[str, int] = field(default_factory=dict)
     failed: int = 0
     faults: list[Fault] = field(default_factory=list)
+    refused: int = 0
+    refusals: list[Fault] = field(default_factory=list)
     etag: int = 0
     time: int = 0
     bytes: int = 0

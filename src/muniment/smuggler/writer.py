@@ -19,11 +19,13 @@ class Writer:
 
     `inline`: attachments are written with the documents that own them, and `loose` writes the others. `carries` are the
     types of items that the format can hold. `legacy`: whether what imports have kept of other sections is for RavenDB 2
-    and 3 when it is to go into one again; None if the format has no sections.
+    and 3 when it is to go into one again; None if the format has no sections. `refusable`: who reads it refuses the
+    whole because of some documents (`muniment.smuggler.refused`).
     """
 
     inline: ClassVar[bool] = False
     legacy: ClassVar[bool | None] = None
+    refusable: ClassVar[bool] = False
     carries: ClassVar[frozenset[str]]
 
     def begin(self) -> None:
