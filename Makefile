@@ -8,7 +8,7 @@ CLIENTS := build/clients/ravendb7/ready build/clients/pyravendb3/ready
 LOCKS := tests/client/environments
 PIP := $(BIN)/python -m pip --disable-pip-version-check -qq
 
-.PHONY: help demo test check torture format bench docs lock clean
+.PHONY: help demo test check torture format bench screenshots docs lock clean
 
 help: ## list what can be made
 	@sed -n 's/^\([a-z]*\):.*## /  make \1	/p' Makefile
@@ -37,6 +37,9 @@ format: .venv/ready ## let ruff fix and format the code
 bench: .venv/ready ## run the benchmarks; B=benchmarks/one.py only that, ARGS= goes to each
 	@set -e; for bench in $(or $(B),$(filter-out benchmarks/_%,$(wildcard benchmarks/*.py))); do \
 	    echo "== $$bench"; $(BIN)/python $$bench $(ARGS); done
+
+screenshots: .venv/ready ## keep how the page looks in its tests, in build/screenshots, where make docs finds it
+	SCREENSHOTS=build/screenshots $(BIN)/python -m pytest -q tests/studio
 
 docs: build/docs/ready ## make the documentation as a site that needs no network, in build/site
 	NO_MKDOCS_2_WARNING=1 build/docs/bin/mkdocs build --quiet --strict

@@ -8,6 +8,7 @@ from __future__ import annotations
 import inspect
 import re
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import typer
@@ -21,11 +22,20 @@ def on_files(files: Files, config: Any) -> Files:
     """Add what is generated to the pages."""
     files.append(File.generated(config, "reference/commands.md", content="".join(_commands())))
     files.append(File.generated(config, "reference/python.md", content="".join(_python())))
+    for picture in _pictures():
+        files.append(File.generated(config, f"images/{picture.name}", abs_src_path=str(picture)))
     return files
 
 
-def on_page_markdown(markdown: str, **_: Any) -> str:
-    """Leave only the words of links that lead out of the site, to files of the checkout."""
+def _pictures() -> list[Path]:
+    """How the page looked in its tests: none unless `make screenshots` was called."""
+    return sorted((Path(__file__).parents[1] / "build" / "screenshots").glob("*.png"))
+
+
+def on_page_markdown(markdown: str, page: Any, **_: Any) -> str:
+    """Show pictures of the page, and leave only the words of links to files of the checkout, outside the site."""
+    if page.file.src_uri == "studio.md":
+        markdown += "".join(f"\n\n![{each.stem}](images/{each.name})" for each in _pictures())
     return re.sub(r"\[([^\]]+)\]\(\.\./[^)]+\)", r"\1", markdown)
 
 

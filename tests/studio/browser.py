@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any, Final
 
 import pytest
@@ -74,6 +76,12 @@ class Page:
     def choose(self, label: str) -> None:
         """Choose one of several."""
         self.see("fieldset label", label).click()
+
+    def picture(self, name: str) -> None:
+        """Keep how it looks now, for the documentation, when that is asked for (`make screenshots`)."""
+        if folder := os.environ.get("SCREENSHOTS"):
+            Path(folder).mkdir(parents=True, exist_ok=True)
+            self.driver.save_screenshot(str(Path(folder) / f"{name}.png"))
 
     def console(self) -> list[str]:
         """What the browser complains of since the last time."""

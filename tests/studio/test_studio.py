@@ -65,6 +65,7 @@ def test_from_a_dump_to_an_order_that_is_back(server: Server, page: Page, tmp_pa
     page.click("Back it up now")
     page.click("Back up now", "button")
     page.see(".good", "The backup is complete: full (first)", 30)
+    page.picture("backups")
     before = server.client.get(f"/databases/{name}/docs/orders/830-A").content
     page.click("Documents", "nav a")
     page.click("Orders", "nav a")
@@ -78,11 +79,17 @@ def test_from_a_dump_to_an_order_that_is_back(server: Server, page: Page, tmp_pa
     page.enter("Id, or how it begins", "orders/830-A")
     page.click("Find")
     page.click("in the backups")
+    page.see("button", "Put this one back")
+    page.picture("versions")
     page.click("Put this one back")
     page.see("pre", "companies/65-A")
+    page.picture("document")
     after = server.client.get(f"/databases/{name}/docs/orders/830-A")
     assert after.content == before
     assert after.headers["raven-entity-name"] == "Orders"
+    page.open()
+    page.see(".card", name)
+    page.picture("databases")
 
 
 def test_a_document_is_shown_and_kept_as_it_is_written(page: Page, shop: Database) -> None:
@@ -163,6 +170,7 @@ def test_a_moment_is_restored_into_the_database_and_as_another(
     page.see("li", "will be as it was")
     page.click("orders/1", "li button")
     page.see(".difference .before", "changed")
+    page.picture("restore")
     page.click("Write 1 change")
     page.see(".good", "1 change")
     assert _body(shop)["Freight"] == 1.1
@@ -174,6 +182,21 @@ def test_a_moment_is_restored_into_the_database_and_as_another(
     page.click("Restore", "section button.main")
     page.see(".good", "was made and is proven", 30)
     assert server.client.get(f"/databases/{shop.name}-again/docs/orders/2").content == ORDER
+
+
+def test_documents_are_found_by_what_is_in_them(page: Page, shop: Database) -> None:
+    for number in range(30):
+        _order(shop, b'{"Company":"companies/%d","Freight":%d.10}' % (number % 2, number), id=f"orders/{number}")
+    page.open(f"{shop.name}/query")
+    page.enter("Query", "from Orders where Company = 'companies/1' order by Freight desc")
+    page.click("Ask")
+    page.see("p", "1 to 15 of 15 results")
+    assert page.see(".results li:nth-child(1) a").text == "orders/29"
+    assert '"Freight": 29.10' in page.see(".results li:nth-child(1) pre").text
+    page.enter("Query", "from Orders where where")
+    page.click("Ask")
+    page.see(".problem", "")
+    assert any("400" in message or "422" in message for message in page.console())
 
 
 def test_by_keyboard_alone(page: Page, server: Server, shop: Database, tmp_path: Path) -> None:
@@ -213,7 +236,15 @@ def test_every_view_keeps_the_rules_of_accessibility_also_when_it_is_narrow(
                 "restore",
                 *(
                     f"{shop.name}/{each}"
-                    for each in ("documents", "document?id=orders/1", "backups", "restore", "move", "settings")
+                    for each in (
+                        "documents",
+                        "document?id=orders/1",
+                        "query?q=from Orders",
+                        "backups",
+                        "restore",
+                        "move",
+                        "settings",
+                    )
                 ),
             ):
                 page.open(view)

@@ -10,12 +10,13 @@ import * as moving from "./moving.js";
 import * as operations from "./operations.js";
 import * as overview from "./overview.js";
 import { problem } from "./problem.js";
+import * as queries from "./queries.js";
 import * as restore from "./restore.js";
 import * as settings from "./settings.js";
 
 const OF_SERVER = { "": overview, operations, restore };
-const OF_DATABASE = { documents, document: document_, backups, restore, move: moving, settings };
-const TABS = [["documents", "Documents"], ["backups", "Backups"], ["restore", "Restore"], ["move", "Import, export"], ["settings", "Settings"]];
+const OF_DATABASE = { documents, document: document_, backups, restore, query: queries, move: moving, settings };
+const TABS = [["documents", "Documents"], ["query", "Query"], ["backups", "Backups"], ["restore", "Restore"], ["move", "Import, export"], ["settings", "Settings"]];
 
 const top_ = document.getElementById("top");
 const content = document.getElementById("content");
