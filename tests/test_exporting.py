@@ -365,12 +365,12 @@ def test_places_that_can_not_be_written(database: DocumentDatabase, tmp_path: Pa
 
 def export_while_it_is_replaced(database: DocumentDatabase, file: Path, meddle: Callable[[], object]) -> None:
     """Export as another process would, which only reads, while documents are replaced and purged."""
-    database.batch([Put(f"a/{n}", b"{}") for n in range(9000)])
+    database.batch([Put(f"a/{n}", b"{}") for n in range(25_000)])
 
     class Meddler(Progress):
         def advance(self, **counts: int) -> None:
             meddle()
-            database.put("a/8999", {"later": True})
+            database.put("a/24999", {"later": True})
             database.storage.purge()
 
     with DocumentDatabase(database.path, read_only=True) as reader:
@@ -379,12 +379,12 @@ def export_while_it_is_replaced(database: DocumentDatabase, file: Path, meddle: 
 
 def test_a_reader_exports_the_state_at_its_start(database: DocumentDatabase, tmp_path: Path) -> None:
     export_while_it_is_replaced(database, tmp_path / "x.ravendbdump", lambda: None)
-    now = database.get("a/8999")
+    now = database.get("a/24999")
     assert now is not None
     assert now.json() == {"later": True}
     with DocumentDatabase(tmp_path / "again") as again:
         again.import_dump(tmp_path / "x.ravendbdump")
-        then = again.get("a/8999")
+        then = again.get("a/24999")
     assert then is not None
     assert then.body == b"{}"
 
@@ -394,7 +394,7 @@ def test_a_reader_whose_pin_was_removed_says_what_it_missed(database: DocumentDa
         for pin in database.path.glob("muniment.pin-*"):
             pin.unlink()
 
-    with pytest.raises(DamagedDatabase, match="but the fingerprint counts 9,000"):
+    with pytest.raises(DamagedDatabase, match="but the fingerprint counts 25,000"):
         export_while_it_is_replaced(database, tmp_path / "x.ravendbdump", unpin)
     assert [path.name for path in tmp_path.iterdir()] == ["db"]
 

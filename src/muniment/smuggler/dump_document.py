@@ -5,8 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any, Final
 
-import msgspec
-
 from muniment.document import encode, metadata_bytes
 from muniment.errors import InvalidDocument
 from muniment.revision import Batch, Revision
@@ -17,14 +15,10 @@ _MAY_BE_EMPTY: Final = (b"{", b" ", b"\t", b"\r", b"\n")
 
 
 def dump_documents(batch: Batch, *, legacy: bool = False) -> Iterator[bytes]:
-    """The documents of a batch as a dump has them."""
+    """The documents of a batch as a dump has them; none may have a member `@metadata` of its own."""
     ids = ids_json(batch.ids.values(), batch.ids.data)
-    own = b'"@metadata"' in batch.bodies.data or b"\\u0040" in batch.bodies.data
-    for id, metadata, modified, body in zip(
-        ids, batch.metadata.values(), batch.modified, batch.bodies.values(), strict=True
-    ):
-        if own:
-            metadata, body = with_own_metadata(repr(msgspec.json.decode(id)), metadata, body)
+    columns = zip(ids, batch.metadata.values(), batch.modified, batch.bodies.values(), strict=True)
+    for id, metadata, modified, body in columns:
         yield _joined(id, words(metadata, legacy), modified, body, legacy)
 
 

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,7 +18,7 @@ from muniment.durable import new_file
 from muniment.errors import DamagedDatabase
 from muniment.owner import present_owner, split_id
 from muniment.progress import Progress
-from muniment.revision import ATTACHMENT, DOCUMENT, Revision
+from muniment.revision import ATTACHMENT, DOCUMENT, Batch, Revision
 from muniment.security.keyring import NO_KEYS, Keyring
 from muniment.smuggler.exporter import Exporter
 from muniment.smuggler.folder import Kind, State, begin, held, new_name, read_state, write_state
@@ -158,10 +159,11 @@ def _export_snapshot(
             export.apply_attachment(revision)
         progress.stage = "exporting"
         start = after or (0 if attachments else options.start_etag)
-        for batch in storage.changes(start, snapshot.etag):
-            export.apply(batch)
-            if export.full:
-                break
+        with closing(_read_ahead(storage.changes(start, snapshot.etag))) as batches:
+            for batch in batches:
+                export.apply(batch)
+                if export.full:
+                    break
         expected = snapshot.fingerprint.count(DOCUMENT)
         if export.seen != expected and not (start or export.full):
             raise DamagedDatabase(
@@ -184,6 +186,15 @@ def _export_snapshot(
 def _ids_in(storage: Storage, snapshot: Snapshot) -> Iterator[str]:
     for batch in storage.changes(0, snapshot.etag):
         yield from (revision.id for revision in batch if revision.body is not None)
+
+
+def _read_ahead(batches: Iterator[Batch]) -> Generator[Batch, None, None]:
+    """The same, each read by a thread of its own while the one before is written: SQLite works beside Python."""
+    with ThreadPoolExecutor(1, "muniment reader") as pool:
+        reading = pool.submit(next, batches, None)
+        while (batch := reading.result()) is not None:
+            reading = pool.submit(next, batches, None)
+            yield batch
 
 
 @contextmanager

@@ -32,7 +32,7 @@ class Writer:
         """Write what comes before the documents."""
 
     def batch(self, batch: Batch) -> None:
-        """Write documents that are neither changed nor left out and have no attachments."""
+        """Write documents that are not changed or left out, and have no attachments and no `@metadata` of their own."""
         raise NotImplementedError
 
     def document(self, revision: Revision, owned: list[Owned]) -> None:
