@@ -19,6 +19,7 @@ from muniment.client import (
 )
 from muniment.client.databases import Administration, AsyncAdministration
 from muniment.client.operations import AsyncOperations, Operations
+from muniment.client.schedules import AsyncSchedules, Schedules
 from muniment.database import DocumentDatabase
 
 TWINS = [
@@ -26,6 +27,7 @@ TWINS = [
     (Session, AsyncSession),
     (Administration, AsyncAdministration),
     (Operations, AsyncOperations),
+    (Schedules, AsyncSchedules),
     (RemoteJob, AsyncRemoteJob),
     (RemoteAttachment, AsyncRemoteAttachment),
 ]

@@ -86,6 +86,7 @@ ABOUT: Final = {
         "copy.copy",
         "Bring backups to another place as they are, or heal there what is damaged and whole here.",
     ),
+    "cron": ("cron.cron", "Print the lines with which cron or systemd back a database up again and again."),
     "merge": ("merge.merge", "Make one full backup out of a chain, without the database."),
     "status": ("status.status", "Show how far a database could be recovered, and what to do next."),
     "freeze": ("freeze.freeze", "Have the files of a database on a server stand still, for a tool that copies them."),
@@ -136,6 +137,19 @@ _GROUPS: Final = {
             "rotate": "keys.rotate",
         },
     ),
+    "schedule": (
+        "Have a server back up, verify, rehearse and expire by itself, and see what came of it.",
+        {
+            "list": "schedule.list_schedules",
+            "add": "schedule.add",
+            "edit": "schedule.edit",
+            "remove": "schedule.remove",
+            "run": "schedule.run",
+            "pause": "schedule.pause",
+            "resume": "schedule.resume",
+            "history": "schedule.history",
+        },
+    ),
     "databases": (
         "List, make, delete and look at the databases of a server.",
         {
@@ -165,6 +179,11 @@ $ muniment restore backups --to copy --identity shop.identity""",
 $ muniment encryption generate-key shop.key
 $ muniment create shop --key-file shop.key
 $ muniment encryption rotate shop --key-file shop.key --new-key-file new.key""",
+    "schedule": """Say when what is done, have it done once now, and look at what came of it.
+
+$ muniment schedule add nightly --dest Backups --full '0 1 * * 0' --incremental '*/15 * * * *'
+$ muniment schedule run nightly --task full
+$ muniment schedule history""",
     "keys": """Make the first one, with admin, before the server runs; it makes the others while the server runs.
 
 $ muniment keys add boss --right admin --data-dir /var/lib/muniment

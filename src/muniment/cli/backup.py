@@ -3,21 +3,25 @@
 from __future__ import annotations
 
 from contextlib import suppress
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
-from muniment.backup.repository import Backup
+from muniment.backup.repository import Backup, backups
 from muniment.backup.summary import BackupSummary
 from muniment.cli.groups import Typed
 from muniment.cli.keyring import PANEL, PassphraseFile, SealingOptions
 from muniment.cli.options import JobOutput, KeyOptions, Keys, ServerDatabase, Url, check_stays_here, path_of, place_of
-from muniment.cli.report import Line, Row, facts, members
+from muniment.cli.report import Line, Row, facts, members, row
 from muniment.cli.state import backup_rows
 from muniment.database import DocumentDatabase, open_to_read
-from muniment.errors import Cancelled, InvalidInput, MunimentError, WrongKey
+from muniment.duration import duration_of
+from muniment.errors import BackupNotFound, Cancelled, InvalidInput, MunimentError, WrongKey
 from muniment.security.encryption import EncryptionKey
+
+AHEAD = 3600.0  # seconds that another machine's clock may be ahead
 
 
 def backup(
@@ -51,6 +55,14 @@ def backup(
         bool,
         typer.Option("--skip-damaged", metavar="", help="Leave out what is damaged in the database, and name it."),
     ] = False,
+    if_older_than: Annotated[
+        str | None,
+        typer.Option(
+            "--if-older-than",
+            metavar="TIME",
+            help="Only if the last backup there is older, such as 6h.",
+        ),
+    ] = None,
     encryption: KeyOptions,
     passphrase_file: PassphraseFile = None,
     sealing: SealingOptions,
@@ -122,6 +134,7 @@ def backup(
     $ muniment backup shop --dest /mnt/backups/shop
     $ muniment backup shop --dest /mnt/backups/shop --incremental --json | jq .fingerprint
     $ muniment backup shop --dest /mnt/backups/shop --passphrase-file ~/.backup-passphrase
+    $ muniment backup shop --dest /mnt/backups/shop --incremental --if-older-than 6h
     $ muniment backup --url http://127.0.0.1:8080 --database shop --dest /mnt/backups/shop
     $ muniment backup --url http://127.0.0.1:8080 --all-databases --dest /mnt/backups --incremental
     """
@@ -142,10 +155,17 @@ def backup(
             # The key of an encrypted database is given to open that. Any other can be meant for the backup alone.
             key_file = None if opened.storage.key or in_clear else encryption.key_file
             asked["protection"] = sealing.protection(passphrase_file, key_file)
-            _back_up_to_all(opened, dest, asked, out)
+            places = _overdue(opened, dest, if_older_than)
+            if not places:
+                rows = [facts(backup=None), row("not older than", if_older_than or "")]
+                out.emit(f"Nothing to do: {opened.path} was backed up already", rows)
+                return
+            _back_up_to_all(opened, places, asked, out)
         return
     if len(dest) > 1:
         raise InvalidInput("a server is given one --dest at a time", "run it once for each")
+    if if_older_than is not None:
+        raise InvalidInput("--if-older-than is for a database in a folder", "give the server a schedule instead")
     if folder is not None:
         raise InvalidInput("FOLDER and --url each say what to back up", "give one of them")
     if database is not None and not database.strip():
@@ -206,6 +226,23 @@ def _back_up_to_all(database: DocumentDatabase, places: list[Path], asked: dict[
     out.emit(f"Backed up {database.path} to {done}", [Row({"backups": told}, lines)])
     if failed:
         raise typer.Exit(failed[0].exit_code)
+
+
+def _overdue(database: DocumentDatabase, places: list[Path], length: str | None) -> list[Path]:
+    """Those places whose last backup of the database is older than that; one from the future counts for nothing."""
+    if length is None:
+        return places
+    seconds, lineage, now = duration_of(length, "--if-older-than"), database.storage.identity.lineage, datetime.now(UTC)
+
+    def is_young(place: Path) -> bool:
+        try:
+            own = [each.manifest for each in backups(place) if each.manifest.database.lineage == lineage]
+        except BackupNotFound:
+            return False
+        ages = ((now - datetime.fromisoformat(manifest.completed)).total_seconds() for manifest in own)
+        return any(-AHEAD <= age <= seconds for age in ages)
+
+    return [place for place in places if not is_young(place)]
 
 
 def _back_up(database: DocumentDatabase, dest: Path, asked: dict[str, Any], out: JobOutput) -> tuple[Backup, float]:

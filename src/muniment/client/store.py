@@ -13,6 +13,7 @@ from muniment.client.attachments import AsyncRemoteAttachment, Content, RemoteAt
 from muniment.client.credentials import Credentials, Verify
 from muniment.client.databases import Administration, AsyncAdministration
 from muniment.client.operations import AsyncOperations, Operations
+from muniment.client.schedules import AsyncSchedules, Schedules
 from muniment.client.session import AsyncHiLo, AsyncSession
 from muniment.client.transport import AsyncRemote, AsyncTransport, Broken, Remote, Server, Transport
 from muniment.client.wire import Flow, root_of, split_url
@@ -168,6 +169,7 @@ class DocumentStore(BothStores[RemoteAttachment], Remote, Source[Exported]):
         self._hilo: HiLo = HiLo(self)
         self.admin = Administration(self._transport, self.name)
         self.operations = Operations(self._transport)
+        self.schedules = Schedules(self._transport)
 
     def __enter__(self) -> Self:
         return self
@@ -271,6 +273,7 @@ class AsyncDocumentStore(BothStores[AsyncRemoteAttachment], AsyncRemote, Source[
         self._hilo: AsyncHiLo = AsyncHiLo(self)
         self.admin = AsyncAdministration(self._transport, self.name)
         self.operations = AsyncOperations(self._transport)
+        self.schedules = AsyncSchedules(self._transport)
 
     async def __aenter__(self) -> Self:
         return self

@@ -1,0 +1,146 @@
+"""The schedules of a server, what they came to, and the jobs that keep backups in order."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from typing import Any, Final, Generic, Literal, TypeVar
+
+import msgspec
+
+from muniment.backup.retention import Policy
+from muniment.backup.runs import Run
+from muniment.backup.schedule import Schedule, Task
+from muniment.client.documents import JSON
+from muniment.client.jobs import Job
+from muniment.client.operations import AsyncRemoteJob, RemoteJob
+from muniment.client.retry import call
+from muniment.client.transport import AsyncRemote, Remote
+from muniment.client.wire import Flow, Request, parsed, target
+from muniment.document import encode
+from muniment.faces import both
+from muniment.raven3.messages import (
+    Accepted,
+    ChoreWanted,
+    ExpiryWanted,
+    RehearsalWanted,
+    ScheduleAction,
+    ScheduleDone,
+    ScheduleListed,
+)
+
+J = TypeVar("J")
+_CALLED: Final = {"verify": "verification", "rehearse": "rehearsal", "expire": "expiry"}
+
+
+class BothSchedules(Generic[J]):
+    """What a server does by itself to keep backups, and the same by hand. Paths are those of the server's machine."""
+
+    _job: Callable[[Job, Any], J]
+
+    def __init__(self, transport: Any) -> None:
+        self._transport = transport
+
+    @both
+    def all(self) -> Flow[list[ScheduleListed]]:
+        """All schedules, with when each of their tasks is due next."""
+        request = Request("GET", target("admin", "schedules"), repeatable=True)
+        return parsed((yield from call(request, 200)), list[ScheduleListed])
+
+    @both
+    def get(self, name: str) -> Flow[ScheduleListed]:
+        """One schedule; raises `NotFound`."""
+        request = Request("GET", target("admin", "schedules", name), repeatable=True)
+        return parsed((yield from call(request, 200)), ScheduleListed)
+
+    @both
+    def put(self, name: str, schedule: Schedule) -> Flow[ScheduleListed]:
+        """Make a schedule, or change one; raises `InvalidInput` where it makes no sense."""
+        body = encode(msgspec.to_builtins(schedule))
+        request = Request("PUT", target("admin", "schedules", name), body, JSON, repeatable=True)
+        return parsed((yield from call(request, 200)), ScheduleListed)
+
+    @both
+    def delete(self, name: str) -> Flow[None]:
+        """Forget a schedule; what it has begun goes on. Raises `NotFound`."""
+        yield from call(Request("DELETE", target("admin", "schedules", name)), 204)
+
+    @both
+    def run(self, name: str, task: Task | None = None, database: str | None = None) -> Flow[ScheduleDone]:
+        """Begin a task of a schedule now, for all its databases or for one, and return at once."""
+        return (yield from self._act(name, "run", task=task, database=database))
+
+    @both
+    def pause(self, name: str, until: str | None = None) -> Flow[ScheduleDone]:
+        """Have a schedule do nothing until a time (ISO 8601, with a zone), or until `resume`."""
+        return (yield from self._act(name, "pause", until=until))
+
+    @both
+    def resume(self, name: str) -> Flow[ScheduleDone]:
+        """Have a schedule go on that was paused."""
+        return (yield from self._act(name, "resume"))
+
+    def _act(self, name: str, action: Literal["run", "pause", "resume"], **more: Any) -> Flow[ScheduleDone]:
+        body = encode(msgspec.to_builtins(ScheduleAction(action=action, **more)))
+        response = yield from call(Request("POST", target("admin", "schedules", name), body, JSON), 200)
+        return parsed(response, ScheduleDone)
+
+    @both
+    def runs(
+        self, database: str | None = None, schedule: str | None = None, start: int = 0, size: int = 100
+    ) -> Flow[list[Run]]:
+        """What waits or runs now, and what has ended; of a database the newest first."""
+        asked = {"database": database, "schedule": schedule, "start": str(start), "pageSize": str(size)}
+        query = [(name, value) for name, value in asked.items() if value is not None]
+        request = Request("GET", target("admin", "runs", query=query), repeatable=True)
+        return parsed((yield from call(request, 200)), list[Run])
+
+    @both
+    def start_verification(self, place: str | os.PathLike[str], *, allow_clear: bool = False) -> Flow[J]:
+        """Begin to read and check all backups in a folder."""
+        wanted = ChoreWanted(backup_location=os.fspath(place), allow_clear=allow_clear or None)
+        return (yield from self._begun("verify", wanted))
+
+    @both
+    def start_rehearsal(
+        self,
+        place: str | os.PathLike[str],
+        *,
+        backup: str | None = None,
+        query: str | None = None,
+        allow_clear: bool = False,
+    ) -> Flow[J]:
+        """Begin to really restore the newest moment, or the end of a backup, which is looked at and deleted again."""
+        wanted = RehearsalWanted(
+            backup_location=os.fspath(place), backup=backup, query=query, allow_clear=allow_clear or None
+        )
+        return (yield from self._begun("rehearse", wanted))
+
+    @both
+    def start_expiry(
+        self, place: str | os.PathLike[str], policy: Policy, *, grace: str = "24h", dry_run: bool = False
+    ) -> Flow[J]:
+        """Begin to let backups expire that a policy does not keep: see `MaintenanceActions.expire`.
+
+        The `result` of the job's status has the decisions, and why.
+        """
+        wanted = ExpiryWanted(backup_location=os.fspath(place), policy=policy, grace=grace, dry_run=dry_run)
+        return (yield from self._begun("expire", wanted))
+
+    def _begun(self, what: str, wanted: ChoreWanted) -> Flow[J]:
+        body = encode(msgspec.to_builtins(wanted))
+        response = yield from call(Request("POST", target("admin", what), body, JSON), 202)
+        number = parsed(response, Accepted).operation_id
+        return self._job(Job(_CALLED[what], number), self._transport)
+
+
+class Schedules(BothSchedules[RemoteJob], Remote):
+    __doc__ = BothSchedules.__doc__
+
+    _job = RemoteJob
+
+
+class AsyncSchedules(BothSchedules[AsyncRemoteJob], AsyncRemote):
+    """`Schedules` in asyncio."""
+
+    _job = AsyncRemoteJob

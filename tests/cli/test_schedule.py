@@ -1,0 +1,115 @@
+"""`muniment schedule`, `muniment cron` and `muniment backup --if-older-than` as users run them."""
+
+from __future__ import annotations
+
+import json
+import shlex
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from muniment import DocumentDatabase, DocumentStore
+from muniment.backup.repository import backups
+from tests.cli.process import muniment
+from tests.cli.serving import serving
+
+
+@pytest.fixture(scope="module")
+def url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    with serving(tmp_path_factory.mktemp("schedules") / "data") as (url, _):
+        with DocumentStore(url, "shop") as store:
+            store.admin.create_database("shop")
+            store.put("orders/1", {"lines": 1})
+        yield url
+
+
+def test_a_schedule_from_its_making_to_its_end(url: str, tmp_path: Path) -> None:
+    at = ["--url", url]
+    times = ["--full", "0 1 * * 0", "--verify", "30 2 * * *", "--expire", "0 4 * * *", "--keep-last", "3"]
+    made = muniment("schedule", "add", "a", "--database", "shop", "--dest", str(tmp_path / "b"), *times, *at)
+    assert made.code == 0, made.err
+    assert made.text.count("T01:00:00") == 6  # the next time, and the next five
+    assert muniment("schedule", "add", "a", "--dest", "b", "--full", "@daily", *at).code == 2
+    edited = muniment("schedule", "edit", "a", "--verify", "none", "--incremental", "*/5 * * * *", "--json", *at)
+    told = json.loads(edited.text)["Schedule"]
+    assert (told["Full"], told["Incremental"], "Verify" in told) == ("0 1 * * 0", "*/5 * * * *", False)
+    assert told["Retention"] == {"KeepLast": 3}
+    ran = muniment("schedule", "run", "a", "--task", "full", *at)
+    assert ran.code == 0, ran.err
+    [backup] = backups(tmp_path / "b")
+    assert str(backup.folder) in ran.text
+    assert "paused until" in muniment("schedule", "pause", "a", "--for", "2h", *at).text
+    assert "paused" in muniment("schedule", "pause", "a", *at).text
+    assert "next at" in muniment("schedule", "resume", "a", *at).text
+    listed = json.loads(muniment("schedule", "list", "--json", *at).text)
+    assert [each["Name"] for each in listed["schedules"]] == ["a"]
+    shown = muniment("schedule", "history", "a", "--database", "shop", *at)
+    assert "a full completed in" in shown.text
+    assert muniment("schedule", "remove", "a", *at).code == 2
+    assert muniment("schedule", "remove", "a", "--yes", *at).code == 0
+    assert muniment("schedule", "remove", "a", "--yes", *at).code == 3
+
+
+def test_a_run_that_fails_ends_with_1(url: str, tmp_path: Path) -> None:
+    muniment("schedule", "add", "b", "--database", "none", "--dest", str(tmp_path), "--full", "@daily", "--url", url)
+    ran = muniment("schedule", "run", "b", "--url", url)
+    assert (ran.code, "could not find a database named: none" in ran.text) == (1, True)
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        (["--full", "daily", "--dest", "b"], "would next be at"),
+        (["--full", "@daily"], "it is not said where backups go"),
+        (["--dest", "b"], "without a time"),
+        (["--dest", "b", "--full", "@daily", "--keep-last", "3"], "not when the others go"),
+        (["--dest", "b", "--full", "@daily", "--time-zone", "Mars"], "there is no time zone 'Mars'"),
+        (["--from-periodic-setup"], "it is not said whose periodic backup is meant"),
+    ],
+)
+def test_what_makes_no_sense(url: str, options: list[str], said: str) -> None:
+    refused = muniment("schedule", "add", "c", *options, "--url", url)
+    assert (refused.code, said in refused.err) == (2, True), refused.err
+
+
+def test_ravendb_s_periodic_backup_is_taken_over(url: str) -> None:
+    add = ("schedule", "add", "periodic", "--database", "shop", "--from-periodic-setup", "--json", "--url", url)
+    assert muniment(*add).code == 3
+    with DocumentStore(url, "shop") as store:
+        setup = {"LocalFolderName": "~/Periodic", "IntervalMilliseconds": 900_000, "Disabled": True}
+        store.put("Raven/Backup/Periodic/Setup", setup)
+    told = json.loads(muniment(*add).text)["Schedule"]
+    assert (told["Destination"], told["Incremental"], told["Paused"]) == ("~/Periodic", "*/15 * * * *", True)
+
+
+def test_a_backup_only_if_the_last_one_is_older(tmp_path: Path) -> None:
+    with DocumentDatabase(tmp_path / "shop") as database:
+        database.put("orders/1", {})
+    take = ("backup", str(tmp_path / "shop"), "--dest", str(tmp_path / "b"), "--incremental", "--if-older-than")
+    assert "Backed up" in muniment(*take, "6h").text
+    again = muniment(*take, "6h")
+    assert (again.code, "Nothing to do" in again.text) == (0, True)
+    assert len(backups(tmp_path / "b")) == 1
+    assert "Backed up" in muniment(*take, "0s").text
+    assert len(backups(tmp_path / "b")) == 2
+    assert muniment(*take, "often").code == 2
+    assert muniment("backup", "--url", "http://127.0.0.1:1", "--dest", "b", "--if-older-than", "6h").code == 2
+
+
+def test_the_line_for_cron_runs(tmp_path: Path) -> None:
+    folder, dest = tmp_path / "a shop", tmp_path / "100%"
+    with DocumentDatabase(folder) as database:
+        database.put("orders/1", {})
+    line = muniment("cron", str(folder), "--dest", str(dest), "--every", "6h").text
+    assert line.count("\n") == 1
+    minute, *rest = line.split(" ", 5)
+    assert (minute.isdigit(), rest[:4]) == (True, ["*"] * 4)
+    words = shlex.split(rest[4].replace("\\%", "%"))
+    assert muniment(*words[words.index("backup") : words.index(">/dev/null")]).code == 0
+    assert len(backups(dest)) == 1
+    assert muniment("cron", str(folder), "--dest", str(dest), "--every", "15m").text.startswith("*/2 * * * * ")
+    units = muniment("cron", str(folder), "--dest", str(dest), "--systemd").text
+    assert "OnUnitActiveSec=60min\n" in units
+    assert "100%%" in units
+    assert muniment("cron", str(folder), "--dest", str(dest), "--every", "5s").code == 2
