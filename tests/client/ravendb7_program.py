@@ -442,6 +442,157 @@ def export_part(store: Any, file: str) -> Any:
     return store.smuggler.export(options, file).wait_for_completion().documents.read_count
 
 
+class Order:
+    def __init__(self, number: Any = None, customer: Any = None, address: Any = None, lines: Any = None) -> None:
+        self.number = number
+        self.customer = customer
+        self.address = address
+        self.lines = lines
+
+
+@step
+def store_orders(store: Any) -> Any:
+    with store.open_session() as session:
+        for number in range(20):
+            lines = [{"product": f"products/{number % 3}", "price": number * 1.5}]
+            order = Order(number, f"customers/{number % 4}", {"city": ["Köln", "Rom"][number % 2]}, lines)
+            session.store(order, f"orders/{number}")
+        for number in range(4):
+            session.store(User(f"customer {number}", number), f"customers/{number}")
+        session.save_changes()
+
+
+@step
+def query_collection(store: Any) -> Any:
+    with store.open_session() as session:
+        everything = list(session.query_collection("Orders", Order))
+        by_type = list(session.query(object_type=Order))
+        raw = list(session.advanced.raw_query("from @all_docs where startsWith(id(), 'orders/1')", Order))
+        page = list(session.query(object_type=Order).order_by("number").skip(5).take(3))
+        return len(everything), len(by_type), len(raw), [order.number for order in page]
+
+
+@step
+def query_fields(store: Any) -> Any:
+    with store.open_session() as session:
+
+        def numbers(query: Any) -> list[int]:
+            return sorted(order.number for order in query)
+
+        def orders() -> Any:
+            return session.query(object_type=Order)
+
+        return {
+            "equal": numbers(orders().where_equals("customer", "customers/1")),
+            "nested": numbers(orders().where_equals("address.city", "köln").where_less_than("number", 5)),
+            "in": numbers(orders().where_in("number", [1, 2, 99])),
+            "between": numbers(orders().where_between("number", 3, 5)),
+            "starts": numbers(orders().where_starts_with("customer", "customers/3")),
+            "lines": numbers(orders().where_equals("lines[].product", "products/2").where_greater_than("number", 10)),
+            "or": numbers(orders().where_equals("number", 1).or_else().where_equals("number", 2)),
+            "not": numbers(orders().where_greater_than("number", 16).and_also().not_().where_equals("number", 18)),
+            "ids": numbers(
+                session.advanced.raw_query("from Orders where id() in ($ids)", Order).add_parameter(
+                    "ids", ["orders/7", "orders/8", "nothing"]
+                )
+            ),
+            "search": sorted(user.age for user in session.query(object_type=User).search("name", "customer")),
+        }
+
+
+@step
+def query_counts(store: Any) -> Any:
+    with store.open_session() as session:
+        query = session.query(object_type=Order).where_greater_than("number", 15).order_by_descending("number")
+        first = query.first()
+        count = session.query(object_type=Order).where_equals("address.city", "Rom").count()
+        statistics: list[Any] = []
+        list(session.query(object_type=Order).statistics(statistics.append).take(2))
+        [told] = statistics
+        return first.number, count, told.total_results, told.is_stale, told.index_name
+
+
+@step
+def query_with_includes(store: Any) -> Any:
+    with store.open_session() as session:
+        orders = list(session.query(object_type=Order).where_less_than("number", 3).include("customer"))
+        before = session.advanced.number_of_requests
+        names = sorted(session.load(order.customer, User).name for order in orders)
+        return names, session.advanced.number_of_requests - before
+
+
+@step
+def query_projection(store: Any) -> Any:
+    class Part:
+        def __init__(self, number: int | None = None, customer: str | None = None) -> None:
+            self.number = number
+            self.customer = customer
+
+    with store.open_session() as session:
+        query = session.query(object_type=Order).where_less_than("number", 2).order_by("number")
+        parts = list(query.select_fields(Part, "number", "customer"))
+        return [[part.number, part.customer] for part in parts]
+
+
+@step
+def query_changes(store: Any) -> Any:
+    """What was found is loaded, and is saved when it has changed."""
+    with store.open_session() as session:
+        for order in session.query(object_type=Order).where_greater_than_or_equal("number", 18):
+            order.customer = "customers/0"
+        session.save_changes()
+
+
+@step
+def lazily(store: Any) -> Any:
+    """Several loads and a query in one request."""
+    with store.open_session() as session:
+        before = session.advanced.number_of_requests
+        one = session.advanced.lazily.load("orders/1", Order)
+        none = session.advanced.lazily.load("orders/none", Order)
+        several = session.advanced.lazily.load(["orders/2", "orders/3"], Order)
+        found = session.query(object_type=Order).where_less_than("number", 4).lazily()
+        starting = session.advanced.lazily.load_starting_with("orders/1", Order)
+        session.advanced.eagerly.execute_all_pending_lazy_operations()
+        requests = session.advanced.number_of_requests - before
+        return (
+            one.value.number,
+            none.value,
+            sorted(order.number for order in several.value.values()),
+            sorted(order.number for order in found.value),
+            len(starting.value),
+            requests,
+        )
+
+
+@step
+def stream(store: Any) -> Any:
+    with store.open_session() as session:
+        query = session.query(object_type=Order).where_less_than("number", 15).order_by("number")
+        numbers = [each.document.number for each in session.advanced.stream(query)]
+        ids = [each.key for each in session.advanced.stream_starting_with("orders/1", object_type=Order)]
+        return numbers, ids
+
+
+@step
+def query_wrongly(store: Any) -> Any:
+    with store.open_session() as session:
+        list(session.advanced.raw_query("from Orders where number ~ 1", Order))
+
+
+@step
+def query_by_script(store: Any) -> Any:
+    with store.open_session() as session:
+        list(session.advanced.raw_query("from Orders as o select { x: o.number }", Order))
+
+
+@step
+def delete_by_query(store: Any) -> Any:
+    from ravendb.documents.operations.misc import DeleteByQueryOperation  # type: ignore[import-not-found]
+
+    store.operations.send_async(DeleteByQueryOperation("from Orders"))
+
+
 def main(url: str, database: str) -> None:
     with DocumentStore([url], database) as store:
         store.initialize()

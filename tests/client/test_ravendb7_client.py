@@ -251,3 +251,40 @@ def test_dumps(program: Program, tmp_path: Path) -> None:
         changed = database.get("users/1-A")
         assert changed
         assert changed.json()["seen"] is True
+
+
+def test_queries(program: Program) -> None:
+    program.does("store_orders")
+    assert stored(program, "orders/7").collection == "Orders"
+    assert program.does("query_collection") == [20, 20, 11, [5, 6, 7]]
+    assert program.does("query_fields") == {
+        "equal": [1, 5, 9, 13, 17],
+        "nested": [0, 2, 4],
+        "in": [1, 2],
+        "between": [3, 4, 5],
+        "starts": [3, 7, 11, 15, 19],
+        "lines": [11, 14, 17],
+        "or": [1, 2],
+        "not": [17, 19],
+        "ids": [7, 8],
+        "search": [0, 1, 2, 3],
+    }
+    assert program.does("query_counts") == [19, 10, 20, False, "collection/Orders"]
+    assert program.does("query_with_includes") == [["customer 0", "customer 1", "customer 2"], 0]
+    assert program.does("query_projection") == [[0, "customers/0"], [1, "customers/1"]]
+    program.does("query_changes")
+    assert {body(program, f"orders/{number}")["customer"] for number in (18, 19)} == {"customers/0"}
+    program.fails("query_wrongly", "RavenException", "column 26")
+    program.fails("query_by_script", "RavenException", "column")
+    program.fails("delete_by_query", "RavenException", "DELETE")
+    assert program.store.statistics().collections["Orders"] == 20
+
+
+def test_several_requests_in_one(program: Program) -> None:
+    assert program.does("lazily") == [1, None, [2, 3], [0, 1, 2, 3], 11, 1]
+
+
+def test_streams(program: Program) -> None:
+    numbers, ids = program.does("stream")
+    assert numbers == list(range(15))
+    assert ids == ["orders/1", *(f"orders/{number}" for number in range(10, 20))]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import hashlib
+import json
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -68,6 +69,7 @@ def tenant(site: Site, prefix: str) -> None:
     do("GET", "/hilo/next", 200, "/hilo/next?tag=users&identityPartsSeparator=/")
     do("GET", "/hilo/next", 501, "/hilo/next?tag=users&identityPartsSeparator=-")
     do("PUT", "/hilo/return", 200, "/hilo/return?tag=users&end=32&last=3")
+    questions(do, root)
     jobs(site, do, root.strip("/").replace("databases/", ""))
 
 
@@ -120,6 +122,32 @@ def ended(site: Site, number: int) -> dict[str, Any]:
         if told["Status"] != "InProgress":
             return told
         time.sleep(0.05)
+
+
+def questions(do: Callable[..., httpx.Response], root: str) -> None:
+    """Queries, streams, and several requests in one."""
+    query = {"Query": "from Users where name = $name include friend", "QueryParameters": {"name": "ZOË"}}
+    found = do("POST", "/queries", 200, "/queries?queryHash=1", json=query).json()
+    assert (found["TotalResults"], found["IsStale"], found["IndexName"]) == (1, False, "collection/Users")
+    assert found["Results"][0]["@metadata"]["@id"] == "a"
+    do("POST", "/queries", 200, "/queries?metadataOnly=true", json={"Query": "from @all_docs", "PageSize": 1})
+    do("POST", "/queries", 400, json={"Query": "from Users where"})
+    do("POST", "/queries", 400, json={})
+    do("POST", "/queries", 501, "/queries?debug=entries", json=query)
+    rows = do("POST", "/queries", 200, json={"Query": "from Users select name", "Start": 0, "PageSize": 9}).json()
+    assert rows["Results"] == [{"name": "Zoë", "@metadata": {"@projection": True, "@change-vector": None}}]
+    lines = do("POST", "/streams/queries", 200, "/streams/queries?format=jsonl", json={"Query": "from Users"}).text
+    assert json.loads(lines.splitlines()[0])["Stats"]["TotalResults"] == 1
+    do("POST", "/streams/queries", 501, json={"Query": "from Users"})
+    do("POST", "/streams/queries", 501, "/streams/queries?format=jsonl", json=query)
+    lines = do("GET", "/streams/docs", 200, "/streams/docs?format=jsonl&startsWith=a&pageSize=5").text
+    assert json.loads(lines)["Item"]["@metadata"]["@id"] == "a"
+    inner: list[Any] = [{"Url": f"{root}/docs", "Query": "?id=a"}, {"Url": f"{root}/docs", "Query": "?id=none"}]
+    inner += [{"Url": f"{root}/queries", "Method": "POST", "Content": {"Query": "from Users where"}}]
+    told = do("POST", "/multi_get", 200, json={"Requests": inner}).json()["Results"]
+    assert [each["StatusCode"] for each in told] == [200, 404, 400]
+    for other in ("/databases/other/docs", f"{root}/stats", f"{root}/bulk_docs", "/admin/databases"):
+        do("POST", "/multi_get", 501, json={"Requests": [{"Url": other}]})
 
 
 def server(site: Site) -> None:

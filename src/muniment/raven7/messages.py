@@ -380,7 +380,7 @@ class Inner(Message):
     query: str | None = None
     method: str | None = None
     headers: dict[str, str | None] | None = None
-    content: msgspec.Raw | UnsetType | None = UNSET
+    content: msgspec.Raw | UnsetType = UNSET
 
 
 class Several(Message):
@@ -394,7 +394,7 @@ class InnerAnswer(Message):
 
     status_code: int
     headers: dict[str, str]
-    result: msgspec.Raw = msgspec.Raw(b"null")
+    result: msgspec.Raw
 
 
 class SeveralAnswers(Message):

@@ -47,6 +47,22 @@ class DocumentsWanted(Query, frozen=True):
     cmpxchg: Annotated[list[str], Meta(description="There is no compare-exchange: refused.")] = []
 
 
+class DocumentsStreamed(Query, frozen=True):
+    """Which documents: all, or by prefix."""
+
+    prefix: Annotated[str, Meta(description="Those whose ids begin so, in the order of their ids.")] = field(
+        name="startsWith", default=""
+    )
+    matches: Annotated[str | None, Meta(description="What follows the prefix is like one of these.")] = None
+    exclude: Annotated[str | None, Meta(description="What follows the prefix is like none of these.")] = None
+    start_after: Annotated[str | None, Meta(description="Only ids after this one.")] = field(
+        name="startAfter", default=None
+    )
+    start: Annotated[int, Meta(ge=0, description="How many to pass over.")] = 0
+    size: Annotated[int | None, Meta(description="How many to answer at most.")] = field(name="pageSize", default=None)
+    format: Annotated[str | None, Meta(description="Only `jsonl` is possible.")] = None
+
+
 class AttachmentNamed(DocumentNamed, frozen=True):
     """Which attachment of which document."""
 
@@ -86,6 +102,12 @@ class Smuggled(Query, frozen=True):
     operation_id: Annotated[str | None, Meta(description="A number from `operations/next-operation-id`.")] = field(
         name="operationId", default=None
     )
+
+
+class QueryStreamed(Query, frozen=True):
+    """How to answer a stream."""
+
+    format: Annotated[str | None, Meta(description="Only `jsonl` is possible.")] = None
 
 
 class Queried(Query, frozen=True):

@@ -29,8 +29,12 @@ from muniment.raven7.messages import (
     Ids,
     OperationNumber,
     OperationStatus,
+    QueryResult,
+    QueryWanted,
     Range,
     RestoreWanted,
+    Several,
+    SeveralAnswers,
     Started,
     Stored,
     Toggling,
@@ -41,10 +45,13 @@ from muniment.raven7.queries import (
     AttachmentNamed,
     DatabasesListed,
     DocumentNamed,
+    DocumentsStreamed,
     DocumentsWanted,
     Named,
     NextRange,
     OperationWanted,
+    Queried,
+    QueryStreamed,
     ReturnedRange,
     Smuggled,
 )
@@ -59,6 +66,8 @@ from muniment.server.handlers.raven7 import (
     dumps,
     ids,
     operations,
+    queries,
+    several,
     statistics,
 )
 from muniment.server.request import Request
@@ -92,6 +101,7 @@ def document() -> dict[str, Any]:
     return openapi.document(ROUTES, "RavenDB 4 to 7's words, for clients that send their version", Failure)
 
 
+LINES: Final = (Answer(200, media="application/x-ndjson"),)
 STARTED: Final = (Answer(200, Started),)
 KNOWN: Final = {"If-None-Match": "What the client has already, by the ETag that it was answered with."}
 EXPECTED: Final = {"If-Match": "The change vector that there must be now."}
@@ -156,6 +166,10 @@ ROUTES: Final = (
             "DELETE": Endpoint(attachments.delete, DELETED, AttachmentNamed, headers=EXPECTED, may=WRITE),
         },
     ),
+    Route("queries", {"POST": Endpoint(queries.find, (Answer(200, QueryResult),), Queried, QueryWanted, may=READ)}),
+    Route("streams/queries", {"POST": Endpoint(queries.lines, LINES, QueryStreamed, QueryWanted, may=READ)}),
+    Route("streams/docs", {"GET": Endpoint(documents.lines, LINES, DocumentsStreamed, may=READ)}),
+    Route("multi_get", {"POST": Endpoint(several.answer, (Answer(200, SeveralAnswers),), body=Several, may=READ)}),
     Route("stats", _answered(statistics.database, SEE, DatabaseStatistics)),
     Route("collections/stats", _answered(statistics.collections, SEE, CollectionStatistics)),
     Route("operations/next-operation-id", _answered(operations.number, READ, OperationNumber), acts=True),

@@ -17,9 +17,10 @@ from muniment.raven3.queries import DocumentsListed
 from muniment.raven7.change_vectors import change_vector, with_files
 from muniment.raven7.documents import only_metadata, with_metadata, write_of
 from muniment.raven7.messages import Ids, Stored
-from muniment.raven7.queries import DocumentNamed, DocumentsWanted
+from muniment.raven7.queries import DocumentNamed, DocumentsStreamed, DocumentsWanted
 from muniment.revision import ATTACHMENT
 from muniment.server.handlers import documents, queries
+from muniment.server.handlers.raven7.streams import Lines, check_format
 from muniment.server.handlers.raven7.transaction import deletion, wanted, write
 from muniment.server.request import Request
 from muniment.server.tenants import Tenant
@@ -27,6 +28,7 @@ from muniment.server.wire import Refused, Response, empty_response, json_respons
 
 LARGE: Final = 65536
 FILES: Final = 1024
+SCAN: Final = 256
 
 
 async def get(request: Request) -> Response:
@@ -78,6 +80,25 @@ async def _by_prefix(request: Request, asked: DocumentsWanted, prefix: str) -> R
     found = await asyncio.to_thread(queries.by_prefix, request.tenant, listed, prefix, asked.start, asked.size)
     body = _shown(request.tenant, found, [], asked.metadata_only, after=asked.start + len(found))
     return Response(200, [JSON, BUILD_HEADER], body)
+
+
+async def lines(request: Request) -> Lines:
+    """Documents by a prefix of their ids, or all, one a line."""
+    asked = request.asked(DocumentsStreamed)
+    check_format(asked.format)
+    return Lines(request, lambda: _lines(request.tenant, asked))
+
+
+def _lines(tenant: Tenant, asked: DocumentsStreamed) -> Iterator[bytes]:
+    start, left, after = asked.start, asked.size, asked.start_after
+    while left is None or left:
+        listed = DocumentsListed(matches=asked.matches, exclude=asked.exclude, skip_after=after)
+        page = queries.by_prefix(tenant, listed, asked.prefix, start, SCAN if left is None else min(left, SCAN))
+        for document in shown(tenant, page):
+            yield b'{"Item":' + document + b"}"
+        if not page:
+            return
+        start, after, left = 0, page[-1].id, None if left is None else left - len(page)
 
 
 def _check(asked: DocumentsWanted) -> None:
