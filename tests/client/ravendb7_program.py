@@ -593,16 +593,20 @@ def delete_by_query(store: Any) -> Any:
     store.operations.send_async(DeleteByQueryOperation("from Orders"))
 
 
-def main(url: str, database: str) -> None:
-    with DocumentStore([url], database) as store:
-        store.initialize()
-        for line in sys.stdin:
-            name, *arguments = json.loads(line)
-            try:
-                told = {"result": STEPS[name](store, *arguments)}
-            except Exception as error:
-                told = {"error": type(error).__name__, "message": str(error)}
-            print(json.dumps(told), flush=True)
+def main(url: str) -> None:
+    stores: dict[str, Any] = {}
+    for line in sys.stdin:
+        database, name, *arguments = json.loads(line)
+        if database not in stores:
+            stores[database] = DocumentStore([url], database)
+            stores[database].initialize()
+        try:
+            told = {"result": STEPS[name](stores[database], *arguments)}
+        except Exception as error:
+            told = {"error": type(error).__name__, "message": str(error)}
+        print(json.dumps(told), flush=True)
+    for store in stores.values():
+        store.close()
 
 
 main(*sys.argv[1:])

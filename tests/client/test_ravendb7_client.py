@@ -9,6 +9,7 @@ import base64
 import json
 import subprocess
 from collections.abc import Iterator
+from itertools import count
 from pathlib import Path
 from typing import Any
 
@@ -21,41 +22,25 @@ from muniment.maintenance import MaintenanceActions
 from tests.client.environment import python_with
 
 PROGRAM = Path(__file__).with_name("ravendb7_program.py")
+_numbers = count(1)
 
 
-class Program:
-    """The program while it runs, and the database that it uses, seen by our own client."""
+class Process:
+    """The program while it runs."""
 
-    def __init__(self, url: str, store: DocumentStore) -> None:
-        self.url = url
-        self.store = store
+    def __init__(self, url: str) -> None:
         self._process = subprocess.Popen(
-            [python_with("ravendb7"), PROGRAM, url, store.name],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            text=True,
+            [python_with("ravendb7"), PROGRAM, url], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
         )
 
-    def told(self, step: str, *arguments: Any) -> dict[str, Any]:
+    def told(self, *asked: Any) -> dict[str, Any]:
+        """What came of a step: a result, or an error."""
         assert self._process.stdin is not None
         assert self._process.stdout is not None
-        self._process.stdin.write(json.dumps([step, *arguments]) + "\n")
+        self._process.stdin.write(json.dumps(asked) + "\n")
         self._process.stdin.flush()
         told: dict[str, Any] = json.loads(self._process.stdout.readline())
         return told
-
-    def does(self, step: str, *arguments: Any) -> Any:
-        """What a step gives."""
-        told = self.told(step, *arguments)
-        assert "error" not in told, told
-        return told["result"]
-
-    def fails(self, step: str, error: str, *words: str) -> None:
-        """A step fails with this exception of the client's, and these words in it."""
-        told = self.told(step)
-        assert told.get("error") == error, told
-        for word in words:
-            assert word in told["message"], told
 
     def close(self) -> None:
         assert self._process.stdin is not None
@@ -65,16 +50,59 @@ class Program:
         assert self._process.wait(30) == 0
 
 
+class Program:
+    """The program with a database of its own, which is seen by our own client too."""
+
+    def __init__(self, process: Process, url: str, store: DocumentStore) -> None:
+        self.url = url
+        self.store = store
+        self._process = process
+
+    def does(self, step: str, *arguments: Any) -> Any:
+        """What a step gives."""
+        told = self._process.told(self.store.name, step, *arguments)
+        assert "error" not in told, told
+        return told["result"]
+
+    def fails(self, step: str, error: str, *words: str) -> None:
+        """A step fails with this exception of the client's, and these words in it."""
+        told = self._process.told(self.store.name, step)
+        assert told.get("error") == error, told
+        for word in words:
+            assert word in told["message"], told
+
+
 @pytest.fixture(scope="module")
-def program(url: str) -> Iterator[Program]:
-    python_with("ravendb7")
-    with DocumentStore(url, "seven") as store:
-        store.admin.create_database("seven")
-        program = Program(url, store)
-        try:
-            yield program
-        finally:
-            program.close()
+def process(url: str) -> Iterator[Process]:
+    process = Process(url)
+    try:
+        yield process
+    finally:
+        process.close()
+
+
+@pytest.fixture
+def program(url: str, process: Process) -> Iterator[Program]:
+    """The program with an empty database."""
+    name = f"seven-{next(_numbers)}"
+    with DocumentStore(url, name) as store:
+        store.admin.create_database(name)
+        yield Program(process, url, store)
+        store.admin.delete_database(name, hard=True)
+
+
+@pytest.fixture
+def users(program: Program) -> Program:
+    """The program with a database in which it has stored three users."""
+    program.does("store_users")
+    return program
+
+
+@pytest.fixture
+def orders(program: Program) -> Program:
+    """The program with a database in which it has stored 20 orders and their customers."""
+    program.does("store_orders")
+    return program
 
 
 def stored(program: Program, id: str) -> Document:
@@ -124,18 +152,18 @@ def test_documents(program: Program) -> None:
     assert program.does("cached_load")[-2:] == [304, 304]
 
 
-def test_of_two_changes_to_a_document_one_fails(program: Program) -> None:
-    program.fails("conflict", "ConcurrencyException", "users/1-A")
-    assert body(program, "users/1-A")["age"] == 32
-    assert body(program, "users/never") is None
-    program.fails("conflict_of_new_ones", "ConcurrencyException", "users/1-A")
-    assert body(program, "users/1-A")["age"] == 32
+def test_of_two_changes_to_a_document_one_fails(users: Program) -> None:
+    users.fails("conflict", "ConcurrencyException", "users/1-A")
+    assert body(users, "users/1-A")["age"] == 32
+    assert body(users, "users/never") is None
+    users.fails("conflict_of_new_ones", "ConcurrencyException", "users/1-A")
+    assert body(users, "users/1-A")["age"] == 32
 
 
-def test_deletion(program: Program) -> None:
-    assert program.does("delete_user") is None
-    assert body(program, "users/2-A") is None
-    assert body(program, "users/1-A")
+def test_deletion(users: Program) -> None:
+    assert users.does("delete_user") is None
+    assert body(users, "users/2-A") is None
+    assert body(users, "users/1-A")
 
 
 def test_ids_with_a_number_of_the_server(program: Program) -> None:
@@ -148,17 +176,17 @@ def test_documents_of_clients_of_ravendb_3(program: Program) -> None:
     assert program.does("read_other_documents") == [["users/of-3", "Of 3", 3], "Users", "me", False]
 
 
-def test_what_is_refused_is_named(program: Program) -> None:
-    program.fails("cluster_transaction", "RavenException", "ClusterWide")
-    program.fails("patch", "RavenException", "PATCH", "not supported")
-    program.fails("counters", "RavenException", "counters", "not supported")
-    program.fails("missing_database", "DatabaseDoesNotExistException", "nowhere")
-    assert body(program, "users/never") is None
+def test_what_is_refused_is_named(users: Program) -> None:
+    users.fails("cluster_transaction", "RavenException", "ClusterWide")
+    users.fails("patch", "RavenException", "PATCH", "not supported")
+    users.fails("counters", "RavenException", "counters", "not supported")
+    users.fails("missing_database", "DatabaseDoesNotExistException", "nowhere")
+    assert body(users, "users/never") is None
 
 
-def test_attachments(program: Program) -> None:
-    store = program.store
-    names, same, details, exists, other = program.does("attach")
+def test_attachments(users: Program) -> None:
+    store = users.store
+    names, same, details, exists, other = users.does("attach")
     assert names == [["notes.txt", 5, "text/plain"], ["Ä photo.png", 4000, "image/png"]]
     assert same
     assert details == ["Ä photo.png", 4000, "image/png", "users/pictured"]
@@ -167,14 +195,14 @@ def test_attachments(program: Program) -> None:
     assert notes
     assert notes.read() == b"notes"
 
-    assert program.does("change_attachments") == ["photo.png"]
+    assert users.does("change_attachments") == ["photo.png"]
     assert [each.key for each in store.attachments()] == ["users/1-A/copy.txt"]  # the others went with their document
     copy = store.get_attachment("copy.txt", owner="users/1-A")
     assert copy
     assert copy.read() == b"notes"
 
-    before = stored(program, "users/1-A")
-    name, size, type, owner, hash, large = program.does("attach_by_operation")
+    before = stored(users, "users/1-A")
+    name, size, type, owner, hash, large = users.does("attach_by_operation")
     assert (name, size, type, owner, large) == ("by operation", 7, "text/plain", "users/1-A", 2_500_000)
     content = store.get_attachment("by operation", owner="users/1-A")
     assert content
@@ -184,80 +212,81 @@ def test_attachments(program: Program) -> None:
     content = store.get_attachment("large", owner="users/1-A")
     assert content
     assert content.read() == b"large" * 500_000
-    after = stored(program, "users/1-A")
+    after = stored(users, "users/1-A")
     assert (after.body, after.metadata) == (before.body, before.metadata)
     assert after.etag > before.etag  # so that others see that something has changed
-    program.fails("attach_to_nothing", "DocumentDoesNotExistException", "users/none")
+    users.fails("attach_to_nothing", "DocumentDoesNotExistException", "users/none")
 
 
-def test_statistics(program: Program) -> None:
-    documents, attachments, etag, collections, build = program.does("statistics")
-    found = program.store.statistics()
+def test_statistics(users: Program) -> None:
+    documents, attachments, etag, collections, build = users.does("statistics")
+    found = users.store.statistics()
     assert (documents, attachments, etag) == (found.documents, found.attachments, found.last_etag)
     assert collections == {name or "@empty": count for name, count in found.collections.items()}
     assert build == 72000
 
 
 def test_databases(program: Program) -> None:
-    made, name, disabled, listed, states, there = program.does("databases", "made-by-7")
-    assert (made, name, disabled, listed, states) == ("made-by-7", "made-by-7", False, True, [True, False])
+    made_by = f"{program.store.name}-made"
+    made, name, disabled, listed, states, there = program.does("databases", made_by)
+    assert (made, name, disabled, listed, states) == (made_by, made_by, False, True, [True, False])
     assert there == ["users/there", "there", 1]
-    with DocumentStore(program.url, "made-by-7") as other:
+    with DocumentStore(program.url, made_by) as other:
         assert other.get("users/there")
-    program.fails("create_database_again", "ConcurrencyException", "seven exists already")
-    assert program.does("delete_database", "made-by-7") == [None, False]
+    program.fails("create_database_again", "ConcurrencyException", "exists already")
+    assert program.does("delete_database", made_by) == [None, False]
     program.fails("delete_missing_database", "DatabaseDoesNotExistException")
 
 
-def test_backup_and_restore(program: Program) -> None:
-    count, folder = program.does("back_up", "~/Backups/seven")
-    found = program.store.statistics()
+def test_backup_and_restore(users: Program) -> None:
+    count, folder = users.does("back_up", f"~/Backups/{users.store.name}")
+    found = users.store.statistics()
     assert count == found.documents
-    assert Path(folder).parent.parts[-2:] == ("Backups", "seven")
+    assert Path(folder).parent.parts[-2:] == ("Backups", users.store.name)
     MaintenanceActions.verify(Path(folder).parent)
-    for number, location in enumerate(("~/Backups/seven", folder)):
-        name = f"seven-again-{number}"
-        assert program.does("restore", name, location) == ["users/1-A", "Zoë ½ & 100%", 32]
-        with DocumentStore(program.url, name) as again:
+    for number, location in enumerate((f"~/Backups/{users.store.name}", folder)):
+        name = f"{users.store.name}-again-{number}"
+        assert users.does("restore", name, location) == ["users/1-A", "Zoë ½ & 100%", 31]
+        with DocumentStore(users.url, name) as again:
             assert again.statistics().fingerprint == found.fingerprint
             again.admin.delete_database(name, hard=True)
-    program.fails("back_up_as_a_snapshot", "RavenException", "Snapshot")
-    program.fails("restore_from_nowhere", "RavenException", "nowhere")
+    users.fails("back_up_as_a_snapshot", "RavenException", "Snapshot")
+    users.fails("restore_from_nowhere", "RavenException", "nowhere")
 
 
-def test_dumps(program: Program, tmp_path: Path) -> None:
-    dump = str(tmp_path / "a.ravendbdump")
-    found = program.store.statistics()
-    documents, attachments = program.does("export", dump)
+def test_dumps(users: Program, tmp_path: Path) -> None:
+    users.does("attach_by_operation")
+    dump, imported = str(tmp_path / "a.ravendbdump"), f"{users.store.name}-imported"
+    found = users.store.statistics()
+    documents, attachments = users.does("export", dump)
     assert attachments == found.attachments
     with DocumentDatabase(tmp_path / "imported") as database:
         summary = database.import_dump(dump)
         assert (summary.documents, summary.attachments) == (documents, attachments)
-    assert program.does("import_dump", dump, "seven-imported") == [
+    assert users.does("import_dump", dump, imported) == [
         documents,
         attachments,
-        ["users/1-A", "Zoë ½ & 100%", 32],
+        ["users/1-A", "Zoë ½ & 100%", 31],
     ]
-    with DocumentStore(program.url, "seven-imported") as again:
+    with DocumentStore(users.url, imported) as again:
         assert again.statistics().collections == found.collections
-        again.admin.delete_database("seven-imported", hard=True)
-    program.fails("import_nonsense", "RavenException", "dump")
+        again.admin.delete_database(imported, hard=True)
+    users.fails("import_nonsense", "RavenException", "dump")
     part = str(tmp_path / "part.ravendbdump")
-    users = found.collections["Users"]
-    assert program.does("export_part", part) == users + 1  # and Raven/Hilo/users, by which their ids go on
+    carried = found.collections["Users"] + 1  # with Raven/Hilo/users, by which their ids go on
+    assert users.does("export_part", part) == carried
     with DocumentDatabase(tmp_path / "part") as database:
         database.import_dump(part)
-        assert database.statistics().collections == {"Users": users, "": 1}
+        assert database.statistics().collections == {"Users": carried - 1, "": 1}
         changed = database.get("users/1-A")
         assert changed
         assert changed.json()["seen"] is True
 
 
-def test_queries(program: Program) -> None:
-    program.does("store_orders")
-    assert stored(program, "orders/7").collection == "Orders"
-    assert program.does("query_collection") == [20, 20, 11, [5, 6, 7]]
-    assert program.does("query_fields") == {
+def test_queries(orders: Program) -> None:
+    assert stored(orders, "orders/7").collection == "Orders"
+    assert orders.does("query_collection") == [20, 20, 11, [5, 6, 7]]
+    assert orders.does("query_fields") == {
         "equal": [1, 5, 9, 13, 17],
         "nested": [0, 2, 4],
         "in": [1, 2],
@@ -269,22 +298,22 @@ def test_queries(program: Program) -> None:
         "ids": [7, 8],
         "search": [0, 1, 2, 3],
     }
-    assert program.does("query_counts") == [19, 10, 20, False, "collection/Orders"]
-    assert program.does("query_with_includes") == [["customer 0", "customer 1", "customer 2"], 0]
-    assert program.does("query_projection") == [[0, "customers/0"], [1, "customers/1"]]
-    program.does("query_changes")
-    assert {body(program, f"orders/{number}")["customer"] for number in (18, 19)} == {"customers/0"}
-    program.fails("query_wrongly", "RavenException", "column 26")
-    program.fails("query_by_script", "RavenException", "column")
-    program.fails("delete_by_query", "RavenException", "DELETE")
-    assert program.store.statistics().collections["Orders"] == 20
+    assert orders.does("query_counts") == [19, 10, 20, False, "collection/Orders"]
+    assert orders.does("query_with_includes") == [["customer 0", "customer 1", "customer 2"], 0]
+    assert orders.does("query_projection") == [[0, "customers/0"], [1, "customers/1"]]
+    orders.does("query_changes")
+    assert {body(orders, f"orders/{number}")["customer"] for number in (18, 19)} == {"customers/0"}
+    orders.fails("query_wrongly", "RavenException", "column 26")
+    orders.fails("query_by_script", "RavenException", "column")
+    orders.fails("delete_by_query", "RavenException", "DELETE")
+    assert orders.store.statistics().collections["Orders"] == 20
 
 
-def test_several_requests_in_one(program: Program) -> None:
-    assert program.does("lazily") == [1, None, [2, 3], [0, 1, 2, 3], 11, 1]
+def test_several_requests_in_one(orders: Program) -> None:
+    assert orders.does("lazily") == [1, None, [2, 3], [0, 1, 2, 3], 11, 1]
 
 
-def test_streams(program: Program) -> None:
-    numbers, ids = program.does("stream")
+def test_streams(orders: Program) -> None:
+    numbers, ids = orders.does("stream")
     assert numbers == list(range(15))
     assert ids == ["orders/1", *(f"orders/{number}" for number in range(10, 20))]
