@@ -31,6 +31,7 @@ from muniment.errors import (
     InvalidInput,
     LostWrites,
     MunimentError,
+    PatchConflict,
     StorageFailure,
     TargetExists,
     UnknownFormat,
@@ -41,6 +42,7 @@ from muniment.storage.sqlite.schema import FORMAT
 from tests.storage.raw import raw
 
 # Name: parent, HTTP status, exit code.
+STALE = [{"Type": "Unset", "Name": "none", "PrevVal": 1}]
 TREE = {
     "MunimentError": ("Exception", 500, 1),
     "InvalidInput": ("MunimentError", 400, 2),
@@ -59,6 +61,7 @@ TREE = {
     "UnreachablePoint": ("NotFound", 404, 3),
     "Conflict": ("MunimentError", 409, 4),
     "ConcurrencyConflict": ("Conflict", 409, 4),
+    "PatchConflict": ("Conflict", 409, 4),
     "TargetExists": ("Conflict", 409, 4),
     "ForeignBackup": ("Conflict", 409, 4),
     "Damaged": ("MunimentError", 500, 5),
@@ -262,6 +265,7 @@ FAILURES: dict[str, tuple[type[MunimentError], Callable[[Scene], object]]] = {
     # The state of things
     "a stale put": (ConcurrencyConflict, lambda s: s.database.put("orders/1", {}, etag=1)),
     "a stale delete": (ConcurrencyConflict, lambda s: s.database.batch([Delete("orders/1", etag=99_999)])),
+    "a stale patch": (PatchConflict, lambda s: s.database.patch("orders/1", STALE)),
     "a stale attachment": (ConcurrencyConflict, lambda s: s.database.put_attachment("photo", b"", etag=0)),
     "an attachment that was replaced": (DocumentNotFound, replaced),
     # Backup and restore

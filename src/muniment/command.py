@@ -40,8 +40,8 @@ class Delete:
 Command: TypeAlias = Put | Delete
 
 
-def write_of(command: Command) -> Write:
-    """The command as a storage takes it; raises `InvalidInput` when it may not be carried out."""
+def write_of(command: object) -> Write:
+    """The command as a storage takes it; raises `InvalidInput` for one that may not be carried out, or is none."""
     if not isinstance(command, Put | Delete):
         raise InvalidInput(f"a batch is made of Put and Delete, not of {type(command).__name__}", "use muniment.Put")
     check_id(command.id)

@@ -19,6 +19,7 @@ from muniment.document import (
     collection_of,
     decode,
     encode,
+    fold,
     metadata_bytes,
     texts_in,
 )
@@ -36,6 +37,7 @@ from muniment.hilo import HiLo
 from muniment.numbers import free_after
 from muniment.owner import by_prefix, find, key_of, owned_id, replacing, tombstone
 from muniment.page import PAGE, Page, check_page, one_more
+from muniment.patching import Patch, PatchCommand, missing, resolved
 from muniment.progress import Progress
 from muniment.query.model import Query
 from muniment.revision import ATTACHMENT, DOCUMENT, NO_METADATA, Revision
@@ -162,8 +164,45 @@ class DocumentDatabase(Source[Exported]):
         """Delete a document; returns whether there was one."""
         return self.batch([Delete(id, etag)])[0].existed
 
-    def batch(self, commands: Sequence[Command | Write]) -> list[Written]:
-        """Carry out all commands in order as one transaction, or none when one of them cannot be."""
+    def patch(
+        self, id: str, commands: Sequence[PatchCommand | Mapping[str, Any]], *, etag: int | None = None
+    ) -> Written:
+        """Change a document by commands, as RavenDB 3's patches; what they do not touch keeps its bytes.
+
+        See `PatchCommand` for what they do. Raises `DocumentNotFound`, and `PatchConflict` when a member has not the
+        value that a command expects. With `etag`, the document must have that etag; without, it is patched as it is.
+        """
+        [written] = self.batch([Patch(id, commands, etag)])
+        if not written.existed:
+            raise missing(id)
+        return written
+
+    def batch(self, commands: Sequence[Command | Patch | Write]) -> list[Written]:
+        """Carry out all commands in order as one transaction, or none when one of them cannot be.
+
+        A `Patch` of a document that does not exist does nothing; its etag is 0.
+        """
+        _check_list(commands)
+        if any(isinstance(command, Patch) for command in commands):
+            return self._patch(commands)
+        return self._batch(commands)
+
+    def _patch(self, commands: Sequence[Command | Patch | Write]) -> list[Written]:
+        free = {fold(each.id) for each in commands if isinstance(each, Patch) and each.etag is None}
+        while True:
+            done = resolved(self.get, commands)
+            try:
+                written = iter(self._batch([command for command in done if command is not None]))
+            except ConcurrencyConflict as error:
+                if fold(error.id) not in free:
+                    raise
+                continue  # somebody has changed it since it was read
+            return [
+                Written(given.id, 0, False) if command is None else next(written)
+                for given, command in zip(commands, done, strict=True)
+            ]
+
+    def _batch(self, commands: Sequence[Command | Patch | Write]) -> list[Written]:
         writes = _writes(commands)
         while True:
             numbered = [self._numbered(write) for write in writes]
@@ -430,9 +469,13 @@ def _is_numbered(write: Write) -> bool:
     )
 
 
-def _writes(commands: Iterable[Command | Write]) -> list[Write]:
+def _check_list(commands: object) -> None:
     if not isinstance(commands, Iterable):
         raise InvalidInput(f"a batch is a list of commands, not {type(commands).__name__}", "write [muniment.Put(…)]")
+
+
+def _writes(commands: Iterable[Command | Patch | Write]) -> list[Write]:
+    _check_list(commands)
     return [command if isinstance(command, Write) else write_of(command) for command in commands]
 
 

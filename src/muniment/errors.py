@@ -158,6 +158,10 @@ class ConcurrencyConflict(Conflict):
         return type(self), (self.id, self.expected, self.actual)  # so that it may come from another process
 
 
+class PatchConflict(Conflict):
+    """A member of a document has not the value that a patch expected."""
+
+
 class TargetExists(Conflict):
     """A restore or an export would have written over something that is already there."""
 

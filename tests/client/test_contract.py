@@ -22,6 +22,7 @@ from muniment.errors import (
     InvalidInput,
     InvalidScript,
     NotFound,
+    PatchConflict,
     StorageFailure,
     TargetExists,
 )
@@ -92,6 +93,24 @@ def test_ids_are_kept(any_database: Any) -> None:
 def test_numbered_ids(any_database: Any) -> None:
     assert [any_database.put("orders/", {}).id for _ in range(3)] == ["orders/1", "orders/2", "orders/3"]
     assert any_database.put("orders/", {}, {"Raven-Entity-Name": "Orders"}, etag=0).id == "orders/4"
+
+
+def test_patches(any_database: Any) -> None:
+    any_database.put("orders/1", b'{"n": 1.10,  "l":[]}')
+    written = any_database.patch("Orders/1", [{"Type": "Inc", "Name": "n", "Value": 1}])
+    found = any_database.get("orders/1")
+    assert (written.id, written.etag, written.existed) == ("orders/1", found.etag, True)
+    assert found.body == b'{"n": 2.10,  "l":[]}'
+    any_database.patch("orders/1", [{"Type": "Add", "Name": "l", "Value": None}], etag=found.etag)
+    with pytest.raises(ConcurrencyConflict):
+        any_database.patch("orders/1", [{"Type": "Unset", "Name": "l"}], etag=found.etag)
+    with pytest.raises(PatchConflict, match="is not there"):
+        any_database.patch("orders/1", [{"Type": "Unset", "Name": "x", "PrevVal": None}])
+    with pytest.raises(NotFound, match="no document 'none' to patch"):
+        any_database.patch("none", [])
+    with pytest.raises(InvalidInput, match="no type"):
+        any_database.patch("orders/1", [{"Type": "Put", "Name": "x"}])
+    assert any_database.get("orders/1").body == b'{"n": 2.10,  "l":[null]}'
 
 
 def test_batches_are_all_or_nothing(any_database: Any) -> None:

@@ -80,8 +80,8 @@ def test_nothing_is_done_when_one_command_can_not_be(shop: Database) -> None:
         (b'[{"Method":"PUT","Key":"x","Document":{},"Etag":"x"}]', 400, "etag"),
         (
             b'[{"Method":"PUT","Key":"x","Document":{},"Metadata":{}},{"Method":"PATCH","Key":"x"}]',
-            501,
-            "not supported",
+            422,
+            "patches nothing",
         ),
         (b'[{"Method":"PUT","Key":"x","Document":{},"Metadata":{}},{"Method":"EVAL","Key":"x"}]', 501, "not supported"),
         (b'[{"Method":"PUT","Key":"' + b"x" * 600 + b'","Document":{}}]', 400, "512"),

@@ -274,8 +274,8 @@ def _documents(site: Site) -> None:
     site.ask("PUT", path, 201, content=b"{}")
     for method in ("GET", "HEAD"):
         site.ask(method, path, 200)
-    for method in ("PATCH", "EVAL"):
-        site.ask(method, path, 501, content=b"{}")
+    site.ask("PATCH", path, 200, content=b'[{"Type":"Set","Name":"n","Value":1}]')
+    site.ask("EVAL", path, 501, content=b"{}")
     site.ask("DELETE", path, 204)
     site.ask("GET", path, 404)
 

@@ -113,12 +113,16 @@ def tenant(site: Site, prefix: str) -> None:
         do(method, "/docs", 200, "/docs?startsWith=o&matches=*1&pageSize=2&metadata-only=true")
         do(method, "/docs", 200, "/docs?id=orders/1")
         do(method, "/docs", 400, "/docs?start=x")
-    do("PATCH", "/docs/{id}", 501, "/docs/orders/1", json=[])
+    change = {"Type": "Set", "Name": "n", "Value": 1}
+    do("PATCH", "/docs/{id}", 200, "/docs/orders/1", json=[change])
+    do("PATCH", "/docs/{id}", 404, "/docs/none", json=[change])
+    do("PATCH", "/docs/{id}", 409, "/docs/orders/1", json=[change | {"PrevVal": 2}])
     do("DELETE", "/bulk_docs/{index}", 501, "/bulk_docs/all")
     do("PATCH", "/bulk_docs/{index}", 501, "/bulk_docs/all", json=[])
     do("POST", "/docs", 200, json={})
     put = {"Method": "PUT", "Key": "a", "Document": {}, "Metadata": {"X": 1}, "AdditionalData": {"n": 1}}
     do("POST", "/bulk_docs", 200, json=[put, {"Method": "DELETE", "Key": "none"}, {"Method": "PUT", "Document": {}}])
+    do("POST", "/bulk_docs", 200, json=[put, {"Method": "PATCH", "Key": "a", "Patches": [change]}])
     do("POST", "/bulk_docs", 409, json=[put | {"Etag": "01000000-0000-0001-0000-00000000FFFF"}])
     do("GET", "/queries", 200, "/queries?id=orders/1&id=none&include=By")
     do("POST", "/queries", 200, json=["orders/1", "none"])

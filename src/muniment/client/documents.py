@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any, Final
 
 import msgspec
@@ -10,10 +10,11 @@ import msgspec
 from muniment.client.failure import failure
 from muniment.client.retry import call
 from muniment.client.wire import Flow, Request, documents_of, parsed, query_text, results_of, target, unexpected
-from muniment.command import Command, write_of
+from muniment.command import Command, check_etag, write_of
 from muniment.document import Document, check_id, encode, fold, texts_in
 from muniment.errors import ConcurrencyConflict, InvalidInput
 from muniment.page import Page, check_page
+from muniment.patching import PatchCommand, missing, patch_commands
 from muniment.raven3.etags import etag_number, etag_text
 from muniment.raven3.names import MAX_PAGE
 from muniment.revision import NO_METADATA
@@ -109,6 +110,21 @@ def _written_before(root: tuple[str, ...], write: Write, conflict: ConcurrencyCo
     ):
         raise conflict
     return Written(present.id, present.etag, bool(write.expected))
+
+
+def patch(
+    root: tuple[str, ...], id: str, commands: Sequence[PatchCommand | Mapping[str, Any]], etag: int | None
+) -> Flow[Written]:
+    """Has a document patched; raises `DocumentNotFound` when there is none."""
+    check_id(id)
+    check_etag(etag)
+    told = {"Method": "PATCH", "Key": id, "Patches": patch_commands(commands)}
+    expected = {} if etag is None else {"Etag": etag_text(etag)}
+    request = Request("POST", target(*root, "bulk_docs"), encode([told | expected]), JSON, subjects=(id,))
+    [result] = parsed((yield from call(request, 200)), list[_Result])
+    if not result.etag:
+        raise missing(id)
+    return Written(result.key, number_of(result.etag), True)
 
 
 class _Stored(msgspec.Struct):

@@ -24,6 +24,7 @@ from muniment.faces import both
 from muniment.finding import Results
 from muniment.hilo import HiLo, Ranges
 from muniment.page import PAGE, Page
+from muniment.patching import PatchCommand
 from muniment.progress import Progress
 from muniment.query.model import Query
 from muniment.raven3.names import MAX_PAGE, SYSTEM
@@ -86,6 +87,17 @@ class BothStores(Generic[A]):
         An id that ends in "/" gets the next number of that prefix: "orders/" becomes "orders/831".
         """
         return (yield from self._batch([Put(id, body, metadata, etag)]))[0]
+
+    @both
+    def patch(
+        self, id: str, commands: Sequence[PatchCommand | Mapping[str, Any]], *, etag: int | None = None
+    ) -> Flow[Written]:
+        """Change a document by commands, as RavenDB 3's patches; what they do not touch keeps its bytes.
+
+        See `PatchCommand` for what they do. Raises `DocumentNotFound`, and `PatchConflict` when a member has not the
+        value that a command expects. With `etag`, the document must have that etag; without, it is patched as it is.
+        """
+        return (yield from documents.patch(self._root, id, commands, etag))
 
     @both
     def delete(self, id: str, *, etag: int | None = None) -> Flow[bool]:

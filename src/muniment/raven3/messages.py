@@ -10,6 +10,7 @@ from msgspec import UNSET, Meta, UnsetType, field
 from muniment.backup.retention import Policy
 from muniment.backup.runs import Run
 from muniment.backup.schedule import Schedule, Task
+from muniment.patching import PatchCommand
 from muniment.query.plan import Plan
 from muniment.raven3.names import BUILD, MAX_PAGE, PRODUCT
 
@@ -78,14 +79,25 @@ class QueryResults(Message):
 
 
 class Command(Message):
-    """A document to store or delete, if it has this etag; all zeros stand for one that must not exist."""
+    """A document to store, patch or delete, if it has this etag; all zeros stand for one that must not exist."""
 
-    method: Annotated[str, Meta(description="`PUT` or `DELETE`.")]
+    method: Annotated[str, Meta(description="`PUT`, `PATCH` or `DELETE`.")]
     key: Annotated[str | None, Meta(description="The id; without one, PUT makes one.")] = None
     etag: Etag | None = None
     document: msgspec.Raw | UnsetType = UNSET
     metadata: msgspec.Raw | UnsetType = UNSET
     additional_data: Annotated[msgspec.Raw, Meta(description="Told again in the answer.")] | UnsetType = UNSET
+    patches: Annotated[list[PatchCommand] | None, Meta(description="Of a PATCH: the changes.")] = None
+    patches_if_missing: Annotated[
+        list[PatchCommand] | None, Meta(description="Of a PATCH: what makes the document, if there is none.")
+    ] = None
+
+
+class Patched(Message):
+    """A document was patched."""
+
+    patched: bool = True
+    debug: None = None
 
 
 class CommandResult(Message):
@@ -97,7 +109,9 @@ class CommandResult(Message):
     metadata: msgspec.Raw | UnsetType | None = UNSET
     deleted: Annotated[bool | None, Meta(description="Of a DELETE: whether there was such a document.")] = None
     additional_data: msgspec.Raw | UnsetType | None = UNSET
-    patch_result: None = None
+    patch_result: Annotated[
+        str | None, Meta(description="Of a PATCH: `Patched`, or `DocumentDoesNotExists` if there was nothing to patch.")
+    ] = None
     existed: Annotated[bool | None, Meta(description="Whether there was one before.")] = None
 
 

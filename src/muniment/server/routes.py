@@ -11,6 +11,7 @@ from muniment.backup.recoverability import Recoverability
 from muniment.backup.runs import Run
 from muniment.backup.schedule import Schedule
 from muniment.document import fold
+from muniment.patching import PatchCommand
 from muniment.raven3.messages import (
     Accepted,
     AccessToken,
@@ -33,6 +34,7 @@ from muniment.raven3.messages import (
     OperationListed,
     OperationState,
     OperationStatus,
+    Patched,
     PlannedRestore,
     QueryResults,
     RehearsalWanted,
@@ -168,7 +170,9 @@ ROUTES: Final = (
             Endpoint(documents.get, (Answer(200, Object), UNCHANGED, MISSING), headers=KNOWN, may=DOCUMENT),
             PUT=Endpoint(documents.put, (Answer(201, Stored),), body=Object, headers=EXPECTED, may=WRITE),
             DELETE=Endpoint(documents.delete, DELETED, headers=EXPECTED, may=WRITE),
-            PATCH=UNSUPPORTED,
+            PATCH=Endpoint(
+                documents.patch, (Answer(200, Patched),), body=list[PatchCommand], headers=EXPECTED, may=WRITE
+            ),
             EVAL=UNSUPPORTED,
         ),
     ),

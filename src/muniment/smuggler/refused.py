@@ -21,6 +21,8 @@ _EXPIRES: Final = EXPIRES.lower()
 _ALIKE: Final = bytes.maketrans(b"123456789+E", b"0000000000e")
 _EXPONENT: Final = b"0e000"
 _DIGITS: Final = b"0" * 309
+_IN_NUMBER: Final = b"0123456789.-"
+_BEFORE_NUMBER: Final = b":[, \t\r\n"
 _number = re.compile(rb"-?\d+(?:\.\d+)?(?:[eE][+-]?\d+)?")
 # .NET's formats that RavenDB reads: "o" and its likes, and "r".
 _date = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(?:\.\d{1,7})?(?:Z|[+-]\d\d:\d\d)?", re.ASCII)
@@ -101,10 +103,11 @@ def _suspicious(json: bytes) -> bool:
     at = alike.find(_EXPONENT)
     while at >= 0:
         start = at
-        while start and json[start - 1] in b"0123456789.-":
+        while start and json[start - 1] in _IN_NUMBER:
             start -= 1
-        number = _number.match(json, start) if json[start - 1 : start] not in b"\"'" else None
-        if number and _infinite(float(number[0])):
-            return True
+        if start and json[start - 1] in _BEFORE_NUMBER:  # not within a word, such as an id in hexadecimal digits
+            number = _number.match(json, start)
+            if number and _infinite(float(number[0])):
+                return True
         at = alike.find(_EXPONENT, at + 1)
     return _DIGITS in alike

@@ -12,6 +12,7 @@ from muniment import json_bytes
 from muniment.command import Command, Delete, Put
 from muniment.document import decode, encode, metadata_bytes
 from muniment.errors import ConcurrencyConflict, InvalidDocument
+from muniment.patching import Patch
 from muniment.raven3.etags import etag_text
 from muniment.raven3.headers import BUILD_HEADER, JSON
 from muniment.raven3.messages import Command as Given
@@ -41,7 +42,7 @@ async def execute(request: Request) -> Response:
     return json_response([_result(*each) for each in zip(given, commands, written, strict=True)])
 
 
-def _read(body: bytes, most: int) -> tuple[list[Given], list[Command]]:
+def _read(body: bytes, most: int) -> tuple[list[Given], list[Command | Patch]]:
     check_number(body, most)
     try:
         given = decode_json(body, list[Given], "the array of commands")
@@ -70,10 +71,12 @@ def _command_with_surrogates(item: bytes) -> Given:
     found = json_bytes.member_values(item)
     raw = {name: msgspec.Raw(found[name]) for name in ("Document", "Metadata", "AdditionalData") if name in found}
     plain = {name: decode(found[name]) for name in ("Method", "Key", "Etag") if name in found}
+    if "Patches" in found:
+        raise InvalidDocument("a patch has half a surrogate pair in it", "PUT the document instead")
     return msgspec.convert(plain | raw, Given)
 
 
-def _command(index: int, given: Given) -> Command:
+def _command(index: int, given: Given) -> Command | Patch:
     etag = None if given.etag is None else wanted_etag(given.etag)
     match given.method.upper():
         case "PUT":
@@ -89,13 +92,19 @@ def _command(index: int, given: Given) -> Command:
             if not given.key:
                 raise InvalidDocument(f"command {index} deletes nothing: it has no Key", "name the document")
             return Delete(given.key, etag)
-        case "PATCH" | "EVAL":
+        case "PATCH":
+            if not given.key or given.patches is None:
+                raise InvalidDocument(f"command {index} patches nothing", "give it a Key and Patches")
+            metadata = bytes(given.metadata or _NULL)
+            made = _EMPTY if metadata == b"null" else metadata_bytes(metadata)
+            return Patch(given.key, given.patches, etag, given.patches_if_missing, made)
+        case "EVAL":
             raise Refused(
                 501,
                 f"command {index} is {given.method}, which is not supported; nothing of the batch was done",
-                "load the document, change it, and PUT it with its Etag",
+                "PATCH the document, or load it, change it, and PUT it with its Etag",
             )
-    raise InvalidDocument(f"command {index} has the Method {given.method!r}", "use PUT or DELETE")
+    raise InvalidDocument(f"command {index} has the Method {given.method!r}", "use PUT, PATCH or DELETE")
 
 
 def _without_leavings(metadata: bytes) -> bytes:
@@ -111,9 +120,13 @@ def _expected(given: list[Given], error: ConcurrencyConflict) -> str | None:
     return next((command.etag for command in given if command.etag and (command.key or "") == error.id), None)
 
 
-def _result(given: Given, command: Command, written: Written) -> CommandResult:
+def _result(given: Given, command: Command | Patch, written: Written) -> CommandResult:
     result = CommandResult(key=written.id, additional_data=given.additional_data or _NULL, existed=written.existed)
-    if isinstance(command, Delete):
+    if isinstance(command, Patch):
+        result.method, result.metadata = "PATCH", None
+        result.patch_result = "Patched" if written.etag else "DocumentDoesNotExists"
+        result.etag = etag_text(written.etag) if written.etag else None
+    elif isinstance(command, Delete):
         result.method, result.metadata, result.deleted = "DELETE", None, written.existed
     else:
         assert isinstance(command.metadata, bytes)

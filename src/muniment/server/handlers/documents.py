@@ -1,4 +1,4 @@
-"""One document: reading it with its metadata as headers, storing and deleting it."""
+"""One document: reading it with its metadata as headers, storing, patching and deleting it."""
 
 from __future__ import annotations
 
@@ -10,9 +10,10 @@ from typing import Final
 from muniment.command import Command, Delete, Put
 from muniment.document import Document, fold
 from muniment.errors import MunimentError
+from muniment.patching import Patch, PatchCommand, missing, patch_commands
 from muniment.raven3.etags import etag_text
 from muniment.raven3.headers import document_headers, metadata_json_of
-from muniment.raven3.messages import Stored
+from muniment.raven3.messages import Patched, Stored
 from muniment.raven3.names import BACKUP_STATUS, DATABASES
 from muniment.server.admission import subject_of
 from muniment.server.request import Request
@@ -71,14 +72,23 @@ async def delete(request: Request) -> Response:
     return empty_response(204)
 
 
+async def patch(request: Request) -> Response:
+    """Change a document by commands; what they do not touch keeps its bytes."""
+    commands = patch_commands(await request.message(list[PatchCommand]))
+    [written] = await write(request, [Patch(request.argument, commands, request.expected)])
+    if not written.existed:
+        raise missing(request.argument)
+    return json_response(Patched(), headers=[("etag", f'"{etag_text(written.etag)}"')])
+
+
 async def unsupported(request: Request) -> Response:
-    """Patching is not here: load the document, change it, and store it with its etag."""
+    """Scripts and queries that change documents are not here."""
     raise Refused(
-        501, f"{request.method} is not supported: documents are not patched", "load it, change it, and store it again"
+        501, f"{request.method} is not supported here", "PATCH docs/ID, or load it, change it, and store it again"
     )
 
 
-async def write(request: Request, commands: Sequence[Command | Write]) -> list[Written]:
+async def write(request: Request, commands: Sequence[Command | Patch | Write]) -> list[Written]:
     """Carry out commands as one transaction, together with whatever other requests write at this moment."""
     if not request.tenant.is_system:
         return await _written(request, commands)
@@ -100,25 +110,27 @@ async def write(request: Request, commands: Sequence[Command | Write]) -> list[W
             )
 
 
-async def _written(request: Request, commands: Sequence[Command | Write]) -> list[Written]:
+async def _written(request: Request, commands: Sequence[Command | Patch | Write]) -> list[Written]:
     database = request.tenant.database
     if request.tenant.is_system:
         for command in commands:
             if fold(command.id).startswith(_PREFIX):
                 request.server.databases.check_online(command.id[len(DATABASES) :])
-    if any(command.id.endswith("/") for command in commands):
-        # A number for a prefix takes a transaction of its own, and is taken anew when somebody else has used it.
+    if any(isinstance(command, Patch) or command.id.endswith("/") for command in commands):
+        # What is patched is read first, and a number for a prefix takes a transaction of its own; both are done anew
+        # when somebody else has changed the document, or used the number, meanwhile.
         written = await asyncio.to_thread(database.batch, commands)
     else:
         # Much to check takes long, and a key may have to be read first; others need not wait.
-        slow = request.tenant.is_system or sum(map(_size, commands)) > _LARGE
-        future = await asyncio.to_thread(database.submit, commands) if slow else database.submit(commands)
+        plain = [command for command in commands if not isinstance(command, Patch)]
+        slow = request.tenant.is_system or sum(map(_size, plain)) > _LARGE
+        future = await asyncio.to_thread(database.submit, plain) if slow else database.submit(plain)
         written = await request.server.completions.wait(future)
     if request.tenant.is_system:
         for id in {result.id for result in written if fold(result.id).startswith(_PREFIX)}:
             await request.server.databases.forget(id)
         for command, result in zip(commands, written, strict=True):
-            if _stores(command) and not result.existed and fold(result.id).startswith(_PREFIX):
+            if _stores(command) and result.etag and not result.existed and fold(result.id).startswith(_PREFIX):
                 await request.server.databases.make(result.id)
     return written
 
@@ -126,8 +138,8 @@ async def _written(request: Request, commands: Sequence[Command | Write]) -> lis
 _LARGE: Final = 256 << 10
 
 
-def _stores(command: Command | Write) -> bool:
-    return isinstance(command, Put) or (isinstance(command, Write) and command.body is not None)
+def _stores(command: Command | Patch | Write) -> bool:
+    return isinstance(command, Put | Patch) or (isinstance(command, Write) and command.body is not None)
 
 
 def _size(command: Command | Write) -> int:
