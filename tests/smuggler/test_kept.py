@@ -12,6 +12,7 @@ import pytest
 from muniment import DocumentDatabase, SmugglerOptions
 from muniment.document import decode
 from muniment.errors import DamagedDump
+from muniment.smuggler import read_ahead
 from muniment.smuggler.folder import import_folder
 from muniment.smuggler.options import EXTENSIONS, WITHOUT_MEANING
 from muniment.smuggler.reader import DumpAttachment, DumpKept, open_dump
@@ -226,3 +227,13 @@ def test_an_incremental_export_has_what_was_kept_since(database: DocumentDatabas
     with DocumentDatabase(tmp_path / "copy") as copy:
         import_folder(tmp_path / "exports", lambda path: copy.import_dump(path, options=ALL))
         assert sections_of(exported(copy)) == sections_of(exported(database))
+
+
+@pytest.mark.parametrize("name", [EXPECTED, NORTHWIND])
+def test_what_another_process_reads_is_kept_too(
+    database: DocumentDatabase, name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(read_ahead, "AHEAD_BYTES", 0)
+    path = shared(name)
+    database.import_dump(path, options=ALL)
+    assert sections_of(exported(database)) == sections_of(path)

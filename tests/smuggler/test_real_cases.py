@@ -64,6 +64,15 @@ def test_a_case_comes_in_whole_and_goes_out_equal(database: DocumentDatabase, na
     assert is_now | {"deletions": 0} == was | {"deletions": 0}
 
 
+@pytest.mark.parametrize("name", CASES)
+def test_a_case_comes_back_from_the_form_of_ravendb_3(database: DocumentDatabase, tmp_path: Path, name: str) -> None:
+    database.import_dump(shared(f"cases/{name}.ravendbdump"))
+    database.export(tmp_path / "a.ravendump")
+    with DocumentDatabase(tmp_path / "copy") as copy:
+        copy.import_dump(tmp_path / "a.ravendump")
+        assert content_of(exported(copy)) == content_of(exported(database))
+
+
 BACKUP = "ravendb-6.2-backup"
 FULL, SECOND, THIRD = (
     "2026-11-27-06-36-01.ravendb-full-backup",
