@@ -137,6 +137,11 @@ class Settings:
         "A command, word by word, that looks at the database of each rehearsal: it gets the folder as its last"
         " argument, and has to end with 0.",
     ] = ()
+    hooks_file: Annotated[
+        str,
+        "A TOML file with commands to run before and after backups, restores and rehearsals, which only the server's"
+        " user or root may write.",
+    ] = ""
     access_log: Annotated[bool, "Write a line to stderr for every request."] = False
 
     def __post_init__(self) -> None:

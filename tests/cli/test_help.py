@@ -164,6 +164,7 @@ COMMANDS = {
         *(
             "--backup-signer",
             "--rehearsal-script",
+            "--hooks-file",
             "--backup-niceness",
             "--access-log",
             "--idle-seconds",
@@ -171,7 +172,6 @@ COMMANDS = {
             "--body-memory",
         ),
         *(
-            "--rehearsal-script",
             "--body-seconds",
             "--batch-commands",
             "--uploads",

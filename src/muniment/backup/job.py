@@ -44,8 +44,9 @@ class Job(Generic[Result]):
     """Work that `start` begins. It is given the job, to say something of itself and to show its progress.
 
     `closing` says the last words, when it has ended in whatever way. Who starts it may set `before`, which the thread
-    calls first and which may raise as the work may; `on_change`, which is called after each message and at the end; and
-    `on_end`, which is called after that: then nothing runs any more. What these two raise changes nothing for the work.
+    calls first and which may raise as the work may, and `after`, which is called when the work has ended in whatever
+    way, and whose error is the job's if that has none; `on_change`, which is called after each message and at the end;
+    and `on_end`, which is called after that: then nothing runs any more. What these two raise changes nothing.
     """
 
     def __init__(
@@ -61,6 +62,7 @@ class Job(Generic[Result]):
         self.error: MunimentError | None = None
         self.messages: list[Message] = []
         self.before: Callable[[], object] = _nothing
+        self.after: Callable[[], object] = _nothing
         self.on_change: Callable[[], object] = _nothing
         self.on_end: Callable[[], object] = _nothing
         self._work = work
@@ -80,15 +82,27 @@ class Job(Generic[Result]):
             raise self.error from error
 
     def _run(self) -> None:
-        try:
-            self.before()
-            self._result = self._work(self)
-        except MunimentError as error:
-            self.error = error
-        except BaseException as error:
-            self.error = StorageFailure(f"unexpected error: {error!r}", "please report this as a bug")
-            self.error.__cause__ = error
+        begun = self._tried(self.before)
+        if begun:
+            self._tried(self._do)
+            self._tried(self.after)
         self._end()
+
+    def _do(self) -> None:
+        self._result = self._work(self)
+
+    def _tried(self, part: Callable[[], object]) -> bool:
+        """Do a part of it; the first error of all is the job's. Returns whether there was none."""
+        try:
+            part()
+        except BaseException as raised:
+            error = raised if isinstance(raised, MunimentError) else None
+            if error is None:
+                error = StorageFailure(f"unexpected error: {raised!r}", "please report this as a bug")
+                error.__cause__ = raised
+            self.error = self.error or error
+            return False
+        return True
 
     def _end(self) -> None:
         self.progress.finish()
@@ -160,6 +174,11 @@ class Job(Generic[Result]):
     def join(self, seconds: float | None = None) -> bool:
         """Wait until it has ended, in whatever way, or the time is over; returns whether it has ended."""
         return self._over.wait(seconds)
+
+    @property
+    def has_result(self) -> bool:
+        """Whether its work is done; it may not have ended yet."""
+        return self._result is not None
 
     @property
     def result(self) -> Result:

@@ -117,6 +117,7 @@ class SettingOptions:
     alert_if_unverified: Annotated[str | None, _one("alert-if-unverified", "TIME", _TOLD)] = None
     alert_if_unrehearsed: Annotated[str | None, _one("alert-if-unrehearsed", "TIME", _TOLD)] = None
     rehearsal_script: Annotated[list[str], _several("rehearsal-script", "WORD", _TOLD)] = field(default_factory=list)
+    hooks_file: Annotated[str | None, _one("hooks-file", "FILE", _TOLD)] = None
     access_log: Annotated[bool | None, _one("access-log", "", _MORE)] = None
     idle_seconds: Annotated[int | None, _one("idle-seconds", "NUMBER", _MORE)] = None
     stop_seconds: Annotated[int | None, _one("stop-seconds", "NUMBER", _MORE)] = None

@@ -15,6 +15,7 @@ from muniment.errors import Cancelled
 from muniment.raven3.messages import OperationState
 from muniment.server.audit import Audit, Who
 from muniment.server.bodies import RETRY
+from muniment.server.hooks import Hooks
 from muniment.server.wire import Refused
 from muniment.telling import log, telling
 
@@ -31,8 +32,8 @@ class Operation:
     """A job of the server. While it waits for its turn, `position` is its place among those that do.
 
     A restore has also an `origin`: the name of the database that the backups are of. `told` is what its kind alone has
-    to tell, `result` makes that of what a job came to, and `changes` are the ids of a comparison, which are told when
-    asked for.
+    to tell, `place` is where the backups are, `result` tells what a job came to, and `changes` are the ids of a
+    comparison, which are told when asked for.
     `check` is called when it has its turn, and may raise; `on_end` when it has ended.
     """
 
@@ -45,6 +46,7 @@ class Operation:
     result: Callable[[Any], dict[str, Any]] | None = None
     changes: list[Any] | None = None
     position: int = 0
+    place: str | None = None
     check: Callable[[], object] | None = None
     on_end: Callable[[], object] | None = None
 
@@ -53,6 +55,13 @@ class Operation:
         """How it stands, in RavenDB's words."""
         states = {"running": "Running", "completed": "Completed", "cancelled": "Canceled", "faulted": "Faulted"}
         return "Waiting" if self.position and self.job.running else states[self.job.state]
+
+    def facts(self) -> dict[str, Any]:
+        """What is told of it to whatever is run before and after it."""
+        facts: dict[str, Any] = {"operation": self.id, "database": self.database, "place": self.place}
+        if self.job.error is None and self.job.has_result and self.result:
+            facts["result"] = self.result(self.job.result)
+        return facts
 
     def progress(self) -> OperationState:
         """How far it is, or the error with which it has failed."""
@@ -144,8 +153,9 @@ class Turns:
 class Operations:
     """The jobs of a server, the last thousand of them."""
 
-    def __init__(self, at_once: int, audit: Audit) -> None:
+    def __init__(self, at_once: int, audit: Audit, hooks: Hooks | None = None) -> None:
         self._audit = audit
+        self._hooks = hooks or Hooks()
         self.turns = Turns(at_once)
         self.ended: Counter[tuple[str, str]] = Counter()  # jobs by what they did and how they ended
         self.failures: Counter[tuple[str, str]] = Counter()  # by the kind of the error
@@ -198,6 +208,7 @@ class Operations:
         """
         job = operation.job
         job.before, job.on_end = (lambda: self._wait(operation)), (lambda: self._end(operation))
+        self._hooks.attach(job, operation.facts)
         if job.what in IN_TURN:
             self.turns.enter(operation)
         what = f"waits as number {operation.position}" if operation.position else "started"

@@ -23,6 +23,7 @@ from granian.server.embed import Server as Granian
 from muniment.errors import MunimentError, StorageFailure
 from muniment.security.secret_files import private
 from muniment.server.app import App
+from muniment.server.hooks import Hooks
 from muniment.server.keyring import check_backup_settings
 from muniment.server.leftovers import clean, recover
 from muniment.server.state import ServerState
@@ -115,6 +116,7 @@ async def _serve(settings: Settings, on_ready: Callable[[str], None]) -> None:
     loop.set_default_executor(ThreadPoolExecutor(THREADS, "muniment worker"))
     check_tls(settings)
     check_backup_settings(settings)
+    Hooks(settings.hooks_file)  # which says what is wrong with them before anything is opened
     opened = listen(settings.host, settings.port)
     stop = asyncio.Event()
     try:

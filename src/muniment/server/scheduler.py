@@ -281,7 +281,7 @@ class Scheduler:
             return await self._back_up(run, place)
         job, told = await asyncio.to_thread(self._chore, run, schedule, place)
         operation = self._operations.new(job, run.database, _who(run))
-        operation.result = told
+        operation.place, operation.result = str(place), told
         await self._operations.follow(operation)
         return "completed", told(job.result)
 
@@ -346,6 +346,7 @@ class Scheduler:
     def _begin(self, run: Run, tenant: Tenant, place: Path, ended: asyncio.Future[None], job: BackupOperation) -> None:
         loop = ended.get_loop()
         operation: Operation = self._operations.new(job, tenant.name, _who(run))
+        operation.place = str(place)
         operation.check = partial(check_unmoved, place)
         operation.result = lambda backup: msgspec.to_builtins(BackupSummary.of(backup))
         operation.on_end = lambda: loop.call_soon_threadsafe(ended.set_result, None)

@@ -11,6 +11,7 @@ from muniment.server.audit import FILE, Audit
 from muniment.server.bodies import Bodies
 from muniment.server.callers import Callers
 from muniment.server.completions import Completions
+from muniment.server.hooks import Hooks
 from muniment.server.local import Local
 from muniment.server.old_clients import OldClients
 from muniment.server.operations import Operations
@@ -34,7 +35,7 @@ class ServerState:
         self.local = Local(databases.data_dir, url)
         self.origin = Origin(settings)
         self.bodies = Bodies(settings.body_memory << 20, settings.body_seconds)
-        self.operations = Operations(settings.jobs, self.audit)
+        self.operations = Operations(settings.jobs, self.audit, Hooks(settings.hooks_file))
         self.scheduler = Scheduler(settings, databases, self.operations)
         self.completions = Completions(loop)
         self.uploads = ThreadPoolExecutor(settings.uploads, "muniment upload")

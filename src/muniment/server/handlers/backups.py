@@ -46,6 +46,7 @@ async def begin(request: Request, wanted: BackupWanted, asked: BackupOptions) ->
 
     def beginning(job: BackupOperation) -> None:
         operation = app.operations.new(job, tenant.name, request.who)
+        operation.place = str(destination)
         operation.check = partial(check_unmoved, destination)
         operation.result = lambda backup: msgspec.to_builtins(BackupSummary.of(backup))
         tenant.backup.follow(operation)

@@ -92,7 +92,7 @@ async def begin(request: Request, wanted: RestoreWanted, *, defrag: bool = False
     try:
         origin = plan.manifest.database.name
         operation = app.operations.new(Job("restore", work, closing), name, request.who, origin=origin)
-        operation.on_end = release
+        operation.place, operation.on_end = str(source), release
         await asyncio.to_thread(databases.notes.tell, {RESTORE_STATUS: None, RESTORE_IN_PROGRESS: {"Resource": name}})
         databases.notes.follow(RESTORE_STATUS, operation)
         app.operations.start(operation)

@@ -135,7 +135,7 @@ async def _begun(request: Request, wanted: ChoreWanted, make: Any) -> Response:
     job, told = make(place, keyring)
     result: Told = told
     operation = app.operations.new(job, wanted.database or SYSTEM, request.who)
-    operation.result = result
+    operation.place, operation.result = str(place), result
     app.operations.start(operation)
     return json_response(Accepted(operation.id), 202)
 
