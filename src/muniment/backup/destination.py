@@ -12,11 +12,11 @@ import errno
 import io
 import os
 import re
-from collections.abc import Generator, Iterable, Iterator
+from collections.abc import Callable, Generator, Iterable, Iterator
 from contextlib import suppress
 from pathlib import Path, PosixPath
 from stat import S_IFREG
-from typing import TYPE_CHECKING, Any, Final, Protocol
+from typing import TYPE_CHECKING, Any, Final, Protocol, TypeVar
 
 from muniment.backup.store_errors import mapped_store_errors
 from muniment.backup.stores import SCHEMES, store
@@ -29,6 +29,8 @@ if TYPE_CHECKING:
 else:
     obstore = Later("obstore")
 
+T = TypeVar("T")
+LISTED_AGAIN: Final = 3
 BLOCK_BYTES: Final = 4 << 20
 PART_BYTES: Final = 8 << 20
 PARTS_AT_ONCE: Final = 4  # of one file: two are written at once
@@ -69,7 +71,7 @@ class Remote(PosixPath):
     def is_dir(self) -> bool:
         """Whether there is an object below it."""
         with mapped_store_errors(self, "list"):
-            return any(map(bool, obstore.list(self.store, self.key)))
+            return _whole(lambda: any(map(bool, obstore.list(self.store, self.key))))
 
     def is_file(self) -> bool:
         """Whether it is an object."""
@@ -89,14 +91,14 @@ class Remote(PosixPath):
     def iterdir(self) -> Generator[Remote, None, None]:
         """What is directly below it."""
         with mapped_store_errors(self, "list"):
-            found = obstore.list_with_delimiter(self.store, self.key)
+            found = _whole(lambda: obstore.list_with_delimiter(self.store, self.key))
         names = [*found["common_prefixes"], *(each["path"] for each in found["objects"])]
         yield from (self / name.rsplit("/", 1)[-1] for name in names)
 
     def folders(self) -> list[Remote]:
         """The prefixes directly below it."""
         with mapped_store_errors(self, "list"):
-            found = obstore.list_with_delimiter(self.store, self.key)
+            found = _whole(lambda: obstore.list_with_delimiter(self.store, self.key))
         return [self / name.rsplit("/", 1)[-1] for name in found["common_prefixes"]]
 
     def glob(self, pattern: str, **_: Any) -> Iterator[Remote]:  # type: ignore[override]
@@ -117,7 +119,7 @@ class Remote(PosixPath):
         """The object as a file that reads only the ranges that are asked for."""
         if mode != "rb":
             raise ValueError(f"an object of a store can only be read as bytes, not opened for {mode!r}")
-        return _Ranges(self)
+        return Ranges(self, self.stat().st_size)
 
     def unlink(self, missing_ok: bool = True) -> None:
         """Delete an object, whether or not it is there: only for what has expired, or was never published."""
@@ -125,13 +127,14 @@ class Remote(PosixPath):
             obstore.delete(self.store, self.key)
 
 
-class _Ranges(io.RawIOBase):
-    """An object as a file to read anywhere in."""
+class Ranges(io.RawIOBase):
+    """An object of this size as a file to read anywhere in, whose `end` is known already."""
 
-    def __init__(self, path: Remote) -> None:
+    def __init__(self, path: Remote, size: int, end: bytes = b"") -> None:
         super().__init__()
         self._path = path
-        self._size = path.stat().st_size
+        self._size = size
+        self._end = end
         self._position = 0
 
     def readable(self) -> bool:
@@ -150,7 +153,9 @@ class _Ranges(io.RawIOBase):
     def read(self, size: int | None = -1) -> bytes:
         rest = max(self._size - self._position, 0)
         wanted = rest if size is None or size < 0 else min(size, rest)
-        found = self._path.read_range(self._position, wanted)
+        known = self._position - (self._size - len(self._end))
+        start = self._position
+        found = self._end[known : known + wanted] if known >= 0 else self._path.read_range(start, wanted)
         self._position += len(found)
         return found
 
@@ -158,6 +163,17 @@ class _Ranges(io.RawIOBase):
         found = self.read(len(buffer))
         buffer[: len(found)] = found
         return len(found)
+
+
+def _whole(listed: Callable[[], T]) -> T:
+    """A list, asked for again where its answer broke off, which the library does only for objects."""
+    for _ in range(LISTED_AGAIN):
+        try:
+            return listed()
+        except obstore.exceptions.GenericError as error:
+            if "response body" not in str(error):
+                raise
+    return listed()
 
 
 def _stat(found: Any) -> os.stat_result:
@@ -283,7 +299,7 @@ def sizes_in(place: Path) -> dict[str, int]:
     """All objects below a prefix, or all files in the folders of a folder, by their names from there on."""
     if isinstance(place, Remote):
         with mapped_store_errors(place, "list"):
-            found = [each for page in obstore.list(place.store, place.key) for each in page]
+            found = _whole(lambda: [each for page in obstore.list(place.store, place.key) for each in page])
         start = len(place.key) + 1 if place.key else 0
         return {each["path"][start:]: each["size"] for each in found}
     return {f"{path.parent.name}/{path.name}": path.stat().st_size for path in place.glob("*/*") if path.is_file()}

@@ -39,7 +39,8 @@ class File(msgspec.Struct, frozen=True, omit_defaults=True):
     """One data file of a backup. Its rows are in etag order; the etags of two files may interleave.
 
     `rows_digest` is the sum of the digests of all its rows (`fingerprint.row_digest`), those of superseded revisions
-    and deletions too; format 1 had none.
+    and deletions too; format 1 had none. `footer` is the SHA-256 of the end of the file, from Parquet's metadata on:
+    what is read before anything else where not all of it is. Older software did not write it.
     """
 
     name: FileName
@@ -49,6 +50,7 @@ class File(msgspec.Struct, frozen=True, omit_defaults=True):
     first_etag: Number
     last_etag: Number
     rows_digest: Hex | None = None
+    footer: Hex | None = None
 
     @property
     def kind(self) -> int:

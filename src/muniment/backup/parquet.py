@@ -18,7 +18,7 @@ from operator import itemgetter
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
-from muniment.backup.destination import Remote, sink
+from muniment.backup.destination import Ranges, Remote, sink
 from muniment.backup.manifest import File
 from muniment.backup.repository import Backup
 from muniment.document import SEPARATOR
@@ -41,6 +41,9 @@ else:
 FILE_BYTES: Final = 128 << 20
 ZSTD_LEVEL: Final = 1
 ATTACHMENT_GROUP_BYTES: Final = 8 << 20
+WHOLE_BYTES: Final = 4 << 20  # of an object of a store: up to that, to read all of it takes no longer
+END_BYTES: Final = 64 << 10  # in which most footers fit
+_HINT: Final = "restore from another backup, or another copy of this one"
 
 
 class Schema:
@@ -96,11 +99,14 @@ class _HashingSink:
         self._sink = sink(path)
         self.sha256 = hashlib.sha256()
         self.size = 0
+        self.end: bytearray | None = None  # what is written from when it is set on
 
     def write(self, data: Any) -> int:
         view = memoryview(data)
         self.sha256.update(view)
         self.size += view.nbytes
+        if self.end is not None:
+            self.end += view
         self._sink.write(view)
         return view.nbytes
 
@@ -174,6 +180,11 @@ class DocumentTable:
         self._writer.close()
 
 
+def footer_in(end: bytes | bytearray) -> bytes:
+    """The end of a file, from its metadata on: their length follows them, in four bytes, and `PAR1` or `PARE`."""
+    return bytes(end[-(int.from_bytes(end[-8:-4], "little") + 8) :])
+
+
 class ParquetFile:
     """One data file being written. `close` brings it to disk and returns what the manifest says of it."""
 
@@ -203,6 +214,7 @@ class ParquetFile:
 
     def close(self) -> File:
         """End the file and bring it to disk."""
+        self._sink.end = bytearray()
         self._writer.close()
         self._sink.finish()
         return File(
@@ -213,6 +225,7 @@ class ParquetFile:
             first_etag=self._first or 0,
             last_etag=self._last,
             rows_digest=f"{self._digest % MODULUS:064x}",
+            footer=hashlib.sha256(footer_in(self._sink.end)).hexdigest(),
         )
 
     def abandon(self) -> None:
@@ -312,14 +325,15 @@ class Source:
         """A file of this backup; raises `WrongKey` where that is encrypted and was not opened."""
         backup.check_open()
         schema = DOCUMENTS if file.kind == DOCUMENT else ATTACHMENTS
-        return cls(backup.path(file.name), file, schema, backup.key.parquet if backup.key else None)
+        key = backup.key.parquet if backup.key else None
+        return backup.choose(file.name, lambda path: cls(path, file, schema, key))
 
     def __init__(self, path: Path, file: File, schema: Schema, key: bytes | None = None) -> None:
         self._where = path
         self._etags = (file.first_etag, file.last_etag)
         try:
             self._parquet = pq.ParquetFile(
-                _openable(path),
+                _object(path, file) if isinstance(path, Remote) else _openable(path),
                 page_checksum_verification=True,
                 pre_buffer=isinstance(path, Remote),  # columns that lie beside each other, in one request
                 decryption_properties=pe.create_decryption_properties(key) if key else None,
@@ -339,9 +353,7 @@ class Source:
             return StorageFailure(
                 f"{self._where} could not be read: {reason}", "check that the disk is there and that you may read it"
             )
-        return DamagedBackup(
-            f"{self._where} cannot be read: {error}", "restore from another backup, or another copy of this one"
-        )
+        return DamagedBackup(f"{self._where} cannot be read: {error}", _HINT)
 
     def groups(self) -> list[tuple[int, int]]:
         """For each row group its first etag and its number."""
@@ -394,13 +406,33 @@ def dataset_of(files: Sequence[tuple[Backup, File]], kind: str) -> Any:
     return ds.UnionDataset(schema, parts) if parts else None
 
 
+def _object(path: Remote, file: File) -> Any:
+    """An object to read ranges of, or all of a small one: its SHA-256, or that of its footer, is the manifest's.
+
+    Of a large one, the rest is proven by what Parquet has for each page: a checksum, or where it is encrypted, a tag.
+    """
+    if file.size <= WHOLE_BYTES:
+        content = path.read_bytes()
+        if hashlib.sha256(content).hexdigest() != file.sha256:
+            raise DamagedBackup(f"{path} was changed: its SHA-256 is not the manifest's", _HINT)
+        return pa.BufferReader(content)
+    size = path.stat().st_size
+    if size != file.size:
+        raise DamagedBackup(f"{path} has {size:,} bytes; the manifest says {file.size:,}", _HINT)
+    end = path.read_range(size - END_BYTES, END_BYTES)
+    length = int.from_bytes(end[-8:-4], "little") + 8
+    if END_BYTES < length <= size:
+        end = path.read_range(size - length, length)
+    if file.footer and hashlib.sha256(footer_in(end)).hexdigest() != file.footer:
+        raise DamagedBackup(f"{path} was changed: the SHA-256 of its footer is not the manifest's", _HINT)
+    return Ranges(path, size, end)
+
+
 def _openable(path: Path) -> Any:
     """What pyarrow can open: the path, or a file, through which it reads more slowly.
 
-    That is where the path is not Unicode, or that of an object.
+    That is where the path is not Unicode.
     """
-    if isinstance(path, Remote):
-        return path.open("rb")
     unicode = str(path).encode(errors="replace").decode() == str(path)
     return path if unicode else path.open("rb")
 

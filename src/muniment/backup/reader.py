@@ -19,7 +19,7 @@ from operator import lt
 from pathlib import Path
 from typing import Any, Final, Protocol
 
-from muniment.backup.destination import blocks_of
+from muniment.backup.destination import Remote, blocks_of
 from muniment.backup.manifest import File
 from muniment.backup.parquet import Source, attachments_of, batch_of, numbers_of, texts_of
 from muniment.backup.plan import RestorePlan
@@ -267,6 +267,11 @@ def check_files(files: Iterable[tuple[Backup, File]], progress: Progress) -> Non
         except BaseException:
             pool.shutdown(wait=False, cancel_futures=True)
             raise
+
+
+def check_before_ranges(files: Iterable[tuple[Backup, File]], progress: Progress) -> None:
+    """The same for who reads little of each file: of one in a store, `Source` then proves what is read of it."""
+    check_files([each for each in files if not isinstance(each[0].folder, Remote)], progress)
 
 
 def check_copies(backup: Backup, file: File, progress: Progress) -> None:

@@ -10,7 +10,7 @@ from typing import Any
 
 from muniment.backup.lease import leased
 from muniment.backup.plan import RestorePlan
-from muniment.backup.reader import Moment, check_files, moment_of
+from muniment.backup.reader import Moment, check_before_ranges, moment_of
 from muniment.backup.repository import Backup
 from muniment.backup.selection import Selection, read_part
 from muniment.backup.staging import staged
@@ -89,7 +89,7 @@ def dry_run(plan: RestorePlan, source: str) -> dict[str, Any]:
     compared with their SHA-256 first.
     """
     if plan.partial:
-        check_files([(plan.backup, file) for file in plan.manifest.files], Progress())
+        check_before_ranges([(plan.backup, file) for file in plan.manifest.files], Progress())
     moment = moment_of(plan)
     return {
         "source": source,

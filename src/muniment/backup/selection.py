@@ -15,7 +15,7 @@ from muniment.backup.manifest import File
 from muniment.backup.matches import Matches, collections_of
 from muniment.backup.parquet import Source, attachments_of, batch_of, numbers_of, texts_of
 from muniment.backup.plan import RestorePlan
-from muniment.backup.reader import Destination, Moment, check_files, moment_of, read_backup
+from muniment.backup.reader import Destination, Moment, check_before_ranges, moment_of, read_backup
 from muniment.backup.repository import Backup
 from muniment.backup.tally import Tally
 from muniment.document import fold, from_microseconds, rfc3339, texts_in
@@ -119,7 +119,7 @@ def read_part(plan: RestorePlan, selection: Selection | None, destination: Desti
         return moment
     progress.stage = "checking files"
     plan.backup.settings()
-    check_files(plan.files, progress)
+    check_before_ranges(plan.files, progress)
     moment = moment_of(plan)
     progress.stage = "looking for ids"
     places = _find(plan, selection, moment, progress)

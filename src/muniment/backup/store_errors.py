@@ -86,6 +86,8 @@ def _failure(place: PurePath, doing: Doing, said: str) -> StorageFailure:
         why, hint = _REFUSED[doing], "give these credentials that right, or use others"
     elif status and status[1] in ("429", "500", "502", "503", "504"):
         why, hint = _BUSY
+    elif "response body" in said:
+        why, hint = "the answer broke off", "check the network, and try it again"
     elif "error sending request" in said or "onnect" in said or "imeout" in said or "timed out" in said:
         why, hint = "the store cannot be reached", "check the network and the endpoint (AWS_ENDPOINT_URL)"
     else:

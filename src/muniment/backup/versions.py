@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Protocol
 
+from muniment.backup.destination import AT_ONCE, Remote, place_of
+from muniment.backup.manifest import File
 from muniment.backup.parquet import ATTACHMENTS, DOCUMENTS, Source, numbers_of, texts_of
 from muniment.backup.plan import RestorePlan
-from muniment.backup.reader import check_files, moment_of
+from muniment.backup.reader import check_before_ranges, moment_of
 from muniment.backup.repository import Backup, backups
 from muniment.document import fold, without_time_kept
 from muniment.errors import MunimentError
@@ -44,24 +47,27 @@ class Version:
 def versions_of(id: str, available: Sequence[Backup], progress: Progress | None = None) -> list[Version]:
     """Every version of this id (in any case) that the backups hold, oldest first; of documents and of attachments.
 
-    All files are compared with their SHA-256 first, for a damaged footer could end the process. Only the column of ids
-    is read of a row group that does not have it.
+    All files are compared with their SHA-256 first, for a damaged footer could end the process; of one in a store no
+    more is read and proven than is needed. Only the column of ids is read of a row group that does not have it.
     """
-    check_files([(backup, file) for backup in available for file in backup.manifest.files], progress or Progress())
+    check_before_ranges(
+        [(backup, file) for backup in available for file in backup.manifest.files], progress or Progress()
+    )
     return _versions(id, available)
 
 
 def _versions(id: str, available: Sequence[Backup]) -> list[Version]:
     found: dict[tuple[str, int], Version] = {}
-    for backup in available:
-        for file in backup.manifest.files:
-            schema = DOCUMENTS if file.kind == DOCUMENT else ATTACHMENTS
-            with closing(Source.of(backup, file)) as source:
-                for version in _in_file(source, schema, fold(id), backup):
-                    key = (version.lineage, version.etag)
-                    known = found.get(key)
-                    names = (*known.backups, backup.name) if known else (backup.name,)
-                    found[key] = replace(version, backups=names)
+    files = [(backup, file) for backup in available for file in backup.manifest.files]
+    # Each answer of a store takes its time. Files are faster one after the other.
+    remote = any(isinstance(backup.folder, Remote) for backup in available)
+    with ThreadPoolExecutor(AT_ONCE if remote else 1, "muniment reader") as pool:
+        for versions in pool.map(lambda each: _in_file(each[0], each[1], fold(id)), files):
+            for version in versions:
+                key = (version.lineage, version.etag)
+                known = found.get(key)
+                names = (*known.backups, *version.backups) if known else version.backups
+                found[key] = replace(version, backups=names)
     return sorted(found.values(), key=lambda version: (version.modified, version.etag))
 
 
@@ -78,6 +84,7 @@ def versions_in(storage: Storage, id: str, keyring: Keyring) -> tuple[list[Versi
     for place in storage.backup_facts().places:
         folder = Path(place.folder)
         try:
+            folder = place_of(place.folder)
             held = [each for each in backups(folder, keyring) if each.manifest.database.id == identity.database_id]
             versions = versions_of(id, held)
         except MunimentError as error:
@@ -102,11 +109,12 @@ def _of_log(revision: Revision, identity: Identity) -> Version:
 def version_at(plan: RestorePlan, id: str, progress: Progress | None = None) -> Version | None:
     """The version of this document that was the newest at the planned moment, a deletion too; None when there is none.
 
-    All files of the plan are compared with their SHA-256 first; the fingerprint is not proven.
+    All files of the plan are compared with their SHA-256 first, but those in a store, of which no more is proven than
+    is read; the fingerprint is not proven.
     """
     progress = progress or Progress()
     progress.stage = "checking files"
-    check_files(plan.files, progress)
+    check_before_ranges(plan.files, progress)
     moment = moment_of(plan)
     versions = [version for version in _versions(id, plan.chain) if version.kind == DOCUMENT]
     before = [version for version in versions if version.etag <= moment.etag]
@@ -114,7 +122,13 @@ def version_at(plan: RestorePlan, id: str, progress: Progress | None = None) -> 
     return max(before, key=lambda version: version.etag, default=None)
 
 
-def _in_file(source: Source, schema: Any, key: str, backup: Backup) -> list[Version]:
+def _in_file(backup: Backup, file: File, key: str) -> list[Version]:
+    schema = DOCUMENTS if file.kind == DOCUMENT else ATTACHMENTS
+    with closing(Source.of(backup, file)) as source:
+        return _in_source(source, schema, key, backup)
+
+
+def _in_source(source: Source, schema: Any, key: str, backup: Backup) -> list[Version]:
     versions = []
     for _, group in source.groups():
         ids = texts_of(source.read(group, ["id"]), "id")

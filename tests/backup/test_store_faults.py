@@ -1,0 +1,237 @@
+"""Stores that fail: nothing is lost, mixed, or believed that is not whole, and what went wrong is named."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from random import Random
+
+import pytest
+
+from muniment import DocumentDatabase, MaintenanceActions, Put
+from muniment.backup import destination, parquet
+from muniment.backup.copying import copy_backups
+from muniment.backup.destination import Remote, place_of, put_new, sizes_in
+from muniment.backup.repository import backups
+from muniment.backup.selection import Selection
+from muniment.backup.versions import versions_of
+from muniment.errors import DamagedBackup, MunimentError, StorageFailure
+from muniment.rehearsal import rehearse
+from tests.backup.state import live, opened, state_of
+from tests.fault_proxy import Fault, Proxy, Rule, faulty
+from tests.object_store import ObjectStore
+
+DATA = "documents-00001.parquet"
+
+
+@pytest.fixture
+def proxy(object_store: ObjectStore, monkeypatch: pytest.MonkeyPatch) -> Iterator[Proxy]:
+    """A proxy before the store, which is reached through it."""
+    with faulty(object_store.endpoint) as proxy:
+        monkeypatch.setenv("AWS_ENDPOINT_URL", proxy.endpoint)
+        monkeypatch.setenv("MUNIMENT_STORE_RETRY_SECONDS", "20")
+        yield proxy
+
+
+FAULTS: list[Fault] = ["drop", "lose", "truncate", "delay", "429", "500", "503"]
+
+
+@pytest.mark.parametrize("fault", FAULTS)
+def test_what_passes_by_is_tried_again(
+    small: DocumentDatabase, object_store: ObjectStore, proxy: Proxy, tmp_path: Path, fault: Fault
+) -> None:
+    place = object_store.place()
+    proxy.rules += [Rule(f"{method} .*{name}", fault) for method in ("PUT", "GET") for name in (DATA, "manifest.json")]
+    proxy.rules.append(Rule("GET .*list-type", fault))
+    if fault in ("lose", "truncate"):
+        proxy.rules = [rule for rule in proxy.rules if "PUT" not in rule.request]
+    small.maintenance.start_backup(place).wait()
+    small.put("more", {})
+    small.maintenance.start_backup(place, incremental=True).wait()
+    MaintenanceActions.verify(place)
+    restored = MaintenanceActions.restore(place, tmp_path / "restored")
+    with opened(restored.folder) as again:
+        assert live(state_of(again)) == live(state_of(small))
+    assert [rule.request for rule in proxy.rules if rule.times] == []
+
+
+@pytest.mark.parametrize("fault", ["drop", "delay", "500", "503"])
+def test_parts_are_sent_again(object_store: ObjectStore, proxy: Proxy, fault: Fault) -> None:
+    path = place_of(object_store.place()) / "one"
+    proxy.rules += [Rule("POST .*uploads", fault), Rule("PUT .*partNumber=2", fault), Rule("POST .*uploadId", fault)]
+    content = Random(1).randbytes(20 << 20)
+    file = destination.sink(path)
+    for start in range(0, len(content), 1 << 20):
+        file.write(content[start : start + (1 << 20)])
+    file.finish()
+    assert path.read_bytes() == content
+    assert [rule.request for rule in proxy.rules if rule.times] == []
+
+
+def test_an_answer_that_is_lost_is_no_other_ones_object(
+    small: DocumentDatabase, object_store: ObjectStore, proxy: Proxy
+) -> None:
+    place = object_store.place()
+    for name in ("Database.Document", "repository.json", "manifest.json"):
+        proxy.rules.append(Rule(f"PUT .*{name}", "lose"))
+    try:
+        small.maintenance.start_backup(place).wait()
+    except StorageFailure:
+        proxy.rules.clear()
+        small.maintenance.start_backup(place, new_chain=True).wait()
+    MaintenanceActions.verify(place)
+    assert len(backups(place)) >= 1
+
+
+def test_only_adding_is_needed(small: DocumentDatabase, object_store: ObjectStore, proxy: Proxy) -> None:
+    """As with credentials that may neither delete nor overwrite, or where everything is locked."""
+    place = object_store.place()
+    there: set[str] = set()
+    proxy.rules += [
+        Rule("DELETE ", "refuse", 1000),
+        Rule("POST .*delete", "refuse", 1000),
+        Rule("PUT ", "refuse", 1000, when=lambda: any(proxy.asked[-1].endswith(name) for name in there)),
+    ]
+    small.maintenance.start_backup(place).wait()
+    for number in range(3):
+        there |= {f"{place[4:]}/{name}" for name in sizes_in(place_of(place))}
+        small.put("more", {"n": number})
+        small.maintenance.start_backup(place, incremental=True).wait()
+    MaintenanceActions.verify(place)
+    rehearse(place)
+    copy_backups(place, object_store.place())
+    assert not [request for request in proxy.asked if request.startswith("DELETE") and "lease" not in request]
+    with pytest.raises(StorageFailure, match="may delete there, or it is locked"):
+        MaintenanceActions.merge(place, backups(place)[-1].name, delete_merged=True)
+    assert len(backups(place)) == 5  # all are there still, and the merged one
+    MaintenanceActions.verify(place)
+
+
+def test_a_store_that_goes_away_in_the_middle(
+    small: DocumentDatabase, object_store: ObjectStore, proxy: Proxy, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("MUNIMENT_STORE_RETRY_SECONDS", "0")
+    place, other = object_store.place(), object_store.place()
+    taken = small.maintenance.start_backup(place).wait()
+    small.put("more", {})
+    state = state_of(small)
+
+    def fails(work: object, after: str) -> None:
+        proxy.gone = False
+        seen = len(proxy.asked)
+
+        def begun() -> bool:
+            proxy.gone = any(after in request for request in proxy.asked[seen:])
+            return False
+
+        proxy.rules[:] = [Rule("", "drop", when=begun)]
+        with pytest.raises(MunimentError) as caught:
+            work()  # type: ignore[operator]
+        assert type(caught.value) in (StorageFailure, DamagedBackup)
+        assert "bug" not in f"{caught.value}"
+        proxy.rules.clear()
+        proxy.gone = False
+
+    fails(lambda: small.maintenance.start_backup(place, incremental=True).wait(), DATA)
+    fails(lambda: small.maintenance.start_backup(place, incremental=True).wait(), "Database.Document")
+    fails(lambda: MaintenanceActions.restore(place, tmp_path / "restored"), "Database.Document")
+    fails(lambda: MaintenanceActions.verify(place), "manifest.json")
+    fails(lambda: MaintenanceActions.query(place, "SELECT 1"), "manifest.json")
+    fails(lambda: rehearse(place), "manifest.json")
+    fails(lambda: copy_backups(place, tmp_path / "copy"), "Database.Document")
+    fails(lambda: copy_backups(place, other), "repository.json")
+    fails(lambda: versions_of("orders/1", backups(place)), "manifest.json")
+    assert not (tmp_path / "restored").exists()
+    assert list(backups(place)) == [taken]
+    assert state_of(small) == state
+    more = small.maintenance.start_backup(place, incremental=True).wait()
+    assert more.manifest.kind == "incremental"
+    MaintenanceActions.verify(place)
+    copy_backups(place, other)
+    MaintenanceActions.verify(other)
+
+
+def test_one_that_is_killed_leaves_no_backup_and_the_next_goes_on(
+    small: DocumentDatabase, object_store: ObjectStore, proxy: Proxy
+) -> None:
+    place = object_store.place()
+    small.maintenance.start_backup(place).wait()
+    small.put("more", {})
+    small.close()
+    for step in (DATA, "Database.Document"):
+        seen = len(proxy.asked)
+        proxy.rules[:] = [Rule(f"PUT .*{step}", "drop", 1000), Rule(f"POST .*{step}", "drop", 1000)]
+        command = [sys.executable, "-m", "muniment", "backup", str(small.path), "--dest", place, "--incremental"]
+        process = subprocess.Popen(command, env=dict(os.environ), stderr=subprocess.DEVNULL)
+        while not any(step in request and request[0] == "P" for request in proxy.asked[seen:]):
+            assert process.poll() is None
+            time.sleep(0.01)
+        process.send_signal(signal.SIGKILL)
+        process.wait()
+        assert len(backups(place)) == 1
+    proxy.rules.clear()
+    with DocumentDatabase(small.path) as again:
+        taken = again.maintenance.start_backup(place, incremental=True).wait()
+    assert taken.manifest.kind == "incremental"
+    MaintenanceActions.verify(place)
+
+
+@pytest.fixture
+def large(small: DocumentDatabase, object_store: ObjectStore, monkeypatch: pytest.MonkeyPatch) -> Remote:
+    """A backup whose files are read by ranges, as large ones are."""
+    monkeypatch.setattr(parquet, "WHOLE_BYTES", 0)
+    monkeypatch.setattr(parquet, "END_BYTES", 2000)
+    for start in range(0, 20_000, 1000):
+        numbers = range(start, start + 1000)
+        small.batch([Put(f"noise/{number}", {"text": Random(number).randbytes(200).hex()}) for number in numbers])
+    place = place_of(object_store.place())
+    assert isinstance(place, Remote)
+    small.maintenance.start_backup(place).wait()
+    return place
+
+
+def test_little_is_read_for_one_document(
+    large: Remote, small: DocumentDatabase, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    read: list[int] = []
+    ranges = Remote.read_range
+
+    def counted(path: Remote, start: int, size: int) -> bytes:
+        read.append(size)
+        return ranges(path, start, size)
+
+    def whole(path: Path) -> Iterator[bytes]:
+        raise AssertionError(f"all of {path} is read")
+
+    monkeypatch.setattr(Remote, "read_range", counted)
+    monkeypatch.setattr(destination, "blocks_of", whole)
+    monkeypatch.setattr("muniment.backup.reader.blocks_of", whole)
+    size = sum(file.size for backup in backups(large) for file in backup.manifest.files)
+    assert [version.id for version in versions_of("Noise/77", backups(large))] == ["noise/77"]
+    assert sum(read) < size / 2
+    read.clear()
+    assert MaintenanceActions.version(large, "noise/78") is not None
+    MaintenanceActions.restore(large, tmp_path / "part", selection=Selection.of(ids=["noise/79"]))
+    with DocumentDatabase(tmp_path / "part") as part:
+        assert part.get("noise/79") == small.get("noise/79")
+    assert sum(read) < size * 1.5
+
+
+@pytest.mark.parametrize("where", ["footer", "pages"])
+def test_what_is_read_of_an_object_is_proven(large: Remote, where: str) -> None:
+    (backup,) = backups(large)
+    for file in backup.manifest.files:
+        path = backup.path(file.name)
+        content = bytearray(path.read_bytes())
+        for place in [len(content) - 100] if where == "footer" else range(100, len(content) - 5000, 500):
+            content[place] ^= 1
+        path.unlink()
+        put_new(path, bytes(content))
+    said = "of its footer is not the manifest's" if where == "footer" else "cannot be read"
+    with pytest.raises(DamagedBackup, match=said):
+        versions_of("noise/77", backups(large))
