@@ -13,7 +13,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Literal
 from urllib.parse import urlsplit
 
-Fault = Literal["drop", "lose", "truncate", "delay", "refuse", "429", "500", "503"]
+Fault = Literal["drop", "lose", "truncate", "delay", "refuse", "429", "500", "503"] | tuple[int, str]
 DELAY_SECONDS = 0.3
 DENIED = b"<?xml version='1.0'?><Error><Code>AccessDenied</Code><Message>Access Denied</Message></Error>"
 SLOW = b"<?xml version='1.0'?><Error><Code>SlowDown</Code><Message>Reduce your request rate</Message></Error>"
@@ -24,7 +24,7 @@ class Rule:
     """What happens to the first `times` requests like this: the method, a space, and the path with its query.
 
     `drop` closes the connection before the store hears of it, `lose` when the store has done it, `truncate` in the
-    middle of the answer, and `refuse` says that it may not be done.
+    middle of the answer, `refuse` says that it may not be done, and a status with a code is answered as it is.
     """
 
     request: str
@@ -71,6 +71,8 @@ def faulty(store: str) -> Iterator[Proxy]:
             fault = proxy.fault(f"{self.command} {self.path}")
             if fault == "drop":
                 self.close_connection = True
+            elif isinstance(fault, tuple):
+                self.answer(fault[0], {}, f"<?xml version='1.0'?><Error><Code>{fault[1]}</Code></Error>".encode())
             elif fault in ("refuse", "429", "500", "503"):
                 status = 403 if fault == "refuse" else int(fault)
                 self.answer(status, {"Content-Type": "application/xml"}, DENIED if fault == "refuse" else SLOW)

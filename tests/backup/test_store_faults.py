@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -20,7 +21,7 @@ from muniment.backup.destination import Remote, place_of, put_new, sizes_in
 from muniment.backup.repository import backups
 from muniment.backup.selection import Selection
 from muniment.backup.versions import versions_of
-from muniment.errors import DamagedBackup, MunimentError, StorageFailure
+from muniment.errors import DamagedBackup, ForeignBackup, MunimentError, StorageFailure
 from muniment.rehearsal import rehearse
 from tests.backup.state import live, opened, state_of
 from tests.fault_proxy import Fault, Proxy, Rule, faulty
@@ -235,3 +236,69 @@ def test_what_is_read_of_an_object_is_proven(large: Remote, where: str) -> None:
     said = "of its footer is not the manifest's" if where == "footer" else "cannot be read"
     with pytest.raises(DamagedBackup, match=said):
         versions_of("noise/77", backups(large))
+
+
+@pytest.mark.parametrize(
+    ("status", "code", "said"),
+    [
+        (403, "RequestTimeTooSkewed", "the clock of this machine differs too much"),
+        (400, "AuthorizationHeaderMalformed", "the bucket is in another region"),
+        (301, "PermanentRedirect", "the bucket is in another region"),
+        (403, "ExpiredToken", "the credentials have expired"),
+        (403, "AccessDenied", "nobody with these credentials may list"),
+        (503, "SlowDown", "the store is overloaded"),
+    ],
+)
+def test_what_a_store_refuses_is_named(
+    small: DocumentDatabase,
+    object_store: ObjectStore,
+    proxy: Proxy,
+    monkeypatch: pytest.MonkeyPatch,
+    status: int,
+    code: str,
+    said: str,
+) -> None:
+    monkeypatch.setenv("MUNIMENT_STORE_RETRY_SECONDS", "0")
+    proxy.rules.append(Rule("", (status, code), 1000))
+    with pytest.raises(StorageFailure, match=said) as caught:
+        small.maintenance.start_backup(object_store.place()).wait()
+    assert code in caught.value.message or code == "PermanentRedirect"  # of which the library does not tell the code
+    assert caught.value.hint
+
+
+def test_two_databases_that_begin_at_once_do_not_mix(
+    small: DocumentDatabase, object_store: ObjectStore, tmp_path: Path
+) -> None:
+    place = object_store.place()
+    with DocumentDatabase(tmp_path / "other") as other:
+        running = [each.maintenance.start_backup(place) for each in (small, other)]
+        for operation in running:
+            operation.join()
+    failed = [operation.error for operation in running if operation.error]
+    assert [type(error) for error in failed] == [ForeignBackup]
+    assert len(backups(place)) == 1
+    MaintenanceActions.verify(place)
+
+
+def test_two_copies_of_a_database_that_write_at_once_lose_nothing(
+    small: DocumentDatabase, object_store: ObjectStore, tmp_path: Path
+) -> None:
+    place = object_store.place()
+    small.close()
+    shutil.copytree(small.path, tmp_path / "copy")
+    names: dict[str, str] = {}
+    with DocumentDatabase(small.path) as one, DocumentDatabase(tmp_path / "copy") as two:
+        for number in range(3):
+            for name, each in (("one", one), ("two", two)):
+                each.put(f"{name}/{number}", {})
+            running = {
+                name: each.maintenance.start_backup(place, incremental=number > 0)
+                for name, each in (("one", one), ("two", two))
+            }
+            names |= {operation.wait().name: name for name, operation in running.items()}
+    assert len(names) == len(backups(place)) == 6
+    MaintenanceActions.verify(place)
+    for backup, name in names.items():
+        restored = MaintenanceActions.restore(place, tmp_path / backup, backup=backup)
+        with opened(restored.folder) as again:
+            assert again.get(f"{name}/0") is not None
