@@ -5,16 +5,11 @@ from __future__ import annotations
 import argparse
 import json
 import os
-import re
-import subprocess
-import sys
 import tempfile
-import time
-from contextlib import suppress
 from itertools import islice
 from pathlib import Path
 
-from _machine import Report, timed
+from _machine import Done, Report, alone, timed
 
 from muniment import DocumentDatabase, Put, sample
 from muniment.smuggler.importer import import_dump
@@ -40,30 +35,6 @@ def load(folder: Path, count: int) -> int:
             database.batch(batch)
             size += sum(len(put.body) for put in batch)
     return size
-
-
-def alone(*arguments: str) -> dict[str, float]:
-    """One step in a process of its own, so that its memory and its children's is known: seconds and the peak in MB."""
-    command = [sys.executable, __file__, "--step", *arguments]
-    peaks: dict[int, int] = {}
-    with subprocess.Popen(command, stdout=subprocess.PIPE) as process:
-        while process.poll() is None:
-            for pid in (process.pid, *_children(process.pid)):
-                with suppress(OSError, TypeError):  # it has just ended
-                    status = Path(f"/proc/{pid}/status").read_text()
-                    peaks[pid] = int(re.search(r"VmHWM:\s+(\d+) kB", status)[1])  # type: ignore[index]
-            time.sleep(0.05)
-        assert process.stdout is not None
-        result: dict[str, float] = json.loads(process.stdout.read())
-    return {**result, "memory": sum(peaks.values()) / 1024}
-
-
-def _children(pid: int) -> list[int]:
-    found: list[int] = []
-    for thread in Path(f"/proc/{pid}/task").glob("*/children"):
-        with suppress(OSError):
-            found += map(int, thread.read_text().split())
-    return found
 
 
 def step(name: str, folder: str, file: str, compression: Compression) -> None:
@@ -110,14 +81,12 @@ def recompress(file: Path, plain: Path, compression: Compression) -> float:
     return seconds
 
 
-def add(
-    report: Report, what: str, count: int, done: dict[str, float], limit: tuple[Compression, float], wanted: str
-) -> None:
+def add(report: Report, what: str, count: int, done: Done, limit: tuple[Compression, float], wanted: str) -> None:
     """Two lines: documents per second beside those of the compression alone, and memory."""
-    compression, alone = limit
-    peer = f"{compression} alone {count / alone:,.0f}/s"
-    report.add(what, f"{count / done['seconds']:,.0f}/s", peer, alone / done["seconds"], wanted)
-    report.add("… memory, peak", f"{done['memory']:,.0f} MB", wanted="< 200 MB")
+    compression, least = limit
+    peer = f"{compression} alone {count / least:,.0f}/s"
+    report.add(what, f"{count / done.seconds:,.0f}/s, {done.seconds:.1f} s", peer, least / done.seconds, wanted)
+    report.add("… memory, peak of all processes", f"{done.together:,.0f} MB", wanted="< 200 MB")
 
 
 def main() -> None:
@@ -136,10 +105,11 @@ def main() -> None:
         report = Report("Smuggler", f"{count:,} documents of muniment.sample, {size / count:,.0f} bytes each")
         for name, compression, export_wanted, import_wanted in DUMPS:
             dump = place / name
-            out = alone("export", str(place / "db"), str(dump), compression)
+            out = alone(__file__, "export", str(place / "db"), str(dump), compression)
             limit = recompress(dump, place / "plain", compression)
+            report.add(f"size of {name}", f"{dump.stat().st_size / 1e6:,.1f} MB")
             add(report, f"export, {name}", count, out, (compression, limit), export_wanted)
-            back = alone("import", str(place / f"copy of {name}"), str(dump), compression)
+            back = alone(__file__, "import", str(place / f"copy of {name}"), str(dump), compression)
             limit = timed(lambda dump=dump: decompress(dump))  # type: ignore[misc]
             add(report, f"import, {name}", count, back, (compression, limit), import_wanted)
         report.print()
