@@ -142,6 +142,18 @@ class Settings:
         "A TOML file with commands to run before and after backups, restores and rehearsals, which only the server's"
         " user or root may write.",
     ] = ""
+    alert_webhooks: Annotated[
+        Texts, "URLs that are sent, as JSON, what is wrong with backups, and when it is over: `https://HOST/PATH`."
+    ] = ()
+    alert_webhook_secret_file: Annotated[str, "A file with a secret that proves to webhooks who has sent it."] = ""
+    alert_apprise_file: Annotated[
+        str, "A file with a URL of apprise on each line, for mail and chat (`mailto://…`): the extra `alerts`."
+    ] = ""
+    ping_urls: Annotated[
+        Texts,
+        "URLs that are called when a backup starts (`/start` after the path), succeeds, or fails (`/fail`)."
+        " `{database}` stands for its name; one with `{job}` is called for all jobs.",
+    ] = ()
     access_log: Annotated[bool, "Write a line to stderr for every request."] = False
 
     def __post_init__(self) -> None:

@@ -160,6 +160,7 @@ COMMANDS = {
             "--config",
         ),
         *("--backup-recipient", "--backup-passphrase-file", "--backup-identity-file", "--backup-signing-key-file"),
+        *("--alert-webhook", "--alert-webhook-secret-file", "--alert-apprise-file", "--ping-url"),
         *("--metrics-access", "--alert-if-older", "--alert-if-unverified", "--alert-if-unrehearsed"),
         *(
             "--backup-signer",

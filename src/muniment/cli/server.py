@@ -118,6 +118,10 @@ class SettingOptions:
     alert_if_unrehearsed: Annotated[str | None, _one("alert-if-unrehearsed", "TIME", _TOLD)] = None
     rehearsal_script: Annotated[list[str], _several("rehearsal-script", "WORD", _TOLD)] = field(default_factory=list)
     hooks_file: Annotated[str | None, _one("hooks-file", "FILE", _TOLD)] = None
+    alert_webhook: Annotated[list[str], _several("alert-webhooks", "URL", _TOLD)] = field(default_factory=list)
+    alert_webhook_secret_file: Annotated[str | None, _one("alert-webhook-secret-file", "FILE", _TOLD)] = None
+    alert_apprise_file: Annotated[str | None, _one("alert-apprise-file", "FILE", _TOLD)] = None
+    ping_url: Annotated[list[str], _several("ping-urls", "URL", _TOLD)] = field(default_factory=list)
     access_log: Annotated[bool | None, _one("access-log", "", _MORE)] = None
     idle_seconds: Annotated[int | None, _one("idle-seconds", "NUMBER", _MORE)] = None
     stop_seconds: Annotated[int | None, _one("stop-seconds", "NUMBER", _MORE)] = None

@@ -284,6 +284,7 @@ ROUTES: Final = (
     Route(
         "admin/expire", {"POST": Endpoint(schedules.expire, ACCEPTED, body=ExpiryWanted, may=EVERYTHING)}, tenant=False
     ),
+    Route("admin/alerts", _answered(alerts.on_server, EVERYTHING, list[Alert]), tenant=False),
     Route("admin/stats", _answered(statistics.server_statistics, EVERYTHING, ServerStatistics), tenant=False),
     Route(
         "admin/databases/{name}",

@@ -26,6 +26,7 @@ from muniment.server.app import App
 from muniment.server.hooks import Hooks
 from muniment.server.keyring import check_backup_settings
 from muniment.server.leftovers import clean, recover
+from muniment.server.messenger import check_addresses
 from muniment.server.state import ServerState
 from muniment.server.tenants import Databases
 from muniment.server.tls import check_tls, tls_file
@@ -117,6 +118,7 @@ async def _serve(settings: Settings, on_ready: Callable[[str], None]) -> None:
     check_tls(settings)
     check_backup_settings(settings)
     Hooks(settings.hooks_file)  # which says what is wrong with them before anything is opened
+    check_addresses(settings)
     opened = listen(settings.host, settings.port)
     stop = asyncio.Event()
     try:
@@ -177,6 +179,7 @@ async def _run(
     await _finish(server, serving)
     await server.operations.stop()
     await server.scheduler.stop()
+    await asyncio.to_thread(server.messenger.stop)
     await server.databases.close()
     server.callers.close()
     server.local.forget()

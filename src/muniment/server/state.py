@@ -13,6 +13,7 @@ from muniment.server.callers import Callers
 from muniment.server.completions import Completions
 from muniment.server.hooks import Hooks
 from muniment.server.local import Local
+from muniment.server.messenger import Messenger
 from muniment.server.old_clients import OldClients
 from muniment.server.operations import Operations
 from muniment.server.origin import Origin
@@ -43,7 +44,9 @@ class ServerState:
         self.transfers = Seats(settings.transfers, "dumps")
         self.restoring: str | None = None
         self.answered = Answered()
-        self.watch = Watch(databases, settings)
+        self.messenger = Messenger(settings, url)
+        self.watch = Watch(databases, settings, self.messenger.alerts)
+        self.operations.observers.append(self.messenger.job)
         self.operations.observers.append(lambda operation, _: self.watch.changed(operation.database))
         self.started = monotonic()
         self.requests = 0

@@ -6,12 +6,12 @@ No database is opened for it. What was known of one that was closed since is kep
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from time import monotonic
-from typing import Final
+from typing import Final, TypeAlias
 
 import msgspec
 
@@ -24,7 +24,9 @@ from muniment.server.tenants import Databases, Tenant
 from muniment.settings import Settings
 from muniment.telling import telling
 
-LOOK_SECONDS: Final = 10.0
+LOOK_SECONDS: Final = 5.0
+FILE: Final = "alerts.json"
+Subject: TypeAlias = tuple[str, str, str]
 AGAIN_SECONDS: Final = 600.0  # to read all manifests again, where no job has changed them
 
 
@@ -53,7 +55,8 @@ class Watch:
         self._changed: set[str] = set()
         self._wake = asyncio.Event()
         self._loop: asyncio.AbstractEventLoop | None = None
-        self._alerts: Mapping[tuple[str, str, str], Alert] = {}
+        self._path = databases.data_dir / FILE
+        self._alerts = self._told()
 
     @property
     def alerts(self) -> list[Alert]:
@@ -71,9 +74,9 @@ class Watch:
         """Look at all of it again and again, and at once when a job has ended."""
         self._loop = asyncio.get_running_loop()
         while True:
+            self._wake.clear()
             with telling("what is wrong with backups"):
                 await asyncio.to_thread(self.look)
-            self._wake.clear()
             with suppress(TimeoutError):
                 await asyncio.wait_for(self._wake.wait(), LOOK_SECONDS)
 
@@ -102,12 +105,28 @@ class Watch:
             found = _at(found, tenant.database.last_etag)
         return alerts(found, self.policy, datetime.now(UTC), [known.failure] if known.failure else [])
 
-    def _compare(self, now: dict[tuple[str, str, str], Alert]) -> None:
-        before, self._alerts = self._alerts, now
+    def _compare(self, now: dict[Subject, Alert]) -> None:
+        before = self._alerts
+        kept = {subject: alert for subject, alert in before.items() if subject not in now and self._waits(alert)}
         begun = [alert for subject, alert in now.items() if subject not in before]
-        over = [alert for subject, alert in before.items() if subject not in now]
+        over = [alert for subject, alert in before.items() if subject not in now and subject not in kept]
+        self._alerts = kept | now
         if begun or over:
             self._tell(begun, over)
+            with telling(f"in {self._path}, what is wrong,"):
+                unnamed = self._path.with_name(f"{FILE}.new")
+                unnamed.write_bytes(msgspec.json.encode(self.alerts))
+                unnamed.replace(self._path)
+
+    def _waits(self, alert: Alert) -> bool:
+        """Whether it was told before the server was started again, and nobody has used its database since."""
+        return fold(alert.database) not in self.known and self._databases.document(alert.database) is not None
+
+    def _told(self) -> dict[Subject, Alert]:
+        """What was wrong when the server ended."""
+        with suppress(OSError, msgspec.MsgspecError):
+            return {alert.subject: alert for alert in msgspec.json.decode(self._path.read_bytes(), type=list[Alert])}
+        return {}
 
 
 def policy_of(settings: Settings, **asked: str | None) -> Policy:

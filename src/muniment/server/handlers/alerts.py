@@ -14,6 +14,11 @@ from muniment.server.watch import policy_of
 from muniment.server.wire import Response, json_response
 
 
+async def on_server(request: Request) -> Response:
+    """What is wrong with the backups of the databases that were open since the server began, or were told of before."""
+    return json_response(request.server.watch.alerts)
+
+
 async def wrong(request: Request) -> Response:
     """What is wrong with the backups of this database, the most urgent first."""
     tenant, asked, settings = request.tenant, request.asked(AlertsWanted), request.server.settings
