@@ -593,6 +593,31 @@ def delete_by_query(store: Any) -> Any:
     store.operations.send_async(DeleteByQueryOperation("from Orders"))
 
 
+@step
+def with_key(store: Any, url: str, key: str | None) -> Any:
+    """Of a server that wants a key; the client itself knows of none."""
+    with DocumentStore([url], "shop") as other:
+        other.initialize()
+        if key:
+            add = {"Authorization": f"Bearer {key}"}
+            other.get_request_executor().add_on_before_request(lambda args: args.request.headers.update(add))
+        with other.open_session() as session:
+            session.store(User("with a key", 1), "users/1-A")
+            session.save_changes()
+            return shown(session.load("users/1-A", User))
+
+
+@step
+def of_a_disabled_database(store: Any, name: str) -> Any:
+    server = store.maintenance.server
+    server.send(ToggleDatabasesStateOperation(name, disable=True))
+    try:
+        with store.open_session() as session:
+            session.load("users/1-A", User)
+    finally:
+        server.send(ToggleDatabasesStateOperation(name, disable=False))
+
+
 def main(url: str) -> None:
     stores: dict[str, Any] = {}
     for line in sys.stdin:

@@ -8,7 +8,7 @@ from __future__ import annotations
 import base64
 import json
 import subprocess
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from itertools import count
 from pathlib import Path
 from typing import Any
@@ -19,7 +19,9 @@ from muniment import DocumentDatabase
 from muniment.client import DocumentStore
 from muniment.document import Document
 from muniment.maintenance import MaintenanceActions
+from muniment.security.keys import new_key
 from tests.client.environment import python_with
+from tests.server.running import running
 
 PROGRAM = Path(__file__).with_name("ravendb7_program.py")
 _numbers = count(1)
@@ -64,9 +66,9 @@ class Program:
         assert "error" not in told, told
         return told["result"]
 
-    def fails(self, step: str, error: str, *words: str) -> None:
+    def fails(self, step: str, error: str, *words: str, given: Sequence[Any] = ()) -> None:
         """A step fails with this exception of the client's, and these words in it."""
-        told = self._process.told(self.store.name, step)
+        told = self._process.told(self.store.name, step, *given)
         assert told.get("error") == error, told
         for word in words:
             assert word in told["message"], told
@@ -317,3 +319,38 @@ def test_streams(orders: Program) -> None:
     numbers, ids = orders.does("stream")
     assert numbers == list(range(15))
     assert ids == ["orders/1", *(f"orders/{number}" for number in range(10, 20))]
+
+
+def test_a_server_that_wants_a_key(program: Program, tmp_path: Path) -> None:
+    with running(tmp_path / "data") as server:
+        server.create("shop")
+        boss, app, reader = (
+            new_key(name, [right], databases)
+            for name, right, databases in (("boss", "admin", []), ("app", "write", ["shop"]), ("me", "read", ["shop"]))
+        )
+        for key, _ in (boss, app, reader):
+            headers = {} if key is boss[0] else {"Authorization": f"Bearer {boss[1]}"}
+            assert server.client.put(f"/docs/{key.id}", content=key.encoded(), headers=headers).status_code == 201
+        assert program.does("with_key", server.url, app[1]) == ["users/1-A", "with a key", 1]
+        program.fails("with_key", "AuthorizationException", "'me' may not", given=[server.url, reader[1]])
+        program.fails("with_key", "RavenException", "needs a key", given=[server.url, None])
+        program.fails("with_key", "RavenException", "401", given=[server.url, "app/wrong"])
+
+
+def test_a_disabled_database_says_so(users: Program) -> None:
+    users.fails("of_a_disabled_database", "RavenException", "is disabled", given=[users.store.name])
+    assert users.does("load_users")[0] == ["users/1-A", "Zoë ½ & 100%", 31]
+
+
+def test_the_example(url: str) -> None:
+    program = Path(__file__).parents[2] / "examples" / "ravendb7.py"
+    command = [python_with("ravendb7"), str(program), url, "~/Backups/example"]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.splitlines() == [
+        "orders/1-A 13.0 invoice.txt",
+        "orders/3-A 7.25",
+        "backed up into ~/Backups/example",
+        "restored: 13.0 13.00",
+        "deleted: None",
+    ]
