@@ -172,9 +172,11 @@ def _shown(
 
 def shown(tenant: Tenant, found: Iterable[Document | None], *, metadata_only: bool = False) -> Iterator[bytes]:
     """Each document as such a client sees it, null for none."""
-    show = only_metadata if metadata_only else with_metadata
+    show, lineage = only_metadata if metadata_only else with_metadata, tenant.lineage
+    any_files = bool(tenant.database.storage.by_prefix(ATTACHMENT, "", 0, 1))  # most databases have none
     for document in found:
-        yield show(document, tenant.lineage, attachments_of(tenant, document.id)) if document else b"null"
+        files = attachments_of(tenant, document.id) if document and any_files else ()
+        yield show(document, lineage, files) if document else b"null"
 
 
 def included_object(tenant: Tenant, included: Iterable[Document]) -> bytes:

@@ -6,7 +6,7 @@ import asyncio
 from collections.abc import Iterator
 from datetime import UTC, datetime
 from time import monotonic
-from typing import Final
+from typing import Any, Final
 
 import msgspec
 from msgspec.structs import replace
@@ -105,6 +105,6 @@ def _lines(tenant: Tenant, query: Query) -> Iterator[bytes]:
     with stream(tenant.database.storage, query, counted=True) as found:
         told = {"TotalResults": found.total or 0, **_of(tenant, query, found.plan)}
         yield msgspec.json.encode({"Stats": told})
-        for item in found.items:
-            document = next(shown(tenant, [item])) if isinstance(item, Document) else _projection(item)
-            yield b'{"Item":' + document + b"}"
+        items: Iterator[Any] = found.items
+        for item in map(_projection, items) if query.select or query.group else shown(tenant, items):
+            yield b'{"Item":' + item + b"}"
