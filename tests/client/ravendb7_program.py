@@ -22,6 +22,7 @@ from ravendb import (  # type: ignore[import-not-found]
     GetStatisticsOperation,
     PutAttachmentOperation,
 )
+from ravendb.documents.bulk_insert_operation import BulkInsertOptions  # type: ignore[import-not-found]
 from ravendb.documents.operations.backups.settings import (  # type: ignore[import-not-found]
     BackupConfiguration,
     BackupType,
@@ -38,6 +39,7 @@ from ravendb.documents.smuggler.common import (  # type: ignore[import-not-found
     DatabaseSmugglerImportOptions,
 )
 from ravendb.http.raven_command import RavenCommand  # type: ignore[import-not-found]
+from ravendb.json.metadata_as_dictionary import MetadataAsDictionary  # type: ignore[import-not-found]
 from ravendb.serverwide.database_record import DatabaseRecord  # type: ignore[import-not-found]
 from ravendb.serverwide.operations.common import (  # type: ignore[import-not-found]
     GetBuildNumberOperation,
@@ -591,6 +593,22 @@ def delete_by_query(store: Any) -> Any:
     from ravendb.documents.operations.misc import DeleteByQueryOperation  # type: ignore[import-not-found]
 
     store.operations.send_async(DeleteByQueryOperation("from Orders"))
+
+
+@step
+def insert_in_bulk(store: Any, count: int, compressed: bool) -> Any:
+    with store.bulk_insert(options=BulkInsertOptions(use_compression=compressed)) as insert:
+        for number in range(count):
+            insert.store_as(User(f"ü {number}", number), f"users/{number}", MetadataAsDictionary())
+        return insert.store(User("with an id", 1))
+
+
+@step
+def insert_wrongly(store: Any) -> Any:
+    with store.bulk_insert() as insert:
+        for number in range(1500):
+            insert.store_as(User("right", number), f"users/{number}", MetadataAsDictionary())
+        insert.store_as(User("wrong", 1), "x" * 600, MetadataAsDictionary())
 
 
 @step

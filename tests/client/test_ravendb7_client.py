@@ -321,6 +321,21 @@ def test_streams(orders: Program) -> None:
     assert ids == ["orders/1", *(f"orders/{number}" for number in range(10, 20))]
 
 
+@pytest.mark.parametrize("compressed", [False, True])
+def test_bulk_insert(program: Program, compressed: bool) -> None:
+    assert program.does("insert_in_bulk", 2500, compressed) == "users/1-A"
+    found = program.store.statistics()
+    assert found.collections == {"Users": 2501, "": 1}
+    last = stored(program, "users/2499")
+    assert last.json()["name"] == "ü 2499"
+    assert last.metadata["Raven-Python-Type"].endswith("User")
+
+
+def test_a_bulk_insert_that_fails_keeps_what_came_before(program: Program) -> None:
+    program.fails("insert_wrongly", "BulkInsertAbortedException")
+    assert program.store.statistics().collections == {"Users": 1000}
+
+
 def test_a_server_that_wants_a_key(program: Program, tmp_path: Path) -> None:
     with running(tmp_path / "data") as server:
         server.create("shop")

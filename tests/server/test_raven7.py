@@ -66,6 +66,19 @@ def tenant(site: Site, prefix: str) -> None:
     do("DELETE", "/docs", 204, "/docs?id=users/1", headers={"If-Match": f'"{vector}"'})
     do("POST", "/bulk_docs", 201, json={"Commands": [{"Type": "PUT", "Id": "a", "Document": user}]})
     do("POST", "/bulk_docs", 422, json={"Commands": 1})
+    inserted = [{"Type": "PUT", "Id": "many/1", "Document": {}}, {"Type": "PUT", "Id": "many/2", "Document": {}}]
+    if prefix:
+        do("POST", "/bulk_insert", 200, json=inserted)
+        before = do("HEAD", "/docs", 200, "/docs?id=many/1").headers["etag"]
+        do("POST", "/bulk_insert", 200, "/bulk_insert?skipOverwriteIfUnchanged=true", json=inserted)
+        assert do("HEAD", "/docs", 200, "/docs?id=many/1").headers["etag"] == before
+        do("POST", "/bulk_insert", 501, json=[{"Type": "Counters", "Id": "a"}])
+        do("POST", "/bulk_insert", 422, json={})
+        do("POST", "/bulk_insert", 422, json=[1])
+        do("POST", "/bulk_insert", 400, content=b'[{"Type":"PUT"')
+        do("POST", "/bulk_insert", 200, json=[])
+    else:
+        do("POST", "/bulk_insert", 501, json=inserted)
     do("GET", "/hilo/next", 200, "/hilo/next?tag=users&identityPartsSeparator=/")
     do("GET", "/hilo/next", 501, "/hilo/next?tag=users&identityPartsSeparator=-")
     do("PUT", "/hilo/return", 200, "/hilo/return?tag=users&end=32&last=3")

@@ -104,6 +104,15 @@ class Smuggled(Query, frozen=True):
     )
 
 
+class Inserted(Query, frozen=True):
+    """As which job, and what to do with documents that are there already."""
+
+    id: Annotated[str | None, Meta(description="A number from `operations/next-operation-id`.")] = None
+    skip_unchanged: Annotated[bool, Meta(description="Store nothing where nothing would change.")] = field(
+        name="skipOverwriteIfUnchanged", default=False
+    )
+
+
 class QueryStreamed(Query, frozen=True):
     """How to answer a stream."""
 

@@ -83,7 +83,11 @@ def _types(text: str | None) -> list[str] | None:
 
 
 def _number(request: Request) -> int | None:
-    text = request.asked(Smuggled).operation_id
+    return number_of(request.asked(Smuggled).operation_id)
+
+
+def number_of(text: str | None) -> int | None:
+    """The number of the job that a request is to be, None for any; raises `Refused` (400)."""
     if text is None:
         return None
     if not (text.isascii() and text.isdigit() and len(text) < 19):
