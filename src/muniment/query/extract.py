@@ -25,10 +25,19 @@ class Extractor:
         self._places = [(names.index(field.path[0]), field.path[1:], _KEYS[field.kind]) for field in inside]
         self._inside_only = len(inside) == len(self.fields)
 
+    @property
+    def body_only(self) -> bool:
+        """Whether it looks at bodies only, so that `of_body` finds all."""
+        return self._inside_only
+
+    def of_body(self, body: bytes) -> list[list[Key]]:
+        """For each field in the body its keys, at least one; a value that is there twice has its key twice."""
+        members = self._body.of(body)
+        return [_found(members[place], rest, read) for place, rest, read in self._places]
+
     def keys(self, document: Document) -> list[list[Key]]:
-        """For each field its keys, at least one."""
-        members = self._body.of(document.body)
-        found = [_found(members[place], rest, read) for place, rest, read in self._places]
+        """The same for each field."""
+        found = self.of_body(document.body)
         if self._inside_only:
             return found
         inside, metadata = iter(found), metadata_of(document) if self._metadata else {}
@@ -59,33 +68,28 @@ class _Members:
     def __init__(self, names: Sequence[str]) -> None:
         self._names = names
         fields: list[Any] = [
-            (f"m{number}", msgspec.Raw, msgspec.field(name=name, default=_NONE)) for number, name in enumerate(names)
+            (f"m{number}", Any, msgspec.field(name=name, default=msgspec.UNSET)) for number, name in enumerate(names)
         ]
-        self._decode: Callable[[bytes], Any] = msgspec.json.Decoder(
-            msgspec.defstruct("Members", fields, array_like=False, gc=False)
-        ).decode
+        members = msgspec.defstruct("Members", fields, gc=False)
+        self._decode: Callable[[bytes], Any] = msgspec.json.Decoder(members, float_hook=Number).decode
 
-    def of(self, body: bytes) -> list[Any]:
-        """The members' values, `_NONE` for one that is not there."""
+    def of(self, body: bytes) -> Sequence[Any]:
+        """The members' values, `UNSET` for one that is not there."""
         if not self._names:
-            return []
+            return ()
         try:
-            raw = msgspec.structs.astuple(self._decode(body))
-        except msgspec.DecodeError:
+            return msgspec.structs.astuple(self._decode(body))
+        except (msgspec.DecodeError, RecursionError):
             value = decoded(body)
-            return [value.get(name, _NONE) for name in self._names]
-        return [each if each is _NONE else decoded(each) for each in raw]
-
-
-_NONE: Final = msgspec.Raw(b"")
+            return [value.get(name, msgspec.UNSET) for name in self._names]
 
 
 def _found(value: Any, path: tuple[str, ...], read: _Read) -> list[Key]:
-    if value is _NONE:
+    if value is msgspec.UNSET:
         return [keys.MISSING]
     if not path and not isinstance(value, list | dict):  # nearly always
         return read(value) or [keys.MISSING]
-    return keys.distinct(key for each in values_at(value, path) for key in read(each))
+    return [key for each in values_at(value, path) for key in read(each)] or [keys.MISSING]
 
 
 def values_at(value: Any, path: tuple[str, ...]) -> Iterator[Any]:

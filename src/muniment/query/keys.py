@@ -10,7 +10,7 @@ from __future__ import annotations
 import json
 import re
 import unicodedata
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from decimal import Decimal
 from functools import lru_cache
 from typing import Any, Final, TypeAlias
@@ -109,13 +109,16 @@ def is_number(text: str) -> bool:
 def number_key(text: str) -> Key:
     """The key of a number as JSON writes it. Exponents beyond ±2 000 000 000 count as that."""
     negative = text[0] == "-"
-    mantissa, _, exponent = text.lower().lstrip("-").partition("e")
+    mantissa, exponent = text[1:] if negative else text, ""
+    if "e" in text or "E" in text:
+        mantissa, _, exponent = mantissa.lower().partition("e")
     whole, _, fraction = mantissa.partition(".")
     digits = (whole + fraction).lstrip("0")
     if not digits:
         return _ZERO
-    power = len(digits) - len(fraction) + (_power(exponent) if exponent else 0)
-    power = min(max(power, -2_000_000_000), 2_000_000_000)
+    power = len(digits) - len(fraction)
+    if exponent:
+        power = min(max(power + _power(exponent), -2_000_000_000), 2_000_000_000)
     shown = (power + _BIAS).to_bytes(4) + digits.rstrip("0").encode()
     return _NEGATIVE + shown.translate(_COMPLEMENT) + END if negative else _POSITIVE + shown
 
@@ -138,6 +141,9 @@ def number_of(key: Key) -> Decimal | None:
 
 def text_key(text: str) -> Key:
     """The key of a text: folded, and its spelling where that differs."""
+    if text.isascii() and "\0" not in text:  # nearly always
+        folded = text.lower()
+        return _TEXT + folded.encode() + (_SPELLED if folded == text else _SPELLED + text.encode())
     folded = fold(text)
     return _TEXT + _escaped(folded) + _SPELLED + (b"" if folded == text else _escaped(text))
 
@@ -244,8 +250,3 @@ def words_of(text: str) -> Iterator[str]:
     )
     for found in _word.findall(plain.lower()):
         yield found.replace("’", "'").removesuffix("'s")
-
-
-def distinct(keys: Iterable[Key]) -> list[Key]:
-    """Each key once, and at least the one of a missing field."""
-    return list(dict.fromkeys(keys)) or [MISSING]

@@ -14,7 +14,7 @@ from muniment.query.match import All, Keys, predicate, test_of
 from muniment.query.model import Field, Group, Order, Query, fields
 
 _KEPT: Final = 10_000  # matches in memory beyond those that are asked for, before the last of them are dropped
-_EXACT: Final = Context(prec=1 << 16)
+EXACT: Final = Context(prec=1 << 16)
 
 
 class Matches(NamedTuple):
@@ -79,7 +79,7 @@ def grouped(group: Group, found: Iterable[Keys]) -> list[Row]:
     counts: dict[tuple[Key, ...], int] = {}
     sums: dict[tuple[Key, ...], list[Decimal | None]] = {}
     for each in found:
-        for by in _combined([each[field] for field in group.by]):
+        for by in _combined([list(dict.fromkeys(each[field])) for field in group.by]):
             counts[by] = counts.get(by, 0) + 1
             _add(sums.setdefault(by, [None] * len(group.sums)), group.sums, each)
     return [Row(by, counts[by], tuple(sums[by])) for by in sorted(counts)]
@@ -97,4 +97,4 @@ def _add(sums: list[Decimal | None], columns: Sequence[Field], found: Keys) -> N
         for key in found[column]:
             number = keys.number_of(key)
             if number is not None:
-                sums[place] = _EXACT.add(sums[place] or Decimal(0), number)
+                sums[place] = EXACT.add(sums[place] or Decimal(0), number)

@@ -12,6 +12,7 @@ from muniment.document import fold
 from muniment.errors import DamagedDatabase
 from muniment.fingerprint import ContentDigest, Fingerprint, Tally, member_digest, row_digest
 from muniment.revision import ATTACHMENT, DOCUMENT
+from muniment.storage.sqlite.indexes import check_indexes
 from muniment.storage.sqlite.schema import parts_of
 from muniment.storage.sqlite.spans import check_spans
 from muniment.storage.sqlite.state import read_state, read_tallies
@@ -107,6 +108,7 @@ def check(connection: apsw.Connection) -> Iterator[str]:
         if (found.count, found.digest) != (rows.count, rows.digest):
             yield f"the log holds {found.count} revisions, which are not the {rows.count} that were written"
         yield from check_spans(connection)
+        yield from check_indexes(connection)
         current = Fingerprint()
         for values in connection.execute(_CURRENT):
             yield from _check_pointer(current, _pointer(values))

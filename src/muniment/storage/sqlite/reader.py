@@ -42,8 +42,12 @@ _DOCUMENT: Final = f"""
 SELECT etag, kind, id, collection, modified, metadata, body, octet_length(body), NULL FROM log
 WHERE etag = (SELECT etag FROM current WHERE kind = {DOCUMENT} AND key = ? AND digest IS NOT NULL)
 """
-_ALIVE: Final = "log.body IS NOT NULL AND NOT EXISTS (SELECT 1 FROM dead WHERE dead.etag = log.etag)"
-_OF_COLLECTION: Final = """log.collection = :collection COLLATE NOCASE AND log.collection IS NOT NULL
+_BY_ETAGS: Final = """
+SELECT etag, kind, log.id, collection, modified, metadata, body, octet_length(body), NULL
+FROM json_each(?) asked CROSS JOIN log ON log.etag = asked.value
+"""
+ALIVE: Final = "log.body IS NOT NULL AND NOT EXISTS (SELECT 1 FROM dead WHERE dead.etag = log.etag)"
+OF_COLLECTION: Final = """log.collection = :collection COLLATE NOCASE AND log.collection IS NOT NULL
 AND lower(log.collection) = lower(:collection) -- NOCASE compares only as far as a NUL
 """
 _CURRENT_AT: Final = (
@@ -196,13 +200,13 @@ class Reader:
 
     def by_collection(self, collection: str, after: int, limit: int) -> list[Revision]:
         """Current documents of a collection (in any case) in the order of their etags, from the one after `after`."""
-        query = f"""{_FROM_LOG} WHERE {_OF_COLLECTION} AND log.etag > :after AND log.kind = {DOCUMENT} AND {_ALIVE}
+        query = f"""{_FROM_LOG} WHERE {OF_COLLECTION} AND log.etag > :after AND log.kind = {DOCUMENT} AND {ALIVE}
             ORDER BY log.etag LIMIT :limit"""
         return self._rows(query, {"collection": collection, "after": after, "limit": limit})
 
     def by_etag(self, kind: int, after: int, limit: int) -> list[Revision]:
         """Current documents or attachments in the order of their etags, from the one after `after`."""
-        query = f"{_FROM_LOG} WHERE log.etag > ? AND log.kind = {kind:d} AND {_ALIVE} ORDER BY log.etag LIMIT ?"
+        query = f"{_FROM_LOG} WHERE log.etag > ? AND log.kind = {kind:d} AND {ALIVE} ORDER BY log.etag LIMIT ?"
         return self._rows(query, (after, limit))
 
     def documents(self, collection: str | None, upto: int) -> Iterator[Revision]:
@@ -210,7 +214,7 @@ class Reader:
 
         The caller holds a pin at `upto`.
         """
-        named = "" if collection is None else f"AND {_OF_COLLECTION}"
+        named = "" if collection is None else f"AND {OF_COLLECTION}"
         query = f"""{_FROM_LOG} WHERE log.kind = {DOCUMENT} {named} AND {_CURRENT_AT} AND log.body IS NOT NULL
             ORDER BY log.etag LIMIT {FOUND_ROWS}"""
         after = 0
@@ -218,15 +222,26 @@ class Reader:
             yield from rows
             after = rows[-1].etag
 
-    def revisions(self, etags: Sequence[int]) -> Iterator[Revision]:
+    def bodies(self, collection: str | None, upto: int) -> Iterator[tuple[int, bytes]]:
+        """The etags and bodies of these documents; the caller holds a pin at `upto`."""
+        named = "" if collection is None else f"AND {OF_COLLECTION}"
+        query = f"""SELECT etag, body FROM log WHERE kind = {DOCUMENT} {named} AND {_CURRENT_AT}
+            AND log.body IS NOT NULL ORDER BY etag LIMIT {FOUND_ROWS}"""
+        after = 0
+        while True:
+            with self.connection() as connection:
+                bound = {**_span(after, upto, upto), "collection": collection}
+                rows: list[tuple[Any, ...]] = connection.execute(query, bound).fetchall()
+            if not rows:
+                return
+            yield from rows
+            after = rows[-1][0]
+
+    def revisions(self, etags: list[int]) -> Iterator[Revision]:
         """The revisions with these etags, in their order; the caller holds a pin."""
         for start in range(0, len(etags), FOUND_ROWS):
             with self.connection() as connection:
-                part = [(etag,) for etag in etags[start : start + FOUND_ROWS]]
-                rows = [
-                    msgspec.convert(row, Revision)
-                    for row in connection.executemany(f"{_FROM_LOG} WHERE log.etag = ?", part)
-                ]
+                rows = read_revisions(connection, etags[start : start + FOUND_ROWS])
             yield from rows
 
     def changes(self, after: int, upto: int, *, history: bool = False, through: int | None = None) -> Iterator[Batch]:
@@ -275,6 +290,12 @@ class Reader:
                 data = msgspec.convert(row[0], bytes)
             yield data
             part += 1
+
+
+def read_revisions(connection: apsw.Connection, etags: list[int]) -> list[Revision]:
+    """The documents' revisions with these etags, in their order."""
+    rows = connection.execute(_BY_ETAGS, (str(etags),))
+    return [msgspec.convert(row, Revision) for row in rows]
 
 
 def _next_batch(connection: apsw.Connection, after: int, through: int, snapshot: int, limit: int) -> Batch | None:

@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, wait
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 import apsw
 import msgspec
@@ -17,9 +17,10 @@ from muniment.document import MAX_ATTACHMENT_BYTES, Document, from_microseconds,
 from muniment.durable import sync_folder
 from muniment.errors import Cancelled, InvalidDocument, LostWrites, StorageFailure
 from muniment.fingerprint import ContentDigest
-from muniment.query.model import Query
+from muniment.query.match import All, Test, test_of
+from muniment.query.model import Field, Query, fields
 from muniment.query.plan import Plan
-from muniment.query.scan import grouped, matching, scan
+from muniment.query.scan import Matches, grouped, matching, scan
 from muniment.revision import Batch, Revision
 from muniment.security.encryption import EncryptionKey
 from muniment.storage.base import (
@@ -41,14 +42,17 @@ from muniment.storage.base import (
 )
 from muniment.storage.freeze import Freeze
 from muniment.storage.retention import History, history_of, purge_limit
+from muniment.storage.sqlite.building import Builder
 from muniment.storage.sqlite.check import check
 from muniment.storage.sqlite.cipher import algorithm_in_use
 from muniment.storage.sqlite.files import CREATING, FILE, lock, mounted_read_only, still_files
+from muniment.storage.sqlite.indexes import Index, fold_collection, indexable, usable
 from muniment.storage.sqlite.migrate import migrate
 from muniment.storage.sqlite.notes import Note, believed, leave_note, note_files, read_notes
 from muniment.storage.sqlite.pins import outside_pin
+from muniment.storage.sqlite.queries import MOST_TESTS, Finder, collection_matches, size_of
 from muniment.storage.sqlite.reach import check_reach, go_on_without
-from muniment.storage.sqlite.reader import Reader
+from muniment.storage.sqlite.reader import Reader, read_revisions
 from muniment.storage.sqlite.schema import (
     INDEXES,
     PART_BITS,
@@ -70,6 +74,18 @@ if TYPE_CHECKING:
 
 UPLOAD_PARTS: Final = 8  # parts a staged upload writes in one commit
 WAIT_SECONDS: Final = 0.1
+FEW_ROWS: Final = 1024  # found rows that are read in one transaction
+USE_SECONDS: Final = 3600  # how often it is noted that an index is used
+INDEX_SECONDS: Final = 30.0  # how long a query waits for the indexes that it wants
+BY_COLLECTION: Final = "Raven/DocumentsByEntityName"
+
+
+class _Asked(NamedTuple):
+    """A query, its fields, and what it says of their keys."""
+
+    query: Query
+    fields: tuple[Field, ...]
+    test: Test
 
 
 class SqliteStorage:
@@ -79,6 +95,8 @@ class SqliteStorage:
     """
 
     engine: Final = "sqlite"
+    index_from = 500
+    """How many documents a collection needs, so that a query makes indexes for it."""
 
     def __init__(
         self,
@@ -95,6 +113,7 @@ class SqliteStorage:
         self._clock = clock
         self._lock: FileLock | None = None
         self._writer: Writer | None = None
+        self._builder: Builder | None = None
         self._note: Note | None = None
         self._still = still_files(folder) if read_only else None
         if not read_only:
@@ -125,6 +144,7 @@ class SqliteStorage:
                 if not read_only:
                     _forget_staged(connection)
                     self._writer = Writer(connection, self.folder, clock)
+                    self._builder = Builder(self._writer, self._reader, self.pin)
                     if note_files(self.folder):
                         self._writer.submit(self._writer.take_over_notes).result()
         finally:
@@ -374,16 +394,82 @@ class SqliteStorage:
     @contextmanager
     def find(self, query: Query, *, counted: bool = False) -> Iterator[Found]:
         """See `base.Storage`."""
+        asked = _Asked(query, fields(query), test_of(query.where))
+        self._want_indexes(asked)
+        if query.take is not None and query.take <= FEW_ROWS and (found := self._found_at_once(asked, counted)):
+            yield found
+            return
         with self.pin() as snapshot:
-            found = scan(query, self._documents(query, snapshot.etag))
-            yield Found(self._reader.revisions(found.etags), found.total if counted else None, Plan(scanned=True))
+            with self._reader.connection() as connection, connection:  # one transaction
+                plan, matches = self._by_indexes(connection, asked, counted)
+            if matches is None:
+                matches = scan(query, self._documents(query, snapshot.etag))
+            yield Found(self._reader.revisions(matches.etags), matches.total if counted else None, plan)
+
+    def _found_at_once(self, asked: _Asked, counted: bool) -> Found | None:
+        """What indexes find, read in one transaction; None where there are none."""
+        with self._reader.connection() as connection, connection:
+            plan, matches = self._by_indexes(connection, asked, counted)
+            if matches is None:
+                return None
+            revisions, total = read_revisions(connection, matches.etags), matches.total if counted else None
+        return Found(iter(revisions), total, plan)
+
+    def _by_indexes(self, connection: apsw.Connection, asked: _Asked, counted: bool) -> tuple[Plan, Matches | None]:
+        if not asked.fields and isinstance(asked.test, All) and not asked.test.items:
+            return Plan((BY_COLLECTION,)), collection_matches(connection, asked.query, counted=counted)
+        plan, finder = self._finder(connection, asked)
+        if finder is None:
+            return plan, None
+        matches = finder.matches(counted=counted)
+        if not matches.etags:
+            plan = msgspec.structs.replace(plan, unknown=finder.unknown())
+        return plan, matches
+
+    def _finder(self, connection: apsw.Connection, asked: _Asked) -> tuple[Plan, Finder | None]:
+        indexes = usable(connection, asked.query.collection)
+        missing = [str(field) for field in asked.fields if field not in indexes]
+        if missing or not asked.fields:
+            why = f"there is no index on {', '.join(missing)}" if missing else "the condition names no field"
+            return Plan(scanned=True, why=f"{why}: every document was looked at"), None
+        if size_of(asked.test) > MOST_TESTS:
+            return Plan(scanned=True, why=f"it has more than {MOST_TESTS} conditions"), None
+        used = {field: indexes[field] for field in asked.fields}
+        self._note_use(used.values())
+        names = tuple(index.name for index in used.values())
+        plan = Plan(names, why="there is an index on each field")
+        return plan, Finder(connection, asked.query, asked.test, used)
+
+    def _note_use(self, indexes: Iterable[Index]) -> None:
+        if self._writer is not None:
+            past = self._clock() - USE_SECONDS * 1_000_000
+            if late := [index for index in indexes if index.used < past]:
+                self._writer.use_indexes(late)
+
+    def _want_indexes(self, asked: _Asked) -> None:
+        """Have an index on each field that is asked for, if that is worth it; wait for them a while."""
+        if self._builder is None or self._writer is None:
+            return
+        collection = fold_collection(asked.query.collection)
+        ready = {index.field for index in self._writer.indexes.all if index.collection == collection and index.ready}
+        missing = [field for field in asked.fields if field not in ready]
+        if missing and all(map(indexable, asked.fields)) and self._writer.documents(collection) >= self.index_from:
+            self._builder.want(collection, missing, INDEX_SECONDS)
 
     def group(self, query: Query) -> Groups:
         """See `base.Storage`."""
         assert query.group is not None
+        asked = _Asked(query, fields(query), test_of(query.where))
+        self._want_indexes(asked)
+        with self._reader.connection() as connection, connection:
+            plan, finder = self._finder(connection, asked)
+            rows = finder.groups(query.group) if finder else None
+        if rows is not None:
+            return Groups(rows, plan)
         with self.pin() as snapshot:
             found = matching(query, self._documents(query, snapshot.etag))
-            return Groups(grouped(query.group, (keys for _, keys in found)), Plan(scanned=True))
+            plan = plan if plan.scanned else Plan(scanned=True, why="no index says enough of these groups")
+            return Groups(grouped(query.group, (keys for _, keys in found)), plan)
 
     def _documents(self, query: Query, upto: int) -> Iterator[Document]:
         return map(Document.of, self._reader.documents(query.collection, upto))
@@ -419,6 +505,8 @@ class SqliteStorage:
 
     def close(self) -> None:
         """Finish what was submitted, and close the files, so that others can open the database."""
+        if self._builder is not None:
+            self._builder.close()
         self._reader.close()
         self._release()
 

@@ -7,7 +7,7 @@ A job's future is done after the commit that contains it is on disk.
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import Future
 from contextlib import suppress
 from dataclasses import replace
@@ -24,10 +24,13 @@ from muniment.document import SEPARATOR, fold
 from muniment.durable import sync_folder
 from muniment.errors import ConcurrencyConflict, Conflict, DatabaseClosed, StorageFailure
 from muniment.fingerprint import Fingerprint, Tally, member_digest, row_digest
+from muniment.query.model import Field
+from muniment.revision import DOCUMENT
 from muniment.storage.base import BackupPlace, Snapshot, Write, Written
 from muniment.storage.freeze import Freeze
 from muniment.storage.retention import expiry_limit, history_of, purge_limit
 from muniment.storage.sqlite.files import OpenFiles
+from muniment.storage.sqlite.indexes import Come, Gone, Index, Indexes, fold_collection
 from muniment.storage.sqlite.notes import believed, read_notes, remove_note
 from muniment.storage.sqlite.pins import outside_pins
 from muniment.storage.sqlite.purge import forget_tombstones, tombstones
@@ -76,7 +79,7 @@ class _Present(NamedTuple):
 class Transaction:
     """What one job does inside a commit; its effect on counters and fingerprint is kept apart until it succeeds."""
 
-    def __init__(self, connection: apsw.Connection, etag: int, modified: int) -> None:
+    def __init__(self, connection: apsw.Connection, etag: int, modified: int, indexes: Indexes | None = None) -> None:
         self.connection = connection
         self.etag = etag
         self.modified = modified
@@ -84,6 +87,7 @@ class Transaction:
         self.rows = Tally()
         self.dead = 0
         self.afterwards: list[Callable[[], object]] = []
+        self.indexes = indexes
 
     def write(self, writes: Sequence[Write], replaced: dict[int, int] | None = None) -> list[Written]:
         """Carry out these writes in order; raises `ConcurrencyConflict` when an etag is not the expected one.
@@ -97,6 +101,7 @@ class Transaction:
         newest = {(row[0], row[1]): msgspec.convert(row[2:], _Present) for row in found}
         self._log: list[tuple[Any, ...]] = []
         self._dead: list[tuple[int, int]] = []
+        self._gone: list[Gone] = []
         written = [self._write(write, key, newest) for write, key in zip(writes, keys, strict=True)]
         if self._log:
             run("INSERT INTO log VALUES(?, ?, ?, ?, ?, ?, ?, ?, ?)", self._log)
@@ -105,6 +110,8 @@ class Transaction:
             run("REPLACE INTO current VALUES(?, ?, ?, ?, ?, ?, ?)", changed)
             run("INSERT INTO dead VALUES(?, ?)", self._dead)
             self.dead += len(self._dead)
+            if self.indexes is not None and self.indexes.all:
+                self._index(self.indexes)
         if replaced is not None:
             replaced.update((etag, old) for old, etag in self._dead)
         return written
@@ -123,9 +130,21 @@ class Transaction:
                 id = old.spelling or key[1]
             self._dead.append((old.etag, self.etag))
             if old.digest:
+                if write.kind == DOCUMENT:
+                    self._gone.append(Gone(old.etag, old.collection))
                 self.fingerprint.add((write.kind, old.collection or ""), -1, -old.size, -_number(old.digest))
         newest[key] = self._revision(write, id, key[1], old)
         return Written(id, self.etag, bool(actual))
+
+    def _index(self, indexes: Indexes) -> None:
+        """Keep the indexes; what is gone again within the same batch comes first, since it is among the new ones."""
+        gone = {each.etag for each in self._gone}
+        come = [
+            Come(etag, collection, id, modified, metadata, body)
+            for etag, kind, id, collection, modified, metadata, body, *_ in self._log
+            if kind == DOCUMENT and body is not None and etag not in gone
+        ]
+        indexes.change(self._gone, come)
 
     def _revision(self, write: Write, id: str, key: str, old: _Present | None) -> _Present:
         kind, body, collection, upload = write.kind, write.body, write.collection, write.upload
@@ -172,6 +191,7 @@ class Writer:
         self._freeze: Freeze[Snapshot] | None = None
         self._stuck: str | None = None  # why nothing can be written any more
         self._group: list[tuple[Job, Future[Any]]] = []  # in progress
+        self.indexes = Indexes(connection, self._state.etag)
         self._dead = int(connection.execute("SELECT count(*) FROM dead").get)
         self._purgeable = self._may_purge()
         self._lineage = facts.identity.lineage
@@ -379,6 +399,8 @@ class Writer:
                     self._connection.execute("ROLLBACK")
             if self._connection.in_transaction:  # the next commit would store what callers were told had failed
                 self._stuck = f"a failed write could not be rolled back ({failure})"
+            with suppress(apsw.Error):
+                self._read_indexes()
             self._purged_to = -1  # a purge may be among what was rolled back
             with self._lock:
                 self._working_from = None
@@ -414,7 +436,7 @@ class Writer:
             earliest = self._working_from = max(self._clock(), modified + 1, self._told_until + 1)
         execute("BEGIN IMMEDIATE")
         for job, future in group:
-            transaction = Transaction(self._connection, etag, max(self._clock(), modified + 1, earliest))
+            transaction = Transaction(self._connection, etag, max(self._clock(), modified + 1, earliest), self.indexes)
             execute("SAVEPOINT job")
             try:
                 result = job(transaction)
@@ -422,6 +444,7 @@ class Writer:
                 if not self._connection.in_transaction:  # SQLite itself rolled everything back: the disk is full
                     raise
                 execute("ROLLBACK TO job; RELEASE job")
+                self._read_indexes()
                 answers.append((future, None, mapped(error, self._folder)))
                 continue
             execute("RELEASE job")
@@ -437,12 +460,38 @@ class Writer:
         if written := self._connection.total_changes() != before:
             self._say_open()
             fingerprint, log = self._save(changed, rows)
+            if self.indexes.all and etag > self._state.etag:
+                self.indexes.reached(etag)
         execute("COMMIT")
         known = self._state.history_from, self._state.tombstones_from
         state = Snapshot(etag, modified, fingerprint, *known, rows=log)
         if written:
             self._note(state)
         return state, dead
+
+    def _read_indexes(self) -> None:
+        """After what may have made or dropped one was undone."""
+        if self.indexes.all:
+            self.indexes.read()
+
+    def want_indexes(
+        self, transaction: Transaction, collection: str | None, fields: Sequence[Field]
+    ) -> tuple[Index, ...]:
+        """Begin to keep indexes on these fields; see `Indexes.want`."""
+        return self.indexes.want(collection, fields, self._clock(), transaction.etag)
+
+    def use_indexes(self, indexes: Iterable[Index]) -> None:
+        """Note, some time, that these have answered a query."""
+        self.submit(lambda _: self.indexes.used(indexes, self._clock()))
+
+    def documents(self, collection: str | None) -> int:
+        """How many documents a collection has, or all have."""
+        folded = fold_collection(collection)
+        return sum(
+            tally.count
+            for (kind, name), tally in self._state.fingerprint.tallies.items()
+            if kind == DOCUMENT and (folded is None or fold_collection(name) == folded)
+        )
 
     def _say_open(self) -> None:
         """Before the first commit: record that the file may not be complete without its log, and write the reach."""

@@ -1,0 +1,168 @@
+"""Queries by index against SQLite's own time for the same rows, building an index while writes go on, and puts with
+three indexes.
+
+    python benchmarks/queries.py [--documents 500000] [--folder DIR]
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import random
+import shutil
+import tempfile
+import threading
+import time
+from collections import deque
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import apsw
+
+from muniment import DocumentDatabase
+from muniment.query.model import Equal, Field, Order, Query, Range
+from muniment.storage.base import Storage, Write
+
+FREIGHT, COMPANY, ORDERED = Field(("Freight",)), Field(("Company",)), Field(("OrderedAt",))
+
+
+def document(number: int, chance: random.Random) -> bytes:
+    return json.dumps(
+        {
+            "Company": f"companies/{chance.randrange(900)}",
+            "Freight": round(chance.random() * 1000, 2),
+            "OrderedAt": f"20{chance.randrange(10, 27)}-{chance.randrange(1, 13):02}-{chance.randrange(1, 29):02}",
+            "Lines": [{"Product": f"products/{chance.randrange(77)}", "Quantity": chance.randrange(50)}] * 3,
+            "Notes": "x" * 800,
+            "Number": number,
+        }
+    ).encode()
+
+
+def writes(start: int, count: int, chance: random.Random) -> list[Write]:
+    return [Write(f"orders/{n}", document(n, chance), collection="Orders") for n in range(start, start + count)]
+
+
+def timed(what: Callable[[], object], times: int = 1) -> float:
+    begun = time.perf_counter()
+    for _ in range(times):
+        what()
+    return (time.perf_counter() - begun) / times
+
+
+def ask(storage: Storage, query: Query) -> int:
+    with storage.find(query) as found:
+        return sum(1 for _ in found.revisions)
+
+
+def puts(storage: Storage, start: int, count: int, chance: random.Random) -> float:
+    """Documents a second, in batches of 1000."""
+    batches = [writes(start + place, 1000, chance) for place in range(0, count, 1000)]
+    return count / timed(lambda: [storage.commit(batch) for batch in batches])
+
+
+def singles(storage: Storage, start: int, count: int, chance: random.Random) -> float:
+    """Single documents a second, 32 under way at a time."""
+    made, under_way = writes(start, count, chance), deque[Any]()
+
+    def put() -> None:
+        for each in made:
+            under_way.append(storage.submit([each]))
+            if len(under_way) == 32:
+                under_way.popleft().result()
+        while under_way:
+            under_way.popleft().result()
+
+    return count / timed(put)
+
+
+def bare(folder: Path, documents: int) -> apsw.Connection:
+    """The same documents in a table of SQLite, with its own indexes."""
+    connection = apsw.Connection(str(folder / "bare.db"))
+    connection.execute("PRAGMA page_size=8192; PRAGMA journal_mode=WAL").fetchall()
+    connection.execute("CREATE TABLE doc(etag INTEGER PRIMARY KEY, id TEXT, body BLOB, company TEXT, freight REAL)")
+    chance = random.Random(1)
+    with connection:
+        for place in range(0, documents, 1000):
+            rows = []
+            for n in range(place, place + 1000):
+                body = document(n, chance)
+                told = json.loads(body)
+                rows.append((n, f"orders/{n}", body, told["Company"], told["Freight"]))
+            connection.executemany("INSERT INTO doc VALUES(?, ?, ?, ?, ?)", rows)
+    begun = time.perf_counter()
+    connection.execute("CREATE INDEX by_company ON doc(company); CREATE INDEX by_freight ON doc(freight)")
+    print(f"SQLite makes two indexes in {time.perf_counter() - begun:.2f} s")
+    return connection
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--documents", type=int, default=500_000)
+    parser.add_argument("--folder", type=Path, default=None)
+    options = parser.parse_args()
+    place = Path(tempfile.mkdtemp(dir=options.folder))
+    try:
+        run(place, options.documents)
+    finally:
+        shutil.rmtree(place)
+
+
+def run(place: Path, documents: int) -> None:
+    with DocumentDatabase(place / "shop") as database:
+        storage, chance = database.storage, random.Random(1)
+        for start in range(0, documents, 10_000):
+            storage.commit(writes(start, 10_000, chance))
+        plain = puts(storage, documents, 20_000, chance)
+        single = singles(storage, documents + 40_000, 10_000, chance)
+        done, written = threading.Event(), [0]
+
+        def write() -> None:
+            number = 0
+            while not done.is_set():
+                storage.commit(writes(10_000_000 + number, 1, chance))
+                number += 1
+                written[0] = number
+
+        thread = threading.Thread(target=write)
+        thread.start()
+        company = Equal(COMPANY, "companies/7")
+        built = timed(lambda: ask(storage, Query("Orders", company, take=25)))
+        during = written[0] / built
+        done.set()
+        thread.join()
+        print(f"index on Company over {documents:,} documents: {built:.2f} s, {during:,.0f} single puts/s meanwhile")
+        print(f"index on Freight: {timed(lambda: ask(storage, Query('Orders', Equal(FREIGHT, 1), take=25))):.2f} s")
+        ask(storage, Query("Orders", Equal(ORDERED, "x"), take=1))
+        queries = {
+            "equal, 25 rows": (Query("Orders", company, take=25), "company = 'companies/7' ORDER BY etag LIMIT 25"),
+            "equal, all rows": (Query("Orders", company), "company = 'companies/7' ORDER BY etag"),
+            "range, 25 rows": (
+                Query("Orders", Range(FREIGHT, 100, 200), order=(Order(FREIGHT),), take=25),
+                "freight BETWEEN 100 AND 200 ORDER BY freight LIMIT 25",
+            ),
+            "range, 10,000 rows": (
+                Query("Orders", Range(FREIGHT, 100, 200), order=(Order(FREIGHT),), take=10_000),
+                "freight BETWEEN 100 AND 200 ORDER BY freight LIMIT 10000",
+            ),
+        }
+        connection = bare(place, documents)
+        for name, (query, where) in queries.items():
+            sql = f"SELECT etag, id, body FROM doc WHERE {where}"
+            times = 3 if "all" in name or "," in name.split()[1] else 200
+            ours = theirs = 0.0
+            for _ in range(2):
+                ours = timed(lambda: ask(storage, query), times)  # noqa: B023
+                theirs = timed(lambda: connection.execute(sql).fetchall(), times)  # noqa: B023
+            print(f"{name}: {ours * 1000:.2f} ms, SQLite {theirs * 1000:.2f} ms: {ours / theirs:.2f}")
+        sorted_by = Query("Orders", company, order=(Order(ORDERED, True),), take=25)
+        print(f"equal, sorted by another field, 25 rows: {timed(lambda: ask(storage, sorted_by), 20) * 1000:.2f} ms")
+        three = puts(storage, documents + 20_000, 20_000, chance)
+        others = singles(storage, documents + 50_000, 10_000, chance)
+        print(f"single puts: {single:,.0f}/s without indexes, {others:,.0f}/s with three: {others / single:.2f}")
+        print(f"puts in batches: {plain:,.0f}/s without indexes, {three:,.0f}/s with three: {three / plain:.2f}")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,86 @@
+"""Filling indexes while writes go on, in a thread of its own: from the state of a moment, in steps."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager, suppress
+from itertools import islice
+from typing import Any, Final
+
+from muniment.document import Document
+from muniment.errors import Cancelled, MunimentError
+from muniment.query.extract import Extractor
+from muniment.query.keys import Key
+from muniment.query.model import Field
+from muniment.storage.base import Snapshot
+from muniment.storage.sqlite.indexes import Index
+from muniment.storage.sqlite.reader import Reader
+from muniment.storage.sqlite.writer import Transaction, Writer
+
+STEP: Final = 2000
+
+
+class Builder:
+    """Makes indexes ready."""
+
+    def __init__(self, writer: Writer, reader: Reader, pin: Callable[[], AbstractContextManager[Snapshot]]) -> None:
+        self._writer = writer
+        self._reader = reader
+        self._pin = pin
+        self._lock = threading.Lock()
+        self._running: dict[tuple[str | None, Field], threading.Thread] = {}
+        self._stopped = threading.Event()
+
+    def want(self, collection: str | None, fields: Sequence[Field], wait: float) -> None:
+        """Have an index on each of these fields; wait until there is, or so many seconds."""
+        with self._lock:
+            new = [field for field in fields if (collection, field) not in self._running]
+            if new and not self._stopped.is_set():
+                thread = threading.Thread(
+                    target=self._build, args=(collection, new), name="muniment index", daemon=True
+                )
+                self._running |= dict.fromkeys([(collection, field) for field in new], thread)
+                thread.start()
+            threads = {self._running.get((collection, field)) for field in fields}
+        for each in threads - {None}:
+            each.join(wait)  # type: ignore[union-attr]
+
+    def _build(self, collection: str | None, fields: Sequence[Field]) -> None:
+        try:
+            with suppress(MunimentError):  # the next query tries again, and this one looks at every document
+                wanted = self._submit(lambda transaction: self._writer.want_indexes(transaction, collection, fields))
+                self._fill(collection, [index for index in wanted if not index.ready])
+        finally:
+            with self._lock:
+                for field in fields:
+                    self._running.pop((collection, field), None)
+
+    def _fill(self, collection: str | None, indexes: Sequence[Index]) -> None:
+        extractor, fill = Extractor(index.field for index in indexes), self._writer.indexes.fill
+        with self._pin() as snapshot:
+            documents = self._keys(collection, snapshot.etag, extractor)
+            while found := list(islice(documents, STEP)):
+                self._submit(lambda _, found=found: fill(indexes, found))  # type: ignore[misc]
+        self._submit(lambda _: self._writer.indexes.filled(indexes))
+
+    def _keys(self, collection: str | None, upto: int, extractor: Extractor) -> Iterator[tuple[int, list[list[Key]]]]:
+        if extractor.body_only:
+            for etag, body in self._reader.bodies(collection, upto):
+                yield etag, extractor.of_body(body)
+            return
+        for each in self._reader.documents(collection, upto):
+            yield each.etag, extractor.keys(Document.of(each))
+
+    def _submit(self, job: Callable[[Transaction], Any]) -> Any:
+        if self._stopped.is_set():
+            raise Cancelled("the database is being closed", "the next query makes the index")
+        return self._writer.submit(job).result()
+
+    def close(self) -> None:
+        """Stop, before the writer does."""
+        self._stopped.set()
+        with self._lock:
+            threads = set(self._running.values())
+        for thread in threads:
+            thread.join()

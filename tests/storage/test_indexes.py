@@ -1,0 +1,228 @@
+"""Indexes answer as a look at every document does, whatever is written meanwhile."""
+
+from __future__ import annotations
+
+import threading
+from decimal import Decimal
+from typing import Any
+
+import hypothesis.strategies as st
+import msgspec
+import pytest
+from hypothesis import given
+
+from muniment.errors import ConcurrencyConflict
+from muniment.query import keys
+from muniment.query.model import Equal, Field, Group, In, Order, Query, Range, StartsWith, fields
+from muniment.storage.base import Storage, Write
+from muniment.storage.sqlite import indexes
+from muniment.storage.sqlite.store import SqliteStorage
+from tests.query import drawn, reference
+from tests.storage.place import Place
+from tests.storage.test_queries import found, put, together
+
+A, B = Field(("A",)), Field(("B",))
+
+
+@pytest.fixture
+def indexed(place: Place) -> Storage:
+    """A storage whose queries make indexes however few documents there are."""
+    return having_indexes(place.store)
+
+
+def having_indexes(store: Storage) -> Storage:
+    assert isinstance(store, SqliteStorage)
+    store.index_from = 0
+    return store
+
+
+def plan_of(store: Storage, query: Query) -> Any:
+    with store.find(query) as answer:
+        return answer.plan
+
+
+@together
+@given(
+    st.lists(drawn.bodies, max_size=6),
+    st.lists(drawn.bodies, max_size=4),
+    st.lists(drawn.queries, min_size=1, max_size=3),
+    st.sets(st.integers(0, 7)),
+)
+def test_they_find_what_plain_python_finds(
+    indexed: Storage, before: list[bytes], after: list[bytes], queries: list[Query], gone: set[int]
+) -> None:
+    """Asked once so that there are indexes, and again when much has been written."""
+    indexed.commit([Write(revision.id, None) for revision in indexed.by_collection("Orders", 0, 1000)])
+    documents = put(indexed, "Orders", before)
+    for query in queries:
+        assert found(indexed, query) == reference.answer(query, documents), query
+        assert not plan_of(indexed, query).scanned or not fields(query)
+    documents = put(indexed, "Orders", after) + documents[len(after) :]
+    deleted = [place for place in gone if place < len(documents)]
+    indexed.commit([Write(f"orders/{place}", None) for place in deleted])
+    left = [each for place, each in enumerate(documents) if place not in deleted]
+    for query in queries:
+        assert found(indexed, query) == reference.answer(query, left), query
+
+
+@together
+@given(st.lists(drawn.bodies, max_size=8))
+def test_groups_are_those_of_a_look_at_every_document(indexed: Storage, bodies: list[bytes]) -> None:
+    indexed.commit([Write(revision.id, None) for revision in indexed.by_collection("Orders", 0, 1000)])
+    put(indexed, "Orders", bodies)
+    rows = indexed.group(Query("Orders", group=Group((A,), (B,)))).rows
+    everything = ~Equal(Field(("@id",)), "none")  # which has no index
+    looked = indexed.group(Query("Orders", everything, group=Group((A,), (B,))))
+    assert (rows, looked.plan.scanned) == (looked.rows, True)
+    got = {keys.value_of(row.by[0]): (row.documents, row.sums[0]) for row in rows}
+    assert {text: got[text] for text in got if isinstance(text, str)} == reference.groups(A, B, bodies)
+
+
+def test_groups_by_an_index(indexed: Storage) -> None:
+    fill(indexed)
+    found = indexed.group(Query("Orders", Range(A, low=3), group=Group((A,), (A,))))
+    assert found.plan.indexes == ("Auto/orders/ByA",)
+    assert [(keys.value_of(row.by[0]), row.documents, row.sums) for row in found.rows] == [
+        (number, 100, (Decimal(number * 100),)) for number in range(3, 10)
+    ]
+
+
+def fill(store: Storage, count: int = 1000) -> None:
+    bodies = [b'{"A":%d,"B":"b%d"}' % (number % 10, number) for number in range(count)]
+    put(store, "Orders", bodies)
+
+
+def test_an_index_is_named_and_explained(indexed: Storage) -> None:
+    fill(indexed)
+    plan = plan_of(indexed, Query("Orders", Equal(A, 3), order=(Order(B),), take=5))
+    assert plan.indexes == ("Auto/orders/ByA", "Auto/orders/ByB")
+    assert (plan.scanned, plan.unknown) == (False, ())
+    assert plan_of(indexed, Query("orders", Equal(Field(("C",)), 3))).unknown == ("C",)
+    assert plan_of(indexed, Query("Orders", take=3)).indexes == ("Raven/DocumentsByEntityName",)
+    by_id = plan_of(indexed, Query("Orders", Equal(Field(("@id",)), "orders/1")))
+    assert by_id.scanned
+    assert "@id" in by_id.why
+
+
+def test_few_documents_need_no_index(store: Storage) -> None:
+    fill(store, 100)
+    assert plan_of(store, Query("Orders", Equal(A, 3))).scanned
+
+
+@pytest.mark.parametrize("take", [None, 7])
+def test_ranges_orders_and_pages(indexed: Storage, take: int | None) -> None:
+    fill(indexed)
+    documents = [(each.etag, each.body or b"") for each in indexed.by_collection("orders", 0, 5000)]
+    for query in (
+        Query("Orders", Range(A, low=3, high=5), order=(Order(A, True),)),
+        Query("Orders", Equal(A, 3), order=(Order(B, True),)),
+        Query("Orders", order=(Order(A), Order(B, True))),
+        Query("Orders", StartsWith(B, "B99"), order=(Order(A),)),
+        Query("Orders", In(B, tuple(f"b{number}" for number in range(0, 900, 3)))),
+        Query("Orders", ~Equal(A, 3) & (Equal(A, 4) | Equal(B, "b7"))),
+    ):
+        query = msgspec.structs.replace(query, skip=3, take=take)
+        assert found(indexed, query) == reference.answer(query, documents), query
+        assert not plan_of(indexed, query).scanned
+
+
+def test_an_index_is_kept_over_reopening(place: Place) -> None:
+    fill(having_indexes(place.store))
+    query = Query("Orders", Equal(A, 3))
+    expected = found(place.store, query)
+    place.reopen()
+    assert not plan_of(place.store, query).scanned
+    assert found(place.store, query) == expected
+
+
+def test_what_is_written_while_one_is_built_is_in_it(indexed: Storage) -> None:
+    fill(indexed, 4000)
+    done = threading.Event()
+
+    def write() -> None:
+        number = 0
+        while not done.is_set():
+            indexed.commit([Write(f"orders/{number % 4000}", b'{"A":77}', collection="Orders")])
+            indexed.commit([Write(f"orders/{number % 4000 + 1}", None)])
+            number += 7
+
+    thread = threading.Thread(target=write)
+    thread.start()
+    try:
+        found(indexed, Query("Orders", Equal(A, 77)))
+    finally:
+        done.set()
+        thread.join()
+    query = Query("Orders", Equal(A, 77))
+    documents = [(each.etag, each.body or b"") for each in indexed.by_collection("orders", 0, 5000)]
+    assert not plan_of(indexed, query).scanned
+    assert found(indexed, query) == reference.answer(query, documents)
+    assert len(found(indexed, query)[0]) > 0
+
+
+def test_a_program_without_indexes_has_written(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Then they are filled anew: what it wrote and deleted is found rightly."""
+    fill(having_indexes(place.store))
+    query = Query("Orders", Equal(A, 3))
+    assert not plan_of(place.store, query).scanned
+    place.reopen()
+    store = place.store
+    assert isinstance(store, SqliteStorage)
+    store.writer.indexes.all = ()  # as an older program, which does not look for them
+    store.commit([Write("orders/3", None), Write("orders/5000", b'{"A":3}', collection="Orders")])
+    place.reopen()
+    documents = [(each.etag, each.body or b"") for each in place.store.by_collection("orders", 0, 5000)]
+    assert found(place.store, query) == reference.answer(query, documents)
+    assert not plan_of(place.store, query).scanned
+
+
+def test_a_failed_write_leaves_the_index_as_it_was(indexed: Storage) -> None:
+    fill(indexed)
+    query = Query("Orders", Equal(A, 3))
+    expected = found(indexed, query)
+    with pytest.raises(ConcurrencyConflict):
+        indexed.commit([Write("orders/3", b'{"A":4}', collection="Orders"), Write("orders/4", b"{}", expected=1 << 40)])
+    assert found(indexed, query) == expected
+
+
+def test_another_process_uses_them_too(place: Place) -> None:
+    fill(having_indexes(place.store))
+    query = Query("Orders", Equal(A, 3))
+    expected = found(place.store, query)
+    reader = SqliteStorage(place.folder, clock=place.clock, read_only=True, key=place.store.key)
+    try:
+        assert not plan_of(reader, query).scanned
+        assert found(reader, query) == expected
+        assert plan_of(reader, Query("Orders", Equal(B, "b1"))).scanned  # it can make none
+    finally:
+        reader.close()
+
+
+def test_unused_ones_are_dropped(place: Place) -> None:
+    store = having_indexes(place.store)
+    fill(store)
+    found(store, Query("Orders", Equal(A, 3)))
+    place.clock.now += (indexes.UNUSED_SECONDS + 10) * 1_000_000
+    found(store, Query("Orders", Equal(B, "b3")))
+    assert isinstance(store, SqliteStorage)
+    assert [index.field for index in store.writer.indexes.all] == [B]
+
+
+def test_an_index_that_is_not_right_is_found_out(indexed: Storage) -> None:
+    fill(indexed, 10)
+    found(indexed, Query("Orders", Equal(A, 3)))
+    assert isinstance(indexed, SqliteStorage)
+    [index] = indexed.writer.indexes.all
+    table = f"index_{index.number}"
+    lose = f"DELETE FROM {table} WHERE key = (SELECT max(key) FROM {table}) RETURNING etag, key"
+    row = indexed.writer.submit(lambda transaction: transaction.connection.execute(lose).fetchall()).result()
+    assert list(indexed.check()) == ["the index Auto/orders/ByA lacks the current documents: 1"]
+    put_back = f"INSERT INTO {table} VALUES(?, ?)"
+    indexed.writer.submit(lambda transaction: transaction.connection.execute(put_back, row[0])).result()
+
+
+def test_at_most_so_many(indexed: Storage, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(indexes, "MOST", 1)
+    fill(indexed)
+    assert not plan_of(indexed, Query("Orders", Equal(A, 3))).scanned
+    assert plan_of(indexed, Query("Orders", Equal(B, "b3"))).scanned
