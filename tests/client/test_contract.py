@@ -169,6 +169,9 @@ def test_pages(any_database: Any) -> None:
     assert [document.id for document in any_database.by_prefix("A/")] == ids[:25]
     assert [document.id for document in any_database.by_prefix("a/", start=20, limit=1050)] == ids[20:1070]
     assert [document.id for document in any_database.by_prefix("a/", start=1090)] == ids[1090:]
+    assert [document.id for document in any_database.by_prefix("a/", after="A/1", start=1, limit=3)] == [
+        id for id in ids if id > "a/1"
+    ][1:4]
     assert any_database.by_prefix("x") == any_database.by_prefix("a", limit=0) == []
     everything = any_database.by_etag(limit=5000)
     assert len(everything) == 1101

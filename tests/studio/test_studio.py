@@ -199,6 +199,56 @@ def test_documents_are_found_by_what_is_in_them(page: Page, shop: Database) -> N
     assert any("400" in message or "422" in message for message in page.console())
 
 
+def test_backups_are_proven_and_old_ones_go(page: Page, shop: Database, tmp_path: Path) -> None:
+    for number in range(3):
+        _order(shop, b'{"Number":%d}' % number)
+        assert not shop.backup(tmp_path / "b")["Faulted"]
+    page.open(f"{shop.name}/backups")
+    page.click("Verify", "main button")
+    page.see(".good", "All that a restore would need is there and undamaged: 3 backups", 30)
+    page.click("Rehearse", "main button")
+    page.see(".good", "It can be recovered", 30)
+    assert list((tmp_path / "b").glob("rehearsal-*.json"))
+    page.click("Let old backups go")
+    page.enter("Keep the last", "1")
+    page.click("Show what would go")
+    page.see(".good li", "remove")
+    assert len(list((tmp_path / "b").glob("*.full"))) == 3
+    page.click("Let these go")
+    page.see(".good", "marked")
+
+
+def test_a_schedule_is_made_run_paused_and_removed(page: Page, server: Server, shop: Database, tmp_path: Path) -> None:
+    page.open("schedules")
+    page.click("New schedule")
+    page.enter("Name", "often")
+    page.enter("Folder or address", str(tmp_path / "scheduled"))
+    page.enter("Databases", shop.name)
+    page.enter("Full backups", "never")
+    page.click("Store")
+    page.see(".problem", "never")
+    page.enter("Full backups", "0 1 * * *")
+    page.click("Store")
+    page.see(".card h2", "often")
+    [told] = server.client.get("/admin/schedules").json()
+    assert told["Schedule"]["Databases"] == [shop.name]
+    assert told["Schedule"]["Full"] == "0 1 * * *"
+    page.click("Run now", ".card button")
+    page.see("tbody td", "completed", 30)
+    assert list((tmp_path / "scheduled").glob("*.full"))
+    page.click("Pause", ".card button")
+    page.see(".card .problem", "Paused")
+    assert server.client.get("/admin/schedules/often").json()["Schedule"]["Paused"]
+    page.open()
+    page.see(".card", shop.name)
+    page.open("schedules")
+    page.click("Remove", ".card button")
+    page.click("Remove", "dialog button")
+    page.see(".empty", "There is no schedule")
+    assert server.client.get("/admin/schedules").json() == []
+    assert any("400" in message or "422" in message for message in page.console())
+
+
 def test_by_keyboard_alone(page: Page, server: Server, shop: Database, tmp_path: Path) -> None:
     """The order again, without a mouse: Tab, Enter and Space."""
     _order(shop)
@@ -234,6 +284,7 @@ def test_every_view_keeps_the_rules_of_accessibility_also_when_it_is_narrow(
                 "",
                 "operations",
                 "restore",
+                "schedules",
                 *(
                     f"{shop.name}/{each}"
                     for each in (

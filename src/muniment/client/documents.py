@@ -164,7 +164,7 @@ def number_of(etag: str) -> int:
         raise unexpected(f"the server's answer cannot be understood: {error}") from error
 
 
-def by_prefix(root: tuple[str, ...], prefix: str, start: int, limit: int) -> Flow[Page[Document]]:
+def by_prefix(root: tuple[str, ...], prefix: str, start: int, limit: int, after: str = "") -> Flow[Page[Document]]:
     """Documents whose ids begin so, in the order of their ids."""
     check_page(start, limit)
     if not prefix:  # a server takes no prefix for the wish to have them in the order of their etags
@@ -172,7 +172,10 @@ def by_prefix(root: tuple[str, ...], prefix: str, start: int, limit: int) -> Flo
     found: list[Document] = []
     while len(found) <= limit:
         asked = min(limit + 1 - len(found), MAX_PAGE)
-        page = yield from _page(root, [("startsWith", prefix), ("start", str(start + len(found)))], asked)
+        wanted = [("startsWith", prefix), ("start", str(start + len(found)))] + (
+            [("skipAfter", after)] if after else []
+        )
+        page = yield from _page(root, wanted, asked)
         found += page
         if len(page) < asked:
             break

@@ -118,9 +118,12 @@ class BothStores(Generic[A]):
             raise
 
     @both
-    def by_prefix(self, prefix: str, *, start: int = 0, limit: int = PAGE) -> Flow[Page[Document]]:
-        """Documents whose ids begin so (in any case), in the order of their ids. The prefix cannot be empty."""
-        return (yield from documents.by_prefix(self._root, prefix, start, limit))
+    def by_prefix(self, prefix: str, *, start: int = 0, limit: int = PAGE, after: str = "") -> Flow[Page[Document]]:
+        """Documents whose ids begin so (in any case), in the order of their ids. The prefix cannot be empty.
+
+        From the first one on, or from that `after` an id, which takes the same time wherever that is.
+        """
+        return (yield from documents.by_prefix(self._root, prefix, start, limit, after))
 
     @both
     def by_etag(self, *, after: int = 0, limit: int = PAGE) -> Flow[Page[Document]]:

@@ -64,11 +64,35 @@ async function destination(state, context) {
     const pick = (backup) => fill(chosen, h("p", { class: "row" },
       `${backup.backup}: ${backup.kind} (${backup.reason}), the state of ${local(backup.time)}, ${counted(backup.rows, "row")}, ${size(backup.file_bytes)}`,
       h("a", { class: "button", href: link(database, "restore", { location: state.destination, backup: backup.backup }) }, "Restore this state")));
-    return h("section", {}, head, facts, notes, timeline(listing, Date.now(), pick), chosen, chains(listing));
+    return h("section", {}, head, facts, notes, timeline(listing, Date.now(), pick), chosen, chores(state.destination, context), chains(listing));
   } catch (error) {
     if (error.name === "AbortError") throw error;
     return h("section", {}, head, facts, notes, problem(error));
   }
+}
+
+// Proving the backups of a folder, and removing what a policy does not keep, after its decisions were shown.
+function chores(folder, { database, signal }) {
+  const told = h("div", {});
+  const job = async (path, name, body, done) => {
+    try {
+      const { OperationId: id } = await send("POST", path, { BackupLocation: folder, ...body });
+      const { State: { Result: result } } = await watch(told, "", id, name, { signal });
+      fill(told, h("div", { class: "good", role: "status" }, done(result), result.notes?.map((note) => h("p", {}, note))));
+    } catch (error) { if (error.name !== "AbortError") fill(told, problem(error)); }
+  };
+  const verify = () => job("/admin/verify", `Verification of ${database}`, {}, (result) => h("p", {}, h("strong", {}, "All that a restore would need is there and undamaged: "), counted(result.backups, "backup"), "."));
+  const rehearse = () => job("/admin/rehearse", `Rehearsal of ${database}`, {}, () => h("p", {}, h("strong", {}, "It can be recovered"), ": the newest state was really restored, looked at, and deleted again."));
+  const last = h("input", { type: "number", min: 1, value: 7, required: true });
+  const expire = (event) => {
+    event.preventDefault();
+    const policy = { Policy: { KeepLast: Number(last.value) } };
+    job("/admin/expire", "Looking what would go", { ...policy, DryRun: true }, (result) => [
+      h("ul", {}, result.decisions.map((each) => h("li", {}, h("strong", {}, each.kept ? "keep " : "remove "), each.backup, `: ${each.reasons.join(", ")}`))),
+      result.decisions.some((each) => !each.kept) && button("Let these go", () => job("/admin/expire", "Expiry", policy, (done) => h("p", {}, `${counted(done.removed, "backup")} removed; others are marked, and go after a day of grace.`)), { class: "danger" })]);
+  };
+  return h("div", {}, h("p", { class: "row" }, button("Verify", verify), button("Rehearse", rehearse)),
+    h("details", {}, h("summary", {}, "Let old backups go"), h("form", { class: "row", submit: expire }, field("Keep the last", last), h("button", { type: "submit" }, "Show what would go"))), told);
 }
 
 function chains(listing) {

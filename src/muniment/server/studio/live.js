@@ -13,7 +13,10 @@ export async function live(place, ask, draw, { signal, every = 3000 }) {
     const found = await ask();
     const text = JSON.stringify(found);
     fill(told);
-    if (text !== last && !isBeingUsed(body)) { fill(body, draw(found)); last = text; }
+    if (text !== last && !isBeingWritten(body)) {
+      keepFocus(body, () => fill(body, draw(found)));
+      last = text;
+    }
   };
   await once();
   const follow = async () => {
@@ -29,7 +32,18 @@ export async function live(place, ask, draw, { signal, every = 3000 }) {
   follow().catch(() => {});
 }
 
-// Whether somebody is in the middle of something in it: what is drawn anew would take away the focus, or a text.
-function isBeingUsed(body) {
-  return body.contains(document.activeElement) && document.activeElement !== body;
+// Whether somebody is in the middle of writing something in it, which would be gone.
+function isBeingWritten(body) {
+  const active = document.activeElement;
+  return body.contains(active) && active.matches("input, textarea, select");
+}
+
+// Do this, and have the same button or link in the focus as before, though it is another element now.
+function keepFocus(body, change) {
+  const active = document.activeElement;
+  const inside = body.contains(active) && active !== body;
+  const name = (element) => `${element.tagName} ${element.getAttribute("aria-label") ?? element.textContent}`;
+  const was = inside && name(active);
+  change();
+  if (inside) [...body.querySelectorAll("a, button, summary")].find((element) => name(element) === was)?.focus({ preventScroll: true });
 }

@@ -5,7 +5,8 @@ import { button, field, fill, h, say } from "./dom.js";
 import { live } from "./live.js";
 import { problem } from "./problem.js";
 import { bar } from "./timeline.js";
-import { ago, counted, duration, size } from "./words.js";
+import { next as due } from "./schedules.js";
+import { ago, counted, duration, local, size } from "./words.js";
 
 export async function show(place, { signal, link, go }) {
   const cards = h("div", {});
@@ -14,13 +15,15 @@ export async function show(place, { signal, link, go }) {
 }
 
 async function states(signal) {
-  const listed = await json("/databases?getAdditionalData=true&pageSize=1024", signal);
+  const [listed, schedules] = await Promise.all([
+    json("/databases?getAdditionalData=true&pageSize=1024", signal), json("/admin/schedules", signal).catch(forbidden)]);
   return Promise.all(listed.map(async ({ Name: name, Disabled: disabled }) => {
     if (disabled) return { name, disabled };
     try {
-      const [statistics, backups] = await Promise.all([json(`${base(name)}/stats`, signal), json(`${base(name)}/backups`, signal).catch(forbidden)]);
+      const [statistics, backups, alerts] = await Promise.all([
+        json(`${base(name)}/stats`, signal), json(`${base(name)}/backups`, signal).catch(forbidden), json(`${base(name)}/alerts`, signal).catch(forbidden)]);
       for (const each of backups?.destinations ?? []) if (each.last_backup) each.last_backup.age = undefined; // changes by itself
-      return { name, statistics, backups };
+      return { name, statistics, backups, alerts, due: schedules && due(schedules, name) };
     } catch (error) {
       if (error.name === "AbortError") throw error;
       return { name, error: error.message };
@@ -38,12 +41,12 @@ function drawn(found, link) {
   return h("ul", { class: "cards" }, found.map((each) => card(each, link)));
 }
 
-function card({ name, disabled, statistics, backups, error }, link) {
+function card({ name, disabled, statistics, backups, alerts, due: next_, error }, link) {
   const head = h("h2", {}, h("a", { href: link(name, "documents") }, name));
   if (disabled) return h("li", { class: "card" }, head, h("p", {}, "Disabled."));
   if (error) return h("li", { class: "card" }, head, h("p", { class: "problem" }, error));
   const [first] = backups?.destinations ?? [];
-  const problems = (backups?.destinations ?? []).flatMap((each) => each.there ? each.problems : [`${each.destination} is not there`]);
+  const problems = alerts ? alerts.map((each) => each.text) : (backups?.destinations ?? []).flatMap((each) => each.problems);
   return h("li", { class: "card" }, head,
     h("p", {}, counted(statistics.CountOfDocuments, "document"), ", ", counted(statistics.CountOfAttachments, "attachment"), ", ", size(statistics.FileBytes)),
     backups && (first ? bar(backups.destinations, Date.now()) : h("p", {}, "No backup yet: nothing of it could be brought back.")),
@@ -51,7 +54,8 @@ function card({ name, disabled, statistics, backups, error }, link) {
       fact("Last backup", first.last_backup ? `${ago(first.last_backup.completed)}, ${first.last_backup.kind}` : "none"),
       fact("Not in it", first.changes_since === null ? "cannot be told" : counted(first.changes_since, "change")),
       fact("Verified", proof(first.last_verification)),
-      fact("Rehearsed", proof(first.last_rehearsal, "recovery took"))),
+      fact("Rehearsed", proof(first.last_rehearsal, "recovery took")),
+      next_ !== undefined && fact("Next by a schedule", next_ ? `${next_[0]}, ${local(next_[1])}` : "none")),
     problems.map((text) => h("p", { class: "problem" }, text)),
     backups?.next && h("p", { class: "next" }, h("strong", {}, "Next: "), next(backups.next), " ", h("a", { href: link(name, "backups") }, first ? "See its backups" : "Back it up")));
 }
