@@ -186,6 +186,7 @@ COMMANDS = {
         *KEYS,
         *("--json", "--quiet"),
     ],
+    "help": ["TOPIC"],
     "cron": ["FOLDER", "--dest", "--every", "--systemd"],
     "schedule list": ["--url", *KEYS, "--json"],
     "schedule add": ["NAME", "--dest", *TIMES, *POLICY, "--from-periodic-setup", "--url", *KEYS, "--json"],

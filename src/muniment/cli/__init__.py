@@ -22,6 +22,8 @@ __all__ = ["app", "main"]
 UNKNOWN: Final = 3  # as plug-ins for monitoring say that they could not find out
 COMPLETE: Final = "_MUNIMENT_COMPLETE"  # is set by shells that want to know what could be typed
 
+TOPICS: Final = ("recover",)  # pages that `help` prints; everything else is a command
+
 _HELP = """Muniment: a document database with backup and restore that can be trusted.
 
 A database is a folder. Commands print what holds now on stdout, progress and errors on stderr.
@@ -30,6 +32,8 @@ $ muniment sample shop --documents 20000
 $ muniment backup shop --dest backups
 $ muniment restore backups --to shop-restored
 $ muniment statistics shop-restored
+
+What was lost is brought back as `muniment help recover` says.
 """
 _EPILOG = """Exit codes:
   0  done
@@ -105,6 +109,7 @@ ABOUT: Final = {
     ),
     "sample": ("sample.sample", "Make a shop's database of any size, after RavenDB's sample Northwind."),
     "server": ("server.server", "Serve databases over HTTP, in RavenDB 3.x's words, until Ctrl-C or SIGTERM."),
+    "help": ("help.help", "Print how to bring back what was lost (`recover`), or the help of a command."),
 }
 _GROUPS: Final = {
     "recipients": (
@@ -265,6 +270,8 @@ def _options(
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run a command line (that of the process when none is given) and return its exit code."""
     given = list(sys.argv[1:] if arguments is None else arguments)
+    if given[:1] == ["help"] and not set(given[1:]) & {*TOPICS, "--help", "-h"}:
+        given = [*given[1:], "--help"]
     debug = "--debug" in given or os.environ.get("MUNIMENT_DEBUG", "0") not in ("", "0")
 
     app = app_for(ABOUT.keys() | _GROUPS if COMPLETE in os.environ else given)
