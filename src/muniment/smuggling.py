@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import BinaryIO, NamedTuple, Protocol, TypeAlias, Unpack
 
-from muniment.backup.destination import place_of
+from muniment.backup.destination import is_stored, place_of
 from muniment.backup.moment import NEWEST, PointKeywords, RestorePoint
 from muniment.backup.repository import backups
 from muniment.client import DocumentStore
@@ -86,7 +86,7 @@ def source(
     opens encrypted backups.
     """
     point = replace(point, **named)
-    if is_url(place):
+    if is_url(place) and not is_stored(place):
         if point.named:
             raise InvalidInput(f"{place} is a server, which has only its present state", "leave out the moment")
         check_named(place, database)
@@ -94,7 +94,7 @@ def source(
             yield store
         return
     check_folder(place, database)
-    folder = place_of(place) if "://" in place else Path(place)
+    folder = place_of(place) if is_stored(place) else Path(place)
     if engines.exists(folder):
         if point.named:
             raise InvalidInput(f"{place} is a database, which has only its present state", "leave out the moment")

@@ -64,6 +64,14 @@ class Remote(PosixPath):
         """The bucket, or container, that it is in."""
         return store(self.parts[0][:-1], self.parts[1])
 
+    def absolute(self) -> Remote:
+        """An address is whole."""
+        return self
+
+    def resolve(self, strict: bool = False) -> Remote:
+        """A store has no links."""
+        return self
+
     def exists(self, *, follow_symlinks: bool = True) -> bool:
         """Whether there is an object of this name, or one below it."""
         return self.is_dir() or self.is_file()
@@ -198,6 +206,12 @@ def place_of(place: str | os.PathLike[str]) -> Path:
             return Path("/" + rest.lstrip("/"))
     check_folder_name(text)
     return Path(place)
+
+
+def is_stored(text: str) -> bool:
+    """Whether this is the address of a place for backups, and not that of a server, say, or a folder."""
+    found = _url.fullmatch(text)
+    return found is not None and found[2] == "//" and found[1].lower() in (*SCHEMES, "file")
 
 
 def _remote(scheme: str, rest: str) -> Remote:
