@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import subprocess
 import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
@@ -21,6 +20,7 @@ from muniment.database import DocumentDatabase
 from muniment.durable import mapped_errors
 from muniment.errors import Damaged, DamagedBackup, InvalidInput
 from muniment.maintenance import MaintenanceActions
+from muniment.program import run_program
 from muniment.progress import Progress
 from muniment.security.encryption import EncryptionKey, new_key
 from muniment.security.keyring import NO_KEYS, Keyring
@@ -29,7 +29,6 @@ from muniment.storage.base import system_clock
 PAGE: Final = 100
 PREFIX: Final = "muniment-rehearsal-"
 SCRIPT_SECONDS: Final = 600
-MOST_SAID: Final = 500
 
 
 @dataclass(frozen=True, slots=True)
@@ -145,20 +144,12 @@ def _look_with(script: Sequence[str], folder: Path) -> list[str]:
     if problems := look(folder):
         return problems
     try:
-        ended = subprocess.run(
-            [*script, os.fspath(folder)],
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            timeout=SCRIPT_SECONDS,
-            check=False,
-        )
-    except subprocess.TimeoutExpired:
-        return [f"{script[0]} did not end within {SCRIPT_SECONDS} s"]
+        code, said = run_program([*script, os.fspath(folder)], seconds=SCRIPT_SECONDS)
+    except TimeoutError as error:
+        return [str(error)]
     except OSError as error:
         raise InvalidInput(f"{script[0]} could not be run: {error.strerror}", "name a program") from error
-    said = ended.stdout.decode(errors="replace").strip()[-MOST_SAID:]
-    return [f"{script[0]} ended with {ended.returncode}{f': {said}' if said else ''}"] if ended.returncode else []
+    return [f"{script[0]} ended with {code}{f': {said}' if said else ''}"] if code else []
 
 
 def _unread(database: DocumentDatabase) -> Iterator[str]:

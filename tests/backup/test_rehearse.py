@@ -14,7 +14,7 @@ from muniment import DocumentDatabase, MaintenanceActions
 from muniment.backup.records import records, write_record
 from muniment.backup.repository import Backup, backups
 from muniment.backup.restore_plan import plan_restore
-from muniment.errors import BackupNotFound, DamagedBackup, StorageFailure
+from muniment.errors import BackupNotFound, DamagedBackup, InvalidInput, StorageFailure
 from muniment.rehearsal import look
 from muniment.storage.sqlite.schema import connect
 from tests.clock import Clock
@@ -107,3 +107,54 @@ def test_looking_finds_a_database_that_does_not_agree_with_itself(backup: Backup
     with closing(connect(folder)) as connection:
         connection.execute("UPDATE fingerprint SET count = count + 1 WHERE collection = 'Orders'")
     assert "Orders" in look(folder)[0]
+
+
+@pytest.mark.parametrize(
+    ("query", "wrong"),
+    [
+        ("SELECT count(*) FROM documents WHERE collection = 'Orders'", None),
+        ("SELECT true", None),
+        ("SELECT count(*) FROM documents WHERE id = 'none'", "answered 0"),
+        ("SELECT id FROM documents WHERE id = 'none'", "answered None"),
+        ("SELECT false, true", "answered False"),
+    ],
+)
+def test_a_query_says_whether_all_is_well(backup: Backup, query: str, wrong: str | None) -> None:
+    source = backup.folder.parent
+    if wrong is None:
+        assert muniment.rehearse(source, query=query).record
+        return
+    with pytest.raises(DamagedBackup, match=wrong):
+        muniment.rehearse(source, query=query)
+    assert wrong in (records(source)[-1].problem or "")
+
+
+def test_a_query_that_is_none_damages_nothing(backup: Backup) -> None:
+    with pytest.raises(InvalidInput):
+        muniment.rehearse(backup.folder.parent, query="SELEC")
+    assert records(backup.folder.parent) == []
+
+
+def test_a_script_looks_at_the_restored_database(backup: Backup, tmp_path: Path) -> None:
+    source, script = backup.folder.parent, ["/bin/sh", "-c", 'test -s "$1/muniment.db" && echo "$0 $1"; exit $0']
+    assert muniment.rehearse(source, script=[*script, "0"]).record
+    with pytest.raises(DamagedBackup, match=r"/bin/sh ended with 3: 3 .*/restored"):
+        muniment.rehearse(source, script=[*script, "3"])
+    assert "ended with 3" in (records(source)[-1].problem or "")
+    with pytest.raises(InvalidInput, match="could not be run"):
+        muniment.rehearse(source, script=["/no/such/program"])
+    with pytest.raises(InvalidInput, match="both a script and a function"):
+        muniment.rehearse(source, script=script, look=lambda folder: [])
+
+
+def test_a_script_that_does_not_end(backup: Backup, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("muniment.rehearsal.SCRIPT_SECONDS", 0.2)
+    with pytest.raises(DamagedBackup, match="did not end within"):
+        muniment.rehearse(backup.folder.parent, script=["/bin/sh", "-c", "sleep 60"])
+
+
+def test_a_process_of_its_own_restores_the_same(backup: Backup) -> None:
+    here, there = (muniment.rehearse(backup.folder.parent, in_child=child) for child in (False, True))
+    assert here.restored.fingerprint == there.restored.fingerprint
+    assert here.restored.moment == there.restored.moment
+    assert there.restored.seconds > 0

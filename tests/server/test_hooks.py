@@ -83,7 +83,7 @@ def test_a_failure_that_is_a_note(operations: Any) -> None:
 
 
 def test_a_hook_has_so_long(operations: Any) -> None:
-    job = done(operations('[before-backup]\ncommand = ["/bin/sleep", "60"]\nseconds = 0.2\n')).job
+    job = done(operations('[before-backup]\ncommand = ["/bin/sh", "-c", "sleep 60 & sleep 60"]\nseconds = 0.2\n')).job
     assert str(job.error) == "the hook before-backup did not end within 0.2 s"
 
 

@@ -7,7 +7,6 @@ which nobody else may write; no request and no document names one.
 from __future__ import annotations
 
 import os
-import subprocess
 import tomllib
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -19,12 +18,12 @@ import msgspec
 from muniment.backup.job import Job
 from muniment.document import rfc3339
 from muniment.errors import StorageFailure, unreadable
+from muniment.program import run_program
 from muniment.settings import InvalidSetting
 from muniment.telling import log
 
 WHEN: Final = tuple(f"{when}-{what}" for what in ("backup", "restore", "rehearsal") for when in ("before", "after"))
 SECONDS: Final = 60
-MOST_SAID: Final = 500
 
 
 class Hook(msgspec.Struct, frozen=True, rename="kebab", forbid_unknown_fields=True):
@@ -102,22 +101,13 @@ def _run(hook: Hook, job: Job[Any], when: str, told: Callable[[], Mapping[str, A
 def _call(hook: Hook, when: str, facts: Mapping[str, Any]) -> None:
     hint = "see what it does; it gets the job as JSON on its input"
     try:
-        ended = subprocess.run(
-            hook.command,
-            input=msgspec.json.encode(facts),
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            timeout=hook.seconds,
-            check=False,
-            start_new_session=True,
-        )
-    except subprocess.TimeoutExpired as error:
+        code, said = run_program(hook.command, seconds=hook.seconds, given=msgspec.json.encode(facts))
+    except TimeoutError as error:
         raise StorageFailure(f"the hook {when} did not end within {hook.seconds:g} s", hint) from error
     except OSError as error:
         raise StorageFailure(f"the hook {when} could not be run: {error.strerror or error}", hint) from error
-    if ended.returncode:
-        said = ended.stdout.decode(errors="replace").strip()[-MOST_SAID:]
-        raise StorageFailure(f"the hook {when} ended with {ended.returncode}{f': {said}' if said else ''}", hint)
+    if code:
+        raise StorageFailure(f"the hook {when} ended with {code}{f': {said}' if said else ''}", hint)
 
 
 def _facts(job: Job[Any], when: str, told: Mapping[str, Any]) -> dict[str, Any]:
