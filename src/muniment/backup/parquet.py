@@ -41,6 +41,14 @@ else:
 FILE_BYTES: Final = 128 << 20
 ZSTD_LEVEL: Final = 1
 ATTACHMENT_GROUP_BYTES: Final = 8 << 20
+PAGE_BYTES: Final = 4 << 20  # of a column, compressed together: larger ones save little more, and take memory to read
+# What differs little from row to row is smaller so.
+_ENCODINGS: Final = {
+    "etag": "DELTA_BINARY_PACKED",
+    "id": "DELTA_BYTE_ARRAY",
+    "modified": "DELTA_BINARY_PACKED",
+    "document": "DELTA_LENGTH_BYTE_ARRAY",
+}
 WHOLE_BYTES: Final = 4 << 20  # of an object of a store: up to that, to read all of it takes no longer
 END_BYTES: Final = 64 << 10  # in which most footers fit
 _HINT: Final = "restore from another backup, or another copy of this one"
@@ -133,6 +141,8 @@ def _writer(sink: Any, schema: pa.Schema, key: bytes | None = None) -> pq.Parque
         compression="zstd",
         compression_level=ZSTD_LEVEL,
         use_dictionary=["collection", "metadata"],
+        column_encoding={name: encoding for name, encoding in _ENCODINGS.items() if name in schema.names},
+        data_page_size=PAGE_BYTES,
         write_statistics=["etag", "id"],
         write_page_checksum=True,
         encryption_properties=pe.create_encryption_properties(key) if key else None,
