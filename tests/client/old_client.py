@@ -12,6 +12,7 @@ Spec = collections.namedtuple("Spec", "args varargs keywords defaults")
 inspect.getargspec = lambda function: Spec(*inspect.getfullargspec(function)[:4])  # type: ignore[attr-defined]
 
 from pyravendb.custom_exceptions import exceptions  # type: ignore[import-not-found]  # noqa: E402
+from pyravendb.data.indexes import IndexQuery  # type: ignore[import-not-found]  # noqa: E402
 from pyravendb.store.document_store import documentstore  # type: ignore[import-not-found]  # noqa: E402
 
 
@@ -48,8 +49,49 @@ def scenario(url: str) -> None:
             with store.open_session() as session:
                 session.store(Product("many"))
                 session.save_changes()
+        queries(store)
         commands(store)
         store.database_commands.admin_commands.delete_database("OldShop", hard_delete=True)
+
+
+def queries(store: Any) -> None:
+    """Finding documents by what is in them."""
+    with store.open_session() as session:
+        for number in range(1, 6):
+            session.store(Product(f"test10{number}", number), f"products/q{number}")
+        session.save_changes()
+
+    def names(build: Any) -> list[str]:
+        with store.open_session() as session:  # of its own: the client adds to the last query of a session
+            query = session.query(object_type=Product, wait_for_non_stale_results=True)
+            return [found.name for found in build(query)]
+
+    assert names(lambda q: q.where_equals("name", "TEST103")) == ["test103"]
+    assert names(lambda q: q.where_equals("price", 4)) == ["test104"]
+    assert names(lambda q: q.where_in("name", ["test101", "test105", "x y"])) == ["test101", "test105"]
+    assert names(lambda q: q.where_between("price", 1, 4)) == ["test102", "test103"]
+    assert names(lambda q: q.where_between_or_equal("price", 2, 3)) == ["test102", "test103"]
+    assert names(lambda q: q.where_starts_with("name", "test1").order_by_descending("price"))[:2] == [
+        "test105",
+        "test104",
+    ]
+    assert names(lambda q: q.where_ends_with("name", "1")) == ["test101"]
+    assert names(lambda q: q.where_equals("name", "test101").or_else().where_equals("price", 2)) == [
+        "test101",
+        "test102",
+    ]
+    assert len(names(lambda q: q.search("name", "many"))) == 40
+    assert names(lambda q: q.where_greater_than("price", 4)) == ["test105"]
+    assert names(lambda q: q.where_starts_with("name", "test1").add_not().where_equals("price", 3)) == [
+        "test101",
+        "test102",
+        "test104",
+        "test105",
+    ]
+    index = "dynamic/Products"
+    answer = store.database_commands.query(index, IndexQuery("name:test10* AND price_Range:[Dx2 TO *]", page_size=2))
+    assert (answer["TotalResults"], answer["IsStale"], len(answer["Results"])) == (4, False, 2)
+    assert answer["IndexName"] == "Auto/Products/BynameAndprice"
 
 
 def commands(store: Any) -> None:

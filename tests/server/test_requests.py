@@ -16,7 +16,7 @@ WRONG = [
     ("GET", "/nothing", b"", 404),
     ("GET", "/docsx/a", b"", 404),
     ("GET", "/", b"", 404),
-    ("GET", "/indexes/dynamic", b"", 501),
+    ("GET", "/terms/dynamic", b"", 501),
     ("PUT", "/indexes/Orders/ByTotal", b"{}", 501),
     ("POST", "/multi_get", b"[]", 501),
     ("GET", "/streams/docs", b"", 501),

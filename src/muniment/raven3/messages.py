@@ -78,6 +78,27 @@ class QueryResults(Message):
     plan: Annotated[Plan, Meta(description="How it was answered.")]
 
 
+class IndexResults(Message):
+    """What a query of RavenDB 3 found; it is never behind what is stored."""
+
+    results: list[Object]
+    includes: Annotated[list[Object], Meta(description="The documents that these refer to by the paths asked for.")]
+    is_stale: bool
+    index_timestamp: Time
+    total_results: Annotated[int, Meta(description="How many there are in all.")]
+    skipped_results: int
+    index_name: Annotated[str, Meta(description="As RavenDB calls the one that it would make.")]
+    index_etag: Etag
+    result_etag: Etag
+    highlightings: Object
+    non_authoritative_information: bool
+    last_query_time: Time
+    duration_milliseconds: int
+    score_explanations: Object
+    timings_in_milliseconds: Object
+    result_size: int
+
+
 class Command(Message):
     """A document to store, patch or delete, if it has this etag; all zeros stand for one that must not exist."""
 

@@ -90,6 +90,25 @@ class DocumentsWanted(DocumentsIncluding, frozen=True):
     id: Annotated[list[str], Meta(description="The id of a document.")] = []
 
 
+class IndexAsked(Page, frozen=True):
+    """What to find by an index of RavenDB 3."""
+
+    query: Annotated[str, Meta(description="In Lucene's syntax: `Name:ren* AND Freight_Range:[Dx1 TO Dx9}`.")] = ""
+    sort: Annotated[list[str], Meta(description="A field to sort by, `-` before it if descending.")] = []
+    fetch: Annotated[list[str], Meta(description="Only this field of each document.")] = []
+    include: Annotated[list[str], Meta(description="A path in the documents to ids of others.")] = []
+    operator: Annotated[str, Meta(description="`AND` if clauses with nothing between them must all hold.")] = "OR"
+    default_field: Annotated[str | None, Meta(description="The field of terms without one.")] = field(
+        name="defaultField", default=None
+    )
+    metadata_only: Annotated[bool, Meta(description="Of each, only its metadata.")] = False
+    distinct: Annotated[bool, Meta(description="Of fetched fields that are the same, one.")] = False
+    transformer: Annotated[str | None, Meta(description="There are none.")] = field(
+        name="resultsTransformer", default=None
+    )
+    debug: Annotated[str | None, Meta(description="There is nothing to look at.")] = None
+
+
 class OperationWanted(Query, frozen=True):
     """Which job."""
 

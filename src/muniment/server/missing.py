@@ -6,12 +6,11 @@ from typing import Final
 
 from muniment.server.wire import Refused
 
-_QUERIES: Final = "load documents by id, by the beginning of their ids, or by collection (docs/http-api.md)"
+_QUERIES: Final = "ask indexes/dynamic/COLLECTION, or in RQL with POST query (docs/queries.md)"
 _OTHERS: Final = "see docs/from-ravendb.md for what takes its place"
 
 # By the first word of the path below a database or the server; `admin` and `debug` with the second.
 _ENDPOINTS: Final = {
-    "indexes": _QUERIES,
     "index": _QUERIES,
     "facets": _QUERIES,
     "suggest": _QUERIES,

@@ -28,6 +28,7 @@ from muniment.raven3.messages import (
     ExpiryWanted,
     Frozen,
     Health,
+    IndexResults,
     Object,
     OldToken,
     OldTokenRefusal,
@@ -66,6 +67,7 @@ from muniment.raven3.queries import (
     Exported,
     FreezeWanted,
     Imported,
+    IndexAsked,
     OperationWanted,
     Query,
     RestoreOptions,
@@ -90,6 +92,7 @@ from muniment.server.handlers import (
     figures,
     finding,
     freezes,
+    indexes,
     operations,
     queries,
     restore_into,
@@ -151,6 +154,9 @@ UNSUPPORTED: Final = Endpoint(documents.unsupported, (Answer(501, Error),), may=
 KILL: Final = Endpoint(operations.kill, (Answer(200, OperationState),), OperationWanted, may=JOB)
 
 
+_FOUND: Final = (Answer(200, IndexResults), UNCHANGED)
+
+
 def _readable(endpoint: Endpoint, **others: Endpoint) -> dict[str, Endpoint]:
     return {"GET": endpoint, "HEAD": endpoint, **others}
 
@@ -204,6 +210,15 @@ ROUTES: Final = (
                 queries.post_many, (Answer(200, Documents), UNCHANGED), DocumentsIncluding, list[str], KNOWN, may=READ
             ),
         },
+    ),
+    Route(
+        "indexes/{name}",
+        _readable(
+            Endpoint(indexes.find, _FOUND, IndexAsked, headers=KNOWN, may=READ),
+            POST=Endpoint(indexes.find, _FOUND, IndexAsked, bytes, KNOWN, may=READ),
+            PUT=Endpoint(indexes.define, (Answer(501, Error),), may=WRITE),
+            DELETE=Endpoint(indexes.define, (Answer(501, Error),), may=WRITE),
+        ),
     ),
     Route("query", {"POST": Endpoint(finding.find, (Answer(200, QueryResults),), body=Wanted, may=READ)}),
     Route(

@@ -51,7 +51,7 @@ def _tree(tree: Any) -> Query:
 
 def _answered(tenant: Tenant, query: Query) -> bytes:
     found = answer(tenant.database.storage, query)
-    includes = _includes(tenant, found, query)
+    includes = includes_of(tenant, found, query)
     return b'{"Results":%s,"Includes":%s,"TotalResults":%d,"Plan":%s}' % (
         array(map(with_metadata, found.documents) if found.documents else found.rows),
         array(map(with_metadata, includes)),
@@ -60,7 +60,8 @@ def _answered(tenant: Tenant, query: Query) -> bytes:
     )
 
 
-def _includes(tenant: Tenant, found: Answer, query: Query) -> list[Document]:
+def includes_of(tenant: Tenant, found: Answer, query: Query) -> list[Document]:
+    """The documents that what was found refers to by the paths that the query includes."""
     if not query.include:
         return []
     known = {document.id.lower() for document in found.documents}
