@@ -40,6 +40,7 @@ from muniment.page import PAGE, Page, check_page, one_more
 from muniment.patching import Patch, PatchCommand, missing, resolved
 from muniment.progress import Progress
 from muniment.query.model import Query
+from muniment.query.plan import IndexFacts
 from muniment.revision import ATTACHMENT, DOCUMENT, NO_METADATA, Revision
 from muniment.security.encryption import EncryptionKey, given_key
 from muniment.session import Session
@@ -257,6 +258,15 @@ class DocumentDatabase(Source[Exported]):
         with stream(self.storage, query_of(query, parameters)) as found:
             for item in found.items:
                 yield item if isinstance(item, Document) else decode(item)
+
+    def indexes(self) -> list[IndexFacts]:
+        """The indexes that queries have made."""
+        return self.storage.indexes()
+
+    def drop_index(self, name: str) -> bool:
+        """Drop the index with this name; returns whether there was one. A query that wants it makes it anew."""
+        check_text(name)
+        return self.storage.drop_index(name)
 
     def put_attachment(
         self,

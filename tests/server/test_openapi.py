@@ -131,7 +131,9 @@ def tenant(site: Site, prefix: str) -> None:
         do(method, "/indexes/{name}", 200, "/indexes/dynamic/Orders?query=By:items*&sort=-By&fetch=By&pageSize=2")
         do(method, "/indexes/{name}", 404, "/indexes/Orders/Totals")
     do("PUT", "/indexes/{name}", 501, "/indexes/Orders/Totals?definition=yes", json={})
-    do("DELETE", "/indexes/{name}", 501, "/indexes/Orders/Totals")
+    do("DELETE", "/indexes/{name}", 204, "/indexes/Auto/Orders/ByBy")
+    for method in ("GET", "HEAD"):
+        do(method, "/indexes", 200)
     do("POST", "/query", 200, json={"Rql": "from @all_docs where By = $b include By", "Parameters": {"b": "items/1"}})
     do("POST", "/query", 400, json={"Rql": "from"})
     do("PUT", "/static/{key}", 201, "/static/large?owner=orders/1", content=b"content")

@@ -221,6 +221,18 @@ def test_an_index_that_is_not_right_is_found_out(indexed: Storage) -> None:
     indexed.writer.submit(lambda transaction: transaction.connection.execute(put_back, row[0])).result()
 
 
+def test_they_are_listed_and_dropped(indexed: Storage) -> None:
+    assert (indexed.indexes(), indexed.drop_index("Auto/Orders/ByA")) == ([], False)
+    fill(indexed)
+    expected = found(indexed, Query("Orders", Equal(A, 3)))
+    [facts] = indexed.indexes()
+    assert (facts.name, facts.collection, facts.field, facts.ready) == ("Auto/orders/ByA", "orders", "A", True)
+    assert indexed.drop_index("AUTO/Orders/BYA")
+    assert indexed.indexes() == []
+    assert found(indexed, Query("Orders", Equal(A, 3))) == expected
+    assert [each.ready for each in indexed.indexes()] == [True]
+
+
 def test_at_most_so_many(indexed: Storage, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(indexes, "MOST", 1)
     fill(indexed)

@@ -6,10 +6,11 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any, Final
 
 import msgspec
+from msgspec import UNSET
 
 from muniment.document import Document
 from muniment.query import keys
-from muniment.query.keys import Key, Number, decoded
+from muniment.query.keys import Key, Number, decoded, key_of
 from muniment.query.model import ID, METADATA, As, Field
 
 
@@ -23,6 +24,9 @@ class Extractor:
         self._body = _Members(names)
         self._metadata = any(field.path[0] == METADATA for field in self.fields)
         self._places = [(names.index(field.path[0]), field.path[1:], _KEYS[field.kind]) for field in inside]
+        self._plain = len(names) == len(inside) and all(
+            len(field.path) == 1 and field.kind == "value" for field in inside
+        )
         self._inside_only = len(inside) == len(self.fields)
 
     @property
@@ -33,6 +37,13 @@ class Extractor:
     def of_body(self, body: bytes) -> list[list[Key]]:
         """For each field in the body its keys, at least one; a value that is there twice has its key twice."""
         members = self._body.of(body)
+        if self._plain:  # nearly always
+            return [
+                [key_of(value)]
+                if value is not UNSET and type(value) is not list and type(value) is not dict
+                else _found(value, rest, read)
+                for value, (_, rest, read) in zip(members, self._places, strict=True)
+            ]
         return [_found(members[place], rest, read) for place, rest, read in self._places]
 
     def keys(self, document: Document) -> list[list[Key]]:
@@ -68,7 +79,7 @@ class _Members:
     def __init__(self, names: Sequence[str]) -> None:
         self._names = names
         fields: list[Any] = [
-            (f"m{number}", Any, msgspec.field(name=name, default=msgspec.UNSET)) for number, name in enumerate(names)
+            (f"m{number}", Any, msgspec.field(name=name, default=UNSET)) for number, name in enumerate(names)
         ]
         members = msgspec.defstruct("Members", fields, gc=False)
         self._decode: Callable[[bytes], Any] = msgspec.json.Decoder(members, float_hook=Number).decode
@@ -81,11 +92,11 @@ class _Members:
             return msgspec.structs.astuple(self._decode(body))
         except (msgspec.DecodeError, RecursionError):
             value = decoded(body)
-            return [value.get(name, msgspec.UNSET) for name in self._names]
+            return [value.get(name, UNSET) for name in self._names]
 
 
 def _found(value: Any, path: tuple[str, ...], read: _Read) -> list[Key]:
-    if value is msgspec.UNSET:
+    if value is UNSET:
         return [keys.MISSING]
     if not path and not isinstance(value, list | dict):  # nearly always
         return read(value) or [keys.MISSING]
@@ -125,7 +136,7 @@ _Read = Callable[[Any], list[Key]]
 
 
 def _value(value: Any) -> list[Key]:
-    return [keys.key_of(value)]
+    return [key_of(value)]
 
 
 def _as_number(value: Any) -> list[Key]:

@@ -65,6 +65,11 @@ def decoded(text: bytes | msgspec.Raw) -> Any:
 
 def key_of(value: Any) -> Key:
     """The key of a value of JSON, or of a Python value that a query compares with."""
+    kind = type(value)
+    if kind is str:
+        return text_key(value)
+    if kind is Number:
+        return number_key(value)
     if isinstance(value, str):
         return number_key(value) if type(value) is Number else text_key(value)
     if value is None:

@@ -1,6 +1,8 @@
-"""How a query was answered, for whoever wants to know."""
+"""How a query was answered, and what indexes there are, for whoever wants to know."""
 
 from __future__ import annotations
+
+from datetime import datetime
 
 import msgspec
 
@@ -15,3 +17,17 @@ class Plan(msgspec.Struct, frozen=True, omit_defaults=True):
     scanned: bool = False
     why: str = ""
     unknown: tuple[str, ...] = ()
+
+
+class IndexFacts(msgspec.Struct, frozen=True):
+    """An index: of which collection (in lower case, None for all documents), and on which field.
+
+    `ready`: it answers queries; otherwise it is still being built. `used` is when it was made or last answered one, to
+    an hour.
+    """
+
+    name: str
+    collection: str | None
+    field: str
+    ready: bool
+    used: datetime

@@ -12,6 +12,7 @@ from muniment.backup.runs import Run
 from muniment.backup.schedule import Schedule
 from muniment.document import fold
 from muniment.patching import PatchCommand
+from muniment.query.plan import IndexFacts
 from muniment.raven3.messages import (
     Accepted,
     AccessToken,
@@ -217,9 +218,10 @@ ROUTES: Final = (
             Endpoint(indexes.find, _FOUND, IndexAsked, headers=KNOWN, may=READ),
             POST=Endpoint(indexes.find, _FOUND, IndexAsked, bytes, KNOWN, may=READ),
             PUT=Endpoint(indexes.define, (Answer(501, Error),), may=WRITE),
-            DELETE=Endpoint(indexes.define, (Answer(501, Error),), may=WRITE),
+            DELETE=Endpoint(indexes.drop, DELETED, may=WRITE),
         ),
     ),
+    Route("indexes", _readable(Endpoint(indexes.listing, (Answer(200, list[IndexFacts]),), may=READ))),
     Route("query", {"POST": Endpoint(finding.find, (Answer(200, QueryResults),), body=Wanted, may=READ)}),
     Route(
         "static/{key}",

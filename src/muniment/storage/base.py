@@ -45,7 +45,7 @@ import msgspec
 
 from muniment.fingerprint import Fingerprint, Tally
 from muniment.query.model import Query
-from muniment.query.plan import Plan
+from muniment.query.plan import IndexFacts, Plan
 from muniment.query.scan import Row
 from muniment.revision import DOCUMENT, NO_METADATA, Batch, Revision
 from muniment.security.encryption import EncryptionKey
@@ -303,6 +303,10 @@ class Storage(Protocol):
     def find(self, query: Query, *, counted: bool = False) -> AbstractContextManager[Found]: ...
 
     def group(self, query: Query) -> Groups: ...
+
+    def indexes(self) -> list[IndexFacts]: ...
+
+    def drop_index(self, name: str) -> bool: ...
 
     def purge(self) -> int: ...
 

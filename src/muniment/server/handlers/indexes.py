@@ -27,7 +27,7 @@ from muniment.raven3.queries import IndexAsked
 from muniment.server.handlers.finding import includes_of
 from muniment.server.request import Request
 from muniment.server.tenants import Tenant
-from muniment.server.wire import Refused, Response, empty_response
+from muniment.server.wire import Refused, Response, empty_response, json_response
 
 if TYPE_CHECKING:
     from muniment.query import lucene
@@ -52,6 +52,17 @@ async def find(request: Request) -> Response:
     if text and text != "null":
         asked = msgspec.structs.replace(asked, query=text)
     return await asyncio.to_thread(_answered, request, asked)
+
+
+async def listing(request: Request) -> Response:
+    """The indexes that queries have made."""
+    return json_response(await asyncio.to_thread(request.tenant.database.indexes))
+
+
+async def drop(request: Request) -> Response:
+    """Drop an index, whether or not there is one; a query that wants it makes it anew."""
+    await asyncio.to_thread(request.tenant.database.drop_index, request.argument)
+    return empty_response(204)
 
 
 async def define(request: Request) -> Response:

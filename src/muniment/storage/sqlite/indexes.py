@@ -170,6 +170,13 @@ class Indexes:
         self.read()
         return tuple(each for each in self.all if each.collection == collection and each.field in fields)
 
+    def drop(self, name: str) -> bool:
+        """Drop those of this name, in any case; part of a transaction."""
+        named = [index for index in self.all if index.name.lower() == name.lower()]
+        for index in named:
+            self._drop(index)
+        return bool(named)
+
     def _drop(self, index: Index) -> None:
         self._connection.execute(f"DROP TABLE index_{index.number:d}")
         self._connection.execute("DELETE FROM index_definition WHERE number = ?", (index.number,))

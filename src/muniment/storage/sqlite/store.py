@@ -19,7 +19,7 @@ from muniment.errors import Cancelled, InvalidDocument, LostWrites, StorageFailu
 from muniment.fingerprint import ContentDigest
 from muniment.query.match import All, Test, test_of
 from muniment.query.model import Field, Query, fields
-from muniment.query.plan import Plan
+from muniment.query.plan import IndexFacts, Plan
 from muniment.query.scan import Matches, grouped, matching, scan
 from muniment.revision import Batch, Revision
 from muniment.security.encryption import EncryptionKey
@@ -46,7 +46,14 @@ from muniment.storage.sqlite.building import Builder
 from muniment.storage.sqlite.check import check
 from muniment.storage.sqlite.cipher import algorithm_in_use
 from muniment.storage.sqlite.files import CREATING, FILE, lock, mounted_read_only, still_files
-from muniment.storage.sqlite.indexes import Index, fold_collection, indexable, usable
+from muniment.storage.sqlite.indexes import (
+    Index,
+    fold_collection,
+    has_indexes,
+    indexable,
+    read_indexes,
+    usable,
+)
 from muniment.storage.sqlite.migrate import migrate
 from muniment.storage.sqlite.notes import Note, believed, leave_note, note_files, read_notes
 from muniment.storage.sqlite.pins import outside_pin
@@ -470,6 +477,20 @@ class SqliteStorage:
             found = matching(query, self._documents(query, snapshot.etag))
             plan = plan if plan.scanned else Plan(scanned=True, why="no index says enough of these groups")
             return Groups(grouped(query.group, (keys for _, keys in found)), plan)
+
+    def indexes(self) -> list[IndexFacts]:
+        """The indexes that queries have made."""
+        with self._reader.connection() as connection, connection:
+            found = read_indexes(connection) if has_indexes(connection) else ()
+        return [
+            IndexFacts(each.name, each.collection, str(each.field), each.ready, from_microseconds(each.used))
+            for each in found
+        ]
+
+    def drop_index(self, name: str) -> bool:
+        """Drop the index with this name, in any case; returns whether there was one. The next query makes it anew."""
+        writer = self.writer
+        return writer.submit(lambda _: writer.indexes.drop(name)).result()
 
     def _documents(self, query: Query, upto: int) -> Iterator[Document]:
         return map(Document.of, self._reader.documents(query.collection, upto))
