@@ -53,6 +53,8 @@ def test_what_is_surely_ours_is_removed_and_all_else_told(tmp_path: Path) -> Non
     (data / "volume" / ".restoring" / "muniment.db").write_bytes(b"x")
     (data / "volume" / ".restoring" / LOADING).write_bytes(b"x")
     (data / "volume" / "loading.tmp").write_text("keep")
+    (data / "muniment-rehearsal-x1" / "restored.restoring").mkdir(parents=True)
+    (data / "muniment-rehearsal-x1" / "restored.restoring" / "muniment.db").write_bytes(b"x")
     (data / "mine.restoring").mkdir()
     (data / "mine.restoring" / "letter.txt").write_text("keep")
     with running(data) as server:

@@ -7,6 +7,7 @@ none can be written (a medium that is only read) there is none: nothing can be r
 from __future__ import annotations
 
 import threading
+import uuid
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from datetime import datetime, timedelta
@@ -30,11 +31,12 @@ SLACK: Final = timedelta(minutes=10)  # two machines need not have the same time
 
 
 class Lease(msgspec.Struct, frozen=True):
-    """What reads backups until when, as the SHA-256 of their manifests."""
+    """What reads backups until when, as the SHA-256 of their manifests; by its id no two are the same."""
 
     what: str
     until: Time
     manifests: tuple[Hex, ...]
+    id: str = ""
 
 
 @contextmanager
@@ -50,7 +52,8 @@ def leased(what: str, read: Iterable[Backup], clock: Callable[[], int] = system_
         now = from_microseconds(clock())
         for place, manifests in places.items():
             with suppress(MunimentError, OSError):
-                lease = Lease(what, rfc3339(now + timedelta(minutes=MINUTES)), tuple(manifests))
+                until = rfc3339(now + timedelta(minutes=MINUTES))
+                lease = Lease(what, until, tuple(manifests), str(uuid.uuid4()))
                 written.append(write_beside(place, KIND, lease, now))
 
     def renew() -> None:

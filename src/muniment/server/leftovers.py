@@ -6,6 +6,7 @@ Only what is surely Muniment's is removed: unfinished files by their names, and 
 from __future__ import annotations
 
 import os
+import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -18,6 +19,7 @@ from muniment.command import Delete
 from muniment.document import Document, decode
 from muniment.errors import Busy, MunimentError
 from muniment.raven3.names import COMPACT_STATUS, DATABASES, RESTORE_IN_PROGRESS, RESTORE_STATUS, ROTATE_STATUS, SYSTEM
+from muniment.rehearsal import PREFIX as REHEARSAL
 from muniment.server.status import FILE as STATUS_FILE
 from muniment.server.status import interrupted
 from muniment.server.tenants import Databases
@@ -43,6 +45,10 @@ def clean(databases: Databases) -> None:
         with _passing_over(folder):
             _finish(folder)
             databases.notes.tell({document.id: None})
+    for folder in databases.data_dir.glob(f"{REHEARSAL}*"):
+        with _passing_over(folder):
+            shutil.rmtree(folder)
+            log(f"{folder} was left by a rehearsal and has been removed")
     for folder in _below(databases.data_dir, {folder for _, folder in databases.folders()}):
         with _passing_over(folder):
             _clean_unlisted(folder)
