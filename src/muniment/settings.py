@@ -50,8 +50,8 @@ class Settings:
     ] = ()
     backup_roots: Annotated[
         Texts,
-        "Folders besides the data folder that backups are written to and restored from. A client of ours that runs on"
-        " the same machine as the server's user may use any.",
+        "Folders besides the data folder, or prefixes of object stores (`s3://backups`), that backups are written to"
+        " and restored from. A client of ours that runs on the same machine as the server's user may use any.",
     ] = ()
     master_key_file: Annotated[
         Path,

@@ -258,7 +258,9 @@ def schedules(site: Site) -> None:
     ask("GET", "/admin/runs", 200, "/admin/runs?database=shop&schedule=nightly")
     ask("DELETE", path, 204, target)
     ask("DELETE", path, 404, target)
-    for what, more in (("verify", {}), ("rehearse", {}), ("expire", {"Policy": {"KeepLast": 9}, "DryRun": True})):
+    expiry = {"Policy": {"KeepLast": 9}, "DryRun": True}
+    copied = {"Destination": "~/Backups/copied", "Repair": True}
+    for what, more in (("verify", {}), ("rehearse", {}), ("copy", copied), ("expire", expiry)):
         path = f"/admin/{what}"
         accepted = ask("POST", path, 202, path, json={"BackupLocation": place, **more}).json()
         done = site.server.wait_for(accepted["OperationId"])

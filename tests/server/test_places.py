@@ -11,7 +11,8 @@ from typing import Any
 import httpx
 import pytest
 
-from muniment import DocumentStore
+from muniment import DocumentStore, MaintenanceActions
+from muniment.backup.repository import backups
 from muniment.errors import Forbidden
 from muniment.raven3.headers import LOCAL
 from muniment.server.local import FILE
@@ -221,3 +222,24 @@ def test_prefixes_of_stores_are_roots_too(tmp_path: Path, object_store: ObjectSt
         for process in Path("/proc").glob("[0-9]*/cmdline"):
             with suppress(OSError):
                 assert secret.encode() not in process.read_bytes()
+
+
+def test_backups_are_copied_and_healed_over_http(tmp_path: Path, object_store: ObjectStore) -> None:
+    root = object_store.place().removesuffix("/shop")
+    with running(tmp_path / "data", backup_roots=root) as server:
+        shop = server.create("shop")
+        shop.put("a", b'{"n":1}')
+        assert not shop.backup("~/Backups/shop")["Faulted"]
+        wanted = {"BackupLocation": "~/Backups/shop", "Destination": f"{root}/copy"}
+        for elsewhere in ("s3://another/copy", str(tmp_path / "elsewhere")):
+            answer = server.client.post("/admin/copy", json={**wanted, "Destination": elsewhere})
+            assert_error(answer, 403, "is not where this server keeps backups")
+        ended = server.wait_for(server.client.post("/admin/copy", json=wanted).json()["OperationId"])
+        assert not ended["Faulted"], ended
+        (backup,) = backups(f"{root}/copy")
+        (backup.folder / "documents-00001.parquet").unlink()
+        ended = server.wait_for(server.client.post("/admin/copy", json=wanted).json()["OperationId"])
+        assert "--repair" in str(ended)
+        healed = server.client.post("/admin/copy", json={**wanted, "Repair": True})
+        assert not server.wait_for(healed.json()["OperationId"])["Faulted"]
+        MaintenanceActions.verify(f"{root}/copy")

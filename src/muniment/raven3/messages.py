@@ -466,6 +466,13 @@ class RehearsalWanted(ChoreWanted):
     )
 
 
+class CopyWanted(ChoreWanted):
+    """Where the backups are to be brought; what is there already stays as it is."""
+
+    destination: str = ""
+    repair: Annotated[bool, Meta(description="Read what is there already too, and write anew what is damaged.")] = False
+
+
 class ExpiryWanted(ChoreWanted):
     """Which backups to keep; what is not kept goes when it was marked for the time of grace."""
 

@@ -9,6 +9,7 @@ from typing import Any, TypeAlias
 
 import msgspec
 
+from muniment.backup.copying import Copied, copy_backups
 from muniment.backup.expire import Expired, expire
 from muniment.backup.job import Job, with_hint
 from muniment.backup.retention import Policy
@@ -94,6 +95,22 @@ def expiry(
         return summary
 
     return _job("expiry", source, work), told
+
+
+def copying(source: Path, destination: Path, keyring: Keyring, *, repair: bool) -> tuple[Job[Any], Told]:
+    """Bring the backups in a folder to another place, or heal what is damaged there."""
+
+    def work(job: Job[Copied]) -> Copied:
+        for place in (source, destination):
+            check_unmoved(place)
+        return copy_backups(source, destination, repair=repair, keyring=keyring, progress=job.progress)
+
+    def told(done: Copied) -> dict[str, Any]:
+        places = {"copied": done.copied, "present": done.present, "repaired": done.repaired}
+        found: dict[str, Any] = {name: list(map(str, paths)) for name, paths in places.items()}
+        return {**found, "bytes": done.bytes, "seconds": done.seconds, "notes": list(done.notes)}
+
+    return _job("copy", source, work), told
 
 
 def _job(what: str, source: Path, work: Callable[[Job[Any]], Any]) -> Job[Any]:

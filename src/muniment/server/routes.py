@@ -22,6 +22,7 @@ from muniment.raven3.messages import (
     ChoreWanted,
     Command,
     CommandResult,
+    CopyWanted,
     DatabaseListed,
     DatabaseStatistics,
     Documents,
@@ -298,6 +299,7 @@ ROUTES: Final = (
         {"POST": Endpoint(schedules.rehearse, ACCEPTED, body=RehearsalWanted, may=EVERYTHING)},
         tenant=False,
     ),
+    Route("admin/copy", {"POST": Endpoint(schedules.copy, ACCEPTED, body=CopyWanted, may=EVERYTHING)}, tenant=False),
     Route(
         "admin/expire", {"POST": Endpoint(schedules.expire, ACCEPTED, body=ExpiryWanted, may=EVERYTHING)}, tenant=False
     ),

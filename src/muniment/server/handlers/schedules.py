@@ -16,6 +16,7 @@ from muniment.errors import InvalidInput
 from muniment.raven3.messages import (
     Accepted,
     ChoreWanted,
+    CopyWanted,
     ExpiryWanted,
     MomentWanted,
     RehearsalWanted,
@@ -25,7 +26,7 @@ from muniment.raven3.messages import (
 )
 from muniment.raven3.names import MAX_PAGE, SYSTEM
 from muniment.raven3.queries import RunsListed
-from muniment.server.chores import Told, expiry, rehearsal, verification
+from muniment.server.chores import Told, copying, expiry, rehearsal, verification
 from muniment.server.keyring import keyring_of
 from muniment.server.request import Request
 from muniment.server.wire import Response, empty_response, json_response
@@ -123,6 +124,17 @@ async def expire(request: Request) -> Response:
     grace = duration_of(wanted.grace, "Grace")
     return await _begun(
         request, wanted, lambda place, keyring: expiry(place, wanted.policy, grace, keyring, dry_run=wanted.dry_run)
+    )
+
+
+async def copy(request: Request) -> Response:
+    """Begin to bring backups to another place that the server may write to, or to heal what is damaged there."""
+    wanted = await request.message(CopyWanted)
+    if not wanted.destination.strip():
+        raise InvalidInput("Destination is missing", 'send {"Destination": "s3://bucket/prefix"}, or a folder')
+    destination = request.backup_folder(wanted.destination)
+    return await _begun(
+        request, wanted, lambda place, keyring: copying(place, destination, keyring, repair=wanted.repair)
     )
 
 
