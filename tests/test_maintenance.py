@@ -191,7 +191,7 @@ def test_the_clock_stops_at_the_end(database: DocumentDatabase, tmp_path: Path) 
 @pytest.mark.parametrize("action", ["verify", "restore"])
 def test_the_progress_of_reading_ends_at_its_totals(database: DocumentDatabase, tmp_path: Path, action: str) -> None:
     class Watched(Progress):
-        def advance(self, *, documents: int = 0, attachments: int = 0, bytes: int = 0) -> None:
+        def advance(self, *, documents: int = 0, attachments: int = 0, bytes: int = 0, written: int = 0) -> None:
             before = (self.documents, self.attachments, self.bytes)
             super().advance(documents=documents, attachments=attachments, bytes=bytes)
             assert before <= (self.documents, self.attachments, self.bytes)

@@ -36,6 +36,7 @@ from muniment.backup.versions import Version, version_at, versions_in
 from muniment.document import encode, from_microseconds
 from muniment.errors import BackupRunning, InvalidInput
 from muniment.fingerprint import Fingerprint
+from muniment.limits import LEAST_PRIORITY, NO_LIMITS, Limits
 from muniment.progress import Progress
 from muniment.revision import ATTACHMENT, DOCUMENT
 from muniment.security.encryption import EncryptionKey
@@ -45,7 +46,6 @@ from muniment.storage import engines
 from muniment.storage.base import Snapshot, Storage, system_clock
 
 NICENESS: Final = 5
-LEAST_PRIORITY: Final = 19
 _KEY_IS_IN_IT: Final = "warning: the key of the database is in the backup, for whoever can open or read that"
 
 
@@ -88,6 +88,7 @@ class MaintenanceActions:
         in_clear: bool = False,
         include_encryption_key: bool = False,
         document: Mapping[str, Any] | None = None,
+        limits: Limits = NO_LIMITS,
         begin: Callable[[BackupOperation], object] = Job.start,
     ) -> BackupOperation:
         """Begin a backup of the state of this moment into a folder, or a prefix of a store, and return at once.
@@ -109,11 +110,13 @@ class MaintenanceActions:
         It works in a thread of this process, or with `in_child` in a process of its own, which leaves this one its
         processor and memory and has this `niceness` (0 to 19, 5 if it is not given); it takes the system's time, not
         the database's `clock`.
+        `limits` say how many bytes a second it reads and writes, and in which hours it works; the `limits` of the job
+        may be set while it runs.
         `document` is what the backup keeps as the database's document, its settings if it is not given. A server has
         `begin` start the backup, when its turn comes.
         """
         place = place_of(destination)
-        given_way = _niceness(niceness, in_child=in_child)
+        given_way = _niceness(niceness if limits.niceness is None else limits.niceness, in_child=in_child)
         if in_clear and protection.recipients:
             raise InvalidInput("a backup in clear is for anybody, and has no recipients", "leave one of the two out")
         own = self._storage.key and Key(self._storage.key.secret)
@@ -146,6 +149,7 @@ class MaintenanceActions:
             if self._backup and self._backup.running:
                 raise BackupRunning(f"a backup of {self._name} is already running", "wait for it, or cancel it")
             operation = BackupOperation("backup", take, _closing)
+            operation.limits = limits
             operation.say(f"Started {kind} of {self._name}. Destination: {place}")
             begin(operation)
             self._backup = operation

@@ -6,9 +6,14 @@ import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from time import monotonic
+from datetime import datetime
+from time import monotonic, sleep
+from typing import Final
 
 from muniment.errors import Cancelled
+from muniment.limits import NO_LIMITS, Limits
+
+LOOK_SECONDS: Final = 0.1
 
 
 @dataclass(frozen=True, slots=True)
@@ -20,6 +25,18 @@ class Counts:
     bytes: int = 0
     total_documents: int | None = None
     total_bytes: int | None = None
+
+
+class _Pace:
+    """When the next bytes may be taken so that all together keep a rate."""
+
+    def __init__(self) -> None:
+        self._free = 0.0
+
+    def after(self, size: int, rate: int | None) -> float:
+        """When it may go on, after so many bytes at so many a second."""
+        self._free = max(self._free, monotonic()) + size / rate if rate else 0.0
+        return self._free
 
 
 @dataclass
@@ -34,16 +51,53 @@ class Progress:
     total_bytes: int | None = None
     started: float = field(default_factory=monotonic)
     finished: float | None = None
+    limits: Limits = NO_LIMITS
+    _kept: Limits = field(default=NO_LIMITS, repr=False)
+    _read: _Pace = field(default_factory=_Pace, repr=False)
+    _written: _Pace = field(default_factory=_Pace, repr=False)
+    _outside: threading.Lock = field(default_factory=threading.Lock, repr=False)
     _lock: threading.Lock = field(default_factory=threading.Lock, repr=False)
     _cancelled: threading.Event = field(default_factory=threading.Event, repr=False)
 
-    def advance(self, *, documents: int = 0, attachments: int = 0, bytes: int = 0) -> None:
-        """Count what was done; raises `Cancelled` when somebody asked for that, so a job stops at its next step."""
+    def advance(self, *, documents: int = 0, attachments: int = 0, bytes: int = 0, written: int = 0) -> None:
+        """Count what was done, and wait for as long as the limits ask for after so many bytes, and so many written.
+
+        Raises `Cancelled` when somebody asked for that, so a job stops at its next step.
+        """
         self.check()
         with self._lock:
             self.documents += documents
             self.attachments += attachments
             self.bytes += bytes
+        if self.limits is not NO_LIMITS:
+            self.hold(bytes, written)
+
+    def hold(self, read: int = 0, written: int = 0) -> None:
+        """Wait until the limits let it go on; they may be changed meanwhile. Raises `Cancelled`.
+
+        Several threads that do one job keep the limits together.
+        """
+        limits = self.limits
+        with self._lock:
+            if limits is not self._kept:
+                self._kept, self._read, self._written = limits, _Pace(), _Pace()
+            until = max(self._read.after(read, limits.read_rate), self._written.after(written, limits.write_rate))
+        while limits is self.limits and (left := until - monotonic()) > 0:
+            sleep(min(left, LOOK_SECONDS))
+            self.check()
+        if self.limits.hours is not None:
+            with self._outside:
+                self._wait_for_hours()
+
+    def _wait_for_hours(self) -> None:
+        stage = self.stage
+        try:
+            while opens := self.limits.opens(datetime.now().astimezone()):
+                self.stage = f"waiting until {opens:%H:%M}"
+                sleep(LOOK_SECONDS)
+                self.check()
+        finally:
+            self.stage = stage
 
     @property
     def counts(self) -> Counts:

@@ -22,6 +22,7 @@ from msgspec import Meta
 
 from muniment.duration import duration_of
 from muniment.errors import InvalidInput, unreadable
+from muniment.limits import NO_LIMITS, Limits
 
 PREFIX: Final = "MUNIMENT_"
 CONFIG: Final = "MUNIMENT_CONFIG"
@@ -113,6 +114,9 @@ class Settings:
         Annotated[int, Meta(ge=0, le=19)],
         "How far backups stand back for requests: 0 (not at all) to 19 (they take only what is left).",
     ] = 5
+    backup_read_rate: Annotated[str, "How many bytes a second a backup reads of the database, such as `50MB`."] = ""
+    backup_write_rate: Annotated[str, "How many bytes a second a backup writes or uploads, such as `10MB`."] = ""
+    backup_hours: Annotated[str, "The hours in which backups go on, by the machine's clock: `22:00-06:00`."] = ""
     backup_recipients: Annotated[
         Texts, "Whom backups are encrypted for, if a request names nobody else: public keys (`muniment identity`)."
     ] = ()
@@ -168,6 +172,7 @@ class Settings:
             raise InvalidSetting(
                 f"metrics-access cannot be {self.metrics_access!r}", f"give one of {', '.join(METRICS)}"
             )
+        _ = self.backup_limits
         for name in ("alert_if_older", "alert_if_unverified", "alert_if_unrehearsed"):
             if text := getattr(self, name):
                 duration_of(text, spelled(name))
@@ -179,6 +184,11 @@ class Settings:
                 "give --tls-certificate and --tls-key, listen on 127.0.0.1, or if your network keeps strangers out say"
                 " --plain-http (keys are needed), or --anonymous-access=admin (whoever reaches it may do everything)",
             )
+
+    @property
+    def backup_limits(self) -> Limits:
+        """How fast backups may be, and when; raises `InvalidInput`."""
+        return NO_LIMITS.changed(self.backup_read_rate, self.backup_write_rate, hours=self.backup_hours)
 
     @property
     def anonymous(self) -> str:

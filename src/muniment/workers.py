@@ -27,6 +27,7 @@ from typing import Any, BinaryIO, Final, Generic, NoReturn, Self, TypeVar
 import msgspec
 
 from muniment.errors import Cancelled, ErrorRecord, StorageFailure
+from muniment.limits import NO_LIMITS, Limits
 from muniment.progress import Counts, Progress
 
 LOOK_SECONDS: Final = 0.1
@@ -34,6 +35,7 @@ REPORT_SECONDS: Final = 0.2
 GRACE_SECONDS: Final = 20.0  # for a child that was told to stop
 PIPE_BYTES: Final = 1 << 20
 _HEAD_BYTES: Final = 4
+_CONTROL: Final = b"\xc1"  # with which no message begins, in msgpack
 # A program that has found the package in a place of its own need not have told that to its processes.
 _PLACE: Final = str(Path(__file__).parents[1])
 _START: Final = "import sys; sys.path.append(sys.argv[1]); from muniment.workers import main; main(*sys.argv[2:])"
@@ -174,6 +176,7 @@ class Worker(Child, Generic[Said]):
         self._progress = progress
         self._grace = grace
         self._until: float | None = None
+        self._limits = NO_LIMITS
 
     def tell(self, message: object) -> None:
         """Tell the function this, for which it has to ask."""
@@ -198,6 +201,9 @@ class Worker(Child, Generic[Said]):
             self._progress.stage, self._progress.counts = said.stage, said.counts
 
     def _check(self) -> None:
+        if self._progress.limits is not self._limits:
+            self._limits = self._progress.limits
+            self.send(_CONTROL + _encode(self._limits))
         try:
             self._progress.check()
         except Cancelled:
@@ -265,13 +271,30 @@ class Parent:
             reporter.join()
             report()
 
+    def _limit(self, limits: Limits) -> None:
+        self.progress.limits = limits
+        if limits.niceness is not None:
+            renice(limits.niceness)
+
     def _listen(self, stdin: BinaryIO) -> None:
         while len(head := stdin.read(_HEAD_BYTES)) == _HEAD_BYTES:
-            self._told.put(stdin.read(int.from_bytes(head, "big")))
+            frame = stdin.read(int.from_bytes(head, "big"))
+            if frame.startswith(_CONTROL):
+                self._limit(msgspec.msgpack.decode(frame[len(_CONTROL) :], type=Limits))
+            else:
+                self._told.put(frame)
         self.progress.cancel()
         self._told.put(None)
         sleep(GRACE_SECONDS)
         os._exit(1)
+
+
+def renice(niceness: int) -> None:
+    """Have all threads of this process stand back so far for others; less than before only if the system allows it."""
+    threads = os.listdir("/proc/self/task") if sys.platform == "linux" else ["0"]  # noqa: PTH208
+    for thread in threads:
+        with suppress(OSError):
+            os.setpriority(os.PRIO_PROCESS, int(thread), niceness)
 
 
 def main(module: str, function: str, niceness: str) -> None:

@@ -20,7 +20,7 @@ class Gate(Progress):
         self.stages: list[str] = []
         self._gate = threading.Lock()
 
-    def advance(self, *, documents: int = 0, attachments: int = 0, bytes: int = 0) -> None:
+    def advance(self, *, documents: int = 0, attachments: int = 0, bytes: int = 0, written: int = 0) -> None:
         with self._gate:
             self.stages.append(self.stage)
             if self.pauses:

@@ -88,7 +88,7 @@ def test_folders_are_made_and_when_it_fails_removed(small: DocumentDatabase, tmp
 
 def test_a_folder_that_others_use_meanwhile_is_not_removed(small: DocumentDatabase, tmp_path: Path) -> None:
     class Neighbour(Progress):
-        def advance(self, *, documents: int = 0, attachments: int = 0, bytes: int = 0) -> None:
+        def advance(self, *, documents: int = 0, attachments: int = 0, bytes: int = 0, written: int = 0) -> None:
             (tmp_path / "a" / "b" / "notes").write_text("mine")
             raise Cancelled("enough")
 
@@ -296,7 +296,7 @@ def test_what_appears_meanwhile_is_not_overwritten(backup: Backup, tmp_path: Pat
         def finish(self) -> None:
             raise AssertionError("not reached")
 
-        def advance(self, *, documents: int = 0, attachments: int = 0, bytes: int = 0) -> None:
+        def advance(self, *, documents: int = 0, attachments: int = 0, bytes: int = 0, written: int = 0) -> None:
             (tmp_path / "target").mkdir(exist_ok=True)
             (tmp_path / "target" / "notes").write_text("mine")
 
@@ -308,7 +308,7 @@ def test_what_appears_meanwhile_is_not_overwritten(backup: Backup, tmp_path: Pat
 
 def test_two_restores_to_one_target(backup: Backup, small: DocumentDatabase, tmp_path: Path) -> None:
     class Second(Progress):
-        def advance(self, *, documents: int = 0, attachments: int = 0, bytes: int = 0) -> None:
+        def advance(self, *, documents: int = 0, attachments: int = 0, bytes: int = 0, written: int = 0) -> None:
             with pytest.raises(Busy, match="already running"):
                 MaintenanceActions.restore(backup.folder, tmp_path / "target")
 

@@ -103,7 +103,7 @@ def test_when_one_fails_there_is_no_backup(
     small: DocumentDatabase, tmp_path: Path, several: list[Worker[documents.Said]], how: str
 ) -> None:
     class Stopping(Progress):
-        def advance(self, *, documents: int = 0, attachments: int = 0, bytes: int = 0) -> None:
+        def advance(self, *, documents: int = 0, attachments: int = 0, bytes: int = 0, written: int = 0) -> None:
             if how == "cancelled":
                 self.cancel()
             elif how == "killed":

@@ -255,7 +255,7 @@ def test_the_lock_of_python_is_handed_over_sooner_while_backups_are_written(
     met: list[float] = []
 
     class Looking(Progress):
-        def advance(self, *, documents: int = 0, attachments: int = 0, bytes: int = 0) -> None:
+        def advance(self, *, documents: int = 0, attachments: int = 0, bytes: int = 0, written: int = 0) -> None:
             met.append(sys.getswitchinterval())
             if len(met) == 1:
                 take(small, tmp_path / "meanwhile")

@@ -209,7 +209,7 @@ def test_it_can_be_cancelled_and_ends_its_processes(
     small.maintenance.start_backup(tmp_path / "backups").wait()
 
     class Impatient(Progress):
-        def advance(self, *, documents: int = 0, attachments: int = 0, bytes: int = 0) -> None:
+        def advance(self, *, documents: int = 0, attachments: int = 0, bytes: int = 0, written: int = 0) -> None:
             self.cancel()
             super().advance(documents=documents, attachments=attachments, bytes=bytes)
 

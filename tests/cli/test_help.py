@@ -24,6 +24,7 @@ KEYS = [
     f"--{name}" for name in "api-key api-key-file username password domain ca-file client-certificate insecure".split()
 ]
 SERVED = ["--url", "--database", "--all-databases", "--nowait", "--timeout", "--readkey", *KEYS]
+PACE = ["--read-rate", "--write-rate", "--niceness", "--hours"]
 LIMITS = ["--fail-if-older", "--fail-if-unverified", "--fail-if-unrehearsed"]
 PART = ["--collection", "--id", "--id-prefix"]
 WHERE = ["source", "destination", "system-database", "database", "database-name"]
@@ -54,6 +55,7 @@ COMMANDS = {
         *SEALS,
         "--in-clear",
         "--include-encryption-key",
+        *PACE,
         *SERVED,
         "--json",
         "--quiet",
@@ -96,6 +98,7 @@ COMMANDS = {
     "copy": ["SOURCE", "DEST", "--repair", "--json", "--quiet"],
     "merge": ["DEST", "--through", "--delete-merged", KEY, *OPENS, *SEALS, "--json", "--quiet"],
     "status": ["FOLDER|URL", "--url", "--database", *LIMITS, KEY, *KEYS, "--json"],
+    "limit": ["OPERATION", "--url", *PACE, *KEYS, "--json"],
     "freeze": ["--url", "--database", "--timeout", *KEYS, "--json"],
     "thaw": ["--url", "--database", "--freeze", *KEYS, "--json"],
     "statistics": ["FOLDER", KEY, "--json"],
@@ -160,6 +163,7 @@ COMMANDS = {
             "--config",
         ),
         *("--backup-recipient", "--backup-passphrase-file", "--backup-identity-file", "--backup-signing-key-file"),
+        *("--backup-read-rate", "--backup-write-rate", "--backup-hours"),
         *("--alert-webhook", "--alert-webhook-secret-file", "--alert-apprise-file", "--ping-url"),
         *("--metrics-access", "--alert-if-older", "--alert-if-unverified", "--alert-if-unrehearsed"),
         *(

@@ -162,6 +162,8 @@ def tenant(site: Site, prefix: str) -> None:
     for method in ("GET", "POST"):
         do(method, "/operation/kill", 200, f"/operation/kill?id={dump}")
     do("GET", "/operations", 200)
+    do("POST", "/operation/limits", 409, f"/operation/limits?id={dump}&read-rate=1MB")
+    do("POST", "/operation/limits", 404, "/operation/limits?id=99999")
     do("DELETE", "/docs/{id}", 204, "/docs/orders/1")
     backup = do("POST", "/admin/backup", 202, json={"BackupLocation": str(site.place / f"of{prefix[1:4]}")})
     site.server.wait_for(backup.json()["OperationId"])
@@ -297,6 +299,7 @@ def test_everything_is_described(method: str, path: str) -> None:
         assert path.rpartition("/")[2] in (
             "{key}",
             "kill",
+            "limits",
             "compact",
             "freeze",
             "thaw",

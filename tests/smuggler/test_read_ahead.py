@@ -117,7 +117,7 @@ class Killing(Progress):
         self.sign = sign
         self.killed: list[int] = []
 
-    def advance(self, *, documents: int = 0, attachments: int = 0, bytes: int = 0) -> None:
+    def advance(self, *, documents: int = 0, attachments: int = 0, bytes: int = 0, written: int = 0) -> None:
         super().advance(documents=documents, attachments=attachments, bytes=bytes)
         if not self.killed:
             self.killed = readers(os.getpid())

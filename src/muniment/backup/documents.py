@@ -81,10 +81,11 @@ class Range(msgspec.Struct, frozen=True):
 
 
 class Wrote(msgspec.Struct, frozen=True, tag=True):
-    """A row group has been written: so many documents, with so many bytes."""
+    """A row group has been written: so many documents, with so many bytes, as so many bytes of a file."""
 
     documents: int
     bytes: int
+    written: int
 
 
 class Ready(msgspec.Struct, frozen=True, tag=True):
@@ -171,7 +172,7 @@ def _have_written(share: Share, ranges: _Ranges, written: Written, progress: Pro
         worker.tell(ranges.take())
         while not isinstance(said := worker.hear(), Finished):
             if isinstance(said, Wrote):
-                progress.advance(documents=said.documents, bytes=said.bytes)
+                progress.advance(documents=said.documents, bytes=said.bytes, written=said.written)
             else:
                 worker.tell(ranges.take())
     with written.lock:
@@ -192,10 +193,10 @@ class _Telling(Progress):
         super().__init__()
         self._parent = parent
 
-    def advance(self, *, documents: int = 0, attachments: int = 0, bytes: int = 0) -> None:
+    def advance(self, *, documents: int = 0, attachments: int = 0, bytes: int = 0, written: int = 0) -> None:
         """See `Progress`."""
         self._parent.progress.check()
-        self._parent.say(Wrote(documents, bytes))
+        self._parent.say(Wrote(documents, bytes, written))
 
 
 def write_share(parent: Parent) -> None:
@@ -234,7 +235,9 @@ def _write(
             if not batch.etags:
                 continue
             file = file or ParquetFile(path(f"documents-{next(numbers):05d}.parquet"), DOCUMENTS, key)
+            before = file.size
             file.write(document_columns(batch), batch.etags, rows)
+            grown = file.size - before
             tombstones, size = len(batch.bodies.nulls), len(batch.bodies.data)
             written.documents += len(batch) - tombstones
             written.document_tombstones += tombstones
@@ -242,7 +245,7 @@ def _write(
             if file.size >= FILE_BYTES:
                 finished, file = file, None
                 written.files.append(finished.close())
-            progress.advance(documents=len(batch) - tombstones, bytes=size)
+            progress.advance(documents=len(batch) - tombstones, bytes=size, written=grown)
         if file:
             written.files.append(file.close())
             file = None

@@ -11,6 +11,7 @@ from typing import Final, Generic, Literal, TypeVar, cast
 
 from muniment.amounts import count_text, size_text, speed_text
 from muniment.errors import Cancelled, MunimentError, StorageFailure
+from muniment.limits import Limits
 from muniment.progress import Counts, Progress
 from muniment.telling import telling
 
@@ -89,6 +90,7 @@ class Job(Generic[Result]):
         self._end()
 
     def _do(self) -> None:
+        self.progress.hold()
         self._result = self._work(self)
 
     def _tried(self, part: Callable[[], object]) -> bool:
@@ -155,6 +157,15 @@ class Job(Generic[Result]):
             error=str(error) if error else None,
             hint=error.hint if error else None,
         )
+
+    @property
+    def limits(self) -> Limits:
+        """How fast it may be, and when; what is set here holds at once, also in a child process."""
+        return self.progress.limits
+
+    @limits.setter
+    def limits(self, limits: Limits) -> None:
+        self.progress.limits = limits
 
     def cancel(self) -> None:
         """Ask it to stop. `wait` then raises `Cancelled`, unless it was complete before that."""

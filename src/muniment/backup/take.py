@@ -367,8 +367,10 @@ def _write_attachments(
             if row is None:
                 continue
             file = file or AttachmentFile(new.path(f"attachments-{next(numbers):05d}.parquet"), new.seal.parquet_key)
+            before = file.size
             for size in file.append(revision, proof.content(revision, storage.content(revision)), row):
-                progress.advance(bytes=size)
+                progress.advance(bytes=size, written=file.size - before)
+                before = file.size
             tombstone = revision.body is None
             written.attachments += not tombstone
             written.attachment_tombstones += tombstone

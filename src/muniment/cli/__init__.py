@@ -93,6 +93,7 @@ ABOUT: Final = {
     "cron": ("cron.cron", "Print the lines with which cron or systemd back a database up again and again."),
     "merge": ("merge.merge", "Make one full backup out of a chain, without the database."),
     "status": ("status.status", "Show how far a database could be recovered, and what to do next."),
+    "limit": ("limit.limit", "Change how fast a job of a server may be, and when, while it runs."),
     "freeze": ("freeze.freeze", "Have the files of a database on a server stand still, for a tool that copies them."),
     "thaw": ("freeze.thaw", "Let a frozen database be written to again."),
     "statistics": (

@@ -7,19 +7,31 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Annotated, Any
 
+import msgspec
 import typer
 
 from muniment.backup.repository import Backup, backups
 from muniment.backup.summary import BackupSummary
 from muniment.cli.groups import Typed
 from muniment.cli.keyring import PANEL, PassphraseFile, SealingOptions
-from muniment.cli.options import JobOutput, KeyOptions, Keys, ServerDatabase, Url, check_stays_here, path_of, place_of
+from muniment.cli.options import (
+    JobOutput,
+    KeyOptions,
+    Keys,
+    LimitOptions,
+    ServerDatabase,
+    Url,
+    check_stays_here,
+    path_of,
+    place_of,
+)
 from muniment.cli.report import Line, Row, facts, members, row
 from muniment.cli.state import backup_rows
 from muniment.database import DocumentDatabase, open_to_read
 from muniment.duration import duration_of
 from muniment.errors import BackupNotFound, Cancelled, InvalidInput, MunimentError, WrongKey
 from muniment.security.encryption import EncryptionKey
+from muniment.workers import renice
 
 AHEAD = 3600.0  # seconds that another machine's clock may be ahead
 
@@ -104,6 +116,7 @@ def backup(
     readkey: Annotated[
         bool, typer.Option("--readkey", metavar="", help="Wait for a key at the end, so that a window stays open.")
     ] = False,
+    pace: LimitOptions,
     keys: Keys,
     typed: Typed,
     out: JobOutput,
@@ -133,6 +146,7 @@ def backup(
 
     $ muniment backup shop --dest /mnt/backups/shop
     $ muniment backup shop --dest /mnt/backups/shop --incremental --json | jq .fingerprint
+    $ muniment backup shop --dest /mnt/backups/shop --read-rate 20MB --niceness 10
     $ muniment backup shop --dest /mnt/backups/shop --passphrase-file ~/.backup-passphrase
     $ muniment backup shop --dest /mnt/backups/shop --incremental --if-older-than 6h
     $ muniment backup --url http://127.0.0.1:8080 --database shop --dest /mnt/backups/shop
@@ -144,7 +158,11 @@ def backup(
             raise InvalidInput(f"{option} is for the databases of a server", "give --url URL")
         if folder is None:
             raise InvalidInput("no database to back up was named", "give the FOLDER of a database, or --url URL")
+        limits = pace.limits
+        if limits.niceness is not None:
+            renice(limits.niceness)
         asked: dict[str, Any] = {
+            "limits": msgspec.structs.replace(limits, niceness=None),
             "incremental": incremental,
             "new_chain": new_chain,
             "skip_damaged": skip_damaged,
@@ -182,7 +200,7 @@ def backup(
     flags = incremental, new_chain, skip_damaged, nowait, timeout
     recipients = sealing.recipient or None
     wanted = servers.BackupWanted(
-        url, database, str(dest[0]), *flags, keys, recipients, in_clear, include_encryption_key
+        url, database, str(dest[0]), *flags, keys, recipients, in_clear, include_encryption_key, pace.limits
     )
     if all_databases:
         raise typer.Exit(servers.back_up_all(wanted, out))

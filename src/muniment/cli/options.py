@@ -17,6 +17,7 @@ from muniment.cli.groups import Typed
 from muniment.cli.output import ask_secret, note
 from muniment.cli.report import Row, emit
 from muniment.errors import InvalidInput, unreadable
+from muniment.limits import NO_LIMITS, Limits
 from muniment.progress import Progress
 from muniment.security.encryption import Algorithm, EncryptionKey, algorithm_in, given_key
 from muniment.settings import is_confidential
@@ -95,6 +96,7 @@ def check_stays_here(options: Iterable[str], hint: str) -> None:
 ITS_KEYS: Final = "leave it out: a server has the keys of its databases, since `muniment databases create --key-file`"
 API_KEY: Final = "MUNIMENT_API_KEY"
 ASK: Final = "-"
+_PACE: Final = "How fast, and when"
 _PANEL: Final = "Who asks a server, and which one it is"
 
 
@@ -122,6 +124,35 @@ class JobOutput(Output):
     def showing(self, progress: Progress) -> AbstractContextManager[Callable[[str], None]]:
         """Within it, what cannot be stopped half-way is shown; gives what prints a message beside that."""
         return bar.showing(progress, quiet=self.quiet)
+
+
+@dataclass(frozen=True, slots=True)
+class LimitOptions:
+    """How fast a job may be, and when."""
+
+    read_rate: Annotated[
+        str | None,
+        typer.Option("--read-rate", metavar="RATE", rich_help_panel=_PACE, help="Bytes to read in a second: 20MB."),
+    ] = None
+    write_rate: Annotated[
+        str | None,
+        typer.Option(
+            "--write-rate", metavar="RATE", rich_help_panel=_PACE, help="Bytes to write or upload in a second: 5MB."
+        ),
+    ] = None
+    niceness: Annotated[
+        int | None,
+        typer.Option("--niceness", metavar="NUMBER", rich_help_panel=_PACE, help="Stand back for others: 0 to 19."),
+    ] = None
+    hours: Annotated[
+        str | None,
+        typer.Option("--hours", metavar="HOURS", rich_help_panel=_PACE, help="Go on in these hours: 22:00-06:00."),
+    ] = None
+
+    @property
+    def limits(self) -> Limits:
+        """The limits that they say; raises `InvalidInput`."""
+        return NO_LIMITS.changed(self.read_rate, self.write_rate, self.niceness, self.hours)
 
 
 @dataclass(frozen=True, slots=True)

@@ -22,6 +22,7 @@ from muniment.cli.state import backup_rows, encryption_row
 from muniment.client import DocumentStore, JobStatus, RemoteJob, split_url
 from muniment.client.databases import START_TIMEOUT
 from muniment.errors import Cancelled, InvalidInput, MunimentError, ServerUnavailable
+from muniment.limits import NO_LIMITS, Limits
 from muniment.progress import Progress
 from muniment.raven3.names import SYSTEM, SYSTEM_FOLDER
 from muniment.security.encryption import EncryptionKey
@@ -47,6 +48,7 @@ class BackupWanted:
     recipients: list[str] | None = None
     in_clear: bool = False
     include_encryption_key: bool = False
+    limits: Limits = NO_LIMITS
 
     def open(self) -> DocumentStore:
         """The database on the server."""
@@ -139,6 +141,7 @@ def _backup_of(store: DocumentStore, wanted: BackupWanted, out: JobOutput) -> _E
             recipients=wanted.recipients,
             in_clear=wanted.in_clear,
             include_encryption_key=wanted.include_encryption_key,
+            limits=wanted.limits,
         )
         return _Ended(job.id, None, None) if wanted.nowait else _followed(job, store, out)
 

@@ -133,6 +133,9 @@ class SettingOptions:
     open_databases: Annotated[int | None, _one("open-databases", "NUMBER", _MORE)] = None
     jobs: Annotated[int | None, _one("jobs", "NUMBER", _MORE)] = None
     backup_niceness: Annotated[int | None, _one("backup-niceness", "NUMBER", _MORE)] = None
+    backup_read_rate: Annotated[str | None, _one("backup-read-rate", "RATE", _MORE)] = None
+    backup_write_rate: Annotated[str | None, _one("backup-write-rate", "RATE", _MORE)] = None
+    backup_hours: Annotated[str | None, _one("backup-hours", "HOURS", _MORE)] = None
     config: Annotated[
         Path | None,
         typer.Option("--config", parser=path_of, metavar="FILE", help="A TOML file of settings, or MUNIMENT_CONFIG."),

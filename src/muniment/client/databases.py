@@ -24,6 +24,7 @@ from muniment.client.wire import Flow, Request, Response, parsed, root_of, targe
 from muniment.document import encode
 from muniment.errors import DatabaseNotFound, InvalidInput, NotFound, TargetExists
 from muniment.faces import both
+from muniment.limits import NO_LIMITS, Limits
 from muniment.raven3.encryption import SECURED, secured_settings_of, with_bundle
 from muniment.raven3.messages import Accepted, Frozen, RestoreIntoWanted, RestoreWanted, RotationWanted
 from muniment.raven3.names import (
@@ -72,6 +73,7 @@ class BothAdministrations(Generic[J]):
         recipients: Sequence[str] | None = None,
         in_clear: bool = False,
         include_encryption_key: bool = False,
+        limits: Limits = NO_LIMITS,
     ) -> Flow[J]:
         """Begin a backup of the store's database into a folder, and return at once.
 
@@ -90,7 +92,8 @@ class BothAdministrations(Generic[J]):
             "skip-damaged": skip_damaged,
             "include-encryption-key": include_encryption_key,
         }
-        path = target(*self._root, "admin", "backup", query=[(flag, "true") for flag, value in flags.items() if value])
+        query = [(flag, "true") for flag, value in flags.items() if value] + [*limits.texts().items()]
+        path = target(*self._root, "admin", "backup", query=query)
         number = yield from _accepted(Request("POST", path, body, JSON))
         return self._job(Job("backup", number, self._root, BACKUP_STATUS), self._transport)
 

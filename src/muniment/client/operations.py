@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, TypeAlias
+from typing import Any, TypeAlias, TypedDict, Unpack
 
 import msgspec
 
 from muniment.client import jobs
+from muniment.client.documents import JSON
 from muniment.client.jobs import Job, JobStatus
 from muniment.client.retry import call
 from muniment.client.transport import AsyncRemote, Remote
@@ -16,6 +17,15 @@ from muniment.client.wire import Flow, Request, parsed, target
 from muniment.faces import both
 
 OnStatus: TypeAlias = Callable[[JobStatus], object]
+
+
+class LimitKeywords(TypedDict, total=False):
+    """The limits of an operation that are to be changed; what is not named stays."""
+
+    read_rate: str
+    write_rate: str
+    niceness: int
+    hours: str
 
 
 class BothJobs:
@@ -100,6 +110,16 @@ class BothOperations:
         """The operations that the server knows."""
         tasks = parsed((yield from call(Request("GET", target("operations"), repeatable=True), 200)), list[_Task])
         return [Operation(task.id, task.status, task.type, task.description or "", task.error or "") for task in tasks]
+
+    @both
+    def limit(self, id: int, **limits: Unpack[LimitKeywords]) -> Flow[dict[str, str]]:
+        """Change how fast an operation may be, and when: `read_rate="20MB"`, `hours="22:00-06:00"`, `"none"` for none.
+
+        Returns all the limits that it has now.
+        """
+        query = [("id", str(id)), *((name.replace("_", "-"), str(value)) for name, value in limits.items())]
+        request = Request("POST", target("operation", "limits", query=query), b"", JSON)
+        return parsed((yield from call(request, 200)), dict[str, str])
 
     @both
     def kill(self, id: int) -> Flow[None]:

@@ -121,7 +121,26 @@ class StatusWanted(OperationWanted, frozen=True):
     changes: Annotated[bool, Meta(description="Of a comparison, all ids that differ too.")] = False
 
 
-class BackupOptions(Query, frozen=True):
+class LimitsWanted(Query, frozen=True):
+    """How fast a job may be, and when; what is not said stays as it is."""
+
+    read_rate: Annotated[str | None, Meta(description="Bytes to read in a second: `20MB`, or `none` for no limit.")] = (
+        None
+    )
+    write_rate: Annotated[str | None, Meta(description="Bytes to write or upload in a second: `5MB`, `none`.")] = None
+    niceness: Annotated[int | None, Meta(description="How far to stand back for others: 0 to 19.")] = None
+    hours: Annotated[str | None, Meta(description="When to go on, by the server's clock: `22:00-06:00`, `none`.")] = (
+        None
+    )
+
+
+class OperationLimits(LimitsWanted, frozen=True):
+    """What limits which job is to have."""
+
+    id: Annotated[str | None, Meta(description="Its number.")] = None
+
+
+class BackupOptions(LimitsWanted, frozen=True):
     """What kind of backup."""
 
     incremental: Annotated[bool, Meta(description="Only what changed since the last backup in this folder.")] = False

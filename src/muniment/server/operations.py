@@ -7,6 +7,7 @@ import threading
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, field
+from datetime import datetime
 from time import monotonic
 from typing import Any, Final
 
@@ -116,6 +117,11 @@ class Turns:
             self._waiting.append(operation)
             self._advance()
 
+    def know(self, operation: Operation) -> bool:
+        """Whether it has a turn, or waits for one."""
+        with self._changed:
+            return operation in self._running or operation in self._waiting
+
     def wait(self, operation: Operation) -> None:
         """Return when it has its turn, or was cancelled: it need not wait to find that out."""
         with self._changed:
@@ -209,7 +215,8 @@ class Operations:
         job = operation.job
         job.before, job.on_end = (lambda: self._wait(operation)), (lambda: self._end(operation))
         self._hooks.attach(job, operation.facts)
-        if job.what in IN_TURN:
+        waits = job.limits.opens(datetime.now().astimezone())
+        if job.what in IN_TURN and not waits:  # else it would keep a turn from others until its hours begin
             self.turns.enter(operation)
         what = f"waits as number {operation.position}" if operation.position else "started"
         log(f"{job.what} of {operation.database} {what}, operation {operation.id}")
@@ -226,6 +233,10 @@ class Operations:
     def _wait(self, operation: Operation) -> None:
         self._note(operation, "started")
         self._observe(operation, "started")
+        if operation.job.what in IN_TURN and not self.turns.know(operation):
+            operation.job.say("Waiting for its hours")
+            operation.job.progress.hold()
+            self.turns.enter(operation)
         if position := operation.position:
             operation.job.say(f"Waiting for other jobs to end; it is number {position} of those that wait")
         self.turns.wait(operation)

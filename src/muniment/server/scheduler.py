@@ -333,6 +333,7 @@ class Scheduler:
                 protection=protection,
                 in_child=True,
                 niceness=settings.backup_niceness,
+                limits=settings.backup_limits,
                 begin=begin,
             )
             await ended

@@ -13,7 +13,7 @@ from muniment.errors import InvalidInput
 from muniment.maintenance import BackupOperation
 from muniment.raven3.encryption import SECURED
 from muniment.raven3.messages import Accepted, BackupWanted
-from muniment.raven3.queries import BackupOptions
+from muniment.raven3.queries import BackupOptions, LimitsWanted
 from muniment.server.admission import check_document, plain_settings
 from muniment.server.keyring import protection_of
 from muniment.server.permission import check_members
@@ -54,9 +54,12 @@ async def begin(request: Request, wanted: BackupWanted, asked: BackupOptions) ->
             job.say(f"Note: {SYSTEM_HOLDS}")
         app.operations.start(operation)
 
+    flags = msgspec.structs.asdict(asked)
+    limits = app.settings.backup_limits.changed(**{name: flags.pop(name) for name in LimitsWanted.__struct_fields__})
     tenant.database.maintenance.start_backup(
         destination,
-        **msgspec.structs.asdict(asked),
+        **flags,
+        limits=limits,
         document=document,
         protection=await asyncio.to_thread(protection_of, app.settings, wanted),
         in_child=True,

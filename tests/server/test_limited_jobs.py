@@ -1,0 +1,73 @@
+"""Limits of a server's jobs: asked for with a backup, in the settings, and changed while it runs."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+from muniment import DocumentStore
+from tests.cli.process import muniment
+from tests.server.running import Database, Server, assert_error, running
+from tests.test_limits import closed
+
+
+def begin(shop: Database, place: Path, **query: str) -> int:
+    answer = shop.request("POST", "/admin/backup", json={"BackupLocation": str(place)}, params=query)
+    assert answer.status_code == 202, answer.text
+    number: int = answer.json()["OperationId"]
+    return number
+
+
+def until(true: Callable[[], object]) -> None:
+    end = time.monotonic() + 20
+    while not true():
+        assert time.monotonic() < end
+        time.sleep(0.02)
+
+
+def test_a_rate_is_changed_by_request_client_and_command(server: Server, shop: Database, tmp_path: Path) -> None:
+    shop.fill(5000, size=500)
+    number = begin(shop, tmp_path / "b", **{"read-rate": "1kB", "niceness": "9"})
+    path = f"/operation/limits?id={number}"
+    said = server.client.post(f"{path}&write-rate=1kB").json()
+    assert said == {"read-rate": "1000", "write-rate": "1000", "niceness": "9"}
+    assert_error(server.client.post(f"{path}&read-rate=fast"), 400, "the read rate is 'fast', no rate")
+    with DocumentStore(server.url, shop.name) as store:
+        assert store.operations.limit(number, write_rate="none") == {"read-rate": "1000", "niceness": "9"}
+    ended = muniment("limit", str(number), "--url", server.url, "--read-rate", "none")
+    assert ended.code == 0, ended.err
+    assert ended.text == f"Operation {number} has these limits now\n  niceness  9\n"
+    assert server.wait_for(number)["Faulted"] is False
+    assert any("Limits are now: niceness 9" in each["Message"] for each in shop.status()["Messages"])
+    assert_error(server.client.post(f"{path}&read-rate=1MB"), 409, "has ended")
+    assert muniment("limit", str(number), "--url", server.url).code == 2
+    refused = shop.request("POST", "/admin/backup", json={"BackupLocation": str(tmp_path)}, params={"hours": "late"})
+    assert_error(refused, 400, "the hours are 'late'")
+
+
+def test_a_job_that_waits_for_its_hours_keeps_no_turn_from_others(tmp_path: Path) -> None:
+    hours = closed().texts()["hours"]
+    with running(tmp_path / "data", jobs=1, backup_hours=hours) as server:
+        shop, other = server.create("shop"), server.create("other")
+        shop.put("a")
+        number = begin(shop, tmp_path / "b")
+        until(lambda: shop.status()["Progress"].startswith("waiting until "))
+        now = begin(other, tmp_path / "c", hours="none")  # as soon as there is a turn
+        assert server.wait_for(now)["Faulted"] is False
+        assert not list(tmp_path.glob("b/*"))
+        assert server.client.post(f"/operation/limits?id={number}&hours=none").json() == {}
+        assert server.wait_for(number)["Faulted"] is False
+        waits = begin(shop, tmp_path / "b")
+        assert server.client.post(f"/operation/kill?id={waits}").status_code == 200
+        assert server.wait_for(waits)["Canceled"]
+
+
+def test_the_command_of_a_folder_has_limits_too(tmp_path: Path) -> None:
+    assert muniment("sample", str(tmp_path / "shop"), "--documents", "300").code == 0
+    began = time.monotonic()
+    options = ("--read-rate", "150kB", "--niceness", "3", "--json")
+    ended = muniment("backup", str(tmp_path / "shop"), "--dest", str(tmp_path / "b"), *options)
+    assert ended.code == 0, ended.err
+    assert time.monotonic() - began > ended.json["bytes"] / 150_000 > 0.5
+    assert muniment("backup", str(tmp_path / "shop"), "--dest", str(tmp_path / "b"), "--hours", "x").code == 2
