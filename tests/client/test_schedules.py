@@ -1,0 +1,75 @@
+"""Schedules, and what keeps backups in order, asked of a server from Python in both faces."""
+
+from __future__ import annotations
+
+import time
+from typing import Any
+
+import pytest
+
+from muniment import DocumentStore, Policy
+from muniment.backup.schedule import Schedule
+from muniment.client import AsyncDocumentStore
+from muniment.errors import DamagedBackup, InvalidInput, NotFound
+from tests.client.serving import blocking
+
+
+@pytest.fixture(params=["store", "async store"])
+def both_stores(request: pytest.FixtureRequest, store: DocumentStore) -> Any:
+    """A store, in both faces."""
+    if request.param == "store":
+        yield store
+        return
+    with blocking(lambda: AsyncDocumentStore(store.url, store.name)) as asynchronous:
+        yield asynchronous
+
+
+def test_schedules_and_jobs(both_stores: Any, store: DocumentStore) -> None:
+    schedules, name = both_stores.schedules, store.name
+    store.put("orders/1", {"lines": 1})
+    place = f"~/Scheduled/{name}"
+    wanted = Schedule(
+        destination=place, databases=(name,), full="0 1 * * *", expire="@daily", retention=Policy(keep_last=1)
+    )
+    made = schedules.put("nightly", wanted)
+    assert made.due["full"].endswith("T01:00:00.000000Z")
+    assert [len(times) for times in made.times.values()] == [5, 5]
+    assert schedules.get("nightly").schedule.retention == Policy(keep_last=1)
+    assert "nightly" in [each.name for each in schedules.all()]
+    assert schedules.pause("nightly", "2090-01-01T00:00:00Z").schedule.due["full"] > "2090"
+    assert schedules.resume("nightly").schedule.due["full"] < "2090"
+    assert [run.task for run in schedules.run("nightly").runs] == ["full"]
+    until = time.monotonic() + 60
+    while not (ended := [run for run in schedules.runs(name, "nightly") if run.ended]):
+        assert time.monotonic() < until
+        time.sleep(0.05)
+    assert [(run.state, run.result["documents"]) for run in ended] == [("completed", 1)]
+    for _ in range(2):
+        store.admin.start_backup(f"{place}-by-hand").wait()
+    assert schedules.start_verification(f"{place}-by-hand").wait().result["backups"] == 2
+    with pytest.raises(DamagedBackup):
+        schedules.start_rehearsal(f"{place}-by-hand", query="SELECT 0").wait()
+    policy = Policy(keep_last=1)
+    planned = schedules.start_expiry(f"{place}-by-hand", policy, dry_run=True).wait().result
+    assert [each["kept"] for each in planned["decisions"]] == [True, True]  # the last one is not proven any more
+    good = schedules.start_rehearsal(f"{place}-by-hand", query="SELECT count(*) FROM documents").wait().result
+    assert good["seconds"] > 0
+    planned = schedules.start_expiry(f"{place}-by-hand", Policy(keep_last=1), dry_run=True).wait().result
+    assert [each["kept"] for each in planned["decisions"]] == [False, True]
+    assert schedules.start_expiry(f"{place}-by-hand", Policy(keep_last=1), grace="0s").wait().result["removed"] == 1
+    schedules.delete("nightly")
+    with pytest.raises(NotFound):
+        schedules.get("nightly")
+    with pytest.raises(NotFound):
+        schedules.delete("nightly")
+    with pytest.raises(NotFound):
+        schedules.run("nightly")
+
+
+def test_what_makes_no_sense(both_stores: Any, store: DocumentStore) -> None:
+    with pytest.raises(InvalidInput, match="says no time"):
+        both_stores.schedules.put("x", Schedule(destination="~/x", full="daily"))
+    with pytest.raises(InvalidInput, match="cannot be the name"):
+        both_stores.schedules.put("x" * 200, Schedule(destination="~/x", full="@daily"))
+    with pytest.raises(InvalidInput, match="which backups to keep"):
+        both_stores.schedules.start_expiry("~/x", Policy())
