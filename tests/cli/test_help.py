@@ -191,6 +191,7 @@ COMMANDS = {
         *("--json", "--quiet"),
     ],
     "help": ["TOPIC"],
+    "doctor": ["FOLDER|URL", KEY, *KEYS, "--json"],
     "cron": ["FOLDER", "--dest", "--every", "--systemd"],
     "schedule list": ["--url", *KEYS, "--json"],
     "schedule add": ["NAME", "--dest", *TIMES, *POLICY, "--from-periodic-setup", "--url", *KEYS, "--json"],

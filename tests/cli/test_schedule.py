@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import json
+import re
 import shlex
+import shutil
+import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -113,3 +116,19 @@ def test_the_line_for_cron_runs(tmp_path: Path) -> None:
     assert "OnUnitActiveSec=60min\n" in units
     assert "100%%" in units
     assert muniment("cron", str(folder), "--dest", str(dest), "--every", "5s").code == 2
+
+
+def test_the_units_of_systemd_run_a_command_that_there_is(tmp_path: Path) -> None:
+    with DocumentDatabase(tmp_path / "shop") as database:
+        database.put("orders/1", {})
+    deploy = Path(__file__).parents[2] / "deploy"
+    [line] = re.findall(r"^ExecStart=(.+)$", (deploy / "muniment-backup@.service").read_text(), re.MULTILINE)
+    for name, value in (("FOLDER", tmp_path / "shop"), ("DEST", tmp_path / "b"), ("EVERY", "6h")):
+        line = line.replace(f"${{{name}}}", str(value))
+    assert muniment(*line.split()[1:]).code == 0
+    assert len(list((tmp_path / "b").glob("*.full"))) == 1
+    if not (analyze := shutil.which("systemd-analyze")):
+        pytest.skip("systemd-analyze is not here to look at the units")
+    units = sorted(deploy.glob("muniment*.*"))
+    said = subprocess.run([analyze, "verify", *units], capture_output=True, text=True, check=False).stderr
+    assert [line for line in said.splitlines() if "is not executable" not in line] == []

@@ -110,6 +110,10 @@ ABOUT: Final = {
     ),
     "sample": ("sample.sample", "Make a shop's database of any size, after RavenDB's sample Northwind."),
     "server": ("server.server", "Serve databases over HTTP, in RavenDB 3.x's words, until Ctrl-C or SIGTERM."),
+    "doctor": (
+        "doctor.doctor",
+        "Look whether everything is as it should be, and say what to do: ok, warning or problem, a line each.",
+    ),
     "help": ("help.help", "Print how to bring back what was lost (`recover`), or the help of a command."),
 }
 _GROUPS: Final = {

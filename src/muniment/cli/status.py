@@ -118,7 +118,7 @@ def status(
     key_file = ["--key-file", str(encryption.key_file)] if encryption.key_file else []
     found = _with_secrets(found, shlex.join(key_file), local=url is None)
     where = shlex.join(["--url", url, "--database", found.name] if url else [str(folder), *key_file])
-    new = _new_folder(Path(folder)) if folder is not None else f"Backups/{found.name.strip('<>')}"
+    new = new_folder(Path(folder)) if folder is not None else f"Backups/{found.name.strip('<>')}"
     found = _addressed(found, where, shlex.quote(new))
     lines = [*_history_lines(found), *(line for line in _all_lines(found) if line != ("  next", found.next))]
     lines.append(("next", found.next or "nothing: all of it is backed up, and proven"))
@@ -161,7 +161,7 @@ def _history_lines(found: Recoverability) -> Iterator[Line]:
         yield "history", f"kept, every state since etag {history.since:,}; {cost} in the database"
 
 
-def _new_folder(database: Path) -> str:
+def new_folder(database: Path) -> str:
     """Where a database can be backed up to if no folder is known: one beside it that is not there yet."""
     name = f"{database.resolve()}-backups"
     return next(path for number in count(1) if not os.path.lexists(path := name if number == 1 else f"{name}-{number}"))
@@ -186,12 +186,12 @@ def _with_secrets(found: Recoverability, key_file: str, *, local: bool) -> Recov
 def _addressed(found: Recoverability, where: str, new: str) -> Recoverability:
     """The same with commands that name the database as this command did, and a `new` folder."""
 
-    def whole(text: str | None) -> str | None:
-        return text and text.replace("muniment backup …", f"muniment backup {where}").replace(
-            "--dest FOLDER", f"--dest {new}"
-        )
+    return _with_next(found, lambda text: text and addressed(text, where, new))
 
-    return _with_next(found, whole)
+
+def addressed(text: str, where: str, new: str) -> str:
+    """Advice with commands that say where the database is, and a `new` folder."""
+    return text.replace("muniment backup …", f"muniment backup {where}").replace("--dest FOLDER", f"--dest {new}")
 
 
 def _with_next(found: Recoverability, whole: Callable[[str | None], str | None]) -> Recoverability:
