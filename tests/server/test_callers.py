@@ -367,5 +367,5 @@ def test_every_way_in_compares_secrets_in_constant_time(
 
 
 def test_nobody_in_particular_gets_no_token(callers: Callers) -> None:
-    with pytest.raises(Refused, match="for a key"):
+    with pytest.raises(Refused, match="only a key"):
         callers.token(callers.anonymous)

@@ -13,6 +13,7 @@ from time import monotonic, perf_counter
 from typing import Any, Final
 
 from muniment.errors import Forbidden, MunimentError
+from muniment.raven3.headers import VERSION
 from muniment.security.access import Right
 from muniment.server.missing import refusal
 from muniment.server.old_clients import PATH
@@ -78,8 +79,7 @@ class App:
                 request.name, path = None, "databases"
         else:
             path = path[1:]
-        first, second = (LATER, TABLE) if request.later else (TABLE, LATER)
-        route, request.argument = first.resolve(path) or second.resolve(path) or _not_found(request, path)
+        route, request.argument = _found(request, path) or _not_found(request, path)
         request.endpoint = endpoint = route.methods.get(request.method) or _not_allowed(request, route)
         if (request.method not in READING or route.acts) and not route.harmless:
             check_deliberate(request.headers, request.method, request.path)
@@ -124,6 +124,13 @@ class App:
 def _oauth_source(request: Request) -> tuple[str, str]:
     """Where RavenDB's old clients get a token."""
     return "oauth-source", f"{request.root}/{PATH}"
+
+
+def _found(request: Request, path: str) -> tuple[Route, str] | None:
+    """The route of a path, of the protocol that the client speaks; one that does not say so has both."""
+    if request.later:
+        return LATER.resolve(path) or TABLE.resolve(path)
+    return TABLE.resolve(path) or (None if VERSION in request.headers else LATER.resolve(path))
 
 
 def _told(request: Request, error: MunimentError) -> Response:

@@ -68,9 +68,7 @@ class Request:
         self.method: str = scope.method
         self.path: str = scope.path
         self.headers = scope.headers
-        self.later = is_later(
-            self.headers.get(VERSION)
-        )  # whether the client speaks RavenDB 4's protocol, or a later one's
+        self.later = is_later(self.headers.get(VERSION))  # whether it is in the words of RavenDB 4 and later
         self.name: str | None = None
         self.argument = ""
         self.held = 0
