@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import random
 import shutil
 from collections.abc import Callable
@@ -14,6 +15,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from muniment import DocumentDatabase, MaintenanceActions, Progress, Put
+from muniment.backup import documents
 from muniment.backup import manifest as manifests
 from muniment.backup.reader import check_file
 from muniment.backup.repository import Backup
@@ -80,8 +82,11 @@ def test_no_byte_can_change_unnoticed(backup: Backup, folder: Path, scratch: Pat
 
 
 def test_no_byte_of_a_large_backup_can_change_unnoticed(
-    database: DocumentDatabase, tmp_path: Path, scratch: Path
+    database: DocumentDatabase, tmp_path: Path, scratch: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr(documents, "ALONE_BYTES", 0)  # so that two processes write it, each a file
+    monkeypatch.setattr(documents, "RANGE_ETAGS", 1000)
+    monkeypatch.setattr(os, "cpu_count", lambda: 2)
     chance = random.Random(6)
     database.batch([Put(f"orders/{n}", {"n": n, "text": chance.randbytes(20).hex()}) for n in range(12_000)])
     database.put_attachment("photos/1", chance.randbytes(1_500_000))
