@@ -49,6 +49,12 @@ def test_what_was_missed_is_made_up_for_once() -> None:
     assert due(agenda, NOW + 6 * HOUR) == [("a", "incremental", "03-01 18:00")]
 
 
+def test_of_a_schedule_that_does_not_say_since_when_the_last_time_counts() -> None:
+    agenda = Agenda()
+    agenda.put("a", msgspec.structs.replace(HOURLY, since=None), NOW + 5 * HOUR, {"incremental": NOW})
+    assert due(agenda, NOW + 5 * HOUR) == [("a", "incremental", "03-01 17:00")]
+
+
 def test_a_new_schedule_has_missed_nothing() -> None:
     agenda = Agenda()
     agenda.put("a", HOURLY, NOW, {"incremental": NOW - DAY})

@@ -147,6 +147,8 @@ def test_what_was_missed_while_no_server_ran_is_made_up_for_once(run: Callable[.
         site.create("shop")
         await site.scheduler.store("hourly", hourly(site.place, "shop", incremental=None, full="0 * * * *"))
         await site.pass_(HOUR)
+        with_grace = hourly(site.place, "shop", incremental=None, full="0 * * * *", grace="48h")
+        await site.scheduler.store("hourly", with_grace)  # which changes no time
         site.clock.now += 5 * HOUR + MINUTE
 
     async def second(site: Site) -> None:

@@ -142,10 +142,12 @@ class Agenda:
         self.schedules[name] = schedule
         if schedule.paused:
             return
-        since = _micros(schedule.since, now)
+        since = _micros(schedule.since, 0)
         until = _micros(schedule.paused_until, 0)
         for task, cron in schedule.crons.items():
-            last = min(max((done or {}).get(task, since), since), now)  # a time that is to come was of another clock
+            last = min(
+                max((done or {}).get(task, since or now), since), now
+            )  # a time that is to come was of another clock
             self._push(name, task, cron, cron.after(max(last, until)))
 
     def remove(self, name: str) -> None:

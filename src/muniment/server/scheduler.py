@@ -115,8 +115,8 @@ class Scheduler:
         check_name(name)
         schedule.check()
         before = self.agenda.schedules.get(name)
-        if before is None or _timing(before) != _timing(schedule):
-            schedule = msgspec.structs.replace(schedule, since=self._time())
+        same = before is not None and _timing(before) == _timing(schedule)
+        schedule = msgspec.structs.replace(schedule, since=before.since if before and same else self._time())
         await asyncio.to_thread(self._write, [Put(SCHEDULES + name, msgspec.to_builtins(schedule))])
         done = await asyncio.to_thread(self.runs.due_last, name)
         self.agenda.put(name, schedule, self._clock(), done)
