@@ -186,6 +186,17 @@ def test_iterating_takes_page_after_page(store: DocumentStore, tmp_path: Path) -
     assert asyncio.run(asked()) == list(range(15, 1100))
 
 
+def test_a_stream_keeps_every_byte_and_is_of_one_moment(any_database: Any) -> None:
+    bodies = [b'{"N":1,\n "T":"a\\nb"}', b'{\r\n"N":2}', '{"N":3,"T":"é"}'.encode()]
+    for number, body in enumerate(bodies):
+        any_database.put(f"a/{number}", body, {"Raven-Entity-Name": "A"})
+    found = any_database.stream("from A order by N")
+    assert [document.body for document in found] == bodies
+    assert list(any_database.stream("from A where N > $n select N", n=1)) == [{"N": 2}, {"N": 3}]
+    with pytest.raises(InvalidQuery):
+        list(any_database.stream("from"))
+
+
 def test_a_malformed_query_is_refused(store: DocumentStore) -> None:
     url = f"{store.url}/databases/{store.name}/query"
     for body, status in ((b"{", 422), (b"{}", 400), (b'{"Query":{"where":{"type":"none"}}}', 422), (b'{"X":1}', 422)):

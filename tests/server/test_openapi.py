@@ -135,6 +135,8 @@ def tenant(site: Site, prefix: str) -> None:
     for method in ("GET", "HEAD"):
         do(method, "/indexes", 200)
     do("POST", "/query", 200, json={"Rql": "from @all_docs where By = $b include By", "Parameters": {"b": "items/1"}})
+    do("POST", "/query/lines", 200, json={"Rql": "from @all_docs where By = 'items/1'"})
+    do("POST", "/query/lines", 400, json={"Rql": "from"})
     do("POST", "/query", 400, json={"Rql": "from"})
     do("PUT", "/static/{key}", 201, "/static/large?owner=orders/1", content=b"content")
     do("POST", "/static/{key}", 200, "/static/large?owner=orders/1", headers={"Mine": "x"})

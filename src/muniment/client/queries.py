@@ -9,8 +9,10 @@ from msgspec.structs import replace
 
 from muniment.client.documents import JSON
 from muniment.client.retry import call
-from muniment.client.wire import Flow, Request, parsed, rows_of, target
+from muniment.client.transport import Broken
+from muniment.client.wire import Flow, Request, Response, parsed, rows_of, target
 from muniment.document import encode
+from muniment.errors import ServerUnavailable
 from muniment.finding import Results, operand
 from muniment.query.model import Query
 from muniment.raven3.messages import QueryResults
@@ -29,15 +31,33 @@ def query(root: tuple[str, ...], asked: Query | str, parameters: Mapping[str, An
 
 def page(root: tuple[str, ...], asked: Query | str, parameters: Mapping[str, Any], skip: int) -> Flow[Results]:
     """A page of it, which is the last if it is not full."""
-    wanted: dict[str, Any] = {"Skip": skip} if skip else {}
-    if isinstance(asked, str):
-        wanted |= {"Rql": asked, "Parameters": {name: _operand(value) for name, value in parameters.items()}}
-    else:
-        wanted |= {"Query": replace(asked, include=())}  # a session asks for what it does not have itself
+    wanted = _wanted(asked, parameters) | ({"Skip": skip} if skip else {})
     request = Request("POST", target(*root, "query"), encode(wanted), JSON, repeatable=True)
     response = yield from call(request, 200)
     told = parsed(response, QueryResults)
     return Results(rows_of(response), told.total_results, told.plan)
+
+
+def lines(root: tuple[str, ...], asked: Query | str, parameters: Mapping[str, Any]) -> Flow[Response]:
+    """All of it, a row a line."""
+    request = Request("POST", target(*root, "query", "lines"), encode(_wanted(asked, parameters)), JSON)
+    return (yield from call(request, 200))
+
+
+def is_page(asked: Query | str) -> bool:
+    """Whether it is surely no more than a page, which is asked for in one piece."""
+    return isinstance(asked, Query) and asked.take is not None and asked.take <= MAX_PAGE
+
+
+def broken(error: Broken) -> ServerUnavailable:
+    """The error for a stream that stopped half-way."""
+    return ServerUnavailable(f"the server broke off its answer: {error}", "ask again")
+
+
+def _wanted(asked: Query | str, parameters: Mapping[str, Any]) -> dict[str, Any]:
+    if isinstance(asked, str):
+        return {"Rql": asked, "Parameters": {name: _operand(value) for name, value in parameters.items()}}
+    return {"Query": replace(asked, include=())}  # a session asks for what it does not have itself
 
 
 def _operand(value: Any) -> Any:

@@ -16,7 +16,7 @@ from muniment.client.operations import AsyncOperations, Operations
 from muniment.client.schedules import AsyncSchedules, Schedules
 from muniment.client.session import AsyncHiLo, AsyncSession
 from muniment.client.transport import AsyncRemote, AsyncTransport, Broken, Remote, Server, Transport
-from muniment.client.wire import Flow, root_of, split_url
+from muniment.client.wire import Flow, Rows, root_of, split_url
 from muniment.command import Command, Delete, Put
 from muniment.document import Document, metadata_bytes
 from muniment.errors import ConcurrencyConflict
@@ -27,7 +27,7 @@ from muniment.page import PAGE, Page
 from muniment.patching import PatchCommand
 from muniment.progress import Progress
 from muniment.query.model import Query
-from muniment.raven3.names import MAX_PAGE, SYSTEM
+from muniment.raven3.names import SYSTEM
 from muniment.session import Session
 from muniment.smuggler.options import ExportOptions, SmugglerOptions
 from muniment.smuggler.sink import Writable
@@ -207,13 +207,19 @@ class DocumentStore(BothStores[RemoteAttachment], Remote, Source[Exported]):
     def stream(self, query: Query | str, /, **parameters: Any) -> Iterator[Any]:
         """What a query finds one by one, in constant memory: documents, or dicts where it selects.
 
-        It is asked for page by page, so that what changes meanwhile may be seen before or after, twice or not at all.
+        All of it is of one moment, and comes as fast as it is taken, within a minute or so for each piece.
         """
-        skip, page = 0, None
-        while page is None or len(page) == MAX_PAGE:
-            page = self._run(queries.page(self._root, query, parameters, skip))
-            yield from page
-            skip += len(page)
+        if queries.is_page(query):
+            yield from self._run(queries.page(self._root, query, parameters, 0))
+            return
+        rows = Rows()
+        with self._transport.stream(queries.lines(self._root, query, parameters)) as (_, chunks):
+            try:
+                for chunk in chunks:
+                    yield from rows.of(chunk)
+            except Broken as error:
+                raise queries.broken(error) from error
+        rows.end()
 
     def put_attachment(
         self,
@@ -310,12 +316,19 @@ class AsyncDocumentStore(BothStores[AsyncRemoteAttachment], AsyncRemote, Source[
 
     async def stream(self, query: Query | str, /, **parameters: Any) -> AsyncIterator[Any]:
         """See `DocumentStore.stream`."""
-        skip, page = 0, None
-        while page is None or len(page) == MAX_PAGE:
-            page = await self._run(queries.page(self._root, query, parameters, skip))
-            for each in page:
+        if queries.is_page(query):
+            for each in await self._run(queries.page(self._root, query, parameters, 0)):
                 yield each
-            skip += len(page)
+            return
+        rows = Rows()
+        async with self._transport.stream(queries.lines(self._root, query, parameters)) as (_, chunks):
+            try:
+                async for chunk in chunks:
+                    for each in rows.of(chunk):
+                        yield each
+            except Broken as error:
+                raise queries.broken(error) from error
+        rows.end()
 
     async def put_attachment(
         self,

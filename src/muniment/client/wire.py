@@ -142,14 +142,39 @@ def documents_of(response: Response) -> list[Document]:
         return [document for document in documents.documents_of(response.body.strip()) if document is not None]
 
 
-def rows_of(response: Response) -> list[Document] | list[dict[str, Any]]:
+def rows_of(response: Response) -> list[Any]:
     """What a query has found: documents, or dicts of what it selects."""
     with _understood():
         results = member_value(response.body, "Results") or b"[]"
-        rows = elements(results)
-        if all(b'"@metadata":' in row and b'"@id":' in row for row in rows):
-            return [document for document in documents.documents_of(results) if document is not None]
-        return [decode(row) for row in rows]
+        return [row_of(row) for row in elements(results)]
+
+
+def row_of(row: bytes) -> Any:
+    """A document, or a dict of what was selected of it."""
+    if b'"@metadata":' in row and b'"@id":' in row:
+        return documents.document_of(row)
+    return decode(row)
+
+
+class Rows:
+    """Cuts what comes in of an answer with a row in each line."""
+
+    def __init__(self) -> None:
+        self._rest = bytearray()
+
+    def of(self, chunk: bytes) -> list[Any]:
+        """The rows that are complete now."""
+        self._rest += chunk
+        if b"\n" not in chunk:
+            return []
+        *lines, self._rest = self._rest.split(b"\n")
+        with _understood():
+            return [row_of(decode(bytes(line)).encode() if line[:1] == b'"' else bytes(line)) for line in lines]
+
+    def end(self) -> None:
+        """Raises `ServerUnavailable` if something is missing."""
+        if self._rest:
+            raise unexpected("the server's answer ended within a line")
 
 
 @contextmanager

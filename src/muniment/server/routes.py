@@ -127,6 +127,7 @@ TEXT: Final = "text/plain"
 KNOWN: Final = {"If-None-Match": "The etag of what the client has already."}
 EXPECTED: Final = {"If-None-Match": "The etag that there must be now; all zeros if there must be none."}
 UNCHANGED: Final = Answer(304, media=None, said="The client has it already.")
+LINES: Final = "application/x-ndjson"
 MISSING: Final = Answer(404, media=None, said="There is none.")
 DONE: Final = (Answer(media=None),)
 ENTRANCE: Final = "studio"
@@ -224,6 +225,7 @@ ROUTES: Final = (
         ),
     ),
     Route("indexes", _readable(Endpoint(indexes.listing, (Answer(200, list[IndexFacts]),), may=READ))),
+    Route("query/lines", {"POST": Endpoint(finding.lines, (Answer(200, media=LINES),), body=Wanted, may=READ)}),
     Route("query", {"POST": Endpoint(finding.find, (Answer(200, QueryResults),), body=Wanted, may=READ)}),
     Route(
         "static/{key}",

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Iterator
 from typing import Any
 
 import msgspec
 from msgspec.structs import replace
 
-from muniment.answer import Answer, answer, query_of
+from muniment.answer import Answer, answer, query_of, stream
 from muniment.document import MAX_ID_BYTES, Document, ExactFloat, encode
 from muniment.errors import InvalidDocument, InvalidInput
 from muniment.finding import included
@@ -17,6 +18,7 @@ from muniment.raven3.documents import array, with_metadata
 from muniment.raven3.headers import BUILD_HEADER, JSON
 from muniment.raven3.messages import Wanted
 from muniment.raven3.names import MAX_PAGE
+from muniment.server.handlers.raven7.streams import Lines
 from muniment.server.request import Request
 from muniment.server.tenants import Tenant
 from muniment.server.wire import Response
@@ -27,22 +29,44 @@ _MOST_INCLUDED = 100_000
 
 async def find(request: Request) -> Response:
     """What a query finds, of one moment, and the documents that it refers to where the query includes them."""
-    body = await request.body()
-    try:
-        query = _query(_decode(body))
-    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
-        raise InvalidDocument(f"the query cannot be read: {error}", "see docs/queries.md") from error
+    query, wanted = await _asked(request)
+    take = min(wanted.take, MAX_PAGE)
+    if query.take is not None:
+        take = min(query.take, take)
+    query = replace(query, take=take)
     return Response(200, [JSON, BUILD_HEADER], await asyncio.to_thread(_answered, request.tenant, query))
 
 
+async def lines(request: Request) -> Lines:
+    """All that a query finds, of one moment, one a line, however many they are."""
+    query, _ = await _asked(request)
+    return Lines(request, lambda: _lines(request.tenant, query))
+
+
+def _lines(tenant: Tenant, query: Query) -> Iterator[bytes]:
+    """Each as JSON; in a string of JSON, where there are ends of lines in it."""
+    with stream(tenant.database.storage, query) as found:
+        for item in found.items:
+            line = with_metadata(item) if isinstance(item, Document) else item
+            yield encode(line.decode()) if b"\n" in line or b"\r" in line else line
+
+
+async def _asked(request: Request) -> tuple[Query, Wanted]:
+    body = await request.body()
+    try:
+        wanted = _decode(body)
+        return _query(wanted), wanted
+    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
+        raise InvalidDocument(f"the query cannot be read: {error}", "see docs/queries.md") from error
+
+
 def _query(wanted: Wanted) -> Query:
+    """The query without what is skipped beside it."""
     if (wanted.rql is None) == (wanted.query is None):
         raise InvalidInput("a query is a text in Rql, or a tree in Query", "give one of them")
     query = query_of(wanted.rql, wanted.parameters) if wanted.rql is not None else _tree(wanted.query)
-    skip, take = wanted.skip, min(wanted.take, MAX_PAGE)
-    if query.take is not None:
-        take = min(max(query.take - skip, 0), take)
-    return replace(query, skip=query.skip + skip, take=take)
+    left = None if query.take is None else max(query.take - wanted.skip, 0)
+    return replace(query, skip=query.skip + wanted.skip, take=left)
 
 
 def _tree(tree: Any) -> Query:
