@@ -378,7 +378,7 @@ def test_numbers_for_ids_are_given_out_once_and_taken_back(seven: Database) -> N
 
 def test_what_is_not_here_is_no_null(seven: Database) -> None:
     """A 404 is one for these clients."""
-    for path in ("/counters?docId=a", "/revisions?id=a", "/timeseries?docId=a", "/nonsense"):
+    for path in ("/counters?docId=a", "/revisions?id=a", "/timeseries?docId=a", "/nonsense", "/docs/a", "/static/a"):
         refused = seven.get(path)
         assert refused.status_code == 501
         assert path.partition("?")[0][1:] in refused.json()["Message"]

@@ -129,7 +129,7 @@ def _oauth_source(request: Request) -> tuple[str, str]:
 def _found(request: Request, path: str) -> tuple[Route, str] | None:
     """The route of a path, of the protocol that the client speaks; one that does not say so has both."""
     if request.later:
-        return LATER.resolve(path) or TABLE.resolve(path)
+        return LATER.resolve(path)
     return TABLE.resolve(path) or (None if VERSION in request.headers else LATER.resolve(path))
 
 
