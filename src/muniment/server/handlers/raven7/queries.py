@@ -15,7 +15,7 @@ from muniment.answer import answer, query_of, stream
 from muniment.document import MAX_ID_BYTES, Document, encode, raven_time
 from muniment.errors import InvalidInput
 from muniment.finding import included
-from muniment.query.model import Query
+from muniment.query.model import EVERYTHING, Query
 from muniment.query.plan import Plan
 from muniment.raven3.documents import array, joined
 from muniment.raven3.headers import BUILD_HEADER, JSON
@@ -84,8 +84,10 @@ def _projection(row: bytes) -> bytes:
 def _of(tenant: Tenant, query: Query, plan: Plan) -> dict[str, object]:
     """What is told of how it was found: nothing is ever stale."""
     now = raven_time(datetime.now(UTC))
+    of = f"collection/{query.collection}" if query.collection else "AllDocs"  # RavenDB's word for no index of fields
+    used = () if query.where == EVERYTHING and not query.order else plan.indexes
     return {
-        "IndexName": ", ".join(plan.indexes) or (f"collection/{query.collection}" if query.collection else "AllDocs"),
+        "IndexName": ", ".join(used) or of,
         "IsStale": False,
         "IndexTimestamp": now,
         "LastQueryTime": now,
