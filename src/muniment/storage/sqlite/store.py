@@ -81,7 +81,8 @@ if TYPE_CHECKING:
 
 UPLOAD_PARTS: Final = 8  # parts a staged upload writes in one commit
 WAIT_SECONDS: Final = 0.1
-FEW_ROWS: Final = 1024  # found rows that are read in one transaction
+FEW_ROWS: Final = 1024  # found rows that are read in one transaction where a page is asked for
+FEW_OF_ALL: Final = 128  # and where everything is: bodies may be large
 USE_SECONDS: Final = 3600  # how often it is noted that an index is used
 INDEX_SECONDS: Final = 30.0  # how long a query waits for the indexes that it wants
 BY_COLLECTION: Final = "Raven/DocumentsByEntityName"
@@ -403,7 +404,7 @@ class SqliteStorage:
         """See `base.Storage`."""
         asked = _Asked(query, fields(query), test_of(query.where))
         self._want_indexes(asked)
-        if query.take is not None and query.take <= FEW_ROWS and (found := self._found_at_once(asked, counted)):
+        if (found := self._found_at_once(asked, counted)) is not None:
             yield found
             return
         with self.pin() as snapshot:
@@ -414,10 +415,13 @@ class SqliteStorage:
             yield Found(self._reader.revisions(matches.etags), matches.total if counted else None, plan)
 
     def _found_at_once(self, asked: _Asked, counted: bool) -> Found | None:
-        """What indexes find, read in one transaction; None where there are none."""
+        """What indexes find, read in one transaction, without a pin; None without them, or if it is too much."""
+        most = FEW_ROWS if asked.query.take is not None else FEW_OF_ALL
+        if asked.query.take is None or asked.query.take > most:
+            asked = asked._replace(query=msgspec.structs.replace(asked.query, take=most + 1))
         with self._reader.connection() as connection, connection:
             plan, matches = self._by_indexes(connection, asked, counted)
-            if matches is None:
+            if matches is None or len(matches.etags) > most:
                 return None
             revisions, total = read_revisions(connection, matches.etags), matches.total if counted else None
         return Found(iter(revisions), total, plan)
