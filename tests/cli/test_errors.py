@@ -80,7 +80,7 @@ def failed(ended: Ended, code: int, *parts: str) -> None:
         ("backup= --dest=out", 2, "backup="),
         ("sample http://127.0.0.1:8080 --documents 1", 2, "is the address of a server"),
         ("check http://127.0.0.1:8080", 2, "is the address of a server"),
-        ("restore backups --to https://server/x", 2, "is the address of a server"),
+        ("restore backups --to https://server/x", 2, "names no database"),
         (f"sample {'x' * 300} --documents 1", 8, "name too long"),
         (f"smuggler out {'x' * 300} new.ndjson", 8, "name too long"),
         (f"smuggler in shop {'x' * 300}", 8, "name too long"),

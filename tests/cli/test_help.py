@@ -44,7 +44,7 @@ TIMES = [
 ]
 COMMANDS = {
     "backup": [
-        "FOLDER",
+        "FOLDER|URL",
         "--dest",
         "--incremental",
         "--new-chain",
@@ -99,13 +99,13 @@ COMMANDS = {
     "merge": ["DEST", "--through", "--delete-merged", KEY, *OPENS, *SEALS, "--json", "--quiet"],
     "status": ["FOLDER|URL", "--url", "--database", *LIMITS, KEY, *KEYS, "--json"],
     "limit": ["OPERATION", "--url", *PACE, *KEYS, "--json"],
-    "freeze": ["--url", "--database", "--timeout", *KEYS, "--json"],
-    "thaw": ["--url", "--database", "--freeze", *KEYS, "--json"],
-    "statistics": ["FOLDER", KEY, "--json"],
+    "freeze": ["URL", "--url", "--database", "--timeout", *KEYS, "--json"],
+    "thaw": ["URL", "--url", "--database", "--freeze", *KEYS, "--json"],
+    "statistics": ["FOLDER|URL", KEY, *KEYS, "--json"],
     "check": ["FOLDER", "--accept-loss", KEY, "--json", "--quiet"],
     "compact": ["FOLDER|URL", "--database", KEY, *KEYS, "--json", "--quiet"],
-    "create": ["FOLDER", KEY, "--algorithm", "--json"],
-    "get": ["FOLDER", "ID", "--metadata", "--json", *POINT, KEY, *OPENS],
+    "create": ["FOLDER|URL", KEY, "--algorithm", *KEYS, "--json"],
+    "get": ["FOLDER|URL", "ID", "--metadata", "--json", *POINT, KEY, *OPENS, *KEYS],
     "settings": ["FOLDER|URL", "[KEY=VALUE]", "--database", KEY, *KEYS, "--json"],
     "sample": ["FOLDER", "--documents", "--attachments", "--seed", KEY, "--json", "--quiet"],
     "recipients list": ["DEST", "--json"],
@@ -114,7 +114,7 @@ COMMANDS = {
     "identity generate": ["FILE", "--signing", "--json"],
     "encryption generate-key": ["FILE", "--json"],
     "encryption rotate": [
-        *("FOLDER", KEY, "--new-key-file", "--algorithm", "--in-clear", "--url", "--database", "--plain-http"),
+        *("FOLDER|URL", KEY, "--new-key-file", "--algorithm", "--in-clear", "--url", "--database", "--plain-http"),
         *(*KEYS, "--json", "--quiet"),
     ],
     "smuggler out": [

@@ -163,7 +163,7 @@ def test_databases(url: str, tmp_path: Path) -> None:
         ("backup --url URL --database nowhere --dest out", 3, "nowhere"),
         ("backup --url URL --api-key k --dest out", 2, "this is not a key"),
         ("backup --url http://127.0.0.1:1 --dest out", 9, "does not answer"),
-        ("backup --url URL shop --dest out", 2, "FOLDER and --url"),
+        ("backup --url URL shop --dest out", 2, "each say which"),
         ("backup shop --database shop --dest out", 2, "--database is for"),
         ("backup shop --nowait --dest out", 2, "--nowait is for"),
         ("backup --url URL --all-databases --database shop --dest out", 2, "--all-databases goes with neither"),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import sys
 from collections.abc import Callable, Collection, Sequence
 from importlib import import_module
@@ -14,12 +15,15 @@ import typer
 from muniment.cli.groups import with_groups
 from muniment.cli.outcome import USAGE, outcome
 from muniment.cli.output import wait_for_key
+from muniment.cli.profile import PROFILE
 from muniment.errors import MunimentError
 from muniment.version import VERSION
 
 __all__ = ["app", "main"]
 
 UNKNOWN: Final = 3  # as plug-ins for monitoring say that they could not find out
+_RAVENDBS: Final = ("backup", "server", "smuggler")
+_OPTION: Final = re.compile(r"^--?([a-z][a-z-]*[a-z])[:=]")
 COMPLETE: Final = "_MUNIMENT_COMPLETE"  # is set by shells that want to know what could be typed
 
 TOPICS: Final = ("recover",)  # pages that `help` prints; everything else is a command
@@ -266,18 +270,46 @@ def _options(
         bool, typer.Option("--version", metavar="", callback=_print_version, is_eager=True, help="Print the version.")
     ] = False,
     debug: Annotated[
-        bool, typer.Option("--debug", metavar="", help="Show a traceback with an error, as MUNIMENT_DEBUG=1 does.")
+        bool,
+        typer.Option("--debug", metavar="", help="Anywhere: show a traceback with an error, as MUNIMENT_DEBUG=1 does."),
     ] = False,
+    profile: Annotated[
+        str | None,
+        typer.Option("--profile", metavar="NAME", help="Anywhere: this profile of ~/.config/muniment/client.toml."),
+    ] = None,
 ) -> None:
     _help_unless_command(context)
 
 
+def _understood(arguments: Sequence[str]) -> tuple[list[str], bool]:
+    """The command line without what may stand anywhere in it, and whether --debug did.
+
+    The options of commands that are RavenDB's are taken as its parser took them, too: `--url:X` and `-url=X`.
+    """
+    end = arguments.index("--") if "--" in arguments else len(arguments)
+    words, rest = list(arguments[:end]), arguments[end:]
+    debug = "--debug" in words
+    words = [word for word in words if word != "--debug"]
+    kept: list[str] = []
+    for word in words:
+        if kept and kept[-1] == "--profile":
+            kept.pop()
+            os.environ[PROFILE] = word
+        elif word.startswith("--profile="):
+            os.environ[PROFILE] = word.partition("=")[2]
+        else:
+            kept.append(word)
+    if kept[:1] and kept[0] in _RAVENDBS:
+        kept = [_OPTION.sub(r"--\1=", word) for word in kept]
+    return [*kept, *rest], debug
+
+
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run a command line (that of the process when none is given) and return its exit code."""
-    given = list(sys.argv[1:] if arguments is None else arguments)
+    given, debug = _understood(sys.argv[1:] if arguments is None else arguments)
     if given[:1] == ["help"] and not set(given[1:]) & {*TOPICS, "--help", "-h"}:
         given = [*given[1:], "--help"]
-    debug = "--debug" in given or os.environ.get("MUNIMENT_DEBUG", "0") not in ("", "0")
+    debug = debug or os.environ.get("MUNIMENT_DEBUG", "0") not in ("", "0")
 
     app = app_for(ABOUT.keys() | _GROUPS if COMPLETE in os.environ else given)
 

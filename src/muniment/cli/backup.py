@@ -22,7 +22,7 @@ from muniment.cli.options import (
     ServerDatabase,
     Url,
     check_stays_here,
-    path_of,
+    folder_or_url,
     place_of,
 )
 from muniment.cli.report import Line, Row, facts, members, row
@@ -47,9 +47,9 @@ def backup(
         ),
     ],
     *,
-    folder: Annotated[
-        Path | None,
-        typer.Argument(parser=path_of, metavar="FOLDER", help="The folder of the database, if it is not on a server."),
+    place: Annotated[
+        str | None,
+        typer.Argument(metavar="FOLDER|URL", help="The folder of the database, or URL/databases/NAME of a server."),
     ] = None,
     incremental: Annotated[
         bool,
@@ -138,7 +138,7 @@ def backup(
     encrypted with the key of an encrypted database, and refused beside backups that are encrypted; --in-clear
     says that it is not to be. Whoever loses all that opens it has lost the backup. See `muniment identity`.
 
-    With --url the options are those of Raven.Backup. --dest is then a path on the server's machine, below its data
+    With a URL the options are those of Raven.Backup. --dest is then a path on the server's machine, below its data
     folder if it is relative. Exit code 0 says that the backup is complete, or with --nowait that it has begun; with
     --all-databases the exit code is the number of those that failed. Ctrl-C ends the command, not the backup: the
     server goes on with it. A key for the server needs the right `admin` for --recipient, --in-clear and
@@ -149,9 +149,11 @@ def backup(
     $ muniment backup shop --dest /mnt/backups/shop --read-rate 20MB --niceness 10
     $ muniment backup shop --dest /mnt/backups/shop --passphrase-file ~/.backup-passphrase
     $ muniment backup shop --dest /mnt/backups/shop --incremental --if-older-than 6h
+    $ muniment backup http://127.0.0.1:8080/databases/shop --dest /mnt/backups/shop
     $ muniment backup --url http://127.0.0.1:8080 --database shop --dest /mnt/backups/shop
     $ muniment backup --url http://127.0.0.1:8080 --all-databases --dest /mnt/backups --incremental
     """
+    folder, url = folder_or_url(place, url)
     if url is None:
         remote = {"--database": database, "--all-databases": all_databases, "--nowait": nowait, "--timeout": timeout}
         for option in [*(name for name, value in remote.items() if value), *keys.given]:
@@ -184,8 +186,6 @@ def backup(
         raise InvalidInput("a server is given one --dest at a time", "run it once for each")
     if if_older_than is not None:
         raise InvalidInput("--if-older-than is for a database in a folder", "give the server a schedule instead")
-    if folder is not None:
-        raise InvalidInput("FOLDER and --url each say what to back up", "give one of them")
     if database is not None and not database.strip():
         raise InvalidInput("the name in --database is empty", "give one, or leave it out for the system database")
     if all_databases and (database or nowait):

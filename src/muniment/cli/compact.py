@@ -3,20 +3,16 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
 
-import typer
-
-from muniment.cli.options import Database, JobOutput, KeyOptions, Keys
+from muniment.cli.options import Database, FolderOrUrl, JobOutput, KeyOptions, Keys, store_of
 from muniment.cli.output import seconds_text, size_text
 from muniment.cli.report import facts, row
-from muniment.errors import InvalidInput
 from muniment.maintenance import MaintenanceActions
 from muniment.progress import Progress
 
 
 def compact(
-    place: Annotated[str, typer.Argument(metavar="FOLDER|URL", help="The folder of a database, or a server.")],
+    place: FolderOrUrl,
     *,
     database: Database = None,
     encryption: KeyOptions,
@@ -36,19 +32,11 @@ def compact(
     $ muniment compact safe --key-file shop.key
     $ muniment compact http://127.0.0.1:8080/databases/shop
     """
-    if not place.strip():
-        raise InvalidInput("no database was named", "give its folder, or the URL of a server")
-    if "://" in place:
-        encryption.check_for_server()
+    if (store := store_of(place, encryption, keys, database)) is not None:
         from muniment.cli.remote import compact_on_server  # here: its HTTP client loads longer than most commands run
 
-        compact_on_server(keys.store(place, database), out)
+        compact_on_server(store, out)
         return
-    keys.check_unused()
-    if database is not None:
-        raise InvalidInput(
-            "--database is for the databases of a server", "give the URL of a server instead of a folder"
-        )
     folder, progress = Path(place), Progress()
     with out.job(progress):
         before, after = MaintenanceActions.compact(folder, key=encryption.key(), progress=progress)

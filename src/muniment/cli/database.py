@@ -5,35 +5,56 @@ from __future__ import annotations
 import sys
 from pathlib import Path
 from time import monotonic
-from typing import Annotated, Any
+from typing import Annotated, Any, Final
 
 import msgspec
 import typer
 
+from muniment.backup.moment import RestorePoint
 from muniment.cli.keyring import OpeningOptions
-from muniment.cli.options import AlgorithmOption, Folder, JobOutput, KeyOptions, NewFolder, Output, place_of
+from muniment.cli.options import (
+    AlgorithmOption,
+    Folder,
+    FolderOrUrl,
+    JobOutput,
+    KeyOptions,
+    Keys,
+    Output,
+    is_url,
+    place_of,
+    store_of,
+)
 from muniment.cli.output import Failure, complain, count_text, size_text, took_text, write
 from muniment.cli.point import PointOptions
 from muniment.cli.report import Row, facts, number, row
 from muniment.cli.state import encryption_row, statistics_rows
 from muniment.database import DocumentDatabase
 from muniment.document import Document
-from muniment.errors import DamagedDatabase, DocumentNotFound, TargetExists
+from muniment.errors import DamagedDatabase, DocumentNotFound, InvalidInput, TargetExists
 from muniment.fresh import made
 from muniment.progress import Progress
+from muniment.raven3.names import SYSTEM
 from muniment.security.encryption import Algorithm, EncryptionKey
 from muniment.storage import engines
 
+_WHOLE: Final = "give the whole id; its case does not matter"
 
-def statistics(folder: Folder, *, encryption: KeyOptions, out: Output) -> None:
+
+def statistics(place: FolderOrUrl, *, encryption: KeyOptions, keys: Keys, out: Output) -> None:
     """Show what is in a database: counts, sizes, collections, and the fingerprint.
 
     Two databases with the same fingerprint hold the same documents and attachments, byte for byte. Another process may
     be using the database.
 
     $ muniment statistics shop
+    $ muniment statistics http://127.0.0.1:8080/databases/shop
     """
-    key = encryption.key()
+    if (served := store_of(place, encryption, keys)) is not None:
+        with served as store:
+            found = store.statistics()
+        out.emit(f"{found.name} on {store.url}", statistics_rows(found))
+        return
+    folder, key = Path(place), encryption.key()
     with DocumentDatabase(folder, create=False, read_only=True, key=key) as database:
         found = database.statistics()
     encrypted = Row({"encrypted": key is not None}, [("encrypted", "yes")] if key else [])
@@ -41,18 +62,39 @@ def statistics(folder: Folder, *, encryption: KeyOptions, out: Output) -> None:
 
 
 def create(
-    folder: NewFolder, *, encryption: KeyOptions, algorithm: AlgorithmOption = Algorithm.AEGIS, out: Output
+    place: Annotated[
+        str,
+        typer.Argument(
+            metavar="FOLDER|URL", help="A new folder, that of an empty database, or URL/databases/NAME of a server."
+        ),
+    ],
+    *,
+    encryption: KeyOptions,
+    algorithm: AlgorithmOption = Algorithm.AEGIS,
+    keys: Keys,
+    out: Output,
 ) -> None:
     """Make an empty database, encrypted if a key is given.
 
     Most commands make one by themselves when they write the first document. Whoever loses the key of an encrypted
-    database has lost the database: keep it apart from the database and from its backups, and in two places.
+    database has lost the database: keep it apart from the database and from its backups, and in two places. With a
+    URL it is made by a server, which is sent the key, over https or on this machine.
 
     $ muniment create shop
+    $ muniment create http://127.0.0.1:8080/databases/shop
     $ muniment encryption generate-key shop.key
     $ muniment create safe --key-file shop.key
     """
     key = encryption.key(algorithm)
+    if (served := store_of(place, encryption, keys, keys_stay=False)) is not None:
+        with served as store:
+            if store.name == SYSTEM:
+                raise InvalidInput(f"{place} names no database", "give URL/databases/NAME")
+            store.admin.create_database(store.name, {}, key=key)
+            found = store.statistics()
+        out.emit(f"Made {found.name} on {store.url}", [facts(**found.as_json()), encryption_row(key)])
+        return
+    folder = Path(place)
     with made(folder, keep_if=lambda _: False, key=key) as (database, new):
         if not new:
             raise TargetExists(f"there is a database in {folder} already", "give a new folder")
@@ -112,10 +154,11 @@ def _report(folder: Path, problems: list[str], told: dict[str, Any], out: JobOut
 
 
 def get(
-    folder: Annotated[
-        Path,
+    place: Annotated[
+        str,
         typer.Argument(
-            parser=place_of, metavar="FOLDER", help="The folder of the database, or a place with backups of it."
+            metavar="FOLDER|URL",
+            help="The folder of the database, URL/databases/NAME of a server, or a place with backups.",
         ),
     ],
     id: Annotated[str, typer.Argument(metavar="ID", help="The id of the document, in any case.")],
@@ -130,6 +173,7 @@ def get(
     moment: PointOptions,
     encryption: KeyOptions,
     opening: OpeningOptions,
+    keys: Keys,
 ) -> None:
     """Print a document: exactly the bytes that were stored.
 
@@ -138,16 +182,41 @@ def get(
     their SHA-256 first, but nothing is restored.
 
     $ muniment get shop orders/830 > order.json
+    $ muniment get http://127.0.0.1:8080/databases/shop orders/830
     $ muniment get backups orders/830 --at "yesterday 14:03"
     $ muniment get shop orders/830 --json | jq .metadata
     """
     point = moment.point()
+    if is_url(place):
+        document = _served(place, id, point, encryption, opening, keys)
+        _print(document, metadata=metadata, json=json)
+        return
+    keys.check_unused()
+    folder = place_of(place)
     if point.named or (not engines.exists(folder) and _holds_backups(folder)):
         from muniment.cli.version import document_in  # here: a database needs nothing of what reads backups
 
         document = document_in(folder, id, point, opening.keyring(encryption), JobOutput(quiet=True))
     else:
         document = _present(folder, id, encryption.key())
+    _print(document, metadata=metadata, json=json)
+
+
+def _served(
+    url: str, id: str, point: RestorePoint, encryption: KeyOptions, opening: OpeningOptions, keys: Keys
+) -> Document:
+    if point.named:
+        raise InvalidInput("a moment is one of backups", "give the place of the backups, or leave it out")
+    encryption.check_for_server()
+    opening.for_server()
+    with keys.store(url) as store:
+        document = store.get(id)
+    if document is None:
+        raise DocumentNotFound(f"there is no document {id!r} in {url}", _WHOLE)
+    return document
+
+
+def _print(document: Document, *, metadata: bool, json: bool) -> None:
     if json:
         write(_as_json(document) + b"\n")
     else:
@@ -166,9 +235,7 @@ def _present(folder: Path, id: str, key: EncryptionKey | None) -> Document:
     with DocumentDatabase(folder, create=False, read_only=True, key=key) as database:
         document = database.get(id)
     if document is None:
-        raise DocumentNotFound(
-            f"there is no document {id!r} in {folder}", "give the whole id; its case does not matter"
-        )
+        raise DocumentNotFound(f"there is no document {id!r} in {folder}", _WHOLE)
     return document
 
 

@@ -8,17 +8,26 @@ import typer
 
 from muniment.cli.options import AlgorithmOption, KeyOptions, Keys, Output, PlainHttp, Yes
 from muniment.cli.output import check_meant, confirm, count_text
+from muniment.cli.profile import LOCAL, URL, address
 from muniment.cli.report import Row, facts
 from muniment.cli.state import encryption_row, statistics_rows
 from muniment.errors import InvalidInput
 from muniment.security.encryption import Algorithm
 
-Address: TypeAlias = Annotated[str, typer.Option("--url", metavar="URL", help="The address of the server.")]
+Address: TypeAlias = Annotated[
+    str,
+    typer.Option(
+        "--url",
+        metavar="URL",
+        default_factory=address,
+        show_default=False,
+        help=f"The address of the server; what {URL} or the file of the command line says, or {LOCAL}.",
+    ),
+]
 Name: TypeAlias = Annotated[str, typer.Argument(metavar="NAME", help="The name of the database, in any case.")]
-DEFAULT = "http://127.0.0.1:8080"
 
 
-def list_databases(*, url: Address = DEFAULT, keys: Keys, out: Output) -> None:
+def list_databases(*, url: Address, keys: Keys, out: Output) -> None:
     """List the databases of a server.
 
     $ muniment databases list --url http://127.0.0.1:8080
@@ -32,7 +41,7 @@ def list_databases(*, url: Address = DEFAULT, keys: Keys, out: Output) -> None:
 def create(
     name: Annotated[str, typer.Argument(metavar="NAME", help="The name of the new database.")],
     *,
-    url: Address = DEFAULT,
+    url: Address,
     location: Annotated[
         str | None,
         typer.Option("--location", metavar="FOLDER", help="Where its files go, on the server's machine."),
@@ -76,7 +85,7 @@ def setting_of(text: str) -> tuple[str, str]:
 def delete(
     name: Name,
     *,
-    url: Address = DEFAULT,
+    url: Address,
     hard: Annotated[bool, typer.Option("--hard", metavar="", help="Delete its files too.")] = False,
     yes: Yes = False,
     keys: Keys,
@@ -103,7 +112,7 @@ def delete(
     out.emit(done, [facts(url=store.url, database=name, hard=hard, folder=folder)])
 
 
-def info(name: Name, *, url: Address = DEFAULT, keys: Keys, out: Output) -> None:
+def info(name: Name, *, url: Address, keys: Keys, out: Output) -> None:
     """Show what is in a database of a server: counts, sizes, collections, and the fingerprint.
 
     $ muniment databases info shop

@@ -7,7 +7,18 @@ from typing import Annotated
 
 import typer
 
-from muniment.cli.options import AlgorithmOption, Database, JobOutput, KeyOptions, Keys, Output, PlainHttp, Url, path_of
+from muniment.cli.options import (
+    AlgorithmOption,
+    Database,
+    JobOutput,
+    KeyOptions,
+    Keys,
+    Output,
+    PlainHttp,
+    Url,
+    folder_or_url,
+    path_of,
+)
 from muniment.cli.output import size_text
 from muniment.cli.report import facts, row
 from muniment.cli.state import encryption_row
@@ -32,9 +43,9 @@ def generate_key(
 
 
 def rotate(
-    folder: Annotated[
-        Path | None,
-        typer.Argument(parser=path_of, metavar="FOLDER", help="The folder of the database, if it is not on a server."),
+    place: Annotated[
+        str | None,
+        typer.Argument(metavar="FOLDER|URL", help="The folder of the database, or URL/databases/NAME of a server."),
     ] = None,
     *,
     encryption: KeyOptions,
@@ -59,16 +70,17 @@ def rotate(
     the database is whole and has either the old key or the new one: keep both until this command has ended. Backups
     that were taken before are as they were.
 
-    With --url a server does it, which knows the old key, to a database that is encrypted; nobody can use that
+    With a URL a server does it, which knows the old key, to a database that is encrypted; nobody can use that
     meanwhile. The new key goes there over https, or to this machine.
 
     $ muniment encryption generate-key new.key
     $ muniment encryption rotate safe --key-file shop.key --new-key-file new.key
     $ muniment encryption rotate shop --new-key-file new.key --algorithm ChaCha20
-    $ muniment encryption rotate --url http://127.0.0.1:8080 --database safe --new-key-file new.key
+    $ muniment encryption rotate http://127.0.0.1:8080/databases/safe --new-key-file new.key
     """
+    folder, url = folder_or_url(place, url)
     if url is not None:
-        _rotate_on_server(folder, url, database, encryption, new_key_file, algorithm, in_clear, plain_http, keys, out)
+        _rotate_on_server(url, database, encryption, new_key_file, algorithm, in_clear, plain_http, keys, out)
         return
     keys.check_unused()
     if database is not None or plain_http:
@@ -91,7 +103,6 @@ def rotate(
 
 
 def _rotate_on_server(
-    folder: Path | None,
     url: str,
     database: str | None,
     encryption: KeyOptions,
@@ -102,8 +113,6 @@ def _rotate_on_server(
     keys: Keys,
     out: JobOutput,
 ) -> None:
-    if folder is not None:
-        raise InvalidInput("FOLDER and --url each say which database", "give one of them")
     if in_clear or encryption.given:
         raise InvalidInput(
             "--key-file and --in-clear are for the databases of folders", "leave it out: the server knows the key"

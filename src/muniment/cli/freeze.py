@@ -8,21 +8,24 @@ from typing import Annotated, TypeAlias
 import msgspec
 import typer
 
-from muniment.cli.databases import DEFAULT
-from muniment.cli.options import Keys, Output, ServerDatabase, named
+from muniment.cli.options import Keys, Output, ServerDatabase, folder_or_url, named
+from muniment.cli.profile import address
 from muniment.cli.report import Row, facts, row
 from muniment.client import DocumentStore
 from muniment.duration import duration_of
+from muniment.errors import InvalidInput
 from muniment.raven3.messages import Frozen
 
-Address: TypeAlias = Annotated[
-    str, typer.Option("--url", metavar="URL", help="The address of the server; it may end in /databases/NAME.")
+Place: TypeAlias = Annotated[
+    str | None, typer.Argument(metavar="URL", help="The server, or URL/databases/NAME of its database.")
 ]
+Address: TypeAlias = Annotated[str | None, typer.Option("--url", metavar="URL", help="The same.")]
 
 
 def freeze(
+    place: Place = None,
     *,
-    url: Address = DEFAULT,
+    url: Address = None,
     database: ServerDatabase = None,
     timeout: Annotated[
         str, typer.Option("--timeout", metavar="TIME", help="After how long it thaws by itself: 90s, 10m, at most 24h.")
@@ -36,18 +39,19 @@ def freeze(
     `muniment thaw`, or until the time is over. `thaw` fails with exit code 4 if it was over before: then discard the
     copy. A database that no process has open needs none of this.
 
-    $ muniment freeze --database shop --timeout 10m
+    $ muniment freeze http://127.0.0.1:8080/databases/shop --timeout 10m
     $ restic backup /var/lib/muniment/shop
-    $ muniment thaw --database shop
+    $ muniment thaw http://127.0.0.1:8080/databases/shop
     """
     seconds = duration_of(timeout, "--timeout")
-    with keys.store(url, database) as store:
+    with keys.store(_server(place, url), database) as store:
         _show(store, store.admin.freeze(seconds), lambda frozen: f"Froze {frozen.database} until {frozen.until}", out)
 
 
 def thaw(
+    place: Place = None,
     *,
-    url: Address = DEFAULT,
+    url: Address = None,
     database: ServerDatabase = None,
     freeze: Annotated[
         str | None,
@@ -63,10 +67,19 @@ def thaw(
     Exit code 4 says that it was not frozen until now: it thawed by itself, or the server was stopped. What was copied
     may then be of several moments, and cannot be trusted.
 
-    $ muniment thaw --database shop
+    $ muniment thaw http://127.0.0.1:8080/databases/shop
     """
-    with keys.store(url, database) as store:
+    with keys.store(_server(place, url), database) as store:
         _show(store, store.admin.thaw(freeze), lambda frozen: f"Thawed {frozen.database}", out)
+
+
+def _server(place: str | None, url: str | None) -> str:
+    folder, found = folder_or_url(place, url)
+    if folder is not None:
+        raise InvalidInput(
+            f"{folder} is a folder, and only a server can freeze a database", "copy it while no process has it open"
+        )
+    return found or address()
 
 
 def _show(store: DocumentStore, frozen: Frozen, headline: Callable[[Frozen], str], out: Output) -> None:

@@ -14,6 +14,7 @@ import typer
 from muniment.api_keys import ApiKeys
 from muniment.cli.options import ASK, Keys, Output, Yes, path_of
 from muniment.cli.output import ask_new_secret, check_meant, confirm, count_text, note
+from muniment.cli.profile import address_or_none
 from muniment.cli.report import Line, Row, facts, lines, listed, row
 from muniment.errors import AccessDenied, DatabaseLocked, DatabaseNotFound, InvalidInput, Unauthorized
 from muniment.raven3.names import DATABASES, SYSTEM, SYSTEM_FOLDER
@@ -45,17 +46,18 @@ class Place:
     @contextmanager
     def keys(self, shown: Keys, *, create: bool = False) -> Iterator[ApiKeys]:
         """The keys that are kept there; of a server its system database may be made for the first."""
-        if (self.data_dir is None) == (self.url is None):
+        url = self.url or (address_or_none() if self.data_dir is None else None)
+        if (self.data_dir is None) == (url is None):
             raise InvalidInput("it is not clear which server's keys are meant", "give one of --data-dir and --url")
-        if self.url is not None:
+        if url is not None:
             try:
-                with shown.store(self.url, SYSTEM) as store:
-                    yield ApiKeys(store, confidential=is_confidential(self.url))
+                with shown.store(url, SYSTEM) as store:
+                    yield ApiKeys(store, confidential=is_confidential(url))
             except Unauthorized:
                 raise
             except AccessDenied as error:
                 raise AccessDenied(
-                    f"this key may not see or change the keys of {self.url}",
+                    f"this key may not see or change the keys of {url}",
                     "that needs a key with the right `admin` for all databases",
                 ) from error
             return

@@ -7,8 +7,7 @@ from typing import Annotated
 
 import typer
 
-from muniment.cli.databases import DEFAULT
-from muniment.cli.freeze import Address
+from muniment.cli.databases import Address
 from muniment.cli.options import Keys, LimitOptions, Output
 from muniment.cli.report import facts, lines
 from muniment.errors import InvalidInput
@@ -17,7 +16,7 @@ from muniment.errors import InvalidInput
 def limit(
     operation: Annotated[int, typer.Argument(metavar="OPERATION", help="The number of the job.")],
     *,
-    url: Address = DEFAULT,
+    url: Address,
     pace: LimitOptions,
     keys: Keys,
     out: Output,

@@ -15,6 +15,7 @@ import typer
 from muniment.cli import bar
 from muniment.cli.groups import Typed
 from muniment.cli.output import ask_secret, note
+from muniment.cli.profile import Profile, address_or_none, profile
 from muniment.cli.report import Row, emit
 from muniment.errors import InvalidInput, unreadable
 from muniment.limits import NO_LIMITS, Limits
@@ -30,9 +31,23 @@ def path_of(text: str) -> Path:
     """The folder or file that an argument names; raises `InvalidInput` for none, and for the address of a server."""
     if not text.strip():
         raise InvalidInput("the name of a folder or file is empty", "give one; the current folder is .")
-    if text.lower().startswith(("http://", "https://")):
+    if is_url(text):
         raise InvalidInput(f"{text} is the address of a server, and a folder or file belongs here", "see --help")
     return Path(text)
+
+
+def is_url(text: str) -> bool:
+    """Whether an argument is the address of a server or of its database, and not a folder."""
+    return text.lower().startswith(("http://", "https://"))
+
+
+def folder_or_url(place: str | None, url: str | None) -> tuple[Path | None, str | None]:
+    """The folder, or the URL of a server, that an argument or --url names; else that of the environment or the file."""
+    if place is None:
+        return None, url or address_or_none()
+    if url is not None:
+        raise InvalidInput(f"{place} and --url each say which database is meant", "give one of them")
+    return (None, place) if is_url(place) else (path_of(place), None)
 
 
 def place_of(text: str) -> Path:
@@ -55,6 +70,9 @@ def named(what: str) -> Callable[[str], str]:
 
 Folder: TypeAlias = Annotated[
     Path, typer.Argument(parser=path_of, metavar="FOLDER", help="The folder of the database.")
+]
+FolderOrUrl: TypeAlias = Annotated[
+    str, typer.Argument(metavar="FOLDER|URL", help="The folder of the database, or URL/databases/NAME of a server.")
 ]
 NewFolder: TypeAlias = Annotated[
     Path, typer.Argument(parser=path_of, metavar="FOLDER", help="A new folder, or that of an empty database.")
@@ -85,6 +103,23 @@ ServerDatabase: TypeAlias = Annotated[
     typer.Option("--database", metavar="NAME", help="Which database of the server; its system database if none."),
 ]
 Yes: TypeAlias = Annotated[bool, typer.Option("--yes", "-y", metavar="", help="Do not ask before it is done.")]
+
+
+def store_of(
+    place: str, encryption: KeyOptions, keys: Keys, database: str | None = None, *, keys_stay: bool = True
+) -> DocumentStore | None:
+    """The database of a server that an argument names, None for a folder; neither takes the options of the other."""
+    if is_url(place):
+        if keys_stay:
+            encryption.check_for_server()
+        return keys.store(place, database)
+    path_of(place)
+    keys.check_unused()
+    if database is not None:
+        raise InvalidInput(
+            "--database is for the databases of a server", "give the URL of a server instead of a folder"
+        )
+    return None
 
 
 def check_stays_here(options: Iterable[str], hint: str) -> None:
@@ -268,15 +303,16 @@ class Keys:
         from muniment.client import DocumentStore  # here: its HTTP client loads longer than most commands run
         from muniment.client.store import TIMEOUT
 
+        usual = self._usual(url)
         auth = self._user()
-        api_key = self._key() if auth is None else None
+        api_key = self._key(usual.api_key_file) if auth is None else None
         store = DocumentStore(
             url,
             database,
             api_key=api_key,
             auth=auth,
-            verify=not self.insecure and (self.ca_file or True),
-            certificate=self.client_certificate or None,
+            verify=not self.insecure and (self.ca_file or usual.ca_file or True),
+            certificate=self.client_certificate or usual.client_certificate or None,
             timeout=TIMEOUT if milliseconds is None else milliseconds / 1000,
         )
         if (api_key or auth) and not is_confidential(store.url):
@@ -295,17 +331,30 @@ class Keys:
         names = [each.name for each in fields(self) if getattr(self, each.name)]
         return [f"--{name.replace('_', '-')}{self.suffix}" for name in names]
 
-    def _key(self) -> str | None:
+    @staticmethod
+    def _usual(url: str) -> Profile:
+        """What the file of the command line says of this server, which is told to no other."""
+        from muniment.client import split_url  # here too
+
+        known = profile()
+        return known if known.url and split_url(known.url)[0] == split_url(url)[0] else Profile()
+
+    def _key(self, usual_file: str) -> str | None:
         if self.api_key and self.api_key_file:
             raise InvalidInput(f"the key is given twice: {' and '.join(self.given[:2])}", "leave one of them out")
-        if self.api_key_file:
-            try:
-                return Path(self.api_key_file).read_text().strip()
-            except (OSError, ValueError) as error:
-                raise unreadable(self.api_key_file, error, "name a file with nothing but NAME/SECRET in it") from error
         if self.api_key == ASK:
             return ask_secret(f"--api-key{self.suffix}")
-        return self.api_key or os.environ.get(API_KEY + self.suffix) or None
+        if not self.api_key_file and (said := self.api_key or os.environ.get(API_KEY + self.suffix)):
+            return said
+        file = self.api_key_file or usual_file
+        if not file:
+            return None
+        try:
+            return Path(file).expanduser().read_text().strip()
+        except (OSError, ValueError, RuntimeError) as error:
+            if isinstance(error, RuntimeError):  # a user without a home
+                raise InvalidInput(f"{file}: {error}", "name the file from /") from error
+            raise unreadable(file, error, "name a file with nothing but NAME/SECRET in it") from error
 
     def _user(self) -> tuple[str, str] | None:
         if not self.username:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path, PurePath
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -16,7 +16,7 @@ from muniment.backup.restore import dry_run as told_only
 from muniment.backup.restore_into import check_policy
 from muniment.backup.selection import Selection
 from muniment.cli.keyring import OpeningOptions
-from muniment.cli.options import JobOutput, KeyOptions, Keys, PlainHttp, Source, Yes, named, path_of, place_of
+from muniment.cli.options import JobOutput, KeyOptions, Keys, PlainHttp, Source, Yes, is_url, named, path_of, place_of
 from muniment.cli.output import count_text, size_text
 from muniment.cli.point import PartOptions, PointOptions
 from muniment.cli.report import Line, Row, facts, note_lines, notes, row
@@ -127,13 +127,12 @@ class ServerOptions:
 def restore(
     source: Source,
     *,
-    to: Annotated[
-        Path | None,
+    target: Annotated[
+        str | None,
         typer.Option(
             "--to",
-            parser=path_of,
-            metavar="FOLDER",
-            help="The new database's folder, missing or empty; with --on-conflict, that of one.",
+            metavar="FOLDER|URL",
+            help="The new database: a new folder or URL/databases/NAME; an existing one with --on-conflict.",
         ),
     ] = None,
     moment: PointOptions,
@@ -179,16 +178,17 @@ def restore(
     With --copy, which `muniment copy` makes, each file is read from the first place that has it whole, and it is said
     what was read elsewhere.
 
-    With --server, SOURCE and --location are paths on the server's machine, and the server goes on with the restore
+    With a URL in --to, or --server, SOURCE and --location are paths on the server's machine, and the server goes on
     when this command is stopped. The key in --key-file or --new-key-file goes there, over https or to this machine. It
     opens the backups of a database that had it, too; what opens others is in the settings of the server.
 
     $ muniment restore /mnt/backups/shop --to shop-restored
     $ muniment restore backups --at 2026-11-22T17:18:03Z --to earlier --dry-run
     $ muniment restore backups --id orders/830 --to shop --on-conflict=skip
-    $ muniment restore /mnt/backups/shop --server http://127.0.0.1:8080 --name shop-restored
+    $ muniment restore /mnt/backups/shop --to http://127.0.0.1:8080/databases/shop-restored
     $ muniment restore /mnt/backups/shop --server URL --name shop --id orders/830 --on-conflict=overwrite --dry-run
     """
+    to, server = _target(target, server)
     _check_place(to, server, keys, dry_run=dry_run)
     wanted = _Wanted(source, moment.point(), part.selection(), encryption, opening, tuple(copies))
     if copies and (existing.on_conflict is not None or server.url is not None):
@@ -241,6 +241,20 @@ class _Wanted:
         """Which backups in the folder that is."""
         keyring = self.opening.keyring(self.encryption)
         return MaintenanceActions.plan_restore(self.source, point=self.point, keyring=keyring, copies=self.copies)
+
+
+def _target(to: str | None, server: ServerOptions) -> tuple[Path | None, ServerOptions]:
+    """The folder in --to; a URL there is the same as --server and --name."""
+    if to is None or not is_url(to):
+        return (None if to is None else path_of(to)), server
+    if server.url is not None or server.name is not None:
+        raise InvalidInput("--to names a server, and --server and --name do too", "give one of them")
+    from muniment.client import split_url  # here: its HTTP client loads longer than most commands run
+
+    url, name = split_url(to)
+    if name is None:
+        raise InvalidInput(f"{to} names no database", "give URL/databases/NAME, or a folder")
+    return None, replace(server, url=url, name=name)
 
 
 def _check_place(to: Path | None, server: ServerOptions, keys: Keys, *, dry_run: bool) -> None:

@@ -13,7 +13,7 @@ import typer
 
 from muniment.backup.runs import Run
 from muniment.backup.schedule import ALL, TASKS, Schedule, Task, from_periodic_setup
-from muniment.cli.databases import DEFAULT, Address
+from muniment.cli.databases import Address
 from muniment.cli.options import Keys, Output, Yes
 from muniment.cli.output import check_meant, confirm, count_text, seconds_text
 from muniment.cli.policy import PolicyOptions
@@ -90,7 +90,7 @@ Dest: TypeAlias = Annotated[
 ]
 
 
-def list_schedules(*, url: Address = DEFAULT, keys: Keys, out: Output) -> None:
+def list_schedules(*, url: Address, keys: Keys, out: Output) -> None:
     """List the schedules of a server, and when each task is due next.
 
     $ muniment schedule list
@@ -115,7 +115,7 @@ def add(
             help=f"Take over what the document {SETUP} of the --database says, as RavenDB 3 has it.",
         ),
     ] = False,
-    url: Address = DEFAULT,
+    url: Address,
     keys: Keys,
     out: Output,
 ) -> None:
@@ -148,7 +148,7 @@ def edit(
     dest: Dest = None,
     times: Times,
     keeping: PolicyOptions,
-    url: Address = DEFAULT,
+    url: Address,
     keys: Keys,
     out: Output,
 ) -> None:
@@ -163,7 +163,7 @@ def edit(
         _emit(store.schedules.put(name, times.changed(schedule, keeping)), "Changed", out)
 
 
-def remove(name: Name, *, yes: Yes = False, url: Address = DEFAULT, keys: Keys, out: Output) -> None:
+def remove(name: Name, *, yes: Yes = False, url: Address, keys: Keys, out: Output) -> None:
     """Forget a schedule; its backups stay, and what it has begun goes on.
 
     $ muniment schedule remove nightly --yes
@@ -183,7 +183,7 @@ def run(
     task: TaskOption = None,
     database: Annotated[str | None, typer.Option("--database", metavar="NAME", help="For this one alone.")] = None,
     nowait: Annotated[bool, typer.Option("--nowait", metavar="", help="Return as soon as it has begun.")] = False,
-    url: Address = DEFAULT,
+    url: Address,
     keys: Keys,
     out: Output,
 ) -> None:
@@ -205,7 +205,7 @@ def pause(
     length: Annotated[
         str | None, typer.Option("--for", metavar="TIME", help="For so long, as 2h; until `resume` if it is not said.")
     ] = None,
-    url: Address = DEFAULT,
+    url: Address,
     keys: Keys,
     out: Output,
 ) -> None:
@@ -220,7 +220,7 @@ def pause(
         _emit(store.schedules.pause(name, until).schedule, "Paused", out)
 
 
-def resume(name: Name, *, url: Address = DEFAULT, keys: Keys, out: Output) -> None:
+def resume(name: Name, *, url: Address, keys: Keys, out: Output) -> None:
     """Have a schedule go on that was paused.
 
     $ muniment schedule resume nightly
@@ -234,7 +234,7 @@ def history(
     *,
     database: Annotated[str | None, typer.Option("--database", metavar="NAME", help="Only of this one.")] = None,
     limit: Annotated[int, typer.Option("--limit", metavar="N", min=1, max=1024, help="How many.")] = 100,
-    url: Address = DEFAULT,
+    url: Address,
     keys: Keys,
     out: Output,
 ) -> None:

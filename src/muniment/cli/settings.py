@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from muniment.cli.databases import setting_of
-from muniment.cli.options import Database, KeyOptions, Keys, Output
+from muniment.cli.options import Database, FolderOrUrl, KeyOptions, Keys, Output, store_of
 from muniment.cli.report import Row, facts
 from muniment.database import DocumentDatabase
 from muniment.errors import InvalidInput
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 
 def settings(
-    place: Annotated[str, typer.Argument(metavar="FOLDER|URL", help="The folder of a database, or a server.")],
+    place: FolderOrUrl,
     setting: Annotated[
         list[str] | None, typer.Argument(metavar="[KEY=VALUE]...", help="What to change; KEY= removes a setting.")
     ] = None,
@@ -43,20 +43,12 @@ def settings(
     $ muniment settings shop
     $ muniment settings shop Muniment/History=true Muniment/HistoryWindow=7d
     $ muniment settings shop Muniment/TombstoneWindow=
-    $ muniment settings http://127.0.0.1:8080 --database shop Muniment/History=true
+    $ muniment settings http://127.0.0.1:8080/databases/shop Muniment/History=true
     """
     changes = {name: value or None for name, value in map(setting_of, setting or [])}
-    if not place.strip():
-        raise InvalidInput("no database was named", "give its folder, or the URL of a server")
-    if "://" in place:
-        encryption.check_for_server()
-        _on_server(keys.store(place, database), changes, out)
-    elif database is not None:
-        raise InvalidInput(
-            "--database is for the databases of a server", "give the URL of a server instead of a folder"
-        )
+    if (store := store_of(place, encryption, keys, database)) is not None:
+        _on_server(store, changes, out)
     else:
-        keys.check_unused()
         _in_folder(Path(place), changes, encryption.key(), out)
 
 

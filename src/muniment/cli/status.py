@@ -16,8 +16,9 @@ import typer
 
 from muniment.backup.alerts import Alert, Policy, alerts, worst
 from muniment.backup.recoverability import DestinationState, Proof, Recoverability, of_backups
-from muniment.cli.options import KeyOptions, Keys, Output, ServerDatabase, place_of
+from muniment.cli.options import KeyOptions, Keys, Output, ServerDatabase, folder_or_url, is_url, place_of
 from muniment.cli.output import count_text, seconds_text, size_text
+from muniment.cli.profile import URL
 from muniment.cli.report import Line, Row, listed
 from muniment.database import DocumentDatabase
 from muniment.duration import duration_of, duration_text
@@ -85,12 +86,13 @@ def status(
 
     $ muniment status shop
     $ muniment status shop --fail-if-older 25h --fail-if-unverified 7d --fail-if-unrehearsed 30d
-    $ muniment status http://127.0.0.1:8080 --database shop --json | jq -r .next
+    $ muniment status http://127.0.0.1:8080/databases/shop --json | jq -r .next
     """
-    if (folder is None) == (url is None):
-        raise InvalidInput("no database was named", "give either its FOLDER or --url URL")
-    if folder is not None and folder.lower().startswith(("http://", "https://")):
-        folder, url = None, folder
+    if folder is None or is_url(folder) or url is not None:
+        _, url = folder_or_url(folder, url)
+        folder = None
+    if folder is None and url is None:
+        raise InvalidInput("no database was named", f"give its FOLDER or URL/databases/NAME; {URL} names a server too")
     if folder is not None and database is not None:
         raise InvalidInput("--database is for a server", "give its URL instead of FOLDER, or leave out --database")
     policy, now = limits.policy(), datetime.now(UTC)
