@@ -24,7 +24,7 @@ from muniment.backup.repository import Backup, backups
 from muniment.backup.retention import Policy
 from muniment.backup.selection import read_part
 from muniment.durable import sync_folder
-from muniment.errors import InvalidInput, StorageFailure
+from muniment.errors import DamagedBackup, InvalidInput, StorageFailure
 from muniment.security.keyring import UNPROTECTED
 from muniment.storage.scratch import shared_scratch
 from tests.backup.state import live, opened, state_of, tree
@@ -98,6 +98,18 @@ def test_without_grace_it_goes_at_once(take: Take, clock: Clock, tmp_path: Path)
     assert there(tmp_path / "b") == names(new)
     with pytest.raises(InvalidInput):
         run(tmp_path / "b", clock, grace=-1)
+
+
+def test_a_backup_that_a_verification_found_damaged_costs_no_good_one(take: Take, clock: Clock, tmp_path: Path) -> None:
+    place = tmp_path / "b"
+    old, good, bad = take("fff")
+    with (bad.folder / bad.manifest.files[0].name).open("r+b") as file:
+        file.write(b"damaged")
+    with pytest.raises(DamagedBackup, match="SHA-256"):
+        MaintenanceActions.verify(place, clock=clock)
+    assert names(run(place, clock, grace=0).removed) == {old.name}
+    assert there(place) == {good.name, bad.name}
+    MaintenanceActions.restore(place, tmp_path / "restored", backup=good.name)
 
 
 def test_a_mark_that_another_policy_takes_back_counts_no_more(take: Take, clock: Clock, tmp_path: Path) -> None:

@@ -18,7 +18,7 @@ from muniment.backup.manifest import FORMAT, DatabaseIdentity, Manifest, Parent,
 from muniment.backup.plan import chain_of
 from muniment.backup.records import Record
 from muniment.backup.repository import Backup, Backups, Unusable, stamp
-from muniment.backup.retention import Policy, proven_in, retention
+from muniment.backup.retention import Policy, doubted_in, proven_in, retention
 from muniment.document import rfc3339, to_microseconds
 from muniment.errors import DamagedBackup, InvalidInput
 from muniment.storage.base import Lineage
@@ -150,6 +150,20 @@ def test_a_later_record_of_damage_takes_the_proof_away() -> None:
     records = [record("a", 1, None), record("b", 1, None), record("a", 2, "damaged"), record("c", 2, "damaged")]
     assert proven_in(records) == {"b"}
     assert proven_in([*records, record("a", 3, None)]) == {"a", "b"}
+
+
+def test_one_that_was_found_damaged_takes_the_place_of_no_good_one() -> None:
+    all_ = tuple(backup.sha256 for backup in FULLS)
+    record = Record(
+        kind="verification", backup="x", etag=1, time=rfc3339(BEGIN), completed=rfc3339(BEGIN), seconds=1.0,
+        manifests=all_, problem="damaged", whole=all_[:-1],
+    )  # fmt: skip
+    proven, doubted = proven_in([record]), doubted_in([record])
+    assert doubted == {FULLS[-1].sha256}
+    assert kept(FULLS, Policy(keep_last=2), proven=proven, doubted=doubted) == [7, 8, 9]
+    assert kept(FULLS, Policy(keep_daily=1), proven=proven, doubted=doubted) == [8, 9]
+    of_old = msgspec.structs.replace(record, whole=())  # it does not say which ones
+    assert kept(FULLS, Policy(keep_last=1), doubted=doubted_in([of_old])) == list(range(10))
 
 
 def test_what_somebody_reads_stays() -> None:

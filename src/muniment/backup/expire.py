@@ -25,7 +25,7 @@ from muniment.backup.plan import chain_of
 from muniment.backup.records import records
 from muniment.backup.repository import Backup, Backups, backups, delete_backup, remove_rest
 from muniment.backup.restore_plan import plan_restore
-from muniment.backup.retention import Decision, Policy, Retention, proven_in, retention
+from muniment.backup.retention import Decision, Policy, Retention, doubted_in, proven_in, retention
 from muniment.backup.verify import verify
 from muniment.document import from_microseconds, rfc3339
 from muniment.errors import Cancelled, DamagedBackup, InvalidInput, MunimentError, StorageFailure
@@ -145,8 +145,9 @@ class _Work:
     def _decide(self) -> tuple[Backups, Retention]:
         available = backups(self.place)
         now = self.clock()
-        proven = proven_in(records(self.place))
-        return available, retention(available, self.policy, now, proven=proven, held=held_in(self.place, now))
+        found, held = records(self.place), held_in(self.place, now)
+        proven, doubted = proven_in(found), doubted_in(found)
+        return available, retention(available, self.policy, now, proven=proven, doubted=doubted, held=held)
 
     def _expired(self, found: Retention, since: dict[str, datetime], *, dry_run: bool = False) -> Expired:
         gone = {backup.sha256 for backup in self.removed}

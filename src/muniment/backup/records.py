@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from datetime import datetime
 from pathlib import Path
 from typing import Any, Literal, get_args
@@ -34,7 +34,8 @@ class Record(msgspec.Struct, frozen=True, kw_only=True):
 
     `backup`, `etag` and `time` name the newest moment that was read, `manifests` are the SHA-256 of the manifests of
     all backups that were, `completed` and `seconds` say when it ended and how long it took, and `problem` what was
-    wrong, None when nothing was. `ends` are the newest backups of all lineages; older records have none.
+    wrong, None when nothing was; then `whole` are those of the `manifests` whose backups restore all the same. `ends`
+    are the newest backups of all lineages; older records have neither.
     """
 
     kind: RecordKind
@@ -47,6 +48,7 @@ class Record(msgspec.Struct, frozen=True, kw_only=True):
     fingerprint: dict[str, Any] | None = None
     problem: str | None = None
     ends: tuple[End, ...] = ()
+    whole: tuple[Hex, ...] = ()
 
 
 def write_record(place: Path, record: Record) -> Path:
@@ -64,6 +66,7 @@ def write_down(
     proven: tuple[Moment, Fingerprint] | None = None,
     problem: str | None = None,
     ends: tuple[End, ...] = (),
+    whole: Iterable[Backup] = (),
 ) -> tuple[Path | None, str | None]:
     """Write down how it went beside the backups, if anything can be written there: the path, or why there is none.
 
@@ -84,6 +87,7 @@ def write_down(
         fingerprint=fingerprint.as_json() if fingerprint and not encrypted else None,
         problem="damage was found in encrypted backups; verify them again" if problem and encrypted else problem,
         ends=ends,
+        whole=tuple(backup.sha256 for backup in whole),
     )
     try:
         return write_record(newest.folder.parent, record), None

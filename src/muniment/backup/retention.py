@@ -111,11 +111,21 @@ class Retention:
 
 
 def proven_in(records: Sequence[Record]) -> frozenset[str]:
-    """The SHA-256 of the manifests of backups in whose last rehearsal or verification nothing was found."""
-    proven: set[str] = set()
+    """The SHA-256 of the manifests of backups with which nothing was wrong in their last rehearsal or verification."""
+    return frozenset(sha256 for sha256, whole in _found(records).items() if whole)
+
+
+def doubted_in(records: Sequence[Record]) -> frozenset[str]:
+    """The SHA-256 of the manifests of those with which something may be wrong, as it was found last."""
+    return frozenset(sha256 for sha256, whole in _found(records).items() if not whole)
+
+
+def _found(records: Sequence[Record]) -> dict[str, bool]:
+    """Whether each backup that was ever rehearsed or verified was whole the last time."""
+    found: dict[str, bool] = {}
     for record in sorted(records, key=lambda record: record.completed):
-        (proven.difference_update if record.problem else proven.update)(record.manifests)
-    return frozenset(proven)
+        found |= dict.fromkeys(record.manifests, record.problem is None) | dict.fromkeys(record.whole, True)
+    return found
 
 
 def retention(
@@ -124,19 +134,21 @@ def retention(
     now: int,
     *,
     proven: Collection[str] = (),
+    doubted: Collection[str] = (),
     held: Mapping[str, str] | None = None,
 ) -> Retention:
     """What to keep of the backups of a folder at the time `now` (microseconds).
 
-    `proven` are the SHA-256 of manifests as `proven_in` gives them; `held` says of others why they must stay. The
-    newest backup of each history that goes on is always kept, and the newest that is proven to restore.
+    `proven` and `doubted` are the SHA-256 of manifests as `proven_in` and `doubted_in` give them; `held` says of others
+    why they must stay. The newest backup of each history that goes on is always kept, and the newest that is proven to
+    restore. One that is doubted counts for no rule, so that it never takes the place of a good one.
     """
     held = held or {}
     kept: dict[str, list[str]] = {}
     merges: list[Backup] = []
     for id in dict.fromkeys(backup.manifest.database.id for backup in available):
         own = [backup for backup in available if backup.manifest.database.id == id]
-        choice = _Choice(own, policy, now, proven)
+        choice = _Choice(own, policy, now, proven, doubted)
         choice.choose(unusable_in(available), available.unfinished if isinstance(available, Backups) else ())
         for backup in own:
             if reason := held.get(backup.sha256):
@@ -159,6 +171,7 @@ class _Choice:
     policy: Policy
     now: int
     proven: Collection[str]
+    doubted: Collection[str]
     kept: dict[str, list[str]] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
@@ -170,6 +183,9 @@ class _Choice:
         for backup in self.own:
             if chain := _chain(backup, self.own):
                 self.chains[backup.sha256] = _chain(backup, short) or chain
+        self.usable = {
+            sha256 for sha256, chain in self.chains.items() if not any(link.sha256 in self.doubted for link in chain)
+        }
         self.alone: set[str] = set()  # kept for what continues them, and nothing else
 
     def keep(self, backup: Backup, reason: str) -> None:
@@ -184,6 +200,10 @@ class _Choice:
         for backup in self.own:
             if backup.sha256 not in self.chains:
                 self.keep(backup, f"it cannot be restored, and so is not touched: {_gap(backup, self.own)}")
+            elif backup.sha256 not in self.usable:
+                self.keep(
+                    backup, "something was wrong when it was last verified or rehearsed, and so it is not touched"
+                )
             elif self.policy.keeps_all:
                 self.keep(backup, "the policy removes nothing")
         for branches in _groups(tree):
@@ -193,7 +213,7 @@ class _Choice:
     def _choose(self, branches: Sequence[Branch]) -> None:
         """Keep what the policy asks for of one history, which is first, and those that it came from."""
         all_ = sorted(
-            (backup for branch in branches for backup in branch.backups if backup.sha256 in self.chains),
+            (backup for branch in branches for backup in branch.backups if backup.sha256 in self.usable),
             key=lambda backup: (backup.manifest.started, backup.manifest.through, backup.manifest.kind == "full"),
             reverse=True,
         )
@@ -222,7 +242,7 @@ class _Choice:
         since = end - length * SECOND
         reason = f"a moment of the last {duration_text(length)} is restored from it"
         for branch in branches:
-            own = [backup for backup in branch.backups if backup.sha256 in self.chains]
+            own = [backup for backup in branch.backups if backup.sha256 in self.usable]
             for backup in own:
                 if _last_moment(backup) >= since:
                     self.keep(backup, reason)

@@ -143,11 +143,12 @@ def verify(
     if plan is None:
         faults += _vanished(source, available)
     if faults:
-        error = _failure(faults, proven, source)
+        whole = _whole(faults, proven)
+        error = _failure(faults, whole, source)
         if clock:
-            last = plan.backup if plan else available[-1]
+            last, ends = plan.backup if plan else available[-1], _ends(available)
             write_down(
-                "verification", available, last, clock, progress.seconds, problem=error.message, ends=_ends(available)
+                "verification", available, last, clock, progress.seconds, problem=error.message, ends=ends, whole=whole
             )
         raise error
     if newest.backup in unproven:
@@ -248,21 +249,26 @@ def _came_from(backup: Backup, lineage: str) -> bool:
     return any(each.lineage == lineage for each in backup.manifest.database.lineages or ())
 
 
-def _failure(faults: Sequence[_Fault], proven: Sequence[_Proven], source: Path) -> MunimentError:
+def _whole(faults: Sequence[_Fault], proven: Sequence[_Proven]) -> list[Backup]:
+    """What can be restored whatever is wrong with others."""
+    not_these = {fault.folder for fault in faults}
+    good = {backup.folder: backup for each in proven for backup in each.backups if backup.folder not in not_these}
+    return list(good.values())
+
+
+def _failure(faults: Sequence[_Fault], whole: Sequence[Backup], source: Path) -> MunimentError:
     """All that was found wrong, and what can be restored all the same."""
     faults = sorted(faults, key=lambda fault: str(fault.folder))
     told = list(dict.fromkeys(fault.error.message for fault in faults))
     more = f"; and {len(told) - NAMED_FAULTS} more" if len(told) > NAMED_FAULTS else ""
     message = "; ".join(told[:NAMED_FAULTS]) + more
     kind = StorageFailure if all(isinstance(fault.error, StorageFailure) for fault in faults) else DamagedBackup
-    not_these = {fault.folder for fault in faults}
-    good = {backup.folder: backup for each in proven for backup in each.backups if backup.folder not in not_these}
-    if not good:
+    if not whole:
         return kind(message, HINT)
-    newest = max(good.values(), key=lambda backup: (backup.manifest.snapshot.time, backup.manifest.completed))
+    newest = max(whole, key=lambda backup: (backup.manifest.snapshot.time, backup.manifest.completed))
     return kind(
         message,
-        f"{len(good)} of the backups there can be restored all the same; the newest has the state of"
+        f"{len(whole)} of the backups there can be restored all the same; the newest has the state of"
         f" {newest.manifest.snapshot.time}: muniment restore {shlex.quote(str(source))} --backup {newest.name} --to …",
     )
 
