@@ -19,7 +19,7 @@ from tests.backup.state import live, opened, state_of, tree
 from tests.cli.process import muniment
 from tests.object_store import ObjectStore
 
-DATA = "documents-00001.parquet"
+DATA, ATTACHMENTS = "documents-00001.parquet", "attachments-00001.parquet"
 Make = Callable[[], Path]
 
 
@@ -137,6 +137,36 @@ def test_damage_is_healed_from_a_healthy_twin(chain: list[Backup], new_place: Ma
     MaintenanceActions.verify(place, record=False)
     assert tree(tmp_path / "backups") == whole
     assert copy_backups(tmp_path / "backups", place, repair=True).repaired == ()
+
+
+def test_what_is_damaged_in_both_places_keeps_nothing_else_from_being_healed(
+    chain: list[Backup], new_place: Make, tmp_path: Path
+) -> None:
+    place = new_place()
+    copy_backups(tmp_path / "backups", place)
+    full = chain[0].name
+    for folder in (tmp_path / "backups", place):
+        spoil(folder / full / ATTACHMENTS)  # the first file, and the same in both
+    for name in (DATA, DATABASE_DOCUMENT):
+        spoil(place / full / name)
+    with pytest.raises(DamagedBackup, match=ATTACHMENTS):
+        copy_backups(tmp_path / "backups", place, repair=True)
+    for name in (DATA, DATABASE_DOCUMENT):
+        assert (place / full / name).read_bytes() == (tmp_path / "backups" / full / name).read_bytes()
+
+
+def test_two_places_that_are_damaged_differently_heal_each_other(
+    chain: list[Backup], new_place: Make, tmp_path: Path
+) -> None:
+    place = new_place()
+    copy_backups(tmp_path / "backups", place)
+    full = chain[0].name
+    spoil(tmp_path / "backups" / full / DATABASE_DOCUMENT)
+    spoil(place / full / DATA)
+    copy_backups(tmp_path / "backups", place, repair=True)
+    MaintenanceActions.verify(place, record=False)
+    copy_backups(place, tmp_path / "backups", repair=True)
+    MaintenanceActions.verify(tmp_path / "backups", record=False)
 
 
 def test_a_missing_file_is_told_and_healed(chain: list[Backup], new_place: Make, tmp_path: Path) -> None:

@@ -145,8 +145,8 @@ class _Copier:
                 self._copy(backup, target)
                 self.copied.append(target)
             elif self.repair:
-                self._heal(backup, target)
-                self.present.append(target)
+                if self._heal(backup, target):
+                    self.present.append(target)
             else:
                 if bad:
                     raise DamagedBackup(str(bad), "--repair writes it anew")
@@ -234,32 +234,42 @@ class _Copier:
                 raise DamagedBackup(f"{path} is damaged or missing", "--repair writes it anew")
             self.progress.advance(bytes=file.size)
 
-    def _heal(self, backup: Backup, target: Path) -> None:
+    def _heal(self, backup: Backup, target: Path) -> bool:
+        """Heal all that can be, whatever else of the backup is damaged in both places; returns whether all is whole."""
+        before = len(self.faults)
         manifest = _manifest_of(backup)
-        small = {DATABASE_DOCUMENT: backup.stored_database_document(), manifests.NAME: manifest}
+        small = {manifests.NAME: manifest}
         with mapped_errors(target):
             self._each(backup, lambda file: self._heal_file(backup, file, target / file.name))
             for path in _beside(backup):
                 if path.name == SIGNATURE or not keys_in(target)[-1].is_file():
                     small[path.name] = path.read_bytes()
+            try:
+                small[DATABASE_DOCUMENT] = backup.stored_database_document()
+            except DamagedBackup as error:
+                if manifests.digest(_content(target / DATABASE_DOCUMENT)) != backup.manifest.database_document:
+                    self.faults.append(error)
             for name in sorted(small, key=lambda name: name == manifests.NAME):  # the manifest last
                 self._heal_small(target / name, small[name])
+        return len(self.faults) == before
 
     def _heal_file(self, backup: Backup, file: File, target: Path) -> None:
         try:
             check_file(target, file, self.progress)
         except DamagedBackup:
-            self._send(backup.path(file.name), file, target, overwrite=True)
-            self.repaired.append(target)
+            try:
+                self._send(backup.path(file.name), file, target, overwrite=True)
+            except DamagedBackup as error:
+                self.faults.append(error)
+            else:
+                self.repaired.append(target)
         else:
             self.progress.advance(bytes=file.size)
 
     def _heal_small(self, path: Path, content: bytes) -> None:
-        with suppress(FileNotFoundError):
-            if path.read_bytes() == content:
-                return
-        write_stream(path, [content], overwrite=True)
-        self.repaired.append(path)
+        if _content(path) != content:
+            write_stream(path, [content], overwrite=True)
+            self.repaired.append(path)
 
 
 def _beside(backup: Backup) -> Iterable[Path]:
@@ -275,6 +285,14 @@ def _manifest_of(backup: Backup) -> bytes:
     if manifests.digest(text) != backup.sha256:
         raise DamagedBackup(f"the manifest in {backup.folder} was changed meanwhile", "see who changed it")
     return text
+
+
+def _content(path: Path) -> bytes:
+    """What is in a file that may be missing."""
+    try:
+        return path.read_bytes()
+    except FileNotFoundError:
+        return b""
 
 
 def _size(path: Path) -> int:
