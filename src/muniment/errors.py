@@ -75,6 +75,13 @@ class InvalidQuery(InvalidInput):
         self.place = place
 
 
+class NotEvaluated(MunimentError):
+    """What RavenDB evaluates and Muniment does not, by its name; the hint says how to ask instead."""
+
+    status = 501
+    exit_code = 2
+
+
 class InvalidScript(InvalidInput):
     """A transform script that does not compile, throws, takes too long, or makes something that is no document."""
 
@@ -115,6 +122,10 @@ def unreadable(path: object, error: OSError | ValueError, hint: str) -> Muniment
 
 class DocumentNotFound(NotFound):
     """No document or attachment has this id."""
+
+
+class IndexNotFound(NotFound):
+    """There is no index with this name."""
 
 
 class DatabaseNotFound(NotFound):

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from tests.server.running import Database
+from tests.server.running import Database, Server, assert_error
 
 
 @pytest.fixture
@@ -56,8 +56,8 @@ def test_pages_projections_and_includes(orders: Database) -> None:
     assert [each["@metadata"]["@id"] for each in whole["Includes"]] == ["companies/1"]
     only = ask(orders, "dynamic/Orders", **{"metadata-only": "true", "pageSize": 1})
     assert [list(each) for each in only["Results"]] == [["@metadata"]]
-    distinct = ask(orders, "dynamic/Orders", fetch="Nothing", distinct="true")
-    assert len(distinct["Results"]) == 3  # each has an id of its own
+    distinct = ask(orders, "dynamic", fetch="Lines,Nothing", distinct="true")
+    assert [list(each) for each in distinct["Results"]] == [["Lines,Nothing", "@metadata"], ["@metadata"]]
 
 
 def test_what_was_found_before_is_not_sent_again(orders: Database) -> None:
@@ -73,5 +73,91 @@ def test_what_is_refused(orders: Database) -> None:
     answer = orders.get("/indexes/Orders/Totals")
     assert answer.status_code == 404
     assert "there is no index 'Orders/Totals'" in answer.json()["Error"]
-    for parameters in ({"resultsTransformer": "T"}, {"debug": "entries"}, {"sort": "-Temp-Index-Score"}):
+    for parameters in ({"resultsTransformer": "T"}, {"sort": "-Temp-Index-Score"}):
         assert orders.get("/indexes/dynamic/Orders", params=parameters).status_code == 400
+
+
+MAP = "from o in docs.Orders select new { o.Company, Cost = o.Freight, Any = new object[] { o.Company, o.Freight } }"
+
+
+def define(shop: Database, name: str, **definition: Any) -> Any:
+    return shop.request("PUT", f"/indexes/{name}?definition=yes", content=json.dumps(definition))
+
+
+def test_a_map_that_is_a_projection(orders: Database) -> None:
+    made = define(orders, "Orders/By", Map=MAP, Indexes={"Company": "Analyzed"})
+    assert (made.status_code, made.json()) == (201, {"Index": "Orders/By"})
+    assert ids(ask(orders, "orders/by", query="Cost_Range:[Dx1 TO Dx9}", sort="-Cost")) == ["orders/3", "orders/1"]
+    assert ids(ask(orders, "Orders/By", query="Any:12 OR Any:companies/9")) == ["orders/2"]
+    assert len(ids(ask(orders, "Orders/By", query="Company:companies"))) == 3  # its words are looked for
+    assert ids(ask(orders, "Orders/By", query="Freight:12")) == []  # there is no such field in the index
+    assert len(ids(ask(orders, "Orders/By"))) == 3
+    assert orders.get("/indexes/Orders/By?query=Cost:7&fetch=Cost").json()["Results"][0]["Cost"] == 7
+    [entry] = ask(orders, "Orders/By", query="Cost:12", debug="entries")["Results"]
+    assert entry == {"Company": "companies/2", "Cost": 12, "Any": ["companies/2", 12], "__document_id": "orders/2"}
+
+
+def test_documents_without_one_of_the_fields_are_not_in_an_index(shop: Database) -> None:
+    for id, body in (("a", '{"x":1,"y":2}'), ("b", '{"x":null}'), ("c", '{"z":1}')):
+        shop.put(id, body)
+    define(shop, "I", Map='from d in docs select new { x = d.x, both = d.x + "-" + d.y }', Stores={"both": "Yes"})
+    assert ids(ask(shop, "I")) == ["a", "b"]
+    assert ids(ask(shop, "I", query="-x:1")) == ["b"]
+    rows = ask(shop, "I", fetch="both")["Results"]
+    assert [row.get("both") for row in rows] == ["1-2", None]
+    told = assert_error(shop.get("/indexes/I?query=both:x"), 501, "the field 'both' of the index 'I' is computed")
+    assert told["Kind"] == "NotEvaluated"
+
+
+@pytest.mark.parametrize(
+    ("definition", "reason"),
+    [
+        ({"Map": "from o in docs.Orders where o.Freight > 3 select new { o.Freight }"}, "'where' at character 23"),
+        ({"Map": "from o in docs.Orders from l in o.Lines select new { l.Product }"}, "'from' at character 23"),
+        ({"Map": MAP, "Reduce": "from r in results group r by r.Company into g select new { g.Key }"}, "a Reduce"),
+        ({"Maps": [MAP, MAP]}, "2 maps"),
+        ({"Map": "from o in docs.Orders select new { n = o.Lines.Count }"}, "computed: o.Lines.Count"),
+    ],
+)
+def test_maps_that_are_not_evaluated(shop: Database, definition: Any, reason: str) -> None:
+    assert define(shop, "I", **definition).status_code == 201
+    assert json.loads(shop.get("/docs/Raven/Indexes/I").content)["definition"] == definition
+    assert_error(shop.get("/indexes/I?query=n:1"), 501, reason)
+
+
+def test_definitions_are_kept_as_they_are(shop: Database) -> None:
+    given = b'{"Map" : "from o in docs.Orders select new { o.A }","Unheard of":1.10}'
+    assert shop.request("PUT", "/indexes/A/B?definition=yes", content=given).status_code == 201
+    shown = shop.get("/indexes/a/b?definition=yes")
+    assert shown.content == b'{"Index":' + given + b"}"
+    assert shop.get("/indexes?namesOnly=true").json() == ["A/B"]
+    assert shop.get("/indexes").json() == [{"name": "A/B", "definition": json.loads(given)}]
+    stats = shop.get("/stats").json()
+    assert (stats["CountOfIndexes"], stats["Indexes"][0]["Name"]) == (1, "A/B")
+    assert shop.request("RESET", "/indexes/A/B").json() == {"Reset": "A/B"}
+    wrong: dict[str, Any]
+    for wrong in ({}, {"Map": ""}, {"Map": 1}, {"Maps": []}):
+        assert_error(define(shop, "wrong", **wrong), 400)
+    assert_error(define(shop, "dynamic/x", Map=MAP), 400, "cannot be called")
+    several = [{"Name": name, "Definition": {"Map": MAP}} for name in ("C", "D")]
+    assert shop.request("PUT", "/indexes", json=several).json() == {"Indexes": ["C", "D"]}
+    for _ in range(2):
+        assert shop.request("DELETE", "/indexes/a/B").status_code == 204
+    assert shop.get("/indexes/A/B?definition=yes").status_code == 404
+    assert shop.get("/indexes?namesOnly=true&start=1").json() == ["D"]
+
+
+def test_definitions_of_later_versions(shop: Database) -> None:
+    shop.put("a", b'{"x":"Red Car"}', **{"Raven-Entity-Name": "Cars"})
+    later = {"Name": "I", "Maps": ["docs.Cars.Select(c => new { c.x })"], "Fields": {"x": {"Indexing": "Search"}}}
+    kept = json.dumps({"Type": "Map", "IndexDefinition": later})
+    shop.put("Raven/Indexes/I", kept, **{"Raven-Smuggler-Section": "Indexes"})
+    assert ids(ask(shop, "I", query="x:red")) == ["a"]
+
+
+def test_a_dump_carries_definitions(shop: Database, server: Server) -> None:
+    assert define(shop, "Orders/By", Map=MAP).status_code == 201
+    dump = shop.get("/smuggler/export?format=ravendump").content
+    other = server.create("carried")
+    assert other.request("POST", "/smuggler/import", content=dump).status_code == 200
+    assert other.get("/indexes/Orders/By?definition=yes").json()["Index"] == {"Map": MAP}

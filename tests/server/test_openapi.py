@@ -130,7 +130,11 @@ def tenant(site: Site, prefix: str) -> None:
     for method in ("GET", "HEAD", "POST"):
         do(method, "/indexes/{name}", 200, "/indexes/dynamic/Orders?query=By:items*&sort=-By&fetch=By&pageSize=2")
         do(method, "/indexes/{name}", 404, "/indexes/Orders/Totals")
-    do("PUT", "/indexes/{name}", 501, "/indexes/Orders/Totals?definition=yes", json={})
+    index = {"Map": "from o in docs.Orders select new { o.By }"}
+    do("PUT", "/indexes/{name}", 400, "/indexes/Orders/ByBy?definition=yes", json={})
+    do("PUT", "/indexes/{name}", 201, "/indexes/Orders/ByBy?definition=yes", json=index)
+    do("PUT", "/indexes", 201, json=[{"Name": "Orders/Again", "Definition": index}])
+    do("GET", "/indexes/{name}", 200, "/indexes/Orders/ByBy?definition=yes")
     do("DELETE", "/indexes/{name}", 204, "/indexes/Auto/Orders/ByBy")
     for method in ("GET", "HEAD"):
         do(method, "/indexes", 200)

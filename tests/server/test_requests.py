@@ -17,7 +17,7 @@ WRONG = [
     ("GET", "/docsx/a", b"", 404),
     ("GET", "/", b"", 404),
     ("GET", "/terms/dynamic", b"", 501),
-    ("PUT", "/indexes/Orders/ByTotal", b"{}", 501),
+    ("PUT", "/indexes/Orders/ByTotal", b"{}", 400),
     ("POST", "/multi_get", b"[]", 501),
     ("GET", "/streams/docs", b"", 501),
     ("GET", "/Streams/query/dynamic", b"", 501),

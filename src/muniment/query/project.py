@@ -12,11 +12,12 @@ from muniment.query.model import ID, METADATA, Column
 
 def projected(document: Document, columns: Sequence[Column]) -> bytes:
     """A JSON object with these columns; one that the document does not have is left out."""
-    members = ((column.name, _at(document, column.path)) for column in columns)
+    members = ((column.name, at(document, column.path)) for column in columns)
     return b"{" + b",".join(encode(name) + b":" + value for name, value in members if value is not None) + b"}"
 
 
-def _at(document: Document, path: tuple[str, ...]) -> bytes | None:
+def at(document: Document, path: tuple[str, ...]) -> bytes | None:
+    """The JSON that stands at a path of a document; None if it does not have it."""
     if path[0] == ID:
         return encode(document.id)
     body = encode(metadata_of(document)) if path[0] == METADATA else document.body

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import datetime
 from typing import Annotated, Any, Literal, TypeAlias
 
 import msgspec
@@ -78,25 +79,49 @@ class QueryResults(Message):
     plan: Annotated[Plan, Meta(description="How it was answered.")]
 
 
-class IndexResults(Message):
-    """What a query of RavenDB 3 found; it is never behind what is stored."""
+class IndexShown(Message):
+    """An index."""
 
-    results: list[Object]
-    includes: Annotated[list[Object], Meta(description="The documents that these refer to by the paths asked for.")]
-    is_stale: bool
-    index_timestamp: Time
-    total_results: Annotated[int, Meta(description="How many there are in all.")]
-    skipped_results: int
-    index_name: Annotated[str, Meta(description="As RavenDB calls the one that it would make.")]
-    index_etag: Etag
-    result_etag: Etag
-    highlightings: Object
-    non_authoritative_information: bool
-    last_query_time: Time
-    duration_milliseconds: int
-    score_explanations: Object
-    timings_in_milliseconds: Object
-    result_size: int
+    index: Annotated[msgspec.Raw, Meta(description="The definition, as it was given.")]
+
+
+class IndexMade(Message):
+    """An index that is kept."""
+
+    index: Annotated[str, Meta(description="Its name.")]
+
+
+class IndexesMade(Message):
+    """Indexes that are kept."""
+
+    indexes: Annotated[list[str], Meta(description="Their names.")]
+
+
+class IndexReset(Message):
+    """An index that was to be filled anew: it is never behind."""
+
+    reset: Annotated[str, Meta(description="Its name.")]
+
+
+class IndexDefined(Message):
+    """An index to keep."""
+
+    name: str
+    definition: Annotated[msgspec.Raw, Meta(description="`Map` or `Maps`, and what else RavenDB has.")]
+
+
+class IndexListed(msgspec.Struct, omit_defaults=True):
+    """An index whose definition is kept, or one on a field that queries have made; of that are the other members.
+
+    `ready`: it answers queries; otherwise it is still being built. `used` is when it last answered one, to an hour.
+    """
+
+    name: str
+    collection: str | None = None
+    field: str | None = None
+    ready: bool | None = None
+    used: datetime | None = None
+    definition: Annotated[msgspec.Raw | None, Meta(description="As it was given.")] = None
 
 
 class Command(Message):

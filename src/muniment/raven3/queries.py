@@ -106,7 +106,14 @@ class IndexAsked(Page, frozen=True):
     transformer: Annotated[str | None, Meta(description="There are none.")] = field(
         name="resultsTransformer", default=None
     )
-    debug: Annotated[str | None, Meta(description="There is nothing to look at.")] = None
+    debug: Annotated[str | None, Meta(description="`entries` for what a kept index has of each document.")] = None
+    definition: Annotated[str, Meta(description="`yes` for the definition of the index.")] = ""
+
+
+class IndexesListed(Page, frozen=True):
+    """A page of indexes."""
+
+    names_only: Annotated[bool, Meta(description="Of each, only its name.")] = field(name="namesOnly", default=False)
 
 
 class OperationWanted(Query, frozen=True):

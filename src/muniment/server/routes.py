@@ -12,7 +12,6 @@ from muniment.backup.runs import Run
 from muniment.backup.schedule import Schedule
 from muniment.document import fold
 from muniment.patching import PatchCommand
-from muniment.query.plan import IndexFacts
 from muniment.raven3.messages import (
     Accepted,
     AccessToken,
@@ -30,7 +29,11 @@ from muniment.raven3.messages import (
     ExpiryWanted,
     Frozen,
     Health,
-    IndexResults,
+    IndexDefined,
+    IndexesMade,
+    IndexListed,
+    IndexMade,
+    IndexReset,
     Object,
     OldToken,
     OldTokenRefusal,
@@ -70,6 +73,7 @@ from muniment.raven3.queries import (
     FreezeWanted,
     Imported,
     IndexAsked,
+    IndexesListed,
     OperationLimits,
     OperationWanted,
     Query,
@@ -158,7 +162,7 @@ UNSUPPORTED: Final = Endpoint(documents.unsupported, (Answer(501, Error),), may=
 KILL: Final = Endpoint(operations.kill, (Answer(200, OperationState),), OperationWanted, may=JOB)
 
 
-_FOUND: Final = (Answer(200, IndexResults), UNCHANGED)
+_FOUND: Final = (Answer(200, Object, said="What was found, or the definition."), UNCHANGED)
 
 
 def _readable(endpoint: Endpoint, **others: Endpoint) -> dict[str, Endpoint]:
@@ -220,11 +224,18 @@ ROUTES: Final = (
         _readable(
             Endpoint(indexes.find, _FOUND, IndexAsked, headers=KNOWN, may=READ),
             POST=Endpoint(indexes.find, _FOUND, IndexAsked, bytes, KNOWN, may=READ),
-            PUT=Endpoint(indexes.define, (Answer(501, Error),), may=WRITE),
+            PUT=Endpoint(indexes.define, (Answer(201, IndexMade),), body=Object, may=WRITE),
             DELETE=Endpoint(indexes.drop, DELETED, may=WRITE),
+            RESET=Endpoint(indexes.reset, (Answer(200, IndexReset),), may=WRITE),
         ),
     ),
-    Route("indexes", _readable(Endpoint(indexes.listing, (Answer(200, list[IndexFacts]),), may=READ))),
+    Route(
+        "indexes",
+        _readable(
+            _listed(indexes.listing, IndexesListed, READ, list[IndexListed | str]),
+            PUT=Endpoint(indexes.define_many, (Answer(201, IndexesMade),), body=list[IndexDefined], may=WRITE),
+        ),
+    ),
     Route("query/lines", {"POST": Endpoint(finding.lines, (Answer(200, media=LINES),), body=Wanted, may=READ)}),
     Route("query", {"POST": Endpoint(finding.find, (Answer(200, QueryResults),), body=Wanted, may=READ)}),
     Route(

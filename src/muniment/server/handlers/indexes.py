@@ -1,92 +1,129 @@
-"""RavenDB 3's queries: `indexes/dynamic/COLLECTION` and the names of the indexes that it makes, in Lucene's syntax."""
+"""RavenDB 3's queries, in Lucene's syntax: `indexes/dynamic/COLLECTION`, and indexes by their names."""
 
 from __future__ import annotations
 
 import asyncio
-import re
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
 from time import monotonic
-from typing import TYPE_CHECKING, Final, NamedTuple
+from typing import Any, NamedTuple
 
 import msgspec
 
+from muniment import definitions
 from muniment.answer import answer, query_of
-from muniment.document import Document, encode, raven_time
-from muniment.errors import InvalidQuery
-from muniment.later import Later
-from muniment.query import model
-from muniment.query.model import ID, METADATA, Column, Field, Order, Query
-from muniment.query.project import projected
-from muniment.raven3.documents import array, only_metadata, with_metadata
+from muniment.command import Delete
+from muniment.definitions import Index
+from muniment.document import Document, decode, encode, raven_time
+from muniment.errors import IndexNotFound, InvalidQuery, NotEvaluated
+from muniment.query import keys, lucene, model
+from muniment.query.lucene import Compared
+from muniment.query.maps import Joined, Path, Several, Unknown, Value
+from muniment.query.model import Column, Field, Order, Query
+from muniment.query.project import at
+from muniment.raven3.documents import array, joined, only_metadata, with_metadata
 from muniment.raven3.etags import combined_etag
 from muniment.raven3.headers import BUILD_HEADER, JSON
+from muniment.raven3.messages import IndexDefined, IndexesMade, IndexListed, IndexMade, IndexReset, IndexShown
 from muniment.raven3.names import MAX_PAGE
-from muniment.raven3.queries import IndexAsked
+from muniment.raven3.queries import IndexAsked, IndexesListed
+from muniment.server.handlers import documents
 from muniment.server.handlers.finding import includes_of
 from muniment.server.request import Request
 from muniment.server.tenants import Tenant
 from muniment.server.wire import Refused, Response, empty_response, json_response
 
-if TYPE_CHECKING:
-    from muniment.query import lucene
-else:
-    lucene = Later("muniment.query.lucene")  # its parser takes long to load
-
-BY_ENTITY_NAME: Final = "Raven/DocumentsByEntityName"
-_automatic: Final = re.compile(r"Auto/([^/]+)(?:/By.*)?", re.IGNORECASE | re.DOTALL)
+_ANALYZED: dict[str, Any] = {"analyzed": "words", "search": "words", "notanalyzed": "exact", "exact": "exact"}
 
 
 class Asked(NamedTuple):
-    """A query, and what RavenDB would call the index that answers it."""
+    """A query, the index that it is asked of, and what RavenDB would call that."""
 
     query: Query
+    of: Index
     name: str
 
 
 async def find(request: Request) -> Response:
-    """What a query in Lucene's syntax finds; a POST may have it as its body."""
+    """What a query in Lucene's syntax finds; a POST may have it as its body. With `definition`, the definition."""
     asked = request.asked(IndexAsked)
+    if asked.definition.lower() in ("yes", "true"):
+        return await asyncio.to_thread(_definition, request)
+    return await asyncio.to_thread(_answered, request, await with_text(request, asked))
+
+
+async def with_text(request: Request, asked: IndexAsked) -> IndexAsked:
+    """What is asked, with the query in the body, where there is one; pyravendb sends it as a JSON string."""
     text = (await request.body()).decode(errors="replace").strip() if request.method == "POST" else ""
-    if text and text != "null":
-        asked = msgspec.structs.replace(asked, query=text)
-    return await asyncio.to_thread(_answered, request, asked)
+    if text[:1] == '"' == text[-1:] and isinstance(said := decode(text.encode()), str):
+        text = said
+    return asked if text in ("", "null") else msgspec.structs.replace(asked, query=text)
+
+
+def _definition(request: Request) -> Response:
+    found = definitions.find(request.tenant.database.get, request.argument)
+    if found is None:
+        raise _missing(request.argument)
+    return json_response(IndexShown(index=msgspec.Raw(found.given)))
 
 
 async def listing(request: Request) -> Response:
-    """The indexes that queries have made."""
-    return json_response(await asyncio.to_thread(request.tenant.database.indexes))
+    """The definitions that are kept, and the indexes that queries have made."""
+    asked, database = request.asked(IndexesListed), request.tenant.database
 
+    def all() -> list[IndexListed]:
+        kept = [IndexListed(each.name, definition=msgspec.Raw(each.given)) for each in definitions.listed(database)]
+        return [*kept, *(IndexListed(**msgspec.structs.asdict(each)) for each in database.indexes())]
 
-async def drop(request: Request) -> Response:
-    """Drop an index, whether or not there is one; a query that wants it makes it anew."""
-    await asyncio.to_thread(request.tenant.database.drop_index, request.argument)
-    return empty_response(204)
+    found = (await asyncio.to_thread(all))[asked.start :][: asked.size]
+    return json_response([each.name for each in found] if asked.names_only else found)
 
 
 async def define(request: Request) -> Response:
-    """A definition of an index: there are none."""
-    raise Refused(
-        501,
-        f"{request.path} by {request.method} is RavenDB's, and Muniment does not have it",
-        "queries make the indexes that they need",
-    )
+    """Keep a definition, exactly as it is."""
+    await documents.write(request, [definitions.put_of(request.argument, await request.body())])
+    return json_response(IndexMade(request.argument), 201)
+
+
+async def define_many(request: Request) -> Response:
+    """Keep several definitions, all of them or none."""
+    given = await request.message(list[IndexDefined])
+    await documents.write(request, [definitions.put_of(each.name, bytes(each.definition)) for each in given])
+    return json_response(IndexesMade([each.name for each in given]), 201)
+
+
+async def drop(request: Request) -> Response:
+    """Forget a definition, and drop an index that queries have made; one that a query wants is made anew."""
+    await asyncio.to_thread(request.tenant.database.drop_index, request.argument)
+    if await asyncio.to_thread(definitions.is_kept, request.tenant.database.get, request.argument):
+        await documents.write(request, [Delete(definitions.id_of(request.argument))])
+    return empty_response(204)
+
+
+async def reset(request: Request) -> Response:
+    """An index is never behind what is stored, so there is nothing to do anew."""
+    if await asyncio.to_thread(definitions.find, request.tenant.database.get, request.argument) is None:
+        raise _missing(request.argument)
+    return json_response(IndexReset(request.argument))
+
+
+def _missing(name: str) -> IndexNotFound:
+    return IndexNotFound(f"there is no definition of an index {name!r}", "GET indexes lists those that there are")
 
 
 def _answered(request: Request, asked: IndexAsked) -> Response:
     begun = monotonic()
-    wanted = asked_of(request.argument, asked)
-    query = wanted.query
-    plain = msgspec.structs.replace(query, select=()) if query.select and not query.distinct else query
-    found = answer(request.tenant.database.storage, plain, most=MAX_PAGE)
+    wanted = asked_of(request.tenant, request.argument, asked)
+    entries = _entries(wanted.of, asked)
+    found = answer(request.tenant.database.storage, wanted.query, most=MAX_PAGE)
     etag = combined_etag([found.total, *(document.etag for document in found.documents)])
     if request.has(etag):
         return empty_response(304, [("etag", f'"{etag}"')])
-    documents = [_shown(document, query.select) for document in found.documents]
-    show = only_metadata if asked.metadata_only else with_metadata
-    results = array(map(show, documents) if not found.rows else map(_with_no_metadata, found.rows))
-    included = array(map(with_metadata, includes_of(request.tenant, found, query)))
+    show = entries or shown_as(wanted.of, asked)
+    rows = (joined(row, b'"@metadata":{}') for row in found.rows)
+    results = array(rows if found.rows else map(show, found.documents))
+    included = array(map(with_metadata, includes_of(request.tenant, found, wanted.query)))
     rest = _said(request.tenant, wanted.name, found.total, etag, len(results), begun)
     body = b'{"Results":%s,"Includes":%s,%s' % (results, included, encode(rest)[1:])
     return Response(200, [JSON, BUILD_HEADER, ("etag", f'"{etag}"')], body)
@@ -112,72 +149,99 @@ def _said(tenant: Tenant, index: str, total: int, etag: str, size: int, begun: f
     }
 
 
-def _shown(document: Document, select: Sequence[Column]) -> Document:
-    """The document with only the fields that are fetched; its metadata stays."""
-    return replace(document, body=projected(document, select)) if select else document
+def shown_as(index: Index, asked: IndexAsked) -> Callable[[Document], bytes]:
+    """How documents are answered: whole, only their metadata, or only the fields that are fetched."""
+    if asked.metadata_only:
+        return only_metadata
+    if not asked.fetch:
+        return with_metadata
+    names = [name for name in dict.fromkeys(asked.fetch) if name != "__document_id"]
+    fields = {name: _fetched(index, name) for name in names}
+    return lambda document: with_metadata(replace(document, body=_members(document, fields)))
 
 
-def _with_no_metadata(row: bytes) -> bytes:
-    return row[:-1] + (b"" if row == b"{}" else b",") + b'"@metadata":{}}'
+def _fetched(index: Index, name: str) -> Value:
+    value = (index.fields or {}).get(name) or Path(definitions.path_of(name))
+    if isinstance(value, Unknown):
+        raise index.computed(name, value)
+    return value
 
 
-def asked_of(name: str, asked: IndexAsked) -> Asked:
-    """The query that is asked of the index with this name; raises `Refused` (404) where there is none."""
+def _entries(index: Index, asked: IndexAsked) -> Callable[[Document], bytes] | None:
+    """What is in the index of a document, where that is asked for."""
+    if not asked.debug:
+        return None
+    if asked.debug.lower() != "entries" or index.fields is None:
+        raise NotEvaluated(f"debug={asked.debug} is not answered", "ask for the documents")
+    fields = {name: value for name, value in index.fields.items() if not isinstance(value, Unknown)}
+    return lambda document: _members(document, fields)
+
+
+def _members(document: Document, fields: Mapping[str, Value]) -> bytes:
+    members = [(name, _json_of(document, value)) for name, value in fields.items()]
+    members.append(("__document_id", encode(document.id)))
+    return b"{" + b",".join(encode(name) + b":" + value for name, value in members if value is not None) + b"}"
+
+
+def _json_of(document: Document, value: Value) -> bytes | None:
+    if isinstance(value, Path):
+        return at(document, value.path)
+    if isinstance(value, Several):
+        found = [_json_of(document, item) for item in value.items]
+        return b"[" + b",".join(each for each in found if each is not None) + b"]"
+    assert isinstance(value, Joined)
+    texts = [item if isinstance(item, str) else _text(at(document, item.path)) for item in value.items]
+    return None if None in texts else encode("".join(map(str, texts)))
+
+
+def _text(value: bytes | None) -> str | None:
+    """What C# makes of a value that is joined to a text."""
+    if value is None:
+        return None
+    found = keys.decoded(value)
+    return "" if found is None else str(found)
+
+
+def asked_of(tenant: Tenant, name: str, asked: IndexAsked) -> Asked:
+    """The query that is asked of the index with this name; raises `IndexNotFound` where there is none."""
     if asked.transformer:
         raise Refused(400, f"there is no transformer {asked.transformer!r}", "use what it makes of the documents")
-    if asked.debug:
-        raise Refused(400, f"debug={asked.debug} is not answered", "ask for the documents")
-    collection, fields = _source(name)
-    where = lucene.parse(asked.query, default=asked.default_field, both=asked.operator.upper() == "AND", fields=fields)
+    index = definitions.index(tenant.database.get, name)
+
+    def naming(field: str) -> Compared:
+        return Compared(index.paths(field), _ANALYZED.get(index.analyzed.get(field, "").lower(), "folded"))
+
+    every = asked.operator.upper() == "AND"
+    where = lucene.parse(asked.query, every=every, default=asked.default_field or "", naming=naming)
     query = Query(
-        collection,
-        where=where,
-        order=tuple(_order(each, fields) for each in asked.sort if each.strip("+-")),
+        index.collection,
+        where=index.entries(where),
+        order=tuple(order for each in asked.sort if each.strip("+-") for order in _orders(each, index)),
         skip=asked.start,
         take=asked.size,
-        select=_columns(asked.fetch),
-        distinct=asked.distinct and bool(asked.fetch),
         include=tuple(asked.include),
     )
-    query = query_of(query)
-    return Asked(query, _named(name, collection, query))
+    if asked.distinct and asked.fetch:
+        query = msgspec.structs.replace(query, select=tuple(_columns(index, asked.fetch)), distinct=True, include=())
+    return Asked(query_of(query), index, _named(name, index.collection, query))
 
 
-def _source(name: str) -> tuple[str | None, lucene.Fields]:
-    """The collection of an index, and what its fields are in the documents."""
-    head, _, rest = name.partition("/")
-    if head.lower() == "dynamic":
-        return rest or None, lucene.field_of
-    if name.lower() == BY_ENTITY_NAME.lower():
-        return None, _by_entity_name
-    if found := _automatic.fullmatch(name):
-        return None if found[1].lower() == "alldocs" else found[1], lucene.field_of
-    raise Refused(
-        404,
-        f"there is no index {name!r}",
-        "ask indexes/dynamic/COLLECTION, or by POST query; definitions of indexes are not kept here",
-    )
+def _columns(index: Index, names: Sequence[str]) -> Iterator[Column]:
+    for name in dict.fromkeys(names):
+        value = _fetched(index, name)
+        if not isinstance(value, Path):
+            raise NotEvaluated(f"the field {name!r} of the index {index.name!r} is not one field of documents", "")
+        yield Column(name, value.path)
 
 
-def _by_entity_name(name: str) -> Field:
-    fields = {"Tag": "@collection", "LastModified": "@last-modified"}
-    if name in fields:
-        return Field((METADATA, fields[name]))
-    return lucene.field_of(name)
-
-
-def _order(text: str, fields: lucene.Fields) -> Order:
+def _orders(text: str, index: Index) -> Iterator[Order]:
     name = text.lstrip("+-")
     if name in ("Temp-Index-Score", "__score") or name.startswith("__rand"):
         raise InvalidQuery(f"documents are not sorted by {name}", "sort by a field")
-    return Order(fields(name), text.startswith("-"))
-
-
-def _columns(names: Sequence[str]) -> tuple[Column, ...]:
-    if not names:
-        return ()
-    columns = [Column(name, lucene.field_of(name).path) for name in dict.fromkeys(names)]
-    return (*columns, Column("__document_id", (ID,)))
+    if index.fields is None or name not in index.fields:
+        name = lucene.number_field(name)
+    for path in index.paths(name)[:1]:
+        yield Order(Field(path), text.startswith("-"))
 
 
 def _named(name: str, collection: str | None, query: Query) -> str:

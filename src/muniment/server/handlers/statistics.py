@@ -7,6 +7,8 @@ import platform
 from datetime import UTC, datetime, timedelta
 from time import monotonic
 
+from muniment import definitions
+from muniment.definitions import Definition
 from muniment.document import raven_time
 from muniment.raven3.etags import attachment_etag_text, etag_text
 from muniment.raven3.messages import BuildVersion, DatabaseStatistics, Health, LoadedDatabase, Memory, ServerStatistics
@@ -19,6 +21,7 @@ from muniment.telling import log
 async def database_statistics(request: Request) -> Response:
     """What is in a database."""
     found = await asyncio.to_thread(request.tenant.database.statistics)
+    indexes = await asyncio.to_thread(lambda: [*definitions.listed(request.tenant.database)])
     return json_response(
         DatabaseStatistics(
             last_doc_etag=etag_text(found.last_etag),
@@ -35,10 +38,25 @@ async def database_statistics(request: Request) -> Response:
             file_bytes=found.file_bytes,
             last_changed=raven_time(found.last_changed),
             fingerprint=found.fingerprint,
+            count_of_indexes=len(indexes),
+            indexes=[_index(each, etag_text(found.last_etag)) for each in indexes],
             last_backup=None if found.last_backup is None else raven_time(found.last_backup),
             changes_since_backup=found.changes_since_backup,
         )
     )
+
+
+def _index(definition: Definition, etag: str) -> dict[str, object]:
+    """An index as RavenDB 3 tells of one that is never behind."""
+    return {
+        "Name": definition.name,
+        "LastIndexedEtag": etag,
+        "IndexingErrors": 0,
+        "Priority": "Normal",
+        "LockMode": "Unlock",
+        "IsMapReduce": definition.reduce,
+        "IsInvalidIndex": False,
+    }
 
 
 async def server_statistics(request: Request) -> Response:

@@ -1,0 +1,220 @@
+"""RavenDB's definitions of indexes, each kept exactly as a document `Raven/Indexes/NAME`, and what they find.
+
+An index whose map only says which fields of documents it has is its collection under other names. Dumps carry these
+documents as what they are (`smuggler/kept.py`).
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any, Final, NamedTuple, TypeAlias
+
+import msgspec
+
+from muniment import json_bytes
+from muniment.command import Put
+from muniment.document import Document, check_body, encode
+from muniment.errors import IndexNotFound, InvalidInput, NotEvaluated
+from muniment.query import maps, model
+from muniment.query.maps import Joined, Path, Several, Unknown, Value
+from muniment.query.model import EVERYTHING, ID, METADATA, And, Condition, Exists, Field, Not, Or
+from muniment.smuggler.kept import INDEXES, SECTION
+
+BY_ENTITY_NAME: Final = "Raven/DocumentsByEntityName"
+_BUILT_IN: Final[dict[str, Any]] = {
+    "Name": BY_ENTITY_NAME,
+    "Map": 'from doc in docs select new { Tag = doc["@metadata"]["Raven-Entity-Name"], '
+    'LastModified = (DateTime)doc["@metadata"]["Last-Modified"] }',
+}
+_METADATA: Final = encode({SECTION: "Indexes"})
+_automatic: Final = re.compile(r"Auto/([^/]+)(?:/By.*)?", re.IGNORECASE | re.DOTALL)
+_INSTEAD: Final = "ask indexes/dynamic/COLLECTION, or by POST query, for fields of documents (docs/queries.md)"
+_ALWAYS: Final = {(ID,), (METADATA, "@last-modified"), (METADATA, "@collection")}
+
+Get: TypeAlias = Callable[[str], Document | None]
+
+
+class Definition(NamedTuple):
+    """A definition as it was given, of RavenDB 2 and 3 or of later ones, and what all of them say."""
+
+    name: str
+    given: bytes
+    maps: tuple[str, ...]
+    reduce: bool
+    analyzed: Mapping[str, str]
+
+
+class Index(NamedTuple):
+    """What can be asked by its name: the documents of a collection, None for all, by these fields.
+
+    Without `fields`, the names are those of the documents.
+    """
+
+    name: str
+    collection: str | None
+    fields: Mapping[str, Value] | None = None
+    analyzed: Mapping[str, str] = {}
+
+    def paths(self, name: str) -> tuple[tuple[str, ...], ...]:
+        """Where in documents a field of the index is; nowhere if it has no such field.
+
+        Raises `NotEvaluated` for one that is computed.
+        """
+        if self.fields is None or name == "__document_id":
+            return ((ID,),) if name == "__document_id" else (path_of(name),)
+        value = self.fields.get(name)
+        if isinstance(value, Unknown | Joined):
+            raise self.computed(name, value)
+        return tuple(_paths(value)) if value else ()
+
+    def computed(self, name: str, value: Unknown | Joined) -> NotEvaluated:
+        """The error for a field that would have to be computed."""
+        text = f": {value.text}" if isinstance(value, Unknown) else " of others"
+        return NotEvaluated(f"the field {name!r} of the index {self.name!r} is computed{text}", _INSTEAD)
+
+    def entries(self, where: Condition) -> Condition:
+        """The condition, only for documents of which the index has an entry: those that have one of its fields."""
+        if not self.fields or _finds_values(where):
+            return where
+        if any(isinstance(value, Unknown) for value in self.fields.values()):
+            return where
+        there = [_there(value) for value in self.fields.values()]
+        if EVERYTHING in there:
+            return where
+        return Or(tuple(there)) if where == EVERYTHING else And((where, Or(tuple(there))))
+
+
+def _there(value: Value) -> Condition:
+    """That a document has a value for this field of an index; of texts that are joined it has all, or none."""
+    if isinstance(value, Several):
+        return Or(tuple(map(_there, value.items)))
+    items = (value,) if isinstance(value, Path) else value.items if isinstance(value, Joined) else ()
+    paths = [item for item in items if isinstance(item, Path)]
+    found = tuple(Exists(Field(each.path)) for each in paths if each.path not in _ALWAYS)
+    return found[0] if len(found) == 1 else And(found)
+
+
+def path_of(name: str) -> tuple[str, ...]:
+    """The path of a field of documents: `Lines,Product`, `ShipTo.City`, `@metadata.Raven-Entity-Name`."""
+    if name.startswith("@metadata."):
+        return (METADATA, name.removeprefix("@metadata."))
+    return model.field(name).path
+
+
+def _paths(value: Value) -> Iterator[tuple[str, ...]]:
+    if isinstance(value, Path):
+        yield value.path
+    elif isinstance(value, Several):
+        for item in value.items:
+            yield from _paths(item)
+
+
+def _finds_values(condition: Condition) -> bool:
+    """Whether what it finds has a value in one of the fields that it names."""
+    if isinstance(condition, And):
+        return any(map(_finds_values, condition.items))
+    if isinstance(condition, Or):
+        return all(map(_finds_values, condition.items))
+    return not isinstance(condition, Not)
+
+
+def put_of(name: str, definition: bytes) -> Put:
+    """The document that keeps a definition of RavenDB 3; raises `InvalidInput` for what is none."""
+    if not name or name.strip() != name or name.lower().startswith(("dynamic/", "auto/")) or name.lower() == "dynamic":
+        raise InvalidInput(f"an index cannot be called {name!r}", "choose another name")
+    check_body(definition, f"the definition of the index {name!r}")
+    body = b'{"name":' + encode(name) + b',"definition":' + definition.strip() + b"}"
+    if not _read(name, definition).maps:
+        raise InvalidInput(f"the definition of the index {name!r} has no Map", "give a Map, or Maps")
+    return Put(INDEXES + name, body, _METADATA)
+
+
+def definition_of(document: Document) -> Definition | None:
+    """The definition that a document keeps; None if it keeps none."""
+    for member in ("definition", "IndexDefinition"):
+        given = json_bytes.member_value(document.body, member)
+        if given is not None and given[:1] == b"{":
+            return _read(document.id[len(INDEXES) :], given)
+    return None
+
+
+class _Given(msgspec.Struct, rename="pascal"):
+    """What definitions of all versions say of what is found; of the later ones `Fields` says it."""
+
+    map: str | None = None
+    maps: list[str] | None = None
+    reduce: str | None = None
+    indexes: dict[str, Any] | None = None
+    fields: Any = None
+
+
+def _read(name: str, given: bytes) -> Definition:
+    try:
+        found = msgspec.json.decode(given, type=_Given)
+    except msgspec.ValidationError as error:
+        raise InvalidInput(f"the definition of the index {name!r} cannot be read: {error}", "see RavenDB's") from error
+    analyzed = {field: str(how) for field, how in (found.indexes or {}).items()}
+    if isinstance(found.fields, dict):
+        analyzed |= {field: str(each.get("Indexing")) for field, each in found.fields.items() if isinstance(each, dict)}
+    texts = tuple(found.maps or ()) or ((found.map,) if found.map else ())
+    return Definition(name, given, texts, bool(found.reduce and found.reduce.strip()), analyzed)
+
+
+def find(get: Get, name: str) -> Definition | None:
+    """The definition of the index with this name, in any case; None if there is none."""
+    document = get(INDEXES + name) if name else None
+    found = definition_of(document) if document else None
+    if found is None and name.lower() == BY_ENTITY_NAME.lower():
+        return _read(BY_ENTITY_NAME, encode(_BUILT_IN))
+    return found
+
+
+def id_of(name: str) -> str:
+    """The id of the document that keeps the definition of this name."""
+    return INDEXES + name
+
+
+def is_kept(get: Get, name: str) -> bool:
+    """Whether there is a document that keeps a definition of this name."""
+    document = get(INDEXES + name) if name else None
+    return document is not None and document.metadata.get(SECTION) == "Indexes"
+
+
+def index(get: Get, name: str) -> Index:
+    """What can be asked by a name; raises `IndexNotFound`, or `NotEvaluated` for a map that is no projection."""
+    head, _, collection = name.partition("/")
+    if head.lower() == "dynamic":
+        return Index(name, collection or None)
+    if found := _automatic.fullmatch(name):
+        return Index(name, None if found[1].lower() == "alldocs" else found[1])
+    definition = find(get, name)
+    if definition is None:
+        raise IndexNotFound(f"there is no index {name!r}", "ask indexes/dynamic/COLLECTION, or by POST query")
+    return evaluated(definition)
+
+
+def evaluated(definition: Definition) -> Index:
+    """What a definition finds; raises `NotEvaluated`, with what of it cannot be evaluated."""
+    what = f"the index {definition.name!r} cannot be asked: its"
+    if definition.reduce:
+        raise NotEvaluated(f"{what} definition has a Reduce", "ask by POST query, with group by (docs/queries.md)")
+    if len(definition.maps) != 1:
+        raise NotEvaluated(f"{what} definition has {len(definition.maps)} maps", _INSTEAD)
+    try:
+        collection, fields = maps.map_of(definition.maps[0])
+    except maps.NoProjection as error:
+        raise NotEvaluated(
+            f"{what} map {error.message}, and more than a projection is not evaluated", _INSTEAD
+        ) from error
+    return Index(definition.name, collection, fields, definition.analyzed)
+
+
+def listed(database: Any) -> Iterator[Definition]:
+    """All definitions of a database, in the order of their names."""
+    last = ""
+    while page := database.by_prefix(INDEXES, after=last):
+        for document in page:
+            if document.metadata.get(SECTION) == "Indexes" and (found := definition_of(document)):
+                yield found
+        last = page[-1].id

@@ -1,0 +1,256 @@
+"""The maps of RavenDB's indexes, written in C#: which fields of which collection one has, where it says no more.
+
+    from order in docs.Orders select new { order.Company, City = order.ShipTo.City, Tag = order["@metadata"]["Tag"] }
+
+Casts are passed over, and `new object[] {…}` is all of these. What else there may be is known by its text only.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from typing import Final, NamedTuple, TypeAlias
+
+from muniment.errors import InvalidInput
+from muniment.query.model import ID, METADATA
+
+
+class Path(NamedTuple):
+    """What stands at a path of the document."""
+
+    path: tuple[str, ...]
+
+
+class Several(NamedTuple):
+    """All of these are values of the field."""
+
+    items: tuple[Value, ...]
+
+
+class Joined(NamedTuple):
+    """Texts one after the other: of what stands at paths, and as they are."""
+
+    items: tuple[Path | str, ...]
+
+
+class Unknown(NamedTuple):
+    """C# that is not evaluated."""
+
+    text: str
+
+
+Value: TypeAlias = Path | Several | Joined | Unknown
+
+
+class Map(NamedTuple):
+    """The collection of a map, None for all documents, and its fields."""
+
+    collection: str | None
+    fields: dict[str, Value]
+
+
+_token: Final = re.compile(
+    r"""(?P<space>(?:\s|//[^\n]*|/\*.*?\*/)+)|(?P<text>"(?:[^"\\]|\\.)*")|(?P<name>@?[^\W\d]\w*)|(?P<other>=>|.)""",
+    re.VERBOSE | re.DOTALL,
+)
+# What C# computes of a value, which is not a member of the document.
+_COMPUTED: Final = frozenset("Count Length Ticks Year Month Day Hour Minute Second Date TimeOfDay DayOfWeek".split())
+_MOST: Final = 64 << 10
+_METADATA: Final = {"Last-Modified": "@last-modified", "Raven-Last-Modified": "@last-modified"}
+
+
+class NoProjection(InvalidInput):
+    """A map that is more than a projection; the message says what of it."""
+
+
+def map_of(text: str) -> Map:
+    """The collection and fields of a map; raises `NoProjection` for what they do not say all of."""
+    if len(text) > _MOST:
+        raise NoProjection("is longer than 64 KiB")
+    return _Parser(text).map()
+
+
+class _Parser:
+    def __init__(self, text: str) -> None:
+        found = [(match.lastgroup, match[0], match.start()) for match in _token.finditer(text)]
+        self._tokens = [(str(kind), said, place) for kind, said, place in found if kind != "space"]
+        self._tokens.append(("end", "", len(text)))
+        self._text = text
+        self._at = 0
+        self._document = ""
+
+    def map(self) -> Map:
+        if self._take("from"):
+            self._document = self._name()
+            self._expect("in")
+            collection = self._source()
+            self._expect("select")
+            fields = self._object()
+        else:
+            collection = self._source()
+            self._expect(".")
+            self._expect("Select")
+            self._expect("(")
+            bracketed = self._take("(")
+            self._document = self._name()
+            if bracketed:
+                self._expect(")")
+            self._expect("=>")
+            fields = self._object()
+            self._expect(")")
+        self._take(";")
+        if self._tokens[self._at][0] != "end":
+            raise self._more()
+        return Map(collection, fields)
+
+    @property
+    def _said(self) -> str:
+        return self._tokens[self._at][1]
+
+    def _take(self, said: str) -> bool:
+        if self._tokens[self._at][0] == "text" or self._said != said:
+            return False
+        self._at += 1
+        return True
+
+    def _expect(self, said: str) -> None:
+        if not self._take(said):
+            raise self._more()
+
+    def _more(self) -> NoProjection:
+        _, said, place = self._tokens[self._at]
+        return NoProjection(f"has {said!r} at character {place + 1}" if said else "ends too early")
+
+    def _name(self) -> str:
+        kind, said, _ = self._tokens[self._at]
+        if kind != "name":
+            raise self._more()
+        self._at += 1
+        return said.removeprefix("@")
+
+    def _source(self) -> str | None:
+        self._expect("docs")
+        if self._take("["):
+            name = self._quoted()
+            self._expect("]")
+            return name
+        if self._said == "." and self._tokens[self._at + 1][1] != "Select":
+            self._at += 1
+            return self._name()
+        return None
+
+    def _quoted(self) -> str:
+        kind, said, _ = self._tokens[self._at]
+        if kind != "text":
+            raise self._more()
+        self._at += 1
+        return re.sub(r"\\(.)", r"\1", said[1:-1], flags=re.DOTALL)
+
+    def _object(self) -> dict[str, Value]:
+        self._expect("new")
+        self._expect("{")
+        fields: dict[str, Value] = {}
+        while not self._take("}"):
+            name = ""
+            if self._tokens[self._at + 1][1] == "=":
+                name = self._name()
+                self._at += 1
+            value = self._field()
+            if not name:
+                if not isinstance(value, Path):
+                    raise self._more()
+                name = value.path[-1]
+            fields[name] = value
+            if not self._take(",") and self._said != "}":
+                raise self._more()
+        return fields
+
+    def _field(self) -> Value:
+        """A value up to the next comma or bracket; if there is more than is known here, it is `Unknown`."""
+        start = self._at
+        try:
+            value = self._value()
+            if self._said in (",", "}"):
+                return value
+        except (NoProjection, RecursionError):
+            pass
+        self._at = start
+        depth = 0
+        while depth or self._said not in (",", "}"):
+            kind, said, _ = self._tokens[self._at]
+            if kind == "end":
+                raise self._more()
+            if kind == "other":
+                depth += (said in "([{") - (said in ")]}")
+            self._at += 1
+        return Unknown(self._text[self._tokens[start][2] : self._tokens[self._at][2]].strip())
+
+    def _value(self) -> Value:
+        values = [self._one()]
+        while self._take("+"):
+            values.append(self._one())
+        if len(values) == 1 and not isinstance(values[0], str):
+            return values[0]
+        return Joined(tuple(self._parts(values)))
+
+    def _parts(self, values: list[Value | str]) -> Iterator[Path | str]:
+        for value in values:
+            if isinstance(value, Path | str):
+                yield value
+            elif isinstance(value, Joined):
+                yield from value.items
+            else:
+                raise self._more()
+
+    def _one(self) -> Value | str:
+        if self._tokens[self._at][0] == "text":
+            return self._quoted()
+        if self._take("new"):
+            return self._array()
+        if self._take("("):
+            if self._is_cast():
+                self._at += 2
+                return self._one()
+            value = self._value()
+            self._expect(")")
+            return value
+        return self._path()
+
+    def _is_cast(self) -> bool:
+        """Whether a type stands here: a name and a bracket that are not the document itself."""
+        kind, said, _ = self._tokens[self._at]
+        return kind == "name" and said != self._document and self._tokens[self._at + 1][1] == ")"
+
+    def _array(self) -> Several:
+        self._take("object") or self._take("string")
+        for said in "[]{":
+            self._expect(said)
+        items: list[Value] = []
+        while not self._take("}"):
+            value = self._value()
+            if not isinstance(value, Path | Several):
+                raise self._more()
+            items.append(value)
+            if not self._take(",") and self._said != "}":
+                raise self._more()
+        return Several(tuple(items))
+
+    def _path(self) -> Path:
+        if self._name() != self._document:
+            raise self._more()
+        names: list[str] = []
+        while True:
+            if self._take("."):
+                names.append(self._name())
+            elif self._take("["):
+                names.append(self._quoted())
+                self._expect("]")
+            else:
+                break
+        if names[:1] == ["__document_id"] and len(names) == 1:
+            return Path((ID,))
+        if not names or self._said == "(" or (len(names) > 1 and names[-1] in _COMPUTED):
+            raise self._more()
+        if names[0] == METADATA:
+            names[1:2] = [_METADATA.get(name, name) for name in names[1:2]]
+        return Path(tuple(names))
