@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import tracemalloc
 from collections.abc import Iterator
 
 import pytest
@@ -82,3 +83,21 @@ def test_the_elements_of_an_array_come_one_by_one(size: int) -> None:
 def test_what_is_no_array_of_objects(array: bytes) -> None:
     with pytest.raises(InvalidDocument):
         list(elements(iter([array])))
+
+
+def test_white_space_between_commands_takes_no_memory() -> None:
+    def chunks() -> Iterator[bytes]:
+        yield b"["
+        for _ in range(256):
+            yield b" " * (1 << 16)
+        yield b'{"Id":"a"}'
+        for _ in range(256):
+            yield b"\n" * (1 << 16)
+        yield b"]"
+
+    tracemalloc.start()
+    try:
+        assert list(elements(chunks())) == [b'{"Id":"a"}']
+        assert tracemalloc.get_traced_memory()[1] < 1 << 20
+    finally:
+        tracemalloc.stop()

@@ -339,6 +339,39 @@ def test_attachments_come_with_their_documents_in_one_transaction(seven: Databas
     assert "@attachments" not in seven.get("/docs?id=things/1").json()["Results"][0]["@metadata"]
 
 
+def test_commands_see_what_those_before_them_did_with_attachments(seven: Database) -> None:
+    file = {"Type": "AttachmentPUT", "Id": "things/1", "Name": "f"}
+    gone, document_gone = file | {"Type": "AttachmentDELETE"}, {"Type": "DELETE", "Id": "Things/1"}
+    copy = file | {"Type": "AttachmentCOPY", "DestinationId": "things/2", "DestinationName": "copy"}
+
+    def attached(id: str) -> dict[str, bytes]:
+        [shown] = seven.get(f"/docs?id={id}").json()["Results"]
+        names = [each["Name"] for each in shown["@metadata"].get("@attachments", [])]
+        return {name: seven.get(f"/attachments?id={id}&name={name}").content for name in names}
+
+    assert parts(seven, [put("things/1"), put("things/2"), file, copy], b"old").status_code == 201
+    assert attached("things/2") == {"copy": b"old"}
+    assert parts(seven, [file, copy], b"new").status_code == 201  # the copy is of what was stored just now
+    assert attached("things/2") == {"copy": b"new"}
+    assert batch(seven, copy | {"Type": "AttachmentMOVE"}, copy).status_code == 400  # it is no longer there
+    assert attached("things/1") == {"f": b"new"}
+    assert parts(seven, [file, gone, gone], b"newer").status_code == 201
+    assert attached("things/1") == {}
+
+    # A document that is deleted takes along what the same batch has attached to it.
+    for commands in ([file, document_gone], [file, gone, document_gone, document_gone], [gone, file, document_gone]):
+        assert parts(seven, [put("things/1"), file], b"before").status_code == 201
+        assert parts(seven, commands, b"after").status_code == 201
+        assert seven.get("/attachments?id=things/1&name=f").status_code == 404
+        assert batch(seven, put("things/1")).status_code == 201
+        assert attached("things/1") == {}
+    assert parts(seven, [document_gone, file], b"x").status_code == 400
+    assert parts(seven, [file, document_gone, put("things/1")], b"x").status_code == 201
+    assert attached("things/1") == {}
+    assert parts(seven, [document_gone, put("things/1"), file], b"x").status_code == 201
+    assert attached("things/1") == {"f": b"x"}
+
+
 def test_an_attachment_of_no_document_is_refused_and_its_content_goes(seven: Database) -> None:
     refused = parts(seven, [put("before"), {"Type": "AttachmentPUT", "Id": "none", "Name": "x"}], b"content")
     assert refused.status_code == 400

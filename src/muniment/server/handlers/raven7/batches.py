@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import base64
 import uuid
+from collections import defaultdict
 from collections.abc import Callable, Iterator
 from typing import Any, Final, TypeAlias
 
@@ -13,7 +14,7 @@ import msgspec
 from muniment import json_bytes
 from muniment.document import encode, fold, from_microseconds, raven_time, without_time_kept
 from muniment.errors import DocumentNotFound, InvalidDocument, MunimentError
-from muniment.owner import content_type, find, owned_id, replacing
+from muniment.owner import content_type, find, owned_id, replacing, tombstone
 from muniment.raven7.change_vectors import change_vector
 from muniment.raven7.documents import write_of
 from muniment.raven7.messages import Batch, Command, Done
@@ -80,14 +81,19 @@ class Changes:
         self._commands = commands
         self._uploads = uploads
         self._sent = len(uploads)
-        self._copies: dict[int, tuple[int, Upload]] = {}
+        self._copies: dict[int, tuple[int | None, Upload]] = {}
         self._writes = list[Write]()
         self._own = set[str]()
         self._changed: dict[str, str] = {}
+        # What the commands before have left: the last writes of documents, and each one's attachments, by folded ids.
+        self._documents = dict[str, Write]()
+        self._files = defaultdict[str, dict[str, Revision | None]](dict)
 
     def prepare(self) -> Prepared:
         """The writes of all commands; raises what is wrong with one, naming it by its number."""
         self.answers, self._writes, self._own, self._changed = [], [], set(), {}
+        self._documents.clear()
+        self._files.clear()
         contents = iter(self._uploads[: self._sent])
         for number, command in enumerate(self._commands):
             try:
@@ -142,9 +148,7 @@ class Changes:
         ids = self._ids(id) if command.id_prefixed else [id]
         first = len(self._writes)
         for each in ids:
-            prepared = deletion(self._tenant, each, expected)
-            self._own |= prepared.own
-            self._writes += prepared.writes
+            self._delete_document(each, expected)
         of = {fold(each) for each in ids}
         return lambda written: {
             "Type": "DELETE",
@@ -152,6 +156,24 @@ class Changes:
             "Deleted": any(done.existed for done in written[first:] if fold(done.id) in of),
             "ChangeVector": None,
         }
+
+    def _delete_document(self, id: str, expected: int | None) -> None:
+        """Delete it with its attachments, also those that commands before have stored."""
+        (document, *files), own = deletion(self._tenant, id, expected)
+        if fold(id) in self._documents:
+            document, own = document._replace(expected=expected), own - {fold(id)}
+        self._own |= own
+        self._add(document)
+        for each in files:
+            if fold(each.id) not in self._files[fold(id)]:
+                self._files[fold(id)][fold(each.id)] = None
+                self._writes.append(each)
+        for stored in self._stored(id):
+            self._remove(id, stored, None)
+
+    def _stored(self, id: str) -> list[Revision]:
+        """The attachments of a document that commands before have stored."""
+        return [each for each in self._files[fold(id)].values() if each]
 
     def _ids(self, prefix: str) -> list[str]:
         ids = list[str]()
@@ -173,6 +195,9 @@ class Changes:
         of = Write(owned_id(id, name), upload.sha256, metadata, None, expected, ATTACHMENT, upload)
         at = len(self._writes)
         self._writes += replacing(self._storage, of)
+        self._files[fold(id)][fold(of.id)] = Revision(
+            0, ATTACHMENT, of.id, None, 0, metadata, upload.sha256, upload.size, upload.content
+        )
         self._change(id)
         return lambda written: {
             "Type": command.type,
@@ -189,8 +214,8 @@ class Changes:
 
     def _delete_attachment(self, command: Command) -> Answer:
         id, name = _required(command.id, "Id"), _required(command.name, "Name")
-        if found := find(self._storage, name, id):
-            self._remove(found.id, wanted(self._tenant, command.change_vector))
+        if found := self._find(name, id):
+            self._remove(id, found, wanted(self._tenant, command.change_vector))
             self._change(id)
         return lambda written: {
             "Type": "AttachmentDELETE",
@@ -200,33 +225,46 @@ class Changes:
             "DocumentChangeVector": self._document_vector(id, written),
         }
 
-    def _remove(self, id: str, expected: int | None) -> None:
-        if expected is None:
-            self._own.add(fold(id))
-        self._writes.append(delete_attachment(self._tenant, id, expected))
+    def _find(self, name: str, id: str) -> Revision | None:
+        """An attachment as the commands before leave it."""
+        files, key = self._files[fold(id)], fold(owned_id(id, name))
+        if key in files:
+            return files[key]
+        found = find(self._storage, name, id)
+        return None if found and fold(found.id) in files else found
+
+    def _remove(self, id: str, found: Revision, expected: int | None) -> None:
+        files, key = self._files[fold(id)], fold(found.id)
+        if files.get(key):  # it has no etag yet, so that none can be expected
+            self._writes.append(Write(found.id, None, tombstone(self._storage, found), None, expected, ATTACHMENT))
+        else:
+            if expected is None:
+                self._own.add(key)
+            self._writes.append(delete_attachment(self._tenant, found.id, expected))
+        files[key] = None
 
     def _copy(self, number: int, command: Command) -> Answer:
         id, name = _required(command.id, "Id"), _required(command.name, "Name")
         to = _required(command.destination_id, "DestinationId"), _required(command.destination_name, "DestinationName")
-        found = find(self._storage, name, id)
+        found = self._find(name, id)
         if found is None:
             raise DocumentNotFound(f"there is no attachment {name!r} of {id!r}", "store it first")
         expected = wanted(self._tenant, command.change_vector)
         upload = self._copied(number, found)
         if command.type == "AttachmentMOVE":
-            self._remove(found.id, expected)
+            self._remove(id, found, expected)
             self._change(id)
         return self._store(command, *to, content_type(found.metadata), upload)
 
     def _copied(self, number: int, found: Revision) -> Upload:
         """The content of an attachment once more; the same as before if it was not changed meanwhile."""
         before = self._copies.get(number)
-        if before and before[0] == found.etag:
+        if before and before[0] == found.content:
             return before[1]
         with self._storage.pin():
             upload = self._storage.upload(self._storage.content(found))
         self._uploads.append(upload)
-        self._copies[number] = found.etag, upload
+        self._copies[number] = found.content, upload
         if before:
             self._uploads.remove(before[1])
             self._storage.discard(before[1])
@@ -237,11 +275,11 @@ class Changes:
 
     def _touch(self) -> None:
         """Store the documents whose attachments change once more: they get another change vector, as in RavenDB."""
-        written = {fold(each.id) for each in self._writes if each.kind == DOCUMENT}
         for key, id in self._changed.items():
-            if key in written:
+            written = self._documents.get(key)
+            if written and (written.body is not None or not self._stored(id)):
                 continue
-            present = self._storage.get(DOCUMENT, id)
+            present = None if written else self._storage.get(DOCUMENT, id)
             if present is None or present.body is None:
                 raise DocumentNotFound(f"there is no document {id!r} to have attachments", "store it first")
             metadata, _ = without_time_kept(present.metadata, present.modified)
@@ -249,6 +287,7 @@ class Changes:
             self._writes.append(Write(present.id, present.body, metadata, present.collection, present.etag))
 
     def _add(self, write: Write) -> int:
+        self._documents[fold(write.id)] = write
         self._writes.append(write)
         return len(self._writes) - 1
 

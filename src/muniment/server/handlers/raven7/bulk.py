@@ -104,6 +104,7 @@ class _Window:
     def next(self) -> bytes:
         """The next byte that is no white space."""
         while (at := json_bytes.skip_space(self._buffer, self._at)) == len(self._buffer):
+            self._at = at  # white space is not kept, however much there is
             self._more()
         self._at = at
         return self._buffer[at : at + 1]

@@ -10,7 +10,7 @@ from muniment.document import SEPARATOR, fold
 from muniment.errors import ConcurrencyConflict
 from muniment.owner import tombstone
 from muniment.raven7.change_vectors import expected_etag
-from muniment.revision import ATTACHMENT
+from muniment.revision import ATTACHMENT, DOCUMENT
 from muniment.server.handlers import documents
 from muniment.server.request import Request
 from muniment.server.tenants import Tenant
@@ -45,8 +45,13 @@ async def write(request: Request, prepare: Prepare) -> list[Written]:
 
 def deletion(tenant: Tenant, id: str, expected: int | None) -> Prepared:
     """What deletes a document together with its attachments, as RavenDB 4 and later do."""
+    present = tenant.database.storage.get(DOCUMENT, id)  # first: who attaches something later changes its etag
     files = [delete_attachment(tenant, each) for each in attachment_ids(tenant, id)]
-    return Prepared([Write(id, None, expected=expected), *files], frozenset(fold(each.id) for each in files))
+    own = {fold(each.id) for each in files}
+    if expected is None and present:
+        expected = present.etag
+        own.add(fold(id))
+    return Prepared([Write(id, None, expected=expected), *files], frozenset(own))
 
 
 def attachment_ids(tenant: Tenant, owner: str) -> list[str]:
