@@ -161,3 +161,26 @@ def test_a_dump_carries_definitions(shop: Database, server: Server) -> None:
     other = server.create("carried")
     assert other.request("POST", "/smuggler/import", content=dump).status_code == 200
     assert other.get("/indexes/Orders/By?definition=yes").json()["Index"] == {"Map": MAP}
+
+
+def test_streams_of_queries(orders: Database) -> None:
+    answer = orders.get("/streams/query/dynamic/Orders?query=Freight_Range:[Dx1 TO Dx9}&sort=-Freight")
+    assert ids(answer.json()) == ["orders/3", "orders/1"]
+    told = {name: answer.headers[f"raven-{name}"] for name in ("total-results", "is-stale", "index")}
+    assert told == {"total-results": "2", "is-stale": "False", "index": "Auto/Orders/ByFreight"}
+    sent = {"content": b'"Name:one"', "headers": {"Content-Encoding": "gzip"}}
+    assert ids(orders.request("POST", "/streams/query/dynamic", **sent).json()) == ["companies/1"]
+    assert orders.get("/streams/query/dynamic/Nothing").json() == {"Results": []}
+    assert_error(orders.get("/streams/query/none?query=a:1"), 404, "no index 'none'")
+    assert_error(orders.get("/streams/query/dynamic?query=a:("), 400, "column 4")
+
+
+def test_streams_of_documents(shop: Database) -> None:
+    shop.fill(1500)
+    found = shop.get("/streams/docs").json()
+    assert (len(found["Results"]), found["NextPageStart"]) == (1500, 1500)
+    last = found["Results"][1497]["@metadata"]["@etag"]
+    assert len(shop.get(f"/streams/docs?etag={last}").json()["Results"]) == 2
+    some = shop.get("/streams/docs?startsWith=items/&matches=*99&exclude=1*&start=1&pageSize=3").json()
+    assert ids(some) == ["items/399", "items/499", "items/599"]
+    assert some["NextPageStart"] == 4

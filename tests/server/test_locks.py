@@ -325,6 +325,8 @@ KINDS: dict[str, Callable[[Site], None]] = {
     "docs": _listing,
     "bulk_docs": _asked("POST", f"{SHOP}/bulk_docs", json=[{"Method": "PUT", "Key": "b", "Document": {}}]),
     "bulk_docs/{index}": _unsupported,
+    "streams/query/{index}": _asked("GET", f"{SHOP}/streams/query/dynamic"),
+    "streams/docs": _asked("GET", f"{SHOP}/streams/docs"),
     "query": _asked("POST", f"{SHOP}/query", json={"Rql": "from Items where Number > 3"}),
     "query/lines": _asked("POST", f"{SHOP}/query/lines", json={"Rql": "from Items where Number > 3"}),
     "indexes": _asked("GET", f"{SHOP}/indexes"),

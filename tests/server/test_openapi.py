@@ -130,6 +130,9 @@ def tenant(site: Site, prefix: str) -> None:
     for method in ("GET", "HEAD", "POST"):
         do(method, "/indexes/{name}", 200, "/indexes/dynamic/Orders?query=By:items*&sort=-By&fetch=By&pageSize=2")
         do(method, "/indexes/{name}", 404, "/indexes/Orders/Totals")
+    for method in ("GET", "POST"):
+        do(method, "/streams/query/{index}", 200, "/streams/query/dynamic/Orders?query=By:items*&sort=-By")
+    do("GET", "/streams/docs", 200, "/streams/docs?startsWith=o")
     index = {"Map": "from o in docs.Orders select new { o.By }"}
     do("PUT", "/indexes/{name}", 400, "/indexes/Orders/ByBy?definition=yes", json={})
     do("PUT", "/indexes/{name}", 201, "/indexes/Orders/ByBy?definition=yes", json=index)

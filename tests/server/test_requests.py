@@ -19,8 +19,6 @@ WRONG = [
     ("GET", "/terms/dynamic", b"", 501),
     ("PUT", "/indexes/Orders/ByTotal", b"{}", 400),
     ("POST", "/multi_get", b"[]", 501),
-    ("GET", "/streams/docs", b"", 501),
-    ("GET", "/Streams/query/dynamic", b"", 501),
     ("POST", "/bulkInsert", b"", 501),
     ("GET", "/debug/config", b"", 501),
     ("POST", "/admin/startIndexing", b"", 501),

@@ -61,6 +61,13 @@ class DocumentsListed(Listed, frozen=True):
     metadata_only: Annotated[bool, Meta(description="Of each, only its metadata.")] = False
 
 
+class DocumentsStreamed(DocumentsListed, frozen=True):
+    """Documents: all of them, unless a page is asked for."""
+
+    size: Annotated[int, Meta(ge=0, description="How many to answer.")] = field(name="pageSize", default=1 << 62)
+    transformer: Annotated[str | None, Meta(description="There are none.")] = None
+
+
 class AttachmentsListed(Listed, frozen=True):
     """A page of attachments, or one."""
 
@@ -108,6 +115,12 @@ class IndexAsked(Page, frozen=True):
     )
     debug: Annotated[str | None, Meta(description="`entries` for what a kept index has of each document.")] = None
     definition: Annotated[str, Meta(description="`yes` for the definition of the index.")] = ""
+
+
+class IndexStreamed(IndexAsked, frozen=True):
+    """What to find by an index of RavenDB 3: all of it, unless a page is asked for."""
+
+    size: Annotated[int, Meta(ge=0, description="How many to answer.")] = field(name="pageSize", default=1 << 62)
 
 
 class IndexesListed(Page, frozen=True):

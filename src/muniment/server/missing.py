@@ -16,7 +16,7 @@ _ENDPOINTS: Final = {
     "suggest": _QUERIES,
     "morelikethis": _QUERIES,
     "terms": _QUERIES,
-    "streams": "page through docs, or export with smuggler/export, which streams",
+    "streams": "streams/docs and streams/query/INDEX are here",
     "multi_get": "send the requests one by one",
     "bulkinsert": "send them to bulk_docs, or to smuggler/import, which streams",
     "transformers": _QUERIES,

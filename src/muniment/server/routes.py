@@ -68,12 +68,14 @@ from muniment.raven3.queries import (
     Deletions,
     DocumentsIncluding,
     DocumentsListed,
+    DocumentsStreamed,
     DocumentsWanted,
     Exported,
     FreezeWanted,
     Imported,
     IndexAsked,
     IndexesListed,
+    IndexStreamed,
     OperationLimits,
     OperationWanted,
     Query,
@@ -106,6 +108,7 @@ from muniment.server.handlers import (
     restores,
     schedules,
     statistics,
+    streams,
     studio,
     tokens,
     versions,
@@ -162,6 +165,7 @@ UNSUPPORTED: Final = Endpoint(documents.unsupported, (Answer(501, Error),), may=
 KILL: Final = Endpoint(operations.kill, (Answer(200, OperationState),), OperationWanted, may=JOB)
 
 
+_STREAM: Final = (Answer(200, Object, said="An object whose `Results` come one by one."),)
 _FOUND: Final = (Answer(200, Object, said="What was found, or the definition."), UNCHANGED)
 
 
@@ -229,6 +233,14 @@ ROUTES: Final = (
             RESET=Endpoint(indexes.reset, (Answer(200, IndexReset),), may=WRITE),
         ),
     ),
+    Route(
+        "streams/query/{index}",
+        {
+            "GET": Endpoint(streams.of_query, _STREAM, IndexStreamed, may=READ),
+            "POST": Endpoint(streams.of_query, _STREAM, IndexStreamed, bytes, may=READ),
+        },
+    ),
+    Route("streams/docs", {"GET": Endpoint(streams.of_documents, _STREAM, DocumentsStreamed, may=READ)}),
     Route(
         "indexes",
         _readable(

@@ -127,17 +127,17 @@ def _globs(text: str | None) -> re.Pattern[str] | None:
 
 def by_prefix(tenant: Tenant, asked: DocumentsListed, prefix: str, start: int, size: int) -> list[Document]:
     """Documents whose ids begin so, and go on as is asked for."""
-    wanted, after = _filter(asked, prefix), asked.skip_after or ""
-    if wanted is None:
-        return tenant.database.by_prefix(prefix, start=start, limit=size, after=after)
+    if _filter(asked, prefix) is None:
+        return tenant.database.by_prefix(prefix, start=start, limit=size, after=asked.skip_after or "")
+    return list(islice(each_by_prefix(tenant, asked, prefix), start, start + size))
 
-    def candidates() -> Iterator[Document]:
-        last = after
-        while page := tenant.database.by_prefix(prefix, after=last, limit=SCAN):
-            yield from page
-            last = page[-1].id
 
-    return list(islice(filter(wanted, candidates()), start, start + size))
+def each_by_prefix(tenant: Tenant, asked: DocumentsListed, prefix: str) -> Iterator[Document]:
+    """The same, all of them one by one."""
+    wanted, last = _filter(asked, prefix), asked.skip_after or ""
+    while page := tenant.database.by_prefix(prefix, after=last, limit=SCAN):
+        yield from filter(wanted, page)
+        last = page[-1].id
 
 
 def _by_etag(tenant: Tenant, asked: DocumentsListed, start: int, size: int) -> list[Document]:

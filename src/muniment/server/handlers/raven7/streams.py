@@ -8,14 +8,14 @@ from typing import Any, Final
 
 from muniment.errors import Cancelled
 from muniment.progress import Progress
-from muniment.raven3.headers import BUILD_HEADER
+from muniment.raven3.headers import BUILD_HEADER, Headers
 from muniment.server.connection import Connection
 from muniment.server.pipe import Pipe
 from muniment.server.request import Request
 from muniment.server.wire import Refused
 from muniment.telling import log
 
-HEADERS: Final = [("content-type", "application/x-ndjson; charset=utf-8"), BUILD_HEADER]
+HEADERS: Final[Headers] = [("content-type", "application/x-ndjson; charset=utf-8"), BUILD_HEADER]
 PIECE: Final = 1 << 16
 _FLAT: Final = bytes.maketrans(b"\r\n", b"  ")  # which in JSON stand between values only
 
@@ -25,7 +25,8 @@ class Lines:
 
     status = 200
 
-    def __init__(self, request: Request, lines: Callable[[], Iterator[bytes]]) -> None:
+    def __init__(self, request: Request, lines: Callable[[], Iterator[bytes]], headers: Headers = HEADERS) -> None:
+        self._headers = headers
         self._tenant = request.tenant
         self._transfers = request.server.transfers
         self._lines = lines
@@ -38,7 +39,7 @@ class Lines:
         pipe, connection = Pipe(lambda: None, Progress()), Connection.of(self._client)
         writing = asyncio.ensure_future(asyncio.to_thread(self._write, pipe))
         try:
-            await pipe.send(proto, self.status, HEADERS)
+            await pipe.send(proto, self.status, self._headers)
             await writing
         except Cancelled:
             pass  # the client has gone, or takes nothing any more
