@@ -70,10 +70,21 @@ export function query(values) {
   return pairs.length ? `?${new URLSearchParams(pairs)}` : "";
 }
 
+const PATIENCE = 300; // seconds for which a server may be out of reach before its job is given up here
+
 // Follow a job to its end, telling each state. Resolves to the last status; raises `Failed` when the job failed.
 export async function follow(path, id, tell, { signal, changes = false } = {}) {
-  for (let wait = 100; ; wait = Math.min(1000, wait * 1.5)) {
-    const status = await json(`${path}/operation/status?id=${id}${changes ? "&changes=true" : ""}`, signal);
+  for (let wait = 100, lost = 0; ; wait = Math.min(1000, wait * 1.5)) {
+    await pause(lost ? 1000 : 0, signal);
+    let status;
+    try {
+      status = await json(`${path}/operation/status?id=${id}${changes ? "&changes=true" : ""}`, signal);
+      lost = 0;
+    } catch (error) {
+      lost += 1;
+      if (error.status !== 0 || lost > PATIENCE) throw error; // the job goes on while only the way to it is gone
+      continue;
+    }
     tell(status);
     if (status.Completed) {
       if (status.Canceled) throw new Failed(0, "It was cancelled.");

@@ -1,9 +1,9 @@
 // One document: its content exactly as it is stored, its metadata and attachments, and all versions that there are.
 
-import { ask, base, inPath, json, query, text } from "./api.js";
+import { ask, base, inPath, json, query, send, text } from "./api.js";
 import { button, confirm, field, fill, h, say } from "./dom.js";
 import { sideBySide } from "./difference.js";
-import { elements, laidOut, members, object, check } from "./lexical.js";
+import { check, elements, laidOut, members, without, withoutLast } from "./lexical.js";
 import { problem } from "./problem.js";
 import { ago, counted, local, size } from "./words.js";
 
@@ -25,6 +25,7 @@ export async function show(place, context) {
     if (!found) await history(versions, found, context, draw);
   };
   await draw();
+  if (drafts.has(draftOf(database, id))) say("You have written something here that is not stored yet: Edit shows it.");
 }
 
 function absent(id) {
@@ -32,21 +33,25 @@ function absent(id) {
 }
 
 // A document as it is: its body and metadata as text, never read into numbers.
-async function read(database, id, signal) {
+export async function read(database, id, signal) {
   const found = members(await text(`${base(database)}/queries?id=${encodeURIComponent(id)}`, signal));
   const [document] = elements(found.get("Results"));
   if (!document || document === "null") return null;
-  const all = members(document);
-  const metadata = members(all.get("@metadata"));
-  all.delete("@metadata");
-  const told = JSON.parse(all.size || metadata.size ? object(metadata) : "{}");
-  for (const name of OF_SERVER) metadata.delete(name);
-  return { id: told["@id"] ?? id, etag: told["@etag"], changed: told["Raven-Last-Modified"] ?? told["Last-Modified"], body: object(all), metadata: object(metadata) };
+  const [body, metadata] = withoutLast(document); // the server puts the metadata after all that is stored
+  const told = JSON.parse(metadata);
+  return {
+    id: told["@id"] ?? id,
+    etag: told["@etag"],
+    changed: told["Raven-Last-Modified"] ?? told["Last-Modified"],
+    body,
+    metadata: without(metadata, OF_SERVER),
+  };
 }
 
 // Store it if it is still what it was; the texts go out as they are.
 export async function store(database, id, body, metadata, etag) {
-  const command = `[{"Method":"PUT","Key":${JSON.stringify(id)},"Etag":${JSON.stringify(etag)},"Document":${body},"Metadata":${metadata}}]`;
+  const [key, expected] = [id, etag].map((each) => JSON.stringify(each));
+  const command = `[{"Method":"PUT","Key":${key},"Etag":${expected},"Document":${body},"Metadata":${metadata}}]`;
   return (await ask("POST", `${base(database)}/bulk_docs`, { body: command })).json();
 }
 
@@ -57,7 +62,9 @@ function view(found, context, draw) {
   const remove = async () => {
     if (!await confirm(`Delete ${found.id}?`, h("p", {}, "Backups keep it, but what changed since the last one is in none."), "Delete", { class: "danger" })) return;
     try {
-      await ask("DELETE", `${base(database)}/docs/${inPath(found.id)}`, { more: { "If-None-Match": found.etag } });
+      // not DELETE docs/ID: the browser would take a/../b for b
+      await send("POST", `${base(database)}/bulk_docs`, [{ Method: "DELETE", Key: found.id, Etag: found.etag }]);
+      drafts.delete(draftOf(database, found.id));
       say(`${found.id} was deleted.`);
       go(database, "documents");
     } catch (error) { fill(told, problem(error, draw)); }
@@ -65,7 +72,7 @@ function view(found, context, draw) {
   const place = h("div", {},
     h("p", {}, `Changed ${local(found.changed)}`, " · ", h("code", {}, found.etag)),
     h("pre", { class: "json", tabindex: 0, "aria-label": `Content of ${found.id}` }, laidOut(found.body)),
-    h("p", { class: "row" }, button("Edit", edit), button("Delete", remove, { class: "danger" })), told,
+    h("p", { class: "row" }, button(drafts.has(draftOf(database, found.id)) ? "Edit on: not stored yet" : "Edit", edit), button("Delete", remove, { class: "danger" })), told,
     h("details", {}, h("summary", {}, "Metadata"), h("pre", { class: "json", tabindex: 0 }, laidOut(found.metadata))),
     attachments(found.id, database));
   return place;
@@ -95,34 +102,61 @@ export function save(blob, name) {
   setTimeout(() => URL.revokeObjectURL(url), 60_000);
 }
 
+// What was written and not stored yet, by document: leaving the view does not lose it.
+const drafts = new Map();
+const draftOf = (database, id) => JSON.stringify([database, id]);
+addEventListener("beforeunload", (event) => drafts.size && event.preventDefault());
+
 function editor(found, context, draw) {
   const { database } = context;
-  const before = laidOut(found.body);
-  const body = h("textarea", { rows: Math.min(40, before.split("\n").length + 2), spellcheck: "false", class: "json", value: before });
-  const metadata = h("textarea", { rows: 6, spellcheck: "false", class: "json", value: laidOut(found.metadata) });
+  const named = draftOf(database, found.id);
+  const draft = drafts.get(named);
+  const before = { body: laidOut(found.body), metadata: laidOut(found.metadata) };
+  const rows = Math.min(40, before.body.split("\n").length + 2);
+  const area = (rows_, value) => h("textarea", { rows: rows_, spellcheck: "false", class: "json", value, input: remember });
+  const body = area(rows, draft?.body ?? before.body);
+  const metadata = area(6, draft?.metadata ?? before.metadata);
   const told = h("div", {});
-  const keep = async (event, etag = found.etag) => {
+  const etag = draft?.etag ?? found.etag; // of the document that was begun with
+
+  function remember() {
+    drafts.set(named, { body: body.value, metadata: metadata.value, etag });
+  }
+  const done = async () => {
+    drafts.delete(named);
+    await draw();
+  };
+  // What was not touched goes out as it is stored, not as it is laid out.
+  const written = (input, part) => input.value === before[part] ? found[part] : input.value;
+  const keep = async (event, expected = etag) => {
     event?.preventDefault();
     try {
       check(body.value);
       check(metadata.value);
-      await store(database, found.id, body.value, metadata.value, etag);
+      await store(database, found.id, written(body, "body"), written(metadata, "metadata"), expected);
       say(`${found.id} was stored.`);
-      await draw();
+      await done();
     } catch (error) {
-      if (error.status === 409) await conflict();
+      if (error.status === 409) await conflict().catch((other) => fill(told, problem(other)));
       else fill(told, problem(error));
     }
   };
   const conflict = async () => {
     const now = await read(database, found.id, context.signal);
+    const who = now ? "Somebody else has changed it meanwhile." : "Somebody else has deleted it meanwhile.";
     fill(told, h("div", { class: "problem", role: "alert" },
-      h("p", {}, h("strong", {}, now ? "Somebody else has changed it meanwhile." : "Somebody else has deleted it meanwhile."), " Nothing was stored."),
+      h("p", {}, h("strong", {}, who), " Nothing was stored."),
       sideBySide(now && laidOut(now.body), pretty(body.value), ["as it is now", "as you have it"]),
-      h("p", { class: "row" }, button("Store mine over it", () => keep(null, now ? now.etag : ABSENT), { class: "danger" }), button("Throw mine away", draw))));
+      h("p", { class: "row" },
+        button("Store mine over it", () => keep(null, now ? now.etag : ABSENT), { class: "danger" }),
+        button("Throw mine away", done))));
   };
-  return h("form", { submit: keep }, field(`Content of ${found.id}`, body), h("details", {}, h("summary", {}, "Metadata"), field("Metadata", metadata)),
-    h("p", { class: "row" }, h("button", { type: "submit" }, "Store"), button("Cancel", draw)), told);
+  return h("form", { submit: keep },
+    draft && h("p", { role: "status" }, "This is what you had written before and not stored."),
+    field(`Content of ${found.id}`, body),
+    h("details", {}, h("summary", {}, "Metadata"), field("Metadata", metadata)),
+    h("p", { class: "row" }, h("button", { type: "submit" }, "Store"), button("Cancel", done)),
+    told);
 }
 
 const pretty = (text_) => { try { return laidOut(text_); } catch { return text_; } };
@@ -163,12 +197,12 @@ async function history(place, current, context, draw) {
   }
 }
 
-async function content(database, id, version) {
+export async function content(database, id, version) {
   if (!version || version.deleted) return null;
   const told = members(await text(`${base(database)}/versions${query({ id, etag: version.etag, lineage: version.lineage })}`));
   const [one] = elements(told.get("versions"));
   const found = members(one);
-  return { body: found.get("document"), metadata: found.get("metadata") };
+  return { id: JSON.parse(told.get("id")), body: found.get("document"), metadata: found.get("metadata") };
 }
 
 // A version beside what is there now, or the present one beside the one before.
@@ -192,9 +226,8 @@ async function compare(place, version, before, current, context, draw) {
 async function putBack(place, told, version, current, context, draw) {
   const { database, parameters: { id } } = context;
   try {
-    const metadata = members(told.metadata);
-    for (const name of OF_SERVER) metadata.delete(name);
-    await store(database, current?.id ?? id, told.body, object(metadata), current ? current.etag : ABSENT);
+    const metadata = without(told.metadata, OF_SERVER);
+    await store(database, current?.id ?? told.id, told.body, metadata, current ? current.etag : ABSENT);
     say(`${id} is again as it was on ${local(version.time)}.`);
     await draw();
   } catch (error) {

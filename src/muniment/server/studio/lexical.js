@@ -1,7 +1,9 @@
 // JSON as text: laid out and taken apart without reading its numbers and texts, which a reader would change (1.10,
 // integers over 2^53, repeated names). Raises SyntaxError with the place for what is no JSON.
 
-const TOKEN = /\s+|[{}[\],:]|"(?:[^"\\\u0000-\u001f]|\\(?:["\\/bfnrt]|u[0-9a-fA-F]{4}))*"|-?(?:0|[1-9]\d*)(?:\.\d+)?(?:[eE][+-]?\d+)?|true|false|null/y;
+const STRING = /"[^"\\\u0000-\u001f]*(?:\\(?:["\\/bfnrt]|u[0-9a-fA-F]{4})[^"\\\u0000-\u001f]*)*"/;
+const NUMBER = /-?(?:0|[1-9]\d*)(?:\.\d+)?(?:[eE][+-]?\d+)?/;
+const TOKEN = new RegExp(`[ \\t\\r\\n]+|[{}[\\],:]|${STRING.source}|${NUMBER.source}|true|false|null`, "y");
 
 function* tokens(text) {
   TOKEN.lastIndex = 0;
@@ -49,24 +51,36 @@ export function check(text) {
   }
 }
 
-// The members of an object by name, each as the text that it is.
-export function members(text) {
-  const found = new Map();
+// The members of an object in their order, repeated names too: `name` is what is meant, `written` and `value` are the
+// texts that stand there, and `at` is where the member begins.
+export function entries(text) {
+  const found = [];
   let depth = 0;
-  let name = null;
+  let begun = null;
   let start = -1;
   for (const [token, at] of tokens(text)) {
-    if (depth === 1 && start < 0 && token.startsWith('"') && name === null) { name = JSON.parse(token); continue; }
-    if (depth === 1 && token === ":" && start < 0) { start = at + 1; continue; }
+    if (depth === 1 && begun === null && token.startsWith('"')) {
+      begun = { name: JSON.parse(token), written: token, at };
+      continue;
+    }
+    if (depth === 1 && token === ":" && start < 0) {
+      start = at + 1;
+      continue;
+    }
     if (token === "{" || token === "[") depth += 1;
     else if (token === "}" || token === "]") depth -= 1;
     if ((depth === 1 && token === ",") || depth === 0) {
-      if (name !== null) found.set(name, text.slice(start, at).trim());
-      name = null;
+      if (begun !== null) found.push({ ...begun, value: text.slice(start, at).trim() });
+      begun = null;
       start = -1;
     }
   }
   return found;
+}
+
+// The members of an object by name, of a repeated one the last, each as the text that it is.
+export function members(text) {
+  return new Map(entries(text).map(({ name, value }) => [name, value]));
 }
 
 // The elements of an array, each as the text that it is.
@@ -86,7 +100,14 @@ export function elements(text) {
   return found;
 }
 
-// An object of members as `members` gives them.
-export function object(found) {
-  return `{${[...found].map(([name, value]) => `${JSON.stringify(name)}:${value}`).join(",")}}`;
+// The same object without the members of these names; all others as they are, repeated ones too.
+export function without(text, names) {
+  const kept = entries(text).filter(({ name }) => !names.includes(name));
+  return `{${kept.map(({ written, value }) => `${written}:${value}`).join(",")}}`;
+}
+
+// An object whose last member is put apart: the text before it, whole again, and the value of that member.
+export function withoutLast(text) {
+  const { at, value } = entries(text).at(-1);
+  return [`${text.slice(0, at).trimEnd().replace(/,$/, "")}}`, value];
 }

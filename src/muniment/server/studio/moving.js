@@ -1,6 +1,6 @@
 // Dumps: one that is dropped on the page is imported, and a database, or a part of it, is saved as one.
 
-import { ask, base, query } from "./api.js";
+import { ask, base, Failed, query } from "./api.js";
 import { button, choice, field, fill, h, say } from "./dom.js";
 import { save } from "./document.js";
 import { problem } from "./problem.js";
@@ -15,24 +15,32 @@ function importing(context) {
   const file = h("input", { type: "file", change: () => file.files.length && bring(file.files[0], told, context) });
   const area = h("div", { class: "drop" }, field("A dump of RavenDB (2 to 7) or of Muniment", file, "or drop it here"));
   const over = (event) => { event.preventDefault(); area.classList.add("over"); };
-  area.addEventListener("dragover", over);
   area.addEventListener("dragleave", () => area.classList.remove("over"));
-  area.addEventListener("drop", (event) => {
+  const drop = (event) => {
     event.preventDefault();
     area.classList.remove("over");
     const [dropped] = event.dataTransfer.files;
     if (dropped) bring(dropped, told, context);
-  });
+  };
+  // anywhere on the page: beside the area the browser would open the file instead of the page
+  const { signal } = context;
+  document.addEventListener("dragover", over, { signal });
+  document.addEventListener("drop", drop, { signal });
   return h("section", {}, h("h2", {}, "Import"), h("p", {}, "What it has is added; documents with the same ids are replaced."), area, told);
 }
 
-// The browser reads the file as it sends it, so its size does not matter.
-async function bring(file, told, { database, signal, link }) {
+let sending = 0; // imports that run, also while another view is looked at
+addEventListener("beforeunload", (event) => sending && event.preventDefault());
+
+// The browser reads the file as it sends it, so its size does not matter. It goes on when another view is opened: half
+// a dump would be in the database otherwise.
+async function bring(file, told, { database, link }) {
+  sending += 1;
   const bar = h("progress", { "aria-label": `Sending ${file.name}`, max: file.size || 1, value: 0 });
   const text = h("p", { role: "status" }, "Sending …");
   fill(told, h("div", { class: "job" }, h("strong", {}, file.name), bar, text));
   try {
-    const done = await upload(`${base(database)}/smuggler/import`, file, signal, (sent) => {
+    const done = await upload(`${base(database)}/smuggler/import`, file, (sent) => {
       bar.value = sent;
       text.textContent = sent < file.size ? `${size(sent)} of ${size(file.size)} sent` : "All is sent; the rest is being stored …";
     });
@@ -41,12 +49,17 @@ async function bring(file, told, { database, signal, link }) {
       skipped.length > 0 && h("p", {}, "There is no place for: ", skipped.map(([name, number]) => `${name} (${number})`).join(", "), "."),
       done.failed > 0 && h("p", { class: "problem" }, `${counted(done.failed, "item")} failed.`),
       h("p", {}, h("a", { class: "button", href: link(database, "backups") }, "Back it up now"), " ", h("a", { class: "button", href: link(database, "documents") }, "See the documents"))));
-    say("The import is complete.");
-  } catch (error) { fill(told, problem(error)); }
+    say(`The import of ${file.name} into ${database} is complete.`);
+  } catch (error) {
+    fill(told, problem(error));
+    say(`The import of ${file.name} into ${database} failed: ${error.message}`);
+  } finally {
+    sending -= 1;
+  }
 }
 
 // XMLHttpRequest, because fetch does not tell how much was sent.
-async function upload(path, file, signal, tell) {
+async function upload(path, file, tell) {
   await ask("GET", `${path.replace(/smuggler.*/, "")}stats`); // has whoever needs a key asked for it
   const token = sessionStorage.getItem("muniment-token");
   return new Promise((resolve, reject) => {
@@ -63,7 +76,6 @@ async function upload(path, file, signal, tell) {
       else reject(Object.assign(new SyntaxError(told.Message ?? told.Error ?? String(told)), { hint: told.Hint }));
     });
     request.addEventListener("error", () => reject(new SyntaxError("The connection broke before all was sent; what was stored before that stays.")));
-    signal.addEventListener("abort", () => request.abort());
     request.send(file);
   });
 }
@@ -80,10 +92,12 @@ function exporting({ database }) {
     event.preventDefault();
     const options = { format, "metadata-filter": prefix.value && `Raven-Entity-Name=${prefix.value}` };
     try {
-      fill(told, h("p", { role: "status" }, "Exporting …"));
       const name = `${database}.${format}`;
+      const file = await chosen(name);
+      if (file === undefined) return;
+      fill(told, h("p", { role: "status" }, "Exporting …"));
       const answer = await ask("GET", `${base(database)}/smuggler/export${query(options)}`);
-      await keep(answer, name, (bytes) => { told.firstChild.textContent = `${size(bytes)} received …`; });
+      await keep(answer, file, name, (bytes) => { told.firstChild.textContent = `${size(bytes)} received …`; });
       fill(told, h("p", { class: "good", role: "status" }, `${name} is complete.`));
     } catch (error) { if (error.name !== "AbortError") fill(told, problem(error)); }
   };
@@ -93,13 +107,21 @@ function exporting({ database }) {
     h("details", {}, h("summary", {}, "As a command"), h("pre", { tabindex: 0 }, command))), told);
 }
 
+// Where to save it; null where a browser cannot be told, and then it is saved at its end. It asks only right after a
+// click. Resolves to undefined when the person thought better of it.
+async function chosen(name) {
+  if (!window.showSaveFilePicker) return null;
+  return window.showSaveFilePicker({ suggestedName: name }).catch((error) => error.name === "AbortError" ? undefined : null);
+}
+
 // To disk as it comes where the browser can do that, and otherwise at its end.
-async function keep(answer, name, tell) {
+async function keep(answer, file, name, tell) {
   let bytes = 0;
   const counted_ = answer.body.pipeThrough(new TransformStream({ transform(chunk, out) { tell(bytes += chunk.byteLength); out.enqueue(chunk); } }));
-  if (window.showSaveFilePicker) {
-    const file = await window.showSaveFilePicker({ suggestedName: name }).catch((error) => { if (error.name === "AbortError") throw error; return null; });
-    if (file) return counted_.pipeTo(await file.createWritable());
+  try {
+    if (file) await counted_.pipeTo(await file.createWritable());
+    else save(await new Response(counted_).blob(), name);
+  } catch (error) {
+    throw new Failed(0, `The export stopped: ${error.message}`, "Nothing whole was saved. See Operations for why, and export again.");
   }
-  save(await new Response(counted_).blob(), name);
 }

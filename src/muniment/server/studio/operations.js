@@ -1,7 +1,7 @@
 // What the server does and has done, and the server itself.
 
 import { ask, json } from "./api.js";
-import { button, h } from "./dom.js";
+import { button, h, say } from "./dom.js";
 import { live } from "./live.js";
 import { ago, count, size } from "./words.js";
 
@@ -13,6 +13,16 @@ export async function show(place, { signal }) {
   }, drawn, { signal, every: 1500 });
 }
 
+// What cannot be cancelled any more has ended: the list says so by itself.
+async function cancel({ Id: id, Description: what }) {
+  try {
+    await ask("POST", `/operation/kill?id=${id}`);
+    say(`${what} is being cancelled.`);
+  } catch (error) {
+    say(error.message);
+  }
+}
+
 function drawn({ operations, statistics }) {
   return [
     operations.length ? h("div", { class: "scroll" }, h("table", {}, h("caption", {}, "The latest first"),
@@ -20,7 +30,7 @@ function drawn({ operations, statistics }) {
       h("tbody", {}, operations.map((each) => h("tr", {},
         h("th", { scope: "row" }, each.Description), h("td", {}, each.Status, each.ExceptionText && h("p", { class: "bad" }, each.ExceptionText)),
         h("td", {}, ago(each.StartTime)),
-        h("td", {}, ["Running", "Waiting"].includes(each.Status) && button("Cancel", () => ask("POST", `/operation/kill?id=${each.Id}`), { "aria-label": `Cancel ${each.Description}` }))))))) : h("p", { class: "empty" }, "Nothing has run since the server was started."),
+        h("td", {}, ["Running", "Waiting"].includes(each.Status) && button("Cancel", () => cancel(each), { "aria-label": `Cancel ${each.Description}` }))))))) : h("p", { class: "empty" }, "Nothing has run since the server was started."),
     statistics && h("section", {}, h("h2", {}, "Server"), h("dl", { class: "facts" }, [
       ["Runs for", statistics.Uptime.split(":").slice(0, 2).join(":")],
       ["Open databases", count(statistics.LoadedDatabases.length)],

@@ -3,7 +3,8 @@
 import { base, json, query, send } from "./api.js";
 import { button, choice, field, fill, h } from "./dom.js";
 import { sideBySide } from "./difference.js";
-import { elements, laidOut, members } from "./lexical.js";
+import { content, read } from "./document.js";
+import { laidOut } from "./lexical.js";
 import { problem } from "./problem.js";
 import { watch } from "./progress.js";
 import { timeline } from "./timeline.js";
@@ -12,8 +13,19 @@ import * as api from "./api.js";
 
 export async function show(place, context) {
   const { database, parameters, signal } = context;
-  const wanted = { location: parameters.location ?? "", moment: parameters.backup ? { Backup: parameters.backup } : {}, part: {}, into: database !== null, name: "", conflict: "overwrite" };
-  if (!wanted.location && database !== null) wanted.location = (await json(`${base(database)}/backups`, signal)).destinations[0]?.destination ?? "";
+  const wanted = {
+    location: parameters.location ?? "",
+    moment: parameters.backup ? { Backup: parameters.backup } : {},
+    plan: Promise.resolve(null),
+    part: {},
+    into: database !== null,
+    name: "",
+    changed: () => {}, // what was shown for other choices is not to be acted on
+  };
+  if (!wanted.location && database !== null) {
+    const { destinations } = await json(`${base(database)}/backups`, signal);
+    wanted.location = destinations[0]?.destination ?? "";
+  }
   const steps = h("div", {});
   const folder = h("input", { required: true, autocomplete: "off", value: wanted.location });
   const open = async (event) => {
@@ -31,19 +43,38 @@ export async function show(place, context) {
 function moment(listing, wanted, { signal }) {
   const told = h("p", { role: "status" });
   const input = h("input", { type: "datetime-local", step: 1 });
-  const zone = h("select", { "aria-label": "Time zone" }, h("option", { value: "local" }, Intl.DateTimeFormat().resolvedOptions().timeZone), h("option", { value: "UTC" }, "UTC"));
-  const show_ = async () => {
-    told.textContent = "…";
+  const { timeZone } = Intl.DateTimeFormat().resolvedOptions();
+  const zone = h("select", { "aria-label": "Time zone" },
+    timeZone !== "UTC" && h("option", { value: "local" }, timeZone),
+    h("option", { value: "UTC" }, "UTC"));
+  const planned = async (at) => {
     try {
-      const plan = await send("POST", "/admin/restore/plan", { BackupLocation: wanted.location, ...wanted.moment });
-      told.textContent = `The state of ${local(plan.time)} (${plan.time}), etag ${count(plan.etag)}; ${counted(plan.backups.length, "backup")}, ${size(plan.file_bytes)} will be read.`;
-      wanted.plan = plan;
+      return await send("POST", "/admin/restore/plan", { BackupLocation: wanted.location, ...at });
     } catch (error) {
-      wanted.plan = null;
-      told.textContent = `${error.message}. ${error.hint ?? ""}`;
+      return { error };
     }
   };
-  const choose = (chosen) => { wanted.moment = chosen; show_(); };
+  const show_ = async () => {
+    told.textContent = "…";
+    const mine = planned(wanted.moment);
+    wanted.plan = mine;
+    const plan = await mine;
+    if (wanted.plan !== mine) return; // another moment was chosen meanwhile
+    const { error } = plan;
+    told.textContent = error ? [error.message, error.hint].filter(Boolean).join(". ")
+      : `The state of ${local(plan.time)} (${plan.time}), etag ${count(plan.etag)}; `
+        + `${counted(plan.backups.length, "backup")}, ${size(plan.file_bytes)} will be read.`;
+    told.className = error ? "problem" : "";
+  };
+  const choose = (chosen) => {
+    wanted.moment = chosen;
+    wanted.changed();
+    show_();
+  };
+  const click = (time, lineage) => {
+    input.value = "";
+    choose({ At: time, Lineage: lineage });
+  };
   const typed = () => {
     if (!input.value) return;
     const time = zone.value === "UTC" ? `${input.value}Z` : new Date(input.value).toISOString();
@@ -53,7 +84,7 @@ function moment(listing, wanted, { signal }) {
   zone.addEventListener("change", typed);
   show_();
   return h("section", {}, h("h2", {}, "1. Which moment"),
-    timeline(listing, Date.now(), (backup) => choose({ Backup: backup.backup })),
+    timeline(listing, Date.now(), (backup) => { input.value = ""; choose({ Backup: backup.backup }); }, click),
     h("p", { class: "row" }, button("The newest", () => { input.value = ""; choose({}); }), field("or at", input), zone), told);
 }
 
@@ -63,9 +94,10 @@ function part(listing, wanted) {
   labelled.hidden = true;
   let kind = "all";
   const change = () => {
-    const lines = names.value.split("\n").map((line) => line.trim()).filter(Boolean);
+    const lines = names.value.split("\n").filter((line) => line.trim()); // an id may begin or end with a space
     wanted.part = kind === "all" ? {} : { [kind]: lines };
     wanted.empty = kind !== "all" && !lines.length;
+    wanted.changed();
   };
   names.addEventListener("input", change);
   return h("section", {}, h("h2", {}, "2. What of it"),
@@ -85,30 +117,63 @@ function target(listing, wanted, context) {
     wanted.name = name.value;
     commanded.textContent = command(wanted, database);
   };
+  let writing = false;
+  wanted.changed = () => {
+    show_();
+    if (!writing) fill(told);
+  };
   const go = async () => {
     show_();
     if (wanted.empty) { fill(told, h("p", { class: "problem", role: "alert" }, "Step 2 names nothing yet.")); return; }
-    if (wanted.plan === null) { fill(told, h("p", { class: "problem", role: "alert" }, "Step 1 names no moment that can be restored.")); return; }
-    try { await (wanted.into ? compare(told, wanted, context) : make(told, wanted, context)); } catch (error) { if (error.name !== "AbortError") fill(told, problem(error)); }
+    const plan = await wanted.plan;
+    if (plan.error) {
+      fill(told, h("p", { class: "problem", role: "alert" }, "Step 1 names no moment that can be restored."));
+      return;
+    }
+    if (writing) return;
+    writing = true; // until it has ended, nothing that is shown here goes
+    const asked = fixed(wanted, plan);
+    try {
+      await (wanted.into ? compare(told, asked, context) : make(told, asked, context));
+      if (asked.into && text_(asked) !== text_(fixed(wanted, plan))) fill(told); // chosen otherwise while it was compared
+    } catch (error) {
+      if (error.name !== "AbortError") fill(told, problem(error));
+    } finally {
+      writing = false;
+    }
   };
   name.addEventListener("input", show_);
   show_();
   return h("section", {}, h("h2", {}, "3. Where to"),
-    database !== null && choice("Where", "where", [["into", `Into ${database}, after showing what would change`], ["new", "A new database; nothing that exists is touched"]], "into", (value) => { wanted.into = value === "into"; show_(); }),
+    database !== null && choice("Where", "where", [["into", `Into ${database}, after showing what would change`], ["new", "A new database; nothing that exists is touched"]], "into", (value) => { wanted.into = value === "into"; wanted.changed(); }),
     made, h("p", { class: "row" }, button(database === null ? "Restore" : "Go on", go, { class: "main" })),
     h("details", { toggle: show_ }, h("summary", {}, "As a command"), h("pre", { tabindex: 0 }, commanded)), told);
 }
 
+// What was chosen when it was asked for, apart from the steps, which may be changed then: the newest moment by the name
+// of its backup, since a newer one may be there before the last button.
+function fixed({ location: folder, moment: at, part: of, into, name }, plan) {
+  const newest = plan.backups.map(({ backup }) => folderOf(backup)).sort().at(-1);
+  return structuredClone({ location: folder, moment: Object.keys(at).length ? at : { Backup: newest }, part: of, into, name, plan });
+}
+
+// The name of a backup, which is the last part of its path; the paths of Windows have other slashes.
+const folderOf = (path) => path.split(/[\\/]/).filter(Boolean).at(-1);
+
+const text_ = ({ moment: at, part: of, into }) => JSON.stringify([at, of, into]);
+
 // What does the same on the command line.
 function command(wanted, database) {
-  const { At: at, Backup: backup } = wanted.moment;
+  const { At: at, Backup: backup, Lineage: lineage } = wanted.moment;
   const words = ["muniment restore", quoted(wanted.location)];
   if (at) words.push("--at", quoted(at));
+  if (lineage) words.push("--lineage", quoted(lineage));
   if (backup) words.push("--backup", quoted(backup));
   for (const [option, names] of [["--collection", wanted.part.Collections], ["--id", wanted.part.Ids], ["--id-prefix", wanted.part.IdPrefixes]]) {
     for (const each of names ?? []) words.push(option, quoted(each));
   }
-  words.push(wanted.into ? `--into ${location.origin}/databases/${quoted(database)} --dry-run` : `--url ${location.origin} --database ${quoted(wanted.name)}`);
+  words.push("--server", location.origin, "--name", quoted(wanted.into ? database : wanted.name));
+  if (wanted.into) words.push("--on-conflict=overwrite", "--dry-run");
   return words.join(" ");
 }
 
@@ -139,32 +204,39 @@ async function compare(told, wanted, context) {
   const words = { added: "will be added again", changed: "will be as it was", deleted: "came later and will be deleted" };
   const write = async () => {
     try {
-      const { OperationId: number } = await send("POST", `${base(database)}/admin/restore-into`, body(wanted, { OnConflict: conflict }));
+      last.disabled = true;
+      const asked = body(wanted, { OnConflict: conflict });
+      const { OperationId: number } = await send("POST", `${base(database)}/admin/restore-into`, asked);
       const { State: state } = await watch(told, base(database), number, `Restore into ${database}`, { signal });
       fill(told, h("p", { class: "good", role: "status" }, h("strong", {}, `Done: ${counted(state.Written, "change")} were made in one transaction.`)));
     } catch (error) { if (error.name !== "AbortError") fill(told, problem(error)); }
   };
+  const last = button(`Write ${counted(changes.length, "change")} into ${database}`, write, { class: "main" });
   fill(told, h("h3", {}, `To return ${database} to that moment`),
     h("ul", {}, changes.slice(0, SHOWN).map((each) => h("li", {}, each.kind === "document" ? button(each.key, () => showOne(shown, each, wanted, context), { class: "quiet" }) : each.key, ` ${words[each.what]}`))),
     changes.length > SHOWN && h("p", {}, `and ${count(changes.length - SHOWN)} more`), shown,
     choice("What was changed or deleted since", "conflict", [["overwrite", "becomes as it was"], ["skip", "stays; only what is missing comes back"]], conflict, (value) => { conflict = value; }),
-    h("p", { class: "row" }, button(`Write ${counted(changes.length, "change")} into ${database}`, write, { class: "main" })));
+    h("p", { class: "row" }, last));
+}
+
+// The version that a plan restores: the last up to its etag in the backups that it reads. Another history of the
+// database may have the same etags.
+function at(versions, plan) {
+  const read_ = new Set(plan.backups.map(({ backup }) => folderOf(backup)));
+  const within = (version) => version.backups.some((path) => read_.has(folderOf(path)));
+  return versions.filter((version) => version.etag <= plan.etag && within(version)).at(-1);
 }
 
 // One document as it is now and as it was.
 async function showOne(place, { key, what }, wanted, { database, signal }) {
-  const one = async (path) => {
-    const found = members(await api.text(path, signal));
-    return found;
-  };
   try {
-    const now = what === "added" ? null : laidOut((await (await api.ask("GET", `${base(database)}/docs/${api.inPath(key)}`, { signal })).text()));
+    const now = what === "added" ? null : laidOut((await read(database, key, signal)).body);
     let then = null;
     if (what !== "deleted") {
       const listed = await json(`${base(database)}/versions${query({ id: key })}`, signal);
-      const version = listed.versions.filter((each) => each.etag <= wanted.plan.etag).at(-1);
-      const [found] = elements((await one(`${base(database)}/versions${query({ id: key, etag: version.etag, lineage: version.lineage })}`)).get("versions"));
-      then = laidOut(members(found).get("document"));
+      const version = at(listed.versions, wanted.plan);
+      if (!version) throw new api.Failed(0, `The version of ${key} at that moment cannot be shown.`, listed.notes.join(" "));
+      then = laidOut((await content(database, key, version)).body);
     }
     fill(place, h("h4", {}, key), sideBySide(now, then, ["now", "as it was"]));
   } catch (error) { fill(place, problem(error)); }

@@ -33,8 +33,9 @@ function stretch(span, scale, y, height) {
 
 const ROW = 46;
 
-// Every history of a folder's backups in a row of its own; `pick` is told the time or backup that was clicked.
-export function timeline(listing, now, pick) {
+// Every history of a folder's backups in a row of its own; `pick` is told the backup that was clicked, and `pickTime`
+// the moment and the history.
+export function timeline(listing, now, pick, pickTime) {
   const histories = listing.lineages;
   const backups = listing.chains.flatMap((chain, number) => chain.backups.map((backup) => ({ ...backup, lineage: chain.lineage, number: number + 1, problem: chain.problem })));
   const times = [...backups.map((backup) => ({ from: { time: backup.time } })), ...histories.flatMap(({ restorable }) => restorable)];
@@ -45,13 +46,29 @@ export function timeline(listing, now, pick) {
   const middle = (lineage) => (row.get(lineage) ?? 0) * ROW + ROW / 2;
   const drawing = svg("svg", { viewBox: `0 0 ${WIDTH} ${height}`, class: "timeline", role: "group", "aria-label": "Backups over time" },
     histories.map((history) => fork(history, row, scale, middle)),
-    histories.flatMap((history) => history.restorable.map((span) => stretch(span, scale, middle(history.lineage) - 6, 12))),
+    histories.flatMap((history) => history.restorable.map((span) =>
+      picked(stretch(span, scale, middle(history.lineage) - 6, 12), span, history, pickTime))),
     backups.map((backup) => mark(backup, scale, middle, pick)),
     svg("text", { x: 8, y: height - 4 }, local(times.map(({ from }) => from.time).sort()[0])),
     svg("text", { x: WIDTH - 8, y: height - 4, "text-anchor": "end" }, "now"));
   return h("figure", {}, drawing, h("figcaption", {},
     h("span", { class: "key span" }), " can be restored ", h("span", { class: "key full" }), " full backup ",
     h("span", { class: "key incremental" }), " incremental ", histories.length > 1 && "– a row is a history of the database: a restore begins one"));
+}
+
+// Let a click on a stretch of moments choose the one below the pointer. By keyboard a moment is typed.
+function picked(shape, span, { lineage }, pickTime) {
+  if (!pickTime) return shape;
+  const [from, until] = [span.from.time, span.until ?? span.to.time];
+  shape.classList.add("moments");
+  shape.append(svg("title", {}, `From ${local(from)} to ${local(until)}: click for a moment`));
+  shape.addEventListener("click", (event) => {
+    const { left, width } = shape.getBoundingClientRect();
+    const [first, last] = [new Date(from).getTime(), new Date(until).getTime()];
+    const time = first + ((event.clientX - left) / width) * (last - first);
+    pickTime(time <= first + 1 ? from : new Date(Math.min(time, last)).toISOString(), lineage);
+  });
+  return shape;
 }
 
 // The line from a history to the one that it left.

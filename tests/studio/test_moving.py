@@ -1,0 +1,64 @@
+"""Dumps that are dropped on the page, and what is saved from it."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+
+from tests.server.running import Database, Server
+from tests.studio.browser import Page, browsing, needs_browser
+
+pytestmark = needs_browser
+
+
+def _dump(path: Path, count: int) -> Path:
+    text = "x" * 1000
+    items = ",".join(
+        f'{{"n":{n}.10,"text":"{text}","@metadata":{{"@id":"drops/{n}","@collection":"Drops"}}}}' for n in range(count)
+    )
+    path.write_text(f'{{"BuildVersion":60000,"Docs":[{items}]}}')
+    return path
+
+
+def _drop(page: Page, file: Path, x: int = 600, y: int = 400) -> None:
+    """As the browser itself tells of a file that is dragged onto it and let go there."""
+    data = {"items": [], "files": [str(file)], "dragOperationsMask": 1}
+    for type in ("dragEnter", "dragOver", "drop"):
+        page.driver.execute_cdp_cmd("Input.dispatchDragEvent", {"type": type, "x": x, "y": y, "data": data})
+
+
+def test_a_dump_is_dropped_anywhere_on_the_page(page: Page, shop: Database, tmp_path: Path) -> None:
+    page.open(f"{shop.name}/move")
+    _drop(page, _dump(tmp_path / "a.ravendbdump", 10), y=700)
+    page.see(".good", "Imported 10 documents", 30)
+    assert b'"n":3.10' in shop.get("/docs/drops/3").content
+
+
+def test_an_import_goes_on_when_another_view_is_opened(page: Page, shop: Database, tmp_path: Path) -> None:
+    page.open(f"{shop.name}/move")
+    _drop(page, _dump(tmp_path / "a.ravendbdump", 10_000))
+    page.click("Query", "nav a")
+    page.see("h1", "query")
+    until = time.monotonic() + 30
+    while shop.get("/stats").json()["CountOfDocuments"] < 10_000 and time.monotonic() < until:
+        time.sleep(0.1)
+    assert shop.get("/stats").json()["CountOfDocuments"] == 10_000
+
+
+def test_a_database_is_saved_as_a_dump(server: Server, shop: Database, tmp_path: Path) -> None:
+    for number in range(5):
+        shop.put(f"drops/{number}", b'{"n":1.10}', **{"Raven-Entity-Name": "Drops" if number else "Others"})
+    with browsing(server.url, downloads=str(tmp_path)) as page:
+        page.open(f"{shop.name}/move")
+        page.driver.execute_script("delete window.showSaveFilePicker")  # a dialog of the system, which nobody clicks
+        page.choose("lines of JSON")
+        page.enter("Only this collection", "Drops")
+        page.click("Export", "main button")
+        page.see(".good", f"{shop.name}.ndjson is complete", 20)
+        until = time.monotonic() + 10
+        while not (found := list(tmp_path.glob("*.ndjson"))) and time.monotonic() < until:
+            time.sleep(0.05)
+        lines = found[0].read_text().splitlines()
+        assert len(lines) == 4
+        assert all("1.10" in line for line in lines), lines
+        assert not page.console()
