@@ -226,7 +226,7 @@ def held(here: Path) -> Iterator[Path]:
 
 
 def test_a_database_that_another_process_holds(held: Path, tmp_path: Path) -> None:
-    failed(muniment("sample", held), 7, "another process")
+    failed(muniment("sample", held), 7, "open for writing")
     assert (held / "muniment.db").is_file()
     assert muniment("settings", held, "Mine=1", "--json").json["kind"] == "DatabaseLocked"
     assert muniment("backup", held, "--dest", tmp_path / "out", "--json").json["kind"] == "full"

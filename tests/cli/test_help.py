@@ -27,8 +27,6 @@ SERVED = ["--url", "--database", "--all-databases", "--nowait", "--timeout", "--
 PACE = ["--read-rate", "--write-rate", "--niceness", "--hours"]
 LIMITS = ["--fail-if-older", "--fail-if-unverified", "--fail-if-unrehearsed"]
 PART = ["--collection", "--id", "--id-prefix"]
-WHERE = ["source", "destination", "system-database", "database", "database-name"]
-RESTORE = [f"--restore-{name}" for name in (*WHERE, "defrag", "no-wait", "start-timeout")]
 FILTERS = ["--filter", "--negative-filter", "--metadata-filter", "--negative-metadata-filter"]
 CARRIED = [
     *("--operate-on-types", *FILTERS, "--transform", "--transform-file", "--excludeexpired"),
@@ -184,7 +182,6 @@ COMMANDS = {
             "--open-databases",
             "--jobs",
         ),
-        *RESTORE,
         KEY,
         *OPENS,
         *KEYS,

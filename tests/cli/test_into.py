@@ -79,7 +79,7 @@ def serving_a_copy(place: Place, data: Path) -> Iterator[str]:
 def test_the_difference_comes_before_what_was_written(place: Place) -> None:
     said = well("restore", place.backups, "--to", place.shop, "--on-conflict=overwrite", "--yes").text
     lines = [" ".join(line.split()) for line in said.splitlines()]
-    assert re.fullmatch(rf"To return {place.shop} to its state at \S+Z, etag 4", lines[0])
+    assert re.fullmatch(rf"To return {place.shop} to its state at \S+Z, etag 4: (.*)", lines[0])
     assert lines[1:8] == [
         *("(no collection) 1 to delete", "to delete new", "Orders 1 to add, 1 to change", "to add orders/2"),
         *("to change orders/1", f"Restored into {place.shop}", "written 1 added, 1 changed, 1 deleted"),

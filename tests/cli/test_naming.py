@@ -166,3 +166,49 @@ def test_a_pipe_that_closes_and_streams_that_cannot_spell(tmp_path: Path) -> Non
 def test_help_is_complete_at_60_columns() -> None:
     for line in muniment("backup", "--help", env={"COLUMNS": "60"}).text.splitlines():
         assert len(line) <= 60
+
+
+def completed(line: str, **env: str) -> list[str]:
+    words = {"_MUNIMENT_COMPLETE": "complete_bash", "COMP_WORDS": line, "COMP_CWORD": str(len(line.split(" ")) - 1)}
+    return muniment(env={**words, **env}).text.split()
+
+
+def test_names_are_completed(url: str, tmp_path: Path) -> None:
+    well("create", tmp_path / "shop")
+    well("backup", tmp_path / "shop", "--dest", tmp_path / "b")
+    [name] = (each.name for each in (tmp_path / "b").iterdir())
+    assert completed(f"muniment restore {tmp_path / 'b'} --backup ") == [name]
+    assert completed(f"muniment verify {tmp_path / 'b'} --backup 1") == []
+    assert completed("muniment restore b --on-conflict s") == ["skip"]
+    assert "shop" in completed(f"muniment status {url} --database ")
+    assert completed("muniment databases info sho", MUNIMENT_URL=url) == ["shop"]
+    assert completed("muniment databases info x", MUNIMENT_URL="http://127.0.0.1:9") == []
+    assert completed("muniment restore nowhere --backup ") == []
+
+
+def test_completing_loads_only_what_the_line_names() -> None:
+    program = (
+        "import sys, os; os.environ.update(_MUNIMENT_COMPLETE='complete_bash', COMP_CWORD='1');"
+        "os.environ.update(COMP_WORDS='muniment d');"
+        "from muniment.cli import main; main([]); print(*sys.modules, file=sys.stderr)"
+    )
+    ended = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    assert ended.stdout.split() == ["doctor", "databases"]
+    assert not {"httpx", "pyarrow", "apsw"} & set(ended.stderr.split())
+
+
+def test_who_has_a_database_open_is_said(tmp_path: Path) -> None:
+    well("create", tmp_path / "shop")
+    program = (
+        f"import muniment, sys; muniment.DocumentDatabase({str(tmp_path / 'shop')!r}); print('open', flush=True);"
+        " sys.stdin.read()"
+    )
+    process = subprocess.Popen([sys.executable, "-c", program], stdin=subprocess.PIPE, stdout=subprocess.PIPE)
+    assert process.stdin
+    assert process.stdout
+    assert process.stdout.readline()
+    refused = muniment("settings", tmp_path / "shop", "Muniment/History=true")
+    process.stdin.close()
+    process.stdout.close()
+    process.wait(60)
+    assert (refused.code, f"process {process.pid} has the database" in refused.err) == (7, True), refused.err

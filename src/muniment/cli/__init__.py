@@ -281,6 +281,11 @@ def _options(
     _help_unless_command(context)
 
 
+def _typed_so_far() -> list[str]:
+    """The words of a line that a shell wants to complete; each shell tells them in its own way."""
+    return f"{os.environ.get('COMP_WORDS', '')} {os.environ.get('_TYPER_COMPLETE_ARGS', '')}".split()
+
+
 def _understood(arguments: Sequence[str]) -> tuple[list[str], bool]:
     """The command line without what may stand anywhere in it, and whether --debug did.
 
@@ -311,7 +316,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         given = [*given[1:], "--help"]
     debug = debug or os.environ.get("MUNIMENT_DEBUG", "0") not in ("", "0")
 
-    app = app_for(ABOUT.keys() | _GROUPS if COMPLETE in os.environ else given)
+    app = app_for(_typed_so_far() if COMPLETE in os.environ else given)
 
     def run() -> int | None:
         try:

@@ -6,6 +6,7 @@ from typing import Annotated, TypeAlias
 
 import typer
 
+from muniment.cli.complete import database_names
 from muniment.cli.options import AlgorithmOption, KeyOptions, Keys, Output, PlainHttp, Yes
 from muniment.cli.output import check_meant, confirm, count_text
 from muniment.cli.profile import LOCAL, URL, address
@@ -24,7 +25,10 @@ Address: TypeAlias = Annotated[
         help=f"The address of the server; what {URL} or the file of the command line says, or {LOCAL}.",
     ),
 ]
-Name: TypeAlias = Annotated[str, typer.Argument(metavar="NAME", help="The name of the database, in any case.")]
+Name: TypeAlias = Annotated[
+    str,
+    typer.Argument(metavar="NAME", autocompletion=database_names, help="The name of the database, in any case."),
+]
 
 
 def list_databases(*, url: Address, keys: Keys, out: Output) -> None:

@@ -13,6 +13,7 @@ from urllib.parse import urlsplit
 import typer
 
 from muniment.cli import bar
+from muniment.cli.complete import database_names
 from muniment.cli.groups import Typed
 from muniment.cli.output import ask_secret, note
 from muniment.cli.profile import Profile, address_or_none, profile
@@ -96,11 +97,21 @@ Url: TypeAlias = Annotated[
 ]
 Database: TypeAlias = Annotated[
     str | None,
-    typer.Option("--database", metavar="NAME", help="The database on the server, if the URL names none."),
+    typer.Option(
+        "--database",
+        metavar="NAME",
+        autocompletion=database_names,
+        help="The database on the server, if the URL names none.",
+    ),
 ]
 ServerDatabase: TypeAlias = Annotated[
     str | None,
-    typer.Option("--database", metavar="NAME", help="Which database of the server; its system database if none."),
+    typer.Option(
+        "--database",
+        metavar="NAME",
+        autocompletion=database_names,
+        help="Which database of the server; its system database if none.",
+    ),
 ]
 Yes: TypeAlias = Annotated[bool, typer.Option("--yes", "-y", metavar="", help="Do not ask before it is done.")]
 

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Final
 import typer
 
 from muniment.backup.moment import LOCAL, RestorePoint, Zone, both_readings, time_of
+from muniment.cli.complete import backup_names
 from muniment.cli.options import named
 from muniment.cli.output import note
 from muniment.document import from_microseconds
@@ -43,6 +44,7 @@ class PointOptions:
             "--backup",
             parser=named("the name of the backup"),
             metavar="NAME",
+            autocompletion=backup_names,
             help="The state at the end of this backup in SOURCE.",
         ),
     ] = None

@@ -15,6 +15,7 @@ from muniment.backup.restore import Restored
 from muniment.backup.restore import dry_run as told_only
 from muniment.backup.restore_into import check_policy
 from muniment.backup.selection import Selection
+from muniment.cli.complete import policies
 from muniment.cli.keyring import OpeningOptions
 from muniment.cli.options import JobOutput, KeyOptions, Keys, PlainHttp, Source, Yes, is_url, named, path_of, place_of
 from muniment.cli.output import count_text, size_text
@@ -40,6 +41,7 @@ class ExistingOptions:
         typer.Option(
             "--on-conflict",
             metavar="POLICY",
+            autocompletion=policies,
             help="Restore into an existing database: skip, overwrite or fail where something differs.",
         ),
     ] = None

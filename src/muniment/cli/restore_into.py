@@ -14,16 +14,19 @@ from muniment.backup.restore_into import OnConflict
 from muniment.backup.selection import Selection
 from muniment.cli.difference import change_lines
 from muniment.cli.options import JobOutput
-from muniment.cli.output import check_meant, confirm, seconds_text
+from muniment.cli.output import check_meant, confirm, count_text, seconds_text
 from muniment.cli.report import Line, Row
 from muniment.database import DocumentDatabase
 from muniment.errors import InvalidInput, WrongKey
 from muniment.maintenance import MaintenanceActions
 from muniment.progress import Progress
+from muniment.revision import ATTACHMENT
 from muniment.security.encryption import EncryptionKey
 from muniment.security.keyring import NO_KEYS, Keyring
 
 ACTIONS: Final = ("added", "changed", "deleted")
+_VERBS: Final = {"added": ("add", "to"), "changed": ("change", "in"), "deleted": ("delete", "from")}
+MOST_PARTS: Final = 3
 TO_DO: Final = ("to add", "to change", "to delete")
 
 
@@ -135,11 +138,26 @@ def show_difference(into: Into, difference: dict[str, Any], seconds: float, out:
     """Say how the database differs, before anything is written; as JSON it comes at the end, with what was written."""
     if into.dry_run or not out.json:
         moment = f"{difference['time']}, etag {difference['etag']:,}"
-        headline = f"To return {into.database} to its state at {moment}"
+        headline = f"To return {into.database} to its state at {moment}: {_to_do(difference['changes'])}"
         if not difference["changes"]:
             headline = f"{into.database} is as it was at {moment}"
         lines = [line for changes in difference["changes"] for line in change_lines(Changes.from_json(changes), TO_DO)]
         out.emit(headline, [into.row(difference, lines, seconds)])
+
+
+def _to_do(changes: Sequence[dict[str, Any]]) -> str:
+    """What has to be done, in one sentence; only the sums where that would be a long one."""
+    parts, sums = [], dict.fromkeys(ACTIONS, 0)
+    for each in map(Changes.from_json, changes):
+        noun = "attachment" if each.kind == ATTACHMENT else "document"
+        for action, (verb, where) in _VERBS.items():
+            if count := len(getattr(each, action)):
+                place = f" {where} {each.collection}" if each.collection else ""
+                parts.append(f"{verb} {count_text(count, noun)}{place}")
+                sums[action] += count
+    if len(parts) > MOST_PARTS:
+        parts = [f"{_VERBS[action][0]} {count:,}" for action, count in sums.items() if count]
+    return ", ".join(parts)
 
 
 def show_written(

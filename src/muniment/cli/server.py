@@ -155,40 +155,58 @@ class SettingOptions:
 
 @dataclass(frozen=True, slots=True)
 class RestoreOptions:
-    """What Raven.Server says of a restore."""
+    """What Raven.Server says of a restore: for old scripts, and so not in the help."""
 
     source: Annotated[
-        str, typer.Option("--restore-source", metavar="FOLDER", help="Restore this backup, and do not serve.")
+        str,
+        typer.Option("--restore-source", hidden=True, metavar="FOLDER", help="Restore this backup, and do not serve."),
     ] = ""
     system_database: Annotated[
         bool,
         typer.Option(
             "--restore-system-database",
+            hidden=True,
             metavar="",
             help="The backup is one of the system database; its server is stopped.",
         ),
     ] = False
     database: Annotated[
-        str, typer.Option("--restore-database", metavar="URL", help="Have the server at this address restore it.")
+        str,
+        typer.Option(
+            "--restore-database", hidden=True, metavar="URL", help="Have the server at this address restore it."
+        ),
     ] = ""
     destination: Annotated[
         str,
         typer.Option(
-            "--restore-destination", metavar="FOLDER", help="Where to restore to; the data folder if not given."
+            "--restore-destination",
+            hidden=True,
+            metavar="FOLDER",
+            help="Where to restore to; the data folder if not given.",
         ),
     ] = ""
     database_name: Annotated[
-        str, typer.Option("--restore-database-name", metavar="NAME", help="Its new name; the backup's if not given.")
+        str,
+        typer.Option(
+            "--restore-database-name", hidden=True, metavar="NAME", help="Its new name; the backup's if not given."
+        ),
     ] = ""
     defrag: Annotated[
-        bool, typer.Option("--restore-defrag", metavar="", help="Rewrite the new database file without gaps.")
+        bool,
+        typer.Option("--restore-defrag", hidden=True, metavar="", help="Rewrite the new database file without gaps."),
     ] = False
     no_wait: Annotated[
-        bool, typer.Option("--restore-no-wait", metavar="", help="Return as soon as the server has begun.")
+        bool, typer.Option("--restore-no-wait", hidden=True, metavar="", help="Return as soon as the server has begun.")
     ] = False
     start_timeout: Annotated[
         int,
-        typer.Option("--restore-start-timeout", metavar="SECONDS", min=0, help="How long to wait for another restore."),
+        typer.Option(
+            "--restore-start-timeout",
+            hidden=True,
+            metavar="SECONDS",
+            min=0,
+            help="How long to wait for another restore.",
+        ),
     ] = _START_SECONDS
 
 
@@ -215,8 +233,6 @@ def server(
     it is restored. What opens the others is in the settings of the server that restores them.
 
     $ muniment server --data-dir /var/lib/muniment --port 8080
-    $ muniment server --restore-source=/mnt/backups/System --restore-destination=data --restore-system-database
-    $ muniment server --restore-source=/mnt/backups/shop --restore-database=http://127.0.0.1:8080
     """
     if not restore.database:
         keys.check_unused()

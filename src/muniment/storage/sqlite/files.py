@@ -54,8 +54,9 @@ def lock(folder: Path) -> filelock.FileLock:
                 "use that one, which threads may share, or close it first; to only read it meanwhile, open it with"
                 " read_only=True",
             ) from error
+        who = f"process {holder}" if (holder := _holder(folder / LOCK)) else "another process"
         raise DatabaseLocked(
-            f"another process has the database in {folder} open for writing",
+            f"{who} has the database in {folder} open for writing",
             "close it there, or talk to that process instead of opening the folder",
         ) from error
     except OSError as error:
@@ -64,6 +65,18 @@ def lock(folder: Path) -> filelock.FileLock:
         ) from error
     _held[place] = held
     return held
+
+
+def _holder(file: Path) -> int | None:
+    """The process that has locked a file, None where the system does not say, as in another container."""
+    with suppress(OSError, ValueError):
+        found = file.stat()
+        locked = f"{os.major(found.st_dev):02x}:{os.minor(found.st_dev):02x}:{found.st_ino}"
+        for line in Path("/proc/locks").read_text().splitlines():
+            words = line.split()
+            if words[1] == "FLOCK" and words[5] == locked and int(words[4]) > 0:
+                return int(words[4])
+    return None
 
 
 class OpenFiles:
