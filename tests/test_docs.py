@@ -139,3 +139,11 @@ def test_every_route_of_later_clients_is_in_their_table() -> None:
 def test_every_page_is_in_the_site() -> None:
     told = (ROOT / "mkdocs.yml").read_text(encoding="utf-8")
     assert [page.name for page in PAGES if page.parent.name == "docs" and f"- {page.name}\n" not in told] == []
+
+
+def test_the_page_on_python_names_every_method_of_admin() -> None:
+    from muniment.client.databases import BothAdministrations
+
+    page = (ROOT / "docs" / "python.md").read_text(encoding="utf-8")
+    for name in (name for name in dir(BothAdministrations) if not name.startswith("_")):
+        assert f"`{name}(" in page, name
