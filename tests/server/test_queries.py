@@ -123,6 +123,7 @@ def test_there_are_no_transformers(shop: Database) -> None:
     answer = shop.get("/queries", params={"id": "a/1", "transformer": "OrderTotals"})
     assert answer.status_code == 400
     assert "OrderTotals" in answer.json()["Error"]
+    assert shop.get("/docs", params={"startsWith": "a/", "transformer": "OrderTotals"}).status_code == 400
 
 
 def test_documents_with_their_metadata_in_the_body(shop: Database) -> None:

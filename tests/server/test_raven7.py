@@ -453,3 +453,11 @@ def test_a_changed_database_is_another_history(seven: Database, tmp_path: Path) 
     assert batch(again, put("a", ChangeVector=before["@change-vector"])).status_code == 409
     [now] = again.get("/docs?id=a").json()["Results"]
     assert batch(again, put("a", ChangeVector=now["@metadata"]["@change-vector"])).status_code == 201
+
+
+def test_what_a_query_includes_is_told_apart_as_ids_are(seven: Database) -> None:
+    dotted, letters = "things/\u0130", "things/i\u0307"  # which are one in Python's small letters
+    found = {"of": dotted, "@metadata": {"@collection": "Found"}}
+    assert batch(seven, put(dotted), {"Type": "PUT", "Id": letters, "Document": found}).status_code == 201
+    found = seven.request("POST", "/queries", json={"Query": "from 'Found' include of"}).json()
+    assert list(found["Includes"]) == [dotted]

@@ -59,6 +59,7 @@ class DocumentsListed(Listed, frozen=True):
     )
     collection: Annotated[str | None, Meta(description="Only those of this collection, without `startsWith`.")] = None
     metadata_only: Annotated[bool, Meta(description="Of each, only its metadata.")] = False
+    transformer: Annotated[str | None, Meta(description="There are none: refused.")] = None
 
 
 class DocumentsStreamed(DocumentsListed, frozen=True):

@@ -166,8 +166,9 @@ def _backup_in(folder: Path, name: str | None) -> Path:
     if found:
         return found[-1]
     if name:
-        names = ", ".join(path.name for path in inside if _holds_backups(path)) or "none"
-        raise InvalidInput(f"there is no backup {name!r} in {folder}", f"name one of these: {names}")
+        names = ", ".join(path.name for path in inside if _holds_backups(path))
+        hint = f"name one of these: {names}" if names else "leave --backup out: no folder in it holds backups"
+        raise InvalidInput(f"there is no backup {name!r} in {folder}", hint)
     raise InvalidInput(f"there is no dump in {folder}", "give a folder of .ravendbdump or .ravendump files")
 
 

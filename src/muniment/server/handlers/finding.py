@@ -9,22 +9,21 @@ from typing import Any
 import msgspec
 from msgspec.structs import replace
 
-from muniment.answer import Answer, answer, query_of, stream
-from muniment.document import MAX_ID_BYTES, Document, ExactFloat, encode
+from muniment.answer import answer, query_of, stream
+from muniment.document import Document, ExactFloat, encode
 from muniment.errors import InvalidDocument, InvalidInput
-from muniment.finding import included
 from muniment.query.model import Query
 from muniment.raven3.documents import array, with_metadata
 from muniment.raven3.headers import BUILD_HEADER, JSON
 from muniment.raven3.messages import Wanted
 from muniment.raven3.names import MAX_PAGE
+from muniment.server.handlers.queries import includes_of
 from muniment.server.handlers.raven7.streams import Lines
 from muniment.server.request import Request
 from muniment.server.tenants import Tenant
 from muniment.server.wire import Response
 
 _decode = msgspec.json.Decoder(Wanted, float_hook=ExactFloat).decode
-_MOST_INCLUDED = 100_000
 
 
 async def find(request: Request) -> Response:
@@ -82,13 +81,3 @@ def _answered(tenant: Tenant, query: Query) -> bytes:
         found.total,
         encode(found.plan),
     )
-
-
-def includes_of(tenant: Tenant, found: Answer, query: Query) -> list[Document]:
-    """The documents that what was found refers to by the paths that the query includes."""
-    if not query.include:
-        return []
-    known = {document.id.lower() for document in found.documents}
-    ids = [id for id in included(found.documents, query.include) if id and id.lower() not in known]
-    short = (id for id in ids[:_MOST_INCLUDED] if len(id.encode(errors="replace")) <= MAX_ID_BYTES)
-    return [document for document in tenant.database.get_many(short) if document]

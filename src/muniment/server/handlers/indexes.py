@@ -29,7 +29,7 @@ from muniment.raven3.messages import IndexDefined, IndexesMade, IndexListed, Ind
 from muniment.raven3.names import MAX_PAGE
 from muniment.raven3.queries import IndexAsked, IndexesListed
 from muniment.server.handlers import documents
-from muniment.server.handlers.finding import includes_of
+from muniment.server.handlers.queries import includes_of
 from muniment.server.request import Request
 from muniment.server.tenants import Tenant
 from muniment.server.wire import Refused, Response, empty_response, json_response

@@ -9,8 +9,11 @@ from fnmatch import translate
 from itertools import islice
 from typing import Final
 
+from muniment.answer import Answer
 from muniment.document import MAX_ID_BYTES, Document, fold
 from muniment.errors import InvalidInput
+from muniment.finding import included
+from muniment.query.model import Query
 from muniment.query.refer import referred
 from muniment.raven3.documents import array, only_metadata, with_metadata
 from muniment.raven3.etags import combined_etag
@@ -43,10 +46,7 @@ async def _multi_get(request: Request, asked: DocumentsIncluding, ids: list[str]
     for id in ids:
         first.setdefault(fold(id), id)
     wanted = list(first.values())
-    if asked.transformer:
-        raise Refused(
-            400, f"there is no transformer {asked.transformer!r}", "transform the documents where they are used"
-        )
+    _check_transformer(asked.transformer)
     if len(wanted) > MAX_IDS:
         raise InvalidInput(f"{len(wanted):,} ids are too many for one request", "ask for fewer at once")
     paths = asked.include
@@ -67,6 +67,11 @@ async def _multi_get(request: Request, asked: DocumentsIncluding, ids: list[str]
     return Response(200, [JSON, BUILD_HEADER, ("etag", f'"{etag}"')], body)
 
 
+def _check_transformer(name: str | None) -> None:
+    if name:
+        raise Refused(400, f"there is no transformer {name!r}", "transform the documents where they are used")
+
+
 def load(tenant: Tenant, ids: list[str], paths: list[str]) -> tuple[list[Document | None], list[Document]]:
     """The documents with these ids, None for each that does not exist, and those that they refer to by the paths."""
     found = [find(tenant, id) if len(id) <= MAX_ID_BYTES and id else None for id in ids]
@@ -81,12 +86,23 @@ def load(tenant: Tenant, ids: list[str], paths: list[str]) -> tuple[list[Documen
     return found, included
 
 
+def includes_of(tenant: Tenant, found: Answer, query: Query) -> list[Document]:
+    """The documents that what was found refers to by the paths that the query includes."""
+    if not query.include:
+        return []
+    known = {fold(document.id) for document in found.documents}
+    ids = [id for id in included(found.documents, query.include) if id and fold(id) not in known]
+    short = (id for id in ids[:MAX_IDS] if len(id.encode(errors="replace")) <= MAX_ID_BYTES)
+    return [document for document in tenant.database.get_many(short) if document]
+
+
 async def listing(request: Request) -> Response:
     """One document (`id`), documents by prefix (`startsWith`), or those after an etag in the order of their changes."""
     asked = request.asked(DocumentsListed)
     if asked.id is not None:
         request.argument = asked.id
         return await get(request)
+    _check_transformer(asked.transformer)
     start, size = asked.start, min(asked.size, MAX_PAGE)
     if asked.prefix is not None:
         documents = await asyncio.to_thread(by_prefix, request.tenant, asked, asked.prefix, start, size)

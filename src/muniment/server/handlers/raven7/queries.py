@@ -12,9 +12,8 @@ import msgspec
 from msgspec.structs import replace
 
 from muniment.answer import answer, query_of, stream
-from muniment.document import MAX_ID_BYTES, Document, encode, raven_time
+from muniment.document import encode, raven_time
 from muniment.errors import InvalidInput
-from muniment.finding import included
 from muniment.query.model import EVERYTHING, Query
 from muniment.query.plan import Plan
 from muniment.raven3.documents import array, joined
@@ -22,6 +21,7 @@ from muniment.raven3.headers import BUILD_HEADER, JSON
 from muniment.raven7.messages import QueryWanted
 from muniment.raven7.names import NODE
 from muniment.raven7.queries import Queried, QueryStreamed
+from muniment.server.handlers.queries import includes_of
 from muniment.server.handlers.raven7.documents import included_object, shown
 from muniment.server.handlers.raven7.streams import Lines, check_format
 from muniment.server.request import Request
@@ -29,7 +29,6 @@ from muniment.server.tenants import Tenant
 from muniment.server.wire import Refused, Response
 
 _PROJECTION: Final = b'"@metadata":{"@projection":true,"@change-vector":null}'
-_MOST_INCLUDED: Final = 100_000
 
 
 async def find(request: Request) -> Response:
@@ -73,7 +72,7 @@ def _answered(tenant: Tenant, query: Query, metadata_only: bool) -> bytes:
         "DurationInMs": round(1000 * (monotonic() - began)),
         **_of(tenant, query, found.plan),
     }
-    includes = included_object(tenant, _includes(tenant, found.documents, query))
+    includes = included_object(tenant, includes_of(tenant, found, query))
     return joined(encode(told), b'"Results":' + array(results) + b',"Includes":' + includes)
 
 
@@ -94,13 +93,6 @@ def _of(tenant: Tenant, query: Query, plan: Plan) -> dict[str, object]:
         "ResultEtag": tenant.database.last_etag,
         "NodeTag": NODE,
     }
-
-
-def _includes(tenant: Tenant, found: list[Document], query: Query) -> list[Document]:
-    known = {document.id.lower() for document in found}
-    ids = [id for id in included(found, query.include) if id and id.lower() not in known]
-    short = (id for id in ids[:_MOST_INCLUDED] if len(id.encode(errors="replace")) <= MAX_ID_BYTES)
-    return [document for document in tenant.database.get_many(short) if document]
 
 
 def _lines(tenant: Tenant, query: Query) -> Iterator[bytes]:
