@@ -283,6 +283,7 @@ def test_every_view_keeps_the_rules_of_accessibility_also_when_it_is_narrow(
             for view in (
                 "",
                 "operations",
+                "keys",
                 "restore",
                 "schedules",
                 *(

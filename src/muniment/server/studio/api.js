@@ -59,7 +59,8 @@ export async function json(path, signal) { return (await ask("GET", path, { sign
 export async function text(path, signal) { return (await ask("GET", path, { signal })).text(); }
 export async function send(method, path, body) { return (await ask(method, path, { body })).json(); }
 
-export const base = (database) => `/databases/${encodeURIComponent(database)}`;
+// Where a database is; null is the server's own.
+export const base = (database) => database === null ? "" : `/databases/${encodeURIComponent(database)}`;
 
 // An id or key in a path: its slashes stay.
 export const inPath = (id) => encodeURIComponent(id).replaceAll("%2F", "/");

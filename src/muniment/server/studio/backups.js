@@ -3,7 +3,7 @@
 import { base, json, query, send } from "./api.js";
 import { button, choice, field, fill, h } from "./dom.js";
 import { problem } from "./problem.js";
-import { proof } from "./overview.js";
+import { next, proof } from "./overview.js";
 import { watch } from "./progress.js";
 import { timeline } from "./timeline.js";
 import { ago, count, counted, local, quoted, size } from "./words.js";
@@ -38,7 +38,7 @@ function taking(found, { database, signal }, told, draw) {
       await draw();
     } catch (error) { if (error.name !== "AbortError") fill(told, problem(error)); }
   };
-  return h("section", {}, h("h2", {}, "Back up now"), found.next && h("p", { class: "next" }, h("strong", {}, "Next: "), found.next),
+  return h("section", {}, h("h2", {}, "Back up now"), found.next && h("p", { class: "next" }, h("strong", {}, "Next: "), next(found.next)),
     h("form", { submit: start },
       choice("How much", "kind", [["yes", "What changed since the last backup"], ["no", "Everything"]], incremental ? "yes" : "no", (value) => { incremental = value === "yes"; show_(); }),
       h("div", { class: "row" }, field("Folder of the server's machine", folder), h("button", { type: "submit", class: "main" }, "Back up now")),
@@ -64,11 +64,27 @@ async function destination(state, context) {
     const pick = (backup) => fill(chosen, h("p", { class: "row" },
       `${backup.backup}: ${backup.kind} (${backup.reason}), the state of ${local(backup.time)}, ${counted(backup.rows, "row")}, ${size(backup.file_bytes)}`,
       h("a", { class: "button", href: link(database, "restore", { location: state.destination, backup: backup.backup }) }, "Restore this state")));
-    return h("section", {}, head, facts, notes, timeline(listing, Date.now(), pick), chosen, chores(state.destination, context), chains(listing));
+    return h("section", {}, head, facts, notes, timeline(listing, Date.now(), pick, undefined, proofs(state)), unusable(listing), chosen, chores(state.destination, context), chains(listing));
   } catch (error) {
     if (error.name === "AbortError") throw error;
     return h("section", {}, head, facts, notes, problem(error));
   }
+}
+
+// When the backups were last proven, for the drawing.
+function proofs({ last_rehearsal: rehearsal, last_verification: verification }) {
+  return [["verified", verification], ["rehearsed", rehearsal]]
+    .filter(([, told]) => told)
+    .map(([what, told]) => ({ time: told.completed, text: `${told.problem ? "could not be " : ""}${what} ${local(told.completed)}` }));
+}
+
+// What is in the folder and cannot be used, and why.
+function unusable({ unusable: found, chains: all }) {
+  const broken = all.filter(({ problem: wrong }) => wrong);
+  return [
+    ...found.map(({ folder, problem: wrong }) => h("p", { class: "problem" }, `${folder}: ${wrong}`)),
+    ...broken.map(({ problem: wrong }) => h("p", { class: "problem" }, `A chain has a gap: ${wrong}`)),
+  ];
 }
 
 // Proving the backups of a folder, and removing what a policy does not keep, after its decisions were shown.

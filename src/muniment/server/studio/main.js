@@ -1,11 +1,12 @@
 // The frame of the page: which view an address shows, what is above it, and who looks.
-// Addresses are #/, #/schedules, #/operations, #/restore and #/NAME/VIEW?PARAMETERS for a database.
+// Addresses are #/, #/schedules, #/operations, #/keys, #/restore and #/NAME/VIEW?PARAMETERS for a database.
 
 import { enter, entered, Failed, leave, whenAsked } from "./api.js";
 import { field, fill, h, say } from "./dom.js";
 import * as backups from "./backups.js";
 import * as document_ from "./document.js";
 import * as documents from "./documents.js";
+import * as keys from "./keys.js";
 import * as moving from "./moving.js";
 import * as operations from "./operations.js";
 import * as overview from "./overview.js";
@@ -15,7 +16,7 @@ import * as restore from "./restore.js";
 import * as schedules from "./schedules.js";
 import * as settings from "./settings.js";
 
-const OF_SERVER = { "": overview, operations, restore, schedules };
+const OF_SERVER = { "": overview, keys, operations, restore, schedules };
 const OF_DATABASE = { documents, document: document_, backups, restore, query: queries, move: moving, settings };
 const TABS = [["documents", "Documents"], ["query", "Query"], ["backups", "Backups"], ["restore", "Restore"], ["move", "Import, export"], ["settings", "Settings"]];
 
@@ -57,7 +58,7 @@ async function show() {
 }
 
 function title(database, name) {
-  if (database === null) return { "": "Databases", operations: "Operations", restore: "Restore from backups", schedules: "Schedules" }[name] ?? "Not found";
+  if (database === null) return { "": "Databases", keys: "Keys", operations: "Operations", restore: "Restore from backups", schedules: "Schedules" }[name] ?? "Not found";
   const tab = TABS.find(([view]) => view === name);
   return `${database}: ${tab ? tab[1].toLowerCase() : name}`;
 }
@@ -67,7 +68,7 @@ function frame(database, name) {
   const whole = (view, text) => h("a", { href: link(null, view), "aria-current": database === null && view === name ? "page" : null }, text);
   fill(top_,
     h("a", { href: link(null), class: "name" }, "Muniment"),
-    h("nav", { "aria-label": "Server" }, whole("", "Databases"), whole("schedules", "Schedules"), whole("restore", "Restore"), whole("operations", "Operations")),
+    h("nav", { "aria-label": "Server" }, whole("", "Databases"), whole("schedules", "Schedules"), whole("restore", "Restore"), whole("operations", "Operations"), whole("keys", "Keys")),
     entered() && h("button", { type: "button", class: "quiet", click: () => { leave(); show(); } }, "Sign out"),
     database !== null && h("nav", { "aria-label": `Database ${database}`, class: "tabs" }, TABS.map(([view, text]) => tab(view, text))));
 }

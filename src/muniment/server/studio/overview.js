@@ -61,7 +61,7 @@ function card({ name, disabled, statistics, backups, alerts, due: next_, error }
 }
 
 // What to do, without the command that the page has a button for.
-const next = (text) => text.split(": muniment ")[0];
+export const next = (text) => text.split(": muniment ")[0];
 
 function fact(name, text) {
   return h("div", {}, h("dt", {}, name), h("dd", {}, text));

@@ -1,6 +1,6 @@
 // When backups were taken and which moments can be restored, drawn over time.
 
-import { h, svg } from "./dom.js";
+import { button, fill, h, svg } from "./dom.js";
 import { counted, local, size } from "./words.js";
 
 const WIDTH = 1000; // of the drawing's own units; it is scaled to the room that there is
@@ -35,9 +35,12 @@ const ROW = 46;
 
 // Every history of a folder's backups in a row of its own; `pick` is told the backup that was clicked, and `pickTime`
 // the moment and the history.
-export function timeline(listing, now, pick, pickTime) {
+export function timeline(listing, now, pick, pickTime, proofs = []) {
   const histories = listing.lineages;
   const backups = listing.chains.flatMap((chain, number) => chain.backups.map((backup) => ({ ...backup, lineage: chain.lineage, number: number + 1, problem: chain.problem })));
+  const among = h("p", { class: "row" });
+  const choose = (backup) => { fill(among); pick(backup); };
+  const open = (several) => fill(among, several.map((each) => button(said(each), () => choose(each))));
   const times = [...backups.map((backup) => ({ from: { time: backup.time } })), ...histories.flatMap(({ restorable }) => restorable)];
   if (!times.length) return h("p", { class: "empty" }, "There are no backups here.");
   const scale = scaled(times, now);
@@ -48,12 +51,15 @@ export function timeline(listing, now, pick, pickTime) {
     histories.map((history) => fork(history, row, scale, middle)),
     histories.flatMap((history) => history.restorable.map((span) =>
       picked(stretch(span, scale, middle(history.lineage) - 6, 12), span, history, pickTime))),
-    backups.map((backup) => mark(backup, scale, middle, pick)),
+    clusters(backups, scale).map((several) => several.length === 1
+      ? mark(several[0], scale, middle, choose)
+      : numbered(several, scale, middle, open)),
+    proofs.map((proof) => proven(proof, scale, height)),
     svg("text", { x: 8, y: height - 4 }, local(times.map(({ from }) => from.time).sort()[0])),
     svg("text", { x: WIDTH - 8, y: height - 4, "text-anchor": "end" }, "now"));
-  return h("figure", {}, drawing, h("figcaption", {},
+  return h("figure", {}, drawing, among, h("figcaption", {},
     h("span", { class: "key span" }), " can be restored ", h("span", { class: "key full" }), " full backup ",
-    h("span", { class: "key incremental" }), " incremental ", histories.length > 1 && "– a row is a history of the database: a restore begins one"));
+    h("span", { class: "key incremental" }), " incremental ", proofs.length > 0 && "▲ verified or rehearsed ", histories.length > 1 && "– a row is a history of the database: a restore begins one"));
 }
 
 // Let a click on a stretch of moments choose the one below the pointer. By keyboard a moment is typed.
@@ -79,11 +85,44 @@ function fork(history, row, scale, middle) {
   return svg("path", { class: "fork", d: `M ${x} ${from} C ${x} ${to}, ${x} ${to}, ${x + 12} ${to}` });
 }
 
+const NEAR = 15; // units of the drawing within which marks would lie on each other
+
+// The backups of each history, those together that are too near to be told apart.
+function clusters(backups, scale) {
+  const found = [];
+  for (const backup of backups.toSorted((one, other) => one.time.localeCompare(other.time))) {
+    const near = found.findLast(([first]) => first.lineage === backup.lineage);
+    if (near && scale(backup.time) - scale(near[0].time) < NEAR) near.push(backup);
+    else found.push([backup]);
+  }
+  return found;
+}
+
+const said = (backup) => `${backup.kind} backup of ${local(backup.time)}, ${counted(backup.rows, "row")}, ${size(backup.file_bytes)}`
+  + (backup.problem ? `: ${backup.problem}` : "");
+
+// Several in one mark, which is asked for them.
+function numbered(several, scale, middle, open) {
+  const [x, y] = [scale(several[0].time), middle(several[0].lineage)];
+  const kind = several.some(({ problem }) => problem) ? "bad" : several.some(({ kind: one }) => one === "full") ? "full" : "incremental";
+  const name = `${several.length} backups from ${local(several[0].time)} to ${local(several.at(-1).time)}`;
+  const chosen = (event) => { event.preventDefault(); open(several); };
+  return svg("a", { href: "#", role: "button", "aria-label": name, click: chosen, keydown: (event) => event.key === " " && chosen(event) },
+    svg("title", {}, name),
+    svg("rect", { x: x - 6, y: y - 11, width: 26, height: 22, rx: 3, class: kind }),
+    svg("text", { x: x + 7, y: y + 5, "text-anchor": "middle", class: "several" }, String(several.length)));
+}
+
+// When it was proven that they can be restored.
+function proven({ time, text }, scale, height) {
+  const [x, y] = [scale(time), height - 30];
+  return svg("path", { class: "proven", role: "img", "aria-label": text, d: `M ${x - 6} ${y + 10} L ${x} ${y} L ${x + 6} ${y + 10} Z` }, svg("title", {}, text));
+}
+
 function mark(backup, scale, middle, pick) {
   const [x, y] = [scale(backup.time), middle(backup.lineage)];
-  const said = `${backup.kind} backup of ${local(backup.time)}, ${counted(backup.rows, "row")}, ${size(backup.file_bytes)}${backup.problem ? `: ${backup.problem}` : ""}`;
   const shape = backup.kind === "full" ? svg("rect", { x: x - 6, y: y - 11, width: 12, height: 22, rx: 3 }) : svg("circle", { cx: x, cy: y, r: 6 });
   shape.setAttribute("class", backup.problem ? "bad" : backup.kind);
   const chosen = (event) => { event.preventDefault(); pick(backup); };
-  return svg("a", { href: "#", role: "button", "aria-label": said, click: chosen, keydown: (event) => event.key === " " && chosen(event) }, svg("title", {}, said), shape);
+  return svg("a", { href: "#", role: "button", "aria-label": said(backup), click: chosen, keydown: (event) => event.key === " " && chosen(event) }, svg("title", {}, said(backup)), shape);
 }
