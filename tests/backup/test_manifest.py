@@ -269,6 +269,12 @@ def test_a_newer_backup_in_the_folder_is_never_passed_over(backup: Backup, tmp_p
     MaintenanceActions.restore(backup.folder, tmp_path / "x")
 
 
+def footer_digest_of(path: Path) -> str:
+    """Parquet ends with its metadata, their length in four bytes, and `PAR1`."""
+    content = path.read_bytes()
+    return hashlib.sha256(content[-8 - int.from_bytes(content[-8:-4], "little") :]).hexdigest()
+
+
 def test_it_says_what_the_backup_holds(small: DocumentDatabase, backup: Backup) -> None:
     manifest = backup.manifest
     snapshot, identity = small.snapshot(), small.storage.identity
@@ -311,6 +317,7 @@ def test_it_says_what_the_backup_holds(small: DocumentDatabase, backup: Backup) 
                 "first_etag": file.first_etag,
                 "last_etag": file.last_etag,
                 "rows_digest": rows_digest_of(backup.folder / file.name),
+                "footer": footer_digest_of(backup.folder / file.name),
             }
             for file in manifest.files
         ],

@@ -232,7 +232,7 @@ def test_a_process_that_is_killed_is_said(
     monkeypatch.setattr(examine, "ALONE_BYTES", 0)
     small.batch([Put(f"many/{number}", {"number": number}) for number in range(100_000)])
     backup = small.maintenance.start_backup(tmp_path / "backups").wait()
-    assert len(backup.manifest.files) > 2
+    assert len(backup.manifest.files) == 2  # of which one has far more than the other
     before = set(children())
     tasks = [
         Task(backup.sha256, os.fsencode(backup.folder), file, 0, backup.manifest.through)
