@@ -120,6 +120,13 @@ def test_a_backup_that_failed_is_told_with_its_reason() -> None:
     )
 
 
+@pytest.mark.parametrize("what", ["verification", "rehearsal", "expiry"])
+def test_what_a_schedule_could_not_do_is_told_with_its_destination(what: Any) -> None:
+    failure = Failure(what=what, time=NOW, reason="the disk is full", destination="/new")
+    [alert] = alerts(found(destination()), ALL, NOW, [failure])
+    assert (alert.condition, alert.severity, alert.destination) == (f"{what}-failed", "warning", "/new")
+
+
 def test_texts_say_how_long_and_how_long_it_may_be() -> None:
     [late] = alerts(found(destination(last_backup=backup(2))), ALL, NOW)
     assert late.text == "the last backup was 2 days ago, and one was asked for every 25 hours"

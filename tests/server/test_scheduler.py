@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import shutil
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterable
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from muniment.backup.alerts import Alert
 from muniment.backup.cron import Cron
 from muniment.backup.repository import backups
 from muniment.backup.retention import Policy
@@ -20,7 +21,9 @@ from muniment.raven3.names import DATABASES
 from muniment.server.audit import Audit
 from muniment.server.operations import Operations
 from muniment.server.scheduler import Scheduler
+from muniment.server.status import BackupStatus
 from muniment.server.tenants import Databases, make
+from muniment.server.watch import Watch
 from muniment.settings import Settings
 from tests.clock import SECOND, START, Clock
 
@@ -34,7 +37,7 @@ class Site:
 
     def __init__(self, place: Path, clock: Clock) -> None:
         self.place, self.clock = place, clock
-        settings = Settings(data_dir=place / "data", backup_roots=(str(place),), jobs=4)
+        settings = self.settings = Settings(data_dir=place / "data", backup_roots=(str(place),), jobs=4)
         self.databases = Databases(settings.data_dir, (), settings.backup_roots)
         self.operations = Operations(settings.jobs, Audit(place / "audit"))
         self.scheduler = Scheduler(settings, self.databases, self.operations, clock)
@@ -235,6 +238,51 @@ def test_a_database_that_is_gone_fails_and_the_others_go_on(run: Callable[..., N
         assert "could not find a database named: gone" in (failed.error or "")
 
     run(work)
+
+
+def test_a_failure_is_told_once_and_once_that_it_is_over(
+    run: Callable[..., None], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    told: list[str] = []
+
+    def tell(begun: Iterable[Alert], over: Iterable[Alert]) -> None:
+        told.extend(f"{alert.condition} in {Path(alert.destination).name}" for alert in begun)
+        told.extend(f"{alert.condition} in {Path(alert.destination).name} is over" for alert in over)
+
+    async def two_hours(site: Site) -> None:
+        watch = Watch(site.databases, site.settings, tell, site.scheduler.failures)
+        follow = BackupStatus.follow
+
+        def followed(status: BackupStatus, *more: Any, **named: Any) -> None:
+            follow(status, *more, **named)
+            watch.look()  # while it runs
+
+        monkeypatch.setattr(BackupStatus, "follow", followed)
+        for _ in range(2):
+            await site.put("shop", f"orders/{site.clock.now}")
+            await site.pass_(HOUR)
+            watch.look()
+        monkeypatch.setattr(BackupStatus, "follow", follow)
+
+    async def begin(site: Site) -> None:
+        site.create("shop")
+        site.create("other")
+        for name, database in (("good", "shop"), ("bad", "other")):
+            schedule = hourly(site.place, database, destination=str(site.place / name))
+            await site.scheduler.store(name, schedule)
+        await site.pass_(HOUR)
+        await site.scheduler.store("bad", hourly(site.place, "shop", destination=str(site.place / "bad")))
+        await two_hours(site)
+
+    async def mend(site: Site) -> None:
+        shutil.rmtree(site.place / "bad")
+        await two_hours(site)
+
+    run(begin)
+    run(two_hours)
+    assert told == ["backup-failed in bad"]
+    run(mend)
+    assert told == ["backup-failed in bad", "backup-failed in bad is over"]
 
 
 def test_the_whole_round_by_hand(run: Callable[..., None]) -> None:

@@ -19,6 +19,9 @@ LEAST_ROOM: Final = 256 << 20
 Severity: TypeAlias = Literal["warning", "critical"]
 Condition: TypeAlias = Literal[
     "backup-failed",
+    "verification-failed",
+    "rehearsal-failed",
+    "expiry-failed",
     "backup-missing",
     "backup-late",
     "chain-broken",
@@ -28,6 +31,13 @@ Condition: TypeAlias = Literal[
     "unreachable",
     "little-room",
 ]
+
+_FAILED: Final[dict[str, Condition]] = {
+    "backup": "backup-failed",
+    "verification": "verification-failed",
+    "rehearsal": "rehearsal-failed",
+    "expiry": "expiry-failed",
+}
 
 
 class Alert(msgspec.Struct, frozen=True, kw_only=True):
@@ -60,11 +70,12 @@ NO_POLICY: Final = Policy()
 
 
 class Failure(msgspec.Struct, frozen=True, kw_only=True):
-    """A job that failed: what it was, when, and why."""
+    """A job that failed: what it was, when, why, and of one that a schedule has done, in which destination."""
 
-    what: str
+    what: Literal["backup", "verification", "rehearsal", "expiry"]
     time: datetime
     reason: str
+    destination: str = ""
 
 
 def alerts(found: Recoverability, policy: Policy, now: datetime, failures: Sequence[Failure] = ()) -> list[Alert]:
@@ -74,7 +85,7 @@ def alerts(found: Recoverability, policy: Policy, now: datetime, failures: Seque
     except for what is wrong with one: that is critical in the one that was backed up to last, and else a warning.
     """
     wrong = [
-        *_failed(found, failures),
+        *failed(found.name, failures),
         *_late(found, policy.older, now),
         *_unproven(found, policy, now),
         *(alert for place, state in enumerate(found.destinations) for alert in _of(found, state, last=place == 0)),
@@ -87,10 +98,16 @@ def worst(found: Sequence[Alert]) -> Severity | None:
     return min((alert.severity for alert in found), default=None)
 
 
-def _failed(found: Recoverability, failures: Sequence[Failure]) -> Iterator[Alert]:
+def failed(database: str, failures: Sequence[Failure]) -> Iterator[Alert]:
+    """What is wrong where nothing but these failures is known of a database."""
     for failure in failures:
-        text = f"the last {failure.what} failed at {failure.time:%Y-%m-%d %H:%M:%S} UTC: {failure.reason}"
-        yield _alert(found, "backup-failed", "critical", text)
+        yield Alert(
+            condition=_FAILED[failure.what],
+            severity="critical" if failure.what == "backup" else "warning",
+            database=database,
+            destination=failure.destination,
+            text=f"the last {failure.what} failed at {failure.time:%Y-%m-%d %H:%M:%S} UTC: {failure.reason}",
+        )
 
 
 def _late(found: Recoverability, limit: int | None, now: datetime) -> Iterator[Alert]:

@@ -11,7 +11,7 @@ from muniment.backup.runs import Run
 from muniment.backup.schedule import Task
 from muniment.command import Delete, Put
 from muniment.database import DocumentDatabase
-from muniment.document import Document
+from muniment.document import Document, fold
 from muniment.telling import telling
 
 RUNS: Final = "Muniment/Runs/"
@@ -26,6 +26,22 @@ class Runs:
 
     def __init__(self, system: DocumentDatabase) -> None:
         self._system = system
+        self._failed: dict[str, dict[tuple[str, Task], Run]] = {}
+        for document in self._all(RUNS):
+            with telling(f"what {document.id} was,"):
+                self._note(_run(document))
+
+    @property
+    def failed(self) -> list[Run]:
+        """Of each task of each schedule for each database the last run, if that failed."""
+        return [run for runs in list(self._failed.values()) for run in list(runs.values())]
+
+    def _note(self, run: Run) -> None:
+        runs, task = self._failed.setdefault(fold(run.database), {}), (run.schedule, run.task)
+        if run.state == "failed":
+            runs[task] = run
+        elif run.good:
+            runs.pop(task, None)
 
     def begin(self, runs: Sequence[Run], done: Mapping[str, Mapping[str, Any]] | None = None) -> None:
         """These wait or run now; `done` says of schedules when their tasks were due last."""
@@ -35,6 +51,7 @@ class Runs:
 
     def end(self, run: Run) -> None:
         """It has ended; the oldest runs of its database are forgotten."""
+        self._note(run)
         with telling("what was done by a schedule"):
             before = self.of(run.database)
             same = [each for each in before if (each.schedule, each.task) == (run.schedule, run.task)]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
@@ -12,10 +12,11 @@ from functools import partial
 from heapq import heappop, heappush
 from itertools import count
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, Literal
 
 import msgspec
 
+from muniment.backup.alerts import Failure
 from muniment.backup.manifest import NAME as MANIFEST
 from muniment.backup.repository import read
 from muniment.backup.runs import Run, RunState
@@ -42,6 +43,13 @@ from muniment.telling import log, telling
 
 LONGEST_SLEEP: Final = 60.0  # after which the clock is looked at again, which somebody may have set
 DAY: Final = timedelta(days=1)
+_WHAT: Final[Mapping[Task, Literal["backup", "verification", "rehearsal", "expiry"]]] = {
+    "full": "backup",
+    "incremental": "backup",
+    "verify": "verification",
+    "rehearse": "rehearsal",
+    "expire": "expiry",
+}
 
 
 @dataclass
@@ -65,6 +73,7 @@ class Scheduler:
         self.runs = Runs(databases.system.database)
         self.agenda = Agenda()
         self.stopping = False
+        self.on_end: Callable[[str], object] = lambda database: None
         self._settings = settings
         self._all = databases
         self._operations = operations
@@ -156,6 +165,22 @@ class Scheduler:
         running = [queue.running for queue in queues if queue.running]
         return [*running, *(run for queue in queues for run in queue.waiting), *(run for _, _, run in self._later)]
 
+    def failures(self) -> Iterator[tuple[str, Failure]]:
+        """What failed when it was done last, and is to be done again, with the database that it was for."""
+        for run in self.runs.failed:
+            schedule = self.agenda.schedules.get(run.schedule)
+            if schedule and run.task in schedule.crons and run.ended and self._is_for(schedule, run.database):
+                time = datetime.fromisoformat(run.ended)
+                yield (
+                    run.database,
+                    Failure(what=_WHAT[run.task], time=time, reason=run.error or "", destination=run.destination),
+                )
+
+    def _is_for(self, schedule: Schedule, database: str) -> bool:
+        if ALL not in schedule.databases:
+            return fold(database) in map(fold, schedule.databases)
+        return is_system(database) or self._all.document(database) is not None
+
     async def run(self) -> None:
         """Do what is due, for as long as the server runs."""
         while True:
@@ -240,6 +265,7 @@ class Scheduler:
                 run = await self._done(msgspec.structs.replace(run, state="running", started=self._time()))
             if run.state != "cancelled" or not self._ends:  # or else the next server does it once more
                 await asyncio.to_thread(self.runs.end, run)
+                self.on_end(run.database)
         finally:
             if key in self._queues:
                 self._queues[key].running = None
@@ -351,7 +377,7 @@ class Scheduler:
         operation.check = partial(check_unmoved, place)
         operation.result = lambda backup: msgspec.to_builtins(BackupSummary.of(backup))
         operation.on_end = lambda: loop.call_soon_threadsafe(ended.set_result, None)
-        tenant.backup.follow(operation)
+        tenant.backup.follow(operation, scheduled=True)
         self._operations.start(operation)
 
     def _files(self, database: str) -> object:

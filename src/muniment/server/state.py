@@ -45,7 +45,8 @@ class ServerState:
         self.restoring: str | None = None
         self.answered = Answered()
         self.messenger = Messenger(settings, url)
-        self.watch = Watch(databases, settings, self.messenger.alerts)
+        self.watch = Watch(databases, settings, self.messenger.alerts, self.scheduler.failures)
+        self.scheduler.on_end = self.watch.changed
         self.operations.observers.append(self.messenger.job)
         self.operations.observers.append(lambda operation, _: self.watch.changed(operation.database))
         self.started = monotonic()

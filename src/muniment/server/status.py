@@ -42,10 +42,14 @@ class BackupStatus:
         self._lock = threading.Lock()
         self._before: dict[str, Any] | None = None  # what a server before this one has told
         self._unsaved = False
+        self._scheduled = False  # then what fails is told of the schedule, and not here
+        self._failure_before: Failure | None = None
         with suppress(OSError, msgspec.MsgspecError):  # there was none
             kept = self._path.read_bytes()
             text = unsealed(self._key, kept, b"") if self._key else kept
             self._before = msgspec.json.decode(text or b"", type=dict[str, Any])
+        if self._before:
+            self._scheduled = self._before.pop("Scheduled", None) is True
         if self._before and self._before.get("IsRunning"):
             lost = _interrupted("backup")
             message = _message(f"Failed: {lost['Error']}", datetime.now(UTC), failure=True)
@@ -63,9 +67,10 @@ class BackupStatus:
         if self.operation:
             self.operation.job.join()
 
-    def follow(self, operation: Operation) -> None:
+    def follow(self, operation: Operation, *, scheduled: bool = False) -> None:
         """From now on the status is that of this backup."""
-        self.operation = operation
+        self._failure_before = self.failure()
+        self.operation, self._scheduled = operation, scheduled
         operation.job.on_change = self._save
 
     def settle(self) -> None:
@@ -78,13 +83,20 @@ class BackupStatus:
         with telling(f"in {self._path}, how the backup stands,"), self._lock:
             self._unsaved = True
             if told := self._told():
-                text = msgspec.json.encode(told)
+                text = msgspec.json.encode(told | {"Scheduled": True} if self._scheduled else told)
                 unnamed.write_bytes(sealed(self._key, text, b"") if self._key else text)
                 unnamed.replace(self._path)
             self._unsaved = False
 
     def failure(self) -> Failure | None:
-        """How the last backup failed, None when it did not, or was stopped on purpose."""
+        """How the last backup that was asked for failed, None when it did not, or was stopped on purpose.
+
+        While another one runs, nothing is over.
+        """
+        if self.operation is not None and self.operation.job.state == "running":
+            return self._failure_before
+        if self._scheduled:
+            return None
         if self.operation is not None:
             job = self.operation.job
             failed = job.state == "faulted" and job.ended and job.error

@@ -15,7 +15,7 @@ from typing import Final, TypeAlias
 
 import msgspec
 
-from muniment.backup.alerts import Alert, Failure, Policy, alerts
+from muniment.backup.alerts import Alert, Failure, Policy, alerts, failed
 from muniment.backup.recoverability import Recoverability
 from muniment.document import fold
 from muniment.duration import duration_of
@@ -47,11 +47,14 @@ class Watch:
         databases: Databases,
         settings: Settings,
         tell: Callable[[Iterable[Alert], Iterable[Alert]], object] = lambda begun, over: None,
+        failures: Callable[[], Iterable[tuple[str, Failure]]] = tuple,
     ) -> None:
+        """`failures` gives what failed by schedules, with the databases."""
         self.known: dict[str, Known] = {}
         self.policy = policy_of(settings)
         self._databases = databases
         self._tell = tell
+        self._failures = failures
         self._changed: set[str] = set()
         self._wake = asyncio.Event()
         self._loop: asyncio.AbstractEventLoop | None = None
@@ -93,9 +96,16 @@ class Watch:
         for key in self.known.keys() - tenants.keys():
             if self._databases.document(key) is None:
                 del self.known[key]
-        self._compare(
-            {alert.subject: alert for key, known in self.known.items() for alert in self._of(known, tenants.get(key))}
-        )
+        wrong = [alert for key, known in self.known.items() for alert in self._of(known, tenants.get(key))]
+        for name, failure in self._failures():
+            wrong += failed(name, [failure])
+        self._compare({alert.subject: alert for alert in wrong})
+
+    def failures_of(self, tenant: Tenant) -> list[Failure]:
+        """What failed of a database when it was done last."""
+        own = tenant.backup.failure()
+        scheduled = [failure for name, failure in self._failures() if fold(name) == fold(tenant.name)]
+        return [own, *scheduled] if own else scheduled
 
     def _of(self, known: Known, tenant: Tenant | None) -> list[Alert]:
         found = known.found
@@ -120,7 +130,9 @@ class Watch:
 
     def _waits(self, alert: Alert) -> bool:
         """Whether it was told before the server was started again, and nobody has used its database since."""
-        return fold(alert.database) not in self.known and self._databases.document(alert.database) is not None
+        scheduled = alert.condition.endswith("-failed") and alert.destination
+        unused = fold(alert.database) not in self.known and self._databases.document(alert.database) is not None
+        return unused and not scheduled
 
     def _told(self) -> dict[Subject, Alert]:
         """What was wrong when the server ended."""

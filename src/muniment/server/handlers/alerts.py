@@ -24,5 +24,4 @@ async def wrong(request: Request) -> Response:
     tenant, asked, settings = request.tenant, request.asked(AlertsWanted), request.server.settings
     policy = policy_of(settings, **msgspec.structs.asdict(asked))
     found = await asyncio.to_thread(tenant.database.maintenance.recoverability)
-    failure = tenant.backup.failure()
-    return json_response(alerts(found, policy, datetime.now(UTC), [failure] if failure else []))
+    return json_response(alerts(found, policy, datetime.now(UTC), request.server.watch.failures_of(tenant)))
