@@ -42,6 +42,7 @@ from muniment.progress import Progress
 from muniment.query.model import Query
 from muniment.query.plan import IndexFacts
 from muniment.revision import ATTACHMENT, DOCUMENT, NO_METADATA, Revision
+from muniment.scripting import Script
 from muniment.security.encryption import EncryptionKey, given_key
 from muniment.session import Session
 from muniment.smuggler.options import ExportOptions, SmugglerOptions
@@ -166,9 +167,9 @@ class DocumentDatabase(Source[Exported]):
         return self.batch([Delete(id, etag)])[0].existed
 
     def patch(
-        self, id: str, commands: Sequence[PatchCommand | Mapping[str, Any]], *, etag: int | None = None
+        self, id: str, commands: Sequence[PatchCommand | Mapping[str, Any]] | Script, *, etag: int | None = None
     ) -> Written:
-        """Change a document by commands, as RavenDB 3's patches; what they do not touch keeps its bytes.
+        """Change a document by commands, as RavenDB 3's patches, or by a `Script`; what is not touched keeps its bytes.
 
         See `PatchCommand` for what they do. Raises `DocumentNotFound`, and `PatchConflict` when a member has not the
         value that a command expects. With `etag`, the document must have that etag; without, it is patched as it is.
@@ -200,7 +201,7 @@ class DocumentDatabase(Source[Exported]):
                 continue  # somebody has changed it since it was read
             return [
                 Written(given.id, 0, False) if command is None else next(written)
-                for given, command in zip(commands, done, strict=True)
+                for given, command in zip(commands, done, strict=False)  # what scripts put beside comes after them
             ]
 
     def _batch(self, commands: Sequence[Command | Patch | Write]) -> list[Written]:

@@ -18,7 +18,7 @@ from muniment.document import Document, check_body, encode
 from muniment.errors import IndexNotFound, InvalidInput, NotEvaluated
 from muniment.query import maps, model
 from muniment.query.maps import Joined, Path, Several, Unknown, Value
-from muniment.query.model import EVERYTHING, ID, METADATA, And, Condition, Exists, Field, Not, Or
+from muniment.query.model import EVERYTHING, ID, METADATA, And, Condition, Exists, Field, Not, Or, StartsWith
 from muniment.smuggler.kept import INDEXES, SECTION
 
 BY_ENTITY_NAME: Final = "Raven/DocumentsByEntityName"
@@ -31,6 +31,9 @@ _METADATA: Final = encode({SECTION: "Indexes"})
 _automatic: Final = re.compile(r"Auto/([^/]+)(?:/By.*)?", re.IGNORECASE | re.DOTALL)
 _INSTEAD: Final = "ask indexes/dynamic/COLLECTION, or by POST query, for fields of documents (docs/queries.md)"
 _ALWAYS: Final = {(ID,), (METADATA, "@last-modified"), (METADATA, "@collection")}
+
+_ENTITY_NAME: Final = (METADATA, "Raven-Entity-Name")
+_OF_DEFINITIONS: Final = frozenset({ID, METADATA, "name", "definition", "Type", "IndexDefinition"})
 
 Get: TypeAlias = Callable[[str], Document | None]
 
@@ -110,13 +113,25 @@ def _paths(value: Value) -> Iterator[tuple[str, ...]]:
             yield from _paths(item)
 
 
-def _finds_values(condition: Condition) -> bool:
-    """Whether what it finds has a value in one of the fields that it names."""
+def without_definitions(where: Condition) -> Condition:
+    """The condition, only for documents that keep no definition, which are none to RavenDB."""
+    if _finds_values(where, _of_no_definition):
+        return where
+    hidden = Not(StartsWith(Field((ID,)), INDEXES))
+    return hidden if where == EVERYTHING else And((where, hidden))
+
+
+def _of_no_definition(path: tuple[str, ...]) -> bool:
+    return path[0] not in _OF_DEFINITIONS or path == _ENTITY_NAME
+
+
+def _finds_values(condition: Condition, of: Callable[[tuple[str, ...]], bool] = lambda path: True) -> bool:
+    """Whether what it finds has a value in one of these fields that it names."""
     if isinstance(condition, And):
-        return any(map(_finds_values, condition.items))
+        return any(_finds_values(item, of) for item in condition.items)
     if isinstance(condition, Or):
-        return all(map(_finds_values, condition.items))
-    return not isinstance(condition, Not)
+        return all(_finds_values(item, of) for item in condition.items)
+    return not isinstance(condition, Not) and of(condition.field.path)
 
 
 def put_of(name: str, definition: bytes) -> Put:

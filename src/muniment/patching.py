@@ -9,7 +9,8 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from contextlib import ExitStack
+from dataclasses import dataclass, field
 from decimal import Context, Decimal, InvalidOperation
 from typing import Any, Final, NamedTuple, TypeAlias
 
@@ -21,6 +22,7 @@ from muniment.document import Document, check_id, decode, encode, fold, metadata
 from muniment.errors import ConcurrencyConflict, DocumentNotFound, InvalidInput, PatchConflict
 from muniment.json_bytes import CLOSE_ARRAY, COMMA, OPEN_ARRAY, OPEN_OBJECT
 from muniment.revision import DOCUMENT, NO_METADATA
+from muniment.scripting import Script, Scripted
 from muniment.storage.base import Write
 
 METADATA: Final = "@metadata"
@@ -63,13 +65,19 @@ class Patch:
 
     `etag` is the etag that the document must have now, None for whatever it is. If there is no document, nothing is
     done; with `if_missing`, an empty one with this `metadata` is made and changed by these commands.
+
+    In place of commands there may be a script. What it says is in `told` then.
     """
 
     id: str
-    commands: Sequence[PatchCommand | Mapping[str, Any]]
+    commands: Changes
     etag: int | None = None
-    if_missing: Sequence[PatchCommand | Mapping[str, Any]] | None = None
+    if_missing: Changes | None = None
     metadata: bytes = NO_METADATA
+    told: list[str] = field(default_factory=list, compare=False)
+
+
+Changes: TypeAlias = Sequence[PatchCommand | Mapping[str, Any]] | Script | Scripted
 
 
 def patch_commands(given: Iterable[PatchCommand | Mapping[str, Any]]) -> list[PatchCommand]:
@@ -109,8 +117,32 @@ def resolved(
     """The commands with a `Put` in place of each `Patch`; None for one of a document that is not there.
 
     A `Put` is for the version that was read: if that is changed before it is written, there is a conflict. A patch of
-    what an earlier command of the same batch writes changes that.
+    what an earlier command of the same batch writes changes that. What scripts put and delete beside comes at the end.
     """
+    with ExitStack() as stack:
+        return _resolved(get, commands, _Scripts(stack))
+
+
+class _Scripts:
+    """The scripts of a batch: each has one process, however many documents it is for."""
+
+    def __init__(self, stack: ExitStack) -> None:
+        self._stack = stack
+        self._ready: dict[bytes, Scripted] = {}
+
+    def ready(self, script: Script | Scripted) -> Scripted:
+        if isinstance(script, Scripted):
+            return script
+        key = encode(msgspec.to_builtins(script))
+        if key not in self._ready:
+            self._ready[key] = self._stack.enter_context(Scripted(script))
+        return self._ready[key]
+
+
+def _resolved(
+    get: Callable[[str], Document | None], commands: Iterable[Command | Patch | Write], scripts: _Scripts
+) -> list[Command | Write | None]:
+    others: list[Command] = []
     made: dict[str, tuple[bytes, bytes] | None] = {}
     done: list[Command | Write | None] = []
     for command in commands:
@@ -135,9 +167,15 @@ def resolved(
                 done.append(None)
                 continue
             present, changes, etag = (metadata_bytes(command.metadata), b"{}"), command.if_missing, 0
-        made[key] = present = patched(command.id, *present, patch_commands(changes))
+        if isinstance(changes, Script | Scripted):
+            after = scripts.ready(changes).run(get, command.id, *present)
+            command.told[:] = after.told
+            others += after.others
+            made[key] = present = (after.metadata, after.body)
+        else:
+            made[key] = present = patched(command.id, *present, patch_commands(changes))
         done.append(Put(command.id, present[1], present[0], etag))
-    return done
+    return [*done, *others]
 
 
 def missing(id: str) -> DocumentNotFound:

@@ -293,9 +293,9 @@ def _listing(site: Site) -> None:
     site.ask("POST", f"{SHOP}/docs", 200, content=b"{}")
 
 
-def _unsupported(site: Site) -> None:
-    for method in ("DELETE", "PATCH", "EVAL"):
-        site.ask(method, f"{SHOP}/bulk_docs/index", 501)
+def _by_query(site: Site) -> None:
+    for method, body in (("DELETE", b"null"), ("PATCH", b"[]"), ("EVAL", b'{"Script":"this.x = 1"}')):
+        site.run(method, f"{SHOP}/bulk_docs/dynamic/None?query=a:1", "Completed", content=body)
 
 
 def _rotate(site: Site) -> None:
@@ -324,7 +324,7 @@ KINDS: dict[str, Callable[[Site], None]] = {
     "docs/{id}": _documents,
     "docs": _listing,
     "bulk_docs": _asked("POST", f"{SHOP}/bulk_docs", json=[{"Method": "PUT", "Key": "b", "Document": {}}]),
-    "bulk_docs/{index}": _unsupported,
+    "bulk_docs/{index}": _by_query,
     "streams/query/{index}": _asked("GET", f"{SHOP}/streams/query/dynamic"),
     "streams/docs": _asked("GET", f"{SHOP}/streams/docs"),
     "query": _asked("POST", f"{SHOP}/query", json={"Rql": "from Items where Number > 3"}),

@@ -117,8 +117,10 @@ def tenant(site: Site, prefix: str) -> None:
     do("PATCH", "/docs/{id}", 200, "/docs/orders/1", json=[change])
     do("PATCH", "/docs/{id}", 404, "/docs/none", json=[change])
     do("PATCH", "/docs/{id}", 409, "/docs/orders/1", json=[change | {"PrevVal": 2}])
-    do("DELETE", "/bulk_docs/{index}", 501, "/bulk_docs/all")
-    do("PATCH", "/bulk_docs/{index}", 501, "/bulk_docs/all", json=[])
+    status = 202 if prefix else 400
+    do("DELETE", "/bulk_docs/{index}", 404, "/bulk_docs/none?query=a:1")
+    do("DELETE", "/bulk_docs/{index}", status, "/bulk_docs/dynamic/None?query=a:1")
+    do("PATCH", "/bulk_docs/{index}", status, "/bulk_docs/dynamic/None?query=a:1", json=[])
     do("POST", "/docs", 200, json={})
     put = {"Method": "PUT", "Key": "a", "Document": {}, "Metadata": {"X": 1}, "AdditionalData": {"n": 1}}
     do("POST", "/bulk_docs", 200, json=[put, {"Method": "DELETE", "Key": "none"}, {"Method": "PUT", "Document": {}}])

@@ -18,6 +18,7 @@ from muniment.patching import PatchCommand, missing, patch_commands
 from muniment.raven3.etags import etag_number, etag_text
 from muniment.raven3.names import MAX_PAGE
 from muniment.revision import NO_METADATA
+from muniment.scripting import Script
 from muniment.storage.base import Write, Written
 
 JSON: Final = (("Content-Type", "application/json"),)
@@ -113,12 +114,15 @@ def _written_before(root: tuple[str, ...], write: Write, conflict: ConcurrencyCo
 
 
 def patch(
-    root: tuple[str, ...], id: str, commands: Sequence[PatchCommand | Mapping[str, Any]], etag: int | None
+    root: tuple[str, ...], id: str, commands: Sequence[PatchCommand | Mapping[str, Any]] | Script, etag: int | None
 ) -> Flow[Written]:
     """Has a document patched; raises `DocumentNotFound` when there is none."""
     check_id(id)
     check_etag(etag)
-    told = {"Method": "PATCH", "Key": id, "Patches": patch_commands(commands)}
+    if isinstance(commands, Script):
+        told: dict[str, Any] = {"Method": "EVAL", "Key": id, "Patch": msgspec.to_builtins(commands)}
+    else:
+        told = {"Method": "PATCH", "Key": id, "Patches": patch_commands(commands)}
     expected = {} if etag is None else {"Etag": etag_text(etag)}
     request = Request("POST", target(*root, "bulk_docs"), encode([told | expected]), JSON, subjects=(id,))
     [result] = parsed((yield from call(request, 200)), list[_Result])

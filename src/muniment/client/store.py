@@ -28,6 +28,7 @@ from muniment.patching import PatchCommand
 from muniment.progress import Progress
 from muniment.query.model import Query
 from muniment.raven3.names import SYSTEM
+from muniment.scripting import Script
 from muniment.session import Session
 from muniment.smuggler.options import ExportOptions, SmugglerOptions
 from muniment.smuggler.sink import Writable
@@ -90,9 +91,9 @@ class BothStores(Generic[A]):
 
     @both
     def patch(
-        self, id: str, commands: Sequence[PatchCommand | Mapping[str, Any]], *, etag: int | None = None
+        self, id: str, commands: Sequence[PatchCommand | Mapping[str, Any]] | Script, *, etag: int | None = None
     ) -> Flow[Written]:
-        """Change a document by commands, as RavenDB 3's patches; what they do not touch keeps its bytes.
+        """Change a document by commands, as RavenDB 3's patches, or by a `Script`; what is not touched keeps its bytes.
 
         See `PatchCommand` for what they do. Raises `DocumentNotFound`, and `PatchConflict` when a member has not the
         value that a command expects. With `etag`, the document must have that etag; without, it is patched as it is.

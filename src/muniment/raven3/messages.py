@@ -14,6 +14,7 @@ from muniment.backup.schedule import Schedule, Task
 from muniment.patching import PatchCommand
 from muniment.query.plan import Plan
 from muniment.raven3.names import BUILD, MAX_PAGE, PRODUCT
+from muniment.scripting import Script
 
 Etag: TypeAlias = Annotated[str, Meta(description="An etag as RavenDB writes it: a GUID with the number at its end.")]
 Time: TypeAlias = Annotated[str, Meta(description="UTC, in ISO 8601 with seven digits of a second.")]
@@ -127,7 +128,7 @@ class IndexListed(msgspec.Struct, omit_defaults=True):
 class Command(Message):
     """A document to store, patch or delete, if it has this etag; all zeros stand for one that must not exist."""
 
-    method: Annotated[str, Meta(description="`PUT`, `PATCH` or `DELETE`.")]
+    method: Annotated[str, Meta(description="`PUT`, `PATCH`, `EVAL` or `DELETE`.")]
     key: Annotated[str | None, Meta(description="The id; without one, PUT makes one.")] = None
     etag: Etag | None = None
     document: msgspec.Raw | UnsetType = UNSET
@@ -137,13 +138,18 @@ class Command(Message):
     patches_if_missing: Annotated[
         list[PatchCommand] | None, Meta(description="Of a PATCH: what makes the document, if there is none.")
     ] = None
+    patch: Annotated[Script | None, Meta(description="Of an EVAL: the script.")] = None
+    patch_if_missing: Annotated[
+        Script | None, Meta(description="Of an EVAL: what makes the document, if there is none.")
+    ] = None
 
 
 class Patched(Message):
     """A document was patched."""
 
     patched: bool = True
-    debug: None = None
+    debug: Annotated[Object | None, Meta(description="What a script has told, in `Info`.")] = None
+    document: Annotated[msgspec.Raw, Meta(description="What a script makes of it, if only asked.")] | UnsetType = UNSET
 
 
 class CommandResult(Message):

@@ -118,6 +118,12 @@ class IndexAsked(Page, frozen=True):
     definition: Annotated[str, Meta(description="`yes` for the definition of the index.")] = ""
 
 
+class ScriptAsked(Query, frozen=True):
+    """How to run a script."""
+
+    test: Annotated[bool, Meta(description="Only answer what it makes of the document.")] = False
+
+
 class IndexStreamed(IndexAsked, frozen=True):
     """What to find by an index of RavenDB 3: all of it, unless a page is asked for."""
 

@@ -25,7 +25,6 @@ from muniment.raven3.messages import (
     DatabaseListed,
     DatabaseStatistics,
     Documents,
-    Error,
     ExpiryWanted,
     Frozen,
     Health,
@@ -81,11 +80,13 @@ from muniment.raven3.queries import (
     Query,
     RestoreOptions,
     RunsListed,
+    ScriptAsked,
     StatusWanted,
     ThawWanted,
     Toggle,
     VersionsWanted,
 )
+from muniment.scripting import Script
 from muniment.security.access import Right
 from muniment.server import openapi
 from muniment.server.handlers import (
@@ -93,6 +94,7 @@ from muniment.server.handlers import (
     attachments,
     backups,
     batches,
+    by_query,
     compaction,
     databases,
     documents,
@@ -161,7 +163,6 @@ RESTORE_SOME: Final = Permission((Right.RESTORE,), Where.LATER)
 PLAN_SOME: Final = Permission((Right.BACKUP, Right.RESTORE), Where.LATER)
 COMPACT_SOME: Final = Permission((Right.ADMIN,), Where.LATER)
 
-UNSUPPORTED: Final = Endpoint(documents.unsupported, (Answer(501, Error),), may=WRITE)
 KILL: Final = Endpoint(operations.kill, (Answer(200, OperationState),), OperationWanted, may=JOB)
 
 
@@ -191,7 +192,9 @@ ROUTES: Final = (
             PATCH=Endpoint(
                 documents.patch, (Answer(200, Patched),), body=list[PatchCommand], headers=EXPECTED, may=WRITE
             ),
-            EVAL=UNSUPPORTED,
+            EVAL=Endpoint(
+                documents.evaluate, (Answer(200, Patched),), ScriptAsked, Script, headers=EXPECTED, may=WRITE
+            ),
         ),
     ),
     Route(
@@ -211,7 +214,14 @@ ROUTES: Final = (
         "bulk_docs",
         {"POST": Endpoint(batches.execute, (Answer(200, list[CommandResult]),), body=list[Command], may=WRITE)},
     ),
-    Route("bulk_docs/{index}", {"DELETE": UNSUPPORTED, "PATCH": UNSUPPORTED, "EVAL": UNSUPPORTED}),
+    Route(
+        "bulk_docs/{index}",
+        {
+            "DELETE": Endpoint(by_query.delete, ACCEPTED, IndexAsked, may=WRITE),
+            "PATCH": Endpoint(by_query.patch, ACCEPTED, IndexAsked, list[PatchCommand], may=WRITE),
+            "EVAL": Endpoint(by_query.evaluate, ACCEPTED, IndexAsked, Script, may=WRITE),
+        },
+    ),
     Route(
         "queries",
         {

@@ -99,12 +99,12 @@ def _command(index: int, given: Given) -> Command | Patch:
             made = _EMPTY if metadata == b"null" else metadata_bytes(metadata)
             return Patch(given.key, given.patches, etag, given.patches_if_missing, made)
         case "EVAL":
-            raise Refused(
-                501,
-                f"command {index} is {given.method}, which is not supported; nothing of the batch was done",
-                "PATCH the document, or load it, change it, and PUT it with its Etag",
-            )
-    raise InvalidDocument(f"command {index} has the Method {given.method!r}", "use PUT, PATCH or DELETE")
+            if not given.key or given.patch is None:
+                raise InvalidDocument(f"command {index} runs no script", "give it a Key and Patch")
+            metadata = bytes(given.metadata or _NULL)
+            made = _EMPTY if metadata == b"null" else metadata_bytes(metadata)
+            return Patch(given.key, given.patch, etag, given.patch_if_missing, made)
+    raise InvalidDocument(f"command {index} has the Method {given.method!r}", "use PUT, PATCH, EVAL or DELETE")
 
 
 def _without_leavings(metadata: bytes) -> bytes:
@@ -123,7 +123,7 @@ def _expected(given: list[Given], error: ConcurrencyConflict) -> str | None:
 def _result(given: Given, command: Command | Patch, written: Written) -> CommandResult:
     result = CommandResult(key=written.id, additional_data=given.additional_data or _NULL, existed=written.existed)
     if isinstance(command, Patch):
-        result.method, result.metadata = "PATCH", None
+        result.method, result.metadata = given.method.upper(), None
         result.patch_result = "Patched" if written.etag else "DocumentDoesNotExists"
         result.etag = etag_text(written.etag) if written.etag else None
     elif isinstance(command, Delete):

@@ -7,6 +7,8 @@ import uuid
 from collections.abc import Sequence
 from typing import Final
 
+import msgspec
+
 from muniment.command import Command, Delete, Put
 from muniment.document import Document, fold
 from muniment.errors import MunimentError
@@ -15,6 +17,8 @@ from muniment.raven3.etags import etag_text
 from muniment.raven3.headers import document_headers, metadata_json_of
 from muniment.raven3.messages import Patched, Stored
 from muniment.raven3.names import BACKUP_STATUS, DATABASES
+from muniment.raven3.queries import ScriptAsked
+from muniment.scripting import Script, Scripted
 from muniment.server.admission import subject_of
 from muniment.server.request import Request
 from muniment.server.tenants import Tenant
@@ -81,11 +85,26 @@ async def patch(request: Request) -> Response:
     return json_response(Patched(), headers=[("etag", f'"{etag_text(written.etag)}"')])
 
 
-async def unsupported(request: Request) -> Response:
-    """Scripts and queries that change documents are not here."""
-    raise Refused(
-        501, f"{request.method} is not supported here", "PATCH docs/ID, or load it, change it, and store it again"
-    )
+async def evaluate(request: Request) -> Response:
+    """Change a document by a script; with `test`, only answer what it would be."""
+    asked, script = request.asked(ScriptAsked), await request.message(Script)
+    if asked.test:
+        return await asyncio.to_thread(_tried, request, script)
+    change = Patch(request.argument, script, request.expected)
+    [written] = await write(request, [change])
+    if not written.existed:
+        raise missing(request.argument)
+    told = {"Info": change.told} if change.told else None
+    return json_response(Patched(debug=told), headers=[("etag", f'"{etag_text(written.etag)}"')])
+
+
+def _tried(request: Request, script: Script) -> Response:
+    found = find(request.tenant, request.argument)
+    if found is None:
+        raise missing(request.argument)
+    with Scripted(script) as ready:
+        done = ready.run(request.tenant.database.get, found.id, found.metadata_json, found.body)
+    return json_response(Patched(debug={"Info": done.told}, document=msgspec.Raw(done.body)))
 
 
 async def write(request: Request, commands: Sequence[Command | Patch | Write]) -> list[Written]:
@@ -114,6 +133,10 @@ async def _written(request: Request, commands: Sequence[Command | Patch | Write]
     database = request.tenant.database
     if request.tenant.is_system:
         for command in commands:
+            if isinstance(command, Patch) and any(
+                isinstance(each, Script) for each in (command.commands, command.if_missing)
+            ):
+                raise Refused(400, "scripts do not change documents of the system database", "PATCH or PUT them")
             if fold(command.id).startswith(_PREFIX):
                 request.server.databases.check_online(command.id[len(DATABASES) :])
     if any(isinstance(command, Patch) or command.id.endswith("/") for command in commands):

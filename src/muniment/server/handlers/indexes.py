@@ -20,7 +20,7 @@ from muniment.errors import IndexNotFound, InvalidQuery, NotEvaluated
 from muniment.query import keys, lucene, model
 from muniment.query.lucene import Compared
 from muniment.query.maps import Joined, Path, Several, Unknown, Value
-from muniment.query.model import Column, Field, Order, Query
+from muniment.query.model import ID, Column, Field, Order, Query
 from muniment.query.project import at
 from muniment.raven3.documents import array, joined, only_metadata, with_metadata
 from muniment.raven3.etags import combined_etag
@@ -213,9 +213,12 @@ def asked_of(tenant: Tenant, name: str, asked: IndexAsked) -> Asked:
 
     every = asked.operator.upper() == "AND"
     where = lucene.parse(asked.query, every=every, default=asked.default_field or "", naming=naming)
+    where = index.entries(where)
+    if index.collection is None and tenant.database.by_prefix(definitions.id_of(""), limit=1):
+        where = definitions.without_definitions(where)
     query = Query(
         index.collection,
-        where=index.entries(where),
+        where=where,
         order=tuple(order for each in asked.sort if each.strip("+-") for order in _orders(each, index)),
         skip=asked.start,
         take=asked.size,
@@ -247,6 +250,6 @@ def _orders(text: str, index: Index) -> Iterator[Order]:
 def _named(name: str, collection: str | None, query: Query) -> str:
     if name.partition("/")[0].lower() != "dynamic":
         return name
-    used = sorted({",".join(field.path) for field in model.fields(query)})
+    used = sorted({",".join(field.path) for field in model.fields(query) if field.path[0] != ID})
     by = f"/By{'And'.join(used)}" if used else ""
     return f"Auto/{collection or 'AllDocs'}{by}"
