@@ -153,6 +153,7 @@ def test_a_moment_is_clicked_and_typed_and_the_command_does_the_same(
     page.see("p", "2 backups")
     page.driver.find_elements("css selector", "rect.moments")[0].click()
     page.see("p", "1 backup,")
+    assert page.driver.find_element("css selector", "line.chosen").get_attribute("visibility") == "visible"
     page.click("Go on")
     page.click("odd/1", "li button")
     page.see(".difference .after", '"a": "first"')

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 from typing import Any
 
@@ -51,6 +52,8 @@ def test_it_is_small_and_asks_nobody_else(server: Server, page: Page, shop: Data
     assert asked
     assert all(name.startswith(server.url) for name, _ in asked)
     files = Path(__file__).parents[2] / "src/muniment/server/studio"
+    preloaded = re.findall('modulepreload" href="/studio/([^"]+)"', (files / "index.html").read_text())
+    assert {*preloaded, "main.js"} == {file.name for file in files.glob("*.js")}  # all at once, not one after another
     assert sum(file.stat().st_size for file in files.iterdir()) < 250_000
 
 

@@ -12,7 +12,9 @@ export class Failed extends Error {
 let signIn = async () => false;
 
 // What to do when the server wants a key: resolves to whether one was given.
-export function whenAsked(asking) { signIn = asking; }
+export function whenAsked(asking) {
+  signIn = asking;
+}
 
 function headers(more) {
   const token = sessionStorage.getItem(KEPT);
@@ -21,7 +23,10 @@ function headers(more) {
 
 // Keep a token for this key, not the key itself; raises `Failed` when it is wrong.
 export async function enter(key) {
-  const answer = await fetch("/access-token", { method: "POST", headers: { "Muniment-Request": "1", Authorization: `Bearer ${key}` } });
+  const answer = await fetch("/access-token", {
+    method: "POST",
+    headers: { "Muniment-Request": "1", Authorization: `Bearer ${key}` },
+  });
   if (!answer.ok) throw await failure(answer);
   sessionStorage.setItem(KEPT, (await answer.json()).access_token);
 }
@@ -35,14 +40,23 @@ export async function ask(method, path, { body, type = "application/json", more 
   for (;;) {
     let answer;
     try {
-      answer = await fetch(path, { method, body: sent, signal, headers: headers(sent === undefined ? more : { "Content-Type": type, ...more }) });
+      answer = await fetch(path, {
+        method,
+        body: sent,
+        signal,
+        headers: headers(sent === undefined ? more : { "Content-Type": type, ...more }),
+      });
     } catch (error) {
       if (error.name === "AbortError") throw error;
-      throw new Failed(0, "The server does not answer.", "See whether it runs and can be reached; this page goes on by itself when it can.");
+      throw new Failed(
+        0,
+        "The server does not answer.",
+        "See whether it runs and can be reached; this page goes on by itself when it can.",
+      );
     }
     if (answer.ok || answer.status === 304) return answer;
     const failed = await failure(answer);
-    if (answer.status === 401 && await signIn(failed)) continue;
+    if (answer.status === 401 && (await signIn(failed))) continue;
     throw failed;
   }
 }
@@ -50,17 +64,28 @@ export async function ask(method, path, { body, type = "application/json", more 
 async function failure(answer) {
   const text = await answer.text();
   let told = text;
-  try { told = JSON.parse(text); } catch { /* a proxy's page, say */ }
-  if (told && typeof told === "object") return new Failed(answer.status, told.Message ?? told.Error ?? text, told.Hint, told.Kind);
+  try {
+    told = JSON.parse(text);
+  } catch {
+    /* a proxy's page, say */
+  }
+  if (told && typeof told === "object")
+    return new Failed(answer.status, told.Message ?? told.Error ?? text, told.Hint, told.Kind);
   return new Failed(answer.status, String(told) || `${answer.status} ${answer.statusText}`);
 }
 
-export async function json(path, signal) { return (await ask("GET", path, { signal })).json(); }
-export async function text(path, signal) { return (await ask("GET", path, { signal })).text(); }
-export async function send(method, path, body) { return (await ask(method, path, { body })).json(); }
+export async function json(path, signal) {
+  return (await ask("GET", path, { signal })).json();
+}
+export async function text(path, signal) {
+  return (await ask("GET", path, { signal })).text();
+}
+export async function send(method, path, body) {
+  return (await ask(method, path, { body })).json();
+}
 
 // Where a database is; null is the server's own.
-export const base = (database) => database === null ? "" : `/databases/${encodeURIComponent(database)}`;
+export const base = (database) => (database === null ? "" : `/databases/${encodeURIComponent(database)}`);
 
 // An id or key in a path: its slashes stay.
 export const inPath = (id) => encodeURIComponent(id).replaceAll("%2F", "/");
@@ -89,7 +114,8 @@ export async function follow(path, id, tell, { signal, changes = false } = {}) {
     tell(status);
     if (status.Completed) {
       if (status.Canceled) throw new Failed(0, "It was cancelled.");
-      if (status.Faulted) throw new Failed(0, status.State.Error ?? status.Exception, status.State.Hint, status.State.Kind);
+      if (status.Faulted)
+        throw new Failed(0, status.State.Error ?? status.Exception, status.State.Hint, status.State.Kind);
       return status;
     }
     await pause(wait, signal);
@@ -99,6 +125,13 @@ export async function follow(path, id, tell, { signal, changes = false } = {}) {
 export function pause(milliseconds, signal) {
   return new Promise((resolve, reject) => {
     const timer = setTimeout(resolve, milliseconds);
-    signal?.addEventListener("abort", () => { clearTimeout(timer); reject(new DOMException("left", "AbortError")); }, { once: true });
+    signal?.addEventListener(
+      "abort",
+      () => {
+        clearTimeout(timer);
+        reject(new DOMException("left", "AbortError"));
+      },
+      { once: true },
+    );
   });
 }

@@ -14,7 +14,11 @@ export async function show(place, context) {
   const state = h("div", {});
   const draw = async () => {
     const found = await json(`${base(database)}/backups`, signal);
-    fill(state, taking(found, context, told, draw), await Promise.all(found.destinations.map((each) => destination(each, context))));
+    fill(
+      state,
+      taking(found, context, told, draw),
+      await Promise.all(found.destinations.map((each) => destination(each, context))),
+    );
   };
   place.append(told, state);
   await draw();
@@ -22,49 +26,146 @@ export async function show(place, context) {
 
 function taking(found, { database, signal }, told, draw) {
   let incremental = found.destinations.some((each) => each.backups > 0);
-  const folder = h("input", { required: true, autocomplete: "off", value: found.destinations[0]?.destination ?? `~/Backups/${database}` });
+  const folder = h("input", {
+    required: true,
+    autocomplete: "off",
+    value: found.destinations[0]?.destination ?? `~/Backups/${database}`,
+  });
   const command = h("code", {});
-  const show_ = () => { command.textContent = `muniment backup --url ${location.origin} --database ${quoted(database)} --dest ${quoted(folder.value)}${incremental ? " --incremental" : ""}`; };
+  const show_ = () => {
+    const words = ["--url", location.origin, "--database", quoted(database), "--dest", quoted(folder.value)];
+    command.textContent = ["muniment backup", ...words, ...(incremental ? ["--incremental"] : [])].join(" ");
+  };
   folder.addEventListener("input", show_);
   show_();
   const start = async (event) => {
     event.preventDefault();
     try {
-      const { OperationId: id } = await send("POST", `${base(database)}/admin/backup${incremental ? "?incremental=true" : ""}`, { BackupLocation: folder.value });
-      const { State: { Result: result } } = await watch(told, base(database), id, `Backup of ${database}`, { signal });
-      fill(told, h("div", { class: "good", role: "status" }, h("p", {}, h("strong", {}, `The backup is complete: ${result.kind} (${result.reason}), ${size(result.file_bytes)}.`)),
-        h("p", {}, `It is the state of ${local(result.time)}: ${counted(result.documents, "document")}, ${counted(result.attachments, "attachment")}, fingerprint ${result.fingerprint}.`),
-        result.notes.map((note) => h("p", {}, note))));
+      const { OperationId: id } = await send(
+        "POST",
+        `${base(database)}/admin/backup${incremental ? "?incremental=true" : ""}`,
+        { BackupLocation: folder.value },
+      );
+      const {
+        State: { Result: result },
+      } = await watch(told, base(database), id, `Backup of ${database}`, { signal });
+      fill(
+        told,
+        h(
+          "div",
+          { class: "good", role: "status" },
+          h(
+            "p",
+            {},
+            h("strong", {}, `The backup is complete: ${result.kind} (${result.reason}), ${size(result.file_bytes)}.`),
+          ),
+          h(
+            "p",
+            {},
+            `It is the state of ${local(result.time)}: ${counted(result.documents, "document")}, ${counted(result.attachments, "attachment")}, fingerprint ${result.fingerprint}.`,
+          ),
+          result.notes.map((note) => h("p", {}, note)),
+        ),
+      );
       await draw();
-    } catch (error) { if (error.name !== "AbortError") fill(told, problem(error)); }
+    } catch (error) {
+      if (error.name !== "AbortError") fill(told, problem(error));
+    }
   };
-  return h("section", {}, h("h2", {}, "Back up now"), found.next && h("p", { class: "next" }, h("strong", {}, "Next: "), next(found.next)),
-    h("form", { submit: start },
-      choice("How much", "kind", [["yes", "What changed since the last backup"], ["no", "Everything"]], incremental ? "yes" : "no", (value) => { incremental = value === "yes"; show_(); }),
-      h("div", { class: "row" }, field("Folder of the server's machine", folder), h("button", { type: "submit", class: "main" }, "Back up now")),
-      h("details", {}, h("summary", {}, "As a command"), h("pre", { tabindex: 0 }, command))));
+  return h(
+    "section",
+    {},
+    h("h2", {}, "Back up now"),
+    found.next && h("p", { class: "next" }, h("strong", {}, "Next: "), next(found.next)),
+    h(
+      "form",
+      { submit: start },
+      choice(
+        "How much",
+        "kind",
+        [
+          ["yes", "What changed since the last backup"],
+          ["no", "Everything"],
+        ],
+        incremental ? "yes" : "no",
+        (value) => {
+          incremental = value === "yes";
+          show_();
+        },
+      ),
+      h(
+        "div",
+        { class: "row" },
+        field("Folder of the server's machine", folder),
+        h("button", { type: "submit", class: "main" }, "Back up now"),
+      ),
+      h("details", {}, h("summary", {}, "As a command"), h("pre", { tabindex: 0 }, command)),
+    ),
+  );
 }
 
 async function destination(state, context) {
   const { database, signal, link } = context;
   const head = h("h2", {}, state.destination);
-  const facts = h("dl", { class: "facts" }, [
-    ["Backups", `${count(state.backups)}, ${size(state.size)}`],
-    ["Last one", state.last_backup ? `${ago(state.last_backup.completed)} (${local(state.last_backup.completed)}), ${state.last_backup.kind}` : "none"],
-    ["Changes since", state.changes_since === null ? "cannot be told" : count(state.changes_since)],
-    ["Verified", proof(state.last_verification)],
-    ["Rehearsed", proof(state.last_rehearsal, "recovery took")],
-  ].map(([name, text]) => h("div", {}, h("dt", {}, name), h("dd", {}, text))));
-  const notes = [...state.problems.map((text) => h("p", { class: "problem" }, text)), ...state.notes.map((text) => h("p", {}, text)),
-    state.unfinished.length > 0 && h("p", {}, `Not finished: ${state.unfinished.join(", ")}. A backup runs there, or was ended in the middle; what it left may be deleted then.`)];
+  const facts = h(
+    "dl",
+    { class: "facts" },
+    [
+      ["Backups", `${count(state.backups)}, ${size(state.size)}`],
+      [
+        "Last one",
+        state.last_backup
+          ? `${ago(state.last_backup.completed)} (${local(state.last_backup.completed)}), ${state.last_backup.kind}`
+          : "none",
+      ],
+      ["Changes since", state.changes_since === null ? "cannot be told" : count(state.changes_since)],
+      ["Verified", proof(state.last_verification)],
+      ["Rehearsed", proof(state.last_rehearsal, "recovery took")],
+    ].map(([name, text]) => h("div", {}, h("dt", {}, name), h("dd", {}, text))),
+  );
+  const notes = [
+    ...state.problems.map((text) => h("p", { class: "problem" }, text)),
+    ...state.notes.map((text) => h("p", {}, text)),
+    state.unfinished.length > 0 &&
+      h(
+        "p",
+        {},
+        `Not finished: ${state.unfinished.join(", ")}. A backup runs there, or was ended in the middle; what it left may be deleted then.`,
+      ),
+  ];
   if (!state.there) return h("section", {}, head, h("p", { class: "problem" }, "This folder is not there now."), notes);
   try {
     const listing = await json(`/admin/backups${query({ location: state.destination })}`, signal);
     const chosen = h("div", {});
-    const pick = (backup) => fill(chosen, h("p", { class: "row" },
-      `${backup.backup}: ${backup.kind} (${backup.reason}), the state of ${local(backup.time)}, ${counted(backup.rows, "row")}, ${size(backup.file_bytes)}`,
-      h("a", { class: "button", href: link(database, "restore", { location: state.destination, backup: backup.backup }) }, "Restore this state")));
-    return h("section", {}, head, facts, notes, timeline(listing, Date.now(), pick, undefined, proofs(state)), unusable(listing), chosen, chores(state.destination, context), chains(listing));
+    const pick = (backup) =>
+      fill(
+        chosen,
+        h(
+          "p",
+          { class: "row" },
+          `${backup.backup}: ${backup.kind} (${backup.reason}), the state of ${local(backup.time)}, ${counted(backup.rows, "row")}, ${size(backup.file_bytes)}`,
+          h(
+            "a",
+            {
+              class: "button",
+              href: link(database, "restore", { location: state.destination, backup: backup.backup }),
+            },
+            "Restore this state",
+          ),
+        ),
+      );
+    return h(
+      "section",
+      {},
+      head,
+      facts,
+      notes,
+      timeline(listing, Date.now(), pick, undefined, proofs(state)),
+      unusable(listing),
+      chosen,
+      chores(state.destination, context),
+      chains(listing),
+    );
   } catch (error) {
     if (error.name === "AbortError") throw error;
     return h("section", {}, head, facts, notes, problem(error));
@@ -73,9 +174,15 @@ async function destination(state, context) {
 
 // When the backups were last proven, for the drawing.
 function proofs({ last_rehearsal: rehearsal, last_verification: verification }) {
-  return [["verified", verification], ["rehearsed", rehearsal]]
+  return [
+    ["verified", verification],
+    ["rehearsed", rehearsal],
+  ]
     .filter(([, told]) => told)
-    .map(([what, told]) => ({ time: told.completed, text: `${told.problem ? "could not be " : ""}${what} ${local(told.completed)}` }));
+    .map(([what, told]) => ({
+      time: told.completed,
+      text: `${told.problem ? "could not be " : ""}${what} ${local(told.completed)}`,
+    }));
 }
 
 // What is in the folder and cannot be used, and why.
@@ -93,28 +200,122 @@ function chores(folder, { database, signal }) {
   const job = async (path, name, body, done) => {
     try {
       const { OperationId: id } = await send("POST", path, { BackupLocation: folder, ...body });
-      const { State: { Result: result } } = await watch(told, "", id, name, { signal });
-      fill(told, h("div", { class: "good", role: "status" }, done(result), result.notes?.map((note) => h("p", {}, note))));
-    } catch (error) { if (error.name !== "AbortError") fill(told, problem(error)); }
+      const {
+        State: { Result: result },
+      } = await watch(told, "", id, name, { signal });
+      fill(
+        told,
+        h(
+          "div",
+          { class: "good", role: "status" },
+          done(result),
+          result.notes?.map((note) => h("p", {}, note)),
+        ),
+      );
+    } catch (error) {
+      if (error.name !== "AbortError") fill(told, problem(error));
+    }
   };
-  const verify = () => job("/admin/verify", `Verification of ${database}`, {}, (result) => h("p", {}, h("strong", {}, "All that a restore would need is there and undamaged: "), counted(result.backups, "backup"), "."));
-  const rehearse = () => job("/admin/rehearse", `Rehearsal of ${database}`, {}, () => h("p", {}, h("strong", {}, "It can be recovered"), ": the newest state was really restored, looked at, and deleted again."));
+  const verify = () =>
+    job("/admin/verify", `Verification of ${database}`, {}, (result) =>
+      h(
+        "p",
+        {},
+        h("strong", {}, "All that a restore would need is there and undamaged: "),
+        counted(result.backups, "backup"),
+        ".",
+      ),
+    );
+  const rehearse = () =>
+    job("/admin/rehearse", `Rehearsal of ${database}`, {}, () =>
+      h(
+        "p",
+        {},
+        h("strong", {}, "It can be recovered"),
+        ": the newest state was really restored, looked at, and deleted again.",
+      ),
+    );
   const last = h("input", { type: "number", min: 1, value: 7, required: true });
   const expire = (event) => {
     event.preventDefault();
     const policy = { Policy: { KeepLast: Number(last.value) } };
     job("/admin/expire", "Looking what would go", { ...policy, DryRun: true }, (result) => [
-      h("ul", {}, result.decisions.map((each) => h("li", {}, h("strong", {}, each.kept ? "keep " : "remove "), each.backup, `: ${each.reasons.join(", ")}`))),
-      result.decisions.some((each) => !each.kept) && button("Let these go", () => job("/admin/expire", "Expiry", policy, (done) => h("p", {}, `${counted(done.removed, "backup")} removed; others are marked, and go after a day of grace.`)), { class: "danger" })]);
+      h(
+        "ul",
+        {},
+        result.decisions.map((each) =>
+          h("li", {}, h("strong", {}, each.kept ? "keep " : "remove "), each.backup, `: ${each.reasons.join(", ")}`),
+        ),
+      ),
+      result.decisions.some((each) => !each.kept) &&
+        button(
+          "Let these go",
+          () =>
+            job("/admin/expire", "Expiry", policy, (done) =>
+              h("p", {}, `${counted(done.removed, "backup")} removed; others are marked, and go after a day of grace.`),
+            ),
+          { class: "danger" },
+        ),
+    ]);
   };
-  return h("div", {}, h("p", { class: "row" }, button("Verify", verify), button("Rehearse", rehearse)),
-    h("details", {}, h("summary", {}, "Let old backups go"), h("form", { class: "row", submit: expire }, field("Keep the last", last), h("button", { type: "submit" }, "Show what would go"))), told);
+  return h(
+    "div",
+    {},
+    h("p", { class: "row" }, button("Verify", verify), button("Rehearse", rehearse)),
+    h(
+      "details",
+      {},
+      h("summary", {}, "Let old backups go"),
+      h(
+        "form",
+        { class: "row", submit: expire },
+        field("Keep the last", last),
+        h("button", { type: "submit" }, "Show what would go"),
+      ),
+    ),
+    told,
+  );
 }
 
 function chains(listing) {
-  return h("details", {}, h("summary", {}, "As a list"), listing.chains.map((chain, number) => h("div", { class: "scroll" },
-    h("table", {}, h("caption", {}, `Chain ${number + 1} of ${chain.name}`, chain.problem && `: ${chain.problem}`),
-      h("thead", {}, h("tr", {}, ["Backup", "Kind", "State of", "Rows", "Size"].map((name) => h("th", { scope: "col" }, name)))),
-      h("tbody", {}, chain.backups.map((each) => h("tr", {}, h("th", { scope: "row" }, each.backup), h("td", {}, `${each.kind} (${each.reason})`),
-        h("td", {}, local(each.time)), h("td", { class: "number" }, count(each.rows)), h("td", { class: "number" }, size(each.file_bytes)))))))));
+  return h(
+    "details",
+    {},
+    h("summary", {}, "As a list"),
+    listing.chains.map((chain, number) =>
+      h(
+        "div",
+        { class: "scroll" },
+        h(
+          "table",
+          {},
+          h("caption", {}, `Chain ${number + 1} of ${chain.name}`, chain.problem && `: ${chain.problem}`),
+          h(
+            "thead",
+            {},
+            h(
+              "tr",
+              {},
+              ["Backup", "Kind", "State of", "Rows", "Size"].map((name) => h("th", { scope: "col" }, name)),
+            ),
+          ),
+          h(
+            "tbody",
+            {},
+            chain.backups.map((each) =>
+              h(
+                "tr",
+                {},
+                h("th", { scope: "row" }, each.backup),
+                h("td", {}, `${each.kind} (${each.reason})`),
+                h("td", {}, local(each.time)),
+                h("td", { class: "number" }, count(each.rows)),
+                h("td", { class: "number" }, size(each.file_bytes)),
+              ),
+            ),
+          ),
+        ),
+      ),
+    ),
+  );
 }

@@ -19,19 +19,22 @@ export function rows(before, after) {
 
 function common(left, right) {
   const width = right.length + 1;
-  if (left.length * right.length > MOST) return [...left.map((line) => [line, null]), ...right.map((line) => [null, line])];
+  if (left.length * right.length > MOST)
+    return [...left.map((line) => [line, null]), ...right.map((line) => [null, line])];
   const table = new Uint32Array((left.length + 1) * width);
   for (let i = left.length - 1; i >= 0; i--) {
     for (let j = right.length - 1; j >= 0; j--) {
-      table[i * width + j] = left[i] === right[j]
-        ? table[(i + 1) * width + j + 1] + 1
-        : Math.max(table[(i + 1) * width + j], table[i * width + j + 1]);
+      table[i * width + j] =
+        left[i] === right[j]
+          ? table[(i + 1) * width + j + 1] + 1
+          : Math.max(table[(i + 1) * width + j], table[i * width + j + 1]);
     }
   }
   const found = [];
   for (let i = 0, j = 0; i < left.length || j < right.length;) {
     if (i < left.length && j < right.length && left[i] === right[j]) found.push([left[i++], right[j++]]);
-    else if (j >= right.length || (i < left.length && table[(i + 1) * width + j] >= table[i * width + j + 1])) found.push([left[i++], null]);
+    else if (j >= right.length || (i < left.length && table[(i + 1) * width + j] >= table[i * width + j + 1]))
+      found.push([left[i++], null]);
     else found.push([null, right[j++]]);
   }
   return found;
@@ -46,12 +49,32 @@ export function sideBySide(before, after, titles, near = 3) {
   const body = [];
   all.forEach(([left, right], at) => {
     if (shown[at]) {
-      body.push(h("tr", { class: changed[at] ? "changed" : null },
-        h("td", { class: left !== null && changed[at] ? "before" : null }, left ?? ""),
-        h("td", { class: right !== null && changed[at] ? "after" : null }, right ?? "")));
+      body.push(
+        h(
+          "tr",
+          { class: changed[at] ? "changed" : null },
+          h("td", { class: left !== null && changed[at] ? "before" : null }, left ?? ""),
+          h("td", { class: right !== null && changed[at] ? "after" : null }, right ?? ""),
+        ),
+      );
     } else if (at === 0 || shown[at - 1]) body.push(h("tr", {}, h("td", { colspan: 2, class: "left-out" }, "…")));
   });
-  return h("div", { class: "scroll", tabindex: 0, role: "region", "aria-label": "What differs" },
-    h("table", { class: "difference" },
-      h("thead", {}, h("tr", {}, titles.map((title) => h("th", { scope: "col" }, title)))), h("tbody", {}, body)));
+  return h(
+    "div",
+    { class: "scroll", tabindex: 0, role: "region", "aria-label": "What differs" },
+    h(
+      "table",
+      { class: "difference" },
+      h(
+        "thead",
+        {},
+        h(
+          "tr",
+          {},
+          titles.map((title) => h("th", { scope: "col" }, title)),
+        ),
+      ),
+      h("tbody", {}, body),
+    ),
+  );
 }

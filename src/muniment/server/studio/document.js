@@ -11,7 +11,11 @@ const OF_SERVER = ["@id", "@etag", "Last-Modified", "Raven-Last-Modified", "Non-
 const ABSENT = "00000000-0000-0000-0000-000000000000";
 
 export async function show(place, context) {
-  const { database, parameters: { id, collection }, signal } = context;
+  const {
+    database,
+    parameters: { id, collection },
+    signal,
+  } = context;
   if (!id) return create(place, context, collection);
   const current = h("section", {});
   const versions = h("section", {});
@@ -21,7 +25,11 @@ export async function show(place, context) {
   const draw = async () => {
     const found = await read(database, id, signal);
     fill(current, found ? view(found, context, draw) : absent(id));
-    fill(versions, h("h2", {}, "Versions"), button("Look in the log and in all backups", () => history(versions, found, context, draw)));
+    fill(
+      versions,
+      h("h2", {}, "Versions"),
+      button("Look in the log and in all backups", () => history(versions, found, context, draw)),
+    );
     if (!found) await history(versions, found, context, draw);
   };
   await draw();
@@ -60,21 +68,40 @@ function view(found, context, draw) {
   const told = h("div", {});
   const edit = () => fill(place, editor(found, context, draw));
   const remove = async () => {
-    if (!await confirm(`Delete ${found.id}?`, h("p", {}, "Backups keep it, but what changed since the last one is in none."), "Delete", { class: "danger" })) return;
+    if (
+      !(await confirm(
+        `Delete ${found.id}?`,
+        h("p", {}, "Backups keep it, but what changed since the last one is in none."),
+        "Delete",
+        { class: "danger" },
+      ))
+    )
+      return;
     try {
       // not DELETE docs/ID: the browser would take a/../b for b
       await send("POST", `${base(database)}/bulk_docs`, [{ Method: "DELETE", Key: found.id, Etag: found.etag }]);
       drafts.delete(draftOf(database, found.id));
       say(`${found.id} was deleted.`);
       go(database, "documents");
-    } catch (error) { fill(told, problem(error, draw)); }
+    } catch (error) {
+      fill(told, problem(error, draw));
+    }
   };
-  const place = h("div", {},
+  const place = h(
+    "div",
+    {},
     h("p", {}, `Changed ${local(found.changed)}`, " · ", h("code", {}, found.etag)),
     h("pre", { class: "json", tabindex: 0, "aria-label": `Content of ${found.id}` }, laidOut(found.body)),
-    h("p", { class: "row" }, button(drafts.has(draftOf(database, found.id)) ? "Edit on: not stored yet" : "Edit", edit), button("Delete", remove, { class: "danger" })), told,
+    h(
+      "p",
+      { class: "row" },
+      button(drafts.has(draftOf(database, found.id)) ? "Edit on: not stored yet" : "Edit", edit),
+      button("Delete", remove, { class: "danger" }),
+    ),
+    told,
     h("details", {}, h("summary", {}, "Metadata"), h("pre", { class: "json", tabindex: 0 }, laidOut(found.metadata))),
-    attachments(found.id, database));
+    attachments(found.id, database),
+  );
   return place;
 }
 
@@ -84,8 +111,26 @@ function attachments(id, database) {
     try {
       const found = await json(`${base(database)}/static${query({ owner: id, pageSize: 1024 })}`);
       const own = found.filter((each) => each.Owner?.toLowerCase() === id.toLowerCase());
-      fill(list, own.length ? h("ul", {}, own.map((each) => h("li", {}, button(each.Name, () => download(database, each)), ` ${size(each.Size)}`))) : h("p", {}, "It has none."));
-    } catch (error) { fill(list, problem(error, open)); }
+      fill(
+        list,
+        own.length
+          ? h(
+              "ul",
+              {},
+              own.map((each) =>
+                h(
+                  "li",
+                  {},
+                  button(each.Name, () => download(database, each)),
+                  ` ${size(each.Size)}`,
+                ),
+              ),
+            )
+          : h("p", {}, "It has none."),
+      );
+    } catch (error) {
+      fill(list, problem(error, open));
+    }
   };
   return h("details", { toggle: (event) => event.target.open && open() }, h("summary", {}, "Attachments"), list);
 }
@@ -113,7 +158,8 @@ function editor(found, context, draw) {
   const draft = drafts.get(named);
   const before = { body: laidOut(found.body), metadata: laidOut(found.metadata) };
   const rows = Math.min(40, before.body.split("\n").length + 2);
-  const area = (rows_, value) => h("textarea", { rows: rows_, spellcheck: "false", class: "json", value, input: remember });
+  const area = (rows_, value) =>
+    h("textarea", { rows: rows_, spellcheck: "false", class: "json", value, input: remember });
   const body = area(rows, draft?.body ?? before.body);
   const metadata = area(6, draft?.metadata ?? before.metadata);
   const told = h("div", {});
@@ -127,7 +173,7 @@ function editor(found, context, draw) {
     await draw();
   };
   // What was not touched goes out as it is stored, not as it is laid out.
-  const written = (input, part) => input.value === before[part] ? found[part] : input.value;
+  const written = (input, part) => (input.value === before[part] ? found[part] : input.value);
   const keep = async (event, expected = etag) => {
     event?.preventDefault();
     try {
@@ -144,62 +190,137 @@ function editor(found, context, draw) {
   const conflict = async () => {
     const now = await read(database, found.id, context.signal);
     const who = now ? "Somebody else has changed it meanwhile." : "Somebody else has deleted it meanwhile.";
-    fill(told, h("div", { class: "problem", role: "alert" },
-      h("p", {}, h("strong", {}, who), " Nothing was stored."),
-      sideBySide(now && laidOut(now.body), pretty(body.value), ["as it is now", "as you have it"]),
-      h("p", { class: "row" },
-        button("Store mine over it", () => keep(null, now ? now.etag : ABSENT), { class: "danger" }),
-        button("Throw mine away", done))));
+    fill(
+      told,
+      h(
+        "div",
+        { class: "problem", role: "alert" },
+        h("p", {}, h("strong", {}, who), " Nothing was stored."),
+        sideBySide(now && laidOut(now.body), pretty(body.value), ["as it is now", "as you have it"]),
+        h(
+          "p",
+          { class: "row" },
+          button("Store mine over it", () => keep(null, now ? now.etag : ABSENT), { class: "danger" }),
+          button("Throw mine away", done),
+        ),
+      ),
+    );
   };
-  return h("form", { submit: keep },
+  return h(
+    "form",
+    { submit: keep },
     draft && h("p", { role: "status" }, "This is what you had written before and not stored."),
     field(`Content of ${found.id}`, body),
     h("details", {}, h("summary", {}, "Metadata"), field("Metadata", metadata)),
     h("p", { class: "row" }, h("button", { type: "submit" }, "Store"), button("Cancel", done)),
-    told);
+    told,
+  );
 }
 
-const pretty = (text_) => { try { return laidOut(text_); } catch { return text_; } };
+const pretty = (text_) => {
+  try {
+    return laidOut(text_);
+  } catch {
+    return text_;
+  }
+};
 
 function create(place, { database, go }, collection = "") {
   const id = h("input", { required: true, autocomplete: "off", placeholder: "orders/" });
   const into = h("input", { autocomplete: "off", value: collection });
   const body = h("textarea", { rows: 12, spellcheck: "false", class: "json", value: "{\n  \n}" });
   const told = h("div", {});
-  place.append(h("form", { submit: async (event) => {
-    event.preventDefault();
-    try {
-      check(body.value);
-      const metadata = into.value ? JSON.stringify({ "Raven-Entity-Name": into.value }) : "{}";
-      const [stored] = await store(database, id.value, body.value, metadata, ABSENT);
-      say(`${stored.Key} was stored.`);
-      go(database, "document", { id: stored.Key });
-    } catch (error) { fill(told, problem(error.status === 409 ? Object.assign(error, { hint: "There is a document with this id: open that one." }) : error)); }
-  } }, field("Id", id, "One that ends in / gets the next number."), field("Collection", into), field("Content", body), h("button", { type: "submit" }, "Store"), told));
+  place.append(
+    h(
+      "form",
+      {
+        submit: async (event) => {
+          event.preventDefault();
+          try {
+            check(body.value);
+            const metadata = into.value ? JSON.stringify({ "Raven-Entity-Name": into.value }) : "{}";
+            const [stored] = await store(database, id.value, body.value, metadata, ABSENT);
+            say(`${stored.Key} was stored.`);
+            go(database, "document", { id: stored.Key });
+          } catch (error) {
+            fill(
+              told,
+              problem(
+                error.status === 409
+                  ? Object.assign(error, { hint: "There is a document with this id: open that one." })
+                  : error,
+              ),
+            );
+          }
+        },
+      },
+      field("Id", id, "One that ends in / gets the next number."),
+      field("Collection", into),
+      field("Content", body),
+      h("button", { type: "submit" }, "Store"),
+      told,
+    ),
+  );
 }
 
 async function history(place, current, context, draw) {
-  const { database, parameters: { id }, signal } = context;
+  const {
+    database,
+    parameters: { id },
+    signal,
+  } = context;
   fill(place, h("h2", {}, "Versions"), h("p", { role: "status" }, "Reading the backups …"));
   try {
     const found = await json(`${base(database)}/versions${query({ id })}`, signal);
     const shown = h("div", {});
-    fill(place, h("h2", {}, "Versions"), found.notes.map((note) => h("p", { class: "problem" }, note)),
-      h("ol", { class: "versions", reversed: true }, found.versions.toReversed().map((version, at, all) =>
-        h("li", {}, version.deleted ? "deleted" : "stored", " ", h("time", { datetime: version.time, title: version.time }, local(version.time)), ` (${ago(version.time)}) `,
-          version.current ? h("strong", {}, "now") : version.logged ? "in the history" : counted(version.backups.length, "backup"),
-          !version.deleted && ` · ${size(version.bytes)}`, " ",
-          button("Compare", () => compare(shown, version, all[at + 1], current, context, draw), { "aria-label": `Compare the version of ${local(version.time)}` })))), shown);
+    fill(
+      place,
+      h("h2", {}, "Versions"),
+      found.notes.map((note) => h("p", { class: "problem" }, note)),
+      h(
+        "ol",
+        { class: "versions", reversed: true },
+        found.versions.toReversed().map((version, at, all) =>
+          h(
+            "li",
+            {},
+            version.deleted ? "deleted" : "stored",
+            " ",
+            h("time", { datetime: version.time, title: version.time }, local(version.time)),
+            ` (${ago(version.time)}) `,
+            version.current
+              ? h("strong", {}, "now")
+              : version.logged
+                ? "in the history"
+                : counted(version.backups.length, "backup"),
+            !version.deleted && ` · ${size(version.bytes)}`,
+            " ",
+            button("Compare", () => compare(shown, version, all[at + 1], current, context, draw), {
+              "aria-label": `Compare the version of ${local(version.time)}`,
+            }),
+          ),
+        ),
+      ),
+      shown,
+    );
     const last = found.versions.findLast((version) => !version.deleted);
     if (!current && last) await compare(shown, last, null, current, context, draw);
   } catch (error) {
-    fill(place, h("h2", {}, "Versions"), error.status === 404 ? h("p", {}, "No backup has it either.") : problem(error, () => history(place, current, context, draw)));
+    fill(
+      place,
+      h("h2", {}, "Versions"),
+      error.status === 404
+        ? h("p", {}, "No backup has it either.")
+        : problem(error, () => history(place, current, context, draw)),
+    );
   }
 }
 
 export async function content(database, id, version) {
   if (!version || version.deleted) return null;
-  const told = members(await text(`${base(database)}/versions${query({ id, etag: version.etag, lineage: version.lineage })}`));
+  const told = members(
+    await text(`${base(database)}/versions${query({ id, etag: version.etag, lineage: version.lineage })}`),
+  );
   const [one] = elements(told.get("versions"));
   const found = members(one);
   return { id: JSON.parse(told.get("id")), body: found.get("document"), metadata: found.get("metadata") };
@@ -207,30 +328,59 @@ export async function content(database, id, version) {
 
 // A version beside what is there now, or the present one beside the one before.
 async function compare(place, version, before, current, context, draw) {
-  const { database, parameters: { id } } = context;
+  const {
+    database,
+    parameters: { id },
+  } = context;
   try {
     const told = await content(database, id, version);
     const other = version.current ? await content(database, id, before) : current;
     const [left, right] = version.current ? [other, told] : [told, other];
     const titles = version.current ? [before ? local(before.time) : "before", "now"] : [local(version.time), "now"];
-    const back = !version.current && told && button("Put this one back", () => putBack(place, told, version, current, context, draw), { class: "main" });
-    fill(place, h("h3", {}, `${titles[0]} and ${titles[1]}`),
+    const back =
+      !version.current &&
+      told &&
+      button("Put this one back", () => putBack(place, told, version, current, context, draw), { class: "main" });
+    fill(
+      place,
+      h("h3", {}, `${titles[0]} and ${titles[1]}`),
       sideBySide(left && laidOut(left.body), right && laidOut(right.body), titles),
-      left && right && JSON.stringify(JSON.parse(left.metadata)) !== JSON.stringify(JSON.parse(right.metadata)) &&
-        h("details", {}, h("summary", {}, "Their metadata differ"), sideBySide(laidOut(left.metadata), laidOut(right.metadata), titles)),
-      h("p", { class: "row" }, back));
+      left &&
+        right &&
+        JSON.stringify(JSON.parse(left.metadata)) !== JSON.stringify(JSON.parse(right.metadata)) &&
+        h(
+          "details",
+          {},
+          h("summary", {}, "Their metadata differ"),
+          sideBySide(laidOut(left.metadata), laidOut(right.metadata), titles),
+        ),
+      h("p", { class: "row" }, back),
+    );
     place.scrollIntoView({ block: "nearest" });
-  } catch (error) { fill(place, problem(error)); }
+  } catch (error) {
+    fill(place, problem(error));
+  }
 }
 
 async function putBack(place, told, version, current, context, draw) {
-  const { database, parameters: { id } } = context;
+  const {
+    database,
+    parameters: { id },
+  } = context;
   try {
     const metadata = without(told.metadata, OF_SERVER);
     await store(database, current?.id ?? told.id, told.body, metadata, current ? current.etag : ABSENT);
     say(`${id} is again as it was on ${local(version.time)}.`);
     await draw();
   } catch (error) {
-    fill(place, problem(error.status === 409 ? Object.assign(error, { hint: "It was changed meanwhile: look at it again first." }) : error, draw));
+    fill(
+      place,
+      problem(
+        error.status === 409
+          ? Object.assign(error, { hint: "It was changed meanwhile: look at it again first." })
+          : error,
+        draw,
+      ),
+    );
   }
 }

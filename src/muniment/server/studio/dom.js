@@ -53,8 +53,19 @@ export function button(text, click, attributes = {}) {
 
 // One of several: `options` are pairs of value and text.
 export function choice(legend, name, options, chosen, change) {
-  return h("fieldset", { class: "choice" }, h("legend", {}, legend), options.map(([value, text]) =>
-    h("label", {}, h("input", { type: "radio", name, value, checked: value === chosen, change: () => change(value) }), text)));
+  return h(
+    "fieldset",
+    { class: "choice" },
+    h("legend", {}, legend),
+    options.map(([value, text]) =>
+      h(
+        "label",
+        {},
+        h("input", { type: "radio", name, value, checked: value === chosen, change: () => change(value) }),
+        text,
+      ),
+    ),
+  );
 }
 
 // Tell whoever looks, or has it read out.
@@ -65,12 +76,22 @@ export function say(text) {
 // A question that must be answered before anything else; resolves to whether it was confirmed.
 export function confirm(title, contents, action, attributes = {}) {
   return new Promise((resolve) => {
-    const dialog = h("dialog", { "aria-labelledby": "question" },
-      h("h2", { id: "question" }, title), contents,
-      h("form", { method: "dialog", class: "row" },
+    const dialog = h(
+      "dialog",
+      { "aria-labelledby": "question" },
+      h("h2", { id: "question" }, title),
+      contents,
+      h(
+        "form",
+        { method: "dialog", class: "row" },
         h("button", { value: "no", autofocus: true }, "Cancel"),
-        h("button", { value: "yes", ...attributes }, action)));
-    dialog.addEventListener("close", () => { dialog.remove(); resolve(dialog.returnValue === "yes"); });
+        h("button", { value: "yes", ...attributes }, action),
+      ),
+    );
+    dialog.addEventListener("close", () => {
+      dialog.remove();
+      resolve(dialog.returnValue === "yes");
+    });
     document.body.append(dialog);
     dialog.showModal();
   });

@@ -23,9 +23,19 @@ export async function live(place, ask, draw, { signal, every = 3000 }) {
     while (!signal.aborted) {
       await pause(every, signal);
       if (document.hidden) continue;
-      try { await once(); } catch (error) {
+      try {
+        await once();
+      } catch (error) {
         if (error.name === "AbortError") return;
-        fill(told, h("p", { class: "problem", role: "alert" }, h("strong", {}, error.message), " What is below may have changed."));
+        fill(
+          told,
+          h(
+            "p",
+            { class: "problem", role: "alert" },
+            h("strong", {}, error.message),
+            " What is below may have changed.",
+          ),
+        );
       }
     }
   };
@@ -45,5 +55,8 @@ function keepFocus(body, change) {
   const name = (element) => `${element.tagName} ${element.getAttribute("aria-label") ?? element.textContent}`;
   const was = inside && name(active);
   change();
-  if (inside) [...body.querySelectorAll("a, button, summary")].find((element) => name(element) === was)?.focus({ preventScroll: true });
+  if (inside)
+    [...body.querySelectorAll("a, button, summary")]
+      .find((element) => name(element) === was)
+      ?.focus({ preventScroll: true });
 }

@@ -14,7 +14,10 @@ function importing(context) {
   const told = h("div", {});
   const file = h("input", { type: "file", change: () => file.files.length && bring(file.files[0], told, context) });
   const area = h("div", { class: "drop" }, field("A dump of RavenDB (2 to 7) or of Muniment", file, "or drop it here"));
-  const over = (event) => { event.preventDefault(); area.classList.add("over"); };
+  const over = (event) => {
+    event.preventDefault();
+    area.classList.add("over");
+  };
   area.addEventListener("dragleave", () => area.classList.remove("over"));
   const drop = (event) => {
     event.preventDefault();
@@ -26,7 +29,14 @@ function importing(context) {
   const { signal } = context;
   document.addEventListener("dragover", over, { signal });
   document.addEventListener("drop", drop, { signal });
-  return h("section", {}, h("h2", {}, "Import"), h("p", {}, "What it has is added; documents with the same ids are replaced."), area, told);
+  return h(
+    "section",
+    {},
+    h("h2", {}, "Import"),
+    h("p", {}, "What it has is added; documents with the same ids are replaced."),
+    area,
+    told,
+  );
 }
 
 let sending = 0; // imports that run, also while another view is looked at
@@ -42,13 +52,37 @@ async function bring(file, told, { database, link }) {
   try {
     const done = await upload(`${base(database)}/smuggler/import`, file, (sent) => {
       bar.value = sent;
-      text.textContent = sent < file.size ? `${size(sent)} of ${size(file.size)} sent` : "All is sent; the rest is being stored …";
+      text.textContent =
+        sent < file.size ? `${size(sent)} of ${size(file.size)} sent` : "All is sent; the rest is being stored …";
     });
     const skipped = Object.entries(done.skipped ?? {});
-    fill(told, h("div", { class: "good", role: "status" }, h("p", {}, h("strong", {}, `Imported ${counted(done.documents, "document")} and ${counted(done.attachments, "attachment")}`), ` from ${file.name}.`),
-      skipped.length > 0 && h("p", {}, "There is no place for: ", skipped.map(([name, number]) => `${name} (${number})`).join(", "), "."),
-      done.failed > 0 && h("p", { class: "problem" }, `${counted(done.failed, "item")} failed.`),
-      h("p", {}, h("a", { class: "button", href: link(database, "backups") }, "Back it up now"), " ", h("a", { class: "button", href: link(database, "documents") }, "See the documents"))));
+    fill(
+      told,
+      h(
+        "div",
+        { class: "good", role: "status" },
+        h(
+          "p",
+          {},
+          h(
+            "strong",
+            {},
+            `Imported ${counted(done.documents, "document")} and ${counted(done.attachments, "attachment")}`,
+          ),
+          ` from ${file.name}.`,
+        ),
+        skipped.length > 0 &&
+          h("p", {}, "There is no place for: ", skipped.map(([name, number]) => `${name} (${number})`).join(", "), "."),
+        done.failed > 0 && h("p", { class: "problem" }, `${counted(done.failed, "item")} failed.`),
+        h(
+          "p",
+          {},
+          h("a", { class: "button", href: link(database, "backups") }, "Back it up now"),
+          " ",
+          h("a", { class: "button", href: link(database, "documents") }, "See the documents"),
+        ),
+      ),
+    );
     say(`The import of ${file.name} into ${database} is complete.`);
   } catch (error) {
     fill(told, problem(error));
@@ -71,11 +105,17 @@ async function upload(path, file, tell) {
     request.upload.addEventListener("progress", (event) => tell(event.loaded));
     request.addEventListener("load", () => {
       let told = request.responseText;
-      try { told = JSON.parse(told); } catch { /* told as it is */ }
+      try {
+        told = JSON.parse(told);
+      } catch {
+        /* told as it is */
+      }
       if (request.status === 200) resolve(told);
       else reject(Object.assign(new SyntaxError(told.Message ?? told.Error ?? String(told)), { hint: told.Hint }));
     });
-    request.addEventListener("error", () => reject(new SyntaxError("The connection broke before all was sent; what was stored before that stays.")));
+    request.addEventListener("error", () =>
+      reject(new SyntaxError("The connection broke before all was sent; what was stored before that stays.")),
+    );
     request.send(file);
   });
 }
@@ -85,7 +125,11 @@ function exporting({ database }) {
   const prefix = h("input", { autocomplete: "off" });
   const told = h("div", {});
   const command = h("code", {});
-  const show_ = () => { command.textContent = `muniment smuggler out ${location.origin}/databases/${quoted(database)} ${quoted(`${database}.${format}`)}${prefix.value ? ` --metadata-filter=Raven-Entity-Name=${quoted(prefix.value)}` : ""}`; };
+  const show_ = () => {
+    const only = prefix.value && quoted(`--metadata-filter=Raven-Entity-Name=${prefix.value}`);
+    const words = [`${location.origin}${base(database)}`, `${database}.${format}`].map(quoted);
+    command.textContent = ["muniment smuggler out", ...words, only].filter(Boolean).join(" ");
+  };
   prefix.addEventListener("input", show_);
   show_();
   const start = async (event) => {
@@ -97,31 +141,72 @@ function exporting({ database }) {
       if (file === undefined) return;
       fill(told, h("p", { role: "status" }, "Exporting …"));
       const answer = await ask("GET", `${base(database)}/smuggler/export${query(options)}`);
-      await keep(answer, file, name, (bytes) => { told.firstChild.textContent = `${size(bytes)} received …`; });
+      await keep(answer, file, name, (bytes) => {
+        told.firstChild.textContent = `${size(bytes)} received …`;
+      });
       fill(told, h("p", { class: "good", role: "status" }, `${name} is complete.`));
-    } catch (error) { if (error.name !== "AbortError") fill(told, problem(error)); }
+    } catch (error) {
+      if (error.name !== "AbortError") fill(told, problem(error));
+    }
   };
-  return h("section", {}, h("h2", {}, "Export"), h("form", { submit: start },
-    choice("As", "format", [["ravendbdump", "RavenDB 4 to 7"], ["ravendump", "RavenDB 2 and 3"], ["ndjson", "lines of JSON"], ["parquet", "Parquet"]], format, (value) => { format = value; show_(); }),
-    field("Only this collection", prefix, "everything if it is empty"), h("button", { type: "submit" }, "Export"),
-    h("details", {}, h("summary", {}, "As a command"), h("pre", { tabindex: 0 }, command))), told);
+  return h(
+    "section",
+    {},
+    h("h2", {}, "Export"),
+    h(
+      "form",
+      { submit: start },
+      choice(
+        "As",
+        "format",
+        [
+          ["ravendbdump", "RavenDB 4 to 7"],
+          ["ravendump", "RavenDB 2 and 3"],
+          ["ndjson", "lines of JSON"],
+          ["parquet", "Parquet"],
+        ],
+        format,
+        (value) => {
+          format = value;
+          show_();
+        },
+      ),
+      field("Only this collection", prefix, "everything if it is empty"),
+      h("button", { type: "submit" }, "Export"),
+      h("details", {}, h("summary", {}, "As a command"), h("pre", { tabindex: 0 }, command)),
+    ),
+    told,
+  );
 }
 
 // Where to save it; null where a browser cannot be told, and then it is saved at its end. It asks only right after a
 // click. Resolves to undefined when the person thought better of it.
 async function chosen(name) {
   if (!window.showSaveFilePicker) return null;
-  return window.showSaveFilePicker({ suggestedName: name }).catch((error) => error.name === "AbortError" ? undefined : null);
+  return window
+    .showSaveFilePicker({ suggestedName: name })
+    .catch((error) => (error.name === "AbortError" ? undefined : null));
 }
 
 // To disk as it comes where the browser can do that, and otherwise at its end.
 async function keep(answer, file, name, tell) {
   let bytes = 0;
-  const counted_ = answer.body.pipeThrough(new TransformStream({ transform(chunk, out) { tell(bytes += chunk.byteLength); out.enqueue(chunk); } }));
+  const counted_ = answer.body.pipeThrough(
+    new TransformStream({
+      transform(chunk, out) {
+        tell((bytes += chunk.byteLength));
+        out.enqueue(chunk);
+      },
+    }),
+  );
   try {
     if (file) await counted_.pipeTo(await file.createWritable());
     else save(await new Response(counted_).blob(), name);
   } catch (error) {
-    throw new Failed(0, `The export stopped: ${error.message}`, "Nothing whole was saved. See Operations for why, and export again.");
+    throw new Failed(
+      0,
+      `The export stopped: ${error.message}`,
+      "Nothing whole was saved. See Operations for why, and export again.",
+    );
   }
 }

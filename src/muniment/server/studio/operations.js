@@ -6,11 +6,19 @@ import { live } from "./live.js";
 import { ago, count, size } from "./words.js";
 
 export async function show(place, { signal }) {
-  await live(place, async () => {
-    const [operations, statistics] = await Promise.all([json("/operations", signal), json("/admin/stats", signal).catch(() => null)]);
-    if (statistics) delete statistics.TotalNumberOfRequests;
-    return { operations, statistics };
-  }, drawn, { signal, every: 1500 });
+  await live(
+    place,
+    async () => {
+      const [operations, statistics] = await Promise.all([
+        json("/operations", signal),
+        json("/admin/stats", signal).catch(() => null),
+      ]);
+      if (statistics) delete statistics.TotalNumberOfRequests;
+      return { operations, statistics };
+    },
+    drawn,
+    { signal, every: 1500 },
+  );
 }
 
 // What cannot be cancelled any more has ended: the list says so by itself.
@@ -25,17 +33,60 @@ async function cancel({ Id: id, Description: what }) {
 
 function drawn({ operations, statistics }) {
   return [
-    operations.length ? h("div", { class: "scroll" }, h("table", {}, h("caption", {}, "The latest first"),
-      h("thead", {}, h("tr", {}, ["What", "State", "Begun", ""].map((name) => h("th", { scope: "col" }, name)))),
-      h("tbody", {}, operations.map((each) => h("tr", {},
-        h("th", { scope: "row" }, each.Description), h("td", {}, each.Status, each.ExceptionText && h("p", { class: "bad" }, each.ExceptionText)),
-        h("td", {}, ago(each.StartTime)),
-        h("td", {}, ["Running", "Waiting"].includes(each.Status) && button("Cancel", () => cancel(each), { "aria-label": `Cancel ${each.Description}` }))))))) : h("p", { class: "empty" }, "Nothing has run since the server was started."),
-    statistics && h("section", {}, h("h2", {}, "Server"), h("dl", { class: "facts" }, [
-      ["Runs for", statistics.Uptime.split(":").slice(0, 2).join(":")],
-      ["Open databases", count(statistics.LoadedDatabases.length)],
-      ["Memory", size(statistics.Memory.ResidentSetSizeInBytes ?? 0)],
-      ["Log lines that could not be written", count(statistics.UnwrittenLogLines)],
-    ].map(([name, text]) => h("div", {}, h("dt", {}, name), h("dd", {}, text))))),
+    operations.length
+      ? h(
+          "div",
+          { class: "scroll" },
+          h(
+            "table",
+            {},
+            h("caption", {}, "The latest first"),
+            h(
+              "thead",
+              {},
+              h(
+                "tr",
+                {},
+                ["What", "State", "Begun", ""].map((name) => h("th", { scope: "col" }, name)),
+              ),
+            ),
+            h(
+              "tbody",
+              {},
+              operations.map((each) =>
+                h(
+                  "tr",
+                  {},
+                  h("th", { scope: "row" }, each.Description),
+                  h("td", {}, each.Status, each.ExceptionText && h("p", { class: "bad" }, each.ExceptionText)),
+                  h("td", {}, ago(each.StartTime)),
+                  h(
+                    "td",
+                    {},
+                    ["Running", "Waiting"].includes(each.Status) &&
+                      button("Cancel", () => cancel(each), { "aria-label": `Cancel ${each.Description}` }),
+                  ),
+                ),
+              ),
+            ),
+          ),
+        )
+      : h("p", { class: "empty" }, "Nothing has run since the server was started."),
+    statistics &&
+      h(
+        "section",
+        {},
+        h("h2", {}, "Server"),
+        h(
+          "dl",
+          { class: "facts" },
+          [
+            ["Runs for", statistics.Uptime.split(":").slice(0, 2).join(":")],
+            ["Open databases", count(statistics.LoadedDatabases.length)],
+            ["Memory", size(statistics.Memory.ResidentSetSizeInBytes ?? 0)],
+            ["Log lines that could not be written", count(statistics.UnwrittenLogLines)],
+          ].map(([name, text]) => h("div", {}, h("dt", {}, name), h("dd", {}, text))),
+        ),
+      ),
   ];
 }

@@ -11,24 +11,36 @@ import { ago, counted, duration, local, size } from "./words.js";
 export async function show(place, { signal, link, go }) {
   const cards = h("div", {});
   place.append(cards, creation(go));
-  await live(cards, () => states(signal), (found) => drawn(found, link), { signal });
+  await live(
+    cards,
+    () => states(signal),
+    (found) => drawn(found, link),
+    { signal },
+  );
 }
 
 async function states(signal) {
   const [listed, schedules] = await Promise.all([
-    json("/databases?getAdditionalData=true&pageSize=1024", signal), json("/admin/schedules", signal).catch(forbidden)]);
-  return Promise.all(listed.map(async ({ Name: name, Disabled: disabled }) => {
-    if (disabled) return { name, disabled };
-    try {
-      const [statistics, backups, alerts] = await Promise.all([
-        json(`${base(name)}/stats`, signal), json(`${base(name)}/backups`, signal).catch(forbidden), json(`${base(name)}/alerts`, signal).catch(forbidden)]);
-      for (const each of backups?.destinations ?? []) if (each.last_backup) each.last_backup.age = undefined; // changes by itself
-      return { name, statistics, backups, alerts, due: schedules && due(schedules, name) };
-    } catch (error) {
-      if (error.name === "AbortError") throw error;
-      return { name, error: error.message };
-    }
-  }));
+    json("/databases?getAdditionalData=true&pageSize=1024", signal),
+    json("/admin/schedules", signal).catch(forbidden),
+  ]);
+  return Promise.all(
+    listed.map(async ({ Name: name, Disabled: disabled }) => {
+      if (disabled) return { name, disabled };
+      try {
+        const [statistics, backups, alerts] = await Promise.all([
+          json(`${base(name)}/stats`, signal),
+          json(`${base(name)}/backups`, signal).catch(forbidden),
+          json(`${base(name)}/alerts`, signal).catch(forbidden),
+        ]);
+        for (const each of backups?.destinations ?? []) if (each.last_backup) each.last_backup.age = undefined; // changes by itself
+        return { name, statistics, backups, alerts, due: schedules && due(schedules, name) };
+      } catch (error) {
+        if (error.name === "AbortError") throw error;
+        return { name, error: error.message };
+      }
+    }),
+  );
 }
 
 function forbidden(error) {
@@ -37,8 +49,17 @@ function forbidden(error) {
 }
 
 function drawn(found, link) {
-  if (!found.length) return h("p", { class: "empty" }, "There is no database yet. Make the first one below: then you can drop a dump on it, or restore a backup.");
-  return h("ul", { class: "cards" }, found.map((each) => card(each, link)));
+  if (!found.length)
+    return h(
+      "p",
+      { class: "empty" },
+      "There is no database yet. Make the first one below: then you can drop a dump on it, or restore a backup.",
+    );
+  return h(
+    "ul",
+    { class: "cards" },
+    found.map((each) => card(each, link)),
+  );
 }
 
 function card({ name, disabled, statistics, backups, alerts, due: next_, error }, link) {
@@ -46,18 +67,50 @@ function card({ name, disabled, statistics, backups, alerts, due: next_, error }
   if (disabled) return h("li", { class: "card" }, head, h("p", {}, "Disabled."));
   if (error) return h("li", { class: "card" }, head, h("p", { class: "problem" }, error));
   const [first] = backups?.destinations ?? [];
-  const problems = alerts ? alerts.map((each) => each.text) : (backups?.destinations ?? []).flatMap((each) => each.problems);
-  return h("li", { class: "card" }, head,
-    h("p", {}, counted(statistics.CountOfDocuments, "document"), ", ", counted(statistics.CountOfAttachments, "attachment"), ", ", size(statistics.FileBytes)),
-    backups && (first ? bar(backups.destinations, Date.now()) : h("p", {}, "No backup yet: nothing of it could be brought back.")),
-    first && h("dl", { class: "facts" },
-      fact("Last backup", first.last_backup ? `${ago(first.last_backup.completed)}, ${first.last_backup.kind}` : "none"),
-      fact("Not in it", first.changes_since === null ? "cannot be told" : counted(first.changes_since, "change")),
-      fact("Verified", proof(first.last_verification)),
-      fact("Rehearsed", proof(first.last_rehearsal, "recovery took")),
-      next_ !== undefined && fact("Next by a schedule", next_ ? `${next_[0]}, ${local(next_[1])}` : "none")),
+  const problems = alerts
+    ? alerts.map((each) => each.text)
+    : (backups?.destinations ?? []).flatMap((each) => each.problems);
+  return h(
+    "li",
+    { class: "card" },
+    head,
+    h(
+      "p",
+      {},
+      counted(statistics.CountOfDocuments, "document"),
+      ", ",
+      counted(statistics.CountOfAttachments, "attachment"),
+      ", ",
+      size(statistics.FileBytes),
+    ),
+    backups &&
+      (first
+        ? bar(backups.destinations, Date.now())
+        : h("p", {}, "No backup yet: nothing of it could be brought back.")),
+    first &&
+      h(
+        "dl",
+        { class: "facts" },
+        fact(
+          "Last backup",
+          first.last_backup ? `${ago(first.last_backup.completed)}, ${first.last_backup.kind}` : "none",
+        ),
+        fact("Not in it", first.changes_since === null ? "cannot be told" : counted(first.changes_since, "change")),
+        fact("Verified", proof(first.last_verification)),
+        fact("Rehearsed", proof(first.last_rehearsal, "recovery took")),
+        next_ !== undefined && fact("Next by a schedule", next_ ? `${next_[0]}, ${local(next_[1])}` : "none"),
+      ),
     problems.map((text) => h("p", { class: "problem" }, text)),
-    backups?.next && h("p", { class: "next" }, h("strong", {}, "Next: "), next(backups.next), " ", h("a", { href: link(name, "backups") }, first ? "See its backups" : "Back it up")));
+    backups?.next &&
+      h(
+        "p",
+        { class: "next" },
+        h("strong", {}, "Next: "),
+        next(backups.next),
+        " ",
+        h("a", { href: link(name, "backups") }, first ? "See its backups" : "Back it up"),
+      ),
+  );
 }
 
 // What to do, without the command that the page has a button for.
@@ -76,12 +129,28 @@ export function proof(told, took) {
 function creation(go) {
   const name = h("input", { required: true, autocomplete: "off", maxlength: 100 });
   const told = h("div", {});
-  return h("section", {}, h("h2", {}, "New database"), h("form", { class: "row", submit: async (event) => {
-    event.preventDefault();
-    try {
-      await ask("PUT", `/admin/databases/${encodeURIComponent(name.value)}`, { body: { Settings: {} } });
-      say(`${name.value} was made.`);
-      go(name.value, "move");
-    } catch (error) { fill(told, problem(error)); }
-  } }, field("Name", name), h("button", { type: "submit" }, "Create")), told);
+  return h(
+    "section",
+    {},
+    h("h2", {}, "New database"),
+    h(
+      "form",
+      {
+        class: "row",
+        submit: async (event) => {
+          event.preventDefault();
+          try {
+            await ask("PUT", `/admin/databases/${encodeURIComponent(name.value)}`, { body: { Settings: {} } });
+            say(`${name.value} was made.`);
+            go(name.value, "move");
+          } catch (error) {
+            fill(told, problem(error));
+          }
+        },
+      },
+      field("Name", name),
+      h("button", { type: "submit" }, "Create"),
+    ),
+    told,
+  );
 }

@@ -24,7 +24,11 @@ export async function watch(place, path, id, name, { signal, changes } = {}) {
 }
 
 function draw(bar, told, state) {
-  const share = state.TotalBytes ? state.Bytes / state.TotalBytes : state.TotalDocuments ? state.Documents / state.TotalDocuments : null;
+  const share = state.TotalBytes
+    ? state.Bytes / state.TotalBytes
+    : state.TotalDocuments
+      ? state.Documents / state.TotalDocuments
+      : null;
   if (share === null) bar.removeAttribute("value");
   else bar.value = Math.min(1, share);
   const rate = state.Seconds > 0.5 ? state.Bytes / state.Seconds : 0;
@@ -36,5 +40,7 @@ function draw(bar, told, state) {
     size(state.Bytes),
     rate > 0 && `${size(Math.round(rate))}/s`,
     left !== null && `${duration(left)} left`,
-  ].filter(Boolean).join(", ");
+  ]
+    .filter(Boolean)
+    .join(", ");
 }

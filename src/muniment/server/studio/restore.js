@@ -34,9 +34,19 @@ export async function show(place, context) {
     try {
       const listing = await json(`/admin/backups${query({ location: wanted.location })}`, signal);
       fill(steps, moment(listing, wanted, context), part(listing, wanted), target(listing, wanted, context));
-    } catch (error) { if (error.name !== "AbortError") fill(steps, problem(error)); }
+    } catch (error) {
+      if (error.name !== "AbortError") fill(steps, problem(error));
+    }
   };
-  place.append(h("form", { class: "row", submit: open }, field("Folder with the backups", folder, "on the server's machine"), h("button", { type: "submit" }, "Open")), steps);
+  place.append(
+    h(
+      "form",
+      { class: "row", submit: open },
+      field("Folder with the backups", folder, "on the server's machine"),
+      h("button", { type: "submit" }, "Open"),
+    ),
+    steps,
+  );
   if (wanted.location) await open();
 }
 
@@ -44,9 +54,12 @@ function moment(listing, wanted, { signal }) {
   const told = h("p", { role: "status" });
   const input = h("input", { type: "datetime-local", step: 1 });
   const { timeZone } = Intl.DateTimeFormat().resolvedOptions();
-  const zone = h("select", { "aria-label": "Time zone" },
+  const zone = h(
+    "select",
+    { "aria-label": "Time zone" },
     timeZone !== "UTC" && h("option", { value: "local" }, timeZone),
-    h("option", { value: "UTC" }, "UTC"));
+    h("option", { value: "UTC" }, "UTC"),
+  );
   const planned = async (at) => {
     try {
       return await send("POST", "/admin/restore/plan", { BackupLocation: wanted.location, ...at });
@@ -61,10 +74,12 @@ function moment(listing, wanted, { signal }) {
     const plan = await mine;
     if (wanted.plan !== mine) return; // another moment was chosen meanwhile
     const { error } = plan;
-    told.textContent = error ? [error.message, error.hint].filter(Boolean).join(". ")
-      : `The state of ${local(plan.time)} (${plan.time}), etag ${count(plan.etag)}; `
-        + `${counted(plan.backups.length, "backup")}, ${size(plan.file_bytes)} will be read.`;
+    told.textContent = error
+      ? [error.message, error.hint].filter(Boolean).join(". ")
+      : `The state of ${local(plan.time)} (${plan.time}), etag ${count(plan.etag)}; ` +
+        `${counted(plan.backups.length, "backup")}, ${size(plan.file_bytes)} will be read.`;
     told.className = error ? "problem" : "";
+    if (!error) drawing.choose?.(plan.time);
   };
   const choose = (chosen) => {
     wanted.moment = chosen;
@@ -80,12 +95,35 @@ function moment(listing, wanted, { signal }) {
     const time = zone.value === "UTC" ? `${input.value}Z` : new Date(input.value).toISOString();
     choose({ At: time });
   };
+  const drawing = timeline(
+    listing,
+    Date.now(),
+    (backup) => {
+      input.value = "";
+      choose({ Backup: backup.backup });
+    },
+    click,
+  );
   input.addEventListener("change", typed);
   zone.addEventListener("change", typed);
   show_();
-  return h("section", {}, h("h2", {}, "1. Which moment"),
-    timeline(listing, Date.now(), (backup) => { input.value = ""; choose({ Backup: backup.backup }); }, click),
-    h("p", { class: "row" }, button("The newest", () => { input.value = ""; choose({}); }), field("or at", input), zone), told);
+  return h(
+    "section",
+    {},
+    h("h2", {}, "1. Which moment"),
+    drawing,
+    h(
+      "p",
+      { class: "row" },
+      button("The newest", () => {
+        input.value = "";
+        choose({});
+      }),
+      field("or at", input),
+      zone,
+    ),
+    told,
+  );
 }
 
 function part(listing, wanted) {
@@ -100,9 +138,28 @@ function part(listing, wanted) {
     wanted.changed();
   };
   names.addEventListener("input", change);
-  return h("section", {}, h("h2", {}, "2. What of it"),
-    choice("What", "part", [["all", "Everything"], ["Collections", "Collections"], ["Ids", "Documents by their ids"], ["IdPrefixes", "All whose ids begin so"]], "all",
-      (value) => { kind = value; labelled.hidden = value === "all"; change(); }), labelled);
+  return h(
+    "section",
+    {},
+    h("h2", {}, "2. What of it"),
+    choice(
+      "What",
+      "part",
+      [
+        ["all", "Everything"],
+        ["Collections", "Collections"],
+        ["Ids", "Documents by their ids"],
+        ["IdPrefixes", "All whose ids begin so"],
+      ],
+      "all",
+      (value) => {
+        kind = value;
+        labelled.hidden = value === "all";
+        change();
+      },
+    ),
+    labelled,
+  );
 }
 
 function target(listing, wanted, context) {
@@ -124,7 +181,10 @@ function target(listing, wanted, context) {
   };
   const go = async () => {
     show_();
-    if (wanted.empty) { fill(told, h("p", { class: "problem", role: "alert" }, "Step 2 names nothing yet.")); return; }
+    if (wanted.empty) {
+      fill(told, h("p", { class: "problem", role: "alert" }, "Step 2 names nothing yet."));
+      return;
+    }
     const plan = await wanted.plan;
     if (plan.error) {
       fill(told, h("p", { class: "problem", role: "alert" }, "Step 1 names no moment that can be restored."));
@@ -144,17 +204,46 @@ function target(listing, wanted, context) {
   };
   name.addEventListener("input", show_);
   show_();
-  return h("section", {}, h("h2", {}, "3. Where to"),
-    database !== null && choice("Where", "where", [["into", `Into ${database}, after showing what would change`], ["new", "A new database; nothing that exists is touched"]], "into", (value) => { wanted.into = value === "into"; wanted.changed(); }),
-    made, h("p", { class: "row" }, button(database === null ? "Restore" : "Go on", go, { class: "main" })),
-    h("details", { toggle: show_ }, h("summary", {}, "As a command"), h("pre", { tabindex: 0 }, commanded)), told);
+  return h(
+    "section",
+    {},
+    h("h2", {}, "3. Where to"),
+    database !== null &&
+      choice(
+        "Where",
+        "where",
+        [
+          ["into", `Into ${database}, after showing what would change`],
+          ["new", "A new database; nothing that exists is touched"],
+        ],
+        "into",
+        (value) => {
+          wanted.into = value === "into";
+          wanted.changed();
+        },
+      ),
+    made,
+    h("p", { class: "row" }, button(database === null ? "Restore" : "Go on", go, { class: "main" })),
+    h("details", { toggle: show_ }, h("summary", {}, "As a command"), h("pre", { tabindex: 0 }, commanded)),
+    told,
+  );
 }
 
 // What was chosen when it was asked for, apart from the steps, which may be changed then: the newest moment by the name
 // of its backup, since a newer one may be there before the last button.
 function fixed({ location: folder, moment: at, part: of, into, name }, plan) {
-  const newest = plan.backups.map(({ backup }) => folderOf(backup)).sort().at(-1);
-  return structuredClone({ location: folder, moment: Object.keys(at).length ? at : { Backup: newest }, part: of, into, name, plan });
+  const newest = plan.backups
+    .map(({ backup }) => folderOf(backup))
+    .sort()
+    .at(-1);
+  return structuredClone({
+    location: folder,
+    moment: Object.keys(at).length ? at : { Backup: newest },
+    part: of,
+    into,
+    name,
+    plan,
+  });
 }
 
 // The name of a backup, which is the last part of its path; the paths of Windows have other slashes.
@@ -169,7 +258,11 @@ function command(wanted, database) {
   if (at) words.push("--at", quoted(at));
   if (lineage) words.push("--lineage", quoted(lineage));
   if (backup) words.push("--backup", quoted(backup));
-  for (const [option, names] of [["--collection", wanted.part.Collections], ["--id", wanted.part.Ids], ["--id-prefix", wanted.part.IdPrefixes]]) {
+  for (const [option, names] of [
+    ["--collection", wanted.part.Collections],
+    ["--id", wanted.part.Ids],
+    ["--id-prefix", wanted.part.IdPrefixes],
+  ]) {
     for (const each of names ?? []) words.push(option, quoted(each));
   }
   words.push("--server", location.origin, "--name", quoted(wanted.into ? database : wanted.name));
@@ -182,41 +275,114 @@ const body = (wanted, more) => ({ BackupLocation: wanted.location, ...wanted.mom
 async function make(told, wanted, { signal, link }) {
   const { OperationId: id } = await send("POST", "/admin/restore", body(wanted, { DatabaseName: wanted.name }));
   await watch(told, "", id, `Restore of ${wanted.name}`, { signal });
-  fill(told, h("div", { class: "good", role: "status" }, h("p", {}, h("strong", {}, `${wanted.name} was made and is proven: its fingerprint is the one that the backup recorded.`)),
-    h("p", {}, h("a", { class: "button", href: link(wanted.name, "documents") }, `Open ${wanted.name}`))));
+  fill(
+    told,
+    h(
+      "div",
+      { class: "good", role: "status" },
+      h(
+        "p",
+        {},
+        h("strong", {}, `${wanted.name} was made and is proven: its fingerprint is the one that the backup recorded.`),
+      ),
+      h(
+        "p",
+        {},
+        h("a", { class: "button", href: link(wanted.name, "documents") }, `Open ${wanted.name}`),
+        " ",
+        h("a", { class: "button", href: link(wanted.name, "move") }, "Save it as a dump"),
+      ),
+    ),
+  );
 }
 
 const SHOWN = 200;
 
 async function compare(told, wanted, context) {
   const { database, signal } = context;
-  const { OperationId: id } = await send("POST", `${base(database)}/admin/restore-into`, body(wanted, { DryRun: true }));
+  const { OperationId: id } = await send(
+    "POST",
+    `${base(database)}/admin/restore-into`,
+    body(wanted, { DryRun: true }),
+  );
   const status = await watch(told, base(database), id, "Comparing", { signal, changes: true });
   const { added, changed, deleted, nowhere } = status.State.Difference;
-  const sum = (counts) => typeof counts === "number" ? counts : Object.values(counts ?? {}).reduce((all, each) => all + sum(each), 0);
-  const changes = (status.Changes ?? []).flatMap((each) => ["added", "changed", "deleted"].flatMap((what) => each[what].map((key) => ({ kind: each.kind, collection: each.collection, what, key }))));
+  const sum = (counts) =>
+    typeof counts === "number" ? counts : Object.values(counts ?? {}).reduce((all, each) => all + sum(each), 0);
+  const changes = (status.Changes ?? []).flatMap((each) =>
+    ["added", "changed", "deleted"].flatMap((what) =>
+      each[what].map((key) => ({ kind: each.kind, collection: each.collection, what, key })),
+    ),
+  );
   if (!changes.length && !(sum(added) + sum(changed) + sum(deleted))) {
-    fill(told, h("p", { class: "good", role: "status" }, "It is as it was at that moment: there is nothing to do."), nowhere?.length > 0 && h("p", {}, `In neither: ${nowhere.join(", ")}`));
+    fill(
+      told,
+      h("p", { class: "good", role: "status" }, "It is as it was at that moment: there is nothing to do."),
+      nowhere?.length > 0 && h("p", {}, `In neither: ${nowhere.join(", ")}`),
+    );
     return;
   }
   let conflict = "overwrite";
   const shown = h("div", {});
-  const words = { added: "will be added again", changed: "will be as it was", deleted: "came later and will be deleted" };
+  const words = {
+    added: "will be added again",
+    changed: "will be as it was",
+    deleted: "came later and will be deleted",
+  };
   const write = async () => {
     try {
       last.disabled = true;
       const asked = body(wanted, { OnConflict: conflict });
       const { OperationId: number } = await send("POST", `${base(database)}/admin/restore-into`, asked);
       const { State: state } = await watch(told, base(database), number, `Restore into ${database}`, { signal });
-      fill(told, h("p", { class: "good", role: "status" }, h("strong", {}, `Done: ${counted(state.Written, "change")} were made in one transaction.`)));
-    } catch (error) { if (error.name !== "AbortError") fill(told, problem(error)); }
+      fill(
+        told,
+        h(
+          "p",
+          { class: "good", role: "status" },
+          h("strong", {}, `Done: ${counted(state.Written, "change")} were made in one transaction.`),
+        ),
+      );
+    } catch (error) {
+      if (error.name !== "AbortError") fill(told, problem(error));
+    }
   };
   const last = button(`Write ${counted(changes.length, "change")} into ${database}`, write, { class: "main" });
-  fill(told, h("h3", {}, `To return ${database} to that moment`),
-    h("ul", {}, changes.slice(0, SHOWN).map((each) => h("li", {}, each.kind === "document" ? button(each.key, () => showOne(shown, each, wanted, context), { class: "quiet" }) : each.key, ` ${words[each.what]}`))),
-    changes.length > SHOWN && h("p", {}, `and ${count(changes.length - SHOWN)} more`), shown,
-    choice("What was changed or deleted since", "conflict", [["overwrite", "becomes as it was"], ["skip", "stays; only what is missing comes back"]], conflict, (value) => { conflict = value; }),
-    h("p", { class: "row" }, last));
+  fill(
+    told,
+    h("h3", {}, `To return ${database} to that moment`),
+    h(
+      "ul",
+      {},
+      changes
+        .slice(0, SHOWN)
+        .map((each) =>
+          h(
+            "li",
+            {},
+            each.kind === "document"
+              ? button(each.key, () => showOne(shown, each, wanted, context), { class: "quiet" })
+              : each.key,
+            ` ${words[each.what]}`,
+          ),
+        ),
+    ),
+    changes.length > SHOWN && h("p", {}, `and ${count(changes.length - SHOWN)} more`),
+    shown,
+    choice(
+      "What was changed or deleted since",
+      "conflict",
+      [
+        ["overwrite", "becomes as it was"],
+        ["skip", "stays; only what is missing comes back"],
+      ],
+      conflict,
+      (value) => {
+        conflict = value;
+      },
+    ),
+    h("p", { class: "row" }, last),
+  );
 }
 
 // The version that a plan restores: the last up to its etag in the backups that it reads. Another history of the
@@ -235,9 +401,12 @@ async function showOne(place, { key, what }, wanted, { database, signal }) {
     if (what !== "deleted") {
       const listed = await json(`${base(database)}/versions${query({ id: key })}`, signal);
       const version = at(listed.versions, wanted.plan);
-      if (!version) throw new api.Failed(0, `The version of ${key} at that moment cannot be shown.`, listed.notes.join(" "));
+      if (!version)
+        throw new api.Failed(0, `The version of ${key} at that moment cannot be shown.`, listed.notes.join(" "));
       then = laidOut((await content(database, key, version)).body);
     }
     fill(place, h("h4", {}, key), sideBySide(now, then, ["now", "as it was"]));
-  } catch (error) { fill(place, problem(error)); }
+  } catch (error) {
+    fill(place, problem(error));
+  }
 }
