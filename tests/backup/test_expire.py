@@ -20,6 +20,7 @@ from muniment.backup.beside import write_beside
 from muniment.backup.destination import place_of, sizes_in
 from muniment.backup.expire import GRACE, Expired, expire
 from muniment.backup.lease import held_in, leased
+from muniment.backup.mark import Mark
 from muniment.backup.repository import Backup, backups
 from muniment.backup.retention import Policy
 from muniment.backup.selection import read_part
@@ -110,6 +111,21 @@ def test_a_backup_that_a_verification_found_damaged_costs_no_good_one(take: Take
     assert names(run(place, clock, grace=0).removed) == {old.name}
     assert there(place) == {good.name, bad.name}
     MaintenanceActions.restore(place, tmp_path / "restored", backup=good.name)
+
+
+def test_a_history_that_was_left_and_expired_has_not_vanished(take: Take, clock: Clock, tmp_path: Path) -> None:
+    """After a restore to an earlier moment, the later ones may go before the new history has got as far."""
+    place = tmp_path / "b"
+    old, left = take("ff")
+    MaintenanceActions.verify(place, clock=clock)
+    with opened(MaintenanceActions.restore(place, tmp_path / "restored", backup=old.name).folder) as back:
+        back.maintenance.start_backup(place).wait()
+    MaintenanceActions.verify(place, clock=clock)
+    assert names(run(place, clock, grace=0).removed) == {old.name, left.name}
+    MaintenanceActions.verify(place, clock=clock)
+    clock.now += DAY
+    run(place, clock, grace=0)
+    MaintenanceActions.verify(place, clock=clock)  # the mark is there as long as it is needed
 
 
 def test_a_mark_that_another_policy_takes_back_counts_no_more(take: Take, clock: Clock, tmp_path: Path) -> None:
@@ -342,7 +358,7 @@ def test_a_mark_that_is_not_whole_is_passed_over(take: Take, clock: Clock, tmp_p
     take("ff")
     run(place, clock)
     [mark] = place.glob("expiry-*.json")
-    assert msgspec.json.decode(mark.read_bytes(), type=expiring.Mark).backups
+    assert msgspec.json.decode(mark.read_bytes(), type=Mark).backups
     mark.write_text('{"decided"')
     clock.now += GRACE * SECOND
     assert not run(place, clock).removed

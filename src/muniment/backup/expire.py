@@ -14,11 +14,9 @@ from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Final
 
-import msgspec
-
-from muniment.backup.beside import read_beside, write_beside
+from muniment.backup.beside import write_beside
 from muniment.backup.lease import forget_ended, held_in
-from muniment.backup.manifest import Hex, Time
+from muniment.backup.mark import KIND, Mark, Marked, marks
 from muniment.backup.merge import merge_backups
 from muniment.backup.moment import RestorePoint
 from muniment.backup.plan import chain_of
@@ -26,30 +24,14 @@ from muniment.backup.records import records
 from muniment.backup.repository import Backup, Backups, backups, delete_backup, remove_rest
 from muniment.backup.restore_plan import plan_restore
 from muniment.backup.retention import Decision, Policy, Retention, doubted_in, proven_in, retention
-from muniment.backup.verify import verify
+from muniment.backup.verify import missing_ends, verify
 from muniment.document import from_microseconds, rfc3339
 from muniment.errors import Cancelled, DamagedBackup, InvalidInput, MunimentError, StorageFailure
 from muniment.progress import Progress
 from muniment.security.keyring import NO_KEYS, UNPROTECTED, Keyring, Protection
 
-KIND: Final = "expiry"
 GRACE: Final = 86_400
 AHEAD: Final = timedelta(hours=1)
-
-
-class Marked(msgspec.Struct, frozen=True):
-    """A backup that is to go."""
-
-    backup: str
-    manifest: Hex
-
-
-class Mark(msgspec.Struct, frozen=True):
-    """All that was to go at a time, and what of it was being removed."""
-
-    decided: Time
-    backups: tuple[Marked, ...] = ()
-    removing: tuple[Marked, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -163,8 +145,7 @@ class _Work:
     def _marks(self) -> list[tuple[Path, Mark]]:
         """The marks, the oldest first; one from the future, of a clock that was ahead, counts for nothing."""
         latest = self._now + AHEAD
-        found = read_beside(self.place, KIND, Mark)
-        return [each for each in found if datetime.fromisoformat(each[1].decided) <= latest]
+        return [each for each in marks(self.place) if datetime.fromisoformat(each[1].decided) <= latest]
 
     def _marked_since(self, available: Sequence[Backup]) -> dict[str, datetime]:
         """Since when each backup has been named by all marks."""
@@ -216,11 +197,16 @@ class _Work:
                     self.notes.append(f"what is left of {folder.name} may not be removed now: {error.message}")
 
     def _forget_marks(self) -> None:
-        """Remove the marks that name nothing that is there, but for the last one, if they may be removed."""
+        """Remove the marks that name nothing that is there, but for the last one, if they may be removed.
+
+        Those stay without which a verification would miss what they say was removed.
+        """
         with suppress(MunimentError):
-            there = {backup.sha256 for backup in backups(self.place)}
+            available = backups(self.place)
+            needed = {backup.sha256 for backup in available}
+            needed |= {end.manifest for end, _ in missing_ends(available, records(self.place))}
             for path, mark in self._marks()[:-1]:
-                if not there & {each.manifest for each in mark.backups}:
+                if not needed & {each.manifest for each in (*mark.backups, *mark.removing)}:
                     with suppress(MunimentError, OSError):
                         path.unlink(missing_ok=True)
 

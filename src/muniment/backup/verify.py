@@ -18,10 +18,11 @@ from muniment.backup.destination import encoded, place_of
 from muniment.backup.examine import Faulty, Group, Task, Whole, examine_all
 from muniment.backup.lease import leased
 from muniment.backup.manifest import Manifest
+from muniment.backup.mark import removed_in
 from muniment.backup.plan import RestorePlan, chain_of
 from muniment.backup.proof import missing_note
 from muniment.backup.reader import HINT, Moment, check_files, moment_of
-from muniment.backup.records import End, records, write_down
+from muniment.backup.records import End, Record, records, write_down
 from muniment.backup.repository import Backup, Backups, backups, unusable_in
 from muniment.backup.restore_plan import plan_latest
 from muniment.errors import DamagedBackup, MunimentError, StorageFailure, UnknownFormat
@@ -217,8 +218,8 @@ def _vanished(source: Path, available: Sequence[Backup]) -> Iterator[_Fault]:
     last = max(backup.manifest.snapshot.time for backup in available)
     known = {backup.sha256 for backup in available}
     place = available.place if isinstance(available, Backups) else source
-    there = records(place)
-    later = [record for record in there if record.time > last and not {*record.manifests} <= known]
+    there, removed = records(place), removed_in(place)
+    later = [record for record in there if record.time > last and not {*record.manifests} <= known | removed]
     if later:
         record = max(later, key=lambda record: record.time)
         error = DamagedBackup(
@@ -228,6 +229,19 @@ def _vanished(source: Path, available: Sequence[Backup]) -> Iterator[_Fault]:
         )
         yield _Fault(place / record.backup, error)
         return
+    for end, record in missing_ends(available, there):
+        if end.manifest not in removed:
+            error = DamagedBackup(
+                f"the newest backup of the lineage {end.lineage} has vanished: {end.backup}, with the state of"
+                f" {end.time}, was there at the {record.kind} of {record.completed}",
+                f"put it back; if it was deleted on purpose, delete {record.kind}-*.json from {place} too",
+            )
+            yield _Fault(place / end.backup, error)
+
+
+def missing_ends(available: Sequence[Backup], there: Sequence[Record]) -> Iterator[tuple[End, Record]]:
+    """What these records have seen as the newest backup of a lineage, and that no backup of it reaches any more."""
+    known = {backup.sha256 for backup in available}
     reached = {end.lineage: end.time for end in _ends(available)}
     gone = {end.backup: (end, record) for record in there for end in record.ends if end.manifest not in known}
     for end, record in gone.values():
@@ -237,12 +251,7 @@ def _vanished(source: Path, available: Sequence[Backup]) -> Iterator[_Fault]:
             default="",
         )
         if end.time > reach:
-            error = DamagedBackup(
-                f"the newest backup of the lineage {end.lineage} has vanished: {end.backup}, with the state of"
-                f" {end.time}, was there at the {record.kind} of {record.completed}",
-                f"put it back; if it was deleted on purpose, delete {record.kind}-*.json from {place} too",
-            )
-            yield _Fault(place / end.backup, error)
+            yield end, record
 
 
 def _came_from(backup: Backup, lineage: str) -> bool:
