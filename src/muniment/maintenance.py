@@ -13,6 +13,8 @@ from typing import Any, Final, Unpack
 
 import msgspec
 
+from muniment.backup.alerts import NO_POLICY, Alert, alerts
+from muniment.backup.alerts import Policy as AlertPolicy
 from muniment.backup.child import backup_in_child, compact_in_child, rekey_in_child
 from muniment.backup.copying import Copied, copy_backups
 from muniment.backup.destination import place_of
@@ -237,6 +239,13 @@ class MaintenanceActions:
         snapshot, facts = self._storage.snapshot(), self._storage.backup_facts()
         history = self._storage.kept_history() if self._storage.history.kept else None
         return recoverability(self._name, self._storage.identity, snapshot, facts, self._clock(), history)
+
+    def alerts(self, policy: AlertPolicy = NO_POLICY) -> list[Alert]:
+        """What is wrong with the backups of the database, the most urgent first; the policy says what is asked for.
+
+        Which jobs have failed is what their operations tell: no database remembers it.
+        """
+        return alerts(self.recoverability(), policy, from_microseconds(self._clock()))
 
     @staticmethod
     def restore(

@@ -12,6 +12,7 @@ import pytest
 
 import muniment
 from muniment import DocumentDatabase, MaintenanceActions
+from muniment.backup.alerts import Policy
 from muniment.backup.recoverability import DestinationState, Recoverability
 from muniment.backup.repository import Backup
 from muniment.storage.sqlite.state import KNOWN_PLACES
@@ -220,3 +221,14 @@ def test_a_window_keeps_history_that_backups_hold(shop: Shop) -> None:
     history = shop.said().history
     assert history is not None
     assert history.since == full.manifest.through
+
+
+def test_what_is_wrong_is_told_by_the_database_itself(shop: Shop) -> None:
+    policy = Policy(older=3600)
+    assert [each.condition for each in shop.database.maintenance.alerts(policy)] == ["backup-missing"]
+    shop.back_up()
+    assert shop.database.maintenance.alerts(policy) == []
+    shop.database.put("a", {})
+    shop.clock.now += 7200 * SECOND
+    assert [each.condition for each in shop.database.maintenance.alerts(policy)] == ["backup-late"]
+    assert shop.database.maintenance.alerts() == []
