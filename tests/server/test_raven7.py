@@ -13,7 +13,13 @@ from typing import Any
 import httpx
 import pytest
 
+from muniment import DocumentDatabase
+from muniment.errors import ConcurrencyConflict
+from muniment.raven7.messages import Command
+from muniment.server.handlers.raven7.batches import Changes
+from muniment.server.handlers.raven7.transaction import deletion
 from muniment.server.raven7_routes import document
+from muniment.server.tenants import Tenant
 from tests.server.running import Database, Server, running
 from tests.server.test_openapi import Site
 
@@ -372,6 +378,20 @@ def test_commands_see_what_those_before_them_did_with_attachments(seven: Databas
     assert attached("things/1") == {"f": b"x"}
 
 
+def test_a_deletion_leaves_no_attachment_that_comes_at_the_same_time(tmp_path: Path) -> None:
+    with DocumentDatabase(tmp_path) as database:
+        tenant = Tenant("shop", database)
+        database.put("things/1", {})
+        prepared = deletion(tenant, "things/1", None)
+        file = Command("AttachmentPUT", "things/1", name="f")
+        database.batch(Changes(tenant, [file], [database.storage.upload([b"x"])]).prepare().writes)
+        with pytest.raises(ConcurrencyConflict) as conflict:  # so that it is prepared anew
+            database.batch(prepared.writes)
+        assert conflict.value.id in prepared.own
+        database.batch(deletion(tenant, "things/1", None).writes)
+        assert database.statistics().attachments == 0
+
+
 def test_an_attachment_of_no_document_is_refused_and_its_content_goes(seven: Database) -> None:
     refused = parts(seven, [put("before"), {"Type": "AttachmentPUT", "Id": "none", "Name": "x"}], b"content")
     assert refused.status_code == 400
@@ -416,6 +436,10 @@ def test_what_is_not_here_is_no_null(seven: Database) -> None:
         refused = seven.get(path)
         assert refused.status_code == 501
         assert path.partition("?")[0][1:] in refused.json()["Message"]
+    for method, path in (("DELETE", "/queries"), ("PATCH", "/queries"), ("PATCH", "/docs?id=a")):
+        refused = seven.request(method, path)
+        assert refused.status_code == 501
+        assert f"{method} {path[1:].partition('?')[0]} of RavenDB is not supported" in refused.json()["Message"]
     missing = seven.server.client.get("/databases/nowhere/docs?id=a")
     assert (missing.status_code, missing.headers["database-missing"]) == (503, "nowhere")
     assert missing.json()["Kind"] == "DatabaseNotFound"

@@ -140,15 +140,21 @@ def _told(request: Request, error: MunimentError) -> Response:
 
 def _not_found(request: Request, path: str) -> tuple[Route, str]:
     if request.later:  # to whom a 404 is a null that is no error
-        raise Refused(
-            501, f"{request.method} {path} of RavenDB is not supported here", "docs/ravendb-clients.md says what is"
-        )
+        raise _unsupported(request, path)
     raise refusal(path, request.path) or Refused(
         404, f"there is nothing at {request.path}", "see /openapi.json for what there is"
     )
 
 
+def _unsupported(request: Request, path: str) -> Refused:
+    return Refused(
+        501, f"{request.method} {path} of RavenDB is not supported here", "docs/ravendb-clients.md says what is"
+    )
+
+
 def _not_allowed(request: Request, route: Route) -> Any:
+    if request.later:
+        raise _unsupported(request, route.path)
     allow = ("allow", route.allow)
     raise Refused(405, f"{request.method} is not possible on {request.path}", f"use {route.allow}", headers=[allow])
 
