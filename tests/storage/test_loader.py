@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
 from array import array
 from collections.abc import Iterator
-from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures import ProcessPoolExecutor, wait
 from pathlib import Path
 
 import pytest
 
-from muniment.errors import DamagedBackup, MunimentError
+from muniment.errors import DamagedBackup, MunimentError, StorageFailure
 from muniment.revision import ATTACHMENT, DOCUMENT, Batch, Packed, Revision
 from muniment.storage.base import Identity
 from muniment.storage.sqlite.files import FILE, LOADING, LOCK
@@ -187,6 +188,37 @@ def test_a_load_that_is_given_up_leaves_no_scratch_file(source: SqliteStorage, t
     assert (tmp_path / "copy" / LOADING).exists()
     loader.close()
     assert not (tmp_path / "copy" / LOADING).exists()
+
+
+@pytest.mark.parametrize("which", [1, 5, 9, 10])
+def test_a_disk_that_failed_once_while_more_was_loaded(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, which: int
+) -> None:
+    """The system tells whoever syncs a file of a write that failed once: who asks again is told that all is well."""
+    synced: list[Path] = []
+    (tmp_path / "copy").mkdir()
+
+    def sync(path: Path) -> None:
+        synced.append(path)
+        if len(synced) == which:
+            raise OSError(errno.EIO, "Input/output error", str(path))
+
+    monkeypatch.setattr("muniment.storage.sqlite.loader.sync_file", sync)
+    monkeypatch.setattr("muniment.storage.sqlite.loader.SYNC_BYTES", 1)
+    loader = Loader(tmp_path / "copy", Identity("the id", "the lineage"))
+
+    def load_all() -> None:
+        for number in range(1, 10):
+            loader.apply(batch(document(number, f"orders/{number}")))
+            loader._wait()  # or what is still being synced is not synced again
+            assert loader._syncing is not None
+            wait([loader._syncing])
+        loader.finish(9, 9, {})
+
+    with pytest.raises(StorageFailure, match="Input/output error"):
+        load_all()
+    assert len(synced) in (which, which + 1)
+    loader.close()
 
 
 def revisions(count: int, collections: int) -> list[Revision]:

@@ -102,8 +102,16 @@ class Loader(Totals):
             pointers.insert(self._connection, "scratch.pointer", *pointer)
             self._unsynced += batch.size()
             if self._unsynced >= SYNC_BYTES and (self._syncing is None or self._syncing.done()):
+                self._synced()
                 # Nobody else can open this file, so it does not matter that closing it here ends SQLite's locks.
                 self._unsynced, self._syncing = 0, self._pool.submit(sync_file, self.folder / FILE)
+
+    def _synced(self) -> None:
+        """Wait for what is being brought to disk; raises what that has failed with, which the system tells only once:
+        a later one of the same file would say that all is on disk."""
+        syncing, self._syncing = self._syncing, None
+        if syncing is not None:
+            syncing.result()
 
     def _wait(self) -> None:
         """Until what was given to the other thread is stored; raises what that has failed with."""
@@ -164,6 +172,7 @@ class Loader(Totals):
         self._wait()
         run = self._connection.execute
         with mapped_errors(self.folder):
+            self._synced()
             try:
                 run("INSERT INTO current SELECT * FROM scratch.pointer ORDER BY kind, key")
             except apsw.ConstraintError as error:
