@@ -238,3 +238,21 @@ def test_at_most_so_many(indexed: Storage, monkeypatch: pytest.MonkeyPatch) -> N
     fill(indexed)
     assert not plan_of(indexed, Query("Orders", Equal(A, 3))).scanned
     assert plan_of(indexed, Query("Orders", Equal(B, "b3"))).scanned
+
+
+def test_one_whose_drop_was_undone_is_kept_on(indexed: Storage) -> None:
+    fill(indexed)
+    query = Query("Orders", Equal(A, 3))
+    assert (name := plan_of(indexed, query).indexes[0]) == "Auto/orders/ByA"
+    assert isinstance(indexed, SqliteStorage)
+    writer, before = indexed.writer, found(indexed, query)
+
+    def job(transaction: object) -> None:
+        assert writer.indexes.drop(name)
+        raise ConcurrencyConflict("a", 1, 2)
+
+    with pytest.raises(ConcurrencyConflict):
+        writer.submit(job).result()
+    [written] = indexed.commit([Write("orders/new", b'{"A":3}', collection="Orders")])
+    assert found(indexed, query) == ([*before[0], written.etag], 101)
+    assert list(indexed.check()) == []

@@ -470,9 +470,8 @@ class Writer:
         return state, dead
 
     def _read_indexes(self) -> None:
-        """After what may have made or dropped one was undone."""
-        if self.indexes.all:
-            self.indexes.read()
+        """After what may have made or dropped one was undone: even the last one, so what is known does not matter."""
+        self.indexes.read()
 
     def want_indexes(
         self, transaction: Transaction, collection: str | None, fields: Sequence[Field]
