@@ -52,6 +52,34 @@ def killed(tmp_path: Path) -> Path:
     return folder
 
 
+def write_as_format_2(folder: Path, told: Any) -> None:
+    """The same with a file that says that it has the format before."""
+    with DocumentDatabase(folder, clock=Clock()) as database:
+        storage = database.storage
+        assert isinstance(storage, SqliteStorage)
+        storage.writer.submit(lambda transaction: transaction.connection.execute("PRAGMA user_version=2")).result()
+        for n in range(200):
+            database.put(f"orders/{n}", {"n": n, "text": "x" * 300})
+        told.send(0)
+        time.sleep(SECONDS)
+
+
+def test_a_log_that_ends_too_early_is_left_as_it_is_in_a_file_of_an_older_format(tmp_path: Path) -> None:
+    spawn = multiprocessing.get_context("spawn")
+    mine, other = spawn.Pipe(duplex=False)
+    process = spawn.Process(target=write_as_format_2, args=(tmp_path / "shop", other))
+    process.start()
+    mine.recv()
+    process.kill()
+    process.join()
+    wal = tmp_path / "shop" / WAL
+    flip(wal, wal.stat().st_size // 2)
+    left = wal.read_bytes()
+    lost(tmp_path / "shop")
+    assert wal.read_bytes() == left  # somebody may still read something in it
+    assert number(tmp_path / "shop", "PRAGMA user_version") == 2
+
+
 def opened(folder: Path, *, accept_loss: bool = False) -> DocumentDatabase:
     return DocumentDatabase(folder, create=False, accept_loss=accept_loss)
 

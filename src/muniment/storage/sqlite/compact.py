@@ -17,7 +17,7 @@ from muniment.storage.sqlite.cipher import algorithm_in_use, unlock, uri
 from muniment.storage.sqlite.files import COMPACTING, FILE, lock
 from muniment.storage.sqlite.migrate import migrate
 from muniment.storage.sqlite.reach import check_reach
-from muniment.storage.sqlite.schema import check_there, connect, mapped_errors, outdated
+from muniment.storage.sqlite.schema import READABLE, check_there, connect, mapped_errors, outdated
 
 
 def compact(folder: Path, *, key: EncryptionKey | None = None, progress: Progress | None = None) -> tuple[int, int]:
@@ -70,9 +70,11 @@ def _rewrite(folder: Path, key: EncryptionKey | None, new: Path, other: _Other |
     try:
         if other is None:
             other = _Other(key and EncryptionKey(key.secret, algorithm_in_use(connection)))
-        if outdated(connection):
+        if outdated(connection, READABLE):
             migrate(connection, folder)
         check_reach(connection, folder)
+        if outdated(connection):
+            migrate(connection, folder)
         connection.set_progress_handler(lambda: _cancelled(progress), 100_000)
         try:
             connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")

@@ -247,9 +247,9 @@ def wait_for_commit(connection: apsw.Connection) -> None:
         connection.set_busy_timeout(BUSY_MILLISECONDS)
 
 
-def outdated(connection: apsw.Connection) -> bool:
-    """Whether the file has an older format than the present one."""
-    return int(connection.execute("PRAGMA user_version").get) < FORMAT
+def outdated(connection: apsw.Connection, format: int = FORMAT) -> bool:
+    """Whether the file has an older format than this one."""
+    return int(connection.execute("PRAGMA user_version").get) < format
 
 
 def run(connection: apsw.Connection, statements: str) -> None:

@@ -64,6 +64,7 @@ from muniment.storage.sqlite.schema import (
     INDEXES,
     PART_BITS,
     PART_BYTES,
+    READABLE,
     connect,
     create,
     mapped,
@@ -138,7 +139,7 @@ class SqliteStorage:
             with mapped_errors(self.folder):
                 if self.key:  # so that readers need not find it out again
                     self.key = EncryptionKey(self.key.secret, algorithm_in_use(connection))
-                if not read_only and outdated(connection):
+                if not read_only and outdated(connection, READABLE):  # what lost writes show in is not there yet
                     migrate(connection, self.folder)
                 try:
                     check_reach(connection, self.folder)
@@ -147,6 +148,8 @@ class SqliteStorage:
                         raise
                     if not read_only:
                         go_on_without(connection, self.folder, clock())
+                if not read_only and outdated(connection):  # now, since it empties a log that may be damaged
+                    migrate(connection, self.folder)
                 self.identity = read_state(connection).identity
                 self._reader = Reader(self.folder, self._still, self.key)
                 if not read_only:
