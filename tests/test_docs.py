@@ -136,9 +136,9 @@ def test_every_route_of_later_clients_is_in_their_table() -> None:
         assert f"`{route.path}`" in page, route.path
 
 
-def test_every_page_is_in_the_site() -> None:
+def test_every_page_is_in_the_site_once() -> None:
     told = (ROOT / "mkdocs.yml").read_text(encoding="utf-8")
-    assert [page.name for page in PAGES if page.parent.name == "docs" and f"- {page.name}\n" not in told] == []
+    assert [page.name for page in PAGES if page.parent.name == "docs" and told.count(f"- {page.name}\n") != 1] == []
 
 
 def test_the_page_on_python_names_every_method_of_admin() -> None:

@@ -7,11 +7,12 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from axe_core_python.selenium import Axe
+from selenium.webdriver import Keys
 from selenium.webdriver.common.by import By
 
 from muniment.security.keys import new_key
 from tests.cli.process import muniment
-from tests.server.running import Database, running
+from tests.server.running import Database, Server, running
 from tests.studio.browser import Page, browsing, needs_browser
 
 pytestmark = needs_browser
@@ -79,3 +80,42 @@ def test_backups_that_are_near_each_other_can_be_told_apart(page: Page, shop: Da
     page.see("figcaption", "▲")
     assert page.driver.find_elements(By.CSS_SELECTOR, "path.proven[aria-label^=rehearsed]")
     assert not Axe().run(page.driver)["violations"]
+
+
+def test_a_backup_that_was_begun_elsewhere_is_shown_and_cancelled(tmp_path: Path) -> None:
+    with running(tmp_path / "data", backup_read_rate="1MB") as server:
+        shop = server.create("shop")
+        shop.fill(20_000, 400)
+        begun = shop.request("POST", "/admin/backup", json={"BackupLocation": str(tmp_path / "b")})
+        with browsing(server.url) as page:
+            page.open("shop/backups")
+            page.see(".job progress")
+            page.see(".job p", "/s")
+            page.see(".job p", " left")
+            page.click("Cancel", ".job button")
+            page.see(".problem", "It was cancelled")
+            assert server.wait_for(begun.json()["OperationId"])["Canceled"]
+            assert not list((tmp_path / "b").glob("*/manifest.json"))
+            page.open("operations")
+            page.see("td", "Cancel")
+            assert not page.console()
+
+
+def test_settings_are_edited_and_a_database_is_removed(page: Page, server: Server, shop: Database) -> None:
+    page.open(f"{shop.name}/settings")
+    area = page.field("The document that describes")
+    area.send_keys(Keys.CONTROL, Keys.HOME)
+    area.send_keys(Keys.DELETE, '{"Note":"mine",')
+    page.click("Store", "main button")
+    page.see("#said", "")
+    for _ in range(200):
+        if b'"Note"' in server.client.get(f"/admin/databases/{shop.name}").content:
+            break
+    assert b"mine" in server.client.get(f"/admin/databases/{shop.name}").content
+    for name, gone in ((shop.name.upper(), False), (shop.name, True)):
+        page.open(f"{shop.name}/settings")
+        page.click("Remove this database")
+        page.enter(f"Type {shop.name}", name)
+        page.click("Remove", "dialog button")
+        page.see("h1" if gone else ".problem", "Databases" if gone else "nothing was removed")
+        assert (server.client.get(f"/admin/databases/{shop.name}").status_code == 404) is gone

@@ -22,9 +22,13 @@ export async function show(place, context) {
   };
   place.append(told, state);
   await draw();
+  running(context, told, draw).catch((error) => {
+    if (error.name !== "AbortError") fill(told, problem(error));
+  });
 }
 
-function taking(found, { database, signal }, told, draw) {
+function taking(found, context, told, draw) {
+  const { database } = context;
   let incremental = found.destinations.some((each) => each.backups > 0);
   const folder = h("input", {
     required: true,
@@ -46,28 +50,7 @@ function taking(found, { database, signal }, told, draw) {
         `${base(database)}/admin/backup${incremental ? "?incremental=true" : ""}`,
         { BackupLocation: folder.value },
       );
-      const {
-        State: { Result: result },
-      } = await watch(told, base(database), id, `Backup of ${database}`, { signal });
-      fill(
-        told,
-        h(
-          "div",
-          { class: "good", role: "status" },
-          h(
-            "p",
-            {},
-            h("strong", {}, `The backup is complete: ${result.kind} (${result.reason}), ${size(result.file_bytes)}.`),
-          ),
-          h(
-            "p",
-            {},
-            `It is the state of ${local(result.time)}: ${counted(result.documents, "document")}, ${counted(result.attachments, "attachment")}, fingerprint ${result.fingerprint}.`,
-          ),
-          result.notes.map((note) => h("p", {}, note)),
-        ),
-      );
-      await draw();
+      await followed(id, context, told, draw);
     } catch (error) {
       if (error.name !== "AbortError") fill(told, problem(error));
     }
@@ -102,6 +85,35 @@ function taking(found, { database, signal }, told, draw) {
       h("details", {}, h("summary", {}, "As a command"), h("pre", { tabindex: 0 }, command)),
     ),
   );
+}
+
+// Show a backup until its end, then what it holds, and draw what is there now.
+async function followed(id, { database, signal }, told, draw) {
+  const { State } = await watch(told, base(database), id, `Backup of ${database}`, { signal });
+  const result = State.Result;
+  const holds = [counted(result.documents, "document"), counted(result.attachments, "attachment")].join(", ");
+  const complete = `The backup is complete: ${result.kind} (${result.reason}), ${size(result.file_bytes)}.`;
+  fill(
+    told,
+    h(
+      "div",
+      { class: "good", role: "status" },
+      h("p", {}, h("strong", {}, complete)),
+      h("p", {}, `It is the state of ${local(result.time)}: ${holds}, fingerprint ${result.fingerprint}.`),
+      result.notes.map((note) => h("p", {}, note)),
+    ),
+  );
+  await draw();
+}
+
+// A backup that was begun in another tab, by a schedule or by a command is shown too.
+async function running(context, told, draw) {
+  const { database, signal } = context;
+  const jobs = await json("/operations", signal);
+  const mine = ({ Status: state, Description: what }) =>
+    ["Running", "Waiting"].includes(state) && what.toLowerCase() === `backup of ${database}`.toLowerCase();
+  const job = jobs.find(mine);
+  if (job) await followed(job.Id, context, told, draw);
 }
 
 async function destination(state, context) {
