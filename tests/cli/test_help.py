@@ -48,6 +48,7 @@ COMMANDS = {
         "--new-chain",
         "--skip-damaged",
         "--if-older-than",
+        "--ping-url",
         KEY,
         "--passphrase-file",
         *SEALS,

@@ -16,6 +16,7 @@ from muniment import DocumentDatabase, DocumentStore
 from muniment.backup.repository import backups
 from tests.cli.process import muniment
 from tests.cli.serving import serving
+from tests.receiver import Receiver
 
 
 @pytest.fixture(scope="module")
@@ -132,3 +133,30 @@ def test_the_units_of_systemd_run_a_command_that_there_is(tmp_path: Path) -> Non
     units = sorted(deploy.glob("muniment*.*"))
     said = subprocess.run([analyze, "verify", *units], capture_output=True, text=True, check=False).stderr
     assert [line for line in said.splitlines() if "is not executable" not in line] == []
+
+
+@pytest.fixture
+def receiver() -> Iterator[Receiver]:
+    receiver = Receiver()
+    yield receiver
+    receiver.server.shutdown()
+    receiver.server.server_close()
+
+
+def test_a_backup_tells_a_url_how_it_goes(tmp_path: Path, receiver: Receiver) -> None:
+    with DocumentDatabase(tmp_path / "shop") as database:
+        database.put("a", {})
+    take = ("backup", str(tmp_path / "shop"), "--dest", str(tmp_path / "b"), "--incremental")
+    assert muniment(*take, "--ping-url", f"{receiver.url}/ping/very-secret").code == 0
+    assert receiver.paths() == ["/ping/very-secret/start", "/ping/very-secret"]
+    (tmp_path / "file").write_text("no folder")
+    bad = muniment("backup", str(tmp_path / "shop"), "--dest", str(tmp_path / "file"),
+                   env={"MUNIMENT_PING_URL": f"{receiver.url}/ping"})  # fmt: skip
+    assert bad.code == 8
+    assert receiver.paths()[2:] == ["/ping/start", "/ping/fail"]
+    assert b"is a file" in receiver.got[3][2]
+    deaf = muniment(*take, "--ping-url", "http://127.0.0.1:9/very-secret")
+    assert deaf.code == 0
+    assert "note: the ping at 127.0.0.1 was not told" in deaf.err
+    assert "very-secret" not in deaf.err
+    assert muniment(*take, "--ping-url", "very-secret").code == 2

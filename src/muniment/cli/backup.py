@@ -25,6 +25,7 @@ from muniment.cli.options import (
     folder_or_url,
     place_of,
 )
+from muniment.cli.ping import pinged
 from muniment.cli.report import Line, Row, facts, members, row
 from muniment.cli.state import backup_rows
 from muniment.database import DocumentDatabase, open_to_read
@@ -73,6 +74,15 @@ def backup(
             "--if-older-than",
             metavar="TIME",
             help="Only if the last backup there is older, such as 6h.",
+        ),
+    ] = None,
+    ping_url: Annotated[
+        str | None,
+        typer.Option(
+            "--ping-url",
+            metavar="URL",
+            envvar="MUNIMENT_PING_URL",
+            help="Tell this URL, as healthchecks has them, that it begins, is done or has failed.",
         ),
     ] = None,
     encryption: KeyOptions,
@@ -171,7 +181,7 @@ def backup(
             "in_clear": in_clear,
             "include_encryption_key": include_encryption_key,
         }
-        with _opened(folder, encryption.key()) as opened:
+        with pinged(ping_url), _opened(folder, encryption.key()) as opened:
             # The key of an encrypted database is given to open that. Any other can be meant for the backup alone.
             key_file = None if opened.storage.key or in_clear else encryption.key_file
             asked["protection"] = sealing.protection(passphrase_file, key_file)
@@ -184,6 +194,8 @@ def backup(
         return
     if len(dest) > 1:
         raise InvalidInput("a server is given one --dest at a time", "run it once for each")
+    if "--ping-url" in typed:
+        raise InvalidInput("--ping-url is for a database in a folder", "a server has ping-urls in its settings")
     if if_older_than is not None:
         raise InvalidInput("--if-older-than is for a database in a folder", "give the server a schedule instead")
     if database is not None and not database.strip():
