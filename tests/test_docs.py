@@ -147,3 +147,14 @@ def test_the_page_on_python_names_every_method_of_admin() -> None:
     page = (ROOT / "docs" / "python.md").read_text(encoding="utf-8")
     for name in (name for name in dir(BothAdministrations) if not name.startswith("_")):
         assert f"`{name}(" in page, name
+
+
+def test_the_members_of_json_are_those_on_its_page(tmp_path: Path) -> None:
+    page = (ROOT / "docs" / "json-output.md").read_text(encoding="utf-8").partition("| command |")[2]
+    rows = re.findall(r"^\| `([^`]+)` \| (.+) \|$", page, re.MULTILINE)
+    assert len(rows) > 15
+    for command, members in rows:
+        ended = muniment(*shlex.split(command), "--json", cwd=tmp_path)
+        assert ended.code == 0, (command, ended.err)
+        assert ended.json.keys() == set(re.findall(r"`(\w+)`", members)), command
+    assert muniment("check", "nowhere", "--json", cwd=tmp_path).json.keys() == {"error", "hint", "type"}

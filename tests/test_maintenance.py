@@ -32,9 +32,10 @@ from muniment.errors import (
     DatabaseNotFound,
     InvalidInput,
     StorageFailure,
+    TargetExists,
     WrongKey,
 )
-from muniment.revision import Batch
+from muniment.revision import DOCUMENT, Batch
 from muniment.security.encryption import new_key
 from muniment.storage.base import BackupPlace
 from muniment.storage.sqlite.store import SqliteStorage
@@ -643,3 +644,29 @@ def test_a_key_is_given_changed_and_taken_away(tmp_path: Path, in_child: bool) -
             assert database.check() == []
     with pytest.raises(InvalidInput, match="niceness"):
         MaintenanceActions.rotate_key(folder, key=None, new_key=None, niceness=5)
+
+
+@pytest.mark.parametrize("encrypted", [False, True])
+def test_a_child_restores_what_this_process_would(tmp_path: Path, encrypted: bool) -> None:
+    key, progress, before = new_key() if encrypted else None, Progress(), processes()
+    with DocumentDatabase(tmp_path / "shop") as database:
+        fill(database)
+        database.maintenance.start_backup(tmp_path / "backups").wait(PATIENCE)
+    here = MaintenanceActions.restore(tmp_path / "backups", tmp_path / "here", key=key)
+    there = MaintenanceActions.restore(
+        tmp_path / "backups", tmp_path / "there", key=key, in_child=True, niceness=0, progress=progress
+    )
+    assert (there.fingerprint, there.moment, there.backup) == (here.fingerprint, here.moment, here.backup)
+    assert progress.counts.documents == here.fingerprint.count(DOCUMENT)
+    assert processes() == before
+    with DocumentDatabase(tmp_path / "there", create=False, key=key) as database:
+        assert database.check() == []
+    with pytest.raises(InvalidInput, match="niceness"):
+        MaintenanceActions.restore(tmp_path / "backups", tmp_path / "none", niceness=3)
+    with pytest.raises(TargetExists):
+        MaintenanceActions.restore(tmp_path / "backups", tmp_path / "there", in_child=True)
+    cancelled = Progress()
+    cancelled.cancel()
+    with pytest.raises(Cancelled):
+        MaintenanceActions.restore(tmp_path / "backups", tmp_path / "none", in_child=True, progress=cancelled)
+    assert not (tmp_path / "none").exists()

@@ -15,7 +15,7 @@ import msgspec
 
 from muniment.backup.alerts import NO_POLICY, Alert, alerts
 from muniment.backup.alerts import Policy as AlertPolicy
-from muniment.backup.child import backup_in_child, compact_in_child, rekey_in_child
+from muniment.backup.child import backup_in_child, compact_in_child, rekey_in_child, restore_in_child
 from muniment.backup.copying import Copied, copy_backups
 from muniment.backup.destination import place_of
 from muniment.backup.differences import Differences, differences
@@ -260,6 +260,8 @@ class MaintenanceActions:
         progress: Progress | None = None,
         clock: Callable[[], int] = system_clock,
         key: EncryptionKey | None = None,
+        in_child: bool = False,
+        niceness: int | None = None,
         **named: Unpack[PointKeywords],
     ) -> Restored:
         """Make a new database in a new folder from the newest moment in `source`, or the one that is named.
@@ -269,18 +271,19 @@ class MaintenanceActions:
         says which part of it to restore. With `new_id` it becomes another database, as RavenDB's
         `GenerateNewDatabaseId` says, with a `key` an encrypted one. `keyring` has what opens encrypted backups, and
         whom to trust. A plan in the place of the folder is restored as it is. See `muniment.backup.restore.restore` for
-        what holds afterwards.
+        what holds afterwards. `in_child` and `niceness` are those of `start_backup`.
         """
         check_selection(selection)
+        given_way = _niceness(niceness, in_child=in_child)
         plan = MaintenanceActions.plan_restore(source, point=point, keyring=keyring, **named)
-        return restore(
+        restoring = partial(restore_in_child, niceness=given_way) if in_child else partial(restore, clock=clock)
+        return restoring(
             plan,
             Path(destination),
             selection=selection,
             defrag=defrag,
             new_id=new_id,
             progress=progress,
-            clock=clock,
             key=key,
         )
 

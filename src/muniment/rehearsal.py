@@ -108,7 +108,7 @@ def _try(
     key = new_key() if plan.encrypted and other is None else None
     with mapped_errors(place or plan.place), tempfile.TemporaryDirectory(prefix=PREFIX, dir=place) as temporary:
         target = Path(temporary) / "restored"
-        restored = (_in_child if in_child else restore)(plan, target, progress=progress, key=key)
+        restored = (restore_in_child if in_child else restore)(plan, target, progress=progress, key=key)
         progress.stage = "looking at it"
         if problems := other(target) if other else look(target, key):
             raise DamagedBackup(
@@ -117,14 +117,6 @@ def _try(
             )
     progress.finish()
     return restored
-
-
-def _in_child(plan: RestorePlan, target: Path, *, progress: Progress, key: EncryptionKey | None) -> Restored:
-    moment = restore_in_child(plan, target, progress=progress, key=key)
-    seconds = progress.seconds
-    with DocumentDatabase(target, create=False, read_only=True, key=key) as database:
-        fingerprint = database.storage.snapshot().fingerprint
-    return Restored(target, plan.backup, moment, fingerprint, seconds, plan.notes)
 
 
 def _check_answer(plan: RestorePlan, query: str | None) -> None:

@@ -163,7 +163,7 @@ def test_recipients_are_added_and_removed_without_writing_the_data_anew(place: P
     assert run(place, *remove, passphrase).code == 3
     assert run(place, *remove, recipient).code == 4  # the last one
     refused = run(place, "verify", "backups", "--passphrase-file", "passphrase", "--json")
-    assert (refused.code, refused.json["kind"]) == (WrongKey.exit_code, "WrongKey")
+    assert (refused.code, refused.json["type"]) == (WrongKey.exit_code, "WrongKey")
     assert run(place, "restore", "backups", "--to", "new", "--identity", "mine").code == 0
     assert {path: path.read_bytes() for path in data} == data
     assert [backup.sha256 for backup in backups(place / "backups")] == manifests

@@ -86,7 +86,7 @@ def test_every_command_that_opens_a_database_takes_its_key_and_refuses_without(p
     for wrong in ([], ["--key-file", OTHER]):
         refused = run(place, *command, *wrong, "--json")
         assert refused.code == WrongKey.exit_code, refused
-        assert refused.json["kind"] == "WrongKey"
+        assert refused.json["type"] == "WrongKey"
         assert files(place) == before
     assert run(place, *command, "--key-file", "missing").code == 3
     assert files(place) == before

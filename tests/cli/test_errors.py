@@ -128,7 +128,7 @@ def test_bad_input(here: Path, line: str, code: int, part: str) -> None:
     assert part.lower() in ended.err.lower()
     failed(ended, code)
     assert ended.err.splitlines() == [f"error: {ended.json['error']}", f"hint: {ended.json['hint']}"]
-    assert set(ended.json) == {"error", "hint", "kind"}
+    assert set(ended.json) == {"error", "hint", "type"}
     unchanged = [path for path in sorted(here.rglob("*")) if not path.name.startswith("muniment.db-")]
     assert unchanged == [path for path in before if not path.name.startswith("muniment.db-")]
 
@@ -175,7 +175,7 @@ def test_a_damaged_backup(here: Path) -> None:
     failed(muniment("verify", here / "backups"), 5, "SHA-256")
     failed(muniment("restore", here / "backups", "--to", here / "out"), 5, "SHA-256")
     assert not list(here.glob("out*"))
-    assert muniment("verify", here / "backups", "--json").json["kind"] == "DamagedBackup"
+    assert muniment("verify", here / "backups", "--json").json["type"] == "DamagedBackup"
 
 
 def test_a_backup_without_one_of_its_files(here: Path) -> None:
@@ -204,7 +204,7 @@ def test_a_database_that_does_not_agree_with_itself(here: Path) -> None:
     failed(ended, 5, "is damaged in ")
     assert "'orders/1'" in ended.text
     facts = muniment("check", here / "shop", "--json").json
-    assert facts["kind"] == "DamagedDatabase"
+    assert facts["type"] == "DamagedDatabase"
     assert len(facts["problems"]) >= 2
 
 
@@ -228,7 +228,7 @@ def held(here: Path) -> Iterator[Path]:
 def test_a_database_that_another_process_holds(held: Path, tmp_path: Path) -> None:
     failed(muniment("sample", held), 7, "open for writing")
     assert (held / "muniment.db").is_file()
-    assert muniment("settings", held, "Mine=1", "--json").json["kind"] == "DatabaseLocked"
+    assert muniment("settings", held, "Mine=1", "--json").json["type"] == "DatabaseLocked"
     assert muniment("backup", held, "--dest", tmp_path / "out", "--json").json["kind"] == "full"
 
 
@@ -290,7 +290,7 @@ def test_what_nobody_foresaw(debug: bool) -> None:
     assert process.returncode == 1
     assert b"please report this" in process.stderr
     assert (b"Traceback" in process.stderr) == debug
-    assert json.loads(process.stdout)["kind"] == "Unexpected"
+    assert json.loads(process.stdout)["type"] == "Unexpected"
 
 
 @pytest.mark.parametrize(("options", "env"), [(["--debug"], {}), ([], {"MUNIMENT_DEBUG": "1"})])

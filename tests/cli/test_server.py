@@ -102,7 +102,7 @@ def test_all_databases_and_a_count_of_failures(url: str, tmp_path: Path) -> None
     failed(ended, 1, "shop is a file")
     done = {facts["database"]: facts for facts in ended.json["backups"]}
     assert ended.json["failed"] == 1
-    assert done["shop"]["kind"] == "StorageFailure"
+    assert done["shop"]["type"] == "StorageFailure"
     assert done["<system>"]["state"] == "completed"
     assert muniment("verify", tmp_path / "System").code == 0
     (tmp_path / "shop").unlink()
@@ -184,7 +184,7 @@ def test_databases(url: str, tmp_path: Path) -> None:
 def test_bad_input(url: str, tmp_path: Path, line: str, code: int, part: str) -> None:
     ended = muniment(*line.replace("URL", url).split(), "--json", cwd=tmp_path)
     failed(ended, code, part)
-    assert set(ended.json) == {"error", "hint", "kind"}
+    assert set(ended.json) == {"error", "hint", "type"}
     assert not list(tmp_path.iterdir())
 
 

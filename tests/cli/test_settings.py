@@ -74,7 +74,7 @@ def test_what_would_do_nothing_is_refused(place: list[str], changes: str, said: 
     ended = muniment("settings", *place, changes, "Mine=new", "--json")
     assert ended.code == 2, ended.err
     assert said in ended.err
-    assert set(json.loads(ended.out)) == {"error", "hint", "kind"}
+    assert set(json.loads(ended.out)) == {"error", "hint", "type"}
     assert shown(place) == {"Mine": "kept"}
 
 

@@ -174,7 +174,7 @@ def test_commands_and_the_client_do_the_same(server: Server, shop: Database) -> 
     assert ended.text.startswith(f"Froze {shop.name} until ")
     assert "  state of     etag 3\n" in ended.text
     again = muniment("freeze", *where, "--json")
-    assert (again.code, again.json["kind"]) == (4, "Conflict")
+    assert (again.code, again.json["type"]) == (4, "Conflict")
     thawed = muniment("thaw", *where, "--json")
     assert thawed.code == 0
     assert thawed.json["fingerprint"] == shop.fingerprint()

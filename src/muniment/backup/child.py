@@ -19,7 +19,7 @@ from muniment.backup.manifest import Manifest
 from muniment.backup.plan import RestorePlan, chain_of
 from muniment.backup.reader import Moment
 from muniment.backup.repository import Backup, read
-from muniment.backup.restore import restore
+from muniment.backup.restore import Restored, restore
 from muniment.backup.selection import Selection
 from muniment.backup.take import take_backup
 from muniment.errors import DamagedBackup, ErrorRecord, MunimentError, unicode
@@ -126,6 +126,7 @@ class _Taken(msgspec.Struct, tag=True):
 class _Restored(msgspec.Struct, tag=True):
     etag: int
     modified: int
+    notes: list[str]
 
 
 class _Compacted(msgspec.Struct, tag=True):
@@ -193,11 +194,12 @@ def restore_in_child(
     progress: Progress | None = None,
     niceness: int = 0,
     key: EncryptionKey | None = None,
-) -> Moment:
-    """`restore.restore` in a process of its own; returns the moment that was reached.
+) -> Restored:
+    """`restore.restore` in a process of its own.
 
     The progress then tells what is in the new database, where before it told what was read.
     """
+    progress = progress or Progress()
     chain = [encoded(backup.folder) for backup in plan.chain]
     copies = [list(map(encoded, backup.copies)) for backup in plan.chain]
     wanted = _Restore(
@@ -205,8 +207,11 @@ def restore_in_child(
     )
     with _working(_restore, _Restored, "restores", progress, niceness) as worker:
         worker.tell(wanted)
-        restored = worker.hear()
-    return Moment(restored.etag, restored.modified)
+        told = worker.hear()
+    seconds = progress.seconds
+    with closing(engines.open(target, read_only=True, key=key)) as storage:
+        fingerprint = storage.snapshot().fingerprint
+    return Restored(target, plan.backup, Moment(told.etag, told.modified), fingerprint, seconds, tuple(told.notes))
 
 
 def _proven(plan: RestorePlan) -> tuple[list[str], Keyring]:
@@ -331,7 +336,7 @@ def _restore(parent: Parent) -> None:
         held = restored.fingerprint
         documents, size = held.count(DOCUMENT), held.size(DOCUMENT) + held.size(ATTACHMENT)
         progress.counts = Counts(documents, held.count(ATTACHMENT), size, documents, size)
-    parent.say(_Restored(restored.moment.etag, restored.moment.modified))
+    parent.say(_Restored(restored.moment.etag, restored.moment.modified, list(map(unicode, restored.notes))))
 
 
 def _compact(parent: Parent) -> None:

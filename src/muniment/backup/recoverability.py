@@ -265,9 +265,9 @@ def _last(backup: Backup, now: datetime) -> LastBackup:
         etag=manifest.through,
         time=manifest.snapshot.time,
         completed=manifest.completed,
-        age=max((now - _time(manifest.completed)).total_seconds(), 0.0),
+        age=round(max((now - _time(manifest.completed)).total_seconds(), 0.0), 3),
         size=manifest.size,
-        seconds=max((_time(manifest.completed) - _time(manifest.started)).total_seconds(), 0.0),
+        seconds=round(max((_time(manifest.completed) - _time(manifest.started)).total_seconds(), 0.0), 3),
     )
 
 

@@ -58,7 +58,7 @@ _EPILOG = """Exit codes:
 backup --all-databases: the number of those that failed.
 status --fail-if-…: as plug-ins for monitoring have them: 0 all is well, 1 warning, 2 critical, 3 unknown.
 
-With --json, stdout is one JSON object, after an error too: error, hint, kind.
+With --json, stdout is one JSON object, after an error too: error, hint, type.
 """
 
 

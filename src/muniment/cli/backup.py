@@ -246,7 +246,14 @@ def _back_up_to_all(database: DocumentDatabase, places: list[Path], asked: dict[
             raise
         except MunimentError as error:
             failed.append(error)
-            told.append({"destination": str(place), "error": error.message, "hint": error.hint})
+            told.append(
+                {
+                    "destination": str(place),
+                    "error": error.message,
+                    "hint": error.hint,
+                    "type": type(error).__name__,
+                }
+            )
             lines.append(("failed", f"{place}: {error}"))
         else:
             summary = backup_rows(BackupSummary.of(taken), seconds)

@@ -114,9 +114,9 @@ def write(data: bytes) -> None:
 
 @dataclass(frozen=True, slots=True)
 class Failure:
-    """What failed, in words for people: a message, what to do next, and the name of the kind of error."""
+    """What failed, in words for people: the name of its class, a message, and what to do next."""
 
-    kind: str
+    type: str
     message: str
     hint: str
     exit_code: int
@@ -137,7 +137,7 @@ def complain(
     """Say on stderr in two lines what failed and what to do next, and if wanted on stdout as one JSON object too."""
     if as_json:
         with suppress(StorageFailure):  # stdout may be what failed
-            emit_json({**(facts or {}), "error": failure.message, "hint": failure.hint, "kind": failure.kind})
+            emit_json({**(facts or {}), "error": failure.message, "hint": failure.hint, "type": failure.type})
     console = aside()
     if traceback_of:
         console.file.write("".join(traceback.format_exception(traceback_of)))

@@ -123,7 +123,7 @@ def back_up_all(wanted: BackupWanted, out: JobOutput) -> int:
                 raise
             failed += 1
             complain(Failure.of(error))
-            ended = {"error": error.message, "hint": error.hint, "kind": type(error).__name__}
+            ended = {"error": error.message, "hint": error.hint, "type": type(error).__name__}
             text = f"failed: {error}"
         backups.append(row(name, text, database=name, dest=dest, **ended))
     headline = f"Backed up {len(names) - failed} of {count_text(len(names), 'database')} of {url} to {wanted.dest}"

@@ -66,7 +66,7 @@ async def begin(request: Request, wanted: RestoreWanted, *, defrag: bool = False
         check_unmoved(source)
         moment = restore_in_child(
             plan, target, selection=selection, defrag=defrag, new_id=new_id, progress=job.progress, key=key
-        )
+        ).moment
         state = f"the state of {rfc3339(from_microseconds(moment.modified))}, etag {moment.etag:,}"
         part = ", a part of it" if selection else "; its fingerprint was proven"
         job.say(f"Restored {amount(job.progress)} of {state}{part}")
