@@ -83,7 +83,11 @@ def test_nothing_is_done_when_one_command_can_not_be(shop: Database) -> None:
             422,
             "patches nothing",
         ),
-        (b'[{"Method":"PUT","Key":"x","Document":{},"Metadata":{}},{"Method":"EVAL","Key":"x"}]', 501, "not supported"),
+        (
+            b'[{"Method":"PUT","Key":"x","Document":{},"Metadata":{}},{"Method":"EVAL","Key":"x"}]',
+            422,
+            "runs no script",
+        ),
         (b'[{"Method":"PUT","Key":"' + b"x" * 600 + b'","Document":{}}]', 400, "512"),
         (b'[{"Method":"PUT","Key":"x","Document":{"\\ud800":1},"Metadata":{}}', 422, "cannot be read"),
         (b"[" * 5000, 422, "cannot be read"),

@@ -184,3 +184,29 @@ def test_streams_of_documents(shop: Database) -> None:
     some = shop.get("/streams/docs?startsWith=items/&matches=*99&exclude=1*&start=1&pageSize=3").json()
     assert ids(some) == ["items/399", "items/499", "items/599"]
     assert some["NextPageStart"] == 4
+
+
+def test_several_requests_in_one(orders: Database) -> None:
+    wanted: list[Any] = [
+        {"Url": "/docs/orders/1", "Query": None, "Headers": {}},
+        None,
+        {"Url": f"/databases/{orders.name}/indexes/dynamic/Orders", "Query": "?query=Freight:12"},
+        {"Url": "/queries/", "Query": "id=orders/1&id=none&include=Company"},
+        {"Url": "/queries", "Method": "POST", "Content": '["orders/2"]'},
+        {"Url": "/docs/none"},
+        {"Url": "/indexes/none"},
+        {"Url": "/multi_get", "Method": "POST", "Content": "[]"},
+        {"Url": "/docs/orders/1", "Method": "DELETE"},
+    ]
+    found = orders.request("POST", "/multi_get?parallel=yes", json=wanted).json()
+    assert [each and each["Status"] for each in found] == [200, None, 200, 200, 200, 404, 404, 501, 501]
+    assert found[0]["Result"]["Freight"] == 3.5
+    assert found[0]["Headers"]["Raven-Entity-Name".lower()] == "Orders"
+    assert ids(found[2]["Result"]) == ["orders/2"]
+    assert (found[3]["Result"]["Results"][1], ids({"Results": found[3]["Result"]["Includes"]})) == (
+        None,
+        ["companies/1"],
+    )
+    assert "no index 'none'" in found[6]["Result"]["Error"]
+    assert_error(orders.request("POST", "/multi_get", json=[None] * 1001), 400, "too many")
+    assert orders.get("/docs/orders/1").status_code == 200

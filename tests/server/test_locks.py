@@ -326,6 +326,7 @@ KINDS: dict[str, Callable[[Site], None]] = {
     "bulk_docs": _asked("POST", f"{SHOP}/bulk_docs", json=[{"Method": "PUT", "Key": "b", "Document": {}}]),
     "bulk_docs/{index}": _by_query,
     "streams/query/{index}": _asked("GET", f"{SHOP}/streams/query/dynamic"),
+    "multi_get": _asked("POST", f"{SHOP}/multi_get", json=[{"Url": "/docs/a"}]),
     "streams/docs": _asked("GET", f"{SHOP}/streams/docs"),
     "query": _asked("POST", f"{SHOP}/query", json={"Rql": "from Items where Number > 3"}),
     "query/lines": _asked("POST", f"{SHOP}/query/lines", json={"Rql": "from Items where Number > 3"}),

@@ -135,6 +135,12 @@ def tenant(site: Site, prefix: str) -> None:
     for method in ("GET", "POST"):
         do(method, "/streams/query/{index}", 200, "/streams/query/dynamic/Orders?query=By:items*&sort=-By")
     do("GET", "/streams/docs", 200, "/streams/docs?startsWith=o")
+    do(
+        "POST",
+        "/multi_get",
+        200,
+        json=[{"Url": "/docs/orders/1"}, None, {"Url": "/indexes/dynamic", "Query": "?query=By:x"}],
+    )
     index = {"Map": "from o in docs.Orders select new { o.By }"}
     do("PUT", "/indexes/{name}", 400, "/indexes/Orders/ByBy?definition=yes", json={})
     do("PUT", "/indexes/{name}", 201, "/indexes/Orders/ByBy?definition=yes", json=index)

@@ -410,3 +410,13 @@ def test_a_restore_takes_no_other_database_s_usual_place(site: Site) -> None:
         assert told.status_code == 200, told.text
     told = site.ask("server", "POST", "/admin/restore/plan", json=wanted | {"DatabaseLocation": "~/Nightly"})
     assert told.status_code == 200
+
+
+def test_who_changes_all_that_a_query_finds_sees_how_far_it_is(site: Site) -> None:
+    for method in ("DELETE", "EVAL"):
+        path = "/databases/shop/bulk_docs/dynamic/None?query=a:1"
+        assert site.ask("read", method, path, json={"Script": "this.a = 2"}).status_code == 403
+        number = site.ask("write", method, path, json={"Script": "this.a = 2"}).json()["OperationId"]
+        for _ in iter(lambda: site.ask("write", "GET", f"/operation/status?id={number}").json()["Completed"], True):  # noqa: B023
+            pass
+        assert site.ask("read", "GET", f"/operation/status?id={number}").status_code == 404

@@ -144,6 +144,24 @@ class Command(Message):
     ] = None
 
 
+class SeveralWanted(Message):
+    """A request in another: its address below the database, and its query string."""
+
+    url: str
+    query: str | None = None
+    method: str | None = None
+    content: str | None = None
+    headers: dict[str, str | None] | None = None
+
+
+class SeveralAnswer(Message):
+    """The answer of one."""
+
+    status: int
+    headers: dict[str, str]
+    result: msgspec.Raw
+
+
 class Patched(Message):
     """A document was patched."""
 

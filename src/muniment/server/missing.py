@@ -17,7 +17,6 @@ _ENDPOINTS: Final = {
     "morelikethis": _QUERIES,
     "terms": _QUERIES,
     "streams": "streams/docs and streams/query/INDEX are here",
-    "multi_get": "send the requests one by one",
     "bulkinsert": "send them to bulk_docs, or to smuggler/import, which streams",
     "transformers": _QUERIES,
     "singleauthtoken": "send the key or token itself",

@@ -21,6 +21,8 @@ _TO_BEGIN: Final = {
     "restore": Right.RESTORE,
     "export": Right.READ,
     "import": Right.WRITE,
+    "patch by query": Right.WRITE,
+    "deletion by query": Right.WRITE,
 }
 
 

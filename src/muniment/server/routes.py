@@ -50,6 +50,8 @@ from muniment.raven3.messages import (
     ScheduleDone,
     ScheduleListed,
     ServerStatistics,
+    SeveralAnswer,
+    SeveralWanted,
     Stored,
     Versions,
     Wanted,
@@ -109,6 +111,7 @@ from muniment.server.handlers import (
     restore_into,
     restores,
     schedules,
+    several,
     statistics,
     streams,
     studio,
@@ -259,6 +262,14 @@ ROUTES: Final = (
         ),
     ),
     Route("query/lines", {"POST": Endpoint(finding.lines, (Answer(200, media=LINES),), body=Wanted, may=READ)}),
+    Route(
+        "multi_get",
+        {
+            "POST": Endpoint(
+                several.answer, (Answer(200, list[SeveralAnswer | None]),), body=list[SeveralWanted | None], may=READ
+            )
+        },
+    ),
     Route("query", {"POST": Endpoint(finding.find, (Answer(200, QueryResults),), body=Wanted, may=READ)}),
     Route(
         "static/{key}",
