@@ -11,6 +11,7 @@ from typing import Any, NamedTuple
 from msgspec.structs import replace
 
 from muniment.document import Document, encode
+from muniment.errors import NotEvaluated
 from muniment.query import keys, model, rql
 from muniment.query.keys import Key
 from muniment.query.model import COUNT, KEY, SUM, Column, Group, Query
@@ -41,11 +42,16 @@ class Stream(NamedTuple):
 
 
 def query_of(asked: Query | str, parameters: Mapping[str, Any] | None = None) -> Query:
-    """A query as it is, or that of a text in RQL; raises `InvalidInput` for one that cannot be answered."""
-    if isinstance(asked, str):
-        return rql.parse(asked, parameters)
-    model.check(asked)
-    return asked
+    """A query as it is, or that of a text in RQL; raises `InvalidInput` or `NotEvaluated` if it cannot be answered."""
+    query = rql.parse(asked, parameters) if isinstance(asked, str) else asked
+    if not isinstance(asked, str):
+        model.check(query)
+    if query.index is not None:
+        raise NotEvaluated(
+            f"the index {query.index!r} cannot be asked by its name",
+            "ask the collection, `from 'Orders' where …`: any field is found without naming an index",
+        )
+    return query
 
 
 def answer(storage: Storage, query: Query, *, most: int | None = None) -> Answer:
