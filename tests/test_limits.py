@@ -14,6 +14,7 @@ from muniment import DocumentDatabase, Put
 from muniment.errors import Cancelled, InvalidInput
 from muniment.limits import NO_LIMITS, Limits
 from muniment.progress import Progress
+from tests.object_store import ObjectStore
 
 
 @pytest.mark.parametrize(
@@ -147,6 +148,16 @@ def test_a_backup_keeps_a_rate_that_is_changed_while_it_runs(
         backup.limits = NO_LIMITS
         taken = backup.wait(30)
         assert taken.manifest.through == database.last_etag
+
+
+def test_an_upload_to_an_object_store_keeps_a_rate(shop: Path, object_store: ObjectStore) -> None:
+    with DocumentDatabase(shop) as database:
+        slow = NO_LIMITS.changed(write_rate="300kB")
+        backup = database.maintenance.start_backup(object_store.place(), in_child=True, limits=slow)
+        assert not backup.join(2)
+        assert backup.status.bytes < 4_500_000
+        backup.limits = NO_LIMITS
+        assert backup.wait(30).manifest.through == database.last_etag
 
 
 def test_a_backup_waits_for_its_hours_and_reads_nothing_before(shop: Path, tmp_path: Path) -> None:
