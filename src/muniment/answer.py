@@ -116,7 +116,7 @@ def _cell(group: Group, row: Row, path: tuple[str, ...]) -> Key:
         return keys.key_of(row.documents)
     if path[0] == SUM:
         total = row.sums[[field.path for field in group.sums].index(path[1:])]
-        return keys.MISSING if total is None else keys.number_key(f"{total:f}")
+        return keys.MISSING if total is None else keys.number_key(str(total))
     return row.by[0] if path == (KEY,) else row.by[[field.path for field in group.by].index(path)]
 
 

@@ -6,17 +6,20 @@ import threading
 from decimal import Decimal
 from typing import Any
 
+import apsw
 import hypothesis.strategies as st
 import msgspec
 import pytest
 from hypothesis import given
 
-from muniment.errors import ConcurrencyConflict
+from muniment.errors import ConcurrencyConflict, InvalidInput, StorageFailure
 from muniment.query import keys
-from muniment.query.model import Equal, Field, Group, In, Order, Query, Range, StartsWith, fields
+from muniment.query.model import Equal, Exists, Field, Group, In, Or, Order, Query, Range, StartsWith, fields
 from muniment.storage.base import Storage, Write
-from muniment.storage.sqlite import indexes
+from muniment.storage.sqlite import building, indexes
+from muniment.storage.sqlite.indexes import Indexes
 from muniment.storage.sqlite.store import SqliteStorage
+from muniment.storage.sqlite.writer import Transaction
 from tests.query import drawn, reference
 from tests.storage.place import Place
 from tests.storage.test_queries import found, put, together
@@ -256,3 +259,144 @@ def test_one_whose_drop_was_undone_is_kept_on(indexed: Storage) -> None:
     [written] = indexed.commit([Write("orders/new", b'{"A":3}', collection="Orders")])
     assert found(indexed, query) == ([*before[0], written.etag], 101)
     assert list(indexed.check()) == []
+
+
+@pytest.mark.parametrize("name", ['a"b', "a\\b", "\0", "x\n", "__class__"])
+def test_a_field_of_any_name(indexed: Storage, name: str) -> None:
+    """Whoever may read asks for it: afterwards all can be written, and is found."""
+    body = msgspec.json.encode({name: 1, "A": 2})
+    put(indexed, "Orders", [body])
+    asked = Field((name,))
+    assert found(indexed, Query("Orders", Equal(asked, 1)))[1] == 1
+    put(indexed, "Orders", [body, body])
+    assert found(indexed, Query("Orders", Equal(asked, 1) & Equal(A, 2)))[1] == 2
+    assert not plan_of(indexed, Query("Orders", Equal(asked, 1))).scanned
+
+
+@pytest.mark.parametrize("path", [("\ud800",), ("A",) * 101, ("A" * 5000,), ()])
+def test_a_path_that_none_is(indexed: Storage, path: tuple[str, ...]) -> None:
+    for query in (Query("Orders", Equal(Field(path), 1)), Query("Orders", order=(Order(Field(path)),))):
+        with pytest.raises(InvalidInput):
+            found(indexed, query)
+    assert indexed.indexes() == []
+
+
+def test_a_value_nested_too_deeply_has_no_keys(indexed: Storage) -> None:
+    put(indexed, "Orders", [b'{"A":1}'])
+    found(indexed, Query("Orders", Equal(A, 1) & Equal(B, 1)))
+    deep = b"[" * 2000 + b"1" + b"]" * 2000
+    put(indexed, "Orders", [b'{"A":1,"B":' + deep + b"}", b'{"A":' + deep + b"}"])
+    assert found(indexed, Query("Orders", Equal(A, 1)))[1] == 1
+    assert found(indexed, Query("Orders", Exists(B)))[1] == 1
+    assert found(indexed, Query("Orders", ~Equal(Field(("@id",)), "x") & Exists(A)))[1] == 2  # by looking at each
+
+
+def rows_of(store: Storage, sql: str) -> Any:
+    assert isinstance(store, SqliteStorage)
+    return store.writer.submit(lambda transaction: transaction.connection.execute(sql).fetchall()).result()
+
+
+def test_no_index_makes_a_write_fail(indexed: Storage) -> None:
+    """One that cannot be kept is dropped, and made anew."""
+    fill(indexed)
+    query = Query("Orders", Equal(A, 3))
+    found(indexed, query)
+    assert isinstance(indexed, SqliteStorage)
+    [index] = indexed.writer.indexes.all
+    rows_of(indexed, f"DROP TABLE index_{index.number}")
+    indexed.commit([Write("orders/5", b'{"A":3}', collection="Orders")])
+    assert indexed.indexes() == []
+    assert found(indexed, query)[1] == 101
+    [again] = indexed.writer.indexes.all
+    assert (again.ready, again.number > index.number) == (True, True)
+
+
+def test_a_drop_that_is_undone(indexed: Storage) -> None:
+    """What is written after it is in the index, which is there still."""
+    fill(indexed)
+    query = Query("Orders", Equal(A, 3))
+    found(indexed, query)
+    assert isinstance(indexed, SqliteStorage)
+
+    def drop(transaction: Transaction) -> None:
+        assert transaction.indexes is not None
+        transaction.indexes.drop("Auto/orders/ByA")
+        raise ZeroDivisionError
+
+    def drop_and_fail(transaction: Transaction) -> None:
+        assert transaction.indexes is not None
+        transaction.indexes.drop("Auto/orders/ByA")
+        transaction.connection.execute("ROLLBACK")  # as SQLite does where the disk is full
+        raise apsw.FullError("disk full")
+
+    for failing, error in ((drop, ZeroDivisionError), (drop_and_fail, StorageFailure)):
+        with pytest.raises(error):
+            indexed.writer.submit(failing).result()
+        before = len(found(indexed, query)[0])
+        indexed.commit([Write(f"new/{failing.__name__}", b'{"A":3}', collection="Orders")])
+        assert not plan_of(indexed, query).scanned
+        assert len(found(indexed, query)[0]) == before + 1
+        found(indexed, Query("Orders", Equal(B, "b3")))  # which makes another one
+        assert len(found(indexed, query)[0]) == before + 1
+
+
+def test_one_that_is_dropped_while_it_is_filled(indexed: Storage, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What fills it ends, and does not fill the one that is made in its place."""
+    fill(indexed)
+    assert isinstance(indexed, SqliteStorage)
+    store, fill_rows = indexed, Indexes.fill
+
+    def dropped_first(self: Indexes, filled: Any, documents: Any) -> None:
+        monkeypatch.setattr(Indexes, "fill", fill_rows)
+        self.drop("Auto/orders/ByA")
+        self.want("orders", [B], store._clock(), store.last_etag)
+        self.fill(filled, documents)
+
+    monkeypatch.setattr(Indexes, "fill", dropped_first)
+    assert found(store, Query("Orders", Equal(A, 3)))[1] == 100
+    assert found(store, Query("Orders", Equal(B, "b3")))[1] == 1
+    assert list(store.check()) == []
+
+
+def test_one_that_cannot_be_made_is_tried_again_later(indexed: Storage, monkeypatch: pytest.MonkeyPatch) -> None:
+    fill(indexed)
+    tried = []
+
+    def failing(*_: object) -> None:
+        tried.append(1)
+        raise RuntimeError("a bug")
+
+    monkeypatch.setattr(Indexes, "fill", failing)
+    for _ in range(2):
+        assert found(indexed, Query("Orders", Equal(A, 3)))[1] == 100
+    assert (len(tried), indexed.indexes()) == (1, [])
+    monkeypatch.undo()
+    monkeypatch.setattr(building, "RETRY_SECONDS", 0.0)
+    assert found(indexed, Query("Orders", Equal(A, 3)))[1] == 100
+    assert len(indexed.indexes()) == 1
+
+
+def test_many_conditions_make_no_indexes(indexed: Storage) -> None:
+    fill(indexed, 10)
+    assert found(indexed, Query("Orders", Or(tuple(Equal(Field((f"F{n}",)), 1) for n in range(300)))))[1] == 0
+    assert indexed.indexes() == []
+
+
+def test_the_one_not_used_for_longest_makes_room(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(indexes, "MOST", 1)
+    store = having_indexes(place.store)
+    fill(store, 10)
+    found(store, Query("Orders", Equal(A, 3)))
+    place.clock.now += (indexes.MAKES_ROOM_SECONDS + 10) * 1_000_000
+    found(store, Query("Orders", Equal(B, "b3")))
+    assert [each.field for each in store.indexes()] == ["B"]
+
+
+def test_sums_and_groups_that_would_never_end(indexed: Storage) -> None:
+    put(indexed, "Orders", [b'{"A":1,"B":1e2000000}', b'{"A":1,"B":1}'])
+    with pytest.raises(InvalidInput, match="digits"):
+        indexed.group(Query("Orders", group=Group((A,), (B,))))
+    many = [Field((name,)) for name in "ABCDEFGH"]
+    put(indexed, "Orders", [msgspec.json.encode({each.path[0]: list(range(100)) for each in many})])
+    with pytest.raises(InvalidInput, match="groups"):
+        indexed.group(Query("Orders", group=Group(tuple(many))))

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import suppress
 from typing import Any, Final
 
 import msgspec
 from msgspec import UNSET
 
+from muniment import json_bytes
 from muniment.document import Document
 from muniment.query import keys
 from muniment.query.keys import Key, Number, decoded, key_of
@@ -81,18 +83,33 @@ class _Members:
         fields: list[Any] = [
             (f"m{number}", Any, msgspec.field(name=name, default=UNSET)) for number, name in enumerate(names)
         ]
-        members = msgspec.defstruct("Members", fields, gc=False)
-        self._decode: Callable[[bytes], Any] = msgspec.json.Decoder(members, float_hook=Number).decode
+        self._decode: Callable[[bytes], Any] | None = None
+        with suppress(ValueError):  # some names msgspec cannot look for, as those with a quote in them
+            members = msgspec.defstruct("Members", fields, gc=False)
+            self._decode = msgspec.json.Decoder(members, float_hook=Number).decode
 
     def of(self, body: bytes) -> Sequence[Any]:
         """The members' values, `UNSET` for one that is not there."""
         if not self._names:
             return ()
         try:
-            return msgspec.structs.astuple(self._decode(body))
-        except (msgspec.DecodeError, RecursionError):
+            if self._decode is not None:
+                with suppress(msgspec.DecodeError):
+                    return msgspec.structs.astuple(self._decode(body))
             value = decoded(body)
             return [value.get(name, UNSET) for name in self._names]
+        except RecursionError:
+            return [_shallow(json_bytes.member_value(body, name)) for name in self._names]
+
+
+def _shallow(value: bytes | None) -> Any:
+    """The value of some JSON, or one without anything in it where it is nested too deeply to be read."""
+    if value is None:
+        return UNSET
+    try:
+        return decoded(value)
+    except RecursionError:
+        return {}
 
 
 def _found(value: Any, path: tuple[str, ...], read: _Read) -> list[Key]:

@@ -7,6 +7,7 @@ field's values, those in an array one by one. A condition holds if one of the va
 from __future__ import annotations
 
 from collections.abc import Iterator
+from functools import lru_cache
 from typing import Any, Final, Literal, TypeAlias
 
 import msgspec
@@ -22,6 +23,8 @@ SUM: Final = "@sum"  # followed by the path of what is added up
 KEY: Final = "@key"  # the field of a group that has one
 MAX_CLAUSES: Final = 10_000
 MAX_DEPTH: Final = 200
+MAX_NAMES: Final = 100  # of a path
+MAX_PATH: Final = 4096
 
 
 class Field(msgspec.Struct, frozen=True, omit_defaults=True):
@@ -214,8 +217,7 @@ def leaves(condition: Condition) -> Iterator[Leaf]:
 
 def check(query: Query) -> None:
     """Raises `InvalidInput` for a query that cannot be answered."""
-    for leaf in leaves(query.where):
-        field_of(leaf)
+    fields(query)
     for number, what in ((query.skip, "skip"), (query.take, "take")):
         if number is not None and (type(number) is not int or not 0 <= number < 1 << 63):
             raise InvalidInput(f"{what} cannot be {number!r}", "give a whole number from 0 to 2^63-1")
@@ -237,8 +239,6 @@ def _check_group(query: Query, group: Group) -> None:
 
 def field_of(leaf: Leaf) -> Field:
     """The field that a condition looks at; `Search` looks at its words."""
-    if not leaf.field.path or not all(leaf.field.path):
-        raise InvalidInput("a condition names no field", "give a path of names")
     return Field(leaf.field.path, "words") if isinstance(leaf, Search) else leaf.field
 
 
@@ -249,4 +249,21 @@ def fields(query: Query) -> tuple[Field, ...]:
         found += [*query.group.by, *query.group.sums]
     else:
         found += [order.field for order in query.order]
-    return tuple(dict.fromkeys(found))
+    once = tuple(dict.fromkeys(found))
+    for each in once:
+        _check_path(each.path)
+    return once
+
+
+@lru_cache(1024)
+def _check_path(path: tuple[str, ...]) -> None:
+    if not path or not all(path):
+        raise InvalidInput("a condition or an order names no field", "give a path of names")
+    if len(path) > MAX_NAMES or sum(map(len, path)) > MAX_PATH:
+        raise InvalidInput(
+            f"the path of a field has more than {MAX_NAMES} names, or {MAX_PATH:,} characters", "name another field"
+        )
+    try:
+        "".join(path).encode()
+    except UnicodeEncodeError as error:
+        raise InvalidInput(f"{path[0]!r} is no name of a field: it is not Unicode", "name another field") from error

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
-from decimal import Context, Decimal
+from decimal import Context, Decimal, DecimalException, Inexact, InvalidOperation, Overflow, Underflow
 from typing import Final, NamedTuple
 
 from muniment.document import Document
+from muniment.errors import InvalidInput
 from muniment.query import keys
 from muniment.query.extract import Extractor
 from muniment.query.keys import Key
@@ -14,7 +15,8 @@ from muniment.query.match import All, Keys, predicate, test_of
 from muniment.query.model import Field, Group, Order, Query, fields
 
 _KEPT: Final = 10_000  # matches in memory beyond those that are asked for, before the last of them are dropped
-EXACT: Final = Context(prec=1 << 16)
+_MOST_GROUPS: Final = 100_000  # that one document is in
+_EXACT: Final = Context(prec=1 << 16, traps=[Inexact, Overflow, Underflow, InvalidOperation])
 
 
 class Matches(NamedTuple):
@@ -88,6 +90,8 @@ def grouped(group: Group, found: Iterable[Keys]) -> list[Row]:
 def _combined(columns: Sequence[Sequence[Key]]) -> list[tuple[Key, ...]]:
     combined: list[tuple[Key, ...]] = [()]
     for column in columns:
+        if len(combined) * len(column) > _MOST_GROUPS:
+            raise InvalidInput(f"a document is in more than {_MOST_GROUPS:,} groups", "group by fewer fields")
         combined = [(*before, key) for before in combined for key in column]
     return combined
 
@@ -97,4 +101,12 @@ def _add(sums: list[Decimal | None], columns: Sequence[Field], found: Keys) -> N
         for key in found[column]:
             number = keys.number_of(key)
             if number is not None:
-                sums[place] = EXACT.add(sums[place] or Decimal(0), number)
+                sums[place] = added(sums[place] or Decimal(0), number)
+
+
+def added(one: Decimal, other: Decimal) -> Decimal:
+    """The exact sum; raises `InvalidInput` where it would have more than 65,536 digits."""
+    try:
+        return _EXACT.add(one, other)
+    except DecimalException as error:
+        raise InvalidInput("a sum has more than 65,536 digits", "leave the sum out") from error

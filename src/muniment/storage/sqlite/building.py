@@ -6,10 +6,11 @@ import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, suppress
 from itertools import islice
+from time import monotonic
 from typing import Any, Final
 
 from muniment.document import Document
-from muniment.errors import Cancelled, MunimentError
+from muniment.errors import Cancelled
 from muniment.query.extract import Extractor
 from muniment.query.keys import Key
 from muniment.query.model import Field
@@ -19,6 +20,7 @@ from muniment.storage.sqlite.reader import Reader
 from muniment.storage.sqlite.writer import Transaction, Writer
 
 STEP: Final = 2000
+RETRY_SECONDS: Final = 60.0  # after which a query tries again to make an index that could not be made
 
 
 class Builder:
@@ -30,12 +32,15 @@ class Builder:
         self._pin = pin
         self._lock = threading.Lock()
         self._running: dict[tuple[str | None, Field], threading.Thread] = {}
+        self._failed: dict[tuple[str | None, Field], float] = {}
         self._stopped = threading.Event()
 
     def want(self, collection: str | None, fields: Sequence[Field], wait: float) -> None:
         """Have an index on each of these fields; wait until there is, or so many seconds."""
         with self._lock:
             new = [field for field in fields if (collection, field) not in self._running]
+            late = monotonic() - RETRY_SECONDS
+            new = [field for field in new if self._failed.get((collection, field), late) <= late]
             if new and not self._stopped.is_set():
                 thread = threading.Thread(
                     target=self._build, args=(collection, new), name="muniment index", daemon=True
@@ -47,14 +52,21 @@ class Builder:
             each.join(wait)  # type: ignore[union-attr]
 
     def _build(self, collection: str | None, fields: Sequence[Field]) -> None:
+        made: list[Index] = []
         try:
-            with suppress(MunimentError):  # the next query tries again, and this one looks at every document
-                wanted = self._submit(lambda transaction: self._writer.want_indexes(transaction, collection, fields))
-                self._fill(collection, [index for index in wanted if not index.ready])
-        finally:
-            with self._lock:
-                for field in fields:
-                    self._running.pop((collection, field), None)
+            wanted = self._submit(lambda transaction: self._writer.want_indexes(transaction, collection, fields))
+            made = [index for index in wanted if not index.ready]
+            self._fill(collection, made)
+            failed = set(fields) - {index.field for index in wanted}  # there are too many
+        except Exception:  # whatever it is, queries look at every document then
+            failed = set(fields)
+            with suppress(Exception):
+                self._submit(lambda _: self._writer.indexes.abandon(made))
+        with self._lock:
+            for field in fields:
+                self._running.pop((collection, field), None)
+                self._failed.pop((collection, field), None)
+            self._failed |= {(collection, field): monotonic() for field in failed}
 
     def _fill(self, collection: str | None, indexes: Sequence[Index]) -> None:
         extractor, fill = Extractor(index.field for index in indexes), self._writer.indexes.fill

@@ -8,6 +8,7 @@ indexes does not keep them; `through` shows what it has written, and then they a
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
+from contextlib import suppress
 from functools import lru_cache
 from typing import Any, Final, NamedTuple
 
@@ -21,6 +22,7 @@ from muniment.query.model import ID, As, Field
 from muniment.revision import DOCUMENT
 
 UNUSED_SECONDS: Final = 30 * 24 * 3600
+MAKES_ROOM_SECONDS: Final = 24 * 3600
 MOST: Final = 64  # in one database: each is a little work for every write
 _TABLES: Final = """
 CREATE TABLE IF NOT EXISTS index_definition(
@@ -34,6 +36,10 @@ _INDEX: Final = """
 CREATE TABLE index_{0:d}(etag INTEGER NOT NULL, key BLOB NOT NULL, PRIMARY KEY(etag, key)) STRICT, WITHOUT ROWID
 """
 _BY_KEY: Final = "CREATE INDEX IF NOT EXISTS index_{0:d}_key ON index_{0:d}(key, etag)"
+_NEWEST: Final = """
+SELECT ifnull(max(CAST(substr(name, 7) AS INTEGER)), 0) FROM sqlite_schema
+WHERE type = 'table' AND name GLOB 'index_[0-9]*'
+"""
 _ROW: Final = tuple[int, str | None, str, As, int, int, int]
 _USABLE: Final = """
 SELECT number, collection, path, kind, ready, several, used FROM index_definition
@@ -89,6 +95,7 @@ class Indexes:
 
     def __init__(self, connection: apsw.Connection, last_etag: int) -> None:
         self._connection = connection
+        self._last = 0  # the number of the newest: none is given twice, for what fills one that was dropped may go on
         self.all: tuple[Index, ...] = ()
         if has_indexes(connection):
             if connection.execute("SELECT ifnull(max(through), 0) FROM index_state").get < last_etag:
@@ -111,8 +118,31 @@ class Indexes:
             found = self._extractors[collection] = mine, Extractor(each.field for each in mine)
         return found
 
-    def change(self, gone: Iterable[Gone], come: Iterable[Come]) -> None:
-        """Keep the indexes: part of the transaction that writes this."""
+    def change(self, gone: Sequence[Gone], come: Sequence[Come]) -> None:
+        """Keep the indexes: part of the transaction that writes this, which no index makes fail.
+
+        One that cannot be kept (it is damaged) is dropped, and the next query makes it anew.
+        """
+        try:
+            self._change(gone, come)
+        except Exception as error:
+            full = isinstance(error, apsw.FullError | apsw.IOError | apsw.NoMemError | MemoryError)
+            if full or not self._connection.in_transaction:
+                raise
+            collections = {each.collection for each in gone} | {each.collection for each in come}
+            self.abandon({index for collection in collections for index in self._of(collection)[0]})
+
+    def abandon(self, indexes: Iterable[Index]) -> None:
+        """Have these no more, even if nothing can be read or written there; part of a transaction."""
+        numbers = {index.number for index in indexes}
+        for index in self.all:
+            if index.number in numbers:
+                self._connection.execute("DELETE FROM index_definition WHERE number = ?", (index.number,))
+                with suppress(apsw.CorruptError, apsw.SQLError):
+                    self._connection.execute(f"DROP TABLE index_{index.number:d}")
+        self.read()
+
+    def _change(self, gone: Iterable[Gone], come: Iterable[Come]) -> None:
         removed: dict[int, list[tuple[int]]] = {}
         for etag, collection in gone:
             for index in self._of(collection)[0]:
@@ -158,10 +188,11 @@ class Indexes:
         collection = fold_collection(collection)
         there = {index.field: index for index in self.all if index.collection == collection}
         for field in fields:
-            if field not in there and len(self.all) < MOST:
-                query = "INSERT INTO index_definition VALUES(NULL, ?, ?, ?, 0, 0, ?) RETURNING number"
+            if field not in there and self._room(now):
+                number = self._last = max(self._last, execute(_NEWEST).get) + 1
                 path = msgspec.json.encode(field.path).decode()
-                number: int = execute(query, (collection, path, field.kind, now)).get
+                query = "INSERT INTO index_definition VALUES(?, ?, ?, ?, 0, 0, ?)"
+                execute(query, (number, collection, path, field.kind, now))
                 execute(_INDEX.format(number)).fetchall()
             elif field in there and not there[field].ready:
                 number = there[field].number
@@ -169,6 +200,15 @@ class Indexes:
         self.reached(last_etag)
         self.read()
         return tuple(each for each in self.all if each.collection == collection and each.field in fields)
+
+    def _room(self, now: int) -> bool:
+        """Whether there may be another one; one that was not used for a day makes room for it."""
+        self.read()
+        if len(self.all) >= MOST:
+            oldest = min(self.all, key=lambda index: index.used)
+            if oldest.used < now - MAKES_ROOM_SECONDS * 1_000_000:
+                self._drop(oldest)
+        return len(self.all) < MOST
 
     def drop(self, name: str) -> bool:
         """Drop those of this name, in any case; part of a transaction."""

@@ -13,7 +13,7 @@ from muniment.query.keys import END, MISSING, TEXTS, Key, number_of
 from muniment.query.match import All, No, Part, Test, Within
 from muniment.query.match import Any as AnyOf
 from muniment.query.model import Field, Group, Query
-from muniment.query.scan import EXACT, Matches, Row
+from muniment.query.scan import Matches, Row, added
 from muniment.revision import DOCUMENT
 from muniment.storage.sqlite.indexes import Index
 from muniment.storage.sqlite.reader import ALIVE, OF_COLLECTION
@@ -83,7 +83,7 @@ class Finder:
             for key, value in pairs:
                 number = number_of(value)
                 if number is not None:
-                    found[key] = EXACT.add(found.get(key, Decimal(0)), number)
+                    found[key] = added(found.get(key, Decimal(0)), number)
             sums.append(found)
         return [Row((key,), count, tuple(found.get(key) for found in sums)) for key, count in counts]
 

@@ -467,7 +467,9 @@ class SqliteStorage:
         collection = fold_collection(asked.query.collection)
         ready = {index.field for index in self._writer.indexes.all if index.collection == collection and index.ready}
         missing = [field for field in asked.fields if field not in ready]
-        if missing and all(map(indexable, asked.fields)) and self._writer.documents(collection) >= self.index_from:
+        if not missing or size_of(asked.test) > MOST_TESTS:
+            return
+        if all(map(indexable, asked.fields)) and self._writer.documents(collection) >= self.index_from:
             self._builder.want(collection, missing, INDEX_SECONDS)
 
     def group(self, query: Query) -> Groups:

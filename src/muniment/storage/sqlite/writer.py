@@ -192,6 +192,7 @@ class Writer:
         self._stuck: str | None = None  # why nothing can be written any more
         self._group: list[tuple[Job, Future[Any]]] = []  # in progress
         self.indexes = Indexes(connection, self._state.etag)
+        self._undone = False  # a commit, which may have made or dropped indexes
         self._dead = int(connection.execute("SELECT count(*) FROM dead").get)
         self._purgeable = self._may_purge()
         self._lineage = facts.identity.lineage
@@ -399,8 +400,7 @@ class Writer:
                     self._connection.execute("ROLLBACK")
             if self._connection.in_transaction:  # the next commit would store what callers were told had failed
                 self._stuck = f"a failed write could not be rolled back ({failure})"
-            with suppress(apsw.Error):
-                self._read_indexes()
+            self._undone = True
             self._purged_to = -1  # a purge may be among what was rolled back
             with self._lock:
                 self._working_from = None
@@ -435,6 +435,9 @@ class Writer:
         with self._lock:
             earliest = self._working_from = max(self._clock(), modified + 1, self._told_until + 1)
         execute("BEGIN IMMEDIATE")
+        if self._undone:
+            self.indexes.read()
+            self._undone = False
         for job, future in group:
             transaction = Transaction(self._connection, etag, max(self._clock(), modified + 1, earliest), self.indexes)
             execute("SAVEPOINT job")
@@ -444,7 +447,7 @@ class Writer:
                 if not self._connection.in_transaction:  # SQLite itself rolled everything back: the disk is full
                     raise
                 execute("ROLLBACK TO job; RELEASE job")
-                self._read_indexes()
+                self.indexes.read()  # which may have been made or dropped
                 answers.append((future, None, mapped(error, self._folder)))
                 continue
             execute("RELEASE job")
@@ -468,10 +471,6 @@ class Writer:
         if written:
             self._note(state)
         return state, dead
-
-    def _read_indexes(self) -> None:
-        """After what may have made or dropped one was undone: even the last one, so what is known does not matter."""
-        self.indexes.read()
 
     def want_indexes(
         self, transaction: Transaction, collection: str | None, fields: Sequence[Field]
