@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import os
+import signal
 import threading
 from decimal import Decimal
+from multiprocessing import get_context
+from pathlib import Path
 from typing import Any
 
 import apsw
@@ -15,13 +19,16 @@ from hypothesis import given
 from muniment.errors import ConcurrencyConflict, InvalidInput, StorageFailure
 from muniment.query import keys
 from muniment.query.model import Equal, Exists, Field, Group, In, Or, Order, Query, Range, StartsWith, fields
+from muniment.security.encryption import EncryptionKey
 from muniment.storage.base import Storage, Write
 from muniment.storage.sqlite import building, indexes
 from muniment.storage.sqlite.indexes import Indexes
 from muniment.storage.sqlite.store import SqliteStorage
 from muniment.storage.sqlite.writer import Transaction
+from tests.clock import Clock
 from tests.query import drawn, reference
 from tests.storage.place import Place
+from tests.storage.test_failures import limit_pages
 from tests.storage.test_queries import found, put, together
 
 A, B = Field(("A",)), Field(("B",))
@@ -400,3 +407,50 @@ def test_sums_and_groups_that_would_never_end(indexed: Storage) -> None:
     put(indexed, "Orders", [msgspec.json.encode({each.path[0]: list(range(100)) for each in many})])
     with pytest.raises(InvalidInput, match="groups"):
         indexed.group(Query("Orders", group=Group(tuple(many))))
+
+
+def test_a_disk_that_is_full_while_one_is_made(indexed: Storage, monkeypatch: pytest.MonkeyPatch) -> None:
+    """There is none then, what is found is right, and it is made when there is room."""
+    fill(indexed)
+    assert isinstance(indexed, SqliteStorage)
+    query = Query("Orders", Equal(A, 3))
+    monkeypatch.setattr(building, "RETRY_SECONDS", 0.0)
+    expected = [each.etag for each in indexed.by_collection("orders", 0, 5000) if b'"A":3' in (each.body or b"")], 100
+    for pages in (0, 2, 5, 8, 12):
+        limit_pages(indexed, pages)
+        assert found(indexed, query) == expected
+        assert list(indexed.check()) == []
+        with pytest.raises(StorageFailure):
+            indexed.commit([Write("large", b'{"A":3,"B":"%s"}' % (b"x" * 2_000_000), collection="Orders")])
+        assert found(indexed, query) == expected
+    limit_pages(indexed, 1 << 20)
+    indexed.commit([Write("large", b'{"A":3,"B":"%s"}' % (b"x" * 2_000_000), collection="Orders")])
+    assert found(indexed, query)[1] == 101
+    assert not plan_of(indexed, query).scanned
+    assert list(indexed.check()) == []
+
+
+@pytest.mark.parametrize("step", ["fill", "filled"])
+def test_a_process_killed_while_one_is_made(place: Place, step: str) -> None:
+    store = having_indexes(place.store)
+    fill(store)
+    query = Query("Orders", Equal(A, 3))
+    expected = found(store, query)
+    store.drop_index("Auto/orders/ByA")
+    store.close()
+    killed = get_context("spawn").Process(target=_die_at, args=(place.folder, store.key, step), daemon=True)
+    killed.start()
+    killed.join()
+    assert killed.exitcode == -signal.SIGKILL
+    place.reopen()
+    store = having_indexes(place.store)
+    store.commit([Write("orders/5000", b'{"A":3}', collection="Orders"), Write("orders/3", None)])
+    assert found(store, query)[1] == expected[1]
+    assert not plan_of(store, query).scanned
+    assert list(store.check()) == []
+
+
+def _die_at(folder: Path, key: EncryptionKey | None, step: str) -> None:
+    setattr(Indexes, step, lambda *_: os.kill(os.getpid(), signal.SIGKILL))
+    store = having_indexes(SqliteStorage(folder, clock=Clock(), key=key))
+    found(store, Query("Orders", Equal(A, 3)))

@@ -67,7 +67,7 @@ def key_of(value: Any) -> Key:
     """The key of a value of JSON, or of a Python value that a query compares with."""
     kind = type(value)
     if kind is str:
-        return text_key(value)
+        return _short_text_key(value) if len(value) <= _SHORT else text_key(value)
     if kind is Number:
         return number_key(value)
     if isinstance(value, str):
@@ -151,6 +151,11 @@ def text_key(text: str) -> Key:
         return _TEXT + folded.encode() + (_SPELLED if folded == text else _SPELLED + text.encode())
     folded = fold(text)
     return _TEXT + _escaped(folded) + _SPELLED + (b"" if folded == text else _escaped(text))
+
+
+# Values repeat. Long ones would fill the memory.
+_SHORT: Final = 64
+_short_text_key: Final = lru_cache(1 << 14)(text_key)
 
 
 def _escaped(text: str) -> bytes:

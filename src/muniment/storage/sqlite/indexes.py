@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import suppress
 from functools import lru_cache
+from operator import itemgetter
 from typing import Any, Final, NamedTuple
 
 import apsw
@@ -149,22 +150,19 @@ class Indexes:
                 removed.setdefault(index.number, []).append((etag,))
         for number, etags in removed.items():
             self._connection.executemany(f"DELETE FROM index_{number:d} WHERE etag = ?", etags)
-        added: dict[int, list[tuple[int, Key]]] = {}
-        for each in come:
-            indexes, extractor = self._of(each.collection)
-            if not indexes:
-                continue
-            keys = extractor.of_body(each.body) if extractor.body_only else extractor.keys(each.document)
-            for index, found in zip(indexes, keys, strict=True):
-                rows = added.setdefault(index.number, [])
-                if len(found) == 1:
-                    rows.append((each.etag, found[0]))
-                    continue
-                rows += [(each.etag, key) for key in found]
-                if not index.several:
-                    self._note_several(index.number)
-        for number, rows in added.items():
-            self._connection.executemany(f"INSERT OR IGNORE INTO index_{number:d} VALUES(?, ?)", rows)
+        added: dict[Index, list[tuple[int, Key]]] = {}
+        for collection, documents in _by_collection(come).items():
+            indexes, extractor = self._of(collection)
+            columns = [added.setdefault(index, []) for index in indexes]
+            for each in documents if indexes else ():
+                keys = extractor.of_body(each.body) if extractor.body_only else extractor.keys(each.document)
+                for rows, found in zip(columns, keys, strict=True):
+                    rows += [(each.etag, key) for key in found]
+        for index, rows in added.items():
+            if not index.several and any(rows[place][0] == rows[place - 1][0] for place in range(1, len(rows))):
+                self._note_several(index.number)
+            rows.sort(key=_key)  # so that neighbours in the file are written together
+            self._connection.executemany(f"INSERT OR IGNORE INTO index_{index.number:d} VALUES(?, ?)", rows)
 
     def _note_several(self, number: int) -> None:
         self._connection.execute("UPDATE index_definition SET several = 1 WHERE number = ?", (number,))
@@ -249,6 +247,16 @@ class Indexes:
         self.read()
 
 
+_key: Final = itemgetter(1)
+
+
+def _by_collection(come: Iterable[Come]) -> dict[str | None, list[Come]]:
+    found: dict[str | None, list[Come]] = {}
+    for each in come:
+        found.setdefault(each.collection, []).append(each)
+    return found
+
+
 def has_indexes(connection: apsw.Connection) -> bool:
     """Whether the file has ever had an index."""
     return connection.execute("SELECT 1 FROM sqlite_schema WHERE name = 'index_definition'").get is not None
@@ -257,10 +265,11 @@ def has_indexes(connection: apsw.Connection) -> bool:
 def read_indexes(connection: apsw.Connection) -> tuple[Index, ...]:
     """The indexes of a file that has had some."""
     query = "SELECT number, collection, path, kind, ready, several, used FROM index_definition ORDER BY number"
-    return _indexes(connection.execute(query).fetchall())
+    return _indexes(tuple(connection.execute(query)))
 
 
-def _indexes(rows: list[tuple[Any, ...]]) -> tuple[Index, ...]:
+@lru_cache(64)
+def _indexes(rows: tuple[tuple[Any, ...], ...]) -> tuple[Index, ...]:
     found = [msgspec.convert(row, _ROW) for row in rows]
     return tuple(
         Index(number, collection, _field(path, kind), bool(ready), bool(several), used)
@@ -279,7 +288,7 @@ def usable(connection: apsw.Connection, collection: str | None) -> dict[Field, I
     There are none where a program has written that knows no indexes.
     """
     try:
-        rows: list[tuple[Any, ...]] = connection.execute(_USABLE, (fold_collection(collection),)).fetchall()
+        rows = tuple(connection.execute(_USABLE, (fold_collection(collection),)))
     except apsw.SQLError:
         if has_indexes(connection):
             raise

@@ -88,7 +88,7 @@ class Finder:
         return [Row((key,), count, tuple(found.get(key) for found in sums)) for key, count in counts]
 
     def _column(self, sql: _Sql) -> list[int]:
-        return [msgspec.convert(row[0], int) for row in self._connection.execute(*sql)]
+        return msgspec.convert([value for (value,) in self._connection.execute(*sql)], list[int])
 
     # In order.
 
@@ -183,7 +183,7 @@ def collection_matches(connection: apsw.Connection, query: Query, *, counted: bo
     named, tallied = ("", "") if query.collection is None else (f"AND {OF_COLLECTION}", f"AND {OF_COLLECTION_TALLY}")
     bound = {"collection": query.collection, "take": -1 if query.take is None else query.take, "skip": query.skip}
     sql = f"SELECT etag FROM log WHERE kind = {DOCUMENT} {named} AND {ALIVE} ORDER BY etag LIMIT :take OFFSET :skip"
-    etags = [msgspec.convert(row[0], int) for row in connection.execute(sql, bound)]
+    etags = msgspec.convert([etag for (etag,) in connection.execute(sql, bound)], list[int])
     sql = f"SELECT ifnull(sum(count), 0) FROM fingerprint WHERE kind = {DOCUMENT} {tallied}"
     return Matches(etags, connection.execute(sql, bound).get if counted else -1)
 

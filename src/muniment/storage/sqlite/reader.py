@@ -294,8 +294,7 @@ class Reader:
 
 def read_revisions(connection: apsw.Connection, etags: list[int]) -> list[Revision]:
     """The documents' revisions with these etags, in their order."""
-    rows = connection.execute(_BY_ETAGS, (str(etags),))
-    return [msgspec.convert(row, Revision) for row in rows]
+    return msgspec.convert(connection.execute(_BY_ETAGS, (str(etags),)).fetchall(), list[Revision])
 
 
 def _next_batch(connection: apsw.Connection, after: int, through: int, snapshot: int, limit: int) -> Batch | None:
