@@ -141,6 +141,28 @@ def test_only_what_was_shown_is_written(page: Page, shop: Database, tmp_path: Pa
     assert json.loads(_stored(shop, "odd/2"))["a"] == "first"
 
 
+def test_the_newest_state_is_of_the_history_that_the_database_has(
+    page: Page, server: Server, shop: Database, tmp_path: Path
+) -> None:
+    """Also when a copy of it has gone on into the same folder of backups."""
+    _put(shop, "odd/1", b'{"a":"ours"}')
+    location = str(tmp_path / "b")
+    assert not shop.backup(location)["Faulted"]
+    copied = Database(server, f"{shop.name}-copy")
+    assert not server.restore(BackupLocation=location, DatabaseName=copied.name)["Faulted"]
+    _put(copied, "odd/1", b'{"a":"theirs"}')
+    assert not copied.backup(location, incremental="true")["Faulted"]
+    _put(shop, "odd/1", b'{"a":"lost"}')
+    page.open(f"{shop.name}/restore")
+    page.see("p", "etag 1;")
+    page.click("Go on")
+    page.click("odd/1", "li button")
+    page.see(".difference .after", "ours")
+    page.click("Write 1 change")
+    page.see(".good", "1 change")
+    assert json.loads(_stored(shop, "odd/1"))["a"] == "ours"
+
+
 def test_a_moment_is_clicked_and_typed_and_the_command_does_the_same(
     page: Page, server: Server, shop: Database, tmp_path: Path
 ) -> None:

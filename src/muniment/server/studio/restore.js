@@ -19,12 +19,14 @@ export async function show(place, context) {
     plan: Promise.resolve(null),
     part: {},
     into: database !== null,
+    lineage: null, // of the database as it is now
     name: "",
     changed: () => {}, // what was shown for other choices is not to be acted on
   };
-  if (!wanted.location && database !== null) {
-    const { destinations } = await json(`${base(database)}/backups`, signal);
-    wanted.location = destinations[0]?.destination ?? "";
+  if (database !== null) {
+    const { destinations, lineage } = await json(`${base(database)}/backups`, signal);
+    wanted.location ||= destinations[0]?.destination ?? "";
+    wanted.lineage = lineage;
   }
   const steps = h("div", {});
   const folder = h("input", { required: true, autocomplete: "off", value: wanted.location });
@@ -81,6 +83,8 @@ function moment(listing, wanted, { signal }) {
     told.className = error ? "problem" : "";
     if (!error) drawing.choose?.(plan.time);
   };
+  const newest = newestOf(listing, wanted);
+  if (!Object.keys(wanted.moment).length) wanted.moment = newest;
   const choose = (chosen) => {
     wanted.moment = chosen;
     wanted.changed();
@@ -117,13 +121,19 @@ function moment(listing, wanted, { signal }) {
       { class: "row" },
       button("The newest", () => {
         input.value = "";
-        choose({});
+        choose(newest);
       }),
       field("or at", input),
       zone,
     ),
     told,
   );
+}
+
+// The newest moment; where a folder has several histories, of the one that the database goes on with.
+function newestOf({ lineages }, { lineage }) {
+  const own = lineages.find((each) => each.lineage === lineage && each.backed_up_through);
+  return own && lineages.length > 1 ? { Lineage: lineage } : {};
 }
 
 function part(listing, wanted) {
@@ -236,9 +246,10 @@ function fixed({ location: folder, moment: at, part: of, into, name }, plan) {
     .map(({ backup }) => folderOf(backup))
     .sort()
     .at(-1);
+  const named = "At" in at || "Backup" in at;
   return structuredClone({
     location: folder,
-    moment: Object.keys(at).length ? at : { Backup: newest },
+    moment: named ? at : { Backup: newest },
     part: of,
     into,
     name,
