@@ -14,7 +14,7 @@ from tests.clock import Clock
 DATA = Path(__file__).parent.parent / "data"
 
 
-@pytest.mark.parametrize("number", [1, 2])
+@pytest.mark.parametrize("number", [1, 2, 3])
 def test_a_database_of_each_format_is_taken_over_whole(number: int, tmp_path: Path, clock: Clock) -> None:
     (tmp_path / FILE).write_bytes(gzip.decompress((DATA / f"database-format-{number}.db.gz").read_bytes()))
     with DocumentDatabase(tmp_path, clock=clock) as database:
