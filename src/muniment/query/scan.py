@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
+from contextvars import ContextVar
 from decimal import Context, Decimal, DecimalException, Inexact, InvalidOperation, Overflow, Underflow
+from threading import Event
 from typing import Final, NamedTuple
 
 from muniment.document import Document
-from muniment.errors import InvalidInput
+from muniment.errors import Cancelled, InvalidInput
 from muniment.query import keys
 from muniment.query.extract import Extractor
 from muniment.query.keys import Key
@@ -17,6 +19,10 @@ from muniment.query.model import Field, Group, Order, Query, fields
 _KEPT: Final = 10_000  # matches in memory beyond those that are asked for, before the last of them are dropped
 _MOST_GROUPS: Final = 100_000  # that one document is in
 _EXACT: Final = Context(prec=1 << 16, traps=[Inexact, Overflow, Underflow, InvalidOperation])
+
+
+stopping: ContextVar[Event | None] = ContextVar("stopping", default=None)
+"""When this is set, nobody waits any more for what is looked for."""
 
 
 class Matches(NamedTuple):
@@ -56,6 +62,7 @@ def scan(query: Query, documents: Iterable[Document]) -> Matches:
 def matching(query: Query, documents: Iterable[Document]) -> Iterator[tuple[Document, Keys]]:
     """Those of the documents for which the condition holds, with their keys."""
     extractor, test = Extractor(fields(query)), test_of(query.where)
+    documents = _unless_stopped(documents)
     if not extractor.fields and isinstance(test, All) and not test.items:
         yield from ((document, {}) for document in documents)
         return
@@ -64,6 +71,14 @@ def matching(query: Query, documents: Iterable[Document]) -> Iterator[tuple[Docu
         found = dict(zip(extractor.fields, extractor.keys(document), strict=True))
         if holds(found):
             yield document, found
+
+
+def _unless_stopped(documents: Iterable[Document]) -> Iterator[Document]:
+    stop = stopping.get()
+    for document in documents:
+        if stop is not None and stop.is_set():
+            raise Cancelled("the query was stopped: the client has gone away", "ask again")
+        yield document
 
 
 def _sort_key(found: Sequence[Key], order: Order) -> Key:

@@ -183,7 +183,8 @@ async def _run(
     await server.databases.close()
     server.callers.close()
     server.local.forget()
-    server.uploads.shutdown(wait=False, cancel_futures=True)
+    for threads in (server.uploads, server.queries):
+        threads.shutdown(wait=False, cancel_futures=True)
     log(f"stopped after {server.requests:,} requests in {monotonic() - server.started:.0f} s")
     if not serving.done():  # a client holds its connection with half a request; nothing is left to lose
         os._exit(0)

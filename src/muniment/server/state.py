@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from concurrent.futures import ThreadPoolExecutor
 from time import monotonic
+from typing import Final
 
 from muniment.server.answered import Answered
 from muniment.server.audit import FILE, Audit
@@ -23,6 +24,8 @@ from muniment.server.tenants import Databases
 from muniment.server.watch import Watch
 from muniment.settings import Settings
 
+QUERIES: Final = 16  # at a time; others wait
+
 
 class ServerState:
     """The settings, databases, jobs and counts of a server: what handlers and the application share."""
@@ -40,6 +43,7 @@ class ServerState:
         self.scheduler = Scheduler(settings, databases, self.operations)
         self.completions = Completions(loop)
         self.uploads = ThreadPoolExecutor(settings.uploads, "muniment upload")
+        self.queries = ThreadPoolExecutor(QUERIES, "muniment query")
         self.uploading = Seats(settings.uploads, "large attachments")
         self.transfers = Seats(settings.transfers, "dumps")
         self.restoring: str | None = None

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Iterator
 from typing import Any
 
@@ -19,6 +18,7 @@ from muniment.raven3.messages import Wanted
 from muniment.raven3.names import MAX_PAGE
 from muniment.server.handlers.queries import includes_of
 from muniment.server.handlers.raven7.streams import Lines
+from muniment.server.looking import looked
 from muniment.server.request import Request
 from muniment.server.tenants import Tenant
 from muniment.server.wire import Response
@@ -33,7 +33,7 @@ async def find(request: Request) -> Response:
     if query.take is not None:
         take = min(query.take, take)
     query = replace(query, take=take)
-    return Response(200, [JSON, BUILD_HEADER], await asyncio.to_thread(_answered, request.tenant, query))
+    return Response(200, [JSON, BUILD_HEADER], await looked(request, lambda: _answered(request.tenant, query)))
 
 
 async def lines(request: Request) -> Lines:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Iterator
 from datetime import UTC, datetime
 from time import monotonic
@@ -24,6 +23,7 @@ from muniment.raven7.queries import Queried, QueryStreamed
 from muniment.server.handlers.queries import includes_of
 from muniment.server.handlers.raven7.documents import included_object, shown
 from muniment.server.handlers.raven7.streams import Lines, check_format
+from muniment.server.looking import looked
 from muniment.server.request import Request
 from muniment.server.tenants import Tenant
 from muniment.server.wire import Refused, Response
@@ -36,7 +36,7 @@ async def find(request: Request) -> Response:
     asked, query = request.asked(Queried), _query(await request.message(QueryWanted))
     if asked.debug is not None:
         raise Refused(501, f"debug={asked.debug} is not here: there are no entries of indexes", "leave debug out")
-    body = await asyncio.to_thread(_answered, request.tenant, query, asked.metadata_only)
+    body = await looked(request, lambda: _answered(request.tenant, query, asked.metadata_only))
     return Response(200, [JSON, BUILD_HEADER], body)
 
 
