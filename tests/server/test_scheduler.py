@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from muniment.backup.alerts import Alert
+from muniment.backup.alerts import Alert, Overdue
 from muniment.backup.cron import Cron
 from muniment.backup.repository import backups
 from muniment.backup.retention import Policy
@@ -214,13 +214,18 @@ def test_never_two_at_a_time_for_a_database(run: Callable[..., None], monkeypatc
             return "completed", {}
 
         monkeypatch.setattr(Scheduler, "_perform", counted)
+        late = []
         for _ in range(3):
             site.clock.now += HOUR
             await site.scheduler._advance()
             await site.scheduler._advance()
+            site.clock.now += MINUTE
+            late.append(sorted({name for name, each in site.scheduler.failures() if isinstance(each, Overdue)}))
         go_on.set()
         await site.pass_(0)
         assert max(most) == 1
+        assert late == [[], ["other", "shop"], ["other", "shop"]]  # when the next one is due
+        assert not list(site.scheduler.failures())
         states = [(run.schedule, run.state) for run in site.scheduler.runs.of("shop")]
         assert sorted(states) == [(name, how) for name in "ab" for how in ("completed", "skipped", "skipped")]
 

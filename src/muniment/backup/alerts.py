@@ -78,7 +78,17 @@ class Failure(msgspec.Struct, frozen=True, kw_only=True):
     destination: str = ""
 
 
-def alerts(found: Recoverability, policy: Policy, now: datetime, failures: Sequence[Failure] = ()) -> list[Alert]:
+class Overdue(msgspec.Struct, frozen=True, kw_only=True):
+    """A backup that a schedule has asked for, and that had not ended when the next one was due."""
+
+    schedule: str
+    due: datetime
+    destination: str
+
+
+def alerts(
+    found: Recoverability, policy: Policy, now: datetime, failures: Sequence[Failure | Overdue] = ()
+) -> list[Alert]:
     """What is wrong with the backups of a database, the most urgent first.
 
     A database that has not changed since its last backup is not late. Of several destinations the best one counts,
@@ -98,9 +108,19 @@ def worst(found: Sequence[Alert]) -> Severity | None:
     return min((alert.severity for alert in found), default=None)
 
 
-def failed(database: str, failures: Sequence[Failure]) -> Iterator[Alert]:
+def failed(database: str, failures: Sequence[Failure | Overdue]) -> Iterator[Alert]:
     """What is wrong where nothing but these failures is known of a database."""
     for failure in failures:
+        if isinstance(failure, Overdue):
+            text = f"the backup that the schedule {failure.schedule} asked for at {failure.due:%Y-%m-%d %H:%M:%S} UTC"
+            yield Alert(
+                condition="backup-late",
+                severity="critical",
+                database=database,
+                destination=failure.destination,
+                text=f"{text} has not ended, and the next one was due since",
+            )
+            continue
         yield Alert(
             condition=_FAILED[failure.what],
             severity="critical" if failure.what == "backup" else "warning",

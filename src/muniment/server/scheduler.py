@@ -16,7 +16,7 @@ from typing import Any, Final, Literal
 
 import msgspec
 
-from muniment.backup.alerts import Failure
+from muniment.backup.alerts import Failure, Overdue
 from muniment.backup.manifest import NAME as MANIFEST
 from muniment.backup.repository import read
 from muniment.backup.runs import Run, RunState
@@ -160,13 +160,15 @@ class Scheduler:
 
     @property
     def unended(self) -> list[Run]:
-        """What waits or runs now."""
-        queues = self._queues.values()
-        running = [queue.running for queue in queues if queue.running]
-        return [*running, *(run for queue in queues for run in queue.waiting), *(run for _, _, run in self._later)]
+        """What waits or runs now. Any thread may ask."""
+        queues = list(self._queues.values())
+        running = [run for queue in queues if (run := queue.running)]
+        waiting = [run for queue in queues for run in list(queue.waiting)]
+        return [*running, *waiting, *(run for _, _, run in list(self._later))]
 
-    def failures(self) -> Iterator[tuple[str, Failure]]:
-        """What failed when it was done last, and is to be done again, with the database that it was for."""
+    def failures(self) -> Iterator[tuple[str, Failure | Overdue]]:
+        """What failed when it was done last and is to be done again, and what is late, with the database of each."""
+        yield from self._overdue()
         for run in self.runs.failed:
             schedule = self.agenda.schedules.get(run.schedule)
             if schedule and run.task in schedule.crons and run.ended and self._is_for(schedule, run.database):
@@ -175,6 +177,16 @@ class Scheduler:
                     run.database,
                     Failure(what=_WHAT[run.task], time=time, reason=run.error or "", destination=run.destination),
                 )
+
+    def _overdue(self) -> Iterator[tuple[str, Overdue]]:
+        """Backups that wait or run still, though their schedule would have had the next one begin."""
+        now = self._clock()
+        for run in self.unended:
+            schedule = self.agenda.schedules.get(run.schedule)
+            cron = schedule.crons.get(run.task) if schedule and run.task in BACKUPS and not run.by_hand else None
+            if schedule and cron and now > cron.after(_micros(run.due)) + schedule.delay(run.schedule, run.database):
+                due = datetime.fromisoformat(run.due)
+                yield run.database, Overdue(schedule=run.schedule, due=due, destination=run.destination)
 
     def _is_for(self, schedule: Schedule, database: str) -> bool:
         if ALL not in schedule.databases:

@@ -15,7 +15,7 @@ from typing import Final, TypeAlias
 
 import msgspec
 
-from muniment.backup.alerts import Alert, Failure, Policy, alerts, failed
+from muniment.backup.alerts import Alert, Failure, Overdue, Policy, alerts, failed
 from muniment.backup.recoverability import Recoverability
 from muniment.document import fold
 from muniment.duration import duration_of
@@ -47,9 +47,9 @@ class Watch:
         databases: Databases,
         settings: Settings,
         tell: Callable[[Iterable[Alert], Iterable[Alert]], object] = lambda begun, over: None,
-        failures: Callable[[], Iterable[tuple[str, Failure]]] = tuple,
+        failures: Callable[[], Iterable[tuple[str, Failure | Overdue]]] = tuple,
     ) -> None:
-        """`failures` gives what failed by schedules, with the databases."""
+        """`failures` gives what failed by schedules or is late, with the databases."""
         self.known: dict[str, Known] = {}
         self.policy = policy_of(settings)
         self._databases = databases
@@ -101,8 +101,8 @@ class Watch:
             wrong += failed(name, [failure])
         self._compare({alert.subject: alert for alert in wrong})
 
-    def failures_of(self, tenant: Tenant) -> list[Failure]:
-        """What failed of a database when it was done last."""
+    def failures_of(self, tenant: Tenant) -> list[Failure | Overdue]:
+        """What failed of a database when it was done last, and what should have ended."""
         own = tenant.backup.failure()
         scheduled = [failure for name, failure in self._failures() if fold(name) == fold(tenant.name)]
         return [own, *scheduled] if own else scheduled
