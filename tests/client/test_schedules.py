@@ -57,6 +57,15 @@ def test_schedules_and_jobs(both_stores: Any, store: DocumentStore) -> None:
     planned = schedules.start_expiry(f"{place}-by-hand", Policy(keep_last=1), dry_run=True).wait().result
     assert [each["kept"] for each in planned["decisions"]] == [False, True]
     assert schedules.start_expiry(f"{place}-by-hand", Policy(keep_last=1), grace="0s").wait().result["removed"] == 1
+    store.put("orders/2", {})
+    later = store.admin.start_backup(f"{place}-by-hand", incremental=True).wait().result
+    assert later is not None
+    through = later["backup"].rpartition("/")[2]
+    merged = schedules.start_merge(f"{place}-by-hand", through, delete_merged=True).wait().result
+    assert (merged["kind"], merged["documents"]) == ("full", 2)
+    assert schedules.start_verification(f"{place}-by-hand").wait().result["backups"] == 1
+    with pytest.raises(InvalidInput, match="Through is missing"):
+        schedules.start_merge(f"{place}-by-hand", "")
     schedules.delete("nightly")
     with pytest.raises(NotFound):
         schedules.get("nightly")

@@ -363,6 +363,7 @@ KINDS: dict[str, Callable[[Site], None]] = {
     "admin/runs": _asked("GET", "/admin/runs"),
     "admin/verify": _asked("POST", "/admin/verify", 400, json={}),
     "admin/rehearse": _asked("POST", "/admin/rehearse", 400, json={}),
+    "admin/merge": _asked("POST", "/admin/merge", 400, json={}),
     "admin/copy": _asked("POST", "/admin/copy", 400, json={}),
     "admin/expire": _asked("POST", "/admin/expire", 400, json={}),
     "admin/stats": _asked("GET", "/admin/stats"),

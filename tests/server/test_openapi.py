@@ -261,6 +261,9 @@ def schedules(site: Site) -> None:
     """What can be asked of schedules, and what keeps backups in order."""
     ask, path, target = site.ask, "/admin/schedules/{name}", "/admin/schedules/nightly"
     place = str(site.place / "b")
+    site.server.client.put("/databases/shop/docs/later", json={})
+    later = site.server.client.post("/databases/shop/admin/backup?incremental=true", json={"BackupLocation": place})
+    made = site.server.wait_for(later.json()["OperationId"])["State"]["Result"]["backup"]
     schedule = {"Destination": place, "Databases": ["shop"], "Full": "0 1 * * *", "Rehearse": "0 2 * * *"}
     ask("PUT", path, 200, target, json=schedule)
     ask("PUT", path, 400, target, json=schedule | {"Full": "daily"})
@@ -279,7 +282,8 @@ def schedules(site: Site) -> None:
     ask("DELETE", path, 404, target)
     expiry = {"Policy": {"KeepLast": 9}, "DryRun": True}
     copied = {"Destination": "~/Backups/copied", "Repair": True}
-    for what, more in (("verify", {}), ("rehearse", {}), ("copy", copied), ("expire", expiry)):
+    merged = {"Through": made.rpartition("/")[2]}
+    for what, more in (("verify", {}), ("rehearse", {}), ("copy", copied), ("merge", merged), ("expire", expiry)):
         path = f"/admin/{what}"
         accepted = ask("POST", path, 202, path, json={"BackupLocation": place, **more}).json()
         done = site.server.wait_for(accepted["OperationId"])

@@ -202,6 +202,18 @@ def test_documents_are_found_by_what_is_in_them(page: Page, shop: Database) -> N
     assert any("400" in message or "422" in message for message in page.console())
 
 
+def test_a_chain_is_merged(page: Page, shop: Database, tmp_path: Path) -> None:
+    _order(shop)
+    assert not shop.backup(tmp_path / "b")["Faulted"]
+    _order(shop, id="orders/2")
+    assert not shop.backup(tmp_path / "b", incremental="true")["Faulted"]
+    page.open(f"{shop.name}/backups")
+    page.see("a[aria-label^='incremental backup']").click()
+    page.click("Merge through this one")
+    page.see(".good", "Merged and proven", 30)
+    assert len(list((tmp_path / "b").glob("*.full"))) == 2
+
+
 def test_backups_are_proven_and_old_ones_go(page: Page, shop: Database, tmp_path: Path) -> None:
     for number in range(3):
         _order(shop, b'{"Number":%d}' % number)

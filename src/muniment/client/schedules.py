@@ -23,6 +23,7 @@ from muniment.raven3.messages import (
     Accepted,
     ChoreWanted,
     ExpiryWanted,
+    MergeWanted,
     RehearsalWanted,
     ScheduleAction,
     ScheduleDone,
@@ -30,7 +31,7 @@ from muniment.raven3.messages import (
 )
 
 J = TypeVar("J")
-_CALLED: Final = {"verify": "verification", "rehearse": "rehearsal", "expire": "expiry"}
+_CALLED: Final = {"verify": "verification", "rehearse": "rehearsal", "merge": "merge", "expire": "expiry"}
 
 
 class BothSchedules(Generic[J]):
@@ -115,6 +116,12 @@ class BothSchedules(Generic[J]):
             backup_location=os.fspath(place), backup=backup, query=query, allow_clear=allow_clear or None
         )
         return (yield from self._begun("rehearse", wanted))
+
+    @both
+    def start_merge(self, place: str | os.PathLike[str], through: str, *, delete_merged: bool = False) -> Flow[J]:
+        """Begin to make one full backup out of a chain: see `MaintenanceActions.merge`."""
+        wanted = MergeWanted(backup_location=os.fspath(place), through=through, delete_merged=delete_merged)
+        return (yield from self._begun("merge", wanted))
 
     @both
     def start_expiry(

@@ -522,6 +522,13 @@ class CopyWanted(ChoreWanted):
     repair: Annotated[bool, Meta(description="Read what is there already too, and write anew what is damaged.")] = False
 
 
+class MergeWanted(ChoreWanted):
+    """Which chain to make one full backup of; the old ones stay, unless they are to be deleted."""
+
+    through: Annotated[str, Meta(description="The folder of the last backup to merge, an incremental one.")] = ""
+    delete_merged: Annotated[bool, Meta(description="Then delete those that the new one takes the place of.")] = False
+
+
 class ExpiryWanted(ChoreWanted):
     """Which backups to keep; what is not kept goes when it was marked for the time of grace."""
 

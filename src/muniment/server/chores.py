@@ -1,4 +1,4 @@
-"""Jobs of a server with backups that are there: verifying, rehearsing and expiring them."""
+"""Jobs of a server with backups that are there: verifying, rehearsing, merging, copying and expiring them."""
 
 from __future__ import annotations
 
@@ -12,12 +12,13 @@ import msgspec
 from muniment.backup.copying import Copied, copy_backups
 from muniment.backup.expire import Expired, expire
 from muniment.backup.job import Job, with_hint
+from muniment.backup.repository import Backup
 from muniment.backup.retention import Policy
-from muniment.backup.summary import ExpirySummary
+from muniment.backup.summary import BackupSummary, ExpirySummary
 from muniment.backup.verify import Verified
 from muniment.maintenance import MaintenanceActions
 from muniment.rehearsal import Rehearsal, rehearse
-from muniment.security.keyring import Keyring
+from muniment.security.keyring import Keyring, Protection
 from muniment.server.places import check_unmoved
 from muniment.settings import Settings
 from muniment.storage.base import system_clock
@@ -95,6 +96,29 @@ def expiry(
         return summary
 
     return _job("expiry", source, work), told
+
+
+def merging(
+    source: Path, through: str, keyring: Keyring, protection: Protection, *, delete_merged: bool
+) -> tuple[Job[Any], Told]:
+    """Make one full backup out of the chain that ends with the backup `through`."""
+
+    def work(job: Job[Backup]) -> Backup:
+        check_unmoved(source)
+        return MaintenanceActions.merge(
+            source,
+            through,
+            delete_merged=delete_merged,
+            keyring=keyring,
+            protection=protection,
+            progress=job.progress,
+        )
+
+    def told(merged: Backup) -> dict[str, Any]:
+        summary: dict[str, Any] = msgspec.to_builtins(BackupSummary.of(merged))
+        return summary
+
+    return _job("merge", source, work), told
 
 
 def copying(source: Path, destination: Path, keyring: Keyring, *, repair: bool) -> tuple[Job[Any], Told]:

@@ -33,6 +33,7 @@ from muniment.raven3.messages import (
     IndexListed,
     IndexMade,
     IndexReset,
+    MergeWanted,
     Object,
     OldToken,
     OldTokenRefusal,
@@ -347,6 +348,7 @@ ROUTES: Final = (
         {"POST": Endpoint(schedules.rehearse, ACCEPTED, body=RehearsalWanted, may=EVERYTHING)},
         tenant=False,
     ),
+    Route("admin/merge", {"POST": Endpoint(schedules.merge, ACCEPTED, body=MergeWanted, may=EVERYTHING)}, tenant=False),
     Route("admin/copy", {"POST": Endpoint(schedules.copy, ACCEPTED, body=CopyWanted, may=EVERYTHING)}, tenant=False),
     Route(
         "admin/expire", {"POST": Endpoint(schedules.expire, ACCEPTED, body=ExpiryWanted, may=EVERYTHING)}, tenant=False

@@ -1,4 +1,4 @@
-"""Schedules, what they came to, and the jobs that keep backups in order: verifying, rehearsing and expiring."""
+"""Schedules, what they came to, and jobs that keep backups in order: verifying, rehearsing, merging, expiring."""
 
 from __future__ import annotations
 
@@ -15,9 +15,11 @@ from muniment.duration import duration_of
 from muniment.errors import InvalidInput
 from muniment.raven3.messages import (
     Accepted,
+    BackupWanted,
     ChoreWanted,
     CopyWanted,
     ExpiryWanted,
+    MergeWanted,
     MomentWanted,
     RehearsalWanted,
     ScheduleAction,
@@ -26,8 +28,8 @@ from muniment.raven3.messages import (
 )
 from muniment.raven3.names import MAX_PAGE, SYSTEM
 from muniment.raven3.queries import RunsListed
-from muniment.server.chores import Told, copying, expiry, rehearsal, verification
-from muniment.server.keyring import keyring_of
+from muniment.server.chores import Told, copying, expiry, merging, rehearsal, verification
+from muniment.server.keyring import keyring_of, protection_of
 from muniment.server.request import Request
 from muniment.server.wire import Response, empty_response, json_response
 from muniment.storage.base import system_clock
@@ -124,6 +126,19 @@ async def expire(request: Request) -> Response:
     grace = duration_of(wanted.grace, "Grace")
     return await _begun(
         request, wanted, lambda place, keyring: expiry(place, wanted.policy, grace, keyring, dry_run=wanted.dry_run)
+    )
+
+
+async def merge(request: Request) -> Response:
+    """Begin to make one full backup out of a chain, which is proven before anything is deleted."""
+    wanted, settings = await request.message(MergeWanted), request.server.settings
+    if not wanted.through.strip():
+        raise InvalidInput("Through is missing", "send the name of the last backup to merge, an incremental one")
+    protection = await asyncio.to_thread(protection_of, settings, BackupWanted())
+    return await _begun(
+        request,
+        wanted,
+        lambda place, keyring: merging(place, wanted.through, keyring, protection, delete_merged=wanted.delete_merged),
     )
 
 

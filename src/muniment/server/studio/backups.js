@@ -149,6 +149,7 @@ async function destination(state, context) {
   try {
     const listing = await json(`/admin/backups${query({ location: state.destination })}`, signal);
     const chosen = h("div", {});
+    const merged = h("div", {});
     const pick = (backup) =>
       fill(
         chosen,
@@ -164,7 +165,9 @@ async function destination(state, context) {
             },
             "Restore this state",
           ),
+          backup.kind === "incremental" && button("Merge through this one", () => merge(merged, state, backup, signal)),
         ),
+        merged,
       );
     return h(
       "section",
@@ -181,6 +184,28 @@ async function destination(state, context) {
   } catch (error) {
     if (error.name === "AbortError") throw error;
     return h("section", {}, head, facts, notes, problem(error));
+  }
+}
+
+// One full backup out of the chain that ends with this one. It is proven before it exists, and nothing is removed.
+async function merge(place, { destination: folder }, backup, signal) {
+  try {
+    const wanted = { BackupLocation: folder, Through: backup.backup };
+    const { OperationId: id } = await send("POST", "/admin/merge", wanted);
+    const {
+      State: { Result: result },
+    } = await watch(place, "", id, `Merge through ${backup.backup}`, { signal });
+    fill(
+      place,
+      h(
+        "p",
+        { class: "good", role: "status" },
+        h("strong", {}, "Merged and proven: "),
+        `${result.backup} is a full backup of the same state. The others stay, until they are let go.`,
+      ),
+    );
+  } catch (error) {
+    if (error.name !== "AbortError") fill(place, problem(error));
   }
 }
 
