@@ -124,6 +124,19 @@ def test_what_is_left_of_an_interrupted_copy_is_not_believed(
     MaintenanceActions.verify(place, record=False)
 
 
+@pytest.mark.parametrize("size", [0, 7, None], ids=["nothing", "a part", "all"])
+def test_what_a_killed_copy_was_writing_does_not_stop_the_next_one(
+    chain: list[Backup], tmp_path: Path, size: int | None
+) -> None:
+    folder = tmp_path / "there" / chain[0].name
+    folder.mkdir(parents=True)
+    (folder / DATABASE_DOCUMENT).write_bytes(chain[0].stored_database_document()[:size])
+    (folder / "manifest.json.unfinished").write_bytes((chain[0].folder / "manifest.json").read_bytes()[:size])
+    copy_backups(tmp_path / "backups", tmp_path / "there")
+    MaintenanceActions.verify(tmp_path / "there", record=False)
+    assert not list(folder.glob("*.unfinished"))
+
+
 @pytest.mark.parametrize("name", [DATA, DATABASE_DOCUMENT, "manifest.json"])
 def test_damage_is_healed_from_a_healthy_twin(chain: list[Backup], new_place: Make, tmp_path: Path, name: str) -> None:
     place = new_place()

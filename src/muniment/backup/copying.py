@@ -30,6 +30,7 @@ from muniment.backup.reader import check_file
 from muniment.backup.repository import (
     DATABASE_DOCUMENT,
     SIGNATURE,
+    UNFINISHED,
     Backup,
     Backups,
     backups,
@@ -178,6 +179,7 @@ class _Copier:
             self._each(backup, lambda file: self._bring_file(backup, file, target / file.name))
             for path in _beside(backup):
                 self._put(target / path.name, path.read_bytes())
+            _forget_torn(target / UNFINISHED, manifest)
             publish_manifest(target, manifest, made)
         self.sent += len(manifest) + len(settings)
 
@@ -192,6 +194,8 @@ class _Copier:
                 raise
 
     def _put(self, path: Path, content: bytes) -> None:
+        if _content(path) != content:
+            _forget_torn(path, content)
         try:
             put_new(path, content)
         except FileExistsError:
@@ -270,6 +274,15 @@ class _Copier:
         if _content(path) != content:
             write_stream(path, [content], overwrite=True)
             self.repaired.append(path)
+
+
+def _forget_torn(path: Path, content: bytes) -> None:
+    """Remove the beginning of this content, which a copy to a folder has left that was killed while it wrote.
+
+    An object is there as a whole or not at all.
+    """
+    if not isinstance(path, Remote) and path.is_file() and content.startswith(path.read_bytes()):
+        path.unlink()
 
 
 def _beside(backup: Backup) -> Iterable[Path]:

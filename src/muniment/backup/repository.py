@@ -49,6 +49,7 @@ from muniment.security.signature import Signature, SigningKey
 from muniment.storage import engines
 
 T = TypeVar("T")
+UNFINISHED: Final = f"{manifests.NAME}.unfinished"  # the manifest, before it has its name
 DATABASE_DOCUMENT: Final = "Database.Document"
 REPOSITORY: Final = "repository.json"
 SIGNATURE: Final = f"{manifests.NAME}.signature"
@@ -525,7 +526,7 @@ def publish_manifest(folder: Path, manifest: bytes, made: Sequence[Path] = ()) -
     if isinstance(folder, Remote):
         put_new(folder / manifests.NAME, manifest)
         return []
-    unnamed = folder / f"{manifests.NAME}.unfinished"
+    unnamed = folder / UNFINISHED
     write_new(unnamed, manifest)
     sync_folder(folder)
     unnamed.rename(folder / manifests.NAME)
