@@ -242,7 +242,7 @@ def test_how_one_document_differs(chain: Chain) -> None:
         ("rehearse SOURCE --backup nowhere", 3, "no complete backup 'nowhere'"),
         ("rehearse SOURCE --place nowhere", 8, "nowhere"),
         ("status", 2, "no database was named"),
-        ("status SOURCE --url http://127.0.0.1:1", 2, "give either its FOLDER or --url URL"),
+        ("status SOURCE --url http://127.0.0.1:1", 2, "each say which database is meant"),
         ("status nowhere", 3, "there is no database in nowhere"),
         ("status --url http://127.0.0.1:1", 9, "does not answer"),
     ],

@@ -275,7 +275,7 @@ def _documents(site: Site) -> None:
     for method in ("GET", "HEAD"):
         site.ask(method, path, 200)
     site.ask("PATCH", path, 200, content=b'[{"Type":"Set","Name":"n","Value":1}]')
-    site.ask("EVAL", path, 501, content=b"{}")
+    site.ask("EVAL", path, 200, content=b'{"Script":"this.n = 2"}')
     site.ask("DELETE", path, 204)
     site.ask("GET", path, 404)
 
