@@ -51,6 +51,10 @@ class Page:
             raise AssertionError(f"no {css} with {text!r} in\n{self.text}\n{self.console()}") from None
         return element
 
+    def miss(self, text: str, seconds: float = 20) -> None:
+        """Wait until this cannot be read any more."""
+        WebDriverWait(self.driver, seconds, 0.05).until_not(lambda _: text in self.text, f"there is still {text!r}")
+
     @property
     def text(self) -> str:
         """All that can be read."""
