@@ -5,14 +5,29 @@ from __future__ import annotations
 from importlib import import_module
 from typing import Any
 
+from muniment.errors import InvalidInput
+
 
 class Later:
-    """Stands for a module. To a type checker it should be the module itself."""
+    """Stands for a module. To a type checker it should be the module itself.
 
-    def __init__(self, name: str) -> None:
+    What uses one of an `extra` that is not installed raises `InvalidInput`.
+    """
+
+    def __init__(self, name: str, extra: str | None = None) -> None:
         self._name = name
+        self._extra = extra
 
     def __getattr__(self, attribute: str) -> Any:
-        value = getattr(import_module(self._name), attribute)
+        try:
+            module = import_module(self._name)
+        except ImportError as error:
+            if self._extra is None:
+                raise
+            raise InvalidInput(
+                f"{self._name.partition('.')[0]} is needed for this, which is not installed",
+                f"pip install 'muniment[{self._extra}]'",
+            ) from error
+        value = getattr(module, attribute)
         setattr(self, attribute, value)  # which is found without coming here from now on
         return value

@@ -5,6 +5,8 @@ from __future__ import annotations
 import os
 import pickle
 import re
+import subprocess
+import sys
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
 from pathlib import Path
@@ -228,14 +230,17 @@ def test_credentials_come_from_a_named_profile(
         backups(place.replace("s3://", "s3://nobody@"))
 
 
-def test_without_the_extra_it_says_how_to_install_it(monkeypatch: pytest.MonkeyPatch) -> None:
-    from muniment.backup import stores
-
-    stores._store.cache_clear()
-    monkeypatch.setitem(__import__("sys").modules, "obstore.store", None)
-    with pytest.raises(InvalidInput, match="is not installed") as caught:
-        backups("s3://bucket/shop")
-    assert "muniment[s3]" in str(caught.value.hint)
+@pytest.mark.parametrize("command", ["backup shop --dest s3://b/p", "inspect s3://b/p", "restore s3://b/p --to x"])
+def test_without_the_extra_it_says_how_to_install_it(command: str, small: DocumentDatabase, tmp_path: Path) -> None:
+    program = "import sys; sys.modules['obstore'] = None; from muniment.cli import main; sys.exit(main())"
+    words = command.replace("shop", str(small.storage.folder)).split()
+    environment = os.environ | {"AWS_REGION": "x"}
+    ended = subprocess.run(
+        [sys.executable, "-c", program, *words], cwd=tmp_path, capture_output=True, text=True, env=environment
+    )
+    assert ended.returncode == 2, ended.stderr
+    assert "obstore is needed for this, which is not installed" in ended.stderr
+    assert "pip install 'muniment[s3]'" in ended.stderr
 
 
 def test_a_store_holds_only_whole_objects(object_store: ObjectStore) -> None:

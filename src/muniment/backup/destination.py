@@ -27,7 +27,7 @@ from muniment.later import Later
 if TYPE_CHECKING:
     import obstore
 else:
-    obstore = Later("obstore")
+    obstore = Later("obstore", extra="s3")
 
 T = TypeVar("T")
 LISTED_AGAIN: Final = 3

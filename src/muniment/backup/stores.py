@@ -22,7 +22,7 @@ from muniment.settings import is_confidential
 if TYPE_CHECKING:
     import obstore.store as stores
 else:
-    stores = Later("obstore.store")
+    stores = Later("obstore.store", extra="s3")
 
 SCHEMES: Final[Mapping[str, str]] = {"s3": "s3", "s3a": "s3", "gs": "gs", "gcs": "gs", "az": "az", "azure": "az"}
 RETRY_SECONDS: Final = "MUNIMENT_STORE_RETRY_SECONDS"
@@ -54,13 +54,6 @@ def store(scheme: str, bucket: str) -> Any:
 
 @lru_cache(64)
 def _store(scheme: str, bucket: str, profile: str, held: tuple[tuple[str, str], ...]) -> Any:
-    try:
-        import obstore.store  # noqa: F401 - it is an extra
-    except ImportError as error:
-        raise InvalidInput(
-            f"{scheme}://{bucket} is in an object store, and what reaches those is not installed",
-            "pip install 'muniment[s3]'",
-        ) from error
     environment = dict(held)
     config = _profile(profile or environment.get("AWS_PROFILE", ""), environment) if scheme == "s3" else {}
     if profile and scheme != "s3":
