@@ -408,11 +408,16 @@ def test_a_request_leaves_the_locks_and_no_descriptor(site: Site, kind: str) -> 
     site.ask("GET", f"{SHOP}/stats", 200)
     assert_locked(process, *folders)
     KINDS[kind](site)  # some keep a connection to the database, or a thread, for the next
-    before = steady(process)
-    with watched_children(process, data) as seen:
-        KINDS[kind](site)
-    assert_locked(process, *folders)
-    assert not more_than(before, process)
+    more, seen = Counter[str](), set[int]()
+    for _ in range(5):  # threads that happen to read at once keep one each, but what is lost is lost every time
+        before = steady(process)
+        with watched_children(process, data) as children:
+            KINDS[kind](site)
+        seen |= children
+        assert_locked(process, *folders)
+        if not (more := more_than(before, process)):
+            break
+    assert not more
     assert_locked(process, *folders)
     assert not inherited(process, data)  # each is to be closed in a child
     assert seen or kind not in WITH_CHILD
