@@ -17,7 +17,7 @@ from muniment.raven3.headers import BUILD_HEADER, JSON
 from muniment.raven3.messages import Wanted
 from muniment.raven3.names import MAX_PAGE
 from muniment.server.handlers.queries import includes_of
-from muniment.server.handlers.raven7.streams import Lines
+from muniment.server.lines import Lines
 from muniment.server.looking import looked
 from muniment.server.request import Request
 from muniment.server.tenants import Tenant

@@ -19,7 +19,7 @@ from muniment.raven3.headers import BUILD_HEADER, JSON
 from muniment.raven3.queries import DocumentsStreamed, IndexStreamed
 from muniment.server.handlers.indexes import asked_of, shown_as, with_text
 from muniment.server.handlers.queries import each_by_prefix
-from muniment.server.handlers.raven7.streams import Lines
+from muniment.server.lines import Lines
 from muniment.server.request import Request
 from muniment.server.wire import Refused, wanted_etag
 

@@ -20,8 +20,9 @@ from muniment.raven7.messages import Ids, Stored
 from muniment.raven7.queries import DocumentNamed, DocumentsStreamed, DocumentsWanted
 from muniment.revision import ATTACHMENT
 from muniment.server.handlers import documents, queries
-from muniment.server.handlers.raven7.streams import Lines, check_format
+from muniment.server.handlers.raven7.streams import check_format
 from muniment.server.handlers.raven7.transaction import deletion, wanted, write
+from muniment.server.lines import Lines
 from muniment.server.request import Request
 from muniment.server.tenants import Tenant
 from muniment.server.wire import Refused, Response, empty_response, json_response

@@ -22,7 +22,8 @@ from muniment.raven7.names import NODE
 from muniment.raven7.queries import Queried, QueryStreamed
 from muniment.server.handlers.queries import includes_of
 from muniment.server.handlers.raven7.documents import included_object, shown
-from muniment.server.handlers.raven7.streams import Lines, check_format
+from muniment.server.handlers.raven7.streams import check_format
+from muniment.server.lines import Lines
 from muniment.server.looking import looked
 from muniment.server.request import Request
 from muniment.server.tenants import Tenant
