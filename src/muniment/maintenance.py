@@ -25,7 +25,7 @@ from muniment.backup.merge import merge_backups
 from muniment.backup.moment import NEWEST, PointKeywords, RestorePoint, Zone, point_of
 from muniment.backup.plan import RestorePlan
 from muniment.backup.query import LIMIT, Answer, query_backup
-from muniment.backup.recoverability import Recoverability, recoverability
+from muniment.backup.recoverability import Recoverability, recoverability, room_in
 from muniment.backup.repository import Backup, backups, backups_in
 from muniment.backup.restore import Restored, restore
 from muniment.backup.restore_into import Comparison, OnConflict, RestoredInto, check_database, check_policy, compared
@@ -238,7 +238,9 @@ class MaintenanceActions:
         """
         snapshot, facts = self._storage.snapshot(), self._storage.backup_facts()
         history = self._storage.kept_history() if self._storage.history.kept else None
-        return recoverability(self._name, self._storage.identity, snapshot, facts, self._clock(), history)
+        found = recoverability(self._name, self._storage.identity, snapshot, facts, self._clock(), history)
+        size, room = self._storage.file_bytes, room_in(self._storage.folder)
+        return msgspec.structs.replace(found, file_bytes=size, room=room)
 
     def alerts(self, policy: AlertPolicy = NO_POLICY) -> list[Alert]:
         """What is wrong with the backups of the database, the most urgent first; the policy says what is asked for.

@@ -5,6 +5,7 @@ from __future__ import annotations
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
+import msgspec
 import pytest
 
 from muniment.backup.alerts import Alert, Failure, Policy, alerts, worst
@@ -107,6 +108,21 @@ def test_of_several_destinations_the_best_counts_and_only_the_last_is_critical()
     assert told(destination("/new"), gone, late) == ["warning unreachable /old"]
     assert told(gone, destination("/new")) == ["critical unreachable /old"]
     assert told(gone, late)[:2] == ["critical backup-late", "critical unreachable /old"]
+
+
+@pytest.mark.parametrize(
+    ("room", "takes", "expected"),
+    [
+        ((256 << 20) - 1, 1, ["warning little-room"]),
+        (256 << 20, 1, []),
+        (1 << 30, 11 << 30, ["warning little-room"]),  # a tenth of what it takes
+        (1 << 30, 10 << 30, []),
+        (None, 1, []),
+    ],
+)
+def test_room_where_the_database_is(room: int | None, takes: int, expected: list[str]) -> None:
+    state = msgspec.structs.replace(found(destination()), room=room, file_bytes=takes)
+    assert [f"{each.severity} {each.condition}{each.destination}" for each in alerts(state, ALL, NOW)] == expected
 
 
 def test_a_backup_that_failed_is_told_with_its_reason() -> None:

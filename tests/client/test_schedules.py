@@ -32,7 +32,7 @@ def test_schedules_and_jobs(both_stores: Any, store: DocumentStore) -> None:
         destination=place, databases=(name,), full="0 1 * * *", expire="@daily", retention=Policy(keep_last=1)
     )
     made = schedules.put("nightly", wanted)
-    assert made.due["full"].endswith("T01:00:00.000000Z")
+    assert made.due["full"].endswith("T01:00:00Z")
     assert [len(times) for times in made.times.values()] == [5, 5]
     assert schedules.get("nightly").schedule.retention == Policy(keep_last=1)
     assert "nightly" in [each.name for each in schedules.all()]

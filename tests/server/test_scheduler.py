@@ -15,7 +15,7 @@ from muniment.backup.cron import Cron
 from muniment.backup.repository import backups
 from muniment.backup.retention import Policy
 from muniment.backup.runs import Run
-from muniment.backup.schedule import Schedule
+from muniment.backup.schedule import Schedule, Task
 from muniment.errors import InvalidInput, NotFound
 from muniment.raven3.names import DATABASES
 from muniment.server.audit import Audit
@@ -57,6 +57,8 @@ class Site:
         await self.scheduler._advance()
         while tasks := [*self.scheduler._tasks]:
             await asyncio.wait(tasks)
+        for operation in self.operations.all():  # it tells its end a little earlier than its thread ends
+            await asyncio.to_thread(operation.job.join)
 
     def told(self, database: str) -> list[tuple[str, str]]:
         """What was done with a database, the oldest first."""
@@ -288,6 +290,53 @@ def test_a_failure_is_told_once_and_once_that_it_is_over(
     assert told == ["backup-failed in bad"]
     run(mend)
     assert told == ["backup-failed in bad", "backup-failed in bad is over"]
+
+
+def test_a_database_that_was_made_anew_is_another_one(
+    run: Callable[..., None], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def work(site: Site) -> None:
+        site.create("shop")
+        await site.put("shop", "orders/1")
+        watch = Watch(site.databases, site.settings, failures=site.scheduler.failures)
+        times: dict[Task, str] = {
+            "verify": "0 2 * * *",
+            "rehearse": "0 3 * * *",
+            "expire": "0 4 * * *",
+            "incremental": "0 * * * *",
+        }
+        keeping = {"retention": Policy(keep_last=1), "grace": "0s"}
+        await site.scheduler.store("all", hourly(site.place, "shop", **dict(times), **keeping))
+        await site.scheduler.run_now("all", "incremental")
+        await site.pass_(SECOND)
+        shutil.move(site.place / "b", site.place / "kept")
+        await site.scheduler.run_now("all", "verify")
+        await site.pass_(SECOND)
+        watch.look()
+        assert [alert.condition for alert in watch.alerts] == ["unreachable", "verification-failed"]
+        old = site.databases.open["shop"].database.storage.identity.database_id
+        async with site.databases.offline("shop", "being removed"):
+            shutil.rmtree(site.databases.data_dir / "shop")
+            site.create("shop")
+        await site.put("shop", "orders/1")
+        watch.look()
+        assert watch.alerts == []
+        shutil.move(site.place / "kept", site.place / "b")
+        for task in times:
+            await site.scheduler.run_now("all", task)
+            await site.pass_(SECOND)
+        done = site.scheduler.runs.of("shop")
+        assert [(each.task, each.kind) for each in done[:4]] == [(task, "ForeignBackup") for task in reversed(times)]
+        assert {each.database_id == old for each in done[:4]} == {False}
+        assert {each.database_id for each in done[4:]} == {old}
+        shutil.move(site.place / "b", site.place / "kept")
+        await site.pass_(HOUR)
+        assert site.scheduler.runs.of("shop")[0].state == "completed"
+        await site.scheduler.run_now("all", "rehearse")
+        await site.pass_(SECOND)
+        assert site.scheduler.runs.of("shop")[0].state == "completed"
+
+    run(work)
 
 
 def test_the_whole_round_by_hand(run: Callable[..., None]) -> None:

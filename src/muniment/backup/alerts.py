@@ -15,6 +15,7 @@ from muniment.backup.recoverability import DestinationState, Proof, Recoverabili
 from muniment.duration import duration_text
 
 LEAST_ROOM: Final = 256 << 20
+OF_OWN: Final = 10  # of its own files, a tenth
 
 Severity: TypeAlias = Literal["warning", "critical"]
 Condition: TypeAlias = Literal[
@@ -98,6 +99,7 @@ def alerts(
         *failed(found.name, failures),
         *_late(found, policy.older, now),
         *_unproven(found, policy, now),
+        *_no_room(found),
         *(alert for place, state in enumerate(found.destinations) for alert in _of(found, state, last=place == 0)),
     ]
     return sorted(wrong, key=lambda alert: alert.severity)  # "critical" comes before "warning"
@@ -184,6 +186,14 @@ def _of(found: Recoverability, state: DestinationState, *, last: bool) -> Iterat
     if state.room is not None and state.room < least:
         text = f"there is room for {state.room / 1e6:,.0f} MB, and {least / 1e6:,.0f} MB are needed for a full backup"
         yield _alert(found, "little-room", "warning", text, state)
+
+
+def _no_room(found: Recoverability) -> Iterator[Alert]:
+    """What is wrong where the database's own files are: without room, nothing can be written to it."""
+    least = max(LEAST_ROOM, (found.file_bytes or 0) // OF_OWN)
+    if found.room is not None and found.room < least:
+        text = f"there is room for {found.room / 1e6:,.0f} MB where the database is: less than {least / 1e6:,.0f} MB"
+        yield _alert(found, "little-room", "warning", text)
 
 
 def _alert(

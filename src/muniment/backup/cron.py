@@ -90,3 +90,7 @@ class Cron:
     def next_times(self, now: int, count: int = SHOWN) -> list[datetime]:
         """The next times after this one, by the clock of the zone."""
         return list(islice(self._after(from_microseconds(now), self.expression), count))
+
+    def text(self, time: datetime) -> str:
+        """A time by the clock of the zone, in ISO 8601."""
+        return time.astimezone(zone_named(self.zone)).isoformat().replace("+00:00", "Z")

@@ -91,7 +91,8 @@ class Recoverability(msgspec.Struct, frozen=True, kw_only=True):
     Its commands have `…` for what names the database, FOLDER for a new folder where none can be told from here, and
     FILE for one with a secret, and RECIPIENT for whom it is to be.
 
-    `history` tells of the superseded revisions that it keeps, None when it is not set to keep any.
+    `history` tells of the superseded revisions that it keeps, None when it is not set to keep any. `file_bytes` is what
+    its own files take, and `room` how much more can be written where they are; None where nobody knows.
     """
 
     name: str
@@ -101,6 +102,8 @@ class Recoverability(msgspec.Struct, frozen=True, kw_only=True):
     history: KeptHistory | None
     destinations: list[DestinationState]
     next: str | None
+    file_bytes: int | None = None
+    room: int | None = None
 
 
 def recoverability(
@@ -196,14 +199,15 @@ def _destination(
         next=_next(place.folder, last, changes, proofs, [] if reach else problems, now, alone=len(newest) < 2)
         if there
         else f"see that {place.folder} is mounted, or take a backup elsewhere: muniment backup … --dest FOLDER",
-        room=_room(folder) if there else None,
+        room=room_in(folder) if there else None,
         full_size=next(
             (each.manifest.size for each in sorted(own, key=_age)[::-1] if each.manifest.kind == "full"), None
         ),
     )
 
 
-def _room(folder: Path) -> int | None:
+def room_in(folder: Path) -> int | None:
+    """How many bytes can be written in a folder, None where nobody knows."""
     with suppress(OSError, TypeError):  # the latter: it is in no file system
         return shutil.disk_usage(folder).free
     return None

@@ -16,7 +16,8 @@ class Run(msgspec.Struct, frozen=True, kw_only=True, rename="pascal"):
     """A task of a schedule for a database, due at a time: how it stands or ended, and what it came to.
 
     `unchanged` is an incremental backup that was not taken, because the last one holds everything; `result` is of that
-    one. `skipped` was due while the one before it still ran. `by_hand` says that somebody asked for it.
+    one. `skipped` was due while the one before it still ran. `by_hand` says that somebody asked for it. `database_id`
+    tells which database it was, of all that have had this name, once that was found out.
     """
 
     schedule: str
@@ -32,12 +33,17 @@ class Run(msgspec.Struct, frozen=True, kw_only=True, rename="pascal"):
     error: str | None = None
     hint: str | None = None
     kind: str | None = None
+    database_id: str | None = None
     result: dict[str, Any] = {}
 
     @property
     def id(self) -> str:
         """What tells it from others, below a prefix."""
         return f"{self.database}/{self.due}/{self.schedule}/{self.task}"
+
+    def is_of(self, database_id: str | None) -> bool:
+        """Whether it was with this database, as far as anybody knows, and not with another one of its name."""
+        return None in (self.database_id, database_id) or self.database_id == database_id
 
     @property
     def good(self) -> bool:

@@ -279,7 +279,7 @@ def _ended(store: DocumentStore, begun: Run) -> Run:
 
 def _emit(listed_: ScheduleListed, done: str, out: Output) -> None:
     rows = [
-        Row(_told(listed_), _lines(listed_)),
+        Row(_told(listed_), _lines(listed_, due=False)),
         lines((f"next {task}", ", ".join(times)) for task, times in listed_.times.items()),
     ]
     out.emit(f"{done} the schedule {listed_.name}", rows)
@@ -290,7 +290,7 @@ def _told(listed_: ScheduleListed) -> dict[str, Any]:
     return told
 
 
-def _lines(listed_: ScheduleListed) -> Iterator[Line]:
+def _lines(listed_: ScheduleListed, *, due: bool = True) -> Iterator[Line]:
     schedule = listed_.schedule
     names = "all databases" if ALL in schedule.databases else ", ".join(schedule.databases)
     if schedule.paused:
@@ -299,8 +299,8 @@ def _lines(listed_: ScheduleListed) -> Iterator[Line]:
         names += f", paused until {schedule.paused_until}"
     yield listed_.name, f"{names}, to {schedule.destination}"
     for task, cron in schedule.crons.items():
-        due = f", next at {listed_.due[task]}" if task in listed_.due else ""
-        yield f"  {task}", f"{cron.expression} ({schedule.time_zone}){due}"
+        next_ = f", next at {listed_.due[task]}" if due and task in listed_.due else ""
+        yield f"  {task}", f"{cron.expression} ({schedule.time_zone}){next_}"
 
 
 def _emit_runs(headline: str, runs: list[Run], out: Output) -> None:

@@ -538,7 +538,7 @@ class ExpiryWanted(ChoreWanted):
 
 
 class ScheduleListed(Message):
-    """A schedule, when each of its tasks is due next, and the next five times by its clock."""
+    """A schedule, when each of its tasks is due next, and the next five times of each, all by its clock."""
 
     name: str
     schedule: Schedule

@@ -6,10 +6,11 @@ from collections.abc import Iterator
 from contextlib import suppress
 from datetime import datetime
 from itertools import accumulate, islice
+from math import nan
 from time import time
 from typing import TYPE_CHECKING, Final, TypeAlias
 
-from muniment.backup.recoverability import DestinationState
+from muniment.backup.recoverability import DestinationState, room_in
 from muniment.errors import DatabaseClosed
 from muniment.later import Later
 from muniment.revision import ATTACHMENT, DOCUMENT
@@ -96,6 +97,7 @@ class Metrics:
             _Family("attachments", "Attachments."),
             _Family("content_bytes", "Bytes of bodies and contents."),
             _Family("file_bytes", "Bytes that its files take."),
+            _Family("free_bytes", "How much more can be written where its files are."),
             _Family("etag", "The last etag: how many changes there ever were."),
             _Family("commits", "Transactions that its log holds."),
             _Family("writes_waiting", "Jobs that wait for its writer."),
@@ -135,6 +137,7 @@ def _of_storage(storage: Storage) -> tuple[float, ...]:
         found.count(ATTACHMENT),
         found.size(DOCUMENT) + found.size(ATTACHMENT),
         storage.file_bytes,
+        nan if (room := room_in(storage.folder)) is None else room,
         snapshot.etag,
         snapshot.rows.bytes,
         storage.waiting,

@@ -18,14 +18,22 @@ import msgspec
 
 from muniment.backup.alerts import Failure, Overdue
 from muniment.backup.manifest import NAME as MANIFEST
-from muniment.backup.repository import read
+from muniment.backup.repository import backups, read
 from muniment.backup.runs import Run, RunState
 from muniment.backup.schedule import ALL, BACKUPS, Agenda, Due, Schedule, Task, check_name
 from muniment.backup.summary import BackupSummary
 from muniment.command import Delete, Put
 from muniment.document import decode, fold, from_microseconds, rfc3339, to_microseconds
 from muniment.duration import duration_of
-from muniment.errors import Cancelled, DatabaseNotFound, MunimentError, NotFound
+from muniment.errors import (
+    BackupNotFound,
+    Cancelled,
+    DatabaseNotFound,
+    ForeignBackup,
+    MunimentError,
+    NotFound,
+    StorageFailure,
+)
 from muniment.maintenance import BackupOperation
 from muniment.raven3.messages import BackupWanted, MomentWanted
 from muniment.raven3.names import DATABASES, SCHEDULES, SYSTEM, SYSTEM_FOLDER
@@ -85,6 +93,7 @@ class Scheduler:
         self._at_once = asyncio.Semaphore(settings.jobs)
         self._tasks: set[asyncio.Task[None]] = set()
         self._opened: dict[str, object] = {}
+        self._ids: dict[str, tuple[int, str]] = {}
 
     def load(self) -> None:
         """Read the schedules, and what was being done when a server before this one ended: it is done once more."""
@@ -171,7 +180,8 @@ class Scheduler:
         yield from self._overdue()
         for run in self.runs.failed:
             schedule = self.agenda.schedules.get(run.schedule)
-            if schedule and run.task in schedule.crons and run.ended and self._is_for(schedule, run.database):
+            due = schedule and run.task in schedule.crons and self._is_for(schedule, run.database)
+            if due and run.ended and run.is_of(self._known_id(run.database)):
                 time = datetime.fromisoformat(run.ended)
                 yield (
                     run.database,
@@ -288,6 +298,7 @@ class Scheduler:
         """The run when it has ended, in whatever way."""
         await asyncio.to_thread(self.runs.begin, [run])
         try:
+            run = msgspec.structs.replace(run, database_id=await self._id(run.database))
             state, result = await self._perform(run)
         except Cancelled as error:
             return self._ended(run, "cancelled", error=error.message)
@@ -317,6 +328,7 @@ class Scheduler:
         place = await asyncio.to_thread(databases.backup_folder, run.destination, local=schedule.anywhere)
         if run.task in BACKUPS:
             return await self._back_up(run, place)
+        await asyncio.to_thread(_check_own, run, place)
         job, told = await asyncio.to_thread(self._chore, run, schedule, place)
         operation = self._operations.new(job, run.database, _who(run))
         operation.place, operation.result = str(place), told
@@ -331,7 +343,8 @@ class Scheduler:
             return expiry(place, schedule.retention, duration_of(schedule.grace, "grace"), keyring)
         named = {}
         last = self.runs.of(run.database, run.schedule)
-        if taken := next((each for each in last if each.task in BACKUPS and each.good), None):
+        taken = next((each for each in last if each.task in BACKUPS and each.good), None)
+        if taken and taken.is_of(run.database_id):
             backup = Path(taken.result["backup"])
             if (place / backup.name / MANIFEST).is_file():
                 named["backup"] = backup.name  # of several histories in the folder, it is this one
@@ -392,6 +405,27 @@ class Scheduler:
         tenant.backup.follow(operation, scheduled=True)
         self._operations.start(operation)
 
+    async def _id(self, database: str) -> str | None:
+        """Which database has this name now, None if that cannot be found out; it is opened where nobody knows yet."""
+        if (known := self._known_id(database)) is None:
+            with suppress(MunimentError):  # what is done with it tells what is wrong
+                await self._all.get(database)
+                known = self._known_id(database)
+        return known
+
+    def _known_id(self, database: str) -> str | None:
+        """The same, as far as it is known without opening it."""
+        key = fold(database)
+        tenant = self._all.system if is_system(database) else self._all.open.get(key)
+        document = None if is_system(database) else self._all.document(database)
+        if tenant is None:
+            etag, id = self._ids.get(key, (None, None))
+            return id if document and etag == document.etag else None
+        id = tenant.database.storage.identity.database_id
+        if document:
+            self._ids[key] = document.etag, id
+        return id
+
     def _files(self, database: str) -> object:
         """What is another one when the database was opened, or is not the same any more; None of the server's own."""
         document = None if is_system(database) else self._all.document(database)
@@ -401,6 +435,8 @@ class Scheduler:
         """The last backup by this schedule and its manifest's SHA-256, if it is there and was taken within a day."""
         for each in self.runs.of(run.database, run.schedule):
             if each.task in BACKUPS and each.state == "completed" and each.destination == run.destination:
+                if not each.is_of(run.database_id):
+                    return None
                 if from_microseconds(self._clock()) - from_microseconds(_micros(each.due)) < DAY:
                     with suppress(MunimentError, OSError):
                         return each, read(place / Path(each.result["backup"]).name).sha256
@@ -420,6 +456,17 @@ class Scheduler:
             queue.waiting.clear()
         if self._tasks:
             await asyncio.wait(self._tasks)
+
+
+def _check_own(run: Run, place: Path) -> None:
+    """Raises `ForeignBackup` where there are backups of other databases alone, such as the one of this name before."""
+    with suppress(BackupNotFound, StorageFailure):  # which what is done there tells better
+        found = {backup.manifest.database.id for backup in backups(place)}
+        if found and run.database_id not in (None, *found):
+            raise ForeignBackup(
+                f"{place} has no backup of {run.database}, but of another database, which had this name before",
+                "move those away, or give the schedule another destination",
+            )
 
 
 def _holds_all(last: tuple[Run, str], tenant: Tenant) -> bool:

@@ -16,7 +16,7 @@ from typing import Final, TypeAlias
 import msgspec
 
 from muniment.backup.alerts import Alert, Failure, Overdue, Policy, alerts, failed
-from muniment.backup.recoverability import Recoverability
+from muniment.backup.recoverability import Recoverability, room_in
 from muniment.document import fold
 from muniment.duration import duration_of
 from muniment.errors import DatabaseClosed
@@ -32,8 +32,9 @@ AGAIN_SECONDS: Final = 600.0  # to read all manifests again, where no job has ch
 
 @dataclass(slots=True)
 class Known:
-    """What is known of a database's backups, since when, and how the last one failed if it did."""
+    """What is known of the backups of a database with this id, since when, and how the last one failed if it did."""
 
+    id: str
     found: Recoverability
     failure: Failure | None
     looked: float
@@ -87,12 +88,13 @@ class Watch:
         """Look at the backups of what is open, where that is due, and tell what has changed."""
         tenants = {fold(tenant.name): tenant for tenant in (*self._databases.open.values(), self._databases.system)}
         for key, tenant in tenants.items():
-            known = self.known.get(key)
-            if known is None or key in self._changed or monotonic() - known.looked > AGAIN_SECONDS:
+            known, id = self.known.get(key), tenant.database.storage.identity.database_id
+            old = known is None or known.id != id or monotonic() - known.looked > AGAIN_SECONDS
+            if old or key in self._changed:
                 self._changed.discard(key)
                 with telling(f"how the backups of {tenant.name} are,"), suppress(DatabaseClosed):
                     found = tenant.database.maintenance.recoverability()
-                    self.known[key] = Known(found, tenant.backup.failure(), monotonic())
+                    self.known[key] = Known(id, found, tenant.backup.failure(), monotonic())
         for key in self.known.keys() - tenants.keys():
             if self._databases.document(key) is None:
                 del self.known[key]
@@ -112,7 +114,7 @@ class Watch:
         if tenant is not None:
             if tenant.is_system and not found.destinations:
                 return []  # who never backs it up has not asked for that
-            found = _at(found, tenant.database.last_etag)
+            found = _now(found, tenant)
         return alerts(found, self.policy, datetime.now(UTC), [known.failure] if known.failure else [])
 
     def _compare(self, now: dict[Subject, Alert]) -> None:
@@ -152,12 +154,13 @@ def policy_of(settings: Settings, **asked: str | None) -> Policy:
     return Policy(**{name: duration_of(text, name) for name, text in said.items() if text})
 
 
-def _at(found: Recoverability, etag: int) -> Recoverability:
-    """The same for a database that has changed since."""
+def _now(found: Recoverability, tenant: Tenant) -> Recoverability:
+    """The same for a database that has changed since, with the room that there is now."""
+    etag = tenant.database.last_etag
     states = [
         msgspec.structs.replace(state, changes_since=max(etag - state.last_backup.etag, 0))
         if state.last_backup and state.changes_since is not None
         else state
         for state in found.destinations
     ]
-    return msgspec.structs.replace(found, etag=etag, destinations=states)
+    return msgspec.structs.replace(found, etag=etag, destinations=states, room=room_in(tenant.database.storage.folder))

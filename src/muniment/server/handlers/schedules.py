@@ -10,7 +10,7 @@ import msgspec
 
 from muniment.backup.runs import Run
 from muniment.backup.schedule import Schedule
-from muniment.document import from_microseconds, rfc3339
+from muniment.document import from_microseconds, rfc3339, to_microseconds
 from muniment.duration import duration_of
 from muniment.errors import InvalidInput
 from muniment.raven3.messages import (
@@ -184,9 +184,10 @@ def _time(text: str) -> datetime:
 def _listed(request: Request, name: str) -> ScheduleListed:
     scheduler = request.server.scheduler
     schedule = scheduler.get(name)
-    due = {task: rfc3339(from_microseconds(at)) for task, at in scheduler.agenda.times(name).items()}
-    now = system_clock()
-    times = {task: [time.isoformat() for time in cron.next_times(now)] for task, cron in schedule.crons.items()}
+    until, crons = schedule.paused_until, schedule.crons
+    now = max(system_clock(), to_microseconds(datetime.fromisoformat(until)) if until else 0)
+    due = {task: crons[task].text(from_microseconds(at)) for task, at in scheduler.agenda.times(name).items()}
+    times = {task: [cron.text(time) for time in cron.next_times(now)] for task, cron in crons.items()}
     return ScheduleListed(name, schedule, due, times)
 
 

@@ -272,5 +272,5 @@ export function next(schedules, database) {
         !paused && (names.includes("*") || names.some((name) => name.toLowerCase() === database.toLowerCase())),
     )
     .flatMap(({ Due }) => Object.entries(Due).filter(([task]) => task === "full" || task === "incremental"));
-  return due.sort(([, one], [, other]) => one.localeCompare(other))[0] ?? null;
+  return due.sort(([, one], [, other]) => new Date(one) - new Date(other))[0] ?? null;
 }
