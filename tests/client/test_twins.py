@@ -18,6 +18,7 @@ from muniment.client import (
     RemoteJob,
 )
 from muniment.client.databases import Administration, AsyncAdministration
+from muniment.client.keys import AsyncKeys, Keys
 from muniment.client.operations import AsyncOperations, Operations
 from muniment.client.schedules import AsyncSchedules, Schedules
 from muniment.database import DocumentDatabase
@@ -28,6 +29,7 @@ TWINS = [
     (Administration, AsyncAdministration),
     (Operations, AsyncOperations),
     (Schedules, AsyncSchedules),
+    (Keys, AsyncKeys),
     (RemoteJob, AsyncRemoteJob),
     (RemoteAttachment, AsyncRemoteAttachment),
 ]

@@ -13,7 +13,6 @@ import pytest
 
 from muniment.raven3.queries import Exported, Imported
 from muniment.security.encryption import new_key as new_encryption_key
-from muniment.security.keys import new_key
 from muniment.server.routes import ROUTES, document
 from tests.server.running import Server, running
 
@@ -251,10 +250,20 @@ def server(site: Site) -> None:
     ask("GET", "/openapi.json", 200, "/openapi.json")
     ask("POST", "/access-token", 400, "/access-token")
     ask("POST", "/oauth/api-key", 404, "/OAuth/API-Key")
-    key, text = new_key("admin", ["admin"])  # and from now on, nobody may do anything without one
-    site.server.client.put(f"/docs/{key.id}", content=key.encoded())
+    ask("GET", "/admin/settings", 200, "/admin/settings")
+    ask("GET", "/admin/audit", 200, "/admin/audit?pageSize=2")
+    ask("GET", "/admin/keys", 200, "/admin/keys")
+    boss: dict[str, Any] = {"Name": "admin", "Rights": ["admin"]}
+    ask("POST", "/admin/keys", 400, "/admin/keys", json=boss | {"Rights": ["dance"]})
+    ask("POST", "/admin/keys/{name}", 404, "/admin/keys/none", json={"Action": "disable"})
+    text = ask("POST", "/admin/keys", 200, "/admin/keys", json=boss).json()["ApiKey"]
+    # and from now on, nobody may do anything without one
     ask("POST", "/access-token", 401, "/access-token")
-    ask("POST", "/access-token", 200, "/access-token", headers={"Authorization": f"Bearer {text}"})
+    known = {"Authorization": f"Bearer {text}"}
+    ask("POST", "/access-token", 200, "/access-token", headers=known)
+    ask("GET", "/admin/keys", 200, "/admin/keys", headers=known)
+    ask("POST", "/admin/keys", 409, "/admin/keys", json=boss, headers=known)
+    ask("POST", "/admin/keys/{name}", 200, "/admin/keys/admin", json={"Action": "rotate"}, headers=known)
 
 
 def schedules(site: Site) -> None:

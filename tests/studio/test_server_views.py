@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import shlex
-from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
 from axe_core_python.selenium import Axe
 from selenium.webdriver import Keys
 from selenium.webdriver.common.by import By
 
-from muniment.security.keys import new_key
 from tests.cli.process import muniment
 from tests.server.running import Database, Server, running
 from tests.studio.browser import Page, browsing, needs_browser
@@ -18,45 +17,67 @@ from tests.studio.browser import Page, browsing, needs_browser
 pytestmark = needs_browser
 
 
-def test_keys_are_listed_disabled_and_made_by_the_command_that_is_shown(tmp_path: Path) -> None:
-    with running(tmp_path / "data") as server:
-        boss, text = new_key("ann", ["admin"], created=datetime.now(UTC).isoformat())
-        assert server.client.put(f"/docs/{boss.id}", content=boss.encoded()).status_code == 201
-        with browsing(server.url) as page:
-            page.open("keys")
-            page.enter("Key", text)
-            page.click("Sign in", "dialog button")
-            page.enter("Name", "night ly")
-            page.choose("take and see backups")
-            page.enter("Databases", "shop, other")
-            command = shlex.split(page.see("pre", "muniment keys add").text)
-            made = muniment(*command[1:], env={"MUNIMENT_API_KEY": text})
-            assert made.code == 0, made
-            secret = made.text.split("night ly/")[1].split()[0]
-            page.see("tbody th", "night ly")
-            page.see("td", "shop, other")
-            assert not Axe().run(page.driver)["violations"]
+def test_keys_are_made_given_other_secrets_and_disabled(tmp_path: Path) -> None:
+    with running(tmp_path / "data") as server, browsing(server.url) as page:
 
-            def is_let_in() -> bool:
-                headers = {"Authorization": f"Bearer night ly/{secret}"}
-                return server.client.post("/access-token", headers=headers).status_code == 200
+        def is_let_in(key: str) -> bool:
+            headers = {"Authorization": f"Bearer {key}"}
+            return server.client.get("/admin/keys", headers=headers).status_code in (200, 403)
 
-            assert is_let_in()
-            page.driver.find_element(By.CSS_SELECTOR, "[aria-label='Disable night ly']").click()
-            page.see("dialog", "Disable night ly?")
-            assert "It is the last one" not in page.text
-            page.click("Disable", "dialog button")
-            page.see("td button", "Enable")
-            assert not is_let_in()
-            page.click("Enable", "td button")
-            page.see("td", "opens")
-            for _ in range(100):
-                if is_let_in():
-                    break
-            assert is_let_in()
-            page.driver.find_element(By.CSS_SELECTOR, "[aria-label='Disable ann']").click()
-            page.see("dialog", "It is the last one that may change keys")
-            page.click("Cancel", "dialog button")
+        def shown(name: str) -> str:
+            return page.see("pre.secret", f"{name}/").text
+
+        page.open("keys")
+        page.see(".empty", "There is no key")
+        page.enter("Name", "ann")
+        page.choose("everything")
+        page.click("Make the key")
+        boss = shown("ann")
+        assert server.client.get("/admin/keys").status_code == 401  # and the page goes on with the key that it made
+        page.see("header button", "Sign out")
+        page.see("tbody th", "ann")
+        page.enter("Name", "night ly")
+        page.choose("take and see backups")
+        page.enter("Databases", "shop, other")
+        page.click("As a command", "summary")
+        command = shlex.split(page.see("pre", "muniment keys add").text)
+        page.click("Make the key")
+        nightly = shown("night ly")
+        page.see("td", "shop, other")
+        assert is_let_in(nightly)
+        assert not Axe().run(page.driver)["violations"]
+        [told] = [each for each in _keys(server, boss) if each["Name"] == "night ly"]
+        assert (told["Rights"], told["Databases"]) == (["backup"], ["shop", "other"])
+        again = muniment(*command[1:], env={"MUNIMENT_API_KEY": boss})
+        assert "there is a key night ly already" in again.err, again
+        page.driver.find_element(By.CSS_SELECTOR, "[aria-label='New secret for night ly']").click()
+        page.click("New secret", "dialog button")
+        page.see(".good", "has another secret")
+        assert not is_let_in(nightly)
+        nightly = shown("night ly")
+        assert is_let_in(nightly)
+        page.driver.find_element(By.CSS_SELECTOR, "[aria-label='Disable night ly']").click()
+        page.see("dialog", "Disable night ly?")
+        assert "It is the last one" not in page.text
+        page.click("Disable", "dialog button")
+        page.see("td button", "Enable")
+        assert not is_let_in(nightly)
+        page.click("Enable", "td button")
+        page.see("[aria-label='Disable night ly']")
+        assert is_let_in(nightly)
+        page.driver.find_element(By.CSS_SELECTOR, "[aria-label='Disable ann']").click()
+        page.see("dialog", "It is the last one that may change keys")
+        page.click("Cancel", "dialog button")
+        page.enter("Name", "ann")
+        page.click("Make the key")
+        page.see(".problem", "no right was given")
+        kept = page.driver.execute_script("return JSON.stringify([{...sessionStorage}, {...localStorage}])")
+        assert boss.partition("/")[2] not in kept
+        assert all("400" in message for message in page.console())
+
+
+def _keys(server: Server, key: str) -> Any:
+    return server.client.get("/admin/keys", headers={"Authorization": f"Bearer {key}"}).json()
 
 
 def test_backups_that_are_near_each_other_can_be_told_apart(page: Page, shop: Database, tmp_path: Path) -> None:

@@ -12,6 +12,7 @@ from muniment.client import attachments, documents, dumps, queries, statistics
 from muniment.client.attachments import AsyncRemoteAttachment, Content, RemoteAttachment, chunks_of
 from muniment.client.credentials import Credentials, Verify
 from muniment.client.databases import Administration, AsyncAdministration
+from muniment.client.keys import AsyncKeys, Keys
 from muniment.client.operations import AsyncOperations, Operations
 from muniment.client.schedules import AsyncSchedules, Schedules
 from muniment.client.session import AsyncHiLo, AsyncSession
@@ -186,6 +187,7 @@ class DocumentStore(BothStores[RemoteAttachment], Remote, Source[Exported]):
         self.admin = Administration(self._transport, self.name)
         self.operations = Operations(self._transport)
         self.schedules = Schedules(self._transport)
+        self.keys = Keys(self._transport)
 
     def __enter__(self) -> Self:
         return self
@@ -296,6 +298,7 @@ class AsyncDocumentStore(BothStores[AsyncRemoteAttachment], AsyncRemote, Source[
         self.admin = AsyncAdministration(self._transport, self.name)
         self.operations = AsyncOperations(self._transport)
         self.schedules = AsyncSchedules(self._transport)
+        self.keys = AsyncKeys(self._transport)
 
     async def __aenter__(self) -> Self:
         return self

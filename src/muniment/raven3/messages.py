@@ -555,6 +555,54 @@ class ScheduleAction(Message, omit_defaults=True):
     until: Annotated[str | None, Meta(description="Of `pause`: when it ends, in ISO 8601 with a zone.")] = None
 
 
+class KeyListed(Message):
+    """A key, without its secret."""
+
+    name: str
+    enabled: bool
+    created: str | None = None
+    rights: list[str] = []
+    databases: Annotated[list[str], Meta(description="Those that it is for; `*` is all, and the server itself.")] = []
+    data_roots: Annotated[list[str], Meta(description="Only databases below these folders.")] = []
+    backup_roots: Annotated[list[str], Meta(description="Only backups below these folders.")] = []
+    old_clients: Annotated[bool, Meta(description="Also for RavenDB's clients with OAuth.")] = False
+
+
+class KeyMade(KeyListed):
+    """The key as it is now, and its secret if that is new."""
+
+    api_key: (
+        Annotated[str, Meta(description="What its holder sends, `NAME/SECRET`: kept nowhere, and answered once.")]
+        | UnsetType
+    ) = UNSET
+
+
+class KeyWanted(Message):
+    """A key to make."""
+
+    name: str
+    rights: list[str]
+    databases: Annotated[list[str], Meta(description="All, and the server itself, if none is named.")] = []
+    data_roots: list[str] = []
+    backup_roots: list[str] = []
+    old_clients: bool = False
+
+
+class KeyAction(Message):
+    """What to do with a key."""
+
+    action: Literal["enable", "disable", "rotate"]
+
+
+class SettingListed(Message):
+    """A setting of the server, and what it is now."""
+
+    name: str
+    value: Annotated[str, Meta(description="As text; of a URL no more than its host, since the rest may be a secret.")]
+    default: Annotated[bool, Meta(description="Whether it is so by default.")]
+    description: str
+
+
 class ScheduleDone(Message):
     """The schedule, and what was begun."""
 

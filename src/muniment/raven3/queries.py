@@ -252,6 +252,10 @@ class RunsListed(Page, frozen=True):
     schedule: Annotated[str | None, Meta(description="Those of this schedule.")] = None
 
 
+class AuditListed(Page, frozen=True):
+    """A page of the audit log, the latest first."""
+
+
 class DatabasesListed(Page, frozen=True):
     """A page of databases."""
 

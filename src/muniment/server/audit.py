@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import threading
+from contextlib import suppress
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Final, NamedTuple
@@ -11,9 +12,11 @@ from typing import Final, NamedTuple
 import msgspec
 
 from muniment.document import rfc3339
+from muniment.errors import unreadable
 from muniment.telling import log
 
 FILE: Final = "audit.jsonl"
+TAIL: Final = 4 << 20  # bytes of the file that are looked at; whoever wants more has the file
 
 
 class Who(NamedTuple):
@@ -57,6 +60,24 @@ class Audit:
         except Exception as error:
             self.unwritten += 1
             log(f"{self.path} could not be written: {error}; it lacks {msgspec.json.encode(entry).decode()}")
+
+    def latest(self, start: int, size: int) -> list[Entry]:
+        """The last lines of the file, the latest first; what is no line, as the first one of the tail, is left out."""
+        try:
+            with self.path.open("rb") as file:
+                file.seek(max(0, file.seek(0, os.SEEK_END) - TAIL))
+                text = file.read()
+        except FileNotFoundError:  # renamed away, and nothing was noted since
+            return []
+        except OSError as error:
+            raise unreadable(self.path, error, "see who may read it") from error
+        found = []
+        for line in reversed(text.splitlines()):
+            with suppress(msgspec.MsgspecError):
+                found.append(msgspec.json.decode(line, type=Entry))
+            if len(found) == start + size:
+                break
+        return found[start:]
 
     def _add(self, line: bytes) -> None:
         # Opened anew each time, so that it may be renamed away; in one write, so that no other one is inside it.

@@ -33,6 +33,10 @@ from muniment.raven3.messages import (
     IndexListed,
     IndexMade,
     IndexReset,
+    KeyAction,
+    KeyListed,
+    KeyMade,
+    KeyWanted,
     MergeWanted,
     Object,
     OldToken,
@@ -51,6 +55,7 @@ from muniment.raven3.messages import (
     ScheduleDone,
     ScheduleListed,
     ServerStatistics,
+    SettingListed,
     SeveralAnswer,
     SeveralWanted,
     Stored,
@@ -62,6 +67,7 @@ from muniment.raven3.queries import (
     AlertsWanted,
     AttachmentOf,
     AttachmentsListed,
+    AuditListed,
     BackupOptions,
     BackupsListed,
     CompactionWanted,
@@ -92,6 +98,7 @@ from muniment.raven3.queries import (
 from muniment.scripting import Script
 from muniment.security.access import Right
 from muniment.server import openapi
+from muniment.server.audit import Entry
 from muniment.server.handlers import (
     alerts,
     attachments,
@@ -107,11 +114,13 @@ from muniment.server.handlers import (
     finding,
     freezes,
     indexes,
+    keys,
     operations,
     queries,
     restore_into,
     restores,
     schedules,
+    server,
     several,
     statistics,
     streams,
@@ -354,6 +363,21 @@ ROUTES: Final = (
         "admin/expire", {"POST": Endpoint(schedules.expire, ACCEPTED, body=ExpiryWanted, may=EVERYTHING)}, tenant=False
     ),
     Route("admin/alerts", _answered(alerts.on_server, EVERYTHING, list[Alert]), tenant=False),
+    Route(
+        "admin/keys",
+        {
+            "GET": Endpoint(keys.listing, (Answer(200, list[KeyListed]),), may=EVERYTHING),
+            "POST": Endpoint(keys.make, (Answer(200, KeyMade),), body=KeyWanted, may=EVERYTHING),
+        },
+        tenant=False,
+    ),
+    Route(
+        "admin/keys/{name}",
+        {"POST": Endpoint(keys.act, (Answer(200, KeyMade),), body=KeyAction, may=EVERYTHING)},
+        tenant=False,
+    ),
+    Route("admin/settings", _answered(server.settings, EVERYTHING, list[SettingListed]), tenant=False),
+    Route("admin/audit", {"GET": _listed(server.audit, AuditListed, EVERYTHING, list[Entry])}, tenant=False),
     Route("admin/stats", _answered(statistics.server_statistics, EVERYTHING, ServerStatistics), tenant=False),
     Route(
         "admin/databases/{name}",

@@ -69,6 +69,7 @@ async function show() {
       parameters,
       signal,
       link,
+      refresh: () => frame(database, name),
       go: (...to) => {
         location.hash = link(...to);
       },
