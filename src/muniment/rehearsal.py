@@ -80,7 +80,7 @@ def rehearse(
     nothing of it is encrypted. With `in_child` a process of its own restores it.
     """
     if script and look:
-        raise InvalidInput("both a script and a function are to look at it", "give one of them")
+        raise InvalidInput("both a script and a function were given to check it", "give one of them")
     if script:
         look = partial(_look_with, tuple(script))
     plan = MaintenanceActions.plan_restore(source, point=point, keyring=keyring, **named)

@@ -259,7 +259,7 @@ def test_a_merged_backup_is_for_those_alone_who_could_open_all_that_went_into_it
     small.put("yet more", {"n": 1})
     only = Protection((STRANGER.recipient,))
     last = small.maintenance.start_backup(place, incremental=True, protection=only).wait()
-    with pytest.raises(WrongKey, match="nobody may open all"):
+    with pytest.raises(WrongKey, match="no recipient could open all"):
         MaintenanceActions.merge(place, last.name, keyring=Keyring((IDENTITY, STRANGER)))
 
 

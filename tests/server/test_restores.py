@@ -156,7 +156,7 @@ def test_what_can_not_be_reached_is_refused_at_once(chain: Chain, path: str) -> 
     refused(400, "InvalidInput", "each name a moment", Etag=4, Backup=chain.names[0])
     refused(400, "InvalidInput", "is not a time", At="tomorrow")
     refused(400, "InvalidInput", "has no zone", At="2020-01-01T00:00")
-    refused(404, "BackupNotFound", "no backup is of a lineage 'x'", Lineage="x")
+    refused(404, "BackupNotFound", "no backup has a lineage that begins with 'x'", Lineage="x")
     refused(400, "InvalidInput", "is empty", Ids=[""])
     refused(422, "InvalidDocument", "cannot be read", Ids="orders/1")
     refused(422, "InvalidDocument", "cannot be read", Etag="4")

@@ -75,7 +75,7 @@ def expire(
     changed.
     """
     if grace < 0:
-        raise InvalidInput(f"the time of grace cannot be {grace} s", "give 0 or more")
+        raise InvalidInput(f"the grace period cannot be {grace} s", "give 0 or more")
     work = _Work(place, policy, grace, clock, keyring, protection, progress or Progress())
     return work.dry() if dry_run else work.done()
 

@@ -124,7 +124,7 @@ class Tree:
         exact = [branch for branch in found if branch.id.lower() == letters]
         if not found:
             ids = ", ".join(self.short(branch.id) for branch in self.held)
-            raise BackupNotFound(f"no backup is of a lineage {letters!r}", f"there are {ids}")
+            raise BackupNotFound(f"no backup has a lineage that begins with {letters!r}", f"there are {ids}")
         if len(found) > 1 and not exact:
             ids = " or ".join(self.short(branch.id) for branch in found)
             raise InvalidInput(f"{letters!r} begins the ids of {len(found)} lineages", f"give more letters: {ids}")

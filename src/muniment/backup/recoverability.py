@@ -198,7 +198,7 @@ def _destination(
         notes=list(_notes(found, same, own, identity)),
         next=_next(place.folder, last, changes, proofs, [] if reach else problems, now, alone=len(newest) < 2)
         if there
-        else f"see that {place.folder} is mounted, or take a backup elsewhere: muniment backup … --dest FOLDER",
+        else f"check that {place.folder} is mounted, or take a backup elsewhere: muniment backup … --dest FOLDER",
         room=room_in(folder) if there else None,
         full_size=next(
             (each.manifest.size for each in sorted(own, key=_age)[::-1] if each.manifest.kind == "full"), None

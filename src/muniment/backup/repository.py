@@ -107,7 +107,7 @@ class Backup:
             raise
 
     def check_open(self) -> None:
-        """Raises `WrongKey` when it is encrypted and nothing was given that opens it."""
+        """Raises `WrongKey` when it is encrypted and no key was given."""
         if self.locked:
             raise self.locked
 
@@ -386,16 +386,16 @@ def _opened(backup: Backup, text: bytes, keyring: Keyring) -> Backup:
     folder, encryption = backup.folder, backup.manifest.encryption
     if encryption is None and keyring.identities and not keyring.allow_clear:
         raise BadSignature(
-            f"{folder / manifests.NAME} is in clear, so that anybody may have written it, and a key was given for"
-            " encrypted backups",
-            "if it is meant, or the key is only that of a database, say --allow-clear (AllowClear in a request)",
+            f"{folder / manifests.NAME} is in clear, so anybody may have written it, although a key for"
+            " encrypted backups was given",
+            "if that is intended, or the key is only that of the database, use --allow-clear (AllowClear in a request)",
         )
     if encryption is None:
         return backup
     wrapped = _wrapped_keys(folder, encryption.key)
     key = keyring.unwrap(wrapped.recipients, encryption.key)
     if key is None:
-        given = "what was given does not open it" if keyring.identities else "nothing was given that opens it"
+        given = "the key given does not open it" if keyring.identities else "no key was given"
         locked = WrongKey(
             f"{folder} is encrypted, and {given}; it is for {wrapped.names}",
             "give --passphrase-file, --key-file or --identity",

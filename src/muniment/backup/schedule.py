@@ -85,7 +85,7 @@ class Schedule(
             raise InvalidInput("nothing says which backups to keep", "give keep-last, keep-within or another, too")
         if self.expire is None and not self.retention.keeps_all:
             raise InvalidInput(
-                "it is said which backups to keep, and not when the others go", "give expire '30 4 * * *'"
+                "it says which backups to keep, but not when to remove the others", "give expire '30 4 * * *'"
             )
         duration_of(self.jitter, "jitter")
         duration_of(self.grace, "grace")

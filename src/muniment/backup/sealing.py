@@ -71,13 +71,13 @@ class Sealing:
             for bad in unusable_in(existing):
                 if any(path.exists() for path in keys_in(bad.folder)):
                     raise WrongKey(
-                        f"{bad} and is encrypted, so nobody can tell for whom a backup beside it is to be", _SAY
+                        f"{bad}, and is encrypted, so nothing shows for whom to encrypt a backup beside it", _SAY
                     )
             for place in facts.places:
                 if place.encrypted:
                     raise WrongKey(
-                        f"the database's last backup in {place.folder} is encrypted, so this one is to be, and nothing"
-                        " says for whom",
+                        f"the database's last backup in {place.folder} is encrypted, so this one must be too, but no"
+                        " recipient was named",
                         _SAY,
                     )
 
@@ -103,8 +103,8 @@ class Sealing:
         opens = self._protection.keyring.unwrap(there.recipients, there.key) is not None
         if parent and self._protection.keyring.identities and not opens:
             raise WrongKey(
-                f"what was given does not open {parent.name}, which is for {there.names}: one chain would need two",
-                "give the same, or take a full backup, which begins another chain",
+                f"the key given does not open {parent.name}, which is for {there.names}: the chain would need two keys",
+                "give the key of that backup, or take a full backup, which begins another chain",
             )
         if any(isinstance(each, Recipient) for each in self._protection.recipients):
             recipients = [_with_salt(each, there) if opens else each for each in self._protection.recipients]
@@ -113,8 +113,8 @@ class Sealing:
         opened = read(beside.folder, Keyring(named or self._own))
         if opened.key is None and not self._protection.recipients and not self._rotated(there):
             raise WrongKey(
-                f"{beside.name} is encrypted, and nothing was given that proves for whom: whoever may write to its"
-                " folder may have written that",
+                f"{beside.name} is encrypted, and no key was given that proves its list of recipients, which anybody"
+                " who may write to its folder could have changed",
                 _SAY,
             )
         if opened.key is None:
@@ -161,7 +161,7 @@ def seal_like(chain: Sequence[Backup], keyring: Keyring, signing_key: SigningKey
     again = [_again(each, lists[-1], last, keyring.identities) for each in lists[-1].recipients]
     recipients = [each for each in again if all(holds(each, there) for there in lists)]
     if not recipients:
-        raise WrongKey(f"nobody may open all of the backups through {last.name}", _SAY)
+        raise WrongKey(f"no recipient could open all of the backups through {last.name}", _SAY)
     return _sealed_for(recipients, signing_key)
 
 
@@ -197,7 +197,7 @@ def _again(wrapped: Wrapped, there: WrappedKeys, beside: Backup, secrets: Iterab
         if isinstance(each, Passphrase | Key) and Keyring((each,)).unwrap([wrapped], there.key):
             return _with_salt(each, there)
     raise WrongKey(
-        f"{beside.name} is encrypted for {wrapped.name} too, and so must one beside it be; that was not given",
+        f"{beside.name} is encrypted for {wrapped.name} too, so a backup beside it must be, but that was not given",
         f"give --passphrase-file or --key-file, or {_SAY}",
     )
 

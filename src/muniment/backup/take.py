@@ -214,7 +214,7 @@ def _check_mounted(destination: Path, existing: Backups, facts: BackupFacts) -> 
         if place.folder == folder:
             raise BackupNotFound(
                 f"{destination} has no backup, but the database was backed up there, through etag {place.etag:,}",
-                "see whether its disk is mounted; if a new chain is to begin there, say so with --new-chain",
+                "check that its disk is mounted; to begin a new chain there, use --new-chain",
             )
 
 
@@ -237,9 +237,7 @@ def _remembered(storage: Storage, sha256: str, place: BackupPlace | None, snapsh
     try:
         storage.remember_backup(sha256, place, (snapshot.etag, snapshot.modified))
     except StorageFailure as error:
-        return (
-            f"the database could not note this backup down, so `muniment status` may not know of it: {error.message}",
-        )
+        return (f"the database could not record this backup, so `muniment status` may not know of it: {error.message}",)
     return ()
 
 
@@ -260,7 +258,7 @@ def _proven(storage: Storage, plan: BackupPlan, snapshot: Snapshot, proof: Proof
         if missing > len(found) - proof.dead or not found:
             if not (found or proof.skip):
                 raise DamagedDatabase(
-                    f"the log gave something else than the fingerprint has: {'; '.join(differences)}",
+                    f"the rows of the log do not agree with the fingerprint: {'; '.join(differences)}",
                     "run `muniment check` on the database; --skip-damaged takes what there is",
                 )
             found.append(Skipped("document", "", 0, "; ".join(differences)))

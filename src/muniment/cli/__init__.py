@@ -50,7 +50,7 @@ _EPILOG = """Exit codes:
   7  another process has it open
   8  the system refused: disk full, no permission, an I/O error
   9  no server answered, or its certificate is not trusted
-  10 it is encrypted, and what was given does not open it
+  10 it is encrypted, and no key was given that opens it
   11 the server does not know the key, or the key does not have the right to this
   130, 143, 129  stopped by Ctrl-C, SIGTERM, SIGHUP; nothing half done is left
   141  whoever read a dump from stdout went away before its end

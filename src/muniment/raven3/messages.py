@@ -38,7 +38,7 @@ class Error(Message):
     expected_etag: Etag | UnsetType = field(name="ExpectedETag", default=UNSET)
 
 
-Refusal: TypeAlias = Error | Annotated[str, Meta(description="What failed, where RavenDB tells it so.")]
+Refusal: TypeAlias = Error | Annotated[str, Meta(description="The error's text, in the member where RavenDB has it.")]
 
 
 class Accepted(Message):
@@ -67,8 +67,8 @@ class Wanted(Message, forbid_unknown_fields=True):
     rql: str | None = None
     parameters: Annotated[Object, Meta(description="The values of `$name` in the text.")] = {}
     query: Annotated[Object | None, Meta(description="The tree, `muniment.query.model.Query` as JSON.")] = None
-    skip: Annotated[int, Meta(ge=0, description="Of what it finds, pass over so many.")] = 0
-    take: Annotated[int, Meta(ge=0, description="And answer at most so many, 1,024 at most.")] = MAX_PAGE
+    skip: Annotated[int, Meta(ge=0, description="How many results to skip.")] = 0
+    take: Annotated[int, Meta(ge=0, description="How many to return at most; 1,024 is the limit.")] = MAX_PAGE
 
 
 class QueryResults(Message):
@@ -76,7 +76,7 @@ class QueryResults(Message):
 
     results: list[Object]
     includes: Annotated[list[Object], Meta(description="The documents that these refer to by the paths asked for.")]
-    total_results: Annotated[int, Meta(description="How many there are in all.")]
+    total_results: Annotated[int, Meta(description="The total number of matches.")]
     plan: Annotated[Plan, Meta(description="How it was answered.")]
 
 
@@ -133,7 +133,7 @@ class Command(Message):
     etag: Etag | None = None
     document: msgspec.Raw | UnsetType = UNSET
     metadata: msgspec.Raw | UnsetType = UNSET
-    additional_data: Annotated[msgspec.Raw, Meta(description="Told again in the answer.")] | UnsetType = UNSET
+    additional_data: Annotated[msgspec.Raw, Meta(description="Repeated in the answer.")] | UnsetType = UNSET
     patches: Annotated[list[PatchCommand] | None, Meta(description="Of a PATCH: the changes.")] = None
     patches_if_missing: Annotated[
         list[PatchCommand] | None, Meta(description="Of a PATCH: what makes the document, if there is none.")
@@ -275,7 +275,7 @@ class OperationState(Message):
     bytes: int
     seconds: float
     waiting: bool
-    position: Annotated[int | None, Meta(description="Its place among the jobs that wait.")]
+    position: Annotated[int | None, Meta(description="Its position among the waiting jobs.")]
     progress: Annotated[str, Meta(description="What it is doing.")]
     total_documents: int | None = None
     total_bytes: int | None = None
@@ -297,7 +297,7 @@ class OperationStatus(Message):
     """How a job stands."""
 
     id: int
-    completed: Annotated[bool, Meta(description="It has ended, in whatever way.")]
+    completed: Annotated[bool, Meta(description="Whether it has ended: completed, failed or cancelled.")]
     faulted: bool
     canceled: bool
     state: OperationState
@@ -375,7 +375,9 @@ class BackupWanted(Message):
     recipients: Annotated[
         list[str] | None, Meta(description="Public keys to encrypt it for; without them, those of the settings.")
     ] = None
-    in_clear: Annotated[bool, Meta(description="Not to be encrypted, even if the database or the others are.")] = False
+    in_clear: Annotated[
+        bool, Meta(description="Write it unencrypted, even if the database or earlier backups are encrypted.")
+    ] = False
 
 
 class Frozen(Message):
@@ -437,7 +439,7 @@ class RestoreIntoWanted(MomentWanted):
 
     on_conflict: Literal["skip", "overwrite", "fail"] | None = None
     dry_run: Annotated[bool, Meta(description="Only compare.")] = False
-    other_database: Annotated[bool, Meta(description="The backups may be another database's.")] = False
+    other_database: Annotated[bool, Meta(description="Allow backups of another database.")] = False
 
 
 class KeptVersion(msgspec.Struct, omit_defaults=True):
@@ -447,8 +449,10 @@ class KeptVersion(msgspec.Struct, omit_defaults=True):
     lineage: str
     time: Annotated[str, Meta(description="When it was stored, RFC 3339.")]
     bytes: Annotated[int, Meta(description="Of its body.")]
-    current: Annotated[bool, Meta(description="It is what the database has now.")]
-    logged: Annotated[bool, Meta(description="The database has it itself, now or in its history.")]
+    current: Annotated[bool, Meta(description="Whether this is the current version.")]
+    logged: Annotated[
+        bool, Meta(description="Whether the database itself has it, as the current version or in its history.")
+    ]
     backups: Annotated[list[str], Meta(description="The backups that hold it.")]
     deleted: bool = False
     metadata: msgspec.Raw | UnsetType = UNSET
@@ -510,23 +514,25 @@ class RehearsalWanted(ChoreWanted):
     """A rehearsal of the newest moment, or of the end of a backup."""
 
     backup: Annotated[str | None, Meta(description="The folder of the backup whose end is restored.")] = None
-    query: Annotated[str | None, Meta(description="SQL over the documents, which has to answer with what is true.")] = (
-        None
-    )
+    query: Annotated[
+        str | None, Meta(description="SQL over the documents; the rehearsal fails unless its answer is true.")
+    ] = None
 
 
 class CopyWanted(ChoreWanted):
     """Where the backups are to be brought; what is there already stays as it is."""
 
     destination: str = ""
-    repair: Annotated[bool, Meta(description="Read what is there already too, and write anew what is damaged.")] = False
+    repair: Annotated[
+        bool, Meta(description="Also check the files that are already there, and rewrite damaged ones.")
+    ] = False
 
 
 class MergeWanted(ChoreWanted):
     """Which chain to make one full backup of; the old ones stay, unless they are to be deleted."""
 
     through: Annotated[str, Meta(description="The folder of the last backup to merge, an incremental one.")] = ""
-    delete_merged: Annotated[bool, Meta(description="Then delete those that the new one takes the place of.")] = False
+    delete_merged: Annotated[bool, Meta(description="Then delete the backups that the new one replaces.")] = False
 
 
 class ExpiryWanted(ChoreWanted):
