@@ -13,6 +13,7 @@ import pytest
 
 from muniment import DocumentDatabase, Keyring, MaintenanceActions, Passphrase, Protection
 from muniment.backup import expire as expiring
+from muniment.backup import records as recording
 from muniment.backup import repository
 from muniment.backup import restore as restoring
 from muniment.backup import verify as verifying
@@ -21,11 +22,13 @@ from muniment.backup.destination import place_of, sizes_in
 from muniment.backup.expire import GRACE, Expired, expire
 from muniment.backup.lease import held_in, leased
 from muniment.backup.mark import Mark
+from muniment.backup.records import records
 from muniment.backup.repository import Backup, backups
-from muniment.backup.retention import Policy
+from muniment.backup.retention import Policy, doubted_in, proven_in
 from muniment.backup.selection import read_part
 from muniment.durable import sync_folder
 from muniment.errors import DamagedBackup, InvalidInput, StorageFailure
+from muniment.rehearsal import rehearse
 from muniment.security.keyring import UNPROTECTED
 from muniment.storage.scratch import shared_scratch
 from tests.backup.state import live, opened, state_of, tree
@@ -111,6 +114,40 @@ def test_a_backup_that_a_verification_found_damaged_costs_no_good_one(take: Take
     assert names(run(place, clock, grace=0).removed) == {old.name}
     assert there(place) == {good.name, bad.name}
     MaintenanceActions.restore(place, tmp_path / "restored", backup=good.name)
+
+
+def test_records_have_an_end_but_for_those_that_something_relies_on(
+    take: Take, clock: Clock, tmp_path: Path, small: DocumentDatabase, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(recording, "KEPT", 2)
+    place = tmp_path / "b"
+    first, *_ = take("fi")
+    rehearsed = rehearse(first.folder, clock=clock, place=tmp_path).record
+    take("f")
+    for _ in range(4):
+        clock.now += SECOND
+        MaintenanceActions.verify(place, clock=clock)
+    MaintenanceActions.verify(first.folder, clock=clock)
+    before, facts, state = sorted(place.glob("verification-*")), records(place), small.maintenance.recoverability()
+    run(place, clock, Policy(keep_last=9), dry_run=True)
+    assert sorted(place.glob("verification-*")) == before
+    run(place, clock, Policy(keep_last=9))
+    assert sorted(place.glob("verification-*")) == before[-2:]
+    assert list(place.glob("rehearsal-*")) == [rehearsed]  # the only one
+    now = records(place)
+    assert (proven_in(now), doubted_in(now)) == (proven_in(facts), doubted_in(facts))
+    again = small.maintenance.recoverability()
+    assert again.destinations[0].last_verification == state.destinations[0].last_verification
+    assert again.destinations[0].last_rehearsal == state.destinations[0].last_rehearsal
+    [*_, last] = take("ff")
+    old = MaintenanceActions.verify(last.folder, clock=clock).record
+    shutil.move(last.folder, tmp_path / "away")
+    for _ in range(4):
+        clock.now += SECOND
+        with pytest.raises(DamagedBackup, match="vanished"):
+            MaintenanceActions.verify(place, clock=clock)
+        run(place, clock, Policy(keep_last=9))
+    assert old in list(place.glob("verification-*"))  # for it alone tells what is missing
 
 
 def test_a_history_that_was_left_and_expired_has_not_vanished(take: Take, clock: Clock, tmp_path: Path) -> None:

@@ -277,6 +277,7 @@ def test_a_newest_backup_that_vanished_is_missed(chain: list[Backup], place: Pat
     MaintenanceActions.verify(place, backup=chain[1].name)
     shutil.move(tmp_path / "away", chain[2].folder)
     MaintenanceActions.verify(place)
+    MaintenanceActions.verify(chain[0].folder)  # alone: the others are there all the same
 
 
 def test_old_backups_that_were_cleaned_up_are_not_missed(

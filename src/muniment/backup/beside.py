@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from datetime import datetime, timedelta
 from pathlib import Path
@@ -10,7 +11,7 @@ from typing import Any, TypeVar
 
 import msgspec
 
-from muniment.backup.destination import Remote, put_new
+from muniment.backup.destination import AT_ONCE, Remote, put_new
 from muniment.backup.repository import stamp
 from muniment.durable import mapped_errors, new_file, write_new
 from muniment.errors import TargetExists
@@ -47,10 +48,19 @@ def read_beside(place: Path, kind: str, type: Callable[..., T]) -> list[tuple[Pa
     One that is not whole, since it was being written when the power failed, is passed over, and so is one that was
     removed meanwhile.
     """
-    found: list[tuple[Path, T]] = []
+
+    def read(path: Path) -> T | None:
+        with suppress(msgspec.DecodeError, UnicodeDecodeError, RecursionError, FileNotFoundError):
+            decoded: Any = msgspec.json.decode(path.read_bytes(), type=type)
+            found: T = decoded
+            return found
+        return None
+
     with mapped_errors(place):
-        for path in sorted(place.glob(f"{kind}-{_FORMS}")):
-            with suppress(msgspec.DecodeError, UnicodeDecodeError, RecursionError, FileNotFoundError):
-                decoded: Any = msgspec.json.decode(path.read_bytes(), type=type)
-                found.append((path, decoded))
-    return found
+        paths = sorted(place.glob(f"{kind}-{_FORMS}"))
+        if isinstance(place, Remote) and len(paths) > 1:  # each answer of a store takes its time
+            with ThreadPoolExecutor(AT_ONCE, "muniment reader") as pool:
+                values = list(pool.map(read, paths))
+        else:
+            values = list(map(read, paths))
+    return [(path, value) for path, value in zip(paths, values, strict=True) if value is not None]

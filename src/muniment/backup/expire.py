@@ -20,7 +20,7 @@ from muniment.backup.mark import KIND, Mark, Marked, marks
 from muniment.backup.merge import merge_backups
 from muniment.backup.moment import RestorePoint
 from muniment.backup.plan import chain_of
-from muniment.backup.records import records
+from muniment.backup.records import records, records_with_paths, superseded
 from muniment.backup.repository import Backup, Backups, backups, delete_backup, remove_rest
 from muniment.backup.restore_plan import plan_restore
 from muniment.backup.retention import Decision, Policy, Retention, doubted_in, proven_in, retention
@@ -115,6 +115,7 @@ class _Work:
         if due:
             self.progress.stage = "removing"
             self._remove({backup.sha256 for backup in due})
+        self._forget_records()
         self._forget_marks()
         forget_ended(self.place, self.clock())
         self.progress.finish()
@@ -195,6 +196,22 @@ class _Work:
                     remove_rest(folder)
                 except StorageFailure as error:
                     self.notes.append(f"what is left of {folder.name} may not be removed now: {error.message}")
+
+    def _forget_records(self) -> None:
+        """Remove the records of verifications and rehearsals that nothing relies on, but for the last of each kind.
+
+        Before the marks: what a record has seen, and no backup reaches, has vanished unless a mark says otherwise.
+        """
+        with suppress(MunimentError):
+            available = backups(self.place)
+            if not available or available.unusable:
+                return  # a record may be all that tells of what cannot be read
+            found = records_with_paths(self.place)
+            needed = [record for _, record in missing_ends(available, [record for _, record in found])]
+            last = max(backup.manifest.snapshot.time for backup in available)
+            for path in superseded(found, {backup.sha256 for backup in available}, needed, last):
+                with suppress(MunimentError, OSError):
+                    path.unlink(missing_ok=True)
 
     def _forget_marks(self) -> None:
         """Remove the marks that name nothing that is there, but for the last one, if they may be removed.

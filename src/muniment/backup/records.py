@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from datetime import datetime
 from pathlib import Path
-from typing import Any, Literal, get_args
+from typing import Any, Final, Literal, get_args
 
 import msgspec
 
@@ -18,6 +18,7 @@ from muniment.errors import StorageFailure
 from muniment.fingerprint import Fingerprint
 
 RecordKind = Literal["rehearsal", "verification"]
+KEPT: Final = 30  # of each kind, for people
 
 
 class End(msgspec.Struct, frozen=True, kw_only=True):
@@ -100,5 +101,25 @@ def records(destination: Path) -> list[Record]:
 
     A file that is not whole, since it was being written when the power failed, proves nothing and is passed over.
     """
-    found = [record for kind in get_args(RecordKind) for _, record in read_beside(destination, kind, Record)]
-    return sorted(found, key=lambda record: record.completed)
+    return [record for _, record in records_with_paths(destination)]
+
+
+def records_with_paths(destination: Path) -> list[tuple[Path, Record]]:
+    """The same, with where each is."""
+    found = [each for kind in get_args(RecordKind) for each in read_beside(destination, kind, Record)]
+    return sorted(found, key=lambda each: each[1].completed)
+
+
+def superseded(
+    found: Sequence[tuple[Path, Record]], known: Collection[str], needed: Collection[Record], last: str
+) -> list[Path]:
+    """Those of these records, the oldest first, that nothing relies on any more and that are not of the last ones.
+
+    A record is relied on while it is the last one of its kind that read some backup that is there (`known`, by the
+    SHA-256 of its manifest), while it is `needed`, and while it saw a state later than the `last` that is there.
+    """
+    kept = {path for kind in get_args(RecordKind) for path, _ in [e for e in found if e[1].kind == kind][-KEPT:]}
+    newest = {(record.kind, sha256): path for path, record in found for sha256 in record.manifests if sha256 in known}
+    kept |= {*newest.values()}
+    kept |= {path for path, record in found if record.time > last or record in needed}
+    return [path for path, _ in found if path not in kept]

@@ -215,9 +215,11 @@ def _whole_part(chain: tuple[Backup, ...], faults: Sequence[_Fault]) -> tuple[Ba
 
 def _vanished(source: Path, available: Sequence[Backup]) -> Iterator[_Fault]:
     """Of moments that a record has seen restorable, and that no backup reaches any more: the newest."""
+    place = available.place if isinstance(available, Backups) else source
+    if place != source:  # one backup was asked for, and those that it continues: the records know the others too
+        available = backups(place)
     last = max(backup.manifest.snapshot.time for backup in available)
     known = {backup.sha256 for backup in available}
-    place = available.place if isinstance(available, Backups) else source
     there, removed = records(place), removed_in(place)
     later = [record for record in there if record.time > last and not {*record.manifests} <= known | removed]
     if later:
