@@ -17,7 +17,7 @@ import msgspec
 
 
 class Job(msgspec.Struct):
-    """What to send: `{n}` in the head is a number that counts up modulo `ids`, `{length}` the length of the body."""
+    """What to send: `{n}` is a number that counts up modulo `ids`, `{length}` in the head the length of the body."""
 
     port: int
     head: str
@@ -78,8 +78,8 @@ class _Connection:
 
 def run(job: Job) -> Result:
     """Be the load."""
-    length = len(job.body)
-    requests = [job.head.format(n=n, length=length).encode() + job.body for n in range(job.ids)]
+    bodies = [job.body.replace(b"{n}", b"%d" % n) for n in range(job.ids)]
+    requests = [job.head.format(n=n, length=len(body)).encode() + body for n, body in enumerate(bodies)]
     poll = select.epoll()
     connections: dict[int, _Connection] = {}
     took: list[float] = []
