@@ -34,13 +34,13 @@ from muniment.backup.retention import Policy
 from muniment.backup.selection import Selection, check_selection
 from muniment.backup.take import take_backup
 from muniment.backup.verify import Verified, verify
-from muniment.backup.versions import Version, version_at, versions_in
+from muniment.backup.versions import Version, attachment_content, attachments_in, version_at, versions_in
 from muniment.document import encode, from_microseconds
 from muniment.errors import BackupRunning, InvalidInput
 from muniment.fingerprint import Fingerprint
 from muniment.limits import LEAST_PRIORITY, NO_LIMITS, Limits
 from muniment.progress import Progress
-from muniment.revision import ATTACHMENT, DOCUMENT
+from muniment.revision import ATTACHMENT, DOCUMENT, Revision
 from muniment.security.encryption import EncryptionKey
 from muniment.security.keyring import NO_KEYS, UNPROTECTED, Keyring, Protection
 from muniment.security.recipients import Key
@@ -381,6 +381,16 @@ class MaintenanceActions:
     def versions(self, id: str, *, keyring: Keyring = NO_KEYS) -> tuple[list[Version], list[str]]:
         """Every version of a document, in the log and in the backups that are remembered: see `versions_in`."""
         return versions_in(self._storage, id, keyring)
+
+    def attachment_versions(self, owner: str, *, keyring: Keyring = NO_KEYS) -> tuple[list[Version], list[str]]:
+        """Every version of each attachment of a document in the backups that are remembered: see `attachments_in`."""
+        return attachments_in(self._storage, owner, keyring)
+
+    def attachment_content(
+        self, key: str, etag: int, lineage: str = "", *, keyring: Keyring = NO_KEYS
+    ) -> tuple[Revision, Iterator[bytes]]:
+        """A version of an attachment, and its content in parts; raises `DocumentNotFound` when no backup has it."""
+        return attachment_content(self._storage, key, etag, lineage, keyring)
 
     @staticmethod
     def version(

@@ -359,6 +359,8 @@ KINDS: dict[str, Callable[[Site], None]] = {
     "oauth/api-key": _asked("POST", "/OAuth/API-Key", 404),
     "admin/encryption/rotate": _rotate,
     "admin/schedules": _asked("GET", "/admin/schedules"),
+    "versions/attachments": _asked("GET", f"{SHOP}/versions/attachments?owner=large"),
+    "versions/attachments/{key}": _asked("GET", f"{SHOP}/versions/attachments/large?etag=1", 404),
     "admin/keys": _asked("GET", "/admin/keys"),
     "admin/keys/{name}": _asked("POST", "/admin/keys/none", 404, json={"Action": "disable"}),
     "admin/settings": _asked("GET", "/admin/settings"),

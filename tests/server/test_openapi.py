@@ -90,6 +90,7 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
         shop = server.create("shop", **{"Muniment/History": "true"})
         shop.fill(20)
         shop.request("PUT", "/static/picture", content=b"content", headers={"Mine": "x"})
+        shop.request("PUT", "/static/kept?owner=items/1", content=b"kept")
         assert not shop.backup(place / "b")["Faulted"]
         yield Site(server, place, shop.get("/smuggler/export").content)
 
@@ -164,7 +165,12 @@ def tenant(site: Site, prefix: str) -> None:
     if prefix:
         etag = do("GET", "/versions", 200, "/versions?id=ITEMS/1").json()["versions"][0]["etag"]
         do("GET", "/versions", 200, f"/versions?id=items/1&etag={etag}")
+        [kept, *_] = do("GET", "/versions/attachments", 200, "/versions/attachments?owner=items/1").json()["versions"]
+        kept_at = f"/versions/attachments/{kept['key']}?etag={kept['etag']}"
+        do("GET", "/versions/attachments/{key}", 200, kept_at)
     do("GET", "/versions", 404, "/versions?id=none")
+    do("GET", "/versions/attachments", 200, "/versions/attachments?owner=none")
+    do("GET", "/versions/attachments/{key}", 404, "/versions/attachments/none?etag=1")
     do("GET", "/replication/topology", 404)
     do("GET", "/build/version", 200)
     dump = do("GET", "/smuggler/export", 200, "/smuggler/export?format=ndjson").headers["Muniment-Operation"]

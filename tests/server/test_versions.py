@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
+
+import httpx
 
 from tests.server.running import Database, Server
 
@@ -65,3 +68,54 @@ def test_a_page_of_documents_begins_after_an_id_and_may_be_of_a_collection(shop:
     [first, second] = shop.get("/docs?collection=b&metadata-only=true").json()
     after = first["@metadata"]["@etag"]
     assert shop.get(f"/docs?collection=B&etag={after}&metadata-only=true").json() == [second]
+
+
+def test_attachments_that_were_replaced_or_deleted_are_got_out_of_backups(
+    server: Server, shop: Database, tmp_path: Path
+) -> None:
+    """Also a large one, of which parts are in several row groups, and one that belongs to a document that is gone."""
+    for id in ("orders/1", "orders/1/2"):
+        shop.request("PUT", f"/docs/{id}", content=b"{}")
+    large = bytes(range(256)) * 80_000
+    kinds = {"Content-Type": "image/png"}
+    put = [("photo.png", b"one"), ("large", large), ("other", b"other")]
+    for name, sent in put:
+        shop.request("PUT", f"/static/{name}?owner=orders/1", content=sent, headers=kinds)
+    shop.request("PUT", "/static/mine?owner=orders/1/2", content=b"of another document")
+    shop.request("PUT", "/static/orders/1/by-key", content=b"by its key")
+    assert not shop.backup(tmp_path / "b")["Faulted"]
+    shop.request("PUT", "/static/photo.png?owner=orders/1", content=b"two")
+    shop.request("DELETE", "/static/large?owner=orders/1")
+    assert not shop.backup(tmp_path / "b", incremental="true")["Faulted"]
+    shop.request("DELETE", "/docs/orders/1")
+    told = shop.get("/versions/attachments?owner=ORDERS/1").json()
+    assert told["notes"] == []
+    found = [(each["name"], each["bytes"], each["deleted"]) for each in told["versions"]]
+    assert found == [
+        ("photo.png", 3, False),
+        ("large", len(large), False),
+        ("other", 5, False),
+        ("by-key", 10, False),
+        ("photo.png", 3, False),
+        ("large", 0, True),
+    ]
+
+    def content(version: dict[str, Any]) -> httpx.Response:
+        path = f"/versions/attachments/{version['key']}"
+        return shop.get(path, params={"etag": version["etag"], "lineage": version["lineage"]})
+
+    contents = [content(each) for each in told["versions"]]
+    assert [each.content for each in contents[:5]] == [b"one", large, b"other", b"by its key", b"two"]
+    assert contents[0].headers["content-type"] == "image/png"
+    assert contents[0].headers["content-security-policy"].startswith("sandbox")
+    assert contents[5].status_code == 404
+    assert shop.get("/versions/attachments/orders/1/other?etag=1").status_code == 404
+    assert shop.get("/versions/attachments").status_code == 400
+    [whole] = (tmp_path / "b").glob("*.full")
+    file = next(whole.glob("attachments*.parquet"))
+    damaged = bytearray(file.read_bytes())
+    damaged[len(damaged) // 2] ^= 1
+    file.write_bytes(damaged)
+    assert content(told["versions"][0]).json()["Kind"] == "DamagedBackup"
+    assert content(told["versions"][4]).content == b"two"
+    assert shop.get("/versions/attachments?owner=orders/1").json()["notes"]

@@ -2,26 +2,30 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from dataclasses import dataclass, replace
+from itertools import pairwise
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Final, Protocol, TypeAlias
 
 from muniment.backup.destination import AT_ONCE, Remote, place_of
 from muniment.backup.manifest import File
-from muniment.backup.parquet import ATTACHMENTS, DOCUMENTS, Source, numbers_of, texts_of
+from muniment.backup.parquet import ATTACHMENTS, DOCUMENTS, Source, attachments_of, numbers_of, texts_of
 from muniment.backup.plan import RestorePlan
 from muniment.backup.reader import check_before_ranges, moment_of
 from muniment.backup.repository import Backup, backups
 from muniment.document import fold, without_time_kept
-from muniment.errors import MunimentError
-from muniment.owner import key_of
+from muniment.errors import DocumentNotFound, MunimentError
+from muniment.owner import key_of, split_id
 from muniment.progress import Progress
 from muniment.revision import ATTACHMENT, DOCUMENT, Revision
 from muniment.security.keyring import Keyring
 from muniment.storage.base import Identity, Lineage, Storage
+
+_Match: TypeAlias = Callable[[int, str], bool]  # of a kind, and an id as it is stored
+_WITHOUT_DATA: Final = ["etag", "id", "modified", "metadata", "size"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,16 +57,33 @@ def versions_of(id: str, available: Sequence[Backup], progress: Progress | None 
     check_before_ranges(
         [(backup, file) for backup in available for file in backup.manifest.files], progress or Progress()
     )
-    return _versions(id, available)
+    return _versions(_called(id), available)
 
 
-def _versions(id: str, available: Sequence[Backup]) -> list[Version]:
+def _called(id: str) -> _Match:
+    key = fold(id)
+    return lambda kind, id: fold(key_of(id) if kind == ATTACHMENT else id) == key
+
+
+def _belonging(owner: str) -> _Match:
+    key = fold(owner)
+
+    def belongs(_: int, id: str) -> bool:
+        whose, _name = split_id(id)
+        return fold(id).startswith(f"{key}/") if whose is None else fold(whose) == key
+
+    return belongs
+
+
+def _versions(
+    matches: _Match, available: Sequence[Backup], kinds: Sequence[int] = (DOCUMENT, ATTACHMENT)
+) -> list[Version]:
     found: dict[tuple[str, int], Version] = {}
-    files = [(backup, file) for backup in available for file in backup.manifest.files]
+    files = [(backup, file) for backup in available for file in backup.manifest.files if file.kind in kinds]
     # Each answer of a store takes its time. Files are faster one after the other.
     remote = any(isinstance(backup.folder, Remote) for backup in available)
     with ThreadPoolExecutor(AT_ONCE if remote else 1, "muniment reader") as pool:
-        for versions in pool.map(lambda each: _in_file(each[0], each[1], fold(id)), files):
+        for versions in pool.map(lambda each: _in_file(each[0], each[1], matches), files):
             for version in versions:
                 key = (version.lineage, version.etag)
                 known = found.get(key)
@@ -81,11 +102,10 @@ def versions_in(storage: Storage, id: str, keyring: Keyring) -> tuple[list[Versi
     for revision in storage.versions(id):
         version = _of_log(revision, identity)
         found[version.lineage, version.etag] = version
-    for place in storage.backup_facts().places:
-        folder = Path(place.folder)
+    for folder, held, problem in _remembered(storage, keyring):
         try:
-            folder = place_of(place.folder)
-            held = [each for each in backups(folder, keyring) if each.manifest.database.id == identity.database_id]
+            if problem:
+                raise problem
             versions = versions_of(id, held)
         except MunimentError as error:
             notes.append(f"{folder}: {error.message}")
@@ -97,6 +117,83 @@ def versions_in(storage: Storage, id: str, keyring: Keyring) -> tuple[list[Versi
                 places = names if known is version else (*known.backups, *names)
                 found[version.lineage, version.etag] = replace(known, backups=places)
     return sorted(found.values(), key=lambda version: (version.modified, version.etag)), notes
+
+
+def attachments_in(storage: Storage, owner: str, keyring: Keyring) -> tuple[list[Version], list[str]]:
+    """Every version of each attachment of a document that the remembered backups hold, oldest first; and notes.
+
+    Also of one that was stored by its key alone, where that begins with the document's id and a slash.
+    """
+    found: dict[tuple[str, int], Version] = {}
+    notes = []
+    for folder, held, problem in _remembered(storage, keyring):
+        try:
+            if problem:
+                raise problem
+            files = [(backup, file) for backup in held for file in backup.manifest.files if file.kind == ATTACHMENT]
+            check_before_ranges(files, Progress())
+            versions = _versions(_belonging(owner), held, (ATTACHMENT,))
+        except MunimentError as error:
+            notes.append(f"{folder}: {error.message}")
+            continue
+        for version in versions:
+            known = found.get((version.lineage, version.etag))
+            names = tuple(str(folder / name) for name in version.backups)
+            found[version.lineage, version.etag] = replace(version, backups=(*(known.backups if known else ()), *names))
+    return sorted(found.values(), key=lambda version: (version.modified, version.etag)), notes
+
+
+def attachment_content(
+    storage: Storage, key: str, etag: int, lineage: str, keyring: Keyring
+) -> tuple[Revision, Iterator[bytes]]:
+    """A version of an attachment with its content, out of the first remembered backup that has it undamaged.
+
+    Raises `DocumentNotFound` when none has it, and what is wrong with the last one that should.
+    """
+    problem: MunimentError | None = None
+    for _, held, _ in _remembered(storage, keyring):
+        for backup in held:
+            if not _made_in(backup.manifest.database, etag).startswith(lineage):
+                continue
+            for file in backup.manifest.files:
+                if file.kind == ATTACHMENT and file.first_etag <= etag <= file.last_etag:
+                    try:
+                        check_before_ranges([(backup, file)], Progress())
+                        parts = _parts(backup, file, key, etag)
+                        if revision := next(parts, None):
+                            assert isinstance(revision, Revision)
+                            return revision, (part for part in parts if isinstance(part, bytes))
+                    except MunimentError as error:
+                        problem = error
+    raise problem or DocumentNotFound(
+        f"no backup has the attachment {key!r} of etag {etag}", "see which versions there are: GET versions"
+    )
+
+
+def _parts(backup: Backup, file: File, key: str, etag: int) -> Iterator[Revision | bytes]:
+    """The attachment with this key and etag, and then its content; nothing when the file does not have it."""
+    with closing(Source.of(backup, file)) as source:
+        groups = [*sorted(source.groups()), (etag, -1)]
+        wanted = [group for (first, group), (after, _) in pairwise(groups) if first <= etag <= after]
+        for revision, parts in attachments_of(source.read(group) for group in wanted):
+            if revision.etag == etag and fold(key_of(revision.id)) == fold(key):
+                if revision.body is not None:
+                    yield revision
+                    yield from parts
+                return
+
+
+def _remembered(storage: Storage, keyring: Keyring) -> Iterator[tuple[Path, list[Backup], MunimentError | None]]:
+    """The folders that a database was backed up to with the backups of it there, or why they cannot be read."""
+    for place in storage.backup_facts().places:
+        folder = Path(place.folder)
+        try:
+            folder = place_of(place.folder)
+            held = backups(folder, keyring)
+        except MunimentError as error:
+            yield folder, [], error
+            continue
+        yield folder, [each for each in held if each.manifest.database.id == storage.identity.database_id], None
 
 
 def _of_log(revision: Revision, identity: Identity) -> Version:
@@ -116,25 +213,25 @@ def version_at(plan: RestorePlan, id: str, progress: Progress | None = None) -> 
     progress.stage = "checking files"
     check_before_ranges(plan.files, progress)
     moment = moment_of(plan)
-    versions = [version for version in _versions(id, plan.chain) if version.kind == DOCUMENT]
+    versions = _versions(_called(id), plan.chain, (DOCUMENT,))
     before = [version for version in versions if version.etag <= moment.etag]
     progress.finish()
     return max(before, key=lambda version: version.etag, default=None)
 
 
-def _in_file(backup: Backup, file: File, key: str) -> list[Version]:
+def _in_file(backup: Backup, file: File, matches: _Match) -> list[Version]:
     schema = DOCUMENTS if file.kind == DOCUMENT else ATTACHMENTS
     with closing(Source.of(backup, file)) as source:
-        return _in_source(source, schema, key, backup)
+        return _in_source(source, schema, matches, backup, file.kind)
 
 
-def _in_source(source: Source, schema: Any, key: str, backup: Backup) -> list[Version]:
+def _in_source(source: Source, schema: Any, matches: _Match, backup: Backup, kind: int) -> list[Version]:
     versions = []
     for _, group in source.groups():
         ids = texts_of(source.read(group, ["id"]), "id")
-        rows = [row for row, id in enumerate(ids) if fold(key_of(id) if schema is ATTACHMENTS else id) == key]
+        rows = [row for row, id in enumerate(ids) if matches(kind, id)]
         if rows:
-            table = source.read(group)
+            table = source.read(group, _WITHOUT_DATA if schema is ATTACHMENTS else None)
             seen: set[int] = set()
             for row in rows:
                 version = _version(table, row, schema, backup)

@@ -467,6 +467,26 @@ class Versions(msgspec.Struct):
     notes: list[str]
 
 
+class KeptAttachment(msgspec.Struct):
+    """A version of an attachment that backups hold."""
+
+    key: Annotated[str, Meta(description="What it is asked for by, with its etag and lineage.")]
+    name: Annotated[str, Meta(description="What its document calls it.")]
+    etag: int
+    lineage: str
+    time: Annotated[str, Meta(description="When it was stored, RFC 3339.")]
+    bytes: Annotated[int, Meta(description="Of its content.")]
+    backups: Annotated[list[str], Meta(description="The backups that hold it.")]
+    deleted: Annotated[bool, Meta(description="It is its deletion.")]
+
+
+class AttachmentVersions(msgspec.Struct):
+    """The versions of a document's attachments, oldest first; `notes` tell of backups that could not be read."""
+
+    versions: list[KeptAttachment]
+    notes: list[str]
+
+
 class PlannedFile(msgspec.Struct):
     """A file that a restore reads."""
 

@@ -193,6 +193,19 @@ class VersionsWanted(Query, frozen=True):
     lineage: Annotated[str | None, Meta(description="Only versions of this history of the database.")] = None
 
 
+class AttachmentVersionsWanted(Query, frozen=True):
+    """Of which document."""
+
+    owner: Annotated[str, Meta(description="Its id.")] = ""
+
+
+class AttachmentVersion(Query, frozen=True):
+    """Which version of an attachment."""
+
+    etag: Annotated[int, Meta(description="Its number.")] = 0
+    lineage: Annotated[str, Meta(description="The history of the database, where several have this number.")] = ""
+
+
 class RestoreOptions(Query, frozen=True):
     """How to restore."""
 

@@ -45,10 +45,15 @@ async def get(request: Request) -> Response | Stream:
     etag = attachment_etag_text(attachment.etag)
     if request.has(etag):
         return empty_response(304, [("etag", f'"{etag}"')])
-    headers = _headers(attachment, etag)
+    return await answer(request, attachment, attachment.chunks())
+
+
+async def answer(request: Request, attachment: Attachment, parts: Iterator[bytes]) -> Response | Stream:
+    """This attachment with these parts as its content, which are taken one by one as the client takes them."""
+    headers = _headers(attachment, attachment_etag_text(attachment.etag))
     if request.method == "HEAD" or attachment.size > SMALL:
-        return Stream(200, headers, attachment, request.method == "HEAD", request.tenant)
-    return Response(200, headers, await asyncio.to_thread(attachment.read))
+        return Stream(200, headers, attachment.size, parts, request.method == "HEAD", request.tenant)
+    return Response(200, headers, await asyncio.to_thread(b"".join, parts))
 
 
 def _headers(attachment: Attachment, etag: str) -> Headers:
@@ -74,7 +79,8 @@ class Stream(NamedTuple):
 
     status: int
     headers: Headers
-    attachment: Attachment
+    size: int
+    parts: Iterator[bytes]
     head: bool
     tenant: Tenant
 
@@ -87,7 +93,7 @@ class Stream(NamedTuple):
             self.tenant.leave()
 
     async def _send(self, proto: Any) -> None:
-        headers = [*self.headers, ("content-length", str(self.attachment.size))]
+        headers = [*self.headers, ("content-length", str(self.size))]
         if self.head:
             proto.response_empty(self.status, headers)
             return
@@ -104,7 +110,7 @@ class Stream(NamedTuple):
         file = os.fdopen(descriptor, "wb", buffering=0)
         transport, protocol = await loop.connect_write_pipe(lambda: asyncio.streams.FlowControlMixin(loop), file)
         writer = asyncio.StreamWriter(transport, protocol, None, loop)
-        parts = self.attachment.chunks()
+        parts = self.parts
         try:
             while (part := await asyncio.to_thread(next, parts, None)) is not None:
                 writer.write(part)

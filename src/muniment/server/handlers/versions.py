@@ -7,14 +7,17 @@ from pathlib import Path
 
 import msgspec
 
+from muniment.attachment import attachment_of
 from muniment.backup.listing import Listing
 from muniment.backup.repository import Backups, backups
 from muniment.backup.versions import Version
 from muniment.document import from_microseconds, rfc3339
 from muniment.errors import BackupNotFound, DocumentNotFound, InvalidInput, MunimentError
-from muniment.raven3.messages import KeptVersion, MomentWanted, Versions
-from muniment.raven3.queries import BackupsListed, VersionsWanted
+from muniment.raven3.messages import AttachmentVersions, KeptAttachment, KeptVersion, MomentWanted, Versions
+from muniment.raven3.queries import AttachmentVersion, AttachmentVersionsWanted, BackupsListed, VersionsWanted
 from muniment.security.access import Right
+from muniment.security.keyring import Keyring
+from muniment.server.handlers.attachments import Stream, answer
 from muniment.server.keyring import keyring_of
 from muniment.server.permission import refusal, require
 from muniment.server.request import Request
@@ -59,9 +62,7 @@ async def versions(request: Request) -> Response:
 
 
 def _versions(request: Request, asked: VersionsWanted) -> Versions:
-    database = request.tenant.database
-    keyring = keyring_of(request.server.settings, MomentWanted(), database.storage.key)
-    found, notes = database.maintenance.versions(asked.id, keyring=keyring)
+    found, notes = request.tenant.database.maintenance.versions(asked.id, keyring=_keyring(request))
     wanted = [
         version
         for version in found
@@ -75,6 +76,11 @@ def _versions(request: Request, asked: VersionsWanted) -> Versions:
     now = max((version.etag for version in found if version.logged), default=None)
     told = [_told(version, now, content=asked.etag is not None) for version in wanted]
     return Versions(wanted[-1].id, told, notes)
+
+
+def _keyring(request: Request) -> Keyring:
+    """What opens the backups of the database that is asked."""
+    return keyring_of(request.server.settings, MomentWanted(), request.tenant.database.storage.key)
 
 
 def _told(version: Version, current: int | None, *, content: bool) -> KeptVersion:
@@ -92,3 +98,35 @@ def _told(version: Version, current: int | None, *, content: bool) -> KeptVersio
         told.metadata = msgspec.Raw(version.metadata)
         told.document = msgspec.UNSET if version.body is None else msgspec.Raw(version.body)
     return told
+
+
+async def attachments(request: Request) -> Response:
+    """The versions of a document's attachments that the backups hold which the database remembers, oldest first."""
+    owner = request.asked(AttachmentVersionsWanted).owner
+    if not owner:
+        raise InvalidInput("owner is missing", "add ?owner=orders/830")
+    maintenance, keyring = request.tenant.database.maintenance, _keyring(request)
+    found, notes = await asyncio.to_thread(maintenance.attachment_versions, owner, keyring=keyring)
+    told = [
+        KeptAttachment(
+            key=version.id,
+            name=version.id[len(owner) + 1 :],
+            etag=version.etag,
+            lineage=version.lineage,
+            time=rfc3339(from_microseconds(version.modified)),
+            bytes=version.size,
+            backups=list(version.backups),
+            deleted=version.deleted,
+        )
+        for version in found
+    ]
+    return json_response(AttachmentVersions(told, notes))
+
+
+async def attachment(request: Request) -> Response | Stream:
+    """The content of a version of an attachment, out of a backup that has it."""
+    asked, maintenance = request.asked(AttachmentVersion), request.tenant.database.maintenance
+    kept, parts = await asyncio.to_thread(
+        maintenance.attachment_content, request.argument, asked.etag, asked.lineage, keyring=_keyring(request)
+    )
+    return await answer(request, attachment_of(kept, request.tenant.database.storage), parts)

@@ -32,7 +32,7 @@ async def get(request: Request) -> Response | Stream:
     if request.headers.get("if-none-match") == dict(headers)["etag"]:
         return empty_response(304, headers)
     if request.method == "HEAD" or attachment.size > SMALL:
-        return Stream(200, headers, attachment, request.method == "HEAD", request.tenant)
+        return Stream(200, headers, attachment.size, attachment.chunks(), request.method == "HEAD", request.tenant)
     return Response(200, headers, await asyncio.to_thread(attachment.read))
 
 
