@@ -19,7 +19,7 @@ from cryptography.hazmat.primitives.kdf.argon2 import Argon2id
 from muniment import DocumentDatabase
 from muniment.security.access import Right
 from muniment.security.keys import Key, decode_key, new_key, split_key
-from muniment.server.callers import TOKEN_SECONDS, Caller, Callers
+from muniment.server.callers import ONCE_SECONDS, TOKEN_SECONDS, Caller, Callers
 from muniment.server.guesses import FREE_FAILURES, MAX_SOURCES, Guesses
 from muniment.server.wire import Refused
 
@@ -369,3 +369,24 @@ def test_every_way_in_compares_secrets_in_constant_time(
 def test_nobody_in_particular_gets_no_token(callers: Callers) -> None:
     with pytest.raises(Refused, match="only a key"):
         callers.token(callers.anonymous)
+
+
+def test_a_token_for_one_request_ends_with_what_it_was_asked_with(
+    callers: Callers, system: DocumentDatabase, clock: _Clock
+) -> None:
+    caller = _asked(callers, f"Bearer {_add(system, 'a', 'write')}")
+    first, late = callers.once(caller, "Shop"), callers.once(caller, "shop")
+    assert callers.spend(first, "other") is None
+    clock.now += ONCE_SECONDS - 1
+    spent = callers.spend(first, "SHOP")
+    assert spent == Caller(caller.name, caller.access, token=True)
+    chained = callers.once(spent, "shop")
+    clock.now += 2
+    assert callers.spend(chained, "shop") is None  # or one that was found would be good for ever
+    assert callers.spend(late, "shop") is None
+    token, _ = callers.token(caller)
+    of_token = _asked(callers, f"Bearer {token}")
+    clock.now += TOKEN_SECONDS - 1
+    last = callers.once(of_token, None)
+    _add(system, "a", "read")  # the key is another one now
+    assert callers.spend(last, None) is None

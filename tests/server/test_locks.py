@@ -325,6 +325,8 @@ KINDS: dict[str, Callable[[Site], None]] = {
     "docs": _listing,
     "bulk_docs": _asked("POST", f"{SHOP}/bulk_docs", json=[{"Method": "PUT", "Key": "b", "Document": {}}]),
     "bulk_docs/{index}": _by_query,
+    "bulkinsert": _asked("POST", f"{SHOP}/bulkInsert", 202, content=b""),
+    "singleauthtoken": _asked("GET", f"{SHOP}/singleAuthToken"),
     "streams/query/{index}": _asked("GET", f"{SHOP}/streams/query/dynamic"),
     "multi_get": _asked("POST", f"{SHOP}/multi_get", json=[{"Url": "/docs/a"}]),
     "streams/docs": _asked("GET", f"{SHOP}/streams/docs"),

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 import pytest
 
 from muniment.errors import InvalidDocument
-from muniment.server.handlers.raven7.bulk import elements
+from muniment.server.inserting import elements
 from muniment.server.multipart import Multipart, boundary_of
 from muniment.server.wire import CutShort, Refused
 

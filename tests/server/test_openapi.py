@@ -125,6 +125,9 @@ def tenant(site: Site, prefix: str) -> None:
     put = {"Method": "PUT", "Key": "a", "Document": {}, "Metadata": {"X": 1}, "AdditionalData": {"n": 1}}
     do("POST", "/bulk_docs", 200, json=[put, {"Method": "DELETE", "Key": "none"}, {"Method": "PUT", "Document": {}}])
     do("POST", "/bulk_docs", 200, json=[put, {"Method": "PATCH", "Key": "a", "Patches": [change]}])
+    do("POST", "/bulkinsert", 202 if prefix else 501, content=b"")
+    do("POST", "/bulkinsert", 200, "/bulkinsert?no-op=x")
+    do("GET", "/singleauthtoken", 200)
     do("POST", "/bulk_docs", 409, json=[put | {"Etag": "01000000-0000-0001-0000-00000000FFFF"}])
     do("GET", "/queries", 200, "/queries?id=orders/1&id=none&include=By")
     do("POST", "/queries", 200, json=["orders/1", "none"])
@@ -334,6 +337,7 @@ def test_everything_is_described(method: str, path: str) -> None:
     if method in ("PUT", "POST") and "{index}" not in path and "schema" not in str(operation.get("requestBody")):
         assert path.rpartition("/")[2] in (
             "{key}",
+            "bulkinsert",
             "kill",
             "limits",
             "compact",

@@ -18,7 +18,7 @@ WRONG = [
     ("GET", "/", b"", 404),
     ("GET", "/terms/dynamic", b"", 501),
     ("PUT", "/indexes/Orders/ByTotal", b"{}", 400),
-    ("POST", "/bulkInsert", b"", 501),
+    ("POST", "/transaction/commit", b"", 501),
     ("GET", "/debug/config", b"", 501),
     ("POST", "/admin/startIndexing", b"", 501),
     ("GET", "/admin/startIndex", b"", 404),

@@ -345,6 +345,12 @@ class AccessToken(msgspec.Struct):
     token_type: str = "Bearer"
 
 
+class SingleToken(Message):
+    """What opens a database once, in the header `Single-Use-Auth-Token`."""
+
+    token: str
+
+
 class OldToken(Message):
     """What RavenDB's old clients send, as it is, in the place of a key for a while."""
 

@@ -124,6 +124,30 @@ class ScriptAsked(Query, frozen=True):
     test: Annotated[bool, Meta(description="Only answer what it makes of the document.")] = False
 
 
+class BulkInserted(Query, frozen=True):
+    """How documents come, and what to do with those that are there already."""
+
+    overwrite: Annotated[bool, Meta(description="Store them in place of those that there are; else that is 409.")] = (
+        field(name="overwriteExisting", default=False)
+    )
+    check_for_updates: Annotated[bool, Meta(description="The same, as older clients say it.")] = field(
+        name="checkForUpdates", default=False
+    )
+    skip_unchanged: Annotated[bool, Meta(description="The same, and store nothing where nothing would change.")] = (
+        field(name="skipOverwriteIfUnchanged", default=False)
+    )
+    check_references: Annotated[bool, Meta(description="Changes nothing: an index is never behind.")] = field(
+        name="checkReferencesInIndexes", default=False
+    )
+    operation_id: Annotated[str, Meta(description="The client's own name for it, which is not looked at.")] = field(
+        name="operationId", default=""
+    )
+    format: Annotated[str, Meta(description="`bson` or `json`.")] = "bson"
+    compression: Annotated[str, Meta(description="Of each segment: `gzip` or `none`.")] = "gzip"
+    op: Annotated[str, Meta(description="`generate-single-use-auth-token` for a token instead.")] = ""
+    no_op: Annotated[str, Meta(description="Anything, and nothing is done.")] = ""
+
+
 class IndexStreamed(IndexAsked, frozen=True):
     """What to find by an index of RavenDB 3: all of it, unless a page is asked for."""
 

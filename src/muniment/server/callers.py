@@ -14,7 +14,8 @@ import re
 import secrets
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from math import inf
 from time import monotonic
 from typing import Final, Self
 
@@ -28,6 +29,7 @@ from muniment.server.wire import Refused
 from muniment.telling import log
 
 TOKEN_SECONDS: Final = 1800
+ONCE_SECONDS: Final = 150  # what RavenDB gives one that is good once
 _TOKEN_NAME: Final = 12  # characters that a token is found by; all others are its secret
 MAX_TOKENS: Final = 10_000
 _SIGNATURE: Final = re.compile(r"""["']Signature["']\s*:\s*["']([\w-]+)["']""", re.ASCII)
@@ -46,13 +48,14 @@ class Caller:
     name: str | None
     access: Access
     token: bool = False
+    until: float = field(default=inf, compare=False)  # when what he was given ends
     data_roots: tuple[str, ...] = ()
     backup_roots: tuple[str, ...] = ()
 
     @classmethod
-    def of(cls, key: Key, *, token: bool = False) -> Self:
-        """The holder of a key, or of a token for it."""
-        return cls(key.name, key.access, token, key.data_roots, key.backup_roots)
+    def of(cls, key: Key, *, token: bool = False, until: float = inf) -> Self:
+        """The holder of a key, or of a token for it that ends then."""
+        return cls(key.name, key.access, token, until, key.data_roots, key.backup_roots)
 
 
 OWNER: Final = Caller(None, ALL)  # the user whose files the server's are
@@ -60,12 +63,16 @@ OWNER: Final = Caller(None, ALL)  # the user whose files the server's are
 
 @dataclass(frozen=True, slots=True)
 class _Token:
-    """What stands for a key until a time; it is the holder of the secret who has it. `stored` is the key's etag."""
+    """What stands for a key until a time; it is the holder of the secret who has it. `stored` is the key's etag.
+
+    With `once`, it is good for one request, of this database.
+    """
 
     secret: bytes
     key: Key
     stored: int
     until: float
+    once: str | None = None
 
 
 class Callers:
@@ -114,8 +121,8 @@ class Callers:
         given = given.strip()
         if scheme.lower() == "bearer" and given.startswith("{"):  # as RavenDB's clients send what they were given
             given = (_SIGNATURE.findall(given) or [""])[-1]
-        if scheme.lower() == "bearer" and "/" not in given and (key := self._of_token(given)):
-            return Caller.of(key, token=True)
+        if scheme.lower() == "bearer" and "/" not in given and (token := self._of_token(given)) and token.once is None:
+            return Caller.of(token.key, token=True, until=token.until)
         name, secret = _named(scheme.lower(), given)
         key_or_none = self._keys.get(fold(name))
         if key_or_none and key_or_none.enabled and self._proven.knows(key_or_none, secret):
@@ -136,6 +143,29 @@ class Callers:
         key = self._keys.get(fold(caller.name)) if caller.name is not None and not caller.token else None
         if key is None:
             raise Refused(400, "only a key gets a token", "send the key: Authorization: Bearer NAME/SECRET")
+        return self._new_token(key, self._clock() + TOKEN_SECONDS), TOKEN_SECONDS
+
+    def once(self, caller: Caller, database: str | None) -> str:
+        """A token with the rights of this caller's key, good for one request of this database, and not for long.
+
+        It does not outlast what the caller was given. Without a key it opens nothing, for nothing is closed to him.
+        """
+        self._look()
+        key = self._keys.get(fold(caller.name)) if caller.name is not None else None
+        if key is None:
+            return secrets.token_urlsafe(9 + 32)
+        return self._new_token(key, min(self._clock() + ONCE_SECONDS, caller.until), fold(database or ""))
+
+    def spend(self, text: str, database: str | None) -> Caller | None:
+        """Who has sent this token, which is good no more; None for what is none, or is of another database."""
+        self._look()
+        token = self._of_token(text)
+        if token is None or token.once != fold(database or ""):
+            return None
+        del self._tokens[text[:_TOKEN_NAME]]
+        return Caller.of(token.key, token=True, until=token.until)
+
+    def _new_token(self, key: Key, until: float, once: str | None = None) -> str:
         now = self._clock()
         if len(self._tokens) >= MAX_TOKENS:
             self._tokens = {name: token for name, token in self._tokens.items() if token.until > now}
@@ -143,18 +173,18 @@ class Callers:
             raise Refused(503, f"all {MAX_TOKENS:,} tokens are in use", "use one for many requests, until it ends")
         text = secrets.token_urlsafe(9 + 32)  # nine bytes are the twelve characters of its name
         self._tokens[text[:_TOKEN_NAME]] = _Token(
-            text[_TOKEN_NAME:].encode(), key, self._stored[fold(key.name)], now + TOKEN_SECONDS
+            text[_TOKEN_NAME:].encode(), key, self._stored[fold(key.name)], until, once
         )
-        return text, TOKEN_SECONDS
+        return text
 
-    def _of_token(self, text: str) -> Key | None:
-        """The key that a token stands for, None for what is none, or has ended."""
+    def _of_token(self, text: str) -> _Token | None:
+        """The token that this is; None for what is none, or has ended."""
         name, secret = text[:_TOKEN_NAME], text[_TOKEN_NAME:]
         token = self._tokens.get(name)
         if token is None or not hmac.compare_digest(token.secret, secret.encode("utf-8", "surrogatepass")):
             return None
         if self._clock() < token.until and self._stored.get(fold(token.key.name)) == token.stored and token.key.enabled:
-            return token.key
+            return token
         del self._tokens[name]
         return None
 

@@ -16,6 +16,7 @@ from muniment.server.routing import Permission, Where
 from muniment.server.tenants import is_system
 from muniment.server.wire import Refused
 
+ONCE: Final = "single-use-auth-token"
 _TO_BEGIN: Final = {
     "backup": Right.BACKUP,
     "restore": Right.RESTORE,
@@ -34,9 +35,15 @@ async def admit(request: Request, may: Permission) -> None:
             raise Refused(400, "the request has several Authorization headers", "send one key")
         request.caller = await _sender(request, given[0])
     else:
-        request.caller = OWNER if request.is_local else request.server.callers.anonymous
+        request.caller = _spending(request) or (OWNER if request.is_local else request.server.callers.anonymous)
     if not _allowed(request, may):
         raise refusal(request)
+
+
+def _spending(request: Request) -> Caller | None:
+    """Who sends a token that is good once."""
+    token = request.headers.get(ONCE)
+    return None if token is None else request.server.callers.spend(token, request.name)
 
 
 async def _sender(request: Request, authorization: str) -> Caller:

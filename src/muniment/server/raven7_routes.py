@@ -149,7 +149,7 @@ ROUTES: Final = (
         },
     ),
     Route("bulk_docs", {"POST": Endpoint(batches.execute, (Answer(201, Done),), body=Batch, may=WRITE)}),
-    Route("bulk_insert", {"POST": Endpoint(bulk.insert, DONE, Inserted, list[Command], may=WRITE)}),
+    Route("bulk_insert", {"POST": Endpoint(bulk.store, DONE, Inserted, list[Command], may=WRITE)}),
     Route("hilo/next", {"GET": Endpoint(ids.take, (Answer(200, Range),), NextRange, may=WRITE)}, acts=True),
     Route("hilo/return", {"PUT": Endpoint(ids.give_back, DONE, ReturnedRange, may=WRITE)}),
     Route(

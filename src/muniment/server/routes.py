@@ -59,6 +59,7 @@ from muniment.raven3.messages import (
     SettingListed,
     SeveralAnswer,
     SeveralWanted,
+    SingleToken,
     Stored,
     Versions,
     Wanted,
@@ -73,6 +74,7 @@ from muniment.raven3.queries import (
     AuditListed,
     BackupOptions,
     BackupsListed,
+    BulkInserted,
     CompactionWanted,
     DatabasesListed,
     Deletion,
@@ -107,6 +109,7 @@ from muniment.server.handlers import (
     attachments,
     backups,
     batches,
+    bulk_insert,
     by_query,
     compaction,
     databases,
@@ -170,6 +173,7 @@ PROTECTION: Final = ("recipients", "in_clear", "include_encryption_key")  # who 
 BACKUP: Final = Permission((Right.BACKUP,), members=dict.fromkeys(PROTECTION, Right.ADMIN))
 RESTORE: Final = Permission((Right.RESTORE,))
 SEE: Final = Permission((Right.READ, Right.BACKUP))
+SEE_ANY: Final = Permission((Right.READ, Right.WRITE))
 SEE_BACKUPS: Final = Permission((Right.BACKUP, Right.RESTORE))
 DOCUMENT: Final = Permission((Right.READ,), also={fold(BACKUP_STATUS): Right.BACKUP})
 OWN: Final = Permission((Right.ADMIN,), Where.NAMED)
@@ -238,6 +242,11 @@ ROUTES: Final = (
             "EVAL": Endpoint(by_query.evaluate, ACCEPTED, IndexAsked, Script, may=WRITE),
         },
     ),
+    Route(
+        "bulkinsert",
+        {"POST": Endpoint(bulk_insert.store, (Answer(202, Accepted), *DONE), BulkInserted, bytes, may=WRITE)},
+    ),
+    Route("singleauthtoken", _answered(bulk_insert.token, SEE_ANY, SingleToken), acts=True),
     Route(
         "queries",
         {
