@@ -196,6 +196,29 @@ def test_a_file_that_was_put_back_to_an_older_state(tmp_path: Path) -> None:
     assert "held a later or another history" in str(lost(folder))
 
 
+def test_the_newest_row_of_a_closed_file_is_missed(tmp_path: Path) -> None:
+    """Its commit is counted there; only the log does not reach it. Its etag would be given a second time."""
+    folder = tmp_path / "shop"
+    with DocumentDatabase(folder) as database:
+        for n in range(20):
+            database.put(f"orders/{n}", {})
+    with raw(folder) as connection:
+        connection.execute("DELETE FROM log WHERE etag > 18")
+    alone = tmp_path / "alone"
+    alone.mkdir()
+    shutil.copy(folder / FILE, alone / FILE)  # a closed database is one file
+    for each in (folder, alone):
+        error = lost(each)
+        assert error.missing == 2
+        assert "2 acknowledged writes are missing" in str(error)
+    for each in (folder, alone):
+        with opened(each, accept_loss=True) as database:
+            assert database.put("new", {}).etag == 21
+            assert database.storage.identity.lineages[-1].etag == 18
+        with opened(each) as database:
+            assert database.get("new")
+
+
 def test_settings_that_were_acknowledged(killed: Path) -> None:
     """They have no etag, but a commit."""
     with opened(killed) as database:

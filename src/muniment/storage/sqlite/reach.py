@@ -25,6 +25,7 @@ from muniment.durable import sync_folder
 from muniment.errors import LostWrites
 from muniment.storage.base import Identity, Lineage, Snapshot
 from muniment.storage.sqlite.files import REACH
+from muniment.storage.sqlite.spans import lost_at_the_end
 from muniment.storage.sqlite.state import State, identity_facts, read_snapshot, read_state, write_facts
 
 _SLOT: Final = Struct("<8sQ16sQQq8s")  # magic, turn, lineage, commits, etag, time, checksum
@@ -143,8 +144,15 @@ def _check(connection: apsw.Connection, folder: Path) -> None:
                 f" {snapshot.etag} of {_time(snapshot.modified)}, and what was written after that may be missing",
                 _HINT,
             )
+        if missing := lost_at_the_end(connection):  # a closed database is one file, which may have been copied alone
+            raise LostWrites(
+                f"{missing} acknowledged writes are missing in the database in {folder}: of the latest ones, which"
+                f" reach etag {snapshot.etag} of {_time(snapshot.modified)}",
+                _HINT,
+                missing,
+            )
     elif reached.lineage == lineage_key(state.identity.lineage):
-        if reached.commits > snapshot.rows.bytes:
+        if reached.commits > snapshot.rows.bytes or reached.etag > snapshot.etag:  # the log itself may have lost a row
             raise LostWrites(_missing(folder, reached, snapshot), _HINT, max(0, reached.etag - snapshot.etag))
     elif reached.lineage not in _parents(state):
         raise LostWrites(
@@ -163,7 +171,7 @@ def go_on_without(connection: apsw.Connection, folder: Path, now: int) -> None:
     before = old.lineages or (Lineage(old.lineage, None, 0, None, None),)
     lineages = (*before, Lineage(new, old.lineage, snapshot.etag, time, began))
     facts = identity_facts(Identity(old.database_id, new, lineages))
-    facts["last_etag"] = max(snapshot.etag, reached.etag if reached else 0)
+    facts["last_etag"] = max(snapshot.etag, reached.etag if reached else snapshot.etag + lost_at_the_end(connection))
     facts["last_modified"] = max(snapshot.modified, reached.modified if reached else 0)
     facts["told_until"] = max(now, state.told_until)
     connection.config(apsw.SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, 0)

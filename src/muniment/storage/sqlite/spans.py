@@ -8,11 +8,12 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Iterator
-from typing import Final
+from typing import Any, Final
 
 import apsw
+import msgspec
 
-from muniment.storage.sqlite.state import SPAN_KIND, read_state, write_fact
+from muniment.storage.sqlite.state import SPAN_KIND, read_state, readable, write_fact
 
 SPAN_BITS: Final = 12
 _COUNT: Final = f"""
@@ -73,13 +74,22 @@ def lost(connection: apsw.Connection, after: int, through: int) -> int:
     return expected - found
 
 
+def lost_at_the_end(connection: apsw.Connection) -> int:
+    """How many rows are missing in the newest span."""
+    newest = connection.execute(f"SELECT max(collection) FROM fingerprint WHERE kind = {SPAN_KIND}").get
+    if newest is None:
+        return 0
+    first = _number(newest) << SPAN_BITS
+    return max(0, lost(connection, first - 1, first))
+
+
 def check_spans(connection: apsw.Connection) -> Iterator[str]:
     """One sentence for each span with more or fewer rows than were counted."""
     counted_from = read_state(connection).counted_from
     if counted_from is None:
         return
     for name, found, expected in connection.execute(_DIFFERENT, (counted_from,)):
-        span = int(name, 16)
+        span = _number(name)
         first, last = span << SPAN_BITS, ((span + 1) << SPAN_BITS) - 1
         yield f"of the etags {first} to {last} the log holds {found} revisions, not the {expected} that were counted"
 
@@ -87,3 +97,9 @@ def check_spans(connection: apsw.Connection) -> Iterator[str]:
 def _name(span: int) -> str:
     """In an order of text that is theirs."""
     return f"{span:013x}"
+
+
+def _number(name: Any) -> int:
+    """The span of a name; raises `DamagedDatabase` for what is none."""
+    with readable():
+        return int(msgspec.convert(name, str), 16)

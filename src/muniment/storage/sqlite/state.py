@@ -53,7 +53,7 @@ def read_state(connection: apsw.Connection) -> State:
 
     Raises `DamagedDatabase` unless they match their digest.
     """
-    with _readable():
+    with readable():
         facts: dict[str, Any] = dict(connection.execute("SELECT name, value FROM state"))
         if facts.pop("digest", None) != _digest(facts):
             raise ValueError("the digest of settings, identity and watermarks differs")
@@ -67,7 +67,7 @@ def read_state(connection: apsw.Connection) -> State:
 
 
 @contextmanager
-def _readable() -> Iterator[None]:
+def readable() -> Iterator[None]:
     """Within it, a value of a wrong type raises `DamagedDatabase`."""
     try:
         yield
@@ -113,7 +113,7 @@ def remember_backup(connection: apsw.Connection, sha256: str, place: BackupPlace
 
 def read_snapshot(connection: apsw.Connection) -> Snapshot:
     """The state after the last commit, from the tables, in one read transaction."""
-    with connection, _readable():
+    with connection, readable():
         state = read_state(connection)
         newest = connection.execute("SELECT etag, modified FROM log ORDER BY etag DESC LIMIT 1").fetchone()
         fingerprint, rows = read_tallies(connection)
@@ -125,7 +125,7 @@ def read_snapshot(connection: apsw.Connection) -> Snapshot:
 def read_tallies(connection: apsw.Connection) -> tuple[Fingerprint, Tally]:
     """The running fingerprint, and the tally of all rows of the log."""
     tallies, rows = {}, Tally()
-    with _readable():
+    with readable():
         for row in connection.execute(
             f"SELECT kind, collection, count, bytes, digest FROM fingerprint WHERE kind <> {SPAN_KIND}"
         ):
@@ -141,5 +141,5 @@ def read_tallies(connection: apsw.Connection) -> tuple[Fingerprint, Tally]:
 def write_tallies(connection: apsw.Connection, tallies: Mapping[Group, Tally]) -> None:
     """Write the tallies of these groups; `LOG_ROWS` is the group of all rows of the log."""
     rows = [(*group, tally.count, tally.bytes, tally.digest.to_bytes(32, "big")) for group, tally in tallies.items()]
-    with _readable():  # damaged sizes may be too large for SQLite
+    with readable():  # damaged sizes may be too large for SQLite
         connection.executemany("REPLACE INTO fingerprint VALUES(?, ?, ?, ?, ?)", rows)
