@@ -18,6 +18,10 @@ from muniment import DocumentDatabase, Put
 from muniment.errors import Conflict, DatabaseClosed, InvalidInput, StorageFailure
 from muniment.storage.base import Snapshot
 from muniment.storage.freeze import Freeze
+from muniment.storage.sqlite.store import SqliteStorage
+from muniment.storage.sqlite.writer import GROUP_JOBS
+
+SECONDS = 60
 
 
 @pytest.fixture
@@ -55,6 +59,45 @@ def test_a_copy_is_of_the_moment_of_the_freeze_while_others_read_and_writes_wait
     assert shop.get("late")
     assert shop.get_attachment("late photo")
     assert shop.snapshot().fingerprint != state.fingerprint
+
+
+def held_up(shop: DocumentDatabase) -> threading.Event:
+    """The writer is busy until this is set."""
+    busy, gate = threading.Event(), threading.Event()
+
+    def hold_up(transaction: object) -> None:
+        busy.set()
+        gate.wait(SECONDS)
+
+    assert isinstance(shop.storage, SqliteStorage)
+    shop.storage.writer.submit(hold_up)
+    assert busy.wait(SECONDS)
+    return gate
+
+
+def test_everything_submitted_before_is_in_it_however_much_waits(shop: DocumentDatabase) -> None:
+    gate = held_up(shop)
+    before = [shop.submit([Put(f"before/{n}", {})]) for n in range(3 * GROUP_JOBS)]
+    frozen = shop.freeze()
+    after = shop.submit([Put("after", {})])
+    gate.set()
+    assert frozen.begun.result(SECONDS).etag == before[0].result()[0].etag + len(before) - 1
+    assert all(each.done() for each in before)
+    assert not after.done()
+    frozen.thaw()
+    assert after.result(SECONDS)
+
+
+def test_one_that_is_ended_before_it_begins_is_over_too(shop: DocumentDatabase) -> None:
+    gate = held_up(shop)
+    first = shop.freeze()
+    first.thaw()
+    second = shop.freeze()
+    gate.set()
+    assert first.over.result(SECONDS) is None
+    assert second.begun.result(SECONDS).etag == shop.snapshot().etag
+    second.thaw()
+    assert shop.put("after", {})
 
 
 def test_nothing_is_in_the_log_so_that_the_file_alone_has_all(shop: DocumentDatabase) -> None:

@@ -15,7 +15,7 @@ from functools import partial
 from pathlib import Path
 from queue import Empty, SimpleQueue
 from time import monotonic
-from typing import Any, Final, NamedTuple, TypeAlias, TypeVar
+from typing import Any, Final, Literal, NamedTuple, TypeAlias, TypeVar
 
 import apsw
 import msgspec
@@ -64,6 +64,9 @@ FREEZE_MILLISECONDS: Final = 1_000
 EXPIRY_SECONDS: Final = 600
 
 Job: TypeAlias = Callable[["Transaction"], Any]
+_Waiting: TypeAlias = tuple[Job, Future[Any]]
+_STOP: Final = "stop"
+_Order: TypeAlias = Freeze[Snapshot] | Literal["stop"]  # for when everything submitted before it is done
 
 
 class _Present(NamedTuple):
@@ -175,7 +178,7 @@ class Writer:
         self._connection = connection
         self._folder = folder
         self._clock = clock
-        self._jobs: SimpleQueue[tuple[Job, Future[Any]] | None] = SimpleQueue()
+        self._jobs: SimpleQueue[_Waiting | _Order] = SimpleQueue()
         self._lock = threading.Lock()  # guards the three below, which readers see, and the pins
         self._state = read_snapshot(connection)
         facts = read_state(connection)
@@ -190,7 +193,7 @@ class Writer:
         self._closed = False
         self._freeze: Freeze[Snapshot] | None = None
         self._stuck: str | None = None  # why nothing can be written any more
-        self._group: list[tuple[Job, Future[Any]]] = []  # in progress
+        self._group: list[_Waiting] = []  # in progress
         self.indexes = Indexes(connection, self._state.etag)
         self._undone = False  # a commit, which may have made or dropped indexes
         self._dead = int(connection.execute("SELECT count(*) FROM dead").get)
@@ -266,7 +269,7 @@ class Writer:
                     f"wait until it is thawed, at the latest at {present.until:%Y-%m-%d %H:%M:%S} UTC",
                 )
             self._freeze = freeze
-            self._jobs.put((lambda _: None, Future()))
+            self._jobs.put(freeze)
         return freeze
 
     @property
@@ -290,7 +293,7 @@ class Writer:
             if self._freeze is not None:
                 self._freeze.end()
         if not already:
-            self._jobs.put(None)
+            self._jobs.put(_STOP)
         self._thread.join()
 
     def _refuse(self) -> None:
@@ -312,43 +315,41 @@ class Writer:
 
     def _give_up(self) -> None:
         """Fail every waiting future, and close what is open."""
-        if self._freeze is not None:
-            self._freeze.end()
-            self._freeze.begun.set_exception(DatabaseClosed(f"{self._stuck}", "open the database again"))
-            self._freeze.over.set_result(None)
-        waiting = list(self._group)
+        waiting: list[_Waiting | _Order] = [*self._group]
         with suppress(Empty):
             while True:
-                waiting += filter(None, [self._jobs.get(block=False)])
-        for _, future in waiting:
-            if not future.done():
+                waiting.append(self._jobs.get(block=False))
+        for each in waiting:
+            if isinstance(each, Freeze):
+                each.end()
+                each.begun.set_exception(DatabaseClosed(f"{self._stuck}", "open the database again"))
+                each.over.set_result(None)
+            elif isinstance(each, tuple) and not each[1].done():
                 try:
                     self._refuse()
                 except StorageFailure as error:
-                    future.set_exception(error)
+                    each[1].set_exception(error)
         with suppress(Exception):
             self._close()
 
     def _work(self) -> None:
         idle = stopping = False
         while not stopping:
-            group = self._next_group(idle)
-            if group and group[-1] is None:
-                stopping = True
-                group.pop()
+            group, order = self._next_group(idle)
+            stopping = order == _STOP
             if group:
-                self._commit([job for job in group if job])
-            if self._freeze is not None:
-                self._stand_still(self._freeze)
-            idle = not group
+                self._commit(group)
+            if isinstance(order, Freeze):
+                self._stand_still(order)
+            idle = not group and order is None
             if self._purgeable and (idle or self._dead > DEAD_ROWS) and not stopping:
                 self._purge_idly()
             self._sync_reach(BEAT_SECONDS if idle else BUSY_BEAT_SECONDS)
         self._finish()
 
-    def _next_group(self, idle: bool) -> list[tuple[Job, Future[Any]] | None]:
-        """Wait for a job and take the others that wait too; none when it is time to purge."""
-        group: list[tuple[Job, Future[Any]] | None] = []
+    def _next_group(self, idle: bool) -> tuple[list[_Waiting], _Order | None]:
+        """Wait for a job and take the others that wait too, up to an order; none when it is time to purge."""
+        group: list[_Waiting] = []
         patience: float | None = None if self.history.tombstones is None else EXPIRY_SECONDS
         if self._outside:
             patience = OUTSIDE_SECONDS
@@ -357,12 +358,16 @@ class Writer:
         if self._purgeable:
             patience = 0 if idle else IDLE_SECONDS
         try:
-            group.append(self._jobs.get(timeout=patience))
-            while group[-1] is not None and len(group) < GROUP_JOBS:
-                group.append(self._jobs.get(block=False))
+            found = self._jobs.get(timeout=patience)
+            while isinstance(found, tuple):
+                group.append(found)
+                if len(group) == GROUP_JOBS:
+                    return group, None
+                found = self._jobs.get(block=False)
+            return group, found
         except Empty:
             self._purgeable = self._purgeable or self._may_purge()
-        return group
+        return group, None
 
     def _stand_still(self, freeze: Freeze[Snapshot]) -> None:
         """Bring all to disk, into the file itself if nobody reads an older state there, and write nothing more."""
