@@ -322,12 +322,12 @@ def test_a_database_whose_disk_is_full_can_be_backed_up(small: DocumentDatabase,
     try:
         actions = MaintenanceActions(storage, "shop", Clock(step=10**9))
         unnoted = actions.start_backup(tmp_path / "backups", incremental=True).wait()
-        assert any("could not note this backup down" in note for note in unnoted.notes)
+        assert any("could not record this backup" in note for note in unnoted.notes)
         # The database may be opened anew with a clock that was set back, and knows of no time that it has promised.
         assert unnoted.manifest.snapshot.until == unnoted.manifest.snapshot.time
         assert first.manifest.snapshot.until != first.manifest.snapshot.time
         in_child = backup_in_child(storage, tmp_path / "elsewhere", name="shop", database_document=b'{"Id":"shop"}')
-        assert any("could not note this backup down" in note for note in in_child.notes)
+        assert any("could not record this backup" in note for note in in_child.notes)
     finally:
         storage.close()
     with DocumentDatabase(small.path, create=False, clock=Clock(step=10**10)) as database:

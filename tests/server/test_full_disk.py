@@ -53,7 +53,7 @@ def test_whatever_ran_when_the_disk_was_full_is_over(server: Server, tmp_path: P
         assert not shop.backup(tmp_path / "c", incremental="true")["Faulted"]
         status = shop.status()
         assert status["IsRunning"] is False
-        assert [each["Message"] for each in status["Messages"] if "could not note this backup" in each["Message"]]
+        assert [each["Message"] for each in status["Messages"] if "could not record this backup" in each["Message"]]
         assert ("incremental (" in status["Messages"][-1]["Message"]) == (number == 1)
     for number in range(2):
         wanted = {"BackupLocation": str(tmp_path / "b"), "DatabaseName": "copy"}

@@ -89,7 +89,7 @@ def test_a_database_on_a_read_only_disk_is_read_and_backed_up(disk: Disk, tmp_pa
             taken = database.maintenance.start_backup(tmp_path / "backups", incremental=incremental).wait()
             assert taken.manifest.snapshot.etag == COUNT
             assert taken.manifest.kind == ("incremental" if incremental else "full")
-            assert [note for note in taken.notes if "could not note this backup down" in note]
+            assert [note for note in taken.notes if "could not record this backup" in note]
     assert contents(disk.folder) == before
     MaintenanceActions.restore(tmp_path / "backups", tmp_path / "restored")
     with DocumentDatabase(tmp_path / "restored", create=False) as restored:
