@@ -106,9 +106,12 @@ class Path:
         """The field is there, even as null."""
         return model.Exists(self._field)
 
-    def search(self, text: str, *, every: bool = False) -> Condition:
-        """One of these words is in a text, or `every` one; `wor*` stands for all that begin so."""
-        return model.Search(self._field, _text(text), every)
+    def search(self, text: str, *, every: bool = False, stem: bool = False) -> Condition:
+        """One of these words is in a text, or `every` one; `wor*` stands for all that begin so.
+
+        Words in quotation marks follow each other. With `stem`, English words count that have the same stem.
+        """
+        return model.Search(self._field, _text(text), every, stem)
 
 
 def field(path: str | tuple[str, ...], kind: As = "value") -> Path:
@@ -176,6 +179,14 @@ class Found(Generic[T]):
     def order_by(self, path: str | tuple[str, ...], *, descending: bool = False, kind: As = "value") -> Self:
         """In the order of this field; where it is called again, that field decides among those equal before."""
         return self._with(order=(*self._query.order, Order(model.field(path, kind), descending)))
+
+    def search(self, path: str | tuple[str, ...], text: str, *, every: bool = False, stem: bool = False) -> Self:
+        """Only those with these words in a field; see `Path.search`."""
+        return self.where(Path(path).search(text, every=every, stem=stem))
+
+    def order_by_score(self) -> Self:
+        """Those first that fit best what is searched for."""
+        return self._with(order=(*self._query.order, Order(Field((model.SCORE,)))))
 
     def skip(self, count: int) -> Self:
         """Without the first so many."""

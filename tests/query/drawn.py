@@ -9,6 +9,7 @@ import hypothesis.strategies as st
 from msgspec import UNSET
 
 from muniment.query.model import (
+    SCORE,
     And,
     Condition,
     Contains,
@@ -31,7 +32,11 @@ NUMBERS = ["0", "-0.0", "1", "1.10", "1.1", "10", "9", "-1", "-1.5", "-2", "1e1"
            "1234567890123456789012345678901234567890", "1234567890123456789012345678901234567891",
            "0.1234567890123456789012345678901234567890", "0.123456789012345678901234567890123456789"]  # fmt: skip
 TEXTS = ["", "a", "A", "ab", "AB", "aB", "b", "Straße", "STRASSE", "É", "é", "z\0a", "z", "z\0", "\U0001f600", "\uffff",
-         "red car", "Car", "10", "a b", "\ud800", "\x01", "z\x01"]  # fmt: skip
+         "red car", "Car", "10", "a b", "\ud800", "\x01", "z\x01", "red cars, running", "car red car",
+         "Cár run"]  # fmt: skip
+WORDY = ["red car", "Red cars, running", "car red car", "Cár run", "a car", "run red run", "!"]
+SEARCHED = ["car", "red CAR", "a", "", "!", '"red car"', '"car run" red', "ca* running", '"red ca*"', "a b", "cár",
+            "runn*"]  # fmt: skip
 NAMES = ["A", "B", "C"]
 # What is written as it is: numbers keep their text.
 scalars = st.one_of(
@@ -59,6 +64,7 @@ trees = st.recursive(
 bodies = st.dictionaries(st.sampled_from(NAMES), trees, max_size=3).map(members).map(str.encode)
 paths = st.lists(st.sampled_from(NAMES), min_size=1, max_size=2).map(tuple)
 fields = paths.map(Field)
+sorted_by = st.one_of(fields, st.just(Field((SCORE,))))
 
 
 class Written(float):
@@ -91,6 +97,9 @@ def ranges(draw: st.DrawFn) -> Range:
     return Range(draw(fields), low, high, draw(st.booleans()), draw(st.booleans()))
 
 
+searches: st.SearchStrategy[Condition] = st.builds(
+    Search, fields, st.sampled_from(SEARCHED), st.booleans(), st.booleans()
+)
 leaves: st.SearchStrategy[Condition] = st.one_of(
     st.builds(Equal, fields, operands, st.booleans()),
     st.builds(In, fields, st.lists(operands, max_size=3).map(tuple), st.booleans()),
@@ -99,7 +108,7 @@ leaves: st.SearchStrategy[Condition] = st.one_of(
     st.builds(EndsWith, fields, texts),
     st.builds(Contains, fields, texts),
     st.builds(Exists, fields),
-    st.builds(Search, fields, st.sampled_from(["car", "red CAR", "a", "", "!"]), st.booleans()),
+    searches,
 )
 
 
@@ -113,7 +122,25 @@ queries = st.builds(
     Query,
     collection=st.just("Orders"),
     where=conditions,
-    order=st.lists(st.builds(Order, fields, st.booleans()), max_size=2).map(tuple),
+    order=st.lists(st.builds(Order, sorted_by, st.booleans()), max_size=2).map(tuple),
     skip=st.integers(0, 2),
+    take=st.one_of(st.none(), st.integers(0, 4)),
+)
+wordy = st.fixed_dictionaries(
+    {"A": st.sampled_from(WORDY).map(json.dumps)},
+    optional={"B": st.lists(st.sampled_from(WORDY).map(json.dumps), max_size=3).map(joined)},
+)
+wordy_bodies = wordy.map(members).map(str.encode)
+scored = st.builds(
+    Query,
+    collection=st.just("Orders"),
+    where=st.recursive(
+        st.builds(
+            Search, st.sampled_from("AB").map(lambda name: Field((name,))), st.sampled_from(SEARCHED), st.booleans()
+        ),
+        combined,
+        max_leaves=4,
+    ),
+    order=st.builds(Order, st.just(Field((SCORE,))), st.booleans()).map(lambda order: (order,)),
     take=st.one_of(st.none(), st.integers(0, 4)),
 )

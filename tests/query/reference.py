@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import math
 import re
+import unicodedata
 from collections.abc import Iterator
 from fractions import Fraction
 from functools import cmp_to_key
@@ -28,6 +30,9 @@ from muniment.query.model import (
     Search,
     StartsWith,
 )
+
+STEMS = {"car": "car", "cars": "car", "running": "run", "run": "run", "red": "red"}
+"""Of the words that documents here have."""
 
 
 class Text(str):
@@ -96,6 +101,9 @@ def holds(condition: Condition, document: Any) -> bool:
             return not holds(item, document)
         case Exists(field):
             return bool(values(document, field.path))
+        case Search():  # each term may be in another value
+            found = [bool(often) for often in frequencies(condition, all_words(condition, document))]
+            return bool(found) and (all(found) if condition.every else any(found))
         case _:
             return any(fits(condition, value) for value in values(document, condition.field.path))
 
@@ -119,31 +127,98 @@ def fits(condition: Condition, value: Any) -> bool:
             return isinstance(value, str) and value.lower().endswith(text.lower())
         case Contains(_, text):
             return isinstance(value, str) and text.lower() in value.lower()
-        case Search(_, text, every):
-            words = re.findall(r"\w+", value.lower()) if isinstance(value, str) else []
-            found = [word in words for word in re.findall(r"\w+", text.lower())]
-            return bool(found) and (all(found) if every else any(found))
+        case Search():
+            found = [bool(often) for often in frequencies(condition, words(value, condition.stem))]
+            return bool(found) and (all(found) if condition.every else any(found))
     raise AssertionError(condition)
+
+
+def words(value: Any, stem: bool) -> list[str]:
+    """The words of a value, and an empty one after the last, so that no phrase goes on in another."""
+    if isinstance(value, Fraction | bool):
+        value = str(int(value)) if value == int(value) and not isinstance(value, bool) else ""
+    found = re.findall(r"\w+", plain(value)) if isinstance(value, str) else []
+    return [*(STEMS.get(word, word) if stem else word for word in found), ""] if found else []
+
+
+def plain(text: str) -> str:
+    return "".join(each for each in unicodedata.normalize("NFKD", text) if not unicodedata.combining(each)).lower()
+
+
+def all_words(search: Search, document: Any) -> list[str]:
+    return [word for value in values(document, search.field.path) for word in words(value, search.stem)]
+
+
+def frequencies(search: Search, words: list[str]) -> list[int]:
+    """How often each term, once, is among the words."""
+    terms: dict[tuple[tuple[str, ...], bool], int] = {}
+    for quoted, word in re.findall(r'"([^"]*)"|([^\s"]+)', plain(search.text)):
+        found = re.findall(r"\w+", quoted or word)
+        if search.stem:
+            found = [STEMS.get(each, each) for each in found]
+        if found:
+            terms.setdefault((tuple(found), (quoted or word).endswith("*")), 0)
+    for phrase, begins in terms:
+        for place in range(len(words)):
+            there = words[place : place + len(phrase)]
+            if begins and len(there) == len(phrase) and there[-1].startswith(phrase[-1]):
+                there = [*there[:-1], phrase[-1]]
+            terms[phrase, begins] += tuple(there) == phrase
+    return list(terms.values())
+
+
+def searches(condition: Condition) -> list[Search]:
+    if isinstance(condition, And | Or):
+        return [each for item in condition.items for each in searches(item)]
+    return [condition] if isinstance(condition, Search) else []
+
+
+def scores(query: Query, documents: list[Any]) -> list[float]:
+    """How well each of all documents fits: BM25, the lower the better."""
+    totals = [0.0] * len(documents)
+    for search in searches(query.where):
+        found = [all_words(search, document) for document in documents]
+        often = [frequencies(search, each) for each in found]
+        terms = len(often[0]) if often else 0
+        average = sum(map(len, found)) / len(found) if found else 0
+        for place, counts in enumerate(often):
+            if not terms or not (all(counts) if search.every else any(counts)):
+                continue
+            score = 0.0
+            for term, count in enumerate(counts):
+                having = sum(each[term] > 0 for each in often)
+                weight = math.log((len(found) - having + 0.5) / (having + 0.5))
+                weight = weight if weight > 0 else 1e-6
+                score += weight * ((count * 2.2) / (count + 1.2 * (1 - 0.75 + 0.75 * len(found[place]) / average)))
+            totals[place] += -1.0 * score
+    return totals
 
 
 def answer(query: Query, documents: list[tuple[int, bytes]]) -> tuple[list[int], int]:
     """The etags that a query gives of these documents (by etag), and how many match."""
-    found = [(etag, parse(body)) for etag, body in sorted(documents)]
-    found = [(etag, document) for etag, document in found if holds(query.where, document)]
+    everything = [(etag, parse(body)) for etag, body in sorted(documents)]
+    scored = scores(query, [document for _, document in everything])
+    found = [
+        (etag, document, score)
+        for (etag, document), score in zip(everything, scored, strict=True)
+        if holds(query.where, document)
+    ]
 
-    def difference(a: tuple[int, Any], b: tuple[int, Any]) -> int:
-        return in_order(query.order, a[1], b[1])
+    def difference(a: tuple[int, Any, float], b: tuple[int, Any, float]) -> int:
+        return in_order(query.order, a, b)
 
     found.sort(key=cmp_to_key(difference))
-    etags = [etag for etag, _ in found]
+    etags = [etag for etag, *_ in found]
     end = None if query.take is None else query.skip + query.take
     return etags[query.skip : end], len(etags)
 
 
-def in_order(orders: tuple[Order, ...], a: Any, b: Any) -> int:
+def in_order(orders: tuple[Order, ...], a: tuple[int, Any, float], b: tuple[int, Any, float]) -> int:
     for order in orders:
-        first, second = sort_value(order, a), sort_value(order, b)
-        if first is None or second is None:
+        first, second = sort_value(order, a[1]), sort_value(order, b[1])
+        if order.field.path == ("@score",):
+            difference = (a[2] > b[2]) - (a[2] < b[2])
+        elif first is None or second is None:
             difference = (first is not None) - (second is not None)
         else:
             difference = compare(first[0], second[0], spelling=True)

@@ -119,6 +119,7 @@ def test_what_cannot_be_read(text: str, place: int, reason: str) -> None:
 def one(name: str) -> Compared:
     return {
         "Words": Compared((("A",),), "words"),
+        "Stems": Compared((("A",),), "stems"),
         "Exact": Compared((("A",),), "exact"),
         "Both": Compared((("A",), ("B",))),
         "None": Compared(()),
@@ -130,7 +131,8 @@ def one(name: str) -> Compared:
     [
         ("Words:x*", Search(A, "x*", True)),
         ("Words:(x y)", Or((Search(A, "x", True), Search(A, "y", True)))),
-        ('Words:"x y"', And((Search(A, "x y", True), Contains(A, "x y")))),
+        ('Words:"x y"', Search(A, '"x y"', True)),
+        ("Stems:x", Search(A, "x", True, True)),
         ("Exact:x", In(A, ("x",), True)),
         ("Both:x", Or((has(A, "x"), has(B, "x")))),
         ("None:x", Or(())),

@@ -126,6 +126,10 @@ def test_sources_and_limits() -> None:
     assert parse("from index 'Orders/Totals' where A = 1").index == "Orders/Totals"
     assert parse("from Orders o where o.A = 1").where == Equal(A, "1")
     assert parse("from Orders limit 10 offset $s", {"s": 5}) == Query("Orders", skip=5, take=10)
+    assert parse("from Orders where search(A, 'x') order by score(), B").order == (
+        Order(Field(("@score",))),
+        Order(Field(("B",))),
+    )
     assert parse("from Orders select distinct A").distinct
     assert parse("from Orders select *").select == ()
 
@@ -149,6 +153,7 @@ def test_sources_and_limits() -> None:
         ("from Orders as o select { A: o.A }", 24, "an object in JavaScript"),
         ("declare function f(o) { return o; } from Orders", 0, "functions in JavaScript"),
         ("from Orders order by random()", 21, "not ordered by random()"),
+        ("from Orders where boost(search(A, 'x'), 2) order by score()", 18, "boost() changes nothing in the order"),
         ("from Orders include counters('x')", 20, "counters() is not evaluated"),
         ("from Orders limit x", 18, "expected a value, found 'x'"),
         ("from Orders limit -1", 18, "expected a whole number"),
@@ -173,6 +178,8 @@ def test_the_line_is_told() -> None:
 def test_what_cannot_be_answered_is_refused() -> None:
     with pytest.raises(InvalidInput, match="more than 10,000 clauses"):
         parse("from Orders where A in ($all)", {"all": list(range(10_001))})
+    with pytest.raises(InvalidInput, match="more than 10,000 clauses"):
+        parse("from Orders where search(A, $all)", {"all": "x " * 10_001})
     with pytest.raises(InvalidInput, match=r"Freight is no field, count or sum of the groups"):
         parse("from Orders group by Company select Freight")
 

@@ -18,7 +18,21 @@ from hypothesis import given
 
 from muniment.errors import ConcurrencyConflict, InvalidInput, StorageFailure
 from muniment.query import keys
-from muniment.query.model import Equal, Exists, Field, Group, In, Or, Order, Query, Range, StartsWith, fields
+from muniment.query.model import (
+    Condition,
+    Equal,
+    Exists,
+    Field,
+    Group,
+    In,
+    Or,
+    Order,
+    Query,
+    Range,
+    Search,
+    StartsWith,
+    fields,
+)
 from muniment.security.encryption import EncryptionKey
 from muniment.storage.base import Storage, Write
 from muniment.storage.sqlite import building, indexes
@@ -32,6 +46,7 @@ from tests.storage.test_failures import limit_pages
 from tests.storage.test_queries import found, put, together
 
 A, B = Field(("A",)), Field(("B",))
+asked_both_ways = pytest.mark.parametrize("condition", [Equal(A, 3), Search(A, "3")], ids=["equal", "search"])
 
 
 @pytest.fixture
@@ -53,9 +68,9 @@ def plan_of(store: Storage, query: Query) -> Any:
 
 @together
 @given(
-    st.lists(drawn.bodies, max_size=6),
-    st.lists(drawn.bodies, max_size=4),
-    st.lists(drawn.queries, min_size=1, max_size=3),
+    st.lists(drawn.bodies | drawn.wordy_bodies, max_size=6),
+    st.lists(drawn.bodies | drawn.wordy_bodies, max_size=4),
+    st.lists(drawn.queries | drawn.scored, min_size=1, max_size=3),
     st.sets(st.integers(0, 7)),
 )
 def test_they_find_what_plain_python_finds(
@@ -75,6 +90,18 @@ def test_they_find_what_plain_python_finds(
         assert found(indexed, query) == reference.answer(query, left), query
 
 
+def test_a_check_of_words_sees_what_was_written(indexed: Storage) -> None:
+    """The connection that reads has seen the index before others changed it: no damage is told of."""
+    query = Query("Orders", Search(A, "red"))
+    put(indexed, "Orders", [b'{"A":"red car"}'] * 4)
+    for _ in range(8):
+        assert found(indexed, query)[1] == 4
+        for place in range(12):
+            indexed.commit([Write(f"Orders/{place % 4}", b'{"A":"red"}', collection="Orders")])
+        assert list(indexed.check()) == []
+    assert not plan_of(indexed, query).scanned
+
+
 @together
 @given(st.lists(drawn.bodies, max_size=8))
 def test_groups_are_those_of_a_look_at_every_document(indexed: Storage, bodies: list[bytes]) -> None:
@@ -86,6 +113,45 @@ def test_groups_are_those_of_a_look_at_every_document(indexed: Storage, bodies: 
     assert (rows, looked.plan.scanned) == (looked.rows, True)
     got = {keys.value_of(row.by[0]): (row.documents, row.sums[0]) for row in rows}
     assert {text: got[text] for text in got if isinstance(text, str)} == reference.groups(A, B, bodies)
+
+
+def test_words_of_jobs_in_one_commit(indexed: Storage) -> None:
+    """What fails leaves none behind, and what is replaced in the same commit neither."""
+    put(indexed, "Orders", [b'{"A":"red"}'])
+    query = Query("Orders", Search(A, "red blue"), order=(Order(Field(("@score",))),))
+    assert found(indexed, query)[1] == 1
+    assert isinstance(indexed, SqliteStorage)
+    blocked = threading.Event()
+    indexed.writer.submit(lambda _: blocked.wait())
+    done = [
+        indexed.submit([Write("orders/1", b'{"A":"red"}', collection="Orders")]),
+        indexed.submit([Write("orders/1", b'{"A":"blue"}', collection="Orders"), Write("orders/2", b"{}", expected=9)]),
+        indexed.submit([Write("orders/1", b'{"A":"blue car"}', collection="Orders")]),
+        indexed.submit([Write("orders/0", b'{"A":"blue"}', collection="Orders"), Write("orders/3", b"{}")]),
+        indexed.submit([Write("orders/0", None), Write("orders/0", b'{"A":["red","blue"]}', collection="Orders")]),
+    ]
+    blocked.set()
+    assert isinstance(done[1].exception(), ConcurrencyConflict)
+    expected = [(each.etag, each.body or b"") for each in indexed.by_collection("orders", 0, 10)]
+    assert len(expected) == 2
+    assert found(indexed, query) == reference.answer(query, expected)
+    assert found(indexed, Query("Orders", Search(A, '"red blue"')))[1] == 0  # these are two values
+    assert not plan_of(indexed, query).scanned
+
+
+def test_words_that_are_damaged(indexed: Storage) -> None:
+    """What cannot be read makes no write fail; it is dropped, and made anew."""
+    fill(indexed)
+    query = Query("Orders", Search(A, "3"))
+    assert found(indexed, query)[1] == 100
+    assert isinstance(indexed, SqliteStorage)
+    [index] = indexed.writer.indexes.all
+    rows_of(indexed, f"UPDATE index_{index.number}_data SET block = x'00' WHERE id > 1")
+    for place in range(3000):
+        indexed.submit([Write(f"orders/{place % 7}", b'{"A":3}', collection="Orders")])
+    indexed.commit([Write("orders/3", b'{"A":3}', collection="Orders")])
+    assert indexed.indexes() == []
+    assert found(indexed, query)[1] == 106
 
 
 def test_groups_by_an_index(indexed: Storage) -> None:
@@ -170,10 +236,13 @@ def test_what_is_written_while_one_is_built_is_in_it(indexed: Storage) -> None:
     assert len(found(indexed, query)[0]) > 0
 
 
-def test_a_program_without_indexes_has_written(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
+@asked_both_ways
+def test_a_program_without_indexes_has_written(
+    place: Place, condition: Condition, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Then they are filled anew: what it wrote and deleted is found rightly."""
     fill(having_indexes(place.store))
-    query = Query("Orders", Equal(A, 3))
+    query = Query("Orders", condition)
     assert not plan_of(place.store, query).scanned
     place.reopen()
     store = place.store
@@ -186,9 +255,10 @@ def test_a_program_without_indexes_has_written(place: Place, monkeypatch: pytest
     assert not plan_of(place.store, query).scanned
 
 
-def test_a_failed_write_leaves_the_index_as_it_was(indexed: Storage) -> None:
+@asked_both_ways
+def test_a_failed_write_leaves_the_index_as_it_was(indexed: Storage, condition: Condition) -> None:
     fill(indexed)
-    query = Query("Orders", Equal(A, 3))
+    query = Query("Orders", condition)
     expected = found(indexed, query)
     with pytest.raises(ConcurrencyConflict):
         indexed.commit([Write("orders/3", b'{"A":4}', collection="Orders"), Write("orders/4", b"{}", expected=1 << 40)])
@@ -303,10 +373,11 @@ def rows_of(store: Storage, sql: str) -> Any:
     return store.writer.submit(lambda transaction: transaction.connection.execute(sql).fetchall()).result()
 
 
-def test_no_index_makes_a_write_fail(indexed: Storage) -> None:
+@asked_both_ways
+def test_no_index_makes_a_write_fail(indexed: Storage, condition: Condition) -> None:
     """One that cannot be kept is dropped, and made anew."""
     fill(indexed)
-    query = Query("Orders", Equal(A, 3))
+    query = Query("Orders", condition)
     found(indexed, query)
     assert isinstance(indexed, SqliteStorage)
     [index] = indexed.writer.indexes.all
@@ -409,11 +480,14 @@ def test_sums_and_groups_that_would_never_end(indexed: Storage) -> None:
         indexed.group(Query("Orders", group=Group(tuple(many))))
 
 
-def test_a_disk_that_is_full_while_one_is_made(indexed: Storage, monkeypatch: pytest.MonkeyPatch) -> None:
+@asked_both_ways
+def test_a_disk_that_is_full_while_one_is_made(
+    indexed: Storage, condition: Condition, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """There is none then, what is found is right, and it is made when there is room."""
     fill(indexed)
     assert isinstance(indexed, SqliteStorage)
-    query = Query("Orders", Equal(A, 3))
+    query = Query("Orders", condition)
     monkeypatch.setattr(building, "RETRY_SECONDS", 0.0)
     expected = [each.etag for each in indexed.by_collection("orders", 0, 5000) if b'"A":3' in (each.body or b"")], 100
     for pages in (0, 2, 5, 8, 12):
@@ -430,15 +504,16 @@ def test_a_disk_that_is_full_while_one_is_made(indexed: Storage, monkeypatch: py
     assert list(indexed.check()) == []
 
 
+@asked_both_ways
 @pytest.mark.parametrize("step", ["fill", "filled"])
-def test_a_process_killed_while_one_is_made(place: Place, step: str) -> None:
+def test_a_process_killed_while_one_is_made(place: Place, step: str, condition: Condition) -> None:
     store = having_indexes(place.store)
     fill(store)
-    query = Query("Orders", Equal(A, 3))
+    query = Query("Orders", condition)
     expected = found(store, query)
-    store.drop_index("Auto/orders/ByA")
+    store.drop_index(store.indexes()[0].name)
     store.close()
-    killed = get_context("spawn").Process(target=_die_at, args=(place.folder, store.key, step), daemon=True)
+    killed = get_context("spawn").Process(target=_die_at, args=(place.folder, store.key, step, condition), daemon=True)
     killed.start()
     killed.join()
     assert killed.exitcode == -signal.SIGKILL
@@ -450,7 +525,7 @@ def test_a_process_killed_while_one_is_made(place: Place, step: str) -> None:
     assert list(store.check()) == []
 
 
-def _die_at(folder: Path, key: EncryptionKey | None, step: str) -> None:
+def _die_at(folder: Path, key: EncryptionKey | None, step: str, condition: Condition) -> None:
     setattr(Indexes, step, lambda *_: os.kill(os.getpid(), signal.SIGKILL))
     store = having_indexes(SqliteStorage(folder, clock=Clock(), key=key))
-    found(store, Query("Orders", Equal(A, 3)))
+    found(store, Query("Orders", condition))

@@ -28,7 +28,10 @@ def found(store: Storage, query: Query) -> tuple[list[int], int | None]:
 
 
 @together
-@given(st.lists(drawn.bodies, max_size=6), st.lists(drawn.queries, min_size=1, max_size=4))
+@given(
+    st.lists(drawn.bodies | drawn.wordy_bodies, max_size=6),
+    st.lists(drawn.queries | drawn.scored, min_size=1, max_size=4),
+)
 def test_it_finds_what_plain_python_finds(store: Storage, bodies: list[bytes], queries: list[Query]) -> None:
     collection = f"C{next(_numbers)}"
     documents = put(store, collection, bodies)

@@ -11,7 +11,7 @@ from msgspec import UNSET
 
 from muniment import json_bytes
 from muniment.document import Document
-from muniment.query import keys
+from muniment.query import keys, words
 from muniment.query.keys import Key, Number, decoded, key_of
 from muniment.query.model import ID, METADATA, As, Field
 
@@ -176,7 +176,15 @@ def _as_duration(value: Any) -> list[Key]:
 
 
 def _as_words(value: Any) -> list[Key]:
-    return list(dict.fromkeys(map(keys.text_key, keys.words_of(str(value))))) if isinstance(value, str | int) else []
+    return list(dict.fromkeys(map(keys.text_key, words.words_of(str(value))))) if isinstance(value, str | int) else []
+
+
+def _as_search(value: Any) -> list[Key]:
+    return words.in_order(str(value), stems=False) if isinstance(value, str | int) else []
+
+
+def _as_stems(value: Any) -> list[Key]:
+    return words.in_order(str(value), stems=True) if isinstance(value, str | int) else []
 
 
 _KEYS: Final[dict[As, _Read]] = {
@@ -185,4 +193,6 @@ _KEYS: Final[dict[As, _Read]] = {
     "text": _as_text,
     "duration": _as_duration,
     "words": _as_words,
+    "search": _as_search,
+    "stems": _as_stems,
 }

@@ -9,8 +9,6 @@ from __future__ import annotations
 
 import json
 import re
-import unicodedata
-from collections.abc import Iterator
 from decimal import Decimal
 from functools import lru_cache
 from typing import Any, Final, TypeAlias
@@ -246,17 +244,3 @@ def ticks_of(text: str) -> int | None:
     whole = ((int(days or 0) * 24 + int(hours or 0)) * 60 + int(minutes or 0)) * 60 + int(seconds or 0)
     ticks = whole * TICKS + int((fraction or "0").ljust(7, "0"))
     return -ticks if minus else ticks
-
-
-_word: Final = re.compile(r"\w+(?:['’]\w+)*")
-
-
-def words_of(text: str) -> Iterator[str]:
-    """The words of a text, folded: without case and accents, with compatible characters (`ﬁ`, full width) as one."""
-    plain = (
-        text
-        if text.isascii()
-        else "".join(each for each in unicodedata.normalize("NFKD", text) if not unicodedata.combining(each))
-    )
-    for found in _word.findall(plain.lower()):
-        yield found.replace("’", "'").removesuffix("'s")

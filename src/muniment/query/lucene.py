@@ -58,7 +58,7 @@ class Compared(NamedTuple):
     """What a name in a query stands for: fields, one of which has to be as asked for, and how their texts compare."""
 
     paths: tuple[tuple[str, ...], ...]
-    texts: Literal["folded", "words", "exact"] = "folded"
+    texts: Literal["folded", "words", "stems", "exact"] = "folded"
 
 
 Naming: TypeAlias = Callable[[str], Compared]
@@ -329,14 +329,14 @@ class _Reader:
         wild = [place for place, piece in enumerate(pieces) if piece in "*?"]
         text = _plain(node.said)
         if not wild:
-            return Search(Field(path), text, True) if texts == "words" else _among(path, (text,), texts)
+            return _among(path, (text,), texts)
         if wild == [0] and text == "*":
             return Exists(Field(path))
         last = len(pieces) - 1
         if "?" in [pieces[place] for place in wild] or not set(wild) <= {0, last}:
             raise self._wrong(node, "'*' stands at the beginning or the end of a term only, and '?' nowhere")
-        if texts == "words" and wild == [last]:
-            return Search(Field(path), text, True)
+        if texts in ("words", "stems") and wild == [last]:
+            return _searched(path, text, texts)
         inner = "".join(piece[-1] for piece in pieces if piece != "*")
         if wild == [last]:
             return StartsWith(_texts_in(path, inner), inner)
@@ -384,8 +384,8 @@ def _any(compared: Compared, condition: Callable[[tuple[str, ...]], Condition]) 
 
 def _among(path: tuple[str, ...], texts: Sequence[str], how: str) -> Condition:
     values = [value for text in texts for value in _meant(text)]
-    if how == "words":
-        found = tuple(Search(Field(path), text, True) for text in texts)
+    if how in ("words", "stems"):
+        found = tuple(_searched(path, text, how) for text in texts)
         return found[0] if len(found) == 1 else Or(found)
     return In(Field(path), tuple(values), how == "exact")
 
@@ -404,9 +404,13 @@ def _meant(text: str) -> Iterator[Any]:
 
 
 def _phrase(path: tuple[str, ...], text: str, how: str) -> Condition:
-    if how != "words" or len(text.split()) < 2:
+    if how not in ("words", "stems"):
         return _among(path, (text,), how)
-    return And((Search(Field(path), text, True), Contains(Field(path), text)))
+    return _searched(path, '"' + re.sub('["*]', " ", text) + '"', how)
+
+
+def _searched(path: tuple[str, ...], text: str, how: str) -> Condition:
+    return Search(Field(path), text, True, how == "stems")
 
 
 def _words_in(node: Any) -> list[str]:

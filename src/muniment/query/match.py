@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from bisect import bisect_right
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import NamedTuple, TypeAlias
 
 from muniment.errors import InvalidInput
-from muniment.query import keys
+from muniment.query import keys, words
 from muniment.query.keys import END, NOTHING, Interval, Key
 from muniment.query.model import (
     And,
@@ -26,6 +26,7 @@ from muniment.query.model import (
     StartsWith,
     field_of,
 )
+from muniment.query.words import Term
 
 Keys: TypeAlias = Mapping[Field, Sequence[Key]]
 Predicate: TypeAlias = Callable[[Keys], bool]
@@ -46,6 +47,14 @@ class Part(NamedTuple):
     end: bool
 
 
+class Words(NamedTuple):
+    """One of these terms is in the text of the field, or `every` one."""
+
+    field: Field
+    terms: tuple[Term, ...]
+    every: bool
+
+
 class All(NamedTuple):
     """All of these hold."""
 
@@ -64,7 +73,7 @@ class No(NamedTuple):
     item: Test
 
 
-Test: TypeAlias = Within | Part | All | Any | No
+Test: TypeAlias = Within | Part | Words | All | Any | No
 
 
 def test_of(condition: Condition) -> Test:
@@ -137,16 +146,8 @@ def _text(text: str) -> str:
 
 
 def _search(field: Field, leaf: Search) -> Test:
-    intervals: list[list[Interval]] = []
-    for term in _text(leaf.text).split():
-        words = list(keys.words_of(term))
-        found = [keys.equal(word) for word in words]
-        if words and term.endswith("*"):
-            found[-1] = keys.starting(words[-1])
-        intervals += [[interval] for interval in found]
-    if leaf.every:
-        return _all(tuple(Within(field, merged(each)) for each in intervals)) if intervals else Any(())
-    return Within(field, merged([interval for each in intervals for interval in each]))
+    terms = words.terms_of(_text(leaf.text), stems=leaf.stem)
+    return Words(field, terms, leaf.every) if terms else Any(())
 
 
 def predicate(test: Test) -> Predicate:
@@ -156,6 +157,8 @@ def predicate(test: Test) -> Predicate:
             return _within(field, intervals)
         case Part(field, pattern, end):
             return _part(field, pattern, end)
+        case Words(field, terms, every):
+            return _words(field, terms, all if every else any)
         case All(items):
             tests = [predicate(item) for item in items]
             return lambda found: all(each(found) for each in tests)
@@ -191,3 +194,16 @@ def _part(field: Field, pattern: bytes, end: bool) -> Predicate:
         return any(text.endswith(pattern) if end else pattern in text for text in texts)
 
     return holds
+
+
+def _words(field: Field, terms: tuple[Term, ...], joined: Callable[[Iterable[object]], bool]) -> Predicate:
+    return lambda found: joined(words.times(found[field], term) for term in terms)
+
+
+def searched(test: Test) -> Iterator[Words]:
+    """What is searched for, in the order in which it stands; not what must not be there."""
+    if isinstance(test, Words):
+        yield test
+    elif isinstance(test, All | Any):
+        for item in test.items:
+            yield from searched(item)

@@ -15,12 +15,14 @@ from msgspec import UNSET, UnsetType
 
 from muniment.errors import InvalidInput
 
-As: TypeAlias = Literal["value", "number", "text", "duration", "words"]
+As: TypeAlias = Literal["value", "number", "text", "duration", "words", "search", "stems"]
 ID: Final = "@id"
 METADATA: Final = "@metadata"
 COUNT: Final = "@count"  # of a group, where a column or an order names it
 SUM: Final = "@sum"  # followed by the path of what is added up
 KEY: Final = "@key"  # the field of a group that has one
+SCORE: Final = "@score"  # how well a document fits what is searched for, where an order names it
+SEARCHED: Final = ("search", "stems")
 MAX_CLAUSES: Final = 10_000
 MAX_DEPTH: Final = 200
 MAX_NAMES: Final = 100  # of a path
@@ -33,7 +35,8 @@ class Field(msgspec.Struct, frozen=True, omit_defaults=True):
     The path `("@id",)` is the document's id, and one that begins with `@metadata` goes into its metadata.
 
     As `number`, texts that are numbers count as these; as `text`, numbers as they are written; as `duration`, texts
-    that are lengths of time (`1.00:30:00`, `PT30M`), in units of 100 ns; as `words`, each word of a text.
+    that are lengths of time (`1.00:30:00`, `PT30M`), in units of 100 ns; as `words`, each word of a text. As `search`
+    and `stems` only `Search` takes it: the words in their order, and of English ones the stems.
     """
 
     path: tuple[str, ...]
@@ -114,11 +117,15 @@ class Exists(Combined, frozen=True, tag="exists"):
 
 
 class Search(Combined, frozen=True, tag="search", omit_defaults=True):
-    """One of the words is among those of the field, or with `every`, each is. `wor*` stands for all that begin so."""
+    """One of the words is among those of the field, or with `every`, each is. `wor*` stands for all that begin so.
+
+    Words in quotation marks follow each other. With `stem`, English words count that have the same stem.
+    """
 
     field: Field
     text: str
     every: bool = False
+    stem: bool = False
 
 
 class And(Combined, frozen=True, tag="and"):
@@ -146,7 +153,10 @@ NOTHING: Final = Or(())
 
 
 class Order(msgspec.Struct, frozen=True, omit_defaults=True):
-    """By which field to sort; of several values the smallest counts, or when `descending`, the largest."""
+    """By which field to sort; of several values the smallest counts, or when `descending`, the largest.
+
+    The field `("@score",)` is how well a document fits what is searched for: the best come first.
+    """
 
     field: Field
     descending: bool = False
@@ -209,10 +219,16 @@ def leaves(condition: Condition) -> Iterator[Leaf]:
         elif isinstance(each, Not):
             pending.append((each.item, depth + 1))
         else:
-            found += len(each.values) if isinstance(each, In) else 1
+            found += _clauses(each)
             if found > MAX_CLAUSES:
                 raise InvalidInput(f"the query has more than {MAX_CLAUSES:,} clauses", "ask with several queries")
             yield each
+
+
+def _clauses(leaf: Leaf) -> int:
+    if isinstance(leaf, In):
+        return len(leaf.values)
+    return leaf.text.count(" ") + 1 if isinstance(leaf, Search) and isinstance(leaf.text, str) else 1
 
 
 def check(query: Query) -> None:
@@ -239,7 +255,20 @@ def _check_group(query: Query, group: Group) -> None:
 
 def field_of(leaf: Leaf) -> Field:
     """The field that a condition looks at; `Search` looks at its words."""
-    return Field(leaf.field.path, "words") if isinstance(leaf, Search) else leaf.field
+    if isinstance(leaf, Search):
+        return Field(leaf.field.path, "stems" if leaf.stem else "search")
+    if leaf.field.kind in SEARCHED:
+        raise _unsearched(leaf.field)
+    return leaf.field
+
+
+def _unsearched(field: Field) -> InvalidInput:
+    return InvalidInput(f"{field} can only be searched", "ask with search, or leave out as what it is taken")
+
+
+def by_score(query: Query) -> bool:
+    """Whether it asks for an order by how well documents fit."""
+    return any(order.field.path == (SCORE,) for order in query.order)
 
 
 def fields(query: Query) -> tuple[Field, ...]:
@@ -248,10 +277,14 @@ def fields(query: Query) -> tuple[Field, ...]:
     if query.group:
         found += [*query.group.by, *query.group.sums]
     else:
-        found += [order.field for order in query.order]
+        found += [order.field for order in query.order if order.field.path != (SCORE,)]
     once = tuple(dict.fromkeys(found))
     for each in once:
         _check_path(each.path)
+    searched = {field_of(leaf) for leaf in leaves(query.where) if isinstance(leaf, Search)}
+    for each in once:
+        if each.kind in SEARCHED and each not in searched:
+            raise _unsearched(each)
     return once
 
 

@@ -20,6 +20,7 @@ from muniment.query.model import (
     COUNT,
     EVERYTHING,
     ID,
+    SCORE,
     SUM,
     And,
     Column,
@@ -76,6 +77,7 @@ class _Parser:
         self._depth = 0
         self._alias: str | None = None
         self._sums: list[Field] = []
+        self._boosted: Token | None = None
 
     # Words.
 
@@ -232,7 +234,8 @@ class _Parser:
                 condition = self._search()
             case "exact":
                 condition = _exact(self._or())
-            case "boost":  # the order is never that of a score, so it changes nothing
+            case "boost":  # which changes nothing where the order is not that of a score
+                self._boosted = token
                 condition = self._or()
                 self._expect(",")
                 self._value()
@@ -347,10 +350,17 @@ class _Parser:
 
     def _order(self) -> Order:
         token = self._next
-        if self._is("random", "(") or self._is("score", "("):
+        if self._is("random", "("):
             raise self._wrong(f"documents are not ordered by {token.said}()", "order by a field", token)
-        aggregate = self._aggregate()
-        field = Field(aggregate[0]) if aggregate else self._field()
+        if self._take("score", "("):
+            self._expect(")")
+            if self._boosted:
+                hint = "leave boost() out, or order by a field"
+                raise self._wrong("boost() changes nothing in the order by score()", hint, self._boosted)
+            field = Field((SCORE,))
+        else:
+            aggregate = self._aggregate()
+            field = Field(aggregate[0]) if aggregate else self._field()
         if self._take("as"):
             token = self._advance()
             if token.said.lower() not in _KINDS:

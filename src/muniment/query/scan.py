@@ -13,8 +13,9 @@ from muniment.errors import Cancelled, InvalidInput
 from muniment.query import keys
 from muniment.query.extract import Extractor
 from muniment.query.keys import Key
-from muniment.query.match import All, Keys, predicate, test_of
-from muniment.query.model import Field, Group, Order, Query, fields
+from muniment.query.match import All, Keys, predicate, searched, test_of
+from muniment.query.model import SCORE, Field, Group, Order, Query, by_score, fields
+from muniment.query.score import Counted, Scores
 
 _KEPT: Final = 10_000  # matches in memory beyond those that are asked for, before the last of them are dropped
 _MOST_GROUPS: Final = 100_000  # that one document is in
@@ -26,10 +27,11 @@ stopping: ContextVar[Event | None] = ContextVar("stopping", default=None)
 
 
 class Matches(NamedTuple):
-    """The etags that were asked for, in their order, and how many match in all."""
+    """The etags that were asked for, in their order, how many match in all, and what fields no document has."""
 
     etags: list[int]
     total: int
+    unknown: tuple[str, ...] = ()
 
 
 class Row(NamedTuple):
@@ -43,6 +45,24 @@ class Row(NamedTuple):
 class _Match(NamedTuple):
     etag: int
     sort: tuple[Key, ...]
+    counted: tuple[Counted, ...]
+
+
+class Looked:
+    """What is seen of all documents that are looked at: which fields none has, and what their scores need."""
+
+    def __init__(self, query: Query) -> None:
+        self.unknown = dict.fromkeys(fields(query))
+        self.scores = Scores([*searched(test_of(query.where))]) if by_score(query) else None
+        self.counted: tuple[Counted, ...] = ()
+
+    def at(self, found: Keys) -> None:
+        """Look at the next document."""
+        if self.unknown:
+            for field in [field for field in self.unknown if found[field][0] != keys.MISSING]:
+                del self.unknown[field]
+        if self.scores:
+            self.counted = self.scores.count(found)
 
 
 def scan(query: Query, documents: Iterable[Document]) -> Matches:
@@ -50,16 +70,22 @@ def scan(query: Query, documents: Iterable[Document]) -> Matches:
     kept: list[_Match] = []
     total = 0
     wanted = None if query.take is None else query.skip + query.take
-    for document, found in matching(query, documents):
+    looked = Looked(query)
+    orders = [order for order in query.order if order.field.path != (SCORE,)]
+    for document, found in matching(query, documents, looked):
         total += 1
         if wanted is None or query.order or total <= wanted:
-            kept.append(_Match(document.etag, tuple(_sort_key(found[order.field], order) for order in query.order)))
-        if wanted is not None and query.order and len(kept) > wanted + _KEPT:
-            del _sorted(kept, query.order)[wanted:]
-    return Matches([match.etag for match in _sorted(kept, query.order)[query.skip : wanted]], total)
+            sort = tuple(_sort_key(found[order.field], order) for order in orders)
+            kept.append(_Match(document.etag, sort, looked.counted))
+        if wanted is not None and query.order and not looked.scores and len(kept) > wanted + _KEPT:
+            del _sorted(kept, query.order, looked)[wanted:]
+    etags = [match.etag for match in _sorted(kept, query.order, looked)[query.skip : wanted]]
+    return Matches(etags, total, tuple(map(str, looked.unknown)))
 
 
-def matching(query: Query, documents: Iterable[Document]) -> Iterator[tuple[Document, Keys]]:
+def matching(
+    query: Query, documents: Iterable[Document], looked: Looked | None = None
+) -> Iterator[tuple[Document, Keys]]:
     """Those of the documents for which the condition holds, with their keys."""
     extractor, test = Extractor(fields(query)), test_of(query.where)
     documents = _unless_stopped(documents)
@@ -69,6 +95,8 @@ def matching(query: Query, documents: Iterable[Document]) -> Iterator[tuple[Docu
     holds = predicate(test)
     for document in documents:
         found = dict(zip(extractor.fields, extractor.keys(document), strict=True))
+        if looked:
+            looked.at(found)
         if holds(found):
             yield document, found
 
@@ -85,9 +113,16 @@ def _sort_key(found: Sequence[Key], order: Order) -> Key:
     return max(found) if order.descending else min(found)
 
 
-def _sorted(matches: list[_Match], orders: Sequence[Order]) -> list[_Match]:
-    for place in reversed(range(len(orders))):
-        matches.sort(key=lambda match: match.sort[place], reverse=orders[place].descending)
+def _sorted(matches: list[_Match], orders: Sequence[Order], looked: Looked) -> list[_Match]:
+    place = sum(order.field.path != (SCORE,) for order in orders)
+    for order in reversed(orders):
+        if order.field.path == (SCORE,):
+            scores = looked.scores
+            assert scores is not None
+            matches.sort(key=lambda match: scores.of(match.counted), reverse=order.descending)
+        else:
+            place -= 1
+            matches.sort(key=lambda match: match.sort[place], reverse=order.descending)
     return matches
 
 

@@ -12,7 +12,7 @@ from muniment.document import fold
 from muniment.errors import DamagedDatabase
 from muniment.fingerprint import ContentDigest, Fingerprint, Tally, member_digest, row_digest
 from muniment.revision import ATTACHMENT, DOCUMENT
-from muniment.storage.sqlite.indexes import check_indexes
+from muniment.storage.sqlite.indexes import check_indexes, look_at_words
 from muniment.storage.sqlite.schema import parts_of
 from muniment.storage.sqlite.spans import check_spans
 from muniment.storage.sqlite.state import read_state, read_tallies
@@ -90,6 +90,7 @@ def check(connection: apsw.Connection) -> Iterator[str]:
     """One sentence for each disagreement found, in one read transaction; none when all is well."""
     connection.create_scalar_function("fold", _fold, 1, deterministic=True)  # attachments' ids change their spelling
     with connection:
+        look_at_words(connection)
         damaged = [row[0] for row in connection.execute("PRAGMA integrity_check(20)") if row[0] != "ok"]
         yield from damaged
         if damaged:  # the checks below would fail on the same pages

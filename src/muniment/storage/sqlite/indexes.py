@@ -7,9 +7,10 @@ indexes does not keep them; `through` shows what it has written, and then they a
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from functools import lru_cache
+from itertools import groupby
 from operator import itemgetter
 from typing import Any, Final, NamedTuple
 
@@ -19,7 +20,7 @@ import msgspec
 from muniment.document import Document, from_microseconds, without_time_kept
 from muniment.query.extract import Extractor
 from muniment.query.keys import Key
-from muniment.query.model import ID, As, Field
+from muniment.query.model import ID, SEARCHED, As, Field
 from muniment.revision import DOCUMENT
 
 UNUSED_SECONDS: Final = 30 * 24 * 3600
@@ -37,6 +38,11 @@ _INDEX: Final = """
 CREATE TABLE index_{0:d}(etag INTEGER NOT NULL, key BLOB NOT NULL, PRIMARY KEY(etag, key)) STRICT, WITHOUT ROWID
 """
 _BY_KEY: Final = "CREATE INDEX IF NOT EXISTS index_{0:d}_key ON index_{0:d}(key, etag)"
+# One on words: what documents say in it, without the documents. Its words are cut by `query.words`, and no more here.
+_TEXT_INDEX: Final = """
+CREATE VIRTUAL TABLE index_{0:d}
+USING fts5(words, content='', contentless_delete=1, tokenize="ascii tokenchars '_'''")
+"""
 _NEWEST: Final = """
 SELECT ifnull(max(CAST(substr(name, 7) AS INTEGER)), 0) FROM sqlite_schema
 WHERE type = 'table' AND name GLOB 'index_[0-9]*'
@@ -64,7 +70,22 @@ class Index(NamedTuple):
     @property
     def name(self) -> str:
         """What answers call it, as RavenDB calls those that it makes: `Auto/Orders/ByFreight`."""
-        return f"Auto/{self.collection or 'AllDocs'}/By{self.field}".replace(" ", "")
+        field = self.field
+        by = f"{field.kind.title()}({Field(field.path)})" if self.of_words else str(field)
+        return f"Auto/{self.collection or 'AllDocs'}/By{by}".replace(" ", "")
+
+    @property
+    def of_words(self) -> bool:
+        """Whether words are searched for in it: it is a table of FTS5, with the words of a document in a row."""
+        return self.field.kind in SEARCHED
+
+
+class Words(NamedTuple):
+    """What a job has changed of what is searched: in which index, the etag, and the words, None where they are gone."""
+
+    number: int
+    etag: int
+    words: bytes | None
 
 
 class Gone(NamedTuple):
@@ -119,19 +140,56 @@ class Indexes:
             found = self._extractors[collection] = mine, Extractor(each.field for each in mine)
         return found
 
-    def change(self, gone: Sequence[Gone], come: Sequence[Come]) -> None:
+    def change(self, gone: Sequence[Gone], come: Sequence[Come]) -> list[Words]:
         """Keep the indexes: part of the transaction that writes this, which no index makes fail.
 
-        One that cannot be kept (it is damaged) is dropped, and the next query makes it anew.
+        One that cannot be kept (it is damaged) is dropped, and the next query makes it anew. Gives what is left to be
+        done by `change_words`, at the end of the transaction: FTS5 writes out what it has at each savepoint.
         """
         try:
-            self._change(gone, come)
+            return self._change(gone, come)
         except Exception as error:
             full = isinstance(error, apsw.FullError | apsw.IOError | apsw.NoMemError | MemoryError)
             if full or not self._connection.in_transaction:
                 raise
             collections = {each.collection for each in gone} | {each.collection for each in come}
             self.abandon({index for collection in collections for index in self._of(collection)[0]})
+            return []
+
+    def change_words(self, changes: Sequence[Words]) -> None:
+        """Keep the indexes on words; as `change`."""
+        indexes = {index.number: index for index in self.all if index.of_words}
+        by_index: dict[int, dict[int, bytes | None]] = {}
+        for number, etag, words in changes:
+            rows = by_index.setdefault(number, {})
+            if words is None and etag in rows:
+                del rows[etag]  # it came in the same transaction
+            else:
+                rows[etag] = words
+        for number, rows in by_index.items():
+            if number in indexes:
+                try:
+                    self._change_words(number, rows)
+                except apsw.Error as error:
+                    full = isinstance(error, apsw.FullError | apsw.IOError | apsw.NoMemError)
+                    if full or not self._connection.in_transaction:
+                        raise
+                    self.abandon([indexes[number]])
+
+    def _change_words(self, number: int, rows: Mapping[int, bytes | None]) -> None:
+        gone = [(etag,) for etag, words in rows.items() if words is None]
+        come = [(etag, words.decode()) for etag, words in sorted(rows.items()) if words is not None]
+        execute, run = self._connection.execute, self._connection.executemany
+        execute("SAVEPOINT words")
+        try:
+            run(f"DELETE FROM index_{number:d} WHERE rowid = ?", gone)
+            run(f"INSERT INTO index_{number:d}(rowid, words) VALUES(?, ?)", come)
+            execute("SAVEPOINT written; RELEASE written")  # FTS5 writes here, and not where all is committed
+        except BaseException:
+            if self._connection.in_transaction:
+                execute("ROLLBACK TO words; RELEASE words")  # or what it could not write would be tried again
+            raise
+        execute("RELEASE words")
 
     def abandon(self, indexes: Iterable[Index]) -> None:
         """Have these no more, even if nothing can be read or written there; part of a transaction."""
@@ -139,15 +197,19 @@ class Indexes:
         for index in self.all:
             if index.number in numbers:
                 self._connection.execute("DELETE FROM index_definition WHERE number = ?", (index.number,))
-                with suppress(apsw.CorruptError, apsw.SQLError):
+                with suppress(apsw.CorruptError, apsw.SQLError, apsw.ConstraintError):
                     self._connection.execute(f"DROP TABLE index_{index.number:d}")
         self.read()
 
-    def _change(self, gone: Iterable[Gone], come: Iterable[Come]) -> None:
+    def _change(self, gone: Iterable[Gone], come: Iterable[Come]) -> list[Words]:
+        words: list[Words] = []
         removed: dict[int, list[tuple[int]]] = {}
         for etag, collection in gone:
             for index in self._of(collection)[0]:
-                removed.setdefault(index.number, []).append((etag,))
+                if index.of_words:
+                    words.append(Words(index.number, etag, None))
+                else:
+                    removed.setdefault(index.number, []).append((etag,))
         for number, etags in removed.items():
             self._connection.executemany(f"DELETE FROM index_{number:d} WHERE etag = ?", etags)
         added: dict[Index, list[tuple[int, Key]]] = {}
@@ -159,10 +221,14 @@ class Indexes:
                 for rows, found in zip(columns, keys, strict=True):
                     rows += [(each.etag, key) for key in found]
         for index, rows in added.items():
+            if index.of_words:
+                words += _rows_of_words(index, rows)
+                continue
             if not index.several and any(rows[place][0] == rows[place - 1][0] for place in range(1, len(rows))):
                 self._note_several(index.number)
             rows.sort(key=_key)  # so that neighbours in the file are written together
             self._connection.executemany(f"INSERT OR IGNORE INTO index_{index.number:d} VALUES(?, ?)", rows)
+        return words
 
     def _note_several(self, number: int) -> None:
         self._connection.execute("UPDATE index_definition SET several = 1 WHERE number = ?", (number,))
@@ -191,10 +257,10 @@ class Indexes:
                 path = msgspec.json.encode(field.path).decode()
                 query = "INSERT INTO index_definition VALUES(?, ?, ?, ?, 0, 0, ?)"
                 execute(query, (number, collection, path, field.kind, now))
-                execute(_INDEX.format(number)).fetchall()
+                execute(_table_of(field).format(number)).fetchall()
             elif field in there and not there[field].ready:
                 number = there[field].number
-                execute(f"DROP TABLE index_{number:d}; {_INDEX.format(number)}").fetchall()
+                execute(f"DROP TABLE index_{number:d}; {_table_of(field).format(number)}").fetchall()
         self.reached(last_etag)
         self.read()
         return tuple(each for each in self.all if each.collection == collection and each.field in fields)
@@ -227,15 +293,28 @@ class Indexes:
         query = "SELECT etag FROM dead WHERE etag BETWEEN ? AND ?"
         dead = {etag for (etag,) in self._connection.execute(query, (documents[0][0], documents[-1][0]))}
         for place, index in enumerate(indexes):
+            if index.of_words:
+                self._fill_words(
+                    index, {etag: b" ".join(found[place]) for etag, found in documents if etag not in dead}
+                )
+                continue
             rows = [(etag, key) for etag, found in documents if etag not in dead for key in found[place]]
             if not index.several and any(len(found[place]) > 1 for _, found in documents):
                 self._note_several(index.number)
             self._connection.executemany(f"INSERT OR IGNORE INTO index_{index.number:d} VALUES(?, ?)", rows)
 
+    def _fill_words(self, index: Index, words: dict[int, bytes]) -> None:
+        query = f"SELECT id FROM index_{index.number:d}_docsize WHERE id BETWEEN ? AND ?"
+        there: list[Any] = self._connection.execute(query, (min(words, default=0), max(words, default=0))).fetchall()
+        for (etag,) in there:
+            words.pop(etag, None)  # it came after it was noted that there is an index, and before the snapshot
+        self._change_words(index.number, words)
+
     def filled(self, indexes: Sequence[Index]) -> None:
         """From now on these answer queries. Sorting them takes about a second for a million documents."""
         for index in indexes:
-            self._connection.execute(_BY_KEY.format(index.number))
+            if not index.of_words:
+                self._connection.execute(_BY_KEY.format(index.number))
         numbers = [(index.number,) for index in indexes]
         self._connection.executemany("UPDATE index_definition SET ready = 1 WHERE number = ?", numbers)
         self.read()
@@ -248,6 +327,15 @@ class Indexes:
 
 
 _key: Final = itemgetter(1)
+
+
+def _table_of(field: Field) -> str:
+    return _TEXT_INDEX if field.kind in SEARCHED else _INDEX
+
+
+def _rows_of_words(index: Index, rows: Iterable[tuple[int, Key]]) -> Iterator[Words]:
+    for etag, of_document in groupby(rows, key=itemgetter(0)):
+        yield Words(index.number, etag, b" ".join(key for _, key in of_document))
 
 
 def _by_collection(come: Iterable[Come]) -> dict[str | None, list[Come]]:
@@ -306,6 +394,17 @@ def fold_collection(collection: str | None) -> str | None:
     return None if collection is None else "".join(each.lower() if each.isascii() else each for each in collection)
 
 
+def look_at_words(connection: apsw.Connection) -> None:
+    """Have FTS5 see what others have written: its check of integrity takes what this connection saw for what there is.
+
+    Part of the read transaction in which that check is.
+    """
+    for index in read_indexes(connection) if has_indexes(connection) else ():
+        if index.of_words:
+            with suppress(apsw.Error):  # the check says it
+                connection.execute(f"SELECT 1 FROM index_{index.number:d} WHERE rowid = 0").fetchall()
+
+
 def check_indexes(connection: apsw.Connection) -> Iterator[str]:
     """One sentence for each index that does not have the keys of the current documents."""
     if not has_indexes(connection):
@@ -316,6 +415,8 @@ def check_indexes(connection: apsw.Connection) -> Iterator[str]:
             named = "" if collection is None else "AND lower(collection) = ?"
             current = f"SELECT etag FROM current WHERE kind = {DOCUMENT} AND digest IS NOT NULL {named}"
             indexed = f"SELECT etag FROM index_{index.number:d}"
+            if index.of_words:
+                indexed = f"SELECT id FROM index_{index.number:d}_docsize"
             for what, sql in (("lacks", f"{current} EXCEPT {indexed}"), ("has beyond", f"{indexed} EXCEPT {current}")):
                 bound = () if collection is None else (collection,)
                 if count := connection.execute(f"SELECT count(*) FROM ({sql})", bound).get:

@@ -10,9 +10,9 @@ import apsw
 import msgspec
 
 from muniment.query.keys import END, MISSING, TEXTS, Key, number_of
-from muniment.query.match import All, No, Part, Test, Within
+from muniment.query.match import All, No, Part, Test, Within, Words, searched
 from muniment.query.match import Any as AnyOf
-from muniment.query.model import Field, Group, Query
+from muniment.query.model import SCORE, Field, Group, Query
 from muniment.query.scan import Matches, Row, added
 from muniment.revision import DOCUMENT
 from muniment.storage.sqlite.indexes import Index
@@ -61,11 +61,7 @@ class Finder:
 
     def unknown(self) -> tuple[str, ...]:
         """The fields that no document has."""
-        return tuple(
-            str(field)
-            for field in self._indexes
-            if not self._column(_Sql(f"SELECT 1 FROM {_table(self._indexes[field])} WHERE key > x'' LIMIT 1"))
-        )
+        return tuple(str(field) for field, index in self._indexes.items() if not self._column(_Sql(_any_row(index))))
 
     def groups(self, group: Group) -> list[Row] | None:
         """The groups by one field; None where an index does not say enough."""
@@ -98,6 +94,8 @@ class Finder:
         if len(query.order) != 1 or query.take is None:
             return None
         [order] = query.order
+        if order.field.path == (SCORE,):
+            return None
         index = self._indexes[order.field]
         items = self._test.items if isinstance(self._test, All) else (self._test,)
         mine = [each for each in items if isinstance(each, Within) and each.field == order.field and _single(each)]
@@ -116,13 +114,27 @@ class Finder:
 
     def _sorted(self) -> _Sql:
         """All that match, sorted."""
-        orders = []
+        orders, joins = [], _Sql("")
         for order in self._query.order:
+            if order.field.path == (SCORE,):
+                score, joins = self._scores()
+                orders.append(score + (" DESC" if order.descending else ""))
+                continue
             index = self._indexes[order.field]
             which, way = ("max", " DESC") if order.descending else ("min", "")
             orders.append(f"(SELECT {which}(o.key) FROM {_table(index)} o WHERE o.etag = w.etag){way}")
         by = ", ".join([*orders, "w.etag"])
-        return _Sql("SELECT w.etag FROM (") + self._rows(self._test) + f") w ORDER BY {by}"
+        return _Sql("SELECT w.etag FROM (") + self._rows(self._test) + ") w" + joins + f" ORDER BY {by}"
+
+    def _scores(self) -> tuple[str, _Sql]:
+        """What to sort by, and what that is joined from: the best have the lowest scores."""
+        joins, scores = _Sql(""), ["0.0"]
+        for place, test in enumerate(searched(self._test)):
+            table = _table(self._indexes[test.field])
+            score = f"SELECT rowid AS etag, bm25({table}) AS score FROM {table} WHERE {table} MATCH ?"
+            joins += _Sql(f" LEFT JOIN ({score}) s{place:d} ON s{place:d}.etag = w.etag", (_matching(test),))
+            scores.append(f"ifnull(s{place:d}.score, 0.0)")
+        return f"({' + '.join(scores)})", joins
 
     # What matches.
 
@@ -130,20 +142,25 @@ class Finder:
         """A SELECT of the etags of the documents that pass a test, each once."""
         if isinstance(test, Within):
             return self._within_rows(test)
-        if isinstance(test, AnyOf) and test.items and all(isinstance(each, Within) for each in test.items):
+        if isinstance(test, Words):
+            return self._words_rows(test)
+        if isinstance(test, AnyOf) and test.items and all(isinstance(each, Within | Words) for each in test.items):
             return _union([self._rows(each) for each in test.items])
         items = test.items if isinstance(test, All) else (test,)
-        leading = [each for each in items if isinstance(each, Within)]
+        leading = [each for each in items if isinstance(each, Within | Words)]
         if not leading:
-            base = _Sql(f"SELECT DISTINCT d.etag FROM {_table(self._all)} d WHERE ")
-            return base + self._holds(test, "d.etag")
+            return _Sql(f"SELECT DISTINCT d.etag FROM {_etags(self._all)} d WHERE ") + self._holds(test, "d.etag")
         first = min(leading, key=self._sampled) if len(leading) > 1 else leading[0]
         others = All(tuple(each for each in items if each is not first))
         if not others.items:
             return self._rows(first)
         return _Sql("SELECT d.etag FROM (") + self._rows(first) + ") d WHERE " + self._holds(others, "d.etag")
 
-    def _sampled(self, test: Within) -> int:
+    def _words_rows(self, test: Words) -> _Sql:
+        table = _table(self._indexes[test.field])
+        return _Sql(f"SELECT rowid AS etag FROM {table} WHERE {table} MATCH ?", (_matching(test),))
+
+    def _sampled(self, test: Within | Words) -> int:
         """How many pass a test, as far as it pays to count."""
         sql = _Sql("SELECT count(*) FROM (") + self._rows(test) + f" LIMIT {_SAMPLE})"
         return self._column(sql)[0]
@@ -167,6 +184,8 @@ class Finder:
         match test:
             case Within():
                 return _Sql("EXISTS (SELECT 1 ") + self._of(test, f"e.etag = {etag} AND ") + ")"
+            case Words():
+                return _Sql(f"{etag} IN (") + self._words_rows(test) + ")"
             case Part(field, pattern, end):
                 sql = f"EXISTS (SELECT 1 FROM {_table(self._indexes[field])} e WHERE e.etag = {etag}"
                 return _Sql(f"{sql} AND e.key >= ? AND e.key < ? AND ", TEXTS) + _part(pattern, end) + ")"
@@ -197,6 +216,24 @@ def _part(pattern: bytes, end: bool) -> _Sql:
         after = "instr(e.key, x'0000')"
         return _Sql(f"{after} >= {size + 2:d} AND substr(e.key, {after} - {size:d}, {size:d}) = ?", (pattern,))
     return _Sql("instr(substr(e.key, 2, instr(e.key, x'0000') - 2), ?) > 0", (pattern,))
+
+
+def _matching(test: Words) -> str:
+    """What FTS5 is asked for. Words have no quotation marks in them."""
+    terms = (f'"{b" ".join(term.words).decode()}"' + (" *" if term.prefix else "") for term in test.terms)
+    return (" AND " if test.every else " OR ").join(terms)
+
+
+def _etags(index: Index) -> str:
+    """A table with the etag of each document that an index has, at least once."""
+    return f"(SELECT id AS etag FROM {_table(index)}_docsize)" if index.of_words else _table(index)
+
+
+def _any_row(index: Index) -> str:
+    """A SELECT of a row if any document has the field."""
+    if index.of_words:
+        return f"SELECT 1 FROM {_table(index)}_docsize WHERE sz > x'00' LIMIT 1"
+    return f"SELECT 1 FROM {_table(index)} WHERE key > x'' LIMIT 1"
 
 
 def _union(selects: Sequence[_Sql]) -> _Sql:

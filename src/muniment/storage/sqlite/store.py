@@ -415,6 +415,8 @@ class SqliteStorage:
                 plan, matches = self._by_indexes(connection, asked, counted)
             if matches is None:
                 matches = scan(query, self._documents(query, snapshot.etag))
+                if not matches.etags:
+                    plan = msgspec.structs.replace(plan, unknown=matches.unknown)
             yield Found(self._reader.revisions(matches.etags), matches.total if counted else None, plan)
 
     def _found_at_once(self, asked: _Asked, counted: bool) -> Found | None:

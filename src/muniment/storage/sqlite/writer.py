@@ -30,7 +30,7 @@ from muniment.storage.base import BackupPlace, Snapshot, Write, Written
 from muniment.storage.freeze import Freeze
 from muniment.storage.retention import expiry_limit, history_of, purge_limit
 from muniment.storage.sqlite.files import OpenFiles
-from muniment.storage.sqlite.indexes import Come, Gone, Index, Indexes, fold_collection
+from muniment.storage.sqlite.indexes import Come, Gone, Index, Indexes, Words, fold_collection
 from muniment.storage.sqlite.notes import believed, read_notes, remove_note
 from muniment.storage.sqlite.pins import outside_pins
 from muniment.storage.sqlite.purge import forget_tombstones, tombstones
@@ -91,6 +91,7 @@ class Transaction:
         self.dead = 0
         self.afterwards: list[Callable[[], object]] = []
         self.indexes = indexes
+        self.words: list[Words] = []
 
     def write(self, writes: Sequence[Write], replaced: dict[int, int] | None = None) -> list[Written]:
         """Carry out these writes in order; raises `ConcurrencyConflict` when an etag is not the expected one.
@@ -147,7 +148,7 @@ class Transaction:
             for etag, kind, id, collection, modified, metadata, body, *_ in self._log
             if kind == DOCUMENT and body is not None and etag not in gone
         ]
-        indexes.change(self._gone, come)
+        self.words += indexes.change(self._gone, come)
 
     def _revision(self, write: Write, id: str, key: str, old: _Present | None) -> _Present:
         kind, body, collection, upload = write.kind, write.body, write.collection, write.upload
@@ -433,7 +434,7 @@ class Writer:
     ) -> tuple[Snapshot, int]:
         execute = self._connection.execute
         etag, modified, dead = self._state.etag, self._state.modified, 0
-        changed, rows = Fingerprint(), Tally()
+        changed, rows, words = Fingerprint(), Tally(), list[Words]()
         self._files.refuse()
         self._refuse()
         before = self._connection.total_changes()
@@ -458,6 +459,7 @@ class Writer:
             execute("RELEASE job")
             dead += transaction.dead
             afterwards += transaction.afterwards
+            words += transaction.words
             rows.add(transaction.rows.count, 0, transaction.rows.digest)
             if transaction.etag > etag:
                 count_written(self._connection, etag, transaction.etag)
@@ -468,6 +470,8 @@ class Writer:
         if written := self._connection.total_changes() != before:
             self._say_open()
             fingerprint, log = self._save(changed, rows)
+            if words:
+                self.indexes.change_words(words)
             if self.indexes.all and etag > self._state.etag:
                 self.indexes.reached(etag)
         execute("COMMIT")
