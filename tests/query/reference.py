@@ -39,8 +39,19 @@ class Text(str):
     """A JSON string; numbers are fractions here, so nothing else is a str."""
 
 
+class Number(Fraction):
+    """A number of JSON, and how it is written."""
+
+    text: str
+
+    def __new__(cls, text: str) -> Number:
+        number = super().__new__(cls, text)
+        number.text = text
+        return number
+
+
 def parse(body: bytes) -> Any:
-    return json.loads(body, parse_float=Fraction, parse_int=Fraction)
+    return json.loads(body, parse_float=Number, parse_int=Number)
 
 
 def values(document: Any, path: tuple[str, ...]) -> list[Any]:
@@ -135,8 +146,8 @@ def fits(condition: Condition, value: Any) -> bool:
 
 def words(value: Any, stem: bool) -> list[str]:
     """The words of a value, and an empty one after the last, so that no phrase goes on in another."""
-    if isinstance(value, Fraction | bool):
-        value = str(int(value)) if value == int(value) and not isinstance(value, bool) else ""
+    if isinstance(value, Number | bool):
+        value = value.text if isinstance(value, Number) else str(value)
     found = re.findall(r"\w+", plain(value)) if isinstance(value, str) else []
     return [*(STEMS.get(word, word) if stem else word for word in found), ""] if found else []
 
