@@ -8,17 +8,38 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterator, Mapping
+from datetime import datetime
 from typing import Any, Final, NamedTuple, TypeAlias
 
 import msgspec
+from msgspec.structs import replace
 
 from muniment import json_bytes
 from muniment.command import Put
 from muniment.document import Document, check_body, encode
 from muniment.errors import IndexNotFound, InvalidInput, NotEvaluated
 from muniment.query import maps, model
+from muniment.query.keys import Number
 from muniment.query.maps import Joined, Path, Several, Unknown, Value
-from muniment.query.model import EVERYTHING, ID, METADATA, And, Condition, Exists, Field, Not, Or, StartsWith
+from muniment.query.model import (
+    EVERYTHING,
+    ID,
+    METADATA,
+    And,
+    Column,
+    Condition,
+    Equal,
+    Exists,
+    Field,
+    Leaf,
+    Not,
+    Or,
+    Order,
+    Query,
+    Search,
+    StartsWith,
+)
+from muniment.smuggler.indexes import read_map, type_of
 from muniment.smuggler.kept import INDEXES, SECTION
 
 BY_ENTITY_NAME: Final = "Raven/DocumentsByEntityName"
@@ -46,6 +67,8 @@ class Definition(NamedTuple):
     maps: tuple[str, ...]
     reduce: bool
     analyzed: Mapping[str, str]
+    later: bool = False  # whether it is in the words of RavenDB 4 and later
+    changed: datetime | None = None
 
 
 class Index(NamedTuple):
@@ -136,13 +159,25 @@ def _finds_values(condition: Condition, of: Callable[[tuple[str, ...]], bool] = 
 
 def put_of(name: str, definition: bytes) -> Put:
     """The document that keeps a definition of RavenDB 3; raises `InvalidInput` for what is none."""
+    _check(name, definition)
+    body = b'{"name":' + encode(name) + b',"definition":' + definition.strip() + b"}"
+    return Put(INDEXES + name, body, _METADATA)
+
+
+def put_of_later(name: str, definition: bytes) -> Put:
+    """The document that keeps a definition of RavenDB 4 or later, as one of their dumps has it; raises as `put_of`."""
+    _check(name, definition)
+    kind = encode(type_of(msgspec.json.decode(definition)))
+    body = b'{"Type":' + kind + b',"IndexDefinition":' + definition.strip() + b"}"
+    return Put(INDEXES + name, body, _METADATA)
+
+
+def _check(name: str, definition: bytes) -> None:
     if not name or name.strip() != name or name.lower().startswith(("dynamic/", "auto/")) or name.lower() == "dynamic":
         raise InvalidInput(f"an index cannot be called {name!r}", "choose another name")
     check_body(definition, f"the definition of the index {name!r}")
-    body = b'{"name":' + encode(name) + b',"definition":' + definition.strip() + b"}"
     if not _read(name, definition).maps:
         raise InvalidInput(f"the definition of the index {name!r} has no Map", "give a Map, or Maps")
-    return Put(INDEXES + name, body, _METADATA)
 
 
 def definition_of(document: Document) -> Definition | None:
@@ -150,7 +185,8 @@ def definition_of(document: Document) -> Definition | None:
     for member in ("definition", "IndexDefinition"):
         given = json_bytes.member_value(document.body, member)
         if given is not None and given[:1] == b"{":
-            return _read(document.id[len(INDEXES) :], given)
+            found = _read(document.id[len(INDEXES) :], given)
+            return found._replace(later=member == "IndexDefinition", changed=document.changed)
     return None
 
 
@@ -217,12 +253,69 @@ def evaluated(definition: Definition) -> Index:
     if len(definition.maps) != 1:
         raise NotEvaluated(f"{what} definition has {len(definition.maps)} maps", _INSTEAD)
     try:
-        collection, fields = maps.map_of(definition.maps[0])
+        collection, fields = read_map(definition.maps[0])
     except maps.NoProjection as error:
         raise NotEvaluated(
             f"{what} map {error.message}, and more than a projection is not evaluated", _INSTEAD
         ) from error
     return Index(definition.name, collection, fields, definition.analyzed)
+
+
+def resolved(get: Get, query: Query) -> Query:
+    """The same query of the collection that its index has, by paths of documents in place of the index's fields.
+
+    One that names no index is as it was. Raises `IndexNotFound`, and `NotEvaluated` for a field that is computed.
+    """
+    if query.index is None:
+        return query
+    of = index(get, query.index)
+    if query.group:
+        raise NotEvaluated(f"the index {of.name!r} is not grouped", "group the documents: from 'Orders' group by …")
+    where = of.entries(_renamed(of, query.where))
+    if of.collection is None:
+        where = without_definitions(where)
+    orders = (Order(Field(path, each.field.kind), each.descending) for each in query.order for path in _first(of, each))
+    columns = tuple(Column(each.name, _column(of, each.path)) for each in query.select)
+    return replace(query, index=None, collection=of.collection, where=where, order=tuple(orders), select=columns)
+
+
+def _paths_of(of: Index, path: tuple[str, ...]) -> tuple[tuple[str, ...], ...]:
+    """Where in documents a field of a query of an index is; ids and metadata are where they always are."""
+    return (path,) if of.fields is None or path[0][:1] == "@" else of.paths(".".join(path))
+
+
+def _renamed(of: Index, condition: Condition) -> Condition:
+    if isinstance(condition, And | Or):
+        return type(condition)(tuple(_renamed(of, item) for item in condition.items))
+    if isinstance(condition, Not):
+        return Not(_renamed(of, condition.item))
+    name = ".".join(condition.field.path)
+    condition = _analyzed(condition, of.analyzed.get(name, "").lower())
+    paths = _paths_of(of, condition.field.path)
+    found = tuple(replace(condition, field=Field(path, condition.field.kind)) for path in paths)
+    return found[0] if len(found) == 1 else Or(found)
+
+
+def _analyzed(condition: Leaf, how: str) -> Leaf:
+    """The condition as the index keeps the field: `=` finds the words of one that is analyzed."""
+    if isinstance(condition, Equal) and isinstance(condition.value, str) and type(condition.value) is not Number:
+        if how in ("analyzed", "search"):
+            return Search(condition.field, condition.value, every=True)
+        if how in ("notanalyzed", "exact"):
+            return replace(condition, exact=True)
+    return condition
+
+
+def _first(of: Index, order: Order) -> tuple[tuple[str, ...], ...]:
+    return _paths_of(of, order.field.path)[:1]
+
+
+def _column(of: Index, path: tuple[str, ...]) -> tuple[str, ...]:
+    """Where what is selected is: in the field of the index, or else in that of the documents."""
+    value = (of.fields or {}).get(".".join(path))
+    if isinstance(value, Unknown | Joined):
+        raise of.computed(".".join(path), value)
+    return value.path if isinstance(value, Path) else path
 
 
 def listed(database: Any) -> Iterator[Definition]:

@@ -116,6 +116,7 @@ def test_documents_without_one_of_the_fields_are_not_in_an_index(shop: Database)
         ({"Map": "from o in docs.Orders from l in o.Lines select new { l.Product }"}, "'from' at character 23"),
         ({"Map": MAP, "Reduce": "from r in results group r by r.Company into g select new { g.Key }"}, "a Reduce"),
         ({"Maps": [MAP, MAP]}, "2 maps"),
+        ({"Map": "map('Orders', o => o.Lines.map(l => ({ p: l.Product })))"}, "'o' at character 20"),
         ({"Map": "from o in docs.Orders select new { n = o.Lines.Count }"}, "computed: o.Lines.Count"),
     ],
 )
@@ -153,6 +154,18 @@ def test_definitions_of_later_versions(shop: Database) -> None:
     kept = json.dumps({"Type": "Map", "IndexDefinition": later})
     shop.put("Raven/Indexes/I", kept, **{"Raven-Smuggler-Section": "Indexes"})
     assert ids(ask(shop, "I", query="x:red")) == ["a"]
+
+
+def test_a_map_in_javascript(orders: Database) -> None:
+    text = "map('Orders', o => ({ Firm: o.Company, Products: o.Lines.map(l => l.Product), n: o.Lines.length }))"
+    kept = json.dumps({"Type": "JavaScriptMap", "IndexDefinition": {"Name": "J", "Maps": [text]}})
+    orders.put("Raven/Indexes/J", kept, **{"Raven-Smuggler-Section": "Indexes"})
+    assert ids(ask(orders, "J", query="Firm:companies/1 AND Products:products/3")) == ["orders/3"]
+    assert len(ids(ask(orders, "J"))) == 3
+    assert_error(orders.get("/indexes/J?query=n:1"), 501, "computed: o.Lines.length")
+    script = text.replace("o => (", "o => { if (o.x) return (").replace("}))", "}); })")
+    orders.put("Raven/Indexes/J", kept.replace(text, script), **{"Raven-Smuggler-Section": "Indexes"})
+    assert_error(orders.get("/indexes/J"), 501, "'if' at character", "more than a projection is not evaluated")
 
 
 def test_a_dump_carries_definitions(shop: Database, server: Server) -> None:

@@ -186,8 +186,38 @@ def test_the_indexes_of_ravendb_3_go_back_to_ravendb_3(database: DocumentDatabas
     assert database.export(out, format="ravendump", compression="none").kept == {"Indexes": 1, "Transformers": 1}
     told = Counter(name for name, items in sections_of(out.getvalue()).items() for _ in items)
     assert told == {"Indexes": 1, "Transformers": 1}
-    later = database.export(io.BytesIO(), format="ravendbdump")
-    assert later.skipped["Indexes that this format has no place for"] == 1
+    # Later versions get the same index in their words, for it is a projection.
+    out = io.BytesIO()
+    database.export(out, format="ravendbdump")
+    [item] = [decode(each) for each, _ in sections_of(out.getvalue())["Indexes"]]
+    assert (item["Type"], item["IndexDefinition"]["Name"]) == ("Map", "Orders/ByTotal")
+    assert item["IndexDefinition"]["Maps"] == ["from o in docs.Orders select new {o.Total}"]
+
+
+def test_definitions_that_are_projections_go_to_the_other_versions(database: DocumentDatabase) -> None:
+    """Where both evaluate the same map; the others stay, and are counted."""
+    text = "from o in docs.Orders select new { o.Company, Notes = o.Text }"
+    own = {"Map": text, "Indexes": {"Notes": "Analyzed", "Company": "NotAnalyzed"}, "Stores": {"Notes": "Yes"}}
+    reducing = own | {"Reduce": "from r in results group r by r.Company into g select new { Company = g.Key }"}
+    of = {"Raven-Smuggler-Section": "Indexes"}
+    for name, definition in (("A", own), ("B", reducing), ("C", {"Maps": [text, text]}), ("D", {"Map": "nonsense"})):
+        database.put(f"Raven/Indexes/{name}", {"name": name, "definition": definition}, of)
+    out = io.BytesIO()
+    assert database.export(out, format="ravendbdump").skipped["Indexes that this format has no place for"] == 3
+    [(item, _)] = sections_of(out.getvalue())["Indexes"]
+    definition = decode(item)["IndexDefinition"]
+    assert (definition["Maps"], definition["Reduce"], definition["Priority"]) == ([text], None, "Normal")
+    fields = {"Notes": {"Indexing": "Search", "Storage": "Yes"}, "Company": {"Indexing": "Exact"}}
+    assert definition["Fields"] == fields
+    with DocumentDatabase(database.path.parent / "later") as later:
+        later.import_dump(io.BytesIO(out.getvalue()))
+        script = {"Name": "J", "Maps": ["map('Orders', o => ({ Company: o.Company }))"]}
+        later.put("Raven/Indexes/J", {"Type": "JavaScriptMap", "IndexDefinition": script}, of)
+        back = io.BytesIO()
+        told = later.export(back, format="ravendump", compression="none")
+        assert told.skipped["Indexes that this format has no place for"] == 1
+        [(item, _)] = sections_of(back.getvalue())["Indexes"]
+        assert decode(item) == {"name": "A", "definition": own}
 
 
 def test_a_document_of_a_user_with_such_an_id_stays_a_document(database: DocumentDatabase) -> None:

@@ -8,7 +8,7 @@ from urllib.parse import quote
 
 import msgspec
 
-from muniment.errors import ConcurrencyConflict, DatabaseNotFound, DocumentNotFound, MunimentError
+from muniment.errors import ConcurrencyConflict, DatabaseNotFound, DocumentNotFound, IndexNotFound, MunimentError
 from muniment.raven3.etags import etag_text, parse_etag
 from muniment.raven3.headers import BUILD_HEADER, JSON, Headers
 from muniment.raven3.messages import Error
@@ -118,6 +118,8 @@ def failure(error: MunimentError, url: str) -> Failure:
         body.type = _EXCEPTIONS + "ConcurrencyException"
     elif kind is DocumentNotFound:
         body.type = _EXCEPTIONS + "Documents.DocumentDoesNotExistException"
+    elif kind is IndexNotFound:
+        body.type = _EXCEPTIONS + "Documents.Indexes.IndexDoesNotExistException"
     elif kind is DatabaseNotFound:
         body.type = _EXCEPTIONS + "Database.DatabaseDoesNotExistException"
     return body

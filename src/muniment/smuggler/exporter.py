@@ -16,6 +16,7 @@ from muniment.fingerprint import Totals
 from muniment.numbers import numbers_for, series_of
 from muniment.progress import Progress
 from muniment.revision import ATTACHMENT, DOCUMENT, Batch, Revision
+from muniment.smuggler.indexes import translated
 from muniment.smuggler.kept import CONTENTS, REVISIONS, has_place, in_order, kept_in
 from muniment.smuggler.options import ATTACHMENTS, DOCUMENTS, IDENTITIES, SmugglerOptions
 from muniment.smuggler.pending import Deletion, Pending
@@ -169,6 +170,8 @@ class Exporter(Totals):
         if revision.etag > self._options.start_etag and self._options.gives_back(kept.section):
             if kept.legacy == self._writer.legacy:
                 self._aside.keep(kept.section, kept.item + kept.blob)
+            elif kept.section == "Indexes" and (item := translated(kept)):
+                self._aside.keep(kept.section, item)
             else:
                 self._skipped[NO_PLACE.format(kept.section)] += 1
         return True

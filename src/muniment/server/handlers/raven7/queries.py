@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Iterator
 from datetime import UTC, datetime
 from time import monotonic
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 import msgspec
 from msgspec.structs import replace
 
 from muniment.answer import answer, query_of, stream
+from muniment.definitions import resolved
 from muniment.document import encode, raven_time
 from muniment.errors import InvalidInput
+from muniment.query import rql
 from muniment.query.model import EVERYTHING, Query
 from muniment.query.plan import Plan
 from muniment.raven3.documents import array, joined
@@ -32,35 +35,47 @@ from muniment.server.wire import Refused, Response
 _PROJECTION: Final = b'"@metadata":{"@projection":true,"@change-vector":null}'
 
 
+class Asked(NamedTuple):
+    """A query of documents, and the index that it was asked of by a name."""
+
+    query: Query
+    name: str | None
+
+
 async def find(request: Request) -> Response:
     """What a query finds, of one moment, and the documents that it refers to where the query includes them."""
-    asked, query = request.asked(Queried), _query(await request.message(QueryWanted))
+    asked, of = request.asked(Queried), await read(request, await request.message(QueryWanted))
     if asked.debug is not None:
         raise Refused(501, f"debug={asked.debug} is not here: there are no entries of indexes", "leave debug out")
-    body = await looked(request, lambda: _answered(request.tenant, query, asked.metadata_only))
+    body = await looked(request, lambda: _answered(request.tenant, of, asked.metadata_only))
     return Response(200, [JSON, BUILD_HEADER], body)
 
 
 async def lines(request: Request) -> Lines:
     """All that a query finds, a document a line, after a line that says what was found."""
     check_format(request.asked(QueryStreamed).format)
-    query = _query(await request.message(QueryWanted))
-    if query.include:
+    of = await read(request, await request.message(QueryWanted))
+    if of.query.include:
         raise Refused(501, "a stream brings no other documents along", "leave include out")
-    return Lines(request, lambda: _lines(request.tenant, query))
+    return Lines(request, lambda: _lines(request.tenant, of))
 
 
-def _query(wanted: QueryWanted) -> Query:
+async def read(request: Request, wanted: QueryWanted) -> Asked:
+    """The query that is wanted; raises `InvalidQuery`, `IndexNotFound` or `NotEvaluated` if it cannot be answered."""
     if not wanted.query:
         raise InvalidInput("there is no query", 'send {"Query": "from \'Orders\'"}')
-    query = query_of(wanted.query, wanted.query_parameters)
+    query = rql.parse(wanted.query, wanted.query_parameters)
+    index = query.index
+    if index is not None:
+        query = await asyncio.to_thread(resolved, request.tenant.database.get, query)
     takes = [take for take in (query.take, wanted.page_size) if take is not None]
     # Clients say both in the text and beside it where a page begins and ends.
-    return replace(query, skip=max(query.skip, wanted.start or 0), take=max(min(takes), 0) if takes else None)
+    skip, take = max(query.skip, wanted.start or 0), max(min(takes), 0) if takes else None
+    return Asked(query_of(replace(query, skip=skip, take=take)), index)
 
 
-def _answered(tenant: Tenant, query: Query, metadata_only: bool) -> bytes:
-    began = monotonic()
+def _answered(tenant: Tenant, of: Asked, metadata_only: bool) -> bytes:
+    began, query = monotonic(), of.query
     found = answer(tenant.database.storage, query)
     results = (
         shown(tenant, found.documents, metadata_only=metadata_only) if found.documents else map(_projection, found.rows)
@@ -71,7 +86,7 @@ def _answered(tenant: Tenant, query: Query, metadata_only: bool) -> bytes:
         "SkippedResults": 0,
         "IncludedPaths": list(query.include) or None,
         "DurationInMs": round(1000 * (monotonic() - began)),
-        **_of(tenant, query, found.plan),
+        **_of(tenant, of, found.plan),
     }
     includes = included_object(tenant, includes_of(tenant, found, query))
     return joined(encode(told), b'"Results":' + array(results) + b',"Includes":' + includes)
@@ -81,13 +96,13 @@ def _projection(row: bytes) -> bytes:
     return joined(row, _PROJECTION)
 
 
-def _of(tenant: Tenant, query: Query, plan: Plan) -> dict[str, object]:
+def _of(tenant: Tenant, asked: Asked, plan: Plan) -> dict[str, object]:
     """What is told of how it was found: nothing is ever stale."""
-    now = raven_time(datetime.now(UTC))
+    now, query = raven_time(datetime.now(UTC)), asked.query
     of = f"collection/{query.collection}" if query.collection else "AllDocs"  # RavenDB's word for no index of fields
     used = () if query.where == EVERYTHING and not query.order else plan.indexes
     return {
-        "IndexName": ", ".join(used) or of,
+        "IndexName": asked.name or ", ".join(used) or of,
         "IsStale": False,
         "IndexTimestamp": now,
         "LastQueryTime": now,
@@ -96,9 +111,10 @@ def _of(tenant: Tenant, query: Query, plan: Plan) -> dict[str, object]:
     }
 
 
-def _lines(tenant: Tenant, query: Query) -> Iterator[bytes]:
+def _lines(tenant: Tenant, asked: Asked) -> Iterator[bytes]:
+    query = asked.query
     with stream(tenant.database.storage, query, counted=True) as found:
-        told = {"TotalResults": found.total or 0, **_of(tenant, query, found.plan)}
+        told = {"TotalResults": found.total or 0, **_of(tenant, asked, found.plan)}
         yield msgspec.json.encode({"Stats": told})
         items: Iterator[Any] = found.items
         for item in map(_projection, items) if query.select or query.group else shown(tenant, items):
