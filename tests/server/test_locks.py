@@ -320,6 +320,10 @@ def _look_into_backups(site: Site) -> None:
     site.ask("GET", f"{SHOP}/versions?id=items/1", 200)
 
 
+def _export_backup(site: Site) -> None:
+    site.ask("POST", "/admin/restore/export", 200, json={"BackupLocation": str(site.place / "b")})
+
+
 KINDS: dict[str, Callable[[Site], None]] = {
     "docs/{id}": _documents,
     "docs": _listing,
@@ -363,6 +367,7 @@ KINDS: dict[str, Callable[[Site], None]] = {
     "admin/schedules": _asked("GET", "/admin/schedules"),
     "versions/attachments": _asked("GET", f"{SHOP}/versions/attachments?owner=large"),
     "versions/attachments/{key}": _asked("GET", f"{SHOP}/versions/attachments/large?etag=1", 404),
+    "admin/restore/export": _export_backup,
     "admin/keys": _asked("GET", "/admin/keys"),
     "admin/keys/{name}": _asked("POST", "/admin/keys/none", 404, json={"Action": "disable"}),
     "admin/settings": _asked("GET", "/admin/settings"),

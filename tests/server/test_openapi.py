@@ -216,6 +216,9 @@ def server(site: Site) -> None:
     """What can be asked of the server as a whole."""
     ask, wanted = site.ask, {"BackupLocation": str(site.place / "b"), "DatabaseName": "restored"}
     ask("POST", "/admin/restore/plan", 200, "/admin/restore/plan", json=wanted)
+    moment = {"BackupLocation": wanted["BackupLocation"]}
+    ask("POST", "/admin/restore/export", 200, "/admin/restore/export?format=ndjson", json=moment)
+    ask("POST", "/admin/restore/export", 400, "/admin/restore/export", json=moment | {"Ids": ["a"]})
     ask("GET", "/admin/backups", 200, f"/admin/backups?location={site.place / 'b'}")
     ask("GET", "/admin/backups", 400, "/admin/backups")
     ask("POST", "/admin/restore/plan", 403, "/admin/restore/plan", json={"BackupLocation": "/nowhere"})

@@ -340,11 +340,16 @@ class PartExported(Smuggled, frozen=True):
     ] = None
 
 
-class Exported(PartExported, frozen=True):
-    """What to export, and as what."""
+class ExportedMoment(PartExported, frozen=True):
+    """What of a moment to export, and as what."""
 
     format: Annotated[str | None, Meta(description="`ravendbdump`, `ravendump`, `ndjson` or `parquet`.")] = None
     compression: Annotated[str | None, Meta(description="`gzip`, `zstd` or `none`.")] = None
+
+
+class Exported(ExportedMoment, frozen=True):
+    """What to export, and as what."""
+
     incremental: Annotated[bool, Meta(description="Only what changed since the dump that these name:")] = False
     database_id: Annotated[str | None, Meta(description="The database of the last dump.")] = None
     lineage: Annotated[str | None, Meta(description="The history of the last dump.")] = None

@@ -17,10 +17,12 @@ from muniment.server.tenants import is_system
 from muniment.server.wire import Refused
 
 ONCE: Final = "single-use-auth-token"
+EXPORT_BACKUP: Final = "export from backups"
 _TO_BEGIN: Final = {
     "backup": Right.BACKUP,
     "restore": Right.RESTORE,
     "export": Right.READ,
+    EXPORT_BACKUP: Right.RESTORE,
     "import": Right.WRITE,
     "patch by query": Right.WRITE,
     "deletion by query": Right.WRITE,

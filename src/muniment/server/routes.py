@@ -39,6 +39,7 @@ from muniment.raven3.messages import (
     KeyMade,
     KeyWanted,
     MergeWanted,
+    MomentWanted,
     Object,
     OldToken,
     OldTokenRefusal,
@@ -84,6 +85,7 @@ from muniment.raven3.queries import (
     DocumentsStreamed,
     DocumentsWanted,
     Exported,
+    ExportedMoment,
     FreezeWanted,
     Imported,
     IndexAsked,
@@ -344,6 +346,11 @@ ROUTES: Final = (
     Route(
         "admin/restore/plan",
         {"POST": Endpoint(restores.plan, (Answer(200, PlannedRestore),), body=RestoreWanted, may=PLAN_SOME)},
+        tenant=False,
+    ),
+    Route(
+        "admin/restore/export",
+        {"POST": Endpoint(dumps.export_backup, DUMP[:1], ExportedMoment, MomentWanted, may=RESTORE_SOME)},
         tenant=False,
     ),
     Route(

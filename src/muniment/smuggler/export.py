@@ -10,6 +10,7 @@ from pathlib import Path
 
 from muniment.backup.matches import ids_of
 from muniment.backup.moment import RestorePoint
+from muniment.backup.plan import RestorePlan
 from muniment.backup.reader import read_backup
 from muniment.backup.repository import backups
 from muniment.backup.restore_plan import plan_restore
@@ -114,13 +115,25 @@ def export_moment(
     clock: Callable[[], int] = system_clock,
     progress: Progress,
 ) -> Exported:
-    """Write a moment that the backups in this folder hold, without restoring it. See `Source.export`.
+    """Write a moment that the backups in this folder hold, without restoring it. See `Source.export`."""
+    progress.stage = "planning"
+    plan = plan_restore(backups(folder, keyring), str(folder), point)
+    return export_plan(plan, destination, options, clock=clock, progress=progress)
+
+
+def export_plan(
+    plan: RestorePlan,
+    destination: str | Path | Writable,
+    options: ExportOptions,
+    *,
+    clock: Callable[[], int] = system_clock,
+    progress: Progress,
+) -> Exported:
+    """Write the planned moment, without restoring it.
 
     Everything is read and proven as in a restore before the file gets its name. The contents of attachments wait in the
     system's temporary folder meanwhile.
     """
-    progress.stage = "planning"
-    plan = plan_restore(backups(folder, keyring), str(folder), point)
     with (
         _begun(options.part, clock, progress) as chooser,
         closing(Pending(lambda _: False)) as aside,

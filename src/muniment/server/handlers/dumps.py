@@ -4,7 +4,7 @@ they are. Each is an operation, which shows how far it is and can be killed."""
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Coroutine, Iterator
+from collections.abc import Callable, Coroutine, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict
 from typing import Any, Final, TypeAlias, cast
@@ -12,18 +12,24 @@ from urllib.parse import quote
 
 from muniment.backup.job import Job
 from muniment.database import DocumentDatabase
+from muniment.errors import InvalidInput
 from muniment.progress import Progress
 from muniment.raven3.dumps import Pairs, options_of, state_of
 from muniment.raven3.headers import BUILD_HEADER, KIND, OPERATION, Headers
+from muniment.raven3.messages import MomentWanted
 from muniment.raven3.queries import Imported, PartExported
+from muniment.security.access import Right
 from muniment.server.connection import Connection
 from muniment.server.handlers.attachments import pulled
 from muniment.server.operations import Operation
+from muniment.server.permission import EXPORT_BACKUP
 from muniment.server.pipe import Pipe
+from muniment.server.places import check_unmoved
+from muniment.server.points import plan_for
 from muniment.server.request import Request
-from muniment.server.tenants import SYSTEM_HOLDS
+from muniment.server.tenants import SYSTEM_HOLDS, Tenant, is_system
 from muniment.server.wire import Response, empty_response, json_response
-from muniment.smuggler.export import export_changes, export_state
+from muniment.smuggler.export import export_changes, export_plan, export_state
 from muniment.smuggler.folder import Kind, State
 from muniment.smuggler.options import Compression, ExportOptions, Format, SmugglerOptions
 from muniment.telling import log
@@ -90,15 +96,37 @@ def _for(request: Request) -> Iterator[None]:
 async def export(request: Request) -> Response | Outgoing:
     """Stream the state of this moment as a dump, NDJSON or Parquet; options in the query or a POST's JSON object."""
     pairs = await _pairs(request)
-    format, compression = (_taken(pairs, name) for name in ("format", "compression"))
     since = state_of(pairs)
-    options = ExportOptions.of(
+    return await give_out(request, _shape(pairs), since)
+
+
+async def export_backup(request: Request) -> Response | Outgoing:
+    """Stream a moment that backups hold as a dump, NDJSON or Parquet, without restoring it; options in the query.
+
+    It is proven as it is read, so what does not come to the end of the answer is not to be used.
+    """
+    wanted, options = await request.message(MomentWanted), _shape(request.pairs)
+    if wanted.collections is not None or wanted.ids is not None or wanted.id_prefixes is not None:
+        raise InvalidInput(
+            "an export takes a part by filters", "give metadata-filter=Raven-Entity-Name=Orders in the query, say"
+        )
+    source, plan, _ = await plan_for(request, wanted, Right.RESTORE)
+
+    def work(pipe: Pipe, _: Headers, progress: Progress) -> dict[str, Any]:
+        check_unmoved(source)
+        return asdict(export_plan(plan, pipe, options, progress=progress))
+
+    return await _stream(request, plan.manifest.database.name, EXPORT_BACKUP, work, options)
+
+
+def _shape(pairs: Pairs) -> ExportOptions:
+    format, compression = (_taken(pairs, name) for name in ("format", "compression"))
+    return ExportOptions.of(
         "a.ravendbdump",
         cast("Format | None", format),
         cast("Compression | None", compression),
         options_of(pairs, PartExported),
     )
-    return await give_out(request, options, since)
 
 
 async def give_out(
@@ -108,26 +136,43 @@ async def give_out(
     number: int | None = None,
 ) -> Response | Outgoing:
     """Stream a dump out, as the job of this number."""
-    tenant, operations, transfers = request.tenant, request.server.operations, request.server.transfers
+    tenant = request.tenant
+
+    def work(pipe: Pipe, headers: Headers, progress: Progress) -> dict[str, Any]:
+        database = tenant.database
+        if since is not None:
+            return _changes(database, since, pipe, headers, options, progress)
+        return asdict(export_state(database.storage, pipe, options, clock=database.clock, progress=progress))
+
+    return await _stream(request, tenant.name, "export", work, options, tenant, number)
+
+
+async def _stream(
+    request: Request,
+    name: str,
+    what: str,
+    write: Callable[[Pipe, Headers, Progress], dict[str, Any]],
+    options: ExportOptions,
+    tenant: Tenant | None = None,
+    number: int | None = None,
+) -> Response | Outgoing:
+    """Stream what this writes; the database, if one is read, stays open meanwhile."""
+    operations, transfers = request.server.operations, request.server.transfers
     transfers.take()
 
     def work(job: Job[None]) -> None:
-        database = tenant.database
-        if since is None:
-            exported = export_state(database.storage, pipe, options, clock=database.clock, progress=job.progress)
-            operation.told["result"] = asdict(exported)
-        else:
-            operation.told["result"] = _changes(database, since, pipe, headers, options, job.progress)
+        operation.told["result"] = write(pipe, headers, job.progress)
 
-    operation = operations.new(Job("export", work), tenant.name, request.who, number=number)
+    operation = operations.new(Job(what, work), name, request.who, number=number)
     loop, begun = asyncio.get_running_loop(), asyncio.Event()
     pipe = Pipe(lambda: loop.call_soon_threadsafe(begun.set), operation.job.progress)
-    headers = _headers(tenant.name, options, operation)
-    if tenant.is_system:
-        log(f"operation {operation.id} exports {tenant.name}. {SYSTEM_HOLDS}")
+    headers = _headers(name, options, operation)
+    if is_system(name):
+        log(f"operation {operation.id} exports {name}. {SYSTEM_HOLDS}")
     ended = operations.follow(operation)
-    tenant.active += 1  # until the thread has ended
-    ended.add_done_callback(lambda _: tenant.leave())
+    if tenant is not None:
+        tenant.active += 1  # until the thread has ended
+        ended.add_done_callback(lambda _: tenant.leave())
     ended.add_done_callback(lambda _: transfers.leave())
     outgoing = Outgoing(headers, operation, pipe, ended, request.scope.client)
     await outgoing.follow(begun.wait())

@@ -1,6 +1,7 @@
 // One document: its content exactly as it is stored, its metadata and attachments, and all versions that there are.
 
-import { ask, base, inPath, json, query, send, text } from "./api.js";
+import { ask, base, json, query, send, text } from "./api.js";
+import { attachments } from "./attachments.js";
 import { button, confirm, field, fill, h, say } from "./dom.js";
 import { sideBySide } from "./difference.js";
 import { check, elements, laidOut, members, without, withoutLast } from "./lexical.js";
@@ -24,7 +25,7 @@ export async function show(place, context) {
   heading.textContent = `${database}: ${id}`;
   const draw = async () => {
     const found = await read(database, id, signal);
-    fill(current, found ? view(found, context, draw) : absent(id));
+    fill(current, found ? view(found, context, draw) : absent(id, database));
     fill(
       versions,
       h("h2", {}, "Versions"),
@@ -36,8 +37,13 @@ export async function show(place, context) {
   if (drafts.has(draftOf(database, id))) say("You have written something here that is not stored yet: Edit shows it.");
 }
 
-function absent(id) {
-  return h("p", { class: "empty" }, `${id} is not there now. If it was backed up, it can be put back from below.`);
+function absent(id, database) {
+  return h(
+    "div",
+    {},
+    h("p", { class: "empty" }, `${id} is not there now. If it was backed up, it can be put back from below.`),
+    attachments(id, database),
+  );
 }
 
 // A document as it is: its body and metadata as text, never read into numbers.
@@ -103,48 +109,6 @@ function view(found, context, draw) {
     attachments(found.id, database),
   );
   return place;
-}
-
-function attachments(id, database) {
-  const list = h("div", {});
-  const open = async () => {
-    try {
-      const found = await json(`${base(database)}/static${query({ owner: id, pageSize: 1024 })}`);
-      const own = found.filter((each) => each.Owner?.toLowerCase() === id.toLowerCase());
-      fill(
-        list,
-        own.length
-          ? h(
-              "ul",
-              {},
-              own.map((each) =>
-                h(
-                  "li",
-                  {},
-                  button(each.Name, () => download(database, each)),
-                  ` ${size(each.Size)}`,
-                ),
-              ),
-            )
-          : h("p", {}, "It has none."),
-      );
-    } catch (error) {
-      fill(list, problem(error, open));
-    }
-  };
-  return h("details", { toggle: (event) => event.target.open && open() }, h("summary", {}, "Attachments"), list);
-}
-
-async function download(database, { Name: name, Owner: owner }) {
-  const answer = await ask("GET", `${base(database)}/static/${inPath(name)}${query({ owner })}`);
-  save(await answer.blob(), name.split("/").at(-1));
-}
-
-// Have the browser keep it as a file.
-export function save(blob, name) {
-  const url = URL.createObjectURL(new Blob([blob], { type: "application/octet-stream" }));
-  h("a", { href: url, download: name }).click();
-  setTimeout(() => URL.revokeObjectURL(url), 60_000);
 }
 
 // What was written and not stored yet, by document: leaving the view does not lose it.
@@ -263,6 +227,10 @@ function create(place, { database, go }, collection = "") {
   );
 }
 
+const NOW = { now: true }; // what is there now, which may be nothing
+const titled = (version) =>
+  version === NOW ? "now" : version === null ? "before" : `${local(version.time)}${version.deleted ? ", deleted" : ""}`;
+
 async function history(place, current, context, draw) {
   const {
     database,
@@ -273,6 +241,8 @@ async function history(place, current, context, draw) {
   try {
     const found = await json(`${base(database)}/versions${query({ id })}`, signal);
     const shown = h("div", {});
+    const see = (left, right) => compare(shown, left, right, current, context, draw);
+    const all = found.versions.toReversed();
     fill(
       place,
       h("h2", {}, "Versions"),
@@ -280,7 +250,7 @@ async function history(place, current, context, draw) {
       h(
         "ol",
         { class: "versions", reversed: true },
-        found.versions.toReversed().map((version, at, all) =>
+        all.map((version, at) =>
           h(
             "li",
             {},
@@ -295,16 +265,17 @@ async function history(place, current, context, draw) {
                 : counted(version.backups.length, "backup"),
             !version.deleted && ` · ${size(version.bytes)}`,
             " ",
-            button("Compare", () => compare(shown, version, all[at + 1], current, context, draw), {
+            button("Compare", () => (version.current ? see(all[at + 1] ?? null, version) : see(version, NOW)), {
               "aria-label": `Compare the version of ${local(version.time)}`,
             }),
           ),
         ),
       ),
+      all.length > 1 && pair(all, see),
       shown,
     );
     const last = found.versions.findLast((version) => !version.deleted);
-    if (!current && last) await compare(shown, last, null, current, context, draw);
+    if (!current && last) await see(last, NOW);
   } catch (error) {
     fill(
       place,
@@ -314,6 +285,30 @@ async function history(place, current, context, draw) {
         : problem(error, () => history(place, current, context, draw)),
     );
   }
+}
+
+// Any two of them beside each other.
+function pair(all, see) {
+  const select = (chosen) =>
+    h(
+      "select",
+      {},
+      all.map((version, at) =>
+        h("option", { value: at, selected: at === chosen }, `${titled(version)} · etag ${version.etag}`),
+      ),
+    );
+  const [left, right] = [select(1), select(0)];
+  const submit = (event) => {
+    event.preventDefault();
+    see(all[left.value], all[right.value]);
+  };
+  return h(
+    "form",
+    { class: "row", submit },
+    field("Compare", left),
+    field("with", right),
+    h("button", { type: "submit" }, "Compare these two"),
+  );
 }
 
 export async function content(database, id, version) {
@@ -326,21 +321,29 @@ export async function content(database, id, version) {
   return { id: JSON.parse(told.get("id")), body: found.get("document"), metadata: found.get("metadata") };
 }
 
-// A version beside what is there now, or the present one beside the one before.
-async function compare(place, version, before, current, context, draw) {
+// Two versions side by side; one that is not there now can be put back.
+async function compare(place, one, other, current, context, draw) {
   const {
     database,
     parameters: { id },
   } = context;
   try {
-    const told = await content(database, id, version);
-    const other = version.current ? await content(database, id, before) : current;
-    const [left, right] = version.current ? [other, told] : [told, other];
-    const titles = version.current ? [before ? local(before.time) : "before", "now"] : [local(version.time), "now"];
-    const back =
-      !version.current &&
-      told &&
-      button("Put this one back", () => putBack(place, told, version, current, context, draw), { class: "main" });
+    const wanted = [one, other];
+    const [left, right] = await Promise.all(
+      wanted.map((version) => (version === NOW ? current : content(database, id, version))),
+    );
+    const titles = wanted.map(titled);
+    const old = [
+      [one, left],
+      [other, right],
+    ].filter(([version, told]) => told && version !== NOW && !version.current);
+    const backs = old.map(([version, told]) =>
+      button(
+        old.length > 1 ? `Put back the one of ${local(version.time)}` : "Put this one back",
+        () => putBack(place, told, version, current, context, draw),
+        { class: "main" },
+      ),
+    );
     fill(
       place,
       h("h3", {}, `${titles[0]} and ${titles[1]}`),
@@ -354,7 +357,7 @@ async function compare(place, version, before, current, context, draw) {
           h("summary", {}, "Their metadata differ"),
           sideBySide(laidOut(left.metadata), laidOut(right.metadata), titles),
         ),
-      h("p", { class: "row" }, back),
+      h("p", { class: "row" }, backs),
     );
     place.scrollIntoView({ block: "nearest" });
   } catch (error) {

@@ -2,9 +2,16 @@
 
 import { ask, base, Failed, query } from "./api.js";
 import { button, choice, field, fill, h, say } from "./dom.js";
-import { save } from "./document.js";
+import { save } from "./attachments.js";
 import { problem } from "./problem.js";
 import { counted, quoted, size } from "./words.js";
+
+export const FORMATS = [
+  ["ravendbdump", "RavenDB 4 to 7"],
+  ["ravendump", "RavenDB 2 and 3"],
+  ["ndjson", "lines of JSON"],
+  ["parquet", "Parquet"],
+];
 
 export async function show(place, context) {
   place.append(importing(context), exporting(context));
@@ -135,19 +142,8 @@ function exporting({ database }) {
   const start = async (event) => {
     event.preventDefault();
     const options = { format, "metadata-filter": prefix.value && `Raven-Entity-Name=${prefix.value}` };
-    try {
-      const name = `${database}.${format}`;
-      const file = await chosen(name);
-      if (file === undefined) return;
-      fill(told, h("p", { role: "status" }, "Exporting …"));
-      const answer = await ask("GET", `${base(database)}/smuggler/export${query(options)}`);
-      await keep(answer, file, name, (bytes) => {
-        told.firstChild.textContent = `${size(bytes)} received …`;
-      });
-      fill(told, h("p", { class: "good", role: "status" }, `${name} is complete.`));
-    } catch (error) {
-      if (error.name !== "AbortError") fill(told, problem(error));
-    }
+    const asked = { method: "GET", path: `${base(database)}/smuggler/export${query(options)}` };
+    await saved(told, asked, `${database}.${format}`).catch((error) => fill(told, problem(error)));
   };
   return h(
     "section",
@@ -159,12 +155,7 @@ function exporting({ database }) {
       choice(
         "As",
         "format",
-        [
-          ["ravendbdump", "RavenDB 4 to 7"],
-          ["ravendump", "RavenDB 2 and 3"],
-          ["ndjson", "lines of JSON"],
-          ["parquet", "Parquet"],
-        ],
+        FORMATS,
         format,
         (value) => {
           format = value;
@@ -177,6 +168,18 @@ function exporting({ database }) {
     ),
     told,
   );
+}
+
+// Save what is answered to this as a file of this name, and tell how far it is. Raises `Failed`.
+export async function saved(told, { method, path, body }, name) {
+  const file = await chosen(name);
+  if (file === undefined) return;
+  fill(told, h("p", { role: "status" }, "Exporting …"));
+  const answer = await ask(method, path, { body });
+  await keep(answer, file, name, (bytes) => {
+    told.firstChild.textContent = `${size(bytes)} received …`;
+  });
+  fill(told, h("p", { class: "good", role: "status" }, `${name} is complete.`));
 }
 
 // Where to save it; null where a browser cannot be told, and then it is saved at its end. It asks only right after a

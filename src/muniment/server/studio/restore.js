@@ -5,6 +5,7 @@ import { button, choice, field, fill, h } from "./dom.js";
 import { sideBySide } from "./difference.js";
 import { content, read } from "./document.js";
 import { laidOut } from "./lexical.js";
+import { FORMATS, saved } from "./moving.js";
 import { problem } from "./problem.js";
 import { watch } from "./progress.js";
 import { timeline } from "./timeline.js";
@@ -18,7 +19,8 @@ export async function show(place, context) {
     moment: parameters.backup ? { Backup: parameters.backup } : {},
     plan: Promise.resolve(null),
     part: {},
-    into: database !== null,
+    where: database === null ? "new" : "into",
+    format: "ravendbdump",
     lineage: null, // of the database as it is now
     name: "",
     changed: () => {}, // what was shown for other choices is not to be acted on
@@ -178,9 +180,14 @@ function target(listing, wanted, context) {
   const first = listing.chains[0]?.name ?? database ?? "";
   const name = h("input", { required: true, autocomplete: "off", value: `${first}-restored` });
   const made = field("Name of the new database", name);
+  const shape = choice("As", "format", FORMATS, wanted.format, (value) => {
+    wanted.format = value;
+    wanted.changed();
+  });
   const commanded = h("code", {});
   const show_ = () => {
-    made.hidden = wanted.into;
+    made.hidden = wanted.where !== "new";
+    shape.hidden = wanted.where !== "dump";
     wanted.name = name.value;
     commanded.textContent = command(wanted, database);
   };
@@ -204,8 +211,9 @@ function target(listing, wanted, context) {
     writing = true; // until it has ended, nothing that is shown here goes
     const asked = fixed(wanted, plan);
     try {
-      await (wanted.into ? compare(told, asked, context) : make(told, asked, context));
-      if (asked.into && text_(asked) !== text_(fixed(wanted, plan))) fill(told); // chosen otherwise while it was compared
+      if (asked.where === "dump") await dump(told, asked, first, context);
+      else await (asked.where === "into" ? compare(told, asked, context) : make(told, asked, context));
+      if (asked.where === "into" && text_(asked) !== text_(fixed(wanted, plan))) fill(told); // chosen otherwise while it was compared
     } catch (error) {
       if (error.name !== "AbortError") fill(told, problem(error));
     } finally {
@@ -218,21 +226,22 @@ function target(listing, wanted, context) {
     "section",
     {},
     h("h2", {}, "3. Where to"),
-    database !== null &&
-      choice(
-        "Where",
-        "where",
-        [
-          ["into", `Into ${database}, after showing what would change`],
-          ["new", "A new database; nothing that exists is touched"],
-        ],
-        "into",
-        (value) => {
-          wanted.into = value === "into";
-          wanted.changed();
-        },
-      ),
+    choice(
+      "Where",
+      "where",
+      [
+        database !== null && ["into", `Into ${database}, after showing what would change`],
+        ["new", "A new database; nothing that exists is touched"],
+        ["dump", "A dump on this computer; nothing is restored"],
+      ].filter(Boolean),
+      wanted.where,
+      (value) => {
+        wanted.where = value;
+        wanted.changed();
+      },
+    ),
     made,
+    shape,
     h("p", { class: "row" }, button(database === null ? "Restore" : "Go on", go, { class: "main" })),
     h("details", { toggle: show_ }, h("summary", {}, "As a command"), h("pre", { tabindex: 0 }, commanded)),
     told,
@@ -241,7 +250,7 @@ function target(listing, wanted, context) {
 
 // What was chosen when it was asked for, apart from the steps, which may be changed then: the newest moment by the name
 // of its backup, since a newer one may be there before the last button.
-function fixed({ location: folder, moment: at, part: of, into, name }, plan) {
+function fixed({ location: folder, moment: at, part: of, where, format, name }, plan) {
   const newest = plan.backups
     .map(({ backup }) => folderOf(backup))
     .sort()
@@ -251,7 +260,8 @@ function fixed({ location: folder, moment: at, part: of, into, name }, plan) {
     location: folder,
     moment: named ? at : { Backup: newest },
     part: of,
-    into,
+    where,
+    format,
     name,
     plan,
   });
@@ -260,15 +270,22 @@ function fixed({ location: folder, moment: at, part: of, into, name }, plan) {
 // The name of a backup, which is the last part of its path; the paths of Windows have other slashes.
 const folderOf = (path) => path.split(/[\\/]/).filter(Boolean).at(-1);
 
-const text_ = ({ moment: at, part: of, into }) => JSON.stringify([at, of, into]);
+const text_ = ({ moment: at, part: of, where }) => JSON.stringify([at, of, where]);
 
 // What does the same on the command line.
 function command(wanted, database) {
   const { At: at, Backup: backup, Lineage: lineage } = wanted.moment;
-  const words = ["muniment restore", quoted(wanted.location)];
+  const dumped = wanted.where === "dump";
+  const words = [dumped ? "muniment smuggler out" : "muniment restore", quoted(wanted.location)];
+  if (dumped) words.push(`moment.${wanted.format}`);
   if (at) words.push("--at", quoted(at));
   if (lineage) words.push("--lineage", quoted(lineage));
   if (backup) words.push("--backup", quoted(backup));
+  if (dumped) {
+    const { Collections: [only] = [] } = wanted.part;
+    if (only) words.push(quoted(`--metadata-filter=Raven-Entity-Name=${only}`));
+    return words.join(" ");
+  }
   for (const [option, names] of [
     ["--collection", wanted.part.Collections],
     ["--id", wanted.part.Ids],
@@ -276,12 +293,24 @@ function command(wanted, database) {
   ]) {
     for (const each of names ?? []) words.push(option, quoted(each));
   }
-  words.push("--server", location.origin, "--name", quoted(wanted.into ? database : wanted.name));
-  if (wanted.into) words.push("--on-conflict=overwrite", "--dry-run");
+  const into = wanted.where === "into";
+  words.push("--server", location.origin, "--name", quoted(into ? database : wanted.name));
+  if (into) words.push("--on-conflict=overwrite", "--dry-run");
   return words.join(" ");
 }
 
 const body = (wanted, more) => ({ BackupLocation: wanted.location, ...wanted.moment, ...wanted.part, ...more });
+
+// The moment as a dump on this computer, of everything or of one collection.
+async function dump(told, wanted, name) {
+  const { Collections: collections = [], Ids: ids, IdPrefixes: prefixes } = wanted.part;
+  if (ids || prefixes || collections.length > 1)
+    throw new api.Failed(0, "A dump has everything or one collection.", "Choose that in step 2.");
+  const filter = collections.length ? `Raven-Entity-Name=${collections[0]}` : null;
+  const path = `/admin/restore/export${query({ format: wanted.format, "metadata-filter": filter })}`;
+  const asked = { method: "POST", path, body: { BackupLocation: wanted.location, ...wanted.moment } };
+  await saved(told, asked, `${name}.${wanted.format}`);
+}
 
 async function make(told, wanted, { signal, link }) {
   const { OperationId: id } = await send("POST", "/admin/restore", body(wanted, { DatabaseName: wanted.name }));
