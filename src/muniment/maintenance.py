@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import tempfile
 import threading
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
 from functools import partial
@@ -15,7 +15,14 @@ import msgspec
 
 from muniment.backup.alerts import NO_POLICY, Alert, alerts
 from muniment.backup.alerts import Policy as AlertPolicy
-from muniment.backup.child import backup_in_child, compact_in_child, rekey_in_child, restore_in_child
+from muniment.backup.child import (
+    backup_in_child,
+    compact_in_child,
+    copy_in_child,
+    merge_in_child,
+    rekey_in_child,
+    restore_in_child,
+)
 from muniment.backup.copying import Copied, copy_backups
 from muniment.backup.destination import place_of
 from muniment.backup.differences import Differences, differences
@@ -36,7 +43,7 @@ from muniment.backup.take import take_backup
 from muniment.backup.verify import Verified, verify
 from muniment.backup.versions import Version, attachment_content, attachments_in, version_at, versions_in
 from muniment.document import encode, from_microseconds
-from muniment.errors import BackupRunning, InvalidInput
+from muniment.errors import BackupRunning, Cancelled, InvalidInput, MunimentError
 from muniment.fingerprint import Fingerprint
 from muniment.limits import LEAST_PRIORITY, NO_LIMITS, Limits
 from muniment.progress import Progress
@@ -57,7 +64,11 @@ class BackupStatus(JobStatus):
 
 
 class BackupOperation(Job[Backup]):
-    """A backup that runs. See `Job`."""
+    """A backup that runs. See `Job`. `backups` are those that are complete: of several places, one in each."""
+
+    def __init__(self, *told: Any) -> None:
+        super().__init__(*told)
+        self.backups: list[Backup] = []
 
     @property
     def status(self) -> BackupStatus:
@@ -81,6 +92,7 @@ class MaintenanceActions:
         self,
         destination: str | Path,
         *,
+        also: Iterable[str | Path] = (),
         incremental: bool = False,
         new_chain: bool = False,
         skip_damaged: bool = False,
@@ -104,6 +116,10 @@ class MaintenanceActions:
         says to leave that out, which the manifest's `skipped` tells then. `new_chain` says that a folder where the
         database remembers backups may have none. See `muniment.backup.take.take_backup`.
 
+        `also` are further places, each with a chain of its own. A backup is put into each, one after the other, and
+        what fails in one does not keep it from the next; but then the job has failed. Its result is the first backup,
+        its `backups` are all.
+
         `protection` says whom it is encrypted for, and who signs it. Where it says nothing, one of an encrypted
         database is encrypted with the database's key, and beside one that is encrypted there is none (`WrongKey`);
         `in_clear` says that it is not to be encrypted. The key of an encrypted database is in no backup, unless
@@ -117,7 +133,7 @@ class MaintenanceActions:
         `document` is what the backup keeps as the database's document, its settings if it is not given. A server has
         `begin` start the backup, when its turn comes.
         """
-        place = place_of(destination)
+        places = [place_of(each) for each in (destination, *also)]
         given_way = _niceness(niceness if limits.niceness is None else limits.niceness, in_child=in_child)
         if in_clear and protection.recipients:
             raise InvalidInput("a backup in clear is for anybody, and has no recipients", "leave one of the two out")
@@ -132,6 +148,24 @@ class MaintenanceActions:
             operation.say(f"The backup will hold the state at etag {snapshot.etag:,}: {counts}")
 
         def take(job: Job[Backup]) -> Backup:
+            failed: list[MunimentError] = []
+            for place in places:
+                try:
+                    backup = take_into(place, job)
+                except MunimentError as error:
+                    if len(places) == 1 or isinstance(error, Cancelled):
+                        raise
+                    failed.append(error)
+                    job.say(f"Failed to complete the backup to {place} because: {with_hint(error)}")
+                else:
+                    operation.backups.append(backup)
+                    for text in _completed(backup, job.progress) if len(places) > 1 else ():
+                        job.say(text)
+            if failed:
+                raise failed[0]
+            return operation.backups[0]
+
+        def take_into(place: Path, job: Job[Backup]) -> Backup:
             take = partial(backup_in_child, niceness=given_way) if in_child else partial(take_backup, clock=self._clock)
             taken = take(
                 self._storage,
@@ -150,9 +184,9 @@ class MaintenanceActions:
         with self._lock:
             if self._backup and self._backup.running:
                 raise BackupRunning(f"a backup of {self._name} is already running", "wait for it, or cancel it")
-            operation = BackupOperation("backup", take, _closing)
+            operation = BackupOperation("backup", take, partial(_closing, places))
             operation.limits = limits
-            operation.say(f"Started {kind} of {self._name}. Destination: {place}")
+            operation.say(f"Started {kind} of {self._name}. Destination: {', '.join(map(str, places))}")
             begin(operation)
             self._backup = operation
         return operation
@@ -264,6 +298,7 @@ class MaintenanceActions:
         key: EncryptionKey | None = None,
         in_child: bool = False,
         niceness: int | None = None,
+        limits: Limits = NO_LIMITS,
         **named: Unpack[PointKeywords],
     ) -> Restored:
         """Make a new database in a new folder from the newest moment in `source`, or the one that is named.
@@ -273,10 +308,12 @@ class MaintenanceActions:
         says which part of it to restore. With `new_id` it becomes another database, as RavenDB's
         `GenerateNewDatabaseId` says, with a `key` an encrypted one. `keyring` has what opens encrypted backups, and
         whom to trust. A plan in the place of the folder is restored as it is. See `muniment.backup.restore.restore` for
-        what holds afterwards. `in_child` and `niceness` are those of `start_backup`.
+        what holds afterwards. `in_child`, `niceness` and `limits` are those of `start_backup`; those of the
+        `progress` may be set while it runs.
         """
         check_selection(selection)
-        given_way = _niceness(niceness, in_child=in_child)
+        given_way = _niceness(niceness if limits.niceness is None else limits.niceness, in_child=in_child)
+        progress = _limited(progress, limits)
         plan = MaintenanceActions.plan_restore(source, point=point, keyring=keyring, **named)
         restoring = partial(restore_in_child, niceness=given_way) if in_child else partial(restore, clock=clock)
         return restoring(
@@ -431,16 +468,22 @@ class MaintenanceActions:
         protection: Protection = UNPROTECTED,
         progress: Progress | None = None,
         clock: Callable[[], int] = system_clock,
+        in_child: bool = False,
+        limits: Limits = NO_LIMITS,
     ) -> Backup:
-        """See `muniment.backup.merge.merge_backups`: one full backup out of a chain, without the database."""
-        return merge_backups(
+        """See `muniment.backup.merge.merge_backups`: one full backup out of a chain, without the database.
+
+        `in_child` and `limits` are those of `start_backup`; those of the `progress` may be set while it runs.
+        """
+        given_way = _niceness(limits.niceness, in_child=in_child)
+        merging = partial(merge_in_child, niceness=given_way) if in_child else partial(merge_backups, clock=clock)
+        return merging(
             source,
             through,
-            clock=clock,
             delete_merged=delete_merged,
             keyring=keyring,
             protection=protection,
-            progress=progress,
+            progress=_limited(progress, limits),
         )
 
     @staticmethod
@@ -478,9 +521,17 @@ class MaintenanceActions:
         repair: bool = False,
         keyring: Keyring = NO_KEYS,
         progress: Progress | None = None,
+        in_child: bool = False,
+        limits: Limits = NO_LIMITS,
     ) -> Copied:
-        """See `muniment.backup.copying.copy_backups`: backups brought to another place, or healed there."""
-        return copy_backups(source, destination, repair=repair, keyring=keyring, progress=progress)
+        """See `muniment.backup.copying.copy_backups`: backups brought to another place, or healed there.
+
+        `in_child` and `limits` are those of `start_backup`; those of the `progress` may be set while it runs.
+        """
+        given_way = _niceness(limits.niceness, in_child=in_child)
+        copying = partial(copy_in_child, niceness=given_way) if in_child else copy_backups
+        progress = _limited(progress, limits)
+        return copying(source, destination, repair=repair, keyring=keyring, progress=progress)
 
     @staticmethod
     def verify(
@@ -518,14 +569,28 @@ def _niceness(given: int | None, *, in_child: bool) -> int:
     return given
 
 
-def _closing(job: Job[Backup]) -> Iterator[str]:
+def _limited(progress: Progress | None, limits: Limits) -> Progress:
+    """The progress with these limits; without any it keeps those that it has."""
+    progress = progress or Progress()
+    if limits is not NO_LIMITS:
+        progress.limits = limits
+        progress.hold()  # until its hours begin
+    return progress
+
+
+def _closing(places: Sequence[Path], job: Job[Backup]) -> Iterator[str]:
     if job.error:
         yield f"Failed to complete the backup because: {with_hint(job.error)}"
+    elif len(places) == 1:
+        yield from _completed(job.result, job.progress)
     else:
-        backup, progress = job.result, job.progress
-        yield from (f"Note: {note}" for note in backup.notes)
-        kind = f"{backup.manifest.kind} ({backup.manifest.reason})"
-        yield f"Backup completed: {kind}, {amount(progress)} in {progress.seconds:.1f} s, in {backup.folder}"
+        yield f"The backups to all {len(places)} places are complete"
+
+
+def _completed(backup: Backup, progress: Progress) -> Iterator[str]:
+    yield from (f"Note: {note}" for note in backup.notes)
+    kind = f"{backup.manifest.kind} ({backup.manifest.reason})"
+    yield f"Backup completed: {kind}, {amount(progress)} in {progress.seconds:.1f} s, in {backup.folder}"
 
 
 def _counted(found: Fingerprint, kind: int, noun: str) -> str:

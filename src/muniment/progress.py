@@ -64,13 +64,22 @@ class Progress:
 
         Raises `Cancelled` when somebody asked for that, so a job stops at its next step.
         """
+        self.count(documents=documents, attachments=attachments, bytes=bytes)
+        self.pace(bytes, written)
+
+    def count(self, *, documents: int = 0, attachments: int = 0, bytes: int = 0) -> None:
+        """Count what was done, or need not be done, and took no bytes that limits are about."""
         self.check()
         with self._lock:
             self.documents += documents
             self.attachments += attachments
             self.bytes += bytes
+
+    def pace(self, read: int = 0, written: int = 0) -> None:
+        """Wait for as long as the limits ask for after so many bytes. Raises `Cancelled`."""
+        self.check()
         if self.limits is not NO_LIMITS:
-            self.hold(bytes, written)
+            self.hold(read, written)
 
     def hold(self, read: int = 0, written: int = 0) -> None:
         """Wait until the limits let it go on; they may be changed meanwhile. Raises `Cancelled`.

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 
 from muniment import DocumentDatabase
+from muniment.backup.repository import backups
 from tests.cli.process import Ended, muniment
 from tests.object_store import ObjectStore
 from tests.server.running import running
@@ -60,9 +62,14 @@ def test_a_server_takes_an_address(object_store: ObjectStore, tmp_path: Path) ->
         at = ("--url", str(server.client.base_url), "--database", "shop")
         taken = said("backup", *at, "--dest", place, "--json").json
         assert taken["backup"].startswith(f"{place}/")
-        two = muniment("backup", *at, "--dest", place, "--dest", tmp_path / "more")
-        assert two.code == 2
-        assert "one --dest at a time" in two.err
+        two = said("backup", *at, "--dest", place, "--dest", tmp_path / "more", "--incremental", "--json").json
+        assert [each["kind"] for each in (two, *two["also"])] == ["incremental", "full"]
+        [more] = backups(tmp_path / "more")
+        assert str(more.folder) == two["also"][0]["backup"]
+        shutil.move(more.folder, tmp_path / "away")
+        at = ("--copy", place, "--to", f"{server.client.base_url}/databases/again")
+        back = said("restore", tmp_path / "more", *at)  # the first has nothing any more
+        assert f"it was read from {place}" in back.err
 
 
 def test_what_is_wrong_is_said_with_what_to_do(shop: Path, object_store: ObjectStore) -> None:

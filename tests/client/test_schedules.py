@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -11,6 +12,7 @@ from muniment import DocumentStore, Policy
 from muniment.backup.schedule import Schedule
 from muniment.client import AsyncDocumentStore
 from muniment.errors import DamagedBackup, InvalidInput, NotFound
+from muniment.limits import Limits
 from tests.client.serving import blocking
 
 
@@ -57,6 +59,14 @@ def test_schedules_and_jobs(both_stores: Any, store: DocumentStore) -> None:
     planned = schedules.start_expiry(f"{place}-by-hand", Policy(keep_last=1), dry_run=True).wait().result
     assert [each["kept"] for each in planned["decisions"]] == [False, True]
     assert schedules.start_expiry(f"{place}-by-hand", Policy(keep_last=1), grace="0s").wait().result["removed"] == 1
+    copied = schedules.start_copy(f"{place}-by-hand", f"{place}-copied", limits=Limits(write_rate=10**9)).wait()
+    assert len(copied.result["copied"]) == 1
+    again = both_stores.admin.start_restore(
+        f"{place}-gone", f"{name}-again", copies=[f"{place}-copied"], limits=Limits(niceness=3)
+    ).wait()
+    assert any("it was read from" in message for message in again.messages)
+    both = both_stores.admin.start_backup(f"{place}-one", also=[f"{place}-two"], in_clear=False).wait()
+    assert [Path(each["backup"]).parent.name for each in both.result["also"]] == [f"{name}-two"]
     store.put("orders/2", {})
     later = store.admin.start_backup(f"{place}-by-hand", incremental=True).wait().result
     assert later is not None

@@ -320,6 +320,27 @@ def test_operations_that_nobody_knows(server: Server) -> None:
     assert_error(server.client.get("/operation/kill", params={"id": "99999"}), 404)
 
 
+def test_several_places_each_have_a_chain_and_what_fails_in_one_is_told(shop: Database, tmp_path: Path) -> None:
+    shop.put("a")
+    (tmp_path / "file").touch()
+    good = [tmp_path / "one", tmp_path / "two"]
+    wanted: dict[str, Any] = {"BackupLocation": str(good[0]), "AlsoTo": [str(tmp_path / "file"), str(good[1])]}
+    ended = shop.server.wait_for(shop.request("POST", "/admin/backup", json=wanted).json()["OperationId"])
+    assert ended["Faulted"]
+    assert f"{tmp_path / 'file'} is a file" in ended["State"]["Error"]
+    messages = [each["Message"] for each in shop.status()["Messages"]]
+    assert [sum(text.startswith(begin) for text in messages) for begin in ("Backup completed", "Failed")] == [2, 2]
+    assert [len(backups(place)) for place in good] == [1, 1]
+    wanted["AlsoTo"] = [str(good[1])]
+    number = shop.request("POST", "/admin/backup?incremental=true", json=wanted).json()["OperationId"]
+    told = shop.server.wait_for(number)["State"]["Result"]
+    assert [Path(each["backup"]).parent for each in (told, *told["also"])] == good
+    assert [[each.manifest.kind for each in backups(place)] for place in good] == [["full", "incremental"]] * 2
+    refused = shop.request("POST", "/admin/backup", json=wanted | {"AlsoTo": ["/etc/x"]})
+    assert refused.status_code == 403
+    assert_error(shop.request("POST", "/admin/backup", json=wanted | {"AlsoTo": [" "]}), 400, "missing")
+
+
 def test_the_status_of_recoverability(shop: Database, tmp_path: Path) -> None:
     assert shop.get("/backups").json()["destinations"] == []
     assert shop.get("/stats").json()["LastBackup"] is None

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 
 from muniment import DocumentStore
@@ -46,6 +48,45 @@ def test_a_rate_is_changed_by_request_client_and_command(server: Server, shop: D
     assert_error(refused, 400, "the hours are 'late'")
 
 
+def test_restores_merges_and_copies_have_limits_too(server: Server, shop: Database, tmp_path: Path) -> None:
+    shop.fill(2000, size=500)
+    place = tmp_path / "b"
+    assert not shop.backup(place)["Faulted"]
+    shop.put("items/0", b"{}")
+    assert not shop.backup(place, incremental="true")["Faulted"]
+    [last] = place.glob("*.incremental")
+    slow = "read-rate=1kB&write-rate=1kB&niceness=11"
+    here = {"BackupLocation": str(place)}
+    jobs = [
+        ("/admin/merge", here | {"Through": last.name}),
+        ("/admin/copy", here | {"Destination": str(tmp_path / "copy")}),
+        ("/admin/restore", here | {"DatabaseName": f"{shop.name}-new"}),
+        ("/admin/rehearse", here),
+        (f"{shop.root}/admin/restore-into", here | {"OnConflict": "overwrite"}),
+    ]
+    for path, wanted in jobs:
+        begun = server.client.post(f"{path}?{slow}", json=wanted)
+        assert begun.status_code == 202, begun.text
+        number = begun.json()["OperationId"]
+        until(lambda: 11 in niceness_of_children(server.process.pid))
+        assert not server.client.get(f"/operation/status?id={number}").json()["Completed"]
+        told = server.client.post(f"/operation/limits?id={number}&read-rate=none&write-rate=none").json()
+        assert told == {"niceness": "11"}
+        assert server.wait_for(number)["Faulted"] is False, path
+    refused = server.client.post("/admin/copy?hours=late", json=here | {"Destination": str(tmp_path / "copy")})
+    assert_error(refused, 400, "the hours are 'late'")
+
+
+def niceness_of_children(process: int) -> list[int]:
+    """How far the processes that this one has begun stand back."""
+    found = []
+    for task in Path(f"/proc/{process}/task").iterdir():
+        for child in (task / "children").read_text().split():
+            with suppress(OSError):
+                found.append(os.getpriority(os.PRIO_PROCESS, int(child)))
+    return found
+
+
 def test_a_job_that_waits_for_its_hours_keeps_no_turn_from_others(tmp_path: Path) -> None:
     hours = closed().texts()["hours"]
     with running(tmp_path / "data", jobs=1, backup_hours=hours) as server:
@@ -63,7 +104,7 @@ def test_a_job_that_waits_for_its_hours_keeps_no_turn_from_others(tmp_path: Path
         assert server.wait_for(waits)["Canceled"]
 
 
-def test_the_command_of_a_folder_has_limits_too(tmp_path: Path) -> None:
+def test_the_commands_of_a_folder_have_limits_too(tmp_path: Path) -> None:
     assert muniment("sample", str(tmp_path / "shop"), "--documents", "300").code == 0
     began = time.monotonic()
     options = ("--read-rate", "150kB", "--niceness", "3", "--json")
@@ -71,3 +112,13 @@ def test_the_command_of_a_folder_has_limits_too(tmp_path: Path) -> None:
     assert ended.code == 0, ended.err
     assert time.monotonic() - began > ended.json["bytes"] / 150_000 > 0.5
     assert muniment("backup", str(tmp_path / "shop"), "--dest", str(tmp_path / "b"), "--hours", "x").code == 2
+    for command in (["copy", str(tmp_path / "b"), str(tmp_path / "c")], ["restore", str(tmp_path / "b"), "--to", "x"]):
+        assert muniment(*command, "--write-rate", "fast").code == 2
+    pace = ("--write-rate", str(ended.json["file_bytes"] * 2), "--niceness", "3", "--json")
+    copied = muniment("copy", str(tmp_path / "b"), str(tmp_path / "c"), *pace)
+    assert copied.code == 0, copied.err
+    assert copied.json["seconds"] > 0.4
+    pace = ("--read-rate", str(ended.json["bytes"] * 2), "--niceness", "3", "--json")
+    restored = muniment("restore", str(tmp_path / "c"), "--to", str(tmp_path / "again"), *pace)
+    assert restored.code == 0, restored.err
+    assert restored.json["seconds"] > 0.4

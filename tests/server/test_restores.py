@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import shutil
 import signal
 import threading
 import time
@@ -135,6 +136,33 @@ def test_parts_of_a_moment(chain: Chain) -> None:
         copy = f"{chain.shop.name}-part{number}"
         assert not server.restore(**chain.location, **part, DatabaseName=copy)["Faulted"]
         assert set(seen(Database(server, copy))) == expected
+
+
+def test_what_is_damaged_is_read_from_a_copy(chain: Chain, tmp_path: Path) -> None:
+    server, copy = chain.shop.server, tmp_path / "copy"
+    wanted = chain.location | {"Destination": str(copy)}
+    number = server.client.post("/admin/copy", json=wanted).json()["OperationId"]
+    assert len(server.wait_for(number)["State"]["Result"]["copied"]) == 2
+    damaged = next((chain.place / chain.names[1]).glob("documents-*"))
+    content = damaged.read_bytes()
+    damaged.write_bytes(content[:100] + bytes(9) + content[109:])
+    shutil.rmtree(chain.place / chain.names[0])
+    name = f"{chain.shop.name}-copied"
+    for copies in ([], [str(tmp_path / "nothing")]):
+        failed = server.client.post("/admin/restore", json=chain.location | {"DatabaseName": name, "Copies": copies})
+        assert_error(failed, 500, "missing")
+    wanted = chain.location | {"Copies": [str(tmp_path / "nothing"), str(copy)]}
+    planned = server.client.post("/admin/restore/plan", json=wanted | {"DatabaseName": name}).json()
+    assert [each["kind"] for each in planned["backups"]] == ["full", "incremental"]
+    assert not server.restore(**wanted, DatabaseName=name)["Faulted"]
+    messages = server.client.get("/docs/Raven/Restore/Status").json()["Messages"]
+    notes = [each for each in messages if "it was read from" in each]
+    assert [str(copy / chain.names[0]) in notes[0], str(copy / chain.names[1] / damaged.name) in notes[1]] == [True] * 2
+    told = into(chain.shop, **wanted, OnConflict="overwrite")
+    assert told["State"]["Difference"]["changed"] == 1
+    assert seen(chain.shop).keys() == seen(Database(server, name)).keys()
+    outside = server.client.post("/admin/restore", json=chain.location | {"Copies": ["/etc"], "DatabaseName": "x"})
+    assert outside.status_code == 403
 
 
 @pytest.mark.parametrize("path", ["/admin/restore", "/admin/restore/plan", "into"])

@@ -1,4 +1,4 @@
-"""Backups and restores in a child process, so that a server keeps its processor and memory for requests meanwhile.
+"""Backups and what is done with them, in a child process: a server keeps its processor and memory for requests.
 
 The child reads the same file and writes the backup. What only the writer of a database can do (hold a snapshot, note
 down a backup) it asks of its parent. It stops, and removes what it wrote, when its parent cancels the work, or dies.
@@ -14,8 +14,10 @@ from typing import Any, Final, TypeAlias
 
 import msgspec
 
+from muniment.backup.copying import Copied, copy_backups
 from muniment.backup.destination import decoded, encoded, place_of
 from muniment.backup.manifest import Manifest
+from muniment.backup.merge import merge_backups
 from muniment.backup.plan import RestorePlan, chain_of
 from muniment.backup.reader import Moment
 from muniment.backup.repository import Backup, read
@@ -27,7 +29,7 @@ from muniment.fingerprint import Fingerprint
 from muniment.progress import Counts, Progress
 from muniment.revision import ATTACHMENT, DOCUMENT
 from muniment.security.encryption import EncryptionKey
-from muniment.security.keyring import UNPROTECTED, Keyring, Protection
+from muniment.security.keyring import NO_KEYS, UNPROTECTED, Keyring, Protection
 from muniment.security.recipients import Opened
 from muniment.storage import engines
 from muniment.storage.base import BackupPlace, Snapshot, Storage, system_clock
@@ -86,6 +88,25 @@ class _Compact(msgspec.Struct):
     new_key: EncryptionKey | None = None
 
 
+class _Merge(msgspec.Struct):
+    """A chain that is to become one full backup."""
+
+    source: _Folder
+    through: str
+    delete_merged: bool
+    keys: Keyring
+    protection: Protection
+
+
+class _Copy(msgspec.Struct):
+    """Backups that are to be brought to another place, or healed there."""
+
+    source: _Folder
+    destination: _Folder
+    repair: bool
+    keys: Keyring
+
+
 class _Pin(msgspec.Struct, tag=True):
     keep: int | None
 
@@ -126,6 +147,15 @@ class _Taken(msgspec.Struct, tag=True):
 class _Restored(msgspec.Struct, tag=True):
     etag: int
     modified: int
+    notes: list[str]
+
+
+class _Copied(msgspec.Struct, tag=True):
+    copied: list[_Folder]
+    present: list[_Folder]
+    repaired: list[_Folder]
+    bytes: int
+    seconds: float
     notes: list[str]
 
 
@@ -211,7 +241,8 @@ def restore_in_child(
     seconds = progress.seconds
     with closing(engines.open(target, read_only=True, key=key)) as storage:
         fingerprint = storage.snapshot().fingerprint
-    return Restored(target, plan.backup, Moment(told.etag, told.modified), fingerprint, seconds, tuple(told.notes))
+    notes = tuple(dict.fromkeys((*plan.notes, *plan.elsewhere, *told.notes)))
+    return Restored(target, plan.backup, Moment(told.etag, told.modified), fingerprint, seconds, notes)
 
 
 def _proven(plan: RestorePlan) -> tuple[list[str], Keyring]:
@@ -220,6 +251,43 @@ def _proven(plan: RestorePlan) -> tuple[list[str], Keyring]:
         backup.check_open()
     keys = tuple(Opened(backup.key.secret) for backup in plan.chain if backup.key)
     return [backup.sha256 for backup in plan.chain], Keyring(keys)
+
+
+def merge_in_child(
+    source: str | Path,
+    through: str,
+    *,
+    delete_merged: bool = False,
+    keyring: Keyring = NO_KEYS,
+    protection: Protection = UNPROTECTED,
+    progress: Progress | None = None,
+    niceness: int = 0,
+) -> Backup:
+    """`merge.merge_backups` in a process of its own."""
+    wanted = _Merge(encoded(place_of(source)), through, delete_merged, keyring, protection)
+    with _working(_merge, _Taken, "merges backups", progress, niceness) as worker:
+        worker.tell(wanted)
+        told = worker.hear()
+    folder = decoded(told.folder)
+    return Backup(folder, told.manifest, read(folder, keyring).sha256, notes=tuple(told.notes))
+
+
+def copy_in_child(
+    source: str | Path,
+    destination: str | Path,
+    *,
+    repair: bool = False,
+    keyring: Keyring = NO_KEYS,
+    progress: Progress | None = None,
+    niceness: int = 0,
+) -> Copied:
+    """`copying.copy_backups` in a process of its own."""
+    wanted = _Copy(encoded(place_of(source)), encoded(place_of(destination)), repair, keyring)
+    with _working(_copy, _Copied, "copies backups", progress, niceness) as worker:
+        worker.tell(wanted)
+        told = worker.hear()
+    copied, present, repaired = (tuple(map(decoded, folders)) for folders in (told.copied, told.present, told.repaired))
+    return Copied(copied, present, repaired, told.bytes, told.seconds, tuple(told.notes))
 
 
 def compact_in_child(
@@ -337,6 +405,35 @@ def _restore(parent: Parent) -> None:
         documents, size = held.count(DOCUMENT), held.size(DOCUMENT) + held.size(ATTACHMENT)
         progress.counts = Counts(documents, held.count(ATTACHMENT), size, documents, size)
     parent.say(_Restored(restored.moment.etag, restored.moment.modified, list(map(unicode, restored.notes))))
+
+
+def _merge(parent: Parent) -> None:
+    wanted = parent.hear(_Merge)
+    with parent.reporting() as progress:
+        merged = merge_backups(
+            decoded(wanted.source),
+            wanted.through,
+            clock=system_clock,
+            delete_merged=wanted.delete_merged,
+            keyring=wanted.keys,
+            protection=wanted.protection,
+            progress=progress,
+        )
+    parent.say(_Taken(encoded(merged.folder), merged.manifest, list(map(unicode, merged.notes))))
+
+
+def _copy(parent: Parent) -> None:
+    wanted = parent.hear(_Copy)
+    with parent.reporting() as progress:
+        done = copy_backups(
+            decoded(wanted.source),
+            decoded(wanted.destination),
+            repair=wanted.repair,
+            keyring=wanted.keys,
+            progress=progress,
+        )
+    copied, present, repaired = (list(map(encoded, folders)) for folders in (done.copied, done.present, done.repaired))
+    parent.say(_Copied(copied, present, repaired, done.bytes, done.seconds, list(map(unicode, done.notes))))
 
 
 def _compact(parent: Parent) -> None:

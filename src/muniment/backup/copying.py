@@ -206,7 +206,7 @@ class _Copier:
         if target.is_file():  # of a copy that was interrupted
             with suppress(DamagedBackup):
                 check_file(target, file, self.progress)
-                self.progress.advance(bytes=file.size)
+                self.progress.count(bytes=file.size)
                 return
             target.unlink()
         self._send(backup.path(file.name), file, target, overwrite=False)
@@ -221,10 +221,9 @@ class _Copier:
         """The content of a file; raises `DamagedBackup` before its end if it is not what the manifest says."""
         sha256, size = hashlib.sha256(), 0
         for block in blocks_of(path):
-            self.progress.check()
             sha256.update(block)
             size += len(block)
-            self.progress.advance(bytes=len(block))
+            self.progress.advance(bytes=len(block), written=len(block))
             yield block
         if size != file.size or sha256.hexdigest() != file.sha256:
             raise DamagedBackup(f"{path} was changed: its SHA-256 is not the manifest's", _HINT)
@@ -236,7 +235,7 @@ class _Copier:
             size = there.get(file.name, -1) if isinstance(target, Remote) else _size(path)
             if size != file.size:
                 raise DamagedBackup(f"{path} is damaged or missing", "--repair writes it anew")
-            self.progress.advance(bytes=file.size)
+            self.progress.count(bytes=file.size)
 
     def _heal(self, backup: Backup, target: Path) -> bool:
         """Heal all that can be, whatever else of the backup is damaged in both places; returns whether all is whole."""
@@ -268,7 +267,7 @@ class _Copier:
             else:
                 self.repaired.append(target)
         else:
-            self.progress.advance(bytes=file.size)
+            self.progress.count(bytes=file.size)
 
     def _heal_small(self, path: Path, content: bytes) -> None:
         if _content(path) != content:

@@ -88,7 +88,7 @@ def _write_merged(
     settings = plan.backup.read_database_document()
     stored = seal.settings(settings)
     new = NewBackup(available.place, "full", from_microseconds(clock()), stored, seal)
-    writer = _Writer(new)
+    writer = _Writer(new, progress)
     try:
         with mapped_errors(new.folder):
             moment = read_backup(plan, writer, progress)
@@ -128,8 +128,9 @@ def _check_end(plan: RestorePlan, available: Sequence[Backup]) -> None:
 class _Writer(Tally):
     """A destination that writes what it is given into the files of a new backup, and keeps its fingerprint."""
 
-    def __init__(self, new: NewBackup) -> None:
+    def __init__(self, new: NewBackup, progress: Progress) -> None:
         super().__init__()
+        self._progress = progress
         self.files: list[File] = []
         self.tombstones = [0, 0]
         self._new = new
@@ -145,7 +146,9 @@ class _Writer(Tally):
         if self._documents is None:
             path = self._new.path(f"documents-{next(self._numbers):05d}.parquet")
             self._documents = ParquetFile(path, DOCUMENTS, self._new.seal.parquet_key)
+        size = self._documents.size
         self._documents.write(document_columns(batch), batch.etags, self.rows.digest - before)
+        self._progress.pace(written=self._documents.size - size)
         self.tombstones[0] += len(batch.bodies.nulls)
         if self._documents.size >= FILE_BYTES:
             self.close()
@@ -155,9 +158,10 @@ class _Writer(Tally):
         if self._attachments is None:
             path = self._new.path(f"attachments-{next(self._attachment_numbers):05d}.parquet")
             self._attachments = AttachmentFile(path, self._new.seal.parquet_key)
-        digest = ContentDigest()
+        digest, size = ContentDigest(), self._attachments.size
         for _ in self._attachments.append(revision, digest.passing(parts), attachment_digests(revision)[1]):
-            pass
+            self._progress.pace(written=self._attachments.size - size)
+            size = self._attachments.size
         if revision.body is not None and not digest.is_of(revision):
             raise DamagedBackup(f"the content of attachment {revision.id!r} was changed", HINT)
         self.count_attachment(revision)

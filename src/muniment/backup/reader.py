@@ -290,7 +290,7 @@ def check_file(path: Path, file: File, progress: Progress) -> None:
         sha256 = hashlib.sha256()
         for block in blocks_of(path):
             sha256.update(block)
-            progress.check()
+            progress.pace(len(block))
     if sha256.hexdigest() != file.sha256:
         raise DamagedBackup(f"{path} was changed: its SHA-256 is not the manifest's", HINT)
 

@@ -3,20 +3,21 @@
 from __future__ import annotations
 
 import uuid
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from muniment.backup.lease import leased
 from muniment.backup.plan import RestorePlan
-from muniment.backup.reader import Moment, check_before_ranges, moment_of
+from muniment.backup.reader import Destination, Moment, check_before_ranges, moment_of
 from muniment.backup.repository import Backup
 from muniment.backup.selection import Selection, read_part
 from muniment.backup.staging import staged
 from muniment.document import from_microseconds, rfc3339
-from muniment.fingerprint import Fingerprint
+from muniment.fingerprint import Fingerprint, Tally
 from muniment.progress import Progress
+from muniment.revision import Batch, Revision
 from muniment.security.encryption import EncryptionKey
 from muniment.storage import engines
 from muniment.storage.base import Identity, Lineage, system_clock
@@ -62,7 +63,7 @@ def restore(
         identity = Identity(str(uuid.uuid4()) if new_id else source_id, str(uuid.uuid4()))
         loader = engines.loader(staging.folder, identity, key)
         try:
-            moment = read_part(plan, selection, loader, progress)
+            moment = read_part(plan, selection, _Paced(loader, progress), progress)
             progress.stage = "finishing"
             lineages = _continued(plan, identity, moment, clock(), part=selection is not None)
             loader.finish(moment.etag, moment.modified, plan.backup.settings(), lineages=lineages, defrag=defrag)
@@ -72,6 +73,38 @@ def restore(
         notes = (*plan.notes, *plan.elsewhere, *staging.publish())
     progress.finish()
     return Restored(staging.target, plan.backup, moment, loader.fingerprint, progress.seconds, notes)
+
+
+class _Paced:
+    """Passes on what is loaded, as fast as may be written."""
+
+    def __init__(self, loader: Destination, progress: Progress) -> None:
+        self._loader = loader
+        self._progress = progress
+
+    @property
+    def fingerprint(self) -> Fingerprint:
+        """Of everything that was loaded."""
+        return self._loader.fingerprint
+
+    @property
+    def rows(self) -> Tally:
+        """The same of their digests as rows."""
+        return self._loader.rows
+
+    def apply(self, batch: Batch) -> None:
+        """Load documents."""
+        self._loader.apply(batch)
+        self._progress.pace(written=len(batch.bodies.data))
+
+    def apply_attachment(self, revision: Revision, parts: Iterator[bytes]) -> None:
+        """Load an attachment."""
+        self._loader.apply_attachment(revision, self._each(parts))
+
+    def _each(self, parts: Iterator[bytes]) -> Iterator[bytes]:
+        for part in parts:
+            self._progress.pace(written=len(part))
+            yield part
 
 
 def _continued(plan: RestorePlan, identity: Identity, moment: Moment, now: int, *, part: bool) -> list[Lineage]:

@@ -7,7 +7,6 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Annotated, Any
 
-import msgspec
 import typer
 
 from muniment.backup.repository import Backup, backups
@@ -32,7 +31,6 @@ from muniment.database import DocumentDatabase, open_to_read
 from muniment.duration import duration_of
 from muniment.errors import BackupNotFound, Cancelled, InvalidInput, MunimentError, WrongKey
 from muniment.security.encryption import EncryptionKey
-from muniment.workers import renice
 
 AHEAD = 3600.0  # seconds that another machine's clock may be ahead
 
@@ -170,11 +168,8 @@ def backup(
             raise InvalidInput(f"{option} is for the databases of a server", "give --url URL")
         if folder is None:
             raise InvalidInput("no database to back up was named", "give the FOLDER of a database, or --url URL")
-        limits = pace.limits
-        if limits.niceness is not None:
-            renice(limits.niceness)
         asked: dict[str, Any] = {
-            "limits": msgspec.structs.replace(limits, niceness=None),
+            "limits": pace.here,
             "incremental": incremental,
             "new_chain": new_chain,
             "skip_damaged": skip_damaged,
@@ -192,8 +187,6 @@ def backup(
                 return
             _back_up_to_all(opened, places, asked, out)
         return
-    if len(dest) > 1:
-        raise InvalidInput("a server is given one --dest at a time", "run it once for each")
     if "--ping-url" in typed:
         raise InvalidInput("--ping-url is for a database in a folder", "a server has ping-urls in its settings")
     if if_older_than is not None:
@@ -212,7 +205,7 @@ def backup(
     flags = incremental, new_chain, skip_damaged, nowait, timeout
     recipients = sealing.recipient or None
     wanted = servers.BackupWanted(
-        url, database, str(dest[0]), *flags, keys, recipients, in_clear, include_encryption_key, pace.limits
+        url, database, [*map(str, dest)], *flags, keys, recipients, in_clear, include_encryption_key, pace.limits
     )
     if all_databases:
         raise typer.Exit(servers.back_up_all(wanted, out))

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from muniment.cli.options import JobOutput, Source, place_of
+from muniment.cli.options import JobOutput, LimitOptions, Source, place_of
 from muniment.cli.output import count_text, size_text
 from muniment.cli.report import facts, notes, row
 from muniment.maintenance import MaintenanceActions
@@ -25,6 +25,7 @@ def copy(
         bool,
         typer.Option("--repair", metavar="", help="Read what is there already, and write anew what is damaged."),
     ] = False,
+    pace: LimitOptions,
     out: JobOutput,
 ) -> None:
     """Bring backups to another place as they are, or heal there what is damaged and whole here.
@@ -41,7 +42,7 @@ def copy(
     $ muniment copy s3://backups/shop /mnt/backups/shop --repair
     """
     with out.job(progress := Progress()):
-        done = MaintenanceActions.copy(source, dest, repair=repair, progress=progress)
+        done = MaintenanceActions.copy(source, dest, repair=repair, progress=progress, limits=pace.here)
     rows = [
         facts(source=str(source), destination=str(dest)),
         row("copied", count_text(len(done.copied), "backup"), copied=list(map(str, done.copied))),

@@ -8,7 +8,7 @@ import typer
 
 from muniment.backup.summary import BackupSummary
 from muniment.cli.keyring import OpeningOptions, SealingOptions
-from muniment.cli.options import Dest, JobOutput, KeyOptions
+from muniment.cli.options import Dest, JobOutput, KeyOptions, LimitOptions
 from muniment.cli.report import facts
 from muniment.cli.state import backup_rows
 from muniment.maintenance import MaintenanceActions
@@ -27,6 +27,7 @@ def merge(
     encryption: KeyOptions,
     opening: OpeningOptions,
     sealing: SealingOptions,
+    pace: LimitOptions,
     out: JobOutput,
 ) -> None:
     """Make one full backup out of a chain, without the database.
@@ -49,6 +50,7 @@ def merge(
             keyring=opening.keyring(encryption),
             protection=sealing.protection(),
             progress=progress,
+            limits=pace.here,
         )
     rows = [
         facts(backup=str(merged.folder), through=through, deleted_merged=delete_merged),

@@ -23,6 +23,7 @@ from muniment.limits import NO_LIMITS, Limits
 from muniment.progress import Progress
 from muniment.security.encryption import Algorithm, EncryptionKey, algorithm_in, given_key
 from muniment.settings import is_confidential
+from muniment.workers import renice
 
 if TYPE_CHECKING:
     from muniment.client import DocumentStore
@@ -199,6 +200,15 @@ class LimitOptions:
     def limits(self) -> Limits:
         """The limits that they say; raises `InvalidInput`."""
         return NO_LIMITS.changed(self.read_rate, self.write_rate, self.niceness, self.hours)
+
+    @property
+    def here(self) -> Limits:
+        """The limits of what this process does itself: it stands back as they say from now on, so that is left out."""
+        limits = self.limits
+        if limits.niceness is None:
+            return limits
+        renice(limits.niceness)
+        return NO_LIMITS.changed(self.read_rate, self.write_rate, hours=self.hours)
 
 
 @dataclass(frozen=True, slots=True)

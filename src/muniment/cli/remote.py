@@ -38,7 +38,7 @@ class BackupWanted:
 
     url: str
     database: str | None
-    dest: str
+    dests: list[str]
     incremental: bool
     new_chain: bool
     skip_damaged: bool
@@ -49,6 +49,11 @@ class BackupWanted:
     in_clear: bool = False
     include_encryption_key: bool = False
     limits: Limits = NO_LIMITS
+
+    @property
+    def dest(self) -> str:
+        """Where it goes, for people."""
+        return " and ".join(self.dests)
 
     def open(self) -> DocumentStore:
         """The database on the server."""
@@ -84,7 +89,9 @@ class _Ended:
         told = facts(operation=self.id, state=status.state, messages=status.messages)
         if status.result:
             taken = msgspec.convert(status.result, BackupSummary)
-            return [told, facts(backup=taken.backup), *backup_rows(taken, self.seconds)]
+            others = [Row({}, [("and to", each["backup"])]) for each in status.result.get("also", ())]
+            also = facts(also=status.result["also"]) if others else Row({})
+            return [told, facts(backup=taken.backup), *backup_rows(taken, self.seconds), also, *others]
         return [
             told,
             number("documents", status.documents),
@@ -113,10 +120,11 @@ def back_up_all(wanted: BackupWanted, out: JobOutput) -> int:
     backups: list[Row] = []
     failed = 0
     for name in names:
-        dest = f"{wanted.dest}/{SYSTEM_FOLDER if name == SYSTEM else name}"
+        own = replace(wanted, dests=[f"{each}/{SYSTEM_FOLDER if name == SYSTEM else name}" for each in wanted.dests])
+        dest = own.dest
         try:
-            with replace(wanted, database=name, dest=dest).open() as store:
-                ended = members(_backup_of(store, replace(wanted, dest=dest), out).rows())
+            with replace(own, database=name).open() as store:
+                ended = members(_backup_of(store, own, out).rows())
             text = f"{count_text(ended['documents'] or 0, 'document')} to {dest}"
         except MunimentError as error:
             if interrupts.received is not None:
@@ -134,8 +142,9 @@ def back_up_all(wanted: BackupWanted, out: JobOutput) -> int:
 def _backup_of(store: DocumentStore, wanted: BackupWanted, out: JobOutput) -> _Ended:
     with _going_on(f"the backup of {store.name}", store):
         job = store.admin.start_backup(
-            wanted.dest,
+            wanted.dests[0],
             wanted.incremental,
+            also=wanted.dests[1:],
             new_chain=wanted.new_chain,
             skip_damaged=wanted.skip_damaged,
             recipients=wanted.recipients,
@@ -154,6 +163,8 @@ def restore_on_server(
     point: RestorePoint = NEWEST,
     selection: Selection | None = None,
     *,
+    copies: Sequence[str] = (),
+    limits: Limits = NO_LIMITS,
     wait: bool = True,
     start_timeout: int = START_TIMEOUT,
     require_signature: Sequence[str] = (),
@@ -168,6 +179,8 @@ def restore_on_server(
             new.defrag,
             start_timeout,
             new_id=new.new_id,
+            copies=copies,
+            limits=limits,
             point=point,
             selection=selection,
             require_signature=require_signature,
@@ -221,6 +234,8 @@ def _into_server(into: Into, keys: Keys, out: JobOutput, *, show: bool = True) -
             selection=into.selection,
             other_database=into.other_database,
             dry_run=into.dry_run,
+            copies=into.copies,
+            limits=into.limits,
         )
         compared = _followed(job, store, out, until=lambda status: status.difference is not None).status
         if compared is None or compared.difference is None:

@@ -17,7 +17,19 @@ from muniment.backup.restore_into import check_policy
 from muniment.backup.selection import Selection
 from muniment.cli.complete import policies
 from muniment.cli.keyring import OpeningOptions
-from muniment.cli.options import JobOutput, KeyOptions, Keys, PlainHttp, Source, Yes, is_url, named, path_of, place_of
+from muniment.cli.options import (
+    JobOutput,
+    KeyOptions,
+    Keys,
+    LimitOptions,
+    PlainHttp,
+    Source,
+    Yes,
+    is_url,
+    named,
+    path_of,
+    place_of,
+)
 from muniment.cli.output import count_text, size_text
 from muniment.cli.point import PartOptions, PointOptions
 from muniment.cli.report import Line, Row, facts, note_lines, notes, row
@@ -156,6 +168,7 @@ def restore(
     server: ServerOptions,
     encryption: KeyOptions,
     opening: OpeningOptions,
+    pace: LimitOptions,
     keys: Keys,
     yes: Yes = False,
     out: JobOutput,
@@ -180,9 +193,9 @@ def restore(
     With --copy, which `muniment copy` makes, each file is read from the first place that has it whole, and it is said
     what was read elsewhere.
 
-    With a URL in --to, or --server, SOURCE and --location are paths on the server's machine, and the server goes on
-    when this command is stopped. The key in --key-file or --new-key-file goes there, over https or to this machine. It
-    opens the backups of a database that had it, too; what opens others is in the settings of the server.
+    With a URL in --to, or --server, SOURCE, --copy and --location are paths on the server's machine, and the server
+    goes on when this command is stopped. The key in --key-file or --new-key-file goes there, over https or to this
+    machine. It opens the backups of a database that had it, too; what opens others is in the settings of the server.
 
     $ muniment restore /mnt/backups/shop --to shop-restored
     $ muniment restore backups --at 2026-11-22T17:18:03Z --to earlier --dry-run
@@ -192,11 +205,7 @@ def restore(
     """
     to, server = _target(target, server)
     _check_place(to, server, keys, dry_run=dry_run)
-    wanted = _Wanted(source, moment.point(), part.selection(), encryption, opening, tuple(copies))
-    if copies and (existing.on_conflict is not None or server.url is not None):
-        raise InvalidInput(
-            "--copy is for a new database in --to", "leave it out; `muniment copy --repair` heals a place"
-        )
+    wanted = _Wanted(source, moment.point(), part.selection(), encryption, opening, tuple(copies), pace)
     if existing.on_conflict is not None:
         _check_existing(new, server)
         if server.url is not None:
@@ -210,6 +219,8 @@ def restore(
             yes=yes,
             key=encryption.key() if server.url is None else None,
             keyring=opening.keyring(encryption) if server.url is None else opening.for_server(),
+            copies=tuple(map(str, copies)),
+            limits=pace.here if server.url is None else pace.limits,
         )
         _into_database(into, keys, out)
     elif existing.other_database:
@@ -238,6 +249,7 @@ class _Wanted:
     encryption: KeyOptions
     opening: OpeningOptions
     copies: tuple[Path, ...]
+    pace: LimitOptions
 
     def plan(self) -> RestorePlan:
         """Which backups in the folder that is."""
@@ -301,6 +313,7 @@ def _plan_on_server(
             server.name,
             point=wanted.point,
             selection=wanted.selection,
+            copies=list(map(str, wanted.copies)),
             require_signature=wanted.opening.require_signature,
             allow_clear=wanted.opening.allow_clear,
             key=new.key_for_server(wanted.encryption),
@@ -323,6 +336,8 @@ def _new_on_server(
         out,
         wanted.point,
         wanted.selection,
+        copies=list(map(str, wanted.copies)),
+        limits=wanted.pace.limits,
         require_signature=wanted.opening.require_signature,
         allow_clear=wanted.opening.allow_clear,
     )
@@ -339,6 +354,7 @@ def _new_folder(wanted: _Wanted, to: Path, new: NewOptions, out: JobOutput) -> N
             new_id=new.new_id,
             key=new.key(wanted.encryption),
             progress=progress,
+            limits=wanted.pace.here,
         )
     encrypted = new.key(wanted.encryption)
     _show_restored(plan, restored, to, out, encrypted, part=wanted.selection is not None)

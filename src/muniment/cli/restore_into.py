@@ -10,14 +10,16 @@ from typing import Any, Final
 
 from muniment.backup.differences import Changes
 from muniment.backup.moment import RestorePoint
+from muniment.backup.plan import RestorePlan
 from muniment.backup.restore_into import OnConflict
 from muniment.backup.selection import Selection
 from muniment.cli.difference import change_lines
 from muniment.cli.options import JobOutput
-from muniment.cli.output import check_meant, confirm, count_text, seconds_text
+from muniment.cli.output import check_meant, confirm, count_text, note, seconds_text
 from muniment.cli.report import Line, Row
 from muniment.database import DocumentDatabase
 from muniment.errors import InvalidInput, WrongKey
+from muniment.limits import NO_LIMITS, Limits
 from muniment.maintenance import MaintenanceActions
 from muniment.progress import Progress
 from muniment.revision import ATTACHMENT
@@ -46,6 +48,12 @@ class Into:
     yes: bool
     key: EncryptionKey | None = None
     keyring: Keyring = NO_KEYS
+    copies: tuple[str, ...] = ()
+    limits: Limits = NO_LIMITS
+
+    def plan(self) -> RestorePlan:
+        """What is to be read of the backups in a folder, and of their copies."""
+        return MaintenanceActions.plan_restore(self.source, point=self.point, keyring=self.keyring, copies=self.copies)
 
     def check_meant(self) -> None:
         """Raises `InvalidInput` when a whole database would be overwritten and nobody could be asked about it."""
@@ -98,19 +106,19 @@ def into_folder(into: Into, out: JobOutput) -> None:
     """Compare, say how the database differs, and write what the policy says."""
     if into.to is None:
         raise InvalidInput("no database to restore into was named", "give --to FOLDER, or --server and --name")
-    progress = Progress()
+    progress = Progress(limits=into.limits)
     with ExitStack() as stack:
         database = stack.enter_context(_opened(into, into.to))
         compared = database.maintenance.compare(
-            into.source,
-            point=into.point,
+            plan := into.plan(),
             selection=into.selection,
             other_database=into.other_database,
-            keyring=into.keyring,
             progress=progress,
         )
         with out.job(progress):
             comparison = stack.enter_context(compared)
+        for told in plan.elsewhere:
+            note(told)
         difference = comparison.difference.as_json()
         show_difference(into, difference, progress.seconds, out)
         if into.asks:
@@ -126,11 +134,9 @@ def _opened(into: Into, folder: Path) -> DocumentDatabase:
     try:
         return DocumentDatabase(folder, create=False, read_only=into.dry_run, key=into.key)
     except WrongKey:
-        if into.key is not None:
-            plan = MaintenanceActions.plan_restore(into.source, point=into.point, keyring=into.keyring)
-            if plan.encrypted:
-                with suppress(WrongKey):
-                    return DocumentDatabase(folder, create=False, read_only=into.dry_run)
+        if into.key is not None and into.plan().encrypted:
+            with suppress(WrongKey):
+                return DocumentDatabase(folder, create=False, read_only=into.dry_run)
         raise
 
 

@@ -68,6 +68,7 @@ class BothAdministrations(Generic[J]):
         destination: str | os.PathLike[str],
         incremental: bool = False,
         *,
+        also: Sequence[str | os.PathLike[str]] = (),
         new_chain: bool = False,
         skip_damaged: bool = False,
         recipients: Sequence[str] | None = None,
@@ -75,14 +76,16 @@ class BothAdministrations(Generic[J]):
         include_encryption_key: bool = False,
         limits: Limits = NO_LIMITS,
     ) -> Flow[J]:
-        """Begin a backup of the store's database into a folder, and return at once.
+        """Begin a backup of the store's database into a folder, and into `also`, and return at once.
 
-        The flags are those of `MaintenanceActions.start_backup`. Raises `BackupRunning` while another one runs. What
-        the server finds wrong with the folder is the job's failure. `recipients` are public keys that it is encrypted
-        for, instead of those that the server's settings name; a passphrase is never sent. They, `in_clear` and
-        `include_encryption_key` need the right `admin` for the database, or raise `AccessDenied`.
+        The flags and `also` are those of `MaintenanceActions.start_backup`. Raises `BackupRunning` while another one
+        runs. What the server finds wrong with the folder is the job's failure. `recipients` are public keys that it is
+        encrypted for, instead of those that the server's settings name; a passphrase is never sent. They, `in_clear`
+        and `include_encryption_key` need the right `admin` for the database, or raise `AccessDenied`.
         """
         wanted: dict[str, Any] = {"BackupLocation": _location(destination), "DatabaseDocument": None}
+        if also:
+            wanted["AlsoTo"] = [_location(each) for each in also]
         if recipients is not None:
             wanted["Recipients"] = list(recipients)
         body = encode({**wanted, "InClear": True} if in_clear else wanted)
@@ -127,6 +130,8 @@ class BothAdministrations(Generic[J]):
         point: RestorePoint = NEWEST,
         selection: Selection | None = None,
         new_id: bool = False,
+        copies: Sequence[str | os.PathLike[str]] = (),
+        limits: Limits = NO_LIMITS,
         require_signature: Sequence[str] = (),
         allow_clear: bool = False,
         key: EncryptionKey | str | bytes | None = None,
@@ -136,7 +141,9 @@ class BothAdministrations(Generic[J]):
         """Begin the restore of a moment into a new database, named as in the backup when no name is given.
 
         The moment is the newest that the folder holds, or one named as for `MaintenanceActions.restore`; what cannot
-        be reached is refused at once. When another restore runs, its end is waited for up to `start_timeout` seconds.
+        be reached is refused at once. `copies` are other places with the same backups: what is damaged or missing in
+        the first is read from there, and the job's messages say so. `limits` say how fast it may be, and when. When
+        another restore runs, its end is waited for up to `start_timeout` seconds.
         `new_id` makes another database of it, which the folder of these backups then refuses. `require_signature` names
         public keys of which one must have signed the backups; with `allow_clear` they may be in clear, which a server
         that has what opens encrypted ones refuses. With `key`, sent as for `create_database`, the new
@@ -144,7 +151,7 @@ class BothAdministrations(Generic[J]):
         settings.
         """
         wanted = RestoreWanted(
-            **_part(backup_location, replace(point, **named), selection, require_signature, allow_clear),
+            **_part(backup_location, replace(point, **named), selection, require_signature, allow_clear, copies),
             database_name=database_name,
             database_location=None if location is None else _location(location),
             defrag=defrag,
@@ -152,7 +159,8 @@ class BothAdministrations(Generic[J]):
             generate_new_database_id=new_id or None,
             secured_settings=self._secured(key, plain_http=plain_http),
         )
-        path = target("admin", "restore", query=[("defrag", str(defrag).lower())])
+        query = [("defrag", str(defrag).lower()), *limits.texts().items()]
+        path = target("admin", "restore", query=query)
         request = Request("POST", path, encode(msgspec.to_builtins(wanted)), JSON, timeout=start_timeout + SLACK)
         number = yield from _accepted(request)
         return self._job(Job("restore", number, (), RESTORE_STATUS), self._transport)
@@ -165,6 +173,7 @@ class BothAdministrations(Generic[J]):
         *,
         point: RestorePoint = NEWEST,
         selection: Selection | None = None,
+        copies: Sequence[str | os.PathLike[str]] = (),
         require_signature: Sequence[str] = (),
         allow_clear: bool = False,
         key: EncryptionKey | str | bytes | None = None,
@@ -175,7 +184,7 @@ class BothAdministrations(Generic[J]):
 
         Raises what that restore would raise before it began.
         """
-        part = _part(backup_location, replace(point, **named), selection, require_signature, allow_clear)
+        part = _part(backup_location, replace(point, **named), selection, require_signature, allow_clear, copies)
         secured = self._secured(key, plain_http=plain_http)
         wanted = RestoreWanted(**part, database_name=database_name, secured_settings=secured)
         body = encode(msgspec.to_builtins(wanted))
@@ -192,23 +201,26 @@ class BothAdministrations(Generic[J]):
         selection: Selection | None = None,
         other_database: bool = False,
         dry_run: bool = False,
+        copies: Sequence[str | os.PathLike[str]] = (),
+        limits: Limits = NO_LIMITS,
         require_signature: Sequence[str] = (),
         allow_clear: bool = False,
         **named: Unpack[PointKeywords],
     ) -> Flow[J]:
         """Begin to bring a moment of the backups, or a part of it, back into the store's database while it is used.
 
-        `on_conflict` and the rest are as for `MaintenanceActions.restore_into`; the server works in the folder of the
+        `on_conflict` and the rest are as for `MaintenanceActions.restore_into`, `copies` and `limits` as for
+        `start_restore`; the server works in the folder of the
         database. With `dry_run`, or without `on_conflict`, it only compares. The job's status has the `difference`,
         and its `changes` are the ids.
         """
         wanted = RestoreIntoWanted(
-            **_part(backup_location, replace(point, **named), selection, require_signature, allow_clear),
+            **_part(backup_location, replace(point, **named), selection, require_signature, allow_clear, copies),
             on_conflict=on_conflict,
             dry_run=dry_run or on_conflict is None,
             other_database=other_database,
         )
-        path = target(*self._root, "admin", "restore-into")
+        path = target(*self._root, "admin", "restore-into", query=[*limits.texts().items()])
         number = yield from _accepted(Request("POST", path, encode(msgspec.to_builtins(wanted)), JSON))
         return self._job(Job("restore", number), self._transport)
 
@@ -363,6 +375,7 @@ def _part(
     selection: Selection | None,
     signers: Sequence[str],
     allow_clear: bool,
+    copies: Sequence[str | os.PathLike[str]],
 ) -> dict[str, Any]:
     """The members of `messages.MomentWanted` for a moment of the backups in a folder of the server, or a part of it."""
     check_selection(selection)
@@ -378,6 +391,7 @@ def _part(
         "collections": sorted(part.collections) or None,
         "ids": sorted(part.ids) or None,
         "id_prefixes": list(part.prefixes) or None,
+        "copies": [_location(each) for each in copies] or None,
     }
 
 

@@ -19,9 +19,11 @@ from muniment.client.transport import AsyncRemote, Remote
 from muniment.client.wire import Flow, Request, parsed, target
 from muniment.document import encode
 from muniment.faces import both
+from muniment.limits import NO_LIMITS, Limits
 from muniment.raven3.messages import (
     Accepted,
     ChoreWanted,
+    CopyWanted,
     ExpiryWanted,
     MergeWanted,
     RehearsalWanted,
@@ -31,7 +33,13 @@ from muniment.raven3.messages import (
 )
 
 J = TypeVar("J")
-_CALLED: Final = {"verify": "verification", "rehearse": "rehearsal", "merge": "merge", "expire": "expiry"}
+_CALLED: Final = {
+    "verify": "verification",
+    "rehearse": "rehearsal",
+    "merge": "merge",
+    "copy": "copy",
+    "expire": "expiry",
+}
 
 
 class BothSchedules(Generic[J]):
@@ -110,18 +118,39 @@ class BothSchedules(Generic[J]):
         backup: str | None = None,
         query: str | None = None,
         allow_clear: bool = False,
+        limits: Limits = NO_LIMITS,
     ) -> Flow[J]:
         """Begin to really restore the newest moment, or the end of a backup, which is looked at and deleted again."""
         wanted = RehearsalWanted(
             backup_location=os.fspath(place), backup=backup, query=query, allow_clear=allow_clear or None
         )
-        return (yield from self._begun("rehearse", wanted))
+        return (yield from self._begun("rehearse", wanted, limits))
 
     @both
-    def start_merge(self, place: str | os.PathLike[str], through: str, *, delete_merged: bool = False) -> Flow[J]:
+    def start_merge(
+        self,
+        place: str | os.PathLike[str],
+        through: str,
+        *,
+        delete_merged: bool = False,
+        limits: Limits = NO_LIMITS,
+    ) -> Flow[J]:
         """Begin to make one full backup out of a chain: see `MaintenanceActions.merge`."""
         wanted = MergeWanted(backup_location=os.fspath(place), through=through, delete_merged=delete_merged)
-        return (yield from self._begun("merge", wanted))
+        return (yield from self._begun("merge", wanted, limits))
+
+    @both
+    def start_copy(
+        self,
+        place: str | os.PathLike[str],
+        destination: str | os.PathLike[str],
+        *,
+        repair: bool = False,
+        limits: Limits = NO_LIMITS,
+    ) -> Flow[J]:
+        """Begin to bring backups to another place, or to heal them there: see `MaintenanceActions.copy`."""
+        wanted = CopyWanted(backup_location=os.fspath(place), destination=os.fspath(destination), repair=repair)
+        return (yield from self._begun("copy", wanted, limits))
 
     @both
     def start_expiry(
@@ -134,11 +163,11 @@ class BothSchedules(Generic[J]):
         wanted = ExpiryWanted(backup_location=os.fspath(place), policy=policy, grace=grace, dry_run=dry_run)
         return (yield from self._begun("expire", wanted))
 
-    def _begun(self, what: str, wanted: ChoreWanted) -> Flow[J]:
-        body = encode(msgspec.to_builtins(wanted))
-        response = yield from call(Request("POST", target("admin", what), body, JSON), 202)
+    def _begun(self, what: str, wanted: ChoreWanted, limits: Limits = NO_LIMITS) -> Flow[J]:
+        path, body = target("admin", what, query=[*limits.texts().items()]), encode(msgspec.to_builtins(wanted))
+        response = yield from call(Request("POST", path, body, JSON), 202)
         number = parsed(response, Accepted).operation_id
-        return self._job(Job(_CALLED[what], number), self._transport)
+        return self._job(Job(_CALLED.get(what, what), number), self._transport)
 
 
 class Schedules(BothSchedules[RemoteJob], Remote):

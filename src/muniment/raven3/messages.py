@@ -384,6 +384,9 @@ class BackupWanted(Message):
     in_clear: Annotated[
         bool, Meta(description="Write it unencrypted, even if the database or earlier backups are encrypted.")
     ] = False
+    also_to: Annotated[
+        list[str] | None, Meta(description="Further places: each has a chain of its own, and what fails is told.")
+    ] = None
 
 
 class Frozen(Message):
@@ -415,6 +418,9 @@ class MomentWanted(Message, omit_defaults=True):
         bool | None, Meta(description="Also backups in clear, where the server has what opens encrypted ones.")
     ] = None
     id_prefixes: list[str] | None = None
+    copies: Annotated[
+        list[str] | None, Meta(description="Other places with these backups: what is damaged here is read from there.")
+    ] = None
 
 
 class RestoreWanted(MomentWanted):

@@ -9,6 +9,7 @@ from typing import Annotated, Any, get_args, get_origin
 import msgspec
 from msgspec import Meta, field
 
+from muniment.limits import Limits
 from muniment.raven3.names import DEFAULT_PAGE, MAX_PAGE
 
 
@@ -173,7 +174,7 @@ class StatusWanted(OperationWanted, frozen=True):
 
 
 class LimitsWanted(Query, frozen=True):
-    """How fast a job may be, and when; what is not said stays as it is."""
+    """How fast a job may be, and when; what is not said stays as it is, without a limit at the beginning."""
 
     read_rate: Annotated[str | None, Meta(description="Bytes to read in a second: `20MB`, or `none` for no limit.")] = (
         None
@@ -183,6 +184,10 @@ class LimitsWanted(Query, frozen=True):
     hours: Annotated[str | None, Meta(description="When to go on, by the server's clock: `22:00-06:00`, `none`.")] = (
         None
     )
+
+    def on(self, limits: Limits) -> Limits:
+        """These limits, changed by what is said; raises `InvalidInput`."""
+        return limits.changed(self.read_rate, self.write_rate, self.niceness, self.hours)
 
 
 class OperationLimits(LimitsWanted, frozen=True):
@@ -230,7 +235,7 @@ class AttachmentVersion(Query, frozen=True):
     lineage: Annotated[str, Meta(description="The history of the database, where several have this number.")] = ""
 
 
-class RestoreOptions(Query, frozen=True):
+class RestoreOptions(LimitsWanted, frozen=True):
     """How to restore."""
 
     defrag: Annotated[bool, Meta(description="Write the new database without gaps.")] = False

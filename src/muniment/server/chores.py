@@ -9,7 +9,8 @@ from typing import Any, TypeAlias
 
 import msgspec
 
-from muniment.backup.copying import Copied, copy_backups
+from muniment.backup.child import copy_in_child
+from muniment.backup.copying import Copied
 from muniment.backup.expire import Expired, expire
 from muniment.backup.job import Job, with_hint
 from muniment.backup.repository import Backup
@@ -112,6 +113,7 @@ def merging(
             keyring=keyring,
             protection=protection,
             progress=job.progress,
+            in_child=True,
         )
 
     def told(merged: Backup) -> dict[str, Any]:
@@ -125,9 +127,8 @@ def copying(source: Path, destination: Path, keyring: Keyring, *, repair: bool) 
     """Bring the backups in a folder to another place, or heal what is damaged there."""
 
     def work(job: Job[Copied]) -> Copied:
-        for place in (source, destination):
-            check_unmoved(place)
-        return copy_backups(source, destination, repair=repair, keyring=keyring, progress=job.progress)
+        check_unmoved(source, destination)
+        return copy_in_child(source, destination, repair=repair, keyring=keyring, progress=job.progress)
 
     def told(done: Copied) -> dict[str, Any]:
         places = {"copied": done.copied, "present": done.present, "repaired": done.repaired}

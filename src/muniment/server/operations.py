@@ -21,7 +21,9 @@ from muniment.server.wire import Refused
 from muniment.telling import log, telling
 
 KEPT: Final = 1000
-IN_TURN: Final = frozenset({"backup", "restore", "compaction", "rehearsal"})  # each has a child process
+IN_TURN: Final = frozenset(
+    {"backup", "restore", "compaction", "rehearsal", "merge", "copy"}
+)  # each has a child process
 WITH_CHANGES: Final = 10  # their ids take memory
 TELL_SECONDS: Final = 1.0
 LONGEST: Final = 1000

@@ -101,12 +101,11 @@ def _not_for_key(text: str, what: str) -> Forbidden:
     return Forbidden(f"{text!r} is not where this key may have {what}", "use a folder below the roots of the key")
 
 
-def check_unmoved(folder: Path) -> None:
-    """Raises `Forbidden` when a link leads elsewhere from where this folder was when it was allowed."""
-    if isinstance(folder, Remote):
-        return
-    if _real(folder) != folder:
-        raise Forbidden(f"{folder} leads to another folder than before", "leave links out of its path")
+def check_unmoved(*folders: Path) -> None:
+    """Raises `Forbidden` when a link leads elsewhere from where one of these was when it was allowed."""
+    for folder in folders:
+        if not isinstance(folder, Remote) and _real(folder) != folder:
+            raise Forbidden(f"{folder} leads to another folder than before", "leave links out of its path")
 
 
 def resolve_folder(data_dir: Path, text: str) -> Path:

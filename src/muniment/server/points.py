@@ -34,33 +34,37 @@ def selection_of(wanted: MomentWanted) -> Selection | None:
 
 async def plan_for(
     request: Request, wanted: MomentWanted, *any_of: Right, key: EncryptionKey | None = None
-) -> tuple[Path, RestorePlan, dict[str, Any]]:
-    """The folder with the backups, what a restore reads of it, and the same as JSON; raises what makes it impossible.
+) -> tuple[list[Path], RestorePlan, dict[str, Any]]:
+    """The places with the backups, what a restore reads of them, and the same as JSON.
+
+    Raises what makes it impossible.
 
     Who has none of these rights for the database that the backups are of is refused in the same words whatever there
     is, also nothing. `key` is that of the database to restore into.
     """
     if not wanted.backup_location.strip():
         raise InvalidInput("BackupLocation is missing", 'send {"BackupLocation": "/a/folder/of/the/server"}')
-    source = request.backup_folder(wanted.backup_location)
+    places = [request.backup_folder(place) for place in (wanted.backup_location, *(wanted.copies or ()))]
+    source = places[0]
     try:
-        if not await asyncio.to_thread(source.is_dir):
+        if len(places) == 1 and not await asyncio.to_thread(source.is_dir):
             what = "nothing in" if isinstance(source, Remote) else "no folder"
             raise BackupNotFound(f"there is {what} {source}", "give the place that the backup was written to")
-        plan, told = await _plan_of(wanted, source, request.server.settings, key)
+        plan, told = await _plan_of(wanted, places, request.server.settings, key)
     except MunimentError:
-        await asyncio.to_thread(_check_may_be_told, request, source, any_of)
+        await asyncio.to_thread(_check_may_be_told, request, places, any_of)
         raise
     require(request, plan.manifest.database.name, *any_of)
-    return source, plan, told
+    return places, plan, told
 
 
-def _check_may_be_told(request: Request, source: Path, any_of: Sequence[Right]) -> None:
+def _check_may_be_told(request: Request, places: Sequence[Path], any_of: Sequence[Right]) -> None:
     """Raises `Refused` unless one of these rights is held for all databases, or for those that these backups are of."""
     names: set[str] = set()
     if EVERY not in request.caller.access.databases:
-        with suppress(MunimentError):
-            names = {backup.manifest.database.name for backup in backups(source)}
+        for place in places:
+            with suppress(MunimentError):
+                names |= {backup.manifest.database.name for backup in backups(place)}
         if not names:
             raise refusal(request)
     for name in names:
@@ -68,14 +72,16 @@ def _check_may_be_told(request: Request, source: Path, any_of: Sequence[Right]) 
 
 
 async def _plan_of(
-    wanted: MomentWanted, source: Path, settings: Settings, key: EncryptionKey | None = None
+    wanted: MomentWanted, places: Sequence[Path], settings: Settings, key: EncryptionKey | None = None
 ) -> tuple[RestorePlan, dict[str, Any]]:
     # Nobody knows the zone of whoever asks, nor whether it is the server's: a time has to say it.
     at = None if wanted.at is None else time_of(wanted.at, None, from_microseconds(system_clock()))
     point = RestorePoint(at, wanted.etag, wanted.backup, wanted.lineage)
 
     def planned() -> tuple[RestorePlan, dict[str, Any]]:
-        plan = MaintenanceActions.plan_restore(source, point=point, keyring=keyring_of(settings, wanted, key))
+        source, *copies = places
+        keyring = keyring_of(settings, wanted, key)
+        plan = MaintenanceActions.plan_restore(source, point=point, keyring=keyring, copies=copies)
         return plan, dry_run(plan, str(source))
 
     return await asyncio.to_thread(planned)

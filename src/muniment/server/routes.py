@@ -91,6 +91,7 @@ from muniment.raven3.queries import (
     IndexAsked,
     IndexesListed,
     IndexStreamed,
+    LimitsWanted,
     OperationLimits,
     OperationWanted,
     Query,
@@ -326,7 +327,10 @@ ROUTES: Final = (
     ),
     Route("alerts", {"GET": _listed(alerts.wrong, AlertsWanted, SEE_BACKUPS, list[Alert])}),
     Route("admin/backup", {"POST": Endpoint(backups.start, ACCEPTED, BackupOptions, BackupWanted, may=BACKUP)}),
-    Route("admin/restore-into", {"POST": Endpoint(restore_into.start, ACCEPTED, body=RestoreIntoWanted, may=RESTORE)}),
+    Route(
+        "admin/restore-into",
+        {"POST": Endpoint(restore_into.start, ACCEPTED, LimitsWanted, RestoreIntoWanted, may=RESTORE)},
+    ),
     Route("admin/freeze", {"POST": _listed(freezes.freeze, FreezeWanted, BACKUP, Frozen)}),
     Route("admin/thaw", {"POST": _listed(freezes.thaw, ThawWanted, BACKUP, Frozen)}),
     Route(
@@ -377,17 +381,29 @@ ROUTES: Final = (
     Route("admin/schedules", _answered(schedules.listing, EVERYTHING, list[ScheduleListed]), tenant=False),
     Route("admin/runs", {"GET": _listed(schedules.runs, RunsListed, EVERYTHING, list[Run])}, tenant=False),
     Route(
-        "admin/verify", {"POST": Endpoint(schedules.verify, ACCEPTED, body=ChoreWanted, may=EVERYTHING)}, tenant=False
+        "admin/verify",
+        {"POST": Endpoint(schedules.verify, ACCEPTED, body=ChoreWanted, may=EVERYTHING)},
+        tenant=False,
     ),
     Route(
         "admin/rehearse",
-        {"POST": Endpoint(schedules.rehearse, ACCEPTED, body=RehearsalWanted, may=EVERYTHING)},
+        {"POST": Endpoint(schedules.rehearse, ACCEPTED, LimitsWanted, RehearsalWanted, may=EVERYTHING)},
         tenant=False,
     ),
-    Route("admin/merge", {"POST": Endpoint(schedules.merge, ACCEPTED, body=MergeWanted, may=EVERYTHING)}, tenant=False),
-    Route("admin/copy", {"POST": Endpoint(schedules.copy, ACCEPTED, body=CopyWanted, may=EVERYTHING)}, tenant=False),
     Route(
-        "admin/expire", {"POST": Endpoint(schedules.expire, ACCEPTED, body=ExpiryWanted, may=EVERYTHING)}, tenant=False
+        "admin/merge",
+        {"POST": Endpoint(schedules.merge, ACCEPTED, LimitsWanted, MergeWanted, may=EVERYTHING)},
+        tenant=False,
+    ),
+    Route(
+        "admin/copy",
+        {"POST": Endpoint(schedules.copy, ACCEPTED, LimitsWanted, CopyWanted, may=EVERYTHING)},
+        tenant=False,
+    ),
+    Route(
+        "admin/expire",
+        {"POST": Endpoint(schedules.expire, ACCEPTED, body=ExpiryWanted, may=EVERYTHING)},
+        tenant=False,
     ),
     Route("admin/alerts", _answered(alerts.on_server, EVERYTHING, list[Alert]), tenant=False),
     Route(

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 from functools import partial
+from pathlib import Path
+from typing import Any
 
 import msgspec
 
@@ -32,12 +34,8 @@ async def start(request: Request) -> Response:
 async def begin(request: Request, wanted: BackupWanted, asked: BackupOptions) -> int:
     """Begin a backup of this database; gives the number of the job."""
     check_members(request, wanted, asked)
-    if not wanted.backup_location.strip():
-        raise InvalidInput("BackupLocation is missing", 'send {"BackupLocation": "/a/folder/of/the/server"}')
     tenant, app = request.tenant, request.server
-    if not wanted.backup_location.startswith("~"):  # which is the server's data folder
-        place_of(wanted.backup_location)
-    destination = request.backup_folder(wanted.backup_location)
+    destination, *others = [_place(request, each) for each in (wanted.backup_location, *(wanted.also_to or ()))]
     document = app.databases.settings(tenant)
     if wanted.database_document is not None:
         check_document(wanted.database_document)  # which a restore would refuse when all else is done
@@ -47,17 +45,19 @@ async def begin(request: Request, wanted: BackupWanted, asked: BackupOptions) ->
     def beginning(job: BackupOperation) -> None:
         operation = app.operations.new(job, tenant.name, request.who)
         operation.place = str(destination)
-        operation.check = partial(check_unmoved, destination)
-        operation.result = lambda backup: msgspec.to_builtins(BackupSummary.of(backup))
+        operation.check = partial(check_unmoved, destination, *others)
+        operation.result = lambda backup: _told(job)
         tenant.backup.follow(operation)
         if tenant.is_system:
             job.say(f"Note: {SYSTEM_HOLDS}")
         app.operations.start(operation)
 
     flags = msgspec.structs.asdict(asked)
-    limits = app.settings.backup_limits.changed(**{name: flags.pop(name) for name in LimitsWanted.__struct_fields__})
+    flags = {name: flags[name] for name in flags if name not in LimitsWanted.__struct_fields__}
+    limits = asked.on(app.settings.backup_limits)
     tenant.database.maintenance.start_backup(
         destination,
+        also=others,
         **flags,
         limits=limits,
         document=document,
@@ -68,6 +68,20 @@ async def begin(request: Request, wanted: BackupWanted, asked: BackupOptions) ->
     )
     assert tenant.backup.operation is not None
     return tenant.backup.operation.id
+
+
+def _place(request: Request, location: str) -> Path:
+    if not location.strip():
+        raise InvalidInput("BackupLocation is missing", 'send {"BackupLocation": "/a/folder/of/the/server"}')
+    if not location.startswith("~"):  # which is the server's data folder
+        place_of(location)
+    return request.backup_folder(location)
+
+
+def _told(job: BackupOperation) -> dict[str, Any]:
+    """What the backup holds, and where there are several, all of them."""
+    first, *others = [msgspec.to_builtins(BackupSummary.of(backup)) for backup in job.backups]
+    return {**first, "also": others} if others else first
 
 
 async def status(request: Request) -> Response:

@@ -110,10 +110,10 @@ async def export_backup(request: Request) -> Response | Outgoing:
         raise InvalidInput(
             "an export takes a part by filters", "give metadata-filter=Raven-Entity-Name=Orders in the query, say"
         )
-    source, plan, _ = await plan_for(request, wanted, Right.RESTORE)
+    places, plan, _ = await plan_for(request, wanted, Right.RESTORE)
 
     def work(pipe: Pipe, _: Headers, progress: Progress) -> dict[str, Any]:
-        check_unmoved(source)
+        check_unmoved(*places)
         return asdict(export_plan(plan, pipe, options, progress=progress))
 
     return await _stream(request, plan.manifest.database.name, EXPORT_BACKUP, work, options)

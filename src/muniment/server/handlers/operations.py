@@ -4,13 +4,12 @@ from __future__ import annotations
 
 from functools import partial
 
-import msgspec
 from msgspec import UNSET
 
 from muniment.document import raven_time
 from muniment.errors import Conflict
 from muniment.raven3.messages import OperationListed, OperationStatus
-from muniment.raven3.queries import LimitsWanted, OperationLimits, OperationWanted, StatusWanted
+from muniment.raven3.queries import OperationLimits, OperationWanted, StatusWanted
 from muniment.server.permission import may_see
 from muniment.server.request import Request
 from muniment.server.wire import Refused, Response, empty_response, json_response
@@ -53,8 +52,7 @@ async def limit(request: Request) -> Response:
     job = request.server.operations.find(asked.id, partial(may_see, request.caller)).job
     if not job.running:
         raise Conflict(f"the operation {asked.id} has ended", "begin another one with these limits")
-    given = msgspec.structs.asdict(asked)
-    job.limits = job.limits.changed(**{name: given[name] for name in LimitsWanted.__struct_fields__})
+    job.limits = asked.on(job.limits)
     said = ", ".join(f"{name} {value}" for name, value in job.limits.texts().items())
     job.say(f"Limits are now: {said or 'none'}")
     return json_response(job.limits.texts())

@@ -12,8 +12,10 @@ from muniment.backup.plan import RestorePlan
 from muniment.backup.restore_into import OnConflict, check_database, compared
 from muniment.backup.selection import Selection
 from muniment.errors import InvalidInput
+from muniment.limits import NO_LIMITS
 from muniment.progress import Progress
 from muniment.raven3.messages import Accepted, RestoreIntoWanted
+from muniment.raven3.queries import LimitsWanted
 from muniment.security.access import Right
 from muniment.security.encryption import EncryptionKey
 from muniment.server.operations import Operation
@@ -26,7 +28,7 @@ from muniment.server.wire import Refused, Response, json_response
 
 async def start(request: Request) -> Response:
     """Begin to restore a moment of the backups in a folder, or a part of it, into this database; or only to compare."""
-    wanted = await request.message(RestoreIntoWanted)
+    wanted, limits = await request.message(RestoreIntoWanted), request.asked(LimitsWanted).on(NO_LIMITS)
     app, tenant = request.server, request.tenant
     if tenant.is_system:
         raise Refused(400, "the system database cannot be restored while it is used", "see muniment server --help")
@@ -34,17 +36,19 @@ async def start(request: Request) -> Response:
         raise InvalidInput("OnConflict is missing", f"send one of {', '.join(get_args(OnConflict))}")
     selection = selection_of(wanted)
     key = tenant.database.storage.key
-    source, plan, _ = await plan_for(request, wanted, Right.RESTORE, key=key)
+    places, plan, _ = await plan_for(request, wanted, Right.RESTORE, key=key)
     origin = plan.manifest.database.name
     if not wanted.other_database:
         check_database(plan, tenant.database.storage, tenant.name)
     loop = asyncio.get_running_loop()
 
     def work(job: Job[None]) -> None:
-        check_unmoved(source)
+        check_unmoved(*places)
         _restore(tenant, plan, selection, wanted, operation)
 
-    operation = app.operations.new(Job("restore", work), tenant.name, request.who, origin=origin)
+    job = Job("restore", work)
+    job.limits = limits
+    operation = app.operations.new(job, tenant.name, request.who, origin=origin)
     operation.on_end = lambda: loop.call_soon_threadsafe(tenant.leave)
     tenant.active += 1
     app.operations.start(operation)
@@ -57,7 +61,8 @@ def _restore(
     def read(
         plan: RestorePlan, target: Path, selection: Selection | None, progress: Progress, key: EncryptionKey | None
     ) -> None:
-        restore_in_child(plan, target, selection=selection, progress=progress, key=key)
+        for note in restore_in_child(plan, target, selection=selection, progress=progress, key=key).notes:
+            operation.job.say(f"Note: {note}")
 
     storage, progress = tenant.database.storage, operation.job.progress
     with compared(storage, plan, tenant.folder, selection=selection, progress=progress, read=read) as comparison:

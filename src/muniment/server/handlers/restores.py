@@ -22,6 +22,7 @@ from muniment.errors import (
     MunimentError,
     TargetExists,
 )
+from muniment.limits import NO_LIMITS, Limits
 from muniment.raven3.encryption import KEY, SECURED, with_bundle
 from muniment.raven3.messages import Accepted, RestoreWanted
 from muniment.raven3.names import DATA_DIR, DATABASES, RESTORE_IN_PROGRESS, RESTORE_STATUS
@@ -43,15 +44,16 @@ POLL_SECONDS: Final = 0.1
 
 async def start(request: Request) -> Response:
     """Begin to restore a moment of the backups in a folder, or a part of it, into a new database."""
-    wanted = await _wanted(request)
-    return json_response(Accepted(await begin(request, wanted, defrag=request.asked(RestoreOptions).defrag)), 202)
+    wanted, asked = await _wanted(request), request.asked(RestoreOptions)
+    begun = await begin(request, wanted, defrag=asked.defrag, limits=asked.on(NO_LIMITS))
+    return json_response(Accepted(begun), 202)
 
 
-async def begin(request: Request, wanted: RestoreWanted, *, defrag: bool = False) -> int:
+async def begin(request: Request, wanted: RestoreWanted, *, defrag: bool = False, limits: Limits = NO_LIMITS) -> int:
     """Begin to restore into a new database; gives the number of the job."""
     app, databases = request.server, request.server.databases
     selection = selection_of(wanted)
-    source, plan, name, target = await _planned(request, wanted)
+    places, plan, name, target = await _planned(request, wanted)
     secured = wanted.secured_settings
     key = _key(databases, name, secured) if secured else None
     await _wait_for_other(request, wanted.restore_start_timeout)
@@ -61,12 +63,15 @@ async def begin(request: Request, wanted: RestoreWanted, *, defrag: bool = False
     defrag = bool(wanted.defrag) or defrag
     new_id = bool(wanted.generate_new_database_id)
 
+    notes = list(plan.notes)
+
     def work(job: Job[Moment]) -> Moment:
         job.say(f"Starting to restore {name} from {plan.backup.folder} to {target}")
-        check_unmoved(source)
-        moment = restore_in_child(
+        check_unmoved(*places)
+        restored = restore_in_child(
             plan, target, selection=selection, defrag=defrag, new_id=new_id, progress=job.progress, key=key
-        ).moment
+        )
+        moment, notes[:] = restored.moment, restored.notes
         state = f"the state of {rfc3339(from_microseconds(moment.modified))}, etag {moment.etag:,}"
         part = ", a part of it" if selection else "; its fingerprint was proven"
         job.say(f"Restored {amount(job.progress)} of {state}{part}")
@@ -79,7 +84,7 @@ async def begin(request: Request, wanted: RestoreWanted, *, defrag: bool = False
         elif job.error:
             yield f"Error: Unable to restore database {name} because: {with_hint(job.error)}"
         else:
-            yield from (f"Note: {note}" for note in plan.notes)
+            yield from (f"Note: {note}" for note in notes)
             if plan.encrypted and key is None:
                 yield f"Note: the backups are encrypted, and {name} is in clear: {SECURED} had no key for it"
             yield f"The new database {name} was created"
@@ -91,8 +96,10 @@ async def begin(request: Request, wanted: RestoreWanted, *, defrag: bool = False
 
     try:
         origin = plan.manifest.database.name
-        operation = app.operations.new(Job("restore", work, closing), name, request.who, origin=origin)
-        operation.place, operation.on_end = str(source), release
+        job = Job("restore", work, closing)
+        job.limits = limits
+        operation = app.operations.new(job, name, request.who, origin=origin)
+        operation.place, operation.on_end = str(places[0]), release
         await asyncio.to_thread(databases.notes.tell, {RESTORE_STATUS: None, RESTORE_IN_PROGRESS: {"Resource": name}})
         databases.notes.follow(RESTORE_STATUS, operation)
         app.operations.start(operation)
@@ -102,8 +109,10 @@ async def begin(request: Request, wanted: RestoreWanted, *, defrag: bool = False
     return operation.id
 
 
-async def _planned(request: Request, wanted: RestoreWanted) -> tuple[Path, RestorePlan, str, Path]:
-    """Where the backups are, the plan, and the name and folder of the new database; raises `Refused` without a right.
+async def _planned(request: Request, wanted: RestoreWanted) -> tuple[list[Path], RestorePlan, str, Path]:
+    """Where the backups are and copies of them, the plan, and the name and folder of the new database.
+
+    Raises `Refused` without a right.
 
     Who names the database needs the right for it before anything is read; another has the name that the backup has.
     """
@@ -112,10 +121,10 @@ async def _planned(request: Request, wanted: RestoreWanted) -> tuple[Path, Resto
     if name:
         require(request, name, Right.RESTORE)
         target = _new_place(request, name, wanted.database_location)
-        source, plan, _ = await plan_for(request, wanted, Right.RESTORE, key=opening)
+        places, plan, _ = await plan_for(request, wanted, Right.RESTORE, key=opening)
     else:
         try:
-            source, plan, _ = await plan_for(request, wanted, Right.RESTORE, key=opening)
+            places, plan, _ = await plan_for(request, wanted, Right.RESTORE, key=opening)
         except BackupNotFound as error:
             if wanted.backup is not None or wanted.lineage is not None:
                 raise
@@ -123,7 +132,7 @@ async def _planned(request: Request, wanted: RestoreWanted) -> tuple[Path, Resto
         name = await _name_in(plan.backup, databases)
         require(request, name, Right.RESTORE)
         target = _new_place(request, name, wanted.database_location)
-    return source, plan, name, target
+    return places, plan, name, target
 
 
 async def plan(request: Request) -> Response:

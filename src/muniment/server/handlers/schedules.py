@@ -13,6 +13,7 @@ from muniment.backup.schedule import Schedule
 from muniment.document import from_microseconds, rfc3339, to_microseconds
 from muniment.duration import duration_of
 from muniment.errors import InvalidInput
+from muniment.limits import NO_LIMITS, Limits
 from muniment.raven3.messages import (
     Accepted,
     BackupWanted,
@@ -27,7 +28,7 @@ from muniment.raven3.messages import (
     ScheduleListed,
 )
 from muniment.raven3.names import MAX_PAGE, SYSTEM
-from muniment.raven3.queries import RunsListed
+from muniment.raven3.queries import LimitsWanted, RunsListed
 from muniment.server.chores import Told, copying, expiry, merging, rehearsal, verification
 from muniment.server.keyring import keyring_of, protection_of
 from muniment.server.request import Request
@@ -115,6 +116,7 @@ async def rehearse(request: Request) -> Response:
         lambda place, keyring: rehearsal(
             app.settings, app.databases.data_dir, place, keyring, query=wanted.query, **named
         ),
+        _limits(request),
     )
 
 
@@ -139,6 +141,7 @@ async def merge(request: Request) -> Response:
         request,
         wanted,
         lambda place, keyring: merging(place, wanted.through, keyring, protection, delete_merged=wanted.delete_merged),
+        _limits(request),
     )
 
 
@@ -149,11 +152,14 @@ async def copy(request: Request) -> Response:
         raise InvalidInput("Destination is missing", 'send {"Destination": "s3://bucket/prefix"}, or a folder')
     destination = request.backup_folder(wanted.destination)
     return await _begun(
-        request, wanted, lambda place, keyring: copying(place, destination, keyring, repair=wanted.repair)
+        request,
+        wanted,
+        lambda place, keyring: copying(place, destination, keyring, repair=wanted.repair),
+        _limits(request),
     )
 
 
-async def _begun(request: Request, wanted: ChoreWanted, make: Any) -> Response:
+async def _begun(request: Request, wanted: ChoreWanted, make: Any, limits: Limits = NO_LIMITS) -> Response:
     if not wanted.backup_location.strip():
         raise InvalidInput("BackupLocation is missing", 'send {"BackupLocation": "/a/folder/of/the/server"}')
     app = request.server
@@ -161,10 +167,15 @@ async def _begun(request: Request, wanted: ChoreWanted, make: Any) -> Response:
     keyring = await asyncio.to_thread(keyring_of, app.settings, _signed(wanted))
     job, told = make(place, keyring)
     result: Told = told
+    job.limits = limits
     operation = app.operations.new(job, wanted.database or SYSTEM, request.who)
     operation.place, operation.result = str(place), result
     app.operations.start(operation)
     return json_response(Accepted(operation.id), 202)
+
+
+def _limits(request: Request) -> Limits:
+    return request.asked(LimitsWanted).on(NO_LIMITS)
 
 
 def _signed(wanted: ChoreWanted) -> MomentWanted:
