@@ -140,9 +140,13 @@ class DocumentDatabase(Source[Exported]):
 
     def get(self, id: str) -> Document | None:
         """The document with this id, in any case; None when there is none."""
-        check_id(id)
-        revision = self.storage.get(DOCUMENT, id)
+        revision = self.revision(id)
         return None if revision is None else Document.of(revision)
+
+    def revision(self, id: str) -> Revision | None:
+        """The revision that the document with this id is; None when there is none."""
+        check_id(id)
+        return self.storage.get(DOCUMENT, id)
 
     def get_many(self, ids: Iterable[str]) -> list[Document | None]:
         """The documents with these ids, in their order, None for each that does not exist."""

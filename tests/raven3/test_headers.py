@@ -2,7 +2,12 @@
 
 from __future__ import annotations
 
-from muniment.raven3.headers import metadata_headers, metadata_of
+import pytest
+
+from muniment.document import Document, from_microseconds, raven_time
+from muniment.raven3.headers import document_headers, metadata_headers, metadata_of, revision_headers
+from muniment.raven3.times import http_date
+from muniment.revision import DOCUMENT, Revision
 
 
 def test_headers_are_metadata() -> None:
@@ -28,3 +33,25 @@ def test_metadata_comes_back_from_headers() -> None:
     assert metadata_of(metadata_headers(metadata)) == {
         "Name": 'Jürgen "x"', "Percent": "50%", "Blank": " x ", "Text": "plain, text", "Brace": "{x", "Empty": "",
     }  # fmt: skip
+
+
+@pytest.mark.parametrize("changed", [0, 1, 999_999, 1_000_000, 1_795_960_528_126_749, 253_402_300_798_000_000])
+def test_a_document_and_its_revision_have_the_same_times(changed: int) -> None:
+    revision = Revision(5, DOCUMENT, "items/1", "Items", changed, b'{"Raven-Entity-Name":"Items"}', b"{}", 2)
+    document = Document.of(revision)
+    found = dict(document_headers(document, "e"))
+    assert found == dict(revision_headers(revision, "e"))
+    assert found["raven-last-modified"] == document.last_modified == raven_time(from_microseconds(changed))
+    assert found["last-modified"] == http_date(from_microseconds(changed))
+
+
+def test_a_document_that_says_when_it_was_modified_is_believed() -> None:
+    for metadata in (
+        b'{"Last-Modified":"2020-01-02T03:04:05.6789012Z"}',
+        b'{"Last-Modified":5}',
+        b'{"A":"Last-Modified"}',
+    ):
+        document = Document("items/1", 5, from_microseconds(1_795_960_528_126_749), metadata, b"{}")
+        found = dict(document_headers(document, "e"))
+        assert found["raven-last-modified"] == document.last_modified
+        assert found["last-modified"] in ("Thu, 02 Jan 2020 03:04:05 GMT", http_date(document.changed))

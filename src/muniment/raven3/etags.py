@@ -16,7 +16,11 @@ _GUID: Final = re.compile(r"[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9
 
 def etag_text(etag: int) -> str:
     """A document's etag, of type 01; 0, for "there must be none", is all zeros."""
-    return f"01000000-0000-0001-{etag >> 48:04X}-{etag & 0xFFFFFFFFFFFF:012X}" if etag else NO_ETAG
+    if not etag:
+        return NO_ETAG
+    if etag < 1 << 48:  # nearly always
+        return "01000000-0000-0001-0000-%012X" % etag  # noqa: UP031 (twice as quick)
+    return f"01000000-0000-0001-{etag >> 48:04X}-{etag & 0xFFFFFFFFFFFF:012X}"
 
 
 def attachment_etag_text(etag: int) -> str:

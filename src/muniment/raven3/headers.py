@@ -10,10 +10,21 @@ from functools import lru_cache
 from typing import Any, Final, TypeAlias
 from urllib.parse import quote, unquote
 
-from muniment.document import ENTITY_NAME, Document, decode, encode, is_reserved
+from muniment.document import (
+    ENTITY_NAME,
+    LAST_MODIFIED,
+    Document,
+    decode,
+    encode,
+    from_microseconds,
+    is_reserved,
+    to_microseconds,
+    without_time_kept,
+)
 from muniment.errors import InvalidDocument, InvalidInput
 from muniment.raven3.names import BUILD
 from muniment.raven3.times import http_date
+from muniment.revision import Revision
 
 Headers: TypeAlias = list[tuple[str, str]]
 
@@ -21,6 +32,7 @@ JSON: Final = ("content-type", "application/json; charset=utf-8")
 BUILD_HEADER: Final = ("raven-server-build", BUILD)
 VERSION: Final = "raven-client-version"
 LOADING: Final = "Raven-Database-Load-In-Progress"
+ONCE: Final = "single-use-auth-token"  # a token that is good for one request
 REQUEST: Final = "muniment-request"  # shows that no page in a browser has sent this
 LOCAL: Final = "muniment-local"  # where the server's secret for clients of its machine is, and from them what it is
 OPERATION: Final = "muniment-operation"  # the number of the job that makes the answer
@@ -51,18 +63,44 @@ def is_transport(name: str) -> bool:
 
 def document_headers(document: Document, etag: str) -> Headers:
     """The headers of a document that is answered alone."""
-    changed = document.changed
-    last = document.last_modified
-    date = http_date(changed) if b"Last-Modified" not in document.metadata_json else _date_text(last)
+    return _document_headers(document.id, document.metadata_json, to_microseconds(document.changed), etag)
+
+
+def revision_headers(revision: Revision, etag: str) -> Headers:
+    """Those of the document that a revision is."""
+    return _document_headers(revision.id, *without_time_kept(revision.metadata, revision.modified), etag)
+
+
+def _document_headers(id: str, metadata: bytes, changed: int, etag: str) -> Headers:
+    first, kept = _prepared(metadata)
+    if kept is None:
+        seconds, fraction = divmod(changed, 1_000_000)
+        date, begins = _second(seconds)
+        last = "%s.%06d0Z" % (begins, fraction)  # noqa: UP031 (twice as quick)
+    else:
+        date, last = kept
     return [
-        JSON,
-        BUILD_HEADER,
-        *metadata_headers(document.metadata_json),
+        *first,
         ("etag", f'"{etag}"'),
-        ("__document_id", escaped(document.id)),
+        ("__document_id", escaped(id)),
         ("last-modified", date),
         ("raven-last-modified", last),
     ]
+
+
+@lru_cache(2048)
+def _prepared(metadata: bytes) -> tuple[tuple[tuple[str, str], ...], tuple[str, str] | None]:
+    """The headers that all documents with this metadata have, and the two times if it says when they were modified."""
+    kept = decode(metadata).get(LAST_MODIFIED) if LAST_MODIFIED.encode() in metadata else None
+    times = (_date_text(kept), kept) if isinstance(kept, str) else None
+    return (JSON, BUILD_HEADER, *metadata_headers(metadata)), times
+
+
+@lru_cache(1024)
+def _second(seconds: int) -> tuple[str, str]:
+    """This second since 1970 as HTTP spells it, and as RavenDB's times begin."""
+    time = from_microseconds(seconds * 1_000_000)
+    return http_date(time), time.isoformat(timespec="seconds")[:19]
 
 
 def escaped(id: str) -> str:

@@ -17,8 +17,23 @@ class Answered:
         self.within = [0] * (len(BOUNDS) + 1)
         self.seconds = 0.0
 
+    def __add__(self, other: Answered) -> Answered:
+        """Those of both."""
+        both = Answered()
+        for each in (self, other):
+            for key, count in list(each.counts.items()):
+                both.counts[key] = both.counts.get(key, 0) + count
+            both.within = [sum(pair) for pair in zip(both.within, each.within, strict=True)]
+            both.seconds += each.seconds
+        return both
+
+    @property
+    def total(self) -> int:
+        """How many there are in all."""
+        return sum(list(self.counts.values()))
+
     def count(self, method: str, status: int, seconds: float) -> None:
-        """Add one; only for the event loop."""
+        """Add one; only for one thread."""
         key = (method if method in METHODS else "other", status)
         self.counts[key] = self.counts.get(key, 0) + 1
         self.within[bisect_left(BOUNDS, seconds)] += 1

@@ -45,7 +45,6 @@ class App:
         request = Request(server, scope, proto)
         began = perf_counter()
         server.active += 1
-        server.requests += 1
         try:
             try:
                 answer = await self._answer(request)
@@ -57,7 +56,7 @@ class App:
                 raise
             except Exception as error:
                 answer = _unexpected(request, error)
-            server.answered.count(request.method, answer.status, perf_counter() - began)
+            server.slowly.count(request.method, answer.status, perf_counter() - began)
             if answer.status in (401, 412) and server.old_clients is not None:
                 answer.headers.append(_oauth_source(request))
             if answer.status >= 400:

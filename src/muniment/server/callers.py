@@ -117,17 +117,32 @@ class Callers:
     async def caller(self, authorization: str, source: str) -> Caller:
         """Who has sent this header; raises `Refused` (401) for nobody, and (429) for a source that tries too often."""
         self._look()
-        scheme, _, given = authorization.partition(" ")
-        given = given.strip()
-        if scheme.lower() == "bearer" and given.startswith("{"):  # as RavenDB's clients send what they were given
-            given = (_SIGNATURE.findall(given) or [""])[-1]
-        if scheme.lower() == "bearer" and "/" not in given and (token := self._of_token(given)) and token.once is None:
+        if caller := self.proven(authorization):
+            return caller
+        name, secret = _named(*_parts(authorization))
+        return await self.prove(self._keys.get(fold(name)), secret, source)
+
+    @property
+    def are_current(self) -> bool:
+        """Whether the keys are known as they are now. Any thread may ask."""
+        return self._system.last_etag == self._seen
+
+    @property
+    def last_anonymous(self) -> Caller:
+        """`anonymous` as the keys were last read."""
+        return self._anonymous
+
+    def proven(self, authorization: str) -> Caller | None:
+        """Who has sent this header, as the keys were last read, if he has shown it before; None if he has to show it.
+
+        Raises `Refused` (401) for a header that names nobody. Any thread may call it.
+        """
+        scheme, given = _parts(authorization)
+        if scheme == "bearer" and "/" not in given and (token := self._of_token(given)) and token.once is None:
             return Caller.of(token.key, token=True, until=token.until)
-        name, secret = _named(scheme.lower(), given)
-        key_or_none = self._keys.get(fold(name))
-        if key_or_none and key_or_none.enabled and self._proven.knows(key_or_none, secret):
-            return Caller.of(key_or_none)
-        return await self.prove(key_or_none, secret, source)
+        name, secret = _named(scheme, given)
+        key = self._keys.get(fold(name))
+        return Caller.of(key) if key and key.enabled and self._proven.knows(key, secret) else None
 
     def key(self, name: str) -> Key | None:
         """The key of this name, in any case; None if there is none, or it was disabled."""
@@ -162,13 +177,14 @@ class Callers:
         token = self._of_token(text)
         if token is None or token.once != fold(database or ""):
             return None
-        del self._tokens[text[:_TOKEN_NAME]]
+        if self._tokens.pop(text[:_TOKEN_NAME], None) is None:  # it has ended meanwhile
+            return None
         return Caller.of(token.key, token=True, until=token.until)
 
     def _new_token(self, key: Key, until: float, once: str | None = None) -> str:
         now = self._clock()
         if len(self._tokens) >= MAX_TOKENS:
-            self._tokens = {name: token for name, token in self._tokens.items() if token.until > now}
+            self._tokens = {name: token for name, token in list(self._tokens.items()) if token.until > now}
         if len(self._tokens) >= MAX_TOKENS:
             raise Refused(503, f"all {MAX_TOKENS:,} tokens are in use", "use one for many requests, until it ends")
         text = secrets.token_urlsafe(9 + 32)  # nine bytes are the twelve characters of its name
@@ -185,7 +201,7 @@ class Callers:
             return None
         if self._clock() < token.until and self._stored.get(fold(token.key.name)) == token.stored and token.key.enabled:
             return token
-        del self._tokens[name]
+        self._tokens.pop(name, None)
         return None
 
     async def prove(self, key: Key | None, secret: str, source: str) -> Caller:
@@ -228,11 +244,11 @@ class Callers:
                         stored[fold(key.name)] = document.etag
             found += len(page)
         self._keys, self._stored = keys, stored
-        self._seen = etag
         setting = self._setting
         if setting == "local":
             setting = "none" if found else "admin"  # also if all are unreadable
         self._anonymous = Caller(None, _ANONYMOUS[setting])
+        self._seen = etag  # at last: other threads take what they find from then on
 
 
 def unauthorized(message: str, error: str) -> Refused:
@@ -248,6 +264,15 @@ def unauthorized(message: str, error: str) -> Refused:
 def challenge(error: str) -> tuple[str, str]:
     """The header that says what kind of key is expected, and why the one that was sent, if any, did not do."""
     return "www-authenticate", f'Bearer realm="Muniment", error="{error}"'
+
+
+def _parts(authorization: str) -> tuple[str, str]:
+    """The scheme of a header Authorization, in lower case, and what is given by it."""
+    scheme, _, given = authorization.partition(" ")
+    scheme, given = scheme.lower(), given.strip()
+    if scheme == "bearer" and given.startswith("{"):  # as RavenDB's clients send what they were given
+        given = (_SIGNATURE.findall(given) or [""])[-1]
+    return scheme, given
 
 
 def _named(scheme: str, given: str) -> tuple[str, str]:

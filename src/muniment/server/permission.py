@@ -8,6 +8,7 @@ from typing import Final
 import msgspec
 
 from muniment.document import fold
+from muniment.raven3.headers import ONCE
 from muniment.security.access import ALL, Access, Right
 from muniment.server.callers import OWNER, Caller, challenge, unauthorized
 from muniment.server.operations import Operation
@@ -16,7 +17,6 @@ from muniment.server.routing import Permission, Where
 from muniment.server.tenants import is_system
 from muniment.server.wire import Refused
 
-ONCE: Final = "single-use-auth-token"
 EXPORT_BACKUP: Final = "export from backups"
 _TO_BEGIN: Final = {
     "backup": Right.BACKUP,
@@ -38,7 +38,7 @@ async def admit(request: Request, may: Permission) -> None:
         request.caller = await _sender(request, given[0])
     else:
         request.caller = _spending(request) or (OWNER if request.is_local else request.server.callers.anonymous)
-    if not _allowed(request, may):
+    if not allowed(request.caller.access, request.name, request.argument, may):
         raise refusal(request)
 
 
@@ -59,18 +59,18 @@ async def _sender(request: Request, authorization: str) -> Caller:
         return anonymous
 
 
-def _allowed(request: Request, may: Permission) -> bool:
-    access = request.caller.access
+def allowed(access: Access, name: str | None, argument: str, may: Permission) -> bool:
+    """Whether somebody may do this with the database of this name (None is the server's own) and this argument."""
     match may.where:
         case Where.DATABASE:
-            if _allowed_in(access, request.name, may):
+            if _allowed_in(access, name, may):
                 return True
-            also = may.also.get(fold(request.argument)) if may.also and not is_system(request.name) else None
-            return also is not None and access.allows(request.name, (also,))
+            also = may.also.get(fold(argument)) if may.also and not is_system(name) else None
+            return also is not None and access.allows(name, (also,))
         case Where.SERVER:
             return access.allows(None, may.any_of)
         case Where.NAMED:
-            return access.allows(request.argument, may.any_of)
+            return access.allows(argument, may.any_of)
         case Where.LATER | Where.JOB:
             return not access.rights.isdisjoint(may.any_of)
 

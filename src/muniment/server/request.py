@@ -25,7 +25,7 @@ from muniment.server.query import query_as
 from muniment.server.routing import Endpoint
 from muniment.server.state import ServerState
 from muniment.server.tenants import Tenant
-from muniment.server.wire import CutShort, Refused, wanted_etag
+from muniment.server.wire import CutShort, Refused, is_version, wanted_etag
 
 Q = TypeVar("Q", bound=Query)
 T = TypeVar("T")
@@ -138,8 +138,7 @@ class Request:
 
     def has(self, etag: str) -> bool:
         """Whether the client says that it has this version already."""
-        text: str | None = self.headers.get("if-none-match")
-        return text is not None and text.strip().removeprefix("W/").strip('"').upper() == etag
+        return is_version(self.headers.get("if-none-match"), etag)
 
     @property
     def content_length(self) -> int | None:

@@ -14,75 +14,25 @@ from contextlib import suppress
 from time import monotonic
 from typing import Any, Final
 
-from granian._granian import SocketHolder
-from granian.constants import HTTPModes, Interfaces, SSLProtocols
-from granian.http import HTTP1Settings
-from granian.server.embed import AsyncWorker
-from granian.server.embed import Server as Granian
-
 from muniment.errors import MunimentError, StorageFailure
 from muniment.security.secret_files import private
 from muniment.server.app import App
 from muniment.server.hooks import Hooks
 from muniment.server.keyring import check_backup_settings
 from muniment.server.leftovers import clean, recover
+from muniment.server.listener import BACKLOG, Listener
 from muniment.server.messenger import check_addresses
 from muniment.server.state import ServerState
 from muniment.server.tenants import Databases
-from muniment.server.tls import check_tls, tls_file
+from muniment.server.tls import check_tls
 from muniment.settings import Settings
 from muniment.telling import log, telling
 from muniment.version import VERSION
 
-BACKLOG: Final = 1024
 THREADS: Final = 32
 IDLE_CHECK_SECONDS: Final = 5.0
 M_MMAP_THRESHOLD: Final = -3
 LARGE_BYTES: Final = 1 << 18
-
-
-class _Listener(Granian):
-    """granian on a socket that we have opened: it would share a port with another server without a word."""
-
-    def __init__(self, app: App, opened: socket.socket, settings: Settings) -> None:
-        self._files = [tls_file(name) for name in (settings.tls_certificate, settings.tls_key, settings.tls_client_ca)]
-        certificate, key, authorities = self._files
-        super().__init__(
-            app,
-            ssl_cert=certificate,
-            ssl_key=key,
-            ssl_protocol_min=SSLProtocols.tls12,
-            ssl_ca=authorities,
-            ssl_client_verify=authorities is not None,
-            interface=Interfaces.RSGI,
-            http=HTTPModes.http1,
-            websockets=False,
-            backlog=BACKLOG,
-            log_enabled=False,
-            http1_settings=HTTP1Settings(max_buffer_size=1 << 20),
-        )
-        self._opened = opened
-        self.respawn_interval = 0.0  # or for so long some connections would still see the old certificate
-
-    def read_certificate(self) -> None:
-        """Have new connections see what is in the files now; those that there are end after what they are asking."""
-        certificate, key, authorities = self._files
-        with_clients = authorities is not None
-        self.build_ssl_context(certificate, key, None, SSLProtocols.tls12, authorities, [], with_clients)
-        self.signal_handler_reload()  # type: ignore[no-untyped-call]
-
-    def _init_shared_socket(self) -> None:
-        pass
-
-    def _spawn_worker(self, *args: Any, **kwargs: Any) -> AsyncWorker:
-        # A worker closes its socket when it ends, so the one that follows it needs a descriptor of its own.
-        self._shd = SocketHolder(os.dup(self._opened.fileno()), False, BACKLOG)  # type: ignore[assignment,call-arg]
-        return super()._spawn_worker(*args, **kwargs)
-
-    def stop(self) -> None:
-        """Accept nothing more, and end when what was accepted is answered."""
-        self._opened.close()
-        super().stop()  # type: ignore[no-untyped-call]
 
 
 def serve(settings: Settings, on_ready: Callable[[str], None] = lambda url: None) -> None:
@@ -151,7 +101,7 @@ async def _run(
     server: ServerState, opened: socket.socket, stop: asyncio.Event, on_ready: Callable[[str], None]
 ) -> None:
     url = url_of(opened, tls=bool(server.settings.tls_certificate))
-    listener = _Listener(App(server), opened, server.settings)
+    listener = Listener(App(server), opened, server.settings)
     if server.settings.tls_certificate:
         asyncio.get_running_loop().add_signal_handler(signal.SIGHUP, _read_again, listener, server.settings)
     serving = asyncio.create_task(listener.serve())
@@ -185,13 +135,13 @@ async def _run(
     server.local.forget()
     for threads in (server.uploads, server.queries):
         threads.shutdown(wait=False, cancel_futures=True)
-    log(f"stopped after {server.requests:,} requests in {monotonic() - server.started:.0f} s")
+    log(f"stopped after {server.answered.total:,} requests in {monotonic() - server.started:.0f} s")
     if not serving.done():  # a client holds its connection with half a request; nothing is left to lose
         os._exit(0)
     serving.result()
 
 
-def _read_again(listener: _Listener, settings: Settings) -> None:
+def _read_again(listener: Listener, settings: Settings) -> None:
     try:
         check_tls(settings)
     except MunimentError as error:

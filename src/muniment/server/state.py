@@ -47,13 +47,18 @@ class ServerState:
         self.uploading = Seats(settings.uploads, "large attachments")
         self.transfers = Seats(settings.transfers, "dumps")
         self.restoring: str | None = None
-        self.answered = Answered()
+        self.slowly = Answered()
+        self.at_once: list[Answered] = []
         self.messenger = Messenger(settings, url)
         self.watch = Watch(databases, settings, self.messenger.alerts, self.scheduler.failures)
         self.scheduler.on_end = self.watch.changed
         self.operations.observers.append(self.messenger.job)
         self.operations.observers.append(lambda operation, _: self.watch.changed(operation.database))
         self.started = monotonic()
-        self.requests = 0
         self.active = 0
         self.stopping = False
+
+    @property
+    def answered(self) -> Answered:
+        """What was answered, whichever way."""
+        return sum(self.at_once, self.slowly)

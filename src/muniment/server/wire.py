@@ -66,6 +66,11 @@ def wanted_etag(text: str) -> int:
         raise Refused(400, str(error), "an etag looks like 01000000-0000-0001-0000-000000000004") from error
 
 
+def is_version(known: str | None, etag: str) -> bool:
+    """Whether a client that says If-None-Match: `known` has this version."""
+    return known is not None and known.strip().removeprefix("W/").strip('"').upper() == etag
+
+
 def json_response(value: Any, status: int = 200, headers: Iterable[tuple[str, str]] = ()) -> Response:
     """A value as JSON."""
     return Response(status, [JSON, BUILD_HEADER, *headers], msgspec.json.encode(value))

@@ -14,15 +14,16 @@ from muniment.document import Document, fold
 from muniment.errors import MunimentError
 from muniment.patching import Patch, PatchCommand, missing, patch_commands
 from muniment.raven3.etags import etag_text
-from muniment.raven3.headers import document_headers, metadata_json_of
+from muniment.raven3.headers import document_headers, metadata_json_of, revision_headers
 from muniment.raven3.messages import Patched, Stored
 from muniment.raven3.names import BACKUP_STATUS, DATABASES
 from muniment.raven3.queries import ScriptAsked
+from muniment.revision import Revision
 from muniment.scripting import Script, Scripted
 from muniment.server.admission import subject_of
 from muniment.server.request import Request
 from muniment.server.tenants import Tenant
-from muniment.server.wire import Refused, Response, empty_response, json_response
+from muniment.server.wire import Refused, Response, empty_response, is_version, json_response
 from muniment.storage.base import Write, Written
 
 _STATUS: Final = fold(BACKUP_STATUS)
@@ -31,20 +32,29 @@ _PREFIX: Final = fold(DATABASES)
 
 def find(tenant: Tenant, id: str) -> Document | None:
     """A document, or what the server itself tells under this id."""
-    if len(id) == len(_STATUS) and fold(id) == _STATUS and (status := tenant.backup.document()):
-        return status
-    return tenant.database.get(id)
+    return _status(tenant, id) or tenant.database.get(id)
+
+
+def _status(tenant: Tenant, id: str) -> Document | None:
+    """What the server itself tells under this id."""
+    return tenant.backup.document() if len(id) == len(_STATUS) and fold(id) == _STATUS else None
 
 
 async def get(request: Request) -> Response:
     """A document: its bytes as they were stored, its metadata as headers."""
-    document = find(request.tenant, request.argument)
-    if document is None:
+    return shown(request.tenant, request.argument, request.headers.get("if-none-match"))
+
+
+def shown(tenant: Tenant, id: str, known: str | None) -> Response:
+    """What is answered for this id to a client that says it has the version `known`. Any thread may call it."""
+    found = _status(tenant, id) or tenant.database.revision(id)
+    if found is None:
         return empty_response(404)
-    etag = etag_text(document.etag)
-    if request.has(etag):
+    etag = etag_text(found.etag)
+    if is_version(known, etag):
         return empty_response(304, [("etag", f'"{etag}"')])
-    return Response(200, document_headers(document, etag), document.body)
+    headers = revision_headers(found, etag) if isinstance(found, Revision) else document_headers(found, etag)
+    return Response(200, headers, found.body or b"")
 
 
 async def put(request: Request) -> Response:

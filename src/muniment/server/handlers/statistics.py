@@ -65,7 +65,7 @@ async def server_statistics(request: Request) -> Response:
     tenants = [*server.databases.open.values()]
     return json_response(
         ServerStatistics(
-            total_number_of_requests=server.requests,
+            total_number_of_requests=server.answered.total,
             uptime=str(timedelta(seconds=round(monotonic() - server.started))),
             memory=_memory(),
             unwritten_log_lines=log.unwritten,

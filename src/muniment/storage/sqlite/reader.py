@@ -157,12 +157,12 @@ class Reader:
     def _document(self, key: str) -> Revision | None:
         connection = self._borrow()
         try:
-            rows = [msgspec.convert(row, Revision) for row in connection.execute(_DOCUMENT, (key,))]
+            rows = connection.execute(_DOCUMENT, (key,)).fetchall()
+            return msgspec.convert(rows[0], Revision) if rows else None
         except Exception as error:
             raise mapped(error, self._folder) from error
         finally:
             self._give_back(connection)
-        return rows[0] if rows else None
 
     def members(self, prefixes: Sequence[str]) -> Iterator[Member]:
         """What is current and whose id begins with one of these, by kind and folded id; all of one moment."""

@@ -1,0 +1,387 @@
+"""Reads that are answered on the thread that brings them are answered as on the general way, and to nobody else."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import re
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+from urllib.parse import quote
+
+import httpx
+import pytest
+
+from muniment.api_keys import ApiKeys
+from muniment.security.encryption import new_key
+from muniment.server.answered import Answered
+from muniment.server.app import App
+from muniment.server.state import ServerState
+from muniment.server.straight import Straight
+from muniment.server.tenants import Databases
+from muniment.settings import Settings
+from tests.server.running import Database
+from tests.starter import Forked
+
+HOST = ("host", "127.0.0.1:8080")
+PLAIN = [HOST, ("raven-client-version", "3.5.0.0")]
+IDS = ["items/1", "ITEMS/1", "a b", "größe/日本語/😀", "50%", "a//b", "..", "x\x01\ty", "docs/docs", "dated", "empty"]
+
+
+class Headers:
+    """What granian gives an application of a request's headers."""
+
+    def __init__(self, items: list[tuple[str, str]]) -> None:
+        self._items = items
+
+    def items(self) -> list[tuple[str, str]]:
+        return list(self._items)
+
+    def get(self, name: str, default: str | None = None) -> str | None:
+        return next(iter(self.get_all(name)), default)
+
+    def get_all(self, name: str) -> list[str]:
+        return [value for each, value in self._items if each == name]
+
+    def __contains__(self, name: str) -> bool:
+        return bool(self.get_all(name))
+
+
+class Asked:
+    """A request, and what was answered."""
+
+    client = "127.0.0.1:50000"
+
+    def __init__(self, method: str, path: str, headers: list[tuple[str, str]], body: bytes = b"") -> None:
+        self.method, self._body = method, body
+        self.path, _, self.query_string = path.partition("?")
+        self.headers = Headers(headers)
+        self.answer: tuple[int, list[tuple[str, str]], bytes] | None = None
+
+    async def __call__(self) -> bytes:
+        return self._body
+
+    def response_bytes(self, status: int, headers: list[tuple[str, str]], body: bytes) -> None:
+        self.answer = status, list(headers), bytes(body)
+
+
+class Site:
+    """A server in this process, without granian."""
+
+    def __init__(self, place: Path, **settings: Any) -> None:
+        self.databases = Databases(place / "data")
+        wanted = Settings(data_dir=place / "data", port=0, **settings)
+        self.state = ServerState(wanted, self.databases, asyncio.get_running_loop(), "http://127.0.0.1:8080")
+        self.app, self.straight = App(self.state), Straight(self.state)
+        self.secret = ""
+
+    async def ask(
+        self, method: str, path: str, headers: list[tuple[str, str]] = PLAIN, body: bytes = b""
+    ) -> tuple[int, list[tuple[str, str]], bytes]:
+        if body:
+            headers = [*headers, ("content-length", str(len(body)))]
+        asked = Asked(method, path, headers, body)
+        await self.app.__rsgi__(asked, asked)
+        assert asked.answer
+        return asked.answer
+
+    async def both(self, path: str, headers: list[tuple[str, str]] = PLAIN, method: str = "GET") -> int | None:
+        """The status if it was answered at once, as it is on the general way; None if it was not."""
+        asked = Asked(method, path, headers)
+        if not self.straight.answer(asked, asked):
+            assert asked.answer is None
+            return None
+        assert asked.answer == await self.ask(method, path, headers), (path, headers)
+        return asked.answer[0]
+
+    async def close(self) -> None:
+        await self.databases.close()
+        self.state.callers.close()
+
+
+@contextmanager
+def site(place: Path, **settings: Any) -> Iterator[tuple[asyncio.Runner, Site]]:
+    with asyncio.Runner() as runner:
+
+        async def opened() -> Site:
+            return Site(place, **settings)
+
+        made = runner.run(opened())
+        try:
+            yield runner, made
+        finally:
+            runner.run(made.close())
+
+
+async def _make(site: Site, name: str = "shop", settings: bytes = b'{"Settings":{}}') -> None:
+    assert (await site.ask("PUT", f"/admin/databases/{name}", body=settings))[0] == 200
+    for number, id in enumerate(IDS):
+        headers = [*PLAIN, ("raven-entity-name", "Items"), ("x-owner", "J%C3%BCrgen")]
+        if id == "dated":
+            headers.append(("raven-x", '{"a":[1]}'))
+        path = f"/databases/{name}/docs/{id}"
+        assert (await site.ask("PUT", path, headers[: 2 if id == "empty" else None], b'{"n":%d}' % number))[0] == 201
+
+
+def test_what_is_answered_at_once_is_what_the_general_way_answers(tmp_path: Path) -> None:
+    async def compare(site: Site) -> None:
+        await _make(site)
+        dated = b'[{"Method":"PUT","Key":"dated","Document":{},"Metadata":{"Last-Modified":"2020-01-02T03:04:05.6Z"}}]'
+        assert (await site.ask("POST", "/databases/shop/bulk_docs", body=dated))[0] == 200
+        for id in IDS:
+            assert await site.both(f"/databases/shop/docs/{id}?x=1&id=none") == 200, id
+            _, headers, _ = await site.ask("GET", f"/databases/shop/docs/{id}")
+            etag = dict(headers)["etag"]
+            for known in (etag, etag.lower(), f"W/{etag}", etag.strip('"'), f" {etag} "):
+                assert await site.both(f"/databases/shop/docs/{id}", [*PLAIN, ("if-none-match", known)]) == 304, known
+            for known in ('"01000000-0000-0001-0000-00000000FFFF"', "*", ""):
+                assert await site.both(f"/databases/shop/docs/{id}", [*PLAIN, ("if-none-match", known)]) == 200, known
+        assert await site.both("/databases/shop/docs/none") == 404
+        assert await site.both("/databases/shop/docs/Raven/Backup/Status") == 404
+        assert await site.both("/databases/shop/docs/items/1", [HOST]) == 200
+        for path in (
+            "/docs/items/1", "/databases/SHOP/docs/items/1", "/Databases/shop/docs/items/1", "/databases/shop/DOCS/a",
+            "/databases/shop/docs/", "/databases/shop/docs", "/databases/none/docs/a", "/databases/system/docs/a",
+            "/databases/<system>/docs/a", "/databases//docs/a", "/databases/docs/items/1", "/databases/shop/docs/\x1e",
+            f"/databases/shop/docs/{'x' * 513}", "/databases/shop/stats", "/databases/shop//docs/items/1", "/", "",
+        ):  # fmt: skip
+            assert await site.both(path) is None, path
+        for method in ("HEAD", "PUT", "DELETE", "POST", "get"):
+            assert await site.both("/databases/shop/docs/items/1", method=method) is None, method
+        for more in (
+            [HOST, HOST], [], [("host", "evil.example")], [*PLAIN, ("origin", "http://evil.example")],
+            [*PLAIN, ("sec-fetch-site", "cross-site")], [HOST, ("raven-client-version", "6.0.0")],
+            [*PLAIN, ("content-length", "3")], [*PLAIN, ("transfer-encoding", "chunked")],
+            [*PLAIN, ("if-none-match", '"a"'), ("if-none-match", '"b"')],
+            [*PLAIN, ("authorization", "Bearer a/b"), ("authorization", "Bearer a/b")],
+        ):  # fmt: skip
+            for _ in range(2):  # also when it is remembered
+                assert await site.both("/databases/shop/docs/items/1", more) is None, more
+        assert await site.both("/databases/shop/docs/items/1", [*PLAIN, ("origin", "http://127.0.0.1:8080")]) == 200
+        assert site.state.answered.counts["GET", 404] >= 4  # on both ways
+        assert site.state.answered.total == sum(site.state.answered.within)
+
+    with site(tmp_path) as (runner, made):
+        runner.run(compare(made))
+
+
+def test_what_becomes_of_a_database_holds_at_once(tmp_path: Path) -> None:
+    async def change(site: Site) -> None:
+        path = "/databases/shop/docs/items/1"
+        await _make(site)
+        secured = {"Raven/Encryption/Key": new_key().text}
+        sealed = {"Settings": {"Raven/ActiveBundles": "Encryption"}, "SecuredSettings": secured}
+        await _make(site, "sealed", json.dumps(sealed).encode())
+        assert await site.both("/databases/sealed/docs/items/1") == 200
+        async with site.databases.offline("shop", "being restored"):
+            assert await site.both(path) is None
+        assert await site.both(path) is None  # it is not open again
+        assert (await site.ask("GET", path))[0] == 200
+        assert await site.both(path) == 200
+        before = site.databases.open["shop"].used
+        assert await site.both(path) == 200
+        assert site.databases.open["shop"].used > before  # or it would be closed as idle
+        assert (await site.ask("POST", "/databases/shop/admin/freeze"))[0] in (200, 201, 202)
+        assert await site.both(path) == 200
+        site.databases.thaw()
+        assert sorted(await site.databases.close_idle(-1)) == ["sealed", "shop"]
+        assert await site.both(path) is None
+        assert (await site.ask("GET", path))[0] == 200
+        tenant = site.databases.open["shop"]
+        tenant.database.close()  # as while it is being closed
+        assert not site.straight.answer(closed := Asked("GET", path, PLAIN), closed)
+        site.databases.open.pop("shop")
+        assert (await site.ask("DELETE", "/admin/databases/shop?hard-delete=true"))[0] == 200
+        assert await site.both(path) is None
+        await _make(site)
+        assert (await site.ask("DELETE", path, body=b""))[0] == 204
+        assert await site.both(path) == 404
+
+    with site(tmp_path) as (runner, made):
+        runner.run(change(made))
+
+
+def test_databases_are_closed_while_others_read(tmp_path: Path) -> None:
+    async def close(site: Site) -> None:
+        path, stopped, read_once = "/databases/shop/docs/items/1", threading.Event(), threading.Event()
+        await _make(site)
+        _, headers, body = await site.ask("GET", path)
+
+        def read() -> None:
+            while not stopped.is_set():
+                asked = Asked("GET", path, PLAIN)
+                if site.straight.answer(asked, asked):
+                    assert asked.answer == (200, headers, body)
+                    read_once.set()
+
+        reading = [asyncio.create_task(asyncio.to_thread(read)) for _ in range(2)]
+        for _ in range(10):
+            assert (await site.ask("GET", path))[0] == 200
+            read_once.clear()
+            assert await asyncio.to_thread(read_once.wait, 30)
+            assert await site.databases.close_idle(-1) == ["shop"]
+        stopped.set()
+        await asyncio.gather(*reading)
+
+    with site(tmp_path) as (runner, made):
+        runner.run(close(made))
+
+
+def test_who_may_not_read_gets_no_answer_at_once(tmp_path: Path) -> None:
+    async def ask(site: Site) -> None:
+        await _make(site)
+        await _make(site, "other")
+        path, status = "/databases/shop/docs/items/1", "/databases/shop/docs/Raven/Backup/Status"
+        keys = ApiKeys(site.databases.system.database)
+        assert await site.both(path) == 200  # whoever is on this machine, while there is no key
+        _, admin = keys.add("admin", ["admin"])
+        assert await site.both(path) is None  # the keys have changed
+        assert (await site.ask("GET", path))[0] == 401
+        assert await site.both(path) is None
+        _, reader = keys.add("reader", ["read"], ["shop"])
+        _, backup = keys.add("backup", ["backup"], ["shop"])
+
+        def by(key: str) -> list[tuple[str, str]]:
+            return [*PLAIN, ("authorization", f"Bearer {key}")]
+
+        for key in (admin, reader, backup):
+            assert await site.both(path, by(key)) is None  # it has not been proven yet
+            await site.ask("GET", path, by(key))
+        assert await site.both(path, by(reader)) == await site.both(path, by(admin)) == 200
+        assert await site.both(path, [*by(reader), ("if-none-match", "x")]) == 200
+        assert await site.both("/databases/other/docs/items/1", by(reader)) is None
+        assert await site.both("/databases/other/docs/items/1", by(admin)) == 200
+        assert await site.both(path, by(backup)) is None
+        assert await site.both(status, by(backup)) == 404  # which it may see
+        for wrong in (reader + "x", "nobody/x", reader.replace("reader", "admin"), "x", ""):
+            assert await site.both(path, by(wrong)) is None, wrong
+        for scheme in ("Basic cmVhZGVyOng=", "Basic %", "Digest x"):
+            assert await site.both(path, [*PLAIN, ("authorization", scheme)]) is None, scheme
+        token, _ = site.state.callers.token(await site.state.callers.caller(f"Bearer {reader}", "127.0.0.1"))
+        assert await site.both(path, by(token)) == 200
+        once = site.state.callers.once(await site.state.callers.caller(f"Bearer {reader}", "127.0.0.1"), "shop")
+        spending = [*PLAIN, ("single-use-auth-token", once)]
+        assert await site.both(path, spending) is await site.both(path, by(once)) is None
+        assert [(await site.ask("GET", path, spending))[0] for _ in range(2)] == [200, 401]
+        local = site.databases.data_dir / "muniment.local"
+        [secret] = re.findall(r'"Secret": ?"(\w+)"', local.read_text())
+        assert await site.both(path, [*PLAIN, ("muniment-local", secret)]) == 200
+        assert await site.both(path, [*PLAIN, ("muniment-local", secret[:-1])]) is None
+        keys.disable("reader")
+        assert await site.both(path, by(reader)) is None
+        assert (await site.ask("GET", path, by(reader)))[0] == 401  # which reads the keys again
+        assert await site.both(path, by(reader)) is await site.both(path, by(token)) is None
+        assert await site.both(path, by(admin)) == 200
+
+    with site(tmp_path) as (runner, made):
+        runner.run(ask(made))
+
+
+def test_what_is_remembered_of_headers_is_bounded_and_has_no_secrets(tmp_path: Path) -> None:
+    async def ask(site: Site) -> None:
+        await _make(site)
+        _, key = ApiKeys(site.databases.system.database).add("admin", ["admin"])
+        secret = [*PLAIN, ("authorization", f"Bearer {key}")]
+        await site.ask("GET", "/databases/shop/docs/items/1", secret)
+        for number in range(1100):
+            assert await _asked(site, [*secret, ("x-number", str(number))])
+            assert await _asked(site, [*secret, ("if-none-match", str(number))])
+        assert await _asked(site, [*secret, ("x-large", "x" * 5000)])
+        remembered = site.straight._heads._heads
+        assert 0 < len(remembered) <= 1024
+        assert key not in repr(remembered)
+        assert "x" * 5000 not in repr(remembered)
+        assert "if-none-match" not in repr(remembered)
+
+    with site(tmp_path, access_log=False) as (runner, made):
+        runner.run(ask(made))
+
+
+async def _asked(site: Site, headers: list[tuple[str, str]]) -> bool:
+    asked = Asked("GET", "/databases/shop/docs/items/1", headers)
+    return site.straight.answer(asked, asked)
+
+
+def test_a_log_of_requests_has_all_of_them(tmp_path: Path) -> None:
+    async def ask(site: Site) -> None:
+        await _make(site)
+        assert await site.both("/databases/shop/docs/items/1") is None
+
+    with site(tmp_path, access_log=True) as (runner, made):
+        runner.run(ask(made))
+
+
+def test_counts_of_both_ways_add_up() -> None:
+    one, other = Answered(), Answered()
+    one.count("GET", 200, 0.002)
+    other.count("GET", 200, 2.0)
+    other.count("GET", 404, 0.0)
+    both = sum([other], one)
+    assert both.counts == {("GET", 200): 2, ("GET", 404): 1}
+    assert (both.total, sum(both.within), both.seconds) == (3, 3, 2.002)
+    assert (one.total, other.total) == (1, 2)
+
+
+@pytest.mark.parametrize("id", ["items/1", "a b", "größe/😀", "50%", "none", "a?b#c"])
+def test_over_a_connection_both_ways_answer_the_same(shop: Database, id: str) -> None:
+    encoded = quote(id, safe="/")
+    if id != "none":
+        shop.put(quote(id, safe=""), b'{"a":1}', **{"Raven-Entity-Name": "Items"})
+    etag = shop.get(f"/docs/{encoded}").headers.get("etag", '"x"')
+    for more in (
+        "",
+        f"If-None-Match: {etag}\r\n",
+        "If-None-Match: \xff\r\n",
+        "X-A: \xe9\r\n",
+        "Origin: http://evil\r\n",
+    ):
+        answers = [
+            shop.server.raw(
+                f"GET {shop.root}/docs/{encoded}?q=%41 HTTP/1.1\r\nHost: 127.0.0.1\r\n{more}{general}"
+                "Connection: close\r\n\r\n".encode("latin-1"),
+                seconds=5,
+            )
+            for general in ("", "Content-Length: 0\r\n")
+        ]
+        without_date = [re.sub(rb"\r\ndate: [^\r]*", b"", answer) for answer in answers]
+        assert without_date[0].startswith(b"HTTP/1.1 ")
+        assert without_date[0] == without_date[1], (id, more)
+
+
+_WITHOUT_GENERAL_WAY = """
+import sys
+from pathlib import Path
+from muniment.server.app import App
+from muniment.server.run import serve
+from muniment.settings import Settings
+general = App.__rsgi__
+async def refuse(self, scope, proto):
+    if scope.method == "GET" and "/docs/" in scope.path and "x-general" not in scope.headers:
+        raise RuntimeError("the general way was gone")
+    await general(self, scope, proto)
+App.__rsgi__ = refuse
+serve(Settings(data_dir=Path(sys.argv[1]), port=0), lambda url: print(url, flush=True))
+"""
+
+
+def test_a_server_answers_plain_reads_without_its_event_loop(tmp_path: Path) -> None:
+
+    process = Forked(_WITHOUT_GENERAL_WAY, [str(tmp_path / "data")])
+    assert process.stdout is not None
+    with httpx.Client(base_url=process.stdout.readline().strip()) as client:
+        try:
+            headers = {"Raven-Client-Version": "3.5.0.0"}
+            assert client.put("/admin/databases/shop", json={"Settings": {}}).status_code == 200
+            assert client.put("/databases/shop/docs/a", json={"n": 1}, headers=headers).status_code == 201
+            assert client.get("/databases/shop/docs/a").json() == {"n": 1}
+            assert client.get("/databases/shop/docs/none").status_code == 404
+            assert client.get("/databases/shop/docs/").status_code == 500  # which is not plain
+            counted = client.get("/metrics").text
+            assert 'muniment_http_requests_total{method="GET",status="200"} 1.0' in counted
+        finally:
+            process.terminate()
+            process.wait(30)
+            process.stdout.close()
