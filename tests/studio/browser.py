@@ -11,7 +11,7 @@ from typing import Any, Final
 
 import pytest
 from selenium.common.exceptions import TimeoutException
-from selenium.webdriver import Chrome, Keys
+from selenium.webdriver import ActionChains, Chrome, Keys
 from selenium.webdriver.chrome.options import Options
 from selenium.webdriver.chrome.service import Service
 from selenium.webdriver.common.by import By
@@ -80,6 +80,34 @@ class Page:
     def choose(self, label: str) -> None:
         """Choose one of several."""
         self.see("fieldset label", label).click()
+
+    def drop(self, file: Path, x: int = 600, y: int = 400) -> None:
+        """Drag a file onto the page and let it go there, as the browser itself tells of it."""
+        data = {"items": [], "files": [str(file)], "dragOperationsMask": 1}
+        for type in ("dragEnter", "dragOver", "drop"):
+            self.driver.execute_cdp_cmd("Input.dispatchDragEvent", {"type": type, "x": x, "y": y, "data": data})
+
+    def tab_to(self, name: str, *, steps: int = 120) -> WebElement:
+        """Press Tab until what has this name for a screen reader has the focus."""
+        for _ in range(steps):
+            ActionChains(self.driver).send_keys(Keys.TAB).perform()
+            active = self.driver.switch_to.active_element
+            if active.tag_name != "body" and name in active.accessible_name:
+                return active
+        raise AssertionError(f"{name!r} is not reached by Tab in\n{self.text}")
+
+    def typed(self, *keys: str) -> None:
+        """Press these keys, wherever the focus is."""
+        ActionChains(self.driver).send_keys(*keys).perform()
+
+    def zone(self, name: str) -> None:
+        """Let the clock be of this time zone."""
+        self.driver.execute_cdp_cmd("Emulation.setTimezoneOverride", {"timezoneId": name})
+
+    def scheme(self, name: str) -> None:
+        """Let the person prefer `light` or `dark`."""
+        features = [{"name": "prefers-color-scheme", "value": name}]
+        self.driver.execute_cdp_cmd("Emulation.setEmulatedMedia", {"features": features})
 
     def picture(self, name: str) -> None:
         """Keep how it looks now, for the documentation, when that is asked for (`make screenshots`)."""

@@ -20,23 +20,16 @@ def _dump(path: Path, count: int) -> Path:
     return path
 
 
-def _drop(page: Page, file: Path, x: int = 600, y: int = 400) -> None:
-    """As the browser itself tells of a file that is dragged onto it and let go there."""
-    data = {"items": [], "files": [str(file)], "dragOperationsMask": 1}
-    for type in ("dragEnter", "dragOver", "drop"):
-        page.driver.execute_cdp_cmd("Input.dispatchDragEvent", {"type": type, "x": x, "y": y, "data": data})
-
-
 def test_a_dump_is_dropped_anywhere_on_the_page(page: Page, shop: Database, tmp_path: Path) -> None:
     page.open(f"{shop.name}/move")
-    _drop(page, _dump(tmp_path / "a.ravendbdump", 10), y=700)
+    page.drop(_dump(tmp_path / "a.ravendbdump", 10), y=700)
     page.see(".good", "Imported 10 documents", 30)
     assert b'"n":3.10' in shop.get("/docs/drops/3").content
 
 
 def test_an_import_goes_on_when_another_view_is_opened(page: Page, shop: Database, tmp_path: Path) -> None:
     page.open(f"{shop.name}/move")
-    _drop(page, _dump(tmp_path / "a.ravendbdump", 10_000))
+    page.drop(_dump(tmp_path / "a.ravendbdump", 10_000))
     page.click("Query", "nav a")
     page.see("h1", "query")
     until = time.monotonic() + 30

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shlex
 from pathlib import Path
 from typing import Any
@@ -103,23 +104,164 @@ def test_backups_that_are_near_each_other_can_be_told_apart(page: Page, shop: Da
     assert not Axe().run(page.driver)["violations"]
 
 
-def test_a_backup_that_was_begun_elsewhere_is_shown_and_cancelled(tmp_path: Path) -> None:
-    with running(tmp_path / "data", backup_read_rate="1MB") as server:
+def test_two_tabs_see_one_job_and_a_conflict_of_two_edits(tmp_path: Path) -> None:
+    with running(tmp_path / "data", backup_read_rate="1MB") as server, browsing(server.url) as page:
         shop = server.create("shop")
         shop.fill(20_000, 400)
-        begun = shop.request("POST", "/admin/backup", json={"BackupLocation": str(tmp_path / "b")})
-        with browsing(server.url) as page:
-            page.open("shop/backups")
-            page.see(".job progress")
-            page.see(".job p", "/s")
-            page.see(".job p", " left")
-            page.click("Cancel", ".job button")
-            page.see(".problem", "It was cancelled")
-            assert server.wait_for(begun.json()["OperationId"])["Canceled"]
-            assert not list((tmp_path / "b").glob("*/manifest.json"))
-            page.open("operations")
-            page.see("td", "Cancel")
-            assert not page.console()
+        page.open("shop/backups")
+        page.enter("Folder of the server's machine", str(tmp_path / "b"))
+        page.click("Back up now", "button")
+        page.see(".job progress")
+        page.see(".job p", " left")
+        first = page.driver.current_window_handle
+        page.driver.switch_to.new_window("tab")
+        page.open("shop/backups")
+        page.see(".job progress")
+        page.see(".job p", "/s")
+        page.click("Cancel", ".job button")
+        page.see(".problem", "It was cancelled")
+        [job] = [each for each in server.client.get("/operations").json() if each["Description"] == "backup of shop"]
+        assert job["Status"] == "Canceled"
+        assert not list((tmp_path / "b").glob("*/manifest.json"))
+        second = page.driver.current_window_handle
+        page.driver.switch_to.window(first)
+        page.see(".problem", "It was cancelled")
+        page.open("operations")
+        page.see("td", "Cancel")
+        for tab, name in ((first, "one"), (second, "other")):
+            page.driver.switch_to.window(tab)
+            page.open("shop/document?id=items/7")
+            page.click("Edit")
+            page.enter("Content of items/7", json.dumps({"by": name}))
+        page.click("Store")
+        page.see("pre", '"by": "other"')
+        page.driver.switch_to.window(first)
+        page.click("Store")
+        page.see(".problem", "Somebody else has changed it")
+        page.see(".difference .before", "other")
+        assert shop.get("/docs/items/7").json() == {"by": "other"}
+        page.click("Store mine over it")
+        page.see("pre", '"by": "one"')
+        assert shop.get("/docs/items/7").json() == {"by": "one"}
+        assert all("409" in message for message in page.console())
+
+
+def test_places_with_backups_and_what_the_server_was_told_and_did(tmp_path: Path) -> None:
+    with running(tmp_path / "data", jobs=3) as server, browsing(server.url) as page:
+        shop = server.create("shop")
+        shop.put("a", b"{}")
+        page.open("destinations")
+        page.see(".empty", "No database was backed up yet")
+        assert not shop.backup(tmp_path / "b")["Faulted"]
+        schedule = {"Destination": "~/Backups", "Databases": ["*"], "Full": "0 1 * * *"}
+        server.client.put("/admin/schedules/nightly", json=schedule)
+        page.see("td", str(tmp_path / "b"))
+        page.see("td", "well")
+        page.see("li", "nightly writes all databases to ~/Backups")
+        (tmp_path / "b").rename(tmp_path / "elsewhere")
+        page.see("td .bad", "there is no folder", 20)
+        page.see(".problem", "1 place of 1 needs a person")
+        page.open("server")
+        page.see("td strong", "3")  # what is not as it is by default
+        page.see("td", "database stored")
+        assert "schedule stored" in page.see("tbody tr").text
+        page.see("dd", "MB")
+        assert not page.console()
+
+
+def test_expiry_asks_for_all_that_a_policy_has_and_does_what_was_shown(
+    page: Page, server: Server, shop: Database, tmp_path: Path
+) -> None:
+    for number in range(4):
+        shop.put("a", b'{"n":%d}' % number)
+        assert not shop.backup(tmp_path / "b")["Faulted"]
+    page.open(f"{shop.name}/backups")
+    page.click("Let old backups go")
+    page.enter("The last", "1")
+    page.enter("One a year, for so many years", "2")
+    page.enter("Any moment of the last", "1s")
+    page.enter("Time zone of days", "Europe/Berlin")
+    page.enter("Remove what has been marked for", "0s")
+    page.see("summary", "As a command")
+    [summary] = page.driver.find_elements(By.XPATH, "//form[.//button[.='Show what would go']]//summary")
+    summary.click()
+    command = page.see("pre", "muniment expire").text
+    wanted = "--keep-last 1 --keep-yearly 2 --restorable-within 1s --time-zone Europe/Berlin --grace 0s --dry-run"
+    assert wanted in command
+    told = muniment(*shlex.split(command)[1:], "--json")
+    kept = [each["kept"] for each in json.loads(told.out)["decisions"]]
+    page.click("Show what would go")
+    page.see(".good li", "remove")
+    shown = [each.text.startswith("keep") for each in page.driver.find_elements(By.CSS_SELECTOR, ".good li")]
+    assert shown == kept
+    page.click("Let these go")
+    page.see(".good", "removed")
+    assert len(list((tmp_path / "b").glob("*.full"))) == sum(kept)
+    page.open("schedules")
+    page.click("New schedule")
+    page.enter("Name", "keeping")
+    page.enter("Folder or address", str(tmp_path / "s"))
+    page.click("What expiry keeps", "summary")
+    page.enter("One an hour", "5")
+    page.enter("Merge chains", "9")
+    page.enter("All of the last", "3d")
+    page.click("Store")
+    page.see(".card h2", "keeping")
+    [stored] = [each for each in server.client.get("/admin/schedules").json() if each["Name"] == "keeping"]
+    expected = {"KeepDaily": 7, "KeepWeekly": 8, "KeepHourly": 5, "MergeAfter": 9, "KeepWithin": "3d"}
+    assert stored["Schedule"]["Retention"] == expected
+    server.client.delete("/admin/schedules/keeping")
+
+
+def test_a_moment_is_typed_in_local_time_also_in_nights_when_clocks_are_changed(
+    page: Page, shop: Database, tmp_path: Path
+) -> None:
+    shop.put("a", b"{}")
+    assert not shop.backup(tmp_path / "b")["Faulted"]
+    script = "const [shown, done] = arguments; import('/studio/words.js').then((words) => done(words.instants(shown)))"
+
+    def instants(shown: str) -> list[str]:
+        found: list[str] = page.driver.execute_async_script(script, shown)
+        return found
+
+    try:
+        page.zone("Europe/Berlin")
+        page.open(f"{shop.name}/restore")
+        assert instants("2026-07-01T12:00:30") == ["2026-07-01T10:00:30.000Z"]
+        assert instants("2026-01-01T12:00") == ["2026-01-01T11:00:00.000Z"]
+        assert instants("2026-10-25T02:30") == ["2026-10-25T00:30:00.000Z", "2026-10-25T01:30:00.000Z"]
+        assert instants("2026-10-25T01:59:59") == ["2026-10-24T23:59:59.000Z"]
+        assert instants("2026-10-25T03:00") == ["2026-10-25T02:00:00.000Z"]
+        assert instants("2026-03-29T02:30") == []
+        assert instants("2026-03-29T03:00") == ["2026-03-29T01:00:00.000Z"]
+        page.see("p", "will be read")
+
+        def enter(shown: str) -> None:
+            page.driver.execute_script(
+                "const [i] = document.querySelectorAll('input[type=datetime-local]'); i.value = arguments[0];"
+                "i.dispatchEvent(new Event('change'))",
+                shown,
+            )
+
+        enter("2026-03-29T02:30")
+        page.see("p.problem", "No clock in Europe/Berlin showed that")
+        page.click("Go on")
+        page.see(".problem", "Step 1 names no moment")
+        page.click("As a command", "summary")
+        enter("2026-10-25T02:30")
+        page.see("legend", "this time was there twice")
+        page.see("pre", "--at 2026-10-25T00:30:00.000Z")
+        page.choose("the second time")
+        page.see("pre", "--at 2026-10-25T01:30:00.000Z")
+        page.click("The newest")
+        assert "this time was there twice" not in page.text
+        page.zone("America/St_Johns")  # whose hours begin at the half of others
+        assert instants("2026-11-01T01:15") == ["2026-11-01T03:45:00.000Z", "2026-11-01T04:45:00.000Z"]
+        page.zone("Pacific/Apia")  # which left out a whole day
+        assert instants("2011-12-30T12:00") == []
+        page.console()
+    finally:
+        page.zone("")
 
 
 def test_settings_are_edited_and_a_database_is_removed(page: Page, server: Server, shop: Database) -> None:

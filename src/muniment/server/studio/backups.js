@@ -4,6 +4,7 @@ import { base, json, query, send } from "./api.js";
 import { button, choice, field, fill, h } from "./dom.js";
 import { problem } from "./problem.js";
 import { next, proof } from "./overview.js";
+import { options, policy } from "./policy.js";
 import { watch } from "./progress.js";
 import { timeline } from "./timeline.js";
 import { ago, count, counted, local, quoted, size } from "./words.js";
@@ -272,11 +273,18 @@ function chores(folder, { database, signal }) {
         ": the newest state was really restored, looked at, and deleted again.",
       ),
     );
-  const last = h("input", { type: "number", min: 1, value: 7, required: true });
+  const { fields, value } = policy({ KeepLast: 7 });
+  const grace = h("input", { autocomplete: "off", value: "24h", required: true });
+  const command = h("code", {});
+  const wanted = () => ({ Policy: value(), Grace: grace.value });
+  const write = () => {
+    const words = ["muniment expire", quoted(folder), ...options(value()).map(quoted), "--grace", quoted(grace.value)];
+    command.textContent = [...words, "--dry-run"].join(" ");
+  };
   const expire = (event) => {
     event.preventDefault();
-    const policy = { Policy: { KeepLast: Number(last.value) } };
-    job("/admin/expire", "Looking what would go", { ...policy, DryRun: true }, (result) => [
+    const asked = wanted(); // what was shown is what is done
+    job("/admin/expire", "Looking what would go", { ...asked, DryRun: true }, (result) => [
       h(
         "ul",
         {},
@@ -288,13 +296,18 @@ function chores(folder, { database, signal }) {
         button(
           "Let these go",
           () =>
-            job("/admin/expire", "Expiry", policy, (done) =>
-              h("p", {}, `${counted(done.removed, "backup")} removed; others are marked, and go after a day of grace.`),
+            job("/admin/expire", "Expiry", asked, (done) =>
+              h(
+                "p",
+                {},
+                `${counted(done.removed, "backup")} removed; others are marked, and go when they were for ${asked.Grace}.`,
+              ),
             ),
           { class: "danger" },
         ),
     ]);
   };
+  write();
   return h(
     "div",
     {},
@@ -305,9 +318,11 @@ function chores(folder, { database, signal }) {
       h("summary", {}, "Let old backups go"),
       h(
         "form",
-        { class: "row", submit: expire },
-        field("Keep the last", last),
+        { submit: expire, input: write },
+        fields,
+        field("Remove what has been marked for", grace, "a time of grace, in which a backup can still be kept: 24h"),
         h("button", { type: "submit" }, "Show what would go"),
+        h("details", {}, h("summary", {}, "As a command"), h("pre", { tabindex: 0 }, command)),
       ),
     ),
     told,

@@ -1,9 +1,10 @@
 // The frame of the page: which view an address shows, what is above it, and who looks.
-// Addresses are #/, #/schedules, #/operations, #/keys, #/restore and #/NAME/VIEW?PARAMETERS for a database.
+// Addresses are #/, #/schedules, #/destinations, #/operations, #/keys, #/server, #/restore and #/NAME/VIEW?PARAMETERS for a database.
 
 import { enter, entered, Failed, leave, whenAsked } from "./api.js";
 import { field, fill, h, say } from "./dom.js";
 import * as backups from "./backups.js";
+import * as destinations from "./destinations.js";
 import * as document_ from "./document.js";
 import * as documents from "./documents.js";
 import * as keys from "./keys.js";
@@ -14,9 +15,10 @@ import { problem } from "./problem.js";
 import * as queries from "./queries.js";
 import * as restore from "./restore.js";
 import * as schedules from "./schedules.js";
+import * as server from "./server.js";
 import * as settings from "./settings.js";
 
-const OF_SERVER = { "": overview, keys, operations, restore, schedules };
+const OF_SERVER = { "": overview, destinations, keys, operations, restore, schedules, server };
 const OF_DATABASE = { documents, document: document_, backups, restore, query: queries, move: moving, settings };
 const TABS = [
   ["documents", "Documents"],
@@ -85,10 +87,12 @@ function title(database, name) {
     return (
       {
         "": "Databases",
+        destinations: "Where backups are",
         keys: "Keys",
         operations: "Operations",
         restore: "Restore from backups",
         schedules: "Schedules",
+        server: "Server",
       }[name] ?? "Not found"
     );
   const tab = TABS.find(([view]) => view === name);
@@ -115,9 +119,11 @@ function frame(database, name) {
       { "aria-label": "Server" },
       whole("", "Databases"),
       whole("schedules", "Schedules"),
+      whole("destinations", "Destinations"),
       whole("restore", "Restore"),
       whole("operations", "Operations"),
       whole("keys", "Keys"),
+      whole("server", "Server"),
     ),
     entered() &&
       h(

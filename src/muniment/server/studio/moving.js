@@ -152,16 +152,10 @@ function exporting({ database }) {
     h(
       "form",
       { submit: start },
-      choice(
-        "As",
-        "format",
-        FORMATS,
-        format,
-        (value) => {
-          format = value;
-          show_();
-        },
-      ),
+      choice("As", "format", FORMATS, format, (value) => {
+        format = value;
+        show_();
+      }),
       field("Only this collection", prefix, "everything if it is empty"),
       h("button", { type: "submit" }, "Export"),
       h("details", {}, h("summary", {}, "As a command"), h("pre", { tabindex: 0 }, command)),

@@ -1,24 +1,12 @@
-// What the server does and has done, and the server itself.
+// What the server does and has done.
 
 import { ask, json } from "./api.js";
 import { button, h, say } from "./dom.js";
 import { live } from "./live.js";
-import { ago, count, size } from "./words.js";
+import { ago } from "./words.js";
 
 export async function show(place, { signal }) {
-  await live(
-    place,
-    async () => {
-      const [operations, statistics] = await Promise.all([
-        json("/operations", signal),
-        json("/admin/stats", signal).catch(() => null),
-      ]);
-      if (statistics) delete statistics.TotalNumberOfRequests;
-      return { operations, statistics };
-    },
-    drawn,
-    { signal, every: 1500 },
-  );
+  await live(place, () => json("/operations", signal), drawn, { signal, every: 1500 });
 }
 
 // What cannot be cancelled any more has ended: the list says so by itself.
@@ -31,7 +19,7 @@ async function cancel({ Id: id, Description: what }) {
   }
 }
 
-function drawn({ operations, statistics }) {
+function drawn(operations) {
   return [
     operations.length
       ? h(
@@ -72,21 +60,5 @@ function drawn({ operations, statistics }) {
           ),
         )
       : h("p", { class: "empty" }, "Nothing has run since the server was started."),
-    statistics &&
-      h(
-        "section",
-        {},
-        h("h2", {}, "Server"),
-        h(
-          "dl",
-          { class: "facts" },
-          [
-            ["Runs for", statistics.Uptime.split(":").slice(0, 2).join(":")],
-            ["Open databases", count(statistics.LoadedDatabases.length)],
-            ["Memory", size(statistics.Memory.ResidentSetSizeInBytes ?? 0)],
-            ["Log lines that could not be written", count(statistics.UnwrittenLogLines)],
-          ].map(([name, text]) => h("div", {}, h("dt", {}, name), h("dd", {}, text))),
-        ),
-      ),
   ];
 }

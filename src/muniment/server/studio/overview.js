@@ -19,7 +19,7 @@ export async function show(place, { signal, link, go }) {
   );
 }
 
-async function states(signal) {
+export async function states(signal) {
   const [listed, schedules] = await Promise.all([
     json("/databases?getAdditionalData=true&pageSize=1024", signal),
     json("/admin/schedules", signal).catch(forbidden),
@@ -43,7 +43,7 @@ async function states(signal) {
   );
 }
 
-function forbidden(error) {
+export function forbidden(error) {
   if (error.status === 403) return null;
   throw error;
 }

@@ -9,7 +9,7 @@ import { FORMATS, saved } from "./moving.js";
 import { problem } from "./problem.js";
 import { watch } from "./progress.js";
 import { timeline } from "./timeline.js";
-import { count, counted, local, quoted, size } from "./words.js";
+import { count, counted, instants, local, quoted, size } from "./words.js";
 import * as api from "./api.js";
 
 export async function show(place, context) {
@@ -56,6 +56,7 @@ export async function show(place, context) {
 
 function moment(listing, wanted, { signal }) {
   const told = h("p", { role: "status" });
+  const twice = h("div", {});
   const input = h("input", { type: "datetime-local", step: 1 });
   const { timeZone } = Intl.DateTimeFormat().resolvedOptions();
   const zone = h(
@@ -92,20 +93,41 @@ function moment(listing, wanted, { signal }) {
     wanted.changed();
     show_();
   };
-  const click = (time, lineage) => {
+  const clear = () => {
     input.value = "";
+    fill(twice);
+  };
+  const click = (time, lineage) => {
+    clear();
     choose({ At: time, Lineage: lineage });
   };
   const typed = () => {
+    fill(twice);
     if (!input.value) return;
-    const time = zone.value === "UTC" ? `${input.value}Z` : new Date(input.value).toISOString();
-    choose({ At: time });
+    const found = zone.value === "UTC" ? [`${input.value}Z`] : instants(input.value);
+    if (found.length > 1) {
+      const which = found.map((time, at) => [time, `the ${at ? "second" : "first"} time, ${time}`]);
+      fill(
+        twice,
+        choice("Clocks were put back: this time was there twice", "twice", which, found[0], (time) =>
+          choose({ At: time }),
+        ),
+      );
+    }
+    if (found.length) choose({ At: found[0] });
+    else none(`No clock in ${timeZone} showed that: they were put forward over it.`);
+  };
+  const none = (text) => {
+    wanted.plan = Promise.resolve({ error: new api.Failed(0, text) });
+    wanted.changed();
+    told.textContent = text;
+    told.className = "problem";
   };
   const drawing = timeline(
     listing,
     Date.now(),
     (backup) => {
-      input.value = "";
+      clear();
       choose({ Backup: backup.backup });
     },
     click,
@@ -122,12 +144,13 @@ function moment(listing, wanted, { signal }) {
       "p",
       { class: "row" },
       button("The newest", () => {
-        input.value = "";
+        clear();
         choose(newest);
       }),
       field("or at", input),
       zone,
     ),
+    twice,
     told,
   );
 }

@@ -3,6 +3,7 @@
 import { ask, json, query } from "./api.js";
 import { button, confirm, field, fill, h, say } from "./dom.js";
 import { live } from "./live.js";
+import { policy } from "./policy.js";
 import { problem } from "./problem.js";
 import { ago, duration, local, size } from "./words.js";
 
@@ -12,12 +13,6 @@ const TASKS = [
   ["Verify", "Verifications", "0 3 * * *"],
   ["Rehearse", "Rehearsals", "0 4 * * 6"],
   ["Expire", "Expiry", "30 4 * * *"],
-];
-const KEEP = [
-  ["KeepLast", "the last"],
-  ["KeepDaily", "daily"],
-  ["KeepWeekly", "weekly"],
-  ["KeepMonthly", "monthly"],
 ];
 
 export async function show(place, { signal }) {
@@ -150,22 +145,11 @@ function form(found, told, close) {
     text,
     h("input", { autocomplete: "off", value: found ? (schedule[task] ?? "") : usual }),
   ]);
-  const keep = KEEP.map(([rule, text]) => [
-    rule,
-    text,
-    h("input", {
-      type: "number",
-      min: 0,
-      value: schedule.Retention?.[rule] ?? (found ? "" : ({ KeepDaily: 7, KeepWeekly: 8 }[rule] ?? "")),
-    }),
-  ]);
+  const keep = policy(found ? schedule.Retention : { KeepDaily: 7, KeepWeekly: 8 });
+  const grace = h("input", { autocomplete: "off", value: schedule.Grace ?? "24h" });
   const wrong = h("div", {});
   const store = async (event) => {
     event.preventDefault();
-    const retention = {
-      ...schedule.Retention,
-      ...Object.fromEntries(keep.map(([rule, , input]) => [rule, input.value ? Number(input.value) : null])),
-    };
     const body = {
       ...schedule,
       Destination: destination.value,
@@ -175,7 +159,8 @@ function form(found, told, close) {
         .filter(Boolean),
       TimeZone: zone.value,
       ...Object.fromEntries(times.map(([task, , input]) => [task, input.value.trim() || null])),
-      Retention: Object.fromEntries(Object.entries(retention).filter(([, value]) => value !== null)),
+      Retention: keep.value(),
+      Grace: grace.value.trim() || null,
     };
     for (const [member, value] of Object.entries(body)) if (value === null) delete body[member];
     delete body.Since;
@@ -202,14 +187,11 @@ function form(found, told, close) {
     field("Time zone", zone),
     times.map(([, text, input]) => field(text, input, "minute hour day month weekday; never if it is empty")),
     h(
-      "fieldset",
-      {},
-      h("legend", {}, "Expiry keeps"),
-      h(
-        "div",
-        { class: "row" },
-        keep.map(([, text, input]) => field(text, input)),
-      ),
+      "details",
+      { open: Boolean(schedule.Expire) },
+      h("summary", {}, "What expiry keeps"),
+      keep.fields,
+      field("Remove what has been marked for", grace),
     ),
     h("p", { class: "row" }, h("button", { type: "submit" }, "Store"), button("Cancel", close)),
     wrong,

@@ -41,6 +41,19 @@ export function local(time) {
   return time ? LOCAL.format(new Date(time)) : "never";
 }
 
+// The moments, as UTC, at which clocks of this browser's zone show this (`2026-10-25T02:30`): two where they were put
+// back, none where they were put forward, and one at any other time.
+export function instants(shown) {
+  const asUtc = new Date(`${shown}Z`);
+  const day = 86_400_000;
+  const offsets = [-day, day].map((by) => new Date(asUtc.getTime() + by).getTimezoneOffset());
+  return [...new Set(offsets)]
+    .map((minutes) => new Date(asUtc.getTime() + minutes * 60_000))
+    .filter((time) => time.getTime() - time.getTimezoneOffset() * 60_000 === asUtc.getTime())
+    .sort((one, other) => one - other)
+    .map((time) => time.toISOString());
+}
+
 export function ago(time, now = Date.now()) {
   if (!time) return "never";
   const seconds = (now - new Date(time)) / 1000;
