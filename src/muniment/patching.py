@@ -254,7 +254,7 @@ class _Object:
     def _check_previous(self, command: PatchCommand, found: _Found) -> None:
         if command.prev_val is msgspec.UNSET:
             return
-        if found.value is None or not _equal(found.value, bytes(command.prev_val)):
+        if found.value is None or not equal(found.value, bytes(command.prev_val)):
             raise PatchConflict(
                 f"{self._what(command)} is {_short(found.value)}, and not {_short(bytes(command.prev_val))}",
                 "load the document again, and patch it as it is now; nothing was changed",
@@ -337,7 +337,7 @@ class _Object:
             return array.without(command.position)
         if command.position is not None or value is None:
             raise InvalidInput(f"what to remove of {self._what(command)} is not clear", "give a Position or a Value")
-        at = next((i for i, (start, end) in enumerate(array.spans) if _equal(array.data[start:end], value)), None)
+        at = next((i for i, (start, end) in enumerate(array.spans) if equal(array.data[start:end], value)), None)
         return array.data if at is None else array.without(at)
 
 
@@ -394,7 +394,8 @@ def _nested(place: str, data: bytes, commands: Iterable[PatchCommand]) -> bytes:
     return data
 
 
-def _equal(one: bytes, other: bytes) -> bool:
+def equal(one: bytes, other: bytes) -> bool:
+    """Whether these are the same JSON value, however it is written."""
     return one == other or _same(decode(one), decode(other))
 
 

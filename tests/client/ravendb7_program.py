@@ -9,9 +9,9 @@ from __future__ import annotations
 import json
 import sys
 import tempfile
+from pathlib import Path
 from typing import Any
 
-import requests
 from ravendb import (  # type: ignore[import-not-found]
     CreateDatabaseOperation,
     DeleteAttachmentOperation,
@@ -23,14 +23,38 @@ from ravendb import (  # type: ignore[import-not-found]
     PutAttachmentOperation,
 )
 from ravendb.documents.bulk_insert_operation import BulkInsertOptions  # type: ignore[import-not-found]
+from ravendb.documents.indexes.abstract_index_creation_tasks import (  # type: ignore[import-not-found]
+    AbstractIndexCreationTask,
+    AbstractJavaScriptIndexCreationTask,
+)
+from ravendb.documents.indexes.definitions import IndexDefinition  # type: ignore[import-not-found]
 from ravendb.documents.operations.backups.settings import (  # type: ignore[import-not-found]
     BackupConfiguration,
     BackupType,
     LocalSettings,
 )
-from ravendb.documents.operations.definitions import (  # type: ignore[import-not-found]
-    MaintenanceOperation,
-    OperationIdResult,
+from ravendb.documents.operations.indexes import (  # type: ignore[import-not-found]
+    DeleteIndexOperation,
+    GetIndexErrorsOperation,
+    GetIndexesOperation,
+    GetIndexesStatisticsOperation,
+    GetIndexNamesOperation,
+    GetIndexOperation,
+    GetIndexStatisticsOperation,
+    GetTermsOperation,
+    IndexHasChangedOperation,
+    PutIndexesOperation,
+    ResetIndexOperation,
+)
+from ravendb.documents.operations.json_patch import (  # type: ignore[import-not-found]
+    JsonPatchDocument,
+    JsonPatchOperation,
+)
+from ravendb.documents.operations.misc import DeleteByQueryOperation  # type: ignore[import-not-found]
+from ravendb.documents.operations.patch import (  # type: ignore[import-not-found]
+    PatchByQueryOperation,
+    PatchOperation,
+    PatchRequest,
 )
 from ravendb.documents.operations.server_misc import ToggleDatabasesStateOperation  # type: ignore[import-not-found]
 from ravendb.documents.smuggler.common import (  # type: ignore[import-not-found]
@@ -38,14 +62,15 @@ from ravendb.documents.smuggler.common import (  # type: ignore[import-not-found
     DatabaseSmugglerExportOptions,
     DatabaseSmugglerImportOptions,
 )
-from ravendb.http.raven_command import RavenCommand  # type: ignore[import-not-found]
 from ravendb.json.metadata_as_dictionary import MetadataAsDictionary  # type: ignore[import-not-found]
 from ravendb.serverwide.database_record import DatabaseRecord  # type: ignore[import-not-found]
 from ravendb.serverwide.operations.common import (  # type: ignore[import-not-found]
     GetBuildNumberOperation,
     GetDatabaseNamesOperation,
-    ServerOperation,
 )
+
+sys.path.insert(0, str(Path(__file__).parents[2] / "examples"))
+from ravendb7 import BackUp, Restore  # type: ignore[import-not-found]
 
 STEPS: dict[str, Any] = {}
 
@@ -225,9 +250,36 @@ def cluster_transaction(store: Any) -> Any:
 
 @step
 def patch(store: Any) -> Any:
+    """By scripts and by RFC 6902, in sessions and by operations."""
     with store.open_session() as session:
-        session.advanced.increment("users/1-A", "age", 1)
+        user = session.load("users/1-A", User)
+        session.advanced.increment("users/1-A", "age", 2)
         session.save_changes()
+        session.advanced.patch("users/2-A", "name", "Robert")
+        session.advanced.patch("users/2-A", "friend", "users/1-A")
+        session.save_changes()
+        age = user.age
+    script = PatchRequest.for_script("""
+        this.age += args.more;
+        this.friend = id(this);
+        put("logs/1", { of: $more, "@metadata": { "@collection": "Logs" } });
+    """)
+    script.values = {"more": 10}
+    send = store.operations.send
+    done = [
+        send(PatchOperation("users/1-A", None, script)),
+        send(PatchOperation("users/1-A", None, PatchRequest.for_script("this.age = this.age"))),
+        send(PatchOperation("users/none", None, script)),
+        send(PatchOperation("users/made", None, script, PatchRequest.for_script("this.name = 'made'"))),
+        send(PatchOperation("users/1-A", "A:1-other", script, skip_patch_if_change_vector_mismatch=True)),
+    ]
+    by_pointer = send(JsonPatchOperation("users/2-A", JsonPatchDocument().test("/name", "Robert").replace("/age", 7)))
+    return age, [str(getattr(each, "status", each)) for each in done], str(by_pointer.status)
+
+
+@step
+def patch_wrongly(store: Any) -> Any:
+    store.operations.send(PatchOperation("users/1-A", None, PatchRequest.for_script("this.age = nothing;")))
 
 
 @step
@@ -244,48 +296,10 @@ def missing_database(store: Any) -> Any:
             session.load("users/1-A", User)
 
 
-class JobCommand(RavenCommand):  # type: ignore[misc]
-    """A request that begins a job."""
-
-    def __init__(self, path: str, wanted: dict[str, Any]) -> None:
-        super().__init__(OperationIdResult)
-        self._path = path
-        self._wanted = wanted
-
-    def create_request(self, node: Any) -> requests.Request:
-        return requests.Request("POST", node.url + self._path.format(node=node), data=self._wanted)
-
-    def set_response(self, response: str | None, from_cache: bool) -> None:
-        self.result = OperationIdResult.from_json(json.loads(response or ""))
-
-    def is_read_request(self) -> bool:
-        return False
-
-
-class Backup(MaintenanceOperation):  # type: ignore[misc]
-    """The client has no operation of its own that begins a backup, so programs have this one."""
-
-    def __init__(self, configuration: BackupConfiguration) -> None:
-        self._configuration = configuration
-
-    def get_command(self, conventions: Any) -> JobCommand:
-        return JobCommand("/databases/{node.database}/admin/backup", self._configuration.to_json())
-
-
-class Restore(ServerOperation):  # type: ignore[misc]
-    """And this one, for a restore."""
-
-    def __init__(self, database: str, location: str) -> None:
-        self._wanted = {"Type": "Local", "DatabaseName": database, "BackupLocation": location}
-
-    def get_command(self, conventions: Any) -> JobCommand:
-        return JobCommand("/admin/restore/database", self._wanted)
-
-
 @step
 def back_up(store: Any, folder: str) -> Any:
     settings = LocalSettings(folder_path=folder)
-    operation = store.maintenance.send_async(Backup(BackupConfiguration(local_settings=settings)))
+    operation = store.maintenance.send_async(BackUp(BackupConfiguration(local_settings=settings)))
     operation.wait_for_completion()
     result = operation.fetch_operations_status()["Result"]
     return result["Documents"]["ReadCount"], result["LocalBackup"]["BackupDirectory"]
@@ -301,7 +315,7 @@ def restore(store: Any, name: str, location: str) -> Any:
 @step
 def back_up_as_a_snapshot(store: Any) -> Any:
     settings = LocalSettings(folder_path="x")
-    store.maintenance.send_async(Backup(BackupConfiguration(BackupType.SNAPSHOT, local_settings=settings)))
+    store.maintenance.send_async(BackUp(BackupConfiguration(BackupType.SNAPSHOT, local_settings=settings)))
 
 
 @step
@@ -589,10 +603,113 @@ def query_by_script(store: Any) -> Any:
 
 
 @step
-def delete_by_query(store: Any) -> Any:
-    from ravendb.documents.operations.misc import DeleteByQueryOperation  # type: ignore[import-not-found]
+def patch_by_query(store: Any) -> Any:
+    from ravendb.documents.queries.index_query import IndexQuery  # type: ignore[import-not-found]
 
-    store.operations.send_async(DeleteByQueryOperation("from Orders"))
+    query = IndexQuery("from Orders as o where o.number < $most update { o.address = null; this.seen = $most; }")
+    query.query_parameters = {"most": 5}
+    operation = store.operations.send_async(PatchByQueryOperation(query))
+    operation.wait_for_completion()
+    return operation.fetch_operations_status()
+
+
+@step
+def patch_by_query_wrongly(store: Any, text: str) -> Any:
+    store.operations.send_async(PatchByQueryOperation(text)).wait_for_completion()
+
+
+@step
+def delete_by_query(store: Any, text: str) -> Any:
+    operation = store.operations.send_async(DeleteByQueryOperation(text))
+    operation.wait_for_completion()
+    return operation.fetch_operations_status()["Result"]["Total"]
+
+
+class Orders_ByCustomer(AbstractIndexCreationTask):  # type: ignore[misc]
+    def __init__(self) -> None:
+        super().__init__()
+        self.map = "from o in docs.Orders select new { o.customer, city = o.address.city, count = o.lines.Count }"
+
+
+class Orders_ByProduct(AbstractJavaScriptIndexCreationTask):  # type: ignore[misc]
+    def __init__(self) -> None:
+        super().__init__()
+        self.maps = {"map('Orders', o => ({ product: o.lines.map(l => l.product), number: o.number }))"}
+
+
+@step
+def indexes(store: Any) -> Any:
+    """Made as programs do, and asked by their names; `count` of the first is computed, and so an error of it."""
+    send = store.maintenance.send
+    Orders_ByCustomer().execute(store)
+    Orders_ByProduct().execute(store)
+    own = IndexDefinition()
+    own.name, own.maps = "Own", "from o in docs.Orders where o.number > 3 select new { o.number }"
+    send(PutIndexesOperation(own))
+    names = send(GetIndexNamesOperation(0, 10))
+    shown = send(GetIndexOperation("Orders/ByCustomer"))
+    shown.fields = {}  # the client reads them as what it cannot send again
+    changed = [send(IndexHasChangedOperation(shown)), send(IndexHasChangedOperation(own))]
+    own.maps = "from o in docs.Orders select new { o.customer }"
+    changed.append(send(IndexHasChangedOperation(own)))
+    stats = send(GetIndexStatisticsOperation("orders/bycustomer"))
+    told = [[each.name, len(each.errors)] for each in send(GetIndexErrorsOperation())]
+    states = [each["State"] for each in send(GetIndexesStatisticsOperation())]
+    send(ResetIndexOperation("Own"))
+    send(DeleteIndexOperation("Own"))
+    rest = [each.name for each in send(GetIndexesOperation(0, 10))]
+    return {
+        "names": names,
+        "map": list(shown.maps),
+        "changed": changed,
+        "stats": [stats.name, stats.entries_count, stats.stale, stats.errors_count],
+        "errors": told,
+        "states": states,
+        "rest": rest,
+        "none": send(GetIndexOperation("None")),
+    }
+
+
+@step
+def query_indexes(store: Any) -> Any:
+    with store.open_session() as session:
+        statistics: list[Any] = []
+        by_type = list(session.query_index_type(Orders_ByCustomer, Order).where_equals("city", "Köln"))
+        by_name = session.query_index("Orders/ByProduct", Order).where_equals("product", "products/1")
+        by_name = by_name.order_by_descending("number").statistics(statistics.append)
+        streamed = [each.document.number for each in session.advanced.stream(by_name)]
+        numbers = [order.number for order in by_name.wait_for_non_stale_results().take(2)]
+        text = "from index 'Orders/ByCustomer' where customer = 'customers/1' include customer"
+        raw = session.advanced.raw_query(text, Order)
+        included = [order.number for order in raw]
+        before = session.advanced.number_of_requests
+        session.load("customers/1", User)
+        told = statistics[-1]
+        return {
+            "type": len(by_type),
+            "name": numbers,
+            "told": [told.index_name, told.is_stale, told.total_results],
+            "raw": included,
+            "requests": session.advanced.number_of_requests - before,
+            "streamed": len(streamed),
+        }
+
+
+@step
+def query_index_wrongly(store: Any, text: str) -> Any:
+    with store.open_session() as session:
+        list(session.advanced.raw_query(text, Order))
+
+
+@step
+def terms(store: Any) -> Any:
+    store.maintenance.send(GetTermsOperation("Orders/ByCustomer", "customer", None, 10))
+
+
+@step
+def facets(store: Any) -> Any:
+    with store.open_session() as session:
+        list(session.advanced.raw_query("from Orders select facet(customer)", Order))
 
 
 @step

@@ -180,7 +180,6 @@ def test_documents_of_clients_of_ravendb_3(program: Program) -> None:
 
 def test_what_is_refused_is_named(users: Program) -> None:
     users.fails("cluster_transaction", "RavenException", "ClusterWide")
-    users.fails("patch", "RavenException", "PATCH", "not supported")
     users.fails("counters", "RavenException", "counters", "not supported")
     users.fails("missing_database", "DatabaseDoesNotExistException", "nowhere")
     assert body(users, "users/never") is None
@@ -307,8 +306,71 @@ def test_queries(orders: Program) -> None:
     assert {body(orders, f"orders/{number}")["customer"] for number in (18, 19)} == {"customers/0"}
     orders.fails("query_wrongly", "RavenException", "column 26")
     orders.fails("query_by_script", "RavenException", "column")
-    orders.fails("delete_by_query", "RavenException", "DELETE")
+    orders.fails("facets", "RavenException", "facet() is not evaluated")
     assert orders.store.statistics().collections["Orders"] == 20
+
+
+def test_patches(users: Program) -> None:
+    before = stored(users, "users/1-A")
+    age, statuses, by_pointer = users.does("patch")
+    assert age == 33
+    assert statuses == ["Patched", "NotModified", "None", "Created", "Skipped"]
+    assert by_pointer == "Patched"
+    assert body(users, "users/1-A") == {"name": "Zoë ½ & 100%", "age": 43, "friend": "users/1-A"}
+    assert body(users, "users/2-A") == {"name": "Robert", "age": 7, "friend": "users/1-A"}
+    assert (stored(users, "logs/1").collection, body(users, "logs/1")) == ("Logs", {"of": 10})
+    assert stored(users, "users/1-A").metadata == before.metadata
+    assert (body(users, "users/made"), body(users, "users/none")) == ({"name": "made"}, None)
+    users.fails("patch_wrongly", "RavenException", "users/1-A", "nothing")
+    assert body(users, "users/1-A")["age"] == 43
+
+
+def test_changes_by_query(orders: Program) -> None:
+    told = orders.does("patch_by_query")
+    assert (told["Status"], told["Result"]["Total"], told["Progress"]["Processed"]) == ("Completed", 5, 5)
+    assert [body(orders, f"orders/{n}").get("seen") for n in (0, 4, 5)] == [5, 5, None]
+    assert body(orders, "orders/0")["address"] is None
+    orders.fails("patch_by_query_wrongly", "RavenException", "expected update", given=["from Orders"])
+    orders.fails(
+        "patch_by_query_wrongly", "RavenException", "limit", given=["from Orders limit 3 update { this.x = 1 }"]
+    )
+    orders.fails("patch_by_query_wrongly", "RavenException", "thrown", given=["from Orders update { throw 'thrown' }"])
+    orders.store.put_attachment("a", b"content", owner="orders/3")
+    assert orders.does("delete_by_query", "from Orders where number between 2 and 4") == 3
+    assert [body(orders, f"orders/{n}") is None for n in (1, 2, 3, 4, 5)] == [False, True, True, True, False]
+    assert not list(orders.store.attachments())
+    orders.fails("delete_by_query", "IndexDoesNotExistException", "None", given=["from index 'None'"])
+    orders.fails("delete_by_query", "RavenException", "limit", given=["from Orders limit 1"])
+    orders.fails("delete_by_query", "RavenException", "column 13", given=["from Orders ~"])
+    assert orders.store.statistics().collections["Orders"] == 17
+
+
+def test_indexes_by_their_names(orders: Program) -> None:
+    assert orders.does("indexes") == {
+        "names": ["Orders/ByCustomer", "Orders/ByProduct", "Own"],
+        "map": ["from o in docs.Orders select new { o.customer, city = o.address.city, count = o.lines.Count }"],
+        "changed": [False, False, True],
+        "stats": ["Orders/ByCustomer", 20, False, 1],
+        "errors": [["Orders/ByCustomer", 1], ["Orders/ByProduct", 0], ["Own", 1]],
+        "states": ["Normal", "Normal", "Error"],
+        "rest": ["Orders/ByCustomer", "Orders/ByProduct"],
+        "none": None,
+    }
+    kept = body(orders, "Raven/Indexes/Orders/ByProduct")
+    assert (kept["Type"], kept["IndexDefinition"]["Name"]) == ("JavaScriptMap", "Orders/ByProduct")
+    assert orders.does("query_indexes") == {
+        "type": 10,
+        "name": [19, 16],
+        "told": ["Orders/ByProduct", False, 7],
+        "raw": [1, 5, 9, 13, 17],
+        "requests": 0,
+        "streamed": 7,
+    }
+    wrong = "query_index_wrongly"
+    orders.fails(wrong, "IndexDoesNotExistException", "no index 'None'", given=["from index 'None'"])
+    count = "from index 'Orders/ByCustomer' where count > 1"
+    orders.fails(wrong, "RavenException", "is computed: o.lines.Count", given=[count])
+    orders.fails("terms", "RavenException", "indexes/terms", "not supported")
 
 
 def test_several_requests_in_one(orders: Program) -> None:

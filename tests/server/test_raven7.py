@@ -156,6 +156,7 @@ def questions(do: Callable[..., httpx.Response], root: str) -> None:
     do("POST", "/queries", 501, "/queries?debug=entries", json=query)
     rows = do("POST", "/queries", 200, json={"Query": "from Users select name", "Start": 0, "PageSize": 9}).json()
     assert rows["Results"] == [{"name": "Zoë", "@metadata": {"@projection": True, "@change-vector": None}}]
+    changes(do, bool(root.strip("/")))
     lines = do("POST", "/streams/queries", 200, "/streams/queries?format=jsonl", json={"Query": "from Users"}).text
     assert json.loads(lines.splitlines()[0])["Stats"]["TotalResults"] == 1
     do("POST", "/streams/queries", 501, json={"Query": "from Users"})
@@ -168,6 +169,66 @@ def questions(do: Callable[..., httpx.Response], root: str) -> None:
     assert [each["StatusCode"] for each in told] == [200, 404, 400]
     for other in ("/databases/other/docs", f"{root}/stats", f"{root}/bulk_docs", "/admin/databases"):
         do("POST", "/multi_get", 501, json={"Requests": [{"Url": other}]})
+
+
+def changes(do: Callable[..., httpx.Response], tenant: bool) -> None:
+    """Patches, changes by query, and definitions of indexes."""
+    by_script = {"Patch": {"Script": "this.n = args.n", "Values": {"n": 1}}}
+    do("PUT", "/docs", 201, "/docs?id=p", json={"n": 0, "a": [1]})
+    patched = do("PATCH", "/docs", 200 if tenant else 400, "/docs?id=p", json=by_script).json()
+    if tenant:
+        assert (patched["Status"], patched["ModifiedDocument"]["n"], patched["OriginalDocument"]["n"]) == (
+            "Patched",
+            1,
+            0,
+        )
+        assert do("PATCH", "/docs", 200, "/docs?id=p", json=by_script).json()["Status"] == "NotModified"
+        do("PATCH", "/docs", 409, "/docs?id=p", json=by_script, headers={"If-Match": '"A:1-other"'})
+        do("PATCH", "/docs", 404, "/docs?id=none", json=by_script)
+        do("PATCH", "/docs", 400, "/docs?id=p", json={"Patch": {"Script": "this.n ="}})
+    do("PATCH", "/docs", 422, "/docs?id=p", json={})
+    do("PATCH", "/docs", 501, "/docs?id=p&test=true", json=by_script)
+    steps = [{"op": "test", "path": "/a/0", "value": 1.0}, {"op": "add", "path": "/a/-", "value": None}]
+    done = do("PATCH", "/json-patch", 200, "/json-patch?id=p", json={"Operations": steps}).json()
+    assert (done["Status"], done["ModifiedDocument"]["a"]) == ("Patched", [1, None])
+    do("PATCH", "/json-patch", 404, "/json-patch?id=none", json={"Operations": steps})
+    for wrong, status in (({"op": "test", "path": "/a/0", "value": 2}, 409), ({"op": "replace", "path": "/b"}, 400),
+                          ({"op": "remove", "path": "/b"}, 400), ({"op": "fly", "path": "/a"}, 400),
+                          ({"op": "add", "path": "/@metadata/x", "value": 1}, 400)):  # fmt: skip
+        do("PATCH", "/json-patch", status, "/json-patch?id=p", json={"Operations": [wrong]})
+    status = 200 if tenant else 400
+    do("PATCH", "/queries", status, json={"Query": {"Query": "from None as o update { o.x = 1 }"}})
+    do("PATCH", "/queries", 400, json={"Query": {"Query": "from None update o.x = 1"}})
+    do("PATCH", "/queries", 422, json={})
+    do(
+        "DELETE",
+        "/queries",
+        status,
+        "/queries?allowStale=True&maxOpsPerSec=&details=False",
+        json={"Query": "from None"},
+    )
+    do("DELETE", "/queries", 400, json={"Query": "from None select x"})
+    definitions = [{"Name": "U", "Maps": ["from u in docs.Users select new { who = u.name, n = u.x.Length }"]}]
+    assert do("PUT", "/admin/indexes", 201, json={"Indexes": definitions}).json()["Results"][0]["Index"] == "U"
+    do("PUT", "/admin/indexes", 400, json={"Indexes": [{"Name": "V", "Maps": []}]})
+    do("PUT", "/admin/indexes", 422, json={"Indexes": [1]})
+    assert do("GET", "/indexes", 200, "/indexes?namesOnly=true&start=0&pageSize=5").json() == {"Results": ["U"]}
+    assert do("GET", "/indexes", 200, "/indexes?name=u").json()["Results"][0]["Maps"] == definitions[0]["Maps"]
+    do("GET", "/indexes", 404, "/indexes?name=none")
+    found = do("POST", "/queries", 200, json={"Query": "from index U where who = 'zoë' select who as Name"}).json()
+    assert (found["IndexName"], found["Results"][0]["Name"]) == ("U", "Zoë")
+    do("POST", "/queries", 501, json={"Query": "from index U where n > 1"})
+    do("POST", "/queries", 501, json={"Query": "from index U group by who"})
+    assert do("POST", "/indexes/has-changed", 200, json=definitions[0]).json() == {"Changed": False}
+    assert do("POST", "/indexes/has-changed", 200, json=definitions[0] | {"Reduce": "x"}).json() == {"Changed": True}
+    assert do("GET", "/indexes/stats", 200, "/indexes/stats?name=U").json()["Results"][0]["ErrorsCount"] == 1
+    do("GET", "/indexes/stats", 400, "/indexes/stats?name=none")
+    [told] = do("GET", "/indexes/errors", 200).json()["Results"]
+    assert "the field 'n' of the index 'U' is computed: u.x.Length" in told["Errors"][0]["Error"]
+    do("DELETE", "/indexes/errors", 204)
+    do("GET", "/indexes/status", 200)
+    for _ in range(2):
+        do("DELETE", "/indexes", 204, "/indexes?name=U")
 
 
 def server(site: Site) -> None:
@@ -292,7 +353,12 @@ def test_a_prefix_is_deleted(seven: Database) -> None:
 @pytest.mark.parametrize(
     ("command", "word"),
     [
-        ({"Type": "PATCH", "Id": "a", "Patch": {"Script": "this.x = 1"}}, "PATCH"),
+        ({"Type": "PATCH", "Id": "before", "Patch": {"Script": "this.x = y"}}, "y"),
+        ({"Type": "PATCH", "Id": "before", "Patch": {"Script": "put(id(this), {})"}}, "before"),
+        ({"Type": "PATCH", "Id": "before", "Patch": {"Script": "", "Values": {"a-b": 1}}}, "variable"),
+        ({"Type": "PATCH", "Id": "before"}, "no Patch"),
+        ({"Type": "PATCH", "Id": "none", "PatchIfMissing": {"Script": ""}, "CreateIfMissing": {"x": 1}}, "made"),
+        ({"Type": "JsonPatch", "Id": "before", "JsonPatch": {"Operations": [{"op": "remove", "path": "/x"}]}}, "no /x"),
         ({"Type": "Counters", "Id": "a"}, "Counters"),
         ({"Type": "BatchTrackChanges", "TrackedEntities": {"a": "A:1-x"}}, "BatchTrackChanges"),
         ({"Type": "AttachmentPUT", "Id": "a", "Name": "x"}, "its content is missing"),
@@ -430,6 +496,44 @@ def test_numbers_for_ids_are_given_out_once_and_taken_back(seven: Database) -> N
     assert seven.get("/hilo/next").status_code == 400
 
 
+def test_patches_in_a_batch_see_what_was_done_before_them(seven: Database) -> None:
+    script = """
+        const id = "own names do not clash", Values = [];
+        this["@metadata"]["@collection"] = "Things";
+        this.was = getMetadata(this)["@id"];
+        for (const each of load(["things/2", "none"])) Values.push(each && each["@metadata"]["@collection"]);
+        this.loaded = Values;
+        del("things/4");
+    """
+    more = {"Type": "PATCH", "Id": "things/1", "Patch": {"Script": "this.n = (this.n ?? 0) + 0.5"}}
+    commands = [
+        put("things/4"),
+        put("things/1"),
+        {"Type": "PUT", "Id": "things/2", "Document": {"@metadata": {"@collection": "Others"}}},
+        {"Type": "PATCH", "Id": "things/1", "Patch": {"Script": script}},
+        more,
+        more | {"ReturnDocument": True},
+        {"Type": "PATCH", "Id": "things/3", "Patch": {"Script": ""}},
+        {"Type": "DELETE", "Id": "things/2"},
+        {"Type": "PATCH", "Id": "things/2", "Patch": {"Script": ""}},
+        {"Type": "BatchPATCH", "Ids": [{"Id": "things/1"}, {"Id": "none"}], "Patch": {"Script": "this.last = 1"}},
+    ]
+    answer = batch(seven, *commands)
+    assert answer.status_code == 201, answer.text
+    results = answer.json()["Results"]
+    statuses = [each.get("PatchStatus") for each in results]
+    assert statuses == [
+        None, None, None, "Patched", "Patched", "Patched", "DocumentDoesNotExist", None, "DocumentDoesNotExist", None,
+    ]  # fmt: skip
+    assert [each["PatchStatus"] for each in results[-1]["Results"]] == ["Patched", "DocumentDoesNotExist"]
+    found = seven.get("/docs?id=things/1").json()["Results"][0]
+    metadata = found.pop("@metadata")
+    assert found == {"of": "things/1", "was": "things/1", "loaded": ["Others", None], "n": 1, "last": 1}
+    assert metadata["@collection"] == "Things"
+    assert results[5]["ModifiedDocument"]["n"] == 1
+    assert seven.get("/docs?id=things/4").status_code == 404
+
+
 def test_what_is_not_here_is_no_null(seven: Database) -> None:
     """A 404 is one for these clients."""
     for path in ("/counters?docId=a", "/revisions?id=a", "/timeseries?docId=a", "/nonsense", "/docs/a", "/static/a"):
@@ -438,7 +542,7 @@ def test_what_is_not_here_is_no_null(seven: Database) -> None:
         assert path.partition("?")[0][1:] in refused.json()["Message"]
     refused = seven.request("POST", "/queries", json={"Query": "from index 'Orders/Totals' where Total > 1"})
     assert (refused.status_code, "Orders/Totals" in refused.json()["Message"]) == (400, True)
-    for method, path in (("DELETE", "/queries"), ("PATCH", "/queries"), ("PATCH", "/docs?id=a")):
+    for method, path in (("PUT", "/queries"), ("GET", "/indexes/terms?name=U"), ("POST", "/admin/indexes/stop")):
         refused = seven.request(method, path)
         assert refused.status_code == 501
         assert f"{method} {path[1:].partition('?')[0]} of RavenDB is not supported" in refused.json()["Message"]

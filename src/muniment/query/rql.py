@@ -43,7 +43,7 @@ from muniment.query.tokens import Token, error_at, tokens_of
 
 T = TypeVar("T")
 
-_CLAUSES: Final = frozenset(
+CLAUSES: Final = frozenset(
     "group where order load select include limit offset filter update filter_limit".split()
 )  # what ends the one before it
 _KINDS: Final[Mapping[str, model.As]] = {"string": "text", "long": "number", "double": "number"}
@@ -140,7 +140,7 @@ class _Parser:
         if token.what not in ("name", "text"):
             what = "an index" if index else "a collection"
             raise self._wrong(f"expected the name of {what}, found {token}", token=token)
-        if self._take("as") or (self._next.what == "name" and self._next.said.lower() not in _CLAUSES):
+        if self._take("as") or (self._next.what == "name" and self._next.said.lower() not in CLAUSES):
             self._alias = self._advance().said
         if index:
             return Query(index=token.said)
@@ -168,7 +168,7 @@ class _Parser:
             case "load":
                 raise self._wrong("'load' is not evaluated", "use 'include', and put the documents together", token)
             case "update":
-                raise self._wrong("this is no query but a change of documents", "patch documents by their ids", token)
+                raise self._wrong("this is no query but a change of documents", "send it as a patch by query", token)
             case "filter" | "filter_limit":
                 raise self._wrong("'filter' is not known here", "say it with 'where', which needs no index", token)
         raise self._wrong(
@@ -344,7 +344,7 @@ class _Parser:
         token = self._advance()
         if token.what not in ("name", "text") or not token.said:
             raise self._wrong(f"expected a field, found {token}", token=token)
-        if token.what == "name" and token.said.lower() in _CLAUSES | {"from", "and", "or"}:
+        if token.what == "name" and token.said.lower() in CLAUSES | {"from", "and", "or"}:
             raise self._wrong(f"expected a field, found {token}", "put it in quotes if a field has this name", token)
         return token.said
 

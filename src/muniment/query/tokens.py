@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator
 from typing import Final, Literal, NamedTuple, TypeAlias
 
 from muniment.errors import InvalidQuery
@@ -35,7 +36,11 @@ class Token(NamedTuple):
 
 def tokens_of(text: str) -> list[Token]:
     """All words of a query, and its end; raises `InvalidQuery` for what is none."""
-    found: list[Token] = []
+    return [*each_token(text), Token("end", "", len(text))]
+
+
+def each_token(text: str) -> Iterator[Token]:
+    """The words of a query one by one; raises `InvalidQuery` at what is none."""
     place = 0
     while place < len(text):
         match = _token.match(text, place)
@@ -46,9 +51,8 @@ def tokens_of(text: str) -> list[Token]:
         if kind == "text":
             said = _unescaped(said)
         if kind != "space":
-            found.append(Token(kind, said, place))  # type: ignore[arg-type]
+            yield Token(kind, said, place)  # type: ignore[arg-type]
         place = match.end()
-    return [*found, Token("end", "", len(text))]
 
 
 def _unescaped(quoted: str) -> str:

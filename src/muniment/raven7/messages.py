@@ -9,6 +9,7 @@ from msgspec import UNSET, Meta, UnsetType, field
 
 from muniment.raven3.messages import Message, Object, Time
 from muniment.raven7.documents import AttachmentShown
+from muniment.raven7.json_patch import Step
 from muniment.raven7.names import BUILD, FULL_VERSION, NODE, PRODUCT
 
 ChangeVector: TypeAlias = Annotated[str, Meta(description="`A:ETAG-LINEAGE`.")]
@@ -98,10 +99,52 @@ class Stored(Message):
     change_vector: ChangeVector
 
 
+class PatchScript(Message):
+    """A script that changes a document, and the values of its `args`."""
+
+    script: str
+    values: dict[str, Any] | None = None
+
+
+class JsonPatch(Message):
+    """Changes to a document, as in RFC 6902."""
+
+    operations: list[Step]
+
+
+class PatchWanted(Message):
+    """The script for a document, and another for when there is none, which gets an empty one."""
+
+    patch: PatchScript
+    patch_if_missing: PatchScript | None = None
+
+
+class PatchDone(Message):
+    """What became of a patch."""
+
+    status: Annotated[str, Meta(description="`Patched`, `Created` or `NotModified`.")]
+    modified_document: Object | None = None
+    change_vector: str | None = None
+    last_modified: Time | None = None
+    collection: str | None = None
+    original_document: Object | None = None
+    debug: Object | None = None
+
+
+class Patched(Message):
+    """A document that is patched among others."""
+
+    id: str
+    change_vector: str | None = None
+
+
 class Command(Message):
     """Something to do in a transaction."""
 
-    type: Annotated[str, Meta(description="`PUT`, `DELETE`, `AttachmentPUT`, `AttachmentDELETE`, `…COPY`, `…MOVE`.")]
+    type: Annotated[
+        str,
+        Meta(description="`PUT`, `DELETE`, `PATCH`, `BatchPATCH`, `JsonPatch`, `AttachmentPUT`, `…DELETE` …"),
+    ]
     id: str | None = None
     change_vector: Annotated[
         str | None, Meta(description="What it must have now; empty: it must not exist; null: whatever it has.")
@@ -113,6 +156,12 @@ class Command(Message):
     destination_id: str | None = None
     destination_name: str | None = None
     remote_parameters: Object | None = None
+    patch: PatchScript | None = None
+    patch_if_missing: PatchScript | None = None
+    create_if_missing: Object | None = None
+    json_patch: JsonPatch | None = None
+    ids: Annotated[list[Patched] | None, Meta(description="Of a `BatchPATCH`.")] = None
+    return_document: Annotated[bool | None, Meta(description="Of a patch: answer the document too.")] = None
     tracked_entities: Annotated[
         dict[str, str | None] | None, Meta(description="Of `BatchTrackChanges`: what must have stayed as it is.")
     ] = None
@@ -353,6 +402,50 @@ class QueryWanted(Message):
     query_parameters: dict[str, Any] | None = None
     start: int | None = None
     page_size: int | None = None
+
+
+class UpdateWanted(Message):
+    """Which documents to patch, and how: `from Orders where … update { this.x = 1 }`."""
+
+    query: QueryWanted
+
+
+class IndexesWanted(Message):
+    """Definitions of indexes, which are kept exactly as they are."""
+
+    indexes: list[Object]
+
+
+class IndexMade(Message):
+    """A definition that is kept."""
+
+    index: str
+    raft_command_index: int = 0
+
+
+class IndexesMade(Message):
+    """Definitions that are kept."""
+
+    results: list[IndexMade]
+
+
+class IndexesShown(Message):
+    """Definitions, or their names, or what is told of the indexes."""
+
+    results: list[Object | str]
+
+
+class IndexesRunning(Message):
+    """How indexes stand."""
+
+    indexes: list[Object]
+    status: str = "Running"
+
+
+class IndexChanged(Message):
+    """Whether a definition is another one than that of this name."""
+
+    changed: bool
 
 
 class QueryResult(Message):

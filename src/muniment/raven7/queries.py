@@ -128,6 +128,42 @@ class Queried(Query, frozen=True):
     debug: Annotated[str | None, Meta(description="Nothing of indexes can be shown: refused.")] = None
 
 
+class ByQuery(Query, frozen=True):
+    """How documents that a query finds are changed."""
+
+    allow_stale: Annotated[bool, Meta(description="Changes nothing: an index is never behind.")] = field(
+        name="allowStale", default=False
+    )
+    stale_timeout: Annotated[str | None, Meta(description="Changes nothing either.")] = field(
+        name="staleTimeout", default=None
+    )
+    most_a_second: Annotated[str | None, Meta(description="Not looked at.")] = field(name="maxOpsPerSec", default=None)
+    details: Annotated[bool, Meta(description="Not answered.")] = False
+
+
+class PatchAsked(DocumentNamed, frozen=True):
+    """Which document, and how to patch it."""
+
+    skip_mismatch: Annotated[bool, Meta(description="Nothing is wrong when it is not as `If-Match` says.")] = field(
+        name="skipPatchIfChangeVectorMismatch", default=False
+    )
+    debug: Annotated[bool, Meta(description="Answer the document as it was, too.")] = False
+    test: Annotated[bool, Meta(description="Only answer what it would be: refused.")] = False
+
+
+class IndexesListed(Page, frozen=True):
+    """Which definitions."""
+
+    name: Annotated[str | None, Meta(description="Only this one.")] = None
+    names_only: Annotated[bool, Meta(description="Their names alone.")] = field(name="namesOnly", default=False)
+
+
+class IndexesNamed(Query, frozen=True):
+    """Which indexes: all, unless some are named."""
+
+    name: Annotated[list[str], Meta(description="The name of an index.")] = []
+
+
 class DatabasesListed(Page, frozen=True):
     """A page of databases."""
 

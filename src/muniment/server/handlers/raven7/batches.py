@@ -7,19 +7,33 @@ import base64
 import uuid
 from collections import defaultdict
 from collections.abc import Callable, Iterator
-from typing import Any, Final, TypeAlias
+from typing import Any, Final, Self, TypeAlias
 
 import msgspec
 
 from muniment import json_bytes
-from muniment.document import encode, fold, from_microseconds, raven_time, without_time_kept
-from muniment.errors import DocumentNotFound, InvalidDocument, MunimentError
+from muniment.command import Delete, Put
+from muniment.command import write_of as command_write
+from muniment.document import (
+    Document,
+    collection_of,
+    encode,
+    fold,
+    from_microseconds,
+    raven_time,
+    without_time_kept,
+)
+from muniment.errors import ConcurrencyConflict, DocumentNotFound, InvalidDocument, MunimentError
 from muniment.owner import content_type, find, owned_id, replacing, tombstone
 from muniment.raven7.change_vectors import change_vector
-from muniment.raven7.documents import write_of
+from muniment.raven7.documents import with_metadata, write_of
+from muniment.raven7.json_patch import patched
 from muniment.raven7.messages import Batch, Command, Done
+from muniment.raven7.scripts import script_of
 from muniment.revision import ATTACHMENT, DOCUMENT, Revision
+from muniment.scripting import Scripted
 from muniment.server.handlers.batches import check_number
+from muniment.server.handlers.raven7.documents import attachments_of
 from muniment.server.handlers.raven7.transaction import Prepared, delete_attachment, deletion, wanted, write
 from muniment.server.handlers.raven7.uploads import read_parts
 from muniment.server.multipart import MULTIPART
@@ -45,8 +59,8 @@ async def execute(request: Request) -> Response:
             body = await request.body()
         most = request.server.settings.batch_commands
         commands = await asyncio.to_thread(_read, body, most) if len(body) > _LARGE else _read(body, most)
-        changes = Changes(request.tenant, commands, uploads)
-        written = await write(request, changes.prepare) if commands else []
+        with Changes(request.tenant, commands, uploads) as changes:
+            written = await write(request, changes.prepare) if commands else []
     except BaseException:
         for upload in uploads:
             request.tenant.database.storage.discard(upload)
@@ -85,9 +99,19 @@ class Changes:
         self._writes = list[Write]()
         self._own = set[str]()
         self._changed: dict[str, str] = {}
+        self._scripts: dict[bytes, Scripted] = {}
+        self._others: list[Put | Delete] = []
         # What the commands before have left: the last writes of documents, and each one's attachments, by folded ids.
         self._documents = dict[str, Write]()
         self._files = defaultdict[str, dict[str, Revision | None]](dict)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        """End the processes of scripts."""
+        for script in self._scripts.values():
+            script.close()
 
     def prepare(self) -> Prepared:
         """The writes of all commands; raises what is wrong with one, naming it by its number."""
@@ -118,6 +142,11 @@ class Changes:
                 return self._delete_attachment(command)
             case "AttachmentCOPY" | "AttachmentMOVE":
                 return self._copy(number, command)
+            case "PATCH" | "JsonPatch":
+                return self._patch(command, _required(command.id, "Id"), command.change_vector)
+            case "BatchPATCH":
+                each = [self._patch(command, one.id, one.change_vector) for one in command.ids or ()]
+                return lambda written: {"Type": "BatchPATCH", "Results": [answer(written) for answer in each]}
         raise Refused(
             501,
             "it is not supported; nothing of the batch was done",
@@ -142,6 +171,76 @@ class Changes:
             }
 
         return answer
+
+    def _patch(self, command: Command, id: str, vector: str | None) -> Answer:
+        before, own = self._state(id), fold(id) not in self._documents
+        expected = wanted(self._tenant, vector)
+        if own and expected is not None and expected != (before.etag if before else 0):
+            raise ConcurrencyConflict(id, expected, before.etag if before else 0)
+        status, made = "NotModified", None if before is None else (before.metadata_json, before.body)
+        if before is None and command.patch_if_missing is None:
+            status = "DocumentDoesNotExist"
+        elif (after := self._made(command, id, before)) != made:
+            status, at = "Created" if before is None else "Patched", len(self._writes)
+            if own and expected is None:
+                self._own.add(fold(id))
+            etag = (before.etag if before else 0) if own else None
+            at = self._add(Write(id, after[1], after[0], collection_of(after[0]), etag))
+        others, self._others = self._others, []
+        for each in others:
+            if isinstance(each, Delete):
+                self._delete_document(each.id, None)
+            else:
+                self._add(command_write(each))
+
+        def answer(written: list[Written]) -> dict[str, Any]:
+            done: dict[str, Any] = {"Type": command.type, "Id": id, "PatchStatus": status, "ModifiedDocument": None}
+            if status in ("Created", "Patched"):
+                found = written[at]
+                logged = self._storage.logged(found.etag)
+                changed = from_microseconds(logged[0] if logged else 0)
+                document = Document(found.id, found.etag, changed, after[0], after[1])
+                done["ChangeVector"] = self._vector(found.etag)
+                done["LastModified"] = raven_time(changed)
+                done["Collection"] = document.collection or "@empty"
+                if command.return_document:
+                    done["ModifiedDocument"] = msgspec.Raw(
+                        with_metadata(document, self._lineage, attachments_of(self._tenant, id))
+                    )
+                    done["OriginalDocument"] = before and msgspec.Raw(with_metadata(before, self._lineage))
+            return done
+
+        return answer
+
+    def _made(self, command: Command, id: str, before: Document | None) -> tuple[bytes, bytes]:
+        """The metadata and body that a patch makes of a document, or of an empty one."""
+        metadata, body = (before.metadata_json, before.body) if before else (b"{}", b"{}")
+        if command.type == "JsonPatch":
+            return metadata, patched(id, body, command.json_patch.operations if command.json_patch else [])
+        given = command.patch if before else command.patch_if_missing
+        if given is None:
+            raise InvalidDocument("it has no Patch", "give it a script")
+        if self._tenant.is_system:
+            raise Refused(
+                400, "scripts do not change documents of the system database", "store the document as a whole"
+            )
+        if command.create_if_missing:
+            raise Refused(501, "no document is made beside a patch", "give PatchIfMissing, or store it")
+        key = msgspec.json.encode(given)
+        if (script := self._scripts.get(key)) is None:
+            script = self._scripts[key] = Scripted(script_of(given.script, given.values))
+        done = script.run(self._state, id, metadata, body)
+        self._others = done.others
+        return done.metadata, done.body
+
+    def _state(self, id: str) -> Document | None:
+        """A document as the commands before leave it; one that they have stored has no etag yet."""
+        if (write := self._documents.get(fold(id))) is not None:
+            if write.body is None:
+                return None
+            return Document(write.id, 0, from_microseconds(0), write.metadata, write.body)
+        found = self._storage.get(DOCUMENT, id)
+        return Document.of(found) if found and found.body is not None else None
 
     def _delete(self, command: Command) -> Answer:
         id, expected = _required(command.id, "Id"), wanted(self._tenant, command.change_vector)

@@ -14,6 +14,7 @@ from muniment.server.permission import may_see
 from muniment.server.request import Request
 from muniment.server.wire import Refused, Response, empty_response, failure, json_response
 
+_BY_QUERY: Final = ("patch by query", "deletion by query")
 _STATES: Final = {"Running": "InProgress", "Waiting": "InProgress"}
 
 
@@ -31,7 +32,11 @@ async def state(request: Request) -> Response:
     return json_response(
         OperationStatus(
             status,
-            {"Processed": progress.documents, "Message": operation.job.progress.stage},
+            {
+                "Processed": progress.documents,
+                "Total": operation.job.progress.total_documents or 0,
+                "Message": operation.job.progress.stage,
+            },
             _result(operation) if status in ("Completed", "Faulted") else None,
         )
     )
@@ -64,10 +69,13 @@ def _result(operation: Operation) -> dict[str, Any]:
     told: dict[str, Any] = operation.told.get("result") or {}
     if operation.result and not told:
         told = operation.result(operation.job.result)
+    if operation.job.what in _BY_QUERY:
+        found = told.get("Found", 0)
+        return {"Total": found, "DocumentsProcessed": told.get("Changed", 0), "Query": None, "Details": []}
     counts = {name: told.get(name, 0) for name in ("documents", "attachments", "identities", "deletions", "failed")}
     if operation.job.what == "restore":
         counts |= {"documents": progress.documents, "attachments": progress.attachments}
-    found: dict[str, Any] = {
+    result: dict[str, Any] = {
         "Documents": {
             **_counts(counts["documents"]),
             "ErroredCount": counts["failed"],
@@ -81,11 +89,11 @@ def _result(operation: Operation) -> dict[str, Any]:
         "Elapsed": f"{progress.seconds:.3f} s",
     }
     if operation.job.what == "backup":
-        found["LocalBackup"] = {
+        result["LocalBackup"] = {
             "BackupDirectory": told.get("backup"),
             "LastFullBackup": raven_time(operation.job.began),
         }
-    return found
+    return result
 
 
 def _counts(count: int) -> dict[str, Any]:
