@@ -11,12 +11,13 @@ from typing import Any
 import apsw
 import pytest
 
-from muniment.errors import ConcurrencyConflict, MunimentError, StorageFailure
+from muniment.errors import ConcurrencyConflict, DamagedDatabase, MunimentError, StorageFailure
 from muniment.revision import ATTACHMENT, DOCUMENT
 from muniment.storage.base import Snapshot, Written
 from muniment.storage.sqlite.files import FILE
 from muniment.storage.sqlite.store import SqliteStorage, create_storage
-from muniment.storage.sqlite.writer import Transaction
+from muniment.storage.sqlite.transaction import Transaction, Writes
+from muniment.storage.sqlite.writer import Writer
 from tests.clock import Clock
 from tests.storage.raw import SECONDS, at_once, files_no_larger_than, number
 from tests.storage.reference import State, attach, delete, put, state_now
@@ -262,6 +263,59 @@ def test_what_can_not_be_taken_back_is_the_last(folder: Path) -> None:
     assert whole(again) == before
     again.commit([put("d")])
     assert list(again.check()) == []
+    again.close()
+
+
+@pytest.mark.parametrize("company", ["alone", "after a job of another kind"])
+@pytest.mark.parametrize("damaged", [False, True], ids=["", "one cannot be stored"])
+def test_of_writes_that_come_together_each_fails_for_itself(
+    folder: Path, damaged: bool, company: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store = SqliteStorage(folder, clock=Clock())
+    store.commit([put(id, collection="Old") for id in ("a", "b", "c")])
+    store.writer.submit(lambda transaction: transaction.connection.execute("INSERT INTO dead VALUES(2, 99)")).result()
+    replaced: dict[int, int] = {}
+    apart: list[object] = []
+    do = Writer._do
+
+    def do_apart(self: Writer, job: Any, *rest: Any) -> None:
+        apart.append(job)
+        do(self, job, *rest)
+
+    monkeypatch.setattr(Writer, "_do", do_apart)
+    jobs = [
+        lambda: store.submit([put("a", b'{"v":1}', collection="New"), put("x"), put("A", b'{"v":2}')], replaced),
+        lambda: store.submit([put("x", b'{"v":3}'), delete("a"), put("y"), put("c", expected=77)]),
+        lambda: store.submit([put("b", b'{"v":4}')]) if damaged else store.submit([put("B", expected=1)]),
+        lambda: store.submit([delete("nothing")]),
+        lambda: store.submit([put("x", b'{"v":5}', expected=5)]),
+    ]
+    if company != "alone":
+        jobs = [lambda: store.writer.submit(lambda transaction: transaction.write([delete("nothing")])), *jobs]
+    first, conflict, broken, nothing, last = at_once(store, *jobs)[-5:]
+    assert [each.etag for each in first.result(SECONDS)] == [4, 5, 6]
+    with pytest.raises(ConcurrencyConflict, match="'c'"):
+        conflict.result(SECONDS)
+    with pytest.raises(DamagedDatabase if damaged else ConcurrencyConflict):
+        broken.result(SECONDS)
+    assert nothing.result(SECONDS) == [Written("nothing", 0, False)]
+    assert last.result(SECONDS) == [Written("x", 7, True)]
+    assert replaced == {4: 1, 6: 4}
+    assert len([job for job in apart if isinstance(job, Writes)]) == (5 if damaged else 0)
+    state = state_now(store)
+    assert {id: (row.etag, row.content) for (_, id), row in state.items()} == {
+        "a": (6, b'{"v":2}'),
+        "b": (2, b"{}"),
+        "c": (3, b"{}"),
+        "x": (7, b'{"v":5}'),
+    }
+    assert state[DOCUMENT, "a"].modified < state[DOCUMENT, "x"].modified
+    store.writer.submit(lambda transaction: transaction.connection.execute("DELETE FROM dead WHERE etag = 2")).result()
+    assert list(store.check()) == []
+    assert store.snapshot().etag == 7
+    store.close()
+    again = SqliteStorage(folder, clock=Clock())
+    assert state_now(again) == state
     again.close()
 
 

@@ -38,7 +38,7 @@ from muniment.storage.base import Storage, Write
 from muniment.storage.sqlite import building, indexes
 from muniment.storage.sqlite.indexes import Indexes
 from muniment.storage.sqlite.store import SqliteStorage
-from muniment.storage.sqlite.writer import Transaction
+from muniment.storage.sqlite.transaction import Transaction
 from tests.clock import Clock
 from tests.query import drawn, reference
 from tests.storage.place import Place

@@ -17,7 +17,8 @@ from muniment.query.model import Field
 from muniment.storage.base import Snapshot
 from muniment.storage.sqlite.indexes import Index
 from muniment.storage.sqlite.reader import Reader
-from muniment.storage.sqlite.writer import Transaction, Writer
+from muniment.storage.sqlite.transaction import Transaction
+from muniment.storage.sqlite.writer import Writer
 
 STEP: Final = 2000
 RETRY_SECONDS: Final = 60.0  # after which a query tries again to make an index that could not be made

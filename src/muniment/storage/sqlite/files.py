@@ -94,7 +94,8 @@ class OpenFiles:
 
     def check(self) -> None:
         """Raises `StorageFailure` when one was deleted or replaced; so does `refuse` from then on."""
-        if self._problem is None and [_inode(path) for path in self._paths] != self._found:
+        file, log = self._paths
+        if self._problem is None and [_inode(file), _inode(log)] != self._found:
             self._problem = self._difference()
         self.refuse()
 

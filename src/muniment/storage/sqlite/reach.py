@@ -73,8 +73,10 @@ class Reach:
     def write(self, reached: Reached) -> None:
         """Record this. A failure is ignored: the commit itself is on disk, and the next one is recorded again."""
         self._turn += 1
-        with suppress(OSError):
+        try:
             os.pwrite(self._descriptor, _packed(self._turn, reached), self._turn % 2 * _APART)
+        except OSError:
+            return
 
     def sync(self) -> None:
         """Bring it to disk."""

@@ -43,12 +43,12 @@ def begin_counting(connection: apsw.Connection, last_etag: int) -> None:
     write_fact(connection, "counted_from", span << SPAN_BITS)
 
 
-def count_written(connection: apsw.Connection, after: int, through: int) -> None:
-    """Count rows with all etags later than `after`, up to `through`."""
+def counts(after: int, through: int) -> Iterator[tuple[str, int]]:
+    """The name of each span of the etags later than `after`, up to `through`, and how many of them are in it."""
     while after < through:
         span = (after + 1) >> SPAN_BITS
         end = min(through, ((span + 1) << SPAN_BITS) - 1)
-        connection.execute(_COUNT, (_name(span), end - after))
+        yield _name(span), end - after
         after = end
 
 

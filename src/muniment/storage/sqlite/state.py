@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any, Final
@@ -19,6 +19,7 @@ LOG_ROWS: Final[Group] = -1, ""  # the group that stands for all rows of the log
 SPAN_KIND: Final = -2  # and the kind of those that stand for spans of its rows (`spans`)
 KNOWN_BACKUPS: Final = 1000
 KNOWN_PLACES: Final = 20
+_DAMAGE: Final = (LookupError, TypeError, ValueError, OverflowError, msgspec.DecodeError, apsw.SQLError)
 _TallyRow = tuple[int, str, int, int, bytes]
 
 
@@ -71,11 +72,15 @@ def readable() -> Iterator[None]:
     """Within it, a value of a wrong type raises `DamagedDatabase`."""
     try:
         yield
-    except (LookupError, TypeError, ValueError, OverflowError, msgspec.DecodeError, apsw.SQLError) as error:
-        raise DamagedDatabase(
-            f"the facts that the database file keeps about itself are damaged: {error!r}",
-            "restore it from its last backup into a new folder",
-        ) from error
+    except _DAMAGE as error:
+        raise _damaged(error) from error
+
+
+def _damaged(error: Exception) -> DamagedDatabase:
+    return DamagedDatabase(
+        f"the facts that the database file keeps about itself are damaged: {error!r}",
+        "restore it from its last backup into a new folder",
+    )
 
 
 def write_fact(connection: apsw.Connection, name: str, value: int | str) -> None:
@@ -138,8 +143,23 @@ def read_tallies(connection: apsw.Connection) -> tuple[Fingerprint, Tally]:
     return Fingerprint(tallies), rows
 
 
-def write_tallies(connection: apsw.Connection, tallies: Mapping[Group, Tally]) -> None:
-    """Write the tallies of these groups; `LOG_ROWS` is the group of all rows of the log."""
+# Rows that are there get these values, but for those of spans: what is given for them comes to what is there.
+_WRITE_TALLIES: Final = f"""
+INSERT INTO fingerprint VALUES(?, ?, ?, ?, ?) ON CONFLICT DO UPDATE SET
+count = excluded.count + iif(kind = {SPAN_KIND}, count, 0), bytes = excluded.bytes, digest = excluded.digest
+"""
+
+
+def write_tallies(
+    connection: apsw.Connection, tallies: Mapping[Group, Tally], spans: Iterable[tuple[str, int]] = ()
+) -> None:
+    """Write the tallies of these groups, and how many rows have come to spans, by their names.
+
+    `LOG_ROWS` is the group of all rows of the log.
+    """
     rows = [(*group, tally.count, tally.bytes, tally.digest.to_bytes(32, "big")) for group, tally in tallies.items()]
-    with readable():  # damaged sizes may be too large for SQLite
-        connection.executemany("REPLACE INTO fingerprint VALUES(?, ?, ?, ?, ?)", rows)
+    rows += [(SPAN_KIND, name, count, 0, b"") for name, count in spans]
+    try:
+        connection.executemany(_WRITE_TALLIES, rows)
+    except _DAMAGE as error:  # damaged sizes may be too large for SQLite
+        raise _damaged(error) from error

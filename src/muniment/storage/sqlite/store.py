@@ -75,7 +75,8 @@ from muniment.storage.sqlite.schema import (
 )
 from muniment.storage.sqlite.spans import begin_counting, lost
 from muniment.storage.sqlite.state import identity_facts, read_snapshot, read_state, write_facts
-from muniment.storage.sqlite.writer import Transaction, Writer, delete_content, last_etag_before
+from muniment.storage.sqlite.transaction import Transaction, Writes
+from muniment.storage.sqlite.writer import Writer, delete_content, last_etag_before
 
 if TYPE_CHECKING:
     from filelock import FileLock
@@ -180,8 +181,7 @@ class SqliteStorage:
 
         Then `replaced`, if given, maps each new etag that replaced an older revision to the etag of that one.
         """
-        admitted = self.admit(writes)
-        return self.writer.submit(lambda transaction: transaction.write(admitted, replaced))
+        return self.writer.submit(Writes(self.admit(writes), replaced))
 
     def commit(self, writes: Sequence[Write]) -> list[Written]:
         """Carry out the writes in order as one transaction, or change nothing; they are on disk when this returns."""

@@ -12,31 +12,31 @@ from concurrent.futures import Future
 from contextlib import suppress
 from dataclasses import replace
 from functools import partial
+from itertools import groupby
 from pathlib import Path
 from queue import Empty, SimpleQueue
 from time import monotonic
-from typing import Any, Final, Literal, NamedTuple, TypeAlias, TypeVar
+from typing import Any, Final, Literal, TypeAlias, TypeVar
 
 import apsw
 import msgspec
 
-from muniment.document import SEPARATOR, fold
 from muniment.durable import sync_folder
-from muniment.errors import ConcurrencyConflict, Conflict, DatabaseClosed, StorageFailure
-from muniment.fingerprint import Fingerprint, Tally, member_digest, row_digest
+from muniment.errors import Conflict, DatabaseClosed, StorageFailure
+from muniment.fingerprint import Fingerprint, Tally
 from muniment.query.model import Field
 from muniment.revision import DOCUMENT
-from muniment.storage.base import BackupPlace, Snapshot, Write, Written
+from muniment.storage.base import BackupPlace, Snapshot
 from muniment.storage.freeze import Freeze
 from muniment.storage.retention import expiry_limit, history_of, purge_limit
 from muniment.storage.sqlite.files import OpenFiles
-from muniment.storage.sqlite.indexes import Come, Gone, Index, Indexes, Words, fold_collection
+from muniment.storage.sqlite.indexes import Index, Indexes, Words, fold_collection
 from muniment.storage.sqlite.notes import believed, read_notes, remove_note
 from muniment.storage.sqlite.pins import outside_pins
 from muniment.storage.sqlite.purge import forget_tombstones, tombstones
 from muniment.storage.sqlite.reach import Reach, Reached
 from muniment.storage.sqlite.schema import BUSY_MILLISECONDS, mapped, parts_of
-from muniment.storage.sqlite.spans import count_purged, count_written
+from muniment.storage.sqlite.spans import count_purged, counts
 from muniment.storage.sqlite.state import (
     LOG_ROWS,
     read_snapshot,
@@ -45,6 +45,7 @@ from muniment.storage.sqlite.state import (
     write_fact,
     write_tallies,
 )
+from muniment.storage.sqlite.transaction import Changes, Transaction, Writes
 
 T = TypeVar("T")
 GROUP_JOBS: Final = 64  # jobs in one commit: a job can be a batch of thousands, and a caller must not wait for too many
@@ -65,107 +66,24 @@ EXPIRY_SECONDS: Final = 600
 
 Job: TypeAlias = Callable[["Transaction"], Any]
 _Waiting: TypeAlias = tuple[Job, Future[Any]]
+_Answer: TypeAlias = tuple[Future[Any], Any, BaseException | None]
 _STOP: Final = "stop"
 _Order: TypeAlias = Freeze[Snapshot] | Literal["stop"]  # for when everything submitted before it is done
 
 
-class _Present(NamedTuple):
-    """The newest revision of an id, from the table `current`. Without a digest it is a tombstone."""
+class _Commit:
+    """What a commit has come to so far."""
 
-    spelling: str | None
-    etag: int
-    collection: str | None
-    size: int
-    digest: bytes | None
-
-
-class Transaction:
-    """What one job does inside a commit; its effect on counters and fingerprint is kept apart until it succeeds."""
-
-    def __init__(self, connection: apsw.Connection, etag: int, modified: int, indexes: Indexes | None = None) -> None:
-        self.connection = connection
-        self.etag = etag
-        self.modified = modified
-        self.fingerprint = Fingerprint()
-        self.rows = Tally()
+    def __init__(self, state: Snapshot) -> None:
+        self.etag = state.etag
+        self.modified = state.modified
+        self.earliest = 0  # the time that it can have
         self.dead = 0
+        self.fingerprint = Fingerprint()  # what changes in it
+        self.rows = Tally()
+        self.words: list[Words] = []  # to be indexed at its end
+        self.answers: list[_Answer] = []
         self.afterwards: list[Callable[[], object]] = []
-        self.indexes = indexes
-        self.words: list[Words] = []
-
-    def write(self, writes: Sequence[Write], replaced: dict[int, int] | None = None) -> list[Written]:
-        """Carry out these writes in order; raises `ConcurrencyConflict` when an etag is not the expected one.
-
-        `replaced`, if given, is filled: the new etag to the etag that it replaced.
-        """
-        run = self.connection.executemany
-        keys = [(write.kind, fold(write.id)) for write in writes]
-        query = "SELECT kind, key, spelling, etag, collection, size, digest FROM current WHERE kind = ? AND key = ?"
-        found: list[tuple[Any, ...]] = run(query, keys).fetchall()
-        newest = {(row[0], row[1]): msgspec.convert(row[2:], _Present) for row in found}
-        self._log: list[tuple[Any, ...]] = []
-        self._dead: list[tuple[int, int]] = []
-        self._gone: list[Gone] = []
-        written = [self._write(write, key, newest) for write, key in zip(writes, keys, strict=True)]
-        if self._log:
-            run("INSERT INTO log VALUES(?, ?, ?, ?, ?, ?, ?, ?, ?)", self._log)
-            self.rows.add(len(self._log), 0, sum(_number(row[-1]) for row in self._log))
-            changed = [(*key, *newest[key]) for key in dict.fromkeys(keys) if key in newest]
-            run("REPLACE INTO current VALUES(?, ?, ?, ?, ?, ?, ?)", changed)
-            run("INSERT INTO dead VALUES(?, ?)", self._dead)
-            self.dead += len(self._dead)
-            if self.indexes is not None and self.indexes.all:
-                self._index(self.indexes)
-        if replaced is not None:
-            replaced.update((etag, old) for old, etag in self._dead)
-        return written
-
-    def _write(self, write: Write, key: tuple[int, str], newest: dict[tuple[int, str], _Present]) -> Written:
-        old = newest.get(key)
-        actual = old.etag if old and old.digest else 0
-        if write.expected is not None and write.expected != actual:
-            raise ConcurrencyConflict(write.id, write.expected, actual)
-        if write.body is None and not actual:
-            return Written(write.id, 0, False)
-        self.etag += 1
-        id = write.id
-        if old:
-            if SEPARATOR not in id:  # the name of a document's attachment takes its new spelling
-                id = old.spelling or key[1]
-            self._dead.append((old.etag, self.etag))
-            if old.digest:
-                if write.kind == DOCUMENT:
-                    self._gone.append(Gone(old.etag, old.collection))
-                self.fingerprint.add((write.kind, old.collection or ""), -1, -old.size, -_number(old.digest))
-        newest[key] = self._revision(write, id, key[1], old)
-        return Written(id, self.etag, bool(actual))
-
-    def _index(self, indexes: Indexes) -> None:
-        """Keep the indexes; what is gone again within the same batch comes first, since it is among the new ones."""
-        gone = {each.etag for each in self._gone}
-        come = [
-            Come(etag, collection, id, modified, metadata, body)
-            for etag, kind, id, collection, modified, metadata, body, *_ in self._log
-            if kind == DOCUMENT and body is not None and etag not in gone
-        ]
-        self.words += indexes.change(self._gone, come)
-
-    def _revision(self, write: Write, id: str, key: str, old: _Present | None) -> _Present:
-        kind, body, collection, upload = write.kind, write.body, write.collection, write.upload
-        size, digest, content = 0, None, None
-        member = member_digest(id.encode(), write.metadata, body or b"")
-        if body is None:
-            collection = old.collection if old else None
-        else:
-            size, digest = upload.size if upload else len(body), member
-            self.fingerprint.add((kind, collection or ""), 1, size, _number(digest))
-        if upload:
-            content = upload.content
-            self.connection.execute("UPDATE content SET staged = 0 WHERE content = ?", (content,))
-        name = None if collection is None else collection.encode()
-        row = row_digest(self.etag, kind, self.modified, name, member, tombstone=body is None)
-        self._log.append((self.etag, kind, id, collection, self.modified, write.metadata, body, content, row))
-        return _Present(None if id == key else id, self.etag, collection, size, digest)
 
 
 def _number(digest: bytes) -> int:
@@ -362,7 +280,7 @@ class Writer:
             found = self._jobs.get(timeout=patience)
             while isinstance(found, tuple):
                 group.append(found)
-                if len(group) == GROUP_JOBS:
+                if len(group) == GROUP_JOBS or self._jobs.empty():
                     return group, None
                 found = self._jobs.get(block=False)
             return group, found
@@ -393,12 +311,11 @@ class Writer:
                     self._freeze = None
             freeze.over.set_result(None)
 
-    def _commit(self, group: list[tuple[Job, Future[Any]]]) -> None:
+    def _commit(self, group: list[_Waiting]) -> None:
         self._group = group
-        answers: list[tuple[Future[Any], Any, BaseException | None]] = []
-        afterwards: list[Callable[[], object]] = []
+        commit = _Commit(self._state)
         try:
-            state, dead = self._perform(group, answers, afterwards)
+            state = self._perform(group, commit)
         except BaseException as error:  # every caller of the group gets it, whatever it is
             failure = mapped(error, self._folder)
             with suppress(apsw.Error):
@@ -410,76 +327,127 @@ class Writer:
             self._purged_to = -1  # a purge may be among what was rolled back
             with self._lock:
                 self._working_from = None
-            answers = [(future, None, failure) for _, future in group]
+            commit.answers = [(future, None, failure) for _, future in group]
         else:
             with self._lock:
                 written, self._state = state.etag > self._state.etag, state
                 self._working_from = None
-                self._dead += dead
-                self._purgeable = self._purgeable or dead > 0 or (written and self._may_purge())
-            for done in afterwards:
+                self._dead += commit.dead
+                self._purgeable = self._purgeable or commit.dead > 0 or (written and self._may_purge())
+            for done in commit.afterwards:
                 with suppress(OSError):
                     done()
-        for future, result, failed in answers:
+        for future, result, failed in commit.answers:
             if failed is None:
                 future.set_result(result)
             else:
                 future.set_exception(failed)
 
-    def _perform(
-        self,
-        group: list[tuple[Job, Future[Any]]],
-        answers: list[tuple[Future[Any], Any, BaseException | None]],
-        afterwards: list[Callable[[], object]],
-    ) -> tuple[Snapshot, int]:
+    def _perform(self, group: list[_Waiting], commit: _Commit) -> Snapshot:
         execute = self._connection.execute
-        etag, modified, dead = self._state.etag, self._state.modified, 0
-        changed, rows, words = Fingerprint(), Tally(), list[Words]()
         self._files.refuse()
         self._refuse()
         before = self._connection.total_changes()
         with self._lock:
-            earliest = self._working_from = max(self._clock(), modified + 1, self._told_until + 1)
+            commit.earliest = max(self._clock(), commit.modified + 1, self._told_until + 1)
+            self._working_from = commit.earliest
         execute("BEGIN IMMEDIATE")
         if self._undone:
             self.indexes.read()
             self._undone = False
-        for job, future in group:
-            transaction = Transaction(self._connection, etag, max(self._clock(), modified + 1, earliest), self.indexes)
-            execute("SAVEPOINT job")
-            try:
-                result = job(transaction)
-            except Exception as error:
-                if not self._connection.in_transaction:  # SQLite itself rolled everything back: the disk is full
-                    raise
-                execute("ROLLBACK TO job; RELEASE job")
-                self.indexes.read()  # which may have been made or dropped
-                answers.append((future, None, mapped(error, self._folder)))
-                continue
-            execute("RELEASE job")
-            dead += transaction.dead
-            afterwards += transaction.afterwards
-            words += transaction.words
-            rows.add(transaction.rows.count, 0, transaction.rows.digest)
-            if transaction.etag > etag:
-                count_written(self._connection, etag, transaction.etag)
-                etag, modified = transaction.etag, transaction.modified
-                changed.merge(transaction.fingerprint)
-            answers.append((future, result, None))
+        for only_writes, jobs in groupby(group, _only_writes):
+            if only_writes:
+                self._write(list(jobs), commit, first=not commit.answers)  # type: ignore[arg-type]
+            else:
+                for job, future in jobs:
+                    self._do(job, future, commit)
+        etag = commit.etag
         fingerprint, log = self._state.fingerprint, self._state.rows
         if written := self._connection.total_changes() != before:
             self._say_open()
-            fingerprint, log = self._save(changed, rows)
-            if words:
-                self.indexes.change_words(words)
+            fingerprint, log = self._save(commit)
+            if commit.words:
+                self.indexes.change_words(commit.words)
             if self.indexes.all and etag > self._state.etag:
                 self.indexes.reached(etag)
         execute("COMMIT")
         known = self._state.history_from, self._state.tombstones_from
-        state = Snapshot(etag, modified, fingerprint, *known, rows=log)
+        state = Snapshot(etag, commit.modified, fingerprint, *known, rows=log)
         if written:
             self._note(state)
-        return state, dead
+        return state
+
+    def _do(self, job: Job, future: Future[Any], commit: _Commit) -> None:
+        """Do a job as a part of the commit; one that fails undoes only itself."""
+        execute, modified = self._connection.execute, self._time(commit)
+        transaction = Transaction(self._connection, commit.etag, modified, self.indexes)
+        execute("SAVEPOINT job")
+        try:
+            result = job(transaction)
+        except Exception as error:
+            if not self._connection.in_transaction:  # SQLite itself rolled everything back: the disk is full
+                raise
+            self._undo("ROLLBACK TO job; RELEASE job")
+            commit.answers.append((future, None, mapped(error, self._folder)))
+            return
+        execute("RELEASE job")
+        commit.dead += transaction.dead
+        commit.afterwards += transaction.afterwards
+        commit.words += transaction.words
+        commit.rows.add(transaction.rows.count, 0, transaction.rows.digest)
+        if transaction.etag > commit.etag:
+            commit.etag, commit.modified = transaction.etag, modified
+            commit.fingerprint.merge(transaction.fingerprint)
+        commit.answers.append((future, result, None))
+
+    def _write(self, jobs: list[tuple[Writes, Future[Any]]], commit: _Commit, *, first: bool) -> None:
+        """Do jobs that only write as a part of the commit: together, or if that fails one by one.
+
+        The `first` ones need no savepoint, for nothing before them is to be kept.
+        """
+        execute, before = self._connection.execute, commit.modified
+        if not first:
+            execute("SAVEPOINT job")
+        answers: list[_Answer] = []
+        try:
+            changes = Changes(self._connection, [job for job, _ in jobs], commit.etag)
+            for job, future in jobs:
+                answers.append((future, *self._decided(job, changes, commit)))
+            changes.store(self.indexes)
+        except Exception:
+            if not self._connection.in_transaction:
+                raise
+            self._undo("ROLLBACK; BEGIN IMMEDIATE" if first else "ROLLBACK TO job; RELEASE job")
+            commit.modified = before
+            for job, future in jobs:
+                self._do(job, future, commit)
+            return
+        if not first:
+            execute("RELEASE job")
+        changes.count(commit.fingerprint, commit.rows)
+        commit.etag = changes.etag
+        commit.dead += changes.dead
+        commit.words += changes.words
+        commit.answers += answers
+
+    def _decided(self, job: Writes, changes: Changes, commit: _Commit) -> tuple[Any, BaseException | None]:
+        etag, modified = changes.etag, self._time(commit)
+        try:
+            written = changes.decide(job, modified)
+        except Exception as error:
+            return None, mapped(error, self._folder)
+        if changes.etag > etag:
+            commit.modified = modified
+        return written, None
+
+    def _undo(self, statements: str) -> None:
+        """Undo a part of the commit, after an error in it."""
+        self._connection.execute(statements)
+        self.indexes.read()  # which may have been made or dropped
+
+    def _time(self, commit: _Commit) -> int:
+        """Of the next job in it: later than that of every one before."""
+        return max(self._clock(), commit.modified + 1, commit.earliest)
 
     def want_indexes(
         self, transaction: Transaction, collection: str | None, fields: Sequence[Field]
@@ -541,16 +509,16 @@ class Writer:
             reach.sync()
             reach.close()
 
-    def _save(self, changed: Fingerprint, rows: Tally) -> tuple[Fingerprint, Tally]:
+    def _save(self, commit: _Commit) -> tuple[Fingerprint, Tally]:
         """Write the tallies that changed; return the whole new fingerprint and the new tally of the log."""
         whole, before = self._state.fingerprint, self._state.rows
         log = Tally(before.count, before.bytes, before.digest)
-        log.add(rows.count, 1, rows.digest)
+        log.add(commit.rows.count, 1, commit.rows.digest)
         tallies = {LOG_ROWS: log}
-        if changed.tallies:
-            whole = whole.changed(changed)
-            tallies |= {group: whole.tallies[group] for group in changed.tallies}
-        write_tallies(self._connection, tallies)
+        if commit.fingerprint.tallies:
+            whole = whole.changed(commit.fingerprint)
+            tallies |= {group: whole.tallies[group] for group in commit.fingerprint.tallies}
+        write_tallies(self._connection, tallies, counts(self._state.etag, commit.etag))
         return whole, log
 
     def _purge_idly(self) -> None:
@@ -688,6 +656,10 @@ class Writer:
         with self._lock:
             self.history = history
             self._wake_to_purge()
+
+
+def _only_writes(waiting: _Waiting) -> bool:
+    return type(waiting[0]) is Writes
 
 
 def _say_closed(transaction: Transaction) -> None:
