@@ -18,7 +18,7 @@ import pytest
 from muniment import DocumentDatabase
 from tests.clock import Clock
 from tests.object_store import ObjectStore, seaweed
-from tests.sampled import WHOLE, torture
+from tests.sampled import WHOLE, torture, unsampled
 from tests.shared import ABSENT, DATA
 
 # Examples write to a real disk, whose speed says nothing about right and wrong.
@@ -47,11 +47,14 @@ if not WHOLE and "TMPDIR" not in os.environ and MEMORY.is_dir() and shutil.disk_
 
 
 @pytest.hookimpl(tryfirst=True)  # before those that are not wanted are taken out
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """What is tried with examples is tried with more of them by `make torture`."""
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """What is tried with examples is tried with more of them by `make torture`, and what `some` leaves out, too."""
     for item in items:
         if getattr(getattr(item, "obj", None), "is_hypothesis_test", False):
             item.add_marker(torture)
+    if left := unsampled(items):
+        config.hook.pytest_deselected(items=left)
+        items[:] = [item for item in items if item not in set(left)]
 
 
 @pytest.hookimpl(wrapper=True, tryfirst=True)

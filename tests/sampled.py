@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import os
+from collections import defaultdict
 from typing import Final
+from zlib import crc32
 
 import pytest
 
@@ -15,3 +17,23 @@ torture = pytest.mark.torture  # on each of them, for `make torture` to find it
 def count(sample: int, *, whole: int) -> int:
     """How many examples, positions or rounds there are now."""
     return whole if WHOLE else sample
+
+
+def some(number: int) -> pytest.MarkDecorator:
+    """On a test of which each set of parameters says much the same: so many are tried, and by `make torture` all."""
+    return pytest.mark.some(number)
+
+
+def unsampled(items: list[pytest.Item]) -> list[pytest.Item]:
+    """The tests that `some` leaves out now: which they are depends on their names alone."""
+    families: dict[str, list[pytest.Item]] = defaultdict(list)
+    for item in items:
+        if item.get_closest_marker("some"):
+            item.add_marker(torture)
+            families[item.nodeid.partition("[")[0]].append(item)
+    left: list[pytest.Item] = []
+    for family in families.values():
+        mark = family[0].get_closest_marker("some")
+        assert mark
+        left += sorted(family, key=lambda item: crc32(item.nodeid.encode()))[mark.args[0] :]
+    return [] if WHOLE else left

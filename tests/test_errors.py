@@ -39,6 +39,7 @@ from muniment.errors import (
 from muniment.settings import InvalidSetting
 from muniment.storage.sqlite.files import FILE
 from muniment.storage.sqlite.schema import FORMAT
+from tests.sampled import some
 from tests.storage.raw import raw
 
 # Name: parent, HTTP status, exit code.
@@ -297,6 +298,7 @@ FAILURES: dict[str, tuple[type[MunimentError], Callable[[Scene], object]]] = {
 }
 
 
+@some(30)
 @pytest.mark.parametrize(("kind", "provoke"), FAILURES.values(), ids=FAILURES)
 @pytest.mark.skipif(not Path("/proc").exists(), reason="/proc is a folder that the system refuses to write to")
 def test_only_our_own_errors_come_out(

@@ -15,6 +15,7 @@ from muniment.errors import Cancelled, InvalidInput
 from muniment.limits import NO_LIMITS, Limits
 from muniment.progress import Progress
 from tests.object_store import ObjectStore
+from tests.sampled import some
 
 
 @pytest.mark.parametrize(
@@ -135,6 +136,7 @@ def shop(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return place
 
 
+@some(2)
 @pytest.mark.parametrize("in_child", [False, True])
 @pytest.mark.parametrize("limit", ["read_rate", "write_rate"])
 def test_a_backup_keeps_a_rate_that_is_changed_while_it_runs(

@@ -42,7 +42,7 @@ from muniment.storage.sqlite.store import SqliteStorage
 from tests.backup.state import opened, state_of
 from tests.clock import SECOND, START, Clock
 from tests.once import copy_of_once
-from tests.sampled import count, torture
+from tests.sampled import count, some, torture
 
 PATIENCE = 30.0
 
@@ -189,6 +189,7 @@ def test_the_clock_stops_at_the_end(database: DocumentDatabase, tmp_path: Path) 
     assert operation.status.seconds == seconds
 
 
+@some(1)
 @pytest.mark.parametrize("action", ["verify", "restore"])
 def test_the_progress_of_reading_ends_at_its_totals(database: DocumentDatabase, tmp_path: Path, action: str) -> None:
     class Watched(Progress):
@@ -245,6 +246,7 @@ def test_cancelled_at_any_moment_it_leaves_nothing(database: DocumentDatabase, t
     assert MaintenanceActions.verify(tmp_path / "after").fingerprint == database.snapshot().fingerprint
 
 
+@some(1)
 @pytest.mark.parametrize("action", ["verify", "restore"])
 def test_reading_can_be_cancelled_at_any_moment(database: DocumentDatabase, tmp_path: Path, action: str) -> None:
     database.maintenance.start_backup(tmp_path / "backups").wait(PATIENCE)
@@ -646,6 +648,7 @@ def test_a_key_is_given_changed_and_taken_away(tmp_path: Path, in_child: bool) -
         MaintenanceActions.rotate_key(folder, key=None, new_key=None, niceness=5)
 
 
+@some(1)
 @pytest.mark.parametrize("encrypted", [False, True])
 def test_a_child_restores_what_this_process_would(tmp_path: Path, encrypted: bool) -> None:
     key, progress, before = new_key() if encrypted else None, Progress(), processes()

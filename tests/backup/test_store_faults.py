@@ -26,6 +26,7 @@ from muniment.rehearsal import rehearse
 from tests.backup.state import live, opened, state_of
 from tests.fault_proxy import Fault, Proxy, Rule, faulty
 from tests.object_store import ObjectStore
+from tests.sampled import some
 
 DATA = "documents-00001.parquet"
 
@@ -42,6 +43,7 @@ def proxy(object_store: ObjectStore, monkeypatch: pytest.MonkeyPatch) -> Iterato
 FAULTS: list[Fault] = ["drop", "lose", "truncate", "delay", "429", "500", "503"]
 
 
+@some(3)
 @pytest.mark.parametrize("fault", FAULTS)
 def test_what_passes_by_is_tried_again(
     small: DocumentDatabase, object_store: ObjectStore, proxy: Proxy, tmp_path: Path, fault: Fault

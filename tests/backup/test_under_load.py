@@ -26,6 +26,7 @@ from muniment.progress import Progress
 from muniment.revision import ATTACHMENT, DOCUMENT
 from tests.backup.gate import Gate, take
 from tests.backup.state import State, live, opened, state_of
+from tests.sampled import some
 
 TraceFunction: TypeAlias = Callable[[FrameType, str, Any], Any]
 PATIENCE = 30.0  # seconds until a writer counts as blocked
@@ -226,6 +227,7 @@ def test_the_threads_that_have_it_written_lose_nothing(tmp_path: Path, monkeypat
             assert full.manifest.counts.documents == incremental.manifest.counts.documents == 1
 
 
+@some(2)
 @pytest.mark.parametrize("stage", ["writing documents", "writing attachments"])
 def test_a_failed_backup_lets_go_of_its_pin(database: DocumentDatabase, tmp_path: Path, stage: str) -> None:
     fill(database)

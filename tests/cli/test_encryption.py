@@ -13,6 +13,7 @@ from muniment.errors import InvalidInput, WrongKey
 from muniment.security.encryption import new_key, read_key, write_key
 from tests.cli.process import Ended, muniment
 from tests.cli.serving import serving
+from tests.sampled import some
 from tests.secret import SECRET, filled, holding_secret
 
 SHOP = "shop"
@@ -285,6 +286,7 @@ TO_SERVERS = [
 ]
 
 
+@some(3)
 @pytest.mark.parametrize("command", TO_SERVERS, ids=" ".join)
 def test_a_key_that_a_server_is_not_sent_is_refused(place: Path, command: list[str]) -> None:
     nobody = "http://127.0.0.1:1"

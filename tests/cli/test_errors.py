@@ -18,6 +18,7 @@ import pytest
 
 from muniment import DocumentDatabase
 from tests.cli.process import COMMAND, Ended, environment, muniment
+from tests.sampled import some
 
 
 @pytest.fixture
@@ -301,6 +302,7 @@ def test_debug_shows_where_an_error_was_raised(tmp_path: Path, options: list[str
     assert ended.err.splitlines()[-2].startswith("error: there is no database in ")
 
 
+@some(1)
 @pytest.mark.parametrize("stderr", ["closed", "full"])
 def test_what_can_not_be_said_changes_no_outcome(big: Path, shop: Path, tmp_path: Path, stderr: str) -> None:
     if stderr == "closed":

@@ -16,6 +16,7 @@ from tests.cli.process import interrupted, muniment, on_terminal
 from tests.cli.serving import serving
 from tests.cli.test_commands import well
 from tests.once import copy_of_once
+from tests.sampled import some
 
 ODD = b'{"price": 1.10 ,\n "name":"S\xc3\xa3o Paulo"}'
 ORDERS = {"Raven-Entity-Name": "Orders"}
@@ -265,6 +266,7 @@ def _make_emptied(folder: Path) -> None:
             database.batch([Delete(f"n/{n}") for n in range(first, first + 5_000)])
 
 
+@some(1)
 @pytest.mark.parametrize("stage", ["reading documents", "writing"])
 def test_ctrl_c_leaves_the_database_as_it_was(
     tmp_path_factory: pytest.TempPathFactory, tmp_path: Path, stage: str

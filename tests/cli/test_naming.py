@@ -14,6 +14,7 @@ from muniment.cli.profile import Profile
 from tests.cli.process import environment, muniment
 from tests.cli.serving import serving
 from tests.cli.test_commands import well
+from tests.sampled import some
 
 
 @pytest.fixture(scope="module")
@@ -132,6 +133,7 @@ def test_the_page_names_every_member_of_the_file() -> None:
         assert f"`{name}`" in page
 
 
+@some(2)
 @pytest.mark.parametrize("said", ["--url:URL", "-url=URL", "--url=URL", "-url:URL"])
 def test_options_as_ravendb_s_tools_took_them(url: str, said: str, tmp_path: Path) -> None:
     ended = muniment("backup", said.replace("URL", url), "-database:shop", f"--dest:{tmp_path / 'b'}", "-quiet")

@@ -12,6 +12,7 @@ from muniment import DocumentDatabase
 from muniment.client import DocumentStore
 from tests.cli.process import muniment
 from tests.cli.serving import serving
+from tests.sampled import some
 
 KEPT = ["Muniment/History=true", "Muniment/HistoryWindow=7d"]
 
@@ -44,6 +45,7 @@ def shown(place: list[str], *changes: str) -> dict[str, str]:
     return settings
 
 
+@some(1)
 def test_they_are_shown_and_changed(place: list[str]) -> None:
     text = muniment("settings", *place).text
     assert text.startswith("Settings of ")
@@ -60,6 +62,7 @@ def test_they_are_shown_and_changed(place: list[str]) -> None:
     assert shown(place) == {"Muniment/History": "true"}
 
 
+@some(6)
 @pytest.mark.parametrize(
     ("changes", "said"),
     [

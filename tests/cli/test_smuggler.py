@@ -18,6 +18,7 @@ import pytest
 from muniment import DocumentDatabase, DocumentStore
 from tests.cli.process import COMMAND, Ended, environment, muniment, on_terminal
 from tests.cli.serving import serving
+from tests.sampled import some
 from tests.shared import shared
 from tests.smuggler.dumps import docs, document
 from tests.starter import PATIENCE
@@ -181,6 +182,7 @@ def test_what_was_made_for_a_dump_that_can_not_be_read_is_removed(url: str, name
     assert not (tmp_path / "new").exists()
 
 
+@some(1)
 @pytest.mark.parametrize("form", ["folder", "server"])
 def test_options(form: str, url: str, name: str, dump: Path, tmp_path: Path) -> None:
     place = [str(tmp_path / "new")] if form == "folder" else [f"{url}/databases/{name}"]
@@ -237,6 +239,7 @@ def test_a_timeout(shop: Path, tmp_path: Path) -> None:
     assert list(tmp_path.iterdir()) == []
 
 
+@some(1)
 @pytest.mark.parametrize("form", ["folder", "server"])
 def test_incremental_exports(form: str, url: str, name: str, dump: Path, tmp_path: Path) -> None:
     place = [str(tmp_path / "new")] if form == "folder" else [url, "--database", name]
@@ -328,6 +331,7 @@ BAD = {
 }
 
 
+@some(3)
 @pytest.mark.parametrize("kind", BAD)
 def test_bad_dumps(kind: str, url: str, name: str, tmp_path: Path) -> None:
     """The same from a folder, a pipe and through a server: a code, two lines, and no traceback."""

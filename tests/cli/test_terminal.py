@@ -17,6 +17,7 @@ from rich.console import Console
 from muniment.cli.bar import Bar
 from muniment.progress import Progress
 from tests.cli.process import COMMAND, environment, muniment, on_terminal
+from tests.sampled import some
 from tests.starter import PATIENCE
 
 ESCAPE = "\x1b"
@@ -39,6 +40,7 @@ def test_without_a_terminal_there_is_no_bar_and_no_escape_code(big_backups: Path
         assert ESCAPE not in ended.text + ended.err
 
 
+@some(2)
 @pytest.mark.parametrize(
     ("options", "env"), [(["--quiet"], {}), (["-q"], {}), ([], {"TERM": "dumb"}), ([], {"TERM": ""})]
 )

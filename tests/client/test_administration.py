@@ -34,6 +34,7 @@ from muniment.errors import (
 from muniment.revision import ATTACHMENT, DOCUMENT
 from muniment.security.encryption import Algorithm, new_key
 from tests.client.serving import blocking
+from tests.sampled import some
 from tests.secret import SECRET, holding_secret
 
 
@@ -102,6 +103,7 @@ def test_a_database_that_is_not_there(url: str) -> None:
             store.admin.compact()
 
 
+@some(1)
 def test_backup_and_restore(remote: Any, tmp_path: Path) -> None:
     backup = remote.admin.start_backup(tmp_path / "backup")
     told: list[JobStatus] = []
@@ -125,6 +127,7 @@ def test_backup_and_restore(remote: Any, tmp_path: Path) -> None:
         copy.admin.delete_database(name, hard=True)
 
 
+@some(1)
 def test_a_name_from_the_backup(remote: Any, tmp_path: Path) -> None:
     remote.admin.start_backup(tmp_path / "backup").wait(30)
     with pytest.raises(TargetExists):
@@ -164,6 +167,7 @@ def test_compaction(remote: Any) -> None:
     assert remote.statistics().fingerprint == before
 
 
+@some(1)
 def test_an_encrypted_database_from_its_making_to_its_restore_with_another_key(remote: Any, tmp_path: Path) -> None:
     key, other = new_key(), new_key(Algorithm.CHACHA20)
     admin, name = remote.admin, f"safe-{remote.name}"
@@ -224,6 +228,7 @@ def test_operations(remote: Any, tmp_path: Path) -> None:
         remote.operations.kill(99_999)
 
 
+@some(1)
 def test_one_backup_at_a_time_and_cancelling(remote: Any, tmp_path: Path) -> None:
     with io.BytesIO(b"\1\2\3\4" * (16 << 20)) as content:
         remote.put_attachment("large", content)
@@ -308,6 +313,7 @@ def chain(remote: Any, tmp_path: Path) -> Path:
     return tmp_path / "chain"
 
 
+@some(1)
 def test_any_moment_and_part(remote: Any, chain: Path) -> None:
     end = remote.admin.plan_restore(chain)
     assert end == dry_run(MaintenanceActions.plan_restore(chain), str(chain))
@@ -333,6 +339,7 @@ def test_any_moment_and_part(remote: Any, chain: Path) -> None:
         copy.admin.delete_database(name, hard=True)
 
 
+@some(1)
 def test_moments_that_can_not_be_reached(remote: Any, chain: Path) -> None:
     with pytest.raises(UnreachablePoint) as here:
         MaintenanceActions.plan_restore(chain, etag=9_999)
@@ -353,6 +360,7 @@ def test_moments_that_can_not_be_reached(remote: Any, chain: Path) -> None:
 ACTIONS = ("added", "changed", "deleted")
 
 
+@some(1)
 def test_into_the_store_s_database(remote: Any, chain: Path) -> None:
     remote.delete("a/1")
     remote.put("new", {})
@@ -374,6 +382,7 @@ def test_into_the_store_s_database(remote: Any, chain: Path) -> None:
     assert remote.get("new") is None
 
 
+@some(1)
 def test_backups_of_another_database(remote: Any, chain: Path) -> None:
     with DocumentStore(remote.url, f"{remote.name}-2") as other:
         other.admin.create_database(other.name)

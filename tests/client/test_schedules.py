@@ -14,6 +14,7 @@ from muniment.client import AsyncDocumentStore
 from muniment.errors import DamagedBackup, InvalidInput, NotFound
 from muniment.limits import Limits
 from tests.client.serving import blocking
+from tests.sampled import some
 
 
 @pytest.fixture(params=["store", "async store"])
@@ -26,6 +27,7 @@ def both_stores(request: pytest.FixtureRequest, store: DocumentStore) -> Any:
         yield asynchronous
 
 
+@some(1)
 def test_schedules_and_jobs(both_stores: Any, store: DocumentStore) -> None:
     schedules, name = both_stores.schedules, store.name
     store.put("orders/1", {"lines": 1})

@@ -23,6 +23,7 @@ from muniment.client.transport import Server, Transport, unreachable
 from muniment.client.wire import Request, Response, Unreachable
 from muniment.errors import DatabaseClosed, InvalidInput, MunimentError, ServerUnavailable
 from tests.client.serving import blocking, running_server
+from tests.sampled import some
 
 Handler = Callable[[BaseHTTPRequestHandler], None]
 
@@ -272,6 +273,7 @@ def test_a_server_that_is_stopped_and_started(tmp_path: Path) -> None:
             store.put("b", {})
 
 
+@some(1)
 def test_attachments_in_constant_memory(store: DocumentStore, kind: str) -> None:
     chunk = bytes(1 << 20)
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss

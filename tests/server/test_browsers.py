@@ -7,6 +7,7 @@ from pathlib import Path
 import httpx
 import pytest
 
+from tests.sampled import some
 from tests.server.running import Database, Server, assert_error, running
 
 FORM_TYPES = [
@@ -51,6 +52,7 @@ def writing(shop: Database, folder: Path) -> list[tuple[str, str, bytes]]:
     ]
 
 
+@some(3)
 @pytest.mark.parametrize("type", FORM_TYPES)
 def test_what_a_form_could_send_changes_nothing(shop: Database, tmp_path: Path, type: str | None) -> None:
     shop.put("good")
@@ -85,6 +87,7 @@ def test_what_no_form_can_send_is_done(shop: Database, header: dict[str, str]) -
     assert kill.status_code == (403 if list(header) == ["content_type"] else 404)
 
 
+@some(10)
 @pytest.mark.parametrize(
     "origin",
     ["http://evil", "null", "http://127.0.0.1", "http://127.0.0.1:1", "ftp://HERE", "HERE", "http://HERE.evil"],

@@ -16,6 +16,7 @@ import pytest
 from muniment import DocumentDatabase, DocumentStore
 from muniment.errors import Conflict
 from tests.cli.process import muniment
+from tests.sampled import some
 from tests.server.running import Database, Server, assert_error, running
 
 Tool = tuple[str, str, str]
@@ -63,6 +64,7 @@ def shell(script: str, place: Path, folder: str = "") -> None:
     assert done.returncode == 0, done.stderr
 
 
+@some(1)
 def test_a_copy_by_a_real_tool_is_of_the_moment_of_the_freeze(shop: Database, tmp_path: Path, tool: Tool) -> None:
     once, copy, back = tool
     shell(once, tmp_path)

@@ -18,6 +18,7 @@ import pytest
 
 from muniment import MaintenanceActions
 from muniment.backup.restore import dry_run
+from tests.sampled import some
 from tests.server.running import Database, Server, assert_error, running
 
 ORDERS = {"Raven-Entity-Name": "Orders"}
@@ -326,6 +327,7 @@ STAGES: dict[str, Callable[[dict[str, Any]], bool]] = {
 }
 
 
+@some(1)
 @pytest.mark.parametrize("stage", sorted(STAGES))
 def test_cancelled_it_changes_nothing_and_can_begin_again(large: Large, stage: str) -> None:
     server = large.server
@@ -367,6 +369,7 @@ def test_a_new_database_is_not_made_by_a_child_that_is_killed(large: Large) -> N
     assert not (server.data_dir / "copy.restoring").exists()
 
 
+@some(1)
 @pytest.mark.parametrize("stage", sorted(STAGES))
 def test_a_server_that_is_killed_leaves_the_database_as_it_was(large: Large, stage: str) -> None:
     server = large.server

@@ -15,6 +15,7 @@ import pytest
 
 from muniment.errors import DamagedDump, UnknownFormat
 from muniment.smuggler.reader import DumpDocument, open_dump
+from tests.sampled import some
 from tests.smuggler.dumps import (
     COMPRESSIONS,
     LEGACY,
@@ -336,6 +337,7 @@ def test_a_string_without_an_end_is_not_read_for_ever() -> None:
         list(dump)
 
 
+@some(1)
 @pytest.mark.parametrize("block_size", [1 << 12, 1 << 20])
 def test_a_document_of_64_mib(block_size: int) -> None:
     value = b'{"a":[%s]}' % b",".join([b'{"b":"%s\\""}' % (b"x" * 8000)] * (64 << 20 >> 13))

@@ -25,6 +25,7 @@ from muniment.storage.sqlite.pins import outside_pin
 from muniment.storage.sqlite.store import SqliteStorage
 from tests.clock import Clock
 from tests.data.make_database_sample import IDS
+from tests.sampled import some
 from tests.storage.raw import number, raw, rows
 
 SAMPLE = Path(__file__).parent.parent / "data" / "database-format-1.db.gz"
@@ -147,6 +148,7 @@ def many(folder: Path) -> None:
         connection.execute(query.format(current))
 
 
+@some(2)
 @pytest.mark.parametrize("after", [0.02, 0.15, 0.3, 0.5])
 def test_killed_in_the_middle(folder: Path, after: float) -> None:
     many(folder)

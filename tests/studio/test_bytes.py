@@ -10,6 +10,7 @@ import pytest
 from selenium.webdriver import Keys
 
 from tests.cli.process import muniment
+from tests.sampled import some
 from tests.server.running import Database, Server
 from tests.studio.browser import Page, needs_browser
 
@@ -200,6 +201,7 @@ def test_a_moment_is_clicked_and_typed_and_the_command_does_the_same(
     assert any("40" in message or "42" in message for message in page.console())
 
 
+@some(1)
 @pytest.mark.parametrize("format", ["RavenDB 4 to 7", "lines of JSON"])
 def test_the_commands_for_backups_and_exports_work(page: Page, shop: Database, tmp_path: Path, format: str) -> None:
     _put(shop, "odd/1", b'{"a":"first"}')

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from muniment.errors import StorageFailure
-from tests.sampled import count, torture
+from tests.sampled import count, some, torture
 from tests.torture import preload
 from tests.torture.__main__ import COLUMNS, KINDS, Tally, prepared, run_case, table, why_not
 from tests.torture.commands import COMMANDS, Command, make_template, run
@@ -31,6 +31,7 @@ def command(beginning: str) -> Command:
     return next(command for command in COMMANDS if command.arguments.startswith(beginning))
 
 
+@some(2)
 @pytest.mark.skipif(not preload.COMPILER, reason=why_not("faults of commands"))
 @pytest.mark.parametrize(
     ("beginning", "call", "first"),
