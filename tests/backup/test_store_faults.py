@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import shutil
 import signal
@@ -15,7 +16,7 @@ from random import Random
 import pytest
 
 from muniment import DocumentDatabase, MaintenanceActions, Put
-from muniment.backup import destination, parquet
+from muniment.backup import destination, fetching, parquet
 from muniment.backup.copying import copy_backups
 from muniment.backup.destination import Remote, place_of, put_new, sizes_in
 from muniment.backup.repository import backups
@@ -188,6 +189,7 @@ def test_one_that_is_killed_leaves_no_backup_and_the_next_goes_on(
 def large(small: DocumentDatabase, object_store: ObjectStore, monkeypatch: pytest.MonkeyPatch) -> Remote:
     """A backup whose files are read by ranges, as large ones are."""
     monkeypatch.setattr(parquet, "WHOLE_BYTES", 0)
+    monkeypatch.setattr(fetching, "WHOLE_BYTES", 0)
     monkeypatch.setattr(parquet, "END_BYTES", 2000)
     for start in range(0, 20_000, 1000):
         numbers = range(start, start + 1000)
@@ -223,6 +225,58 @@ def test_little_is_read_for_one_document(
     with DocumentDatabase(tmp_path / "part") as part:
         assert part.get("noise/79") == small.get("noise/79")
     assert sum(read) < size * 1.5
+
+
+@pytest.mark.parametrize("room", ["enough", "for one at a time", "none"])
+def test_a_restore_reads_every_object_once(
+    large: Remote, small: DocumentDatabase, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, room: str
+) -> None:
+    temporary = tmp_path / "temporary"
+    temporary.mkdir()
+    monkeypatch.setattr("tempfile.tempdir", str(temporary))
+    small.configure({"Muniment/History": "true"})
+    small.batch([Put(f"noise/{number}", {"text": Random(-number).randbytes(200).hex()}) for number in range(2000)])
+    etag = small.last_etag
+    small.put("noise/1", {"later": True})
+    small.maintenance.start_backup(large, incremental=True).wait()
+    whole: list[Path] = []
+    parts: list[int] = []
+    ranges = Remote.read_range
+
+    def part(path: Remote, start: int, size: int) -> bytes:
+        parts.append(size)
+        return ranges(path, start, size)
+
+    def all_of(path: Path) -> Iterator[bytes]:
+        whole.append(path)
+        return destination.blocks_of(path)
+
+    def full(*_: object) -> None:
+        raise OSError(errno.ENOSPC, "no space left on device")
+
+    monkeypatch.setattr(Remote, "read_range", part)
+    for module in ("fetching", "reader"):
+        monkeypatch.setattr(f"muniment.backup.{module}.blocks_of", all_of)
+    if room == "for one at a time":
+        monkeypatch.setattr(fetching, "KEPT_BYTES", 0)
+    elif room == "none":
+        monkeypatch.setattr(fetching.Fetched, "_take_in", full)
+    files = [backup.path(file.name) for backup in backups(large) for file in backup.manifest.files]
+    size = sum(file.size for backup in backups(large) for file in backup.manifest.files)
+    MaintenanceActions.restore(large, tmp_path / "restored")
+    assert sorted(whole) == sorted(files)
+    assert sum(parts) < size / 10 if room == "enough" else sum(parts) < size * 1.5
+    assert not list(temporary.iterdir())
+    with opened(tmp_path / "restored") as restored:
+        assert live(state_of(restored)) == live(state_of(small))
+    MaintenanceActions.restore(large, tmp_path / "earlier", etag=etag)
+    with opened(tmp_path / "earlier") as earlier:
+        assert earlier.last_etag == etag
+    whole.clear()
+    parts.clear()
+    MaintenanceActions.verify(large, record=False)
+    assert sorted(whole) == sorted(files)
+    assert room == "none" or not parts
 
 
 @pytest.mark.parametrize("where", ["footer", "pages"])

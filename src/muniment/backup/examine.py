@@ -9,13 +9,14 @@ from __future__ import annotations
 import os
 from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
-from contextlib import ExitStack, closing
+from contextlib import ExitStack, closing, suppress
 from pathlib import Path
 from typing import Any, Final
 
 import msgspec
 
-from muniment.backup.destination import decoded
+from muniment.backup.destination import Remote, decoded
+from muniment.backup.fetching import Fetched
 from muniment.backup.manifest import File
 from muniment.backup.parquet import ATTACHMENTS, DOCUMENTS, Source, attachments_of, batch_of
 from muniment.backup.reader import HINT, check_etags, check_file
@@ -86,11 +87,11 @@ def examine(task: Task, progress: Progress) -> Iterator[Finding]:
     """What there is in a file, row group by row group; the last finding is `Whole`, or `Faulty`."""
     path = task.path
     try:
-        check_file(path, task.file, progress)
         with ExitStack() as stack:
+            here = brought(path, task.file, progress, stack)
             chooser = stack.enter_context(closing(_Chooser(task)))
             schema = DOCUMENTS if task.file.kind == DOCUMENT else ATTACHMENTS
-            source = stack.enter_context(closing(Source(path, task.file, schema, task.key)))
+            source = stack.enter_context(closing(Source(here, task.file, schema, task.key)))
             totals = Totals()
             groups = _documents if task.file.kind == DOCUMENT else _attachments
             yield from groups(source, task, totals, chooser)
@@ -101,6 +102,15 @@ def examine(task: Task, progress: Progress) -> Iterator[Finding]:
         raise
     except MunimentError as error:
         yield Faulty(ErrorRecord.of(error))
+
+
+def brought(path: Path, file: File, progress: Progress, stack: ExitStack) -> Path:
+    """Where to read a file that is what its manifest says: one of a store comes here once, if there is room."""
+    if isinstance(path, Remote):
+        with suppress(OSError):
+            return stack.enter_context(closing(Fetched(path, file, progress))).path
+    check_file(path, file, progress)
+    return path
 
 
 class _Chooser:

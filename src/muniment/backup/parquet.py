@@ -331,12 +331,12 @@ class Source:
     """A data file of a backup, opened for reading. Every error in it is one of ours that names it."""
 
     @classmethod
-    def of(cls, backup: Backup, file: File) -> Source:
-        """A file of this backup; raises `WrongKey` where that is encrypted and was not opened."""
+    def of(cls, backup: Backup, file: File, here: Path | None = None) -> Source:
+        """A file of this backup, or what came of it; raises `WrongKey` where that is encrypted and was not opened."""
         backup.check_open()
         schema = DOCUMENTS if file.kind == DOCUMENT else ATTACHMENTS
         key = backup.key.parquet if backup.key else None
-        return backup.choose(file.name, lambda path: cls(path, file, schema, key))
+        return backup.choose(file.name, lambda path: cls(here or path, file, schema, key))
 
     def __init__(self, path: Path, file: File, schema: Schema, key: bytes | None = None) -> None:
         self._where = path

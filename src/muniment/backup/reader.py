@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 import os
 from collections import deque
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, closing
 from dataclasses import dataclass
@@ -20,6 +20,7 @@ from pathlib import Path
 from typing import Any, Final, Protocol
 
 from muniment.backup.destination import Remote, blocks_of
+from muniment.backup.fetching import Coming, Fetcher
 from muniment.backup.manifest import File
 from muniment.backup.parquet import Source, attachments_of, batch_of, numbers_of, texts_of
 from muniment.backup.plan import RestorePlan
@@ -90,10 +91,12 @@ def read_backup(
     for backup in plan.chain:
         backup.check_open()
     plan.backup.settings()
-    check_files(plan.files, progress)
-    moment = moment_of(plan)
+    check_files([each for each in plan.files if not Fetcher.fetches(*each)], progress)
     with ExitStack() as stack:
-        reader = _Reader(plan, moment, stack)
+        fetcher = stack.enter_context(Fetcher(check_file, progress))
+        fetcher.keep((backup, file) for backup in plan.chain[1:] for file in backup.manifest.files)
+        moment = moment_of(plan, fetcher.columns)
+        reader = _Reader(plan, moment, stack, fetcher)
         steps = [_read_documents, _read_attachments]
         for step in reversed(steps) if attachments_first else steps:
             step(plan, reader, destination, progress)
@@ -103,7 +106,7 @@ def read_backup(
 
 def _read_documents(plan: RestorePlan, reader: _Reader, destination: Destination, progress: Progress) -> None:
     progress.stage = "reading documents"
-    for batch in _batches(plan, progress):
+    for batch in _batches(plan, progress, reader.fetcher):
         if kept := reader.documents(batch):
             destination.apply(kept)
         progress.advance(documents=len(batch) - len(batch.bodies.nulls), bytes=len(batch.bodies.data))
@@ -111,20 +114,20 @@ def _read_documents(plan: RestorePlan, reader: _Reader, destination: Destination
 
 def _read_attachments(plan: RestorePlan, reader: _Reader, destination: Destination, progress: Progress) -> None:
     progress.stage = "reading attachments"
-    for revision, parts in _attachments(plan):
+    for revision, parts in _attachments(plan, reader.fetcher):
         if reader.attachment(revision):
             destination.apply_attachment(revision, _counted(parts, progress))
             progress.advance(attachments=revision.body is not None)
 
 
-def moment_of(plan: RestorePlan) -> Moment:
+def moment_of(plan: RestorePlan, opened: Callable[[Backup, File], Source] = Source.of) -> Moment:
     """The exact transaction at which a plan stops, which never lies inside one; reads the files only if it must."""
     manifest = plan.manifest
     end = Moment(manifest.through, to_microseconds(datetime.fromisoformat(manifest.snapshot.time)))
     if not plan.partial:
         return end
     before, after = Moment(manifest.after, 0), end
-    for etag, modified in _transactions(plan):
+    for etag, modified in _transactions(plan, opened):
         wanted = etag <= plan.upto if plan.upto is not None else modified <= (plan.at or 0)
         if wanted and etag > before.etag:
             before = Moment(etag, modified)
@@ -132,7 +135,7 @@ def moment_of(plan: RestorePlan) -> Moment:
             after = Moment(etag, modified)
     if before.modified == after.modified:  # the etag lies inside a transaction: stop before that one
         split = before.modified
-        earlier = ((etag, modified) for etag, modified in _transactions(plan) if modified < split)
+        earlier = ((etag, modified) for etag, modified in _transactions(plan, opened) if modified < split)
         before = Moment(*max(earlier, default=(manifest.after, 0)))
     if before.etag < manifest.whole_from:
         raise UnreachablePoint(
@@ -145,10 +148,10 @@ def moment_of(plan: RestorePlan) -> Moment:
     return before
 
 
-def _transactions(plan: RestorePlan) -> Iterator[tuple[int, int]]:
+def _transactions(plan: RestorePlan, opened: Callable[[Backup, File], Source]) -> Iterator[tuple[int, int]]:
     """The etag and time of every revision in the last backup of a plan."""
     for file in plan.backup.manifest.files:
-        with closing(Source.of(plan.backup, file)) as source:
+        with closing(opened(plan.backup, file)) as source:
             for _, group in source.groups():
                 table = source.read(group, ["etag", "modified"])
                 yield from zip(numbers_of(table, "etag"), numbers_of(table, "modified"), strict=True)
@@ -157,7 +160,8 @@ def _transactions(plan: RestorePlan) -> Iterator[tuple[int, int]]:
 class _Reader:
     """Chooses the revisions of a moment and keeps the account that proves them."""
 
-    def __init__(self, plan: RestorePlan, moment: Moment, stack: ExitStack) -> None:
+    def __init__(self, plan: RestorePlan, moment: Moment, stack: ExitStack, fetcher: Fetcher) -> None:
+        self.fetcher = fetcher
         self._plan = plan
         self._moment = moment
         # Ids that changed in the incrementals: through the moment, and after it.
@@ -174,7 +178,7 @@ class _Reader:
 
     def _note(self, backup: Backup, file: File) -> None:
         assert self._changed is not None
-        with closing(Source.of(backup, file)) as source:
+        with closing(self.fetcher.columns(backup, file)) as source:
             for _, group in source.groups():
                 table = source.read(group, ["etag", "id"])
                 etags, ids = numbers_of(table, "etag"), texts_of(table, "id")
@@ -295,11 +299,11 @@ def check_file(path: Path, file: File, progress: Progress) -> None:
         raise DamagedBackup(f"{path} was changed: its SHA-256 is not the manifest's", HINT)
 
 
-def _batches(plan: RestorePlan, progress: Progress) -> Iterator[Batch]:
+def _batches(plan: RestorePlan, progress: Progress, fetcher: Fetcher) -> Iterator[Batch]:
     """The batches of all files, those of one backup in the order of their first etags."""
     # A thread reads ahead: decompressing needs no Python, so it goes on while rows are put into the database.
     with ExitStack() as files, ThreadPoolExecutor(1, "muniment reader") as pool:
-        groups = _row_groups(plan, files)
+        groups = _row_groups(plan, files, fetcher)
         ahead = deque((pool.submit(group.read), group) for group in islice(groups, READ_AHEAD))
         previous = 0
         while ahead:
@@ -325,7 +329,7 @@ class _RowGroup:
     """One to read; the last one of a backup carries what closes its files when it has been read."""
 
     backup: Backup
-    source: Source
+    source: Source | Coming
     number: int
     last: ExitStack | None
 
@@ -333,12 +337,14 @@ class _RowGroup:
         return self.source.read(self.number)
 
 
-def _row_groups(plan: RestorePlan, files: ExitStack) -> Iterator[_RowGroup]:
+def _row_groups(plan: RestorePlan, files: ExitStack, fetcher: Fetcher) -> Iterator[_RowGroup]:
     for backup in plan.chain:
         opened = files.enter_context(ExitStack())
         groups = []
-        for file in backup.manifest.files_of(DOCUMENT):
-            source = opened.enter_context(closing(Source.of(backup, file)))
+        own = sorted(backup.manifest.files_of(DOCUMENT), key=lambda file: file.first_etag)
+        fetcher.expect([(backup, file) for file in own])
+        for file in own:
+            source = opened.enter_context(closing(fetcher.source(backup, file)))
             groups += [(first, number, source) for first, number in source.groups()]
         groups.sort(key=lambda item: item[0])
         for position, (_, number, source) in enumerate(groups, 1):
@@ -354,11 +360,13 @@ def check_etags(etags: Sequence[int], previous: int, through: int, folder: Path)
         raise DamagedBackup(f"the etags in the files of {folder} are out of order", HINT)
 
 
-def _attachments(plan: RestorePlan) -> Iterator[tuple[Revision, Iterator[bytes]]]:
+def _attachments(plan: RestorePlan, fetcher: Fetcher) -> Iterator[tuple[Revision, Iterator[bytes]]]:
     for backup in plan.chain:
         previous = backup.manifest.after
-        for file in backup.manifest.files_of(ATTACHMENT):
-            with closing(Source.of(backup, file)) as source:
+        own = backup.manifest.files_of(ATTACHMENT)
+        fetcher.expect([(backup, file) for file in own])
+        for file in own:
+            with closing(fetcher.source(backup, file)) as source:
                 for revision, parts in attachments_of(source.read(number) for _, number in source.groups()):
                     check_etags([revision.etag], previous, backup.manifest.through, backup.folder)
                     previous = revision.etag
