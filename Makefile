@@ -6,6 +6,8 @@ WORKERS ?= auto --maxprocesses 4
 # RavenDB's own clients want other versions of packages, so each has an environment of its own, in which tests run it.
 CLIENTS := build/clients/ravendb7/ready build/clients/pyravendb3/ready
 LOCKS := tests/client/environments
+# Azure's blob storage for tests, from npm: where there is no node, they are skipped and say so.
+AZURITE := build/azurite/ready
 PIP := $(BIN)/python -m pip --disable-pip-version-check -qq
 
 .PHONY: help demo test check torture format bench screenshots docs lock clean
@@ -16,7 +18,7 @@ help: ## list what can be made
 demo: .venv/ready ## show backup and restore at work; DUMP=file brings your own documents
 	$(BIN)/python examples/demo.py $(if $(DUMP),--dump "$(DUMP)")
 
-test: .venv/ready $(if $(T),,check) $(CLIENTS) ## check, then all tests in parallel; T=path runs only those, ARGS= goes to pytest
+test: .venv/ready $(if $(T),,check) $(CLIENTS) $(AZURITE) ## check, then all tests in parallel; T=path runs only those, ARGS= goes to pytest
 	$(BIN)/python -m pytest $(if $(T),$(T),-n $(WORKERS) --dist worksteal) $(ARGS)
 
 check: .venv/ready ## lint, format, types and the direction of imports
@@ -75,6 +77,13 @@ build/clients/%/ready: $(LOCKS)/%.lock $(LOCKS)/setuptools.lock
 	    --requirement $(LOCKS)/setuptools.lock
 	$(@D)/bin/python -m pip --disable-pip-version-check -qq install --no-deps --require-hashes --no-build-isolation \
 	    --requirement $<
+	@touch $@
+
+build/azurite/ready: tests/backup/azurite/package.json tests/backup/azurite/package-lock.json
+	mkdir -p $(@D)
+	cp $^ $(@D)
+	if command -v npm >/dev/null; then \
+	    cd $(@D) && npm ci --ignore-scripts --omit=optional --no-audit --no-fund --silent; fi
 	@touch $@
 
 build/docs/ready: requirements-docs.lock

@@ -1,10 +1,11 @@
-"""Backups in Azure's blob storage, as Azurite has it: needs `azurite-blob` (npm install -g azurite)."""
+"""Backups in Azure's blob storage, as Azurite has it, which `make build/azurite/ready` brings where node is."""
 
 from __future__ import annotations
 
 import base64
 import hashlib
 import hmac
+import os
 import shutil
 import socket
 import subprocess
@@ -29,14 +30,15 @@ ACCOUNT = "devstoreaccount1"  # Azurite's, whose key everybody knows
 KEY = "Eby8vdM02xNOcqFlqUwJPLlmEtlCDXJ1OUzFT50uSRZ6IFsuFq2UVErCz4I6tq/K1SZFPTOtr/KBHBeksoGMGw=="
 CONTAINER = "backups"
 START_SECONDS = 60
+OURS = Path(__file__).parents[2] / "build/azurite/node_modules/.bin"
 
 
 @pytest.fixture
 def azurite(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
     """A container of its own Azurite: a prefix in it."""
-    program = shutil.which("azurite-blob")
-    if program is None:
-        pytest.skip("azurite-blob is not installed (npm install -g azurite)")
+    program = shutil.which("azurite-blob", path=f"{OURS}{os.pathsep}{os.environ['PATH']}")
+    if program is None or shutil.which("node") is None:
+        pytest.skip("Azurite is not there: `make build/azurite/ready` brings it where node and npm are")
     (port,) = free_ports(1)
     options = ["--silent", "--disableTelemetry", "--skipApiVersionCheck", "--location", str(tmp_path / "azurite")]
     process = subprocess.Popen([program, *options, "--blobHost", "127.0.0.1", "--blobPort", str(port)])

@@ -48,6 +48,12 @@ def test_schedules_and_jobs(both_stores: Any, store: DocumentStore) -> None:
         assert time.monotonic() < until
         time.sleep(0.05)
     assert [(run.state, run.result["documents"]) for run in ended] == [("completed", 1)]
+    while not (there := [each for each in schedules.destinations() if each.database == name and each.state]):
+        assert time.monotonic() < until
+        time.sleep(0.05)
+    [known] = there
+    assert (known.schedules, Path(known.destination).name) == (["nightly"], name)
+    assert known.state.last_backup.name in ended[0].result["backup"]
     for _ in range(2):
         store.admin.start_backup(f"{place}-by-hand").wait()
     assert schedules.start_verification(f"{place}-by-hand").wait().result["backups"] == 2

@@ -340,6 +340,7 @@ KINDS: dict[str, Callable[[Site], None]] = {
     "indexes/{name}": _asked("GET", f"{SHOP}/indexes/dynamic/Items?query=Number:3"),
     "alerts": _asked("GET", f"{SHOP}/alerts"),
     "admin/alerts": _asked("GET", "/admin/alerts"),
+    "admin/destinations": _asked("GET", "/admin/destinations"),
     "metrics": _asked("GET", "/metrics"),
     "operation/limits": _asked("POST", "/operation/limits?id=99999&rate=1MB", 404, 400),
     "queries": _asked("POST", f"{SHOP}/queries", json=["items/1", "items/2"]),

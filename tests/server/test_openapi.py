@@ -238,6 +238,7 @@ def server(site: Site) -> None:
     ask("GET", "/admin/stats", 200, "/admin/stats")
     ask("GET", "/metrics", 200, "/metrics")
     ask("GET", "/admin/alerts", 200, "/admin/alerts")
+    ask("GET", "/admin/destinations", 200, "/admin/destinations")
     path, target = "/admin/databases/{name}", "/admin/databases/new"
     ask("PUT", path, 200, target, json={"Settings": {}})
     for method in ("GET", "HEAD"):

@@ -24,6 +24,7 @@ from muniment.raven3.messages import (
     Accepted,
     ChoreWanted,
     CopyWanted,
+    DestinationListed,
     ExpiryWanted,
     MergeWanted,
     RehearsalWanted,
@@ -103,6 +104,12 @@ class BothSchedules(Generic[J]):
         query = [(name, value) for name, value in asked.items() if value is not None]
         request = Request("GET", target("admin", "runs", query=query), repeatable=True)
         return parsed((yield from call(request, 200)), list[Run])
+
+    @both
+    def destinations(self) -> Flow[list[DestinationListed]]:
+        """All places with backups of the server's databases, and how each is, as far as that is known."""
+        request = Request("GET", target("admin", "destinations"), repeatable=True)
+        return parsed((yield from call(request, 200)), list[DestinationListed])
 
     @both
     def start_verification(self, place: str | os.PathLike[str], *, allow_clear: bool = False) -> Flow[J]:

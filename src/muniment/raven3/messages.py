@@ -8,6 +8,7 @@ from typing import Annotated, Any, Literal, TypeAlias
 import msgspec
 from msgspec import UNSET, Meta, UnsetType, field
 
+from muniment.backup.recoverability import DestinationState
 from muniment.backup.retention import Policy
 from muniment.backup.runs import Run
 from muniment.backup.schedule import Schedule, Task
@@ -582,6 +583,19 @@ class ScheduleListed(Message):
     schedule: Schedule
     due: dict[Task, str]
     times: dict[Task, list[str]]
+
+
+class DestinationListed(Message):
+    """A place with the backups of a database, and the schedules that back it up there.
+
+    `State` is as in `backups`; null where nothing is known yet, since nobody has used the database since the server
+    began.
+    """
+
+    destination: str
+    database: str
+    schedules: list[str]
+    state: DestinationState | None
 
 
 class ScheduleAction(Message, omit_defaults=True):

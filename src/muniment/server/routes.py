@@ -25,6 +25,7 @@ from muniment.raven3.messages import (
     CopyWanted,
     DatabaseListed,
     DatabaseStatistics,
+    DestinationListed,
     Documents,
     ExpiryWanted,
     Frozen,
@@ -406,6 +407,7 @@ ROUTES: Final = (
         tenant=False,
     ),
     Route("admin/alerts", _answered(alerts.on_server, EVERYTHING, list[Alert]), tenant=False),
+    Route("admin/destinations", _answered(alerts.destinations, EVERYTHING, list[DestinationListed]), tenant=False),
     Route(
         "admin/keys",
         {

@@ -188,6 +188,17 @@ class Scheduler:
                     Failure(what=_WHAT[run.task], time=time, reason=run.error or "", destination=run.destination),
                 )
 
+    def places(self) -> list[tuple[str, str, Path]]:
+        """Where schedules put the backups of which databases: the name of each, the database and the place."""
+        found = []
+        for name, schedule in list(self.agenda.schedules.items()):
+            for database in self._databases(schedule):
+                run = self._run(name, schedule, "full", database, "")
+                with suppress(MunimentError):  # which a run tells better
+                    place = self._all.backup_folder(run.destination, local=schedule.anywhere)
+                    found.append((name, database, place))
+        return found
+
     def _overdue(self) -> Iterator[tuple[str, Overdue]]:
         """Backups that wait or run still, though their schedule would have had the next one begin."""
         now = self._clock()
