@@ -18,6 +18,7 @@ import pytest
 from muniment import DocumentDatabase
 from tests.clock import Clock
 from tests.object_store import ObjectStore, seaweed
+from tests.postgres_server import Postgres, postgres_server
 from tests.sampled import WHOLE, torture, unsampled
 from tests.shared import ABSENT, DATA
 
@@ -104,3 +105,10 @@ def object_store(seaweed_store: ObjectStore, monkeypatch: pytest.MonkeyPatch) ->
     for name, value in seaweed_store.environment().items():
         monkeypatch.setenv(name, value)
     return seaweed_store
+
+
+@pytest.fixture(scope="session")
+def postgres() -> Iterator[Postgres]:
+    """A real PostgreSQL, started for the first test that asks for it."""
+    with postgres_server() as server:
+        yield server

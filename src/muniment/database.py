@@ -1,4 +1,4 @@
-"""The embedded database: documents and attachments in a folder, used by one process at a time."""
+"""The embedded database: documents and attachments in a folder, or in PostgreSQL where several processes write."""
 
 from __future__ import annotations
 
@@ -54,6 +54,7 @@ from muniment.statistics import Statistics
 from muniment.storage import engines
 from muniment.storage.base import Snapshot, Write, Written, system_clock
 from muniment.storage.freeze import SECONDS, Freeze
+from muniment.storage.location import location_of
 from muniment.storage.retention import changed_settings
 
 if TYPE_CHECKING:
@@ -63,13 +64,13 @@ NUMBERS_TRIED: Final = 100
 
 
 class DocumentDatabase(Source[Exported]):
-    """A database in a folder, which is made when it is not there.
+    """A database in a folder, or at `postgresql://host/database?schema=NAME`, which is made when it is not there.
 
-    Threads may share it. Another process may open it at the same time only with `read_only=True`; a second writer gets
-    `DatabaseLocked`. What a method that writes has returned from is on disk. One that does not have all that was
-    acknowledged is refused with `LostWrites`, unless `accept_loss` says to go on with what it has, as a new lineage.
-    `clock` gives microseconds since 1970. Backups and messages call the database by its `name`, which is that of the
-    folder if it is not given.
+    Threads may share it. Another process may open a folder at the same time only with `read_only=True`; a second writer
+    gets `DatabaseLocked`. PostgreSQL lets any number write. What a method that writes has returned from is on disk. One
+    that does not have all that was acknowledged is refused with `LostWrites`, unless `accept_loss` says to go on with
+    what it has, as a new lineage. `clock` gives microseconds since 1970. Backups and messages call the database by its
+    `name`, which is that of the folder, or of the schema, if it is not given.
 
     A database that is made with a `key`, or with what is in `key_file`, is encrypted, and is opened with that: 32
     bytes, or these in base64. Raises `WrongKey` for another, for none, and for one to a database that has none.
@@ -89,19 +90,20 @@ class DocumentDatabase(Source[Exported]):
     ) -> None:
         if isinstance(path, str) and not path.strip():
             raise InvalidInput("the name of the database's folder is empty", "give a folder; the current one is '.'")
-        self.path = Path(path)
+        self.path = location_of(path)
         self.clock = clock
         used = given_key(key, key_file)
         if not engines.exists(self.path):
             _create(self.path, create and not read_only, clock, used)
-        check_path(self.path)
+        if engines.is_folder(self.path):
+            check_path(self.path)
         self.storage = engines.open(self.path, clock=clock, read_only=read_only, accept_loss=accept_loss, key=used)
-        if not read_only:
+        if not read_only and engines.is_folder(self.path):
             from muniment.backup.restore_into import forget_unfinished  # here: who reads restores nothing
 
             forget_unfinished(self.path)
         self.name: Final = self.path.resolve().name if name is None else name
-        self._folder = None if read_only else self.path
+        self._folder = self.path if engines.is_folder(self.path) and not read_only else None
         self._maintenance: MaintenanceActions | None = None
         self._closed = False
         self._once = threading.Lock()
@@ -531,6 +533,11 @@ def check_path(folder: Path) -> None:
 
 
 def _create(folder: Path, allowed: bool, clock: Callable[[], int], key: EncryptionKey | None) -> None:
+    if not engines.is_folder(folder):
+        if not allowed:
+            raise DatabaseNotFound(f"there is no database in {folder}", "give the schema that holds one")
+        engines.create(folder, clock, key)
+        return
     if re.match(r"https?:/", str(folder), re.IGNORECASE):
         raise InvalidInput(f"{folder} is the address of a server, not a folder", "open it with muniment.DocumentStore")
     if folder.exists() and not folder.is_dir():

@@ -20,7 +20,7 @@ def made(
     If the block fails, a database that was made for it is removed again, with its folders, unless it is to be kept.
     A database that was there before is never removed.
     """
-    missing = [path for path in (folder, *folder.parents) if not path.exists()]
+    missing = [path for path in (folder, *folder.parents) if not path.exists()] if engines.is_folder(folder) else []
     new = not engines.exists(folder)
     with DocumentDatabase(folder, key=key) as database:
         new = new and database.snapshot().etag == 0  # somebody else could have made it meanwhile

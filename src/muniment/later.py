@@ -14,9 +14,11 @@ class Later:
     What uses one of an `extra` that is not installed raises `InvalidInput`.
     """
 
-    def __init__(self, name: str, extra: str | None = None) -> None:
+    def __init__(self, name: str, extra: str | None = None, needs: str | None = None) -> None:
+        """`needs` is what it imports of the extra, if it is not of that itself."""
         self._name = name
         self._extra = extra
+        self._needs = needs or name.partition(".")[0]
 
     def __getattr__(self, attribute: str) -> Any:
         try:
@@ -25,7 +27,7 @@ class Later:
             if self._extra is None:
                 raise
             raise InvalidInput(
-                f"{self._name.partition('.')[0]} is needed for this, which is not installed",
+                f"{self._needs} is needed for this, which is not installed",
                 f"pip install 'muniment[{self._extra}]'",
             ) from error
         value = getattr(module, attribute)

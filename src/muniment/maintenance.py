@@ -53,6 +53,7 @@ from muniment.security.keyring import NO_KEYS, UNPROTECTED, Keyring, Protection
 from muniment.security.recipients import Key
 from muniment.storage import engines
 from muniment.storage.base import Snapshot, Storage, system_clock
+from muniment.storage.location import location_of
 
 NICENESS: Final = 5
 _KEY_IS_IN_IT: Final = "warning: the key of the database is in the backup, for whoever can open or read that"
@@ -318,7 +319,7 @@ class MaintenanceActions:
         restoring = partial(restore_in_child, niceness=given_way) if in_child else partial(restore, clock=clock)
         return restoring(
             plan,
-            Path(destination),
+            location_of(destination),
             selection=selection,
             defrag=defrag,
             new_id=new_id,
@@ -343,8 +344,8 @@ class MaintenanceActions:
         """
         given_way = _niceness(niceness, in_child=in_child)
         if in_child:
-            return compact_in_child(Path(folder), key=key, progress=progress, niceness=given_way)
-        return engines.compact(Path(folder), key=key, progress=progress)
+            return compact_in_child(location_of(folder), key=key, progress=progress, niceness=given_way)
+        return engines.compact(location_of(folder), key=key, progress=progress)
 
     @staticmethod
     def rotate_key(
@@ -365,8 +366,8 @@ class MaintenanceActions:
         """
         given_way = _niceness(niceness, in_child=in_child)
         if in_child:
-            return rekey_in_child(Path(folder), key, new_key, progress=progress, niceness=given_way)
-        return engines.rekey(Path(folder), key, new_key, progress=progress)
+            return rekey_in_child(location_of(folder), key, new_key, progress=progress, niceness=given_way)
+        return engines.rekey(location_of(folder), key, new_key, progress=progress)
 
     @staticmethod
     def plan_restore(

@@ -32,6 +32,7 @@ from muniment.smuggler.source import Source
 from muniment.smuggler.summary import Exported, Imported
 from muniment.statistics import Statistics
 from muniment.storage import engines
+from muniment.storage.location import is_address, location_of
 
 Connect: TypeAlias = Callable[[str, str | None], DocumentStore]
 """Opens the database of this name on the server at this address, with the key or certificate that it wants to see."""
@@ -94,7 +95,7 @@ def source(
             yield store
         return
     check_folder(place, database)
-    folder = place_of(place) if is_stored(place) else Path(place)
+    folder = place_of(place) if is_stored(place) else location_of(place)
     if engines.exists(folder):
         if point.named:
             raise InvalidInput(f"{place} is a database, which has only its present state", "leave out the moment")
@@ -148,7 +149,7 @@ def _target(
         return
     check_folder(place, database)
     if create:
-        with made(Path(place), keep_if=_has_content, key=key) as (new, _):
+        with made(location_of(place), keep_if=_has_content, key=key) as (new, _):
             yield new
     else:
         with DocumentDatabase(place, create=False, key=key) as present:
@@ -310,7 +311,7 @@ def _cause(exporting: Future[Exported], error: MunimentError) -> MunimentError:
 
 def is_url(place: str) -> bool:
     """Whether this is a server, and no folder."""
-    return "://" in place
+    return "://" in place and not is_address(place)
 
 
 def check_named(place: str, database: str | None, flag: str = "--database") -> None:

@@ -10,7 +10,8 @@ import pytest
 from muniment.storage.base import Storage
 from muniment.storage.sqlite.store import create_storage
 from tests.clock import Clock
-from tests.storage.place import ENGINES, Engine, Place
+from tests.sampled import WHOLE, torture
+from tests.storage.place import ENGINES, Engine, Place, Postgresql
 from tests.storage.reference import fingerprint_of, state_of, tallies
 
 
@@ -25,7 +26,10 @@ def folder(tmp_path: Path) -> Path:
 
 @pytest.fixture(params=sorted(ENGINES))
 def engine(request: pytest.FixtureRequest) -> Engine:
-    return ENGINES[request.param]
+    engine = ENGINES[request.param]
+    if isinstance(engine, Postgresql):
+        engine.server = request.getfixturevalue("postgres").server
+    return engine
 
 
 @pytest.fixture
@@ -41,3 +45,19 @@ def place(engine: Engine, tmp_path: Path, clock: Clock) -> Iterator[Place]:
 @pytest.fixture
 def store(place: Place) -> Storage:
     return place.store
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """On PostgreSQL, where a database takes longer to make, `make test` tries each promise once, in its first form."""
+    seen, kept, left = set[str](), list[pytest.Item](), list[pytest.Item]()
+    for item in items:
+        name = item.nodeid.partition("[")[0]
+        if "postgresql" not in getattr(getattr(item, "callspec", None), "params", {}).values():
+            kept.append(item)
+            continue
+        item.add_marker(torture)
+        (kept if WHOLE or name not in seen else left).append(item)
+        seen.add(name)
+    if left:
+        config.hook.pytest_deselected(items=left)
+        items[:] = kept

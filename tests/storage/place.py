@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import uuid
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Protocol
 
 from muniment.security.encryption import new_key
-from muniment.storage.base import Storage
+from muniment.storage.base import Storage, system_clock
+from muniment.storage.location import Address, address
+from muniment.storage.postgres.schema import create
+from muniment.storage.postgres.store import PostgresStorage
 from muniment.storage.sqlite.store import SqliteStorage, create_storage
 from tests.clock import Clock
 
@@ -44,7 +48,27 @@ class Encrypted:
         return SqliteStorage(folder, clock=clock, key=self.key)
 
 
-ENGINES: dict[str, Engine] = {"sqlite": Sqlite(), "sqlite-encrypted": Encrypted()}
+class Postgresql:
+    """PostgreSQL, where a folder's name is that of a schema."""
+
+    def __init__(self) -> None:
+        self.server = ""  # of the run
+        self._schemas: dict[Path, Address] = {}
+
+    def address(self, folder: Path) -> Address:
+        """The schema that stands for this folder."""
+        if folder not in self._schemas:
+            self._schemas[folder] = address(self.server, f"{folder.name}-{uuid.uuid4().hex[:8]}")
+        return self._schemas[folder]
+
+    def create(self, folder: Path) -> None:
+        create(self.address(folder), system_clock)
+
+    def open(self, folder: Path, clock: Callable[[], int]) -> PostgresStorage:
+        return PostgresStorage(self.address(folder), clock=clock)
+
+
+ENGINES: dict[str, Engine] = {"sqlite": Sqlite(), "sqlite-encrypted": Encrypted(), "postgresql": Postgresql()}
 
 
 class Place:

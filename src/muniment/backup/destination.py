@@ -23,6 +23,7 @@ from muniment.backup.stores import SCHEMES, store
 from muniment.durable import new_file, write_new
 from muniment.errors import InvalidInput
 from muniment.later import Later
+from muniment.storage.location import Address, is_address, location_of
 
 if TYPE_CHECKING:
     import obstore
@@ -253,13 +254,15 @@ def spelled(place: Path) -> str:
 
 
 def encoded(place: Path) -> bytes:
-    """A place for another process: a folder as the operating system calls it, which need not be Unicode."""
-    return str(place).encode() if isinstance(place, Remote) else os.fsencode(place)
+    """A place, or where a database is, for another process: a folder as the system calls it, maybe not in Unicode."""
+    return str(place).encode() if isinstance(place, Remote | Address) else os.fsencode(place)
 
 
 def decoded(place: bytes) -> Path:
     """The same, there."""
     text = os.fsdecode(place)
+    if is_address(text):
+        return location_of(text)
     found = _url.fullmatch(text)
     return Remote(text) if found and found[1] in SCHEMES.values() and found[2] == "//" else Path(text)
 

@@ -49,7 +49,7 @@ def restore(
     clock: Callable[[], int] = system_clock,
     key: EncryptionKey | None = None,
 ) -> Restored:
-    """Make a new database of the planned moment in the folder `target`.
+    """Make a new database of the planned moment in the folder `target`, or the schema of PostgreSQL that it names.
 
     With a selection only that part of the moment is restored; `selection.read_part` says what is proven of it. When it
     returns, the database is on disk, and without a selection its fingerprint is the manifest's. When it raises,
@@ -58,7 +58,7 @@ def restore(
     be backed up to the folder of the first. With a `key` it is encrypted from its first byte on.
     """
     progress = progress or Progress()
-    with staged(target) as staging, leased("restore", plan.chain, clock):
+    with staged(target, key) as staging, leased("restore", plan.chain, clock):
         source_id = plan.manifest.database.id
         identity = Identity(str(uuid.uuid4()) if new_id else source_id, str(uuid.uuid4()))
         loader = engines.loader(staging.folder, identity, key)

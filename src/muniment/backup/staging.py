@@ -8,7 +8,7 @@ among them that stays until the database is published: without it, a finished da
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,7 +17,10 @@ from typing import TYPE_CHECKING, Final
 from muniment.backup.destination import check_folder_name
 from muniment.durable import LOST_AND_FOUND, make_folders, mapped_errors, name_anew, remove_folders, sync_folders
 from muniment.errors import Busy, DatabaseLocked, InvalidInput, MunimentError, StorageFailure, TargetExists, unicode
+from muniment.security.encryption import EncryptionKey
+from muniment.storage import engines
 from muniment.storage.engines import FILE, LOADER_FILES, LOADING, LOCK, RESTORING, lock
+from muniment.storage.location import Address
 
 if TYPE_CHECKING:
     from filelock import FileLock
@@ -80,13 +83,37 @@ class Staging:
         return notes
 
 
-@contextmanager
-def staged(target: Path) -> Iterator[Staging]:
-    """Within it, a database can be made for this folder; when it fails, everything is as it was.
+@dataclass(frozen=True, slots=True)
+class StagedSchema:
+    """The same in PostgreSQL: a schema that gets the name of the target."""
 
-    Raises at once `TargetExists` when the folder is not empty, `Busy` while another restore to it runs, and
+    folder: Path
+    target: Path
+    rename: Callable[[], None]
+
+    def publish(self) -> list[str]:
+        """The target holds the database; raises `TargetExists` when somebody has put something there meanwhile."""
+        self.rename()
+        return []
+
+
+@contextmanager
+def staged(target: Path, key: EncryptionKey | None = None) -> Iterator[Staging | StagedSchema]:
+    """Within it, a database can be made for this place, encrypted if there is a key; when it fails, all is as it was.
+
+    Raises at once `TargetExists` when something is there, `Busy` while another restore to it runs, and
     `StorageFailure` when it cannot be written.
     """
+    if isinstance(target, Address):
+        with engines.staged(target, key) as (schema, rename):
+            yield StagedSchema(schema, target, rename)
+        return
+    with _staged(target) as staging:
+        yield staging
+
+
+@contextmanager
+def _staged(target: Path) -> Iterator[Staging]:
     check_folder_name(target)
     check_target(target)
     target = Path(os.path.realpath(target))  # "." has no name of its own, and a link stands for another folder

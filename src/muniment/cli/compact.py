@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 from muniment.cli.options import Database, FolderOrUrl, JobOutput, KeyOptions, Keys, store_of
 from muniment.cli.output import seconds_text, size_text
 from muniment.cli.report import facts, row
 from muniment.maintenance import MaintenanceActions
 from muniment.progress import Progress
+from muniment.storage.location import location_of
 
 
 def compact(
@@ -37,7 +36,7 @@ def compact(
 
         compact_on_server(store, out)
         return
-    folder, progress = Path(place), Progress()
+    folder, progress = location_of(place), Progress()
     with out.job(progress):
         before, after = MaintenanceActions.compact(folder, key=encryption.key(), progress=progress)
     rows = [

@@ -20,8 +20,8 @@ from muniment.cli.options import (
     KeyOptions,
     Keys,
     Output,
+    database_or_backups,
     is_url,
-    place_of,
     store_of,
 )
 from muniment.cli.output import Failure, complain, count_text, size_text, took_text, write
@@ -36,6 +36,7 @@ from muniment.progress import Progress
 from muniment.raven3.names import SYSTEM
 from muniment.security.encryption import Algorithm, EncryptionKey
 from muniment.storage import engines
+from muniment.storage.location import location_of
 
 _WHOLE: Final = "give the whole id; its case does not matter"
 
@@ -54,7 +55,7 @@ def statistics(place: FolderOrUrl, *, encryption: KeyOptions, keys: Keys, out: O
             found = store.statistics()
         out.emit(f"{found.name} on {store.url}", statistics_rows(found))
         return
-    folder, key = Path(place), encryption.key()
+    folder, key = location_of(place), encryption.key()
     with DocumentDatabase(folder, create=False, read_only=True, key=key) as database:
         found = database.statistics()
     encrypted = Row({"encrypted": key is not None}, [("encrypted", "yes")] if key else [])
@@ -94,7 +95,7 @@ def create(
             found = store.statistics()
         out.emit(f"Made {found.name} on {store.url}", [facts(**found.as_json()), encryption_row(key)])
         return
-    folder = Path(place)
+    folder = location_of(place)
     with made(folder, keep_if=lambda _: False, key=key) as (database, new):
         if not new:
             raise TargetExists(f"there is a database in {folder} already", "give a new folder")
@@ -192,7 +193,7 @@ def get(
         _print(document, metadata=metadata, json=json)
         return
     keys.check_unused()
-    folder = place_of(place)
+    folder = database_or_backups(place)
     if point.named or (not engines.exists(folder) and _holds_backups(folder)):
         from muniment.cli.version import document_in  # here: a database needs nothing of what reads backups
 

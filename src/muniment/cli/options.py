@@ -23,6 +23,7 @@ from muniment.limits import NO_LIMITS, Limits
 from muniment.progress import Progress
 from muniment.security.encryption import Algorithm, EncryptionKey, algorithm_in, given_key
 from muniment.settings import is_confidential
+from muniment.storage.location import is_address, location_of
 from muniment.workers import renice
 
 if TYPE_CHECKING:
@@ -35,7 +36,7 @@ def path_of(text: str) -> Path:
         raise InvalidInput("the name of a folder or file is empty", "give one; the current folder is .")
     if is_url(text):
         raise InvalidInput(f"{text} is the address of a server, and a folder or file belongs here", "see --help")
-    return Path(text)
+    return location_of(text)
 
 
 def is_url(text: str) -> bool:
@@ -57,6 +58,11 @@ def place_of(text: str) -> Path:
     from muniment.backup import destination  # here: most commands need nothing of it
 
     return destination.place_of(path_of(text) if "://" not in text else text)
+
+
+def database_or_backups(text: str) -> Path:
+    """Where the database is, or the backups are, that an argument names; raises `InvalidInput`."""
+    return location_of(text) if is_address(text) else place_of(text)
 
 
 def named(what: str) -> Callable[[str], str]:

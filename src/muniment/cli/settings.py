@@ -16,6 +16,7 @@ from muniment.database import DocumentDatabase
 from muniment.errors import InvalidInput
 from muniment.raven3.names import SYSTEM
 from muniment.security.encryption import EncryptionKey
+from muniment.storage.location import location_of
 from muniment.storage.retention import DEFAULTS, history_of
 
 if TYPE_CHECKING:
@@ -49,7 +50,7 @@ def settings(
     if (store := store_of(place, encryption, keys, database)) is not None:
         _on_server(store, changes, out)
     else:
-        _in_folder(Path(place), changes, encryption.key(), out)
+        _in_folder(location_of(place), changes, encryption.key(), out)
 
 
 def _in_folder(folder: Path, changes: Mapping[str, str | None], key: EncryptionKey | None, out: Output) -> None:

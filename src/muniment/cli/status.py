@@ -16,7 +16,15 @@ import typer
 
 from muniment.backup.alerts import Alert, Policy, alerts, worst
 from muniment.backup.recoverability import DestinationState, Proof, Recoverability, of_backups
-from muniment.cli.options import KeyOptions, Keys, Output, ServerDatabase, folder_or_url, is_url, place_of
+from muniment.cli.options import (
+    KeyOptions,
+    Keys,
+    Output,
+    ServerDatabase,
+    database_or_backups,
+    folder_or_url,
+    is_url,
+)
 from muniment.cli.output import count_text, seconds_text, size_text
 from muniment.cli.profile import URL
 from muniment.cli.report import Line, Row, listed
@@ -98,8 +106,8 @@ def status(
     policy, now = limits.policy(), datetime.now(UTC)
     if folder is not None:
         keys.check_unused()
-        place = place_of(folder)
-        stored = "://" in folder  # where there are no databases
+        place = database_or_backups(folder)
+        stored = "://" in folder and engines.is_folder(place)  # where there are no databases
         held = [] if not stored and engines.exists(place) else _of_backups(place)
         if stored and not held:
             raise BackupNotFound(f"there are no backups in {place}", "give the prefix that they were written to")
@@ -120,7 +128,11 @@ def status(
     key_file = ["--key-file", str(encryption.key_file)] if encryption.key_file else []
     found = _with_secrets(found, shlex.join(key_file), local=url is None)
     where = shlex.join(["--url", url, "--database", found.name] if url else [str(folder), *key_file])
-    new = new_folder(Path(folder)) if folder is not None else f"Backups/{found.name.strip('<>')}"
+    new = (
+        new_folder(Path(folder))
+        if folder is not None and "://" not in str(folder)
+        else f"Backups/{found.name.strip('<>')}"
+    )
     found = _addressed(found, where, shlex.quote(new))
     lines = [*_history_lines(found), *(line for line in _all_lines(found) if line != ("  next", found.next))]
     lines.append(("next", found.next or "nothing: all of it is backed up, and proven"))

@@ -1,29 +1,33 @@
 """The one way to an engine: find, open, make, load, rewrite and remove a database.
 
-There is one engine so far. Nothing outside `storage` names it, or reaches past this module into it.
+Where it is says which engine has it: a folder the embedded one, an address PostgreSQL. Nothing outside `storage` names
+an engine, or reaches past this module into one. What is about files is about folders: `is_folder` tells.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
-from muniment.errors import WrongKey
+from muniment.errors import NotEvaluated, WrongKey
+from muniment.later import Later
+from muniment.progress import Progress
 from muniment.security.encryption import EncryptionKey
 from muniment.storage.base import Identity, Loader, Storage, system_clock
+from muniment.storage.location import Address
+from muniment.storage.sqlite import compact as rewriting
+from muniment.storage.sqlite import files, schema, store
 from muniment.storage.sqlite import loader as sqlite_loader
-from muniment.storage.sqlite import schema, store
-from muniment.storage.sqlite.compact import compact, rekey
-from muniment.storage.sqlite.files import DEFRAGMENTED, FILE, LOADING, LOCK, RESTORING, lock, mounted_read_only
-from muniment.storage.sqlite.remove import (
-    clear_removed,
-    finish_removing,
-    is_being_removed,
-    remove_database,
-    remove_unfinished,
-)
+from muniment.storage.sqlite import remove as removing
+from muniment.storage.sqlite.files import DEFRAGMENTED, FILE, LOADING, LOCK, RESTORING, lock
 from muniment.storage.sqlite.schema import mapped_errors
+
+if TYPE_CHECKING:
+    from muniment.storage.postgres import engine as postgres
+else:
+    postgres = Later("muniment.storage.postgres.engine", extra="postgresql", needs="psycopg")
 
 __all__ = [
     "FILE",
@@ -32,11 +36,13 @@ __all__ = [
     "LOCK",
     "RESTORING",
     "check_closed",
+    "check_free",
     "compact",
     "create",
     "exists",
     "finish_removing",
     "is_being_removed",
+    "is_folder",
     "loader",
     "lock",
     "mounted_read_only",
@@ -45,63 +51,147 @@ __all__ = [
     "rekey",
     "remove",
     "remove_unfinished",
+    "staged",
 ]
 LOADER_FILES: Final = frozenset(
     f"{name}{end}" for name in (FILE, DEFRAGMENTED, LOADING) for end in ("", "-journal", "-wal", "-shm")
 )
 """The names of the files that a loader makes in its folder; `LOADING` is there only until it has finished."""
 
-remove = remove_database
+
+def is_folder(place: Path) -> bool:
+    """Whether a database there has files of its own, which can be locked, frozen, rewritten and copied."""
+    return not isinstance(place, Address)
 
 
-def exists(folder: Path) -> bool:
-    """Whether there is a database in this folder."""
-    with mapped_errors(folder):
-        return (folder / FILE).is_file()
+def exists(place: Path) -> bool:
+    """Whether there is a database in this place."""
+    if isinstance(place, Address):
+        return postgres.exists(place)
+    with mapped_errors(place):
+        return (place / FILE).is_file()
 
 
 def open(
-    folder: Path,
+    place: Path,
     *,
     clock: Callable[[], int] = system_clock,
     read_only: bool = False,
     accept_loss: bool = False,
     key: EncryptionKey | None = None,
 ) -> Storage:
-    """The database in this folder, for writing or only for reading, with its key if it is encrypted.
+    """The database in this place, for writing or only for reading, with its key if it is encrypted.
 
-    Raises `DatabaseNotFound`, `WrongKey`, `DatabaseLocked` while another process has it open for writing, and
-    `LostWrites` when acknowledged writes are missing; `accept_loss` goes on without them, as a new lineage.
+    Raises `DatabaseNotFound`, `WrongKey`, `LostWrites` when acknowledged writes are missing (`accept_loss` goes on
+    without them, as a new lineage), and `DatabaseLocked` while another process has it open for writing, where only one
+    may.
     """
-    return store.SqliteStorage(folder, clock=clock, read_only=read_only, accept_loss=accept_loss, key=key)
+    if isinstance(place, Address):
+        postgres.check_no_key(key, place)
+        return postgres.PostgresStorage(place, clock=clock, read_only=read_only)
+    return store.SqliteStorage(place, clock=clock, read_only=read_only, accept_loss=accept_loss, key=key)
 
 
-def opens(folder: Path, key: EncryptionKey) -> bool:
-    """Whether this is the key of the database in this folder; raises what `open` raises, except `WrongKey`."""
+def opens(place: Path, key: EncryptionKey) -> bool:
+    """Whether this is the key of the database in this place; raises what `open` raises, except `WrongKey`."""
+    if isinstance(place, Address):
+        return False
     try:
-        schema.connect(folder, key=key, read_only=True).close()
+        schema.connect(place, key=key, read_only=True).close()
     except WrongKey:
         return False
     return True
 
 
-def check_closed(folder: Path) -> None:
-    """Raises `DatabaseLocked` while a process writes or makes a database in this folder; there need not be one."""
-    if (folder / LOCK).exists():
-        lock(folder).release()
+def check_closed(place: Path) -> None:
+    """Raises `DatabaseLocked` while a process that keeps others away uses a database there, or makes one."""
+    if not isinstance(place, Address) and (place / LOCK).exists():
+        lock(place).release()
 
 
-def create(folder: Path, clock: Callable[[], int] = system_clock, key: EncryptionKey | None = None) -> None:
-    """Make a new, empty database in this existing folder, unless another process has made one there meanwhile.
+def create(place: Path, clock: Callable[[], int] = system_clock, key: EncryptionKey | None = None) -> None:
+    """Make a new, empty database in this existing folder or this schema, unless another process has made one there.
 
-    A crash leaves none or a whole one. Raises `StorageFailure` next to what may be the remains of a lost database.
+    A crash leaves none or a whole one. Raises `StorageFailure` next to what may be the remains of a lost database, and
+    `TargetExists` where something else is.
     """
-    with lock(folder):
-        if not exists(folder):
-            clear_removed(folder)
-            store.create_storage(folder, clock, key)
+    if isinstance(place, Address):
+        postgres.check_no_key(key, place)
+        postgres.create(place, clock, place.partitions)
+        return
+    with lock(place):
+        if not exists(place):
+            removing.clear_removed(place)
+            store.create_storage(place, clock, key)
 
 
-def loader(folder: Path, identity: Identity, key: EncryptionKey | None = None) -> Loader:
-    """A loader of revisions into a new database in this folder, which holds none and which nobody else uses."""
-    return sqlite_loader.Loader(folder, identity, key)
+def loader(place: Path, identity: Identity, key: EncryptionKey | None = None) -> Loader:
+    """A loader of revisions into a new database in this place, which holds none and which nobody else uses."""
+    if isinstance(place, Address):
+        return postgres.Loader(place, identity)
+    return sqlite_loader.Loader(place, identity, key)
+
+
+@contextmanager
+def staged(target: Address, key: EncryptionKey | None = None) -> Iterator[tuple[Address, Callable[[], None]]]:
+    """Within it, a place for a loader, and what makes it the target whole and at once; see `postgres.engine.staged`."""
+    postgres.check_no_key(key, target)
+    with postgres.staged(target) as made:
+        yield made
+
+
+def check_free(target: Address) -> None:
+    """Raises `TargetExists` if there is anything in this schema."""
+    postgres.check_free(target)
+
+
+def remove(
+    place: Path,
+    forget: Callable[[], object] = lambda: None,
+    *,
+    also: Iterable[str] = (),
+    key: EncryptionKey | None = None,
+) -> bool:
+    """Delete a database: see `sqlite.remove.remove_database` and `postgres.schema.remove`."""
+    if isinstance(place, Address):
+        return postgres.remove(place, forget)
+    return removing.remove_database(place, forget, also=also, key=key)
+
+
+def is_being_removed(place: Path) -> bool:
+    """Whether the deletion of a database in this place has begun and was not finished; PostgreSQL does it at once."""
+    return not isinstance(place, Address) and removing.is_being_removed(place)
+
+
+def finish_removing(place: Path, *, also: Iterable[str] = ()) -> bool:
+    """Finish the deletion of a database that another process began; returns whether the folder is gone."""
+    return isinstance(place, Address) or removing.finish_removing(place, also=also)
+
+
+def remove_unfinished(place: Path) -> list[str]:
+    """Remove what a process left that was killed while it made or rewrote this database; returns the names."""
+    return [] if isinstance(place, Address) else removing.remove_unfinished(place)
+
+
+def mounted_read_only(place: Path) -> bool:
+    """Whether this process cannot write to the folder, whoever else can."""
+    return not isinstance(place, Address) and files.mounted_read_only(place)
+
+
+def compact(place: Path, *, key: EncryptionKey | None = None, progress: Progress | None = None) -> tuple[int, int]:
+    """Rewrite a database without gaps; see `sqlite.compact.compact`."""
+    if isinstance(place, Address):
+        raise NotEvaluated(
+            f"the database in {place} is not compacted by Muniment", "PostgreSQL does it: autovacuum, or VACUUM FULL"
+        )
+    return rewriting.compact(place, key=key, progress=progress)
+
+
+def rekey(
+    place: Path, key: EncryptionKey | None, new_key: EncryptionKey | None, *, progress: Progress | None = None
+) -> tuple[int, int]:
+    """Give a database another key; see `sqlite.compact.rekey`."""
+    if isinstance(place, Address):
+        postgres.check_no_key(key or new_key, place)
+        raise NotEvaluated(f"the database in {place} has no key of Muniment's", "encrypt the disk of PostgreSQL")
+    return rewriting.rekey(place, key, new_key, progress=progress)

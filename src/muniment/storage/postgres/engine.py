@@ -1,0 +1,73 @@
+"""What `engines` needs of PostgreSQL, in one module that is loaded when an address is first used."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Final
+
+from muniment.errors import Busy, NotEvaluated, TargetExists
+from muniment.security.encryption import EncryptionKey
+from muniment.storage.location import Address
+from muniment.storage.postgres.connection import Names, mapped_errors, pooled
+from muniment.storage.postgres.loader import Loader
+from muniment.storage.postgres.schema import create, drop, exists, is_free, remove, rename
+from muniment.storage.postgres.store import PostgresStorage
+
+__all__ = ["Loader", "PostgresStorage", "check_free", "check_no_key", "create", "exists", "remove", "staged"]
+STAGING: Final = ".restoring"
+
+
+def check_free(address: Address) -> None:
+    """Raises `TargetExists` if there is anything in this schema."""
+    if not is_free(address):
+        raise TargetExists(
+            f"{address} already exists; a restore never writes over anything",
+            "restore to a new schema, or say how to restore into this one (--on-conflict)",
+        )
+
+
+@contextmanager
+def staged(target: Address) -> Iterator[tuple[Address, Callable[[], None]]]:
+    """Within it, a schema in which nobody else works, and what makes it the target, whole and at once.
+
+    What a process that was killed has left there is removed. When the block fails, so is what it made. Raises `Busy`
+    while another restore to this target runs, and `TargetExists` when there is something.
+    """
+    check_free(target)
+    staging, published = target.beside(STAGING), False
+    number = int.from_bytes(hashlib.blake2b(staging.schema.encode(), digest_size=8).digest(), "big", signed=True)
+    names = Names(staging)
+    with pooled(target) as pool, pool.connection() as held, mapped_errors(target):
+        [(mine,)] = held.execute("SELECT pg_try_advisory_lock(%s)", (number,)).fetchall()
+        if not mine:
+            raise Busy(f"a restore to {target} is already running", "wait for it, or restore to another schema")
+
+        def publish() -> None:
+            nonlocal published
+            check_free(target)
+            rename(held, staging, target)
+            published = True
+
+        try:
+            with held.transaction():
+                drop(held, names, staging.schema)
+            yield staging, publish
+        finally:
+            try:
+                if not published and not held.closed:
+                    with held.transaction():
+                        drop(held, names, staging.schema)
+            finally:
+                if not held.closed:
+                    held.execute("SELECT pg_advisory_unlock(%s)", (number,))
+
+
+def check_no_key(key: EncryptionKey | None, address: Address) -> None:
+    """Raises `NotEvaluated` for a key: PostgreSQL keeps the pages."""
+    if key is not None:
+        raise NotEvaluated(
+            f"Muniment does not encrypt the database in {address}, whose pages are PostgreSQL's",
+            "leave the key out, and encrypt the disk of PostgreSQL; backups of it can be encrypted as any other",
+        )

@@ -1,0 +1,256 @@
+"""Loading a whole database into a schema that nobody else uses, by COPY in PostgreSQL's binary format.
+
+The log and the pointers go there at the same time, over a connection each. Keys and indexes are made when all rows are
+there, each in one go. A load that fails is thrown away with its schema.
+"""
+
+from __future__ import annotations
+
+import secrets
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import ExitStack, suppress
+from dataclasses import replace
+from datetime import datetime
+from itertools import pairwise
+from typing import Any, Final
+
+import psycopg
+from psycopg import errors as failures
+
+from muniment.document import fold, to_microseconds
+from muniment.errors import DamagedBackup
+from muniment.fingerprint import ContentDigest, Digests, Fingerprint, Totals
+from muniment.revision import ATTACHMENT, DOCUMENT, Batch, Revision
+from muniment.storage.base import Identity, Lineage
+from muniment.storage.location import Address
+from muniment.storage.postgres.connection import Names, leave, mapped_errors, use
+from muniment.storage.postgres.facts import LOG_ROWS, SPAN_BITS, SPAN_KIND, Sums, span_name, write_tallies
+from muniment.storage.postgres.schema import PART_BYTES, fill, keys_and_indexes, make_schema, statements
+from muniment.storage.postgres.writing import fold_collection
+
+LARGEST: Final = 10**18  # no etag or time may be as large as that
+_LOG: Final = """COPY {s}.log(etag, key, kind, spelling, collection, folded, modified, metadata, body, content, size,
+  digest) FROM STDIN (FORMAT BINARY)"""
+_LOG_TYPES: Final = "int8 bytea int2 bytea bytea bytea int8 bytea bytea int8 int8 bytea".split()
+_CURRENT: Final = """COPY {s}.current(kind, key, spelling, etag, collection, size, digest)
+  FROM STDIN (FORMAT BINARY)"""
+_CURRENT_TYPES: Final = "int2 bytea bytea int8 bytea int8 bytea".split()
+_TWICE: Final = "SELECT etag FROM {s}.log GROUP BY etag HAVING count(*) > 1 LIMIT 1"
+
+
+class Loader(Totals):
+    """Takes in revisions, each id at most once, and makes a database of them in a schema that has none."""
+
+    def __init__(self, address: Address, identity: Identity) -> None:
+        super().__init__()
+        self._address = address
+        self._names = Names(address)
+        self._identity = identity
+        self._pool = use(address)
+        self._held = ExitStack()
+        self._held.callback(leave, self._pool)
+        self._threads = self._held.enter_context(ThreadPoolExecutor(2, "muniment loader"))
+        self._storing: list[Future[None]] = []
+        self._spans: Counter[int] = Counter()
+        self._last = 0
+        self._ascending = True
+        self._contents = 0
+        try:
+            with mapped_errors(address):
+                self._begin()
+        except BaseException:
+            self._held.close()
+            raise
+
+    def _begin(self) -> None:
+        self._connection = self._held.enter_context(self._pool.connection())
+        with self._connection.transaction():
+            make_schema(self._connection, self._address)
+            self._connection.execute(self._names.sql(statements(self._address.partitions, keys=False)))
+        self._copies = ExitStack()
+        self._log = self._copy(_LOG, _LOG_TYPES)
+        self._pointers = self._copy(_CURRENT, _CURRENT_TYPES)
+        self._held.push(self._undo)
+
+    def _copy(self, statement: str, types: Sequence[str]) -> psycopg.Copy:
+        connection = self._held.enter_context(self._pool.connection())
+        connection.execute("SET statement_timeout = 0")
+        self._held.callback(_usual, connection)
+        cursor = self._copies.enter_context(connection.cursor())
+        copy = self._copies.enter_context(cursor.copy(self._names.sql(statement)))
+        copy.set_types(types)
+        return copy
+
+    def _undo(self, *error: Any) -> None:
+        """End what is not finished."""
+        with suppress(psycopg.Error, OSError):
+            self._copies.__exit__(Exception, Exception("not finished"), None)
+
+    def apply(self, batch: Batch) -> None:
+        """Take in revisions of documents with the etags and times that they have.
+
+        They are stored by other threads while the caller goes on; what they fail with is raised by a later call.
+        """
+        if not len(batch):
+            return
+        for numbers in (batch.etags, batch.modified):
+            if min(numbers) < 0 or max(numbers) >= LARGEST:
+                raise DamagedBackup("an etag or a time is out of range", "restore from another backup")
+        self._spans.update(etag >> SPAN_BITS for etag in batch.etags)
+        ascending = batch.etags[0] > self._last and all(one < next for one, next in pairwise(batch.etags))
+        self._ascending, self._last = self._ascending and ascending, batch.etags[-1]
+        digests = self.count(batch)
+        self._wait()
+        self._storing = [
+            self._threads.submit(self._store_log, batch, digests),
+            self._threads.submit(self._store_pointers, batch, digests),
+        ]
+
+    def _store_log(self, batch: Batch, digests: Digests) -> None:
+        write, folded = self._log.write_row, {name: fold_collection(name) for name in set(batch.collections)}
+        with mapped_errors(self._address):
+            for etag, id, key, collection, modified, metadata, body, row in zip(
+                batch.etags,
+                batch.ids.values(),
+                _keys(batch),
+                batch.collections,
+                batch.modified,
+                batch.metadata.values(),
+                batch.bodies,
+                digests.rows,
+                strict=True,
+            ):
+                spelling, size = None if id == key else id, 0 if body is None else len(body)
+                write(
+                    (
+                        *(etag, key, DOCUMENT, spelling, collection, folded[collection]),
+                        *(modified, metadata, body, None, size, row),
+                    )
+                )
+
+    def _store_pointers(self, batch: Batch, digests: Digests) -> None:
+        write = self._pointers.write_row
+        with mapped_errors(self._address):
+            for etag, id, key, collection, size, member in zip(
+                batch.etags,
+                batch.ids.values(),
+                _keys(batch),
+                batch.collections,
+                batch.bodies.lengths(),
+                digests.members,
+                strict=True,
+            ):
+                write((DOCUMENT, key, None if id == key else id, etag, collection, size, member))
+
+    def _wait(self) -> None:
+        """Until what was given to the other threads is stored; raises what that has failed with."""
+        storing, self._storing = self._storing, []
+        for each in storing:
+            each.result()
+
+    def apply_attachment(self, revision: Revision, parts: Iterable[bytes]) -> None:
+        """Take in a revision of an attachment; raises `DamagedBackup` if the content is not the one it names."""
+        self._wait()
+        content = None if revision.body is None else self._store_content(revision, parts)
+        member, row = self.count_attachment(revision)
+        self._spans[revision.etag >> SPAN_BITS] += 1
+        self._ascending = False  # they come beside documents
+        id, key = revision.id.encode(), fold(revision.id).encode()
+        spelling = None if key == id else id
+        collection = None if revision.collection is None else revision.collection.encode()
+        size, digest = (0, None) if revision.body is None else (revision.size, member)
+        with mapped_errors(self._address):
+            self._log.write_row(
+                (
+                    *(revision.etag, key, ATTACHMENT, spelling, collection, fold_collection(collection)),
+                    *(revision.modified, revision.metadata, revision.body, content, size, row),
+                )
+            )
+            self._pointers.write_row((ATTACHMENT, key, spelling, revision.etag, collection, size, digest))
+
+    def _store_content(self, revision: Revision, parts: Iterable[bytes]) -> int:
+        content, digest = secrets.randbits(62), ContentDigest()
+        execute, sql = self._connection.execute, self._names.sql
+        with mapped_errors(self._address):
+            query = "INSERT INTO {s}.content(content, size, sha256, staged) VALUES(%s, %s, %s, false)"
+            execute(sql(query), (content, revision.size, revision.body))
+            for number, part in enumerate(digest.passing(parts)):
+                if len(part) > PART_BYTES:
+                    raise DamagedBackup(
+                        f"attachment {revision.id!r} has too large parts", "restore from another backup"
+                    )
+                execute(sql("INSERT INTO {s}.part VALUES(%s, %s, %s)"), (content, number, part))
+        if not digest.is_of(revision):
+            raise DamagedBackup(
+                f"attachment {revision.id!r} has {digest.size} bytes, not the {revision.size} it was stored with",
+                "restore from another backup, or another copy of this one",
+            )
+        return content
+
+    def finish(
+        self,
+        last_etag: int,
+        last_modified: int,
+        settings: Mapping[str, str],
+        *,
+        lineages: Sequence[Lineage] = (),
+        defrag: bool = False,
+    ) -> Fingerprint:
+        """Make keys and indexes; returns the fingerprint of what is there. It is all on disk then.
+
+        `lineages` are the database's. Rows that were loaded have no gaps, whether or not to `defrag`.
+        """
+        self._wait()
+        connection, names = self._connection, self._names
+        with mapped_errors(self._address):
+            self._copies.close()
+            told = last_modified
+            if lineages and (began := lineages[-1].began):
+                told = to_microseconds(datetime.fromisoformat(began))
+            try:
+                with connection.transaction():
+                    connection.execute("SET LOCAL statement_timeout = 0; SET LOCAL maintenance_work_mem = '128MB'")
+                    connection.execute(names.sql(keys_and_indexes()))
+                    if not self._ascending and (twice := connection.execute(names.sql(_TWICE)).fetchone()):
+                        raise DamagedBackup(f"the etag {twice[0]} occurs twice", "restore from another backup")
+                    identity = replace(self._identity, lineages=tuple(lineages))
+                    # This log does not have what came before this moment.
+                    known = {"history_from": last_etag, "tombstones_from": last_etag, "purged_to": last_etag}
+                    fill(connection, names, identity, {**known, "settings": dict(settings)})
+                    query = "UPDATE {s}.muniment SET etag = %s, modified = %s, told_until = %s, commits = 1"
+                    connection.execute(names.sql(query), (last_etag, last_modified, told))
+                    write_tallies(connection, names, self._sums())
+                    for table in ("log", "current"):
+                        connection.execute(names.sql(f"ANALYZE {{s}}.{table}"))
+            except failures.UniqueViolation as error:
+                raise DamagedBackup("an id or an etag occurs twice", "restore from another backup") from error
+        self.close()
+        return self.fingerprint
+
+    def _sums(self) -> Sums:
+        sums = Sums()
+        sums.add_fingerprint(self.fingerprint)
+        sums.add(*LOG_ROWS, self.rows.count, 0, self.rows.digest)
+        for span, count in self._spans.items():
+            sums.add(SPAN_KIND, span_name(span), count, 0, 0)
+        return sums
+
+    def close(self) -> None:
+        """Give the connections back, finished or not."""
+        with suppress(Exception):
+            self._wait()
+        self._held.close()
+
+
+def _usual(connection: Any) -> None:
+    if not connection.closed:
+        with suppress(psycopg.Error):
+            connection.execute("RESET statement_timeout")
+
+
+def _keys(batch: Batch) -> list[bytes]:
+    """The keys of these ids."""
+    ids = batch.ids.values()
+    return [id.lower() for id in ids] if batch.ids.data.isascii() else [fold(id.decode()).encode() for id in ids]

@@ -1,0 +1,319 @@
+"""The one thread of a process that commits to a database in PostgreSQL: it groups waiting writes into one transaction.
+
+Etags are given in the order of commits, over all processes: whoever commits locks the row that has the last one, reads
+what its writes replace, sends the rows and commits, in two round trips. Whoever comes next sees all of that. Nothing is
+held while a caller thinks: a commit of many batches is put together first, on a disk of this machine if it is large.
+
+When the connection breaks in the middle of a commit, nobody knows what became of it. So each leaves a mark, by an id of
+its own: whoever can write the same mark afterwards knows that the commit can never come true, and whoever cannot, that
+it is there.
+"""
+
+from __future__ import annotations
+
+import tempfile
+import threading
+import uuid
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import Future
+from dataclasses import dataclass, field
+from queue import Empty, SimpleQueue
+from time import monotonic, sleep
+from typing import Any, Final
+
+import msgspec
+import psycopg
+from psycopg import errors as failures
+
+from muniment.errors import DatabaseClosed, StorageFailure
+from muniment.storage.base import Write, Written
+from muniment.storage.location import Address
+from muniment.storage.postgres.connection import Connection, Lost, Names, Pool, mapped, name_of, retry_seconds
+from muniment.storage.postgres.facts import HEAD
+from muniment.storage.postgres.writing import Commit, Key, Rows, check_uploads, keys_of, newest_of, newest_query
+
+GROUP_JOBS: Final = 256
+GROUP_BYTES: Final = 16 << 20
+SPOOLED_BYTES: Final = 8 << 20
+TRIES: Final = 20  # of a transaction that another one was in the way of
+_MARK: Final = "INSERT INTO {s}.mark(id) VALUES(%s)"
+_DELTA: Final = "INSERT INTO {s}.delta(id, tallies) VALUES(%s, %s)"
+_END: Final = "UPDATE {s}.muniment SET etag = %s, modified = %s, commits = commits + 1"
+
+
+class Spool:
+    """Batches of writes, put aside until all are there."""
+
+    def __init__(self) -> None:
+        self._file = tempfile.SpooledTemporaryFile(SPOOLED_BYTES)  # noqa: SIM115 (closed by `close`)
+        self._sizes: list[int] = []
+
+    def add(self, writes: Sequence[Write]) -> None:
+        """Put one more batch aside."""
+        self._sizes.append(self._file.write(msgspec.msgpack.encode(writes)))
+
+    def __iter__(self) -> Iterator[list[Write]]:
+        self._file.seek(0)
+        for size in self._sizes:
+            yield msgspec.msgpack.decode(self._file.read(size), type=list[Write])
+
+    def close(self) -> None:
+        """Give its room back."""
+        self._file.close()
+
+
+@dataclass(slots=True)
+class Job:
+    """What one caller wants committed, and whom to tell."""
+
+    batches: Iterable[Sequence[Write]]
+    future: Future[Any]
+    replaced: dict[int, int] | None = None
+    whole: bool = False  # it is a transaction of its own, and told only the last etag
+    size: int = 0
+    keys: list[Key] = field(default_factory=list)
+
+
+_Answer = tuple[Job, Any, BaseException | None]
+
+
+class Writer:
+    """Commits what it is given, in order. `committed` hears how many revisions a commit has made dead."""
+
+    def __init__(
+        self, pool: Pool, names: Names, address: Address, clock: Callable[[], int], committed: Callable[[int], None]
+    ) -> None:
+        self._pool = pool
+        self._names = names
+        self._address = address
+        self._clock = clock
+        self._committed = committed
+        self._jobs: SimpleQueue[Job | None] = SimpleQueue()
+        self._left: Job | None = None
+        self._lock = threading.Lock()
+        self._closed = False
+        self._thread = threading.Thread(target=self._run, name=f"muniment writer {address.schema}", daemon=True)
+        self._thread.start()
+
+    def submit(self, writes: Sequence[Write], replaced: dict[int, int] | None = None) -> Future[list[Written]]:
+        """Commit these as one; the future, which cannot be cancelled, is done when they are on disk."""
+        size = sum(len(write.body or b"") + len(write.metadata) for write in writes)
+        return self._put(Job((writes,), Future(), replaced, False, size, keys_of(writes)))
+
+    def submit_all(self, batches: Iterable[Sequence[Write]]) -> Future[int]:
+        """Commit all of these as one; the future gives the last etag."""
+        return self._put(Job(batches, Future(), whole=True))
+
+    def _put(self, job: Job) -> Future[Any]:
+        job.future.set_running_or_notify_cancel()
+        with self._lock:
+            if self._closed:
+                raise DatabaseClosed(f"the database in {self._address} is closed", "open it again")
+            self._jobs.put(job)
+        return job.future
+
+    @property
+    def waiting(self) -> int:
+        """About how many jobs wait."""
+        return self._jobs.qsize()
+
+    def close(self) -> None:
+        """Finish what was submitted, then end the thread."""
+        with self._lock:
+            already, self._closed = self._closed, True
+        if not already:
+            self._jobs.put(None)
+        self._thread.join()
+
+    def _run(self) -> None:
+        while True:
+            group, last = self._next_group()
+            if group:
+                try:
+                    self._commit(group)
+                except BaseException as error:
+                    for job in group:
+                        if not job.future.done():
+                            job.future.set_exception(mapped(error, self._address))
+                    if not isinstance(error, Exception):
+                        raise
+            if last:
+                return
+
+    def _next_group(self) -> tuple[list[Job], bool]:
+        """Wait for a job and take those that wait too; and whether there will be no more."""
+        first, self._left = self._left or self._jobs.get(), None
+        if first is None or first.whole:
+            return ([first] if first else []), first is None
+        group, size = [first], first.size
+        while len(group) < GROUP_JOBS and size < GROUP_BYTES:
+            try:
+                job = self._jobs.get(block=False)
+            except Empty:
+                break
+            if job is None:
+                return group, True
+            if job.whole:
+                self._left = job
+                break
+            group.append(job)
+            size += job.size
+        return group, False
+
+    def _commit(self, group: list[Job]) -> None:
+        deadline, tries = monotonic() + retry_seconds(), 0
+        while True:
+            mark = uuid.uuid4()
+            answers: list[_Answer] = []
+            tries += 1
+            try:
+                dead = self._tried(group, mark, answers)
+            except Lost:
+                self._pool.forget()
+                if monotonic() > deadline:
+                    raise
+                sleep(0.1)
+                continue
+            except (failures.SerializationFailure, failures.DeadlockDetected):
+                if tries == TRIES:
+                    raise
+                sleep(0.005 * tries)
+                continue
+            break
+        for job, result, failed in answers:
+            if failed is None:
+                job.future.set_result(result)
+            else:
+                job.future.set_exception(failed)
+        self._committed(dead)
+
+    def _tried(self, group: list[Job], mark: uuid.UUID, answers: list[_Answer]) -> int:
+        """One try of the transaction; returns how many revisions it made dead. Raises `Lost` if it is not there."""
+        rows, name = Rows(), ""
+        try:
+            with self._pool.connection() as connection:
+                name = name_of(connection)
+                if group[0].whole:
+                    self._perform_whole(connection, group[0], mark, answers, rows)
+                else:
+                    self._perform(connection, group, mark, answers, rows)
+        except (failures.SerializationFailure, failures.DeadlockDetected):
+            raise
+        except psycopg.Error as error:
+            known = mapped(error, self._address)
+            if not isinstance(known, Lost) or not self._is_there(mark, known, name):
+                raise known from error
+        return rows.dead
+
+    def _is_there(self, mark: uuid.UUID, lost: Lost, name: str) -> bool:
+        """Whether a commit came true whose connection of this name broke; once this has said no, it never will.
+
+        While its transaction may still be going on, PostgreSQL has whoever writes the same mark wait for it.
+        """
+        self._pool.forget()
+        self._pool.end(name)
+        deadline = monotonic() + retry_seconds()
+        while True:
+            try:
+                with self._pool.connection() as connection:
+                    connection.execute(self._names.sql(_MARK), (mark,))
+            except failures.UniqueViolation:
+                return True
+            except (psycopg.Error, Lost) as error:
+                self._pool.forget()
+                if not isinstance(known := mapped(error, self._address), Lost) or monotonic() > deadline:
+                    raise StorageFailure(
+                        f"the connection to {self._address} broke while this was committed, and does not come back"
+                        f" ({known}): nobody knows whether it was stored",
+                        "when PostgreSQL is there again, read what you wrote before you write it again",
+                    ) from lost
+                sleep(0.1)
+            else:
+                return False
+
+    def _perform(
+        self, connection: Connection, group: list[Job], mark: uuid.UUID, answers: list[_Answer], rows: Rows
+    ) -> None:
+        writes = [write for job in group for batch in job.batches for write in batch]
+        keys = [key for job in group for key in job.keys]
+        if not writes:
+            answers += [(job, [], None) for job in group]
+            return
+        etag, modified, rows.newest = self._begin(connection, keys)
+        check = check_uploads(connection, self._names, writes)
+        before = etag
+        for job in group:
+            commit = Commit(rows.newest, etag, modified + 1)
+            [batch] = job.batches
+            try:
+                check(batch)
+                written = commit.write(batch, job.keys)
+            except Exception as error:
+                answers.append((job, None, error))
+                continue
+            rows.take(commit)
+            if commit.etag > etag:
+                etag, modified = commit.etag, commit.modified
+            if job.replaced is not None:
+                job.replaced.update((dead.replaced_by, dead.etag) for dead in commit.dead)
+            answers.append((job, written, None))
+        if etag == before:
+            connection.execute("ROLLBACK")
+            return
+        with connection.pipeline():
+            rows.send(connection, self._names)
+            self._end(connection, mark, rows, etag, modified)
+
+    def _perform_whole(
+        self, connection: Connection, job: Job, mark: uuid.UUID, answers: list[_Answer], rows: Rows
+    ) -> None:
+        """A commit of many batches: all share one time."""
+        etag, modified, _ = self._begin(connection, [])
+        before = etag
+        try:
+            for batch in job.batches:
+                keys = keys_of(batch)
+                if keys:
+                    query, bound = newest_query(keys)
+                    with connection.cursor(binary=True) as cursor:
+                        found = cursor.execute(self._names.sql(query), bound).fetchall()
+                    rows.newest = newest_of(found)
+                check_uploads(connection, self._names, batch)(batch)
+                commit = Commit(rows.newest, etag, modified + 1)
+                commit.write(batch, keys)
+                rows.take(commit)
+                etag = commit.etag
+                rows.send(connection, self._names)  # so that the next batch finds what this one wrote
+        except psycopg.Error:
+            raise
+        except Exception as error:
+            connection.execute("ROLLBACK")
+            rows.dead = 0
+            answers.append((job, None, error))
+            return
+        answers.append((job, etag, None))
+        if etag == before:
+            connection.execute("ROLLBACK")
+            return
+        with connection.pipeline():
+            self._end(connection, mark, rows, etag, modified + 1)
+
+    def _begin(self, connection: Connection, keys: Sequence[Key]) -> tuple[int, int, dict[Key, Any]]:
+        """Begin a transaction with the lock: the last etag, the time that all later ones exceed, and what is there."""
+        execute = connection.execute
+        with connection.pipeline(), connection.cursor(binary=True) as head, connection.cursor(binary=True) as newest:
+            execute("BEGIN")
+            head.execute(self._names.sql(f"{HEAD} FOR UPDATE"))
+            if keys:
+                query, bound = newest_query(keys)
+                newest.execute(self._names.sql(query), bound)
+            [(etag, modified, told_until, _)] = head.fetchall()
+            found = newest_of(newest.fetchall()) if keys else {}
+        return etag, max(self._clock() - 1, modified, told_until), found
+
+    def _end(self, connection: Connection, mark: uuid.UUID, rows: Rows, etag: int, modified: int) -> None:
+        execute, sql = connection.execute, self._names.sql
+        execute(sql(_DELTA), (mark, rows.sums.delta()))
+        execute(sql(_MARK), (mark,))
+        execute(sql(_END), (etag, modified))
+        execute("COMMIT")

