@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass, field
 from http.client import HTTPConnection, HTTPResponse
@@ -15,6 +15,7 @@ from urllib.parse import urlsplit
 
 Fault = Literal["drop", "lose", "truncate", "delay", "refuse", "429", "500", "503"] | tuple[int, str]
 DELAY_SECONDS = 0.3
+NO_HEADERS: Mapping[str, tuple[str, str]] = {}
 DENIED = b"<?xml version='1.0'?><Error><Code>AccessDenied</Code><Message>Access Denied</Message></Error>"
 SLOW = b"<?xml version='1.0'?><Error><Code>SlowDown</Code><Message>Reduce your request rate</Message></Error>"
 
@@ -57,8 +58,8 @@ class Proxy:
 
 
 @contextmanager
-def faulty(store: str) -> Iterator[Proxy]:
-    """A proxy before this endpoint."""
+def faulty(store: str, headers: Mapping[str, tuple[str, str]] = NO_HEADERS) -> Iterator[Proxy]:
+    """A proxy before this endpoint; in the place of these headers of a request, by their names, it sends others."""
 
     class Handler(BaseHTTPRequestHandler):
         protocol_version = "HTTP/1.1"
@@ -82,7 +83,7 @@ def faulty(store: str) -> Iterator[Proxy]:
                 with closing(HTTPConnection(there.hostname or "", there.port or 80, timeout=60)) as connection:
                     connection.putrequest(self.command, self.path, skip_host=True, skip_accept_encoding=True)
                     for name, value in self.headers.items():  # `Host` too, which is signed
-                        connection.putheader(name, value)
+                        connection.putheader(*headers.get(name.lower(), (name, value)))
                     connection.endheaders(body or None)
                     answer = connection.getresponse()
                     self.pass_on(answer, answer.read(), fault)
@@ -92,9 +93,9 @@ def faulty(store: str) -> Iterator[Proxy]:
                 self.close_connection = True
                 return
             skipped = ("content-length", "transfer-encoding", "connection")
-            headers = {name: value for name, value in answer.getheaders() if name.lower() not in skipped}
+            told = {name: value for name, value in answer.getheaders() if name.lower() not in skipped}
             size = answer.getheader("Content-Length") or str(len(content))
-            self.answer(answer.status, headers, content, size=size, half=fault == "truncate")
+            self.answer(answer.status, told, content, size=size, half=fault == "truncate")
 
         def answer(
             self, status: int, headers: dict[str, str], content: bytes, *, size: str = "", half: bool = False

@@ -11,7 +11,7 @@ import tempfile
 import time
 import uuid
 from collections.abc import Iterator, Mapping
-from contextlib import ExitStack, closing, contextmanager
+from contextlib import ExitStack, closing, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from urllib.error import HTTPError, URLError
@@ -23,6 +23,7 @@ START_SECONDS = 60
 WEED = Path(sys.executable).with_name("weed")
 ADMIN, READER = ("muniment", "secret-of-muniment"), ("reader", "secret-of-reader")
 BUCKET = "backups"
+OPEN = "open"  # to everybody
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,6 +68,7 @@ def seaweed() -> Iterator[ObjectStore]:
     identities = [
         _identity(ADMIN, ["Admin", "Read", "List", "Tagging", "Write"]),
         _identity(READER, [f"Read:{BUCKET}", f"List:{BUCKET}"]),
+        {"name": "anonymous", "actions": [f"{action}:{OPEN}" for action in ("Read", "List", "Write")]},
     ]
     (folder / "s3.json").write_text(json.dumps({"identities": identities}))
     local: Mapping[str, object] = {
@@ -112,9 +114,11 @@ def _wait(process: subprocess.Popen[bytes], endpoint: str, log: Path) -> None:
     )
     while True:
         try:
-            with closing(urlopen(endpoint, timeout=5)):
+            with suppress(HTTPError), closing(urlopen(endpoint, timeout=5)):
                 pass
-        except HTTPError:  # it answers: nobody is let in without a key
+        except (URLError, OSError):
+            pass
+        else:  # it answers
             try:
                 obstore.put(store, "there", b"yes")
             except Exception:
@@ -122,8 +126,6 @@ def _wait(process: subprocess.Popen[bytes], endpoint: str, log: Path) -> None:
                     raise
             else:
                 return
-        except (URLError, OSError):
-            pass
         if process.poll() is not None or time.monotonic() > deadline:
             raise RuntimeError(f"SeaweedFS did not start: {log.read_text()[-2000:]}")
         time.sleep(0.02)

@@ -303,6 +303,7 @@ def test_what_is_read_of_an_object_is_proven(large: Remote, where: str) -> None:
         (403, "ExpiredToken", "the credentials have expired"),
         (403, "AccessDenied", "nobody with these credentials may list"),
         (503, "SlowDown", "the store is overloaded"),
+        (501, "NotImplemented", "the store does not do what was asked of it"),
     ],
 )
 def test_what_a_store_refuses_is_named(

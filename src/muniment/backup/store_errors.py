@@ -15,6 +15,7 @@ Doing = Literal["read", "write", "list", "delete"]
 
 _code = re.compile(r"<Code>(\w+)</Code>|\(code: (\w+)\)|x-ms-error-code: (\w+)")
 _status = re.compile(r"non-2xx status code: (\d+)")
+_ENDPOINTS: Final[Mapping[str, str]] = {"az": "AZURE_STORAGE_ENDPOINT", "gs": "GOOGLE_BASE_URL"}
 _CREDENTIALS: Final = (
     "the store does not accept the credentials",
     ("check AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or those of your store: see docs/object-stores.md"),
@@ -86,10 +87,13 @@ def _failure(place: PurePath, doing: Doing, said: str) -> StorageFailure:
         why, hint = _REFUSED[doing], "give these credentials that right, or use others"
     elif status and status[1] in ("429", "500", "502", "503", "504"):
         why, hint = _BUSY
+    elif status:
+        why, hint = "the store does not do what was asked of it", "check that it is a store of this kind"
     elif "response body" in said:
         why, hint = "the answer broke off", "check the network, and try it again"
     elif "error sending request" in said or "onnect" in said or "imeout" in said or "timed out" in said:
-        why, hint = "the store cannot be reached", "check the network and the endpoint (AWS_ENDPOINT_URL)"
+        named = _ENDPOINTS.get(place.parts[0][:-1], "AWS_ENDPOINT_URL")
+        why, hint = "the store cannot be reached", f"check the network and the endpoint ({named})"
     else:
         why, hint = _first_words(said), "check the endpoint, the bucket and the credentials"
     code = code or (f"status {status[1]}" if status else "")
