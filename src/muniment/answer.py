@@ -24,13 +24,14 @@ from muniment.storage.base import Storage
 class Answer(NamedTuple):
     """A page of what a query found, and how many there are in all; rows of JSON where it asks for no documents.
 
-    The `total` of distinct rows is that of the documents.
+    The `total` of distinct rows is that of the documents. `of` are the documents of the rows, where it includes others.
     """
 
     documents: list[Document]
     rows: list[bytes]
     total: int
     plan: Plan
+    of: Sequence[Document] = ()
 
 
 class Stream(NamedTuple):
@@ -58,6 +59,10 @@ def answer(storage: Storage, query: Query, *, most: int | None = None) -> Answer
     """What a query finds, at most so many."""
     if query.take is None or (most is not None and query.take > most):
         query = replace(query, take=most)
+    if query.select and query.include:
+        whole = answer(storage, replace(query, select=()))
+        rows = [projected(document, query.select) for document in whole.documents]
+        return whole._replace(documents=[], rows=rows, of=whole.documents)
     with stream(storage, query, counted=True) as found:
         items = list(found.items)
         total = len(items) if found.total is None else found.total

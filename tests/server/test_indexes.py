@@ -188,6 +188,30 @@ def test_streams_of_queries(orders: Database) -> None:
     assert_error(orders.get("/streams/query/dynamic?query=a:("), 400, "column 4")
 
 
+def test_what_is_asked_before_a_stream_is_read(orders: Database) -> None:
+    told = orders.request("HEAD", "/streams/query/dynamic/Orders?query=Freight:12")
+    assert (told.status_code, told.headers["raven-total-results"], told.content) == (200, "1", b"")
+    assert orders.request("HEAD", "/streams/docs").status_code == 200
+    assert orders.request("HEAD", "/streams/query/none").status_code == 404
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "instead"),
+    [
+        ("GET", "/facets/dynamic/Orders?facetDoc=facets/x", "group by"),
+        ("POST", "/facets/multisearch", "group by"),
+        ("GET", "/suggest/Orders/By?term=x&field=Name", "wor*"),
+        ("GET", "/morelikethis/?index=Orders/By", "wor*"),
+        ("GET", "/terms/Orders/By?field=Name", "group by"),
+        ("PUT", "/transformers/T", "fetch fields"),
+        ("POST", "/admin/stopIndexing", "never behind"),
+    ],
+)
+def test_what_takes_the_place_of_what_is_refused(shop: Database, method: str, path: str, instead: str) -> None:
+    told = assert_error(shop.request(method, path), 501, "is RavenDB's, and Muniment does not have it")
+    assert instead in told["Hint"]
+
+
 def test_streams_of_documents(shop: Database) -> None:
     shop.fill(1500)
     found = shop.get("/streams/docs").json()

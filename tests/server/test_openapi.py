@@ -137,7 +137,9 @@ def tenant(site: Site, prefix: str) -> None:
         do(method, "/indexes/{name}", 404, "/indexes/Orders/Totals")
     for method in ("GET", "POST"):
         do(method, "/streams/query/{index}", 200, "/streams/query/dynamic/Orders?query=By:items*&sort=-By")
-    do("GET", "/streams/docs", 200, "/streams/docs?startsWith=o")
+    do("HEAD", "/streams/query/{index}", 200, "/streams/query/dynamic/Orders?query=By:items*")
+    for method in ("GET", "HEAD"):
+        do(method, "/streams/docs", 200, "/streams/docs?startsWith=o")
     do(
         "POST",
         "/multi_get",

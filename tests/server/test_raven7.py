@@ -534,6 +534,67 @@ def test_patches_in_a_batch_see_what_was_done_before_them(seven: Database) -> No
     assert seven.get("/docs?id=things/4").status_code == 404
 
 
+def test_rows_bring_other_documents_along(seven: Database) -> None:
+    """The parts of a query together, as programs write them."""
+    of = {"@metadata": {"@collection": "Orders"}}
+    orders = [
+        {
+            "Type": "PUT",
+            "Id": f"orders/{n}",
+            "Document": {"Company": f"companies/{n % 2}", "Freight": n, "At": f"2026-05-0{n}", **of},
+        }
+        for n in range(1, 6)
+    ]
+    companies = [{"Type": "PUT", "Id": f"companies/{n}", "Document": {"Name": f"C{n}"}} for n in range(2)]
+    assert batch(seven, *orders, *companies).status_code == 201
+    text = """from Orders as o
+        where o.Freight between 2 and 5 and Company in ($companies) and startsWith(id(), 'ORDERS/')
+        order by At desc select o.At as When, id() as Id, Company include Company limit 1, 2"""
+    parameters = {"companies": ["companies/1", "companies/0"]}
+    found = seven.request("POST", "/queries", json={"Query": text, "QueryParameters": parameters}).json()
+    assert [(each["When"], each["Id"]) for each in found["Results"]] == [
+        ("2026-05-04", "orders/4"),
+        ("2026-05-03", "orders/3"),
+    ]
+    assert (found["TotalResults"], sorted(found["Includes"])) == (4, ["companies/0", "companies/1"])
+    own = seven.request(
+        "POST",
+        "/query",
+        json={"Rql": "from Orders select At include Company limit 1"},
+        headers={"Raven-Client-Version": "3.5"},
+    )
+    assert [each["Name"] for each in own.json()["Includes"]] == ["C1"]
+    for refused, place, instead in (
+        ("from Orders select distinct At include Company", "", "leave include out"),
+        ("from Orders select facet(Company)", "column 25", "group by"),
+        ("from Orders include counters('likes')", "column 21", "keep the number"),
+        ("from Orders select suggest(Company, 'x')", "column 27", "wor*"),
+    ):
+        told = seven.request("POST", "/queries", json={"Query": refused})
+        assert told.status_code == 400
+        assert place in told.json()["Message"]
+        assert instead in told.json()["Hint"]
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "instead"),
+    [
+        ("GET", "/counters?docId=a", "increase it by a patch"),
+        ("POST", "/timeseries?docId=a", "documents of their own"),
+        ("PUT", "/cmpxchg?key=a", "empty change vector"),
+        ("GET", "/revisions?id=a", "versions?id=ID"),
+        ("GET", "/indexes/terms?name=a", "group by"),
+        ("POST", "/admin/indexes/stop", "never behind"),
+        ("POST", "/subscriptions/create", "after the last etag"),
+        ("GET", "/nonsense", "docs/ravendb-clients.md"),
+    ],
+)
+def test_what_takes_the_place_of_what_is_not_here(seven: Database, method: str, path: str, instead: str) -> None:
+    told = seven.request(method, path)
+    assert told.status_code == 501
+    assert instead in told.json()["Hint"]
+
+
 def test_what_is_not_here_is_no_null(seven: Database) -> None:
     """A 404 is one for these clients."""
     for path in ("/counters?docId=a", "/revisions?id=a", "/timeseries?docId=a", "/nonsense", "/docs/a", "/static/a"):

@@ -237,6 +237,8 @@ def check(query: Query) -> None:
     for number, what in ((query.skip, "skip"), (query.take, "take")):
         if number is not None and (type(number) is not int or not 0 <= number < 1 << 63):
             raise InvalidInput(f"{what} cannot be {number!r}", "give a whole number from 0 to 2^63-1")
+    if query.distinct and query.select and query.include:
+        raise InvalidInput("rows of which there is one of each bring no other documents along", "leave include out")
     if query.group:
         _check_group(query, query.group)
 

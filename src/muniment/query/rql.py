@@ -57,6 +57,13 @@ _BEYOND: Final = {
     "fuzzy": "ask with search and a word that ends in *",
     "cmpxchg": "read the value first, and give it as a parameter",
     "vector.search": "ask with search",
+    "facet": "count by groups: from Orders group by Company select Company, count()",
+    "suggest": "search for the beginning of words: search(Name, 'wor*')",
+    "metadata": "select its members: select @metadata.Raven-Entity-Name",
+    "counters": "keep the number in the document",
+    "timeseries": "keep the values in documents of their own",
+    "revisions": "GET versions?id=ID answers the versions of a document",
+    "highlight": "find the words in the answer",
 }
 _SIGNS: Final = {"=", "==", "!=", "<>", "<", "<=", ">", ">="}
 
@@ -401,7 +408,8 @@ class _Parser:
     def _include(self) -> str:
         token = self._next
         if token.what == "name" and self._tokens[self._at + 1].said == "(":
-            raise self._wrong(f"{token.said}() is not evaluated", "include paths to the ids of documents", token)
+            hint = _BEYOND.get(token.said.lower(), "include paths to the ids of documents")
+            raise self._wrong(f"{token.said}() is not evaluated", hint, token)
         return ".".join(self._path()[0])
 
     def _limit(self, query: Query) -> Query:

@@ -15,7 +15,7 @@ from typing import Any, Final
 from muniment.errors import Forbidden, MunimentError
 from muniment.raven3.headers import VERSION
 from muniment.security.access import Right
-from muniment.server.missing import refusal
+from muniment.server.missing import hint_of_later, refusal
 from muniment.server.old_clients import PATH
 from muniment.server.origin import READING, check_deliberate
 from muniment.server.permission import admit
@@ -146,9 +146,7 @@ def _not_found(request: Request, path: str) -> tuple[Route, str]:
 
 
 def _unsupported(request: Request, path: str) -> Refused:
-    return Refused(
-        501, f"{request.method} {path} of RavenDB is not supported here", "docs/ravendb-clients.md says what is"
-    )
+    return Refused(501, f"{request.method} {path} of RavenDB is not supported here", hint_of_later(path))
 
 
 def _not_allowed(request: Request, route: Route) -> Any:

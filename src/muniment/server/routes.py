@@ -274,12 +274,12 @@ ROUTES: Final = (
     ),
     Route(
         "streams/query/{index}",
-        {
-            "GET": Endpoint(streams.of_query, _STREAM, IndexStreamed, may=READ),
-            "POST": Endpoint(streams.of_query, _STREAM, IndexStreamed, bytes, may=READ),
-        },
+        _readable(
+            Endpoint(streams.of_query, _STREAM, IndexStreamed, may=READ),
+            POST=Endpoint(streams.of_query, _STREAM, IndexStreamed, bytes, may=READ),
+        ),
     ),
-    Route("streams/docs", {"GET": Endpoint(streams.of_documents, _STREAM, DocumentsStreamed, may=READ)}),
+    Route("streams/docs", _readable(Endpoint(streams.of_documents, _STREAM, DocumentsStreamed, may=READ))),
     Route(
         "indexes",
         _readable(

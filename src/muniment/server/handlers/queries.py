@@ -90,8 +90,9 @@ def includes_of(tenant: Tenant, found: Answer, query: Query) -> list[Document]:
     """The documents that what was found refers to by the paths that the query includes."""
     if not query.include:
         return []
+    of = found.documents or found.of
     known = {fold(document.id) for document in found.documents}
-    ids = [id for id in included(found.documents, query.include) if id and fold(id) not in known]
+    ids = [id for id in included(of, query.include) if id and fold(id) not in known]
     short = (id for id in ids[:MAX_IDS] if len(id.encode(errors="replace")) <= MAX_ID_BYTES)
     return [document for document in tenant.database.get_many(short) if document]
 

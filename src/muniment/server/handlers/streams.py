@@ -21,12 +21,12 @@ from muniment.server.handlers.indexes import asked_of, shown_as, with_text
 from muniment.server.handlers.queries import each_by_prefix
 from muniment.server.lines import Lines
 from muniment.server.request import Request
-from muniment.server.wire import Refused, wanted_etag
+from muniment.server.wire import Refused, Response, wanted_etag
 
 _NO_METADATA: Final = b'"@metadata":{}'
 
 
-async def of_query(request: Request) -> Lines:
+async def of_query(request: Request) -> Lines | Response:
     """All that a query in Lucene's syntax finds, of one moment."""
     asked = await with_text(request, request.asked(IndexStreamed))
     storage = request.tenant.database.storage
@@ -43,6 +43,9 @@ async def of_query(request: Request) -> Lines:
         ("raven-index-timestamp", raven_time(datetime.now(UTC))),
     ]
 
+    if request.method == "HEAD":
+        return Response(200, [JSON, BUILD_HEADER, *headers])
+
     def pieces() -> Iterator[bytes]:
         with stream(storage, wanted.query) as found:
             yield from _object(
@@ -52,12 +55,14 @@ async def of_query(request: Request) -> Lines:
     return Lines(request, pieces, [JSON, BUILD_HEADER, *headers])
 
 
-async def of_documents(request: Request) -> Lines:
+async def of_documents(request: Request) -> Lines | Response:
     """All documents whose ids begin so, in the order of their ids, or all after an etag, of one moment."""
     asked = request.asked(DocumentsStreamed)
     if asked.transformer:
         raise Refused(400, f"there is no transformer {asked.transformer!r}", "use what it makes of the documents")
     after = wanted_etag(asked.etag) if asked.etag else 0
+    if request.method == "HEAD":
+        return Response(200, [JSON, BUILD_HEADER])
 
     def pieces() -> Iterator[bytes]:
         with stream(request.tenant.database.storage, Query()) as found:
