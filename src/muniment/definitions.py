@@ -51,6 +51,7 @@ _BUILT_IN: Final[dict[str, Any]] = {
 _METADATA: Final = encode({SECTION: "Indexes"})
 _automatic: Final = re.compile(r"Auto/([^/]+)(?:/By.*)?", re.IGNORECASE | re.DOTALL)
 _INSTEAD: Final = "ask indexes/dynamic/COLLECTION, or by POST query, for fields of documents (docs/queries.md)"
+_DEFINE: Final = 'give {"Map": "from o in docs.Orders select new { o.Company }"}, or Maps'
 _ALWAYS: Final = {(ID,), (METADATA, "@last-modified"), (METADATA, "@collection")}
 
 _ENTITY_NAME: Final = (METADATA, "Raven-Entity-Name")
@@ -69,6 +70,7 @@ class Definition(NamedTuple):
     analyzed: Mapping[str, str]
     later: bool = False  # whether it is in the words of RavenDB 4 and later
     changed: datetime | None = None
+    wrong: str = ""  # why it cannot be read
 
 
 class Index(NamedTuple):
@@ -173,7 +175,13 @@ def put_of_later(name: str, definition: bytes) -> Put:
 
 
 def _check(name: str, definition: bytes) -> None:
-    if not name or name.strip() != name or name.lower().startswith(("dynamic/", "auto/")) or name.lower() == "dynamic":
+    if (
+        not name
+        or name.strip() != name
+        or name[-1] in "/|"
+        or name.lower().startswith(("dynamic/", "auto/"))
+        or name.lower() == "dynamic"
+    ):
         raise InvalidInput(f"an index cannot be called {name!r}", "choose another name")
     check_body(definition, f"the definition of the index {name!r}")
     if not _read(name, definition).maps:
@@ -185,8 +193,12 @@ def definition_of(document: Document) -> Definition | None:
     for member in ("definition", "IndexDefinition"):
         given = json_bytes.member_value(document.body, member)
         if given is not None and given[:1] == b"{":
-            found = _read(document.id[len(INDEXES) :], given)
-            return found._replace(later=member == "IndexDefinition", changed=document.changed)
+            name, later = document.id[len(INDEXES) :], member == "IndexDefinition"
+            try:
+                found = _read(name, given)
+            except InvalidInput as error:  # as somebody has written it; others can be asked all the same
+                found = Definition(name, given, (), reduce=False, analyzed={}, wrong=error.message)
+            return found._replace(later=later, changed=document.changed)
     return None
 
 
@@ -204,7 +216,7 @@ def _read(name: str, given: bytes) -> Definition:
     try:
         found = msgspec.json.decode(given, type=_Given)
     except msgspec.ValidationError as error:
-        raise InvalidInput(f"the definition of the index {name!r} cannot be read: {error}", "see RavenDB's") from error
+        raise InvalidInput(f"the definition of the index {name!r} cannot be read: {error}", _DEFINE) from error
     analyzed = {field: str(how) for field, how in (found.indexes or {}).items()}
     if isinstance(found.fields, dict):
         analyzed |= {field: str(each.get("Indexing")) for field, each in found.fields.items() if isinstance(each, dict)}
@@ -248,6 +260,8 @@ def index(get: Get, name: str) -> Index:
 def evaluated(definition: Definition) -> Index:
     """What a definition finds; raises `NotEvaluated`, with what of it cannot be evaluated."""
     what = f"the index {definition.name!r} cannot be asked: its"
+    if definition.wrong:
+        raise NotEvaluated(f"{what} definition cannot be read: {definition.wrong}", _INSTEAD)
     if definition.reduce:
         raise NotEvaluated(f"{what} definition has a Reduce", "ask by POST query, with group by (docs/queries.md)")
     if len(definition.maps) != 1:

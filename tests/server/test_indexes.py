@@ -156,6 +156,26 @@ def test_definitions_of_later_versions(shop: Database) -> None:
     assert ids(ask(shop, "I", query="x:red")) == ["a"]
 
 
+def test_a_definition_that_cannot_be_read_is_in_the_way_of_no_other(shop: Database) -> None:
+    """Such come in dumps, or are written as documents."""
+    of = {"Raven-Smuggler-Section": "Indexes"}
+    for number, given in enumerate((b'{"Maps":7}', b'{"Maps":[1],"Fields":[]}', b"{}", b'{"Reduce":{}}')):
+        for generation in (b"definition", b"IndexDefinition"):
+            id = f"Raven/Indexes/{number}{generation.decode()}"
+            assert shop.put(id, b'{"%s":%s}' % (generation, given), **of).status_code == 201
+    define(shop, "Right", Map=MAP)
+    assert len(shop.get("/indexes").json()) == 9
+    assert shop.get("/stats").json()["CountOfIndexes"] == 9
+    assert ids(ask(shop, "Right")) == []
+    assert_error(shop.get("/indexes/0definition"), 501, "its definition cannot be read", "Maps")
+    later = {"Raven-Client-Version": "7.2"}
+    for path in ("/indexes", "/indexes/stats", "/indexes/errors", "/indexes/status", "/indexes?name=1IndexDefinition"):
+        assert shop.get(path, headers=later).status_code == 200, path
+    assert shop.get("/smuggler/export?format=ravendump").status_code == 200
+    for name in ("A/", "A|", " A", "dynamic", "Auto/x"):
+        assert shop.request("PUT", f"/indexes/{name}", json={"Map": MAP}).status_code == 400
+
+
 def test_a_map_in_javascript(orders: Database) -> None:
     text = "map('Orders', o => ({ Firm: o.Company, Products: o.Lines.map(l => l.Product), n: o.Lines.length }))"
     kept = json.dumps({"Type": "JavaScriptMap", "IndexDefinition": {"Name": "J", "Maps": [text]}})

@@ -355,6 +355,7 @@ def test_a_prefix_is_deleted(seven: Database) -> None:
     [
         ({"Type": "PATCH", "Id": "before", "Patch": {"Script": "this.x = y"}}, "y"),
         ({"Type": "PATCH", "Id": "before", "Patch": {"Script": "put(id(this), {})"}}, "before"),
+        ({"Type": "PATCH", "Id": "before", "Patch": {"Script": "put('b', 5)"}}, "needs an object"),
         ({"Type": "PATCH", "Id": "before", "Patch": {"Script": "", "Values": {"a-b": 1}}}, "variable"),
         ({"Type": "PATCH", "Id": "before"}, "no Patch"),
         ({"Type": "PATCH", "Id": "none", "PatchIfMissing": {"Script": ""}, "CreateIfMissing": {"x": 1}}, "made"),

@@ -31,7 +31,8 @@ const __shown = (of, id) => {
 };
 const load = id => Array.isArray(id) ? id.map(load) : __shown(LoadDocument(id), id);
 const put = (id, of, vector) => {
-  const { "@metadata": given, ...body } = of ?? {}, metadata = {};
+  if (of === null || typeof of !== "object" || Array.isArray(of)) throw new TypeError("put needs an object");
+  const { "@metadata": given, ...body } = of, metadata = {};
   for (const name of Object.keys(given ?? {})) if (name[0] !== "@") metadata[name] = given[name];
   const collection = given?.["@collection"];
   if (typeof collection === "string" && collection !== "@empty") metadata["Raven-Entity-Name"] = collection;

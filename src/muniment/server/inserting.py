@@ -33,6 +33,7 @@ async def insert(request: Request, batches: Iterable[list[Write]], number: int |
         raise Refused(501, "the server's own database takes no bulk of documents", "store them in a batch")
 
     def work(job: Job[None]) -> None:
+        job.progress.stage = "storing documents"
         try:
             for batch in batches:
                 tenant.database.batch(batch)

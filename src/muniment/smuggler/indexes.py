@@ -10,7 +10,7 @@ from typing import Any, Final
 import msgspec
 
 from muniment.document import encode
-from muniment.errors import InvalidDocument, InvalidInput
+from muniment.errors import InvalidInput
 from muniment.query import javascript_maps, maps
 from muniment.smuggler.kept import Kept
 
@@ -89,17 +89,18 @@ def translated(kept: Kept) -> bytes | None:
 
 
 def shown_later(name: str, given: bytes, *, later: bool) -> dict[str, Any]:
-    """A definition of these versions as clients of RavenDB 4 and later read it; raises `InvalidDocument`."""
+    """A definition of these versions as clients of RavenDB 4 and later read it, as far as it can be read."""
     try:
         said = msgspec.json.decode(given, type=dict[str, Any])
         if not later:
             said = _shown(name, msgspec.json.decode(given, type=_Legacy))
-    except (msgspec.MsgspecError, UnicodeDecodeError) as error:
-        raise InvalidDocument(f"the definition of the index {name!r} cannot be read: {error}", "PUT it") from error
+    except (msgspec.MsgspecError, UnicodeDecodeError):
+        said = {}
     found = _DEFAULTS | {member: value for member, value in said.items() if value is not None}
-    found["Name"], found["Fields"] = name, found.get("Fields") or {}
-    found["Type"] = type_of(found)
-    return found
+    text, texts, fields = said.get("Map"), found.get("Maps"), found.get("Fields")
+    found["Maps"] = texts if isinstance(texts, list) else [text] if isinstance(text, str) else []
+    found["Fields"] = fields if isinstance(fields, dict) else {}
+    return {**found, "Name": name, "Type": type_of(found)}
 
 
 def _shown(name: str, given: _Legacy) -> dict[str, Any]:
@@ -115,7 +116,8 @@ def _shown(name: str, given: _Legacy) -> dict[str, Any]:
 
 def type_of(definition: dict[str, Any]) -> str:
     """What RavenDB 4 and later call an index of this kind."""
-    first = next(iter(definition.get("Maps") or [""]))
+    texts = definition.get("Maps")
+    first = texts[0] if isinstance(texts, list) and texts else definition.get("Map")
     script = isinstance(first, str) and javascript_maps.is_map(first)
     return f"{'JavaScript' if script else ''}Map{'Reduce' if definition.get('Reduce') else ''}"
 

@@ -34,7 +34,7 @@ async def define(request: Request) -> Response:
     body = await request.body()
     wanted = decode_json(body, IndexesWanted)
     given = json_bytes.elements(json_bytes.member_value(body, "Indexes") or b"[]")
-    names = [str(each.get("Name") or "") for each in wanted.indexes]
+    names = [_named(each) for each in wanted.indexes]
     puts = [definitions.put_of_later(name, each) for name, each in zip(names, given, strict=True)]
     if puts:
         await documents.write(request, puts)
@@ -68,7 +68,7 @@ async def reset(request: Request) -> Response:
 async def changed(request: Request) -> Response:
     """Whether a definition is another one than that of its name, in what these clients compare."""
     given = await request.body()
-    name = str(decode_json(given, dict[str, Any]).get("Name") or "")
+    name = _named(decode_json(given, dict[str, Any]))
     found = await asyncio.to_thread(_kept, request.tenant, [name])
     other = _compared(shown_later(name, given, later=True))
     return json_response(IndexChanged(not found or _compared(_shown(found[0])) != other))
@@ -98,6 +98,11 @@ async def running(request: Request) -> Response:
     """Every index runs."""
     found = await asyncio.to_thread(_kept, request.tenant, [])
     return json_response(IndexesRunning([{"Name": each.name, "Status": "Running"} for each in found]))
+
+
+def _named(definition: dict[str, Any]) -> str:
+    name = definition.get("Name")
+    return name if isinstance(name, str) else ""
 
 
 def _kept(tenant: Tenant, names: list[str], *, must: bool = False) -> list[Definition]:

@@ -8,7 +8,7 @@ from msgspec.structs import replace
 
 from muniment.command import Delete
 from muniment.document import Document
-from muniment.errors import ConcurrencyConflict, InvalidInput
+from muniment.errors import ConcurrencyConflict, InvalidInput, MunimentError
 from muniment.patching import Patch
 from muniment.query import updates
 from muniment.query.model import Query
@@ -51,8 +51,12 @@ async def _patched(request: Request, command: Command) -> Response:
     if not command.id:
         raise InvalidInput("the id of the document is missing", "pass ?id=ID")
     command.return_document = True
-    with Changes(request.tenant, [command], []) as changes:
-        written = await write(request, changes.prepare)
+    try:
+        with Changes(request.tenant, [command], []) as changes:
+            written = await write(request, changes.prepare)
+    except MunimentError as error:
+        error.message = error.message.removeprefix(f"command 0 ({command.type}): ")
+        raise
     done = changes.answers[0](written)
     status = done.pop("PatchStatus")
     if status == "DocumentDoesNotExist":
