@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator
 from contextlib import suppress
-from http.client import HTTPConnection, HTTPException
 from pathlib import Path
 from typing import Any, Final
 from urllib.parse import urlsplit
@@ -30,6 +29,8 @@ def backup_names(ctx: typer.Context, incomplete: str) -> Iterator[str]:
 
 def database_names(ctx: typer.Context, incomplete: str) -> Iterator[str]:
     """The databases of the server that stands on the line, or of the usual one; only of one that asks for no key."""
+    from http.client import HTTPConnection, HTTPException  # here: it loads as long as all else that completes a line
+
     with suppress(MunimentError, OSError, ValueError, HTTPException):
         parts = urlsplit(next((each for each in _named(ctx) if "://" in each), None) or address())
         if parts.scheme == "http" and parts.hostname:

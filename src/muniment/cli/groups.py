@@ -23,44 +23,49 @@ class Typed(frozenset[str]):
 def with_groups(command: Callable[..., None]) -> Callable[..., None]:
     """The command for typer: in place of each parameter that is a dataclass stand the options that are its fields.
 
-    Where the dataclass has a `suffix`, their names end in it.
+    A field may be such a group itself. Where the dataclass has a `suffix`, the names of its options end in it.
     """
     hints = get_type_hints(command, include_extras=True)
-    groups: dict[str, Any] = {name: hint for name, hint in hints.items() if is_dataclass(hint)}
 
     def run(**given: Any) -> None:
         typed = _typed(given.pop(_CONTEXT))
-        for name, group in groups.items():
-            members = get_type_hints(group)
-            given[name] = group(
-                **{
-                    each.name: typed if members[each.name] is Typed else given.pop(f"{name}_{each.name}")
-                    for each in fields(group)
-                }
-            )
-        command(**given, **{name: typed for name, hint in hints.items() if hint is Typed})
+        command(**{name: _value(name, hint, given, typed) for name, hint in hints.items() if name != "return"})
 
     def parameters() -> Iterator[Parameter]:
         yield Parameter(_CONTEXT, Parameter.KEYWORD_ONLY, annotation=typer.Context)
         for parameter in signature(command).parameters.values():
-            group = groups.get(parameter.name)
-            if group is None:
-                if hints[parameter.name] is not Typed:
-                    yield parameter.replace(kind=Parameter.KEYWORD_ONLY, annotation=hints[parameter.name])
-                continue
-            members = get_type_hints(group, include_extras=True)
-            for field in fields(group):
-                if members[field.name] is not Typed:
-                    yield Parameter(
-                        f"{parameter.name}_{field.name}",
-                        Parameter.KEYWORD_ONLY,
-                        default=_default(field),
-                        annotation=_suffixed(members[field.name], getattr(group, "suffix", "")),
-                    )
+            yield from _options(parameter.name, hints[parameter.name], parameter.default)
 
     run.__doc__ = command.__doc__
     run.__signature__ = Signature(list(parameters()))  # type: ignore[attr-defined]
     return run
+
+
+def _value(name: str, hint: Any, given: dict[str, Any], typed: Typed) -> Any:
+    """What a parameter or field is, of what typer gives."""
+    if hint is Typed:
+        return typed
+    if not is_dataclass(hint):
+        return given[name]
+    members = get_type_hints(hint, include_extras=True)
+    values = {
+        each.name: _value(f"{name}_{each.name}", members[each.name], given, typed) for each in fields(hint) if each.init
+    }
+    group: Any = hint
+    return group(**values)
+
+
+def _options(name: str, hint: Any, default: Any, suffix: str = "") -> Iterator[Parameter]:
+    """The options that stand for a parameter or field."""
+    if hint is Typed:
+        return
+    if not is_dataclass(hint):
+        yield Parameter(name, Parameter.KEYWORD_ONLY, default=default, annotation=_suffixed(hint, suffix))
+        return
+    members = get_type_hints(hint, include_extras=True)
+    for each in fields(hint):
+        inner = getattr(hint, "suffix", suffix)
+        yield from _options(f"{name}_{each.name}", members[each.name], _default(each), inner)
 
 
 def _typed(context: typer.Context) -> Typed:
@@ -73,10 +78,11 @@ def _typed(context: typer.Context) -> Typed:
 
 
 def _suffixed(hint: Any, suffix: str) -> Any:
+    if not suffix:
+        return hint
     option = copy(hint.__metadata__[0])
-    if suffix:  # typer has the first name of an option in place of its default
-        option.default = f"{option.default}{suffix}"
-        option.param_decls = tuple(f"{name}{suffix}" for name in option.param_decls)
+    option.default = f"{option.default}{suffix}"  # where typer has the first name of an option
+    option.param_decls = tuple(f"{name}{suffix}" for name in option.param_decls)
     return Annotated[hint.__origin__, option]
 
 

@@ -16,7 +16,6 @@ from muniment.cli.options import named
 from muniment.cli.output import note
 from muniment.document import from_microseconds
 from muniment.errors import MunimentError
-from muniment.storage.base import system_clock
 
 if TYPE_CHECKING:
     from muniment.backup.selection import Selection
@@ -90,6 +89,8 @@ class PartOptions:
 
 def time_said(text: str, zone: Zone) -> datetime:
     """The time of an option; of one that does not say its zone, both readings are said."""
+    from muniment.storage.base import system_clock  # here: completing a line needs no clock
+
     found = time_of(text, zone, from_microseconds(system_clock()))
     if not _has_zone(text):
         note(f"{text} is read as {both_readings(found, zone)}")
