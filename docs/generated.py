@@ -6,6 +6,7 @@ mkdocs calls `on_files` (`mkdocs.yml`). Links to files outside `docs/` lead to t
 from __future__ import annotations
 
 import inspect
+import json
 import re
 from collections.abc import Iterator
 from pathlib import Path
@@ -15,6 +16,7 @@ import typer
 from mkdocs.structure.files import File, Files
 
 import muniment
+from docs import json_schema
 from muniment.cli import app
 
 
@@ -22,6 +24,8 @@ def on_files(files: Files, config: Any) -> Files:
     """Add what is generated to the pages."""
     files.append(File.generated(config, "reference/commands.md", content="".join(_commands())))
     files.append(File.generated(config, "reference/python.md", content="".join(_python())))
+    schema = json.dumps(json_schema.schema(), indent=2)
+    files.append(File.generated(config, "reference/json-schema.json", content=schema))
     for picture in _pictures():
         files.append(File.generated(config, f"images/{picture.name}", abs_src_path=str(picture)))
     return files

@@ -13,9 +13,11 @@ from pathlib import Path
 
 import pytest
 
+from docs import json_schema
 from muniment import errors
 from muniment.settings import InvalidSetting
 from tests.cli.process import muniment
+from tests.schema import wrong
 
 ROOT = Path(__file__).parents[1]
 PAGES = [
@@ -149,12 +151,15 @@ def test_the_page_on_python_names_every_method_of_admin() -> None:
         assert f"`{name}(" in page, name
 
 
-def test_the_members_of_json_are_those_on_its_page(tmp_path: Path) -> None:
-    page = (ROOT / "docs" / "json-output.md").read_text(encoding="utf-8").partition("| command |")[2]
-    rows = re.findall(r"^\| `([^`]+)` \| (.+) \|$", page, re.MULTILINE)
-    assert len(rows) > 15
-    for command, members in rows:
+def test_json_is_as_its_page_and_its_schema_say(tmp_path: Path) -> None:
+    document = json_schema.schema()
+    assert len(json_schema.commands()) > 25
+    for command, members in json_schema.commands():
         ended = muniment(*shlex.split(command), "--json", cwd=tmp_path)
         assert ended.code == 0, (command, ended.err)
-        assert ended.json.keys() == set(re.findall(r"`(\w+)`", members)), command
-    assert muniment("check", "nowhere", "--json", cwd=tmp_path).json.keys() == {"error", "hint", "type"}
+        assert ended.json.keys() == set(members), command
+        told = document["$defs"][json_schema.named(command)]
+        assert not list(wrong(ended.json, told, command, document=document))
+        assert list(wrong(ended.json | {next(iter(ended.json)): {"no": []}}, told, document=document)), command
+    failed = muniment("check", "nowhere", "--json", cwd=tmp_path).json
+    assert not list(wrong(failed, document["$defs"]["error"], document=document))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import asdict
+from typing import Any
 
 from muniment.cli.output import count_text, size_text, took_text
 from muniment.cli.report import Line, Row, facts, lines, note_lines, row
@@ -14,7 +15,7 @@ from muniment.smuggler.summary import Exported, Imported
 
 def exported_rows(exported: Exported, options: SmugglerOptions) -> list[Row]:
     """What came out of a database."""
-    told = {**asdict(exported), "time": time_text(exported.time)}
+    told = {**_told(exported), "time": time_text(exported.time)}
     return [Row(told, _exported_lines(exported)), _without_effect(options, EXTENSIONS)]
 
 
@@ -31,7 +32,7 @@ def imported_rows(imported: Imported, fingerprint: str, options: SmugglerOptions
         *([("go on with", f"--continuation-token {imported.continuation}")] if imported.continuation else []),
         ("took", took_text(imported.bytes, imported.seconds)),
     ]
-    return [Row(asdict(imported), text), _fingerprint(fingerprint), _without_effect(options)]
+    return [Row(_told(imported), text), _fingerprint(fingerprint), _without_effect(options)]
 
 
 def carried_rows(exported: Exported, imported: Imported, fingerprint: str, options: SmugglerOptions) -> list[Row]:
@@ -43,9 +44,9 @@ def carried_rows(exported: Exported, imported: Imported, fingerprint: str, optio
         *_missing(imported),
         ("took", took_text(exported.bytes, exported.seconds)),
     ]
-    told = {**asdict(exported), "time": time_text(exported.time)}
+    told = {**_told(exported), "time": time_text(exported.time)}
     return [
-        facts(exported=told, imported=asdict(imported)),
+        facts(exported=told, imported=_told(imported)),
         lines(text),
         _fingerprint(fingerprint),
         _without_effect(options),
@@ -68,6 +69,11 @@ def _exported_lines(exported: Exported) -> list[Line]:
         ("size", f"{size_text(exported.size)}, {size_text(exported.bytes)} before compression"),
         ("took", took_text(exported.bytes, exported.seconds)),
     ]
+
+
+def _told(summary: Exported | Imported) -> dict[str, Any]:
+    """What programs are told of it."""
+    return {**asdict(summary), "seconds": round(summary.seconds, 3)}
 
 
 def _state_text(exported: Exported) -> str:
