@@ -10,10 +10,9 @@ from __future__ import annotations
 import hashlib
 import sys
 from array import array
-from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from itertools import chain
+from itertools import chain, repeat
 from struct import Struct
 from typing import Any, Final, NamedTuple, TypeAlias
 
@@ -25,6 +24,7 @@ _lengths = Struct("<II").pack
 _times = Struct("<qq").pack
 _facts = Struct("<BBi").pack
 _sha256 = hashlib.sha256
+_number: Any = int.from_bytes
 
 Group: TypeAlias = tuple[int, str]
 """What is counted together: a kind (`DOCUMENT` or `ATTACHMENT`) and a collection, "" for those that have none."""
@@ -93,8 +93,12 @@ def batch_digests(batch: Batch) -> Digests:
     is little more than the two calls of SHA-256.
     """
     ids, metadata, collections, dead = batch.ids, batch.metadata, list(batch.collections), batch.bodies.nulls
+    members: list[bytes] = []
     lengths = _pairs("I", ids.lengths(), metadata.lengths())
-    members = _hashed(lengths, ids.values(), metadata.values(), batch.bodies.views())
+    for head, id, each, body in zip(lengths, ids.values(), metadata.values(), batch.bodies.views(), strict=True):
+        sha256 = _sha256(head + id + each)
+        sha256.update(body)  # less than to bring it together with what is before it
+        members.append(sha256.digest())
     facts = {name: _facts(DOCUMENT, False, -1 if name is None else len(name)) for name in set(collections)}
     kinds = [facts[name] for name in collections]
     for row in dead:
@@ -132,12 +136,9 @@ def attachment_digests(revision: Revision) -> tuple[bytes, bytes]:
     return member, row_digest(revision.etag, ATTACHMENT, revision.modified, collection, member, tombstone=dead)
 
 
-def digest_sum(digests: Sequence[bytes]) -> int:
-    """The sum of digests, not reduced: by quarters, which Python adds as machine words."""
-    words = array("Q", b"".join(digests))
-    if sys.byteorder == "little":
-        words.byteswap()
-    return sum(sum(words[quarter::4]) << (64 * (3 - quarter)) for quarter in range(4))
+def digest_sum(digests: Iterable[bytes]) -> int:
+    """The sum of digests, not reduced."""
+    return sum(map(_number, digests, repeat("big")))
 
 
 @dataclass(slots=True)
@@ -189,14 +190,16 @@ class Fingerprint:
 
     def add_batch(self, batch: Batch, digests: Sequence[bytes | None]) -> None:
         """Count the documents of a batch in; a None among the digests is a tombstone."""
-        members: defaultdict[bytes | None, list[bytes]] = defaultdict(list)
-        sizes: defaultdict[bytes | None, int] = defaultdict(int)
+        groups: dict[bytes | None, tuple[list[bytes], list[int]]] = {}
         for collection, digest, size in zip(batch.collections, digests, batch.bodies.lengths(), strict=True):
             if digest is not None:
-                members[collection].append(digest)
-                sizes[collection] += size
-        for collection, found in members.items():
-            self.add((DOCUMENT, (collection or b"").decode()), len(found), sizes[collection], digest_sum(found))
+                if collection not in groups:
+                    groups[collection] = [], []
+                members, sizes = groups[collection]
+                members.append(digest)
+                sizes.append(size)
+        for collection, (members, sizes) in groups.items():
+            self.add((DOCUMENT, (collection or b"").decode()), len(members), sum(sizes), digest_sum(members))
 
     def merge(self, other: Fingerprint) -> None:
         """Count everything in that another one counted, in or out."""

@@ -65,6 +65,10 @@ class Packed:
     def __len__(self) -> int:
         return len(self.offsets) - 1
 
+    def first(self, rows: int) -> Packed:
+        """The first so many values."""
+        return Packed(self.offsets[: rows + 1], self.data[: self.offsets[rows]], [i for i in self.nulls if i < rows])
+
     def lengths(self) -> Iterator[int]:
         """The length of each value, 0 where there is none."""
         return map(sub, self.offsets[1:], self.offsets)
@@ -118,6 +122,14 @@ class Batch:
     def size(self) -> int:
         """The bytes of all ids, metadata and bodies."""
         return len(self.ids.data) + len(self.metadata.data) + len(self.bodies.data)
+
+    def first(self, rows: int) -> Batch:
+        """The batch of the first so many rows only."""
+        if rows >= len(self):
+            return self
+        ids, collections, metadata, bodies = (column.first(rows) for column in self._packed())
+        digests = self.digests and self.digests.first(rows)
+        return Batch(self.etags[:rows], ids, collections, self.modified[:rows], metadata, bodies, digests)
 
     def take(self, rows: Sequence[int]) -> Batch:
         """The batch of these rows only, which must be in ascending order."""

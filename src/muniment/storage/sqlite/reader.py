@@ -7,7 +7,6 @@ from bisect import bisect_right
 from collections import deque
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from itertools import accumulate
 from operator import add
 from pathlib import Path
 from typing import Any, Final
@@ -25,8 +24,11 @@ from muniment.storage.sqlite.schema import connect, mapped, mapped_errors, parts
 
 BATCH_ROWS: Final = 8192
 BATCH_BYTES: Final = 8 << 20
+SPARE_BYTES: Final = 1 << 20  # by how much a column that was read may be larger, before less of it is taken
 DIGEST_BYTES: Final = 32
 FOUND_ROWS: Final = 128
+
+_numbers: Final = msgspec.json.Decoder(list[int]).decode
 
 _COLUMNS: Final = (
     "log.etag, log.kind, log.id, log.collection, log.modified, log.metadata, log.body,"
@@ -66,21 +68,20 @@ SELECT max(CAST(number AS INTEGER)) FROM (
   )
 ) WHERE number GLOB '[0-9]*' AND number NOT GLOB '*[^0-9]*' AND length(number) <= 18
 """
-# Two queries for each batch: the first measures rows without reading their bodies, the second gathers the bytes of as
-# many as fit. SQLite does the gathering, outside Python's global lock and without an object for each row.
-_MEASURE: Final = f"""
+# SQLite gathers the columns of a batch, outside Python's global lock and without an object for each row.
+_GATHER: Final = f"""
 SELECT json_group_array(etag), json_group_array(modified), json_group_array(octet_length(id)),
   json_group_array(ifnull(octet_length(collection), -1)), json_group_array(octet_length(metadata)),
   json_group_array(ifnull(octet_length(body), -1)),
+  CAST(group_concat(id, '') AS BLOB), CAST(group_concat(collection, '') AS BLOB),
+  CAST(group_concat(metadata, '') AS BLOB), CAST(group_concat(body, '') AS BLOB),
+  CAST(group_concat(digest, '') AS BLOB),
   ifnull(sum(typeof(id) <> 'text' OR typeof(collection) NOT IN ('text', 'null') OR typeof(metadata) <> 'blob'
     OR typeof(body) NOT IN ('blob', 'null') OR typeof(digest) <> 'blob'), 0)
-FROM (SELECT * FROM log WHERE kind = {DOCUMENT} AND {_CURRENT_AT} ORDER BY etag LIMIT :limit)
-"""
-_GATHER: Final = f"""
-SELECT CAST(group_concat(id, '') AS BLOB), CAST(group_concat(collection, '') AS BLOB),
-  CAST(group_concat(metadata, '') AS BLOB), CAST(group_concat(body, '') AS BLOB),
-  CAST(group_concat(digest, '') AS BLOB)
-FROM (SELECT id, collection, metadata, body, digest FROM log WHERE kind = {DOCUMENT} AND {_CURRENT_AT} ORDER BY etag)
+FROM (
+  SELECT etag, id, collection, modified, metadata, body, digest FROM log WHERE kind = {DOCUMENT} AND {_CURRENT_AT}
+  ORDER BY etag LIMIT :limit
+)
 """
 
 # Connections without locks to files that have become writable: by POSIX's rules, closing them would end the locks of a
@@ -248,14 +249,18 @@ class Reader:
         """See `base`: the documents' revisions that were current at `upto` and are later than `after`."""
         limit, through, snapshot = BATCH_ROWS, upto if through is None else through, 0 if history else upto
         while True:
-            with self.connection() as connection, connection:  # one transaction: both queries see the same rows
-                batch = _next_batch(connection, after, through, snapshot, limit)
-            if batch is None:
+            with self.connection() as connection:
+                batch = None
+                while batch is None:
+                    batch = _next_batch(connection, after, through, snapshot, limit)
+                    limit = max(1, limit // 2) if batch is None else limit
+            if not batch.etags:
                 return
             yield batch
             after = batch.etags[-1]
-            # About as many rows as will fit: measuring more would waste time.
-            limit = min(BATCH_ROWS, limit * 2 if len(batch) == limit else len(batch) + len(batch) // 16 + 1)
+            # A little less than will fit, if they are like these: what has been read in excess is read again.
+            size = len(batch.metadata.data) + len(batch.bodies.data)
+            limit = min(BATCH_ROWS, len(batch) * (BATCH_BYTES - SPARE_BYTES // 4) // max(size, 1) + 1)
 
     def attachment_changes(self, after: int, upto: int, *, history: bool = False) -> Iterator[Revision]:
         """See `base`: the attachments' revisions that were current at `upto` and are later than `after`."""
@@ -298,29 +303,33 @@ def read_revisions(connection: apsw.Connection, etags: list[int]) -> list[Revisi
 
 
 def _next_batch(connection: apsw.Connection, after: int, through: int, snapshot: int, limit: int) -> Batch | None:
-    measured = connection.execute(_MEASURE, _span(after, through, snapshot) | {"limit": limit}).fetchone()
-    assert measured is not None
-    etags, modified, ids, collections, metadata, bodies = (
-        msgspec.json.decode(text, type=list[int]) for text in measured[:-1]
-    )
-    if not etags:
+    """The next revisions, as many as fit, at most `limit`; None if those would be much more than fit."""
+    longest = connection.limit(apsw.SQLITE_LIMIT_LENGTH)
+    if limit > 1:  # a single one may be of any size
+        connection.limit(apsw.SQLITE_LIMIT_LENGTH, BATCH_BYTES + SPARE_BYTES)
+    try:
+        found = connection.execute(_GATHER, _span(after, through, snapshot) | {"limit": limit}).fetchone()
+    except apsw.TooBigError:
         return None
-    sizes = list(accumulate(map(add, metadata, bodies)))  # ids are short, and there are not many
-    rows = max(1, bisect_right(sizes, BATCH_BYTES))
-    gathered = connection.execute(_GATHER, _span(after, etags[rows - 1], snapshot)).fetchone()
-    assert gathered is not None
+    finally:
+        connection.limit(apsw.SQLITE_LIMIT_LENGTH, longest)
+    assert found is not None
+    etags, modified, *lengths = (_numbers(text) for text in found[:6])
+    gathered, wrong = found[6:-1], found[-1]
     for text in gathered[:2]:
         (text or b"").decode()  # invalid UTF-8 is damage, and must not get into a backup
     columns = [
-        Packed.of_lengths(lengths[:rows], data or b"")
-        for lengths, data in zip((ids, collections, metadata, bodies, [DIGEST_BYTES] * rows), gathered, strict=True)
+        Packed.of_lengths(each, data or b"")
+        for each, data in zip((*lengths, [DIGEST_BYTES] * len(etags)), gathered, strict=True)
     ]
-    if measured[-1] or any(len(column.data) != column.offsets[-1] for column in columns):
+    if wrong or any(len(column.data) != column.offsets[-1] for column in columns):
         raise DamagedDatabase(
             f"revisions after etag {after} hold values of a wrong type", "run `muniment check` on the database"
         )
-    times = array("q", modified[:rows])
-    return Batch(array("q", etags[:rows]), columns[0], columns[1], times, columns[2], columns[3], columns[4])
+    ids, collections, metadata, bodies, digests = columns
+    batch = Batch(array("q", etags), ids, collections, array("q", modified), metadata, bodies, digests)
+    sizes = list(map(add, metadata.offsets[1:], bodies.offsets[1:]))  # ids are short, and there are not many
+    return batch.first(max(1, bisect_right(sizes, BATCH_BYTES)))
 
 
 def _span(after: int, through: int, snapshot: int) -> dict[str, int]:
