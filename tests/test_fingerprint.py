@@ -6,22 +6,32 @@ import hashlib
 import json
 import random
 from array import array
+from dataclasses import replace
+from pathlib import Path
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from muniment import native
 from muniment.errors import UnknownFormat
 from muniment.fingerprint import (
     MODULUS,
     ContentDigest,
+    Digests,
     Fingerprint,
+    Group,
     Tally,
+    Totals,
     batch_digests,
     digest_sum,
+    digests_in_python,
+    in_c,
     member_digest,
     row_digest,
+    sums_in_python,
 )
+from muniment.native import UNCOUNTED
 from muniment.revision import ATTACHMENT, DOCUMENT, Batch, Packed, Revision
 
 DOCUMENTS = (DOCUMENT, "Orders")
@@ -84,17 +94,78 @@ def test_digests_of_the_rows_of_a_batch() -> None:
         row_digest(2, DOCUMENT, 5, None, member_digest(b"b", b"{2}", b""), tombstone=True),
         row_digest(7, DOCUMENT, 6, b"", member_digest("ß".encode(), b"{}", b""), tombstone=False),
     ]
-    assert batch_digests(batch).rows == expected
+    assert batch_digests(batch).rows.values() == expected
 
 
 def test_digests_of_a_batch() -> None:
     rows = ("a", b"{}", b"x"), ("b", b"{}", None), ("c", b"{1}", b"")
     batch = Batch.of([Revision(1, DOCUMENT, id, None, 1, about, body, 0) for id, about, body in rows])
-    assert batch_digests(batch).members == [
+    assert list(batch_digests(batch).members) == [
         member_digest(b"a", b"{}", b"x"),
         None,
         member_digest(b"c", b"{1}", b""),
     ]
+
+
+WORDS = st.binary(max_size=80) | st.integers(2000, 70_000).map(lambda size: b"text" * (size // 4))
+ROWS = st.lists(st.tuples(WORDS, st.none() | st.binary(max_size=9), WORDS, st.none() | WORDS), max_size=20)
+NUMBERS = st.integers(-(1 << 63), (1 << 63) - 1)
+
+
+@given(ROWS, st.data())
+def test_c_gives_the_digests_that_python_gives(rows: list[tuple[bytes, ...]], data: st.DataObject) -> None:
+    etags, modified = (array("q", data.draw(st.lists(NUMBERS, min_size=len(rows), max_size=len(rows)))) for _ in "12")
+    ids, collections, metadata, bodies = map(Packed.of, zip(*rows, strict=True) if rows else [()] * 4)
+    batch = Batch(etags, ids, collections, modified, metadata, bodies)
+    if (library := in_c()) is None:
+        pytest.skip("it was not compiled: there is no compiler, or no libcrypto that it can call")
+    members, found = library.digests(batch)
+    assert (members, found) == digests_in_python(batch)
+    group = data.draw(st.binary(min_size=len(rows), max_size=len(rows)))
+    assert library.sums(members, bodies, group, UNCOUNTED) == sums_in_python(members, bodies, group, UNCOUNTED)
+
+
+def test_c_reads_no_further_than_a_column_goes() -> None:
+    if (library := in_c()) is None:
+        pytest.skip("it was not compiled: there is no compiler, or no libcrypto that it can call")
+    good = Batch.of([Revision(n, DOCUMENT, f"a{n}", "Orders", 5, b"{}", b"{1}", 3) for n in range(20)])
+    for name in ("ids", "collections", "metadata", "bodies"):
+        column = getattr(good, name)
+        backwards = array("i", [*column.offsets[:3], column.offsets[3] - 99, *column.offsets[4:]])
+        for bad in (
+            Packed(column.offsets, column.data[:-1]),
+            Packed(column.offsets[:-1], column.data),
+            Packed(backwards, column.data),
+        ):
+            with pytest.raises(ValueError, match="column"):
+                library.digests(replace(good, **{name: bad}))  # type: ignore[arg-type]
+    with pytest.raises(ValueError, match="column"):
+        library.digests(replace(good, etags=good.etags[:-1]))
+    digests = bytes(32 * len(good))
+    for group, groups in ((bytes([1]) * 20, 1), (bytes(19), 1), (bytes(20), 256)):
+        with pytest.raises(ValueError, match=r"column|as many"):
+            library.sums(digests, good.bodies, group, groups)
+
+
+def test_without_c_all_is_the_same(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    batch = Batch.of([Revision(n, DOCUMENT, f"a{n}", f"C{n}", 5, b"{}", b"{1}", 3) for n in range(600)])
+
+    def told() -> tuple[Digests, dict[Group, Tally], Tally]:
+        totals = Totals()
+        return totals.count(batch), totals.fingerprint.tallies, totals.rows
+
+    usual = told()
+    for name, functions in (("none.so", native._FUNCTIONS), (native.LIBRARY, ("SHA256_Init", "no such function"))):
+        monkeypatch.setattr(native, "LIBRARY", tmp_path / name)
+        monkeypatch.setattr(native, "_FUNCTIONS", functions)
+        native.load.cache_clear()
+        in_c.cache_clear()
+        try:
+            assert in_c() is None
+            assert told() == usual
+        finally:
+            native.load.cache_clear()
+            in_c.cache_clear()
 
 
 @given(st.lists(st.binary(min_size=32, max_size=32) | st.sampled_from([b"\xff" * 32, b"\0" * 32])))

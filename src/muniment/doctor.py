@@ -27,6 +27,7 @@ from muniment.backup.recoverability import DestinationState, Proof, Recoverabili
 from muniment.database import DocumentDatabase
 from muniment.duration import duration_text
 from muniment.errors import BackupNotFound, DamagedBackup, DatabaseNotFound, MunimentError, StorageFailure
+from muniment.fingerprint import in_c
 from muniment.security.encryption import EncryptionKey
 from muniment.storage import engines
 from muniment.storage.base import system_clock
@@ -147,6 +148,7 @@ def _software() -> Finding:
     parts = [f"muniment {VERSION}", f"Python {platform.python_version()}"]
     parts += [f"{name} {_version(name) or 'missing'}" for name in PARTS]
     without = [extra for name, extra in EXTRAS.items() if not _version(name)]
+    parts.append("digests in C" if in_c() else "digests in Python, which is slower: no C compiler was there")
     text = ", ".join(parts) + (f"; without the extras {', '.join(without)}" if without else "")
     return Finding(name="versions", state="ok", text=text)
 

@@ -10,16 +10,20 @@ from __future__ import annotations
 import hashlib
 import sys
 from array import array
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
+from functools import cache
 from itertools import chain, repeat
 from struct import Struct
 from typing import Any, Final, NamedTuple, TypeAlias
 
+from muniment import native
 from muniment.errors import UnknownFormat
-from muniment.revision import ATTACHMENT, DOCUMENT, Batch, Revision
+from muniment.native import DIGEST_BYTES, UNCOUNTED, Native
+from muniment.revision import ATTACHMENT, DOCUMENT, Batch, Packed, Revision
 
 MODULUS = 1 << 256
+FEW: Final = 8  # rows for which a call to C takes as long
 _lengths = Struct("<II").pack
 _times = Struct("<qq").pack
 _facts = Struct("<BBi").pack
@@ -82,15 +86,22 @@ def row_digest(
 class Digests(NamedTuple):
     """Of each document of a batch the member's digest, None for a tombstone, and the row's."""
 
-    members: list[bytes | None]
-    rows: list[bytes]
+    members: Packed
+    rows: Packed
 
 
 def batch_digests(batch: Batch) -> Digests:
-    """The digests of a batch, as `member_digest` and `row_digest` have them.
+    """The digests of a batch, as `member_digest` and `row_digest` have them: in C if it is there, or else in Python."""
+    native = in_c() if len(batch) >= FEW else None
+    members, rows = native.digests(batch) if native else digests_in_python(batch)
+    offsets = array("i", range(0, DIGEST_BYTES * len(batch) + 1, DIGEST_BYTES))
+    return Digests(Packed(offsets, members, batch.bodies.nulls), Packed(offsets, rows))
 
-    A backup spends more time here than anywhere else but in its compression, so it goes by columns: for each row there
-    is little more than the two calls of SHA-256.
+
+def digests_in_python(batch: Batch) -> tuple[bytes, bytes]:
+    """The digests of all members, those of tombstones too, and of all rows, each in one piece.
+
+    It goes by columns: for each row there is little more than the calls of SHA-256.
     """
     ids, metadata, collections, dead = batch.ids, batch.metadata, list(batch.collections), batch.bodies.nulls
     members: list[bytes] = []
@@ -106,10 +117,15 @@ def batch_digests(batch: Batch) -> Digests:
         kinds[row] = _facts(DOCUMENT, True, -1 if name is None else len(name))
     names = [name or b"" for name in collections] if None in facts else collections
     rows = _hashed(_pairs("q", batch.etags, batch.modified), kinds, members, names)
-    alive: list[bytes | None] = list(members)
-    for row in dead:
-        alive[row] = None
-    return Digests(alive, rows)
+    return b"".join(members), b"".join(rows)
+
+
+@cache
+def in_c() -> Native | None:
+    """What does the same in C, None where it was not compiled, or gives something else."""
+    library = native.load()
+    sample = Batch.of([Revision(1 << 40, DOCUMENT, "a", "B", 2, b"{}", b"x", 1)])
+    return library if library and library.digests(sample) == digests_in_python(sample) else None
 
 
 def _pairs(kind: str, first: Iterable[int], second: Iterable[int]) -> Iterator[bytes]:
@@ -139,6 +155,28 @@ def attachment_digests(revision: Revision) -> tuple[bytes, bytes]:
 def digest_sum(digests: Iterable[bytes]) -> int:
     """The sum of digests, not reduced."""
     return sum(map(_number, digests, repeat("big")))
+
+
+def sums_in_python(digests: bytes, bodies: Packed, group: bytes, groups: int) -> list[tuple[int, int, int]]:
+    """For each group how many of these digests it has, the bytes of their bodies, and their sum."""
+    found: list[tuple[list[bytes], list[int]]] = [([], []) for _ in range(groups)]
+    each = Struct(f"{DIGEST_BYTES}s").iter_unpack(digests)
+    for number, (digest,), size in zip(group, each, bodies.lengths(), strict=True):
+        if number != UNCOUNTED:
+            members, sizes = found[number]
+            members.append(digest)
+            sizes.append(size)
+    return [(len(members), sum(sizes), digest_sum(members)) for members, sizes in found]
+
+
+def _sums(digests: bytes, bodies: Packed, group: bytes, groups: int) -> list[tuple[int, int, int]]:
+    native = in_c() if len(bodies) >= FEW else None
+    return native.sums(digests, bodies, group, groups) if native else sums_in_python(digests, bodies, group, groups)
+
+
+def rows_sum(batch: Batch, rows: Packed) -> int:
+    """The sum of the digests of a batch's rows, not reduced."""
+    return _sums(rows.data, batch.bodies, bytes(len(batch)), 1)[0][2]
 
 
 @dataclass(slots=True)
@@ -188,18 +226,18 @@ class Fingerprint:
             tally = self.tallies[group] = Tally()
         tally.add(count, size, digest)
 
-    def add_batch(self, batch: Batch, digests: Sequence[bytes | None]) -> None:
+    def add_batch(self, batch: Batch, digests: Packed) -> None:
         """Count the documents of a batch in; a None among the digests is a tombstone."""
-        groups: dict[bytes | None, tuple[list[bytes], list[int]]] = {}
-        for collection, digest, size in zip(batch.collections, digests, batch.bodies.lengths(), strict=True):
-            if digest is not None:
-                if collection not in groups:
-                    groups[collection] = [], []
-                members, sizes = groups[collection]
-                members.append(digest)
-                sizes.append(size)
-        for collection, (members, sizes) in groups.items():
-            self.add((DOCUMENT, (collection or b"").decode()), len(members), sum(sizes), digest_sum(members))
+        collections = list(batch.collections)
+        names = list(dict.fromkeys(collections))
+        for start in range(0, len(names), UNCOUNTED):
+            some = names[start : start + UNCOUNTED]
+            numbers = {name: number for number, name in enumerate(some)}
+            group = bytearray(map(numbers.get, collections, repeat(UNCOUNTED)))
+            for row in digests.nulls:
+                group[row] = UNCOUNTED
+            for name, found in zip(some, _sums(digests.data, batch.bodies, bytes(group), len(some)), strict=True):
+                self.add((DOCUMENT, (name or b"").decode()), *found)
 
     def merge(self, other: Fingerprint) -> None:
         """Count everything in that another one counted, in or out."""
@@ -283,7 +321,7 @@ class Totals:
         """Count documents and tombstones in; returns their digests."""
         digests = batch_digests(batch)
         self.fingerprint.add_batch(batch, digests.members)
-        self.rows.add(len(batch), 0, digest_sum(digests.rows))
+        self.rows.add(len(batch), 0, rows_sum(batch, digests.rows))
         return digests
 
     def count_attachment(self, revision: Revision) -> tuple[bytes, bytes]:

@@ -151,7 +151,7 @@ def _documents(source: Source, task: Task, totals: Totals, chooser: _Chooser) ->
         check_json(ids, metadata, bodies)
         digests = totals.count(batch).members
         wanted = chooser.rows(ids)
-        members = _members(batch, ids, digests, wanted) if wanted else []
+        members = _members(batch, ids, list(digests), wanted) if wanted else []
         dead = len(batch.bodies.nulls)
         yield Group(batch.etags[0], previous, len(batch) - dead, dead, len(batch.bodies.data), members)
 

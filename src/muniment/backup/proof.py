@@ -12,7 +12,7 @@ from typing import Final
 
 from muniment.backup.manifest import Skipped
 from muniment.errors import DamagedDatabase
-from muniment.fingerprint import ContentDigest, Fingerprint, attachment_digests, batch_digests, digest_sum
+from muniment.fingerprint import ContentDigest, Fingerprint, attachment_digests, batch_digests, rows_sum
 from muniment.owner import key_of
 from muniment.revision import ATTACHMENT, Batch, Revision
 
@@ -39,20 +39,21 @@ class Proof:
     def documents(self, batch: Batch) -> tuple[Batch, int]:
         """Those of these revisions that are undamaged, and the sum of their digests."""
         members, rows = batch_digests(batch)
-        if batch.digests is not None and b"".join(rows) != batch.digests.data:
-            kept = [row for row, told in enumerate(batch.digests.values()) if told == rows[row]]
+        if batch.digests is not None and rows.data != batch.digests.data:
+            found = rows.values()
+            kept = [row for row, told in enumerate(batch.digests.values()) if told == found[row]]
             bad = set(range(len(batch))).difference(kept)
             with self._lock:
                 for revision in batch.take(sorted(bad)):
                     self.dead += revision.body is None
                     self.damaged.append(Skipped("document", revision.id, revision.etag, _NOT_AS_WRITTEN))
             batch = batch.take(kept)
-            members, rows = [members[row] for row in kept], [rows[row] for row in kept]
+            members, rows = batch_digests(batch)
         counted = Fingerprint()
         counted.add_batch(batch, members)
         with self._lock:
             self.fingerprint.merge(counted)
-        return batch, digest_sum(rows)
+        return batch, rows_sum(batch, rows)
 
     def attachment(self, revision: Revision, parts: Callable[[], Iterable[bytes]]) -> bytes | None:
         """The row's digest if it is as it was written; None, and a note of it, if it is not.

@@ -34,8 +34,8 @@ from muniment.fingerprint import (
     Tally,
     attachment_digests,
     batch_digests,
-    digest_sum,
     member_digest,
+    rows_sum,
 )
 from muniment.progress import Progress
 from muniment.revision import ATTACHMENT, DOCUMENT, Batch, Revision
@@ -205,7 +205,7 @@ class _Reader:
             self._account(batch, [row for row, etag in enumerate(batch.etags) if etag == later[row]], 1)
         if len(kept) < len(batch):
             dropped = set(range(len(batch))).difference(kept)
-            self._passed_over += digest_sum(batch_digests(batch.take(sorted(dropped))).rows)
+            self._passed_over += rows_sum(passed := batch.take(sorted(dropped)), batch_digests(passed).rows)
         return batch.take(kept) if kept else None
 
     def _account(self, batch: Batch, rows: list[int], sign: int) -> None:

@@ -64,10 +64,9 @@ class Columns:
         cases = " ".join(f"WHEN x'{place:02x}' THEN :{name}" for place, name in enumerate(bound))
         return f"CASE substr(:{which}, n + 1, 1) {cases} END" if len(bound) > 1 else f":{bound[0]}"
 
-    def same_size(self, values: Sequence[bytes]) -> str:
+    def same_size(self, data: bytes, size: int) -> str:
         """A column of bytes that are as many in each row."""
-        size = len(values[0])
-        return f"substr(:{self._bind(b''.join(values))}, n * {size} + 1, {size})"
+        return f"substr(:{self._bind(data)}, n * {size} + 1, {size})"
 
     def unless(self, nulls: Sequence[int], value: str) -> str:
         """This value, but none in these rows."""

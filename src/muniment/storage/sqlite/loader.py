@@ -19,6 +19,7 @@ from muniment.document import fold, to_microseconds
 from muniment.durable import sync_file, sync_folder
 from muniment.errors import DamagedBackup
 from muniment.fingerprint import ContentDigest, Digests, Fingerprint, Totals
+from muniment.native import DIGEST_BYTES
 from muniment.revision import ATTACHMENT, DOCUMENT, Batch, Packed, Revision
 from muniment.security.encryption import EncryptionKey
 from muniment.storage.base import Identity, Lineage
@@ -81,10 +82,10 @@ class Loader(Totals):
             log.blobs(batch.metadata),
             log.blobs(batch.bodies),
             "NULL",
-            log.same_size(digests.rows),
+            log.same_size(digests.rows.data, DIGEST_BYTES),
         )
         key = pointers.texts(keys)
-        members = [digest or b"" for digest in digests.members]
+        members = pointers.same_size(digests.members.data, DIGEST_BYTES)
         pointer = (
             str(DOCUMENT),
             key,
@@ -92,7 +93,7 @@ class Loader(Totals):
             pointers.numbers(batch.etags),
             pointers.names(batch.collections),
             pointers.numbers(batch.bodies.lengths()),
-            pointers.blobs(Packed.of(digests.members)) if batch.bodies.nulls else pointers.same_size(members),
+            pointers.unless(batch.bodies.nulls, members),
         )
         with mapped_errors(self.folder):
             try:

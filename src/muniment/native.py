@@ -1,0 +1,99 @@
+"""The digests of a whole batch in one call to C (`digests.c`), outside Python's global lock, where that was compiled.
+
+It is compiled when Muniment is installed, if there is a compiler, and calls SHA-256 in the libcrypto that Python's
+`hashlib` uses. `fingerprint` does the same in Python, and uses this where it is there.
+"""
+
+from __future__ import annotations
+
+import ctypes
+from array import array
+from collections.abc import Sequence
+from functools import cache
+from pathlib import Path
+from typing import Any, Final
+
+from muniment.revision import Batch, Packed
+
+LIBRARY: Final = Path(__file__).with_name("digests.shared")  # not .so: that would be a module of Python's
+DIGEST_BYTES: Final = 32
+UNCOUNTED: Final = 255  # the group of what is in none, and how many groups there may be
+_FUNCTIONS: Final = ("SHA256_Init", "SHA256_Update", "SHA256_Final")
+_WORDS: Final = 5
+_POINTER, _NUMBER = ctypes.c_void_p, ctypes.c_int64
+
+
+class _Column(ctypes.Structure):
+    _fields_ = (("offsets", _POINTER), ("data", ctypes.c_char_p), ("size", _NUMBER))
+
+
+class Native:
+    """The functions of the library. What they are given and give is as in `fingerprint`."""
+
+    def __init__(self, library: ctypes.CDLL, sha256: Any) -> None:
+        self._sha256 = sha256
+        self._digests, self._sums = library.muniment_digests, library.muniment_sums
+        self._digests.argtypes = [_POINTER, _NUMBER, *[_POINTER] * 7]
+        self._sums.argtypes = [_NUMBER, ctypes.c_char_p, _POINTER, ctypes.c_char_p, _NUMBER, *[_POINTER] * 3]
+
+    def digests(self, batch: Batch) -> tuple[bytes, bytes]:
+        """The digests of all members, those of tombstones too, and of all rows, each in one piece."""
+        rows = len(batch)
+        columns = _columns(rows, batch.ids, batch.metadata, batch.bodies, batch.collections)
+        dead, unnamed = _marks(rows, batch.bodies.nulls), _marks(rows, batch.collections.nulls)
+        members, found = (ctypes.create_string_buffer(max(rows * DIGEST_BYTES, 1)) for _ in range(2))
+        numbers = [_address(each, rows) for each in (batch.etags, batch.modified)]
+        _check(self._digests(self._sha256, rows, columns, *numbers, dead, unnamed, members, found))
+        return members.raw[: rows * DIGEST_BYTES], found.raw[: rows * DIGEST_BYTES]
+
+    def sums(self, digests: bytes, bodies: Packed, group: bytes, groups: int) -> list[tuple[int, int, int]]:
+        """For each group how many of these digests it has, the bytes of their bodies, and their sum."""
+        rows = len(bodies)
+        if len(group) != rows or len(digests) != rows * DIGEST_BYTES or not groups <= UNCOUNTED:
+            raise ValueError("these are not as many as there are rows")
+        sums, counts, sizes = array("Q", bytes(8 * _WORDS * groups)), *(array("q", bytes(8 * groups)) for _ in range(2))
+        outcome = [each.buffer_info()[0] for each in (sums, counts, sizes)]
+        _check(self._sums(rows, digests, _columns(rows, bodies), group, groups, *outcome))
+        numbers = (sums[start : start + _WORDS] for start in range(0, len(sums), _WORDS))
+        totals = [sum(word << (64 * place) for place, word in enumerate(words)) for words in numbers]
+        return list(zip(counts, sizes, totals, strict=True))
+
+
+@cache
+def load() -> Native | None:
+    """The library, None where there is none, or no libcrypto with what it calls."""
+    try:
+        import _hashlib
+
+        library, libcrypto = ctypes.CDLL(str(LIBRARY)), ctypes.CDLL(getattr(_hashlib, "__file__", None))
+        functions = [ctypes.cast(libcrypto[name], _POINTER) for name in _FUNCTIONS]
+        return Native(library, (_POINTER * len(functions))(*functions))
+    except (ImportError, OSError, AttributeError):
+        return None
+
+
+def _columns(rows: int, *columns: Packed) -> Any:
+    return (_Column * len(columns))(
+        *(_Column(_address(each.offsets, rows + 1), each.data, len(each.data)) for each in columns)
+    )
+
+
+def _address(numbers: array[int], count: int) -> int:
+    address, length = numbers.buffer_info()
+    if length != count:
+        raise ValueError(f"a column has {length} numbers, not {count}")
+    return address
+
+
+def _marks(rows: int, marked: Sequence[int]) -> bytes | None:
+    if not marked:
+        return None
+    marks = bytearray(rows)
+    for row in marked:
+        marks[row] = 1
+    return bytes(marks)
+
+
+def _check(code: int) -> None:
+    if code:
+        raise ValueError("a column is shorter than it should be" if code == 1 else "libcrypto made no digest")
