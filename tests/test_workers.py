@@ -49,6 +49,35 @@ def test_what_is_told_is_said_again() -> None:
             assert echo.hear() == message
 
 
+def test_one_that_was_stopped_is_named_and_given_up_in_the_end(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its parent waited for ever, and nobody knew for what."""
+    monkeypatch.setattr(workers, "SILENT_SECONDS", 0.0)
+    monkeypatch.setattr(workers, "LOOK_SECONDS", 0.01)
+
+    class Looking(Progress):
+        """Continues it as soon as the stage tells of it."""
+
+        def check(self) -> None:
+            stages.add(self.stage)
+            if "SIGSTOP" in self.stage and continued:
+                os.kill(echo.pid, signal.SIGCONT)
+
+    stages, continued, progress = set[str](), True, Looking(stage="echoing")
+    with worker(work.echo, progress) as echo:
+        echo.tell(Text("a"))
+        assert echo.hear() == Text("a")
+        os.kill(echo.pid, signal.SIGSTOP)
+        echo.tell(Text("b"))
+        assert echo.hear() == Text("b")
+        assert f"waiting for process {echo.pid}, which was stopped (SIGSTOP): kill -CONT {echo.pid}" in stages
+        assert progress.stage == "echoing"
+        continued = False
+        monkeypatch.setattr(workers, "STOPPED_SECONDS", 0.0)
+        os.kill(echo.pid, signal.SIGSTOP)
+        with pytest.raises(StorageFailure, match=rf"that is tried \({echo.pid}\) was stopped \(SIGSTOP\), and not"):
+            echo.hear()
+
+
 def test_nothing_is_inherited_but_three_descriptors(tmp_path: Path) -> None:
     inheritable = os.open(tmp_path / "other", os.O_CREAT)
     os.set_inheritable(inheritable, True)

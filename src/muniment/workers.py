@@ -33,6 +33,8 @@ from muniment.progress import Counts, Progress
 LOOK_SECONDS: Final = 0.1
 REPORT_SECONDS: Final = 0.2
 GRACE_SECONDS: Final = 20.0  # for a child that was told to stop
+SILENT_SECONDS: Final = 2.0  # after which it is looked at whether a child has been stopped (SIGSTOP)
+STOPPED_SECONDS: Final = 60.0  # for which one may be
 PIPE_BYTES: Final = 1 << 20
 _HEAD_BYTES: Final = 4
 _CONTROL: Final = b"\xc1"  # with which no message begins, in msgpack
@@ -176,6 +178,8 @@ class Worker(Child, Generic[Said]):
         self._progress = progress
         self._grace = grace
         self._until: float | None = None
+        self._heard = monotonic()
+        self._stopped: tuple[float, str] | None = None  # since when, and what the stage was
         self._limits = NO_LIMITS
 
     def tell(self, message: object) -> None:
@@ -186,11 +190,14 @@ class Worker(Child, Generic[Said]):
         """The next thing that the function says; what it reports is shown in the progress.
 
         Raises what the function has raised, `Cancelled` when the progress says so and the worker has stopped or has had
-        the time for it, and `StorageFailure` when it died.
+        the time for it, and `StorageFailure` when it died, or was stopped (SIGSTOP) and not continued for a minute. The
+        stage of the progress tells of that meanwhile.
         """
         while True:
-            self._check()
-            frame = self.receive(self._check)
+            self.check()
+            frame = self.receive(self.check)
+            self._heard = monotonic()
+            self._went_on()
             if frame is None:
                 self._died()
             said: Said | _Reached | ErrorRecord = self._decode(frame)
@@ -200,7 +207,8 @@ class Worker(Child, Generic[Said]):
                 return said
             self._progress.stage, self._progress.counts = said.stage, said.counts
 
-    def _check(self) -> None:
+    def check(self) -> None:
+        """What is to be done again and again while nothing is heard. Raises as `hear` does."""
         if self._progress.limits is not self._limits:
             self._limits = self._progress.limits
             self.send(_CONTROL + _encode(self._limits))
@@ -212,6 +220,34 @@ class Worker(Child, Generic[Said]):
                 self.stop()
             if monotonic() >= self._until:
                 raise
+
+        self._look_whether_stopped()
+
+    def _look_whether_stopped(self) -> None:
+        """Tell of a process that stands still because somebody has stopped it, and give up on it after a while."""
+        now = monotonic()
+        if now - self._heard < SILENT_SECONDS:
+            return
+        if not _is_stopped(self.pid):
+            self._went_on()
+            return
+        if self._stopped is None:
+            self._stopped = now, self._progress.stage
+            self._progress.stage = self._waits
+        if now - self._stopped[0] >= STOPPED_SECONDS:
+            raise StorageFailure(
+                f"the process that {self.does} ({self.pid}) was stopped (SIGSTOP), and not continued", _HINT
+            )
+
+    @property
+    def _waits(self) -> str:
+        return f"waiting for process {self.pid}, which was stopped (SIGSTOP): kill -CONT {self.pid}"
+
+    def _went_on(self) -> None:
+        if self._stopped is not None:
+            if self._progress.stage == self._waits:
+                self._progress.stage = self._stopped[1]
+            self._stopped = None
 
     def _died(self) -> NoReturn:
         code = self.wait()
@@ -287,6 +323,14 @@ class Parent:
         self._told.put(None)
         sleep(GRACE_SECONDS)
         os._exit(1)
+
+
+def _is_stopped(process: int) -> bool:
+    """Whether a process stands still until it is told to go on; False where that cannot be known."""
+    try:
+        return Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()[0] == "T"
+    except (OSError, IndexError):
+        return False
 
 
 def renice(niceness: int) -> None:

@@ -195,10 +195,14 @@ def examine_all(tasks: Sequence[Task], progress: Progress) -> Iterator[tuple[Tas
             worker.does = f"reads {task.path}"
             worker.tell(task)
 
+        def look() -> None:
+            for worker in busy:
+                worker.check()
+
         for _ in range(min(os.cpu_count() or 1, len(tasks))):
             give(stack.enter_context(Worker(examine_files, Finding, does="reads backups", progress=progress)))
         while busy:
-            for worker in speaking(busy, progress.check):
+            for worker in speaking(busy, look):
                 task, finding = busy[worker], worker.hear()
                 if not isinstance(finding, Group):
                     del busy[worker]
