@@ -236,13 +236,13 @@ def metadata_bytes(metadata: Mapping[str, Any] | bytes | None) -> bytes:
     """Metadata as it will be stored: a JSON object without the names that the database itself provides."""
     if metadata is None:
         return b"{}"
-    if isinstance(metadata, Mapping):
-        metadata = encode({name: value for name, value in metadata.items() if not is_reserved(str(name))})
-        _check_metadata(metadata)
-        return metadata
-    if not isinstance(metadata, bytes):
+    if isinstance(metadata, bytes):
+        return _clean_metadata(metadata) if len(metadata) < 2048 else _clean_metadata.__wrapped__(metadata)
+    if not isinstance(metadata, Mapping):
         raise InvalidDocument(f"metadata is a JSON object, not {type(metadata).__name__}", "pass a dict or bytes")
-    return _clean_metadata(metadata) if len(metadata) < 2048 else _clean_metadata.__wrapped__(metadata)
+    metadata = encode({name: value for name, value in metadata.items() if not is_reserved(str(name))})
+    _check_metadata(metadata)
+    return metadata
 
 
 @lru_cache(4096)

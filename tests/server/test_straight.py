@@ -6,8 +6,9 @@ import asyncio
 import json
 import re
 import threading
-from collections.abc import Iterator
+from collections.abc import AsyncIterator, Iterator
 from contextlib import contextmanager
+from itertools import product
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
@@ -63,6 +64,10 @@ class Asked:
 
     async def __call__(self) -> bytes:
         return self._body
+
+    async def __aiter__(self) -> AsyncIterator[bytes]:
+        yield self._body
+        yield b""
 
     def response_bytes(self, status: int, headers: list[tuple[str, str]], body: bytes) -> None:
         self.answer = status, list(headers), bytes(body)
@@ -204,6 +209,102 @@ def test_what_becomes_of_a_database_holds_at_once(tmp_path: Path) -> None:
         runner.run(change(made))
 
 
+def _putting(path: str, *more: tuple[str, str], body: bytes = b'{"n":1}', plain: Any = PLAIN) -> Asked:
+    return Asked("PUT", path, [*plain, ("content-length", str(len(body))), *more], body)
+
+
+def test_what_is_made_ready_to_be_stored_is_stored_as_on_the_general_way(tmp_path: Path) -> None:
+    told = [("raven-entity-name", "Items"), ("x-owner", "J%C3%BCrgen"), ("x-list", "[1, 2.50]")]
+    ids = [*IDS, "x/", "x" * 513, "a\x1eb", "Raven/Backup/Status"]
+    bodies = [b'{"n":1}', b'{"a":"\xff"}', b"[1]", b"{", b'{"@metadata":{"A":1},"n":1}', b"{}" + b" " * 60_000]
+
+    async def store(site: Site, name: str, *, straight: bool) -> list[Any]:
+        await _make(site, name)
+        found: list[Any] = []
+        for number, (id, body) in enumerate(product(ids, bodies)):
+            asked = _putting(f"/databases/{name}/docs/{id}", *told[number % 4 :], body=body)
+            ready = site.straight.ready(asked)
+            assert ready, (id, body)
+            await site.app.__rsgi__(asked, asked, ready if straight else None)
+            assert asked.answer
+            status, headers, said = asked.answer
+            found.append((id, body, status, headers, said.replace(name.encode(), b"")))
+            status, headers, stored = await site.ask("GET", f"/databases/{name}/docs/{id}")
+            found.append((id, status, [each for each in headers if not each[0].endswith("last-modified")], stored[:9]))
+        return found
+
+    async def compare(site: Site) -> None:
+        general = await store(site, "one", straight=False)
+        assert {201, 422, 400} <= {each[2] for each in general[::2]}
+        assert await store(site, "two", straight=True) == [
+            tuple(part.replace(b"one", b"two") if isinstance(part, bytes) else part for part in each)
+            for each in general
+        ]
+
+    with site(tmp_path) as (runner, made):
+        runner.run(compare(made))
+
+
+def test_what_is_not_plain_to_store_goes_the_general_way(tmp_path: Path) -> None:
+    async def ask(site: Site) -> None:
+        await _make(site)
+        path = "/databases/shop/docs/a"
+        assert site.straight.ready(_putting(path))
+        assert site.straight.ready(_putting(path, ("content-type", "application/json"), plain=[HOST]))
+        for asked in (
+            _putting("/docs/a"), _putting("/databases/none/docs/a"), _putting("/databases/shop/docs/"),
+            _putting("/databases/shop/docs"), _putting("/databases/system/docs/a"), _putting("/databases/SHOP/docs/a"),
+            _putting(path, plain=[HOST]), _putting(path, ("content-type", "text/plain"), plain=[HOST]),
+            _putting(path, HOST), _putting(path, plain=[]), _putting(path, ("origin", "http://evil.example")),
+            _putting(path, plain=[HOST, ("raven-client-version", "6.0")]), _putting(path, ("if-match", "x")),
+            _putting(path, ("if-none-match", "x")), _putting(path, ("content-encoding", "gzip")),
+            _putting(path, ("single-use-auth-token", "x")), _putting(path, ("content-length", "7")),
+            _putting(path, body=b""), _putting(path, body=b" " * 70_000),
+            _putting(path, ("authorization", "Bearer a/b")),
+            Asked("PUT", path, PLAIN), Asked("PUT", path, [*PLAIN, ("transfer-encoding", "chunked")]),
+            Asked("PUT", path, [*PLAIN, ("content-length", "-1")]),
+            Asked("PUT", path, [*PLAIN, ("content-length", "٣")]),
+            Asked("POST", path, [*PLAIN, ("content-length", "7")]), Asked("DELETE", path, PLAIN),
+        ):  # fmt: skip
+            assert site.straight.ready(asked) is None, (asked.method, asked.path, asked.headers.items())
+        keys = ApiKeys(site.databases.system.database)
+        written = {right: keys.add(right, [right], ["shop"])[1] for right in ("read", "write", "backup")}
+        for right, key in written.items():
+            given = ("authorization", f"Bearer {key}")
+            assert site.straight.ready(_putting(path, given)) is None
+            await site.ask("GET", path, [*PLAIN, given])
+            assert bool(site.straight.ready(_putting(path, given))) == (right == "write")
+            assert key not in repr(site.straight._heads._writing._found)
+        given = ("authorization", f"Bearer {written['write']}")
+        ready = site.straight.ready(asked := _putting(path, given))
+        await site.databases.close_idle(-1)
+        await site.app.__rsgi__(asked, asked, ready)  # it was closed meanwhile, and is opened again
+        assert asked.answer
+        assert asked.answer[0] == 201
+        short = Asked("PUT", path, [*PLAIN, given, ("content-length", "9")], b'{"n":1}')
+        await site.app.__rsgi__(short, short, site.straight.ready(short))
+        assert short.answer
+        assert short.answer[0] == 400
+        backup = [*PLAIN, ("authorization", f"Bearer {written['backup']}")]
+        assert (await site.ask("POST", "/databases/shop/admin/freeze", backup))[0] == 200
+        frozen = _putting(path, given)
+        waiting = asyncio.create_task(site.app.__rsgi__(frozen, frozen, site.straight.ready(frozen)))
+        await asyncio.sleep(0)
+        assert not waiting.done()
+        site.databases.thaw()
+        await waiting
+        assert frozen.answer
+        assert frozen.answer[0] == 201
+        keys.disable("write")
+        assert site.straight.ready(_putting(path, given)) is None
+        assert (await site.ask("PUT", path, [*PLAIN, given], b"{}"))[0] == 401
+        assert site.straight.ready(_putting(path, given)) is None
+        assert site.state.active == site.databases.open["shop"].active == 0
+
+    with site(tmp_path) as (runner, made):
+        runner.run(ask(made))
+
+
 def test_databases_are_closed_while_others_read(tmp_path: Path) -> None:
     async def close(site: Site) -> None:
         path, stopped, read_once = "/databases/shop/docs/items/1", threading.Event(), threading.Event()
@@ -290,7 +391,7 @@ def test_what_is_remembered_of_headers_is_bounded_and_has_no_secrets(tmp_path: P
             assert await _asked(site, [*secret, ("x-number", str(number))])
             assert await _asked(site, [*secret, ("if-none-match", str(number))])
         assert await _asked(site, [*secret, ("x-large", "x" * 5000)])
-        remembered = site.straight._heads._heads
+        remembered = site.straight._heads._reading._found
         assert 0 < len(remembered) <= 1024
         assert key not in repr(remembered)
         assert "x" * 5000 not in repr(remembered)
@@ -358,10 +459,12 @@ from muniment.server.app import App
 from muniment.server.run import serve
 from muniment.settings import Settings
 general = App.__rsgi__
-async def refuse(self, scope, proto):
+async def refuse(self, scope, proto, ready=None):
     if scope.method == "GET" and "/docs/" in scope.path and "x-general" not in scope.headers:
         raise RuntimeError("the general way was gone")
-    await general(self, scope, proto)
+    if scope.method == "PUT" and "/docs/" in scope.path and ready is None:
+        raise RuntimeError("it was not made ready")
+    await general(self, scope, proto, ready)
 App.__rsgi__ = refuse
 serve(Settings(data_dir=Path(sys.argv[1]), port=0), lambda url: print(url, flush=True))
 """
@@ -375,6 +478,7 @@ def test_a_server_answers_plain_reads_without_its_event_loop(tmp_path: Path) -> 
         try:
             headers = {"Raven-Client-Version": "3.5.0.0"}
             assert client.put("/admin/databases/shop", json={"Settings": {}}).status_code == 200
+            assert client.get("/databases/shop/docs/a", headers={"X-General": "1"}).status_code == 404  # it opens it
             assert client.put("/databases/shop/docs/a", json={"n": 1}, headers=headers).status_code == 201
             assert client.get("/databases/shop/docs/a").json() == {"n": 1}
             assert client.get("/databases/shop/docs/none").status_code == 404

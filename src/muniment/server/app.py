@@ -20,7 +20,7 @@ from muniment.server.old_clients import PATH
 from muniment.server.origin import READING, check_deliberate
 from muniment.server.permission import admit
 from muniment.server.raven7_routes import TABLE as LATER
-from muniment.server.request import Request
+from muniment.server.request import Ready, Request
 from muniment.server.routes import TABLE
 from muniment.server.routing import Endpoint, Route
 from muniment.server.state import ServerState
@@ -39,15 +39,17 @@ class App:
     def __init__(self, server: ServerState) -> None:
         self.server = server
 
-    async def __rsgi__(self, scope: Any, proto: Any) -> None:
-        """Answer one request."""
+    async def __rsgi__(self, scope: Any, proto: Any, ready: Ready | None = None) -> None:
+        """Answer one request, of which all but its body may have been looked at already."""
         server = self.server
-        request = Request(server, scope, proto)
+        if ready is not None and server.databases.open.get(ready.name) is not ready.tenant:
+            ready = None  # it was closed meanwhile
+        request = Request(server, scope, proto, ready)
         began = perf_counter()
         server.active += 1
         try:
             try:
-                answer = await self._answer(request)
+                answer = await (self._answer(request) if ready is None else self._work(request, ready.tenant))
             except MunimentError as error:
                 answer = _told(request, error)
                 if isinstance(error, Forbidden):
@@ -96,7 +98,11 @@ class App:
             return await endpoint.handler(request)
         if not endpoint.may.any_of:  # the same for every database, and whether or not there is one
             return await endpoint.handler(request)
-        tenant = await self._tenant(request.name)
+        return await self._work(request, await self._tenant(request.name))
+
+    async def _work(self, request: Request, tenant: Tenant) -> Any:
+        """Carry out what is asked of a database by somebody who may."""
+        endpoint = request.endpoint
         tenant.active += 1
         tenant.used = monotonic()
         request.tenant = tenant

@@ -20,6 +20,7 @@ from granian.http import HTTP1Settings
 from granian.server.embed import AsyncWorker, Server
 
 from muniment.server.app import App
+from muniment.server.request import Ready
 from muniment.server.straight import Straight
 from muniment.server.tls import tls_file
 from muniment.settings import Settings
@@ -42,18 +43,21 @@ class _Queue:
         self._loop = loop
         self._app = app
         self._straight = Straight(app.server)
-        self._waiting: deque[Any] = deque()
+        self._waiting: deque[tuple[Any, Ready | None]] = deque()
         self._called = False
 
     def bring(self, request: Any) -> None:
         """Answer a request at once, or have the event loop do it. Not in the thread of that; never raises."""
+        ready = None
         try:
-            if self._straight.answer(request.scope, request.proto):
+            scope = request.scope
+            if self._straight.answer(scope, request.proto):
                 request.done()
                 return
+            ready = self._straight.ready(scope)
         except BaseException:  # noqa: S110 (granian's own failures too: the general way tells of them)
             pass
-        self._waiting.append(request)
+        self._waiting.append((request, ready))
         if not self._called:
             self._called = True
             with suppress(RuntimeError):  # the loop was closed
@@ -62,12 +66,12 @@ class _Queue:
     def _take(self) -> None:
         self._called = False
         while self._waiting:
-            request = self._waiting.popleft()
-            request.taskref(self._loop.create_task(self._answered(request)))
+            request, ready = self._waiting.popleft()
+            request.taskref(self._loop.create_task(self._answered(request, ready)))
 
-    async def _answered(self, request: Any) -> None:
+    async def _answered(self, request: Any, ready: Ready | None) -> None:
         try:
-            await self._app.__rsgi__(request.scope, request.proto)
+            await self._app.__rsgi__(request.scope, request.proto, ready)
         except BaseException as error:
             request.err(error)
         else:

@@ -7,19 +7,20 @@ from collections.abc import AsyncIterator
 from contextlib import nullcontext, suppress
 from itertools import chain
 from pathlib import Path
-from typing import Any, Final, TypeVar
+from typing import Any, Final, NamedTuple, TypeVar
 from urllib.parse import parse_qsl
 
 import msgspec
 
 from muniment.document import MAX_BODY_BYTES, MAX_METADATA_BYTES
 from muniment.errors import InvalidDocument
-from muniment.raven3.headers import VERSION
+from muniment.raven3.headers import VERSION, metadata_json_of
 from muniment.raven3.queries import Query
 from muniment.raven7.names import is_later
 from muniment.server.audit import Who
 from muniment.server.bodies import SLOWEST, SMALL, Pace
 from muniment.server.callers import OWNER, Caller
+from muniment.server.heads import Writing
 from muniment.server.packed import PIECE_BYTES, Unpacker, unpacker_for
 from muniment.server.query import query_as
 from muniment.server.routing import Endpoint
@@ -35,6 +36,17 @@ DRAIN_SECONDS: Final = 5.0
 DRAIN_PAUSE: Final = 0.5
 
 
+class Ready(NamedTuple):
+    """A request that stores a document, of which all but the body was looked at: it may be done."""
+
+    name: str
+    id: str
+    tenant: Tenant
+    caller: Caller
+    endpoint: Endpoint
+    head: Writing
+
+
 class Request:
     """One request. `name` is the database's in the URL, None for the system database; `argument` what follows the
     route: the id in `docs/{id}`."""
@@ -45,6 +57,7 @@ class Request:
         "caller",
         "ended",
         "endpoint",
+        "head",
         "headers",
         "held",
         "later",
@@ -61,16 +74,21 @@ class Request:
     endpoint: Endpoint
     tenant: Tenant
 
-    def __init__(self, server: ServerState, scope: Any, proto: Any) -> None:
+    def __init__(self, server: ServerState, scope: Any, proto: Any, ready: Ready | None = None) -> None:
         self.server = server
         self.scope = scope
         self.proto = proto
         self.method: str = scope.method
         self.path: str = scope.path
         self.headers = scope.headers
-        self.later = is_later(self.headers.get(VERSION))  # whether it is in the words of RavenDB 4 and later
+        self.head: Writing | None = None
+        self.later = False  # whether it is in the words of RavenDB 4 and later
         self.name: str | None = None
         self.argument = ""
+        if ready is None:
+            self.later = is_later(self.headers.get(VERSION))
+        else:
+            self.name, self.argument, _, self.caller, self.endpoint, self.head = ready
         self.held = 0
         self.ended = False
         self._pairs: list[tuple[str, str]] | None = None
@@ -133,7 +151,7 @@ class Request:
     @property
     def expected(self) -> int | None:
         """The etag that a write expects, 0 for "must not exist", None for "whatever it is"."""
-        text = self.expected_text
+        text = None if self.head else self.expected_text
         return None if text is None else wanted_etag(text)
 
     def has(self, etag: str) -> bool:
@@ -143,11 +161,20 @@ class Request:
     @property
     def content_length(self) -> int | None:
         """The length that the body was announced with."""
+        if self.head:
+            return self.head.length
         text: str | None = self.headers.get("content-length")
         return int(text) if text is not None and text.isascii() and text.isdigit() else None
 
+    @property
+    def metadata(self) -> bytes:
+        """The metadata of a document that the headers are."""
+        return self.head.metadata if self.head else metadata_json_of(self.headers.items())
+
     async def body(self, limit: int = MAX_REQUEST_BYTES) -> bytes:
         """The whole body, unpacked; raises `Refused` when it is too large and `CutShort` when it is not all there."""
+        if self.head:
+            return await self._body(limit)
         unpacker = unpacker_for(self.headers.get("content-encoding"))
         body = await self._body(limit)
         return await self._unpacked(unpacker, body, limit) if unpacker and body else body

@@ -1,6 +1,7 @@
-"""The way of most reads: a document by its id, answered on the thread that brings the request, without the event loop.
+"""The way of most requests: reads of a document by its id, answered on the thread that brings them, without the event
+loop; and documents that are stored, all about which but their bodies is looked at there.
 
-What it answers is decided where it is for every other request: `heads` asks `origin`, `callers` and `permission` say
+What is answered is decided where it is for every other request: `heads` asks `origin`, `callers` and `permission` say
 who may, and the handler of the route makes the answer. Whatever is not plain here goes the general way, `app`, which
 starts from the beginning: nothing was done yet.
 """
@@ -13,19 +14,22 @@ from typing import Any, Final
 
 from muniment.security.access import ALL
 from muniment.server.answered import Answered
+from muniment.server.bodies import SMALL
 from muniment.server.callers import OWNER, Caller
 from muniment.server.handlers import documents
-from muniment.server.heads import Head, Heads
+from muniment.server.heads import Heads, Reading, Writing
 from muniment.server.permission import allowed
+from muniment.server.request import Ready
 from muniment.server.routes import TABLE
 from muniment.server.state import ServerState
+from muniment.server.tenants import Tenant
 
 MARK: Final = "/databases/"
 DOCS: Final = "docs/"
 
 
 class Straight:
-    """Answers plain reads, for one thread that brings requests."""
+    """Answers plain reads and makes plain writes ready, for one thread that brings requests."""
 
     def __init__(self, server: ServerState) -> None:
         self._callers = server.callers
@@ -34,9 +38,8 @@ class Straight:
         self._is_on = not server.settings.access_log
         found = TABLE.resolve(DOCS + "id")
         assert found is not None
-        endpoint = found[0].methods["GET"]
-        assert endpoint.handler is documents.get
-        self._may = endpoint.may
+        self._get, self._put = found[0].methods["GET"], found[0].methods["PUT"]
+        assert (self._get.handler, self._put.handler) == (documents.get, documents.put)
         self._answered = Answered()
         server.at_once.append(self._answered)
 
@@ -46,17 +49,13 @@ class Straight:
             return False
         began = perf_counter()
         with suppress(Exception):  # which the general way meets too, and tells
-            path = scope.path
-            end = path.find("/", len(MARK))
-            if not path.startswith(MARK) or not path.startswith(DOCS, end + 1):
-                return False
-            name, id = path[len(MARK) : end], path[end + 1 + len(DOCS) :]
-            tenant = self._open.get(name)
-            if tenant is None or not id:
-                return False
-            head = self._heads.of(scope.headers)
+            found = self._found(scope.path)
+            head = found and self._heads.reading(scope.headers)
             caller = head and self._caller(head)
-            if head is None or caller is None or not allowed(caller.access, name, id, self._may):
+            if found is None or head is None or caller is None:
+                return False
+            tenant, name, id = found
+            if not allowed(caller.access, name, id, self._get.may):
                 return False
             tenant.used = monotonic()
             answer = documents.shown(tenant, id, head.known)
@@ -65,7 +64,31 @@ class Straight:
             return True
         return False
 
-    def _caller(self, head: Head) -> Caller | None:
+    def ready(self, scope: Any) -> Ready | None:
+        """What is known of a request that stores a document, if that may be done, once its body is there."""
+        if scope.method != "PUT":
+            return None
+        with suppress(Exception):
+            found = self._found(scope.path)
+            head = found and self._heads.writing(scope.headers)
+            caller = head and self._caller(head)
+            if found is None or head is None or caller is None or not 0 < head.length <= SMALL:
+                return None
+            tenant, name, id = found
+            if allowed(caller.access, name, id, self._put.may):
+                return Ready(name, id, tenant, caller, self._put, head)
+        return None
+
+    def _found(self, path: str) -> tuple[Tenant, str, str] | None:
+        """The open database that a path leads into, its name there, and the id of the document."""
+        end = path.find("/", len(MARK))
+        if not path.startswith(MARK) or not path.startswith(DOCS, end + 1):
+            return None
+        name, id = path[len(MARK) : end], path[end + 1 + len(DOCS) :]
+        tenant = self._open.get(name)
+        return (tenant, name, id) if tenant and id else None
+
+    def _caller(self, head: Reading | Writing) -> Caller | None:
         """Who has sent it; None if that takes longer to find out, or changes just now."""
         callers = self._callers
         if not callers.are_current:

@@ -14,7 +14,7 @@ from muniment.document import Document, fold
 from muniment.errors import MunimentError
 from muniment.patching import Patch, PatchCommand, missing, patch_commands
 from muniment.raven3.etags import etag_text
-from muniment.raven3.headers import document_headers, metadata_json_of, revision_headers
+from muniment.raven3.headers import document_headers, revision_headers
 from muniment.raven3.messages import Patched, Stored
 from muniment.raven3.names import BACKUP_STATUS, DATABASES
 from muniment.raven3.queries import ScriptAsked
@@ -73,8 +73,11 @@ def _stored(written: Written, status: int) -> Response:
 
 async def _put(request: Request, id: str, *, new: bool = False) -> Written:
     body = await request.body()
-    metadata = metadata_json_of(request.headers.items())
-    [written] = await write(request, [Put(id, body, metadata, 0 if new else request.expected)])
+    put = Put(id, body, request.metadata, 0 if new else request.expected)
+    if not request.tenant.is_system and not id.endswith("/") and len(body) <= _LARGE:  # nearly always
+        [written] = await request.server.completions.wait(request.tenant.database.submit([put]))
+    else:
+        [written] = await write(request, [put])
     return written
 
 
