@@ -314,7 +314,9 @@ def to_microseconds(time: datetime) -> int:
 
 def raven_time(time: datetime) -> str:
     """RavenDB's spelling: ISO 8601 with seven digits of a second, `2026-11-22T14:03:00.1234560Z`."""
-    return time.astimezone(UTC).isoformat(timespec="microseconds")[:26] + "0Z"
+    if time.tzinfo is not UTC:
+        time = time.astimezone(UTC)
+    return time.isoformat(timespec="microseconds")[:26] + "0Z"
 
 
 def rfc3339(time: datetime) -> str:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
+from functools import lru_cache
 from typing import Final
 
 import msgspec
@@ -19,6 +20,7 @@ from muniment.raven3.etags import etag_number, etag_text
 from muniment.raven3.times import time_of
 
 _ID: Final = b'"@id":'
+_SHORT: Final = 2048  # bytes of metadata that is remembered
 
 
 class _Joined(msgspec.Struct, gc=False):
@@ -56,27 +58,40 @@ def array(items: Iterable[bytes]) -> bytes:
 
 def _metadata(document: Document) -> bytes:
     stored = document.metadata_json
+    changed = modified = raven_time(document.changed)
+    if LAST_MODIFIED.encode() in stored:
+        modified = document.last_modified
+    begin = _begin(stored) if len(stored) < _SHORT else _begin.__wrapped__(stored)
+    return b'%s"@id":%s,"@etag":"%s","Last-Modified":"%s","Raven-Last-Modified":"%s",%s}' % (
+        begin,
+        msgspec.json.encode(document.id),
+        etag_text(document.etag).encode(),
+        modified.encode(),
+        changed.encode(),
+        b'"Non-Authoritative-Information":false',
+    )
+
+
+@lru_cache(2048)
+def _begin(stored: bytes) -> bytes:
+    """Stored metadata up to where the server's members follow: many documents have the same."""
     if LAST_MODIFIED.encode() in stored:  # kept from where the document was imported; told once, at the end
         members = decode(stored)
         stored = encode({name: value for name, value in members.items() if not is_reserved(name)})
-    return joined(
-        stored,
-        b'"@id":%s,"@etag":"%s","Last-Modified":"%s","Raven-Last-Modified":"%s","Non-Authoritative-Information":false'
-        % (
-            msgspec.json.encode(document.id),
-            etag_text(document.etag).encode(),
-            document.last_modified.encode(),
-            raven_time(document.changed).encode(),
-        ),
-    )
+    return _open_end(stored)
 
 
 def joined(value: bytes, members: bytes) -> bytes:
     """A JSON object with more members at its end."""
+    return b"%s%s}" % (_open_end(value), members)
+
+
+def _open_end(value: bytes) -> bytes:
+    """A JSON object up to where more members can follow."""
     head = value.rstrip(b" \t\r\n")[:-1]
     if head.endswith((b"{", b" ", b"\t", b"\r", b"\n")) and head.strip(b" \t\r\n") == b"{":
-        return head + members + b"}"
-    return head + b"," + members + b"}"
+        return head
+    return head + b","
 
 
 def results_of(answer: bytes) -> list[Document | None]:
