@@ -420,3 +420,17 @@ def test_who_changes_all_that_a_query_finds_sees_how_far_it_is(site: Site) -> No
         for _ in iter(lambda: site.ask("write", "GET", f"/operation/status?id={number}").json()["Completed"], True):  # noqa: B023
             pass
         assert site.ask("read", "GET", f"/operation/status?id={number}").status_code == 404
+
+
+def test_only_who_administers_all_is_told_what_is_wrong_with_a_folder_of_no_backups(site: Site, tmp_path: Path) -> None:
+    site.add("everywhere", "restore", "backup")
+    nothing = str(tmp_path / "nothing")
+    for who, status in (("everywhere", 403), ("restore", 403), ("server", 404)):
+        listed = site.ask(who, "GET", "/admin/backups", params={"location": nothing})
+        planned = site.ask(who, "POST", "/admin/restore/plan", json={"BackupLocation": nothing, "DatabaseName": "new"})
+        assert (listed.status_code, planned.status_code) == (status, status), (who, listed.text, planned.text)
+    there = str(site.place / "shop")
+    for who in ("everywhere", "server"):  # who hold the right for what the backups there are of
+        assert site.ask(who, "GET", "/admin/backups", params={"location": there}).status_code == 200
+        wrong = {"BackupLocation": there, "DatabaseName": "new", "Backup": "none"}
+        assert site.ask(who, "POST", "/admin/restore/plan", json=wrong).status_code == 404

@@ -119,6 +119,10 @@ def jobs(site: Site, do: Callable[..., httpx.Response], name: str) -> None:
     do("POST", "/smuggler/import", 200, files={"file": exported.content})
     do("POST", "/smuggler/import", 400, files={"importOptions": (None, b"{}")})
     do("POST", "/smuggler/import", 400, content=exported.content)
+    etags = {do(method, "/docs", 200, "/docs?id=a").headers["etag"] for method in ("GET", "HEAD")}
+    assert len(etags) == 1  # also of the attachment
+    for method in ("GET", "HEAD"):
+        do(method, "/docs", 304, "/docs?id=a", headers={"If-None-Match": etags.copy().pop()})
     do("DELETE", "/attachments", 204, "/attachments?id=a&name=x")
     folder = f"~/Backups/of {name}"
     begun = do("POST", "/admin/backup", 200, json={"LocalSettings": {"FolderPath": folder}}).json()["OperationId"]

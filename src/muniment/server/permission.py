@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from functools import lru_cache
 from typing import Final
 
@@ -90,6 +91,18 @@ def may_see(caller: Caller, operation: Operation) -> bool:
 def require(request: Request, database: str, *any_of: Right) -> None:
     """Raises `Refused` (401, 403) unless one of these rights is held for this database, which the request names."""
     if not _holds(request.caller, database, *any_of):
+        raise refusal(request)
+
+
+def require_all(request: Request, databases: Iterable[str], *any_of: Right) -> None:
+    """Raises `Refused` unless one of these rights is held for all of these databases, of which there are some.
+
+    Only who has `admin` for all databases passes where there are none: he may be told whatever there is.
+    """
+    if request.caller.access.allows(None, any_of):
+        return
+    names = set(databases)
+    if not names or not all(_holds(request.caller, name, *any_of) for name in names):
         raise refusal(request)
 
 

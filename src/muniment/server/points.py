@@ -18,10 +18,10 @@ from muniment.document import from_microseconds
 from muniment.errors import BackupNotFound, InvalidInput, MunimentError
 from muniment.maintenance import MaintenanceActions
 from muniment.raven3.messages import MomentWanted
-from muniment.security.access import EVERY, Right
+from muniment.security.access import Right
 from muniment.security.encryption import EncryptionKey
 from muniment.server.keyring import keyring_of
-from muniment.server.permission import refusal, require
+from muniment.server.permission import require, require_all
 from muniment.server.request import Request
 from muniment.settings import Settings
 from muniment.storage.base import system_clock
@@ -59,16 +59,12 @@ async def plan_for(
 
 
 def _check_may_be_told(request: Request, places: Sequence[Path], any_of: Sequence[Right]) -> None:
-    """Raises `Refused` unless one of these rights is held for all databases, or for those that these backups are of."""
+    """Raises `Refused` unless one of these rights is held for the databases that these backups are of."""
     names: set[str] = set()
-    if EVERY not in request.caller.access.databases:
-        for place in places:
-            with suppress(MunimentError):
-                names |= {backup.manifest.database.name for backup in backups(place)}
-        if not names:
-            raise refusal(request)
-    for name in names:
-        require(request, name, *any_of)
+    for place in places:
+        with suppress(MunimentError):
+            names |= {backup.manifest.database.name for backup in backups(place)}
+    require_all(request, names, *any_of)
 
 
 async def _plan_of(

@@ -19,7 +19,7 @@ from muniment.security.access import Right
 from muniment.security.keyring import Keyring
 from muniment.server.handlers.attachments import Stream, answer
 from muniment.server.keyring import keyring_of
-from muniment.server.permission import refusal, require
+from muniment.server.permission import require_all
 from muniment.server.request import Request
 from muniment.server.wire import Response, json_response
 
@@ -37,19 +37,14 @@ async def listing(request: Request) -> Response:
 
 def _backups(request: Request, folder: Path) -> Backups:
     """What is in this folder; who may not see all of it is refused in the same words whatever there is."""
-    anything = request.caller.access.allows(None, _RIGHTS)
     try:
         if not folder.is_dir():
             raise BackupNotFound(f"there is no folder {folder}", "give the folder that backups were written to")
         found = backups(folder, keyring_of(request.server.settings, MomentWanted()))
     except MunimentError:
-        if anything:
-            raise
-        raise refusal(request) from None
-    if not found and not anything:
-        raise refusal(request)
-    for backup in found:
-        require(request, backup.manifest.database.name, *_RIGHTS)
+        require_all(request, (), *_RIGHTS)
+        raise
+    require_all(request, [backup.manifest.database.name for backup in found], *_RIGHTS)
     return found
 
 

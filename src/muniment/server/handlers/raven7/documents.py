@@ -114,7 +114,7 @@ async def head(request: Request) -> Response:
     document = _find(request.tenant, id)
     if document is None:
         return empty_response(404)
-    vector = change_vector(document.etag, request.tenant.lineage)
+    vector = _vector(request.tenant, document)
     known = (request.headers.get("if-none-match") or "").strip('"') == vector
     return empty_response(304 if known else 200, [("etag", f'"{vector}"')])
 
