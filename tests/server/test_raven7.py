@@ -600,6 +600,21 @@ def test_what_takes_the_place_of_what_is_not_here(seven: Database, method: str, 
     assert instead in told.json()["Hint"]
 
 
+def test_definitions_are_no_documents_to_a_query(seven: Database) -> None:
+    """Or deleting all documents by a query would delete them."""
+    definition = {"Name": "ByOf", "Maps": ["from d in docs select new { d.of }"]}
+    assert seven.request("PUT", "/admin/indexes", json={"Indexes": [definition]}).status_code == 201
+    assert batch(seven, put("things/1"), put("things/2")).status_code == 201
+    for text in ("from @all_docs", "from index 'ByOf'", "from @all_docs where startsWith(id(), 'Raven/')"):
+        found = seven.request("POST", "/queries", json={"Query": text}).json()
+        assert found["TotalResults"] == (0 if "Raven" in text else 2), text
+    began = seven.request("DELETE", "/queries", json={"Query": "from @all_docs"}).json()
+    while seven.get(f"/operations/state?id={began['OperationId']}").json()["Status"] == "InProgress":
+        pass
+    assert seven.get("/indexes?namesOnly=true").json() == {"Results": ["ByOf"]}
+    assert seven.get("/docs?id=things/1").status_code == 404
+
+
 def test_what_is_not_here_is_no_null(seven: Database) -> None:
     """A 404 is one for these clients."""
     for path in ("/counters?docId=a", "/revisions?id=a", "/timeseries?docId=a", "/nonsense", "/docs/a", "/static/a"):

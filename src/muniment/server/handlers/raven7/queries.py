@@ -12,7 +12,7 @@ import msgspec
 from msgspec.structs import replace
 
 from muniment.answer import answer, query_of, stream
-from muniment.definitions import resolved
+from muniment.definitions import id_of, resolved, without_definitions
 from muniment.document import encode, raven_time
 from muniment.errors import InvalidInput
 from muniment.query import rql
@@ -68,10 +68,18 @@ async def read(request: Request, wanted: QueryWanted) -> Asked:
     index = query.index
     if index is not None:
         query = await asyncio.to_thread(resolved, request.tenant.database.get, query)
+    elif query.collection is None:  # to RavenDB, definitions of indexes are no documents
+        query = await asyncio.to_thread(_of_documents, request.tenant, query)
     takes = [take for take in (query.take, wanted.page_size) if take is not None]
     # Clients say both in the text and beside it where a page begins and ends.
     skip, take = max(query.skip, wanted.start or 0), max(min(takes), 0) if takes else None
     return Asked(query_of(replace(query, skip=skip, take=take)), index)
+
+
+def _of_documents(tenant: Tenant, query: Query) -> Query:
+    if not tenant.database.by_prefix(id_of(""), limit=1):
+        return query
+    return replace(query, where=without_definitions(query.where))
 
 
 def _answered(tenant: Tenant, of: Asked, metadata_only: bool) -> bytes:
