@@ -44,7 +44,7 @@ screenshots: .venv/ready ## keep how the page looks in its tests, in build/scree
 	SCREENSHOTS=build/screenshots $(BIN)/python -m pytest -q tests/studio
 
 docs: build/docs/ready ## make the documentation as a site that needs no network, in build/site
-	NO_MKDOCS_2_WARNING=1 build/docs/bin/mkdocs build --quiet --strict
+	NO_MKDOCS_2_WARNING=1 PYTHONPATH=. build/docs/bin/mkdocs build --quiet --strict
 
 lock: build/uv/bin/uv ## re-create the locks with the newest versions that pyproject.toml allows
 	build/uv/bin/uv --no-config --quiet pip compile pyproject.toml --all-extras --group dev --universal \

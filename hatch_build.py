@@ -1,7 +1,11 @@
-"""Compiles the C of Muniment when it is built or installed, if there is a compiler: without, Python does the same."""
+"""What is made when Muniment is built or installed: its C is compiled, and a wheel gets man pages.
+
+Without a compiler Python does the same as the C.
+"""
 
 from __future__ import annotations
 
+import runpy
 import shlex
 import subprocess
 import sys
@@ -14,20 +18,23 @@ from hatchling.builders.hooks.plugin.interface import BuildHookInterface
 
 SOURCE = "src/muniment/digests.c"
 LIBRARY = "src/muniment/digests.shared"
+MAN = "share/man/man1"
 OPTIONS = ["-std=c99", "-O2", "-Wall", "-Wextra", "-shared", "-fPIC"]
 
 
-class CompileHook(BuildHookInterface[Any]):
+class BuildHook(BuildHookInterface[Any]):
     """The library is loaded with ctypes, so it fits every Python, but only one kind of machine."""
 
     def initialize(self, version: str, build_data: dict[str, Any]) -> None:
-        """Compile, and have the library in the wheel if that went well."""
+        """Compile, and have the library in the wheel if that went well, and man pages unless it is a checkout's."""
         library = Path(self.root, LIBRARY)
         if compiled(Path(self.root, SOURCE), library):
             platform = sysconfig.get_platform().replace("-", "_").replace(".", "_")
             build_data["artifacts"].append(LIBRARY)
             build_data["pure_python"] = False
             build_data["tag"] = f"py3-none-{platform}"
+        if self.target_name == "wheel" and version != "editable":
+            build_data["shared_data"] |= {str(path): f"{MAN}/{path.name}" for path in man_pages(Path(self.root))}
 
 
 def compiled(source: Path, library: Path) -> bool:
@@ -46,3 +53,15 @@ def compiled(source: Path, library: Path) -> bool:
         with suppress(OSError):
             path.unlink(missing_ok=True)
     return False
+
+
+def man_pages(root: Path) -> list[Path]:
+    """The man page of each command, written below `build/`."""
+    sys.path.insert(0, str(root / "src"))
+    folder = root / "build" / "man"
+    folder.mkdir(parents=True, exist_ok=True)
+    written = []
+    for name, text in runpy.run_path(str(root / "docs" / "man_pages.py"))["pages"]():
+        written.append(folder / f"{name}.1")
+        written[-1].write_text(text, encoding="utf-8")
+    return written

@@ -18,6 +18,12 @@ from mkdocs.structure.files import File, Files
 import muniment
 from docs import json_schema
 from muniment.cli import app
+from muniment.client.databases import BothAdministrations
+from muniment.client.keys import BothKeys
+from muniment.client.operations import BothOperations
+from muniment.client.schedules import BothSchedules
+
+_PARTS = {"admin": BothAdministrations, "keys": BothKeys, "operations": BothOperations, "schedules": BothSchedules}
 
 
 def on_files(files: Files, config: Any) -> Files:
@@ -84,6 +90,11 @@ def _python() -> Iterator[str]:
         if inspect.isclass(thing) or inspect.isfunction(thing):
             members = "\n    options:\n      members: false" if issubclass_of_error(thing) else ""
             yield f"\n::: {thing.__module__}.{thing.__qualname__}{members}\n"
+
+    yield "\n## What a store has\n\nThe same with `AsyncDocumentStore`, awaited.\n"
+    for name, of_store in _PARTS.items():
+        yield f"\n### store.{name}\n\n::: {of_store.__module__}.{of_store.__qualname__}\n    options:\n"
+        yield "      show_root_heading: false\n      show_root_toc_entry: false\n      heading_level: 4\n"
 
 
 def issubclass_of_error(thing: Any) -> bool:
