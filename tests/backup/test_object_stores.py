@@ -314,12 +314,13 @@ def test_objects_of_others_below_the_prefix_are_left_alone(
 ) -> None:
     place = remote(object_store.place())
     others = {"notes.txt": b"not ours", "photos/1.png": b"\x89PNG", "2026.full/manifest.json": b"{}"}
+    others["manifest.json"] = b"of a web page"
     for name, content in others.items():
         put_new(place / name, content)
     taken = small.maintenance.start_backup(place).wait()
     found = backups(place)
     assert list(found) == [taken]
-    assert [bad.folder.name for bad in found.unusable] == ["2026.full"]
+    assert [bad.folder.name for bad in found.unusable] == ["shop", "2026.full"]
     MaintenanceActions.restore(place, tmp_path / "restored")
     after = objects(place)
     assert {name: after[name] for name in others} == others

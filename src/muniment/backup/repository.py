@@ -583,7 +583,7 @@ def check_destination(destination: Path) -> None:
     database would remove its backups too.
     """
     if isinstance(destination, Remote):
-        if destination / manifests.NAME in destination.iterdir():
+        if destination / manifests.NAME in destination.iterdir() and isinstance(_entry(destination), Backup):
             raise InvalidInput(
                 f"{destination} is a backup itself", f"give the place that it is in: {destination.parent}"
             )
