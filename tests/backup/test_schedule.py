@@ -146,7 +146,7 @@ def test_where_backups_go() -> None:
         ({"full": "0 1 * * *", "databases": ("*", "shop")}, "stands for all"),
         ({"full": "0 1 * * *", "jitter": "some"}, "jitter is 'some'"),
         ({"expire": "0 1 * * *"}, "nothing says which backups to keep"),
-        ({"full": "0 1 * * *", "retention": Policy(keep_last=3)}, "not when the others go"),
+        ({"full": "0 1 * * *", "retention": Policy(keep_last=3)}, "not when to remove the others"),
     ],
     ids=str,
 )

@@ -70,7 +70,7 @@ def test_a_run_that_fails_ends_with_1(url: str, tmp_path: Path) -> None:
         (["--full", "daily", "--dest", "b"], "would next be at"),
         (["--full", "@daily"], "it is not said where backups go"),
         (["--dest", "b"], "without a time"),
-        (["--dest", "b", "--full", "@daily", "--keep-last", "3"], "not when the others go"),
+        (["--dest", "b", "--full", "@daily", "--keep-last", "3"], "not when to remove the others"),
         (["--dest", "b", "--full", "@daily", "--time-zone", "Mars"], "there is no time zone 'Mars'"),
         (["--from-periodic-setup"], "it is not said whose periodic backup is meant"),
     ],
