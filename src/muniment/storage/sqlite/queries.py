@@ -114,27 +114,36 @@ class Finder:
 
     def _sorted(self) -> _Sql:
         """All that match, sorted."""
-        orders, joins = [], _Sql("")
+        orders, scores = [], _Sql("")
         for order in self._query.order:
+            way = " DESC" if order.descending else ""
             if order.field.path == (SCORE,):
-                score, joins = self._scores()
-                orders.append(score + (" DESC" if order.descending else ""))
+                if isinstance(self._test, Words) and len(self._query.order) == 1:
+                    return self._best(self._test, way)
+                scores = self._scores()
+                orders.append(f"({' + '.join(['0.0', *_each_score(self._test)])}){way}")
                 continue
             index = self._indexes[order.field]
-            which, way = ("max", " DESC") if order.descending else ("min", "")
+            which = "max" if order.descending else "min"
             orders.append(f"(SELECT {which}(o.key) FROM {_table(index)} o WHERE o.etag = w.etag){way}")
         by = ", ".join([*orders, "w.etag"])
-        return _Sql("SELECT w.etag FROM (") + self._rows(self._test) + ") w" + joins + f" ORDER BY {by}"
+        joins = "".join(f" LEFT JOIN s{place:d} ON s{place:d}.etag = w.etag" for place in _places(scores))
+        return scores + "SELECT w.etag FROM (" + self._rows(self._test) + f") w{joins} ORDER BY {by}"
 
-    def _scores(self) -> tuple[str, _Sql]:
-        """What to sort by, and what that is joined from: the best have the lowest scores."""
-        joins, scores = _Sql(""), ["0.0"]
+    def _best(self, test: Words, way: str) -> _Sql:
+        """All that have these words, in the order of their scores."""
+        table = _table(self._indexes[test.field])
+        return self._words_rows(test) + f" ORDER BY bm25({table}){way}, rowid"
+
+    def _scores(self) -> _Sql:
+        """What is searched for as tables `s0`, `s1`, …: what has it, with scores, of which the lowest are the best."""
+        tables = []
         for place, test in enumerate(searched(self._test)):
             table = _table(self._indexes[test.field])
-            score = f"SELECT rowid AS etag, bm25({table}) AS score FROM {table} WHERE {table} MATCH ?"
-            joins += _Sql(f" LEFT JOIN ({score}) s{place:d} ON s{place:d}.etag = w.etag", (_matching(test),))
-            scores.append(f"ifnull(s{place:d}.score, 0.0)")
-        return f"({' + '.join(scores)})", joins
+            score = f"SELECT rowid, bm25({table}) FROM {table} WHERE {table} MATCH ?"
+            tables.append(_Sql(f"s{place:d}(etag, score) AS MATERIALIZED ({score})", (_matching(test),)))
+        bound = tuple(each for table in tables for each in table.bound)
+        return _Sql(f"WITH {', '.join(table.text for table in tables)} ", bound) if tables else _Sql("")
 
     # What matches.
 
@@ -222,6 +231,15 @@ def _matching(test: Words) -> str:
     """What FTS5 is asked for. Words have no quotation marks in them."""
     terms = (f'"{b" ".join(term.words).decode()}"' + (" *" if term.prefix else "") for term in test.terms)
     return (" AND " if test.every else " OR ").join(terms)
+
+
+def _places(scores: _Sql) -> range:
+    """The numbers of the tables of scores."""
+    return range(len(scores.bound))
+
+
+def _each_score(test: Test) -> list[str]:
+    return [f"ifnull(s{place:d}.score, 0.0)" for place, _ in enumerate(searched(test))]
 
 
 def _etags(index: Index) -> str:
