@@ -13,8 +13,8 @@ import muniment
 
 EXPORTED = """
     AsyncDocumentStore Attachment BackupOperation BackupStatus Delete Document DocumentDatabase DocumentQuery
-    DocumentStore Key Keyring MaintenanceActions MunimentError Page Passphrase Policy Progress Protection Put Results
-    Selection Session SmugglerOptions Statistics Written __version__ field read_recipient rehearse
+    DocumentStore IndexField Key Keyring MaintenanceActions MunimentError Page Passphrase Policy Progress Protection Put
+    Results Selection Session SmugglerOptions Statistics Written __version__ field read_recipient rehearse
 """.split()
 
 

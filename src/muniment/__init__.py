@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from muniment.document import Document
     from muniment.errors import MunimentError
     from muniment.finding import DocumentQuery, Results, field
+    from muniment.indexes import IndexField
     from muniment.maintenance import BackupOperation, BackupStatus, MaintenanceActions
     from muniment.page import Page
     from muniment.progress import Progress
@@ -40,6 +41,7 @@ __all__ = [
     "DocumentDatabase",
     "DocumentQuery",
     "DocumentStore",
+    "IndexField",
     "Key",
     "Keyring",
     "MaintenanceActions",
@@ -74,6 +76,7 @@ _MODULES = {
     "DocumentDatabase": "muniment.database",
     "DocumentQuery": "muniment.finding",
     "DocumentStore": "muniment.client",
+    "IndexField": "muniment.indexes",
     "Key": "muniment.security.recipients",
     "Keyring": "muniment.security.keyring",
     "MaintenanceActions": "muniment.maintenance",

@@ -55,6 +55,11 @@ def query_of(asked: Query | str, parameters: Mapping[str, Any] | None = None) ->
     return query
 
 
+def told(query: Query, plan: Plan) -> Plan:
+    """The plan, with the fields too that the index which was asked does not have."""
+    return replace(plan, unknown=tuple(dict.fromkeys((*query.unknown, *plan.unknown)))) if query.unknown else plan
+
+
 def answer(storage: Storage, query: Query, *, most: int | None = None) -> Answer:
     """What a query finds, at most so many."""
     if query.take is None or (most is not None and query.take > most):
@@ -78,19 +83,19 @@ def stream(storage: Storage, query: Query, *, counted: bool = False) -> Iterator
         groups = storage.group(query)
         rows = _grouped(query, query.group, groups.rows)
         end = None if query.take is None else query.skip + query.take
-        yield Stream(iter(rows[query.skip : end]), len(rows), groups.plan)
+        yield Stream(iter(rows[query.skip : end]), len(rows), told(query, groups.plan))
         return
     asked = replace(query, skip=0, take=None) if query.distinct and query.select else query
     with storage.find(asked, counted=counted) as found:
         documents = map(Document.of, found.revisions)
         if not query.select:
-            yield Stream(documents, found.total, found.plan)
+            yield Stream(documents, found.total, told(query, found.plan))
             return
         rows_of = (projected(document, query.select) for document in documents)
         if query.distinct:
             end = None if query.take is None else query.skip + query.take
             rows_of = islice(_once(rows_of), query.skip, end)  # type: ignore[assignment]
-        yield Stream(rows_of, found.total, found.plan)
+        yield Stream(rows_of, found.total, told(query, found.plan))
 
 
 def _once(rows: Iterable[bytes]) -> Iterator[bytes]:
@@ -102,11 +107,7 @@ def _once(rows: Iterable[bytes]) -> Iterator[bytes]:
 
 
 def _grouped(query: Query, group: Group, rows: Sequence[Row]) -> list[bytes]:
-    columns = query.select or (
-        *(Column(field.path[-1], field.path) for field in group.by),
-        Column("Count", (COUNT,)),
-        *(Column(field.path[-1], (SUM, *field.path)) for field in group.sums),
-    )
+    columns = query.select or columns_of(group)
     for order in reversed(query.order):
 
         def value(row: Row, path: tuple[str, ...] = order.field.path) -> Key:
@@ -114,6 +115,15 @@ def _grouped(query: Query, group: Group, rows: Sequence[Row]) -> list[bytes]:
 
         rows = sorted(rows, key=value, reverse=order.descending)
     return [_object((column.name, _cell(group, row, column.path)) for column in columns) for row in rows]
+
+
+def columns_of(group: Group) -> tuple[Column, ...]:
+    """What is told of groups where nothing is selected: their fields, how many are in each, and the sums."""
+    return (
+        *(Column(field.path[-1], field.path) for field in group.by),
+        Column("Count", (COUNT,)),
+        *(Column(field.path[-1], (SUM, *field.path)) for field in group.sums),
+    )
 
 
 def _cell(group: Group, row: Row, path: tuple[str, ...]) -> Key:

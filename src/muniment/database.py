@@ -9,7 +9,8 @@ from concurrent.futures import Future
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO, Final
 
-from muniment.answer import answer, query_of, stream
+from muniment import definitions
+from muniment.answer import answer, stream
 from muniment.attachment import Attachment, attachment_of, content_chunks
 from muniment.command import Command, Delete, Put, check_etag, write_of
 from muniment.document import (
@@ -34,13 +35,13 @@ from muniment.errors import (
 )
 from muniment.finding import Results
 from muniment.hilo import HiLo
+from muniment.indexes import Indexes
 from muniment.numbers import free_after
 from muniment.owner import by_prefix, find, key_of, owned_id, replacing, tombstone
 from muniment.page import PAGE, Page, check_page, one_more
 from muniment.patching import Patch, PatchCommand, missing, resolved
 from muniment.progress import Progress
 from muniment.query.model import Query
-from muniment.query.plan import IndexFacts
 from muniment.revision import ATTACHMENT, DOCUMENT, NO_METADATA, Revision
 from muniment.scripting import Script
 from muniment.security.encryption import EncryptionKey, given_key
@@ -109,6 +110,7 @@ class DocumentDatabase(Source[Exported]):
         self._once = threading.Lock()
         self._hilo = HiLo(self)
         self._configuring = threading.Lock()
+        self.storage.keep_indexes(lambda: definitions.wanted(self))
 
     @property
     def maintenance(self) -> MaintenanceActions:
@@ -254,7 +256,7 @@ class DocumentDatabase(Source[Exported]):
 
         Without a limit it gives all there is. See docs/queries.md for what it understands.
         """
-        found = answer(self.storage, query_of(query, parameters))
+        found = answer(self.storage, definitions.read(self.get, query, parameters))
         return Results(found.documents or map(decode, found.rows), found.total, found.plan)
 
     def stream(self, query: Query | str, /, **parameters: Any) -> Iterator[Any]:
@@ -262,18 +264,14 @@ class DocumentDatabase(Source[Exported]):
 
         Until it has ended or is closed, nothing of that moment is purged.
         """
-        with stream(self.storage, query_of(query, parameters)) as found:
+        with stream(self.storage, definitions.read(self.get, query, parameters)) as found:
             for item in found.items:
                 yield item if isinstance(item, Document) else decode(item)
 
-    def indexes(self) -> list[IndexFacts]:
-        """The indexes that queries have made."""
-        return self.storage.indexes()
-
-    def drop_index(self, name: str) -> bool:
-        """Drop the index with this name; returns whether there was one. A query that wants it makes it anew."""
-        check_text(name)
-        return self.storage.drop_index(name)
+    @property
+    def indexes(self) -> Indexes:
+        """The indexes that have been put, and those that queries have made."""
+        return Indexes(self)
 
     def put_attachment(
         self,

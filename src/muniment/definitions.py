@@ -8,29 +8,34 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import suppress
 from datetime import datetime
 from typing import Any, Final, NamedTuple, TypeAlias
 
 import msgspec
 from msgspec.structs import replace
 
-from muniment import json_bytes
+from muniment import answer, json_bytes
+from muniment.answer import query_of
 from muniment.command import Put
 from muniment.document import Document, check_body, encode
 from muniment.errors import IndexNotFound, InvalidInput, NotEvaluated
-from muniment.query import maps, model
+from muniment.query import maps, model, rql
 from muniment.query.keys import Number
 from muniment.query.maps import Joined, Path, Several, Unknown, Value
 from muniment.query.model import (
     EVERYTHING,
     ID,
     METADATA,
+    SUM,
     And,
+    As,
     Column,
     Condition,
     Equal,
     Exists,
     Field,
+    Group,
     Leaf,
     Not,
     Or,
@@ -39,6 +44,7 @@ from muniment.query.model import (
     Search,
     StartsWith,
 )
+from muniment.query.plan import Wanted
 from muniment.smuggler.indexes import read_map, type_of
 from muniment.smuggler.kept import INDEXES, SECTION
 
@@ -56,6 +62,10 @@ _ALWAYS: Final = {(ID,), (METADATA, "@last-modified"), (METADATA, "@collection")
 
 _ENTITY_NAME: Final = (METADATA, "Raven-Entity-Name")
 _OF_DEFINITIONS: Final = frozenset({ID, METADATA, "name", "definition", "Type", "IndexDefinition"})
+
+STEMS: Final = "Stems"  # how a field is analyzed of which the stems of words are found
+SEARCHED: Final = ("analyzed", "search", STEMS.lower())
+_stemming: Final = re.compile("snowball|porter|stem", re.IGNORECASE)
 
 Get: TypeAlias = Callable[[str], Document | None]
 
@@ -100,6 +110,20 @@ class Index(NamedTuple):
         """The error for a field that would have to be computed."""
         text = f": {value.text}" if isinstance(value, Unknown) else " of others"
         return NotEvaluated(f"the field {name!r} of the index {self.name!r} is computed{text}", _INSTEAD)
+
+    def how(self, name: str) -> str:
+        """How the texts of a field are kept, in small letters: `analyzed`, `search`, `stems`, `exact`, or nothing."""
+        return self.analyzed.get(name, "").lower()
+
+    def wanted(self) -> Wanted:
+        """The fields of documents that it keeps sorted, or searches."""
+        fields: list[Field] = []
+        for name in self.fields or {}:
+            if not isinstance(self.fields[name], Unknown | Joined):  # type: ignore[index]
+                how = self.how(name)
+                kind: As = "value" if how not in SEARCHED else "stems" if how == STEMS.lower() else "search"
+                fields += [Field(path, kind) for path in self.paths(name)]
+        return Wanted(self.collection, tuple(dict.fromkeys(fields)))
 
     def entries(self, where: Condition) -> Condition:
         """The condition, only for documents of which the index has an entry: those that have one of its fields."""
@@ -203,13 +227,18 @@ def definition_of(document: Document) -> Definition | None:
 
 
 class _Given(msgspec.Struct, rename="pascal"):
-    """What definitions of all versions say of what is found; of the later ones `Fields` says it."""
+    """What definitions of all versions say of what is found; of the later ones `Fields` says it.
+
+    `Stems` are fields of which the stems of words are found, which RavenDB knows nothing of, and passes over.
+    """
 
     map: str | None = None
     maps: list[str] | None = None
     reduce: str | None = None
     indexes: dict[str, Any] | None = None
+    analyzers: dict[str, Any] | None = None
     fields: Any = None
+    stems: list[str] = []
 
 
 def _read(name: str, given: bytes) -> Definition:
@@ -220,6 +249,13 @@ def _read(name: str, given: bytes) -> Definition:
     analyzed = {field: str(how) for field, how in (found.indexes or {}).items()}
     if isinstance(found.fields, dict):
         analyzed |= {field: str(each.get("Indexing")) for field, each in found.fields.items() if isinstance(each, dict)}
+    analyzers = {field: str(how) for field, how in (found.analyzers or {}).items()}
+    if isinstance(found.fields, dict):
+        analyzers |= {
+            field: str(each.get("Analyzer")) for field, each in found.fields.items() if isinstance(each, dict)
+        }
+    analyzed |= dict.fromkeys((field for field, how in analyzers.items() if _stemming.search(how)), STEMS)
+    analyzed |= dict.fromkeys(found.stems, STEMS)
     texts = tuple(found.maps or ()) or ((found.map,) if found.map else ())
     return Definition(name, given, texts, bool(found.reduce and found.reduce.strip()), analyzed)
 
@@ -283,14 +319,60 @@ def resolved(get: Get, query: Query) -> Query:
     if query.index is None:
         return query
     of = index(get, query.index)
-    if query.group:
-        raise NotEvaluated(f"the index {of.name!r} is not grouped", "group the documents: from 'Orders' group by …")
+    unknown = _unknown(of, query)
     where = of.entries(_renamed(of, query.where))
     if of.collection is None:
         where = without_definitions(where)
     orders = (Order(Field(path, each.field.kind), each.descending) for each in query.order for path in _first(of, each))
     columns = tuple(Column(each.name, _column(of, each.path)) for each in query.select)
-    return replace(query, index=None, collection=of.collection, where=where, order=tuple(orders), select=columns)
+    changed = {"collection": of.collection, "where": where, "order": tuple(orders), "select": columns}
+    if query.group:
+        changed |= _grouped(of, query, query.group)
+    return replace(query, index=None, unknown=unknown, **changed)
+
+
+def read(get: Get, asked: Query | str, parameters: Mapping[str, Any] | None = None) -> Query:
+    """A query as it is, or that of a text in RQL, of documents also where it names an index.
+
+    Raises `InvalidInput`, `IndexNotFound` or `NotEvaluated` if it cannot be answered.
+    """
+    query = rql.parse(asked, parameters) if isinstance(asked, str) else asked
+    if query.index is not None:
+        model.check(query)
+        query = resolved(get, query)
+    return query_of(query)
+
+
+def _grouped(of: Index, query: Query, group: Group) -> dict[str, Any]:
+    """What a query with groups says of documents, with the names of the index's fields where it gives no others."""
+    by, sums = ({each: _one(of, each) for each in fields} for fields in (group.by, group.sums))
+    paths = {each.path: found.path for each, found in by.items()}
+    paths |= {(SUM, *each.path): (SUM, *found.path) for each, found in sums.items()}
+    columns = query.select or answer.columns_of(group)
+    return {
+        "group": Group(tuple(by.values()), tuple(sums.values())),
+        "select": tuple(Column(each.name, paths.get(each.path, each.path)) for each in columns),
+        "order": tuple(
+            replace(each, field=replace(each.field, path=paths.get(each.field.path, each.field.path)))
+            for each in query.order
+        ),
+    }
+
+
+def _one(of: Index, field: Field) -> Field:
+    paths = _paths_of(of, field.path)
+    if len(paths) != 1:
+        reason = f"the index {of.name!r} has no single field {field}, to group by or to add up"
+        raise NotEvaluated(reason, "group the documents: from 'Orders' group by …")
+    return Field(paths[0], field.kind)
+
+
+def _unknown(of: Index, query: Query) -> tuple[str, ...]:
+    """The fields that a query asks an index for, and that it does not have."""
+    if of.fields is None:
+        return ()
+    names = [".".join(field.path) for field in model.fields(query) if field.path[0][:1] != "@"]
+    return tuple(dict.fromkeys(name for name in names if not of.fields.get(name)))
 
 
 def _paths_of(of: Index, path: tuple[str, ...]) -> tuple[tuple[str, ...], ...]:
@@ -304,7 +386,7 @@ def _renamed(of: Index, condition: Condition) -> Condition:
     if isinstance(condition, Not):
         return Not(_renamed(of, condition.item))
     name = ".".join(condition.field.path)
-    condition = _analyzed(condition, of.analyzed.get(name, "").lower())
+    condition = _analyzed(condition, of.how(name))
     paths = _paths_of(of, condition.field.path)
     found = tuple(replace(condition, field=Field(path, condition.field.kind)) for path in paths)
     return found[0] if len(found) == 1 else Or(found)
@@ -312,9 +394,11 @@ def _renamed(of: Index, condition: Condition) -> Condition:
 
 def _analyzed(condition: Leaf, how: str) -> Leaf:
     """The condition as the index keeps the field: `=` finds the words of one that is analyzed."""
+    if isinstance(condition, Search) and how == STEMS.lower():
+        return replace(condition, stem=True)
     if isinstance(condition, Equal) and isinstance(condition.value, str) and type(condition.value) is not Number:
-        if how in ("analyzed", "search"):
-            return Search(condition.field, condition.value, every=True)
+        if how in SEARCHED:
+            return Search(condition.field, condition.value, every=True, stem=how == STEMS.lower())
         if how in ("notanalyzed", "exact"):
             return replace(condition, exact=True)
     return condition
@@ -330,6 +414,15 @@ def _column(of: Index, path: tuple[str, ...]) -> tuple[str, ...]:
     if isinstance(value, Unknown | Joined):
         raise of.computed(".".join(path), value)
     return value.path if isinstance(value, Path) else path
+
+
+def wanted(database: Any) -> dict[str, Wanted]:
+    """What the definitions of a database want to have, by their names; not those that cannot be evaluated."""
+    found: dict[str, Wanted] = {}
+    for definition in listed(database):
+        with suppress(InvalidInput, NotEvaluated):
+            found[definition.name] = evaluated(definition).wanted()
+    return found
 
 
 def listed(database: Any) -> Iterator[Definition]:

@@ -44,6 +44,11 @@ _members = msgspec.json.Decoder(dict[str, msgspec.Raw])
 T = TypeVar("T")
 
 
+def fold_collection(collection: str | None) -> str | None:
+    """The form in which collections are compared: ASCII letters without case, as SQLite does."""
+    return None if collection is None else "".join(each.lower() if each.isascii() else each for each in collection)
+
+
 def fold(id: str) -> str:
     """The form in which ids are compared: two ids that differ only in case are one document.
 

@@ -141,6 +141,13 @@ def operand(value: Any) -> Any:
     return value
 
 
+def asked_of(collection: str | None, index: str | None) -> Query:
+    """A query of a collection or, instead, of an index."""
+    if collection is not None and index is not None:
+        raise InvalidInput(f"the index {index!r} says of which collection it is", "leave the collection out")
+    return Query(collection, index=index)
+
+
 class Unit(Protocol):
     """What a query needs of its session."""
 

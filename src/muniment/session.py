@@ -12,7 +12,7 @@ from muniment.command import Command, Delete, Put
 from muniment.document import ENTITY_NAME, MAX_ID_BYTES, Document, check_id, encode, fold, is_reserved, texts_in
 from muniment.errors import ConcurrencyConflict, InvalidInput
 from muniment.faces import Blocking, Steps, both
-from muniment.finding import DocumentQuery, Results, included
+from muniment.finding import DocumentQuery, Results, asked_of, included
 from muniment.hilo import collection_for
 from muniment.query.model import Query
 from muniment.storage.base import Written
@@ -310,14 +310,17 @@ class Session(UnitOfWork[Database], Blocking):
         return self._run(self._load(id, type))
 
     @overload
-    def query(self, collection: str | None = None) -> DocumentQuery[dict[str, Any]]: ...
+    def query(self, collection: str | None = None, *, index: str | None = None) -> DocumentQuery[dict[str, Any]]: ...
 
     @overload
-    def query(self, collection: str | None, type: type[T]) -> DocumentQuery[T]: ...
+    def query(self, collection: str | None, type: type[T], *, index: str | None = None) -> DocumentQuery[T]: ...
 
-    def query(self, collection: str | None = None, type: Any = None) -> Any:
-        """A query of a collection, or of all documents: `session.query("Orders").where(field("Freight") > 10)`."""
-        return DocumentQuery(self, Query(collection), type)
+    def query(self, collection: str | None = None, type: Any = None, *, index: str | None = None) -> Any:
+        """A query of a collection, or of all documents: `session.query("Orders").where(field("Freight") > 10)`.
+
+        With the name of an `index`, it is one of that, which knows of what collection, by the fields of the index.
+        """
+        return DocumentQuery(self, asked_of(collection, index), type)
 
 
 def _is(entity: Any, type: Any) -> bool:

@@ -18,10 +18,12 @@ from muniment.client import (
     RemoteJob,
 )
 from muniment.client.databases import Administration, AsyncAdministration
+from muniment.client.indexes import AsyncIndexes, Indexes
 from muniment.client.keys import AsyncKeys, Keys
 from muniment.client.operations import AsyncOperations, Operations
 from muniment.client.schedules import AsyncSchedules, Schedules
 from muniment.database import DocumentDatabase
+from muniment.indexes import Indexes as Embedded
 
 TWINS = [
     (DocumentStore, AsyncDocumentStore),
@@ -30,6 +32,7 @@ TWINS = [
     (Operations, AsyncOperations),
     (Schedules, AsyncSchedules),
     (Keys, AsyncKeys),
+    (Indexes, AsyncIndexes),
     (RemoteJob, AsyncRemoteJob),
     (RemoteAttachment, AsyncRemoteAttachment),
 ]
@@ -59,3 +62,6 @@ def test_a_store_is_what_the_embedded_database_is() -> None:
     shared += "export export_incremental import_dump".split()
     for name in shared:
         assert parameters(DocumentStore, name) == parameters(DocumentDatabase, name), name
+    assert public(Indexes) == public(Embedded)
+    for name in public(Indexes):
+        assert parameters(Indexes, name) == parameters(Embedded, name), name

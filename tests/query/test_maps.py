@@ -43,6 +43,22 @@ TICKS = '((DateTime)doc["@metadata"]["Last-Modified"]).Ticks'
             "from d in docs.A select new { n = d.L.Count, m = d.L.Sum(x => x.B), Count = d.Count } // why",
             Map("A", {"n": Unknown("d.L.Count"), "m": Unknown("d.L.Sum(x => x.B)"), "Count": Path(("Count",))}),
         ),
+        (
+            (
+                'from d in docs.A select new { p = d.L.Select(x => x.B), q = d["L"].SelectMany((x) => x.M.Select(y=>'
+                "y.C.D)), r = d.L.Select(x => d.B), s = d.L.Select(x => x), t = d.L.Select(x => x.B).Count }"
+            ),
+            Map(
+                "A",
+                {
+                    "p": Path(("L", "B")),
+                    "q": Path(("L", "M", "C", "D")),
+                    "r": Unknown("d.L.Select(x => d.B)"),
+                    "s": Unknown("d.L.Select(x => x)"),
+                    "t": Unknown("d.L.Select(x => x.B).Count"),
+                },
+            ),
+        ),
     ],
 )
 def test_projections(text: str, found: Map) -> None:

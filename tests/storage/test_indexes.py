@@ -306,7 +306,7 @@ def test_they_are_listed_and_dropped(indexed: Storage) -> None:
     fill(indexed)
     expected = found(indexed, Query("Orders", Equal(A, 3)))
     [facts] = indexed.indexes()
-    assert (facts.name, facts.collection, facts.field, facts.ready) == ("Auto/orders/ByA", "orders", "A", True)
+    assert (facts.name, facts.collection, facts.field, facts.ready) == ("Auto/orders/ByA", "orders", A, True)
     assert indexed.drop_index("AUTO/Orders/BYA")
     assert indexed.indexes() == []
     assert found(indexed, Query("Orders", Equal(A, 3))) == expected
@@ -467,7 +467,7 @@ def test_the_one_not_used_for_longest_makes_room(place: Place, monkeypatch: pyte
     found(store, Query("Orders", Equal(A, 3)))
     place.clock.now += (indexes.MAKES_ROOM_SECONDS + 10) * 1_000_000
     found(store, Query("Orders", Equal(B, "b3")))
-    assert [each.field for each in store.indexes()] == ["B"]
+    assert [each.field for each in store.indexes()] == [B]
 
 
 def test_sums_and_groups_that_would_never_end(indexed: Storage) -> None:

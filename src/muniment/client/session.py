@@ -9,7 +9,7 @@ from typing import Any, Protocol, Self, TypeVar, overload
 from muniment.command import Command
 from muniment.document import Document
 from muniment.faces import Awaiting
-from muniment.finding import AsyncDocumentQuery, Results
+from muniment.finding import AsyncDocumentQuery, Results, asked_of
 from muniment.hilo import Ranges
 from muniment.query.model import Query
 from muniment.session import UnitOfWork
@@ -52,14 +52,16 @@ class AsyncSession(UnitOfWork[AsyncDatabase], Awaiting):
         return await self._run(self._load(id, type))
 
     @overload
-    def query(self, collection: str | None = None) -> AsyncDocumentQuery[dict[str, Any]]: ...
+    def query(
+        self, collection: str | None = None, *, index: str | None = None
+    ) -> AsyncDocumentQuery[dict[str, Any]]: ...
 
     @overload
-    def query(self, collection: str | None, type: type[T]) -> AsyncDocumentQuery[T]: ...
+    def query(self, collection: str | None, type: type[T], *, index: str | None = None) -> AsyncDocumentQuery[T]: ...
 
-    def query(self, collection: str | None = None, type: Any = None) -> Any:
+    def query(self, collection: str | None = None, type: Any = None, *, index: str | None = None) -> Any:
         """See `muniment.Session.query`."""
-        return AsyncDocumentQuery(self, Query(collection), type)
+        return AsyncDocumentQuery(self, asked_of(collection, index), type)
 
 
 class AsyncHiLo(Ranges, Awaiting):

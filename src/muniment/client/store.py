@@ -12,6 +12,7 @@ from muniment.client import attachments, documents, dumps, queries, statistics
 from muniment.client.attachments import AsyncRemoteAttachment, Content, RemoteAttachment, chunks_of
 from muniment.client.credentials import Credentials, Verify
 from muniment.client.databases import Administration, AsyncAdministration
+from muniment.client.indexes import AsyncIndexes, Indexes
 from muniment.client.keys import AsyncKeys, Keys
 from muniment.client.operations import AsyncOperations, Operations
 from muniment.client.schedules import AsyncSchedules, Schedules
@@ -188,6 +189,7 @@ class DocumentStore(BothStores[RemoteAttachment], Remote, Source[Exported]):
         self.operations = Operations(self._transport)
         self.schedules = Schedules(self._transport)
         self.keys = Keys(self._transport)
+        self.indexes = Indexes(self._transport, self._root)
 
     def __enter__(self) -> Self:
         return self
@@ -299,6 +301,7 @@ class AsyncDocumentStore(BothStores[AsyncRemoteAttachment], AsyncRemote, Source[
         self.operations = AsyncOperations(self._transport)
         self.schedules = AsyncSchedules(self._transport)
         self.keys = AsyncKeys(self._transport)
+        self.indexes = AsyncIndexes(self._transport, self._root)
 
     async def __aenter__(self) -> Self:
         return self

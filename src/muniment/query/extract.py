@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import suppress
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 import msgspec
 from msgspec import UNSET
@@ -14,6 +14,15 @@ from muniment.document import Document
 from muniment.query import keys, words
 from muniment.query.keys import Key, Number, decoded, key_of
 from muniment.query.model import ID, METADATA, As, Field
+
+MAX_REASON: Final = 500
+
+
+class Extracted(NamedTuple):
+    """The keys of a document, for each field, and the fields that failed, with the reason."""
+
+    keys: list[list[Key]]
+    faults: tuple[tuple[Field, str], ...]
 
 
 class Extractor:
@@ -62,6 +71,21 @@ class Extractor:
             else next(inside)
             for field in self.fields
         ]
+
+    def safe_keys(self, document: Document) -> Extracted:
+        """The same; a field that fails has no keys, and why is told."""
+        try:
+            return Extracted(self.keys(document), ())
+        except Exception:
+            found: list[list[Key]] = []
+            faults: list[tuple[Field, str]] = []
+            for field in self.fields:
+                try:
+                    found += Extractor([field]).keys(document)
+                except Exception as error:
+                    found.append([keys.MISSING])
+                    faults.append((field, f"{type(error).__name__}: {error}"[:MAX_REASON]))
+            return Extracted(found, tuple(faults))
 
 
 def metadata_of(document: Document) -> dict[str, Any]:

@@ -2,7 +2,8 @@
 
     from order in docs.Orders select new { order.Company, City = order.ShipTo.City, Tag = order["@metadata"]["Tag"] }
 
-Casts are passed over, and `new object[] {…}` is all of these. What else there may be is known by its text only.
+Casts are passed over, `order.Lines.Select(line => line.Product)` is the path of that, and `new object[] {…}` is all of
+these. What else there may be is known by its text only.
 """
 
 from __future__ import annotations
@@ -235,13 +236,15 @@ class _Parser:
                 raise self._more()
         return Several(tuple(items))
 
-    def _path(self) -> Path:
-        if self._name() != self._document:
+    def _path(self, of: str = "") -> Path:
+        if self._name() != (of or self._document):
             raise self._more()
         names: list[str] = []
         while True:
             if self._take("."):
                 names.append(self._name())
+                if names[-1] in ("Select", "SelectMany") and self._said == "(":
+                    return Path((*names[:-1], *self._of_each()))
             elif self._take("["):
                 names.append(self._quoted())
                 self._expect("]")
@@ -254,3 +257,15 @@ class _Parser:
         if names[0] == METADATA:
             names[1:2] = [_METADATA.get(name, name) for name in names[1:2]]
         return Path(tuple(names))
+
+    def _of_each(self) -> tuple[str, ...]:
+        """The path within each element of an array: `(line => line.Product)`."""
+        self._expect("(")
+        bracketed = self._take("(")
+        element = self._name()
+        if bracketed:
+            self._expect(")")
+        self._expect("=>")
+        path = self._path(element).path
+        self._expect(")")
+        return path

@@ -180,7 +180,7 @@ class Query(msgspec.Struct, frozen=True, omit_defaults=True):
     """Which documents (of a collection, or all), in which order, which of them, and what of each.
 
     With `index`, it asks the one of this name. What is equal in the order that is asked for comes in the order of its
-    etags. `take` None takes all.
+    etags. `take` None takes all. `unknown` are names that the index which was asked does not have, to be told.
     """
 
     collection: str | None = None
@@ -193,6 +193,7 @@ class Query(msgspec.Struct, frozen=True, omit_defaults=True):
     include: tuple[str, ...] = ()
     group: Group | None = None
     index: str | None = None
+    unknown: tuple[str, ...] = ()
 
 
 def field(path: str | tuple[str, ...], kind: As = "value") -> Field:

@@ -94,7 +94,7 @@ def matching(
         return
     holds = predicate(test)
     for document in documents:
-        found = dict(zip(extractor.fields, extractor.keys(document), strict=True))
+        found = dict(zip(extractor.fields, extractor.safe_keys(document).keys, strict=True))
         if looked:
             looked.at(found)
         if holds(found):

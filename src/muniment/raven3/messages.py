@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from datetime import datetime
 from typing import Annotated, Any, Literal, TypeAlias
 
 import msgspec
@@ -12,6 +11,7 @@ from muniment.backup.recoverability import DestinationState
 from muniment.backup.retention import Policy
 from muniment.backup.runs import Run
 from muniment.backup.schedule import Schedule, Task
+from muniment.indexes import IndexFacts
 from muniment.patching import PatchCommand
 from muniment.query.plan import Plan
 from muniment.raven3.names import BUILD, MAX_PAGE, PRODUCT
@@ -112,18 +112,15 @@ class IndexDefined(Message):
     definition: Annotated[msgspec.Raw, Meta(description="`Map` or `Maps`, and what else RavenDB has.")]
 
 
-class IndexListed(msgspec.Struct, omit_defaults=True):
-    """An index whose definition is kept, or one on a field that queries have made; of that are the other members.
+class IndexListed(IndexFacts, frozen=True):
+    """An index: one that is defined, with its definition, or one that queries have made (`automatic`).
 
-    `ready`: it answers queries; otherwise it is still being built. `used` is when it last answered one, to an hour.
+    `ready`: it answers queries; otherwise `progress` is how much of it has been built, from 0 to 1. `used` is when it
+    was made or last answered one, to an hour. `faults` are documents that it could not read, and has without the field.
+    `problem` is why queries cannot ask it by its name.
     """
 
-    name: str
-    collection: str | None = None
-    field: str | None = None
-    ready: bool | None = None
-    used: datetime | None = None
-    definition: Annotated[msgspec.Raw | None, Meta(description="As it was given.")] = None
+    definition: Annotated[msgspec.Raw | UnsetType, Meta(description="As it was given.")] = UNSET
 
 
 class Command(Message):

@@ -45,7 +45,7 @@ import msgspec
 
 from muniment.fingerprint import Fingerprint, Tally
 from muniment.query.model import Query
-from muniment.query.plan import IndexFacts, Plan
+from muniment.query.plan import FieldIndex, Plan, Wanted
 from muniment.query.scan import Row
 from muniment.revision import DOCUMENT, NO_METADATA, Batch, Revision
 from muniment.security.encryption import EncryptionKey
@@ -304,7 +304,9 @@ class Storage(Protocol):
 
     def group(self, query: Query) -> Groups: ...
 
-    def indexes(self) -> list[IndexFacts]: ...
+    def indexes(self) -> list[FieldIndex]: ...
+
+    def keep_indexes(self, named: Callable[[], Mapping[str, Wanted]]) -> None: ...
 
     def drop_index(self, name: str) -> bool: ...
 

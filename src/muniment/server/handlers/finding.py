@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Iterator
-from typing import Any
 
 import msgspec
 from msgspec.structs import replace
 
-from muniment.answer import answer, query_of, stream
+from muniment import definitions
+from muniment.answer import answer, stream
 from muniment.document import Document, ExactFloat, encode
 from muniment.errors import InvalidDocument, InvalidInput
+from muniment.query import rql
 from muniment.query.model import Query
 from muniment.raven3.documents import array, with_metadata
 from muniment.raven3.headers import BUILD_HEADER, JSON
@@ -54,22 +56,21 @@ async def _asked(request: Request) -> tuple[Query, Wanted]:
     body = await request.body()
     try:
         wanted = _decode(body)
-        return _query(wanted), wanted
+        query = _query(wanted)
     except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
         raise InvalidDocument(f"the query cannot be read: {error}", "see docs/queries.md") from error
+    if query.index is None:
+        return definitions.read(request.tenant.database.get, query), wanted
+    return await asyncio.to_thread(definitions.read, request.tenant.database.get, query), wanted
 
 
 def _query(wanted: Wanted) -> Query:
     """The query without what is skipped beside it."""
     if (wanted.rql is None) == (wanted.query is None):
         raise InvalidInput("a query is a text in Rql, or a tree in Query", "give one of them")
-    query = query_of(wanted.rql, wanted.parameters) if wanted.rql is not None else _tree(wanted.query)
+    query = rql.parse(wanted.rql, wanted.parameters) if wanted.rql is not None else msgspec.convert(wanted.query, Query)
     left = None if query.take is None else max(query.take - wanted.skip, 0)
     return replace(query, skip=query.skip + wanted.skip, take=left)
-
-
-def _tree(tree: Any) -> Query:
-    return query_of(msgspec.convert(tree, Query))
 
 
 def _answered(tenant: Tenant, query: Query) -> bytes:

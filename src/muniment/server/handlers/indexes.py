@@ -17,6 +17,7 @@ from muniment.command import Delete
 from muniment.definitions import Index
 from muniment.document import Document, decode, encode, raven_time
 from muniment.errors import IndexNotFound, InvalidQuery, NotEvaluated
+from muniment.indexes import IndexFacts
 from muniment.query import keys, lucene, model
 from muniment.query.lucene import Compared
 from muniment.query.maps import Joined, Path, Several, Unknown, Value
@@ -34,7 +35,13 @@ from muniment.server.request import Request
 from muniment.server.tenants import Tenant
 from muniment.server.wire import Refused, Response, empty_response, json_response
 
-_ANALYZED: dict[str, Any] = {"analyzed": "words", "search": "words", "notanalyzed": "exact", "exact": "exact"}
+_ANALYZED: dict[str, Any] = {
+    "analyzed": "words",
+    "search": "words",
+    "stems": "stems",
+    "notanalyzed": "exact",
+    "exact": "exact",
+}
 
 
 class Asked(NamedTuple):
@@ -73,11 +80,18 @@ async def listing(request: Request) -> Response:
     asked, database = request.asked(IndexesListed), request.tenant.database
 
     def all() -> list[IndexListed]:
-        kept = [IndexListed(each.name, definition=msgspec.Raw(each.given)) for each in definitions.listed(database)]
-        return [*kept, *(IndexListed(**msgspec.structs.asdict(each)) for each in database.indexes())]
+        given = {each.name: msgspec.Raw(each.given) for each in definitions.listed(database)}
+        return [
+            IndexListed(**_facts(each), definition=given.get(each.name, msgspec.UNSET))
+            for each in database.indexes.list()
+        ]
 
     found = (await asyncio.to_thread(all))[asked.start :][: asked.size]
     return json_response([each.name for each in found] if asked.names_only else found)
+
+
+def _facts(facts: IndexFacts) -> dict[str, Any]:
+    return {name: getattr(facts, name) for name in facts.__struct_fields__}
 
 
 async def define(request: Request) -> Response:
@@ -95,9 +109,11 @@ async def define_many(request: Request) -> Response:
 
 async def drop(request: Request) -> Response:
     """Forget a definition, and drop an index that queries have made; one that a query wants is made anew."""
-    await asyncio.to_thread(request.tenant.database.drop_index, request.argument)
-    if await asyncio.to_thread(definitions.is_kept, request.tenant.database.get, request.argument):
+    database = request.tenant.database
+    if await asyncio.to_thread(definitions.is_kept, database.get, request.argument):
         await documents.write(request, [Delete(definitions.id_of(request.argument))])
+    else:
+        await asyncio.to_thread(database.indexes.drop, request.argument)
     return empty_response(204)
 
 
@@ -209,7 +225,7 @@ def asked_of(tenant: Tenant, name: str, asked: IndexAsked) -> Asked:
     index = definitions.index(tenant.database.get, name)
 
     def naming(field: str) -> Compared:
-        return Compared(index.paths(field), _ANALYZED.get(index.analyzed.get(field, "").lower(), "folded"))
+        return Compared(index.paths(field), _ANALYZED.get(index.how(field), "folded"))
 
     every = asked.operator.upper() == "AND"
     where = lucene.parse(asked.query, every=every, default=asked.default_field or "", naming=naming)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, suppress
 from itertools import islice
 from time import monotonic
@@ -14,8 +14,9 @@ from muniment.errors import Cancelled
 from muniment.query.extract import Extractor
 from muniment.query.keys import Key
 from muniment.query.model import Field
+from muniment.query.plan import Wanted
 from muniment.storage.base import Snapshot
-from muniment.storage.sqlite.indexes import Index
+from muniment.storage.sqlite.indexes import Fault, Index, by_field, faults_of
 from muniment.storage.sqlite.reader import Reader
 from muniment.storage.sqlite.transaction import Transaction
 from muniment.storage.sqlite.writer import Writer
@@ -34,7 +35,56 @@ class Builder:
         self._lock = threading.Lock()
         self._running: dict[tuple[str | None, Field], threading.Thread] = {}
         self._failed: dict[tuple[str | None, Field], float] = {}
+        self._done: dict[tuple[str | None, Field], int] = {}
         self._stopped = threading.Event()
+        self._named: Callable[[], Mapping[str, Wanted]] = dict
+        self._looking: threading.Thread | None = None
+        self._look_again = False
+
+    def keep(self, named: Callable[[], Mapping[str, Wanted]]) -> None:
+        """Have what is given by name, now and whenever a definition has been written."""
+        self._named = named
+        self._writer.indexes.on_definition = self._definition_written
+        self._writer.indexes.named = by_field(named())
+        if self._writer.indexes.named:
+            self._definition_written()
+
+    def _definition_written(self) -> None:
+        """Look, in a thread of its own, at what is to be there."""
+        with self._lock:
+            self._look_again = True
+            if self._looking is None and not self._stopped.is_set():
+                self._looking = threading.Thread(target=self._look, name="muniment indexes", daemon=True)
+                self._looking.start()
+
+    def _look(self) -> None:
+        while True:
+            with self._lock:
+                if not self._look_again or self._stopped.is_set():
+                    self._looking = None
+                    return
+                self._look_again = False
+            with suppress(Exception):  # a query that needs one makes it
+                self._make_named()
+
+    def _make_named(self) -> None:
+        before, named = self._writer.indexes.named, by_field(self._named())
+        self._writer.indexes.named = named
+        if gone := set(before) - set(named):
+            self._submit(lambda _: self._writer.indexes.drop_fields(gone))
+        ready = {(index.collection, index.field) for index in self._writer.indexes.all if index.ready}
+        for collection in dict.fromkeys(collection for collection, _ in named):
+            missing = [field for of, field in named if of == collection and (of, field) not in ready]
+            if missing:
+                self.want(collection, missing, 0)
+
+    def progress(self, collection: str | None, field: Field) -> float | None:
+        """How much of an index has been built, from 0 to 1; None if none is being built."""
+        with self._lock:
+            if (collection, field) not in self._running:
+                return None
+            done = self._done.get((collection, field), 0)
+        return min(done / max(self._writer.documents(collection), 1), 0.99)
 
     def want(self, collection: str | None, fields: Sequence[Field], wait: float) -> None:
         """Have an index on each of these fields; wait until there is, or so many seconds."""
@@ -67,23 +117,38 @@ class Builder:
             for field in fields:
                 self._running.pop((collection, field), None)
                 self._failed.pop((collection, field), None)
+                self._done.pop((collection, field), None)
             self._failed |= {(collection, field): monotonic() for field in failed}
 
     def _fill(self, collection: str | None, indexes: Sequence[Index]) -> None:
         extractor, fill = Extractor(index.field for index in indexes), self._writer.indexes.fill
         with self._pin() as snapshot:
-            documents = self._keys(collection, snapshot.etag, extractor)
+            faults: list[Fault] = []
+            documents = self._keys(collection, snapshot.etag, extractor, indexes, faults)
             while found := list(islice(documents, STEP)):
-                self._submit(lambda _, found=found: fill(indexes, found))  # type: ignore[misc]
+                self._submit(lambda _, found=found, failed=tuple(faults): fill(indexes, found, failed))  # type: ignore[misc]
+                faults.clear()
+                for index in indexes:
+                    self._done[collection, index.field] = self._done.get((collection, index.field), 0) + len(found)
         self._submit(lambda _: self._writer.indexes.filled(indexes))
 
-    def _keys(self, collection: str | None, upto: int, extractor: Extractor) -> Iterator[tuple[int, list[list[Key]]]]:
+    def _keys(
+        self, collection: str | None, upto: int, extractor: Extractor, indexes: Sequence[Index], faults: list[Fault]
+    ) -> Iterator[tuple[int, list[list[Key]]]]:
         if extractor.body_only:
             for etag, body in self._reader.bodies(collection, upto):
-                yield etag, extractor.of_body(body)
+                try:
+                    keys = extractor.of_body(body)
+                except Exception:
+                    [revision] = self._reader.revisions([etag])
+                    keys, failed = extractor.safe_keys(Document.of(revision))
+                    faults += faults_of(indexes, etag, revision.id, failed)
+                yield etag, keys
             return
         for each in self._reader.documents(collection, upto):
-            yield each.etag, extractor.keys(Document.of(each))
+            keys, failed = extractor.safe_keys(Document.of(each))
+            faults += faults_of(indexes, each.etag, each.id, failed)
+            yield each.etag, keys
 
     def _submit(self, job: Callable[[Transaction], Any]) -> Any:
         if self._stopped.is_set():
@@ -94,6 +159,6 @@ class Builder:
         """Stop, before the writer does."""
         self._stopped.set()
         with self._lock:
-            threads = set(self._running.values())
+            threads = {*self._running.values(), *([self._looking] if self._looking else [])}
         for thread in threads:
             thread.join()

@@ -7,22 +7,27 @@ indexes does not keep them; `through` shows what it has written, and then they a
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Container, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from functools import lru_cache
 from itertools import groupby
 from operator import itemgetter
-from typing import Any, Final, NamedTuple
+from typing import Any, Final, NamedTuple, TypeAlias
 
 import apsw
 import msgspec
 
-from muniment.document import Document, from_microseconds, without_time_kept
+from muniment.document import Document, fold_collection, from_microseconds, without_time_kept
 from muniment.query.extract import Extractor
 from muniment.query.keys import Key
 from muniment.query.model import ID, SEARCHED, As, Field
+from muniment.query.plan import IndexFault, Wanted
 from muniment.revision import DOCUMENT
 
+Named: TypeAlias = Mapping[tuple[str | None, Field], str]
+"""The names of the indexes that somebody has defined, by collection (folded) and field."""
+
+DEFINITIONS: Final = "raven/indexes/"  # begins the ids of documents that may define indexes
 UNUSED_SECONDS: Final = 30 * 24 * 3600
 MAKES_ROOM_SECONDS: Final = 24 * 3600
 MOST: Final = 64  # in one database: each is a little work for every write
@@ -33,6 +38,12 @@ CREATE TABLE IF NOT EXISTS index_definition(
 ) STRICT;
 CREATE TABLE IF NOT EXISTS index_state(through INTEGER NOT NULL) STRICT;
 """
+_FAULTS: Final = """
+CREATE TABLE IF NOT EXISTS index_fault(
+  number INTEGER NOT NULL, etag INTEGER NOT NULL, id TEXT NOT NULL, reason TEXT NOT NULL, PRIMARY KEY(number, etag)
+) STRICT, WITHOUT ROWID
+"""
+MOST_FAULTS: Final = 100  # that are told of each index
 # The second is made when the first is full: sorted once, it takes a tenth of the time.
 _INDEX: Final = """
 CREATE TABLE index_{0:d}(etag INTEGER NOT NULL, key BLOB NOT NULL, PRIMARY KEY(etag, key)) STRICT, WITHOUT ROWID
@@ -88,6 +99,15 @@ class Words(NamedTuple):
     words: bytes | None
 
 
+class Fault(NamedTuple):
+    """A document that an index could not read, and why."""
+
+    number: int
+    etag: int
+    id: str
+    reason: str
+
+
 class Gone(NamedTuple):
     """A document that is no longer current."""
 
@@ -119,6 +139,9 @@ class Indexes:
         self._connection = connection
         self._last = 0  # the number of the newest: none is given twice, for what fills one that was dropped may go on
         self.all: tuple[Index, ...] = ()
+        self.named: Named = {}
+        self.on_definition: Callable[[], object] | None = None
+        self._faulty = has_faults(connection)
         if has_indexes(connection):
             if connection.execute("SELECT ifnull(max(through), 0) FROM index_state").get < last_etag:
                 with connection:
@@ -201,7 +224,7 @@ class Indexes:
                     self._connection.execute(f"DROP TABLE index_{index.number:d}")
         self.read()
 
-    def _change(self, gone: Iterable[Gone], come: Iterable[Come]) -> list[Words]:
+    def _change(self, gone: Sequence[Gone], come: Iterable[Come]) -> list[Words]:
         words: list[Words] = []
         removed: dict[int, list[tuple[int]]] = {}
         for etag, collection in gone:
@@ -210,6 +233,8 @@ class Indexes:
                     words.append(Words(index.number, etag, None))
                 else:
                     removed.setdefault(index.number, []).append((etag,))
+        if self._faulty:
+            self._connection.executemany("DELETE FROM index_fault WHERE etag = ?", [(etag,) for etag, _ in gone])
         for number, etags in removed.items():
             self._connection.executemany(f"DELETE FROM index_{number:d} WHERE etag = ?", etags)
         added: dict[Index, list[tuple[int, Key]]] = {}
@@ -217,7 +242,11 @@ class Indexes:
             indexes, extractor = self._of(collection)
             columns = [added.setdefault(index, []) for index in indexes]
             for each in documents if indexes else ():
-                keys = extractor.of_body(each.body) if extractor.body_only else extractor.keys(each.document)
+                try:
+                    keys = extractor.of_body(each.body) if extractor.body_only else extractor.keys(each.document)
+                except Exception:
+                    keys, faults = extractor.safe_keys(each.document)
+                    self.note_faults(faults_of(indexes, each.etag, each.id, faults))
                 for rows, found in zip(columns, keys, strict=True):
                     rows += [(each.etag, key) for key in found]
         for index, rows in added.items():
@@ -234,6 +263,19 @@ class Indexes:
         self._connection.execute("UPDATE index_definition SET several = 1 WHERE number = ?", (number,))
         self.read()
 
+    def note_faults(self, faults: Iterable[Fault]) -> None:
+        """Keep what indexes could not read: part of the transaction that writes it."""
+        found = list(faults)
+        if found:
+            self._connection.execute(_FAULTS)
+            self._connection.executemany("INSERT OR REPLACE INTO index_fault VALUES(?, ?, ?, ?)", found)
+            self._faulty = True
+
+    def definition_written(self) -> None:
+        """Called when a document has been written that may define an index, after the commit."""
+        if self.on_definition:
+            self.on_definition()
+
     def reached(self, etag: int) -> None:
         """Note the last etag of a commit: what is indexed. Part of the commit."""
         self._connection.execute("DELETE FROM index_state; INSERT INTO index_state VALUES(?)", (etag,))
@@ -247,12 +289,12 @@ class Indexes:
         execute(_TABLES).fetchall()
         self.read()
         for index in self.all:
-            if index.used < now - UNUSED_SECONDS * 1_000_000:
+            if index.used < now - UNUSED_SECONDS * 1_000_000 and (index.collection, index.field) not in self.named:
                 self._drop(index)
         collection = fold_collection(collection)
         there = {index.field: index for index in self.all if index.collection == collection}
         for field in fields:
-            if field not in there and self._room(now):
+            if field not in there and ((collection, field) in self.named or self._room(now)):
                 number = self._last = max(self._last, execute(_NEWEST).get) + 1
                 path = msgspec.json.encode(field.path).decode()
                 query = "INSERT INTO index_definition VALUES(?, ?, ?, ?, 0, 0, ?)"
@@ -268,11 +310,15 @@ class Indexes:
     def _room(self, now: int) -> bool:
         """Whether there may be another one; one that was not used for a day makes room for it."""
         self.read()
-        if len(self.all) >= MOST:
-            oldest = min(self.all, key=lambda index: index.used)
+        if len(others := self._unnamed()) >= MOST:
+            oldest = min(others, key=lambda index: index.used)
             if oldest.used < now - MAKES_ROOM_SECONDS * 1_000_000:
                 self._drop(oldest)
-        return len(self.all) < MOST
+        return len(self._unnamed()) < MOST
+
+    def _unnamed(self) -> list[Index]:
+        """Those that queries have made, and nobody has defined."""
+        return [index for index in self.all if (index.collection, index.field) not in self.named]
 
     def drop(self, name: str) -> bool:
         """Drop those of this name, in any case; part of a transaction."""
@@ -281,17 +327,31 @@ class Indexes:
             self._drop(index)
         return bool(named)
 
+    def drop_fields(self, fields: Container[tuple[str | None, Field]]) -> None:
+        """Drop those on these fields of collections (folded); part of a transaction."""
+        for index in self.all:
+            if (index.collection, index.field) in fields:
+                self._drop(index)
+
     def _drop(self, index: Index) -> None:
         self._connection.execute(f"DROP TABLE index_{index.number:d}")
         self._connection.execute("DELETE FROM index_definition WHERE number = ?", (index.number,))
+        if self._faulty:
+            self._connection.execute("DELETE FROM index_fault WHERE number = ?", (index.number,))
         self.read()
 
-    def fill(self, indexes: Sequence[Index], documents: Sequence[tuple[int, Sequence[Sequence[Key]]]]) -> None:
+    def fill(
+        self,
+        indexes: Sequence[Index],
+        documents: Sequence[tuple[int, Sequence[Sequence[Key]]]],
+        faults: Sequence[Fault] = (),
+    ) -> None:
         """Add the keys of these documents (in the order of their etags), but for those that are no longer current."""
         if not documents:
             return
         query = "SELECT etag FROM dead WHERE etag BETWEEN ? AND ?"
         dead = {etag for (etag,) in self._connection.execute(query, (documents[0][0], documents[-1][0]))}
+        self.note_faults(each for each in faults if each.etag not in dead)
         for place, index in enumerate(indexes):
             if index.of_words:
                 self._fill_words(
@@ -345,6 +405,38 @@ def _by_collection(come: Iterable[Come]) -> dict[str | None, list[Come]]:
     return found
 
 
+def by_field(wanted: Mapping[str, Wanted]) -> Named:
+    """The names of indexes by what they have; of several that have the same, the first."""
+    return {
+        (fold_collection(each.collection), field): name
+        for name, each in reversed([*wanted.items()])
+        for field in each.fields
+        if indexable(field)
+    }
+
+
+def faults_of(indexes: Sequence[Index], etag: int, id: str, faults: Iterable[tuple[Field, str]]) -> Iterator[Fault]:
+    """What these indexes could not read of a document."""
+    numbers = {index.field: index.number for index in indexes}
+    for field, reason in faults:
+        yield Fault(numbers[field], etag, id, reason)
+
+
+def has_faults(connection: apsw.Connection) -> bool:
+    """Whether an index could ever not read a document."""
+    return connection.execute("SELECT 1 FROM sqlite_schema WHERE name = 'index_fault'").get is not None
+
+
+def read_faults(connection: apsw.Connection) -> dict[int, tuple[IndexFault, ...]]:
+    """The documents that indexes could not read, by the indexes' numbers, of each the first hundred."""
+    found: dict[int, list[IndexFault]] = {}
+    if has_faults(connection):
+        rows: list[Any] = connection.execute("SELECT number, id, reason FROM index_fault").fetchall()
+        for number, id, reason in rows:
+            found.setdefault(number, []).append(IndexFault(id, reason))
+    return {number: tuple(faults[:MOST_FAULTS]) for number, faults in found.items()}
+
+
 def has_indexes(connection: apsw.Connection) -> bool:
     """Whether the file has ever had an index."""
     return connection.execute("SELECT 1 FROM sqlite_schema WHERE name = 'index_definition'").get is not None
@@ -378,20 +470,15 @@ def usable(connection: apsw.Connection, collection: str | None) -> dict[Field, I
     try:
         rows = tuple(connection.execute(_USABLE, (fold_collection(collection),)))
     except apsw.SQLError:
-        if has_indexes(connection):
-            raise
-        return {}
+        if not has_indexes(connection):
+            return {}
+        rows = tuple(connection.execute(_USABLE, (fold_collection(collection),)))  # the first was made meanwhile
     return {each.field: each for each in _indexes(rows)}
 
 
 def indexable(field: Field) -> bool:
     """Whether there can be an index on a field; the ids have one of their own."""
     return field.path[0] != ID
-
-
-def fold_collection(collection: str | None) -> str | None:
-    """The form in which collections are compared: ASCII letters without case, as SQLite does."""
-    return None if collection is None else "".join(each.lower() if each.isascii() else each for each in collection)
 
 
 def look_at_words(connection: apsw.Connection) -> None:

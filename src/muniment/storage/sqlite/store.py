@@ -13,13 +13,13 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple
 import apsw
 import msgspec
 
-from muniment.document import MAX_ATTACHMENT_BYTES, Document, from_microseconds, rfc3339
+from muniment.document import MAX_ATTACHMENT_BYTES, Document, fold_collection, from_microseconds, rfc3339
 from muniment.durable import sync_folder
 from muniment.errors import Cancelled, InvalidDocument, LostWrites, StorageFailure
 from muniment.fingerprint import ContentDigest
 from muniment.query.match import All, Test, test_of
 from muniment.query.model import Field, Query, fields
-from muniment.query.plan import IndexFacts, Plan
+from muniment.query.plan import FieldIndex, Plan, Wanted
 from muniment.query.scan import Matches, grouped, matching, scan
 from muniment.revision import Batch, Revision
 from muniment.security.encryption import EncryptionKey
@@ -48,9 +48,11 @@ from muniment.storage.sqlite.cipher import algorithm_in_use
 from muniment.storage.sqlite.files import CREATING, FILE, lock, mounted_read_only, still_files
 from muniment.storage.sqlite.indexes import (
     Index,
-    fold_collection,
+    Named,
+    by_field,
     has_indexes,
     indexable,
+    read_faults,
     read_indexes,
     usable,
 )
@@ -125,6 +127,7 @@ class SqliteStorage:
         self._writer: Writer | None = None
         self._builder: Builder | None = None
         self._note: Note | None = None
+        self._named: Named = {}
         self._still = still_files(folder) if read_only else None
         if not read_only:
             self._lock = lock(folder)
@@ -443,18 +446,30 @@ class SqliteStorage:
         return plan, matches
 
     def _finder(self, connection: apsw.Connection, asked: _Asked) -> tuple[Plan, Finder | None]:
-        indexes = usable(connection, asked.query.collection)
-        missing = [str(field) for field in asked.fields if field not in indexes]
+        indexes, collection = usable(connection, asked.query.collection), fold_collection(asked.query.collection)
+        missing = [field for field in asked.fields if field not in indexes]
         if missing or not asked.fields:
-            why = f"there is no index on {', '.join(missing)}" if missing else "the condition names no field"
+            why = self._why_not(collection, missing)
             return Plan(scanned=True, why=f"{why}: every document was looked at"), None
         if size_of(asked.test) > MOST_TESTS:
             return Plan(scanned=True, why=f"it has more than {MOST_TESTS} conditions"), None
         used = {field: indexes[field] for field in asked.fields}
         self._note_use(used.values())
-        names = tuple(index.name for index in used.values())
-        plan = Plan(names, why="there is an index on each field")
+        names = [self._names.get((collection, field), index.name) for field, index in used.items()]
+        had = ", ".join(f"{field} in {name}" for field, name in zip(used, names, strict=True))
+        plan = Plan(tuple(dict.fromkeys(names)), why=f"there is an index on each field: {had}")
         return plan, Finder(connection, asked.query, asked.test, used)
+
+    def _why_not(self, collection: str | None, missing: Sequence[Field]) -> str:
+        if not missing:
+            return "the condition names no field"
+        built = {field: self._progress(collection, field) for field in missing}
+        begun = [
+            f"the index on {field} is being built ({part:.0%})" for field, part in built.items() if part is not None
+        ]
+        if others := [str(field) for field, part in built.items() if part is None]:
+            begun.insert(0, f"there is no index on {', '.join(others)}")
+        return ", and ".join(begun)
 
     def _note_use(self, indexes: Iterable[Index]) -> None:
         if self._writer is not None:
@@ -471,7 +486,8 @@ class SqliteStorage:
         missing = [field for field in asked.fields if field not in ready]
         if not missing or size_of(asked.test) > MOST_TESTS:
             return
-        if all(map(indexable, asked.fields)) and self._writer.documents(collection) >= self.index_from:
+        wanted = all((collection, field) in self._names for field in missing)
+        if all(map(indexable, asked.fields)) and (wanted or self._writer.documents(collection) >= self.index_from):
             self._builder.want(collection, missing, INDEX_SECONDS)
 
     def group(self, query: Query) -> Groups:
@@ -489,14 +505,41 @@ class SqliteStorage:
             plan = plan if plan.scanned else Plan(scanned=True, why="no index says enough of these groups")
             return Groups(grouped(query.group, (keys for _, keys in found)), plan)
 
-    def indexes(self) -> list[IndexFacts]:
-        """The indexes that queries have made."""
+    def indexes(self) -> list[FieldIndex]:
+        """The indexes on fields that queries have made, or that an index with a name has."""
         with self._reader.connection() as connection, connection:
             found = read_indexes(connection) if has_indexes(connection) else ()
+            faults = read_faults(connection)
         return [
-            IndexFacts(each.name, each.collection, str(each.field), each.ready, from_microseconds(each.used))
+            FieldIndex(
+                each.name,
+                each.collection,
+                each.field,
+                each.ready,
+                from_microseconds(each.used),
+                1.0 if each.ready else self._progress(each.collection, each.field) or 0.0,
+                faults.get(each.number, ()),
+            )
             for each in found
         ]
+
+    def keep_indexes(self, named: Callable[[], Mapping[str, Wanted]]) -> None:
+        """Have these indexes, now and whenever a definition of one has been written, however seldom they are used.
+
+        `named` reads the definitions, in a thread of its own. Where this is open only for reading, they are known by
+        their names, and not made.
+        """
+        if self._builder is not None:
+            self._builder.keep(named)
+        else:
+            self._named = by_field(named())
+
+    @property
+    def _names(self) -> Named:
+        return self._named if self._writer is None else self._writer.indexes.named
+
+    def _progress(self, collection: str | None, field: Field) -> float | None:
+        return None if self._builder is None else self._builder.progress(collection, field)
 
     def drop_index(self, name: str) -> bool:
         """Drop the index with this name, in any case; returns whether there was one. The next query makes it anew."""

@@ -16,7 +16,7 @@ from muniment.errors import ConcurrencyConflict
 from muniment.fingerprint import Fingerprint, Tally, member_digest, row_digest
 from muniment.revision import DOCUMENT
 from muniment.storage.base import Write, Written
-from muniment.storage.sqlite.indexes import Come, Gone, Indexes, Words
+from muniment.storage.sqlite.indexes import DEFINITIONS, Come, Gone, Indexes, Words
 
 _FIND: Final = "SELECT kind, key, spelling, etag, collection, size, digest FROM current WHERE kind = ? AND key = ?"
 _Key = tuple[int, str]
@@ -120,6 +120,11 @@ class Changes:
         """How many revisions are no longer current."""
         return len(self._replaced)
 
+    @property
+    def defines(self) -> bool:
+        """Whether a document was written that may define an index."""
+        return any(key.startswith(DEFINITIONS) for (_, key), _ in self._made)
+
     def store(self, indexes: Indexes | None) -> None:
         """Write what was decided; it is all there or, when this raises, to be undone."""
         if not self._log:
@@ -186,4 +191,6 @@ class Transaction:
         self.etag = changes.etag
         self.dead += changes.dead
         self.words += changes.words
+        if changes.defines and self.indexes is not None:
+            self.afterwards.append(self.indexes.definition_written)
         return written

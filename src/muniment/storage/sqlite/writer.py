@@ -21,6 +21,7 @@ from typing import Any, Final, Literal, TypeAlias, TypeVar
 import apsw
 import msgspec
 
+from muniment.document import fold_collection
 from muniment.durable import sync_folder
 from muniment.errors import Conflict, DatabaseClosed, StorageFailure
 from muniment.fingerprint import Fingerprint, Tally
@@ -30,7 +31,7 @@ from muniment.storage.base import BackupPlace, Snapshot
 from muniment.storage.freeze import Freeze
 from muniment.storage.retention import expiry_limit, history_of, purge_limit
 from muniment.storage.sqlite.files import OpenFiles
-from muniment.storage.sqlite.indexes import Index, Indexes, Words, fold_collection
+from muniment.storage.sqlite.indexes import Index, Indexes, Words
 from muniment.storage.sqlite.notes import believed, read_notes, remove_note
 from muniment.storage.sqlite.pins import outside_pins
 from muniment.storage.sqlite.purge import forget_tombstones, tombstones
@@ -428,6 +429,8 @@ class Writer:
         commit.etag = changes.etag
         commit.dead += changes.dead
         commit.words += changes.words
+        if changes.defines:
+            commit.afterwards.append(self.indexes.definition_written)
         commit.answers += answers
 
     def _decided(self, job: Writes, changes: Changes, commit: _Commit) -> tuple[Any, BaseException | None]:
