@@ -181,6 +181,8 @@ def frequencies(search: Search, words: list[str]) -> list[int]:
 def searches(condition: Condition) -> list[Search]:
     if isinstance(condition, And | Or):
         return [each for item in condition.items for each in searches(item)]
+    if isinstance(condition, Not) and isinstance(condition.item, Not):
+        return searches(condition.item.item)
     return [condition] if isinstance(condition, Search) else []
 
 
