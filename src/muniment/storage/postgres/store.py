@@ -18,7 +18,7 @@ from muniment.errors import Cancelled, InvalidDocument, NotEvaluated, StorageFai
 from muniment.fingerprint import ContentDigest
 from muniment.query.match import All, test_of
 from muniment.query.model import Query, fields
-from muniment.query.plan import IndexFacts, Plan
+from muniment.query.plan import FieldIndex, Plan, Wanted
 from muniment.query.scan import Matches, grouped, matching, scan
 from muniment.revision import DOCUMENT, Batch, Revision
 from muniment.security.encryption import EncryptionKey
@@ -332,6 +332,8 @@ class PostgresStorage:
                 plan, matches = Plan((BY_COLLECTION,)), self._of_collection(query, snapshot)
             else:
                 plan, matches = SCANNED, scan(query, self._documents(query, snapshot.etag))
+                if not matches.etags:
+                    plan = msgspec.structs.replace(plan, unknown=matches.unknown)
             yield Found(self._reader.revisions(matches.etags), matches.total if counted else None, plan)
 
     def _of_collection(self, query: Query, snapshot: Snapshot) -> Matches:
@@ -352,10 +354,13 @@ class PostgresStorage:
             found = matching(query, self._documents(query, snapshot.etag))
             return Groups(grouped(query.group, (keys for _, keys in found)), SCANNED)
 
-    def indexes(self) -> list[IndexFacts]:
+    def indexes(self) -> list[FieldIndex]:
         """There are none on fields."""
         self._reader.last_etag()  # so that a closed database says so
         return []
+
+    def keep_indexes(self, named: Callable[[], Mapping[str, Wanted]]) -> None:
+        """There are none: queries of those that have a name look at every document."""
 
     def drop_index(self, name: str) -> bool:
         """There is none to drop."""
