@@ -41,12 +41,18 @@ from muniment.storage.sqlite.store import SqliteStorage
 from muniment.storage.sqlite.transaction import Transaction
 from tests.clock import Clock
 from tests.query import drawn, reference
-from tests.storage.place import Place
+from tests.storage.place import ENGINES, Engine, Place
 from tests.storage.test_failures import limit_pages
 from tests.storage.test_queries import found, put, together
 
 A, B = Field(("A",)), Field(("B",))
 asked_both_ways = pytest.mark.parametrize("condition", [Equal(A, 3), Search(A, "3")], ids=["equal", "search"])
+
+
+@pytest.fixture(params=["sqlite", "sqlite-encrypted"])
+def engine(request: pytest.FixtureRequest) -> Engine:
+    """Those that have indexes on fields."""
+    return ENGINES[request.param]
 
 
 @pytest.fixture
