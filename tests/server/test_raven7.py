@@ -7,6 +7,7 @@ import hashlib
 import json
 import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -211,7 +212,8 @@ def changes(do: Callable[..., httpx.Response], tenant: bool) -> None:
         "/queries?allowStale=True&maxOpsPerSec=&details=False",
         json={"Query": "from None"},
     )
-    do("DELETE", "/queries", 400, json={"Query": "from None select x"})
+    for part in ("select x", "group by x", "include x", "limit 3", "offset 3"):
+        do("DELETE", "/queries", 400, json={"Query": f"from None {part}"})
     definitions = [{"Name": "U", "Maps": ["from u in docs.Users select new { who = u.name, n = u.x.Length }"]}]
     assert do("PUT", "/admin/indexes", 201, json={"Indexes": definitions}).json()["Results"][0]["Index"] == "U"
     do("PUT", "/admin/indexes", 400, json={"Indexes": [{"Name": "V", "Maps": []}]})
@@ -598,6 +600,20 @@ def test_what_takes_the_place_of_what_is_not_here(seven: Database, method: str, 
     told = seven.request(method, path)
     assert told.status_code == 501
     assert instead in told.json()["Hint"]
+
+
+def test_patches_at_the_same_time_are_all_made(seven: Database) -> None:
+    """Each reads what there is, and reads it again when another was there first: a conflict is nobody's here."""
+    seven.request("PUT", "/docs?id=counted", json={"n": 0})
+    script = {"Patch": {"Script": "this.n += 1"}}
+
+    def patch(_: int) -> int:
+        url = f"{seven.server.url}{seven.root}/docs?id=counted"
+        return httpx.patch(url, json=script, headers=HEADERS, timeout=60).status_code
+
+    with ThreadPoolExecutor(4) as threads:
+        assert set(threads.map(patch, range(12))) == {200}
+    assert seven.get("/docs?id=counted").json()["Results"][0]["n"] == 12
 
 
 def test_definitions_are_no_documents_to_a_query(seven: Database) -> None:
