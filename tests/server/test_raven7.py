@@ -356,6 +356,18 @@ def test_a_prefix_is_deleted(seven: Database) -> None:
     assert [each["@metadata"]["@id"] for each in seven.get("/docs?startsWith=thing").json()["Results"]] == ["thing"]
 
 
+def test_a_prefix_is_deleted_with_what_the_same_batch_has_stored_before(seven: Database) -> None:
+    assert batch(seven, put("things/0")).status_code == 201
+    gone = {"Type": "DELETE", "Id": "Things/", "IdPrefixed": True}
+    answer = batch(seven, put("things/0"), put("things/1"), gone, put("things/2"), put("other"))
+    assert answer.status_code == 201, answer.text
+    assert answer.json()["Results"][2]["Deleted"] is True
+    assert [each["@metadata"]["@id"] for each in seven.get("/docs?startsWith=thing").json()["Results"]] == ["things/2"]
+    again = batch(seven, {"Type": "DELETE", "Id": "things/2"}, put("things/3"), gone, gone).json()["Results"]
+    assert [each.get("Deleted") for each in again] == [True, None, True, False]
+    assert seven.get("/docs?startsWith=thing").json()["Results"] == []
+
+
 @pytest.mark.parametrize(
     ("command", "word"),
     [

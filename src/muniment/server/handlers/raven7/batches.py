@@ -275,10 +275,17 @@ class Changes:
         return [each for each in self._files[fold(id)].values() if each]
 
     def _ids(self, prefix: str) -> list[str]:
+        """The ids of documents that begin so, as the commands before leave them."""
         ids = list[str]()
         while page := self._storage.by_prefix(DOCUMENT, prefix, len(ids), _PAGE):
             ids += [each.id for each in page]
-        return ids
+        found, begin = {fold(id): id for id in ids}, fold(prefix)
+        for key, last in self._documents.items():
+            if last.body is None:
+                found.pop(key, None)
+            elif key.startswith(begin):
+                found[key] = last.id
+        return list(found.values())
 
     def _put_attachment(self, command: Command, contents: Iterator[Upload]) -> Answer:
         if command.remote_parameters:
