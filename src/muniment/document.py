@@ -300,6 +300,7 @@ def _collection_of(metadata: bytes) -> str | None:
     return None
 
 
+@lru_cache(1024)  # documents that were stored together have the same
 def from_microseconds(modified: int) -> datetime:
     """Microseconds since 1970 as a time in UTC; raises `DamagedDatabase` for what is no time before the year 10000."""
     try:
@@ -317,6 +318,7 @@ def to_microseconds(time: datetime) -> int:
     return (time - _EPOCH) // timedelta(microseconds=1)
 
 
+@lru_cache(1024)
 def raven_time(time: datetime) -> str:
     """RavenDB's spelling: ISO 8601 with seven digits of a second, `2026-11-22T14:03:00.1234560Z`."""
     if time.tzinfo is not UTC:
