@@ -6,6 +6,7 @@ as many as recorded and in the order of their etags, and its documents and metad
 
 from __future__ import annotations
 
+import gc
 import os
 from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
@@ -123,6 +124,11 @@ class _Chooser:
         if not self._all and task.changed:
             self._connection = read_scratch(task.changed)
 
+    @property
+    def chooses(self) -> bool:
+        """Whether any revision may be part of the proof."""
+        return self._all or self._connection is not None
+
     def rows(self, ids: Sequence[bytes]) -> Sequence[int]:
         """The places of the ids that are part of the proof."""
         if self._all:
@@ -147,9 +153,9 @@ def _documents(source: Source, task: Task, totals: Totals, chooser: _Chooser) ->
             continue
         check_etags(batch.etags, previous, task.through, task.path.parent)
         previous = batch.etags[-1]
-        ids, metadata, bodies = batch.ids.values(), batch.metadata.values(), list(batch.bodies)
-        check_json(ids, metadata, bodies)
+        check_json(batch)
         digests = totals.count(batch).members
+        ids = batch.ids.values() if chooser.chooses else ()
         wanted = chooser.rows(ids)
         members = _members(batch, ids, list(digests), wanted) if wanted else []
         dead = len(batch.bodies.nulls)
@@ -213,6 +219,7 @@ def examine_all(tasks: Sequence[Task], progress: Progress) -> Iterator[tuple[Tas
 
 def examine_files(parent: Parent) -> None:
     """The work of a child: examines one file after the other, as it is told."""
+    gc.disable()  # it makes no circles, and looking for them takes time for each document
     while True:
         for finding in examine(parent.hear(Task), parent.progress):
             parent.say(finding)

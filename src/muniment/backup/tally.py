@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator
 
 import msgspec
 
@@ -10,7 +10,7 @@ from muniment.backup.reader import HINT
 from muniment.document import check_body
 from muniment.errors import DamagedBackup, InvalidDocument
 from muniment.fingerprint import ContentDigest, Totals
-from muniment.revision import Batch, Revision
+from muniment.revision import Batch, Packed, Revision
 
 _grammar = msgspec.json.Decoder(msgspec.Raw).decode
 
@@ -23,8 +23,7 @@ class Tally(Totals):
 
     def apply(self, batch: Batch) -> None:
         """Count these documents in."""
-        ids, metadata, bodies = batch.ids.values(), batch.metadata.values(), list(batch.bodies)
-        check_json(ids, metadata, bodies)
+        check_json(batch)
         self.count(batch)
 
     def apply_attachment(self, revision: Revision, parts: Iterator[bytes]) -> None:
@@ -33,26 +32,38 @@ class Tally(Totals):
         self.count_attachment(revision)
 
 
-def check_json(ids: Sequence[bytes], metadata: Sequence[bytes], bodies: Sequence[bytes | None]) -> None:
+def check_json(batch: Batch) -> None:
     """Raises `DamagedBackup` unless these are JSON objects; that they are Unicode is known of what Parquet gives."""
-    grammar = _grammar
+    grammar, bodies = _grammar, batch.bodies
     try:
-        for about in set(metadata):
+        metadata = set(batch.metadata.values())
+        for about in metadata:
             grammar(about)
-        for body in bodies:
-            if body is not None:
-                grammar(body)
-        if all(body is None or body[:1] == b"{" for body in bodies) and all(about[:1] == b"{" for about in metadata):
+        views = bodies.views()
+        for row in reversed(bodies.nulls):
+            del views[row]
+        for body in views:
+            grammar(body)
+        if all(about[:1] == b"{" for about in metadata) and _begin_as_objects(bodies):
             return
     except (msgspec.DecodeError, RecursionError):
         pass
-    for id, about, body in zip(ids, metadata, bodies, strict=True):  # in full: which one it is, and what is wrong
+    for revision in batch:  # in full: which one it is, and what is wrong
         try:
-            check_body(about, "its metadata")
-            if body is not None:
-                check_body(body)
+            check_body(revision.metadata, "its metadata")
+            if revision.body is not None:
+                check_body(revision.body)
         except InvalidDocument as error:
-            raise DamagedBackup(f"document {id.decode()!r} in the backup: {error}", HINT) from error
+            raise DamagedBackup(f"document {revision.id!r} in the backup: {error}", HINT) from error
+
+
+def _begin_as_objects(bodies: Packed) -> bool:
+    """Whether the first byte of each is that of an object; none of them is empty."""
+    starts: Iterable[int] = bodies.offsets[:-1]
+    if bodies.nulls:
+        dead = set(bodies.nulls)
+        starts = [start for row, start in enumerate(starts) if row not in dead]
+    return set(map(bodies.data.__getitem__, starts)) <= {ord("{")}
 
 
 def check_content(revision: Revision, parts: Iterable[bytes]) -> None:
