@@ -559,3 +559,22 @@ def test_a_collection_that_is_not_there_is_refused_before_the_first_byte(databas
     with pytest.raises(DocumentNotFound):
         database.export(stream, format="ndjson", compression="none", options=options)
     assert stream.getvalue() == b""
+
+
+@pytest.mark.parametrize("name", ["all.ravendbdump", "all.ravendump"])
+def test_an_attachment_of_a_document_that_is_not_there_stays_that_of_it(tmp_path: Path, name: str) -> None:
+    """It was exported with U+001E in its name, and so the whole dump was refused."""
+    with DocumentDatabase(tmp_path / "shop") as shop, DocumentDatabase(tmp_path / "copy") as copy:
+        shop.put_attachment("kept/a", b"1", {"Content-Type": "text/plain"}, owner="orders/1")
+        shop.put_attachment("orders/2/kept", b"2")
+        shop.export(tmp_path / name)
+        assert b"\\u001e" not in gzip.decompress((tmp_path / name).read_bytes())
+        assert import_dump(copy.storage, tmp_path / name).attachments == 2
+        assert [member.id for member in copy.storage.members()] == ["orders/1\x1ekept/a", "orders/2/kept"]
+        assert copy.snapshot().fingerprint == shop.snapshot().fingerprint
+        if name == "all.ravendbdump":  # as exports were before
+            dump = gzip.decompress((tmp_path / name).read_bytes()).replace(b',"Owner":"orders/1"', b"")
+            (tmp_path / name).write_bytes(dump.replace(b"orders/1/kept/a", b"orders/1\\u001ekept/a"))
+            with DocumentDatabase(tmp_path / "old") as old:
+                import_dump(old.storage, tmp_path / name)
+                assert old.snapshot().fingerprint == shop.snapshot().fingerprint

@@ -25,9 +25,10 @@ class NamedAttachment(msgspec.Struct):
     name: str = msgspec.field(name="Name")
     hash: str = msgspec.field(name="Hash")
     content_type: str = msgspec.field(name="ContentType", default="")
-    # Muniment's own exports have these two.
+    # Muniment's own exports have these three; the last is that of an attachment whose document is not there.
     metadata: dict[str, Any] | None = msgspec.field(name="Metadata", default=None)
     key: str | None = msgspec.field(name="Key", default=None)
+    owner: str | None = msgspec.field(name="Owner", default=None)
 
 
 class Named(msgspec.Struct):

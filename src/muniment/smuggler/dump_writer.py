@@ -106,10 +106,12 @@ class DumpWriter(_SectionsWriter):
     def loose(self, attachments: Iterable[Revision]) -> None:
         """Write a document for each attachment that belongs to none, as RavenDB does with its own old dumps."""
         for revision in attachments:
-            id = FILES + revision.id
-            named = self._attachment(revision, id, revision.id)
+            (owner, _), key = split_id(revision.id), key_of(revision.id)
+            id = FILES + key
+            named = self._attachment(revision, id, key)
+            named.pop("Metadata", None)
             metadata = {
-                "@attachments": [{name: value for name, value in named.items() if name != "Metadata"}],
+                "@attachments": [named if owner is None else {**named, "Owner": owner}],
                 "@collection": FILES_COLLECTION,
                 "@flags": "HasAttachments",
                 "@id": id,

@@ -21,7 +21,7 @@ from muniment.errors import (
 )
 from muniment.json_bytes import Malformed
 from muniment.numbers import raise_numbers, series_of, store_number
-from muniment.owner import deleted_content, find, owned_id, replacing, tombstone
+from muniment.owner import deleted_content, find, owned_id, replacing, split_id, tombstone
 from muniment.progress import Progress
 from muniment.revision import ATTACHMENT, DOCUMENT
 from muniment.smuggler import kept as kept_items
@@ -283,8 +283,7 @@ class _Import:
         """Take a document that stands in for an attachment without a document."""
         of = named_by(item)
         for named in of.attachments if self._with_attachments else ():
-            check_id(named.name)
-            if placed := self._placing_of(item, named.name, named, of.metadata):
+            if placed := self._placing_of(item, _loose_id(named), named, of.metadata):
                 self._commit_attachment(placed)
                 self._contents.stored([placed])
 
@@ -448,3 +447,14 @@ class _Import:
         unnamed = self._contents.discard()
         if self._room:
             self.skipped += unnamed
+
+
+def _loose_id(named: NamedAttachment) -> str:
+    """What an attachment is stored under that belongs to no document of the dump, but perhaps to one elsewhere."""
+    owner, name = split_id(named.name)  # our exports had that once
+    if named.owner is not None and named.name.startswith(f"{named.owner}/"):
+        owner, name = named.owner, named.name[len(named.owner) + 1 :]
+    if owner is not None:
+        return owned_id(owner, name)
+    check_id(name)
+    return name
