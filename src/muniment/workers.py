@@ -16,7 +16,7 @@ import select
 import subprocess
 import sys
 import threading
-from collections.abc import Callable, Collection, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from importlib import import_module
 from pathlib import Path
@@ -40,6 +40,13 @@ _HEAD_BYTES: Final = 4
 _CONTROL: Final = b"\xc1"  # with which no message begins, in msgpack
 # A program that has found the package in a place of its own need not have told that to its processes.
 _PLACE: Final = str(Path(__file__).parents[1])
+# Work on batches of some megabytes gives memory back to the system and gets it again, each page cleared, all the time:
+# a tenth of the processor time. A process of ours ends soon enough to keep what it has had. For glibc and Arrow.
+_MEMORY: Final = {
+    "MALLOC_MMAP_THRESHOLD_": str(64 << 20),
+    "MALLOC_TRIM_THRESHOLD_": str(256 << 20),
+    "ARROW_DEFAULT_MEMORY_POOL": "system",
+}
 _START: Final = "import sys; sys.path.append(sys.argv[1]); from muniment.workers import main; main(*sys.argv[2:])"
 _HINT: Final = "check that there is enough memory, look at stderr, and try it again"
 
@@ -60,12 +67,16 @@ class Child:
     `does` is what it does, as in "the process that … could not be started".
     """
 
-    def __init__(self, command: Sequence[str], *, does: str, stderr: int | None = None) -> None:
+    def __init__(
+        self, command: Sequence[str], *, does: str, stderr: int | None = None, env: Mapping[str, str] | None = None
+    ) -> None:
         """Raises `StorageFailure` when the operating system has no room for another process."""
         self.does = does
         pipe = subprocess.PIPE
         try:
-            self._process = subprocess.Popen(command, stdin=pipe, stdout=pipe, stderr=stderr, start_new_session=True)
+            self._process = subprocess.Popen(
+                command, stdin=pipe, stdout=pipe, stderr=stderr, start_new_session=True, env=env
+            )
         except OSError as error:
             raise StorageFailure(f"the process that {does} could not be started: {error}", _HINT) from error
         assert self._process.stdin is not None
@@ -173,7 +184,7 @@ class Worker(Child, Generic[Said]):
         niceness: int = 0,
     ) -> None:
         where = [function.__module__, function.__name__, str(niceness)]
-        super().__init__([sys.executable, "-P", "-c", _START, _PLACE, *where], does=does)
+        super().__init__([sys.executable, "-P", "-c", _START, _PLACE, *where], does=does, env={**_MEMORY, **os.environ})
         self._decode = msgspec.msgpack.Decoder(says | _Reached | ErrorRecord).decode
         self._progress = progress
         self._grace = grace
