@@ -157,10 +157,11 @@ def test_places_with_backups_and_what_the_server_was_told_and_did(tmp_path: Path
         server.client.put("/admin/schedules/nightly", json=schedule)
         page.see("td", str(tmp_path / "b"))
         page.see("td", "well")
-        page.see("li", "nightly writes all databases to ~/Backups")
+        page.see("td", "nightly")
+        page.picture("destinations")
         (tmp_path / "b").rename(tmp_path / "elsewhere")
         page.see("td .bad", "there is no folder", 20)
-        page.see(".problem", "1 place of 1 needs a person")
+        page.see(".problem", "1 place of 3 needs a person")
         page.open("server")
         page.see("td strong", "3")  # what is not as it is by default
         page.see("td", "database stored")

@@ -314,7 +314,7 @@ def test_the_same_by_keyboard_alone(server: Server, page: Page, tmp_path: Path) 
 
 VIEWS = {  # each with something that is there only when all of it is
     "": "shop",
-    "destinations": "By schedules",
+    "destinations": "Rehearsed",
     "operations": "backup of",
     "keys": "New key",
     "restore": "Open",

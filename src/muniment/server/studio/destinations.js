@@ -1,70 +1,50 @@
-// Where backups are: every place that a database was backed up to or is to be by a schedule, and how it is there.
+// Where backups are: every place that databases were backed up to, or are to be by a schedule, and how it is there.
 
 import { h } from "./dom.js";
 import { json } from "./api.js";
 import { live } from "./live.js";
-import { forbidden, proof, states } from "./overview.js";
+import { proof, states } from "./overview.js";
 import { ago, count, counted, size } from "./words.js";
 
 export async function show(place, { signal, link }) {
   await live(
     place,
-    async () => {
-      const [databases, schedules] = await Promise.all([
-        states(signal),
-        json("/admin/schedules", signal).catch(forbidden),
-      ]);
-      return { databases, schedules: (schedules ?? []).map(({ Name: name, Schedule: schedule }) => [name, schedule]) };
-    },
+    () => places(signal),
     (found) => drawn(found, link),
     { signal, every: 5000 },
   );
 }
 
-function drawn({ databases, schedules }, link) {
-  const rows = databases.flatMap(({ name, backups, error }) =>
-    error ? [{ name, error }] : (backups?.destinations ?? []).map((state) => ({ name, state })),
-  );
-  const bad = rows.filter(({ error, state }) => error || !state.there || state.problems.length).length;
-  return [
-    rows.length
-      ? [
-          bad
-            ? h(
-                "p",
-                { class: "problem" },
-                `${counted(bad, "place")} of ${count(rows.length)} ${bad === 1 ? "needs" : "need"} a person.`,
-              )
-            : h("p", { class: "good" }, "Every place can be reached, and nothing is known to be wrong there."),
-          table(rows, link),
-        ]
-      : h("p", { class: "empty" }, "No database was backed up yet, so there is no place to look at."),
-    h(
-      "section",
-      {},
-      h("h2", {}, "By schedules"),
-      schedules.length
-        ? h(
-            "ul",
-            {},
-            schedules.map(([name, schedule]) =>
-              h(
-                "li",
-                {},
-                h("a", { href: link(null, "schedules") }, name),
-                ` writes ${schedule.Databases.includes("*") ? "all databases" : schedule.Databases.join(", ")} to `,
-                h("strong", {}, schedule.Destination),
-                schedule.Paused && ", and is paused",
-              ),
-            ),
-          )
-        : h("p", { class: "empty" }, "No schedule writes anywhere."),
+// All that the server knows of, and how each is at this moment: what it has itself may be ten minutes old.
+async function places(signal) {
+  const [found, databases] = await Promise.all([json("/admin/destinations", signal), states(signal)]);
+  const now = new Map(
+    databases.flatMap(({ name, backups }) =>
+      (backups?.destinations ?? []).map((state) => [JSON.stringify([name.toLowerCase(), state.destination]), state]),
     ),
+  );
+  return found.map((each) => {
+    const state = now.get(JSON.stringify([each.Database.toLowerCase(), each.Destination])) ?? each.State;
+    if (state?.last_backup) state.last_backup.age = undefined; // changes by itself
+    return { ...each, State: state };
+  });
+}
+
+function drawn(found, link) {
+  if (!found.length)
+    return h("p", { class: "empty" }, "No database was backed up yet, so there is no place to look at.");
+  const bad = found.filter(({ State: state }) => state && (!state.there || state.problems.length)).length;
+  const told = `${counted(bad, "place")} of ${count(found.length)} ${bad === 1 ? "needs" : "need"} a person.`;
+  return [
+    bad
+      ? h("p", { class: "problem" }, told)
+      : h("p", { class: "good" }, "Nothing is known to be wrong with any of these places."),
+    table(found, link),
   ];
 }
 
-function table(rows, link) {
-  const heads = ["Database", "Place", "State", "Backups", "Room", "Last backup", "Verified", "Rehearsed"];
+function table(found, link) {
+  const heads = ["Database", "Place", "Schedules", "State", "Backups", "Room", "Last backup", "Verified", "Rehearsed"];
   return h(
     "div",
     { class: "scroll", tabindex: 0, role: "region", "aria-label": "Places" },
@@ -83,22 +63,25 @@ function table(rows, link) {
       h(
         "tbody",
         {},
-        rows.map((each) => row(each, link)),
+        found.map((each) => row(each, link)),
       ),
     ),
   );
 }
 
-function row({ name, state, error }, link) {
-  const head = h("th", { scope: "row" }, h("a", { href: link(name, "backups") }, name));
-  if (error) return h("tr", {}, head, h("td", { class: "bad", colspan: 7 }, error));
+function row({ Database: name, Destination: destination, Schedules: schedules, State: state }, link) {
+  const head = [
+    h("th", { scope: "row" }, h("a", { href: link(name, "backups") }, name)),
+    h("td", {}, destination),
+    h("td", {}, schedules.length ? h("a", { href: link(null, "schedules") }, schedules.join(", ")) : "none"),
+  ];
+  if (!state) return h("tr", {}, head, h("td", { colspan: 6 }, "nothing is known of it yet"));
   const { last_backup: last } = state;
   const wrong = state.there || state.problems.length ? state.problems : ["It is not there now."];
   return h(
     "tr",
     {},
     head,
-    h("td", {}, state.destination),
     h("td", {}, wrong.length ? wrong.map((text) => h("p", { class: "bad" }, text)) : "well"),
     h("td", {}, `${count(state.backups)}, ${size(state.size)}`),
     h("td", {}, room(state)),

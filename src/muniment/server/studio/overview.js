@@ -43,7 +43,7 @@ export async function states(signal) {
   );
 }
 
-export function forbidden(error) {
+function forbidden(error) {
   if (error.status === 403) return null;
   throw error;
 }
