@@ -14,7 +14,7 @@ import typer
 from muniment import errors
 from muniment.cli import ABOUT, app
 from muniment.cli.interrupts import SIGNALS
-from tests.cli.process import muniment
+from tests.cli.process import environment, muniment
 
 POINT = ["--at", "--etag", "--backup", "--lineage", "--utc"]
 KEY = "--key-file"
@@ -275,6 +275,18 @@ def test_every_command_is_tested_here() -> None:
 def test_help_fits_the_terminal(columns: str) -> None:
     said = muniment("restore", "--help", env={"COLUMNS": columns}).text
     assert max(map(len, said.splitlines())) <= int(columns)
+
+
+@pytest.mark.parametrize("command", ["restore", "verify", "rehearse", "inspect", "backup"])
+def test_a_line_is_completed_without_loading_what_the_command_does(command: str) -> None:
+    """Which takes longer than all else, and whoever presses Tab waits for it."""
+    heavy = "muniment.maintenance muniment.database muniment.client pyarrow http.client cryptography".split()
+    code = f"import sys; from muniment.cli import main; main([]); sys.exit(str([*set(sys.modules) & set({heavy})]))"
+    line = f"muniment {command} --"
+    env = {"_MUNIMENT_COMPLETE": "complete_bash", "COMP_WORDS": line, "COMP_CWORD": str(len(line.split()) - 1)}
+    done = subprocess.run([sys.executable, "-c", code], env=environment(**env), capture_output=True, text=True)
+    assert "--json" in done.stdout.split()
+    assert done.stderr.strip() == "[]"
 
 
 def test_completion() -> None:

@@ -5,12 +5,10 @@ from __future__ import annotations
 from contextlib import suppress
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from muniment.backup.repository import Backup, backups
-from muniment.backup.summary import BackupSummary
 from muniment.cli.groups import Typed
 from muniment.cli.keyring import PANEL, PassphraseFile, SealingOptions
 from muniment.cli.options import (
@@ -26,11 +24,13 @@ from muniment.cli.options import (
 )
 from muniment.cli.ping import pinged
 from muniment.cli.report import Line, Row, facts, members, row
-from muniment.cli.state import backup_rows
-from muniment.database import DocumentDatabase, open_to_read
 from muniment.duration import duration_of
 from muniment.errors import BackupNotFound, Cancelled, InvalidInput, MunimentError, WrongKey
-from muniment.security.encryption import EncryptionKey
+
+if TYPE_CHECKING:
+    from muniment.backup.repository import Backup
+    from muniment.database import DocumentDatabase
+    from muniment.security.encryption import EncryptionKey
 
 AHEAD = 3600.0  # seconds that another machine's clock may be ahead
 
@@ -214,6 +214,8 @@ def backup(
 
 def _opened(folder: Path, key: EncryptionKey | None) -> DocumentDatabase:
     """The database, with this key if it is encrypted."""
+    from muniment.database import open_to_read  # here: completing a line needs none of it
+
     try:
         return open_to_read(folder, key)
     except WrongKey:
@@ -224,6 +226,9 @@ def _opened(folder: Path, key: EncryptionKey | None) -> DocumentDatabase:
 
 
 def _back_up_to_all(database: DocumentDatabase, places: list[Path], asked: dict[str, Any], out: JobOutput) -> None:
+    from muniment.backup.summary import BackupSummary  # here too
+    from muniment.cli.state import backup_rows
+
     if len(places) == 1:
         taken, seconds = _back_up(database, places[0], asked, out)
         rows = [facts(backup=str(taken.folder)), *backup_rows(BackupSummary.of(taken), seconds)]
@@ -260,6 +265,8 @@ def _back_up_to_all(database: DocumentDatabase, places: list[Path], asked: dict[
 
 def _overdue(database: DocumentDatabase, places: list[Path], length: str | None) -> list[Path]:
     """Those places whose last backup of the database is older than that; one from the future counts for nothing."""
+    from muniment.backup.repository import backups  # here too
+
     if length is None:
         return places
     seconds, lineage, now = duration_of(length, "--if-older-than"), database.storage.identity.lineage, datetime.now(UTC)

@@ -3,22 +3,17 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from muniment.backup.query import LIMIT
-from muniment.backup.repository import backups
-from muniment.backup.restore_plan import plan_restore
-from muniment.cli.difference import show_differences
 from muniment.cli.keyring import OpeningOptions
-from muniment.cli.listing import show_backups
 from muniment.cli.options import Dest, JobOutput, KeyOptions, named
 from muniment.cli.point import PointOptions
-from muniment.cli.sql import show_answer, show_view
-from muniment.cli.version import show_version_difference, show_versions
 from muniment.errors import InvalidInput
-from muniment.security.keyring import Keyring
+
+if TYPE_CHECKING:
+    from muniment.security.keyring import Keyring
 
 
 def inspect(
@@ -91,6 +86,11 @@ def inspect(
         raise InvalidInput("--lineage is for --query, --sql-view and --diff", "ask for one of them, or leave it out")
     if content and (id is None or diff is not None):
         raise InvalidInput("--content is for --id", "give --id ID, or leave it out")
+    from muniment.backup.query import LIMIT  # here: completing a line needs none of it
+    from muniment.cli.difference import show_differences
+    from muniment.cli.sql import show_answer, show_view
+    from muniment.cli.version import show_version_difference
+
     keyring = opening.keyring(encryption)
     if query is not None:
         show_answer(dest, query, moment.point(), keyring, limit or LIMIT, out)
@@ -105,6 +105,11 @@ def inspect(
 
 
 def _show_folder(dest: Path, id: str | None, keyring: Keyring, out: JobOutput, *, content: bool) -> None:
+    from muniment.backup.repository import backups  # here too
+    from muniment.backup.restore_plan import plan_restore
+    from muniment.cli.listing import show_backups
+    from muniment.cli.version import show_versions
+
     found = backups(dest, keyring)
     if not found:
         plan_restore(found, str(dest))  # which says why there is nothing to list

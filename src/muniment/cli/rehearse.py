@@ -12,10 +12,7 @@ from muniment.cli.options import Dest, JobOutput, KeyOptions, path_of
 from muniment.cli.output import seconds_text
 from muniment.cli.point import PointOptions
 from muniment.cli.report import notes, row
-from muniment.cli.state import restored_rows
-from muniment.maintenance import MaintenanceActions
 from muniment.progress import Progress
-from muniment.rehearsal import rehearse as really_restore
 
 
 def rehearse(
@@ -63,6 +60,10 @@ def rehearse(
     $ muniment rehearse /mnt/backups/shop
     $ muniment rehearse /mnt/backups/shop --at 2026-11-22T17:18:03Z --place /var/tmp
     """
+    from muniment.cli.state import restored_rows  # here: completing a line needs none of it
+    from muniment.maintenance import MaintenanceActions
+    from muniment.rehearsal import rehearse as really_restore
+
     progress = Progress()
     plan = MaintenanceActions.plan_restore(dest, point=moment.point(), keyring=opening.keyring(encryption))
     with out.job(progress):

@@ -11,8 +11,6 @@ from muniment.cli.options import JobOutput, KeyOptions, Source
 from muniment.cli.output import count_text
 from muniment.cli.point import PointOptions
 from muniment.cli.report import Row, facts, notes, row
-from muniment.cli.state import restored_rows
-from muniment.maintenance import MaintenanceActions
 from muniment.progress import Progress
 
 
@@ -41,6 +39,9 @@ def verify(
     $ muniment verify /mnt/backups/shop
     $ muniment verify /mnt/backups/shop --at 2026-11-22T17:18:03Z
     """
+    from muniment.cli.state import restored_rows  # here: completing a line needs none of it
+    from muniment.maintenance import MaintenanceActions
+
     point, keyring, progress = moment.point(), opening.keyring(encryption), Progress()
     with out.job(progress):
         verified = MaintenanceActions.verify(
