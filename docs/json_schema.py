@@ -11,18 +11,35 @@ import msgspec
 
 from muniment.backup.listing import Listing
 from muniment.backup.recoverability import Recoverability
+from muniment.backup.runs import Run
 from muniment.backup.summary import ExpirySummary
+from muniment.raven3.messages import ScheduleListed
 
 PAGE: Final = Path(__file__).with_name("json-output.md")
-_STRUCTS: Final = {"inspect": Listing, "status": Recoverability, "expire": ExpirySummary}
+_STRUCTS: Final = {
+    "inspect": Listing,
+    "status": Recoverability,
+    "expire": ExpirySummary,
+    **{f"schedule {action}": ScheduleListed for action in ("add", "edit", "pause", "resume")},
+}
 _MEMBER: Final = re.compile(r"`(\w+)`(?: ([a-z ]+))?")
+_GROUPS: Final = ("databases", "encryption", "identity", "keys", "recipients", "schedule", "smuggler")
 _PLAIN: Final = ("string", "integer", "number", "boolean", "object", "null")
 
 
 def commands() -> list[tuple[str, list[str]]]:
     """The command lines on the page, and the members that it says each has."""
-    rows = _rows(PAGE.read_text(encoding="utf-8"), "| command | members |")
-    return [(line.strip("`"), re.findall(r"`(\w+)`", members)) for line, members in rows]
+    return _commands("command") + of_server()
+
+
+def of_server() -> list[tuple[str, list[str]]]:
+    """Those among them that ask a server."""
+    return _commands("command of a server")
+
+
+def _commands(head: str) -> list[tuple[str, list[str]]]:
+    rows = _rows(PAGE.read_text(encoding="utf-8"), f"| {head} | members |")
+    return [(line.strip("`"), _names(members)) for line, members in rows]
 
 
 def schema() -> dict[str, Any]:
@@ -35,7 +52,8 @@ def schema() -> dict[str, Any]:
         for lines, name, type in _rows(text, "| command | member | type |")
         for command in lines.replace("`", "").split(", ")
     }
-    structs, found = msgspec.json.schema_components(_STRUCTS.values(), ref_template="#/$defs/{name}")
+    wanted = [*_STRUCTS.values(), ScheduleListed, Run]
+    structs, found = msgspec.json.schema_components(wanted, ref_template="#/$defs/{name}")
     found |= {f"object {name}": value for name, value in objects.items()}
     found["error"] = _of({name: _type("string") for name in ("error", "hint", "type")})
     for line, members in commands():
@@ -56,7 +74,7 @@ def schema() -> dict[str, Any]:
 def named(line: str) -> str:
     """A command line without its arguments, but for the options that make something else of it."""
     words = shlex.split(line)
-    first = 2 if words[0] in ("smuggler", "keys", "identity", "encryption", "recipients") else 1
+    first = 2 if words[0] in _GROUPS else 1
     modes = ["--dry-run", "--on-conflict"] if words[0] == "restore" else []
     told = [mode for mode in modes if any(word.startswith(mode) for word in words)]
     return " ".join([*words[:first], *told])
@@ -88,5 +106,7 @@ def _type(text: str) -> dict[str, Any]:
         return {"type": "array", "items": _type(text.removeprefix("array of "))}
     if text.startswith("object of "):
         return {"type": "object", "additionalProperties": _type(text.removeprefix("object of "))}
+    if text[0].isupper():
+        return {"$ref": f"#/$defs/{text}"}
     plain = text.removesuffix("s")
     return {"type": plain} if plain in _PLAIN else {"$ref": f"#/$defs/object {text}"}
