@@ -347,6 +347,7 @@ async function compare(place, one, other, current, context, draw) {
     fill(
       place,
       h("h3", {}, `${titles[0]} and ${titles[1]}`),
+      h("p", { class: "row" }, backs),
       sideBySide(left && laidOut(left.body), right && laidOut(right.body), titles),
       left &&
         right &&
@@ -357,7 +358,6 @@ async function compare(place, one, other, current, context, draw) {
           h("summary", {}, "Their metadata differ"),
           sideBySide(laidOut(left.metadata), laidOut(right.metadata), titles),
         ),
-      h("p", { class: "row" }, backs),
     );
     place.scrollIntoView({ block: "nearest" });
   } catch (error) {
