@@ -126,9 +126,10 @@ def _is_projection(definition: dict[str, Any]) -> bool:
     if definition["Reduce"] or len(definition["Maps"]) != 1:
         return False
     try:
-        return bool(read_map(definition["Maps"][0]).fields)
+        fields = read_map(definition["Maps"][0]).fields
     except InvalidInput:
         return False
+    return bool(fields) and not any(isinstance(value, maps.Unknown) for value in fields.values())
 
 
 def read_map(text: str) -> maps.Map:
