@@ -21,7 +21,7 @@ from typing import Any
 import apsw
 
 from muniment import DocumentDatabase
-from muniment.query.model import Equal, Field, Order, Query, Range
+from muniment.query.model import SCORE, Equal, Field, Order, Query, Range, Search
 from muniment.storage.base import Storage, Write
 
 FREIGHT, COMPANY, ORDERED = Field(("Freight",)), Field(("Company",)), Field(("OrderedAt",))
@@ -34,7 +34,7 @@ def document(number: int, chance: random.Random) -> bytes:
             "Freight": round(chance.random() * 1000, 2),
             "OrderedAt": f"20{chance.randrange(10, 27)}-{chance.randrange(1, 13):02}-{chance.randrange(1, 29):02}",
             "Lines": [{"Product": f"products/{chance.randrange(77)}", "Quantity": chance.randrange(50)}] * 3,
-            "Notes": "x" * 800,
+            "Notes": " ".join(f"word{min(int(chance.paretovariate(0.7)), 20_000)}" for _ in range(90)),
             "Number": number,
         }
     ).encode()
@@ -95,6 +95,25 @@ def bare(folder: Path, documents: int) -> apsw.Connection:
     connection.execute("CREATE INDEX by_company ON doc(company); CREATE INDEX by_freight ON doc(freight)")
     print(f"SQLite makes two indexes in {time.perf_counter() - begun:.2f} s")
     return connection
+
+
+def words(storage: Storage, connection: apsw.Connection) -> None:
+    """Full text, beside a bare table of FTS5 with the same texts."""
+    notes = Field(("Notes",))
+    built = timed(lambda: ask(storage, Query("Orders", Search(notes, "word7"), take=25)))
+    connection.execute("CREATE VIRTUAL TABLE text USING fts5(words, content='', contentless_delete=1)")
+    fill = "INSERT INTO text(rowid, words) SELECT etag, body ->> '$.Notes' FROM doc"
+    print(f"words of Notes: {built:.2f} s, FTS5 {timed(lambda: connection.execute(fill)):.2f} s")
+    for name, said in (("word", "word5000"), ("phrase", '"word2 word3"'), ("beginning", "word77*")):
+        asked = said if said[0] == '"' else f'"{said[:-1]}" *' if said[-1] == "*" else f'"{said}"'
+        for order, by in (((), "rowid"), ((Order(Field((SCORE,))),), "bm25(text), rowid")):
+            query = Query("Orders", Search(notes, said), order=order, take=25)
+            found = f"SELECT rowid AS etag FROM text WHERE text MATCH ? ORDER BY {by} LIMIT 25"
+            sql = f"SELECT etag, id, body FROM ({found}) JOIN doc USING(etag)"
+            ours = timed(lambda: ask(storage, query), 20)  # noqa: B023
+            theirs = timed(lambda: connection.execute(sql, (asked,)).fetchall(), 20)  # noqa: B023
+            sort = ", by score" if order else ""
+            print(f"{name}, 25 rows{sort}: {ours * 1000:.2f} ms, FTS5 {theirs * 1000:.2f} ms: {ours / theirs:.2f}")
 
 
 def main() -> None:
@@ -162,6 +181,7 @@ def run(place: Path, documents: int) -> None:
         others = singles(storage, documents + 50_000, 10_000, chance)
         print(f"single puts: {single:,.0f}/s without indexes, {others:,.0f}/s with three: {others / single:.2f}")
         print(f"puts in batches: {plain:,.0f}/s without indexes, {three:,.0f}/s with three: {three / plain:.2f}")
+        words(storage, connection)
 
 
 if __name__ == "__main__":

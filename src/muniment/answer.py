@@ -13,6 +13,7 @@ from msgspec.structs import replace
 from muniment.document import Document, encode
 from muniment.errors import NotEvaluated
 from muniment.query import keys, model, rql
+from muniment.query.highlights import highlighted
 from muniment.query.keys import Key
 from muniment.query.model import COUNT, KEY, SUM, Column, Group, Query
 from muniment.query.plan import Plan
@@ -32,6 +33,7 @@ class Answer(NamedTuple):
     total: int
     plan: Plan
     of: Sequence[Document] = ()
+    highlights: Mapping[str, Mapping[str, list[str]]] = {}  # by the names of fields and by ids
 
 
 class Stream(NamedTuple):
@@ -73,7 +75,16 @@ def answer(storage: Storage, query: Query, *, most: int | None = None) -> Answer
         total = len(items) if found.total is None else found.total
         if query.select or query.group:
             return Answer([], items, total, found.plan)  # type: ignore[arg-type]
-        return Answer(items, [], total, found.plan)  # type: ignore[arg-type]
+        return Answer(items, [], total, found.plan, highlights=_highlights(query, items))  # type: ignore[arg-type]
+
+
+def _highlights(query: Query, documents: Sequence[Document]) -> dict[str, dict[str, list[str]]]:
+    return {
+        wanted.name: {
+            document.id: pieces for document in documents if (pieces := highlighted(document, query.where, wanted))
+        }
+        for wanted in query.highlight
+    }
 
 
 @contextmanager

@@ -257,7 +257,7 @@ class DocumentDatabase(Source[Exported]):
         Without a limit it gives all there is. See docs/queries.md for what it understands.
         """
         found = answer(self.storage, definitions.read(self.get, query, parameters))
-        return Results(found.documents or map(decode, found.rows), found.total, found.plan)
+        return Results(found.documents or map(decode, found.rows), found.total, found.plan, found.highlights)
 
     def stream(self, query: Query | str, /, **parameters: Any) -> Iterator[Any]:
         """What a query finds one by one, all of one moment, in constant memory: documents, or dicts where it selects.

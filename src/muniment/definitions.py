@@ -325,9 +325,13 @@ def resolved(get: Get, query: Query) -> Query:
         where = without_definitions(where)
     orders = (Order(Field(path, each.field.kind), each.descending) for each in query.order for path in _first(of, each))
     columns = tuple(Column(each.name, _column(of, each.path)) for each in query.select)
-    changed = {"collection": of.collection, "where": where, "order": tuple(orders), "select": columns}
+    changed: dict[str, Any] = {"collection": of.collection, "where": where, "order": tuple(orders), "select": columns}
     if query.group:
         changed |= _grouped(of, query, query.group)
+    if query.highlight:
+        changed["highlight"] = tuple(
+            replace(each, path=path) for each in query.highlight for path in _paths_of(of, each.path)[:1]
+        )
     return replace(query, index=None, unknown=unknown, **changed)
 
 

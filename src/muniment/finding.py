@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Iterable, Iterator
+from collections.abc import AsyncIterator, Iterable, Iterator, Mapping
 from datetime import date, datetime, time, timedelta
 from decimal import Decimal
 from enum import Enum
@@ -191,6 +191,16 @@ class Found(Generic[T]):
         """Only those with these words in a field; see `Path.search`."""
         return self.where(Path(path).search(text, every=every, stem=stem))
 
+    def highlight(
+        self, path: str, *, length: int = 128, count: int = 2, before: str = "<b>", after: str = "</b>"
+    ) -> Self:
+        """Give pieces of this field too with what is searched for in them: `all().highlights[path][id]`.
+
+        There are at most `count` for each document, of about `length` characters. The text is as it is in the document.
+        """
+        wanted = model.Highlight(path, model.field(path).path, length, count, before, after)
+        return self._with(highlight=(*self._query.highlight, wanted))
+
     def order_by_score(self) -> Self:
         """Those first that fit best what is searched for."""
         return self._with(order=(*self._query.order, Order(Field((model.SCORE,)))))
@@ -217,9 +227,9 @@ class Found(Generic[T]):
         """Of selected fields that are the same, one."""
         return self._with(distinct=True)
 
-    def _asked(self, query: Query) -> Steps[list[Any]]:
-        results = yield partial(self._session._database.query, query)
-        return (yield from self._given(results))
+    def _asked(self, query: Query) -> Steps[Results]:
+        results: Results = yield partial(self._session._database.query, query)
+        return Results((yield from self._given(results)), results.total, results.plan, results.highlights)
 
     def _given(self, results: list[Any]) -> Steps[list[Any]]:
         """The objects of the session for what was found."""
@@ -230,8 +240,8 @@ class Found(Generic[T]):
         return self._session._met(results, self._type or dict)
 
     @both
-    def all(self) -> Steps[list[T]]:
-        """All of them."""
+    def all(self) -> Steps[Results]:
+        """All of them, a list that knows how many there are without skip and take, and how they were found."""
         return (yield from self._asked(self._query))
 
     @both
@@ -249,7 +259,7 @@ class Found(Generic[T]):
         return int(answer.total)
 
     @both
-    def group_by(self, *paths: str, sums: Iterable[str] = ()) -> Steps[list[dict[str, Any]]]:
+    def group_by(self, *paths: str, sums: Iterable[str] = ()) -> Steps[Results]:
         """How many have the same value of these fields, and sums of others: dicts of the fields, `Count`, and the sums.
 
         The largest groups come first.
@@ -293,13 +303,21 @@ class AsyncDocumentQuery(Found[T], Awaiting):
 class Results(list[Any]):
     """What a query found: documents, or dicts where it selects or groups; and how many there are in all.
 
-    `plan` says how it was answered.
+    `plan` says how it was answered, and `highlights` are pieces of the fields that were to be highlighted, by the names
+    of these and by ids.
     """
 
-    def __init__(self, items: Iterable[Document] | Iterable[dict[str, Any]], total: int, plan: Plan) -> None:
+    def __init__(
+        self,
+        items: Iterable[Any],
+        total: int,
+        plan: Plan,
+        highlights: Mapping[str, Mapping[str, list[str]]] = {},
+    ) -> None:
         super().__init__(items)
         self.total = total
         self.plan = plan
+        self.highlights = highlights
 
 
 def included(documents: Iterable[Document], paths: Iterable[str]) -> list[str]:

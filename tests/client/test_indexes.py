@@ -137,3 +137,29 @@ def test_an_index_of_all_documents_and_one_of_a_strange_collection(any_database:
     assert any_database.query("from index 'All' where Company = 'companies/1'").total == 3
     assert any_database.query("from index All where metadata_Raven_Entity_Name = 'Others'").total == 1
     assert [each.id for each in any_database.query("from index Strange where N = 2")] == ["a"]
+
+
+def test_what_is_searched_for_is_highlighted(any_database: Any) -> None:
+    fill(any_database)
+    long = "x " * 100 + "Cars and more cars" + " y" * 100 + " running" + " z" * 100
+    any_database.put("orders/4", {"Notes": [long, "red"]}, {"Raven-Entity-Name": "Orders"})
+    query = any_database.open_session().query("Orders").search("Notes", "car running red", stem=True)
+    found = query.highlight("Notes", length=30, count=5).all()
+    assert found.total == len(found) == 3
+    pieces = found.highlights["Notes"]
+    assert pieces["orders/1"] == ["<b>Red</b> <b>cars</b>, <b>running</b>"]
+    assert pieces["orders/2"] == ["a blue <b>car</b>"]
+    assert [each.strip("xyz ") for each in pieces["orders/4"]] == [
+        "<b>Cars</b> and more <b>cars</b>", "<b>running</b>", "<b>red</b>"
+    ]  # fmt: skip
+    assert all(len(each.replace("<b>", "").replace("</b>", "")) <= 30 for each in pieces["orders/4"])
+
+    any_database.indexes.put("Orders/Stems", "Orders", {"Text": IndexField("Notes", stem=True)})
+    rql = "from index 'Orders/Stems' where search(Text, '\"red car\"') include highlight(Text, 18, 2, $marks)"
+    found = any_database.query(rql, marks={"PreTags": ["["], "PostTags": ["]"]})
+    assert found.highlights == {"Text": {"orders/1": ["[Red cars], running"]}}
+    for wrong in ("highlight(Text, 0)", "highlight(Text, 10, 0)"):
+        with pytest.raises(InvalidInput, match="cannot be highlighted so"):
+            any_database.query(f"from Orders where search(Text, 'x') include {wrong}")
+    with pytest.raises(InvalidInput, match="PreTags"):
+        any_database.query("from Orders include highlight(Text, 10, 1, 'x')")

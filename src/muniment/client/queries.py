@@ -22,11 +22,14 @@ from muniment.raven3.names import MAX_PAGE
 def query(root: tuple[str, ...], asked: Query | str, parameters: Mapping[str, Any]) -> Flow[Results]:
     """What a query finds, page by page."""
     found: list[Any] = []
+    highlights: dict[str, dict[str, list[str]]] = {}
     while True:
         results = yield from page(root, asked, parameters, len(found))
         found += results
+        for name, pieces in results.highlights.items():
+            highlights.setdefault(name, {}).update(pieces)
         if len(results) < MAX_PAGE:
-            return Results(found, results.total, results.plan)
+            return Results(found, results.total, results.plan, highlights)
 
 
 def page(root: tuple[str, ...], asked: Query | str, parameters: Mapping[str, Any], skip: int) -> Flow[Results]:
@@ -35,7 +38,7 @@ def page(root: tuple[str, ...], asked: Query | str, parameters: Mapping[str, Any
     request = Request("POST", target(*root, "query"), encode(wanted), JSON, repeatable=True)
     response = yield from call(request, 200)
     told = parsed(response, QueryResults)
-    return Results(rows_of(response), told.total_results, told.plan)
+    return Results(rows_of(response), told.total_results, told.plan, told.highlightings or {})
 
 
 def lines(root: tuple[str, ...], asked: Query | str, parameters: Mapping[str, Any]) -> Flow[Response]:

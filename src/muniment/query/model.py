@@ -25,6 +25,7 @@ SCORE: Final = "@score"  # how well a document fits what is searched for, where 
 SEARCHED: Final = ("search", "stems")
 MAX_CLAUSES: Final = 10_000
 MAX_DEPTH: Final = 200
+MAX_HIGHLIGHT: Final = 10_000  # characters of a piece, and pieces of a document
 MAX_NAMES: Final = 100  # of a path
 MAX_PATH: Final = 4096
 
@@ -176,6 +177,20 @@ class Group(msgspec.Struct, frozen=True, omit_defaults=True):
     sums: tuple[Field, ...] = ()
 
 
+class Highlight(msgspec.Struct, frozen=True, omit_defaults=True):
+    """A field of which pieces are wanted that have what is searched for in them, and how it is called there.
+
+    There are at most `count` of each document, of about `length` characters, with the marks around each word.
+    """
+
+    name: str
+    path: tuple[str, ...]
+    length: int = 128
+    count: int = 2
+    before: str = "<b>"
+    after: str = "</b>"
+
+
 class Query(msgspec.Struct, frozen=True, omit_defaults=True):
     """Which documents (of a collection, or all), in which order, which of them, and what of each.
 
@@ -192,6 +207,7 @@ class Query(msgspec.Struct, frozen=True, omit_defaults=True):
     distinct: bool = False
     include: tuple[str, ...] = ()
     group: Group | None = None
+    highlight: tuple[Highlight, ...] = ()
     index: str | None = None
     unknown: tuple[str, ...] = ()
 
@@ -240,6 +256,11 @@ def check(query: Query) -> None:
             raise InvalidInput(f"{what} cannot be {number!r}", "give a whole number from 0 to 2^63-1")
     if query.distinct and query.select and query.include:
         raise InvalidInput("rows of which there is one of each bring no other documents along", "leave include out")
+    for each in query.highlight:
+        _check_path(each.path)
+        if not (0 < each.length <= MAX_HIGHLIGHT and 0 < each.count <= MAX_HIGHLIGHT) or query.select or query.group:
+            hint = f"give a length and a count from 1 to {MAX_HIGHLIGHT:,}, and select nothing"
+            raise InvalidInput(f"what is searched for in {each.name} cannot be highlighted so", hint)
     if query.group:
         _check_group(query, query.group)
 

@@ -11,6 +11,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any, Final, TypeVar
 
+import msgspec
 from msgspec.structs import replace
 
 from muniment.errors import InvalidQuery
@@ -30,6 +31,7 @@ from muniment.query.model import (
     Exists,
     Field,
     Group,
+    Highlight,
     In,
     Not,
     Or,
@@ -85,6 +87,7 @@ class _Parser:
         self._alias: str | None = None
         self._sums: list[Field] = []
         self._boosted: Token | None = None
+        self._highlights: list[Highlight] = []
 
     # Words.
 
@@ -167,7 +170,8 @@ class _Parser:
                 distinct = self._take("distinct")
                 return replace(query, select=self._columns(), distinct=distinct)
             case "include":
-                return replace(query, include=tuple(self._listed(self._include)))
+                found = self._listed(self._include)
+                return replace(query, include=tuple(filter(None, found)), highlight=tuple(self._highlights))
             case "limit":
                 return self._limit(query)
             case "offset":
@@ -405,12 +409,33 @@ class _Parser:
             return (SUM, *path), name
         return None
 
-    def _include(self) -> str:
+    def _include(self) -> str | None:
+        """The path of ids; None for what else there may be."""
         token = self._next
+        if self._take("highlight", "("):
+            self._highlights.append(self._highlight())
+            return None
         if token.what == "name" and self._tokens[self._at + 1].said == "(":
             hint = _BEYOND.get(token.said.lower(), "include paths to the ids of documents")
             raise self._wrong(f"{token.said}() is not evaluated", hint, token)
         return ".".join(self._path()[0])
+
+    def _highlight(self) -> Highlight:
+        path, _ = self._path()
+        found = Highlight(".".join(path), path)
+        if self._take(","):
+            found = replace(found, length=self._number())
+        if self._take(","):
+            found = replace(found, count=self._number())
+        if self._take(","):
+            token, marks = self._next, self._value()
+            try:
+                found = msgspec.convert({**msgspec.to_builtins(found), **_marks(marks)}, Highlight)
+            except (msgspec.ValidationError, TypeError, KeyError, IndexError):
+                reason = 'expected {"PreTags": ["<b>"], "PostTags": ["</b>"]} as a parameter'
+                raise self._wrong(reason, token=token) from None
+        self._expect(")")
+        return found
 
     def _limit(self, query: Query) -> Query:
         first = self._number()
@@ -419,6 +444,10 @@ class _Parser:
         if self._take("offset"):
             return replace(query, skip=self._number(), take=first)
         return replace(query, take=first)
+
+
+def _marks(given: Any) -> dict[str, Any]:
+    return {"before": given["PreTags"][0], "after": given["PostTags"][0]}
 
 
 def _compared(field: Field, sign: str, value: Any) -> Condition:

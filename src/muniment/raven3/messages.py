@@ -79,6 +79,10 @@ class QueryResults(Message):
     includes: Annotated[list[Object], Meta(description="The documents that these refer to by the paths asked for.")]
     total_results: Annotated[int, Meta(description="The total number of matches.")]
     plan: Annotated[Plan, Meta(description="How it was answered.")]
+    highlightings: Annotated[
+        dict[str, dict[str, list[str]]] | UnsetType,
+        Meta(description="Pieces of texts with what was searched for, by the names of fields and by ids."),
+    ] = UNSET
 
 
 class IndexShown(Message):

@@ -76,9 +76,11 @@ def _query(wanted: Wanted) -> Query:
 def _answered(tenant: Tenant, query: Query) -> bytes:
     found = answer(tenant.database.storage, query)
     includes = includes_of(tenant, found, query)
-    return b'{"Results":%s,"Includes":%s,"TotalResults":%d,"Plan":%s}' % (
+    marked = b',"Highlightings":' + encode(found.highlights) if found.highlights else b""
+    return b'{"Results":%s,"Includes":%s,"TotalResults":%d,"Plan":%s%s}' % (
         array(map(with_metadata, found.documents) if found.documents else found.rows),
         array(map(with_metadata, includes)),
         found.total,
         encode(found.plan),
+        marked,
     )

@@ -95,6 +95,7 @@ def _answered(tenant: Tenant, of: Asked, metadata_only: bool) -> bytes:
         "IncludedPaths": list(query.include) or None,
         "DurationInMs": round(1000 * (monotonic() - began)),
         **_of(tenant, of, found.plan),
+        **({"Highlightings": found.highlights} if found.highlights else {}),
     }
     includes = included_object(tenant, includes_of(tenant, found, query))
     return joined(encode(told), b'"Results":' + array(results) + b',"Includes":' + includes)
