@@ -19,6 +19,7 @@ from hypothesis import given
 from muniment.errors import ConcurrencyConflict, InvalidInput, StorageFailure
 from muniment.query import keys
 from muniment.query.model import (
+    And,
     Condition,
     Equal,
     Exists,
@@ -143,6 +144,23 @@ def test_words_of_jobs_in_one_commit(indexed: Storage) -> None:
     assert found(indexed, query) == reference.answer(query, expected)
     assert found(indexed, Query("Orders", Search(A, '"red blue"')))[1] == 0  # these are two values
     assert not plan_of(indexed, query).scanned
+
+
+def test_many_words_and_many_searches(indexed: Storage) -> None:
+    fill(indexed, 20)
+    best = (Order(Field(("@score",))),)
+    documents = [(each.etag, each.body or b"") for each in indexed.by_collection("orders", 0, 5000)]
+    many = " ".join(f"b{number}" for number in range(500))
+    for where in (
+        Search(B, many),
+        Search(B, many, every=True),
+        Search(B, f'"{many}"'),
+        Or(tuple(Search(B, f"b{number} b7") for number in range(60))),
+        And(tuple(Search(B, f"b{number} b7") for number in range(60))),
+    ):
+        query = Query("Orders", where, order=best, take=20)
+        assert found(indexed, query) == reference.answer(query, documents)
+        assert plan_of(indexed, query).scanned == isinstance(where, And | Or)
 
 
 def test_words_that_are_damaged(indexed: Storage) -> None:

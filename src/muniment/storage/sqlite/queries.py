@@ -19,6 +19,7 @@ from muniment.storage.sqlite.indexes import Index
 from muniment.storage.sqlite.reader import ALIVE, OF_COLLECTION
 
 MOST_TESTS: Final = 200  # SQLite nests expressions and joins selects so far only
+MOST_SCORES: Final = 50  # of tables, SQLite joins 64
 OF_COLLECTION_TALLY: Final = OF_COLLECTION.replace("log.collection", "collection")
 _FEW: Final = 8
 _SAMPLE: Final = 2000

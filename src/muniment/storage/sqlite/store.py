@@ -17,8 +17,8 @@ from muniment.document import MAX_ATTACHMENT_BYTES, Document, fold_collection, f
 from muniment.durable import sync_folder
 from muniment.errors import Cancelled, InvalidDocument, LostWrites, StorageFailure
 from muniment.fingerprint import ContentDigest
-from muniment.query.match import All, Test, test_of
-from muniment.query.model import Field, Query, fields
+from muniment.query.match import All, Test, searched, test_of
+from muniment.query.model import Field, Query, by_score, fields
 from muniment.query.plan import FieldIndex, Plan, Wanted
 from muniment.query.scan import Matches, grouped, matching, scan
 from muniment.revision import Batch, Revision
@@ -59,7 +59,7 @@ from muniment.storage.sqlite.indexes import (
 from muniment.storage.sqlite.migrate import migrate
 from muniment.storage.sqlite.notes import Note, believed, leave_note, note_files, read_notes
 from muniment.storage.sqlite.pins import outside_pin
-from muniment.storage.sqlite.queries import MOST_TESTS, Finder, collection_matches, size_of
+from muniment.storage.sqlite.queries import MOST_SCORES, MOST_TESTS, Finder, collection_matches, size_of
 from muniment.storage.sqlite.reach import check_reach, go_on_without
 from muniment.storage.sqlite.reader import Reader, read_revisions
 from muniment.storage.sqlite.schema import (
@@ -453,6 +453,8 @@ class SqliteStorage:
             return Plan(scanned=True, why=f"{why}: every document was looked at"), None
         if size_of(asked.test) > MOST_TESTS:
             return Plan(scanned=True, why=f"it has more than {MOST_TESTS} conditions"), None
+        if by_score(asked.query) and len([*searched(asked.test)]) > MOST_SCORES:
+            return Plan(scanned=True, why=f"more than {MOST_SCORES} searches have a part in the score"), None
         used = {field: indexes[field] for field in asked.fields}
         self._note_use(used.values())
         names = [self._names.get((collection, field), index.name) for field, index in used.items()]
