@@ -168,11 +168,11 @@ class DocumentDatabase(Source[Exported]):
 
         An id that ends in "/" gets the next number of that prefix: "orders/" becomes "orders/831".
         """
-        return self.batch([Put(id, body, metadata, etag)])[0]
+        return self._batch([Put(id, body, metadata, etag)])[0]
 
     def delete(self, id: str, *, etag: int | None = None) -> bool:
         """Delete a document; returns whether there was one."""
-        return self.batch([Delete(id, etag)])[0].existed
+        return self._batch([Delete(id, etag)])[0].existed
 
     def patch(
         self, id: str, commands: Sequence[PatchCommand | Mapping[str, Any]] | Script, *, etag: int | None = None

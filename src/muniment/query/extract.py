@@ -118,8 +118,10 @@ class _Members:
             return ()
         try:
             if self._decode is not None:
-                with suppress(msgspec.DecodeError):
+                try:
                     return msgspec.structs.astuple(self._decode(body))
+                except msgspec.DecodeError:  # it may be valid all the same, see `decoded`
+                    pass
             value = decoded(body)
             return [value.get(name, UNSET) for name in self._names]
         except RecursionError:

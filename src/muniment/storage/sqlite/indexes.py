@@ -237,23 +237,31 @@ class Indexes:
             self._connection.executemany("DELETE FROM index_fault WHERE etag = ?", [(etag,) for etag, _ in gone])
         for number, etags in removed.items():
             self._connection.executemany(f"DELETE FROM index_{number:d} WHERE etag = ?", etags)
-        added: dict[Index, list[tuple[int, Key]]] = {}
+        added: dict[int, list[tuple[int, Key]]] = {}
         for collection, documents in _by_collection(come).items():
             indexes, extractor = self._of(collection)
-            columns = [added.setdefault(index, []) for index in indexes]
-            for each in documents if indexes else ():
+            if not indexes:
+                continue
+            columns = [added.setdefault(index.number, []) for index in indexes]
+            for each in documents:
+                etag = each.etag
                 try:
                     keys = extractor.of_body(each.body) if extractor.body_only else extractor.keys(each.document)
                 except Exception:
                     keys, faults = extractor.safe_keys(each.document)
-                    self.note_faults(faults_of(indexes, each.etag, each.id, faults))
+                    self.note_faults(faults_of(indexes, etag, each.id, faults))
                 for rows, found in zip(columns, keys, strict=True):
-                    rows += [(each.etag, key) for key in found]
-        for index, rows in added.items():
+                    if len(found) == 1:  # nearly always
+                        rows.append((etag, found[0]))
+                    else:
+                        rows += [(etag, key) for key in found]
+        for index in self.all:
+            if not (rows := added.get(index.number, [])):
+                continue
             if index.of_words:
                 words += _rows_of_words(index, rows)
                 continue
-            if not index.several and any(rows[place][0] == rows[place - 1][0] for place in range(1, len(rows))):
+            if not index.several and len(rows) > len(dict(rows)):
                 self._note_several(index.number)
             rows.sort(key=_key)  # so that neighbours in the file are written together
             self._connection.executemany(f"INSERT OR IGNORE INTO index_{index.number:d} VALUES(?, ?)", rows)
@@ -278,7 +286,9 @@ class Indexes:
 
     def reached(self, etag: int) -> None:
         """Note the last etag of a commit: what is indexed. Part of the commit."""
-        self._connection.execute("DELETE FROM index_state; INSERT INTO index_state VALUES(?)", (etag,))
+        self._connection.execute("UPDATE index_state SET through = ?", (etag,))
+        if not self._connection.changes():
+            self._connection.execute("INSERT INTO index_state VALUES(?)", (etag,))
 
     def want(self, collection: str | None, fields: Sequence[Field], now: int, last_etag: int) -> tuple[Index, ...]:
         """Begin to keep an index on each of these fields that has none, empty ones to be filled; and drop unused ones.

@@ -188,7 +188,7 @@ class SqliteStorage:
 
     def commit(self, writes: Sequence[Write]) -> list[Written]:
         """Carry out the writes in order as one transaction, or change nothing; they are on disk when this returns."""
-        return self.submit(writes).result()
+        return self.writer.do(Writes(self.admit(writes)))
 
     def commit_all(self, batches: Iterable[Sequence[Write]]) -> int:
         """Carry out all batches in order as one transaction; each is taken when the one before it is done.

@@ -66,10 +66,44 @@ FREEZE_MILLISECONDS: Final = 1_000
 EXPIRY_SECONDS: Final = 600
 
 Job: TypeAlias = Callable[["Transaction"], Any]
-_Waiting: TypeAlias = tuple[Job, Future[Any]]
-_Answer: TypeAlias = tuple[Future[Any], Any, BaseException | None]
+_Future: TypeAlias = "Future[Any] | _Waiter"
+_Waiting: TypeAlias = "tuple[Job, _Future]"
+_Answer: TypeAlias = "tuple[_Future, Any, BaseException | None]"
 _STOP: Final = "stop"
 _Order: TypeAlias = Freeze[Snapshot] | Literal["stop"]  # for when everything submitted before it is done
+
+
+class _Waiter:
+    """A future for one thread that waits for it at once: it takes a fraction of the time."""
+
+    __slots__ = "_done", "_error", "_result"
+
+    def __init__(self) -> None:
+        self._error: BaseException | None = None
+        self._result: Any = None
+        self._done = threading.Lock()
+        self._done.acquire()
+
+    def set_result(self, result: Any) -> None:
+        self._result = result
+        self._done.release()
+
+    def set_exception(self, error: BaseException) -> None:
+        self._error = error
+        self._done.release()
+
+    def done(self) -> bool:
+        return not self._done.locked()
+
+    def result(self) -> Any:
+        """Wait for it, once."""
+        self._done.acquire()
+        if self._error is not None:
+            try:
+                raise self._error
+            finally:
+                self._error = None  # or it would hold the frame that holds it
+        return self._result
 
 
 class _Commit:
@@ -135,6 +169,14 @@ class Writer:
             self._check_open()
             self._jobs.put((job, future))
         return future
+
+    def do(self, job: Callable[[Transaction], T]) -> T:
+        """Do this job in the next commit; it is on disk when this returns."""
+        waiter = _Waiter()
+        with self._lock:
+            self._check_open()
+            self._jobs.put((job, waiter))
+        return waiter.result()  # type: ignore[no-any-return]
 
     def _check_open(self) -> None:
         if self._closed:
@@ -378,7 +420,7 @@ class Writer:
             self._note(state)
         return state
 
-    def _do(self, job: Job, future: Future[Any], commit: _Commit) -> None:
+    def _do(self, job: Job, future: _Future, commit: _Commit) -> None:
         """Do a job as a part of the commit; one that fails undoes only itself."""
         execute, modified = self._connection.execute, self._time(commit)
         transaction = Transaction(self._connection, commit.etag, modified, self.indexes)
@@ -401,7 +443,7 @@ class Writer:
             commit.fingerprint.merge(transaction.fingerprint)
         commit.answers.append((future, result, None))
 
-    def _write(self, jobs: list[tuple[Writes, Future[Any]]], commit: _Commit, *, first: bool) -> None:
+    def _write(self, jobs: list[tuple[Writes, _Future]], commit: _Commit, *, first: bool) -> None:
         """Do jobs that only write as a part of the commit: together, or if that fails one by one.
 
         The `first` ones need no savepoint, for nothing before them is to be kept.
