@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import multiprocessing
 import os
+import re
 import shutil
 import signal
 import time
@@ -15,7 +16,7 @@ import pytest
 
 from muniment import DocumentDatabase, MaintenanceActions
 from muniment.errors import LostWrites, StorageFailure
-from muniment.storage.sqlite import reach
+from muniment.storage.sqlite import files, reach
 from muniment.storage.sqlite.compact import compact
 from muniment.storage.sqlite.files import FILE, REACH
 from muniment.storage.sqlite.store import SqliteStorage
@@ -353,6 +354,42 @@ def test_nothing_is_acknowledged_into_files_that_are_gone(
     (store.folder / "elsewhere").exists() and (store.folder / "elsewhere").rename(store.folder / name)
     with pytest.raises(StorageFailure):  # for ever
         store.commit([put("c")])
+    store.close()
+
+
+GONE: dict[str, Callable[[Path], object]] = {
+    FILE: lambda folder: (folder / FILE).unlink(),
+    WAL: lambda folder: (folder / WAL).unlink(),
+    f"{FILE} .* was replaced": lambda folder: replaced(folder / FILE),
+    f"{WAL} .* was replaced": lambda folder: replaced(folder / WAL),
+    "moved away": lambda folder: folder.rename(folder.with_name("moved")),
+}
+
+
+@pytest.mark.parametrize("what", GONE)
+def test_that_is_seen_by_the_folder_alone(store: SqliteStorage, what: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(files, "SETTLED_SECONDS", 0.1)
+    monkeypatch.setattr(files, "LOOK_SECONDS", 3600)
+    looked: list[str] = []
+    inode = files._inode
+
+    def look(path: str) -> tuple[int, int] | None:
+        looked.append(path)
+        return inode(path)
+
+    monkeypatch.setattr(files, "_inode", look)
+    deadline = time.monotonic() + SECONDS
+    while looked or time.monotonic() < deadline - SECONDS + 0.2:
+        looked.clear()
+        store.commit([put("b")])
+        if time.monotonic() > deadline:
+            store.close()
+            pytest.skip("the file system of the temporary folder is none that keeps the time of changes")
+    GONE[what](store.folder)
+    for _ in range(2):
+        with pytest.raises(StorageFailure, match=what.replace(FILE, re.escape(FILE), 1)):
+            store.commit([put("c")])
+    assert looked
     store.close()
 
 

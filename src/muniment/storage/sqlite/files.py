@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from contextlib import suppress
 from pathlib import Path
+from time import monotonic
 from typing import TYPE_CHECKING, Final
 from weakref import WeakValueDictionary
 
@@ -34,6 +35,12 @@ _LOGS: Final = sorted(name for name in DATABASE_FILES if name.endswith(("-wal", 
 _LOCAL: Final = frozenset(
     "bcachefs btrfs erofs exfat ext2 ext3 ext4 f2fs iso9660 jfs ntfs3 squashfs tmpfs udf vfat xfs zfs".split()
 )
+# Of those, the ones that give a folder a new time of change, which nobody can set, with each change of a name in it.
+_TIMED: Final = frozenset("bcachefs btrfs ext2 ext3 ext4 f2fs tmpfs xfs zfs".split())
+# How often the files of an open database are looked up by their names, and how long after a change in their folder that
+# is done for each write: a file system may give two changes that are less than a tick apart the same time.
+LOOK_SECONDS: Final = 1.0
+SETTLED_SECONDS: Final = 2.0
 _READ_ONLY: Final = frozenset(("ro", "emergency_ro"))  # ext4 sets the latter after an error
 _held: WeakValueDictionary[str, filelock.FileLock] = (
     WeakValueDictionary()
@@ -84,6 +91,10 @@ class OpenFiles:
 
     When somebody deletes or replaces one of them, SQLite goes on writing to a file that nobody will find again. So it
     does when a program opens and closes one in this process: that ends the locks, and another process deletes the log.
+
+    To look them up by their names takes a tenth of a durable write. Where the file system keeps the time of a folder's
+    last change, that is looked at instead: it is another one when a name in the folder changes, or that of the folder.
+    By their names they are looked up as well, at least once a second.
     """
 
     def __init__(self, folder: Path) -> None:
@@ -91,13 +102,34 @@ class OpenFiles:
         self._paths = [str(folder / name) for name in _OPENED]
         self._found = [_inode(path) for path in self._paths]
         self._problem: str | None = None
+        self._descriptor = _folder_to_watch(folder)
+        self._change = 0  # the time of the folder's last one
+        self._since = 0.0  # since when that is known
+        self._looked = 0.0  # when they were looked up last
 
     def check(self) -> None:
         """Raises `StorageFailure` when one was deleted or replaced; so does `refuse` from then on."""
-        file, log = self._paths
-        if self._problem is None and [_inode(file), _inode(log)] != self._found:
+        if self._problem is None and not self._still() and [_inode(path) for path in self._paths] != self._found:
             self._problem = self._difference()
         self.refuse()
+
+    def _still(self) -> bool:
+        """Whether nothing can have changed since all was as it should be."""
+        if self._descriptor is None:
+            return False
+        change, now = os.fstat(self._descriptor).st_ctime_ns, monotonic()
+        if change != self._change:
+            self._change, self._since = change, now
+        elif now - self._looked < LOOK_SECONDS and self._looked - self._since > SETTLED_SECONDS:
+            return True
+        self._looked = now
+        return False
+
+    def close(self) -> None:
+        """Let the folder go."""
+        if self._descriptor is not None:
+            descriptor, self._descriptor = self._descriptor, None
+            os.close(descriptor)
 
     def replaced(self) -> bool:
         """Whether the database file was deleted or replaced, or its log replaced."""
@@ -120,6 +152,19 @@ class OpenFiles:
             if now != found:
                 return f"{name} in {self._folder} was {'deleted or moved away' if now is None else 'replaced'}"
         return f"a file in {self._folder} was missing for a moment"
+
+
+def _folder_to_watch(folder: Path) -> int | None:
+    """A descriptor of the folder, if its file system keeps the time of its last change."""
+    try:
+        descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    except OSError:
+        return None
+    with suppress(OSError, ValueError, IndexError, StopIteration):
+        if _mount(descriptor)[0] in _TIMED:
+            return descriptor
+    os.close(descriptor)
+    return None
 
 
 def _inode(path: str) -> tuple[int, int] | None:
@@ -179,13 +224,19 @@ def mounted_read_only(folder: Path) -> bool:
 def _file_system_is_read_only(folder: Path) -> bool:
     descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     try:
-        about = Path(f"/proc/self/fdinfo/{descriptor}").read_text()
+        kind, options = _mount(descriptor)
     finally:
         os.close(descriptor)
+    return kind in _LOCAL and not _READ_ONLY.isdisjoint(options)
+
+
+def _mount(descriptor: int) -> tuple[str, list[str]]:
+    """The kind of the file system that a file is on, and how that is mounted."""
+    about = Path(f"/proc/self/fdinfo/{descriptor}").read_text()
     mount = next(line.split()[1] for line in about.splitlines() if line.startswith("mnt_id:"))
     for line in Path("/proc/self/mountinfo").read_bytes().splitlines():
         here, _, behind = line.partition(b" - ")
         if here.split()[0] == mount.encode():
             kind, _, options = (field.decode(errors="replace") for field in behind.split(b" ")[:3])
-            return kind in _LOCAL and not _READ_ONLY.isdisjoint(options.split(","))
-    return False
+            return kind, options.split(",")
+    return "", []

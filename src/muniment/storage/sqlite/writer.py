@@ -548,6 +548,7 @@ class Writer:
     def _close(self) -> None:
         if self._files.replaced():  # the write-ahead log belongs to a file that is gone
             self._connection.config(apsw.SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, 1)
+        self._files.close()
         self._connection.close(True)  # even with a query that an error has left unfinished
         if self._reach is not None:
             reach, self._reach = self._reach, None
