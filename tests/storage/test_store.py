@@ -5,7 +5,7 @@ from __future__ import annotations
 import shutil
 import time
 from collections.abc import Callable, Iterator
-from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures import Future, ProcessPoolExecutor
 from functools import partial
 from pathlib import Path
 
@@ -26,7 +26,8 @@ from muniment.revision import ATTACHMENT, DOCUMENT
 from muniment.storage.sqlite.files import FILE, LOCK, REACH
 from muniment.storage.sqlite.schema import PAGE_BYTES
 from muniment.storage.sqlite.store import SqliteStorage
-from muniment.storage.sqlite.writer import PURGE_ROWS
+from muniment.storage.sqlite.transaction import Writes
+from muniment.storage.sqlite.writer import PURGE_ROWS, TOGETHER, _runs
 from tests.clock import Clock
 from tests.storage.raw import SECONDS, at_once, number, raw, rows
 from tests.storage.reference import attach, delete, detach, put, state_now
@@ -74,6 +75,18 @@ def test_writes_that_come_together_share_a_commit(store: SqliteStorage) -> None:
     assert [future.result(SECONDS)[0].id for future in futures] == [f"orders/{n}" for n in range(50)]
     assert commits <= 3
     assert len({row.modified for row in state_now(store).values()}) == 50
+
+
+def test_many_large_batches_that_come_together_are_stored_in_parts(store: SqliteStorage) -> None:
+    count = TOGETHER // 4 + 1
+    jobs = [partial(store.submit, [put(f"{job}/{n}") for n in range(count)]) for job in range(7)]
+    futures = at_once(store, *jobs, lambda: store.submit([put("0/0"), delete("3/3")]))
+    etags = [written.etag for future in futures for written in future.result(SECONDS)]
+    assert etags == list(range(1, 7 * count + 3))
+    assert len(state_now(store)) == 7 * count
+    assert [len(writes) for writes, _ in _runs([(Writes([put("a")] * count), Future()) for _ in range(7)])] == [3, 3, 1]
+    [(alone, _)] = _runs([(Writes([put("a")] * 2 * TOGETHER), Future())])
+    assert len(alone) == 1
 
 
 def test_readers_can_not_write(store: SqliteStorage) -> None:

@@ -7,12 +7,11 @@ A job's future is done after the commit that contains it is on disk.
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future
 from contextlib import suppress
 from dataclasses import replace
 from functools import partial
-from itertools import groupby
 from pathlib import Path
 from queue import Empty, SimpleQueue
 from time import monotonic
@@ -50,6 +49,7 @@ from muniment.storage.sqlite.transaction import Changes, Transaction, Writes
 
 T = TypeVar("T")
 GROUP_JOBS: Final = 64  # jobs in one commit: a job can be a batch of thousands, and a caller must not wait for too many
+TOGETHER: Final = 4096  # writes that are stored together: what is decided of them is in memory until then
 PURGE_ROWS: Final = 1000
 # Seconds without a write after which purging begins: rows that die together are cheaper to forget together.
 IDLE_SECONDS: Final = 0.05
@@ -398,12 +398,11 @@ class Writer:
         if self._undone:
             self.indexes.read()
             self._undone = False
-        for only_writes, jobs in groupby(group, _only_writes):
-            if only_writes:
-                self._write(list(jobs), commit, first=not commit.answers)  # type: ignore[arg-type]
-            else:
-                for job, future in jobs:
-                    self._do(job, future, commit)
+        for writes, jobs in _runs(group):
+            if writes:
+                self._write(writes, commit, first=not commit.answers)
+            for job, future in jobs:
+                self._do(job, future, commit)
         etag = commit.etag
         fingerprint, log = self._state.fingerprint, self._state.rows
         if written := self._connection.total_changes() != before:
@@ -704,8 +703,22 @@ class Writer:
             self._wake_to_purge()
 
 
-def _only_writes(waiting: _Waiting) -> bool:
-    return type(waiting[0]) is Writes
+def _runs(group: Iterable[_Waiting]) -> Iterator[tuple[list[tuple[Writes, _Future]], list[_Waiting]]]:
+    """The jobs in order: some that only write, as many as are written together, or one of another kind."""
+    run: list[tuple[Writes, _Future]] = []
+    size = 0
+    for job, future in group:
+        more = len(job.writes) if isinstance(job, Writes) else TOGETHER + 1
+        if run and size + more > TOGETHER:
+            yield run, []
+            run, size = [], 0
+        if isinstance(job, Writes):
+            run.append((job, future))
+            size += more
+        else:
+            yield [], [(job, future)]
+    if run:
+        yield run, []
 
 
 def _say_closed(transaction: Transaction) -> None:
