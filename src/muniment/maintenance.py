@@ -5,7 +5,7 @@ from __future__ import annotations
 import tempfile
 import threading
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -149,6 +149,17 @@ class MaintenanceActions:
             operation.say(f"The backup will hold the state at etag {snapshot.etag:,}: {counts}")
 
         def take(job: Job[Backup]) -> Backup:
+            if holder := self._storage.take("backup"):
+                raise BackupRunning(
+                    f"{holder} takes a backup of {self._name} already", "wait for it, or cancel it there"
+                )
+            try:
+                return take_all(job)
+            finally:
+                with suppress(MunimentError):
+                    self._storage.give_back("backup")
+
+        def take_all(job: Job[Backup]) -> Backup:
             failed: list[MunimentError] = []
             for place in places:
                 try:

@@ -46,8 +46,15 @@ class Settings:
     """What a server can be told. Each field is a setting; its default and description are the documentation's too."""
 
     data_dir: Annotated[Path, "The folder that holds the system database and, below it, all others."] = Path("data")
+    storage: Annotated[
+        str,
+        "The PostgreSQL database that new databases and the system database are in, a schema each, instead of the data"
+        " folder: `postgresql://HOST/DATABASE`. Servers with the same one serve the same databases.",
+    ] = ""
     data_roots: Annotated[
-        Texts, "Folders besides the data folder that `Raven/DataDir` and a restore may put databases into."
+        Texts,
+        "Folders besides the data folder, and PostgreSQL databases besides `storage`, that `Raven/DataDir` and a"
+        " restore may put databases into.",
     ] = ()
     backup_roots: Annotated[
         Texts,

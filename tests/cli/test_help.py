@@ -147,6 +147,7 @@ COMMANDS = {
     "server": [
         *(
             "--data-dir",
+            "--storage",
             "--data-root",
             "--backup-root",
             "--master-key-file",

@@ -365,7 +365,7 @@ ADD smallint bigint integer text bytea uuid boolean timestamptz now AND
 
 def test_the_schema_uses_only_what_other_engines_of_the_protocol_have() -> None:
     """No sequence, trigger, function, inheritance, jsonb, domain, foreign key, collation, or index of another kind."""
-    names = set("s muniment state turn tally delta mark pin lease content part log current dead".split())
+    names = set("s muniment state note turn tally delta mark pin lease content part log current dead".split())
     names |= set(
         "log_collection log_attachment log_tombstone content_staged one format etag modified told_until".split()
     )

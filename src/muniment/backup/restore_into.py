@@ -231,6 +231,8 @@ def compared(
     key meanwhile, or one that nobody keeps where only the backups are encrypted.
     """
     progress = progress or Progress()
+    if not engines.is_folder(place):
+        place = Path(tempfile.gettempdir())
     with ExitStack() as making:
         comparison = _compare(storage, plan, place, selection, progress, read, making)
         made = making.pop_all()
@@ -282,6 +284,8 @@ def _compare(
 
 def forget_unfinished(place: Path) -> None:
     """Remove what restores and comparisons of a killed process have left; nobody else may be using this database."""
+    if not engines.is_folder(place):
+        return
     forget_staging(place)
     for left in place.glob(f"{FOLDER_PREFIX}????????"):  # as tempfile names them
         if left.is_dir() and all(path.name in _MOMENTS for path in left.iterdir()):

@@ -49,6 +49,12 @@ class SettingOptions:
             "--data-dir", parser=path_of, metavar="FOLDER", help="The folder of all databases; `data` if not given."
         ),
     ] = None
+    storage: Annotated[
+        str | None,
+        typer.Option(
+            "--storage", metavar="ADDRESS", help="PostgreSQL to keep databases in: postgresql://HOST/DATABASE."
+        ),
+    ] = None
     data_root: Annotated[
         list[str],
         typer.Option("--data-root", metavar="FOLDER", help="Another folder that databases may be in; may be repeated."),

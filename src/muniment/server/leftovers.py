@@ -24,6 +24,7 @@ from muniment.server.status import FILE as STATUS_FILE
 from muniment.server.status import interrupted
 from muniment.server.tenants import Databases
 from muniment.storage import engines
+from muniment.storage.location import location_of
 from muniment.telling import log
 
 BEING_REMOVED: Final = "Raven/BeingRemoved/"
@@ -41,9 +42,12 @@ def clean(databases: Databases) -> None:
                 _clean_listed(databases, name, folder)
                 databases.settle_key(name)
     for document in _all(databases, BEING_REMOVED):
-        folder = Path(decode(document.body)["Folder"])
+        folder = location_of(decode(document.body)["Folder"])
         with _passing_over(folder):
-            _finish(folder)
+            if engines.is_folder(folder):
+                _finish(folder)
+            elif folder not in {taken for _, taken in databases.folders()}:  # nobody has made another one there
+                engines.remove(folder)
             databases.notes.tell({document.id: None})
     for folder in databases.data_dir.glob(f"{REHEARSAL}*"):
         with _passing_over(folder):
@@ -55,8 +59,13 @@ def clean(databases: Databases) -> None:
 
 
 def recover(databases: Databases) -> None:
-    """Say of the restores and compactions that ran when the server ended that they were interrupted."""
+    """Say of the restores and compactions that ran when the server ended that they were interrupted.
+
+    While another server has the same system database, they may be that one's.
+    """
     system = databases.system.database
+    if not system.storage.alone:
+        return
     if system.get(RESTORE_IN_PROGRESS) and not system.get(RESTORE_STATUS):  # it had not said anything yet
         databases.notes.tell({RESTORE_STATUS: interrupted("restore", {})})
     databases.notes.tell({RESTORE_IN_PROGRESS: None})

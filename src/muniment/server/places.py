@@ -16,19 +16,27 @@ from pathlib import Path
 from typing import Final
 
 from muniment.backup.destination import Remote, place_of
+from muniment.document import fold
 from muniment.errors import Forbidden, InvalidInput
+from muniment.raven3.names import SYSTEM_FOLDER
+from muniment.storage.location import Address, address, is_address, location_of, server_of
 
 # No folder for anybody: what is in there is the system's and its processes'.
 _SYSTEM: Final = (Path("/proc"), Path("/sys"), Path("/dev"))
+SYSTEM_SCHEMA: Final = "muniment_system"
 _MEMORY: Final = Path("/dev/shm")  # noqa: S108 (to be allowed, not written to)
 
 
 class Places:
     """The roots of a server. They are followed anew each time, as an operator may move what they lead to."""
 
-    def __init__(self, data_dir: Path, data_roots: Sequence[str] = (), backup_roots: Sequence[str] = ()) -> None:
+    def __init__(
+        self, data_dir: Path, data_roots: Sequence[str] = (), backup_roots: Sequence[str] = (), storage: str = ""
+    ) -> None:
         self.data_dir = data_dir.resolve()
-        self._data = [self.data_dir, *(Path(root).absolute() for root in data_roots)]
+        self.storage = server_of(storage) if storage else None
+        self._servers = {server_of(root) for root in (*data_roots, storage) if is_address(root)}
+        self._data = [self.data_dir, *(Path(root).absolute() for root in data_roots if not is_address(root))]
         self._backups = [self.data_dir, *(Path(root).absolute() for root in backup_roots if not _stored(root))]
         self._prefixes = [root for root in map(_stored, backup_roots) if root]
 
@@ -37,17 +45,42 @@ class Places:
 
         Raises `InvalidInput`, or `Forbidden` where none may be.
         """
-        folder = resolve_folder(self.data_dir, text)
+        folder = resolve_location(self.data_dir, text)
         self.check_data(folder, repr(text))
-        if within and not _is_below(folder, self._followed(within)):
+        if isinstance(folder, Address):
+            if within and folder.server not in {server_of(root) for root in within if is_address(root)}:
+                raise _not_for_key(text, "databases")
+        elif within and not _is_below(folder, self._followed(within)):
             raise _not_for_key(text, "databases")
         return folder
 
+    def usual(self, name: str, partitions: int = 0) -> str:
+        """Where a new database of this name is, if nobody says another place."""
+        if self.storage is None:
+            return f"~/Databases/{name}"
+        return str(address(self.storage, fold(name), partitions))
+
+    def restored(self, name: str) -> str:
+        """Where a restored one is."""
+        return f"~/{name}" if self.storage is None else self.usual(name)
+
+    @property
+    def system(self) -> Path:
+        """Where the server's own database is."""
+        return self.data_dir / SYSTEM_FOLDER if self.storage is None else address(self.storage, SYSTEM_SCHEMA)
+
     def _followed(self, roots: Sequence[str]) -> list[Path]:
-        return [resolve_folder(self.data_dir, root) for root in roots if not _stored(root)]
+        return [resolve_folder(self.data_dir, root) for root in roots if not _stored(root) and not is_address(root)]
 
     def check_data(self, folder: Path, what: str) -> None:
-        """Raises `Forbidden` when no database may be in this folder, which is called `what`."""
+        """Raises `Forbidden` when no database may be in this folder or schema, which is called `what`."""
+        if isinstance(folder, Address):
+            if folder.server not in self._servers:
+                raise Forbidden(
+                    f"{what} is not in a PostgreSQL where this server keeps databases",
+                    "start it with --storage or --data-root and the address of that one, without a schema",
+                )
+            return
         if not _is_below(folder, self._data):
             raise Forbidden(
                 f"{what} is not where this server keeps databases",
@@ -104,8 +137,13 @@ def _not_for_key(text: str, what: str) -> Forbidden:
 def check_unmoved(*folders: Path) -> None:
     """Raises `Forbidden` when a link leads elsewhere from where one of these was when it was allowed."""
     for folder in folders:
-        if not isinstance(folder, Remote) and _real(folder) != folder:
+        if not isinstance(folder, Remote | Address) and _real(folder) != folder:
             raise Forbidden(f"{folder} leads to another folder than before", "leave links out of its path")
+
+
+def resolve_location(data_dir: Path, text: str) -> Path:
+    """The folder that this means (see `resolve_folder`), or the schema of PostgreSQL."""
+    return location_of(text) if is_address(text) else resolve_folder(data_dir, text)
 
 
 def resolve_folder(data_dir: Path, text: str) -> Path:

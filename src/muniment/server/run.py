@@ -83,6 +83,7 @@ async def _serve(settings: Settings, on_ready: Callable[[str], None]) -> None:
             settings.open_databases,
             settings.master_key_file if settings.master_key_file.name else None,
             old_clients=settings.oauth_api_key,
+            storage=settings.storage,
         )
         server = ServerState(settings, databases, loop, url_of(opened, tls=bool(settings.tls_certificate)))
         _take_signals(loop, stop)
@@ -119,7 +120,7 @@ async def _run(
     ]
     if server.settings.oauth_api_key:
         log("warning: OAuth/API-Key is on, which rests on SHA-1; switch oauth-api-key off when no old client is left")
-    log(f"muniment {VERSION} serves {server.databases.data_dir} at {url}")
+    log(f"muniment {VERSION} serves {server.settings.storage or server.databases.data_dir} at {url}")
     gc.freeze()  # what is loaded by now stays, and every full collection would look through it, for up to 0.1 s
     with telling("that the server is ready"):
         on_ready(url)

@@ -50,6 +50,8 @@ from muniment.storage.base import system_clock
 from muniment.telling import log, telling
 
 LONGEST_SLEEP: Final = 60.0  # after which the clock is looked at again, which somebody may have set
+SHARED_SLEEP: Final = 10.0  # after which a server looks what others with the same system database have changed
+TURN: Final = "schedules"
 DAY: Final = timedelta(days=1)
 _WHAT: Final[Mapping[Task, Literal["backup", "verification", "rehearsal", "expiry"]]] = {
     "full": "backup",
@@ -81,6 +83,7 @@ class Scheduler:
         self.runs = Runs(databases.system.database)
         self.agenda = Agenda()
         self.stopping = False
+        self._mine = False
         self.on_end: Callable[[str], object] = lambda database: None
         self._settings = settings
         self._all = databases
@@ -97,15 +100,37 @@ class Scheduler:
 
     def load(self) -> None:
         """Read the schedules, and what was being done when a server before this one ended: it is done once more."""
-        system, now = self._all.system.database, self._clock()
-        start = 0
-        while page := system.by_prefix(SCHEDULES, start=start, limit=1024):
-            start += len(page)
-            for document in page:
-                name = document.id[len(SCHEDULES) :]
-                with telling(f"that the schedule {name} cannot be read,"):
-                    schedule = msgspec.json.decode(document.body, type=Schedule)
-                    self.agenda.put(name, schedule, now, self.runs.due_last(name))
+        now = self._clock()
+        for name, schedule in self._stored():
+            self.agenda.put(name, schedule, now, self.runs.due_last(name))
+        if self._take_over():
+            self._load_runs(now)
+
+    def _take_over(self) -> bool:
+        """Whether this server does what is due: of several with one system database, one at a time does."""
+        self._mine = self._all.system.database.storage.take(TURN) is None
+        return self._mine
+
+    def _look_again(self) -> bool:
+        """Whether it is this server's turn; where others may have changed schedules, they are read again."""
+        system = self._all.system.database
+        if not system.storage.shared:
+            return True
+        before, now = self._mine, self._clock()
+        there = set()
+        for name, schedule in list(self._stored()):
+            there.add(name)
+            if self.agenda.schedules.get(name) != schedule:
+                self.agenda.put(name, schedule, now, self.runs.due_last(name))
+        for name in set(self.agenda.schedules) - there:
+            self.agenda.remove(name)
+        if self._take_over() and not before:  # whoever did it before has ended, or died
+            for name, schedule in list(self.agenda.schedules.items()):
+                self.agenda.put(name, schedule, now, self.runs.due_last(name))
+            self._load_runs(now)
+        return self._mine
+
+    def _load_runs(self, now: int) -> None:
         left = self.runs.left()
         again: dict[tuple[str, Task, str], Run] = {}
         for run in left:
@@ -121,6 +146,16 @@ class Scheduler:
             )
             for run in again.values()
         )
+
+    def _stored(self) -> Iterator[tuple[str, Schedule]]:
+        """The schedules that there are, by name."""
+        start = 0
+        while page := self._all.system.database.by_prefix(SCHEDULES, start=start, limit=1024):
+            start += len(page)
+            for document in page:
+                name = document.id[len(SCHEDULES) :]
+                with telling(f"that the schedule {name} cannot be read,"):
+                    yield name, msgspec.json.decode(document.body, type=Schedule)
 
     def get(self, name: str) -> Schedule:
         """A schedule; raises `NotFound`."""
@@ -218,7 +253,8 @@ class Scheduler:
         """Do what is due, for as long as the server runs."""
         while True:
             with telling("what schedules say"):
-                await self._advance()
+                if await asyncio.to_thread(self._look_again):
+                    await self._advance()
             with suppress(TimeoutError):
                 await asyncio.wait_for(self._changed.wait(), self._sleep())
             self._changed.clear()
@@ -226,7 +262,9 @@ class Scheduler:
     def _sleep(self) -> float:
         times = [time for time in (self.agenda.next(), self._later[0][0] if self._later else None) if time is not None]
         wait = (min(times) - self._clock()) / 1e6 if times else LONGEST_SLEEP
-        return min(max(wait, 0.0) + 0.001, LONGEST_SLEEP)
+        shared = self._all.system.database.storage.shared
+        least, most = (SHARED_SLEEP, SHARED_SLEEP) if shared and not self._mine else (0.0, LONGEST_SLEEP)
+        return min(max(wait, least) + 0.001, SHARED_SLEEP if shared else most)
 
     async def _advance(self) -> None:
         now = self._clock()

@@ -10,7 +10,6 @@ import threading
 from collections.abc import Mapping
 from contextlib import suppress
 from datetime import UTC, datetime
-from pathlib import Path
 from typing import Any, Final
 
 import msgspec
@@ -19,38 +18,45 @@ from muniment.backup.alerts import Failure
 from muniment.command import Delete, Put
 from muniment.database import DocumentDatabase
 from muniment.document import Document, raven_time
+from muniment.errors import MunimentError
 from muniment.raven3.names import BACKUP_STATUS
 from muniment.security.data_key import derived, sealed, unsealed
-from muniment.security.encryption import EncryptionKey
 from muniment.server.operations import Operation
+from muniment.storage.base import Storage
 from muniment.telling import telling
 
 FILE: Final = "Backup.Status"
 
 
 class BackupStatus:
-    """How the last backup of a database stands. It is kept in a file beside the database, not in its log.
+    """How the last backup of a database stands. It is kept in a note beside the database, not in its log.
 
-    The file of an encrypted database is encrypted too, with a key that is derived from the database's. With another
-    key it is as if there had been no backup.
+    The note of an encrypted database is encrypted too, with a key that is derived from the database's. With another
+    key it is as if there had been no backup. Where several servers use the database, it is that of all of them.
     """
 
-    def __init__(self, folder: Path, key: EncryptionKey | None = None) -> None:
+    def __init__(self, storage: Storage) -> None:
         self.operation: Operation | None = None
-        self._path = folder / FILE
+        self._storage = storage
+        key = storage.key
         self._key = key and derived(key.secret, "status of the last backup")
         self._lock = threading.Lock()
         self._before: dict[str, Any] | None = None  # what a server before this one has told
         self._unsaved = False
         self._scheduled = False  # then what fails is told of the schedule, and not here
         self._failure_before: Failure | None = None
-        with suppress(OSError, msgspec.MsgspecError):  # there was none
-            kept = self._path.read_bytes()
+        self._read()
+
+    def _read(self) -> None:
+        """Read what was told last, by a server before this one, or by another one."""
+        self._before = None
+        with suppress(OSError, MunimentError, msgspec.MsgspecError):  # there was none
+            kept = self._storage.note(FILE) or b""
             text = unsealed(self._key, kept, b"") if self._key else kept
             self._before = msgspec.json.decode(text or b"", type=dict[str, Any])
         if self._before:
             self._scheduled = self._before.pop("Scheduled", None) is True
-        if self._before and self._before.get("IsRunning"):
+        if self._before and self._before.get("IsRunning") and not self._storage.holder("backup"):
             lost = _interrupted("backup")
             message = _message(f"Failed: {lost['Error']}", datetime.now(UTC), failure=True)
             ended = {"IsRunning": False, "Completed": message["Timestamp"]}
@@ -79,13 +85,11 @@ class BackupStatus:
             self._save()
 
     def _save(self) -> None:
-        unnamed = self._path.with_name(f"{FILE}.new")
-        with telling(f"in {self._path}, how the backup stands,"), self._lock:
+        with telling(f"beside {self._storage.folder}, how the backup stands,"), self._lock:
             self._unsaved = True
             if told := self._told():
                 text = msgspec.json.encode(told | {"Scheduled": True} if self._scheduled else told)
-                unnamed.write_bytes(sealed(self._key, text, b"") if self._key else text)
-                unnamed.replace(self._path)
+                self._storage.write_note(FILE, sealed(self._key, text, b"") if self._key else text)
             self._unsaved = False
 
     def failure(self) -> Failure | None:
@@ -114,15 +118,21 @@ class BackupStatus:
         if self.running or (self.operation is None and self._before is None):
             return False
         self.operation, self._before, self._unsaved = None, None, False
-        self._path.unlink(missing_ok=True)
+        self._storage.write_note(FILE, None)
         return True
 
     def document(self) -> Document | None:
         """The status as a document, None if there never was a backup."""
+        if self._storage.shared and not (self.running or self._unsaved):
+            self.operation = None
+            self._read()
         told = self._told()
         if told is None:
             return None
-        body = msgspec.json.encode(told | {"IsRunning": self.running})  # to the last: another one may begin after it
+        elsewhere = bool(told.get("IsRunning")) and self._storage.shared
+        body = msgspec.json.encode(
+            told | {"IsRunning": self.running or elsewhere}
+        )  # to the last: another one may begin after it
         etag = int.from_bytes(hashlib.blake2b(body, digest_size=6).digest(), "big")
         return Document(BACKUP_STATUS, etag, datetime.now(UTC), b"{}", body)
 

@@ -21,7 +21,7 @@ from muniment.raven3.names import DATA_DIR, DATABASES, SYSTEM, SYSTEM_FOLDER
 from muniment.security.encryption import EncryptionKey
 from muniment.server.admission import Admission, plain_settings
 from muniment.server.bodies import RETRY
-from muniment.server.places import Places, resolve_folder
+from muniment.server.places import Places, resolve_folder, resolve_location
 from muniment.server.secured import MasterKey, has_secrets, is_rotating, keys_of, with_key
 from muniment.server.status import BackupStatus, Notes
 from muniment.server.wire import Refused
@@ -50,7 +50,7 @@ class Tenant:
         self.name = name
         self.folder = database.path
         self.database = database
-        self.backup = BackupStatus(database.path, database.storage.key)
+        self.backup = BackupStatus(database.storage)
         self.freeze: Freeze[Snapshot] | None = None  # the last one
         self.active = 0
         self.used = monotonic()
@@ -87,11 +87,12 @@ class Databases:
         master_key_file: Path | None = None,
         *,
         old_clients: bool = False,
+        storage: str = "",
     ) -> None:
         """`master_key_file` is beside the data folder if it is not given; `old_clients` lets keys be made for these."""
-        self.places = Places(data_dir, data_roots, backup_roots)
+        self.places = Places(data_dir, data_roots, backup_roots, storage)
         self.data_dir = self.places.data_dir
-        self.system = Tenant(SYSTEM, DocumentDatabase(self.data_dir / SYSTEM_FOLDER, name=SYSTEM))
+        self.system = Tenant(SYSTEM, DocumentDatabase(self.places.system, name=SYSTEM))
         self.master = MasterKey(_outside(master_key_file, self.data_dir), self._has_secrets)
         self.admission = Admission(self.system.database, self.master, old_clients=old_clients)
         self.system.database.storage.admit = self.admission
@@ -405,7 +406,7 @@ def described(system: DocumentDatabase) -> Iterator[Document]:
 
 def folder_in(data_dir: Path, document: Document) -> Path:
     """Where the database that this document of a server describes has its files."""
-    return resolve_folder(data_dir, folder_text(decode(document.body)) or f"~/{document.id[len(DATABASES) :]}")
+    return resolve_location(data_dir, folder_text(decode(document.body)) or f"~/{document.id[len(DATABASES) :]}")
 
 
 def _outside(file: Path | None, data_dir: Path) -> Path:

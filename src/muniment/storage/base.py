@@ -23,6 +23,10 @@ A storage is a log of revisions ordered by etag, and knows which revision of eac
 - `find` gives the documents that a query asks for as they were at one moment, in its order, in constant memory but for
   what it takes to sort them; `group` gives the groups of a query that has them.
 - `lost` says how many rows the log has lost of those that it was given with about these etags; 0 when all is well.
+- `take` lets one process at a time do something (`backup`): it gives who does it, if another does, and else None; what
+  is taken is given back by `give_back`, or when the process dies. `holder` tells who has it. `note` keeps a few bytes
+  beside the log, which are in no backup. Where the database is not `shared`, one process writes to it at a time;
+  `alone` tells whether no other has it open now.
 - `backed_up` notes that a backup holds everything through an etag, so that kept history may be purged.
 - `freeze` has the files stand still: complete, of the state that it tells, and on disk. Reads go on; writes wait until
   it is ended, or its time is over. A process that is killed meanwhile leaves the files as they stand.
@@ -311,6 +315,22 @@ class Storage(Protocol):
     def drop_index(self, name: str) -> bool: ...
 
     def purge(self) -> int: ...
+
+    @property
+    def shared(self) -> bool: ...
+
+    @property
+    def alone(self) -> bool: ...
+
+    def take(self, what: str) -> str | None: ...
+
+    def holder(self, what: str) -> str | None: ...
+
+    def give_back(self, what: str) -> None: ...
+
+    def note(self, name: str) -> bytes | None: ...
+
+    def write_note(self, name: str, note: bytes | None) -> None: ...
 
     def check(self) -> Iterable[str]: ...
 

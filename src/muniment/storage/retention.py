@@ -13,7 +13,9 @@ from muniment.errors import InvalidInput
 HISTORY: Final = "Muniment/History"
 WINDOW: Final = "Muniment/HistoryWindow"
 TOMBSTONES: Final = "Muniment/TombstoneWindow"
-DEFAULTS: Final = {HISTORY: "false", WINDOW: "0s", TOMBSTONES: "for ever"}  # for people: the last is not a value to set
+PARTITIONS: Final = "Muniment/Partitions"  # what a database in PostgreSQL is made with
+# For people: the last but one is not a value to set.
+DEFAULTS: Final = {HISTORY: "false", WINDOW: "0s", TOMBSTONES: "for ever", PARTITIONS: "0"}
 _OURS: Final = "muniment/"
 _NEAR: Final = 0.8
 # The setting that allows incremental backups in a RavenDB 3.x database document, and the value that means yes.
@@ -83,6 +85,9 @@ def check_settings(settings: Mapping[Any, Any]) -> None:
             raise InvalidInput(f"there is no setting {name}", hint)
     if len({name.lower() for name in settings}) < len(settings):
         raise InvalidInput("a setting is given twice, in upper and lower case", "give it once")
+    lowered = {name.lower(): value for name, value in settings.items()}
+    if not lowered.get(PARTITIONS.lower(), "0").isdecimal():
+        raise InvalidInput(f"{PARTITIONS} is {lowered[PARTITIONS.lower()]!r}", "give a number, from 2 to 256")
     history = history_of(settings)
     if history.window and not history.kept:
         raise InvalidInput(

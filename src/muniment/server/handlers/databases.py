@@ -20,13 +20,14 @@ from muniment.raven3.names import DATA_DIR, DATABASES, MAX_PAGE
 from muniment.raven3.queries import DatabasesListed, Deletion, Deletions, Toggle
 from muniment.security.access import EVERY
 from muniment.security.encryption import EncryptionKey
-from muniment.server.admission import check_document
+from muniment.server.admission import check_document, plain_settings
 from muniment.server.leftovers import ALSO, BEING_REMOVED
 from muniment.server.request import Request
 from muniment.server.secured import keys_of, wrapped
 from muniment.server.tenants import Databases, check_name, folder_text, make
 from muniment.server.wire import Refused, Response, empty_response, json_response
 from muniment.storage import engines
+from muniment.storage.retention import PARTITIONS, check_settings
 from muniment.telling import log
 
 
@@ -54,7 +55,7 @@ async def put_database(request: Request) -> Response:
         await create(request, name, given, expected)
         return empty_response(200)
     if folder_text(given) is None:
-        settings[DATA_DIR] = folder_text(decode(present.body)) or f"~/Databases/{name}"
+        settings[DATA_DIR] = folder_text(decode(present.body)) or databases.places.usual(name)
     folder = databases.places.data(folder_text(given) or "", within=request.caller.data_roots)
     if folder != databases.folder_of(present):
         raise Refused(400, f"the database {name} cannot be moved to {folder}", bare=True)
@@ -70,7 +71,10 @@ async def create(request: Request, name: str, given: dict[str, Any], expected: i
     """Make the database that this document describes, which there is not; gives the etag of the document."""
     databases = request.server.databases
     if folder_text(given) is None:
-        given = {**given, "Settings": {**given.get("Settings", {}), DATA_DIR: f"~/Databases/{name}"}}
+        given = {
+            **given,
+            "Settings": {**given.get("Settings", {}), DATA_DIR: databases.places.usual(name, _partitions(given))},
+        }
     folder = databases.places.data(folder_text(given) or "", within=request.caller.data_roots)
     check_document(given)
     value = await asyncio.to_thread(wrapped, databases.master, name, given, None)
@@ -82,6 +86,13 @@ async def create(request: Request, name: str, given: dict[str, Any], expected: i
         databases.give_back(name)
     log(f"database {name} created in {folder}")
     return etag
+
+
+def _partitions(given: dict[str, Any]) -> int:
+    """How many partitions the tables of a new database are to have in PostgreSQL; 0 for none."""
+    settings = plain_settings(given)
+    check_settings(settings)
+    return int(next((each for name, each in settings.items() if name.lower() == PARTITIONS.lower()), "0"))
 
 
 async def _make(folder: Path, keys: Sequence[EncryptionKey]) -> None:

@@ -158,7 +158,7 @@ def _new_place(request: Request, name: str, location: str | None) -> Path:
     databases = request.server.databases
     check_name(name)
     _check_new(databases, name)
-    target = databases.places.data(location or f"~/{name}", within=request.caller.data_roots)
+    target = databases.places.data(location or databases.places.restored(name), within=request.caller.data_roots)
     databases.check_folder(name, target)
     usual = (databases.data_dir, (databases.data_dir / "Databases").resolve())
     if (

@@ -24,6 +24,7 @@ from muniment.storage.location import Address
 from muniment.storage.postgres.connection import Connection, Names, Pool, mapped, mapped_errors
 from muniment.storage.postgres.facts import HEAD, fold, read_facts
 from muniment.storage.postgres.purge import Step, purge_step
+from muniment.storage.postgres.schema import LARGE
 
 T = TypeVar("T")
 LEASE_SECONDS: Final = 60
@@ -32,13 +33,14 @@ IDLE_SECONDS: Final = 0.05  # without a commit, after which purging begins
 POLL_SECONDS: Final = 5.0  # how often to look whether the pins of others are gone
 EXPIRY_SECONDS: Final = 600.0
 FOLD_COMMITS: Final = 64
+COUNTED: Final = 2000  # revisions after which PostgreSQL counts what is there, so as to find the shortest way to it
 LOCK_TRIES: Final = 10
 _EXPIRES: Final = f"now() + interval '{LEASE_SECONDS} seconds'"
 _PIN: Final = f"INSERT INTO {{s}}.pin(id, owner, etag, expires) VALUES(%s, %s, %s, {_EXPIRES})"
 _LEASE: Final = f"""
 INSERT INTO {{s}}.lease(name, owner, expires, about) VALUES(%s, %s, {_EXPIRES}, %s)
 ON CONFLICT(name) DO UPDATE SET owner = excluded.owner, expires = excluded.expires, about = excluded.about
-WHERE lease.expires < now() RETURNING 1
+WHERE lease.expires < now() OR lease.owner = excluded.owner RETURNING 1
 """
 _TURN: Final = "SELECT 1 FROM {s}.turn WHERE name = 'purge' FOR SHARE"
 
@@ -61,6 +63,7 @@ class Keeper:
         self._more = False  # that nobody holds
         self._expiring = False
         self._written_at = 0.0
+        self._written, self._counted_at = 0, COUNTED
         self.about = f"process {os.getpid()} of {socket.gethostname()}"
         self._thread = threading.Thread(target=self._run, name=f"muniment keeper {address.schema}", daemon=True)
 
@@ -165,14 +168,15 @@ class Keeper:
 
     # Its thread
 
-    def committed(self, dead: int) -> None:
-        """A commit of this process has made so many revisions dead."""
+    def committed(self, dead: int, written: int) -> None:
+        """A commit of this process has written so many revisions, and made so many dead."""
         with self._lock:
             self._commits += 1
+            self._written += written
             self._written_at = monotonic()
             self._dead = self._dead or dead > 0 or self._expiring
             self._more = True
-            wake = self._dead or self._commits >= FOLD_COMMITS
+            wake = self._dead or self._commits >= FOLD_COMMITS or self._written >= self._counted_at
         if wake:
             self._wake.set()
 
@@ -213,6 +217,10 @@ class Keeper:
         if self._commits >= FOLD_COMMITS:
             self._commits = 0
             self._do(lambda connection: fold(connection, self._names))
+        if self._written >= self._counted_at:
+            self._counted_at *= 4
+            for table in LARGE:
+                self._do(partial(_execute, self._names.sql(f"ANALYZE {{s}}.{table}"), ()))
         while self._dead and self._more and not self._closed and monotonic() - self._written_at > IDLE_SECONDS:
             step = self._step()
             with self._lock:

@@ -31,6 +31,7 @@ CREATE TABLE {s}.muniment(
   told_until bigint NOT NULL, commits bigint NOT NULL
 );
 CREATE TABLE {s}.state(name text PRIMARY KEY, value bytea NOT NULL);
+CREATE TABLE {s}.note(name text PRIMARY KEY, value bytea NOT NULL);
 CREATE TABLE {s}.turn(name text PRIMARY KEY);
 CREATE TABLE {s}.tally(
   kind smallint NOT NULL, collection bytea NOT NULL, count bigint NOT NULL, bytes bigint NOT NULL,
@@ -69,7 +70,7 @@ CREATE INDEX log_attachment ON {s}.log(etag) WHERE kind = 1;
 CREATE INDEX log_tombstone ON {s}.log(etag) WHERE body IS NULL;
 CREATE INDEX content_staged ON {s}.content(made) WHERE staged;
 """
-TABLES: Final = tuple("muniment state turn tally delta mark pin lease content part log current dead".split())
+TABLES: Final = tuple("muniment state note turn tally delta mark pin lease content part log current dead".split())
 _EXISTS: Final = "SELECT 1 FROM pg_catalog.pg_tables WHERE schemaname = %s AND tablename = 'muniment'"
 _OTHERS: Final = "SELECT tablename FROM pg_catalog.pg_tables WHERE schemaname = %s ORDER BY 1 LIMIT 1"
 _SCHEMA: Final = "SELECT 1 FROM pg_catalog.pg_namespace WHERE nspname = %s"

@@ -370,6 +370,41 @@ class PostgresStorage:
     def _documents(self, query: Query, upto: int) -> Iterator[Document]:
         return map(Document.of, self._reader.documents(query.collection, upto))
 
+    shared: Final = True
+    """Any number of processes may write to it."""
+
+    @property
+    def alone(self) -> bool:
+        """Whether no other process has it open."""
+        query = "SELECT 1 FROM {s}.lease WHERE name LIKE 'open %%' AND owner <> %s AND expires > now() LIMIT 1"
+        return not self._reader.rows(query, (self._keeper.owner,))
+
+    def take(self, what: str) -> str | None:
+        """See `base.Storage`; a lease that is renewed while this process runs."""
+        return self._keeper.take(what)
+
+    def holder(self, what: str) -> str | None:
+        """See `base.Storage`."""
+        rows = self._reader.rows("SELECT about FROM {s}.lease WHERE name = %s AND expires > now()", (what,))
+        return str(rows[0][0]) if rows else None
+
+    def give_back(self, what: str) -> None:
+        """See `base.Storage`."""
+        self._keeper.give_back(what)
+
+    def note(self, name: str) -> bytes | None:
+        """See `base.Storage`."""
+        rows = self._reader.rows("SELECT value FROM {s}.note WHERE name = %s", (name,))
+        return rows[0][0] if rows else None
+
+    def write_note(self, name: str, note: bytes | None) -> None:
+        """See `base.Storage`."""
+        if note is None:
+            self._write("DELETE FROM {s}.note WHERE name = %s", name)
+        else:
+            query = "INSERT INTO {s}.note VALUES(%s, %s) ON CONFLICT(name) DO UPDATE SET value = excluded.value"
+            self._write(query, name, note)
+
     def purge(self) -> int:
         """Forget now what no pin needs; returns the number of revisions."""
         _ = self.writer

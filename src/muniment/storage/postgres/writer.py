@@ -78,10 +78,15 @@ _Answer = tuple[Job, Any, BaseException | None]
 
 
 class Writer:
-    """Commits what it is given, in order. `committed` hears how many revisions a commit has made dead."""
+    """Commits what it is given, in order. `committed` hears how many revisions were made dead, and written."""
 
     def __init__(
-        self, pool: Pool, names: Names, address: Address, clock: Callable[[], int], committed: Callable[[int], None]
+        self,
+        pool: Pool,
+        names: Names,
+        address: Address,
+        clock: Callable[[], int],
+        committed: Callable[[int, int], None],
     ) -> None:
         self._pool = pool
         self._names = names
@@ -167,7 +172,7 @@ class Writer:
             answers: list[_Answer] = []
             tries += 1
             try:
-                dead = self._tried(group, mark, answers)
+                rows = self._tried(group, mark, answers)
             except Lost:
                 self._pool.forget()
                 if monotonic() > deadline:
@@ -185,10 +190,10 @@ class Writer:
                 job.future.set_result(result)
             else:
                 job.future.set_exception(failed)
-        self._committed(dead)
+        self._committed(rows.dead, rows.written)
 
-    def _tried(self, group: list[Job], mark: uuid.UUID, answers: list[_Answer]) -> int:
-        """One try of the transaction; returns how many revisions it made dead. Raises `Lost` if it is not there."""
+    def _tried(self, group: list[Job], mark: uuid.UUID, answers: list[_Answer]) -> Rows:
+        """One try of the transaction; returns what it stored. Raises `Lost` if that is not there."""
         rows, name = Rows(), ""
         try:
             with self._pool.connection() as connection:
@@ -203,7 +208,7 @@ class Writer:
             known = mapped(error, self._address)
             if not isinstance(known, Lost) or not self._is_there(mark, known, name):
                 raise known from error
-        return rows.dead
+        return rows
 
     def _is_there(self, mark: uuid.UUID, lost: Lost, name: str) -> bool:
         """Whether a commit came true whose connection of this name broke; once this has said no, it never will.
@@ -288,7 +293,7 @@ class Writer:
             raise
         except Exception as error:
             connection.execute("ROLLBACK")
-            rows.dead = 0
+            rows.dead = rows.written = 0
             answers.append((job, None, error))
             return
         answers.append((job, etag, None))

@@ -161,6 +161,7 @@ class Rows:
         self._contents: list[int] = []
         self._bytes = 0
         self.dead = 0
+        self.written = 0
 
     def take(self, commit: Commit) -> None:
         """Count in a commit that has succeeded."""
@@ -171,6 +172,7 @@ class Rows:
         self._contents += commit.contents
         self._bytes += sum(len(row.metadata) + len(row.body or b"") for row in commit.log)
         self.dead += len(commit.dead)
+        self.written += len(commit.log)
         self.sums.add_fingerprint(commit.fingerprint)
         if commit.log:
             digests = digest_sum([row.digest for row in commit.log])

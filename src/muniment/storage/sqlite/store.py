@@ -551,6 +551,39 @@ class SqliteStorage:
     def _documents(self, query: Query, upto: int) -> Iterator[Document]:
         return map(Document.of, self._reader.documents(query.collection, upto))
 
+    shared: Final = False
+    """One process writes to a folder at a time, so nobody else can do there what this one does."""
+
+    alone: Final = True
+
+    def take(self, what: str) -> str | None:
+        """See `base.Storage`."""
+        return None
+
+    def holder(self, what: str) -> str | None:
+        """See `base.Storage`."""
+        return None
+
+    def give_back(self, what: str) -> None:
+        """See `base.Storage`."""
+
+    def note(self, name: str) -> bytes | None:
+        """What is in the file of this name beside the database; None when there is none."""
+        try:
+            return (self.folder / name).read_bytes()
+        except FileNotFoundError:
+            return None
+
+    def write_note(self, name: str, note: bytes | None) -> None:
+        """Have this in that file, or no such file."""
+        path = self.folder / name
+        if note is None:
+            path.unlink(missing_ok=True)
+        else:
+            unnamed = path.with_name(f"{name}.new")
+            unnamed.write_bytes(note)
+            unnamed.replace(path)
+
     def purge(self) -> int:
         """Forget now what no pin needs; returns the number of revisions."""
         total = 0
