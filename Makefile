@@ -15,8 +15,8 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check -qq
 help: ## list what can be made
 	@sed -n 's/^\([a-z]*\):.*## /  make \1	/p' Makefile
 
-demo: .venv/ready ## show backup and restore at work; DUMP=file brings your own documents
-	$(BIN)/python examples/demo.py $(if $(DUMP),--dump "$(DUMP)")
+demo: .venv/ready ## show backup and restore at work; DUMP=file brings your own documents, STORAGE=postgresql shows it there
+	$(BIN)/python examples/demo$(if $(STORAGE),_$(STORAGE)).py $(if $(DUMP),--dump "$(DUMP)")
 
 test: .venv/ready $(if $(T),,check) $(CLIENTS) $(AZURITE) ## check, then all tests in parallel; T=path runs only those, ARGS= goes to pytest
 	$(BIN)/python -m pytest $(if $(T),$(T),-n $(WORKERS) --dist worksteal) $(ARGS)

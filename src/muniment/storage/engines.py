@@ -26,6 +26,7 @@ from muniment.storage.sqlite.schema import mapped_errors
 
 if TYPE_CHECKING:
     from muniment.storage.postgres import engine as postgres
+    from muniment.storage.postgres.engine import Taking as Taking
 else:
     postgres = Later("muniment.storage.postgres.engine", extra="postgresql", needs="psycopg")
 
@@ -52,6 +53,7 @@ __all__ = [
     "remove",
     "remove_unfinished",
     "staged",
+    "taking",
 ]
 LOADER_FILES: Final = frozenset(
     f"{name}{end}" for name in (FILE, DEFRAGMENTED, LOADING) for end in ("", "-journal", "-wal", "-shm")
@@ -138,6 +140,13 @@ def staged(target: Address, key: EncryptionKey | None = None) -> Iterator[tuple[
     postgres.check_no_key(key, target)
     with postgres.staged(target) as made:
         yield made
+
+
+@contextmanager
+def taking(target: Address) -> Iterator[Taking]:
+    """Within it, a database can be taken over for this schema while it is in use; see `postgres.moving`."""
+    with postgres.taking(target) as taken:
+        yield taken
 
 
 def check_free(target: Address) -> None:

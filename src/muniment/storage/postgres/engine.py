@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Final
@@ -12,10 +11,23 @@ from muniment.security.encryption import EncryptionKey
 from muniment.storage.location import Address
 from muniment.storage.postgres.connection import Names, mapped_errors, pooled
 from muniment.storage.postgres.loader import Loader
+from muniment.storage.postgres.locking import locked
+from muniment.storage.postgres.moving import Taking, taking
 from muniment.storage.postgres.schema import create, drop, exists, is_free, remove, rename
 from muniment.storage.postgres.store import PostgresStorage
 
-__all__ = ["Loader", "PostgresStorage", "check_free", "check_no_key", "create", "exists", "remove", "staged"]
+__all__ = [
+    "Loader",
+    "PostgresStorage",
+    "Taking",
+    "check_free",
+    "check_no_key",
+    "create",
+    "exists",
+    "remove",
+    "staged",
+    "taking",
+]
 STAGING: Final = ".restoring"
 
 
@@ -37,11 +49,9 @@ def staged(target: Address) -> Iterator[tuple[Address, Callable[[], None]]]:
     """
     check_free(target)
     staging, published = target.beside(STAGING), False
-    number = int.from_bytes(hashlib.blake2b(staging.schema.encode(), digest_size=8).digest(), "big", signed=True)
     names = Names(staging)
-    with pooled(target) as pool, pool.connection() as held, mapped_errors(target):
-        [(mine,)] = held.execute("SELECT pg_try_advisory_lock(%s)", (number,)).fetchall()
-        if not mine:
+    with pooled(target) as pool, locked(pool, staging) as held, mapped_errors(target):
+        if held is None:
             raise Busy(f"a restore to {target} is already running", "wait for it, or restore to another schema")
 
         def publish() -> None:
@@ -55,13 +65,9 @@ def staged(target: Address) -> Iterator[tuple[Address, Callable[[], None]]]:
                 drop(held, names, staging.schema)
             yield staging, publish
         finally:
-            try:
-                if not published and not held.closed:
-                    with held.transaction():
-                        drop(held, names, staging.schema)
-            finally:
-                if not held.closed:
-                    held.execute("SELECT pg_advisory_unlock(%s)", (number,))
+            if not published and not held.closed:
+                with held.transaction():
+                    drop(held, names, staging.schema)
 
 
 def check_no_key(key: EncryptionKey | None, address: Address) -> None:

@@ -12,6 +12,7 @@ from typing import Any, Final, NamedTuple
 from muniment.document import SEPARATOR, fold
 from muniment.errors import ConcurrencyConflict, StorageFailure
 from muniment.fingerprint import Fingerprint, digest_sum, member_digest, row_digest
+from muniment.revision import Revision
 from muniment.storage.base import Write, Written
 from muniment.storage.postgres.connection import Connection, Names
 from muniment.storage.postgres.facts import Sums
@@ -127,6 +128,28 @@ class Commit:
                 self.fingerprint.add(group, -1, -old.size, -int.from_bytes(old.digest, "big"))
         self.changed[key] = self._revision(write, id, key, old)
         return Written(id.decode(), self.etag, bool(actual))
+
+    def take_over(self, revision: Revision, key: Key, content: int | None) -> None:
+        """Carry out what another database has committed, with the etag and time that it has there."""
+        old = self.changed.get(key) or self._newest.get(key)
+        id = revision.id.encode()
+        if old:
+            self.dead.append(Dead(old.etag, key.key, revision.etag))
+            if old.digest:
+                group = key.kind, (old.collection or b"").decode()
+                self.fingerprint.add(group, -1, -old.size, -int.from_bytes(old.digest, "big"))
+        spelling = None if id == key.key else id
+        collection = None if revision.collection is None else revision.collection.encode()
+        member = member_digest(id, revision.metadata, revision.body or b"")
+        deleted = revision.body is None
+        row = row_digest(revision.etag, key.kind, revision.modified, collection, member, tombstone=deleted)
+        if not deleted:
+            group = key.kind, (collection or b"").decode()
+            self.fingerprint.add(group, 1, revision.size, int.from_bytes(member, "big"))
+        rest = revision.modified, revision.metadata, revision.body, content, revision.size, row
+        folded = fold_collection(collection)
+        self.log.append(Logged(revision.etag, key.key, key.kind, spelling, collection, folded, *rest))
+        self.changed[key] = Present(spelling, revision.etag, collection, revision.size, None if deleted else member)
 
     def _revision(self, write: Write, id: bytes, key: Key, old: Present | None) -> Present:
         body, upload, content = write.body, write.upload, None

@@ -1,0 +1,180 @@
+"""Moving a database that is in use from a folder into PostgreSQL, with a pause only at the end.
+
+First all of it is loaded while others read and write, then what they have changed meanwhile, round after round. When
+nobody writes any more, because whoever did has closed the folder, the last round is taken, both are compared, and only
+then is there a database in the target. A move that is interrupted goes on where it was.
+"""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import closing
+from dataclasses import dataclass
+from pathlib import Path
+from time import monotonic, sleep
+from typing import TYPE_CHECKING, Final
+
+from muniment.database import DocumentDatabase
+from muniment.document import from_microseconds, rfc3339
+from muniment.errors import DamagedDatabase, DatabaseLocked, NotEvaluated
+from muniment.fingerprint import Fingerprint
+from muniment.progress import Progress
+from muniment.revision import Batch, Revision
+from muniment.security.encryption import EncryptionKey
+from muniment.storage import engines
+from muniment.storage.base import Identity, Lineage, Snapshot, Storage, system_clock
+from muniment.storage.location import Address
+
+if TYPE_CHECKING:
+    from muniment.storage.engines import Taking
+
+LOOK_SECONDS: Final = 0.2
+ROUND_SECONDS: Final = 2.0
+
+
+@dataclass(frozen=True, slots=True)
+class Moved:
+    """A database that was moved: where it is, its last etag and fingerprint, in how many rounds, and its pause."""
+
+    target: Path
+    etag: int
+    fingerprint: Fingerprint
+    rounds: int
+    pause: float
+    seconds: float
+
+
+def move(
+    source: Path,
+    target: Path,
+    *,
+    key: EncryptionKey | None = None,
+    wait: float = 0,
+    progress: Progress | None = None,
+    clock: Callable[[], int] = system_clock,
+) -> Moved:
+    """Bring the database in the folder `source` to the schema `target`, as a new lineage of the same database.
+
+    `key` is that of an encrypted database, which is in clear afterwards. While another process has the folder open for
+    writing, it is followed for `wait` seconds; then `DatabaseLocked` is raised, and what was taken over stays for the
+    next call. The folder is left as it is. Raises `DamagedDatabase` unless both have the same fingerprint.
+    """
+    if isinstance(source, Address) or not isinstance(target, Address):
+        raise NotEvaluated(
+            f"a database is moved from a folder into PostgreSQL, not from {source} to {target}",
+            "the other way, take a backup of it and restore that: muniment backup, muniment restore --to",
+        )
+    engines.check_free(target)
+    return _Move(source, target, key, wait, progress or Progress(), clock).move()
+
+
+class _Move:
+    def __init__(
+        self,
+        source: Path,
+        target: Address,
+        key: EncryptionKey | None,
+        wait: float,
+        progress: Progress,
+        clock: Callable[[], int],
+    ) -> None:
+        self._source = source
+        self._target = target
+        self._key = key
+        self._until = monotonic() + wait
+        self._progress = progress
+        self._clock = clock
+        self._rounds = 0
+        self._last = -ROUND_SECONDS
+
+    def move(self) -> Moved:
+        with engines.taking(self._target) as taking:
+            while True:
+                paused = monotonic()
+                try:
+                    database = DocumentDatabase(self._source, create=False, key=self._key, clock=self._clock)
+                except DatabaseLocked:
+                    self._follow(taking)
+                    continue
+                with closing(database):
+                    if not self._rounds:
+                        self._round(database.storage, taking)
+                        paused = monotonic()
+                    return self._finish(database, taking, paused)
+
+    def _follow(self, taking: Taking) -> None:
+        """A round now and then while another process writes; raises `DatabaseLocked` when that was long enough."""
+        if monotonic() - self._last >= ROUND_SECONDS:
+            with closing(engines.open(self._source, read_only=True, key=self._key)) as storage:
+                self._round(storage, taking)
+        if monotonic() >= self._until:
+            raise DatabaseLocked(
+                f"another process still writes to {self._source}; all of it until now is in PostgreSQL",
+                "stop that one and do this again, which goes on where this was; --wait has it follow meanwhile",
+            )
+        self._progress.stage = "waiting until nobody writes to the folder"
+        self._progress.check()
+        sleep(LOOK_SECONDS)
+
+    def _round(self, storage: Storage, taking: Taking) -> Snapshot:
+        """Take over what there is now; returns the state."""
+        begun = taking.begun(storage.identity)
+        with storage.pin(None if begun is None else begun.etag) as snapshot:
+            if begun is None or begun.etag < snapshot.tombstones_from:  # deletions since are no longer known
+                self._load(storage, taking, snapshot)
+                taking.note(storage.identity)
+            elif begun.etag < snapshot.etag:
+                self._progress.stage = "taking over what has changed"
+                changes = self._counted(storage.changes(begun.etag, snapshot.etag))
+                taking.add(changes, self._attachments(storage, begun.etag, snapshot.etag), snapshot)
+        self._rounds += 1
+        self._last = monotonic()
+        return snapshot
+
+    def _load(self, storage: Storage, taking: Taking, snapshot: Snapshot) -> None:
+        self._progress.stage = "loading"
+        taking.forget()
+        with closing(engines.loader(taking.place, storage.identity)) as loader:
+            for batch in self._counted(storage.changes(0, snapshot.etag)):
+                loader.apply(batch)
+            for revision, parts in self._attachments(storage, 0, snapshot.etag):
+                loader.apply_attachment(revision, parts)
+            lineages = storage.identity.lineages
+            loader.finish(snapshot.etag, snapshot.modified, storage.settings, lineages=lineages)
+
+    def _counted(self, batches: Iterable[Batch]) -> Iterator[Batch]:
+        for batch in batches:
+            self._progress.check()
+            yield batch
+            self._progress.advance(documents=len(batch), bytes=batch.size())
+
+    def _attachments(self, storage: Storage, after: int, upto: int) -> Iterator[tuple[Revision, Iterable[bytes]]]:
+        for revision in storage.attachment_changes(after, upto):
+            self._progress.check()
+            yield revision, storage.content(revision)
+            self._progress.advance(attachments=revision.body is not None, bytes=revision.size)
+
+    def _finish(self, database: DocumentDatabase, taking: Taking, paused: float) -> Moved:
+        """The last round, while nobody else can write; then it is proven, and there."""
+        storage = database.storage
+        snapshot = self._round(storage, taking)
+        there = taking.snapshot()
+        differences = [*snapshot.fingerprint.differences(there.fingerprint)]
+        if differences or there.etag != snapshot.etag:
+            taking.forget()
+            raise DamagedDatabase(
+                f"what is in PostgreSQL is not what is in {self._source}: {'; '.join(differences) or 'another etag'}",
+                "run `muniment check` on the folder, and move it again",
+            )
+        old = storage.identity
+        lineages = [*(old.lineages or (Lineage(old.lineage, None, 0, None, None),)), self._lineage(old, snapshot)]
+        taking.finish(database.settings, old, lineages, snapshot.etag)
+        self._progress.finish()
+        pause = monotonic() - paused
+        return Moved(self._target, snapshot.etag, there.fingerprint, self._rounds, pause, self._progress.seconds)
+
+    def _lineage(self, old: Identity, snapshot: Snapshot) -> Lineage:
+        time = rfc3339(from_microseconds(snapshot.modified))
+        began = rfc3339(from_microseconds(max(self._clock(), snapshot.modified)))
+        return Lineage(str(uuid.uuid4()), old.lineage, snapshot.etag, time, began)
