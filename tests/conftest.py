@@ -74,13 +74,22 @@ def clock() -> Clock:
 
 
 @pytest.fixture
-def database(tmp_path: Path, clock: Clock) -> Iterator[DocumentDatabase]:
+def place(tmp_path: Path, request: pytest.FixtureRequest) -> Path | str:
+    """Where the database is: with STORAGE=postgresql in PostgreSQL, else in a folder."""
+    if os.environ.get("STORAGE") == "postgresql":
+        postgres: Postgres = request.getfixturevalue("postgres")
+        return postgres.address()
+    return tmp_path / "shop"
+
+
+@pytest.fixture
+def database(place: Path | str, clock: Clock) -> Iterator[DocumentDatabase]:
     """An empty database. At the end it agrees with itself, and is found again as it was left."""
-    with DocumentDatabase(tmp_path / "shop", clock=clock) as database:
+    with DocumentDatabase(place, clock=clock) as database:
         yield database
         left = database.snapshot()
         assert database.check() == []
-    with DocumentDatabase(tmp_path / "shop", create=False, clock=clock) as again:
+    with DocumentDatabase(place, create=False, clock=clock) as again:
         assert again.snapshot() == left
         assert again.check() == []
 
