@@ -222,7 +222,10 @@ def test_a_commit_whose_connection_breaks_is_made_once(postgres: Postgres, how: 
                 [written] = store.commit([put("a", b"%d" % (n + 2)), put(f"b/{n}")])[:1]
                 assert written.etag == 2 * n + 2
                 assert cut.cuts == n + 1
-            assert store.last_etag == 7
+            cut.arm(how)  # of many batches, which are sent again
+            assert store.commit_all([[put("c/1"), put("c/2")], [put("c/1", b"2")]]) == 10
+            assert (cut.cuts, store.last_etag) == (4, 10)
+            assert store.get(DOCUMENT, "c/2") is not None
             attach(store, "photo", [b"x"])
             assert list(store.check()) == []
 

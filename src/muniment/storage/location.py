@@ -165,6 +165,10 @@ def _split(text: str) -> tuple[str, str | None, int]:
         raise InvalidInput("an address names two schemas, or partitions twice", "leave one of them out")
     if partitions and not partitions[0].isdecimal():
         raise InvalidInput(f"{partitions[0]!r} is not a number of partitions", "give one, as partitions=16")
+    if any(name == "backup_from" for name, _ in options):
+        raise InvalidInput(
+            "backups cannot be read from a replica yet (backup_from)", "leave it out: a backup makes no writer wait"
+        )
     libpq = [(name, value) for name, value in options if name not in ("schema", "partitions")]
     rest = urlencode(libpq, safe="/,:", quote_via=quote)
     server = f"postgresql://{user}{at}{hosts}/{parts.path.lstrip('/')}{'?' if rest else ''}{rest}"

@@ -68,8 +68,9 @@ class Keeper:
         self._thread = threading.Thread(target=self._run, name=f"muniment keeper {address.schema}", daemon=True)
 
     def start(self) -> None:
-        """Say that the database is open here, and begin."""
-        self.take(f"open {self.owner}")
+        """Say that the database is open here, if it is written to, and begin."""
+        if self._writes:
+            self.take(f"open {self.owner}")
         self._thread.start()
 
     # Pins
@@ -247,8 +248,9 @@ class Keeper:
             return
         if self._thread.ident is not None:
             self._thread.join()
-        with suppress(MunimentError):
-            self.give_back(f"open {self.owner}")
+        if self._writes:
+            with suppress(MunimentError):
+                self.give_back(f"open {self.owner}")
 
 
 def _execute(query: str, bound: tuple[object, ...], connection: Connection) -> None:

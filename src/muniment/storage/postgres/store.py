@@ -14,7 +14,7 @@ from typing import Final
 import msgspec
 
 from muniment.document import MAX_ATTACHMENT_BYTES, Document, from_microseconds, rfc3339
-from muniment.errors import Cancelled, InvalidDocument, NotEvaluated, StorageFailure
+from muniment.errors import InvalidDocument, NotEvaluated, StorageFailure
 from muniment.fingerprint import ContentDigest
 from muniment.query.match import All, test_of
 from muniment.query.model import Query, fields
@@ -123,21 +123,13 @@ class PostgresStorage:
         try:
             for writes in batches:
                 spool.add(self.admit(writes))
-            stopped = False
-
-            def taken() -> Iterator[list[Write]]:
-                for batch in spool:
-                    if stopped:
-                        raise Cancelled("stopped while writing", "write it again; nothing was stored")
-                    yield batch
-
-            future = writer.submit_all(taken())
+            future = writer.submit_all(spool)
             try:
                 while not wait([future], WAIT_SECONDS).done:
                     pass  # in short waits: a signal just before a wait does not end it
                 return future.result()
             except BaseException:
-                stopped = True
+                spool.stopped = True
                 wait([future])
                 raise
         finally:

@@ -25,7 +25,7 @@ import msgspec
 import psycopg
 from psycopg import errors as failures
 
-from muniment.errors import DatabaseClosed, StorageFailure
+from muniment.errors import Cancelled, DatabaseClosed, StorageFailure
 from muniment.storage.base import Write, Written
 from muniment.storage.location import Address
 from muniment.storage.postgres.connection import Connection, Lost, Names, Pool, mapped, name_of, retry_seconds
@@ -42,9 +42,13 @@ _END: Final = "UPDATE {s}.muniment SET etag = %s, modified = %s, commits = commi
 
 
 class Spool:
-    """Batches of writes, put aside until all are there."""
+    """Batches of writes, put aside until all are there; they can be gone through again, when a connection is lost.
+
+    Once it is `stopped`, whoever goes through it gets `Cancelled`.
+    """
 
     def __init__(self) -> None:
+        self.stopped = False
         self._file = tempfile.SpooledTemporaryFile(SPOOLED_BYTES)  # noqa: SIM115 (closed by `close`)
         self._sizes: list[int] = []
 
@@ -55,6 +59,8 @@ class Spool:
     def __iter__(self) -> Iterator[list[Write]]:
         self._file.seek(0)
         for size in self._sizes:
+            if self.stopped:
+                raise Cancelled("stopped while writing", "write it again; nothing was stored")
             yield msgspec.msgpack.decode(self._file.read(size), type=list[Write])
 
     def close(self) -> None:
@@ -72,6 +78,7 @@ class Job:
     whole: bool = False  # it is a transaction of its own, and told only the last etag
     size: int = 0
     keys: list[Key] = field(default_factory=list)
+    found: dict[int, int] = field(default_factory=dict)  # for `replaced`, once it is sure
 
 
 _Answer = tuple[Job, Any, BaseException | None]
@@ -105,7 +112,7 @@ class Writer:
         size = sum(len(write.body or b"") + len(write.metadata) for write in writes)
         return self._put(Job((writes,), Future(), replaced, False, size, keys_of(writes)))
 
-    def submit_all(self, batches: Iterable[Sequence[Write]]) -> Future[int]:
+    def submit_all(self, batches: Spool) -> Future[int]:
         """Commit all of these as one; the future gives the last etag."""
         return self._put(Job(batches, Future(), whole=True))
 
@@ -187,6 +194,8 @@ class Writer:
             break
         for job, result, failed in answers:
             if failed is None:
+                if job.replaced is not None:
+                    job.replaced |= job.found
                 job.future.set_result(result)
             else:
                 job.future.set_exception(failed)
@@ -259,8 +268,7 @@ class Writer:
             rows.take(commit)
             if commit.etag > etag:
                 etag, modified = commit.etag, commit.modified
-            if job.replaced is not None:
-                job.replaced.update((dead.replaced_by, dead.etag) for dead in commit.dead)
+            job.found = {dead.replaced_by: dead.etag for dead in commit.dead}
             answers.append((job, written, None))
         if etag == before:
             connection.execute("ROLLBACK")
