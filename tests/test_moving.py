@@ -106,10 +106,10 @@ def test_what_cannot_be_moved_is_said(tmp_path: Path, postgres: Postgres) -> Non
 
 def test_a_load_that_was_interrupted_begins_again(tmp_path: Path, postgres: Postgres) -> None:
     target = new_schema(postgres)
-    filled(tmp_path / "shop", 20).close()
+    with filled(tmp_path / "shop", 20) as database:
+        identity = database.storage.identity
     with engines.taking(target) as taking:  # as a process that was killed while it loaded leaves it
-        loader = engines.loader(taking.place, DocumentDatabase(tmp_path / "shop").storage.identity)
-        loader.close()
+        engines.loader(taking.place, identity).close()
     assert move(tmp_path / "shop", target).rounds == 2
     with DocumentDatabase(target, create=False) as database:
         assert database.check() == []

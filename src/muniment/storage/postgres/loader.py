@@ -18,6 +18,7 @@ from typing import Any, Final
 
 import psycopg
 from psycopg import errors as failures
+from psycopg.types.string import BytesBinaryDumper
 
 from muniment.document import fold, to_microseconds
 from muniment.errors import DamagedBackup
@@ -77,6 +78,7 @@ class Loader(Totals):
     def _copy(self, statement: str, types: Sequence[str]) -> psycopg.Copy:
         connection = self._held.enter_context(self._pool.connection())
         connection.execute("SET statement_timeout = 0")
+        connection.adapters.register_dumper(bytes, BytesBinaryDumper)  # in C, where the usual one is in Python
         self._held.callback(_usual, connection)
         cursor = self._copies.enter_context(connection.cursor())
         copy = self._copies.enter_context(cursor.copy(self._names.sql(statement)))
