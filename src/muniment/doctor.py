@@ -76,7 +76,7 @@ def of_machine(folder: Path | None = None) -> Iterator[Finding]:
 
 def of_folder(folder: Path, key: EncryptionKey | None = None) -> Iterator[Finding]:
     """The same with a database in a folder and its backups, or with the backups in it."""
-    yield from of_machine(folder)
+    yield from of_machine(folder if engines.is_folder(folder) else None)
     try:
         if not engines.exists(folder) and folder.is_dir() and (held := of_backups(folder, system_clock())):
             for each in held:
@@ -86,13 +86,15 @@ def of_folder(folder: Path, key: EncryptionKey | None = None) -> Iterator[Findin
             found = database.statistics()
             text = f"{count_text(found.documents, 'document')} with {size_text(found.bytes)}"
             yield Finding(name="database", state="ok", text=text)
-            yield _room(folder, found.file_bytes)
+            if engines.is_folder(folder):
+                yield _room(folder, found.file_bytes)
             yield from _clock_of_database(found.last_changed)
             yield _history(told := database.maintenance.recoverability())
             yield from of_recoverability(told)
     except MunimentError as error:
         advice = error.hint
-        if isinstance(error, DatabaseNotFound) and engines.exists(folder / "System"):
+        is_folder = engines.is_folder(folder)
+        if isinstance(error, DatabaseNotFound) and is_folder and engines.exists(folder / "System"):
             advice = "it is the data folder of a server: give the server's URL, or a folder in it"
         yield Finding(
             name="database", state="problem", text=error.message, advice=advice, exit_code=type(error).exit_code

@@ -45,7 +45,8 @@ def test_every_command_that_takes_a_folder_takes_an_address(tmp_path: Path, post
     run("smuggler", "between", shop, "target", "--create")
     difference = run("restore", "backups", "--to", shop, "--on-conflict", "overwrite", "--dry-run")
     assert "0" in difference
-    for refused in (["compact", shop], ["move", "folder", "elsewhere"]):
+    assert "database" in run("doctor", shop)
+    for refused in (["compact", shop], ["freeze", shop], ["move", "folder", "elsewhere"]):
         run(*refused, code=NotEvaluated.exit_code)
     moved = json.loads(muniment("move", "folder", postgres.address(), "--json", cwd=tmp_path).text)
     assert {moved["fingerprint"]} == fingerprints

@@ -517,7 +517,7 @@ def test_a_wrong_password_is_told_and_never_shown(tmp_path: Path, monkeypatch: p
 
 
 def test_too_many_connections_are_told(postgres: Postgres, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(connection, "WAIT_SECONDS", 0.05)
+    monkeypatch.setattr(connection, "WAIT_SECONDS", 1.0)  # in which the keeper is done
     monkeypatch.setenv("MUNIMENT_POSTGRESQL_CONNECTIONS", "2")
     monkeypatch.setenv("MUNIMENT_POSTGRESQL_RETRY_SECONDS", "0")
     address = made(f"{postgres.address()}&options=-cgeqo%3Don")  # another server, so that the pool is a new one

@@ -15,6 +15,7 @@ from muniment.cli.status import addressed, new_folder
 from muniment.doctor import Finding, exit_code, of_folder, of_machine, of_recoverability, worst
 from muniment.errors import MunimentError
 from muniment.raven3.names import SYSTEM
+from muniment.storage.location import is_address
 
 _SAID: Final = {
     "ok": "all is well",
@@ -44,7 +45,7 @@ def doctor(
     $ muniment doctor http://127.0.0.1:8080/databases/shop
     $ muniment doctor shop --json | jq '.findings[] | select(.state != "ok")'
     """
-    if place is not None and "://" in place:
+    if place is not None and "://" in place and not is_address(place):
         encryption.check_for_server()
         found = _of_server(place, keys)
     else:
@@ -55,7 +56,8 @@ def doctor(
             where = shlex.join(
                 [str(folder), *(["--key-file", str(encryption.key_file)] if encryption.key_file else [])]
             )
-            found = [_addressed(each, where, shlex.quote(new_folder(folder))) for each in found]
+            new = "Backups" if is_address(str(place)) else new_folder(folder)
+            found = [_addressed(each, where, shlex.quote(new)) for each in found]
     state = worst(found)
     wrong = count_text(sum(each.state != "ok" for each in found), "finding") + " of "
     headline = f"{place or 'This machine'}: {_SAID[state]} ({wrong if state != 'ok' else ''}{len(found)})"

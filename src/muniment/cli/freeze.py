@@ -13,8 +13,9 @@ from muniment.cli.profile import address
 from muniment.cli.report import Row, facts, row
 from muniment.client import DocumentStore
 from muniment.duration import duration_of
-from muniment.errors import InvalidInput
+from muniment.errors import InvalidInput, NotEvaluated
 from muniment.raven3.messages import Frozen
+from muniment.storage import engines
 
 Place: TypeAlias = Annotated[
     str | None, typer.Argument(metavar="URL", help="The server, or URL/databases/NAME of its database.")
@@ -75,6 +76,11 @@ def thaw(
 
 def _server(place: str | None, url: str | None) -> str:
     folder, found = folder_or_url(place, url)
+    if folder is not None and not engines.is_folder(folder):
+        raise NotEvaluated(
+            f"the files of the database in {folder} are PostgreSQL's, and cannot be frozen by Muniment",
+            "take a backup of it, which waits for nobody; or copy the whole PostgreSQL with pg_basebackup",
+        )
     if folder is not None:
         raise InvalidInput(
             f"{folder} is a folder, and only a server can freeze a database", "copy it while no process has it open"
