@@ -14,6 +14,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing, suppress
 from pathlib import Path
 
+import psycopg
 import pytest
 
 from muniment.errors import (
@@ -110,6 +111,27 @@ def test_a_pin_of_one_process_keeps_another_from_purging(address: Address, postg
         with pytest.raises(StorageFailure, match="was lost"):
             pin.__exit__(None, None, None)
         assert [each.body for each in two.versions("a")] == [b'{"v":3}']
+
+
+def test_a_tombstone_is_not_forgotten_while_a_commit_may_write_its_id_again(
+    address: Address, postgres: Postgres
+) -> None:
+    waiting = "SELECT count(*) FROM pg_stat_activity WHERE wait_event_type = 'Lock' AND query LIKE '%muniment FOR UPD%'"
+    with opened(address) as store, ThreadPoolExecutor(1) as pool, psycopg.connect(postgres.server) as writer:
+        store.commit([put("a"), put("b")])
+        store.commit([delete("a")])
+        store.commit([put("b")])
+        writer.execute(f'SELECT etag FROM "{address.schema}".muniment FOR UPDATE'.encode())
+        store.configure({"Muniment/TombstoneWindow": "0s"})
+        purging = pool.submit(store.purge)
+        while not purging.done() and postgres.execute(waiting) == [(0,)]:
+            pass
+        assert not purging.done()
+        writer.rollback()
+        purging.result(SECONDS)
+        store.purge()
+        assert store.snapshot().tombstones_from == 3
+        assert list(store.check()) == []
 
 
 def test_pins_and_leases_are_renewed(address: Address, postgres: Postgres, monkeypatch: pytest.MonkeyPatch) -> None:

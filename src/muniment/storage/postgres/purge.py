@@ -1,7 +1,7 @@
 """Forgetting what no pin needs: superseded revisions, old tombstones, uploads and pins that nobody came back for.
 
 Of all processes that use a database one at a time does it, with the turn that whoever pins waits for: so a pin either
-is seen by it, or sees what it has left. It never holds the row that commits need.
+is seen by it, or sees what it has left. Only while it forgets tombstones, a thousand at a time, commits wait for it.
 """
 
 from __future__ import annotations
@@ -74,6 +74,7 @@ def purge_step(connection: Connection, names: Names, clock: Callable[[], int]) -
         if whole and limit != state.purged_to:
             write_facts(connection, names, {"purged_to": limit})
         if whole and history.tombstones is not None and not pins:
+            connection.execute(names.sql(f"{HEAD} FOR UPDATE"))  # a commit may be about to write one of the ids again
             before = last_etag_before(connection, names, now - history.tombstones * 1_000_000, newest)
             old = expiry_limit(
                 purged_to=limit,
