@@ -7,6 +7,7 @@ finds out first what became of it (`writer`).
 from __future__ import annotations
 
 import os
+import select
 import threading
 import uuid
 from collections import deque
@@ -102,8 +103,9 @@ class Pool:
         with suppress(IndexError):
             while True:
                 connection = self._free.pop()
-                if not connection.closed:
+                if not connection.closed and not _has_news(connection):
                     return connection
+                connection.close()
         return self._connected()
 
     def _connected(self) -> Connection:
@@ -235,6 +237,13 @@ def quoted(name: str) -> str:
     """A name as SQL has it."""
     doubled = name.replace('"', '""')
     return f'"{doubled}"'
+
+
+def _has_news(connection: Connection) -> bool:
+    """Whether PostgreSQL has said something that nobody asked: that it ends the connection, as when it is restarted."""
+    poll = select.poll()
+    poll.register(connection.fileno(), select.POLLIN)
+    return bool(poll.poll(0))
 
 
 def name_of(connection: Connection) -> str:
