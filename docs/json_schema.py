@@ -11,16 +11,13 @@ import msgspec
 
 from muniment.backup.listing import Listing
 from muniment.backup.recoverability import Recoverability
-from muniment.backup.runs import Run
 from muniment.backup.summary import ExpirySummary
-from muniment.raven3.messages import ScheduleListed
 
 PAGE: Final = Path(__file__).with_name("json-output.md")
 _STRUCTS: Final = {
     "inspect": Listing,
     "status": Recoverability,
     "expire": ExpirySummary,
-    **{f"schedule {action}": ScheduleListed for action in ("add", "edit", "pause", "resume")},
 }
 _MEMBER: Final = re.compile(r"`(\w+)`(?: ([a-z ]+))?")
 _GROUPS: Final = ("databases", "encryption", "identity", "keys", "recipients", "schedule", "smuggler")
@@ -52,8 +49,7 @@ def schema() -> dict[str, Any]:
         for lines, name, type in _rows(text, "| command | member | type |")
         for command in lines.replace("`", "").split(", ")
     }
-    wanted = [*_STRUCTS.values(), ScheduleListed, Run]
-    structs, found = msgspec.json.schema_components(wanted, ref_template="#/$defs/{name}")
+    structs, found = msgspec.json.schema_components(_STRUCTS.values(), ref_template="#/$defs/{name}")
     found |= {f"object {name}": value for name, value in objects.items()}
     found["error"] = _of({name: _type("string") for name in ("error", "hint", "type")})
     for line, members in commands():
@@ -106,7 +102,5 @@ def _type(text: str) -> dict[str, Any]:
         return {"type": "array", "items": _type(text.removeprefix("array of "))}
     if text.startswith("object of "):
         return {"type": "object", "additionalProperties": _type(text.removeprefix("object of "))}
-    if text[0].isupper():
-        return {"$ref": f"#/$defs/{text}"}
     plain = text.removesuffix("s")
     return {"type": plain} if plain in _PLAIN else {"$ref": f"#/$defs/object {text}"}

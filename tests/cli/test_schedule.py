@@ -36,9 +36,15 @@ def test_a_schedule_from_its_making_to_its_end(url: str, tmp_path: Path) -> None
     assert made.text.count("T01:00:00Z") == 5
     assert muniment("schedule", "add", "a", "--dest", "b", "--full", "@daily", *at).code == 2
     edited = muniment("schedule", "edit", "a", "--verify", "none", "--incremental", "*/5 * * * *", "--json", *at)
-    told = json.loads(edited.text)["Schedule"]
-    assert (told["Full"], told["Incremental"], "Verify" in told) == ("0 1 * * 0", "*/5 * * * *", False)
-    assert told["Retention"] == {"KeepLast": 3}
+    assert (edited.json["full"], edited.json["incremental"], edited.json["verify"]) == (
+        "0 1 * * 0",
+        "*/5 * * * *",
+        None,
+    )
+    assert {name: value for name, value in edited.json["retention"].items() if value} == {
+        "keep_last": 3,
+        "time_zone": "UTC",
+    }
     ran = muniment("schedule", "run", "a", "--task", "full", *at)
     assert ran.code == 0, ran.err
     [backup] = backups(tmp_path / "b")
@@ -47,10 +53,10 @@ def test_a_schedule_from_its_making_to_its_end(url: str, tmp_path: Path) -> None
     assert "paused" in muniment("schedule", "pause", "a", *at).text
     assert "next full" in muniment("schedule", "resume", "a", *at).text
     zoned = json.loads(muniment("schedule", "edit", "a", "--time-zone", "Asia/Tokyo", "--json", *at).text)
-    assert [zoned["Due"]["full"], *zoned["Times"]["full"]][:2] == [zoned["Times"]["full"][0]] * 2
-    assert zoned["Due"]["full"].endswith("T01:00:00+09:00")
+    assert [zoned["due"]["full"], *zoned["times"]["full"]][:2] == [zoned["times"]["full"][0]] * 2
+    assert zoned["due"]["full"].endswith("T01:00:00+09:00")
     listed = json.loads(muniment("schedule", "list", "--json", *at).text)
-    assert [each["Name"] for each in listed["schedules"]] == ["a"]
+    assert [each["name"] for each in listed["schedules"]] == ["a"]
     shown = muniment("schedule", "history", "a", "--database", "shop", *at)
     assert "a full completed in" in shown.text
     assert muniment("schedule", "remove", "a", *at).code == 2
@@ -86,8 +92,8 @@ def test_ravendb_s_periodic_backup_is_taken_over(url: str) -> None:
     with DocumentStore(url, "shop") as store:
         setup = {"LocalFolderName": "~/Periodic", "IntervalMilliseconds": 900_000, "Disabled": True}
         store.put("Raven/Backup/Periodic/Setup", setup)
-    told = json.loads(muniment(*add).text)["Schedule"]
-    assert (told["Destination"], told["Incremental"], told["Paused"]) == ("~/Periodic", "*/15 * * * *", True)
+    told = json.loads(muniment(*add).text)
+    assert (told["destination"], told["incremental"], told["paused"]) == ("~/Periodic", "*/15 * * * *", True)
 
 
 def test_a_backup_only_if_the_last_one_is_older(tmp_path: Path) -> None:

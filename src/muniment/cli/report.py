@@ -9,6 +9,8 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Final, TypeAlias
 
+import msgspec
+
 from muniment.cli.output import emit_json, write
 
 Line: TypeAlias = tuple[str, str]
@@ -47,6 +49,13 @@ def number(name: str, count: int | None) -> Row:
 def listed(name: str, rows: Sequence[Row]) -> Row:
     """A list of objects: one for each row, with the lines of all."""
     return Row({name: [each.facts for each in rows]}, [line for each in rows for line in each.lines])
+
+
+def plain(value: Any) -> Any:
+    """A value with the names that its members have in Python, all of them, however it is spelled over HTTP."""
+    if isinstance(value, msgspec.Struct):
+        return {name: plain(getattr(value, name)) for name in value.__struct_fields__}
+    return list(value) if isinstance(value, tuple) else value
 
 
 def notes(notes: Iterable[str]) -> Row:

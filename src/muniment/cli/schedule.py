@@ -17,7 +17,7 @@ from muniment.cli.databases import Address
 from muniment.cli.options import Keys, Output, Yes
 from muniment.cli.output import check_meant, confirm, count_text, seconds_text
 from muniment.cli.policy import PolicyOptions
-from muniment.cli.report import Line, Row, facts, lines, listed
+from muniment.cli.report import Line, Row, facts, lines, listed, plain
 from muniment.document import decode, rfc3339
 from muniment.duration import duration_of
 from muniment.errors import InvalidInput, NotFound
@@ -139,7 +139,7 @@ def add(
             schedule = Schedule(destination=dest, databases=(ALL,))
         if dest is not None:
             schedule = msgspec.structs.replace(schedule, destination=dest)
-        _emit(store.schedules.put(name, times.changed(schedule, keeping)), "Made", out)
+        _emit(store, store.schedules.put(name, times.changed(schedule, keeping)), "Made", out)
 
 
 def edit(
@@ -160,7 +160,7 @@ def edit(
         schedule = store.schedules.get(name).schedule
         if dest is not None:
             schedule = msgspec.structs.replace(schedule, destination=dest)
-        _emit(store.schedules.put(name, times.changed(schedule, keeping)), "Changed", out)
+        _emit(store, store.schedules.put(name, times.changed(schedule, keeping)), "Changed", out)
 
 
 def remove(name: Name, *, yes: Yes = False, url: Address, keys: Keys, out: Output) -> None:
@@ -194,7 +194,7 @@ def run(
     with keys.store(url) as store:
         begun = store.schedules.run(name, _task(task), database).runs
         ended = begun if nowait else [_ended(store, each) for each in begun]
-    _emit_runs(f"{name}: {count_text(len(ended), 'run')}", ended, out)
+    _emit_runs(store, f"{name}: {count_text(len(ended), 'run')}", ended, out)
     if any(each.state in ("failed", "skipped", "cancelled", "interrupted") for each in ended):
         raise typer.Exit(FAILED)
 
@@ -217,7 +217,7 @@ def pause(
     if length is not None:
         until = rfc3339(datetime.now(UTC) + timedelta(seconds=duration_of(length, "--for")))
     with keys.store(url) as store:
-        _emit(store.schedules.pause(name, until).schedule, "Paused", out)
+        _emit(store, store.schedules.pause(name, until).schedule, "Paused", out)
 
 
 def resume(name: Name, *, url: Address, keys: Keys, out: Output) -> None:
@@ -226,7 +226,7 @@ def resume(name: Name, *, url: Address, keys: Keys, out: Output) -> None:
     $ muniment schedule resume nightly
     """
     with keys.store(url) as store:
-        _emit(store.schedules.resume(name).schedule, "Resumed", out)
+        _emit(store, store.schedules.resume(name).schedule, "Resumed", out)
 
 
 def history(
@@ -244,7 +244,7 @@ def history(
     """
     with keys.store(url) as store:
         found = store.schedules.runs(database, name, 0, limit)
-    _emit_runs(f"{store.url}: {count_text(len(found), 'run')}", found, out)
+    _emit_runs(store, f"{store.url}: {count_text(len(found), 'run')}", found, out)
 
 
 def _taken_over(url: str, keys: Keys, times: Times) -> Schedule:
@@ -277,8 +277,9 @@ def _ended(store: DocumentStore, begun: Run) -> Run:
         time.sleep(PAUSE)
 
 
-def _emit(listed_: ScheduleListed, done: str, out: Output) -> None:
+def _emit(store: DocumentStore, listed_: ScheduleListed, done: str, out: Output) -> None:
     rows = [
+        facts(url=store.url),
         Row(_told(listed_), _lines(listed_, due=False)),
         lines((f"next {task}", ", ".join(times)) for task, times in listed_.times.items()),
     ]
@@ -286,8 +287,7 @@ def _emit(listed_: ScheduleListed, done: str, out: Output) -> None:
 
 
 def _told(listed_: ScheduleListed) -> dict[str, Any]:
-    told: dict[str, Any] = msgspec.to_builtins(listed_)
-    return told
+    return {"name": listed_.name, **plain(listed_.schedule), "due": listed_.due, "times": listed_.times}
 
 
 def _lines(listed_: ScheduleListed, *, due: bool = True) -> Iterator[Line]:
@@ -303,9 +303,9 @@ def _lines(listed_: ScheduleListed, *, due: bool = True) -> Iterator[Line]:
         yield f"  {task}", f"{cron.expression} ({schedule.time_zone}){next_}"
 
 
-def _emit_runs(headline: str, runs: list[Run], out: Output) -> None:
-    rows = [Row(msgspec.to_builtins(run), [(run.database, _run_text(run))]) for run in runs]
-    out.emit(headline, [listed("runs", rows)])
+def _emit_runs(store: DocumentStore, headline: str, runs: list[Run], out: Output) -> None:
+    rows = [Row(plain(run), [(run.database, _run_text(run))]) for run in runs]
+    out.emit(headline, [facts(url=store.url), listed("runs", rows)])
 
 
 def _run_text(run: Run) -> str:
