@@ -17,7 +17,7 @@ from muniment.errors import InvalidInput
 
 SCHEMES: Final = ("postgresql://", "postgres://")
 MOST_BYTES: Final = 50  # PostgreSQL has 63, of which a restore's own schema needs some
-_SECRETS: Final = frozenset(("password", "passfile", "sslpassword"))
+_SECRETS: Final = frozenset(("password", "sslpassword"))
 _HINT: Final = "write postgresql://HOST/DATABASE?schema=NAME; the password comes from PGPASSWORD or ~/.pgpass"
 
 
@@ -153,7 +153,7 @@ def _split(text: str) -> tuple[str, str | None, int]:
     except ValueError as error:
         raise InvalidInput("this address of a PostgreSQL database cannot be read", _HINT) from error
     user, at, hosts = parts.netloc.rpartition("@")
-    if ":" in user or _SECRETS & {name.lower() for name, _ in options} - {"passfile"}:
+    if ":" in user or _SECRETS & {name.lower() for name, _ in options}:
         raise InvalidInput(
             "an address of a database has no password in it (it is not repeated here)",
             "leave it out: it is taken from PGPASSWORD, ~/.pgpass or a service file, which nobody else sees",

@@ -13,7 +13,7 @@ from muniment.revision import ATTACHMENT, DOCUMENT, Batch, Packed, Revision
 from muniment.storage.base import Member
 from muniment.storage.location import Address
 from muniment.storage.postgres.connection import Connection, Names, Pool, mapped_errors
-from muniment.storage.postgres.facts import Facts, read_facts, read_state
+from muniment.storage.postgres.facts import Facts, State, read_facts, read_state
 from muniment.storage.postgres.writing import fold_collection
 
 T = TypeVar("T")
@@ -123,7 +123,7 @@ class Reader:
         """What the database knows of itself."""
         return self.read(lambda connection: read_facts(connection, self._names))
 
-    def state(self) -> Any:
+    def state(self) -> State:
         """The state alone."""
         return self.read(lambda connection: read_state(connection, self._names))
 
