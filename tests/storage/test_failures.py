@@ -195,6 +195,31 @@ def test_a_group_on_a_full_disk(store: SqliteStorage) -> None:
     assert state_now(store)[DOCUMENT, "a"].content == b'{"v":2}'
 
 
+def test_each_of_a_group_that_fails_is_told_by_an_error_of_its_own(store: SqliteStorage) -> None:
+    """Whoever gets it may add what it means to him, as a bulk insert does, and nobody else reads that."""
+    limit_pages(store, 10)
+    futures = at_once(store, *[lambda: store.submit([put("a", noise(MIB))])] * 3)
+    errors = [future.exception(SECONDS) for future in futures]
+    assert len({id(error) for error in errors}) == 3
+    for error in errors:
+        assert isinstance(error, StorageFailure)
+        assert (error.message.endswith("this write was not stored"), error.hint) == (True, "make room and write again")
+        assert str(error) == error.message
+        error.message += "; 1000 documents before it were"
+    assert store.get(DOCUMENT, "a") is None
+    conflict = ConcurrencyConflict("a", 1, 2)
+
+    def passed_on(_: object) -> list[Written]:
+        store.writer._connection.execute("ROLLBACK")  # as SQLite does where the disk is full
+        raise conflict
+
+    futures = at_once(store, lambda: store.writer.submit(passed_on), lambda: store.submit([put("b")]))
+    first, second = (future.exception(SECONDS) for future in futures)
+    assert first is not second
+    assert isinstance(second, ConcurrencyConflict)
+    assert (second.message, second.expected, second.actual) == (conflict.message, 1, 2)
+
+
 def test_an_upload_on_a_full_disk_leaves_nothing(store: SqliteStorage, folder: Path) -> None:
     attach(store, "photo", [b"before"])
     limit_pages(store, 300)

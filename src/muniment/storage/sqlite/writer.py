@@ -10,6 +10,7 @@ import threading
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future
 from contextlib import suppress
+from copy import copy
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -359,7 +360,7 @@ class Writer:
         commit = _Commit(self._state)
         try:
             state = self._perform(group, commit)
-        except BaseException as error:  # every caller of the group gets it, whatever it is
+        except BaseException as error:  # every caller of the group is told of it, whatever it is
             failure = mapped(error, self._folder)
             with suppress(apsw.Error):
                 if self._connection.in_transaction:
@@ -370,7 +371,7 @@ class Writer:
             self._purged_to = -1  # a purge may be among what was rolled back
             with self._lock:
                 self._working_from = None
-            commit.answers = [(future, None, failure) for _, future in group]
+            commit.answers = [(future, None, _another(failure)) for _, future in group]
         else:
             with self._lock:
                 written, self._state = state.etag > self._state.etag, state
@@ -719,6 +720,14 @@ def _runs(group: Iterable[_Waiting]) -> Iterator[tuple[list[tuple[Writes, _Futur
             yield [], [(job, future)]
     if run:
         yield run, []
+
+
+def _another(error: BaseException) -> BaseException:
+    """An equal error for one caller alone, who may add to it what it means for what he does."""
+    try:
+        return copy(error).with_traceback(error.__traceback__)
+    except Exception:  # it is not ours
+        return error
 
 
 def _say_closed(transaction: Transaction) -> None:
