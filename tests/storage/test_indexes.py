@@ -18,6 +18,7 @@ from hypothesis import given
 
 from muniment.errors import ConcurrencyConflict, InvalidInput, StorageFailure
 from muniment.query import keys
+from muniment.query.extract import Extractor
 from muniment.query.model import (
     And,
     Condition,
@@ -440,6 +441,43 @@ def test_a_drop_that_is_undone(indexed: Storage) -> None:
         assert len(found(indexed, query)[0]) == before + 1
         found(indexed, Query("Orders", Equal(B, "b3")))  # which makes another one
         assert len(found(indexed, query)[0]) == before + 1
+
+
+def test_what_an_index_cannot_read_in_a_write_that_fails(indexed: Storage, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where faults are noted is undone with the first one; the index is kept all the same, and can be dropped."""
+    fill(indexed)
+    query = Query("Orders", Equal(A, 3))
+    before = len(found(indexed, query)[0])
+    assert isinstance(indexed, SqliteStorage)
+    of_body = Extractor.of_body
+
+    def failing(self: Extractor, body: bytes) -> list[list[keys.Key]]:
+        if b"boom" in body:
+            raise ValueError("what a text")
+        return of_body(self, body)
+
+    monkeypatch.setattr(Extractor, "of_body", failing)
+    monkeypatch.setattr(Extractor, "keys", lambda self, document: failing(self, document.body))
+    bad = [Write("orders/bad", b'{"A":"boom"}', collection="Orders")]
+
+    def job(transaction: Transaction) -> None:
+        transaction.write(bad)
+        raise ZeroDivisionError
+
+    with pytest.raises(ZeroDivisionError):
+        indexed.writer.submit(job).result()
+    [index] = indexed.writer.indexes.all
+    indexed.commit([Write("orders/3", b'{"A":4}', collection="Orders")])
+    assert [each.number for each in indexed.writer.indexes.all] == [index.number]
+    indexed.commit([*bad, Write("orders/13", b'{"A":4}', collection="Orders")])
+    assert [each.id for each in indexed.indexes()[0].faults] == ["orders/bad"]
+    assert len(found(indexed, query)[0]) == before - 2
+    rows_of(indexed, f"DROP TABLE index_{index.number}")
+    indexed.commit([Write("orders/23", b'{"A":4}', collection="Orders")])
+    assert rows_of(indexed, "SELECT number FROM index_fault") == []  # of one that is no more
+    assert len(found(indexed, query)[0]) == before - 3
+    assert indexed.drop_index(index.name)
+    indexed.commit([Write("orders/bad", None)])
 
 
 def test_one_that_is_dropped_while_it_is_filled(indexed: Storage, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -141,7 +141,7 @@ class Indexes:
         self.all: tuple[Index, ...] = ()
         self.named: Named = {}
         self.on_definition: Callable[[], object] | None = None
-        self._faulty = has_faults(connection)
+        self._faulty = False
         if has_indexes(connection):
             if connection.execute("SELECT ifnull(max(through), 0) FROM index_state").get < last_etag:
                 with connection:
@@ -150,7 +150,8 @@ class Indexes:
             self.read()
 
     def read(self) -> None:
-        """Read what there is, as it is in the present transaction."""
+        """Read what there is, as it is in the present transaction. After one was undone, it may be less than before."""
+        self._faulty = has_faults(self._connection)
         self.all = read_indexes(self._connection) if has_indexes(self._connection) else ()
         self._extractors: dict[str | None, tuple[tuple[Index, ...], Extractor]] = {}
 
@@ -222,6 +223,9 @@ class Indexes:
                 self._connection.execute("DELETE FROM index_definition WHERE number = ?", (index.number,))
                 with suppress(apsw.CorruptError, apsw.SQLError, apsw.ConstraintError):
                     self._connection.execute(f"DROP TABLE index_{index.number:d}")
+                if self._faulty:  # or they would be told of the next one that gets this number
+                    with suppress(apsw.CorruptError, apsw.SQLError):
+                        self._connection.execute("DELETE FROM index_fault WHERE number = ?", (index.number,))
         self.read()
 
     def _change(self, gone: Sequence[Gone], come: Iterable[Come]) -> list[Words]:
