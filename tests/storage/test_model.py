@@ -1,8 +1,13 @@
-"""A store and a plain dict are given the same things to do, in any order; after each step they hold the same."""
+"""A store and a plain dict are given the same things to do, in any order; after each step they hold the same.
+
+Some come to the writer together, and some of those fail: each is then as if it had come alone, after those before it.
+"""
 
 from __future__ import annotations
 
 import shutil
+from collections.abc import Callable, Sequence
+from concurrent.futures import Future
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,12 +18,15 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
-from muniment.errors import ConcurrencyConflict
+from muniment.errors import ConcurrencyConflict, MunimentError
+from muniment.query.model import Equal, Field, Query, Search
 from muniment.revision import ATTACHMENT, DOCUMENT
-from muniment.storage.base import Snapshot, Write
+from muniment.storage.base import Snapshot, Write, Written
 from muniment.storage.sqlite.store import SqliteStorage, create_storage
+from muniment.storage.sqlite.transaction import Transaction
 from tests.clock import Clock
 from tests.sampled import count, torture
+from tests.storage.raw import SECONDS, at_once
 from tests.storage.reference import Key, Row, State, fingerprint_of, key_of, live, lowered, row_of, state_of, tallies
 
 WRONG = 987_654_321
@@ -26,10 +34,14 @@ CONTENTS = {
     "object": b"{}",
     "number": b'{"n":1.10}',
     "other number": b'{"n":1.1}',
+    "words": b'{"n":["red car","blue"]}',
     "nothing": b"",
     "pages": b"x" * 40_000,
     "parts": b"y" * ((1 << 20) + 1),
 }
+REFUSED = "refused"  # SQLite does not store this id
+N = Field(("n",))
+QUERIES = [Query("Orders", Equal(N, 1.1)), Query("Orders", Search(N, "red"))]
 PENDING = -1  # the etag of a row that the commit under way is to write
 
 
@@ -43,6 +55,21 @@ class Step(NamedTuple):
     metadata: bytes
     collection: str | None
     expected: str
+
+
+class Job(NamedTuple):
+    """Some writes that come to the writer together with others, and how."""
+
+    how: str
+    steps: list[Step]
+
+
+class Foreseen(NamedTuple):
+    """What becomes of a job: for each of its writes what is answered and what is there then; None if it fails."""
+
+    writes: list[Write]
+    outcome: list[tuple[Written, Key, Row | None]] | None
+    replaced: dict[int, int]
 
 
 @dataclass
@@ -67,6 +94,11 @@ steps = st.builds(
     collection=st.sampled_from([None, "Orders", "orders", "Photos"]),
     expected=st.sampled_from(["anything", "anything", "anything", "what is there", "nothing", "what never was"]),
 )
+jobs = st.builds(
+    Job,
+    how=st.sampled_from(["writes", "writes", "writes", "a job", "a job that fails", "writes that are refused"]),
+    steps=st.lists(steps, max_size=4),
+)
 
 
 class Store(RuleBasedStateMachine):
@@ -88,11 +120,18 @@ class Store(RuleBasedStateMachine):
         self.ever_backed_up = False
         self.begins = 0
         self.held: list[Held] = []
+        self.indexed = False
 
-    @initialize(kept=st.booleans(), window=st.sampled_from([None, None, "0s"]))
-    def begin(self, kept: bool, window: str | None) -> None:
+    @initialize(kept=st.booleans(), window=st.sampled_from([None, None, "0s"]), indexed=st.booleans())
+    def begin(self, kept: bool, window: str | None, indexed: bool) -> None:
         if kept or window:
             self.configure(kept, window)
+        self.indexed = indexed
+        if indexed:
+            self.store.index_from = 0
+            for query in QUERIES:
+                with self.store.find(query) as found:
+                    assert not found.plan.scanned
 
     # Writing
 
@@ -125,7 +164,7 @@ class Store(RuleBasedStateMachine):
 
     def _commit_pinned(self, steps: list[Step]) -> None:
         after, conflict = self._foreseen(steps)
-        writes = [self._write(step) for step in steps]
+        writes = [self._write(step, self._expected(step)) for step in steps]
         try:
             written = self.store.commit(writes)
         except ConcurrencyConflict:
@@ -176,8 +215,7 @@ class Store(RuleBasedStateMachine):
         there = row.etag if row and row.content is not None else 0
         return {"anything": None, "what is there": there, "nothing": 0, "what never was": WRONG}[step.expected]
 
-    def _write(self, step: Step) -> Write:
-        expected = self._expected(step)
+    def _write(self, step: Step, expected: int | None) -> Write:
         if step.deletes:
             return Write(step.id, None, expected=expected, kind=step.kind)
         content = CONTENTS[step.content]
@@ -185,6 +223,98 @@ class Store(RuleBasedStateMachine):
             return Write(step.id, content, step.metadata, step.collection, expected)
         upload = self.store.upload([content[:7], content[7:]])
         return Write(step.id, upload.sha256, step.metadata, step.collection, expected, ATTACHMENT, upload)
+
+    # Writing together
+
+    @rule(jobs=st.lists(jobs, min_size=2, max_size=6))
+    def write_together(self, jobs: list[Job]) -> None:
+        with self.store.pin() as snapshot:
+            self._forget(snapshot)
+            self.store.writer.submit(_refuse).result(SECONDS)
+            self._write_together(jobs)
+            self.store.writer.submit(_refuse_no_more).result(SECONDS)
+        assert list(self.store.check()) == []
+        assert [index.ready for index in self.store.writer.indexes.all] == [True] * 2 * self.indexed
+
+    def _write_together(self, jobs: list[Job]) -> None:
+        state, etag, foreseen = dict(self.state), self.etag, list[Foreseen]()
+        for job in jobs:
+            foreseen.append(found := self._after(state, etag, job))
+            for written, key, row in found.outcome or ():
+                etag = max(etag, written.etag)
+                if row:
+                    state[key] = row
+        replaced = [dict[int, int]() for _ in jobs]
+        futures = at_once(
+            self.store,
+            *(
+                self._submitted(job.how, each.writes, told)
+                for job, each, told in zip(jobs, foreseen, replaced, strict=True)
+            ),
+        )
+        raised = set[int]()
+        for job, each, told, future in zip(jobs, foreseen, replaced, futures, strict=True):
+            error = future.exception(SECONDS)
+            if each.outcome is None:
+                assert isinstance(error, ZeroDivisionError | MunimentError)
+                assert id(error) not in raised  # whoever is told of it may add something
+                raised.add(id(error))
+                assert told == {}
+                for write in each.writes:
+                    if write.upload:
+                        self.store.discard(write.upload)
+                continue
+            assert error is None
+            assert future.result() == [written for written, _, _ in each.outcome]
+            assert told == (each.replaced if job.how == "writes" else {})
+            rows = [(key, row) for _, key, row in each.outcome if row]
+            times = {logged[0] for _, row in rows if (logged := self.store.logged(row.etag))}
+            assert len(times) == bool(rows)
+            for modified in times:
+                assert modified > self.modified
+                self.modified = modified
+            for key, row in rows:
+                self.state[key] = row._replace(modified=self.modified)
+                self.log.append((key, self.state[key]))
+        self.etag = etag
+
+    def _after(self, state: State, etag: int, job: Job) -> Foreseen:
+        """What a job does to this state, which ends at this etag; what it expects to be there may be of others."""
+        mine, writes, fails = dict(state), list[Write](), job.how in ("a job that fails", "writes that are refused")
+        outcome, replaced = list[tuple[Written, Key, Row | None]](), dict[int, int]()
+        for step in job.steps:
+            key = key_of(step.kind, step.id)
+            old = mine.get(key)
+            actual = old.etag if old and old.content is not None else 0
+            expected = {"anything": None, "what is there": actual, "nothing": 0, "what never was": WRONG}[step.expected]
+            writes.append(self._write(step, expected))
+            fails = fails or expected not in (None, actual)
+            if step.deletes and not actual:
+                outcome.append((Written(step.id, 0, False), key, None))
+                continue
+            etag += 1
+            if old:
+                replaced[etag] = old.etag
+            collection = old.collection if step.deletes and old else step.collection
+            content, metadata = (None, b"{}") if step.deletes else (CONTENTS[step.content], step.metadata)
+            row = mine[key] = Row(etag, old.id if old else step.id, collection, PENDING, metadata, content)
+            outcome.append((Written(row.id, etag, bool(actual)), key, row))
+        if job.how == "writes that are refused":
+            writes.append(Write(REFUSED, b"{}"))
+        return Foreseen(writes, None if fails else outcome, replaced)
+
+    def _submitted(
+        self, how: str, writes: Sequence[Write], replaced: dict[int, int]
+    ) -> Callable[[], Future[list[Written]]]:
+        def job(transaction: Transaction) -> list[Written]:
+            written = transaction.write(writes)
+            if how == "a job that fails":
+                raise ZeroDivisionError("a bug")
+            return written
+
+        if how.startswith("writes"):
+            return lambda: self.store.submit(writes, replaced)
+        return lambda: self.store.writer.submit(job)
 
     # Everything else that happens to a store
 
@@ -335,6 +465,17 @@ class Store(RuleBasedStateMachine):
         finally:
             self.store.close()
             shutil.rmtree(self.folder)
+
+
+def _refuse(transaction: Transaction) -> None:
+    transaction.connection.execute(
+        "CREATE TEMP TRIGGER refuse BEFORE INSERT ON log"
+        f" WHEN NEW.id = '{REFUSED}' BEGIN SELECT RAISE(ABORT, 'no'); END"
+    )
+
+
+def _refuse_no_more(transaction: Transaction) -> None:
+    transaction.connection.execute("DROP TRIGGER refuse")
 
 
 TestStore = torture(Store.TestCase)
