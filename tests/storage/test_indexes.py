@@ -35,10 +35,12 @@ from muniment.query.model import (
     StartsWith,
     fields,
 )
+from muniment.query.plan import Wanted
 from muniment.security.encryption import EncryptionKey
 from muniment.storage.base import Storage, Write
 from muniment.storage.sqlite import building, indexes
 from muniment.storage.sqlite.indexes import Indexes
+from muniment.storage.sqlite.reader import Reader
 from muniment.storage.sqlite.store import SqliteStorage
 from muniment.storage.sqlite.transaction import Transaction
 from tests.clock import Clock
@@ -301,6 +303,121 @@ def test_another_process_uses_them_too(place: Place) -> None:
         assert plan_of(reader, Query("Orders", Equal(B, "b1"))).scanned  # it can make none
     finally:
         reader.close()
+
+
+REPEATED = (
+    Query("Orders", Equal(A, 3), take=25),
+    Query("orders", Equal(A, 3), skip=2, take=5),
+    Query("Orders", Equal(A, "Red"), take=25),
+    Query("Orders", Range(A, 2, 5), order=(Order(A),), take=25),
+    Query("Orders", Range(A, low=2), order=(Order(A, True),), take=25),
+    Query("Orders", Equal(B, "b3"), take=25),
+)
+
+
+class Repeated:
+    """Asks the same queries again and again, as another look at the documents would answer them."""
+
+    def __init__(self) -> None:
+        self.documents: dict[str, tuple[int, bytes]] = {}
+
+    def put(self, store: Storage, *bodies: tuple[str, bytes | None]) -> None:
+        writes = [Write(id, body, collection="Orders") for id, body in bodies]
+        for (id, body), written in zip(bodies, store.commit(writes), strict=True):
+            self.documents.pop(id, None)
+            if body is not None:
+                self.documents[id] = (written.etag, body)
+
+    def holds(self, store: Storage) -> None:
+        """Twice, so that what the first has made ready is asked too."""
+        documents = [*self.documents.values()]
+        for _ in range(2):
+            for query in REPEATED:
+                assert found(store, query) == reference.answer(query, documents), query
+                with store.find(query) as answer:
+                    assert [each.etag for each in answer.revisions] == reference.answer(query, documents)[0], query
+
+
+def test_equal_queries_while_indexes_come_and_go(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
+    """In this process and, for who has the database open to read, in another one."""
+    store, repeated = having_indexes(place.store), Repeated()
+    bodies = (b'{"A":%d,"B":"b%d"}' % (n % 7, n % 5) for n in range(60))
+    repeated.put(store, *((f"orders/{n}", body) for n, body in enumerate(bodies)), ("orders/small", b'{"A":"red"}'))
+    repeated.holds(store)
+    repeated.put(
+        store, ("orders/3", None), ("orders/4", b'{"A":3}'), ("orders/large", b'{"A":"RED"}')
+    )  # spelled both ways
+    repeated.holds(store)
+    store.drop_index("Auto/orders/ByA")
+    repeated.put(store, ("orders/5", b'{"A":3}'))
+    repeated.holds(store)
+    repeated.put(store, ("orders/6", b'{"A":[3,4,"red"]}'))  # several keys
+    repeated.holds(store)
+    named = {"Mine": Wanted("Orders", (A,))}
+    store.keep_indexes(lambda: named)
+    assert plan_of(store, REPEATED[0]).indexes == ("Mine",)
+    repeated.holds(store)
+    store.keep_indexes(dict)
+    assert plan_of(store, REPEATED[0]).indexes == ("Auto/orders/ByA",)
+    for field in ("ByA", "ByB"):
+        store.drop_index(f"Auto/orders/{field}")
+    found(store, REPEATED[5])  # which is the first now
+    repeated.holds(store)
+    used = min(index.used for index in store.indexes())
+    place.clock.now += 2 * 3600 * 1_000_000
+    repeated.holds(store)
+    repeated.holds(store)
+    assert min(index.used for index in store.indexes()) > used
+    store.drop_index("Auto/orders/ByA")
+    monkeypatch.setattr(store, "index_from", 1 << 40)
+    assert plan_of(store, REPEATED[0]).scanned
+    repeated.holds(store)
+    reader = SqliteStorage(place.folder, clock=place.clock, read_only=True, key=store.key)
+    repeated.holds(reader)
+    store.close()
+    other = get_context("spawn").Process(target=_drop_and_write, args=(place.folder, store.key), daemon=True)
+    other.start()
+    other.join()
+    assert other.exitcode == 0
+    for etag, id in ((revision.etag, revision.id) for revision in reader.by_collection("Orders", 0, 1000)):
+        repeated.documents.setdefault(id, (etag, b'{"A":3,"B":"b3"}'))
+    assert "orders/other" in repeated.documents
+    repeated.holds(reader)
+    reader.close()
+    place.reopen()
+    repeated.holds(having_indexes(place.store))
+    assert list(place.store.check()) == []
+
+
+def _drop_and_write(folder: Path, key: EncryptionKey | None) -> None:
+    store = having_indexes(SqliteStorage(folder, clock=Clock(), key=key))
+    store.drop_index("Auto/orders/ByB")
+    for query in REPEATED:
+        found(store, query)
+    store.commit([Write("orders/other", b'{"A":3,"B":"b3"}', collection="Orders")])
+    store.close()
+
+
+def test_what_is_read_while_an_index_changes(indexed: Storage, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A statement that is ready is carried out, and what it reads is younger than what the writer knew before."""
+    assert isinstance(indexed, SqliteStorage)
+    repeated, told = Repeated(), Reader.told
+    repeated.put(indexed, *((f"orders/{n}", b'{"A":%d,"B":"b3"}' % n) for n in range(8)))
+    repeated.holds(indexed)
+    changes = [("orders/1", b'{"A":[2,3,3.5]}'), ("orders/2", b'{"A":3}')]
+
+    def late(self: Reader, query: str, bindings: tuple[Any, ...]) -> Any:
+        if changes:
+            repeated.put(indexed, changes.pop())
+        if len(changes) == 1:
+            indexed.drop_index("Auto/orders/ByA")
+        return told(self, query, bindings)
+
+    monkeypatch.setattr(Reader, "told", late)
+    for _ in range(6):
+        answer = found(indexed, REPEATED[3])
+        assert answer == reference.answer(REPEATED[3], [*repeated.documents.values()])
+    assert not changes
 
 
 def test_unused_ones_are_dropped(place: Place) -> None:

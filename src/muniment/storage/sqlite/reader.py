@@ -165,6 +165,23 @@ class Reader:
         finally:
             self._give_back(connection)
 
+    def told(self, query: str, bindings: tuple[Any, ...]) -> tuple[list[Revision], int]:
+        """The revisions that a query of one statement finds, and the number that it tells in each row.
+
+        There are none where it asks a table that is not there.
+        """
+        connection = self._borrow()
+        try:
+            rows = connection.execute(query, bindings).fetchall()
+            found = msgspec.convert([row[:-1] for row in rows], list[Revision])
+            return found, msgspec.convert(rows[0][-1], int) if rows else 0
+        except apsw.SQLError:
+            return [], 0
+        except Exception as error:
+            raise mapped(error, self._folder) from error
+        finally:
+            self._give_back(connection)
+
     def members(self, prefixes: Sequence[str]) -> Iterator[Member]:
         """What is current and whose id begins with one of these, by kind and folded id; all of one moment."""
         apart: list[str] = []

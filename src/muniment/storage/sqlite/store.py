@@ -17,7 +17,7 @@ from muniment.document import MAX_ATTACHMENT_BYTES, Document, fold_collection, f
 from muniment.durable import sync_folder
 from muniment.errors import Cancelled, InvalidDocument, LostWrites, StorageFailure
 from muniment.fingerprint import ContentDigest
-from muniment.query.match import All, Test, searched, test_of
+from muniment.query.match import All, Test, Within, searched, test_of
 from muniment.query.model import Field, Query, by_score, fields
 from muniment.query.plan import FieldIndex, Plan, Wanted
 from muniment.query.scan import Matches, grouped, matching, scan
@@ -75,6 +75,7 @@ from muniment.storage.sqlite.schema import (
     unsure,
     wait_for_commit,
 )
+from muniment.storage.sqlite.single import MOST, Kind, Prepared, kind_of, prepared
 from muniment.storage.sqlite.spans import begin_counting, lost
 from muniment.storage.sqlite.state import identity_facts, read_snapshot, read_state, write_facts
 from muniment.storage.sqlite.transaction import Transaction, Writes
@@ -93,11 +94,12 @@ BY_COLLECTION: Final = "Raven/DocumentsByEntityName"
 
 
 class _Asked(NamedTuple):
-    """A query, its fields, and what it says of their keys."""
+    """A query, its fields, what it says of their keys, and its kind where a statement may be ready for it."""
 
     query: Query
     fields: tuple[Field, ...]
     test: Test
+    kind: Kind | None = None
 
 
 class SqliteStorage:
@@ -128,6 +130,7 @@ class SqliteStorage:
         self._builder: Builder | None = None
         self._note: Note | None = None
         self._named: Named = {}
+        self._prepared: dict[Kind, Prepared] = {}
         self._still = still_files(folder) if read_only else None
         if not read_only:
             self._lock = lock(folder)
@@ -408,7 +411,11 @@ class SqliteStorage:
     @contextmanager
     def find(self, query: Query, *, counted: bool = False) -> Iterator[Found]:
         """See `base.Storage`."""
-        asked = _Asked(query, fields(query), test_of(query.where))
+        compared, test = fields(query), test_of(query.where)
+        asked = _Asked(query, compared, test, kind_of(query, test, counted=counted))
+        if (found := self._found_by_one(asked)) is not None:
+            yield found
+            return
         self._want_indexes(asked)
         if (found := self._found_at_once(asked, counted)) is not None:
             yield found
@@ -421,6 +428,19 @@ class SqliteStorage:
                 if not matches.etags:
                     plan = msgspec.structs.replace(plan, unknown=matches.unknown)
             yield Found(self._reader.revisions(matches.etags), matches.total if counted else None, plan)
+
+    def _found_by_one(self, asked: _Asked) -> Found | None:
+        """What one index finds by a statement that is ready; None where it finds nothing, or is not ready."""
+        query, test, writer = asked.query, asked.test, self._writer
+        known = self._prepared.get(asked.kind) if asked.kind else None
+        if known is None or writer is None or query.take is None or query.take > FEW_ROWS:
+            return None
+        if not isinstance(test, Within) or not known.is_good(writer.indexes) or self._is_late(known.of):
+            return None
+        revisions, total = self._reader.told(known.sql, (*test.intervals[0], query.take, query.skip))
+        if not revisions or not known.is_good(writer.indexes):
+            return None
+        return Found(iter(revisions), None if total < 0 else total, known.plan)
 
     def _found_at_once(self, asked: _Asked, counted: bool) -> Found | None:
         """What indexes find, read in one transaction, without a pin; None without them, or if it is too much."""
@@ -446,6 +466,7 @@ class SqliteStorage:
         return plan, matches
 
     def _finder(self, connection: apsw.Connection, asked: _Asked) -> tuple[Plan, Finder | None]:
+        known = self._writer.indexes.all if self._writer else ()
         indexes, collection = usable(connection, asked.query.collection), fold_collection(asked.query.collection)
         missing = [field for field in asked.fields if field not in indexes]
         if missing or not asked.fields:
@@ -457,9 +478,14 @@ class SqliteStorage:
             return Plan(scanned=True, why=f"more than {MOST_SCORES} searches have a part in the score"), None
         used = {field: indexes[field] for field in asked.fields}
         self._note_use(used.values())
-        names = [self._names.get((collection, field), index.name) for field, index in used.items()]
+        named = self._names
+        names = [named.get((collection, field), index.name) for field, index in used.items()]
         had = ", ".join(f"{field} in {name}" for field, name in zip(used, names, strict=True))
         plan = Plan(tuple(dict.fromkeys(names)), why=f"there is an index on each field: {had}")
+        if asked.kind and (statement := prepared(asked.kind, used[asked.kind.field], plan, known, named)):
+            if len(self._prepared) >= MOST:
+                self._prepared.clear()
+            self._prepared[asked.kind] = statement
         return plan, Finder(connection, asked.query, asked.test, used)
 
     def _why_not(self, collection: str | None, missing: Sequence[Field]) -> str:
@@ -474,10 +500,12 @@ class SqliteStorage:
         return ", and ".join(begun)
 
     def _note_use(self, indexes: Iterable[Index]) -> None:
-        if self._writer is not None:
-            past = self._clock() - USE_SECONDS * 1_000_000
-            if late := [index for index in indexes if index.used < past]:
-                self._writer.use_indexes(late)
+        if self._writer is not None and (late := list(filter(self._is_late, indexes))):
+            self._writer.use_indexes(late)
+
+    def _is_late(self, index: Index) -> bool:
+        """Whether it is to be noted anew that an index is used."""
+        return index.used < self._clock() - USE_SECONDS * 1_000_000
 
     def _want_indexes(self, asked: _Asked) -> None:
         """Have an index on each field that is asked for, if that is worth it; wait for them a while."""
