@@ -393,6 +393,21 @@ def test_that_is_seen_by_the_folder_alone(store: SqliteStorage, what: str, monke
     store.close()
 
 
+def test_a_descriptor_that_somebody_has_closed(store: SqliteStorage) -> None:
+    """As a program does that becomes a daemon: what is stored is not told as lost, and files are looked up by name."""
+    descriptor = store.writer._files._descriptor
+    if descriptor is None:
+        pytest.skip("the file system of the temporary folder is none that keeps the time of changes")
+    os.close(descriptor)
+    assert [store.commit([put(id)])[0].existed for id in ("b", "b", "c")] == [False, True, False]
+    etag = store.last_etag
+    (store.folder / WAL).unlink()
+    with pytest.raises(StorageFailure, match=WAL):
+        store.commit([put("d")])
+    assert store.last_etag == etag
+    store.close()
+
+
 def test_what_was_acknowledged_before_the_log_was_deleted_is_kept(store: SqliteStorage, clock: Clock) -> None:
     for n in range(50):
         store.commit([put(f"orders/{n}")])

@@ -117,7 +117,12 @@ class OpenFiles:
         """Whether nothing can have changed since all was as it should be."""
         if self._descriptor is None:
             return False
-        change, now = os.fstat(self._descriptor).st_ctime_ns, monotonic()
+        now = monotonic()
+        try:
+            change = os.fstat(self._descriptor).st_ctime_ns
+        except OSError:  # somebody has closed it: the number may become another file's
+            self._descriptor = None
+            return False
         if change != self._change:
             self._change, self._since = change, now
         elif now - self._looked < LOOK_SECONDS and self._looked - self._since > SETTLED_SECONDS:
@@ -129,7 +134,8 @@ class OpenFiles:
         """Let the folder go."""
         if self._descriptor is not None:
             descriptor, self._descriptor = self._descriptor, None
-            os.close(descriptor)
+            with suppress(OSError):
+                os.close(descriptor)
 
     def replaced(self) -> bool:
         """Whether the database file was deleted or replaced, or its log replaced."""
