@@ -8,6 +8,7 @@ from __future__ import annotations
 import atexit
 import functools
 import gc
+import io
 import json
 import os
 import pkgutil
@@ -16,6 +17,7 @@ import signal
 import socket
 import subprocess
 import sys
+import time
 import traceback
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
@@ -31,7 +33,7 @@ _LOADED: Final = ("pyarrow.compute", "pyarrow.parquet", "rich.progress", "typer.
 class Forked:
     """A process that was forked, with what `subprocess.Popen` has: it runs `code` as `python -c code arguments` does.
 
-    `out` and `err` are descriptors; without `out`, `stdout` is what it says.
+    `into`, `out` and `err` are descriptors; without `out`, `stdout` is what it says, without `into` it is told nothing.
     """
 
     def __init__(
@@ -41,16 +43,19 @@ class Forked:
         *,
         cwd: Path | None = None,
         env: Mapping[str, str] | None = None,
+        into: int | None = None,
         out: int | None = None,
         err: int = 2,
     ) -> None:
+        told = os.open(os.devnull, os.O_RDONLY) if into is None else os.dup(into)
         reading, writing = os.pipe() if out is None else (None, os.dup(out))
         self.stdout = None if reading is None else os.fdopen(reading, encoding="utf-8")
         self._told, telling = os.pipe()
         os.umask(umask := os.umask(0))
         inherited = str(cwd or Path.cwd()), dict(os.environ if env is None else env), umask
         asked = json.dumps([code, list(arguments), *inherited])
-        socket.send_fds(_starter(), [asked.encode()], [writing, err, telling])
+        socket.send_fds(_starter(), [asked.encode()], [told, writing, err, telling])
+        os.close(told)
         os.close(writing)
         os.close(telling)
         self.returncode: int | None = None
@@ -129,25 +134,25 @@ def serve(number: int) -> None:
                     poll.unregister(descriptor)
                     _tell_end(descriptor, *running.pop(descriptor))
                     continue
-                asked, (out, err, telling), _, _ = _asked(asking)
+                asked, (*streams, telling), _, _ = _asked(asking)
                 if not asked:
                     return
                 child = os.fork()
                 if child == 0:
                     for other in (number, telling, *running, *(told for _, told in running.values())):
                         os.close(other)
-                    os._exit(_run(*json.loads(asked), out, err))
+                    os._exit(_run(*json.loads(asked), *streams))
                 os.write(telling, f"{child}\n".encode())
                 ended = os.pidfd_open(child)
                 running[ended] = child, telling
                 poll.register(ended, select.POLLIN)
-                os.close(out)
-                os.close(err)
+                for stream in streams:
+                    os.close(stream)
 
 
 def _asked(asking: socket.socket) -> tuple[bytes, list[int], int, object]:
-    asked, descriptors, flags, address = socket.recv_fds(asking, 1 << 20, 3)
-    return asked, descriptors or [-1, -1, -1], flags, address
+    asked, descriptors, flags, address = socket.recv_fds(asking, 1 << 20, 4)
+    return asked, descriptors or [-1], flags, address
 
 
 def _tell_end(descriptor: int, process: int, telling: int) -> None:
@@ -159,15 +164,17 @@ def _tell_end(descriptor: int, process: int, telling: int) -> None:
 
 
 def _run(code: str, arguments: list[str], cwd: str, env: dict[str, str], umask: int, *streams: int) -> int:
-    nothing = os.open(os.devnull, os.O_RDONLY)
-    for own, stream in enumerate((nothing, *streams)):
+    for own, stream in enumerate(streams):
         os.dup2(stream, own)
         os.close(stream)
     os.setsid()
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(line_buffering=os.isatty(1))  # as it would have found out itself
     os.umask(umask)
     os.chdir(cwd)
     os.environ.clear()
     os.environ.update(env)
+    time.tzset()
     sys.argv = ["-c", *arguments]
     try:
         exec(code, {"__name__": "__main__"})

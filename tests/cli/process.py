@@ -7,7 +7,6 @@ import os
 import pty
 import re
 import signal
-import subprocess
 import sys
 import tempfile
 import time
@@ -72,7 +71,7 @@ def on_terminal(
     *arguments: str | Path,
     env: Mapping[str, str] | None = None,
     seen: Callable[[str], bool] = lambda _: False,
-    then: Callable[[subprocess.Popen[bytes]], object] = lambda _: None,
+    then: Callable[[Forked], object] = lambda _: None,
     stdout: bool = False,
     typed: str | None = None,
     again: tuple[str, str] | None = None,
@@ -83,29 +82,32 @@ def on_terminal(
     then stdin is the terminal too. `again` is what is shown then, and what is typed to that.
     """
     ours, theirs = pty.openpty()
-    process = subprocess.Popen(
-        [*COMMAND, *map(str, arguments)],
-        env=environment(**(env or {})),
-        stdin=subprocess.DEVNULL if typed is None else theirs,
-        stdout=theirs if stdout else subprocess.PIPE,
-        stderr=theirs,
-    )
-    os.close(theirs)
-    shown, waiting, deadline = "", True, time.monotonic() + PATIENCE
-    while data := _read(ours):
-        shown += data.decode(errors="replace")
-        if waiting and seen(shown):
-            waiting = False
-            then(process)
-            if typed is not None:
-                os.write(ours, typed.encode())
-        elif again and again[0] in shown:
-            os.write(ours, again[1].encode())
-            again = None
-        assert time.monotonic() < deadline, shown
-    out, _ = process.communicate(timeout=PATIENCE)
-    os.close(ours)
-    return Ended(process.returncode, out or b"", shown)
+    with tempfile.TemporaryFile() as out:
+        process = Forked(
+            PROGRAM,
+            list(map(str, arguments)),
+            env=environment(**(env or {})),
+            into=None if typed is None else theirs,
+            out=theirs if stdout else out.fileno(),
+            err=theirs,
+        )
+        os.close(theirs)
+        shown, waiting, deadline = "", True, time.monotonic() + PATIENCE
+        while data := _read(ours):
+            shown += data.decode(errors="replace")
+            if waiting and seen(shown):
+                waiting = False
+                then(process)
+                if typed is not None:
+                    os.write(ours, typed.encode())
+            elif again and again[0] in shown:
+                os.write(ours, again[1].encode())
+                again = None
+            assert time.monotonic() < deadline, shown
+        code = process.wait(PATIENCE)
+        os.close(ours)
+        out.seek(0)
+        return Ended(code, out.read(), shown)
 
 
 def _read(terminal: int) -> bytes:

@@ -17,7 +17,7 @@ from muniment import DocumentDatabase
 from muniment.sample import documents
 from tests.cli.conftest import BIG
 from tests.cli.process import COMMAND, Ended, environment, interrupted, muniment, on_terminal
-from tests.starter import PATIENCE
+from tests.starter import PATIENCE, Forked
 
 DUMPED = 60_000
 NUMBERS = [(signal.SIGINT, 130), (signal.SIGTERM, 143)]
@@ -104,7 +104,7 @@ def test_check(big: Path) -> None:
 
 
 def test_a_second_signal_does_not_break_off_the_cleaning_up(big: Path, tmp_path: Path) -> None:
-    def insist(process: subprocess.Popen[bytes]) -> None:
+    def insist(process: Forked) -> None:
         for number in (signal.SIGINT, signal.SIGINT, signal.SIGTERM):
             process.send_signal(number)
 
