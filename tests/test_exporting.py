@@ -36,6 +36,7 @@ from muniment.smuggler.pick import FILTERED
 from muniment.smuggler.reader import open_dump
 from muniment.smuggler.summary import Exported
 from muniment.storage.base import Write
+from tests.sampled import some
 from tests.server.running import running
 from tests.shared import shared
 from tests.smuggler.dumps import blake2b, plain
@@ -95,6 +96,7 @@ def copy_of(dump: bytes | Path, folder: Path) -> DocumentDatabase:
     return database
 
 
+@some(2)
 @pytest.mark.parametrize("compression", ["gzip", "zstd", "none"])
 @pytest.mark.parametrize("format", DUMPS)
 def test_a_dump_holds_everything(database: DocumentDatabase, tmp_path: Path, format: Any, compression: Any) -> None:
@@ -260,6 +262,7 @@ def test_any_document_that_the_database_holds(database: DocumentDatabase, option
         assert found["inner"]["a"] == {"@metadata": 5}
 
 
+@some(4)
 @pytest.mark.parametrize(
     ("options", "documents", "attachments", "identities"),
     [

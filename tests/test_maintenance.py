@@ -345,6 +345,7 @@ class Stumbling(SqliteStorage):
         raise self.error()
 
 
+@some(2)
 @pytest.mark.parametrize(
     ("error", "expected", "state"),
     [
@@ -555,6 +556,7 @@ def test_a_child_can_be_cancelled_and_ends_with_the_database(database: DocumentD
         assert processes() == before
 
 
+@some(2)
 @pytest.mark.parametrize("in_child", [False, True])
 @pytest.mark.parametrize("encrypted", [False, True])
 def test_a_closed_database_is_compacted(tmp_path: Path, in_child: bool, encrypted: bool) -> None:

@@ -13,8 +13,10 @@ from collections import Counter
 import pytest
 
 from muniment.sample import NORTHWIND, SIZES, attachments, documents
+from tests.sampled import some
 
 
+@some(4)
 @pytest.mark.parametrize("count", [0, 1, 2, 7, 8, 100, 1_050, NORTHWIND, 1_052, 5_000])
 def test_it_yields_as_many_as_asked_for(count: int) -> None:
     assert len(list(documents(count))) == count

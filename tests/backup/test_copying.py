@@ -18,6 +18,7 @@ from muniment.security.recipients import Identity
 from tests.backup.state import live, opened, state_of, tree
 from tests.cli.process import muniment
 from tests.object_store import ObjectStore
+from tests.sampled import some
 
 DATA, ATTACHMENTS = "documents-00001.parquet", "attachments-00001.parquet"
 Make = Callable[[], Path]
@@ -51,6 +52,7 @@ def spoil(path: Path) -> None:
     put_new(path, bytes(content))
 
 
+@some(1)
 def test_a_copy_is_the_same_and_a_second_one_brings_what_is_new(
     chain: list[Backup], small: DocumentDatabase, new_place: Make, tmp_path: Path
 ) -> None:

@@ -35,7 +35,7 @@ from tests.backup.damage import (
     write_manifest,
 )
 from tests.backup.state import opened, state_of
-from tests.sampled import count, torture
+from tests.sampled import count, some, torture
 
 
 @pytest.fixture
@@ -144,6 +144,7 @@ def _swap_two_bytes(file: Path) -> None:
     file.write_bytes(content)
 
 
+@some(8)
 @pytest.mark.parametrize("name", [DOCUMENTS, ATTACHMENTS])
 @pytest.mark.parametrize(
     "damage",
@@ -265,6 +266,7 @@ DOCUMENT_CHANGES = [
 ]  # fmt: skip
 
 
+@some(10)
 @pytest.mark.parametrize("change", DOCUMENT_CHANGES)
 @pytest.mark.parametrize("rows", [True, False], ids=["rows counted anew", "rows as they were"])
 def test_the_fingerprint_notices_what_hashes_no_longer_can(

@@ -24,6 +24,7 @@ from tests.backup import child
 from tests.backup.gate import take
 from tests.backup.state import opened, state_of, tree
 from tests.clock import SECOND, Clock
+from tests.sampled import some
 
 TOO_LONG = "x" * 300
 
@@ -455,6 +456,7 @@ def test_a_backup_when_the_disk_is_full(larger: DocumentDatabase, tmp_path: Path
     assert not places.exists()
 
 
+@some(1)
 @pytest.mark.parametrize("defrag", [False, True])
 def test_a_restore_when_the_disk_is_full(larger: DocumentDatabase, tmp_path: Path, defrag: bool) -> None:
     backup, places = larger.maintenance.start_backup(tmp_path / "backups").wait(), tmp_path / "places"
@@ -467,6 +469,7 @@ def test_a_restore_when_the_disk_is_full(larger: DocumentDatabase, tmp_path: Pat
     MaintenanceActions.restore(backup.folder, tmp_path / "restored", defrag=defrag)
 
 
+@some(2)
 @pytest.mark.parametrize(
     ("what", "defrag", "kilobytes"),
     [("back up", False, 2000), ("back up", False, 4500), ("restore", False, 4000), ("restore", True, 6000)],

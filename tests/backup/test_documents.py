@@ -26,6 +26,7 @@ from tests.backup.gate import take
 from tests.backup.state import opened, state_of
 from tests.backup.test_proof import ROT, rot
 from tests.clock import SECOND, Clock
+from tests.sampled import some
 
 
 @pytest.fixture(autouse=True, params=["processes", "threads"])
@@ -103,6 +104,7 @@ def test_an_encrypted_database_and_backup(tmp_path: Path) -> None:
     assert backup.manifest.counts.documents == 9
 
 
+@some(1)
 @pytest.mark.parametrize("how", ["killed", "cancelled", "its folder is gone"])
 def test_when_one_fails_there_is_no_backup(
     small: DocumentDatabase,

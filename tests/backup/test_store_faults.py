@@ -64,6 +64,7 @@ def test_what_passes_by_is_tried_again(
     assert [rule.request for rule in proxy.rules if rule.times] == []
 
 
+@some(2)
 @pytest.mark.parametrize("fault", ["drop", "delay", "500", "503"])
 def test_parts_are_sent_again(object_store: ObjectStore, proxy: Proxy, fault: Fault) -> None:
     path = place_of(object_store.place()) / "one"
@@ -279,6 +280,7 @@ def test_a_restore_reads_every_object_once(
     assert room == "none" or not parts
 
 
+@some(1)
 @pytest.mark.parametrize("where", ["footer", "pages"])
 def test_what_is_read_of_an_object_is_proven(large: Remote, where: str) -> None:
     (backup,) = backups(large)

@@ -19,6 +19,7 @@ from muniment.errors import BackupNotFound, DamagedBackup, InvalidInput, Unknown
 from muniment.exporting import export_backup
 from tests.backup.child import run
 from tests.backup.damage import DOCUMENTS, flip
+from tests.sampled import some
 
 
 def take(database: DocumentDatabase, place: Path, *, incremental: bool = True) -> Backup:
@@ -69,6 +70,7 @@ def folder(manifest: Path) -> None:
 BAD = [cut_short, emptied, flipped, newer, foreign, folder]
 
 
+@some(3)
 @pytest.mark.parametrize("spoil", BAD)
 def test_what_does_not_need_a_bad_manifest_works(
     chain: list[Backup], small: DocumentDatabase, place: Path, tmp_path: Path, spoil: Callable[[Path], None]

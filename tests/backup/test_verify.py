@@ -24,6 +24,7 @@ from muniment.fingerprint import Fingerprint
 from muniment.progress import Progress
 from tests.backup.damage import ATTACHMENTS, DOCUMENTS, Rows, flip, manifest_of, rewrite_rows, seal, write_manifest
 from tests.clock import Clock
+from tests.sampled import some
 
 
 @pytest.fixture
@@ -72,6 +73,7 @@ def test_backups_with_the_same_manifest_are_each_read(chain: list[Backup], tmp_p
         MaintenanceActions.verify(tmp_path / "backups")
 
 
+@some(2)
 @pytest.mark.usefixtures("place")
 @pytest.mark.parametrize("kept", ["true", "false"])
 def test_a_chain_that_begins_with_an_empty_database(database: DocumentDatabase, tmp_path: Path, kept: str) -> None:

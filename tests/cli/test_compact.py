@@ -11,6 +11,7 @@ from muniment import DocumentDatabase, DocumentStore
 from muniment.security.encryption import EncryptionKey, new_key
 from tests.cli.process import muniment, on_terminal
 from tests.cli.serving import serving
+from tests.sampled import some
 
 
 def with_gaps(folder: Path, key: EncryptionKey | None = None) -> str:
@@ -50,6 +51,7 @@ def test_an_encrypted_one_wants_its_key(tmp_path: Path) -> None:
     assert fingerprint(tmp_path / "safe", key) == before
 
 
+@some(2)
 @pytest.mark.parametrize(
     ("line", "code", "part"),
     [

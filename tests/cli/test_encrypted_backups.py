@@ -14,6 +14,7 @@ from muniment.errors import BadSignature, WrongKey
 from muniment.security.keyring import Keyring, Protection
 from muniment.security.recipients import Passphrase, Stretched, read_identities
 from tests.cli.process import Ended, muniment
+from tests.sampled import some
 from tests.secret import SECRET, filled, holding_secret
 
 ID = f"people/{SECRET}-1"
@@ -59,6 +60,7 @@ def test_another_machine_restores_it_with_the_passphrase_alone(place: Path) -> N
     assert json.loads(run(other, "get", "shop", ID).text)["Name"] == f"{SECRET} the second"
 
 
+@some(4)
 @pytest.mark.parametrize(
     "command",
     [

@@ -81,6 +81,7 @@ def files(place: Path) -> dict[str, bytes]:
     return {path.name: path.read_bytes() for path in (place / SHOP).iterdir() if path.name != "muniment.lock"}
 
 
+@some(5)
 @pytest.mark.parametrize("command", OPENING.values(), ids=OPENING)
 def test_every_command_that_opens_a_database_takes_its_key_and_refuses_without(place: Path, command: list[str]) -> None:
     before = files(place)
@@ -110,6 +111,7 @@ MAKING = {
 }
 
 
+@some(2)
 @pytest.mark.parametrize("command", MAKING.values(), ids=MAKING)
 def test_every_command_that_makes_a_database_encrypts_it_when_a_key_is_given(place: Path, command: list[str]) -> None:
     made = run(place, *command, "--key-file", KEY)

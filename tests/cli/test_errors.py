@@ -43,6 +43,7 @@ def failed(ended: Ended, code: int, *parts: str) -> None:
         assert part in ended.err
 
 
+@some(24)
 @pytest.mark.parametrize(
     ("line", "code", "part"),
     [
@@ -243,6 +244,7 @@ def test_a_reader_who_goes_away_is_no_error(shop: Path) -> None:
     assert (process.returncode, process.stderr) == (0, b"")
 
 
+@some(2)
 @pytest.mark.parametrize("line", ["--help", "restore --help", "smuggler --help", "--version"])
 def test_a_reader_of_help_who_goes_away_is_no_error(line: str) -> None:
     reading, writing = os.pipe()

@@ -15,6 +15,7 @@ from muniment import errors
 from muniment.cli import ABOUT, app
 from muniment.cli.interrupts import SIGNALS
 from tests.cli.process import environment, muniment
+from tests.sampled import some
 
 POINT = ["--at", "--etag", "--backup", "--lineage", "--utc"]
 KEY = "--key-file"
@@ -252,6 +253,7 @@ def test_the_main_help_names_every_command_and_exit_code() -> None:
     assert "MUNIMENT_DEBUG" in said
 
 
+@some(16)
 @pytest.mark.parametrize("command", COMMANDS)
 def test_every_command_explains_itself(command: str) -> None:
     said = muniment(*command.split(), "--help").text
@@ -262,6 +264,7 @@ def test_every_command_explains_itself(command: str) -> None:
     assert shown == {option for option in COMMANDS[command] if option.startswith("--")}
 
 
+@some(2)
 @pytest.mark.parametrize("command", ["", "check", "smuggler", "smuggler out", "databases", "databases list"])
 def test_h_is_help(command: str) -> None:
     assert muniment(*command.split(), "-h").out == muniment(*command.split(), "--help").out != b""

@@ -12,6 +12,7 @@ import pytest
 from muniment import DocumentDatabase
 from tests.cli.process import muniment
 from tests.cli.test_commands import well
+from tests.sampled import some
 
 
 @dataclass(frozen=True)
@@ -67,6 +68,7 @@ def commands_in(hint: str) -> list[list[str]]:
     return [shlex.split(command)[1:] for command in re.findall(r"`(muniment [^`]*)`", hint)]
 
 
+@some(1)
 @pytest.mark.parametrize("moment", [[], ["--etag", "2"], ["--at", "TIME"]])
 def test_what_two_histories_have_is_refused_with_commands_that_work(
     two: Two, tmp_path: Path, moment: list[str]

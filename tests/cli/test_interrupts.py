@@ -17,6 +17,7 @@ from muniment import DocumentDatabase
 from muniment.sample import documents
 from tests.cli.conftest import BIG
 from tests.cli.process import COMMAND, Ended, environment, interrupted, muniment, on_terminal
+from tests.sampled import some
 from tests.starter import PATIENCE, Forked
 
 DUMPED = 60_000
@@ -32,6 +33,7 @@ def stopped(ended: Ended, code: int, hint: str = "nothing half done was left") -
     assert ended.out == b""
 
 
+@some(1)
 @pytest.mark.parametrize(("number", "code"), NUMBERS)
 def test_backup(big: Path, tmp_path: Path, number: signal.Signals, code: int) -> None:
     stopped(interrupted("backup", big, "--dest", tmp_path / "new", stage="writing documents", number=number), code)
@@ -40,6 +42,7 @@ def test_backup(big: Path, tmp_path: Path, number: signal.Signals, code: int) ->
         assert database.statistics().documents == BIG
 
 
+@some(1)
 @pytest.mark.parametrize(("number", "code"), NUMBERS)
 def test_restore(big_backups: Path, tmp_path: Path, number: signal.Signals, code: int) -> None:
     command = ("restore", big_backups, "--to", tmp_path / "new")
@@ -53,6 +56,7 @@ def test_verify(big_backups: Path) -> None:
     assert set(big_backups.iterdir()) == before
 
 
+@some(1)
 @pytest.mark.parametrize(("number", "code"), NUMBERS)
 def test_a_sample_in_a_new_folder_is_removed(tmp_path: Path, number: signal.Signals, code: int) -> None:
     command = ("sample", tmp_path / "new" / "shop", "--documents", str(BIG))
@@ -151,6 +155,7 @@ sys.exit(main())
 """
 
 
+@some(1)
 @pytest.mark.parametrize("loaded", ["msgspec", "apsw", "isal"])
 def test_ctrl_c_while_the_command_is_loading_is_no_traceback(loaded: str, tmp_path: Path) -> None:
     process = subprocess.Popen(

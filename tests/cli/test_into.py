@@ -174,6 +174,7 @@ def untouched(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Place,
         yield place, url
 
 
+@some(6)
 @pytest.mark.parametrize(
     ("options", "code", "part"),
     [

@@ -15,6 +15,7 @@ from tests.cli.process import Ended, muniment, on_terminal
 from tests.cli.serving import serving
 from tests.client.test_credentials import certificate, tls_server_that
 from tests.client.test_transport import say, server_that
+from tests.sampled import some
 
 KEY = "boss/s3cret-of-the-key"
 
@@ -278,6 +279,7 @@ COMMANDS = [
 ]
 
 
+@some(6)
 @pytest.mark.parametrize("line", COMMANDS)
 def test_every_command_shows_the_key(line: str, shop: Path, tmp_path: Path) -> None:
     seen: list[str] = []

@@ -14,6 +14,7 @@ import pytest
 from muniment import DocumentDatabase, MaintenanceActions, Put
 from tests.cli.process import muniment
 from tests.cli.test_commands import well
+from tests.sampled import some
 
 ODD = b'{"price": 1.10 ,\n "name":"S\xc3\xa3o Paulo"}'
 ORDERS = {"Raven-Entity-Name": "Orders"}
@@ -207,6 +208,7 @@ def test_how_one_document_differs(chain: Chain) -> None:
     assert (facts["before"]["document"], facts["after"]["deleted"]) == ('{"version":3}', True)
 
 
+@some(12)
 @pytest.mark.parametrize(
     ("options", "code", "part"),
     [

@@ -46,6 +46,7 @@ def test_every_command_takes_the_url_of_a_database(url: str, tmp_path: Path) -> 
     assert muniment("compact", shop, "--quiet").code == 0
 
 
+@some(5)
 @pytest.mark.parametrize(
     ("line", "code", "said"),
     [
@@ -112,6 +113,7 @@ def test_a_file_names_servers_and_their_keys(tmp_path: Path) -> None:
         assert (unknown.code, "no profile 'c'" in unknown.err, "a, b" in unknown.err) == (2, True, True)
 
 
+@some(2)
 @pytest.mark.parametrize("text", ["url = 1", "uri = 'x'", "url =", "[profiles.a]\nkey = 'x'"])
 def test_a_file_that_is_wrong_is_refused_where_it_is_used(tmp_path: Path, text: str) -> None:
     env = configured(tmp_path / "config", text)

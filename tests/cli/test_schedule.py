@@ -17,6 +17,7 @@ from muniment.backup.repository import backups
 from tests.cli.process import muniment
 from tests.cli.serving import serving
 from tests.receiver import Receiver
+from tests.sampled import some
 
 
 @pytest.fixture(scope="module")
@@ -70,6 +71,7 @@ def test_a_run_that_fails_ends_with_1(url: str, tmp_path: Path) -> None:
     assert (ran.code, "could not find a database named: none" in ran.text) == (1, True)
 
 
+@some(3)
 @pytest.mark.parametrize(
     ("options", "said"),
     [

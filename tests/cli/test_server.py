@@ -18,6 +18,7 @@ from muniment.client import DocumentStore
 from tests.cli.conftest import BIG
 from tests.cli.process import Ended, interrupted, muniment, on_terminal
 from tests.cli.serving import serving
+from tests.sampled import some
 from tests.starter import Forked
 
 
@@ -149,6 +150,7 @@ def test_databases(url: str, tmp_path: Path) -> None:
     assert "new" not in well("databases", "list", *at, "--json").json["databases"]
 
 
+@some(9)
 @pytest.mark.parametrize(
     ("line", "code", "part"),
     [
@@ -278,6 +280,7 @@ BAD_SETTINGS = {
 }
 
 
+@some(2)
 @pytest.mark.parametrize("setting", BAD_SETTINGS)
 def test_what_no_backup_could_be_taken_with_is_refused_when_the_server_starts(tmp_path: Path, setting: str) -> None:
     (tmp_path / "not-it").write_text("abc")

@@ -97,6 +97,7 @@ def test_what_is_switched_on_here_keeps_history(tmp_path: Path) -> None:
         assert found.json() == {"n": 2}
 
 
+@some(3)
 @pytest.mark.parametrize(
     ("line", "code", "said"),
     [

@@ -224,6 +224,7 @@ def test_errors_that_are_passed_over(url: str, name: str, tmp_path: Path) -> Non
     failed(muniment("smuggler", "in", url, path, "--database", name, "--fail-on-unknown"), 6, "Oddities")
 
 
+@some(1)
 @pytest.mark.parametrize("command", ["out", "in", "between"])
 def test_credentials_are_refused_where_no_server_is_asked(command: str, shop: Path, tmp_path: Path) -> None:
     for option in ("--username", "--password", "--domain", "--api-key"):
@@ -350,6 +351,7 @@ def test_a_bad_dump_is_told_of_while_most_of_it_is_still_to_come(url: str, name:
     failed(muniment("smuggler", "in", url, path, "--database", name, "--create"), 5, "no @metadata")
 
 
+@some(1)
 @pytest.mark.parametrize("form", ["folder", "server"])
 def test_extensions_are_kept_and_given_back(url: str, name: str, tmp_path: Path, form: str) -> None:
     place = [str(tmp_path / "new")] if form == "folder" else [f"{url}/databases/{name}"]
@@ -363,6 +365,7 @@ def test_extensions_are_kept_and_given_back(url: str, name: str, tmp_path: Path,
     assert b'"RevisionDocuments":[{"v":1,' in gzip.decompress((tmp_path / "back.ravendbdump").read_bytes())
 
 
+@some(1)
 @pytest.mark.parametrize("form", ["folder", "server"])
 def test_what_ravendb_refuses_is_named_and_left_out(url: str, name: str, tmp_path: Path, form: str) -> None:
     place = [str(tmp_path / "new")] if form == "folder" else [f"{url}/databases/{name}"]

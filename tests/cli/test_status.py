@@ -13,6 +13,7 @@ from tests.cli.process import muniment
 from tests.cli.serving import serving
 from tests.cli.test_commands import well
 from tests.object_store import ObjectStore
+from tests.sampled import some
 
 
 @pytest.fixture
@@ -214,6 +215,7 @@ def test_a_plug_in_for_monitoring(shop: Path, tmp_path: Path) -> None:
     assert ended.text.startswith("CRITICAL - shop: there is no backup; shop: there is no folder ")
 
 
+@some(2)
 @pytest.mark.parametrize(
     "more", [["none"], ["shop", "--fail-if-unverified", "x"], ["shop", "--unknown"], ["http://127.0.0.1:9"], []]
 )

@@ -67,6 +67,7 @@ def test_a_document_ends_its_line_only_on_a_terminal(shop: Path) -> None:
     assert on_terminal("get", shop, "orders/1", stdout=True).err == document + "\r\n"
 
 
+@some(1)
 @pytest.mark.parametrize("code", [0, 3])
 def test_readkey_waits_for_a_key_after_the_last_word(shop: Path, tmp_path: Path, code: int) -> None:
     ours, theirs = pty.openpty()

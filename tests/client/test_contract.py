@@ -29,6 +29,9 @@ from muniment.errors import (
 from muniment.smuggler.options import SmugglerOptions
 from tests.client.test_wire import AWKWARD
 from tests.raven3.test_documents import BODIES, METADATA
+from tests.sampled import some
+
+pytestmark = some(2)  # of the forms, which are in most tests all the parameters
 
 
 @dataclass
@@ -54,6 +57,7 @@ def test_documents(any_database: Any) -> None:
     assert any_database.get("orders/2") is None
 
 
+@some(9)
 @pytest.mark.parametrize("metadata", METADATA)
 def test_bytes_are_kept(any_database: Any, metadata: bytes) -> None:
     for number, body in enumerate(BODIES):
@@ -67,6 +71,7 @@ def test_bytes_are_kept(any_database: Any, metadata: bytes) -> None:
     assert [document.body for document in any_database.by_etag()] == BODIES
 
 
+@some(2)
 def test_ids_are_kept(any_database: Any) -> None:
     """Those that end in a slash get a number."""
     ids = [id for id in AWKWARD if not id.endswith("/")]
@@ -283,6 +288,7 @@ def test_metadata_of_attachments(any_database: Any, metadata: dict[str, Any]) ->
     assert any_database.get_attachment("a").metadata == metadata
 
 
+@some(2)
 def test_awkward_keys_of_attachments(any_database: Any) -> None:
     keys = [key for key in AWKWARD if key.strip("/")]
     for key in keys:
@@ -372,6 +378,7 @@ def test_dumps_go_out_and_in(any_database: Any, tmp_path: Path) -> None:
     assert [found.name for found in tmp_path.glob("*ump*")] == [path.name]
 
 
+@some(1)
 def test_an_export_that_fails_leaves_nothing(any_database: Any, tmp_path: Path) -> None:
     """Neither when it fails before anything came, nor in the middle."""
     text = "x" * 100_000

@@ -85,6 +85,7 @@ def free_port() -> int:
         return int(taken.getsockname()[1])
 
 
+@some(1)
 def test_no_server(kind: str) -> None:
     with either(f"http://127.0.0.1:{free_port()}", kind) as store:
         began = time.monotonic()
@@ -95,6 +96,7 @@ def test_no_server(kind: str) -> None:
         assert "start the server" in error.value.hint
 
 
+@some(1)
 def test_a_name_that_does_not_resolve(kind: str) -> None:
     with either("http://no-such-host.invalid:1", kind) as store, pytest.raises(ServerUnavailable):
         store.get("a")
@@ -124,6 +126,7 @@ def test_a_server_that_comes_back(kind: str) -> None:
     assert seen == ["/databases/shop/bulk_docs"]
 
 
+@some(3)
 @pytest.mark.parametrize(
     ("method", "arguments", "times"),
     [("get", ["a"], 4), ("batch", [[Put("a", {}, etag=0)]], 4), ("put", ["a", {}], 1), ("delete", ["a"], 1)],

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.sampled import some
 from tests.server.running import Database, Server, assert_error, running
 
 LARGE = 5 << 20
@@ -23,6 +24,7 @@ def store(shop: Database, key: str, content: bytes, **headers: str) -> str:
     return etag
 
 
+@some(3)
 @pytest.mark.parametrize("size", [0, 1, 1000, 1 << 20, (1 << 20) + 1, LARGE])
 def test_an_attachment_comes_back(shop: Database, size: int) -> None:
     content = os.urandom(size)
@@ -116,6 +118,7 @@ HALVES = [
 ]
 
 
+@some(2)
 @pytest.mark.parametrize("half", HALVES)
 def test_half_an_attachment_is_none(shop: Database, half: bytes) -> None:
     store(shop, "a", b"before")
@@ -137,13 +140,13 @@ def memory(server: Server) -> int:
 def test_large_attachments_take_little_memory(tmp_path: Path) -> None:
     with running(tmp_path / "data") as server:
         shop = server.create("shop")
-        store(shop, "first", os.urandom(100 << 20))  # fills the database's page cache, 64 MB
+        store(shop, "first", os.urandom(70 << 20))  # fills the database's page cache, 64 MB
         before = memory(server)
-        store(shop, "large", os.urandom(100 << 20))
+        store(shop, "large", os.urandom(60 << 20))
         with socket.create_connection(("127.0.0.1", server.port)) as slow:
             slow.sendall(b"GET /databases/shop/static/large HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n")
             time.sleep(0.7)  # a client that does not read is waited for
-            left = 100 << 20
+            left = 60 << 20
             while left > 0 and (part := slow.recv(1 << 20)):
                 left -= len(part)
         assert left <= 0

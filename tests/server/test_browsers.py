@@ -68,6 +68,7 @@ def test_what_a_form_could_send_changes_nothing(shop: Database, tmp_path: Path, 
     assert not (tmp_path / "backups").exists()
 
 
+@some(2)
 @pytest.mark.parametrize(
     "header",
     [

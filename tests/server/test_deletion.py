@@ -12,12 +12,13 @@ import httpx
 import pytest
 
 from muniment import Delete, DocumentDatabase, Put
-from tests.sampled import count, torture
+from tests.sampled import count, some, torture
 from tests.server.running import Database, Server, assert_error, running
 
 HARD = {"hard-delete": "true"}
 
 
+@some(1)
 @pytest.mark.parametrize("read_only", [False, True])
 def test_while_another_process_has_it_open(tmp_path: Path, read_only: bool) -> None:
     with running(tmp_path / "data") as server:
@@ -58,6 +59,7 @@ def test_only_what_is_muniments_is_removed(server: Server) -> None:
     assert sorted(str(path.relative_to(folder)) for path in folder.rglob("*.txt")) == sorted([mine[0], mine[3]])
 
 
+@some(1)
 @pytest.mark.parametrize("listed", [True, False])
 def test_a_deletion_that_was_interrupted_is_finished(tmp_path: Path, listed: bool) -> None:
     folder = tmp_path / "data" / "Databases" / "shop"

@@ -18,7 +18,7 @@ import pytest
 from muniment import DocumentDatabase
 from muniment.errors import WrongKey
 from muniment.security.encryption import new_key
-from tests.sampled import count, torture
+from tests.sampled import count, some, torture
 from tests.secret import SECRET, holding_secret
 from tests.server.running import Database, Server, assert_error, running
 
@@ -153,6 +153,7 @@ def test_a_master_key_in_the_data_folder_is_refused(data_dir: Path) -> None:
         pass
 
 
+@some(2)
 @pytest.mark.parametrize(
     ("settings", "secured", "said"),
     [

@@ -34,6 +34,7 @@ from muniment.server.guesses import FREE_FAILURES
 from muniment.server.old_clients import CHALLENGE_SECONDS, OldClients
 from muniment.server.secured import MasterKey
 from muniment.server.wire import Refused, Response
+from tests.sampled import some
 from tests.server.running import Server, running
 
 PATH = "/OAuth/API-Key"
@@ -266,6 +267,7 @@ def test_a_challenge_and_a_token_end(exchange: Exchange) -> None:
     assert exchange.answer(answered(challenge, "legacy", exchange.secret)).status == 412
 
 
+@some(3)
 @pytest.mark.parametrize(
     "options",
     [
@@ -292,6 +294,7 @@ def test_what_cannot_be_read_is_refused_and_counts(exchange: Exchange, options: 
     assert other.status == 200
 
 
+@some(2)
 @pytest.mark.parametrize("body", [b"{}", b"\xff", b"exponent=a,modulus=b", b"data=,exponent", b"x" * 1500])
 def test_what_is_no_answer_at_all_is_refused(exchange: Exchange, body: bytes) -> None:
     with pytest.raises(Refused) as raised:

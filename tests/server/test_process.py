@@ -18,6 +18,7 @@ import pytest
 from muniment import DocumentDatabase
 from muniment.security.encryption import new_key
 from tests.cli.process import muniment
+from tests.sampled import some
 from tests.server.running import Database, Server, running
 
 
@@ -193,6 +194,7 @@ def _umask(mask: int) -> Iterator[None]:
         os.umask(before)
 
 
+@some(2)
 @pytest.mark.parametrize(("mask", "group"), [(0o022, 0), (0o000, 0), (0o027, 0o050)])
 def test_nobody_else_may_read_what_a_server_makes(tmp_path: Path, mask: int, group: int) -> None:
     data = tmp_path / "data"

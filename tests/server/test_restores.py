@@ -69,6 +69,7 @@ def seen(shop: Database) -> dict[str, tuple[Any, ...]]:
     return found
 
 
+@some(2)
 @pytest.mark.parametrize(
     ("point", "version"),
     [
@@ -100,6 +101,7 @@ def test_a_moment_is_planned_and_restored(chain: Chain, point: dict[str, Any], v
     assert (restored.get("/docs/orders/2").status_code == 200) == ("Ids" not in point or point["Ids"] is None)
 
 
+@some(1)
 @pytest.mark.parametrize("new", [None, False, True])
 def test_another_database_can_be_made_of_it(chain: Chain, new: bool | None) -> None:
     server, copy = chain.shop.server, Database(chain.shop.server, f"{chain.shop.name}-other")
@@ -166,6 +168,7 @@ def test_what_is_damaged_is_read_from_a_copy(chain: Chain, tmp_path: Path) -> No
     assert outside.status_code == 403
 
 
+@some(1)
 @pytest.mark.parametrize("path", ["/admin/restore", "/admin/restore/plan", "into"])
 def test_what_can_not_be_reached_is_refused_at_once(chain: Chain, path: str) -> None:
     shop, client = chain.shop, chain.shop.server.client

@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from tests.sampled import some
 from tests.server.running import Database, assert_error
 
 ORDER = b'{"n": 1.10,  "big":12345678901234567890,"c":"companies/1","L":[1,2.0]}'
@@ -39,6 +40,7 @@ def test_a_document(shop: Database) -> None:
     assert shop.get("/docs/orders/1").json()["L"] == [1]
 
 
+@some(4)
 @pytest.mark.parametrize(
     ("script", "reason"),
     [

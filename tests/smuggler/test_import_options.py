@@ -20,6 +20,7 @@ from muniment.smuggler.importer import NOT_IN_DUMP, SUPERSEDED, import_dump
 from muniment.smuggler.options import SmugglerOptions
 from muniment.smuggler.pick import DROPPED, EXPIRED, FILTERED
 from muniment.smuggler.summary import Imported
+from tests.sampled import some
 from tests.shared import shared
 from tests.smuggler.dumps import LEGACY, attachment, blake2b, docs, document, source_of
 from tests.storage.raw import raw
@@ -186,6 +187,7 @@ BAD = [
 ]
 
 
+@some(6)
 @pytest.mark.parametrize(("item", "reason"), BAD, ids=[reason for _, reason in BAD])
 def test_a_bad_item_can_be_passed_over(database: DocumentDatabase, item: bytes, reason: str) -> None:
     dump = docs(document("a/1"), item, document("a/2"))

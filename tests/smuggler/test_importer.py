@@ -19,6 +19,7 @@ from muniment.smuggler.importer import NOT_IN_DUMP, import_dump
 from muniment.smuggler.metadata import stored_metadata
 from muniment.smuggler.options import SmugglerOptions
 from muniment.smuggler.summary import Imported
+from tests.sampled import some
 from tests.shared import shared
 from tests.smuggler.dumps import attachment, blake2b, docs, document, source_of
 
@@ -77,6 +78,7 @@ def test_metadata(metadata: bytes, stored: bytes) -> None:
     assert stored_metadata(metadata) == stored
 
 
+@some(10)
 @pytest.mark.parametrize("id", ["a", "Raven/Hilo/as"])
 @pytest.mark.parametrize(
     "metadata",
@@ -210,6 +212,7 @@ def test_the_real_dump_is_byte_identical(database: DocumentDatabase) -> None:
 BEFORE = b",".join([attachment(b"1"), naming("a/1", b"1"), attachment(b"2"), naming("a/2", b"2")])
 
 
+@some(8)
 @pytest.mark.parametrize("batch_size", [1, 2, 1000])
 @pytest.mark.parametrize(
     "tail",

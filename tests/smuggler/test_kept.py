@@ -17,6 +17,7 @@ from muniment.smuggler.folder import import_folder
 from muniment.smuggler.options import EXTENSIONS, WITHOUT_MEANING
 from muniment.smuggler.reader import DumpAttachment, DumpKept, open_dump
 from muniment.smuggling import between
+from tests.sampled import some
 from tests.shared import shared
 from tests.smuggler.dumps import blake2b
 from tests.smuggler.test_real_cases import BACKUP, CASES, content_of, exported
@@ -38,6 +39,7 @@ def sections_of(dump: bytes | Path) -> dict[str, list[Any]]:
     return found
 
 
+@some(3)
 @pytest.mark.parametrize("name", [*(f"cases/{name}.ravendbdump" for name in CASES), EXPECTED, NORTHWIND])
 def test_a_dump_goes_out_with_all_it_had(database: DocumentDatabase, name: str) -> None:
     path = shared(name)
@@ -84,6 +86,7 @@ def revisions_of(dump: bytes | Path) -> list[Any]:
     return sorted(found, key=lambda item: (item["@metadata"]["@id"].lower(), item["@metadata"]["@last-modified"]))
 
 
+@some(1)
 @pytest.mark.parametrize("name", [BACKUP, NORTHWIND])
 def test_revisions_become_history_and_go_out_again(database: DocumentDatabase, name: str) -> None:
     path = shared(name)

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 
 from muniment.errors import InvalidDocument, InvalidInput, InvalidScript
 from muniment.smuggler.script import Transform
-from tests.sampled import count
+from tests.sampled import count, some
 
 METADATA = b'{"Raven-Entity-Name":"Orders","Last-Modified":"2018-07-27T12:11:53.0145929Z","n":1.10}'
 # What a trip through JavaScript's doubles would change, in places and by itself.
@@ -191,6 +191,7 @@ def test_a_script_that_fails_names_the_document(script: str, reason: str) -> Non
     assert reason in message
 
 
+@some(3)
 @pytest.mark.parametrize(
     "script",
     [

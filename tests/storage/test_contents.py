@@ -13,6 +13,7 @@ import pytest
 from muniment.errors import ConcurrencyConflict
 from muniment.revision import ATTACHMENT, DOCUMENT
 from muniment.storage.base import Storage, Write
+from tests.sampled import some
 from tests.storage.place import Place
 from tests.storage.reference import attach, detach, fingerprint_of, put, state_now, state_of, tallies
 
@@ -29,6 +30,7 @@ def pieces(content: bytes, size: int) -> Iterator[bytes]:
         yield content[start : start + size]
 
 
+@some(6)
 @pytest.mark.parametrize("size", SIZES)
 def test_contents_of_any_size_are_kept(place: Place, size: int) -> None:
     content = noise(size)
@@ -49,6 +51,7 @@ def test_contents_of_any_size_are_kept(place: Place, size: int) -> None:
             assert tallies(snapshot.fingerprint) == fingerprint_of(state_of(store, snapshot.etag))
 
 
+@some(5)
 @pytest.mark.parametrize("step", [1, 7, MIB - 1, MIB, MIB + 1, 3 * MIB, 100 * MIB])
 def test_how_a_stream_is_cut_does_not_matter(store: Storage, step: int) -> None:
     content = noise(3 * MIB + 5 if step > 7 else 5_000)

@@ -19,6 +19,7 @@ from muniment.storage.sqlite.store import SqliteStorage, create_storage
 from muniment.storage.sqlite.transaction import Transaction, Writes
 from muniment.storage.sqlite.writer import Writer
 from tests.clock import Clock
+from tests.sampled import some
 from tests.storage.raw import SECONDS, at_once, files_no_larger_than, number
 from tests.storage.reference import State, attach, delete, put, state_now
 
@@ -69,6 +70,7 @@ def fill_up(folder: Path, kind: str, room: int) -> list[str]:
     return raised
 
 
+@some(4)
 @pytest.mark.parametrize("room", [0, 5_000, 300_000])
 @pytest.mark.parametrize("kind", ["put", "batch", "attachment", "delete"])
 def test_a_write_that_the_disk_refuses_changes_nothing(

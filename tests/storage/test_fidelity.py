@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from muniment.document import check_body, check_id, collection_of, fold, metadata_bytes
 from muniment.revision import ATTACHMENT, DOCUMENT, Revision
 from muniment.storage.base import Storage
-from tests.sampled import count
+from tests.sampled import count, some
 from tests.storage.awkward import BODIES, IDS, METADATA
 from tests.storage.place import Place
 from tests.storage.reference import attach, changes, put
@@ -36,6 +36,7 @@ def every_road(store: Storage, id: str, collection: str | None) -> list[Revision
     return [revision for way in ways for revision in way]
 
 
+@some(10)
 @pytest.mark.parametrize("body", BODIES.values(), ids=BODIES)
 def test_bytes_are_kept_as_they_came(place: Place, body: bytes) -> None:
     check_body(body)

@@ -18,7 +18,7 @@ from muniment.errors import MunimentError
 from muniment.revision import ATTACHMENT, DOCUMENT
 from muniment.storage.sqlite import schema
 from tests.clock import Clock
-from tests.sampled import count, torture
+from tests.sampled import count, some, torture
 from tests.storage.raw import raw
 
 TABLES = ("state", "log", "current", "dead", "fingerprint", "content", "part")
@@ -165,6 +165,7 @@ def strange_error(folder: Path, tmp_path: Path) -> str | None:
     return None
 
 
+@some(10)
 @torture
 @pytest.mark.parametrize(("table", "column"), columns())
 def test_only_errors_of_ours(sound: Path, tmp_path: Path, table: str, column: str) -> None:

@@ -45,6 +45,7 @@ from muniment.storage.sqlite.store import SqliteStorage
 from muniment.storage.sqlite.transaction import Transaction
 from tests.clock import Clock
 from tests.query import drawn, reference
+from tests.sampled import some
 from tests.storage.place import ENGINES, Engine, Place
 from tests.storage.test_failures import limit_pages
 from tests.storage.test_queries import found, put, together
@@ -212,6 +213,7 @@ def test_few_documents_need_no_index(store: Storage) -> None:
     assert plan_of(store, Query("Orders", Equal(A, 3))).scanned
 
 
+@some(2)
 @pytest.mark.parametrize("take", [None, 7])
 def test_ranges_orders_and_pages(indexed: Storage, take: int | None) -> None:
     fill(indexed)
@@ -683,6 +685,7 @@ def test_a_disk_that_is_full_while_one_is_made(
     assert list(indexed.check()) == []
 
 
+@some(2)
 @asked_both_ways
 @pytest.mark.parametrize("step", ["fill", "filled"])
 def test_a_process_killed_while_one_is_made(place: Place, step: str, condition: Condition) -> None:

@@ -21,6 +21,7 @@ from muniment.storage.sqlite.compact import compact
 from muniment.storage.sqlite.files import FILE, REACH
 from muniment.storage.sqlite.store import SqliteStorage
 from tests.clock import Clock
+from tests.sampled import some
 from tests.storage.raw import number, raw
 from tests.storage.reference import attach, put
 
@@ -120,6 +121,7 @@ DAMAGE: list[Callable[[Path], object]] = [
 ]
 
 
+@some(2)
 @pytest.mark.parametrize("damage", DAMAGE, ids=["a bit", "a bit of its head", "half", "all", "deleted"])
 def test_a_log_that_ends_too_early_is_not_the_end(killed: Path, damage: Callable[[Path], object]) -> None:
     damage(killed / WAL)
@@ -252,6 +254,7 @@ def test_a_commit_whose_note_did_not_come_to_it(killed: Path) -> None:
         assert database.snapshot().etag == 200
 
 
+@some(2)
 @pytest.mark.parametrize("position", [0, 9, 30, 50, 62])
 def test_one_of_two_notes_may_be_torn(killed: Path, position: int) -> None:
     """The one before it is right then, only less."""

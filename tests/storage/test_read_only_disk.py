@@ -20,6 +20,7 @@ from muniment.storage.sqlite.reader import _left_open
 from muniment.storage.sqlite.store import SqliteStorage
 from tests.cli.process import muniment
 from tests.clock import Clock
+from tests.sampled import some
 from tests.storage.test_reach import LOCKS, WAL, write_until_killed
 
 FORMAT_1 = Path(__file__).parent.parent / "data" / "database-format-1.db.gz"
@@ -121,6 +122,7 @@ def test_the_commands_work_on_a_read_only_disk(disk: Disk, tmp_path: Path, left:
     assert muniment("check", disk.folder, "--accept-loss").code == 8  # that would write
 
 
+@some(2)
 @pytest.mark.parametrize("index", [True, False])
 @pytest.mark.parametrize("kept", [0.0, 0.5])
 def test_lost_writes_are_told_on_a_read_only_disk(disk: Disk, kept: float, index: bool) -> None:

@@ -14,6 +14,7 @@ from muniment.revision import ATTACHMENT, DOCUMENT
 from muniment.storage.base import Snapshot, Storage, Write
 from muniment.storage.sqlite.reader import BATCH_BYTES, BATCH_ROWS
 from tests.clock import Clock
+from tests.sampled import some
 from tests.storage.place import Place
 from tests.storage.reference import (
     Row,
@@ -190,6 +191,7 @@ def test_changes_from_any_etag(ledger: Ledger) -> None:
             assert [revision.etag for revision in changes(ledger.store, after, snapshot.etag)] == expected
 
 
+@some(3)
 @pytest.mark.parametrize("count", [BATCH_ROWS - 1, BATCH_ROWS, BATCH_ROWS + 1, 2 * BATCH_ROWS + 1])
 def test_changes_come_in_batches_of_limited_rows(store: Storage, count: int) -> None:
     store.commit([put(f"orders/{n}", b'{"n":%d}' % n) for n in range(count)])
@@ -201,6 +203,7 @@ def test_changes_come_in_batches_of_limited_rows(store: Storage, count: int) -> 
         assert found == [f"orders/{n}" for n in range(count)]
 
 
+@some(3)
 @pytest.mark.parametrize(
     ("sizes", "rows"),
     [
@@ -249,6 +252,7 @@ def test_more_than_a_page_of_attachment_changes(ledger: Ledger) -> None:
     assert state_now(ledger.store) == ledger.state
 
 
+@some(1)
 def test_reading_a_snapshot_waits_for_nobody_and_sees_nobody(store: Storage) -> None:
     """Between its batches everything is written anew and purged; what is read is still the moment of the pin."""
     store.commit([put(f"orders/{n}", b'{"n":%d}' % n, collection="Orders") for n in range(2 * BATCH_ROWS + 500)])

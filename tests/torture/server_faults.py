@@ -15,6 +15,7 @@ from unittest import mock
 
 import httpx
 
+from tests.sampled import WHOLE
 from tests.server.running import Database, Server
 from tests.torture.kills import HEADERS, all_published, contents, make_template, taken_out
 from tests.torture.load import known, must_hold, writing
@@ -23,7 +24,7 @@ from tests.torture.verdict import Case, Defect, Outcome, Verdict, judged
 from tests.torture.whole import Apart, check
 
 SECONDS: Final = 60.0
-WRITING: Final = 0.4  # seconds for which clients write before the jobs begin
+WRITING: Final = 0.4 if WHOLE else 0.1  # seconds for which clients write before the jobs begin
 
 
 def _jobs(shop: Database, place: Path) -> list[tuple[str, str, dict[str, Any], dict[str, str]]]:

@@ -14,7 +14,7 @@ from tests.torture.commands import COMMANDS, Command, make_template, run
 from tests.torture.verdict import DEFECTS, Outcome
 
 SEED = 1
-CASES = dict.fromkeys(KINDS, count(3, whole=12)) | {"kills": count(2, whole=6), "faults of a server": count(1, whole=4)}
+CASES = dict.fromkeys(KINDS, count(2, whole=12)) | {"kills": count(2, whole=6), "faults of a server": count(1, whole=4)}
 
 
 @torture
