@@ -23,7 +23,7 @@ from tests.sampled import WHOLE, torture, unsampled
 from tests.shared import ABSENT, DATA
 
 # Examples write to a real disk, whose speed says nothing about right and wrong.
-hypothesis.settings.register_profile("default", hypothesis.settings(deadline=None, max_examples=40))
+hypothesis.settings.register_profile("default", hypothesis.settings(deadline=None, max_examples=20))
 hypothesis.settings.register_profile("thorough", hypothesis.settings(deadline=None, max_examples=1000))
 hypothesis.settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "default"))
 

@@ -19,6 +19,11 @@ def count(sample: int, *, whole: int) -> int:
     return whole if WHOLE else sample
 
 
+def thinned(steps: list[str], apart: int) -> list[str]:
+    """One of so many of these, from the last one back; by `make torture` all."""
+    return steps if WHOLE else steps[::-apart]
+
+
 def some(number: int) -> pytest.MarkDecorator:
     """On a test of which each set of parameters says much the same: so many are tried, and by `make torture` all."""
     return pytest.mark.some(number)

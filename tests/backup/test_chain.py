@@ -370,7 +370,7 @@ class Chain(RuleBasedStateMachine):
 
 TestChain = Chain.TestCase
 TestChain.settings = settings(
-    max_examples=count(12, whole=100), stateful_step_count=15, deadline=None, suppress_health_check=list(HealthCheck)
+    max_examples=count(7, whole=100), stateful_step_count=15, deadline=None, suppress_health_check=list(HealthCheck)
 )
 
 

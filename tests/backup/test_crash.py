@@ -11,9 +11,9 @@ from muniment.backup.repository import Backup, backups
 from tests.backup import child
 from tests.backup.state import State, opened, state_of
 from tests.clock import SECOND, START, Clock
-from tests.sampled import count, torture
+from tests.sampled import count, thinned, torture
 
-KILLS = count(3, whole=20)
+KILLS = count(2, whole=20)
 
 
 def assert_backups_are_whole(database: DocumentDatabase, places: list[str]) -> int:
@@ -44,20 +44,24 @@ def assert_restores_are_whole(backup: Backup, places: list[str], expected: State
     return whole
 
 
+@torture
 def test_a_backup_that_is_killed_at_each_step(small: DocumentDatabase, tmp_path: Path) -> None:
     expected = state_of(small)
     small.close()
     places = child.run("kill_at_every_step", what="back up", source=small.path, places=tmp_path / "places")
     assert len(places) > 25
+    places = thinned(places, 3)
     with opened(small.path, Clock(START + 900 * SECOND, step=SECOND)) as database:
         assert state_of(database) == expected
         whole = assert_backups_are_whole(database, places)
     assert 0 < whole < len(places) // 2  # it is published at the end, and what follows is little
 
 
+@torture
 def test_a_restore_that_is_killed_at_each_step(small: DocumentDatabase, backup: Backup, tmp_path: Path) -> None:
     places = child.run("kill_at_every_step", what="restore", source=backup.folder, places=tmp_path / "places")
     assert len(places) > 15
+    places = thinned(places, 3)
     assert 0 < assert_restores_are_whole(backup, places, state_of(small)) < len(places) // 2
     assert MaintenanceActions.verify(backup.folder).backup == backup
 

@@ -115,7 +115,7 @@ def model_of(database: DocumentDatabase) -> Model:
     return found
 
 
-@settings(max_examples=count(25, whole=300), deadline=None)
+@settings(max_examples=count(12, whole=300), deadline=None)
 @given(
     before=phases,
     within=phases,

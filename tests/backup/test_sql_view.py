@@ -71,7 +71,7 @@ def test_a_chain_is_counted_right(tmp_path: Path) -> None:
         assert connection.execute(total).fetchall() == ask(source, total)
 
 
-@settings(max_examples=count(10, whole=100), deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=count(6, whole=100), deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(
     steps=st.lists(
         st.tuples(st.sampled_from(IDS), st.none() | st.integers(0, 99)) | st.sampled_from(["backup", "restore"]),

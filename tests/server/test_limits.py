@@ -229,8 +229,8 @@ def test_an_attachment_that_is_being_sent_keeps_its_database_open(tmp_path: Path
 
 
 def test_many_databases_with_few_descriptors(tmp_path: Path) -> None:
-    """The 83rd failed at 512 descriptors."""
-    program = "import resource, runpy, sys; resource.setrlimit(resource.RLIMIT_NOFILE, (256, 512)); "
+    """The 167th failed at 1 024 descriptors."""
+    program = "import resource, runpy, sys; resource.setrlimit(resource.RLIMIT_NOFILE, (256, 1024)); "
     program += "sys.argv = ['muniment', *sys.argv[1:]]; runpy.run_module('muniment', run_name='__main__')"
     command = [sys.executable, "-c", program, "server", "--data-dir", str(tmp_path / "data"), "--port", "0"]
     with (tmp_path / "log").open("w") as log:
@@ -240,12 +240,12 @@ def test_many_databases_with_few_descriptors(tmp_path: Path) -> None:
         url = process.stdout.readline().strip()
         with httpx.Client(base_url=url, headers={"Muniment-Request": "1"}, timeout=60) as client:
             limits = resource.prlimit(process.pid, resource.RLIMIT_NOFILE)
-            assert limits[0] == limits[1] == 512
-            for n in range(100):
+            assert limits[0] == limits[1] == 1024
+            for n in range(180):
                 assert client.put(f"/admin/databases/d{n}", json={}).status_code == 200
                 assert client.put(f"/databases/d{n}/docs/a", json={}).status_code == 201
-            assert len(list(Path(f"/proc/{process.pid}/fd").iterdir())) < 400
-            for n in range(0, 100, 20):
+            assert len(list(Path(f"/proc/{process.pid}/fd").iterdir())) < 800
+            for n in range(0, 180, 20):
                 assert client.get(f"/databases/d{n}/docs/a").status_code == 200
     finally:
         process.terminate()

@@ -309,7 +309,7 @@ def appending() -> Iterator[Transform]:
     transform.close()
 
 
-@settings(max_examples=count(40, whole=1000), deadline=None)
+@settings(max_examples=count(20, whole=1000), deadline=None)
 @given(members=st.dictionaries(st.text(max_size=4).filter(lambda name: name != "@metadata"), _json, max_size=4))
 def test_any_document_keeps_what_the_script_leaves_alone(appending: Transform, members: dict[str, Any]) -> None:
     result = appending.document("a/1", b"{}", json.dumps(members).encode())

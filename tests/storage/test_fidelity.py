@@ -69,7 +69,7 @@ def test_any_id_is_kept_as_it_came(place: Place) -> None:
             assert [revision.id for revision in store.attachment_changes(0, snapshot.etag)] == IDS
 
 
-@settings(max_examples=count(40, whole=1000), suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=count(20, whole=1000), suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(
     id=st.text(min_size=1, max_size=12),
     body=st.binary(max_size=200),
@@ -94,7 +94,7 @@ json_values = st.recursive(
 )
 
 
-@settings(max_examples=count(40, whole=1000), suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=count(20, whole=1000), suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(
     value=st.dictionaries(st.text(max_size=5), json_values, max_size=5),
     ascii=st.booleans(),

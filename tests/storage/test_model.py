@@ -479,4 +479,4 @@ def _refuse_no_more(transaction: Transaction) -> None:
 
 
 TestStore = torture(Store.TestCase)
-TestStore.settings = settings(max_examples=count(40, whole=400), stateful_step_count=25)
+TestStore.settings = settings(max_examples=count(15, whole=400), stateful_step_count=25)

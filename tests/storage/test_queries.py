@@ -12,9 +12,12 @@ from muniment.query import keys
 from muniment.query.model import Equal, Field, Group, Query
 from muniment.storage.base import Storage, Write
 from tests.query import drawn, reference
+from tests.sampled import WHOLE
 
 _numbers = count()
-together = settings(deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=60)
+together = settings(
+    deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=60 if WHOLE else 20
+)
 
 
 def put(store: Storage, collection: str | None, bodies: list[bytes]) -> list[tuple[int, bytes]]:

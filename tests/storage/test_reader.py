@@ -75,7 +75,7 @@ def test_by_prefix_finds_what_begins_so_in_any_case(edges: Storage, prefix: str)
     assert ids(edges.by_prefix(DOCUMENT, prefix.upper(), 0, EVERYTHING)) == beginning(prefix.upper())
 
 
-@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=count(40, whole=1000))
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=count(20, whole=1000))
 @given(prefix=st.text(max_size=3) | st.text(alphabet="\ud7ff\ue000\U0010ffff\0aAsSß", max_size=3))
 def test_by_prefix_of_any_text(edges: Storage, prefix: str) -> None:
     assert ids(edges.by_prefix(DOCUMENT, prefix, 0, EVERYTHING)) == beginning(prefix)
