@@ -5,6 +5,8 @@ Without a compiler Python does the same as the C.
 
 from __future__ import annotations
 
+import hashlib
+import os
 import runpy
 import shlex
 import subprocess
@@ -18,6 +20,7 @@ from hatchling.builders.hooks.plugin.interface import BuildHookInterface
 
 SOURCE = "src/muniment/digests.c"
 LIBRARY = "src/muniment/digests.shared"
+SEAL = "src/muniment/digests.sha256"
 MAN = "share/man/man1"
 OPTIONS = ["-std=c99", "-O2", "-Wall", "-Wextra", "-shared", "-fPIC"]
 
@@ -30,7 +33,7 @@ class BuildHook(BuildHookInterface[Any]):
         library = Path(self.root, LIBRARY)
         if compiled(Path(self.root, SOURCE), library):
             platform = sysconfig.get_platform().replace("-", "_").replace(".", "_")
-            build_data["artifacts"].append(LIBRARY)
+            build_data["artifacts"] += [LIBRARY, SEAL]
             build_data["pure_python"] = False
             build_data["tag"] = f"py3-none-{platform}"
         if self.target_name == "wheel" and version != "editable":
@@ -38,21 +41,29 @@ class BuildHook(BuildHookInterface[Any]):
 
 
 def compiled(source: Path, library: Path) -> bool:
-    """Whether the library was made; an older one is removed if not."""
-    made = library.with_suffix(".new")
-    compiler = shlex.split(sysconfig.get_config_var("CC") or "cc")[0]
-    for command in dict.fromkeys((compiler, "cc")):
+    """Whether the library was made, and beside it the SHA-256 that it has; an older one is removed if not."""
+    made, seal = library.with_suffix(".new"), library.with_suffix(".sha256")
+    for compiler in compilers():
         try:
-            subprocess.run([command, *OPTIONS, "-o", str(made), str(source)], check=True)
+            subprocess.run([*compiler, *OPTIONS, "-o", str(made), str(source)], check=True)
+            digest = hashlib.sha256(made.read_bytes()).hexdigest()
+            made.replace(library)  # whoever has loaded the old one goes on with that
+            seal.write_text(f"{digest}\n", "ascii")
         except (OSError, subprocess.CalledProcessError) as error:
             print(f"{source.name} was not compiled, which costs speed and nothing else: {error}", file=sys.stderr)
         else:
-            made.replace(library)  # whoever has loaded the old one goes on with that
             return True
-    for path in (made, library):
+    for path in (made, library, seal):
         with suppress(OSError):
             path.unlink(missing_ok=True)
     return False
+
+
+def compilers() -> list[list[str]]:
+    """The compiler that CC names, as for any other program, or the one that Python was made with, or the usual one."""
+    if named := os.environ.get("CC"):
+        return [shlex.split(named)]
+    return [list(each) for each in dict.fromkeys(((shlex.split(sysconfig.get_config_var("CC") or "cc")[0],), ("cc",)))]
 
 
 def man_pages(root: Path) -> list[Path]:

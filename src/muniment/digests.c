@@ -68,9 +68,10 @@ int muniment_digests(const struct sha256 *sha256, int64_t rows, const struct col
         put64(head + 8, (uint64_t)modified[row]);
         head[16] = 0; /* a document */
         head[17] = dead && dead[row];
-        put32(head + 18, unnamed && unnamed[row] ? UINT32_MAX : length(names, row));
+        int named = !(unnamed && unnamed[row]);
+        put32(head + 18, named ? length(names, row) : UINT32_MAX);
         if (!(sha256->init(context) && sha256->update(context, head, sizeof head) &&
-              sha256->update(context, member, DIGEST) && add(sha256, context, names, row) &&
+              sha256->update(context, member, DIGEST) && (!named || add(sha256, context, names, row)) &&
               sha256->final(row_digests + row * DIGEST, context)))
             return 2;
     }

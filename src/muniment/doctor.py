@@ -150,7 +150,11 @@ def _software() -> Finding:
     parts = [f"muniment {VERSION}", f"Python {platform.python_version()}"]
     parts += [f"{name} {_version(name) or 'missing'}" for name in PARTS]
     without = [extra for name, extra in EXTRAS.items() if not _version(name)]
-    parts.append("digests in C" if in_c() else "digests in Python, which is slower: no C compiler was there")
+    parts.append(
+        "digests in C"
+        if in_c()
+        else "digests in Python, which is slower: there was no C compiler, or its work is damaged"
+    )
     text = ", ".join(parts) + (f"; without the extras {', '.join(without)}" if without else "")
     return Finding(name="versions", state="ok", text=text)
 

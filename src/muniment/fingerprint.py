@@ -125,7 +125,10 @@ def in_c() -> Native | None:
     """What does the same in C, None where it was not compiled, or gives something else."""
     library = native.load()
     sample = Batch.of([Revision(1 << 40, DOCUMENT, "a", "B", 2, b"{}", b"x", 1)])
-    return library if library and library.digests(sample) == digests_in_python(sample) else None
+    try:
+        return library if library and library.digests(sample) == digests_in_python(sample) else None
+    except ValueError:
+        return None  # there is SHA-256 in libcrypto, but it is not to be used
 
 
 def _pairs(kind: str, first: Iterable[int], second: Iterable[int]) -> Iterator[bytes]:

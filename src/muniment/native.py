@@ -7,6 +7,7 @@ It is compiled when Muniment is installed, if there is a compiler, and calls SHA
 from __future__ import annotations
 
 import ctypes
+import hashlib
 from array import array
 from collections.abc import Sequence
 from functools import cache
@@ -16,6 +17,7 @@ from typing import Any, Final
 from muniment.revision import Batch, Packed
 
 LIBRARY: Final = Path(__file__).with_name("digests.shared")  # not .so: that would be a module of Python's
+SEAL: Final = LIBRARY.with_suffix(".sha256")  # of the library
 DIGEST_BYTES: Final = 32
 UNCOUNTED: Final = 255  # the group of what is in none, and how many groups there may be
 _FUNCTIONS: Final = ("SHA256_Init", "SHA256_Update", "SHA256_Final")
@@ -42,7 +44,7 @@ class Native:
         columns = _columns(rows, batch.ids, batch.metadata, batch.bodies, batch.collections)
         dead, unnamed = _marks(rows, batch.bodies.nulls), _marks(rows, batch.collections.nulls)
         members, found = (ctypes.create_string_buffer(max(rows * DIGEST_BYTES, 1)) for _ in range(2))
-        numbers = [_address(each, rows) for each in (batch.etags, batch.modified)]
+        numbers = [_address(each, rows, 8) for each in (batch.etags, batch.modified)]
         _check(self._digests(self._sha256, rows, columns, *numbers, dead, unnamed, members, found))
         return members.raw[: rows * DIGEST_BYTES], found.raw[: rows * DIGEST_BYTES]
 
@@ -61,27 +63,32 @@ class Native:
 
 @cache
 def load() -> Native | None:
-    """The library, None where there is none, or no libcrypto with what it calls."""
+    """The library, None where there is none or a damaged one, or no libcrypto with what it calls.
+
+    Loading a library of which a part is missing would end the process.
+    """
     try:
         import _hashlib
 
+        if hashlib.sha256(LIBRARY.read_bytes()).hexdigest() != SEAL.read_text("ascii").strip():
+            return None
         library, libcrypto = ctypes.CDLL(str(LIBRARY)), ctypes.CDLL(getattr(_hashlib, "__file__", None))
         functions = [ctypes.cast(libcrypto[name], _POINTER) for name in _FUNCTIONS]
         return Native(library, (_POINTER * len(functions))(*functions))
-    except (ImportError, OSError, AttributeError):
+    except (ImportError, OSError, AttributeError, UnicodeDecodeError):
         return None
 
 
 def _columns(rows: int, *columns: Packed) -> Any:
     return (_Column * len(columns))(
-        *(_Column(_address(each.offsets, rows + 1), each.data, len(each.data)) for each in columns)
+        *(_Column(_address(each.offsets, rows + 1, 4), each.data, len(each.data)) for each in columns)
     )
 
 
-def _address(numbers: array[int], count: int) -> int:
+def _address(numbers: array[int], count: int, size: int) -> int:
     address, length = numbers.buffer_info()
-    if length != count:
-        raise ValueError(f"a column has {length} numbers, not {count}")
+    if length != count or numbers.itemsize != size:
+        raise ValueError(f"a column has {length} numbers of {numbers.itemsize} bytes, not {count} of {size}")
     return address
 
 
