@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 
 import pytest
 from hypothesis import given
@@ -11,9 +11,11 @@ from hypothesis import strategies as st
 
 from muniment.document import collection_of, encode
 from muniment.revision import DOCUMENT, Revision
+from muniment.smuggler import metadata as conversion
 from muniment.smuggler.dump_document import dump_document
 from muniment.smuggler.metadata import ids_json, kept_metadata, stored_metadata, words
 
+SPACED = b'{"@collection": "As", "@id": "%d", "@last-modified": "%d"}'
 TIME = b'"2018-07-27T12:11:53.0145929Z"'
 
 
@@ -25,6 +27,10 @@ TIME = b'"2018-07-27T12:11:53.0145929Z"'
         b'{"@last-modified":%s}' % TIME,
         b"{}",
         b'{ "@id" : "a", "@last-modified" : %s }' % TIME,
+        b'{"@collection": "As", "@change-vector": "A:1", "@id": "a", "@last-modified": %s}' % TIME,
+        b'{"@collection": "@hilo", "@id": "Raven/Hilo/as"}',
+        b'{"x": {"@last-modified": "inner"}, "@id": "a", "@last-modified" : %s}' % TIME,
+        b'{"@id": "a", "@id":"b", "@last-modified": "x", "@last-modified":%s}' % TIME,
         # What only looks like a member that varies, or stands twice, or is overruled.
         b'{"x":{"@id":"inner","@last-modified":"inner"},"@id":"a"}',
         b'{"x":{"@id":"inner"},"y":{"@last-modified":%s},"@id":"a","@last-modified":"b"}' % TIME,
@@ -34,6 +40,8 @@ TIME = b'"2018-07-27T12:11:53.0145929Z"'
         b'{"@last-modified":"a\\"b","@id":"\\u0040"}',
         b'{"@last-modified":%s,"x":"\x7f","@id":"a"}' % TIME,
         b'{"x":"\\"@last-modified\\":\\"no\\"","@last-modified":%s}' % TIME,
+        b'{"\\u007f":1,"@last-modified":%s}' % TIME,
+        b'{"\\u007F":1,"@id":"a"}',
         b'{"@last-modified":null,"@id":1}',
         b'{"half":"\\ud800","@id":"a","@collection":"As"}',
         b'{"long":"%s","@id":"a","@last-modified":%s}' % (b"x" * 3000, TIME),
@@ -51,9 +59,14 @@ NAMES = st.sampled_from(
 VALUES = st.one_of(st.none(), st.text('a\x7f"\\', max_size=3), st.dictionaries(NAMES, st.text("a\x7f", max_size=2)))
 
 
-@given(st.lists(st.dictionaries(NAMES, VALUES), min_size=1, max_size=3))
-def test_any_metadata(several: list[dict[str, object]]) -> None:
-    for metadata in map(encode, several):
+def spaced(value: object) -> bytes:
+    """As Python's `json` writes it."""
+    return json.dumps(value).encode()
+
+
+@given(st.lists(st.dictionaries(NAMES, VALUES), min_size=1, max_size=3), st.sampled_from([encode, spaced]))
+def test_any_metadata(several: list[dict[str, object]], written: Callable[[object], bytes]) -> None:
+    for metadata in map(written, several):
         stored = stored_metadata(metadata)
         assert kept_metadata(metadata) == (stored, collection_of(stored))
 
@@ -144,6 +157,14 @@ def test_documents_that_differ_in_their_times_share_what_is_made_of_the_rest() -
     one, two = (words(b'{"Raven-Entity-Name":"As","Last-Modified":"%d"}' % n, False) for n in (1, 2))
     assert one.members is two.members
     assert (one.last_modified, two.last_modified) == (b'"1"', b'"2"')
+
+
+@pytest.mark.parametrize("written", [b'{"@collection":"As","@id":"%d","@last-modified":"%d"}', SPACED])
+def test_metadata_that_differs_in_id_and_time_is_converted_once_also_with_spaces_in_it(written: bytes) -> None:
+    conversion._template.cache_clear()
+    kept = [kept_metadata(written % (n, n)) for n in range(9)]
+    assert conversion._template.cache_info().misses == 1
+    assert kept == [(b'{"Raven-Entity-Name":"As","Last-Modified":"%d"}' % n, "As") for n in range(9)]
 
 
 @pytest.mark.parametrize("ids", [[b"a/1", b"\xc3\xbc"], [b"a", b'"\\'], [b"a\n", b"\x7f"]])

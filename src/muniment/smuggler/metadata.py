@@ -44,9 +44,10 @@ _CACHED_BYTES: Final = 2048
 _ANY: Final = b'"\x7f"'  # stands for a value that differs from document to document
 _LAST_MODIFIED: Final = f'"{LAST_MODIFIED}":"'.encode()
 _ESCAPED: Final = bytes(range(32)) + b'"\\'
-_varying = re.compile(rb'"@(id|change-vector|last-modified)":"[^"\\]*"')
-_of_hilo = re.compile(rb'"@id":"%s' % HILO.encode(), re.IGNORECASE).search
-_last_modified = re.compile(rb'"@last-modified":("[^"\\]*")')
+_escaped_any = re.compile(rb"\\u007f", re.IGNORECASE).search  # a member's name is stored without escapes
+_varying = re.compile(rb'"@(id|change-vector|last-modified)": ?"[^"\\]*"')
+_of_hilo = re.compile(rb'"@id": ?"%s' % HILO.encode(), re.IGNORECASE).search
+_last_modified = re.compile(rb'"@last-modified": ?("[^"\\]*")')
 _is_own = re.compile(
     "(?:own-)*(?:raven-entity-name|raven-expiration-date|last-modified|raven-last-modified|non-authoritative-information)"
 ).fullmatch  # a lower-case name that users of RavenDB 4 and later may give a member, but that has a meaning here
@@ -112,7 +113,7 @@ def _template(pieces: tuple[bytes, ...], hilo: bool) -> _Template | None:
     own = members_of(metadata)
     if len(set(names)) < len(names) or any(own.get(f"@{name.decode()}") != msgspec.Raw(_ANY) for name in names):
         return None
-    if metadata.count(_ANY) != len(names):
+    if metadata.count(_ANY) != len(names) or _escaped_any(metadata):
         return None
     stored = stored_metadata(metadata, hilo=hilo)
     before, found, after = stored.partition(_ANY)
