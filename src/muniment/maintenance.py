@@ -554,12 +554,14 @@ class MaintenanceActions:
         keyring: Keyring = NO_KEYS,
         progress: Progress | None = None,
         clock: Callable[[], int] = system_clock,
+        limits: Limits = NO_LIMITS,
         **named: Unpack[PointKeywords],
     ) -> Verified:
         """Read and check all backups in a folder, or with a moment named, or a plan, all that a restore would need.
 
         See `muniment.backup.verify.verify`. Its result is written as a new object beside the backups, unless
-        `record` is False or nothing can be written there.
+        `record` is False or nothing can be written there. `limits` are those of `start_backup`; its niceness is that of
+        the processes that read, where there are any.
         """
         point = replace(point, **named)
         wanted: str | Path | RestorePlan
@@ -567,7 +569,7 @@ class MaintenanceActions:
             wanted = MaintenanceActions.plan_restore(source, point=point, keyring=keyring)
         else:
             wanted = source
-        return verify(wanted, progress=progress, clock=clock if record else None, keyring=keyring)
+        return verify(wanted, progress=_limited(progress, limits), clock=clock if record else None, keyring=keyring)
 
 
 def _niceness(given: int | None, *, in_child: bool) -> int:

@@ -16,6 +16,7 @@ from muniment.backup.plan import RestorePlan
 from muniment.backup.query import query_backup
 from muniment.backup.records import write_down
 from muniment.backup.restore import Restored, restore
+from muniment.backup.summary import RehearsalSummary
 from muniment.database import DocumentDatabase
 from muniment.durable import mapped_errors
 from muniment.errors import Damaged, DamagedBackup, InvalidInput
@@ -40,9 +41,14 @@ class Rehearsal:
     """
 
     restored: Restored
+    plan: RestorePlan
     seconds: float
     record: Path | None
     unrecorded: str | None = None
+
+    def summary(self) -> RehearsalSummary:
+        """What there is to tell of it."""
+        return RehearsalSummary.rehearsed(self.plan, self.restored, self.seconds, self.record, self.unrecorded)
 
 
 def look(folder: Path, key: EncryptionKey | None = None) -> list[str]:
@@ -93,7 +99,7 @@ def rehearse(
         raise
     proof = restored.moment, restored.fingerprint
     told = write_down("rehearsal", plan.chain, plan.backup, clock, restored.seconds, proven=proof)
-    return Rehearsal(restored, progress.seconds, *told)
+    return Rehearsal(restored, plan, progress.seconds, *told)
 
 
 def _try(

@@ -24,6 +24,7 @@ SEALS = ["--recipient", "--sign-with"]
 KEYS = [
     f"--{name}" for name in "api-key api-key-file username password domain ca-file client-certificate insecure".split()
 ]
+SERVER = ["--url", "--nowait", *KEYS]
 SERVED = ["--url", "--database", "--all-databases", "--nowait", "--timeout", "--readkey", *KEYS]
 PACE = ["--read-rate", "--write-rate", "--niceness", "--hours"]
 LIMITS = ["--fail-if-older", "--fail-if-unverified", "--fail-if-unrehearsed"]
@@ -89,15 +90,15 @@ COMMANDS = {
             "--quiet",
         ),
     ],
-    "verify": ["SOURCE", *POINT, "--no-record", KEY, *OPENS, "--json", "--quiet"],
-    "rehearse": ["DEST", *POINT, "--place", "--query", "--script", KEY, *OPENS, "--json", "--quiet"],
+    "verify": ["SOURCE", *POINT, "--no-record", KEY, *OPENS, *PACE, *SERVER, "--json", "--quiet"],
+    "rehearse": ["DEST", *POINT, "--place", "--query", "--script", KEY, *OPENS, *PACE, *SERVER, "--json", "--quiet"],
     "inspect": [
         *("DEST", "--id", "--content", "--diff", "--query", "--sql-view", *POINT, "--limit", KEY, *OPENS),
         *("--json", "--quiet"),
     ],
-    "expire": ["DEST", *POLICY, "--grace", "--dry-run", "--yes", KEY, *OPENS, "--json", "--quiet"],
-    "copy": ["SOURCE", "DEST", "--repair", *PACE, "--json", "--quiet"],
-    "merge": ["DEST", "--through", "--delete-merged", KEY, *OPENS, *SEALS, *PACE, "--json", "--quiet"],
+    "expire": ["DEST", *POLICY, "--grace", "--dry-run", "--yes", KEY, *OPENS, *SERVER, "--json", "--quiet"],
+    "copy": ["SOURCE", "DEST", "--repair", *PACE, *SERVER, "--json", "--quiet"],
+    "merge": ["DEST", "--through", "--delete-merged", KEY, *OPENS, *SEALS, *PACE, *SERVER, "--json", "--quiet"],
     "status": ["FOLDER|URL", "--url", "--database", *LIMITS, KEY, *KEYS, "--json"],
     "limit": ["OPERATION", "--url", *PACE, *KEYS, "--json"],
     "freeze": ["URL", "--url", "--database", "--timeout", *KEYS, "--json"],

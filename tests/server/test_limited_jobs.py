@@ -73,6 +73,11 @@ def test_restores_merges_and_copies_have_limits_too(server: Server, shop: Databa
         told = server.client.post(f"/operation/limits?id={number}&read-rate=none&write-rate=none").json()
         assert told == {"niceness": "11"}
         assert server.wait_for(number)["Faulted"] is False, path
+    number = server.client.post("/admin/verify?read-rate=1kB", json=here).json()["OperationId"]
+    until(lambda: server.client.get(f"/operation/status?id={number}").json()["State"]["Progress"] == "verifying")
+    assert not server.client.get(f"/operation/status?id={number}").json()["Completed"]
+    assert server.client.post(f"/operation/limits?id={number}&read-rate=none").json() == {}
+    assert server.wait_for(number)["Faulted"] is False
     refused = server.client.post("/admin/copy?hours=late", json=here | {"Destination": str(tmp_path / "copy")})
     assert_error(refused, 400, "the hours are 'late'")
 

@@ -7,9 +7,10 @@ from typing import Annotated
 
 import typer
 
-from muniment.cli.options import JobOutput, LimitOptions, Source, place_of
+from muniment.backup.summary import CopySummary
+from muniment.cli.options import JobOutput, Keys, LimitOptions, ServerOptions, Source, place_of
 from muniment.cli.output import count_text, size_text
-from muniment.cli.report import facts, notes, row
+from muniment.cli.report import Row, facts, notes, row
 from muniment.maintenance import MaintenanceActions
 from muniment.progress import Progress
 
@@ -26,6 +27,8 @@ def copy(
         typer.Option("--repair", metavar="", help="Read what is there already, and write anew what is damaged."),
     ] = False,
     pace: LimitOptions,
+    server: ServerOptions,
+    keys: Keys,
     out: JobOutput,
 ) -> None:
     """Bring backups to another place as they are, or heal there what is damaged and whole here.
@@ -38,16 +41,31 @@ def copy(
     written anew from SOURCE. Nothing else is ever overwritten. If something in SOURCE is damaged, the rest is copied
     and the exit code is 5.
 
+    With --url a server does it, between places of its machine or stores that it reaches, and goes on when this command
+    is stopped.
+
     $ muniment copy /mnt/backups/shop s3://backups/shop
     $ muniment copy s3://backups/shop /mnt/backups/shop --repair
+    $ muniment copy /mnt/backups/shop s3://backups/shop --url http://127.0.0.1:8080
     """
-    with out.job(progress := Progress()):
-        done = MaintenanceActions.copy(source, dest, repair=repair, progress=progress, limits=pace.here)
+    job: list[Row] = []
+    if server.wanted(keys):
+        from muniment.cli.chores import Chore  # here: its HTTP client loads longer than most commands run
+
+        done, job, _ = Chore(f"the copy of {source}", server, keys, out).done(
+            lambda store: store.schedules.start_copy(str(source), str(dest), repair=repair, limits=pace.limits),
+            CopySummary,
+        )
+    else:
+        with out.job(progress := Progress()):
+            copied = MaintenanceActions.copy(source, dest, repair=repair, progress=progress, limits=pace.here)
+        done = CopySummary.of(copied)
     rows = [
+        *job,
         facts(source=str(source), destination=str(dest)),
-        row("copied", count_text(len(done.copied), "backup"), copied=list(map(str, done.copied))),
-        row("there already", count_text(len(done.present), "backup"), present=list(map(str, done.present))),
-        row("repaired", count_text(len(done.repaired), "file"), repaired=list(map(str, done.repaired))),
+        row("copied", count_text(len(done.copied), "backup"), copied=done.copied),
+        row("there already", count_text(len(done.present), "backup"), present=done.present),
+        row("repaired", count_text(len(done.repaired), "file"), repaired=done.repaired),
         row("sent", f"{size_text(done.bytes)} in {done.seconds:.1f} s", bytes=done.bytes, seconds=done.seconds),
         notes(done.notes),
     ]

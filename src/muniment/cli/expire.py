@@ -8,7 +8,7 @@ import typer
 
 from muniment.backup.summary import DecisionSummary, ExpirySummary
 from muniment.cli.keyring import OpeningOptions
-from muniment.cli.options import Dest, JobOutput, KeyOptions, Yes
+from muniment.cli.options import Dest, JobOutput, KeyOptions, Keys, ServerOptions, Yes
 from muniment.cli.output import check_meant, confirm, count_text, size_text
 from muniment.cli.policy import PolicyOptions
 from muniment.cli.report import Row, lines, note_lines
@@ -33,6 +33,8 @@ def expire(
     yes: Yes = False,
     encryption: KeyOptions,
     opening: OpeningOptions,
+    server: ServerOptions,
+    keys: Keys,
     out: JobOutput,
 ) -> None:
     """Remove the backups in a folder that a policy does not keep, after a time of grace.
@@ -45,21 +47,44 @@ def expire(
     proven, what a restore, a verification or a copy reads now, and whatever a backup may need that cannot be read. What
     may not be removed, as under an object lock, is named, and is no error. No key is needed, but for --merge-after.
 
+    With --url a server does it in a folder of its machine, and goes on when this command is stopped.
+
     $ muniment expire /mnt/backups/shop --keep-daily 7 --keep-weekly 4 --keep-monthly 12 --dry-run
     $ muniment expire /mnt/backups/shop --restorable-within 7d --keep-weekly 8 --grace 48h --yes
+    $ muniment expire /mnt/backups/shop --keep-last 7 --yes --url http://127.0.0.1:8080
     """
     policy, seconds = keeping.wanted(), duration_of(grace, "--grace")
-    keyring, progress = opening.keyring(encryption), Progress()
+    job: list[Row] = []
+    if server.wanted(keys):
+        from muniment.cli.chores import Chore, accepting  # here: its HTTP client loads longer than most commands run
+
+        accepted, chore = accepting(opening, encryption), Chore(f"the expiry of {dest}", server, keys, out)
+
+        def expired(*, dry_run: bool, wait: bool = False) -> ExpirySummary:
+            nonlocal job
+            done, job, _ = chore.done(
+                lambda store: store.schedules.start_expiry(str(dest), policy, grace=grace, dry_run=dry_run, **accepted),
+                ExpirySummary,
+                wait=wait,
+            )
+            return done
+    else:
+        keyring = opening.keyring(encryption)
+
+        def expired(*, dry_run: bool, wait: bool = False) -> ExpirySummary:
+            progress = Progress()
+            with out.job(progress):
+                done = MaintenanceActions.expire(
+                    dest, policy, grace=seconds, dry_run=dry_run, keyring=keyring, progress=progress
+                )
+            return ExpirySummary.of(done)
+
     if not dry_run and not yes:
         check_meant("backups are to be removed", yes=yes)
-        planned = MaintenanceActions.expire(dest, policy, grace=seconds, dry_run=True)
-        gone = sum(not each.kept for each in planned.decisions)
-        confirm(f"Of {count_text(len(planned.decisions), 'backup')} in {dest}, let {gone:,} expire?")
-    with out.job(progress):
-        done = MaintenanceActions.expire(
-            dest, policy, grace=seconds, dry_run=dry_run, keyring=keyring, progress=progress
-        )
-    told = ExpirySummary.of(done)
+        planned = expired(dry_run=True, wait=True).decisions
+        gone = sum(not each.kept for each in planned)
+        confirm(f"Of {count_text(len(planned), 'backup')} in {dest}, let {gone:,} expire?")
+    told = expired(dry_run=dry_run)
     would = "would be removed in the end" if dry_run else "removed"
     count = sum(not each.kept for each in told.decisions) if dry_run else told.removed
     kept = sum(each.kept for each in told.decisions)
@@ -67,6 +92,7 @@ def expire(
     out.emit(
         headline,
         [
+            *job,
             _row(told, duration_text(seconds)),
             lines([("freed", size_text(told.freed))] if told.freed else []),
             lines([("merged", name) for name in told.merged]),

@@ -217,6 +217,36 @@ class LimitOptions:
         return NO_LIMITS.changed(self.read_rate, self.write_rate, hours=self.hours)
 
 
+_SERVER: Final = "Have a server do it"
+
+
+@dataclass(frozen=True, slots=True)
+class ServerOptions:
+    """The server that is to do it, with backups that it keeps."""
+
+    url: Annotated[
+        str | None,
+        typer.Option(
+            "--url",
+            metavar="URL",
+            rich_help_panel=_SERVER,
+            help="Have this server do it; places are then paths on its machine, or stores.",
+        ),
+    ] = None
+    nowait: Annotated[
+        bool,
+        typer.Option("--nowait", metavar="", rich_help_panel=_SERVER, help="Return as soon as the server has begun."),
+    ] = False
+
+    def wanted(self, keys: Keys) -> str | None:
+        """The server, None for none; raises `InvalidInput` for what only a server takes."""
+        if self.url is None:
+            if self.nowait:
+                raise InvalidInput("--nowait is for the jobs of a server", "give --url URL")
+            keys.check_unused()
+        return self.url
+
+
 @dataclass(frozen=True, slots=True)
 class KeyOptions:
     """The key of an encrypted database in a folder."""

@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from muniment.cli.keyring import OpeningOptions
-from muniment.cli.options import Dest, JobOutput, KeyOptions, path_of
+from muniment.cli.options import Dest, JobOutput, KeyOptions, Keys, LimitOptions, ServerOptions, path_of
 from muniment.cli.output import seconds_text
 from muniment.cli.point import PointOptions
 from muniment.cli.report import notes, row
@@ -44,6 +44,9 @@ def rehearse(
     ] = [],  # noqa: B006 - typer never changes it
     encryption: KeyOptions,
     opening: OpeningOptions,
+    pace: LimitOptions,
+    server: ServerOptions,
+    keys: Keys,
     out: JobOutput,
 ) -> None:
     """Really restore a state into a temporary folder, look at the database there, and delete it again.
@@ -57,23 +60,46 @@ def rehearse(
 
     What is restored of encrypted backups is encrypted too, with a key that nobody keeps.
 
+    With --url a server does it, the newest state or that of --backup, in its data folder and with the script in its
+    settings. It goes on when this command is stopped.
+
     $ muniment rehearse /mnt/backups/shop
     $ muniment rehearse /mnt/backups/shop --at 2026-11-22T17:18:03Z --place /var/tmp
+    $ muniment rehearse /mnt/backups/shop --url http://127.0.0.1:8080
     """
-    from muniment.cli.state import restored_rows  # here: completing a line needs none of it
-    from muniment.maintenance import MaintenanceActions
-    from muniment.rehearsal import rehearse as really_restore
+    from muniment.backup.summary import RehearsalSummary  # here: completing a line needs none of it
+    from muniment.cli.state import moment_rows
 
-    progress = Progress()
-    plan = MaintenanceActions.plan_restore(dest, point=moment.point(), keyring=opening.keyring(encryption))
-    with out.job(progress):
-        done = really_restore(plan, place=place, query=query, script=script, progress=progress)
-    restored, folder, record = done.restored, str(plan.backup.folder), str(done.record) if done.record else None
+    point = moment.point()
+    if server.wanted(keys):
+        from muniment.cli.chores import Chore, accepting, check_here
+
+        other = point.at or point.etag is not None or point.lineage
+        given = {"--place": place, "--script": script, "--at, --etag or --lineage": other}
+        check_here(given, "a server rehearses the newest state, or that of --backup, with the script in its settings")
+        accepted = accepting(opening, encryption)
+        told, job, _ = Chore(f"the rehearsal of {dest}", server, keys, out).done(
+            lambda store: store.schedules.start_rehearsal(
+                str(dest), backup=point.backup, query=query, limits=pace.limits, **accepted
+            ),
+            RehearsalSummary,
+        )
+    else:
+        from muniment.maintenance import MaintenanceActions
+        from muniment.rehearsal import rehearse as really_restore
+
+        progress, job = Progress(limits=pace.here), []
+        plan = MaintenanceActions.plan_restore(dest, point=point, keyring=opening.keyring(encryption))
+        with out.job(progress):
+            progress.hold()  # until its hours begin
+            done = really_restore(plan, place=place, query=query, script=script, progress=progress)
+        told = done.summary()
     rows = [
-        row("from", folder, backup=folder),
-        *restored_rows(plan, restored.moment, restored.fingerprint, restored.seconds),
-        row("with a look at it", seconds_text(done.seconds), seconds_with_look=round(done.seconds, 3)),
-        row("record", record or f"none: {done.unrecorded}", record=record, unrecorded=done.unrecorded),
-        notes(plan.notes),
+        *job,
+        row("from", told.backup, backup=told.backup),
+        *moment_rows(told, told.recovery_seconds),
+        row("with a look at it", seconds_text(told.seconds), seconds_with_look=told.seconds),
+        row("record", told.record or f"none: {told.unrecorded}", record=told.record, unrecorded=told.unrecorded),
+        notes(told.notes),
     ]
-    out.emit(f"{plan.manifest.database.name} can be recovered from {dest}", rows)
+    out.emit(f"{told.name} can be recovered from {dest}", rows)

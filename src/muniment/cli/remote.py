@@ -73,7 +73,7 @@ class NewDatabase:
 
 
 @dataclass(frozen=True, slots=True)
-class _Ended:
+class Ended:
     """A job that is complete, or has only begun (`seconds` is then None)."""
 
     id: int | None
@@ -139,8 +139,8 @@ def back_up_all(wanted: BackupWanted, out: JobOutput) -> int:
     return min(failed, MOST_FAILURES)
 
 
-def _backup_of(store: DocumentStore, wanted: BackupWanted, out: JobOutput) -> _Ended:
-    with _going_on(f"the backup of {store.name}", store):
+def _backup_of(store: DocumentStore, wanted: BackupWanted, out: JobOutput) -> Ended:
+    with going_on(f"the backup of {store.name}", store):
         job = store.admin.start_backup(
             wanted.dests[0],
             wanted.incremental,
@@ -152,7 +152,7 @@ def _backup_of(store: DocumentStore, wanted: BackupWanted, out: JobOutput) -> _E
             include_encryption_key=wanted.include_encryption_key,
             limits=wanted.limits,
         )
-        return _Ended(job.id, None, None) if wanted.nowait else _followed(job, store, out)
+        return Ended(job.id, None, None) if wanted.nowait else followed(job, store, out)
 
 
 def restore_on_server(
@@ -171,7 +171,7 @@ def restore_on_server(
     allow_clear: bool = False,
 ) -> None:
     """Have a server restore a backup as a new database, and say what came of it."""
-    with store, _going_on("the restore", store):
+    with store, going_on("the restore", store):
         job = store.admin.start_restore(
             source,
             new.name,
@@ -188,7 +188,7 @@ def restore_on_server(
             key=new.key,
             plain_http=new.plain_http,
         )
-        ended = _followed(job, store, out) if wait else _Ended(job.id, None, None)
+        ended = followed(job, store, out) if wait else Ended(job.id, None, None)
     part = " a part of" if selection else ""
     done = f"Restored{part}" if wait else "The server has begun to restore"
     rows = [facts(url=store.url, source=source, name=new.name, location=new.location), *ended.rows()]
@@ -197,17 +197,17 @@ def restore_on_server(
 
 def rotate_on_server(store: DocumentStore, key: EncryptionKey, out: JobOutput, *, plain_http: bool) -> None:
     """Have a server give a database another key, and say what came of it."""
-    with store, _going_on(f"the rotation of the key of {store.name}", store):
+    with store, going_on(f"the rotation of the key of {store.name}", store):
         job = store.admin.rotate_key(key, algorithm=key.algorithm, plain_http=plain_http)
-        ended = _followed(job, store, out)
+        ended = followed(job, store, out)
     rows = [facts(url=store.url, database=store.name), encryption_row(key), *ended.rows()]
     out.emit(f"{store.name} of {store.url} has another key now", rows)
 
 
 def compact_on_server(store: DocumentStore, out: JobOutput) -> None:
     """Have a server rewrite the file of a database, and say what came of it."""
-    with store, _going_on(f"the compaction of {store.name}", store):
-        ended = _followed(store.admin.compact(), store, out)
+    with store, going_on(f"the compaction of {store.name}", store):
+        ended = followed(store.admin.compact(), store, out)
     rows = [facts(url=store.url, database=store.name), *ended.rows()]
     out.emit(f"Compacted {store.name} of {store.url}", rows)
 
@@ -224,7 +224,7 @@ def into_server(into: Into, keys: Keys, out: JobOutput) -> None:
 def _into_server(into: Into, keys: Keys, out: JobOutput, *, show: bool = True) -> dict[str, Any]:
     """How the database differed from the moment that it was restored to; `show` says it before anything is written."""
     assert into.server is not None
-    with keys.store(into.server, into.name) as store, _going_on("the restore", store):
+    with keys.store(into.server, into.name) as store, going_on("the restore", store):
         job = store.admin.start_restore_into(
             into.source,
             into.policy,
@@ -237,21 +237,21 @@ def _into_server(into: Into, keys: Keys, out: JobOutput, *, show: bool = True) -
             copies=into.copies,
             limits=into.limits,
         )
-        compared = _followed(job, store, out, until=lambda status: status.difference is not None).status
+        compared = followed(job, store, out, until=lambda status: status.difference is not None).status
         if compared is None or compared.difference is None:
             raise ServerUnavailable("the server does not say how its database differs", "see its log")
         difference = {**compared.difference, "changes": job.changes()}
         if show:
             show_difference(into, difference, compared.seconds or 0, out)
-        ended = _followed(job, store, out).status
+        ended = followed(job, store, out).status
         if not into.dry_run and ended:
             show_written(into, difference, ended.written or 0, ended.etag, ended.seconds or 0, out)
         return difference
 
 
-def _followed(
+def followed(
     job: RemoteJob, store: DocumentStore, out: JobOutput, until: Callable[[JobStatus], bool] = lambda status: False
-) -> _Ended:
+) -> Ended:
     """Its status at its end, or as soon as it satisfies `until`; raises what it failed with."""
     progress = Progress()
     seen: tuple[str, ...] = ()
@@ -268,7 +268,7 @@ def _followed(
                 if not wanted:
                     status.raise_failure()
                 progress.finish()
-                return _Ended(job.id, status, progress.seconds)
+                return Ended(job.id, status, progress.seconds)
             time.sleep(pause)
             pause = min(pause * 1.5, LONGEST_PAUSE)
 
@@ -296,7 +296,7 @@ def _show(status: JobStatus, progress: Progress) -> None:
 
 
 @contextmanager
-def _going_on(what: str, store: DocumentStore) -> Iterator[None]:
+def going_on(what: str, store: DocumentStore) -> Iterator[None]:
     """Within it, a signal ends the command and not what the server does, and says so."""
     try:
         yield

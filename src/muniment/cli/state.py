@@ -17,20 +17,29 @@ from muniment.statistics import Statistics
 if TYPE_CHECKING:
     from muniment.backup.plan import RestorePlan
     from muniment.backup.reader import Moment
-    from muniment.backup.summary import BackupSummary
+    from muniment.backup.summary import BackupSummary, MomentSummary
 
 
 def restored_rows(plan: RestorePlan, moment: Moment, found: Fingerprint | None, seconds: float) -> list[Row]:
     """What was found at a moment of the backups, and which files it was read from; None when nobody could look in."""
-    count, backups = len(plan.files), f" in {count_text(len(plan.chain), 'backup')}" if len(plan.chain) > 1 else ""
-    database = plan.manifest.database
+    from muniment.backup.summary import MomentSummary  # here: completing a line needs nothing of it
+
+    return moment_rows(MomentSummary.of(plan, moment, found), seconds)
+
+
+def moment_rows(found: MomentSummary, seconds: float) -> list[Row]:
+    """The same, as whoever has read them tells it."""
+    size = found.file_bytes if found.bytes is None else found.bytes
+    backups = f" in {count_text(found.chain, 'backup')}" if found.chain > 1 else ""
+    files = f"{found.files}{backups} with {size_text(found.file_bytes)}"
+    contents = found.documents or 0, found.attachments or 0, found.bytes or 0
     return [
-        facts(kind=plan.manifest.kind, reason=plan.manifest.reason, name=database.name, database_id=database.id),
-        row("state of", moment_text(moment), etag=moment.etag, time=time_text(moment.modified)),
-        *([] if found is None else _content_rows(found.count(DOCUMENT), found.count(ATTACHMENT), content_size(found))),
-        row("files", f"{count}{backups} with {size_text(plan.size)}", files=count, file_bytes=plan.size),
-        _took(content_size(found) if found else plan.size, seconds),
-        _fingerprint(None if found is None else found.short()),
+        facts(kind=found.kind, reason=found.reason, name=found.name, database_id=found.database_id),
+        row("state of", f"{found.time}, etag {found.etag:,}", etag=found.etag, time=found.time),
+        *([] if found.bytes is None else _content_rows(*contents)),
+        row("files", files, files=found.files, file_bytes=found.file_bytes),
+        _took(size, seconds),
+        _fingerprint(found.fingerprint),
     ]
 
 

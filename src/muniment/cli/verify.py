@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from muniment.cli.keyring import OpeningOptions
-from muniment.cli.options import JobOutput, KeyOptions, Source
+from muniment.cli.options import JobOutput, KeyOptions, Keys, LimitOptions, ServerOptions, Source
 from muniment.cli.output import count_text
 from muniment.cli.point import PointOptions
 from muniment.cli.report import Row, facts, notes, row
 from muniment.progress import Progress
+
+if TYPE_CHECKING:
+    from muniment.backup.summary import VerificationSummary
 
 
 def verify(
@@ -23,6 +26,9 @@ def verify(
     ] = False,
     encryption: KeyOptions,
     opening: OpeningOptions,
+    pace: LimitOptions,
+    server: ServerOptions,
+    keys: Keys,
     out: JobOutput,
 ) -> None:
     """Read all backups in a folder and check everything that a restore of any of them would need.
@@ -36,26 +42,51 @@ def verify(
     Of encrypted backups that nothing was given to open only the files are compared with their SHA-256; that this is all
     is said, and no record is written.
 
+    With --url a server does it, all backups in a folder of its machine, with what its settings have to open them. It
+    goes on when this command is stopped.
+
     $ muniment verify /mnt/backups/shop
     $ muniment verify /mnt/backups/shop --at 2026-11-22T17:18:03Z
+    $ muniment verify /mnt/backups/shop --read-rate 20MB --niceness 10
+    $ muniment verify /mnt/backups/shop --url http://127.0.0.1:8080
     """
-    from muniment.cli.state import restored_rows  # here: completing a line needs none of it
-    from muniment.maintenance import MaintenanceActions
+    from muniment.backup.summary import VerificationSummary  # here: completing a line needs none of it
 
-    point, keyring, progress = moment.point(), opening.keyring(encryption), Progress()
-    with out.job(progress):
-        verified = MaintenanceActions.verify(
-            source, point=point, record=not no_record, keyring=keyring, progress=progress
+    point = moment.point()
+    if server.wanted(keys):
+        from muniment.cli.chores import Chore, accepting, check_here
+
+        check_here({"--no-record": no_record, "--at and others": point.named}, "a server verifies all, and records it")
+        accepted = accepting(opening, encryption)
+        told, job, _ = Chore(f"the verification of {source}", server, keys, out).done(
+            lambda store: store.schedules.start_verification(str(source), limits=pace.limits, **accepted),
+            VerificationSummary,
         )
-    folder, backups = str(verified.backup.folder), [str(read.folder) for read in verified.backups]
+    else:
+        from muniment.maintenance import MaintenanceActions
+
+        progress, job = Progress(), []
+        keyring = opening.keyring(encryption)
+        with out.job(progress):
+            verified = MaintenanceActions.verify(
+                source, point=point, record=not no_record, keyring=keyring, progress=progress, limits=pace.here
+            )
+        told = VerificationSummary.proven(verified)
+    _emit(told, job, str(source), out, named=point.named)
+
+
+def _emit(told: VerificationSummary, job: list[Row], source: str, out: JobOutput, *, named: bool) -> None:
+    from muniment.cli.state import moment_rows
+
     rows = [
-        row("moment" if point.named else "newest", folder, backup=folder),
-        facts(verified=backups, record=str(verified.record) if verified.record else None),
-        *restored_rows(verified.plan, verified.moment, verified.state, verified.seconds),
-        facts(unproven=[str(each.folder) for each in verified.unproven]),
-        Row({"unrecorded": verified.unrecorded}, [("no record", verified.unrecorded)] if verified.unrecorded else []),
-        notes(verified.notes),
+        *job,
+        row("moment" if named else "newest", told.backup, backup=told.backup),
+        facts(verified=told.verified, record=told.record),
+        *moment_rows(told, told.seconds),
+        facts(unproven=told.unproven),
+        Row({"unrecorded": told.unrecorded}, [("no record", told.unrecorded)] if told.unrecorded else []),
+        notes(told.notes),
     ]
-    proven = len(backups) - len(verified.unproven)
-    unproven = f"; of {count_text(len(verified.unproven), 'other')} only the files" if verified.unproven else ""
+    proven = len(told.verified) - len(told.unproven)
+    unproven = f"; of {count_text(len(told.unproven), 'other')} only the files" if told.unproven else ""
     out.emit(f"Verified {count_text(proven, 'backup')} in {source}{unproven}", rows)

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
-from typing import Any, Final, Generic, Literal, TypeVar
+from collections.abc import Callable, Sequence
+from typing import Any, Final, Generic, Literal, TypedDict, TypeVar, Unpack
 
 import msgspec
 
@@ -41,6 +41,18 @@ _CALLED: Final = {
     "copy": "copy",
     "expire": "expiry",
 }
+
+
+class Accepting(TypedDict, total=False):
+    """Which backups are taken: signed by one of these public keys, and also in clear where the server has keys."""
+
+    require_signature: Sequence[str]
+    allow_clear: bool
+
+
+def _accepting(accepted: Accepting) -> dict[str, Any]:
+    signers, clear = accepted.get("require_signature", ()), accepted.get("allow_clear", False)
+    return {"require_signature": list(signers) or None, "allow_clear": clear or None}
 
 
 class BothSchedules(Generic[J]):
@@ -112,10 +124,16 @@ class BothSchedules(Generic[J]):
         return parsed((yield from call(request, 200)), list[DestinationListed])
 
     @both
-    def start_verification(self, place: str | os.PathLike[str], *, allow_clear: bool = False) -> Flow[J]:
+    def start_verification(
+        self,
+        place: str | os.PathLike[str],
+        *,
+        limits: Limits = NO_LIMITS,
+        **accepted: Unpack[Accepting],
+    ) -> Flow[J]:
         """Begin to read and check all backups in a folder."""
-        wanted = ChoreWanted(backup_location=os.fspath(place), allow_clear=allow_clear or None)
-        return (yield from self._begun("verify", wanted))
+        wanted = ChoreWanted(backup_location=os.fspath(place), **_accepting(accepted))
+        return (yield from self._begun("verify", wanted, limits))
 
     @both
     def start_rehearsal(
@@ -124,13 +142,11 @@ class BothSchedules(Generic[J]):
         *,
         backup: str | None = None,
         query: str | None = None,
-        allow_clear: bool = False,
         limits: Limits = NO_LIMITS,
+        **accepted: Unpack[Accepting],
     ) -> Flow[J]:
         """Begin to really restore the newest moment, or the end of a backup, which is looked at and deleted again."""
-        wanted = RehearsalWanted(
-            backup_location=os.fspath(place), backup=backup, query=query, allow_clear=allow_clear or None
-        )
+        wanted = RehearsalWanted(backup_location=os.fspath(place), backup=backup, query=query, **_accepting(accepted))
         return (yield from self._begun("rehearse", wanted, limits))
 
     @both
@@ -141,9 +157,12 @@ class BothSchedules(Generic[J]):
         *,
         delete_merged: bool = False,
         limits: Limits = NO_LIMITS,
+        **accepted: Unpack[Accepting],
     ) -> Flow[J]:
         """Begin to make one full backup out of a chain: see `MaintenanceActions.merge`."""
-        wanted = MergeWanted(backup_location=os.fspath(place), through=through, delete_merged=delete_merged)
+        wanted = MergeWanted(
+            backup_location=os.fspath(place), through=through, delete_merged=delete_merged, **_accepting(accepted)
+        )
         return (yield from self._begun("merge", wanted, limits))
 
     @both
@@ -161,13 +180,21 @@ class BothSchedules(Generic[J]):
 
     @both
     def start_expiry(
-        self, place: str | os.PathLike[str], policy: Policy, *, grace: str = "24h", dry_run: bool = False
+        self,
+        place: str | os.PathLike[str],
+        policy: Policy,
+        *,
+        grace: str = "24h",
+        dry_run: bool = False,
+        **accepted: Unpack[Accepting],
     ) -> Flow[J]:
         """Begin to let backups expire that a policy does not keep: see `MaintenanceActions.expire`.
 
         The `result` of the job's status has the decisions, and why.
         """
-        wanted = ExpiryWanted(backup_location=os.fspath(place), policy=policy, grace=grace, dry_run=dry_run)
+        wanted = ExpiryWanted(
+            backup_location=os.fspath(place), policy=policy, grace=grace, dry_run=dry_run, **_accepting(accepted)
+        )
         return (yield from self._begun("expire", wanted))
 
     def _begun(self, what: str, wanted: ChoreWanted, limits: Limits = NO_LIMITS) -> Flow[J]:

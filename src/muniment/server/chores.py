@@ -15,7 +15,7 @@ from muniment.backup.expire import Expired, expire
 from muniment.backup.job import Job, with_hint
 from muniment.backup.repository import Backup
 from muniment.backup.retention import Policy
-from muniment.backup.summary import BackupSummary, ExpirySummary
+from muniment.backup.summary import BackupSummary, CopySummary, ExpirySummary, VerificationSummary
 from muniment.backup.verify import Verified
 from muniment.maintenance import MaintenanceActions
 from muniment.rehearsal import Rehearsal, rehearse
@@ -34,16 +34,8 @@ def verification(source: Path, keyring: Keyring) -> tuple[Job[Any], Told]:
         check_unmoved(source)
         return MaintenanceActions.verify(source, keyring=keyring, progress=job.progress)
 
-    def told(verified: Verified) -> dict[str, Any]:
-        return {
-            "backup": verified.backup.name,
-            "backups": len(verified.backups),
-            "unproven": len(verified.unproven),
-            "etag": verified.moment.etag,
-            "seconds": round(verified.seconds, 3),
-            "record": verified.record.name if verified.record else None,
-            "notes": list(verified.notes),
-        }
+    def told(done: Verified) -> dict[str, Any]:
+        return _plain(VerificationSummary.proven(done))
 
     return _job("verification", source, work), told
 
@@ -64,13 +56,7 @@ def rehearsal(settings: Settings, place: Path, source: Path, keyring: Keyring, *
         )
 
     def told(done: Rehearsal) -> dict[str, Any]:
-        return {
-            "backup": done.restored.backup.name,
-            "etag": done.restored.moment.etag,
-            "recovery_seconds": round(done.restored.seconds, 3),
-            "seconds": round(done.seconds, 3),
-            "record": done.record.name if done.record else None,
-        }
+        return _plain(done.summary())
 
     return _job("rehearsal", source, work), told
 
@@ -93,8 +79,7 @@ def expiry(
         )
 
     def told(done: Expired) -> dict[str, Any]:
-        summary: dict[str, Any] = msgspec.to_builtins(ExpirySummary.of(done))
-        return summary
+        return _plain(ExpirySummary.of(done))
 
     return _job("expiry", source, work), told
 
@@ -117,8 +102,7 @@ def merging(
         )
 
     def told(merged: Backup) -> dict[str, Any]:
-        summary: dict[str, Any] = msgspec.to_builtins(BackupSummary.of(merged))
-        return summary
+        return _plain(BackupSummary.of(merged))
 
     return _job("merge", source, work), told
 
@@ -131,11 +115,14 @@ def copying(source: Path, destination: Path, keyring: Keyring, *, repair: bool) 
         return copy_in_child(source, destination, repair=repair, keyring=keyring, progress=job.progress)
 
     def told(done: Copied) -> dict[str, Any]:
-        places = {"copied": done.copied, "present": done.present, "repaired": done.repaired}
-        found: dict[str, Any] = {name: list(map(str, paths)) for name, paths in places.items()}
-        return {**found, "bytes": done.bytes, "seconds": done.seconds, "notes": list(done.notes)}
+        return _plain(CopySummary.of(done))
 
     return _job("copy", source, work), told
+
+
+def _plain(summary: msgspec.Struct) -> dict[str, Any]:
+    told: dict[str, Any] = msgspec.to_builtins(summary)
+    return told
 
 
 def _job(what: str, source: Path, work: Callable[[Job[Any]], Any]) -> Job[Any]:

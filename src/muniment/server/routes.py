@@ -383,7 +383,7 @@ ROUTES: Final = (
     Route("admin/runs", {"GET": _listed(schedules.runs, RunsListed, EVERYTHING, list[Run])}, tenant=False),
     Route(
         "admin/verify",
-        {"POST": Endpoint(schedules.verify, ACCEPTED, body=ChoreWanted, may=EVERYTHING)},
+        {"POST": Endpoint(schedules.verify, ACCEPTED, LimitsWanted, ChoreWanted, may=EVERYTHING)},
         tenant=False,
     ),
     Route(

@@ -103,7 +103,7 @@ async def runs(request: Request) -> Response:
 async def verify(request: Request) -> Response:
     """Begin to read and check all backups in a folder of the server's machine."""
     wanted = await request.message(ChoreWanted)
-    return await _begun(request, wanted, lambda place, keyring: verification(place, keyring))
+    return await _begun(request, wanted, lambda place, keyring: verification(place, keyring), _limits(request))
 
 
 async def rehearse(request: Request) -> Response:
