@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import shutil
 from collections.abc import Callable
 from contextlib import ExitStack, suppress
@@ -222,6 +223,30 @@ def test_a_lease_of_a_reader_that_was_killed_ends_by_itself(
     assert not run(place, clock, grace=0).removed
     clock.now += 3600 * SECOND
     assert len(run(place, clock, grace=0).removed) == 1
+    assert not list(place.glob("lease-*"))
+
+
+def test_a_reader_that_may_not_delete_its_lease_says_that_it_is_over(
+    take: Take, clock: Clock, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    unlink = Path.unlink
+
+    def refused(self: Path, missing_ok: bool = False) -> None:
+        if self.suffix == ".json":
+            raise PermissionError(errno.EACCES, "AccessDenied")
+        unlink(self, missing_ok)
+
+    place = tmp_path / "b"
+    old, _ = take("fi"), take("f")
+    with leased("restore", old[:1], clock):
+        with monkeypatch.context() as patch:
+            patch.setattr(Path, "unlink", refused)
+            with leased("verification", old, clock):
+                assert len(held_in(place, clock.now)) == 2
+        assert len(list(place.glob("lease-*.json"))) == 3
+        assert next(iter(held_in(place, clock.now).values())).startswith("a restore reads it")
+        assert len(held_in(place, clock.now)) == 1
+    assert len(run(place, clock, grace=0).removed) == 2
     assert not list(place.glob("lease-*"))
 
 
