@@ -70,6 +70,11 @@ def test_a_server_takes_an_address(object_store: ObjectStore, tmp_path: Path) ->
         at = ("--copy", place, "--to", f"{server.client.base_url}/databases/again")
         back = said("restore", tmp_path / "more", *at)  # the first has nothing any more
         assert f"it was read from {place}" in back.err
+        there = ("--url", str(server.client.base_url))
+        assert said("verify", place, *there, "--json").json["record"].startswith(f"{place}/verification-")
+        assert said("copy", place, tmp_path / "here", *there, "--json").json["source"] == place
+        made = said("schedule", "add", "nightly", "--dest", "s3://no-such-bucket/a", "--full", "@daily", *there)
+        assert "there is no such bucket" in made.text
 
 
 def test_what_is_wrong_is_said_with_what_to_do(shop: Path, object_store: ObjectStore) -> None:

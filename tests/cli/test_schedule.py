@@ -65,6 +65,16 @@ def test_a_schedule_from_its_making_to_its_end(url: str, tmp_path: Path) -> None
     assert muniment("schedule", "remove", "a", "--yes", *at).code == 3
 
 
+def test_a_place_that_cannot_be_written_is_told_at_once(url: str, tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    times: tuple[str, ...] = ("--full", "@yearly", "--url", url)
+    made = muniment("schedule", "add", "file", "--dest", tmp_path / "file", *times)
+    assert made.code == 0, made.err
+    assert f"is now: {tmp_path / 'file'} is a file" in made.text
+    good = muniment("schedule", "edit", "file", "--dest", tmp_path / "new" / "folder", *times, "--json")
+    assert good.json["notes"] == []
+
+
 def test_a_run_that_fails_ends_with_1(url: str, tmp_path: Path) -> None:
     muniment("schedule", "add", "b", "--database", "none", "--dest", str(tmp_path), "--full", "@daily", "--url", url)
     ran = muniment("schedule", "run", "b", "--url", url)

@@ -17,7 +17,7 @@ from muniment.cli.databases import Address
 from muniment.cli.options import Keys, Output, Yes
 from muniment.cli.output import check_meant, confirm, count_text, seconds_text
 from muniment.cli.policy import PolicyOptions
-from muniment.cli.report import Line, Row, facts, lines, listed, plain
+from muniment.cli.report import Line, Row, facts, lines, listed, notes, plain
 from muniment.document import decode, rfc3339
 from muniment.duration import duration_of
 from muniment.errors import InvalidInput, NotFound
@@ -120,6 +120,8 @@ def add(
     out: Output,
 ) -> None:
     """Have a server do something again and again; prints the next five times of each task.
+
+    The place is looked at, and what keeps backups from being written there is said; the schedule is made all the same.
 
     A time is a cron expression: minute, hour, day of the month, month, day of the week; six have seconds in front. For
     all databases, new ones too, unless --database names some: then each has its backups in a folder of its name in
@@ -282,6 +284,7 @@ def _emit(store: DocumentStore, listed_: ScheduleListed, done: str, out: Output)
         facts(url=store.url),
         Row(_told(listed_), _lines(listed_, due=False)),
         lines((f"next {task}", ", ".join(times)) for task, times in listed_.times.items()),
+        notes(listed_.notes),
     ]
     out.emit(f"{done} the schedule {listed_.name}", rows)
 

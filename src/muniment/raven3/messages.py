@@ -584,6 +584,9 @@ class ScheduleListed(Message):
     schedule: Schedule
     due: dict[Task, str]
     times: dict[Task, list[str]]
+    notes: Annotated[
+        list[str], Meta(description="After it was stored: what is wrong with its place as it is now.")
+    ] = []
 
 
 class DestinationListed(Message):

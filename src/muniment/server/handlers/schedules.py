@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import asyncio
 from datetime import UTC, datetime
-from typing import Any
+from pathlib import Path
+from typing import Any, Final
 
 import msgspec
 
+from muniment.backup.repository import check_destination
 from muniment.backup.runs import Run
 from muniment.backup.schedule import Schedule
 from muniment.document import from_microseconds, rfc3339, to_microseconds
 from muniment.duration import duration_of
-from muniment.errors import InvalidInput
+from muniment.errors import InvalidInput, MunimentError
 from muniment.limits import NO_LIMITS, Limits
 from muniment.raven3.messages import (
     Accepted,
@@ -35,6 +37,8 @@ from muniment.server.request import Request
 from muniment.server.wire import Response, empty_response, json_response
 from muniment.storage.base import system_clock
 
+LOOK_SECONDS: Final = 10
+
 
 async def listing(request: Request) -> Response:
     """All schedules, and when each of their tasks is due next."""
@@ -48,14 +52,15 @@ async def get(request: Request) -> Response:
 
 
 async def put(request: Request) -> Response:
-    """Make a schedule, or change one; answers it with the next five times of each of its tasks."""
+    """Make a schedule, or change one; answers with the next five times of its tasks, and what its place lacks now."""
     schedule, scheduler = await request.message(Schedule), request.server.scheduler
     schedule.check()
-    request.backup_folder(schedule.place("x"))  # which refuses one where there may be none
+    place = request.backup_folder(schedule.place("x"))  # which refuses one where there may be none
     schedule = msgspec.structs.replace(schedule, anywhere=request.is_local, since=None)
     await scheduler.store(request.argument, schedule)
     await _note(request, "schedule stored")
-    return json_response(_listed(request, request.argument))
+    listed = _listed(request, request.argument)
+    return json_response(msgspec.structs.replace(listed, notes=await _lacking(place, schedule.destination)))
 
 
 async def delete(request: Request) -> Response:
@@ -157,6 +162,17 @@ async def copy(request: Request) -> Response:
         lambda place, keyring: copying(place, destination, keyring, repair=wanted.repair),
         _limits(request),
     )
+
+
+async def _lacking(place: Path, named: str) -> list[str]:
+    """Why no backup could be written there now: it may be made, or be reached, until the first one is due."""
+    try:
+        await asyncio.wait_for(asyncio.to_thread(check_destination, place), LOOK_SECONDS)
+    except TimeoutError:
+        return [f"{named} did not answer within {LOOK_SECONDS} s, and no backup is written while that is so"]
+    except MunimentError as error:
+        return [f"no backup can be written to {named} as it is now: {error.message}; {error.hint}"]
+    return []
 
 
 async def _begun(request: Request, wanted: ChoreWanted, make: Any, limits: Limits = NO_LIMITS) -> Response:
