@@ -189,6 +189,8 @@ def _prepared(
     """The connection with its settings. Closes it when it raises; a wrong key raises `apsw.NotADBError`."""
     try:
         connection.set_busy_timeout(BUSY_MILLISECONDS)
+        # Or a statement is planned anew for each value that is bound to it, which takes longer than many a query.
+        connection.config(apsw.SQLITE_DBCONFIG_ENABLE_QPSG, 1)
         connection.config(apsw.SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, 1)  # until the key is known to be right
         if key and algorithm:
             unlock(connection, key, algorithm)
