@@ -25,6 +25,7 @@ from pathlib import Path
 from _machine import Done, Report, alone, compress_seconds, read_seconds, timed, write_seconds
 
 from muniment import DocumentDatabase, MaintenanceActions, Put, sample
+from muniment.document import encode
 from muniment.smuggler.importer import import_dump
 from muniment.storage.sqlite.files import FILE
 
@@ -95,8 +96,8 @@ def write_dump(path: Path, count: int) -> None:
         file.write(b'{"BuildVersion":62028,"Docs":[')
         for number, (id, body, metadata) in enumerate(sample.documents(count)):
             collection = json.loads(metadata)["Raven-Entity-Name"]
-            tail = json.dumps({"@collection": collection, "@id": id, "@last-modified": "2018-07-27T12:11:53.0145929Z"})
-            file.write((b"," if number else b"") + body[:-1] + b',"@metadata":' + tail.encode() + b"}")
+            tail = encode({"@collection": collection, "@id": id, "@last-modified": "2018-07-27T12:11:53.0145929Z"})
+            file.write((b"," if number else b"") + body[:-1] + b',"@metadata":' + tail + b"}")
         file.write(b"]}")
 
 
