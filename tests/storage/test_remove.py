@@ -79,6 +79,42 @@ def test_a_process_that_dies_then_is_no_way_back(folder: Path, then: str) -> Non
         assert not list(database.storage.check())
 
 
+_FULL = """
+import sys
+from pathlib import Path
+from muniment import DocumentDatabase
+from muniment.errors import DatabaseLocked, StorageFailure
+from muniment.security.encryption import EncryptionKey
+from muniment.storage.sqlite.remove import remove_database
+folder = Path(sys.argv[1]) / "shop"
+key = EncryptionKey(bytes(32)) if sys.argv[2] else None
+database = DocumentDatabase(folder, key=key)
+try:
+    while True:
+        database.put("a/", {"Text": "x" * 50_000})
+except StorageFailure:
+    reader = DocumentDatabase(folder, key=key, read_only=True)
+    database.close()
+try:
+    remove_database(folder, key=key)
+except DatabaseLocked:
+    print("read")
+reader.close()
+print((folder / "muniment.db-wal").exists(), remove_database(folder, key=key), folder.exists())
+"""
+
+
+@pytest.mark.parametrize("key", ["", "a key"])
+def test_on_a_full_disk_a_database_can_be_deleted(tmp_path: Path, key: str) -> None:
+    """Its log stays there when the last one closes it, for want of room; that is no reader."""
+    mounted = f"mount -t tmpfs -o size=2m none '{tmp_path}'"
+    if subprocess.run(["unshare", "-rm", "sh", "-c", mounted], capture_output=True, check=False).returncode:
+        pytest.skip("this machine does not let us mount a small disk")
+    command = ["unshare", "-rm", "sh", "-c", f'{mounted} && exec "$@"', "sh", sys.executable, "-c", _FULL]
+    told = subprocess.run([*command, str(tmp_path), key], capture_output=True, text=True, check=False)
+    assert (told.stdout, told.stderr) == ("read\nTrue True False\n", "")
+
+
 def test_a_log_without_its_database_is_nobodys_to_replay(folder: Path) -> None:
     (folder / "muniment.db").unlink()
     (folder / "muniment.db-wal").write_bytes(b"the last writes of somebody")

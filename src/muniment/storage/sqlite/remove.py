@@ -10,6 +10,8 @@ from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Final
 
+import apsw
+
 from muniment.durable import sync_folder
 from muniment.errors import DatabaseLocked, MunimentError, StorageFailure
 from muniment.security.encryption import EncryptionKey
@@ -143,8 +145,24 @@ def _check_unread(folder: Path, key: EncryptionKey | None) -> None:
         connect(folder, key=key).close()
     except MunimentError:
         return  # an unreadable database can still be deleted
-    if log.exists():
+    if log.exists() and _is_open(folder):  # on a full disk the log stays, though nobody has it open
         raise DatabaseLocked(f"another process is reading the database in {folder}", "close it there")
+
+
+def _is_open(folder: Path) -> bool:
+    """Whether anybody has the database open. Nothing is written, and no key is needed: locks come before any page."""
+    connection = apsw.Connection(str(folder / FILE), flags=apsw.SQLITE_OPEN_READWRITE)
+    try:
+        connection.config(apsw.SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, 1)
+        connection.pragma("locking_mode", "exclusive")
+        connection.execute("SELECT count(*) FROM sqlite_schema").fetchall()
+    except apsw.BusyError:
+        return True
+    except apsw.Error:
+        return False
+    finally:
+        connection.close()
+    return False
 
 
 def _remove(folder: Path, also: Iterable[str]) -> bool:
