@@ -31,7 +31,7 @@ def _page(command: Any, path: list[str], found: dict[str, Any], version: str) ->
     help = inspect.cleandoc(command.help or "")
     yield f'.TH "{name.upper()}" 1 "" "muniment {version}" "Muniment"\n'
     yield f".SH NAME\n{_text(name)} \\- {_text(_first(help))}\n"
-    takes = [each.metavar or each.name.upper() for each in command.params if each.param_type_name == "argument"]
+    takes = [_asked(each) for each in command.params if each.param_type_name == "argument"]
     more = "COMMAND" if found else " ".join(takes)
     yield f".SH SYNOPSIS\n.B {_text(' '.join(path))}\n[OPTIONS] {_text(more)}\n"
     yield f".SH DESCRIPTION\n{_body(help)}"
@@ -53,6 +53,12 @@ def _page(command: Any, path: list[str], found: dict[str, Any], version: str) ->
 
 def _first(help: str) -> str:
     return help.partition("\n\n")[0].replace("\n", " ").removesuffix(".")
+
+
+def _asked(argument: Any) -> str:
+    """An argument as the line of usage has it: in brackets where it may be left out."""
+    name: str = argument.metavar or argument.name.upper()
+    return name if argument.required or name.startswith("[") else f"[{name}]"
 
 
 def _option(each: Any) -> str:

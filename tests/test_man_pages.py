@@ -25,6 +25,8 @@ def test_every_command_has_a_page_that_man_reads() -> None:
     for option in ("--on-conflict", "--id-prefix", "--read-rate"):
         assert option.replace("-", "\\-") in restore
     assert ".nf\n$ muniment restore /mnt/backups/shop \\-\\-to shop\\-restored\n" in restore
+    assert "\n[OPTIONS] [FOLDER|URL]\n" in found["muniment-doctor"]  # it may be left out
+    assert "\n[OPTIONS] FILE\n" in found["muniment-encryption-generate-key"].replace("\\-", "-")
     for name, text in found.items():
         requests = set(re.findall(r"^[.']\w*", text, re.MULTILINE))
         assert requests <= {".TH", ".SH", ".PP", ".TP", ".B", ".BR", ".nf", ".fi"}, name

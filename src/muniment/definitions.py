@@ -56,6 +56,7 @@ _BUILT_IN: Final[dict[str, Any]] = {
 }
 _METADATA: Final = encode({SECTION: "Indexes"})
 _automatic: Final = re.compile(r"Auto/([^/]+)(?:/By.*)?", re.IGNORECASE | re.DOTALL)
+_LISTED: Final = "see those that there are (GET indexes, in Python indexes.list()), or ask a collection by its name"
 _INSTEAD: Final = "ask indexes/dynamic/COLLECTION, or by POST query, for fields of documents (docs/queries.md)"
 _DEFINE: Final = 'give {"Map": "from o in docs.Orders select new { o.Company }"}, or Maps'
 _ALWAYS: Final = {(ID,), (METADATA, "@last-modified"), (METADATA, "@collection")}
@@ -289,7 +290,7 @@ def index(get: Get, name: str) -> Index:
         return Index(name, None if found[1].lower() == "alldocs" else found[1])
     definition = find(get, name)
     if definition is None:
-        raise IndexNotFound(f"there is no index {name!r}", "ask indexes/dynamic/COLLECTION, or by POST query")
+        raise IndexNotFound(f"there is no index {name!r}", _LISTED)
     return evaluated(definition)
 
 

@@ -5,6 +5,7 @@ Nothing is changed, but for a small file that is written into the folder, waited
 
 from __future__ import annotations
 
+import errno
 import os
 import platform
 import resource
@@ -195,7 +196,8 @@ def _disk(folder: Path) -> Iterator[Finding]:
         seconds, written = _waited_for(folder)
     except OSError as error:
         text = f"nothing can be written into {folder}: {error.strerror}"
-        advice = "run it as the user who uses the database"
+        full = error.errno in (errno.ENOSPC, errno.EDQUOT)
+        advice = "make room there" if full else "run it as the user who uses the database"
         yield Finding(name="fsync", state="warning", text=text, advice=advice)
         yield _clock(None)
         return

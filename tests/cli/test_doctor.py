@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import shlex
 import shutil
 import subprocess
@@ -116,6 +117,8 @@ def test_a_server_and_each_of_its_databases(tmp_path: Path) -> None:
         assert found(f"{url}/databases/none", code=3)["database"]["state"] == "problem"
         assert muniment("doctor", url, "--key-file", "x").code == 2
     assert muniment("doctor", url).code == 9
+    gone = muniment("doctor", f"{url}/databases/shop")
+    assert (gone.code, "answers" in gone.text, "start the server" in gone.err) == (9, False, True)
     assert found(data, code=3)["database"]["advice"].startswith("it is the data folder of a server")
     assert muniment("doctor", "--api-key", "a/b").code == 2
 
@@ -125,3 +128,14 @@ def test_all_together_are_as_bad_as_the_worst_of_them() -> None:
     problem = Finding(name="a", state="problem", text="", exit_code=5)
     assert [worst(each) for each in ([ok], [ok, warning], [warning, problem, ok])] == ["ok", "warning", "problem"]
     assert [exit_code(each) for each in ([ok, warning], [warning, problem])] == [0, 5]
+
+
+def test_a_folder_without_room_is_not_called_one_without_permission(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(_: Path) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr("muniment.doctor._waited_for", full)
+    [said] = [each.advice for each in of_folder(tmp_path, None) if each.name == "fsync"]
+    assert said == "make room there"

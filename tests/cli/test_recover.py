@@ -34,6 +34,8 @@ def test_help_of_a_command_is_its_help() -> None:
     assert well("help", "smuggler", "out").text == well("smuggler", "out", "--help").text
     assert well("help").text == well("--help").text
     assert muniment("help", "nothing").code == 2
+    misspelt = muniment("help", "recovr")
+    assert (misspelt.code, "`muniment help recover`" in misspelt.err) == (2, True)
     assert muniment("help", "recover", "now").code == 2
 
 

@@ -76,7 +76,10 @@ def test_a_place_that_cannot_be_written_is_told_at_once(url: str, tmp_path: Path
 
 
 def test_a_run_that_fails_ends_with_1(url: str, tmp_path: Path) -> None:
-    muniment("schedule", "add", "b", "--database", "none", "--dest", str(tmp_path), "--full", "@daily", "--url", url)
+    made = muniment(
+        "schedule", "add", "b", "--database", "none", "--dest", str(tmp_path), "--full", "@daily", "--url", url
+    )
+    assert (made.code, "there is no database 'none' on" in made.err) == (0, True)
     ran = muniment("schedule", "run", "b", "--url", url)
     assert (ran.code, "could not find a database named: none" in ran.text) == (1, True)
 

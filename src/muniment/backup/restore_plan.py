@@ -53,7 +53,8 @@ def tree_of(available: Sequence[Backup], where: str) -> Tree:
     if not available:
         raise BackupNotFound(
             f"there is no complete backup in {where}",
-            "give the folder that backups were written to; one without a manifest.json was not finished",
+            "give the folder that backups were written to; a schedule for all databases has one below it for each. "
+            "A backup without a manifest.json was not finished",
         )
     if len({found.manifest.database.id for found in available}) > 1:
         raise BackupNotFound(f"{where} holds the backups of several databases", "give the folder of one of them")

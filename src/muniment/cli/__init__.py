@@ -6,6 +6,7 @@ import os
 import re
 import sys
 from collections.abc import Callable, Collection, Sequence
+from difflib import get_close_matches
 from importlib import import_module
 from inspect import cleandoc
 from typing import Annotated, Any, Final
@@ -310,10 +311,16 @@ def _understood(arguments: Sequence[str]) -> tuple[list[str], bool]:
     return [*kept, *rest], debug
 
 
+def _misspelt_topic(words: Sequence[str]) -> bool:
+    """Whether it is more like a page of `help` than like any command."""
+    near = get_close_matches(" ".join(words), [*TOPICS, *ABOUT, *_GROUPS], n=1, cutoff=0.75)
+    return bool(near) and near[0] in TOPICS
+
+
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run a command line (that of the process when none is given) and return its exit code."""
     given, debug = _understood(sys.argv[1:] if arguments is None else arguments)
-    if given[:1] == ["help"] and not set(given[1:]) & {*TOPICS, "--help", "-h"}:
+    if given[:1] == ["help"] and not (set(given[1:]) & {*TOPICS, "--help", "-h"} or _misspelt_topic(given[1:])):
         given = [*given[1:], "--help"]
     debug = debug or os.environ.get("MUNIMENT_DEBUG", "0") not in ("", "0")
 

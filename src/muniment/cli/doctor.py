@@ -13,7 +13,7 @@ from muniment.cli.output import count_text
 from muniment.cli.report import Row, listed
 from muniment.cli.status import addressed, new_folder
 from muniment.doctor import Finding, exit_code, of_folder, of_machine, of_recoverability, worst
-from muniment.errors import MunimentError
+from muniment.errors import MunimentError, ServerUnavailable
 from muniment.raven3.names import SYSTEM
 from muniment.storage.location import is_address
 
@@ -92,6 +92,8 @@ def _of_server(url: str, keys: Keys) -> list[Finding]:
                 told = of_recoverability(store.admin.recoverability(), named=not named)
                 where = shlex.join(["--url", address, "--database", name])
                 found += [_addressed(each, where, f"Backups/{shlex.quote(name.strip('<>'))}") for each in told]
+        except ServerUnavailable:
+            raise  # nothing can be said of it
         except MunimentError as error:
             code = type(error).exit_code
             text = f"{name}: {error.message}"

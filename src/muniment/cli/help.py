@@ -33,7 +33,10 @@ def help(
     $ muniment help smuggler out
     """
     if topic != ["recover"]:  # any other was turned into --help before it came here
-        raise InvalidInput(f"there is no page {' '.join(topic or ())!r}", "give recover, or a command")
+        raise InvalidInput(
+            f"there is no page {' '.join(topic or ())!r}",
+            "the page is `muniment help recover`; all commands are in `muniment help`",
+        )
     page = files("muniment.cli").joinpath("recover.md").read_text(encoding="utf-8")
     width = min(shutil.get_terminal_size().columns, WIDEST)
     write("\n".join(_lines(page, width)).encode(sys.stdout.encoding, "backslashreplace"))

@@ -15,13 +15,14 @@ from muniment.backup.runs import Run
 from muniment.backup.schedule import ALL, TASKS, Schedule, Task, from_periodic_setup
 from muniment.cli.databases import Address
 from muniment.cli.options import Keys, Output, Yes
-from muniment.cli.output import check_meant, confirm, count_text, seconds_text
+from muniment.cli.output import check_meant, confirm, count_text, note, seconds_text
 from muniment.cli.policy import PolicyOptions
 from muniment.cli.report import Line, Row, facts, lines, listed, notes, plain
 from muniment.document import decode, rfc3339
 from muniment.duration import duration_of
 from muniment.errors import InvalidInput, NotFound
 from muniment.raven3.messages import ScheduleListed
+from muniment.raven3.names import SYSTEM
 
 if TYPE_CHECKING:
     from muniment.client import DocumentStore
@@ -141,7 +142,9 @@ def add(
             schedule = Schedule(destination=dest, databases=(ALL,))
         if dest is not None:
             schedule = msgspec.structs.replace(schedule, destination=dest)
-        _emit(store, store.schedules.put(name, times.changed(schedule, keeping)), "Made", out)
+        made = store.schedules.put(name, times.changed(schedule, keeping))
+        _note_unknown(store, made.schedule)
+        _emit(store, made, "Made", out)
 
 
 def edit(
@@ -162,7 +165,9 @@ def edit(
         schedule = store.schedules.get(name).schedule
         if dest is not None:
             schedule = msgspec.structs.replace(schedule, destination=dest)
-        _emit(store, store.schedules.put(name, times.changed(schedule, keeping)), "Changed", out)
+        changed = store.schedules.put(name, times.changed(schedule, keeping))
+        _note_unknown(store, changed.schedule)
+        _emit(store, changed, "Changed", out)
 
 
 def remove(name: Name, *, yes: Yes = False, url: Address, keys: Keys, out: Output) -> None:
@@ -277,6 +282,14 @@ def _ended(store: DocumentStore, begun: Run) -> Run:
         if not same or same[0].state not in ("waiting", "running"):
             return same[0] if same else begun
         time.sleep(PAUSE)
+
+
+def _note_unknown(store: DocumentStore, schedule: Schedule) -> None:
+    """Say which databases of a schedule there are not: they may come later, or be misspelt."""
+    there = {name.lower() for name in (ALL, SYSTEM, *store.admin.databases())}
+    for name in schedule.databases:
+        if name.lower() not in there:
+            note(f"there is no database {name!r} on {store.url} now: until there is, its runs fail")
 
 
 def _emit(store: DocumentStore, listed_: ScheduleListed, done: str, out: Output) -> None:

@@ -103,7 +103,7 @@ def status(
         raise InvalidInput("no database was named", f"give its FOLDER or URL/databases/NAME; {URL} names a server too")
     if folder is not None and database is not None:
         raise InvalidInput("--database is for a server", "give its URL instead of FOLDER, or leave out --database")
-    policy, now = limits.policy(), datetime.now(UTC)
+    policy, now, address = limits.policy(), datetime.now(UTC), ""
     if folder is not None:
         keys.check_unused()
         place = database_or_backups(folder)
@@ -123,11 +123,11 @@ def status(
     else:
         encryption.check_for_server()
         with keys.store(url or "", database) as store:
-            found = store.admin.recoverability()
+            found, address = store.admin.recoverability(), store.url
             wrong = store.admin.alerts(policy) if limits.given else []
     key_file = ["--key-file", str(encryption.key_file)] if encryption.key_file else []
     found = _with_secrets(found, shlex.join(key_file), local=url is None)
-    where = shlex.join(["--url", url, "--database", found.name] if url else [str(folder), *key_file])
+    where = shlex.join(["--url", address, "--database", found.name] if url else [str(folder), *key_file])
     new = (
         new_folder(Path(folder))
         if folder is not None and "://" not in str(folder)
