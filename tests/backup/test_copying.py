@@ -264,6 +264,7 @@ def test_what_cannot_be_copied_is_named(chain: list[Backup], small: DocumentData
         copy_backups(tmp_path / "backups", tmp_path / "taken")
 
 
+@some(1)
 def test_the_commands(chain: list[Backup], small: DocumentDatabase, new_place: Make, tmp_path: Path) -> None:
     place, source = new_place(), tmp_path / "backups"
     done = muniment("copy", source, str(place), "--json")

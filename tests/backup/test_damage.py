@@ -59,6 +59,7 @@ def test_the_copy_alone_is_no_damage(folder: Path, small: DocumentDatabase, tmp_
         assert state_of(restored) == state_of(small)
 
 
+@some(1)
 @torture
 @pytest.mark.parametrize("name", [DOCUMENTS, ATTACHMENTS])
 def test_no_byte_can_change_unnoticed(backup: Backup, folder: Path, scratch: Path, name: str) -> None:

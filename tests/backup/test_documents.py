@@ -52,6 +52,7 @@ def several(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> 
     return begun
 
 
+@some(1)
 def test_together_they_write_everything_once(
     small: DocumentDatabase, tmp_path: Path, several: list[Worker[documents.Said]], request: pytest.FixtureRequest
 ) -> None:
@@ -76,6 +77,7 @@ def test_together_they_write_everything_once(
         assert copy.snapshot().fingerprint == small.snapshot().fingerprint
 
 
+@some(2)
 @pytest.mark.parametrize("what", ["a body", "a deletion"])
 def test_what_is_damaged_is_named_or_left_out(small: DocumentDatabase, tmp_path: Path, what: str) -> None:
     statement, _, id = ROT[what]

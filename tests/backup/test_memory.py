@@ -15,8 +15,8 @@ from tests.sampled import count, torture
 
 LIMIT = 250 << 20
 VERIFY_LIMIT = 100 << 20
-DOCUMENTS = count(30_000, whole=60_000)
-ATTACHMENT_MIB = count(100, whole=200)
+DOCUMENTS = count(21_000, whole=60_000)
+ATTACHMENT_MIB = count(80, whole=200)
 
 
 def _content(parts: int) -> Iterator[bytes]:

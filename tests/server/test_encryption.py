@@ -213,6 +213,7 @@ def test_a_database_is_made_by_its_document_alone(server: Server, data_dir: Path
     assert key_in_clear(data_dir.parent) == []
 
 
+@some(1)
 @pytest.mark.parametrize("algorithm", ["ChaCha20", "System.Security.Cryptography.AesManaged, System.Core"])
 def test_an_algorithm_is_named(server: Server, algorithm: str) -> None:
     encrypted(server, **{"Raven/Encryption/Algorithm": algorithm})

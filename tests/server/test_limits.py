@@ -119,7 +119,7 @@ def test_a_large_body_has_more_time(tmp_path: Path) -> None:
         def parts() -> Iterator[bytes]:
             for _ in range(8):
                 yield b"x" * (64 << 10)
-                time.sleep(0.4)
+                time.sleep(0.2)
 
         assert shop.request("PUT", "/static/a", content=parts()).status_code == 201
         body = (part for around in ((b'{"a":"',), parts(), (b'"}',)) for part in around)

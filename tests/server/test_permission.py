@@ -18,6 +18,7 @@ from muniment.security.access import Right
 from muniment.security.keys import new_key
 from muniment.server.raven7_routes import ROUTES as LATER
 from muniment.server.routes import ROUTES
+from tests.sampled import some
 from tests.server.running import Server, running
 
 DOCUMENT = Path(__file__).parents[2] / "docs" / "security.md"
@@ -178,6 +179,7 @@ def test_a_backup_key_backs_up_and_reads_nothing_but_how_that_goes(site: Site) -
     assert site.ask("admin", "POST", f"/operation/kill?id={number}").status_code == 200
 
 
+@some(3)
 @pytest.mark.parametrize(
     ("query", "body", "named"),
     [

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.sampled import some
 from tests.server.running import Server, assert_error, running
 
 
@@ -32,6 +33,7 @@ def server(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Server]:
         os.close(stderr)
 
 
+@some(1)
 def test_nothing_depends_on_the_log(server: Server, tmp_path: Path) -> None:
     shop = server.create("shop")
     shop.fill(50)
