@@ -23,7 +23,7 @@ from muniment.client.transport import Server, Transport, unreachable
 from muniment.client.wire import Request, Response, Unreachable
 from muniment.errors import DatabaseClosed, InvalidInput, MunimentError, ServerUnavailable
 from tests.client.serving import blocking, running_server
-from tests.sampled import some
+from tests.sampled import count, some
 
 Handler = Callable[[BaseHTTPRequestHandler], None]
 
@@ -276,23 +276,26 @@ def test_a_server_that_is_stopped_and_started(tmp_path: Path) -> None:
             store.put("b", {})
 
 
+MIB = count(80, whole=200)
+
+
 @some(1)
 def test_attachments_in_constant_memory(store: DocumentStore, kind: str) -> None:
     chunk = bytes(1 << 20)
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     if kind == "threads":
-        store.put_attachment("large", (chunk for _ in range(200)))
+        store.put_attachment("large", (chunk for _ in range(MIB)))
         attachment = store.get_attachment("large")
         assert attachment is not None
-        assert sum(map(len, attachment.chunks())) == 200 << 20
+        assert sum(map(len, attachment.chunks())) == MIB << 20
     else:
-        assert asyncio.run(through_asyncio(store, chunk)) == 200 << 20
+        assert asyncio.run(through_asyncio(store, chunk)) == MIB << 20
     assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 50_000
 
 
 async def through_asyncio(store: DocumentStore, chunk: bytes) -> int:
     async with AsyncDocumentStore(store.url, store.name) as shared:
-        await shared.put_attachment("large", (chunk for _ in range(200)))
+        await shared.put_attachment("large", (chunk for _ in range(MIB)))
         found = await shared.get_attachment("large")
         assert found is not None
         return sum([len(part) async for part in found.chunks()])

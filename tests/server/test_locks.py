@@ -496,7 +496,7 @@ def everything(database: Database) -> Iterator[dict[str, Any]]:
 def test_what_an_embedded_database_starts_inherits_none_of_its_files(tmp_path: Path) -> None:
     folder, here = tmp_path / "shop", os.getpid()
     with DocumentDatabase(folder) as database:
-        for first in range(0, 8000, 1000):
+        for first in range(0, 5000, 1000):
             texts = (b85encode(random.Random(first + n).randbytes(2500)).decode() for n in range(1000))
             database.batch([Put(f"items/{first + n}", {"text": text}) for n, text in enumerate(texts)])
         assert not inherited(here, folder)
@@ -509,7 +509,7 @@ def test_what_an_embedded_database_starts_inherits_none_of_its_files(tmp_path: P
         with watched_children(here, folder) as importing:
             database.import_dump(tmp_path / "a.ravendbdump", options=options)
         list(database.storage.check())
-        assert database.statistics().documents == 8000
+        assert database.statistics().documents == 5000
         with database.maintenance.compare(tmp_path / "one" / "b") as comparison:
             assert not comparison.difference.count("added")
         database.maintenance.restore(tmp_path / "one" / "b", tmp_path / "restored")
