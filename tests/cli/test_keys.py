@@ -39,6 +39,7 @@ def test_keys_of_a_server_that_is_stopped(tmp_path: Path) -> None:
     assert not (tmp_path / "data").exists()
     first = muniment("keys", "add", "Nightly", "--right", "backup", "--right=read", "--database=shop", *at, "--json")
     assert "note: from now on the server answers nobody without a key" in first.err
+    assert "no key may make others yet" in first.err
     made = first.json
     name, secret = split_key(made.pop("api_key"))
     assert (name, made["name"], made["rights"], made["databases"]) == (

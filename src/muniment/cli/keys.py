@@ -176,6 +176,10 @@ def add(
         note(f"there is no database {each} yet; the key is for one of that name")
     if others is None:
         note("from now on the server answers nobody without a key, unless its setting anonymous-access says otherwise")
+        if "admin" not in right:
+            note(
+                "no key may make others yet: stop the server, and `muniment keys add NAME --right admin --data-dir DIR`"
+            )
     if chosen is None:
         out.emit(f"Made the key {key.name}; this is the only time that it is shown", [_shown(api_key), *_rows(key)])
     else:
