@@ -61,8 +61,10 @@ class Asked:
         self.path, _, self.query_string = path.partition("?")
         self.headers = Headers(headers)
         self.answer: tuple[int, list[tuple[str, str]], bytes] | None = None
+        self.taken = False  # the body
 
     async def __call__(self) -> bytes:
+        self.taken = True
         return self._body
 
     async def __aiter__(self) -> AsyncIterator[bytes]:
@@ -291,6 +293,7 @@ def test_what_is_not_plain_to_store_goes_the_general_way(tmp_path: Path) -> None
         waiting = asyncio.create_task(site.app.__rsgi__(frozen, frozen, site.straight.ready(frozen)))
         await asyncio.sleep(0)
         assert not waiting.done()
+        assert not frozen.taken  # it waits without a body in memory
         site.databases.thaw()
         await waiting
         assert frozen.answer
