@@ -283,7 +283,13 @@ def test_help_fits_the_terminal(columns: str) -> None:
     assert max(map(len, said.splitlines())) <= int(columns)
 
 
-@pytest.mark.parametrize("command", ["restore", "verify", "rehearse", "inspect", "backup"])
+@pytest.mark.parametrize(
+    "command",
+    [
+        *("restore", "verify", "rehearse", "inspect", "backup", "status", "expire", "merge", "copy"),
+        "smuggler out",
+    ],
+)
 def test_a_line_is_completed_without_loading_what_the_command_does(command: str) -> None:
     """Which takes longer than all else, and whoever presses Tab waits for it."""
     heavy = "muniment.maintenance muniment.database muniment.client pyarrow http.client cryptography".split()

@@ -7,11 +7,9 @@ from typing import Annotated
 
 import typer
 
-from muniment.backup.summary import CopySummary
 from muniment.cli.options import JobOutput, Keys, LimitOptions, ServerOptions, Source, place_of
 from muniment.cli.output import count_text, size_text
 from muniment.cli.report import Row, facts, notes, row
-from muniment.maintenance import MaintenanceActions
 from muniment.progress import Progress
 
 
@@ -48,6 +46,8 @@ def copy(
     $ muniment copy s3://backups/shop /mnt/backups/shop --repair
     $ muniment copy /mnt/backups/shop s3://backups/shop --url http://127.0.0.1:8080
     """
+    from muniment.backup.summary import CopySummary  # here: completing a line needs none of it
+
     job: list[Row] = []
     if server.wanted(keys):
         from muniment.cli.chores import Chore  # here: its HTTP client loads longer than most commands run
@@ -57,6 +57,8 @@ def copy(
             CopySummary,
         )
     else:
+        from muniment.maintenance import MaintenanceActions
+
         with out.job(progress := Progress()):
             copied = MaintenanceActions.copy(source, dest, repair=repair, progress=progress, limits=pace.here)
         done = CopySummary.of(copied)

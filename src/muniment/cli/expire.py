@@ -2,19 +2,20 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from muniment.backup.summary import DecisionSummary, ExpirySummary
 from muniment.cli.keyring import OpeningOptions
 from muniment.cli.options import Dest, JobOutput, KeyOptions, Keys, ServerOptions, Yes
 from muniment.cli.output import check_meant, confirm, count_text, size_text
 from muniment.cli.policy import PolicyOptions
 from muniment.cli.report import Row, lines, note_lines
 from muniment.duration import duration_of, duration_text
-from muniment.maintenance import MaintenanceActions
 from muniment.progress import Progress
+
+if TYPE_CHECKING:
+    from muniment.backup.summary import DecisionSummary, ExpirySummary
 
 Grace = Annotated[
     str,
@@ -53,6 +54,8 @@ def expire(
     $ muniment expire /mnt/backups/shop --restorable-within 7d --keep-weekly 8 --grace 48h --yes
     $ muniment expire /mnt/backups/shop --keep-last 7 --yes --url http://127.0.0.1:8080
     """
+    from muniment.backup.summary import ExpirySummary  # here: completing a line needs none of it
+
     policy, seconds = keeping.wanted(), duration_of(grace, "--grace")
     job: list[Row] = []
     if server.wanted(keys):
@@ -69,6 +72,8 @@ def expire(
             )
             return done
     else:
+        from muniment.maintenance import MaintenanceActions
+
         keyring = opening.keyring(encryption)
 
         def expired(*, dry_run: bool, wait: bool = False) -> ExpirySummary:

@@ -6,12 +6,9 @@ from typing import Annotated
 
 import typer
 
-from muniment.backup.summary import BackupSummary
 from muniment.cli.keyring import OpeningOptions, SealingOptions
 from muniment.cli.options import Dest, JobOutput, KeyOptions, Keys, LimitOptions, ServerOptions
 from muniment.cli.report import Row, facts
-from muniment.cli.state import backup_rows
-from muniment.maintenance import MaintenanceActions
 from muniment.progress import Progress
 
 
@@ -47,6 +44,9 @@ def merge(
     $ muniment merge backups --through 2026-11-22T181500.002Z.incremental --delete-merged
     $ muniment merge backups --through 2026-11-22T181500.002Z.incremental --url http://127.0.0.1:8080
     """
+    from muniment.backup.summary import BackupSummary  # here: completing a line needs none of it
+    from muniment.cli.state import backup_rows
+
     job: list[Row] = []
     if server.wanted(keys):
         from muniment.cli.chores import Chore, accepting, check_here  # here: its HTTP client loads long
@@ -61,6 +61,8 @@ def merge(
             BackupSummary,
         )
     else:
+        from muniment.maintenance import MaintenanceActions
+
         progress = Progress()
         with out.job(progress):
             merged = MaintenanceActions.merge(

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from muniment.backup.retention import Policy
 from muniment.errors import InvalidInput
+
+if TYPE_CHECKING:
+    from muniment.backup.retention import Policy
 
 _PANEL = "Which backups to keep"
 
@@ -69,6 +71,8 @@ class PolicyOptions:
 
     def policy(self) -> Policy:
         """What to keep; raises `InvalidInput` where it makes no sense."""
+        from muniment.backup.retention import Policy  # here: completing a line needs none of it
+
         return Policy(**{name: getattr(self, name) for name in Policy.__struct_fields__})
 
     def wanted(self) -> Policy:

@@ -7,7 +7,7 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Annotated, Any, BinaryIO, Final, TypeAlias
+from typing import TYPE_CHECKING, Annotated, Any, BinaryIO, Final, TypeAlias
 from urllib.parse import urlsplit
 
 import typer
@@ -31,9 +31,11 @@ from muniment.cli.smuggler_options import CarriedOptions, Continuation, FailOnUn
 from muniment.durable import cannot_write
 from muniment.errors import InvalidInput, StorageFailure
 from muniment.progress import Progress
-from muniment.security.encryption import EncryptionKey, given_key
-from muniment.security.keyring import NO_KEYS, Keyring
 from muniment.smuggler.options import Compression, Format
+
+if TYPE_CHECKING:
+    from muniment.security.encryption import EncryptionKey
+    from muniment.security.keyring import Keyring
 
 Create: TypeAlias = Annotated[bool, typer.Option("--create", metavar="", help="Make the database, if there is none.")]
 
@@ -283,7 +285,8 @@ def smuggler_between(
         check_stays_here(["--key-file2"], ITS_KEYS)
     options = carried.options(start_document_etag, None, fail_on_unknown)
     target_keys = _keys_of_target(source, target, keys, second_keys)
-    from muniment.smuggling import between as move  # here too
+    from muniment.security.encryption import given_key  # here too
+    from muniment.smuggling import between as move
     from muniment.smuggling import source as opened_source
     from muniment.smuggling import target as opened_target
 
@@ -316,6 +319,8 @@ def _opening(
     place: str, encryption: KeyOptions, opening: OpeningOptions | None = None
 ) -> tuple[EncryptionKey | None, Keyring]:
     """The key of a database in a folder, and what opens the backups there; a server is sent nothing of that."""
+    from muniment.security.keyring import NO_KEYS  # here: completing a line needs none of it
+
     if "://" in place:
         encryption.check_for_server()
         return None, opening.for_server() if opening else NO_KEYS

@@ -11,13 +11,13 @@ from muniment.cli.report import Row, facts, lines, notes, number, row
 from muniment.document import from_microseconds, rfc3339
 from muniment.fingerprint import Fingerprint
 from muniment.revision import ATTACHMENT, DOCUMENT
-from muniment.security.encryption import EncryptionKey
-from muniment.statistics import Statistics
 
 if TYPE_CHECKING:
     from muniment.backup.plan import RestorePlan
     from muniment.backup.reader import Moment
     from muniment.backup.summary import BackupSummary, MomentSummary
+    from muniment.security.encryption import EncryptionKey
+    from muniment.statistics import Statistics
 
 
 def restored_rows(plan: RestorePlan, moment: Moment, found: Fingerprint | None, seconds: float) -> list[Row]:

@@ -9,13 +9,11 @@ from dataclasses import dataclass, fields
 from datetime import UTC, datetime
 from itertools import count
 from pathlib import Path
-from typing import Annotated, Final
+from typing import TYPE_CHECKING, Annotated, Final
 
 import msgspec
 import typer
 
-from muniment.backup.alerts import Alert, Policy, alerts, worst
-from muniment.backup.recoverability import DestinationState, Proof, Recoverability, of_backups
 from muniment.cli.options import (
     KeyOptions,
     Keys,
@@ -28,12 +26,13 @@ from muniment.cli.options import (
 from muniment.cli.output import count_text, seconds_text, size_text
 from muniment.cli.profile import URL
 from muniment.cli.report import Line, Row, listed
-from muniment.database import DocumentDatabase
 from muniment.duration import duration_of, duration_text
 from muniment.errors import BackupNotFound, DamagedBackup, InvalidInput
-from muniment.security.encryption import EncryptionKey
-from muniment.storage import engines
-from muniment.storage.base import system_clock
+
+if TYPE_CHECKING:
+    from muniment.backup.alerts import Alert, Policy
+    from muniment.backup.recoverability import DestinationState, Proof, Recoverability
+    from muniment.security.encryption import EncryptionKey
 
 MOST_SPANS: Final = 3
 
@@ -62,6 +61,8 @@ class Limits:
 
     def policy(self) -> Policy:
         """What they say; raises `InvalidInput`."""
+        from muniment.backup.alerts import Policy
+
         said = {each.name: getattr(self, each.name) for each in fields(self)}
         return Policy(
             **{name: None if text is None else duration_of(text, f"--fail-if-{name}") for name, text in said.items()}
@@ -103,6 +104,9 @@ def status(
         raise InvalidInput("no database was named", f"give its FOLDER or URL/databases/NAME; {URL} names a server too")
     if folder is not None and database is not None:
         raise InvalidInput("--database is for a server", "give its URL instead of FOLDER, or leave out --database")
+    from muniment.backup.alerts import alerts  # here: completing a line needs none of it
+    from muniment.storage import engines
+
     policy, now, address = limits.policy(), datetime.now(UTC), ""
     if folder is not None:
         keys.check_unused()
@@ -147,6 +151,8 @@ def _tell(headline: str, told: Row, wrong: Sequence[Alert], limits: Limits, out:
     if not limits.given:
         out.emit(headline, [told])
         return
+    from muniment.backup.alerts import worst
+
     severity = worst(wrong)
     state = "OK" if severity is None else severity.upper()
     text = "; ".join(f"{alert.database}: {alert.text}" for alert in wrong) or headline
@@ -214,11 +220,16 @@ def _with_next(found: Recoverability, whole: Callable[[str | None], str | None])
 
 
 def _of_folder(folder: Path, key: EncryptionKey | None) -> Recoverability:
+    from muniment.database import DocumentDatabase
+
     with DocumentDatabase(folder, create=False, read_only=True, key=key) as opened:
         return opened.maintenance.recoverability()
 
 
 def _of_backups(folder: Path) -> list[Recoverability]:
+    from muniment.backup.recoverability import of_backups
+    from muniment.storage.base import system_clock
+
     return of_backups(folder, system_clock()) if folder.is_dir() else []
 
 
