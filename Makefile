@@ -1,8 +1,8 @@
 # Needs Python 3.11 or newer and make; everything else is set up in .venv from requirements.lock.
 PYTHON ?= python3
 BIN := .venv/bin
-# Every worker builds what its tests share, so more of them than this cost more than they save.
-WORKERS ?= auto --maxprocesses 4
+# Tests wait for servers, browsers and retries a quarter of their time: two workers left two processors so long idle.
+WORKERS ?= 4
 # RavenDB's own clients want other versions of packages, so each has an environment of its own, in which tests run it.
 CLIENTS := build/clients/ravendb7/ready build/clients/pyravendb3/ready
 LOCKS := tests/client/environments

@@ -70,12 +70,12 @@ def load() -> Native | None:
     try:
         import _hashlib
 
-        if hashlib.sha256(LIBRARY.read_bytes()).hexdigest() != SEAL.read_text("ascii").strip():
+        if hashlib.sha256(LIBRARY.read_bytes()).hexdigest().encode() != SEAL.read_bytes().strip():
             return None
         library, libcrypto = ctypes.CDLL(str(LIBRARY)), ctypes.CDLL(getattr(_hashlib, "__file__", None))
         functions = [ctypes.cast(libcrypto[name], _POINTER) for name in _FUNCTIONS]
         return Native(library, (_POINTER * len(functions))(*functions))
-    except (ImportError, OSError, AttributeError, UnicodeDecodeError):
+    except (ImportError, OSError, AttributeError):
         return None
 
 

@@ -113,7 +113,7 @@ class Settings:
     transfers: Annotated[Some, "How many dumps go in and out at once; more get 503 with Retry-After."] = 32
     open_databases: Annotated[
         Some, "How many databases are open at once: the one that was unused for longest is closed for another."
-    ] = 100
+    ] = 80
     jobs: Annotated[
         Some, "How many backups, restores and compactions run at once; others wait, in the order in which they came."
     ] = 4
