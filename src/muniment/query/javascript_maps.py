@@ -12,7 +12,7 @@ import re
 from collections.abc import Callable
 from typing import Final, TypeVar
 
-from muniment.query.maps import Map, NoProjection, Path, Several, Unknown, Value
+from muniment.query.maps import Map, MapReader, NoProjection, Path, Several, Value
 from muniment.query.model import ID, METADATA
 
 T = TypeVar("T")
@@ -30,8 +30,6 @@ _escape: Final = re.compile(r"\\(u[0-9a-fA-F]{4}|x[0-9a-fA-F]{2}|.)", re.DOTALL)
 _ESCAPES: Final = {"n": "\n", "t": "\t", "r": "\r", "b": "\b", "f": "\f", "v": "\v", "0": "\0", "\n": ""}
 # What JavaScript has of any array or text, which is not a member of the document.
 _COMPUTED: Final = frozenset({"length"})
-_OPEN: Final = "([{"
-_CLOSE: Final = ")]}"
 
 
 def is_map(text: str) -> bool:
@@ -46,51 +44,16 @@ def map_of(text: str) -> Map:
     return _Parser(text).map()
 
 
-class _Parser:
+class _Parser(MapReader):
     def __init__(self, text: str) -> None:
-        found = [(str(match.lastgroup), match[0], match.start()) for match in _token.finditer(text)]
-        self._tokens = [(kind, said, place) for kind, said, place in found if kind != "space"]
-        self._tokens.append(("end", "", len(text)))
-        self._text = text
-        self._at = 0
+        super().__init__(text, _token)
         self._variables: dict[str, tuple[str, ...]] = {}  # what each stands for, as a path into the document
 
-    # Words.
-
-    @property
-    def _said(self) -> str:
-        kind, said, _ = self._tokens[self._at]
-        return "" if kind == "text" else said
-
-    def _take(self, *said: str) -> bool:
-        following = self._tokens[self._at : self._at + len(said)]
-        if [(kind != "text", word) for kind, word, _ in following] != [(True, word) for word in said]:
-            return False
-        self._at += len(said)
-        return True
-
-    def _expect(self, *said: str) -> None:
-        for each in said:
-            if not self._take(each):
-                raise self._more()
-
-    def _more(self) -> NoProjection:
-        _, said, place = self._tokens[self._at]
-        return NoProjection(f"has {said!r} at character {place + 1}" if said else "ends too early")
-
     def _name(self) -> str:
-        kind, said, _ = self._tokens[self._at]
-        if kind != "name":
-            raise self._more()
-        self._at += 1
-        return said
+        return self._word("name")
 
     def _quoted(self) -> str:
-        kind, said, _ = self._tokens[self._at]
-        if kind != "text":
-            raise self._more()
-        self._at += 1
-        return _escape.sub(_meant, said[1:-1])
+        return _escape.sub(_meant, self._word("text")[1:-1])
 
     # The map, and the functions in it.
 
@@ -101,9 +64,7 @@ class _Parser:
         fields = self._function((), self._object)
         self._take(",")
         self._expect(")")
-        self._take(";")
-        if self._tokens[self._at][0] != "end":
-            raise self._more()
+        self._end()
         return Map(None if collection.lower() == "@all_docs" else collection, fields)
 
     def _function(self, of: tuple[str, ...], result: Callable[[], T]) -> T:
@@ -152,25 +113,6 @@ class _Parser:
         return fields
 
     # Values.
-
-    def _field(self) -> Value:
-        """A value up to the next comma or bracket; if there is more than is known here, it is `Unknown`."""
-        start = self._at
-        try:
-            value = self._value()
-            if self._said in (",", "}"):
-                return value
-        except (NoProjection, RecursionError):
-            pass
-        self._at, depth = start, 0
-        while depth or self._said not in (",", "}"):
-            kind, said, _ = self._tokens[self._at]
-            if kind == "end":
-                raise self._more()
-            if kind == "other":
-                depth += (said in _OPEN) - (said in _CLOSE)
-            self._at += 1
-        return Unknown(self._text[self._tokens[start][2] : self._tokens[self._at][2]].strip())
 
     def _value(self) -> Value:
         if self._take("("):

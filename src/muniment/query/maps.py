@@ -9,6 +9,7 @@ these. What else there may be is known by its text only.
 from __future__ import annotations
 
 import re
+from abc import ABC, abstractmethod
 from collections.abc import Iterator
 from typing import Final, NamedTuple, TypeAlias
 
@@ -71,13 +72,78 @@ def map_of(text: str) -> Map:
     return _Parser(text).map()
 
 
-class _Parser:
-    def __init__(self, text: str) -> None:
-        found = [(match.lastgroup, match[0], match.start()) for match in _token.finditer(text)]
-        self._tokens = [(str(kind), said, place) for kind, said, place in found if kind != "space"]
+class MapReader(ABC):
+    """Reads a map word by word, as far as its language does not matter. Words are told apart by a pattern's groups.
+
+    The groups are `space`, which is passed over, `text` in quotes, `name` and `other`.
+    """
+
+    def __init__(self, text: str, words: re.Pattern[str]) -> None:
+        found = [(str(match.lastgroup), match[0], match.start()) for match in words.finditer(text)]
+        self._tokens = [(kind, said, place) for kind, said, place in found if kind != "space"]
         self._tokens.append(("end", "", len(text)))
         self._text = text
         self._at = 0
+
+    @abstractmethod
+    def _value(self) -> Value: ...
+
+    @property
+    def _said(self) -> str:
+        kind, said, _ = self._tokens[self._at]
+        return "" if kind == "text" else said
+
+    def _take(self, *said: str) -> bool:
+        following = self._tokens[self._at : self._at + len(said)]
+        if [(kind != "text", word) for kind, word, _ in following] != [(True, word) for word in said]:
+            return False
+        self._at += len(said)
+        return True
+
+    def _expect(self, *said: str) -> None:
+        for each in said:
+            if not self._take(each):
+                raise self._more()
+
+    def _more(self) -> NoProjection:
+        _, said, place = self._tokens[self._at]
+        return NoProjection(f"has {said!r} at character {place + 1}" if said else "ends too early")
+
+    def _word(self, wanted: str) -> str:
+        kind, said, _ = self._tokens[self._at]
+        if kind != wanted:
+            raise self._more()
+        self._at += 1
+        return said
+
+    def _end(self) -> None:
+        self._take(";")
+        if self._tokens[self._at][0] != "end":
+            raise self._more()
+
+    def _field(self) -> Value:
+        """A value up to the next comma or bracket; if there is more than is known here, it is `Unknown`."""
+        start = self._at
+        try:
+            value = self._value()
+            if self._said in (",", "}"):
+                return value
+        except (NoProjection, RecursionError):
+            pass
+        self._at, depth = start, 0
+        while depth or self._said not in (",", "}"):
+            kind, said, _ = self._tokens[self._at]
+            if kind == "end":
+                raise self._more()
+            if kind == "other":
+                depth += (said in "([{") - (said in ")]}")
+            self._at += 1
+        return Unknown(self._text[self._tokens[start][2] : self._tokens[self._at][2]].strip())
+
+
+class _Parser(MapReader):
+    def __init__(self, text: str) -> None:
+        super().__init__(text, _token)
         self._document = ""
 
     def map(self) -> Map:
@@ -99,35 +165,11 @@ class _Parser:
             self._expect("=>")
             fields = self._object()
             self._expect(")")
-        self._take(";")
-        if self._tokens[self._at][0] != "end":
-            raise self._more()
+        self._end()
         return Map(collection, fields)
 
-    @property
-    def _said(self) -> str:
-        return self._tokens[self._at][1]
-
-    def _take(self, said: str) -> bool:
-        if self._tokens[self._at][0] == "text" or self._said != said:
-            return False
-        self._at += 1
-        return True
-
-    def _expect(self, said: str) -> None:
-        if not self._take(said):
-            raise self._more()
-
-    def _more(self) -> NoProjection:
-        _, said, place = self._tokens[self._at]
-        return NoProjection(f"has {said!r} at character {place + 1}" if said else "ends too early")
-
     def _name(self) -> str:
-        kind, said, _ = self._tokens[self._at]
-        if kind != "name":
-            raise self._more()
-        self._at += 1
-        return said.removeprefix("@")
+        return self._word("name").removeprefix("@")
 
     def _source(self) -> str | None:
         self._expect("docs")
@@ -141,11 +183,7 @@ class _Parser:
         return None
 
     def _quoted(self) -> str:
-        kind, said, _ = self._tokens[self._at]
-        if kind != "text":
-            raise self._more()
-        self._at += 1
-        return re.sub(r"\\(.)", r"\1", said[1:-1], flags=re.DOTALL)
+        return re.sub(r"\\(.)", r"\1", self._word("text")[1:-1], flags=re.DOTALL)
 
     def _object(self) -> dict[str, Value]:
         self._expect("new")
@@ -165,26 +203,6 @@ class _Parser:
             if not self._take(",") and self._said != "}":
                 raise self._more()
         return fields
-
-    def _field(self) -> Value:
-        """A value up to the next comma or bracket; if there is more than is known here, it is `Unknown`."""
-        start = self._at
-        try:
-            value = self._value()
-            if self._said in (",", "}"):
-                return value
-        except (NoProjection, RecursionError):
-            pass
-        self._at = start
-        depth = 0
-        while depth or self._said not in (",", "}"):
-            kind, said, _ = self._tokens[self._at]
-            if kind == "end":
-                raise self._more()
-            if kind == "other":
-                depth += (said in "([{") - (said in ")]}")
-            self._at += 1
-        return Unknown(self._text[self._tokens[start][2] : self._tokens[self._at][2]].strip())
 
     def _value(self) -> Value:
         values = [self._one()]
