@@ -19,6 +19,7 @@ from muniment.errors import Cancelled, ConcurrencyConflict, StorageFailure
 from muniment.progress import Progress
 from muniment.workers import Child, Parent, Worker, speaking
 from tests import work
+from tests.processes import children, runs
 from tests.work import Content, Text
 
 ROOT = Path(__file__).parents[1]
@@ -28,13 +29,9 @@ ROOT = Path(__file__).parents[1]
 def place(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """A worker finds what is in the tests too, and leaves no process behind."""
     monkeypatch.setattr(workers, "_PLACE", str(ROOT))
-    before = children()
+    before = children(os.getpid())
     yield
-    assert children() == before
-
-
-def children() -> list[str]:
-    return Path(f"/proc/self/task/{os.getpid()}/children").read_text().split()
+    assert children(os.getpid()) == before
 
 
 def worker(function: Callable[[Parent], None], progress: Progress | None = None, **more: Any) -> Worker[Text | Content]:
@@ -180,6 +177,6 @@ def test_it_ends_with_its_parent_and_cleans_up(tmp_path: Path) -> None:
         pid = int(parent.stdout.readline())
         assert made.exists()
         parent.send_signal(signal.SIGKILL)
-    while Path(f"/proc/{pid}").exists() and "State:\tZ" not in Path(f"/proc/{pid}/status").read_text():
+    while runs(pid):
         time.sleep(0.01)
     assert not made.exists()

@@ -24,6 +24,7 @@ from muniment.fingerprint import Fingerprint
 from muniment.progress import Progress
 from tests.backup.damage import ATTACHMENTS, DOCUMENTS, Rows, flip, manifest_of, rewrite_rows, seal, write_manifest
 from tests.clock import Clock
+from tests.processes import children
 from tests.sampled import some
 
 
@@ -215,17 +216,12 @@ def test_it_can_be_cancelled_and_ends_its_processes(
             self.cancel()
             super().advance(documents=documents, attachments=attachments, bytes=bytes)
 
-    others = children()  # of other tests in this process
+    others = children(os.getpid())  # of other tests in this process
     with pytest.raises(Cancelled):
         MaintenanceActions.verify(tmp_path / "backups", progress=Impatient())
-    assert not set(children()) - set(others)
+    assert not set(children(os.getpid())) - set(others)
     assert not [thread for thread in threading.enumerate() if thread.name == "muniment examiner"]
     assert records(tmp_path / "backups") == []
-
-
-def children() -> list[int]:
-    """The processes that this one has started and that have not been waited for."""
-    return [int(pid) for pid in Path(f"/proc/self/task/{os.getpid()}/children").read_text().split()]
 
 
 def test_a_process_that_is_killed_is_said(
@@ -235,18 +231,18 @@ def test_a_process_that_is_killed_is_said(
     small.batch([Put(f"many/{number}", {"number": number}) for number in range(100_000)])
     backup = small.maintenance.start_backup(tmp_path / "backups").wait()
     assert len(backup.manifest.files) == 2  # of which one has far more than the other
-    before = set(children())
+    before = set(children(os.getpid()))
     tasks = [
         Task(backup.sha256, os.fsencode(backup.folder), file, 0, backup.manifest.through)
         for file in backup.manifest.files
     ]
     findings = examine_all(tasks, Progress())
     assert isinstance(next(findings)[1], Group)
-    for pid in set(children()) - before:
+    for pid in set(children(os.getpid())) - before:
         os.kill(pid, signal.SIGKILL)
     with pytest.raises(StorageFailure, match="was ended"):
         list(findings)
-    assert set(children()) == before
+    assert set(children(os.getpid())) == before
 
 
 def test_modules_in_the_working_folder_are_not_taken_for_those_of_the_processes(

@@ -9,6 +9,7 @@ from pathlib import Path
 
 from muniment import DocumentDatabase, MaintenanceActions, Progress
 from muniment.storage.sqlite.files import LOADING
+from tests.processes import children
 from tests.server.running import Database, Server, assert_error, running
 
 
@@ -22,9 +23,8 @@ def test_a_compaction_that_was_killed_is_told(tmp_path: Path) -> None:
     while not (folder / "muniment.db.compacting").exists():
         assert time.monotonic() < until
         time.sleep(0.002)
-    for path in Path(f"/proc/{server.process.pid}/task").glob("*/children"):
-        for child in path.read_text().split():
-            os.kill(int(child), signal.SIGKILL)
+    for child in children(server.process.pid):
+        os.kill(child, signal.SIGKILL)
     server.kill()
     with running(tmp_path / "data") as again:
         told = again.client.get("/docs/Raven/Database/Compact/Status/shop").json()

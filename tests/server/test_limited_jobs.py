@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import os
 import time
 from collections.abc import Callable
-from contextlib import suppress
 from pathlib import Path
 
 from muniment import DocumentStore
 from tests.cli.process import muniment
+from tests.processes import niceness_of_children
 from tests.server.running import Database, Server, assert_error, running
 from tests.test_limits import closed
 
@@ -80,16 +79,6 @@ def test_restores_merges_and_copies_have_limits_too(server: Server, shop: Databa
     assert server.wait_for(number)["Faulted"] is False
     refused = server.client.post("/admin/copy?hours=late", json=here | {"Destination": str(tmp_path / "copy")})
     assert_error(refused, 400, "the hours are 'late'")
-
-
-def niceness_of_children(process: int) -> list[int]:
-    """How far the processes that this one has begun stand back."""
-    found = []
-    for task in Path(f"/proc/{process}/task").iterdir():
-        for child in (task / "children").read_text().split():
-            with suppress(OSError):
-                found.append(os.getpriority(os.PRIO_PROCESS, int(child)))
-    return found
 
 
 def test_a_job_that_waits_for_its_hours_keeps_no_turn_from_others(tmp_path: Path) -> None:

@@ -29,6 +29,7 @@ from muniment.errors import InvalidInput
 from muniment.security.encryption import new_key
 from muniment.server.routes import ROUTES
 from muniment.storage.sqlite.files import FILE
+from tests.processes import children
 from tests.sampled import some
 from tests.server.running import Database, Server, running
 
@@ -101,13 +102,6 @@ def inherited(process: int, place: Path) -> list[str]:
             if target.startswith(f"{place}/") and not flags & CLOSE_ON_EXEC:
                 found.append(target)
     return found
-
-
-def children(process: int) -> list[int]:
-    with suppress(OSError):
-        lists = [path.read_text() for path in Path(f"/proc/{process}/task").glob("*/children")]
-        return [int(child) for text in lists for child in text.split()]
-    return []
 
 
 @contextmanager
@@ -437,9 +431,9 @@ def leaves_the_locks_and_no_descriptor(site: Site, kind: str) -> set[int]:
     more, seen = Counter[str](), set[int]()
     for _ in range(5):  # threads that happen to read at once keep one each, but what is lost is lost every time
         before = steady(process)
-        with watched_children(process, data) as children:
+        with watched_children(process, data) as watched:
             KINDS[kind](site)
-        seen |= children
+        seen |= watched
         assert_locked(process, *folders)
         if not (more := more_than(before, process)):
             break

@@ -18,6 +18,7 @@ import pytest
 
 from muniment import MaintenanceActions
 from muniment.backup.restore import dry_run
+from tests.processes import children
 from tests.sampled import some
 from tests.server.running import Database, Server, assert_error, running
 
@@ -299,12 +300,6 @@ class Large:
         until = time.monotonic() + 60
         while not reached(self.server.client.get("/operation/status", params={"id": operation}).json()["State"]):
             assert time.monotonic() < until
-
-
-def children(process: int) -> list[int]:
-    return [
-        int(child) for path in Path(f"/proc/{process}/task").glob("*/children") for child in path.read_text().split()
-    ]
 
 
 def kill_child(process: int) -> None:

@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 
+from tests.processes import children
 from tests.server.running import Database, Server, assert_error, running
 
 
@@ -24,19 +25,6 @@ def begin(shop: Database, folder: Path) -> int:
 def state(server: Server, operation: int) -> dict[str, Any]:
     told: dict[str, Any] = server.client.get("/operation/status", params={"id": operation}).json()
     return told
-
-
-def children(server: Server) -> list[int]:
-    """The processes that the server has started."""
-    found = []
-    for each in Path("/proc").iterdir():
-        if each.name.isdigit():
-            try:
-                if int((each / "stat").read_text().rpartition(")")[2].split()[1]) == server.process.pid:
-                    found.append(int(each.name))
-            except OSError:
-                continue
-    return found
 
 
 def until(true: Callable[[], object]) -> None:
@@ -54,15 +42,15 @@ def server(tmp_path: Path) -> Any:
         first = server.create("first")
         first.put("a")
         number = begin(first, tmp_path / "backups")
-        until(lambda: children(server))
-        for child in children(server):
+        until(lambda: children(server.process.pid))
+        for child in children(server.process.pid):
             os.kill(child, signal.SIGSTOP)
         assert not state(server, number)["Completed"]
         yield server
 
 
 def go_on(server: Server) -> None:
-    for child in children(server):
+    for child in children(server.process.pid):
         os.kill(child, signal.SIGCONT)
 
 
@@ -77,7 +65,7 @@ def test_jobs_wait_in_their_order_and_say_so(server: Server, tmp_path: Path) -> 
     until(lambda: "Waiting for other jobs to end; it is number 3" in str(shops[2].status()["Messages"]))
     assert shops[2].status()["IsRunning"] is True
     assert shops[2].status()["Position"] == 3
-    assert len(children(server)) == 1
+    assert len(children(server.process.pid)) == 1
     go_on(server)
     ended = [server.wait_for(each) for each in (1, *waiting)]
     assert not any(each["Faulted"] for each in ended)
@@ -96,7 +84,7 @@ def test_one_that_waits_can_be_cancelled_and_the_others_move_up(server: Server, 
     assert server.wait_for(waiting[1])["Canceled"]
     assert shops[1].status()["IsRunning"] is False
     assert [state(server, waiting[n])["State"]["Position"] for n in (0, 2)] == [1, 2]
-    assert len(children(server)) == 1
+    assert len(children(server.process.pid)) == 1
     go_on(server)
     assert not server.wait_for(waiting[2])["Faulted"]
     assert not shops[1].backup(tmp_path / "backups" / "s1")["Faulted"]
@@ -110,8 +98,8 @@ def test_restores_and_compactions_wait_too(server: Server, tmp_path: Path) -> No
     go_on(server)
     server.wait_for(backup)
     held = begin(Database(server, "first"), tmp_path / "more")
-    until(lambda: children(server))
-    for child in children(server):
+    until(lambda: children(server.process.pid))
+    for child in children(server.process.pid):
         os.kill(child, signal.SIGSTOP)
     compaction = server.client.post("/admin/compact", params={"database": "shop"}).json()["OperationId"]
     restore = server.client.post("/admin/restore", json=wanted).json()["OperationId"]

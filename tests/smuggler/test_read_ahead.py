@@ -8,6 +8,7 @@ import os
 import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 from threading import Timer
 from typing import Any
@@ -21,6 +22,7 @@ from muniment.smuggler import read_ahead
 from muniment.smuggler.importer import import_dump
 from muniment.smuggler.read_ahead import DumpAhead, ReadyDocument, kept, open_ahead
 from muniment.smuggler.reader import Dump, DumpDocument, DumpFault, DumpItem, open_dump
+from tests.processes import runs
 from tests.sampled import some
 from tests.smuggler.dumps import LEGACY, SMALL, attachment, docs, document, plain
 
@@ -177,5 +179,5 @@ def test_it_ends_with_its_parent(path: Path) -> None:
         reader = int(parent.stdout.readline())
         assert readers(parent.pid) == [reader]
         parent.kill()
-    while Path(f"/proc/{reader}").exists() and "State:\tZ" not in Path(f"/proc/{reader}/status").read_text():
-        pass
+    while runs(reader):
+        time.sleep(0.01)

@@ -17,6 +17,7 @@ import httpx
 
 from muniment import MaintenanceActions, MunimentError
 from muniment.revision import DOCUMENT
+from tests.processes import children
 from tests.server.running import Database, Server, running
 from tests.torture.load import Contents, Known, known, must_hold, writing
 from tests.torture.verdict import Case, Defect, Outcome, Verdict, judged
@@ -169,14 +170,6 @@ def _has(process: Path, log: Path) -> bool:
         return (process / "fd" / "2").samefile(log)
     except OSError:
         return False
-
-
-def children(process: int) -> list[int]:
-    """The processes that this one has started and that run still."""
-    try:
-        return [int(n) for path in Path(f"/proc/{process}/task").glob("*/children") for n in path.read_text().split()]
-    except OSError:
-        return []
 
 
 def make_template(place: Path) -> None:
