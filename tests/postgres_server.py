@@ -18,7 +18,6 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import pytest
 
@@ -50,6 +49,7 @@ class Postgres:
     port: int
     programs: Path
     process: subprocess.Popen[bytes] | None = None
+    disk: Disk | None = None
 
     @property
     def server(self) -> str:
@@ -69,8 +69,11 @@ class Postgres:
     def start(self, *options: str) -> None:
         """Start it, and wait until it takes connections."""
         command = [str(self.programs / "postgres"), "-D", str(self.folder / "data"), "-k", str(self.folder), *options]
+        within = self.disk.entered if self.disk else []
         with (self.folder / "log").open("ab") as log:
-            self.process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=log, stderr=log, **_user())
+            self.process = subprocess.Popen(
+                [*within, *as_user(ends_with_us=True), *command], stdin=subprocess.DEVNULL, stdout=log, stderr=log
+            )
         import psycopg
 
         deadline = time.monotonic() + START_SECONDS
@@ -100,35 +103,73 @@ class Postgres:
             return cursor.fetchall() if cursor.description else []
 
 
-def _user() -> dict[str, Any]:
-    """Whom it runs as: not root."""
-    if os.getuid():
-        return {}
+def as_user(*, ends_with_us: bool = False) -> list[str]:
+    """What goes before a command that must not run as root; with `ends_with_us` a test that is killed ends it too."""
+    if shutil.which("setpriv") is None:
+        if not os.getuid():
+            pytest.skip("PostgreSQL does not run as root, and there is no setpriv to give it another user")
+        return []
     who = pwd.getpwnam("nobody")
-    return {"user": who.pw_uid, "group": who.pw_gid, "extra_groups": []}
+    user = [f"--reuid={who.pw_uid}", f"--regid={who.pw_gid}", "--clear-groups"] if not os.getuid() else []
+    return ["setpriv", *user, *(["--pdeathsig=QUIT"] if ends_with_us else []), "--"]
+
+
+class Disk:
+    """A small disk in memory, at `folder` for who enters it, and for us at `path`; gone with this process."""
+
+    def __init__(self, folder: Path, size: int) -> None:
+        folder.mkdir()
+        who = pwd.getpwnam("nobody")
+        mount = f"mount -t tmpfs -o size={size},uid={who.pw_uid},mode=700 tmpfs '{folder}' && echo there && exec cat"
+        self._holder = subprocess.Popen(
+            ["unshare", "-m", "sh", "-c", mount], stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE
+        )
+        assert self._holder.stdout
+        if self._holder.stdout.readline() != b"there\n":
+            self.close()
+            pytest.skip("this machine does not let us mount a small disk")
+        self.path = Path(f"/proc/{self._holder.pid}/root{folder}")
+        self.entered = ["nsenter", f"--target={self._holder.pid}", "--mount", f"--wd={folder.parent}"]
+
+    def free(self) -> int:
+        """How many bytes are left."""
+        return shutil.disk_usage(self.path).free
+
+    def close(self) -> None:
+        """Forget it."""
+        self._holder.communicate(timeout=START_SECONDS)
+
+
+def _initialise(programs: Path, folder: Path) -> None:
+    if not os.getuid():
+        os.chown(folder, pwd.getpwnam("nobody").pw_uid, -1)
+    made = subprocess.run(
+        [
+            *as_user(),
+            *(str(programs / "initdb"), "-D", str(folder / "data"), "-U", "muniment", "-A", "trust"),
+            *("-E", "UTF8", "--no-locale", "--no-sync", "--no-instructions"),
+        ],
+        capture_output=True,
+        cwd=folder,
+        check=False,
+    )
+    assert made.returncode == 0, made.stderr.decode()
 
 
 @contextmanager
-def postgres_server() -> Iterator[Postgres]:
-    """A new server with the database `test`; everybody on this machine is let in."""
+def postgres_server(settings: str = "", disk: int = 0) -> Iterator[Postgres]:
+    """A new server with the database `test`; everybody on this machine is let in.
+
+    With `disk`, it has a disk of so many bytes for itself, in the folder `disk`.
+    """
     programs = binaries()
     if programs is None:
         pytest.skip(ABSENT)
     folder = Path(tempfile.mkdtemp(prefix="pg-"))
+    small = None
     try:
-        if not os.getuid():
-            os.chown(folder, pwd.getpwnam("nobody").pw_uid, -1)
-        made = subprocess.run(
-            [
-                *(str(programs / "initdb"), "-D", str(folder / "data"), "-U", "muniment", "-A", "trust"),
-                *("-E", "UTF8", "--no-locale", "--no-sync", "--no-instructions"),
-            ],
-            capture_output=True,
-            cwd=folder,
-            check=False,
-            **_user(),
-        )
-        assert made.returncode == 0, made.stderr.decode()
+        _initialise(programs, folder)
+        small = Disk(folder / "disk", disk) if disk else None
         [port] = free_ports(1)
         settings = f"""
 listen_addresses = '127.0.0.1'
@@ -136,10 +177,11 @@ port = {port}
 shared_buffers = 64MB
 max_connections = 80
 max_wal_size = 1GB
+{settings}
 """
         with (folder / "data" / "postgresql.conf").open("a") as file:
             file.write(settings)
-        server = Postgres(folder, port, programs)
+        server = Postgres(folder, port, programs, disk=small)
         server.start()
         try:
             server.execute("CREATE DATABASE test", server.server.replace("/test?", "/postgres?"))
@@ -147,4 +189,6 @@ max_wal_size = 1GB
         finally:
             server.stop(signal.SIGQUIT)
     finally:
+        if small:
+            small.close()
         shutil.rmtree(folder, ignore_errors=True)

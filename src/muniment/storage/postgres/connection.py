@@ -282,7 +282,7 @@ def mapped(error: BaseException, place: object) -> BaseException:
                 f"the disk of the PostgreSQL of {place} is full; this was not stored", "make room there and write again"
             )
         case failures.InsufficientPrivilege():
-            return AccessDenied(f"{place}: {said}", f"as the owner: {_grant(place)}")
+            return AccessDenied(f"{place}: {said}", f"see which right is missing: muniment check '{place}'")
         case failures.TooManyConnections() | failures.ConfigurationLimitExceeded():
             return _too_many(place)
         case failures.InvalidCatalogName():
@@ -325,7 +325,8 @@ def _unreachable(error: psycopg.Error, place: object, said: str) -> MunimentErro
     if isinstance(error, failures.OutOfMemory | failures.IoError):
         return StorageFailure(f"{place}: PostgreSQL refused it: {said}", "see its log")
     return Lost(
-        f"PostgreSQL is not reachable at {place}: {said}", "see whether it runs, and which host and port it has"
+        f"PostgreSQL is not reachable at {place}: {said}",
+        "see whether it runs (if not, its log says why: a full disk, say), and which host and port it has",
     )
 
 
@@ -338,13 +339,3 @@ def _too_many(place: object) -> Busy:
 
 def _no_database(place: object) -> DatabaseNotFound:
     return DatabaseNotFound(f"PostgreSQL has no such database: {place}", "make it with: createdb --encoding=UTF8 NAME")
-
-
-def _grant(place: object) -> str:
-    if not isinstance(place, Address):
-        return "GRANT CREATE ON DATABASE … TO …;"
-    schema = quoted(place.schema)
-    return (
-        f"GRANT USAGE, CREATE ON SCHEMA {schema} TO ROLE; GRANT SELECT, INSERT, UPDATE, DELETE ON ALL TABLES IN SCHEMA"
-        f" {schema} TO ROLE; or to make it: GRANT CREATE ON DATABASE NAME TO ROLE"
-    )

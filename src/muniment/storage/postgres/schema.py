@@ -20,6 +20,7 @@ from muniment.errors import DatabaseLocked, DatabaseNotFound, InvalidInput, Targ
 from muniment.storage.base import Identity, Lineage
 from muniment.storage.location import Address
 from muniment.storage.postgres.connection import Connection, Names, mapped_errors, pooled
+from muniment.storage.postgres.rights import no_schema
 
 FORMAT: Final = 1
 PART_BYTES: Final = 1 << 20
@@ -74,6 +75,10 @@ TABLES: Final = tuple("muniment state note turn tally delta mark pin lease conte
 _EXISTS: Final = "SELECT 1 FROM pg_catalog.pg_tables WHERE schemaname = %s AND tablename = 'muniment'"
 _OTHERS: Final = "SELECT tablename FROM pg_catalog.pg_tables WHERE schemaname = %s ORDER BY 1 LIMIT 1"
 _SCHEMA: Final = "SELECT 1 FROM pg_catalog.pg_namespace WHERE nspname = %s"
+_MAY_MAKE: Final = """
+SELECT coalesce((SELECT has_schema_privilege(oid, 'CREATE') AND has_schema_privilege(oid, 'USAGE')
+  FROM pg_catalog.pg_namespace WHERE nspname = %s), has_database_privilege(current_database(), 'CREATE'))
+"""
 
 
 def statements(partitions: int, *, keys: bool = True) -> str:
@@ -116,8 +121,8 @@ def exists(address: Address) -> bool:
         return look()
 
 
-def check_format(connection: Connection, address: Address) -> None:
-    """Raises `DatabaseNotFound`, and `UnknownFormat` for what this software does not read."""
+def format_of(connection: Connection, address: Address) -> int:
+    """The format of the database; raises `DatabaseNotFound`, and `UnknownFormat` for a newer one or no database."""
     if connection.execute(_EXISTS, (address.schema,)).fetchone() is None:
         raise DatabaseNotFound(
             f"there is no database in {address}", "give the schema that holds one, or make it: muniment create"
@@ -132,6 +137,7 @@ def check_format(connection: Connection, address: Address) -> None:
             f"the database in {address} has format {version}; this software reads up to {FORMAT}",
             "open it with a newer version of Muniment",
         )
+    return int(row[0])
 
 
 def new_identity(now: int) -> Identity:
@@ -183,10 +189,13 @@ def create(address: Address, clock: Callable[[], int], partitions: int = 0) -> N
         except (failures.DuplicateTable, failures.UniqueViolation, failures.DuplicateSchema):
             if connection.execute(_EXISTS, (address.schema,)).fetchone() is None:
                 raise
+            format_of(connection, address)  # raises, if it is only called as one
 
 
 def make_schema(connection: Connection, address: Address) -> None:
-    """Have the schema, with nothing in it; part of a transaction."""
+    """Have the schema, with nothing in it; part of a transaction. Raises `AccessDenied` where that is not allowed."""
+    if connection.execute(_MAY_MAKE, (address.schema,)).fetchone() != (True,):
+        raise no_schema(connection, address)
     if connection.execute(_SCHEMA, (address.schema,)).fetchone() is None:
         connection.execute(Names(address).sql("CREATE SCHEMA {s}"))
         return

@@ -43,9 +43,11 @@ from muniment.storage.postgres.check import check, lost
 from muniment.storage.postgres.connection import Connection, Names, leave, mapped_errors, use
 from muniment.storage.postgres.facts import KNOWN_BACKUPS, KNOWN_PLACES, read_state, write_facts
 from muniment.storage.postgres.keeper import Keeper
+from muniment.storage.postgres.migrate import check_current, upgrade
 from muniment.storage.postgres.purge import forget_contents, last_etag_before
 from muniment.storage.postgres.reader import Reader
-from muniment.storage.postgres.schema import PART_BYTES, check_format
+from muniment.storage.postgres.rights import check_rights
+from muniment.storage.postgres.schema import FORMAT, PART_BYTES, format_of
 from muniment.storage.postgres.writer import Spool, Writer
 from muniment.storage.postgres.writing import fold_collection
 from muniment.storage.retention import History, history_of, purge_limit
@@ -78,15 +80,29 @@ class PostgresStorage:
         self._closed = False
         try:
             self._reader = Reader(self._pool, self._names, address)
-            self._reader.read(lambda connection: check_format(connection, address))
-            self.identity: Identity = self._reader.state().identity
+            found = self._reader.read(lambda connection: self._looked_at(connection, writes=not read_only))
+            if found < FORMAT and not read_only:
+                with self._reader.connection() as connection:
+                    upgrade(connection, address)
             self._keeper = Keeper(self._pool, self._names, address, clock, writes=not read_only)
             self._keeper.start()
-            if not read_only:
-                self._writer = Writer(self._pool, self._names, address, clock, self._keeper.committed)
+            try:
+                # Now that whoever would bring it up sees that it is open.
+                check_current(self._reader.read(lambda connection: format_of(connection, address)), address)
+                self.identity: Identity = self._reader.state().identity
+                if not read_only:
+                    self._writer = Writer(self._pool, self._names, address, clock, self._keeper.committed)
+            except BaseException:
+                self._keeper.close()
+                raise
         except BaseException:
             leave(self._pool)
             raise
+
+    def _looked_at(self, connection: Connection, *, writes: bool) -> int:
+        """The format that the database has, if this role may use it."""
+        check_rights(connection, self.folder, writes=writes)
+        return format_of(connection, self.folder)
 
     @property
     def file_bytes(self) -> int:
