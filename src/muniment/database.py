@@ -56,7 +56,7 @@ from muniment.storage import engines
 from muniment.storage.base import Snapshot, Write, Written, system_clock
 from muniment.storage.freeze import SECONDS, Freeze
 from muniment.storage.location import location_of
-from muniment.storage.retention import changed_settings
+from muniment.storage.retention import changed_settings, partitions_of
 
 if TYPE_CHECKING:
     from muniment.maintenance import MaintenanceActions
@@ -377,10 +377,13 @@ class DocumentDatabase(Source[Exported]):
 
         With `replace` they are all there are afterwards. `docs/backup-guide.md` lists those that mean something; others
         are kept for those who know them. Raises `InvalidInput` for what would do nothing: an unknown `Muniment/` name,
-        a value that makes no sense, a window for a history that is not kept. Nothing is changed then.
+        a value that makes no sense, a window for a history that is not kept, partitions, which are made with a
+        database. Nothing is changed then.
         """
         with self._configuring:
-            changed = changed_settings(self.storage.settings, settings, replace=replace)
+            present = self.storage.settings
+            changed = changed_settings(present, settings, replace=replace)
+            engines.check_partitions(self.path, partitions_of(changed), partitions_of(present))
             self.storage.configure(changed)
             return changed
 

@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 
 from muniment import DocumentDatabase, DocumentStore, MaintenanceActions
+from muniment.errors import InvalidInput
 from muniment.storage import engines
 from muniment.storage.location import Address, address, location_of
 from tests.postgres_server import Postgres
@@ -69,6 +70,14 @@ def test_two_servers_serve_the_same_databases(two: tuple[Server, Server], storag
     put = one.client.put("/databases/Shop/docs/orders/1", content=b'{"n":1.10}', headers=ID_HEADERS)
     assert put.status_code == 201, put.text
     assert other.client.get("/databases/Shop/docs/Orders/1").content == b'{"n":1.10}'
+
+    # What it was made with stays.
+    document = one.client.get("/admin/databases/Shop")
+    changed = {"Settings": {**document.json()["Settings"], "Muniment/Partitions": "4"}}
+    expected = {"If-None-Match": document.headers["ETag"]}
+    refused = one.client.put("/admin/databases/Shop", json=changed, headers=expected)
+    assert refused.status_code == 400, refused.text
+    assert "was made with 2" in refused.text
 
     # Numbers from both: HiLo ranges and identities without a collision.
     def ids(server: Server) -> list[str]:
@@ -136,6 +145,13 @@ def test_databases_in_postgresql_beside_folders(tmp_path: Path, postgres: Postgr
         place = address(storage, "Things")
         server.create("Things", **{"Raven/DataDir": str(place)})
         server.create("Files")
+        wrong = server.client.put("/admin/databases/Few", json={"Settings": {"Muniment/Partitions": "4"}})
+        assert wrong.status_code == 400, wrong.text
+        assert "in a folder" in wrong.text
+        parted = {"Raven/DataDir": str(address(storage, "Parted")), "Muniment/Partitions": "4"}
+        server.create("Parted", **parted)
+        with pytest.raises(InvalidInput, match="was made with 4"):
+            engines.check_partitions(address(storage, "Parted"), 2)
         assert engines.exists(place)
         again = server.client.put("/admin/databases/Twice", json={"Settings": {"Raven/DataDir": str(place)}})
         assert again.status_code == 400

@@ -7,14 +7,17 @@ import shutil
 import subprocess
 import threading
 from contextlib import closing, suppress
+from pathlib import Path
 
 import psycopg
 import pytest
 
+from muniment import DocumentDatabase
 from muniment.errors import (
     AccessDenied,
     Busy,
     DatabaseLocked,
+    InvalidInput,
     MunimentError,
     ServerUnavailable,
     StorageFailure,
@@ -202,6 +205,25 @@ def test_a_table_of_somebody_else_is_no_database(postgres: Postgres) -> None:
         with pytest.raises(UnknownFormat, match="not a database of Muniment"):
             call(address)
     assert run(postgres, address, "SELECT count(*) FROM {s}.muniment") == [(0,)]
+
+
+# Partitions
+
+
+def test_partitions_are_not_given_to_a_database_that_is_there(tmp_path: Path, postgres: Postgres) -> None:
+    with DocumentDatabase(tmp_path / "shop") as database, pytest.raises(InvalidInput, match="in a folder"):
+        database.configure({"Muniment/Partitions": "4"})
+    with DocumentDatabase(f"{postgres.address()}&partitions=4") as database:
+        assert database.configure({"Muniment/Partitions": "4"}) == {"Muniment/Partitions": "4"}
+        for wrong in ("2", "0"):
+            with pytest.raises(InvalidInput, match="was made with 4") as caught:
+                database.configure({"muniment/partitions": wrong})
+            assert "restore" in caught.value.hint
+        database.configure({"Muniment/History": "true"})
+    with DocumentDatabase(postgres.address()) as database:
+        with pytest.raises(InvalidInput, match="was made with none"):
+            database.configure({"Muniment/Partitions": "4"})
+        assert database.settings == {}
 
 
 # Limits

@@ -28,6 +28,8 @@ from muniment.server.wire import Refused
 from muniment.storage import engines
 from muniment.storage.base import Snapshot
 from muniment.storage.freeze import Freeze
+from muniment.storage.location import Address, address
+from muniment.storage.retention import partitions_of
 from muniment.telling import telling
 
 SYSTEM_HOLDS: Final = (
@@ -406,7 +408,14 @@ def described(system: DocumentDatabase) -> Iterator[Document]:
 
 def folder_in(data_dir: Path, document: Document) -> Path:
     """Where the database that this document of a server describes has its files."""
-    return resolve_location(data_dir, folder_text(decode(document.body)) or f"~/{document.id[len(DATABASES) :]}")
+    told = decode(document.body)
+    folder = resolve_location(data_dir, folder_text(told) or f"~/{document.id[len(DATABASES) :]}")
+    return partitioned(folder, partitions_of(plain_settings(told)))
+
+
+def partitioned(folder: Path, partitions: int) -> Path:
+    """The same place, in which a database that is made has so many partitions, if it is in PostgreSQL."""
+    return address(folder.server, folder.schema, partitions) if isinstance(folder, Address) and partitions else folder
 
 
 def _outside(file: Path | None, data_dir: Path) -> Path:

@@ -11,12 +11,13 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
-from muniment.errors import NotEvaluated, WrongKey
+from muniment.errors import InvalidInput, NotEvaluated, WrongKey
 from muniment.later import Later
 from muniment.progress import Progress
 from muniment.security.encryption import EncryptionKey
 from muniment.storage.base import Identity, Loader, Storage, system_clock
 from muniment.storage.location import Address
+from muniment.storage.retention import PARTITIONS
 from muniment.storage.sqlite import compact as rewriting
 from muniment.storage.sqlite import files, schema, store
 from muniment.storage.sqlite import loader as sqlite_loader
@@ -38,6 +39,7 @@ __all__ = [
     "RESTORING",
     "check_closed",
     "check_free",
+    "check_partitions",
     "compact",
     "create",
     "exists",
@@ -132,6 +134,26 @@ def loader(place: Path, identity: Identity, key: EncryptionKey | None = None) ->
     if isinstance(place, Address):
         return postgres.Loader(place, identity)
     return sqlite_loader.Loader(place, identity, key)
+
+
+def check_partitions(place: Path, wanted: int, before: int = 0) -> None:
+    """Raises `InvalidInput` where a database is to have so many partitions, not `before` any more, and has not.
+
+    They are made with it, in PostgreSQL alone.
+    """
+    if wanted == before:
+        return
+    there = postgres.partitions(place) if isinstance(place, Address) else None
+    if there is None:
+        raise InvalidInput(
+            f"{PARTITIONS} is {wanted}, and the database in {place} is in a folder, which has none",
+            "leave it out, or make the database in PostgreSQL (docs/scale.md)",
+        )
+    if there != wanted:
+        raise InvalidInput(
+            f"{PARTITIONS} is {wanted}, and the database in {place} was made with {there or 'none'}",
+            "leave it as it is; or take a backup, and restore that to a new schema with partitions=N in its address",
+        )
 
 
 @contextmanager

@@ -96,6 +96,12 @@ def check_settings(settings: Mapping[Any, Any]) -> None:
         )
 
 
+def partitions_of(settings: Mapping[str, str]) -> int:
+    """How many partitions the tables of a database in PostgreSQL are to have, by its settings; 0 for none."""
+    text = next((value for name, value in settings.items() if name.lower() == PARTITIONS.lower()), "0")
+    return int(text) if text.isdecimal() else 0
+
+
 def _seconds(lowered: Mapping[str, str], name: str) -> int | None:
     text = lowered.get(name.lower())
     return None if text is None else duration_of(text, name)

@@ -24,10 +24,10 @@ from muniment.server.admission import check_document, plain_settings
 from muniment.server.leftovers import ALSO, BEING_REMOVED
 from muniment.server.request import Request
 from muniment.server.secured import keys_of, wrapped
-from muniment.server.tenants import Databases, check_name, folder_text, make
+from muniment.server.tenants import Databases, check_name, folder_text, make, partitioned
 from muniment.server.wire import Refused, Response, empty_response, json_response
 from muniment.storage import engines
-from muniment.storage.retention import PARTITIONS, check_settings
+from muniment.storage.retention import check_settings, partitions_of
 from muniment.telling import log
 
 
@@ -60,6 +60,8 @@ async def put_database(request: Request) -> Response:
     if folder != databases.folder_of(present):
         raise Refused(400, f"the database {name} cannot be moved to {folder}", bare=True)
     check_document(given)
+    before = _partitions({"Settings": plain_settings(decode(present.body))})
+    await asyncio.to_thread(engines.check_partitions, folder, _partitions(given), before)
     given = await asyncio.to_thread(wrapped, databases.master, name, given, decode(present.body))
     databases.check_folder(name, folder)
     async with databases.offline(name, "being changed"):
@@ -77,10 +79,14 @@ async def create(request: Request, name: str, given: dict[str, Any], expected: i
         }
     folder = databases.places.data(folder_text(given) or "", within=request.caller.data_roots)
     check_document(given)
+    partitions = _partitions(given)
+    if engines.is_folder(folder):
+        engines.check_partitions(folder, partitions)
     value = await asyncio.to_thread(wrapped, databases.master, name, given, None)
     databases.take(name, folder, "being created")
     try:
-        await _make(folder, keys_of(databases.master, name, value))
+        await _make(partitioned(folder, partitions), keys_of(databases.master, name, value))
+        await asyncio.to_thread(engines.check_partitions, folder, partitions)
         etag = await _store(request, databases, name, value, expected)
     finally:
         databases.give_back(name)
@@ -92,7 +98,7 @@ def _partitions(given: dict[str, Any]) -> int:
     """How many partitions the tables of a new database are to have in PostgreSQL; 0 for none."""
     settings = plain_settings(given)
     check_settings(settings)
-    return int(next((each for name, each in settings.items() if name.lower() == PARTITIONS.lower()), "0"))
+    return partitions_of(settings)
 
 
 async def _make(folder: Path, keys: Sequence[EncryptionKey]) -> None:

@@ -37,6 +37,8 @@ from muniment.server.secured import is_secret, key_in_settings, keys_of, wrapped
 from muniment.server.tenants import Databases, check_name
 from muniment.server.wire import Refused, Response, json_response
 from muniment.storage import engines
+from muniment.storage.location import Address
+from muniment.storage.retention import PARTITIONS
 from muniment.telling import telling
 
 POLL_SECONDS: Final = 0.1
@@ -248,8 +250,16 @@ def _document(backup: Backup, target: Path, secured: dict[str, str] | None) -> d
         found = None
     told: dict[str, Any] = found if isinstance(found, dict) else {}
     told = {name: value for name, value in told.items() if name.lower() != SECURED.lower()}
-    others = ("raven/datadir", "raven/indexstoragepath", "raven/esent/logspath", "raven/transactionjournalspath")
+    others = (
+        "raven/datadir",
+        "raven/indexstoragepath",
+        "raven/esent/logspath",
+        "raven/transactionjournalspath",
+        PARTITIONS.lower(),
+    )
     kept = told.get("Settings") or {}
     settings = {key: value for key, value in kept.items() if key.lower() not in others and not is_secret(key)}
+    if isinstance(target, Address) and target.partitions:
+        settings[PARTITIONS] = str(target.partitions)
     settings = with_bundle({**settings, DATA_DIR: str(target)}, encrypted=bool(secured))
     return {**told, "Settings": settings, SECURED: secured, "Disabled": False}

@@ -13,7 +13,7 @@ from muniment.storage.postgres.connection import Names, mapped_errors, pooled
 from muniment.storage.postgres.loader import Loader
 from muniment.storage.postgres.locking import locked
 from muniment.storage.postgres.moving import Taking, taking
-from muniment.storage.postgres.schema import create, drop, exists, is_free, remove, rename
+from muniment.storage.postgres.schema import create, drop, exists, is_free, partitions, remove, rename
 from muniment.storage.postgres.store import PostgresStorage
 
 __all__ = [
@@ -24,6 +24,7 @@ __all__ = [
     "check_no_key",
     "create",
     "exists",
+    "partitions",
     "remove",
     "staged",
     "taking",

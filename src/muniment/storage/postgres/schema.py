@@ -74,6 +74,10 @@ CREATE INDEX content_staged ON {s}.content(made) WHERE staged;
 TABLES: Final = tuple("muniment state note turn tally delta mark pin lease content part log current dead".split())
 _EXISTS: Final = "SELECT 1 FROM pg_catalog.pg_tables WHERE schemaname = %s AND tablename = 'muniment'"
 _OTHERS: Final = "SELECT tablename FROM pg_catalog.pg_tables WHERE schemaname = %s ORDER BY 1 LIMIT 1"
+_PARTITIONS: Final = """
+SELECT count(*) FROM pg_catalog.pg_inherits i JOIN pg_catalog.pg_class c ON c.oid = i.inhparent
+JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace WHERE n.nspname = %s AND c.relname = 'log'
+"""
 _SCHEMA: Final = "SELECT 1 FROM pg_catalog.pg_namespace WHERE nspname = %s"
 _MAY_MAKE: Final = """
 SELECT coalesce((SELECT has_schema_privilege(oid, 'CREATE') AND has_schema_privilege(oid, 'USAGE')
@@ -119,6 +123,12 @@ def exists(address: Address) -> bool:
                 return connection.execute(_EXISTS, (address.schema,)).fetchone() is not None
 
         return look()
+
+
+def partitions(address: Address) -> int:
+    """How many partitions the log of the database in this schema has; 0 for none."""
+    with pooled(address) as pool, pool.connection() as connection, mapped_errors(address):
+        return int(connection.execute(_PARTITIONS, (address.schema,)).fetchall()[0][0])
 
 
 def format_of(connection: Connection, address: Address) -> int:
