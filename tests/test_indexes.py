@@ -10,7 +10,7 @@ import pytest
 
 from muniment import DocumentDatabase, IndexField, Put, Selection, field
 from muniment.query import words
-from muniment.storage.sqlite import building, indexes
+from muniment.storage import building, indexes
 from muniment.storage.sqlite.indexes import Indexes
 from muniment.storage.sqlite.store import SqliteStorage
 from tests.client.test_indexes import until
@@ -90,7 +90,7 @@ def test_the_ones_that_are_named_stay(tmp_path: Path, monkeypatch: pytest.Monkey
 def test_a_query_says_how_far_an_index_is(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """It waits a while, and then looks at every document; what it finds is right."""
     monkeypatch.setattr(building, "STEP", 10)
-    monkeypatch.setattr("muniment.storage.sqlite.store.INDEX_SECONDS", 0.0)
+    monkeypatch.setattr("muniment.storage.store.INDEX_SECONDS", 0.0)
     go_on, fill_rows, steps = threading.Event(), Indexes.fill, []
 
     def slowly(self: Indexes, *rows: Any) -> None:

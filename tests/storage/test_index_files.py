@@ -15,8 +15,8 @@ from muniment.errors import DatabaseClosed
 from muniment.maintenance import MaintenanceActions
 from muniment.query.model import Equal, Field, Query
 from muniment.security.encryption import EncryptionKey, new_key
+from muniment.storage import building
 from muniment.storage.base import Write
-from muniment.storage.sqlite import building
 from muniment.storage.sqlite.store import SqliteStorage
 
 QUERY = Query("Orders", Equal(Field(("A",)), 3))
@@ -95,7 +95,7 @@ def test_closing_while_one_is_built(tmp_path: Path, monkeypatch: pytest.MonkeyPa
 _KILLED = """
 import os, sys
 from muniment import DocumentDatabase
-from muniment.storage.sqlite import building
+from muniment.storage import building
 from tests.storage.test_index_files import asked
 building.STEP = 100
 database = DocumentDatabase(sys.argv[1])

@@ -37,8 +37,8 @@ from muniment.query.model import (
 )
 from muniment.query.plan import Wanted
 from muniment.security.encryption import EncryptionKey
+from muniment.storage import building, indexes
 from muniment.storage.base import Storage, Write
-from muniment.storage.sqlite import building, indexes
 from muniment.storage.sqlite.indexes import Indexes
 from muniment.storage.sqlite.reader import Reader
 from muniment.storage.sqlite.store import SqliteStorage

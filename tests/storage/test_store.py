@@ -190,7 +190,7 @@ def test_a_stream_that_fails_leaves_nothing(folder: Path, store: SqliteStorage) 
 def test_an_upload_that_is_too_large_leaves_nothing(
     folder: Path, store: SqliteStorage, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("muniment.storage.sqlite.store.MAX_ATTACHMENT_BYTES", 9 * MIB)  # in place of 2 GiB
+    monkeypatch.setattr("muniment.storage.store.MAX_ATTACHMENT_BYTES", 9 * MIB)  # in place of 2 GiB
     store.discard(store.upload([b"x" * MIB] * 9))
     with pytest.raises(InvalidDocument, match="larger than 9,437,184 bytes") as caught:
         store.upload(b"x" * MIB for _ in range(1_000_000))

@@ -43,7 +43,7 @@ from concurrent.futures import Future
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import NamedTuple, Protocol, TypeAlias
+from typing import Final, NamedTuple, Protocol, TypeAlias
 
 import msgspec
 
@@ -55,6 +55,9 @@ from muniment.revision import DOCUMENT, NO_METADATA, Batch, Revision
 from muniment.security.encryption import EncryptionKey
 from muniment.storage.freeze import Freeze
 from muniment.storage.retention import History
+
+PART_BYTES: Final = 1 << 20
+"""In pieces of which size the contents of attachments are kept."""
 
 
 def system_clock() -> int:

@@ -12,7 +12,6 @@ from collections.abc import Iterable, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import ExitStack, suppress
 from dataclasses import replace
-from datetime import datetime
 from itertools import pairwise
 from typing import Any, Final
 
@@ -20,18 +19,18 @@ import psycopg
 from psycopg import errors as failures
 from psycopg.types.string import BytesBinaryDumper
 
-from muniment.document import fold, to_microseconds
+from muniment.document import fold
 from muniment.errors import DamagedBackup
-from muniment.fingerprint import ContentDigest, Digests, Fingerprint, Totals
+from muniment.fingerprint import Digests, Fingerprint, Totals
 from muniment.revision import ATTACHMENT, DOCUMENT, Batch, Revision
 from muniment.storage.base import Identity, Lineage
+from muniment.storage.loading import began, check_numbers, whole
 from muniment.storage.location import Address
 from muniment.storage.postgres.connection import Names, leave, mapped_errors, use
 from muniment.storage.postgres.facts import LOG_ROWS, SPAN_BITS, SPAN_KIND, Sums, span_name, write_tallies
-from muniment.storage.postgres.schema import PART_BYTES, fill, keys_and_indexes, make_schema, statements
+from muniment.storage.postgres.schema import fill, keys_and_indexes, make_schema, statements
 from muniment.storage.postgres.writing import fold_collection
 
-LARGEST: Final = 10**18  # no etag or time may be as large as that
 _LOG: Final = """COPY {s}.log(etag, key, kind, spelling, collection, folded, modified, metadata, body, content, size,
   digest) FROM STDIN (FORMAT BINARY)"""
 _LOG_TYPES: Final = "int8 bytea int2 bytea bytea bytea int8 bytea bytea int8 int8 bytea".split()
@@ -97,9 +96,7 @@ class Loader(Totals):
         """
         if not len(batch):
             return
-        for numbers in (batch.etags, batch.modified):
-            if min(numbers) < 0 or max(numbers) >= LARGEST:
-                raise DamagedBackup("an etag or a time is out of range", "restore from another backup")
+        check_numbers(batch)
         self._spans.update(etag >> SPAN_BITS for etag in batch.etags)
         ascending = batch.etags[0] > self._last and all(one < next for one, next in pairwise(batch.etags))
         self._ascending, self._last = self._ascending and ascending, batch.etags[-1]
@@ -173,22 +170,13 @@ class Loader(Totals):
             self._pointers.write_row((ATTACHMENT, key, spelling, revision.etag, collection, size, digest))
 
     def _store_content(self, revision: Revision, parts: Iterable[bytes]) -> int:
-        content, digest = secrets.randbits(62), ContentDigest()
+        content = secrets.randbits(62)
         execute, sql = self._connection.execute, self._names.sql
         with mapped_errors(self._address):
             query = "INSERT INTO {s}.content(content, size, sha256, staged) VALUES(%s, %s, %s, false)"
             execute(sql(query), (content, revision.size, revision.body))
-            for number, part in enumerate(digest.passing(parts)):
-                if len(part) > PART_BYTES:
-                    raise DamagedBackup(
-                        f"attachment {revision.id!r} has too large parts", "restore from another backup"
-                    )
+            for number, part in whole(revision, parts):
                 execute(sql("INSERT INTO {s}.part VALUES(%s, %s, %s)"), (content, number, part))
-        if not digest.is_of(revision):
-            raise DamagedBackup(
-                f"attachment {revision.id!r} has {digest.size} bytes, not the {revision.size} it was stored with",
-                "restore from another backup, or another copy of this one",
-            )
         return content
 
     def finish(
@@ -208,9 +196,7 @@ class Loader(Totals):
         connection, names = self._connection, self._names
         with mapped_errors(self._address):
             self._copies.close()
-            told = last_modified
-            if lineages and (began := lineages[-1].began):
-                told = to_microseconds(datetime.fromisoformat(began))
+            told = began(lineages) or last_modified
             try:
                 with connection.transaction():
                     connection.execute("SET LOCAL statement_timeout = 0; SET LOCAL maintenance_work_mem = '128MB'")

@@ -30,6 +30,7 @@ _FROM_LOG: Final = f"SELECT {_COLUMNS} FROM {{s}}.log"
 _FROM_CURRENT: Final = (
     f"SELECT {_COLUMNS} FROM {{s}}.current JOIN {{s}}.log ON log.etag = current.etag AND log.key = current.key"
 )
+_BY_ETAGS: Final = f"{_FROM_LOG} WHERE log.etag = ANY(%b)"
 ALIVE: Final = (
     "log.body IS NOT NULL AND NOT EXISTS (SELECT 1 FROM {s}.dead WHERE dead.etag = log.etag AND dead.key = log.key)"
 )
@@ -195,21 +196,26 @@ class Reader:
             yield from rows
             after = rows[-1].etag
 
-    def collection_etags(self, collection: str | None, take: int | None, skip: int, upto: int) -> list[int]:
-        """The etags of the documents of a collection, or all, that were current at `upto`, in their order."""
+    def bodies(self, collection: str | None, upto: int) -> Iterator[tuple[int, bytes]]:
+        """The etags and bodies of these documents; the caller holds a pin at `upto`."""
         named = "" if collection is None else "AND log.folded = %(collection)s"
-        query = f"""SELECT log.etag FROM {{s}}.log WHERE log.kind = {DOCUMENT} {named} AND {_CURRENT_AT}
-            AND log.body IS NOT NULL ORDER BY log.etag LIMIT %(take)s OFFSET %(skip)s"""
-        folded = None if collection is None else fold_collection(collection.encode())
-        bound = {**_span(0, upto, upto), "collection": folded, "take": take, "skip": skip}
-        return [etag for (etag,) in self.rows(query, bound)]
+        query = f"""SELECT log.etag, log.body FROM {{s}}.log WHERE log.kind = {DOCUMENT} {named} AND {_CURRENT_AT}
+            AND log.body IS NOT NULL ORDER BY log.etag LIMIT {FOUND_ROWS}"""
+        after, folded = 0, None if collection is None else fold_collection(collection.encode())
+        while rows := self.rows(query, {**_span(after, upto, upto), "collection": folded}):
+            yield from rows
+            after = rows[-1][0]
 
-    def revisions(self, etags: Sequence[int]) -> Iterator[Revision]:
+    def revisions(self, etags: list[int]) -> Iterator[Revision]:
         """The revisions with these etags, in their order; the caller holds a pin."""
         for start in range(0, len(etags), FOUND_ROWS):
-            few = list(etags[start : start + FOUND_ROWS])
-            found = {each.etag: each for each in self._revisions(f"{_FROM_LOG} WHERE log.etag = ANY(%b)", (few,))}
-            yield from (found[etag] for etag in few)
+            few = etags[start : start + FOUND_ROWS]
+            yield from _sorted_as(few, self.rows(_BY_ETAGS, (few,)))
+
+    def revisions_in(self, connection: Connection, etags: list[int]) -> list[Revision]:
+        """The same, in the transaction of a connection."""
+        with connection.cursor(binary=True) as cursor:
+            return _sorted_as(etags, cursor.execute(self._names.sql(_BY_ETAGS), (etags,)).fetchall()) if etags else []
 
     def changes(self, after: int, upto: int, *, history: bool = False, through: int | None = None) -> Iterator[Batch]:
         """See `base`: the documents' revisions that were current at `upto` and are later than `after`."""
@@ -253,6 +259,11 @@ def revision_of(row: tuple[Any, ...]) -> Revision:
     """A row as the queries here give it."""
     etag, kind, id, collection, modified, metadata, body, size, content = row
     return Revision(etag, kind, id.decode(), _text(collection), modified, metadata, body, size, content)
+
+
+def _sorted_as(etags: list[int], rows: list[tuple[Any, ...]]) -> list[Revision]:
+    found = {row[0]: revision_of(row) for row in rows}
+    return [found[etag] for etag in etags]
 
 
 def _text(name: bytes | None) -> str | None:

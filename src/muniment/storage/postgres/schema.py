@@ -23,7 +23,6 @@ from muniment.storage.postgres.connection import Connection, Names, mapped_error
 from muniment.storage.postgres.rights import no_schema
 
 FORMAT: Final = 1
-PART_BYTES: Final = 1 << 20
 MOST_PARTITIONS: Final = 256
 LOCK_MILLISECONDS: Final = 5_000
 SMALL: Final = """

@@ -7,37 +7,30 @@ from __future__ import annotations
 
 import secrets
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from concurrent.futures import Future, wait
+from concurrent.futures import Future
 from contextlib import contextmanager
 from typing import Final
 
 import msgspec
 
-from muniment.document import MAX_ATTACHMENT_BYTES, Document, from_microseconds, rfc3339
-from muniment.errors import InvalidDocument, NotEvaluated, StorageFailure
-from muniment.fingerprint import ContentDigest
-from muniment.query.match import All, test_of
-from muniment.query.model import Query, fields
-from muniment.query.plan import FieldIndex, Plan, Wanted
-from muniment.query.scan import Matches, grouped, matching, scan
-from muniment.revision import DOCUMENT, Batch, Revision
+from muniment.errors import NotEvaluated, StorageFailure
+from muniment.query.model import Field, Query
+from muniment.query.plan import IndexFault
+from muniment.query.scan import Matches
+from muniment.revision import Revision
 from muniment.security.encryption import EncryptionKey
 from muniment.storage.base import (
-    Admit,
     BackupFacts,
     BackupPlace,
-    Found,
-    Groups,
     Identity,
     KeptHistory,
-    Member,
     Snapshot,
     Upload,
     Write,
     Written,
-    everything,
 )
 from muniment.storage.freeze import Freeze
+from muniment.storage.indexes import Index
 from muniment.storage.location import Address
 from muniment.storage.postgres.check import check, lost
 from muniment.storage.postgres.connection import Connection, Names, leave, mapped_errors, use
@@ -45,17 +38,15 @@ from muniment.storage.postgres.facts import KNOWN_BACKUPS, KNOWN_PLACES, read_st
 from muniment.storage.postgres.keeper import Keeper
 from muniment.storage.postgres.migrate import check_current, upgrade
 from muniment.storage.postgres.purge import forget_contents, last_etag_before
+from muniment.storage.postgres.queries import collection_matches
 from muniment.storage.postgres.reader import Reader
 from muniment.storage.postgres.rights import check_rights
-from muniment.storage.postgres.schema import FORMAT, PART_BYTES, format_of
+from muniment.storage.postgres.schema import FORMAT, format_of
 from muniment.storage.postgres.writer import Spool, Writer
-from muniment.storage.postgres.writing import fold_collection
-from muniment.storage.retention import History, history_of, purge_limit
+from muniment.storage.queries import Finder
+from muniment.storage.retention import history_of
+from muniment.storage.store import Asked, Reading, Store, awaited, kept_history, kept_since, uploaded
 
-UPLOAD_PARTS: Final = 8  # parts that are sent at once
-WAIT_SECONDS: Final = 0.1
-BY_COLLECTION: Final = "Raven/DocumentsByEntityName"
-SCANNED: Final = Plan(scanned=True, why="in PostgreSQL there are no indexes on fields: every document was looked at")
 _LIMIT: Final = "SELECT coalesce(max(replaced_by), 0) FROM {s}.dead WHERE replaced_by <= %s"
 _AFTER: Final = "SELECT modified FROM {s}.log WHERE etag > %s ORDER BY etag LIMIT 1"
 _KEPT: Final = """
@@ -64,16 +55,16 @@ FROM {s}.dead d JOIN {s}.log l ON l.etag = d.etag AND l.key = d.key
 """
 
 
-class PostgresStorage:
+class PostgresStorage(Store[Connection]):
     """A database that this process has open, for writing or only for reading."""
 
     engine: Final = "postgresql"
     key: EncryptionKey | None = None
 
+    folder: Address
+
     def __init__(self, address: Address, *, clock: Callable[[], int], read_only: bool = False) -> None:
-        self.folder = address
-        self.admit: Admit = everything
-        self._clock = clock
+        super().__init__(address, clock)
         self._names = Names(address)
         self._pool = use(address)
         self._writer: Writer | None = None
@@ -125,10 +116,6 @@ class PostgresStorage:
         """
         return self.writer.submit(self.admit(writes), replaced)
 
-    def commit(self, writes: Sequence[Write]) -> list[Written]:
-        """Carry out the writes in order as one transaction, or change nothing; they are on disk when this returns."""
-        return self.submit(writes).result()
-
     def commit_all(self, batches: Iterable[Sequence[Write]]) -> int:
         """Carry out all batches in order as one transaction, which begins when all of them are there.
 
@@ -139,15 +126,7 @@ class PostgresStorage:
         try:
             for writes in batches:
                 spool.add(self.admit(writes))
-            future = writer.submit_all(spool)
-            try:
-                while not wait([future], WAIT_SECONDS).done:
-                    pass  # in short waits: a signal just before a wait does not end it
-                return future.result()
-            except BaseException:
-                spool.stopped = True
-                wait([future])
-                raise
+            return awaited(writer.submit_all(spool), spool.stop)
         finally:
             spool.close()
 
@@ -155,23 +134,20 @@ class PostgresStorage:
         """Write the content of an attachment to disk, in constant memory, for a later `Write` to name."""
         _ = self.writer
         content = secrets.randbits(62)
-        digest, number = ContentDigest(), 0
+
+        def store(place: int, parts: list[bytes]) -> None:
+            query = "INSERT INTO {s}.part SELECT %s, * FROM unnest(%b::integer[], %b::bytea[])"
+            self._write(query, content, list(range(place, place + len(parts))), parts)
+
         self._write("INSERT INTO {s}.content(content, size, sha256, staged) VALUES(%s, 0, ''::bytea, true)", content)
         try:
-            for parts in _grouped(digest.passing(_parts(chunks)), UPLOAD_PARTS):
-                if digest.size > MAX_ATTACHMENT_BYTES:
-                    raise InvalidDocument(
-                        f"the attachment is larger than {MAX_ATTACHMENT_BYTES:,} bytes", "split it into several"
-                    )
-                query = "INSERT INTO {s}.part SELECT %s, * FROM unnest(%b::integer[], %b::bytea[])"
-                self._write(query, content, list(range(number, number + len(parts))), parts)
-                number += len(parts)
+            size, sha256 = uploaded(chunks, store)
             query = "UPDATE {s}.content SET size = %s, sha256 = %s WHERE content = %s"
-            self._write(query, digest.size, digest.sha256, content)
+            self._write(query, size, sha256, content)
         except BaseException:
             self.discard(Upload(content, 0, b""))
             raise
-        return Upload(content, digest.size, digest.sha256)
+        return Upload(content, size, sha256)
 
     def discard(self, upload: Upload) -> None:
         """Forget an upload that no revision will name."""
@@ -209,11 +185,6 @@ class PostgresStorage:
         """The state after the last commit, without a pin."""
         return self._reader.facts().snapshot()
 
-    @property
-    def history(self) -> History:
-        """Whether superseded revisions are kept."""
-        return history_of(self.settings)
-
     def kept_history(self) -> KeptHistory:
         """The superseded revisions that have not been purged; reads all of them.
 
@@ -221,18 +192,19 @@ class PostgresStorage:
         """
         with self._reader.moment() as connection:
             state = read_state(connection, self._names)
-            history = history_of(state.settings)
             newest = connection.execute(self._names.sql("SELECT etag FROM {s}.muniment")).fetchall()[0][0]
-            old = newest
-            if history.window:
-                past = self._clock() - history.window * 1_000_000
-                old = last_etag_before(connection, self._names, past, newest)
-            limit = purge_limit(history, newest=newest, pins=(), backed_up=state.backed_up, before_window=old)
+            limit = kept_since(
+                state.settings,
+                backed_up=state.backed_up,
+                newest=newest,
+                now=self._clock(),
+                last_before=lambda time: last_etag_before(connection, self._names, time, newest),
+            )
             forgotten = connection.execute(self._names.sql(_LIMIT), (limit,)).fetchall()[0][0]
             since = max(state.history_from, forgotten)
             row = connection.execute(self._names.sql(_AFTER), (since,)).fetchone()
             count, size = connection.execute(self._names.sql(_KEPT)).fetchall()[0]
-        return KeptHistory(since, rfc3339(from_microseconds(row[0])) if row else None, count, size)
+        return kept_history(since, row[0] if row else None, count, size)
 
     @property
     def settings(self) -> dict[str, str]:
@@ -282,101 +254,42 @@ class PostgresStorage:
         self._changed(note)
         self._keeper.changed()
 
-    def changes(self, after: int, upto: int, *, history: bool = False, through: int | None = None) -> Iterator[Batch]:
-        """See `base.Storage`."""
-        return self._reader.changes(after, upto, history=history, through=through)
-
-    def attachment_changes(self, after: int, upto: int, *, history: bool = False) -> Iterator[Revision]:
-        """See `base.Storage`."""
-        return self._reader.attachment_changes(after, upto, history=history)
-
-    def versions(self, id: str) -> list[Revision]:
-        """All revisions of this document that the log has, deletions too, oldest first."""
-        return self._reader.versions(id)
-
-    def logged(self, etag: int) -> tuple[int, bytes] | None:
-        """See `base.Storage`."""
-        return self._reader.logged(etag)
-
     def lost(self, after: int, upto: int) -> int:
         """See `base.Storage`."""
         with self._reader.moment() as connection:
             return lost(connection, self._names, after, upto)
 
-    def content(self, revision: Revision) -> Iterator[bytes]:
-        """The content of an attachment's revision, in parts; it must stay pinned or current meanwhile."""
-        return iter(()) if revision.content is None else self._reader.content(revision.content)
-
-    def get(self, kind: int, id: str) -> Revision | None:
-        """The current revision of this id, None when there is none or it is deleted."""
-        return self._reader.get(kind, id)
-
-    def members(self, prefixes: Sequence[str] = ("",)) -> Iterator[Member]:
-        """What is current and whose id begins with one of these, by kind and folded id; all of one moment."""
-        return self._reader.members(prefixes)
-
-    def highest_number(self, prefix: str) -> int:
-        """The highest number that a current document has after this prefix; 0 when none has one."""
-        return self._reader.highest_number(prefix)
-
-    def by_prefix(self, kind: int, prefix: str, start: int, limit: int, after: str = "") -> list[Revision]:
-        """Current revisions whose ids begin with the prefix, in the order of their folded ids."""
-        return self._reader.by_prefix(kind, prefix, start, limit, after)
-
-    def by_collection(self, collection: str, after: int, limit: int) -> list[Revision]:
-        """Current documents of a collection in the order of their etags, from the one after `after`."""
-        return self._reader.by_collection(collection, after, limit)
-
-    def by_etag(self, kind: int, after: int, limit: int) -> list[Revision]:
-        """Current documents or attachments in the order of their etags, from the one after `after`."""
-        return self._reader.by_etag(kind, after, limit)
+    @property
+    def _reads(self) -> Reading:
+        return self._reader
 
     @contextmanager
-    def find(self, query: Query, *, counted: bool = False) -> Iterator[Found]:
-        """See `base.Storage`."""
-        test = test_of(query.where)
-        with self.pin() as snapshot:
-            if not fields(query) and isinstance(test, All) and not test.items:
-                plan, matches = Plan((BY_COLLECTION,)), self._of_collection(query, snapshot)
-            else:
-                plan, matches = SCANNED, scan(query, self._documents(query, snapshot.etag))
-                if not matches.etags:
-                    plan = msgspec.structs.replace(plan, unknown=matches.unknown)
-            yield Found(self._reader.revisions(matches.etags), matches.total if counted else None, plan)
+    def _moment(self) -> Iterator[Connection]:
+        with self._reader.moment() as connection, mapped_errors(self.folder):
+            yield connection
 
-    def _of_collection(self, query: Query, snapshot: Snapshot) -> Matches:
-        name = query.collection
-        etags = self._reader.collection_etags(name, query.take, query.skip, snapshot.etag)
-        folded = None if name is None else fold_collection(name.encode())
-        total = sum(
-            tally.count
-            for (kind, of), tally in snapshot.fingerprint.tallies.items()
-            if kind == DOCUMENT and (folded is None or fold_collection(of.encode()) == folded)
-        )
-        return Matches(etags, total)
+    def _read(self, connection: Connection, etags: list[int]) -> list[Revision]:
+        return self._reader.revisions_in(connection, etags)
 
-    def group(self, query: Query) -> Groups:
-        """See `base.Storage`."""
-        assert query.group is not None
-        with self.pin() as snapshot:
-            found = matching(query, self._documents(query, snapshot.etag))
-            return Groups(grouped(query.group, (keys for _, keys in found)), SCANNED)
+    def _collection_matches(self, connection: Connection, query: Query, *, counted: bool) -> Matches:
+        return collection_matches(connection, self._names, query, counted=counted)
 
-    def indexes(self) -> list[FieldIndex]:
-        """There are none on fields."""
-        self._reader.last_etag()  # so that a closed database says so
-        return []
+    def _usable(self, connection: Connection, collection: str | None) -> dict[Field, Index]:
+        return {}
 
-    def keep_indexes(self, named: Callable[[], Mapping[str, Wanted]]) -> None:
-        """There are none: queries of those that have a name look at every document."""
+    def _index_facts(self, connection: Connection) -> tuple[Sequence[Index], dict[int, tuple[IndexFault, ...]]]:
+        return (), {}
+
+    def _find_in(self, connection: Connection, asked: Asked, used: Mapping[Field, Index]) -> Finder:
+        raise NotImplementedError
+
+    def _use(self, indexes: Sequence[Index]) -> None:
+        pass
 
     def drop_index(self, name: str) -> bool:
         """There is none to drop."""
         _ = self.writer
         return False
-
-    def _documents(self, query: Query, upto: int) -> Iterator[Document]:
-        return map(Document.of, self._reader.documents(query.collection, upto))
 
     shared: Final = True
     """Any number of processes may write to it."""
@@ -453,26 +366,3 @@ class PostgresStorage:
         self._keeper.close()
         self._reader.close()
         leave(self._pool)
-
-
-def _parts(chunks: Iterable[bytes]) -> Iterator[bytes]:
-    """The same bytes in pieces of exactly 1 MiB, except the last."""
-    waiting = bytearray()
-    for chunk in chunks:
-        waiting += chunk
-        while len(waiting) >= PART_BYTES:
-            yield bytes(waiting[:PART_BYTES])
-            del waiting[:PART_BYTES]
-    if waiting:
-        yield bytes(waiting)
-
-
-def _grouped(items: Iterable[bytes], count: int) -> Iterator[list[bytes]]:
-    group: list[bytes] = []
-    for item in items:
-        group.append(item)
-        if len(group) == count:
-            yield group
-            group = []
-    if group:
-        yield group

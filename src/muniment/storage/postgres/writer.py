@@ -63,6 +63,10 @@ class Spool:
                 raise Cancelled("stopped while writing", "write it again; nothing was stored")
             yield msgspec.msgpack.decode(self._file.read(size), type=list[Write])
 
+    def stop(self) -> None:
+        """Whoever goes through it gets `Cancelled` from now on."""
+        self.stopped = True
+
     def close(self) -> None:
         """Give its room back."""
         self._file.close()

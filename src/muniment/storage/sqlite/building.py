@@ -1,164 +1,59 @@
-"""Filling indexes while writes go on, in a thread of its own: from the state of a moment, in steps."""
+"""The indexes of the embedded engine, for who fills them: each step is a job of the one writer."""
 
 from __future__ import annotations
 
-import threading
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager, suppress
-from itertools import islice
-from time import monotonic
-from typing import Any, Final
+from collections.abc import Callable, Container, Sequence
 
-from muniment.document import Document
-from muniment.errors import Cancelled
-from muniment.query.extract import Extractor
-from muniment.query.keys import Key
 from muniment.query.model import Field
-from muniment.query.plan import Wanted
-from muniment.storage.base import Snapshot
-from muniment.storage.sqlite.indexes import Fault, Index, by_field, faults_of
-from muniment.storage.sqlite.reader import Reader
-from muniment.storage.sqlite.transaction import Transaction
+from muniment.storage.building import Filled
+from muniment.storage.indexes import Fault, Index, Named
 from muniment.storage.sqlite.writer import Writer
 
-STEP: Final = 2000
-RETRY_SECONDS: Final = 60.0  # after which a query tries again to make an index that could not be made
 
+class Submitted:
+    """What `building.Kept` asks for, submitted to the writer and waited for."""
 
-class Builder:
-    """Makes indexes ready."""
-
-    def __init__(self, writer: Writer, reader: Reader, pin: Callable[[], AbstractContextManager[Snapshot]]) -> None:
+    def __init__(self, writer: Writer) -> None:
         self._writer = writer
-        self._reader = reader
-        self._pin = pin
-        self._lock = threading.Lock()
-        self._running: dict[tuple[str | None, Field], threading.Thread] = {}
-        self._failed: dict[tuple[str | None, Field], float] = {}
-        self._done: dict[tuple[str | None, Field], int] = {}
-        self._stopped = threading.Event()
-        self._named: Callable[[], Mapping[str, Wanted]] = dict
-        self._looking: threading.Thread | None = None
-        self._look_again = False
+        self.documents = writer.documents
 
-    def keep(self, named: Callable[[], Mapping[str, Wanted]]) -> None:
-        """Have what is given by name, now and whenever a definition has been written."""
-        self._named = named
-        self._writer.indexes.on_definition = self._definition_written
-        self._writer.indexes.named = by_field(named())
-        if self._writer.indexes.named:
-            self._definition_written()
+    @property
+    def all(self) -> Sequence[Index]:
+        return self._writer.indexes.all
 
-    def _definition_written(self) -> None:
-        """Look, in a thread of its own, at what is to be there."""
-        with self._lock:
-            self._look_again = True
-            if self._looking is None and not self._stopped.is_set():
-                self._looking = threading.Thread(target=self._look, name="muniment indexes", daemon=True)
-                self._looking.start()
+    @property
+    def named(self) -> Named:
+        return self._writer.indexes.named
 
-    def _look(self) -> None:
-        while True:
-            with self._lock:
-                if not self._look_again or self._stopped.is_set():
-                    self._looking = None
-                    return
-                self._look_again = False
-            with suppress(Exception):  # a query that needs one makes it
-                self._make_named()
-
-    def _make_named(self) -> None:
-        before, named = self._writer.indexes.named, by_field(self._named())
+    @named.setter
+    def named(self, named: Named) -> None:
         self._writer.indexes.named = named
-        if gone := set(before) - set(named):
-            self._submit(lambda _: self._writer.indexes.drop_fields(gone))
-        ready = {(index.collection, index.field) for index in self._writer.indexes.all if index.ready}
-        for collection in dict.fromkeys(collection for collection, _ in named):
-            missing = [field for of, field in named if of == collection and (of, field) not in ready]
-            if missing:
-                self.want(collection, missing, 0)
 
-    def progress(self, collection: str | None, field: Field) -> float | None:
-        """How much of an index has been built, from 0 to 1; None if none is being built."""
-        with self._lock:
-            if (collection, field) not in self._running:
-                return None
-            done = self._done.get((collection, field), 0)
-        return min(done / max(self._writer.documents(collection), 1), 0.99)
+    @property
+    def on_definition(self) -> Callable[[], object] | None:
+        return self._writer.indexes.on_definition
 
-    def want(self, collection: str | None, fields: Sequence[Field], wait: float) -> None:
-        """Have an index on each of these fields; wait until there is, or so many seconds."""
-        with self._lock:
-            new = [field for field in fields if (collection, field) not in self._running]
-            late = monotonic() - RETRY_SECONDS
-            new = [field for field in new if self._failed.get((collection, field), late) <= late]
-            if new and not self._stopped.is_set():
-                thread = threading.Thread(
-                    target=self._build, args=(collection, new), name="muniment index", daemon=True
-                )
-                self._running |= dict.fromkeys([(collection, field) for field in new], thread)
-                thread.start()
-            threads = {self._running.get((collection, field)) for field in fields}
-        for each in threads - {None}:
-            each.join(wait)  # type: ignore[union-attr]
+    @on_definition.setter
+    def on_definition(self, called: Callable[[], object] | None) -> None:
+        self._writer.indexes.on_definition = called
 
-    def _build(self, collection: str | None, fields: Sequence[Field]) -> None:
-        made: list[Index] = []
-        try:
-            wanted = self._submit(lambda transaction: self._writer.want_indexes(transaction, collection, fields))
-            made = [index for index in wanted if not index.ready]
-            self._fill(collection, made)
-            failed = set(fields) - {index.field for index in wanted}  # there are too many
-        except Exception:  # whatever it is, queries look at every document then
-            failed = set(fields)
-            with suppress(Exception):
-                self._submit(lambda _: self._writer.indexes.abandon(made))
-        with self._lock:
-            for field in fields:
-                self._running.pop((collection, field), None)
-                self._failed.pop((collection, field), None)
-                self._done.pop((collection, field), None)
-            self._failed |= {(collection, field): monotonic() for field in failed}
+    def want(self, collection: str | None, fields: Sequence[Field]) -> Sequence[Index]:
+        """See `building.Kept`."""
+        want = self._writer.want_indexes
+        return self._writer.submit(lambda transaction: want(transaction, collection, fields)).result()
 
-    def _fill(self, collection: str | None, indexes: Sequence[Index]) -> None:
-        extractor, fill = Extractor(index.field for index in indexes), self._writer.indexes.fill
-        with self._pin() as snapshot:
-            faults: list[Fault] = []
-            documents = self._keys(collection, snapshot.etag, extractor, indexes, faults)
-            while found := list(islice(documents, STEP)):
-                self._submit(lambda _, found=found, failed=tuple(faults): fill(indexes, found, failed))  # type: ignore[misc]
-                faults.clear()
-                for index in indexes:
-                    self._done[collection, index.field] = self._done.get((collection, index.field), 0) + len(found)
-        self._submit(lambda _: self._writer.indexes.filled(indexes))
+    def fill(self, indexes: Sequence[Index], documents: Filled, faults: Sequence[Fault]) -> None:
+        """See `building.Kept`."""
+        self._writer.submit(lambda _: self._writer.indexes.fill(indexes, documents, faults)).result()
 
-    def _keys(
-        self, collection: str | None, upto: int, extractor: Extractor, indexes: Sequence[Index], faults: list[Fault]
-    ) -> Iterator[tuple[int, list[list[Key]]]]:
-        if extractor.body_only:
-            for etag, body in self._reader.bodies(collection, upto):
-                try:
-                    keys = extractor.of_body(body)
-                except Exception:
-                    [revision] = self._reader.revisions([etag])
-                    keys, failed = extractor.safe_keys(Document.of(revision))
-                    faults += faults_of(indexes, etag, revision.id, failed)
-                yield etag, keys
-            return
-        for each in self._reader.documents(collection, upto):
-            keys, failed = extractor.safe_keys(Document.of(each))
-            faults += faults_of(indexes, each.etag, each.id, failed)
-            yield each.etag, keys
+    def filled(self, indexes: Sequence[Index], upto: int) -> None:
+        """See `building.Kept`."""
+        self._writer.submit(lambda _: self._writer.indexes.filled(indexes)).result()
 
-    def _submit(self, job: Callable[[Transaction], Any]) -> Any:
-        if self._stopped.is_set():
-            raise Cancelled("the database is being closed", "the next query makes the index")
-        return self._writer.submit(job).result()
+    def abandon(self, indexes: Sequence[Index]) -> None:
+        """See `building.Kept`."""
+        self._writer.submit(lambda _: self._writer.indexes.abandon(indexes)).result()
 
-    def close(self) -> None:
-        """Stop, before the writer does."""
-        self._stopped.set()
-        with self._lock:
-            threads = {*self._running.values(), *([self._looking] if self._looking else [])}
-        for thread in threads:
-            thread.join()
+    def drop_fields(self, fields: Container[tuple[str | None, Field]]) -> None:
+        """See `building.Kept`."""
+        self._writer.submit(lambda _: self._writer.indexes.drop_fields(fields)).result()

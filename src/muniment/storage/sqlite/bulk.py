@@ -15,7 +15,6 @@ import msgspec
 
 from muniment.revision import Packed
 
-LARGEST: Final = 10**18  # no number may be as large as that
 FEW: Final = 16
 _DIGITS: Final = 18
 _FEWER_DIGITS: Final = 10  # of places and lengths in a column

@@ -9,28 +9,30 @@ from __future__ import annotations
 
 from collections.abc import Callable, Container, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
-from functools import lru_cache
 from itertools import groupby
 from operator import itemgetter
-from typing import Any, Final, NamedTuple, TypeAlias
+from typing import Any, Final, NamedTuple
 
 import apsw
 import msgspec
 
-from muniment.document import Document, fold_collection, from_microseconds, without_time_kept
-from muniment.query.extract import Extractor
+from muniment.document import fold_collection
 from muniment.query.keys import Key
-from muniment.query.model import ID, SEARCHED, As, Field
-from muniment.query.plan import IndexFault, Wanted
+from muniment.query.model import SEARCHED, Field
+from muniment.query.plan import IndexFault
 from muniment.revision import DOCUMENT
+from muniment.storage.indexes import (
+    MOST_FAULTS,
+    Come,
+    Extractors,
+    Fault,
+    Gone,
+    Index,
+    Named,
+    indexes_of,
+    wanting,
+)
 
-Named: TypeAlias = Mapping[tuple[str | None, Field], str]
-"""The names of the indexes that somebody has defined, by collection (folded) and field."""
-
-DEFINITIONS: Final = "raven/indexes/"  # begins the ids of documents that may define indexes
-UNUSED_SECONDS: Final = 30 * 24 * 3600
-MAKES_ROOM_SECONDS: Final = 24 * 3600
-MOST: Final = 64  # in one database: each is a little work for every write
 _TABLES: Final = """
 CREATE TABLE IF NOT EXISTS index_definition(
   number INTEGER PRIMARY KEY, collection TEXT, path TEXT NOT NULL, kind TEXT NOT NULL, ready INTEGER NOT NULL,
@@ -43,7 +45,6 @@ CREATE TABLE IF NOT EXISTS index_fault(
   number INTEGER NOT NULL, etag INTEGER NOT NULL, id TEXT NOT NULL, reason TEXT NOT NULL, PRIMARY KEY(number, etag)
 ) STRICT, WITHOUT ROWID
 """
-MOST_FAULTS: Final = 100  # that are told of each index
 # The second is made when the first is full: sorted once, it takes a tenth of the time.
 _INDEX: Final = """
 CREATE TABLE index_{0:d}(etag INTEGER NOT NULL, key BLOB NOT NULL, PRIMARY KEY(etag, key)) STRICT, WITHOUT ROWID
@@ -58,37 +59,10 @@ _NEWEST: Final = """
 SELECT ifnull(max(CAST(substr(name, 7) AS INTEGER)), 0) FROM sqlite_schema
 WHERE type = 'table' AND name GLOB 'index_[0-9]*'
 """
-_ROW: Final = tuple[int, str | None, str, As, int, int, int]
 _USABLE: Final = """
 SELECT number, collection, path, kind, ready, several, used FROM index_definition
 WHERE collection IS ? AND ready AND (SELECT max(through) FROM index_state) >= (SELECT ifnull(max(etag), 0) FROM log)
 """
-
-
-class Index(NamedTuple):
-    """An index that there is: of a collection (folded; None for all documents), on a field.
-
-    `several`: a document may have more than one key in it. `used` is when it last answered a query (microseconds).
-    """
-
-    number: int
-    collection: str | None
-    field: Field
-    ready: bool
-    several: bool
-    used: int
-
-    @property
-    def name(self) -> str:
-        """What answers call it, as RavenDB calls those that it makes: `Auto/Orders/ByFreight`."""
-        field = self.field
-        by = f"{field.kind.title()}({Field(field.path)})" if self.of_words else str(field)
-        return f"Auto/{self.collection or 'AllDocs'}/By{by}".replace(" ", "")
-
-    @property
-    def of_words(self) -> bool:
-        """Whether words are searched for in it: it is a table of FTS5, with the words of a document in a row."""
-        return self.field.kind in SEARCHED
 
 
 class Words(NamedTuple):
@@ -97,39 +71,6 @@ class Words(NamedTuple):
     number: int
     etag: int
     words: bytes | None
-
-
-class Fault(NamedTuple):
-    """A document that an index could not read, and why."""
-
-    number: int
-    etag: int
-    id: str
-    reason: str
-
-
-class Gone(NamedTuple):
-    """A document that is no longer current."""
-
-    etag: int
-    collection: str | None
-
-
-class Come(NamedTuple):
-    """A document that is current now."""
-
-    etag: int
-    collection: str | None
-    id: str
-    modified: int
-    metadata: bytes
-    body: bytes
-
-    @property
-    def document(self) -> Document:
-        """All of it."""
-        metadata, changed = without_time_kept(self.metadata, self.modified)
-        return Document(self.id, self.etag, from_microseconds(changed), metadata, self.body)
 
 
 class Indexes:
@@ -153,16 +94,7 @@ class Indexes:
         """Read what there is, as it is in the present transaction. After one was undone, it may be less than before."""
         self._faulty = has_faults(self._connection)
         self.all = read_indexes(self._connection) if has_indexes(self._connection) else ()
-        self._extractors: dict[str | None, tuple[tuple[Index, ...], Extractor]] = {}
-
-    def _of(self, collection: str | None) -> tuple[tuple[Index, ...], Extractor]:
-        """The indexes that have the documents of a collection, and what finds their keys."""
-        found = self._extractors.get(collection)
-        if found is None:
-            folded = fold_collection(collection)
-            mine = tuple(each for each in self.all if each.collection is None or each.collection == folded)
-            found = self._extractors[collection] = mine, Extractor(each.field for each in mine)
-        return found
+        self._extractors = Extractors(self.all)
 
     def change(self, gone: Sequence[Gone], come: Sequence[Come]) -> list[Words]:
         """Keep the indexes: part of the transaction that writes this, which no index makes fail.
@@ -177,7 +109,7 @@ class Indexes:
             if full or not self._connection.in_transaction:
                 raise
             collections = {each.collection for each in gone} | {each.collection for each in come}
-            self.abandon({index for collection in collections for index in self._of(collection)[0]})
+            self.abandon({index for collection in collections for index in self._extractors.of(collection)[0]})
             return []
 
     def change_words(self, changes: Sequence[Words]) -> None:
@@ -232,7 +164,7 @@ class Indexes:
         words: list[Words] = []
         removed: dict[int, list[tuple[int]]] = {}
         for etag, collection in gone:
-            for index in self._of(collection)[0]:
+            for index in self._extractors.of(collection)[0]:
                 if index.of_words:
                     words.append(Words(index.number, etag, None))
                 else:
@@ -241,24 +173,8 @@ class Indexes:
             self._connection.executemany("DELETE FROM index_fault WHERE etag = ?", [(etag,) for etag, _ in gone])
         for number, etags in removed.items():
             self._connection.executemany(f"DELETE FROM index_{number:d} WHERE etag = ?", etags)
-        added: dict[int, list[tuple[int, Key]]] = {}
-        for collection, documents in _by_collection(come).items():
-            indexes, extractor = self._of(collection)
-            if not indexes:
-                continue
-            columns = [added.setdefault(index.number, []) for index in indexes]
-            for each in documents:
-                etag = each.etag
-                try:
-                    keys = extractor.of_body(each.body) if extractor.body_only else extractor.keys(each.document)
-                except Exception:
-                    keys, faults = extractor.safe_keys(each.document)
-                    self.note_faults(faults_of(indexes, etag, each.id, faults))
-                for rows, found in zip(columns, keys, strict=True):
-                    if len(found) == 1:  # nearly always
-                        rows.append((etag, found[0]))
-                    else:
-                        rows += [(etag, key) for key in found]
+        added, faults = self._extractors.rows(come)
+        self.note_faults(faults)
         for index in self.all:
             if not (rows := added.get(index.number, [])):
                 continue
@@ -302,37 +218,21 @@ class Indexes:
         execute = self._connection.execute
         execute(_TABLES).fetchall()
         self.read()
-        for index in self.all:
-            if index.used < now - UNUSED_SECONDS * 1_000_000 and (index.collection, index.field) not in self.named:
-                self._drop(index)
         collection = fold_collection(collection)
-        there = {index.field: index for index in self.all if index.collection == collection}
-        for field in fields:
-            if field not in there and ((collection, field) in self.named or self._room(now)):
-                number = self._last = max(self._last, execute(_NEWEST).get) + 1
-                path = msgspec.json.encode(field.path).decode()
-                query = "INSERT INTO index_definition VALUES(?, ?, ?, ?, 0, 0, ?)"
-                execute(query, (number, collection, path, field.kind, now))
-                execute(_table_of(field).format(number)).fetchall()
-            elif field in there and not there[field].ready:
-                number = there[field].number
-                execute(f"DROP TABLE index_{number:d}; {_table_of(field).format(number)}").fetchall()
+        drop, make, again = wanting(self.all, self.named, collection, fields, now)
+        for index in drop:
+            self._drop(index)
+        for field in make:
+            number = self._last = max(self._last, execute(_NEWEST).get) + 1
+            path = msgspec.json.encode(field.path).decode()
+            query = "INSERT INTO index_definition VALUES(?, ?, ?, ?, 0, 0, ?)"
+            execute(query, (number, collection, path, field.kind, now))
+            execute(_table_of(field).format(number)).fetchall()
+        for index in again:
+            execute(f"DROP TABLE index_{index.number:d}; {_table_of(index.field).format(index.number)}").fetchall()
         self.reached(last_etag)
         self.read()
         return tuple(each for each in self.all if each.collection == collection and each.field in fields)
-
-    def _room(self, now: int) -> bool:
-        """Whether there may be another one; one that was not used for a day makes room for it."""
-        self.read()
-        if len(others := self._unnamed()) >= MOST:
-            oldest = min(others, key=lambda index: index.used)
-            if oldest.used < now - MAKES_ROOM_SECONDS * 1_000_000:
-                self._drop(oldest)
-        return len(self._unnamed()) < MOST
-
-    def _unnamed(self) -> list[Index]:
-        """Those that queries have made, and nobody has defined."""
-        return [index for index in self.all if (index.collection, index.field) not in self.named]
 
     def drop(self, name: str) -> bool:
         """Drop those of this name, in any case; part of a transaction."""
@@ -412,30 +312,6 @@ def _rows_of_words(index: Index, rows: Iterable[tuple[int, Key]]) -> Iterator[Wo
         yield Words(index.number, etag, b" ".join(key for _, key in of_document))
 
 
-def _by_collection(come: Iterable[Come]) -> dict[str | None, list[Come]]:
-    found: dict[str | None, list[Come]] = {}
-    for each in come:
-        found.setdefault(each.collection, []).append(each)
-    return found
-
-
-def by_field(wanted: Mapping[str, Wanted]) -> Named:
-    """The names of indexes by what they have; of several that have the same, the first."""
-    return {
-        (fold_collection(each.collection), field): name
-        for name, each in reversed([*wanted.items()])
-        for field in each.fields
-        if indexable(field)
-    }
-
-
-def faults_of(indexes: Sequence[Index], etag: int, id: str, faults: Iterable[tuple[Field, str]]) -> Iterator[Fault]:
-    """What these indexes could not read of a document."""
-    numbers = {index.field: index.number for index in indexes}
-    for field, reason in faults:
-        yield Fault(numbers[field], etag, id, reason)
-
-
 def has_faults(connection: apsw.Connection) -> bool:
     """Whether an index could ever not read a document."""
     return connection.execute("SELECT 1 FROM sqlite_schema WHERE name = 'index_fault'").get is not None
@@ -459,21 +335,7 @@ def has_indexes(connection: apsw.Connection) -> bool:
 def read_indexes(connection: apsw.Connection) -> tuple[Index, ...]:
     """The indexes of a file that has had some."""
     query = "SELECT number, collection, path, kind, ready, several, used FROM index_definition ORDER BY number"
-    return _indexes(tuple(connection.execute(query)))
-
-
-@lru_cache(64)
-def _indexes(rows: tuple[tuple[Any, ...], ...]) -> tuple[Index, ...]:
-    found = [msgspec.convert(row, _ROW) for row in rows]
-    return tuple(
-        Index(number, collection, _field(path, kind), bool(ready), bool(several), used)
-        for number, collection, path, kind, ready, several, used in found
-    )
-
-
-@lru_cache(1024)
-def _field(path: str, kind: As) -> Field:
-    return Field(msgspec.json.decode(path, type=tuple[str, ...]), kind)
+    return indexes_of(tuple(connection.execute(query)))
 
 
 def usable(connection: apsw.Connection, collection: str | None) -> dict[Field, Index]:
@@ -487,12 +349,7 @@ def usable(connection: apsw.Connection, collection: str | None) -> dict[Field, I
         if not has_indexes(connection):
             return {}
         rows = tuple(connection.execute(_USABLE, (fold_collection(collection),)))  # the first was made meanwhile
-    return {each.field: each for each in _indexes(rows)}
-
-
-def indexable(field: Field) -> bool:
-    """Whether there can be an index on a field; the ids have one of their own."""
-    return field.path[0] != ID
+    return {each.field: each for each in indexes_of(rows)}
 
 
 def look_at_words(connection: apsw.Connection) -> None:

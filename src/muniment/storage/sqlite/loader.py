@@ -8,24 +8,24 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import replace
-from datetime import datetime
 from pathlib import Path
 from typing import Final
 
 import apsw
 import msgspec
 
-from muniment.document import fold, to_microseconds
+from muniment.document import fold
 from muniment.durable import sync_file, sync_folder
 from muniment.errors import DamagedBackup
-from muniment.fingerprint import ContentDigest, Digests, Fingerprint, Totals
+from muniment.fingerprint import Digests, Fingerprint, Totals
 from muniment.native import DIGEST_BYTES
 from muniment.revision import ATTACHMENT, DOCUMENT, Batch, Packed, Revision
 from muniment.security.encryption import EncryptionKey
 from muniment.storage.base import Identity, Lineage
-from muniment.storage.sqlite.bulk import LARGEST, Columns
+from muniment.storage.loading import began, check_numbers, whole
+from muniment.storage.sqlite.bulk import Columns
 from muniment.storage.sqlite.files import DEFRAGMENTED, FILE, LOADING
-from muniment.storage.sqlite.schema import INDEXES, PART_BITS, PART_BYTES, create, mapped_errors, run
+from muniment.storage.sqlite.schema import INDEXES, PART_BITS, create, mapped_errors, run
 from muniment.storage.sqlite.spans import begin_counting
 from muniment.storage.sqlite.state import LOG_ROWS, identity_facts, write_facts, write_tallies
 
@@ -66,7 +66,7 @@ class Loader(Totals):
         """
         if not len(batch):
             return
-        _check_numbers(batch)
+        check_numbers(batch)
         digests = self.count(batch)
         self._wait()
         self._storing = self._pool.submit(self._store, batch, digests)
@@ -140,21 +140,11 @@ class Loader(Totals):
             self._connection.execute("INSERT INTO scratch.pointer VALUES(?, ?, ?, ?, ?, ?, ?)", pointer)
 
     def _store_content(self, revision: Revision, parts: Iterable[bytes]) -> int:
-        digest = ContentDigest()
         with mapped_errors(self.folder):
             query = "INSERT INTO content(size, sha256, staged) VALUES(?, ?, 0) RETURNING content"
             content: int = self._connection.execute(query, (revision.size, revision.body)).get
-            for position, part in enumerate(digest.passing(parts)):
-                if len(part) > PART_BYTES or position >= 1 << PART_BITS:
-                    raise DamagedBackup(
-                        f"attachment {revision.id!r} has too many or too large parts", "restore from another backup"
-                    )
-                self._connection.execute("INSERT INTO part VALUES(?, ?)", ((content << PART_BITS) + position, part))
-        if not digest.is_of(revision):
-            raise DamagedBackup(
-                f"attachment {revision.id!r} has {digest.size} bytes, not the {revision.size} it was stored with",
-                "restore from another backup, or another copy of this one",
-            )
+            for number, part in whole(revision, parts, 1 << PART_BITS):
+                self._connection.execute("INSERT INTO part VALUES(?, ?)", ((content << PART_BITS) + number, part))
         return content
 
     def finish(
@@ -179,8 +169,8 @@ class Loader(Totals):
             except apsw.ConstraintError as error:
                 raise DamagedBackup(f"an id occurs twice: {error}", "restore from another backup") from error
             facts = identity_facts(replace(self._identity, lineages=tuple(lineages)))
-            if lineages and (began := lineages[-1].began):
-                facts["told_until"] = to_microseconds(datetime.fromisoformat(began))
+            if (told := began(lineages)) is not None:
+                facts["told_until"] = told
             facts |= {"last_etag": last_etag, "last_modified": last_modified}
             facts["settings"] = msgspec.json.encode(dict(settings)).decode()
             # This log does not have what came before this moment.
@@ -210,13 +200,6 @@ class Loader(Totals):
 
 def _twice(error: apsw.ConstraintError) -> DamagedBackup:
     return DamagedBackup(f"an etag occurs twice: {error}", "restore from another backup")
-
-
-def _check_numbers(batch: Batch) -> None:
-    """Raises `DamagedBackup` for an etag or a time that no database can have given."""
-    for numbers in (batch.etags, batch.modified):
-        if min(numbers) < 0 or max(numbers) >= LARGEST:
-            raise DamagedBackup("an etag or a time is out of range", "restore from another backup")
 
 
 def _folded(ids: Packed) -> Packed:

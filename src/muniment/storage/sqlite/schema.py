@@ -31,7 +31,6 @@ FORMAT: Final = 3
 READABLE: Final = 2  # the oldest that need not be brought to the present one to be read
 PAGE_BYTES: Final = 8192
 BUSY_MILLISECONDS: Final = 10_000
-PART_BYTES: Final = 1 << 20
 PART_BITS: Final = 12  # parts of one content: 2^12 of 1 MiB are more than the largest attachment's 2 GiB
 
 TABLES: Final = """

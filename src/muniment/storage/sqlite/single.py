@@ -12,7 +12,8 @@ from typing import Final, NamedTuple
 from muniment.query.match import Test, Within
 from muniment.query.model import Field, Query
 from muniment.query.plan import Plan
-from muniment.storage.sqlite.indexes import Index, Indexes, Named
+from muniment.storage.indexes import Index, Named
+from muniment.storage.sqlite.indexes import Indexes
 
 MOST: Final = 256  # kinds that are remembered
 

@@ -5,67 +5,54 @@ from __future__ import annotations
 import threading
 import uuid
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from concurrent.futures import Future, wait
+from concurrent.futures import Future
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final, NamedTuple
+from typing import TYPE_CHECKING, Any, Final
 
 import apsw
 import msgspec
 
-from muniment.document import MAX_ATTACHMENT_BYTES, Document, fold_collection, from_microseconds, rfc3339
+from muniment.document import from_microseconds, rfc3339
 from muniment.durable import sync_folder
-from muniment.errors import Cancelled, InvalidDocument, LostWrites, StorageFailure
-from muniment.fingerprint import ContentDigest
-from muniment.query.match import All, Test, Within, searched, test_of
-from muniment.query.model import Field, Query, by_score, fields
-from muniment.query.plan import FieldIndex, Plan, Wanted
-from muniment.query.scan import Matches, grouped, matching, scan
-from muniment.revision import Batch, Revision
+from muniment.errors import Cancelled, LostWrites, StorageFailure
+from muniment.query.match import Within
+from muniment.query.model import Field, Query
+from muniment.query.plan import IndexFault, Plan
+from muniment.query.scan import Matches
+from muniment.revision import Revision
 from muniment.security.encryption import EncryptionKey
+from muniment.storage import queries
 from muniment.storage.base import (
-    Admit,
     BackupFacts,
     BackupPlace,
     Found,
-    Groups,
     Identity,
     KeptHistory,
     Lineage,
-    Member,
     Snapshot,
     Upload,
     Write,
     Written,
-    everything,
     system_clock,
 )
+from muniment.storage.building import Builder
 from muniment.storage.freeze import Freeze
-from muniment.storage.retention import History, history_of, purge_limit
-from muniment.storage.sqlite.building import Builder
+from muniment.storage.indexes import Index
+from muniment.storage.sqlite.building import Submitted
 from muniment.storage.sqlite.check import check
 from muniment.storage.sqlite.cipher import algorithm_in_use
 from muniment.storage.sqlite.files import CREATING, FILE, lock, mounted_read_only, still_files
-from muniment.storage.sqlite.indexes import (
-    Index,
-    Named,
-    by_field,
-    has_indexes,
-    indexable,
-    read_faults,
-    read_indexes,
-    usable,
-)
+from muniment.storage.sqlite.indexes import has_indexes, read_faults, read_indexes, usable
 from muniment.storage.sqlite.migrate import migrate
 from muniment.storage.sqlite.notes import Note, believed, leave_note, note_files, read_notes
 from muniment.storage.sqlite.pins import outside_pin
-from muniment.storage.sqlite.queries import MOST_SCORES, MOST_TESTS, Finder, collection_matches, size_of
+from muniment.storage.sqlite.queries import Finder, collection_matches
 from muniment.storage.sqlite.reach import check_reach, go_on_without
 from muniment.storage.sqlite.reader import Reader, read_revisions
 from muniment.storage.sqlite.schema import (
     INDEXES,
     PART_BITS,
-    PART_BYTES,
     READABLE,
     connect,
     create,
@@ -80,37 +67,19 @@ from muniment.storage.sqlite.spans import begin_counting, lost
 from muniment.storage.sqlite.state import identity_facts, read_snapshot, read_state, write_facts
 from muniment.storage.sqlite.transaction import Transaction, Writes
 from muniment.storage.sqlite.writer import Writer, delete_content, last_etag_before
+from muniment.storage.store import FEW_ROWS, Asked, Store, awaited, kept_history, kept_since, uploaded
 
 if TYPE_CHECKING:
     from filelock import FileLock
 
-UPLOAD_PARTS: Final = 8  # parts a staged upload writes in one commit
-WAIT_SECONDS: Final = 0.1
-FEW_ROWS: Final = 1024  # found rows that are read in one transaction where a page is asked for
-FEW_OF_ALL: Final = 128  # and where everything is: bodies may be large
-USE_SECONDS: Final = 3600  # how often it is noted that an index is used
-INDEX_SECONDS: Final = 30.0  # how long a query waits for the indexes that it wants
-BY_COLLECTION: Final = "Raven/DocumentsByEntityName"
 
-
-class _Asked(NamedTuple):
-    """A query, its fields, what it says of their keys, and its kind where a statement may be ready for it."""
-
-    query: Query
-    fields: tuple[Field, ...]
-    test: Test
-    kind: Kind | None = None
-
-
-class SqliteStorage:
+class SqliteStorage(Store[apsw.Connection]):
     """A database file that this process has open, for writing or only for reading.
 
     Raises `LostWrites` when acknowledged writes are missing; `accept_loss` goes on without them, as a new lineage.
     """
 
     engine: Final = "sqlite"
-    index_from = 500
-    """How many documents a collection needs, so that a query makes indexes for it."""
 
     def __init__(
         self,
@@ -121,15 +90,11 @@ class SqliteStorage:
         accept_loss: bool = False,
         key: EncryptionKey | None = None,
     ) -> None:
-        self.folder = folder
+        super().__init__(folder, clock)
         self.key = key
-        self.admit: Admit = everything
-        self._clock = clock
         self._lock: FileLock | None = None
         self._writer: Writer | None = None
-        self._builder: Builder | None = None
         self._note: Note | None = None
-        self._named: Named = {}
         self._prepared: dict[Kind, Prepared] = {}
         self._still = still_files(folder) if read_only else None
         if not read_only:
@@ -162,7 +127,7 @@ class SqliteStorage:
                 if not read_only:
                     _forget_staged(connection)
                     self._writer = Writer(connection, self.folder, clock)
-                    self._builder = Builder(self._writer, self._reader, self.pin)
+                    self._builder = Builder(Submitted(self._writer), self._reader, self.pin)
                     if note_files(self.folder):
                         self._writer.submit(self._writer.take_over_notes).result()
         finally:
@@ -189,10 +154,6 @@ class SqliteStorage:
         """
         return self.writer.submit(Writes(self.admit(writes), replaced))
 
-    def commit(self, writes: Sequence[Write]) -> list[Written]:
-        """Carry out the writes in order as one transaction, or change nothing; they are on disk when this returns."""
-        return self.writer.do(Writes(self.admit(writes)))
-
     def commit_all(self, batches: Iterable[Sequence[Write]]) -> int:
         """Carry out all batches in order as one transaction; each is taken when the one before it is done.
 
@@ -208,34 +169,22 @@ class SqliteStorage:
                 transaction.write(self.admit(writes))
             return transaction.etag
 
-        future = self.writer.submit(job)
-        try:
-            while not wait([future], WAIT_SECONDS).done:
-                pass  # in short waits: a signal just before a wait does not end it
-            return future.result()
-        except BaseException:
-            interrupted.set()
-            wait([future])
-            raise
+        return awaited(self.writer.submit(job), interrupted.set)
 
     def upload(self, chunks: Iterable[bytes]) -> Upload:
         """Write the content of an attachment to disk, in constant memory, for a later `Write` to name."""
         content: int = self.writer.submit(_new_content).result()
-        digest, position = ContentDigest(), 0
+
+        def store(place: int, parts: list[bytes]) -> None:
+            self.writer.submit(_insert_parts((content << PART_BITS) + place, parts)).result()
+
         try:
-            for parts in _grouped(digest.passing(_parts(chunks)), UPLOAD_PARTS):
-                if digest.size > MAX_ATTACHMENT_BYTES:
-                    raise InvalidDocument(
-                        f"the attachment is larger than {MAX_ATTACHMENT_BYTES:,} bytes", "split it into several"
-                    )
-                first = (content << PART_BITS) + position
-                self.writer.submit(_insert_parts(first, parts)).result()
-                position += len(parts)
-            self.writer.submit(_complete_content(content, digest.size, digest.sha256)).result()
+            size, sha256 = uploaded(chunks, store)
+            self.writer.submit(_complete_content(content, size, sha256)).result()
         except BaseException:
             self.discard(Upload(content, 0, b""))
             raise
-        return Upload(content, digest.size, digest.sha256)
+        return Upload(content, size, sha256)
 
     def discard(self, upload: Upload) -> None:
         """Forget an upload that no revision will name."""
@@ -286,30 +235,26 @@ class SqliteStorage:
         with self._reader.connection() as connection:
             return read_snapshot(connection)
 
-    @property
-    def history(self) -> History:
-        """Whether superseded revisions are kept."""
-        return history_of(self.settings)
-
     def kept_history(self) -> KeptHistory:
         """The superseded revisions that have not been purged; reads all of them.
 
         `since` does not reach back to those that no backup waits for, which the next purge takes.
         """
-        history = self.history
-        with self._reader.connection() as connection:
+        with self._moment() as connection:
             state, newest = read_state(connection), read_snapshot(connection).etag
-            old = newest
-            if history.window:
-                old = last_etag_before(connection, self._clock() - history.window * 1_000_000, newest)
-            limit = purge_limit(history, newest=newest, pins=(), backed_up=state.backed_up, before_window=old)
+            limit = kept_since(
+                state.settings,
+                backed_up=state.backed_up,
+                newest=newest,
+                now=self._clock(),
+                last_before=lambda time: last_etag_before(connection, time, newest),
+            )
             query = "SELECT ifnull(max(replaced_by), 0) FROM dead WHERE replaced_by <= ?"
             since = max(state.history_from, connection.execute(query, (limit,)).get)
-            query = "SELECT modified FROM log WHERE etag > ? ORDER BY etag LIMIT 1"
-            row = connection.execute(query, (since,)).fetchone()
+            time = connection.execute("SELECT modified FROM log WHERE etag > ? ORDER BY etag LIMIT 1", (since,)).get
             query = "SELECT count(*), total(length(metadata) + ifnull(length(body), 0)) FROM dead JOIN log USING(etag)"
             count, size = connection.execute(query).fetchone() or (0, 0)
-        return KeptHistory(since, rfc3339(from_microseconds(row[0])) if row else None, count, int(size))
+        return kept_history(since, time, count, int(size))
 
     @property
     def settings(self) -> dict[str, str]:
@@ -359,80 +304,15 @@ class SqliteStorage:
             with mapped_errors(self.folder):
                 leave_note(self.folder, msgspec.structs.replace(self._note, through=through))
 
-    def changes(self, after: int, upto: int, *, history: bool = False, through: int | None = None) -> Iterator[Batch]:
-        """See `base.Storage`."""
-        return self._reader.changes(after, upto, history=history, through=through)
-
-    def attachment_changes(self, after: int, upto: int, *, history: bool = False) -> Iterator[Revision]:
-        """See `base.Storage`."""
-        return self._reader.attachment_changes(after, upto, history=history)
-
-    def versions(self, id: str) -> list[Revision]:
-        """All revisions of this document that the log has, deletions too, oldest first."""
-        return self._reader.versions(id)
-
-    def logged(self, etag: int) -> tuple[int, bytes] | None:
-        """See `base.Storage`."""
-        return self._reader.logged(etag)
-
     def lost(self, after: int, upto: int) -> int:
         """See `base.Storage`."""
         with self._reader.connection() as connection:
             return lost(connection, after, upto)
 
-    def content(self, revision: Revision) -> Iterator[bytes]:
-        """The content of an attachment's revision, in parts; it must stay pinned or current meanwhile."""
-        return iter(()) if revision.content is None else self._reader.content(revision.content)
-
-    def get(self, kind: int, id: str) -> Revision | None:
-        """The current revision of this id, None when there is none or it is deleted."""
-        return self._reader.get(kind, id)
-
-    def members(self, prefixes: Sequence[str] = ("",)) -> Iterator[Member]:
-        """What is current and whose id begins with one of these, by kind and folded id; all of one moment."""
-        return self._reader.members(prefixes)
-
-    def highest_number(self, prefix: str) -> int:
-        """The highest number that a current document has after this prefix; 0 when none has one."""
-        return self._reader.highest_number(prefix)
-
-    def by_prefix(self, kind: int, prefix: str, start: int, limit: int, after: str = "") -> list[Revision]:
-        """Current revisions whose ids begin with the prefix, in the order of their folded ids."""
-        return self._reader.by_prefix(kind, prefix, start, limit, after)
-
-    def by_collection(self, collection: str, after: int, limit: int) -> list[Revision]:
-        """Current documents of a collection in the order of their etags, from the one after `after`."""
-        return self._reader.by_collection(collection, after, limit)
-
-    def by_etag(self, kind: int, after: int, limit: int) -> list[Revision]:
-        """Current documents or attachments in the order of their etags, from the one after `after`."""
-        return self._reader.by_etag(kind, after, limit)
-
-    @contextmanager
-    def find(self, query: Query, *, counted: bool = False) -> Iterator[Found]:
-        """See `base.Storage`."""
-        compared, test = fields(query), test_of(query.where)
-        asked = _Asked(query, compared, test, kind_of(query, test, counted=counted))
-        if (found := self._found_by_one(asked)) is not None:
-            yield found
-            return
-        self._want_indexes(asked)
-        if (found := self._found_at_once(asked, counted)) is not None:
-            yield found
-            return
-        with self.pin() as snapshot:
-            with self._reader.connection() as connection, connection:  # one transaction
-                plan, matches = self._by_indexes(connection, asked, counted)
-            if matches is None:
-                matches = scan(query, self._documents(query, snapshot.etag))
-                if not matches.etags:
-                    plan = msgspec.structs.replace(plan, unknown=matches.unknown)
-            yield Found(self._reader.revisions(matches.etags), matches.total if counted else None, plan)
-
-    def _found_by_one(self, asked: _Asked) -> Found | None:
-        """What one index finds by a statement that is ready; None where it finds nothing, or is not ready."""
+    def _found_by_one(self, asked: Asked) -> Found | None:
         query, test, writer = asked.query, asked.test, self._writer
-        known = self._prepared.get(asked.kind) if asked.kind else None
+        kind = kind_of(query, test, counted=asked.counted)
+        known = self._prepared.get(kind) if kind else None
         if known is None or writer is None or query.take is None or query.take > FEW_ROWS:
             return None
         if not isinstance(test, Within) or not known.is_good(writer.indexes) or self._is_late(known.of):
@@ -442,142 +322,48 @@ class SqliteStorage:
             return None
         return Found(iter(revisions), None if total < 0 else total, known.plan)
 
-    def _found_at_once(self, asked: _Asked, counted: bool) -> Found | None:
-        """What indexes find, read in one transaction, without a pin; None without them, or if it is too much."""
-        most = FEW_ROWS if asked.query.take is not None else FEW_OF_ALL
-        if asked.query.take is None or asked.query.take > most:
-            asked = asked._replace(query=msgspec.structs.replace(asked.query, take=most + 1))
-        with self._reader.connection() as connection, connection:
-            plan, matches = self._by_indexes(connection, asked, counted)
-            if matches is None or len(matches.etags) > most:
-                return None
-            revisions, total = read_revisions(connection, matches.etags), matches.total if counted else None
-        return Found(iter(revisions), total, plan)
-
-    def _by_indexes(self, connection: apsw.Connection, asked: _Asked, counted: bool) -> tuple[Plan, Matches | None]:
-        if not asked.fields and isinstance(asked.test, All) and not asked.test.items:
-            return Plan((BY_COLLECTION,)), collection_matches(connection, asked.query, counted=counted)
-        plan, finder = self._finder(connection, asked)
-        if finder is None:
-            return plan, None
-        matches = finder.matches(counted=counted)
-        if not matches.etags:
-            plan = msgspec.structs.replace(plan, unknown=finder.unknown())
-        return plan, matches
-
-    def _finder(self, connection: apsw.Connection, asked: _Asked) -> tuple[Plan, Finder | None]:
-        known = self._writer.indexes.all if self._writer else ()
-        indexes, collection = usable(connection, asked.query.collection), fold_collection(asked.query.collection)
-        missing = [field for field in asked.fields if field not in indexes]
-        if missing or not asked.fields:
-            why = self._why_not(collection, missing)
-            return Plan(scanned=True, why=f"{why}: every document was looked at"), None
-        if size_of(asked.test) > MOST_TESTS:
-            return Plan(scanned=True, why=f"it has more than {MOST_TESTS} conditions"), None
-        if by_score(asked.query) and len([*searched(asked.test)]) > MOST_SCORES:
-            return Plan(scanned=True, why=f"more than {MOST_SCORES} searches have a part in the score"), None
-        used = {field: indexes[field] for field in asked.fields}
-        self._note_use(used.values())
-        named = self._names
-        names = [named.get((collection, field), index.name) for field, index in used.items()]
-        had = ", ".join(f"{field} in {name}" for field, name in zip(used, names, strict=True))
-        plan = Plan(tuple(dict.fromkeys(names)), why=f"there is an index on each field: {had}")
-        if asked.kind and (statement := prepared(asked.kind, used[asked.kind.field], plan, known, named)):
+    def _finder(self, connection: apsw.Connection, asked: Asked) -> tuple[Plan, queries.Finder | None]:
+        known, named = self._writer.indexes.all if self._writer else (), self._given
+        plan, finder = super()._finder(connection, asked)
+        kind = None if asked.query.group else kind_of(asked.query, asked.test, counted=asked.counted)
+        if kind and finder and (statement := prepared(kind, finder.indexes[kind.field], plan, known, named)):
             if len(self._prepared) >= MOST:
                 self._prepared.clear()
-            self._prepared[asked.kind] = statement
-        return plan, Finder(connection, asked.query, asked.test, used)
-
-    def _why_not(self, collection: str | None, missing: Sequence[Field]) -> str:
-        if not missing:
-            return "the condition names no field"
-        built = {field: self._progress(collection, field) for field in missing}
-        begun = [
-            f"the index on {field} is being built ({part:.0%})" for field, part in built.items() if part is not None
-        ]
-        if others := [str(field) for field, part in built.items() if part is None]:
-            begun.insert(0, f"there is no index on {', '.join(others)}")
-        return ", and ".join(begun)
-
-    def _note_use(self, indexes: Iterable[Index]) -> None:
-        if self._writer is not None and (late := list(filter(self._is_late, indexes))):
-            self._writer.use_indexes(late)
-
-    def _is_late(self, index: Index) -> bool:
-        """Whether it is to be noted anew that an index is used."""
-        return index.used < self._clock() - USE_SECONDS * 1_000_000
-
-    def _want_indexes(self, asked: _Asked) -> None:
-        """Have an index on each field that is asked for, if that is worth it; wait for them a while."""
-        if self._builder is None or self._writer is None:
-            return
-        collection = fold_collection(asked.query.collection)
-        ready = {index.field for index in self._writer.indexes.all if index.collection == collection and index.ready}
-        missing = [field for field in asked.fields if field not in ready]
-        if not missing or size_of(asked.test) > MOST_TESTS:
-            return
-        wanted = all((collection, field) in self._names for field in missing)
-        if all(map(indexable, asked.fields)) and (wanted or self._writer.documents(collection) >= self.index_from):
-            self._builder.want(collection, missing, INDEX_SECONDS)
-
-    def group(self, query: Query) -> Groups:
-        """See `base.Storage`."""
-        assert query.group is not None
-        asked = _Asked(query, fields(query), test_of(query.where))
-        self._want_indexes(asked)
-        with self._reader.connection() as connection, connection:
-            plan, finder = self._finder(connection, asked)
-            rows = finder.groups(query.group) if finder else None
-        if rows is not None:
-            return Groups(rows, plan)
-        with self.pin() as snapshot:
-            found = matching(query, self._documents(query, snapshot.etag))
-            plan = plan if plan.scanned else Plan(scanned=True, why="no index says enough of these groups")
-            return Groups(grouped(query.group, (keys for _, keys in found)), plan)
-
-    def indexes(self) -> list[FieldIndex]:
-        """The indexes on fields that queries have made, or that an index with a name has."""
-        with self._reader.connection() as connection, connection:
-            found = read_indexes(connection) if has_indexes(connection) else ()
-            faults = read_faults(connection)
-        return [
-            FieldIndex(
-                each.name,
-                each.collection,
-                each.field,
-                each.ready,
-                from_microseconds(each.used),
-                1.0 if each.ready else self._progress(each.collection, each.field) or 0.0,
-                faults.get(each.number, ()),
-            )
-            for each in found
-        ]
-
-    def keep_indexes(self, named: Callable[[], Mapping[str, Wanted]]) -> None:
-        """Have these indexes, now and whenever a definition of one has been written, however seldom they are used.
-
-        `named` reads the definitions, in a thread of its own. Where this is open only for reading, they are known by
-        their names, and not made.
-        """
-        if self._builder is not None:
-            self._builder.keep(named)
-        else:
-            self._named = by_field(named())
+            self._prepared[kind] = statement
+        return plan, finder
 
     @property
-    def _names(self) -> Named:
-        return self._named if self._writer is None else self._writer.indexes.named
+    def _reads(self) -> Reader:
+        return self._reader
 
-    def _progress(self, collection: str | None, field: Field) -> float | None:
-        return None if self._builder is None else self._builder.progress(collection, field)
+    @contextmanager
+    def _moment(self) -> Iterator[apsw.Connection]:
+        with self._reader.connection() as connection, connection:
+            yield connection
+
+    def _read(self, connection: apsw.Connection, etags: list[int]) -> list[Revision]:
+        return read_revisions(connection, etags)
+
+    def _collection_matches(self, connection: apsw.Connection, query: Query, *, counted: bool) -> Matches:
+        return collection_matches(connection, query, counted=counted)
+
+    def _usable(self, connection: apsw.Connection, collection: str | None) -> dict[Field, Index]:
+        return usable(connection, collection)
+
+    def _index_facts(self, connection: apsw.Connection) -> tuple[Sequence[Index], dict[int, tuple[IndexFault, ...]]]:
+        return read_indexes(connection) if has_indexes(connection) else (), read_faults(connection)
+
+    def _find_in(self, connection: apsw.Connection, asked: Asked, used: Mapping[Field, Index]) -> Finder:
+        return Finder(connection, asked.query, asked.test, used)
+
+    def _use(self, indexes: Sequence[Index]) -> None:
+        if self._writer is not None:
+            self._writer.use_indexes(indexes)
 
     def drop_index(self, name: str) -> bool:
         """Drop the index with this name, in any case; returns whether there was one. The next query makes it anew."""
         writer = self.writer
         return writer.submit(lambda _: writer.indexes.drop(name)).result()
-
-    def _documents(self, query: Query, upto: int) -> Iterator[Document]:
-        return map(Document.of, self._reader.documents(query.collection, upto))
 
     shared: Final = False
     """One process writes to a folder at a time, so nobody else can do there what this one does."""
@@ -707,26 +493,3 @@ def _delete_staged(transaction: Transaction, content: int) -> None:
     staged = transaction.connection.execute("SELECT staged FROM content WHERE content = ?", (content,)).get
     if staged == 1:
         delete_content(transaction.connection, content)
-
-
-def _parts(chunks: Iterable[bytes]) -> Iterator[bytes]:
-    """The same bytes in pieces of exactly 1 MiB, except the last."""
-    waiting = bytearray()
-    for chunk in chunks:
-        waiting += chunk
-        while len(waiting) >= PART_BYTES:
-            yield bytes(waiting[:PART_BYTES])
-            del waiting[:PART_BYTES]
-    if waiting:
-        yield bytes(waiting)
-
-
-def _grouped(items: Iterable[bytes], count: int) -> Iterator[list[bytes]]:
-    group: list[bytes] = []
-    for item in items:
-        group.append(item)
-        if len(group) == count:
-            yield group
-            group = []
-    if group:
-        yield group

@@ -16,7 +16,8 @@ from muniment.errors import ConcurrencyConflict
 from muniment.fingerprint import Fingerprint, Tally, member_digest, row_digest
 from muniment.revision import DOCUMENT
 from muniment.storage.base import Write, Written
-from muniment.storage.sqlite.indexes import DEFINITIONS, Come, Gone, Indexes, Words
+from muniment.storage.indexes import DEFINITIONS, Come, Gone
+from muniment.storage.sqlite.indexes import Indexes, Words
 
 _FIND: Final = "SELECT kind, key, spelling, etag, collection, size, digest FROM current WHERE kind = ? AND key = ?"
 _Key = tuple[int, str]

@@ -29,9 +29,10 @@ from muniment.query.model import Field
 from muniment.revision import DOCUMENT
 from muniment.storage.base import BackupPlace, Snapshot
 from muniment.storage.freeze import Freeze
+from muniment.storage.indexes import Index
 from muniment.storage.retention import expiry_limit, history_of, purge_limit
 from muniment.storage.sqlite.files import OpenFiles
-from muniment.storage.sqlite.indexes import Index, Indexes, Words
+from muniment.storage.sqlite.indexes import Indexes, Words
 from muniment.storage.sqlite.notes import believed, read_notes, remove_note
 from muniment.storage.sqlite.pins import outside_pins
 from muniment.storage.sqlite.purge import forget_tombstones, tombstones
