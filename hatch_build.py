@@ -12,15 +12,16 @@ import shlex
 import subprocess
 import sys
 import sysconfig
+from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 from hatchling.builders.hooks.plugin.interface import BuildHookInterface
 
-SOURCE = "src/muniment/digests.c"
-LIBRARY = "src/muniment/digests.shared"
-SEAL = "src/muniment/digests.sha256"
+SOURCES = ("src/muniment/digests.c", "src/muniment/rows.c")
+LIBRARY = "src/muniment/native.shared"
+SEAL = "src/muniment/native.sha256"
 MAN = "share/man/man1"
 OPTIONS = ["-std=c99", "-O2", "-Wall", "-Wextra", "-shared", "-fPIC"]
 
@@ -31,7 +32,7 @@ class BuildHook(BuildHookInterface[Any]):
     def initialize(self, version: str, build_data: dict[str, Any]) -> None:
         """Compile, and have the library in the wheel if that went well, and man pages unless it is a checkout's."""
         library = Path(self.root, LIBRARY)
-        if compiled(Path(self.root, SOURCE), library):
+        if compiled([Path(self.root, source) for source in SOURCES], library):
             platform = sysconfig.get_platform().replace("-", "_").replace(".", "_")
             build_data["artifacts"] += [LIBRARY, SEAL]
             build_data["pure_python"] = False
@@ -40,17 +41,17 @@ class BuildHook(BuildHookInterface[Any]):
             build_data["shared_data"] |= {str(path): f"{MAN}/{path.name}" for path in man_pages(Path(self.root))}
 
 
-def compiled(source: Path, library: Path) -> bool:
+def compiled(sources: Sequence[Path], library: Path) -> bool:
     """Whether the library was made, and beside it the SHA-256 that it has; an older one is removed if not."""
     made, seal = library.with_suffix(".new"), library.with_suffix(".sha256")
     for compiler in compilers():
         try:
-            subprocess.run([*compiler, *OPTIONS, "-o", str(made), str(source)], check=True)
+            subprocess.run([*compiler, *OPTIONS, "-o", str(made), *map(str, sources)], check=True)
             digest = hashlib.sha256(made.read_bytes()).hexdigest()
             made.replace(library)  # whoever has loaded the old one goes on with that
             seal.write_text(f"{digest}\n", "ascii")
         except (OSError, subprocess.CalledProcessError) as error:
-            print(f"{source.name} was not compiled, which costs speed and nothing else: {error}", file=sys.stderr)
+            print(f"{library.stem} was not compiled, which costs speed and nothing else: {error}", file=sys.stderr)
         else:
             return True
     for path in (made, library, seal):

@@ -19,7 +19,7 @@ from muniment.fingerprint import digests_in_python, in_c
 from muniment.native import Native
 from muniment.revision import DOCUMENT, Batch, Packed, Revision
 
-SOURCE = Path(hatch_build.__file__).with_name("src") / "muniment" / "digests.c"
+SOURCES = [Path(hatch_build.__file__).parent / source for source in hatch_build.SOURCES]
 NONE = "it was not compiled: there is no compiler, or no libcrypto that it can call"
 
 
@@ -91,15 +91,15 @@ def test_columns_of_another_width_are_refused_and_what_lies_where_there_is_no_va
 
 
 def test_what_cannot_be_compiled_leaves_nothing_behind(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    library = tmp_path / "digests.shared"
+    library = tmp_path / "native.shared"
     compiler = shutil.which("cc")
     if compiler is not None:
         monkeypatch.setenv("CC", f"{compiler} -g0")
-        assert hatch_build.compiled(SOURCE, library)
-        assert sorted(path.name for path in tmp_path.iterdir()) == ["digests.sha256", "digests.shared"]
+        assert hatch_build.compiled(SOURCES, library)
+        assert sorted(path.name for path in tmp_path.iterdir()) == ["native.sha256", "native.shared"]
     for named in ("/nonexistent", "false"):
         monkeypatch.setenv("CC", named)
-        assert not hatch_build.compiled(SOURCE, library)
+        assert not hatch_build.compiled(SOURCES, library)
         assert not list(tmp_path.iterdir())
     monkeypatch.delenv("CC")
-    assert not hatch_build.compiled(SOURCE, tmp_path / "no folder" / "digests.shared")
+    assert not hatch_build.compiled(SOURCES, tmp_path / "no folder" / "native.shared")

@@ -1,7 +1,8 @@
-"""The digests of a whole batch in one call to C (`digests.c`), outside Python's global lock, where that was compiled.
+"""What is done for a whole batch in one call to C, outside Python's global lock, where that was compiled.
 
-It is compiled when Muniment is installed, if there is a compiler, and calls SHA-256 in the libcrypto that Python's
-`hashlib` uses. `fingerprint` does the same in Python, and uses this where it is there.
+It is compiled when Muniment is installed, if there is a compiler. `digests.c` calls SHA-256 in the libcrypto that
+Python's `hashlib` uses, `rows.c` the SQLite in apsw. `fingerprint` and `storage.sqlite.rows` do the same in Python, and
+use this where it is there.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ from typing import Any, Final
 
 from muniment.revision import Batch, Packed
 
-LIBRARY: Final = Path(__file__).with_name("digests.shared")  # not .so: that would be a module of Python's
+LIBRARY: Final = Path(__file__).with_name("native.shared")  # not .so: that would be a module of Python's
 SEAL: Final = LIBRARY.with_suffix(".sha256")  # of the library
 DIGEST_BYTES: Final = 32
 UNCOUNTED: Final = 255  # the group of what is in none, and how many groups there may be
@@ -29,6 +30,23 @@ class _Column(ctypes.Structure):
     _fields_ = (("offsets", _POINTER), ("data", ctypes.c_char_p), ("size", _NUMBER))
 
 
+class Values(ctypes.Structure):
+    """A column for `Native.rows`: the memory of another, which must outlive it."""
+
+    _fields_ = (
+        *(("numbers", _POINTER), ("offsets", _POINTER), ("data", ctypes.c_char_p), ("size", _NUMBER)),
+        *(("absent", ctypes.c_char_p), ("text", _NUMBER)),
+    )
+
+    @classmethod
+    def of(cls, column: array[int] | Packed, rows: int, *, text: bool = False) -> Values:
+        """Numbers of 64 bits, or bytes, which may be text."""
+        if isinstance(column, array):
+            return cls(numbers=_address(column, rows, 8))
+        offsets, absent = _address(column.offsets, rows + 1, 4), _marks(rows, column.nulls)
+        return cls(offsets=offsets, data=column.data, size=len(column.data), absent=absent, text=text)
+
+
 class Native:
     """The functions of the library. What they are given and give is as in `fingerprint`."""
 
@@ -37,6 +55,8 @@ class Native:
         self._digests, self._sums = library.muniment_digests, library.muniment_sums
         self._digests.argtypes = [_POINTER, _NUMBER, *[_POINTER] * 7]
         self._sums.argtypes = [_NUMBER, ctypes.c_char_p, _POINTER, ctypes.c_char_p, _NUMBER, *[_POINTER] * 3]
+        self._rows = library.muniment_rows
+        self._rows.argtypes = [_POINTER, ctypes.c_char_p, _NUMBER, _POINTER, ctypes.c_int]
 
     def digests(self, batch: Batch) -> tuple[bytes, bytes]:
         """The digests of all members, those of tombstones too, and of all rows, each in one piece."""
@@ -59,6 +79,14 @@ class Native:
         numbers = (sums[start : start + _WORDS] for start in range(0, len(sums), _WORDS))
         totals = [sum(word << (64 * place) for place, word in enumerate(words)) for words in numbers]
         return list(zip(counts, sizes, totals, strict=True))
+
+    def rows(self, database: int, statement: str, rows: int, columns: Sequence[Values]) -> int:
+        """Execute a statement for each row with the values of the columns; returns SQLite's code, 0 if all went well.
+
+        The database is a pointer to SQLite's own, which must have loaded this library as an extension.
+        """
+        code: int = self._rows(database, statement.encode(), rows, (Values * len(columns))(*columns), len(columns))
+        return code
 
 
 @cache

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+from muniment import native
 from muniment.errors import DamagedBackup, MunimentError, StorageFailure
 from muniment.revision import ATTACHMENT, DOCUMENT, Batch, Packed, Revision
 from muniment.storage.base import Identity
@@ -232,10 +233,14 @@ def revisions(count: int, collections: int) -> list[Revision]:
     ]
 
 
-@pytest.mark.parametrize("collections", [0, 1, 2, 15, 16, 17, 40])
-def test_any_number_of_collections_in_a_batch(tmp_path: Path, clock: Clock, collections: int) -> None:
+@pytest.mark.parametrize("by", ["C", "Python"])
+def test_documents_and_tombstones_in_several_collections(
+    tmp_path: Path, clock: Clock, monkeypatch: pytest.MonkeyPatch, by: str
+) -> None:
+    if by == "Python":
+        monkeypatch.setattr(native, "load", lambda: None)
     loader = Loader(tmp_path, Identity("the id", "the lineage"))
-    given = revisions(200, collections)
+    given = revisions(200, 15)
     loader.apply(Batch.of(given))
     loader.finish(200, 200, {})
     store = SqliteStorage(tmp_path, clock=clock)

@@ -18,18 +18,21 @@ from muniment.document import fold
 from muniment.durable import sync_file, sync_folder
 from muniment.errors import DamagedBackup
 from muniment.fingerprint import Digests, Fingerprint, Totals
-from muniment.native import DIGEST_BYTES
 from muniment.revision import ATTACHMENT, DOCUMENT, Batch, Packed, Revision
 from muniment.security.encryption import EncryptionKey
 from muniment.storage.base import Identity, Lineage
 from muniment.storage.loading import began, check_numbers, whole
-from muniment.storage.sqlite.bulk import Columns
 from muniment.storage.sqlite.files import DEFRAGMENTED, FILE, LOADING
+from muniment.storage.sqlite.rows import Rows, Texts
 from muniment.storage.sqlite.schema import INDEXES, PART_BITS, create, mapped_errors, run
 from muniment.storage.sqlite.spans import begin_counting
 from muniment.storage.sqlite.state import LOG_ROWS, identity_facts, write_facts, write_tallies
 
 SYNC_BYTES: Final = 64 << 20  # brought to disk while more comes, so that there is less to wait for in the end
+_LOG: Final = f"INSERT INTO log VALUES(?, {DOCUMENT}, ?, ?, ?, ?, ?, NULL, ?)"
+_POINTER: Final = (
+    f"INSERT INTO scratch.pointer VALUES({DOCUMENT}, ?1, nullif(?2, ?1), ?3, ?4, ifnull(length(?5), 0), ?6)"
+)
 
 
 class Loader(Totals):
@@ -57,6 +60,7 @@ class Loader(Totals):
             self._connection.execute(
                 "CREATE TABLE scratch.pointer(kind, key, spelling, etag, collection, size, digest); BEGIN"
             )
+        self._rows = Rows(self._connection)
 
     def apply(self, batch: Batch) -> None:
         """Take in revisions of documents with the etags and times that they have; fast when etags ascend.
@@ -72,35 +76,16 @@ class Loader(Totals):
         self._storing = self._pool.submit(self._store, batch, digests)
 
     def _store(self, batch: Batch, digests: Digests) -> None:
-        log, pointers, keys = Columns(len(batch)), Columns(len(batch)), _folded(batch.ids)
-        revision = (
-            log.numbers(batch.etags),
-            str(DOCUMENT),
-            log.texts(batch.ids),
-            log.names(batch.collections),
-            log.numbers(batch.modified),
-            log.blobs(batch.metadata),
-            log.blobs(batch.bodies),
-            "NULL",
-            log.same_size(digests.rows.data, DIGEST_BYTES),
-        )
-        key = pointers.texts(keys)
-        members = pointers.same_size(digests.members.data, DIGEST_BYTES)
-        pointer = (
-            str(DOCUMENT),
-            key,
-            "NULL" if keys.data == batch.ids.data else f"nullif({pointers.texts(batch.ids)}, {key})",
-            pointers.numbers(batch.etags),
-            pointers.names(batch.collections),
-            pointers.numbers(batch.bodies.lengths()),
-            pointers.unless(batch.bodies.nulls, members),
-        )
+        ids, collections, rows = Texts(batch.ids), Texts(batch.collections), len(batch)
+        modified, metadata, bodies = batch.modified, batch.metadata, batch.bodies
         with mapped_errors(self.folder):
             try:
-                log.insert(self._connection, "log", *revision)
+                columns = batch.etags, ids, collections, modified, metadata, bodies, digests.rows
+                self._rows.insert(_LOG, rows, *columns)
             except apsw.ConstraintError as error:
                 raise _twice(error) from error
-            pointers.insert(self._connection, "scratch.pointer", *pointer)
+            keys = Texts(_folded(batch.ids))
+            self._rows.insert(_POINTER, rows, keys, ids, batch.etags, collections, bodies, digests.members)
             self._unsynced += batch.size()
             if self._unsynced >= SYNC_BYTES and (self._syncing is None or self._syncing.done()):
                 self._synced()

@@ -1,0 +1,89 @@
+"""Rows from columns: the same by C and by Python, and SQLite's errors from both."""
+
+from __future__ import annotations
+
+import ctypes
+import shutil
+from array import array
+from pathlib import Path
+
+import apsw
+import pytest
+
+from muniment import native
+from muniment.native import Values
+from muniment.revision import Packed
+from muniment.storage.sqlite.rows import Rows, Texts
+
+NUMBERS = array("q", [0, -1, (1 << 63) - 1, -(1 << 63)])
+TEXTS = Packed.of([b"", "Ä\0ß".encode(), None, b"x" * 9000])
+BLOBS = Packed.of([None, b"\0\xff", b"", b"y" * 9000])
+
+
+@pytest.fixture(params=["C", "Python"])
+def rows(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Rows:
+    connection = apsw.Connection(":memory:")
+    connection.execute("CREATE TABLE found(number INTEGER PRIMARY KEY, text TEXT, blob BLOB, size INTEGER) STRICT")
+    if request.param == "Python":
+        monkeypatch.setattr(native, "load", lambda: None)
+    elif native.load() is None:
+        pytest.skip("it was not compiled")
+    made = Rows(connection)
+    assert (made._native is None) == (request.param == "Python")
+    return made
+
+
+def found(rows: Rows) -> list[tuple[apsw.SQLiteValue, ...]]:
+    return list(rows._connection.execute("SELECT * FROM found ORDER BY number"))
+
+
+def test_every_value_arrives_as_it_is(rows: Rows) -> None:
+    rows.insert("INSERT INTO found VALUES(?1, ?2, ?3, length(?3))", 4, NUMBERS, Texts(TEXTS), BLOBS)
+    columns = NUMBERS, ["", "Ä\0ß", None, "x" * 9000], BLOBS, [None, 2, 0, 9000]
+    assert found(rows) == sorted(zip(*columns, strict=True))
+
+
+def test_what_sqlite_refuses_is_raised_and_those_before_are_there(rows: Rows) -> None:
+    with pytest.raises(apsw.ConstraintError):
+        rows.insert("INSERT INTO found(number) VALUES(?)", 3, array("q", [1, 2, 1]))
+    assert [row[0] for row in found(rows)] == [1, 2]
+    with pytest.raises(apsw.ConstraintError):
+        rows.insert(
+            "INSERT INTO found(number, size) VALUES(?, ?)", 1, array("q", [3]), Texts(Packed.of([b"no number"]))
+        )
+    with pytest.raises(apsw.SQLError):
+        rows.insert("INSERT INTO nowhere VALUES(?)", 1, array("q", [1]))
+    rows._connection.close()
+
+
+def test_columns_that_are_none_are_refused(rows: Rows) -> None:
+    if rows._native is None:
+        pytest.skip("Python reads no memory of others")
+    short = Packed(array("i", [0, 1, 9]), b"abc")
+    with pytest.raises(apsw.MisuseError):
+        rows.insert("INSERT INTO found(blob) VALUES(?)", 2, short)
+    with pytest.raises(ValueError, match="numbers"):
+        rows.insert("INSERT INTO found(number) VALUES(?)", 2, array("q", [1]))
+
+
+def test_extensions_are_not_to_be_loaded_afterwards(rows: Rows) -> None:
+    with pytest.raises(apsw.SQLError, match="not authorized"):
+        rows._connection.execute("SELECT load_extension(?)", (str(native.LIBRARY),))
+
+
+def test_a_library_that_was_replaced_since_it_was_loaded_is_not_called(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if (loaded := native.load()) is None:
+        pytest.skip("it was not compiled")
+    copies = [tmp_path / f"{name}.shared" for name in ("first", "second")]
+    for copy in copies:
+        shutil.copy(native.LIBRARY, copy)
+    first = native.Native(ctypes.CDLL(str(copies[0])), loaded._sha256)
+    monkeypatch.setattr(native, "load", lambda: first)
+    monkeypatch.setattr(native, "LIBRARY", copies[1])
+    connection = apsw.Connection(":memory:")
+    assert first.rows(connection.sqlite3_pointer(), "SELECT ?", 1, [Values.of(NUMBERS[:1], 1)]) == apsw.SQLITE_MISUSE
+    assert Rows(connection)._native is None
+    monkeypatch.setattr(native, "LIBRARY", tmp_path / "none.shared")
+    assert Rows(connection)._native is None
