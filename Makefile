@@ -10,7 +10,7 @@ LOCKS := tests/client/environments
 AZURITE := build/azurite/ready
 PIP := $(BIN)/python -m pip --disable-pip-version-check -qq
 
-.PHONY: help demo test check torture format bench screenshots docs lock clean
+.PHONY: help demo test check found torture format bench screenshots docs lock clean
 
 help: ## list what can be made
 	@sed -n 's/^\([a-z]*\):.*## /  make \1	/p' Makefile
@@ -18,7 +18,8 @@ help: ## list what can be made
 demo: .venv/ready ## show backup and restore at work; DUMP=file brings your own documents, STORAGE=postgresql shows it there
 	$(BIN)/python examples/demo$(if $(STORAGE),_$(STORAGE)).py $(if $(DUMP),--dump "$(DUMP)")
 
-test: .venv/ready $(if $(T),,check) $(CLIENTS) $(AZURITE) ## check, then all tests in parallel; T=path runs only those, ARGS= goes to pytest
+test: ## check, then all tests in parallel; T=path runs only those, ARGS= goes to pytest
+	@$(MAKE) --no-print-directory --jobs 2 .venv/ready $(CLIENTS) $(AZURITE) $(if $(T),,check found)
 	$(BIN)/python -m pytest $(if $(T),$(T),-n $(WORKERS) --dist worksteal) $(ARGS)
 
 check: .venv/ready ## lint, format, types and the direction of imports
@@ -26,6 +27,10 @@ check: .venv/ready ## lint, format, types and the direction of imports
 	$(BIN)/ruff format --check
 	$(BIN)/mypy .
 	$(BIN)/lint-imports --no-logo
+
+# Beside the types, which take one processor alone: else each of the workers would rewrite the asserts of all tests anew.
+found: .venv/ready
+	@found=$$($(BIN)/python -m pytest --collect-only -q 2>&1) || { echo "$$found"; exit 1; }
 
 torture: .venv/ready ## inject faults and tell what became of them; MINUTES=10 SEED=1 KIND=flips CASE=number
 	$(if $(KIND),,HYPOTHESIS_PROFILE=thorough $(BIN)/python -m pytest -m torture)

@@ -7,16 +7,16 @@ import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import pytest
 from selenium.common.exceptions import TimeoutException
-from selenium.webdriver import ActionChains, Chrome, Keys
-from selenium.webdriver.chrome.options import Options
-from selenium.webdriver.chrome.service import Service
+from selenium.webdriver import Keys
 from selenium.webdriver.common.by import By
-from selenium.webdriver.remote.webelement import WebElement
-from selenium.webdriver.support.wait import WebDriverWait
+
+if TYPE_CHECKING:  # they load all of urllib3, also where no test with a browser will run
+    from selenium.webdriver import Chrome
+    from selenium.webdriver.remote.webelement import WebElement
 
 BROWSER: Final = shutil.which("chromium")
 DRIVER: Final = shutil.which("chromedriver")
@@ -40,6 +40,7 @@ class Page:
 
     def see(self, css: str, text: str = "", seconds: float = 10) -> WebElement:
         """Wait for an element with this text in it."""
+        from selenium.webdriver.support.wait import WebDriverWait
 
         def found(_: Any) -> Any:
             return next((each for each in self.driver.find_elements(By.CSS_SELECTOR, css) if text in each.text), False)
@@ -53,6 +54,8 @@ class Page:
 
     def miss(self, text: str, seconds: float = 20) -> None:
         """Wait until this cannot be read any more."""
+        from selenium.webdriver.support.wait import WebDriverWait
+
         WebDriverWait(self.driver, seconds, 0.05).until_not(lambda _: text in self.text, f"there is still {text!r}")
 
     @property
@@ -89,6 +92,8 @@ class Page:
 
     def tab_to(self, name: str, *, steps: int = 120) -> WebElement:
         """Press Tab until what has this name for a screen reader has the focus."""
+        from selenium.webdriver import ActionChains
+
         for _ in range(steps):
             ActionChains(self.driver).send_keys(Keys.TAB).perform()
             active = self.driver.switch_to.active_element
@@ -98,6 +103,8 @@ class Page:
 
     def typed(self, *keys: str) -> None:
         """Press these keys, wherever the focus is."""
+        from selenium.webdriver import ActionChains
+
         ActionChains(self.driver).send_keys(*keys).perform()
 
     def zone(self, name: str) -> None:
@@ -123,6 +130,10 @@ class Page:
 @contextmanager
 def browsing(url: str, *, width: int = 1280, downloads: str | None = None) -> Iterator[Page]:
     """A window of its own, with nothing kept from another."""
+    from selenium.webdriver import Chrome
+    from selenium.webdriver.chrome.options import Options
+    from selenium.webdriver.chrome.service import Service
+
     assert BROWSER is not None
     options = Options()
     options.binary_location = BROWSER

@@ -251,7 +251,8 @@ def _not_loaded() -> None:
 def __getattr__(name: str) -> Any:
     if name != "app":
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    return app_for([*ABOUT, *_GROUPS])
+    globals()[name] = app = app_for([*ABOUT, *_GROUPS])  # once, for whoever asks again
+    return app
 
 
 def _help_unless_command(context: typer.Context) -> None:
