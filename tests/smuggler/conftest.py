@@ -12,3 +12,4 @@ def both_ways(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -
     """Whether a dump that `source_of` gives is read by a child process; the child starts for the smallest of them."""
     if request.param == "ahead":
         monkeypatch.setattr(read_ahead, "AHEAD_BYTES", 0)
+        monkeypatch.setattr(read_ahead, "FEW", 1)  # documents come in columns

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from concurrent.futures import Future
 from contextlib import suppress
 from typing import Final, NamedTuple
 
 from muniment.errors import MunimentError
 from muniment.smuggler.reader import DumpDocument
-from muniment.storage.base import Storage, Upload, Write, Written
+from muniment.storage.base import Arrived, Documents, Storage, Upload, Write, Written
 
 BATCH_BYTES: Final = 8 << 20
 PENDING_BATCHES: Final = 2
@@ -20,12 +20,12 @@ class Batch(NamedTuple):
     """Documents with their attachments, and deletions, in one transaction: everything in the dump through `last`.
 
     `positions` are those of the documents in the dump, None for other writes; `size` is the documents' bytes, and
-    `replaced` is filled by the storage (see `SqliteStorage.submit`).
+    `replaced` is filled by the storage (see `SqliteStorage.submit`). Documents in columns are not among the `writes`.
     """
 
     writes: list[Write]
-    future: Future[list[Written]]
-    positions: list[int | None]
+    future: Future[list[Written]] | Future[Arrived]
+    positions: Sequence[int | None]
     size: int
     last: DumpDocument | None
     replaced: dict[int, int]
@@ -70,6 +70,15 @@ class Batches:
         if len(self._writes) >= self._most or self._size >= BATCH_BYTES:
             self._submit()
 
+    def add_documents(self, documents: Documents, positions: Sequence[int], last: DumpDocument) -> None:
+        """Take in documents of which nothing is to be known but their places and the last one: a batch of their own."""
+        self._submit()
+        replaced: dict[int, int] = {}
+        self._last = last
+        future = self._storage.submit_documents(documents, replaced)
+        self._pending.append(Batch([], future, positions, len(documents.bodies.data), last, replaced))
+        self._wait()
+
     def pass_by(self, document: DumpDocument) -> None:
         """Note that this document of the dump is on disk without having been added, while nothing waits."""
         self._last = self.stored = document
@@ -101,6 +110,9 @@ class Batches:
             future = self._storage.submit(self._writes, replaced)
             self._pending.append(Batch(self._writes, future, self._positions, self._size, self._last, replaced))
             self._begin()
+        self._wait()
+
+    def _wait(self) -> None:
         while len(self._pending) > PENDING_BATCHES:
             self._acknowledge()
 

@@ -32,7 +32,7 @@ from muniment.smuggler.contents import Contents, NamedAttachment, named_by
 from muniment.smuggler.metadata import stored_metadata
 from muniment.smuggler.options import ATTACHMENTS, DOCUMENTS, SmugglerOptions
 from muniment.smuggler.pick import Chooser
-from muniment.smuggler.read_ahead import DumpAhead, ReadyDocument, kept, open_ahead
+from muniment.smuggler.read_ahead import DumpAhead, ReadyDocument, ReadyDocuments, kept, open_ahead
 from muniment.smuggler.reader import (
     Dump,
     DumpAttachment,
@@ -89,6 +89,7 @@ def import_dump(
             source,
             pass_faults=options.ignore_errors,
             keep=options.kept_sections | ({kept_items.REVISIONS} if revisions else set()),
+            columns=options.batch_size if options.takes_all_documents else 0,
             progress=progress,
         ) as dump,
         Chooser(options, clock=clock) as chooser,
@@ -176,8 +177,11 @@ class _Import:
                 self.take(item)
         raise at.foreign()
 
-    def take(self, item: DumpItem) -> None:
-        """Store one item of the dump, or count it as skipped."""
+    def take(self, item: DumpItem | ReadyDocuments) -> None:
+        """Store one item of the dump, or count it as skipped; or many documents at once."""
+        if isinstance(item, ReadyDocuments):
+            self._batches.add_documents(*item)
+            return
         try:
             if isinstance(item, DumpDocument):
                 self._document(item)

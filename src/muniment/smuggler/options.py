@@ -141,6 +141,12 @@ class SmugglerOptions:
         """Which of "Documents", "Attachments" and "Identities" are carried."""
         return KEPT_TYPES if self.types is None else self.types & KEPT_TYPES
 
+    @property
+    def takes_all_documents(self) -> bool:
+        """Whether an import carries all documents from the beginning on, as they are."""
+        chosen = self.filters or self.transform is not None or self.exclude_expired or self.limit is not None
+        return DOCUMENTS in self.carried and not chosen and self.continuation is None
+
     def gives_back(self, section: str) -> bool:
         """Whether an export carries what was kept of this section."""
         return self.types is None or section in self.types

@@ -2,23 +2,27 @@
 
 In one process the reader and the writer of the database would fight for Python's global lock, which costs more time
 than either of them needs. The child gives what `open_dump` gives, in the same order, and for documents also what is to
-be stored, so that this process does little but write. The child is never further ahead than the pipe can hold.
+be stored, so that this process does little but write; in columns, if that is asked for, most of them. The child is
+never further ahead than the pipe can hold.
 """
 
 from __future__ import annotations
 
 import os
 import stat
+from array import array
 from collections.abc import Iterator
 from contextlib import suppress
-from typing import Final, Self
+from typing import Final, NamedTuple, Self, TypeGuard
 
 import msgspec
 
 from muniment.document import MAX_BODY_BYTES, check_id, check_size
 from muniment.errors import ErrorRecord, MunimentError
 from muniment.progress import Progress
+from muniment.revision import Packed
 from muniment.smuggler.attachments import Chunks
+from muniment.smuggler.batches import BATCH_BYTES
 from muniment.smuggler.metadata import Kept, kept_metadata
 from muniment.smuggler.reader import (
     Dump,
@@ -33,11 +37,14 @@ from muniment.smuggler.reader import (
     open_dump,
 )
 from muniment.smuggler.stream import Readable
+from muniment.storage.base import Documents
 from muniment.workers import Parent, Worker
 
 AHEAD_BYTES: Final = 4 << 20  # of the file; below, a process would take longer to start than it would save
 ITEMS_BYTES: Final = 256 << 10
+FEW: Final = 16  # documents that are not worth columns
 _ITEM_BYTES: Final = 100  # about what an item takes in addition to its text
+_SPECIAL: Final = (b'"@attachments"', b'"@legacy-attachment-metadata"', b"Raven-Replication-Conflict")
 
 
 class _Source(msgspec.Struct, frozen=True):
@@ -46,6 +53,8 @@ class _Source(msgspec.Struct, frozen=True):
     path: bytes
     pass_faults: bool
     keep: frozenset[str]
+    columns: int
+    few: int
 
 
 class ReadyDocument(DumpDocument, frozen=True, gc=False, tag=True, array_like=True):
@@ -53,6 +62,14 @@ class ReadyDocument(DumpDocument, frozen=True, gc=False, tag=True, array_like=Tr
 
     kept: bytes
     collection: str | None
+
+
+class ReadyDocuments(NamedTuple):
+    """Documents that follow each other and of which nothing else is to be known, with their places; the `last` one."""
+
+    documents: Documents
+    positions: array[int]
+    last: DumpDocument
 
 
 class _Fault(msgspec.Struct, frozen=True, tag=True, array_like=True):
@@ -71,6 +88,43 @@ class _Opened(msgspec.Struct, frozen=True, tag=True):
 
 class _Items(msgspec.Struct, frozen=True, tag=True):
     items: list[_Item]
+
+
+class _Column(msgspec.Struct, frozen=True, array_like=True):
+    offsets: bytes
+    data: bytes
+    nulls: list[int]
+
+    @classmethod
+    def of(cls, column: Packed) -> Self:
+        return cls(column.offsets.tobytes(), column.data, list(column.nulls))
+
+    def packed(self) -> Packed:
+        return Packed(array("i", self.offsets), self.data, self.nulls)
+
+
+class _Documents(msgspec.Struct, frozen=True, tag=True):
+    """`ReadyDocuments`: the columns of `Documents`, and of the last document the metadata as they are in the dump."""
+
+    columns: tuple[_Column, _Column, _Column, _Column]
+    positions: bytes
+    last: bytes
+
+    @classmethod
+    def of(cls, found: list[ReadyDocument]) -> Self:
+        collections = (None if (name := each.collection) is None else name.encode() for each in found)
+        columns = (
+            _Column.of(Packed.of(each.id.encode() for each in found)),
+            _Column.of(Packed.of(collections)),
+            _Column.of(Packed.of(each.kept for each in found)),
+            _Column.of(Packed.of(each.body for each in found)),
+        )
+        return cls(columns, array("q", (each.position for each in found)).tobytes(), found[-1].metadata)
+
+    def ready(self) -> ReadyDocuments:
+        documents, positions = Documents(*(each.packed() for each in self.columns)), array("q", self.positions)
+        id, body = (column.data[column.offsets[-2] :] for column in (documents.ids, documents.bodies))
+        return ReadyDocuments(documents, positions, DumpDocument(id.decode(), body, self.last, positions[-1]))
 
 
 class _BuildVersion(msgspec.Struct, frozen=True, tag=True):
@@ -101,7 +155,7 @@ class _Whole(msgspec.Struct, frozen=True, tag=True):
     unfinished: bool = False
 
 
-_Said = _Opened | _Items | _BuildVersion | _Attachment | _Chunk | _Whole
+_Said = _Opened | _Items | _Documents | _BuildVersion | _Attachment | _Chunk | _Whole
 
 
 def open_ahead(
@@ -109,14 +163,17 @@ def open_ahead(
     *,
     pass_faults: bool,
     keep: frozenset[str] = frozenset(),
+    columns: int = 0,
     progress: Progress,
 ) -> Dump | DumpAhead:
-    """`open_dump`, but in a child process for a large file; the reader sees no other difference.
+    """`open_dump`, but in a child process for a large file; the reader sees no other difference, but one.
+
+    From a large file, documents of which nothing is to be known come in columns, at most so many at once.
 
     Waiting for that process raises `Cancelled` when `progress` says so, and `StorageFailure` when it dies.
     """
     if isinstance(source, str | os.PathLike) and _size(source) >= AHEAD_BYTES:
-        return DumpAhead(source, pass_faults=pass_faults, keep=keep, progress=progress)
+        return DumpAhead(source, pass_faults=pass_faults, keep=keep, columns=columns, progress=progress)
     return open_dump(source, pass_faults=pass_faults, keep=keep)
 
 
@@ -145,10 +202,11 @@ class DumpAhead:
         *,
         pass_faults: bool,
         keep: frozenset[str] = frozenset(),
+        columns: int = 0,
         progress: Progress,
     ) -> None:
         self._worker: Worker[_Said] = Worker(tell_dump, _Said, does="reads the dump", progress=progress)
-        self._worker.tell(_Source(os.fsencode(path), pass_faults, keep))
+        self._worker.tell(_Source(os.fsencode(path), pass_faults, keep, columns, FEW))
         try:
             opened = self._worker.hear()
         except BaseException:
@@ -159,7 +217,7 @@ class DumpAhead:
         self.unfinished = False
         self._items = self._read()
 
-    def __iter__(self) -> Iterator[DumpItem]:
+    def __iter__(self) -> Iterator[DumpItem | ReadyDocuments]:
         return self._items
 
     def __enter__(self) -> Self:
@@ -172,12 +230,14 @@ class DumpAhead:
         """End the process, even before the end of the dump. Closing again does nothing."""
         self._worker.close()
 
-    def _read(self) -> Iterator[DumpItem]:
+    def _read(self) -> Iterator[DumpItem | ReadyDocuments]:
         while not isinstance(frame := self._worker.hear(), _Whole):
             match frame:
                 case _Items(items):
                     for item in items:
                         yield DumpFault(item.error.error(), item.position) if isinstance(item, _Fault) else item
+                case _Documents():
+                    yield frame.ready()
                 case _Attachment():
                     yield from self._attachment(frame)
                 case _BuildVersion(version):
@@ -201,18 +261,24 @@ def tell_dump(parent: Parent) -> None:
     """The work of the child: reads the dump that the parent names, and sends its items."""
     source = parent.hear(_Source)
     with open_dump(os.fsdecode(source.path), pass_faults=source.pass_faults, keep=source.keep) as dump:
-        _Teller(dump, parent).tell()
+        _Teller(dump, parent, source).tell()
 
 
 class _Teller:
     """The child's side: sends what is read, many items at once."""
 
-    def __init__(self, dump: Dump, parent: Parent) -> None:
+    def __init__(self, dump: Dump, parent: Parent, asked: _Source) -> None:
         self._dump = dump
         self._parent = parent
         self._build_version = dump.build_version
+        self._columns, self._few = asked.columns, asked.few
+        self._begin()
+
+    def _begin(self) -> None:
         self._items: list[_Item] = []
         self._size = 0
+        self._plain: list[ReadyDocument] = []  # after the items
+        self._bodies = 0  # the bytes of theirs
 
     def tell(self) -> None:
         """Send all of the dump."""
@@ -239,10 +305,17 @@ class _Teller:
             self._say(_BuildVersion(self._build_version))
 
     def _add(self, item: DumpDocument | DumpIdentity | DumpDeletion | DumpKept | DumpUnknown | DumpFault) -> None:
+        if isinstance(item, DumpDocument):
+            item = _ready(item)
+            if self._columns and _is_plain(item):
+                self._add_plain(item)
+                return
+        if self._plain:
+            self._end_columns()
         self._size += _ITEM_BYTES
         if isinstance(item, DumpDocument):
             self._size += len(item.body) + 2 * len(item.metadata)
-            self._items.append(_ready(item))
+            self._items.append(item)
         elif isinstance(item, DumpKept):
             self._size += len(item.item) + len(item.blob or b"")
             self._items.append(item)
@@ -253,9 +326,32 @@ class _Teller:
         if self._size >= ITEMS_BYTES:
             self._flush()
 
+    def _add_plain(self, ready: ReadyDocument) -> None:
+        self._plain.append(ready)
+        self._bodies += len(ready.body)
+        if len(self._plain) == self._columns or self._bodies >= BATCH_BYTES:
+            self._flush()
+
+    def _end_columns(self) -> None:
+        """Before something else: a few documents are not sent in columns."""
+        if len(self._plain) >= self._few:
+            self._flush()
+        else:
+            self._unfold()
+
+    def _unfold(self) -> None:
+        self._items += self._plain
+        self._size += self._bodies + _ITEM_BYTES * len(self._plain)
+        self._plain, self._bodies = [], 0
+
     def _flush(self) -> None:
-        self._say(_Items(self._items))
-        self._items, self._size = [], 0
+        if len(self._plain) < min(self._few, self._columns):
+            self._unfold()
+        if self._items:
+            self._say(_Items(self._items))
+        if self._plain:
+            self._say(_Documents.of(self._plain))
+        self._begin()
 
     def _attachment(self, item: DumpAttachment) -> None:
         about = item.hash, item.key, item.size, item.content_type, item.metadata, item.position, item.owner
@@ -271,6 +367,13 @@ class _Teller:
     def _say(self, message: _Said | ErrorRecord) -> None:
         self._parent.progress.check()
         self._parent.say(message)
+
+
+def _is_plain(document: DumpDocument) -> TypeGuard[ReadyDocument]:
+    """Whether an import does nothing with it but to store it."""
+    if not isinstance(document, ReadyDocument) or document.id[:6].lower() == "raven/":
+        return False
+    return not any(mark in document.metadata or mark in document.kept for mark in _SPECIAL)
 
 
 def _ready(document: DumpDocument) -> DumpDocument:

@@ -11,7 +11,7 @@ from typing import Final, NamedTuple, Self
 
 from muniment.errors import InvalidInput
 from muniment.smuggler.reader import DumpDocument
-from muniment.storage.base import Written
+from muniment.storage.base import Arrived
 
 _DIGITS: Final = 16
 _form = re.compile(r"([0-9a-f]{16})-(\d{1,18})-(\d{1,18})-([0-9a-f]{16})", re.ASCII)
@@ -96,13 +96,14 @@ class Repeats:
     def __init__(self) -> None:
         self._ranges: list[_Range] = []
 
-    def add(
-        self, written: Sequence[Written], positions: Sequence[int | None], replaced: Mapping[int, int]
-    ) -> list[Repeat]:
+    def add(self, written: Arrived, positions: Sequence[int | None], replaced: Mapping[int, int]) -> list[Repeat]:
         """Take in a batch; returns those of its documents that replaced one of this or an earlier batch.
 
         A deletion has no position and does not count. `replaced` maps each new etag to the one that it replaced.
         """
+        if isinstance(written, range):
+            self._ranges.append(_Range(written[0], written[-1], positions[0] or 0, positions[-1] or 0))
+            return []
         places = [position for result, position in zip(written, positions, strict=True) if result.etag]
         etags = [result.etag for result in written if result.etag]
         whole = [position for position in places if position is not None]

@@ -22,6 +22,8 @@ from muniment.revision import Batch, Revision
 from muniment.storage.base import (
     PART_BYTES,
     Admit,
+    Arrived,
+    Documents,
     Found,
     Groups,
     KeptHistory,
@@ -149,6 +151,12 @@ class Store(ABC, Generic[C]):
         """Note, some time, that these have answered a query."""
 
     # Transactions.
+
+    def submit_documents(
+        self, documents: Documents, replaced: dict[int, int]
+    ) -> Future[list[Written]] | Future[Arrived]:
+        """`submit` for documents in columns."""
+        return self.submit(documents.writes(), replaced)
 
     def commit(self, writes: Sequence[Write]) -> list[Written]:
         """Carry out the writes in order as one transaction, or change nothing; they are on disk when this returns."""

@@ -29,7 +29,7 @@ from muniment.storage.sqlite.spans import begin_counting
 from muniment.storage.sqlite.state import LOG_ROWS, identity_facts, write_facts, write_tallies
 
 SYNC_BYTES: Final = 64 << 20  # brought to disk while more comes, so that there is less to wait for in the end
-_LOG: Final = f"INSERT INTO log VALUES(?, {DOCUMENT}, ?, ?, ?, ?, ?, NULL, ?)"
+LOG: Final = f"INSERT INTO log VALUES(?, {DOCUMENT}, ?, ?, ?, ?, ?, NULL, ?)"
 _POINTER: Final = (
     f"INSERT INTO scratch.pointer VALUES({DOCUMENT}, ?1, nullif(?2, ?1), ?3, ?4, ifnull(length(?5), 0), ?6)"
 )
@@ -81,10 +81,10 @@ class Loader(Totals):
         with mapped_errors(self.folder):
             try:
                 columns = batch.etags, ids, collections, modified, metadata, bodies, digests.rows
-                self._rows.insert(_LOG, rows, *columns)
+                self._rows.insert(LOG, rows, *columns)
             except apsw.ConstraintError as error:
                 raise _twice(error) from error
-            keys = Texts(_folded(batch.ids))
+            keys = Texts(folded(batch.ids))
             self._rows.insert(_POINTER, rows, keys, ids, batch.etags, collections, bodies, digests.members)
             self._unsynced += batch.size()
             if self._unsynced >= SYNC_BYTES and (self._syncing is None or self._syncing.done()):
@@ -187,7 +187,7 @@ def _twice(error: apsw.ConstraintError) -> DamagedBackup:
     return DamagedBackup(f"an etag occurs twice: {error}", "restore from another backup")
 
 
-def _folded(ids: Packed) -> Packed:
+def folded(ids: Packed) -> Packed:
     """The keys of these ids."""
     if ids.data.isascii():
         return Packed(ids.offsets, ids.data.lower())

@@ -24,8 +24,10 @@ from muniment.revision import Revision
 from muniment.security.encryption import EncryptionKey
 from muniment.storage import queries
 from muniment.storage.base import (
+    Arrived,
     BackupFacts,
     BackupPlace,
+    Documents,
     Found,
     Identity,
     KeptHistory,
@@ -34,11 +36,13 @@ from muniment.storage.base import (
     Upload,
     Write,
     Written,
+    everything,
     system_clock,
 )
 from muniment.storage.building import Builder
 from muniment.storage.freeze import Freeze
 from muniment.storage.indexes import Index
+from muniment.storage.sqlite.arriving import Arrivals
 from muniment.storage.sqlite.building import Submitted
 from muniment.storage.sqlite.check import check
 from muniment.storage.sqlite.cipher import algorithm_in_use
@@ -153,6 +157,14 @@ class SqliteStorage(Store[apsw.Connection]):
         Then `replaced`, if given, maps each new etag that replaced an older revision to the etag of that one.
         """
         return self.writer.submit(Writes(self.admit(writes), replaced))
+
+    def submit_documents(
+        self, documents: Documents, replaced: dict[int, int]
+    ) -> Future[list[Written]] | Future[Arrived]:
+        """`submit` for documents in columns, in less time if all of them are new: then the result is their etags."""
+        if self.admit is everything:
+            return self.writer.submit(Arrivals(documents, replaced, self.writer.rows))
+        return super().submit_documents(documents, replaced)
 
     def commit_all(self, batches: Iterable[Sequence[Write]]) -> int:
         """Carry out all batches in order as one transaction; each is taken when the one before it is done.

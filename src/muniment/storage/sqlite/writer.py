@@ -37,6 +37,7 @@ from muniment.storage.sqlite.notes import believed, read_notes, remove_note
 from muniment.storage.sqlite.pins import outside_pins
 from muniment.storage.sqlite.purge import forget_tombstones, tombstones
 from muniment.storage.sqlite.reach import Reach, Reached
+from muniment.storage.sqlite.rows import Rows
 from muniment.storage.sqlite.schema import BUSY_MILLISECONDS, mapped, parts_of
 from muniment.storage.sqlite.spans import count_purged, counts
 from muniment.storage.sqlite.state import (
@@ -151,6 +152,7 @@ class Writer:
         self._stuck: str | None = None  # why nothing can be written any more
         self._group: list[_Waiting] = []  # in progress
         self.indexes = Indexes(connection, self._state.etag)
+        self._rows: Rows | None = None  # it takes time to make
         self._undone = False  # a commit, which may have made or dropped indexes
         self._dead = int(connection.execute("SELECT count(*) FROM dead").get)
         self._purgeable = self._may_purge()
@@ -179,6 +181,12 @@ class Writer:
             self._check_open()
             self._jobs.put((job, waiter))
         return waiter.result()  # type: ignore[no-any-return]
+
+    def rows(self) -> Rows:
+        """What fills tables through the connection; for jobs."""
+        if self._rows is None:
+            self._rows = Rows(self._connection)
+        return self._rows
 
     def _check_open(self) -> None:
         if self._closed:
