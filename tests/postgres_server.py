@@ -94,6 +94,10 @@ class Postgres:
             self.process.wait(START_SECONDS)
             self.process = None
 
+    def promote(self) -> None:
+        """Make a replica a primary, which takes writes when this returns."""
+        assert self.execute("SELECT pg_promote()") == [(True,)]
+
     def execute(self, statement: str, server: str | None = None) -> list[tuple[object, ...]]:
         """What a statement gives, by a connection of its own as the superuser."""
         import psycopg
@@ -101,6 +105,33 @@ class Postgres:
         with psycopg.connect(server or self.server, autocommit=True) as connection:
             cursor = connection.execute(statement.encode())
             return cursor.fetchall() if cursor.description else []
+
+
+@contextmanager
+def replica_of(primary: Postgres) -> Iterator[Postgres]:
+    """A streaming replica of this server, which has caught up with what there was; it may be promoted."""
+    folder = Path(tempfile.mkdtemp(prefix="pg-"))
+    try:
+        if not os.getuid():
+            os.chown(folder, pwd.getpwnam("nobody").pw_uid, -1)
+        source = f"host={primary.folder} port={primary.port} user=muniment application_name=replica"
+        command = [str(primary.programs / "pg_basebackup"), "-D", str(folder / "data"), "-d", source]
+        copied = subprocess.run(
+            [*as_user(), *command, "--checkpoint=fast", "--write-recovery-conf", "--no-sync"],
+            capture_output=True,
+            check=False,
+            cwd=folder,
+        )
+        assert copied.returncode == 0, copied.stderr.decode()
+        [port] = free_ports(1)
+        server = Postgres(folder, port, primary.programs)
+        server.start("-p", str(port))
+        try:
+            yield server
+        finally:
+            server.stop(signal.SIGQUIT)
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
 
 
 def as_user(*, ends_with_us: bool = False) -> list[str]:

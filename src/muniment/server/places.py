@@ -19,7 +19,7 @@ from muniment.backup.destination import Remote, place_of
 from muniment.document import fold
 from muniment.errors import Forbidden, InvalidInput
 from muniment.raven3.names import SYSTEM_FOLDER
-from muniment.storage.location import Address, address, is_address, location_of, server_of
+from muniment.storage.location import Address, address, is_address, location_of, server_and_replica, server_of
 
 # No folder for anybody: what is in there is the system's and its processes'.
 _SYSTEM: Final = (Path("/proc"), Path("/sys"), Path("/dev"))
@@ -35,7 +35,7 @@ class Places:
     ) -> None:
         self.data_dir = data_dir.resolve()
         self.storage = server_of(storage) if storage else None
-        self._servers = {server_of(root) for root in (*data_roots, storage) if is_address(root)}
+        self._servers = dict(server_and_replica(root) for root in (*data_roots, storage) if is_address(root))
         self._data = [self.data_dir, *(Path(root).absolute() for root in data_roots if not is_address(root))]
         self._backups = [self.data_dir, *(Path(root).absolute() for root in backup_roots if not _stored(root))]
         self._prefixes = [root for root in map(_stored, backup_roots) if root]
@@ -67,7 +67,14 @@ class Places:
     @property
     def system(self) -> Path:
         """Where the server's own database is."""
-        return self.data_dir / SYSTEM_FOLDER if self.storage is None else address(self.storage, SYSTEM_SCHEMA)
+        if self.storage is None:
+            return self.data_dir / SYSTEM_FOLDER
+        return self.read_from(address(self.storage, SYSTEM_SCHEMA))
+
+    def read_from(self, folder: Path) -> Path:
+        """The same place, with the replica that its backups are read from, where the server is told of one."""
+        replica = self._servers.get(folder.server) if isinstance(folder, Address) else None
+        return folder.read_from(replica) if isinstance(folder, Address) and replica else folder
 
     def _followed(self, roots: Sequence[str]) -> list[Path]:
         return [resolve_folder(self.data_dir, root) for root in roots if not _stored(root) and not is_address(root)]
@@ -79,6 +86,11 @@ class Places:
                 raise Forbidden(
                     f"{what} is not in a PostgreSQL where this server keeps databases",
                     "start it with --storage or --data-root and the address of that one, without a schema",
+                )
+            if folder.backup_from not in ("", self._servers[folder.server]):
+                raise Forbidden(
+                    f"{what} names a replica, backup_from={folder.backup_from}, which this server does not read",
+                    "leave it out, and start the server with it in the address of --storage or --data-root",
                 )
             return
         if not _is_below(folder, self._data):

@@ -183,7 +183,7 @@ class Databases:
             spelled = document.id[len(DATABASES) :]
             async with self._room():
                 database = await asyncio.to_thread(
-                    _open, folder, spelled, plain_settings(settings), self.keys(document)
+                    _open, self.places.read_from(folder), spelled, plain_settings(settings), self.keys(document)
                 )
                 tenant = self.open[key] = Tenant(spelled, database)
                 self.opens[key] = self.opens.get(key, 0) + 1

@@ -18,6 +18,8 @@ from muniment.errors import InvalidInput
 SCHEMES: Final = ("postgresql://", "postgres://")
 MOST_BYTES: Final = 50  # PostgreSQL has 63, of which a restore's own schema needs some
 _SECRETS: Final = frozenset(("password", "sslpassword"))
+_OURS: Final = ("schema", "partitions", "backup_from")
+_ONE_HOST: Final = frozenset(("host", "hostaddr", "port", "target_session_attrs", "load_balance_hosts"))
 _HINT: Final = "write postgresql://HOST/DATABASE?schema=NAME; the password comes from PGPASSWORD or ~/.pgpass"
 
 
@@ -27,7 +29,8 @@ class Address(PosixPath):
     def __str__(self) -> str:
         server = self.server
         schema = f"{server}{'&' if '?' in server else '?'}schema={quote(self.schema, safe='')}"
-        return f"{schema}&partitions={self.partitions}" if self.partitions else schema
+        replica = f"&backup_from={quote(self.backup_from, safe='/:')}" if self.backup_from else ""
+        return f"{schema}{replica}&partitions={self.partitions}" if self.partitions else schema + replica
 
     def __repr__(self) -> str:
         return f"Address({str(self)!r})"
@@ -64,6 +67,28 @@ class Address(PosixPath):
         return int(self.parts[3]) if len(self.parts) > 3 else 0
 
     @property
+    def backup_from(self) -> str:
+        """The host and port of the replica that backups are read from, empty for none."""
+        return unquote(self.parts[4]) if len(self.parts) > 4 else ""
+
+    @property
+    def replica(self) -> Address | None:
+        """The same database at the replica that backups are read from."""
+        if not self.backup_from:
+            return None
+        host, _, port = _replica(self.backup_from)
+        parts = urlsplit(self.server)
+        user, at, _ = parts.netloc.rpartition("@")
+        options = [pair for pair in parse_qsl(parts.query, keep_blank_values=True) if pair[0] not in _ONE_HOST]
+        options += [("host", host)] + ([("port", port)] if port else [])
+        query = urlencode(options, safe="/,:", quote_via=quote)
+        return _address(f"postgresql://{user}{at}{parts.path}?{query}", self.schema, 0)
+
+    def read_from(self, replica: str) -> Address:
+        """The same, whose backups are read from this host and port."""
+        return _address(self.server, self.schema, self.partitions, replica)
+
+    @property
     def name(self) -> str:
         """What the database is called where it is given no other name."""
         return self.schema
@@ -95,7 +120,7 @@ class Address(PosixPath):
 
     def beside(self, end: str) -> Address:
         """The schema with this at the end of its name."""
-        return _address(self.server, self.schema + end, self.partitions)
+        return _address(self.server, self.schema + end, self.partitions, self.backup_from)
 
 
 def is_address(text: str) -> bool:
@@ -113,20 +138,25 @@ def location_of(place: str | os.PathLike[str]) -> Path:
     text = str(place)
     if not is_address(text):
         return Path(place)
-    server, schema, partitions = _split(text)
+    server, schema, partitions, replica = _split(text)
     if schema is None:
         raise InvalidInput(f"{server} names no schema of PostgreSQL", _HINT)
-    return address(server, schema, partitions)
+    return address(server, schema, partitions).read_from(replica)
 
 
 def server_of(text: str) -> str:
     """The address of a PostgreSQL database, which names no schema; raises `InvalidInput` for anything else."""
+    return server_and_replica(text)[0]
+
+
+def server_and_replica(text: str) -> tuple[str, str]:
+    """The same, and the host and port that it says backups are read from, empty for none."""
     if not is_address(text):
         raise InvalidInput(f"{text!r} is not the address of a PostgreSQL database", "write postgresql://HOST/DATABASE")
-    server, schema, _ = _split(text)
+    server, schema, _, replica = _split(text)
     if schema is not None:
         raise InvalidInput(f"{server} is given with a schema", "leave it out: each database gets one of its own")
-    return server
+    return server, replica
 
 
 def address(server: str, schema: str, partitions: int = 0) -> Address:
@@ -140,13 +170,21 @@ def address(server: str, schema: str, partitions: int = 0) -> Address:
     return _address(server, schema, partitions)
 
 
-def _address(server: str, schema: str, partitions: int) -> Address:
-    end = f"/{partitions}" if partitions else ""
+def _address(server: str, schema: str, partitions: int, replica: str = "") -> Address:
+    end = f"/{partitions}/{quote(replica, safe='')}" if replica else f"/{partitions}" if partitions else ""
     return Address(f"postgresql:/{quote(server, safe='')}/{quote(schema, safe='')}{end}")
 
 
-def _split(text: str) -> tuple[str, str | None, int]:
-    """The address of the database, in one spelling, the name of the schema, and how many partitions it is to have."""
+def _replica(text: str) -> tuple[str, str, str]:
+    """The host, or the folder of a socket, and the port."""
+    host, colon, port = text.rpartition(":")
+    if colon and port.isdecimal() and host and "," not in host:
+        return host.strip("[]"), colon, port
+    return text.strip("[]"), "", ""
+
+
+def _split(text: str) -> tuple[str, str | None, int, str]:
+    """The address of the database, in one spelling, the schema, its partitions, and the replica for backups."""
     try:
         parts = urlsplit(text)
         options = parse_qsl(parts.query, keep_blank_values=True, strict_parsing=bool(parts.query))
@@ -160,16 +198,18 @@ def _split(text: str) -> tuple[str, str | None, int]:
         )
     if parts.fragment:
         raise InvalidInput("an address of a PostgreSQL database has no #", _HINT)
-    named, partitions = ([value for name, value in options if name == each] for each in ("schema", "partitions"))
-    if len(named) > 1 or len(partitions) > 1:
-        raise InvalidInput("an address names two schemas, or partitions twice", "leave one of them out")
+    named, partitions, replica = ([value for name, value in options if name == each] for each in _OURS)
+    if max(len(named), len(partitions), len(replica)) > 1:
+        raise InvalidInput("an address names two schemas, or partitions or a replica twice", "leave one of them out")
     if partitions and not partitions[0].isdecimal():
         raise InvalidInput(f"{partitions[0]!r} is not a number of partitions", "give one, as partitions=16")
-    if any(name == "backup_from" for name, _ in options):
+    if replica and (not replica[0] or set(replica[0]) & set("@?&%\0, ")):
         raise InvalidInput(
-            "backups cannot be read from a replica yet (backup_from)", "leave it out: a backup makes no writer wait"
+            f"backup_from is {replica[0]!r}, not the host of a replica",
+            "write backup_from=HOST or backup_from=HOST:PORT",
         )
-    libpq = [(name, value) for name, value in options if name not in ("schema", "partitions")]
+    libpq = [(name, value) for name, value in options if name not in _OURS]
     rest = urlencode(libpq, safe="/,:", quote_via=quote)
     server = f"postgresql://{user}{at}{hosts}/{parts.path.lstrip('/')}{'?' if rest else ''}{rest}"
-    return server, named[0] if named else None, int(partitions[0]) if partitions else 0
+    many = int(partitions[0]) if partitions else 0
+    return server, named[0] if named else None, many, replica[0] if replica else ""

@@ -57,10 +57,11 @@ class Lost(ServerUnavailable):
 
 def retry_seconds() -> float:
     """How long to wait for a PostgreSQL that has gone away (it is restarted, or another takes over)."""
-    return _number(_RETRY, 20)
+    return number_from(_RETRY, 20)
 
 
-def _number(name: str, usual: int) -> int:
+def number_from(name: str, usual: int) -> int:
+    """The whole number that this variable of the environment has."""
     text = os.environ.get(name, "")
     if text and not text.isdecimal():
         raise InvalidInput(f"{name} is {text!r}, not a number", "give a whole number")
@@ -73,7 +74,7 @@ class Pool:
     def __init__(self, server: str) -> None:
         self.server = server
         self.users = 0
-        self.most = max(2, _number(_MOST, 12))
+        self.most = max(2, number_from(_MOST, 12))
         self.process = os.getpid()
         self._free: deque[Connection] = deque()
         self._room = threading.BoundedSemaphore(self.most)
@@ -291,6 +292,11 @@ def mapped(error: BaseException, place: object) -> BaseException:
             return Busy(
                 f"{place}: PostgreSQL ended a statement that took too long ({said})",
                 "raise statement_timeout of the role, or try again when there is less to do",
+            )
+        case failures.SerializationFailure() if "recovery" in said:
+            return Lost(
+                f"the replica {place} ended a statement, to take over what the primary has cleaned up",
+                "set hot_standby_feedback=on there, or a longer max_standby_streaming_delay",
             )
         case failures.LockNotAvailable():
             return Busy(f"{place}: somebody else holds a lock there ({said})", "try again when that has ended")

@@ -128,6 +128,17 @@ class Keeper:
                 raise mapped(error, self._address) from error
         return facts.snapshot(until)
 
+    @contextmanager
+    def token(self, etag: int) -> Iterator[uuid.UUID]:
+        """A pin at an etag that is pinned already, and by which it can be seen how far a replica is."""
+        id = uuid.uuid4()
+        self._do(lambda connection: connection.execute(self._names.sql(_PIN), (id, self.owner, etag)))
+        try:
+            yield id
+        finally:
+            with suppress(MunimentError):
+                self._unpinned(id)
+
     def _unpinned(self, id: uuid.UUID) -> bool:
         def gone(connection: Connection) -> bool:
             return connection.execute(self._names.sql("DELETE FROM {s}.pin WHERE id = %s"), (id,)).rowcount == 1

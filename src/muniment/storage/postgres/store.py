@@ -17,7 +17,7 @@ from muniment.errors import NotEvaluated, StorageFailure
 from muniment.query.model import Field, Query
 from muniment.query.plan import IndexFault
 from muniment.query.scan import Matches
-from muniment.revision import Revision
+from muniment.revision import Batch, Revision
 from muniment.security.encryption import EncryptionKey
 from muniment.storage.base import (
     BackupFacts,
@@ -40,6 +40,7 @@ from muniment.storage.postgres.migrate import check_current, upgrade
 from muniment.storage.postgres.purge import forget_contents, last_etag_before
 from muniment.storage.postgres.queries import collection_matches
 from muniment.storage.postgres.reader import Reader
+from muniment.storage.postgres.replica import Replica
 from muniment.storage.postgres.rights import check_rights
 from muniment.storage.postgres.schema import FORMAT, format_of
 from muniment.storage.postgres.writer import Spool, Writer
@@ -68,6 +69,7 @@ class PostgresStorage(Store[Connection]):
         self._names = Names(address)
         self._pool = use(address)
         self._writer: Writer | None = None
+        self._replica: Replica | None = None
         self._closed = False
         try:
             self._reader = Reader(self._pool, self._names, address)
@@ -81,9 +83,13 @@ class PostgresStorage(Store[Connection]):
                 # Now that whoever would bring it up sees that it is open.
                 check_current(self._reader.read(lambda connection: format_of(connection, address)), address)
                 self.identity: Identity = self._reader.state().identity
+                if address.replica is not None:
+                    self._replica = Replica(address.replica, address, self._keeper.token)
                 if not read_only:
                     self._writer = Writer(self._pool, self._names, address, clock, self._keeper.committed)
             except BaseException:
+                if self._replica is not None:
+                    self._replica.close()
                 self._keeper.close()
                 raise
         except BaseException:
@@ -254,9 +260,28 @@ class PostgresStorage(Store[Connection]):
         self._changed(note)
         self._keeper.changed()
 
+    def _at(self, etag: int) -> Reader:
+        """What reads the past up to this etag, for backups: the replica, where the address names one."""
+        return self._replica.at(etag) if self._replica else self._reader
+
+    def changes(self, after: int, upto: int, *, history: bool = False, through: int | None = None) -> Iterator[Batch]:
+        """See `base.Storage`."""
+        return self._at(upto).changes(after, upto, history=history, through=through)
+
+    def attachment_changes(self, after: int, upto: int, *, history: bool = False) -> Iterator[Revision]:
+        """See `base.Storage`."""
+        return self._at(upto).attachment_changes(after, upto, history=history)
+
+    def content(self, revision: Revision) -> Iterator[bytes]:
+        """The content of an attachment's revision, in parts; it must stay pinned or current meanwhile."""
+        if revision.content is None:
+            return iter(())
+        there = self._replica is not None and revision.etag <= self._replica.reached
+        return (self._at(revision.etag) if there else self._reader).content(revision.content)
+
     def lost(self, after: int, upto: int) -> int:
         """See `base.Storage`."""
-        with self._reader.moment() as connection:
+        with self._at(upto).moment() as connection:
             return lost(connection, self._names, after, upto)
 
     @property
@@ -365,4 +390,6 @@ class PostgresStorage(Store[Connection]):
             self._writer.close()
         self._keeper.close()
         self._reader.close()
+        if self._replica is not None:
+            self._replica.close()
         leave(self._pool)
