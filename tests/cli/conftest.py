@@ -8,10 +8,8 @@ import pytest
 
 from muniment import DocumentDatabase
 from muniment.cli.sample import fill
-from tests.once import copy_of_once
 
 SMALL = 1_051
-BIG = 150_000
 
 
 @pytest.fixture(scope="session")
@@ -34,22 +32,3 @@ def backups(place: Path, shop: Path) -> Path:
     with DocumentDatabase(shop) as database:
         database.maintenance.start_backup(place / "backups").wait()
     return place / "backups"
-
-
-def _make_big(place: Path) -> None:
-    with DocumentDatabase(place / "big") as database:
-        fill(database, BIG)
-        database.maintenance.start_backup(place / "big-backups").wait()
-
-
-@pytest.fixture(scope="session")
-def big(tmp_path_factory: pytest.TempPathFactory, place: Path) -> Path:
-    """A database that takes every command a second or so."""
-    return copy_of_once(tmp_path_factory, "big", _make_big, place) / "big"
-
-
-@pytest.fixture(scope="session")
-def big_backups(place: Path, big: Path) -> Path:
-    """A folder with a backup of the big database."""
-    assert big.exists()
-    return place / "big-backups"

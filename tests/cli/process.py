@@ -19,6 +19,17 @@ from tests.starter import PATIENCE, Forked
 
 COMMAND: Final = (sys.executable, "-m", "muniment")
 PROGRAM: Final = "import sys; from muniment.__main__ import main; sys.exit(main())"
+_HELD: Final = """
+import time
+from muniment.progress import Progress
+count = Progress.count
+def count_and_stand_still(self, **done):
+    count(self, **done)
+    while self.stage == {stage!r} and self.documents:
+        self.check()
+        time.sleep(0.01)
+Progress.count = count_and_stand_still
+"""
 
 
 @dataclass(frozen=True)
@@ -75,16 +86,18 @@ def on_terminal(
     stdout: bool = False,
     typed: str | None = None,
     again: tuple[str, str] | None = None,
+    before: str = "",
 ) -> Ended:
     """Run a command with a pseudo-terminal as stderr (and stdout too, if wanted).
 
     As soon as what it shows there satisfies `seen`, `then` is done to the process, and what is to be `typed` is; only
-    then stdin is the terminal too. `again` is what is shown then, and what is typed to that.
+    then stdin is the terminal too. `again` is what is shown then, and what is typed to that. The process runs the code
+    `before` first.
     """
     ours, theirs = pty.openpty()
     with tempfile.TemporaryFile() as out:
         process = Forked(
-            PROGRAM,
+            f"{before}\n{PROGRAM}",
             list(map(str, arguments)),
             env=environment(**(env or {})),
             into=None if typed is None else theirs,
@@ -117,11 +130,21 @@ def _read(terminal: int) -> bytes:
         return b""
 
 
+def held(stage: str) -> str:
+    """What makes a job of the process itself stand still, once it has counted documents in this stage, until it is to
+    stop: so it is in the middle of it however fast it is and however late a test looks.
+    """
+    return _HELD.format(stage=stage)
+
+
 def interrupted(*arguments: str | Path, stage: str, number: signal.Signals = signal.SIGINT) -> Ended:
     """Run a command on a terminal, and send it this signal when it shows that it is in the middle of this stage."""
     middle = re.compile(rf"{stage} [^\r]*?\b[1-9][\d,]*(/[\d,]+)? documents")
     ended = on_terminal(
-        *arguments, seen=lambda shown: bool(middle.search(shown)), then=lambda process: process.send_signal(number)
+        *arguments,
+        seen=lambda shown: bool(middle.search(shown)),
+        then=lambda process: process.send_signal(number),
+        before=held(stage),
     )
     assert middle.search(ended.err)
     return ended

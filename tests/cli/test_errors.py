@@ -306,7 +306,7 @@ def test_debug_shows_where_an_error_was_raised(tmp_path: Path, options: list[str
 
 @some(1)
 @pytest.mark.parametrize("stderr", ["closed", "full"])
-def test_what_can_not_be_said_changes_no_outcome(big: Path, shop: Path, tmp_path: Path, stderr: str) -> None:
+def test_what_can_not_be_said_changes_no_outcome(shop: Path, tmp_path: Path, stderr: str) -> None:
     if stderr == "closed":
         reading, descriptor = os.pipe()
         os.close(reading)
@@ -328,9 +328,9 @@ def test_what_can_not_be_said_changes_no_outcome(big: Path, shop: Path, tmp_path
         os.close(descriptor)
 
 
-def test_a_terminal_that_is_closed_changes_no_outcome(big: Path, tmp_path: Path) -> None:
+def test_a_terminal_that_is_closed_changes_no_outcome(shop: Path, tmp_path: Path) -> None:
     ours, theirs = pty.openpty()
-    command = [*COMMAND, "backup", str(big), "--dest", str(tmp_path / "backups")]
+    command = [*COMMAND, "backup", str(shop), "--dest", str(tmp_path / "backups"), "--read-rate=1MB"]
     nowhere = subprocess.DEVNULL
     process = subprocess.Popen(command, env=environment(), stdin=nowhere, stdout=nowhere, stderr=theirs)
     os.close(theirs)

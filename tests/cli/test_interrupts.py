@@ -15,12 +15,12 @@ import pytest
 
 from muniment import DocumentDatabase
 from muniment.sample import documents
-from tests.cli.conftest import BIG
-from tests.cli.process import COMMAND, Ended, environment, interrupted, muniment, on_terminal
+from tests.cli.conftest import SMALL
+from tests.cli.process import COMMAND, Ended, environment, held, interrupted, muniment, on_terminal
 from tests.sampled import some
 from tests.starter import PATIENCE, Forked
 
-DUMPED = 60_000
+DUMPED = 6_000
 NUMBERS = [(signal.SIGINT, 130), (signal.SIGTERM, 143)]
 
 
@@ -35,38 +35,38 @@ def stopped(ended: Ended, code: int, hint: str = "nothing half done was left") -
 
 @some(1)
 @pytest.mark.parametrize(("number", "code"), NUMBERS)
-def test_backup(big: Path, tmp_path: Path, number: signal.Signals, code: int) -> None:
-    stopped(interrupted("backup", big, "--dest", tmp_path / "new", stage="writing documents", number=number), code)
+def test_backup(shop: Path, tmp_path: Path, number: signal.Signals, code: int) -> None:
+    stopped(interrupted("backup", shop, "--dest", tmp_path / "new", stage="writing documents", number=number), code)
     assert not list(tmp_path.iterdir())
-    with DocumentDatabase(big, create=False) as database:
-        assert database.statistics().documents == BIG
+    with DocumentDatabase(shop, create=False) as database:
+        assert database.statistics().documents == SMALL + 1
 
 
 @some(1)
 @pytest.mark.parametrize(("number", "code"), NUMBERS)
-def test_restore(big_backups: Path, tmp_path: Path, number: signal.Signals, code: int) -> None:
-    command = ("restore", big_backups, "--to", tmp_path / "new")
+def test_restore(backups: Path, tmp_path: Path, number: signal.Signals, code: int) -> None:
+    command = ("restore", backups, "--to", tmp_path / "new")
     stopped(interrupted(*command, stage="reading documents", number=number), code)
     assert not list(tmp_path.iterdir())
 
 
-def test_verify(big_backups: Path) -> None:
-    before = set(big_backups.iterdir())
-    stopped(interrupted("verify", big_backups, stage="verifying"), 130)
-    assert set(big_backups.iterdir()) == before
+def test_verify(backups: Path) -> None:
+    before = set(backups.iterdir())
+    stopped(interrupted("verify", backups, stage="verifying"), 130)
+    assert set(backups.iterdir()) == before
 
 
 @some(1)
 @pytest.mark.parametrize(("number", "code"), NUMBERS)
 def test_a_sample_in_a_new_folder_is_removed(tmp_path: Path, number: signal.Signals, code: int) -> None:
-    command = ("sample", tmp_path / "new" / "shop", "--documents", str(BIG))
+    command = ("sample", tmp_path / "new" / "shop", "--documents", "3000")
     stopped(interrupted(*command, stage="writing documents", number=number), code)
     assert not list(tmp_path.iterdir())
 
 
 def test_a_sample_in_an_empty_database_leaves_it_empty(tmp_path: Path) -> None:
     DocumentDatabase(tmp_path / "shop").close()
-    command = ("sample", tmp_path / "shop", "--documents", str(BIG))
+    command = ("sample", tmp_path / "shop", "--documents", "3000")
     stopped(interrupted(*command, stage="writing documents"), 130)
     with DocumentDatabase(tmp_path / "shop", create=False) as database:
         assert database.statistics().documents == 0
@@ -85,7 +85,7 @@ def write_dump(path: Path, count: int) -> None:
 
 def test_an_import_says_how_far_it_got_and_can_be_completed(tmp_path: Path) -> None:
     write_dump(tmp_path / "big.ravendbdump", DUMPED)
-    command = ("smuggler", "in", tmp_path / "shop", tmp_path / "big.ravendbdump", "--create")
+    command = ("smuggler", "in", tmp_path / "shop", tmp_path / "big.ravendbdump", "--create", "--batch-size=500")
     ended = interrupted(*command, stage="importing")
     stopped(ended, 130, "import the same dump again to complete it")
     with DocumentDatabase(tmp_path / "shop", create=False) as database:
@@ -97,33 +97,43 @@ def test_an_import_says_how_far_it_got_and_can_be_completed(tmp_path: Path) -> N
         assert database.statistics().documents == DUMPED
 
 
-def test_check(big: Path) -> None:
+ENDLESSLY = """
+from muniment import DocumentDatabase
+check = DocumentDatabase.check
+DocumentDatabase.check = lambda self: [check(self) for _ in iter(int, 1)]
+"""
+
+
+def test_check(shop: Path) -> None:
     ended = on_terminal(
-        "check",
-        big,
+        *("check", shop),
         seen=lambda shown: "checking" in shown,
         then=lambda process: process.send_signal(signal.SIGINT),
+        before=ENDLESSLY,
     )
     stopped(ended, 130)
 
 
-def test_a_second_signal_does_not_break_off_the_cleaning_up(big: Path, tmp_path: Path) -> None:
+def test_a_second_signal_does_not_break_off_the_cleaning_up(shop: Path, tmp_path: Path) -> None:
     def insist(process: Forked) -> None:
         for number in (signal.SIGINT, signal.SIGINT, signal.SIGTERM):
             process.send_signal(number)
 
     ended = on_terminal(
-        "backup", big, "--dest", tmp_path / "new", seen=lambda shown: "writing documents" in shown, then=insist
+        *("backup", shop, "--dest", tmp_path / "new"),
+        seen=lambda shown: "writing documents" in shown,
+        then=insist,
+        before=held("writing documents"),
     )
     assert ended.code in (130, 143)  # the first that was delivered, and Linux may choose any
     stopped(ended, ended.code)
     assert not list(tmp_path.iterdir())
 
 
-def test_a_terminal_that_is_closed(big: Path, tmp_path: Path) -> None:
+def test_a_terminal_that_is_closed(shop: Path, tmp_path: Path) -> None:
     ours, theirs = pty.openpty()
     process = subprocess.Popen(
-        [*COMMAND, "backup", str(big), "--dest", str(tmp_path / "new")],
+        [*COMMAND, "backup", str(shop), "--dest", str(tmp_path / "new"), "--read-rate=1kB"],
         env=environment(),
         stdin=theirs,
         stdout=theirs,

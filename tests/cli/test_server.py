@@ -15,7 +15,7 @@ import pytest
 from muniment import DocumentDatabase
 from muniment.cli.remote import unseen
 from muniment.client import DocumentStore
-from tests.cli.conftest import BIG
+from tests.cli.conftest import SMALL
 from tests.cli.process import Ended, interrupted, muniment, on_terminal
 from tests.cli.serving import serving
 from tests.sampled import some
@@ -191,41 +191,45 @@ def test_bad_input(url: str, tmp_path: Path, line: str, code: int, part: str) ->
 
 
 @pytest.fixture
-def big_url(big: Path, tmp_path: Path) -> Iterator[tuple[str, Forked]]:
-    """A server with a database whose backup takes a while."""
-    shutil.copytree(big, tmp_path / "data" / "big")
+def slow(shop: Path, tmp_path: Path) -> Iterator[tuple[str, Forked, tuple[str | Path, ...]]]:
+    """A server, its process, and the command for a backup there that stands still once it has read documents."""
+    shutil.copytree(shop, tmp_path / "data" / "slow")
     with serving(tmp_path / "data") as (url, process):
         with DocumentStore(url) as store:
-            store.admin.create_database("big", {"Raven/DataDir": "~/big"})
-        yield url, process
+            store.admin.create_database("slow", {"Raven/DataDir": "~/slow"})
+        yield url, process, ("backup", f"--url={url}/databases/slow", "--dest", tmp_path / "b", "--read-rate=1kB")
 
 
-def test_ctrl_c_ends_the_command_and_not_the_backup(big_url: tuple[str, Forked], tmp_path: Path) -> None:
-    url, _ = big_url
-    ended = interrupted("backup", f"--url={url}/databases/big", "--dest", tmp_path / "b", stage="writing documents")
-    failed(ended, 130, "the backup of big goes on in the server", f"{url}/operation/kill?id=ID")
+def test_ctrl_c_ends_the_command_and_not_the_backup(
+    slow: tuple[str, Forked, tuple[str | Path, ...]], tmp_path: Path
+) -> None:
+    url, _, command = slow
+    ended = interrupted(*command, stage="writing documents")
+    failed(ended, 130, "the backup of slow goes on in the server", f"{url}/operation/kill?id=ID")
     with DocumentStore(url) as store:
         assert store.operations.list()[0].type == "backup"
+        assert store.operations.status(1).state == "running"
+        well("limit", "1", "--read-rate=none", "--url", url)
         until = time.monotonic() + 60
         while store.operations.status(1).state == "running":
             assert time.monotonic() < until
-            time.sleep(0.1)
-    assert well("verify", tmp_path / "b", "--json").json["documents"] == BIG
+            time.sleep(0.02)
+    assert well("verify", tmp_path / "b", "--json").json["documents"] == SMALL + 1
 
 
-def test_a_server_that_is_gone(big_url: tuple[str, Forked], tmp_path: Path) -> None:
-    url, process = big_url
+def test_a_server_that_is_gone(slow: tuple[str, Forked, tuple[str | Path, ...]], tmp_path: Path) -> None:
+    url, process, command = slow
     ended = on_terminal(
-        *("backup", f"--url={url}/databases/big", "--dest", tmp_path / "b"),
+        *command,
         seen=lambda shown: "writing documents" in shown,
         then=lambda _: process.send_signal(signal.SIGKILL),
     )
     failed(ended, 9, f"when {url} answers again, its status document tells")
-    with serving(tmp_path / "data") as (again, _), DocumentStore(again, "big") as store:
+    with serving(tmp_path / "data") as (again, _), DocumentStore(again, "slow") as store:
         status = store.get("Raven/Backup/Status")
         assert status is not None
         assert "interrupted" in json.loads(status.body)["Messages"][-1]["Message"]
-        well("backup", f"--url={again}/databases/big", "--dest", tmp_path / "b", "--quiet")
+        well("backup", f"--url={again}/databases/slow", "--dest", tmp_path / "b", "--quiet")
 
 
 def test_the_folder_of_the_server_is_a_database_like_others(tmp_path: Path) -> None:

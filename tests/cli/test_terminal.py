@@ -14,6 +14,7 @@ from pathlib import Path
 import pytest
 from rich.console import Console
 
+from muniment import DocumentDatabase, Put
 from muniment.cli.bar import Bar
 from muniment.progress import Progress
 from tests.cli.process import COMMAND, environment, muniment, on_terminal
@@ -24,16 +25,20 @@ ESCAPE = "\x1b"
 COLOUR = f"{ESCAPE}[3"
 
 
-def test_a_terminal_shows_the_bar(big_backups: Path) -> None:
-    ended = on_terminal("verify", big_backups, "--json")
+def test_a_terminal_shows_the_bar(tmp_path: Path) -> None:
+    with DocumentDatabase(tmp_path / "shop") as database:
+        for number in range(8):  # a step of the job for each backup
+            database.batch([Put(f"n/{number}/{each}", {"text": os.urandom(10_000).hex()}) for each in range(30)])
+            database.maintenance.start_backup(tmp_path / "b", incremental=True).wait()
+    ended = on_terminal("verify", tmp_path / "b", "--json", "--read-rate=2MB")
     assert ended.code == 0
-    for part in ("verifying", "/150,000 documents", " MB/s", " left", "━", COLOUR):
+    for part in ("verifying", "/240 documents", " MB/s", " left", "━", COLOUR):
         assert part in ended.err
-    assert ended.json["documents"] == 150_000
+    assert ended.json["documents"] == 240
 
 
-def test_without_a_terminal_there_is_no_bar_and_no_escape_code(big_backups: Path, tmp_path: Path) -> None:
-    ended = muniment("verify", big_backups)
+def test_without_a_terminal_there_is_no_bar_and_no_escape_code(backups: Path, tmp_path: Path) -> None:
+    ended = muniment("verify", backups)
     assert (ended.code, ended.err) == (0, "")
     assert ESCAPE not in ended.text
     for ended in (muniment("--help"), muniment("verify", "--help"), muniment("verify", tmp_path / "nowhere")):
