@@ -20,7 +20,7 @@ from muniment import DocumentDatabase
 from tests.clock import Clock
 from tests.object_store import ObjectStore, seaweed
 from tests.postgres_server import Postgres, postgres_server
-from tests.sampled import WHOLE, torture, unsampled
+from tests.sampled import FOLDER, KEPT_IN, POSTGRESQL, WHOLE, on_postgresql, torture, unsampled
 from tests.shared import ABSENT, DATA
 
 # Examples write to a real disk, whose speed says nothing about right and wrong.
@@ -89,9 +89,21 @@ def clock() -> Clock:
 
 
 @pytest.fixture
-def place(tmp_path: Path, request: pytest.FixtureRequest) -> Path | str:
-    """Where the database is: with STORAGE=postgresql in PostgreSQL, else in a folder."""
-    if os.environ.get("STORAGE") == "postgresql":
+def kept_in(request: pytest.FixtureRequest) -> str:
+    """What keeps the databases of a test: a folder, and for some of the tests PostgreSQL too, for all in a torture."""
+    return str(getattr(request, "param", FOLDER))
+
+
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    """Have what is proven of databases in folders proven of those in PostgreSQL too."""
+    if KEPT_IN in metafunc.fixturenames and on_postgresql(metafunc.definition):
+        metafunc.parametrize(KEPT_IN, [FOLDER, POSTGRESQL], indirect=True)
+
+
+@pytest.fixture
+def place(tmp_path: Path, kept_in: str, request: pytest.FixtureRequest) -> Path | str:
+    """Where the database is: in a folder, or a schema of PostgreSQL."""
+    if kept_in == POSTGRESQL:
         postgres: Postgres = request.getfixturevalue("postgres")
         return postgres.address()
     return tmp_path / "shop"

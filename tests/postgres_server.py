@@ -66,6 +66,12 @@ class Postgres:
         server = server or self.server
         return f"{server}{'&' if '?' in server else '?'}schema=s{uuid.uuid4().hex[:12]}"
 
+    def new_database(self) -> str:
+        """The address of a database of PostgreSQL that nothing is in."""
+        name = f"d{uuid.uuid4().hex[:12]}"
+        self.execute(f"CREATE DATABASE {name}")
+        return self.server.replace("/test?", f"/{name}?")
+
     def start(self, *options: str) -> None:
         """Start it, and wait until it takes connections."""
         command = [str(self.programs / "postgres"), "-D", str(self.folder / "data"), "-k", str(self.folder), *options]

@@ -11,6 +11,13 @@ import pytest
 
 WHOLE: Final = os.environ.get("HYPOTHESIS_PROFILE") == "thorough"
 
+FOLDER: Final = "folder"
+POSTGRESQL: Final = "postgresql"
+KEPT_IN: Final = "kept_in"
+ONE_IN: Final = 1 if os.environ.get("STORAGE") == POSTGRESQL else 6
+
+only_in_folders = pytest.mark.only_in_folders  # on a test that looks into the folder of its database
+
 torture = pytest.mark.torture  # on each of them, for `make torture` to find it
 
 
@@ -29,6 +36,13 @@ def some(number: int) -> pytest.MarkDecorator:
     return pytest.mark.some(number)
 
 
+def on_postgresql(item: pytest.Item) -> bool:
+    """Whether a test is tried with a database in PostgreSQL too: one in so many, and by `make torture` each."""
+    if item.get_closest_marker("only_in_folders"):
+        return False
+    return WHOLE or crc32(item.nodeid.encode()) % ONE_IN == 0
+
+
 def unsampled(items: list[pytest.Item]) -> list[pytest.Item]:
     """The tests that `some` leaves out now: which they are depends on their names alone."""
     families: dict[str, list[pytest.Item]] = defaultdict(list)
@@ -37,6 +51,13 @@ def unsampled(items: list[pytest.Item]) -> list[pytest.Item]:
             item.add_marker(torture)
             families[item.nodeid.partition("[")[0]].append(item)
     left: list[pytest.Item] = []
+    tried = set[str]()
+    for item in items:  # of a test that is tried in PostgreSQL too, its first form is enough there
+        if getattr(getattr(item, "callspec", None), "params", {}).get(KEPT_IN) == POSTGRESQL:
+            item.add_marker(torture)
+            if (name := item.nodeid.partition("[")[0]) in tried:
+                left.append(item)
+            tried.add(name)
     for family in families.values():
         mark = family[0].get_closest_marker("some")
         assert mark

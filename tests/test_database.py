@@ -24,6 +24,7 @@ from muniment.errors import (
 from muniment.page import PAGE
 from muniment.revision import ATTACHMENT, DOCUMENT
 from tests.clock import START, Clock
+from tests.sampled import only_in_folders
 
 ORDERS = {"Raven-Entity-Name": "Orders"}
 
@@ -343,6 +344,7 @@ def test_a_number_that_somebody_spoiled(database: DocumentDatabase, value: bytes
 # What is told of a database
 
 
+@only_in_folders
 def test_statistics(shop: DocumentDatabase, tmp_path: Path) -> None:
     shop.put_attachment("photo", b"12345")
     told = shop.statistics()
@@ -435,6 +437,7 @@ def test_a_block_that_fails_closes_too(tmp_path: Path) -> None:
         database.put("a", {})
 
 
+@only_in_folders
 def test_a_database_that_is_only_read(shop: DocumentDatabase, tmp_path: Path) -> None:
     shop.put_attachment("photo", b"x" * 2_000_000)
     with DocumentDatabase(tmp_path / "shop", read_only=True) as reader:

@@ -12,6 +12,8 @@ import pytest
 from muniment import DocumentDatabase
 from muniment.client import AsyncDocumentStore, DocumentStore
 from tests.client.serving import blocking, running_server
+from tests.postgres_server import Postgres
+from tests.sampled import POSTGRESQL
 
 FORMS = ["embedded", "store", "async store"]
 _numbers = itertools.count(1)
@@ -24,9 +26,18 @@ def url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
         yield url
 
 
+@pytest.fixture(scope="session")
+def url_on_postgresql(tmp_path_factory: pytest.TempPathFactory, postgres: Postgres) -> Iterator[str]:
+    """The address of a server that keeps everything in PostgreSQL."""
+    folder = tmp_path_factory.mktemp("server") / "data"
+    with running_server(folder, storage=postgres.new_database()) as (url, _):
+        yield url
+
+
 @pytest.fixture
-def store(url: str) -> Iterator[DocumentStore]:
+def store(kept_in: str, request: pytest.FixtureRequest) -> Iterator[DocumentStore]:
     """An empty database of its own on the server."""
+    url: str = request.getfixturevalue("url_on_postgresql" if kept_in == POSTGRESQL else "url")
     name = f"shop-{next(_numbers)}"
     with DocumentStore(url, name) as store:
         store.admin.create_database(name)
@@ -35,10 +46,10 @@ def store(url: str) -> Iterator[DocumentStore]:
 
 
 @pytest.fixture(params=FORMS)
-def any_database(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Any]:
+def any_database(request: pytest.FixtureRequest, place: Path | str) -> Iterator[Any]:
     """An empty database in each of its forms."""
     if request.param == "embedded":
-        with DocumentDatabase(tmp_path / "shop") as database:
+        with DocumentDatabase(place) as database:
             yield database
         return
     store: DocumentStore = request.getfixturevalue("store")

@@ -20,15 +20,16 @@ from muniment.server.run import serve
 from muniment.settings import Settings
 folder = Path(sys.argv[1])
 roots = (str(folder.parent.parent),)  # of all temporary folders of a run
-serve(Settings(data_dir=folder, data_roots=roots, port=int(sys.argv[2])), lambda url: print(url, flush=True))
+settings = Settings(data_dir=folder, data_roots=roots, port=int(sys.argv[2]), storage=sys.argv[3])
+serve(settings, lambda url: print(url, flush=True))
 """
 
 
 @contextmanager
-def running_server(folder: Path, port: int = 0) -> Iterator[tuple[str, Forked]]:
+def running_server(folder: Path, port: int = 0, storage: str = "") -> Iterator[tuple[str, Forked]]:
     """A server's URL and its process, which is ended at the end."""
     with (folder.parent / f"{folder.name}.log").open("a") as log:
-        process = Forked(_PROGRAM, [str(folder), str(port)], err=log.fileno())
+        process = Forked(_PROGRAM, [str(folder), str(port), storage], err=log.fileno())
     assert process.stdout is not None
     try:
         url = process.stdout.readline().strip()

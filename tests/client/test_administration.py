@@ -34,7 +34,7 @@ from muniment.errors import (
 from muniment.revision import ATTACHMENT, DOCUMENT
 from muniment.security.encryption import Algorithm, new_key
 from tests.client.serving import blocking
-from tests.sampled import some
+from tests.sampled import only_in_folders, some
 from tests.secret import SECRET, holding_secret
 
 
@@ -168,6 +168,7 @@ def test_compaction(remote: Any) -> None:
     assert remote.statistics().fingerprint == before
 
 
+@only_in_folders
 @some(1)
 def test_an_encrypted_database_from_its_making_to_its_restore_with_another_key(remote: Any, tmp_path: Path) -> None:
     key, other = new_key(), new_key(Algorithm.CHACHA20)

@@ -10,6 +10,7 @@ import pytest
 
 from muniment import IndexField, field
 from muniment.errors import IndexNotFound, InvalidInput
+from tests.sampled import only_in_folders
 
 ORDERS = [
     ("companies/1", "2026-05-04", "Red cars, running", ["products/1", "products/2"]),
@@ -44,6 +45,7 @@ FIELDS: Any = {
 }
 
 
+@only_in_folders
 def test_an_index_is_put_asked_and_dropped(any_database: Any) -> None:
     fill(any_database)
     indexes, session = any_database.indexes, any_database.open_session()

@@ -25,9 +25,7 @@ ID_HEADERS = {"Raven-Entity-Name": "Orders"}
 @pytest.fixture
 def storage(postgres: Postgres) -> str:
     """A PostgreSQL database that nothing is in."""
-    name = f"d{time.time_ns()}"
-    postgres.execute(f"CREATE DATABASE {name}")
-    return postgres.server.replace("/test?", f"/{name}?")
+    return postgres.new_database()
 
 
 @pytest.fixture

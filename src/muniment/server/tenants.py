@@ -15,6 +15,7 @@ from muniment.api_keys import ApiKeys
 from muniment.backup.staging import NAME as STAGING
 from muniment.database import DocumentDatabase
 from muniment.document import Document, decode, fold
+from muniment.durable import make_folders, mapped_errors
 from muniment.errors import DatabaseNotFound, Forbidden, InvalidInput, WrongKey
 from muniment.raven3.encryption import SECURED
 from muniment.raven3.names import DATA_DIR, DATABASES, SYSTEM, SYSTEM_FOLDER
@@ -94,6 +95,9 @@ class Databases:
         """`master_key_file` is beside the data folder if it is not given; `old_clients` lets keys be made for these."""
         self.places = Places(data_dir, data_roots, backup_roots, storage)
         self.data_dir = self.places.data_dir
+        if storage:  # no database makes it then
+            with mapped_errors(self.data_dir):
+                make_folders(self.data_dir)
         self.system = Tenant(SYSTEM, DocumentDatabase(self.places.system, name=SYSTEM))
         self.master = MasterKey(_outside(master_key_file, self.data_dir), self._has_secrets)
         self.admission = Admission(self.system.database, self.master, old_clients=old_clients)
