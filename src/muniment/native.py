@@ -22,6 +22,7 @@ SEAL: Final = LIBRARY.with_suffix(".sha256")  # of the library
 DIGEST_BYTES: Final = 32
 UNCOUNTED: Final = 255  # the group of what is in none, and how many groups there may be
 _FUNCTIONS: Final = ("SHA256_Init", "SHA256_Update", "SHA256_Final")
+INTEGER, TEXT, BLOB = 1, 3, 4  # as SQLite numbers its types
 _WORDS: Final = 5
 _POINTER, _NUMBER = ctypes.c_void_p, ctypes.c_int64
 
@@ -47,6 +48,15 @@ class Values(ctypes.Structure):
         return cls(offsets=offsets, data=column.data, size=len(column.data), absent=absent, text=text)
 
 
+class Room(ctypes.Structure):
+    """Room for a column of `Native.columns`, in the memory of another, which must outlive it."""
+
+    _fields_ = (
+        *(("numbers", _POINTER), ("offsets", _POINTER), ("data", _POINTER), ("size", _NUMBER)),
+        *(("absent", _POINTER), ("type", _NUMBER)),
+    )
+
+
 class Native:
     """The functions of the library. What they are given and give is as in `fingerprint`."""
 
@@ -57,6 +67,11 @@ class Native:
         self._sums.argtypes = [_NUMBER, ctypes.c_char_p, _POINTER, ctypes.c_char_p, _NUMBER, *[_POINTER] * 3]
         self._rows = library.muniment_rows
         self._rows.argtypes = [_POINTER, ctypes.c_char_p, _NUMBER, _POINTER, ctypes.c_int]
+        self._columns = library.muniment_columns
+        self._columns.argtypes = [
+            *(_POINTER, ctypes.c_char_p, _POINTER, ctypes.c_int, _NUMBER),
+            *(_POINTER, ctypes.c_int, _POINTER),
+        ]
 
     def digests(self, batch: Batch) -> tuple[bytes, bytes]:
         """The digests of all members, those of tombstones too, and of all rows, each in one piece."""
@@ -87,6 +102,21 @@ class Native:
         """
         code: int = self._rows(database, statement.encode(), rows, (Values * len(columns))(*columns), len(columns))
         return code
+
+    def columns(
+        self, database: int, query: str, bindings: Sequence[int], rows: int, rooms: Sequence[Room]
+    ) -> tuple[int, int]:
+        """Take the rows of a query, at most so many; returns how many there were, and SQLite's code.
+
+        That is `SQLITE_DONE` when it has no more, and `SQLITE_ROW` when there was no room for the next one, or it has
+        a value of another type. The database is as for `rows`.
+        """
+        found, bound = _NUMBER(), (_NUMBER * len(bindings))(*bindings)
+        given = (Room * len(rooms))(*rooms)
+        code: int = self._columns(
+            database, query.encode(), bound, len(bound), rows, given, len(rooms), ctypes.byref(found)
+        )
+        return found.value, code
 
 
 @cache

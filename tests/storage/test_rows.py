@@ -1,4 +1,4 @@
-"""Rows from columns: the same by C and by Python, and SQLite's errors from both."""
+"""Rows from columns, and columns from rows: the same by C and by Python, and SQLite's errors from both."""
 
 from __future__ import annotations
 
@@ -11,9 +11,9 @@ import apsw
 import pytest
 
 from muniment import native
-from muniment.native import Values
+from muniment.native import TEXT, Values
 from muniment.revision import Packed
-from muniment.storage.sqlite.rows import Rows, Texts
+from muniment.storage.sqlite.rows import Numbers, Rows, Strings, Texts, take
 
 NUMBERS = array("q", [0, -1, (1 << 63) - 1, -(1 << 63)])
 TEXTS = Packed.of([b"", "Ä\0ß".encode(), None, b"x" * 9000])
@@ -87,3 +87,32 @@ def test_a_library_that_was_replaced_since_it_was_loaded_is_not_called(
     assert Rows(connection)._native is None
     monkeypatch.setattr(native, "LIBRARY", tmp_path / "none.shared")
     assert Rows(connection)._native is None
+
+
+QUERY = "SELECT number, text, blob FROM found WHERE number > ? ORDER BY number"
+
+
+def test_rows_are_taken_as_they_are_as_many_as_there_is_room_for(rows: Rows) -> None:
+    if (library := rows._native) is None:
+        pytest.skip("SQLite gathers them for Python")
+    rows.insert("INSERT INTO found VALUES(?1, ?2, ?3, length(?3))", 4, NUMBERS, Texts(TEXTS), BLOBS)
+    connection, first = rows._connection, -(1 << 63)
+    columns = Numbers(3), Strings(3, 9000, TEXT, absent=True), Strings(3, 9000, absent=True)
+
+    def taken(after: int, count: int = 3) -> tuple[list[tuple[int, bytes | None, bytes | None]], bool]:
+        found, more = take(library, connection, QUERY, (after,), count, columns)
+        return list(zip(*(column.taken(found) for column in columns), strict=True)), more
+
+    stored = sorted(zip(NUMBERS, TEXTS, BLOBS, strict=True))
+    assert taken(first) == (stored[1:], False)
+    assert taken(first, 2) == (stored[1:3], True)
+    assert taken(1 << 62) == (stored[3:], False)
+    small = Numbers(3), Strings(3, 9000, TEXT, absent=True), Strings(3, 1, absent=True)
+    assert take(library, connection, QUERY, (first,), 3, small) == (0, True)
+    assert take(library, connection, QUERY, (-1,), 3, small) == (2, False)
+    present = Numbers(3), Strings(3, 9000, TEXT, absent=True), Strings(3, 9000)
+    other = Numbers(3), Strings(3, 9000, absent=True), Strings(3, 9000, absent=True)
+    assert take(library, connection, QUERY, (first,), 3, present) == (1, True)
+    assert take(library, connection, QUERY, (first,), 3, other) == (0, True)
+    with pytest.raises(apsw.SQLError):
+        take(library, connection, "SELECT nothing", (), 3, columns)

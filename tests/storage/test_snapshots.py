@@ -12,9 +12,11 @@ import pytest
 
 from muniment.revision import ATTACHMENT, DOCUMENT
 from muniment.storage.base import Snapshot, Storage, Write
-from muniment.storage.sqlite.reader import BATCH_BYTES, BATCH_ROWS
+from muniment.storage.sqlite import reader
+from muniment.storage.sqlite.reader import BATCH_BYTES, BATCH_ROWS, SPARE_BYTES
 from tests.clock import Clock
 from tests.sampled import some
+from tests.storage.awkward import BODIES, IDS, METADATA
 from tests.storage.place import Place
 from tests.storage.reference import (
     Row,
@@ -205,25 +207,44 @@ def test_changes_come_in_batches_of_limited_rows(store: Storage, count: int) -> 
 
 @some(3)
 @pytest.mark.parametrize(
-    ("sizes", "rows"),
+    ("sizes", "most"),
     [
-        ([1_000_000] * 20, [8, 8, 4]),
-        ([BATCH_BYTES - 6, 2, 2, BATCH_BYTES - 2, 2], [2, 1, 1, 1]),
-        ([3 * BATCH_BYTES, 3 * BATCH_BYTES], [1, 1]),
-        ([2, 2, 3 * BATCH_BYTES, 2], [2, 1, 1]),
+        ([1_000_000] * 20, 3),
+        ([BATCH_BYTES - 6, 2, 2, BATCH_BYTES - 2, 2], 4),
+        ([3 * BATCH_BYTES, 3 * BATCH_BYTES], 2),
+        ([2, 2, 3 * BATCH_BYTES, 2], 3),
     ],
     ids=["many", "about the limit", "each too large", "one too large"],
 )
-def test_changes_come_in_batches_of_limited_bytes(store: Storage, sizes: list[int], rows: list[int]) -> None:
-    """The bytes of bodies and metadata, of which each document has `{}`."""
+def test_changes_come_in_batches_of_limited_bytes(store: Storage, sizes: list[int], most: int) -> None:
+    """One that is larger comes alone."""
     bodies = [b'{"a":"' + b"x" * (size - 8) + b'"}' if size > 8 else b"{}" for size in sizes]
     store.commit([put(f"orders/{n}", body) for n, body in enumerate(bodies)])
     with store.pin() as snapshot:
         batches = list(store.changes(0, snapshot.etag))
-        assert [len(batch) for batch in batches] == rows
+        assert len(batches) <= most
+        for batch in batches:
+            size = len(batch.metadata.data) + len(batch.bodies.data)
+            assert size <= BATCH_BYTES + SPARE_BYTES or len(batch) == 1
         assert [(r.id, r.body) for batch in batches for r in batch] == [
             (f"orders/{n}", b) for n, b in enumerate(bodies)
         ]
+
+
+def test_changes_are_the_same_where_nothing_was_compiled(store: Storage, monkeypatch: pytest.MonkeyPatch) -> None:
+    bodies, metadata = [*BODIES.values()], [*METADATA.values()]
+    store.commit(
+        [put(id, bodies[n % len(bodies)], metadata[n % len(metadata)], collection=id) for n, id in enumerate(IDS)]
+    )
+    store.commit([delete(id) for id in IDS[::7]])
+    store.commit([put(f"orders/{n}", b'{"a":"' + b"x" * size + b'"}') for n, size in enumerate((BATCH_BYTES, 9, 9))])
+    with store.pin() as snapshot:
+        found = [revision for batch in store.changes(0, snapshot.etag) for revision in batch]
+        digests = [digest for batch in store.changes(0, snapshot.etag) for digest in batch.digests or ()]
+        monkeypatch.setattr(reader, "in_c", lambda: None)
+        gathered = list(store.changes(0, snapshot.etag))
+        assert [revision for batch in gathered for revision in batch] == found
+        assert [digest for batch in gathered for digest in batch.digests or ()] == digests
 
 
 def test_batches_of_tombstones(store: Storage) -> None:

@@ -16,15 +16,17 @@ import msgspec
 
 from muniment.document import fold
 from muniment.errors import DamagedDatabase, DatabaseClosed
+from muniment.native import TEXT, Native
 from muniment.revision import ATTACHMENT, DOCUMENT, Batch, Packed, Revision
 from muniment.security.encryption import EncryptionKey
 from muniment.storage.base import Member
 from muniment.storage.sqlite.files import StillFiles, still_files
+from muniment.storage.sqlite.rows import Numbers, Strings, in_c, take
 from muniment.storage.sqlite.schema import connect, mapped, mapped_errors, parts_of
 
 BATCH_ROWS: Final = 8192
 BATCH_BYTES: Final = 8 << 20
-SPARE_BYTES: Final = 1 << 20  # by how much a column that was read may be larger, before less of it is taken
+SPARE_BYTES: Final = 1 << 20  # of metadata besides; by how much what was read may be larger, before less is taken
 DIGEST_BYTES: Final = 32
 FOUND_ROWS: Final = 128
 
@@ -68,7 +70,12 @@ SELECT max(CAST(number AS INTEGER)) FROM (
   )
 ) WHERE number GLOB '[0-9]*' AND number NOT GLOB '*[^0-9]*' AND length(number) <= 18
 """
-# SQLite gathers the columns of a batch, outside Python's global lock and without an object for each row.
+# What is taken by C; its numbers are bound in the order in which they are named.
+_REVISIONS: Final = f"""
+SELECT etag, modified, id, collection, metadata, body, digest FROM log WHERE kind = {DOCUMENT} AND {_CURRENT_AT}
+ORDER BY etag
+"""
+# Without C, SQLite gathers the columns of a batch, outside Python's global lock and without an object for each row.
 _GATHER: Final = f"""
 SELECT json_group_array(etag), json_group_array(modified), json_group_array(octet_length(id)),
   json_group_array(ifnull(octet_length(collection), -1)), json_group_array(octet_length(metadata)),
@@ -87,6 +94,34 @@ FROM (
 # Connections without locks to files that have become writable: by POSIX's rules, closing them would end the locks of a
 # writer that this process may have opened meanwhile.
 _left_open: Final[list[apsw.Connection]] = []
+
+
+class _Gathering:
+    """Takes batches by C."""
+
+    def __init__(self, library: Native) -> None:
+        rows = BATCH_ROWS
+        self._library = library
+        self._numbers = Numbers(rows), Numbers(rows)
+        self._strings = (
+            Strings(rows, SPARE_BYTES, TEXT),
+            Strings(rows, SPARE_BYTES, TEXT, absent=True),
+            Strings(rows, SPARE_BYTES),
+            Strings(rows, BATCH_BYTES, absent=True),
+            Strings(rows, DIGEST_BYTES * rows),
+        )
+
+    def next(self, connection: apsw.Connection, after: int, through: int, snapshot: int) -> Batch | None:
+        """The next revisions, as many as there is room for; None if there is none for the first, or it is damaged."""
+        columns = *self._numbers, *self._strings
+        rows, more = take(self._library, connection, _REVISIONS, (after, through, snapshot), BATCH_ROWS, columns)
+        etags, modified = (each.taken(rows) for each in self._numbers)
+        ids, collections, metadata, bodies, digests = (each.taken(rows) for each in self._strings)
+        if more and not rows:
+            return None
+        for text in (ids, collections):
+            text.data.decode()  # invalid UTF-8 is damage, and must not get into a backup
+        return Batch(etags, ids, collections, modified, metadata, bodies, digests)
 
 
 class Reader:
@@ -265,9 +300,12 @@ class Reader:
     def changes(self, after: int, upto: int, *, history: bool = False, through: int | None = None) -> Iterator[Batch]:
         """See `base`: the documents' revisions that were current at `upto` and are later than `after`."""
         limit, through, snapshot = BATCH_ROWS, upto if through is None else through, 0 if history else upto
+        gathering = _Gathering(library) if (library := in_c()) else None
         while True:
             with self.connection() as connection:
-                batch = None
+                batch = gathering.next(connection, after, through, snapshot) if gathering else None
+                if gathering:
+                    limit = 1  # of what C has left
                 while batch is None:
                     batch = _next_batch(connection, after, through, snapshot, limit)
                     limit = max(1, limit // 2) if batch is None else limit

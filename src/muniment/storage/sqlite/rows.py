@@ -1,18 +1,24 @@
-"""Rows into a table from a batch of columns: by C where that was compiled, outside Python's global lock, or by Python.
+"""Rows into a table from a batch of columns, and rows of a query as columns, by C where that was compiled.
 
-In C (`rows.c`) it takes as long as SQLite does to store them. In Python the values of each row are objects first.
+In C (`rows.c`) it takes as long as SQLite does, outside Python's global lock. Without, Python makes objects of the
+values of each row, and `reader` has SQLite gather the columns.
 """
 
 from __future__ import annotations
 
+import ctypes
+import mmap
 from array import array
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
+from contextlib import closing
+from functools import cache
+from pathlib import Path
 from typing import Final, NamedTuple, TypeAlias
 
 import apsw
 
 from muniment import native
-from muniment.native import Native, Values
+from muniment.native import BLOB, INTEGER, Native, Room, Values
 from muniment.revision import Packed
 
 _ENTRY: Final = "muniment_rows_init"
@@ -28,26 +34,30 @@ Column: TypeAlias = "array[int] | Packed | Texts"
 """Numbers, bytes or text, all without a value in some rows but the first."""
 
 
+def in_c() -> Native | None:
+    """The library if it calls the SQLite inside of apsw, else None."""
+    library = native.load()
+    return library if library and _extends(library, native.LIBRARY) else None
+
+
+@cache
+def _extends(library: Native, path: Path) -> bool:
+    with closing(apsw.Connection(":memory:")) as connection:
+        connection.enable_load_extension(True)
+        try:
+            connection.load_extension(str(path), _ENTRY)
+        except (apsw.Error, UnicodeError):
+            return False
+        # Not where the file is no longer the one that was loaded before: then SQLite has loaded it a second time.
+        return library.rows(connection.sqlite3_pointer(), "SELECT 1", 0, []) == apsw.SQLITE_OK
+
+
 class Rows:
     """What fills tables through a connection, on which nothing else is done meanwhile."""
 
     def __init__(self, connection: apsw.Connection) -> None:
         self._connection = connection
-        self._native = native.load()
-        if self._native and not self._extends(self._native):
-            self._native = None
-
-    def _extends(self, library: Native) -> bool:
-        """Whether the library calls the SQLite of this connection."""
-        self._connection.enable_load_extension(True)
-        try:
-            self._connection.load_extension(str(native.LIBRARY), _ENTRY)
-        except (apsw.Error, UnicodeError):
-            return False
-        finally:
-            self._connection.enable_load_extension(False)
-        # Not where the file is no longer the one that was loaded before: then SQLite has loaded it a second time.
-        return library.rows(self._connection.sqlite3_pointer(), "SELECT 1", 0, []) == apsw.SQLITE_OK
+        self._native = in_c()
 
     def insert(self, statement: str, rows: int, *columns: Column) -> None:
         """Execute a statement for each row, with a value of each column; raises what apsw does."""
@@ -66,3 +76,58 @@ def _objects(column: Column) -> Iterable[int | str | bytes | None]:
     if isinstance(column, Texts):
         return (None if value is None else value.decode() for value in column.values)
     return column
+
+
+class Numbers:
+    """Memory for a column of numbers that is read, in so many rows."""
+
+    def __init__(self, rows: int) -> None:
+        self._numbers = array("q", bytes(8 * rows))
+        self.room = Room(numbers=self._numbers.buffer_info()[0], type=INTEGER)
+
+    def taken(self, rows: int) -> array[int]:
+        """The values of the first rows."""
+        return self._numbers[:rows]
+
+
+class Strings:
+    """Memory for a column of blobs or text that is read, in so many rows and of so many bytes together."""
+
+    def __init__(self, rows: int, size: int, type: int = BLOB, *, absent: bool = False) -> None:
+        """Rows may have no value where some may be `absent`."""
+        self._offsets = array("i", bytes(4 * (rows + 1)))
+        self._absent = array("B", bytes(rows if absent else 0))
+        self._data = mmap.mmap(-1, size)  # takes memory only as far as something was written
+        self.room = Room(
+            offsets=self._offsets.buffer_info()[0],
+            data=ctypes.addressof(ctypes.c_char.from_buffer(self._data)),
+            size=size,
+            absent=self._absent.buffer_info()[0] if absent else None,
+            type=type,
+        )
+
+    def taken(self, rows: int) -> Packed:
+        """The values of the first rows."""
+        offsets = self._offsets[: rows + 1]
+        nulls = [row for row, absent in enumerate(self._absent[:rows]) if absent] if 1 in self._absent else ()
+        return Packed(offsets, self._data[: offsets[-1]], nulls)
+
+
+def take(
+    library: Native,
+    connection: apsw.Connection,
+    query: str,
+    bindings: Sequence[int],
+    rows: int,
+    columns: Sequence[Numbers | Strings],
+) -> tuple[int, bool]:
+    """Read the next rows of a query into the memory of these columns, and return how many, and whether there are more.
+
+    Those of which one has no room, or is of another type than its column, wait. Raises what apsw does. Nothing else is
+    done with the connection meanwhile.
+    """
+    database = connection.sqlite3_pointer()
+    found, code = library.columns(database, query, bindings, rows, [column.room for column in columns])
+    if code not in (apsw.SQLITE_ROW, apsw.SQLITE_DONE):
+        raise apsw.exception_for(code)
+    return found, code == apsw.SQLITE_ROW
