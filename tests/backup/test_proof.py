@@ -11,6 +11,7 @@ import apsw
 import pytest
 
 from muniment import DocumentDatabase, MaintenanceActions, Put, rehearse
+from muniment.backup import destination
 from muniment.backup.child import backup_in_child
 from muniment.backup.manifest import Skipped
 from muniment.backup.repository import Backup, backups
@@ -387,3 +388,26 @@ def test_a_destination_that_is_not_mounted_is_refused(small: DocumentDatabase, t
     shutil.rmtree(place)
     assert take(small, place, new_chain=True).manifest.reason == "first"
     assert take(small, tmp_path / "elsewhere").manifest.reason == "first"
+
+
+def test_the_place_of_a_disk_that_is_not_mounted_is_refused(
+    small: DocumentDatabase, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The first backup would be hidden below the disk, as soon as that is mounted."""
+    disk = tmp_path / "usb disk"
+    listed = tmp_path / "fstab"
+    listed.write_text(
+        "# a comment\n\nproc /proc proc\n/dev/sdb1 " + str(disk).replace(" ", "\\040") + " ext4 noauto 0 2\n"
+    )
+    monkeypatch.setattr(destination, "FSTAB", listed)
+    disk.mkdir()
+    for place in (disk, disk / "shop"):
+        with pytest.raises(BackupNotFound, match=r"no disk is mounted at .*usb disk, where"):
+            take(small, place)
+    assert not list(disk.iterdir())
+    take(small, tmp_path / "beside")
+    backup = take(small, disk / "shop", new_chain=True)
+    assert take(small, disk / "shop", incremental=True).manifest.parent
+    assert backup.manifest.reason == "first"
+    listed.unlink()
+    take(small, disk / "other")

@@ -32,11 +32,13 @@ else:
 
 T = TypeVar("T")
 LISTED_AGAIN: Final = 3
+FSTAB: Final = Path("/etc/fstab")
 BLOCK_BYTES: Final = 4 << 20
 PART_BYTES: Final = 8 << 20
 PARTS_AT_ONCE: Final = 4  # of one file: two are written at once
 AT_ONCE: Final = 16  # small objects that are read
 _url = re.compile(r"([A-Za-z][A-Za-z0-9+.-]+):(//?)(.*)", re.DOTALL)  # of two slashes, a path keeps one
+_octal = re.compile(r"\\([0-7]{3})")  # how a blank in a name is written there
 _windows = re.compile(r"[A-Za-z]:([\\/]|$)|\\\\")
 
 
@@ -246,6 +248,15 @@ def check_folder_name(place: str | Path) -> None:
             f"{text} is not a folder: nobody has put your home in the place of ~",
             f"write {Path.home()}{text[1:]}, or leave out the quotation marks around it",
         )
+
+
+def disk_places() -> set[Path]:
+    """The folders in which the machine's own list (fstab(5)) says that disks are mounted; none where it has no list."""
+    with suppress(OSError):
+        lines = FSTAB.read_text(encoding="utf-8", errors="surrogateescape").splitlines()
+        fields = [line.split() for line in lines if not line.lstrip().startswith("#")]
+        return {Path(_octal.sub(lambda found: chr(int(found[1], 8)), line[1])) for line in fields if len(line) > 1}
+    return set()
 
 
 def spelled(place: Path) -> str:

@@ -13,7 +13,7 @@ from typing import Final
 
 import msgspec
 
-from muniment.backup.destination import Remote, place_of, sizes_in, spelled
+from muniment.backup.destination import Remote, disk_places, place_of, sizes_in, spelled
 from muniment.backup.documents import Written, write_documents
 from muniment.backup.manifest import (
     Counts,
@@ -206,9 +206,20 @@ def _onto_whole_files(plan: BackupPlan, existing: Backups) -> BackupPlan:
 
 
 def _check_mounted(destination: Path, existing: Backups, facts: BackupFacts) -> None:
-    """Raises `BackupNotFound` where the database remembers backups, and there are none."""
+    """
+    Raises `BackupNotFound` where the database remembers backups and there are none, and where there are none because
+    the disk is not mounted that belongs there: they would be written below its place, and out of sight once it is.
+    """
     if existing or existing.unfinished or any(bad.ours for bad in existing.unusable):
         return
+    if not isinstance(destination, Remote):
+        disks = disk_places()
+        for disk in (whole := destination.resolve(), *whole.parents):
+            if disk in disks and not disk.is_mount():
+                raise BackupNotFound(
+                    f"no disk is mounted at {disk}, where /etc/fstab says that one belongs",
+                    f"mount it: mount {disk}; to write below it all the same, use --new-chain",
+                )
     folder = spelled(destination)
     for place in facts.places:
         if place.folder == folder:

@@ -64,6 +64,12 @@ class Places:
         """Where a restored one is."""
         return f"~/{name}" if self.storage is None else self.usual(name)
 
+    def spelled(self, folder: Path) -> str:
+        """How it is kept: below the data folder as `~/Name`, so that it is found in a copy of that and after a move."""
+        if not isinstance(folder, Address) and folder.is_relative_to(self.data_dir):
+            return f"~/{folder.relative_to(self.data_dir).as_posix()}"
+        return str(folder)
+
     @property
     def system(self) -> Path:
         """Where the server's own database is."""

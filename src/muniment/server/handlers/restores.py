@@ -30,7 +30,7 @@ from muniment.raven3.queries import RestoreOptions
 from muniment.security.access import Right
 from muniment.security.encryption import EncryptionKey
 from muniment.server.permission import require
-from muniment.server.places import check_unmoved
+from muniment.server.places import Places, check_unmoved
 from muniment.server.points import plan_for, selection_of
 from muniment.server.request import Request
 from muniment.server.secured import is_secret, key_in_settings, keys_of, wrapped
@@ -217,7 +217,7 @@ async def _wait_for_other(request: Request, seconds: int | None) -> None:
 def _list(databases: Databases, backup: Backup, target: Path, name: str, secured: dict[str, str] | None) -> None:
     """List the database that was restored; where that cannot be done, nothing is left of it."""
     try:
-        document = wrapped(databases.master, name, _document(backup, target, secured), None)
+        document = wrapped(databases.master, name, _document(backup, databases.places, target, secured), None)
         databases.system.database.put(DATABASES + name, {**document, "Id": DATABASES + name}, etag=0)
     except BaseException:
         if all(target != taken for other, taken in databases.folders() if fold(other) != fold(name)):
@@ -242,7 +242,7 @@ def _key(databases: Databases, name: str, secured: dict[str, str]) -> Encryption
     return keys_of(databases.master, name, kept)[0]
 
 
-def _document(backup: Backup, target: Path, secured: dict[str, str] | None) -> dict[str, Any]:
+def _document(backup: Backup, places: Places, target: Path, secured: dict[str, str] | None) -> dict[str, Any]:
     """The database's document of the backup, for its new place; whatever key it has is left there."""
     try:
         found = decode(backup.read_database_document())
@@ -261,5 +261,5 @@ def _document(backup: Backup, target: Path, secured: dict[str, str] | None) -> d
     settings = {key: value for key, value in kept.items() if key.lower() not in others and not is_secret(key)}
     if isinstance(target, Address) and target.partitions:
         settings[PARTITIONS] = str(target.partitions)
-    settings = with_bundle({**settings, DATA_DIR: str(target)}, encrypted=bool(secured))
+    settings = with_bundle({**settings, DATA_DIR: places.spelled(target)}, encrypted=bool(secured))
     return {**told, "Settings": settings, SECURED: secured, "Disabled": False}
