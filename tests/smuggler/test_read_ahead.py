@@ -20,11 +20,12 @@ from muniment.errors import Cancelled, DamagedDump, MunimentError, StorageFailur
 from muniment.progress import Progress
 from muniment.smuggler import read_ahead
 from muniment.smuggler.importer import import_dump
-from muniment.smuggler.read_ahead import DumpAhead, ReadyDocument, ReadyDocuments, kept, open_ahead
+from muniment.smuggler.read_ahead import DumpAhead, ReadyDocument, kept, open_ahead
 from muniment.smuggler.reader import Dump, DumpDocument, DumpFault, DumpItem, open_dump
 from tests.processes import runs
 from tests.sampled import some
-from tests.smuggler.dumps import LEGACY, SMALL, attachment, blake2b, docs, document, plain
+from tests.smuggler.dumps import LEGACY, SMALL, attachment, docs, document, plain
+from tests.smuggler.test_cut import MIXED, told
 
 LARGE = docs(*(document(f"a/{n}", b'"x":"%s"' % (b"x" * 1000)) for n in range(20_000)))
 FAULTY = docs(
@@ -56,8 +57,7 @@ def taken(dump: Dump | DumpAhead) -> list[Any]:
     return found
 
 
-def seen(item: DumpItem | ReadyDocuments) -> Any:
-    assert not isinstance(item, ReadyDocuments)  # nobody has asked for them
+def seen(item: DumpItem) -> Any:
     if isinstance(item, DumpFault):
         return type(item.error), item.error.message, item.error.hint, item.position
     if isinstance(item, DumpDocument):
@@ -92,25 +92,9 @@ def test_documents_come_with_what_is_stored_of_them(tmp_path: Path) -> None:
             assert (item.kept, item.collection) == kept(item)
 
 
-MIXED = docs(
-    *(document(f"a/{n}", b'"n":%d' % n) for n in range(40)),
-    document("Raven/Hilo/a"),
-    *(document(f"b/{n}", '"ü":"東"'.encode()) for n in range(3)),
-    attachment(b"x" * 1000),
-    b'{"@metadata":{"@id":"c","@attachments":[{"Name":"n","Hash":"%s"}]}}' % blake2b(b"x" * 1000).encode(),
-    *(
-        b'{"@metadata":{"@id":"d/%d","Raven-Replication-Conflict":%s}}' % (n, b"true" * (n % 2) or b"1")
-        for n in range(5)
-    ),
-    *(b'{"@metadata":{"@collection":"%s","@id":"e/%d"},"x":1}' % (b"Es" * (n % 2) or b"@empty", n) for n in range(30)),
-    document("x" * 513),
-    *(document(f"f/{n}", b'"x":"%s"' % (b"x" * 900_000)) for n in range(20)),
-)
-
-
 @some(3)
 @pytest.mark.parametrize("columns", [1, 7, 100])
-@pytest.mark.parametrize("dump", [FAULTY, MIXED, MIXED[:-9], gzip.compress(LARGE)[:-9]])
+@pytest.mark.parametrize("dump", [FAULTY, MIXED, MIXED[:-90], gzip.compress(LARGE)[:-9]])
 def test_columns_hold_the_same_documents(tmp_path: Path, dump: bytes, columns: int) -> None:
     path = tmp_path / "dump"
     path.write_bytes(dump)
@@ -120,35 +104,10 @@ def test_columns_hold_the_same_documents(tmp_path: Path, dump: bytes, columns: i
         with DumpAhead(path, pass_faults=True, columns=asked, progress=Progress()) as there:
             try:
                 for item in there:
-                    found[asked] += expanded(item, columns)
+                    found[asked] += told(item)
             except DamagedDump as error:
                 found[asked].append(error.message)
     assert found[0] == found[columns]
-
-
-def expanded(item: DumpItem | ReadyDocuments, most: int) -> list[Any]:
-    """What is stored of documents, and all that there is to see of anything else."""
-    if isinstance(item, ReadyDocument):
-        return [(item.id, item.body, item.kept, item.collection, item.position)]
-    if not isinstance(item, ReadyDocuments):
-        return [seen(item)]
-    documents, positions, last = item
-    assert len(positions) <= most
-    found = [
-        (write.id, write.body, write.metadata, write.collection, position)
-        for write, position in zip(documents.writes(), positions, strict=True)
-    ]
-    assert (last.id, last.body, *kept(last), last.position) == found[-1]
-    return found
-
-
-def test_what_is_to_be_looked_at_and_a_few_documents_come_one_by_one(tmp_path: Path) -> None:
-    path = tmp_path / "dump"
-    path.write_bytes(MIXED)
-    with DumpAhead(path, pass_faults=True, columns=100, progress=Progress()) as dump:
-        alone = [item.id for item in dump if isinstance(item, DumpDocument)]
-    few, conflicts = [f"b/{n}" for n in range(3)], [f"d/{n}" for n in range(5)]
-    assert alone == ["Raven/Hilo/a", *few, "c", *conflicts, "x" * 513, *(f"f/{n}" for n in range(20))]
 
 
 def test_contents_that_nobody_reads_are_passed_over(tmp_path: Path) -> None:

@@ -14,6 +14,7 @@ from muniment.storage.base import Arrived, Documents, Storage, Upload, Write, Wr
 
 BATCH_BYTES: Final = 8 << 20
 PENDING_BATCHES: Final = 2
+FEW: Final = 64  # documents in columns that are written with others
 
 
 class Batch(NamedTuple):
@@ -61,17 +62,22 @@ class Batches:
 
     def add(self, writes: list[Write], document: DumpDocument | None = None) -> None:
         """Take in a document and its attachments, in this order, or deletions; they are written in one transaction."""
+        positions = [document.position if document else None, *[None] * (len(writes) - 1)]
+        self._add(writes, positions, len(writes[0].body or b"") if document else 0, document)
+
+    def _add(self, writes: list[Write], positions: Sequence[int | None], size: int, last: DumpDocument | None) -> None:
         self._writes += writes
-        self._positions += [None] * len(writes)
-        if document:
-            self._last = document
-            self._positions[-len(writes)] = document.position
-            self._size += len(writes[0].body or b"")
+        self._positions += positions
+        self._size += size
+        self._last = last or self._last
         if len(self._writes) >= self._most or self._size >= BATCH_BYTES:
             self._submit()
 
     def add_documents(self, documents: Documents, positions: Sequence[int], last: DumpDocument) -> None:
-        """Take in documents of which nothing is to be known but their places and the last one: a batch of their own."""
+        """Take in documents of which nothing is to be known but their places and the last one."""
+        if len(positions) < FEW:
+            self._add(documents.writes(), positions, len(documents.bodies.data), last)
+            return
         self._submit()
         replaced: dict[int, int] = {}
         self._last = last

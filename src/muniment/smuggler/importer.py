@@ -32,7 +32,7 @@ from muniment.smuggler.contents import Contents, NamedAttachment, named_by
 from muniment.smuggler.metadata import stored_metadata
 from muniment.smuggler.options import ATTACHMENTS, DOCUMENTS, SmugglerOptions
 from muniment.smuggler.pick import Chooser
-from muniment.smuggler.read_ahead import DumpAhead, ReadyDocument, ReadyDocuments, kept, open_ahead
+from muniment.smuggler.read_ahead import DumpAhead, ReadyDocument, kept, open_ahead
 from muniment.smuggler.reader import (
     Dump,
     DumpAttachment,
@@ -42,6 +42,7 @@ from muniment.smuggler.reader import (
     DumpItem,
     DumpKept,
     DumpUnknown,
+    ReadyDocuments,
 )
 from muniment.smuggler.resume import Continuation, Repeat, Repeats
 from muniment.smuggler.revisions import Revisions
@@ -177,9 +178,10 @@ class _Import:
                 self.take(item)
         raise at.foreign()
 
-    def take(self, item: DumpItem | ReadyDocuments) -> None:
+    def take(self, item: DumpItem) -> None:
         """Store one item of the dump, or count it as skipped; or many documents at once."""
         if isinstance(item, ReadyDocuments):
+            self._progress.check()
             self._batches.add_documents(*item)
             return
         try:

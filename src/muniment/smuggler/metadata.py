@@ -80,7 +80,7 @@ class Kept(NamedTuple):
     collection: str | None
 
 
-class _Template(NamedTuple):
+class Template(NamedTuple):
     """Stored metadata without the last-modified time, which comes between the two parts."""
 
     before: bytes
@@ -90,9 +90,7 @@ class _Template(NamedTuple):
 
 def kept_metadata(metadata: bytes) -> Kept:
     """`stored_metadata` and the collection that it names, cached for documents that differ only in id and time."""
-    template = None
-    if len(metadata) <= _CACHED_BYTES:
-        template = _template(tuple(_varying.split(metadata)), _of_hilo(metadata) is not None)
+    template = template_of(metadata)
     if template is None:
         stored = stored_metadata(metadata)
         return Kept(stored, collection_of(stored))
@@ -104,8 +102,15 @@ def kept_metadata(metadata: bytes) -> Kept:
     return Kept(before + time[1] + after, collection)
 
 
+def template_of(metadata: bytes) -> Template | None:
+    """That of metadata that differ from these only in id, change vector and time; None where each has its own."""
+    if len(metadata) > _CACHED_BYTES:
+        return None
+    return _template(tuple(_varying.split(metadata)), _of_hilo(metadata) is not None)
+
+
 @lru_cache(4096)
-def _template(pieces: tuple[bytes, ...], hilo: bool) -> _Template | None:
+def _template(pieces: tuple[bytes, ...], hilo: bool) -> Template | None:
     """The template for metadata that varies only between the pieces; None unless each varying member occurs once."""
     names = pieces[1::2]
     members = [b'"@%s":%s' % (name, _ANY) for name in names]
@@ -117,7 +122,7 @@ def _template(pieces: tuple[bytes, ...], hilo: bool) -> _Template | None:
         return None
     stored = stored_metadata(metadata, hilo=hilo)
     before, found, after = stored.partition(_ANY)
-    return _Template(before, after if found else None, collection_of(stored))
+    return Template(before, after if found else None, collection_of(stored))
 
 
 def stored_metadata(metadata: bytes, *, later: bool | None = None, hilo: bool | None = None) -> bytes:

@@ -2,8 +2,7 @@
 
 In one process the reader and the writer of the database would fight for Python's global lock, which costs more time
 than either of them needs. The child gives what `open_dump` gives, in the same order, and for documents also what is to
-be stored, so that this process does little but write; in columns, if that is asked for, most of them. The child is
-never further ahead than the pipe can hold.
+be stored, so that this process does little but write. The child is never further ahead than the pipe can hold.
 """
 
 from __future__ import annotations
@@ -13,7 +12,7 @@ import stat
 from array import array
 from collections.abc import Iterator
 from contextlib import suppress
-from typing import Final, NamedTuple, Self, TypeGuard
+from typing import Final, Self
 
 import msgspec
 
@@ -22,7 +21,6 @@ from muniment.errors import ErrorRecord, MunimentError
 from muniment.progress import Progress
 from muniment.revision import Packed
 from muniment.smuggler.attachments import Chunks
-from muniment.smuggler.batches import BATCH_BYTES
 from muniment.smuggler.metadata import Kept, kept_metadata
 from muniment.smuggler.reader import (
     Dump,
@@ -34,6 +32,7 @@ from muniment.smuggler.reader import (
     DumpItem,
     DumpKept,
     DumpUnknown,
+    ReadyDocuments,
     open_dump,
 )
 from muniment.smuggler.stream import Readable
@@ -42,9 +41,7 @@ from muniment.workers import Parent, Worker
 
 AHEAD_BYTES: Final = 4 << 20  # of the file; below, a process would take longer to start than it would save
 ITEMS_BYTES: Final = 256 << 10
-FEW: Final = 16  # documents that are not worth columns
 _ITEM_BYTES: Final = 100  # about what an item takes in addition to its text
-_SPECIAL: Final = (b'"@attachments"', b'"@legacy-attachment-metadata"', b"Raven-Replication-Conflict")
 
 
 class _Source(msgspec.Struct, frozen=True):
@@ -54,7 +51,6 @@ class _Source(msgspec.Struct, frozen=True):
     pass_faults: bool
     keep: frozenset[str]
     columns: int
-    few: int
 
 
 class ReadyDocument(DumpDocument, frozen=True, gc=False, tag=True, array_like=True):
@@ -62,14 +58,6 @@ class ReadyDocument(DumpDocument, frozen=True, gc=False, tag=True, array_like=Tr
 
     kept: bytes
     collection: str | None
-
-
-class ReadyDocuments(NamedTuple):
-    """Documents that follow each other and of which nothing else is to be known, with their places; the `last` one."""
-
-    documents: Documents
-    positions: array[int]
-    last: DumpDocument
 
 
 class _Fault(msgspec.Struct, frozen=True, tag=True, array_like=True):
@@ -111,15 +99,9 @@ class _Documents(msgspec.Struct, frozen=True, tag=True):
     last: bytes
 
     @classmethod
-    def of(cls, found: list[ReadyDocument]) -> Self:
-        collections = (None if (name := each.collection) is None else name.encode() for each in found)
-        columns = (
-            _Column.of(Packed.of(each.id.encode() for each in found)),
-            _Column.of(Packed.of(collections)),
-            _Column.of(Packed.of(each.kept for each in found)),
-            _Column.of(Packed.of(each.body for each in found)),
-        )
-        return cls(columns, array("q", (each.position for each in found)).tobytes(), found[-1].metadata)
+    def of(cls, found: ReadyDocuments) -> Self:
+        ids, collections, metadata, bodies = map(_Column.of, found.documents)
+        return cls((ids, collections, metadata, bodies), found.positions.tobytes(), found.last.metadata)
 
     def ready(self) -> ReadyDocuments:
         documents, positions = Documents(*(each.packed() for each in self.columns)), array("q", self.positions)
@@ -166,15 +148,13 @@ def open_ahead(
     columns: int = 0,
     progress: Progress,
 ) -> Dump | DumpAhead:
-    """`open_dump`, but in a child process for a large file; the reader sees no other difference, but one.
-
-    From a large file, documents of which nothing is to be known come in columns, at most so many at once.
+    """`open_dump`, but in a child process for a large file; the reader sees no other difference.
 
     Waiting for that process raises `Cancelled` when `progress` says so, and `StorageFailure` when it dies.
     """
     if isinstance(source, str | os.PathLike) and _size(source) >= AHEAD_BYTES:
         return DumpAhead(source, pass_faults=pass_faults, keep=keep, columns=columns, progress=progress)
-    return open_dump(source, pass_faults=pass_faults, keep=keep)
+    return open_dump(source, pass_faults=pass_faults, keep=keep, columns=columns)
 
 
 def _size(path: str | os.PathLike[str]) -> int:
@@ -206,7 +186,7 @@ class DumpAhead:
         progress: Progress,
     ) -> None:
         self._worker: Worker[_Said] = Worker(tell_dump, _Said, does="reads the dump", progress=progress)
-        self._worker.tell(_Source(os.fsencode(path), pass_faults, keep, columns, FEW))
+        self._worker.tell(_Source(os.fsencode(path), pass_faults, keep, columns))
         try:
             opened = self._worker.hear()
         except BaseException:
@@ -217,7 +197,7 @@ class DumpAhead:
         self.unfinished = False
         self._items = self._read()
 
-    def __iter__(self) -> Iterator[DumpItem | ReadyDocuments]:
+    def __iter__(self) -> Iterator[DumpItem]:
         return self._items
 
     def __enter__(self) -> Self:
@@ -230,7 +210,7 @@ class DumpAhead:
         """End the process, even before the end of the dump. Closing again does nothing."""
         self._worker.close()
 
-    def _read(self) -> Iterator[DumpItem | ReadyDocuments]:
+    def _read(self) -> Iterator[DumpItem]:
         while not isinstance(frame := self._worker.hear(), _Whole):
             match frame:
                 case _Items(items):
@@ -260,25 +240,21 @@ class DumpAhead:
 def tell_dump(parent: Parent) -> None:
     """The work of the child: reads the dump that the parent names, and sends its items."""
     source = parent.hear(_Source)
-    with open_dump(os.fsdecode(source.path), pass_faults=source.pass_faults, keep=source.keep) as dump:
-        _Teller(dump, parent, source).tell()
+    with open_dump(
+        os.fsdecode(source.path), pass_faults=source.pass_faults, keep=source.keep, columns=source.columns
+    ) as dump:
+        _Teller(dump, parent).tell()
 
 
 class _Teller:
     """The child's side: sends what is read, many items at once."""
 
-    def __init__(self, dump: Dump, parent: Parent, asked: _Source) -> None:
+    def __init__(self, dump: Dump, parent: Parent) -> None:
         self._dump = dump
         self._parent = parent
         self._build_version = dump.build_version
-        self._columns, self._few = asked.columns, asked.few
-        self._begin()
-
-    def _begin(self) -> None:
         self._items: list[_Item] = []
         self._size = 0
-        self._plain: list[ReadyDocument] = []  # after the items
-        self._bodies = 0  # the bytes of theirs
 
     def tell(self) -> None:
         """Send all of the dump."""
@@ -286,7 +262,10 @@ class _Teller:
         try:
             for item in self._dump:
                 self._keep_up()
-                if isinstance(item, DumpAttachment):
+                if isinstance(item, ReadyDocuments):
+                    self._flush()
+                    self._say(_Documents.of(item))
+                elif isinstance(item, DumpAttachment):
                     self._flush()
                     self._attachment(item)
                 else:
@@ -305,17 +284,10 @@ class _Teller:
             self._say(_BuildVersion(self._build_version))
 
     def _add(self, item: DumpDocument | DumpIdentity | DumpDeletion | DumpKept | DumpUnknown | DumpFault) -> None:
-        if isinstance(item, DumpDocument):
-            item = _ready(item)
-            if self._columns and _is_plain(item):
-                self._add_plain(item)
-                return
-        if self._plain:
-            self._end_columns()
         self._size += _ITEM_BYTES
         if isinstance(item, DumpDocument):
             self._size += len(item.body) + 2 * len(item.metadata)
-            self._items.append(item)
+            self._items.append(_ready(item))
         elif isinstance(item, DumpKept):
             self._size += len(item.item) + len(item.blob or b"")
             self._items.append(item)
@@ -326,32 +298,9 @@ class _Teller:
         if self._size >= ITEMS_BYTES:
             self._flush()
 
-    def _add_plain(self, ready: ReadyDocument) -> None:
-        self._plain.append(ready)
-        self._bodies += len(ready.body)
-        if len(self._plain) == self._columns or self._bodies >= BATCH_BYTES:
-            self._flush()
-
-    def _end_columns(self) -> None:
-        """Before something else: a few documents are not sent in columns."""
-        if len(self._plain) >= self._few:
-            self._flush()
-        else:
-            self._unfold()
-
-    def _unfold(self) -> None:
-        self._items += self._plain
-        self._size += self._bodies + _ITEM_BYTES * len(self._plain)
-        self._plain, self._bodies = [], 0
-
     def _flush(self) -> None:
-        if len(self._plain) < min(self._few, self._columns):
-            self._unfold()
-        if self._items:
-            self._say(_Items(self._items))
-        if self._plain:
-            self._say(_Documents.of(self._plain))
-        self._begin()
+        self._say(_Items(self._items))
+        self._items, self._size = [], 0
 
     def _attachment(self, item: DumpAttachment) -> None:
         about = item.hash, item.key, item.size, item.content_type, item.metadata, item.position, item.owner
@@ -367,13 +316,6 @@ class _Teller:
     def _say(self, message: _Said | ErrorRecord) -> None:
         self._parent.progress.check()
         self._parent.say(message)
-
-
-def _is_plain(document: DumpDocument) -> TypeGuard[ReadyDocument]:
-    """Whether an import does nothing with it but to store it."""
-    if not isinstance(document, ReadyDocument) or document.id[:6].lower() == "raven/":
-        return False
-    return not any(mark in document.metadata or mark in document.kept for mark in _SPECIAL)
 
 
 def _ready(document: DumpDocument) -> DumpDocument:

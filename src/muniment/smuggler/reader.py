@@ -11,10 +11,11 @@ import hashlib
 import os
 import re
 import stat
+from array import array
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Annotated, BinaryIO, Final, Self, TypeVar
+from typing import Annotated, BinaryIO, Final, NamedTuple, Self, TypeVar
 
 import msgspec
 
@@ -26,9 +27,11 @@ from muniment.json_bytes import OPEN_ARRAY, OPEN_OBJECT, Malformed
 from muniment.owner import key_of, split_id
 from muniment.smuggler import attachments, split
 from muniment.smuggler.attachments import DumpAttachment, StoredKey
+from muniment.smuggler.cut import Cutter
 from muniment.smuggler.kept import MAX_BLOB_BYTES, content_key
 from muniment.smuggler.scanner import Scanner, build_version
 from muniment.smuggler.stream import DumpStream, Readable
+from muniment.storage.base import Documents
 
 __all__ = [
     "Dump",
@@ -40,6 +43,7 @@ __all__ = [
     "DumpItem",
     "DumpKept",
     "DumpUnknown",
+    "ReadyDocuments",
     "open_dump",
 ]
 
@@ -110,7 +114,25 @@ class DumpFault(msgspec.Struct, frozen=True):
     position: int
 
 
-DumpItem = DumpDocument | DumpAttachment | DumpIdentity | DumpDeletion | DumpKept | DumpUnknown | DumpFault
+class ReadyDocuments(NamedTuple):
+    """Documents that follow each other and of which an import wants to know nothing, as they are to be stored.
+
+    `positions` are their places in the dump; the `last` one is as it is there.
+    """
+
+    documents: Documents
+    positions: array[int]
+    last: DumpDocument
+
+    @property
+    def position(self) -> int:
+        """The place of the first one."""
+        return self.positions[0]
+
+
+DumpItem = (
+    ReadyDocuments | DumpDocument | DumpAttachment | DumpIdentity | DumpDeletion | DumpKept | DumpUnknown | DumpFault
+)
 
 
 class _BlobHeader(msgspec.Struct):
@@ -148,6 +170,7 @@ class Dump:
         check_hashes: bool,
         pass_faults: bool,
         keep: frozenset[str],
+        columns: int,
         file: BinaryIO | None,
     ) -> None:
         self.sections: Counter[str] = Counter()
@@ -160,6 +183,7 @@ class Dump:
         self._check_hashes = check_hashes
         self._pass_faults = pass_faults
         self._keep = {name.lower() for name in keep}
+        self._cutter = Cutter.of(columns)
         self._file = file
         self._items = self._read()
 
@@ -217,8 +241,16 @@ class Dump:
         return self._others(section)
 
     def _documents(self, section: str) -> Iterator[DumpItem]:
-        scanner, sections = self._scanner, self.sections
+        scanner, sections, cutter = self._scanner, self.sections, self._cutter
         for position in scanner.items():
+            if cutter and (run := cutter.cut(scanner)):
+                documents, positions, metadata = run
+                id, body = (column.data[column.offsets[-2] :] for column in (documents.ids, documents.bodies))
+                last = DumpDocument(id.decode(), body, metadata, positions[-1])
+                sections[section] += len(positions)
+                scanner.after = last.id
+                yield ReadyDocuments(documents, positions, last)
+                continue
             split = self._split_next(position)
             if isinstance(split, DumpFault):
                 yield split
@@ -436,6 +468,7 @@ def open_dump(
     check_hashes: bool = True,
     pass_faults: bool = False,
     keep: frozenset[str] = frozenset(),
+    columns: int = 0,
 ) -> Dump:
     """Opens a dump, by its path or from a binary stream, which need not be seekable, and reads its first block.
 
@@ -443,7 +476,8 @@ def open_dump(
     So is one that decompresses to more than `bomb_size` bytes and more than `bomb_ratio` times its own size.
     `check_hashes` compares each attachment with the hash that the dump gives for it, whether it is read or skipped.
     `pass_faults` gives a `DumpFault` for a malformed item whose end is certain, instead of raising an error. The items
-    of the sections in `keep` are given as they are (`DumpKept`), and contents of attachments in them with a key.
+    of the sections in `keep` are given as they are (`DumpKept`), and contents of attachments in them with a key. With
+    `columns`, documents of which an import wants to know nothing may come together, at most so many (`ReadyDocuments`).
 
     Opening raises `UnknownFormat` for a file that is not a dump. Opening, iterating and reading the chunks of an
     attachment raise `DamagedDump` for a dump that is cut short, malformed or contradicts itself, and `StorageFailure`
@@ -458,6 +492,7 @@ def open_dump(
             check_hashes=check_hashes,
             pass_faults=pass_faults,
             keep=keep,
+            columns=columns,
             file=file,
         )
     except BaseException:
