@@ -39,6 +39,7 @@ from muniment.query.plan import Wanted
 from muniment.security.encryption import EncryptionKey
 from muniment.storage import building, indexes
 from muniment.storage.base import Storage, Write
+from muniment.storage.postgres.store import PostgresStorage
 from muniment.storage.sqlite.indexes import Indexes
 from muniment.storage.sqlite.reader import Reader
 from muniment.storage.sqlite.store import SqliteStorage
@@ -46,7 +47,7 @@ from muniment.storage.sqlite.transaction import Transaction
 from tests.clock import Clock
 from tests.query import drawn, reference
 from tests.sampled import some
-from tests.storage.place import ENGINES, Engine, Place
+from tests.storage.place import Place
 from tests.storage.test_failures import limit_pages
 from tests.storage.test_queries import found, put, together
 
@@ -54,10 +55,8 @@ A, B = Field(("A",)), Field(("B",))
 asked_both_ways = pytest.mark.parametrize("condition", [Equal(A, 3), Search(A, "3")], ids=["equal", "search"])
 
 
-@pytest.fixture(params=["sqlite", "sqlite-encrypted"])
-def engine(request: pytest.FixtureRequest) -> Engine:
-    """Those that have indexes on fields."""
-    return ENGINES[request.param]
+embedded = pytest.mark.parametrize("engine", ["sqlite", "sqlite-encrypted"], indirect=True)
+"""What looks into the embedded engine."""
 
 
 @pytest.fixture
@@ -67,7 +66,7 @@ def indexed(place: Place) -> Storage:
 
 
 def having_indexes(store: Storage) -> Storage:
-    assert isinstance(store, SqliteStorage)
+    assert isinstance(store, SqliteStorage | PostgresStorage)
     store.index_from = 0
     return store
 
@@ -101,6 +100,7 @@ def test_they_find_what_plain_python_finds(
         assert found(indexed, query) == reference.answer(query, left), query
 
 
+@embedded
 def test_a_check_of_words_sees_what_was_written(indexed: Storage) -> None:
     """The connection that reads has seen the index before others changed it: no damage is told of."""
     query = Query("Orders", Search(A, "red"))
@@ -126,6 +126,7 @@ def test_groups_are_those_of_a_look_at_every_document(indexed: Storage, bodies: 
     assert {text: got[text] for text in got if isinstance(text, str)} == reference.groups(A, B, bodies)
 
 
+@embedded
 def test_words_of_jobs_in_one_commit(indexed: Storage) -> None:
     """What fails leaves none behind, and what is replaced in the same commit neither."""
     put(indexed, "Orders", [b'{"A":"red"}'])
@@ -167,6 +168,7 @@ def test_many_words_and_many_searches(indexed: Storage) -> None:
         assert plan_of(indexed, query).scanned == isinstance(where, And | Or)
 
 
+@embedded
 def test_words_that_are_damaged(indexed: Storage) -> None:
     """What cannot be read makes no write fail; it is dropped, and made anew."""
     fill(indexed)
@@ -265,6 +267,7 @@ def test_what_is_written_while_one_is_built_is_in_it(indexed: Storage) -> None:
     assert len(found(indexed, query)[0]) > 0
 
 
+@embedded
 @asked_both_ways
 def test_a_program_without_indexes_has_written(
     place: Place, condition: Condition, monkeypatch: pytest.MonkeyPatch
@@ -294,6 +297,7 @@ def test_a_failed_write_leaves_the_index_as_it_was(indexed: Storage, condition: 
     assert found(indexed, query) == expected
 
 
+@embedded
 def test_another_process_uses_them_too(place: Place) -> None:
     fill(having_indexes(place.store))
     query = Query("Orders", Equal(A, 3))
@@ -340,6 +344,7 @@ class Repeated:
                     assert [each.etag for each in answer.revisions] == reference.answer(query, documents)[0], query
 
 
+@embedded
 def test_equal_queries_while_indexes_come_and_go(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
     """In this process and, for who has the database open to read, in another one."""
     store, repeated = having_indexes(place.store), Repeated()
@@ -400,6 +405,7 @@ def _drop_and_write(folder: Path, key: EncryptionKey | None) -> None:
     store.close()
 
 
+@embedded
 def test_what_is_read_while_an_index_changes(indexed: Storage, monkeypatch: pytest.MonkeyPatch) -> None:
     """A statement that is ready is carried out, and what it reads is younger than what the writer knew before."""
     assert isinstance(indexed, SqliteStorage)
@@ -428,10 +434,10 @@ def test_unused_ones_are_dropped(place: Place) -> None:
     found(store, Query("Orders", Equal(A, 3)))
     place.clock.now += (indexes.UNUSED_SECONDS + 10) * 1_000_000
     found(store, Query("Orders", Equal(B, "b3")))
-    assert isinstance(store, SqliteStorage)
-    assert [index.field for index in store.writer.indexes.all] == [B]
+    assert [index.field for index in store.indexes()] == [B]
 
 
+@embedded
 def test_an_index_that_is_not_right_is_found_out(indexed: Storage) -> None:
     fill(indexed, 10)
     found(indexed, Query("Orders", Equal(A, 3)))
@@ -464,6 +470,7 @@ def test_at_most_so_many(indexed: Storage, monkeypatch: pytest.MonkeyPatch) -> N
     assert plan_of(indexed, Query("Orders", Equal(B, "b3"))).scanned
 
 
+@embedded
 def test_one_whose_drop_was_undone_is_kept_on(indexed: Storage) -> None:
     fill(indexed)
     query = Query("Orders", Equal(A, 3))
@@ -517,6 +524,7 @@ def rows_of(store: Storage, sql: str) -> Any:
     return store.writer.submit(lambda transaction: transaction.connection.execute(sql).fetchall()).result()
 
 
+@embedded
 @asked_both_ways
 def test_no_index_makes_a_write_fail(indexed: Storage, condition: Condition) -> None:
     """One that cannot be kept is dropped, and made anew."""
@@ -533,6 +541,7 @@ def test_no_index_makes_a_write_fail(indexed: Storage, condition: Condition) -> 
     assert (again.ready, again.number > index.number) == (True, True)
 
 
+@embedded
 def test_a_drop_that_is_undone(indexed: Storage) -> None:
     """What is written after it is in the index, which is there still."""
     fill(indexed)
@@ -562,6 +571,7 @@ def test_a_drop_that_is_undone(indexed: Storage) -> None:
         assert len(found(indexed, query)[0]) == before + 1
 
 
+@embedded
 def test_what_an_index_cannot_read_in_a_write_that_fails(indexed: Storage, monkeypatch: pytest.MonkeyPatch) -> None:
     """Where faults are noted is undone with the first one; the index is kept all the same, and can be dropped."""
     fill(indexed)
@@ -599,6 +609,7 @@ def test_what_an_index_cannot_read_in_a_write_that_fails(indexed: Storage, monke
     indexed.commit([Write("orders/bad", None)])
 
 
+@embedded
 def test_one_that_is_dropped_while_it_is_filled(indexed: Storage, monkeypatch: pytest.MonkeyPatch) -> None:
     """What fills it ends, and does not fill the one that is made in its place."""
     fill(indexed)
@@ -617,6 +628,7 @@ def test_one_that_is_dropped_while_it_is_filled(indexed: Storage, monkeypatch: p
     assert list(store.check()) == []
 
 
+@embedded
 def test_one_that_cannot_be_made_is_tried_again_later(indexed: Storage, monkeypatch: pytest.MonkeyPatch) -> None:
     fill(indexed)
     tried = []
@@ -661,6 +673,7 @@ def test_sums_and_groups_that_would_never_end(indexed: Storage) -> None:
         indexed.group(Query("Orders", group=Group(tuple(many))))
 
 
+@embedded
 @asked_both_ways
 def test_a_disk_that_is_full_while_one_is_made(
     indexed: Storage, condition: Condition, monkeypatch: pytest.MonkeyPatch
@@ -685,6 +698,7 @@ def test_a_disk_that_is_full_while_one_is_made(
     assert list(indexed.check()) == []
 
 
+@embedded
 @some(2)
 @asked_both_ways
 @pytest.mark.parametrize("step", ["fill", "filled"])

@@ -398,6 +398,8 @@ def test_the_schema_uses_only_what_other_engines_of_the_protocol_have() -> None:
     names |= set(
         "commits name value kind collection count bytes digest id tallies made owner expires about size".split()
     )
+    names |= set("index_definition index_key index_text index_fault index_key_head index_key_tail".split())
+    names |= set("path state several used place head tail words reason".split())
     names |= set("sha256 staged number data key spelling folded metadata body replaced_by".split())
     for partitions in (0, 4):
         text = statements(partitions)

@@ -14,9 +14,9 @@ from muniment.query.keys import MISSING, Key
 from muniment.query.match import Keys, Words
 from muniment.query.words import times
 
-_K1: Final = 1.2
-_B: Final = 0.75
-_LEAST: Final = 1e-6
+SATURATION: Final = 1.2
+AVERAGED: Final = 0.75
+LEAST: Final = 1e-6
 
 
 class Counted(NamedTuple):
@@ -60,12 +60,16 @@ class Scores:
     def _one(self, place: int, counted: Counted) -> float:
         score, average = 0.0, self._lengths[place] / self._documents
         for often, having in zip(counted.times, self._having[place], strict=True):
-            weight = log((self._documents - having + 0.5) / (having + 0.5))
-            if weight <= 0:
-                weight = _LEAST
-            by_length = 1 - _B + _B * counted.length / average
-            score += weight * ((often * (_K1 + 1.0)) / (often + _K1 * by_length))
+            weight = weight_of(self._documents, having)
+            by_length = 1 - AVERAGED + AVERAGED * counted.length / average
+            score += weight * ((often * (SATURATION + 1.0)) / (often + SATURATION * by_length))
         return -1.0 * score
+
+
+def weight_of(documents: int, having: int) -> float:
+    """How much a term counts that so many of the documents have."""
+    weight = log((documents - having + 0.5) / (having + 0.5))
+    return weight if weight > 0 else LEAST
 
 
 def _counted(words: Sequence[Key], test: Words) -> Counted:

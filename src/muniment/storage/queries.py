@@ -179,7 +179,7 @@ class Finder(ABC):
                 ):
                     return best
                 scores, joins, score = self._scores()
-                orders.append(f"({score}){way}")
+                orders += [f"({score}){way}"] if score else []
                 continue
             index = self.indexes[order.field]
             least = f"SELECT {self.key('o')} FROM {self.table(index)} o WHERE o.etag = w.etag"
@@ -191,7 +191,7 @@ class Finder(ABC):
         """What is searched for as tables of etags and scores, how they are joined, and the sum."""
         tables = [self.scores(test) for test in searched(self._test)]
         if not tables:
-            return Sql(""), "", "0.0"
+            return Sql(""), "", ""
         names = [f"s{place:d}" for place in range(len(tables))]
         with_ = ", ".join(
             f"{name}(etag, score) AS MATERIALIZED ({table.text})" for name, table in zip(names, tables, strict=True)

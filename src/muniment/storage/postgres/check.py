@@ -13,6 +13,7 @@ from muniment.fingerprint import ContentDigest, Fingerprint, Tally, member_diges
 from muniment.revision import ATTACHMENT, DOCUMENT
 from muniment.storage.postgres.connection import Connection, Names
 from muniment.storage.postgres.facts import SPAN_BITS, SPAN_KIND, Facts, Sums, read_facts
+from muniment.storage.postgres.indexes import check_indexes
 
 ROWS: Final = 2000
 _COUNTS: Final = (
@@ -71,6 +72,7 @@ def check(connection: Connection, names: Names) -> Iterator[str]:
     for row in _stream(connection, names, _CURRENT):
         yield from _check_pointer(current, row)
     yield from facts.fingerprint.differences(current)
+    yield from check_indexes(connection, names)
 
 
 def _stream(connection: Connection, names: Names, query: str) -> Iterator[tuple[Any, ...]]:

@@ -171,6 +171,11 @@ class Sums:
         return msgspec.msgpack.encode(rows)
 
 
+def fold_collection(collection: bytes | None) -> bytes | None:
+    """The form in which collections are compared: ASCII letters without case."""
+    return None if collection is None else collection.lower()
+
+
 def span_name(span: int) -> str:
     """In an order of bytes that is theirs."""
     return f"{span:013x}"

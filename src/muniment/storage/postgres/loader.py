@@ -27,9 +27,16 @@ from muniment.storage.base import Identity, Lineage
 from muniment.storage.loading import began, check_numbers, whole
 from muniment.storage.location import Address
 from muniment.storage.postgres.connection import Names, leave, mapped_errors, use
-from muniment.storage.postgres.facts import LOG_ROWS, SPAN_BITS, SPAN_KIND, Sums, span_name, write_tallies
+from muniment.storage.postgres.facts import (
+    LOG_ROWS,
+    SPAN_BITS,
+    SPAN_KIND,
+    Sums,
+    fold_collection,
+    span_name,
+    write_tallies,
+)
 from muniment.storage.postgres.schema import fill, keys_and_indexes, make_schema, statements
-from muniment.storage.postgres.writing import fold_collection
 
 _LOG: Final = """COPY {s}.log(etag, key, kind, spelling, collection, folded, modified, metadata, body, content, size,
   digest) FROM STDIN (FORMAT BINARY)"""

@@ -14,9 +14,9 @@ from psycopg import errors as failures
 from muniment.errors import AccessDenied, DatabaseLocked, UnknownFormat
 from muniment.storage.location import Address
 from muniment.storage.postgres.connection import Connection, Names, quoted
-from muniment.storage.postgres.schema import FORMAT, LOCK_MILLISECONDS
+from muniment.storage.postgres.schema import FORMAT, INDEX_TABLES, LOCK_MILLISECONDS
 
-UPGRADES: Final[dict[int, str]] = {}
+UPGRADES: Final[dict[int, str]] = {1: INDEX_TABLES}
 """From each earlier format, the statements that make the next one of it."""
 
 _OPEN: Final = "SELECT about FROM {s}.lease WHERE name LIKE 'open %' AND expires > now() LIMIT 1"

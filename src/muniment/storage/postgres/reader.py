@@ -13,8 +13,7 @@ from muniment.revision import ATTACHMENT, DOCUMENT, Batch, Packed, Revision
 from muniment.storage.base import Member
 from muniment.storage.location import Address
 from muniment.storage.postgres.connection import Connection, Names, Pool, mapped_errors
-from muniment.storage.postgres.facts import Facts, State, read_facts, read_state
-from muniment.storage.postgres.writing import fold_collection
+from muniment.storage.postgres.facts import Facts, State, fold_collection, read_facts, read_state
 
 T = TypeVar("T")
 BATCH_ROWS: Final = 8192

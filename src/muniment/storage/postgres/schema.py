@@ -22,7 +22,7 @@ from muniment.storage.location import Address
 from muniment.storage.postgres.connection import Connection, Names, mapped_errors, pooled
 from muniment.storage.postgres.rights import no_schema
 
-FORMAT: Final = 1
+FORMAT: Final = 2
 MOST_PARTITIONS: Final = 256
 LOCK_MILLISECONDS: Final = 5_000
 SMALL: Final = """
@@ -52,6 +52,27 @@ CREATE TABLE {s}.part(
 """One row in `muniment` has the last etag: who commits locks it. `mark` has what was committed, by its client's own id.
 `delta` has what commits have changed of `tally` since somebody has last added it up there."""
 
+INDEX_TABLES: Final = """
+CREATE TABLE {s}.index_definition(
+  number integer PRIMARY KEY, collection bytea, path bytea NOT NULL, kind text NOT NULL, state smallint NOT NULL,
+  several boolean NOT NULL, used bigint NOT NULL
+);
+CREATE TABLE {s}.index_key(
+  etag bigint NOT NULL, number integer NOT NULL, place integer NOT NULL, head bytea NOT NULL, tail bytea NOT NULL,
+  PRIMARY KEY(etag, number, place)
+);
+CREATE TABLE {s}.index_text(
+  etag bigint NOT NULL, number integer NOT NULL, words integer NOT NULL, PRIMARY KEY(etag, number)
+);
+CREATE TABLE {s}.index_fault(
+  etag bigint NOT NULL, number integer NOT NULL, id bytea NOT NULL, reason bytea NOT NULL, PRIMARY KEY(etag, number)
+);
+CREATE INDEX index_key_head ON {s}.index_key(number, head, etag);
+CREATE INDEX index_key_tail ON {s}.index_key(number) WHERE tail <> '';
+"""
+"""New in format 2: the keys of documents in indexes on fields; or the words of a text with their places, and how many
+words it has."""
+
 LARGE: Final = {
     "log": """etag bigint NOT NULL, key bytea NOT NULL, kind smallint NOT NULL, spelling bytea, collection bytea,
   folded bytea, modified bigint NOT NULL, metadata bytea NOT NULL, body bytea, content bigint, size bigint NOT NULL,
@@ -70,7 +91,10 @@ CREATE INDEX log_attachment ON {s}.log(etag) WHERE kind = 1;
 CREATE INDEX log_tombstone ON {s}.log(etag) WHERE body IS NULL;
 CREATE INDEX content_staged ON {s}.content(made) WHERE staged;
 """
-TABLES: Final = tuple("muniment state note turn tally delta mark pin lease content part log current dead".split())
+TABLES: Final = (
+    *"muniment state note turn tally delta mark pin lease content part log current dead".split(),
+    *"index_definition index_key index_text index_fault".split(),
+)
 _EXISTS: Final = "SELECT 1 FROM pg_catalog.pg_tables WHERE schemaname = %s AND tablename = 'muniment'"
 _OTHERS: Final = "SELECT tablename FROM pg_catalog.pg_tables WHERE schemaname = %s ORDER BY 1 LIMIT 1"
 _PARTITIONS: Final = """
@@ -86,7 +110,7 @@ SELECT coalesce((SELECT has_schema_privilege(oid, 'CREATE') AND has_schema_privi
 
 def statements(partitions: int, *, keys: bool = True) -> str:
     """All that makes the tables; without `keys`, the large ones have neither primary keys nor indexes yet."""
-    made = [SMALL]
+    made = [SMALL, INDEX_TABLES]
     for table, columns in LARGE.items():
         key = f", PRIMARY KEY({PRIMARY_KEYS[table]})" if keys else ""
         by = " PARTITION BY HASH (key)" if partitions else ""

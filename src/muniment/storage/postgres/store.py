@@ -1,7 +1,4 @@
-"""A database in a schema of PostgreSQL, which several processes may have open and write to. See `base` for promises.
-
-Queries look at every document of their collection: there are no indexes on fields here yet, and answers say so.
-"""
+"""A database in a schema of PostgreSQL, which several processes may have open and write to. See `base` for promises."""
 
 from __future__ import annotations
 
@@ -29,22 +26,23 @@ from muniment.storage.base import (
     Write,
     Written,
 )
+from muniment.storage.building import Builder
 from muniment.storage.freeze import Freeze
 from muniment.storage.indexes import Index
 from muniment.storage.location import Address
 from muniment.storage.postgres.check import check, lost
 from muniment.storage.postgres.connection import Connection, Names, leave, mapped_errors, use
 from muniment.storage.postgres.facts import KNOWN_BACKUPS, KNOWN_PLACES, read_state, write_facts
+from muniment.storage.postgres.indexes import Indexes, read_faults, read_indexes
 from muniment.storage.postgres.keeper import Keeper
 from muniment.storage.postgres.migrate import check_current, upgrade
 from muniment.storage.postgres.purge import forget_contents, last_etag_before
-from muniment.storage.postgres.queries import collection_matches
+from muniment.storage.postgres.queries import Finder, collection_matches
 from muniment.storage.postgres.reader import Reader
 from muniment.storage.postgres.replica import Replica
 from muniment.storage.postgres.rights import check_rights
 from muniment.storage.postgres.schema import FORMAT, format_of
 from muniment.storage.postgres.writer import Spool, Writer
-from muniment.storage.queries import Finder
 from muniment.storage.retention import history_of
 from muniment.storage.store import Asked, Reading, Store, awaited, kept_history, kept_since, uploaded
 
@@ -70,6 +68,7 @@ class PostgresStorage(Store[Connection]):
         self._pool = use(address)
         self._writer: Writer | None = None
         self._replica: Replica | None = None
+        self._indexes: Indexes | None = None
         self._closed = False
         try:
             self._reader = Reader(self._pool, self._names, address)
@@ -86,7 +85,10 @@ class PostgresStorage(Store[Connection]):
                 if address.replica is not None:
                     self._replica = Replica(address.replica, address, self._keeper.token)
                 if not read_only:
-                    self._writer = Writer(self._pool, self._names, address, clock, self._keeper.committed)
+                    keeper = self._keeper
+                    self._indexes = Indexes(self._reader, self._names, address, clock, keeper.owner, keeper.about)
+                    self._writer = Writer(self._pool, self._names, address, clock, keeper.committed, self._indexes)
+                    self._builder = Builder(self._indexes, self._reader, self.pin)
             except BaseException:
                 if self._replica is not None:
                     self._replica.close()
@@ -300,21 +302,25 @@ class PostgresStorage(Store[Connection]):
         return collection_matches(connection, self._names, query, counted=counted)
 
     def _usable(self, connection: Connection, collection: str | None) -> dict[Field, Index]:
-        return {}
+        found = read_indexes(connection, self._names)
+        if self._indexes is not None:
+            self._indexes.all = found
+        return {index.field: index for index in found if index.ready and index.collection == collection}
 
     def _index_facts(self, connection: Connection) -> tuple[Sequence[Index], dict[int, tuple[IndexFault, ...]]]:
-        return (), {}
+        return read_indexes(connection, self._names), read_faults(connection, self._names)
 
     def _find_in(self, connection: Connection, asked: Asked, used: Mapping[Field, Index]) -> Finder:
-        raise NotImplementedError
+        return Finder(connection, self._names, asked.query, asked.test, used)
 
     def _use(self, indexes: Sequence[Index]) -> None:
-        pass
+        if self._indexes is not None:
+            self._indexes.used(indexes)
 
     def drop_index(self, name: str) -> bool:
-        """There is none to drop."""
+        """Drop the index with this name, in any case; returns whether there was one. The next query makes it anew."""
         _ = self.writer
-        return False
+        return self._indexes is not None and self._indexes.drop(name)
 
     shared: Final = True
     """Any number of processes may write to it."""
@@ -386,6 +392,10 @@ class PostgresStorage(Store[Connection]):
         if self._closed:
             return
         self._closed = True
+        if self._indexes is not None:
+            self._indexes.stop()
+        if self._builder is not None:
+            self._builder.close()
         if self._writer is not None:
             self._writer.close()
         self._keeper.close()

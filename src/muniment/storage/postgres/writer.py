@@ -16,6 +16,7 @@ import threading
 import uuid
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future
+from contextlib import ExitStack
 from dataclasses import dataclass, field
 from queue import Empty, SimpleQueue
 from time import monotonic, sleep
@@ -25,11 +26,12 @@ import msgspec
 import psycopg
 from psycopg import errors as failures
 
-from muniment.errors import Cancelled, DatabaseClosed, StorageFailure
+from muniment.errors import Cancelled, DatabaseClosed, MunimentError, StorageFailure
 from muniment.storage.base import Write, Written
 from muniment.storage.location import Address
 from muniment.storage.postgres.connection import Connection, Lost, Names, Pool, mapped, name_of, retry_seconds
 from muniment.storage.postgres.facts import HEAD
+from muniment.storage.postgres.indexes import DEFINED, Indexes, defined, is_of_an_index
 from muniment.storage.postgres.writing import Commit, Key, Rows, check_uploads, keys_of, newest_of, newest_query
 
 GROUP_JOBS: Final = 256
@@ -98,12 +100,14 @@ class Writer:
         address: Address,
         clock: Callable[[], int],
         committed: Callable[[int, int], None],
+        indexes: Indexes,
     ) -> None:
         self._pool = pool
         self._names = names
         self._address = address
         self._clock = clock
         self._committed = committed
+        self._indexes = indexes
         self._jobs: SimpleQueue[Job | None] = SimpleQueue()
         self._left: Job | None = None
         self._lock = threading.Lock()
@@ -195,6 +199,12 @@ class Writer:
                     raise
                 sleep(0.005 * tries)
                 continue
+            except MunimentError as error:
+                # An index makes no write fail: none is kept any more, and the next query makes it anew.
+                if tries == TRIES or not is_of_an_index(error.__cause__):
+                    raise
+                self._indexes.abandon_all()
+                continue
             break
         for job, result, failed in answers:
             if failed is None:
@@ -204,6 +214,8 @@ class Writer:
             else:
                 job.future.set_exception(failed)
         self._committed(rows.dead, rows.written)
+        if rows.defines:
+            self._indexes.definition_written()
 
     def _tried(self, group: list[Job], mark: uuid.UUID, answers: list[_Answer]) -> Rows:
         """One try of the transaction; returns what it stored. Raises `Lost` if that is not there."""
@@ -257,7 +269,7 @@ class Writer:
         if not writes:
             answers += [(job, [], None) for job in group]
             return
-        etag, modified, rows.newest = self._begin(connection, keys)
+        etag, modified = self._begin(connection, keys, rows)
         check = check_uploads(connection, self._names, writes)
         before = etag
         for job in group:
@@ -285,7 +297,7 @@ class Writer:
         self, connection: Connection, job: Job, mark: uuid.UUID, answers: list[_Answer], rows: Rows
     ) -> None:
         """A commit of many batches: all share one time."""
-        etag, modified, _ = self._begin(connection, [])
+        etag, modified = self._begin(connection, [], rows)
         before = etag
         try:
             for batch in job.batches:
@@ -315,18 +327,24 @@ class Writer:
         with connection.pipeline():
             self._end(connection, mark, rows, etag, modified + 1)
 
-    def _begin(self, connection: Connection, keys: Sequence[Key]) -> tuple[int, int, dict[Key, Any]]:
-        """Begin a transaction with the lock: the last etag, the time that all later ones exceed, and what is there."""
-        execute = connection.execute
-        with connection.pipeline(), connection.cursor(binary=True) as head, connection.cursor(binary=True) as newest:
+    def _begin(self, connection: Connection, keys: Sequence[Key], rows: Rows) -> tuple[int, int]:
+        """Begin a transaction with the lock; gives the last etag, and the time that all later ones exceed.
+
+        The rows know then what is there, and which indexes are to be kept.
+        """
+        execute, sql = connection.execute, self._names.sql
+        with connection.pipeline(), ExitStack() as cursors:
+            head, newest, indexes = (cursors.enter_context(connection.cursor(binary=True)) for _ in range(3))
             execute("BEGIN")
-            head.execute(self._names.sql(f"{HEAD} FOR UPDATE"))
+            head.execute(sql(f"{HEAD} FOR UPDATE"))
             if keys:
                 query, bound = newest_query(keys)
-                newest.execute(self._names.sql(query), bound)
+                newest.execute(sql(query), bound)
+            indexes.execute(sql(DEFINED))
             [(etag, modified, told_until, _)] = head.fetchall()
-            found = newest_of(newest.fetchall()) if keys else {}
-        return etag, max(self._clock() - 1, modified, told_until), found
+            rows.newest = newest_of(newest.fetchall()) if keys else {}
+            rows.indexes = defined(indexes.fetchall())
+        return etag, max(self._clock() - 1, modified, told_until)
 
     def _end(self, connection: Connection, mark: uuid.UUID, rows: Rows, etag: int, modified: int) -> None:
         execute, sql = connection.execute, self._names.sql

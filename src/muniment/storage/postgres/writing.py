@@ -12,10 +12,12 @@ from typing import Any, Final, NamedTuple
 from muniment.document import SEPARATOR, fold
 from muniment.errors import ConcurrencyConflict, StorageFailure
 from muniment.fingerprint import Fingerprint, digest_sum, member_digest, row_digest
-from muniment.revision import Revision
+from muniment.revision import DOCUMENT, Revision
 from muniment.storage.base import Write, Written
+from muniment.storage.indexes import DEFINITIONS, Come, Index
 from muniment.storage.postgres.connection import Connection, Names
-from muniment.storage.postgres.facts import Sums
+from muniment.storage.postgres.facts import Sums, fold_collection
+from muniment.storage.postgres.indexes import change
 
 ROWS_AT_ONCE: Final = 4096
 BYTES_AT_ONCE: Final = 16 << 20
@@ -37,6 +39,7 @@ ON CONFLICT(kind, key) DO UPDATE SET spelling = excluded.spelling, etag = exclud
 _DEAD: Final = """
 INSERT INTO {s}.dead(etag, key, replaced_by) SELECT * FROM unnest(%b::bigint[], %b::bytea[], %b::bigint[])
 """
+_DEFINITIONS: Final = DEFINITIONS.encode()
 _NAMED: Final = "UPDATE {s}.content SET staged = false WHERE content = ANY(%b::bigint[])"
 _STAGED: Final = "SELECT content FROM {s}.content WHERE content = ANY(%b::bigint[]) FOR UPDATE"
 
@@ -86,11 +89,6 @@ class Dead(NamedTuple):
 def keys_of(writes: Sequence[Write]) -> list[Key]:
     """Under what these write."""
     return [Key(write.kind, fold(write.id).encode()) for write in writes]
-
-
-def fold_collection(collection: bytes | None) -> bytes | None:
-    """The form in which collections are compared: ASCII letters without case."""
-    return None if collection is None else collection.lower()
 
 
 class Commit:
@@ -185,6 +183,8 @@ class Rows:
         self._bytes = 0
         self.dead = 0
         self.written = 0
+        self.indexes: tuple[Index, ...] = ()
+        self.defines = False
 
     def take(self, commit: Commit) -> None:
         """Count in a commit that has succeeded."""
@@ -196,6 +196,7 @@ class Rows:
         self._bytes += sum(len(row.metadata) + len(row.body or b"") for row in commit.log)
         self.dead += len(commit.dead)
         self.written += len(commit.log)
+        self.defines = self.defines or any(key.key.startswith(_DEFINITIONS) for key in commit.changed)
         self.sums.add_fingerprint(commit.fingerprint)
         if commit.log:
             digests = digest_sum([row.digest for row in commit.log])
@@ -219,11 +220,26 @@ class Rows:
             execute(names.sql(_DEAD), _columns(self._dead))
         if self._contents:
             execute(names.sql(_NAMED), (self._contents,))
+        if self.indexes:
+            self._index(connection, names)
         self._changed, self._log, self._dead, self._contents, self._bytes = {}, [], [], [], 0
 
-    def forget(self) -> None:
-        """Drop what is known of ids, which the database has now: only the ids of one batch are kept."""
-        self.newest = {}
+    def _index(self, connection: Connection, names: Names) -> None:
+        """Keep the indexes; what is gone again at once is among the new ones, and never comes."""
+        gone = {row.etag for row in self._dead}
+        come = [
+            Come(
+                row.etag,
+                None if row.collection is None else row.collection.decode(),
+                (row.spelling or row.key).decode(),
+                row.modified,
+                row.metadata,
+                row.body,
+            )
+            for row in self._log
+            if row.kind == DOCUMENT and row.body is not None and row.etag not in gone
+        ]
+        change(connection, names, self.indexes, sorted(gone), come)
 
 
 def _columns(rows: Sequence[Sequence[Any]]) -> list[list[Any]]:
