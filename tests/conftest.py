@@ -22,6 +22,7 @@ from tests.object_store import ObjectStore, seaweed
 from tests.postgres_server import Postgres, postgres_server
 from tests.sampled import FOLDER, KEPT_IN, POSTGRESQL, WHOLE, on_postgresql, torture, unsampled
 from tests.shared import ABSENT, DATA
+from tests.starter import fork_workers, real_workers
 
 # Examples write to a real disk, whose speed says nothing about right and wrong.
 hypothesis.settings.register_profile("default", hypothesis.settings(deadline=None, max_examples=20))
@@ -38,6 +39,10 @@ if signal.getsignal(signal.SIGHUP) is signal.SIG_IGN:
 # Hundreds of processes would each compile all of Muniment again, and so would the next run all of the tests.
 os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
 sys.dont_write_bytecode = False
+
+# Which shows the same in a tenth of the processor time; `make torture` has them begin as users' do.
+if not WHOLE:
+    fork_workers()
 
 # Where there is room, temporary folders are in memory, for half of a run would be waiting for the disk. What fsync is
 # for shows on neither, since nobody cuts the power here; that it is called, and in which order, shows on both.
@@ -81,6 +86,13 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> Iterat
     if skipped:
         count = len(skipped)
         terminalreporter.write_line(f"{count} tests that need what real servers wrote were skipped: no {DATA}")
+
+
+@pytest.fixture(name="real_workers")
+def _real_workers() -> Iterator[None]:
+    """Workers begin as users' do: what is tried is about how they begin, or asks whose they are."""
+    with real_workers():
+        yield
 
 
 @pytest.fixture

@@ -4,6 +4,8 @@ import os
 from contextlib import suppress
 from pathlib import Path
 
+from tests.starter import NURSERY
+
 
 def children(process: int) -> list[int]:
     """
@@ -15,8 +17,17 @@ def children(process: int) -> list[int]:
     found: list[int] = []
     for thread in Path(f"/proc/{process}/task").glob("*"):
         with suppress(OSError):
-            found += map(int, (thread / "children").read_text().split())
+            for child in map(int, (thread / "children").read_text().split()):
+                found += children(child) if _is_nursery(child) else [child]
     return found
+
+
+def _is_nursery(process: int) -> bool:
+    """Whether it forks the workers of another process, and does no work itself."""
+    try:
+        return Path(f"/proc/{process}/comm").read_text() == f"{NURSERY}\n"
+    except OSError:
+        return False
 
 
 def niceness_of_children(process: int) -> list[int]:

@@ -1,11 +1,15 @@
 """Processes by forking one that has loaded Muniment already, each of which so begins ten times as fast as by `exec`.
 
-Each is a process of its own nevertheless, with its own streams, folder, environment, session and exit code.
+Each is a process of its own nevertheless, with its own streams, folder, environment, session and exit code. So is each
+worker (`muniment.workers`) of such a process, which is forked by a nursery that the process has made at its very
+beginning, when it had no threads; and each worker of a test, which the starter forks. So it is where `FORKED` is in the
+environment, as in tests that `make test` runs: elsewhere, and within `real_workers`, workers begin as users' do.
 """
 
 from __future__ import annotations
 
 import atexit
+import ctypes
 import functools
 import gc
 import io
@@ -19,14 +23,21 @@ import subprocess
 import sys
 import time
 import traceback
-from collections.abc import Mapping, Sequence
-from contextlib import suppress
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
 from importlib import import_module
 from pathlib import Path
-from typing import Final
+from types import SimpleNamespace
+from typing import Any, Final
+
+from muniment import workers
 
 ROOT: Final = Path(__file__).parents[1]
-PATIENCE: Final = 60.0
+PATIENCE: Final = 120.0
+FORKED: Final = "FORKED_WORKERS"
+NURSERY: Final = "nursery"  # how a process that forks another one's workers is called
+_SET_CHILD_SUBREAPER: Final = 36
+_nurseries: Final[list[socket.socket]] = []  # of this process, if it was forked itself
 _LOADED: Final = ("pyarrow.compute", "pyarrow.parquet", "rich.progress", "typer.rich_utils")
 
 
@@ -51,10 +62,9 @@ class Forked:
         reading, writing = os.pipe() if out is None else (None, os.dup(out))
         self.stdout = None if reading is None else os.fdopen(reading, encoding="utf-8")
         self._told, telling = os.pipe()
-        os.umask(umask := os.umask(0))
-        inherited = str(cwd or Path.cwd()), dict(os.environ if env is None else env), umask
+        inherited = str(cwd or Path.cwd()), dict(os.environ if env is None else env), _umask()
         asked = json.dumps([code, list(arguments), *inherited])
-        socket.send_fds(_starter(), [asked.encode()], [told, writing, err, telling])
+        socket.send_fds(_nurseries[-1] if _nurseries else _starter(), [asked.encode()], [told, writing, err, telling])
         os.close(told)
         os.close(writing)
         os.close(telling)
@@ -99,6 +109,53 @@ class Forked:
         self.send_signal(signal.SIGKILL)
 
 
+def _umask() -> int:
+    """That of this process, read without setting another one, with which a thread could make a file meanwhile."""
+    status = Path("/proc/self/status").read_text()
+    return int(status.partition("Umask:")[2].split()[0], 8)
+
+
+class _Worker:
+    """A worker that was forked, with what `muniment.workers` has of `subprocess.Popen`."""
+
+    def __init__(self, code: str, arguments: Sequence[str], env: Mapping[str, str] | None, err: int) -> None:
+        into, telling = os.pipe()
+        hearing, out = os.pipe()
+        self.stdin, self.stdout = os.fdopen(telling, "wb"), os.fdopen(hearing, "rb")
+        try:
+            self._process = Forked(code, arguments, env=env, into=into, out=out, err=err)
+        finally:
+            os.close(into)
+            os.close(out)
+        self.pid, self.poll, self.wait = self._process.pid, self._process.poll, self._process.wait
+        self.kill = self._process.kill
+
+
+def fork_workers() -> None:
+    """Have workers of this process forked from now on, and those of the processes that it starts."""
+    os.environ[FORKED] = "yes"
+    workers.subprocess = SimpleNamespace(PIPE=subprocess.PIPE, Popen=_begin)  # type: ignore[assignment, attr-defined]
+
+
+@contextmanager
+def real_workers() -> Iterator[None]:
+    """Within it, workers of this process, and of those that are started now, begin by `exec`."""
+    forked, before = os.environ.pop(FORKED, None), vars(workers)["subprocess"]
+    workers.subprocess = subprocess  # type: ignore[attr-defined]
+    try:
+        yield
+    finally:
+        workers.subprocess = before  # type: ignore[attr-defined]
+        if forked:
+            os.environ[FORKED] = forked
+
+
+def _begin(command: Sequence[str], **more: Any) -> Any:
+    if command[3:4] != [workers._START]:  # it is no worker, but runs a script
+        return subprocess.Popen(command, **more)
+    return _Worker(command[3], command[4:], more["env"], 2 if more["stderr"] is None else more["stderr"])
+
+
 @functools.cache
 def _starter() -> socket.socket:
     ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
@@ -124,6 +181,11 @@ def serve(number: int) -> None:
     for name in _LOADED:
         import_module(name)
     gc.freeze()
+    ctypes.CDLL(None).prctl(_SET_CHILD_SUBREAPER, 1)  # whatever a process that is killed leaves is waited for here
+    _fork_on(number, _nursery)
+
+
+def _fork_on(number: int, within: Callable[[], AbstractContextManager[None]]) -> None:
     running: dict[int, tuple[int, int]] = {}  # by the descriptor of a process, its number and where its end is told
     poll = select.poll()
     poll.register(number, select.POLLIN)
@@ -133,6 +195,7 @@ def serve(number: int) -> None:
                 if descriptor != number:
                     poll.unregister(descriptor)
                     _tell_end(descriptor, *running.pop(descriptor))
+                    _wait_for_others({process for process, _ in running.values()})
                     continue
                 asked, (*streams, telling), _, _ = _asked(asking)
                 if not asked:
@@ -141,7 +204,7 @@ def serve(number: int) -> None:
                 if child == 0:
                     for other in (number, telling, *running, *(told for _, told in running.values())):
                         os.close(other)
-                    os._exit(_run(*json.loads(asked), *streams))
+                    os._exit(_run(within, *json.loads(asked), *streams))
                 os.write(telling, f"{child}\n".encode())
                 ended = os.pidfd_open(child)
                 running[ended] = child, telling
@@ -163,7 +226,51 @@ def _tell_end(descriptor: int, process: int, telling: int) -> None:
     os.close(descriptor)
 
 
-def _run(code: str, arguments: list[str], cwd: str, env: dict[str, str], umask: int, *streams: int) -> int:
+@contextmanager
+def _nursery() -> Iterator[None]:
+    """Within it, workers of this process are forked by a process that this one has made for that."""
+    if FORKED not in os.environ:
+        yield
+        return
+    ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+    nursery = os.fork()
+    if nursery == 0:
+        Path("/proc/self/comm").write_text(NURSERY)
+        ours.close()
+        nothing = os.open(os.devnull, os.O_RDWR)
+        for own in range(3):  # or whoever reads what this process says would wait for the nursery too
+            os.dup2(nothing, own)
+        try:
+            _fork_on(theirs.detach(), nullcontext)
+        finally:
+            os._exit(0)
+    theirs.close()
+    _nurseries.append(ours)
+    fork_workers()
+    try:
+        yield
+    finally:
+        ours.close()
+        os.waitpid(nursery, 0)
+
+
+def _wait_for_others(known: set[int]) -> None:
+    """Have an end of the processes that have ended and were left to this one."""
+    for child in map(int, Path("/proc/thread-self/children").read_text().split()):
+        if child not in known:
+            os.waitpid(child, os.WNOHANG)
+
+
+def _run(
+    within: Callable[[], AbstractContextManager[None]],
+    code: str,
+    arguments: list[str],
+    cwd: str,
+    env: dict[str, str],
+    umask: int,
+    *streams: int,
+) -> int:
+    Path("/proc/self/comm").write_text("python")
     for own, stream in enumerate(streams):
         os.dup2(stream, own)
         os.close(stream)
@@ -177,7 +284,8 @@ def _run(code: str, arguments: list[str], cwd: str, env: dict[str, str], umask: 
     time.tzset()
     sys.argv = ["-c", *arguments]
     try:
-        exec(code, {"__name__": "__main__"})
+        with within():
+            exec(code, {"__name__": "__main__"})
     except SystemExit as error:
         return error.code if isinstance(error.code, int) else int(error.code is not None)
     except BaseException:

@@ -172,6 +172,7 @@ def test_a_backup_waits_for_its_hours_and_reads_nothing_before(shop: Path, tmp_p
         assert backup.wait(30).manifest.through == database.last_etag
 
 
+@pytest.mark.usefixtures("real_workers")
 def test_niceness_is_changed_in_the_child_and_refused_without_one(shop: Path, tmp_path: Path) -> None:
     with DocumentDatabase(shop) as database:
         with pytest.raises(InvalidInput, match="niceness is that of a child process"):

@@ -469,6 +469,7 @@ def child_of(before: set[int]) -> int:
     return min(found)
 
 
+@pytest.mark.usefixtures("real_workers")
 def test_a_child_takes_the_same_backup(database: DocumentDatabase, tmp_path: Path) -> None:
     before = processes()
     operation = database.maintenance.start_backup(tmp_path / "child", in_child=True, niceness=0)
@@ -504,6 +505,7 @@ def test_both_say_the_same(database: DocumentDatabase, tmp_path: Path) -> None:
     assert [text.split()[0] for text in told[0]] == ["Started", "The", "Backup"]
 
 
+@pytest.mark.usefixtures("real_workers")
 def test_a_child_that_is_killed_leaves_a_database_that_can_be_backed_up(
     database: DocumentDatabase, tmp_path: Path
 ) -> None:
@@ -538,6 +540,7 @@ def test_what_is_cancelled_once_the_backup_exists_comes_too_late(database: Docum
     assert [backup.name for backup in backups(tmp_path / "b")] == [taken.name]
 
 
+@pytest.mark.usefixtures("real_workers")
 def test_a_child_can_be_cancelled_and_ends_with_the_database(database: DocumentDatabase, tmp_path: Path) -> None:
     before, chance = processes(), random.Random(7)
     for number in range(4):
@@ -556,6 +559,7 @@ def test_a_child_can_be_cancelled_and_ends_with_the_database(database: DocumentD
         assert processes() == before
 
 
+@pytest.mark.usefixtures("real_workers")
 @some(2)
 @pytest.mark.parametrize("in_child", [False, True])
 @pytest.mark.parametrize("encrypted", [False, True])
@@ -598,6 +602,7 @@ def test_what_is_open_or_missing_or_cancelled_is_not_compacted(tmp_path: Path, i
         MaintenanceActions.compact(tmp_path / "none", in_child=in_child)
 
 
+@pytest.mark.usefixtures("real_workers")
 def test_a_child_compacts_with_the_priority_that_was_asked_for(tmp_path: Path) -> None:
     with DocumentDatabase(tmp_path / "shop") as database:
         fill(database)
@@ -650,6 +655,7 @@ def test_a_key_is_given_changed_and_taken_away(tmp_path: Path, in_child: bool) -
         MaintenanceActions.rotate_key(folder, key=None, new_key=None, niceness=5)
 
 
+@pytest.mark.usefixtures("real_workers")
 @some(1)
 @pytest.mark.parametrize("encrypted", [False, True])
 def test_a_child_restores_what_this_process_would(tmp_path: Path, encrypted: bool) -> None:

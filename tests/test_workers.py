@@ -23,6 +23,7 @@ from tests.processes import children, runs
 from tests.work import Content, Text
 
 ROOT = Path(__file__).parents[1]
+pytestmark = pytest.mark.usefixtures("real_workers")
 
 
 @pytest.fixture(autouse=True)

@@ -204,6 +204,7 @@ def test_a_time_is_verified_as_it_would_be_restored(chain: list[Backup], tmp_pat
     assert earlier.moment.etag < chain[-1].manifest.through
 
 
+@pytest.mark.usefixtures("real_workers")
 def test_it_can_be_cancelled_and_ends_its_processes(
     small: DocumentDatabase, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -224,6 +225,7 @@ def test_it_can_be_cancelled_and_ends_its_processes(
     assert records(tmp_path / "backups") == []
 
 
+@pytest.mark.usefixtures("real_workers")
 def test_a_process_that_is_killed_is_said(
     small: DocumentDatabase, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -245,6 +247,7 @@ def test_a_process_that_is_killed_is_said(
     assert set(children(os.getpid())) == before
 
 
+@pytest.mark.usefixtures("real_workers")
 def test_modules_in_the_working_folder_are_not_taken_for_those_of_the_processes(
     chain: list[Backup], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

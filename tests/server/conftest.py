@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from tests.once import copy_of_once
-from tests.server.running import Database, Server, running
+from tests.server.running import FILLED, Database, Server, running
 
 _numbers = count(1)
 
@@ -29,11 +29,11 @@ def shop(server: Server) -> Database:
 def _make_filled(place: Path) -> None:
     with running(place / "data") as server:
         shop = server.create("shop")
-        shop.fill(20_000, size=1000)
+        shop.fill(FILLED, size=500)
         assert not shop.backup(place / "b")["Faulted"]
 
 
 @pytest.fixture
 def filled(tmp_path_factory: pytest.TempPathFactory, tmp_path: Path) -> Path:
-    """A server's folder with the database `shop` of 20 000 documents `items/n`; beside it, `b` is its backup."""
+    """A server's folder with the database `shop` of `FILLED` documents `items/n`; beside it, `b` is its backup."""
     return copy_of_once(tmp_path_factory, "filled", _make_filled, tmp_path) / "data"

@@ -8,15 +8,15 @@ import signal
 import socket
 import subprocess
 import sys
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 import httpx
 
 from tests.starter import Forked
+from tests.waiting import PATIENCE, until
 
 _SERVE = """
 import sys
@@ -31,6 +31,10 @@ def run():
     serve(settings, lambda url: print(url, flush=True))
 sys.exit(outcome(run))
 """
+
+# A byte a second: a job that is begun with these stands still as soon as it has read something.
+HELD: Final = {"read-rate": "1"}
+FILLED: Final = 2000
 
 
 class Server:
@@ -77,13 +81,13 @@ class Server:
         self._log.seek(0)
         return self._log.read()
 
-    def raw(self, data: bytes, *, shut: bool = False, seconds: float = 10) -> bytes:
-        """Send these bytes on a connection of their own, and all that is answered until the other side is silent.
+    def raw(self, data: bytes, *, shut: bool = False) -> bytes:
+        """Send these bytes on a connection of their own, and all that is answered until the other side has closed it.
 
-        When as many answers are there as there are requests in it, silence is not waited for long.
+        It may stay open when as many answers are there as there are requests in it: then what comes at once is the end.
         """
         requests = data.count(b" HTTP/1.1\r\n")
-        with socket.create_connection(("127.0.0.1", self.port), timeout=seconds) as connection:
+        with socket.create_connection(("127.0.0.1", self.port), timeout=PATIENCE) as connection:
             connection.sendall(data)
             if shut:
                 connection.shutdown(socket.SHUT_WR)
@@ -91,8 +95,10 @@ class Server:
             try:
                 while part := connection.recv(65536):
                     answer += part
-                    connection.settimeout(0.02 if _whole(answer) >= requests > 0 else 0.2)
-            except (TimeoutError, ConnectionResetError):
+                    connection.settimeout(0.02 if _whole(answer) >= requests > 0 else PATIENCE)
+            except TimeoutError:
+                assert _whole(answer) >= requests > 0, answer
+            except ConnectionResetError:
                 pass
             return answer
 
@@ -128,16 +134,29 @@ class Server:
         assert response.status_code == 200, response.text
         return Database(self, name)
 
-    def wait_for(self, operation: int, seconds: float = 60) -> dict[str, Any]:
+    def wait_for(self, operation: int, seconds: float = PATIENCE) -> dict[str, Any]:
         """The status of an operation when it has ended."""
-        until = time.monotonic() + seconds
-        status: dict[str, Any] = {}
-        while time.monotonic() < until:
-            status = self.client.get("/operation/status", params={"id": operation}).json()
-            if status["Completed"]:
-                return status
-            time.sleep(0.05)
-        raise TimeoutError(status)
+
+        def ended() -> dict[str, Any] | None:
+            status: dict[str, Any] = self.client.get("/operation/status", params={"id": operation}).json()
+            return status if status["Completed"] else None
+
+        return until(ended, seconds)
+
+    def wait_for_requests(self, number: int) -> None:
+        """Until so many requests are under way beside this one: the server may see one long after it was sent."""
+
+        def there() -> bool:
+            [active] = re.findall(r"(?m)^muniment_http_requests_active (.*)$", self.client.get("/metrics").text)
+            return float(active) >= 1 + number
+
+        until(there)
+
+    def let_go(self, operation: int) -> None:
+        """Have a job go on that stands still at its limits."""
+        none = {"read-rate": "none", "write-rate": "none"}
+        response = self.client.post("/operation/limits", params={"id": operation, **none})
+        assert response.status_code == 200, response.text
 
     def restore(self, **wanted: Any) -> dict[str, Any]:
         """The status of a restore when it has ended."""
@@ -191,11 +210,15 @@ class Database:
             ]
             assert self.batch(commands).status_code == 200
 
-    def backup(self, location: str | Path, **query: str) -> dict[str, Any]:
-        """The status of a backup when it has ended."""
+    def begin_backup(self, location: str | Path, **query: str) -> int:
+        """The number of a backup that has begun."""
         response = self.request("POST", "/admin/backup", json={"BackupLocation": str(location)}, params=query)
         assert response.status_code == 202, response.text
-        return self.server.wait_for(response.json()["OperationId"])
+        return int(response.json()["OperationId"])
+
+    def backup(self, location: str | Path, **query: str) -> dict[str, Any]:
+        """The status of a backup when it has ended."""
+        return self.server.wait_for(self.begin_backup(location, **query))
 
     def status(self) -> dict[str, Any]:
         """What the database tells of its last backup."""

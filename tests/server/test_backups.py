@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import shutil
-import threading
-import time
+import socket
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
+import httpx
 import pytest
 
 from muniment import DocumentDatabase
@@ -15,7 +16,8 @@ from muniment.backup.repository import backups
 from muniment.errors import DatabaseLocked, TargetExists
 from muniment.security.encryption import new_key
 from muniment.server.system import restore_system_database
-from tests.server.running import Database, Server, assert_error, running
+from tests.server.running import HELD, Database, Server, assert_error, running
+from tests.waiting import PATIENCE, until
 
 
 def texts(status: dict[str, Any]) -> list[str]:
@@ -202,7 +204,7 @@ def test_one_at_a_time_and_cancel(filled: Path, tmp_path: Path) -> None:
     with running(filled, backup_niceness=0) as server:
         shop = Database(server, "shop")
         location = {"BackupLocation": str(tmp_path / "new")}
-        first = shop.request("POST", "/admin/backup", json=location).json()["OperationId"]
+        first = shop.begin_backup(tmp_path / "new", **HELD)
         second = shop.request("POST", "/admin/backup", json=location)
         assert_error(second, 500, "already running")
         assert shop.status()["IsRunning"] is True
@@ -214,14 +216,17 @@ def test_one_at_a_time_and_cancel(filled: Path, tmp_path: Path) -> None:
         assert not (tmp_path / "new").exists()
         assert not shop.backup(tmp_path / "new")["Faulted"]
 
-        one = server.client.post("/admin/restore", json=location | {"DatabaseName": "one"})
+        one = server.client.post("/admin/restore", json=location | {"DatabaseName": "one"}, params=HELD)
         assert server.client.get("/docs/Raven/Restore/InProgress").json() == {"Resource": "one"}
         busy = server.client.post("/admin/restore", json=location | {"DatabaseName": "two"})
         assert busy.status_code == 503
         assert "one" in busy.json()
-        waiting = server.client.post(
-            "/admin/restore", json=location | {"DatabaseName": "two", "RestoreStartTimeout": 15}
-        )
+        patient = location | {"DatabaseName": "two", "RestoreStartTimeout": 60}
+        with ThreadPoolExecutor(1) as other:
+            begun = other.submit(server.client.post, "/admin/restore", json=patient)
+            server.wait_for_requests(1)
+            server.let_go(one.json()["OperationId"])
+            waiting = begun.result(PATIENCE)
         assert waiting.status_code == 202
         assert not server.wait_for(one.json()["OperationId"])["Faulted"]
         assert not server.wait_for(waiting.json()["OperationId"])["Faulted"]
@@ -233,45 +238,23 @@ def test_writing_goes_on_while_a_backup_runs(filled: Path, tmp_path: Path) -> No
     with running(filled) as server:
         shop = Database(server, "shop")
         before = everything(shop)
-        stop = threading.Event()
-        written: list[int] = []
-
-        def write() -> None:
-            n = 0
-            while not stop.is_set():
-                n += 1
-                assert shop.put(f"items/{n % 20_000}", b'{"changed":%d}' % n).status_code == 201
-                written.append(n)
-
-        writer = threading.Thread(target=write)
-        operation = shop.request("POST", "/admin/backup", json={"BackupLocation": str(tmp_path / "new")}).json()[
-            "OperationId"
-        ]
-        while "etag" not in str(shop.status()["Messages"]):
-            time.sleep(0.01)
-        writer.start()
-        server.wait_for(operation)
-        stop.set()
-        writer.join()
-        assert len(written) > 20
+        operation = shop.begin_backup(tmp_path / "new", **HELD)
+        until(lambda: "etag" in str(shop.status()["Messages"]))
+        for n in range(50):
+            assert shop.put(f"items/{n}", b'{"changed":%d}' % n).status_code == 201
+        assert shop.status()["IsRunning"] is True
+        server.let_go(operation)
+        assert not server.wait_for(operation)["Faulted"]
         assert not server.restore(BackupLocation=str(tmp_path / "new"), DatabaseName="copy")["Faulted"]
         assert everything(Database(server, "copy")) == before
 
 
 def test_a_backup_ends_with_its_server(filled: Path, tmp_path: Path) -> None:
     server = Server(filled)
-    shop = Database(server, "shop")
-    shop.request("POST", "/admin/backup", json={"BackupLocation": str(tmp_path / "new")})
-    for _ in range(1000):
-        if (tmp_path / "new").exists():
-            break
-        time.sleep(0.005)
+    Database(server, "shop").begin_backup(tmp_path / "new", **HELD)
+    until((tmp_path / "new").exists)
     server.kill()
-    for _ in range(1000):
-        if not (tmp_path / "new").exists():
-            break
-        time.sleep(0.01)
-    assert not (tmp_path / "new").exists()  # the child has removed what it wrote
+    until(lambda: not (tmp_path / "new").exists())  # the child has removed what it wrote
     with running(filled) as again:
         status = Database(again, "shop").status()
         assert status["IsRunning"] is False
@@ -281,33 +264,42 @@ def test_a_backup_ends_with_its_server(filled: Path, tmp_path: Path) -> None:
 
 def test_an_interrupted_restore_is_told(filled: Path, tmp_path: Path) -> None:
     server = Server(filled)
-    server.client.post("/admin/restore", json={"BackupLocation": str(tmp_path / "b"), "DatabaseName": "copy"})
+    wanted = {"BackupLocation": str(tmp_path / "b"), "DatabaseName": "copy"}
+    server.client.post("/admin/restore", json=wanted, params=HELD)
     server.kill()
     with running(filled) as again:
         assert again.client.get("/docs/Raven/Restore/InProgress").status_code == 404
         told = again.client.get("/docs/Raven/Restore/Status").json()
         assert (told["State"], "interrupted" in told["Messages"][-1]) == ("Faulted", True)
-        for _ in range(100):  # the child of the dead server may not have ended yet
-            ended = again.restore(BackupLocation=str(tmp_path / "b"), DatabaseName="copy")
-            if not ended["Faulted"]:
-                break
-            time.sleep(0.1)
+        until(lambda: not again.restore(**wanted)["Faulted"])  # the child of the dead server may not have ended yet
         assert Database(again, "copy").fingerprint() == Database(again, "shop").fingerprint()
 
 
 def test_compaction(server: Server) -> None:
     shop = server.create("compacted")
-    shop.fill(5000, size=500)
-    shop.batch([{"Method": "DELETE", "Key": f"items/{n}"} for n in range(4500)])
+    shop.fill(2000, size=500)
+    shop.batch([{"Method": "DELETE", "Key": f"items/{n}"} for n in range(1800)])
     before, fingerprint = everything(shop), shop.fingerprint()
-    time.sleep(0.5)  # until what was deleted is purged
-    answer = server.client.post("/admin/compact", params={"database": "Compacted"})
+
+    def compact() -> httpx.Response:
+        return server.client.post("/admin/compact", params={"database": "Compacted"})
+
+    with DocumentDatabase(server.data_dir / "Databases" / "compacted", create=False, read_only=True) as looking:
+        until(lambda: not looking.storage.kept_history().revisions)  # what was deleted is purged
+    with ThreadPoolExecutor(1) as other, socket.create_connection(("127.0.0.1", server.port)) as slow:
+        head = f"PUT {shop.root}/docs/slow HTTP/1.1\r\nHost: 127.0.0.1\r\nMuniment-Request: 1\r\n"
+        slow.sendall(f"{head}Content-Length: 2\r\n\r\n{{".encode())
+        server.wait_for_requests(1)
+        begun = other.submit(compact)  # it waits for those who use the database, and nobody else begins to
+        until(lambda: shop.get("/docs").status_code == 503)
+        assert_error(shop.get("/docs"), 503, "compacted")
+        slow.close()
+        answer = begun.result(PATIENCE)
     assert answer.status_code == 202
-    assert_error(shop.get("/docs"), 503, "compacted")
     assert not server.wait_for(answer.json()["OperationId"])["Faulted"]
     assert server.client.get("/docs/Raven/Database/Compact/Status/compacted").json()["State"] == "Completed"
+    assert (server.data_dir / "Databases" / "compacted" / "muniment.db").stat().st_size < 600_000
     assert (everything(shop), shop.fingerprint()) == (before, fingerprint)
-    assert (server.data_dir / "Databases" / "compacted" / "muniment.db").stat().st_size < 1_500_000
     assert server.client.post("/admin/compact").status_code == 400
     assert server.client.post("/admin/compact", params={"database": "none"}).status_code == 404
 

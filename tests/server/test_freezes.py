@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import shutil
 import subprocess
-import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
@@ -18,6 +17,7 @@ from muniment.errors import Conflict
 from tests.cli.process import muniment
 from tests.sampled import some
 from tests.server.running import Database, Server, assert_error, running
+from tests.waiting import PATIENCE
 
 Tool = tuple[str, str, str]
 # Each as the documentation has it: what is done once, what copies, and what brings the copy back as TARGET/shop.
@@ -44,7 +44,7 @@ def tool(request: pytest.FixtureRequest) -> Tool:
 
 
 @contextmanager
-def frozen(shop: Database, timeout: str = "60s") -> Iterator[dict[str, str]]:
+def frozen(shop: Database, timeout: str = "600s") -> Iterator[dict[str, str]]:
     answer = shop.request("POST", "/admin/freeze", params={"timeout": timeout})
     assert answer.status_code == 200, answer.text
     try:
@@ -60,7 +60,7 @@ def frozen(shop: Database, timeout: str = "60s") -> Iterator[dict[str, str]]:
 def shell(script: str, place: Path, folder: str = "") -> None:
     home = {"HOME": str(place), "RESTIC_REPOSITORY": str(place / "restic"), "RESTIC_PASSWORD": "x", "FOLDER": folder}
     environment = {**os.environ, **home, "BORG_REPO": str(place / "borg")}
-    done = subprocess.run(["sh", "-ec", script], cwd=place, env=environment, capture_output=True, text=True, timeout=60)
+    done = subprocess.run(["sh", "-ec", script], cwd=place, env=environment, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
 
 
@@ -78,7 +78,7 @@ def test_a_copy_by_a_real_tool_is_of_the_moment_of_the_freeze(shop: Database, tm
                 assert shop.get("/docs/items/3").status_code == 200
                 assert shop.get(f"/docs/late/{number}/0").status_code == 404
                 assert not any(each.done() for each in later)
-            assert [each.result(10).status_code for each in later] == [201] * 4
+            assert [each.result(PATIENCE).status_code for each in later] == [201] * 4
             target = tmp_path / f"back{number}"
             shell(back.replace("TARGET", str(target)), tmp_path, told["Folder"])
             with DocumentDatabase(target / "shop", create=False) as copied:
@@ -101,14 +101,14 @@ def test_every_way_to_write_is_held_and_done_afterwards(server: Server, shop: Da
             clients.submit(shop.request, "POST", "/smuggler/import", content=b'{"Docs": []}'),
             *(clients.submit(shop.request, "DELETE", f"/static/{n}") for n in range(40)),  # more than there are threads
         ]
-        time.sleep(0.2)
+        server.wait_for_requests(len(held))
         assert not any(each.done() for each in held)
         assert shop.fingerprint() == told["Fingerprint"]
         assert shop.get("/docs/a").status_code == 200
         assert shop.get("/docs?startsWith=a").status_code == 200
         other = server.create(f"{shop.name}-other")
         assert other.put("a").status_code == 201
-    assert not any(each.result(10).is_error for each in held)
+    assert not any(each.result(PATIENCE).is_error for each in held)
     assert shop.get("/docs/a").status_code == 404
     assert all(
         shop.get(path).status_code == 200 for path in ("/docs/b", "/docs/numbered/1", "/docs/c", "/static/large")
@@ -146,11 +146,11 @@ def test_a_server_that_stops_thaws_and_one_that_is_killed_leaves_the_files(tmp_p
         shop.fill(100)
         assert shop.request("POST", "/admin/freeze").status_code == 200
         late = clients.submit(shop.put, "late")
-        time.sleep(0.2)  # until it is there
+        server.wait_for_requests(1)
         assert not late.done()
         server.process.terminate()
-        assert late.result(10).status_code == 201
-        server.process.wait(10)
+        assert late.result(PATIENCE).status_code == 201
+        server.process.wait(PATIENCE)
     with running(tmp_path / "data") as server:
         shop = Database(server, "shop")
         assert shop.get("/docs/late").status_code == 200

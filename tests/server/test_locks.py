@@ -32,6 +32,7 @@ from muniment.storage.sqlite.files import FILE
 from tests.processes import children
 from tests.sampled import some
 from tests.server.running import Database, Server, running
+from tests.starter import real_workers
 
 LOCKS = Path("/proc/locks")
 CLOSE_ON_EXEC = 0o2000000
@@ -402,7 +403,7 @@ WITH_CHILD = {
 @pytest.fixture(scope="module")
 def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
     place = tmp_path_factory.mktemp("locks")
-    with running(place / "data") as server:
+    with real_workers(), running(place / "data") as server:
         yield Site(server, place)
 
 
@@ -487,6 +488,7 @@ def everything(database: Database) -> Iterator[dict[str, Any]]:
         yield from page
 
 
+@pytest.mark.usefixtures("real_workers")
 def test_what_an_embedded_database_starts_inherits_none_of_its_files(tmp_path: Path) -> None:
     folder, here = tmp_path / "shop", os.getpid()
     with DocumentDatabase(folder) as database:

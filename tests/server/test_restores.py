@@ -6,13 +6,11 @@ import os
 import re
 import shutil
 import signal
-import threading
-import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 import pytest
 
@@ -20,7 +18,8 @@ from muniment import MaintenanceActions
 from muniment.backup.restore import dry_run
 from tests.processes import children
 from tests.sampled import some
-from tests.server.running import Database, Server, assert_error, running
+from tests.server.running import FILLED, HELD, Database, Server, assert_error, running
+from tests.waiting import until
 
 ORDERS = {"Raven-Entity-Name": "Orders"}
 
@@ -284,8 +283,11 @@ def test_the_database_can_not_be_deleted_under_it_and_is_afterwards(chain: Chain
     assert not (shop.server.data_dir / "Databases" / shop.name).exists()
 
 
+LOADING: Final = {"write-rate": "1"}  # with which a restore stands still as soon as it has loaded something
+
+
 @dataclass(frozen=True)
-class Large:
+class Lossy:
     """A server with a database that has lost much of what its backup holds."""
 
     server: Server
@@ -293,115 +295,115 @@ class Large:
     wanted: dict[str, Any]
 
     def begin(self) -> int:
-        answer = self.shop.request("POST", "/admin/restore-into", json=self.wanted)
+        answer = self.shop.request("POST", "/admin/restore-into", json=self.wanted, params=LOADING)
         return int(answer.json()["OperationId"])
 
-    def await_stage(self, operation: int, reached: Callable[[dict[str, Any]], bool]) -> None:
-        until = time.monotonic() + 60
-        while not reached(self.server.client.get("/operation/status", params={"id": operation}).json()["State"]):
-            assert time.monotonic() < until
+    def progress(self, operation: int) -> dict[str, Any]:
+        told: dict[str, Any] = self.server.client.get("/operation/status", params={"id": operation}).json()["State"]
+        return told
+
+    def begin_reading(self) -> int:
+        """A restore that stands still while it reads the backup."""
+        operation = self.begin()
+        until(lambda: self.progress(operation)["Progress"] == "reading documents")
+        return operation
+
+    def begin_writing(self) -> int:
+        """A restore that stands still in the middle of writing."""
+        assert self.shop.request("POST", "/admin/freeze").status_code == 200
+        operation = self.begin()
+        self.server.let_go(operation)
+        until(lambda: self.progress(operation)["Progress"] == "writing")
+        assert self.server.client.post("/operation/limits", params={"id": operation, **HELD}).status_code == 200
+        assert self.shop.request("POST", "/admin/thaw").status_code == 200
+        until(lambda: self.progress(operation)["Documents"] > 0)
+        assert self.progress(operation)["Progress"] == "writing"
+        return operation
+
+    def goes_well(self) -> None:
+        """All that is missing can be restored."""
+        assert not into(self.shop, **self.wanted)["Faulted"]
+        assert self.shop.get("/stats").json()["CountOfDocuments"] == FILLED
 
 
 def kill_child(process: int) -> None:
-    """Kill the child as soon as there is one: later it could have ended by itself."""
-    until = time.monotonic() + 60
-    while not (found := children(process)):
-        assert time.monotonic() < until
-    for child in found:
+    """Kill the child as soon as there is one."""
+    for child in until(lambda: children(process)):
         os.kill(child, signal.SIGKILL)
 
 
 @pytest.fixture
-def large(filled: Path) -> Iterator[Large]:
+def lossy(filled: Path) -> Iterator[Lossy]:
     with running(filled) as server:
         shop = Database(server, "shop")
-        shop.batch([{"Method": "DELETE", "Key": f"items/{n}"} for n in range(15_000)])
-        yield Large(server, shop, {"BackupLocation": str(filled.with_name("b")), "OnConflict": "overwrite"})
+        shop.batch([{"Method": "DELETE", "Key": f"items/{n}"} for n in range(FILLED // 2)])
+        yield Lossy(server, shop, {"BackupLocation": str(filled.with_name("b")), "OnConflict": "overwrite"})
 
 
-STAGES: dict[str, Callable[[dict[str, Any]], bool]] = {
-    "reading": lambda state: state["Documents"] > 0,
-    "writing": lambda state: state["Progress"] == "writing" and state["Documents"] > 0,
-}
+STAGES: dict[str, Callable[[Lossy], int]] = {"reading": Lossy.begin_reading, "writing": Lossy.begin_writing}
 
 
-@some(1)
 @pytest.mark.parametrize("stage", sorted(STAGES))
-def test_cancelled_it_changes_nothing_and_can_begin_again(large: Large, stage: str) -> None:
-    server = large.server
-    before = large.shop.fingerprint()
-    operation = large.begin()
-    large.await_stage(operation, STAGES[stage])
+def test_cancelled_it_changes_nothing_and_can_begin_again(lossy: Lossy, stage: str) -> None:
+    server = lossy.server
+    before = lossy.shop.fingerprint()
+    operation = STAGES[stage](lossy)
     server.client.get("/operation/kill", params={"id": operation})
     ended = server.wait_for(operation)
     assert (ended["Canceled"], ended["State"]["Kind"]) == (True, "Cancelled")
-    assert large.shop.fingerprint() == before
-    assert not server.wait_for(large.begin())["Faulted"]
-    assert large.shop.get("/stats").json()["CountOfDocuments"] == 20_000
+    assert lossy.shop.fingerprint() == before
+    lossy.goes_well()
 
 
-def test_a_child_that_is_killed_changes_nothing(large: Large) -> None:
-    server = large.server
-    before = large.shop.fingerprint()
-    operation = large.begin()
+def test_a_child_that_is_killed_changes_nothing(lossy: Lossy) -> None:
+    server = lossy.server
+    before = lossy.shop.fingerprint()
+    operation = lossy.begin()
     kill_child(server.process.pid)
     ended = server.wait_for(operation)
     assert ended["Faulted"]
     assert "ended with code -9" in ended["State"]["Error"]
-    assert large.shop.fingerprint() == before
+    assert lossy.shop.fingerprint() == before
     assert not list((server.data_dir / "Databases" / "shop").glob("restoring-*"))
-    assert not server.wait_for(large.begin())["Faulted"]
-    assert large.shop.get("/stats").json()["CountOfDocuments"] == 20_000
+    lossy.goes_well()
 
 
-def test_a_new_database_is_not_made_by_a_child_that_is_killed(large: Large) -> None:
-    server = large.server
-    wanted = large.wanted | {"DatabaseName": "copy"}
-    operation = server.client.post("/admin/restore", json=wanted).json()["OperationId"]
+def test_a_new_database_is_not_made_by_a_child_that_is_killed(lossy: Lossy) -> None:
+    server = lossy.server
+    wanted = lossy.wanted | {"DatabaseName": "copy"}
+    operation = server.client.post("/admin/restore", json=wanted, params=HELD).json()["OperationId"]
     kill_child(server.process.pid)
     assert server.wait_for(operation)["Faulted"]
     assert_error(Database(server, "copy").get("/docs"), 503, "could not find")
     assert not (server.data_dir / "copy").exists()
     assert not server.restore(**wanted)["Faulted"]
-    assert Database(server, "copy").get("/stats").json()["CountOfDocuments"] == 20_000
+    assert Database(server, "copy").get("/stats").json()["CountOfDocuments"] == FILLED
     assert not (server.data_dir / "copy.restoring").exists()
 
 
-@some(1)
 @pytest.mark.parametrize("stage", sorted(STAGES))
-def test_a_server_that_is_killed_leaves_the_database_as_it_was(large: Large, stage: str) -> None:
-    server = large.server
-    before = large.shop.fingerprint()
-    operation = large.begin()
-    large.await_stage(operation, STAGES[stage])
+def test_a_server_that_is_killed_leaves_the_database_as_it_was(lossy: Lossy, stage: str) -> None:
+    server = lossy.server
+    before = lossy.shop.fingerprint()
+    STAGES[stage](lossy)
     server.kill()
     with running(server.data_dir) as again:
         shop = Database(again, "shop")
         assert shop.fingerprint() == before
-        ended = into(shop, **large.wanted)
-        assert not ended["Faulted"], ended
-        assert shop.get("/stats").json()["CountOfDocuments"] == 20_000
+        replace(lossy, server=again, shop=shop).goes_well()
         names = {path.name.partition("-")[0] for path in (again.data_dir / "Databases" / "shop").iterdir()}
     assert "restoring" not in names
 
 
-def test_writing_goes_on_while_it_is_read_and_compared(large: Large) -> None:
-    written: list[int] = []
-    stop = threading.Event()
-
-    def write() -> None:
-        while not stop.is_set():
-            assert large.shop.put(f"mine/{len(written)}").status_code == 201
-            written.append(1)
-
-    writer = threading.Thread(target=write)
-    writer.start()
-    ended = into(large.shop, **(large.wanted | {"OnConflict": "skip"}))
-    stop.set()
-    writer.join()
+def test_writing_goes_on_while_it_is_read_and_compared(lossy: Lossy) -> None:
+    operation = replace(lossy, wanted=lossy.wanted | {"OnConflict": "skip"}).begin_reading()
+    for n in range(20):
+        assert lossy.shop.put(f"mine/{n}").status_code == 201
+    assert not lossy.server.client.get("/operation/status", params={"id": operation}).json()["Completed"]
+    lossy.server.let_go(operation)
+    ended = lossy.server.wait_for(operation)
     assert not ended["Faulted"], ended
-    assert written
-    assert large.shop.get("/stats").json()["CountOfDocuments"] == 20_000 + len(written)
+    assert lossy.shop.get("/stats").json()["CountOfDocuments"] == FILLED + 20
 
 
 @pytest.mark.parametrize("path", ["/admin/restore", "/admin/restore/plan"])

@@ -445,8 +445,7 @@ def test_over_a_connection_both_ways_answer_the_same(shop: Database, id: str) ->
         answers = [
             shop.server.raw(
                 f"GET {shop.root}/docs/{encoded}?q=%41 HTTP/1.1\r\nHost: 127.0.0.1\r\n{more}{general}"
-                "Connection: close\r\n\r\n".encode("latin-1"),
-                seconds=5,
+                "Connection: close\r\n\r\n".encode("latin-1")
             )
             for general in ("", "Content-Length: 0\r\n")
         ]

@@ -5,8 +5,6 @@ from __future__ import annotations
 import shutil
 import signal
 import ssl
-import time
-from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from ipaddress import ip_address
 from pathlib import Path
@@ -29,6 +27,7 @@ from cryptography.x509.oid import NameOID
 from muniment.client import DocumentStore
 from muniment.errors import ServerUnavailable
 from tests.server.running import Server, running
+from tests.waiting import until
 
 
 def certificate(place: Path, name: str, *, password: bytes = b"", by: str = "") -> tuple[Path, Path]:
@@ -114,14 +113,6 @@ def test_a_certificate_is_read_again_and_one_that_cannot_be_used_is_not(tmp_path
         with httpx.Client(base_url=server.url, verify=ssl.create_default_context(cafile=second)) as client:
             assert client.get("/health/live").status_code == 200
         assert server.stop() == 0
-
-
-def until(true: Callable[[], bool]) -> None:
-    for _ in range(600):
-        if true():
-            return
-        time.sleep(0.05)
-    raise TimeoutError
 
 
 def test_clients_without_a_certificate_of_the_authority_are_not_let_in(tmp_path: Path) -> None:

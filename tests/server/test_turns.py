@@ -2,24 +2,19 @@
 
 from __future__ import annotations
 
-import os
-import signal
-import time
-from collections.abc import Callable
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from tests.processes import children
-from tests.server.running import Database, Server, assert_error, running
+from tests.server.running import HELD, Database, Server, assert_error, running
+from tests.waiting import until
 
 
 def begin(shop: Database, folder: Path) -> int:
-    answer = shop.request("POST", "/admin/backup", json={"BackupLocation": str(folder / shop.name)})
-    assert answer.status_code == 202, answer.text
-    number: int = answer.json()["OperationId"]
-    return number
+    return shop.begin_backup(folder / shop.name)
 
 
 def state(server: Server, operation: int) -> dict[str, Any]:
@@ -27,31 +22,15 @@ def state(server: Server, operation: int) -> dict[str, Any]:
     return told
 
 
-def until(true: Callable[[], object]) -> None:
-    """Wait for it, up to half a minute."""
-    end = time.monotonic() + 30
-    while not true():
-        assert time.monotonic() < end
-        time.sleep(0.02)
-
-
 @pytest.fixture
-def server(tmp_path: Path) -> Any:
-    """A server whose one turn is held by a backup that stands still: its process is stopped."""
+def server(tmp_path: Path) -> Iterator[Server]:
+    """A server whose one turn has a backup that stands still."""
     with running(tmp_path / "data", jobs=1) as server:
         first = server.create("first")
-        first.put("a")
-        number = begin(first, tmp_path / "backups")
+        first.fill(1, size=5000)
+        assert first.begin_backup(tmp_path / "backups" / "first", **HELD) == 1
         until(lambda: children(server.process.pid))
-        for child in children(server.process.pid):
-            os.kill(child, signal.SIGSTOP)
-        assert not state(server, number)["Completed"]
         yield server
-
-
-def go_on(server: Server) -> None:
-    for child in children(server.process.pid):
-        os.kill(child, signal.SIGCONT)
 
 
 def test_jobs_wait_in_their_order_and_say_so(server: Server, tmp_path: Path) -> None:
@@ -66,7 +45,7 @@ def test_jobs_wait_in_their_order_and_say_so(server: Server, tmp_path: Path) -> 
     assert shops[2].status()["IsRunning"] is True
     assert shops[2].status()["Position"] == 3
     assert len(children(server.process.pid)) == 1
-    go_on(server)
+    server.let_go(1)
     ended = [server.wait_for(each) for each in (1, *waiting)]
     assert not any(each["Faulted"] for each in ended)
     assert ended[1]["State"]["Waiting"] is False
@@ -85,7 +64,7 @@ def test_one_that_waits_can_be_cancelled_and_the_others_move_up(server: Server, 
     assert shops[1].status()["IsRunning"] is False
     assert [state(server, waiting[n])["State"]["Position"] for n in (0, 2)] == [1, 2]
     assert len(children(server.process.pid)) == 1
-    go_on(server)
+    server.let_go(1)
     assert not server.wait_for(waiting[2])["Faulted"]
     assert not shops[1].backup(tmp_path / "backups" / "s1")["Faulted"]
 
@@ -95,12 +74,9 @@ def test_restores_and_compactions_wait_too(server: Server, tmp_path: Path) -> No
     shop.put("a")
     wanted = {"BackupLocation": str(tmp_path / "backups" / "shop"), "DatabaseName": "again"}
     backup = begin(shop, tmp_path / "backups")
-    go_on(server)
+    server.let_go(1)
     server.wait_for(backup)
-    held = begin(Database(server, "first"), tmp_path / "more")
-    until(lambda: children(server.process.pid))
-    for child in children(server.process.pid):
-        os.kill(child, signal.SIGSTOP)
+    held = Database(server, "first").begin_backup(tmp_path / "more" / "first", **HELD)
     compaction = server.client.post("/admin/compact", params={"database": "shop"}).json()["OperationId"]
     restore = server.client.post("/admin/restore", json=wanted).json()["OperationId"]
     into = {"BackupLocation": wanted["BackupLocation"], "OnConflict": "skip", "OtherDatabase": True}
@@ -109,7 +85,7 @@ def test_restores_and_compactions_wait_too(server: Server, tmp_path: Path) -> No
     assert shop.put("b").status_code == 201  # it is used until its turn comes
     until(lambda: "number 2" in server.client.get("/docs/Raven/Restore/Status").text)
     assert "number 1" in server.client.get("/docs/Raven/Database/Compact/Status/shop").text
-    go_on(server)
+    server.let_go(held)
     for each in (held, compaction, restore, there):
         assert not server.wait_for(each)["Faulted"]
     assert server.client.get("/databases/again/docs/a").status_code == 200
@@ -118,7 +94,7 @@ def test_restores_and_compactions_wait_too(server: Server, tmp_path: Path) -> No
 def test_a_stop_does_not_wait_for_turns(server: Server, tmp_path: Path) -> None:
     shop = server.create("shop")
     begin(shop, tmp_path / "backups")
-    go_on(server)
+    server.let_go(1)
     assert server.stop() == 0
     assert not list((tmp_path / "backups").glob("*/*.writing"))
 
@@ -127,4 +103,4 @@ def test_a_backup_that_was_refused_is_no_operation(server: Server, tmp_path: Pat
     answer = Database(server, "first").request("POST", "/admin/backup", json={"BackupLocation": str(tmp_path / "x")})
     assert_error(answer, 500, "already running")
     assert len(server.client.get("/operations").json()) == 1
-    go_on(server)
+    server.let_go(1)

@@ -157,6 +157,7 @@ def readers(parent: int) -> list[int]:
     return [int(line.split()[0]) for line in listed.splitlines() if "smuggler.read_ahead" in line]
 
 
+@pytest.mark.usefixtures("real_workers")
 def test_a_reader_that_is_killed_is_told_with_what_was_imported(tmp_path: Path, path: Path) -> None:
     progress = Killing(signal.SIGKILL)
     with DocumentDatabase(tmp_path / "db") as database:
@@ -169,6 +170,7 @@ def test_a_reader_that_is_killed_is_told_with_what_was_imported(tmp_path: Path, 
         assert import_dump(database.storage, path).documents == 20_000
 
 
+@pytest.mark.usefixtures("real_workers")
 def test_a_reader_that_hangs_can_be_cancelled(tmp_path: Path, path: Path) -> None:
     progress = Killing(signal.SIGSTOP)
     with DocumentDatabase(tmp_path / "db") as database, pytest.raises(Cancelled, match="documents were imported"):
@@ -177,6 +179,7 @@ def test_a_reader_that_hangs_can_be_cancelled(tmp_path: Path, path: Path) -> Non
     assert readers(os.getpid()) == []
 
 
+@pytest.mark.usefixtures("real_workers")
 def test_it_ends_with_the_import(tmp_path: Path, path: Path) -> None:
     with DocumentDatabase(tmp_path / "db") as database:
         import_dump(database.storage, path)
