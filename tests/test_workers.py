@@ -12,10 +12,12 @@ from pathlib import Path
 from threading import Timer
 from typing import Any
 
+import msgspec
 import pytest
 
 from muniment import DocumentDatabase, workers
 from muniment.errors import Cancelled, ConcurrencyConflict, StorageFailure
+from muniment.limits import Limits
 from muniment.progress import Progress
 from muniment.workers import Child, Parent, Worker, speaking
 from tests import work
@@ -74,6 +76,14 @@ def test_one_that_was_stopped_is_named_and_given_up_in_the_end(monkeypatch: pyte
         os.kill(echo.pid, signal.SIGSTOP)
         with pytest.raises(StorageFailure, match=rf"that is tried \({echo.pid}\) was stopped \(SIGSTOP\), and not"):
             echo.hear()
+
+
+def test_limits_hold_before_the_work_is_told() -> None:
+    progress = Progress()
+    progress.limits = Limits(read_rate=5)
+    with worker(work.tell_the_rate, progress) as it:
+        it.tell(Text("begin"))
+        assert msgspec.msgpack.decode(it.receive() or b"", type=Text) == Text("5")
 
 
 def test_nothing_is_inherited_but_three_descriptors(tmp_path: Path) -> None:

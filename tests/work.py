@@ -32,6 +32,11 @@ def tell_of_itself(parent: Parent) -> None:
     parent.say(Text(f"{','.join(map(str, descriptors))} {os.nice(0)} {os.getsid(0) == os.getpid()}"))
 
 
+def tell_the_rate(parent: Parent) -> None:
+    parent.hear(Text)
+    parent.say(Text(str(parent.progress.limits.read_rate)))
+
+
 def conflict(parent: Parent) -> None:
     parent.say(Text("so far"))
     raise ConcurrencyConflict("a/1", 3, 4)

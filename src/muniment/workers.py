@@ -194,7 +194,8 @@ class Worker(Child, Generic[Said]):
         self._limits = NO_LIMITS
 
     def tell(self, message: object) -> None:
-        """Tell the function this, for which it has to ask."""
+        """Tell the function this, for which it has to ask; the limits that there are hold before it knows."""
+        self._tell_limits()
         self.send(_encode(message))
 
     def hear(self) -> Said:
@@ -220,9 +221,7 @@ class Worker(Child, Generic[Said]):
 
     def check(self) -> None:
         """What is to be done again and again while nothing is heard. Raises as `hear` does."""
-        if self._progress.limits is not self._limits:
-            self._limits = self._progress.limits
-            self.send(_CONTROL + _encode(self._limits))
+        self._tell_limits()
         try:
             self._progress.check()
         except Cancelled:
@@ -233,6 +232,11 @@ class Worker(Child, Generic[Said]):
                 raise
 
         self._look_whether_stopped()
+
+    def _tell_limits(self) -> None:
+        if self._progress.limits is not self._limits:
+            self._limits = self._progress.limits
+            self.send(_CONTROL + _encode(self._limits))
 
     def _look_whether_stopped(self) -> None:
         """Tell of a process that stands still because somebody has stopped it, and give up on it after a while."""
