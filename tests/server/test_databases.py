@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from pathlib import Path
 
 import httpx
@@ -11,6 +10,7 @@ import pytest
 from muniment.errors import InvalidInput
 from muniment.server.places import resolve_folder
 from tests.server.running import Server, assert_error, running
+from tests.waiting import until
 
 
 def create(server: Server, name: str, folder: str | None = None) -> httpx.Response:
@@ -172,17 +172,12 @@ def test_a_database_can_be_disabled(server: Server) -> None:
 def test_idle_databases_are_closed_and_opened_again(tmp_path: Path) -> None:
     with running(tmp_path / "data", idle_seconds=1) as server:
         shop = server.create("shop")
-        shop.put("a", b'{"n":1}')
 
         def loaded() -> list[str]:
             return [each["Name"] for each in server.client.get("/admin/stats").json()["LoadedDatabases"]]
 
-        assert loaded() == ["shop"]
-        for _ in range(100):
-            if not loaded():
-                break
-            time.sleep(0.1)
-        assert loaded() == []
+        until(lambda: shop.put("a", b'{"n":1}').status_code == 201 and loaded() == ["shop"])
+        until(lambda: not loaded())
         assert shop.get("/docs/a").json() == {"n": 1}
 
 

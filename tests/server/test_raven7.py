@@ -5,7 +5,6 @@ from __future__ import annotations
 import base64
 import hashlib
 import json
-import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -23,6 +22,7 @@ from muniment.server.raven7_routes import document
 from muniment.server.tenants import Tenant
 from tests.server.running import Database, Server, running
 from tests.server.test_openapi import Site
+from tests.waiting import until
 
 DOCUMENT = document()
 OPERATIONS = {(method.upper(), path) for path, methods in DOCUMENT["paths"].items() for method in methods}
@@ -141,11 +141,12 @@ def jobs(site: Site, do: Callable[..., httpx.Response], name: str) -> None:
 
 def ended(site: Site, number: int) -> dict[str, Any]:
     """How a job stands at its end."""
-    while True:
-        told: dict[str, Any] = site.server.client.get(f"/operations/state?id={number}").json()
-        if told["Status"] != "InProgress":
-            return told
-        time.sleep(0.05)
+
+    def told() -> dict[str, Any] | None:
+        state: dict[str, Any] = site.server.client.get(f"/operations/state?id={number}").json()
+        return None if state["Status"] == "InProgress" else state
+
+    return until(told)
 
 
 def questions(do: Callable[..., httpx.Response], root: str) -> None:
@@ -637,8 +638,8 @@ def test_definitions_are_no_documents_to_a_query(seven: Database) -> None:
         found = seven.request("POST", "/queries", json={"Query": text}).json()
         assert found["TotalResults"] == (0 if "Raven" in text else 2), text
     began = seven.request("DELETE", "/queries", json={"Query": "from @all_docs"}).json()
-    while seven.get(f"/operations/state?id={began['OperationId']}").json()["Status"] == "InProgress":
-        pass
+    state = f"/operations/state?id={began['OperationId']}"
+    until(lambda: seven.get(state).json()["Status"] != "InProgress")
     assert seven.get("/indexes?namesOnly=true").json() == {"Results": ["ByOf"]}
     assert seven.get("/docs?id=things/1").status_code == 404
 
