@@ -121,6 +121,10 @@ def test_c_gives_the_digests_that_python_gives(rows: list[tuple[bytes, ...]], da
         pytest.skip("it was not compiled: there is no compiler, or no libcrypto that it can call")
     members, found = library.digests(batch)
     assert (members, found) == digests_in_python(batch)
+    for column in (collections, bodies, metadata):
+        values = list(column)
+        names = list(dict.fromkeys(values))
+        assert library.groups(column) == (bytearray(map(names.index, values)), list(map(values.index, names)))
     group = data.draw(st.binary(min_size=len(rows), max_size=len(rows)))
     assert library.sums(members, bodies, group, UNCOUNTED) == sums_in_python(members, bodies, group, UNCOUNTED)
 
@@ -139,6 +143,9 @@ def test_c_reads_no_further_than_a_column_goes() -> None:
         ):
             with pytest.raises(ValueError, match="column"):
                 library.digests(replace(good, **{name: bad}))  # type: ignore[arg-type]
+            if len(bad) == len(good):
+                with pytest.raises(ValueError, match="column"):
+                    library.groups(bad)
     with pytest.raises(ValueError, match="column"):
         library.digests(replace(good, etags=good.etags[:-1]))
     digests = bytes(32 * len(good))

@@ -46,6 +46,14 @@ static uint32_t length(const struct column *column, int64_t row) {
     return (uint32_t)(column->offsets[row + 1] - column->offsets[row]);
 }
 
+static int same(const struct column *column, const uint8_t *absent, int64_t row, int64_t other) {
+    if (absent && (absent[row] || absent[other]))
+        return absent[row] && absent[other];
+    uint32_t size = length(column, row);
+    return size == length(column, other) &&
+           !memcmp(column->data + column->offsets[row], column->data + column->offsets[other], size);
+}
+
 /* `columns` are id, metadata, body, collection. `dead` and `unnamed` have a byte for each row that is a tombstone or
    has no collection, or are null. 0 when everything was done, 1 when a column is not one, 2 when libcrypto failed. */
 int muniment_digests(const struct sha256 *sha256, int64_t rows, const struct column *columns, const int64_t *etags,
@@ -76,6 +84,28 @@ int muniment_digests(const struct sha256 *sha256, int64_t rows, const struct col
             return 2;
     }
     return 0;
+}
+
+/* Numbers the different values of a column in the order in which they come first, which is in the rows `first`, and gives
+   each row the number of its own; rows without a value, as `absent` has them, have one in common. Returns how many
+   there are, -1 if that is more than `most`, -2 when the column is not one. */
+int64_t muniment_groups(int64_t rows, const struct column *column, const uint8_t *absent, int64_t most, int64_t *first,
+                        uint8_t *group) {
+    int64_t groups = 0, found = 0;
+    for (int64_t row = 0; row < rows; row++) {
+        if (!within(column, row))
+            return -2;
+        if (row == 0 || !same(column, absent, row, first[found])) /* else it is that of the row before */
+            for (found = 0; found < groups && !same(column, absent, row, first[found]);)
+                found++;
+        if (found == groups) {
+            if (groups == most)
+                return -1;
+            first[groups++] = row;
+        }
+        group[row] = (uint8_t)found;
+    }
+    return groups;
 }
 
 /* Adds each digest, a number of 256 bits with its largest byte first, to the sum of its group, and 1 and the size of

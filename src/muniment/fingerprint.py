@@ -172,6 +172,25 @@ def sums_in_python(digests: bytes, bodies: Packed, group: bytes, groups: int) ->
     return [(len(members), sum(sizes), digest_sum(members)) for members, sizes in found]
 
 
+def groups_of(column: Packed) -> list[tuple[bytearray, list[bytes | None]]]:
+    """The different values of a column, and for each row the number of its own among them.
+
+    They are in several lists if they are very many; then the number in all others is `UNCOUNTED`.
+    """
+    native = in_c() if len(column) >= FEW else None
+    if native and (grouped := native.groups(column)):
+        numbers, firsts = grouped
+        return [(numbers, [column.value(row) for row in firsts])]
+    values = list(column)
+    names = list(dict.fromkeys(values))
+    found = []
+    for start in range(0, len(names), UNCOUNTED):
+        some = names[start : start + UNCOUNTED]
+        known = {name: number for number, name in enumerate(some)}
+        found.append((bytearray(map(known.get, values, repeat(UNCOUNTED))), some))
+    return found
+
+
 def _sums(digests: bytes, bodies: Packed, group: bytes, groups: int) -> list[tuple[int, int, int]]:
     native = in_c() if len(bodies) >= FEW else None
     return native.sums(digests, bodies, group, groups) if native else sums_in_python(digests, bodies, group, groups)
@@ -231,15 +250,10 @@ class Fingerprint:
 
     def add_batch(self, batch: Batch, digests: Packed) -> None:
         """Count the documents of a batch in; a None among the digests is a tombstone."""
-        collections = list(batch.collections)
-        names = list(dict.fromkeys(collections))
-        for start in range(0, len(names), UNCOUNTED):
-            some = names[start : start + UNCOUNTED]
-            numbers = {name: number for number, name in enumerate(some)}
-            group = bytearray(map(numbers.get, collections, repeat(UNCOUNTED)))
+        for group, names in groups_of(batch.collections):
             for row in digests.nulls:
                 group[row] = UNCOUNTED
-            for name, found in zip(some, _sums(digests.data, batch.bodies, bytes(group), len(some)), strict=True):
+            for name, found in zip(names, _sums(digests.data, batch.bodies, bytes(group), len(names)), strict=True):
                 self.add((DOCUMENT, (name or b"").decode()), *found)
 
     def merge(self, other: Fingerprint) -> None:

@@ -67,6 +67,9 @@ class Native:
         self._sums.argtypes = [_NUMBER, ctypes.c_char_p, _POINTER, ctypes.c_char_p, _NUMBER, *[_POINTER] * 3]
         self.cut = library.muniment_cut  # by `smuggler.cut` alone
         self.cut.argtypes, self.cut.restype = [ctypes.c_char_p, *[_NUMBER] * 5, _POINTER, _POINTER], _NUMBER
+        self._groups = library.muniment_groups
+        self._groups.argtypes = [_NUMBER, _POINTER, ctypes.c_char_p, _NUMBER, _POINTER, _POINTER]
+        self._groups.restype = _NUMBER
         self._rows = library.muniment_rows
         self._rows.argtypes = [_POINTER, ctypes.c_char_p, _NUMBER, _POINTER, ctypes.c_int]
         self._columns = library.muniment_columns
@@ -96,6 +99,19 @@ class Native:
         numbers = (sums[start : start + _WORDS] for start in range(0, len(sums), _WORDS))
         totals = [sum(word << (64 * place) for place, word in enumerate(words)) for words in numbers]
         return list(zip(counts, sizes, totals, strict=True))
+
+    def groups(self, column: Packed) -> tuple[bytearray, list[int]] | None:
+        """The number of each row's value among the different ones, and a row for each of these, in their order.
+
+        None when they are more than can be numbered.
+        """
+        rows = len(column)
+        group, firsts = bytearray(rows), array("q", bytes(8 * UNCOUNTED))
+        given = (ctypes.c_char * rows).from_buffer(group)
+        marks = _marks(rows, column.nulls)
+        found = self._groups(rows, _columns(rows, column), marks, UNCOUNTED, firsts.buffer_info()[0], given)
+        _check(found == -2)
+        return None if found < 0 else (group, firsts[:found].tolist())
 
     def rows(self, database: int, statement: str, rows: int, columns: Sequence[Values]) -> int:
         """Execute a statement for each row with the values of the columns; returns SQLite's code, 0 if all went well.

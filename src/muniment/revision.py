@@ -73,6 +73,10 @@ class Packed:
         """The length of each value, 0 where there is none."""
         return map(sub, self.offsets[1:], self.offsets)
 
+    def value(self, row: int) -> bytes | None:
+        """The value in a row."""
+        return None if row in self.nulls else self.data[self.offsets[row] : self.offsets[row + 1]]
+
     def values(self) -> list[bytes]:
         """The values of a column that has one in every row."""
         return [self.data[start:end] for start, end in pairwise(self.offsets)]

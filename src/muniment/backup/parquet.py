@@ -23,7 +23,7 @@ from muniment.backup.manifest import File
 from muniment.backup.repository import Backup
 from muniment.document import SEPARATOR
 from muniment.errors import DamagedBackup, MunimentError, StorageFailure, UnknownFormat
-from muniment.fingerprint import MODULUS
+from muniment.fingerprint import MODULUS, groups_of
 from muniment.later import Later
 from muniment.owner import split_id
 from muniment.revision import ATTACHMENT, DOCUMENT, Batch, Packed, Revision
@@ -246,16 +246,29 @@ class ParquetFile:
 
 def document_columns(batch: Batch) -> list[Any]:
     """A batch as the columns of `DOCUMENTS`, without copying the bytes."""
-    collections = _strings(batch.collections).dictionary_encode()
-    modified = pa.array(batch.modified, pa.int64()).view(DOCUMENTS.arrow.field("modified").type)
     return [
-        pa.array(batch.etags, pa.int64()),
+        _integers(batch.etags, pa.int64()),
         _strings(batch.ids),
-        collections,
-        modified,
+        _coded(batch.collections),
+        _integers(batch.modified, DOCUMENTS.arrow.field("modified").type),
         _strings(batch.metadata),
         _strings(batch.bodies),
     ]
+
+
+def _coded(column: Packed) -> Any:
+    """A column as a dictionary of its values, of which there are few."""
+    groups = groups_of(column)
+    if column.nulls or len(groups) != 1:
+        return _strings(column).dictionary_encode()
+    ((numbers, names),) = groups
+    return pa.DictionaryArray.from_arrays(
+        _integers(array("i", iter(numbers)), pa.int32()), pa.array(names, pa.string())
+    )
+
+
+def _integers(values: array[int], type: Any) -> Any:
+    return pa.Array.from_buffers(type, len(values), [None, pa.py_buffer(values)])
 
 
 def _strings(column: Packed) -> Any:
