@@ -14,6 +14,7 @@ import re
 import secrets
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from dataclasses import dataclass, field
 from math import inf
 from time import monotonic
@@ -21,7 +22,7 @@ from typing import Final, Self
 
 from muniment.database import DocumentDatabase
 from muniment.document import fold
-from muniment.errors import InvalidInput
+from muniment.errors import InvalidInput, MunimentError
 from muniment.security.access import ALL, NONE, Access, Right
 from muniment.security.keys import PREFIX, Key, Proven, decode_key, hashed, split_key
 from muniment.server.guesses import Guesses
@@ -29,6 +30,7 @@ from muniment.server.wire import Refused
 from muniment.telling import log
 
 TOKEN_SECONDS: Final = 1800
+FOLLOW_SECONDS: Final = 1.0  # how often to look what other servers have written
 ONCE_SECONDS: Final = 150  # what RavenDB gives one that is good once
 _TOKEN_NAME: Final = 12  # characters that a token is found by; all others are its secret
 MAX_TOKENS: Final = 10_000
@@ -78,7 +80,8 @@ class _Token:
 class Callers:
     """Knows callers by what they send.
 
-    What is in the system database counts from the commit on: a key that was disabled opens nothing any more.
+    What is in the system database counts from the commit on: a key that was disabled opens nothing any more. What
+    another server has written there counts a second later at most.
     """
 
     def __init__(self, anonymous: str, system: DocumentDatabase, clock: Callable[[], float] = monotonic) -> None:
@@ -125,7 +128,19 @@ class Callers:
     @property
     def are_current(self) -> bool:
         """Whether the keys are known as they are now. Any thread may ask."""
-        return self._system.last_etag == self._seen
+        return self._system.storage.known_etag == self._seen
+
+    async def refresh(self) -> None:
+        """Have the keys known as they are now, while other requests go on where that takes a while."""
+        if self._system.storage.shared and not self.are_current:
+            await asyncio.to_thread(self._look)
+
+    async def follow(self) -> None:
+        """Find out what other servers write to the system database, again and again, if there can be others."""
+        while self._system.storage.shared:
+            await asyncio.sleep(FOLLOW_SECONDS)
+            with suppress(MunimentError):
+                await asyncio.to_thread(lambda: self._system.last_etag)
 
     @property
     def last_anonymous(self) -> Caller:
@@ -226,9 +241,9 @@ class Callers:
 
     def _look(self) -> None:
         """Read the keys again if anything was written since."""
-        etag = self._system.last_etag
-        if etag == self._seen:
+        if self.are_current:
             return
+        etag = self._system.last_etag
         keys: dict[str, Key] = {}
         stored: dict[str, int] = {}
         found = 0

@@ -32,6 +32,7 @@ _TO_BEGIN: Final = {
 
 async def admit(request: Request, may: Permission) -> None:
     """Find out who asks, and raise `Refused` when he may not: 401 (412) when he is nobody, 403 when he is known."""
+    await request.server.callers.refresh()
     if "authorization" in request.headers:
         given = request.headers.get_all("authorization")
         if len(given) > 1:

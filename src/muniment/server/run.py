@@ -117,6 +117,7 @@ async def _run(
         asyncio.create_task(server.scheduler.run()),
         asyncio.create_task(server.bodies.watch()),
         asyncio.create_task(server.watch.run()),
+        asyncio.create_task(server.callers.follow()),
     ]
     if server.settings.oauth_api_key:
         log("warning: OAuth/API-Key is on, which rests on SHA-1; switch oauth-api-key off when no old client is left")
@@ -139,7 +140,7 @@ async def _run(
     await server.databases.close()
     server.callers.close()
     server.local.forget()
-    for threads in (server.uploads, server.queries):
+    for threads in (server.uploads, server.queries, server.reads):
         threads.shutdown(wait=False, cancel_futures=True)
     log(f"stopped after {server.answered.total:,} requests in {monotonic() - server.started:.0f} s")
     if not serving.done():  # a client holds its connection with half a request; nothing is left to lose

@@ -44,6 +44,7 @@ class ServerState:
         self.completions = Completions(loop)
         self.uploads = ThreadPoolExecutor(settings.uploads, "muniment upload")
         self.queries = ThreadPoolExecutor(QUERIES, "muniment query")
+        self.reads = ThreadPoolExecutor(QUERIES, "muniment read")
         self.uploading = Seats(settings.uploads, "large attachments")
         self.transfers = Seats(settings.transfers, "dumps")
         self.restoring: str | None = None

@@ -86,7 +86,9 @@ class Straight:
             return None
         name, id = path[len(MARK) : end], path[end + 1 + len(DOCS) :]
         tenant = self._open.get(name)
-        return (tenant, name, id) if tenant and id else None
+        if tenant is None or not id or tenant.database.storage.shared:  # whose answer takes a while
+            return None
+        return tenant, name, id
 
     def _caller(self, head: Reading | Writing) -> Caller | None:
         """Who has sent it; None if that takes longer to find out, or changes just now."""

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import re
-from collections.abc import AsyncIterator, Iterator, Sequence
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from contextlib import asynccontextmanager, contextmanager, nullcontext, suppress
 from functools import lru_cache
 from pathlib import Path
 from time import monotonic
-from typing import Any, Final
+from typing import Any, Final, TypeVar
 
 from muniment.api_keys import ApiKeys
 from muniment.backup.staging import NAME as STAGING
@@ -33,6 +33,7 @@ from muniment.storage.location import Address, address
 from muniment.storage.retention import partitions_of
 from muniment.telling import telling
 
+T = TypeVar("T")
 SYSTEM_HOLDS: Final = (
     "It holds the hashes of the server's keys, and which databases there are and where:"
     " keep it as you keep the server's own files"
@@ -174,7 +175,7 @@ class Databases:
         if tenant := self.open.get(key):
             return tenant
         self.check_online(name)
-        document = self.known(name)
+        document = await self._soon(self.known, name)
         async with self._lock(key):
             if tenant := self.open.get(key):
                 return tenant
@@ -189,7 +190,7 @@ class Databases:
                 database = await asyncio.to_thread(
                     _open, self.places.read_from(folder), spelled, plain_settings(settings), self.keys(document)
                 )
-                tenant = self.open[key] = Tenant(spelled, database)
+                tenant = self.open[key] = await asyncio.to_thread(Tenant, spelled, database)
                 self.opens[key] = self.opens.get(key, 0) + 1
             return tenant
 
@@ -219,6 +220,12 @@ class Databases:
                     await self._close(key)
                 return True
         return False
+
+    async def _soon(self, read: Callable[..., T], *args: Any) -> T:
+        """What this reads of the system database: in a thread where that takes a while."""
+        if not self.system.database.storage.shared:
+            return read(*args)
+        return await asyncio.to_thread(read, *args)
 
     def known(self, name: str) -> Document:
         """The document that describes a database; raises `Refused` (503) when there is none."""

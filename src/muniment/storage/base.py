@@ -23,6 +23,8 @@ A storage is a log of revisions ordered by etag, and knows which revision of eac
 - `logged` gives the time of a row of the log, and the digest stored with it (`fingerprint.row_digest`).
 - `find` gives the documents that a query asks for as they were at one moment, in its order, in constant memory but for
   what it takes to sort them; `group` gives the groups of a query that has them.
+- `known_etag` is the last etag that this process knows of, without asking anybody: that of its last commit, or one that
+  it was told of since.
 - `lost` says how many rows the log has lost of those that it was given with about these etags; 0 when all is well.
 - `take` lets one process at a time do something (`backup`): it gives who does it, if another does, and else None; what
   is taken is given back by `give_back`, or when the process dies. `holder` tells who has it. `note` keeps a few bytes
@@ -293,6 +295,9 @@ class Storage(Protocol):
 
     @property
     def last_etag(self) -> int: ...
+
+    @property
+    def known_etag(self) -> int: ...
 
     def snapshot(self) -> Snapshot: ...
 

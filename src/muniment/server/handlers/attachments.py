@@ -39,13 +39,17 @@ _HARMLESS: Final = (("content-security-policy", "sandbox; default-src 'none'"), 
 
 async def get(request: Request) -> Response | Stream:
     """An attachment's content, with its metadata as headers."""
-    attachment = request.tenant.database.get_attachment(request.argument, owner=request.asked(AttachmentOf).owner)
+    attachment = await _found(request, request.argument, request.asked(AttachmentOf).owner)
     if attachment is None:
         return empty_response(404)
     etag = attachment_etag_text(attachment.etag)
     if request.has(etag):
         return empty_response(304, [("etag", f'"{etag}"')])
     return await answer(request, attachment, attachment.chunks())
+
+
+async def _found(request: Request, key: str, owner: str | None) -> Attachment | None:
+    return await request.read(lambda: request.tenant.database.get_attachment(key, owner=owner))
 
 
 async def answer(request: Request, attachment: Attachment, parts: Iterator[bytes]) -> Response | Stream:
@@ -171,7 +175,7 @@ def pulled(
 async def post(request: Request) -> Response:
     """Give an attachment other metadata; its content stays."""
     database, key = request.tenant.database, request.argument
-    attachment = database.get_attachment(key, owner=request.asked(AttachmentOf).owner)
+    attachment = await _found(request, key, request.asked(AttachmentOf).owner)
     if attachment is None:
         raise DocumentNotFound(f"there is no attachment {key!r}", "PUT one")
     expected = request.expected
@@ -200,7 +204,7 @@ async def listing(request: Request) -> Response:
     if asked.key is None:
         found = await asyncio.to_thread(_listed, request.tenant.database, asked)
     else:
-        one = request.tenant.database.get_attachment(asked.key, owner=asked.owner)
+        one = await _found(request, asked.key, asked.owner)
         found = [one] if one else []
     return json_response(
         [

@@ -42,7 +42,7 @@ def _status(tenant: Tenant, id: str) -> Document | None:
 
 async def get(request: Request) -> Response:
     """A document: its bytes as they were stored, its metadata as headers."""
-    return shown(request.tenant, request.argument, request.headers.get("if-none-match"))
+    return await request.read(shown, request.tenant, request.argument, request.headers.get("if-none-match"))
 
 
 def shown(tenant: Tenant, id: str, known: str | None) -> Response:

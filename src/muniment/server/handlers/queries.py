@@ -51,7 +51,7 @@ async def _multi_get(request: Request, asked: DocumentsIncluding, ids: list[str]
         raise InvalidInput(f"{len(wanted):,} ids are too many for one request", "ask for fewer at once")
     paths = asked.include
     if len(wanted) <= FEW and not paths:
-        found, included = load(request.tenant, wanted, paths)
+        found, included = await request.read(load, request.tenant, wanted, paths)
     else:
         found, included = await asyncio.to_thread(load, request.tenant, wanted, paths)
     version = request.headers.get("raven-client-version") or "1"

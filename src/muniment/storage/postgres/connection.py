@@ -6,6 +6,7 @@ finds out first what became of it (`writer`).
 
 from __future__ import annotations
 
+import asyncio
 import os
 import select
 import threading
@@ -40,6 +41,7 @@ Connection: TypeAlias = "psycopg.Connection[tuple[Any, ...]]"
 APPLICATION: Final = "muniment"
 CONNECT_SECONDS: Final = 10
 WAIT_SECONDS: Final = 30.0  # for a connection that another thread of this process uses
+LOOP_SECONDS: Final = 1.0  # where an event loop waits for that
 IDLE_MILLISECONDS: Final = 15_000  # after which PostgreSQL ends the transaction of a client that says nothing more
 OLDEST: Final = 150_000
 _MOST: Final = "MUNIMENT_POSTGRESQL_CONNECTIONS"
@@ -86,7 +88,7 @@ class Pool:
 
         Raises `Busy` when all are in use for long, and `Lost` when PostgreSQL does not answer.
         """
-        if not self._room.acquire(timeout=WAIT_SECONDS):
+        if not self._room.acquire(timeout=LOOP_SECONDS if _is_in_loop() else WAIT_SECONDS):
             raise Busy(
                 f"all {self.most} connections to {self.server} are in use",
                 f"try again, or set {_MOST} to a higher number",
@@ -186,8 +188,11 @@ class Pool:
                 self._free.pop().close()
 
     def patiently(self, what: Callable[[], T]) -> T:
-        """What this gives, which must be safe to do again: tried until PostgreSQL answers, for some time."""
-        deadline, pause = monotonic() + retry_seconds(), 0.05
+        """What this gives, which must be safe to do again: tried until PostgreSQL answers, for some time.
+
+        Where an event loop waits for it, it is tried once: everything else there would wait too.
+        """
+        deadline, pause = monotonic() + (0 if _is_in_loop() else retry_seconds()), 0.05
         while True:
             try:
                 return what()
@@ -232,6 +237,15 @@ def leave(pool: Pool) -> None:
             del _pools[pool.server]
     if last:
         pool.forget()
+
+
+def _is_in_loop() -> bool:
+    """Whether this thread runs an event loop, in which everything else stands still meanwhile."""
+    try:
+        asyncio.get_running_loop()
+    except RuntimeError:
+        return False
+    return True
 
 
 def quoted(name: str) -> str:

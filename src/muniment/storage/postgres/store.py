@@ -69,6 +69,7 @@ class PostgresStorage(Store[Connection]):
         self._writer: Writer | None = None
         self._replica: Replica | None = None
         self._indexes: Indexes | None = None
+        self._told = 0
         self._closed = False
         try:
             self._reader = Reader(self._pool, self._names, address)
@@ -187,7 +188,14 @@ class PostgresStorage(Store[Connection]):
 
     @property
     def last_etag(self) -> int:
-        return self._reader.last_etag()
+        found = self._reader.last_etag()
+        self._told = max(self._told, found)
+        return found
+
+    @property
+    def known_etag(self) -> int:
+        """See `base.Storage`: other processes may have committed since."""
+        return max(self._told, self._writer.last_etag if self._writer else 0)
 
     def snapshot(self) -> Snapshot:
         """The state after the last commit, without a pin."""

@@ -110,6 +110,7 @@ class Writer:
         self._indexes = indexes
         self._jobs: SimpleQueue[Job | None] = SimpleQueue()
         self._left: Job | None = None
+        self.last_etag = 0  # of this process's own commits
         self._lock = threading.Lock()
         self._closed = False
         self._thread = threading.Thread(target=self._run, name=f"muniment writer {address.schema}", daemon=True)
@@ -206,6 +207,7 @@ class Writer:
                 self._indexes.abandon_all()
                 continue
             break
+        self.last_etag = max(self.last_etag, rows.etag)
         for job, result, failed in answers:
             if failed is None:
                 if job.replaced is not None:
@@ -289,6 +291,7 @@ class Writer:
         if etag == before:
             connection.execute("ROLLBACK")
             return
+        rows.etag = etag
         with connection.pipeline():
             rows.send(connection, self._names)
             self._end(connection, mark, rows, etag, modified)
@@ -324,6 +327,7 @@ class Writer:
         if etag == before:
             connection.execute("ROLLBACK")
             return
+        rows.etag = etag
         with connection.pipeline():
             self._end(connection, mark, rows, etag, modified + 1)
 

@@ -185,6 +185,7 @@ class Rows:
         self.written = 0
         self.indexes: tuple[Index, ...] = ()
         self.defines = False
+        self.etag = 0  # the last one, when all of it is sent
 
     def take(self, commit: Commit) -> None:
         """Count in a commit that has succeeded."""

@@ -240,6 +240,11 @@ class SqliteStorage(Store[apsw.Connection]):
     def last_etag(self) -> int:
         return self._writer.last_etag if self._writer is not None else self.snapshot().etag
 
+    @property
+    def known_etag(self) -> int:
+        """The same: nobody else writes."""
+        return self.last_etag
+
     def snapshot(self) -> Snapshot:
         """The state after the last commit, without a pin."""
         if self._writer is not None:

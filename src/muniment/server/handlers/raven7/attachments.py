@@ -25,7 +25,7 @@ from muniment.storage.base import Upload
 async def get(request: Request) -> Response | Stream:
     """An attachment's content; what is known of it is in headers."""
     owner, name = _named(request)
-    attachment = request.tenant.database.get_attachment(name, owner=owner)
+    attachment = await request.read(lambda: request.tenant.database.get_attachment(name, owner=owner))
     if attachment is None:
         return empty_response(404)
     headers = _headers(attachment, request.tenant.lineage)

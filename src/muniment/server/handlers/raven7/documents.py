@@ -58,17 +58,21 @@ async def _by_ids(request: Request, asked: DocumentsWanted, ids: list[str]) -> R
         raise InvalidInput(f"{len(ids):,} ids are too many for one request", "ask for fewer at once")
     single = len(ids) == 1 and not asked.include
     if single:
-        found, included = [_find(request.tenant, ids[0])], list[Document]()
-        if found == [None]:
-            return empty_response(404)
-    else:
-        found, included = await asyncio.to_thread(queries.load, request.tenant, ids, asked.include)
-    headers = [JSON, BUILD_HEADER]
-    if single and found[0]:
-        headers.append(("etag", etag := f'"{_vector(request.tenant, found[0])}"'))
-        if request.headers.get("if-none-match") == etag:
-            return empty_response(304, headers[1:])
-    return Response(200, headers, _shown(request.tenant, found, included, asked.metadata_only))
+        known = request.headers.get("if-none-match")
+        return await request.read(_one, request.tenant, ids[0], asked.metadata_only, known)
+    found, included = await asyncio.to_thread(queries.load, request.tenant, ids, asked.include)
+    body = await request.read(_shown, request.tenant, found, included, asked.metadata_only)
+    return Response(200, [JSON, BUILD_HEADER], body)
+
+
+def _one(tenant: Tenant, id: str, bare: bool, known: str | None) -> Response:
+    found = _find(tenant, id)
+    if found is None:
+        return empty_response(404)
+    headers = [BUILD_HEADER, ("etag", etag := f'"{_vector(tenant, found)}"')]
+    if known == etag:
+        return empty_response(304, headers)
+    return Response(200, [JSON, *headers], _shown(tenant, [found], [], bare))
 
 
 def _find(tenant: Tenant, id: str) -> Document | None:
@@ -79,7 +83,8 @@ async def _by_prefix(request: Request, asked: DocumentsWanted, prefix: str) -> R
     _check(asked)
     listed = DocumentsListed(matches=asked.matches, exclude=asked.exclude, skip_after=asked.start_after)
     found = await asyncio.to_thread(queries.by_prefix, request.tenant, listed, prefix, asked.start, asked.size)
-    body = _shown(request.tenant, found, [], asked.metadata_only, after=asked.start + len(found))
+    after = asked.start + len(found)
+    body = await request.read(_shown, request.tenant, found, [], asked.metadata_only, after)
     return Response(200, [JSON, BUILD_HEADER], body)
 
 
