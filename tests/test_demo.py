@@ -18,7 +18,7 @@ from muniment.client import DocumentStore
 from muniment.errors import ServerUnavailable
 from muniment.maintenance import MaintenanceActions
 from tests.cli.process import environment
-from tests.sampled import WHOLE
+from tests.sampled import WHOLE, some
 
 DEMO = Path(__file__).parents[1] / "examples" / "demo.py"
 DUMP = b"""{"BuildVersion":62028,"Docs":[
@@ -47,8 +47,8 @@ def page(done: subprocess.CompletedProcess[str]) -> str:
     return done.stdout
 
 
-def test_it_proves_every_promise_on_a_sample(tmp_path: Path) -> None:
-    said = page(run(tmp_path, "--documents", "2000"))
+def on_a_sample(folder: Path) -> None:
+    said = page(run(folder, "--documents", "2000"))
     assert said.count("proven: ") == 6
     for part in (
         "2,000 documents and 40 attachments: all are there, byte for byte",
@@ -61,17 +61,23 @@ def test_it_proves_every_promise_on_a_sample(tmp_path: Path) -> None:
         "FROM 'backups/*/documents-*.parquet'",
     ):
         assert part in said
-    assert list(tmp_path.iterdir()) == []
+    assert list(folder.iterdir()) == []
 
 
-def test_it_takes_a_dump(tmp_path: Path) -> None:
-    (tmp_path / "it's a dump").mkdir()
-    (tmp_path / "d.ravendbdump").write_bytes(DUMP)
-    done = run(tmp_path / "it's a dump", "--dump", tmp_path / "d.ravendbdump")
+def on_a_dump(folder: Path) -> None:
+    (folder / "it's a dump").mkdir()
+    (folder / "d.ravendbdump").write_bytes(DUMP)
+    done = run(folder / "it's a dump", "--dump", folder / "d.ravendbdump")
     assert done.returncode == 0
     assert "2 documents and 0 attachments: all are there, byte for byte" in done.stdout
     assert "SELECT collection, count(*)" in done.stdout
-    assert list((tmp_path / "it's a dump").iterdir()) == []
+    assert list((folder / "it's a dump").iterdir()) == []
+
+
+@some(1)
+@pytest.mark.parametrize("shown", [on_a_sample, on_a_dump])
+def test_it_proves_every_promise(tmp_path: Path, shown: Callable[[Path], None]) -> None:
+    shown(tmp_path)
 
 
 def test_a_dump_that_is_none_is_said_to_be_so(tmp_path: Path) -> None:

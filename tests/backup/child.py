@@ -1,7 +1,6 @@
 """Backups and restores in processes of their own: killed, raced, out of room, without permissions, measured.
 
-`python -m tests.backup.child JOB ARGUMENTS-AS-JSON` forks a process for each attempt, so that Muniment is imported
-once for all of them, and prints what became of each as JSON.
+A job forks a process for each attempt and prints what became of each as JSON.
 """
 
 from __future__ import annotations
@@ -15,6 +14,7 @@ import shutil
 import signal
 import subprocess
 import sys
+import tempfile
 import time
 import traceback
 from collections.abc import Callable
@@ -35,22 +35,30 @@ from muniment.backup.records import Record, records, write_record
 from muniment.errors import Busy
 from tests.backup.gate import take
 from tests.clock import SECOND, START, Clock
+from tests.starter import Forked
 
 ROOT = Path(__file__).parents[2]
 NOBODY = 65534
 UNEXPECTED = 99
 KILLED = -signal.SIGKILL
+_JOB = "import warnings; warnings.simplefilter('error'); from tests.backup.child import main; main()"
 
 
 def run(job: str, *, within: str = "", **arguments: Any) -> Any:
     """In a test: what that job printed. `within` is a shell command to run before, with mounts of its own."""
-    command = [sys.executable, "-W", "error", "-m", "tests.backup.child", job, json.dumps(arguments, default=str)]
-    if within:
-        command = ["unshare", "-rm", "sh", "-c", f'{within} && exec "$@"', "sh", *command]
-    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=120, check=False)
-    if done.returncode or done.stderr:
-        pytest.fail(f"the job {job} ended with {done.returncode}:\n{done.stdout}\n{done.stderr}")
-    return json.loads(done.stdout)
+    asked = [job, json.dumps(arguments, default=str)]
+    with tempfile.TemporaryFile("w+") as out, tempfile.TemporaryFile("w+") as err:
+        if within:
+            command = ["unshare", "-rm", "sh", "-c", f'{within} && exec "$@"', "sh", sys.executable, "-c", _JOB, *asked]
+            code = subprocess.run(command, cwd=ROOT, stdout=out, stderr=err, timeout=120, check=False).returncode
+        else:
+            code = Forked(_JOB, asked, cwd=ROOT, out=out.fileno(), err=err.fileno()).wait(120)
+        out.seek(0)
+        err.seek(0)
+        said, complaints = out.read(), err.read()
+    if code or complaints:
+        pytest.fail(f"the job {job} ended with {code}:\n{said}\n{complaints}")
+    return json.loads(said)
 
 
 def fork(work: Callable[[], object]) -> int:
@@ -135,22 +143,36 @@ class Steps(Progress):
         super().check()
 
 
-def job_kill_at_every_step(what: str, source: str, places: str) -> list[str]:
-    """Kill a backup or restore at its first step, the next one at its second, until one comes through."""
-    killed: list[str] = []
-    for step in range(1, 1000):
-        place = f"{places}/{step}/target"
-        Path(place).parent.mkdir(parents=True)
+def _steps(work: Callable[[Steps], object]) -> int:
+    """How many steps this takes, done in a process of its own."""
 
-        def work(step: int = step, place: str = place) -> None:
-            (back_up if what == "back up" else restore)(source, place, Steps(step))
+    def count_them() -> dict[str, Any]:
+        work(steps := Steps(0))
+        return {"steps": -steps.left}
 
-        code = wait_for(fork(work))
+    return int(_forked(count_them)["steps"])
+
+
+def _kill_at_steps(work: Callable[[str, Steps], object], places: list[str], last: int, apart: int) -> list[str]:
+    """Kill this in each of the places: at its last step, at one so far before that, and so on; where it was killed."""
+    killed = []
+    for step, place in zip(range(last, 0, -apart), places, strict=True):
+        code = wait_for(fork(partial(lambda place, step: work(place, Steps(step)), place, step)))
         assert code in {0, KILLED}, code
-        if code == 0:
-            return killed
-        killed.append(place)
-    raise AssertionError("it never came through")
+        if code:
+            killed.append(place)
+    assert len(killed) > len(places) - 3, "it takes another number of steps each time"
+    return killed
+
+
+def job_kill_at_steps(what: str, source: str, places: str, apart: int) -> list[str]:
+    """Kill a backup or restore at one of so many of its steps."""
+    action = back_up if what == "back up" else restore
+    last = _steps(lambda steps: action(source, f"{places}/counted", steps))
+    targets = [f"{places}/{step}/target" for step in range(last, 0, -apart)]
+    for target in targets:
+        Path(target).parent.mkdir(parents=True)
+    return _kill_at_steps(lambda place, steps: action(source, place, steps), targets, last, apart)
 
 
 def job_kill_at_random(what: str, source: str, places: str, count: int, seed: int) -> list[str]:
@@ -172,19 +194,12 @@ def job_kill_at_random(what: str, source: str, places: str, count: int, seed: in
     return killed
 
 
-def job_kill_into_at_every_step(database: str, source: str, places: str) -> list[str]:
-    """Kill a restore into a copy of a database at its first step, the next one at its second, until one comes through.
-
-    The last of the copies is the one into which the restore came through.
-    """
-    copies: list[str] = []
-    for step in range(1, 1000):
-        copies.append(shutil.copytree(database, f"{places}/{step}"))
-        code = wait_for(fork(partial(lambda copy, step: restore_into(copy, source, Steps(step)), copies[-1], step)))
-        assert code in {0, KILLED}, code
-        if code == 0:
-            return copies
-    raise AssertionError("it never came through")
+def job_kill_into_at_steps(database: str, source: str, places: str, apart: int) -> list[str]:
+    """Kill a restore into a copy of a database at one of so many of its steps; the first copy is of a whole one."""
+    whole = shutil.copytree(database, f"{places}/whole")
+    last = _steps(lambda steps: restore_into(whole, source, steps))
+    copies = [shutil.copytree(database, f"{places}/{step}") for step in range(last, 0, -apart)]
+    return [whole, *_kill_at_steps(lambda copy, steps: restore_into(copy, source, steps), copies, last, apart)]
 
 
 def job_kill_into_at_random(database: str, source: str, places: str, count: int, seed: int) -> list[str]:
@@ -449,6 +464,7 @@ def job_measure(source: str, destination: str, target: str) -> dict[str, int]:
     return {name: _forked(lambda work=work: measure(work))["bytes"] for name, work in jobs.items()}  # type: ignore[misc]
 
 
-if __name__ == "__main__":
+def main() -> None:
+    """Do the job that the command line names, and print what came of it."""
     name, arguments = sys.argv[1:]
     print(json.dumps(globals()["job_" + name](**json.loads(arguments))))

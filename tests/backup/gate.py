@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import os
 import threading
 from collections.abc import Callable
 from pathlib import Path
 
+import pytest
+
 from muniment import DocumentDatabase, Progress
+from muniment.backup import documents
 from muniment.backup.repository import Backup
 from muniment.backup.take import take_backup
 
@@ -26,6 +30,22 @@ class Gate(Progress):
             if self.pauses:
                 self.pauses.pop(0)()
         super().advance(documents=documents, attachments=attachments, bytes=bytes)
+
+
+def each_takes_a_part(monkeypatch: pytest.MonkeyPatch) -> None:
+    """However little there is, two write the documents of a backup: none takes a second range before each has one."""
+    met, take, first = threading.Barrier(2), documents._Ranges.take, threading.local()
+
+    def take_together(ranges: documents._Ranges) -> documents.Range:
+        if not hasattr(first, "met"):
+            first.met = True
+            met.wait(60)
+        return take(ranges)
+
+    monkeypatch.setattr(documents, "ALONE_BYTES", 0)
+    monkeypatch.setattr(documents, "RANGE_ETAGS", 1000)
+    monkeypatch.setattr(os, "cpu_count", lambda: 2)
+    monkeypatch.setattr(documents._Ranges, "take", take_together)
 
 
 def take(database: DocumentDatabase, destination: Path, progress: Progress | None = None) -> Backup:

@@ -11,9 +11,10 @@ from muniment.backup.repository import Backup, backups
 from tests.backup import child
 from tests.backup.state import State, opened, state_of
 from tests.clock import SECOND, START, Clock
-from tests.sampled import count, thinned, torture
+from tests.sampled import count, torture
 
 KILLS = count(2, whole=20)
+APART = count(4, whole=1)
 
 
 def assert_backups_are_whole(database: DocumentDatabase, places: list[str]) -> int:
@@ -48,9 +49,8 @@ def assert_restores_are_whole(backup: Backup, places: list[str], expected: State
 def test_a_backup_that_is_killed_at_each_step(small: DocumentDatabase, tmp_path: Path) -> None:
     expected = state_of(small)
     small.close()
-    places = child.run("kill_at_every_step", what="back up", source=small.path, places=tmp_path / "places")
-    assert len(places) > 25
-    places = thinned(places, 3)
+    places = child.run("kill_at_steps", what="back up", source=small.path, places=tmp_path / "places", apart=APART)
+    assert len(places) > 25 // APART
     with opened(small.path, Clock(START + 900 * SECOND, step=SECOND)) as database:
         assert state_of(database) == expected
         whole = assert_backups_are_whole(database, places)
@@ -59,9 +59,8 @@ def test_a_backup_that_is_killed_at_each_step(small: DocumentDatabase, tmp_path:
 
 @torture
 def test_a_restore_that_is_killed_at_each_step(small: DocumentDatabase, backup: Backup, tmp_path: Path) -> None:
-    places = child.run("kill_at_every_step", what="restore", source=backup.folder, places=tmp_path / "places")
-    assert len(places) > 15
-    places = thinned(places, 3)
+    places = child.run("kill_at_steps", what="restore", source=backup.folder, places=tmp_path / "places", apart=APART)
+    assert len(places) > 15 // APART
     assert 0 < assert_restores_are_whole(backup, places, state_of(small)) < len(places) // 2
     assert MaintenanceActions.verify(backup.folder).backup == backup
 
@@ -69,9 +68,8 @@ def test_a_restore_that_is_killed_at_each_step(small: DocumentDatabase, backup: 
 @pytest.fixture
 def larger(database: DocumentDatabase) -> DocumentDatabase:
     """Large enough to be killed in the middle of everything."""
-    for start in range(0, 20_000, 10_000):
-        text = b"0123456789abcdef" * 12
-        database.batch([Put(f"orders/{n}", b'{"n":%d,"t":"%b"}' % (n, text)) for n in range(start, start + 10_000)])
+    text, documents = b"0123456789abcdef" * 12, count(5_000, whole=20_000)
+    database.batch([Put(f"orders/{n}", b'{"n":%d,"t":"%b"}' % (n, text)) for n in range(documents)])
     database.put_attachment("photos/1", b"0123456789abcdef" * 250_000)
     return database
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import random
 import shutil
 from collections.abc import Callable
@@ -15,7 +14,6 @@ import pyarrow.parquet as pq
 import pytest
 
 from muniment import DocumentDatabase, MaintenanceActions, Progress, Put
-from muniment.backup import documents
 from muniment.backup import manifest as manifests
 from muniment.backup.reader import check_file
 from muniment.backup.repository import Backup
@@ -34,6 +32,7 @@ from tests.backup.damage import (
     seal,
     write_manifest,
 )
+from tests.backup.gate import each_takes_a_part
 from tests.backup.state import opened, state_of
 from tests.sampled import count, some, torture
 
@@ -85,9 +84,7 @@ def test_no_byte_can_change_unnoticed(backup: Backup, folder: Path, scratch: Pat
 def test_no_byte_of_a_large_backup_can_change_unnoticed(
     database: DocumentDatabase, tmp_path: Path, scratch: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(documents, "ALONE_BYTES", 0)  # so that two processes write it, each a file
-    monkeypatch.setattr(documents, "RANGE_ETAGS", 1000)
-    monkeypatch.setattr(os, "cpu_count", lambda: 2)
+    each_takes_a_part(monkeypatch)
     chance = random.Random(6)
     database.batch([Put(f"orders/{n}", {"n": n, "text": chance.randbytes(20).hex()}) for n in range(12_000)])
     database.put_attachment("photos/1", chance.randbytes(1_500_000))

@@ -61,7 +61,7 @@ def test_proving_can_be_cancelled(small: DocumentDatabase, tmp_path: Path) -> No
     small.configure({"Muniment/History": "true"})
     small.maintenance.start_backup(tmp_path / "backups").wait()
     for turn in range(3):
-        small.batch([Put(f"many/{number}", {"turn": turn}) for number in range(20_000)])
+        small.batch([Put(f"many/{number}", {"turn": turn}) for number in range(4_000)])
     small.maintenance.start_backup(tmp_path / "backups", incremental=True).wait()
 
     class Impatient(Progress):

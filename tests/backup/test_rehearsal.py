@@ -489,7 +489,7 @@ class Rehearsal(RuleBasedStateMachine):
 TestRehearsal = torture(Rehearsal.TestCase)
 TestRehearsal.settings = settings(
     deadline=None,
-    max_examples=count(5, whole=60),
+    max_examples=count(3, whole=60),
     stateful_step_count=30,
     suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large],
 )
@@ -527,7 +527,7 @@ others: st.SearchStrategy[Callable[[Rehearsal], None]] = st.one_of(
 @torture
 @settings(
     deadline=None,
-    max_examples=count(8, whole=200),
+    max_examples=count(5, whole=200),
     suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large],
 )
 @given(

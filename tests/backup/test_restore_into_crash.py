@@ -8,7 +8,9 @@ from muniment import DocumentDatabase, Put
 from tests.backup import child
 from tests.backup.state import Seen, opened, seen_by_readers
 from tests.clock import SECOND, START, Clock
-from tests.sampled import count, thinned, torture
+from tests.sampled import count, torture
+
+APART = count(4, whole=1)
 
 
 def assert_whole(copies: list[str], source: Path, before: Seen, after: Seen) -> int:
@@ -47,16 +49,21 @@ def changed(database: DocumentDatabase, place: Path) -> tuple[Seen, Seen]:
 def test_killed_at_each_step(small: DocumentDatabase, tmp_path: Path) -> None:
     before, after = changed(small, tmp_path / "backups")
     copies = child.run(
-        "kill_into_at_every_step", database=small.path, source=tmp_path / "backups", places=tmp_path / "places"
+        "kill_into_at_steps",
+        database=small.path,
+        source=tmp_path / "backups",
+        places=tmp_path / "places",
+        apart=APART,
     )
-    assert len(copies) > 25
-    copies = thinned(copies, 3)
+    assert len(copies) > 25 // APART
     assert 0 < assert_whole(copies, tmp_path / "backups", before, after) < len(copies) // 2
 
 
 @torture
 def test_killed_at_random(database: DocumentDatabase, tmp_path: Path) -> None:
-    database.batch([Put(f"orders/{n}", b'{"n":%d,"t":"%b"}' % (n, b"0123456789" * 20)) for n in range(10_000)])
+    database.batch(
+        [Put(f"orders/{n}", b'{"n":%d,"t":"%b"}' % (n, b"0123456789" * 20)) for n in range(count(3_000, whole=10_000))]
+    )
     database.put_attachment("photos/1", b"0123456789abcdef" * 250_000)
     before, after = changed(database, tmp_path / "backups")
     source, places = tmp_path / "backups", tmp_path / "places"

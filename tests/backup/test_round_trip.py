@@ -16,9 +16,10 @@ from muniment.backup.restore import Restored
 from muniment.document import fold, to_microseconds
 from muniment.revision import ATTACHMENT, DOCUMENT
 from tests.backup import awkward
+from tests.backup.gate import each_takes_a_part
 from tests.backup.state import live, opened, seen_by_readers, state_of
 from tests.clock import SECOND, START, Clock
-from tests.sampled import count
+from tests.sampled import count, torture
 
 MIB = 1 << 20
 
@@ -184,24 +185,28 @@ def test_an_attachment_of_any_size(database: DocumentDatabase, tmp_path: Path, s
         assert attachment.metadata == {"type": "image/png"}
 
 
+@torture
 def test_many_attachments(database: DocumentDatabase, tmp_path: Path) -> None:
     # More than one page of the log, more than one row group, contents that end in the middle of each.
     chance = random.Random(11)
-    sizes = [chance.choice([0, 1, 17, 1000, 60_000, 1_500_000]) for _ in range(150)]
+    sizes = [chance.choice([0, 1, 17, 1000, 60_000, 1_500_000]) for _ in range(count(70, whole=150))]
     for number, size in enumerate(sizes):
         database.put_attachment(f"photos/{number}", chance.randbytes(size))
     restored = round_trip(database, tmp_path)
-    assert restored.backup.manifest.counts.attachments == 150
+    assert restored.backup.manifest.counts.attachments == len(sizes)
     assert restored.backup.manifest.counts.bytes == sum(sizes)
 
 
-def test_many_batches_and_large_documents(database: DocumentDatabase, tmp_path: Path) -> None:
+def test_many_batches_and_large_documents(
+    database: DocumentDatabase, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    each_takes_a_part(monkeypatch)
     # Batches end by rows (8192) and by bytes (8 MiB), and one document alone is larger than a batch.
-    database.batch([Put(f"small/{n}", b'{"n":%d}' % n, {"Raven-Entity-Name": "Small"}) for n in range(20_000)])
-    for number in range(4):
+    database.batch([Put(f"small/{n}", b'{"n":%d}' % n, {"Raven-Entity-Name": "Small"}) for n in range(9_000)])
+    for number in range(3):
         database.put(f"large/{number}", b'{"text":"%b"}' % (b"x" * (3 * MIB + number)))
-    database.put("huge", b'{"text":"%b"}' % (b"y" * (20 * MIB)))
-    database.batch([Delete(f"small/{n}") for n in range(0, 20_000, 7)])
+    database.put("huge", b'{"text":"%b"}' % (b"y" * (9 * MIB)))
+    database.batch([Delete(f"small/{n}") for n in range(0, 9_000, 7)])
     restored = round_trip(database, tmp_path)
     etags = [(file.first_etag, file.last_etag) for file in restored.backup.manifest.files_of(DOCUMENT)]
     assert len(etags) == 2  # two threads, each with its own file

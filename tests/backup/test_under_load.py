@@ -22,6 +22,7 @@ from muniment.backup import documents
 from muniment.backup.repository import Backup
 from muniment.document import fold
 from muniment.errors import Cancelled
+from muniment.limits import NO_LIMITS
 from muniment.progress import Progress
 from muniment.revision import ATTACHMENT, DOCUMENT
 from tests.backup.gate import Gate, take
@@ -29,6 +30,8 @@ from tests.backup.state import State, live, opened, state_of
 from tests.sampled import some
 
 TraceFunction: TypeAlias = Callable[[FrameType, str, Any], Any]
+DOCUMENTS = 17_000  # in three batches, of 8192
+STANDING = NO_LIMITS.changed(read_rate="1kB")  # until the limits are changed
 PATIENCE = 30.0  # seconds until a writer counts as blocked
 
 
@@ -121,8 +124,8 @@ def writers(journal: Journal, count: int = 3) -> Iterator[None]:
 
 def fill(database: DocumentDatabase) -> None:
     """Several batches of documents, and attachments."""
-    for start in range(0, 30_000, 5_000):
-        database.batch([Put(f"orders/{n}", b'{"n":%d,"text":"0123456789"}' % n) for n in range(start, start + 5_000)])
+    for start in range(0, DOCUMENTS, 1_000):
+        database.batch([Put(f"orders/{n}", b'{"n":%d,"text":"0123456789"}' % n) for n in range(start, start + 1_000)])
     for number in range(24):
         database.put_attachment(f"photos/{number % 12}/{number // 12}", random.Random(number).randbytes(50_000))
 
@@ -133,10 +136,14 @@ def test_backups_while_threads_write(database: DocumentDatabase, tmp_path: Path)
     backups: list[Backup] = []
     with writers(journal):
         for number in range(3):
-            acknowledged, before = journal.last, journal.count
-            operation = database.maintenance.start_backup(tmp_path / f"backup {number}")
+            acknowledged = journal.last
+            operation = database.maintenance.start_backup(tmp_path / f"backup {number}", limits=STANDING)
+            before, deadline = journal.count, monotonic() + PATIENCE
+            while journal.count < before + 50:
+                assert monotonic() < deadline, "nobody wrote while the backup ran"
+                sleep(0.001)
+            operation.progress.limits = NO_LIMITS
             backup = operation.wait(PATIENCE)
-            assert journal.count > before, "nobody wrote while the backup ran"
             assert acknowledged <= backup.manifest.snapshot.etag <= database.snapshot().etag
             backups.append(backup)
     assert backups[0].manifest.snapshot.etag < backups[1].manifest.snapshot.etag < backups[2].manifest.snapshot.etag
@@ -176,9 +183,9 @@ def test_everything_is_replaced_and_purged_while_the_backup_stands_still(
 
     def replace_everything() -> None:
         nonlocal purged
-        for start in range(0, 30_000, 5_000):
-            database.batch([Delete(f"orders/{n}") for n in range(start, start + 5_000, 2)])
-            database.batch([Put(f"orders/{n}", b"{}") for n in range(start + 1, start + 5_000, 2)])
+        for start in range(0, DOCUMENTS, 1_000):
+            database.batch([Delete(f"orders/{n}") for n in range(start, start + 1_000, 2)])
+            database.batch([Put(f"orders/{n}", b"{}") for n in range(start + 1, start + 1_000, 2)])
         for number in range(24):
             if number % 2:
                 database.put_attachment(f"photos/{number % 12}/{number // 12}", b"other")
@@ -195,7 +202,7 @@ def test_everything_is_replaced_and_purged_while_the_backup_stands_still(
     assert database.storage.purge() == 0
     with database.storage.pin() as snapshot:
         rows = sum(len(batch) for batch in database.storage.changes(0, snapshot.etag))
-    assert rows == 30_000  # the tombstones among them
+    assert rows == DOCUMENTS  # the tombstones among them
     assert len(list(database.attachments(limit=100))) == 12
 
 

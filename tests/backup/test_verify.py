@@ -209,7 +209,7 @@ def test_it_can_be_cancelled_and_ends_its_processes(
     small: DocumentDatabase, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(examine, "ALONE_BYTES", 0)
-    small.batch([Put(f"many/{number}", {"number": number}) for number in range(30_000)])
+    small.batch([Put(f"many/{number}", {"number": number}) for number in range(10_000)])
     small.maintenance.start_backup(tmp_path / "backups").wait()
 
     class Impatient(Progress):
@@ -230,12 +230,12 @@ def test_a_process_that_is_killed_is_said(
     small: DocumentDatabase, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(examine, "ALONE_BYTES", 0)
-    small.batch([Put(f"many/{number}", {"number": number}) for number in range(100_000)])
+    small.batch([Put(f"many/{number}", {"number": number}) for number in range(40_000)])
     backup = small.maintenance.start_backup(tmp_path / "backups").wait()
     assert len(backup.manifest.files) == 2  # of which one has far more than the other
     before = set(children(os.getpid()))
-    tasks = [
-        Task(backup.sha256, os.fsencode(backup.folder), file, 0, backup.manifest.through)
+    tasks = [  # as of an incremental backup, of which each document is told: more than pipes hold before it is heard
+        Task(backup.sha256, os.fsencode(backup.folder), file, 0, backup.manifest.through, incremental=True)
         for file in backup.manifest.files
     ]
     findings = examine_all(tasks, Progress())
