@@ -15,8 +15,8 @@ from tests.sampled import count, torture
 
 LIMIT = 250 << 20
 VERIFY_LIMIT = 100 << 20
-DOCUMENTS = count(21_000, whole=60_000)
-ATTACHMENT_MIB = count(80, whole=200)
+DOCUMENTS = count(14_000, whole=60_000)
+ATTACHMENT_MIB = count(60, whole=200)
 
 
 def _content(parts: int) -> Iterator[bytes]:
@@ -32,11 +32,11 @@ def test_memory_is_bounded(tmp_path: Path) -> None:
     text = random.Random(2).randbytes(1 << 20).hex().encode()
     metadata = b'{"Raven-Entity-Name":"Orders"}'
     with DocumentDatabase(tmp_path / "shop") as database:
-        for start in range(0, DOCUMENTS, 3_000):
+        for start in range(0, DOCUMENTS, 2_000):
             database.batch(
                 [
                     Put(f"orders/{n}", b'{"n":%d,"text":"%b"}' % (n, text[n * 31 : n * 31 + 4000]), metadata)
-                    for n in range(start, start + 3_000)
+                    for n in range(start, start + 2_000)
                 ]
             )
         database.put_attachment("film", _content(ATTACHMENT_MIB))
