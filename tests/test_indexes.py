@@ -13,8 +13,8 @@ from muniment.query import words
 from muniment.storage import building, indexes
 from muniment.storage.sqlite.indexes import Indexes
 from muniment.storage.sqlite.store import SqliteStorage
-from tests.client.test_indexes import until
 from tests.clock import Clock
+from tests.waiting import until
 
 ORDERS = {"Raven-Entity-Name": "Orders"}
 SEARCH = {"Company": "Company", "Notes": IndexField("Notes", search=True)}

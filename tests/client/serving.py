@@ -12,6 +12,7 @@ from typing import Any
 from muniment.finding import Results
 from muniment.page import Page
 from tests.starter import Forked
+from tests.waiting import PATIENCE
 
 _PROGRAM = """
 import sys
@@ -37,7 +38,7 @@ def running_server(folder: Path, port: int = 0, storage: str = "") -> Iterator[t
         yield url, process
     finally:
         process.terminate()
-        process.wait(20)
+        process.wait(PATIENCE)
         process.stdout.close()
 
 

@@ -31,11 +31,13 @@ from muniment.errors import (
     UnreachablePoint,
     WrongKey,
 )
+from muniment.limits import Limits
 from muniment.revision import ATTACHMENT, DOCUMENT
 from muniment.security.encryption import Algorithm, new_key
 from tests.client.serving import blocking
 from tests.sampled import only_in_folders, some
 from tests.secret import SECRET, holding_secret
+from tests.waiting import PATIENCE
 
 
 @pytest.fixture(params=["threads", "asyncio"])
@@ -107,18 +109,18 @@ def test_a_database_that_is_not_there(url: str) -> None:
 def test_backup_and_restore(remote: Any, tmp_path: Path) -> None:
     backup = remote.admin.start_backup(tmp_path / "backup")
     told: list[JobStatus] = []
-    done = backup.wait(30, told.append)
+    done = backup.wait(PATIENCE, told.append)
     assert told[-1] == done
     assert (done.state, done.documents) == ("completed", 100)
     assert done.error is None
     assert "Started" in done.messages[0]
     assert "completed" in done.messages[-1]
     remote.put("later", {})
-    remote.admin.start_backup(str(tmp_path / "backup"), incremental=True).wait(30)
+    remote.admin.start_backup(str(tmp_path / "backup"), incremental=True).wait(PATIENCE)
     assert verify(tmp_path / "backup").fingerprint.count(DOCUMENT) == 101
     name = f"{remote.name}-copy"
     restore = remote.admin.start_restore(tmp_path / "backup", name, location=tmp_path / "copy")
-    assert restore.wait(30).state == "completed"
+    assert restore.wait(PATIENCE).state == "completed"
     with DocumentStore(remote.url, name) as copy:
         assert copy.statistics().fingerprint == remote.statistics().fingerprint
         assert copy.get("later") is not None
@@ -129,7 +131,7 @@ def test_backup_and_restore(remote: Any, tmp_path: Path) -> None:
 
 @some(1)
 def test_a_name_from_the_backup(remote: Any, tmp_path: Path) -> None:
-    remote.admin.start_backup(tmp_path / "backup").wait(30)
+    remote.admin.start_backup(tmp_path / "backup").wait(PATIENCE)
     with pytest.raises(TargetExists):
         remote.admin.start_restore(tmp_path / "backup")
 
@@ -138,7 +140,7 @@ def test_a_backup_that_fails(remote: Any, tmp_path: Path) -> None:
     (tmp_path / "file").write_text("x")
     backup = remote.admin.start_backup(tmp_path / "file")
     with pytest.raises(MunimentError) as error:
-        backup.wait(30)
+        backup.wait(PATIENCE)
     assert str(tmp_path / "file") in error.value.message
     status = backup.status() if not isinstance(remote, DocumentStore) else backup.status
     assert status.state == "faulted"
@@ -150,7 +152,7 @@ def test_a_restore_that_fails(remote: Any, tmp_path: Path) -> None:
         remote.admin.start_restore(tmp_path / "missing", "copy")
     (tmp_path / "empty").mkdir()
     with pytest.raises(MunimentError):
-        remote.admin.start_restore(tmp_path / "empty", "copy").wait(30)
+        remote.admin.start_restore(tmp_path / "empty", "copy").wait(PATIENCE)
     with pytest.raises(MunimentError):
         remote.admin.start_restore(tmp_path / "empty")
     assert "copy" not in remote.admin.databases()
@@ -164,7 +166,7 @@ def test_a_relative_path_is_not_taken_for_one_of_the_server(remote: Any) -> None
 @some(1)
 def test_compaction(remote: Any) -> None:
     before = remote.statistics().fingerprint
-    assert remote.admin.compact().wait(60).state == "completed"
+    assert remote.admin.compact().wait(PATIENCE).state == "completed"
     assert remote.statistics().fingerprint == before
 
 
@@ -177,17 +179,17 @@ def test_an_encrypted_database_from_its_making_to_its_restore_with_another_key(r
     with DocumentStore(remote.url, name) as safe:
         safe.put(f"people/{SECRET}", {"Text": SECRET})
         assert safe.admin.settings()["Raven/ActiveBundles"] == "Replication;Encryption"
-        safe.admin.start_backup(tmp_path).wait(60)
+        safe.admin.start_backup(tmp_path).wait(PATIENCE)
         fingerprint = safe.statistics().fingerprint
-        assert admin.rotate_key(other.text, name, algorithm="ChaCha20").wait(60).state == "completed"
+        assert admin.rotate_key(other.text, name, algorithm="ChaCha20").wait(PATIENCE).state == "completed"
         assert safe.statistics().fingerprint == fingerprint
         with pytest.raises(InvalidInput, match="the key"):
             safe.admin.rotate_key("short")
     assert holding_secret(tmp_path) == []
     with pytest.raises(WrongKey):
-        admin.start_restore(tmp_path, f"{name}-2", key=other).wait(60)
+        admin.start_restore(tmp_path, f"{name}-2", key=other).wait(PATIENCE)
     assert admin.plan_restore(tmp_path, f"{name}-2", key=key)["rows"] == 1
-    admin.start_restore(tmp_path, f"{name}-2", key=key.secret).wait(60)
+    admin.start_restore(tmp_path, f"{name}-2", key=key.secret).wait(PATIENCE)
     with DocumentStore(remote.url, f"{name}-2") as restored:
         assert restored.statistics().fingerprint == fingerprint
     for each in (name, f"{name}-2"):
@@ -217,7 +219,7 @@ def test_no_key_goes_to_another_machine_in_clear() -> None:
 
 def test_operations(remote: Any, tmp_path: Path) -> None:
     backup = remote.admin.start_backup(tmp_path / "backup")
-    backup.wait(30)
+    backup.wait(PATIENCE)
     [found] = [each for each in remote.operations.list() if each.id == backup.id]
     assert (found.type, found.status, found.error) == ("backup", "Completed", "")
     assert remote.name in found.description
@@ -232,25 +234,24 @@ def test_operations(remote: Any, tmp_path: Path) -> None:
 
 @some(1)
 def test_one_backup_at_a_time_and_cancelling(remote: Any, tmp_path: Path) -> None:
-    with io.BytesIO(b"\1\2\3\4" * (16 << 20)) as content:
-        remote.put_attachment("large", content)
-    backup = remote.admin.start_backup(tmp_path / "one")
+    remote.put_attachment("large", bytes(3 << 20))
+    backup = remote.admin.start_backup(tmp_path / "one", limits=Limits(read_rate=1))  # which keeps it running
     with pytest.raises(BackupRunning):
         remote.admin.start_backup(tmp_path / "two")
     with pytest.raises(TimeoutError):
         backup.wait(0)
     backup.cancel()
     with pytest.raises(Cancelled):
-        backup.wait(30)
+        backup.wait(PATIENCE)
     assert not [each for each in (tmp_path / "one").glob("*") if (each / "manifest.json").exists()]
-    remote.admin.start_backup(tmp_path / "two").wait(60)
+    remote.admin.start_backup(tmp_path / "two").wait(PATIENCE)
     assert verify(tmp_path / "two").fingerprint.count(ATTACHMENT) == 1
 
 
 def test_the_system_database_is_backed_up_too(url: str, tmp_path: Path) -> None:
     with DocumentStore(url) as store:
         assert store.name == "<system>"
-        store.admin.start_backup(tmp_path / "system").wait(30)
+        store.admin.start_backup(tmp_path / "system").wait(PATIENCE)
         with pytest.raises((NotFound, Conflict, InvalidInput)):
             store.admin.compact()
     assert verify(tmp_path / "system").fingerprint.count(DOCUMENT) >= 0
@@ -262,7 +263,7 @@ def test_build_version(remote: Any) -> None:
 
 def test_what_a_restore_of_the_library_gives(remote: Any, tmp_path: Path) -> None:
     """A backup taken by a server is one like any other."""
-    remote.admin.start_backup(tmp_path / "backup").wait(30)
+    remote.admin.start_backup(tmp_path / "backup").wait(PATIENCE)
 
     MaintenanceActions.restore(tmp_path / "backup", tmp_path / "copy")
     with DocumentDatabase(tmp_path / "copy", create=False) as copy:
@@ -308,10 +309,10 @@ def chain(remote: Any, tmp_path: Path) -> Path:
     remote.admin.delete_database(remote.name, hard=True)
     remote.admin.create_database(remote.name, {"Muniment/History": "true"})
     remote.put("a/1", {"n": "first"})
-    remote.admin.start_backup(tmp_path / "chain").wait(30)
+    remote.admin.start_backup(tmp_path / "chain").wait(PATIENCE)
     remote.put("a/1", {"n": "second"})
     remote.put("a/1", {"n": "third"})
-    remote.admin.start_backup(tmp_path / "chain", incremental=True).wait(30)
+    remote.admin.start_backup(tmp_path / "chain", incremental=True).wait(PATIENCE)
     return tmp_path / "chain"
 
 
@@ -332,7 +333,7 @@ def test_any_moment_and_part(remote: Any, chain: Path) -> None:
         remote.admin.plan_restore(chain, lineage="none")
     name = f"{remote.name}-part"
     selection = Selection.of(ids=("A/1",))
-    remote.admin.start_restore(chain, name, at=at, selection=selection).wait(30)
+    remote.admin.start_restore(chain, name, at=at, selection=selection).wait(PATIENCE)
     with DocumentStore(remote.url, name) as copy:
         document = copy.get("a/1")
         assert document is not None
@@ -367,20 +368,20 @@ def test_into_the_store_s_database(remote: Any, chain: Path) -> None:
     remote.delete("a/1")
     remote.put("new", {})
     comparing = remote.admin.start_restore_into(chain)
-    compared = comparing.wait(30)
+    compared = comparing.wait(PATIENCE)
     lists = {name: ["new"] if name == "deleted" else ["a/1"] if name == "added" else [] for name in ACTIONS}
     assert comparing.changes() == [{"kind": "document", "collection": None, **lists}]
     assert (compared.difference["added"], compared.difference["deleted"], compared.written) == (1, 1, None)
     assert remote.get("a/1") is None
     with pytest.raises(Conflict, match="new was deleted") as error:
-        remote.admin.start_restore_into(chain, "fail").wait(30)
+        remote.admin.start_restore_into(chain, "fail").wait(PATIENCE)
     assert error.value.exit_code == Conflict.exit_code
     part = Selection.of(ids=("a/1",))
-    restored = remote.admin.start_restore_into(chain, "skip", selection=part).wait(30)
+    restored = remote.admin.start_restore_into(chain, "skip", selection=part).wait(PATIENCE)
     document = remote.get("a/1")
     assert (document.json(), document.etag, restored.written) == ({"n": "third"}, restored.etag, 1)
-    assert remote.admin.start_restore_into(chain, "overwrite", dry_run=True).wait(30).written is None
-    assert remote.admin.start_restore_into(chain, "overwrite").wait(30).written == 1
+    assert remote.admin.start_restore_into(chain, "overwrite", dry_run=True).wait(PATIENCE).written is None
+    assert remote.admin.start_restore_into(chain, "overwrite").wait(PATIENCE).written == 1
     assert remote.get("new") is None
 
 
@@ -390,7 +391,7 @@ def test_backups_of_another_database(remote: Any, chain: Path) -> None:
         other.admin.create_database(other.name)
         with pytest.raises(ForeignBackup):
             other.admin.start_restore_into(chain, "skip")
-        assert other.admin.start_restore_into(chain, "skip", other_database=True).wait(30).written == 1
+        assert other.admin.start_restore_into(chain, "skip", other_database=True).wait(PATIENCE).written == 1
         other.admin.delete_database(other.name, hard=True)
 
 

@@ -29,7 +29,7 @@ from muniment.errors import (
 from muniment.smuggler.options import SmugglerOptions
 from tests.client.test_wire import AWKWARD
 from tests.raven3.test_documents import BODIES, METADATA
-from tests.sampled import some
+from tests.sampled import count, some, torture
 
 pytestmark = some(2)  # of the forms, which are in most tests all the parameters
 
@@ -335,8 +335,10 @@ def test_large_documents(any_database: Any) -> None:
     _put_and_get(any_database, 1 << 20)
 
 
+@torture
 def test_the_largest_documents(store: DocumentStore) -> None:
-    _put_and_get(store, (64 << 20) - 100)  # the limit is the server's, so one kind of client will do
+    size = count(16 << 20, whole=(64 << 20) - 100)
+    _put_and_get(store, size)  # the limit is the server's, so one kind of client will do
 
 
 def test_too_large_a_document(any_database: Any) -> None:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from time import monotonic, sleep
 from typing import Any
 
 import pytest
@@ -11,19 +9,13 @@ import pytest
 from muniment import IndexField, field
 from muniment.errors import IndexNotFound, InvalidInput
 from tests.sampled import only_in_folders
+from tests.waiting import until
 
 ORDERS = [
     ("companies/1", "2026-05-04", "Red cars, running", ["products/1", "products/2"]),
     ("companies/2", "2026-05-06", "a blue car", ["products/2"]),
     ("companies/1", "2026-05-06", "nothing", []),
 ]
-
-
-def until(holds: Callable[[], bool]) -> None:
-    end = monotonic() + 20
-    while not holds():
-        assert monotonic() < end
-        sleep(0.01)
 
 
 def fill(database: Any) -> None:

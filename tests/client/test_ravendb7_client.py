@@ -22,6 +22,7 @@ from muniment.maintenance import MaintenanceActions
 from muniment.security.keys import new_key
 from tests.client.environment import python_with
 from tests.server.running import running
+from tests.waiting import PATIENCE
 
 PROGRAM = Path(__file__).with_name("ravendb7_program.py")
 _numbers = count(1)
@@ -49,7 +50,7 @@ class Process:
         assert self._process.stdout is not None
         self._process.stdin.close()
         self._process.stdout.close()
-        assert self._process.wait(30) == 0
+        assert self._process.wait(PATIENCE) == 0
 
 
 class Program:

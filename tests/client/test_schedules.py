@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +14,7 @@ from muniment.errors import DamagedBackup, InvalidInput, NotFound
 from muniment.limits import Limits
 from tests.client.serving import blocking
 from tests.sampled import some
+from tests.waiting import until
 
 
 @pytest.fixture(params=["store", "async store"])
@@ -43,15 +43,9 @@ def test_schedules_and_jobs(both_stores: Any, store: DocumentStore) -> None:
     assert schedules.pause("nightly", "2090-01-01T00:00:00Z").schedule.due["full"] > "2090"
     assert schedules.resume("nightly").schedule.due["full"] < "2090"
     assert [run.task for run in schedules.run("nightly").runs] == ["full"]
-    until = time.monotonic() + 60
-    while not (ended := [run for run in schedules.runs(name, "nightly") if run.ended]):
-        assert time.monotonic() < until
-        time.sleep(0.05)
+    ended = until(lambda: [run for run in schedules.runs(name, "nightly") if run.ended])
     assert [(run.state, run.result["documents"]) for run in ended] == [("completed", 1)]
-    while not (there := [each for each in schedules.destinations() if each.database == name and each.state]):
-        assert time.monotonic() < until
-        time.sleep(0.05)
-    [known] = there
+    [known] = until(lambda: [each for each in schedules.destinations() if each.database == name and each.state])
     assert (known.schedules, Path(known.destination).name) == (["nightly"], name)
     assert known.state.last_backup.name in ended[0].result["backup"]
     for _ in range(2):
