@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
+import httpx
+import psycopg
 import pytest
 
 from muniment import DocumentDatabase, DocumentStore, MaintenanceActions
@@ -17,6 +19,7 @@ from muniment.storage import engines
 from muniment.storage.location import Address, address, location_of
 from tests.postgres_server import Postgres
 from tests.server.running import Server
+from tests.test_limits import closed
 
 SECONDS = 60
 ID_HEADERS = {"Raven-Entity-Name": "Orders"}
@@ -126,6 +129,59 @@ def test_a_server_that_is_killed_in_a_backup_is_seen_as_interrupted(
     assert status is not None
     assert not status["IsRunning"]
     assert "interrupted" in str(status).lower()
+
+
+def test_a_restore_of_a_server_that_is_killed_is_seen_as_interrupted_by_the_other(
+    two: tuple[Server, Server], storage: str, tmp_path: Path
+) -> None:
+    one, other = two
+    with DocumentDatabase(tmp_path / "shop") as database:
+        database.put("a", {})
+        database.maintenance.start_backup(tmp_path / "backups").wait()
+    wanted = {"BackupLocation": str(tmp_path / "backups"), "DatabaseName": "Shop"}
+
+    def restore(server: Server, **options: str) -> httpx.Response:
+        return server.client.post("/admin/restore", json=wanted, params=options)
+
+    def status(server: Server) -> str:
+        answer = server.client.get("/docs/Raven/Restore/Status")
+        return str(answer.json().get("State")) if answer.status_code == 200 else ""
+
+    assert restore(one, hours=closed().texts()["hours"]).status_code == 202
+    until(lambda: status(other) == "Running")
+    second = restore(other)
+    assert second.status_code == 503, second.text
+    assert "still in progress" in second.text
+    one.kill()
+    assert status(other) == "Running"  # until its lease has run out
+    with psycopg.connect(storage, autocommit=True) as connection:
+        connection.execute("UPDATE muniment_system.lease SET expires = now()")
+    until(lambda: status(other) == "Faulted")
+    told = other.client.get("/docs/Raven/Restore/Status").json()
+    assert "interrupted" in told["LastProgressMessage"]
+    until(lambda: other.client.get("/docs/Raven/Restore/InProgress").status_code == 404)
+    operation = restore(other)
+    assert operation.status_code == 202, operation.text
+    assert not other.wait_for(operation.json()["OperationId"])["Faulted"]
+    assert other.client.get("/databases/Shop/docs/a").content == b"{}"
+
+
+def until(holds: Callable[[], bool]) -> None:
+    deadline = time.monotonic() + SECONDS
+    while not holds():
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+
+
+def test_a_key_that_one_server_makes_is_known_to_the_other(two: tuple[Server, Server]) -> None:
+    one, other = two
+    assert other.client.get("/databases").status_code == 200  # from this machine, until there is a key
+    with DocumentStore(one.url) as store:
+        key = store.keys.add("reader", ["admin"]).api_key
+    assert one.client.get("/databases").status_code == 401
+    until(lambda: other.client.get("/databases").status_code == 401)
+    shown = other.client.get("/databases", headers={"Authorization": f"Bearer {key}"})
+    assert shown.status_code == 200, shown.text
 
 
 def test_one_of_two_servers_does_what_schedules_say(two: tuple[Server, Server], storage: str) -> None:

@@ -8,16 +8,16 @@ from __future__ import annotations
 import os
 import shutil
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 from muniment.backup.manifest import NAME as MANIFEST
 from muniment.backup.staging import NAME as STAGING
 from muniment.backup.staging import forget_beside
-from muniment.command import Delete
+from muniment.command import Delete, Put
 from muniment.document import Document, decode
-from muniment.errors import Busy, MunimentError
+from muniment.errors import Busy, ConcurrencyConflict, MunimentError
 from muniment.raven3.names import COMPACT_STATUS, DATABASES, RESTORE_IN_PROGRESS, RESTORE_STATUS, ROTATE_STATUS, SYSTEM
 from muniment.rehearsal import PREFIX as REHEARSAL
 from muniment.server.status import FILE as STATUS_FILE
@@ -59,21 +59,34 @@ def clean(databases: Databases) -> None:
 
 
 def recover(databases: Databases) -> None:
-    """Say of the restores and compactions that ran when the server ended that they were interrupted.
+    """Say of the restores and compactions that ran when their server ended that they were interrupted.
 
-    While another server has the same system database, they may be that one's.
+    While another server with the same system database runs one, it is that one's.
     """
-    system = databases.system.database
-    if not system.storage.alone:
-        return
-    if system.get(RESTORE_IN_PROGRESS) and not system.get(RESTORE_STATUS):  # it had not said anything yet
-        databases.notes.tell({RESTORE_STATUS: interrupted("restore", {})})
-    databases.notes.tell({RESTORE_IN_PROGRESS: None})
+    system, notes = databases.system.database, databases.notes
+    begun = system.get(RESTORE_IN_PROGRESS)
+    if begun and not notes.holder(RESTORE_STATUS):
+        if not system.get(RESTORE_STATUS):  # it had not said anything yet
+            _correct(databases, RESTORE_STATUS, 0, interrupted("restore", {}))
+        _correct(databases, RESTORE_IN_PROGRESS, begun.etag, None)
     for prefix, what in ((RESTORE_STATUS, "restore"), (COMPACT_STATUS, "compaction"), (ROTATE_STATUS, "rotation")):
         for document in _all(databases, prefix):
             told = decode(document.body)
-            if isinstance(told, dict) and told.get("State") == "Running":
-                databases.notes.tell({document.id: interrupted(what, told)})
+            running = isinstance(told, dict) and told.get("State") == "Running"
+            if running and not notes.holder(document.id):
+                _correct(databases, document.id, document.etag, interrupted(what, told))
+
+
+def _correct(databases: Databases, id: str, etag: int, told: dict[str, Any] | None) -> None:
+    """Write this, or delete it, in place of the version with this etag; of several servers, one does."""
+    system = databases.system.database
+    if not system.storage.shared:
+        databases.notes.tell({id: told})
+        return
+    with suppress(ConcurrencyConflict):
+        system.batch([Delete(id, etag) if told is None else Put(id, told, None, etag)])
+        if told is not None:
+            log(f"{id}: what ran there was interrupted, because its server has ended")
 
 
 @contextmanager

@@ -188,6 +188,9 @@ async def _close_idle(server: ServerState) -> None:
         except MunimentError as error:  # somebody has begun to use it
             log(f"a database that nobody used could not be closed: {error}")
         await asyncio.to_thread(server.databases.settle)
+        if server.databases.system.database.storage.shared:  # another server may have been killed
+            with telling("which jobs of other servers were interrupted"):
+                await asyncio.to_thread(recover, server.databases)
 
 
 def listen(host: str, port: int) -> socket.socket:

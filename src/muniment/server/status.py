@@ -168,8 +168,29 @@ class Notes:
         self._unwritten: dict[str, dict[str, Any] | None] = {}
 
     def follow(self, id: str, operation: Operation) -> None:
-        """From now on this document tells how the job stands."""
-        operation.job.on_change = lambda: self.tell({id: _status(operation)})
+        """From now on this document tells how the job stands; while it runs, other servers see that it does."""
+
+        def changed() -> None:
+            ended = operation.job.state != "running"
+            if not ended:
+                self.take(id)
+            self.tell({id: _status(operation)})
+            if ended:
+                self.give_back(id)
+
+        operation.job.on_change = changed
+
+    def take(self, id: str) -> str | None:
+        """Run what this document tells of; returns who does it, if another server does, and then it is not taken."""
+        return self._system.storage.take(id)
+
+    def holder(self, id: str) -> str | None:
+        """Who runs it."""
+        return self._system.storage.holder(id)
+
+    def give_back(self, id: str) -> None:
+        """It is over."""
+        self._system.storage.give_back(id)
 
     def tell(self, documents: Mapping[str, dict[str, Any] | None]) -> None:
         """Write these, or delete those that are None; what cannot be written now is by `settle`."""

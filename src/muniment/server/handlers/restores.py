@@ -60,8 +60,17 @@ async def begin(request: Request, wanted: RestoreWanted, *, defrag: bool = False
     key = _key(databases, name, secured) if secured else None
     await _wait_for_other(request, wanted.restore_start_timeout)
     _check_new(databases, name)
+    if app.restoring is not None:  # another request was quicker
+        raise _in_progress(app.restoring)
     databases.take(name, target, "being restored")
     app.restoring = name
+    try:
+        if other := await asyncio.to_thread(databases.notes.take, RESTORE_STATUS):  # as was another server
+            raise _in_progress(other)
+    except BaseException:
+        databases.give_back(name)
+        app.restoring = None
+        raise
     defrag = bool(wanted.defrag) or defrag
     new_id = bool(wanted.generate_new_database_id)
 
@@ -95,6 +104,7 @@ async def begin(request: Request, wanted: RestoreWanted, *, defrag: bool = False
         databases.give_back(name)
         app.restoring = None
         databases.notes.tell({RESTORE_IN_PROGRESS: None})
+        databases.notes.give_back(RESTORE_STATUS)
 
     try:
         origin = plan.manifest.database.name
@@ -200,16 +210,22 @@ def _nameless(databases: Databases, why: str) -> Refused:
     return Refused(400, message, bare=True)
 
 
+def _in_progress(name: str) -> Refused:
+    """RavenDB's answer to a second restore."""
+    return Refused(503, f"Another restore is still in progress for database named {name}", bare=True)
+
+
 async def _wait_for_other(request: Request, seconds: int | None) -> None:
     """Wait until no restore runs, up to so many seconds; raises `Refused` (503)."""
     app = request.server
     until = monotonic() + (seconds or 0)
-    while app.restoring is not None:
+    notes = app.databases.notes
+    while (running := app.restoring or await asyncio.to_thread(notes.holder, RESTORE_STATUS)) is not None:
         if seconds is None:
-            raise Refused(503, f"Another restore is still in progress for database named {app.restoring}", bare=True)
+            raise _in_progress(running)
         if monotonic() >= until:
             waited = f"Waited for {seconds} seconds"
-            message = f"{waited}; another restore is still in progress for database named {app.restoring}"
+            message = f"{waited}; another restore is still in progress for database named {running}"
             raise Refused(503, message, bare=True)
         await asyncio.sleep(POLL_SECONDS)
 
