@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import subprocess
-import time
 from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
@@ -11,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from tests.server.running import Database, Server, running
+from tests.waiting import until
 
 
 class Disk:
@@ -68,10 +68,7 @@ def test_whatever_ran_when_the_disk_was_full_is_over(server: Server, tmp_path: P
         assert shop.get("/docs/items/1").status_code == 200
     disk.free()
     told = ["Raven/Restore/Status", "Raven/Database/Compact/Status/shop"]
-    until = time.monotonic() + 30
-    while not all(b'"Faulted"' in client.get(f"/docs/{id}").content for id in told):
-        assert time.monotonic() < until
-        time.sleep(0.1)
+    until(lambda: all(b'"Faulted"' in client.get(f"/docs/{id}").content for id in told))
     assert client.get("/docs/Raven/Restore/InProgress").status_code == 404
     wanted = {"BackupLocation": str(tmp_path / "b"), "DatabaseName": "copy"}
     assert not server.restore(**wanted, DatabaseLocation=str(tmp_path / "copy0"))["Faulted"]

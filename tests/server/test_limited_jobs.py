@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
 from pathlib import Path
 
 from muniment import DocumentStore
@@ -11,25 +10,12 @@ from tests.cli.process import muniment
 from tests.processes import niceness_of_children
 from tests.server.running import Database, Server, assert_error, running
 from tests.test_limits import closed
-
-
-def begin(shop: Database, place: Path, **query: str) -> int:
-    answer = shop.request("POST", "/admin/backup", json={"BackupLocation": str(place)}, params=query)
-    assert answer.status_code == 202, answer.text
-    number: int = answer.json()["OperationId"]
-    return number
-
-
-def until(true: Callable[[], object]) -> None:
-    end = time.monotonic() + 20
-    while not true():
-        assert time.monotonic() < end
-        time.sleep(0.02)
+from tests.waiting import until
 
 
 def test_a_rate_is_changed_by_request_client_and_command(server: Server, shop: Database, tmp_path: Path) -> None:
-    shop.fill(5000, size=500)
-    number = begin(shop, tmp_path / "b", **{"read-rate": "1kB", "niceness": "9"})
+    shop.fill(1000, size=500)
+    number = shop.begin_backup(tmp_path / "b", **{"read-rate": "1kB", "niceness": "9"})
     path = f"/operation/limits?id={number}"
     said = server.client.post(f"{path}&write-rate=1kB").json()
     assert said == {"read-rate": "1000", "write-rate": "1000", "niceness": "9"}
@@ -48,7 +34,7 @@ def test_a_rate_is_changed_by_request_client_and_command(server: Server, shop: D
 
 
 def test_restores_merges_and_copies_have_limits_too(server: Server, shop: Database, tmp_path: Path) -> None:
-    shop.fill(2000, size=500)
+    shop.fill(1000, size=500)
     place = tmp_path / "b"
     assert not shop.backup(place)["Faulted"]
     shop.put("items/0", b"{}")
@@ -86,14 +72,14 @@ def test_a_job_that_waits_for_its_hours_keeps_no_turn_from_others(tmp_path: Path
     with running(tmp_path / "data", jobs=1, backup_hours=hours) as server:
         shop, other = server.create("shop"), server.create("other")
         shop.put("a")
-        number = begin(shop, tmp_path / "b")
+        number = shop.begin_backup(tmp_path / "b")
         until(lambda: shop.status()["Progress"].startswith("waiting until "))
-        now = begin(other, tmp_path / "c", hours="none")  # as soon as there is a turn
+        now = other.begin_backup(tmp_path / "c", hours="none")  # as soon as there is a turn
         assert server.wait_for(now)["Faulted"] is False
         assert not list(tmp_path.glob("b/*"))
         assert server.client.post(f"/operation/limits?id={number}&hours=none").json() == {}
         assert server.wait_for(number)["Faulted"] is False
-        waits = begin(shop, tmp_path / "b")
+        waits = shop.begin_backup(tmp_path / "b")
         assert server.client.post(f"/operation/kill?id={waits}").status_code == 200
         assert server.wait_for(waits)["Canceled"]
 

@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import shutil
-import time
 from pathlib import Path
-from typing import Any
 
 import msgspec
 
@@ -14,6 +12,7 @@ from muniment.backup.repository import backups
 from muniment.backup.runs import Run
 from tests.object_store import ObjectStore
 from tests.server.running import Database, Server, running
+from tests.waiting import until
 
 OFTEN = "*/2 * * * * *"  # every minute, where tests have no minutes
 POLICY = {"Retention": {"KeepLast": 1}, "Grace": "0s"}
@@ -40,14 +39,6 @@ def runs(server: Server, **asked: str) -> list[Run]:
     return msgspec.json.decode(answer.content, type=list[Run])
 
 
-def wait_for(what: str, found: Any, seconds: float = 60) -> Any:
-    until = time.monotonic() + seconds
-    while not (value := found()):
-        assert time.monotonic() < until, what
-        time.sleep(0.05)
-    return value
-
-
 def wait_until_backed_up(server: Server, database: Database, schedule: str) -> None:
     """Until the last change of the database is in a backup by this schedule."""
     etag = int(database.get("/stats").json()["LastDocEtag"].replace("-", "")[-12:], 16)
@@ -56,7 +47,7 @@ def wait_until_backed_up(server: Server, database: Database, schedule: str) -> N
         return any(run.good and run.result.get("etag", 0) >= etag for run in runs(server, database=database.name,
                                                                                   schedule=schedule))  # fmt: skip
 
-    wait_for(f"no backup of {database.name} by {schedule}: {runs(server)}", held)
+    until(held)
 
 
 def do_now(server: Server, name: str, task: str) -> list[Run]:
@@ -68,7 +59,7 @@ def do_now(server: Server, name: str, task: str) -> list[Run]:
         found = [run for run in runs(server) if (run.database, run.due) in due and run.task == task and run.ended]
         return found if len(found) == len(begun) else []
 
-    found: list[Run] = wait_for(f"{task} of {name} did not end", ended)
+    found = until(ended)
     assert [run.state for run in found] == ["completed"] * len(NAMES), found
     return found
 
