@@ -34,7 +34,7 @@ from muniment.security.encryption import new_key
 from muniment.storage import engines
 from muniment.storage.base import Identity, Storage, system_clock
 from muniment.storage.location import Address, location_of, server_of
-from muniment.storage.postgres import connection, keeper
+from muniment.storage.postgres import connection, keeper, writer
 from muniment.storage.postgres.facts import fold
 from muniment.storage.postgres.schema import LARGE, statements
 from muniment.storage.postgres.store import PostgresStorage
@@ -575,3 +575,32 @@ def test_a_load_that_fails_leaves_nothing(postgres: Postgres) -> None:
         engines.create(schema)
         publish()
     assert engines.exists(target)
+
+
+def test_those_who_write_again_at_once_share_a_commit(
+    address: Address, postgres: Postgres, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The writer waits a moment for as many as it has just answered."""
+    monkeypatch.setattr(writer, "GATHER_SECONDS", SECONDS)
+    commits = "SELECT commits FROM {s}.muniment"
+    with opened(address) as store, psycopg.connect(postgres.server) as other:
+        other.execute(f'SELECT etag FROM "{address.schema}".muniment FOR UPDATE'.encode())
+        first = store.submit([put("a")])
+        taken(store)  # by a commit, which the lock keeps from its end
+        two = [store.submit([put("b")]), store.submit([put("c")])]
+        other.rollback()
+        for future in (first, *two):
+            future.result(SECONDS)
+        assert execute(postgres, address, commits) == [(2,)]
+        again = store.submit([put("b")])
+        taken(store)
+        assert not again.done()
+        store.submit([put("c")]).result(SECONDS)
+        assert again.result(0)[0].etag == 4
+        assert execute(postgres, address, commits) == [(3,)]
+
+
+def taken(store: Storage) -> None:
+    """Wait until the writer has taken what was submitted."""
+    while store.waiting:
+        pass
