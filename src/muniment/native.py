@@ -28,14 +28,14 @@ _POINTER, _NUMBER = ctypes.c_void_p, ctypes.c_int64
 
 
 class _Column(ctypes.Structure):
-    _fields_ = (("offsets", _POINTER), ("data", ctypes.c_char_p), ("size", _NUMBER))
+    _fields_ = (("offsets", _POINTER), ("data", _POINTER), ("size", _NUMBER))
 
 
 class Values(ctypes.Structure):
     """A column for `Native.rows`: the memory of another, which must outlive it."""
 
     _fields_ = (
-        *(("numbers", _POINTER), ("offsets", _POINTER), ("data", ctypes.c_char_p), ("size", _NUMBER)),
+        *(("numbers", _POINTER), ("offsets", _POINTER), ("data", _POINTER), ("size", _NUMBER)),
         *(("absent", ctypes.c_char_p), ("text", _NUMBER)),
     )
 
@@ -45,7 +45,7 @@ class Values(ctypes.Structure):
         if isinstance(column, array):
             return cls(numbers=_address(column, rows, 8))
         offsets, absent = _address(column.offsets, rows + 1, 4), _marks(rows, column.nulls)
-        return cls(offsets=offsets, data=column.data, size=len(column.data), absent=absent, text=text)
+        return cls(offsets=offsets, data=_start(column), size=column.size, absent=absent, text=text)
 
 
 class Room(ctypes.Structure):
@@ -157,8 +157,15 @@ def load() -> Native | None:
 
 def _columns(rows: int, *columns: Packed) -> Any:
     return (_Column * len(columns))(
-        *(_Column(_address(each.offsets, rows + 1, 4), each.data, len(each.data)) for each in columns)
+        *(_Column(_address(each.offsets, rows + 1, 4), _start(each), each.size) for each in columns)
     )
+
+
+def _start(column: Packed) -> int | None:
+    """Where the bytes of a column are."""
+    if isinstance(column.memory, bytes):
+        return ctypes.cast(ctypes.c_char_p(column.memory), _POINTER).value
+    return column.memory.address
 
 
 def _address(numbers: array[int], count: int, size: int) -> int:

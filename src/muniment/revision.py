@@ -7,10 +7,10 @@ from __future__ import annotations
 
 from array import array
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from itertools import accumulate, pairwise
 from operator import sub
-from typing import Final, NamedTuple
+from typing import Final, NamedTuple, Protocol
 
 DOCUMENT: Final = 0
 ATTACHMENT: Final = 1
@@ -36,6 +36,23 @@ class Revision(NamedTuple):
     content: int | None = None
 
 
+class Lent(Protocol):
+    """Bytes that another library keeps for as long as this is there, as a buffer of Arrow does."""
+
+    @property
+    def address(self) -> int:
+        """Where they are."""
+
+    @property
+    def size(self) -> int:
+        """How many."""
+
+    def to_pybytes(self) -> bytes:
+        """A copy."""
+
+    def __buffer__(self, flags: int, /) -> memoryview: ...
+
+
 @dataclass(slots=True, frozen=True)
 class Packed:
     """A column of byte strings in one piece: value i is `data[offsets[i]:offsets[i + 1]]`, or None if i is in `nulls`.
@@ -44,8 +61,24 @@ class Packed:
     """
 
     offsets: array[int]
-    data: bytes
+    memory: bytes | Lent
     nulls: Sequence[int] = ()
+    _copy: bytes | None = field(default=None, init=False, repr=False, compare=False)
+
+    @property
+    def data(self) -> bytes:
+        """The bytes of all values; those that are lent are copied once."""
+        if isinstance(self.memory, bytes):
+            return self.memory
+        if self._copy is None:
+            object.__setattr__(self, "_copy", self.memory.to_pybytes())
+        assert self._copy is not None
+        return self._copy
+
+    @property
+    def size(self) -> int:
+        """How many bytes they are."""
+        return len(self.memory) if isinstance(self.memory, bytes) else self.memory.size
 
     @classmethod
     def of_lengths(cls, lengths: Sequence[int], data: bytes) -> Packed:
@@ -79,11 +112,12 @@ class Packed:
 
     def values(self) -> list[bytes]:
         """The values of a column that has one in every row."""
-        return [self.data[start:end] for start, end in pairwise(self.offsets)]
+        data = self.data
+        return [data[start:end] for start, end in pairwise(self.offsets)]
 
     def views(self) -> list[memoryview]:
         """The same without copying them, empty where there is none."""
-        data = memoryview(self.data)
+        data = memoryview(self.memory)
         return [data[start:end] for start, end in pairwise(self.offsets)]
 
     def __iter__(self) -> Iterator[bytes | None]:
@@ -125,7 +159,7 @@ class Batch:
 
     def size(self) -> int:
         """The bytes of all ids, metadata and bodies."""
-        return len(self.ids.data) + len(self.metadata.data) + len(self.bodies.data)
+        return self.ids.size + self.metadata.size + self.bodies.size
 
     def first(self, rows: int) -> Batch:
         """The batch of the first so many rows only."""

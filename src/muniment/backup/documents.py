@@ -254,7 +254,7 @@ def _write(
             before = file.size
             file.write(document_columns(batch), batch.etags, rows)
             grown = file.size - before
-            tombstones, size = len(batch.bodies.nulls), len(batch.bodies.data)
+            tombstones, size = len(batch.bodies.nulls), batch.bodies.size
             written.documents += len(batch) - tombstones
             written.document_tombstones += tombstones
             written.bytes += size

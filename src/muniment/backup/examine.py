@@ -159,7 +159,7 @@ def _documents(source: Source, task: Task, totals: Totals, chooser: _Chooser) ->
         wanted = chooser.rows(ids)
         members = _members(batch, ids, list(digests), wanted) if wanted else []
         dead = len(batch.bodies.nulls)
-        yield Group(batch.etags[0], previous, len(batch) - dead, dead, len(batch.bodies.data), members)
+        yield Group(batch.etags[0], previous, len(batch) - dead, dead, batch.bodies.size, members)
 
 
 def _members(batch: Batch, ids: Sequence[bytes], digests: Sequence[bytes | None], rows: Iterable[int]) -> list[Member]:

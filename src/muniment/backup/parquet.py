@@ -278,7 +278,7 @@ def _strings(column: Packed) -> Any:
         for i in column.nulls:
             bits[i >> 3] &= ~(1 << (i & 7)) & 0xFF
         validity = pa.py_buffer(bytes(bits))
-    buffers = [validity, pa.py_buffer(column.offsets), pa.py_buffer(column.data)]
+    buffers = [validity, pa.py_buffer(column.offsets), pa.py_buffer(column.memory)]
     return pa.StringArray.from_buffers(len(column), buffers[1], buffers[2], buffers[0], len(column.nulls))
 
 
@@ -481,7 +481,7 @@ def rows_of(path: Path) -> Iterator[dict[str, Any]]:
 
 
 def batch_of(table: Any) -> Batch:
-    """A row group of documents as a batch, without copying the bytes more than once."""
+    """A row group of documents as a batch, whose bytes stay where Arrow has them."""
     return Batch(
         _numbers(table.column("etag")),
         _packed(table.column("id")),
@@ -493,6 +493,8 @@ def batch_of(table: Any) -> Batch:
 
 
 def _one_array(column: Any) -> Any:
+    if isinstance(column, pa.ChunkedArray) and column.num_chunks == 1:
+        return column.chunk(0)  # which to combine would copy it
     combined = column.combine_chunks()
     if isinstance(combined, pa.ChunkedArray):
         combined = combined.chunk(0) if combined.num_chunks else pa.array([], combined.type)
@@ -527,7 +529,7 @@ def _packed(column: Any) -> Packed:
     start = 4 * values.offset
     offsets.frombytes(memoryview(offsets_buffer)[start : start + 4 * (len(values) + 1)])
     nulls = [i for i, present in enumerate(values.is_valid().to_pylist()) if not present] if values.null_count else ()
-    return Packed(offsets, data.to_pybytes() if data is not None else b"", nulls)
+    return Packed(offsets, data if data is not None and data.size else b"", nulls)
 
 
 def attachments_of(tables: Iterable[Any]) -> Iterator[tuple[Revision, Iterator[bytes]]]:

@@ -109,7 +109,7 @@ def _read_documents(plan: RestorePlan, reader: _Reader, destination: Destination
     for batch in _batches(plan, progress, reader.fetcher):
         if kept := reader.documents(batch):
             destination.apply(kept)
-        progress.advance(documents=len(batch) - len(batch.bodies.nulls), bytes=len(batch.bodies.data))
+        progress.advance(documents=len(batch) - len(batch.bodies.nulls), bytes=batch.bodies.size)
 
 
 def _read_attachments(plan: RestorePlan, reader: _Reader, destination: Destination, progress: Progress) -> None:

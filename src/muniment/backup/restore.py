@@ -95,7 +95,7 @@ class _Paced:
     def apply(self, batch: Batch) -> None:
         """Load documents."""
         self._loader.apply(batch)
-        self._progress.pace(written=len(batch.bodies.data))
+        self._progress.pace(written=batch.bodies.size)
 
     def apply_attachment(self, revision: Revision, parts: Iterator[bytes]) -> None:
         """Load an attachment."""

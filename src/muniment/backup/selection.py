@@ -194,7 +194,7 @@ def _read(
                     if revision.body is not None:
                         matches.note(revision.id, revision.collection)
                 destination.apply(batch)
-                progress.advance(documents=len(batch) - len(batch.bodies.nulls), bytes=len(batch.bodies.data))
+                progress.advance(documents=len(batch) - len(batch.bodies.nulls), bytes=batch.bodies.size)
         else:
             for revision, parts in attachments_of(tables):
                 if revision.etag in etags:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Iterable, Iterator
 
 import msgspec
@@ -42,8 +43,7 @@ def check_json(batch: Batch) -> None:
         views = bodies.views()
         for row in reversed(bodies.nulls):
             del views[row]
-        for body in views:
-            grammar(body)
+        deque(map(grammar, views), 0)
         if all(about[:1] == b"{" for about in metadata) and _begin_as_objects(bodies):
             return
     except (msgspec.DecodeError, RecursionError):
@@ -63,7 +63,7 @@ def _begin_as_objects(bodies: Packed) -> bool:
     if bodies.nulls:
         dead = set(bodies.nulls)
         starts = [start for row, start in enumerate(starts) if row not in dead]
-    return set(map(bodies.data.__getitem__, starts)) <= {ord("{")}
+    return set(map(memoryview(bodies.memory).__getitem__, starts)) <= {ord("{")}
 
 
 def check_content(revision: Revision, parts: Iterable[bytes]) -> None:

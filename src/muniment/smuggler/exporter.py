@@ -138,7 +138,7 @@ class Exporter(Totals):
                 self._document(revision)
             return
         self._writer.batch(batch)
-        self._count(len(batch), len(batch.bodies.data))
+        self._count(len(batch), batch.bodies.size)
 
     def _without_deletions(self, batch: Batch) -> Batch:
         deleted = set(batch.bodies.nulls)

@@ -314,7 +314,7 @@ class Reader:
             yield batch
             after = batch.etags[-1]
             # A little less than will fit, if they are like these: what has been read in excess is read again.
-            size = len(batch.metadata.data) + len(batch.bodies.data)
+            size = batch.metadata.size + batch.bodies.size
             limit = min(BATCH_ROWS, len(batch) * (BATCH_BYTES - SPARE_BYTES // 4) // max(size, 1) + 1)
 
     def attachment_changes(self, after: int, upto: int, *, history: bool = False) -> Iterator[Revision]:
@@ -377,7 +377,7 @@ def _next_batch(connection: apsw.Connection, after: int, through: int, snapshot:
         Packed.of_lengths(each, data or b"")
         for each, data in zip((*lengths, [DIGEST_BYTES] * len(etags)), gathered, strict=True)
     ]
-    if wrong or any(len(column.data) != column.offsets[-1] for column in columns):
+    if wrong or any(column.size != column.offsets[-1] for column in columns):
         raise DamagedDatabase(
             f"revisions after etag {after} hold values of a wrong type", "run `muniment check` on the database"
         )
