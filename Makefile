@@ -64,7 +64,7 @@ clean: ## remove everything that make and the tools created
 	rm -rf .venv build dist .hypothesis .import_linter_cache .mypy_cache .pytest_cache .ruff_cache
 
 # The stamps are touched last, so a setup that was interrupted is begun anew.
-.venv/ready: .venv/locked pyproject.toml hatch_build.py $(wildcard src/muniment/*.c)
+.venv/ready: .venv/locked pyproject.toml hatch_build.py $(wildcard src/muniment/*.[ch])
 	$(PIP) install --no-deps --no-build-isolation --editable .
 	$(PIP) check
 	@touch $@

@@ -19,7 +19,7 @@ from typing import Any
 
 from hatchling.builders.hooks.plugin.interface import BuildHookInterface
 
-SOURCES = ("src/muniment/digests.c", "src/muniment/rows.c", "src/muniment/dumps.c")
+SOURCES = tuple(f"src/muniment/{name}.c" for name in ("digests", "dumps", "export", "rows"))
 LIBRARY = "src/muniment/native.shared"
 SEAL = "src/muniment/native.sha256"
 MAN = "share/man/man1"

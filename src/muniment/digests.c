@@ -3,8 +3,7 @@
    Python's hashlib makes an object for each row and, for small ones, holds the global lock meanwhile. This is its loop
    in one call, with the functions of the very libcrypto that hashlib uses; nothing here is cryptography. */
 
-#include <stdint.h>
-#include <string.h>
+#include "column.h"
 
 enum { DIGEST = 32, CONTEXT_WORDS = 32, WORDS = 5, UNCOUNTED = 255 };
 
@@ -12,13 +11,6 @@ struct sha256 {
     int (*init)(void *context);
     int (*update)(void *context, const void *data, size_t size);
     int (*final)(unsigned char *digest, void *context);
-};
-
-/* Value i is data[offsets[i] .. offsets[i + 1]]. */
-struct column {
-    const int32_t *offsets;
-    const uint8_t *data;
-    int64_t size;
 };
 
 static void put32(uint8_t *to, uint32_t value) {
@@ -31,19 +23,9 @@ static void put64(uint8_t *to, uint64_t value) {
         to[i] = (uint8_t)(value >> (8 * i));
 }
 
-static int within(const struct column *column, int64_t row) {
-    int32_t start = column->offsets[row], end = column->offsets[row + 1];
-    return 0 <= start && start <= end && end <= column->size;
-}
-
 static int add(const struct sha256 *sha256, void *context, const struct column *column, int64_t row) {
-    int32_t start = column->offsets[row];
-    size_t size = (size_t)(column->offsets[row + 1] - start);
-    return size == 0 || sha256->update(context, column->data + start, size);
-}
-
-static uint32_t length(const struct column *column, int64_t row) {
-    return (uint32_t)(column->offsets[row + 1] - column->offsets[row]);
+    size_t size = length(column, row);
+    return size == 0 || sha256->update(context, value(column, row), size);
 }
 
 static int same(const struct column *column, const uint8_t *absent, int64_t row, int64_t other) {

@@ -1,8 +1,9 @@
 """What is done for a whole batch in one call to C, outside Python's global lock, where that was compiled.
 
 It is compiled when Muniment is installed, if there is a compiler. `digests.c` calls SHA-256 in the libcrypto that
-Python's `hashlib` uses, `rows.c` the SQLite in apsw, and `dumps.c` nothing. `fingerprint`, `storage.sqlite.rows` and
-`smuggler.reader` do the same in Python, and use this where it is there.
+Python's `hashlib` uses, `rows.c` the SQLite in apsw, and `dumps.c` and `export.c` nothing. `fingerprint`,
+`storage.sqlite.rows`, `smuggler.reader` and `smuggler.dump_document` do the same in Python, and use this where it is
+there.
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ from array import array
 from collections.abc import Sequence
 from functools import cache
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 from muniment.revision import Batch, Packed
 
@@ -24,7 +25,11 @@ UNCOUNTED: Final = 255  # the group of what is in none, and how many groups ther
 _FUNCTIONS: Final = ("SHA256_Init", "SHA256_Update", "SHA256_Final")
 INTEGER, TEXT, BLOB = 1, 3, 4  # as SQLite numbers its types
 _WORDS: Final = 5
+KINDS: Final = 255  # of metadata in a batch
 _POINTER, _NUMBER = ctypes.c_void_p, ctypes.c_int64
+
+_new_bytes: Any = ctypes.pythonapi.PyBytes_FromStringAndSize
+_new_bytes.restype, _new_bytes.argtypes = ctypes.py_object, [ctypes.c_char_p, ctypes.c_ssize_t]
 
 
 class _Column(ctypes.Structure):
@@ -57,6 +62,27 @@ class Room(ctypes.Structure):
     )
 
 
+class _Words(ctypes.Structure):
+    _fields_ = (
+        ("before", ctypes.c_char_p),
+        ("before_size", _NUMBER),
+        ("time", ctypes.c_char_p),
+        ("time_size", _NUMBER),
+    )
+
+
+class Alike(NamedTuple):
+    """Of some metadata in each row the string that was looked for, which may not be there, and the kind of the rest.
+
+    `strings` are the places where one starts and ends, with its quotes, both 0 where there is none; `firsts` are the
+    first rows of each kind.
+    """
+
+    strings: array[int]
+    kinds: bytes
+    firsts: Sequence[int]
+
+
 class Native:
     """The functions of the library. What they are given and give is as in `fingerprint`."""
 
@@ -77,6 +103,12 @@ class Native:
             *(_POINTER, ctypes.c_char_p, _POINTER, ctypes.c_int, _NUMBER),
             *(_POINTER, ctypes.c_int, _POINTER),
         ]
+        self._alike, self._dump = library.muniment_alike, library.muniment_dump
+        self._alike.argtypes = [_NUMBER, _POINTER, ctypes.c_char_p, _NUMBER, _NUMBER, *[_POINTER] * 3]
+        self._dump.argtypes = [_NUMBER, _POINTER, ctypes.c_char_p, _POINTER, _POINTER, _NUMBER, _NUMBER, _POINTER]
+        self._signs = library.muniment_signs
+        self._signs.argtypes = [_POINTER, _NUMBER]
+        self._alike.restype = self._dump.restype = _NUMBER
 
     def digests(self, batch: Batch) -> tuple[bytes, bytes]:
         """The digests of all members, those of tombstones too, and of all rows, each in one piece."""
@@ -135,6 +167,47 @@ class Native:
             database, query.encode(), bound, len(bound), rows, given, len(rooms), ctypes.byref(found)
         )
         return found.value, code
+
+    def alike(self, metadata: Packed, mark: bytes) -> Alike | None:
+        """Which metadata differ only in the string after this mark, which ends in its opening quote.
+
+        None where there are many kinds, or some are long or have an escape in that string.
+        """
+        rows = len(metadata)
+        strings, kinds, firsts = array("i", bytes(8 * rows)), bytes(rows), array("q", bytes(8 * KINDS))
+        places = strings.buffer_info()[0], ctypes.c_char_p(kinds), firsts.buffer_info()[0]
+        count = self._alike(rows, _columns(rows, metadata), mark, len(mark), KINDS, *places)
+        return None if count < 0 else Alike(strings, kinds, firsts[:count])
+
+    def signs(self, column: Packed) -> tuple[bool, bool]:
+        """Whether there may be in JSON a member `@metadata`, and a number that no double can hold."""
+        found: int = self._signs(_start(column), column.size)
+        return bool(found & 1), bool(found & 2)
+
+    def dump(
+        self,
+        columns: tuple[Packed, Packed, Packed, Packed],
+        alike: Alike,
+        words: Sequence[tuple[bytes, bytes | None]],
+        separator: bytes,
+        *,
+        bare: bool,
+    ) -> bytes | None:
+        """Documents as a dump has them, from their bodies, ids, metadata and times, with a separator between them.
+
+        Ids and times are JSON, or the ids, being `bare`, have no quotes yet. The words of a kind of metadata are what
+        is written before the id, and its time; where that is None, it is the string in the row's metadata, or if there
+        is none in `times`. None where a body is no object.
+        """
+        rows, own = len(columns[0]), _columns(len(columns[0]), *columns)
+        of = (_Words * len(words))(*(_Words(before, len(before), time, len(time or b"")) for before, time in words))
+        given = rows, own, alike.kinds, of, alike.strings.buffer_info()[0], bare, separator[0]
+        size = self._dump(*given, None)
+        if size < 0:
+            return None
+        found: bytes = _new_bytes(None, size)  # a bytes object that nobody else has yet, for C to write to
+        self._dump(*given, ctypes.c_char_p(found))
+        return found
 
 
 @cache

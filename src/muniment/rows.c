@@ -3,8 +3,8 @@
 
    SQLite is the one inside of apsw, which gives its functions to whoever is loaded as an extension. */
 
-#include <stddef.h>
-#include <stdint.h>
+#include "column.h"
+
 #include <string.h>
 
 enum { SQLITE_OK = 0, SQLITE_MISUSE = 21, SQLITE_ROW = 100, SQLITE_DONE = 101 };
@@ -39,13 +39,10 @@ int muniment_rows_init(void *database, char **error, const routine *given) {
     return SQLITE_OK;
 }
 
-/* Numbers; or bytes, as `column` in digests.c has them, that may be text. `absent` has a byte for each row that has no
-   value, or is null. */
+/* Numbers; or bytes, that may be text. `absent` has a byte for each row that has no value, or is null. */
 struct values {
     const int64_t *numbers;
-    const int32_t *offsets;
-    const uint8_t *data;
-    int64_t size;
+    struct column bytes;
     const uint8_t *absent;
     int64_t text;
 };
@@ -60,12 +57,11 @@ static int bind(void *statement, int place, const struct values *values, int64_t
         return ((int (*)(void *, int))routines[BIND_NULL])(statement, place);
     if (values->numbers)
         return ((numbering)routines[BIND_INT64])(statement, place, values->numbers[row]);
-    int32_t start = values->offsets[row], end = values->offsets[row + 1];
-    if (start < 0 || start > end || end > values->size)
+    if (!within(&values->bytes, row))
         return SQLITE_MISUSE;
     /* Without a destructor SQLite does not copy them. */
-    return ((binding)routines[values->text ? BIND_TEXT : BIND_BLOB])(statement, place, values->data + start,
-                                                                     end - start, NULL);
+    return ((binding)routines[values->text ? BIND_TEXT : BIND_BLOB])(
+        statement, place, value(&values->bytes, row), (int)length(&values->bytes, row), NULL);
 }
 
 /* Executes a statement with the values of each row. What SQLite answers to the first that fails; MISUSE too where this

@@ -10,10 +10,14 @@ from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
+import pyarrow as pa
 import pytest
 
 from muniment import Delete, DocumentDatabase, Put
+from muniment.backup.parquet import DOCUMENTS, batch_of, document_columns
 from muniment.backup.repository import Backup
+from muniment.fingerprint import batch_digests
+from muniment.revision import DOCUMENT, Batch, Revision
 from muniment.sample import documents
 
 duckdb = pytest.importorskip("duckdb")
@@ -33,6 +37,24 @@ def shop(database: DocumentDatabase, tmp_path: Path) -> Backup:
     database.put_attachment("loose", b"x", {"type": "text/plain"})
     database.delete_attachment("photos/0")
     return database.maintenance.start_backup(tmp_path / "backups").wait()
+
+
+def test_columns_that_arrow_keeps_are_those_that_were_written() -> None:
+    bodies = [b"{}", None, b'{"a":"\xc3\xa4"}', b""]
+    revisions = [
+        Revision(n, DOCUMENT, f"Ä/{n}", ["A", None][n % 2], n, b"{}", body, len(body or b""))
+        for n, body in enumerate(bodies)
+    ]
+    for some in (revisions, revisions[1:2], []):
+        given = Batch.of(some)
+        table = pa.table(document_columns(given), schema=DOCUMENTS.arrow)
+        halves = pa.concat_tables([table.slice(0, 1), table.slice(1)])
+        for read in map(batch_of, (table, halves)):
+            assert list(read) == some
+            assert batch_digests(read) == batch_digests(given)
+            assert read.size() == given.size()
+            assert b"".join(read.bodies.views()) == read.bodies.data == given.bodies.data
+            assert read.bodies.data is read.bodies.data
 
 
 def rows(query: str, files: Path, *arguments: object) -> list[tuple[Any, ...]]:

@@ -19,14 +19,14 @@ from muniment.fingerprint import ContentDigest
 from muniment.owner import content_hash, content_type, key_of, split_id
 from muniment.revision import Batch, Revision
 from muniment.smuggler.attachments import FILES
-from muniment.smuggler.dump_document import dump_document, dump_documents, with_own_metadata
+from muniment.smuggler.dump_document import dump_document, dumped, with_own_metadata
 from muniment.smuggler.kept import RECORD
 from muniment.smuggler.metadata import time_json
 from muniment.smuggler.options import KEPT_TYPES
 from muniment.smuggler.pending import Deletion, Owned
 from muniment.smuggler.reader import FILES_COLLECTION
 from muniment.smuggler.sink import Sink
-from muniment.smuggler.writer import Content, Writer, pieces
+from muniment.smuggler.writer import Content, Writer
 
 BUILD_VERSION: Final = 62028
 LEGACY_METADATA: Final = "@legacy-attachment-metadata"
@@ -48,11 +48,12 @@ class _SectionsWriter(Writer):
 
     def batch(self, batch: Batch) -> None:
         """See `Writer`."""
-        for piece in pieces(b",", dump_documents(batch, legacy=self.legacy)):
+        for piece in dumped(batch, b",", legacy=self.legacy):
             self._item(piece)
 
     def _item(self, data: bytes) -> None:
-        self._write(self._comma + data)
+        self._write(self._comma)
+        self._write(data)
         self._comma = b","
 
     def _section(self, name: str, items: Iterable[dict[str, Any]]) -> None:

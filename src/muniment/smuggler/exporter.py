@@ -21,7 +21,7 @@ from muniment.smuggler.kept import CONTENTS, REVISIONS, has_place, in_order, kep
 from muniment.smuggler.options import ATTACHMENTS, DOCUMENTS, IDENTITIES, SmugglerOptions
 from muniment.smuggler.pending import Deletion, Pending
 from muniment.smuggler.pick import Chooser, Named
-from muniment.smuggler.refused import REFUSED, may_be_refused, why_refused
+from muniment.smuggler.refused import REFUSED, may_be_refused, signs_in, why_refused
 from muniment.smuggler.revisions import Place, place_in
 from muniment.smuggler.summary import Exported, Faults
 from muniment.smuggler.writer import Writer
@@ -127,13 +127,14 @@ class Exporter(Totals):
                     self.take(revision)
 
     def _write_batch(self, batch: Batch) -> None:
-        if self._refusable and may_be_refused(batch):
+        signs = signs_in(batch.bodies)
+        if self._refusable and may_be_refused(batch, signs):
             for revision in batch:
                 self._document(revision)
             return
         if self._only_refused:
             return
-        if b"@metadata" in batch.bodies.data or b"\\u0040" in batch.bodies.data:  # a dump may be unable to hold some
+        if signs.own_metadata:  # a dump may be unable to hold some
             for revision in batch:
                 self._document(revision)
             return

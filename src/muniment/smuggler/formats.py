@@ -6,12 +6,12 @@ from typing import Final
 
 from muniment.backup.parquet import DocumentTable
 from muniment.revision import Batch, Revision
-from muniment.smuggler.dump_document import dump_document, dump_documents
+from muniment.smuggler.dump_document import dump_document, dump_documents, dumped
 from muniment.smuggler.dump_writer import DumpWriter, LegacyDumpWriter
 from muniment.smuggler.options import DOCUMENTS, Format
 from muniment.smuggler.pending import Owned
 from muniment.smuggler.sink import Sink
-from muniment.smuggler.writer import Content, Writer, pieces
+from muniment.smuggler.writer import Content, Writer
 
 BATCH_BYTES: Final = 8 << 20  # of Parquet
 
@@ -35,11 +35,13 @@ class LinesWriter(Writer):
 
     def batch(self, batch: Batch) -> None:
         """See `Writer`."""
-        documents = dump_documents(batch)
         if any(end in data for data in (batch.bodies.data, batch.metadata.data) for end in (b"\n", b"\r")):
-            documents = map(_one_line, documents)
-        for piece in pieces(b"\n", documents):
-            self._write(piece + b"\n")
+            for each in dump_documents(batch):
+                self._write(_one_line(each) + b"\n")
+            return
+        for piece in dumped(batch, b"\n"):
+            self._write(piece)
+            self._write(b"\n")
 
     def document(self, revision: Revision, owned: list[Owned]) -> None:
         """See `Writer`."""

@@ -42,7 +42,7 @@ _RENAMED: Final = {ENTITY_NAME.lower(): COLLECTION, EXPIRES.lower(): "@expires"}
 
 _CACHED_BYTES: Final = 2048
 _ANY: Final = b'"\x7f"'  # stands for a value that differs from document to document
-_LAST_MODIFIED: Final = f'"{LAST_MODIFIED}":"'.encode()
+LAST_MODIFIED_MARK: Final = f'"{LAST_MODIFIED}":"'.encode()
 _ESCAPED: Final = bytes(range(32)) + b'"\\'
 _escaped_any = re.compile(rb"\\u007f", re.IGNORECASE).search  # a member's name is stored without escapes
 _varying = re.compile(rb'"@(id|change-vector|last-modified)": ?"[^"\\]*"')
@@ -187,11 +187,11 @@ def words(metadata: bytes, legacy: bool) -> Words:
         return of if of.last_modified else of._replace(last_modified=time_json(kept))
     if len(metadata) > _CACHED_BYTES:
         return _words(metadata, legacy)
-    at = metadata.find(_LAST_MODIFIED)
+    at = metadata.find(LAST_MODIFIED_MARK)
     if at < 0:
         return _cached(metadata, legacy)
     # The time is cut out, so that the rest is the same for many documents.
-    start = at + len(_LAST_MODIFIED)
+    start = at + len(LAST_MODIFIED_MARK)
     end = metadata.find(b'"', start)
     time = metadata[start - 1 : end + 1]
     if b"\\" not in time:
@@ -199,6 +199,19 @@ def words(metadata: bytes, legacy: bool) -> Words:
         if rest.last_modified == b'""':
             return Words(rest.members, time, rest.collection)
     return _words(metadata, legacy)  # what looked like the time belongs to something else
+
+
+def words_of_kind(metadata: bytes, start: int, end: int) -> Words | None:
+    """The words for RavenDB 4 and later of all metadata that have any other string from `start` to `end`, if any there.
+
+    There is no time in them where it is that string. None where the words may depend on the string in another way.
+    """
+    if without_time_kept(metadata, 0)[1]:
+        return None
+    if not end:
+        return _cached(metadata, legacy=False)
+    of = _cached(metadata[: start + 1] + metadata[end - 1 :], legacy=False)
+    return of._replace(last_modified=None) if of.last_modified == b'""' else None
 
 
 @lru_cache(4096)
@@ -237,6 +250,11 @@ def time_json(modified: int) -> bytes:
 
 def ids_json(ids: Iterable[bytes], column: bytes) -> list[bytes]:
     """The JSON string of each id; `column` is all ids in one piece, to check them at once for escapes."""
-    if len(column.translate(None, _ESCAPED)) == len(column):
+    if bare(column):
         return [b'"' + id + b'"' for id in ids]
     return [_encode(id.decode()) for id in ids]
+
+
+def bare(column: bytes) -> bool:
+    """Whether these are strings that JSON has without an escape."""
+    return len(column.translate(None, _ESCAPED)) == len(column)

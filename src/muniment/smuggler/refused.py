@@ -8,11 +8,12 @@ from collections.abc import Iterator
 from contextlib import suppress
 from datetime import datetime
 from functools import lru_cache
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
+from muniment import native
 from muniment.document import decode
 from muniment.errors import InvalidDocument
-from muniment.revision import Batch
+from muniment.revision import Batch, Packed
 from muniment.smuggler.metadata import EXPIRES
 
 REFUSED: Final = "documents that RavenDB refuses"
@@ -37,12 +38,28 @@ def why_refused(id: str, metadata: bytes, body: bytes) -> str | None:
     return "has a number that no double can hold" if _has_infinite(body) else None
 
 
-def may_be_refused(batch: Batch) -> bool:
-    """Whether RavenDB refuses one of these documents."""
+class Signs(NamedTuple):
+    """What there may be in JSON: a member `@metadata`, which stands in a dump for something else, and a number that no
+    double can hold."""
+
+    own_metadata: bool
+    infinite: bool
+
+
+def signs_in(column: Packed) -> Signs:
+    """The signs in any of these; nearly all have none, and are searched at the speed of memory."""
+    if library := native.load():
+        return Signs(*library.signs(column))
+    return Signs(b"@metadata" in column.data or b"\\u0040" in column.data, _suspicious(column.data))
+
+
+def may_be_refused(batch: Batch, signs: Signs) -> bool:
+    """Whether RavenDB refuses one of these documents, which have these signs in their bodies."""
     if (
         _NUMBER_FOR_IDS.encode() in batch.ids.data
         or b"xpiration-date" in batch.metadata.data.lower()
-        or any(_suspicious(data) for data in (batch.bodies.data, batch.metadata.data))
+        or signs.infinite
+        or signs_in(batch.metadata).infinite
     ):
         return any(why_refused(each.id, each.metadata, each.body or b"{}") for each in batch)
     return False
@@ -95,10 +112,7 @@ def _values(value: Any) -> Iterator[Any]:
 
 
 def _suspicious(json: bytes) -> bool:
-    """Whether something in it looks like a number that is too large; it may stand in a string.
-
-    Nearly all documents have none, and are searched at the speed of memory.
-    """
+    """Whether something in it looks like a number that is too large; it may stand in a string."""
     alike = json.translate(_ALIKE)
     at = alike.find(_EXPONENT)
     while at >= 0:

@@ -77,6 +77,8 @@ class Sink:
 
     def write(self, data: bytes) -> None:
         """Take these bytes in."""
+        if len(data) >= BLOCK_BYTES and self._waiting:  # as a block of their own they need not be copied
+            self._submit()
         self._waiting.append(data)
         self._size += len(data)
         if self._size >= BLOCK_BYTES:

@@ -3,13 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
-from itertools import islice
-from typing import ClassVar, Final
+from typing import ClassVar
 
 from muniment.revision import Batch, Revision
 from muniment.smuggler.pending import Deletion, Owned
-
-TOGETHER: Final = 512  # how many documents of a batch are joined at once
 
 Content = Callable[[Revision], Iterator[bytes]]
 
@@ -53,9 +50,3 @@ class Writer:
 
     def end(self) -> None:
         """Write the end."""
-
-
-def pieces(separator: bytes, documents: Iterator[bytes]) -> Iterator[bytes]:
-    """The documents of a batch in pieces of a few hundred, so that memory does not hold all of them a second time."""
-    while group := list(islice(documents, TOGETHER)):
-        yield separator.join(group)
