@@ -5,14 +5,17 @@ from __future__ import annotations
 import random
 import threading
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from muniment import DocumentDatabase, MaintenanceActions
 from muniment.errors import Busy, DatabaseLocked, ForeignBackup, NotEvaluated, TargetExists
 from muniment.moving import move
+from muniment.security.encryption import new_key
 from muniment.storage import engines
 from muniment.storage.location import Address, location_of
+from muniment.storage.sqlite.loader import Loader
 from tests.postgres_server import Postgres
 
 HISTORY = {"Muniment/History": "true"}
@@ -97,11 +100,57 @@ def test_what_cannot_be_moved_is_said(tmp_path: Path, postgres: Postgres) -> Non
         move(tmp_path / "shop", target)
     with filled(tmp_path / "other", 3), pytest.raises(ForeignBackup, match="another database"):
         move(tmp_path / "other", target)
-    with pytest.raises(NotEvaluated, match="from a folder into PostgreSQL"):
+    with pytest.raises(NotEvaluated, match="from a folder into PostgreSQL or back"):
         move(tmp_path / "shop", tmp_path / "elsewhere")
     with engines.taking(target), pytest.raises(Busy, match="being moved"):
         move(tmp_path / "shop", target)
     assert move(tmp_path / "shop", target).etag > 0
+
+
+def test_a_database_is_moved_back_when_nobody_else_has_it_open(tmp_path: Path, postgres: Postgres) -> None:
+    source, folder, key = new_schema(postgres), tmp_path / "back", new_key()
+    with filled(tmp_path / "shop") as database:
+        change(database, 1)
+    move(tmp_path / "shop", source)
+    with DocumentDatabase(source, create=False) as database:
+        change(database, 2)
+        with pytest.raises(DatabaseLocked, match="another process has") as caught:
+            move(source, folder)
+        assert "--wait" in caught.value.hint
+        assert not folder.exists()
+        left, old = database.snapshot(), database.storage.identity
+    moved = move(source, folder, key=key)
+    assert (moved.etag, moved.fingerprint) == (left.etag, left.fingerprint)
+    with DocumentDatabase(folder, create=False, key=key) as after:
+        found, new = after.snapshot(), after.storage.identity
+        assert (found.etag, found.modified, found.fingerprint) == (left.etag, left.modified, left.fingerprint)
+        assert after.check() == []
+        assert after.settings == HISTORY
+        assert (new.database_id, new.lineages[-1].parent) == (old.database_id, old.lineage)
+        assert after.put("orders/1", {"n": "there"}).etag == left.etag + 1
+    with pytest.raises(TargetExists):
+        move(source, folder)
+    with pytest.raises(NotEvaluated, match="or back"):
+        move(source, new_schema(postgres))
+
+
+def test_a_database_that_is_written_to_while_it_is_moved_back_is_not(
+    tmp_path: Path, postgres: Postgres, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    source = new_schema(postgres)
+    with DocumentDatabase(source) as database:
+        database.put("a", {})
+    finish = Loader.finish
+
+    def written(loader: Loader, *args: Any, **options: Any) -> Any:
+        with DocumentDatabase(source, create=False) as other:
+            other.put("b", {})
+        return finish(loader, *args, **options)
+
+    monkeypatch.setattr(Loader, "finish", written)
+    with pytest.raises(DatabaseLocked, match="meanwhile"):
+        move(source, tmp_path / "back")
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_a_load_that_was_interrupted_begins_again(tmp_path: Path, postgres: Postgres) -> None:

@@ -1,8 +1,10 @@
-"""Moving a database that is in use from a folder into PostgreSQL, with a pause only at the end.
+"""Moving a database that is in use from a folder into PostgreSQL, with a pause only at the end, and back.
 
 First all of it is loaded while others read and write, then what they have changed meanwhile, round after round. When
 nobody writes any more, because whoever did has closed the folder, the last round is taken, both are compared, and only
 then is there a database in the target. A move that is interrupted goes on where it was.
+
+The way back is one round, which begins when nobody else has the database open: a folder cannot be added to by halves.
 """
 
 from __future__ import annotations
@@ -13,8 +15,9 @@ from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 from time import monotonic, sleep
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, Generic, TypeVar
 
+from muniment.backup.staging import staged
 from muniment.database import DocumentDatabase
 from muniment.document import from_microseconds, rfc3339
 from muniment.errors import DamagedDatabase, DatabaseLocked, NotEvaluated
@@ -25,6 +28,7 @@ from muniment.security.encryption import EncryptionKey
 from muniment.storage import engines
 from muniment.storage.base import Identity, Lineage, Snapshot, Storage, system_clock
 from muniment.storage.location import Address
+from muniment.storage.retention import PARTITIONS
 
 if TYPE_CHECKING:
     from muniment.storage.engines import Taking
@@ -54,26 +58,34 @@ def move(
     progress: Progress | None = None,
     clock: Callable[[], int] = system_clock,
 ) -> Moved:
-    """Bring the database in the folder `source` to the schema `target`, as a new lineage of the same database.
+    """Bring the database `source` to `target`, as a new lineage of the same database: a folder and a schema, or back.
 
-    `key` is that of an encrypted database, which is in clear afterwards. While another process has the folder open for
-    writing, it is followed for `wait` seconds; then `DatabaseLocked` is raised, and what was taken over stays for the
-    next call. The folder is left as it is. Raises `DamagedDatabase` unless both have the same fingerprint.
+    `key` is that of the folder, whose database is in clear in PostgreSQL. While another process has the source open for
+    writing, it is followed, or waited for, for `wait` seconds; then `DatabaseLocked` is raised, and what was taken over
+    into PostgreSQL stays for the next call. The source is left as it is. Raises `DamagedDatabase` unless both have the
+    same fingerprint.
     """
+    progress = progress or Progress()
+    if isinstance(source, Address) and not isinstance(target, Address):
+        return _MoveBack(source, target, key, wait, progress, clock).move()
     if isinstance(source, Address) or not isinstance(target, Address):
         raise NotEvaluated(
-            f"a database is moved from a folder into PostgreSQL, not from {source} to {target}",
-            "the other way, take a backup of it and restore that: muniment backup, muniment restore --to",
+            f"a database is moved from a folder into PostgreSQL or back, not from {source} to {target}",
+            "copy a folder while no process has it open; else take a backup, and restore that: muniment backup,"
+            " muniment restore --to",
         )
     engines.check_free(target)
-    return _Move(source, target, key, wait, progress or Progress(), clock).move()
+    return _Move(source, target, key, wait, progress, clock).move()
 
 
-class _Move:
+T = TypeVar("T", bound=Path)
+
+
+class _Moving(Generic[T]):
     def __init__(
         self,
         source: Path,
-        target: Address,
+        target: T,
         key: EncryptionKey | None,
         wait: float,
         progress: Progress,
@@ -85,8 +97,80 @@ class _Move:
         self._until = monotonic() + wait
         self._progress = progress
         self._clock = clock
-        self._rounds = 0
-        self._last = -ROUND_SECONDS
+
+    def _counted(self, batches: Iterable[Batch]) -> Iterator[Batch]:
+        for batch in batches:
+            self._progress.check()
+            yield batch
+            self._progress.advance(documents=len(batch), bytes=batch.size())
+
+    def _attachments(self, storage: Storage, after: int, upto: int) -> Iterator[tuple[Revision, Iterable[bytes]]]:
+        for revision in storage.attachment_changes(after, upto):
+            self._progress.check()
+            yield revision, storage.content(revision)
+            self._progress.advance(attachments=revision.body is not None, bytes=revision.size)
+
+    def _lineages(self, old: Identity, snapshot: Snapshot) -> list[Lineage]:
+        """Those of the database, and the one that begins with the move."""
+        time = rfc3339(from_microseconds(snapshot.modified))
+        began = rfc3339(from_microseconds(max(self._clock(), snapshot.modified)))
+        new = Lineage(str(uuid.uuid4()), old.lineage, snapshot.etag, time, began)
+        return [*(old.lineages or (Lineage(old.lineage, None, 0, None, None),)), new]
+
+    def _moved(self, upto: Snapshot, rounds: int, pause: float) -> Moved:
+        self._progress.finish()
+        return Moved(self._target, upto.etag, upto.fingerprint, rounds, pause, self._progress.seconds)
+
+
+class _MoveBack(_Moving[Path]):
+    def move(self) -> Moved:
+        with staged(self._target, self._key) as staging:
+            with closing(DocumentDatabase(self._source, create=False, clock=self._clock)) as database:
+                self._wait(database.storage)
+                paused = monotonic()
+                with database.storage.pin() as snapshot:
+                    self._load(database, staging.folder, snapshot)
+                if not database.storage.alone or database.last_etag != snapshot.etag:
+                    raise DatabaseLocked(
+                        f"somebody has opened {self._source} meanwhile; nothing was moved",
+                        "stop whoever did, and do this again",
+                    )
+                staging.publish()
+            return self._moved(snapshot, 1, monotonic() - paused)
+
+    def _wait(self, storage: Storage) -> None:
+        self._progress.stage = "waiting until nobody else has the database open"
+        while not storage.alone:
+            if monotonic() >= self._until:
+                raise DatabaseLocked(
+                    f"another process has {self._source} open",
+                    "stop it (one that was killed counts for a minute), and do this again; --wait waits for that",
+                )
+            self._progress.check()
+            sleep(LOOK_SECONDS)
+
+    def _load(self, database: DocumentDatabase, place: Path, snapshot: Snapshot) -> None:
+        self._progress.stage = "loading"
+        storage, old = database.storage, database.storage.identity
+        lineages = self._lineages(old, snapshot)
+        identity = Identity(old.database_id, lineages[-1].lineage)
+        with closing(engines.loader(place, identity, self._key)) as loader:
+            for batch in self._counted(storage.changes(0, snapshot.etag)):
+                loader.apply(batch)
+            for revision, parts in self._attachments(storage, 0, snapshot.etag):
+                loader.apply_attachment(revision, parts)
+            if differences := [*snapshot.fingerprint.differences(loader.fingerprint)]:
+                raise DamagedDatabase(
+                    f"what was read of {self._source} is not what was written: {'; '.join(differences)}",
+                    "run `muniment check` on it",
+                )
+            settings = {name: value for name, value in database.settings.items() if name.lower() != PARTITIONS.lower()}
+            loader.finish(snapshot.etag, snapshot.modified, settings, lineages=lineages)
+
+
+class _Move(_Moving[Address]):
+    _rounds = 0
+    _last = -ROUND_SECONDS
 
     def move(self) -> Moved:
         with engines.taking(self._target) as taking:
@@ -143,18 +227,6 @@ class _Move:
             lineages = storage.identity.lineages
             loader.finish(snapshot.etag, snapshot.modified, storage.settings, lineages=lineages)
 
-    def _counted(self, batches: Iterable[Batch]) -> Iterator[Batch]:
-        for batch in batches:
-            self._progress.check()
-            yield batch
-            self._progress.advance(documents=len(batch), bytes=batch.size())
-
-    def _attachments(self, storage: Storage, after: int, upto: int) -> Iterator[tuple[Revision, Iterable[bytes]]]:
-        for revision in storage.attachment_changes(after, upto):
-            self._progress.check()
-            yield revision, storage.content(revision)
-            self._progress.advance(attachments=revision.body is not None, bytes=revision.size)
-
     def _finish(self, database: DocumentDatabase, taking: Taking, paused: float) -> Moved:
         """The last round, while nobody else can write; then it is proven, and there."""
         storage = database.storage
@@ -168,13 +240,5 @@ class _Move:
                 "run `muniment check` on the folder, and move it again",
             )
         old = storage.identity
-        lineages = [*(old.lineages or (Lineage(old.lineage, None, 0, None, None),)), self._lineage(old, snapshot)]
-        taking.finish(database.settings, old, lineages, snapshot.etag)
-        self._progress.finish()
-        pause = monotonic() - paused
-        return Moved(self._target, snapshot.etag, there.fingerprint, self._rounds, pause, self._progress.seconds)
-
-    def _lineage(self, old: Identity, snapshot: Snapshot) -> Lineage:
-        time = rfc3339(from_microseconds(snapshot.modified))
-        began = rfc3339(from_microseconds(max(self._clock(), snapshot.modified)))
-        return Lineage(str(uuid.uuid4()), old.lineage, snapshot.etag, time, began)
+        taking.finish(database.settings, old, self._lineages(old, snapshot), snapshot.etag)
+        return self._moved(there, self._rounds, monotonic() - paused)

@@ -107,7 +107,10 @@ ABOUT: Final = {
     ),
     "check": ("database.check", "Read a whole database and check that it is consistent."),
     "compact": ("compact.compact", "Rewrite the file of a database without gaps."),
-    "move": ("move.move", "Move a database from a folder into PostgreSQL, while it is in use."),
+    "move": (
+        "move.move",
+        "Move a database from a folder into PostgreSQL, while it is in use, or back while it is not.",
+    ),
     "create": ("database.create", "Make an empty database, encrypted if a key is given."),
     "get": ("database.get", "Print a document: exactly the bytes that were stored."),
     "settings": (

@@ -1,4 +1,4 @@
-"""`muniment move`: a database from a folder into PostgreSQL."""
+"""`muniment move`: a database from a folder into PostgreSQL, or back."""
 
 from __future__ import annotations
 
@@ -17,7 +17,11 @@ from muniment.revision import ATTACHMENT, DOCUMENT
 def move(
     folder: Folder,
     target: Annotated[
-        str, typer.Argument(metavar="ADDRESS", help="A new schema: postgresql://HOST/DATABASE?schema=NAME.")
+        str,
+        typer.Argument(
+            metavar="TARGET",
+            help="A new schema, postgresql://HOST/DATABASE?schema=NAME, or a folder for the way back.",
+        ),
     ],
     *,
     wait: Annotated[
@@ -27,14 +31,17 @@ def move(
     encryption: KeyOptions,
     out: JobOutput,
 ) -> None:
-    """Move a database from a folder into PostgreSQL, while it is in use.
+    """Move a database from a folder into PostgreSQL, while it is in use, or back while it is not.
 
     All of it is loaded while others read and write, then what they change meanwhile. When nobody has the folder open
     for writing any more (stop the program that has), the rest follows, both are compared by their fingerprints, and the
     database is there: start the program again with the address. Without --wait it ends with exit code 7 if somebody
     still writes; the same command then goes on where it was. The folder is left as it is: use it no more.
 
+    The way back needs a database that no other process has open, from its begin to its end.
+
     $ muniment move shop 'postgresql://app@db.example/shop?schema=orders' --wait 600
+    $ muniment move 'postgresql://app@db.example/shop?schema=orders' shop-again
     """
     progress = Progress()
     with out.job(progress):
