@@ -238,6 +238,8 @@ def _start(column: Packed) -> int | None:
     """Where the bytes of a column are."""
     if isinstance(column.memory, bytes):
         return ctypes.cast(ctypes.c_char_p(column.memory), _POINTER).value
+    if isinstance(column.memory, memoryview):
+        return ctypes.addressof(ctypes.c_char.from_buffer(column.memory)) if len(column.memory) else None
     return column.memory.address
 
 

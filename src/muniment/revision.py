@@ -61,7 +61,7 @@ class Packed:
     """
 
     offsets: array[int]
-    memory: bytes | Lent
+    memory: bytes | memoryview | Lent
     nulls: Sequence[int] = ()
     _copy: bytes | None = field(default=None, init=False, repr=False, compare=False)
 
@@ -71,14 +71,15 @@ class Packed:
         if isinstance(self.memory, bytes):
             return self.memory
         if self._copy is None:
-            object.__setattr__(self, "_copy", self.memory.to_pybytes())
+            lent = self.memory
+            object.__setattr__(self, "_copy", bytes(lent) if isinstance(lent, memoryview) else lent.to_pybytes())
         assert self._copy is not None
         return self._copy
 
     @property
     def size(self) -> int:
         """How many bytes they are."""
-        return len(self.memory) if isinstance(self.memory, bytes) else self.memory.size
+        return len(self.memory) if isinstance(self.memory, bytes | memoryview) else self.memory.size
 
     @classmethod
     def of_lengths(cls, lengths: Sequence[int], data: bytes) -> Packed:

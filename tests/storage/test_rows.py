@@ -116,3 +116,23 @@ def test_rows_are_taken_as_they_are_as_many_as_there_is_room_for(rows: Rows) -> 
     assert take(library, connection, QUERY, (first,), 3, other) == (0, True)
     with pytest.raises(apsw.SQLError):
         take(library, connection, "SELECT nothing", (), 3, columns)
+
+
+def test_what_was_read_stays_as_it_is_while_somebody_has_it(rows: Rows) -> None:
+    if (library := rows._native) is None:
+        pytest.skip("SQLite gathers them for Python")
+    rows.insert(
+        "INSERT INTO found(number, blob) VALUES(?1, ?2)", 3, array("q", [1, 2, 3]), Packed.of([b"a", b"b", b"c"])
+    )
+    columns = Numbers(1), Strings(1, 1)
+    query = "SELECT number, blob FROM found WHERE number > ?"
+
+    def taken(after: int) -> Packed:
+        assert take(library, rows._connection, query, (after,), 1, columns)[0] == 1
+        return columns[1].taken(1)
+
+    kept, (view,) = taken(0), taken(1).views()
+    assert (kept.data, bytes(view), taken(2).data, kept.data) == (b"a", b"b", b"c", b"a")
+    del kept, view
+    address = columns[1].room.data
+    assert (taken(0).data, taken(1).data, columns[1].room.data) == (b"a", b"b", address)

@@ -120,7 +120,7 @@ class _Gathering:
         if more and not rows:
             return None
         for text in (ids, collections):
-            text.data.decode()  # invalid UTF-8 is damage, and must not get into a backup
+            str(text.memory, "utf-8")  # invalid UTF-8 is damage, and must not get into a backup
         return Batch(etags, ids, collections, modified, metadata, bodies, digests)
 
 
@@ -316,6 +316,7 @@ class Reader:
             # A little less than will fit, if they are like these: what has been read in excess is read again.
             size = batch.metadata.size + batch.bodies.size
             limit = min(BATCH_ROWS, len(batch) * (BATCH_BYTES - SPARE_BYTES // 4) // max(size, 1) + 1)
+            del batch  # so that its memory is used again, if nobody else has it
 
     def attachment_changes(self, after: int, upto: int, *, history: bool = False) -> Iterator[Revision]:
         """See `base`: the attachments' revisions that were current at `upto` and are later than `after`."""

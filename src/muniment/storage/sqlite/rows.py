@@ -8,9 +8,10 @@ from __future__ import annotations
 
 import ctypes
 import mmap
+import sys
 from array import array
 from collections.abc import Iterable, Sequence
-from contextlib import closing
+from contextlib import closing, suppress
 from functools import cache
 from pathlib import Path
 from typing import Final, NamedTuple, TypeAlias
@@ -97,20 +98,38 @@ class Strings:
         """Rows may have no value where some may be `absent`."""
         self._offsets = array("i", bytes(4 * (rows + 1)))
         self._absent = array("B", bytes(rows if absent else 0))
-        self._data = mmap.mmap(-1, size)  # takes memory only as far as something was written
-        self.room = Room(
+        self._memory = _memory(size)
+        self._room = Room(
             offsets=self._offsets.buffer_info()[0],
-            data=ctypes.addressof(ctypes.c_char.from_buffer(self._data)),
             size=size,
             absent=self._absent.buffer_info()[0] if absent else None,
             type=type,
         )
 
+    @property
+    def room(self) -> Room:
+        """The memory, another where somebody still has what was read into it before."""
+        try:
+            self._memory.resize(self._room.size)
+        except (BufferError, SystemError):  # the second where memory cannot be resized at all
+            self._memory = _memory(self._room.size)
+        self._room.data = ctypes.addressof(ctypes.c_char.from_buffer(self._memory))
+        return self._room
+
     def taken(self, rows: int) -> Packed:
-        """The values of the first rows."""
+        """The values of the first rows, which stay where they are."""
         offsets = self._offsets[: rows + 1]
         nulls = [row for row, absent in enumerate(self._absent[:rows]) if absent] if 1 in self._absent else ()
-        return Packed(offsets, self._data[: offsets[-1]], nulls)
+        return Packed(offsets, memoryview(self._memory)[: offsets[-1]], nulls)
+
+
+def _memory(size: int) -> mmap.mmap:
+    """Memory that takes room only as far as it is used, in large pages, which are there sooner than many small ones."""
+    memory = mmap.mmap(-1, size, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
+    if sys.platform == "linux":
+        with suppress(OSError):
+            memory.madvise(mmap.MADV_HUGEPAGE)
+    return memory
 
 
 def take(
