@@ -19,7 +19,7 @@ from typing import Any
 
 from hatchling.builders.hooks.plugin.interface import BuildHookInterface
 
-SOURCES = tuple(f"src/muniment/{name}.c" for name in ("digests", "dumps", "export", "rows"))
+SOURCES = tuple(f"src/muniment/{name}.c" for name in ("copies", "digests", "dumps", "export", "rows"))
 LIBRARY = "src/muniment/native.shared"
 SEAL = "src/muniment/native.sha256"
 MAN = "share/man/man1"

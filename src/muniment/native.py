@@ -99,6 +99,9 @@ class Native:
         self._rows = library.muniment_rows
         self._rows.argtypes = [_POINTER, ctypes.c_char_p, _NUMBER, _POINTER, ctypes.c_int]
         self._columns = library.muniment_columns
+        self._copies = library.muniment_copies
+        self._copies.argtypes = [_NUMBER, _POINTER, ctypes.c_int, _POINTER, _NUMBER]
+        self._copies.restype = _NUMBER
         self._columns.argtypes = [
             *(_POINTER, ctypes.c_char_p, _POINTER, ctypes.c_int, _NUMBER),
             *(_POINTER, ctypes.c_int, _POINTER),
@@ -152,6 +155,15 @@ class Native:
         """
         code: int = self._rows(database, statement.encode(), rows, (Values * len(columns))(*columns), len(columns))
         return code
+
+    def copies(self, rows: int, columns: Sequence[Values]) -> bytes:
+        """The rows of these columns as PostgreSQL's COPY takes them in binary; of numbers, `text` have two bytes."""
+        size = rows * (2 + 12 * len(columns)) + sum(column.size for column in columns)
+        copied = bytearray(max(size, 1))
+        given = (ctypes.c_char * len(copied)).from_buffer(copied)
+        written = self._copies(rows, (Values * len(columns))(*columns), len(columns), given, size)
+        _check(written < 0)
+        return bytes(memoryview(copied)[:written])
 
     def columns(
         self, database: int, query: str, bindings: Sequence[int], rows: int, rooms: Sequence[Room]

@@ -6,10 +6,10 @@ from collections.abc import Iterable, Iterator, Sequence
 from datetime import datetime
 from typing import Final
 
-from muniment.document import to_microseconds
+from muniment.document import fold, to_microseconds
 from muniment.errors import DamagedBackup
 from muniment.fingerprint import ContentDigest
-from muniment.revision import Batch, Revision
+from muniment.revision import Batch, Packed, Revision
 from muniment.storage.base import PART_BYTES, Lineage
 
 LARGEST: Final = 10**18  # no etag or time may be as large as that
@@ -39,6 +39,13 @@ def whole(revision: Revision, parts: Iterable[bytes], most: int | None = None) -
             f"attachment {revision.id!r} has {digest.size} bytes, not the {revision.size} it was stored with",
             "restore from another backup, or another copy of this one",
         )
+
+
+def folded(ids: Packed) -> Packed:
+    """The keys of these ids."""
+    if ids.data.isascii():
+        return Packed(ids.offsets, ids.data.lower())
+    return Packed.of(fold(id.decode()).encode() for id in ids.values())
 
 
 def began(lineages: Sequence[Lineage]) -> int | None:

@@ -7,6 +7,7 @@ there, each in one go. A load that fails is thrown away with its schema.
 from __future__ import annotations
 
 import secrets
+from array import array
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -22,11 +23,12 @@ from psycopg.types.string import BytesBinaryDumper
 from muniment.document import fold
 from muniment.errors import DamagedBackup
 from muniment.fingerprint import Digests, Fingerprint, Totals
-from muniment.revision import ATTACHMENT, DOCUMENT, Batch, Revision
+from muniment.revision import ATTACHMENT, DOCUMENT, Batch, Packed, Revision
 from muniment.storage.base import Identity, Lineage
-from muniment.storage.loading import began, check_numbers, whole
+from muniment.storage.loading import began, check_numbers, folded, whole
 from muniment.storage.location import Address
 from muniment.storage.postgres.connection import Names, leave, mapped_errors, use
+from muniment.storage.postgres.copying import Copying, Same
 from muniment.storage.postgres.facts import (
     LOG_ROWS,
     SPAN_BITS,
@@ -81,15 +83,13 @@ class Loader(Totals):
         self._pointers = self._copy(_CURRENT, _CURRENT_TYPES)
         self._held.push(self._undo)
 
-    def _copy(self, statement: str, types: Sequence[str]) -> psycopg.Copy:
+    def _copy(self, statement: str, types: Sequence[str]) -> Copying:
         connection = self._held.enter_context(self._pool.connection())
         connection.execute("SET statement_timeout = 0")
         connection.adapters.register_dumper(bytes, BytesBinaryDumper)  # in C, where the usual one is in Python
         self._held.callback(_usual, connection)
         cursor = self._copies.enter_context(connection.cursor())
-        copy = self._copies.enter_context(cursor.copy(self._names.sql(statement)))
-        copy.set_types(types)
-        return copy
+        return Copying(self._copies.enter_context(cursor.copy(self._names.sql(statement))), types)
 
     def _undo(self, *error: Any) -> None:
         """End what is not finished."""
@@ -115,40 +115,23 @@ class Loader(Totals):
         ]
 
     def _store_log(self, batch: Batch, digests: Digests) -> None:
-        write, folded = self._log.write_row, {name: fold_collection(name) for name in set(batch.collections)}
+        keys, collections = folded(batch.ids), batch.collections
+        of = Packed(collections.offsets, collections.data.lower(), collections.nulls)  # as `fold_collection` does
         with mapped_errors(self._address):
-            for etag, id, key, collection, modified, metadata, body, row in zip(
-                batch.etags,
-                batch.ids.values(),
-                _keys(batch),
-                batch.collections,
-                batch.modified,
-                batch.metadata.values(),
-                batch.bodies,
-                digests.rows,
-                strict=True,
-            ):
-                spelling, size = None if id == key else id, 0 if body is None else len(body)
-                write(
-                    (
-                        *(etag, key, DOCUMENT, spelling, collection, folded[collection]),
-                        *(modified, metadata, body, None, size, row),
-                    )
-                )
+            self._log.rows(
+                len(batch),
+                *(batch.etags, keys, Same(DOCUMENT), _spellings(batch.ids, keys), collections, of),
+                *(batch.modified, batch.metadata, batch.bodies, Same(None), _sizes(batch), digests.rows),
+            )
 
     def _store_pointers(self, batch: Batch, digests: Digests) -> None:
-        write = self._pointers.write_row
+        keys = folded(batch.ids)
         with mapped_errors(self._address):
-            for etag, id, key, collection, size, member in zip(
-                batch.etags,
-                batch.ids.values(),
-                _keys(batch),
-                batch.collections,
-                batch.bodies.lengths(),
-                digests.members,
-                strict=True,
-            ):
-                write((DOCUMENT, key, None if id == key else id, etag, collection, size, member))
+            self._pointers.rows(
+                len(batch),
+                *(Same(DOCUMENT), keys, _spellings(batch.ids, keys), batch.etags),
+                *(batch.collections, _sizes(batch), digests.members),
+            )
 
     def _wait(self) -> None:
         """Until what was given to the other threads is stored; raises what that has failed with."""
@@ -168,13 +151,13 @@ class Loader(Totals):
         collection = None if revision.collection is None else revision.collection.encode()
         size, digest = (0, None) if revision.body is None else (revision.size, member)
         with mapped_errors(self._address):
-            self._log.write_row(
+            self._log.row(
                 (
                     *(revision.etag, key, ATTACHMENT, spelling, collection, fold_collection(collection)),
                     *(revision.modified, revision.metadata, revision.body, content, size, row),
                 )
             )
-            self._pointers.write_row((ATTACHMENT, key, spelling, revision.etag, collection, size, digest))
+            self._pointers.row((ATTACHMENT, key, spelling, revision.etag, collection, size, digest))
 
     def _store_content(self, revision: Revision, parts: Iterable[bytes]) -> int:
         content = secrets.randbits(62)
@@ -202,6 +185,8 @@ class Loader(Totals):
         self._wait()
         connection, names = self._connection, self._names
         with mapped_errors(self._address):
+            for each in (self._log, self._pointers):
+                each.end()
             self._copies.close()
             told = began(lineages) or last_modified
             try:
@@ -245,7 +230,14 @@ def _usual(connection: Any) -> None:
             connection.execute("RESET statement_timeout")
 
 
-def _keys(batch: Batch) -> list[bytes]:
-    """The keys of these ids."""
-    ids = batch.ids.values()
-    return [id.lower() for id in ids] if batch.ids.data.isascii() else [fold(id.decode()).encode() for id in ids]
+def _spellings(ids: Packed, keys: Packed) -> Packed | Same:
+    """The ids where they differ from their keys."""
+    if ids.data == keys.data:
+        return Same(None)
+    return Packed(
+        ids.offsets, ids.data, [row for row, (id, key) in enumerate(zip(ids, keys, strict=True)) if id == key]
+    )
+
+
+def _sizes(batch: Batch) -> array[int]:
+    return array("q", batch.bodies.lengths())

@@ -17,7 +17,8 @@ from muniment.fingerprint import Totals
 from muniment.revision import DOCUMENT, Batch
 from muniment.storage.base import Arrived, Documents
 from muniment.storage.indexes import DEFINITIONS
-from muniment.storage.sqlite.loader import LOG, folded
+from muniment.storage.loading import folded
+from muniment.storage.sqlite.loader import LOG
 from muniment.storage.sqlite.rows import Rows, Texts
 from muniment.storage.sqlite.transaction import Transaction, Writes
 

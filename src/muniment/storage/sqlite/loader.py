@@ -18,10 +18,10 @@ from muniment.document import fold
 from muniment.durable import sync_file, sync_folder
 from muniment.errors import DamagedBackup
 from muniment.fingerprint import Digests, Fingerprint, Totals
-from muniment.revision import ATTACHMENT, DOCUMENT, Batch, Packed, Revision
+from muniment.revision import ATTACHMENT, DOCUMENT, Batch, Revision
 from muniment.security.encryption import EncryptionKey
 from muniment.storage.base import Identity, Lineage
-from muniment.storage.loading import began, check_numbers, whole
+from muniment.storage.loading import began, check_numbers, folded, whole
 from muniment.storage.sqlite.files import DEFRAGMENTED, FILE, LOADING
 from muniment.storage.sqlite.rows import Rows, Texts
 from muniment.storage.sqlite.schema import INDEXES, PART_BITS, create, mapped_errors, run
@@ -185,10 +185,3 @@ class Loader(Totals):
 
 def _twice(error: apsw.ConstraintError) -> DamagedBackup:
     return DamagedBackup(f"an etag occurs twice: {error}", "restore from another backup")
-
-
-def folded(ids: Packed) -> Packed:
-    """The keys of these ids."""
-    if ids.data.isascii():
-        return Packed(ids.offsets, ids.data.lower())
-    return Packed.of(fold(id.decode()).encode() for id in ids.values())
