@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+import re
 import shutil
 import subprocess
 import threading
@@ -12,7 +13,7 @@ from pathlib import Path
 import psycopg
 import pytest
 
-from muniment import DocumentDatabase
+from muniment import DocumentDatabase, MaintenanceActions
 from muniment.errors import (
     AccessDenied,
     Busy,
@@ -27,7 +28,9 @@ from muniment.revision import DOCUMENT
 from muniment.storage import engines
 from muniment.storage.base import system_clock
 from muniment.storage.location import Address, location_of
+from muniment.storage.location import address as address_in
 from muniment.storage.postgres import migrate, schema, store
+from muniment.storage.postgres.distribution import SPREAD
 from muniment.storage.postgres.store import PostgresStorage
 from tests.postgres_server import Postgres, postgres_server
 from tests.storage.reference import put
@@ -224,6 +227,42 @@ def test_partitions_are_not_given_to_a_database_that_is_there(tmp_path: Path, po
         with pytest.raises(InvalidInput, match="was made with none"):
             database.configure({"Muniment/Partitions": "4"})
         assert database.settings == {}
+
+
+CITUS = """
+CREATE TABLE told(id serial, what text);
+CREATE FUNCTION create_reference_table(name regclass) RETURNS void LANGUAGE sql AS
+$$ INSERT INTO told(what) VALUES(name::text || ' everywhere') $$;
+CREATE FUNCTION create_distributed_table(name regclass, by text, colocate_with text, shard_count int DEFAULT 0)
+RETURNS void LANGUAGE sql AS $$ INSERT INTO told(what) VALUES(name::text || ' by ' || by || ' ' || shard_count) $$;
+"""
+
+
+def test_tables_are_spread_where_citus_is_there_and_parts_are_asked_for(postgres: Postgres, tmp_path: Path) -> None:
+    """Citus itself is not: what it would be told is."""
+    server = postgres.new_database()
+    postgres.execute(CITUS, server)
+    with DocumentDatabase(address_in(server, "plain")):
+        assert postgres.execute("SELECT count(*) FROM told", server) == [(0,)]
+    spread = address_in(server, "it's", 8)
+    with DocumentDatabase(spread) as database:
+        database.put("a", {})
+        told = {str(what) for (what,) in postgres.execute("SELECT what FROM told", server)}
+        place = '"it\'s"'
+        large = {f"{place}.log by key 8", f"{place}.current by key 0", f"{place}.dead by key 0"}
+        large.add(f"{place}.part by content 8")
+        assert told == large | {f"{place}.{table} everywhere" for table in set(schema.TABLES) - set(SPREAD)}
+        engines.check_partitions(spread, 8)
+        database.configure({"Muniment/Partitions": "8"})
+        database.maintenance.start_backup(tmp_path / "backups").wait()
+    MaintenanceActions.restore(tmp_path / "backups", address_in(server, "again", 4))
+    assert postgres.execute("SELECT count(*) FROM told WHERE what LIKE '%.log by key 4'", server) == [(1,)]
+
+
+def test_what_is_spread_has_its_column_in_each_key() -> None:
+    text = schema.statements(0)
+    for table, column in SPREAD.items():
+        assert re.search(rf"\.{table}\([^;]*PRIMARY KEY\([^)]*\b{column}\b", text)
 
 
 # Limits

@@ -38,7 +38,7 @@ from muniment.storage.postgres.facts import (
     span_name,
     write_tallies,
 )
-from muniment.storage.postgres.schema import fill, keys_and_indexes, make_schema, statements
+from muniment.storage.postgres.schema import fill, keys_and_indexes, make_schema, make_tables
 
 _LOG: Final = """COPY {s}.log(etag, key, kind, spelling, collection, folded, modified, metadata, body, content, size,
   digest) FROM STDIN (FORMAT BINARY)"""
@@ -77,7 +77,7 @@ class Loader(Totals):
         self._connection = self._held.enter_context(self._pool.connection())
         with self._connection.transaction():
             make_schema(self._connection, self._address)
-            self._connection.execute(self._names.sql(statements(self._address.partitions, keys=False)))
+            make_tables(self._connection, self._names, self._address.partitions, keys=False)
         self._copies = ExitStack()
         self._log = self._copy(_LOG, _LOG_TYPES)
         self._pointers = self._copy(_CURRENT, _CURRENT_TYPES)

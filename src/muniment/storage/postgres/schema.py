@@ -20,10 +20,12 @@ from muniment.errors import DatabaseLocked, DatabaseNotFound, InvalidInput, Targ
 from muniment.storage.base import Identity, Lineage
 from muniment.storage.location import Address
 from muniment.storage.postgres.connection import Connection, Names, mapped_errors, pooled
+from muniment.storage.postgres.distribution import can_spread, spread
 from muniment.storage.postgres.rights import no_schema
 
 FORMAT: Final = 2
 MOST_PARTITIONS: Final = 256
+SHARDS: Final = "Muniment.Shards"  # the note of a database that Citus has spread
 LOCK_MILLISECONDS: Final = 5_000
 SMALL: Final = """
 CREATE TABLE {s}.muniment(
@@ -129,6 +131,15 @@ def keys_and_indexes() -> str:
     return "".join([*added, INDEXES])
 
 
+def make_tables(connection: Connection, names: Names, partitions: int, *, keys: bool = True) -> None:
+    """Make the tables, in so many parts if that is not 0; part of a transaction. See `statements` for `keys`."""
+    spreads = partitions > 0 and can_spread(connection)
+    connection.execute(names.sql(statements(0 if spreads else partitions, keys=keys)))
+    if spreads:
+        spread(connection, names, TABLES, partitions)
+        connection.execute(names.sql("INSERT INTO {s}.note VALUES(%s, %s)"), (SHARDS, b"%d" % partitions))
+
+
 def check_partitions(partitions: int) -> None:
     """Raises `InvalidInput` for a number of partitions that makes no sense."""
     if partitions == 1 or not 0 <= partitions <= MOST_PARTITIONS:
@@ -149,9 +160,12 @@ def exists(address: Address) -> bool:
 
 
 def partitions(address: Address) -> int:
-    """How many partitions the log of the database in this schema has; 0 for none."""
+    """In how many parts the log of the database in this schema is; 0 if it is in one."""
+    shards = Names(address).sql("SELECT value FROM {s}.note WHERE name = %s")
     with pooled(address) as pool, pool.connection() as connection, mapped_errors(address):
-        return int(connection.execute(_PARTITIONS, (address.schema,)).fetchall()[0][0])
+        [(parts,)] = connection.execute(_PARTITIONS, (address.schema,)).fetchall()
+        note = connection.execute(shards, (SHARDS,)).fetchone()
+    return int(parts) or (int(note[0]) if note else 0)
 
 
 def format_of(connection: Connection, address: Address) -> int:
@@ -217,7 +231,7 @@ def create(address: Address, clock: Callable[[], int], partitions: int = 0) -> N
         try:
             with connection.transaction():
                 make_schema(connection, address)
-                connection.execute(names.sql(statements(partitions)))
+                make_tables(connection, names, partitions)
                 fill(connection, names, new_identity(clock()))
         except (failures.DuplicateTable, failures.UniqueViolation, failures.DuplicateSchema):
             if connection.execute(_EXISTS, (address.schema,)).fetchone() is None:
