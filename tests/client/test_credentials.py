@@ -33,6 +33,7 @@ from muniment.errors import (
     Unauthorized,
 )
 from tests.client.test_transport import Handler, either, kind, say, server_that
+from tests.waiting import PATIENCE
 
 __all__ = ["kind"]
 
@@ -175,7 +176,7 @@ def tls_server_that(handle: Handler, cert: Path, key: Path, clients: Path | None
             """Take what the client has sent, or the system would throw away the alert that it is to read."""
             with socket.socket(fileno=os.dup(request.fileno())) as rest, suppress(OSError):
                 rest.shutdown(socket.SHUT_WR)
-                rest.settimeout(5)
+                rest.settimeout(PATIENCE)
                 while rest.recv(1 << 16):
                     pass
             super().shutdown_request(request)

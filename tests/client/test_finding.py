@@ -14,6 +14,7 @@ import pytest
 
 from muniment import AsyncDocumentStore, Document, DocumentDatabase, DocumentStore, Put, field
 from muniment.errors import InvalidDocument, InvalidInput, InvalidQuery
+from tests.waiting import PATIENCE
 
 ORDERS = [
     b"""{"Company":"companies/1","Freight":32.38,"OrderedAt":"2026-07-04","Tags":["new","eu"],"Took":"1.02:00:00",
@@ -200,5 +201,8 @@ def test_a_stream_keeps_every_byte_and_is_of_one_moment(any_database: Any) -> No
 def test_a_malformed_query_is_refused(store: DocumentStore) -> None:
     url = f"{store.url}/databases/{store.name}/query"
     for body, status in ((b"{", 422), (b"{}", 400), (b'{"Query":{"where":{"type":"none"}}}', 422), (b'{"X":1}', 422)):
-        assert httpx.post(url, content=body, headers={"Content-Type": "application/json"}).status_code == status
+        assert (
+            httpx.post(url, content=body, headers={"Content-Type": "application/json"}, timeout=PATIENCE).status_code
+            == status
+        )
     assert InvalidDocument.status == 422

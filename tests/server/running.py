@@ -71,7 +71,7 @@ class Server:
             self._log.close()
             raise RuntimeError(said)
         headers = {"Raven-Client-Version": "3.5.0.0"}
-        self.client = httpx.Client(base_url=self.url, headers=headers, timeout=60)
+        self.client = httpx.Client(base_url=self.url, headers=headers, timeout=PATIENCE)
 
     @property
     def port(self) -> int:
@@ -116,7 +116,7 @@ class Server:
 
     def _ended(self) -> int:
         try:
-            return self.process.wait(30)
+            return self.process.wait(PATIENCE)
         finally:
             if self.process.poll() is None:
                 os.kill(self.process.pid, signal.SIGKILL)

@@ -14,6 +14,7 @@ import pytest
 from muniment import Delete, DocumentDatabase, Put
 from tests.sampled import count, some, torture
 from tests.server.running import Database, Server, assert_error, running
+from tests.waiting import PATIENCE
 
 HARD = {"hard-delete": "true"}
 
@@ -108,7 +109,7 @@ def test_killed_at_any_moment(tmp_path: Path) -> None:
 
         def delete(url: str = url) -> None:
             with suppress(httpx.TransportError):
-                httpx.delete(url, params=HARD, headers={"Muniment-Request": "1"}, timeout=30)
+                httpx.delete(url, params=HARD, headers={"Muniment-Request": "1"}, timeout=PATIENCE)
 
         deleting = threading.Thread(target=delete)
         deleting.start()

@@ -19,6 +19,7 @@ from tests.sampled import count, torture
 from tests.server.running import Database, Server, assert_error, running
 from tests.shared import shared
 from tests.smuggler.dumps import attachment, blake2b, docs, document
+from tests.waiting import PATIENCE
 
 PICTURE = b"\x89PNG" * 700_000
 NAMED = f'{{"Name":"p.png","Hash":"{blake2b(PICTURE)}","ContentType":"image/png"}}'
@@ -129,7 +130,7 @@ def test_memory_does_not_depend_on_the_size_nor_on_the_client(shop: Database, se
     shop.request("PUT", "/static/big", content=(picture for _ in range(size)))
     before = memory(server)
     asked = f"GET /databases/{shop.name}/smuggler/export?compression=none HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n"
-    with socket.create_connection(("127.0.0.1", server.port), timeout=10) as connection:
+    with socket.create_connection(("127.0.0.1", server.port), timeout=PATIENCE) as connection:
         connection.sendall(asked.encode())
         head = connection.recv(1000)
         operation = int(head.lower().partition(b"muniment-operation: ")[2].split()[0])

@@ -35,7 +35,7 @@ from tests.processes import children
 from tests.sampled import some
 from tests.server.running import Database, Server, running
 from tests.starter import real_workers
-from tests.waiting import until
+from tests.waiting import PATIENCE, until
 
 LOCKS = Path("/proc/locks")
 CLOSE_ON_EXEC = 0o2000000
@@ -147,7 +147,7 @@ class Site:
     def ask(self, method: str, path: str, *statuses: int, **kwargs: Any) -> httpx.Response:
         # On a new connection: whoever looks for that one comes by the database's descriptors before it is found.
         headers = {"Muniment-Request": "1"} | kwargs.pop("headers", {})
-        response = httpx.request(method, f"{self.server.url}{path}", timeout=60, headers=headers, **kwargs)
+        response = httpx.request(method, f"{self.server.url}{path}", timeout=PATIENCE, headers=headers, **kwargs)
         assert response.status_code in statuses, response.text
         return response
 
@@ -164,13 +164,13 @@ class Site:
 
     def leave_midway(self, request: str) -> None:
         """Send a request, take a little of the answer, and go."""
-        with socket.create_connection(("127.0.0.1", self.server.port), timeout=30) as connection:
+        with socket.create_connection(("127.0.0.1", self.server.port), timeout=PATIENCE) as connection:
             connection.sendall(request.encode())
             connection.recv(1000)
 
     def upload_half(self, request: str, body: bytes) -> None:
         """Send a request with half of its body, and go."""
-        with socket.create_connection(("127.0.0.1", self.server.port), timeout=30) as connection:
+        with socket.create_connection(("127.0.0.1", self.server.port), timeout=PATIENCE) as connection:
             connection.sendall(f"{request}Content-Length: {len(body)}\r\n\r\n".encode() + body[: len(body) // 2])
 
 
@@ -455,7 +455,7 @@ def test_writes_stay_when_backups_come_after_an_export(tmp_path: Path) -> None:
     acknowledged: list[str] = []
 
     def write(worker: int) -> None:
-        with httpx.Client(base_url=server.url, timeout=60, headers={"Muniment-Request": "1"}) as client:
+        with httpx.Client(base_url=server.url, timeout=PATIENCE, headers={"Muniment-Request": "1"}) as client:
             for n in count():
                 id = f"mine/{worker}-{n}"
                 try:
@@ -468,7 +468,7 @@ def test_writes_stay_when_backups_come_after_an_export(tmp_path: Path) -> None:
     for writer in writers:
         writer.start()
     try:
-        assert httpx.get(f"{server.url}{SHOP}/smuggler/export", timeout=60).status_code == 200
+        assert httpx.get(f"{server.url}{SHOP}/smuggler/export", timeout=PATIENCE).status_code == 200
         for _ in range(3):
             assert not shop.backup(tmp_path / "b", incremental="true")["Faulted"]
         most = len(acknowledged) + 100  # what is written now is what would be lost

@@ -36,6 +36,7 @@ from muniment.server.secured import MasterKey
 from muniment.server.wire import Refused, Response
 from tests.sampled import some
 from tests.server.running import Server, running
+from tests.waiting import PATIENCE
 
 PATH = "/OAuth/API-Key"
 FORM = {"Content-Type": "application/x-www-form-urlencoded"}  # which the clients of some languages send
@@ -77,7 +78,7 @@ class Site:
 
     def post(self, body: bytes = b"") -> httpx.Response:
         headers = {**FORM, "grant_type": "client_credentials"}
-        return httpx.post(f"{self.server.url}{PATH}", content=body, headers=headers)
+        return httpx.post(f"{self.server.url}{PATH}", content=body, headers=headers, timeout=PATIENCE)
 
     def challenge(self) -> dict[str, str]:
         told = self.post()
@@ -88,7 +89,9 @@ class Site:
         return self.post(answered(self.challenge(), *split_key(api_key)))
 
     def get(self, authorization: str) -> httpx.Response:
-        return httpx.get(f"{self.server.url}/databases/shop/docs/a", headers={"Authorization": authorization})
+        return httpx.get(
+            f"{self.server.url}/databases/shop/docs/a", headers={"Authorization": authorization}, timeout=PATIENCE
+        )
 
     def keys(self, change: Callable[[ApiKeys], Any]) -> Any:
         with DocumentStore(self.server.url, "<system>", api_key=self.boss) as store:
@@ -109,7 +112,7 @@ def site(tmp_path: Path) -> Iterator[Site]:
 
 def test_an_old_client_gets_a_token_and_works_with_it(site: Site, tmp_path: Path) -> None:
     key, legacy = site.keys(lambda keys: keys.add("legacy", ["write"], ["shop"], old_clients=True))
-    nobody = httpx.get(f"{site.server.url}/databases/shop/docs/a", headers={"Has-Api-Key": "true"})
+    nobody = httpx.get(f"{site.server.url}/databases/shop/docs/a", headers={"Has-Api-Key": "true"}, timeout=PATIENCE)
     assert nobody.status_code == 412
     assert nobody.headers["oauth-source"] == f"{site.server.url}{PATH}"
 
@@ -125,7 +128,9 @@ def test_an_old_client_gets_a_token_and_works_with_it(site: Site, tmp_path: Path
     assert site.get(f"Bearer {legacy}").status_code == 200  # as any other key
     assert site.get(f"Bearer {given.text.replace(told['UserId'], 'boss')}").status_code == 200  # says nothing
     put = f"{site.server.url}/databases/none/docs/a"
-    assert httpx.put(put, json={}, headers={"Authorization": f"Bearer {given.text}"}).status_code == 403
+    assert (
+        httpx.put(put, json={}, headers={"Authorization": f"Bearer {given.text}"}, timeout=PATIENCE).status_code == 403
+    )
     for wrong in ("{}", '{"Signature":"x"}', "{'Signature': ''}", '{"Signature":"legacy/x"}', "{"):
         refused = site.get(f"Bearer {wrong}")
         assert (refused.status_code, refused.headers["oauth-source"]) == (401, f"{site.server.url}{PATH}")

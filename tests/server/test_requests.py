@@ -11,6 +11,7 @@ from urllib.parse import quote, unquote
 import pytest
 
 from tests.server.running import Database, Server, assert_error, running
+from tests.waiting import PATIENCE
 
 WRONG = [
     ("GET", "/nothing", b"", 404),
@@ -97,7 +98,7 @@ def test_bodies_that_are_too_large(shop: Database) -> None:
     answer = shop.server.raw(f"{head}Content-Length: 99999999999999999999999999999\r\n\r\n{{".encode())
     assert b" 400 " in answer.splitlines()[0]
     chunk = b"%x\r\n%s\r\n" % (1 << 20, b" " * (1 << 20))
-    with socket.create_connection(("127.0.0.1", shop.server.port), timeout=10) as connection:
+    with socket.create_connection(("127.0.0.1", shop.server.port), timeout=PATIENCE) as connection:
         connection.sendall(f"{head}Transfer-Encoding: chunked\r\n\r\n".encode())
         with pytest.raises(ConnectionError):  # noqa: PT012
             for _ in range(200):

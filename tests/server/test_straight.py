@@ -26,6 +26,7 @@ from muniment.server.tenants import Databases
 from muniment.settings import Settings
 from tests.server.running import Database
 from tests.starter import Forked
+from tests.waiting import PATIENCE
 
 HOST = ("host", "127.0.0.1:8080")
 PLAIN = [HOST, ("raven-client-version", "3.5.0.0")]
@@ -325,7 +326,7 @@ def test_databases_are_closed_while_others_read(tmp_path: Path) -> None:
         for _ in range(10):
             assert (await site.ask("GET", path))[0] == 200
             read_once.clear()
-            assert await asyncio.to_thread(read_once.wait, 30)
+            assert await asyncio.to_thread(read_once.wait, PATIENCE)
             assert await site.databases.close_idle(-1) == ["shop"]
         stopped.set()
         await asyncio.gather(*reading)
@@ -476,7 +477,7 @@ def test_a_server_answers_plain_reads_without_its_event_loop(tmp_path: Path) -> 
 
     process = Forked(_WITHOUT_GENERAL_WAY, [str(tmp_path / "data")])
     assert process.stdout is not None
-    with httpx.Client(base_url=process.stdout.readline().strip()) as client:
+    with httpx.Client(base_url=process.stdout.readline().strip(), timeout=PATIENCE) as client:
         try:
             headers = {"Raven-Client-Version": "3.5.0.0"}
             assert client.put("/admin/databases/shop", json={"Settings": {}}).status_code == 200
@@ -489,5 +490,5 @@ def test_a_server_answers_plain_reads_without_its_event_loop(tmp_path: Path) -> 
             assert 'muniment_http_requests_total{method="GET",status="200"} 1.0' in counted
         finally:
             process.terminate()
-            process.wait(30)
+            process.wait(PATIENCE)
             process.stdout.close()

@@ -27,7 +27,7 @@ from cryptography.x509.oid import NameOID
 from muniment.client import DocumentStore
 from muniment.errors import ServerUnavailable
 from tests.server.running import Server, running
-from tests.waiting import until
+from tests.waiting import PATIENCE, until
 
 
 def certificate(place: Path, name: str, *, password: bytes = b"", by: str = "") -> tuple[Path, Path]:
@@ -61,7 +61,7 @@ def _key_of(place: Path, name: str) -> ec.EllipticCurvePrivateKey:
 
 def shown(server: Server) -> str:
     """The certificate that a new connection sees."""
-    return ssl.get_server_certificate(("127.0.0.1", server.port), timeout=10)
+    return ssl.get_server_certificate(("127.0.0.1", server.port), timeout=PATIENCE)
 
 
 def test_documents_over_tls_of_1_2_and_later(tmp_path: Path) -> None:
@@ -71,7 +71,9 @@ def test_documents_over_tls_of_1_2_and_later(tmp_path: Path) -> None:
         for version in (ssl.TLSVersion.TLSv1_2, ssl.TLSVersion.TLSv1_3):
             context = ssl.create_default_context(cafile=file)
             context.minimum_version = context.maximum_version = version
-            with httpx.Client(base_url=server.url, verify=context, headers={"Muniment-Request": "1"}) as client:
+            with httpx.Client(
+                base_url=server.url, verify=context, headers={"Muniment-Request": "1"}, timeout=PATIENCE
+            ) as client:
                 assert client.put("/admin/databases/shop", json={}).status_code in (200, 400)
                 assert client.put("/databases/shop/docs/a", json={"n": 1}).status_code == 201
                 assert client.get("/databases/shop/docs/a").json() == {"n": 1}
@@ -80,10 +82,10 @@ def test_documents_over_tls_of_1_2_and_later(tmp_path: Path) -> None:
         old.set_ciphers("ALL:@SECLEVEL=0")
         with pytest.warns(DeprecationWarning, match="TLSv1_1"):
             old.minimum_version = old.maximum_version = ssl.TLSVersion.TLSv1_1
-        with pytest.raises(httpx.ConnectError), httpx.Client(verify=old) as client:
+        with pytest.raises(httpx.ConnectError), httpx.Client(verify=old, timeout=PATIENCE) as client:
             client.get(f"{server.url}/health/live")
         with pytest.raises(httpx.HTTPError):
-            httpx.get(f"http://127.0.0.1:{server.port}/health/live")
+            httpx.get(f"http://127.0.0.1:{server.port}/health/live", timeout=PATIENCE)
         with (
             pytest.raises(ServerUnavailable, match="say https://"),
             DocumentStore(f"http://127.0.0.1:{server.port}", "shop") as store,
@@ -105,12 +107,16 @@ def test_a_certificate_is_read_again_and_one_that_cannot_be_used_is_not(tmp_path
         server.process.send_signal(signal.SIGHUP)
         until(lambda: "the certificate stays as it was" in server.log())
         assert shown(server).strip() == first.read_text().strip()
-        with httpx.Client(base_url=server.url, verify=ssl.create_default_context(cafile=first)) as client:
+        with httpx.Client(
+            base_url=server.url, verify=ssl.create_default_context(cafile=first), timeout=PATIENCE
+        ) as client:
             assert client.get("/health/live").status_code == 200
             shutil.copy(second_key, key)
             server.process.send_signal(signal.SIGHUP)
             until(lambda: all(shown(server).strip() == second.read_text().strip() for _ in range(20)))
-        with httpx.Client(base_url=server.url, verify=ssl.create_default_context(cafile=second)) as client:
+        with httpx.Client(
+            base_url=server.url, verify=ssl.create_default_context(cafile=second), timeout=PATIENCE
+        ) as client:
             assert client.get("/health/live").status_code == 200
         assert server.stop() == 0
 
@@ -122,10 +128,10 @@ def test_clients_without_a_certificate_of_the_authority_are_not_let_in(tmp_path:
     settings: dict[str, Any] = {"tls_certificate": str(file), "tls_key": str(key), "tls_client_ca": str(authority)}
     with running(tmp_path / "data", **settings) as server:
         context = ssl.create_default_context(cafile=file)
-        with pytest.raises(httpx.HTTPError), httpx.Client(verify=context) as client:
+        with pytest.raises(httpx.HTTPError), httpx.Client(verify=context, timeout=PATIENCE) as client:
             client.get(f"{server.url}/health/live")
         context.load_cert_chain(mine, my_key)
-        with httpx.Client(verify=context) as client:
+        with httpx.Client(verify=context, timeout=PATIENCE) as client:
             assert client.get(f"{server.url}/health/live").status_code == 200
 
 
@@ -149,9 +155,12 @@ def test_beyond_this_machine_keys_are_needed_also_before_there_is_one(tmp_path: 
     file, key = certificate(tmp_path, "one")
     settings: dict[str, Any] = {"tls_certificate": str(file), "tls_key": str(key)}
     context = ssl.create_default_context(cafile=file)
-    with running(tmp_path / "data", host="0.0.0.0", **settings) as server, httpx.Client(verify=context) as client:
+    with (
+        running(tmp_path / "data", host="0.0.0.0", **settings) as server,
+        httpx.Client(verify=context, timeout=PATIENCE) as client,
+    ):
         url = f"https://127.0.0.1:{server.port}"
         assert client.get(f"{url}/health/live").status_code == 200
         assert client.get(f"{url}/databases").status_code == 401
     with running(tmp_path / "data", host="0.0.0.0", plain_http="true") as server:
-        assert httpx.get(f"http://127.0.0.1:{server.port}/databases").status_code == 401
+        assert httpx.get(f"http://127.0.0.1:{server.port}/databases", timeout=PATIENCE).status_code == 401
