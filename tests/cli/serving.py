@@ -15,7 +15,7 @@ def serving(data_dir: Path, *options: str) -> Iterator[tuple[str, Forked]]:
     """A server's URL and its process, which is stopped at the end."""
     arguments = ["server", "--data-dir", str(data_dir), "--port", "0", *options]
     with data_dir.with_name(f"{data_dir.name}.log").open("a") as log:
-        process = Forked(PROGRAM, arguments, env=environment(), err=log.fileno())
+        process = Forked(PROGRAM, arguments, env=environment(), err=log.fileno(), nursery=True)
     assert process.stdout is not None
     try:
         url = process.stdout.readline().strip()

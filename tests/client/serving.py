@@ -30,7 +30,7 @@ serve(settings, lambda url: print(url, flush=True))
 def running_server(folder: Path, port: int = 0, storage: str = "") -> Iterator[tuple[str, Forked]]:
     """A server's URL and its process, which is ended at the end."""
     with (folder.parent / f"{folder.name}.log").open("a") as log:
-        process = Forked(_PROGRAM, [str(folder), str(port), storage], err=log.fileno())
+        process = Forked(_PROGRAM, [str(folder), str(port), storage], err=log.fileno(), nursery=True)
     assert process.stdout is not None
     try:
         url = process.stdout.readline().strip()

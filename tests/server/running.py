@@ -52,7 +52,7 @@ class Server:
         flags = [f"{name}={value}" for name, value in settings.items()]
         err = self._log.fileno() if stderr is None else stderr
         self.process: Forked | subprocess.Popen[str] = (
-            Forked(_SERVE, [str(data_dir), *flags], err=err)
+            Forked(_SERVE, [str(data_dir), *flags], err=err, nursery=True)
             if within is None
             else subprocess.Popen(
                 [*_after(within), sys.executable, "-c", _SERVE, str(data_dir), *flags],
