@@ -87,10 +87,15 @@ class Loader(Totals):
             keys = Texts(folded(batch.ids))
             self._rows.insert(_POINTER, rows, keys, ids, batch.etags, collections, bodies, digests.members)
             self._unsynced += batch.size()
-            if self._unsynced >= SYNC_BYTES and (self._syncing is None or self._syncing.done()):
-                self._synced()
-                # Nobody else can open this file, so it does not matter that closing it here ends SQLite's locks.
-                self._unsynced, self._syncing = 0, self._pool.submit(sync_file, self.folder / FILE)
+            if self._unsynced >= SYNC_BYTES:
+                self._sync_beside()
+
+    def _sync_beside(self) -> None:
+        """Have what is in the file brought to disk while more comes, unless that is being done."""
+        if self._syncing is None or self._syncing.done():
+            self._synced()
+            # Nobody else can open this file, so it does not matter that closing it there ends SQLite's locks.
+            self._unsynced, self._syncing = 0, self._pool.submit(sync_file, self.folder / FILE)
 
     def _synced(self) -> None:
         """Wait for what is being brought to disk; raises what that has failed with, which the system tells only once:
@@ -148,7 +153,7 @@ class Loader(Totals):
         self._wait()
         run = self._connection.execute
         with mapped_errors(self.folder):
-            self._synced()
+            self._sync_beside()
             try:
                 run("INSERT INTO current SELECT * FROM scratch.pointer ORDER BY kind, key")
             except apsw.ConstraintError as error:
@@ -163,6 +168,7 @@ class Loader(Totals):
             write_tallies(self._connection, {LOG_ROWS: self.rows, **self.fingerprint.occupied()})
             begin_counting(self._connection, last_etag)
             run("COMMIT; DETACH scratch")
+            self._synced()
             if defrag:  # next to the file: plain VACUUM would put its copy where temporary files go
                 run("PRAGMA cache_size=-16384")  # the copy uses the same size
                 run("VACUUM INTO ?", (str(self.folder / DEFRAGMENTED),))
