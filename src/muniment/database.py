@@ -53,7 +53,7 @@ from muniment.smuggler.stream import Incoming
 from muniment.smuggler.summary import Exported, Imported
 from muniment.statistics import Statistics
 from muniment.storage import engines
-from muniment.storage.base import Snapshot, Write, Written, system_clock
+from muniment.storage.base import Snapshot, Waiting, Write, Written, system_clock
 from muniment.storage.freeze import SECONDS, Freeze
 from muniment.storage.location import location_of
 from muniment.storage.retention import changed_settings, partitions_of
@@ -229,6 +229,10 @@ class DocumentDatabase(Source[Exported]):
         Raises at once what is wrong with a command; that the present state does not allow it is the future's answer.
         """
         return self.storage.submit([self._numbered(write) for write in _writes(commands)])
+
+    def submit_for(self, waiting: Waiting, commands: Sequence[Command | Write]) -> None:
+        """Like `submit`; the answer is given to this one."""
+        self.storage.submit_for(waiting, [self._numbered(write) for write in _writes(commands)])
 
     def by_prefix(self, prefix: str, *, start: int = 0, limit: int = PAGE, after: str = "") -> Page[Document]:
         """Documents whose ids begin so (in any case), in the order of their ids; `more` says if there are others.

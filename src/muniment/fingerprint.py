@@ -223,11 +223,11 @@ class Fingerprint:
     """Tallies by group. Two are equal when every group that is not empty has the same count, bytes and digest."""
 
     def __init__(self, tallies: Mapping[Group, Tally] | None = None) -> None:
-        self.tallies: dict[Group, Tally] = {
-            group: Tally(tally.count, tally.bytes, tally.digest)
-            for group, tally in (tallies or {}).items()
-            if tally.count
-        }
+        self.tallies: dict[Group, Tally] = {}
+        if tallies:
+            self.tallies = {
+                group: Tally(tally.count, tally.bytes, tally.digest) for group, tally in tallies.items() if tally.count
+            }
 
     def __eq__(self, other: object) -> bool:
         return isinstance(other, Fingerprint) and self.occupied() == other.occupied()

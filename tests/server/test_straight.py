@@ -20,7 +20,9 @@ from muniment.api_keys import ApiKeys
 from muniment.security.encryption import new_key
 from muniment.server.answered import Answered
 from muniment.server.app import App
+from muniment.server.request import Ready
 from muniment.server.state import ServerState
+from muniment.server.storing import Storing
 from muniment.server.straight import Straight
 from muniment.server.tenants import Databases
 from muniment.settings import Settings
@@ -221,14 +223,17 @@ def test_what_is_made_ready_to_be_stored_is_stored_as_on_the_general_way(tmp_pat
     ids = [*IDS, "x/", "x" * 513, "a\x1eb", "Raven/Backup/Status"]
     bodies = [b'{"n":1}', b'{"a":"\xff"}', b"[1]", b"{", b'{"@metadata":{"A":1},"n":1}', b"{}" + b" " * 60_000]
 
-    async def store(site: Site, name: str, *, straight: bool) -> list[Any]:
+    async def store(site: Site, name: str, way: str) -> list[Any]:
         await _make(site, name)
         found: list[Any] = []
         for number, (id, body) in enumerate(product(ids, bodies)):
             asked = _putting(f"/databases/{name}/docs/{id}", *told[number % 4 :], body=body)
             ready = site.straight.ready(asked)
             assert ready, (id, body)
-            await site.app.__rsgi__(asked, asked, ready if straight else None)
+            if way == "in callbacks" and site.straight.is_plain(ready):
+                await _stored(site, asked, ready, body)
+            else:
+                await site.app.__rsgi__(asked, asked, None if way == "general" else ready)
             assert asked.answer
             status, headers, said = asked.answer
             found.append((id, body, status, headers, said.replace(name.encode(), b"")))
@@ -237,15 +242,90 @@ def test_what_is_made_ready_to_be_stored_is_stored_as_on_the_general_way(tmp_pat
         return found
 
     async def compare(site: Site) -> None:
-        general = await store(site, "one", straight=False)
+        general = await store(site, "one", "general")
         assert {201, 422, 400} <= {each[2] for each in general[::2]}
-        assert await store(site, "two", straight=True) == [
-            tuple(part.replace(b"one", b"two") if isinstance(part, bytes) else part for part in each)
-            for each in general
-        ]
+        assert await store(site, "two", "made ready") == general
+        before = site.state.answered.total
+        assert await store(site, "six", "in callbacks") == general
+        assert site.state.answered.total == before + len(general) + 1 + len(IDS)
 
     with site(tmp_path) as (runner, made):
         runner.run(compare(made))
+
+
+class Watcher:
+    """What granian hands over for each request."""
+
+    def __init__(self, asked: Asked) -> None:
+        self.scope = self.proto = asked
+        self.ended = asyncio.Event()
+
+    def taskref(self, task: asyncio.Task[None]) -> None:
+        self.task = task
+
+    def done(self) -> None:
+        self.ended.set()
+
+
+async def _stored(site: Site, asked: Asked, ready: Ready, body: bytes | BaseException | None) -> None:
+    """Store it in callbacks; its body comes later, or breaks off, or (None) comes too late."""
+    watcher, coming = Watcher(asked), asyncio.get_running_loop().create_future()
+    storing = Storing(site.app, watcher, ready, coming)
+    assert storing.begin()
+    assert site.state.active == 1
+    if body is None:
+        storing.cancel()
+    elif isinstance(body, bytes):
+        coming.set_result(body)
+    else:
+        coming.set_exception(body)
+    await watcher.ended.wait()
+
+
+def test_what_goes_wrong_with_a_body_or_a_database_is_told_without_a_task_too(tmp_path: Path) -> None:
+    async def ask(site: Site) -> None:
+        await _make(site)
+        path = "/databases/shop/docs/a"
+        for body, status, said in (
+            (RuntimeError("broken"), 400, b"ended before"),
+            (b"{}", 400, b"ended before"),
+            (None, 408, b"only 0 bytes"),
+            (b'{"n":}1', 422, b"document 'a'"),
+            (b'{"n":1}', 201, b"ETag"),
+        ):
+            ready = site.straight.ready(asked := _putting(path))
+            assert ready
+            await _stored(site, asked, ready, body)
+            assert asked.answer
+            assert (asked.answer[0], said in asked.answer[2]) == (status, True), asked.answer
+            assert site.state.active == site.databases.open["shop"].active == 0
+        ready = site.straight.ready(asked := _putting(path))
+        assert ready
+        tenant = site.databases.open["shop"]
+        tenant.database.close()  # as when its disk is gone
+        await _stored(site, asked, ready, b'{"n":1}')
+        assert asked.answer
+        assert asked.answer[0] == 503
+        site.databases.open.pop("shop")
+        coming = asyncio.get_running_loop().create_future()
+        coming.set_result(b'{"n":2}')
+        assert not Storing(site.app, Watcher(asked), ready, coming).begin()  # it is not the one that is open
+        await site.app.__rsgi__(again := _putting(path), again, ready, coming)
+        assert again.answer
+        assert again.answer[0] == 201
+        assert not again.taken  # as it was there already
+        ready = site.straight.ready(asked)
+        assert ready
+        assert site.straight.is_plain(ready)
+        assert (await site.ask("POST", "/databases/shop/admin/freeze"))[0] == 200
+        assert not site.straight.is_plain(ready)  # it waits without a body in memory
+        assert not Storing(site.app, Watcher(asked), ready, coming).begin()
+        site.databases.thaw()
+        assert (await site.ask("GET", path))[2] == b'{"n":2}'
+        assert site.state.active == site.databases.open["shop"].active == 0
+
+    with site(tmp_path) as (runner, made):
+        runner.run(ask(made))
 
 
 def test_what_is_not_plain_to_store_goes_the_general_way(tmp_path: Path) -> None:
@@ -462,12 +542,12 @@ from muniment.server.app import App
 from muniment.server.run import serve
 from muniment.settings import Settings
 general = App.__rsgi__
-async def refuse(self, scope, proto, ready=None):
+async def refuse(self, scope, proto, ready=None, coming=None):
     if scope.method == "GET" and "/docs/" in scope.path and "x-general" not in scope.headers:
         raise RuntimeError("the general way was gone")
-    if scope.method == "PUT" and "/docs/" in scope.path and ready is None:
-        raise RuntimeError("it was not made ready")
-    await general(self, scope, proto, ready)
+    if scope.method == "PUT" and "/docs/" in scope.path:
+        raise RuntimeError("a task was made")
+    await general(self, scope, proto, ready, coming)
 App.__rsgi__ = refuse
 serve(Settings(data_dir=Path(sys.argv[1]), port=0), lambda url: print(url, flush=True))
 """

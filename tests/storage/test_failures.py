@@ -277,10 +277,12 @@ def test_what_can_not_be_taken_back_is_the_last(folder: Path) -> None:
     store = SqliteStorage(folder, clock=Clock())
     store.commit([put("a")])
     before = whole(store)
-    store.writer._connection = Stubborn(store.writer._connection)  # type: ignore[assignment]
+    writer: Any = store.writer
+    connection, cursor = writer._connection, writer._cursor
+    writer._connection = writer._cursor = Stubborn(connection)
     with pytest.raises(StorageFailure, match="disk I/O error"):
         store.submit([put("b")]).result(SECONDS)
-    store.writer._connection = store.writer._connection.connection  # type: ignore[attr-defined]
+    writer._connection, writer._cursor = connection, cursor
     for _ in range(2):  # also when the disk is well again: what was taken for failed would come with it
         with pytest.raises(StorageFailure, match=r"takes no more writes: .* could not be rolled back"):
             store.submit([put("c")]).result(SECONDS)

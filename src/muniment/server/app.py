@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import traceback
+from collections.abc import Awaitable
 from contextlib import suppress
 from time import monotonic, perf_counter
 from typing import Any, Final
@@ -39,17 +40,22 @@ class App:
     def __init__(self, server: ServerState) -> None:
         self.server = server
 
-    async def __rsgi__(self, scope: Any, proto: Any, ready: Ready | None = None) -> None:
-        """Answer one request, of which all but its body may have been looked at already."""
-        server = self.server
-        if ready is not None and server.databases.open.get(ready.name) is not ready.tenant:
+    async def __rsgi__(self, scope: Any, proto: Any, ready: Ready | None = None, coming: Any = None) -> None:
+        """Answer one request, of which all but its body may have been looked at already; and that may be coming."""
+        if ready is not None and self.server.databases.open.get(ready.name) is not ready.tenant:
             ready = None  # it was closed meanwhile
-        request = Request(server, scope, proto, ready)
-        began = perf_counter()
+        request = Request(self.server, scope, proto, ready)
+        request.coming = coming
+        work = self._answer(request) if ready is None else self._work(request, ready.tenant)
+        await self.tell(request, work, perf_counter())
+
+    async def tell(self, request: Request, work: Awaitable[Any], began: float) -> None:
+        """Answer a request, which began then, with what comes of this work."""
+        server, scope, proto = self.server, request.scope, request.proto
         server.active += 1
         try:
             try:
-                answer = await (self._answer(request) if ready is None else self._work(request, ready.tenant))
+                answer = await work
             except MunimentError as error:
                 answer = _told(request, error)
                 if isinstance(error, Forbidden):

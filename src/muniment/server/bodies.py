@@ -6,7 +6,7 @@ import asyncio
 from collections.abc import AsyncIterator, Awaitable
 from contextlib import asynccontextmanager
 from time import monotonic
-from typing import Final
+from typing import Final, Protocol
 
 from muniment.server.wire import Refused
 
@@ -25,6 +25,13 @@ class Pace:
         self.received = 0
 
 
+class Awaiting(Protocol):
+    """Who waits for a body."""
+
+    def cancel(self) -> object:
+        """End the waiting."""
+
+
 class Bodies:
     """The bodies that are being received, or are in memory until their requests are answered."""
 
@@ -32,7 +39,7 @@ class Bodies:
         self.memory = memory
         self._seconds = seconds
         self._held = 0
-        self._awaited: dict[asyncio.Task[object], float] = {}
+        self._awaited: dict[Awaiting, float] = {}
 
     def hold(self, size: int) -> int:
         """Count these bytes as held, and return their number; raises `Refused` (503) when there is no room for them."""
@@ -57,25 +64,33 @@ class Bodies:
         """
         task = asyncio.current_task()
         assert task is not None
-        self._awaited[task] = monotonic() + self._seconds
+        self.await_(task)
         try:
             return await body
         except asyncio.CancelledError:
             if task in self._awaited:
                 raise
             task.uncancel()
-            raise self._late(0) from None
+            raise self.late(0) from None
         finally:
-            self._awaited.pop(task, None)
+            self.came(task)
+
+    def await_(self, who: Awaiting) -> None:
+        """Cancel the waiting for a small body that is not there in time."""
+        self._awaited[who] = monotonic() + self._seconds
+
+    def came(self, who: Awaiting) -> None:
+        """It is there."""
+        self._awaited.pop(who, None)
 
     async def watch(self) -> None:
         """End the waiting for small bodies that take too long, for ever."""
         while True:
             await asyncio.sleep(min(1.0, self._seconds / 4))
             now = monotonic()
-            for task in [task for task, until in self._awaited.items() if until < now]:
-                del self._awaited[task]
-                task.cancel()
+            for each in [each for each, until in self._awaited.items() if until < now]:
+                del self._awaited[each]
+                each.cancel()
 
     @asynccontextmanager
     async def in_time(self, pace: Pace) -> AsyncIterator[asyncio.Timeout]:
@@ -84,13 +99,14 @@ class Bodies:
             async with asyncio.timeout_at(self.until(pace)) as timer:
                 yield timer
         except TimeoutError:
-            raise self._late(pace.received) from None
+            raise self.late(pace.received) from None
 
     def until(self, pace: Pace) -> float:
         """When more has to have come, as the event loop's clock goes."""
         return pace.begun + self._seconds + pace.received / SLOWEST
 
-    def _late(self, received: int) -> Refused:
+    def late(self, received: int) -> Refused:
+        """The error for a body of which only that much has come in time."""
         return Refused(
             408,
             f"only {received:,} bytes of the request came in {self._seconds:.0f} s" + " and more" * (received > SMALL),

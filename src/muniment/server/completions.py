@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
+from collections.abc import Callable
 from concurrent.futures import Future
 from contextlib import suppress
+from functools import partial
 from typing import TypeVar
 
 T = TypeVar("T")
@@ -16,19 +18,20 @@ class Completions:
 
     def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
         self._loop = loop
-        self._done: deque[asyncio.Future[None]] = deque()
+        self._done: deque[Callable[[], object]] = deque()
         self._called = False
 
     async def wait(self, future: Future[T]) -> T:
         """The answer, when it is there."""
         if not future.done():
             waiting: asyncio.Future[None] = self._loop.create_future()
-            future.add_done_callback(lambda _: self._complete(waiting))
+            future.add_done_callback(lambda _: self.bring(partial(_complete, waiting)))
             await waiting
         return future.result()
 
-    def _complete(self, waiting: asyncio.Future[None]) -> None:
-        self._done.append(waiting)
+    def bring(self, answer: Callable[[], object]) -> None:
+        """Have the event loop call this, which must not raise. Any thread may ask for it."""
+        self._done.append(answer)
         if not self._called:
             self._called = True
             with suppress(RuntimeError):  # the loop was closed: nobody waits any more
@@ -37,6 +40,9 @@ class Completions:
     def _wake(self) -> None:
         self._called = False
         while self._done:
-            waiting = self._done.popleft()
-            if not waiting.done():
-                waiting.set_result(None)
+            self._done.popleft()()
+
+
+def _complete(waiting: asyncio.Future[None]) -> None:
+    if not waiting.done():
+        waiting.set_result(None)

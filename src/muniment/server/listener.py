@@ -21,6 +21,7 @@ from granian.server.embed import AsyncWorker, Server
 
 from muniment.server.app import App
 from muniment.server.request import Ready
+from muniment.server.storing import Storing
 from muniment.server.straight import Straight
 from muniment.server.tls import tls_file
 from muniment.settings import Settings
@@ -43,21 +44,23 @@ class _Queue:
         self._loop = loop
         self._app = app
         self._straight = Straight(app.server)
-        self._waiting: deque[tuple[Any, Ready | None]] = deque()
+        self._waiting: deque[tuple[Any, Ready | None, Any]] = deque()
         self._called = False
 
     def bring(self, request: Any) -> None:
         """Answer a request at once, or have the event loop do it. Not in the thread of that; never raises."""
-        ready = None
+        ready = coming = None
         try:
             scope = request.scope
             if self._straight.answer(scope, request.proto):
                 request.done()
                 return
             ready = self._straight.ready(scope)
+            if ready is not None and self._straight.is_plain(ready):
+                coming = request.proto()
         except BaseException:  # noqa: S110 (granian's own failures too: the general way tells of them)
             pass
-        self._waiting.append((request, ready))
+        self._waiting.append((request, ready, coming))
         if not self._called:
             self._called = True
             with suppress(RuntimeError):  # the loop was closed
@@ -66,12 +69,13 @@ class _Queue:
     def _take(self) -> None:
         self._called = False
         while self._waiting:
-            request, ready = self._waiting.popleft()
-            request.taskref(self._loop.create_task(self._answered(request, ready)))
+            request, ready, coming = self._waiting.popleft()
+            if ready is None or coming is None or not Storing(self._app, request, ready, coming).begin():
+                request.taskref(self._loop.create_task(self._answered(request, ready, coming)))
 
-    async def _answered(self, request: Any, ready: Ready | None) -> None:
+    async def _answered(self, request: Any, ready: Ready | None, coming: Any) -> None:
         try:
-            await self._app.__rsgi__(request.scope, request.proto, ready)
+            await self._app.__rsgi__(request.scope, request.proto, ready, coming)
         except BaseException as error:
             request.err(error)
         else:

@@ -55,6 +55,7 @@ class Request:
         "_pairs",
         "argument",
         "caller",
+        "coming",
         "ended",
         "endpoint",
         "head",
@@ -89,6 +90,7 @@ class Request:
             self.later = is_later(self.headers.get(VERSION))
         else:
             self.name, self.argument, _, self.caller, self.endpoint, self.head = ready
+        self.coming: Any = None  # the body, if it was asked for
         self.held = 0
         self.ended = False
         self._pairs: list[tuple[str, str]] | None = None
@@ -204,11 +206,11 @@ class Request:
             return b""
         if length is not None and length <= SMALL:
             try:
-                body = await self.server.bodies.small(self.proto())
+                body = await self.server.bodies.small(self.coming or self.proto())
             except RuntimeError as error:
-                raise _cut_short() from error
+                raise cut_short() from error
             if len(body) != length:
-                raise _cut_short()
+                raise cut_short()
             self.ended = True
             return body
         limit = min(limit, self.server.bodies.memory)
@@ -320,8 +322,9 @@ def _check_size(size: int, limit: int) -> None:
 def _check_end(length: int | None, size: int, empty: int) -> None:
     # granian gives an empty chunk where the body ended, and one more where the connection broke within it.
     if size != length if length is not None else empty > 1:
-        raise _cut_short()
+        raise cut_short()
 
 
-def _cut_short() -> CutShort:
+def cut_short() -> CutShort:
+    """The error for a body that is not all there."""
     return CutShort("the request ended before it was complete", "send it again; nothing of it was done")

@@ -79,6 +79,10 @@ class Straight:
                 return Ready(name, id, tenant, caller, self._put, head)
         return None
 
+    def is_plain(self, ready: Ready) -> bool:
+        """Whether it may be stored as soon as its body is there, and needs nothing but the writer for it."""
+        return self._is_on and ready.tenant.freeze is None and not ready.tenant.is_system and not ready.id.endswith("/")
+
     def _found(self, path: str) -> tuple[Tenant, str, str] | None:
         """The open database that a path leads into, its name there, and the id of the document."""
         end = path.find("/", len(MARK))

@@ -46,7 +46,7 @@ from concurrent.futures import Future
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Final, NamedTuple, Protocol, TypeAlias
+from typing import Any, Final, NamedTuple, Protocol, TypeAlias
 
 import msgspec
 
@@ -240,6 +240,19 @@ Admit: TypeAlias = Callable[[Sequence[Write]], Sequence[Write]]
 """Checks or changes writes before they are made; raises when one may not be made."""
 
 
+class Waiting(Protocol):
+    """Who waits for what was submitted. The thread that writes tells it, once; what is told must not raise."""
+
+    def done(self) -> bool:
+        """Whether that was told."""
+
+    def set_result(self, result: Any) -> None:
+        """It is on disk."""
+
+    def set_exception(self, error: BaseException) -> None:
+        """It was not stored."""
+
+
 def everything(writes: Sequence[Write]) -> Sequence[Write]:
     """Admit all writes unchanged."""
     return writes
@@ -274,6 +287,8 @@ class Storage(Protocol):
     def submit_documents(
         self, documents: Documents, replaced: dict[int, int]
     ) -> Future[list[Written]] | Future[Arrived]: ...
+
+    def submit_for(self, waiting: Waiting, writes: Sequence[Write]) -> None: ...
 
     def commit(self, writes: Sequence[Write]) -> list[Written]: ...
 

@@ -59,15 +59,16 @@ def shown(tenant: Tenant, id: str, known: str | None) -> Response:
 
 async def put(request: Request) -> Response:
     """Store a document; the request's headers are its metadata. An id that ends in "/" gets the next number."""
-    return _stored(await _put(request, request.argument), 201)
+    return stored(await _put(request, request.argument), 201)
 
 
 async def post(request: Request) -> Response:
     """Store a document under a new id."""
-    return _stored(await _put(request, str(uuid.uuid4()), new=True), 200)
+    return stored(await _put(request, str(uuid.uuid4()), new=True), 200)
 
 
-def _stored(written: Written, status: int) -> Response:
+def stored(written: Written, status: int) -> Response:
+    """What is answered when a document is on disk."""
     return json_response(Stored(written.id, etag_text(written.etag)), status)
 
 

@@ -23,6 +23,7 @@ ON CONFLICT DO UPDATE SET count = count + excluded.count
 _EXPECTED: Final = f"""
 SELECT ifnull(sum(count), 0) FROM fingerprint WHERE kind = {SPAN_KIND} AND collection >= ? AND collection <= ?
 """
+_COUNTED: Final = f"SELECT count FROM fingerprint WHERE kind = {SPAN_KIND} AND collection = ?"
 _FOUND: Final = "SELECT count(*) FROM log WHERE etag >= ? AND etag < ?"
 _DIFFERENT: Final = f"""
 WITH found AS (
@@ -43,13 +44,27 @@ def begin_counting(connection: apsw.Connection, last_etag: int) -> None:
     write_fact(connection, "counted_from", span << SPAN_BITS)
 
 
-def counts(after: int, through: int) -> Iterator[tuple[str, int]]:
-    """The name of each span of the etags later than `after`, up to `through`, and how many of them are in it."""
-    while after < through:
-        span = (after + 1) >> SPAN_BITS
-        end = min(through, ((span + 1) << SPAN_BITS) - 1)
-        yield _name(span), end - after
-        after = end
+class Spans:
+    """What the spans have to which rows come, for who writes a file and so need not read that for each commit."""
+
+    def __init__(self) -> None:
+        self._name = ""
+        self._count = 0
+
+    def grown(self, run: apsw.Cursor, after: int, through: int) -> Iterator[tuple[str, int]]:
+        """The name of each span of the etags later than `after`, up to `through`, and how many rows it has then."""
+        while after < through:
+            span = (after + 1) >> SPAN_BITS
+            end = min(through, ((span + 1) << SPAN_BITS) - 1)
+            if (name := _name(span)) != self._name:
+                self._name, self._count = name, run.execute(_COUNTED, (name,)).get or 0
+            self._count += end - after
+            yield name, self._count
+            after = end
+
+    def forget(self) -> None:
+        """Read it again next time: rows were purged, or what was counted was undone."""
+        self._name = ""
 
 
 def count_purged(connection: apsw.Connection, etags: Iterable[int]) -> None:

@@ -34,6 +34,7 @@ from muniment.storage.base import (
     Lineage,
     Snapshot,
     Upload,
+    Waiting,
     Write,
     Written,
     everything,
@@ -157,6 +158,10 @@ class SqliteStorage(Store[apsw.Connection]):
         Then `replaced`, if given, maps each new etag that replaced an older revision to the etag of that one.
         """
         return self.writer.submit(Writes(self.admit(writes), replaced))
+
+    def submit_for(self, waiting: Waiting, writes: Sequence[Write]) -> None:
+        """Like `submit`; the answer is given to this one."""
+        self.writer.submit_for(waiting, Writes(self.admit(writes)))
 
     def submit_documents(
         self, documents: Documents, replaced: dict[int, int]

@@ -54,11 +54,11 @@ class Writes:
 class Changes:
     """What some jobs change, after the etag given."""
 
-    def __init__(self, connection: apsw.Connection, jobs: Iterable[Writes], etag: int) -> None:
+    def __init__(self, cursor: apsw.Cursor, jobs: Iterable[Writes], etag: int) -> None:
         self.etag = etag
-        self._connection = connection
+        self._cursor = cursor
         keys = [key for job in jobs for key in job.keys]
-        found: list[tuple[Any, ...]] = connection.executemany(_FIND, keys).fetchall()
+        found: list[tuple[Any, ...]] = cursor.executemany(_FIND, keys).fetchall()
         self._newest = {(row[0], row[1]): msgspec.convert(row[2:], _Present) for row in found}
         self._log: list[tuple[Any, ...]] = []
         self._made: list[tuple[_Key, _Present]] = []  # by the rows of the log
@@ -130,7 +130,7 @@ class Changes:
         """Write what was decided; it is all there or, when this raises, to be undone."""
         if not self._log:
             return
-        run = self._connection.executemany
+        run = self._cursor.executemany
         run("INSERT INTO log VALUES(?, ?, ?, ?, ?, ?, ?, ?, ?)", self._log)
         run("REPLACE INTO current VALUES(?, ?, ?, ?, ?, ?, ?)", [(*key, *new) for key, new in dict(self._made).items()])
         if self._replaced:
@@ -185,7 +185,7 @@ class Transaction:
 
     def carry_out(self, job: Writes) -> list[Written]:
         """Carry out this job as a part of this one."""
-        changes = Changes(self.connection, [job], self.etag)
+        changes = Changes(self.connection.cursor(), [job], self.etag)
         written = changes.decide(job, self.modified)
         changes.store(self.indexes)
         changes.count(self.fingerprint, self.rows)

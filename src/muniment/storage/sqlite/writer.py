@@ -27,7 +27,7 @@ from muniment.errors import Conflict, DatabaseClosed, StorageFailure
 from muniment.fingerprint import Fingerprint, Tally
 from muniment.query.model import Field
 from muniment.revision import DOCUMENT
-from muniment.storage.base import BackupPlace, Snapshot
+from muniment.storage.base import BackupPlace, Snapshot, Waiting
 from muniment.storage.freeze import Freeze
 from muniment.storage.indexes import Index
 from muniment.storage.retention import expiry_limit, history_of, purge_limit
@@ -39,7 +39,7 @@ from muniment.storage.sqlite.purge import forget_tombstones, tombstones
 from muniment.storage.sqlite.reach import Reach, Reached
 from muniment.storage.sqlite.rows import Rows
 from muniment.storage.sqlite.schema import BUSY_MILLISECONDS, mapped, parts_of
-from muniment.storage.sqlite.spans import count_purged, counts
+from muniment.storage.sqlite.spans import Spans, count_purged
 from muniment.storage.sqlite.state import (
     LOG_ROWS,
     read_snapshot,
@@ -69,9 +69,8 @@ FREEZE_MILLISECONDS: Final = 1_000
 EXPIRY_SECONDS: Final = 600
 
 Job: TypeAlias = Callable[["Transaction"], Any]
-_Future: TypeAlias = "Future[Any] | _Waiter"
-_Waiting: TypeAlias = "tuple[Job, _Future]"
-_Answer: TypeAlias = "tuple[_Future, Any, BaseException | None]"
+_Asked: TypeAlias = tuple[Job, Waiting]
+_Answer: TypeAlias = tuple[Waiting, Any, BaseException | None]
 _STOP: Final = "stop"
 _Order: TypeAlias = Freeze[Snapshot] | Literal["stop"]  # for when everything submitted before it is done
 
@@ -79,28 +78,31 @@ _Order: TypeAlias = Freeze[Snapshot] | Literal["stop"]  # for when everything su
 class _Waiter:
     """A future for one thread that waits for it at once: it takes a fraction of the time."""
 
-    __slots__ = "_done", "_error", "_result"
+    __slots__ = "_error", "_result", "_told", "_untold"
 
     def __init__(self) -> None:
         self._error: BaseException | None = None
         self._result: Any = None
-        self._done = threading.Lock()
-        self._done.acquire()
+        self._told = False
+        self._untold = threading.Lock()
+        self._untold.acquire()
 
     def set_result(self, result: Any) -> None:
         self._result = result
-        self._done.release()
+        self._told = True
+        self._untold.release()
 
     def set_exception(self, error: BaseException) -> None:
         self._error = error
-        self._done.release()
+        self._told = True
+        self._untold.release()
 
     def done(self) -> bool:
-        return not self._done.locked()
+        return self._told
 
     def result(self) -> Any:
         """Wait for it, once."""
-        self._done.acquire()
+        self._untold.acquire()
         if self._error is not None:
             try:
                 raise self._error
@@ -133,9 +135,10 @@ class Writer:
 
     def __init__(self, connection: apsw.Connection, folder: Path, clock: Callable[[], int]) -> None:
         self._connection = connection
+        self._cursor = connection.cursor()  # one for all: to make one takes as long as a small statement
         self._folder = folder
         self._clock = clock
-        self._jobs: SimpleQueue[_Waiting | _Order] = SimpleQueue()
+        self._jobs: SimpleQueue[_Asked | _Order] = SimpleQueue()
         self._lock = threading.Lock()  # guards the three below, which readers see, and the pins
         self._state = read_snapshot(connection)
         facts = read_state(connection)
@@ -150,9 +153,10 @@ class Writer:
         self._closed = False
         self._freeze: Freeze[Snapshot] | None = None
         self._stuck: str | None = None  # why nothing can be written any more
-        self._group: list[_Waiting] = []  # in progress
+        self._group: list[_Asked] = []  # in progress
         self.indexes = Indexes(connection, self._state.etag)
         self._rows: Rows | None = None  # it takes time to make
+        self._spans = Spans()
         self._undone = False  # a commit, which may have made or dropped indexes
         self._dead = int(connection.execute("SELECT count(*) FROM dead").get)
         self._purgeable = self._may_purge()
@@ -169,17 +173,19 @@ class Writer:
         """Do this job in the next commit; the future, which cannot be cancelled, is done after that."""
         future: Future[T] = Future()
         future.set_running_or_notify_cancel()
+        self.submit_for(future, job)
+        return future
+
+    def submit_for(self, waiting: Waiting, job: Job) -> None:
+        """Do this job in the next commit, and tell this one when it is on disk."""
         with self._lock:
             self._check_open()
-            self._jobs.put((job, future))
-        return future
+            self._jobs.put((job, waiting))
 
     def do(self, job: Callable[[Transaction], T]) -> T:
         """Do this job in the next commit; it is on disk when this returns."""
         waiter = _Waiter()
-        with self._lock:
-            self._check_open()
-            self._jobs.put((job, waiter))
+        self.submit_for(waiter, job)
         return waiter.result()  # type: ignore[no-any-return]
 
     def rows(self) -> Rows:
@@ -287,7 +293,7 @@ class Writer:
 
     def _give_up(self) -> None:
         """Fail every waiting future, and close what is open."""
-        waiting: list[_Waiting | _Order] = [*self._group]
+        waiting: list[_Asked | _Order] = [*self._group]
         with suppress(Empty):
             while True:
                 waiting.append(self._jobs.get(block=False))
@@ -319,9 +325,9 @@ class Writer:
             self._sync_reach(BEAT_SECONDS if idle else BUSY_BEAT_SECONDS)
         self._finish()
 
-    def _next_group(self, idle: bool) -> tuple[list[_Waiting], _Order | None]:
+    def _next_group(self, idle: bool) -> tuple[list[_Asked], _Order | None]:
         """Wait for a job and take the others that wait too, up to an order; none when it is time to purge."""
-        group: list[_Waiting] = []
+        group: list[_Asked] = []
         patience: float | None = None if self.history.tombstones is None else EXPIRY_SECONDS
         if self._outside:
             patience = OUTSIDE_SECONDS
@@ -364,7 +370,7 @@ class Writer:
                     self._freeze = None
             freeze.over.set_result(None)
 
-    def _commit(self, group: list[_Waiting]) -> None:
+    def _commit(self, group: list[_Asked]) -> None:
         self._group = group
         commit = _Commit(self._state)
         try:
@@ -377,6 +383,7 @@ class Writer:
             if self._connection.in_transaction:  # the next commit would store what callers were told had failed
                 self._stuck = f"a failed write could not be rolled back ({failure})"
             self._undone = True
+            self._spans.forget()
             self._purged_to = -1  # a purge may be among what was rolled back
             with self._lock:
                 self._working_from = None
@@ -395,9 +402,10 @@ class Writer:
                 future.set_result(result)
             else:
                 future.set_exception(failed)
+        self._group = []
 
-    def _perform(self, group: list[_Waiting], commit: _Commit) -> Snapshot:
-        execute = self._connection.execute
+    def _perform(self, group: list[_Asked], commit: _Commit) -> Snapshot:
+        execute = self._cursor.execute
         self._files.refuse()
         self._refuse()
         before = self._connection.total_changes()
@@ -429,9 +437,9 @@ class Writer:
             self._note(state)
         return state
 
-    def _do(self, job: Job, future: _Future, commit: _Commit) -> None:
+    def _do(self, job: Job, future: Waiting, commit: _Commit) -> None:
         """Do a job as a part of the commit; one that fails undoes only itself."""
-        execute, modified = self._connection.execute, self._time(commit)
+        execute, modified = self._cursor.execute, self._time(commit)
         transaction = Transaction(self._connection, commit.etag, modified, self.indexes)
         execute("SAVEPOINT job")
         try:
@@ -452,17 +460,17 @@ class Writer:
             commit.fingerprint.merge(transaction.fingerprint)
         commit.answers.append((future, result, None))
 
-    def _write(self, jobs: list[tuple[Writes, _Future]], commit: _Commit, *, first: bool) -> None:
+    def _write(self, jobs: list[tuple[Writes, Waiting]], commit: _Commit, *, first: bool) -> None:
         """Do jobs that only write as a part of the commit: together, or if that fails one by one.
 
         The `first` ones need no savepoint, for nothing before them is to be kept.
         """
-        execute, before = self._connection.execute, commit.modified
+        execute, before = self._cursor.execute, commit.modified
         if not first:
             execute("SAVEPOINT job")
         answers: list[_Answer] = []
         try:
-            changes = Changes(self._connection, [job for job, _ in jobs], commit.etag)
+            changes = Changes(self._cursor, [job for job, _ in jobs], commit.etag)
             for job, future in jobs:
                 answers.append((future, *self._decided(job, changes, commit)))
             changes.store(self.indexes)
@@ -573,7 +581,8 @@ class Writer:
         if commit.fingerprint.tallies:
             whole = whole.changed(commit.fingerprint)
             tallies |= {group: whole.tallies[group] for group in commit.fingerprint.tallies}
-        write_tallies(self._connection, tallies, counts(self._state.etag, commit.etag))
+        spans = self._spans.grown(self._cursor, self._state.etag, commit.etag)
+        write_tallies(self._cursor, tallies, list(spans))
         return whole, log
 
     def _purge_idly(self) -> None:
@@ -618,6 +627,7 @@ class Writer:
                 delete_content(transaction.connection, content)
         transaction.rows.add(-len(rows), 0, -sum(_number(digest) for _, digest in rows))
         count_purged(transaction.connection, (etag for etag, _ in found))
+        self._spans.forget()
         transaction.connection.executemany("DELETE FROM dead WHERE etag = ?", etags)
         transaction.dead = -len(etags)
         write_fact(transaction.connection, "history_from", self._state.history_from)
@@ -638,6 +648,7 @@ class Writer:
         digests = forget_tombstones(connection, found)
         transaction.rows.add(-len(digests), 0, -sum(map(_number, digests)))
         count_purged(connection, (each.etag for each in found))
+        self._spans.forget()
         write_fact(connection, "tombstones_from", self._state.tombstones_from)
         self._purgeable = len(found) == PURGE_ROWS
         return len(found)
@@ -713,9 +724,9 @@ class Writer:
             self._wake_to_purge()
 
 
-def _runs(group: Iterable[_Waiting]) -> Iterator[tuple[list[tuple[Writes, _Future]], list[_Waiting]]]:
+def _runs(group: Iterable[_Asked]) -> Iterator[tuple[list[tuple[Writes, Waiting]], list[_Asked]]]:
     """The jobs in order: some that only write, as many as are written together, or one of another kind."""
-    run: list[tuple[Writes, _Future]] = []
+    run: list[tuple[Writes, Waiting]] = []
     size = 0
     for job, future in group:
         more = len(job.writes) if isinstance(job, Writes) else TOGETHER + 1
