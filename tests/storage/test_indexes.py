@@ -451,6 +451,28 @@ def test_an_index_that_is_not_right_is_found_out(indexed: Storage) -> None:
     indexed.writer.submit(lambda transaction: transaction.connection.execute(put_back, row[0])).result()
 
 
+def test_an_index_with_wrong_keys_is_found_out(indexed: Storage) -> None:
+    fill(indexed, 300)
+    found(indexed, Query("Orders", Equal(A, 3)))
+    assert isinstance(indexed, SqliteStorage)
+    writer = indexed.writer
+    several = Write("orders/5", b'{"A":[1,2,2]}', collection="Orders")
+    indexed.commit([several, Write("orders/6", None)])
+    assert list(indexed.check()) == []
+
+    def write(*statements: str) -> None:
+        job = [statement.format(f"index_{writer.indexes.all[0].number}") for statement in statements]
+        writer.submit(lambda transaction: [transaction.connection.execute(each) for each in job]).result()
+
+    of_one = "WHERE etag = (SELECT etag FROM {0} ORDER BY etag LIMIT 1 OFFSET 270)"
+    write(
+        f"UPDATE {{0}} SET key = CAST(key || x'00' AS BLOB) {of_one}",
+        "INSERT INTO {0} SELECT max(etag), x'00' FROM {0}",
+    )
+    assert list(indexed.check()) == ["the index Auto/orders/ByA has other keys than the current documents: 2"]
+    write("DELETE FROM {0} WHERE key = x'00'", f"UPDATE {{0}} SET key = substr(key, 1, length(key) - 1) {of_one}")
+
+
 def test_they_are_listed_and_dropped(indexed: Storage) -> None:
     assert (indexed.indexes(), indexed.drop_index("Auto/Orders/ByA")) == ([], False)
     fill(indexed)

@@ -7,6 +7,7 @@ indexes does not keep them; `through` shows what it has written, and then they a
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Container, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from itertools import groupby
@@ -63,6 +64,14 @@ _USABLE: Final = """
 SELECT number, collection, path, kind, ready, several, used FROM index_definition
 WHERE collection IS ? AND ready AND (SELECT max(through) FROM index_state) >= (SELECT ifnull(max(etag), 0) FROM log)
 """
+
+
+_CURRENT: Final = f"""
+SELECT etag, collection, id, modified, metadata, body FROM log
+WHERE kind = {DOCUMENT} AND body IS NOT NULL AND etag NOT IN (SELECT etag FROM dead) ORDER BY etag
+"""
+TOGETHER: Final = 256  # documents whose keys are compared at once
+TOGETHER_BYTES: Final = 8 << 20
 
 
 class Words(NamedTuple):
@@ -368,8 +377,10 @@ def check_indexes(connection: apsw.Connection) -> Iterator[str]:
     if not has_indexes(connection):
         return
     collections = {index.collection for index in read_indexes(connection)}
+    kept: list[Index] = []
     for collection in collections:
         for index in usable(connection, collection).values():
+            kept += () if index.of_words else (index,)
             named = "" if collection is None else "AND lower(collection) = ?"
             current = f"SELECT etag FROM current WHERE kind = {DOCUMENT} AND digest IS NOT NULL {named}"
             indexed = f"SELECT etag FROM index_{index.number:d}"
@@ -379,3 +390,37 @@ def check_indexes(connection: apsw.Connection) -> Iterator[str]:
                 bound = () if collection is None else (collection,)
                 if count := connection.execute(f"SELECT count(*) FROM ({sql})", bound).get:
                     yield f"the index {index.name} {what} the current documents: {count}"
+    for index, count in _wrong_keys(connection, kept).items() if kept else ():
+        yield f"the index {index.name} has other keys than the current documents: {count}"
+
+
+def _wrong_keys(connection: apsw.Connection, indexes: Sequence[Index]) -> Counter[Index]:
+    """For how many of the documents in it an index has other keys than are found in them. Words are not compared."""
+    wrong: Counter[Index] = Counter()
+    extractors = Extractors(indexes)
+    for documents in _current(connection):
+        expected, _ = extractors.rows(documents)
+        part = documents[0].etag, documents[-1].etag
+        for index in indexes:
+            keys = set(expected.get(index.number, ()))
+            found = set(
+                connection.execute(f"SELECT etag, key FROM index_{index.number:d} WHERE etag BETWEEN ? AND ?", part)
+            )
+            if keys != found:
+                in_both = {etag for etag, _ in keys} & {etag for etag, _ in found}
+                wrong[index] += len(in_both & {etag for etag, _ in keys ^ found})
+    return +wrong
+
+
+def _current(connection: apsw.Connection) -> Iterator[list[Come]]:
+    """All current documents, some at a time, in the order of their etags."""
+    documents: list[Come] = []
+    size = 0
+    for row in connection.execute(_CURRENT):
+        documents.append(document := msgspec.convert(row, Come))
+        size += len(document.body)
+        if len(documents) == TOGETHER or size > TOGETHER_BYTES:
+            yield documents
+            documents, size = [], 0
+    if documents:
+        yield documents
