@@ -53,10 +53,12 @@ class Storing:
 
     def cancel(self) -> None:
         """Wait no longer for the body."""
-        self._coming.cancel()
+        if self._coming is not None:
+            self._coming.cancel()
 
     def _store(self, coming: Any) -> None:
         server, ready = self._app.server, self._ready
+        self._coming = None  # it keeps this, and nothing would find such a circle: it is made in Rust
         server.bodies.came(self)
         try:
             try:
