@@ -451,6 +451,7 @@ def test_an_index_that_is_not_right_is_found_out(indexed: Storage) -> None:
     indexed.writer.submit(lambda transaction: transaction.connection.execute(put_back, row[0])).result()
 
 
+@embedded
 def test_an_index_with_wrong_keys_is_found_out(indexed: Storage) -> None:
     fill(indexed, 300)
     found(indexed, Query("Orders", Equal(A, 3)))

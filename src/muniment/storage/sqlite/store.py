@@ -159,6 +159,10 @@ class SqliteStorage(Store[apsw.Connection]):
         """
         return self.writer.submit(Writes(self.admit(writes), replaced))
 
+    def commit(self, writes: Sequence[Write]) -> list[Written]:
+        """Carry out the writes in order as one transaction, or change nothing; they are on disk when this returns."""
+        return self.writer.do(Writes(self.admit(writes)))  # a future would take a tenth of the time of a single put
+
     def submit_for(self, waiting: Waiting, writes: Sequence[Write]) -> None:
         """Like `submit`; the answer is given to this one."""
         self.writer.submit_for(waiting, Writes(self.admit(writes)))

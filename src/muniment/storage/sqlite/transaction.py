@@ -6,6 +6,7 @@ So a job that fails (a concurrency conflict, say) has written nothing, and many 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
+from functools import partial
 from typing import Any, Final, NamedTuple
 
 import apsw
@@ -13,7 +14,7 @@ import msgspec
 
 from muniment.document import SEPARATOR, fold
 from muniment.errors import ConcurrencyConflict
-from muniment.fingerprint import Fingerprint, Tally, member_digest, row_digest
+from muniment.fingerprint import Fingerprint, Tally, digest_sum, member_digest, row_digest
 from muniment.revision import DOCUMENT
 from muniment.storage.base import Write, Written
 from muniment.storage.indexes import DEFINITIONS, Come, Gone
@@ -21,6 +22,7 @@ from muniment.storage.sqlite.indexes import Indexes, Words
 
 _FIND: Final = "SELECT kind, key, spelling, etag, collection, size, digest FROM current WHERE kind = ? AND key = ?"
 _Key = tuple[int, str]
+_number: Final = int.from_bytes
 
 
 class _Present(NamedTuple):
@@ -58,7 +60,7 @@ class Changes:
         self.etag = etag
         self._cursor = cursor
         keys = [key for job in jobs for key in job.keys]
-        found: list[tuple[Any, ...]] = cursor.executemany(_FIND, keys).fetchall()
+        found: list[tuple[Any, ...]] = _run(cursor, _FIND, keys).fetchall()
         self._newest = {(row[0], row[1]): msgspec.convert(row[2:], _Present) for row in found}
         self._log: list[tuple[Any, ...]] = []
         self._made: list[tuple[_Key, _Present]] = []  # by the rows of the log
@@ -130,7 +132,7 @@ class Changes:
         """Write what was decided; it is all there or, when this raises, to be undone."""
         if not self._log:
             return
-        run = self._cursor.executemany
+        run = partial(_run, self._cursor)
         run("INSERT INTO log VALUES(?, ?, ?, ?, ?, ?, ?, ?, ?)", self._log)
         run("REPLACE INTO current VALUES(?, ?, ?, ?, ?, ?, ?)", [(*key, *new) for key, new in dict(self._made).items()])
         if self._replaced:
@@ -154,15 +156,29 @@ class Changes:
 
     def count(self, fingerprint: Fingerprint, rows: Tally) -> None:
         """Count what was stored, and tell what it replaced."""
-        rows.add(len(self._log), 0, sum(int.from_bytes(row[8], "big") for row in self._log))
+        rows.add(len(self._log), 0, digest_sum([row[8] for row in self._log]))
+        sums: dict[tuple[int, str | None], list[int]] = {}
         for (kind, _), new in self._made:
             if new.digest:
-                fingerprint.add((kind, new.collection or ""), 1, new.size, int.from_bytes(new.digest, "big"))
+                of_group = sums.setdefault((kind, new.collection), [0, 0, 0])
+                of_group[0] += 1
+                of_group[1] += new.size
+                of_group[2] += _number(new.digest, "big")
         for _, old, kind in self._replaced:
             if old.digest:
-                fingerprint.add((kind, old.collection or ""), -1, -old.size, -int.from_bytes(old.digest, "big"))
+                of_group = sums.setdefault((kind, old.collection), [0, 0, 0])
+                of_group[0] -= 1
+                of_group[1] -= old.size
+                of_group[2] -= _number(old.digest, "big")
+        for (kind, collection), (count, size, digest) in sums.items():
+            fingerprint.add((kind, collection or ""), count, size, digest)
         for told, first, last in self._told:
             told.update((etag, old.etag) for etag, old, _ in self._replaced[first:last])
+
+
+def _run(cursor: apsw.Cursor, statement: str, rows: Sequence[Any]) -> apsw.Cursor:
+    """Execute a statement for each of these rows; for a single one, as most are, in half of the time."""
+    return cursor.execute(statement, rows[0]) if len(rows) == 1 else cursor.executemany(statement, rows)
 
 
 class Transaction:
