@@ -182,11 +182,60 @@ def test_a_replica_takes_over_with_all_that_was_acknowledged() -> None:
             assert list(store.check()) == []
 
 
-def test_a_replica_takes_no_writes(primary: Postgres, replica: Postgres) -> None:
-    place = str(made(primary.address())).replace(str(primary.folder), str(replica.folder))
-    there = location_of(place.replace(f"port={primary.port}", f"port={replica.port}"))
-    while not engines.exists(there):
-        pass
-    with pytest.raises(StorageFailure, match="is a replica") as caught:
-        engines.open(there)
-    assert "target_session_attrs" in caught.value.hint
+def test_a_replica_is_read_and_takes_no_writes(primary: Postgres, replica: Postgres) -> None:
+    place = made(primary.address())
+    text = str(place).replace(str(primary.folder), str(replica.folder))
+    there = location_of(text.replace(f"port={primary.port}", f"port={replica.port}"))
+    with DocumentDatabase(place) as database:
+        for n in range(3):
+            database.put(f"orders/{n}", {"n": n}, {"Raven-Entity-Name": "Orders"})
+        while not engines.exists(there):
+            pass
+        with pytest.raises(StorageFailure, match="is a replica") as caught:
+            engines.open(there)
+        assert "target_session_attrs" in caught.value.hint
+        with DocumentDatabase(there, create=False, read_only=True) as reading:
+            while reading.last_etag < database.last_etag:
+                pass
+            assert reading.get("orders/1")
+            assert len(list(reading.query("from Orders"))) == 3
+            assert len(list(reading.query("from Orders where n >= 1"))) == 2
+            assert reading.check() == []
+            # What is being read there holds nothing up in the primary, so it may be forgotten.
+            pin = reading.storage.pin()
+            snapshot = pin.__enter__()
+            database.put("orders/1", {"n": "again"})
+            database.storage.purge()
+            while reading.snapshot().history_from <= snapshot.etag:
+                pass
+            with pytest.raises(StorageFailure, match="has forgotten"):
+                pin.__exit__(None, None, None)
+            with reading.storage.pin() as snapshot:
+                assert snapshot.etag == database.last_etag
+
+
+def test_the_backup_after_a_failover_that_lost_commits_is_a_full_one(tmp_path: Path) -> None:
+    """PostgreSQL acknowledges what a replica that is not synchronous does not have yet."""
+    with postgres_server() as old, replica_of(old) as new:
+        place = made(old.address())
+        there = str(place).replace(str(old.folder), str(new.folder)).replace(f"port={old.port}", f"port={new.port}")
+        with DocumentDatabase(place) as database:
+            database.put("a", {"n": 1})
+            database.maintenance.start_backup(tmp_path / "backups", incremental=True).wait()
+            while new.execute(f'SELECT etag FROM "{place.schema}".muniment') != [(1,)]:
+                pass
+            new.stop()
+            database.put("a", {"n": "lost"})
+            database.maintenance.start_backup(tmp_path / "backups", incremental=True).wait()
+        old.stop()
+        new.start("-p", str(new.port))
+        new.promote()
+        with DocumentDatabase(there, create=False) as database:
+            database.put("a", {"n": 2})
+            database.put("b", {"n": 3})
+            taken = database.maintenance.start_backup(tmp_path / "backups", incremental=True).wait()
+            fingerprint = database.snapshot().fingerprint
+        assert taken.manifest.kind == "full"
+        assert "is not of its log" in taken.manifest.reason
+        restored = MaintenanceActions.restore(tmp_path / "backups", tmp_path / "restored", backup=taken.name)
+        assert restored.fingerprint == fingerprint

@@ -45,6 +45,10 @@ WHERE lease.expires < now() OR lease.owner = excluded.owner RETURNING 1
 _TURN: Final = "SELECT 1 FROM {s}.turn WHERE name = 'purge' FOR SHARE"
 
 
+class _OnReplica(Exception):
+    """Nothing can be written where this reads."""
+
+
 class Keeper:
     """Keeps the pins and leases of this process in one database."""
 
@@ -79,7 +83,12 @@ class Keeper:
     def pin(self, keep: int | None = None) -> Iterator[Snapshot]:
         """See `base.Storage`. Raises `StorageFailure` at the end if it did not hold: this process was stopped long."""
         id = uuid.uuid4()
-        snapshot = self._pool.patiently(lambda: self._pinned(id, keep))
+        try:
+            snapshot = self._pool.patiently(lambda: self._pinned(id, keep))
+        except _OnReplica:
+            with self._unheld(keep) as snapshot:
+                yield snapshot
+            return
         try:
             yield snapshot
         except BaseException:
@@ -91,6 +100,22 @@ class Keeper:
                 f"a snapshot of {self._address} was lost: this process has not renewed it for {LEASE_SECONDS} seconds",
                 "do it again; see why it, or its connection, stood still so long",
             )
+
+    @contextmanager
+    def _unheld(self, keep: int | None) -> Iterator[Snapshot]:
+        """The same on a replica, where no row can be set: at the end it is looked whether anything was forgotten."""
+        before = self._now()
+        yield before
+        after = self._now()
+        oldest = max(before.history_from, before.etag if keep is None else min(keep, before.etag))
+        if after.history_from > oldest or after.tombstones_from > before.tombstones_from:
+            raise StorageFailure(
+                f"the primary has forgotten what was being read of its replica {self._address}",
+                "do it again; or read the primary, which keeps what is being read",
+            )
+
+    def _now(self) -> Snapshot:
+        return self._pool.patiently(lambda: self._do(lambda held: read_facts(held, self._names))).snapshot()
 
     def _pinned(self, id: uuid.UUID, keep: int | None) -> Snapshot:
         """Pin the state of this moment, and see to it that every later commit has a later time than now.
@@ -125,6 +150,8 @@ class Keeper:
             except psycopg.Error as error:
                 if isinstance(error, failures.LockNotAvailable):
                     raise
+                if isinstance(error, failures.ReadOnlySqlTransaction) and not self._writes:
+                    raise _OnReplica from error
                 raise mapped(error, self._address) from error
         return facts.snapshot(until)
 
