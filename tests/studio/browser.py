@@ -2,15 +2,21 @@
 
 from __future__ import annotations
 
+import functools
 import os
 import shutil
-from collections.abc import Iterator
-from contextlib import contextmanager
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 import pytest
-from selenium.common.exceptions import TimeoutException
+from selenium.common.exceptions import (
+    ElementClickInterceptedException,
+    StaleElementReferenceException,
+    TimeoutException,
+)
 from selenium.webdriver import Keys
 from selenium.webdriver.common.by import By
 
@@ -20,9 +26,22 @@ if TYPE_CHECKING:  # they load all of urllib3, also where no test with a browser
 
 BROWSER: Final = shutil.which("chromium")
 DRIVER: Final = shutil.which("chromedriver")
+T = TypeVar("T")
+PATIENCE: Final = 60  # seconds, on a machine that has much else to do
 needs_browser = pytest.mark.skipif(
     not (BROWSER and DRIVER), reason="no Chromium and chromedriver (Debian: apt-get install chromium chromium-driver)"
 )
+
+
+def _done(act: Callable[[], T]) -> T:
+    """What this gives, done again where the page has drawn its element anew before anything was done to that."""
+    until = time.monotonic() + PATIENCE
+    while True:
+        try:
+            return act()
+        except (StaleElementReferenceException, ElementClickInterceptedException):
+            if time.monotonic() > until:
+                raise
 
 
 class Page:
@@ -38,7 +57,7 @@ class Page:
         self.driver.get(f"{self.url}/studio/#/{view}")
         self.see("h1")
 
-    def see(self, css: str, text: str = "", seconds: float = 10) -> WebElement:
+    def see(self, css: str, text: str = "", seconds: float = PATIENCE) -> WebElement:
         """Wait for an element with this text in it."""
         from selenium.webdriver.support.wait import WebDriverWait
 
@@ -52,7 +71,7 @@ class Page:
             raise AssertionError(f"no {css} with {text!r} in\n{self.text}\n{self.console()}") from None
         return element
 
-    def miss(self, text: str, seconds: float = 20) -> None:
+    def miss(self, text: str, seconds: float = PATIENCE) -> None:
         """Wait until this cannot be read any more."""
         from selenium.webdriver.support.wait import WebDriverWait
 
@@ -65,24 +84,31 @@ class Page:
 
     def click(self, text: str, css: str = "button, a, summary") -> None:
         """Click what has this text."""
-        element = self.see(css, text)
-        self.driver.execute_script("arguments[0].scrollIntoView({block: 'center'})", element)
-        element.click()
+
+        def click() -> None:
+            element = self.see(css, text)
+            self.driver.execute_script("arguments[0].scrollIntoView({block: 'center'})", element)
+            element.click()
+
+        _done(click)
 
     def field(self, label: str) -> WebElement:
         """The field of this label."""
-        element = self.see("label", label)
-        return self.driver.find_element(By.ID, str(element.get_attribute("for")))
+        return _done(lambda: self.driver.find_element(By.ID, str(self.see("label", label).get_attribute("for"))))
 
     def enter(self, label: str, text: str) -> None:
         """Let this be all that is in a field."""
-        element = self.field(label)
-        element.send_keys(Keys.CONTROL, "a")
-        element.send_keys(text)
+
+        def enter() -> None:
+            element = self.field(label)
+            element.send_keys(Keys.CONTROL, "a")
+            element.send_keys(text)
+
+        _done(enter)
 
     def choose(self, label: str) -> None:
         """Choose one of several."""
-        self.see("fieldset label", label).click()
+        _done(lambda: self.see("fieldset label", label).click())
 
     def drop(self, file: Path, x: int = 600, y: int = 400) -> None:
         """Drag a file onto the page and let it go there, as the browser itself tells of it."""
@@ -96,9 +122,10 @@ class Page:
 
         for _ in range(steps):
             ActionChains(self.driver).send_keys(Keys.TAB).perform()
-            active = self.driver.switch_to.active_element
-            if active.tag_name != "body" and name in active.accessible_name:
-                return active
+            with suppress(StaleElementReferenceException):  # the page has drawn it anew
+                active = self.driver.switch_to.active_element
+                if active.tag_name != "body" and name in active.accessible_name:
+                    return active
         raise AssertionError(f"{name!r} is not reached by Tab in\n{self.text}")
 
     def typed(self, *keys: str) -> None:
@@ -127,9 +154,9 @@ class Page:
         return [entry["message"] for entry in self.driver.get_log("browser")]  # type: ignore[no-untyped-call]
 
 
-@contextmanager
-def browsing(url: str, *, width: int = 1280, downloads: str | None = None) -> Iterator[Page]:
-    """A window of its own, with nothing kept from another."""
+@functools.cache
+def _driver() -> Chrome:
+    """One browser for all tests of this process, as starting one takes longer than most of them."""
     from selenium.webdriver import Chrome
     from selenium.webdriver.chrome.options import Options
     from selenium.webdriver.chrome.service import Service
@@ -142,14 +169,40 @@ def browsing(url: str, *, width: int = 1280, downloads: str | None = None) -> It
         "--no-sandbox",
         "--disable-gpu",
         "--disable-dev-shm-usage",
-        f"--window-size={width},900",
+        "--disable-extensions",
+        "--disable-background-networking",
+        "--disable-component-update",
+        "--disable-software-rasterizer",
+        "--renderer-process-limit=1",
+        "--window-size=1280,900",
     ):
         options.add_argument(flag)
-    if downloads:
-        options.add_experimental_option("prefs", {"download.default_directory": downloads})
     options.set_capability("goog:loggingPrefs", {"browser": "ALL"})
-    driver = Chrome(options=options, service=Service(DRIVER))
+    return Chrome(options=options, service=Service(DRIVER))
+
+
+def quit_browser() -> None:
+    """End the browser, if one was started."""
+    if _driver.cache_info().currsize:
+        _driver().quit()
+
+
+@contextmanager
+def browsing(url: str, *, downloads: str | None = None) -> Iterator[Page]:
+    """A tab of its own, with nothing kept from another but what its server's own address has."""
+    driver = _driver()
+    before, present = set(driver.window_handles), driver.current_window_handle
+    driver.switch_to.new_window("tab")
+    if downloads:
+        allowed = {"behavior": "allow", "downloadPath": downloads}
+        driver.execute_cdp_cmd("Browser.setDownloadBehavior", allowed)
+    page = Page(driver, url)
     try:
-        yield Page(driver, url)
+        yield page
     finally:
-        driver.quit()
+        for handle in set(driver.window_handles) - before:
+            driver.switch_to.window(handle)
+            driver.close()
+        driver.switch_to.window(present)
+        driver.execute_cdp_cmd("Page.bringToFront", {})
+        page.console()

@@ -6,9 +6,15 @@ from itertools import count
 import pytest
 
 from tests.server.running import Database, Server, running
-from tests.studio.browser import Page, browsing
+from tests.studio.browser import Page, browsing, quit_browser
 
 _numbers = count(1)
+
+
+@pytest.fixture(scope="session", autouse=True)
+def browser_is_ended() -> Iterator[None]:
+    yield
+    quit_browser()
 
 
 @pytest.fixture(scope="session")

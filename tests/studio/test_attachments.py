@@ -11,7 +11,7 @@ from selenium.webdriver.common.by import By
 
 from tests.cli.process import muniment
 from tests.server.running import Database, Server
-from tests.studio.browser import Page, browsing, needs_browser
+from tests.studio.browser import PATIENCE, Page, browsing, needs_browser
 
 pytestmark = needs_browser
 
@@ -24,7 +24,7 @@ PICTURE = bytes.fromhex(
 
 def _saved(folder: Path, name: str) -> bytes:
     """A file that the browser has saved."""
-    until = time.monotonic() + 10
+    until = time.monotonic() + PATIENCE
     while not (folder / name).exists() and time.monotonic() < until:
         time.sleep(0.02)
     content = (folder / name).read_bytes()
@@ -33,9 +33,7 @@ def _saved(folder: Path, name: str) -> bytes:
 
 
 def _labelled(page: Page, label: str) -> None:
-    element = page.see(f"[aria-label^='{label}']")
-    page.driver.execute_script("arguments[0].scrollIntoView({block: 'center'})", element)
-    element.click()
+    page.click("", f"[aria-label^='{label}']")
 
 
 def test_attachments_are_added_shown_saved_replaced_removed_and_put_back(
@@ -135,7 +133,7 @@ def test_a_moment_is_saved_as_a_dump_without_a_restore(server: Server, shop: Dat
         page.open(f"{shop.name}/restore")
         page.see("p", "will be read")
         page.driver.execute_script("delete window.showSaveFilePicker")  # a dialog of the system, which nobody clicks
-        page.driver.find_elements(By.CSS_SELECTOR, "rect.moments")[0].click()
+        page.click("", "rect.moments")
         page.see("p", "1 backup,")
         page.choose("Collections")
         page.enter("Which", "Orders")

@@ -6,7 +6,7 @@ import time
 from pathlib import Path
 
 from tests.server.running import Database, Server
-from tests.studio.browser import Page, browsing, needs_browser
+from tests.studio.browser import PATIENCE, Page, browsing, needs_browser
 
 pytestmark = needs_browser
 
@@ -23,7 +23,7 @@ def _dump(path: Path, count: int) -> Path:
 def test_a_dump_is_dropped_anywhere_on_the_page(page: Page, shop: Database, tmp_path: Path) -> None:
     page.open(f"{shop.name}/move")
     page.drop(_dump(tmp_path / "a.ravendbdump", 10), y=700)
-    page.see(".good", "Imported 10 documents", 30)
+    page.see(".good", "Imported 10 documents")
     assert b'"n":3.10' in shop.get("/docs/drops/3").content
 
 
@@ -32,7 +32,7 @@ def test_an_import_goes_on_when_another_view_is_opened(page: Page, shop: Databas
     page.drop(_dump(tmp_path / "a.ravendbdump", 10_000))
     page.click("Query", "nav a")
     page.see("h1", "query")
-    until = time.monotonic() + 30
+    until = time.monotonic() + PATIENCE
     while shop.get("/stats").json()["CountOfDocuments"] < 10_000 and time.monotonic() < until:
         time.sleep(0.1)
     assert shop.get("/stats").json()["CountOfDocuments"] == 10_000
@@ -47,8 +47,8 @@ def test_a_database_is_saved_as_a_dump(server: Server, shop: Database, tmp_path:
         page.choose("lines of JSON")
         page.enter("Only this collection", "Drops")
         page.click("Export", "main button")
-        page.see(".good", f"{shop.name}.ndjson is complete", 20)
-        until = time.monotonic() + 10
+        page.see(".good", f"{shop.name}.ndjson is complete")
+        until = time.monotonic() + PATIENCE
         while not (found := list(tmp_path.glob("*.ndjson"))) and time.monotonic() < until:
             time.sleep(0.05)
         lines = found[0].read_text().splitlines()

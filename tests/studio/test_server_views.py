@@ -14,7 +14,7 @@ from selenium.webdriver.common.by import By
 
 from tests.cli.process import muniment
 from tests.server.running import Database, Server, running
-from tests.studio.browser import Page, browsing, needs_browser
+from tests.studio.browser import PATIENCE, Page, browsing, needs_browser
 
 pytestmark = needs_browser
 
@@ -52,13 +52,13 @@ def test_keys_are_made_given_other_secrets_and_disabled(tmp_path: Path) -> None:
         assert (told["Rights"], told["Databases"]) == (["backup"], ["shop", "other"])
         again = muniment(*command[1:], env={"MUNIMENT_API_KEY": boss})
         assert "there is a key night ly already" in again.err, again
-        page.driver.find_element(By.CSS_SELECTOR, "[aria-label='New secret for night ly']").click()
+        page.click("", "[aria-label='New secret for night ly']")
         page.click("New secret", "dialog button")
         page.see(".good", "has another secret")
         assert not is_let_in(nightly)
         nightly = shown("night ly")
         assert is_let_in(nightly)
-        page.driver.find_element(By.CSS_SELECTOR, "[aria-label='Disable night ly']").click()
+        page.click("", "[aria-label='Disable night ly']")
         page.see("dialog", "Disable night ly?")
         assert "It is the last one" not in page.text
         page.click("Disable", "dialog button")
@@ -67,7 +67,7 @@ def test_keys_are_made_given_other_secrets_and_disabled(tmp_path: Path) -> None:
         page.click("Enable", "td button")
         page.see("[aria-label='Disable night ly']")
         assert is_let_in(nightly)
-        page.driver.find_element(By.CSS_SELECTOR, "[aria-label='Disable ann']").click()
+        page.click("", "[aria-label='Disable ann']")
         page.see("dialog", "It is the last one that may change keys")
         page.click("Cancel", "dialog button")
         page.enter("Name", "ann")
@@ -76,6 +76,34 @@ def test_keys_are_made_given_other_secrets_and_disabled(tmp_path: Path) -> None:
         kept = page.driver.execute_script("return JSON.stringify([{...sessionStorage}, {...localStorage}])")
         assert boss.partition("/")[2] not in kept
         assert all("400" in message for message in page.console())
+
+
+REFUSED = """
+const through = window.fetch;
+const later = () => { let go; const gone = new Promise((done) => { go = done; }); return [go, gone]; };
+const [made, wasMade] = later(), [refused, wasRefused] = later();
+window.fetch = async (path, options) => {
+  if (path === "/access-token") await wasRefused;
+  if (path !== "/admin/keys") return through(path, options);
+  if (options.method === "GET") await wasMade;
+  const answer = await through(path, options);
+  if (options.method === "POST") made(); else if (answer.status === 401) refused();
+  return answer;
+};
+"""
+
+
+def test_what_is_refused_until_the_page_has_the_first_key_asks_nobody_for_it(tmp_path: Path) -> None:
+    with running(tmp_path / "data") as server, browsing(server.url) as page:
+        page.open("keys")
+        page.see(".empty", "There is no key")
+        page.driver.execute_script(REFUSED)
+        page.enter("Name", "ann")
+        page.choose("everything")
+        page.click("Make the key")
+        page.see("tbody th", "ann")
+        page.see("header button", "Sign out")
+        assert not page.driver.find_elements(By.CSS_SELECTOR, "dialog")
 
 
 def _keys(server: Server, key: str) -> Any:
@@ -92,12 +120,12 @@ def test_backups_that_are_near_each_other_can_be_told_apart(page: Page, shop: Da
     page.click("Query", "nav a")
     page.click("Backups", "nav a")
     page.see("text.several", "4")
-    page.driver.find_element(By.CSS_SELECTOR, "a[aria-label^='4 backups']").click()
+    page.click("", "a[aria-label^='4 backups']")
     assert len(page.driver.find_elements(By.CSS_SELECTOR, "figure .row button")) == 4
     page.click("full backup of", "figure .row button")
     page.see("a.button", "Restore this state")
     page.click("Rehearse", "main button")
-    page.see(".good", "It can be recovered", 30)
+    page.see(".good", "It can be recovered")
     page.click("Query", "nav a")
     page.click("Backups", "nav a")
     page.see("figcaption", "▲")
@@ -106,9 +134,9 @@ def test_backups_that_are_near_each_other_can_be_told_apart(page: Page, shop: Da
 
 
 def test_two_tabs_see_one_job_and_a_conflict_of_two_edits(tmp_path: Path) -> None:
-    with running(tmp_path / "data", backup_read_rate="1MB") as server, browsing(server.url) as page:
+    with running(tmp_path / "data", backup_read_rate="100kB") as server, browsing(server.url) as page:
         shop = server.create("shop")
-        shop.fill(20_000, 400)
+        shop.fill(10_000, 400)
         page.open("shop/backups")
         page.enter("Folder of the server's machine", str(tmp_path / "b"))
         page.click("Back up now", "button")
@@ -161,7 +189,7 @@ def test_places_with_backups_and_what_the_server_was_told_and_did(tmp_path: Path
         page.see("td", "nightly")
         page.picture("destinations")
         (tmp_path / "b").rename(tmp_path / "elsewhere")
-        page.see("td .bad", "there is no folder", 20)
+        page.see("td .bad", "there is no folder")
         page.see(".problem", "1 place of 3 needs a person")
         page.open("server")
         page.see("td strong", "3")  # what is not as it is by default
@@ -274,9 +302,9 @@ def test_settings_are_edited_and_a_database_is_removed(page: Page, server: Serve
     area.send_keys(Keys.DELETE, '{"Note":"mine",')
     page.click("Store", "main button")
     page.see("#said", "")
-    for _ in range(200):
-        if b'"Note"' in server.client.get(f"/admin/databases/{shop.name}").content:
-            break
+    until = time.monotonic() + PATIENCE
+    while b'"Note"' not in server.client.get(f"/admin/databases/{shop.name}").content and time.monotonic() < until:
+        time.sleep(0.02)
     assert b"mine" in server.client.get(f"/admin/databases/{shop.name}").content
     for name, gone in ((shop.name.upper(), False), (shop.name, True)):
         page.open(f"{shop.name}/settings")

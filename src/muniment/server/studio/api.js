@@ -10,6 +10,7 @@ export class Failed extends Error {
 }
 
 let signIn = async () => false;
+let entering = null;
 
 // What to do when the server wants a key: resolves to whether one was given.
 export function whenAsked(asking) {
@@ -31,6 +32,15 @@ export async function enter(key) {
   sessionStorage.setItem(KEPT, (await answer.json()).access_token);
 }
 
+// Do what makes a key wanted and then gives one: what is refused meanwhile waits for that, and no person is asked.
+export async function becoming(act) {
+  try {
+    return await (entering = act());
+  } finally {
+    entering = null;
+  }
+}
+
 export const entered = () => sessionStorage.getItem(KEPT) !== null;
 export const leave = () => sessionStorage.removeItem(KEPT);
 
@@ -38,6 +48,7 @@ export const leave = () => sessionStorage.removeItem(KEPT);
 export async function ask(method, path, { body, type = "application/json", more = {}, signal } = {}) {
   const sent = body === undefined || typeof body === "string" || body instanceof Blob ? body : JSON.stringify(body);
   for (;;) {
+    const token = sessionStorage.getItem(KEPT);
     let answer;
     try {
       answer = await fetch(path, {
@@ -56,7 +67,11 @@ export async function ask(method, path, { body, type = "application/json", more 
     }
     if (answer.ok || answer.status === 304) return answer;
     const failed = await failure(answer);
-    if (answer.status === 401 && (await signIn(failed))) continue;
+    if (answer.status === 401) {
+      if (method === "GET") await entering?.catch(() => {});
+      const kept = sessionStorage.getItem(KEPT);
+      if ((kept && kept !== token) || (await signIn(failed))) continue; // it was sent before there was this token
+    }
     throw failed;
   }
 }

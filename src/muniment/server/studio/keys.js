@@ -1,6 +1,6 @@
 // Keys: who may do what on this server. The server keeps only hashes of their secrets, so a new one is shown once.
 
-import { enter, entered, json, send } from "./api.js";
+import { becoming, enter, entered, json, send } from "./api.js";
 import { button, confirm, field, fill, h, say } from "./dom.js";
 import { live } from "./live.js";
 import { problem } from "./problem.js";
@@ -170,14 +170,15 @@ function making(told, refresh) {
     event.preventDefault();
     try {
       const wanted = { Name: name.value, Rights: rights(), Databases: named() };
-      const made = await send("POST", "/admin/keys", wanted);
-      fill(told, shown(`Made the key ${made.Name}.`, made.ApiKey));
-      form.reset();
-      write();
-      if (!entered() && mayChangeKeys(made)) {
+      await becoming(async () => {
+        const made = await send("POST", "/admin/keys", wanted);
+        fill(told, shown(`Made the key ${made.Name}.`, made.ApiKey));
+        form.reset();
+        write();
+        if (entered() || !mayChangeKeys(made)) return;
         await enter(made.ApiKey); // who has none may be let in no more, and this page goes on with it
         refresh();
-      }
+      });
       told.scrollIntoView({ block: "nearest" });
     } catch (error) {
       fill(told, problem(error));
