@@ -95,7 +95,7 @@ def test_a_rate_is_kept_by_several_threads_together() -> None:
     for thread in threads:
         thread.join()
     assert progress.bytes == 200_000
-    assert 0.19 < time.monotonic() - began < 5
+    assert time.monotonic() - began > 0.19
 
 
 def test_limits_are_changed_while_it_waits_and_it_can_be_cancelled() -> None:
@@ -113,15 +113,16 @@ def test_limits_are_changed_while_it_waits_and_it_can_be_cancelled() -> None:
 
             thread = threading.Thread(target=work)
             thread.start()
-            time.sleep(0.05)
-            assert ended == []
             if limits.hours:
-                assert progress.stage.startswith("waiting until ")
+                until(lambda progress=progress: progress.stage.startswith("waiting until "))
+            else:
+                time.sleep(0.05)
+            assert ended == []
             if way == "changed":
                 progress.limits = NO_LIMITS
             else:
                 progress.cancel()
-            thread.join(5)
+            thread.join(60)
             assert ended == [way]
             assert progress.stage == "writing"
 
@@ -165,8 +166,8 @@ def test_an_upload_to_an_object_store_keeps_a_rate(shop: Path, object_store: Obj
 def test_a_backup_waits_for_its_hours_and_reads_nothing_before(shop: Path, tmp_path: Path) -> None:
     with DocumentDatabase(shop) as database:
         backup = database.maintenance.start_backup(tmp_path / "b", limits=closed())
-        assert not backup.join(0.5)
-        assert backup.status.stage.startswith("waiting until ")
+        until(lambda: backup.status.stage.startswith("waiting until "))
+        assert not backup.join(0.2)
         assert not (tmp_path / "b").exists()
         backup.limits = NO_LIMITS
         assert backup.wait(30).manifest.through == database.last_etag
@@ -202,7 +203,7 @@ def priorities() -> set[int]:
 
 
 def until(true: object) -> None:
-    end = time.monotonic() + 20
+    end = time.monotonic() + 60
     while not true():  # type: ignore[operator]
         assert time.monotonic() < end
         time.sleep(0.02)

@@ -35,6 +35,7 @@ from muniment.errors import (
     TargetExists,
     WrongKey,
 )
+from muniment.limits import NO_LIMITS
 from muniment.revision import DOCUMENT, Batch
 from muniment.security.encryption import new_key
 from muniment.storage.base import BackupPlace
@@ -63,6 +64,9 @@ class Pausing(Clock):
                 self.reached.set()
                 assert self.go_on.wait(PATIENCE)
         return super().__call__()
+
+
+STANDING = NO_LIMITS.changed(read_rate="1kB")  # a job with these stands still until they are changed
 
 
 def fill(database: DocumentDatabase, count: int = 25_000) -> DocumentDatabase:
@@ -155,12 +159,13 @@ def watch(operation: BackupOperation) -> list[BackupStatus]:
     seen = []
     while operation.running:
         seen.append(operation.status)
-        sleep(0.0005)
+        sleep(0.002)
     return [*seen, operation.status]
 
 
 def test_its_status_only_ever_moves_on(database: DocumentDatabase, tmp_path: Path) -> None:
-    seen = watch(database.maintenance.start_backup(tmp_path / "backups"))
+    slowly = NO_LIMITS.changed(read_rate="8MB")  # so that each stage is seen
+    seen = watch(database.maintenance.start_backup(tmp_path / "backups", limits=slowly))
     for before, after in pairwise(seen):
         assert before.documents <= after.documents
         assert before.attachments <= after.attachments
@@ -275,7 +280,8 @@ def test_closing_the_database_ends_its_backup(database: DocumentDatabase, tmp_pa
     states = set()
     for number in range(8):
         with DocumentDatabase(database.path, clock=Clock(step=SECOND)) if number else database as opened_again:
-            operation = opened_again.maintenance.start_backup(tmp_path / str(number))
+            limits = NO_LIMITS if number else STANDING  # of which one at least is not complete
+            operation = opened_again.maintenance.start_backup(tmp_path / str(number), limits=limits)
             sleep(chance.random() * 0.1)
             opened_again.close()
             assert not operation.running
@@ -472,7 +478,7 @@ def child_of(before: set[int]) -> int:
 @pytest.mark.usefixtures("real_workers")
 def test_a_child_takes_the_same_backup(database: DocumentDatabase, tmp_path: Path) -> None:
     before = processes()
-    operation = database.maintenance.start_backup(tmp_path / "child", in_child=True, niceness=0)
+    operation = database.maintenance.start_backup(tmp_path / "child", in_child=True, niceness=0, limits=STANDING)
     child_of(before)
     with pytest.raises(BackupRunning):
         database.maintenance.start_backup(tmp_path / "other")
@@ -481,6 +487,7 @@ def test_a_child_takes_the_same_backup(database: DocumentDatabase, tmp_path: Pat
         assert monotonic() < until
         sleep(0.001)
     database.put("meanwhile", {"n": 1})
+    operation.limits = NO_LIMITS
     taken = operation.wait(PATIENCE)
     status = operation.status
     assert (status.state, status.documents, status.attachments) == ("completed", 25_000, 8)
@@ -510,7 +517,7 @@ def test_a_child_that_is_killed_leaves_a_database_that_can_be_backed_up(
     database: DocumentDatabase, tmp_path: Path
 ) -> None:
     before = processes()
-    operation = database.maintenance.start_backup(tmp_path / "backups", in_child=True, niceness=0)
+    operation = database.maintenance.start_backup(tmp_path / "backups", in_child=True, niceness=0, limits=STANDING)
     os.kill(child_of(before), signal.SIGKILL)
     with pytest.raises(StorageFailure, match="-9"):
         operation.wait(PATIENCE)

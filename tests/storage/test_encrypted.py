@@ -21,6 +21,7 @@ from muniment.storage.sqlite.files import FILE
 from muniment.storage.sqlite.schema import connect
 from muniment.storage.sqlite.store import SqliteStorage, create_storage
 from tests.clock import Clock
+from tests.processes import locks
 from tests.secret import SECRET, filled, holding_secret
 from tests.storage.reference import put
 from tests.storage.test_reach import LOCKS
@@ -201,19 +202,17 @@ def test_connections_that_come_later_leave_the_locks(tmp_path: Path, algorithm: 
     with closing(opened(tmp_path, key)) as store:
         store.commit([put("orders/1")])
 
-        def locks() -> set[str]:
-            inodes = {str(path.stat().st_ino): path.name for path in tmp_path.iterdir()}
-            lines = [line.split() for line in LOCKS.read_text().splitlines()]
-            mine = [fields[5] for fields in lines if fields[1] == "POSIX" and fields[4] == str(os.getpid())]
-            return {inodes.get(place.rpartition(":")[2], "") for place in mine} & {FILE, f"{FILE}-shm"}
+        def locked() -> set[str]:
+            inodes = {path.stat().st_ino: path.name for path in tmp_path.iterdir()}
+            return {inodes.get(inode, "") for inode, _ in locks(os.getpid())} & {FILE, f"{FILE}-shm"}
 
-        assert locks() == {FILE, f"{FILE}-shm"}
+        assert locked() == {FILE, f"{FILE}-shm"}
         for _ in range(3):
             with closing(opened(tmp_path, key, read_only=True)) as reader:
                 assert reader.get(DOCUMENT, "orders/1") is not None
             with pytest.raises(WrongKey):
                 opened(tmp_path, None, read_only=True)
-            assert locks() == {FILE, f"{FILE}-shm"}
+            assert locked() == {FILE, f"{FILE}-shm"}
 
 
 def _rotate(folder: Path, key: EncryptionKey, new: EncryptionKey) -> None:

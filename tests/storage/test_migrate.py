@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import gzip
 import multiprocessing
-import os
-import signal
 import time
 from collections import Counter
 from collections.abc import Iterator
@@ -160,7 +158,7 @@ def test_killed_in_the_middle(folder: Path, after: float) -> None:
     while not (folder / f"{FILE}-wal").exists() and process.is_alive() and time.monotonic() < deadline:
         time.sleep(0.001)
     time.sleep(after)
-    os.kill(process.pid, signal.SIGKILL)
+    process.kill()  # if it has not ended
     process.join()
     version = number(folder, "PRAGMA user_version")
     assert kept(folder) == before

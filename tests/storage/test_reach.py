@@ -21,6 +21,7 @@ from muniment.storage.sqlite.compact import compact
 from muniment.storage.sqlite.files import FILE, REACH
 from muniment.storage.sqlite.store import SqliteStorage
 from tests.clock import Clock
+from tests.processes import locks
 from tests.sampled import some
 from tests.storage.raw import number, raw
 from tests.storage.reference import attach, put
@@ -437,13 +438,11 @@ def test_a_folder_that_is_moved_while_it_is_open(store: SqliteStorage, tmp_path:
 def test_no_use_takes_the_locks_away(store: SqliteStorage, tmp_path: Path, clock: Clock) -> None:
     store.close()
 
-    def locks() -> set[tuple[str, str]]:
+    def locked() -> set[tuple[str, int]]:
         inodes = {path.stat().st_ino: path.name for path in store.folder.iterdir()}
-        lines = [line.split() for line in LOCKS.read_text().splitlines()]
-        held = [fields for fields in lines if fields[1] == "POSIX" and fields[4] == str(os.getpid())]
-        return {(inodes.get(int(fields[5].rpartition(":")[2]), ""), fields[6]) for fields in held}
+        return {(inodes.get(inode, ""), first) for inode, first in locks(os.getpid())}
 
-    kept = {(FILE, str(0x40000002)), (f"{FILE}-shm", "128")}
+    kept = {(FILE, 0x40000002), (f"{FILE}-shm", 128)}
     with DocumentDatabase(store.folder, clock=clock) as database:
         uses: list[Callable[[], object]] = [
             lambda: database.put("a", {}),
@@ -464,7 +463,7 @@ def test_no_use_takes_the_locks_away(store: SqliteStorage, tmp_path: Path, clock
         ]
         for use in uses:
             use()
-            assert kept <= locks(), use
+            assert kept <= locked(), use
 
 
 def test_the_note_is_brought_to_disk_when_nobody_writes(store: SqliteStorage, monkeypatch: pytest.MonkeyPatch) -> None:

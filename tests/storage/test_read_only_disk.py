@@ -20,6 +20,7 @@ from muniment.storage.sqlite.reader import _left_open
 from muniment.storage.sqlite.store import SqliteStorage
 from tests.cli.process import muniment
 from tests.clock import Clock
+from tests.processes import locks
 from tests.sampled import some
 from tests.storage.test_reach import LOCKS, WAL, write_until_killed
 
@@ -188,11 +189,10 @@ def test_a_reader_from_before_leaves_the_locks_of_a_writer_in_its_process(disk: 
     reader = SqliteStorage(disk.folder, clock=Clock(), read_only=True)
     assert reader.get(0, "orders/0")
     disk.remount("rw")
-    inode = str((disk.folder / FILE).stat().st_ino)
+    inode = (disk.folder / FILE).stat().st_ino
 
     def locked() -> bool:
-        lines = [line.split() for line in LOCKS.read_text().splitlines()]
-        return any(each[4] == str(os.getpid()) and each[5].rpartition(":")[2] == inode for each in lines)
+        return inode in {place for place, _ in locks(os.getpid())}
 
     try:
         with DocumentDatabase(disk.folder):

@@ -312,30 +312,33 @@ def test_a_second_process_reads_while_the_first_writes(
         assert (problems, refused) == ([], "StorageFailure")
 
 
-def hammer(folder: Path, seconds: float) -> int:
-    """Read for a while whatever is there, and count how often; every document says its own id."""
-    reads, deadline = 0, time.monotonic() + seconds
+def hammer(folder: Path, enough: Path) -> int:
+    """Read until somebody has made this file whatever is there, and count how often; every document says its own id."""
+    reads = 0
     with DocumentDatabase(folder, read_only=True) as database:
-        while time.monotonic() < deadline:
+        while not (enough.exists() and reads):
             for document in database.by_etag(limit=1000):
                 assert document.json()["id"] == document.id
                 reads += 1
             assert database.check() == []
+            enough.with_name("begun").touch()
     return reads
 
 
 def test_a_second_process_reads_consistently_while_everything_changes(
-    folder: Path, store: SqliteStorage, other_process: ProcessPoolExecutor
+    folder: Path, store: SqliteStorage, other_process: ProcessPoolExecutor, tmp_path: Path
 ) -> None:
-    reading = other_process.submit(hammer, folder, 1.0)
-    n = 0
+    reading = other_process.submit(hammer, folder, tmp_path / "enough")
+    n, left = 0, 20  # rounds since it has begun
     while not reading.done():
         store.commit([put(f"orders/{m}", b'{"id":"orders/%d","n":%d}' % (m, n)) for m in range(n % 7, 200, 3)])
         store.commit([delete(f"orders/{m}") for m in range(n % 5, 200, 11)])
         n += 1
         store.purge()
+        if (tmp_path / "begun").exists() and not (left := left - 1):
+            (tmp_path / "enough").touch()
     assert reading.result() > 0
-    assert n > 5
+    assert n >= 20
 
 
 # Which file is opened
