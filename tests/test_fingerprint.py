@@ -28,6 +28,7 @@ from muniment.fingerprint import (
     digests_in_python,
     in_c,
     member_digest,
+    members_digests,
     row_digest,
     sums_in_python,
 )
@@ -121,6 +122,8 @@ def test_c_gives_the_digests_that_python_gives(rows: list[tuple[bytes, ...]], da
         pytest.skip("it was not compiled: there is no compiler, or no libcrypto that it can call")
     members, found = library.digests(batch)
     assert (members, found) == digests_in_python(batch)
+    assert library.members(ids, metadata, bodies) == members_digests(ids, metadata, bodies) == members
+    assert library.digests(batch, members) == digests_in_python(batch, members) == (members, found)
     for column in (collections, bodies, metadata):
         values = list(column)
         names = list(dict.fromkeys(values))

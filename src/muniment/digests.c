@@ -37,10 +37,11 @@ static int same(const struct column *column, const uint8_t *absent, int64_t row,
 }
 
 /* `columns` are id, metadata, body, collection. `dead` and `unnamed` have a byte for each row that is a tombstone or
-   has no collection, or are null. 0 when everything was done, 1 when a column is not one, 2 when libcrypto failed. */
+   has no collection, or are null. With `made` the members' digests are there already; without `etags` only these are
+   made. 0 when everything was done, 1 when a column is not one, 2 when libcrypto failed. */
 int muniment_digests(const struct sha256 *sha256, int64_t rows, const struct column *columns, const int64_t *etags,
                      const int64_t *modified, const uint8_t *dead, const uint8_t *unnamed, uint8_t *members,
-                     uint8_t *row_digests) {
+                     uint8_t *row_digests, int made) {
     const struct column *ids = columns, *metadata = columns + 1, *bodies = columns + 2, *names = columns + 3;
     uint64_t context[CONTEXT_WORDS];
     uint8_t head[22];
@@ -50,10 +51,12 @@ int muniment_digests(const struct sha256 *sha256, int64_t rows, const struct col
             return 1;
         put32(head, length(ids, row));
         put32(head + 4, length(metadata, row));
-        if (!(sha256->init(context) && sha256->update(context, head, 8) && add(sha256, context, ids, row) &&
-              add(sha256, context, metadata, row) && add(sha256, context, bodies, row) &&
-              sha256->final(member, context)))
+        if (!made && !(sha256->init(context) && sha256->update(context, head, 8) && add(sha256, context, ids, row) &&
+                       add(sha256, context, metadata, row) && add(sha256, context, bodies, row) &&
+                       sha256->final(member, context)))
             return 2;
+        if (!etags)
+            continue;
         put64(head, (uint64_t)etags[row]);
         put64(head + 8, (uint64_t)modified[row]);
         head[16] = 0; /* a document */

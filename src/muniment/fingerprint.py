@@ -90,26 +90,40 @@ class Digests(NamedTuple):
     rows: Packed
 
 
-def batch_digests(batch: Batch) -> Digests:
-    """The digests of a batch, as `member_digest` and `row_digest` have them: in C if it is there, or else in Python."""
+def batch_digests(batch: Batch, members: bytes | None = None) -> Digests:
+    """The digests of a batch, as `member_digest` and `row_digest` have them: in C if it is there, or else in Python.
+
+    Those of the members may be there already, from `members_digests`.
+    """
     native = in_c() if len(batch) >= FEW else None
-    members, rows = native.digests(batch) if native else digests_in_python(batch)
+    members, rows = native.digests(batch, members) if native else digests_in_python(batch, members)
     offsets = array("i", range(0, DIGEST_BYTES * len(batch) + 1, DIGEST_BYTES))
     return Digests(Packed(offsets, members, batch.bodies.nulls), Packed(offsets, rows))
 
 
-def digests_in_python(batch: Batch) -> tuple[bytes, bytes]:
+def members_digests(ids: Packed, metadata: Packed, bodies: Packed) -> bytes:
+    """The digests of documents as members of a fingerprint, in one piece."""
+    native = in_c() if len(ids) >= FEW else None
+    return native.members(ids, metadata, bodies) if native else b"".join(_members(ids, metadata, bodies))
+
+
+def _members(ids: Packed, metadata: Packed, bodies: Packed) -> Iterator[bytes]:
+    lengths = _pairs("I", ids.lengths(), metadata.lengths())
+    for head, id, each, body in zip(lengths, ids.values(), metadata.values(), bodies.views(), strict=True):
+        sha256 = _sha256(head + id + each)
+        sha256.update(body)  # less than to bring it together with what is before it
+        yield sha256.digest()
+
+
+def digests_in_python(batch: Batch, given: bytes | None = None) -> tuple[bytes, bytes]:
     """The digests of all members, those of tombstones too, and of all rows, each in one piece.
 
     It goes by columns: for each row there is little more than the calls of SHA-256.
     """
-    ids, metadata, collections, dead = batch.ids, batch.metadata, list(batch.collections), batch.bodies.nulls
-    members: list[bytes] = []
-    lengths = _pairs("I", ids.lengths(), metadata.lengths())
-    for head, id, each, body in zip(lengths, ids.values(), metadata.values(), batch.bodies.views(), strict=True):
-        sha256 = _sha256(head + id + each)
-        sha256.update(body)  # less than to bring it together with what is before it
-        members.append(sha256.digest())
+    collections, dead = list(batch.collections), batch.bodies.nulls
+    if given is None:
+        given = b"".join(_members(batch.ids, batch.metadata, batch.bodies))
+    members = [member for (member,) in Struct(f"{DIGEST_BYTES}s").iter_unpack(given)]
     facts = {name: _facts(DOCUMENT, False, -1 if name is None else len(name)) for name in set(collections)}
     kinds = [facts[name] for name in collections]
     for row in dead:
@@ -117,7 +131,7 @@ def digests_in_python(batch: Batch) -> tuple[bytes, bytes]:
         kinds[row] = _facts(DOCUMENT, True, -1 if name is None else len(name))
     names = [name or b"" for name in collections] if None in facts else collections
     rows = _hashed(_pairs("q", batch.etags, batch.modified), kinds, members, names)
-    return b"".join(members), b"".join(rows)
+    return given, b"".join(rows)
 
 
 @cache
@@ -334,9 +348,9 @@ class Totals:
         self.fingerprint = Fingerprint()
         self.rows = Tally()
 
-    def count(self, batch: Batch) -> Digests:
-        """Count documents and tombstones in; returns their digests."""
-        digests = batch_digests(batch)
+    def count(self, batch: Batch, members: bytes | None = None) -> Digests:
+        """Count documents and tombstones in; returns their digests, of which those of the members may be given."""
+        digests = batch_digests(batch, members)
         self.fingerprint.add_batch(batch, digests.members)
         self.rows.add(len(batch), 0, rows_sum(batch, digests.rows))
         return digests

@@ -89,7 +89,7 @@ class Native:
     def __init__(self, library: ctypes.CDLL, sha256: Any) -> None:
         self._sha256 = sha256
         self._digests, self._sums = library.muniment_digests, library.muniment_sums
-        self._digests.argtypes = [_POINTER, _NUMBER, *[_POINTER] * 7]
+        self._digests.argtypes = [_POINTER, _NUMBER, *[_POINTER] * 7, ctypes.c_int]
         self._sums.argtypes = [_NUMBER, ctypes.c_char_p, _POINTER, ctypes.c_char_p, _NUMBER, *[_POINTER] * 3]
         self.cut = library.muniment_cut  # by `smuggler.cut` alone
         self.cut.argtypes, self.cut.restype = [ctypes.c_char_p, *[_NUMBER] * 5, _POINTER, _POINTER], _NUMBER
@@ -113,15 +113,26 @@ class Native:
         self._signs.argtypes = [_POINTER, _NUMBER]
         self._alike.restype = self._dump.restype = _NUMBER
 
-    def digests(self, batch: Batch) -> tuple[bytes, bytes]:
+    def members(self, ids: Packed, metadata: Packed, bodies: Packed) -> bytes:
+        """The digests of members in one piece."""
+        rows = len(ids)
+        members = ctypes.create_string_buffer(max(rows * DIGEST_BYTES, 1))
+        columns = _columns(rows, ids, metadata, bodies, ids)
+        _check(self._digests(self._sha256, rows, columns, None, None, None, None, members, None, False))
+        return members.raw[: rows * DIGEST_BYTES]
+
+    def digests(self, batch: Batch, members: bytes | None = None) -> tuple[bytes, bytes]:
         """The digests of all members, those of tombstones too, and of all rows, each in one piece."""
         rows = len(batch)
+        if members is not None and len(members) != rows * DIGEST_BYTES:
+            raise ValueError("these are not as many as there are rows")
         columns = _columns(rows, batch.ids, batch.metadata, batch.bodies, batch.collections)
         dead, unnamed = _marks(rows, batch.bodies.nulls), _marks(rows, batch.collections.nulls)
-        members, found = (ctypes.create_string_buffer(max(rows * DIGEST_BYTES, 1)) for _ in range(2))
+        made, found = (ctypes.create_string_buffer(max(rows * DIGEST_BYTES, 1)) for _ in range(2))
         numbers = [_address(each, rows, 8) for each in (batch.etags, batch.modified)]
-        _check(self._digests(self._sha256, rows, columns, *numbers, dead, unnamed, members, found))
-        return members.raw[: rows * DIGEST_BYTES], found.raw[: rows * DIGEST_BYTES]
+        given = members is not None
+        _check(self._digests(self._sha256, rows, columns, *numbers, dead, unnamed, members or made, found, given))
+        return members or made.raw[: rows * DIGEST_BYTES], found.raw[: rows * DIGEST_BYTES]
 
     def sums(self, digests: bytes, bodies: Packed, group: bytes, groups: int) -> list[tuple[int, int, int]]:
         """For each group how many of these digests it has, the bytes of their bodies, and their sum."""

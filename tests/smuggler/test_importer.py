@@ -19,6 +19,7 @@ from muniment.smuggler.importer import NOT_IN_DUMP, import_dump
 from muniment.smuggler.metadata import stored_metadata
 from muniment.smuggler.options import SmugglerOptions
 from muniment.smuggler.summary import Imported
+from muniment.storage.sqlite.store import SqliteStorage
 from tests.sampled import some
 from tests.shared import shared
 from tests.smuggler.dumps import attachment, blake2b, docs, document, source_of
@@ -265,3 +266,46 @@ def test_identities_below_zero_go_round(database: DocumentDatabase, format: Any)
         assert [copy.put("orders/", {}).id for _ in range(4)] == ["orders/-2", "orders/-1", "orders/0", "orders/1"]
         assert copy.import_dump(io.BytesIO(dump % least)).identities == 2
         assert copy.put("orders/", {}).id == "orders/2"
+
+
+class Meddling(Progress):
+    """Whenever documents of a dump have been stored, somebody writes what comes later in it, and other documents."""
+
+    def __init__(self, database: DocumentDatabase) -> None:
+        super().__init__()
+        self.database = database
+        self.rounds = 0
+
+    def advance(self, *, documents: int = 0, attachments: int = 0, bytes: int = 0, written: int = 0) -> None:
+        super().advance(documents=documents, attachments=attachments, bytes=bytes)
+        self.rounds += 1
+        for n in (1999, 1000 + 97 * self.rounds % 1000):
+            self.database.put(f"A/{n}", {"mine": self.rounds})
+        self.database.put(f"others/{self.rounds}", {"mine": self.rounds})
+        self.database.put("a/0", {"mine": self.rounds})  # which the dump has brought already
+        if self.rounds == 10:
+            self.database.query("from As where n = 5")  # which makes an index
+
+
+def test_others_write_meanwhile(database: DocumentDatabase) -> None:
+    dump = docs(*(document(f"a/{n}", b'"n":%d' % n) for n in range(2000)))
+    progress = Meddling(database)
+    path = database.storage.folder.parent / "large"
+    path.write_bytes(dump)
+    options = SmugglerOptions(batch_size=50)
+    assert isinstance(database.storage, SqliteStorage)
+    database.storage.index_from = 0
+    imported = import_dump(database.storage, path, progress=progress, options=options)
+    assert (imported.documents, imported.skipped) == (2000, {})
+    assert progress.rounds >= 2000 // 50
+    assert database.statistics().documents == 2000 + progress.rounds
+    assert database.storage.indexes()
+    for n in range(1, 2000):
+        found = database.get(f"a/{n}")
+        assert found is not None
+        if found.body == b'{"n":%d}' % n and n % 100 == 0:
+            assert [each.id for each in database.query(f"from As where n = {n}")] == [found.id]
+        assert found.body == b'{"n":%d}' % n or json.loads(found.body)["mine"], n
+    mine = database.get("a/0")
+    assert mine is not None
+    assert mine.json() == {"mine": progress.rounds}

@@ -14,6 +14,9 @@ from muniment.storage.base import Arrived, Documents, Storage, Upload, Write, Wr
 
 BATCH_BYTES: Final = 8 << 20
 PENDING_BATCHES: Final = 2
+PENDING_BYTES: Final = (
+    16 << 20
+)  # of small batches more are pending, for the storage to write half of it as one meanwhile
 FEW: Final = 64  # documents in columns that are written with others
 
 
@@ -119,7 +122,9 @@ class Batches:
         self._wait()
 
     def _wait(self) -> None:
-        while len(self._pending) > PENDING_BATCHES:
+        pending = sum(batch.size for batch in self._pending)
+        while len(self._pending) > PENDING_BATCHES and pending > PENDING_BYTES:
+            pending -= self._pending[0].size
             self._acknowledge()
 
     def _acknowledge(self) -> None:

@@ -8,12 +8,11 @@ from __future__ import annotations
 
 from array import array
 from collections.abc import Callable
-from itertools import repeat
 from typing import Final
 
 import apsw
 
-from muniment.fingerprint import Totals
+from muniment.fingerprint import Totals, members_digests
 from muniment.revision import DOCUMENT, Batch
 from muniment.storage.base import Arrived, Documents
 from muniment.storage.indexes import DEFINITIONS
@@ -22,7 +21,7 @@ from muniment.storage.sqlite.loader import LOG
 from muniment.storage.sqlite.rows import Rows, Texts
 from muniment.storage.sqlite.transaction import Transaction, Writes
 
-_POINTER: Final = f"INSERT INTO current VALUES({DOCUMENT}, ?1, nullif(?2, ?1), ?3, ?4, ?5, ?6)"
+_POINTER: Final = f"INSERT INTO current VALUES({DOCUMENT}, ?1, nullif(?2, ?1), ?3, ?4, length(?5), ?6)"
 
 
 class Arrivals:
@@ -31,11 +30,12 @@ class Arrivals:
     `replaced` is filled as that of `Writes`; `rows` gives what fills the tables.
     """
 
-    __slots__ = "_documents", "_keys", "_replaced", "_rows"
+    __slots__ = "_documents", "_keys", "_members", "_replaced", "_rows"
 
     def __init__(self, documents: Documents, replaced: dict[int, int], rows: Callable[[], Rows]) -> None:
         self._documents = documents
-        self._keys = folded(documents.ids)
+        self._keys = folded(documents.ids)  # here, for the thread of the writer has the most to do
+        self._members = members_digests(documents.ids, documents.metadata, documents.bodies)
         self._replaced = replaced
         self._rows = rows
 
@@ -55,14 +55,14 @@ class Arrivals:
         """Their etags, None if there is something with one of their ids: then nothing is stored."""
         ids, collections, metadata, bodies = self._documents
         etags = range(transaction.etag + 1, transaction.etag + 1 + len(ids))
-        modified = array("q", repeat(transaction.modified, len(ids)))
+        modified = array("q", [transaction.modified]) * len(ids)
         batch, totals = Batch(array("q", etags), ids, collections, modified, metadata, bodies), Totals()
-        digests = totals.count(batch)
+        digests = totals.count(batch, self._members)
         execute, insert = transaction.connection.execute, self._rows().insert
-        id, name, size = Texts(ids), Texts(collections), array("q", bodies.lengths())
+        id, name = Texts(ids), Texts(collections)
         execute("SAVEPOINT arriving")
         try:
-            insert(_POINTER, len(ids), Texts(self._keys), id, batch.etags, name, size, digests.members)
+            insert(_POINTER, len(ids), Texts(self._keys), id, batch.etags, name, bodies, digests.members)
         except apsw.ConstraintError:
             execute("ROLLBACK TO arriving; RELEASE arriving")
             return None
