@@ -384,7 +384,7 @@ def test_dumps_go_out_and_in(any_database: Any, tmp_path: Path) -> None:
 def test_an_export_that_fails_leaves_nothing(any_database: Any, tmp_path: Path) -> None:
     """Neither when it fails before anything came, nor in the middle."""
     text = "x" * 100_000
-    any_database.batch([Put(f"a/{n}", {"n": f"{n}{text}"}) for n in range(100)])
+    any_database.batch([Put(f"a/{n}", {"n": f"{n}{text}"}) for n in range(50)])
     any_database.put("odd", {"odd": True})
     options = SmugglerOptions(transform="function(doc) { if (doc.odd) throw 'no'; return doc; }")
     for format in ("ravendbdump", "ndjson"):

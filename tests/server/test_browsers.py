@@ -26,7 +26,7 @@ BATCH = b'[{"Method":"PUT","Key":"evil","Document":{}}]'
 def send(server: Server, method: str, path: str, body: bytes = b"", /, **headers: str | None) -> httpx.Response:
     """A request with nothing of ours in it."""
     told = {name.replace("_", "-"): value for name, value in headers.items() if value is not None}
-    return httpx.request(method, f"{server.url}{path}", content=body, headers=told, timeout=PATIENCE)
+    return httpx.request(method, f"{server.url}{path}", content=body, headers=told, timeout=PATIENCE, verify=False)
 
 
 def writing(shop: Database, folder: Path) -> list[tuple[str, str, bytes]]:
@@ -168,6 +168,8 @@ def test_names_are_a_setting(tmp_path: Path) -> None:
     with running(tmp_path / "data", host="0.0.0.0", anonymous_access="admin", host_names="db.example.org") as server:
         ways = (("db.example.org", 200), ("DB.example.org:80", 200), ("192.0.2.7", 200), ("other.example.org", 403))
         for host, status in ways:
-            answer = httpx.get(f"http://127.0.0.1:{server.port}/databases", headers={"Host": host}, timeout=PATIENCE)
+            answer = httpx.get(
+                f"http://127.0.0.1:{server.port}/databases", headers={"Host": host}, timeout=PATIENCE, verify=False
+            )
             assert answer.status_code == status, host
             assert ("--host-name" in answer.text) == (status == 403)

@@ -109,7 +109,7 @@ def test_killed_at_any_moment(tmp_path: Path) -> None:
 
         def delete(url: str = url) -> None:
             with suppress(httpx.TransportError):
-                httpx.delete(url, params=HARD, headers={"Muniment-Request": "1"}, timeout=PATIENCE)
+                httpx.delete(url, params=HARD, headers={"Muniment-Request": "1"}, timeout=PATIENCE, verify=False)
 
         deleting = threading.Thread(target=delete)
         deleting.start()

@@ -246,7 +246,7 @@ def test_many_databases_with_few_descriptors(tmp_path: Path) -> None:
     try:
         assert process.stdout is not None
         url = process.stdout.readline().strip()
-        with httpx.Client(base_url=url, headers={"Muniment-Request": "1"}, timeout=PATIENCE) as client:
+        with httpx.Client(base_url=url, headers={"Muniment-Request": "1"}, timeout=PATIENCE, verify=False) as client:
             limits = resource.prlimit(process.pid, resource.RLIMIT_NOFILE)
             assert limits[0] == limits[1] == most
             for n in range(number):

@@ -116,7 +116,7 @@ def watched_children(process: int, place: Path) -> Iterator[set[int]]:
     ended = threading.Event()
 
     def watch() -> None:
-        while not ended.wait(0.005):
+        while not ended.wait(0.02):  # each is there for far longer
             for child in children(process):
                 seen.add(child)
                 with suppress(OSError):
@@ -147,7 +147,9 @@ class Site:
     def ask(self, method: str, path: str, *statuses: int, **kwargs: Any) -> httpx.Response:
         # On a new connection: whoever looks for that one comes by the database's descriptors before it is found.
         headers = {"Muniment-Request": "1"} | kwargs.pop("headers", {})
-        response = httpx.request(method, f"{self.server.url}{path}", timeout=PATIENCE, headers=headers, **kwargs)
+        response = httpx.request(
+            method, f"{self.server.url}{path}", timeout=PATIENCE, headers=headers, verify=False, **kwargs
+        )
         assert response.status_code in statuses, response.text
         return response
 
@@ -447,6 +449,7 @@ def leaves_the_locks_and_no_descriptor(site: Site, kind: str) -> set[int]:
     return seen
 
 
+@pytest.mark.usefixtures("real_workers")
 def test_writes_stay_when_backups_come_after_an_export(tmp_path: Path) -> None:
     """Each part of it, the export above all, could make a backup's process take the write-ahead log for its own."""
     server = Server(tmp_path / "data", backup_niceness=0)
@@ -455,7 +458,9 @@ def test_writes_stay_when_backups_come_after_an_export(tmp_path: Path) -> None:
     acknowledged: list[str] = []
 
     def write(worker: int) -> None:
-        with httpx.Client(base_url=server.url, timeout=PATIENCE, headers={"Muniment-Request": "1"}) as client:
+        with httpx.Client(
+            base_url=server.url, timeout=PATIENCE, headers={"Muniment-Request": "1"}, verify=False
+        ) as client:
             for n in count():
                 id = f"mine/{worker}-{n}"
                 try:
@@ -464,11 +469,11 @@ def test_writes_stay_when_backups_come_after_an_export(tmp_path: Path) -> None:
                 except httpx.TransportError:
                     return
 
-    writers = [threading.Thread(target=write, args=(n,)) for n in range(3)]
+    writers = [threading.Thread(target=write, args=(n,)) for n in range(2)]
     for writer in writers:
         writer.start()
     try:
-        assert httpx.get(f"{server.url}{SHOP}/smuggler/export", timeout=PATIENCE).status_code == 200
+        assert httpx.get(f"{server.url}{SHOP}/smuggler/export", timeout=PATIENCE, verify=False).status_code == 200
         for _ in range(3):
             assert not shop.backup(tmp_path / "b", incremental="true")["Faulted"]
         most = len(acknowledged) + 100  # what is written now is what would be lost

@@ -78,7 +78,7 @@ class Site:
 
     def post(self, body: bytes = b"") -> httpx.Response:
         headers = {**FORM, "grant_type": "client_credentials"}
-        return httpx.post(f"{self.server.url}{PATH}", content=body, headers=headers, timeout=PATIENCE)
+        return httpx.post(f"{self.server.url}{PATH}", content=body, headers=headers, timeout=PATIENCE, verify=False)
 
     def challenge(self) -> dict[str, str]:
         told = self.post()
@@ -90,7 +90,10 @@ class Site:
 
     def get(self, authorization: str) -> httpx.Response:
         return httpx.get(
-            f"{self.server.url}/databases/shop/docs/a", headers={"Authorization": authorization}, timeout=PATIENCE
+            f"{self.server.url}/databases/shop/docs/a",
+            headers={"Authorization": authorization},
+            timeout=PATIENCE,
+            verify=False,
         )
 
     def keys(self, change: Callable[[ApiKeys], Any]) -> Any:
@@ -112,7 +115,9 @@ def site(tmp_path: Path) -> Iterator[Site]:
 
 def test_an_old_client_gets_a_token_and_works_with_it(site: Site, tmp_path: Path) -> None:
     key, legacy = site.keys(lambda keys: keys.add("legacy", ["write"], ["shop"], old_clients=True))
-    nobody = httpx.get(f"{site.server.url}/databases/shop/docs/a", headers={"Has-Api-Key": "true"}, timeout=PATIENCE)
+    nobody = httpx.get(
+        f"{site.server.url}/databases/shop/docs/a", headers={"Has-Api-Key": "true"}, timeout=PATIENCE, verify=False
+    )
     assert nobody.status_code == 412
     assert nobody.headers["oauth-source"] == f"{site.server.url}{PATH}"
 
@@ -129,7 +134,10 @@ def test_an_old_client_gets_a_token_and_works_with_it(site: Site, tmp_path: Path
     assert site.get(f"Bearer {given.text.replace(told['UserId'], 'boss')}").status_code == 200  # says nothing
     put = f"{site.server.url}/databases/none/docs/a"
     assert (
-        httpx.put(put, json={}, headers={"Authorization": f"Bearer {given.text}"}, timeout=PATIENCE).status_code == 403
+        httpx.put(
+            put, json={}, headers={"Authorization": f"Bearer {given.text}"}, timeout=PATIENCE, verify=False
+        ).status_code
+        == 403
     )
     for wrong in ("{}", '{"Signature":"x"}', "{'Signature': ''}", '{"Signature":"legacy/x"}', "{"):
         refused = site.get(f"Bearer {wrong}")

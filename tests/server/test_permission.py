@@ -301,9 +301,17 @@ def test_a_token_stands_for_its_key_and_makes_no_other(site: Site) -> None:
 def test_name_and_password_by_http_basic(site: Site) -> None:
     name, _, secret = site.keys["read"].partition("/")
     assert (
-        httpx.get(f"{site.server.url}/databases/shop/docs/a", auth=(name, secret), timeout=PATIENCE).status_code == 200
+        httpx.get(
+            f"{site.server.url}/databases/shop/docs/a", auth=(name, secret), timeout=PATIENCE, verify=False
+        ).status_code
+        == 200
     )
-    assert httpx.get(f"{site.server.url}/databases/shop/docs/a", auth=(name, "x"), timeout=PATIENCE).status_code == 401
+    assert (
+        httpx.get(
+            f"{site.server.url}/databases/shop/docs/a", auth=(name, "x"), timeout=PATIENCE, verify=False
+        ).status_code
+        == 401
+    )
 
 
 def test_what_is_no_key_is_not_stored_as_one(site: Site) -> None:

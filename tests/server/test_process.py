@@ -104,7 +104,9 @@ def test_acknowledged_writes_survive_a_kill(tmp_path: Path) -> None:
     acknowledged: list[str] = []
 
     def write(worker: int) -> None:
-        with httpx.Client(base_url=server.url, headers={"Muniment-Request": "1"}, timeout=PATIENCE) as client:
+        with httpx.Client(
+            base_url=server.url, headers={"Muniment-Request": "1"}, timeout=PATIENCE, verify=False
+        ) as client:
             for n in range(100_000):
                 id = f"items/{worker}-{n}"
                 try:
@@ -140,7 +142,9 @@ def test_one_server_for_a_folder_and_for_a_port(tmp_path: Path) -> None:
 
 def test_everybody_may_be_let_in_by_name(tmp_path: Path) -> None:
     with running(tmp_path / "data", host="0.0.0.0", anonymous_access="admin") as server:
-        assert httpx.get(f"http://127.0.0.1:{server.port}/health/ready", timeout=PATIENCE).status_code == 200
+        assert (
+            httpx.get(f"http://127.0.0.1:{server.port}/health/ready", timeout=PATIENCE, verify=False).status_code == 200
+        )
 
 
 def test_a_data_folder_that_can_not_be_made(tmp_path: Path) -> None:

@@ -136,7 +136,7 @@ class Writer(threading.Thread):
         self.crude = ""
         self.stop = threading.Event()
         self._send = send
-        self._client = httpx.Client(base_url=url, headers=headers, timeout=seconds)
+        self._client = httpx.Client(base_url=url, headers=headers, timeout=seconds, verify=False)
         self._ledger = Ledger(ledgers / f"{number}.ledger")
         self._groups: list[list[Key]] = [[(DOCUMENT, f"w{number}/{n}")] for n in range(IDS)]
         if send is send_attachment:
