@@ -14,7 +14,7 @@ static inline int within(const struct column *column, int64_t row) {
     return 0 <= start && start <= end && end <= column->size;
 }
 
-static inline const uint8_t *value(const struct column *column, int64_t row) {
+static inline const uint8_t *beginning(const struct column *column, int64_t row) {
     return column->data + column->offsets[row];
 }
 

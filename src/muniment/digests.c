@@ -5,6 +5,8 @@
 
 #include "column.h"
 
+#include <string.h>
+
 enum { DIGEST = 32, CONTEXT_WORDS = 32, WORDS = 5, UNCOUNTED = 255 };
 
 struct sha256 {
@@ -25,7 +27,7 @@ static void put64(uint8_t *to, uint64_t value) {
 
 static int add(const struct sha256 *sha256, void *context, const struct column *column, int64_t row) {
     size_t size = length(column, row);
-    return size == 0 || sha256->update(context, value(column, row), size);
+    return size == 0 || sha256->update(context, beginning(column, row), size);
 }
 
 static int same(const struct column *column, const uint8_t *absent, int64_t row, int64_t other) {

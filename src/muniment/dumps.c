@@ -4,7 +4,8 @@
    in that nothing that an import looks at but the id. It stops before anything else, which Python then reads, or
    refuses, by itself; so it need not know what is wrong with what it does not take. */
 
-#include <stdint.h>
+#include "column.h"
+
 #include <string.h>
 
 enum { DEPTH = 64, SHAPES = 32, ID = 512, METADATA = 2048, RATHER_LARGE = 1 << 20 };
@@ -337,4 +338,19 @@ int64_t muniment_cut(const uint8_t *data, int64_t size, int64_t start, int64_t r
         at = space(at + 1, end);
     }
     return row;
+}
+
+/* How many of these come before the first that is not certain to be a JSON object from its first byte on. `absent` has a
+   byte for each that there is not, or is null. */
+int64_t muniment_objects(int64_t rows, const struct column *column, const uint8_t *absent) {
+    for (int64_t row = 0; row < rows; row++) {
+        if (absent && absent[row])
+            continue;
+        if (!within(column, row))
+            return row;
+        const uint8_t *at = beginning(column, row), *end = at + length(column, row);
+        if (at == end || *at != '{' || !(at = value(at, end, 0)) || space(at, end) != end)
+            return row;
+    }
+    return rows;
 }

@@ -28,8 +28,8 @@ static int alike(const struct column *column, const struct span *strings, int64_
     struct span mine = strings[row], its = strings[other];
     int64_t rest = length(column, row) - mine.end;
     return mine.start == its.start && (mine.end > 0) == (its.end > 0) && rest == length(column, other) - its.end &&
-           memcmp(value(column, row), value(column, other), (size_t)mine.start) == 0 &&
-           memcmp(value(column, row) + mine.end, value(column, other) + its.end, (size_t)rest) == 0;
+           memcmp(beginning(column, row), beginning(column, other), (size_t)mine.start) == 0 &&
+           memcmp(beginning(column, row) + mine.end, beginning(column, other) + its.end, (size_t)rest) == 0;
 }
 
 /* Which metadata are the same but for the string after `mark`, of which that ends in its opening quote. `strings` are
@@ -41,7 +41,7 @@ int64_t muniment_alike(int64_t rows, const struct column *metadata, const uint8_
     for (int64_t row = 0; row < rows; row++) {
         if (!within(metadata, row) || length(metadata, row) > LONGEST)
             return -1;
-        const uint8_t *data = value(metadata, row), *end = data + length(metadata, row);
+        const uint8_t *data = beginning(metadata, row), *end = data + length(metadata, row);
         const uint8_t *at = find(data, end, mark, mark_size);
         strings[row] = (struct span){0, 0};
         if (at) {
@@ -122,18 +122,18 @@ int64_t muniment_dump(int64_t rows, const struct column *columns, const uint8_t 
             return -1;
         if (row)
             put(&output, &between, 1);
-        if (!put_body(&output, value(bodies, row), length(bodies, row)))
+        if (!put_body(&output, beginning(bodies, row), length(bodies, row)))
             return -1;
         put(&output, of->before, of->before_size);
         put_text(&output, bare ? "\"@id\":\"" : "\"@id\":");
-        put(&output, value(ids, row), length(ids, row));
+        put(&output, beginning(ids, row), length(ids, row));
         put_text(&output, bare ? "\",\"@last-modified\":" : ",\"@last-modified\":");
         if (of->time)
             put(&output, of->time, of->time_size);
         else if (string.end > 0)
-            put(&output, value(metadata, row) + string.start, string.end - string.start);
+            put(&output, beginning(metadata, row) + string.start, string.end - string.start);
         else
-            put(&output, value(times, row), length(times, row));
+            put(&output, beginning(times, row), length(times, row));
         put_text(&output, "}}");
     }
     return output.size;

@@ -106,6 +106,8 @@ class Native:
             *(_POINTER, ctypes.c_char_p, _POINTER, ctypes.c_int, _NUMBER),
             *(_POINTER, ctypes.c_int, _POINTER),
         ]
+        self._objects = library.muniment_objects
+        self._objects.argtypes, self._objects.restype = [_NUMBER, _POINTER, ctypes.c_char_p], _NUMBER
         self._alike, self._dump = library.muniment_alike, library.muniment_dump
         self._alike.argtypes = [_NUMBER, _POINTER, ctypes.c_char_p, _NUMBER, _NUMBER, *[_POINTER] * 3]
         self._dump.argtypes = [_NUMBER, _POINTER, ctypes.c_char_p, _POINTER, _POINTER, _NUMBER, _NUMBER, _POINTER]
@@ -190,6 +192,12 @@ class Native:
             database, query.encode(), bound, len(bound), rows, given, len(rooms), ctypes.byref(found)
         )
         return found.value, code
+
+    def objects(self, column: Packed) -> bool:
+        """Whether all of these are certain to be JSON objects from their first bytes on, where there are any."""
+        rows = len(column)
+        count: int = self._objects(rows, _columns(rows, column), _marks(rows, column.nulls))
+        return count == rows
 
     def alike(self, metadata: Packed, mark: bytes) -> Alike | None:
         """Which metadata differ only in the string after this mark, which ends in its opening quote.

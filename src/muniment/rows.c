@@ -61,7 +61,7 @@ static int bind(void *statement, int place, const struct values *values, int64_t
         return SQLITE_MISUSE;
     /* Without a destructor SQLite does not copy them. */
     return ((binding)routines[values->text ? BIND_TEXT : BIND_BLOB])(
-        statement, place, value(&values->bytes, row), (int)length(&values->bytes, row), NULL);
+        statement, place, beginning(&values->bytes, row), (int)length(&values->bytes, row), NULL);
 }
 
 /* Executes a statement with the values of each row. What SQLite answers to the first that fails; MISUSE too where this

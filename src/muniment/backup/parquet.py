@@ -490,7 +490,7 @@ def batch_of(table: Any) -> Batch:
         _numbers(table.column("etag")),
         _packed(table.column("id")),
         _packed(table.column("collection").cast(pa.string())),
-        _numbers(table.column("modified").cast(pa.int64())),
+        _numbers(table.column("modified")),
         _packed(table.column("metadata")),
         _packed(table.column("document")),
     )
@@ -507,7 +507,7 @@ def _one_array(column: Any) -> Any:
 
 def numbers_of(table: Any, column: str) -> array[int]:
     """A column of integers or times."""
-    return _numbers(table.column(column).cast(pa.int64()))
+    return _numbers(table.column(column))
 
 
 def texts_of(table: Any, column: str) -> list[str]:
@@ -517,6 +517,7 @@ def texts_of(table: Any, column: str) -> list[str]:
 
 
 def _numbers(column: Any) -> array[int]:
+    """Integers or times of 64 bits."""
     values = _one_array(column)
     if values.null_count:
         return array("q", values.to_pylist())  # which says so

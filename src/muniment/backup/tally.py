@@ -7,6 +7,7 @@ from collections.abc import Iterable, Iterator
 
 import msgspec
 
+from muniment import native
 from muniment.backup.reader import HINT
 from muniment.document import check_body
 from muniment.errors import DamagedBackup, InvalidDocument
@@ -35,6 +36,8 @@ class Tally(Totals):
 
 def check_json(batch: Batch) -> None:
     """Raises `DamagedBackup` unless these are JSON objects; that they are Unicode is known of what Parquet gives."""
+    if (library := native.load()) and library.objects(batch.bodies) and library.objects(batch.metadata):
+        return
     grammar, bodies = _grammar, batch.bodies
     try:
         metadata = set(batch.metadata.values())
