@@ -492,7 +492,7 @@ def _is_numbered(write: Write) -> bool:
 
 
 def _check_list(commands: object) -> None:
-    if not isinstance(commands, Iterable):
+    if type(commands) is not list and not isinstance(commands, Iterable):  # which takes long to find out
         raise InvalidInput(f"a batch is a list of commands, not {type(commands).__name__}", "write [muniment.Put(…)]")
 
 

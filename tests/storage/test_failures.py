@@ -348,6 +348,43 @@ def test_of_writes_that_come_together_each_fails_for_itself(
     again.close()
 
 
+class Taken:
+    """Who has taken the answer at once, and says that nothing is there."""
+
+    def __init__(self) -> None:
+        self.told: list[Any] = []
+
+    def done(self) -> bool:
+        return False
+
+    def set_result(self, result: Any) -> None:
+        self.told.append(result)
+
+    def set_exception(self, error: BaseException) -> None:
+        self.told.append(error)
+
+
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")
+def test_what_was_acknowledged_is_not_told_as_failed_when_the_writer_fails_later(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def broken(*_: object) -> None:
+        raise ZeroDivisionError("a bug")
+
+    store = SqliteStorage(folder, clock=Clock())
+    store.commit([put("a")])
+    taken = Taken()
+    monkeypatch.setattr(store.writer, "_sync_reach", broken)  # after each commit
+    store.submit_for(taken, [put("b")])
+    store.writer._thread.join(SECONDS)
+    [[written]] = taken.told
+    assert written.etag == 2
+    store.close()
+    again = SqliteStorage(folder, clock=Clock())
+    assert again.last_etag == 2
+    again.close()
+
+
 @pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")
 def test_nobody_waits_for_a_writer_that_has_failed(folder: Path) -> None:
     def broken() -> None:

@@ -57,7 +57,7 @@ class Heads:
         items = tuple(headers.items())
         if KNOWN not in headers and AUTHORIZATION not in headers:
             return self._reading.of(items, headers)
-        rest = tuple(item for item in items if item[0] not in _READING_APART)
+        rest = tuple([item for item in items if item[0] not in _READING_APART])
         authorization, known = headers.get(AUTHORIZATION), headers.get(KNOWN)
         if len(items) - len(rest) != (authorization is not None) + (known is not None):
             return None  # one of them is there twice
@@ -67,7 +67,7 @@ class Heads:
     def writing(self, headers: Any) -> Writing | None:
         """Of one that stores a document."""
         items = headers.items()
-        rest = tuple(item for item in items if item[0] not in _WRITING_APART)
+        rest = tuple([item for item in items if item[0] not in _WRITING_APART])
         authorization, length = headers.get(AUTHORIZATION), headers.get(LENGTH)
         if length is None or not (length.isascii() and length.isdigit()):
             return None

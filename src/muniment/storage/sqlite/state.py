@@ -6,7 +6,6 @@ import hashlib
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from itertools import chain
 from typing import Any, Final
 
 import apsw
@@ -156,12 +155,16 @@ def write_tallies(
 
     `LOG_ROWS` is the group of all rows of the log.
     """
-    rows = [(*group, tally.count, tally.bytes, tally.digest.to_bytes(32, "big")) for group, tally in tallies.items()]
-    rows += [(SPAN_KIND, name, count, 0, b"") for name, count in spans]
+    values: list[int | str | bytes] = []
+    for group, tally in tallies.items():
+        values += (*group, tally.count, tally.bytes, tally.digest.to_bytes(32, "big"))
+    for name, count in spans:
+        values += (SPAN_KIND, name, count, 0, b"")
+    rows = len(values) // 5
     try:
-        if len(rows) in _TOGETHER:
-            run.execute(_TOGETHER[len(rows)], tuple(chain.from_iterable(rows)))
+        if rows in _TOGETHER:
+            run.execute(_TOGETHER[rows], values)
         else:
-            run.executemany(_TOGETHER[1], rows)
+            run.executemany(_TOGETHER[1], zip(*[iter(values)] * 5, strict=True))
     except _DAMAGE as error:  # damaged sizes may be too large for SQLite
         raise _damaged(error) from error
