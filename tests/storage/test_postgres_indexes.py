@@ -18,7 +18,7 @@ from muniment.query.model import Equal, Field, Order, Query, Range, Search, Star
 from muniment.storage import engines
 from muniment.storage.base import Storage, Write, system_clock
 from muniment.storage.location import Address, location_of
-from muniment.storage.postgres import migrate, schema
+from muniment.storage.postgres import keeper, migrate, schema
 from muniment.storage.postgres.indexes import HEAD_BYTES, Indexes
 from muniment.storage.postgres.store import PostgresStorage
 from tests.postgres_server import Postgres
@@ -221,6 +221,19 @@ def test_indexes_with_a_name_are_kept_by_every_process(address: Address, tmp_pat
         answer = again.query("from index 'Orders/Mine' where Customer = 'companies/1'")
         assert (answer.total, answer.plan.indexes) == (2, ("Orders/Mine",))
         assert again.check() == []
+
+
+def test_one_with_a_name_that_another_process_has_put(address: Address, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It is known by its name here too, after a while."""
+    monkeypatch.setattr(keeper, "BEAT_SECONDS", 0.05)
+    with DocumentDatabase(address) as shop, DocumentDatabase(address) as other:
+        shop.put("orders/1", {"Company": "companies/1"}, {"Raven-Entity-Name": "Orders"})
+        shop.indexes.put("Orders/Mine", "Orders", {"Customer": "Company"})
+        while other.query("from Orders where Company = 'companies/1'").plan.indexes != ("Orders/Mine",):
+            pass
+        other.indexes.drop("Orders/Mine")
+        while shop.query("from Orders where Company = 'companies/1'").plan.indexes:
+            pass
 
 
 def test_a_database_without_tables_for_them_gets_them(address: Address, postgres: Postgres) -> None:

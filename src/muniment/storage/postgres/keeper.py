@@ -59,6 +59,8 @@ class Keeper:
         self._clock = clock
         self._writes = writes
         self.owner: Final = uuid.uuid4()
+        self.on_beat: Callable[[], object] = lambda: None
+        """Called now and then, to see what other processes have changed."""
         self._wake = threading.Event()
         self._lock = threading.Lock()
         self._closed = False
@@ -244,6 +246,7 @@ class Keeper:
                 if monotonic() >= beat:
                     beat = monotonic() + BEAT_SECONDS
                     self._renew()
+                    self.on_beat()
                     with self._lock:
                         self._more = self._more or self._dead
                 if self._writes:

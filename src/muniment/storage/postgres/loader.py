@@ -27,7 +27,7 @@ from muniment.revision import ATTACHMENT, DOCUMENT, Batch, Packed, Revision
 from muniment.storage.base import Identity, Lineage
 from muniment.storage.loading import began, check_numbers, folded, whole
 from muniment.storage.location import Address
-from muniment.storage.postgres.connection import Names, leave, mapped_errors, use
+from muniment.storage.postgres.connection import Connection, Names, leave, mapped_errors, use
 from muniment.storage.postgres.copying import Copying, Same
 from muniment.storage.postgres.facts import (
     LOG_ROWS,
@@ -142,7 +142,10 @@ class Loader(Totals):
     def apply_attachment(self, revision: Revision, parts: Iterable[bytes]) -> None:
         """Take in a revision of an attachment; raises `DamagedBackup` if the content is not the one it names."""
         self._wait()
-        content = None if revision.body is None else self._store_content(revision, parts)
+        content = None
+        if revision.body is not None:
+            with mapped_errors(self._address):
+                content = store_content(self._connection, self._names, revision, parts)
         member, row = self.count_attachment(revision)
         self._spans[revision.etag >> SPAN_BITS] += 1
         self._ascending = False  # they come beside documents
@@ -158,16 +161,6 @@ class Loader(Totals):
                 )
             )
             self._pointers.row((ATTACHMENT, key, spelling, revision.etag, collection, size, digest))
-
-    def _store_content(self, revision: Revision, parts: Iterable[bytes]) -> int:
-        content = secrets.randbits(62)
-        execute, sql = self._connection.execute, self._names.sql
-        with mapped_errors(self._address):
-            query = "INSERT INTO {s}.content(content, size, sha256, staged) VALUES(%s, %s, %s, false)"
-            execute(sql(query), (content, revision.size, revision.body))
-            for number, part in whole(revision, parts):
-                execute(sql("INSERT INTO {s}.part VALUES(%s, %s, %s)"), (content, number, part))
-        return content
 
     def finish(
         self,
@@ -228,6 +221,16 @@ def _usual(connection: Any) -> None:
     if not connection.closed:
         with suppress(psycopg.Error):
             connection.execute("RESET statement_timeout")
+
+
+def store_content(connection: Connection, names: Names, revision: Revision, parts: Iterable[bytes]) -> int:
+    """Store the content of an attachment; raises `DamagedBackup` if it is not the one that the revision names."""
+    content, execute = secrets.randbits(62), connection.execute
+    query = "INSERT INTO {s}.content(content, size, sha256, staged) VALUES(%s, %s, %s, false)"
+    execute(names.sql(query), (content, revision.size, revision.body))
+    for number, part in whole(revision, parts):
+        execute(names.sql("INSERT INTO {s}.part VALUES(%s, %s, %s)"), (content, number, part))
+    return content
 
 
 def _spellings(ids: Packed, keys: Packed) -> Packed | Same:

@@ -6,7 +6,6 @@ taken over stays there when the process ends, so that the next one goes on with 
 
 from __future__ import annotations
 
-import secrets
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -17,12 +16,12 @@ import msgspec
 
 from muniment.document import fold, to_microseconds
 from muniment.errors import Busy, ForeignBackup
-from muniment.fingerprint import ContentDigest
 from muniment.revision import Batch, Revision
 from muniment.storage.base import Identity, Lineage, Snapshot
 from muniment.storage.location import Address
 from muniment.storage.postgres.connection import Connection, Names, Pool, mapped_errors, pooled
 from muniment.storage.postgres.facts import read_facts, write_facts
+from muniment.storage.postgres.loader import store_content
 from muniment.storage.postgres.locking import locked
 from muniment.storage.postgres.schema import drop, exists, identity_facts, rename
 from muniment.storage.postgres.writing import Commit, Key, Rows, newest_of, newest_query
@@ -89,7 +88,7 @@ class Taking:
             for batch in batches:
                 self._apply(connection, rows, [(revision, None) for revision in batch])
             for revision, parts in attachments:
-                content = None if revision.body is None else _store(connection, names, revision, parts)
+                content = None if revision.body is None else store_content(connection, names, revision, parts)
                 self._apply(connection, rows, [(revision, content)])
             if rows.sums.groups:
                 connection.execute(names.sql(_DELTA), (rows.sums.delta(),))
@@ -128,15 +127,6 @@ class Taking:
 
 def _origin(identity: Identity) -> Origin:
     return Origin(identity.database_id, identity.lineage)
-
-
-def _store(connection: Connection, names: Names, revision: Revision, parts: Iterable[bytes]) -> int:
-    content, digest = secrets.randbits(62), ContentDigest()
-    query = "INSERT INTO {s}.content(content, size, sha256, staged) VALUES(%s, %s, %s, false)"
-    connection.execute(names.sql(query), (content, revision.size, revision.body))
-    for number, part in enumerate(digest.passing(parts)):
-        connection.execute(names.sql("INSERT INTO {s}.part VALUES(%s, %s, %s)"), (content, number, part))
-    return content
 
 
 @contextmanager

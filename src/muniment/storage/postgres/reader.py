@@ -21,6 +21,10 @@ BATCH_BYTES: Final = 8 << 20
 DIGEST_BYTES: Final = 32
 FOUND_ROWS: Final = 128
 MEMBERS: Final = 2000
+_MOMENT: Final = """
+BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY;
+SET LOCAL idle_in_transaction_session_timeout = 0; SET LOCAL statement_timeout = 0
+"""
 _COLUMNS: Final = (
     "log.etag, log.kind, coalesce(log.spelling, log.key), log.collection, log.modified, log.metadata, log.body,"
     " log.size, log.content"
@@ -99,8 +103,7 @@ class Reader:
     def moment(self) -> Iterator[Connection]:
         """A connection in a transaction that sees one moment, and may last."""
         with self.connection() as connection:
-            connection.execute("BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY")
-            connection.execute("SET LOCAL idle_in_transaction_session_timeout = 0; SET LOCAL statement_timeout = 0")
+            connection.execute(_MOMENT)  # in one message, since it has no parameters
             try:
                 yield connection
             finally:

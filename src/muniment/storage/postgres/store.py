@@ -90,6 +90,7 @@ class PostgresStorage(Store[Connection]):
                     self._indexes = Indexes(self._reader, self._names, address, clock, keeper.owner, keeper.about)
                     self._writer = Writer(self._pool, self._names, address, clock, keeper.committed, self._indexes)
                     self._builder = Builder(self._indexes, self._reader, self.pin)
+                    keeper.on_beat = self._indexes.definition_written  # another process may have written one
             except BaseException:
                 if self._replica is not None:
                     self._replica.close()
