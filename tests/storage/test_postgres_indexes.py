@@ -188,6 +188,26 @@ def test_one_that_is_not_right_is_found_out(store: PostgresStorage, address: Add
     )
 
 
+@pytest.mark.parametrize("query", [THREE, RED], ids=["value", "words"])
+def test_what_goes_before_it_is_filled_in_is_not_in_it(
+    store: PostgresStorage, monkeypatch: pytest.MonkeyPatch, query: Query
+) -> None:
+    """It was current when the filling began, and gone for all who commit when it is added."""
+    store.commit([Write(f"orders/{n}", b'{"A":3,"B":"red car"}', collection="Orders") for n in range(9)])
+    fill_rows = Indexes.fill
+
+    def late(self: Indexes, *filled: object) -> None:
+        monkeypatch.setattr(Indexes, "fill", fill_rows)
+        store.commit([Write("orders/3", None), Write("orders/4", b'{"A":4,"B":"blue"}', collection="Orders")])
+        store.purge()
+        fill_rows(self, *filled)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(Indexes, "fill", late)
+    assert found(store, query)[1] == 7
+    assert found(store, query)[1] == 7
+    assert not plan_of(store, query).scanned
+
+
 def test_one_that_is_dropped_while_it_is_filled(
     store: PostgresStorage, address: Address, postgres: Postgres, monkeypatch: pytest.MonkeyPatch
 ) -> None:
