@@ -252,7 +252,7 @@ def test_one_with_a_name_that_another_process_has_put(address: Address, monkeypa
         while other.query("from Orders where Company = 'companies/1'").plan.indexes != ("Orders/Mine",):
             pass
         other.indexes.drop("Orders/Mine")
-        while shop.query("from Orders where Company = 'companies/1'").plan.indexes:
+        while shop.query("from Orders where Company = 'companies/1'").plan.indexes == ("Orders/Mine",):
             pass
 
 
