@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import io
 import json
 from collections.abc import Iterator
@@ -309,3 +310,29 @@ def test_others_write_meanwhile(database: DocumentDatabase) -> None:
     mine = database.get("a/0")
     assert mine is not None
     assert mine.json() == {"mine": progress.rounds}
+
+
+@pytest.mark.parametrize("damage", ["cut", "cut gzip", "broken"])
+def test_what_stands_before_damage_is_stored(database: DocumentDatabase, damage: str) -> None:
+    rest = b',"x":"%s"' % (b"x" * 1000)
+    good = docs(*(document(f"a/{n}", b'"n":%d%s' % (n, rest)) for n in range(3000)))
+    place = good.index(b'{"n":2000,')
+    bad = {
+        "cut": good[: place + 3],
+        "cut gzip": gzip.compress(good)[:-9000],
+        "broken": good[:place] + b"[" + good[place + 1 :],
+    }[damage]
+    with pytest.raises(DamagedDump, match="documents were imported before") as caught:
+        load(database, bad)
+    stored = database.statistics().documents
+    assert 0 < stored < 3000
+    assert f"; {stored:,} documents were imported" in caught.value.message
+    for n in range(stored):
+        found = database.get(f"a/{n}")
+        assert found is not None
+        assert found.body == b'{"n":%d%s}' % (n, rest)
+    options = SmugglerOptions(continuation=caught.value.hint.rpartition("continuation token ")[2])
+    path = database.storage.folder.parent / "good"
+    path.write_bytes(gzip.compress(good) if damage == "cut gzip" else good)
+    gone_on = import_dump(database.storage, path, options=options)
+    assert (gone_on.documents, database.statistics().documents) == (3000 - stored, 3000)
