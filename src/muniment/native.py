@@ -98,6 +98,8 @@ class Native:
         self._groups.restype = _NUMBER
         self._rows = library.muniment_rows
         self._rows.argtypes = [_POINTER, ctypes.c_char_p, _NUMBER, _POINTER, ctypes.c_int]
+        self._error = library.muniment_error
+        self._error.argtypes, self._error.restype = [_POINTER], ctypes.c_char_p
         self._columns = library.muniment_columns
         self._copies = library.muniment_copies
         self._copies.argtypes = [_NUMBER, _POINTER, ctypes.c_int, _POINTER, _NUMBER]
@@ -177,6 +179,11 @@ class Native:
         written = self._copies(rows, (Values * len(columns))(*columns), len(columns), given, size)
         _check(written < 0)
         return bytes(memoryview(copied)[:written])
+
+    def error(self, database: int) -> str:
+        """What SQLite says of the last error in the database."""
+        said: bytes = self._error(database)
+        return said.decode(errors="replace")
 
     def columns(
         self, database: int, query: str, bindings: Sequence[int], rows: int, rooms: Sequence[Room]

@@ -17,6 +17,7 @@ enum {
     BIND_NULL = 6,
     BIND_TEXT = 10,
     COLUMN_VALUE = 39,
+    ERRMSG = 53,
     FINALIZE = 57,
     RESET = 77,
     STEP = 94,
@@ -144,4 +145,9 @@ int muniment_columns(void *database, const char *sql, const int64_t *bound, int 
     ((about)routines[FINALIZE])(statement);
     *rows = row;
     return code;
+}
+
+/* What SQLite says of its last error in this database. */
+const char *muniment_error(void *database) {
+    return routines ? ((const char *(*)(void *))routines[ERRMSG])(database) : "not loaded as an extension";
 }

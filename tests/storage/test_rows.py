@@ -44,14 +44,14 @@ def test_every_value_arrives_as_it_is(rows: Rows) -> None:
 
 
 def test_what_sqlite_refuses_is_raised_and_those_before_are_there(rows: Rows) -> None:
-    with pytest.raises(apsw.ConstraintError):
+    with pytest.raises(apsw.ConstraintError, match="UNIQUE constraint failed"):
         rows.insert("INSERT INTO found(number) VALUES(?)", 3, array("q", [1, 2, 1]))
     assert [row[0] for row in found(rows)] == [1, 2]
     with pytest.raises(apsw.ConstraintError):
         rows.insert(
             "INSERT INTO found(number, size) VALUES(?, ?)", 1, array("q", [3]), Texts(Packed.of([b"no number"]))
         )
-    with pytest.raises(apsw.SQLError):
+    with pytest.raises(apsw.SQLError, match="no such table: nowhere"):
         rows.insert("INSERT INTO nowhere VALUES(?)", 1, array("q", [1]))
     rows._connection.close()
 
@@ -114,7 +114,7 @@ def test_rows_are_taken_as_they_are_as_many_as_there_is_room_for(rows: Rows) -> 
     other = Numbers(3), Strings(3, 9000, absent=True), Strings(3, 9000, absent=True)
     assert take(library, connection, QUERY, (first,), 3, present) == (1, True)
     assert take(library, connection, QUERY, (first,), 3, other) == (0, True)
-    with pytest.raises(apsw.SQLError):
+    with pytest.raises(apsw.SQLError, match="syntax error"):
         take(library, connection, "SELECT nothing", (), 3, columns)
 
 

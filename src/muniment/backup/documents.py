@@ -36,7 +36,7 @@ from muniment.storage.base import Snapshot, Storage
 from muniment.workers import GRACE_SECONDS, Parent, Worker
 
 PROCESSES: Final = 4
-THREADS: Final = 3  # each takes 70 MB
+THREADS: Final = 3  # each takes 40 MB
 ALONE_BYTES: Final = 32 << 20  # below, other processes would take longer to start than to work
 RANGES: Final = 16  # for each writer, so that all end at about the same time
 RANGE_ETAGS: Final = 16_384

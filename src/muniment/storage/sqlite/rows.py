@@ -70,7 +70,14 @@ class Rows:
             for column in columns
         ]
         if code := self._native.rows(self._connection.sqlite3_pointer(), statement, rows, values):
-            raise apsw.exception_for(code)
+            raise _error(self._native, self._connection, code)
+
+
+def _error(library: Native, connection: apsw.Connection, code: int) -> Exception:
+    """What apsw would raise."""
+    error = apsw.exception_for(code)
+    error.args = (library.error(connection.sqlite3_pointer()),)
+    return error
 
 
 def _objects(column: Column) -> Iterable[int | str | bytes | None]:
@@ -148,5 +155,5 @@ def take(
     database = connection.sqlite3_pointer()
     found, code = library.columns(database, query, bindings, rows, [column.room for column in columns])
     if code not in (apsw.SQLITE_ROW, apsw.SQLITE_DONE):
-        raise apsw.exception_for(code)
+        raise _error(library, connection, code)
     return found, code == apsw.SQLITE_ROW
