@@ -14,7 +14,7 @@ WHOLE: Final = os.environ.get("HYPOTHESIS_PROFILE") == "thorough"
 FOLDER: Final = "folder"
 POSTGRESQL: Final = "postgresql"
 KEPT_IN: Final = "kept_in"
-ONE_IN: Final = 1 if os.environ.get("STORAGE") == POSTGRESQL else 6
+ONE_IN: Final = 1 if os.environ.get("STORAGE") == POSTGRESQL else 10
 
 only_in_folders = pytest.mark.only_in_folders  # on a test that looks into the folder of its database
 
