@@ -8,7 +8,6 @@ import pytest
 
 from muniment import IndexField, field
 from muniment.errors import IndexNotFound, InvalidInput
-from tests.sampled import only_in_folders
 from tests.waiting import until
 
 ORDERS = [
@@ -37,7 +36,6 @@ FIELDS: Any = {
 }
 
 
-@only_in_folders
 def test_an_index_is_put_asked_and_dropped(any_database: Any) -> None:
     fill(any_database)
     indexes, session = any_database.indexes, any_database.open_session()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from pathlib import Path
@@ -20,6 +20,7 @@ from muniment.storage.location import Address, address, location_of
 from tests.postgres_server import Postgres
 from tests.server.running import Server
 from tests.test_limits import closed
+from tests.waiting import until
 
 SECONDS = 60
 ID_HEADERS = {"Raven-Entity-Name": "Orders"}
@@ -164,13 +165,6 @@ def test_a_restore_of_a_server_that_is_killed_is_seen_as_interrupted_by_the_othe
     assert operation.status_code == 202, operation.text
     assert not other.wait_for(operation.json()["OperationId"])["Faulted"]
     assert other.client.get("/databases/Shop/docs/a").content == b"{}"
-
-
-def until(holds: Callable[[], bool]) -> None:
-    deadline = time.monotonic() + SECONDS
-    while not holds():
-        assert time.monotonic() < deadline
-        time.sleep(0.05)
 
 
 def test_a_key_that_one_server_makes_is_known_to_the_other(two: tuple[Server, Server]) -> None:
