@@ -132,7 +132,10 @@ values = st.recursive(
     max_leaves=6,
 )
 names = st.sampled_from(
-    ["@id", "@collection", "@last-modified", "@change-vector", "Raven-Entity-Name", "@expires", "x", "@flags", "@etag"]
+    [
+        *("@id", "@collection", "@last-modified", "@change-vector", "Raven-Entity-Name", "@expires", "x", "@flags"),
+        *("@ID", "@Last-Modified", "Last-Modified", "Raven-Last-Modified", "@Collection", "Raven-Expiration-Date"),
+    ]
 )
 
 
@@ -171,6 +174,8 @@ def damaged(draw: st.DrawFn) -> bytes:
 
 
 @given(damaged(), st.integers(1, 300))
+@example(docs(b'{"a":1,"@metadata":{"@Last-Modified":"x","@last-modified":"y","@id":"a"}}'), 1)
+@example(docs(b'{"a":1,"@metadata":{"@ID":"x","@id":"a","Last-Modified":"x","@last-modified":"y"}}'), 1)
 @example(docs(b'{"a":01,"@metadata":{"@id":"a"}}'), 1)
 @example(docs(b'{"a":1.,"@metadata":{"@id":"a"}}'), 1)
 @example(docs(b'{"a":-,"@metadata":{"@id":"a"}}'), 1)

@@ -11,6 +11,7 @@ from array import array
 from typing import Any, Final
 
 from muniment import native
+from muniment.errors import MunimentError
 from muniment.revision import Packed
 from muniment.smuggler.metadata import kept_metadata, template_of
 from muniment.smuggler.scanner import Scanner
@@ -65,9 +66,12 @@ class Cutter:
         self._skipped, self._to_skip = 0, 0 if count else min(2 * self._to_skip + 1, PAUSE)
         if not count:
             return None
-        found = self._documents(scanner.buffer, count), self._positions[:count], self._raw(scanner.buffer, count - 1)
+        try:
+            documents = self._documents(scanner.buffer, count)
+        except MunimentError:  # one has metadata that cannot be stored: Python finds out which
+            return None
         scanner.offset = self._after.value
-        return found
+        return documents, self._positions[:count], self._raw(scanner.buffer, count - 1)
 
     def _call(self, scanner: Scanner) -> int:
         data, start = scanner.buffer, scanner.offset
@@ -105,11 +109,10 @@ class Cutter:
         if None in templates:
             kept = [kept_metadata(self._raw(data, row)) for row in range(count)]
             return [each.metadata for each in kept], [each.collection for each in kept]
-        before, after, names = zip(*filter(None, templates), strict=True)
-        after = tuple(each or b"" for each in after)
+        before, afters, names = zip(*filter(None, templates), strict=True)
         times = self._times[: 2 * count]
         metadata = [
-            before[shape] + data[start:end] + after[shape]
+            before[shape] if (after := afters[shape]) is None else before[shape] + data[start:end] + after
             for shape, start, end in zip(shapes, times[::2], times[1::2], strict=True)
         ]
         return metadata, [names[shape] for shape in shapes]
