@@ -36,6 +36,26 @@ def test_the_first_lineage_begins_when_the_database_is_made(tmp_path: Path) -> N
     assert before < micros(lineage.began) <= clock.now
 
 
+def test_the_newest_state_is_found_where_the_clock_was_set_back_between_two_restores(
+    backup: Backup, tmp_path: Path, clock: Clock
+) -> None:
+    """The history in the middle then seems to begin later than the one that came from it."""
+    clock.now += HOUR
+    MaintenanceActions.restore(backup.folder, tmp_path / "middle", clock=clock)
+    clock.now -= 19 * HOUR
+    with opened(tmp_path / "middle", clock) as middle:
+        left = middle.maintenance.start_backup(tmp_path / "left").wait()
+    MaintenanceActions.restore(left.folder, tmp_path / "last", clock=clock)
+    with opened(tmp_path / "last", clock) as last:
+        last.put("more", {})
+        taken = last.maintenance.start_backup(tmp_path / "new").wait()
+        lineages = [micros(lineage.began) for lineage in last.storage.identity.lineages]
+        assert lineages[2] < lineages[1]
+    restored = MaintenanceActions.restore(tmp_path / "new", tmp_path / "restored", clock=clock)
+    assert restored.backup == taken
+    assert restored.moment.etag == taken.manifest.through
+
+
 @pytest.mark.parametrize("selection", [None, Selection.of(ids=("orders/1",))])
 def test_a_restore_appends_where_it_left_the_old_one(
     backup: Backup, tmp_path: Path, clock: Clock, selection: Selection | None

@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from functools import partial
 from operator import itemgetter
 from typing import Final, TypeAlias
 
@@ -142,11 +143,14 @@ class Tree:
         return [branch for branch in self.held if branch.certain_from <= at <= branch.seen]
 
     def newest(self) -> list[Branch]:
-        """The histories that none is known to have taken the place of: one, unless a copy is backed up here too."""
-        held = self.held
-        return [
-            branch for branch in held if not any(branch.seen < other.certain_from < NEVER for other in self.branches)
-        ]
+        """The histories that none is known to have taken the place of: one, unless a copy is backed up here too.
+
+        None has the place of one that came from it, though where a clock was set back it seems to have begun later.
+        """
+        return [branch for branch in self.held if not any(map(partial(self._took_its_place, branch), self.branches))]
+
+    def _took_its_place(self, branch: Branch, other: Branch) -> bool:
+        return branch.seen < other.certain_from < NEVER and other not in self.line(branch)
 
 
 def _branches(lineage: Lineage, available: Sequence[Backup]) -> Iterator[Branch]:
