@@ -214,7 +214,7 @@ def _check_mounted(destination: Path, existing: Backups, facts: BackupFacts) -> 
         return
     if not isinstance(destination, Remote):
         disks = disk_places()
-        for disk in (whole := destination.resolve(), *whole.parents):
+        for disk in (whole := Path(os.path.realpath(destination)), *whole.parents):  # `resolve` refuses loops
             if disk in disks and not disk.is_mount():
                 raise BackupNotFound(
                     f"no disk is mounted at {disk}, where /etc/fstab says that one belongs",
