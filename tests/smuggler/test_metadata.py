@@ -13,7 +13,7 @@ from muniment.document import collection_of, encode
 from muniment.revision import DOCUMENT, Revision
 from muniment.smuggler import metadata as conversion
 from muniment.smuggler.dump_document import dump_document
-from muniment.smuggler.metadata import ids_json, kept_metadata, stored_metadata, words
+from muniment.smuggler.metadata import _words, ids_json, kept_metadata, stored_metadata, words
 
 SPACED = b'{"@collection": "As", "@id": "%d", "@last-modified": "%d"}'
 TIME = b'"2018-07-27T12:11:53.0145929Z"'
@@ -170,3 +170,18 @@ def test_metadata_that_differs_in_id_and_time_is_converted_once_also_with_spaces
 @pytest.mark.parametrize("ids", [[b"a/1", b"\xc3\xbc"], [b"a", b'"\\'], [b"a\n", b"\x7f"]])
 def test_ids(ids: list[bytes]) -> None:
     assert [json.loads(id) for id in ids_json(ids, b"".join(ids))] == [id.decode() for id in ids]
+
+
+@pytest.mark.parametrize("legacy", [False, True])
+@pytest.mark.parametrize(
+    "metadata",
+    [
+        b'{"last-modified":"","Last-Modified":"2018"}',
+        b'{"Last-Modified":"2018","Last-Modified":""}',
+        b'{"last-modified":"\x7f","Last-Modified":"2018"}',
+        b'{"last-modified":"\\u007f","Last-Modified":"2018","a":"\\ud800"}',
+        b'{"a":{"Last-Modified":"2018"},"Last-Modified":""}',
+    ],
+)
+def test_only_the_time_is_taken_for_the_time(metadata: bytes, legacy: bool) -> None:
+    assert words(metadata, legacy) == _words(metadata, legacy)

@@ -194,10 +194,8 @@ def words(metadata: bytes, legacy: bool) -> Words:
     start = at + len(LAST_MODIFIED_MARK)
     end = metadata.find(b'"', start)
     time = metadata[start - 1 : end + 1]
-    if b"\\" not in time:
-        rest = _cached(metadata[:start] + metadata[end:], legacy)
-        if rest.last_modified == b'""':
-            return Words(rest.members, time, rest.collection)
+    if b"\\" not in time and (rest := _around(metadata[: start - 1], metadata[end + 1 :], legacy)):
+        return rest._replace(last_modified=time)
     return _words(metadata, legacy)  # what looked like the time belongs to something else
 
 
@@ -210,8 +208,18 @@ def words_of_kind(metadata: bytes, start: int, end: int) -> Words | None:
         return None
     if not end:
         return _cached(metadata, legacy=False)
-    of = _cached(metadata[: start + 1] + metadata[end - 1 :], legacy=False)
-    return of._replace(last_modified=None) if of.last_modified == b'""' else None
+    of = _around(metadata[:start], metadata[end:], legacy=False)
+    return of and of._replace(last_modified=None)
+
+
+@lru_cache(4096)
+def _around(before: bytes, after: bytes, legacy: bool) -> Words | None:
+    """The words of metadata with any time between these; None where what stands there is not the time, or not only."""
+    metadata = before + _ANY + after
+    if metadata.count(_ANY) > 1 or _escaped_any(metadata):
+        return None
+    of = _words(metadata, legacy)
+    return of if of.last_modified == _ANY else None
 
 
 @lru_cache(4096)
