@@ -255,9 +255,10 @@ def _nursery() -> Iterator[None]:
 
 def _wait_for_others(known: set[int]) -> None:
     """Have an end of the processes that have ended and were left to this one."""
-    for child in map(int, Path("/proc/thread-self/children").read_text().split()):
-        if child not in known:
-            os.waitpid(child, os.WNOHANG)
+    with suppress(FileNotFoundError):  # not every system lists them
+        for child in map(int, Path("/proc/thread-self/children").read_text().split()):
+            if child not in known:
+                os.waitpid(child, os.WNOHANG)
 
 
 def _run(

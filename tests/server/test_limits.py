@@ -149,8 +149,8 @@ def test_slow_uploads_are_in_nobodys_way(tmp_path: Path, length: int) -> None:
 def test_so_many_large_attachments_and_dumps_come_at_once(tmp_path: Path) -> None:
     with running(tmp_path / "data", uploads=3, transfers=2) as server:
         shop = server.create("shop")
-        with begun(server, 3, "/databases/shop/static/{n}", 5 * MIB, b"x"):
-            server.wait_for_requests(3)
+        with begun(server, 4, "/databases/shop/static/{n}", 5 * MIB, b"x") as uploads:
+            until(lambda: 503 in statuses(uploads))  # one of them, for the others have all there is
             refused = shop.request("PUT", "/static/large", content=b"x" * (3 * MIB))
             assert_error(refused, 503, "3 large attachments")
             assert refused.headers["retry-after"]
@@ -209,8 +209,7 @@ def test_databases_in_use_stay_open(tmp_path: Path) -> None:
     with running(tmp_path / "data", open_databases=2) as server:
         shops = [server.create(f"s{n}") for n in range(3)]
         with begun(server, 1, "/databases/s0/docs/{n}", 100, b"{"), begun(server, 1, "/databases/s1/docs/1", 10, b"{"):
-            server.wait_for_requests(2)
-            assert loaded(server) == ["s0", "s1"]
+            until(lambda: loaded(server) == ["s0", "s1"])
             refused = shops[2].put("a")
             assert_error(refused, 503, "all 2 databases", "open-databases")
             assert refused.headers["retry-after"]
