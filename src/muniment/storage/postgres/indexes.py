@@ -263,32 +263,28 @@ class Indexes:
 
     def abandon(self, indexes: Sequence[Index]) -> None:
         """See `building.Kept`."""
-        numbers = [each.number for each in indexes]
-        with self._changing() as connection:
-            connection.execute(self._names.sql(_END), (numbers,))
-            self._read(connection)
-        self._forget()
+        numbers = {each.number for each in indexes}
+        self._drop(lambda index: index.number in numbers)
 
     def abandon_all(self) -> None:
         """Have none any more, since one cannot be kept."""
-        self.abandon(self.all)
+        self._drop(lambda _: True)
 
     def drop(self, name: str) -> bool:
         """Drop those of this name, in any case; returns whether there were any."""
-        with self._changing() as connection:
-            found = [index for index in self._read(connection) if index.name.lower() == name.lower()]
-            connection.execute(self._names.sql(_END), ([index.number for index in found],))
-            self._read(connection)
-        self._forget()
-        return bool(found)
+        return self._drop(lambda index: index.name.lower() == name.lower())
 
     def drop_fields(self, fields: Container[tuple[str | None, Field]]) -> None:
         """See `building.Kept`."""
+        self._drop(lambda index: (index.collection, index.field) in fields)
+
+    def _drop(self, which: Callable[[Index], bool]) -> bool:
         with self._changing() as connection:
-            found = [index.number for index in self._read(connection) if (index.collection, index.field) in fields]
+            found = [index.number for index in self._read(connection) if which(index)]
             connection.execute(self._names.sql(_END), (found,))
             self._read(connection)
         self._forget()
+        return bool(found)
 
     def used(self, indexes: Sequence[Index]) -> None:
         """Note that these have answered a query."""
@@ -344,5 +340,6 @@ def check_indexes(connection: Connection, names: Names) -> Iterator[str]:
 
 
 def is_of_an_index(error: BaseException | None) -> bool:
-    """Whether it says that an index could not be kept."""
-    return isinstance(error, psycopg.Error) and "index_" in str(error)
+    """Whether it says that an index could not be kept, not only that it took too long, or that the disk is full."""
+    named = isinstance(error, psycopg.Error) and "index_" in str(error)
+    return named and not isinstance(error, psycopg.OperationalError)
