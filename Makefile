@@ -8,6 +8,8 @@ CLIENTS := build/clients/ravendb7/ready build/clients/pyravendb3/ready
 LOCKS := tests/client/environments
 # Azure's blob storage for tests, from npm: where there is no node, they are skipped and say so.
 AZURITE := build/azurite/ready
+# What calls the C of Muniment: its seal is of them, too (hatch_build.py).
+CALLERS := src/muniment/native.py src/muniment/smuggler/cut.py
 PIP := $(BIN)/python -m pip --disable-pip-version-check -qq
 
 .PHONY: help demo test check found torture format bench screenshots docs lock clean
@@ -64,7 +66,7 @@ clean: ## remove everything that make and the tools created
 	rm -rf .venv build dist .hypothesis .import_linter_cache .mypy_cache .pytest_cache .ruff_cache
 
 # The stamps are touched last, so a setup that was interrupted is begun anew.
-.venv/ready: .venv/locked pyproject.toml hatch_build.py $(wildcard src/muniment/*.[ch])
+.venv/ready: .venv/locked pyproject.toml hatch_build.py $(wildcard src/muniment/*.[ch]) $(CALLERS)
 	$(PIP) install --no-deps --no-build-isolation --editable .
 	$(PIP) check
 	@touch $@

@@ -20,6 +20,7 @@ from typing import Any
 from hatchling.builders.hooks.plugin.interface import BuildHookInterface
 
 SOURCES = tuple(f"src/muniment/{name}.c" for name in ("copies", "digests", "dumps", "export", "rows"))
+CALLERS = ("src/muniment/native.py", "src/muniment/smuggler/cut.py")
 LIBRARY = "src/muniment/native.shared"
 SEAL = "src/muniment/native.sha256"
 MAN = "share/man/man1"
@@ -32,7 +33,8 @@ class BuildHook(BuildHookInterface[Any]):
     def initialize(self, version: str, build_data: dict[str, Any]) -> None:
         """Compile, and have the library in the wheel if that went well, and man pages unless it is a checkout's."""
         library = Path(self.root, LIBRARY)
-        if compiled([Path(self.root, source) for source in SOURCES], library):
+        sources, callers = ([Path(self.root, name) for name in names] for names in (SOURCES, CALLERS))
+        if compiled(sources, library, callers):
             platform = sysconfig.get_platform().replace("-", "_").replace(".", "_")
             build_data["artifacts"] += [LIBRARY, SEAL]
             build_data["pure_python"] = False
@@ -41,15 +43,15 @@ class BuildHook(BuildHookInterface[Any]):
             build_data["shared_data"] |= {str(path): f"{MAN}/{path.name}" for path in man_pages(Path(self.root))}
 
 
-def compiled(sources: Sequence[Path], library: Path) -> bool:
-    """Whether the library was made, and beside it the SHA-256 that it has; an older one is removed if not."""
+def compiled(sources: Sequence[Path], library: Path, callers: Sequence[Path]) -> bool:
+    """Whether the library was made, and beside it its SHA-256 and those of its callers; an older is removed if not."""
     made, seal = library.with_suffix(".new"), library.with_suffix(".sha256")
     for compiler in compilers():
         try:
             subprocess.run([*compiler, *OPTIONS, "-o", str(made), *map(str, sources)], check=True)
-            digest = hashlib.sha256(made.read_bytes()).hexdigest()
+            digests = [hashlib.sha256(path.read_bytes()).hexdigest() for path in (made, *callers)]
             made.replace(library)  # whoever has loaded the old one goes on with that
-            seal.write_text(f"{digest}\n", "ascii")
+            seal.write_text("".join(f"{digest}\n" for digest in digests), "ascii")
         except (OSError, subprocess.CalledProcessError) as error:
             print(f"{library.stem} was not compiled, which costs speed and nothing else: {error}", file=sys.stderr)
         else:

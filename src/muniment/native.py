@@ -19,7 +19,8 @@ from typing import Any, Final, NamedTuple
 from muniment.revision import Batch, Packed
 
 LIBRARY: Final = Path(__file__).with_name("native.shared")  # not .so: that would be a module of Python's
-SEAL: Final = LIBRARY.with_suffix(".sha256")  # of the library
+SEAL: Final = LIBRARY.with_suffix(".sha256")  # of the library, and of what calls it with memory laid out as it was then
+CALLERS: Final = (Path(__file__), Path(__file__).parent / "smuggler" / "cut.py")
 DIGEST_BYTES: Final = 32
 UNCOUNTED: Final = 255  # the group of what is in none, and how many groups there may be
 _FUNCTIONS: Final = ("SHA256_Init", "SHA256_Update", "SHA256_Final")
@@ -252,12 +253,14 @@ class Native:
 def load() -> Native | None:
     """The library, None where there is none or a damaged one, or no libcrypto with what it calls.
 
-    Loading a library of which a part is missing would end the process.
+    Loading a library of which a part is missing would end the process; so would calling that of another version, which
+    an upgrade leaves that was interrupted, and a checkout in which nothing was compiled after a change.
     """
     try:
         import _hashlib
 
-        if hashlib.sha256(LIBRARY.read_bytes()).hexdigest().encode() != SEAL.read_bytes().strip():
+        found = [hashlib.sha256(path.read_bytes()).hexdigest().encode() for path in (LIBRARY, *CALLERS)]
+        if found != SEAL.read_bytes().split():
             return None
         library, libcrypto = ctypes.CDLL(str(LIBRARY)), ctypes.CDLL(getattr(_hashlib, "__file__", None))
         functions = [ctypes.cast(libcrypto[name], _POINTER) for name in _FUNCTIONS]
