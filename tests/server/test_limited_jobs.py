@@ -14,7 +14,7 @@ from tests.waiting import until
 
 
 def test_a_rate_is_changed_by_request_client_and_command(server: Server, shop: Database, tmp_path: Path) -> None:
-    shop.fill(1000, size=500)
+    shop.fill(5000, size=500)  # more than one step, for each change of the limits lets the step go on that waits
     number = shop.begin_backup(tmp_path / "b", **{"read-rate": "1kB", "niceness": "9"})
     path = f"/operation/limits?id={number}"
     said = server.client.post(f"{path}&write-rate=1kB").json()
