@@ -41,9 +41,18 @@ class Server:
     """A server process. `client` keeps its connections; `raw` sends bytes as they are."""
 
     def __init__(
-        self, data_dir: Path, *, stderr: int | None = None, within: str | None = None, **settings: str | int
+        self,
+        data_dir: Path,
+        *,
+        stderr: int | None = None,
+        within: str | None = None,
+        forked: bool = True,
+        **settings: str | int,
     ) -> None:
-        """`stderr` takes its log, `within` is a shell command to run before, with mounts of its own."""
+        """
+        `stderr` takes its log, `within` is a shell command to run before, with mounts of its own. One that is not
+        `forked` begins as users' do, with what the environment says of loading.
+        """
         self.data_dir = data_dir
         roots = str(data_dir.parent.parent)  # of all temporary folders of a run
         settings.setdefault("backup_roots", roots)
@@ -53,7 +62,7 @@ class Server:
         err = self._log.fileno() if stderr is None else stderr
         self.process: Forked | subprocess.Popen[str] = (
             Forked(_SERVE, [str(data_dir), *flags], err=err, nursery=True)
-            if within is None
+            if forked and within is None
             else subprocess.Popen(
                 [*_after(within), sys.executable, "-c", _SERVE, str(data_dir), *flags],
                 stdout=subprocess.PIPE,
@@ -177,8 +186,8 @@ def _whole(answer: bytes) -> int:
     return number
 
 
-def _after(command: str) -> list[str]:
-    return ["unshare", "-rm", "sh", "-c", f'{command} && exec "$@"', "sh"]
+def _after(command: str | None) -> list[str]:
+    return [] if command is None else ["unshare", "-rm", "sh", "-c", f'{command} && exec "$@"', "sh"]
 
 
 class Database:
@@ -233,10 +242,10 @@ class Database:
 
 @contextmanager
 def running(
-    data_dir: Path, *, stderr: int | None = None, within: str | None = None, **settings: str | int
+    data_dir: Path, *, stderr: int | None = None, within: str | None = None, forked: bool = True, **settings: str | int
 ) -> Iterator[Server]:
     """A server that is stopped at the end, however that comes."""
-    server = Server(data_dir, stderr=stderr, within=within, **settings)
+    server = Server(data_dir, stderr=stderr, within=within, forked=forked, **settings)
     try:
         yield server
     finally:

@@ -93,7 +93,7 @@ def _export(shop: Database) -> None:
 
 def _start(place: Path, fault: Fault, state: Path) -> Server:
     with mock.patch.dict(os.environ, fault.environment(state)):
-        return Server(place / "data")
+        return Server(place / "data", forked=False)  # a library is loaded into a process only where it begins
 
 
 @contextmanager
