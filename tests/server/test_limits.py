@@ -90,6 +90,14 @@ def test_bodies_have_so_much_memory_in_all(tmp_path: Path) -> None:
         assert shop.request("PUT", "/docs/chunked", content=iter(chunks)).status_code == 201
         assert_error(shop.request("PUT", "/docs/more", content=iter([b" " * MIB] * 25)), 413, "20,971,520")
         assert_error(shop.put("large", b" " * (21 * MIB)), 413, "20,971,520")
+        head = f"PUT {shop.root}/docs/more HTTP/1.1\r\nHost: 127.0.0.1\r\nMuniment-Request: 1\r\n".encode()
+        chunk = b"100000\r\n" + b" " * MIB + b"\r\n"
+        begin = head + b"Transfer-Encoding: chunked\r\n\r\n" + chunk * 24
+        # Whoever sends the whole body hears why it was refused, and may go on; whoever stops, that the connection ends.
+        told = server.raw(begin + b"0\r\n\r\n" + b"GET / HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n")
+        assert (b" 413 " in told.splitlines()[0], told.count(b"HTTP/1.1 ")) == (True, 2)
+        told = server.raw(begin)
+        assert (b" 413 " in told.splitlines()[0], b"\r\nconnection: close\r\n" in told.lower()) == (True, True)
 
 
 @some(2)

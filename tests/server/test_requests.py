@@ -95,6 +95,11 @@ def test_bodies_that_are_too_large(shop: Database) -> None:
     head = f"PUT {shop.root}/docs/a HTTP/1.1\r\nHost: 127.0.0.1\r\nMuniment-Request: 1\r\n"
     answer = shop.server.raw(f"{head}Content-Length: 99999999999\r\n\r\n{{".encode())
     assert b" 413 " in answer.splitlines()[0]
+    # Or the next request would be sent on a connection that ends, and that one's client would be told nothing.
+    assert b"\r\nconnection: close\r\n" in answer.lower()
+    refused = shop.server.raw(f"{head}Content-Length: 2\r\n\r\n{{!".encode())
+    assert b" 422 " in refused.splitlines()[0]
+    assert b"connection: close" not in refused.lower()
     answer = shop.server.raw(f"{head}Content-Length: 99999999999999999999999999999\r\n\r\n{{".encode())
     assert b" 400 " in answer.splitlines()[0]
     chunk = b"%x\r\n%s\r\n" % (1 << 20, b" " * (1 << 20))

@@ -67,8 +67,9 @@ class App:
             server.slowly.count(request.method, answer.status, perf_counter() - began)
             if answer.status in (401, 412) and server.old_clients is not None:
                 answer.headers.append(_oauth_source(request))
-            if answer.status >= 400:
-                await request.drain()
+            if answer.status >= 400 and not await request.drain():
+                # The connection ends with this answer, and who is not told sends the next request on it.
+                answer.headers.append(("connection", "close"))
             if server.settings.access_log:
                 log(_line(f"{scope.client} {request.method} {request.url} {answer.status}"))
             await answer.send(proto)

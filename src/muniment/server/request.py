@@ -52,6 +52,7 @@ class Request:
     route: the id in `docs/{id}`."""
 
     __slots__ = (
+        "_begun",
         "_pairs",
         "argument",
         "caller",
@@ -93,6 +94,7 @@ class Request:
         self.coming: Any = None  # the body, if it was asked for
         self.held = 0
         self.ended = False
+        self._begun = False  # whether the body is read in parts
         self._pairs: list[tuple[str, str]] | None = None
 
     @property
@@ -224,7 +226,7 @@ class Request:
     async def _large(self, length: int | None, limit: int) -> bytes:
         bodies, parts, empty, told, pace = self.server.bodies, [], 0, 0, Pace()
         async with bodies.in_time(pace) as timer:
-            async for chunk in self.proto:
+            async for chunk in self._parts():
                 pace.received += len(chunk)
                 _check_size(pace.received, limit)
                 if length is None:
@@ -258,7 +260,7 @@ class Request:
             _check_size(length, limit)
         elif not self._is_chunked():
             return
-        coming = aiter(self.proto)
+        coming = self._parts()
         while True:
             try:
                 async with self.server.bodies.in_time(pace) if paced else nullcontext():
@@ -274,6 +276,15 @@ class Request:
         _check_end(length, pace.received, empty)
         self.ended = True
 
+    async def _parts(self) -> AsyncIterator[bytes]:
+        """The body as it comes. It begins only once, so that a refusal goes on where the reading was left."""
+        if not self._begun:
+            self._begun = True
+            aiter(self.proto)
+        with suppress(StopAsyncIteration):
+            while True:
+                yield await anext(self.proto)
+
     def _is_chunked(self) -> bool:
         """Whether there is a body of a length that nobody knows; raises `Refused` (501) if it is packed."""
         encoding: str | None = self.headers.get("transfer-encoding")
@@ -283,21 +294,23 @@ class Request:
             raise Refused(501, f"the transfer encoding {encoding!r} is not known here", "send the body as it is")
         return True
 
-    async def drain(self) -> None:
-        """Let in what is left of the body and forget it, within a limit of bytes and time.
+    async def drain(self) -> bool:
+        """Let in what is left of the body and forget it, within a limit of bytes and time; whether all of it came.
 
         Many clients read no answer before they have sent everything; without this a refusal would not reach them.
         """
         if self.ended or not (self.content_length or "transfer-encoding" in self.headers):
-            return
-        size, until = 0, asyncio.get_running_loop().time() + DRAIN_SECONDS
+            return True
+        size, empty, until = 0, 0, asyncio.get_running_loop().time() + DRAIN_SECONDS
         with suppress(TimeoutError, RuntimeError):
             async with asyncio.timeout(DRAIN_PAUSE) as timer:
-                async for chunk in self.proto:
-                    size += len(chunk)
-                    if size > MAX_REQUEST_BYTES or not chunk:
-                        return
+                async for chunk in self._parts():
+                    size, empty = size + len(chunk), empty + (not chunk)
+                    if size > MAX_REQUEST_BYTES or empty > 1:
+                        return False
                     timer.reschedule(min(until, asyncio.get_running_loop().time() + DRAIN_PAUSE))
+                return True
+        return False
 
     async def message(self, type: type[T]) -> T:
         """The body as the type that the route names; raises `InvalidDocument` (422) when it is not that."""
