@@ -31,7 +31,12 @@ class BuildHook(BuildHookInterface[Any]):
     """The library is loaded with ctypes, so it fits every Python, but only one kind of machine."""
 
     def initialize(self, version: str, build_data: dict[str, Any]) -> None:
-        """Compile, and have the library in the wheel if that went well, and man pages unless it is a checkout's."""
+        """Compile, and have the library in the wheel if that went well, and man pages unless it is a checkout's.
+
+        Archives of the sources have neither.
+        """
+        if self.target_name != "wheel":
+            return
         library = Path(self.root, LIBRARY)
         sources, callers = ([Path(self.root, name) for name in names] for names in (SOURCES, CALLERS))
         if compiled(sources, library, callers):
@@ -39,7 +44,7 @@ class BuildHook(BuildHookInterface[Any]):
             build_data["artifacts"] += [LIBRARY, SEAL]
             build_data["pure_python"] = False
             build_data["tag"] = f"py3-none-{platform}"
-        if self.target_name == "wheel" and version != "editable":
+        if version != "editable":
             build_data["shared_data"] |= {str(path): f"{MAN}/{path.name}" for path in man_pages(Path(self.root))}
 
 
