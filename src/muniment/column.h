@@ -21,3 +21,12 @@ static inline const uint8_t *beginning(const struct column *column, int64_t row)
 static inline uint32_t length(const struct column *column, int64_t row) {
     return (uint32_t)(column->offsets[row + 1] - column->offsets[row]);
 }
+
+/* The values of a column to be written: numbers; or bytes, that may be text. `absent` has a byte for each row that has no
+   value, or is null. */
+struct values {
+    const int64_t *numbers;
+    struct column bytes;
+    const uint8_t *absent;
+    int64_t text;
+};

@@ -1,18 +1,9 @@
 /* A batch of columns as rows of PostgreSQL's COPY in its binary format, in one call outside Python's global lock:
    `storage/postgres/copying` does the same in Python, with an object for each value. */
 
-#include <stdint.h>
-#include <string.h>
+#include "column.h"
 
-/* As in rows.c; of numbers, those that are `text` have two bytes, and others eight. */
-struct values {
-    const int64_t *numbers;
-    const int32_t *offsets;
-    const uint8_t *data;
-    int64_t size;
-    const uint8_t *absent;
-    int64_t text;
-};
+#include <string.h>
 
 static uint8_t *put(uint8_t *out, uint64_t number, int bytes) {
     for (int place = bytes - 1; place >= 0; place--)
@@ -20,7 +11,8 @@ static uint8_t *put(uint8_t *out, uint64_t number, int bytes) {
     return out;
 }
 
-/* The bytes that were written; -1 where a column is none, or there is not room enough. */
+/* The bytes that were written; -1 where a column is none, or there is not room enough. Of numbers, those that are `text`
+   have two bytes, and others eight. */
 int64_t muniment_copies(int64_t rows, const struct values *columns, int width, uint8_t *out, int64_t room) {
     const uint8_t *end = out + room;
     uint8_t *at = out;
@@ -38,12 +30,11 @@ int64_t muniment_copies(int64_t rows, const struct values *columns, int width, u
                 int bytes = values->text ? 2 : 8;
                 at = put(put(at, (uint64_t)bytes, 4), (uint64_t)values->numbers[row], bytes);
             } else {
-                int32_t start = values->offsets[row], stop = values->offsets[row + 1];
-                if (start < 0 || start > stop || stop > values->size || end - at - 4 < stop - start)
+                if (!within(&values->bytes, row) || end - at - 4 < (int64_t)length(&values->bytes, row))
                     return -1;
-                at = put(at, (uint64_t)(stop - start), 4);
-                memcpy(at, values->data + start, (size_t)(stop - start));
-                at += stop - start;
+                at = put(at, length(&values->bytes, row), 4);
+                memcpy(at, beginning(&values->bytes, row), length(&values->bytes, row));
+                at += length(&values->bytes, row);
             }
         }
     }

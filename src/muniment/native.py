@@ -41,7 +41,7 @@ class Values(ctypes.Structure):
     """A column for `Native.rows`: the memory of another, which must outlive it."""
 
     _fields_ = (
-        *(("numbers", _POINTER), ("offsets", _POINTER), ("data", _POINTER), ("size", _NUMBER)),
+        *(("numbers", _POINTER), ("bytes", _Column)),
         *(("absent", ctypes.c_char_p), ("text", _NUMBER)),
     )
 
@@ -50,8 +50,7 @@ class Values(ctypes.Structure):
         """Numbers of 64 bits, or bytes, which may be text."""
         if isinstance(column, array):
             return cls(numbers=_address(column, rows, 8))
-        offsets, absent = _address(column.offsets, rows + 1, 4), _marks(rows, column.nulls)
-        return cls(offsets=offsets, data=_start(column), size=column.size, absent=absent, text=text)
+        return cls(bytes=_column(column, rows), absent=_marks(rows, column.nulls), text=text)
 
 
 class Room(ctypes.Structure):
@@ -174,7 +173,7 @@ class Native:
 
     def copies(self, rows: int, columns: Sequence[Values]) -> bytes:
         """The rows of these columns as PostgreSQL's COPY takes them in binary; of numbers, `text` have two bytes."""
-        size = rows * (2 + 12 * len(columns)) + sum(column.size for column in columns)
+        size = rows * (2 + 12 * len(columns)) + sum(column.bytes.size for column in columns)
         copied = bytearray(max(size, 1))
         given = (ctypes.c_char * len(copied)).from_buffer(copied)
         written = self._copies(rows, (Values * len(columns))(*columns), len(columns), given, size)
@@ -270,18 +269,21 @@ def load() -> Native | None:
 
 
 def _columns(rows: int, *columns: Packed) -> Any:
-    return (_Column * len(columns))(
-        *(_Column(_address(each.offsets, rows + 1, 4), _start(each), each.size) for each in columns)
-    )
+    return (_Column * len(columns))(*(_column(each, rows) for each in columns))
+
+
+def _column(column: Packed, rows: int) -> _Column:
+    return _Column(_address(column.offsets, rows + 1, 4), _start(column), column.size)
 
 
 def _start(column: Packed) -> int | None:
-    """Where the bytes of a column are."""
-    if isinstance(column.memory, bytes):
-        return ctypes.cast(ctypes.c_char_p(column.memory), _POINTER).value
-    if isinstance(column.memory, memoryview):
-        return ctypes.addressof(ctypes.c_char.from_buffer(column.memory)) if len(column.memory) else None
-    return column.memory.address
+    """Where the bytes of a column are; never nowhere, which SQLite would take for no value instead of an empty one."""
+    memory = column.memory if column.size else b""
+    if isinstance(memory, bytes):
+        return ctypes.cast(ctypes.c_char_p(memory), _POINTER).value
+    if isinstance(memory, memoryview):
+        return ctypes.addressof(ctypes.c_char.from_buffer(memory))
+    return memory.address
 
 
 def _address(numbers: array[int], count: int, size: int) -> int:

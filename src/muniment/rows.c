@@ -40,14 +40,6 @@ int muniment_rows_init(void *database, char **error, const routine *given) {
     return SQLITE_OK;
 }
 
-/* Numbers; or bytes, that may be text. `absent` has a byte for each row that has no value, or is null. */
-struct values {
-    const int64_t *numbers;
-    struct column bytes;
-    const uint8_t *absent;
-    int64_t text;
-};
-
 typedef int (*preparing)(void *, const char *, int, void **, const char **);
 typedef int (*about)(void *); /* a statement, or a value */
 typedef int (*numbering)(void *, int, int64_t);
@@ -83,7 +75,7 @@ int muniment_rows(void *database, const char *sql, int64_t rows, const struct va
     return code;
 }
 
-/* Room for the values of a column, as `values` has them. All are of one type, or absent where that is not null. */
+/* Room for the values of a column. All are of one type, or absent where that is not null. */
 struct room {
     int64_t *numbers;
     int32_t *offsets;

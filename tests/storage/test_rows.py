@@ -43,6 +43,14 @@ def test_every_value_arrives_as_it_is(rows: Rows) -> None:
     assert found(rows) == sorted(zip(*columns, strict=True))
 
 
+def test_empty_values_are_values_wherever_their_bytes_would_be(rows: Rows) -> None:
+    for number, memory in enumerate((b"", memoryview(bytearray()))):
+        empty = Packed(array("i", [0, 0]), memory)
+        statement = "INSERT INTO found(number, text, blob) VALUES(?, ?, ?)"
+        rows.insert(statement, 1, array("q", [number]), Texts(empty), empty)
+    assert [row[1:3] for row in found(rows)] == [("", b"")] * 2
+
+
 def test_what_sqlite_refuses_is_raised_and_those_before_are_there(rows: Rows) -> None:
     with pytest.raises(apsw.ConstraintError, match="UNIQUE constraint failed"):
         rows.insert("INSERT INTO found(number) VALUES(?)", 3, array("q", [1, 2, 1]))
