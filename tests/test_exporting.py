@@ -242,6 +242,7 @@ def test_any_document_that_the_database_holds(database: DocumentDatabase, option
     bodies = {
         "object": b'{"a":1,"@metadata":{"Raven-Entity-Name":"As","mine":1.10,"both":"no","@id":"other"},"b":2}',
         "escaped": b' {"\\u0040metadata" : {"mine":2} , "b" : 2 } ',
+        "within": b'{"@m\\u0065tad\\u0061ta":{"mine":3}}',
         "twice": b'{"@metadata":{"mine":3},"@metadata":{"mine":4}}',
         "bad": b'{"@metadata":null}',
         "inner": b'{"a":{"@metadata":5}}',
@@ -249,14 +250,10 @@ def test_any_document_that_the_database_holds(database: DocumentDatabase, option
     database.storage.commit([Write(id, body, b'{"both":"yes"}') for id, body in bodies.items()])
     for format in DUMPS:
         dump, summary = exported(database, format=format, compression="none", options=options)
-        assert (summary.documents, summary.failed, summary.faults[0].id) == (4, 1, "bad")
+        assert (summary.documents, summary.failed, summary.faults[0].id) == (5, 1, "bad")
         found = {each["@metadata"]["@id"]: each for each in json.loads(dump)["Docs"]}
-        assert [found[id]["@metadata"].get("mine") for id in ("object", "escaped", "twice", "inner")] == [
-            1.1,
-            2,
-            4,
-            None,
-        ]
+        mine = {"object": 1.1, "escaped": 2, "within": 3, "twice": 4, "inner": None}
+        assert {id: found[id]["@metadata"].get("mine") for id in mine} == mine
         assert {each["@metadata"]["both"] for each in found.values()} == {"yes"}
         assert {name: value for name, value in found["object"].items() if name != "@metadata"} == {"a": 1, "b": 2}
         assert found["inner"]["a"] == {"@metadata": 5}

@@ -163,6 +163,11 @@ static int begins(const uint8_t *at, const uint8_t *end, const char *mark) {
     return (size_t)(end - at) >= size && memcmp(at, mark, size) == 0;
 }
 
+/* Whether a character of `@metadata` may be written as an escape here. */
+static int escaped(const uint8_t *at, const uint8_t *end) {
+    return begins(at, end, "\\u004") || begins(at, end, "\\u006") || begins(at, end, "\\u007");
+}
+
 /* Whether there may be in JSON a member `@metadata` (MEMBER), or a number that no double can hold (NUMBER). */
 int muniment_signs(const uint8_t *data, int64_t size) {
     const uint8_t *end = data + size;
@@ -172,10 +177,11 @@ int muniment_signs(const uint8_t *data, int64_t size) {
     signs['@'] = signs['\\'] = MEMBER;
     for (const uint8_t *at = data; at < end; at++) {
         uint8_t sign = signs[*at];
-        if (sign && (sign == NUMBER ? large(data, at, end) : begins(at, end, "@metadata") || begins(at, end, "\\u0040")))
+        if (sign && (sign == NUMBER ? large(data, at, end) : begins(at, end, "@metadata") || escaped(at, end)))
             found |= sign;
     }
-    for (int64_t place = 0; place < size; place += DIGITS) { /* at least one of so many digits in a row is at such a place */
+    /* At least one of so many digits in a row is at such a place; longer rows are not looked at from each. */
+    for (int64_t place = 0; place < size && !(found & NUMBER); place += DIGITS) {
         int64_t first = place, last = place;
         while (first >= 0 && digit(data[first]))
             first--;

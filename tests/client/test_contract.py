@@ -439,6 +439,7 @@ def test_numbered_documents_never_take_the_place_of_others(any_database: Any) ->
     [
         (b'{"@metadata":{"@id":"other","Owner":"me"},"a":1.10}', b'{"a":1.10}'),
         (b'{"a":1.10,"\\u0040metadata":{"Owner":"me"}}', b'{"a":1.10}'),
+        (b'{"a":1.10,"@met\\u0061data":{"Owner":"me"}}', b'{"a":1.10}'),
         ({"a": 1, "@metadata": {"Owner": "me", "Last-Modified": "x"}}, b'{"a":1}'),
         ({"@metadata": {"Owner": "me", "Raven-Entity-Name": "no"}}, b"{}"),
     ],

@@ -15,6 +15,7 @@ from muniment.document import decode
 from muniment.errors import InvalidDocument
 from muniment.revision import Batch, Packed
 from muniment.smuggler.metadata import EXPIRES
+from muniment.smuggler.split import may_have_metadata
 
 REFUSED: Final = "documents that RavenDB refuses"
 _NUMBER_FOR_IDS: Final = "|"
@@ -50,7 +51,7 @@ def signs_in(column: Packed) -> Signs:
     """The signs in any of these; nearly all have none, and are searched at the speed of memory."""
     if library := native.load():
         return Signs(*library.signs(column))
-    return Signs(b"@metadata" in column.data or b"\\u0040" in column.data, _suspicious(column.data))
+    return Signs(may_have_metadata(column.data), _suspicious(column.data))
 
 
 def may_be_refused(batch: Batch, signs: Signs) -> bool:

@@ -17,6 +17,7 @@ from muniment import json_bytes
 from muniment.json_bytes import OPEN_OBJECT, WHITESPACE, Malformed
 
 _NAME: Final = b'"@metadata"'
+_ESCAPED: Final = (rb"\u004", rb"\u006", rb"\u007")  # how a character of it begins that is written as an escape
 _NOTHING: Final = (b"", b"{", b" ", b"\t", b"\r", b"\n")
 _to_object = re.compile(rb"%s:%s(?=\{)" % (WHITESPACE, WHITESPACE)).match
 _to_end = re.compile(rb"%s\}" % WHITESPACE).match
@@ -112,9 +113,14 @@ def split(document: bytes) -> Split:
     return Split(json_bytes.without_member(document, member), metadata, names.id, names.kind, len(document))
 
 
+def may_have_metadata(json: bytes) -> bool:
+    """Whether there may be a member `@metadata` in it, at any depth."""
+    return b"@metadata" in json or (rb"\u00" in json and any(escape in json for escape in _ESCAPED))
+
+
 def cut_out(document: bytes) -> tuple[bytes, bytes | None]:
     """A JSON object without its member `@metadata`, and that member's value; without one, the same bytes and None."""
-    if _NAME[:-1].lstrip(b'"') not in document and b"\\u0040" not in document:
+    if not may_have_metadata(document):
         return document, None
     value = None
     start = len(document) - len(document.lstrip(b" \t\r\n"))
