@@ -13,7 +13,7 @@ import pytest
 from muniment import native
 from muniment.native import TEXT, Values
 from muniment.revision import Packed
-from muniment.storage.sqlite.rows import Numbers, Rows, Strings, Texts, take
+from muniment.storage.sqlite.rows import Numbers, Rows, Strings, Texts, _extends, take
 
 NUMBERS = array("q", [0, -1, (1 << 63) - 1, -(1 << 63)])
 TEXTS = Packed.of([b"", "Ä\0ß".encode(), None, b"x" * 9000])
@@ -95,6 +95,19 @@ def test_a_library_that_was_replaced_since_it_was_loaded_is_not_called(
     assert Rows(connection)._native is None
     monkeypatch.setattr(native, "LIBRARY", tmp_path / "none.shared")
     assert Rows(connection)._native is None
+
+
+def test_an_sqlite_that_loads_no_extensions_is_not_called(monkeypatch: pytest.MonkeyPatch) -> None:
+    class Without(apsw.Connection):
+        enable_load_extension = property()  # type: ignore[assignment]
+
+    connection = apsw.Connection(":memory:")
+    _extends.cache_clear()
+    monkeypatch.setattr(apsw, "Connection", Without)
+    try:
+        assert Rows(connection)._native is None
+    finally:
+        _extends.cache_clear()
 
 
 QUERY = "SELECT number, text, blob FROM found WHERE number > ? ORDER BY number"

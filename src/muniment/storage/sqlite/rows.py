@@ -44,10 +44,10 @@ def in_c() -> Native | None:
 @cache
 def _extends(library: Native, path: Path) -> bool:
     with closing(apsw.Connection(":memory:")) as connection:
-        connection.enable_load_extension(True)
         try:
+            connection.enable_load_extension(True)
             connection.load_extension(str(path), _ENTRY)
-        except (apsw.Error, UnicodeError):
+        except (apsw.Error, UnicodeError, AttributeError):  # the last where apsw was made without extensions
             return False
         # Not where the file is no longer the one that was loaded before: then SQLite has loaded it a second time.
         return library.rows(connection.sqlite3_pointer(), "SELECT 1", 0, []) == apsw.SQLITE_OK
