@@ -5,7 +5,7 @@
 
 #include <string.h>
 
-enum { LONGEST = 2048, DIGITS = 309, MEMBER = 1, NUMBER = 2 };
+enum { LONGEST = 2048, DIGITS = 210, MEMBER = 1, NUMBER = 2 };
 
 /* A place in a value, from start to before end. */
 struct span {
@@ -180,7 +180,8 @@ int muniment_signs(const uint8_t *data, int64_t size) {
         if (sign && (sign == NUMBER ? large(data, at, end) : begins(at, end, "@metadata") || escaped(at, end)))
             found |= sign;
     }
-    /* At least one of so many digits in a row is at such a place; longer rows are not looked at from each. */
+    /* Fewer digits need an exponent of three for that. At least one of so many in a row is at such a place; and the first
+       such row says it, for a long one has many of these places. */
     for (int64_t place = 0; place < size && !(found & NUMBER); place += DIGITS) {
         int64_t first = place, last = place;
         while (first >= 0 && digit(data[first]))

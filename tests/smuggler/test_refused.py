@@ -34,6 +34,8 @@ GOOD: dict[str, tuple[dict[str, Any], bytes]] = {
         ("a", b"{}", b'{"a":{"b":[1,-1.5E+999]}}', "no double"),
         ("a", b"{}", b'{"a":%s}' % (b"9" * 400), "no double"),
         ("a", b"{}", b'{"a":%s}' % (b"9" * 5000), "no double"),
+        ("a", b"{}", b'{"a":%sE99}' % (b"9" * 210), "no double"),
+        ("a", b"{}", b'{"a":%sE99}' % (b"9" * 209), None),
         ("a", b'{"x":1e400}', b"{}", "in its metadata"),
         ("a|", b"{}", b"{}", "ends in |"),
         ("a", b'{"raven-EXPIRATION-date":null}', b"{}", "expiry null"),
