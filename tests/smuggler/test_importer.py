@@ -15,11 +15,14 @@ from muniment import DocumentDatabase
 from muniment.document import encode
 from muniment.errors import Cancelled, DamagedDump, InvalidDocument, InvalidId
 from muniment.progress import Progress
+from muniment.smuggler import batches
+from muniment.smuggler.batches import WRITE_BYTES, Batch, Batches
 from muniment.smuggler.contents import NOT_NAMED
 from muniment.smuggler.importer import NOT_IN_DUMP, import_dump
 from muniment.smuggler.metadata import stored_metadata
 from muniment.smuggler.options import SmugglerOptions
 from muniment.smuggler.summary import Imported
+from muniment.storage.base import Write
 from muniment.storage.sqlite.store import SqliteStorage
 from tests.sampled import some
 from tests.shared import shared
@@ -286,6 +289,19 @@ class Meddling(Progress):
         self.database.put("a/0", {"mine": self.rounds})  # which the dump has brought already
         if self.rounds == 10:
             self.database.query("from As where n = 5")  # which makes an index
+
+
+def test_writes_without_a_document_do_not_wait_in_memory_for_the_end(
+    database: DocumentDatabase, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(batches, "PENDING_BYTES", 100 * WRITE_BYTES)
+    acknowledged: list[Batch] = []
+    pending = Batches(database.storage, 10, acknowledged.append)
+    for number in range(500):
+        pending.add([Write(f"none/{number}", None)])
+    assert len(acknowledged) == 40
+    pending.flush()
+    assert len(acknowledged) == 50
 
 
 def test_others_write_meanwhile(database: DocumentDatabase) -> None:

@@ -14,9 +14,9 @@ from muniment.storage.base import Arrived, Documents, Storage, Upload, Write, Wr
 
 BATCH_BYTES: Final = 8 << 20
 PENDING_BATCHES: Final = 2
-PENDING_BYTES: Final = (
-    16 << 20
-)  # of small batches more are pending, for the storage to write half of it as one meanwhile
+# Of small batches more are pending, for the storage to write half of it as one meanwhile.
+PENDING_BYTES: Final = 16 << 20
+WRITE_BYTES: Final = 1 << 10  # about what is in memory of a write besides the document
 FEW: Final = 64  # documents in columns that are written with others
 
 
@@ -37,6 +37,11 @@ class Batch(NamedTuple):
     @property
     def documents(self) -> int:
         return len(self.positions) - self.positions.count(None)
+
+    @property
+    def held(self) -> int:
+        """About how many bytes of memory it takes."""
+        return self.size + WRITE_BYTES * len(self.writes)
 
     @property
     def uploads(self) -> list[Upload]:
@@ -122,9 +127,9 @@ class Batches:
         self._wait()
 
     def _wait(self) -> None:
-        pending = sum(batch.size for batch in self._pending)
+        pending = sum(batch.held for batch in self._pending)
         while len(self._pending) > PENDING_BATCHES and pending > PENDING_BYTES:
-            pending -= self._pending[0].size
+            pending -= self._pending[0].held
             self._acknowledge()
 
     def _acknowledge(self) -> None:
