@@ -44,7 +44,8 @@ def test_every_value_arrives_as_it_is(rows: Rows) -> None:
 
 
 def test_empty_values_are_values_wherever_their_bytes_would_be(rows: Rows) -> None:
-    for number, memory in enumerate((b"", memoryview(bytearray()))):
+    nothing: list[bytes | memoryview] = [b"", memoryview(bytearray())]
+    for number, memory in enumerate(nothing):
         empty = Packed(array("i", [0, 0]), memory)
         statement = "INSERT INTO found(number, text, blob) VALUES(?, ?, ?)"
         rows.insert(statement, 1, array("q", [number]), Texts(empty), empty)
@@ -99,7 +100,7 @@ def test_a_library_that_was_replaced_since_it_was_loaded_is_not_called(
 
 def test_an_sqlite_that_loads_no_extensions_is_not_called(monkeypatch: pytest.MonkeyPatch) -> None:
     class Without(apsw.Connection):
-        enable_load_extension = property()  # type: ignore[assignment]
+        enable_load_extension = property()
 
     connection = apsw.Connection(":memory:")
     _extends.cache_clear()
