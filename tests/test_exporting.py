@@ -40,6 +40,7 @@ from tests.sampled import some
 from tests.server.running import running
 from tests.shared import shared
 from tests.smuggler.dumps import blake2b, plain
+from tests.storage.raw import files_no_larger_than
 
 PICTURE = b"\x89PNG" * 1000
 DUMPS = ["ravendbdump", "ravendump"]
@@ -445,6 +446,17 @@ def test_a_full_disk(database: DocumentDatabase, format: Any) -> None:
     database.put("a", {})
     with Path("/dev/full").open("wb", buffering=0) as full, pytest.raises(StorageFailure, match="No space left"):
         export_storage(database.storage, full, format=format)
+
+
+@pytest.mark.parametrize("format", ["ravendbdump", "ndjson", "parquet"])
+def test_a_file_that_there_is_no_room_for(database: DocumentDatabase, tmp_path: Path, format: Any) -> None:
+    """The file that was asked for is named, and nothing of it is left."""
+    database.put("a", {"Noise": os.urandom(400_000).hex()})
+    file = tmp_path / f"shop.{format}"
+    with files_no_larger_than(200_000), pytest.raises(StorageFailure, match="File too large") as caught:
+        export_storage(database.storage, file)
+    assert caught.value.message.startswith(f"{file} could not be written: ")
+    assert [path.name for path in tmp_path.iterdir()] == ["db"]
 
 
 @pytest.mark.parametrize(

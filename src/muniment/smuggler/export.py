@@ -259,11 +259,11 @@ def _opened(destination: str | Path | Writable, options: ExportOptions) -> Itera
     """The output. It is finished when the block ends; only then does a file get its name."""
     notes: list[str] = []
     with ExitStack() as stack:
-        name = None
+        name = file = None
         if isinstance(destination, str | Path):
-            name = str(destination)
-            path = stack.enter_context(new_file(Path(destination), overwrite=options.overwrite, notes=notes))
+            name, file = str(destination), Path(destination)
+            path = stack.enter_context(new_file(file, overwrite=options.overwrite, notes=notes))
             destination = stack.enter_context(path.open("xb"))
-        with closing(Sink(destination, options.compression)) as sink:
+        with closing(Sink(destination, options.compression, file)) as sink:
             yield _Output(sink, options, name, notes)
             sink.finish()

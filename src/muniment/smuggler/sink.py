@@ -8,6 +8,7 @@ from __future__ import annotations
 import sys
 from collections import deque
 from concurrent.futures import Future, ThreadPoolExecutor
+from pathlib import Path
 from typing import Final, Protocol
 
 from isal import isal_zlib
@@ -62,13 +63,14 @@ class Sink:
     """Takes bytes, compresses them and passes them on, a few blocks behind. `plain` counts bytes in, `written` out.
 
     `finish` must be called to write the end, and `close` in any case. A later call raises a failure to write, as
-    `StorageFailure` if it comes from the operating system.
+    `StorageFailure` if it comes from the operating system, with the name of the file that the bytes are for.
     """
 
-    def __init__(self, destination: Writable, compression: Compression) -> None:
+    def __init__(self, destination: Writable, compression: Compression, file: Path | None = None) -> None:
         self.plain = 0
         self.written = 0
         self._destination = destination
+        self._file = file
         self._compressor = _compressor(compression)
         self._waiting: list[bytes] = []
         self._size = 0
@@ -118,5 +120,5 @@ class Sink:
             try:
                 self._destination.write(data)
             except OSError as error:
-                raise cannot_write(error) from error
+                raise cannot_write(error, self._file) from error
             self.written += len(data)
