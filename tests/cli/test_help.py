@@ -259,6 +259,7 @@ def test_the_main_help_names_every_command_and_exit_code() -> None:
 def test_every_command_explains_itself(command: str) -> None:
     said = muniment(*command.split(), "--help").text
     assert f"$ muniment {command} " in said
+    assert not re.search(r"<\w+_of>", said)  # the function that reads an argument
     for option in COMMANDS[command]:
         assert re.search(rf"│ .*{re.escape(option)}(?!\w)", said)
     shown = set(re.findall(r"│[ *]+(--[a-z0-9-]+)", said)) - {"--help"}

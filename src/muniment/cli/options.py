@@ -60,6 +60,9 @@ def place_of(text: str) -> Path:
     return destination.place_of(path_of(text) if "://" not in text else text)
 
 
+path_of.__name__ = place_of.__name__ = "path"  # what help shows as the type of an argument
+
+
 def database_or_backups(text: str) -> Path:
     """Where the database is, or the backups are, that an argument names; raises `InvalidInput`."""
     return location_of(text) if is_address(text) else place_of(text)
