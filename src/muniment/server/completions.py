@@ -39,8 +39,12 @@ class Completions:
 
     def _wake(self) -> None:
         self._called = False
-        while self._done:
-            self._done.popleft()()
+        try:
+            while self._done:
+                self._done.popleft()()
+        finally:
+            if self._done:  # one has raised all the same, and nobody else may come for the others
+                self._loop.call_soon(self._wake)
 
 
 def _complete(waiting: asyncio.Future[None]) -> None:

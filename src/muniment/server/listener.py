@@ -68,10 +68,14 @@ class _Queue:
 
     def _take(self) -> None:
         self._called = False
-        while self._waiting:
-            request, ready, coming = self._waiting.popleft()
-            if ready is None or coming is None or not Storing(self._app, request, ready, coming).begin():
-                request.taskref(self._loop.create_task(self._answered(request, ready, coming)))
+        try:
+            while self._waiting:
+                request, ready, coming = self._waiting.popleft()
+                if ready is None or coming is None or not Storing(self._app, request, ready, coming).begin():
+                    request.taskref(self._loop.create_task(self._answered(request, ready, coming)))
+        finally:
+            if self._waiting:  # one has raised all the same, and nobody else may come for the others
+                self._loop.call_soon(self._take)
 
     async def _answered(self, request: Any, ready: Ready | None, coming: Any) -> None:
         try:
