@@ -94,7 +94,7 @@ class Request:
         self.coming: Any = None  # the body, if it was asked for
         self.held = 0
         self.ended = False
-        self._begun = False  # whether the body is read in parts
+        self._begun: AsyncIterator[bytes] | None = None  # the body, if it is read in parts
         self._pairs: list[tuple[str, str]] | None = None
 
     @property
@@ -278,12 +278,11 @@ class Request:
 
     async def _parts(self) -> AsyncIterator[bytes]:
         """The body as it comes. It begins only once, so that a refusal goes on where the reading was left."""
-        if not self._begun:
-            self._begun = True
-            aiter(self.proto)
+        if self._begun is None:
+            self._begun = aiter(self.proto)
         with suppress(StopAsyncIteration):
             while True:
-                yield await anext(self.proto)
+                yield await anext(self._begun)
 
     def _is_chunked(self) -> bool:
         """Whether there is a body of a length that nobody knows; raises `Refused` (501) if it is packed."""
