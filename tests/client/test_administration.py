@@ -163,6 +163,7 @@ def test_a_relative_path_is_not_taken_for_one_of_the_server(remote: Any) -> None
         remote.admin.start_backup(Path("here"))
 
 
+@only_in_folders
 @some(1)
 def test_compaction(remote: Any) -> None:
     before = remote.statistics().fingerprint

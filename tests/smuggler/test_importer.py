@@ -257,14 +257,14 @@ def test_contents_that_documents_of_one_batch_share(database: DocumentDatabase) 
 
 
 @pytest.mark.parametrize("format", ["ravendbdump", "ravendump"])
-def test_identities_below_zero_go_round(database: DocumentDatabase, format: Any) -> None:
+def test_identities_below_zero_go_round(database: DocumentDatabase, format: Any, tmp_path: Path) -> None:
     """RavenDB lets them begin anywhere."""
     dump = b'{"BuildVersion":62028,"Docs":[],"Identities":[{"Key":"orders|","Value":"-3"},{"Key":"x|","Value":%d}]}'
     least = -(1 << 63)
     assert database.import_dump(io.BytesIO(dump % least)).identities == 2
     out = io.BytesIO()
     database.export(out, format=format)
-    with DocumentDatabase(database.path.parent / "copy") as copy:
+    with DocumentDatabase(tmp_path / "copy") as copy:
         assert copy.import_dump(io.BytesIO(out.getvalue())).identities == 2
         assert [each.json() for each in copy.by_prefix("Raven/Identities/")] == [{"Value": -3}, {"Value": least}]
         assert [copy.put("orders/", {}).id for _ in range(4)] == ["orders/-2", "orders/-1", "orders/0", "orders/1"]

@@ -41,7 +41,7 @@ def sections_of(dump: bytes | Path) -> dict[str, list[Any]]:
 
 @some(3)
 @pytest.mark.parametrize("name", [*(f"cases/{name}.ravendbdump" for name in CASES), EXPECTED, NORTHWIND])
-def test_a_dump_goes_out_with_all_it_had(database: DocumentDatabase, name: str) -> None:
+def test_a_dump_goes_out_with_all_it_had(database: DocumentDatabase, name: str, tmp_path: Path) -> None:
     path = shared(name)
     was = sections_of(path)
     found = database.import_dump(path, options=ALL)
@@ -49,7 +49,7 @@ def test_a_dump_goes_out_with_all_it_had(database: DocumentDatabase, name: str) 
     assert found.kept == {name: len(items) for name, items in was.items()}
     dump = exported(database)
     assert sections_of(dump) == was
-    with DocumentDatabase(database.path.parent / "again") as again:
+    with DocumentDatabase(tmp_path / "again") as again:
         again.import_dump(io.BytesIO(dump), options=ALL)
         assert sections_of(exported(again)) == was
 
@@ -197,7 +197,7 @@ def test_the_indexes_of_ravendb_3_go_back_to_ravendb_3(database: DocumentDatabas
     assert item["IndexDefinition"]["Maps"] == ["from o in docs.Orders select new {o.Total}"]
 
 
-def test_definitions_that_are_projections_go_to_the_other_versions(database: DocumentDatabase) -> None:
+def test_definitions_that_are_projections_go_to_the_other_versions(database: DocumentDatabase, tmp_path: Path) -> None:
     """Where both evaluate the same map; the others stay, and are counted."""
     text = "from o in docs.Orders select new { o.Company, Notes = o.Text }"
     own = {"Map": text, "Indexes": {"Notes": "Analyzed", "Company": "NotAnalyzed"}, "Stores": {"Notes": "Yes"}}
@@ -212,7 +212,7 @@ def test_definitions_that_are_projections_go_to_the_other_versions(database: Doc
     assert (definition["Maps"], definition["Reduce"], definition["Priority"]) == ([text], None, "Normal")
     fields = {"Notes": {"Indexing": "Search", "Storage": "Yes"}, "Company": {"Indexing": "Exact"}}
     assert definition["Fields"] == fields
-    with DocumentDatabase(database.path.parent / "later") as later:
+    with DocumentDatabase(tmp_path / "later") as later:
         later.import_dump(io.BytesIO(out.getvalue()))
         script = {"Name": "J", "Maps": ["map('Orders', o => ({ Company: o.Company }))"]}
         later.put("Raven/Indexes/J", {"Type": "JavaScriptMap", "IndexDefinition": script}, of)

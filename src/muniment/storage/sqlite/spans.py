@@ -58,7 +58,8 @@ class Spans:
             end = min(through, ((span + 1) << SPAN_BITS) - 1)
             if (name := _name(span)) != self._name:
                 self._name, self._count = name, run.execute(_COUNTED, (name,)).get or 0
-            self._count += end - after
+            with readable():
+                self._count += end - after
             yield name, self._count
             after = end
 
