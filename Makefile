@@ -1,8 +1,8 @@
 # Needs Python 3.11 or newer and make; everything else is set up in .venv from requirements.lock.
 PYTHON ?= python3
 BIN := .venv/bin
-# Tests wait for servers, browsers and retries a quarter of their time: two workers left two processors so long idle.
-WORKERS ?= 4
+# Tests wait for servers, browsers and retries a quarter of their time: as many workers as processors left these idle.
+WORKERS ?= 5
 # RavenDB's own clients want other versions of packages, so each has an environment of its own, in which tests run it.
 CLIENTS := build/clients/ravendb7/ready build/clients/pyravendb3/ready
 LOCKS := tests/client/environments
