@@ -8,10 +8,13 @@ from pathlib import Path
 import pytest
 
 from muniment.storage.base import Storage
+from muniment.storage.location import Address
 from muniment.storage.sqlite.store import create_storage
 from tests.clock import Clock
+from tests.postgres_server import Postgres
 from tests.sampled import WHOLE, torture
 from tests.storage.place import ENGINES, Engine, Place, Postgresql
+from tests.storage.postgres import made
 from tests.storage.reference import fingerprint_of, state_of, tallies
 
 
@@ -22,6 +25,12 @@ def folder(tmp_path: Path) -> Path:
     folder.mkdir()
     create_storage(folder)
     return folder
+
+
+@pytest.fixture
+def address(postgres: Postgres) -> Address:
+    """A database that is there."""
+    return made(postgres.address())
 
 
 @pytest.fixture(params=sorted(ENGINES))

@@ -32,7 +32,7 @@ from muniment.errors import (
 from muniment.revision import DOCUMENT
 from muniment.security.encryption import new_key
 from muniment.storage import engines
-from muniment.storage.base import Identity, Storage, system_clock
+from muniment.storage.base import Identity, Storage
 from muniment.storage.location import Address, location_of, server_of
 from muniment.storage.postgres import connection, keeper, writer
 from muniment.storage.postgres.facts import fold
@@ -40,30 +40,10 @@ from muniment.storage.postgres.schema import LARGE, statements
 from muniment.storage.postgres.store import PostgresStorage
 from tests.postgres_server import Postgres, postgres_server
 from tests.sampled import count
+from tests.storage.postgres import made, opened, run
 from tests.storage.reference import attach, delete, fingerprint_of, put, state_of, tallies
 
 SECONDS = 60
-
-
-@pytest.fixture
-def address(postgres: Postgres) -> Address:
-    """A database that is there."""
-    return made(postgres.address())
-
-
-def made(text: str) -> Address:
-    place = location_of(text)
-    assert isinstance(place, Address)
-    engines.create(place)
-    return place
-
-
-def opened(address: Address) -> closing[PostgresStorage]:
-    return closing(PostgresStorage(address, clock=system_clock))
-
-
-def execute(postgres: Postgres, address: Address, statement: str) -> list[tuple[object, ...]]:
-    return postgres.execute(statement.replace("{s}", f'"{address.schema}"'))
 
 
 # Several at once
@@ -105,7 +85,7 @@ def test_a_pin_of_one_process_keeps_another_from_purging(address: Address, postg
             assert [row.content for row in state_of(two, snapshot.etag).values()] == [b'{"v":1}']
         pin = one.pin()
         pin.__enter__()
-        execute(postgres, address, "UPDATE {s}.pin SET expires = now() - interval '1 second'")
+        run(postgres, address, "UPDATE {s}.pin SET expires = now() - interval '1 second'")
         two.commit([put("a", b'{"v":3}')])
         two.purge()
         with pytest.raises(StorageFailure, match="was lost"):
@@ -137,8 +117,8 @@ def test_a_tombstone_is_not_forgotten_while_a_commit_may_write_its_id_again(
 def test_pins_and_leases_are_renewed(address: Address, postgres: Postgres, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(keeper, "BEAT_SECONDS", 0.05)
     with opened(address) as store, store.pin():
-        before = execute(postgres, address, "SELECT max(expires) FROM {s}.pin")
-        while execute(postgres, address, "SELECT max(expires) FROM {s}.pin") == before:
+        before = run(postgres, address, "SELECT max(expires) FROM {s}.pin")
+        while run(postgres, address, "SELECT max(expires) FROM {s}.pin") == before:
             pass
 
 
@@ -301,12 +281,12 @@ def test_a_client_that_is_killed_leaves_what_was_acknowledged(address: Address, 
             assert store.get(DOCUMENT, f"left/{n}") is not None
         assert store.last_etag % 2 == 0
         assert list(store.check()) == []
-        [(held,)] = execute(postgres, address, "SELECT count(*) FROM {s}.pin")
+        [(held,)] = run(postgres, address, "SELECT count(*) FROM {s}.pin")
         assert held == 1
-        execute(postgres, address, "UPDATE {s}.pin SET expires = now()")
+        run(postgres, address, "UPDATE {s}.pin SET expires = now()")
         store.commit([put("left/0", b"again")])
         assert store.purge() >= 0
-        assert execute(postgres, address, "SELECT count(*) FROM {s}.pin") == [(0,)]
+        assert run(postgres, address, "SELECT count(*) FROM {s}.pin") == [(0,)]
 
 
 def test_a_server_that_crashes_has_what_was_acknowledged() -> None:
@@ -367,7 +347,7 @@ def test_damage_is_found(address: Address, postgres: Postgres, damage: str, said
             assert list(store.check()) == []
             add_up(store)
             for statement in damage.split(";"):
-                execute(postgres, address, statement)
+                run(postgres, address, statement)
             found = list(store.check())
             assert any(said in sentence for sentence in found), found
             lost = store.lost(0, store.last_etag) if "muniment" not in damage and "state" not in damage else 0
@@ -420,7 +400,7 @@ def test_partitions(postgres: Postgres) -> None:
             assert tallies(snapshot.fingerprint) == fingerprint_of(state_of(store, snapshot.etag))
         assert list(store.check()) == []
     for n in range(4):
-        [(rows,)] = execute(postgres, address, f"SELECT count(*) FROM {{s}}.log_{n}")
+        [(rows,)] = run(postgres, address, f"SELECT count(*) FROM {{s}}.log_{n}")
         assert isinstance(rows, int)
         assert rows > 0
     for wrong in ("1", "257", "x"):
@@ -483,7 +463,7 @@ def test_what_cannot_be_reached_or_used_is_said(postgres: Postgres, monkeypatch:
     assert "things" in str(error(foreign, TargetExists, engines.create))
 
     newer = made(postgres.address())
-    execute(postgres, newer, "UPDATE {s}.muniment SET format = 99")
+    run(postgres, newer, "UPDATE {s}.muniment SET format = 99")
     assert "99" in str(error(str(newer), UnknownFormat))
 
     postgres.execute("CREATE ROLE guest LOGIN")
@@ -591,13 +571,13 @@ def test_those_who_write_again_at_once_share_a_commit(
         other.rollback()
         for future in (first, *two):
             future.result(SECONDS)
-        assert execute(postgres, address, commits) == [(2,)]
+        assert run(postgres, address, commits) == [(2,)]
         again = store.submit([put("b")])
         taken(store)
         assert not again.done()
         store.submit([put("c")]).result(SECONDS)
         assert again.result(0)[0].etag == 4
-        assert execute(postgres, address, commits) == [(3,)]
+        assert run(postgres, address, commits) == [(3,)]
 
 
 def taken(store: Storage) -> None:

@@ -22,21 +22,13 @@ from muniment.storage.postgres import keeper, migrate, schema
 from muniment.storage.postgres.indexes import HEAD_BYTES, Indexes
 from muniment.storage.postgres.store import PostgresStorage
 from tests.postgres_server import Postgres
+from tests.storage.postgres import run
 from tests.storage.test_indexes import fill, having_indexes, plan_of
 from tests.storage.test_queries import found
 
 A, B = Field(("A",)), Field(("B",))
 THREE = Query("Orders", Equal(A, 3))
 RED = Query("Orders", Search(B, "red car"), order=(Order(Field(("@score",))),))
-
-
-@pytest.fixture
-def address(postgres: Postgres) -> Address:
-    """A database that is there."""
-    place = location_of(postgres.address())
-    assert isinstance(place, Address)
-    engines.create(place)
-    return place
 
 
 def opened(address: Address, *, read_only: bool = False) -> closing[PostgresStorage]:
@@ -50,10 +42,6 @@ def store(address: Address) -> Iterator[PostgresStorage]:
     with opened(address) as store:
         yield store
         assert list(store.check()) == []
-
-
-def run(postgres: Postgres, address: Address, statement: str) -> list[tuple[object, ...]]:
-    return postgres.execute(statement.replace("{s}", f'"{address.schema}"'))
 
 
 def matching(store: Storage, text: bytes) -> list[int]:

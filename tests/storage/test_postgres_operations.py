@@ -7,7 +7,7 @@ import re
 import shutil
 import subprocess
 import threading
-from contextlib import closing, suppress
+from contextlib import suppress
 from pathlib import Path
 
 import psycopg
@@ -26,35 +26,14 @@ from muniment.errors import (
 )
 from muniment.revision import DOCUMENT
 from muniment.storage import engines
-from muniment.storage.base import system_clock
 from muniment.storage.location import Address, location_of
 from muniment.storage.location import address as address_in
 from muniment.storage.postgres import migrate, schema, store
 from muniment.storage.postgres.distribution import SPREAD
 from muniment.storage.postgres.store import PostgresStorage
 from tests.postgres_server import Postgres, postgres_server
+from tests.storage.postgres import made, opened, run
 from tests.storage.reference import put
-
-
-@pytest.fixture
-def address(postgres: Postgres) -> Address:
-    """A database that is there."""
-    return made(postgres.address())
-
-
-def made(text: str) -> Address:
-    place = location_of(text)
-    assert isinstance(place, Address)
-    engines.create(place)
-    return place
-
-
-def opened(address: Address, *, read_only: bool = False) -> closing[PostgresStorage]:
-    return closing(PostgresStorage(address, clock=system_clock, read_only=read_only))
-
-
-def run(postgres: Postgres, address: Address, statement: str) -> list[tuple[object, ...]]:
-    return postgres.execute(statement.replace("{s}", f'"{address.schema}"'))
 
 
 def by(address: Address, role: str, options: str = "") -> Address:

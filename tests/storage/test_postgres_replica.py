@@ -19,6 +19,7 @@ from muniment.storage.base import system_clock
 from muniment.storage.location import Address, location_of, server_and_replica
 from muniment.storage.postgres.store import PostgresStorage
 from tests.postgres_server import Postgres, postgres_server, replica_of
+from tests.storage.postgres import made
 from tests.storage.reference import attach, put
 
 SECONDS = 60
@@ -34,13 +35,6 @@ def primary() -> Iterator[Postgres]:
 def replica(primary: Postgres) -> Iterator[Postgres]:
     with replica_of(primary) as server:
         yield server
-
-
-def made(text: str) -> Address:
-    place = location_of(text)
-    assert isinstance(place, Address)
-    engines.create(place)
-    return place
 
 
 def read_from(primary: Postgres, server: Postgres) -> str:
