@@ -21,6 +21,7 @@ from muniment.storage.postgres.store import PostgresStorage
 from tests.postgres_server import Postgres, postgres_server, replica_of
 from tests.storage.postgres import made
 from tests.storage.reference import attach, put
+from tests.waiting import until
 
 SECONDS = 60
 
@@ -216,8 +217,9 @@ def test_the_backup_after_a_failover_that_lost_commits_is_a_full_one(tmp_path: P
         with DocumentDatabase(place) as database:
             database.put("a", {"n": 1})
             database.maintenance.start_backup(tmp_path / "backups", incremental=True).wait()
-            while new.execute(f'SELECT etag FROM "{place.schema}".muniment') != [(1,)]:
-                pass
+            # The end of the backup, too: a server that takes over is told that one runs until its lease has lapsed.
+            running = f"EXISTS (SELECT FROM \"{place.schema}\".lease WHERE name = 'backup')"
+            until(lambda: new.execute(f'SELECT etag, {running} FROM "{place.schema}".muniment') == [(1, False)])
             new.stop()
             database.put("a", {"n": "lost"})
             database.maintenance.start_backup(tmp_path / "backups", incremental=True).wait()
