@@ -66,6 +66,24 @@ def test_a_server_does_them_and_they_say_the_same(url: str, place: Path, tmp_pat
     assert (gone.code, "2 of 2 backups kept" in gone.text) == (0, True), gone.text
 
 
+def test_a_moment_there_is_the_moment_here(url: str, place: Path) -> None:
+    newest, _ = both(url, ["verify", place])
+    lineage = muniment("inspect", place, "--json").json["chains"][0]["lineage"]
+    full = next(place.glob("*.full")).name
+    moments = {("--backup", full): 20, ("--etag", "20"): 20, ("--at", newest["time"], "--lineage", lineage[:8]): 21}
+    for moment, documents in moments.items():
+        for command in ("verify", "rehearse"):
+            here, there = both(url, [command, place, *moment])
+            assert [here["documents"], there["documents"]] == [documents, documents], (command, moment)
+
+
+def test_a_moment_that_cannot_be_had_there(url: str, place: Path) -> None:
+    for moment in (("--etag", "99"), ("--backup", "none"), ("--lineage", "zz"), ("--at", "2000-01-01T00:00Z")):
+        for command in ("verify", "rehearse"):
+            here, there = muniment(command, place, *moment), muniment(command, place, *moment, "--url", url)
+            assert (here.code, there.code) in ((2, 2), (3, 3)), (here.err, there.err)
+
+
 def test_what_goes_wrong_there_ends_as_it_does_here(url: str, place: Path, tmp_path: Path) -> None:
     file = next(next(place.glob("*.full")).glob("*.parquet"))
     data = bytearray(file.read_bytes())
@@ -95,7 +113,7 @@ def test_nobody_has_to_wait_for_it(url: str, place: Path) -> None:
         (["verify", "b", "--api-key", "a/b"], "--api-key is for the databases of a server"),
         (["verify", "b", "--no-record", "--url", "http://127.0.0.1:1"], "--no-record is for backups in a folder"),
         (["verify", "b", "--identity", "x", "--url", "http://127.0.0.1:1"], "no secret is sent to a server"),
-        (["rehearse", "b", "--at", "2026-01-01", "--url", "http://127.0.0.1:1"], "--at, --etag or --lineage is for"),
+        (["rehearse", "b", "--script", "true", "--url", "http://127.0.0.1:1"], "--script is for backups in a folder"),
         (["merge", "b", "--through", "x", "--sign-with", "x", "--url", "http://127.0.0.1:1"], "--sign-with is for"),
         (["expire", "b", "--keep-last", "1", "--url", "http://127.0.0.1:1"], "--yes"),
     ],

@@ -10,7 +10,7 @@ import pytest
 from muniment import DocumentStore, Policy
 from muniment.backup.schedule import Schedule
 from muniment.client import AsyncDocumentStore
-from muniment.errors import DamagedBackup, InvalidInput, NotFound
+from muniment.errors import DamagedBackup, InvalidInput, NotFound, UnreachablePoint
 from muniment.limits import Limits
 from tests.client.serving import blocking
 from tests.sampled import some
@@ -76,6 +76,10 @@ def test_schedules_and_jobs(both_stores: Any, store: DocumentStore) -> None:
     merged = schedules.start_merge(f"{place}-by-hand", through, delete_merged=True).wait().result
     assert (merged["kind"], merged["documents"]) == ("full", 2)
     assert schedules.start_verification(f"{place}-by-hand").wait().result["backups"] == 1
+    proven = schedules.start_verification(f"{place}-by-hand", backup=Path(merged["backup"]).name).wait().result
+    assert (proven["etag"], proven["documents"]) == (merged["etag"], 2)
+    with pytest.raises(UnreachablePoint):
+        schedules.start_rehearsal(f"{place}-by-hand", etag=10**6).wait()
     with pytest.raises(InvalidInput, match="Through is missing"):
         schedules.start_merge(f"{place}-by-hand", "")
     schedules.delete("nightly")

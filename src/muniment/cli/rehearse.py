@@ -60,8 +60,8 @@ def rehearse(
 
     What is restored of encrypted backups is encrypted too, with a key that nobody keeps.
 
-    With --url a server does it, the newest state or that of --backup, in its data folder and with the script in its
-    settings. It goes on when this command is stopped.
+    With --url a server does it, in its data folder and with the script in its settings. It goes on when this command is
+    stopped.
 
     $ muniment rehearse /mnt/backups/shop
     $ muniment rehearse /mnt/backups/shop --at 2026-11-22T17:18:03Z --place /var/tmp
@@ -74,13 +74,12 @@ def rehearse(
     if server.wanted(keys):
         from muniment.cli.chores import Chore, accepting, check_here
 
-        other = point.at or point.etag is not None or point.lineage
-        given = {"--place": place, "--script": script, "--at, --etag or --lineage": other}
-        check_here(given, "a server rehearses the newest state, or that of --backup, with the script in its settings")
+        given = {"--place": place, "--script": script}
+        check_here(given, "a server rehearses in its data folder, with the script in its settings")
         accepted = accepting(opening, encryption)
         told, job, _ = Chore(f"the rehearsal of {dest}", server, keys, out).done(
             lambda store: store.schedules.start_rehearsal(
-                str(dest), backup=point.backup, query=query, limits=pace.limits, **accepted
+                str(dest), point=point, query=query, limits=pace.limits, **accepted
             ),
             RehearsalSummary,
         )

@@ -42,7 +42,7 @@ def verify(
     Of encrypted backups that nothing was given to open only the files are compared with their SHA-256; that this is all
     is said, and no record is written.
 
-    With --url a server does it, all backups in a folder of its machine, with what its settings have to open them. It
+    With --url a server does it, with backups in a folder of its machine and what its settings have to open them. It
     goes on when this command is stopped.
 
     $ muniment verify /mnt/backups/shop
@@ -56,10 +56,10 @@ def verify(
     if server.wanted(keys):
         from muniment.cli.chores import Chore, accepting, check_here
 
-        check_here({"--no-record": no_record, "--at and others": point.named}, "a server verifies all, and records it")
+        check_here({"--no-record": no_record}, "a server records what it has verified")
         accepted = accepting(opening, encryption)
         told, job, _ = Chore(f"the verification of {source}", server, keys, out).done(
-            lambda store: store.schedules.start_verification(str(source), limits=pace.limits, **accepted),
+            lambda store: store.schedules.start_verification(str(source), point=point, limits=pace.limits, **accepted),
             VerificationSummary,
         )
     else:

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from typing import Any, Final, Generic, Literal, TypedDict, TypeVar, Unpack
 
 import msgspec
 
+from muniment.backup.moment import NEWEST, PointKeywords, RestorePoint
 from muniment.backup.retention import Policy
 from muniment.backup.runs import Run
 from muniment.backup.schedule import Schedule, Task
@@ -31,6 +33,7 @@ from muniment.raven3.messages import (
     ScheduleAction,
     ScheduleDone,
     ScheduleListed,
+    VerificationWanted,
 )
 
 J = TypeVar("J")
@@ -53,6 +56,17 @@ class Accepting(TypedDict, total=False):
 def _accepting(accepted: Accepting) -> dict[str, Any]:
     signers, clear = accepted.get("require_signature", ()), accepted.get("allow_clear", False)
     return {"require_signature": list(signers) or None, "allow_clear": clear or None}
+
+
+class Proving(Accepting, PointKeywords, total=False):
+    """Which backups are taken, and the moment of them."""
+
+
+def _proving(point: RestorePoint, named: Proving) -> dict[str, Any]:
+    given: dict[str, Any] = {name: value for name, value in named.items() if name in PointKeywords.__annotations__}
+    point = replace(point, **given)
+    at = None if point.at is None else point.at.isoformat()
+    return {"at": at, "etag": point.etag, "backup": point.backup, "lineage": point.lineage, **_accepting(named)}
 
 
 class BothSchedules(Generic[J]):
@@ -128,11 +142,12 @@ class BothSchedules(Generic[J]):
         self,
         place: str | os.PathLike[str],
         *,
+        point: RestorePoint = NEWEST,
         limits: Limits = NO_LIMITS,
-        **accepted: Unpack[Accepting],
+        **named: Unpack[Proving],
     ) -> Flow[J]:
-        """Begin to read and check all backups in a folder."""
-        wanted = ChoreWanted(backup_location=os.fspath(place), **_accepting(accepted))
+        """Begin to read and check all backups in a folder, or with a moment named, all that a restore would need."""
+        wanted = VerificationWanted(backup_location=os.fspath(place), **_proving(point, named))
         return (yield from self._begun("verify", wanted, limits))
 
     @both
@@ -140,13 +155,13 @@ class BothSchedules(Generic[J]):
         self,
         place: str | os.PathLike[str],
         *,
-        backup: str | None = None,
+        point: RestorePoint = NEWEST,
         query: str | None = None,
         limits: Limits = NO_LIMITS,
-        **accepted: Unpack[Accepting],
+        **named: Unpack[Proving],
     ) -> Flow[J]:
-        """Begin to really restore the newest moment, or the end of a backup, which is looked at and deleted again."""
-        wanted = RehearsalWanted(backup_location=os.fspath(place), backup=backup, query=query, **_accepting(accepted))
+        """Begin to really restore the newest moment, or one that is named, which is looked at and deleted again."""
+        wanted = RehearsalWanted(backup_location=os.fspath(place), query=query, **_proving(point, named))
         return (yield from self._begun("rehearse", wanted, limits))
 
     @both

@@ -544,10 +544,18 @@ class ChoreWanted(Message, omit_defaults=True):
     ] = None
 
 
-class RehearsalWanted(ChoreWanted):
-    """A rehearsal of the newest moment, or of the end of a backup."""
+class VerificationWanted(ChoreWanted):
+    """Which moment is to be proven; of a verification it is all of the backups when none is named."""
 
-    backup: Annotated[str | None, Meta(description="The folder of the backup whose end is restored.")] = None
+    at: Annotated[str | None, Meta(description="The state at this time, in ISO 8601 with a zone.")] = None
+    etag: Annotated[int | None, Meta(description="The state after the transaction of this etag.")] = None
+    backup: Annotated[str | None, Meta(description="The state at the end of the backup in this folder.")] = None
+    lineage: Annotated[str | None, Meta(description="Of which history, by the first letters of its id.")] = None
+
+
+class RehearsalWanted(VerificationWanted):
+    """A rehearsal of the newest moment, or of one that is named."""
+
     query: Annotated[
         str | None, Meta(description="SQL over the documents; the rehearsal fails unless its answer is true.")
     ] = None

@@ -13,6 +13,7 @@ from muniment.backup.child import copy_in_child
 from muniment.backup.copying import Copied
 from muniment.backup.expire import Expired, expire
 from muniment.backup.job import Job, with_hint
+from muniment.backup.moment import NEWEST, RestorePoint
 from muniment.backup.repository import Backup
 from muniment.backup.retention import Policy
 from muniment.backup.summary import BackupSummary, CopySummary, ExpirySummary, VerificationSummary
@@ -27,12 +28,12 @@ from muniment.storage.base import system_clock
 Told: TypeAlias = Callable[[Any], dict[str, Any]]
 
 
-def verification(source: Path, keyring: Keyring) -> tuple[Job[Any], Told]:
-    """Read and check all backups in a folder."""
+def verification(source: Path, keyring: Keyring, point: RestorePoint = NEWEST) -> tuple[Job[Any], Told]:
+    """Read and check all backups in a folder, or what a restore of a moment that is named would read."""
 
     def work(job: Job[Verified]) -> Verified:
         check_unmoved(source)
-        return MaintenanceActions.verify(source, keyring=keyring, progress=job.progress)
+        return MaintenanceActions.verify(source, point=point, keyring=keyring, progress=job.progress)
 
     def told(done: Verified) -> dict[str, Any]:
         return _plain(VerificationSummary.proven(done))

@@ -17,7 +17,7 @@ from muniment.backup.selection import Selection
 from muniment.document import from_microseconds
 from muniment.errors import BackupNotFound, InvalidInput, MunimentError
 from muniment.maintenance import MaintenanceActions
-from muniment.raven3.messages import MomentWanted
+from muniment.raven3.messages import MomentWanted, VerificationWanted
 from muniment.security.access import Right
 from muniment.security.encryption import EncryptionKey
 from muniment.server.keyring import keyring_of
@@ -30,6 +30,13 @@ from muniment.storage.base import system_clock
 def selection_of(wanted: MomentWanted) -> Selection | None:
     """The part to restore, None for all of it."""
     return Selection.of(*(tuple(names or ()) for names in (wanted.collections, wanted.ids, wanted.id_prefixes)))
+
+
+def point_of(wanted: MomentWanted | VerificationWanted) -> RestorePoint:
+    """The moment, the newest when none is named; raises `InvalidInput` for what names none."""
+    # Nobody knows the zone of whoever asks, nor whether it is the server's: a time has to say it.
+    at = None if wanted.at is None else time_of(wanted.at, None, from_microseconds(system_clock()))
+    return RestorePoint(at, wanted.etag, wanted.backup, wanted.lineage)
 
 
 async def plan_for(
@@ -70,9 +77,7 @@ def _check_may_be_told(request: Request, places: Sequence[Path], any_of: Sequenc
 async def _plan_of(
     wanted: MomentWanted, places: Sequence[Path], settings: Settings, key: EncryptionKey | None = None
 ) -> tuple[RestorePlan, dict[str, Any]]:
-    # Nobody knows the zone of whoever asks, nor whether it is the server's: a time has to say it.
-    at = None if wanted.at is None else time_of(wanted.at, None, from_microseconds(system_clock()))
-    point = RestorePoint(at, wanted.etag, wanted.backup, wanted.lineage)
+    point = point_of(wanted)
 
     def planned() -> tuple[RestorePlan, dict[str, Any]]:
         source, *copies = places

@@ -19,7 +19,6 @@ from muniment.raven3.messages import (
     AttachmentVersions,
     BackupWanted,
     BuildVersion,
-    ChoreWanted,
     Command,
     CommandResult,
     CopyWanted,
@@ -63,6 +62,7 @@ from muniment.raven3.messages import (
     SeveralWanted,
     SingleToken,
     Stored,
+    VerificationWanted,
     Versions,
     Wanted,
 )
@@ -383,7 +383,7 @@ ROUTES: Final = (
     Route("admin/runs", {"GET": _listed(schedules.runs, RunsListed, EVERYTHING, list[Run])}, tenant=False),
     Route(
         "admin/verify",
-        {"POST": Endpoint(schedules.verify, ACCEPTED, LimitsWanted, ChoreWanted, may=EVERYTHING)},
+        {"POST": Endpoint(schedules.verify, ACCEPTED, LimitsWanted, VerificationWanted, may=EVERYTHING)},
         tenant=False,
     ),
     Route(

@@ -28,11 +28,13 @@ from muniment.raven3.messages import (
     ScheduleAction,
     ScheduleDone,
     ScheduleListed,
+    VerificationWanted,
 )
 from muniment.raven3.names import MAX_PAGE, SYSTEM
 from muniment.raven3.queries import LimitsWanted, RunsListed
 from muniment.server.chores import Told, copying, expiry, merging, rehearsal, verification
 from muniment.server.keyring import keyring_of, protection_of
+from muniment.server.points import point_of
 from muniment.server.request import Request
 from muniment.server.wire import Response, empty_response, json_response
 from muniment.storage.base import system_clock
@@ -106,20 +108,21 @@ async def runs(request: Request) -> Response:
 
 
 async def verify(request: Request) -> Response:
-    """Begin to read and check all backups in a folder of the server's machine."""
-    wanted = await request.message(ChoreWanted)
-    return await _begun(request, wanted, lambda place, keyring: verification(place, keyring), _limits(request))
+    """Begin to read and check all backups in a folder of the server's machine, or all that a named moment needs."""
+    wanted = await request.message(VerificationWanted)
+    point = point_of(wanted)
+    return await _begun(request, wanted, lambda place, keyring: verification(place, keyring, point), _limits(request))
 
 
 async def rehearse(request: Request) -> Response:
     """Begin to really restore a moment of the backups in a folder, which is looked at and deleted again."""
     wanted, app = await request.message(RehearsalWanted), request.server
-    named = {"backup": wanted.backup} if wanted.backup else {}
+    point = point_of(wanted)
     return await _begun(
         request,
         wanted,
         lambda place, keyring: rehearsal(
-            app.settings, app.databases.data_dir, place, keyring, query=wanted.query, **named
+            app.settings, app.databases.data_dir, place, keyring, point=point, query=wanted.query
         ),
         _limits(request),
     )
