@@ -550,6 +550,7 @@ def _create(folder: Path, allowed: bool, clock: Callable[[], int], key: Encrypti
     if not allowed:
         raise DatabaseNotFound(f"there is no database in {folder}", "give the folder that holds muniment.db")
     check_path(folder)
+    engines.check_outside(folder)
     try:
         made = make_folders(folder)
     except (OSError, ValueError) as error:

@@ -321,16 +321,18 @@ class MaintenanceActions:
         `GenerateNewDatabaseId` says, with a `key` an encrypted one. `keyring` has what opens encrypted backups, and
         whom to trust. A plan in the place of the folder is restored as it is. See `muniment.backup.restore.restore` for
         what holds afterwards. `in_child`, `niceness` and `limits` are those of `start_backup`; those of the
-        `progress` may be set while it runs.
+        `progress` may be set while it runs. Raises `InvalidInput` for a folder inside that of another database.
         """
         check_selection(selection)
         given_way = _niceness(niceness if limits.niceness is None else limits.niceness, in_child=in_child)
         progress = _limited(progress, limits)
+        target = location_of(destination)
+        engines.check_outside(target)
         plan = MaintenanceActions.plan_restore(source, point=point, keyring=keyring, **named)
         restoring = partial(restore_in_child, niceness=given_way) if in_child else partial(restore, clock=clock)
         return restoring(
             plan,
-            location_of(destination),
+            target,
             selection=selection,
             defrag=defrag,
             new_id=new_id,

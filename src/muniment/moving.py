@@ -124,6 +124,7 @@ class _Moving(Generic[T]):
 
 class _MoveBack(_Moving[Path]):
     def move(self) -> Moved:
+        engines.check_outside(self._target)
         with staged(self._target, self._key) as staging:
             with closing(DocumentDatabase(self._source, create=False, clock=self._clock)) as database:
                 self._wait(database.storage)

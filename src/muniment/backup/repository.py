@@ -604,12 +604,11 @@ def check_destination(destination: Path) -> None:
         resolved = Path(os.path.realpath(destination))  # resolve() fails in a way of its own at a loop of links
         if isinstance(_entry(resolved), Backup):
             raise InvalidInput(f"{destination} is a backup itself", f"give the folder that it is in: {resolved.parent}")
-        for folder in (resolved, *resolved.parents):
-            if engines.exists(folder):
-                raise InvalidInput(
-                    f"{destination} is inside the database in {folder}: its backups would be lost with it",
-                    "give a folder outside of it, at best on another disk",
-                )
+        if folder := resolved if engines.exists(resolved) else engines.database_around(resolved):
+            raise InvalidInput(
+                f"{destination} is inside the database in {folder}: its backups would be lost with it",
+                "give a folder outside of it, at best on another disk",
+            )
 
 
 def _make_named(destination: Path, kind: Kind, time: datetime) -> Path:

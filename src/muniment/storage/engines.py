@@ -6,8 +6,9 @@ an engine, or reaches past this module into one. What is about files is about fo
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
@@ -39,9 +40,11 @@ __all__ = [
     "RESTORING",
     "check_closed",
     "check_free",
+    "check_outside",
     "check_partitions",
     "compact",
     "create",
+    "database_around",
     "exists",
     "finish_removing",
     "is_being_removed",
@@ -105,6 +108,24 @@ def opens(place: Path, key: EncryptionKey) -> bool:
     except WrongKey:
         return False
     return True
+
+
+def database_around(place: Path) -> Path | None:
+    """The folder of a database that this place is inside of, all links followed; None where there is none."""
+    if isinstance(place, Address):
+        return None
+    with mapped_errors(place), suppress(ValueError):  # it is no path at all, which whoever uses it tells
+        return next(filter(exists, Path(os.path.realpath(place)).parents), None)  # resolve() fails at a loop of links
+    return None
+
+
+def check_outside(place: Path) -> None:
+    """Raises `InvalidInput` where a new database would be inside the folder of another one, and be lost with it."""
+    if around := database_around(place):
+        raise InvalidInput(
+            f"{place} is inside the database in {around}: a database there would be lost with it",
+            "give a folder outside of it",
+        )
 
 
 def check_closed(place: Path) -> None:

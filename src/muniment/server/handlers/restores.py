@@ -172,6 +172,7 @@ def _new_place(request: Request, name: str, location: str | None) -> Path:
     _check_new(databases, name)
     target = databases.places.data(location or databases.places.restored(name), within=request.caller.data_roots)
     databases.check_folder(name, target)
+    engines.check_outside(target)
     usual = (databases.data_dir, (databases.data_dir / "Databases").resolve())
     if (
         target.parent in usual
