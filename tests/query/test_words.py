@@ -7,9 +7,11 @@ from pathlib import Path
 
 import apsw
 import pytest
+from hypothesis import example, given
+from hypothesis import strategies as st
 
 from muniment.query.stems import stem
-from muniment.query.words import Place, Term, places, terms_of, times, words_of
+from muniment.query.words import GAP, Place, Term, in_order, places, terms_of, text_of, times, words_of
 
 DOCS = Path(__file__).parents[2] / "docs"
 
@@ -33,6 +35,29 @@ def test_stems_are_those_of_fts5() -> None:
 @pytest.mark.parametrize("word", ["straße", "o'neil", "a1s", "is", "s" * 65, ""])
 def test_what_is_no_english_word_is_its_own_stem(word: str) -> None:
     assert stem(word) == word
+
+
+_PIECES = st.sampled_from(
+    ["Two", "cars", "'", "'s", "'S", "’s", "_", "é", "e\u0301", "ΣΑΣ", "ﬁ", "\0", "!", "\xa8", "9"]
+)
+_PLAIN = st.sampled_from(["Dog", "a", "S", "'", "'s", "'S", "_", " ", "-", "\n", "7"])
+
+
+@given(st.text() | st.lists(_PIECES | st.just(" ")).map("".join) | st.lists(_PLAIN).map("".join))
+@example("the dog's o'neil's's 'quoted' a''s s' 's _'s")
+def test_fts5_cuts_the_same_words_out_of_a_text(text: str) -> None:
+    """And each piece of a text is cut as the whole is."""
+    words = [word.encode() for word in words_of(text)]
+    assert in_order(text, stems=False) == (found := [*words, GAP] if words else [])
+    assert in_order(text, stems=True) == [stem(word.decode()).encode() if word != GAP else GAP for word in found]
+    cut = _fts5.fts5_tokenizer("ascii", ["tokenchars", "_'"])
+    for stems in (False, True):
+        said = text_of(text, stems=stems)
+        there = cut(said, apsw.FTS5_TOKENIZE_DOCUMENT, None, include_offsets=False, include_colocated=False)
+        assert [str(word).encode() for word in there] == in_order(text, stems=stems)
+
+
+_fts5 = apsw.Connection(":memory:")
 
 
 def test_words_are_without_case_accents_and_other_forms() -> None:

@@ -26,15 +26,17 @@ class Extracted(NamedTuple):
 
 
 class Extractor:
-    """Finds the keys of these fields."""
+    """Finds the keys of these fields; with `texts`, words that are searched as one text (`words.text_of`)."""
 
-    def __init__(self, fields: Iterable[Field]) -> None:
+    def __init__(self, fields: Iterable[Field], *, texts: bool = False) -> None:
         self.fields = tuple(fields)
+        self._texts = texts
+        self._read = _TEXTS if texts else _KEYS
         inside = [field for field in self.fields if field.path[0] not in (ID, METADATA)]
         names = list(dict.fromkeys(field.path[0] for field in inside))
         self._body = _Members(names)
         self._metadata = any(field.path[0] == METADATA for field in self.fields)
-        self._places = [(names.index(field.path[0]), field.path[1:], _KEYS[field.kind]) for field in inside]
+        self._places = [(names.index(field.path[0]), field.path[1:], self._read[field.kind]) for field in inside]
         self._plain = len(names) == len(inside) and all(
             len(field.path) == 1 and field.kind == "value" for field in inside
         )
@@ -64,9 +66,9 @@ class Extractor:
             return found
         inside, metadata = iter(found), metadata_of(document) if self._metadata else {}
         return [
-            _found(document.id, (), _KEYS[field.kind])
+            _found(document.id, (), self._read[field.kind])
             if field.path[0] == ID
-            else _found(metadata, field.path[1:], _KEYS[field.kind])
+            else _found(metadata, field.path[1:], self._read[field.kind])
             if field.path[0] == METADATA
             else next(inside)
             for field in self.fields
@@ -81,7 +83,7 @@ class Extractor:
             faults: list[tuple[Field, str]] = []
             for field in self.fields:
                 try:
-                    found += Extractor([field]).keys(document)
+                    found += Extractor([field], texts=self._texts).keys(document)
                 except Exception as error:
                     found.append([keys.MISSING])
                     faults.append((field, f"{type(error).__name__}: {error}"[:MAX_REASON]))
@@ -213,6 +215,14 @@ def _as_stems(value: Any) -> list[Key]:
     return words.in_order(str(value), stems=True) if isinstance(value, str | int) else []
 
 
+def _as_search_text(value: Any) -> list[Key]:
+    return [words.text_of(str(value), stems=False)] if isinstance(value, str | int) else []
+
+
+def _as_stems_text(value: Any) -> list[Key]:
+    return [words.text_of(str(value), stems=True)] if isinstance(value, str | int) else []
+
+
 _KEYS: Final[dict[As, _Read]] = {
     "value": _value,
     "number": _as_number,
@@ -222,3 +232,4 @@ _KEYS: Final[dict[As, _Read]] = {
     "search": _as_search,
     "stems": _as_stems,
 }
+_TEXTS: Final[dict[As, _Read]] = _KEYS | {"search": _as_search_text, "stems": _as_stems_text}

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import unicodedata
 from collections.abc import Iterator, Sequence
+from itertools import chain
 from typing import Final, NamedTuple
 
 from muniment.query.stems import stem
@@ -13,6 +14,10 @@ GAP: Final = "\ufffe".encode()
 """Stands after the words of each value, so that no phrase goes on in the next; it is no part of a word."""
 
 _word: Final = re.compile(r"\w+(?:['’]\w+)*")
+# An apostrophe that is in no word, and what a word is tidied of.
+_no_word: Final = re.compile(r"(?<!\w)'|'(?!\w)|'s(?!\w|'\w)", re.ASCII | re.IGNORECASE)
+_SHORT: Final = 32
+_MOST: Final = 1 << 15
 _term: Final = re.compile(r'"([^"]*)"(\*?)|(\S+)')
 
 
@@ -47,10 +52,42 @@ def _tidied(found: str) -> str:
     return found.replace("’", "'").removesuffix("'s")
 
 
+class _Known(dict[str, tuple[bytes, ...]]):
+    """The words of what stands between spaces, or their stems: texts have the same again and again.
+
+    So they are cut once, for what becomes of a character depends on none beyond a space. Long ones are cut each time.
+    """
+
+    def __init__(self, *, stems: bool) -> None:
+        self._stems = stems
+
+    def __missing__(self, piece: str) -> tuple[bytes, ...]:
+        words = tuple((stem(word) if self._stems else word).encode() for word in words_of(piece))
+        if len(piece) <= _SHORT:
+            if len(self) >= _MOST:
+                self.clear()
+            self[piece] = words
+        return words
+
+
+_words: Final = _Known(stems=False)
+_stems: Final = _Known(stems=True)
+
+
 def in_order(text: str, *, stems: bool) -> list[bytes]:
     """The words of a text as they follow each other, or of each its stem, and then a gap."""
-    found = [stem(word).encode() for word in words_of(text)] if stems else [word.encode() for word in words_of(text)]
+    known = _stems if stems else _words
+    found = list(chain.from_iterable(map(known.__getitem__, text.split())))
     return [*found, GAP] if found else found
+
+
+def text_of(text: str, *, stems: bool) -> bytes:
+    """The same as one text: its words are what stands between characters of ASCII that are not in `[a-zA-Z0-9_']`."""
+    if stems or not text.isascii() or "\0" in text:
+        return b" ".join(in_order(text, stems=stems))
+    if "'" in text:
+        text = _no_word.sub(" ", text)
+    return text.lower().encode() + b" " + GAP if _word.search(text) else b""
 
 
 def places(text: str, *, stems: bool) -> list[Place]:

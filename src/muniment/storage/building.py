@@ -29,8 +29,11 @@ RETRY_SECONDS: Final = 60.0  # after which a query tries again to make an index 
 class Kept(Protocol):
     """The indexes that an engine keeps, for who makes and fills them: what a method says is on disk when it returns.
 
-    `on_definition` is called when a document has been written that may define an index.
+    `on_definition` is called when a document has been written that may define an index. `texts`: what is searched is
+    filled as texts, and not as words (`Extractor`).
     """
+
+    texts: bool
 
     named: Named
     on_definition: Callable[[], object] | None
@@ -165,7 +168,7 @@ class Builder:
             self._failed |= {(collection, field): monotonic() for field in failed}
 
     def _fill(self, collection: str | None, indexes: Sequence[Index]) -> None:
-        extractor = Extractor(index.field for index in indexes)
+        extractor = Extractor((index.field for index in indexes), texts=self.kept.texts)
         with self._pin() as snapshot:
             faults: list[Fault] = []
             documents = self._keys(collection, snapshot.etag, extractor, indexes, faults)

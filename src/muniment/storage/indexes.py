@@ -89,10 +89,11 @@ class Come(NamedTuple):
 
 
 class Extractors:
-    """Find the keys of documents for these indexes."""
+    """Find the keys of documents for these indexes; `texts` as of `Extractor`."""
 
-    def __init__(self, indexes: Iterable[Index]) -> None:
+    def __init__(self, indexes: Iterable[Index], *, texts: bool = False) -> None:
         self._all = tuple(indexes)
+        self._texts = texts
         self._of: dict[str | None, tuple[tuple[Index, ...], Extractor]] = {}
 
     def of(self, collection: str | None) -> tuple[tuple[Index, ...], Extractor]:
@@ -101,7 +102,7 @@ class Extractors:
         if found is None:
             folded = fold_collection(collection)
             mine = tuple(each for each in self._all if each.collection is None or each.collection == folded)
-            found = self._of[collection] = mine, Extractor(each.field for each in mine)
+            found = self._of[collection] = mine, Extractor((each.field for each in mine), texts=self._texts)
         return found
 
     def rows(self, come: Iterable[Come]) -> tuple[dict[int, list[tuple[int, Key]]], list[Fault]]:

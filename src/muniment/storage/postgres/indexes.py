@@ -153,6 +153,8 @@ class Indexes:
     `all` are those that were there when somebody last looked.
     """
 
+    texts = False
+
     def __init__(
         self, reader: Reader, names: Names, address: Address, clock: Callable[[], int], owner: object, about: str
     ) -> None:

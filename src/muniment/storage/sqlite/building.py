@@ -13,6 +13,8 @@ from muniment.storage.sqlite.writer import Writer
 class Submitted:
     """What `building.Kept` asks for, submitted to the writer and waited for."""
 
+    texts = True
+
     def __init__(self, writer: Writer) -> None:
         self._writer = writer
         self.documents = writer.documents

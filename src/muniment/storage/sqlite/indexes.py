@@ -51,7 +51,7 @@ _INDEX: Final = """
 CREATE TABLE index_{0:d}(etag INTEGER NOT NULL, key BLOB NOT NULL, PRIMARY KEY(etag, key)) STRICT, WITHOUT ROWID
 """
 _BY_KEY: Final = "CREATE INDEX IF NOT EXISTS index_{0:d}_key ON index_{0:d}(key, etag)"
-# One on words: what documents say in it, without the documents. Its words are cut by `query.words`, and no more here.
+# One on words: what documents say in it, without the documents. It cuts the words out of what `words.text_of` gives.
 _TEXT_INDEX: Final = """
 CREATE VIRTUAL TABLE index_{0:d}
 USING fts5(words, content='', contentless_delete=1, tokenize="ascii tokenchars '_'''")
@@ -103,7 +103,7 @@ class Indexes:
         """Read what there is, as it is in the present transaction. After one was undone, it may be less than before."""
         self._faulty = has_faults(self._connection)
         self.all = read_indexes(self._connection) if has_indexes(self._connection) else ()
-        self._extractors = Extractors(self.all)
+        self._extractors = Extractors(self.all, texts=True)
 
     def change(self, gone: Sequence[Gone], come: Sequence[Come]) -> list[Words]:
         """Keep the indexes: part of the transaction that writes this, which no index makes fail.
