@@ -27,7 +27,7 @@ from muniment import DocumentDatabase, MaintenanceActions, Put, sample
 from muniment.storage import engines
 from muniment.storage.location import Address, location_of
 from muniment.storage.postgres.connection import Names
-from muniment.storage.postgres.schema import keys_and_indexes, statements
+from muniment.storage.postgres.schema import LARGE, keys_and_indexes, statements
 
 sys.path.append(str(Path(__file__).parents[1]))  # for the PostgreSQL that the tests start
 from tests.postgres_server import Postgres, postgres_server
@@ -82,15 +82,14 @@ def _copied(server: Postgres, source: Address) -> float:
         rows = {}
         for table in ("log", "current"):
             with two.cursor().copy(f'COPY "{source.schema}".{table} TO STDOUT (FORMAT BINARY)'.encode()) as copy:
-                rows[table] = [bytes(piece) for piece in copy]
+                rows[table] = b"".join(copy)
 
         def work() -> None:
-            for table, pieces in rows.items():
+            for table, copied in rows.items():
                 statement = f'COPY "{target.schema}".{table} FROM STDIN (FORMAT BINARY)'
                 with one.cursor().copy(statement.encode()) as copy:
-                    for piece in pieces:
-                        copy.write(piece)
-            one.execute(names.sql(keys_and_indexes()).encode())
+                    copy.write(copied)
+            one.execute(names.sql("".join(map(keys_and_indexes, LARGE))).encode())
 
         return timed(work)
 

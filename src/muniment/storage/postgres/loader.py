@@ -1,7 +1,7 @@
 """Loading a whole database into a schema that nobody else uses, by COPY in PostgreSQL's binary format.
 
-The log and the pointers go there at the same time, over a connection each. Keys and indexes are made when all rows are
-there, each in one go. A load that fails is thrown away with its schema.
+The log and the pointers go there at the same time, over a connection each. Keys and indexes are made over these when
+all rows are there, each in one go. A load that fails is thrown away with its schema.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import ExitStack, suppress
 from dataclasses import replace
 from itertools import pairwise
-from typing import Any, Final
+from typing import Final
 
 import psycopg
 from psycopg import errors as failures
@@ -40,12 +40,20 @@ from muniment.storage.postgres.facts import (
 )
 from muniment.storage.postgres.schema import fill, keys_and_indexes, make_schema, make_tables
 
-_LOG: Final = """COPY {s}.log(etag, key, kind, spelling, collection, folded, modified, metadata, body, content, size,
-  digest) FROM STDIN (FORMAT BINARY)"""
-_LOG_TYPES: Final = "int8 bytea int2 bytea bytea bytea int8 bytea bytea int8 int8 bytea".split()
-_CURRENT: Final = """COPY {s}.current(kind, key, spelling, etag, collection, size, digest)
-  FROM STDIN (FORMAT BINARY)"""
-_CURRENT_TYPES: Final = "int2 bytea bytea int8 bytea int8 bytea".split()
+_COPIES: Final = {
+    "log": """COPY {s}.log(etag, key, kind, spelling, collection, folded, modified, metadata, body, content, size,
+  digest) FROM STDIN (FORMAT BINARY)""",
+    "current": """COPY {s}.current(kind, key, spelling, etag, collection, size, digest) FROM STDIN (FORMAT BINARY)""",
+}
+_TYPES: Final = {
+    "log": "int8 bytea int2 bytea bytea bytea int8 bytea bytea int8 int8 bytea".split(),
+    "current": "int2 bytea bytea int8 bytea int8 bytea".split(),
+}
+_SETTINGS: Final = "SET statement_timeout = 0; SET maintenance_work_mem = '128MB'; SET default_statistics_target = 20"
+_ANALYZE: Final = {
+    "log": "ANALYZE {s}.log(etag, key, kind, folded)",  # what queries compare; the bodies would take the longest
+    "current": "ANALYZE {s}.current(kind, key, etag)",
+}
 _TWICE: Final = "SELECT etag FROM {s}.log GROUP BY etag HAVING count(*) > 1 LIMIT 1"
 
 
@@ -78,23 +86,11 @@ class Loader(Totals):
         with self._connection.transaction():
             make_schema(self._connection, self._address)
             make_tables(self._connection, self._names, self._address.partitions, keys=False)
-        self._copies = ExitStack()
-        self._log = self._copy(_LOG, _LOG_TYPES)
-        self._pointers = self._copy(_CURRENT, _CURRENT_TYPES)
-        self._held.push(self._undo)
+        self._log, self._pointers = self._table("log"), self._table("current")
 
-    def _copy(self, statement: str, types: Sequence[str]) -> Copying:
+    def _table(self, name: str) -> _Table:
         connection = self._held.enter_context(self._pool.connection())
-        connection.execute("SET statement_timeout = 0")
-        connection.adapters.register_dumper(bytes, BytesBinaryDumper)  # in C, where the usual one is in Python
-        self._held.callback(_usual, connection)
-        cursor = self._copies.enter_context(connection.cursor())
-        return Copying(self._copies.enter_context(cursor.copy(self._names.sql(statement))), types)
-
-    def _undo(self, *error: Any) -> None:
-        """End what is not finished."""
-        with suppress(psycopg.Error, OSError):
-            self._copies.__exit__(Exception, Exception("not finished"), None)
+        return self._held.enter_context(_Table(connection, self._names, name))
 
     def apply(self, batch: Batch) -> None:
         """Take in revisions of documents with the etags and times that they have.
@@ -118,7 +114,7 @@ class Loader(Totals):
         keys, collections = folded(batch.ids), batch.collections
         of = Packed(collections.offsets, collections.data.lower(), collections.nulls)  # as `fold_collection` does
         with mapped_errors(self._address):
-            self._log.rows(
+            self._log.copying.rows(
                 len(batch),
                 *(batch.etags, keys, Same(DOCUMENT), _spellings(batch.ids, keys), collections, of),
                 *(batch.modified, batch.metadata, batch.bodies, Same(None), _sizes(batch), digests.rows),
@@ -127,7 +123,7 @@ class Loader(Totals):
     def _store_pointers(self, batch: Batch, digests: Digests) -> None:
         keys = folded(batch.ids)
         with mapped_errors(self._address):
-            self._pointers.rows(
+            self._pointers.copying.rows(
                 len(batch),
                 *(Same(DOCUMENT), keys, _spellings(batch.ids, keys), batch.etags),
                 *(batch.collections, _sizes(batch), digests.members),
@@ -154,13 +150,13 @@ class Loader(Totals):
         collection = None if revision.collection is None else revision.collection.encode()
         size, digest = (0, None) if revision.body is None else (revision.size, member)
         with mapped_errors(self._address):
-            self._log.row(
+            self._log.copying.row(
                 (
                     *(revision.etag, key, ATTACHMENT, spelling, collection, fold_collection(collection)),
                     *(revision.modified, revision.metadata, revision.body, content, size, row),
                 )
             )
-            self._pointers.row((ATTACHMENT, key, spelling, revision.etag, collection, size, digest))
+            self._pointers.copying.row((ATTACHMENT, key, spelling, revision.etag, collection, size, digest))
 
     def finish(
         self,
@@ -178,14 +174,16 @@ class Loader(Totals):
         self._wait()
         connection, names = self._connection, self._names
         with mapped_errors(self._address):
-            for each in (self._log, self._pointers):
-                each.end()
-            self._copies.close()
             told = began(lineages) or last_modified
             try:
+                pointers = self._threads.submit(self._pointers.finish)
+                try:
+                    self._log.finish()
+                finally:
+                    pointers.result()
                 with connection.transaction():
-                    connection.execute("SET LOCAL statement_timeout = 0; SET LOCAL maintenance_work_mem = '128MB'")
-                    connection.execute(names.sql(keys_and_indexes()))
+                    connection.execute("SET LOCAL statement_timeout = 0")
+                    connection.execute(names.sql(keys_and_indexes("dead")))
                     if not self._ascending and (twice := connection.execute(names.sql(_TWICE)).fetchone()):
                         raise DamagedBackup(f"the etag {twice[0]} occurs twice", "restore from another backup")
                     identity = replace(self._identity, lineages=tuple(lineages))
@@ -195,8 +193,6 @@ class Loader(Totals):
                     query = "UPDATE {s}.muniment SET etag = %s, modified = %s, told_until = %s, commits = 1"
                     connection.execute(names.sql(query), (last_etag, last_modified, told))
                     write_tallies(connection, names, self._sums())
-                    for table in ("log", "current"):
-                        connection.execute(names.sql(f"ANALYZE {{s}}.{table}"))
             except failures.UniqueViolation as error:
                 raise DamagedBackup("an id or an etag occurs twice", "restore from another backup") from error
         self.close()
@@ -217,10 +213,33 @@ class Loader(Totals):
         self._held.close()
 
 
-def _usual(connection: Any) -> None:
-    if not connection.closed:
-        with suppress(psycopg.Error):
-            connection.execute("RESET statement_timeout")
+class _Table:
+    """A table that is filled over a connection of its own."""
+
+    def __init__(self, connection: Connection, names: Names, name: str) -> None:
+        self._connection, self._names, self._name = connection, names, name
+        self._copy = ExitStack()
+
+    def __enter__(self) -> _Table:
+        self._connection.execute(_SETTINGS)
+        self._connection.adapters.register_dumper(bytes, BytesBinaryDumper)  # in C, where the usual one is in Python
+        cursor = self._copy.enter_context(self._connection.cursor())
+        copy = self._copy.enter_context(cursor.copy(self._names.sql(_COPIES[self._name])))
+        self.copying = Copying(copy, _TYPES[self._name])
+        return self
+
+    def finish(self) -> None:
+        """There are no more rows: make keys and indexes."""
+        self.copying.end()
+        self._copy.close()
+        self._connection.execute(self._names.sql(keys_and_indexes(self._name)))
+        self._connection.execute(self._names.sql(_ANALYZE[self._name]))
+
+    def __exit__(self, *error: object) -> None:
+        """End what is not finished, and the connection, whose settings are of no use to others."""
+        with suppress(psycopg.Error, OSError):
+            self._copy.__exit__(Exception, Exception("not finished"), None)
+        self._connection.close()
 
 
 def store_content(connection: Connection, names: Names, revision: Revision, parts: Iterable[bytes]) -> int:

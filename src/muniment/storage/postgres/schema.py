@@ -2,7 +2,7 @@
 
 Ids, collections and bodies are `bytea`: PostgreSQL's text takes no NUL, and its order of text is that of some language.
 Every primary key but those of small tables has the key that `log`, `current` and `dead` can be partitioned by. Of SQL
-there is only what engines that speak PostgreSQL's protocol have too; `tests/storage/test_postgres_schema.py` lists it.
+there is only what engines that speak PostgreSQL's protocol have too; `tests/storage/test_postgres.py` lists it.
 """
 
 from __future__ import annotations
@@ -50,6 +50,7 @@ CREATE TABLE {s}.content(
 CREATE TABLE {s}.part(
   content bigint NOT NULL, number integer NOT NULL, data bytea NOT NULL, PRIMARY KEY(content, number)
 );
+CREATE INDEX content_staged ON {s}.content(made) WHERE staged;
 """
 """One row in `muniment` has the last etag: who commits locks it. `mark` has what was committed, by its client's own id.
 `delta` has what commits have changed of `tally` since somebody has last added it up there."""
@@ -87,12 +88,14 @@ LARGE: Final = {
 tombstone; and what is no longer current. The spelling is there when it differs from the key, the folded id."""
 
 PRIMARY_KEYS: Final = {"log": "etag, key", "current": "kind, key", "dead": "etag, key"}
-INDEXES: Final = """
-CREATE INDEX log_collection ON {s}.log(folded, etag) WHERE folded IS NOT NULL;
+INDEXES: Final = {
+    "log": """CREATE INDEX log_collection ON {s}.log(folded, etag) WHERE folded IS NOT NULL;
 CREATE INDEX log_attachment ON {s}.log(etag) WHERE kind = 1;
 CREATE INDEX log_tombstone ON {s}.log(etag) WHERE body IS NULL;
-CREATE INDEX content_staged ON {s}.content(made) WHERE staged;
-"""
+""",
+    "current": "",
+    "dead": "",
+}
 TABLES: Final = (
     *"muniment state note turn tally delta mark pin lease content part log current dead".split(),
     *"index_definition index_key index_text index_fault".split(),
@@ -122,13 +125,12 @@ def statements(partitions: int, *, keys: bool = True) -> str:
             f" FOR VALUES WITH (MODULUS {partitions}, REMAINDER {number});\n"
             for number in range(partitions)
         ]
-    return "".join([*made, INDEXES if keys else ""])
+    return "".join([*made, *(INDEXES.values() if keys else ())])
 
 
-def keys_and_indexes() -> str:
+def keys_and_indexes(table: str) -> str:
     """What `statements` leaves out without `keys`."""
-    added = [f"ALTER TABLE {{s}}.{table} ADD PRIMARY KEY({key});\n" for table, key in PRIMARY_KEYS.items()]
-    return "".join([*added, INDEXES])
+    return f"ALTER TABLE {{s}}.{table} ADD PRIMARY KEY({PRIMARY_KEYS[table]});\n{INDEXES[table]}"
 
 
 def make_tables(connection: Connection, names: Names, partitions: int, *, keys: bool = True) -> None:
