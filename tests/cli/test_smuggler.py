@@ -151,6 +151,42 @@ def test_a_moment_in_backups(shop: Path, backups: Path, url: str, name: str, tmp
     assert not (tmp_path / "new").exists()
 
 
+@pytest.mark.parametrize("form", ["folder", "backups", "server"])
+def test_a_part_by_collections_ids_and_prefixes(form: str, url: str, name: str, tmp_path: Path) -> None:
+    with DocumentDatabase(tmp_path / "small") as database:
+        for number in range(1, 4):
+            for kind in ("orders", "users", "shops"):
+                database.put(f"{kind}/{number}", {"n": number}, {"Raven-Entity-Name": kind.title()})
+        database.put_attachment("orders/2/a.txt", b"kept")
+        database.put_attachment("shops/2/a.txt", b"left out")
+        database.maintenance.start_backup(tmp_path / "small-backups").wait()
+    places: dict[str, str | Path] = {
+        "folder": tmp_path / "small",
+        "backups": tmp_path / "small-backups",
+        "server": f"{url}/databases/{name}",
+    }
+    if form == "server":
+        well("between", tmp_path / "small", url, "--database2", name, "--create")
+    place = places[form]
+    part = ["--collection", "ORDERS", "--id", "Users/3", "--id-prefix", "shops/1", "--id", "shops/3"]
+    told = well("out", place, tmp_path / "part.ravendbdump", *part)
+    assert (told["documents"], told["attachments"]) == (6, 1)
+    copied = well("between", place, tmp_path / "part", "--create", *part)
+    assert copied["imported"]["documents"] == 6
+    found = [json.loads(line)["@metadata"]["@id"] for line in lines(tmp_path / "part", tmp_path)]
+    assert sorted(found) == ["orders/1", "orders/2", "orders/3", "shops/1", "shops/3", "users/3"]
+    told = well("out", place, tmp_path / "few.ndjson", *part, "--filter=n=3")  # which has to be met as well
+    assert told["documents"] == 3
+    for missing, said in (
+        (["--collection", "Ordrs"], "no document in a collection 'Ordrs'"),
+        (["--id", "orders/1", "--id", "orders/9"], "no document 'orders/9'"),
+        (["--id-prefix", "x/"], "no document 'x/*'"),
+    ):
+        failed(muniment("smuggler", "out", place, tmp_path / "none.ndjson", *missing), 3, said)
+    failed(muniment("smuggler", "out", place, tmp_path / "none.ndjson", "--id", ""), 2, "is empty")
+    assert not (tmp_path / "none.ndjson").exists()
+
+
 def test_between_servers(url: str, name: str, dump: Path, tmp_path: Path) -> None:
     well("in", url, dump, "--database", name, "--create")
     moved = well("between", url, url, "--database", name, "--database2", f"{name}-copy", "--create", "--limit", "2000")

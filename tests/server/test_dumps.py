@@ -104,6 +104,27 @@ def test_options_of_an_export(shop: Database) -> None:
     assert_error(shop.server.client.get("/databases/none/smuggler/export"), 503)
 
 
+def test_a_part_of_a_moment(shop: Database, server: Server, tmp_path: Path) -> None:
+    for kind in ("orders", "users", "shops"):
+        for number in (1, 2):
+            shop.put(f"{kind}/{number}", **{"Raven-Entity-Name": kind})
+    shop.backup(tmp_path / "backups")
+    moment = {"BackupLocation": str(tmp_path / "backups")}
+
+    def ids(**part: list[str]) -> list[str]:
+        answer = server.client.post("/admin/restore/export?format=ndjson", json=moment | part)
+        assert answer.status_code == 200, answer.text
+        return sorted(json.loads(line)["@metadata"]["@id"] for line in answer.text.splitlines())
+
+    assert ids(Collections=["orders"]) == ["orders/1", "orders/2"]
+    assert ids(Ids=["Orders/1"], IdPrefixes=["users/", "shops/2"]) == ["orders/1", "shops/2", "users/1", "users/2"]
+    assert ids(Collections=["orders", "users"], Ids=["shops/1"])[-3:] == ["shops/1", "users/1", "users/2"]
+    assert len(ids()) == 6
+    assert_error(server.client.post("/admin/restore/export", json=moment | {"Ids": [""]}), 400)
+    lines = shop.get("/smuggler/export?format=ndjson&collection=orders&id=users/1").text.splitlines()
+    assert len(lines) == 3
+
+
 def test_an_export_that_fails_breaks_the_connection(shop: Database) -> None:
     script = {"transform": "function(doc) { if (doc.odd) throw 'odd'; return doc; }"}
     shop.put("first", b'{"odd":1}')

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import gzip
+import json
 import shlex
 import time
 from pathlib import Path
@@ -138,8 +140,8 @@ def test_a_moment_is_saved_as_a_dump_without_a_restore(server: Server, shop: Dat
         page.driver.execute_script("delete window.showSaveFilePicker")  # a dialog of the system, which nobody clicks
         page.click("", "rect.moments")
         page.see("p", "1 backup,")
-        page.choose("Collections")
-        page.enter("Which", "Orders")
+        page.choose("A part of it")
+        page.enter("Collections", "Orders")
         page.choose("A dump on this computer")
         page.choose("lines of JSON")
         page.click("As a command", "summary")
@@ -152,9 +154,17 @@ def test_a_moment_is_saved_as_a_dump_without_a_restore(server: Server, shop: Dat
         told = muniment(*command[1:], cwd=tmp_path)
         assert told.code == 0, told
         assert line == (tmp_path / "moment.ndjson").read_bytes().rstrip()
-        page.choose("Documents by their ids")
+        page.enter("Ids of documents", "others/1")
+        page.choose("RavenDB 4 to 7")
         page.click("Go on")
-        page.see(".problem", "A dump has everything or one collection")
+        page.see(".good", f"{shop.name}.ravendbdump is complete")
+        dump = json.loads(gzip.decompress(_saved(tmp_path, f"{shop.name}.ravendbdump")))
+        assert [each["@metadata"]["@id"] for each in dump["Docs"]] == ["orders/1", "others/1"]
+        page.enter("Ids of documents", "others/9")
+        page.click("Go on")
+        page.see(".problem", "no document 'others/9'")
+        assert all("404" in said for said in page.console())
         assert not page.console()
-    [told_of] = [each for each in server.client.get("/operations").json() if shop.name in each["Description"]][:1]
-    assert (told_of["Description"], told_of["Status"]) == (f"export from backups of {shop.name}", "Completed")
+    exports = [each for each in server.client.get("/operations").json() if shop.name in each["Description"]][:3]
+    assert {each["Description"] for each in exports} == {f"export from backups of {shop.name}"}
+    assert [each["Status"] for each in exports] == ["Faulted", "Completed", "Completed"]

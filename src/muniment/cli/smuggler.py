@@ -25,7 +25,7 @@ from muniment.cli.options import (
     path_of,
 )
 from muniment.cli.output import aside
-from muniment.cli.point import PointOptions
+from muniment.cli.point import PartOptions, PointOptions
 from muniment.cli.report import facts, text_of
 from muniment.cli.smuggler_options import CarriedOptions, Continuation, FailOnUnknown, KeepExtensions, StartEtag
 from muniment.durable import cannot_write
@@ -79,6 +79,7 @@ def smuggler_out(
             help="Leave the documents for which RavenDB refuses a dump out of FILE, into another one beside it.",
         ),
     ] = False,
+    part: PartOptions,
     carried: CarriedOptions,
     start_document_etag: StartEtag = None,
     encryption: KeyOptions,
@@ -98,11 +99,12 @@ def smuggler_out(
     $ muniment smuggler out shop shop.ravendbdump
     $ muniment smuggler out http://127.0.0.1:8080 shop.ndjson.zst --database shop
     $ muniment smuggler out /mnt/backups/shop shop.ravendump --at 2026-11-22T17:18:03Z
+    $ muniment smuggler out /mnt/backups/shop part.ravendbdump --collection Orders --id-prefix users/
     $ muniment smuggler out shop - --compression zstd | ssh elsewhere muniment smuggler in copy -
     """
     _check_used(source, keys)
     key, keyring = _opening(source, encryption, opening)
-    options = carried.options(start_document_etag)
+    options = carried.options(start_document_etag, part=part)
     if incremental and (file == STREAM or overwrite):
         raise InvalidInput("an incremental export goes into a folder, as a new file", "name a folder")
     if for_ravendb and (file == STREAM or incremental):
@@ -258,6 +260,7 @@ def smuggler_between(
     ] = None,
     moment: PointOptions,
     create: Create = False,
+    part: PartOptions,
     carried: CarriedOptions,
     start_document_etag: StartEtag = None,
     fail_on_unknown: FailOnUnknown = False,
@@ -283,7 +286,7 @@ def smuggler_between(
     key, keyring = _opening(source, encryption, opening)
     if key_file2 and "://" in target:
         check_stays_here(["--key-file2"], ITS_KEYS)
-    options = carried.options(start_document_etag, None, fail_on_unknown)
+    options = carried.options(start_document_etag, None, fail_on_unknown, part=part)
     target_keys = _keys_of_target(source, target, keys, second_keys)
     from muniment.security.encryption import given_key  # here too
     from muniment.smuggling import between as move

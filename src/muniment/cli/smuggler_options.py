@@ -9,6 +9,7 @@ from typing import Annotated, Any, Final, TypeAlias
 import typer
 
 from muniment.cli.options import path_of
+from muniment.cli.point import PartOptions
 from muniment.smuggler.options import SmugglerOptions
 
 _PAIR: Final = "PATH=VALUE"
@@ -89,6 +90,7 @@ class CarriedOptions:
         continuation: str | None = None,
         fail_on_unknown: bool = False,
         keep_extensions: bool = False,
+        part: PartOptions | None = None,
     ) -> SmugglerOptions:
         """The same for the library; raises `InvalidInput` for what makes no sense."""
         given: dict[str, Any] = {each.name: getattr(self, each.name) for each in fields(self)}
@@ -97,4 +99,6 @@ class CarriedOptions:
         if self.batch_size is None:
             del given["batch_size"]
         given |= {"fail_on_unknown": fail_on_unknown, "keep_extensions": keep_extensions}
+        if part is not None:
+            given |= {"collections": part.collection, "ids": part.id, "prefixes": part.id_prefix}
         return SmugglerOptions.of(**given)

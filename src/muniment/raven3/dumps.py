@@ -8,6 +8,7 @@ from typing import Any, Final
 
 from muniment.errors import InvalidInput
 from muniment.raven3.queries import Imported, Smuggled, parameters
+from muniment.smuggler.filter import AnyOf
 from muniment.smuggler.folder import State
 from muniment.smuggler.options import SmugglerOptions
 
@@ -53,6 +54,10 @@ def pairs_of(options: SmugglerOptions) -> Pairs:
     if options.types is not None:
         pairs.append(("operate-on-types", ",".join(sorted(options.types))))
     for filter in options.filters:
+        if isinstance(filter, AnyOf):
+            named = {"collection": filter.collections, "id": filter.ids, "id-prefix": filter.prefixes}
+            pairs += [(name, text) for name, texts in named.items() for text in texts]
+            continue
         name = f"{'negative-' if filter.negative else ''}{'metadata-' if filter.on_metadata else ''}filter"
         pairs.append((name, filter.text))
     for name, (member, _) in parameters(Imported).items():

@@ -343,6 +343,13 @@ class PartExported(Smuggled, frozen=True):
     for_ravendb: Annotated[
         str | None, Meta(description="`without` the documents for which RavenDB refuses a dump, or `only` these.")
     ] = None
+    collections: Annotated[list[str], Meta(description="What is in this collection, or named by these two:")] = field(
+        name="collection", default=[]
+    )
+    ids: Annotated[list[str], Meta(description="The document with this id.")] = field(name="id", default=[])
+    prefixes: Annotated[list[str], Meta(description="Documents whose ids begin so.")] = field(
+        name="id-prefix", default=[]
+    )
 
 
 class ExportedMoment(PartExported, frozen=True):

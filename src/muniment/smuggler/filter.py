@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass, field
 from decimal import Decimal, InvalidOperation
@@ -19,7 +19,7 @@ from typing import Final, NamedTuple
 import msgspec
 
 from muniment import json_bytes
-from muniment.document import ENTITY_NAME, LAST_MODIFIED, encode
+from muniment.document import ENTITY_NAME, LAST_MODIFIED, collection_of, encode, fold, texts_in
 from muniment.errors import InvalidInput
 from muniment.json_bytes import OPEN_ARRAY, OPEN_OBJECT, QUOTE
 from muniment.smuggler.metadata import EXPIRES, INTERNAL
@@ -124,6 +124,57 @@ class Filter:
         if self._values.fullmatch(text):
             return True
         return bool(self._numbers) and value[0] in b"-0123456789" and _number(text) in self._numbers
+
+
+@dataclass(frozen=True, slots=True)
+class AnyOf:
+    """A part of a database; a document is carried if it is in a collection, or its id is one of these or begins so.
+
+    Case is ignored. As where a part is restored, what nothing is found for is an error.
+    """
+
+    collections: tuple[str, ...] = ()
+    ids: tuple[str, ...] = ()
+    prefixes: tuple[str, ...] = ()
+    _collections: frozenset[str] = field(init=False, repr=False, compare=False)
+    _ids: frozenset[str] = field(init=False, repr=False, compare=False)
+    _prefixes: tuple[str, ...] = field(init=False, repr=False, compare=False)
+
+    def __post_init__(self) -> None:
+        """Raises `InvalidInput` for an empty name."""
+        if not all((*self.collections, *self.ids, *self.prefixes)):
+            raise InvalidInput("a collection, id or prefix to export is empty", "leave it out")
+        object.__setattr__(self, "_collections", frozenset(map(fold, self.collections)))
+        object.__setattr__(self, "_ids", frozenset(map(fold, self.ids)))
+        object.__setattr__(self, "_prefixes", tuple(map(fold, self.prefixes)))
+
+    @classmethod
+    def of(cls, collections: Iterable[str], ids: Iterable[str], prefixes: Iterable[str]) -> list[AnyOf]:
+        """The one filter of these names, none when nothing was named."""
+        told = {"collections": collections, "ids": ids, "prefixes": prefixes}
+        found = [texts_in(given, what) for what, given in told.items()]
+        return [cls(*found)] if any(found) else []
+
+    @property
+    def text(self) -> str:
+        """What is said of it."""
+        return " or ".join(name.text for name in self.names)
+
+    @property
+    def names(self) -> list[Name]:
+        """All that it names; of a prefix it is enough that one id begins so."""
+        return [
+            *(Name(COLLECTION, text, _compiled(re.escape(text))) for text in self.collections),
+            *(Name(ID, text, _compiled(re.escape(text))) for text in self.ids),
+            *(Name(ID, f"{text}*", _compiled(f"{re.escape(text)}.*")) for text in self.prefixes),
+        ]
+
+    def accepts(self, id: str, metadata: bytes, body: bytes) -> bool:
+        """Whether the document is in it."""
+        key = fold(id)
+        if key in self._ids or (self._prefixes and key.startswith(self._prefixes)):
+            return True
+        return bool(self._collections) and fold(collection_of(metadata) or "") in self._collections
 
 
 def _refused(text: str, what: str, hint: str) -> InvalidInput:

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any, Final, Literal, Self, get_args
 
 from muniment.errors import InvalidInput, unreadable
-from muniment.smuggler.filter import Filter
+from muniment.smuggler.filter import AnyOf, Filter
 
 Format = Literal["ravendbdump", "ravendump", "ndjson", "parquet"]
 Compression = Literal["gzip", "zstd", "none"]
@@ -68,7 +68,7 @@ class SmugglerOptions:
     """
 
     types: frozenset[str] | None = None
-    filters: tuple[Filter, ...] = ()
+    filters: tuple[Filter | AnyOf, ...] = ()
     transform: str | None = None
     exclude_expired: bool = False
     ignore_errors: bool = False
@@ -110,11 +110,15 @@ class SmugglerOptions:
         transform: str | None = None,
         transform_file: str | os.PathLike[str] | None = None,
         start_document_etag: str | int | None = None,
+        collections: Iterable[str] = (),
+        ids: Iterable[str] = (),
+        prefixes: Iterable[str] = (),
         **others: Any,
     ) -> Self:
         """From the arguments of RavenDB's command line; `others` are members of this class.
 
-        Types are separated by commas; an etag may be a number or in RavenDB 3's form.
+        Types are separated by commas; an etag may be a number or in RavenDB 3's form. Where `collections`, `ids` or
+        `prefixes` of ids are named, a document has to be in one of them, too.
         """
         if transform is not None and transform_file is not None:
             raise InvalidInput("there are two transforms", "give --transform or --transform-file, not both")
@@ -130,7 +134,7 @@ class SmugglerOptions:
         ]
         return cls(
             types=_types(operate_on_types),
-            filters=tuple(filters),
+            filters=(*filters, *AnyOf.of(collections, ids, prefixes)),
             transform=transform if transform_file is None else _script(Path(transform_file)),
             start_etag=_etag(start_document_etag),
             **others,

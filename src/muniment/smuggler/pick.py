@@ -13,7 +13,7 @@ from muniment.backup.matches import MANY, collections_of, near, near_hint
 from muniment.document import decode, from_microseconds
 from muniment.errors import DocumentNotFound, InvalidInput
 from muniment.fingerprint import Fingerprint
-from muniment.smuggler.filter import COLLECTION, ID, Filter, Name
+from muniment.smuggler.filter import COLLECTION, ID, AnyOf, Filter, Name
 from muniment.smuggler.metadata import EXPIRES
 from muniment.smuggler.options import DOCUMENTS, SmugglerOptions
 from muniment.smuggler.script import Transform
@@ -103,7 +103,7 @@ def has_expired(metadata: bytes, now: datetime) -> bool:
 class Named:
     """The ids and collections that the filters of an export name; `missing` are those that were not found."""
 
-    def __init__(self, filters: Iterable[Filter]) -> None:
+    def __init__(self, filters: Iterable[Filter | AnyOf]) -> None:
         named = [name for filter in filters for name in filter.names]
         ids = [name for name in named if name.member == ID]
         self._collections = [name for name in named if name.member == COLLECTION]

@@ -6,13 +6,12 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Coroutine, Iterator
 from contextlib import contextmanager
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from typing import Any, Final, TypeAlias, cast
 from urllib.parse import quote
 
 from muniment.backup.job import Job
 from muniment.database import DocumentDatabase
-from muniment.errors import InvalidInput
 from muniment.progress import Progress
 from muniment.raven3.dumps import Pairs, options_of, state_of
 from muniment.raven3.headers import BUILD_HEADER, KIND, OPERATION, Headers
@@ -30,6 +29,7 @@ from muniment.server.request import Request
 from muniment.server.tenants import SYSTEM_HOLDS, Tenant, is_system
 from muniment.server.wire import Response, empty_response, json_response
 from muniment.smuggler.export import export_changes, export_plan, export_state
+from muniment.smuggler.filter import AnyOf
 from muniment.smuggler.folder import Kind, State
 from muniment.smuggler.options import Compression, ExportOptions, Format, SmugglerOptions
 from muniment.telling import log
@@ -101,15 +101,13 @@ async def export(request: Request) -> Response | Outgoing:
 
 
 async def export_backup(request: Request) -> Response | Outgoing:
-    """Stream a moment that backups hold as a dump, NDJSON or Parquet, without restoring it; options in the query.
+    """Stream a moment that backups hold, or a part of it, as a dump, NDJSON or Parquet, without restoring it.
 
-    It is proven as it is read, so what does not come to the end of the answer is not to be used.
+    Options are in the query. It is proven as it is read: what does not come to the end of the answer is not to be used.
     """
     wanted, options = await request.message(MomentWanted), _shape(request.pairs)
-    if wanted.collections is not None or wanted.ids is not None or wanted.id_prefixes is not None:
-        raise InvalidInput(
-            "an export takes a part by filters", "give metadata-filter=Raven-Entity-Name=Orders in the query, say"
-        )
+    part = AnyOf.of(wanted.collections or (), wanted.ids or (), wanted.id_prefixes or ())
+    options = replace(options, part=replace(options.part, filters=(*options.part.filters, *part)))
     places, plan, _ = await plan_for(request, wanted, Right.RESTORE)
 
     def work(pipe: Pipe, _: Headers, progress: Progress) -> dict[str, Any]:

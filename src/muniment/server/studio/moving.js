@@ -1,8 +1,9 @@
 // Dumps: one that is dropped on the page is imported, and a database, or a part of it, is saved as one.
 
-import { ask, base, Failed, query } from "./api.js";
+import { ask, base, Failed, json, query } from "./api.js";
 import { button, choice, field, fill, h, say } from "./dom.js";
 import { save } from "./attachments.js";
+import { asOptions, asParameters, part } from "./part.js";
 import { problem } from "./problem.js";
 import { counted, quoted, size } from "./words.js";
 
@@ -129,19 +130,21 @@ async function upload(path, file, tell) {
 
 function exporting({ database }) {
   let format = "ravendbdump";
-  const prefix = h("input", { autocomplete: "off" });
   const told = h("div", {});
   const command = h("code", {});
   const show_ = () => {
-    const only = prefix.value && quoted(`--metadata-filter=Raven-Entity-Name=${prefix.value}`);
     const words = [`${location.origin}${base(database)}`, `${database}.${format}`].map(quoted);
-    command.textContent = ["muniment smuggler out", ...words, only].filter(Boolean).join(" ");
+    command.textContent = ["muniment smuggler out", ...words, ...asOptions(value())].join(" ");
   };
-  prefix.addEventListener("input", show_);
+  const { fields, value, empty } = part(show_);
   show_();
   const start = async (event) => {
     event.preventDefault();
-    const options = { format, "metadata-filter": prefix.value && `Raven-Entity-Name=${prefix.value}` };
+    if (empty()) {
+      fill(told, h("p", { class: "problem", role: "alert" }, "A part is wanted, and nothing is named yet."));
+      return;
+    }
+    const options = { format, ...asParameters(value()) };
     const asked = { method: "GET", path: `${base(database)}/smuggler/export${query(options)}` };
     await saved(told, asked, `${database}.${format}`).catch((error) => fill(told, problem(error)));
   };
@@ -156,7 +159,7 @@ function exporting({ database }) {
         format = value;
         show_();
       }),
-      field("Only this collection", prefix, "everything if it is empty"),
+      fields,
       h("button", { type: "submit" }, "Export"),
       h("details", {}, h("summary", {}, "As a command"), h("pre", { tabindex: 0 }, command)),
     ),
@@ -200,10 +203,9 @@ async function keep(answer, file, name, tell) {
     if (file) await counted_.pipeTo(await file.createWritable());
     else save(await new Response(counted_).blob(), name);
   } catch (error) {
-    throw new Failed(
-      0,
-      `The export stopped: ${error.message}`,
-      "Nothing whole was saved. See Operations for why, and export again.",
-    );
+    // Where the server has stopped it, the connection broke: the job knows why.
+    const job = await json(`/operation/status?id=${answer.headers.get("Muniment-Operation")}`).catch(() => null);
+    const { Error: why, Hint: hint } = job?.State ?? {};
+    throw new Failed(0, `Nothing whole was saved: ${why ?? error.message}`, hint ?? "See Operations, and export again.");
   }
 }

@@ -6,6 +6,7 @@ import { sideBySide } from "./difference.js";
 import { content, read } from "./document.js";
 import { laidOut } from "./lexical.js";
 import { FORMATS, saved } from "./moving.js";
+import { asOptions, part } from "./part.js";
 import { problem } from "./problem.js";
 import { watch } from "./progress.js";
 import { timeline } from "./timeline.js";
@@ -37,7 +38,7 @@ export async function show(place, context) {
     wanted.location = folder.value;
     try {
       const listing = await json(`/admin/backups${query({ location: wanted.location })}`, signal);
-      fill(steps, moment(listing, wanted, context), part(listing, wanted), target(listing, wanted, context));
+      fill(steps, moment(listing, wanted, context), which(wanted), target(listing, wanted, context));
     } catch (error) {
       if (error.name !== "AbortError") fill(steps, problem(error));
     }
@@ -161,40 +162,13 @@ function newestOf({ lineages }, { lineage }) {
   return own && lineages.length > 1 ? { Lineage: lineage } : {};
 }
 
-function part(listing, wanted) {
-  const names = h("textarea", { rows: 3, autocomplete: "off" });
-  const labelled = field("Which", names, "one to a line");
-  labelled.hidden = true;
-  let kind = "all";
-  const change = () => {
-    const lines = names.value.split("\n").filter((line) => line.trim()); // an id may begin or end with a space
-    wanted.part = kind === "all" ? {} : { [kind]: lines };
-    wanted.empty = kind !== "all" && !lines.length;
+function which(wanted) {
+  const { fields, value, empty } = part(() => {
+    wanted.part = value();
+    wanted.empty = empty();
     wanted.changed();
-  };
-  names.addEventListener("input", change);
-  return h(
-    "section",
-    {},
-    h("h2", {}, "2. What of it"),
-    choice(
-      "What",
-      "part",
-      [
-        ["all", "Everything"],
-        ["Collections", "Collections"],
-        ["Ids", "Documents by their ids"],
-        ["IdPrefixes", "All whose ids begin so"],
-      ],
-      "all",
-      (value) => {
-        kind = value;
-        labelled.hidden = value === "all";
-        change();
-      },
-    ),
-    labelled,
-  );
+  });
+  return h("section", {}, h("h2", {}, "2. What of it"), fields);
 }
 
 function target(listing, wanted, context) {
@@ -304,18 +278,8 @@ function command(wanted, database) {
   if (at) words.push("--at", quoted(at));
   if (lineage) words.push("--lineage", quoted(lineage));
   if (backup) words.push("--backup", quoted(backup));
-  if (dumped) {
-    const { Collections: [only] = [] } = wanted.part;
-    if (only) words.push(quoted(`--metadata-filter=Raven-Entity-Name=${only}`));
-    return words.join(" ");
-  }
-  for (const [option, names] of [
-    ["--collection", wanted.part.Collections],
-    ["--id", wanted.part.Ids],
-    ["--id-prefix", wanted.part.IdPrefixes],
-  ]) {
-    for (const each of names ?? []) words.push(option, quoted(each));
-  }
+  words.push(...asOptions(wanted.part));
+  if (dumped) return words.join(" ");
   const into = wanted.where === "into";
   words.push("--server", location.origin, "--name", quoted(into ? database : wanted.name));
   if (into) words.push("--on-conflict=overwrite", "--dry-run");
@@ -324,14 +288,10 @@ function command(wanted, database) {
 
 const body = (wanted, more) => ({ BackupLocation: wanted.location, ...wanted.moment, ...wanted.part, ...more });
 
-// The moment as a dump on this computer, of everything or of one collection.
+// The moment, or the part of it, as a dump on this computer.
 async function dump(told, wanted, name) {
-  const { Collections: collections = [], Ids: ids, IdPrefixes: prefixes } = wanted.part;
-  if (ids || prefixes || collections.length > 1)
-    throw new api.Failed(0, "A dump has everything or one collection.", "Choose that in step 2.");
-  const filter = collections.length ? `Raven-Entity-Name=${collections[0]}` : null;
-  const path = `/admin/restore/export${query({ format: wanted.format, "metadata-filter": filter })}`;
-  const asked = { method: "POST", path, body: { BackupLocation: wanted.location, ...wanted.moment } };
+  const path = `/admin/restore/export${query({ format: wanted.format })}`;
+  const asked = { method: "POST", path, body: body(wanted) };
   await saved(told, asked, `${name}.${wanted.format}`);
 }
 
