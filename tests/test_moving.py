@@ -10,8 +10,9 @@ from typing import Any
 import pytest
 
 from muniment import DocumentDatabase, MaintenanceActions
-from muniment.errors import Busy, DatabaseLocked, ForeignBackup, NotEvaluated, TargetExists
+from muniment.errors import Busy, Cancelled, DatabaseLocked, ForeignBackup, NotEvaluated, TargetExists
 from muniment.moving import move
+from muniment.progress import Progress
 from muniment.security.encryption import new_key
 from muniment.storage import engines
 from muniment.storage.location import Address, location_of
@@ -105,6 +106,34 @@ def test_what_cannot_be_moved_is_said(tmp_path: Path, postgres: Postgres) -> Non
     with engines.taking(target), pytest.raises(Busy, match="being moved"):
         move(tmp_path / "shop", target)
     assert move(tmp_path / "shop", target).etag > 0
+
+
+def test_a_move_that_is_stopped_says_what_it_leaves(tmp_path: Path, postgres: Postgres) -> None:
+    target, stopped = new_schema(postgres), Progress()
+    stopped.cancel()
+    with filled(tmp_path / "shop", 30) as database:
+        with pytest.raises(Cancelled, match="while loading") as caught:
+            move(tmp_path / "shop", target, progress=stopped)
+        assert "nothing half done" in caught.value.hint
+        assert schemas(postgres, target) == []
+        with pytest.raises(DatabaseLocked):
+            move(tmp_path / "shop", target)
+        etag = database.last_etag
+        database.put("orders/1", {"n": "later"})
+        with pytest.raises(Cancelled, match="taking over") as caught:
+            move(tmp_path / "shop", target, progress=stopped)
+    assert f"all through etag {etag:,} is kept" in caught.value.hint
+    assert "the same command goes on there" in caught.value.hint
+    assert schemas(postgres, target) == [f"{target.schema}.moving"]
+    postgres.execute(caught.value.hint.rpartition(": ")[2])
+    assert schemas(postgres, target) == []
+    assert move(tmp_path / "shop", target).etag == etag + 1
+
+
+def schemas(postgres: Postgres, target: Address) -> list[str]:
+    """That of the target, and those beside it."""
+    names = postgres.execute("SELECT nspname FROM pg_namespace")
+    return [str(name) for (name,) in names if str(name).startswith(target.schema)]
 
 
 def test_a_database_is_moved_back_when_nobody_else_has_it_open(tmp_path: Path, postgres: Postgres) -> None:

@@ -281,7 +281,7 @@ class ServerUnavailable(MunimentError):
 
 
 class Cancelled(MunimentError):
-    """The operation was stopped because somebody asked for that; nothing half done is left."""
+    """The operation was stopped because somebody asked for that; nothing half done is left, or the hint says what."""
 
     exit_code = 130
 

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import uuid
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import closing
+from contextlib import closing, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from time import monotonic, sleep
@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Final, Generic, TypeVar
 from muniment.backup.staging import staged
 from muniment.database import DocumentDatabase
 from muniment.document import from_microseconds, rfc3339
-from muniment.errors import DamagedDatabase, DatabaseLocked, NotEvaluated
+from muniment.errors import Cancelled, DamagedDatabase, DatabaseLocked, MunimentError, NotEvaluated
 from muniment.fingerprint import Fingerprint
 from muniment.progress import Progress
 from muniment.revision import Batch, Revision
@@ -172,21 +172,34 @@ class _MoveBack(_Moving[Path]):
 class _Move(_Moving[Address]):
     _rounds = 0
     _last = -ROUND_SECONDS
+    _taken = 0  # the etag through which all is there
 
     def move(self) -> Moved:
         with engines.taking(self._target) as taking:
-            while True:
-                paused = monotonic()
-                try:
-                    database = DocumentDatabase(self._source, create=False, key=self._key, clock=self._clock)
-                except DatabaseLocked:
-                    self._follow(taking)
-                    continue
-                with closing(database):
-                    if not self._rounds:
-                        self._round(database.storage, taking)
-                        paused = monotonic()
-                    return self._finish(database, taking, paused)
+            try:
+                return self._move(taking)
+            except Cancelled as error:
+                if self._taken:
+                    place = taking.place.schema
+                    error.hint = (
+                        f"all through etag {self._taken:,} is kept in the schema {place}, and the same command goes on"
+                        f" there; to give the move up, have PostgreSQL do: {taking.dropping}"
+                    )
+                raise
+
+    def _move(self, taking: Taking) -> Moved:
+        while True:
+            paused = monotonic()
+            try:
+                database = DocumentDatabase(self._source, create=False, key=self._key, clock=self._clock)
+            except DatabaseLocked:
+                self._follow(taking)
+                continue
+            with closing(database):
+                if not self._rounds:
+                    self._round(database.storage, taking)
+                    paused = monotonic()
+                return self._finish(database, taking, paused)
 
     def _follow(self, taking: Taking) -> None:
         """A round now and then while another process writes; raises `DatabaseLocked` when that was long enough."""
@@ -205,14 +218,22 @@ class _Move(_Moving[Address]):
     def _round(self, storage: Storage, taking: Taking) -> Snapshot:
         """Take over what there is now; returns the state."""
         begun = taking.begun(storage.identity)
+        self._taken = 0 if begun is None else begun.etag
         with storage.pin(None if begun is None else begun.etag) as snapshot:
             if begun is None or begun.etag < snapshot.tombstones_from:  # deletions since are no longer known
-                self._load(storage, taking, snapshot)
-                taking.note(storage.identity)
+                self._taken = 0
+                try:
+                    self._load(storage, taking, snapshot)
+                    taking.note(storage.identity)
+                except BaseException:  # nobody can go on with a part
+                    with suppress(MunimentError):
+                        taking.forget()
+                    raise
             elif begun.etag < snapshot.etag:
                 self._progress.stage = "taking over what has changed"
                 changes = self._counted(storage.changes(begun.etag, snapshot.etag))
                 taking.add(changes, self._attachments(storage, begun.etag, snapshot.etag), snapshot)
+        self._taken = snapshot.etag
         self._rounds += 1
         self._last = monotonic()
         return snapshot

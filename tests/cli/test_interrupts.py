@@ -14,6 +14,9 @@ from pathlib import Path
 import pytest
 
 from muniment import DocumentDatabase
+from muniment.cli.interrupts import Interrupts, Stopped
+from muniment.errors import Cancelled
+from muniment.progress import Progress
 from muniment.sample import documents
 from tests.cli.conftest import SMALL
 from tests.cli.process import COMMAND, Ended, environment, held, interrupted, muniment, on_terminal
@@ -179,4 +182,43 @@ def test_ctrl_c_while_the_command_is_loading_is_no_traceback(loaded: str, tmp_pa
     assert process.stdout.readline() == "now\n"
     process.send_signal(signal.SIGINT)
     out, err = process.communicate(timeout=PATIENCE)
-    assert (process.returncode, out, err) == (-signal.SIGINT, "", "")
+    assert (process.returncode, out, err) == (130, "", "error: stopped\nhint: nothing had begun; run it again\n")
+
+
+AT_ITS_END = """
+import os, sys
+from muniment.__main__ import main
+
+class Late:
+    def __del__(self, write=os.write, read=os.read):
+        write(2, b"now\\n")
+        read(0, 1)
+
+late = Late()
+sys.exit(main())
+"""
+
+
+def test_ctrl_c_when_all_is_done_and_said_changes_nothing(shop: Path) -> None:
+    process = subprocess.Popen(
+        [sys.executable, "-c", AT_ITS_END, "get", shop, "odd/one"],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        env=environment(),
+    )
+    assert process.stderr is not None
+    assert process.stderr.readline() == b"now\n"
+    process.send_signal(signal.SIGINT)
+    out, err = process.communicate(b".", timeout=PATIENCE)
+    assert (process.returncode, err) == (0, b"")
+    assert out.startswith(b'{"price": 1.10')
+
+
+def test_a_job_that_begins_after_a_signal_that_got_lost_is_stopped() -> None:
+    """What a handler raises in a callback, Python may only print."""
+    interrupts, progress = Interrupts(), Progress()
+    with pytest.raises(Stopped):
+        interrupts._receive(signal.SIGINT, None)
+    with interrupts.cancel(progress), pytest.raises(Cancelled):
+        progress.check()

@@ -53,7 +53,7 @@ _EPILOG = """Exit codes:
   9  no server answered, or its certificate is not trusted
   10 it is encrypted, and no key was given that opens it
   11 the server does not know the key, or the key does not have the right to this
-  130, 143, 129  stopped by Ctrl-C, SIGTERM, SIGHUP; nothing half done is left
+  130, 143, 129  stopped by Ctrl-C, SIGTERM, SIGHUP; nothing half done is left, or it is said what is
   141  whoever read a dump from stdout went away before its end
 
 backup --all-databases: the number of those that failed.

@@ -21,7 +21,10 @@ def outcome(command: Callable[[], int | None], *, as_json: bool = False, debug: 
     open_streams()
     interrupts.install()
     try:
-        return command() or 0
+        try:
+            return command() or 0
+        finally:
+            interrupts.end()
     except SystemExit as error:
         if error.code == UNEXPECTED and isinstance(error.__context__, BrokenPipeError):
             return 0  # typer's own answer to a reader of its help who has gone away, which is no error

@@ -22,6 +22,7 @@ from muniment.amounts import seconds_text as seconds_text
 from muniment.amounts import size_text as size_text
 from muniment.amounts import speed_text as speed_text
 from muniment.amounts import took_text as took_text
+from muniment.cli.interrupts import Stopped, interrupts
 from muniment.errors import Cancelled, InvalidInput, MunimentError, StorageFailure
 from muniment.later import Later
 
@@ -196,7 +197,8 @@ def note(text: str) -> None:
 def wait_for_key() -> None:
     """Wait until somebody presses a key, if anybody can."""
     if may_ask():
-        with suppress(OSError, KeyboardInterrupt, EOFError):
+        with suppress(OSError, KeyboardInterrupt, EOFError, Stopped):
+            interrupts.install()
             print("press any key", end="", file=sys.stderr, flush=True)
             typer.getchar()
             print(file=sys.stderr)

@@ -51,6 +51,11 @@ class Taking:
     def _names(self) -> Names:
         return Names(self.place)
 
+    @property
+    def dropping(self) -> str:
+        """The statement by which somebody gives it up."""
+        return self._names.sql("DROP SCHEMA {s} CASCADE")
+
     def begun(self, identity: Identity) -> Snapshot | None:
         """The state that was taken over, None if there is none yet; raises `ForeignBackup` for another database."""
         if not exists(self.place):
