@@ -17,7 +17,10 @@ import msgspec
 
 
 class Job(msgspec.Struct):
-    """What to send: `{n}` is a number that counts up modulo `ids`, `{length}` in the head the length of the body."""
+    """What to send: `{n}` is a number that counts up modulo `ids`, in the body `{r}` one that goes to and fro with it.
+
+    `{length}` in the head is the length of the body.
+    """
 
     port: int
     head: str
@@ -78,7 +81,10 @@ class _Connection:
 
 def run(job: Job) -> Result:
     """Be the load."""
-    bodies = [job.body.replace(b"{n}", b"%d" % n) for n in range(job.ids)]
+    bodies = [
+        job.body.replace(b"{n}", b"%d" % n).replace(b"{r}", b"%d" % (n * 2654435761 % 1_000_003))
+        for n in range(job.ids)
+    ]
     requests = [job.head.format(n=n, length=len(body)).encode() + body for n, body in enumerate(bodies)]
     poll = select.epoll()
     connections: dict[int, _Connection] = {}

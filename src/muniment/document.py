@@ -343,6 +343,8 @@ def with_time_kept(metadata: bytes, changed: int) -> bytes:
 
 def without_time_kept(metadata: bytes, changed: int) -> tuple[bytes, int]:
     """What `with_time_kept` was given; other metadata as it is, with the time at which it was stored."""
+    if _TIME_KEPT not in metadata:  # nearly always
+        return metadata, changed
     start = metadata.find(b"{") + 1
     if not metadata.startswith(_TIME_KEPT, start):
         return metadata, changed

@@ -44,6 +44,7 @@ from muniment.storage.sqlite.indexes import Indexes
 from muniment.storage.sqlite.reader import Reader
 from muniment.storage.sqlite.store import SqliteStorage
 from muniment.storage.sqlite.transaction import Transaction
+from muniment.storage.store import FEW_OF_ALL
 from tests.clock import Clock
 from tests.query import drawn, reference
 from tests.sampled import some
@@ -318,6 +319,8 @@ REPEATED = (
     Query("Orders", Range(A, 2, 5), order=(Order(A),), take=25),
     Query("Orders", Range(A, low=2), order=(Order(A, True),), take=25),
     Query("Orders", Equal(B, "b3"), take=25),
+    Query("Orders", Equal(A, 3)),
+    Query("Orders", Range(A, 2, 5), order=(Order(A),)),
 )
 
 
@@ -342,6 +345,17 @@ class Repeated:
                 assert found(store, query) == reference.answer(query, documents), query
                 with store.find(query) as answer:
                     assert [each.etag for each in answer.revisions] == reference.answer(query, documents)[0], query
+
+
+@embedded
+def test_all_that_is_found_again_and_again(indexed: Storage) -> None:
+    """Without a page to be asked for: few come from one statement, and more than that in parts."""
+    query = Query("Orders", Equal(A, 1))
+    for count in (1, FEW_OF_ALL, FEW_OF_ALL + 1, FEW_OF_ALL + 2, 2 * FEW_OF_ALL):
+        documents = put(indexed, "Orders", [b'{"A":1}', b'{"A":2}'] * count)
+        for skip in (0, 1, 0):
+            asked = msgspec.structs.replace(query, skip=skip)
+            assert found(indexed, asked) == reference.answer(asked, documents)
 
 
 @embedded

@@ -224,6 +224,9 @@ def field(path: str | tuple[str, ...], kind: As = "value") -> Field:
     return Field(tuple(names), kind)
 
 
+_JOINED: Final = (And, Or)
+
+
 def leaves(condition: Condition) -> Iterator[Leaf]:
     """The conditions on fields in this one; raises `InvalidInput` where there are too many, or too deep."""
     found, pending = 0, [(condition, 0)]
@@ -231,7 +234,7 @@ def leaves(condition: Condition) -> Iterator[Leaf]:
         each, depth = pending.pop()
         if depth > MAX_DEPTH:
             raise InvalidInput(f"the conditions are nested more than {MAX_DEPTH} deep", "ask with fewer parentheses")
-        if isinstance(each, And | Or):
+        if isinstance(each, _JOINED):
             pending += [(item, depth + 1) for item in reversed(each.items)]
         elif isinstance(each, Not):
             pending.append((each.item, depth + 1))
@@ -297,7 +300,12 @@ def by_score(query: Query) -> bool:
 
 def fields(query: Query) -> tuple[Field, ...]:
     """All fields that the query compares, sorts or groups by, each once."""
-    found = [field_of(leaf) for leaf in leaves(query.where)]
+    found: list[Field] = []
+    searched: set[Field] = set()
+    for leaf in leaves(query.where):
+        found.append(field_of(leaf))
+        if isinstance(leaf, Search):
+            searched.add(found[-1])
     if query.group:
         found += [*query.group.by, *query.group.sums]
     else:
@@ -305,8 +313,6 @@ def fields(query: Query) -> tuple[Field, ...]:
     once = tuple(dict.fromkeys(found))
     for each in once:
         _check_path(each.path)
-    searched = {field_of(leaf) for leaf in leaves(query.where) if isinstance(leaf, Search)}
-    for each in once:
         if each.kind in SEARCHED and each not in searched:
             raise _unsearched(each)
     return once

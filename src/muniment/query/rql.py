@@ -82,6 +82,7 @@ class _Parser:
         self._text = text
         self._parameters = {name.removeprefix("$"): value for name, value in parameters.items()}
         self._tokens = tokens_of(text)
+        self._words = tuple(each.said.lower() if each.what in ("name", "sign") else None for each in self._tokens)
         self._at = 0
         self._depth = 0
         self._alias: str | None = None
@@ -97,8 +98,7 @@ class _Parser:
 
     def _is(self, *words: str) -> bool:
         """Whether these words follow; they are compared without case, and quoted ones are none."""
-        following = self._tokens[self._at : self._at + len(words)]
-        return [each.said.lower() if each.what in ("name", "sign") else None for each in following] == list(words)
+        return self._words[self._at : self._at + len(words)] == words
 
     def _take(self, *words: str) -> bool:
         if self._is(*words):

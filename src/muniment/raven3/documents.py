@@ -20,6 +20,7 @@ from muniment.raven3.etags import etag_number, etag_text
 from muniment.raven3.times import time_of
 
 _ID: Final = b'"@id":'
+_LAST_MODIFIED: Final = LAST_MODIFIED.encode()
 _SHORT: Final = 2048  # bytes of metadata that is remembered
 
 
@@ -59,23 +60,21 @@ def array(items: Iterable[bytes]) -> bytes:
 def _metadata(document: Document) -> bytes:
     stored = document.metadata_json
     changed = modified = raven_time(document.changed)
-    if LAST_MODIFIED.encode() in stored:
+    if _LAST_MODIFIED in stored:
         modified = document.last_modified
     begin = _begin(stored) if len(stored) < _SHORT else _begin.__wrapped__(stored)
-    return b'%s"@id":%s,"@etag":"%s","Last-Modified":"%s","Raven-Last-Modified":"%s",%s}' % (
+    rest = f'"@etag":"{etag_text(document.etag)}","Last-Modified":"{modified}","Raven-Last-Modified":"{changed}"'
+    return b'%s"@id":%s,%s,"Non-Authoritative-Information":false}' % (
         begin,
         msgspec.json.encode(document.id),
-        etag_text(document.etag).encode(),
-        modified.encode(),
-        changed.encode(),
-        b'"Non-Authoritative-Information":false',
+        rest.encode(),
     )
 
 
 @lru_cache(2048)
 def _begin(stored: bytes) -> bytes:
     """Stored metadata up to where the server's members follow: many documents have the same."""
-    if LAST_MODIFIED.encode() in stored:  # kept from where the document was imported; told once, at the end
+    if _LAST_MODIFIED in stored:  # kept from where the document was imported; told once, at the end
         members = decode(stored)
         stored = encode({name: value for name, value in members.items() if not is_reserved(name)})
     return _open_end(stored)

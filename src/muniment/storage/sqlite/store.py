@@ -72,7 +72,7 @@ from muniment.storage.sqlite.spans import begin_counting, lost
 from muniment.storage.sqlite.state import identity_facts, read_snapshot, read_state, write_facts
 from muniment.storage.sqlite.transaction import Transaction, Writes
 from muniment.storage.sqlite.writer import Writer, delete_content, last_etag_before
-from muniment.storage.store import FEW_ROWS, Asked, Store, awaited, kept_history, kept_since, uploaded
+from muniment.storage.store import FEW_OF_ALL, FEW_ROWS, Asked, Store, awaited, kept_history, kept_since, uploaded
 
 if TYPE_CHECKING:
     from filelock import FileLock
@@ -339,12 +339,13 @@ class SqliteStorage(Store[apsw.Connection]):
         query, test, writer = asked.query, asked.test, self._writer
         kind = kind_of(query, test, counted=asked.counted)
         known = self._prepared.get(kind) if kind else None
-        if known is None or writer is None or query.take is None or query.take > FEW_ROWS:
+        take = FEW_OF_ALL + 1 if query.take is None else query.take
+        if known is None or writer is None or take > FEW_ROWS:
             return None
         if not isinstance(test, Within) or not known.is_good(writer.indexes) or self._is_late(known.of):
             return None
-        revisions, total = self._reader.told(known.sql, (*test.intervals[0], query.take, query.skip))
-        if not revisions or not known.is_good(writer.indexes):
+        revisions, total = self._reader.told(known.sql, (*test.intervals[0], take, query.skip))
+        if not revisions or (query.take is None and len(revisions) > FEW_OF_ALL) or not known.is_good(writer.indexes):
             return None
         return Found(iter(revisions), None if total < 0 else total, known.plan)
 
