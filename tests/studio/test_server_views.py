@@ -14,7 +14,8 @@ from selenium.webdriver.common.by import By
 
 from tests.cli.process import muniment
 from tests.server.running import Database, Server, running
-from tests.studio.browser import PATIENCE, Page, browsing, needs_browser
+from tests.studio.browser import Page, browsing, needs_browser
+from tests.waiting import until
 
 pytestmark = needs_browser
 
@@ -302,9 +303,7 @@ def test_settings_are_edited_and_a_database_is_removed(page: Page, server: Serve
     area.send_keys(Keys.DELETE, '{"Note":"mine",')
     page.click("Store", "main button")
     page.see("#said", "")
-    until = time.monotonic() + PATIENCE
-    while b'"Note"' not in server.client.get(f"/admin/databases/{shop.name}").content and time.monotonic() < until:
-        time.sleep(0.02)
+    until(lambda: b'"Note"' in server.client.get(f"/admin/databases/{shop.name}").content)
     assert b"mine" in server.client.get(f"/admin/databases/{shop.name}").content
     for name, gone in ((shop.name.upper(), False), (shop.name, True)):
         page.open(f"{shop.name}/settings")

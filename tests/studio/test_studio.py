@@ -13,6 +13,7 @@ from selenium.webdriver import Keys
 from selenium.webdriver.common.by import By
 
 from muniment.security.keys import new_key
+from tests.ports import held_ports
 from tests.server.running import Database, Server, running
 from tests.shared import shared
 from tests.studio.browser import Page, browsing, needs_browser
@@ -378,9 +379,8 @@ def test_a_key_is_asked_for_and_only_a_token_kept(tmp_path: Path) -> None:
 
 
 def test_a_server_that_goes_away_is_told_and_comes_back(tmp_path: Path) -> None:
-    with running(tmp_path / "data") as server:
+    with held_ports(1) as [port], running(tmp_path / "data", port=port) as server:
         server.create("shop")
-        port = server.port
         with browsing(server.url) as page:
             page.open()
             page.see(".card", "shop")
