@@ -23,6 +23,7 @@ from tests.postgres_server import Postgres, postgres_server
 from tests.sampled import FOLDER, KEPT_IN, POSTGRESQL, WHOLE, on_postgresql, torture, unsampled
 from tests.shared import ABSENT, DATA
 from tests.starter import fork_workers, real_workers
+from tests.waiting import PATIENCE
 
 # Examples write to a real disk, whose speed says nothing about right and wrong.
 hypothesis.settings.register_profile("default", hypothesis.settings(deadline=None, max_examples=20))
@@ -39,6 +40,10 @@ if signal.getsignal(signal.SIGHUP) is signal.SIG_IGN:
 # Hundreds of processes would each compile all of Muniment again, and so would the next run all of the tests.
 os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
 sys.dont_write_bytecode = False
+
+# How long a PostgreSQL that begins anew, or a replica that follows, is waited for says nothing about right and wrong.
+for name in ("RETRY", "REPLICA"):
+    os.environ.setdefault(f"MUNIMENT_POSTGRESQL_{name}_SECONDS", f"{PATIENCE:.0f}")
 
 # Which shows the same in a tenth of the processor time; `make torture` has them begin as users' do.
 if not WHOLE:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import signal
 import threading
 from collections.abc import Iterator
-from contextlib import closing
+from contextlib import closing, contextmanager
 from pathlib import Path
 
 import pytest
@@ -21,9 +21,7 @@ from muniment.storage.postgres.store import PostgresStorage
 from tests.postgres_server import Postgres, postgres_server, replica_of
 from tests.storage.postgres import made
 from tests.storage.reference import attach, put
-from tests.waiting import until
-
-SECONDS = 60
+from tests.waiting import PATIENCE, until
 
 
 @pytest.fixture(scope="module")
@@ -65,8 +63,8 @@ def test_a_backup_is_read_from_the_replica_and_restores_the_same(
         replica.execute("SELECT pg_wal_replay_pause()")
         database.put("orders/3", {"n": "changed"})
         backup = database.maintenance.start_backup(tmp_path / "backups", incremental=True)
-        while not asked(replica, "FROM%pin WHERE id"):
-            assert backup.state == "running"
+        until(lambda: asked(replica, "FROM%pin WHERE id"))
+        assert backup.state == "running"
         replica.execute("SELECT pg_wal_replay_resume()")
         taken = backup.wait()
         assert taken.manifest.kind == "incremental"
@@ -95,11 +93,16 @@ def test_what_a_backup_reads_is_asked_of_the_replica_alone(primary: Postgres, re
 def test_a_replica_that_is_behind_or_of_another_server_is_told(
     primary: Postgres, replica: Postgres, postgres: Postgres, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setenv("MUNIMENT_POSTGRESQL_REPLICA_SECONDS", "1")
-    monkeypatch.setenv("MUNIMENT_POSTGRESQL_RETRY_SECONDS", "0")
+    @contextmanager
+    def impatient() -> Iterator[None]:
+        with monkeypatch.context() as within:
+            within.setenv("MUNIMENT_POSTGRESQL_REPLICA_SECONDS", "1")
+            within.setenv("MUNIMENT_POSTGRESQL_RETRY_SECONDS", "0")
+            yield
+
     with DocumentDatabase(made(read_from(primary, postgres))) as database:
         database.put("a", {})
-        with pytest.raises(Busy, match="has no such database") as caught:
+        with impatient(), pytest.raises(Busy, match="has no such database") as caught:
             database.maintenance.start_backup(tmp_path / "backups").wait()
         assert "backup_from" in caught.value.hint
     with DocumentDatabase(made(read_from(primary, replica))) as database:
@@ -108,7 +111,7 @@ def test_a_replica_that_is_behind_or_of_another_server_is_told(
         replica.execute("SELECT pg_wal_replay_pause()")
         try:
             database.put("b", {})
-            with pytest.raises(Busy, match="until etag 1, and not until etag 2 of") as caught:
+            with impatient(), pytest.raises(Busy, match="until etag 1, and not until etag 2 of") as caught:
                 database.maintenance.start_backup(tmp_path / "backups").wait()
             assert "pg_stat_replication" in caught.value.hint
         finally:
@@ -118,7 +121,7 @@ def test_a_replica_that_is_behind_or_of_another_server_is_told(
     with DocumentDatabase(made(nowhere)) as database:
         database.put("a", {})
         assert database.get("a")
-        with pytest.raises(MunimentError, match="not reachable"):
+        with impatient(), pytest.raises(MunimentError, match="not reachable"):
             database.maintenance.start_backup(tmp_path / "others").wait()
 
 
@@ -145,9 +148,7 @@ def test_addresses_of_replicas(tmp_path: Path) -> None:
 
 
 def test_a_replica_takes_over_with_all_that_was_acknowledged() -> None:
-    with postgres_server() as old, replica_of(old) as new:
-        old.execute("ALTER SYSTEM SET synchronous_standby_names = 'replica'")
-        old.execute("SELECT pg_reload_conf()")
+    with postgres_server() as old, replica_of(old, synchronous=True) as new:
         hosts = f"host={old.folder},{new.folder}&port={old.port},{new.port}&target_session_attrs=read-write"
         place = made(f"postgresql://muniment@/test?{hosts}&schema=shop")
         acknowledged: list[str] = []
@@ -162,15 +163,14 @@ def test_a_replica_takes_over_with_all_that_was_acknowledged() -> None:
         with closing(PostgresStorage(place, clock=system_clock)) as store:
             writing = threading.Thread(target=write, args=(store,))
             writing.start()
-            while len(acknowledged) < 20:
-                pass
+            until(lambda: len(acknowledged) >= 20)
             old.stop(signal.SIGQUIT)
             new.promote()
             before = len(acknowledged)
-            while len(acknowledged) < before + 20:
-                assert writing.is_alive()
+            until(lambda: len(acknowledged) >= before + 20 or not writing.is_alive())
             stop.set()
-            writing.join(SECONDS)
+            writing.join(PATIENCE)
+            assert len(acknowledged) >= before + 20
             assert store.last_etag == len(acknowledged)
             for id in acknowledged:
                 assert store.get(DOCUMENT, id) is not None
@@ -184,25 +184,22 @@ def test_a_replica_is_read_and_takes_no_writes(primary: Postgres, replica: Postg
     with DocumentDatabase(place) as database:
         for n in range(3):
             database.put(f"orders/{n}", {"n": n}, {"Raven-Entity-Name": "Orders"})
-        while not engines.exists(there):
-            pass
+        until(lambda: engines.exists(there))
         with pytest.raises(StorageFailure, match="is a replica") as caught:
             engines.open(there)
         assert "target_session_attrs" in caught.value.hint
         with DocumentDatabase(there, create=False, read_only=True) as reading:
-            while reading.last_etag < database.last_etag:
-                pass
+            until(lambda: reading.last_etag == database.last_etag)
             assert reading.get("orders/1")
             assert len(list(reading.query("from Orders"))) == 3
             assert len(list(reading.query("from Orders where n >= 1"))) == 2
             assert reading.check() == []
             # What is being read there holds nothing up in the primary, so it may be forgotten.
             pin = reading.storage.pin()
-            snapshot = pin.__enter__()
+            pinned = pin.__enter__().etag
             database.put("orders/1", {"n": "again"})
             database.storage.purge()
-            while reading.snapshot().history_from <= snapshot.etag:
-                pass
+            until(lambda: reading.snapshot().history_from > pinned)
             with pytest.raises(StorageFailure, match="has forgotten"):
                 pin.__exit__(None, None, None)
             with reading.storage.pin() as snapshot:
