@@ -6,16 +6,19 @@ import os
 import threading
 import time
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from pathlib import Path
 
 import pytest
 
-from muniment import DocumentDatabase, Put
+from muniment import BackupOperation, DocumentDatabase, Put
+from muniment.backup.job import JobStatus
 from muniment.errors import Cancelled, InvalidInput
 from muniment.limits import NO_LIMITS, Limits
 from muniment.progress import Progress
 from tests.object_store import ObjectStore
 from tests.sampled import some
+from tests.waiting import PATIENCE, until
 
 
 @pytest.mark.parametrize(
@@ -98,6 +101,10 @@ def test_a_rate_is_kept_by_several_threads_together() -> None:
     assert time.monotonic() - began > 0.19
 
 
+def _waits(job: Progress | JobStatus) -> bool:
+    return job.stage.startswith("waiting until ")
+
+
 def test_limits_are_changed_while_it_waits_and_it_can_be_cancelled() -> None:
     for way in ("changed", "cancelled"):
         for limits in (Limits(read_rate=1), closed()):
@@ -114,7 +121,7 @@ def test_limits_are_changed_while_it_waits_and_it_can_be_cancelled() -> None:
             thread = threading.Thread(target=work)
             thread.start()
             if limits.hours:
-                until(lambda progress=progress: progress.stage.startswith("waiting until "))
+                until(partial(_waits, progress))
             else:
                 time.sleep(0.05)
             assert ended == []
@@ -122,7 +129,7 @@ def test_limits_are_changed_while_it_waits_and_it_can_be_cancelled() -> None:
                 progress.limits = NO_LIMITS
             else:
                 progress.cancel()
-            thread.join(60)
+            thread.join(PATIENCE)
             assert ended == [way]
             assert progress.stage == "writing"
 
@@ -137,6 +144,14 @@ def shop(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return place
 
 
+def assert_slow(backup: BackupOperation) -> None:
+    """It does not end in two seconds, and has by then done no more than 300 kB a second allow."""
+    began = time.monotonic()
+    assert not backup.join(2)
+    done = backup.status.bytes
+    assert done < 3_900_000 + 300_000 * (time.monotonic() - began)
+
+
 @some(2)
 @pytest.mark.parametrize("in_child", [False, True])
 @pytest.mark.parametrize("limit", ["read_rate", "write_rate"])
@@ -146,10 +161,9 @@ def test_a_backup_keeps_a_rate_that_is_changed_while_it_runs(
     with DocumentDatabase(shop) as database:
         slow = NO_LIMITS.changed(**{limit: "300kB"})  # type: ignore[arg-type]
         backup = database.maintenance.start_backup(tmp_path / "b", in_child=in_child, limits=slow)
-        assert not backup.join(2)
-        assert backup.status.bytes < 4_500_000
+        assert_slow(backup)
         backup.limits = NO_LIMITS
-        taken = backup.wait(30)
+        taken = backup.wait(PATIENCE)
         assert taken.manifest.through == database.last_etag
 
 
@@ -157,20 +171,19 @@ def test_an_upload_to_an_object_store_keeps_a_rate(shop: Path, object_store: Obj
     with DocumentDatabase(shop) as database:
         slow = NO_LIMITS.changed(write_rate="300kB")
         backup = database.maintenance.start_backup(object_store.place(), in_child=True, limits=slow)
-        assert not backup.join(2)
-        assert backup.status.bytes < 4_500_000
+        assert_slow(backup)
         backup.limits = NO_LIMITS
-        assert backup.wait(30).manifest.through == database.last_etag
+        assert backup.wait(PATIENCE).manifest.through == database.last_etag
 
 
 def test_a_backup_waits_for_its_hours_and_reads_nothing_before(shop: Path, tmp_path: Path) -> None:
     with DocumentDatabase(shop) as database:
         backup = database.maintenance.start_backup(tmp_path / "b", limits=closed())
-        until(lambda: backup.status.stage.startswith("waiting until "))
+        until(lambda: _waits(backup.status))
         assert not backup.join(0.2)
         assert not (tmp_path / "b").exists()
         backup.limits = NO_LIMITS
-        assert backup.wait(30).manifest.through == database.last_etag
+        assert backup.wait(PATIENCE).manifest.through == database.last_etag
 
 
 @pytest.mark.usefixtures("real_workers")
@@ -185,7 +198,7 @@ def test_niceness_is_changed_in_the_child_and_refused_without_one(shop: Path, tm
         until(lambda: 12 in priorities())
         backup.cancel()
         with pytest.raises(Cancelled):
-            backup.wait(30)
+            backup.wait(PATIENCE)
 
 
 def priorities() -> set[int]:
@@ -200,10 +213,3 @@ def priorities() -> set[int]:
             if int(fields[1]) == os.getpid():
                 found.add(int(fields[16]))
     return found
-
-
-def until(true: object) -> None:
-    end = time.monotonic() + 60
-    while not true():  # type: ignore[operator]
-        assert time.monotonic() < end
-        time.sleep(0.02)

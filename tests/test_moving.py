@@ -18,6 +18,7 @@ from muniment.storage import engines
 from muniment.storage.location import Address, location_of
 from muniment.storage.sqlite.loader import Loader
 from tests.postgres_server import Postgres
+from tests.waiting import PATIENCE
 
 HISTORY = {"Muniment/History": "true"}
 
@@ -72,7 +73,7 @@ def test_a_database_in_use_is_moved_and_goes_on_there(tmp_path: Path, postgres: 
 
     stopping = threading.Timer(0.2, stop)
     stopping.start()
-    moved = move(tmp_path / "shop", target, wait=60)
+    moved = move(tmp_path / "shop", target, wait=PATIENCE)
     stopping.join()
     with DocumentDatabase(tmp_path / "shop", read_only=True) as before, DocumentDatabase(target, create=False) as after:
         left, found = before.snapshot(), after.snapshot()

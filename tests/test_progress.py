@@ -11,6 +11,7 @@ import pytest
 from muniment import Progress
 from muniment.errors import Cancelled
 from muniment.progress import Counts
+from tests.waiting import PATIENCE, until
 
 
 def test_it_begins_at_nothing() -> None:
@@ -73,17 +74,21 @@ def test_cancelled_before_it_began() -> None:
 
 def test_another_thread_can_cancel() -> None:
     progress = Progress()
-    timer = threading.Timer(0.02, progress.cancel)
-    timer.start()
+
+    def cancel() -> None:
+        until(lambda: progress.documents)
+        progress.cancel()
 
     def work() -> None:
         begun = monotonic()
-        while monotonic() < begun + 30:
+        while monotonic() < begun + PATIENCE:
             progress.advance(documents=1)
 
+    canceller = threading.Thread(target=cancel)
+    canceller.start()
     with pytest.raises(Cancelled):
         work()
-    timer.join()
+    canceller.join()
     assert progress.documents > 0
 
 
