@@ -79,6 +79,19 @@ def test_parts_are_sent_again(object_store: ObjectStore, proxy: Proxy, fault: Fa
     assert [rule.request for rule in proxy.rules if rule.times] == []
 
 
+def test_how_long_it_is_tried_again_is_a_time_and_not_a_number_of_tries(monkeypatch: pytest.MonkeyPatch) -> None:
+    """One that refuses at once was given up after 30 tries, which is less than a minute, whatever time was set."""
+    monkeypatch.setenv("AWS_ENDPOINT_URL", "http://127.0.0.1:9")
+    for text, seconds in (("3600", 3600), ("86400", 86_400)):
+        monkeypatch.setenv("MUNIMENT_STORE_RETRY_SECONDS", text)
+        found = Remote("s3://backups/shop").store.retry_config
+        shortest = found["backoff"]["init_backoff"].total_seconds()
+        assert found["retry_timeout"].total_seconds() == seconds
+        assert found["max_retries"] * shortest > seconds
+    monkeypatch.setenv("MUNIMENT_STORE_RETRY_SECONDS", "0")
+    assert Remote("s3://backups/shop").store.retry_config["max_retries"] == 0
+
+
 def test_an_answer_that_is_lost_is_no_other_ones_object(
     small: DocumentDatabase, object_store: ObjectStore, proxy: Proxy
 ) -> None:

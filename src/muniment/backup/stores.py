@@ -26,6 +26,7 @@ else:
 
 SCHEMES: Final[Mapping[str, str]] = {"s3": "s3", "s3a": "s3", "gs": "gs", "gcs": "gs", "az": "az", "azure": "az"}
 RETRY_SECONDS: Final = "MUNIMENT_STORE_RETRY_SECONDS"
+MANY_TIMES: Final = 1_000_000
 _OURS: Final = ("AWS_", "AZURE_", "GOOGLE_", RETRY_SECONDS)
 _ENDPOINTS: Final[Mapping[str, tuple[str, ...]]] = {
     "s3": ("AWS_ENDPOINT_URL_S3", "AWS_ENDPOINT_URL", "AWS_ENDPOINT"),
@@ -81,7 +82,7 @@ def _store(scheme: str, bucket: str, profile: str, held: tuple[tuple[str, str], 
             "user_agent": "muniment",
         },
         retry_config={
-            "max_retries": 30 if seconds else 0,
+            "max_retries": MANY_TIMES if seconds else 0,  # the time decides
             "retry_timeout": timedelta(seconds=seconds),
             "backoff": {"init_backoff": timedelta(milliseconds=100), "max_backoff": timedelta(seconds=5), "base": 2},
         },
