@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import signal
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import closing
 from multiprocessing import get_context
 from pathlib import Path
@@ -17,6 +17,7 @@ from muniment.errors import DatabaseLocked
 from muniment.query.model import Equal, Field, Order, Query, Range, Search, StartsWith
 from muniment.storage import engines
 from muniment.storage.base import Storage, Write, system_clock
+from muniment.storage.indexes import Index
 from muniment.storage.location import Address, location_of
 from muniment.storage.postgres import keeper, migrate, schema
 from muniment.storage.postgres.indexes import HEAD_BYTES, Indexes
@@ -97,6 +98,27 @@ def test_two_that_want_the_same_one_make_it_once(
         assert found(other, THREE)[1] == found(store, THREE)[1] == 28
     assert len(answers) == 2
     assert run(postgres, address, "SELECT count(*) FROM {s}.index_definition") == [(1,)]
+
+
+def test_one_is_filled_with_what_was_there_when_it_was_defined(
+    store: PostgresStorage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What commits have added before the state is pinned that it is filled from comes no second time."""
+    fill(store, 50)
+    want = Indexes.want
+
+    def early(self: Indexes, collection: str | None, fields: Sequence[Field]) -> Sequence[Index]:
+        made = want(self, collection, fields)
+        if made and not made[0].ready:
+            store.commit([Write("orders/3", b'{"A":3,"B":"red red car"}', collection="Orders")])
+            store.commit([Write("orders/x", b'{"A":3,"B":"red car"}', collection="Orders")])
+        return made
+
+    monkeypatch.setattr(Indexes, "want", early)
+    for query in (THREE, RED):
+        answers = [found(store, query) for _ in range(2)]
+        assert not plan_of(store, query).scanned
+        assert answers[0] == answers[1]
 
 
 @pytest.mark.parametrize("step", ["fill", "filled"])

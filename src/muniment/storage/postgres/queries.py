@@ -9,7 +9,7 @@ from muniment.query.keys import Interval
 from muniment.query.match import Test, Words
 from muniment.query.model import Field, Query
 from muniment.query.scan import Matches
-from muniment.query.score import AVERAGED, SATURATION, weight_of
+from muniment.query.score import AVERAGED, LEAST, SATURATION
 from muniment.query.words import Term
 from muniment.revision import DOCUMENT
 from muniment.storage import queries
@@ -26,9 +26,21 @@ AND ({row}.head > {of}.low OR {row}.tail >= {of}.low_tail) AND ({row}.head < {of
 _INTERVALS: Final = """unnest(?::bytea[], ?::bytea[], ?::bytea[], ?::bytea[]{more}) {ordinal}
 AS {of}(low, low_tail, high, high_tail{named})"""
 _SCORES: Final = f"""
-SELECT c.etag, -1.0 * sum(w.weight * ((c.often * {SATURATION + 1.0!r}::float8) / (c.often + {SATURATION!r}::float8
-  * ({1 - AVERAGED!r}::float8 + {AVERAGED!r}::float8 * t.words::float8 / ?::float8))) ORDER BY c.term)
+WITH counted(term, etag, often) AS MATERIALIZED ({{counted}}),
+overall(documents, average) AS (
+  SELECT count(*)::float8, sum(words)::float8 / nullif(count(*), 0) FROM {{texts}} t
+),
+weighed(term, rare) AS (
+  SELECT c.term, (o.documents - count(*) + 0.5::float8) / (count(*) + 0.5::float8)
+  FROM counted c CROSS JOIN overall o GROUP BY c.term, o.documents
+)
+SELECT c.etag, -1.0 * sum(CASE WHEN w.rare > 1.0 THEN ln(w.rare) ELSE {LEAST!r}::float8 END
+  * ((c.often * {SATURATION + 1.0!r}::float8) / (c.often + {SATURATION!r}::float8
+  * ({1 - AVERAGED!r}::float8 + {AVERAGED!r}::float8 * t.words::float8 / o.average))) ORDER BY c.term) AS score
+FROM counted c JOIN weighed w ON w.term = c.term JOIN {{texts}} t ON t.etag = c.etag CROSS JOIN overall o
+GROUP BY c.etag, t.words
 """
+"""As `query.score` has it, of what is counted once."""
 
 
 class Finder(queries.Finder):
@@ -124,15 +136,13 @@ class Finder(queries.Finder):
         return Sql(text, _columns(words))
 
     def scores(self, test: Words) -> Sql:
-        texts = self._texts(self.indexes[test.field])
-        [(documents, total)] = self.rows(Sql(f"SELECT count(*), coalesce(sum(words), 0)::bigint FROM {texts} t"))
         counted = self._counted(test)
-        having = dict(self.rows(Sql("SELECT c.term, count(*) FROM (") + counted + ") c GROUP BY c.term"))
-        weights = [weight_of(documents, having.get(place, 0)) for place in range(len(test.terms))]
-        sql = Sql(_SCORES, (total / documents if total else 1.0,)) + " FROM (" + counted + ") c"
-        sql += Sql(" JOIN unnest(?::float8[]) WITH ORDINALITY AS w(weight, at) ON w.at = c.term + 1", (weights,))
-        sql += f" JOIN {texts} t ON t.etag = c.etag GROUP BY c.etag, t.words"
-        return sql + f" HAVING count(*) = {len(test.terms):d}" if test.every else sql
+        text = _SCORES.format(counted=counted.text, texts=self._texts(self.indexes[test.field]))
+        having = f" HAVING count(*) = {len(test.terms):d}" if test.every else ""
+        return Sql(text + having, counted.bound)
+
+    def best(self, test: Words, way: str) -> Sql:
+        return Sql("SELECT b.etag FROM (") + self.scores(test) + f") b ORDER BY b.score{way}, b.etag"
 
 
 def _cut(key: bytes) -> tuple[bytes, bytes]:
