@@ -151,7 +151,8 @@ class MaintenanceActions:
         def take(job: Job[Backup]) -> Backup:
             if holder := self._storage.take("backup"):
                 raise BackupRunning(
-                    f"{holder} takes a backup of {self._name} already", "wait for it, or cancel it there"
+                    f"{holder} takes a backup of {self._name} already",
+                    "wait for it, or cancel it there; if it was killed, this is held for a minute at most",
                 )
             try:
                 return take_all(job)

@@ -145,7 +145,8 @@ class _MoveBack(_Moving[Path]):
             if monotonic() >= self._until:
                 raise DatabaseLocked(
                     f"another process has {self._source} open",
-                    "stop it (one that was killed counts for a minute), and do this again; --wait waits for that",
+                    "stop it (one that was killed on another machine counts for a minute), and do this again;"
+                    " --wait waits for that",
                 )
             self._progress.check()
             sleep(LOOK_SECONDS)

@@ -9,6 +9,7 @@ import socket
 import subprocess
 import sys
 import threading
+import uuid
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing, suppress
@@ -36,6 +37,7 @@ from muniment.storage.base import Identity, Storage
 from muniment.storage.location import Address, location_of, server_of
 from muniment.storage.postgres import connection, keeper, writer
 from muniment.storage.postgres.facts import fold
+from muniment.storage.postgres.holding import has_died, new_holder
 from muniment.storage.postgres.schema import LARGE, statements
 from muniment.storage.postgres.store import PostgresStorage
 from tests.postgres_server import Postgres, postgres_server
@@ -281,12 +283,60 @@ def test_a_client_that_is_killed_leaves_what_was_acknowledged(address: Address, 
             assert store.get(DOCUMENT, f"left/{n}") is not None
         assert store.last_etag % 2 == 0
         assert list(store.check()) == []
-        [(held,)] = run(postgres, address, "SELECT count(*) FROM {s}.pin")
-        assert held == 1
-        run(postgres, address, "UPDATE {s}.pin SET expires = now()")
+        assert run(postgres, address, "SELECT count(*) FROM {s}.pin") == [(0,)]
+        elsewhere = (
+            "INSERT INTO {s}.pin(id, owner, etag, expires) VALUES(gen_random_uuid(), gen_random_uuid(), 1, now())"
+        )
+        run(postgres, address, elsewhere)  # by a process of another machine
         store.commit([put("left/0", b"again")])
         assert store.purge() >= 0
         assert run(postgres, address, "SELECT count(*) FROM {s}.pin") == [(0,)]
+
+
+HOLDS = """
+import sys
+from muniment.storage.base import system_clock
+from muniment.storage.location import location_of
+from muniment.storage.postgres.store import PostgresStorage
+store = PostgresStorage(location_of(sys.argv[1]), clock=system_clock)
+assert store.take("backup") is None
+print("held", flush=True)
+sys.stdin.read()
+"""
+
+
+@pytest.mark.parametrize("elsewhere", [False, True])
+def test_what_a_killed_process_of_this_machine_held_is_free_at_once(
+    address: Address, postgres: Postgres, elsewhere: bool
+) -> None:
+    with (
+        opened(address) as store,
+        subprocess.Popen(
+            [sys.executable, "-c", HOLDS, str(address)], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+        ) as process,
+    ):
+        assert process.stdout is not None
+        assert process.stdout.readline() == "held\n"
+        holder = store.take("backup")
+        assert holder is not None
+        assert holder.startswith(f"process {process.pid} of ")
+        if elsewhere:  # of which nothing can be known here
+            run(postgres, address, "UPDATE {s}.lease SET owner = gen_random_uuid() WHERE name = 'backup'")
+        process.kill()
+        process.wait()
+        assert store.take("backup") == (holder if elsewhere else None)
+        assert store.alone
+
+
+def test_only_a_process_that_was_of_this_machine_is_known_to_have_died() -> None:
+    mine = new_holder()
+    assert mine != new_holder()
+    assert not has_died(mine)
+    began_earlier = uuid.UUID(bytes=bytes([*mine.bytes[:13], mine.bytes[13] ^ 1, *mine.bytes[14:]]))
+    assert has_died(began_earlier)  # and its number was given to this one
+    elsewhere = uuid.UUID(bytes=bytes([mine.bytes[0] ^ 1, *began_earlier.bytes[1:]]))
+    assert not has_died(elsewhere)
+    assert not has_died(uuid.uuid4())
 
 
 def test_a_server_that_crashes_has_what_was_acknowledged() -> None:

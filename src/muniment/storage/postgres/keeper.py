@@ -23,6 +23,7 @@ from muniment.storage.base import Snapshot
 from muniment.storage.location import Address
 from muniment.storage.postgres.connection import Connection, Names, Pool, mapped, mapped_errors
 from muniment.storage.postgres.facts import HEAD, fold, read_facts
+from muniment.storage.postgres.holding import has_died, new_holder
 from muniment.storage.postgres.purge import Step, purge_step
 from muniment.storage.postgres.schema import LARGE
 
@@ -58,7 +59,7 @@ class Keeper:
         self._address = address
         self._clock = clock
         self._writes = writes
-        self.owner: Final = uuid.uuid4()
+        self.owner: Final = new_holder()
         self.on_beat: Callable[[], object] = lambda: None
         """Called now and then, to see what other processes have changed."""
         self._wake = threading.Event()
@@ -76,6 +77,7 @@ class Keeper:
     def start(self) -> None:
         """Say that the database is open here, if it is written to, and begin."""
         if self._writes:
+            self._forget_dead()
             self.take(f"open {self.owner}")
         self._thread.start()
 
@@ -192,7 +194,21 @@ class Keeper:
             ).fetchone()
             return str(row[0]) if row else "somebody"
 
-        return self._do(taken)
+        holder = self._do(taken)
+        return self._do(taken) if holder is not None and self._forget_dead() else holder
+
+    def _forget_dead(self) -> bool:
+        """Forget what processes of this machine hold that surely have died; returns whether there were any."""
+
+        def forget(connection: Connection) -> bool:
+            query = "SELECT owner FROM {s}.lease UNION SELECT owner FROM {s}.pin"
+            owners = [owner for (owner,) in connection.execute(self._names.sql(query)).fetchall()]
+            if dead := list(filter(has_died, owners)):
+                for table in ("pin", "lease"):
+                    connection.execute(self._names.sql(f"DELETE FROM {{s}}.{table} WHERE owner = ANY(%s)"), (dead,))
+            return bool(dead)
+
+        return self._do(forget)
 
     def give_back(self, name: str) -> None:
         """Let others have a lease."""
