@@ -6,7 +6,6 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, wait
 from contextlib import AbstractContextManager, contextmanager
-from functools import partial
 from pathlib import Path
 from typing import Final, Generic, NamedTuple, Protocol, TypeVar
 
@@ -160,9 +159,9 @@ class Store(ABC, Generic[C]):
         """`submit` for documents in columns."""
         return self.submit(documents.writes(), replaced)
 
+    @abstractmethod
     def submit_for(self, waiting: Waiting, writes: Sequence[Write]) -> None:
         """Like `submit`; the answer is given to this one."""
-        self.submit(writes).add_done_callback(partial(_tell, waiting))
 
     def commit(self, writes: Sequence[Write]) -> list[Written]:
         """Carry out the writes in order as one transaction, or change nothing; they are on disk when this returns."""
@@ -426,13 +425,6 @@ def _parts(chunks: Iterable[bytes]) -> Iterator[bytes]:
             del waiting[:PART_BYTES]
     if waiting:
         yield bytes(waiting)
-
-
-def _tell(waiting: Waiting, answered: Future[list[Written]]) -> None:
-    if error := answered.exception():
-        waiting.set_exception(error)
-    else:
-        waiting.set_result(answered.result())
 
 
 def _grouped(items: Iterable[bytes], count: int) -> Iterator[list[bytes]]:

@@ -16,7 +16,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from functools import lru_cache
 from time import monotonic, sleep
-from typing import Any, Final, TypeAlias, TypeVar
+from typing import Any, Final, TypeVar
 
 import psycopg
 from psycopg import errors as failures
@@ -37,7 +37,6 @@ from muniment.storage.location import Address
 from muniment.telling import log
 
 T = TypeVar("T")
-Connection: TypeAlias = "psycopg.Connection[tuple[Any, ...]]"
 APPLICATION: Final = "muniment"
 CONNECT_SECONDS: Final = 10
 WAIT_SECONDS: Final = 30.0  # for a connection that another thread of this process uses
@@ -51,6 +50,14 @@ SELECT current_setting('server_encoding'), current_setting('server_version_num')
   current_setting('synchronous_commit')
 """
 _PASSWORD: Final = ("password authentication failed", "no password supplied", "authentication failed for user")
+
+
+class Connection(psycopg.Connection[tuple[Any, ...]]):
+    """A connection, which knows under what names statements are prepared that go by it together (`trip`)."""
+
+    def __init__(self, *arguments: Any, **options: Any) -> None:
+        super().__init__(*arguments, **options)
+        self.prepared: dict[str, bytes] = {}
 
 
 class Lost(ServerUnavailable):
@@ -113,7 +120,7 @@ class Pool:
 
     def _connected(self) -> Connection:
         try:
-            connection = psycopg.connect(
+            connection = Connection.connect(
                 self.server,
                 autocommit=True,
                 connect_timeout=CONNECT_SECONDS,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, Final
@@ -156,11 +157,10 @@ class Sums:
 
     def add_rows(self, etags: Iterable[int], digest: int, sign: int) -> None:
         """Count rows of the log with these etags and this sum of digests in (1) or out (-1)."""
-        count = 0
-        for etag in etags:
-            count += 1
-            self.add(SPAN_KIND, span_name(etag >> SPAN_BITS), sign, 0, 0)
-        self.add(*LOG_ROWS, sign * count, 0, sign * digest)
+        spans = Counter(etag >> SPAN_BITS for etag in etags)
+        for span, count in spans.items():
+            self.add(SPAN_KIND, span_name(span), sign * count, 0, 0)
+        self.add(*LOG_ROWS, sign * spans.total(), 0, sign * digest)
 
     def delta(self) -> bytes:
         """As a row of the table `delta`."""

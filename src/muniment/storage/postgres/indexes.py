@@ -31,6 +31,7 @@ from muniment.storage.location import Address
 from muniment.storage.postgres.connection import Connection, Names, mapped_errors
 from muniment.storage.postgres.facts import HEAD
 from muniment.storage.postgres.reader import ALIVE, Reader
+from muniment.storage.postgres.trip import Trip
 
 HEAD_BYTES: Final = 512
 ROWS_AT_ONCE: Final = 50_000
@@ -118,13 +119,13 @@ class _Rows:
             if word != GAP
         ]
 
-    def send(self, connection: Connection, names: Names, faults: Sequence[Fault]) -> None:
+    def send(self, trip: Trip, names: Names, faults: Sequence[Fault]) -> None:
         """Add them; part of a transaction."""
         for query, rows in ((_KEYS, self.keys), (_TEXTS, self.texts)):
             for start in range(0, len(rows), ROWS_AT_ONCE):
                 columns = zip(*rows[start : start + ROWS_AT_ONCE], strict=True)
-                connection.execute(names.sql(query), [list(column) for column in columns])
-        self._send_facts(connection, names, faults)
+                trip.execute(names.sql(query), [list(column) for column in columns])
+        self._send_facts(trip, names, faults)
 
     def copy(self, connection: Connection, names: Names, faults: Sequence[Fault]) -> None:
         """The same of many, none of which is there; less than half the work."""
@@ -132,7 +133,7 @@ class _Rows:
         _copy(connection, names.sql(_COPY_TEXTS), self.texts)
         self._send_facts(connection, names, faults)
 
-    def _send_facts(self, connection: Connection, names: Names, faults: Sequence[Fault]) -> None:
+    def _send_facts(self, connection: Connection | Trip, names: Names, faults: Sequence[Fault]) -> None:
         if self.several:
             query = "UPDATE {s}.index_definition SET several = true WHERE number = ANY(%b::integer[])"
             connection.execute(names.sql(query), (sorted(self.several),))
@@ -143,19 +144,17 @@ class _Rows:
             connection.execute(names.sql(_FAULTS), [list(column) for column in columns])
 
 
-def change(
-    connection: Connection, names: Names, indexes: tuple[Index, ...], gone: Sequence[int], come: Sequence[Come]
-) -> None:
+def change(trip: Trip, names: Names, indexes: tuple[Index, ...], gone: Sequence[int], come: Sequence[Come]) -> None:
     """Keep these indexes: part of the transaction in which the documents of these etags are gone, and these come."""
     if gone:
         for table in _TABLES:
-            connection.execute(names.sql(f"DELETE FROM {{s}}.{table} WHERE etag = ANY(%b::bigint[])"), (list(gone),))
+            trip.execute(names.sql(f"DELETE FROM {{s}}.{table} WHERE etag = ANY(%b::bigint[])"), (list(gone),))
     found, faults = _extractors(indexes).rows(come)
     rows = _Rows()
     for index in indexes:
         for etag, of_document in groupby(found.get(index.number, ()), key=itemgetter(0)):
             rows.add(index, etag, [key for _, key in of_document])
-    rows.send(connection, names, faults)
+    rows.send(trip, names, faults)
 
 
 def _copy(connection: Connection, statement: str, rows: Sequence[tuple[int | bytes, ...]]) -> None:

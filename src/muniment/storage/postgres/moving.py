@@ -24,7 +24,8 @@ from muniment.storage.postgres.facts import read_facts, write_facts
 from muniment.storage.postgres.loader import store_content
 from muniment.storage.postgres.locking import locked
 from muniment.storage.postgres.schema import drop, exists, identity_facts, rename
-from muniment.storage.postgres.writing import Commit, Key, Rows, newest_of, newest_query
+from muniment.storage.postgres.trip import Trip
+from muniment.storage.postgres.writing import Key, Rows, newest_of, newest_query
 
 STAGING: Final = ".moving"
 _NOTE: Final = "moving"
@@ -102,14 +103,15 @@ class Taking:
 
     def _apply(self, connection: Connection, rows: Rows, revisions: Sequence[tuple[Revision, int | None]]) -> None:
         keys = [Key(revision.kind, fold(revision.id).encode()) for revision, _ in revisions]
+        trip = Trip(connection)
         query, bound = newest_query(keys)
-        with connection.cursor(binary=True) as cursor:
-            rows.newest = newest_of(cursor.execute(self._names.sql(query), bound).fetchall())
-        commit = Commit(rows.newest, 0, 0)
+        found = trip.execute(self._names.sql(query), bound)
+        trip.run()
+        rows.newest = newest_of(found.rows)
         for (revision, content), key in zip(revisions, keys, strict=True):
-            commit.take_over(revision, key, content)
-        rows.take(commit)
-        rows.send(connection, self._names)
+            rows.take_over(revision, key, content)
+        rows.send(trip, self._names)
+        trip.run()
 
     def snapshot(self) -> Snapshot:
         """What is there now."""

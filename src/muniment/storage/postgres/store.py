@@ -23,6 +23,7 @@ from muniment.storage.base import (
     KeptHistory,
     Snapshot,
     Upload,
+    Waiting,
     Write,
     Written,
 )
@@ -125,6 +126,10 @@ class PostgresStorage(Store[Connection]):
         Then `replaced`, if given, maps each new etag that replaced an older revision to the etag of that one.
         """
         return self.writer.submit(self.admit(writes), replaced)
+
+    def submit_for(self, waiting: Waiting, writes: Sequence[Write]) -> None:
+        """Like `submit`; the answer is given to this one."""
+        self.writer.submit_for(waiting, self.admit(writes))
 
     def commit_all(self, batches: Iterable[Sequence[Write]]) -> int:
         """Carry out all batches in order as one transaction, which begins when all of them are there.

@@ -16,7 +16,6 @@ import threading
 import uuid
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future
-from contextlib import ExitStack
 from dataclasses import dataclass, field
 from queue import Empty, SimpleQueue
 from time import monotonic, sleep
@@ -27,21 +26,23 @@ import psycopg
 from psycopg import errors as failures
 
 from muniment.errors import Cancelled, DatabaseClosed, MunimentError, StorageFailure
-from muniment.storage.base import Write, Written
+from muniment.storage.base import Waiting, Write, Written
 from muniment.storage.location import Address
 from muniment.storage.postgres.connection import Connection, Lost, Names, Pool, mapped, name_of, retry_seconds
 from muniment.storage.postgres.facts import HEAD
 from muniment.storage.postgres.indexes import DEFINED, Indexes, defined, is_of_an_index
-from muniment.storage.postgres.writing import Commit, Key, Rows, check_uploads, keys_of, newest_of, newest_query
+from muniment.storage.postgres.trip import Trip
+from muniment.storage.postgres.writing import Key, Rows, check_uploads, keys_of, newest_of, newest_query
 
 GROUP_JOBS: Final = 256
 GROUP_BYTES: Final = 16 << 20
 GATHER_SECONDS: Final = 0.001  # a commit takes several
 SPOOLED_BYTES: Final = 8 << 20
 TRIES: Final = 20  # of a transaction that another one was in the way of
-_MARK: Final = "INSERT INTO {s}.mark(id) VALUES(%s)"
-_DELTA: Final = "INSERT INTO {s}.delta(id, tallies) VALUES(%s, %s)"
-_END: Final = "UPDATE {s}.muniment SET etag = %s, modified = %s, commits = commits + 1"
+_MARK: Final = "INSERT INTO {s}.mark(id) VALUES(%b::uuid)"
+_DELTA: Final = "INSERT INTO {s}.delta(id, tallies) VALUES(%b::uuid, %b::bytea)"
+_END: Final = "UPDATE {s}.muniment SET etag = %b::bigint, modified = %b::bigint, commits = commits + 1"
+_AGAIN: Final = failures.SerializationFailure, failures.DeadlockDetected, failures.InvalidSqlStatementName
 
 
 class Spool:
@@ -80,7 +81,7 @@ class Job:
     """What one caller wants committed, and whom to tell."""
 
     batches: Iterable[Sequence[Write]]
-    future: Future[Any]
+    waiting: Waiting
     replaced: dict[int, int] | None = None
     whole: bool = False  # it is a transaction of its own, and told only the last etag
     size: int = 0
@@ -120,20 +121,26 @@ class Writer:
 
     def submit(self, writes: Sequence[Write], replaced: dict[int, int] | None = None) -> Future[list[Written]]:
         """Commit these as one; the future, which cannot be cancelled, is done when they are on disk."""
+        future = _future()
+        self.submit_for(future, writes, replaced)
+        return future
+
+    def submit_for(self, waiting: Waiting, writes: Sequence[Write], replaced: dict[int, int] | None = None) -> None:
+        """Commit these as one, and tell this one when they are on disk."""
         size = sum(len(write.body or b"") + len(write.metadata) for write in writes)
-        return self._put(Job((writes,), Future(), replaced, False, size, keys_of(writes)))
+        self._put(Job((writes,), waiting, replaced, False, size, keys_of(writes)))
 
     def submit_all(self, batches: Spool) -> Future[int]:
         """Commit all of these as one; the future gives the last etag."""
-        return self._put(Job(batches, Future(), whole=True))
+        future = _future()
+        self._put(Job(batches, future, whole=True))
+        return future
 
-    def _put(self, job: Job) -> Future[Any]:
-        job.future.set_running_or_notify_cancel()
+    def _put(self, job: Job) -> None:
         with self._lock:
             if self._closed:
                 raise DatabaseClosed(f"the database in {self._address} is closed", "open it again")
             self._jobs.put(job)
-        return job.future
 
     @property
     def waiting(self) -> int:
@@ -156,8 +163,8 @@ class Writer:
                     self._commit(group)
                 except BaseException as error:
                     for job in group:
-                        if not job.future.done():
-                            job.future.set_exception(mapped(error, self._address))
+                        if not job.waiting.done():
+                            job.waiting.set_exception(mapped(error, self._address))
                     if not isinstance(error, Exception):
                         raise
             if last:
@@ -202,7 +209,7 @@ class Writer:
                     raise
                 sleep(0.1)
                 continue
-            except (failures.SerializationFailure, failures.DeadlockDetected):
+            except _AGAIN:
                 if tries == TRIES:
                     raise
                 sleep(0.005 * tries)
@@ -220,9 +227,9 @@ class Writer:
             if failed is None:
                 if job.replaced is not None:
                     job.replaced |= job.found
-                job.future.set_result(result)
+                job.waiting.set_result(result)
             else:
-                job.future.set_exception(failed)
+                job.waiting.set_exception(failed)
         self._committed(rows.dead, rows.written)
         if rows.defines:
             self._indexes.definition_written()
@@ -237,7 +244,7 @@ class Writer:
                     self._perform_whole(connection, group[0], mark, answers, rows)
                 else:
                     self._perform(connection, group, mark, answers, rows)
-        except (failures.SerializationFailure, failures.DeadlockDetected):
+        except _AGAIN:
             raise
         except psycopg.Error as error:
             known = mapped(error, self._address)
@@ -279,88 +286,93 @@ class Writer:
         if not writes:
             answers += [(job, [], None) for job in group]
             return
-        etag, modified = self._begin(connection, keys, rows)
+        modified = self._begin(connection, keys, rows)
         check = check_uploads(connection, self._names, writes)
-        before = etag
+        first = rows.etag
         for job in group:
-            commit = Commit(rows.newest, etag, modified + 1)
+            before = rows.etag
             [batch] = job.batches
             try:
                 check(batch)
-                written = commit.write(batch, job.keys)
+                written = rows.write(batch, job.keys, modified + 1)
             except Exception as error:
                 answers.append((job, None, error))
                 continue
-            rows.take(commit)
-            if commit.etag > etag:
-                etag, modified = commit.etag, commit.modified
-            job.found = {dead.replaced_by: dead.etag for dead in commit.dead}
+            if rows.etag > before:
+                modified += 1
+            if job.replaced is not None:
+                job.found = rows.replaced_after(before)
             answers.append((job, written, None))
-        if etag == before:
-            connection.execute("ROLLBACK")
+        if rows.etag == first:
+            _roll_back(connection)
             return
-        rows.etag = etag
-        with connection.pipeline():
-            rows.send(connection, self._names)
-            self._end(connection, mark, rows, etag, modified)
+        trip = Trip(connection, prepare=True)
+        rows.send(trip, self._names)
+        self._end(trip, mark, rows, modified)
 
     def _perform_whole(
         self, connection: Connection, job: Job, mark: uuid.UUID, answers: list[_Answer], rows: Rows
     ) -> None:
         """A commit of many batches: all share one time."""
-        etag, modified = self._begin(connection, [], rows)
-        before = etag
+        modified = self._begin(connection, [], rows) + 1
+        before = rows.etag
         try:
             for batch in job.batches:
                 keys = keys_of(batch)
-                if keys:
-                    query, bound = newest_query(keys)
-                    with connection.cursor(binary=True) as cursor:
-                        found = cursor.execute(self._names.sql(query), bound).fetchall()
-                    rows.newest = newest_of(found)
+                trip = Trip(connection)
+                query, bound = newest_query(keys)
+                found = trip.execute(self._names.sql(query), bound)
+                trip.run()
+                rows.newest = newest_of(found.rows)
                 check_uploads(connection, self._names, batch)(batch)
-                commit = Commit(rows.newest, etag, modified + 1)
-                commit.write(batch, keys)
-                rows.take(commit)
-                etag = commit.etag
-                rows.send(connection, self._names)  # so that the next batch finds what this one wrote
+                rows.write(batch, keys, modified)
+                rows.send(trip, self._names)  # so that the next batch finds what this one wrote
+                trip.run()
         except psycopg.Error:
             raise
         except Exception as error:
-            connection.execute("ROLLBACK")
+            _roll_back(connection)
             rows.dead = rows.written = 0
             answers.append((job, None, error))
             return
-        answers.append((job, etag, None))
-        if etag == before:
-            connection.execute("ROLLBACK")
-            return
-        rows.etag = etag
-        with connection.pipeline():
-            self._end(connection, mark, rows, etag, modified + 1)
+        answers.append((job, rows.etag, None))
+        if rows.etag == before:
+            _roll_back(connection)
+        else:
+            self._end(Trip(connection), mark, rows, modified)
 
-    def _begin(self, connection: Connection, keys: Sequence[Key], rows: Rows) -> tuple[int, int]:
-        """Begin a transaction with the lock; gives the last etag, and the time that all later ones exceed.
+    def _begin(self, connection: Connection, keys: Sequence[Key], rows: Rows) -> int:
+        """Begin a transaction with the lock; gives the time that all later ones exceed.
 
-        The rows know then what is there, and which indexes are to be kept.
+        The rows know then the last etag, what is there, and which indexes are to be kept.
         """
-        execute, sql = connection.execute, self._names.sql
-        with connection.pipeline(), ExitStack() as cursors:
-            head, newest, indexes = (cursors.enter_context(connection.cursor(binary=True)) for _ in range(3))
-            execute("BEGIN")
-            head.execute(sql(f"{HEAD} FOR UPDATE"))
-            if keys:
-                query, bound = newest_query(keys)
-                newest.execute(sql(query), bound)
-            indexes.execute(sql(DEFINED))
-            [(etag, modified, told_until, _)] = head.fetchall()
-            rows.newest = newest_of(newest.fetchall()) if keys else {}
-            rows.indexes = defined(indexes.fetchall())
-        return etag, max(self._clock() - 1, modified, told_until)
+        sql, trip = self._names.sql, Trip(connection, prepare=True)
+        trip.execute("BEGIN")
+        head = trip.execute(sql(f"{HEAD} FOR UPDATE"))
+        query, bound = newest_query(keys)
+        found = trip.execute(sql(query), bound)
+        indexes = trip.execute(sql(DEFINED))
+        trip.run()
+        [(rows.etag, modified, told_until, _)] = head.rows
+        rows.newest, rows.indexes = newest_of(found.rows), defined(indexes.rows)
+        return max(self._clock() - 1, int(modified), int(told_until))
 
-    def _end(self, connection: Connection, mark: uuid.UUID, rows: Rows, etag: int, modified: int) -> None:
-        execute, sql = connection.execute, self._names.sql
-        execute(sql(_DELTA), (mark, rows.sums.delta()))
-        execute(sql(_MARK), (mark,))
-        execute(sql(_END), (etag, modified))
-        execute("COMMIT")
+    def _end(self, trip: Trip, mark: uuid.UUID, rows: Rows, modified: int) -> None:
+        sql = self._names.sql
+        trip.execute(sql(_DELTA), (mark, rows.sums.delta()))
+        trip.execute(sql(_MARK), (mark,))
+        trip.execute(sql(_END), (rows.etag, modified))
+        trip.execute("COMMIT")
+        trip.run()
+
+
+def _roll_back(connection: Connection) -> None:
+    trip = Trip(connection, prepare=True)
+    trip.execute("ROLLBACK")  # by psycopg, all that is prepared would be forgotten too
+    trip.run()
+
+
+def _future() -> Future[Any]:
+    future: Future[Any] = Future()
+    future.set_running_or_notify_cancel()
+    return future

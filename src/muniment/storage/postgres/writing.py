@@ -6,18 +6,20 @@ them: one that fails (a concurrency conflict) leaves nothing behind, so it needs
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
-from typing import Any, Final, NamedTuple
+from array import array
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any, Final, NamedTuple, TypeAlias
 
 from muniment.document import SEPARATOR, fold
 from muniment.errors import ConcurrencyConflict, StorageFailure
-from muniment.fingerprint import Fingerprint, digest_sum, member_digest, row_digest
-from muniment.revision import DOCUMENT, Revision
+from muniment.fingerprint import batch_digests, digest_sum, member_digest, row_digest
+from muniment.revision import DOCUMENT, Batch, Packed, Revision
 from muniment.storage.base import Write, Written
 from muniment.storage.indexes import DEFINITIONS, Come, Index
 from muniment.storage.postgres.connection import Connection, Names
 from muniment.storage.postgres.facts import Sums, fold_collection
 from muniment.storage.postgres.indexes import change
+from muniment.storage.postgres.trip import Trip
 
 ROWS_AT_ONCE: Final = 4096
 BYTES_AT_ONCE: Final = 16 << 20
@@ -52,7 +54,7 @@ class Key(NamedTuple):
 
 
 class Present(NamedTuple):
-    """The newest revision of an id. Without a digest it is a tombstone."""
+    """The newest revision of an id, as it was read. Without a digest it is a tombstone."""
 
     spelling: bytes | None
     etag: int
@@ -60,30 +62,38 @@ class Present(NamedTuple):
     size: int
     digest: bytes | None
 
+    @property
+    def alive(self) -> bool:
+        """Whether it is no tombstone."""
+        return self.digest is not None
+
 
 class Logged(NamedTuple):
-    """A row of the log."""
+    """A row of the log, without what follows from it."""
 
     etag: int
-    key: bytes
-    kind: int
+    key: Key
     spelling: bytes | None
     collection: bytes | None
-    folded: bytes | None
     modified: int
     metadata: bytes
     body: bytes | None
     content: int | None
     size: int
-    digest: bytes
+
+    @property
+    def alive(self) -> bool:
+        """Whether it is no tombstone."""
+        return self.body is not None
+
+    @property
+    def id(self) -> bytes:
+        """The id as it is spelled."""
+        return self.spelling or self.key.key
 
 
-class Dead(NamedTuple):
-    """A revision that is no longer current."""
-
-    etag: int
-    key: bytes
-    replaced_by: int
+Newest: TypeAlias = Present | Logged
+_Current: TypeAlias = tuple[int, bytes, bytes | None, int, bytes | None, int, bytes | None]
 
 
 def keys_of(writes: Sequence[Write]) -> list[Key]:
@@ -91,160 +101,170 @@ def keys_of(writes: Sequence[Write]) -> list[Key]:
     return [Key(write.kind, fold(write.id).encode()) for write in writes]
 
 
-class Commit:
-    """What one caller commits, upon what was there before: `newest` is not changed until it is `taken`."""
-
-    def __init__(self, newest: Mapping[Key, Present], etag: int, modified: int) -> None:
-        self._newest = newest
-        self.etag = etag
-        self.modified = modified
-        self.changed: dict[Key, Present] = {}
-        self.log: list[Logged] = []
-        self.dead: list[Dead] = []
-        self.contents: list[int] = []
-        self.fingerprint = Fingerprint()
-
-    def write(self, writes: Sequence[Write], keys: Sequence[Key]) -> list[Written]:
-        """Carry out these in order; raises `ConcurrencyConflict` when an etag is not the expected one."""
-        return [self._write(write, key) for write, key in zip(writes, keys, strict=True)]
-
-    def _write(self, write: Write, key: Key) -> Written:
-        old = self.changed.get(key) or self._newest.get(key)
-        actual = old.etag if old and old.digest else 0
-        if write.expected is not None and write.expected != actual:
-            raise ConcurrencyConflict(write.id, write.expected, actual)
-        if write.body is None and not actual:
-            return Written(write.id, 0, False)
-        self.etag += 1
-        id = write.id.encode()
-        if old:
-            if SEPARATOR not in write.id:  # the name of a document's attachment takes its new spelling
-                id = old.spelling or key.key
-            self.dead.append(Dead(old.etag, key.key, self.etag))
-            if old.digest:
-                group = write.kind, (old.collection or b"").decode()
-                self.fingerprint.add(group, -1, -old.size, -int.from_bytes(old.digest, "big"))
-        self.changed[key] = self._revision(write, id, key, old)
-        return Written(id.decode(), self.etag, bool(actual))
-
-    def take_over(self, revision: Revision, key: Key, content: int | None) -> None:
-        """Carry out what another database has committed, with the etag and time that it has there."""
-        old = self.changed.get(key) or self._newest.get(key)
-        id = revision.id.encode()
-        if old:
-            self.dead.append(Dead(old.etag, key.key, revision.etag))
-            if old.digest:
-                group = key.kind, (old.collection or b"").decode()
-                self.fingerprint.add(group, -1, -old.size, -int.from_bytes(old.digest, "big"))
-        spelling = None if id == key.key else id
-        collection = None if revision.collection is None else revision.collection.encode()
-        member = member_digest(id, revision.metadata, revision.body or b"")
-        deleted = revision.body is None
-        row = row_digest(revision.etag, key.kind, revision.modified, collection, member, tombstone=deleted)
-        if not deleted:
-            group = key.kind, (collection or b"").decode()
-            self.fingerprint.add(group, 1, revision.size, int.from_bytes(member, "big"))
-        rest = revision.modified, revision.metadata, revision.body, content, revision.size, row
-        folded = fold_collection(collection)
-        self.log.append(Logged(revision.etag, key.key, key.kind, spelling, collection, folded, *rest))
-        self.changed[key] = Present(spelling, revision.etag, collection, revision.size, None if deleted else member)
-
-    def _revision(self, write: Write, id: bytes, key: Key, old: Present | None) -> Present:
-        body, upload, content = write.body, write.upload, None
-        collection = None if write.collection is None else write.collection.encode()
-        member = member_digest(id, write.metadata, body or b"")
-        size, digest = 0, None
-        if body is None:
-            collection = old.collection if old else None
-        else:
-            size, digest = upload.size if upload else len(body), member
-            group = write.kind, (collection or b"").decode()
-            self.fingerprint.add(group, 1, size, int.from_bytes(digest, "big"))
-        if upload:
-            content = upload.content
-            self.contents.append(content)
-        row = row_digest(self.etag, write.kind, self.modified, collection, member, tombstone=body is None)
-        spelling, folded = None if id == key.key else id, fold_collection(collection)
-        rest = self.modified, write.metadata, body, content, size, row
-        self.log.append(Logged(self.etag, key.key, key.kind, spelling, collection, folded, *rest))
-        return Present(spelling, self.etag, collection, size, digest)
-
-
 class Rows:
-    """What a transaction stores: the sum of its commits, sent in pieces."""
+    """What a transaction stores: what each caller has written is in it or not at all. It is sent in pieces."""
 
     def __init__(self) -> None:
-        self.newest: dict[Key, Present] = {}
+        self.newest: dict[Key, Newest] = {}
+        """What is known to be there, and what is written over it."""
+        self.etag = 0
+        """The last one."""
         self.sums = Sums()
-        self._changed: dict[Key, Present] = {}
         self._log: list[Logged] = []
-        self._dead: list[Dead] = []
+        self._over: list[Newest | None] = []  # what each row of the log has replaced
         self._contents: list[int] = []
-        self._bytes = 0
         self.dead = 0
         self.written = 0
         self.indexes: tuple[Index, ...] = ()
         self.defines = False
-        self.etag = 0  # the last one, when all of it is sent
 
-    def take(self, commit: Commit) -> None:
-        """Count in a commit that has succeeded."""
-        self.newest |= commit.changed
-        self._changed |= commit.changed
-        self._log += commit.log
-        self._dead += commit.dead
-        self._contents += commit.contents
-        self._bytes += sum(len(row.metadata) + len(row.body or b"") for row in commit.log)
-        self.dead += len(commit.dead)
-        self.written += len(commit.log)
-        self.defines = self.defines or any(key.key.startswith(_DEFINITIONS) for key in commit.changed)
-        self.sums.add_fingerprint(commit.fingerprint)
-        if commit.log:
-            digests = digest_sum([row.digest for row in commit.log])
-            self.sums.add_rows((row.etag for row in commit.log), digests, 1)
+    def write(self, writes: Sequence[Write], keys: Sequence[Key], modified: int) -> list[Written]:
+        """Carry out these in order; raises `ConcurrencyConflict`, and keeps nothing, if an etag is not the expected."""
+        before = self.etag, len(self._log), len(self._contents)
+        try:
+            return [self._write(write, key, modified) for write, key in zip(writes, keys, strict=True)]
+        except BaseException:
+            self._forget(*before)
+            raise
 
-    @property
-    def full(self) -> bool:
-        """Whether it is time to send."""
-        return self._bytes > BYTES_AT_ONCE or len(self._log) > ROWS_AT_ONCE
+    def _forget(self, etag: int, rows: int, contents: int) -> None:
+        for row, old in zip(reversed(self._log[rows:]), reversed(self._over[rows:]), strict=True):
+            if old is None:
+                del self.newest[row.key]
+            else:
+                self.newest[row.key] = old
+        self.etag = etag
+        del self._log[rows:], self._over[rows:], self._contents[contents:]
 
-    def send(self, connection: Connection, names: Names) -> None:
+    def _write(self, write: Write, key: Key, modified: int) -> Written:
+        old, body, upload = self.newest.get(key), write.body, write.upload
+        actual = old.etag if old is not None and old.alive else 0
+        if write.expected is not None and write.expected != actual:
+            raise ConcurrencyConflict(write.id, write.expected, actual)
+        if body is None and not actual:
+            return Written(write.id, 0, False)
+        id = write.id.encode()
+        if old is not None and SEPARATOR not in write.id:  # the name of a document's attachment takes its new spelling
+            id = old.spelling or key.key
+        if body is None:
+            collection, size = old.collection if old is not None else None, 0
+        else:
+            collection = None if write.collection is None else write.collection.encode()
+            size = upload.size if upload else len(body)
+        if upload:
+            self._contents.append(upload.content)
+        self.etag += 1
+        spelling, content = None if id == key.key else id, upload.content if upload else None
+        self._take(Logged(self.etag, key, spelling, collection, modified, write.metadata, body, content, size), old)
+        return Written(id.decode(), self.etag, bool(actual))
+
+    def take_over(self, revision: Revision, key: Key, content: int | None) -> None:
+        """Carry out what another database has committed, with the etag and time that it has there."""
+        id, etag, body = revision.id.encode(), revision.etag, revision.body
+        spelling = None if id == key.key else id
+        collection = None if revision.collection is None else revision.collection.encode()
+        rest = revision.modified, revision.metadata, body, content, revision.size
+        self._take(Logged(etag, key, spelling, collection, *rest), self.newest.get(key))
+
+    def _take(self, row: Logged, old: Newest | None) -> None:
+        self._log.append(row)
+        self._over.append(old)
+        self.newest[row.key] = row
+
+    def replaced_after(self, etag: int) -> dict[int, int]:
+        """The etags of revisions that are replaced by those after this etag, by the etags of these."""
+        return {
+            row.etag: old.etag
+            for row, old in zip(self._log, self._over, strict=True)
+            if row.etag > etag and old is not None
+        }
+
+    def send(self, trip: Trip, names: Names) -> None:
         """Send what has not been sent; part of the transaction."""
-        execute = connection.execute
-        for piece in _pieces(self._log):
-            execute(names.sql(_LOG), _columns(piece))
-        if self._changed:
-            rows = [(*key, *present) for key, present in self._changed.items()]
-            for start in range(0, len(rows), ROWS_AT_ONCE):
-                execute(names.sql(_CURRENT), _columns(rows[start : start + ROWS_AT_ONCE]))
-        if self._dead:
-            execute(names.sql(_DEAD), _columns(self._dead))
+        log, over = self._log, self._over
+        sql, execute = names.sql, trip.execute
+        members: list[bytes] = []
+        for piece in _pieces(log):
+            digests = _digests(piece)
+            members += digests.members
+            execute(sql(_LOG), (*_columns(piece), digests.rows))
+            self.sums.add_rows((row.etag for row in piece), digest_sum(digests.rows), 1)
+        current = [
+            (*row.key, row.spelling, row.etag, row.collection, row.size, member if row.alive else None)
+            for row, member in zip(log, members, strict=True)
+            if self.newest[row.key] is row
+        ]
+        for start in range(0, len(current), ROWS_AT_ONCE):
+            execute(sql(_CURRENT), list(zip(*current[start : start + ROWS_AT_ONCE], strict=True)))
+        dead = [(old.etag, row.key.key, row.etag) for row, old in zip(log, over, strict=True) if old is not None]
+        if dead:
+            execute(sql(_DEAD), list(zip(*dead, strict=True)))
         if self._contents:
-            execute(names.sql(_NAMED), (self._contents,))
+            execute(sql(_NAMED), (self._contents,))
+        self._count(current)
         if self.indexes:
-            self._index(connection, names)
-        self._changed, self._log, self._dead, self._contents, self._bytes = {}, [], [], [], 0
+            self._index(trip, names, [etag for etag, _, _ in dead])
+        self.dead += len(dead)
+        self.written += len(log)
+        self.defines = self.defines or any(row.key.key.startswith(_DEFINITIONS) for row in log)
+        self._log, self._over, self._contents = [], [], []
 
-    def _index(self, connection: Connection, names: Names) -> None:
+    def _count(self, current: Sequence[_Current]) -> None:
+        """Count out what was read and is no longer current, and in what is."""
+        add = self.sums.add
+        for row, old in zip(self._log, self._over, strict=True):
+            if isinstance(old, Present) and old.digest is not None:
+                name = (old.collection or b"").decode()
+                add(row.key.kind, name, -1, -old.size, -int.from_bytes(old.digest, "big"))
+        for kind, _, _, _, collection, size, digest in current:
+            if digest is not None:
+                add(kind, (collection or b"").decode(), 1, size, int.from_bytes(digest, "big"))
+
+    def _index(self, trip: Trip, names: Names, dead: Iterable[int]) -> None:
         """Keep the indexes; what is gone again at once is among the new ones, and never comes."""
-        gone = {row.etag for row in self._dead}
+        gone = set(dead)
         come = [
             Come(
                 row.etag,
                 None if row.collection is None else row.collection.decode(),
-                (row.spelling or row.key).decode(),
+                row.id.decode(),
                 row.modified,
                 row.metadata,
                 row.body,
             )
             for row in self._log
-            if row.kind == DOCUMENT and row.body is not None and row.etag not in gone
+            if row.key.kind == DOCUMENT and row.body is not None and row.etag not in gone
         ]
-        change(connection, names, self.indexes, sorted(gone), come)
+        change(trip, names, self.indexes, sorted(gone), come)
 
 
-def _columns(rows: Sequence[Sequence[Any]]) -> list[list[Any]]:
-    return [list(column) for column in zip(*rows, strict=True)]
+class _Digested(NamedTuple):
+    members: Sequence[bytes]
+    rows: Sequence[bytes]
+
+
+def _digests(log: Sequence[Logged]) -> _Digested:
+    if any(row.key.kind != DOCUMENT for row in log):
+        members = [member_digest(row.id, row.metadata, row.body or b"") for row in log]
+        return _Digested(
+            members,
+            [
+                row_digest(row.etag, row.key.kind, row.modified, row.collection, member, tombstone=row.body is None)
+                for row, member in zip(log, members, strict=True)
+            ],
+        )
+    etags, _, _, collections, modified, metadata, bodies, *_ = zip(*log, strict=True)
+    ids = Packed.of(row.id for row in log)
+    columns = array("q", etags), ids, Packed.of(collections), array("q", modified), Packed.of(metadata)
+    digests = batch_digests(Batch(*columns, Packed.of(bodies)))
+    return _Digested(digests.members.values(), digests.rows.values())
+
+
+def _columns(log: Sequence[Logged]) -> Sequence[Sequence[Any]]:
+    """Those of the table, but for the digest."""
+    etags, keys, spellings, collections, *rest = zip(*log, strict=True)
+    kinds, folded = zip(*keys, strict=True)
+    return etags, folded, kinds, spellings, collections, list(map(fold_collection, collections)), *rest
 
 
 def _pieces(rows: Sequence[Logged]) -> Sequence[Sequence[Logged]]:
@@ -266,7 +286,7 @@ def newest_query(keys: Sequence[Key]) -> tuple[str, tuple[list[int], list[bytes]
     return _NEWEST, ([key.kind for key in different], [key.key for key in different])
 
 
-def newest_of(rows: Sequence[tuple[Any, ...]]) -> dict[Key, Present]:
+def newest_of(rows: Sequence[tuple[Any, ...]]) -> dict[Key, Newest]:
     """What that query gave."""
     return {Key(row[0], row[1]): Present(*row[2:]) for row in rows}
 
