@@ -26,6 +26,7 @@ from muniment.server.storing import Storing
 from muniment.server.straight import Straight
 from muniment.server.tenants import Databases
 from muniment.settings import Settings
+from tests.postgres_server import Postgres
 from tests.server.running import Database
 from tests.starter import Forked
 from tests.waiting import PATIENCE
@@ -82,7 +83,7 @@ class Site:
     """A server in this process, without granian."""
 
     def __init__(self, place: Path, **settings: Any) -> None:
-        self.databases = Databases(place / "data")
+        self.databases = Databases(place / "data", storage=settings.get("storage", ""))
         wanted = Settings(data_dir=place / "data", port=0, **settings)
         self.state = ServerState(wanted, self.databases, asyncio.get_running_loop(), "http://127.0.0.1:8080")
         self.app, self.straight = App(self.state), Straight(self.state)
@@ -251,6 +252,27 @@ def test_what_is_made_ready_to_be_stored_is_stored_as_on_the_general_way(tmp_pat
 
     with site(tmp_path) as (runner, made):
         runner.run(compare(made))
+
+
+def test_what_is_stored_in_postgresql_takes_the_same_way_and_what_is_read_there_does_not(
+    tmp_path: Path, postgres: Postgres
+) -> None:
+    async def ask(site: Site) -> None:
+        await _make(site)
+        path = "/databases/shop/docs/a"
+        for body, status in ((b'{"n":2}', 201), (b'{"n":', 422)):
+            ready = site.straight.ready(asked := _putting(path, body=body))
+            assert ready
+            assert site.straight.is_plain(ready)
+            await _stored(site, asked, ready, body)
+            assert asked.answer
+            assert asked.answer[0] == status
+        assert await site.both(path) is None  # it would hold up what else that thread brings
+        assert (await site.ask("GET", path))[::2] == (200, b'{"n":2}')
+        assert site.state.active == 0
+
+    with site(tmp_path, storage=postgres.new_database()) as (runner, made):
+        runner.run(ask(made))
 
 
 class Watcher:
