@@ -228,12 +228,14 @@ class Keeper:
     def committed(self, dead: int, written: int) -> None:
         """A commit of this process has written so many revisions, and made so many dead."""
         with self._lock:
+            looks = self._dead and self._more  # now and then, by itself: to wake it each time would hold up writers
             self._commits += 1
             self._written += written
             self._written_at = monotonic()
             self._dead = self._dead or dead > 0 or self._expiring
             self._more = True
-            wake = self._dead or self._commits >= FOLD_COMMITS or self._written >= self._counted_at
+            wake = self._dead and not looks
+            wake = wake or self._commits >= FOLD_COMMITS or self._written >= self._counted_at
         if wake:
             self._wake.set()
 
