@@ -610,8 +610,8 @@ def test_a_load_that_fails_leaves_nothing(postgres: Postgres) -> None:
 def test_those_who_write_again_at_once_share_a_commit(
     address: Address, postgres: Postgres, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The writer waits a moment for as many as it has just answered."""
-    monkeypatch.setattr(writer, "GATHER_SECONDS", SECONDS)
+    """The writer waits for as many as it has just answered: here as long as it takes."""
+    monkeypatch.setattr(writer, "GATHER_SHARE", 1e6)
     commits = "SELECT commits FROM {s}.muniment"
     with opened(address) as store, psycopg.connect(postgres.server) as other:
         other.execute(f'SELECT etag FROM "{address.schema}".muniment FOR UPDATE'.encode())

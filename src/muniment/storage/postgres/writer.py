@@ -36,7 +36,7 @@ from muniment.storage.postgres.writing import Key, Rows, check_uploads, keys_of,
 
 GROUP_JOBS: Final = 256
 GROUP_BYTES: Final = 16 << 20
-GATHER_SECONDS: Final = 0.001  # a commit takes several
+GATHER_SHARE: Final = 0.25  # of the time that a commit takes
 SPOOLED_BYTES: Final = 8 << 20
 TRIES: Final = 20  # of a transaction that another one was in the way of
 _MARK: Final = "INSERT INTO {s}.mark(id) VALUES(%b::uuid)"
@@ -114,6 +114,7 @@ class Writer:
         self._left: Job | None = None
         self.last_etag = 0  # of this process's own commits
         self._answered = 0  # by the last commit
+        self._took = 0.0  # seconds, for that
         self._lock = threading.Lock()
         self._closed = False
         self._thread = threading.Thread(target=self._run, name=f"muniment writer {address.schema}", daemon=True)
@@ -173,17 +174,18 @@ class Writer:
     def _next_group(self) -> tuple[list[Job], bool]:
         """Wait for a job and take those that wait too; and whether there will be no more.
 
-        Whoever has just had an answer often writes again at once. It waits a moment for as many as had one: else they
-        would miss this commit, and of two commits one would have nearly nothing in it.
+        Whoever has just had an answer often writes again at once. It waits for as many as had one, a part of the time
+        that a commit takes: else they would miss this commit, and of two commits one would have nearly nothing in it.
         """
         first, self._left = self._left or self._jobs.get(), None
         if first is None or first.whole:
             return ([first] if first else []), first is None
         group, size = [first], first.size
         expected = self._jobs.qsize() + self._answered
+        until = monotonic() + GATHER_SHARE * self._took
         while len(group) < GROUP_JOBS and size < GROUP_BYTES:
             try:
-                job = self._jobs.get(timeout=GATHER_SECONDS if len(group) < expected else 0)
+                job = self._jobs.get(timeout=max(0.0, until - monotonic()) if len(group) < expected else 0.0)
             except Empty:
                 break
             if job is None:
@@ -196,7 +198,8 @@ class Writer:
         return group, False
 
     def _commit(self, group: list[Job]) -> None:
-        deadline, tries = monotonic() + retry_seconds(), 0
+        began, tries = monotonic(), 0
+        deadline = began + retry_seconds()
         while True:
             mark = uuid.uuid4()
             answers: list[_Answer] = []
@@ -222,7 +225,7 @@ class Writer:
                 continue
             break
         self.last_etag = max(self.last_etag, rows.etag)
-        self._answered = len(answers)
+        self._answered, self._took = len(answers), monotonic() - began
         for job, result, failed in answers:
             if failed is None:
                 if job.replaced is not None:
