@@ -1,5 +1,5 @@
 """Queries by index against SQLite's own time for the same rows, building an index while writes go on, and puts with
-three indexes.
+three indexes: in batches, 32 under way, one after the other, and over HTTP. Those come in turns, with and without.
 
     python benchmarks/queries.py [--documents 500000] [--folder DIR]
 """
@@ -14,16 +14,19 @@ import tempfile
 import threading
 import time
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
 import apsw
+import server as http
+from server import Measured, Process, Target, in_turns
 
 from muniment import DocumentDatabase
 from muniment.query.model import SCORE, Equal, Field, Order, Query, Range, Search
 from muniment.storage.base import Storage, Write
 
+ORDERS = {"Raven-Entity-Name": "Orders"}
 FREIGHT, COMPANY, ORDERED = Field(("Freight",)), Field(("Company",)), Field(("OrderedAt",))
 
 
@@ -75,6 +78,46 @@ def singles(storage: Storage, start: int, count: int, chance: random.Random) -> 
             under_way.popleft().result()
 
     return count / timed(put)
+
+
+def one_by_one(storage: Storage, start: int, count: int, chance: random.Random) -> float:
+    """Single documents a second, one after the other."""
+    made = writes(start, count, chance)
+    return count / timed(lambda: [storage.commit([each]) for each in made])
+
+
+class Shop(Target):
+    """A database of a server."""
+
+    def __init__(self, server: Process, name: str, documents: int, indexed: Sequence[Field]) -> None:
+        super().__init__(server, 3.0)
+        self.root, self._turn = f"/databases/{name}", 0
+        self.client.put(f"/admin/databases/{name}", json={"Settings": {}}).raise_for_status()
+        for start in range(0, documents, 2000):
+            commands = [
+                {"Method": "PUT", "Key": each.id, "Document": json.loads(each.body or b""), "Metadata": ORDERS}
+                for each in writes(start, 2000, random.Random(start))
+            ]
+            self.client.post(f"{self.root}/bulk_docs", json=commands).raise_for_status()
+        for field in indexed:
+            asked = {"Rql": f"from Orders where {field} = 'x' limit 1"}
+            self.client.post(f"{self.root}/query", json=asked).raise_for_status()
+
+    def put(self) -> Measured:
+        """New documents of 1 KB, each durable when it is answered."""
+        self._turn += 1
+        body = b'{"Company":"companies/{r}","Freight":{r}.25,"OrderedAt":"{r}","Notes":"' + b"x" * 900 + b'"}'
+        return self.measure(
+            self._job("PUT", f"/docs/{self._turn}/{{n}}", body, "Raven-Entity-Name: Orders\r\n", 100_000)
+        )
+
+
+def over_http(folder: Path, documents: int) -> None:
+    """PUT of 32 connections into two databases, one of which has three indexes."""
+    with http.process("-c", http._SERVE, f"{folder}/data") as server:
+        shops = [Shop(server, "plain", documents, ()), Shop(server, "indexed", documents, (COMPANY, FREIGHT, ORDERED))]
+        plain, three = in_turns(5, *(shop.put for shop in shops))
+        print(f"PUT over HTTP: {plain} without indexes, {three} with three: {three.load.rate / plain.load.rate:.2f}")
 
 
 def rows(start: int, chance: random.Random) -> list[tuple[Any, ...]]:
@@ -147,6 +190,7 @@ def main() -> None:
     place = Path(tempfile.mkdtemp(dir=options.folder))
     try:
         run(place, options.documents)
+        over_http(place, options.documents)
     finally:
         shutil.rmtree(place)
 
@@ -158,6 +202,7 @@ def run(place: Path, documents: int) -> None:
             storage.commit(writes(start, 10_000, chance))
         plain = puts(storage, documents, 20_000, chance)
         single = singles(storage, documents + 40_000, 10_000, chance)
+        alone = one_by_one(storage, documents + 60_000, 1000, chance)
         done, written = threading.Event(), [0]
 
         def write() -> None:
@@ -202,7 +247,11 @@ def run(place: Path, documents: int) -> None:
         print(f"equal, sorted by another field, 25 rows: {timed(lambda: ask(storage, sorted_by), 20) * 1000:.2f} ms")
         three = puts(storage, documents + 20_000, 20_000, chance)
         others = singles(storage, documents + 50_000, 10_000, chance)
-        print(f"single puts: {single:,.0f}/s without indexes, {others:,.0f}/s with three: {others / single:.2f}")
+        indexed = one_by_one(storage, documents + 61_000, 1000, chance)
+        print(
+            f"one after the other: {alone:,.0f}/s without indexes, {indexed:,.0f}/s with three: {indexed / alone:.2f}"
+        )
+        print(f"32 under way: {single:,.0f}/s without indexes, {others:,.0f}/s with three: {others / single:.2f}")
         print(f"puts in batches: {plain:,.0f}/s without indexes, {three:,.0f}/s with three: {three / plain:.2f}")
         words(storage, connection)
         connection.execute("CREATE INDEX by_ordered ON doc(ordered)")
