@@ -258,6 +258,11 @@ def patch(store: Any) -> Any:
         session.advanced.patch("users/2-A", "name", "Robert")
         session.advanced.patch("users/2-A", "friend", "users/1-A")
         session.save_changes()
+        for age in (30, 31):
+            session.advanced.add_or_patch("users/added", User("Ada", 30), "age", age)
+            session.save_changes()
+    with store.open_session() as session:
+        added = session.load("users/added", User).age
         age = user.age
     script = PatchRequest.for_script("""
         this.age += args.more;
@@ -274,7 +279,7 @@ def patch(store: Any) -> Any:
         send(PatchOperation("users/1-A", "A:1-other", script, skip_patch_if_change_vector_mismatch=True)),
     ]
     by_pointer = send(JsonPatchOperation("users/2-A", JsonPatchDocument().test("/name", "Robert").replace("/age", 7)))
-    return age, [str(getattr(each, "status", each)) for each in done], str(by_pointer.status)
+    return age, added, [str(getattr(each, "status", each)) for each in done], str(by_pointer.status)
 
 
 @step

@@ -313,8 +313,8 @@ def test_queries(orders: Program) -> None:
 
 def test_patches(users: Program) -> None:
     before = stored(users, "users/1-A")
-    age, statuses, by_pointer = users.does("patch")
-    assert age == 33
+    age, added, statuses, by_pointer = users.does("patch")
+    assert (age, added) == (33, 31)
     assert statuses == ["Patched", "NotModified", "None", "Created", "Skipped"]
     assert by_pointer == "Patched"
     assert body(users, "users/1-A") == {"name": "Zoë ½ & 100%", "age": 43, "friend": "users/1-A"}

@@ -377,7 +377,8 @@ def test_a_prefix_is_deleted_with_what_the_same_batch_has_stored_before(seven: D
         ({"Type": "PATCH", "Id": "before", "Patch": {"Script": "put('b', 5)"}}, "needs an object"),
         ({"Type": "PATCH", "Id": "before", "Patch": {"Script": "", "Values": {"a-b": 1}}}, "variable"),
         ({"Type": "PATCH", "Id": "before"}, "no Patch"),
-        ({"Type": "PATCH", "Id": "none", "PatchIfMissing": {"Script": ""}, "CreateIfMissing": {"x": 1}}, "made"),
+        ({"Type": "PATCH", "Id": "none", "PatchIfMissing": {"Script": ""}, "CreateIfMissing": {"x": 1}}, "both"),
+        ({"Type": "PATCH", "Id": "none", "CreateIfMissing": [1]}, "object"),
         ({"Type": "JsonPatch", "Id": "before", "JsonPatch": {"Operations": [{"op": "remove", "path": "/x"}]}}, "no /x"),
         ({"Type": "Counters", "Id": "a"}, "Counters"),
         ({"Type": "BatchTrackChanges", "TrackedEntities": {"a": "A:1-x"}}, "BatchTrackChanges"),
@@ -514,6 +515,24 @@ def test_numbers_for_ids_are_given_out_once_and_taken_back(seven: Database) -> N
     batch(seven, put("things/120-A"))
     assert ranges()[0] > 120
     assert seven.get("/hilo/next").status_code == 400
+
+
+def test_a_patch_stores_a_document_where_there_is_none(seven: Database) -> None:
+    """As `session.advanced.add_or_patch` of the clients asks."""
+    new = b'{"n": 1.10, "@metadata": {"@collection": "Things", "Own": 1}}'
+    command = (
+        b'{"Type":"PATCH","Id":"things/%d","Patch":{"Script":"this.n += 1"},"CreateIfMissing":%s,"ReturnDocument":true}'
+    )
+    commands = command % (1, new), command % (1, new), command % (2, b"null")
+    sent = b'{"Commands":[' + b",".join(commands) + b"]}"
+    results = seven.request("POST", "/bulk_docs", content=sent).raise_for_status().json()["Results"]
+    assert [each["PatchStatus"] for each in results] == ["Created", "Patched", "DocumentDoesNotExist"]
+    assert (results[0]["Collection"], results[1]["ModifiedDocument"]["n"]) == ("Things", 2.1)
+    once = b'{"Commands":[' + command % (3, new) + b"]}"
+    assert seven.request("POST", "/bulk_docs", content=once).status_code == 201
+    found = seven.get("/docs?id=things/3")
+    assert found.content.count(b'{"n": 1.10,') == 1  # as it was sent
+    assert found.json()["Results"][0]["@metadata"]["Own"] == 1
 
 
 def test_patches_in_a_batch_see_what_was_done_before_them(seven: Database) -> None:

@@ -158,7 +158,9 @@ class Command(Message):
     remote_parameters: Object | None = None
     patch: PatchScript | None = None
     patch_if_missing: PatchScript | None = None
-    create_if_missing: Object | None = None
+    create_if_missing: Annotated[
+        msgspec.Raw | UnsetType, Meta(description="Of a `PATCH`: what is stored where there is no document.")
+    ] = UNSET
     json_patch: JsonPatch | None = None
     ids: Annotated[list[Patched] | None, Meta(description="Of a `BatchPATCH`.")] = None
     return_document: Annotated[bool | None, Meta(description="Of a patch: answer the document too.")] = None

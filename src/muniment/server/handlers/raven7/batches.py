@@ -178,7 +178,7 @@ class Changes:
         if own and expected is not None and expected != (before.etag if before else 0):
             raise ConcurrencyConflict(id, expected, before.etag if before else 0)
         status, made = "NotModified", None if before is None else (before.metadata_json, before.body)
-        if before is None and command.patch_if_missing is None:
+        if before is None and command.patch_if_missing is None and not _to_create(command):
             status = "DocumentDoesNotExist"
         elif (after := self._made(command, id, before)) != made:
             status, at = "Created" if before is None else "Patched", len(self._writes)
@@ -217,6 +217,11 @@ class Changes:
         metadata, body = (before.metadata_json, before.body) if before else (b"{}", b"{}")
         if command.type == "JsonPatch":
             return metadata, patched(id, body, command.json_patch.operations if command.json_patch else [])
+        if before is None and (document := _to_create(command)):
+            if command.patch_if_missing:
+                raise InvalidDocument("it has both PatchIfMissing and CreateIfMissing", "give one of them")
+            new = write_of(id, document, None)
+            return new.metadata, new.body or b""
         given = command.patch if before else command.patch_if_missing
         if given is None:
             raise InvalidDocument("it has no Patch", "give it a script")
@@ -224,8 +229,6 @@ class Changes:
             raise Refused(
                 400, "scripts do not change documents of the system database", "store the document as a whole"
             )
-        if command.create_if_missing:
-            raise Refused(501, "no document is made beside a patch", "give PatchIfMissing, or store it")
         key = msgspec.json.encode(given)
         if (script := self._scripts.get(key)) is None:
             script = self._scripts[key] = Scripted(script_of(given.script, given.values))
@@ -407,6 +410,12 @@ class Changes:
 
 def _is_document(write: Write, id: str) -> bool:
     return write.kind == DOCUMENT and fold(write.id) == fold(id)
+
+
+def _to_create(command: Command) -> bytes | None:
+    """The document that a patch is to store where there is none."""
+    given = command.create_if_missing
+    return bytes(given) if isinstance(given, msgspec.Raw) and bytes(given) != b"null" else None
 
 
 def _required(text: str | None, name: str) -> str:
