@@ -198,6 +198,27 @@ def test_a_dump_carries_definitions(shop: Database, server: Server) -> None:
     assert other.get("/indexes/Orders/By?definition=yes").json()["Index"] == {"Map": MAP}
 
 
+def test_what_is_searched_for_is_shown(orders: Database) -> None:
+    for number, notes in enumerate(["Two red cars", "a RED car, and a red bicycle beside it", "blue"], 1):
+        orders.put(f"notes/{number}", json.dumps({"Notes": notes}), **{"Raven-Entity-Name": "Notes"})
+    definition = {"Map": "from n in docs.Notes select new { Text = n.Notes }", "Indexes": {"Text": "Analyzed"}}
+    assert orders.request("PUT", "/indexes/Notes/Search", json=definition).status_code == 201
+    found = ask(orders, "Notes/Search", query="Text:red", highlight="Text:128,2")
+    assert found["Highlightings"] == {
+        "notes/1": {"Text": ["Two <b>red</b> cars"]},
+        "notes/2": {"Text": ["a <b>RED</b> car, and a <b>red</b> bicycle beside it"]},
+    }
+    marked = {"highlight": ["Text:8,1"], "preTags": ["**", "!!"], "postTags": "**", "fetch": "Text"}
+    found = ask(orders, "Notes/Search", query="Text:bi*", **marked)
+    assert found["Highlightings"] == {"notes/2": {"Text": ["**bicycle**"]}}
+    assert ask(orders, "Notes/Search", query="Text:red", highlight="Other:128,2")["Highlightings"] == {}
+    assert ask(orders, "Notes/Search", query="Text:red")["Highlightings"] == {}
+    for wrong, word in (("Text", "FIELD:LENGTH"), ("Text:0,1", "length"), ("Text:9999999,1", "length")):
+        told = orders.get("/indexes/Notes/Search", params={"query": "Text:red", "highlight": wrong})
+        assert word in assert_error(told, 400, "highlight")["Hint"]
+    assert_error(orders.get("/indexes/Notes/Search?query=Text:red&highlight=Text:128,2,Pieces"), 501, "Pieces")
+
+
 def test_streams_of_queries(orders: Database) -> None:
     answer = orders.get("/streams/query/dynamic/Orders?query=Freight_Range:[Dx1 TO Dx9}&sort=-Freight")
     assert ids(answer.json()) == ["orders/3", "orders/1"]

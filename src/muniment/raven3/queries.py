@@ -115,6 +115,13 @@ class IndexAsked(Page, frozen=True):
     transformer: Annotated[str | None, Meta(description="There are none.")] = field(
         name="resultsTransformer", default=None
     )
+    highlight: Annotated[
+        list[str], Meta(description="A field to show what is searched for in: `Notes:128,2`, of 128 characters, two.")
+    ] = []
+    before: Annotated[list[str], Meta(description="The mark before what is searched for; `<b>` if there is none.")] = (
+        field(name="preTags", default=[])
+    )
+    after: Annotated[list[str], Meta(description="The mark after it.")] = field(name="postTags", default=[])
     debug: Annotated[str | None, Meta(description="`entries` for what a kept index has of each document.")] = None
     definition: Annotated[str, Meta(description="`yes` for the definition of the index.")] = ""
 

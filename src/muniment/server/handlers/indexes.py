@@ -3,25 +3,26 @@
 from __future__ import annotations
 
 import asyncio
+import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
 from time import monotonic
-from typing import Any, NamedTuple
+from typing import Any, Final, NamedTuple
 
 import msgspec
 
 from muniment import definitions
-from muniment.answer import answer, query_of
+from muniment.answer import Answer, answer, query_of
 from muniment.command import Delete
 from muniment.definitions import Index
 from muniment.document import Document, decode, encode, raven_time
-from muniment.errors import IndexNotFound, InvalidQuery, NotEvaluated
+from muniment.errors import IndexNotFound, InvalidInput, InvalidQuery, NotEvaluated
 from muniment.indexes import IndexFacts
 from muniment.query import keys, lucene, model
 from muniment.query.lucene import Compared
 from muniment.query.maps import Joined, Path, Several, Unknown, Value
-from muniment.query.model import ID, Column, Field, Order, Query
+from muniment.query.model import ID, Column, Field, Highlight, Order, Query
 from muniment.query.project import at
 from muniment.raven3.documents import array, joined, only_metadata, with_metadata
 from muniment.raven3.etags import combined_etag
@@ -42,6 +43,7 @@ _ANALYZED: dict[str, Any] = {
     "notanalyzed": "exact",
     "exact": "exact",
 }
+_highlight: Final = re.compile(r"([^:]+):(\d{1,9}),(\d{1,9})(?:,(.+))?", re.ASCII)
 
 
 class Asked(NamedTuple):
@@ -140,22 +142,26 @@ def _answered(request: Request, asked: IndexAsked) -> Response:
     rows = (joined(row, b'"@metadata":{}') for row in found.rows)
     results = array(rows if found.rows else map(show, found.documents))
     included = array(map(with_metadata, includes_of(request.tenant, found, wanted.query)))
-    rest = _said(request.tenant, wanted.name, found.total, etag, len(results), begun)
+    rest = _said(request.tenant, wanted.name, found, etag, len(results), begun)
     body = b'{"Results":%s,"Includes":%s,%s' % (results, included, encode(rest)[1:])
     return Response(200, [JSON, BUILD_HEADER, ("etag", f'"{etag}"')], body)
 
 
-def _said(tenant: Tenant, index: str, total: int, etag: str, size: int, begun: float) -> dict[str, object]:
+def _said(tenant: Tenant, index: str, found: Answer, etag: str, size: int, begun: float) -> dict[str, object]:
     now = raven_time(datetime.now(UTC))
+    highlights: dict[str, dict[str, list[str]]] = {}
+    for name, pieces in found.highlights.items():
+        for id in pieces:
+            highlights.setdefault(id, {})[name] = pieces[id]
     return {
         "IsStale": False,
         "IndexTimestamp": now,
-        "TotalResults": total,
+        "TotalResults": found.total,
         "SkippedResults": 0,
         "IndexName": index,
         "IndexEtag": combined_etag([tenant.database.last_etag]),
         "ResultEtag": etag,
-        "Highlightings": {},
+        "Highlightings": highlights,
         "NonAuthoritativeInformation": False,
         "LastQueryTime": now,
         "DurationMilliseconds": int((monotonic() - begun) * 1000),
@@ -239,6 +245,7 @@ def asked_of(tenant: Tenant, name: str, asked: IndexAsked) -> Asked:
         skip=asked.start,
         take=asked.size,
         include=tuple(asked.include),
+        highlight=tuple(_highlights(asked, index)),
     )
     if asked.distinct and asked.fetch:
         query = msgspec.structs.replace(query, select=tuple(_columns(index, asked.fetch)), distinct=True, include=())
@@ -251,6 +258,22 @@ def _columns(index: Index, names: Sequence[str]) -> Iterator[Column]:
         if not isinstance(value, Path):
             raise NotEvaluated(f"the field {name!r} of the index {index.name!r} is not one field of documents", "")
         yield Column(name, value.path)
+
+
+def _highlights(asked: IndexAsked, index: Index) -> Iterator[Highlight]:
+    """The fields of which pieces are wanted; a mark is the same for all words."""
+    for text in asked.highlight:
+        said = _highlight.fullmatch(text)
+        if said is None:
+            raise InvalidInput(
+                f"{text!r} says no field to highlight", "write FIELD:LENGTH,COUNT: highlight=Notes:128,2"
+            )
+        name, length, count, into = said.groups()
+        if into:
+            raise NotEvaluated(f"pieces of texts are not put into documents, as {into}", "read them in Highlightings")
+        marks = [found[0] if found else default for found, default in ((asked.before, "<b>"), (asked.after, "</b>"))]
+        for path in index.paths(name)[:1]:
+            yield Highlight(name, path, int(length), int(count), *marks)
 
 
 def _orders(text: str, index: Index) -> Iterator[Order]:
