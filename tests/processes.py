@@ -1,6 +1,7 @@
 """The processes that a process has started, asked of the system while they begin and end."""
 
 import os
+from collections import Counter
 from contextlib import suppress
 from pathlib import Path
 
@@ -52,6 +53,17 @@ def locks(process: int) -> set[tuple[int, int]]:
             if kind == "POSIX" and int(owner) == process:
                 held.add((int(place.rpartition(":")[2]), int(first)))
     return held
+
+
+def descriptors(process: int) -> Counter[str]:
+    """What a process has open, but for sockets, of which each connection is one."""
+    found: Counter[str] = Counter()
+    for path in Path(f"/proc/{process}/fd").iterdir():
+        with suppress(OSError):  # closed meanwhile
+            target = str(path.readlink())
+            if not target.startswith("socket:"):
+                found[target] += 1
+    return found
 
 
 def runs(process: int) -> bool:

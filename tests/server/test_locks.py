@@ -31,7 +31,7 @@ from muniment.security.encryption import new_key
 from muniment.server.routes import ROUTES
 from muniment.smuggler import read_ahead
 from muniment.storage.sqlite.files import FILE
-from tests.processes import children
+from tests.processes import children, descriptors
 from tests.sampled import some
 from tests.server.running import Database, Server, running
 from tests.starter import real_workers
@@ -65,17 +65,6 @@ def assert_locked(process: int, *folders: Path) -> None:
         kept = {(FILE, "READ", 0x40000002), (f"{FILE}-shm", "READ", 128)}
         # The list is read in parts, and leaves some out while others lock; a lock that is gone does not come back.
         assert any(kept <= locked(process, folder) for _ in range(READINGS)), f"{folder.name} is not locked any more"
-
-
-def descriptors(process: int) -> Counter[str]:
-    """What a process has open, but for sockets, of which each connection is one."""
-    found: Counter[str] = Counter()
-    for path in Path(f"/proc/{process}/fd").iterdir():
-        with suppress(OSError):  # closed meanwhile
-            target = str(path.readlink())
-            if not target.startswith("socket:"):
-                found[target] += 1
-    return found
 
 
 def steady(process: int) -> Counter[str]:
