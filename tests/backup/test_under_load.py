@@ -88,11 +88,13 @@ def assert_holds(backup: Backup, journal: Journal, target: Path) -> None:
         assert contents(state_of(restored)) == journal.at(backup.manifest.snapshot.etag)
 
 
-def write_at_random(journal: Journal, seed: int, stop: threading.Event) -> int:
+def write_at_random(journal: Journal, seed: int, begun: threading.Barrier, stop: threading.Event) -> int:
     """Put, replace, delete and attach until told to stop."""
     chance = random.Random(seed)
     done = 0
     while not stop.is_set():
+        if done == 1:
+            begun.wait(PATIENCE)
         number = chance.randrange(15_000)
         done += 1
         match chance.randrange(10):
@@ -111,11 +113,12 @@ def write_at_random(journal: Journal, seed: int, stop: threading.Event) -> int:
 
 @contextmanager
 def writers(journal: Journal, count: int = 3) -> Iterator[None]:
-    """So many threads write while the block runs; an error in one of them is raised at its end."""
-    stop = threading.Event()
+    """So many threads write while the block runs, and before; an error in one of them is raised at its end."""
+    begun, stop = threading.Barrier(count + 1), threading.Event()
     with ThreadPoolExecutor(count) as pool:
-        tasks = [pool.submit(write_at_random, journal, seed, stop) for seed in range(count)]
+        tasks = [pool.submit(write_at_random, journal, seed, begun, stop) for seed in range(count)]
         try:
+            begun.wait(PATIENCE)
             yield
         finally:
             stop.set()

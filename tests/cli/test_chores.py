@@ -11,6 +11,7 @@ import pytest
 from muniment import DocumentDatabase, DocumentStore
 from tests.cli.process import muniment
 from tests.cli.serving import serving
+from tests.waiting import until
 
 OF_A_JOB = {"url", "operation", "state", "messages"}
 DIFFER = {*OF_A_JOB, "backup", "seconds", "seconds_with_look", "bytes_per_second", "record", "destination", "copied"}
@@ -101,9 +102,8 @@ def test_nobody_has_to_wait_for_it(url: str, place: Path) -> None:
     begun = muniment("verify", place, "--nowait", "--read-rate", "1GB", "--json", "--url", url)
     assert (begun.code, {*begun.json}) == (0, {"url", "operation", "state"}), begun.err
     with DocumentStore(url) as store:
-        while (status := store.operations.status(begun.json["operation"])).state == "running":
-            pass
-    assert status.state == "completed"
+        until(lambda: store.operations.status(begun.json["operation"]).state != "running")
+        assert store.operations.status(begun.json["operation"]).state == "completed"
 
 
 @pytest.mark.parametrize(

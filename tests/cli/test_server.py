@@ -6,7 +6,6 @@ import json
 import re
 import shutil
 import signal
-import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -20,6 +19,7 @@ from tests.cli.process import Ended, interrupted, muniment, on_terminal
 from tests.cli.serving import serving
 from tests.sampled import some
 from tests.starter import Forked
+from tests.waiting import until
 
 
 @pytest.fixture(scope="module")
@@ -89,10 +89,7 @@ def test_without_waiting(url: str, tmp_path: Path) -> None:
     facts = well("backup", f"--url={url}/databases/shop", f"--dest={tmp_path}", "--nowait", "--json").json
     assert facts["state"] == "running"
     with DocumentStore(url) as store:
-        until = time.monotonic() + 30
-        while store.operations.status(facts["operation"]).state == "running":
-            assert time.monotonic() < until
-            time.sleep(0.05)
+        until(lambda: store.operations.status(facts["operation"]).state != "running")
     assert muniment("verify", tmp_path).code == 0
 
 
@@ -210,10 +207,7 @@ def test_ctrl_c_ends_the_command_and_not_the_backup(
         assert store.operations.list()[0].type == "backup"
         assert store.operations.status(1).state == "running"
         well("limit", "1", "--read-rate=none", "--url", url)
-        until = time.monotonic() + 60
-        while store.operations.status(1).state == "running":
-            assert time.monotonic() < until
-            time.sleep(0.02)
+        until(lambda: store.operations.status(1).state != "running")
     assert well("verify", tmp_path / "b", "--json").json["documents"] == SMALL + 1
 
 

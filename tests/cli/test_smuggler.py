@@ -7,7 +7,6 @@ import json
 import os
 import signal
 import subprocess
-import time
 from collections.abc import Iterator
 from itertools import count
 from pathlib import Path
@@ -21,7 +20,7 @@ from tests.cli.serving import serving
 from tests.sampled import some
 from tests.shared import shared
 from tests.smuggler.dumps import docs, document
-from tests.starter import PATIENCE
+from tests.waiting import PATIENCE, until
 
 ORDERS = [{"n": n, "text": "x" * 1000} for n in range(2500)]
 _numbers = count(1)
@@ -311,10 +310,8 @@ def test_a_client_that_is_killed_in_the_middle_of_an_export(url: str, name: str,
         process.kill()
         ended(process)
         [operation] = [each for each in store.operations.list() if name in str(each)]
-        until = time.monotonic() + PATIENCE
-        while (state := store.operations.status(operation.id).state) == "running" and time.monotonic() < until:
-            time.sleep(0.05)
-        assert state == "cancelled"
+        until(lambda: store.operations.status(operation.id).state != "running")
+        assert store.operations.status(operation.id).state == "cancelled"
         store.admin.delete_database(name, hard=True)
 
 
@@ -326,9 +323,7 @@ def test_a_client_that_is_killed_in_the_middle_of_an_import(url: str, name: str,
         assert process.stdin is not None
         process.stdin.write(content[:-1000])
         process.stdin.flush()
-        until = time.monotonic() + PATIENCE
-        while not store.statistics().documents and time.monotonic() < until:
-            time.sleep(0.05)
+        until(lambda: store.statistics().documents)
         process.kill()
         ended(process)
         assert 0 < store.statistics().documents < 2500
@@ -345,9 +340,7 @@ def test_a_server_that_is_killed_in_the_middle_of_an_import(dump: Path, tmp_path
             assert process.stdin is not None
             process.stdin.write(content[:-1000])
             process.stdin.flush()
-            until = time.monotonic() + PATIENCE
-            while not store.statistics().documents and time.monotonic() < until:
-                time.sleep(0.05)
+            until(lambda: store.statistics().documents)
         server.send_signal(signal.SIGKILL)
         server.wait()
         failed(ended(process), 9, "the server broke the connection")

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import asyncio
-import random
 import signal
 import socket
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
@@ -23,6 +22,7 @@ from muniment.client.transport import Server, Transport, unreachable
 from muniment.client.wire import Request, Response, Unreachable
 from muniment.errors import DatabaseClosed, InvalidInput, MunimentError, ServerUnavailable
 from tests.client.serving import blocking, running_server
+from tests.ports import held_ports
 from tests.sampled import count, some, torture
 from tests.waiting import PATIENCE, until
 
@@ -166,6 +166,7 @@ def test_a_server_that_is_slow(kind: str) -> None:
         with pytest.raises(ServerUnavailable, match="took too long") as error:
             store.get("a")
         assert error.value.hint == "try again"
+        until(lambda: seen == ["GET"])
         with pytest.raises(ServerUnavailable, match="took too long") as error:
             store.put("a", {})
         assert "not known" in error.value.hint
@@ -278,8 +279,11 @@ def test_many_at_once(store: DocumentStore) -> None:
 
 
 def test_a_server_that_is_stopped_and_started(tmp_path: Path) -> None:
-    port = kept_port()
-    with running_server(tmp_path / "data", port) as (url, process), DocumentStore(url, "shop") as store:
+    with (
+        held_ports(1) as [port],
+        running_server(tmp_path / "data", port) as (url, process),
+        DocumentStore(url, "shop") as store,
+    ):
         store.admin.create_database("shop")
         store.put("a", {})
         process.send_signal(signal.SIGTERM)
@@ -289,15 +293,6 @@ def test_a_server_that_is_stopped_and_started(tmp_path: Path) -> None:
         with running_server(tmp_path / "data", port):
             assert store.get("a") is not None
             store.put("b", {})
-
-
-def kept_port() -> int:
-    """A free port below those that the system gives to whoever wants any."""
-    while True:
-        port = random.randrange(20_000, 32_000)
-        with socket.socket() as tried, suppress(OSError):
-            tried.bind(("127.0.0.1", port))
-            return port
 
 
 MIB = count(24, whole=200)

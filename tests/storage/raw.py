@@ -15,8 +15,7 @@ import apsw
 from muniment.storage.base import Written
 from muniment.storage.sqlite.files import FILE
 from muniment.storage.sqlite.store import SqliteStorage
-
-SECONDS = 60  # before a test that waits gives up
+from tests.waiting import PATIENCE
 
 
 @contextmanager
@@ -58,11 +57,11 @@ def at_once(store: SqliteStorage, *jobs: Callable[[], Future[list[Written]]]) ->
 
     def hold_up(transaction: object) -> None:
         busy.set()
-        gate.wait(SECONDS)
+        gate.wait(PATIENCE)
 
     waiting = store.writer.submit(hold_up)
-    assert busy.wait(SECONDS)
+    assert busy.wait(PATIENCE)
     futures = [job() for job in jobs]
     gate.set()
-    waiting.result(SECONDS)
+    waiting.result(PATIENCE)
     return futures

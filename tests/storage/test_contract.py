@@ -17,8 +17,7 @@ from muniment.storage.base import Storage, Write, Written
 from tests.clock import START, Clock
 from tests.storage.place import Place
 from tests.storage.reference import Row, attach, changes, delete, detach, live, put, row_of, state_now
-
-SECONDS = 60  # before a test that waits for a future gives up
+from tests.waiting import PATIENCE, until
 
 
 def current(store: Storage, id: str, kind: int = DOCUMENT) -> Row | None:
@@ -328,7 +327,7 @@ def test_time_does_not_go_back_with_the_clock(place: Place) -> None:
 def test_commits_that_are_grouped_have_times_of_their_own(store: Storage, clock: Clock) -> None:
     clock.step = 0
     waiting = [store.submit([put(f"{n}/a"), put(f"{n}/b")]) for n in range(200)]
-    etags = [[written.etag for written in future.result(SECONDS)] for future in waiting]
+    etags = [[written.etag for written in future.result(PATIENCE)] for future in waiting]
     times = {row.etag: row.modified for row in state_now(store).values()}
     commits = [{times[etag] for etag in pair} for pair in etags]
     assert all(len(commit) == 1 for commit in commits)
@@ -348,11 +347,11 @@ def test_a_failure_among_many_commits_is_its_own(store: Storage) -> None:
         waiting[n] = store.submit(writes)
     for n, future in waiting.items():
         if n % 3 == 0:
-            error = future.exception(SECONDS)
+            error = future.exception(PATIENCE)
             assert isinstance(error, ConcurrencyConflict)
             assert (error.id, error.expected, error.actual) == ("contested", etag + 100_000, etag)
         else:
-            assert future.result(SECONDS)[0].id == f"new/{n}"
+            assert future.result(PATIENCE)[0].id == f"new/{n}"
     assert {id for _, id in state_now(store)} == {"contested", *(f"new/{n}" for n in range(600) if n % 3)}
 
 
@@ -360,7 +359,7 @@ def test_of_writers_who_expect_the_same_etag_one_succeeds(store: Storage) -> Non
     etag = commit_one(store, put("a", b'{"v":0}')).etag
     for _ in range(10):
         waiting = [store.submit([put("a", expected=etag), put(f"marker/{n}")]) for n in range(20)]
-        winners = [future.result() for future in waiting if future.exception(SECONDS) is None]
+        winners = [future.result() for future in waiting if future.exception(PATIENCE) is None]
         assert len(winners) == 1
         etag = winners[0][0].etag
     assert len(live(state_now(store))) <= 1 + 20
@@ -370,17 +369,21 @@ def test_threads_that_conflict_lose_no_update(store: Storage) -> None:
     """Eight threads move money between accounts; whoever comes too late tries again with what is there then."""
     accounts = [f"accounts/{n}" for n in range(6)]
     store.commit([put(id, b"1000") for id in accounts])
-    lost, lock = 0, threading.Lock()
+    lost, lock, all_have_read = 0, threading.Lock(), threading.Barrier(8)
 
     def transfer(seed: int) -> None:
         nonlocal lost
         choose = random.Random(seed)
-        for _ in range(40):
+        for n in range(40):
+            first = n == 0
             while True:
                 source, target = (store.get(DOCUMENT, id) for id in choose.sample(accounts, 2))
                 assert source is not None
                 assert target is not None
                 amount = choose.randrange(10)
+                if first:  # with eight pairs of six accounts, so that one at least is taken twice
+                    all_have_read.wait(PATIENCE)
+                    first = False
                 balances = int(source.body or b"") - amount, int(target.body or b"") + amount
                 try:
                     store.commit(
@@ -406,8 +409,8 @@ def test_a_future_that_is_cancelled_harms_nobody(store: Storage) -> None:
     cancelled = {n for n, future in enumerate(waiting) if n % 2 and future.cancel()}
     for n, future in enumerate(waiting):
         if n not in cancelled:
-            assert future.result(SECONDS)[0].id == f"orders/{n}"
-    store.submit([put("afterwards")]).result(SECONDS)
+            assert future.result(PATIENCE)[0].id == f"orders/{n}"
+    store.submit([put("afterwards")]).result(PATIENCE)
     found = {id for _, id in state_now(store)}
     assert found == {"afterwards", *(f"orders/{n}" for n in range(300) if n not in cancelled)}
 
@@ -488,7 +491,7 @@ def test_closing_while_others_write_and_read_leaves_what_was_acknowledged(place:
     started = threading.Barrier(5)
 
     def write(thread: int) -> None:
-        started.wait(SECONDS)
+        started.wait(PATIENCE)
         for n in range(10_000):
             try:
                 acknowledged.add(store.commit([put(f"{thread}/{n}")])[0].id)
@@ -496,7 +499,7 @@ def test_closing_while_others_write_and_read_leaves_what_was_acknowledged(place:
                 return
 
     def read() -> None:
-        started.wait(SECONDS)
+        started.wait(PATIENCE)
         while True:
             try:
                 store.by_etag(DOCUMENT, 0, 5)
@@ -506,10 +509,9 @@ def test_closing_while_others_write_and_read_leaves_what_was_acknowledged(place:
 
     with ThreadPoolExecutor(4) as pool:
         tasks = [pool.submit(write, n) for n in range(2)] + [pool.submit(read) for _ in range(2)]
-        started.wait(SECONDS)
-        while len(acknowledged) < 20:
-            pass
+        started.wait(PATIENCE)
+        until(lambda: len(acknowledged) >= 20)
         store.close()
         for task in tasks:
-            task.result(SECONDS)
+            task.result(PATIENCE)
     assert {id for _, id in state_now(place.reopen())} == acknowledged

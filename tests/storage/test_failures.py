@@ -20,8 +20,9 @@ from muniment.storage.sqlite.transaction import Transaction, Writes
 from muniment.storage.sqlite.writer import Writer
 from tests.clock import Clock
 from tests.sampled import some
-from tests.storage.raw import SECONDS, at_once, files_no_larger_than, number
+from tests.storage.raw import at_once, files_no_larger_than, number
 from tests.storage.reference import State, attach, delete, put, state_now
+from tests.waiting import PATIENCE
 
 MIB = 1 << 20
 
@@ -76,7 +77,7 @@ def fill_up(folder: Path, kind: str, room: int) -> list[str]:
 def test_a_write_that_the_disk_refuses_changes_nothing(
     folder: Path, other_process: ProcessPoolExecutor, kind: str, room: int
 ) -> None:
-    hints = other_process.submit(fill_up, folder, kind, room).result(SECONDS)
+    hints = other_process.submit(fill_up, folder, kind, room).result(PATIENCE)
     assert len(hints) == 3
     assert all(hints)
 
@@ -106,7 +107,7 @@ def purge_on_full_disk(folder: Path) -> tuple[int, int]:
 
 
 def test_a_purge_that_the_disk_refuses_can_be_repeated(folder: Path, other_process: ProcessPoolExecutor) -> None:
-    assert other_process.submit(purge_on_full_disk, folder).result(SECONDS) == (900, 300)
+    assert other_process.submit(purge_on_full_disk, folder).result(PATIENCE) == (900, 300)
 
 
 def open_on_full_disk(folder: Path) -> str:
@@ -129,9 +130,9 @@ def make_on_full_disk(folder: Path) -> str:
 
 
 def test_opening_and_making_on_a_full_disk(folder: Path, clock: Clock, other_process: ProcessPoolExecutor) -> None:
-    told = other_process.submit(open_on_full_disk, folder).result(SECONDS)
+    told = other_process.submit(open_on_full_disk, folder).result(PATIENCE)
     assert told == "opened" or told.startswith("StorageFailure: raise that limit")
-    told = other_process.submit(make_on_full_disk, folder.with_name("new")).result(SECONDS)
+    told = other_process.submit(make_on_full_disk, folder.with_name("new")).result(PATIENCE)
     assert told.startswith("StorageFailure: ")
     assert not (folder.with_name("new") / FILE).exists()
     create_storage(folder.with_name("new"))
@@ -161,7 +162,7 @@ def limit_pages(store: SqliteStorage, more: int) -> None:
         pages = connection.execute("PRAGMA page_count").get
         connection.execute(f"PRAGMA max_page_count={pages + more}")
 
-    store.writer.submit(job).result(SECONDS)
+    store.writer.submit(job).result(PATIENCE)
 
 
 def test_a_full_disk_says_so(store: SqliteStorage) -> None:
@@ -188,12 +189,12 @@ def test_a_group_on_a_full_disk(store: SqliteStorage) -> None:
         "last": lambda: store.submit([put("last"), put("a", b'{"v":2}', expected=etag)]),
     }
     futures = dict(zip(jobs, at_once(store, *jobs.values()), strict=True))
-    assert isinstance(futures["large"].exception(SECONDS), StorageFailure)
-    assert isinstance(futures["conflict"].exception(SECONDS), ConcurrencyConflict | StorageFailure)
-    done = {name for name, future in futures.items() if future.exception(SECONDS) is None}
+    assert isinstance(futures["large"].exception(PATIENCE), StorageFailure)
+    assert isinstance(futures["conflict"].exception(PATIENCE), ConcurrencyConflict | StorageFailure)
+    done = {name for name, future in futures.items() if future.exception(PATIENCE) is None}
     assert {id for _, id in state_now(store)} == {"a", *done}
     for name in {"first", "last"} - done:
-        jobs[name]().result(SECONDS)
+        jobs[name]().result(PATIENCE)
     assert state_now(store)[DOCUMENT, "a"].content == b'{"v":2}'
 
 
@@ -201,7 +202,7 @@ def test_each_of_a_group_that_fails_is_told_by_an_error_of_its_own(store: Sqlite
     """Whoever gets it may add what it means to him, as a bulk insert does, and nobody else reads that."""
     limit_pages(store, 10)
     futures = at_once(store, *[lambda: store.submit([put("a", noise(MIB))])] * 3)
-    errors = [future.exception(SECONDS) for future in futures]
+    errors = [future.exception(PATIENCE) for future in futures]
     assert len({id(error) for error in errors}) == 3
     for error in errors:
         assert isinstance(error, StorageFailure)
@@ -216,7 +217,7 @@ def test_each_of_a_group_that_fails_is_told_by_an_error_of_its_own(store: Sqlite
         raise conflict
 
     futures = at_once(store, lambda: store.writer.submit(passed_on), lambda: store.submit([put("b")]))
-    first, second = (future.exception(SECONDS) for future in futures)
+    first, second = (future.exception(PATIENCE) for future in futures)
     assert first is not second
     assert isinstance(second, ConcurrencyConflict)
     assert (second.message, second.expected, second.actual) == (conflict.message, 1, 2)
@@ -253,9 +254,9 @@ def test_a_job_that_fails_in_any_way_fails_alone(store: SqliteStorage) -> None:
         lambda: store.writer.submit(broken),
         lambda: store.submit([put("last")]),
     )
-    assert first.result(SECONDS)
-    assert isinstance(bug.exception(SECONDS), ZeroDivisionError)
-    assert last.result(SECONDS)
+    assert first.result(PATIENCE)
+    assert isinstance(bug.exception(PATIENCE), ZeroDivisionError)
+    assert last.result(PATIENCE)
 
 
 class Stubborn:
@@ -281,11 +282,11 @@ def test_what_can_not_be_taken_back_is_the_last(folder: Path) -> None:
     connection, cursor = writer._connection, writer._cursor
     writer._connection = writer._cursor = Stubborn(connection)
     with pytest.raises(StorageFailure, match="disk I/O error"):
-        store.submit([put("b")]).result(SECONDS)
+        store.submit([put("b")]).result(PATIENCE)
     writer._connection, writer._cursor = connection, cursor
     for _ in range(2):  # also when the disk is well again: what was taken for failed would come with it
         with pytest.raises(StorageFailure, match=r"takes no more writes: .* could not be rolled back"):
-            store.submit([put("c")]).result(SECONDS)
+            store.submit([put("c")]).result(PATIENCE)
     assert whole(store) == before
     store.close()
     again = SqliteStorage(folder, clock=Clock())
@@ -322,13 +323,13 @@ def test_of_writes_that_come_together_each_fails_for_itself(
     if company != "alone":
         jobs = [lambda: store.writer.submit(lambda transaction: transaction.write([delete("nothing")])), *jobs]
     first, conflict, broken, nothing, last = at_once(store, *jobs)[-5:]
-    assert [each.etag for each in first.result(SECONDS)] == [4, 5, 6]
+    assert [each.etag for each in first.result(PATIENCE)] == [4, 5, 6]
     with pytest.raises(ConcurrencyConflict, match="'c'"):
-        conflict.result(SECONDS)
+        conflict.result(PATIENCE)
     with pytest.raises(DamagedDatabase if damaged else ConcurrencyConflict):
-        broken.result(SECONDS)
-    assert nothing.result(SECONDS) == [Written("nothing", 0, False)]
-    assert last.result(SECONDS) == [Written("x", 7, True)]
+        broken.result(PATIENCE)
+    assert nothing.result(PATIENCE) == [Written("nothing", 0, False)]
+    assert last.result(PATIENCE) == [Written("x", 7, True)]
     assert replaced == {4: 1, 6: 4}
     assert len([job for job in apart if isinstance(job, Writes)]) == (5 if damaged else 0)
     state = state_now(store)
@@ -376,7 +377,7 @@ def test_what_was_acknowledged_is_not_told_as_failed_when_the_writer_fails_later
     taken = Taken()
     monkeypatch.setattr(store.writer, "_sync_reach", broken)  # after each commit
     store.submit_for(taken, [put("b")])
-    store.writer._thread.join(SECONDS)
+    store.writer._thread.join(PATIENCE)
     [[written]] = taken.told
     assert written.etag == 2
     store.close()
@@ -399,7 +400,7 @@ def test_nobody_waits_for_a_writer_that_has_failed(folder: Path) -> None:
     futures = at_once(store, lambda: store.submit([put("c")]), lambda: store.writer.submit(job))
     for future in futures:
         with pytest.raises(StorageFailure, match="its writer has failed"):
-            future.result(SECONDS)
+            future.result(PATIENCE)
     with pytest.raises(StorageFailure, match="its writer has failed"):
         store.submit([put("d")])
     store.close()

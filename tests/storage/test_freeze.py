@@ -8,8 +8,8 @@ import signal
 import subprocess
 import sys
 import threading
-import time
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -20,8 +20,7 @@ from muniment.storage.base import Snapshot
 from muniment.storage.freeze import Freeze
 from muniment.storage.sqlite.store import SqliteStorage
 from muniment.storage.sqlite.writer import GROUP_JOBS
-
-SECONDS = 60
+from tests.waiting import PATIENCE, until
 
 
 @pytest.fixture
@@ -54,8 +53,8 @@ def test_a_copy_is_of_the_moment_of_the_freeze_while_others_read_and_writes_wait
         assert state == frozen.state
         assert not later.done()
         assert upload.is_alive()
-    assert later.result(10)[0].etag == frozen.state.etag + 1
-    upload.join(10)
+    assert later.result(PATIENCE)[0].etag == frozen.state.etag + 1
+    upload.join(PATIENCE)
     assert shop.get("late")
     assert shop.get_attachment("late photo")
     assert shop.snapshot().fingerprint != state.fingerprint
@@ -67,11 +66,11 @@ def held_up(shop: DocumentDatabase) -> threading.Event:
 
     def hold_up(transaction: object) -> None:
         busy.set()
-        gate.wait(SECONDS)
+        gate.wait(PATIENCE)
 
     assert isinstance(shop.storage, SqliteStorage)
     shop.storage.writer.submit(hold_up)
-    assert busy.wait(SECONDS)
+    assert busy.wait(PATIENCE)
     return gate
 
 
@@ -81,11 +80,11 @@ def test_everything_submitted_before_is_in_it_however_much_waits(shop: DocumentD
     frozen = shop.freeze()
     after = shop.submit([Put("after", {})])
     gate.set()
-    assert frozen.begun.result(SECONDS).etag == before[0].result()[0].etag + len(before) - 1
+    assert frozen.begun.result(PATIENCE).etag == before[0].result()[0].etag + len(before) - 1
     assert all(each.done() for each in before)
     assert not after.done()
     frozen.thaw()
-    assert after.result(SECONDS)
+    assert after.result(PATIENCE)
 
 
 def test_one_that_is_ended_before_it_begins_is_over_too(shop: DocumentDatabase) -> None:
@@ -94,8 +93,8 @@ def test_one_that_is_ended_before_it_begins_is_over_too(shop: DocumentDatabase) 
     first.thaw()
     second = shop.freeze()
     gate.set()
-    assert first.over.result(SECONDS) is None
-    assert second.begun.result(SECONDS).etag == shop.snapshot().etag
+    assert first.over.result(PATIENCE) is None
+    assert second.begun.result(PATIENCE).etag == shop.snapshot().etag
     second.thaw()
     assert shop.put("after", {})
 
@@ -171,7 +170,7 @@ def test_a_backup_meanwhile_reads_on_and_ends_after_the_thaw(shop: DocumentDatab
         backup = shop.maintenance.start_backup(tmp_path / "backups")
         assert not backup.join(0.3)
         assert copied(frozen, tmp_path / "copy") == frozen.state
-    assert backup.wait(20).manifest.through == frozen.state.etag
+    assert backup.wait(PATIENCE).manifest.through == frozen.state.etag
 
 
 def test_files_that_are_gone_are_not_taken_for_a_good_copy(shop: DocumentDatabase) -> None:
@@ -183,13 +182,13 @@ def test_files_that_are_gone_are_not_taken_for_a_good_copy(shop: DocumentDatabas
 
 
 _FROZEN = """
-import sys, time, muniment
+import signal, sys, muniment
 shop = muniment.DocumentDatabase(sys.argv[1])
 shop.put("before", {})
 frozen = shop.freeze()
 shop.submit([muniment.Put("after", {})])
 print(frozen.state.fingerprint.short(), flush=True)
-time.sleep(60)
+signal.pause()
 """
 
 
@@ -207,8 +206,12 @@ def test_a_process_that_is_killed_meanwhile_leaves_the_files_of_that_moment(tmp_
         assert shop.get("after") is None
 
 
+def there_are(written: list[str], number: int) -> bool:
+    return len(written) >= number
+
+
 def test_freezing_again_and_again_under_load_loses_nothing(shop: DocumentDatabase, tmp_path: Path) -> None:
-    stop, written = threading.Event(), []
+    stop, written = threading.Event(), list[str]()
 
     def write() -> None:
         while not stop.is_set():
@@ -222,10 +225,7 @@ def test_freezing_again_and_again_under_load_loses_nothing(shop: DocumentDatabas
                 before = len(written)
                 assert copied(frozen, tmp_path / f"copy{number}") == frozen.state
                 assert len(written) <= before + 1
-            until = time.monotonic() + 10
-            while len(written) < before + 5 and time.monotonic() < until:
-                time.sleep(0.001)
-            assert len(written) >= before + 5
+            until(partial(there_are, written, before + 5))
     finally:
         stop.set()
         writer.join()

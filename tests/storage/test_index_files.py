@@ -18,6 +18,7 @@ from muniment.security.encryption import EncryptionKey, new_key
 from muniment.storage import building
 from muniment.storage.base import Write
 from muniment.storage.sqlite.store import SqliteStorage
+from tests.waiting import PATIENCE
 
 QUERY = Query("Orders", Equal(Field(("A",)), 3))
 
@@ -82,9 +83,9 @@ def test_closing_while_one_is_built(tmp_path: Path, monkeypatch: pytest.MonkeyPa
 
     thread = threading.Thread(target=ask)
     thread.start()
-    assert begun.wait(20)
+    assert begun.wait(PATIENCE)
     database.close()
-    thread.join(20)
+    thread.join(PATIENCE)
     assert not thread.is_alive()
     monkeypatch.undo()
     with DocumentDatabase(tmp_path / "shop") as database:

@@ -51,6 +51,7 @@ from tests.sampled import some
 from tests.storage.place import Place
 from tests.storage.test_failures import limit_pages
 from tests.storage.test_queries import found, put, together
+from tests.waiting import PATIENCE
 
 A, B = Field(("A",)), Field(("B",))
 asked_both_ways = pytest.mark.parametrize("condition", [Equal(A, 3), Search(A, "3")], ids=["equal", "search"])
@@ -245,7 +246,7 @@ def test_an_index_is_kept_over_reopening(place: Place) -> None:
 
 def test_what_is_written_while_one_is_built_is_in_it(indexed: Storage) -> None:
     fill(indexed, 4000)
-    done = threading.Event()
+    begun, done = threading.Event(), threading.Event()
 
     def write() -> None:
         number = 0
@@ -253,10 +254,12 @@ def test_what_is_written_while_one_is_built_is_in_it(indexed: Storage) -> None:
             indexed.commit([Write(f"orders/{number % 4000}", b'{"A":77}', collection="Orders")])
             indexed.commit([Write(f"orders/{number % 4000 + 1}", None)])
             number += 7
+            begun.set()
 
     thread = threading.Thread(target=write)
     thread.start()
     try:
+        assert begun.wait(PATIENCE)
         found(indexed, Query("Orders", Equal(A, 77)))
     finally:
         done.set()

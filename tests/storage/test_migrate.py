@@ -25,6 +25,7 @@ from tests.clock import Clock
 from tests.data.make_database_sample import IDS
 from tests.sampled import some
 from tests.storage.raw import number, raw, rows
+from tests.waiting import until
 
 SAMPLE = Path(__file__).parent.parent / "data" / "database-format-1.db.gz"
 # Everything of a row but the digest, which format 1 did not have.
@@ -154,9 +155,7 @@ def test_killed_in_the_middle(folder: Path, after: float) -> None:
     process = multiprocessing.get_context("spawn").Process(target=migrate_slowly, args=(folder,))
     process.start()
     assert process.pid
-    deadline = time.monotonic() + 60
-    while not (folder / f"{FILE}-wal").exists() and process.is_alive() and time.monotonic() < deadline:
-        time.sleep(0.001)
+    until(lambda: (folder / f"{FILE}-wal").exists() or not process.is_alive())
     time.sleep(after)
     process.kill()  # if it has not ended
     process.join()

@@ -26,8 +26,9 @@ from muniment.storage.sqlite.store import SqliteStorage, create_storage
 from muniment.storage.sqlite.transaction import Transaction
 from tests.clock import Clock
 from tests.sampled import count, torture
-from tests.storage.raw import SECONDS, at_once
+from tests.storage.raw import at_once
 from tests.storage.reference import Key, Row, State, fingerprint_of, key_of, live, lowered, row_of, state_of, tallies
+from tests.waiting import PATIENCE
 
 WRONG = 987_654_321
 CONTENTS = {
@@ -230,9 +231,9 @@ class Store(RuleBasedStateMachine):
     def write_together(self, jobs: list[Job]) -> None:
         with self.store.pin() as snapshot:
             self._forget(snapshot)
-            self.store.writer.submit(_refuse).result(SECONDS)
+            self.store.writer.submit(_refuse).result(PATIENCE)
             self._write_together(jobs)
-            self.store.writer.submit(_refuse_no_more).result(SECONDS)
+            self.store.writer.submit(_refuse_no_more).result(PATIENCE)
         assert list(self.store.check()) == []
         assert [index.ready for index in self.store.writer.indexes.all] == [True] * 2 * self.indexed
 
@@ -254,7 +255,7 @@ class Store(RuleBasedStateMachine):
         )
         raised = set[int]()
         for job, each, told, future in zip(jobs, foreseen, replaced, futures, strict=True):
-            error = future.exception(SECONDS)
+            error = future.exception(PATIENCE)
             if each.outcome is None:
                 assert isinstance(error, ZeroDivisionError | MunimentError)
                 assert id(error) not in raised  # whoever is told of it may add something

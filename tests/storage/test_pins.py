@@ -7,7 +7,6 @@ import os
 import resource
 import shutil
 import signal
-import time
 from collections.abc import Iterator
 from multiprocessing.connection import Connection
 from multiprocessing.process import BaseProcess
@@ -26,8 +25,8 @@ from muniment.storage.sqlite.store import SqliteStorage
 from tests.clock import Clock
 from tests.storage.raw import files_no_larger_than, number
 from tests.storage.reference import state_of
+from tests.waiting import until
 
-SECONDS = 60
 spawn = multiprocessing.get_context("spawn")
 
 
@@ -105,11 +104,8 @@ def test_a_pin_ends_with_its_process(database: DocumentDatabase, holder: Holder)
     assert database.storage.purge() == 0
     holder.kill()
     assert len(pin_files(database.path)) == 1
-    deadline = time.monotonic() + SECONDS
-    while dead(database) and time.monotonic() < deadline:
-        time.sleep(0.1)  # nobody tells the writer, which looks from time to time
-    assert dead(database) == 0
-    assert pin_files(database.path) == []
+    until(lambda: dead(database) == 0)  # nobody tells the writer, which looks from time to time
+    until(lambda: pin_files(database.path) == [])
 
 
 def test_a_pin_outlives_the_writer(database: DocumentDatabase, holder: Holder, clock: Clock) -> None:

@@ -13,6 +13,7 @@ import uuid
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing, suppress
+from functools import partial
 from pathlib import Path
 
 import psycopg
@@ -44,9 +45,7 @@ from tests.postgres_server import Postgres, postgres_server
 from tests.sampled import count
 from tests.storage.postgres import made, opened, run
 from tests.storage.reference import attach, delete, fingerprint_of, put, state_of, tallies
-
-SECONDS = 60
-
+from tests.waiting import PATIENCE, until
 
 # Several at once
 
@@ -73,12 +72,15 @@ def test_etags_are_in_the_order_of_commits_whoever_commits(address: Address) -> 
                     assert max((row.etag for row in state.values()), default=0) == snapshot.etag
         finally:
             stop.set()
-        made = sum(writer.result(SECONDS) for writer in writers)
+        made = sum(writer.result(PATIENCE) for writer in writers)
         assert made == one.last_etag == two.last_etag
         assert list(three.check()) == []
 
 
-def test_a_pin_of_one_process_keeps_another_from_purging(address: Address, postgres: Postgres) -> None:
+def test_a_pin_of_one_process_keeps_another_from_purging(
+    address: Address, postgres: Postgres, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(keeper, "BEAT_SECONDS", 10 * PATIENCE)  # or the pin that has lapsed could be renewed
     with opened(address) as one, opened(address) as two:
         one.commit([put("a", b'{"v":1}')])
         with one.pin() as snapshot:
@@ -106,11 +108,10 @@ def test_a_tombstone_is_not_forgotten_while_a_commit_may_write_its_id_again(
         writer.execute(f'SELECT etag FROM "{address.schema}".muniment FOR UPDATE'.encode())
         store.configure({"Muniment/TombstoneWindow": "0s"})
         purging = pool.submit(store.purge)
-        while not purging.done() and postgres.execute(waiting) == [(0,)]:
-            pass
+        until(lambda: purging.done() or postgres.execute(waiting) != [(0,)])
         assert not purging.done()
         writer.rollback()
-        purging.result(SECONDS)
+        purging.result(PATIENCE)
         store.purge()
         assert store.snapshot().tombstones_from == 3
         assert list(store.check()) == []
@@ -120,8 +121,7 @@ def test_pins_and_leases_are_renewed(address: Address, postgres: Postgres, monke
     monkeypatch.setattr(keeper, "BEAT_SECONDS", 0.05)
     with opened(address) as store, store.pin():
         before = run(postgres, address, "SELECT max(expires) FROM {s}.pin")
-        while run(postgres, address, "SELECT max(expires) FROM {s}.pin") == before:
-            pass
+        until(lambda: run(postgres, address, "SELECT max(expires) FROM {s}.pin") != before)
 
 
 def test_a_database_that_is_open_elsewhere_is_not_removed(address: Address) -> None:
@@ -245,13 +245,16 @@ def test_backends_that_are_terminated_lose_nothing(address: Address, postgres: P
                 assert store.get(DOCUMENT, f"{thread}/{n}") is not None
 
         writing = [pool.submit(write, thread) for thread in range(2)]
+
+        def go_on(number: int) -> bool:
+            """Whether so many are acknowledged, or all there will be."""
+            return len(acknowledged) >= number or all(each.done() for each in writing)
+
         while not all(each.done() for each in writing):
-            before = len(acknowledged)
-            while len(acknowledged) < before + 5 and not all(each.done() for each in writing):
-                pass
+            until(partial(go_on, len(acknowledged) + 5))
             postgres.execute(end)
         for each in writing:
-            each.result(SECONDS)
+            each.result(PATIENCE)
         assert store.last_etag == len(acknowledged)
         assert list(store.check()) == []
 
@@ -339,6 +342,10 @@ def test_only_a_process_that_was_of_this_machine_is_known_to_have_died() -> None
     assert not has_died(uuid.uuid4())
 
 
+def reached(store: Storage, etag: int) -> bool:
+    return store.last_etag >= etag
+
+
 def test_a_server_that_crashes_has_what_was_acknowledged() -> None:
     with postgres_server() as server:
         address = made(server.address())
@@ -354,14 +361,12 @@ def test_a_server_that_crashes_has_what_was_acknowledged() -> None:
         with opened(address) as store, ThreadPoolExecutor(2) as pool:
             writing = [pool.submit(write, store, thread) for thread in range(2)]
             for _ in range(count(2, whole=10)):
-                before = store.last_etag
-                while store.last_etag < before + 40:
-                    pass
+                until(partial(reached, store, store.last_etag + 40))
                 server.stop(signal.SIGQUIT)
                 server.start()
             attach(store, "photo", [b"x"])  # on a connection that has died meanwhile
             stop.set()
-            made_by = [each.result(SECONDS) for each in writing]
+            made_by = [each.result(PATIENCE) for each in writing]
             assert store.last_etag == 2 * sum(made_by) + 1
             for thread, n in enumerate(made_by):
                 last = store.get(DOCUMENT, f"{thread}/last")
@@ -569,7 +574,6 @@ def test_a_wrong_password_is_told_and_never_shown(tmp_path: Path, monkeypatch: p
 
 
 def test_too_many_connections_are_told(postgres: Postgres, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(connection, "WAIT_SECONDS", 1.0)  # in which the keeper is done
     monkeypatch.setenv("MUNIMENT_POSTGRESQL_CONNECTIONS", "2")
     monkeypatch.setenv("MUNIMENT_POSTGRESQL_RETRY_SECONDS", "0")
     address = made(f"{postgres.address()}&options=-cgeqo%3Don")  # another server, so that the pool is a new one
@@ -578,9 +582,11 @@ def test_too_many_connections_are_told(postgres: Postgres, monkeypatch: pytest.M
         reading = [store.members() for _ in range(2)]
         for each in reading:
             next(each)
+        monkeypatch.setattr(connection, "WAIT_SECONDS", 0.5)
         with pytest.raises(MunimentError, match="connections") as caught:
             store.get(DOCUMENT, "a")
         assert "MUNIMENT_POSTGRESQL_CONNECTIONS" in caught.value.hint
+        monkeypatch.setattr(connection, "WAIT_SECONDS", PATIENCE)  # for the keeper may want one as well
         for each in reading:
             assert isinstance(each, Iterator)
             list(each)
@@ -620,17 +626,16 @@ def test_those_who_write_again_at_once_share_a_commit(
         two = [store.submit([put("b")]), store.submit([put("c")])]
         other.rollback()
         for future in (first, *two):
-            future.result(SECONDS)
+            future.result(PATIENCE)
         assert run(postgres, address, commits) == [(2,)]
         again = store.submit([put("b")])
         taken(store)
         assert not again.done()
-        store.submit([put("c")]).result(SECONDS)
+        store.submit([put("c")]).result(PATIENCE)
         assert again.result(0)[0].etag == 4
         assert run(postgres, address, commits) == [(3,)]
 
 
 def taken(store: Storage) -> None:
     """Wait until the writer has taken what was submitted."""
-    while store.waiting:
-        pass
+    until(lambda: not store.waiting)

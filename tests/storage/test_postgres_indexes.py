@@ -26,6 +26,7 @@ from tests.postgres_server import Postgres
 from tests.storage.postgres import run
 from tests.storage.test_indexes import fill, having_indexes, plan_of
 from tests.storage.test_queries import found
+from tests.waiting import PATIENCE, until
 
 A, B = Field(("A",)), Field(("B",))
 THREE = Query("Orders", Equal(A, 3))
@@ -78,7 +79,7 @@ def test_two_that_want_the_same_one_make_it_once(
     asked, filled = threading.Event(), Indexes.filled
 
     def late(self: Indexes, indexes: object, upto: int) -> None:
-        asked.wait(60)
+        assert asked.wait(PATIENCE)
         filled(self, indexes, upto)  # type: ignore[arg-type]
 
     monkeypatch.setattr(Indexes, "filled", late)
@@ -89,8 +90,7 @@ def test_two_that_want_the_same_one_make_it_once(
         ]
         for each in threads:
             each.start()
-        while run(postgres, address, "SELECT count(*) FROM {s}.index_key") == [(0,)]:
-            pass
+        until(lambda: run(postgres, address, "SELECT count(*) FROM {s}.index_key") != [(0,)])
         store.commit([Write("orders/3", None), Write("orders/13", b'{"A":4}', collection="Orders")])
         asked.set()
         for each in threads:
@@ -242,8 +242,7 @@ def test_indexes_with_a_name_are_kept_by_every_process(address: Address, tmp_pat
     with DocumentDatabase(address) as shop:
         shop.put("orders/1", {"Company": "companies/1"}, {"Raven-Entity-Name": "Orders"})
         shop.indexes.put("Orders/Mine", "Orders", {"Customer": "Company"})
-        while not (there := shop.indexes.get("Orders/Mine")) or not there.ready:
-            pass
+        until(lambda: (there := shop.indexes.get("Orders/Mine")) and there.ready)
         [order] = shop.query("from index 'Orders/Mine' where Customer = 'companies/1'")
         assert order.id == "orders/1"
         shop.maintenance.start_backup(tmp_path / "backups").wait()
@@ -254,17 +253,19 @@ def test_indexes_with_a_name_are_kept_by_every_process(address: Address, tmp_pat
         assert again.check() == []
 
 
+def used(database: DocumentDatabase) -> tuple[str, ...]:
+    return tuple(database.query("from Orders where Company = 'companies/1'").plan.indexes)
+
+
 def test_one_with_a_name_that_another_process_has_put(address: Address, monkeypatch: pytest.MonkeyPatch) -> None:
     """It is known by its name here too, after a while."""
     monkeypatch.setattr(keeper, "BEAT_SECONDS", 0.05)
     with DocumentDatabase(address) as shop, DocumentDatabase(address) as other:
         shop.put("orders/1", {"Company": "companies/1"}, {"Raven-Entity-Name": "Orders"})
         shop.indexes.put("Orders/Mine", "Orders", {"Customer": "Company"})
-        while other.query("from Orders where Company = 'companies/1'").plan.indexes != ("Orders/Mine",):
-            pass
+        until(lambda: used(other) == ("Orders/Mine",))
         other.indexes.drop("Orders/Mine")
-        while shop.query("from Orders where Company = 'companies/1'").plan.indexes == ("Orders/Mine",):
-            pass
+        until(lambda: used(shop) != ("Orders/Mine",))
 
 
 def test_a_database_without_tables_for_them_gets_them(address: Address, postgres: Postgres) -> None:

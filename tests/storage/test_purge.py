@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -13,6 +12,7 @@ from muniment.revision import ATTACHMENT, DOCUMENT
 from muniment.storage.sqlite.store import SqliteStorage
 from tests.clock import START, Clock
 from tests.storage.reference import attach, changes, delete, detach, put, state_now
+from tests.waiting import until
 
 SECOND = 1_000_000
 MINUTE = {"Muniment/TombstoneWindow": "60s"}
@@ -129,8 +129,7 @@ def test_many_expire_in_small_steps(store: SqliteStorage) -> None:
 def test_the_writer_does_it_by_itself(store: SqliteStorage) -> None:
     delete_some(store, 3)
     store.configure(AT_ONCE)
-    while store.snapshot().tombstones_from < 6:
-        time.sleep(0.01)
+    until(lambda: store.snapshot().tombstones_from >= 6)
     store.commit([])  # the watermark rises before the commit that makes it true
     assert tombstones(store) == []
 

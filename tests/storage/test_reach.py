@@ -25,10 +25,10 @@ from tests.processes import locks
 from tests.sampled import some
 from tests.storage.raw import number, raw
 from tests.storage.reference import attach, put
+from tests.waiting import PATIENCE, until
 
 WAL = f"{FILE}-wal"
 LOCKS = Path("/proc/locks")
-SECONDS = 60
 
 
 def write_until_killed(folder: Path, count: int, told: Any) -> None:
@@ -37,7 +37,7 @@ def write_until_killed(folder: Path, count: int, told: Any) -> None:
     for n in range(count):
         told.send(database.put(f"orders/{n}", {"n": n, "text": "x" * 300}).etag)
     told.send(0)
-    time.sleep(SECONDS)
+    signal.pause()
 
 
 @pytest.fixture
@@ -64,7 +64,7 @@ def write_as_format_2(folder: Path, told: Any) -> None:
         for n in range(200):
             database.put(f"orders/{n}", {"n": n, "text": "x" * 300})
         told.send(0)
-        time.sleep(SECONDS)
+        signal.pause()
 
 
 def test_a_log_that_ends_too_early_is_left_as_it_is_in_a_file_of_an_older_format(tmp_path: Path) -> None:
@@ -382,8 +382,8 @@ def test_that_is_seen_by_the_folder_alone(store: SqliteStorage, what: str, monke
         return inode(path)
 
     monkeypatch.setattr(files, "_inode", look)
-    deadline = time.monotonic() + SECONDS
-    while looked or time.monotonic() < deadline - SECONDS + 0.2:
+    deadline = time.monotonic() + PATIENCE
+    while looked or time.monotonic() < deadline - PATIENCE + 0.2:
         looked.clear()
         store.commit([put("b")])
         if time.monotonic() > deadline:
@@ -470,10 +470,7 @@ def test_the_note_is_brought_to_disk_when_nobody_writes(store: SqliteStorage, mo
     synced: list[int] = []
     monkeypatch.setattr(os, "fdatasync", synced.append)
     store.commit([put("b")])
-    deadline = time.monotonic() + SECONDS
-    while not synced and time.monotonic() < deadline:
-        time.sleep(0.05)
-    assert synced
+    until(lambda: synced)
     store.close()
 
 

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import shutil
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from concurrent.futures import Future, ProcessPoolExecutor
 from functools import partial
 from pathlib import Path
@@ -29,8 +28,9 @@ from muniment.storage.sqlite.store import SqliteStorage
 from muniment.storage.sqlite.transaction import Writes
 from muniment.storage.sqlite.writer import PURGE_ROWS, TOGETHER, _runs
 from tests.clock import Clock
-from tests.storage.raw import SECONDS, at_once, number, raw, rows
+from tests.storage.raw import at_once, number, raw, rows
 from tests.storage.reference import attach, delete, detach, put, state_now
+from tests.waiting import PATIENCE, until
 
 MIB = 1 << 20
 COUNT = "SELECT count(*) FROM "
@@ -72,7 +72,7 @@ def test_writes_that_come_together_share_a_commit(store: SqliteStorage) -> None:
     store.writer.submit(lambda transaction: transaction.connection.set_commit_hook(count)).result()
     commits = 0
     futures = at_once(store, *(partial(store.submit, [put(f"orders/{n}")]) for n in range(50)))
-    assert [future.result(SECONDS)[0].id for future in futures] == [f"orders/{n}" for n in range(50)]
+    assert [future.result(PATIENCE)[0].id for future in futures] == [f"orders/{n}" for n in range(50)]
     assert commits <= 3
     assert len({row.modified for row in state_now(store).values()}) == 50
 
@@ -81,7 +81,7 @@ def test_many_large_batches_that_come_together_are_stored_in_parts(store: Sqlite
     count = TOGETHER // 4 + 1
     jobs = [partial(store.submit, [put(f"{job}/{n}") for n in range(count)]) for job in range(7)]
     futures = at_once(store, *jobs, lambda: store.submit([put("0/0"), delete("3/3")]))
-    etags = [written.etag for future in futures for written in future.result(SECONDS)]
+    etags = [written.etag for future in futures for written in future.result(PATIENCE)]
     assert etags == list(range(1, 7 * count + 3))
     assert len(state_now(store)) == 7 * count
     assert [len(writes) for writes, _ in _runs([(Writes([put("a")] * count), Future()) for _ in range(7)])] == [3, 3, 1]
@@ -137,10 +137,10 @@ def test_purging_removes_contents_with_their_revisions(folder: Path, store: Sqli
 def test_an_idle_moment_purges(folder: Path, store: SqliteStorage) -> None:
     for n in range(20):
         store.commit([put("a", b'{"n":%d}' % n)])
-    wait_for(lambda: number(folder, COUNT + "log") == 1)
+    until(lambda: number(folder, COUNT + "log") == 1)
     with store.pin():
         store.commit([put("a")])
-    wait_for(lambda: number(folder, COUNT + "log") == 1)
+    until(lambda: number(folder, COUNT + "log") == 1)
 
 
 def test_what_was_left_to_purge_is_purged_after_reopening(folder: Path, clock: Clock) -> None:
@@ -151,16 +151,9 @@ def test_what_was_left_to_purge_is_purged_after_reopening(folder: Path, clock: C
         store.close()
     assert number(folder, COUNT + "dead") == 10
     again = SqliteStorage(folder, clock=clock)
-    wait_for(lambda: number(folder, COUNT + "dead") == 0)
+    until(lambda: number(folder, COUNT + "dead") == 0)
     assert list(again.check()) == []
     again.close()
-
-
-def wait_for(condition: Callable[[], bool]) -> None:
-    deadline = time.monotonic() + 30
-    while not condition():
-        assert time.monotonic() < deadline
-        time.sleep(0.01)
 
 
 # What uploads leave
