@@ -164,14 +164,14 @@ def test_a_server_that_stops_thaws_and_one_that_is_killed_leaves_the_files(tmp_p
 def test_commands_and_the_client_do_the_same(server: Server, shop: Database) -> None:
     shop.fill(3)
     with DocumentStore(server.url, shop.name) as store:
-        begun = store.admin.freeze(30)
+        begun = store.admin.freeze(600)
         with pytest.raises(Conflict, match="is frozen already"):
             store.admin.freeze()
         assert store.admin.thaw(begun.id).etag == begun.etag == 3
         with pytest.raises(Conflict, match="has ended before"):
             store.admin.thaw()
     where = ("--url", f"{server.url}/databases/{shop.name}")
-    ended = muniment("freeze", *where, "--timeout", "30s")
+    ended = muniment("freeze", *where, "--timeout", "600s")
     assert ended.code == 0, ended.err
     assert ended.text.startswith(f"Froze {shop.name} until ")
     assert "  state of     etag 3\n" in ended.text

@@ -299,7 +299,7 @@ def _rotate(site: Site) -> None:
 
 
 def _freeze(site: Site) -> None:
-    site.ask("POST", f"{SHOP}/admin/freeze?timeout=30s", 200)
+    site.ask("POST", f"{SHOP}/admin/freeze?timeout=600s", 200)
     site.ask("POST", f"{SHOP}/admin/thaw", 200)
 
 

@@ -166,7 +166,7 @@ def tenant(site: Site, prefix: str) -> None:
     do("GET", "/operation/status", 200, f"/operation/status?id={backup.json()['OperationId']}")
     do("GET", "/alerts", 200, "/alerts?older=1h&unverified=7d")
     do("GET", "/alerts", 400, "/alerts?older=x")
-    do("POST", "/admin/freeze", 200, "/admin/freeze?timeout=30s")
+    do("POST", "/admin/freeze", 200, "/admin/freeze?timeout=600s")
     do("POST", "/admin/freeze", 409)
     do("POST", "/admin/freeze", 400, "/admin/freeze?timeout=never")
     frozen = do("POST", "/admin/thaw", 200).json()

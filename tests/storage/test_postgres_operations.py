@@ -7,8 +7,10 @@ import re
 import shutil
 import subprocess
 import threading
+from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
+from typing import TypeVar
 
 import psycopg
 import pytest
@@ -34,6 +36,9 @@ from muniment.storage.postgres.store import PostgresStorage
 from tests.postgres_server import Postgres, postgres_server
 from tests.storage.postgres import made, opened, run
 from tests.storage.reference import put
+from tests.waiting import until
+
+T = TypeVar("T")
 
 
 def by(address: Address, role: str, options: str = "") -> Address:
@@ -247,22 +252,38 @@ def test_what_is_spread_has_its_column_in_each_key() -> None:
 # Limits
 
 
+def checked(store: PostgresStorage) -> list[str]:
+    with store.pin():
+        return list(store.check())
+
+
+def at_last(what: Callable[[], T]) -> T:
+    """What this gives, done again where a machine that has much else to do took too long for the limit of a role."""
+
+    def tried() -> list[T]:
+        try:
+            return [what()]
+        except Busy:
+            return []
+
+    return until(tried)[0]
+
+
 def test_limits_of_a_role_are_told_and_keep_what_there_is(
     address: Address, postgres: Postgres, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("MUNIMENT_POSTGRESQL_RETRY_SECONDS", "0")
     limited = role(postgres, "SUPERUSER")
     postgres.execute(f"ALTER ROLE {limited} SET statement_timeout = '150ms'")
-    with opened(by(address, limited)) as store:
-        store.commit([put("a", b"1")])
+    with at_last(lambda: opened(by(address, limited))) as store:
+        at_last(lambda: store.commit([put("a", b"1")]))
         with psycopg.connect(postgres.server) as holding:
             holding.execute(f'SELECT 1 FROM "{address.schema}".muniment FOR UPDATE'.encode())
             with pytest.raises(Busy, match="took too long") as caught:
                 store.commit([put("a", b"2")])
             assert "statement_timeout" in caught.value.hint
-        store.commit([put("a", b"3")])
-        with store.pin():
-            assert list(store.check()) == []
+        at_last(lambda: store.commit([put("a", b"3")]))
+        assert at_last(lambda: checked(store)) == []
 
     few = role(postgres, "CONNECTION LIMIT 1")  # superusers have none
     with psycopg.connect(postgres.server.replace("muniment@", f"{few}@")):
