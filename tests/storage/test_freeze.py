@@ -66,7 +66,7 @@ def held_up(shop: DocumentDatabase) -> threading.Event:
 
     def hold_up(transaction: object) -> None:
         busy.set()
-        gate.wait(PATIENCE)
+        assert gate.wait(PATIENCE)
 
     assert isinstance(shop.storage, SqliteStorage)
     shop.storage.writer.submit(hold_up)
@@ -77,7 +77,7 @@ def held_up(shop: DocumentDatabase) -> threading.Event:
 def test_everything_submitted_before_is_in_it_however_much_waits(shop: DocumentDatabase) -> None:
     gate = held_up(shop)
     before = [shop.submit([Put(f"before/{n}", {})]) for n in range(3 * GROUP_JOBS)]
-    frozen = shop.freeze()
+    frozen = shop.storage.freeze(PATIENCE)  # without waiting until it has begun
     after = shop.submit([Put("after", {})])
     gate.set()
     assert frozen.begun.result(PATIENCE).etag == before[0].result()[0].etag + len(before) - 1
@@ -89,9 +89,9 @@ def test_everything_submitted_before_is_in_it_however_much_waits(shop: DocumentD
 
 def test_one_that_is_ended_before_it_begins_is_over_too(shop: DocumentDatabase) -> None:
     gate = held_up(shop)
-    first = shop.freeze()
+    first = shop.storage.freeze(PATIENCE)
     first.thaw()
-    second = shop.freeze()
+    second = shop.storage.freeze(PATIENCE)
     gate.set()
     assert first.over.result(PATIENCE) is None
     assert second.begun.result(PATIENCE).etag == shop.snapshot().etag
