@@ -40,7 +40,7 @@ class ObjectStore:
             "AWS_ACCESS_KEY_ID": who[0],
             "AWS_SECRET_ACCESS_KEY": who[1],
             "AWS_REGION": "us-east-1",
-            "MUNIMENT_STORE_RETRY_SECONDS": "2",
+            "MUNIMENT_STORE_RETRY_SECONDS": f"{PATIENCE:.0f}",
         }
 
     def place(self) -> str:

@@ -49,7 +49,7 @@ def azurite(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
             monkeypatch.setenv("AZURE_STORAGE_ACCOUNT_NAME", ACCOUNT)
             monkeypatch.setenv("AZURE_STORAGE_ACCOUNT_KEY", KEY)
             monkeypatch.setenv("AZURE_STORAGE_ENDPOINT", endpoint)
-            monkeypatch.setenv("MUNIMENT_STORE_RETRY_SECONDS", "2")
+            monkeypatch.setenv("MUNIMENT_STORE_RETRY_SECONDS", f"{PATIENCE:.0f}")
             yield f"az://{CONTAINER}/{uuid.uuid4().hex}/shop"
         finally:
             process.kill()

@@ -8,8 +8,8 @@ import shutil
 import signal
 import subprocess
 import sys
-import time
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 from random import Random
 
@@ -29,6 +29,7 @@ from tests.backup.state import live, opened, state_of
 from tests.fault_proxy import Fault, Proxy, Rule, faulty
 from tests.object_store import ObjectStore
 from tests.sampled import some
+from tests.waiting import PATIENCE, until
 
 DATA = "documents-00001.parquet"
 
@@ -38,7 +39,7 @@ def proxy(object_store: ObjectStore, monkeypatch: pytest.MonkeyPatch) -> Iterato
     """A proxy before the store, which is reached through it."""
     with faulty(object_store.endpoint) as proxy:
         monkeypatch.setenv("AWS_ENDPOINT_URL", proxy.endpoint)
-        monkeypatch.setenv("MUNIMENT_STORE_RETRY_SECONDS", "20")
+        monkeypatch.setenv("MUNIMENT_STORE_RETRY_SECONDS", f"{PATIENCE:.0f}")
         yield proxy
 
 
@@ -134,7 +135,6 @@ def test_only_adding_is_needed(small: DocumentDatabase, object_store: ObjectStor
 def test_a_store_that_goes_away_in_the_middle(
     small: DocumentDatabase, object_store: ObjectStore, proxy: Proxy, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setenv("MUNIMENT_STORE_RETRY_SECONDS", "0")
     place, other = object_store.place(), object_store.place()
     taken = small.maintenance.start_backup(place).wait()
     small.put("more", {})
@@ -149,8 +149,10 @@ def test_a_store_that_goes_away_in_the_middle(
             return False
 
         proxy.rules[:] = [Rule("", "drop", when=begun)]
-        with pytest.raises(MunimentError) as caught:
-            work()  # type: ignore[operator]
+        with monkeypatch.context() as within:
+            within.setenv("MUNIMENT_STORE_RETRY_SECONDS", "0")
+            with pytest.raises(MunimentError) as caught:
+                work()  # type: ignore[operator]
         assert type(caught.value) in (StorageFailure, DamagedBackup)
         assert "bug" not in f"{caught.value}"
         proxy.rules.clear()
@@ -175,6 +177,10 @@ def test_a_store_that_goes_away_in_the_middle(
     MaintenanceActions.verify(other)
 
 
+def _has_asked_or_ended(process: subprocess.Popen[bytes], proxy: Proxy, seen: int, step: str) -> bool:
+    return process.poll() is not None or any(step in request and request[0] == "P" for request in proxy.asked[seen:])
+
+
 def test_one_that_is_killed_leaves_no_backup_and_the_next_goes_on(
     small: DocumentDatabase, object_store: ObjectStore, proxy: Proxy
 ) -> None:
@@ -187,9 +193,8 @@ def test_one_that_is_killed_leaves_no_backup_and_the_next_goes_on(
         proxy.rules[:] = [Rule(f"PUT .*{step}", "drop", 1000), Rule(f"POST .*{step}", "drop", 1000)]
         command = [sys.executable, "-m", "muniment", "backup", str(small.path), "--dest", place, "--incremental"]
         process = subprocess.Popen(command, env=dict(os.environ), stderr=subprocess.DEVNULL)
-        while not any(step in request and request[0] == "P" for request in proxy.asked[seen:]):
-            assert process.poll() is None
-            time.sleep(0.01)
+        until(partial(_has_asked_or_ended, process, proxy, seen, step))
+        assert process.poll() is None
         process.send_signal(signal.SIGKILL)
         process.wait()
         assert len(backups(place)) == 1

@@ -244,7 +244,7 @@ def test_a_process_that_is_killed_is_said(
         os.kill(pid, signal.SIGKILL)
     with pytest.raises(StorageFailure, match="was ended"):
         list(findings)
-    assert set(children(os.getpid())) == before
+    assert set(children(os.getpid())) <= before
 
 
 @pytest.mark.usefixtures("real_workers")
