@@ -435,13 +435,13 @@ class MaintenanceActions:
         return versions_in(self._storage, id, keyring)
 
     def attachment_versions(self, owner: str, *, keyring: Keyring = NO_KEYS) -> tuple[list[Version], list[str]]:
-        """Every version of each attachment of a document in the backups that are remembered: see `attachments_in`."""
+        """Every version of each attachment of a document, in the log and in known backups: see `attachments_in`."""
         return attachments_in(self._storage, owner, keyring)
 
     def attachment_content(
         self, key: str, etag: int, lineage: str = "", *, keyring: Keyring = NO_KEYS
     ) -> tuple[Revision, Iterator[bytes]]:
-        """A version of an attachment, and its content in parts; raises `DocumentNotFound` when no backup has it."""
+        """A version of an attachment, and its content in parts; raises `DocumentNotFound` when there is none."""
         return attachment_content(self._storage, key, etag, lineage, keyring)
 
     @staticmethod

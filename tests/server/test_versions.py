@@ -37,6 +37,38 @@ def test_versions_that_a_history_keeps_need_no_backup(server: Server) -> None:
     assert [each["current"] for each in told] == [False, False, True]
 
 
+def test_attachments_that_a_history_keeps_need_no_backup(server: Server, tmp_path: Path) -> None:
+    shop = server.create("kept-attachments", **{"Muniment/History": "true"})
+    large = bytes(range(256)) * 10_000  # in several parts
+    for content in (b"one", large, b"three"):
+        assert shop.request("PUT", "/static/photo.png?owner=orders/1", content=content).status_code < 300
+    shop.request("PUT", "/static/photo.png?owner=orders/10", content=b"another document's")
+    shop.request("PUT", "/static/orders/1/by-key", content=b"by its key")
+    shop.request("DELETE", "/static/orders/1/by-key")
+    told = shop.get("/versions/attachments?owner=ORDERS/1").json()["versions"]
+    assert [(each["name"], each["bytes"], each["deleted"], each["current"]) for each in told] == [
+        ("photo.png", 3, False, False),
+        ("photo.png", len(large), False, False),
+        ("photo.png", 5, False, True),
+        ("by-key", 10, False, False),
+        ("by-key", 0, True, True),
+    ]
+    assert all(each["logged"] and not each["backups"] for each in told)
+
+    def content_of(version: dict[str, Any]) -> httpx.Response:
+        where = {"etag": version["etag"], "lineage": version["lineage"]}
+        return shop.get(f"/versions/attachments/{version['key']}", params=where)
+
+    assert [content_of(each).content for each in told[:4]] == [b"one", large, b"three", b"by its key"]
+    assert content_of(told[4]).status_code == 404
+    assert content_of({**told[0], "lineage": "0000"}).status_code == 404
+    assert content_of({**told[0], "key": told[3]["key"]}).status_code == 404
+    assert not shop.backup(tmp_path / "b")["Faulted"]  # after which the history that nobody waits for may go
+    again = shop.get("/versions/attachments?owner=orders/1").json()["versions"]
+    now = [(each["etag"], each["logged"], len(each["backups"])) for each in again if each["current"]]
+    assert now[0] == (told[2]["etag"], True, 1)
+
+
 def test_a_folder_that_is_gone_is_told(server: Server, shop: Database, tmp_path: Path) -> None:
     shop.request("PUT", "/docs/a", content=b"{}")
     assert not shop.backup(tmp_path / "b")["Faulted"]

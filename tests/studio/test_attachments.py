@@ -85,7 +85,7 @@ def test_attachments_are_added_shown_saved_replaced_removed_and_put_back(
         until(lambda: stored("photo a%25b.png") is None)
         page.miss("photo a%b.png 70 bytes")
         assert not shop.backup(tmp_path / "b", incremental="true")["Faulted"]
-        page.click("Look for attachments in the backups")
+        page.click("Look for older ones")
         page.see("ol.attachments li", "photo a%b.png removed")
         _labelled(page, "Save note.html of")  # the latest
         assert _saved(kept, "note.html") == b"changed"
@@ -96,7 +96,7 @@ def test_attachments_are_added_shown_saved_replaced_removed_and_put_back(
         shop.request("DELETE", "/docs/orders/1")
         page.open(f"{shop.name}/document?id=orders/1")
         page.click("Attachments", "summary")
-        page.click("Look for attachments in the backups")
+        page.click("Look for older ones")
         page.see("ol.attachments li", "note.html stored")
         assert "caught" not in page.driver.title
         assert all("409" in message for message in page.console()), page.console()

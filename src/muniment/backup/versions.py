@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from dataclasses import dataclass, replace
+from functools import partial
 from itertools import pairwise
 from pathlib import Path
+from tempfile import SpooledTemporaryFile
 from typing import Any, Final, Protocol, TypeAlias
 
 from muniment.backup.destination import AT_ONCE, Remote, place_of
@@ -17,13 +19,15 @@ from muniment.backup.plan import RestorePlan
 from muniment.backup.reader import check_before_ranges, moment_of
 from muniment.backup.repository import Backup, backups
 from muniment.document import fold, without_time_kept
+from muniment.durable import cannot_write
 from muniment.errors import DocumentNotFound, MunimentError
 from muniment.owner import key_of, split_id
 from muniment.progress import Progress
 from muniment.revision import ATTACHMENT, DOCUMENT, Revision
 from muniment.security.keyring import Keyring
-from muniment.storage.base import Identity, Lineage, Storage
+from muniment.storage.base import PART_BYTES, Identity, Lineage, Storage
 
+SPOOLED_BYTES: Final = 8 << 20  # of an attachment that are read into memory; more go into a temporary file
 _Match: TypeAlias = Callable[[int, str], bool]  # of a kind, and an id as it is stored
 _WITHOUT_DATA: Final = ["etag", "id", "modified", "metadata", "size"]
 
@@ -97,59 +101,62 @@ def versions_in(storage: Storage, id: str, keyring: Keyring) -> tuple[list[Versi
 
     `backups` are whole paths here. The notes say what could not be read: a folder that is not there any more, say.
     """
-    identity, notes = storage.identity, []
-    found: dict[tuple[str, int], Version] = {}
-    for revision in storage.versions(id):
-        version = _of_log(revision, identity)
-        found[version.lineage, version.etag] = version
-    for folder, held, problem in _remembered(storage, keyring):
-        try:
-            if problem:
-                raise problem
-            versions = versions_of(id, held)
-        except MunimentError as error:
-            notes.append(f"{folder}: {error.message}")
-            continue
-        for version in versions:
-            if version.kind == DOCUMENT:
-                known = found.get((version.lineage, version.etag), version)
-                names = tuple(str(folder / name) for name in version.backups)
-                places = names if known is version else (*known.backups, *names)
-                found[version.lineage, version.etag] = replace(known, backups=places)
-    return sorted(found.values(), key=lambda version: (version.modified, version.etag)), notes
+
+    def kept(held: Sequence[Backup]) -> list[Version]:
+        return [version for version in versions_of(id, held) if version.kind == DOCUMENT]
+
+    return _everywhere(storage, keyring, storage.versions(id), kept)
 
 
 def attachments_in(storage: Storage, owner: str, keyring: Keyring) -> tuple[list[Version], list[str]]:
-    """Every version of each attachment of a document that the remembered backups hold, oldest first; and notes.
+    """The same of each attachment of a document, or of one that is gone.
 
     Also of one that was stored by its key alone, where that begins with the document's id and a slash.
     """
-    found: dict[tuple[str, int], Version] = {}
+    belongs = _belonging(owner)
+
+    def kept(held: Sequence[Backup]) -> list[Version]:
+        files = [(backup, file) for backup in held for file in backup.manifest.files if file.kind == ATTACHMENT]
+        check_before_ranges(files, Progress())
+        return _versions(belongs, held, (ATTACHMENT,))
+
+    with storage.pin() as snapshot:
+        logged = storage.attachment_changes(0, snapshot.etag, history=True)
+        return _everywhere(storage, keyring, [each for each in logged if belongs(ATTACHMENT, each.id)], kept)
+
+
+def _everywhere(
+    storage: Storage, keyring: Keyring, logged: Iterable[Revision], kept: Callable[[Sequence[Backup]], list[Version]]
+) -> tuple[list[Version], list[str]]:
+    """What the log has, and what `kept` finds in the backups of each remembered folder; and why one cannot be read."""
+    versions = [_of_log(revision, storage.identity) for revision in logged]
+    found = {(version.lineage, version.etag): version for version in versions}
     notes = []
     for folder, held, problem in _remembered(storage, keyring):
         try:
             if problem:
                 raise problem
-            files = [(backup, file) for backup in held for file in backup.manifest.files if file.kind == ATTACHMENT]
-            check_before_ranges(files, Progress())
-            versions = _versions(_belonging(owner), held, (ATTACHMENT,))
+            versions = kept(held)
         except MunimentError as error:
             notes.append(f"{folder}: {error.message}")
             continue
         for version in versions:
-            known = found.get((version.lineage, version.etag))
+            known = found.get((version.lineage, version.etag), version)
             names = tuple(str(folder / name) for name in version.backups)
-            found[version.lineage, version.etag] = replace(version, backups=(*(known.backups if known else ()), *names))
+            places = names if known is version else (*known.backups, *names)
+            found[version.lineage, version.etag] = replace(known, backups=places)
     return sorted(found.values(), key=lambda version: (version.modified, version.etag)), notes
 
 
 def attachment_content(
     storage: Storage, key: str, etag: int, lineage: str, keyring: Keyring
 ) -> tuple[Revision, Iterator[bytes]]:
-    """A version of an attachment with its content, out of the first remembered backup that has it undamaged.
+    """A version of an attachment with its content, out of the log or the first remembered backup that has it undamaged.
 
     Raises `DocumentNotFound` when none has it, and what is wrong with the last one that should.
     """
+    if _made_in(storage.identity, etag).startswith(lineage) and (found := _begun(_logged(storage, key, etag))):
+        return found
     problem: MunimentError | None = None
     for _, held, _ in _remembered(storage, keyring):
         for backup in held:
@@ -159,15 +166,42 @@ def attachment_content(
                 if file.kind == ATTACHMENT and file.first_etag <= etag <= file.last_etag:
                     try:
                         check_before_ranges([(backup, file)], Progress())
-                        parts = _parts(backup, file, key, etag)
-                        if revision := next(parts, None):
-                            assert isinstance(revision, Revision)
-                            return revision, (part for part in parts if isinstance(part, bytes))
+                        if found := _begun(_parts(backup, file, key, etag)):
+                            return found
                     except MunimentError as error:
                         problem = error
     raise problem or DocumentNotFound(
-        f"no backup has the attachment {key!r} of etag {etag}", "see which versions there are: GET versions"
+        f"neither the database nor a backup has the attachment {key!r} of etag {etag}",
+        "see which versions there are: GET versions/attachments?owner=ID",
     )
+
+
+def _begun(parts: Iterator[Revision | bytes]) -> tuple[Revision, Iterator[bytes]] | None:
+    """The revision that comes first, and the content after it."""
+    if (revision := next(parts, None)) is None:
+        return None
+    assert isinstance(revision, Revision)
+    return revision, (part for part in parts if isinstance(part, bytes))
+
+
+def _logged(storage: Storage, key: str, etag: int) -> Iterator[Revision | bytes]:
+    """The same as `_parts` of the log.
+
+    A purge that began before this may take it while it is read, so all of it is read before any is given.
+    """
+    with storage.pin(keep=max(etag - 1, 0)) as snapshot, SpooledTemporaryFile(SPOOLED_BYTES) as whole:
+        for revision in storage.attachment_changes(etag - 1, min(etag, snapshot.etag), history=True):
+            if revision.body is None or fold(key_of(revision.id)) != fold(key):
+                return
+            try:
+                for part in storage.content(revision):
+                    whole.write(part)
+            except OSError as error:
+                raise cannot_write(error) from error
+            if whole.tell() == revision.size:
+                whole.seek(0)
+                yield revision
+                yield from iter(partial(whole.read, PART_BYTES), b"")
 
 
 def _parts(backup: Backup, file: File, key: str, etag: int) -> Iterator[Revision | bytes]:
@@ -199,8 +233,10 @@ def _remembered(storage: Storage, keyring: Keyring) -> Iterator[tuple[Path, list
 def _of_log(revision: Revision, identity: Identity) -> Version:
     metadata, _ = without_time_kept(revision.metadata, revision.modified)
     lineage, deleted = _made_in(identity, revision.etag), revision.body is None
-    told = (revision.kind, revision.id, revision.etag, lineage, revision.modified, metadata, deleted)
-    return Version(*told, revision.size, revision.body, (), logged=True)
+    document = revision.kind == DOCUMENT
+    id, body = (revision.id, revision.body) if document else (key_of(revision.id), None)
+    told = (revision.kind, id, revision.etag, lineage, revision.modified, metadata, deleted)
+    return Version(*told, revision.size, body, (), logged=True)
 
 
 def version_at(plan: RestorePlan, id: str, progress: Progress | None = None) -> Version | None:

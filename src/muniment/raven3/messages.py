@@ -482,7 +482,7 @@ class Versions(msgspec.Struct):
 
 
 class KeptAttachment(msgspec.Struct):
-    """A version of an attachment that backups hold."""
+    """A version of an attachment that backups hold, or the database itself."""
 
     key: Annotated[str, Meta(description="What it is asked for by, with its etag and lineage.")]
     name: Annotated[str, Meta(description="What its document calls it.")]
@@ -492,6 +492,8 @@ class KeptAttachment(msgspec.Struct):
     bytes: Annotated[int, Meta(description="Of its content.")]
     backups: Annotated[list[str], Meta(description="The backups that hold it.")]
     deleted: Annotated[bool, Meta(description="It is its deletion.")]
+    current: Annotated[bool, Meta(description="It is the present one.")]
+    logged: Annotated[bool, Meta(description="The database has it itself, the present one or one in its history.")]
 
 
 class AttachmentVersions(msgspec.Struct):

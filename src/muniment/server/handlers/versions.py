@@ -11,7 +11,7 @@ from muniment.attachment import attachment_of
 from muniment.backup.listing import Listing
 from muniment.backup.repository import Backups, backups
 from muniment.backup.versions import Version
-from muniment.document import from_microseconds, rfc3339
+from muniment.document import fold, from_microseconds, rfc3339
 from muniment.errors import BackupNotFound, DocumentNotFound, InvalidInput, MunimentError
 from muniment.raven3.messages import AttachmentVersions, KeptAttachment, KeptVersion, MomentWanted, Versions
 from muniment.raven3.queries import AttachmentVersion, AttachmentVersionsWanted, BackupsListed, VersionsWanted
@@ -96,12 +96,13 @@ def _told(version: Version, current: int | None, *, content: bool) -> KeptVersio
 
 
 async def attachments(request: Request) -> Response:
-    """The versions of a document's attachments that the backups hold which the database remembers, oldest first."""
+    """The versions of a document's attachments, oldest first: in the remembered backups, and in the database itself."""
     owner = request.asked(AttachmentVersionsWanted).owner
     if not owner:
         raise InvalidInput("owner is missing", "add ?owner=orders/830")
     maintenance, keyring = request.tenant.database.maintenance, _keyring(request)
     found, notes = await asyncio.to_thread(maintenance.attachment_versions, owner, keyring=keyring)
+    newest = {fold(version.id): version.etag for version in found if version.logged}
     told = [
         KeptAttachment(
             key=version.id,
@@ -112,6 +113,8 @@ async def attachments(request: Request) -> Response:
             bytes=version.size,
             backups=list(version.backups),
             deleted=version.deleted,
+            current=version.logged and version.etag == newest[fold(version.id)],
+            logged=version.logged,
         )
         for version in found
     ]
@@ -119,7 +122,7 @@ async def attachments(request: Request) -> Response:
 
 
 async def attachment(request: Request) -> Response | Stream:
-    """The content of a version of an attachment, out of a backup that has it."""
+    """The content of a version of an attachment, out of the database or a backup that has it."""
     asked, maintenance = request.asked(AttachmentVersion), request.tenant.database.maintenance
     kept, parts = await asyncio.to_thread(
         maintenance.attachment_content, request.argument, asked.etag, asked.lineage, keyring=_keyring(request)

@@ -1,9 +1,9 @@
-// The attachments of a document: seen, saved, added, replaced and removed, and their versions out of the backups.
+// The attachments of a document: seen, saved, added, replaced and removed, and their versions in the log and the backups.
 
 import { ask, base, json, query } from "./api.js";
 import { button, confirm, field, fill, h, say } from "./dom.js";
 import { problem } from "./problem.js";
-import { ago, counted, local, size } from "./words.js";
+import { ago, local, size, standing } from "./words.js";
 
 const ABSENT = "00000000-0000-0000-0000-000000000000";
 const SHOWN = 1_000_000; // bytes of a text or picture that is shown here
@@ -81,7 +81,7 @@ export function attachments(id, database) {
   });
   const history = () =>
     doing(async () => {
-      fill(older, h("p", { role: "status" }, "Reading the backups …"));
+      fill(older, h("p", { role: "status" }, "Reading the log and the backups …"));
       const found = await json(`${base(database)}/versions/attachments${query({ owner: id })}`);
       const back = async (version, path) => {
         const content = await (await ask("GET", path)).blob();
@@ -100,7 +100,7 @@ export function attachments(id, database) {
     field("Add one", file, "the name of the file is its name"),
     told,
     shown,
-    button("Look for attachments in the backups", history),
+    button("Look for older ones in the log and in all backups", history),
     older,
   );
 }
@@ -159,9 +159,11 @@ function versions({ versions: found, notes }, database, doing, shown, back) {
       h("strong", {}, version.name),
       version.deleted ? " removed " : " stored ",
       h("time", { datetime: version.time, title: version.time }, local(version.time)),
-      ` (${ago(version.time)}), ${counted(version.backups.length, "backup")} `,
+      ` (${ago(version.time)}) `,
+      standing(version),
+      " ",
       !version.deleted && [
-        `${size(version.bytes)} `,
+        `· ${size(version.bytes)} `,
         version.bytes <= SHOWN &&
           button("Show", () => doing(() => show(shown, path(version), version.name)), called("Show")),
         " ",
@@ -175,6 +177,6 @@ function versions({ versions: found, notes }, database, doing, shown, back) {
     notes.map((note) => h("p", { class: "problem" }, note)),
     found.length
       ? h("ol", { class: "versions attachments", reversed: true }, found.toReversed().map(entry))
-      : h("p", {}, "No backup has an attachment of it."),
+      : h("p", {}, "Neither the log nor a backup has an attachment of it."),
   ];
 }

@@ -6,7 +6,7 @@ import { button, confirm, field, fill, h, say } from "./dom.js";
 import { sideBySide } from "./difference.js";
 import { check, elements, laidOut, members, without, withoutLast } from "./lexical.js";
 import { problem } from "./problem.js";
-import { ago, counted, local, size } from "./words.js";
+import { ago, local, size, standing } from "./words.js";
 
 const OF_SERVER = ["@id", "@etag", "Last-Modified", "Raven-Last-Modified", "Non-Authoritative-Information"];
 const ABSENT = "00000000-0000-0000-0000-000000000000";
@@ -258,11 +258,7 @@ async function history(place, current, context, draw) {
             " ",
             h("time", { datetime: version.time, title: version.time }, local(version.time)),
             ` (${ago(version.time)}) `,
-            version.current
-              ? h("strong", {}, "now")
-              : version.logged
-                ? "in the history"
-                : counted(version.backups.length, "backup"),
+            version.current ? h("strong", {}, standing(version)) : standing(version),
             !version.deleted && ` · ${size(version.bytes)}`,
             " ",
             button("Compare", () => (version.current ? see(all[at + 1] ?? null, version) : see(version, NOW)), {

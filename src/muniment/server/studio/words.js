@@ -60,6 +60,12 @@ export function ago(time, now = Date.now()) {
   return seconds < 60 ? "just now" : `${duration(seconds)} ago`;
 }
 
+// Where a version of a document or an attachment is.
+export function standing({ current, logged, backups }) {
+  if (current) return "now";
+  return logged ? "in the history" : counted(backups.length, "backup");
+}
+
 // Text as one word of a shell's command line.
 export function quoted(text) {
   return /^[\w@%+=:,./-]+$/.test(text) ? text : `'${text.replaceAll("'", "'\\''")}'`;
