@@ -554,3 +554,22 @@ def test_what_is_no_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, plac
             DocumentDatabase(place, create=create)
         assert caught.value.hint
     assert not list(tmp_path.iterdir())
+
+
+def test_a_query_says_that_there_is_no_such_collection(database: DocumentDatabase) -> None:
+    database.put("orders/1", {"Company": "c", "Freight": 1}, ORDERS)
+    database.put("employees/1", {}, {"Raven-Entity-Name": "Employees"})
+    database.delete("employees/1")
+    for query in (
+        "from Ordres",
+        "from Ordres where Company = 'c'",
+        "from Ordres group by Company select key(), count()",
+    ):
+        found = database.query(query)
+        assert (found, found.total) == ([], 0)
+        assert found.plan.why == "there is no document in a collection 'Ordres': did you mean Orders?"
+    assert database.query("from Employees").plan.why == "there is no document in a collection 'Employees'"
+    with database.open_session() as session:
+        assert "did you mean Orders?" in session.query("Ordres").where(Freight=1).explain().why
+    for query in ("from orders", "from Orders where Company = 'x'", "from Orders where Compny = 'c'", "from @all_docs"):
+        assert "collection" not in database.query(query).plan.why

@@ -10,12 +10,12 @@ from typing import Any, NamedTuple
 
 from msgspec.structs import replace
 
-from muniment.document import Document, encode
+from muniment.document import Document, encode, fold_collection
 from muniment.errors import NotEvaluated
 from muniment.query import keys, model, rql
 from muniment.query.highlights import highlighted
 from muniment.query.keys import Key
-from muniment.query.model import COUNT, KEY, SUM, Column, Group, Query
+from muniment.query.model import COUNT, KEY, SUM, Column, Group, Query, fields
 from muniment.query.plan import Plan
 from muniment.query.project import projected
 from muniment.query.scan import Row
@@ -73,9 +73,24 @@ def answer(storage: Storage, query: Query, *, most: int | None = None) -> Answer
     with stream(storage, query, counted=True) as found:
         items = list(found.items)
         total = len(items) if found.total is None else found.total
+        plan = found.plan if total else _missed(storage, query, found.plan)
         if query.select or query.group:
-            return Answer([], items, total, found.plan)  # type: ignore[arg-type]
-        return Answer(items, [], total, found.plan, highlights=_highlights(query, items))  # type: ignore[arg-type]
+            return Answer([], items, total, plan)  # type: ignore[arg-type]
+        return Answer(items, [], total, plan, highlights=_highlights(query, items))  # type: ignore[arg-type]
+
+
+def _missed(storage: Storage, query: Query, plan: Plan) -> Plan:
+    """The plan of a query that has found nothing, which says so where there is no such collection."""
+    if query.collection is None or (fields(query) and not plan.unknown and not query.group):
+        return plan  # there are documents with these fields
+    from muniment.backup.matches import collections_of, near  # here: what reads backups loads longer
+
+    names = collections_of(storage.snapshot().fingerprint)
+    if fold_collection(query.collection) in map(fold_collection, names):
+        return plan
+    alike = near(query.collection, names)
+    meant = f": did you mean {' or '.join(alike)}?" if alike else ""
+    return replace(plan, why=f"there is no document in a collection {query.collection!r}{meant}")
 
 
 def _highlights(query: Query, documents: Sequence[Document]) -> dict[str, dict[str, list[str]]]:
