@@ -234,7 +234,9 @@ def compact(place: Path, *, key: EncryptionKey | None = None, progress: Progress
     """Rewrite a database without gaps; see `sqlite.compact.compact`."""
     if isinstance(place, Address):
         raise NotEvaluated(
-            f"the database in {place} is not compacted by Muniment", "PostgreSQL does it: autovacuum, or VACUUM FULL"
+            f"the database in {place} is not compacted by Muniment",
+            "autovacuum makes room for what is written next; to give room back to the disk, restore a backup to a new"
+            " schema, or VACUUM FULL its tables, each of which nobody can use meanwhile",
         )
     return rewriting.compact(place, key=key, progress=progress)
 
@@ -244,6 +246,8 @@ def rekey(
 ) -> tuple[int, int]:
     """Give a database another key; see `sqlite.compact.rekey`."""
     if isinstance(place, Address):
-        postgres.check_no_key(key or new_key, place)
-        raise NotEvaluated(f"the database in {place} has no key of Muniment's", "encrypt the disk of PostgreSQL")
+        raise NotEvaluated(
+            f"the database in {place} has no key of Muniment's, as its pages are PostgreSQL's",
+            "encrypt the disk of PostgreSQL; backups of it can be encrypted as any other",
+        )
     return rewriting.rekey(place, key, new_key, progress=progress)

@@ -252,7 +252,8 @@ def make_schema(connection: Connection, address: Address) -> None:
     mine = other is not None and connection.execute(_EXISTS, (address.schema,)).fetchone() is not None
     if other is not None and not mine:
         raise TargetExists(
-            f"the schema of {address} belongs to somebody else: it has a table {other[0]}", "give another schema"
+            f"the schema of {address} belongs to somebody else: it has a table {other[0]}",
+            "give another schema, or for all of a server another database of PostgreSQL",
         )
 
 
