@@ -708,7 +708,7 @@ def query_index_wrongly(store: Any, text: str) -> Any:
 
 @step
 def terms(store: Any) -> Any:
-    store.maintenance.send(GetTermsOperation("Orders/ByCustomer", "customer", None, 10))
+    return store.maintenance.send(GetTermsOperation("Orders/ByCustomer", "customer", None, 10))
 
 
 @step

@@ -371,7 +371,7 @@ def test_indexes_by_their_names(orders: Program) -> None:
     orders.fails(wrong, "IndexDoesNotExistException", "no index 'None'", given=["from index 'None'"])
     count = "from index 'Orders/ByCustomer' where count > 1"
     orders.fails(wrong, "RavenException", "is computed: o.lines.Count", given=[count])
-    orders.fails("terms", "RavenException", "indexes/terms", "not supported")
+    assert orders.does("terms") == [f"customers/{number}" for number in range(4)]
 
 
 def test_several_requests_in_one(orders: Program) -> None:

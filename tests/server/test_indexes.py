@@ -198,6 +198,40 @@ def test_a_dump_carries_definitions(shop: Database, server: Server) -> None:
     assert other.get("/indexes/Orders/By?definition=yes").json()["Index"] == {"Map": MAP}
 
 
+def test_the_terms_of_a_field(orders: Database) -> None:
+    def terms(index: str, field: str, **more: Any) -> Any:
+        answer = orders.get(f"/terms/{index}", params={"field": field, **more})
+        assert answer.status_code == 200, answer.text
+        return answer.json()
+
+    assert terms("Raven/DocumentsByEntityName", "Tag") == ["companies", "orders"]
+    assert terms("dynamic/Orders", "Company") == ["companies/1", "companies/2"]
+    assert terms("dynamic/Orders", "Company", fromValue="companies/1", pageSize=1) == ["companies/2"]
+    assert terms("Auto/Orders/ByFreight", "Freight") == ["12", "3.5", "7"]  # as texts
+    assert terms("dynamic/Orders", "Lines,Product", pageSize=2) == ["products/1", "products/2"]
+    for number, kind in enumerate([None, "", True, "Big", {"a": 1}, [], ["big", "small"]]):
+        orders.put(f"kinds/{number}", json.dumps({"Kind": kind}), **{"Raven-Entity-Name": "Kinds"})
+    assert terms("dynamic/Kinds", "Kind") == ["[[EMPTY_STRING]]", "[[NULL_VALUE]]", "big", "small", "true"]
+    assert terms("dynamic/Kinds", "None") == []
+    definition = {
+        "Map": "from k in docs.Kinds select new"
+        " { k.Kind, Text = k.Kind, All = new[] { k.Kind, k.Other }, Two = k.Kind + 1 }",
+        "Indexes": {"Kind": "NotAnalyzed", "Text": "Analyzed"},
+    }
+    orders.put("kinds/7", '{"Other": "other"}', **{"Raven-Entity-Name": "Kinds"})
+    assert orders.request("PUT", "/indexes/Kinds/By", json=definition).status_code == 201
+    assert terms("Kinds/By", "Kind") == ["Big", "[[EMPTY_STRING]]", "[[NULL_VALUE]]", "big", "small", "true"]
+    assert "other" in terms("Kinds/By", "All")
+    assert (terms("dynamic", "Name"), terms("dynamic", "name")) == (
+        ["one"],
+        [],
+    )  # a definition is no document to RavenDB
+    assert_error(orders.get("/terms/Kinds/By?field=Text"), 501, "not listed")
+    assert_error(orders.get("/terms/Kinds/By?field=Two"), 501, "computed")
+    assert_error(orders.get("/terms/Kinds/By"), 400, "no field")
+    assert_error(orders.get("/terms/None?field=a"), 404, "no index 'None'")
+
+
 def test_what_is_searched_for_is_shown(orders: Database) -> None:
     for number, notes in enumerate(["Two red cars", "a RED car, and a red bicycle beside it", "blue"], 1):
         orders.put(f"notes/{number}", json.dumps({"Notes": notes}), **{"Raven-Entity-Name": "Notes"})
@@ -245,7 +279,6 @@ def test_what_is_asked_before_a_stream_is_read(orders: Database) -> None:
         ("POST", "/facets/multisearch", "group by"),
         ("GET", "/suggest/Orders/By?term=x&field=Name", "wor*"),
         ("GET", "/morelikethis/?index=Orders/By", "wor*"),
-        ("GET", "/terms/Orders/By?field=Name", "group by"),
         ("PUT", "/transformers/T", "fetch fields"),
         ("POST", "/admin/stopIndexing", "never behind"),
     ],

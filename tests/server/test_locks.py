@@ -322,6 +322,7 @@ KINDS: dict[str, Callable[[Site], None]] = {
     "bulkinsert": _asked("POST", f"{SHOP}/bulkInsert", 202, content=b""),
     "singleauthtoken": _asked("GET", f"{SHOP}/singleAuthToken"),
     "streams/query/{index}": _asked("GET", f"{SHOP}/streams/query/dynamic"),
+    "terms/{index}": _asked("GET", f"{SHOP}/terms/dynamic/Items?field=Number"),
     "multi_get": _asked("POST", f"{SHOP}/multi_get", json=[{"Url": "/docs/a"}]),
     "streams/docs": _asked("GET", f"{SHOP}/streams/docs"),
     "query": _asked("POST", f"{SHOP}/query", json={"Rql": "from Items where Number > 3"}),

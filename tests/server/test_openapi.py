@@ -103,6 +103,7 @@ def tenant(site: Site, prefix: str) -> None:
     for method in ("GET", "HEAD", "POST"):
         do(method, "/indexes/{name}", 200, "/indexes/dynamic/Orders?query=By:items*&sort=-By&fetch=By&pageSize=2")
         do(method, "/indexes/{name}", 404, "/indexes/Orders/Totals")
+    do("GET", "/terms/{index}", 200, "/terms/dynamic/Orders?field=By&fromValue=a&pageSize=2")
     for method in ("GET", "POST"):
         do(method, "/streams/query/{index}", 200, "/streams/query/dynamic/Orders?query=By:items*&sort=-By")
     do("HEAD", "/streams/query/{index}", 200, "/streams/query/dynamic/Orders?query=By:items*")

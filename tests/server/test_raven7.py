@@ -230,6 +230,8 @@ def changes(do: Callable[..., httpx.Response], tenant: bool) -> None:
     assert do("POST", "/indexes/has-changed", 200, json=definitions[0] | {"Reduce": "x"}).json() == {"Changed": True}
     assert do("GET", "/indexes/stats", 200, "/indexes/stats?name=U").json()["Results"][0]["ErrorsCount"] == 1
     do("GET", "/indexes/stats", 400, "/indexes/stats?name=none")
+    told = do("GET", "/indexes/terms", 200, "/indexes/terms?name=dynamic/Things&field=n&fromValue=").json()
+    assert told["IndexName"] == "dynamic/Things"
     [told] = do("GET", "/indexes/errors", 200).json()["Results"]
     assert "the field 'n' of the index 'U' is computed: u.x.Length" in told["Errors"][0]["Error"]
     do("DELETE", "/indexes/errors", 204)
@@ -622,7 +624,6 @@ def test_rows_bring_other_documents_along(seven: Database) -> None:
         ("POST", "/timeseries?docId=a", "documents of their own"),
         ("PUT", "/cmpxchg?key=a", "empty change vector"),
         ("GET", "/revisions?id=a", "versions?id=ID"),
-        ("GET", "/indexes/terms?name=a", "group by"),
         ("POST", "/admin/indexes/stop", "never behind"),
         ("POST", "/subscriptions/create", "after the last etag"),
         ("GET", "/nonsense", "docs/ravendb-clients.md"),
@@ -671,7 +672,7 @@ def test_what_is_not_here_is_no_null(seven: Database) -> None:
         assert path.partition("?")[0][1:] in refused.json()["Message"]
     refused = seven.request("POST", "/queries", json={"Query": "from index 'Orders/Totals' where Total > 1"})
     assert (refused.status_code, "Orders/Totals" in refused.json()["Message"]) == (400, True)
-    for method, path in (("PUT", "/queries"), ("GET", "/indexes/terms?name=U"), ("POST", "/admin/indexes/stop")):
+    for method, path in (("PUT", "/queries"), ("GET", "/indexes/suggest?name=U"), ("POST", "/admin/indexes/stop")):
         refused = seven.request(method, path)
         assert refused.status_code == 501
         assert f"{method} {path[1:].partition('?')[0]} of RavenDB is not supported" in refused.json()["Message"]

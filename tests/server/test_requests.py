@@ -17,7 +17,7 @@ WRONG = [
     ("GET", "/nothing", b"", 404),
     ("GET", "/docsx/a", b"", 404),
     ("GET", "/", b"", 404),
-    ("GET", "/terms/dynamic", b"", 501),
+    ("GET", "/terms/dynamic", b"", 400),
     ("PUT", "/indexes/Orders/ByTotal", b"{}", 400),
     ("POST", "/transaction/commit", b"", 501),
     ("GET", "/debug/config", b"", 501),

@@ -126,6 +126,16 @@ class IndexAsked(Page, frozen=True):
     definition: Annotated[str, Meta(description="`yes` for the definition of the index.")] = ""
 
 
+class TermsWanted(Query, frozen=True):
+    """The values of which field."""
+
+    name: Annotated[str, Meta(description="The field.")] = field(name="field", default="")
+    after: Annotated[str, Meta(description="Only those after this one.")] = field(name="fromValue", default="")
+    size: Annotated[int, Meta(ge=0, description=f"How many to answer, at most {MAX_PAGE:,}.")] = field(
+        name="pageSize", default=DEFAULT_PAGE
+    )
+
+
 class ScriptAsked(Query, frozen=True):
     """How to run a script."""
 

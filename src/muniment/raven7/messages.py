@@ -437,6 +437,14 @@ class IndexesShown(Message):
     results: list[Object | str]
 
 
+class Terms(Message):
+    """The values that documents have in a field."""
+
+    terms: list[str]
+    result_etag: int
+    index_name: str
+
+
 class IndexesRunning(Message):
     """How indexes stand."""
 

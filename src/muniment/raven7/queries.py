@@ -164,6 +164,15 @@ class IndexesNamed(Query, frozen=True):
     name: Annotated[list[str], Meta(description="The name of an index.")] = []
 
 
+class TermsWanted(Query, frozen=True):
+    """The values of which field of which index."""
+
+    index: Annotated[str, Meta(description="The name of the index.")] = field(name="name", default="")
+    name: Annotated[str, Meta(description="The field.")] = field(name="field", default="")
+    after: Annotated[str, Meta(description="Only those after this one.")] = field(name="fromValue", default="")
+    size: Annotated[int, Meta(ge=0, description="How many to answer.")] = field(name="pageSize", default=1024)
+
+
 class DatabasesListed(Page, frozen=True):
     """A page of databases."""
 

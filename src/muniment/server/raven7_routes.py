@@ -46,6 +46,7 @@ from muniment.raven7.messages import (
     SeveralAnswers,
     Started,
     Stored,
+    Terms,
     Toggling,
     Topology,
     UpdateWanted,
@@ -69,6 +70,7 @@ from muniment.raven7.queries import (
     QueryStreamed,
     ReturnedRange,
     Smuggled,
+    TermsWanted,
 )
 from muniment.server import openapi
 from muniment.server.handlers.raven7 import (
@@ -224,6 +226,7 @@ ROUTES: Final = (
             "DELETE": Endpoint(indexes.forget_errors, DELETED, IndexesNamed, may=WRITE),
         },
     ),
+    Route("indexes/terms", {"GET": Endpoint(indexes.terms, (Answer(200, Terms),), TermsWanted, may=READ)}),
     Route("indexes/status", _answered(indexes.running, READ, IndexesRunning)),
     Route("streams/queries", {"POST": Endpoint(queries.lines, LINES, QueryStreamed, QueryWanted, may=READ)}),
     Route("streams/docs", {"GET": Endpoint(documents.lines, LINES, DocumentsStreamed, may=READ)}),

@@ -100,6 +100,7 @@ from muniment.raven3.queries import (
     RunsListed,
     ScriptAsked,
     StatusWanted,
+    TermsWanted,
     ThawWanted,
     Toggle,
     VersionsWanted,
@@ -278,6 +279,10 @@ ROUTES: Final = (
             Endpoint(streams.of_query, _STREAM, IndexStreamed, may=READ),
             POST=Endpoint(streams.of_query, _STREAM, IndexStreamed, bytes, may=READ),
         ),
+    ),
+    Route(
+        "terms/{index}",
+        {"GET": Endpoint(indexes.terms, (Answer(200, list[str]),), TermsWanted, may=READ)},
     ),
     Route("streams/docs", _readable(Endpoint(streams.of_documents, _STREAM, DocumentsStreamed, may=READ))),
     Route(

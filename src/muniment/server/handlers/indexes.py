@@ -29,12 +29,14 @@ from muniment.raven3.etags import combined_etag
 from muniment.raven3.headers import BUILD_HEADER, JSON
 from muniment.raven3.messages import IndexDefined, IndexesMade, IndexListed, IndexMade, IndexReset, IndexShown
 from muniment.raven3.names import MAX_PAGE
-from muniment.raven3.queries import IndexAsked, IndexesListed
+from muniment.raven3.queries import IndexAsked, IndexesListed, TermsWanted
 from muniment.server.handlers import documents
 from muniment.server.handlers.queries import includes_of
+from muniment.server.looking import looked
 from muniment.server.request import Request
 from muniment.server.tenants import Tenant
 from muniment.server.wire import Refused, Response, empty_response, json_response
+from muniment.terms import terms as terms_of
 
 _ANALYZED: dict[str, Any] = {
     "analyzed": "words",
@@ -124,6 +126,15 @@ async def reset(request: Request) -> Response:
     if await asyncio.to_thread(definitions.find, request.tenant.database.get, request.argument) is None:
         raise _missing(request.argument)
     return json_response(IndexReset(request.argument))
+
+
+async def terms(request: Request) -> Response:
+    """The values that documents have in a field of an index, each once."""
+    asked, database, index = request.asked(TermsWanted), request.tenant.database, request.argument
+    most = min(asked.size, MAX_PAGE)
+    return json_response(
+        await looked(request, lambda: terms_of(database, index, asked.name, after=asked.after, most=most))
+    )
 
 
 def _missing(name: str) -> IndexNotFound:

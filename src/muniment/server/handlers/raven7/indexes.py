@@ -20,13 +20,16 @@ from muniment.raven7.messages import (
     IndexesShown,
     IndexesWanted,
     IndexMade,
+    Terms,
 )
-from muniment.raven7.queries import IndexesListed, IndexesNamed, Named
+from muniment.raven7.queries import IndexesListed, IndexesNamed, Named, TermsWanted
 from muniment.server.handlers import documents
+from muniment.server.looking import looked
 from muniment.server.request import Request, decode_json
 from muniment.server.tenants import Tenant
 from muniment.server.wire import Response, empty_response, json_response
 from muniment.smuggler.indexes import shown_later
+from muniment.terms import terms as terms_of
 
 
 async def define(request: Request) -> Response:
@@ -98,6 +101,17 @@ async def running(request: Request) -> Response:
     """Every index runs."""
     found = await asyncio.to_thread(_kept, request.tenant, [])
     return json_response(IndexesRunning([{"Name": each.name, "Status": "Running"} for each in found]))
+
+
+async def terms(request: Request) -> Response:
+    """The values that documents have in a field of an index, each once."""
+    asked, database = request.asked(TermsWanted), request.tenant.database
+
+    def look() -> Terms:
+        found = terms_of(database, asked.index, asked.name, after=asked.after, most=asked.size)
+        return Terms(found, database.last_etag, asked.index)
+
+    return json_response(await looked(request, look))
 
 
 def _named(definition: dict[str, Any]) -> str:
