@@ -16,8 +16,9 @@ from muniment.backup import wrapped_keys
 from muniment.backup.recipients import Held, add_recipients, recipients_of, remove_recipient
 from muniment.backup.repository import backups
 from muniment.errors import BackupNotFound, Conflict, InvalidInput, NotFound, WrongKey
+from muniment.security import recipients
 from muniment.security.keyring import Keyring, Protection
-from muniment.security.recipients import Identity, Key, Passphrase
+from muniment.security.recipients import Identity, Key, Passphrase, Stretched
 from tests.backup.child import KILLED, fork, wait_for
 
 MINE, NEW = Identity(b"m" * 32), Key(b"n" * 32)
@@ -130,8 +131,15 @@ def test_nobody_is_removed_by_who_opens_nothing(place: Path) -> None:
 
 
 def test_more_passphrases_than_a_reader_takes_are_not_added(place: Path) -> None:
-    words = tuple(Passphrase(f"word {n}") for n in range(9))
-    before = {path: path.read_bytes() for path in place.rglob("*.json")}
-    with pytest.raises(InvalidInput, match="more than 8 passphrases"):
-        add_recipients(place, Protection(words), RING)
-    assert {path: path.read_bytes() for path in place.rglob("*.json")} == before
+    words = tuple(Passphrase(f"word {n}", Stretched(bytes([n]) * 16, memory_kib=64)) for n in range(9))
+    derived = recipients._stretch.cache_info().misses
+    for adding in (words, words[5:]):  # the second time, six of the nine are there
+        before = {path: path.read_bytes() for path in place.rglob("*.json")}
+        with pytest.raises(InvalidInput, match="more than 8 passphrases"):
+            add_recipients(place, Protection(adding), RING)
+        assert {path: path.read_bytes() for path in place.rglob("*.json")} == before
+        if adding == words:
+            assert recipients._stretch.cache_info().misses == derived
+            add_recipients(place, Protection(words[:6]), RING)
+    add_recipients(place, Protection(words[4:8]), RING)
+    assert add_recipients(place, Protection(words[:8]), RING) == []

@@ -44,18 +44,23 @@ def recipients_of(place: Path) -> list[Held]:
 def add_recipients(place: Path, protection: Protection, keyring: Keyring) -> list[str]:
     """Let these recipients open all encrypted backups in the folder too; returns the names of those that were changed.
 
-    Raises `WrongKey`, and changes nothing, when the keyring does not open all of them.
+    Changes nothing and raises `WrongKey` when the keyring does not open all of them, `InvalidInput` when one would have
+    too many.
     """
+    wrapped_keys.check_passphrases(protection.recipients)
     found = _encrypted(place, keyring)
     for backup in found:
         backup.check_open()
     wanted = [_with_a_salt(each) for each in protection.recipients]
+    lacking: dict[Path, list[AnyRecipient]] = {}
+    for backup in found:
+        lacking[backup.folder] = [each for each in wanted if not holds(each, backup.wrapped_keys())]
+        wrapped_keys.check_passphrases(lacking[backup.folder], backup.wrapped_keys())
 
     def added(backup: Backup) -> tuple[Wrapped, ...]:
-        there = backup.wrapped_keys()
         assert backup.key is not None
-        new = [each for each in wanted if not holds(each, there)]
-        return (*there.recipients, *(each.wrap(backup.key) for each in new))
+        new = (each.wrap(backup.key) for each in lacking[backup.folder])
+        return (*backup.wrapped_keys().recipients, *new)
 
     return _change(found, added)
 

@@ -13,7 +13,7 @@ from typing import Final
 import msgspec
 
 from muniment.backup.repository import Backup, Seal, keys_in, read, unusable_in
-from muniment.backup.wrapped_keys import WrappedKeys
+from muniment.backup.wrapped_keys import WrappedKeys, check_passphrases
 from muniment.errors import WrongKey
 from muniment.security.data_key import DataKey
 from muniment.security.keyring import Keyring, Protection
@@ -173,6 +173,7 @@ def holds(recipient: AnyRecipient, there: WrappedKeys) -> bool:
 
 
 def _sealed_for(recipients: Sequence[AnyRecipient], signing_key: SigningKey | None) -> Seal:
+    check_passphrases(recipients)
     key = DataKey()
     return Seal(key, WrappedKeys.of(key, tuple(each.wrap(key) for each in recipients)), signing_key)
 

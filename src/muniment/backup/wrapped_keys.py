@@ -8,6 +8,7 @@ whole list: nobody else adds himself, and is taken for a recipient of what comes
 from __future__ import annotations
 
 import hmac
+from collections.abc import Iterable
 from typing import Annotated, Final
 
 import msgspec
@@ -16,13 +17,14 @@ from msgspec import Meta
 from muniment.backup.manifest import Hex, digest
 from muniment.errors import DamagedBackup, InvalidInput, UnknownFormat
 from muniment.security.data_key import DataKey
-from muniment.security.recipients import ForPassphrase, Wrapped
+from muniment.security.recipients import AnyRecipient, ForPassphrase, Passphrase, Wrapped
 
 NAME: Final = "keys.json"
 FORMAT: Final = 1
 MOST_BYTES: Final = 1 << 20
 MOST_PASSPHRASES: Final = 8  # each that is tried takes a while
 _BLANK: Final = "0" * 64
+_PASSPHRASES: Final = f"it has more than {MOST_PASSPHRASES} passphrases"
 _HINT: Final = "use another copy of this file"
 
 
@@ -43,13 +45,13 @@ class WrappedKeys(msgspec.Struct, frozen=True, kw_only=True):
         """This list, as only somebody who has the data key can make it; raises `InvalidInput` for too long a one."""
         blank = cls(key=key.id, recipients=recipients, mac=_BLANK)
         if too_much := blank._too_much():
-            raise InvalidInput(f"the backup cannot have as many recipients: {too_much}", "give fewer, or remove some")
+            raise _too_many(too_much)
         return msgspec.structs.replace(blank, mac=blank._mac(key))
 
     def _too_much(self) -> str | None:
         """Why nobody would read it."""
         if sum(isinstance(each, ForPassphrase) for each in self.recipients) > MOST_PASSPHRASES:
-            return f"it has more than {MOST_PASSPHRASES} passphrases"
+            return _PASSPHRASES
         return f"it has more than {MOST_BYTES:,} bytes" if len(_text(self)) > MOST_BYTES else None
 
     def check_mac(self, key: DataKey, where: object) -> None:
@@ -72,6 +74,18 @@ class WrappedKeys(msgspec.Struct, frozen=True, kw_only=True):
         blank = msgspec.structs.replace(self, checksum=_BLANK)
         whole = msgspec.structs.replace(self, checksum=digest(_text(blank)))
         return _text(whole)
+
+
+def check_passphrases(recipients: Iterable[AnyRecipient], there: WrappedKeys | None = None) -> None:
+    """Raises `InvalidInput` for too many, with those that are there, before each of them takes its while."""
+    new = {each.text for each in recipients if isinstance(each, Passphrase)}
+    old = [each for each in there.recipients if isinstance(each, ForPassphrase)] if there else []
+    if len(new) + len(old) > MOST_PASSPHRASES:
+        raise _too_many(_PASSPHRASES)
+
+
+def _too_many(why: str) -> InvalidInput:
+    return InvalidInput(f"the backup cannot have as many recipients: {why}", "give fewer, or remove some")
 
 
 class _Version(msgspec.Struct):
