@@ -168,13 +168,13 @@ def test_without_c_all_is_the_same(monkeypatch: pytest.MonkeyPatch, tmp_path: Pa
     for name, functions in (("none.so", native._FUNCTIONS), (native.LIBRARY, ("SHA256_Init", "no such function"))):
         monkeypatch.setattr(native, "LIBRARY", tmp_path / name)
         monkeypatch.setattr(native, "_FUNCTIONS", functions)
-        native.load.cache_clear()
+        native.look.cache_clear()
         in_c.cache_clear()
         try:
             assert in_c() is None
             assert told() == usual
         finally:
-            native.load.cache_clear()
+            native.look.cache_clear()
             in_c.cache_clear()
 
 

@@ -15,9 +15,11 @@ import pytest
 
 import hatch_build
 from muniment import native
+from muniment.doctor import _software
 from muniment.fingerprint import digests_in_python, in_c
 from muniment.native import Native
 from muniment.revision import DOCUMENT, Batch, Packed, Revision
+from muniment.storage.sqlite import rows
 
 SOURCES = [Path(hatch_build.__file__).parent / source for source in hatch_build.SOURCES]
 NONE = "it was not compiled: there is no compiler, or no libcrypto that it can call"
@@ -31,7 +33,7 @@ def batch() -> Batch:
 def anew() -> Iterator[None]:
     """What a test finds to be there is looked for again after it."""
     yield
-    native.load.cache_clear()
+    native.look.cache_clear()
     in_c.cache_clear()
 
 
@@ -59,10 +61,34 @@ def test_a_damaged_library_is_not_loaded_which_would_end_the_process(tmp_path: P
         "import sys; from pathlib import Path; from muniment import fingerprint, native\n"
         "for number in range(int(sys.argv[2])):\n"
         "    native.LIBRARY, native.SEAL = (Path(sys.argv[1], f'{number}.{end}') for end in ('shared', 'sha256'))\n"
-        "    native.load.cache_clear(); fingerprint.in_c.cache_clear(); print(fingerprint.in_c() is not None)"
+        "    native.look.cache_clear(); fingerprint.in_c.cache_clear(); print(fingerprint.in_c() is not None)"
     )
     done = subprocess.run([sys.executable, "-c", code, tmp_path, str(len(cases))], capture_output=True, text=True)
     assert (done.returncode, done.stdout.split()) == (0, ["False"] * 8 + ["True"]), done.stderr
+
+
+def test_the_doctor_tells_what_is_done_in_c_and_why_not(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, anew: None
+) -> None:
+    def told() -> str:
+        native.look.cache_clear()
+        in_c.cache_clear()
+        return _software().text
+
+    all_parts = "digests, rows, imports, exports, copies to PostgreSQL"
+    if native.load() is None:
+        assert f"in Python, which is slower: {all_parts} (" in told()
+        pytest.skip(NONE)
+    assert f"; in C: {all_parts}" in told()
+    assert "in Python" not in told()
+    monkeypatch.setattr(rows, "in_c", lambda: None)
+    assert "; in C: digests, imports, exports, copies to PostgreSQL" in told()
+    assert "; in Python, which is slower: rows (this apsw loads no extensions of SQLite)" in told()
+    monkeypatch.setattr(native, "SEAL", tmp_path / "seal")
+    assert f"; in Python, which is slower: {all_parts} (nothing was compiled" in told()
+    (tmp_path / "seal").write_bytes(b"another")
+    assert f"; in Python, which is slower: {all_parts} (what was compiled is damaged" in told()
+    monkeypatch.undo()  # before `anew` looks again
 
 
 def test_a_libcrypto_that_makes_no_digests_is_left_alone(monkeypatch: pytest.MonkeyPatch, anew: None) -> None:

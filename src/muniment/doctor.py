@@ -22,6 +22,7 @@ from typing import Final, Literal, TypeAlias
 
 import msgspec
 
+from muniment import native
 from muniment.amounts import count_text, seconds_text, size_text
 from muniment.backup.alerts import LEAST_ROOM, Policy, alerts
 from muniment.backup.recoverability import DestinationState, Proof, Recoverability, of_backups
@@ -39,6 +40,7 @@ WANTED: Final = Policy(older=2 * DAY, unverified=14 * DAY, unrehearsed=45 * DAY)
 """What is thought late where nobody has said when it is."""
 PARTS: Final = ("apsw-sqlite3mc", "pyarrow", "granian", "httpx")
 EXTRAS: Final = {"obstore": "s3", "duckdb": "duckdb", "apprise": "alerts", "psycopg": "postgresql"}
+COMPILED: Final = ("digests", "rows", "imports", "exports", "copies to PostgreSQL")
 LEAST_DESCRIPTORS: Final = 1024
 FSYNCS: Final = 5
 TOO_QUICK: Final = 20e-6
@@ -151,13 +153,23 @@ def _software() -> Finding:
     parts = [f"muniment {VERSION}", f"Python {platform.python_version()}"]
     parts += [f"{name} {_version(name) or 'missing'}" for name in PARTS]
     without = [extra for name, extra in EXTRAS.items() if not _version(name)]
-    parts.append(
-        "digests in C"
-        if in_c()
-        else "digests in Python, which is slower: there was no C compiler, or its work is damaged"
-    )
-    text = ", ".join(parts) + (f"; without the extras {', '.join(without)}" if without else "")
-    return Finding(name="versions", state="ok", text=text)
+    told = [", ".join(parts), *_compiled(), *([f"without the extras {', '.join(without)}"] if without else [])]
+    return Finding(name="versions", state="ok", text="; ".join(told))
+
+
+def _compiled() -> Iterator[str]:
+    """What is done in C, and what in Python, and why."""
+    found = native.look()
+    lacking = dict.fromkeys(COMPILED, found) if isinstance(found, str) else {}
+    if not isinstance(found, str) and not in_c():
+        lacking["digests"] = "libcrypto has no SHA-256 that can be used"
+    if not isinstance(found, str) and not engines.rows_in_c():
+        lacking["rows"] = "this apsw loads no extensions of SQLite"
+    if there := [part for part in COMPILED if part not in lacking]:
+        yield f"in C: {', '.join(there)}"
+    for why in dict.fromkeys(lacking.values()):
+        parts = [part for part, each in lacking.items() if each == why]
+        yield f"in Python, which is slower: {', '.join(parts)} ({why})"
 
 
 def _version(package: str) -> str | None:

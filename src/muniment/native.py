@@ -248,24 +248,34 @@ class Native:
         return found
 
 
-@cache
 def load() -> Native | None:
-    """The library, None where there is none or a damaged one, or no libcrypto with what it calls.
+    """The library, None where there is none or a damaged one, or no libcrypto with what it calls."""
+    found = look()
+    return found if isinstance(found, Native) else None
+
+
+@cache
+def look() -> Native | str:
+    """The library, or why it cannot be used.
 
     Loading a library of which a part is missing would end the process; so would calling that of another version, which
     an upgrade leaves that was interrupted, and a checkout in which nothing was compiled after a change.
     """
     try:
+        sealed = SEAL.read_bytes().split()
+    except OSError:
+        return "nothing was compiled when Muniment was installed: there was no C compiler, or it failed"
+    try:
         import _hashlib
 
         found = [hashlib.sha256(path.read_bytes()).hexdigest().encode() for path in (LIBRARY, *CALLERS)]
-        if found != SEAL.read_bytes().split():
-            return None
+        if found != sealed:
+            return "what was compiled is damaged, or of another version: install Muniment again"
         library, libcrypto = ctypes.CDLL(str(LIBRARY)), ctypes.CDLL(getattr(_hashlib, "__file__", None))
         functions = [ctypes.cast(libcrypto[name], _POINTER) for name in _FUNCTIONS]
         return Native(library, (_POINTER * len(functions))(*functions))
-    except (ImportError, OSError, AttributeError):
-        return None
+    except (ImportError, OSError, AttributeError) as error:
+        return f"what was compiled cannot be loaded: {error}"
 
 
 def _columns(rows: int, *columns: Packed) -> Any:

@@ -20,7 +20,7 @@ from muniment.storage.base import Identity, Loader, Storage, system_clock
 from muniment.storage.location import Address
 from muniment.storage.retention import PARTITIONS
 from muniment.storage.sqlite import compact as rewriting
-from muniment.storage.sqlite import files, schema, store
+from muniment.storage.sqlite import files, rows, schema, store
 from muniment.storage.sqlite import loader as sqlite_loader
 from muniment.storage.sqlite import remove as removing
 from muniment.storage.sqlite.files import DEFRAGMENTED, FILE, LOADING, LOCK, RESTORING, lock
@@ -57,6 +57,7 @@ __all__ = [
     "rekey",
     "remove",
     "remove_unfinished",
+    "rows_in_c",
     "staged",
     "taking",
 ]
@@ -223,6 +224,11 @@ def finish_removing(place: Path, *, also: Iterable[str] = ()) -> bool:
 def remove_unfinished(place: Path) -> list[str]:
     """Remove what a process left that was killed while it made or rewrote this database; returns the names."""
     return [] if isinstance(place, Address) else removing.remove_unfinished(place)
+
+
+def rows_in_c() -> bool:
+    """Whether rows go into SQLite and out of it by what was compiled."""
+    return rows.in_c() is not None
 
 
 def mounted_read_only(place: Path) -> bool:
