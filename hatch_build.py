@@ -19,7 +19,7 @@ from typing import Any
 
 from hatchling.builders.hooks.plugin.interface import BuildHookInterface
 
-SOURCES = tuple(f"src/muniment/{name}.c" for name in ("copies", "digests", "dumps", "export", "rows"))
+SOURCES = tuple(f"src/muniment/{name}.c" for name in ("copies", "digests", "dumps", "export", "pages", "rows"))
 CALLERS = ("src/muniment/native.py", "src/muniment/smuggler/cut.py")
 LIBRARY = "src/muniment/native.shared"
 SEAL = "src/muniment/native.sha256"

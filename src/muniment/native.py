@@ -1,9 +1,9 @@
 """What is done for a whole batch in one call to C, outside Python's global lock, where that was compiled.
 
 It is compiled when Muniment is installed, if there is a compiler. `digests.c` calls SHA-256 in the libcrypto that
-Python's `hashlib` uses, `rows.c` the SQLite in apsw, and `dumps.c` and `export.c` nothing. `fingerprint`,
-`storage.sqlite.rows`, `smuggler.reader` and `smuggler.dump_document` do the same in Python, and use this where it is
-there.
+Python's `hashlib` uses, `rows.c` the SQLite in apsw, `pages.c` what that writes a file with, and `dumps.c` and
+`export.c` nothing. `fingerprint`, `storage.sqlite.rows`, `smuggler.reader` and `smuggler.dump_document` do the same in
+Python, and use this where it is there; without it, SQLite writes page by page.
 """
 
 from __future__ import annotations
@@ -98,6 +98,11 @@ class Native:
         self._groups.restype = _NUMBER
         self._rows = library.muniment_rows
         self._rows.argtypes = [_POINTER, ctypes.c_char_p, _NUMBER, _POINTER, ctypes.c_int]
+        self.gather, self.gathered = (
+            library.muniment_gather,
+            library.muniment_gathered,
+        )  # by `storage.sqlite.rows` alone
+        self.gather.argtypes = self.gathered.argtypes = [_POINTER]
         self._error = library.muniment_error
         self._error.argtypes, self._error.restype = [_POINTER], ctypes.c_char_p
         self._columns = library.muniment_columns

@@ -184,6 +184,30 @@ def test_a_full_disk_while_loading(source: SqliteStorage, tmp_path: Path, other_
     assert raised == ["StorageFailure"] * 3
 
 
+def load_without_room_for_the_last_page(source: Path, folder: Path) -> str:
+    store = SqliteStorage(source, clock=Clock())
+    load(store, folder / "whole").finish(1, 1, {})
+    with files_no_larger_than((folder / "whole" / FILE).stat().st_size - 1):
+        loader = load(store, folder / "short")
+        try:
+            loader.finish(1, 1, {})
+        except MunimentError as error:
+            return type(error).__name__
+        finally:
+            loader.close()
+            store.close()
+    return "nothing"
+
+
+def test_a_disk_without_room_for_the_last_page(
+    source: SqliteStorage, tmp_path: Path, other_process: ProcessPoolExecutor
+) -> None:
+    """Which is written when all statements were executed: closing the file would not tell of it."""
+    source.close()
+    raised = other_process.submit(load_without_room_for_the_last_page, tmp_path / "source", tmp_path).result(60)
+    assert raised == "StorageFailure"
+
+
 def test_a_load_that_is_given_up_leaves_no_scratch_file(source: SqliteStorage, tmp_path: Path) -> None:
     loader = load(source, tmp_path / "copy")
     assert (tmp_path / "copy" / LOADING).exists()

@@ -23,7 +23,7 @@ from muniment.security.encryption import EncryptionKey
 from muniment.storage.base import Identity, Lineage
 from muniment.storage.loading import began, check_numbers, folded, whole
 from muniment.storage.sqlite.files import DEFRAGMENTED, FILE, LOADING
-from muniment.storage.sqlite.rows import Rows, Texts
+from muniment.storage.sqlite.rows import Gathered, Rows, Texts
 from muniment.storage.sqlite.schema import INDEXES, PART_BITS, create, mapped_errors, run
 from muniment.storage.sqlite.spans import begin_counting
 from muniment.storage.sqlite.state import LOG_ROWS, identity_facts, write_facts, write_tallies
@@ -60,6 +60,7 @@ class Loader(Totals):
             self._connection.execute(
                 "CREATE TABLE scratch.pointer(kind, key, spelling, etag, collection, size, digest); BEGIN"
             )
+            self._gathered = None if key else Gathered(self._connection)  # encrypted ones are written page by page
         self._rows = Rows(self._connection)
 
     def apply(self, batch: Batch) -> None:
@@ -168,6 +169,8 @@ class Loader(Totals):
             write_tallies(self._connection, {LOG_ROWS: self.rows, **self.fingerprint.occupied()})
             begin_counting(self._connection, last_etag)
             run("COMMIT; DETACH scratch")
+            if self._gathered:
+                self._gathered.end()
             self._synced()
             if defrag:  # next to the file: plain VACUUM would put its copy where temporary files go
                 run("PRAGMA cache_size=-16384")  # the copy uses the same size

@@ -73,6 +73,30 @@ class Rows:
             raise _error(self._native, self._connection, code)
 
 
+class Gathered:
+    """While it lasts, pages that lie beside each other in a connection's file are written together, by C.
+
+    For a file that nobody else sees. Only after `end` is all of it written.
+    """
+
+    def __init__(self, connection: apsw.Connection) -> None:
+        self._connection = connection
+        self._native = in_c()
+        if self._native and (code := self._native.gather(_file_of(connection))):
+            raise apsw.exception_for(code)
+
+    def end(self) -> None:
+        """Everything is written; raises what apsw does if it could not be."""
+        if self._native and (code := self._native.gathered(_file_of(self._connection))):
+            raise apsw.exception_for(code)
+
+
+def _file_of(connection: apsw.Connection) -> int | None:
+    file = ctypes.c_void_p()
+    connection.file_control("main", apsw.SQLITE_FCNTL_FILE_POINTER, ctypes.addressof(file))
+    return file.value
+
+
 def _error(library: Native, connection: apsw.Connection, code: int) -> Exception:
     """What apsw would raise."""
     error = apsw.exception_for(code)
