@@ -1,7 +1,12 @@
 """The engine in PostgreSQL beside the same work in plain SQL on the same server, which it starts itself.
 
 Plain SQL is COPY into the same tables with the same indexes, `pg_dump -Fd -j2` of the same rows where it is installed,
-and upserts of the same bodies grouped alike. A ratio above 1 says that Muniment is slower.
+and for puts upserts into one table that holds the same documents: key, number, body, no log, no digests, no history. A
+ratio above 1 says that Muniment is slower.
+
+Puts have two peers, and each is durable. The one by which they are judged gets the same requests by the same HTTP over
+as many connections, with the same Python, and groups what waits as Muniment does (`_bare.py`). The other is one
+connection that sends 32 rows at a time, ready in memory: what PostgreSQL itself can do, if nobody had to bring them.
 """
 
 from __future__ import annotations
@@ -13,6 +18,8 @@ import sys
 import tempfile
 import threading
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
 from itertools import islice
 from multiprocessing import Queue, get_context
 from multiprocessing.synchronize import Barrier
@@ -20,6 +27,9 @@ from pathlib import Path
 from time import monotonic
 
 import psycopg
+import server as http
+from _bare import PLAIN, UPSERT
+from _load import Result
 from _machine import Report, timed
 from incremental import load
 
@@ -40,14 +50,17 @@ ROUNDS = 3  # of which the best counts, as whatever else the machine does makes 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--documents", type=int, default=500_000)
-    count = parser.parse_args().documents
+    parser.add_argument("--seconds", type=float, default=3.0)
+    parser.add_argument("--turns", type=int, default=3, help="of which the middle one counts, over HTTP")
+    options = parser.parse_args()
+    count = options.documents
     with tempfile.TemporaryDirectory(dir=Path.cwd()) as temporary, postgres_server() as server:
         folder = Path(temporary)
         report = Report("PostgreSQL", f"{count:,} documents of muniment.sample, a server with durable settings")
         load(folder / "db", count)
         with DocumentDatabase(folder / "db") as database:
             database.maintenance.start_backup(folder / "backup").wait()
-        restored = location_of(server.address())
+        restored = location_of(f"{server.server}&schema={http.NAME}")  # where a server looks for it
         assert isinstance(restored, Address)
         seconds = timed(lambda: MaintenanceActions.restore(folder / "backup", restored))
         copied = _copied(server, restored)
@@ -56,19 +69,50 @@ def main() -> None:
             taken = timed(lambda: database.maintenance.start_backup(folder / "from-postgresql").wait())
         dumped = _dumped(server, restored, folder)
         report.add("full backup", f"{taken:.2f} s", f"pg_dump -Fd -j2 {dumped:.2f} s", taken / dumped, "< 1, ≤ 3 s")
+        _measure_http(server, folder, restored, options, report)
         filled = location_of(server.address())
         seconds = timed(lambda: _fill(filled, count // 5))
         report.add(f"{count // 5:,} puts, 1 000 in a commit", f"{count // 5 / seconds:,.0f}/s")
         rounds = [(_puts(filled), _upserts(server), _puts_of_two(filled)) for _ in range(ROUNDS)]
         mine, plain, two = (max(column) for column in zip(*rounds, strict=True))
         report.add(
-            f"durable puts of {WRITERS} threads", f"{mine:,.0f}/s", f"upserts {plain:,.0f}/s", plain / mine, "≤ 1.4"
+            f"durable puts of {WRITERS} threads", f"{mine:,.0f}/s", f"one connection {plain:,.0f}/s", plain / mine
         )
         report.add("the same in two processes", f"{two:,.0f}/s", f"in one {mine:,.0f}/s", mine / two, "≤ 0.67")
         looked, asked = _asked(restored)
         report.add("a customer's orders, by an index", f"{asked * 1000:.1f} ms", f"looking at all {looked:.2f} s")
         engines.remove(restored)
         report.print()
+
+
+def _measure_http(server: Postgres, folder: Path, stored: Address, options: argparse.Namespace, report: Report) -> None:
+    """Durable puts among the documents that are stored: by one server, by two of them, and by the bare handler."""
+    server.execute(PLAIN)
+    rows = "SELECT key, etag, body FROM {s}.log JOIN {s}.current USING (kind, key, etag) WHERE body IS NOT NULL"
+    server.execute(Names(stored).sql(f"INSERT INTO plain {rows}"))
+    server.execute("ANALYZE plain")
+    with ExitStack() as stack:
+
+        def started(*arguments: str) -> http.Target:
+            return http.Target(stack.enter_context(http.process(*arguments)), options.seconds)
+
+        one, two = (started("-c", http._SERVE, str(folder / name), server.server) for name in ("one", "two"))
+        bare = started(str(http._BARE), server.server)
+        one.client.put(f"/admin/databases/{http.NAME}", json={"Settings": {}}).raise_for_status()
+        ours, most, both = http.in_turns(options.turns, one.put, bare.put, lambda: _put_by_both(one, two))
+    alone, together = ours.load.rate, both.load.rate
+    report.add(
+        "durable PUT over HTTP, 32 connections", str(ours), f"bare handler {most}", most.load.rate / alone, "≤ 1.43"
+    )
+    report.add("the same by two servers, 32 each", str(both), f"by one {alone:,.0f}/s", alone / together, "≤ 0.67")
+
+
+def _put_by_both(*targets: http.Target) -> http.Measured:
+    with ThreadPoolExecutor(len(targets)) as pool:
+        loads = [found.load for found in pool.map(http.Target.put, targets)]
+    rate, failures = sum(load.rate for load in loads), sum(load.failures for load in loads)
+    p50, p99, processor = (max(getattr(load, name) for load in loads) for name in ("p50", "p99", "processor"))
+    return http.Measured(Result(rate, p50, p99, processor, failures), 0)
 
 
 def _copied(server: Postgres, source: Address) -> float:
@@ -165,16 +209,14 @@ def _asked(place: Path) -> tuple[float, float]:
 
 
 def _upserts(server: Postgres) -> float:
-    """Upserts a second in groups of as many as threads wait: one row in each of two tables, in one transaction."""
+    """Upserts a second of one connection, as many rows at a time as threads wait."""
     body = b"x" * 1011
     with psycopg.connect(server.server, autocommit=True) as one:
-        one.execute("CREATE TABLE IF NOT EXISTS plain(key bytea PRIMARY KEY, body bytea NOT NULL)")
-        upsert = """INSERT INTO plain SELECT * FROM unnest(%b::bytea[], %b::bytea[])
-            ON CONFLICT(key) DO UPDATE SET body = excluded.body"""
+        one.prepare_threshold = 0
         done, until = 0, monotonic() + SECONDS
         while monotonic() < until:
             keys = [b"puts/%d/%d" % (thread, done // WRITERS % 100) for thread in range(WRITERS)]
-            one.execute(upsert, (keys, [body] * WRITERS))
+            one.execute(UPSERT, (keys, [*range(done, done + WRITERS)], [body] * WRITERS))
             done += WRITERS
         return done / SECONDS
 

@@ -38,8 +38,8 @@ import sys
 from pathlib import Path
 from muniment.server.run import serve
 from muniment.settings import Settings
-folder = Path(sys.argv[1])
-settings = Settings(data_dir=folder, backup_roots=(str(folder.parent),), port=0)
+folder, storage = Path(sys.argv[1]), "".join(sys.argv[2:])
+settings = Settings(data_dir=folder, backup_roots=(str(folder.parent),), port=0, storage=storage)
 serve(settings, lambda url: print(url, flush=True))
 """
 
