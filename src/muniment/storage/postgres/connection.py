@@ -57,7 +57,7 @@ class Connection(psycopg.Connection[tuple[Any, ...]]):
 
     def __init__(self, *arguments: Any, **options: Any) -> None:
         super().__init__(*arguments, **options)
-        self.prepared: dict[str, bytes] = {}
+        self.prepared: dict[bytes, bytes] = {}
 
 
 class Lost(ServerUnavailable):

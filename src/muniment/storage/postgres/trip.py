@@ -31,6 +31,7 @@ _number: Final = count()
 _length: Final = Struct(">i").pack
 _head: Final = Struct(">iiIii").pack
 _ABSENT: Final = _length(-1)
+_LENGTHS: Final = tuple(map(_length, range(4096)))  # to make one takes as long as all else of a value
 
 _Encode: TypeAlias = Callable[[Any], bytes]
 
@@ -70,14 +71,14 @@ class Trip:
     def __init__(self, connection: Connection, *, prepare: bool = False) -> None:
         self._connection = connection
         self._prepare = prepare
-        self._asked: list[tuple[str, Sequence[bytes | None], Answer]] = []
+        self._asked: list[tuple[_Statement, Sequence[bytes | None], Answer]] = []
 
     def execute(self, statement: str, bound: Sequence[Any] = ()) -> Answer:
         """Add a statement, and the values that it binds."""
-        answer = Answer()
-        pairs = zip(_compiled(statement).encode, bound, strict=True)
+        compiled, answer = _compiled(statement), Answer()
+        pairs = zip(compiled.encode, bound, strict=True)
         values = [None if value is None else encode(value) for encode, value in pairs]
-        self._asked.append((statement, values, answer))
+        self._asked.append((compiled, values, answer))
         return answer
 
     def run(self) -> None:
@@ -101,22 +102,21 @@ class Trip:
                 connection.prepared.clear()
             raise failed
 
-    def _send(self, pgconn: PGconn, prepared: dict[str, bytes]) -> list[Callable[[PGresult], None]]:
+    def _send(self, pgconn: PGconn, prepared: dict[bytes, bytes]) -> list[Callable[[PGresult], None]]:
         """Send all; gives what takes each result."""
         asked, self._asked = self._asked, []
         takers: list[Callable[[PGresult], None]] = []
         if len(prepared) > MOST_PREPARED:
             pgconn.send_query_params(b'DEALLOCATE "%s"' % prepared.pop(next(iter(prepared))), None)
             takers.append(lambda _: None)
-        new: dict[str, bytes] = {}
-        for statement, values, answer in asked:
-            text, _, formats = _compiled(statement)
+        new: dict[bytes, bytes] = {}
+        for (text, _, formats), values, answer in asked:
             if self._prepare:
-                name = prepared.get(statement) or new.get(statement)
+                name = prepared.get(text) or new.get(text)
                 if name is None:
-                    name = new[statement] = b"%d %s" % (next(_number), text.split(maxsplit=1)[0])
+                    name = new[text] = b"%d %s" % (next(_number), text.split(maxsplit=1)[0])
                     pgconn.send_prepare(name, text)
-                    takers.append(partial(_note, prepared, statement, name))
+                    takers.append(partial(_note, prepared, text, name))
                 pgconn.send_query_prepared(name, values, formats, Format.BINARY)
             else:
                 pgconn.send_query_params(text, values, None, formats, Format.BINARY)
@@ -125,8 +125,8 @@ class Trip:
         return takers
 
 
-def _note(prepared: dict[str, bytes], statement: str, name: bytes, _: PGresult) -> None:
-    prepared[statement] = name
+def _note(prepared: dict[bytes, bytes], text: bytes, name: bytes, _: PGresult) -> None:
+    prepared[text] = name
 
 
 def _results(pgconn: PGconn) -> list[PGresult]:
@@ -166,7 +166,8 @@ def _byte_strings(values: Sequence[bytes | None]) -> bytes:
         if value is None:
             parts.append(_ABSENT)
         else:
-            parts += (_length(len(value)), value)
+            size = len(value)
+            parts += (_LENGTHS[size] if size < len(_LENGTHS) else _length(size), value)
     return _array(17, None in values, len(values), b"".join(parts))
 
 
