@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from array import array
 from collections.abc import Callable, Iterable, Sequence
+from itertools import takewhile
 from typing import Any, Final, NamedTuple, TypeAlias
 
 from muniment.document import SEPARATOR, fold
@@ -173,11 +174,9 @@ class Rows:
 
     def replaced_after(self, etag: int) -> dict[int, int]:
         """The etags of revisions that are replaced by those after this etag, by the etags of these."""
-        return {
-            row.etag: old.etag
-            for row, old in zip(self._log, self._over, strict=True)
-            if row.etag > etag and old is not None
-        }
+        pairs = zip(reversed(self._log), reversed(self._over), strict=True)
+        mine = takewhile(lambda pair: pair[0].etag > etag, pairs)
+        return {row.etag: old.etag for row, old in mine if old is not None}
 
     def send(self, trip: Trip, names: Names) -> None:
         """Send what has not been sent; part of the transaction."""
