@@ -3,17 +3,22 @@
 from __future__ import annotations
 
 import ctypes
+import errno
+import mmap
 import shutil
 from array import array
+from itertools import count
 from pathlib import Path
 
 import apsw
 import pytest
 
-from muniment import native
+from muniment import DocumentDatabase, native
+from muniment.errors import StorageFailure
 from muniment.native import TEXT, Values
 from muniment.revision import Packed
-from muniment.storage.sqlite.rows import Numbers, Rows, Strings, Texts, _extends, take
+from muniment.storage.sqlite import rows as sqlite_rows
+from muniment.storage.sqlite.rows import Numbers, Rows, Strings, Texts, _extends, in_c, take
 
 NUMBERS = array("q", [0, -1, (1 << 63) - 1, -(1 << 63)])
 TEXTS = Packed.of([b"", "Ä\0ß".encode(), None, b"x" * 9000])
@@ -158,3 +163,26 @@ def test_what_was_read_stays_as_it_is_while_somebody_has_it(rows: Rows) -> None:
     del kept, view
     address = columns[1].room.data
     assert (taken(0).data, taken(1).data, columns[1].room.data) == (b"a", b"b", address)
+
+
+@pytest.mark.parametrize("there", [0, 3])
+def test_memory_that_there_is_not_is_told_as_what_the_system_refuses(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, there: int
+) -> None:
+    """Of the columns of a batch, the system has memory for some."""
+    if in_c() is None:
+        pytest.skip("it was not compiled")
+    memory, given = sqlite_rows._memory, count()
+
+    def refused(size: int) -> mmap.mmap:
+        if next(given) >= there:
+            raise OSError(errno.ENOMEM, "Cannot allocate memory")
+        return memory(size)
+
+    with DocumentDatabase(tmp_path / "shop") as database:
+        database.put("a", {})
+        monkeypatch.setattr(sqlite_rows, "_memory", refused)
+        with pytest.raises(StorageFailure, match="Cannot allocate memory"):
+            list(database.storage.changes(0, 1))
+        monkeypatch.undo()
+        assert [batch.etags.tolist() for batch in database.storage.changes(0, 1)] == [[1]]

@@ -300,7 +300,8 @@ class Reader:
     def changes(self, after: int, upto: int, *, history: bool = False, through: int | None = None) -> Iterator[Batch]:
         """See `base`: the documents' revisions that were current at `upto` and are later than `after`."""
         limit, through, snapshot = BATCH_ROWS, upto if through is None else through, 0 if history else upto
-        gathering = _Gathering(library) if (library := in_c()) else None
+        with mapped_errors(self._folder):  # there may be no memory for it
+            gathering = _Gathering(library) if (library := in_c()) else None
         while True:
             with self.connection() as connection:
                 batch = gathering.next(connection, after, through, snapshot) if gathering else None
