@@ -294,7 +294,7 @@ class Meddling(Progress):
 def test_writes_without_a_document_do_not_wait_in_memory_for_the_end(
     database: DocumentDatabase, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(batches, "PENDING_BYTES", 100 * WRITE_BYTES)
+    monkeypatch.setattr(batches, "PENDING_BYTES", 100 * (WRITE_BYTES + len(b"{}")))
     acknowledged: list[Batch] = []
     pending = Batches(database.storage, 10, acknowledged.append)
     for number in range(500):

@@ -23,25 +23,22 @@ FEW: Final = 64  # documents in columns that are written with others
 class Batch(NamedTuple):
     """Documents with their attachments, and deletions, in one transaction: everything in the dump through `last`.
 
-    `positions` are those of the documents in the dump, None for other writes; `size` is the documents' bytes, and
-    `replaced` is filled by the storage (see `SqliteStorage.submit`). Documents in columns are not among the `writes`.
+    `positions` are those of the documents in the dump, None for other writes; `size` is the documents' bytes, `held`
+    about how many bytes of memory all of it takes, and `replaced` is filled by the storage (see
+    `SqliteStorage.submit`). Documents in columns are not among the `writes`.
     """
 
     writes: list[Write]
     future: Future[list[Written]] | Future[Arrived]
     positions: Sequence[int | None]
     size: int
+    held: int
     last: DumpDocument | None
     replaced: dict[int, int]
 
     @property
     def documents(self) -> int:
         return len(self.positions) - self.positions.count(None)
-
-    @property
-    def held(self) -> int:
-        """About how many bytes of memory it takes."""
-        return self.size + WRITE_BYTES * len(self.writes)
 
     @property
     def uploads(self) -> list[Upload]:
@@ -66,7 +63,7 @@ class Batches:
     def _begin(self) -> None:
         self._writes: list[Write] = []
         self._positions: list[int | None] = []
-        self._size = 0
+        self._size = self._held = 0
 
     def add(self, writes: list[Write], document: DumpDocument | None = None) -> None:
         """Take in a document and its attachments, in this order, or deletions; they are written in one transaction."""
@@ -77,8 +74,10 @@ class Batches:
         self._writes += writes
         self._positions += positions
         self._size += size
+        for write in writes:
+            self._held += len(write.metadata) + len(write.body or b"")
         self._last = last or self._last
-        if len(self._writes) >= self._most or self._size >= BATCH_BYTES:
+        if len(self._writes) >= self._most or self._held >= BATCH_BYTES:
             self._submit()
 
     def add_documents(self, documents: Documents, positions: Sequence[int], last: DumpDocument) -> None:
@@ -90,7 +89,8 @@ class Batches:
         replaced: dict[int, int] = {}
         self._last = last
         future = self._storage.submit_documents(documents, replaced)
-        self._pending.append(Batch([], future, positions, len(documents.bodies.data), last, replaced))
+        held = sum(len(each.data) for each in documents)
+        self._pending.append(Batch([], future, positions, len(documents.bodies.data), held, last, replaced))
         self._wait()
 
     def pass_by(self, document: DumpDocument) -> None:
@@ -122,7 +122,8 @@ class Batches:
         if self._writes:
             replaced: dict[int, int] = {}
             future = self._storage.submit(self._writes, replaced)
-            self._pending.append(Batch(self._writes, future, self._positions, self._size, self._last, replaced))
+            held = self._held + WRITE_BYTES * len(self._writes)
+            self._pending.append(Batch(self._writes, future, self._positions, self._size, held, self._last, replaced))
             self._begin()
         self._wait()
 
