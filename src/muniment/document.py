@@ -46,7 +46,9 @@ T = TypeVar("T")
 
 def fold_collection(collection: str | None) -> str | None:
     """The form in which collections are compared: ASCII letters without case, as SQLite does."""
-    return None if collection is None else "".join(each.lower() if each.isascii() else each for each in collection)
+    if collection is None or collection.isascii():  # nearly always
+        return None if collection is None else collection.lower()
+    return "".join(each.lower() if each.isascii() else each for each in collection)
 
 
 def fold(id: str) -> str:
