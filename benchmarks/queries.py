@@ -27,6 +27,8 @@ from muniment.query.model import SCORE, Equal, Field, Order, Query, Range, Searc
 from muniment.storage.base import Storage, Write
 
 ORDERS = {"Raven-Entity-Name": "Orders"}
+METADATA = json.dumps(ORDERS).encode()
+DOCUMENT = "etag, id, collection, modified, metadata, body"  # what is read of one
 FREIGHT, COMPANY, ORDERED = Field(("Freight",)), Field(("Company",)), Field(("OrderedAt",))
 
 
@@ -125,12 +127,13 @@ def rows(start: int, chance: random.Random) -> list[tuple[Any, ...]]:
     for n in range(start, start + 1000):
         body = document(n, chance)
         told = json.loads(body)
-        found.append((n, f"orders/{n}", body, told["Company"], told["Freight"], told["OrderedAt"]))
+        more = told["Company"], told["Freight"], told["OrderedAt"]
+        found.append((n, f"orders/{n}", "Orders", 1_700_000_000_000_000, METADATA, body, *more))
     return found
 
 
 def insert(connection: apsw.Connection, made: list[tuple[Any, ...]]) -> None:
-    connection.executemany("INSERT INTO doc VALUES(?, ?, ?, ?, ?, ?)", made)
+    connection.executemany("INSERT INTO doc VALUES(?, ?, ?, ?, ?, ?, ?, ?, ?)", made)
 
 
 def bare_puts(connection: apsw.Connection, start: int, chance: random.Random) -> float:
@@ -146,12 +149,13 @@ def bare_puts(connection: apsw.Connection, start: int, chance: random.Random) ->
 
 
 def bare(folder: Path, documents: int) -> apsw.Connection:
-    """The same documents in a table of SQLite, with its own indexes."""
+    """The same documents in a table of SQLite, with their metadata and its own indexes."""
     connection = apsw.Connection(str(folder / "bare.db"))
     connection.execute("PRAGMA page_size=8192; PRAGMA journal_mode=WAL").fetchall()
     connection.execute("PRAGMA wal_autocheckpoint=4000; PRAGMA cache_size=-65536").fetchall()
     connection.execute(
-        "CREATE TABLE doc(etag INTEGER PRIMARY KEY, id TEXT, body BLOB, company TEXT, freight REAL, ordered TEXT)"
+        "CREATE TABLE doc(etag INTEGER PRIMARY KEY, id TEXT, collection TEXT, modified INTEGER, metadata BLOB,"
+        " body BLOB, company TEXT, freight REAL, ordered TEXT)"
     )
     chance = random.Random(1)
     with connection:
@@ -175,7 +179,7 @@ def words(storage: Storage, connection: apsw.Connection) -> None:
         for order, by in (((), "rowid"), ((Order(Field((SCORE,))),), "bm25(text), rowid")):
             query = Query("Orders", Search(notes, said), order=order, take=25)
             found = f"SELECT rowid AS etag FROM text WHERE text MATCH ? ORDER BY {by} LIMIT 25"
-            sql = f"SELECT etag, id, body FROM ({found}) JOIN doc USING(etag)"
+            sql = f"SELECT {DOCUMENT} FROM ({found}) JOIN doc USING(etag)"
             ours = timed(lambda: ask(storage, query), 20)  # noqa: B023
             theirs = timed(lambda: connection.execute(sql, (asked,)).fetchall(), 20)  # noqa: B023
             sort = ", by score" if order else ""
@@ -236,7 +240,7 @@ def run(place: Path, documents: int) -> None:
         }
         connection = bare(place, documents)
         for name, (query, where) in queries.items():
-            sql = f"SELECT etag, id, body FROM doc WHERE {where}"
+            sql = f"SELECT {DOCUMENT} FROM doc WHERE {where}"
             times = 3 if "all" in name or "," in name.split()[1] else 200
             ours = theirs = 0.0
             for _ in range(2):
