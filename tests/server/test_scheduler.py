@@ -423,6 +423,30 @@ def test_the_history_of_a_database_does_not_grow_for_ever(
     run(work)
 
 
+def test_of_all_databases_the_last_that_ended_comes_first(
+    run: Callable[..., None], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("muniment.server.runs.KEPT", 10)
+    monkeypatch.setattr("muniment.server.runs.PAGE", 8)  # etags that are looked through at once, to begin with
+
+    async def work(site: Site) -> None:
+        for number in range(60):
+            due = f"2026-09-21T14:00:{number:02d}.000000Z"
+            schedule, name = "ab"[number % 2], "zyx"[number % 3]
+            failed = Run(schedule=schedule, task="full", database=name, destination="b", due=due, state="failed")
+            site.scheduler.runs.end(failed)
+
+        def found(start: int, size: int, schedule: str | None = None) -> list[int]:
+            return [int(run.due[17:19]) for run in site.scheduler.runs.page(start, size, schedule)]
+
+        assert found(0, 1000) == [*range(59, 29, -1)]
+        assert found(2, 2) == [57, 56]
+        assert found(1, 2, "a") == [56, 54]
+        assert found(30, 10) == []
+
+    run(work)
+
+
 def test_while_nothing_is_due_no_database_is_looked_at(
     run: Callable[..., None], monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -192,12 +192,51 @@ def test_places_with_backups_and_what_the_server_was_told_and_did(tmp_path: Path
         (tmp_path / "b").rename(tmp_path / "elsewhere")
         page.see("td .bad", "there is no folder")
         page.see(".problem", "1 place of 3 needs a person")
+        page.open(f"{shop.name}/backups")
+        assert page.see(".problem").text == f"there is no folder {tmp_path / 'b'}"
+        assert "This folder is not there now" not in page.text
         page.open("server")
         page.see("td strong", "3")  # what is not as it is by default
         page.see("td", "database stored")
         assert "schedule stored" in page.see("tbody tr").text
         page.see("dd", "MB")
         assert not page.console()
+
+
+def test_what_needs_somebody_comes_first_and_any_database_is_found_by_its_name(tmp_path: Path) -> None:
+    with running(tmp_path / "data") as server, browsing(server.url) as page:
+        for number in range(12):
+            server.create(f"tenant{number:02}")
+        zoo = server.create("zoo")
+        zoo.put("a", b"{}")
+        assert not zoo.backup(tmp_path / "b")["Faulted"]
+        page.open()
+        page.see(".card h2", "tenant00")
+        assert "a person" not in page.text
+        (tmp_path / "b").rename(tmp_path / "elsewhere")
+        page.see(".problem", "1 database of 13 needs a person.")
+
+        def shown() -> list[str]:
+            names = page.driver.find_elements(By.CSS_SELECTOR, ".card h2")
+            return [name.text for name in names if name.is_displayed()]
+
+        assert shown() == ["zoo", *(f"tenant{number:02}" for number in range(12))]
+        page.enter("Find a database", " TENANT1")
+        assert shown() == ["tenant10", "tenant11"]
+        assert not Axe().run(page.driver)["violations"]
+        assert not page.console()
+
+
+def test_what_a_stored_schedule_lacks_is_said(page: Page, server: Server, tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("x")
+    page.open("schedules")
+    page.click("New schedule")
+    page.enter("Name", "lacking")
+    page.enter("Folder or address", str(tmp_path / "file" / "backups"))
+    page.click("Store")
+    page.see(".problem", "lacking is stored, but no backup can be written to")
+    page.see(".card h2", "lacking")
+    server.client.delete("/admin/schedules/lacking")
 
 
 def test_expiry_asks_for_all_that_a_policy_has_and_does_what_was_shown(

@@ -12,6 +12,7 @@ from muniment.backup.schedule import Task
 from muniment.command import Delete, Put
 from muniment.database import DocumentDatabase
 from muniment.document import Document, fold
+from muniment.revision import DOCUMENT
 from muniment.telling import telling
 
 RUNS: Final = "Muniment/Runs/"
@@ -19,6 +20,7 @@ OPEN: Final = "Muniment/Runs.Open/"
 STATE: Final = "Muniment/Schedules.State/"
 KEPT: Final = 100  # of each database
 PAGE: Final = 1024
+MOST_ETAGS: Final = 16 * PAGE  # that are looked through at once
 
 
 class Runs:
@@ -76,9 +78,17 @@ class Runs:
         runs = self.of(database, schedule)
         return next((run for run in runs if run.task == task and (run.good or not good)), None)
 
-    def page(self, start: int, size: int) -> list[Run]:
-        """Runs of all databases that have ended, by name and time."""
-        return [_run(document) for document in self._system.by_prefix(RUNS, start=start, limit=size)]
+    def page(self, start: int, size: int, schedule: str | None = None) -> list[Run]:
+        """Runs of all databases, or of this schedule, the last that has ended first."""
+        found: list[Run] = []
+        upto, step = self._system.storage.last_etag, PAGE
+        while upto > 0 and len(found) < start + size:  # what was written last, and then what was before that
+            after = max(upto - step, 0)
+            written = self._system.storage.by_etag(DOCUMENT, after, upto - after)
+            runs = [_run(Document.of(each)) for each in written if each.etag <= upto and each.id.startswith(RUNS)]
+            found += [run for run in reversed(runs) if schedule in (None, run.schedule)]
+            upto, step = after, min(2 * step, MOST_ETAGS)
+        return found[start : start + size]
 
     def left(self) -> list[Run]:
         """Those that had not ended when a server did."""

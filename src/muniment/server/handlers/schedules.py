@@ -91,13 +91,14 @@ async def act(request: Request) -> Response:
 
 
 async def runs(request: Request) -> Response:
-    """What schedules came to: what waits or runs now, and the last hundred runs of each database, the newest first."""
+    """What schedules came to: what waits or runs now, and the last hundred runs of each database, the latest first."""
     asked, scheduler = request.asked(RunsListed), request.server.scheduler
     size = min(asked.size, MAX_PAGE)
     if asked.database is None:
-        ended = await asyncio.to_thread(scheduler.runs.page, asked.start, size)
+        ended = await asyncio.to_thread(scheduler.runs.page, asked.start, size, asked.schedule)
     else:
-        ended = (await asyncio.to_thread(scheduler.runs.of, asked.database))[asked.start : asked.start + size]
+        of_database = await asyncio.to_thread(scheduler.runs.of, asked.database, asked.schedule)
+        ended = of_database[asked.start : asked.start + size]
     unended = scheduler.unended if asked.start == 0 else []
     wanted = [
         run

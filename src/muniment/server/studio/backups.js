@@ -146,7 +146,10 @@ async function destination(state, context) {
         `Not finished: ${state.unfinished.join(", ")}. A backup runs there, or was ended in the middle; what it left may be deleted then.`,
       ),
   ];
-  if (!state.there) return h("section", {}, head, h("p", { class: "problem" }, "This folder is not there now."), notes);
+  if (!state.there) {
+    const gone = !state.problems.length && h("p", { class: "problem" }, "This folder is not there now.");
+    return h("section", {}, head, gone, notes);
+  }
   try {
     const listing = await json(`/admin/backups${query({ location: state.destination })}`, signal);
     const chosen = h("div", {});

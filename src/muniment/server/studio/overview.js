@@ -6,17 +6,31 @@ import { live } from "./live.js";
 import { problem } from "./problem.js";
 import { bar } from "./timeline.js";
 import { next as due } from "./schedules.js";
-import { ago, counted, duration, local, size } from "./words.js";
+import { ago, count, counted, duration, local, size } from "./words.js";
 
 export async function show(place, { signal, link, go }) {
   const cards = h("div", {});
-  place.append(cards, creation(go));
+  const sought = h("input", { type: "search", autocomplete: "off", input: () => narrow(cards, sought.value) });
+  const finding = field("Find a database", sought);
+  finding.hidden = true;
+  place.append(finding, cards, creation(go));
   await live(
     cards,
     () => states(signal),
-    (found) => drawn(found, link),
+    (found) => {
+      finding.hidden = found.length <= MANY;
+      return narrow(h("div", {}, drawn(found, link)), sought.value);
+    },
     { signal },
   );
+}
+
+const MANY = 12; // databases; of more than these somebody wants to find one by its name
+
+function narrow(cards, text) {
+  for (const each of cards.querySelectorAll(".card"))
+    each.hidden = !each.querySelector("h2").textContent.toLowerCase().includes(text.trim().toLowerCase());
+  return cards;
 }
 
 export async function states(signal) {
@@ -55,21 +69,38 @@ function drawn(found, link) {
       { class: "empty" },
       "There is no database yet. Make the first one below: then you can drop a dump on it, or restore a backup.",
     );
-  return h(
-    "ul",
-    { class: "cards" },
-    found.map((each) => card(each, link)),
-  );
+  const bad = found.filter(needsSomebody);
+  const rest = found.filter((each) => !needsSomebody(each));
+  return [
+    bad.length > 0 &&
+      h(
+        "p",
+        { class: "problem" },
+        `${counted(bad.length, "database")} of ${count(found.length)} ${bad.length === 1 ? "needs" : "need"} a person.`,
+      ),
+    h(
+      "ul",
+      { class: "cards" },
+      [...bad, ...rest].map((each) => card(each, link)),
+    ),
+  ];
 }
+
+// What is wrong with a database, as far as it may be seen.
+function problemsOf({ backups, alerts }) {
+  return alerts
+    ? alerts.map((each) => each.text)
+    : (backups?.destinations ?? []).flatMap((each) => each.problems);
+}
+
+const needsSomebody = (each) => Boolean(each.error) || problemsOf(each).length > 0;
 
 function card({ name, disabled, statistics, backups, alerts, due: next_, error }, link) {
   const head = h("h2", {}, h("a", { href: link(name, "documents") }, name));
   if (disabled) return h("li", { class: "card" }, head, h("p", {}, "Disabled."));
   if (error) return h("li", { class: "card" }, head, h("p", { class: "problem" }, error));
   const [first] = backups?.destinations ?? [];
-  const problems = alerts
-    ? alerts.map((each) => each.text)
-    : (backups?.destinations ?? []).flatMap((each) => each.problems);
+  const problems = problemsOf({ backups, alerts });
   return h(
     "li",
     { class: "card" },
@@ -113,8 +144,8 @@ function card({ name, disabled, statistics, backups, alerts, due: next_, error }
   );
 }
 
-// What to do, without the command that the page has a button for.
-export const next = (text) => text.split(": muniment ")[0];
+// What to do, without the command that the page has a button for, and by the clock of whoever reads it.
+export const next = (text) => text.split(": muniment ")[0].replace(/\d{4}-\d\d-\d\dT[\d:.]+Z/g, local);
 
 function fact(name, text) {
   return h("div", {}, h("dt", {}, name), h("dd", {}, text));

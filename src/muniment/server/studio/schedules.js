@@ -1,6 +1,6 @@
 // What the server does by itself: schedules, when each of their tasks is next due, and what became of them.
 
-import { ask, json, query } from "./api.js";
+import { ask, json, send } from "./api.js";
 import { button, confirm, field, fill, h, say } from "./dom.js";
 import { live } from "./live.js";
 import { policy } from "./policy.js";
@@ -165,9 +165,14 @@ function form(found, told, close) {
     for (const [member, value] of Object.entries(body)) if (value === null) delete body[member];
     delete body.Since;
     try {
-      await ask("PUT", `/admin/schedules/${encodeURIComponent(name.value)}`, { body });
+      const { Notes: notes = [] } = await send("PUT", `/admin/schedules/${encodeURIComponent(name.value)}`, body);
       say(`The schedule ${name.value} was stored.`);
-      fill(told);
+      fill(
+        told,
+        notes.map((note) =>
+          h("p", { class: "problem", role: "alert" }, h("strong", {}, `${name.value} is stored, but `), `${note}.`),
+        ),
+      );
       close();
     } catch (error) {
       fill(wrong, problem(error));
