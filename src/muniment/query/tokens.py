@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
+from functools import lru_cache
 from typing import Final, Literal, NamedTuple, TypeAlias
 
 from muniment.errors import InvalidQuery
 
 What: TypeAlias = Literal["name", "text", "number", "parameter", "sign", "end"]
 
+_SHORT: Final = 1024
 _token: Final = re.compile(
     r"""(?P<space>(?:\s|//[^\n]*|--[^\n]*|/\*.*?\*/)+)
     |(?P<text>'(?:[^'\\]|\\.|'')*'|"(?:[^"\\]|\\.|"")*")
@@ -34,9 +36,14 @@ class Token(NamedTuple):
         return "the end" if self.what == "end" else repr(self.said)
 
 
-def tokens_of(text: str) -> list[Token]:
+def tokens_of(text: str) -> tuple[Token, ...]:
     """All words of a query, and its end; raises `InvalidQuery` for what is none."""
-    return [*each_token(text), Token("end", "", len(text))]
+    return _known(text) if len(text) <= _SHORT else _known.__wrapped__(text)
+
+
+@lru_cache(256)  # the same texts are asked with other parameters, and large ones would fill the memory
+def _known(text: str) -> tuple[Token, ...]:
+    return (*each_token(text), Token("end", "", len(text)))
 
 
 def each_token(text: str) -> Iterator[Token]:
