@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
@@ -13,6 +15,7 @@ from muniment import DocumentDatabase, MaintenanceActions
 from muniment.errors import InvalidInput
 from muniment.moving import move
 from muniment.storage.location import location_of
+from muniment.storage.sqlite.store import SqliteStorage
 from tests.cli.process import muniment
 from tests.once import copy_of_once
 from tests.postgres_server import Postgres
@@ -113,3 +116,41 @@ def test_no_server_begins_in_the_folder_of_a_database(shop: Path) -> None:
     ended = muniment("server", "--data-dir", shop, "--port", "0")
     assert (ended.code, "inside the database" in ended.err) == (2, True), ended.err
     assert not (shop / "System").exists()
+
+
+def test_an_open_database_stays_the_same_wherever_the_program_goes(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Where it goes there is another one of the same name."""
+    for place in ("here", "there"):
+        with DocumentDatabase(tmp_path / place / "shop") as shop:
+            shop.put("orders/1", {"in": place})
+    monkeypatch.chdir(tmp_path / "here")
+    with DocumentDatabase("shop") as shop:
+        assert isinstance(shop.storage, SqliteStorage)
+        monkeypatch.chdir(tmp_path / "there")
+        shop.put("orders/2", {})
+        with shop.storage._reads.connection():  # so that another one is opened
+            assert [each.json() for each in shop.by_prefix("orders/")] == [{"in": "here"}, {}]
+        shop.put_attachment("photo", b"x" * 3_000_000)
+        assert shop.check() == []
+        taken = shop.maintenance.start_backup(tmp_path / "backups").wait()
+        assert taken.manifest.fingerprint_at_snapshot() == shop.snapshot().fingerprint
+        shop.delete("orders/2")
+        shop.maintenance.restore_into(tmp_path / "backups", on_conflict="overwrite")
+        assert shop.maintenance.recoverability().name == "shop"
+    assert not (tmp_path / "there" / "backups").exists()
+    with DocumentDatabase("shop") as other:
+        assert [each.json() for each in other.by_etag()] == [{"in": "there"}]
+
+
+def test_a_current_folder_that_is_there_no_more_is_said(tmp_path: Path) -> None:
+    (tmp_path / "gone").mkdir()
+    code = "import os, sys; os.rmdir(os.getcwd()); from muniment.__main__ import main; sys.exit(main())"
+    for command in (["create", "shop"], ["statistics", "shop"]):
+        (tmp_path / "gone").mkdir(exist_ok=True)
+        ended = subprocess.run(
+            [sys.executable, "-c", code, *command], cwd=tmp_path / "gone", capture_output=True, text=True
+        )
+        assert ended.returncode in (3, 8), ended.stderr
+        assert "there is no database in shop" in ended.stderr or "there no more" in ended.stderr

@@ -96,15 +96,15 @@ class DocumentDatabase(Source[Exported]):
         used = given_key(key, key_file)
         if not engines.exists(self.path):
             _create(self.path, create and not read_only, clock, used)
-        if engines.is_folder(self.path):
-            check_path(self.path)
-        self.storage = engines.open(self.path, clock=clock, read_only=read_only, accept_loss=accept_loss, key=used)
+        # Whole, so that it stays the same one when the program goes to another folder.
+        folder = check_path(self.path) if engines.is_folder(self.path) else self.path
+        self.storage = engines.open(folder, clock=clock, read_only=read_only, accept_loss=accept_loss, key=used)
         if not read_only and engines.is_folder(self.path):
             from muniment.backup.restore_into import forget_unfinished  # here: who reads restores nothing
 
-            forget_unfinished(self.path)
+            forget_unfinished(folder)
         self.name: Final = self.path.resolve().name if name is None else name
-        self._folder = self.path if engines.is_folder(self.path) and not read_only else None
+        self._folder = folder if engines.is_folder(folder) and not read_only else None
         self._maintenance: MaintenanceActions | None = None
         self._closed = False
         self._once = threading.Lock()
@@ -529,12 +529,19 @@ def open_to_read(folder: Path, key: EncryptionKey | None = None) -> DocumentData
         return DocumentDatabase(folder, create=False, read_only=True, key=key)
 
 
-def check_path(folder: Path) -> None:
-    """Raises `InvalidInput` for a folder whose path SQLite cannot take."""
+def check_path(folder: Path) -> Path:
+    """The folder by its whole path; raises `InvalidInput` for one that SQLite cannot take."""
     try:
-        str(folder.absolute()).encode()
+        whole = folder.absolute()
+        str(whole).encode()
     except UnicodeEncodeError as error:
         raise InvalidInput(f"the path {str(folder)!r} is not Unicode, which SQLite wants", "use another") from error
+    except FileNotFoundError as error:
+        raise StorageFailure(
+            f"{folder} is in the current folder, and that is there no more",
+            "go to another folder, or give a whole path",
+        ) from error
+    return whole
 
 
 def _create(folder: Path, allowed: bool, clock: Callable[[], int], key: EncryptionKey | None) -> None:
