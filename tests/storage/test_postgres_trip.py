@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from contextlib import ExitStack
 from uuid import UUID
 
 import pytest
@@ -18,6 +19,7 @@ from muniment.storage.postgres.writing import Rows, keys_of
 from tests.postgres_server import Postgres
 from tests.storage.postgres import opened
 from tests.storage.reference import delete, put
+from tests.waiting import until
 
 
 @pytest.fixture
@@ -97,11 +99,20 @@ def test_a_writer_prepares_again_what_was_forgotten(address: Address) -> None:
     with opened(address) as store:
         for n in range(3):
             store.commit([put("a", b"%d" % n)])
-            with pooled(address) as pool, pool.connection() as held:
-                assert held.prepared
-                held.execute("DEALLOCATE ALL")
+            until(lambda: _forgotten(address))
         assert store.last_etag == 3
         assert list(store.check()) == []
+
+
+def _forgotten(address: Address) -> bool:
+    """Whether PostgreSQL has forgotten what was prepared; another thread may just use the writer's connection."""
+    found = False
+    with pooled(address) as pool, ExitStack() as held:
+        for each in [held.enter_context(pool.connection()) for _ in range(4)]:
+            if each.prepared:
+                each.execute("DEALLOCATE ALL")
+                found = True
+    return found
 
 
 def test_a_connection_that_breaks_is_closed(connection: Connection, postgres: Postgres) -> None:
