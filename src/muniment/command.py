@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, TypeAlias
+from typing import Any, Final, TypeAlias
 
 from muniment.document import check_body, check_id, collection_of, encode, metadata_bytes
 from muniment.errors import InvalidDocument, InvalidInput
@@ -38,11 +38,12 @@ class Delete:
 
 
 Command: TypeAlias = Put | Delete
+_COMMANDS: Final = Put, Delete  # a union would be made anew each time
 
 
 def write_of(command: object) -> Write:
     """The command as a storage takes it; raises `InvalidInput` for one that may not be carried out, or is none."""
-    if not isinstance(command, Put | Delete):
+    if not isinstance(command, _COMMANDS):
         raise InvalidInput(f"a batch is made of Put and Delete, not of {type(command).__name__}", "use muniment.Put")
     check_id(command.id)
     check_etag(command.etag)

@@ -115,7 +115,9 @@ def split(document: bytes) -> Split:
 
 def may_have_metadata(json: bytes) -> bool:
     """Whether there may be a member `@metadata` in it, at any depth."""
-    return b"@metadata" in json or (rb"\u00" in json and any(escape in json for escape in _ESCAPED))
+    if b"@" in json and b"@metadata" in json:  # to look for one byte alone takes a tenth of the time
+        return True
+    return b"\\" in json and rb"\u00" in json and any(escape in json for escape in _ESCAPED)
 
 
 def cut_out(document: bytes) -> tuple[bytes, bytes | None]:
