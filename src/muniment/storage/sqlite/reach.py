@@ -29,6 +29,7 @@ from muniment.storage.sqlite.spans import lost_at_the_end
 from muniment.storage.sqlite.state import State, identity_facts, read_snapshot, read_state, write_facts
 
 _SLOT: Final = Struct("<8sQ16sQQq8s")  # magic, turn, lineage, commits, etag, time, checksum
+_SUMMED: Final = Struct("<8sQ16sQQq")  # all before the checksum
 _MAGIC: Final = b"MunReach"
 _APART: Final = 4096  # so that a write cut off by a power failure spoils only one of the two slots
 _HINT: Final = (
@@ -95,8 +96,8 @@ def lineage_key(lineage: str) -> bytes:
 
 
 def _packed(turn: int, reached: Reached) -> bytes:
-    unsigned = _SLOT.pack(_MAGIC, turn, *reached, b"")[:-8]
-    return unsigned + hashlib.blake2b(unsigned, digest_size=8).digest()
+    summed = _SUMMED.pack(_MAGIC, turn, *reached)
+    return summed + hashlib.blake2b(summed, digest_size=8).digest()
 
 
 def _slots(data: bytes) -> list[tuple[int, Reached]]:

@@ -50,22 +50,29 @@ class Spans:
     def __init__(self) -> None:
         self._name = ""
         self._count = 0
+        self._last = -1  # etag of this span
 
-    def grown(self, run: apsw.Cursor, after: int, through: int) -> Iterator[tuple[str, int]]:
+    def grown(self, run: apsw.Cursor, after: int, through: int) -> list[tuple[str, int]]:
         """The name of each span of the etags later than `after`, up to `through`, and how many rows it has then."""
+        found = []
         while after < through:
-            span = (after + 1) >> SPAN_BITS
-            end = min(through, ((span + 1) << SPAN_BITS) - 1)
-            if (name := _name(span)) != self._name:
-                self._name, self._count = name, run.execute(_COUNTED, (name,)).get or 0
-            with readable():
-                self._count += end - after
-            yield name, self._count
+            if after >= self._last:
+                self._begin(run, (after + 1) >> SPAN_BITS)
+            end = min(through, self._last)
+            self._count += end - after
+            found.append((self._name, self._count))
             after = end
+        return found
+
+    def _begin(self, run: apsw.Cursor, span: int) -> None:
+        name = _name(span)
+        with readable():
+            self._count = msgspec.convert(run.execute(_COUNTED, (name,)).get or 0, int)
+        self._name, self._last = name, ((span + 1) << SPAN_BITS) - 1
 
     def forget(self) -> None:
         """Read it again next time: rows were purged, or what was counted was undone."""
-        self._name = ""
+        self._last = -1
 
 
 def count_purged(connection: apsw.Connection, etags: Iterable[int]) -> None:

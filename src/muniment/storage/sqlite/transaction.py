@@ -6,7 +6,6 @@ So a job that fails (a concurrency conflict, say) has written nothing, and many 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
-from functools import partial
 from typing import Any, Final, NamedTuple
 
 import apsw
@@ -65,6 +64,7 @@ class Changes:
         self._log: list[tuple[Any, ...]] = []
         self._made: list[tuple[_Key, _Present]] = []  # by the rows of the log
         self._replaced: list[tuple[int, _Present, int]] = []  # the new etag, what it replaced, its kind
+        self.defines = False  # whether a document was written that may define an index
         self.words: list[Words] = []
         self._told: list[tuple[dict[int, int], int, int]] = []  # which of these to tell to whom
 
@@ -116,6 +116,8 @@ class Changes:
         self._log.append((etag, kind, id, collection, modified, metadata, body, content, row))
         if old:
             self._replaced.append((etag, old, kind))
+        if key[1].startswith(DEFINITIONS):
+            self.defines = True
         return Written(id, etag, bool(actual))
 
     @property
@@ -123,22 +125,17 @@ class Changes:
         """How many revisions are no longer current."""
         return len(self._replaced)
 
-    @property
-    def defines(self) -> bool:
-        """Whether a document was written that may define an index."""
-        return any(key.startswith(DEFINITIONS) for (_, key), _ in self._made)
-
     def store(self, indexes: Indexes | None) -> None:
         """Write what was decided; it is all there or, when this raises, to be undone."""
         if not self._log:
             return
-        run = partial(_run, self._cursor)
-        run("INSERT INTO log VALUES(?, ?, ?, ?, ?, ?, ?, ?, ?)", self._log)
-        run("REPLACE INTO current VALUES(?, ?, ?, ?, ?, ?, ?)", [(*key, *new) for key, new in dict(self._made).items()])
+        cursor, made = self._cursor, dict(self._made)
+        _run(cursor, "INSERT INTO log VALUES(?, ?, ?, ?, ?, ?, ?, ?, ?)", self._log)
+        _run(cursor, "REPLACE INTO current VALUES(?, ?, ?, ?, ?, ?, ?)", [(*key, *made[key]) for key in made])
         if self._replaced:
-            run("INSERT INTO dead VALUES(?, ?)", [(old.etag, etag) for etag, old, _ in self._replaced])
+            _run(cursor, "INSERT INTO dead VALUES(?, ?)", [(old.etag, etag) for etag, old, _ in self._replaced])
         if contents := [(row[7],) for row in self._log if row[7] is not None]:
-            run("UPDATE content SET staged = 0 WHERE content = ?", contents)
+            _run(cursor, "UPDATE content SET staged = 0 WHERE content = ?", contents)
         if indexes is not None and indexes.all:
             self._index(indexes)
 
@@ -157,21 +154,12 @@ class Changes:
     def count(self, fingerprint: Fingerprint, rows: Tally) -> None:
         """Count what was stored, and tell what it replaced."""
         rows.add(len(self._log), 0, digest_sum([row[8] for row in self._log]))
-        sums: dict[tuple[int, str | None], list[int]] = {}
         for (kind, _), new in self._made:
             if new.digest:
-                of_group = sums.setdefault((kind, new.collection), [0, 0, 0])
-                of_group[0] += 1
-                of_group[1] += new.size
-                of_group[2] += _number(new.digest, "big")
+                fingerprint.add((kind, new.collection or ""), 1, new.size, _number(new.digest, "big"))
         for _, old, kind in self._replaced:
             if old.digest:
-                of_group = sums.setdefault((kind, old.collection), [0, 0, 0])
-                of_group[0] -= 1
-                of_group[1] -= old.size
-                of_group[2] -= _number(old.digest, "big")
-        for (kind, collection), (count, size, digest) in sums.items():
-            fingerprint.add((kind, collection or ""), count, size, digest)
+                fingerprint.add((kind, old.collection or ""), -1, -old.size, -_number(old.digest, "big"))
         for told, first, last in self._told:
             told.update((etag, old.etag) for etag, old, _ in self._replaced[first:last])
 

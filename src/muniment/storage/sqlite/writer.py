@@ -114,6 +114,8 @@ class _Waiter:
 class _Commit:
     """What a commit has come to so far."""
 
+    __slots__ = "afterwards", "answers", "dead", "earliest", "etag", "fingerprint", "modified", "rows", "words"
+
     def __init__(self, state: Snapshot) -> None:
         self.etag = state.etag
         self.modified = state.modified
@@ -508,8 +510,8 @@ class Writer:
         self.indexes.read()  # which may have been made or dropped
 
     def _time(self, commit: _Commit) -> int:
-        """Of the next job in it: later than that of every one before."""
-        return max(self._clock(), commit.modified + 1, commit.earliest)
+        """Of the next job in it: later than that of every one before, and than the job was submitted."""
+        return max(commit.modified + 1, commit.earliest)
 
     def want_indexes(
         self, transaction: Transaction, collection: str | None, fields: Sequence[Field]
@@ -581,8 +583,7 @@ class Writer:
         if commit.fingerprint.tallies:
             whole = whole.changed(commit.fingerprint)
             tallies |= {group: whole.tallies[group] for group in commit.fingerprint.tallies}
-        spans = self._spans.grown(self._cursor, self._state.etag, commit.etag)
-        write_tallies(self._cursor, tallies, list(spans))
+        write_tallies(self._cursor, tallies, self._spans.grown(self._cursor, self._state.etag, commit.etag))
         return whole, log
 
     def _purge_idly(self) -> None:
