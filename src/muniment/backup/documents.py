@@ -23,7 +23,7 @@ import msgspec
 
 from muniment.backup.destination import decoded, encoded
 from muniment.backup.manifest import File, Skipped
-from muniment.backup.parquet import DOCUMENTS, FILE_BYTES, ParquetFile, document_columns
+from muniment.backup.parquet import DOCUMENTS, FILE_BYTES, ParquetFile, document_columns, give_back
 from muniment.backup.proof import Proof
 from muniment.backup.repository import NewBackup
 from muniment.durable import mapped_errors
@@ -167,6 +167,7 @@ def write_documents(
         except BaseException:
             progress.cancel()  # the others need not finish
             raise
+    give_back()
 
 
 class _Ranges:

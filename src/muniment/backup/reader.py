@@ -22,7 +22,7 @@ from typing import Any, Final, Protocol
 from muniment.backup.destination import Remote, blocks_of
 from muniment.backup.fetching import Coming, Fetcher
 from muniment.backup.manifest import File
-from muniment.backup.parquet import Source, attachments_of, batch_of, numbers_of, texts_of
+from muniment.backup.parquet import Source, attachments_of, batch_of, give_back, numbers_of, texts_of
 from muniment.backup.plan import RestorePlan
 from muniment.backup.repository import Backup
 from muniment.document import fold, to_microseconds
@@ -110,6 +110,7 @@ def _read_documents(plan: RestorePlan, reader: _Reader, destination: Destination
         if kept := reader.documents(batch):
             destination.apply(kept)
         progress.advance(documents=len(batch) - len(batch.bodies.nulls), bytes=batch.bodies.size)
+    give_back()  # for what sorts the keys now
 
 
 def _read_attachments(plan: RestorePlan, reader: _Reader, destination: Destination, progress: Progress) -> None:
