@@ -7,12 +7,12 @@ import sys
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
-from shutil import copytree
+from shutil import copytree, rmtree
 
 import pytest
 
 from muniment import DocumentDatabase, MaintenanceActions
-from muniment.errors import InvalidInput
+from muniment.errors import InvalidInput, StorageFailure
 from muniment.moving import move
 from muniment.storage.location import location_of
 from muniment.storage.sqlite.store import SqliteStorage
@@ -154,3 +154,27 @@ def test_a_current_folder_that_is_there_no_more_is_said(tmp_path: Path) -> None:
         )
         assert ended.returncode in (3, 8), ended.stderr
         assert "there is no database in shop" in ended.stderr or "there no more" in ended.stderr
+
+
+@pytest.mark.parametrize("moved", ["the folder", "one above it", "removed"])
+def test_a_database_whose_folder_became_another_ones_leaves_that_one_alone(tmp_path: Path, moved: str) -> None:
+    """Its first write comes only then."""
+    folder = tmp_path / "above" / "shop"
+    with DocumentDatabase(folder) as shop:
+        for n in range(9):
+            shop.put(f"orders/{n}", {})
+    shop = DocumentDatabase(folder)
+    if moved == "removed":
+        rmtree(folder)
+    else:
+        gone = folder if moved == "the folder" else folder.parent
+        gone.rename(tmp_path / "moved")
+    with DocumentDatabase(folder) as new:
+        new.put("mine", {})
+    for _ in range(2):
+        with pytest.raises(StorageFailure, match="was replaced while the database was open"):
+            shop.put("late", {})
+    shop.close()
+    with DocumentDatabase(folder) as new:
+        assert [each.id for each in new.by_etag()] == ["mine"]
+        assert new.check() == []

@@ -107,9 +107,16 @@ class OpenFiles:
         self._since = 0.0  # since when that is known
         self._looked = 0.0  # when they were looked up last
 
-    def check(self) -> None:
-        """Raises `StorageFailure` when one was deleted or replaced; so does `refuse` from then on."""
-        if self._problem is None and not self._still() and [_inode(path) for path in self._paths] != self._found:
+    def check(self, *, by_name: bool = False) -> None:
+        """Raises `StorageFailure` when one was deleted or replaced; so does `refuse` from then on.
+
+        They are looked up `by_name` where something else is about to be.
+        """
+        if (
+            self._problem is None
+            and (by_name or not self._still())
+            and [_inode(path) for path in self._paths] != self._found
+        ):
             self._problem = self._difference()
         self.refuse()
 

@@ -535,6 +535,7 @@ class Writer:
     def _say_open(self) -> None:
         """Before the first commit: record that the file may not be complete without its log, and write the reach."""
         if self._reach is None:
+            self._files.check(by_name=True)  # or it would be that of another database, which is in this folder now
             self._reach = Reach(self._folder)
             self._reach.write(Reached.of(self._lineage, self._state))
             self._reach.sync()
