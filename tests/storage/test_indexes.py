@@ -20,6 +20,7 @@ from muniment.errors import ConcurrencyConflict, InvalidInput, StorageFailure
 from muniment.query import keys
 from muniment.query.extract import Extractor
 from muniment.query.model import (
+    SCORE,
     And,
     Condition,
     Equal,
@@ -324,6 +325,10 @@ REPEATED = (
     Query("Orders", Equal(B, "b3"), take=25),
     Query("Orders", Equal(A, 3)),
     Query("Orders", Range(A, 2, 5), order=(Order(A),)),
+    Query("Orders", Search(A, "red"), take=25),
+    Query("Orders", Search(B, "b3 b2"), skip=1, take=5),
+    Query("Orders", Search(A, "red"), order=(Order(Field((SCORE,))),), take=25),
+    Query("Orders", Search(A, "red 3"), order=(Order(Field((SCORE,)), True),)),
 )
 
 
@@ -366,6 +371,7 @@ def test_equal_queries_while_indexes_come_and_go(place: Place, monkeypatch: pyte
     """In this process and, for who has the database open to read, in another one."""
     store, repeated = having_indexes(place.store), Repeated()
     bodies = (b'{"A":%d,"B":"b%d"}' % (n % 7, n % 5) for n in range(60))
+    repeated.put(store, ("orders/words", b'{"A":"a red car"}'))  # which fits less
     repeated.put(store, *((f"orders/{n}", body) for n, body in enumerate(bodies)), ("orders/small", b'{"A":"red"}'))
     repeated.holds(store)
     repeated.put(

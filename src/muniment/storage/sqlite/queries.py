@@ -69,11 +69,11 @@ class Finder(queries.Finder):
 
     def words(self, test: Words) -> Sql:
         table = self.table(self.indexes[test.field])
-        return Sql(f"SELECT rowid AS etag FROM {table} WHERE {table} MATCH ?", (_matching(test),))
+        return Sql(f"SELECT rowid AS etag FROM {table} WHERE {table} MATCH ?", (matching(test),))
 
     def scores(self, test: Words) -> Sql:
         table = self.table(self.indexes[test.field])
-        return Sql(f"SELECT rowid, bm25({table}) FROM {table} WHERE {table} MATCH ?", (_matching(test),))
+        return Sql(f"SELECT rowid, bm25({table}) FROM {table} WHERE {table} MATCH ?", (matching(test),))
 
     def best(self, test: Words, way: str) -> Sql:
         table = self.table(self.indexes[test.field])
@@ -91,7 +91,7 @@ def collection_matches(connection: apsw.Connection, query: Query, *, counted: bo
     return Matches(etags, connection.execute(sql, bound).get if counted else -1)
 
 
-def _matching(test: Words) -> str:
+def matching(test: Words) -> str:
     """What FTS5 is asked for. Words have no quotation marks in them."""
     terms = (f'"{b" ".join(term.words).decode()}"' + (" *" if term.prefix else "") for term in test.terms)
     return (" AND " if test.every else " OR ").join(terms)

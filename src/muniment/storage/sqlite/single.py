@@ -9,8 +9,8 @@ from __future__ import annotations
 
 from typing import Final, NamedTuple
 
-from muniment.query.match import Test, Within
-from muniment.query.model import Field, Query
+from muniment.query.match import Test, Within, Words
+from muniment.query.model import Field, Query, by_score
 from muniment.query.plan import Plan
 from muniment.storage.indexes import Index, Named
 from muniment.storage.sqlite.indexes import Indexes
@@ -21,12 +21,19 @@ _STATEMENT: Final = """
 SELECT log.etag, log.kind, log.id, log.collection, log.modified, log.metadata, log.body, octet_length(log.body), {total}
 FROM {table} e CROSS JOIN log ON log.etag = e.etag WHERE {keys} ORDER BY {order} LIMIT ?3 OFFSET ?4
 """
+_SEARCH: Final = """
+SELECT log.etag, log.kind, log.id, log.collection, log.modified, log.metadata, log.body, octet_length(log.body), {total}
+FROM (
+  SELECT rowid AS etag{score} FROM {table} WHERE {table} MATCH ?1 ORDER BY {order}etag LIMIT ?2 OFFSET ?3
+) e CROSS JOIN log ON log.etag = e.etag ORDER BY {order}e.etag
+"""
 _BETWEEN: Final = "e.key >= ?1 AND e.key < ?2"
 # What has one key comes in the order of its etags without being sorted. Texts that are equal may have several keys, of
 # several spellings, but seldom have: then this finds nothing.
 _EQUAL: Final = """e.key = (SELECT key FROM {table} WHERE key >= ?1 AND key < ?2 ORDER BY key LIMIT 1)
 AND e.key = (SELECT key FROM {table} WHERE key >= ?1 AND key < ?2 ORDER BY key DESC LIMIT 1)"""
 _COUNT: Final = "(SELECT count(*) FROM {table} WHERE key >= ?1 AND key < ?2)"
+_COUNT_WORDS: Final = "(SELECT count(*) FROM {table} WHERE {table} MATCH ?1)"
 
 
 class Kind(NamedTuple):
@@ -54,7 +61,15 @@ class Prepared(NamedTuple):
 
 
 def kind_of(query: Query, test: Test, *, counted: bool) -> Kind | None:
-    """The kind of a query of one field, sorted by it or what is equal not at all; None for all others."""
+    """The kind of a query of one field, sorted by it, or of what is equal, not sorted; None for all others.
+
+    Where words are searched, sorted by the score, or not.
+    """
+    if isinstance(test, Words):
+        if not query.order:
+            return Kind(query.collection, test.field, None, False, counted)
+        score = len(query.order) == 1 and by_score(query)
+        return Kind(query.collection, test.field, query.order[0].descending, False, counted) if score else None
     if not isinstance(test, Within) or len(test.intervals) != 1:
         return None
     [(low, high)] = test.intervals
@@ -73,9 +88,13 @@ def _are_equal(low: bytes, high: bytes) -> bool:
 
 def prepared(kind: Kind, index: Index, plan: Plan, indexes: tuple[Index, ...], named: Named) -> Prepared | None:
     """The statement for queries of this kind, in this index; None where it would find documents several times."""
-    if index not in indexes or (index.several and not kind.equal):
+    if index not in indexes or (index.several and not kind.equal and not index.of_words):
         return None
     table, way = f"index_{index.number:d}", " DESC" if kind.descending else ""
+    if index.of_words:
+        total = _COUNT_WORDS.format(table=table) if kind.counted else "-1"
+        score, order = ("", "") if kind.descending is None else (f", bm25({table}) AS score", f"score{way}, ")
+        return Prepared(_SEARCH.format(total=total, table=table, score=score, order=order), plan, index, indexes, named)
     sql = _STATEMENT.format(
         total=_COUNT.format(table=table) if kind.counted else "-1",
         table=table,

@@ -16,7 +16,7 @@ import msgspec
 from muniment.document import from_microseconds, rfc3339
 from muniment.durable import sync_folder
 from muniment.errors import Cancelled, LostWrites, StorageFailure
-from muniment.query.match import Within
+from muniment.query.match import Within, Words
 from muniment.query.model import Field, Query
 from muniment.query.plan import IndexFault, Plan
 from muniment.query.scan import Matches
@@ -52,7 +52,7 @@ from muniment.storage.sqlite.indexes import has_indexes, read_faults, read_index
 from muniment.storage.sqlite.migrate import migrate
 from muniment.storage.sqlite.notes import Note, believed, leave_note, note_files, read_notes
 from muniment.storage.sqlite.pins import outside_pin
-from muniment.storage.sqlite.queries import Finder, collection_matches
+from muniment.storage.sqlite.queries import Finder, collection_matches, matching
 from muniment.storage.sqlite.reach import check_reach, go_on_without
 from muniment.storage.sqlite.reader import Reader, read_revisions
 from muniment.storage.sqlite.schema import (
@@ -342,9 +342,10 @@ class SqliteStorage(Store[apsw.Connection]):
         take = FEW_OF_ALL + 1 if query.take is None else query.take
         if known is None or writer is None or take > FEW_ROWS:
             return None
-        if not isinstance(test, Within) or not known.is_good(writer.indexes) or self._is_late(known.of):
+        if not isinstance(test, Within | Words) or not known.is_good(writer.indexes) or self._is_late(known.of):
             return None
-        revisions, total = self._reader.told(known.sql, (*test.intervals[0], take, query.skip))
+        asked_for = test.intervals[0] if isinstance(test, Within) else (matching(test),)
+        revisions, total = self._reader.told(known.sql, (*asked_for, take, query.skip))
         if not revisions or (query.take is None and len(revisions) > FEW_OF_ALL) or not known.is_good(writer.indexes):
             return None
         return Found(iter(revisions), None if total < 0 else total, known.plan)
