@@ -204,13 +204,19 @@ def test_documents_are_found_by_what_is_in_them(page: Page, shop: Database) -> N
     assert any("400" in message or "422" in message for message in page.console())
 
 
-def test_a_chain_is_merged(page: Page, shop: Database, tmp_path: Path) -> None:
+def test_a_state_is_proven_and_a_chain_is_merged(page: Page, shop: Database, tmp_path: Path) -> None:
     _order(shop)
     assert not shop.backup(tmp_path / "b")["Faulted"]
     _order(shop, id="orders/2")
     assert not shop.backup(tmp_path / "b", incremental="true")["Faulted"]
+    _order(shop, id="orders/3")
+    assert not shop.backup(tmp_path / "b", incremental="true")["Faulted"]
     page.open(f"{shop.name}/backups")
-    page.click("", "a[aria-label^='incremental backup']")
+    page.click("", "a[aria-label^='incremental backup']")  # the first of the two
+    page.click("Verify this state")
+    page.see(".good", "All that a restore of it would need is there and undamaged: 2 backups")
+    page.click("Rehearse this state")
+    page.see(".good", "It can be recovered: the state of")
     page.click("Merge through this one")
     page.see(".good", "Merged and proven")
     assert len(list((tmp_path / "b").glob("*.full"))) == 2

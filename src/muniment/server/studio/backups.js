@@ -153,7 +153,7 @@ async function destination(state, context) {
   try {
     const listing = await json(`/admin/backups${query({ location: state.destination })}`, signal);
     const chosen = h("div", {});
-    const merged = h("div", {});
+    const done = h("div", {});
     const pick = (backup) =>
       fill(
         chosen,
@@ -169,9 +169,11 @@ async function destination(state, context) {
             },
             "Restore this state",
           ),
-          backup.kind === "incremental" && button("Merge through this one", () => merge(merged, state, backup, signal)),
+          button("Verify this state", () => verify(done, state.destination, context, backup.backup)),
+          button("Rehearse this state", () => rehearse(done, state.destination, context, backup.backup)),
+          backup.kind === "incremental" && button("Merge through this one", () => merge(done, state, backup, signal)),
         ),
-        merged,
+        done,
       );
     return h(
       "section",
@@ -235,47 +237,66 @@ function unusable({ unusable: found, chains: all }) {
   ];
 }
 
-// Proving the backups of a folder, and removing what a policy does not keep, after its decisions were shown.
-function chores(folder, { database, signal }) {
-  const told = h("div", {});
-  const job = async (path, name, body, done) => {
-    try {
-      const { OperationId: id } = await send("POST", path, { BackupLocation: folder, ...body });
-      const {
-        State: { Result: result },
-      } = await watch(told, "", id, name, { signal });
-      fill(
-        told,
-        h(
-          "div",
-          { class: "good", role: "status" },
-          done(result),
-          result.notes?.map((note) => h("p", {}, note)),
-        ),
-      );
-    } catch (error) {
-      if (error.name !== "AbortError") fill(told, problem(error));
-    }
-  };
-  const verify = () =>
-    job("/admin/verify", `Verification of ${database}`, {}, (result) =>
+// Show a job with the backups of a folder until its end, and then what `done` makes of its result.
+async function chore(told, path, name, body, signal, done) {
+  try {
+    const { OperationId: id } = await send("POST", path, body);
+    const {
+      State: { Result: result },
+    } = await watch(told, "", id, name, { signal });
+    fill(
+      told,
+      h(
+        "div",
+        { class: "good", role: "status" },
+        done(result),
+        result.notes?.map((note) => h("p", {}, note)),
+      ),
+    );
+  } catch (error) {
+    if (error.name !== "AbortError") fill(told, problem(error));
+  }
+}
+
+// All backups of a folder, or what a restore of the state at the end of this one would read.
+const verify = (told, folder, { database, signal }, backup) =>
+  chore(
+    told,
+    "/admin/verify",
+    `Verification of ${database}`,
+    { BackupLocation: folder, ...(backup && { Backup: backup }) },
+    signal,
+    (result) =>
       h(
         "p",
         {},
-        h("strong", {}, "All that a restore would need is there and undamaged: "),
+        h("strong", {}, `All that a restore${backup ? " of it" : ""} would need is there and undamaged: `),
         counted(result.backups, "backup"),
         ".",
       ),
-    );
-  const rehearse = () =>
-    job("/admin/rehearse", `Rehearsal of ${database}`, {}, () =>
+  );
+
+const rehearse = (told, folder, { database, signal }, backup) =>
+  chore(
+    told,
+    "/admin/rehearse",
+    `Rehearsal of ${database}`,
+    { BackupLocation: folder, ...(backup && { Backup: backup }) },
+    signal,
+    (result) =>
       h(
         "p",
         {},
         h("strong", {}, "It can be recovered"),
-        ": the newest state was really restored, looked at, and deleted again.",
+        `: the ${backup ? "" : "newest "}state of ${local(result.time)} was really restored, looked at, and deleted again.`,
       ),
-    );
+  );
+
+// Proving the backups of a folder, and removing what a policy does not keep, after its decisions were shown.
+function chores(folder, context) {
+  const told = h("div", {});
+  const job = (path, name, body, done) =>
+    chore(told, path, name, { BackupLocation: folder, ...body }, context.signal, done);
   const { fields, value } = policy({ KeepLast: 7 });
   const grace = h("input", { autocomplete: "off", value: "24h", required: true });
   const command = h("code", {});
@@ -314,7 +335,12 @@ function chores(folder, { database, signal }) {
   return h(
     "div",
     {},
-    h("p", { class: "row" }, button("Verify", verify), button("Rehearse", rehearse)),
+    h(
+      "p",
+      { class: "row" },
+      button("Verify", () => verify(told, folder, context)),
+      button("Rehearse", () => rehearse(told, folder, context)),
+    ),
     h(
       "details",
       {},

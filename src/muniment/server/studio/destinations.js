@@ -44,7 +44,7 @@ function drawn(found, link) {
 }
 
 function table(found, link) {
-  const heads = ["Database", "Place", "Schedules", "State", "Backups", "Room", "Last backup", "Verified", "Rehearsed"];
+  const heads = ["Database", "State", "Place", "Schedules", "Backups", "Room", "Last backup", "Verified", "Rehearsed"];
   return h(
     "div",
     { class: "scroll", tabindex: 0, role: "region", "aria-label": "Places" },
@@ -70,12 +70,12 @@ function table(found, link) {
 }
 
 function row({ Database: name, Destination: destination, Schedules: schedules, State: state }, link) {
-  const head = [
-    h("th", { scope: "row" }, h("a", { href: link(name, "backups") }, name)),
+  const head = h("th", { scope: "row" }, h("a", { href: link(name, "backups") }, name));
+  const place = [
     h("td", {}, destination),
     h("td", {}, schedules.length ? h("a", { href: link(null, "schedules") }, schedules.join(", ")) : "none"),
   ];
-  if (!state) return h("tr", {}, head, h("td", { colspan: 6 }, "nothing is known of it yet"));
+  if (!state) return h("tr", {}, head, h("td", {}, "nothing is known of it yet"), place, h("td", { colspan: 5 }));
   const { last_backup: last } = state;
   const wrong = state.there || state.problems.length ? state.problems : ["It is not there now."];
   return h(
@@ -83,6 +83,7 @@ function row({ Database: name, Destination: destination, Schedules: schedules, S
     {},
     head,
     h("td", {}, wrong.length ? wrong.map((text) => h("p", { class: "bad" }, text)) : "well"),
+    place,
     h("td", {}, `${count(state.backups)}, ${size(state.size)}`),
     h("td", {}, room(state)),
     h("td", {}, last ? `${ago(last.completed)}, ${last.kind}` : "none"),
