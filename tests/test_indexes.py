@@ -16,7 +16,7 @@ from muniment.storage import building, indexes
 from muniment.storage.sqlite.indexes import Indexes
 from muniment.storage.sqlite.store import SqliteStorage
 from tests.clock import Clock
-from tests.waiting import until
+from tests.waiting import PATIENCE, until
 
 ORDERS = {"Raven-Entity-Name": "Orders"}
 SEARCH = {"Company": "Company", "Notes": IndexField("Notes", search=True)}
@@ -103,7 +103,7 @@ def test_a_query_says_how_far_an_index_is(tmp_path: Path, monkeypatch: pytest.Mo
         for each in keys(self, *rest):
             yield each
             if len(steps) == 1:
-                go_on.wait()
+                assert go_on.wait(PATIENCE)
 
     keys = building.Builder._keys
     monkeypatch.setattr(Indexes, "fill", slowly)
@@ -112,9 +112,9 @@ def test_a_query_says_how_far_an_index_is(tmp_path: Path, monkeypatch: pytest.Mo
         fill(shop)
         shop.indexes.put("Orders/Search", "Orders", SEARCH)
         try:
+            until(lambda: len(steps) == 1 and (told := shop.indexes.get("Orders/Search")) and told.progress)
             facts = shop.indexes.get("Orders/Search")
-            while len(steps) != 1 or facts is None or not facts.progress:  # which is told after the step
-                facts = shop.indexes.get("Orders/Search")
+            assert facts is not None
             assert (facts.ready, 0 < facts.progress < 1) == (False, True)
             found = shop.query("from index 'Orders/Search' where search(Notes, 'car')")
             assert (found.total, found.plan.scanned) == (30, True)

@@ -221,7 +221,7 @@ def test_one_at_a_time_and_cancel(filled: Path, tmp_path: Path) -> None:
         busy = server.client.post("/admin/restore", json=location | {"DatabaseName": "two"})
         assert busy.status_code == 503
         assert "one" in busy.json()
-        patient = location | {"DatabaseName": "two", "RestoreStartTimeout": 60}
+        patient = location | {"DatabaseName": "two", "RestoreStartTimeout": int(PATIENCE)}
         with ThreadPoolExecutor(1) as other:
             begun = other.submit(server.client.post, "/admin/restore", json=patient)
             server.wait_for_requests(1)

@@ -24,6 +24,7 @@ from tests.sampled import some
 from tests.shared import shared
 from tests.smuggler.dumps import LEGACY, attachment, blake2b, docs, document, source_of
 from tests.storage.raw import raw
+from tests.waiting import PATIENCE
 
 pytestmark = pytest.mark.usefixtures("both_ways")
 
@@ -288,8 +289,7 @@ def test_a_timeout_is_told(database: DocumentDatabase) -> None:
     class Stalling(io.BytesIO):
         def read(self, size: int | None = -1, /) -> bytes:
             if self.tell():
-                while not progress._cancelled.is_set():
-                    pass
+                assert progress._cancelled.wait(PATIENCE)
             return super().read(min(size or 0, 1 << 16))
 
     progress = Progress()
