@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
+import random
 import signal
+import struct
 import subprocess
 import sys
+import termios
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -48,6 +52,27 @@ def test_what_is_told_is_said_again() -> None:
         for message in messages:
             echo.tell(message)
             assert echo.hear() == message
+
+
+@pytest.mark.parametrize("unbuffered", ["", "1"])
+def test_nothing_is_lost_by_one_that_is_stopped_while_it_speaks(
+    monkeypatch: pytest.MonkeyPatch, unbuffered: str
+) -> None:
+    """The system takes a part of what is written then; without Python's buffer nobody wrote the rest."""
+    monkeypatch.setenv("PYTHONUNBUFFERED", unbuffered)
+    content = Content(random.Random(1).randbytes(4 * workers.PIPE_BYTES))
+    with worker(work.say_again) as it:
+        it.tell(content)
+        until(lambda: _unread(it) > 1 << 15)  # it goes on to write, or waits for room
+        os.kill(it.pid, signal.SIGSTOP)
+        until(lambda: workers._is_stopped(it.pid))
+        os.kill(it.pid, signal.SIGCONT)
+        assert it.hear() == content
+
+
+def _unread(child: Child) -> int:
+    """How many bytes it has said that nobody has heard yet."""
+    return struct.unpack("i", fcntl.ioctl(child.fileno(), termios.FIONREAD, bytes(4)))[0]  # type: ignore[no-any-return]
 
 
 def test_one_that_was_stopped_is_named_and_given_up_in_the_end(monkeypatch: pytest.MonkeyPatch) -> None:

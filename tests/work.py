@@ -27,6 +27,10 @@ def echo(parent: Parent) -> None:
         parent.say(parent.hear(Text | Content))  # type: ignore[arg-type]
 
 
+def say_again(parent: Parent) -> None:
+    parent.say(parent.hear(Content))
+
+
 def tell_of_itself(parent: Parent) -> None:
     descriptors = sorted(int(file.name) for file in Path("/proc/self/fd").iterdir())[:-1]  # the last is of the listing
     parent.say(Text(f"{','.join(map(str, descriptors))} {os.nice(0)} {os.getsid(0) == os.getpid()}"))

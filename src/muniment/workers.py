@@ -288,7 +288,9 @@ class Parent:
         frame = _framed(_encode(message))
         with self._lock:
             try:
-                self._stdout.write(frame)
+                rest = memoryview(frame)
+                while rest:  # with PYTHONUNBUFFERED each write takes what the system takes at once
+                    rest = rest[self._stdout.write(rest) :]
                 self._stdout.flush()
             except OSError:
                 self.progress.cancel()

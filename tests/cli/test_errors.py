@@ -277,6 +277,20 @@ def test_an_output_that_is_full(shop: Path) -> None:
     failed(Ended(process.returncode, b"", process.stderr.decode()), 8, os.strerror(errno.ENOSPC))
 
 
+@pytest.mark.parametrize("unbuffered", ["", "1"])
+def test_an_output_that_becomes_full_in_the_middle(tmp_path: Path, unbuffered: str) -> None:
+    """The system takes what there is room for, and says nothing; without Python's buffer, nobody wrote the rest."""
+    most = 1 << 20
+    with DocumentDatabase(tmp_path / "shop") as database:
+        database.put("orders/1", {"text": "x" * 2 * most})
+    limited = ["prlimit", f"--fsize={most}", *COMMAND, "get", str(tmp_path / "shop"), "orders/1"]
+    env = environment(PYTHONUNBUFFERED=unbuffered)
+    with (tmp_path / "out").open("wb") as out:
+        process = subprocess.run(limited, stdout=out, stderr=subprocess.PIPE, env=env, check=False)
+    assert (tmp_path / "out").stat().st_size == most
+    failed(Ended(process.returncode, b"", process.stderr.decode()), 8, os.strerror(errno.EFBIG))
+
+
 def test_closed_streams(shop: Path, tmp_path: Path) -> None:
     line = [*COMMAND, "backup", str(shop), "--dest", str(tmp_path / "backups")]
     closed = ["sh", "-c", 'exec "$@" >&- 2>&-', "sh"]

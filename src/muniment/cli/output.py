@@ -102,7 +102,9 @@ def write(data: bytes) -> None:
     """Put these bytes on stdout now; a reader who has gone away is no error, a disk that is full is one."""
     try:
         sys.stdout.flush()
-        sys.stdout.buffer.write(data)
+        rest = memoryview(data)
+        while rest:  # with PYTHONUNBUFFERED each write takes what the system takes at once
+            rest = rest[sys.stdout.buffer.write(rest) :]
         sys.stdout.buffer.flush()
     except OSError as error:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # or Python would try once more at its end

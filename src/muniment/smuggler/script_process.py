@@ -32,7 +32,9 @@ def _read(count: int) -> list[str] | None:
 
 def _answer(text: str) -> None:
     data = text.encode("utf-8", "replace")
-    sys.stdout.buffer.write(struct.pack("!I", len(data)) + data)
+    rest = memoryview(struct.pack("!I", len(data)) + data)
+    while rest:  # with PYTHONUNBUFFERED each write takes what the system takes at once
+        rest = rest[sys.stdout.buffer.write(rest) :]
     sys.stdout.buffer.flush()
 
 
