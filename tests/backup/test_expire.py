@@ -303,6 +303,17 @@ def test_what_may_not_be_removed_is_told_and_keeps_what_it_continues(
     assert names(run(place, clock, grace=0).removed) == names(old[:2])
 
 
+def test_a_folder_that_somebody_has_made_in_a_backup_stays(take: Take, clock: Clock, tmp_path: Path) -> None:
+    place, (old,), _ = tmp_path / "b", take("f"), take("f")
+    MaintenanceActions.restore(place, old.folder / "restored", backup=old.name)
+    for _ in range(2):
+        run(place, clock, grace=0)
+        assert [path.name for path in old.folder.iterdir()] == ["restored"]
+        with DocumentDatabase(old.folder / "restored", create=False) as database:
+            assert database.check() == []
+        clock.now += 2 * GRACE * 1_000_000
+
+
 @pytest.mark.parametrize("calls", range(1, 7))
 def test_a_removal_that_is_killed_is_finished_by_the_next(
     take: Take, clock: Clock, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, calls: int
@@ -323,7 +334,7 @@ def test_a_removal_that_is_killed_is_finished_by_the_next(
 
     with monkeypatch.context() as patch:
         patch.setattr(repository, "sync_folder", dying(sync_folder))
-        patch.setattr(shutil, "rmtree", dying(shutil.rmtree))
+        patch.setattr(Path, "rmdir", dying(Path.rmdir))
         with pytest.raises(KeyboardInterrupt):
             run(place, clock, grace=0)
     MaintenanceActions.verify(place, clock=clock)  # what is there is whole

@@ -543,13 +543,17 @@ def delete_backup(backup: Backup) -> None:
 
 
 def remove_rest(folder: Path) -> None:
-    """Delete what is left of a backup that has no manifest any more."""
+    """Delete what is left of a backup that has no manifest any more, but no folder: none in it is a backup's."""
     with mapped_errors(folder):
         if isinstance(folder, Remote):
             for name in sizes_in(folder):
                 (folder / name).unlink()
             return
-        shutil.rmtree(folder)
+        for path in folder.iterdir():
+            if path.is_symlink() or not path.is_dir():
+                path.unlink()
+        if not any(folder.iterdir()):
+            folder.rmdir()
         sync_folder(folder.parent)
 
 
