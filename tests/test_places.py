@@ -73,6 +73,16 @@ def test_a_database_may_be_above_others_beside_them_and_where_it_is_already(shop
         DocumentDatabase(tmp_path / "group" / "second")
 
 
+@pytest.mark.parametrize("name", ["~/shop", "s3://bucket/shop", "C:\\shop", "file:///shop"])
+def test_no_database_is_made_in_a_folder_that_has_the_name_of_something_else(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(InvalidInput):
+        DocumentDatabase(name)
+    assert not list(tmp_path.iterdir())
+
+
 def test_no_command_makes_one_there(shop: Path, tmp_path: Path) -> None:
     before = _names(tmp_path)
     for command in (["create"], ["restore", tmp_path / "backups", "--to"], ["sample"]):

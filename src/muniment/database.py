@@ -556,6 +556,9 @@ def _create(folder: Path, allowed: bool, clock: Callable[[], int], key: Encrypti
         raise StorageFailure(f"{folder} is a file, so no database can be in it", "give a folder")
     if not allowed:
         raise DatabaseNotFound(f"there is no database in {folder}", "give the folder that holds muniment.db")
+    from muniment.backup.destination import check_folder_name  # here: most databases are there already
+
+    check_folder_name(folder)
     check_path(folder)
     engines.check_outside(folder)
     try:

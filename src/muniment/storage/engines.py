@@ -115,8 +115,9 @@ def database_around(place: Path) -> Path | None:
     """The folder of a database that this place is inside of, all links followed; None where there is none."""
     if isinstance(place, Address):
         return None
-    with mapped_errors(place), suppress(ValueError):  # it is no path at all, which whoever uses it tells
-        return next(filter(exists, Path(os.path.realpath(place)).parents), None)  # resolve() fails at a loop of links
+    with suppress(ValueError, OSError):  # it is no path, or in a folder that is gone, which whoever uses it tells
+        above = Path(os.path.realpath(place)).parents  # resolve() fails at a loop of links
+        return next((folder for folder in above if os.path.isfile(folder / FILE)), None)  # noqa: PTH113 - may be closed
     return None
 
 
