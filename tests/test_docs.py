@@ -125,7 +125,7 @@ def test_every_setting_is_in_the_table() -> None:
 
     page = (ROOT / "docs" / "server.md").read_text(encoding="utf-8")
     for row in table():
-        default = "none" if row.default == "" else row.default
+        default = "none" if row.default in ("", Path()) else row.default
         assert f"| `{row.name}` | `{row.environment}` | `{default}` | {row.description} |" in page, row.name
 
 

@@ -195,8 +195,14 @@ def test_places_with_backups_and_what_the_server_was_told_and_did(tmp_path: Path
         page.open(f"{shop.name}/backups")
         assert page.see(".problem").text == f"there is no folder {tmp_path / 'b'}"
         assert "This folder is not there now" not in page.text
+        both = "[...document.querySelectorAll('form .row > button, form .row input')]"
+        below = page.driver.execute_script(f"return {both}.map((each) => each.getBoundingClientRect().bottom)")
+        assert len(below) == 2
+        assert abs(below[0] - below[1]) < 2  # the button is beside its field
         page.open("server")
         page.see("td strong", "3")  # what is not as it is by default
+        values = {each["Name"]: each["Value"] for each in server.client.get("/admin/settings").json()}
+        assert (values["master-key-file"], values["port"]) == ("none", "0")
         page.see("td", "database stored")
         assert "schedule stored" in page.see("tbody tr").text
         page.see("dd", "MB")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from pathlib import Path
 from typing import Final
 from urllib.parse import urlsplit
 
@@ -31,6 +32,8 @@ async def settings(request: Request) -> Response:
 def _text(name: str, value: Value) -> str:
     if isinstance(value, tuple):
         return ", ".join(_host(each) if name in _WITH_SECRETS else each for each in value)
+    if value == Path():
+        return "none"
     return str(value).lower() if isinstance(value, bool) else str(value)
 
 
