@@ -10,14 +10,26 @@ import { ago, count, counted, duration, local, size } from "./words.js";
 
 export async function show(place, { signal, link, go }) {
   const cards = h("div", {});
-  const sought = h("input", { type: "search", autocomplete: "off", input: () => narrow(cards, sought.value) });
+  const names = h("div", {}); // until it is known how they all are
+  const sought = h("input", {
+    type: "search",
+    autocomplete: "off",
+    input: () => [names, cards].forEach((each) => narrow(each, sought.value)),
+  });
   const finding = field("Find a database", sought);
   finding.hidden = true;
-  place.append(finding, cards, creation(go));
+  place.append(finding, names, cards, creation(go));
+  const listed = await all(signal);
+  if (listed.length > MANY) {
+    finding.hidden = false;
+    const early = listed.map(({ Name: name }) => h("li", { class: "card" }, titled(name, link)));
+    fill(names, h("p", { role: "status" }, "Asking how they are …"), h("ul", { class: "cards" }, early));
+  }
   await live(
     cards,
     () => states(signal),
     (found) => {
+      names.remove();
       finding.hidden = found.length <= MANY;
       return narrow(h("div", {}, drawn(found, link)), sought.value);
     },
@@ -33,9 +45,12 @@ function narrow(cards, text) {
   return cards;
 }
 
+const all = (signal) => json("/databases?getAdditionalData=true&pageSize=1024", signal);
+const titled = (name, link) => h("h2", {}, h("a", { href: link(name, "documents") }, name));
+
 export async function states(signal) {
   const [listed, schedules] = await Promise.all([
-    json("/databases?getAdditionalData=true&pageSize=1024", signal),
+    all(signal),
     json("/admin/schedules", signal).catch(forbidden),
   ]);
   return Promise.all(
@@ -96,7 +111,7 @@ function problemsOf({ backups, alerts }) {
 const needsSomebody = (each) => Boolean(each.error) || problemsOf(each).length > 0;
 
 function card({ name, disabled, statistics, backups, alerts, due: next_, error }, link) {
-  const head = h("h2", {}, h("a", { href: link(name, "documents") }, name));
+  const head = titled(name, link);
   if (disabled) return h("li", { class: "card" }, head, h("p", {}, "Disabled."));
   if (error) return h("li", { class: "card" }, head, h("p", { class: "problem" }, error));
   const [first] = backups?.destinations ?? [];
