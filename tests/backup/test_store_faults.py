@@ -15,7 +15,7 @@ from random import Random
 
 import pytest
 
-from muniment import DocumentDatabase, MaintenanceActions, Put
+from muniment import DocumentDatabase, MaintenanceActions, Progress, Put
 from muniment.backup import destination, fetching, parquet
 from muniment.backup.copying import copy_backups
 from muniment.backup.destination import Remote, place_of, put_new, sizes_in
@@ -29,6 +29,7 @@ from tests.backup.state import live, opened, state_of
 from tests.fault_proxy import Fault, Proxy, Rule, faulty
 from tests.object_store import ObjectStore
 from tests.sampled import some
+from tests.storage.raw import files_no_larger_than
 from tests.waiting import PATIENCE, until
 
 DATA = "documents-00001.parquet"
@@ -344,6 +345,14 @@ def test_what_a_store_refuses_is_named(
         small.maintenance.start_backup(object_store.place()).wait()
     assert code in caught.value.message or code == "PermanentRedirect"  # of which the library does not tell the code
     assert caught.value.hint
+
+
+def test_a_file_that_there_is_half_the_room_for_is_not_taken_for_whole(large: Remote) -> None:
+    """The system takes what there is room for, and says nothing."""
+    [backup, *_] = backups(large)
+    file = backup.manifest.files[0]
+    with files_no_larger_than(file.size // 2), pytest.raises(OSError, match="File too large"):
+        fetching.Fetched(backup.path(file.name), file, Progress())
 
 
 def test_two_databases_that_begin_at_once_do_not_mix(

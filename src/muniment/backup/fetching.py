@@ -57,7 +57,9 @@ class Fetched:
             size += len(block)
             if size > file.size:
                 break
-            self._file.write(block)
+            rest = memoryview(block)
+            while rest:  # of what there is no room for, the system first leaves out the rest
+                rest = rest[self._file.write(rest) :]
             progress.pace(len(block))
         if size != file.size:
             told = f"more than {file.size:,}" if size > file.size else f"{size:,}"
