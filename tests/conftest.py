@@ -28,6 +28,7 @@ from tests.waiting import PATIENCE
 # Examples write to a real disk, whose speed says nothing about right and wrong.
 hypothesis.settings.register_profile("default", hypothesis.settings(deadline=None, max_examples=20))
 hypothesis.settings.register_profile("thorough", hypothesis.settings(deadline=None, max_examples=1000))
+WHOLE_SECONDS = 7200  # for a test with all of its examples, on a machine that does other things too
 hypothesis.settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "default"))
 
 # What a parent ignores stays ignored in its children: nohup ignores SIGHUP, a shell without job control SIGINT of what
@@ -78,6 +79,8 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     for item in items:
         if getattr(getattr(item, "obj", None), "is_hypothesis_test", False):
             item.add_marker(torture)
+        if WHOLE and item.get_closest_marker("timeout") is None:
+            item.add_marker(pytest.mark.timeout(WHOLE_SECONDS))
     if left := set(unsampled(items)):
         config.hook.pytest_deselected(items=list(left))
         items[:] = [item for item in items if item not in left]

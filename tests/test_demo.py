@@ -19,6 +19,7 @@ from muniment.errors import ServerUnavailable
 from muniment.maintenance import MaintenanceActions
 from tests.cli.process import environment
 from tests.sampled import WHOLE, some
+from tests.waiting import PATIENCE
 
 DEMO = Path(__file__).parents[1] / "examples" / "demo.py"
 DUMP = b"""{"BuildVersion":62028,"Docs":[
@@ -33,7 +34,7 @@ def run(folder: Path, *arguments: str | Path) -> subprocess.CompletedProcess[str
         env=environment(TMPDIR=str(folder)),
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=PATIENCE,
         check=False,
     )
 
@@ -94,7 +95,7 @@ def test_stopped_in_the_middle_it_leaves_no_server_and_no_file(tmp_path: Path) -
         assert process.stdout is not None
         line = next(line for line in process.stdout if line.startswith("2. A server"))
         process.terminate()
-        _, said = process.communicate(timeout=60)
+        _, said = process.communicate(timeout=PATIENCE)
     assert process.returncode == 143
     assert said.startswith("error: ")
     with pytest.raises(ServerUnavailable), DocumentStore(line.split()[-1]) as store:

@@ -158,7 +158,6 @@ def found_in(database: DocumentDatabase) -> list[Contents]:
 
 
 @torture
-@pytest.mark.timeout(300)
 def test_a_killed_process_leaves_what_it_acknowledged_and_nothing_half(tmp_path: Path) -> None:
     folder = tmp_path / "shop"
     choose = random.Random(20261122)
@@ -185,7 +184,6 @@ def test_a_killed_process_leaves_what_it_acknowledged_and_nothing_half(tmp_path:
 
 
 @torture
-@pytest.mark.timeout(100)
 def test_a_database_that_is_being_made_is_there_or_not(tmp_path: Path) -> None:
     """Killed in its very first moments, a process leaves no database or a whole one."""
     choose = random.Random(7)
