@@ -105,7 +105,7 @@ COMMANDS = {
     "thaw": ["URL", "--url", "--database", "--freeze", *KEYS, "--json"],
     "statistics": ["FOLDER|URL", KEY, *KEYS, "--json"],
     "check": ["FOLDER", "--accept-loss", KEY, "--json", "--quiet"],
-    "move": ["FOLDER", "ADDRESS", "--wait", KEY, "--json", "--quiet"],
+    "move": ["FOLDER", "TARGET", "--wait", KEY, "--json", "--quiet"],
     "compact": ["FOLDER|URL", "--database", KEY, *KEYS, "--json", "--quiet"],
     "create": ["FOLDER|URL", KEY, "--algorithm", *KEYS, "--json"],
     "get": ["FOLDER|URL", "ID", "--metadata", "--json", *POINT, KEY, *OPENS, *KEYS],
