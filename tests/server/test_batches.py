@@ -76,7 +76,7 @@ def test_nothing_is_done_when_one_command_can_not_be(shop: Database) -> None:
         (b'[{"Method":"PUT","Key":"x","Document":[],"Metadata":{}}]', 422, "not an object"),
         (b'[{"Method":"PUT","Key":"x"}]', 422, "not an object"),
         (b'[{"Method":"PUT","Key":"x","Document":{},"Metadata":[]}]', 422, "not an object"),
-        (b'[{"Method":"PUT","Key":"x","Document":{"\xff":1},"Metadata":{}}]', 422, "cannot be read"),
+        (b'[{"Method":"PUT","Key":"x","Document":{"\xff":1},"Metadata":{}}]', 422, "cannot be read: it is not UTF-8 ("),
         (b'[{"Method":"PUT","Key":"x","Document":{},"Etag":"x"}]', 400, "etag"),
         (
             b'[{"Method":"PUT","Key":"x","Document":{},"Metadata":{}},{"Method":"PATCH","Key":"x"}]',

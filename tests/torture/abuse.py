@@ -189,7 +189,7 @@ def _told(answer: bytes) -> tuple[Outcome, str] | Outcome:
     if status < 400:
         return Outcome.SURVIVED
     text = body.decode(errors="replace")
-    if "unexpected" in text or "Traceback" in text or (status >= 500 and not text and status not in BARE):
+    if "unexpected error" in text or "Traceback" in text or (status >= 500 and not text and status not in BARE):
         raise Defect(Outcome.CRUDE, f"{status}: {text[:300]}")
     return Outcome.FOUND, f"{status} {text[:100]}"
 

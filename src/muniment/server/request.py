@@ -322,7 +322,10 @@ def decode_json(body: bytes, type: type[T], what: str = "the body") -> T:
     try:
         body.decode()
         return msgspec.json.decode(body, type=type)
-    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
+    except UnicodeDecodeError as error:
+        said = f"it is not UTF-8 ({error.reason} at its byte {error.start})"
+        raise InvalidDocument(f"{what} cannot be read: {said}", "see docs/http-api.md") from error
+    except (msgspec.MsgspecError, RecursionError) as error:
         raise InvalidDocument(f"{what} cannot be read: {error}", "see docs/http-api.md") from error
 
 
