@@ -123,6 +123,7 @@ COMMANDS = {
     "smuggler out": [
         *("FOLDER", "URL", "FILE", "--database", *POINT, "--format", "--compression", "--overwrite", "--incremental"),
         *CARRIED,
+        *("--collection", "--id", "--id-prefix"),
         *("--for-ravendb", "--start-document-etag", KEY, *OPENS, "--json", "--quiet"),
     ],
     "smuggler in": [
@@ -143,6 +144,7 @@ COMMANDS = {
     ],
     "smuggler between": [
         *("SOURCE", "TARGET", "--database", "--database2", *POINT, "--create"),
+        *("--collection", "--id", "--id-prefix"),
         *CARRIED,
         *("--start-document-etag", "--fail-on-unknown", *(f"{key}2" for key in KEYS), KEY, f"{KEY}2", *OPENS),
         *("--json", "--quiet"),
