@@ -618,6 +618,7 @@ def test_those_who_write_again_at_once_share_a_commit(
 ) -> None:
     """The writer waits for as many as it has just answered: here as long as it takes."""
     monkeypatch.setattr(writer, "GATHER_SHARE", 1e6)
+    monkeypatch.setattr(writer, "GATHER_SECONDS", PATIENCE)
     commits = "SELECT commits FROM {s}.muniment"
     with opened(address) as store, psycopg.connect(postgres.server) as other:
         other.execute(f'SELECT etag FROM "{address.schema}".muniment FOR UPDATE'.encode())

@@ -37,6 +37,7 @@ from muniment.storage.postgres.writing import Key, Rows, check_uploads, keys_of,
 GROUP_JOBS: Final = 256
 GROUP_BYTES: Final = 16 << 20
 GATHER_SHARE: Final = 0.25  # of the time that a commit takes
+GATHER_SECONDS: Final = 0.01  # at most: one that was tried again while a server failed over took many seconds
 SPOOLED_BYTES: Final = 8 << 20
 TRIES: Final = 20  # of a transaction that another one was in the way of
 _MARK: Final = "INSERT INTO {s}.mark(id) VALUES(%b::uuid)"
@@ -182,7 +183,7 @@ class Writer:
             return ([first] if first else []), first is None
         group, size = [first], first.size
         expected = self._jobs.qsize() + self._answered
-        until = monotonic() + GATHER_SHARE * self._took
+        until = monotonic() + min(GATHER_SHARE * self._took, GATHER_SECONDS)
         while len(group) < GROUP_JOBS and size < GROUP_BYTES:
             try:
                 job = self._jobs.get(timeout=max(0.0, until - monotonic()) if len(group) < expected else 0.0)
