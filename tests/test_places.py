@@ -188,3 +188,24 @@ def test_a_database_whose_folder_became_another_ones_leaves_that_one_alone(tmp_p
     with DocumentDatabase(folder) as new:
         assert [each.id for each in new.by_etag()] == ["mine"]
         assert new.check() == []
+
+
+@pytest.mark.parametrize("read_only", [False, True])
+def test_nothing_is_read_of_a_database_that_took_the_place_of_an_open_one(tmp_path: Path, read_only: bool) -> None:
+    folder = tmp_path / "shop"
+    with DocumentDatabase(folder) as shop:
+        shop.put("orders/1", {"in": "old"})
+    with DocumentDatabase(folder, read_only=read_only) as shop:
+        assert isinstance(shop.storage, SqliteStorage)
+        assert shop.get("orders/1") is not None
+        folder.rename(tmp_path / "moved")
+        with DocumentDatabase(folder) as new:
+            new.put("orders/1", {"in": "new"})
+        with (
+            shop.storage._reads.connection(),  # so that another one is opened
+            pytest.raises(StorageFailure, match="was replaced while the database was open"),
+        ):
+            shop.by_prefix("orders/")
+        assert [each.json() for each in shop.by_prefix("orders/")] == [{"in": "old"}]
+    with DocumentDatabase(folder) as new:
+        assert [each.json() for each in new.by_etag()] == [{"in": "new"}]

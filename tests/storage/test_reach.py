@@ -375,13 +375,13 @@ def test_that_is_seen_by_the_folder_alone(store: SqliteStorage, what: str, monke
     monkeypatch.setattr(files, "SETTLED_SECONDS", 0.1)
     monkeypatch.setattr(files, "LOOK_SECONDS", 3600)
     looked: list[str] = []
-    inode = files._inode
+    inode = files.inode_of
 
     def look(path: str) -> tuple[int, int] | None:
         looked.append(path)
         return inode(path)
 
-    monkeypatch.setattr(files, "_inode", look)
+    monkeypatch.setattr(files, "inode_of", look)
     deadline = time.monotonic() + PATIENCE
     while looked or time.monotonic() < deadline - PATIENCE + 0.2:
         looked.clear()

@@ -100,7 +100,7 @@ class OpenFiles:
     def __init__(self, folder: Path) -> None:
         self._folder = folder
         self._paths = [str(folder / name) for name in _OPENED]
-        self._found = [_inode(path) for path in self._paths]
+        self._found = [inode_of(path) for path in self._paths]
         self._problem: str | None = None
         self._descriptor = _folder_to_watch(folder)
         self._change = 0  # the time of the folder's last one
@@ -115,7 +115,7 @@ class OpenFiles:
         if (
             self._problem is None
             and (by_name or not self._still())
-            and [_inode(path) for path in self._paths] != self._found
+            and [inode_of(path) for path in self._paths] != self._found
         ):
             self._problem = self._difference()
         self.refuse()
@@ -146,7 +146,7 @@ class OpenFiles:
 
     def replaced(self) -> bool:
         """Whether the database file was deleted or replaced, or its log replaced."""
-        now = [_inode(path) for path in self._paths]
+        now = [inode_of(path) for path in self._paths]
         return now[0] != self._found[0] or now[1] not in (None, self._found[1])
 
     def refuse(self) -> None:
@@ -161,7 +161,7 @@ class OpenFiles:
 
     def _difference(self) -> str:
         for name, path, found in zip(_OPENED, self._paths, self._found, strict=True):
-            now = _inode(path)
+            now = inode_of(path)
             if now != found:
                 return f"{name} in {self._folder} was {'deleted or moved away' if now is None else 'replaced'}"
         return f"a file in {self._folder} was missing for a moment"
@@ -180,7 +180,8 @@ def _folder_to_watch(folder: Path) -> int | None:
     return None
 
 
-def _inode(path: str) -> tuple[int, int] | None:
+def inode_of(path: str) -> tuple[int, int] | None:
+    """The device and inode of a file, None if there is none."""
     try:
         status = os.stat(path)  # noqa: PTH116 - before every acknowledgement
     except OSError:

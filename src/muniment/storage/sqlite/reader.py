@@ -15,12 +15,12 @@ import apsw
 import msgspec
 
 from muniment.document import fold
-from muniment.errors import DamagedDatabase, DatabaseClosed
+from muniment.errors import DamagedDatabase, DatabaseClosed, StorageFailure
 from muniment.native import TEXT, Native
 from muniment.revision import ATTACHMENT, DOCUMENT, Batch, Packed, Revision
 from muniment.security.encryption import EncryptionKey
 from muniment.storage.base import Member
-from muniment.storage.sqlite.files import StillFiles, still_files
+from muniment.storage.sqlite.files import FILE, StillFiles, inode_of, still_files
 from muniment.storage.sqlite.rows import Numbers, Strings, in_c, take
 from muniment.storage.sqlite.schema import connect, mapped, mapped_errors, parts_of
 
@@ -127,11 +127,14 @@ class _Gathering:
 class Reader:
     """Reads what is committed. Every call borrows a connection for one short read transaction; threads may share it.
 
+    All of them read the file that there was at first: one that has taken its place is another database.
     With `still` files, whatever was read while somebody could write to them after all is refused, not returned.
     """
 
     def __init__(self, folder: Path, still: StillFiles | None = None, key: EncryptionKey | None = None) -> None:
         self._folder = folder
+        self._file = str(folder / FILE)
+        self._inode = inode_of(self._file)
         self._still = still
         self._key = key
         self._free: deque[apsw.Connection] = deque()
@@ -152,7 +155,14 @@ class Reader:
         try:
             return self._free.pop()
         except IndexError:
-            return connect(self._folder, key=self._key, read_only=True, still=self._still)
+            connection = connect(self._folder, key=self._key, read_only=True, still=self._still)
+        if not self._still and inode_of(self._file) != self._inode:  # those that stand still are compared anyway
+            connection.close()
+            raise StorageFailure(
+                f"{FILE} in {self._folder} was replaced while the database was open: what is there now is another one",
+                "close it, and open it again; and find out what touches its files",
+            )
+        return connection
 
     def _give_back(self, connection: apsw.Connection) -> None:
         self._free.append(connection)
