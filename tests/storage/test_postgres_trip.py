@@ -93,6 +93,11 @@ def test_what_postgresql_has_forgotten_is_prepared_again(
         assert ask(n, n + 1) == [n + 1, n + 2]
         assert len(connection.prepared) <= 5
     assert ask(0, 5, 9) == [1, 6, 10]
+    for n in range(0, 50, 5):  # of each database that a process writes to, a trip has several
+        assert ask(*range(n, n + 5)) == list(range(n + 1, n + 6))
+        assert len(connection.prepared) <= 3 + 5
+    [(there,)] = connection.execute("SELECT count(*) FROM pg_prepared_statements").fetchall()
+    assert there == len(connection.prepared)
 
 
 def test_a_writer_prepares_again_what_was_forgotten(address: Address) -> None:

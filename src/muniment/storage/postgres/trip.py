@@ -106,7 +106,7 @@ class Trip:
         """Send all; gives what takes each result."""
         asked, self._asked = self._asked, []
         takers: list[Callable[[PGresult], None]] = []
-        if len(prepared) > MOST_PREPARED:
+        while len(prepared) > MOST_PREPARED:
             pgconn.send_query_params(b'DEALLOCATE "%s"' % prepared.pop(next(iter(prepared))), None)
             takers.append(lambda _: None)
         new: dict[bytes, bytes] = {}
