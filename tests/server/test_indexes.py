@@ -213,6 +213,8 @@ def test_the_terms_of_a_field(orders: Database) -> None:
         orders.put(f"kinds/{number}", json.dumps({"Kind": kind}), **{"Raven-Entity-Name": "Kinds"})
     assert terms("dynamic/Kinds", "Kind") == ["[[EMPTY_STRING]]", "[[NULL_VALUE]]", "big", "small", "true"]
     assert terms("dynamic/Kinds", "None") == []
+    orders.put("halves/1", r'{"Half": "\ud83d"}', **{"Raven-Entity-Name": "Halves"})
+    assert terms("dynamic/Halves", "Half") == ["\ud83d"]
     definition = {
         "Map": "from k in docs.Kinds select new"
         " { k.Kind, Text = k.Kind, All = new[] { k.Kind, k.Other }, Two = k.Kind + 1 }",

@@ -8,6 +8,7 @@ from urllib.parse import quote
 
 import msgspec
 
+from muniment.document import encode
 from muniment.errors import ConcurrencyConflict, DatabaseNotFound, DocumentNotFound, IndexNotFound, MunimentError
 from muniment.raven3.etags import etag_text, parse_etag
 from muniment.raven3.headers import BUILD_HEADER, JSON, Headers
@@ -73,7 +74,11 @@ def is_version(known: str | None, etag: str) -> bool:
 
 def json_response(value: Any, status: int = 200, headers: Iterable[tuple[str, str]] = ()) -> Response:
     """A value as JSON."""
-    return Response(status, [JSON, BUILD_HEADER, *headers], msgspec.json.encode(value))
+    try:
+        body = msgspec.json.encode(value)
+    except UnicodeEncodeError:  # half a character, which JSON may have as an escape
+        body = encode(value)
+    return Response(status, [JSON, BUILD_HEADER, *headers], body)
 
 
 def empty_response(status: int, headers: Iterable[tuple[str, str]] = ()) -> Response:
