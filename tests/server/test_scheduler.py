@@ -16,6 +16,7 @@ from muniment.backup.repository import backups
 from muniment.backup.retention import Policy
 from muniment.backup.runs import Run
 from muniment.backup.schedule import Schedule, Task
+from muniment.command import Put
 from muniment.errors import InvalidInput, NotFound
 from muniment.raven3.names import DATABASES
 from muniment.server.audit import Audit
@@ -443,6 +444,34 @@ def test_of_all_databases_the_last_that_ended_comes_first(
         assert found(2, 2) == [57, 56]
         assert found(1, 2, "a") == [56, 54]
         assert found(30, 10) == []
+
+    run(work)
+
+
+def test_runs_are_found_without_reading_the_same_documents_again_and_again(
+    run: Callable[..., None], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A server that has run for long has written far more than it keeps."""
+    monkeypatch.setattr("muniment.server.runs.PAGE", 8)
+    monkeypatch.setattr("muniment.server.runs.MOST_ETAGS", 32)
+
+    async def work(site: Site) -> None:
+        due = "2026-09-21T14:00:00.000000Z"
+        only = Run(schedule="a", task="full", database="shop", destination="b", due=due, state="failed")
+        site.scheduler.runs.end(only)
+        system = site.databases.system.database
+        for number in range(200):
+            system.batch([Put(f"states/{place}", {"Number": number}) for place in range(20)])
+        read, by_etag = list[int](), type(system.storage).by_etag
+
+        def counted(self: Any, *asked: Any) -> Any:
+            found = by_etag(self, *asked)
+            read.append(len(found))
+            return found
+
+        monkeypatch.setattr(type(system.storage), "by_etag", counted)
+        assert site.scheduler.runs.page(0, 100) == [only]
+        assert sum(read) < 100
 
     run(work)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from operator import attrgetter
 from typing import Any, Final
 
 import msgspec
@@ -20,7 +21,7 @@ OPEN: Final = "Muniment/Runs.Open/"
 STATE: Final = "Muniment/Schedules.State/"
 KEPT: Final = 100  # of each database
 PAGE: Final = 1024
-MOST_ETAGS: Final = 16 * PAGE  # that are looked through at once
+MOST_ETAGS: Final = 16 * PAGE  # that are looked through at once, before all runs are
 
 
 class Runs:
@@ -83,12 +84,19 @@ class Runs:
         found: list[Run] = []
         upto, step = self._system.storage.last_etag, PAGE
         while upto > 0 and len(found) < start + size:  # what was written last, and then what was before that
-            after = max(upto - step, 0)
-            written = self._system.storage.by_etag(DOCUMENT, after, upto - after)
-            runs = [_run(Document.of(each)) for each in written if each.etag <= upto and each.id.startswith(RUNS)]
-            found += [run for run in reversed(runs) if schedule in (None, run.schedule)]
-            upto, step = after, min(2 * step, MOST_ETAGS)
+            after = upto - step if step <= MOST_ETAGS else 0
+            written = sorted(self._written(after, upto), key=attrgetter("etag"), reverse=True)
+            found += [run for run in map(_run, written) if schedule in (None, run.schedule)]
+            upto, step = after, 2 * step
         return found[start : start + size]
+
+    def _written(self, after: int, upto: int) -> Iterator[Document]:
+        """The runs that were stored after this etag and through that one."""
+        if after <= 0:  # of the many etags before, few may be there still
+            found = self._all(RUNS)
+        else:
+            found = map(Document.of, self._system.storage.by_etag(DOCUMENT, after, upto - after))
+        return (each for each in found if each.etag <= upto and each.id.startswith(RUNS))
 
     def left(self) -> list[Run]:
         """Those that had not ended when a server did."""
