@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from contextlib import closing
 from pathlib import Path
 
 import apsw
@@ -50,14 +51,12 @@ def test_fts5_cuts_the_same_words_out_of_a_text(text: str) -> None:
     words = [word.encode() for word in words_of(text)]
     assert in_order(text, stems=False) == (found := [*words, GAP] if words else [])
     assert in_order(text, stems=True) == [stem(word.decode()).encode() if word != GAP else GAP for word in found]
-    cut = _fts5.fts5_tokenizer("ascii", ["tokenchars", "_'"])
-    for stems in (False, True):
-        said = text_of(text, stems=stems)
-        there = cut(said, apsw.FTS5_TOKENIZE_DOCUMENT, None, include_offsets=False, include_colocated=False)
-        assert [str(word).encode() for word in there] == in_order(text, stems=stems)
-
-
-_fts5 = apsw.Connection(":memory:")
+    with closing(apsw.Connection(":memory:")) as connection:
+        cut = connection.fts5_tokenizer("ascii", ["tokenchars", "_'"])
+        for stems in (False, True):
+            said = text_of(text, stems=stems)
+            there = cut(said, apsw.FTS5_TOKENIZE_DOCUMENT, None, include_offsets=False, include_colocated=False)
+            assert [str(word).encode() for word in there] == in_order(text, stems=stems)
 
 
 def test_words_are_without_case_accents_and_other_forms() -> None:

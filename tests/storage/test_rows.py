@@ -7,6 +7,8 @@ import errno
 import mmap
 import shutil
 from array import array
+from collections.abc import Iterator
+from contextlib import closing
 from itertools import count
 from pathlib import Path
 
@@ -25,9 +27,14 @@ TEXTS = Packed.of([b"", "Ä\0ß".encode(), None, b"x" * 9000])
 BLOBS = Packed.of([None, b"\0\xff", b"", b"y" * 9000])
 
 
+@pytest.fixture
+def connection() -> Iterator[apsw.Connection]:
+    with closing(apsw.Connection(":memory:")) as connection:
+        yield connection
+
+
 @pytest.fixture(params=["C", "Python"])
-def rows(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Rows:
-    connection = apsw.Connection(":memory:")
+def rows(connection: apsw.Connection, request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Rows:
     connection.execute("CREATE TABLE found(number INTEGER PRIMARY KEY, text TEXT, blob BLOB, size INTEGER) STRICT")
     if request.param == "Python":
         monkeypatch.setattr(native, "load", lambda: None)
@@ -86,7 +93,7 @@ def test_extensions_are_not_to_be_loaded_afterwards(rows: Rows) -> None:
 
 
 def test_a_library_that_was_replaced_since_it_was_loaded_is_not_called(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, connection: apsw.Connection, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     if (loaded := native.load()) is None:
         pytest.skip("it was not compiled")
@@ -96,18 +103,18 @@ def test_a_library_that_was_replaced_since_it_was_loaded_is_not_called(
     first = native.Native(ctypes.CDLL(str(copies[0])), loaded._sha256)
     monkeypatch.setattr(native, "load", lambda: first)
     monkeypatch.setattr(native, "LIBRARY", copies[1])
-    connection = apsw.Connection(":memory:")
     assert first.rows(connection.sqlite3_pointer(), "SELECT ?", 1, [Values.of(NUMBERS[:1], 1)]) == apsw.SQLITE_MISUSE
     assert Rows(connection)._native is None
     monkeypatch.setattr(native, "LIBRARY", tmp_path / "none.shared")
     assert Rows(connection)._native is None
 
 
-def test_an_sqlite_that_loads_no_extensions_is_not_called(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_sqlite_that_loads_no_extensions_is_not_called(
+    connection: apsw.Connection, monkeypatch: pytest.MonkeyPatch
+) -> None:
     class Without(apsw.Connection):
         enable_load_extension = property()
 
-    connection = apsw.Connection(":memory:")
     _extends.cache_clear()
     monkeypatch.setattr(apsw, "Connection", Without)
     try:
