@@ -162,6 +162,14 @@ def _held(folder: Path, target: Path) -> FileLock:
         raise Busy(f"a restore to {target} is already running", "wait for it, or restore to another folder") from error
 
 
+def check_free(target: Path) -> None:
+    """Raises what `staged` would raise at once, where there is something already or nothing may be written."""
+    if isinstance(target, Address):
+        engines.check_free(target)
+    else:
+        check_target(target)
+
+
 def check_target(target: Path) -> None:
     """Raises `TargetExists` if there is anything in it but what a killed restore, or its file system, has left."""
     with mapped_errors(target):

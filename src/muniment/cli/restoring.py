@@ -14,6 +14,7 @@ from muniment.backup.restore import Restored
 from muniment.backup.restore import dry_run as told_only
 from muniment.backup.restore_into import check_policy
 from muniment.backup.selection import Selection
+from muniment.backup.staging import check_free
 from muniment.cli.options import JobOutput, Keys, LimitOptions, is_url, path_of
 from muniment.cli.output import count_text, size_text
 from muniment.cli.report import Line, Row, facts, note_lines, notes, row
@@ -49,6 +50,8 @@ class Asked:
         elif self.server.url is not None:
             self._on_server(self.server.url)
         elif self.to is None or self.caution.dry_run:
+            if self.to is not None:
+                check_free(self.to)
             _show(told_only(self._plan(), str(self.source)), self.out)
         else:
             self._new_folder(self.to)
