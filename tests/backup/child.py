@@ -327,6 +327,7 @@ def job_restore_and_look(source: str, target: str) -> dict[str, Any]:
 
 def job_full_database(place: str, destination: str) -> dict[str, Any]:
     """A database on a disk without room is backed up to another one."""
+    DocumentDatabase(f"{place}/closed").close()
     with DocumentDatabase(f"{place}/shop") as database:
         written = 0
 
@@ -337,11 +338,16 @@ def job_full_database(place: str, destination: str) -> dict[str, Any]:
                 written += 1
 
         refused = _refused(write)["error"]
-        with suppress(OSError), Path(place, "rest").open("wb", buffering=0) as rest:
-            while rest.write(b"x" * 512):
-                pass
+        _fill(Path(place, "rest"))
         database.maintenance.start_backup(destination).wait()
-        return {"write": refused, "documents": database.statistics().documents}
+        closed = _refused(lambda: DocumentDatabase(f"{place}/closed", read_only=True).close())
+        return {"write": refused, "documents": database.statistics().documents, "closed": closed["message"]}
+
+
+def _fill(path: Path) -> None:
+    with suppress(OSError), path.open("wb", buffering=0) as file:
+        while file.write(b"x" * 512):
+            pass
 
 
 def job_records(place: str) -> dict[str, Any]:

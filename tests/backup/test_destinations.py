@@ -17,7 +17,7 @@ from muniment import DocumentDatabase, MaintenanceActions, MunimentError, Progre
 from muniment.backup.repository import Backup, backups
 from muniment.backup.staging import Staging
 from muniment.errors import BackupNotFound, Busy, Cancelled, ForeignBackup, InvalidInput, StorageFailure, TargetExists
-from muniment.storage.sqlite.files import LOADING, RESTORING
+from muniment.storage.sqlite.files import FILE, LOADING, RESTORING
 from muniment.storage.sqlite.loader import Loader
 from muniment.storage.sqlite.remove import remove_database
 from tests.backup import child
@@ -373,6 +373,38 @@ def test_a_backup_without_permission(small: DocumentDatabase, shared: Path) -> N
         assert result["hint"]
         assert "closed" in result["message"] or "read only" in result["message"]
     assert tree(shared / "read only") == tree(shared / "closed") == {}
+
+
+def test_a_backup_beside_one_that_may_not_be_looked_at(small: DocumentDatabase, shared: Path) -> None:
+    """It may be encrypted, and then the next one has to be."""
+    place = shared / "backups"
+    old = small.maintenance.start_backup(place).wait().folder
+    source = MaintenanceActions.restore(old, shared / "database").folder
+    _give(source)
+    _give(place)
+    old.chmod(0o000)
+    try:
+        [result] = child.run("as_nobody", what="back up", sources=[source], places=[place])
+    finally:
+        old.chmod(0o755)
+    assert result["error"] == "StorageFailure"
+    assert f"it cannot be seen whether the backup in {old} is encrypted: Permission denied" in result["message"]
+    assert "--in-clear" in result["hint"]
+
+
+def test_a_database_in_a_folder_that_may_not_be_written_to(small: DocumentDatabase, shared: Path) -> None:
+    source = MaintenanceActions.restore(
+        small.maintenance.start_backup(shared / "backup").wait().folder, shared / "database"
+    ).folder
+    _give(source)
+    source.chmod(0o555)
+    (source / FILE).chmod(0o444)
+    try:
+        [result] = child.run("as_nobody", what="back up", sources=[source], places=[shared / "backups"])
+    finally:
+        source.chmod(0o755)
+    assert result["error"] == "StorageFailure"
+    assert "may not be written to by this user, which reading needs too" in result["message"]
 
 
 def test_a_backup_to_the_root_of_a_disk(small: DocumentDatabase, shared: Path) -> None:

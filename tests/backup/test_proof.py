@@ -352,6 +352,7 @@ def test_a_full_disk_for_real(tmp_path: Path) -> None:
     )
     assert told["write"] == "StorageFailure"
     assert told["documents"] > 0
+    assert "is full; there is not even room for the small file that reading it needs" in told["closed"]
     assert MaintenanceActions.verify(tmp_path / "backups").fingerprint.count(0) == told["documents"]
 
 

@@ -8,13 +8,14 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
+from pathlib import Path
 from typing import Final
 
 import msgspec
 
 from muniment.backup.repository import Backup, Seal, keys_in, read, unusable_in
 from muniment.backup.wrapped_keys import WrappedKeys, check_passphrases
-from muniment.errors import WrongKey
+from muniment.errors import StorageFailure, WrongKey
 from muniment.security.data_key import DataKey
 from muniment.security.keyring import Keyring, Protection
 from muniment.security.recipients import (
@@ -36,6 +37,19 @@ _SAY: Final = "name the recipients (--recipient), or say that it is not to be en
 
 _UNKNOWN: Final = "the database does not remember that backup"
 _ROTATED: Final = "the key of the database does not open that backup"
+
+
+def _is_there(keys: Path) -> bool:
+    try:
+        keys.stat()  # `exists` says no of what may not be looked at, in newer Pythons
+    except (FileNotFoundError, NotADirectoryError):
+        return False
+    except OSError as error:
+        raise StorageFailure(
+            f"it cannot be seen whether the backup in {keys.parent} is encrypted: {error.strerror}",
+            "let this user read it, or move it away, or say that the new backup is not to be encrypted (--in-clear)",
+        ) from error
+    return True
 
 
 class Sealing:
@@ -69,7 +83,7 @@ class Sealing:
         )
         if not self.encrypts and not protection.in_clear:
             for bad in unusable_in(existing):
-                if any(path.exists() for path in keys_in(bad.folder)):
+                if any(map(_is_there, keys_in(bad.folder))):
                     raise WrongKey(
                         f"{bad}, and is encrypted, so nothing shows for whom to encrypt a backup beside it", _SAY
                     )

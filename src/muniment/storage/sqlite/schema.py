@@ -103,6 +103,16 @@ def mapped(error: BaseException, path: Path) -> BaseException:
         return StorageFailure(
             f"the disk that holds {path} is full; this write was not stored", "make room and write again"
         )
+    if getattr(error, "extendedresult", 0) == apsw.SQLITE_IOERR_SHMSIZE:
+        return StorageFailure(
+            f"the disk that holds {path} is full; there is not even room for the small file that reading it needs",
+            "make room there; or copy the folder to another disk, while no process has the database open",
+        )
+    if isinstance(error, apsw.ReadOnlyError):
+        return StorageFailure(
+            f"{path} may not be written to by this user, which reading needs too",
+            "run it as the user whose database it is, or change the permissions of the folder and of the files in it",
+        )
     if isinstance(error, apsw.IOError | OSError) and (most := _limit_met(path)):
         return StorageFailure(
             f"a file in {path} could not be written: this process may not write files larger than {most:,} bytes",
