@@ -80,6 +80,9 @@ def test_schedules_and_jobs(both_stores: Any, store: DocumentStore) -> None:
     assert (proven["etag"], proven["documents"]) == (merged["etag"], 2)
     with pytest.raises(UnreachablePoint):
         schedules.start_rehearsal(f"{place}-by-hand", etag=10**6).wait()
+    for begin in (schedules.start_verification, schedules.start_rehearsal):
+        with pytest.raises(TypeError, match="ettag"):  # which would prove another moment
+            begin(f"{place}-by-hand", ettag=5)
     with pytest.raises(InvalidInput, match="Through is missing"):
         schedules.start_merge(f"{place}-by-hand", "")
     schedules.delete("nightly")

@@ -53,20 +53,25 @@ class Accepting(TypedDict, total=False):
     allow_clear: bool
 
 
-def _accepting(accepted: Accepting) -> dict[str, Any]:
-    signers, clear = accepted.get("require_signature", ()), accepted.get("allow_clear", False)
-    return {"require_signature": list(signers) or None, "allow_clear": clear or None}
+def _accepting(*, require_signature: Sequence[str] = (), allow_clear: bool = False) -> dict[str, Any]:
+    return {"require_signature": list(require_signature) or None, "allow_clear": allow_clear or None}
 
 
 class Proving(Accepting, PointKeywords, total=False):
     """Which backups are taken, and the moment of them."""
 
 
-def _proving(point: RestorePoint, named: Proving) -> dict[str, Any]:
-    given: dict[str, Any] = {name: value for name, value in named.items() if name in PointKeywords.__annotations__}
-    point = replace(point, **given)
+def _proving(
+    point: RestorePoint,
+    *,
+    require_signature: Sequence[str] = (),
+    allow_clear: bool = False,
+    **moment: Unpack[PointKeywords],
+) -> dict[str, Any]:
+    point = replace(point, **moment)
     at = None if point.at is None else point.at.isoformat()
-    return {"at": at, "etag": point.etag, "backup": point.backup, "lineage": point.lineage, **_accepting(named)}
+    accepted = _accepting(require_signature=require_signature, allow_clear=allow_clear)
+    return {"at": at, "etag": point.etag, "backup": point.backup, "lineage": point.lineage, **accepted}
 
 
 class BothSchedules(Generic[J]):
@@ -147,7 +152,7 @@ class BothSchedules(Generic[J]):
         **named: Unpack[Proving],
     ) -> Flow[J]:
         """Begin to read and check all backups in a folder, or with a moment named, all that a restore would need."""
-        wanted = VerificationWanted(backup_location=os.fspath(place), **_proving(point, named))
+        wanted = VerificationWanted(backup_location=os.fspath(place), **_proving(point, **named))
         return (yield from self._begun("verify", wanted, limits))
 
     @both
@@ -161,7 +166,7 @@ class BothSchedules(Generic[J]):
         **named: Unpack[Proving],
     ) -> Flow[J]:
         """Begin to really restore the newest moment, or one that is named, which is looked at and deleted again."""
-        wanted = RehearsalWanted(backup_location=os.fspath(place), query=query, **_proving(point, named))
+        wanted = RehearsalWanted(backup_location=os.fspath(place), query=query, **_proving(point, **named))
         return (yield from self._begun("rehearse", wanted, limits))
 
     @both
@@ -176,7 +181,7 @@ class BothSchedules(Generic[J]):
     ) -> Flow[J]:
         """Begin to make one full backup out of a chain: see `MaintenanceActions.merge`."""
         wanted = MergeWanted(
-            backup_location=os.fspath(place), through=through, delete_merged=delete_merged, **_accepting(accepted)
+            backup_location=os.fspath(place), through=through, delete_merged=delete_merged, **_accepting(**accepted)
         )
         return (yield from self._begun("merge", wanted, limits))
 
@@ -208,7 +213,7 @@ class BothSchedules(Generic[J]):
         The `result` of the job's status has the decisions, and why.
         """
         wanted = ExpiryWanted(
-            backup_location=os.fspath(place), policy=policy, grace=grace, dry_run=dry_run, **_accepting(accepted)
+            backup_location=os.fspath(place), policy=policy, grace=grace, dry_run=dry_run, **_accepting(**accepted)
         )
         return (yield from self._begun("expire", wanted))
 
