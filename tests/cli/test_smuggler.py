@@ -287,6 +287,8 @@ def test_incremental_exports(form: str, url: str, name: str, dump: Path, tmp_pat
     with DocumentStore(url, name) if form == "server" else DocumentDatabase(place[0]) as database:
         database.delete("orders/7")
         database.put("orders/8", {"new": True})
+    other = muniment("smuggler", "out", place[0], exports, *place[1:], "--incremental", "--id", "orders/1-A")
+    failed(other, 2, "another part")
     told = well("out", place[0], exports, *place[1:], "--incremental")
     assert (told["kind"], told["documents"], told["deletions"]) == ("incremental", 1, 1)
     assert len(list(exports.glob("*.ravendbdump"))) == 2

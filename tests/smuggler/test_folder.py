@@ -174,6 +174,23 @@ def test_nothing_new_writes_nothing(database: DocumentDatabase, tmp_path: Path) 
     assert sorted((tmp_path / "out").iterdir()) == before
 
 
+def test_another_part_is_refused(database: DocumentDatabase, tmp_path: Path) -> None:
+    """What the exports before it have left out would never be carried."""
+    database.put("orders/1", {}, {"Raven-Entity-Name": "Orders"})
+    database.put("users/1", {}, {"Raven-Entity-Name": "Users"})
+    orders = SmugglerOptions.of(collections=["Orders"])
+    assert export(database, tmp_path, options=orders).documents == 1
+    for other in (None, SmugglerOptions.of(collections=["Users"]), SmugglerOptions.of(ids=["Orders"])):
+        with pytest.raises(InvalidInput, match="another part"):
+            export(database, tmp_path, options=other)
+    database.put("orders/2", {}, {"Raven-Entity-Name": "Orders"})
+    assert export(database, tmp_path, options=orders).documents == 1
+    state = json.loads((tmp_path / "out" / STATE).read_bytes())
+    del state["choice"]
+    (tmp_path / "out" / STATE).write_text(json.dumps(state))  # as older versions wrote it
+    assert export(database, tmp_path).reason == "nothing has changed"
+
+
 def test_another_database_is_refused(database: DocumentDatabase, tmp_path: Path) -> None:
     export(database, tmp_path)
     with DocumentDatabase(tmp_path / "other") as other, pytest.raises(ForeignBackup):

@@ -63,10 +63,10 @@ def export(root: tuple[str, ...], options: ExportOptions, *since: tuple[str, str
 
 
 @contextmanager
-def next_in(folder: Path) -> Iterator[Pairs]:
+def next_in(folder: Path, options: ExportOptions) -> Iterator[Pairs]:
     """What to ask a server for, so that the folder's next dump begins where the last one ended; held meanwhile."""
     with held(folder):
-        state = read_state(folder)
+        state = read_state(folder, options.part.choice)
         yield state_pairs(state, state is not None and not (folder / state.file).exists())
 
 
@@ -135,11 +135,11 @@ class Taking:
         exported.file = str(destination) if isinstance(destination, str | Path) else None
         return exported
 
-    def remember(self, folder: Path, exported: Exported) -> None:
+    def remember(self, folder: Path, exported: Exported, options: ExportOptions) -> None:
         """Write down how far the dump goes that has come into this folder, if one has."""
         if exported.file:
-            told = self.result
-            state = State(told["database_id"], told["lineage"], exported.etag, Path(exported.file).name)
+            told, name = self.result, Path(exported.file).name
+            state = State(told["database_id"], told["lineage"], exported.etag, name, options.part.choice)
             write_state(folder, state)
 
     def broken(self, error: Broken) -> ServerUnavailable:

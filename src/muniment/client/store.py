@@ -263,14 +263,14 @@ class DocumentStore(BothStores[RemoteAttachment], Remote, Source[Exported]):
         return None
 
     def _export_incremental(self, folder: Path, options: ExportOptions, progress: Progress) -> Exported:
-        with dumps.next_in(folder) as since:
+        with dumps.next_in(folder, options) as since:
             flow = dumps.export(self._root, options, *since)
             with self._transport.stream(flow) as (head, chunks):
                 taking, path = dumps.Taking(head, progress), dumps.new_dump(folder, head, options)
                 with dumps.written_to(path, False) as file:
                     broken = self._take(taking, chunks, file)
                     exported = self._run(taking.end(path, broken))
-            taking.remember(folder, exported)
+            taking.remember(folder, exported, options)
             return exported
 
     def import_dump(
@@ -371,14 +371,14 @@ class AsyncDocumentStore(BothStores[AsyncRemoteAttachment], AsyncRemote, Source[
         return None
 
     async def _export_incremental(self, folder: Path, options: ExportOptions, progress: Progress) -> Exported:
-        with dumps.next_in(folder) as since:
+        with dumps.next_in(folder, options) as since:
             flow = dumps.export(self._root, options, *since)
             async with self._transport.stream(flow) as (head, chunks):
                 taking, path = dumps.Taking(head, progress), dumps.new_dump(folder, head, options)
                 async with dumps.in_thread(dumps.written_to(path, False)) as file:
                     broken = await self._take(taking, chunks, file)
                     exported = await self._run(taking.end(path, broken))
-            taking.remember(folder, exported)
+            taking.remember(folder, exported, options)
             return exported
 
     async def import_dump(

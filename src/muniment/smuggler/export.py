@@ -63,7 +63,7 @@ def export_into_folder(
 ) -> Exported:
     """Write what changed since the last export into this folder, deletions too. See `Source.export_incremental`."""
     with held(folder):
-        state = read_state(folder)
+        state = read_state(folder, options.part.choice)
 
         def place(kind: Kind) -> Path:
             return new_name(folder, kind, from_microseconds(clock()), options.format)
@@ -73,7 +73,8 @@ def export_into_folder(
         if summary.file:
             identity = storage.identity
             name = Path(summary.file).name
-            write_state(folder, State(identity.database_id, identity.lineage, summary.etag, name))
+            choice = options.part.choice
+            write_state(folder, State(identity.database_id, identity.lineage, summary.etag, name, choice))
     return summary
 
 

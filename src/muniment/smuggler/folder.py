@@ -37,12 +37,16 @@ Kind = Literal["full", "incremental"]
 
 
 class State(msgspec.Struct, frozen=True):
-    """What the last export into a folder held: everything through `etag` of this lineage of this database."""
+    """What the last export into a folder held: everything through `etag` of this lineage of this database.
+
+    Of that it carried what was chosen (`SmugglerOptions.choice`), which older versions did not write down.
+    """
 
     database: str
     lineage: str
     etag: int
     file: str
+    choice: str | None = None
 
 
 class Begin(NamedTuple):
@@ -75,8 +79,11 @@ def begin(state: State | None, there: bool, identity: Identity, snapshot: Snapsh
     return Begin(state.etag, "")
 
 
-def read_state(folder: Path) -> State | None:
-    """The state in this folder, None when nothing was exported into it; raises `UnknownFormat` if it is unreadable."""
+def read_state(folder: Path, choice: str) -> State | None:
+    """The state in this folder, None when nothing was exported into it; raises `UnknownFormat` if it is unreadable.
+
+    Raises `InvalidInput` where the last export carried others than are chosen now: what it left out would be missed.
+    """
     try:
         text = (folder / STATE).read_bytes()
     except FileNotFoundError:
@@ -84,12 +91,18 @@ def read_state(folder: Path) -> State | None:
     except OSError as error:
         raise _unreadable(folder / STATE, error) from error
     try:
-        return msgspec.json.decode(text, type=State)
+        state = msgspec.json.decode(text, type=State)
     except (msgspec.DecodeError, UnicodeDecodeError) as error:
         raise UnknownFormat(
             f"{folder / STATE} is not the state of an export: {error}",
             "delete it, so that the next export is a full one",
         ) from error
+    if state.choice not in (None, choice):
+        raise InvalidInput(
+            f"the exports in {folder} carry another part of the database than is asked for now",
+            "ask for the same collections, ids, filters, types and transform, or give this export a folder of its own",
+        )
+    return state
 
 
 def write_state(folder: Path, state: State) -> None:

@@ -6,9 +6,11 @@ import os
 import re
 from collections.abc import Iterable
 from dataclasses import dataclass, field
+from hashlib import sha256
 from pathlib import Path
 from typing import Any, Final, Literal, Self, get_args
 
+from muniment.document import encode
 from muniment.errors import InvalidInput, unreadable
 from muniment.smuggler.filter import AnyOf, Filter
 
@@ -139,6 +141,19 @@ class SmugglerOptions:
             start_etag=_etag(start_document_etag),
             **others,
         )
+
+    @property
+    def choice(self) -> str:
+        """What tells an export that carries one part of a database from one that carries another, or changes it."""
+        filters = [
+            [each.collections, each.ids, each.prefixes]
+            if isinstance(each, AnyOf)
+            else [each.text, each.on_metadata, each.negative]
+            for each in self.filters
+        ]
+        types = None if self.types is None else sorted(self.types)
+        chosen = [types, filters, self.transform, self.exclude_expired, self.for_ravendb]
+        return sha256(encode(chosen)).hexdigest()
 
     @property
     def carried(self) -> frozenset[str]:
