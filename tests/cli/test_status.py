@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shlex
 import shutil
 from pathlib import Path
@@ -42,6 +43,23 @@ def test_what_is_missing_or_damaged_there_is_told_by_the_exit_code(shop: Path, t
     well("backup", shop, "--dest", tmp_path / "elsewhere")
     ended = muniment("status", str(shop))  # an older destination is told of, but the last one is whole
     assert (ended.code, "cannot be used" in ended.text) == (0, True)
+
+
+def test_damage_that_a_verification_has_found_is_told_by_the_exit_code(shop: Path, tmp_path: Path) -> None:
+    [backup] = (tmp_path / "backups").iterdir()
+    os.truncate(backup / "documents-00001.parquet", 100)
+    assert muniment("verify", str(tmp_path / "backups")).code == 5
+    for place in (shop, tmp_path / "backups"):
+        ended = muniment("status", str(place))
+        assert (ended.code, "has 100 bytes" in ended.text) == (5, True), ended
+
+
+def test_a_folder_whose_backups_cannot_be_used_is_none_without_backups(shop: Path, tmp_path: Path) -> None:
+    [backup] = (tmp_path / "backups").iterdir()
+    (backup / "manifest.json").write_bytes(b"{}")
+    for command in ("status", "doctor"):
+        ended = muniment(command, str(tmp_path / "backups"))
+        assert (ended.code, f"{backup.name} cannot be used" in ended.text + ended.err) == (5, True), ended
 
 
 def test_moments_are_moments_and_spans_are_spans(shop: Path, tmp_path: Path) -> None:

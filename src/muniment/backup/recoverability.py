@@ -23,6 +23,7 @@ from muniment.backup.plan import chain_of, ends_of
 from muniment.backup.proof import missing_note
 from muniment.backup.records import Record, RecordKind, records
 from muniment.backup.repository import Backup, Backups, backups
+from muniment.backup.restore_plan import plan_latest
 from muniment.document import from_microseconds, rfc3339
 from muniment.errors import DamagedBackup, MunimentError, StorageFailure
 from muniment.security.recipients import ForKey, ForPassphrase, ForRecipient, Wrapped
@@ -126,9 +127,12 @@ def recoverability(
 def of_backups(folder: Path, now: int) -> list[Recoverability]:
     """What can be recovered from the backups in a folder, of each database that has some there, by their names.
 
-    Of their databases nothing is known: neither what has changed there since, nor what is to be done next.
+    Of their databases nothing is known: neither what has changed there since, nor what is to be done next. Raises what
+    is wrong with the backups there where none can be used.
     """
     found, told = backups(folder), []
+    if found.unusable and not found:
+        plan_latest(found, str(folder))
     for id in {backup.manifest.database.id for backup in found}:
         same = [backup for backup in found if backup.manifest.database.id == id]
         last = max(same, key=_age).manifest

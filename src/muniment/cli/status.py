@@ -88,7 +88,8 @@ def status(
     For each folder that it was backed up to: from when to when it can be restored, the last backup, when that was last
     verified and rehearsed, and what is wrong there. Only manifests and records are read; verify and rehearse read the
     data. Another process may be using the database. Exit code 3 says that the last folder it was backed up to is not
-    there, 5 that something in that folder is missing or damaged. FOLDER may also be one with backups.
+    there, 5 that something in that folder is missing or damaged, or was when it was last verified or rehearsed. FOLDER
+    may also be one with backups.
 
     With any of --fail-if-…, it is a plug-in for monitoring: the first line and the exit code say that all is well (0),
     there is a warning (1), something is critical (2), or that this cannot be found out (3).
@@ -164,7 +165,8 @@ def _tell(headline: str, told: Row, wrong: Sequence[Alert], limits: Limits, out:
 
 def _exit(found: Recoverability) -> None:
     for state in found.destinations[:1]:
-        if state.problems:
+        proofs = state.last_verification, state.last_rehearsal
+        if state.problems or any(proof and proof.problem for proof in proofs):
             raise typer.Exit(DamagedBackup.exit_code if state.there else BackupNotFound.exit_code)
 
 
