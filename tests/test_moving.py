@@ -92,7 +92,7 @@ def test_a_database_in_use_is_moved_and_goes_on_there(tmp_path: Path, postgres: 
         after.maintenance.start_backup(tmp_path / "backups").wait()
         last = after.snapshot().fingerprint
     assert MaintenanceActions.restore(tmp_path / "backups", tmp_path / "back").fingerprint == last
-    with pytest.raises(TargetExists):
+    with pytest.raises(TargetExists, match="a move never writes over anything"):
         move(tmp_path / "shop", target)
 
 
@@ -158,7 +158,7 @@ def test_a_database_is_moved_back_when_nobody_else_has_it_open(tmp_path: Path, p
         assert after.settings == HISTORY
         assert (new.database_id, new.lineages[-1].parent) == (old.database_id, old.lineage)
         assert after.put("orders/1", {"n": "there"}).etag == left.etag + 1
-    with pytest.raises(TargetExists):
+    with pytest.raises(TargetExists, match="a move never writes over anything"):
         move(source, folder)
     with pytest.raises(NotEvaluated, match="or back"):
         move(source, new_schema(postgres))

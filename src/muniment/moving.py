@@ -17,10 +17,10 @@ from pathlib import Path
 from time import monotonic, sleep
 from typing import TYPE_CHECKING, Final, Generic, TypeVar
 
-from muniment.backup.staging import staged
+from muniment.backup.staging import check_free, staged
 from muniment.database import DocumentDatabase
 from muniment.document import from_microseconds, rfc3339
-from muniment.errors import Cancelled, DamagedDatabase, DatabaseLocked, MunimentError, NotEvaluated
+from muniment.errors import Cancelled, DamagedDatabase, DatabaseLocked, MunimentError, NotEvaluated, TargetExists
 from muniment.fingerprint import Fingerprint
 from muniment.progress import Progress
 from muniment.revision import Batch, Revision
@@ -67,6 +67,7 @@ def move(
     """
     progress = progress or Progress()
     if isinstance(source, Address) and not isinstance(target, Address):
+        _check_free(target)
         return _MoveBack(source, target, key, wait, progress, clock).move()
     if isinstance(source, Address) or not isinstance(target, Address):
         raise NotEvaluated(
@@ -74,8 +75,18 @@ def move(
             "copy a folder while no process has it open; else take a backup, and restore that: muniment backup,"
             " muniment restore --to",
         )
-    engines.check_free(target)
+    _check_free(target)
     return _Move(source, target, key, wait, progress, clock).move()
+
+
+def _check_free(target: Path) -> None:
+    try:
+        check_free(target)
+    except TargetExists as error:
+        raise TargetExists(
+            f"{target} already exists; a move never writes over anything",
+            "if it was moved there before, use it there; else move it to another place",
+        ) from error
 
 
 T = TypeVar("T", bound=Path)
