@@ -54,6 +54,19 @@ def test_a_backup_as_json(shop: Path, tmp_path: Path) -> None:
     assert facts["seconds"] > 0
 
 
+def test_of_several_places_each_that_failed_has_its_hint(shop: Path, tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    ended = muniment("backup", shop, "--dest", tmp_path / "file", "--dest", tmp_path / "good")
+    assert ended.code == 8
+    lines = [" ".join(line.split()) for line in ended.text.splitlines()]
+    assert lines[0].endswith("to 1 of 2 places")
+    assert lines[1:3] == [
+        f"failed {tmp_path / 'file'}: {tmp_path / 'file'} is a file, so no backup can be written into it",
+        "→ give a folder",
+    ]
+    assert lines[3].startswith(f"backup {tmp_path / 'good'}")
+
+
 def test_a_restore_brings_everything_back(shop: Path, backups: Path, tmp_path: Path) -> None:
     said = well("restore", backups, "--to", tmp_path / "again", "--defrag").text
     assert said.startswith(f"Restored shop to {tmp_path / 'again'}\n")

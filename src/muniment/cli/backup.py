@@ -252,7 +252,7 @@ def _back_up_to_all(database: DocumentDatabase, places: list[Path], asked: dict[
                     "type": type(error).__name__,
                 }
             )
-            lines.append(("failed", f"{place}: {error}"))
+            lines += [("failed", f"{place}: {error}"), ("", f"→ {error.hint}")]
         else:
             summary = backup_rows(BackupSummary.of(taken), seconds)
             told.append({"destination": str(place), "backup": str(taken.folder), **members(summary)})
