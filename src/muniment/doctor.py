@@ -24,7 +24,7 @@ import msgspec
 
 from muniment import native
 from muniment.amounts import count_text, seconds_text, size_text
-from muniment.backup.alerts import LEAST_ROOM, Policy, alerts
+from muniment.backup.alerts import LEAST_ROOM, Alert, Policy, alerts
 from muniment.backup.recoverability import DestinationState, Proof, Recoverability, of_backups
 from muniment.database import DocumentDatabase
 from muniment.duration import duration_text
@@ -49,7 +49,7 @@ CLOCKS_APART: Final = 2.0
 _BUILT: Final = datetime(2026, 1, 1, tzinfo=UTC)
 _NETWORK: Final = {"9p", "afs", "ceph", "cifs", "fuse.sshfs", "nfs", "nfs4", "smb3", "smbfs", "vboxsf", "virtiofs"}
 _FLEETING: Final = {"tmpfs": "the memory", "ramfs": "the memory", "overlay": "a container's own layer"}
-_CODES: Final = {"unreachable": BackupNotFound.exit_code}
+_CODES: Final = {"unreachable": BackupNotFound.exit_code, "backup-failed": MunimentError.exit_code}
 
 State: TypeAlias = Literal["ok", "warning", "problem"]
 
@@ -104,15 +104,35 @@ def of_folder(folder: Path, key: EncryptionKey | None = None) -> Iterator[Findin
         )
 
 
-def of_recoverability(found: Recoverability, *, named: bool = False) -> Iterator[Finding]:
-    """How the backups of a database are; of several databases each is named."""
-    about, now = (f"{found.name}: " if named else ""), datetime.now(UTC)
+def of_recoverability(
+    found: Recoverability, told: Sequence[Alert] | None = None, *, named: bool = False
+) -> Iterator[Finding]:
+    """How the backups of a database are; of several databases each is named. `told` is what its server finds wrong."""
+    about = f"{found.name}: " if named else ""
+    wrong = alerts(found, WANTED, datetime.now(UTC)) if told is None else told
     if not found.destinations:
         yield Finding(
             name="last backup", state="warning", text=f"{about}it was never backed up", advice=found.next or ""
         )
-        return
-    wrong = alerts(found, WANTED, now)
+    else:
+        yield from _of_backups(found, wrong, about)
+    for each in wrong:
+        if each.condition not in ("backup-late", "backup-missing", "unverified", "unrehearsed"):
+            critical = each.severity == "critical"
+            code = _CODES.get(each.condition, DamagedBackup.exit_code) if critical else 0
+            text = f"{about}{f'{each.destination}: ' if each.destination else ''}{each.text}"
+            yield Finding(
+                name=each.condition.replace("-", " "),
+                state="problem" if critical else "warning",
+                text=text,
+                exit_code=code,
+            )
+    if found.next and found.destinations:
+        yield Finding(name="to do", state="warning", text=about + found.next)
+
+
+def _of_backups(found: Recoverability, wrong: Sequence[Alert], about: str) -> Iterator[Finding]:
+    """The last one and its proofs, where there has been one."""
     late = [each for each in wrong if each.condition in ("backup-late", "backup-missing")]
     unproven = {each.condition for each in wrong}
     state = next((each for each in found.destinations if each.last_backup), found.destinations[0])
@@ -123,19 +143,6 @@ def of_recoverability(found: Recoverability, *, named: bool = False) -> Iterator
             ("last rehearsal", state.last_rehearsal, "unrehearsed"),
         ):
             yield _proof(name, about, proof, late=condition in unproven)
-    for each in wrong:
-        if each not in late and each.condition not in ("unverified", "unrehearsed"):
-            critical = each.severity == "critical"
-            code = _CODES.get(each.condition, DamagedBackup.exit_code) if critical else 0
-            text = f"{about}{f'{each.destination}: ' if each.destination else ''}{each.text}"
-            yield Finding(
-                name=each.condition.replace("-", " "),
-                state="problem" if critical else "warning",
-                text=text,
-                exit_code=code,
-            )
-    if found.next:
-        yield Finding(name="to do", state="warning", text=about + found.next)
 
 
 def worst(findings: Sequence[Finding]) -> State:

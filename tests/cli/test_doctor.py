@@ -123,6 +123,20 @@ def test_a_server_and_each_of_its_databases(tmp_path: Path) -> None:
     assert muniment("doctor", "--api-key", "a/b").code == 2
 
 
+def test_a_backup_that_failed_on_a_server_is_a_problem(tmp_path: Path) -> None:
+    with serving(tmp_path / "data") as (url, _):
+        well("databases", "create", "shop", "--url", url)
+        (tmp_path / "file").write_text("no folder")
+        line = ("backup", "--url", url, "--database", "shop", "--dest")
+        assert muniment(*line, str(tmp_path / "file")).code
+        for there in (False, True):  # whether it has another one
+            seen = found(f"{url}/databases/shop", code=1)
+            assert (seen["backup failed"]["state"], "last backup" in seen) == ("problem", True), there
+            well(*line, tmp_path / "backups", "--quiet")
+            assert "backup failed" not in found(f"{url}/databases/shop")
+            assert muniment(*line, str(tmp_path / "file")).code
+
+
 def test_all_together_are_as_bad_as_the_worst_of_them() -> None:
     ok, warning = (Finding(name="a", state=state, text="") for state in ("ok", "warning"))
     problem = Finding(name="a", state="problem", text="", exit_code=5)

@@ -12,7 +12,7 @@ from muniment.cli.options import KeyOptions, Keys, Output, path_of
 from muniment.cli.output import count_text
 from muniment.cli.report import Row, listed
 from muniment.cli.status import addressed, new_folder
-from muniment.doctor import Finding, exit_code, of_folder, of_machine, of_recoverability, worst
+from muniment.doctor import WANTED, Finding, exit_code, of_folder, of_machine, of_recoverability, worst
 from muniment.errors import MunimentError, ServerUnavailable
 from muniment.raven3.names import SYSTEM
 from muniment.storage.location import is_address
@@ -38,8 +38,9 @@ def doctor(
 
     It looks at versions, limits, the disk (what it is, how long fsync takes there, what room it has), the clock, the
     database with its history, and its last backup, verification and rehearsal. Of a server it looks at the databases
-    that it serves. Only the machine is looked at if nothing is named. Nothing is changed; a small file is written
-    into the folder and removed. The exit code is 0 unless there is a problem, and then says which kind it is.
+    that it serves, and at what failed there. Only the machine is looked at if nothing is named. Nothing is changed; a
+    small file is written into the folder and removed. The exit code is 0 unless there is a problem, and then says which
+    kind it is.
 
     $ muniment doctor shop
     $ muniment doctor http://127.0.0.1:8080/databases/shop
@@ -89,7 +90,7 @@ def _of_server(url: str, keys: Keys) -> list[Finding]:
     for name in names:
         try:
             with keys.store(address, name) as store:
-                told = of_recoverability(store.admin.recoverability(), named=not named)
+                told = of_recoverability(store.admin.recoverability(), store.admin.alerts(WANTED), named=not named)
                 where = shlex.join(["--url", address, "--database", name])
                 found += [_addressed(each, where, f"Backups/{shlex.quote(name.strip('<>'))}") for each in told]
         except ServerUnavailable:
