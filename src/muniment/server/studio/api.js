@@ -105,11 +105,9 @@ export const base = (database) => (database === null ? "" : `/databases/${encode
 // An id or key in a path: its slashes stay.
 export const inPath = (id) => encodeURIComponent(id).replaceAll("%2F", "/");
 
-// A query string of what is there; a list has its name once for each.
+// A query string of what is there.
 export function query(values) {
-  const pairs = Object.entries(values)
-    .flatMap(([name, value]) => [value].flat().map((each) => [name, each]))
-    .filter(([, value]) => value !== undefined && value !== null && value !== "");
+  const pairs = Object.entries(values).filter(([, value]) => value !== undefined && value !== null && value !== "");
   return pairs.length ? `?${new URLSearchParams(pairs)}` : "";
 }
 

@@ -1,6 +1,6 @@
 // Dumps: one that is dropped on the page is imported, and a database, or a part of it, is saved as one.
 
-import { ask, base, Failed, json, query } from "./api.js";
+import { ask, base, Failed, json } from "./api.js";
 import { button, choice, field, fill, h, say } from "./dom.js";
 import { save } from "./attachments.js";
 import { asOptions, asParameters, part } from "./part.js";
@@ -144,8 +144,8 @@ function exporting({ database }) {
       fill(told, h("p", { class: "problem", role: "alert" }, "A part is wanted, and nothing is named yet."));
       return;
     }
-    const options = { format, ...asParameters(value()) };
-    const asked = { method: "GET", path: `${base(database)}/smuggler/export${query(options)}` };
+    const body = { format, ...asParameters(value()) }; // a thousand ids are too long for an address
+    const asked = { method: "POST", path: `${base(database)}/smuggler/export`, body };
     await saved(told, asked, `${database}.${format}`).catch((error) => fill(told, problem(error)));
   };
   return h(

@@ -42,6 +42,6 @@ export function part(changed) {
 export const asOptions = (wanted) =>
   KINDS.flatMap(([kind, option]) => (wanted[kind] ?? []).flatMap((name) => [option, quoted(name)]));
 
-// And as parameters of a request for an export.
+// And as options of a request for an export.
 export const asParameters = (wanted) =>
   Object.fromEntries(KINDS.map(([kind, option]) => [option.slice(2), wanted[kind] ?? []]));
