@@ -140,13 +140,17 @@ _decoder = msgspec.json.Decoder(float_hook=ExactFloat)
 def decode(body: bytes) -> Any:
     """The Python value of some JSON. Numbers with a fraction are floats that keep their text (`ExactFloat`).
 
-    Raises `InvalidDocument` for what Python has no value for: an integer of more than 4300 digits, very deep nesting.
+    Raises `InvalidDocument` for what is no JSON, or what Python has no value for: an integer of more than 4300 digits,
+    very deep nesting.
     """
     try:
         try:
             return _decoder.decode(body)
         except msgspec.DecodeError:
             return json.loads(body, parse_float=ExactFloat)
+    except json.JSONDecodeError as error:
+        text = f"this is not JSON: {error.msg} at character {error.pos + 1:,}"
+        raise InvalidDocument(text, "see whether it is whole, and write one JSON value") from error
     except (ValueError, RecursionError) as error:
         raise InvalidDocument(f"this JSON has no value in Python: {error}", "use its bytes as they are") from error
 

@@ -88,6 +88,7 @@ def test_members_apart(copy: DocumentDatabase, tmp_path: Path) -> None:
     ("text", "error", "told"),
     [
         (b'{"a":1}', InvalidInput, "line 1: the document has no id"),
+        (b'{"a":1', InvalidDocument, "line 1: this is not JSON: Expecting ',' delimiter at character 7"),
         (b"[1]", UnknownFormat, "JSON array"),
         (b"1", InvalidDocument, "line 1: this is JSON, but not an object"),
         (b'{"id":"a","document":{}}\n{"id":', InvalidInput, "line 2"),
