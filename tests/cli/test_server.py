@@ -115,6 +115,7 @@ def test_a_restore_through_the_server(url: str, tmp_path: Path) -> None:
     assert ended.text.startswith(f"Restored {tmp_path / 'b'} as twin on {url}\n")
     assert fingerprint(url, "twin") == fingerprint(url, "shop")
     failed(muniment(*line), 4, "existing database")
+    assert "--on-conflict" in muniment(*line).err
     flags = (f"--restore-source={tmp_path / 'b'}", f"--restore-database={url}")
     failed(muniment("server", *flags), 4, "existing database")
     taken = f"--restore-destination={tmp_path / 'b'}"

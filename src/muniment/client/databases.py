@@ -408,7 +408,9 @@ def _answer(request: Request, *others: int) -> Flow[Response]:
     error = failure(request, response)
     if type(error) is NotFound:
         raise DatabaseNotFound(error.message, "`muniment databases list` shows those that exist")
-    if response.status == 400 and ("already" in error.message or "existing database" in error.message):
+    if response.status == 400 and "existing database" in error.message:
+        raise TargetExists(error.message, "give another name, or say how to restore into that one (--on-conflict)")
+    if response.status == 400 and "already" in error.message:
         raise TargetExists(error.message, error.hint or "give another name, or delete that database")
     raise error
 
