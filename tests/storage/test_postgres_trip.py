@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import ExitStack
+from typing import Any
 from uuid import UUID
 
 import pytest
@@ -54,6 +55,38 @@ def test_more_goes_there_and_comes_back_than_any_buffer_holds(connection: Connec
     found = [asked.execute("SELECT unnest(%b::bytea[])", (values,)) for _ in range(3)]
     asked.run()
     assert all(each.rows == [(value,) for value in values] for each in found)
+
+
+class Watched:
+    """What libpq does for a connection, and the most bytes that it had to send at any time."""
+
+    def __init__(self, pgconn: Any) -> None:
+        self._pgconn = pgconn
+        self._unsent = self.most = 0
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._pgconn, name)
+
+    def send_query_params(self, text: bytes, values: list[bytes], *rest: Any) -> None:
+        self._unsent += sum(map(len, values))
+        self.most = max(self.most, self._unsent)
+        self._pgconn.send_query_params(text, values, *rest)
+
+    def flush(self) -> int:
+        left: int = self._pgconn.flush()
+        self._unsent = self._unsent if left else 0
+        return left
+
+
+def test_what_is_sent_does_not_pile_up(connection: Connection, monkeypatch: pytest.MonkeyPatch) -> None:
+    watched, value = Watched(connection.pgconn), b"x" * (trip.UNSENT_BYTES // 2)
+    with monkeypatch.context() as patch:
+        patch.setattr(connection, "pgconn", watched)
+        asked = Trip(connection)
+        found = [asked.execute("SELECT length(%b::bytea), %b::bytea", (value, value)) for _ in range(20)]
+        asked.run()
+    assert all(each.rows == [(len(value), value)] for each in found)
+    assert watched.most <= 3 * trip.UNSENT_BYTES
 
 
 def test_nothing_is_executed_after_what_fails(connection: Connection) -> None:

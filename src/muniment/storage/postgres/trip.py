@@ -25,6 +25,7 @@ from psycopg.pq.abc import PGconn, PGresult
 from muniment.storage.postgres.connection import Connection
 
 MOST_PREPARED: Final = 200  # on one connection, by which a process writes to many databases
+UNSENT_BYTES: Final = 1 << 20  # of much more, libpq moves all the rest whenever the system has taken a part
 _BOUND: Final = re.compile(r"%b::(\w+(?:\[\])?)")
 _DONE: Final = ExecStatus.COMMAND_OK, ExecStatus.TUPLES_OK
 _number: Final = count()
@@ -110,6 +111,7 @@ class Trip:
             pgconn.send_query_params(b'DEALLOCATE "%s"' % prepared.pop(next(iter(prepared))), None)
             takers.append(lambda _: None)
         new: dict[bytes, bytes] = {}
+        unsent = 0
         for (text, _, formats), values, answer in asked:
             if self._prepare:
                 name = prepared.get(text) or new.get(text)
@@ -121,6 +123,11 @@ class Trip:
             else:
                 pgconn.send_query_params(text, values, None, formats, Format.BINARY)
             takers.append(answer.take)
+            unsent += sum(len(value) for value in values if value)
+            if unsent > UNSENT_BYTES:
+                while pgconn.flush():
+                    _wait(pgconn, sending=True)
+                unsent = 0
         pgconn.pipeline_sync()
         return takers
 
@@ -134,7 +141,7 @@ def _results(pgconn: PGconn) -> list[PGresult]:
     found: list[PGresult] = []
     while True:
         while pgconn.is_busy():
-            _wait(pgconn)
+            _wait(pgconn, sending=bool(pgconn.flush()))
         result = pgconn.get_result()
         if result is None:
             if pgconn.status == ConnStatus.BAD:
@@ -145,10 +152,10 @@ def _results(pgconn: PGconn) -> list[PGresult]:
             found.append(result)
 
 
-def _wait(pgconn: PGconn) -> None:
-    """Until PostgreSQL has said something, or takes more of what is to be sent to it."""
+def _wait(pgconn: PGconn, *, sending: bool) -> None:
+    """Until PostgreSQL has said something, or takes more while something is to be sent to it."""
     poll = select.poll()
-    poll.register(pgconn.socket, select.POLLIN | (select.POLLOUT if pgconn.flush() else 0))
+    poll.register(pgconn.socket, select.POLLIN | (select.POLLOUT if sending else 0))
     poll.poll()
     pgconn.consume_input()
 
