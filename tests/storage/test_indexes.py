@@ -103,6 +103,19 @@ def test_they_find_what_plain_python_finds(
         assert found(indexed, query) == reference.answer(query, left), query
 
 
+@pytest.mark.parametrize("letter", ["q", "é", "日"])
+def test_words_longer_than_an_engine_looks_at(indexed: Storage, letter: str) -> None:
+    word = letter * 40_000
+    documents = [f"{word}", f"a {word}z b", f"{word[:100]} b", f"{word[:9000]}"]
+    put(indexed, "Orders", [msgspec.json.encode({"A": text}) for text in documents])
+    for text in (word, f"{word}y", f"{word[:9000]}", f"{word[:100]}*", f'"{word} b"', "b"):
+        query = Query("Orders", Search(A, text))
+        indexed.index_from = 1 << 30  # type: ignore[attr-defined]
+        looked = found(indexed, query)
+        indexed.index_from = 0  # type: ignore[attr-defined]
+        assert [found(indexed, query), found(indexed, query)] == [looked, looked]
+
+
 @embedded
 def test_a_check_of_words_sees_what_was_written(indexed: Storage) -> None:
     """The connection that reads has seen the index before others changed it: no damage is told of."""

@@ -16,6 +16,7 @@ GAP: Final = "\ufffe".encode()
 _word: Final = re.compile(r"\w+(?:['’]\w+)*")
 # An apostrophe that is in no word, and what a word is tidied of.
 _no_word: Final = re.compile(r"(?<!\w)'|'(?!\w)|'s(?!\w|'\w)", re.ASCII | re.IGNORECASE)
+_LONGEST: Final = 32768  # bytes of a word; FTS5 looks at no more, so that nobody does
 _SHORT: Final = 32
 _MOST: Final = 1 << 15
 _term: Final = re.compile(r'"([^"]*)"(\*?)|(\S+)')
@@ -49,7 +50,8 @@ def _plain(text: str) -> str:
 
 
 def _tidied(found: str) -> str:
-    return found.replace("’", "'").removesuffix("'s")
+    word = found.replace("’", "'").removesuffix("'s")
+    return word if len(word) <= _LONGEST // 4 else word.encode()[:_LONGEST].decode(errors="ignore")
 
 
 class _Known(dict[str, tuple[bytes, ...]]):
@@ -83,7 +85,7 @@ def in_order(text: str, *, stems: bool) -> list[bytes]:
 
 def text_of(text: str, *, stems: bool) -> bytes:
     """The same as one text: its words are what stands between characters of ASCII that are not in `[a-zA-Z0-9_']`."""
-    if stems or not text.isascii() or "\0" in text:
+    if stems or len(text) > _LONGEST or not text.isascii() or "\0" in text:
         return b" ".join(in_order(text, stems=stems))
     if "'" in text:
         text = _no_word.sub(" ", text)
